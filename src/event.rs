@@ -1,0 +1,475 @@
+//! Events: as they are handed in, as they are read in place, and as they are kept.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::store::chunk::Chunk;
+use crate::store::names::{self, Part, Tags};
+use crate::{Name, Position, StreamId, Timestamp, Version};
+
+/// What the bytes of `data` or `metadata` are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ContentType {
+    /// `application/json`.
+    #[default]
+    Json,
+    /// `application/octet-stream`.
+    Bytes,
+    /// Any other media type.
+    Other(Name),
+}
+
+impl ContentType {
+    /// The media type.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Json => "application/json",
+            Self::Bytes => "application/octet-stream",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+impl From<&str> for ContentType {
+    fn from(text: &str) -> Self {
+        match text {
+            "application/json" => Self::Json,
+            "application/octet-stream" => Self::Bytes,
+            other => Self::Other(other.into()),
+        }
+    }
+}
+
+/// What many events have in common, kept once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Kind {
+    pub(crate) aggregate_type: Name,
+    pub(crate) event_type: Name,
+    pub(crate) schema_version: u32,
+    pub(crate) data_type: ContentType,
+    pub(crate) metadata_type: ContentType,
+}
+
+/// An event to append. What is left out, the store fills in: an id, and the time.
+///
+/// ```
+/// use annals::NewEvent;
+///
+/// let event = NewEvent::new("PaymentReceived")
+///     .data(r#"{"amount": 250}"#)
+///     .correlation("order-17")
+///     .user("anna")
+///     .tag("card");
+/// assert_eq!(event.event_type, "PaymentReceived");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewEvent {
+    /// The caller's id, if it brings one: a UUID that stands for this event alone. Appending it again is then recognised.
+    pub id: Option<Uuid>,
+    /// What happened.
+    pub event_type: Name,
+    /// The version of the payload's schema; 1 unless told otherwise.
+    pub schema_version: u32,
+    /// When it happened; when it is recorded unless told otherwise.
+    pub timestamp: Option<Timestamp>,
+    /// The conversation it belongs to.
+    pub correlation_id: Option<Name>,
+    /// The event or command that caused it.
+    pub causation_id: Option<Name>,
+    /// Who did it.
+    pub user_id: Option<Name>,
+    /// For which organization.
+    pub organization_id: Option<Name>,
+    /// Words to find it by.
+    pub tags: Vec<Name>,
+    /// What the bytes of `metadata` are.
+    pub metadata_type: ContentType,
+    /// Kept to the byte; empty for none.
+    pub metadata: Vec<u8>,
+    /// What the bytes of `data` are.
+    pub data_type: ContentType,
+    /// Kept to the byte; empty for none.
+    pub data: Vec<u8>,
+}
+
+impl NewEvent {
+    /// An event of type `event_type` and nothing else.
+    pub fn new(event_type: impl Into<Name>) -> Self {
+        Self { event_type: event_type.into(), schema_version: 1, ..Self::default() }
+    }
+
+    /// An event whose data is `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON, such as a map whose keys are not texts.
+    #[cfg(feature = "json")]
+    pub fn json(event_type: impl Into<Name>, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
+        let data = serde_json::to_vec(value)
+            .map_err(|error| crate::Error::invalid(format!("the data cannot be written as JSON: {error}")))?;
+        Ok(Self::new(event_type).data(data))
+    }
+
+    /// With the caller's own id.
+    #[must_use]
+    pub fn id(mut self, id: Uuid) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// With a schema version other than 1.
+    #[must_use]
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.schema_version = version;
+        self
+    }
+
+    /// Having happened at `timestamp`.
+    #[must_use]
+    pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// As part of the conversation `id`.
+    #[must_use]
+    pub fn correlation(mut self, id: impl Into<Name>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// Caused by the event or command `id`.
+    #[must_use]
+    pub fn causation(mut self, id: impl Into<Name>) -> Self {
+        self.causation_id = Some(id.into());
+        self
+    }
+
+    /// Done by `id`.
+    #[must_use]
+    pub fn user(mut self, id: impl Into<Name>) -> Self {
+        self.user_id = Some(id.into());
+        self
+    }
+
+    /// Done for `id`.
+    #[must_use]
+    pub fn organization(mut self, id: impl Into<Name>) -> Self {
+        self.organization_id = Some(id.into());
+        self
+    }
+
+    /// With one more tag.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Name>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+
+    /// With these bytes as metadata: a JSON object unless [`metadata_type`](Self::metadata_type) says otherwise.
+    #[must_use]
+    pub fn metadata(mut self, metadata: impl Into<Vec<u8>>) -> Self {
+        self.metadata = metadata.into();
+        self
+    }
+
+    /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// With data that is not JSON.
+    #[must_use]
+    pub fn content_type(mut self, data_type: ContentType) -> Self {
+        self.data_type = data_type;
+        self
+    }
+}
+
+/// An event read in place, without copying it.
+#[derive(Clone, Copy)]
+pub struct EventRef<'a> {
+    chunk: &'a Chunk,
+    index: usize,
+}
+
+impl<'a> EventRef<'a> {
+    pub(crate) fn new(chunk: &'a Chunk, index: usize) -> Self {
+        Self { chunk, index }
+    }
+
+    /// A copy to keep.
+    pub fn to_event(self) -> Event {
+        let (metadata, data) = self.chunk.payload(self.index);
+        Event {
+            position: self.chunk.position(self.index),
+            time: self.chunk.time(self.index),
+            recorded: self.chunk.recorded(self.index),
+            id: self.chunk.id(self.index),
+            version: self.chunk.version(self.index),
+            metadata_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX),
+            kind: Arc::clone(self.chunk.kind(self.index)),
+            names: self.chunk.names(self.index).into(),
+            payload: if metadata.is_empty() { data.into() } else { [metadata, data].concat().into() },
+        }
+    }
+
+    pub(crate) fn is_system(self) -> bool {
+        self.kind().event_type.starts_with('$')
+    }
+
+    fn kind(self) -> &'a Kind {
+        self.chunk.kind(self.index)
+    }
+
+    /// The address of what the event has in common with others: the same for events of one kind, mostly.
+    pub(crate) fn kind_address(self) -> usize {
+        Arc::as_ptr(self.chunk.kind(self.index)).addr()
+    }
+
+    fn name(self, part: Part) -> Option<&'a str> {
+        self.chunk.name(self.index, part)
+    }
+
+    fn payload(self) -> (&'a [u8], &'a [u8]) {
+        self.chunk.payload(self.index)
+    }
+
+    fn raw_position(self) -> u64 {
+        self.chunk.position(self.index)
+    }
+
+    fn raw_version(self) -> u32 {
+        self.chunk.version(self.index)
+    }
+
+    fn raw_id(self) -> Uuid {
+        self.chunk.id(self.index)
+    }
+
+    fn raw_time(self) -> i64 {
+        self.chunk.time(self.index)
+    }
+
+    fn raw_recorded(self) -> i64 {
+        self.chunk.recorded(self.index)
+    }
+}
+
+/// An event to keep: what happened, to which aggregate, and when.
+///
+/// Its data is a copy of its own; keeping one event keeps nothing else alive.
+#[derive(Clone)]
+pub struct Event {
+    position: u64,
+    time: i64,
+    recorded: i64,
+    id: Uuid,
+    version: u32,
+    metadata_bytes: u32,
+    kind: Arc<Kind>,
+    names: Box<str>,
+    payload: Box<[u8]>,
+}
+
+impl Event {
+    fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    fn name(&self, part: Part) -> Option<&str> {
+        names::read(&self.names, part)
+    }
+
+    fn payload(&self) -> (&[u8], &[u8]) {
+        self.payload.split_at(self.metadata_bytes as usize)
+    }
+
+    fn raw_position(&self) -> u64 {
+        self.position
+    }
+
+    fn raw_version(&self) -> u32 {
+        self.version
+    }
+
+    fn raw_id(&self) -> Uuid {
+        self.id
+    }
+
+    fn raw_time(&self) -> i64 {
+        self.time
+    }
+
+    fn raw_recorded(&self) -> i64 {
+        self.recorded
+    }
+
+    /// The event as one to append again: the same id, time, names and bytes, without its place.
+    pub fn to_new(&self) -> NewEvent {
+        NewEvent {
+            id: Some(self.id),
+            event_type: self.kind.event_type.clone(),
+            schema_version: self.kind.schema_version,
+            timestamp: Some(self.timestamp()),
+            correlation_id: self.correlation_id().map(Name::from),
+            causation_id: self.causation_id().map(Name::from),
+            user_id: self.user_id().map(Name::from),
+            organization_id: self.organization_id().map(Name::from),
+            tags: self.tags().map(Name::from).collect(),
+            metadata_type: self.kind.metadata_type.clone(),
+            metadata: self.metadata().to_vec(),
+            data_type: self.kind.data_type.clone(),
+            data: self.data().to_vec(),
+        }
+    }
+}
+
+/// The fields of an event, the same on [`Event`] and [`EventRef`].
+macro_rules! fields {
+    ([$($generics:tt)*] $type:ty, $self:ident: $receiver:ty, $text:ty, $bytes:ty, $tags:ty) => {
+        impl $($generics)* $type {
+            /// The place of the event in the whole store.
+            pub fn position($self: $receiver) -> Position {
+                Position($self.raw_position())
+            }
+
+            /// The place of the event in its stream.
+            pub fn version($self: $receiver) -> Version {
+                Version(u64::from($self.raw_version()))
+            }
+
+            /// The event's own id.
+            pub fn id($self: $receiver) -> Uuid {
+                $self.raw_id()
+            }
+
+            /// When it happened.
+            pub fn timestamp($self: $receiver) -> Timestamp {
+                Timestamp::from_micros($self.raw_time())
+            }
+
+            /// When the store took it.
+            pub fn recorded_at($self: $receiver) -> Timestamp {
+                Timestamp::from_micros($self.raw_recorded())
+            }
+
+            /// The aggregate it happened to.
+            pub fn aggregate_id($self: $receiver) -> $text {
+                $self.name(Part::AggregateId).unwrap_or_default()
+            }
+
+            /// The type of that aggregate.
+            pub fn aggregate_type($self: $receiver) -> $text {
+                &$self.kind().aggregate_type
+            }
+
+            /// The stream it is part of.
+            pub fn stream_id($self: $receiver) -> StreamId {
+                StreamId::new($self.aggregate_type(), $self.aggregate_id())
+            }
+
+            /// What happened.
+            pub fn event_type($self: $receiver) -> $text {
+                &$self.kind().event_type
+            }
+
+            /// The version of the payload's schema.
+            pub fn schema_version($self: $receiver) -> u32 {
+                $self.kind().schema_version
+            }
+
+            /// The conversation it belongs to.
+            pub fn correlation_id($self: $receiver) -> Option<$text> {
+                $self.name(Part::Correlation)
+            }
+
+            /// The event or command that caused it.
+            pub fn causation_id($self: $receiver) -> Option<$text> {
+                $self.name(Part::Causation)
+            }
+
+            /// Who did it.
+            pub fn user_id($self: $receiver) -> Option<$text> {
+                $self.name(Part::User)
+            }
+
+            /// For which organization.
+            pub fn organization_id($self: $receiver) -> Option<$text> {
+                $self.name(Part::Organization)
+            }
+
+            /// Words to find it by.
+            pub fn tags($self: $receiver) -> $tags {
+                Tags::new($self.name(Part::Tags).unwrap_or_default())
+            }
+
+            /// What the bytes of [`data`](Self::data) are.
+            pub fn data_type($self: $receiver) -> ContentType {
+                $self.kind().data_type.clone()
+            }
+
+            /// What the bytes of [`metadata`](Self::metadata) are.
+            pub fn metadata_type($self: $receiver) -> ContentType {
+                $self.kind().metadata_type.clone()
+            }
+
+            /// The data, to the byte as it was appended.
+            pub fn data($self: $receiver) -> $bytes {
+                $self.payload().1
+            }
+
+            /// The metadata, to the byte as it was appended; without what is a field of its own.
+            pub fn metadata($self: $receiver) -> $bytes {
+                $self.payload().0
+            }
+
+            /// The data read from JSON.
+            ///
+            /// # Errors
+            ///
+            /// The error of serde_json, when the data is not JSON or not a `T`.
+            #[cfg(feature = "json")]
+            pub fn json<T: serde::de::DeserializeOwned>($self: $receiver) -> serde_json::Result<T> {
+                serde_json::from_slice($self.data())
+            }
+        }
+
+        impl $($generics)* fmt::Debug for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct("Event")
+                    .field("position", &self.position().0)
+                    .field("aggregate_id", &self.aggregate_id())
+                    .field("version", &self.version().0)
+                    .field("event_type", &self.event_type())
+                    .field("timestamp", &format_args!("{}", self.timestamp()))
+                    .field("data", &String::from_utf8_lossy(self.data()))
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+fields!([<'a>] EventRef<'a>, self: Self, &'a str, &'a [u8], Tags<'a>);
+fields!([] Event, self: &Self, &str, &[u8], Tags<'_>);
+
+impl PartialEq for Event {
+    /// Two events are the same when all their fields are.
+    fn eq(&self, other: &Self) -> bool {
+        self.position == other.position
+            && self.version == other.version
+            && self.id == other.id
+            && self.time == other.time
+            && self.recorded == other.recorded
+            && self.names == other.names
+            && self.metadata_bytes == other.metadata_bytes
+            && self.payload == other.payload
+            && self.kind == other.kind
+    }
+}
+
+impl Eq for Event {}

@@ -1,0 +1,26 @@
+//! An event store that lives in memory.
+
+mod error;
+mod event;
+mod id;
+mod name;
+mod query;
+mod settings;
+mod store;
+mod stream;
+mod time;
+
+pub use error::{Conflict, Error};
+pub use event::{ContentType, Event, EventRef, NewEvent};
+pub use id::{IdSource, RandomIds, SeededIds};
+pub use name::Name;
+pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
+pub use settings::{Budget, CacheSettings, Limits, Settings, WhenFull};
+pub use store::names::Tags;
+pub use stream::{
+    Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
+};
+pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+
+/// The result of a call to the store.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,402 @@
+//! Queries as data: what to find, in which order, how much of it, and as of when.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::{Error, Name, Position, Timestamp};
+
+/// What an event can be found by. Every field is a row of the one inverted index.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Field {
+    /// What happened.
+    EventType,
+    /// The type of the aggregate.
+    AggregateType,
+    /// The id of the aggregate.
+    Aggregate,
+    /// The conversation.
+    Correlation,
+    /// The causing event or command.
+    Causation,
+    /// Who did it.
+    User,
+    /// For which organization.
+    Organization,
+    /// The UTC day it happened on, as `YYYY-MM-DD`.
+    Day,
+    /// A word given with the event.
+    Tag,
+    /// What an indexer registered under this name has found in the event.
+    Index(Name),
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::EventType => "event type",
+            Self::AggregateType => "aggregate type",
+            Self::Aggregate => "aggregate",
+            Self::Correlation => "correlation",
+            Self::Causation => "causation",
+            Self::User => "user",
+            Self::Organization => "organization",
+            Self::Day => "day",
+            Self::Tag => "tag",
+            Self::Index(name) => name,
+        })
+    }
+}
+
+/// A condition on one event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Filter {
+    /// The field has one of these values.
+    Is(Field, Vec<Name>),
+    /// All of these hold; with none of them, it always holds.
+    All(Vec<Filter>),
+    /// At least one of these holds; with none of them, it never holds.
+    Any(Vec<Filter>),
+    /// The value at this JSON pointer (RFC 6901) of the metadata equals this one.
+    #[cfg(feature = "json")]
+    Metadata(String, serde_json::Value),
+    /// The value at this JSON pointer (RFC 6901) of the data equals this one.
+    #[cfg(feature = "json")]
+    Data(String, serde_json::Value),
+    /// Metadata or data contain this text, in upper or lower case.
+    Text(String),
+}
+
+impl Filter {
+    /// `field` is `value`.
+    pub fn is(field: Field, value: impl Into<Name>) -> Self {
+        Self::Is(field, vec![value.into()])
+    }
+
+    /// `field` is one of `values`.
+    pub fn one_of<N: Into<Name>>(field: Field, values: impl IntoIterator<Item = N>) -> Self {
+        Self::Is(field, values.into_iter().map(Into::into).collect())
+    }
+}
+
+/// In which order a query answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// By position, the first first.
+    #[default]
+    Position,
+    /// By position, the last first.
+    PositionDescending,
+    /// By the time it happened, the earliest first; by position where it is the same.
+    Time,
+    /// By the time it happened, the latest first; by position where it is the same.
+    TimeDescending,
+}
+
+impl Order {
+    pub(crate) fn is_by_time(self) -> bool {
+        matches!(self, Self::Time | Self::TimeDescending)
+    }
+
+    pub(crate) fn is_descending(self) -> bool {
+        matches!(self, Self::PositionDescending | Self::TimeDescending)
+    }
+}
+
+/// The past to read in: what came later is left out.
+///
+/// What was dropped since (truncated, deleted, past a limit or a budget) is gone from the past too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AsOf {
+    /// Up to this position.
+    Position(Position),
+    /// What was recorded up to this time.
+    Time(Timestamp),
+}
+
+impl From<Position> for AsOf {
+    fn from(position: Position) -> Self {
+        Self::Position(position)
+    }
+}
+
+impl From<Timestamp> for AsOf {
+    fn from(time: Timestamp) -> Self {
+        Self::Time(time)
+    }
+}
+
+/// Where a page of an answer ends: continue the same query from here.
+///
+/// It names an event, not a count, so appends between two pages shift nothing. Its text form is for links and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// `None` in an answer ordered by position.
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) position: Position,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.time {
+            None => write!(f, "p{}", self.position),
+            Some(time) => write!(f, "t{}.{}", time.as_micros(), self.position),
+        }
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        parse_cursor(text).ok_or_else(|| {
+            Error::invalid(format!("'{text}' is not a cursor: use the one that came with the page before"))
+        })
+    }
+}
+
+fn parse_cursor(text: &str) -> Option<Cursor> {
+    if let Some(position) = text.strip_prefix('p') {
+        return Some(Cursor { time: None, position: Position(position.parse().ok()?) });
+    }
+    let (time, position) = text.strip_prefix('t')?.split_once('.')?;
+    let time = Timestamp::from_micros(time.parse().ok()?);
+    Some(Cursor { time: Some(time), position: Position(position.parse().ok()?) })
+}
+
+/// What to find.
+///
+/// Conditions add up: an event must meet all of them. Alternatives are written with [`Filter::Any`].
+///
+/// ```
+/// use annals::{Expected, Field, Filter, NewEvent, Query, Store, StreamId};
+///
+/// let store = Store::in_memory();
+/// let invoice = StreamId::new("Invoice", "invoice-17");
+/// store.append(&invoice, Expected::NoStream, vec![
+///     NewEvent::new("InvoiceIssued").user("anna").data(r#"{"amount": 250}"#),
+///     NewEvent::new("InvoicePaid").user("bob").data(r#"{"amount": 250}"#),
+/// ])?;
+///
+/// let paid = Query::all().event_type("InvoicePaid").data("/amount", 250);
+/// assert_eq!(store.query(paid).count()?, 1);
+///
+/// let either = Query::all().filter(Filter::Any(vec![
+///     Filter::is(Field::User, "anna"),
+///     Filter::is(Field::EventType, "InvoicePaid"),
+/// ]));
+/// assert_eq!(store.query(either).count()?, 2);
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Query {
+    pub(crate) filters: Vec<Filter>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) before: Option<Timestamp>,
+    pub(crate) after: Position,
+    pub(crate) until: Option<Position>,
+    pub(crate) order: Order,
+    pub(crate) limit: Option<usize>,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) as_of: Option<AsOf>,
+    pub(crate) system: bool,
+}
+
+macro_rules! term {
+    ($(#[$doc:meta])* $one:ident, $(#[$docs:meta])* $many:ident, $field:ident) => {
+        $(#[$doc])*
+        #[must_use]
+        pub fn $one(self, value: impl Into<Name>) -> Self {
+            self.filter(Filter::is(Field::$field, value))
+        }
+
+        $(#[$docs])*
+        #[must_use]
+        pub fn $many<N: Into<Name>>(self, values: impl IntoIterator<Item = N>) -> Self {
+            self.filter(Filter::one_of(Field::$field, values))
+        }
+    };
+}
+
+impl Query {
+    /// Every event but the system's.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only events that meet `filter` too.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
+    term! {
+        /// Only events of this type.
+        event_type,
+        /// Only events of one of these types.
+        event_types, EventType
+    }
+    term! {
+        /// Only events of aggregates of this type.
+        aggregate_type,
+        /// Only events of aggregates of one of these types.
+        aggregate_types, AggregateType
+    }
+    term! {
+        /// Only events of this aggregate.
+        aggregate,
+        /// Only events of one of these aggregates.
+        aggregates, Aggregate
+    }
+    term! {
+        /// Only events of this conversation.
+        correlation,
+        /// Only events of one of these conversations.
+        correlations, Correlation
+    }
+    term! {
+        /// Only events caused by this event or command.
+        causation,
+        /// Only events caused by one of these events or commands.
+        causations, Causation
+    }
+    term! {
+        /// Only what this user did.
+        user,
+        /// Only what one of these users did.
+        users, User
+    }
+    term! {
+        /// Only what was done for this organization.
+        organization,
+        /// Only what was done for one of these organizations.
+        organizations, Organization
+    }
+    term! {
+        /// Only events of this UTC day, as `YYYY-MM-DD`.
+        day,
+        /// Only events of one of these UTC days, as `YYYY-MM-DD`.
+        days, Day
+    }
+    term! {
+        /// Only events with this tag.
+        tag,
+        /// Only events with one of these tags.
+        tags, Tag
+    }
+
+    /// Only events in which the indexer `name` has found `value`.
+    #[must_use]
+    pub fn index(self, name: impl Into<Name>, value: impl Into<Name>) -> Self {
+        self.filter(Filter::is(Field::Index(name.into()), value))
+    }
+
+    /// Only events whose metadata have `value` at this JSON pointer, such as `/request/ip`.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn metadata(self, pointer: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.filter(Filter::Metadata(pointer.into(), value.into()))
+    }
+
+    /// Only events whose data have `value` at this JSON pointer, such as `/lines/0/amount`.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn data(self, pointer: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+        self.filter(Filter::Data(pointer.into(), value.into()))
+    }
+
+    /// Only events whose metadata or data contain `text`, in upper or lower case.
+    ///
+    /// The bytes are searched as they are: an escape in JSON, such as `\u00e9`, is not the letter it stands for.
+    #[must_use]
+    pub fn text(self, text: impl Into<String>) -> Self {
+        self.filter(Filter::Text(text.into()))
+    }
+
+    /// Only what happened at `time` or later.
+    #[must_use]
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Only what happened before `time`.
+    #[must_use]
+    pub fn before(mut self, time: Timestamp) -> Self {
+        self.before = Some(time);
+        self
+    }
+
+    /// Only events after this position.
+    #[must_use]
+    pub fn after(mut self, position: Position) -> Self {
+        self.after = position;
+        self
+    }
+
+    /// Only events up to this position.
+    #[must_use]
+    pub fn until(mut self, position: Position) -> Self {
+        self.until = Some(position);
+        self
+    }
+
+    /// Answer in this order.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// Answer at most this many events.
+    #[must_use]
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// Continue where a page before ended.
+    #[must_use]
+    pub fn cursor(mut self, cursor: Cursor) -> Self {
+        self.cursor = Some(cursor);
+        self
+    }
+
+    /// Answer as the store was at this position or time.
+    #[must_use]
+    pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
+        self.as_of = Some(as_of.into());
+        self
+    }
+
+    /// The system's events too: those whose type begins with `$`.
+    #[must_use]
+    pub fn include_system(mut self) -> Self {
+        self.system = true;
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_survives_its_text() {
+        for cursor in [
+            Cursor { time: None, position: Position(17) },
+            Cursor { time: Some(Timestamp::from_micros(-5)), position: Position(u64::MAX) },
+        ] {
+            assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        for text in ["", "p", "t1", "t1.x", "17", "p-1"] {
+            assert!(matches!(text.parse::<Cursor>(), Err(Error::Invalid(_))), "{text}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Settings: plain data with defaults that need no reading.
+
+use std::time::Duration;
+
+use crate::store::names::PART_BYTES_MAX;
+use crate::{Error, Result};
+
+/// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Locks that appends are spread over, a power of two; 0 chooses by the number of processors.
+    pub shards: usize,
+    /// What an append may bring.
+    pub limits: Limits,
+    /// How much the store may hold.
+    pub budget: Budget,
+    /// What the query cache may hold.
+    pub cache: CacheSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { shards: 0, limits: Limits::default(), budget: Budget::default(), cache: CacheSettings::default() }
+    }
+}
+
+/// What an append may bring. Beyond it, the append is refused as [`Invalid`](crate::Error::Invalid).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a name: 1 to 1,024; 255 by default.
+    pub name_bytes_max: usize,
+    /// Tags of an event: 0 to 32; 32 by default.
+    pub tags_max: usize,
+    /// Bytes of an event's metadata and data together: up to 1 GiB; 1 MiB by default.
+    pub payload_bytes_max: usize,
+    /// Events of one append: 1 to 100,000; 10,000 by default.
+    pub batch_events_max: usize,
+    /// Bytes of metadata and data of one append: 64 MiB by default.
+    pub batch_bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            name_bytes_max: 255,
+            tags_max: 32,
+            payload_bytes_max: 1 << 20,
+            batch_events_max: 10_000,
+            batch_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// The most events one append can ever have: its length is written into its first event's entry of the directory.
+pub(crate) const BATCH_EVENTS_MAX: usize = 100_000;
+pub(crate) const SHARDS_MAX: usize = 1024;
+const NAME_BYTES_MAX: usize = 1024;
+const TAGS_MAX: usize = 32;
+
+// An event's tags are written as one part of its names.
+const _: () = assert!(TAGS_MAX * (NAME_BYTES_MAX + 3) <= PART_BYTES_MAX);
+
+impl Settings {
+    pub(crate) fn check(&self) -> Result<()> {
+        let limits = &self.limits;
+        check_range("shards", self.shards, 0, SHARDS_MAX)?;
+        check_range("limits.name_bytes_max", limits.name_bytes_max, 1, NAME_BYTES_MAX)?;
+        check_range("limits.tags_max", limits.tags_max, 0, TAGS_MAX)?;
+        check_range("limits.payload_bytes_max", limits.payload_bytes_max, 0, 1 << 30)?;
+        check_range("limits.batch_events_max", limits.batch_events_max, 1, BATCH_EVENTS_MAX)?;
+        if self.shards != 0 && !self.shards.is_power_of_two() {
+            return Err(Error::invalid(format!("shards is {}, but must be a power of two", self.shards)));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        if self.shards != 0 {
+            return self.shards;
+        }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        (processors * 8).next_power_of_two().clamp(8, 256)
+    }
+}
+
+fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(format!("{name} is {value}, but must be from {min} to {max}")))
+}
+
+/// How much the store may hold. Nothing is bounded by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// Bytes of events, with their index and the streams they are in.
+    pub bytes: Option<u64>,
+    /// Events.
+    pub events: Option<u64>,
+    /// How long after it was recorded an event is kept. Older ones are dropped, whatever `when_full` says.
+    pub age: Option<Duration>,
+    /// What happens to an append beyond `bytes` or `events`.
+    pub when_full: WhenFull,
+}
+
+/// What happens to an append beyond the budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenFull {
+    /// It is refused with [`Full`](crate::Error::Full).
+    #[default]
+    Refuse,
+    /// The oldest events make room. What was dropped is reported as a [`Gap`](crate::Gap).
+    DropOldest,
+}
+
+/// What the query cache may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// Bytes of answers; 0 switches the cache off. 32 MiB by default.
+    pub bytes: u64,
+    /// How long an answer is kept; 300 seconds by default.
+    pub time_to_live: Duration,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self { bytes: 32 << 20, time_to_live: Duration::from_secs(300) }
+    }
+}

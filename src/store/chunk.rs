@@ -1,0 +1,287 @@
+//! A thousand events side by side: one column a field, so that a scan touches only what it asks for.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::names::{self, Names, Part};
+use crate::event::Kind;
+
+/// Events in a full chunk.
+pub(crate) const CHUNK_EVENTS: usize = 1024;
+
+/// A payload from this size on has an allocation of its own, so that growing a chunk never copies it.
+pub(crate) const LARGE_PAYLOAD_BYTES: usize = 16 * 1024;
+
+/// A column that is mostly empty: nothing is kept until the first value that is not the default.
+#[derive(Clone, Debug)]
+struct Sparse<T>(Vec<T>);
+
+impl<T> Default for Sparse<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Clone + Default + PartialEq> Sparse<T> {
+    fn set(&mut self, index: usize, value: T) {
+        if value == T::default() {
+            return;
+        }
+        self.0.resize(index, T::default());
+        self.0.push(value);
+    }
+
+    fn get(&self, index: usize) -> Option<&T> {
+        self.0.get(index)
+    }
+}
+
+/// The bytes of one event: metadata first, then data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Payload<'a> {
+    Small { metadata: &'a [u8], data: &'a [u8] },
+    Large { both: &'a Arc<[u8]>, metadata_bytes: u32 },
+}
+
+/// Everything of one event but its names and bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Header {
+    pub(crate) position: u64,
+    pub(crate) version: u32,
+    pub(crate) id: Uuid,
+    pub(crate) time: i64,
+    pub(crate) recorded: i64,
+    /// The place of the event's kind in the chunk's table.
+    pub(crate) kind: u16,
+}
+
+/// Up to [`CHUNK_EVENTS`] events of one shard, in the order of their positions.
+///
+/// A chunk is filled under its shard's lock, then sealed and shared: readers of a sealed chunk need no lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Chunk {
+    positions: Vec<u64>,
+    times: Vec<i64>,
+    ids: Vec<Uuid>,
+    versions: Vec<u32>,
+    kinds: Vec<u16>,
+    names_ends: Vec<u32>,
+    payload_ends: Vec<u32>,
+    /// Microseconds from the event's time to its recording.
+    delays: Sparse<i64>,
+    metadata_bytes: Sparse<u32>,
+    large: Sparse<Option<Arc<[u8]>>>,
+    names: String,
+    payload: Vec<u8>,
+    kind_table: Vec<Arc<Kind>>,
+}
+
+impl Chunk {
+    /// An empty chunk with room for as much as `like` holds.
+    pub(crate) fn with_room_like(like: &Self) -> Self {
+        Self {
+            positions: Vec::with_capacity(CHUNK_EVENTS),
+            times: Vec::with_capacity(CHUNK_EVENTS),
+            ids: Vec::with_capacity(CHUNK_EVENTS),
+            versions: Vec::with_capacity(CHUNK_EVENTS),
+            kinds: Vec::with_capacity(CHUNK_EVENTS),
+            names_ends: Vec::with_capacity(CHUNK_EVENTS),
+            payload_ends: Vec::with_capacity(CHUNK_EVENTS),
+            names: String::with_capacity(like.names.len() + like.names.len() / 32),
+            payload: Vec::with_capacity(like.payload.len() + like.payload.len() / 32),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.positions.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.positions.len() == CHUNK_EVENTS
+    }
+
+    /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
+    pub(crate) fn add_kind(&mut self, kind: Arc<Kind>) -> u16 {
+        self.kind_table.push(kind);
+        u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    pub(crate) fn push(&mut self, header: &Header, names: &Names<'_>, payload: Payload<'_>) {
+        let index = self.positions.len();
+        self.push_header(index, header);
+        names.write(&mut self.names);
+        self.names_ends.push(end(self.names.len()));
+        self.push_payload(index, payload);
+    }
+
+    fn push_header(&mut self, index: usize, header: &Header) {
+        self.positions.push(header.position);
+        self.times.push(header.time);
+        self.ids.push(header.id);
+        self.versions.push(header.version);
+        self.kinds.push(header.kind);
+        self.delays.set(index, header.recorded.wrapping_sub(header.time));
+    }
+
+    fn push_payload(&mut self, index: usize, payload: Payload<'_>) {
+        match payload {
+            Payload::Small { metadata, data } => {
+                self.payload.extend_from_slice(metadata);
+                self.payload.extend_from_slice(data);
+                self.metadata_bytes.set(index, end(metadata.len()));
+            }
+            Payload::Large { both, metadata_bytes } => {
+                self.large.set(index, Some(Arc::clone(both)));
+                self.metadata_bytes.set(index, metadata_bytes);
+            }
+        }
+        self.payload_ends.push(end(self.payload.len()));
+    }
+
+    /// Appends a copy of event `index` of `other`; without its metadata and data if `bytes` is [`Bytes::Drop`].
+    pub(crate) fn push_copy(&mut self, other: &Self, index: usize, bytes: Bytes) {
+        let kind = self.place_of_kind(other.kind(index));
+        let header = Header { kind, ..other.header(index) };
+        let place = self.positions.len();
+        self.push_header(place, &header);
+        self.names.push_str(other.names(index));
+        self.names_ends.push(end(self.names.len()));
+        let (metadata, data) = if bytes == Bytes::Keep { other.payload(index) } else { (&[][..], &[][..]) };
+        let payload = match other.large_payload(index).filter(|_| bytes == Bytes::Keep) {
+            Some(both) => Payload::Large { both, metadata_bytes: end(metadata.len()) },
+            None => Payload::Small { metadata, data },
+        };
+        self.push_payload(place, payload);
+    }
+
+    fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
+        match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {
+            Some(place) => u16::try_from(place).unwrap_or(u16::MAX),
+            None => self.add_kind(Arc::clone(kind)),
+        }
+    }
+
+    /// Gives back the room that is not used.
+    pub(crate) fn shrink(&mut self) {
+        self.names.shrink_to_fit();
+        self.payload.shrink_to_fit();
+        self.delays.0.shrink_to_fit();
+        self.metadata_bytes.0.shrink_to_fit();
+        self.large.0.shrink_to_fit();
+        self.kind_table.shrink_to_fit();
+    }
+
+    /// Empties the chunk and keeps its room.
+    pub(crate) fn clear(&mut self) {
+        self.positions.clear();
+        self.times.clear();
+        self.ids.clear();
+        self.versions.clear();
+        self.kinds.clear();
+        self.names_ends.clear();
+        self.payload_ends.clear();
+        self.delays.0.clear();
+        self.metadata_bytes.0.clear();
+        self.large.0.clear();
+        self.names.clear();
+        self.payload.clear();
+        self.kind_table.clear();
+    }
+
+    fn header(&self, index: usize) -> Header {
+        Header {
+            position: self.position(index),
+            version: self.version(index),
+            id: self.id(index),
+            time: self.time(index),
+            recorded: self.recorded(index),
+            kind: self.kinds[index],
+        }
+    }
+
+    pub(crate) fn position(&self, index: usize) -> u64 {
+        self.positions[index]
+    }
+
+    pub(crate) fn time(&self, index: usize) -> i64 {
+        self.times[index]
+    }
+
+    pub(crate) fn recorded(&self, index: usize) -> i64 {
+        self.times[index].wrapping_add(self.delays.get(index).copied().unwrap_or(0))
+    }
+
+    pub(crate) fn id(&self, index: usize) -> Uuid {
+        self.ids[index]
+    }
+
+    pub(crate) fn version(&self, index: usize) -> u32 {
+        self.versions[index]
+    }
+
+    pub(crate) fn kind(&self, index: usize) -> &Arc<Kind> {
+        &self.kind_table[usize::from(self.kinds[index])]
+    }
+
+    pub(crate) fn names(&self, index: usize) -> &str {
+        &self.names[start(&self.names_ends, index)..self.names_ends[index] as usize]
+    }
+
+    pub(crate) fn name(&self, index: usize, part: Part) -> Option<&str> {
+        names::read(self.names(index), part)
+    }
+
+    fn large_payload(&self, index: usize) -> Option<&Arc<[u8]>> {
+        self.large.get(index).and_then(Option::as_ref)
+    }
+
+    /// Metadata and data.
+    pub(crate) fn payload(&self, index: usize) -> (&[u8], &[u8]) {
+        let both = match self.large_payload(index) {
+            Some(both) => both,
+            None => &self.payload[start(&self.payload_ends, index)..self.payload_ends[index] as usize],
+        };
+        both.split_at(self.metadata_bytes.get(index).copied().unwrap_or(0) as usize)
+    }
+
+    /// Bytes of metadata and data.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload.len() + self.large.0.iter().flatten().map(|both| both.len()).sum::<usize>()
+    }
+
+    /// Bytes taken from the system, payload included.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.positions.capacity() * 8
+            + self.times.capacity() * 8
+            + self.ids.capacity() * 16
+            + self.versions.capacity() * 4
+            + self.kinds.capacity() * 2
+            + self.names_ends.capacity() * 4
+            + self.payload_ends.capacity() * 4
+            + self.delays.0.capacity() * 8
+            + self.metadata_bytes.0.capacity() * 4
+            + self.large.0.capacity() * size_of::<Option<Arc<[u8]>>>()
+            + self.large.0.iter().flatten().map(|both| both.len()).sum::<usize>()
+            + self.names.capacity()
+            + self.payload.capacity()
+            + self.kind_table.capacity() * 8
+    }
+}
+
+/// What becomes of an event's metadata and data when it is copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    Keep,
+    Drop,
+}
+
+fn start(ends: &[u32], index: usize) -> usize {
+    if index == 0 { 0 } else { ends[index - 1] as usize }
+}
+
+/// A length within a chunk. The limits of names and payloads keep every buffer of a chunk far below 4 GiB.
+fn end(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}

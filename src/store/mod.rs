@@ -1,0 +1,4 @@
+//! The engine.
+
+pub(crate) mod chunk;
+pub(crate) mod names;

@@ -1,0 +1,193 @@
+//! Streams: which aggregate, at which version, and what an append asks and answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Name, NewEvent, Query};
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl From<u64> for $name {
+            fn from(number: u64) -> Self {
+                Self(number)
+            }
+        }
+    };
+}
+
+number! {
+    /// The place of an event in its stream: 1, 2, 3 … without gaps. 0 means "no event yet".
+    Version
+}
+number! {
+    /// The place of an event in the whole store: 1, 2, 3 … without gaps, never reused. 0 is before the first.
+    Position
+}
+
+/// Names a stream: the id of an aggregate, and its type.
+///
+/// The id alone identifies the aggregate; its type is settled by its first event, and an append that names another is refused.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamId {
+    /// What kind of entity it is, such as `Invoice`.
+    pub aggregate_type: Name,
+    /// Which one it is, such as `invoice-17`.
+    pub aggregate_id: Name,
+}
+
+impl StreamId {
+    /// The stream of the aggregate `aggregate_id` of type `aggregate_type`.
+    pub fn new(aggregate_type: impl Into<Name>, aggregate_id: impl Into<Name>) -> Self {
+        Self { aggregate_type: aggregate_type.into(), aggregate_id: aggregate_id.into() }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.aggregate_type, self.aggregate_id)
+    }
+}
+
+/// What the writer of an append believes about the stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// Anything: append wherever the stream stands.
+    #[default]
+    Any,
+    /// The stream has no event, or was softly deleted.
+    NoStream,
+    /// The stream has at least one event.
+    StreamExists,
+    /// The last event of the stream has this version; 0 is the same as [`NoStream`](Self::NoStream) for a stream never written.
+    Exactly(Version),
+}
+
+impl Expected {
+    /// The last event of the stream has version `version`.
+    pub const fn exactly(version: u64) -> Self {
+        Self::Exactly(Version(version))
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any version"),
+            Self::NoStream => f.write_str("no stream"),
+            Self::StreamExists => f.write_str("an existing stream"),
+            Self::Exactly(version) => write!(f, "version {version}"),
+        }
+    }
+}
+
+/// One aggregate's part of an append to several.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// Where to.
+    pub stream: StreamId,
+    /// What the writer believes about it.
+    pub expected: Expected,
+    /// What happened, in order.
+    pub events: Vec<NewEvent>,
+}
+
+impl Append {
+    /// `events` for `stream`, if it is where `expected` says.
+    pub fn new(stream: StreamId, expected: Expected, events: Vec<NewEvent>) -> Self {
+        Self { stream, expected, events }
+    }
+}
+
+/// How safe an acknowledged append is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Durability {
+    /// In memory: it ends with the process.
+    Volatile,
+}
+
+/// The acknowledgement of an append: its events are readable by everyone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Appended {
+    /// The version of the first event.
+    pub first_version: Version,
+    /// The version of the last event, and so of the stream.
+    pub last_version: Version,
+    /// The position of the first event.
+    pub first_position: Position,
+    /// The position of the last event.
+    pub last_position: Position,
+    /// How safe it is.
+    pub durability: Durability,
+    /// The same events had been appended before; this is the first acknowledgement again, and nothing was stored now.
+    pub repeated: bool,
+}
+
+/// A condition on the whole store: no event that matches `query` after position `after`.
+///
+/// The dynamic consistency boundary: decide on what a query showed, append if nothing was added to its answer since.
+#[derive(Clone, Debug)]
+pub struct Condition {
+    /// What must not have happened. Its order, limit and cursor mean nothing here.
+    pub query: Query,
+    /// The last position that the decision has seen; 0 for "never at all".
+    pub after: Position,
+}
+
+impl Condition {
+    /// No event that matches `query`, ever.
+    pub fn none(query: Query) -> Self {
+        Self { query, after: Position(0) }
+    }
+
+    /// No event that matches `query` after position `after`.
+    pub fn none_after(query: Query, after: Position) -> Self {
+        Self { query, after }
+    }
+}
+
+/// What an aggregate's stream keeps. Older events are dropped at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct StreamLimits {
+    /// Keep at most this many events, the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_count: Option<u64>,
+    /// Keep events whose timestamp is younger than this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Duration>,
+}
+
+/// What is known of a stream without reading its events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamInfo {
+    /// The aggregate.
+    pub stream: StreamId,
+    /// The version of its last event, dropped or not; 0 if it never had one.
+    pub version: Version,
+    /// Events that can be read.
+    pub events: u64,
+    /// Versions up to this one are gone: truncated, deleted, or past a limit. 0 if none is.
+    pub dropped_to: Version,
+    /// Deleted for good.
+    pub tombstoned: bool,
+    /// What it keeps.
+    pub limits: StreamLimits,
+}
