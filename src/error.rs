@@ -33,7 +33,11 @@ impl Error {
 
     /// The conflict, if that is what it is.
     pub fn conflict(&self) -> Option<&Conflict> {
-        if let Self::Conflict(conflict) = self { Some(conflict) } else { None }
+        if let Self::Conflict(conflict) = self {
+            Some(conflict)
+        } else {
+            None
+        }
     }
 }
 
@@ -68,11 +72,23 @@ pub enum Conflict {
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Version { stream, expected, actual, .. } => {
-                write!(f, "aggregate '{}' is at version {actual}, expected {expected}", stream.aggregate_id)
+            Self::Version {
+                stream,
+                expected,
+                actual,
+                ..
+            } => {
+                write!(
+                    f,
+                    "aggregate '{}' is at version {actual}, expected {expected}",
+                    stream.aggregate_id
+                )
             }
             Self::Condition { position } => {
-                write!(f, "the condition does not hold: the event at position {position} matches its query")
+                write!(
+                    f,
+                    "the condition does not hold: the event at position {position} matches its query"
+                )
             }
         }
     }

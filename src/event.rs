@@ -97,7 +97,11 @@ pub struct NewEvent {
 impl NewEvent {
     /// An event of type `event_type` and nothing else.
     pub fn new(event_type: impl Into<Name>) -> Self {
-        Self { event_type: event_type.into(), schema_version: 1, ..Self::default() }
+        Self {
+            event_type: event_type.into(),
+            schema_version: 1,
+            ..Self::default()
+        }
     }
 
     /// An event whose data is `value` as JSON.
@@ -214,7 +218,11 @@ impl<'a> EventRef<'a> {
             metadata_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX),
             kind: Arc::clone(self.chunk.kind(self.index)),
             names: self.chunk.names(self.index).into(),
-            payload: if metadata.is_empty() { data.into() } else { [metadata, data].concat().into() },
+            payload: if metadata.is_empty() {
+                data.into()
+            } else {
+                [metadata, data].concat().into()
+            },
         }
     }
 
@@ -239,11 +247,20 @@ impl<'a> EventRef<'a> {
         self.chunk.payload(self.index)
     }
 
-    fn raw_position(self) -> u64 {
+    /// Bytes of its names.
+    pub(crate) fn names_bytes(self) -> usize {
+        self.chunk.names(self.index).len()
+    }
+
+    pub(crate) fn tag_part(self) -> Option<&'a str> {
+        self.name(Part::Tags)
+    }
+
+    pub(crate) fn raw_position(self) -> u64 {
         self.chunk.position(self.index)
     }
 
-    fn raw_version(self) -> u32 {
+    pub(crate) fn raw_version(self) -> u32 {
         self.chunk.version(self.index)
     }
 
@@ -251,11 +268,11 @@ impl<'a> EventRef<'a> {
         self.chunk.id(self.index)
     }
 
-    fn raw_time(self) -> i64 {
+    pub(crate) fn raw_time(self) -> i64 {
         self.chunk.time(self.index)
     }
 
-    fn raw_recorded(self) -> i64 {
+    pub(crate) fn raw_recorded(self) -> i64 {
         self.chunk.recorded(self.index)
     }
 }

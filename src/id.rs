@@ -37,7 +37,10 @@ impl Default for RandomIds {
             hasher.write_u64(salt);
             hasher.finish()
         };
-        Self { counter: CachePadded::new(AtomicU64::new(draw(1))), key: draw(2) }
+        Self {
+            counter: CachePadded::new(AtomicU64::new(draw(1))),
+            key: draw(2),
+        }
     }
 }
 
@@ -69,18 +72,28 @@ pub struct SeededIds {
 impl SeededIds {
     /// A source whose ids depend on `seed`, the time and the count of ids so far.
     pub fn new(seed: u64) -> Self {
-        Self { count: AtomicU64::new(0), seed }
+        Self {
+            count: AtomicU64::new(0),
+            seed,
+        }
     }
 }
 
 impl IdSource for SeededIds {
     fn next(&self, now: Timestamp) -> Uuid {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        uuid_v7(now, scramble(self.seed ^ count.rotate_left(32)), scramble(self.seed.wrapping_add(scramble(count))))
+        uuid_v7(
+            now,
+            scramble(self.seed ^ count.rotate_left(32)),
+            scramble(self.seed.wrapping_add(scramble(count))),
+        )
     }
 
     fn fork(&self) -> Arc<dyn IdSource> {
-        Arc::new(Self { count: AtomicU64::new(self.count.load(Ordering::Relaxed)), seed: self.seed })
+        Arc::new(Self {
+            count: AtomicU64::new(self.count.load(Ordering::Relaxed)),
+            seed: self.seed,
+        })
     }
 }
 

@@ -16,7 +16,16 @@ pub use id::{IdSource, RandomIds, SeededIds};
 pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, Limits, Settings, WhenFull};
+pub use store::answer::{Answer, CacheState, Explanation, Page};
+#[cfg(feature = "cache")]
+pub use store::cache::CacheStats;
+pub use store::gaps::{Gap, GapReason};
 pub use store::names::Tags;
+pub use store::read::{LogRead, StreamRead};
+pub use store::retention::Compaction;
+pub use store::stats::StoreStats;
+pub use store::tail::{Delivery, Tail};
+pub use store::{Builder, Store};
 pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };

@@ -29,7 +29,11 @@ impl Name {
 
     /// Bytes kept outside the value itself.
     pub(crate) fn heap_bytes(&self) -> usize {
-        if self.0.is_heap_allocated() { self.0.capacity() } else { 0 }
+        if self.0.is_heap_allocated() {
+            self.0.capacity()
+        } else {
+            0
+        }
     }
 }
 

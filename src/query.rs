@@ -151,18 +151,26 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         parse_cursor(text).ok_or_else(|| {
-            Error::invalid(format!("'{text}' is not a cursor: use the one that came with the page before"))
+            Error::invalid(format!(
+                "'{text}' is not a cursor: use the one that came with the page before"
+            ))
         })
     }
 }
 
 fn parse_cursor(text: &str) -> Option<Cursor> {
     if let Some(position) = text.strip_prefix('p') {
-        return Some(Cursor { time: None, position: Position(position.parse().ok()?) });
+        return Some(Cursor {
+            time: None,
+            position: Position(position.parse().ok()?),
+        });
     }
     let (time, position) = text.strip_prefix('t')?.split_once('.')?;
     let time = Timestamp::from_micros(time.parse().ok()?);
-    Some(Cursor { time: Some(time), position: Position(position.parse().ok()?) })
+    Some(Cursor {
+        time: Some(time),
+        position: Position(position.parse().ok()?),
+    })
 }
 
 /// What to find.
@@ -386,8 +394,14 @@ mod tests {
     #[test]
     fn a_cursor_survives_its_text() {
         for cursor in [
-            Cursor { time: None, position: Position(17) },
-            Cursor { time: Some(Timestamp::from_micros(-5)), position: Position(u64::MAX) },
+            Cursor {
+                time: None,
+                position: Position(17),
+            },
+            Cursor {
+                time: Some(Timestamp::from_micros(-5)),
+                position: Position(u64::MAX),
+            },
         ] {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

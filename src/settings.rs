@@ -20,7 +20,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { shards: 0, limits: Limits::default(), budget: Budget::default(), cache: CacheSettings::default() }
+        Self {
+            shards: 0,
+            limits: Limits::default(),
+            budget: Budget::default(),
+            cache: CacheSettings::default(),
+        }
     }
 }
 
@@ -69,7 +74,10 @@ impl Settings {
         check_range("limits.payload_bytes_max", limits.payload_bytes_max, 0, 1 << 30)?;
         check_range("limits.batch_events_max", limits.batch_events_max, 1, BATCH_EVENTS_MAX)?;
         if self.shards != 0 && !self.shards.is_power_of_two() {
-            return Err(Error::invalid(format!("shards is {}, but must be a power of two", self.shards)));
+            return Err(Error::invalid(format!(
+                "shards is {}, but must be a power of two",
+                self.shards
+            )));
         }
         Ok(())
     }
@@ -87,7 +95,9 @@ fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {
     if (min..=max).contains(&value) {
         return Ok(());
     }
-    Err(Error::invalid(format!("{name} is {value}, but must be from {min} to {max}")))
+    Err(Error::invalid(format!(
+        "{name} is {value}, but must be from {min} to {max}"
+    )))
 }
 
 /// How much the store may hold. Nothing is bounded by default.
@@ -124,6 +134,9 @@ pub struct CacheSettings {
 
 impl Default for CacheSettings {
     fn default() -> Self {
-        Self { bytes: 32 << 20, time_to_live: Duration::from_secs(300) }
+        Self {
+            bytes: 32 << 20,
+            time_to_live: Duration::from_secs(300),
+        }
     }
 }

@@ -52,7 +52,10 @@ pub struct StreamId {
 impl StreamId {
     /// The stream of the aggregate `aggregate_id` of type `aggregate_type`.
     pub fn new(aggregate_type: impl Into<Name>, aggregate_id: impl Into<Name>) -> Self {
-        Self { aggregate_type: aggregate_type.into(), aggregate_id: aggregate_id.into() }
+        Self {
+            aggregate_type: aggregate_type.into(),
+            aggregate_id: aggregate_id.into(),
+        }
     }
 }
 
@@ -108,7 +111,11 @@ pub struct Append {
 impl Append {
     /// `events` for `stream`, if it is where `expected` says.
     pub fn new(stream: StreamId, expected: Expected, events: Vec<NewEvent>) -> Self {
-        Self { stream, expected, events }
+        Self {
+            stream,
+            expected,
+            events,
+        }
     }
 }
 
@@ -153,7 +160,10 @@ pub struct Condition {
 impl Condition {
     /// No event that matches `query`, ever.
     pub fn none(query: Query) -> Self {
-        Self { query, after: Position(0) }
+        Self {
+            query,
+            after: Position(0),
+        }
     }
 
     /// No event that matches `query` after position `after`.

@@ -67,11 +67,6 @@ impl Timestamp {
         self.0.div_euclid(MICROS_PER_DAY)
     }
 
-    /// The first moment of the day `day` days after 1970-01-01, in UTC.
-    pub(crate) const fn start_of_day(day: i64) -> Self {
-        Self::from_micros(day.saturating_mul(MICROS_PER_DAY))
-    }
-
     /// The date in UTC, as `YYYY-MM-DD`.
     pub fn date(self) -> String {
         let mut text = self.to_string();
@@ -94,9 +89,13 @@ impl FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        jiff::Timestamp::from_str(text).map(|at| Self::from_micros(at.as_microsecond())).map_err(|_| {
-            Error::invalid(format!("'{text}' is not a time: write it as RFC 3339, like 2026-01-31T12:00:00Z"))
-        })
+        jiff::Timestamp::from_str(text)
+            .map(|at| Self::from_micros(at.as_microsecond()))
+            .map_err(|_| {
+                Error::invalid(format!(
+                    "'{text}' is not a time: write it as RFC 3339, like 2026-01-31T12:00:00Z"
+                ))
+            })
     }
 }
 
@@ -131,7 +130,9 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is where time enters")]
     fn now(&self) -> Timestamp {
-        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
         Timestamp::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
     }
 

@@ -143,14 +143,24 @@ impl Chunk {
     /// Appends a copy of event `index` of `other`; without its metadata and data if `bytes` is [`Bytes::Drop`].
     pub(crate) fn push_copy(&mut self, other: &Self, index: usize, bytes: Bytes) {
         let kind = self.place_of_kind(other.kind(index));
-        let header = Header { kind, ..other.header(index) };
+        let header = Header {
+            kind,
+            ..other.header(index)
+        };
         let place = self.positions.len();
         self.push_header(place, &header);
         self.names.push_str(other.names(index));
         self.names_ends.push(end(self.names.len()));
-        let (metadata, data) = if bytes == Bytes::Keep { other.payload(index) } else { (&[][..], &[][..]) };
+        let (metadata, data) = if bytes == Bytes::Keep {
+            other.payload(index)
+        } else {
+            (&[][..], &[][..])
+        };
         let payload = match other.large_payload(index).filter(|_| bytes == Bytes::Keep) {
-            Some(both) => Payload::Large { both, metadata_bytes: end(metadata.len()) },
+            Some(both) => Payload::Large {
+                both,
+                metadata_bytes: end(metadata.len()),
+            },
             None => Payload::Small { metadata, data },
         };
         self.push_payload(place, payload);

@@ -1,4 +1,434 @@
-//! The engine.
+//! The engine: a log in shards, the index that follows it, and the reads of both.
 
+pub(crate) mod answer;
+pub(crate) mod append;
+mod ascending;
+mod budget;
+#[cfg(feature = "cache")]
+pub(crate) mod cache;
 pub(crate) mod chunk;
+mod core;
+mod directory;
+mod draft;
+pub(crate) mod gaps;
+mod index;
+mod log;
+mod matcher;
 pub(crate) mod names;
+pub(crate) mod read;
+pub(crate) mod retention;
+mod select;
+mod shard;
+mod signal;
+mod slab;
+pub(crate) mod stats;
+mod sync;
+pub(crate) mod tail;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use self::budget::Usage;
+use self::core::Core;
+use self::directory::PageCache;
+use self::gaps::Gaps;
+use self::index::{Indexer, Indexes};
+use self::retention::Aging;
+use crate::{
+    Append, Appended, Clock, Condition, Event, EventRef, Expected, Field, IdSource, Name, NewEvent, Position,
+    RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
+};
+
+/// An event store in memory.
+///
+/// A handle: clones share one store, from any number of threads. When the last handle is dropped the store is closed, and its
+/// [tails](Tail) end.
+///
+/// Nothing survives the process.
+///
+/// ```
+/// use annals::{Expected, NewEvent, Store, StreamId};
+///
+/// let store = Store::in_memory();
+/// let order = StreamId::new("Order", "order-1");
+/// store.append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")])?;
+///
+/// let conflict = store.append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")]);
+/// assert_eq!(conflict.unwrap_err().to_string(), "aggregate 'order-1' is at version 1, expected no stream");
+/// # Ok::<(), annals::Error>(())
+/// ```
+///
+/// [`Tail`]: crate::Tail
+#[derive(Clone, Debug)]
+pub struct Store {
+    handle: Arc<Handle>,
+}
+
+/// What closes the store when the last of its handles is dropped.
+#[derive(Debug)]
+struct Handle {
+    engine: Arc<Engine>,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.engine.core.log.close();
+    }
+}
+
+/// Everything behind a store's handles.
+pub(crate) struct Engine {
+    pub(crate) core: Core,
+    pub(crate) indexes: Indexes,
+    #[cfg(feature = "cache")]
+    pub(crate) cache: Option<cache::QueryCache>,
+    #[cfg(any())]
+    pub(crate) statistics: Option<crate::analytics::StatisticsCache>,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    /// Counted only where the budget asks for it.
+    usage: Option<Usage>,
+    gaps: Mutex<Gaps>,
+    /// When something will be too old, in microseconds since 1970; `i64::MAX` for never.
+    expiry: AtomicI64,
+    aging: Mutex<Aging>,
+    /// Held while the oldest events are dropped.
+    dropping: Mutex<()>,
+    /// How often events were dropped: the epoch of the cache.
+    drops: AtomicU64,
+    /// The same number when the index was last rid of dropped events.
+    drops_compacted: AtomicU64,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("visible", &self.core.log.visible())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Drops what is too old, and answers the position that a read beginning now may see.
+    pub(crate) fn visible(&self) -> u64 {
+        self.expire_due();
+        self.core.log.visible()
+    }
+
+    #[cfg(feature = "cache")]
+    pub(crate) fn epoch(&self) -> u64 {
+        self.drops.load(Ordering::Acquire)
+    }
+
+    /// Whether the index may name events that are gone.
+    pub(crate) fn has_dropped(&self) -> bool {
+        self.drops.load(Ordering::Acquire) != self.drops_compacted.load(Ordering::Acquire)
+    }
+}
+
+/// Sets up a store.
+///
+/// ```
+/// use annals::{Budget, Query, SeededIds, Settings, Store, WhenFull};
+///
+/// let budget = Budget { events: Some(1_000_000), when_full: WhenFull::DropOldest, ..Budget::default() };
+/// let store = Store::builder()
+///     .settings(Settings { budget, ..Settings::default() })
+///     .ids(std::sync::Arc::new(SeededIds::new(7)))
+///     .indexer("currency", |event, values| {
+///         if event.data().windows(3).any(|bytes| bytes == b"EUR") {
+///             values.push("EUR".into());
+///         }
+///     })
+///     .open()?;
+/// assert_eq!(store.query(Query::all().index("currency", "EUR")).count()?, 0);
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[must_use = "a builder makes a store by `open`"]
+pub struct Builder {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+    indexers: Vec<(Name, Arc<Indexer>)>,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Builder {
+    /// With these settings.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// With this clock.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// With this source of event ids.
+    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
+        self.ids = ids;
+        self
+    }
+
+    /// With an index of what `indexer` finds in an event: it pushes the values.
+    ///
+    /// The index is built from the log when a query first asks for it, and extended from the tail after that. The function must
+    /// always find the same in the same event, and must not call the store.
+    pub fn indexer(
+        mut self,
+        name: impl Into<Name>,
+        indexer: impl Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync + 'static,
+    ) -> Self {
+        self.indexers.push((name.into(), Arc::new(indexer)));
+        self
+    }
+
+    /// Makes the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, or two indexers have one name.
+    pub fn open(self) -> Result<Store> {
+        self.settings.check()?;
+        for (place, (name, _)) in self.indexers.iter().enumerate() {
+            if self.indexers[..place].iter().any(|(other, _)| other == name) {
+                return Err(crate::Error::invalid(format!(
+                    "two indexers are named '{name}': name one otherwise"
+                )));
+            }
+        }
+        Ok(self.make())
+    }
+
+    fn make(self) -> Store {
+        let budget = &self.settings.budget;
+        let usage = (budget.bytes.is_some() || budget.events.is_some()).then(Usage::default);
+        Store::of(Engine {
+            core: Core::new(self.settings.shard_count()),
+            indexes: Indexes::new(self.indexers),
+            #[cfg(feature = "cache")]
+            cache: (self.settings.cache.bytes > 0).then(|| cache::Prefixes::new(&self.settings.cache)),
+            #[cfg(any())]
+            statistics: (self.settings.cache.bytes > 0).then(|| cache::Prefixes::new(&self.settings.cache)),
+            settings: self.settings,
+            clock: self.clock,
+            ids: self.ids,
+            usage,
+            gaps: Mutex::default(),
+            expiry: AtomicI64::new(i64::MAX),
+            aging: Mutex::default(),
+            dropping: Mutex::default(),
+            drops: AtomicU64::new(0),
+            drops_compacted: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Store {
+    /// A store with default settings: the machine's clock, random ids, nothing bounded.
+    pub fn in_memory() -> Self {
+        Self::builder().make()
+    }
+
+    /// A store to be set up.
+    pub fn builder() -> Builder {
+        Builder {
+            settings: Settings::default(),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds::default()),
+            indexers: Vec::new(),
+        }
+    }
+
+    fn of(engine: Engine) -> Self {
+        Self {
+            handle: Arc::new(Handle {
+                engine: Arc::new(engine),
+            }),
+        }
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.handle.engine
+    }
+
+    pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
+        &self.handle.engine
+    }
+
+    /// Appends `events` to `stream`, all or none, and returns when everyone can read them.
+    ///
+    /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; the
+    /// first version and position of its acknowledgement are those that an event would have had.
+    ///
+    /// When every event brings an id, an append made again is recognised: where `expected` is a version or
+    /// [`NoStream`](Expected::NoStream), always; otherwise among the latest events of the aggregate. It is answered with the
+    /// first acknowledgement.
+    ///
+    /// # Errors
+    ///
+    /// [`Conflict`](crate::Error::Conflict) when the stream is not where `expected` says: read it and decide again.
+    /// [`Invalid`](crate::Error::Invalid) when a name or a payload is beyond the [`Limits`](crate::Limits), a name begins with
+    /// `$`, or the aggregate is of another type. [`Deleted`](crate::Error::Deleted) when it was deleted for good.
+    /// [`Full`](crate::Error::Full) when the budget is. [`Closed`](crate::Error::Closed) when the store is. Nothing was
+    /// written, in each case.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a store that journals will keep the events"
+    )]
+    pub fn append(&self, stream: &StreamId, expected: Expected, events: Vec<NewEvent>) -> Result<Appended> {
+        self.engine().append(stream, expected, &events)
+    }
+
+    /// Appends to several aggregates, all or none, at consecutive positions in the order given.
+    ///
+    /// # Errors
+    ///
+    /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) when one is named twice.
+    #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
+    pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>> {
+        self.engine().append_all(&appends, None)
+    }
+
+    /// Appends if `condition` holds: nothing that matches its query was added after its position.
+    ///
+    /// The check and the append are one: no other append comes between them.
+    ///
+    /// # Errors
+    ///
+    /// As [`append_all`](Self::append_all); [`Conflict`](crate::Error::Conflict) with the first event that matches when the
+    /// condition does not hold.
+    #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
+    pub fn append_if(&self, condition: &Condition, appends: Vec<Append>) -> Result<Vec<Appended>> {
+        self.engine().append_all(&appends, Some(condition))
+    }
+
+    /// The event with this id, the first if several have it.
+    ///
+    /// The first call builds an index of ids, which is extended from the tail after that.
+    pub fn event(&self, id: Uuid) -> Option<Event> {
+        let engine = self.engine();
+        let visible = engine.visible();
+        if engine.indexes.ids.read().complete_to() < visible {
+            engine.indexes.ids.write().extend(&engine.core, visible);
+        }
+        let candidates = engine.indexes.ids.read().candidates(id);
+        let mut pages = PageCache::default();
+        let mut events = candidates
+            .into_iter()
+            .filter_map(|position| engine.core.event(position, &mut pages));
+        events.find(|event| event.id() == id && event.position().0 <= visible)
+    }
+
+    /// The event at this position.
+    pub fn event_at(&self, position: Position) -> Option<Event> {
+        let engine = self.engine();
+        let visible = engine.visible();
+        let known = position.0 > 0 && position.0 <= visible;
+        known
+            .then(|| engine.core.event(position.0, &mut PageCache::default()))
+            .flatten()
+    }
+
+    /// What is known of an aggregate without reading its events; `None` if it never had one.
+    pub fn stream_info(&self, aggregate_id: &str) -> Option<StreamInfo> {
+        let engine = self.engine();
+        engine.visible();
+        let hash = engine.core.hash(aggregate_id);
+        let shard = engine.core.read(engine.core.shard_of(hash));
+        let stream = shard.stream(shard.find(hash, aggregate_id)?);
+        Some(StreamInfo {
+            stream: shard.stream_id(stream),
+            version: Version(u64::from(stream.version)),
+            events: stream.live_events(),
+            dropped_to: Version(u64::from(stream.dropped_to)),
+            tombstoned: stream.tombstoned,
+            limits: stream.limits.as_deref().copied().unwrap_or_default(),
+        })
+    }
+
+    /// The position of the last event that reads see.
+    pub fn visible(&self) -> Position {
+        Position(self.engine().visible())
+    }
+
+    /// Waits until reads see the event at `position`, or the store is closed.
+    pub fn await_visible(&self, position: Position) {
+        let log = &self.engine().core.log;
+        log.signal()
+            .wait_while(None, || log.visible() < position.0 && !log.is_closed());
+    }
+
+    /// An independent copy: the same events, limits and gaps, and from here on its own.
+    ///
+    /// Nothing is copied until one of the two is written to; then each copies the shards it writes to. Clock and ids go on as
+    /// their [`fork`](Clock::fork) says.
+    #[must_use = "the copy is the result"]
+    pub fn fork(&self) -> Self {
+        let engine = self.engine();
+        // The index first: it must not know of events that the copy of the log has not.
+        let indexes = engine.indexes.fork();
+        let core = engine.core.fork();
+        Self::of(Engine {
+            core,
+            indexes,
+            #[cfg(feature = "cache")]
+            cache: engine
+                .cache
+                .as_ref()
+                .map(|_| cache::Prefixes::new(&engine.settings.cache)),
+            #[cfg(any())]
+            statistics: engine
+                .statistics
+                .as_ref()
+                .map(|_| cache::Prefixes::new(&engine.settings.cache)),
+            settings: engine.settings.clone(),
+            clock: Arc::clone(&engine.clock).fork(),
+            ids: engine.ids.fork(),
+            usage: engine.usage.as_ref().map(Usage::copy),
+            gaps: Mutex::new(engine.gaps.lock().clone()),
+            expiry: AtomicI64::new(engine.expiry.load(Ordering::Acquire)),
+            aging: Mutex::new(engine.aging.lock().clone()),
+            dropping: Mutex::default(),
+            drops: AtomicU64::new(engine.drops.load(Ordering::Acquire)),
+            drops_compacted: AtomicU64::new(engine.drops_compacted.load(Ordering::Acquire)),
+        })
+    }
+
+    /// Closes the store for every handle: appends are refused, reads go on, tails end.
+    pub fn close(&self) {
+        self.engine().core.log.close();
+    }
+
+    /// The limits set on an aggregate.
+    pub fn limits(&self, aggregate_id: &str) -> StreamLimits {
+        self.stream_info(aggregate_id)
+            .map(|info| info.limits)
+            .unwrap_or_default()
+    }
+
+    /// Every value of a field among the events that can be read, with how many have it, ordered by value.
+    ///
+    /// The system's events are not counted.
+    pub fn terms(&self, field: &Field) -> Vec<(Name, u64)> {
+        let engine = self.engine();
+        let visible = engine.visible();
+        let mut terms = engine.terms(field, visible);
+        terms.sort_unstable();
+        terms
+    }
+}

@@ -1,0 +1,447 @@
+//! The answer of a query: in order, up to a limit, from the cache where that is shorter.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::core::View;
+use super::gaps::Gap;
+use super::select::{Bounds, Direction, Scan, Work};
+use super::{Engine, Store};
+use crate::query::{AsOf, Cursor, Order, Query};
+use crate::{Error, Event, EventRef, Field, Filter, Position, Result, Timestamp};
+
+/// What orders a match: its time, where the query asks for that, and its position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) time: i64,
+    pub(crate) position: u64,
+}
+
+/// A query put to a store, to be answered in one of several ways.
+///
+/// Each call fixes what is visible once, at its start, and sees nothing of what comes after.
+#[derive(Debug)]
+#[must_use = "a query is answered by one of its methods"]
+pub struct Answer<'a> {
+    store: &'a Store,
+    query: Query,
+    cached: bool,
+}
+
+/// A part of an answer.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Page {
+    /// The events, in the query's order.
+    pub events: Vec<Event>,
+    /// Where the answer goes on, if it does: see [`Query::cursor`].
+    pub next: Option<Cursor>,
+    /// What was dropped among the positions that the query covers.
+    pub gaps: Vec<Gap>,
+    /// The position as of which this is the answer.
+    pub as_of: Position,
+}
+
+/// How an answer was found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The terms of the query that the index knows, with their events, the rarest first.
+    pub terms: Vec<(Field, Vec<crate::Name>, u64)>,
+    /// Whether conditions had to be tried on the events themselves.
+    pub tried_on_events: bool,
+    /// Candidates that the index named.
+    pub candidates: u64,
+    /// Events looked at to try conditions on.
+    pub examined: u64,
+    /// Events in the answer.
+    pub matches: u64,
+    /// Windows of positions that the work was cut into.
+    pub windows: u64,
+    /// Shards of the store.
+    pub shards: usize,
+    /// What the cache had to say.
+    pub cache: CacheState,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// What the cache had to say to a query.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheState {
+    /// It was not asked: switched off, or the index is as quick.
+    Bypassed,
+    /// The whole answer was there.
+    Hit,
+    /// The answer was there but for the tail, which was added.
+    Extended,
+    /// The answer was found anew.
+    Miss,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (field, values, events) in &self.terms {
+            let values: Vec<_> = values.iter().take(5).map(crate::Name::as_str).collect();
+            writeln!(f, "term       {field} is {}: {events} events", values.join(" or "))?;
+        }
+        if self.terms.is_empty() {
+            writeln!(f, "term       none: every event is a candidate")?;
+        }
+        writeln!(f, "candidates {} in {} windows", self.candidates, self.windows)?;
+        writeln!(f, "examined   {} events", self.examined)?;
+        writeln!(f, "matches    {}", self.matches)?;
+        writeln!(f, "cache      {}", format!("{:?}", self.cache).to_lowercase())?;
+        writeln!(f, "shards     {}", self.shards)?;
+        write!(f, "elapsed    {:?}", self.elapsed)
+    }
+}
+
+/// The keys of an answer.
+pub(crate) struct Found {
+    pub(crate) keys: std::sync::Arc<Vec<Key>>,
+    pub(crate) as_of: u64,
+    pub(crate) cache: CacheState,
+    pub(crate) work: Work,
+}
+
+impl Store {
+    /// Puts `query` to the store.
+    pub fn query(&self, query: Query) -> Answer<'_> {
+        Answer {
+            store: self,
+            query,
+            cached: true,
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// Answer without the cache.
+    pub fn uncached(mut self) -> Self {
+        self.cached = false;
+        self
+    }
+
+    fn engine(&self) -> &Engine {
+        self.store.engine()
+    }
+
+    /// The events, to keep.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the query is: filters too deep or too many, an index that is not registered, a cursor of
+    /// another order, a JSON pointer without its slash.
+    pub fn events(&self) -> Result<Vec<Event>> {
+        let found = self.find(self.query.limit)?;
+        Ok(self.load(&found.keys))
+    }
+
+    /// The events up to the query's limit, and where to go on.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn page(&self) -> Result<Page> {
+        let found = self.find(self.query.limit.map(|limit| limit.saturating_add(1)))?;
+        let limit = self.query.limit.unwrap_or(usize::MAX);
+        let keys = &found.keys[..found.keys.len().min(limit)];
+        let next = keys
+            .last()
+            .filter(|_| found.keys.len() > limit)
+            .map(|last| self.cursor_at(*last));
+        let bounds = self.query_bounds(found.as_of)?;
+        Ok(Page {
+            events: self.load(keys),
+            next,
+            gaps: self.engine().gaps.lock().between(bounds.after, bounds.until),
+            as_of: Position(found.as_of),
+        })
+    }
+
+    fn cursor_at(&self, key: Key) -> Cursor {
+        let time = self.query.order.is_by_time().then(|| Timestamp::from_micros(key.time));
+        Cursor {
+            time,
+            position: Position(key.position),
+        }
+    }
+
+    fn query_bounds(&self, visible: u64) -> Result<Bounds> {
+        bounds(&self.query, self.engine().core.log.floor(), visible)
+    }
+
+    fn load(&self, keys: &[Key]) -> Vec<Event> {
+        let positions: Vec<_> = keys.iter().map(|key| key.position).collect();
+        self.engine().core.events(&positions)
+    }
+
+    /// The positions of the events, in the query's order.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn positions(&self) -> Result<Vec<Position>> {
+        let found = self.find(self.query.limit)?;
+        Ok(found.keys.iter().map(|key| Position(key.position)).collect())
+    }
+
+    /// How many events there are, up to the query's limit.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn count(&self) -> Result<u64> {
+        Ok(self.find(self.query.limit)?.keys.len() as u64)
+    }
+
+    /// Shows each event to `look`, in place and in order.
+    ///
+    /// No lock is held meanwhile: `look` may take its time, and may call the store.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) -> Result<()> {
+        self.fold((), |(), event| look(event))
+    }
+
+    /// Folds the events, in place and in order, into one value.
+    ///
+    /// No lock is held meanwhile: `step` may take its time, and may call the store.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Query, Store, StreamId};
+    /// # let store = Store::in_memory();
+    /// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced").data("{}")])?;
+    /// let bytes = store.query(Query::all()).fold(0, |sum, event| sum + event.data().len())?;
+    /// assert_eq!(bytes, 2);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> Result<T> {
+        let mut view = View::new(&self.engine().core);
+        let mut value = init;
+        let mut left = self.query.limit.unwrap_or(usize::MAX);
+        let mut windows = self.windows()?;
+        while left > 0
+            && let Some(positions) = windows.next()?
+        {
+            for position in positions.iter().take(left) {
+                if let Some(event) = view.event(*position) {
+                    value = step(value, event);
+                }
+            }
+            left = left.saturating_sub(positions.len());
+        }
+        Ok(value)
+    }
+
+    /// The positions in the query's order, a window at a time; all at once where the order is by time.
+    fn windows(&self) -> Result<Windows<'_>> {
+        let engine = self.engine();
+        let bounds = self.query_bounds(engine.visible())?;
+        if self.query.order.is_by_time() {
+            let (keys, _) = engine.collect(&self.query, bounds, usize::MAX)?;
+            return Ok(Windows::Sorted(Some(
+                keys.into_iter().map(|key| key.position).collect(),
+            )));
+        }
+        Ok(Windows::Scan(Box::new(Scan::new(
+            engine,
+            &self.query,
+            bounds,
+            direction(self.query.order),
+        )?)))
+    }
+
+    /// The keys of the answer, the first `want` of them.
+    fn find(&self, want: Option<usize>) -> Result<Found> {
+        let engine = self.engine();
+        let visible = engine.visible();
+        let bounds = self.query_bounds(visible)?;
+        let want = want.unwrap_or(usize::MAX);
+        #[cfg(feature = "cache")]
+        if let Some(cache) = self.cache() {
+            let scan = Scan::new(engine, &self.query, bounds, Direction::Ascending)?;
+            if scan.estimate() > super::cache::WORTH_CANDIDATES {
+                return cache.find(engine, &self.query, want, visible, |visible| self.query_bounds(visible));
+            }
+        }
+        let (keys, work) = engine.collect(&self.query, bounds, want)?;
+        Ok(Found {
+            keys: keys.into(),
+            as_of: visible,
+            cache: CacheState::Bypassed,
+            work,
+        })
+    }
+
+    #[cfg(feature = "cache")]
+    fn cache(&self) -> Option<&super::cache::QueryCache> {
+        self.engine()
+            .cache
+            .as_ref()
+            .filter(|_| self.cached && self.query.as_of.is_none())
+    }
+
+    /// How the answer is found, by finding it.
+    ///
+    /// # Errors
+    ///
+    /// As [`events`](Self::events).
+    pub fn explain(&self) -> Result<Explanation> {
+        let start = Instant::now();
+        let found = self.find(self.query.limit)?;
+        let elapsed = start.elapsed();
+        let mut terms = Vec::new();
+        collect_terms(self.engine(), &self.query.filters, &mut terms);
+        terms.sort_by_key(|(_, _, events)| *events);
+        Ok(Explanation {
+            terms,
+            tried_on_events: found.work.examined > 0,
+            candidates: found.work.candidates,
+            examined: found.work.examined,
+            matches: found.keys.len() as u64,
+            windows: found.work.windows,
+            shards: self.engine().core.shard_count(),
+            cache: found.cache,
+            elapsed,
+        })
+    }
+}
+
+fn collect_terms(engine: &Engine, filters: &[Filter], terms: &mut Vec<(Field, Vec<crate::Name>, u64)>) {
+    for filter in filters {
+        match filter {
+            Filter::Is(field, values) => {
+                terms.push((
+                    field.clone(),
+                    values.clone(),
+                    values.iter().map(|value| engine.count_of(field, value)).sum(),
+                ));
+            }
+            Filter::All(filters) | Filter::Any(filters) => collect_terms(engine, filters, terms),
+            #[cfg(feature = "json")]
+            Filter::Metadata(..) | Filter::Data(..) => {}
+            Filter::Text(_) => {}
+        }
+    }
+}
+
+/// The positions a query covers, of what is above `floor` and visible.
+fn bounds(query: &Query, floor: u64, visible: u64) -> Result<Bounds> {
+    let mut bounds = Bounds {
+        after: query.after.0.max(floor),
+        until: visible,
+    };
+    if let Some(until) = query.until {
+        bounds.until = bounds.until.min(until.0);
+    }
+    if let Some(AsOf::Position(position)) = query.as_of {
+        bounds.until = bounds.until.min(position.0);
+    }
+    if let Some(cursor) = query.cursor {
+        if cursor.time.is_some() != query.order.is_by_time() {
+            return Err(Error::invalid(format!(
+                "cursor {cursor} belongs to another order: keep the order of the query"
+            )));
+        }
+        match query.order {
+            Order::Position => bounds.after = bounds.after.max(cursor.position.0),
+            Order::PositionDescending => bounds.until = bounds.until.min(cursor.position.0.saturating_sub(1)),
+            Order::Time | Order::TimeDescending => {}
+        }
+    }
+    Ok(bounds)
+}
+
+impl Engine {
+    /// The first `want` keys of a query's answer among the positions within `bounds`.
+    pub(crate) fn collect(&self, query: &Query, bounds: Bounds, want: usize) -> Result<(Vec<Key>, Work)> {
+        let mut scan = Scan::new(self, query, bounds, direction(query.order))?;
+        let by_time = query.order.is_by_time();
+        let mut keys = Vec::new();
+        while by_time || keys.len() < want {
+            let Some(positions) = scan.next()? else { break };
+            keys.extend(positions.into_iter().map(|position| Key { time: 0, position }));
+        }
+        if by_time {
+            self.sort_by_time(query, &mut keys, want);
+        }
+        keys.truncate(want);
+        Ok((keys, scan.work))
+    }
+
+    fn sort_by_time(&self, query: &Query, keys: &mut Vec<Key>, want: usize) {
+        let mut view = View::new(&self.core);
+        keys.retain_mut(|key| match view.event(key.position) {
+            Some(event) => {
+                key.time = event.raw_time();
+                query.cursor.is_none_or(|cursor| is_beyond(*key, cursor, query.order))
+            }
+            None => false,
+        });
+        keep_first(keys, query.order, want);
+    }
+}
+
+/// Positions, a window at a time.
+enum Windows<'a> {
+    Scan(Box<Scan<'a>>),
+    Sorted(Option<Vec<u64>>),
+}
+
+impl Windows<'_> {
+    fn next(&mut self) -> Result<Option<Vec<u64>>> {
+        match self {
+            Self::Scan(scan) => scan.next(),
+            Self::Sorted(positions) => Ok(positions.take()),
+        }
+    }
+}
+
+/// The direction in which positions come in the order, or any where the order is by time.
+fn direction(order: Order) -> Direction {
+    match order {
+        Order::PositionDescending => Direction::Descending,
+        Order::Position | Order::Time | Order::TimeDescending => Direction::Ascending,
+    }
+}
+
+/// Whether `key` comes after the cursor.
+fn is_beyond(key: Key, cursor: Cursor, order: Order) -> bool {
+    let cursor = Key {
+        time: cursor.time.map_or(0, Timestamp::as_micros),
+        position: cursor.position.0,
+    };
+    if order.is_descending() {
+        key < cursor
+    } else {
+        key > cursor
+    }
+}
+
+/// Sorts the keys in the order and keeps the first `want`.
+pub(crate) fn keep_first(keys: &mut Vec<Key>, order: Order, want: usize) {
+    if want < keys.len() / 2 {
+        if order.is_descending() {
+            keys.select_nth_unstable_by_key(want, |key| Reverse(*key));
+        } else {
+            keys.select_nth_unstable(want);
+        }
+        keys.truncate(want);
+    }
+    if order.is_descending() {
+        keys.sort_unstable_by_key(|key| Reverse(*key));
+    } else {
+        keys.sort_unstable();
+    }
+    keys.truncate(want);
+}

@@ -1,0 +1,315 @@
+//! A list of ascending numbers, kept as differences: the postings of a term, the slots of a stream.
+
+use smallvec::SmallVec;
+
+/// Numbers in a full block.
+const BLOCK_NUMBERS: usize = 256;
+
+/// Ascending numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
+///
+/// The latest numbers are in `tail`, as variable-length differences (seven bits a byte, the lowest first); full blocks are set
+/// aside, so that a search skips them by their first numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ascending {
+    /// The first number of the tail.
+    tail_first: u64,
+    last: u64,
+    count: u64,
+    /// Numbers in the tail.
+    tail_count: u16,
+    tail: SmallVec<[u8; 16]>,
+    #[expect(
+        clippy::box_collection,
+        reason = "most lists have no block, and a list should be small"
+    )]
+    blocks: Option<Box<Vec<Block>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    first: u64,
+    bytes: Box<[u8]>,
+}
+
+/// A block or the tail, to decode.
+#[derive(Clone, Copy)]
+struct Run<'a> {
+    first: u64,
+    bytes: &'a [u8],
+}
+
+impl Run<'_> {
+    fn numbers(self) -> Numbers<impl Iterator<Item = u8>> {
+        Numbers {
+            next: Some(self.first),
+            bytes: self.bytes.iter().copied(),
+        }
+    }
+}
+
+struct Numbers<I> {
+    next: Option<u64>,
+    bytes: I,
+}
+
+impl<I: Iterator<Item = u8>> Iterator for Numbers<I> {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        let number = self.next?;
+        self.next = read_difference(&mut self.bytes).map(|difference| number.wrapping_add(difference));
+        Some(number)
+    }
+}
+
+fn read_difference(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
+    let first = bytes.next()?;
+    let mut difference = u64::from(first & 0x7f);
+    let mut more = first & 0x80 != 0;
+    let mut shift = 7;
+    while more {
+        let byte = bytes.next()?;
+        difference |= u64::from(byte & 0x7f) << shift;
+        more = byte & 0x80 != 0;
+        shift += 7;
+    }
+    Some(difference)
+}
+
+impl Ascending {
+    /// Appends a number greater than the last.
+    pub(crate) fn push(&mut self, number: u64) {
+        debug_assert!(self.count == 0 || number > self.last, "{number} follows {}", self.last);
+        if usize::from(self.tail_count) == BLOCK_NUMBERS {
+            self.set_tail_aside();
+        }
+        if self.tail_count == 0 {
+            self.tail_first = number;
+        } else {
+            self.write_difference(number - self.last);
+        }
+        self.last = number;
+        self.count += 1;
+        self.tail_count += 1;
+    }
+
+    fn write_difference(&mut self, mut difference: u64) {
+        while difference >= 0x80 {
+            self.tail.push((difference & 0x7f) as u8 | 0x80);
+            difference >>= 7;
+        }
+        self.tail.push(difference as u8);
+    }
+
+    fn set_tail_aside(&mut self) {
+        let block = Block {
+            first: self.tail_first,
+            bytes: self.tail.as_slice().into(),
+        };
+        self.blocks.get_or_insert_default().push(block);
+        self.tail.clear();
+        self.tail_count = 0;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// The greatest number, if there is one.
+    pub(crate) fn last(&self) -> Option<u64> {
+        (self.count > 0).then_some(self.last)
+    }
+
+    fn blocks(&self) -> &[Block] {
+        self.blocks.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    fn run(&self, place: usize) -> Option<Run<'_>> {
+        match self.blocks().get(place) {
+            Some(block) => Some(Run {
+                first: block.first,
+                bytes: &block.bytes,
+            }),
+            None if place == self.blocks().len() && self.tail_count > 0 => Some(Run {
+                first: self.tail_first,
+                bytes: &self.tail,
+            }),
+            None => None,
+        }
+    }
+
+    fn runs_from(&self, place: usize) -> impl Iterator<Item = Run<'_>> {
+        (place..=self.blocks().len()).map_while(|place| self.run(place))
+    }
+
+    /// The run that holds the first number after `after`, or the one before it.
+    fn place_after(&self, after: u64) -> usize {
+        if self.tail_count > 0 && self.tail_first <= after {
+            return self.blocks().len();
+        }
+        self.blocks()
+            .partition_point(|block| block.first <= after)
+            .saturating_sub(1)
+    }
+
+    /// The numbers above `after`, up to `until`.
+    pub(crate) fn range(&self, after: u64, until: u64) -> impl Iterator<Item = u64> {
+        self.runs_from(self.place_after(after))
+            .take_while(move |run| run.first <= until)
+            .flat_map(Run::numbers)
+            .skip_while(move |number| *number <= after)
+            .take_while(move |number| *number <= until)
+    }
+
+    /// The numbers from the `skip`-th on, counting from 0.
+    pub(crate) fn from_nth(&self, skip: u64) -> impl Iterator<Item = u64> {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        self.runs_from(skip / BLOCK_NUMBERS)
+            .flat_map(Run::numbers)
+            .skip(skip % BLOCK_NUMBERS)
+    }
+
+    /// How many numbers lie above `after`, up to `until`, at most: counted by whole blocks.
+    pub(crate) fn count_at_most(&self, after: u64, until: u64) -> u64 {
+        if self.count == 0 || self.last <= after {
+            return 0;
+        }
+        let first = self.place_after(after);
+        let end = self.runs_from(first).take_while(|run| run.first <= until).count();
+        (end * BLOCK_NUMBERS).min(usize::try_from(self.count).unwrap_or(usize::MAX)) as u64
+    }
+
+    /// Keeps of `candidates`, which ascend, those that are in the list.
+    pub(crate) fn retain_common(&self, candidates: &mut Vec<u64>) {
+        let Some((&lowest, &highest)) = candidates.first().zip(candidates.last()) else {
+            return;
+        };
+        let dense = self.count_at_most(lowest.saturating_sub(1), highest) <= candidates.len() as u64 * 16;
+        if dense {
+            self.retain_by_merging(candidates, lowest, highest)
+        } else {
+            self.retain_by_seeking(candidates)
+        }
+    }
+
+    fn retain_by_merging(&self, candidates: &mut Vec<u64>, lowest: u64, highest: u64) {
+        let mut numbers = self.range(lowest.saturating_sub(1), highest).peekable();
+        candidates.retain(|candidate| {
+            while numbers.next_if(|number| number < candidate).is_some() {}
+            numbers.peek() == Some(candidate)
+        });
+    }
+
+    fn retain_by_seeking(&self, candidates: &mut Vec<u64>) {
+        candidates.retain(|candidate| self.contains(*candidate));
+    }
+
+    pub(crate) fn contains(&self, number: u64) -> bool {
+        number <= self.last
+            && self
+                .run(self.place_after(number))
+                .is_some_and(|run| run.numbers().take_while(|candidate| *candidate <= number).last() == Some(number))
+    }
+
+    /// Gives back the room of numbers up to `floor`, as far as whole blocks go. Numbers keep no place of their own after that.
+    pub(crate) fn drop_to(&mut self, floor: u64) {
+        if self.count > 0 && self.last <= floor {
+            *self = Self::default();
+            return;
+        }
+        let Some(blocks) = self.blocks.as_mut() else {
+            return;
+        };
+        let keep = blocks.partition_point(|block| block.first <= floor).saturating_sub(1);
+        blocks.drain(..keep);
+        self.count -= (keep * BLOCK_NUMBERS) as u64;
+    }
+
+    /// Gives back spare room.
+    pub(crate) fn shrink(&mut self) {
+        self.tail.shrink_to_fit();
+        if let Some(blocks) = self.blocks.as_mut() {
+            blocks.shrink_to_fit();
+        }
+    }
+
+    /// Bytes kept outside the list itself.
+    pub(crate) fn heap_bytes(&self) -> usize {
+        let tail = if self.tail.spilled() { self.tail.capacity() } else { 0 };
+        let blocks = self.blocks.as_deref().map_or(0, |blocks| {
+            size_of::<Vec<Block>>() + blocks.capacity() * size_of::<Block>()
+        });
+        tail + blocks + self.blocks().iter().map(|block| block.bytes.len()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn list(differences: &[u64]) -> (Ascending, Vec<u64>) {
+        let mut list = Ascending::default();
+        let mut numbers = Vec::new();
+        let mut number = 0;
+        for difference in differences {
+            number += difference;
+            list.push(number);
+            numbers.push(number);
+        }
+        (list, numbers)
+    }
+
+    fn differences() -> impl Strategy<Value = Vec<u64>> {
+        prop::collection::vec(prop_oneof![1..3u64, 1..300u64, 1..1u64 << 40], 0..1200)
+    }
+
+    proptest! {
+        #[test]
+        fn a_range_is_what_a_vector_says(differences in differences(), a in 0..1usize << 20, b in 0..1usize << 20, shift in 0..3u64) {
+            let (list, numbers) = list(&differences);
+            let pick = |at: usize| numbers.get(at % (numbers.len() + 1)).copied().unwrap_or(u64::MAX);
+            let (after, until) = (pick(a).saturating_sub(shift), pick(b).saturating_sub(1));
+            let want: Vec<_> = numbers.iter().copied().filter(|n| *n > after && *n <= until).collect();
+            prop_assert_eq!(list.range(after, until).collect::<Vec<_>>(), want.clone());
+            prop_assert!(list.count_at_most(after, until) >= want.len() as u64);
+        }
+
+        #[test]
+        fn the_nth_is_what_a_vector_says(differences in differences(), skip in 0..1300usize) {
+            let (list, numbers) = list(&differences);
+            let want: Vec<_> = numbers.iter().copied().skip(skip).collect();
+            prop_assert_eq!(list.from_nth(skip as u64).collect::<Vec<_>>(), want);
+            prop_assert_eq!(list.len(), numbers.len() as u64);
+            prop_assert_eq!(list.last(), numbers.last().copied());
+        }
+
+        #[test]
+        fn common_numbers_are_what_a_vector_says(differences in differences(), step in 1..40usize, shift in 0..2u64) {
+            let (list, numbers) = list(&differences);
+            let mut candidates: Vec<_> = numbers.iter().step_by(step).map(|n| n + shift).collect();
+            let want: Vec<_> = candidates.iter().copied().filter(|n| numbers.binary_search(n).is_ok()).collect();
+            list.retain_common(&mut candidates);
+            prop_assert_eq!(candidates, want);
+        }
+
+        #[test]
+        fn dropping_keeps_what_is_above(differences in differences(), at in 0..1200usize) {
+            let (mut list, numbers) = list(&differences);
+            let floor = numbers.get(at).copied().unwrap_or(0);
+            list.drop_to(floor);
+            let want: Vec<_> = numbers.into_iter().filter(|n| *n > floor).collect();
+            prop_assert_eq!(list.range(floor, u64::MAX).collect::<Vec<_>>(), want);
+        }
+    }
+
+    #[test]
+    fn a_list_is_small() {
+        assert!(size_of::<Ascending>() <= 64);
+    }
+}

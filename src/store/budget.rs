@@ -1,0 +1,124 @@
+//! How much the store holds, counted only where a budget asks for it.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::draft::Draft;
+use super::shard::EVENT_OVERHEAD_BYTES;
+use crate::settings::{Budget, WhenFull};
+use crate::{Error, NewEvent, Result};
+
+/// Events and bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Cost {
+    pub(crate) events: i64,
+    pub(crate) bytes: i64,
+}
+
+/// A name's length is written in one byte, mostly; there are six.
+const NAMES_HEADER_BYTES: usize = 6;
+
+impl Cost {
+    pub(crate) fn of(drafts: &[Draft<'_>]) -> Self {
+        let mut cost = Self::default();
+        for draft in drafts {
+            let id_bytes = draft.stream.aggregate_id.len();
+            for event in draft.events {
+                cost.events += 1;
+                cost.bytes += signed(id_bytes + event_bytes(event));
+            }
+        }
+        cost
+    }
+
+    pub(crate) fn new(events: u64, bytes: u64) -> Self {
+        Self {
+            events: i64::try_from(events).unwrap_or(i64::MAX),
+            bytes: i64::try_from(bytes).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+fn signed(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn event_bytes(event: &NewEvent) -> usize {
+    let names = [
+        &event.correlation_id,
+        &event.causation_id,
+        &event.user_id,
+        &event.organization_id,
+    ];
+    let names: usize = names.into_iter().flatten().map(|name| name.len()).sum();
+    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
+    let overhead = usize::try_from(EVENT_OVERHEAD_BYTES).unwrap_or(usize::MAX) + NAMES_HEADER_BYTES;
+    overhead + names + tags + event.metadata.len() + event.data.len()
+}
+
+/// What is held now.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    events: AtomicI64,
+    bytes: AtomicI64,
+}
+
+impl Usage {
+    pub(crate) fn copy(&self) -> Self {
+        let held = self.held();
+        Self {
+            events: AtomicI64::new(held.events),
+            bytes: AtomicI64::new(held.bytes),
+        }
+    }
+
+    pub(crate) fn held(&self) -> Cost {
+        Cost {
+            events: self.events.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Takes room for `cost`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] when there is not enough and the budget refuses; nothing is taken then.
+    pub(crate) fn take(&self, cost: Cost, budget: &Budget) -> Result<()> {
+        let events = self.events.fetch_add(cost.events, Ordering::Relaxed) + cost.events;
+        let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed) + cost.bytes;
+        if budget.when_full == WhenFull::DropOldest {
+            return Ok(());
+        }
+        let over = over("events", events, budget.events).or_else(|| over("bytes", bytes, budget.bytes));
+        match over {
+            Some(message) => {
+                self.give_back(cost);
+                Err(Error::Full(message.into()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes room that cannot be refused.
+    pub(crate) fn add(&self, cost: Cost) {
+        self.events.fetch_add(cost.events, Ordering::Relaxed);
+        self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn give_back(&self, cost: Cost) {
+        self.events.fetch_sub(cost.events, Ordering::Relaxed);
+        self.bytes.fetch_sub(cost.bytes, Ordering::Relaxed);
+    }
+
+    /// Whether more is held than the budget allows.
+    pub(crate) fn is_over(&self, budget: &Budget) -> bool {
+        let held = self.held();
+        over("events", held.events, budget.events).is_some() || over("bytes", held.bytes, budget.bytes).is_some()
+    }
+}
+
+fn over(what: &str, held: i64, max: Option<u64>) -> Option<String> {
+    let max = max?;
+    let held = u64::try_from(held).unwrap_or(0);
+    (held > max).then(|| format!("it would hold {held} {what} of {max} allowed; drop some, or raise the budget"))
+}

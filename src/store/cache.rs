@@ -1,0 +1,243 @@
+//! Answers kept: never wrong, only short, and made whole from the tail.
+//!
+//! An entry is complete to a position and is never taken back. What removes events raises the store's epoch, and an entry of
+//! another epoch is not used. So no order of calls to the map, whatever it does inside, can show a stale answer: an entry that
+//! comes late is shorter, or of an epoch gone by.
+
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use moka::sync::Cache;
+use serde::Serialize;
+
+use super::Engine;
+use super::answer::{CacheState, Found, Key, keep_first};
+use super::select::Bounds;
+use crate::query::{Order, Query};
+use crate::settings::CacheSettings;
+use crate::{Filter, Result};
+
+/// With fewer candidates than this the index answers as quickly as the cache.
+pub(crate) const WORTH_CANDIDATES: u64 = 64;
+
+/// An entry larger than this part of the cache is not kept.
+const LARGEST_PART: u64 = 8;
+
+/// What the query cache has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct CacheStats {
+    /// Answers that were there.
+    pub hits: u64,
+    /// Answers that were there but for the tail.
+    pub extensions: u64,
+    /// Answers found anew.
+    pub misses: u64,
+    /// Answers kept now, about.
+    pub entries: u64,
+    /// Bytes of answers kept now, about.
+    pub bytes: u64,
+}
+
+/// A value that is complete to a position.
+#[derive(Debug)]
+pub(crate) struct Entry<V> {
+    epoch: u64,
+    complete_to: AtomicU64,
+    value: Arc<V>,
+    bytes: u64,
+}
+
+/// Values by their keys, each complete to a position.
+#[derive(Debug)]
+pub(crate) struct Prefixes<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> {
+    entries: Cache<K, Arc<Entry<V>>, foldhash::fast::RandomState>,
+    bytes_max: u64,
+    hits: AtomicU64,
+    extensions: AtomicU64,
+    misses: AtomicU64,
+}
+
+/// What a cache may be asked to do for a value: to find it, or its tail.
+pub(crate) trait Source<V> {
+    /// The value of everything up to `visible`.
+    fn whole(&mut self, visible: u64) -> Result<V>;
+
+    /// The value extended by what is above `complete_to`, up to `visible`; `None` if that adds nothing.
+    fn extended(&mut self, value: &V, complete_to: u64, visible: u64) -> Result<Option<V>>;
+
+    /// Bytes that the value takes.
+    fn bytes(&self, value: &V) -> u64;
+}
+
+impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Prefixes<K, V> {
+    pub(crate) fn new(settings: &CacheSettings) -> Self {
+        let weigher = |_: &K, entry: &Arc<Entry<V>>| u32::try_from(entry.bytes).unwrap_or(u32::MAX);
+        let entries = Cache::builder()
+            .max_capacity(settings.bytes)
+            .weigher(weigher)
+            .time_to_live(settings.time_to_live)
+            .build_with_hasher(foldhash::fast::RandomState::default());
+        Self {
+            entries,
+            bytes_max: settings.bytes / LARGEST_PART,
+            hits: AtomicU64::new(0),
+            extensions: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        }
+    }
+
+    /// The value of `key`, the position it is complete to, and where it came from.
+    pub(crate) fn get(
+        &self,
+        engine: &Engine,
+        key: &K,
+        visible: u64,
+        source: &mut impl Source<V>,
+    ) -> Result<(Arc<V>, u64, CacheState)> {
+        // Read before anything is looked at: what is dropped meanwhile makes the entry one of a past epoch.
+        let epoch = engine.epoch();
+        let entry = self.entries.get(key).filter(|entry| entry.epoch == epoch);
+        let Some(entry) = entry else {
+            self.misses.fetch_add(1, Ordering::Relaxed);
+            let value = Arc::new(source.whole(visible)?);
+            self.keep(key, epoch, visible, &value, source);
+            return Ok((value, visible, CacheState::Miss));
+        };
+        let complete_to = entry.complete_to.load(Ordering::Acquire);
+        if complete_to >= visible {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            return Ok((Arc::clone(&entry.value), complete_to, CacheState::Hit));
+        }
+        let Some(value) = source.extended(&entry.value, complete_to, visible)? else {
+            self.hits.fetch_add(1, Ordering::Relaxed);
+            entry.complete_to.fetch_max(visible, Ordering::AcqRel);
+            return Ok((Arc::clone(&entry.value), visible, CacheState::Hit));
+        };
+        self.extensions.fetch_add(1, Ordering::Relaxed);
+        let value = Arc::new(value);
+        self.keep(key, epoch, visible, &value, source);
+        Ok((value, visible, CacheState::Extended))
+    }
+
+    fn keep(&self, key: &K, epoch: u64, complete_to: u64, value: &Arc<V>, source: &impl Source<V>) {
+        let bytes = source.bytes(value);
+        if bytes <= self.bytes_max {
+            let complete_to = AtomicU64::new(complete_to);
+            self.entries.insert(
+                key.clone(),
+                Arc::new(Entry {
+                    epoch,
+                    complete_to,
+                    value: Arc::clone(value),
+                    bytes,
+                }),
+            );
+        }
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        CacheStats {
+            hits: self.hits.load(Ordering::Relaxed),
+            extensions: self.extensions.load(Ordering::Relaxed),
+            misses: self.misses.load(Ordering::Relaxed),
+            entries: self.entries.entry_count(),
+            bytes: self.entries.weighted_size(),
+        }
+    }
+}
+
+/// Answers by their queries and how many events were wanted.
+pub(crate) type QueryCache = Prefixes<(Query, usize), Vec<Key>>;
+
+impl QueryCache {
+    pub(crate) fn find(
+        &self,
+        engine: &Engine,
+        query: &Query,
+        want: usize,
+        visible: u64,
+        bounds: impl Fn(u64) -> Result<Bounds>,
+    ) -> Result<Found> {
+        let mut source = AnswerSource {
+            engine,
+            query,
+            want,
+            bounds,
+            work: super::select::Work::default(),
+        };
+        let (keys, as_of, cache) = self.get(engine, &(query.clone(), want), visible, &mut source)?;
+        Ok(Found {
+            keys,
+            as_of,
+            cache,
+            work: source.work,
+        })
+    }
+}
+
+/// Finds the keys of an answer.
+struct AnswerSource<'a, B> {
+    engine: &'a Engine,
+    query: &'a Query,
+    want: usize,
+    bounds: B,
+    work: super::select::Work,
+}
+
+impl<B: Fn(u64) -> Result<Bounds>> Source<Vec<Key>> for AnswerSource<'_, B> {
+    fn whole(&mut self, visible: u64) -> Result<Vec<Key>> {
+        let (keys, work) = self.engine.collect(self.query, (self.bounds)(visible)?, self.want)?;
+        self.work = work;
+        Ok(keys)
+    }
+
+    fn extended(&mut self, keys: &Vec<Key>, complete_to: u64, visible: u64) -> Result<Option<Vec<Key>>> {
+        if self.query.order == Order::Position && keys.len() >= self.want {
+            return Ok(None);
+        }
+        let bounds = (self.bounds)(visible)?;
+        let tail = Bounds {
+            after: bounds.after.max(complete_to),
+            ..bounds
+        };
+        let (new, work) = self.engine.collect(self.query, tail, self.want)?;
+        self.work = work;
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let mut all = match self.query.order {
+            Order::PositionDescending => [new, keys.clone()].concat(),
+            Order::Position | Order::Time | Order::TimeDescending => [keys.as_slice(), &new].concat(),
+        };
+        if self.query.order.is_by_time() {
+            keep_first(&mut all, self.query.order, self.want);
+        }
+        all.truncate(self.want);
+        Ok(Some(all))
+    }
+
+    fn bytes(&self, keys: &Vec<Key>) -> u64 {
+        (size_of_val(keys.as_slice()) + 128) as u64 + query_bytes(self.query)
+    }
+}
+
+/// Bytes that a query takes, about.
+pub(crate) fn query_bytes(query: &Query) -> u64 {
+    size_of::<Query>() as u64 + query.filters.iter().map(filter_bytes).sum::<u64>()
+}
+
+fn filter_bytes(filter: &Filter) -> u64 {
+    let inside: u64 = match filter {
+        Filter::Is(_, values) => values.iter().map(|value| 24 + value.heap_bytes() as u64).sum(),
+        Filter::All(filters) | Filter::Any(filters) => filters.iter().map(filter_bytes).sum(),
+        #[cfg(feature = "json")]
+        Filter::Metadata(pointer, value) | Filter::Data(pointer, value) => {
+            (pointer.len() + value.to_string().len()) as u64
+        }
+        Filter::Text(text) => text.len() as u64,
+    };
+    size_of::<Filter>() as u64 + inside
+}

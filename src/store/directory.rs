@@ -1,0 +1,220 @@
+//! Where the event of each position is: pages of entries that are written once and read without a lock.
+
+use std::collections::VecDeque;
+
+use super::sync::{Arc, AtomicU64, Ordering, RwLock};
+
+/// Entries of a page.
+const PAGE_ENTRIES: u64 = if cfg!(annals_loom) { 2 } else { 4096 };
+
+/// Where an event is: its shard, and its place in the order of that shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) shard: usize,
+    pub(crate) slot: u64,
+}
+
+/// A place in eight bytes, with the length of the batch that begins there.
+///
+/// ```text
+/// bit 63     62 … 46          45 … 36   35 … 0
+/// written    batch length     shard     slot
+///            (0 inside one)
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Entry(u64);
+
+const WRITTEN: u64 = 1 << 63;
+const LENGTH_SHIFT: u32 = 46;
+const LENGTH_MAX: u64 = (1 << 17) - 1;
+const SHARD_SHIFT: u32 = 36;
+const SHARD_MAX: u64 = (1 << 10) - 1;
+const SLOT_MAX: u64 = (1 << SHARD_SHIFT) - 1;
+
+const _: () = assert!(crate::settings::BATCH_EVENTS_MAX as u64 <= LENGTH_MAX);
+const _: () = assert!(crate::settings::SHARDS_MAX as u64 <= SHARD_MAX + 1);
+
+impl Entry {
+    pub(crate) fn new(place: Place, batch_length: u64) -> Self {
+        assert!(place.slot <= SLOT_MAX, "a shard holds at most 2^36 events in its life");
+        Self(WRITTEN | batch_length << LENGTH_SHIFT | (place.shard as u64) << SHARD_SHIFT | place.slot)
+    }
+
+    pub(crate) fn place(self) -> Place {
+        let shard = (self.0 >> SHARD_SHIFT) & SHARD_MAX;
+        Place {
+            shard: usize::try_from(shard).unwrap_or(usize::MAX),
+            slot: self.0 & SLOT_MAX,
+        }
+    }
+
+    /// Events of the batch that begins here; `None` inside a batch.
+    pub(crate) fn batch_length(self) -> Option<u64> {
+        let length = (self.0 >> LENGTH_SHIFT) & LENGTH_MAX;
+        (length > 0).then_some(length)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Page {
+    number: u64,
+    entries: Box<[AtomicU64]>,
+}
+
+impl Page {
+    fn new(number: u64) -> Self {
+        Self {
+            number,
+            entries: (0..PAGE_ENTRIES).map(|_| AtomicU64::new(0)).collect(),
+        }
+    }
+
+    fn entry(&self, position: u64) -> Option<&AtomicU64> {
+        self.entries
+            .get(usize::try_from((position - 1) % PAGE_ENTRIES).unwrap_or(usize::MAX))
+    }
+
+    /// A copy with the entries up to `position`.
+    fn copy_to(&self, position: u64) -> Self {
+        let copy = Self::new(self.number);
+        let written = position.saturating_sub(self.number * PAGE_ENTRIES);
+        for (to, from) in copy
+            .entries
+            .iter()
+            .zip(&self.entries)
+            .take(usize::try_from(written).unwrap_or(usize::MAX))
+        {
+            to.store(from.load(Ordering::Acquire), Ordering::Release);
+        }
+        copy
+    }
+}
+
+/// The page used last: most accesses need no other.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PageCache(Option<Arc<Page>>);
+
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pages: RwLock<VecDeque<Arc<Page>>>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            pages: RwLock::new(VecDeque::new()),
+        }
+    }
+}
+
+fn page_number(position: u64) -> u64 {
+    (position - 1) / PAGE_ENTRIES
+}
+
+impl Directory {
+    pub(crate) fn set(&self, position: u64, entry: Entry, cache: &mut PageCache) {
+        let number = page_number(position);
+        let page = match &mut cache.0 {
+            Some(page) if page.number == number => page,
+            other => other.insert(self.page_or_new(number)),
+        };
+        if let Some(cell) = page.entry(position) {
+            cell.store(entry.0, Ordering::Release);
+        }
+    }
+
+    /// The entry of `position`, if it is written and not forgotten.
+    #[inline]
+    pub(crate) fn get(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
+        let number = page_number(position);
+        let page = match &mut cache.0 {
+            Some(page) if page.number == number => page,
+            other => other.insert(self.page(number)?),
+        };
+        let entry = page.entry(position)?.load(Ordering::Acquire);
+        (entry != 0).then_some(Entry(entry))
+    }
+
+    fn page(&self, number: u64) -> Option<Arc<Page>> {
+        let pages = self.pages.read();
+        let first = pages.front()?.number;
+        let place = usize::try_from(number.checked_sub(first)?).ok()?;
+        pages.get(place).map(Arc::clone)
+    }
+
+    fn page_or_new(&self, number: u64) -> Arc<Page> {
+        if let Some(page) = self.page(number) {
+            return page;
+        }
+        let mut pages = self.pages.write();
+        let first = pages.front().map_or(number, |page| page.number);
+        while first + pages.len() as u64 <= number {
+            let next = first + pages.len() as u64;
+            pages.push_back(Arc::new(Page::new(next)));
+        }
+        let place = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
+        pages.get(place).map_or_else(|| Arc::new(Page::new(number)), Arc::clone)
+    }
+
+    /// Gives back the pages that hold nothing above `position`; the last page stays.
+    pub(crate) fn forget_to(&self, position: u64) {
+        let mut pages = self.pages.write();
+        while pages.len() > 1
+            && pages
+                .front()
+                .is_some_and(|page| (page.number + 1) * PAGE_ENTRIES <= position)
+        {
+            pages.pop_front();
+        }
+    }
+
+    /// A directory of its own that shares the full pages.
+    pub(crate) fn fork(&self, position: u64) -> Self {
+        let mut pages: VecDeque<_> = self.pages.read().iter().map(Arc::clone).collect();
+        while pages.back().is_some_and(|page| page.number * PAGE_ENTRIES >= position) {
+            pages.pop_back();
+        }
+        if let Some(last) = pages.back_mut() {
+            *last = Arc::new(last.copy_to(position));
+        }
+        Self {
+            pages: RwLock::new(pages),
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.pages.read().len() * usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX) * 8
+    }
+}
+
+#[cfg(all(test, not(annals_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_survives_its_bits() {
+        let place = Place {
+            shard: 1023,
+            slot: SLOT_MAX,
+        };
+        let entry = Entry::new(place, LENGTH_MAX);
+        assert_eq!((entry.place(), entry.batch_length()), (place, Some(LENGTH_MAX)));
+        assert_eq!(Entry::new(place, 0).batch_length(), None);
+    }
+
+    #[test]
+    fn forgotten_pages_answer_nothing() {
+        let directory = Directory::default();
+        let mut cache = PageCache::default();
+        let place = Place { shard: 0, slot: 0 };
+        directory.set(PAGE_ENTRIES * 3, Entry::new(place, 1), &mut cache);
+        directory.set(1, Entry::new(place, 1), &mut cache);
+        directory.forget_to(PAGE_ENTRIES);
+        let mut cache = PageCache::default();
+        assert_eq!(directory.get(1, &mut cache), None);
+        assert_eq!(
+            directory.get(PAGE_ENTRIES * 3, &mut cache).map(Entry::place),
+            Some(place)
+        );
+    }
+}

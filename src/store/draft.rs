@@ -1,0 +1,177 @@
+//! What an append does before it takes a lock: checks its input, and stamps ids, times and hashes.
+
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::chunk::LARGE_PAYLOAD_BYTES;
+use super::shard::tag_part;
+use crate::settings::Limits;
+use crate::{Clock, Error, IdSource, Name, NewEvent, Result, StreamId};
+
+/// What the store adds to a new event.
+#[derive(Clone, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) id: Uuid,
+    pub(crate) time: i64,
+    pub(crate) recorded: i64,
+    pub(crate) kind_hash: u64,
+    pub(crate) tags: Option<Box<str>>,
+    /// Metadata and data, when they are large.
+    pub(crate) large: Option<Arc<[u8]>>,
+}
+
+pub(crate) type Stamps = SmallVec<[Stamp; 1]>;
+
+/// One aggregate's part of an append, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Draft<'a> {
+    pub(crate) stream: &'a StreamId,
+    pub(crate) stream_hash: u64,
+    pub(crate) expected: crate::Expected,
+    pub(crate) events: &'a [NewEvent],
+    pub(crate) stamps: Stamps,
+    /// Whether the caller brought the ids, so that a repetition can be recognised.
+    pub(crate) own_ids: bool,
+}
+
+/// Stamps new events.
+#[derive(Debug)]
+pub(crate) struct Stamper<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) ids: &'a dyn IdSource,
+    pub(crate) hasher: &'a foldhash::fast::RandomState,
+}
+
+impl Stamper<'_> {
+    pub(crate) fn stamp(&self, stream: &StreamId, events: &[NewEvent]) -> Stamps {
+        let now = self.clock.now();
+        let recorded = now.as_micros();
+        let stamp = |event: &NewEvent| Stamp {
+            id: event.id.unwrap_or_else(|| self.ids.next(now)),
+            time: event.timestamp.map_or(recorded, crate::Timestamp::as_micros),
+            recorded,
+            kind_hash: self.kind_hash(stream, event),
+            tags: tag_part(event),
+            large: large_payload(event),
+        };
+        events.iter().map(stamp).collect()
+    }
+
+    fn kind_hash(&self, stream: &StreamId, event: &NewEvent) -> u64 {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(event.event_type.as_bytes());
+        hasher.write(stream.aggregate_type.as_bytes());
+        hasher.write_u32(event.schema_version);
+        event.data_type.hash(&mut hasher);
+        event.metadata_type.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+fn large_payload(event: &NewEvent) -> Option<Arc<[u8]>> {
+    let bytes = event.metadata.len() + event.data.len();
+    (bytes >= LARGE_PAYLOAD_BYTES).then(|| [&event.metadata[..], &event.data[..]].concat().into())
+}
+
+/// Who appends: names that begin with `$` are the system's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Author {
+    User,
+    System,
+}
+
+/// # Errors
+///
+/// [`Error::Invalid`] with the field, the length and the limit.
+pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits, author: Author) -> Result<()> {
+    check_own_name("aggregate type", &stream.aggregate_type, limits, author)?;
+    check_own_name("aggregate id", &stream.aggregate_id, limits, author)?;
+    if events.len() > limits.batch_events_max {
+        return Err(Error::invalid(format!(
+            "{} events in one append: at most {} are allowed",
+            events.len(),
+            limits.batch_events_max
+        )));
+    }
+    let mut batch_bytes = 0;
+    for event in events {
+        check_event(event, limits, author)?;
+        batch_bytes += event.metadata.len() + event.data.len();
+    }
+    if batch_bytes > limits.batch_bytes_max {
+        return Err(too_long(
+            "an append's metadata and data",
+            batch_bytes,
+            limits.batch_bytes_max,
+        ));
+    }
+    Ok(())
+}
+
+fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> {
+    check_own_name("event type", &event.event_type, limits, author)?;
+    let names = [
+        ("correlation id", &event.correlation_id),
+        ("causation id", &event.causation_id),
+        ("user id", &event.user_id),
+        ("organization id", &event.organization_id),
+    ];
+    for (what, name) in names {
+        if let Some(name) = name {
+            check_name(what, name, limits)?;
+        }
+    }
+    if event.tags.len() > limits.tags_max {
+        return Err(Error::invalid(format!(
+            "{} tags: at most {} are allowed",
+            event.tags.len(),
+            limits.tags_max
+        )));
+    }
+    for tag in &event.tags {
+        check_name("tag", tag, limits)?;
+    }
+    for content_type in [&event.data_type, &event.metadata_type] {
+        check_length("content type", content_type.as_str(), limits)?;
+    }
+    let bytes = event.metadata.len() + event.data.len();
+    if bytes > limits.payload_bytes_max {
+        return Err(too_long(
+            "an event's metadata and data",
+            bytes,
+            limits.payload_bytes_max,
+        ));
+    }
+    Ok(())
+}
+
+fn check_own_name(what: &str, name: &Name, limits: &Limits, author: Author) -> Result<()> {
+    if name.starts_with('$') && author == Author::User {
+        return Err(Error::invalid(format!(
+            "{what} '{name}' begins with '$': such names are the system's"
+        )));
+    }
+    check_name(what, name, limits)
+}
+
+fn check_name(what: &str, name: &Name, limits: &Limits) -> Result<()> {
+    if name.is_empty() {
+        return Err(Error::invalid(format!("the {what} is empty")));
+    }
+    check_length(what, name, limits)
+}
+
+fn check_length(what: &str, text: &str, limits: &Limits) -> Result<()> {
+    // The system's stream of an aggregate has the aggregate's name and one character more.
+    if text.len() > limits.name_bytes_max + usize::from(text.starts_with('$')) {
+        return Err(too_long(&format!("the {what}"), text.len(), limits.name_bytes_max));
+    }
+    Ok(())
+}
+
+fn too_long(what: &str, bytes: usize, max: usize) -> Error {
+    Error::invalid(format!("{what} has {bytes} bytes: at most {max} are allowed"))
+}

@@ -1,0 +1,63 @@
+//! Events by their ids: built at first use.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use uuid::Uuid;
+
+use super::super::core::{BITE, Core, Locked};
+
+/// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
+#[derive(Debug, Default)]
+pub(crate) struct IdIndex {
+    hasher: foldhash::fast::RandomState,
+    positions: HashTable<(u32, u64)>,
+    complete_to: u64,
+}
+
+fn spread(half: u32) -> u64 {
+    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl IdIndex {
+    pub(crate) fn complete_to(&self) -> u64 {
+        self.complete_to
+    }
+
+    pub(crate) fn extend(&mut self, core: &Core, to: u64) {
+        while self.complete_to < to {
+            let bite = to.min(self.complete_to + BITE as u64);
+            let mut events = Locked::new(core);
+            for position in self.complete_to + 1..=bite {
+                if let Some(event) = events.event(position) {
+                    let half = self.hasher.hash_one(event.id()) as u32;
+                    self.positions
+                        .insert_unique(spread(half), (half, position), |known| spread(known.0));
+                }
+            }
+            self.complete_to = bite;
+        }
+        self.forget_to(core.log.floor());
+    }
+
+    /// Gives back the entries of events up to `floor`, once they are half of all.
+    fn forget_to(&mut self, floor: u64) {
+        if self.positions.len() as u64 > 2 * (self.complete_to - floor).max(1024) {
+            self.positions.retain(|known| known.1 > floor);
+            self.positions.shrink_to_fit(|known| spread(known.0));
+        }
+    }
+
+    /// The positions of events that may have this id, ascending.
+    pub(crate) fn candidates(&self, id: Uuid) -> Vec<u64> {
+        let half = self.hasher.hash_one(id) as u32;
+        let found = self.positions.iter_hash(spread(half)).filter(|known| known.0 == half);
+        let mut positions: Vec<_> = found.map(|known| known.1).collect();
+        positions.sort_unstable();
+        positions
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.positions.capacity() * 17
+    }
+}

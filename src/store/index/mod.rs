@@ -1,0 +1,207 @@
+//! The one inverted index, kept by following the log: appends extend it a bite at a time, a query extends it to where it reads.
+
+mod extract;
+mod ids;
+mod terms;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{RwLock, RwLockReadGuard};
+
+use super::core::{BITE, Core, Locked, View};
+pub(crate) use extract::{Extract, Memo};
+pub(crate) use ids::IdIndex;
+pub(crate) use terms::{FieldNumber, TermIndex};
+
+use crate::{EventRef, Field, Name};
+
+/// Finds the values of a registered index in an event.
+pub(crate) type Indexer = dyn Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync;
+
+/// Events that may wait to be indexed before an append takes its turn at it.
+const BACKLOG_MAX: u64 = 1024;
+
+/// Events so few that a fork looks through them rather than copying the index it shares.
+const SCAN_MAX: u64 = 1024;
+
+/// Terms looked at for room to give back, with every bite.
+const SWEEP_TERMS: u32 = 64;
+
+/// An index that follows the log.
+#[derive(Debug)]
+pub(crate) struct LiveIndex {
+    index: RwLock<(Arc<TermIndex>, Memo)>,
+    complete_to: AtomicU64,
+    extract: Extract,
+}
+
+/// The terms, held still.
+pub(crate) struct Terms<'a>(RwLockReadGuard<'a, (Arc<TermIndex>, Memo)>);
+
+impl std::ops::Deref for Terms<'_> {
+    type Target = TermIndex;
+
+    fn deref(&self) -> &TermIndex {
+        &self.0.0
+    }
+}
+
+impl LiveIndex {
+    fn new(extract: Extract) -> Self {
+        Self {
+            index: RwLock::default(),
+            complete_to: AtomicU64::new(0),
+            extract,
+        }
+    }
+
+    fn fork(&self) -> Self {
+        let index = self.index.read();
+        let complete_to = AtomicU64::new(index.0.complete_to());
+        Self {
+            index: RwLock::new((Arc::clone(&index.0), Memo::default())),
+            complete_to,
+            extract: self.extract.clone(),
+        }
+    }
+
+    /// The terms, complete up to `position`; or nearly so in a fork that shares them, with the rest to be looked through.
+    pub(crate) fn read(&self, core: &Core, position: u64) -> Terms<'_> {
+        while self.complete_to.load(Ordering::Acquire) < position {
+            let mut guard = self.index.write();
+            let shared = Arc::get_mut(&mut guard.0).is_none();
+            if shared && position.saturating_sub(guard.0.complete_to()) <= SCAN_MAX {
+                break;
+            }
+            let (index, memo) = &mut *guard;
+            self.extend(core, position, Arc::make_mut(index), memo);
+        }
+        Terms(self.index.read())
+    }
+
+    /// The terms, complete up to `position` even in a fork: for what no look through the rest would complete.
+    pub(crate) fn read_whole(&self, core: &Core, position: u64) -> Terms<'_> {
+        if self.complete_to.load(Ordering::Acquire) < position {
+            let mut guard = self.index.write();
+            let (index, memo) = &mut *guard;
+            self.extend(core, position, Arc::make_mut(index), memo);
+        }
+        Terms(self.index.read())
+    }
+
+    /// Extends the index if many events wait and nobody else is at it.
+    pub(crate) fn assist(&self, core: &Core, published: u64) {
+        if published.saturating_sub(self.complete_to.load(Ordering::Relaxed)) < BACKLOG_MAX {
+            return;
+        }
+        if let Some(mut guard) = self.index.try_write() {
+            let (index, memo) = &mut *guard;
+            self.extend(core, published, Arc::make_mut(index), memo);
+        }
+    }
+
+    fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, memo: &mut Memo) {
+        while index.complete_to() < to {
+            let bite = to.min(index.complete_to() + BITE as u64);
+            match &self.extract {
+                Extract::Main => memo.extend_main(index, &mut Locked::new(core), bite),
+                Extract::Causation => extract::extend_causation(index, &mut Locked::new(core), bite),
+                Extract::Custom(_, indexer) => extract::extend_custom(index, &mut View::new(core), bite, &**indexer),
+            }
+            index.sweep(core.log.floor(), SWEEP_TERMS);
+            self.complete_to.store(index.complete_to(), Ordering::Release);
+        }
+    }
+
+    /// Rebuilds the lists without the positions of dropped events.
+    pub(crate) fn compact(&self, core: &Core) {
+        let mut guard = self.index.write();
+        let mut view = View::new(core);
+        let index = Arc::make_mut(&mut guard.0);
+        index.retain(|position| view.event(position).is_some());
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.index.read().0.memory_bytes()
+    }
+}
+
+/// Every index of a store.
+#[derive(Debug)]
+pub(crate) struct Indexes {
+    pub(crate) main: LiveIndex,
+    causation: LiveIndex,
+    custom: Vec<LiveIndex>,
+    pub(crate) ids: RwLock<IdIndex>,
+}
+
+impl Indexes {
+    pub(crate) fn new(indexers: Vec<(Name, Arc<Indexer>)>) -> Self {
+        let custom = |(name, indexer)| LiveIndex::new(Extract::Custom(name, indexer));
+        Self {
+            main: LiveIndex::new(Extract::Main),
+            causation: LiveIndex::new(Extract::Causation),
+            custom: indexers.into_iter().map(custom).collect(),
+            ids: RwLock::default(),
+        }
+    }
+
+    /// The same indexes for a fork. Those that only some reads need are built anew at first use.
+    pub(crate) fn fork(&self) -> Self {
+        let anew = |index: &LiveIndex| LiveIndex::new(index.extract.clone());
+        Self {
+            main: self.main.fork(),
+            causation: anew(&self.causation),
+            custom: self.custom.iter().map(anew).collect(),
+            ids: RwLock::default(),
+        }
+    }
+
+    /// The index that knows `field`, and its number there. Aggregates are found through their streams instead.
+    pub(crate) fn of(&self, field: &Field) -> Option<(&LiveIndex, FieldNumber)> {
+        match field {
+            Field::EventType => Some((&self.main, extract::EVENT_TYPE)),
+            Field::AggregateType => Some((&self.main, extract::AGGREGATE_TYPE)),
+            Field::Correlation => Some((&self.main, extract::CORRELATION)),
+            Field::User => Some((&self.main, extract::USER)),
+            Field::Organization => Some((&self.main, extract::ORGANIZATION)),
+            Field::Day => Some((&self.main, extract::DAY)),
+            Field::Tag => Some((&self.main, extract::TAG)),
+            Field::Causation => Some((&self.causation, 0)),
+            Field::Index(name) => self
+                .custom
+                .iter()
+                .find(|index| index.extract.is_named(name))
+                .map(|index| (index, 0)),
+            Field::Aggregate => None,
+        }
+    }
+
+    /// The function registered under `name`.
+    pub(crate) fn indexer(&self, name: &str) -> Option<&Arc<Indexer>> {
+        self.custom.iter().find_map(|index| index.extract.indexer(name))
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &LiveIndex> {
+        [&self.main, &self.causation].into_iter().chain(&self.custom)
+    }
+
+    pub(crate) fn compact(&self, core: &Core) {
+        for index in self.all() {
+            index.compact(core);
+        }
+        *self.ids.write() = IdIndex::default();
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.all().map(LiveIndex::memory_bytes).sum::<usize>() + self.ids.read().memory_bytes()
+    }
+}
+
+impl fmt::Debug for Terms<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Terms").field(&self.complete_to()).finish()
+    }
+}

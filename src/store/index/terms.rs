@@ -1,0 +1,185 @@
+//! The inverted index: from a term, which is a field and a value, to the positions of the events that have it.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use super::super::ascending::Ascending;
+use super::super::slab::Slab;
+use crate::Name;
+
+/// Numbers a field within an index.
+pub(crate) type FieldNumber = u8;
+
+#[derive(Clone, Debug, Default)]
+struct Term {
+    field: FieldNumber,
+    text: Name,
+    positions: Ascending,
+}
+
+/// Terms and their positions, complete up to a position.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TermIndex {
+    hasher: foldhash::fast::RandomState,
+    /// Half of the hash of a term, and its place in `terms`.
+    table: HashTable<(u32, u32)>,
+    terms: Slab<Term>,
+    /// Every event of the system, so that reads can leave them out.
+    system: Ascending,
+    complete_to: u64,
+    /// The term that [`sweep`](Self::sweep) looks at next.
+    sweep_next: u32,
+}
+
+fn spread(half: u32) -> u64 {
+    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl TermIndex {
+    /// The position up to which every event is in the index.
+    pub(crate) fn complete_to(&self) -> u64 {
+        self.complete_to
+    }
+
+    pub(crate) fn set_complete_to(&mut self, position: u64) {
+        self.complete_to = position;
+    }
+
+    /// Whether no term was ever added.
+    pub(crate) fn is_new(&self) -> bool {
+        self.terms.room() == 0
+    }
+
+    fn half(&self, field: FieldNumber, text: &str) -> u32 {
+        (self.hasher.hash_one(text) as u32).rotate_left(u32::from(field))
+    }
+
+    pub(crate) fn find(&self, field: FieldNumber, text: &str) -> Option<u32> {
+        let half = self.half(field, text);
+        let found = self.table.find(spread(half), |known| {
+            let term = &self.terms[known.1];
+            known.0 == half && term.field == field && term.text == *text
+        });
+        found.map(|known| known.1)
+    }
+
+    /// The key of a term, made if it is new.
+    pub(crate) fn key(&mut self, field: FieldNumber, text: &str) -> u32 {
+        if let Some(key) = self.find(field, text) {
+            return key;
+        }
+        let half = self.half(field, text);
+        let key = self.terms.insert(Term {
+            field,
+            text: text.into(),
+            positions: Ascending::default(),
+        });
+        self.table
+            .insert_unique(spread(half), (half, key), |known| spread(known.0));
+        key
+    }
+
+    /// Whether `key` stands for this term.
+    pub(crate) fn is(&self, key: u32, field: FieldNumber, text: &str) -> bool {
+        let term = &self.terms[key];
+        term.field == field && term.text == *text
+    }
+
+    /// Says that the event at `position` has the term; saying it twice is the same.
+    pub(crate) fn add(&mut self, key: u32, position: u64) {
+        let positions = &mut self.terms[key].positions;
+        if positions.last() != Some(position) {
+            positions.push(position);
+        }
+    }
+
+    pub(crate) fn add_system(&mut self, position: u64) {
+        self.system.push(position);
+    }
+
+    pub(crate) fn system(&self) -> &Ascending {
+        &self.system
+    }
+
+    pub(crate) fn positions(&self, field: FieldNumber, text: &str) -> Option<&Ascending> {
+        self.find(field, text).map(|key| &self.terms[key].positions)
+    }
+
+    /// Every value of a field, with its positions.
+    pub(crate) fn values(&self, field: FieldNumber) -> impl Iterator<Item = (&Name, &Ascending)> {
+        let of_field = move |term: &&Term| term.field == field && !term.positions.is_empty();
+        self.terms
+            .iter()
+            .filter(of_field)
+            .map(|term| (&term.text, &term.positions))
+    }
+
+    /// Looks at `count` terms more, and gives back what they hold of positions up to `floor`; forgets those with nothing left.
+    ///
+    /// Answers whether any term was forgotten: keys kept elsewhere may then stand for another term.
+    pub(crate) fn sweep(&mut self, floor: u64, count: u32) -> bool {
+        let room = u32::try_from(self.terms.room()).unwrap_or(u32::MAX);
+        let mut forgot = false;
+        for _ in 0..count.min(room) {
+            self.sweep_next = if self.sweep_next + 1 < room {
+                self.sweep_next + 1
+            } else {
+                0
+            };
+            forgot |= self.sweep_term(self.sweep_next, floor);
+        }
+        self.system.drop_to(floor);
+        forgot
+    }
+
+    fn sweep_term(&mut self, key: u32, floor: u64) -> bool {
+        let term = &mut self.terms[key];
+        if term.positions.is_empty() {
+            return false;
+        }
+        term.positions.drop_to(floor);
+        let lost_all = term.positions.is_empty();
+        if lost_all {
+            self.forget(key);
+        }
+        lost_all
+    }
+
+    /// Rebuilds every list from the positions for which `keep` holds, and forgets the terms with nothing left.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
+        let room = u32::try_from(self.terms.room()).unwrap_or(u32::MAX);
+        for key in 0..room {
+            let mut kept = Ascending::default();
+            let positions = &mut self.terms[key].positions;
+            for position in positions.range(0, u64::MAX).filter(|position| keep(*position)) {
+                kept.push(position);
+            }
+            kept.shrink();
+            let lost_all = kept.is_empty() && !positions.is_empty();
+            *positions = kept;
+            if lost_all {
+                self.forget(key);
+            }
+        }
+        self.table.shrink_to_fit(|known| spread(known.0));
+    }
+
+    fn forget(&mut self, key: u32) {
+        let term = &self.terms[key];
+        let half = self.half(term.field, &term.text);
+        if let Ok(entry) = self.table.find_entry(spread(half), |known| known.1 == key) {
+            entry.remove();
+            self.terms.remove(key);
+        }
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let heap: usize = self
+            .terms
+            .iter()
+            .map(|term| term.positions.heap_bytes() + term.text.heap_bytes())
+            .sum();
+        self.terms.memory_bytes() + self.table.capacity() * 9 + heap + self.system.heap_bytes()
+    }
+}

@@ -1,0 +1,282 @@
+//! The one order of all events: positions, where each event is, and the watermark below which there is no hole.
+//!
+//! Three numbers only grow: `reserved >= published >= visible`. A writer reserves positions under its shard's lock, writes its
+//! events and their entries here, and publishes: it moves `published` over every entry that is written. An entry is written
+//! for the last event of a batch first and for the first event last, with the length of the batch, so that `published` moves by
+//! whole batches.
+
+use crossbeam_utils::{Backoff, CachePadded};
+
+use super::directory::{Directory, Entry, PageCache, Place};
+use super::signal::Signal;
+use super::sync::{AtomicBool, AtomicU64, Ordering, fence, pause};
+
+#[derive(Debug)]
+pub(crate) struct Log {
+    reserved: CachePadded<AtomicU64>,
+    published: CachePadded<AtomicU64>,
+    /// Events up to this position have been dropped.
+    floor: AtomicU64,
+    closed: AtomicBool,
+    directory: Directory,
+    signal: Signal,
+}
+
+impl Log {
+    pub(crate) fn new() -> Self {
+        Self::at(0, 0, Directory::default())
+    }
+
+    fn at(position: u64, floor: u64, directory: Directory) -> Self {
+        Self {
+            reserved: CachePadded::new(AtomicU64::new(position)),
+            published: CachePadded::new(AtomicU64::new(position)),
+            floor: AtomicU64::new(floor),
+            closed: AtomicBool::new(false),
+            directory,
+            signal: Signal::default(),
+        }
+    }
+
+    /// A log that continues from here on its own. No writer may be at work: the caller holds every shard.
+    pub(crate) fn fork(&self) -> Self {
+        self.publish(&mut PageCache::default());
+        let published = self.published();
+        assert_eq!(published, self.reserved(), "a fork while a writer is at work");
+        Self::at(published, self.floor(), self.directory.fork(published))
+    }
+
+    /// Takes the next `count` positions and answers the first.
+    pub(crate) fn reserve(&self, count: u64) -> u64 {
+        self.reserved.fetch_add(count, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn reserved(&self) -> u64 {
+        self.reserved.load(Ordering::Acquire)
+    }
+
+    /// Says that the events from position `first` on are where `places` says.
+    pub(crate) fn enter(&self, first: u64, places: &[Place], cache: &mut PageCache) {
+        let count = places.len() as u64;
+        for (place, position) in places.iter().rev().zip((first..first + count).rev()) {
+            let length = if position == first { count } else { 0 };
+            self.directory.set(position, Entry::new(*place, length), cache);
+        }
+    }
+
+    /// Moves `published` as far as entries are written.
+    ///
+    /// Of two writers at least one sees the other's entry: each writes its own, then a fence, then reads on.
+    pub(crate) fn publish(&self, cache: &mut PageCache) {
+        fence(Ordering::SeqCst);
+        let mut published = self.published.load(Ordering::Acquire);
+        let mut moved = false;
+        while let Some(length) = self.directory.get(published + 1, cache).and_then(Entry::batch_length) {
+            let next = published + length;
+            match self
+                .published
+                .compare_exchange(published, next, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => {
+                    published = next;
+                    moved = true;
+                }
+                Err(current) => published = current,
+            }
+        }
+        if moved {
+            self.signal.notify();
+        }
+    }
+
+    /// Waits until everything up to `position` is published: until the writers before have written theirs.
+    pub(crate) fn await_published(&self, position: u64) {
+        let backoff = Backoff::new();
+        while self.published() < position {
+            if backoff.is_completed() {
+                self.signal.wait_while(None, || self.published() < position);
+            } else {
+                pause(&backoff);
+            }
+        }
+    }
+
+    pub(crate) fn published(&self) -> u64 {
+        self.published.load(Ordering::Acquire)
+    }
+
+    /// The position that readers may read up to.
+    pub(crate) fn visible(&self) -> u64 {
+        self.published()
+    }
+
+    pub(crate) fn floor(&self) -> u64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    /// Says that events up to `floor` are gone.
+    pub(crate) fn raise_floor(&self, floor: u64) {
+        self.floor.fetch_max(floor, Ordering::AcqRel);
+        self.directory.forget_to(floor);
+    }
+
+    pub(crate) fn place(&self, position: u64, cache: &mut PageCache) -> Option<Place> {
+        self.directory.get(position, cache).map(Entry::place)
+    }
+
+    pub(crate) fn signal(&self) -> &Signal {
+        &self.signal
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.signal.notify();
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.directory.memory_bytes()
+    }
+}
+
+/// A log that threads share, for the tests below and under loom.
+#[cfg(test)]
+fn shared() -> super::sync::Arc<Log> {
+    super::sync::Arc::new(Log::new())
+}
+
+#[cfg(all(test, not(annals_loom)))]
+mod tests {
+    use super::*;
+
+    fn write(log: &Log, count: u64) -> u64 {
+        let mut cache = PageCache::default();
+        let first = log.reserve(count);
+        let places: Vec<_> = (0..count)
+            .map(|slot| Place {
+                shard: 1,
+                slot: first + slot,
+            })
+            .collect();
+        log.enter(first, &places, &mut cache);
+        log.publish(&mut cache);
+        first
+    }
+
+    #[test]
+    fn a_hole_holds_the_watermark() {
+        let log = shared();
+        let mut cache = PageCache::default();
+        let hole = log.reserve(2);
+        write(&log, 3);
+        assert_eq!(log.published(), 0);
+        log.enter(
+            hole,
+            &[Place { shard: 0, slot: 0 }, Place { shard: 0, slot: 1 }],
+            &mut cache,
+        );
+        log.publish(&mut cache);
+        assert_eq!(log.published(), 5);
+        assert_eq!(log.place(4, &mut cache), Some(Place { shard: 1, slot: 4 }));
+    }
+
+    #[test]
+    fn writers_on_threads_leave_no_hole() {
+        let log = shared();
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for count in 1..500 {
+                        let first = write(&log, count % 7 + 1);
+                        log.await_published(first);
+                        assert!(log.published() >= first + count % 7);
+                    }
+                });
+            }
+        });
+        assert_eq!(log.published(), log.reserved());
+    }
+
+    #[test]
+    fn a_fork_goes_its_own_way() {
+        let log = shared();
+        write(&log, 5);
+        let fork = log.fork();
+        write(&fork, 2);
+        assert_eq!((log.published(), fork.published()), (5, 7));
+        write(&log, 1);
+        assert_eq!(
+            log.place(6, &mut PageCache::default()),
+            Some(Place { shard: 1, slot: 6 })
+        );
+    }
+}
+
+#[cfg(all(test, annals_loom))]
+mod simulation {
+    use super::*;
+
+    fn write(log: &Log, count: u64) -> u64 {
+        let mut cache = PageCache::default();
+        let first = log.reserve(count);
+        let places: Vec<_> = (0..count)
+            .map(|slot| Place {
+                shard: 0,
+                slot: first + slot,
+            })
+            .collect();
+        log.enter(first, &places, &mut cache);
+        log.publish(&mut cache);
+        log.await_published(first + count - 1);
+        first
+    }
+
+    fn check_prefix(log: &Log) {
+        let mut cache = PageCache::default();
+        for position in 1..=log.published() {
+            assert!(log.place(position, &mut cache).is_some(), "a hole at {position}");
+        }
+    }
+
+    #[test]
+    fn two_writers_and_a_reader_see_no_hole() {
+        loom::model(|| {
+            let log = shared();
+            let threads: Vec<_> = [1, 2]
+                .into_iter()
+                .map(|count| {
+                    let log = Arc::clone(&log);
+                    loom::thread::spawn(move || {
+                        write(&log, count);
+                    })
+                })
+                .collect();
+            check_prefix(&log);
+            assert!([0, 1, 2, 3].contains(&log.published()));
+            for thread in threads {
+                thread.join().expect("a writer ends");
+            }
+            assert_eq!(log.published(), 3);
+            check_prefix(&log);
+        });
+    }
+
+    #[test]
+    fn a_sleeper_is_woken() {
+        loom::model(|| {
+            let log = shared();
+            let writer = {
+                let log = Arc::clone(&log);
+                loom::thread::spawn(move || {
+                    write(&log, 1);
+                })
+            };
+            log.signal().wait_while(None, || log.published() < 1);
+            assert_eq!(log.published(), 1);
+            writer.join().expect("the writer ends");
+        });
+    }
+}

@@ -1,0 +1,376 @@
+//! Reading one aggregate, and the whole log: forwards or backwards, to keep or in place.
+
+use super::chunk::Chunk;
+use super::core::{BITE, Locked, View};
+use super::shard::{Found, Shard, Snapshot, Stream};
+use super::{Engine, Store};
+use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
+
+/// What a read may see.
+#[derive(Clone, Copy, Debug)]
+struct Horizon {
+    until: u64,
+    recorded_until: Timestamp,
+}
+
+impl Horizon {
+    fn new(engine: &Engine, as_of: Option<AsOf>) -> Self {
+        let visible = engine.visible();
+        match as_of {
+            None => Self {
+                until: visible,
+                recorded_until: Timestamp::MAX,
+            },
+            Some(AsOf::Position(position)) => Self {
+                until: visible.min(position.0),
+                recorded_until: Timestamp::MAX,
+            },
+            Some(AsOf::Time(time)) => Self {
+                until: visible,
+                recorded_until: time,
+            },
+        }
+    }
+
+    fn admits(&self, event: EventRef<'_>) -> bool {
+        event.raw_position() <= self.until
+            && (self.recorded_until == Timestamp::MAX || event.recorded_at() <= self.recorded_until)
+    }
+}
+
+/// The events of one aggregate, to be read in one of several ways.
+///
+/// ```
+/// # use annals::{Expected, NewEvent, Store, StreamId, Version};
+/// # let store = Store::in_memory();
+/// # let order = StreamId::new("Order", "order-1");
+/// # store.append(&order, Expected::Any, vec![NewEvent::new("OrderPlaced"), NewEvent::new("OrderPaid")])?;
+/// let latest = store.stream("order-1").backwards().limit(1).events();
+/// assert_eq!(latest[0].event_type(), "OrderPaid");
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a stream is read by one of its methods"]
+pub struct StreamRead<'a> {
+    store: &'a Store,
+    id: Box<str>,
+    from: Option<Version>,
+    backwards: bool,
+    limit: usize,
+    as_of: Option<AsOf>,
+}
+
+impl Store {
+    /// The events of the aggregate `aggregate_id`, the first first. An unknown aggregate has none.
+    pub fn stream(&self, aggregate_id: &str) -> StreamRead<'_> {
+        StreamRead {
+            store: self,
+            id: aggregate_id.into(),
+            from: None,
+            backwards: false,
+            limit: usize::MAX,
+            as_of: None,
+        }
+    }
+
+    /// Every event in the order of positions.
+    pub fn log(&self) -> LogRead<'_> {
+        LogRead {
+            store: self,
+            from: None,
+            backwards: false,
+            limit: usize::MAX,
+            as_of: None,
+            system: false,
+        }
+    }
+}
+
+impl StreamRead<'_> {
+    /// Begin with this version.
+    pub fn from(mut self, version: Version) -> Self {
+        self.from = Some(version);
+        self
+    }
+
+    /// The last first.
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// At most this many.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// As the store was at this position or time.
+    pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
+        self.as_of = Some(as_of.into());
+        self
+    }
+
+    /// The events, to keep.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        let mut bites = Bites::new(self);
+        let mut left = self.limit;
+        while left > 0
+            && let Some(count) = bites.next(|shard, slots, horizon| {
+                let found = slots
+                    .iter()
+                    .filter_map(|slot| shard.event(*slot))
+                    .filter(|event| horizon.admits(*event));
+                let before = events.len();
+                events.extend(found.take(left).map(EventRef::to_event));
+                events.len() - before
+            })
+        {
+            left -= count;
+        }
+        events
+    }
+
+    /// Shows each event to `look`, in place. No lock is held meanwhile.
+    pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
+        self.fold((), |(), event| look(event));
+    }
+
+    /// Folds the events, in place, into one value. No lock is held meanwhile: `step` may call the store.
+    pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> T {
+        let mut value = init;
+        let mut left = self.limit;
+        let mut bites = Bites::new(self);
+        while left > 0
+            && let Some(part) = bites.next(Part::take)
+        {
+            let horizon = bites.horizon;
+            for event in part.events().filter(|event| horizon.admits(*event)).take(left) {
+                value = step(value, event);
+                left -= 1;
+            }
+        }
+        value
+    }
+}
+
+/// A stream, cut into bites: writers wait for no more than one.
+struct Bites<'a> {
+    engine: &'a Engine,
+    id: &'a str,
+    hash: u64,
+    horizon: Horizon,
+    /// The version that the next bite begins with.
+    next: u64,
+    backwards: bool,
+    size: u64,
+}
+
+impl<'a> Bites<'a> {
+    fn new(read: &'a StreamRead<'_>) -> Self {
+        let engine = read.store.engine();
+        let start = if read.backwards { u64::MAX } else { 1 };
+        Self {
+            engine,
+            id: &read.id,
+            hash: engine.core.hash(&read.id),
+            horizon: Horizon::new(engine, read.as_of),
+            next: read.from.map_or(start, |version| version.0),
+            backwards: read.backwards,
+            size: read.limit.min(BITE) as u64,
+        }
+    }
+
+    /// Shows the next bite to `look`, under the shard's lock; `None` at the end.
+    fn next<R>(&mut self, look: impl FnOnce(&Shard, Vec<u64>, Horizon) -> R) -> Option<R> {
+        let shard = self.engine.core.read(self.engine.core.shard_of(self.hash));
+        let stream = shard.stream(shard.find(self.hash, self.id)?);
+        let slots = if self.backwards {
+            self.slots_before(stream)
+        } else {
+            self.slots_after(stream)
+        };
+        (!slots.is_empty()).then(|| look(&shard, slots, self.horizon))
+    }
+
+    fn slots_after(&mut self, stream: &Stream) -> Vec<u64> {
+        let first = self.next.max(u64::from(stream.dropped_to) + 1);
+        let count = (u64::from(stream.version) + 1).saturating_sub(first).min(self.size);
+        self.next = first + count;
+        let mut slots = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
+        slots.extend(stream.slots_from(first).take(slots.capacity()));
+        slots
+    }
+
+    fn slots_before(&mut self, stream: &Stream) -> Vec<u64> {
+        let last = self.next.min(u64::from(stream.version));
+        let first = (last + 1)
+            .saturating_sub(self.size)
+            .max(u64::from(stream.dropped_to) + 1);
+        self.next = first - 1;
+        let count = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(0);
+        let mut slots: Vec<_> = stream.slots_from(first).take(count).collect();
+        slots.reverse();
+        slots
+    }
+}
+
+/// Events of a bite, to look at without the lock.
+struct Part {
+    snapshot: Snapshot,
+    slots: Vec<u64>,
+    /// Copies of those that are not sealed yet, in the order of `slots`.
+    open: Chunk,
+}
+
+impl Part {
+    fn take(shard: &Shard, mut slots: Vec<u64>, _: Horizon) -> Self {
+        let snapshot = shard.snapshot();
+        let sealed_end = snapshot.end();
+        let mut open = Chunk::default();
+        if slots.first().is_some_and(|slot| *slot >= sealed_end) || slots.last().is_some_and(|slot| *slot >= sealed_end)
+        {
+            slots.retain(|slot| *slot < sealed_end || shard.copy_open(*slot, &mut open));
+        }
+        Self { snapshot, slots, open }
+    }
+
+    fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
+        let mut copies = 0..self.open.len();
+        self.slots
+            .iter()
+            .filter_map(move |slot| match self.snapshot.find(*slot) {
+                Found::Event(event) => Some(event),
+                Found::Dropped => None,
+                Found::Later => copies.next().map(|index| EventRef::new(&self.open, index)),
+            })
+    }
+}
+
+/// The whole log, to be read in one of several ways.
+#[derive(Clone, Debug)]
+#[must_use = "the log is read by one of its methods"]
+pub struct LogRead<'a> {
+    store: &'a Store,
+    from: Option<Position>,
+    backwards: bool,
+    limit: usize,
+    as_of: Option<AsOf>,
+    system: bool,
+}
+
+impl LogRead<'_> {
+    /// Begin with this position.
+    pub fn from(mut self, position: Position) -> Self {
+        self.from = Some(position);
+        self
+    }
+
+    /// Begin after this position.
+    pub fn after(self, position: Position) -> Self {
+        self.from(Position(position.0.saturating_add(1)))
+    }
+
+    /// The last first.
+    pub fn backwards(mut self) -> Self {
+        self.backwards = true;
+        self
+    }
+
+    /// At most this many.
+    pub fn limit(mut self, limit: usize) -> Self {
+        self.limit = limit;
+        self
+    }
+
+    /// As the store was at this position or time.
+    pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
+        self.as_of = Some(as_of.into());
+        self
+    }
+
+    /// The system's events too: those whose type begins with `$`.
+    pub fn include_system(mut self) -> Self {
+        self.system = true;
+        self
+    }
+
+    /// The first and the last position to read.
+    fn range(&self, horizon: Horizon) -> (u64, u64) {
+        let floor = self.store.engine().core.log.floor();
+        let from = self.from.map(|position| position.0);
+        if self.backwards {
+            (floor + 1, horizon.until.min(from.unwrap_or(u64::MAX)))
+        } else {
+            (from.unwrap_or(1).max(floor + 1), horizon.until)
+        }
+    }
+
+    fn admits(&self, event: EventRef<'_>, horizon: Horizon) -> bool {
+        horizon.admits(event) && (self.system || !event.is_system())
+    }
+
+    /// The events, to keep.
+    pub fn events(&self) -> Vec<Event> {
+        let horizon = Horizon::new(self.store.engine(), self.as_of);
+        let (mut first, mut last) = self.range(horizon);
+        let mut events = Vec::new();
+        while first <= last && events.len() < self.limit {
+            let bite = (self.limit - events.len()).min(BITE) as u64;
+            let mut locked = Locked::new(&self.store.engine().core);
+            let mut keep = |position| {
+                let event = locked.event(position).filter(|event| self.admits(*event, horizon));
+                events.extend(event.map(EventRef::to_event));
+            };
+            if self.backwards {
+                let start = first.max((last + 1).saturating_sub(bite));
+                (start..=last).rev().for_each(&mut keep);
+                last = start - 1;
+            } else {
+                let end = last.min(first + bite - 1);
+                (first..=end).for_each(&mut keep);
+                first = end + 1;
+            }
+        }
+        events
+    }
+
+    /// Shows each event to `look`, in place. No lock is held meanwhile.
+    pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
+        self.fold((), |(), event| look(event));
+    }
+
+    /// Folds the events, in place, into one value. No lock is held meanwhile: `step` may call the store.
+    pub fn fold<T>(&self, init: T, step: impl FnMut(T, EventRef<'_>) -> T) -> T {
+        let horizon = Horizon::new(self.store.engine(), self.as_of);
+        let (first, last) = self.range(horizon);
+        if self.backwards {
+            self.fold_positions((first..=last).rev(), horizon, init, step)
+        } else {
+            self.fold_positions(first..=last, horizon, init, step)
+        }
+    }
+
+    fn fold_positions<T>(
+        &self,
+        positions: impl Iterator<Item = u64>,
+        horizon: Horizon,
+        init: T,
+        mut step: impl FnMut(T, EventRef<'_>) -> T,
+    ) -> T {
+        let mut view = View::new(&self.store.engine().core);
+        let mut left = self.limit;
+        let mut value = init;
+        for position in positions {
+            if left == 0 {
+                break;
+            }
+            if let Some(event) = view.event(position).filter(|event| self.admits(*event, horizon)) {
+                value = step(value, event);
+                left -= 1;
+            }
+        }
+        value
+    }
+}

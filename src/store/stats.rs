@@ -1,0 +1,121 @@
+//! What a store holds, by part.
+
+use serde::Serialize;
+
+use super::core::View;
+use super::{Engine, Store};
+use crate::{Field, Name, Position};
+
+/// What a store holds.
+///
+/// Memory is counted as taken from the system: spare room included, the allocator's own overhead not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct StoreStats {
+    /// Events that can be read, without the system's.
+    pub events: u64,
+    /// Events of the system.
+    pub system_events: u64,
+    /// Aggregates, deleted ones included.
+    pub aggregates: u64,
+    /// The position of the last event.
+    pub position: Position,
+    /// Bytes of metadata and data.
+    pub payload_bytes: u64,
+    /// Bytes of events beyond their payload: columns, names, spare room, and where each position is.
+    pub record_bytes: u64,
+    /// Bytes of the table of aggregates.
+    pub stream_bytes: u64,
+    /// Bytes of the index.
+    pub index_bytes: u64,
+    /// All of these.
+    pub memory_bytes: u64,
+    /// What the query cache has done.
+    #[cfg(feature = "cache")]
+    pub cache: super::cache::CacheStats,
+}
+
+impl Store {
+    /// What the store holds, by part.
+    pub fn stats(&self) -> StoreStats {
+        let engine = self.engine();
+        let mut stats = StoreStats {
+            position: Position(engine.visible()),
+            ..StoreStats::default()
+        };
+        for shard in 0..engine.core.shard_count() {
+            let usage = engine.core.read(shard).usage();
+            stats.events += usage.events - usage.system_events;
+            stats.system_events += usage.system_events;
+            stats.aggregates += usage.streams;
+            stats.payload_bytes += usage.payload_bytes;
+            stats.record_bytes += usage.record_bytes.saturating_sub(usage.payload_bytes);
+            stats.stream_bytes += usage.stream_bytes;
+        }
+        stats.record_bytes += engine.core.log.memory_bytes() as u64;
+        stats.index_bytes = engine.indexes.memory_bytes() as u64;
+        stats.memory_bytes = stats.payload_bytes + stats.record_bytes + stats.stream_bytes + stats.index_bytes;
+        #[cfg(feature = "cache")]
+        if let Some(cache) = &engine.cache {
+            stats.cache = cache.stats();
+        }
+        stats
+    }
+}
+
+impl Engine {
+    /// Events that the index has for a value, dropped ones included.
+    pub(crate) fn count_of(&self, field: &Field, value: &str) -> u64 {
+        if let Some((index, number)) = self.indexes.of(field) {
+            return index
+                .read(&self.core, self.core.log.visible())
+                .positions(number, value)
+                .map_or(0, |list| list.len());
+        }
+        let hash = self.core.hash(value);
+        let shard = self.core.read(self.core.shard_of(hash));
+        shard.find(hash, value).map_or(0, |key| shard.stream(key).live_events())
+    }
+
+    /// Every value of a field, with the events up to `visible` that have it.
+    pub(crate) fn terms(&self, field: &Field, visible: u64) -> Vec<(Name, u64)> {
+        let Some((index, number)) = self.indexes.of(field) else {
+            return self.aggregates();
+        };
+        let lists: Vec<(Name, Vec<u64>)> = {
+            let terms = index.read_whole(&self.core, visible);
+            let exact = terms.system().is_empty() && !self.has_dropped() && terms.complete_to() == visible;
+            if exact {
+                return terms
+                    .values(number)
+                    .map(|(text, list)| (text.clone(), list.len()))
+                    .collect();
+            }
+            let floor = self.core.log.floor();
+            terms
+                .values(number)
+                .map(|(text, list)| (text.clone(), list.range(floor, visible).collect()))
+                .collect()
+        };
+        let mut view = View::new(&self.core);
+        let mut count = |positions: Vec<u64>| {
+            let seen = |position: &u64| view.event(*position).is_some_and(|event| !event.is_system());
+            positions.into_iter().filter(seen).count() as u64
+        };
+        let counted = lists.into_iter().map(|(text, positions)| (text, count(positions)));
+        counted.filter(|(_, events)| *events > 0).collect()
+    }
+
+    fn aggregates(&self) -> Vec<(Name, u64)> {
+        let mut all = Vec::new();
+        for shard in 0..self.core.shard_count() {
+            let shard = self.core.read(shard);
+            let own = shard
+                .streams()
+                .filter(|stream| !stream.id.starts_with('$') && stream.live_events() > 0);
+            all.extend(own.map(|stream| (stream.id.clone(), stream.live_events())));
+        }
+        all
+    }
+}

@@ -1,0 +1,222 @@
+//! Following the log: what is there, then what comes, as a blocking iterator or as a stream.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures_core::Stream;
+
+use super::gaps::Gap;
+use super::select::{Bounds, Direction, Scan};
+use super::{Engine, Store};
+use crate::query::Query;
+use crate::{Error, Event, Position, Result};
+
+/// Events taken at once.
+const BATCH_EVENTS: usize = 256;
+
+/// Positions looked through at once.
+const BATCH_POSITIONS: u64 = 16 * 1024;
+
+/// What a tail delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every delivery is an event")]
+pub enum Delivery {
+    /// The next event.
+    Event(Event),
+    /// Events that were dropped before this tail came to them.
+    Gap(Gap),
+}
+
+/// Follows the log from a position on: each matching event once, in order, without gap or double.
+///
+/// Iterating blocks while there is nothing new, and ends when the store is closed. It is a [`Stream`] as well, of any runtime.
+/// A tail that is read slowly costs the writers nothing: what it has not read yet is the log itself.
+///
+/// ```
+/// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+/// let store = Store::in_memory();
+/// let mut paid = store.tail(Query::all().event_type("InvoicePaid"), Position(0))?;
+/// assert!(paid.try_next().is_none());
+///
+/// store.append(&StreamId::new("Invoice", "invoice-1"), Expected::Any, vec![
+///     NewEvent::new("InvoiceIssued"),
+///     NewEvent::new("InvoicePaid"),
+/// ])?;
+/// assert_eq!(paid.events().next().map(|event| event.position()), Some(Position(2)));
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Tail {
+    engine: Arc<Engine>,
+    query: Query,
+    /// Everything up to here was looked at.
+    seen: u64,
+    ready: VecDeque<Delivery>,
+    task: u64,
+}
+
+impl Store {
+    /// Follows what matches `query` after position `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the query is, or when it has an order, a limit, a cursor or an `as_of`: a tail has none.
+    pub fn tail(&self, query: Query, after: Position) -> Result<Tail> {
+        if query.order != crate::Order::Position
+            || query.limit.is_some()
+            || query.cursor.is_some()
+            || query.as_of.is_some()
+        {
+            return Err(Error::invalid(
+                "a tail has no order, limit, cursor or as_of: take them off the query",
+            ));
+        }
+        let engine = Arc::clone(self.engine_arc());
+        super::matcher::Matcher::new(&query, &engine.indexes)?;
+        let task = engine.core.log.signal().new_task();
+        let seen = after.0.max(query.after.0);
+        Ok(Tail {
+            engine,
+            query,
+            seen,
+            ready: VecDeque::new(),
+            task,
+        })
+    }
+}
+
+impl Tail {
+    /// The position up to which this tail has delivered everything.
+    pub fn position(&self) -> Position {
+        let first_ready = self.ready.iter().find_map(|delivery| match delivery {
+            Delivery::Event(event) => Some(event.position().0 - 1),
+            Delivery::Gap(_) => None,
+        });
+        Position(first_ready.unwrap_or(self.seen))
+    }
+
+    /// The next delivery, if there is one now.
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        while self.ready.is_empty() && self.take_batch() {}
+        self.ready.pop_front()
+    }
+
+    /// The next delivery, if there is one within `timeout`.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let delivery = self.try_next();
+            if delivery.is_some() || self.is_at_end() || Instant::now() >= deadline {
+                return delivery;
+            }
+            self.wait(Some(deadline));
+        }
+    }
+
+    /// The events alone, without the gaps.
+    pub fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.filter_map(|delivery| match delivery {
+            Delivery::Event(event) => Some(event),
+            Delivery::Gap(_) => None,
+        })
+    }
+
+    fn end(&self) -> u64 {
+        self.query.until.map_or(u64::MAX, |until| until.0)
+    }
+
+    /// Whether nothing will ever come.
+    fn is_at_end(&self) -> bool {
+        self.seen >= self.end() || (self.engine.core.log.is_closed() && self.seen >= self.engine.core.log.visible())
+    }
+
+    fn wait(&self, deadline: Option<Instant>) {
+        let log = &self.engine.core.log;
+        log.signal()
+            .wait_while(deadline, || log.visible() <= self.seen && !log.is_closed());
+    }
+
+    /// Looks through the next positions; answers whether there were any.
+    fn take_batch(&mut self) -> bool {
+        let visible = self.engine.visible().min(self.end());
+        if self.seen >= visible {
+            return false;
+        }
+        let mut bounds = Bounds {
+            after: self.seen,
+            until: visible.min(self.seen + BATCH_POSITIONS),
+        };
+        let mut positions = self.matches(bounds);
+        if positions.len() > BATCH_EVENTS {
+            positions.truncate(BATCH_EVENTS);
+            bounds.until = positions.last().copied().unwrap_or(bounds.until);
+        }
+        let events = self.engine.core.events(&positions);
+        // After the events: what was dropped before they were taken is told of.
+        let gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        let ended_here = gaps
+            .into_iter()
+            .filter(|gap| gap.last.0 <= bounds.until || gap.first.0 > bounds.after);
+        self.ready.extend(ended_here.map(Delivery::Gap));
+        self.ready.extend(events.into_iter().map(Delivery::Event));
+        self.seen = bounds.until;
+        true
+    }
+
+    fn matches(&self, bounds: Bounds) -> Vec<u64> {
+        let mut positions = Vec::new();
+        // The query was found valid when the tail was made.
+        let Ok(mut scan) = Scan::new(&self.engine, &self.query, bounds, Direction::Ascending) else {
+            return positions;
+        };
+        while let Ok(Some(window)) = scan.next() {
+            positions.extend(window);
+            if positions.len() > BATCH_EVENTS {
+                break;
+            }
+        }
+        positions
+    }
+}
+
+impl Iterator for Tail {
+    type Item = Delivery;
+
+    fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let delivery = self.try_next();
+            if delivery.is_some() || self.is_at_end() {
+                return delivery;
+            }
+            self.wait(None);
+        }
+    }
+}
+
+impl Stream for Tail {
+    type Item = Delivery;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let delivery = self.try_next();
+        if delivery.is_some() || self.is_at_end() {
+            return Poll::Ready(delivery);
+        }
+        self.engine.core.log.signal().register(self.task, context.waker());
+        // What came before the waker was registered did not wake it.
+        let delivery = self.try_next();
+        if delivery.is_some() || self.is_at_end() {
+            Poll::Ready(delivery)
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.engine.core.log.signal().unregister(self.task);
+    }
+}
