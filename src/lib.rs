@@ -8,6 +8,8 @@ mod query;
 mod settings;
 mod store;
 mod stream;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 pub use error::{Conflict, Error};

@@ -125,6 +125,11 @@ impl Engine {
         self.drops.load(Ordering::Acquire)
     }
 
+    /// Whether any event was ever dropped.
+    pub(crate) fn ever_dropped(&self) -> bool {
+        self.drops.load(Ordering::Acquire) > 0
+    }
+
     /// Whether the index may name events that are gone.
     pub(crate) fn has_dropped(&self) -> bool {
         self.drops.load(Ordering::Acquire) != self.drops_compacted.load(Ordering::Acquire)
@@ -379,11 +384,15 @@ impl Store {
     /// their [`fork`](Clock::fork) says.
     #[must_use = "the copy is the result"]
     pub fn fork(&self) -> Self {
+        Self::of(self.fork_engine(Arc::clone(&self.engine().clock).fork()))
+    }
+
+    fn fork_engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = self.engine();
         // The index first: it must not know of events that the copy of the log has not.
         let indexes = engine.indexes.fork();
         let core = engine.core.fork();
-        Self::of(Engine {
+        Engine {
             core,
             indexes,
             #[cfg(feature = "cache")]
@@ -397,7 +406,7 @@ impl Store {
                 .as_ref()
                 .map(|_| cache::Prefixes::new(&engine.settings.cache)),
             settings: engine.settings.clone(),
-            clock: Arc::clone(&engine.clock).fork(),
+            clock,
             ids: engine.ids.fork(),
             usage: engine.usage.as_ref().map(Usage::copy),
             gaps: Mutex::new(engine.gaps.lock().clone()),
@@ -406,7 +415,13 @@ impl Store {
             dropping: Mutex::default(),
             drops: AtomicU64::new(engine.drops.load(Ordering::Acquire)),
             drops_compacted: AtomicU64::new(engine.drops_compacted.load(Ordering::Acquire)),
-        })
+        }
+    }
+
+    /// A fork that reads this clock instead of the fork of its own.
+    #[cfg(feature = "testing")]
+    pub fn fork_with_clock(&self, clock: Arc<dyn Clock>) -> Self {
+        Self::of(self.fork_engine(clock))
     }
 
     /// Closes the store for every handle: appends are refused, reads go on, tails end.

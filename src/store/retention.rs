@@ -200,7 +200,11 @@ impl Engine {
 
     fn carry_out(&self, shard: &mut Shard, key: u32, change: &Change) -> Option<DroppedRun> {
         match change {
-            Change::TruncateTo(version) => shard.drop_stream_to(key, u32::try_from(*version).unwrap_or(u32::MAX)),
+            Change::TruncateTo(version) => {
+                let dropped = shard.drop_stream_to(key, u32::try_from(*version).unwrap_or(u32::MAX));
+                self.note_age(shard, key);
+                dropped
+            }
             Change::Delete => {
                 shard.stream_mut(key).deleted = true;
                 shard.drop_stream_to(key, u32::MAX)
@@ -230,22 +234,22 @@ impl Engine {
         } else {
             None
         };
-        if limits.max_age.is_some() && !shard.stream(key).aging {
+        if limits.max_age.is_some() {
             self.note_age(shard, key);
         }
         dropped
     }
 
-    /// Notes when the first event of a stream will be too old.
+    /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
     fn note_age(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
         let due = shard
             .first_event(stream)
             .zip(stream.limits.as_ref().and_then(|limits| limits.max_age));
         let due = due.map(|(event, age)| event.timestamp().after(age).as_micros());
-        let id = stream.id.clone();
-        shard.stream_mut(key).aging = due.is_some();
-        if let Some(due) = due {
+        let (known, id) = (stream.due, stream.id.clone());
+        shard.stream_mut(key).due = due;
+        if let Some(due) = due.filter(|_| due != known) {
             self.aging.lock().push(Reverse((due, id)));
             self.expiry.fetch_min(due, Ordering::AcqRel);
         }
@@ -285,8 +289,8 @@ impl Engine {
     fn expire(&self, now: Timestamp) {
         let _one = self.dropping.lock();
         self.expiry.store(i64::MAX, Ordering::Release);
-        for id in self.take_due(now) {
-            self.expire_stream(&id, now);
+        for (due, id) in self.take_due(now) {
+            self.expire_stream(due, &id, now);
         }
         if let Some(age) = self.settings.budget.age {
             self.expire_log(now.before(age));
@@ -295,24 +299,24 @@ impl Engine {
         self.expiry.fetch_min(next, Ordering::AcqRel);
     }
 
-    fn take_due(&self, now: Timestamp) -> Vec<Name> {
+    fn take_due(&self, now: Timestamp) -> Vec<(i64, Name)> {
         let mut aging = self.aging.lock();
         let mut due = Vec::new();
         while aging.peek().is_some_and(|Reverse((at, _))| *at <= now.as_micros()) {
-            due.extend(aging.pop().map(|Reverse((_, id))| id));
+            due.extend(aging.pop().map(|Reverse(entry)| entry));
         }
         due
     }
 
-    fn expire_stream(&self, id: &Name, now: Timestamp) {
+    fn expire_stream(&self, due: i64, id: &Name, now: Timestamp) {
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
         let (shard, _) = guard.write();
-        let Some(key) = shard.find(hash, id) else {
+        let Some(key) = shard.find(hash, id).filter(|key| shard.stream(*key).due == Some(due)) else {
             return;
         };
+        shard.stream_mut(key).due = None;
         let Some(age) = shard.stream(key).limits.as_ref().and_then(|limits| limits.max_age) else {
-            shard.stream_mut(key).aging = false;
             return;
         };
         let stream = shard.stream(key);

@@ -90,6 +90,16 @@ impl Node<'_> {
         }
     }
 
+    /// Whether every candidate comes from a list.
+    fn is_listed(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Lists(_) | Self::Positions(_) => true,
+            Self::All(nodes) => nodes.iter().any(Self::is_listed),
+            Self::Any(nodes) => nodes.iter().all(Self::is_listed),
+        }
+    }
+
     fn contains(&self, position: u64) -> bool {
         match self {
             Self::Unknown => true,
@@ -319,7 +329,9 @@ impl<'a> Selection<'a> {
 
     /// Whether the tree decides alone, with the system's events left out by list.
     fn is_exact(&self, tree: &Node<'_>) -> bool {
-        tree.is_exact() && !needs_events(self.query) && !self.engine.has_dropped()
+        // Once compacted, the lists name no dropped event; a range of positions still does.
+        let names_dropped = self.engine.has_dropped() || (self.engine.ever_dropped() && !tree.is_listed());
+        tree.is_exact() && !needs_events(self.query) && !names_dropped
     }
 
     fn leave_system_out(&self, candidates: &mut Vec<u64>) {

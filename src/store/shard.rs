@@ -61,8 +61,8 @@ pub(crate) struct Stream {
     pub(crate) dropped_to: u32,
     pub(crate) tombstoned: bool,
     pub(crate) deleted: bool,
-    /// It is noted when its first event will be too old.
-    pub(crate) aging: bool,
+    /// When its first event will be too old, if that is noted: microseconds since 1970.
+    pub(crate) due: Option<i64>,
     pub(crate) limits: Option<Box<StreamLimits>>,
     /// Where the latest events are; the last of them has version `version`.
     slots: Ascending,

@@ -1,0 +1,503 @@
+//! The reference: a list of events and loops over it, obvious at a glance and slow.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+use crate::query::{AsOf, Query};
+use crate::{
+    Append, Condition, Conflict, Error, EventRef, Expected, Field, Filter, Name, NewEvent, Order, Position, Result,
+    StreamId, StreamLimits, Timestamp, Version,
+};
+
+/// An event, as the model keeps it.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    /// Its place in the store.
+    pub position: u64,
+    /// The aggregate it happened to.
+    pub stream: StreamId,
+    /// Its place in the stream.
+    pub version: u64,
+    /// When it happened.
+    pub time: Timestamp,
+    /// When it was taken.
+    pub recorded: Timestamp,
+    /// What was appended.
+    pub event: NewEvent,
+    /// It was dropped.
+    pub dropped: bool,
+}
+
+impl Recorded {
+    fn is_system(&self) -> bool {
+        self.event.event_type.starts_with('$')
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Stream {
+    aggregate_type: Name,
+    version: u64,
+    deleted: bool,
+    tombstoned: bool,
+    limits: StreamLimits,
+}
+
+/// A store that is a list.
+#[derive(Clone, Debug, Default)]
+pub struct Model {
+    /// Every event there ever was.
+    pub events: Vec<Recorded>,
+    streams: BTreeMap<Name, Stream>,
+}
+
+/// First and last version, first and last position, and whether it was a repetition.
+pub type Acknowledged = (u64, u64, u64, u64, bool);
+
+impl Model {
+    /// The position of the last event.
+    pub fn position(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    fn of_stream<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Recorded> {
+        self.events
+            .iter()
+            .filter(move |event| event.stream.aggregate_id == *id && !event.dropped)
+    }
+
+    // Appending.
+
+    /// Appends to one aggregate or several, if `condition` holds.
+    ///
+    /// # Errors
+    ///
+    /// As the store.
+    pub fn append(
+        &mut self,
+        parts: &[Append],
+        condition: Option<&Condition>,
+        now: Timestamp,
+    ) -> Result<Vec<Acknowledged>> {
+        let mut repeated = Vec::new();
+        for part in parts {
+            repeated.extend(self.check(part)?);
+        }
+        if repeated.len() == parts.len() {
+            return Ok(repeated);
+        }
+        if !repeated.is_empty() {
+            return Err(Error::Closed);
+        }
+        if let Some(condition) = condition {
+            self.check_condition(condition)?;
+        }
+        let acknowledged = parts.iter().map(|part| self.write(part, now)).collect();
+        for part in parts {
+            self.apply_count(&part.stream.aggregate_id);
+        }
+        Ok(acknowledged)
+    }
+
+    fn check(&self, part: &Append) -> Result<Option<Acknowledged>> {
+        let unknown = Stream {
+            aggregate_type: part.stream.aggregate_type.clone(),
+            ..Stream::default()
+        };
+        let stream = self.streams.get(&part.stream.aggregate_id).unwrap_or(&unknown);
+        if stream.tombstoned {
+            return Err(Error::Deleted(part.stream.aggregate_id.clone()));
+        }
+        if stream.aggregate_type != part.stream.aggregate_type {
+            return Err(Error::invalid("another type"));
+        }
+        let holds = holds(stream, part.expected);
+        if let Some(repeated) = self.find_repetition(stream, part, holds) {
+            return Ok(Some(repeated));
+        }
+        if holds {
+            Ok(None)
+        } else {
+            Err(self.conflict(stream, &part.stream, part.expected))
+        }
+    }
+
+    fn conflict(&self, stream: &Stream, id: &StreamId, expected: Expected) -> Error {
+        let position = self
+            .of_stream(&id.aggregate_id)
+            .last()
+            .map_or(0, |event| event.position);
+        Conflict::Version {
+            stream: id.clone(),
+            expected,
+            actual: Version(stream.version),
+            position: Position(position),
+        }
+        .into()
+    }
+
+    fn find_repetition(&self, stream: &Stream, part: &Append, holds: bool) -> Option<Acknowledged> {
+        let ids: Option<Vec<Uuid>> = part.events.iter().map(|event| event.id).collect();
+        let ids = ids.filter(|ids| !ids.is_empty())?;
+        let stored: Vec<_> = self.of_stream(&part.stream.aggregate_id).collect();
+        let from = match part.expected {
+            Expected::Exactly(_) | Expected::NoStream if holds => return None,
+            Expected::Exactly(version) => version.0 + 1,
+            Expected::NoStream => 1,
+            Expected::Any | Expected::StreamExists => {
+                let earliest = stream.version.saturating_sub(16.max(2 * ids.len() as u64)) + 1;
+                stored
+                    .iter()
+                    .find(|event| event.version >= earliest && event.event.id == Some(ids[0]))?
+                    .version
+            }
+        };
+        let run: Vec<_> = stored
+            .into_iter()
+            .skip_while(|event| event.version < from)
+            .take(ids.len())
+            .collect();
+        let same = run.len() == ids.len() && run.iter().zip(&ids).all(|(event, id)| event.event.id == Some(*id));
+        let (first, last) = run.first().zip(run.last()).filter(|_| same)?;
+        (first.version == from).then_some((first.version, last.version, first.position, last.position, true))
+    }
+
+    fn check_condition(&self, condition: &Condition) -> Result<()> {
+        let after = condition.after.max(condition.query.after).0;
+        let until = condition.query.until.map_or(u64::MAX, |until| until.0);
+        let in_range = |event: &&Recorded| event.position > after && event.position <= until;
+        let found = self
+            .events
+            .iter()
+            .filter(in_range)
+            .find(|event| matches(event, &condition.query));
+        match found {
+            Some(event) => Err(Conflict::Condition {
+                position: Position(event.position),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&mut self, part: &Append, now: Timestamp) -> Acknowledged {
+        let stream = self.streams.entry(part.stream.aggregate_id.clone()).or_default();
+        let (version, position) = (stream.version, self.events.len() as u64);
+        let count = part.events.len() as u64;
+        if count > 0 {
+            stream.aggregate_type = part.stream.aggregate_type.clone();
+            stream.deleted = false;
+            stream.version += count;
+        } else if version == 0 {
+            self.streams.remove(&part.stream.aggregate_id);
+        }
+        for event in &part.events {
+            let position = self.events.len() as u64 + 1;
+            self.events.push(Recorded {
+                position,
+                stream: part.stream.clone(),
+                version: version + position - self.events.len() as u64,
+                time: event.timestamp.unwrap_or(now),
+                recorded: now,
+                event: event.clone(),
+                dropped: false,
+            });
+        }
+        let start = self.events.len() - part.events.len();
+        for (offset, event) in (1..).zip(&mut self.events[start..]) {
+            event.version = version + offset;
+        }
+        (version + 1, version + count, position + 1, position + count, false)
+    }
+
+    // Dropping.
+
+    /// Changes an aggregate: truncates it to a version, deletes it, or limits it.
+    ///
+    /// # Errors
+    ///
+    /// As the store.
+    pub fn change(&mut self, id: &Name, expected: Expected, change: &Change, now: Timestamp) -> Result<u64> {
+        let Some(stream) = self.streams.get(id) else {
+            return Err(Error::invalid("unknown"));
+        };
+        if stream.tombstoned {
+            return Err(Error::Deleted(id.clone()));
+        }
+        if !holds(stream, expected) {
+            let full = StreamId::new(stream.aggregate_type.clone(), id.clone());
+            return Err(self.conflict(stream, &full, expected));
+        }
+        let system = StreamId::new("$aggregate", format!("${id}"));
+        let event = NewEvent::new(change.event_type()).data(change.data());
+        self.write(&Append::new(system, Expected::Any, vec![event]), now);
+        let Some(stream) = self.streams.get_mut(id) else {
+            return Err(Error::Closed);
+        };
+        match change {
+            Change::TruncateBefore(version) => self.drop_below(id, *version),
+            Change::Delete => {
+                stream.deleted = true;
+                self.drop_below(id, u64::MAX);
+            }
+            Change::Tombstone => {
+                stream.tombstoned = true;
+                self.drop_below(id, u64::MAX);
+            }
+            Change::Limit(limits) => {
+                stream.limits = *limits;
+                self.apply_count(id);
+            }
+        }
+        Ok(self.position())
+    }
+
+    fn drop_below(&mut self, id: &str, version: u64) {
+        let below = |event: &&mut Recorded| event.stream.aggregate_id == *id && event.version < version;
+        self.events
+            .iter_mut()
+            .filter(below)
+            .for_each(|event| event.dropped = true);
+    }
+
+    fn apply_count(&mut self, id: &Name) {
+        let Some(stream) = self.streams.get(id) else { return };
+        let version = stream.version;
+        if let Some(max) = stream.limits.max_count {
+            self.drop_below(id, (version + 1).saturating_sub(max));
+        }
+    }
+
+    /// Drops what is too old at `now`.
+    pub fn expire(&mut self, now: Timestamp) {
+        let aged: Vec<_> = self
+            .streams
+            .iter()
+            .filter_map(|(id, stream)| Some((id.clone(), stream.limits.max_age?)))
+            .collect();
+        for (id, age) in aged {
+            let young = self
+                .of_stream(&id)
+                .find(|event| event.time.after(age) > now)
+                .map(|event| event.version);
+            let end = self.streams.get(&id).map_or(0, |stream| stream.version + 1);
+            self.drop_below(&id, young.unwrap_or(end));
+        }
+    }
+
+    // Reading.
+
+    /// The positions of an aggregate's events.
+    pub fn read_stream(
+        &self,
+        id: &str,
+        from: Option<u64>,
+        backwards: bool,
+        limit: usize,
+        as_of: Option<AsOf>,
+    ) -> Vec<u64> {
+        let in_range = |event: &&Recorded| {
+            from.is_none_or(|from| {
+                if backwards {
+                    event.version <= from
+                } else {
+                    event.version >= from
+                }
+            })
+        };
+        let events = self
+            .of_stream(id)
+            .filter(in_range)
+            .filter(|event| is_before(event, as_of));
+        take(events.map(|event| event.position).collect(), backwards, limit)
+    }
+
+    /// The positions of all events.
+    pub fn read_log(
+        &self,
+        from: Option<u64>,
+        backwards: bool,
+        limit: usize,
+        as_of: Option<AsOf>,
+        system: bool,
+    ) -> Vec<u64> {
+        let in_range = |event: &&Recorded| {
+            from.is_none_or(|from| {
+                if backwards {
+                    event.position <= from
+                } else {
+                    event.position >= from
+                }
+            })
+        };
+        let events = self
+            .events
+            .iter()
+            .filter(|event| !event.dropped && (system || !event.is_system()));
+        let events = events.filter(in_range).filter(|event| is_before(event, as_of));
+        take(events.map(|event| event.position).collect(), backwards, limit)
+    }
+
+    /// The positions of the events that answer a query without a cursor.
+    pub fn query(&self, query: &Query) -> Vec<u64> {
+        let in_range = |event: &&Recorded| {
+            event.position > query.after.0 && query.until.is_none_or(|until| event.position <= until.0)
+        };
+        let events = self
+            .events
+            .iter()
+            .filter(in_range)
+            .filter(|event| is_before(event, query.as_of));
+        let mut found: Vec<_> = events.filter(|event| matches(event, query)).collect();
+        match query.order {
+            Order::Position => {}
+            Order::PositionDescending => found.reverse(),
+            Order::Time => found.sort_by_key(|event| (event.time, event.position)),
+            Order::TimeDescending => {
+                found.sort_by_key(|event| (event.time, event.position));
+                found.reverse();
+            }
+        }
+        take(
+            found.into_iter().map(|event| event.position).collect(),
+            false,
+            query.limit.unwrap_or(usize::MAX),
+        )
+    }
+
+    /// Whether an event of the store is the one that the model has at its position.
+    pub fn has(&self, event: EventRef<'_>) -> bool {
+        let Some(known) = self.events.get((event.position().0 - 1) as usize) else {
+            return false;
+        };
+        let mut new = event.to_event().to_new();
+        let mut appended = known.event.clone();
+        appended.timestamp = Some(known.time);
+        if appended.id.is_none() {
+            new.id = None;
+        }
+        !known.dropped
+            && event.version().0 == known.version
+            && event.stream_id() == known.stream
+            && event.recorded_at() == known.recorded
+            && new == appended
+    }
+}
+
+/// What may become of an aggregate.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Its events before this version are dropped.
+    TruncateBefore(u64),
+    /// It is deleted softly.
+    Delete,
+    /// It is deleted for good.
+    Tombstone,
+    /// It keeps less.
+    Limit(StreamLimits),
+}
+
+impl Change {
+    fn event_type(&self) -> &'static str {
+        match self {
+            Self::TruncateBefore(_) => "$truncated",
+            Self::Delete => "$deleted",
+            Self::Tombstone => "$tombstoned",
+            Self::Limit(_) => "$limited",
+        }
+    }
+
+    fn data(&self) -> String {
+        match self {
+            Self::TruncateBefore(version) => format!("{{\"toVersion\":{}}}", version.saturating_sub(1)),
+            Self::Delete | Self::Tombstone => "{}".to_owned(),
+            Self::Limit(StreamLimits {
+                max_count: Some(count), ..
+            }) => format!("{{\"maxCount\":{count}}}"),
+            Self::Limit(StreamLimits { max_age: Some(age), .. }) => {
+                format!("{{\"maxAgeSeconds\":{}}}", age.as_secs_f64())
+            }
+            Self::Limit(_) => "{}".to_owned(),
+        }
+    }
+}
+
+fn holds(stream: &Stream, expected: Expected) -> bool {
+    let exists = stream.version > 0 && !stream.deleted;
+    match expected {
+        Expected::Any => true,
+        Expected::NoStream => !exists,
+        Expected::StreamExists => exists,
+        Expected::Exactly(version) => version.0 == stream.version,
+    }
+}
+
+fn is_before(event: &Recorded, as_of: Option<AsOf>) -> bool {
+    match as_of {
+        None => true,
+        Some(AsOf::Position(position)) => event.position <= position.0,
+        Some(AsOf::Time(time)) => event.recorded <= time,
+    }
+}
+
+fn take(mut positions: Vec<u64>, backwards: bool, limit: usize) -> Vec<u64> {
+    if backwards {
+        positions.reverse();
+    }
+    positions.truncate(limit);
+    positions
+}
+
+fn matches(event: &Recorded, query: &Query) -> bool {
+    !event.dropped
+        && (query.system || !event.is_system())
+        && query.since.is_none_or(|since| event.time >= since)
+        && query.before.is_none_or(|before| event.time < before)
+        && is_before(event, query.as_of.filter(|as_of| matches!(as_of, AsOf::Time(_))))
+        && query.filters.iter().all(|filter| passes(event, filter))
+}
+
+fn passes(event: &Recorded, filter: &Filter) -> bool {
+    match filter {
+        Filter::Is(field, values) => field_values(event, field).iter().any(|value| values.contains(value)),
+        Filter::All(filters) => filters.iter().all(|filter| passes(event, filter)),
+        Filter::Any(filters) => filters.iter().any(|filter| passes(event, filter)),
+        #[cfg(feature = "json")]
+        Filter::Metadata(pointer, value) => json_at(&event.event.metadata, pointer).as_ref() == Some(value),
+        #[cfg(feature = "json")]
+        Filter::Data(pointer, value) => json_at(&event.event.data, pointer).as_ref() == Some(value),
+        Filter::Text(text) => {
+            let contains = |bytes: &[u8]| {
+                String::from_utf8_lossy(bytes)
+                    .to_lowercase()
+                    .contains(&text.to_lowercase())
+            };
+            contains(&event.event.data) || contains(&event.event.metadata)
+        }
+    }
+}
+
+fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
+    let new = &event.event;
+    match field {
+        Field::EventType => vec![new.event_type.clone()],
+        Field::AggregateType => vec![event.stream.aggregate_type.clone()],
+        Field::Aggregate => vec![event.stream.aggregate_id.clone()],
+        Field::Correlation => new.correlation_id.iter().cloned().collect(),
+        Field::Causation => new.causation_id.iter().cloned().collect(),
+        Field::User => new.user_id.iter().cloned().collect(),
+        Field::Organization => new.organization_id.iter().cloned().collect(),
+        Field::Day => vec![event.time.date().into()],
+        Field::Tag => new.tags.clone(),
+        Field::Index(_) => vec![Name::from((new.data.len() % 3).to_string())],
+    }
+}
+
+#[cfg(feature = "json")]
+fn json_at(bytes: &[u8], pointer: &str) -> Option<serde_json::Value> {
+    serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()?
+        .pointer(pointer)
+        .cloned()
+}

@@ -1,0 +1,564 @@
+//! Operations on a store, chosen by numbers, and tried on the store and its model side by side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::model::{Change, Model};
+use crate::query::{AsOf, Query};
+use crate::{
+    Append, Clock, Condition, Error, Expected, Field, Filter, ManualClock, Name, NewEvent, Order, Position, Result,
+    SeededIds, Settings, Store, StreamId, StreamLimits, Timestamp, Version,
+};
+
+/// Numbers that decide what happens: from a property test, from a fuzzer, from a seed. When they run out they are 0.
+#[derive(Clone, Debug)]
+pub struct Choices<I>(I);
+
+impl<I: Iterator<Item = u16>> Choices<I> {
+    /// Decisions by these numbers.
+    pub fn new(numbers: I) -> Self {
+        Self(numbers)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: u64) -> u64 {
+        u64::from(self.0.next().unwrap_or(0)) % end.max(1)
+    }
+
+    fn one_in(&mut self, count: u64) -> bool {
+        self.below(count) == count - 1
+    }
+}
+
+/// A store and its model, which must agree after every operation.
+#[derive(Debug)]
+pub struct Pair {
+    store: Store,
+    model: Model,
+    clock: Arc<ManualClock>,
+    last: Vec<Append>,
+}
+
+/// Where the clock of a [`Pair`] starts.
+const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self::new(4)
+    }
+}
+
+impl Pair {
+    /// An empty store with this many shards, and its model.
+    ///
+    /// # Panics
+    ///
+    /// When `shards` is not a power of two up to 1,024.
+    pub fn new(shards: usize) -> Self {
+        let clock = Arc::new(ManualClock::at(START));
+        let opened = Store::builder()
+            .settings(Settings {
+                shards,
+                ..Settings::default()
+            })
+            .clock(Arc::<ManualClock>::clone(&clock))
+            .ids(Arc::new(SeededIds::new(1)))
+            .indexer("length", |event, values| {
+                values.push(Name::from((event.data().len() % 3).to_string()))
+            })
+            .open();
+        #[expect(clippy::expect_used, reason = "the caller gave the number of shards")]
+        let store = opened.expect("the settings are in range");
+        Self {
+            store,
+            model: Model::default(),
+            clock,
+            last: Vec::new(),
+        }
+    }
+
+    /// Does what the choices say to both, and compares.
+    ///
+    /// # Panics
+    ///
+    /// When store and model differ.
+    pub fn step<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        self.model.expire(self.clock.now());
+        match choices.below(16) {
+            0..=3 => self.append(choices),
+            4 => self.append_several(choices),
+            5 => self.append_if(choices),
+            6 => self.repeat(choices),
+            7 => self.change(choices),
+            8 => self.pass_time(choices),
+            9 => self.read_stream(choices),
+            10 => self.read_log(choices),
+            11..=13 => self.query(choices),
+            14 => self.page_through(choices),
+            _ => self.fork_or_compact(choices),
+        }
+    }
+
+    /// Compares every event, and what can be asked of the whole.
+    ///
+    /// # Panics
+    ///
+    /// When store and model differ.
+    pub fn check_all(&mut self) {
+        self.model.expire(self.clock.now());
+        assert_eq!(self.store.visible().0, self.model.position(), "the last position");
+        let all = self.model.read_log(None, false, usize::MAX, None, true);
+        let mut seen = Vec::new();
+        self.store.log().include_system().for_each(|event| {
+            assert!(self.model.has(event), "{event:?} is not what was appended");
+            seen.push(event.position().0);
+        });
+        assert_eq!(seen, all, "the whole log");
+        for field in [Field::EventType, Field::Day, Field::User, Field::Tag, Field::Aggregate] {
+            for (value, count) in self.store.terms(&field) {
+                let query = Query::all().filter(Filter::is(field.clone(), value.clone()));
+                assert_eq!(
+                    count,
+                    self.model.query(&query).len() as u64,
+                    "events with {field} {value}"
+                );
+            }
+        }
+        let stats = self.store.stats();
+        assert_eq!(stats.events + stats.system_events, all.len() as u64, "{stats:?}");
+    }
+
+    // Appending.
+
+    fn append<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let part = choose_append(choices, &self.model);
+        self.append_parts(vec![part], None);
+    }
+
+    fn append_several<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let mut parts: Vec<Append> = Vec::new();
+        for _ in 0..=choices.below(4) {
+            let part = choose_append(choices, &self.model);
+            if parts
+                .iter()
+                .all(|other| other.stream.aggregate_id != part.stream.aggregate_id)
+            {
+                parts.push(part);
+            }
+        }
+        self.append_parts(parts, None);
+    }
+
+    fn append_if<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let part = choose_append(choices, &self.model);
+        let after = Position(choices.below(self.model.position() + 1));
+        let query = choose_query(choices, &self.model);
+        self.append_parts(vec![part], Some(Condition::none_after(query, after)));
+    }
+
+    fn repeat<I: Iterator<Item = u16>>(&mut self, _: &mut Choices<I>) {
+        if !self.last.is_empty() {
+            self.append_parts(self.last.clone(), None);
+        }
+    }
+
+    fn append_parts(&mut self, parts: Vec<Append>, condition: Option<Condition>) {
+        let want = self.model.append(&parts, condition.as_ref(), self.clock.now());
+        let got = match &condition {
+            Some(condition) => self.store.append_if(condition, parts.clone()),
+            None if parts.len() == 1 => {
+                let part = parts[0].clone();
+                self.store
+                    .append(&part.stream, part.expected, part.events)
+                    .map(|appended| vec![appended])
+            }
+            None => self.store.append_all(parts.clone()),
+        };
+        let got = got.map(|parts| {
+            let numbers = |ack: &crate::Appended| {
+                let (versions, positions) = (
+                    (ack.first_version, ack.last_version),
+                    (ack.first_position, ack.last_position),
+                );
+                (versions.0.0, versions.1.0, positions.0.0, positions.1.0, ack.repeated)
+            };
+            parts.iter().map(numbers).collect::<Vec<_>>()
+        });
+        // What an empty part is told of positions is where the log stands, before or after the other parts.
+        let comparable = parts.iter().all(|part| !part.events.is_empty());
+        if comparable || want.is_err() {
+            assert_same(&got, &want, &parts);
+        } else {
+            assert_eq!(got.is_ok(), want.is_ok(), "{parts:?}: {got:?}, not {want:?}");
+        }
+        self.last = parts;
+    }
+
+    fn change<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let stream = choose_stream(choices);
+        let expected = choose_expected(choices, &self.model, &stream);
+        let version = choices.below(12);
+        let change = match choices.below(8) {
+            0..=2 => Change::TruncateBefore(version),
+            3 | 4 => Change::Delete,
+            5 => Change::Tombstone,
+            6 => Change::Limit(StreamLimits {
+                max_count: Some(version),
+                max_age: None,
+            }),
+            _ => Change::Limit(StreamLimits {
+                max_count: None,
+                max_age: Some(Duration::from_secs(version * 1000)),
+            }),
+        };
+        let id = stream.aggregate_id;
+        let (got, expected) = match &change {
+            Change::TruncateBefore(version) => (self.store.truncate(&id, Version(*version)), Expected::Any),
+            Change::Delete => (self.store.delete(&id, expected), expected),
+            Change::Tombstone => (self.store.tombstone(&id, expected), expected),
+            Change::Limit(limits) => (self.store.set_limits(&id, *limits), Expected::Any),
+        };
+        let want = self.model.change(&id, expected, &change, self.clock.now());
+        assert_same(&got.map(|position| position.0), &want, &change);
+    }
+
+    fn pass_time<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        self.clock.advance(Duration::from_secs(choices.below(20_000)));
+        self.model.expire(self.clock.now());
+    }
+
+    fn fork_or_compact<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        match choices.below(3) {
+            0 => self.check_all(),
+            1 => {
+                let compaction = self.store.compact();
+                assert!(compaction.bytes_after <= compaction.bytes_before, "{compaction:?}");
+            }
+            _ => self.continue_in_a_fork(),
+        }
+    }
+
+    /// Goes on in a fork, while the template goes its own way, which the fork must not see.
+    fn continue_in_a_fork(&mut self) {
+        let template = self.store.clone();
+        self.store = template.fork_with_clock(Arc::<ManualClock>::clone(&self.clock));
+        let stray = template.append(
+            &StreamId::new("Stray", "stray"),
+            Expected::Any,
+            vec![NewEvent::new("Strayed")],
+        );
+        assert!(stray.is_ok(), "{stray:?}");
+        self.check_all();
+    }
+
+    // Reading.
+
+    fn read_stream<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let id = choose_stream(choices).aggregate_id;
+        let (from, backwards, limit) = choose_range(choices, 12);
+        let as_of = choose_as_of(choices, &self.model);
+        let mut read = self.store.stream(&id).limit(limit);
+        if let Some(from) = from {
+            read = read.from(Version(from));
+        }
+        if backwards {
+            read = read.backwards();
+        }
+        if let Some(as_of) = as_of {
+            read = read.as_of(as_of);
+        }
+        let want = self.model.read_stream(&id, from, backwards, limit, as_of);
+        let kept: Vec<_> = read.events().iter().map(|event| event.position().0).collect();
+        assert_eq!(
+            kept, want,
+            "{id} from {from:?}, backwards {backwards}, limit {limit}, {as_of:?}"
+        );
+        let in_place = read.fold(Vec::new(), |mut seen, event| {
+            assert!(self.model.has(event), "{event:?} is not what was appended");
+            seen.push(event.position().0);
+            seen
+        });
+        assert_eq!(in_place, want, "the same in place");
+    }
+
+    fn read_log<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let (from, backwards, limit) = choose_range(choices, self.model.position() + 2);
+        let as_of = choose_as_of(choices, &self.model);
+        let system = choices.one_in(2);
+        let mut read = self.store.log().limit(limit);
+        if let Some(from) = from {
+            read = read.from(Position(from));
+        }
+        if backwards {
+            read = read.backwards();
+        }
+        if let Some(as_of) = as_of {
+            read = read.as_of(as_of);
+        }
+        if system {
+            read = read.include_system();
+        }
+        let want = self.model.read_log(from, backwards, limit, as_of, system);
+        let kept: Vec<_> = read.events().iter().map(|event| event.position().0).collect();
+        assert_eq!(
+            kept, want,
+            "the log from {from:?}, backwards {backwards}, limit {limit}, {as_of:?}"
+        );
+        let in_place = read.fold(Vec::new(), |mut seen, event| {
+            seen.push(event.position().0);
+            seen
+        });
+        assert_eq!(in_place, want, "the same in place");
+    }
+
+    fn query<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let query = choose_query(choices, &self.model);
+        let want = self.model.query(&query);
+        self.check_answer(&query, &want);
+    }
+
+    fn check_answer(&self, query: &Query, want: &[u64]) {
+        let numbers = |positions: Vec<Position>| positions.into_iter().map(|position| position.0).collect::<Vec<_>>();
+        let fresh = self.store.query(query.clone()).uncached().positions().map(numbers);
+        assert_eq!(fresh.as_deref(), Ok(want), "{query:?}");
+        let cached = self.store.query(query.clone()).positions().map(numbers);
+        assert_eq!(cached.as_deref(), Ok(want), "{query:?} from the cache");
+        let in_place = self.store.query(query.clone()).fold(Vec::new(), |mut seen, event| {
+            assert!(self.model.has(event), "{event:?} is not what was appended");
+            seen.push(event.position().0);
+            seen
+        });
+        assert_eq!(in_place.as_deref(), Ok(want), "{query:?} in place");
+        assert_eq!(
+            self.store.query(query.clone()).count(),
+            Ok(want.len() as u64),
+            "{query:?} counted"
+        );
+        let mut tail_query = query.clone();
+        tail_query.order = Order::Position;
+        tail_query.limit = None;
+        tail_query.as_of = None;
+        self.check_tail(tail_query);
+    }
+
+    fn check_tail(&self, query: Query) {
+        let want = self.model.query(&query);
+        let tail = self.store.tail(query.clone(), Position(0));
+        let mut seen = Vec::new();
+        if let Ok(mut tail) = tail {
+            while let Some(delivery) = tail.try_next() {
+                if let crate::Delivery::Event(event) = delivery {
+                    seen.push(event.position().0);
+                }
+            }
+        }
+        assert_eq!(seen, want, "{query:?} as a tail");
+    }
+
+    /// Pages through an answer and finds what it is at once.
+    fn page_through<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let mut query = choose_query(choices, &self.model);
+        query.limit = None;
+        let want = self.model.query(&query);
+        let size = 1 + choices.below(5) as usize;
+        let mut seen = Vec::new();
+        let mut cursor = None;
+        loop {
+            let mut next = query.clone().limit(size);
+            next.cursor = cursor;
+            let page = self.store.query(next.clone()).page();
+            let Ok(page) = page else {
+                panic_differs(&format!("{next:?}: {page:?}"))
+            };
+            seen.extend(page.events.iter().map(|event| event.position().0));
+            cursor = page.next;
+            if cursor.is_none() || seen.len() > want.len() {
+                break;
+            }
+        }
+        assert_eq!(seen, want, "{query:?} in pages of {size}");
+    }
+}
+
+#[expect(clippy::panic, reason = "a difference fails the test that runs this")]
+fn panic_differs(message: &str) -> ! {
+    panic!("{message}")
+}
+
+/// Compares results; of an invalid call only that it is one.
+fn assert_same<T: std::fmt::Debug + PartialEq>(got: &Result<T>, want: &Result<T>, what: &impl std::fmt::Debug) {
+    match (got, want) {
+        (Err(Error::Invalid(_)), Err(Error::Invalid(_))) => {}
+        // The model has no version to name when a part of several was stored before.
+        (Err(Error::Conflict(_)), Err(Error::Closed)) => {}
+        _ => assert_eq!(got, want, "{what:?}"),
+    }
+}
+
+// Choosing.
+
+fn choose_name<I: Iterator<Item = u16>>(choices: &mut Choices<I>, prefix: &str, count: u64) -> Name {
+    Name::from(format!("{prefix}{}", choices.below(count)))
+}
+
+fn choose_stream<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> StreamId {
+    let id = choices.below(6);
+    // Rarely of the wrong type.
+    let kind = if choices.one_in(40) { id + 1 } else { id } % 2;
+    StreamId::new(format!("Type{kind}"), format!("aggregate-{id}"))
+}
+
+fn choose_expected<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model, stream: &StreamId) -> Expected {
+    let version = model
+        .read_stream(&stream.aggregate_id, None, true, 1, None)
+        .first()
+        .map_or(0, |position| {
+            model
+                .events
+                .get((position - 1) as usize)
+                .map_or(0, |event| event.version)
+        });
+    match choices.below(8) {
+        0..=2 => Expected::Any,
+        3..=5 => Expected::exactly(version),
+        6 if choices.one_in(2) => Expected::NoStream,
+        6 => Expected::StreamExists,
+        _ => Expected::exactly(choices.below(8)),
+    }
+}
+
+fn choose_append<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Append {
+    let stream = choose_stream(choices);
+    let expected = choose_expected(choices, model, &stream);
+    let count = match choices.below(12) {
+        0..=9 => 1 + choices.below(4),
+        10 => 0,
+        _ => 300,
+    };
+    let own_ids = choices.one_in(3);
+    let events = (0..count).map(|_| choose_event(choices, own_ids)).collect();
+    Append::new(stream, expected, events)
+}
+
+fn choose_event<I: Iterator<Item = u16>>(choices: &mut Choices<I>, own_id: bool) -> NewEvent {
+    let amount = choices.below(5);
+    let mut event = NewEvent::new(choose_name(choices, "Happened", 4))
+        .data(format!(
+            "{{\"amount\":{amount},\"note\":\"N{}\"}}",
+            "x".repeat(choices.below(9) as usize)
+        ))
+        .timestamp(START.after(Duration::from_secs(choices.below(400_000))));
+    if own_id {
+        event.id = Some(Uuid::from_u64_pair(7, choices.below(u64::from(u16::MAX))));
+    }
+    if choices.one_in(2) {
+        event.correlation_id = Some(choose_name(choices, "conversation-", 5));
+        event.causation_id = Some(choose_name(choices, "cause-", 3));
+    }
+    if choices.one_in(2) {
+        event.user_id = Some(choose_name(choices, "user-", 3));
+        event.organization_id = Some(choose_name(choices, "org-", 2));
+        event = event.metadata("{\"ip\":\"::1\"}");
+    }
+    if choices.one_in(3) {
+        event.tags = vec![choose_name(choices, "tag-", 3), choose_name(choices, "tag-", 3)];
+    }
+    if choices.one_in(60) {
+        event.data = vec![b' '; 20_000];
+    }
+    event
+}
+
+fn choose_range<I: Iterator<Item = u16>>(choices: &mut Choices<I>, end: u64) -> (Option<u64>, bool, usize) {
+    let from = choices.one_in(2).then(|| choices.below(end));
+    let backwards = choices.one_in(2);
+    let limit = if choices.one_in(2) {
+        choices.below(8) as usize
+    } else {
+        usize::MAX
+    };
+    (from, backwards, limit)
+}
+
+fn choose_as_of<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Option<AsOf> {
+    match choices.below(4) {
+        0 | 1 => None,
+        2 => Some(AsOf::Position(Position(choices.below(model.position() + 2)))),
+        _ => Some(AsOf::Time(START.after(Duration::from_secs(choices.below(100_000))))),
+    }
+}
+
+fn choose_query<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Query {
+    let mut query = Query::all();
+    for _ in 0..choices.below(4) {
+        query = query.filter(choose_filter(choices, 2));
+    }
+    query.since = choices
+        .one_in(4)
+        .then(|| START.after(Duration::from_secs(choices.below(400_000))));
+    query.before = choices
+        .one_in(4)
+        .then(|| START.after(Duration::from_secs(choices.below(400_000))));
+    if choices.one_in(4) {
+        query.after = Position(choices.below(model.position() + 1));
+    }
+    query.until = choices.one_in(4).then(|| Position(choices.below(model.position() + 2)));
+    query.order = match choices.below(4) {
+        0 => Order::Position,
+        1 => Order::PositionDescending,
+        2 => Order::Time,
+        _ => Order::TimeDescending,
+    };
+    query.limit = choices.one_in(3).then(|| choices.below(6) as usize);
+    query.as_of = choose_as_of(choices, model);
+    query.system = choices.one_in(4);
+    query
+}
+
+fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, depth: u32) -> Filter {
+    let (field, prefix, count) = match choices.below(14) {
+        0 => (Field::EventType, "Happened", 5),
+        1 => (Field::AggregateType, "Type", 3),
+        2 => (Field::Aggregate, "aggregate-", 7),
+        3 => (Field::Correlation, "conversation-", 6),
+        4 => (Field::Causation, "cause-", 4),
+        5 => (Field::User, "user-", 4),
+        6 => (Field::Organization, "org-", 3),
+        7 => (Field::Tag, "tag-", 4),
+        8 => (Field::Index("length".into()), "", 4),
+        9 => (Field::Day, "2023-11-1", 10),
+        10 => return Filter::Text(["n", "AMOUNT", "::1", "nx", "missing"][choices.below(5) as usize].to_owned()),
+        11 => return json_filter(choices),
+        nested if depth > 0 => {
+            let filters = (0..choices.below(4))
+                .map(|_| choose_filter(choices, depth - 1))
+                .collect();
+            return if nested == 12 {
+                Filter::All(filters)
+            } else {
+                Filter::Any(filters)
+            };
+        }
+        _ => (Field::EventType, "Happened", 5),
+    };
+    let values = 1 + choices.below(3);
+    Filter::Is(
+        field,
+        (0..values).map(|_| choose_name(choices, prefix, count)).collect(),
+    )
+}
+
+#[cfg(feature = "json")]
+fn json_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
+    if choices.one_in(3) {
+        return Filter::Metadata("/ip".to_owned(), "::1".into());
+    }
+    Filter::Data("/amount".to_owned(), choices.below(6).into())
+}
+
+#[cfg(not(feature = "json"))]
+fn json_filter<I: Iterator<Item = u16>>(_: &mut Choices<I>) -> Filter {
+    Filter::Text("amount".to_owned())
+}
