@@ -226,8 +226,9 @@ impl<'a> EventRef<'a> {
         }
     }
 
+    #[inline]
     pub(crate) fn is_system(self) -> bool {
-        self.kind().event_type.starts_with('$')
+        self.chunk.is_system(self.index)
     }
 
     fn kind(self) -> &'a Kind {
@@ -252,8 +253,9 @@ impl<'a> EventRef<'a> {
         self.chunk.names(self.index).len()
     }
 
-    pub(crate) fn tag_part(self) -> Option<&'a str> {
-        self.name(Part::Tags)
+    /// Every name at once, in the order of [`Part`].
+    pub(crate) fn all_names(self) -> [Option<&'a str>; names::PARTS] {
+        names::read_all(self.chunk.names(self.index))
     }
 
     pub(crate) fn raw_position(self) -> u64 {
@@ -351,11 +353,13 @@ macro_rules! fields {
     ([$($generics:tt)*] $type:ty, $self:ident: $receiver:ty, $text:ty, $bytes:ty, $tags:ty) => {
         impl $($generics)* $type {
             /// The place of the event in the whole store.
+            #[inline]
             pub fn position($self: $receiver) -> Position {
                 Position($self.raw_position())
             }
 
             /// The place of the event in its stream.
+            #[inline]
             pub fn version($self: $receiver) -> Version {
                 Version(u64::from($self.raw_version()))
             }
@@ -366,6 +370,7 @@ macro_rules! fields {
             }
 
             /// When it happened.
+            #[inline]
             pub fn timestamp($self: $receiver) -> Timestamp {
                 Timestamp::from_micros($self.raw_time())
             }
@@ -436,6 +441,7 @@ macro_rules! fields {
             }
 
             /// The data, to the byte as it was appended.
+            #[inline]
             pub fn data($self: $receiver) -> $bytes {
                 $self.payload().1
             }

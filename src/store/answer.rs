@@ -268,9 +268,11 @@ impl Answer<'_> {
         let bounds = self.query_bounds(visible)?;
         let want = want.unwrap_or(usize::MAX);
         #[cfg(feature = "cache")]
-        if let Some(cache) = self.cache() {
-            let scan = Scan::new(engine, &self.query, bounds, Direction::Ascending)?;
-            if scan.estimate() > super::cache::WORTH_CANDIDATES {
+        if self.may_be_cached() {
+            let estimate = Scan::new(engine, &self.query, bounds, Direction::Ascending)?.estimate();
+            if estimate > super::cache::WORTH_CANDIDATES
+                && let Some(cache) = engine.cache.get(&engine.settings.cache)
+            {
                 return cache.find(engine, &self.query, want, visible, |visible| self.query_bounds(visible));
             }
         }
@@ -284,11 +286,8 @@ impl Answer<'_> {
     }
 
     #[cfg(feature = "cache")]
-    fn cache(&self) -> Option<&super::cache::QueryCache> {
-        self.engine()
-            .cache
-            .as_ref()
-            .filter(|_| self.cached && self.query.as_of.is_none())
+    fn may_be_cached(&self) -> bool {
+        self.cached && self.query.as_of.is_none() && self.engine().settings.cache.bytes > 0
     }
 
     /// How the answer is found, by finding it.

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
 use super::Engine;
 use super::core::{ShardRead, ShardWrite};
 use super::directory::{PageCache, Place};
@@ -53,15 +51,15 @@ impl Engine {
         if draft.events.is_empty() {
             return Ok(self.nothing_appended(key.map_or(0, |key| guard.stream(key).version)));
         }
-        let key = prepare(&mut guard, draft, key);
+        let (state, pages) = guard.write();
+        let key = prepare(state, draft, key);
         let first = self.core.log.reserve(draft.events.len() as u64);
-        let (appended, first_slot) = write(&mut guard, draft, key, first);
-        let places = (first_slot..first_slot + draft.events.len() as u64).map(|slot| Place { shard, slot });
-        let places: SmallVec<[Place; 4]> = places.collect();
-        let (shard_state, pages) = guard.write();
-        self.core.log.enter(first, &places, pages);
+        let (appended, slot) = write(state, draft, key, first);
+        self.core
+            .log
+            .enter(first, Place { shard, slot }, draft.events.len() as u64, pages);
         self.core.log.publish(pages);
-        let dropped = self.apply_limits(shard_state, key);
+        let dropped = self.apply_limits(state, key);
         drop(guard);
         self.report_limited(&draft.stream.aggregate_id, dropped);
         self.finish(appended.last_position.0);
@@ -268,7 +266,7 @@ impl Engine {
             keys.push(if draft.events.is_empty() {
                 key
             } else {
-                Some(prepare(guard, draft, key))
+                Some(prepare(guard.write().0, draft, key))
             });
         }
         let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
@@ -289,13 +287,13 @@ impl Engine {
                 written.push(self.nothing_appended(key.map_or(0, |key| locks.shard(shard).stream(key).version)));
                 continue;
             };
-            let (appended, first_slot) = write(locks.shard_mut(shard), draft, key, next);
+            let (appended, first_slot) = write(locks.shard_mut(shard).write().0, draft, key, next);
             next += draft.events.len() as u64;
             places.extend((first_slot..first_slot + draft.events.len() as u64).map(|slot| Place { shard, slot }));
             written.push(appended);
         }
         let mut pages = PageCache::default();
-        self.core.log.enter(first, &places, &mut pages);
+        self.core.log.enter_all(first, &places, &mut pages);
         self.core.log.publish(&mut pages);
         let dropped = self.limit_drafts(locks, drafts, &keys);
         (written, dropped)
@@ -327,12 +325,12 @@ impl Engine {
             usage.add(super::budget::Cost::of(std::slice::from_ref(&draft)));
         }
         let key = guard.find(draft.stream_hash, &stream.aggregate_id);
-        let key = prepare(guard, &draft, key);
-        let first = self.core.log.reserve(1);
-        let (_, slot) = write(guard, &draft, key, first);
         let shard = self.core.shard_of(draft.stream_hash);
-        let (_, pages) = guard.write();
-        self.core.log.enter(first, &[Place { shard, slot }], pages);
+        let (state, pages) = guard.write();
+        let key = prepare(state, &draft, key);
+        let first = self.core.log.reserve(1);
+        let (_, slot) = write(state, &draft, key, first);
+        self.core.log.enter(first, Place { shard, slot }, 1, pages);
         self.core.log.publish(pages);
         first
     }
@@ -418,15 +416,13 @@ fn all_repeated(admissions: &[Admission]) -> Option<Vec<Appended>> {
 }
 
 /// Does what may take long before positions are reserved. Answers the key of the stream.
-fn prepare(guard: &mut super::shard::Guarded, draft: &Draft<'_>, key: Option<u32>) -> u32 {
-    let (shard, _) = guard.write();
+fn prepare(shard: &mut Shard, draft: &Draft<'_>, key: Option<u32>) -> u32 {
     shard.make_room();
     key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream))
 }
 
 /// Writes the events of a draft at the positions from `first` on. Answers the acknowledgement and the first slot.
-fn write(guard: &mut super::shard::Guarded, draft: &Draft<'_>, key: u32, first: u64) -> (Appended, u64) {
-    let (shard, _) = guard.write();
+fn write(shard: &mut Shard, draft: &Draft<'_>, key: u32, first: u64) -> (Appended, u64) {
     let version = u64::from(shard.stream(key).version);
     let slot = shard.next_slot();
     for ((event, stamp), position) in draft.events.iter().zip(&draft.stamps).zip(first..) {

@@ -5,8 +5,8 @@
 //! comes late is shorter, or of an epoch gone by.
 
 use std::hash::Hash;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use moka::sync::Cache;
 use serde::Serialize;
@@ -58,6 +58,27 @@ pub(crate) struct Prefixes<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync 
     hits: AtomicU64,
     extensions: AtomicU64,
     misses: AtomicU64,
+}
+
+/// A cache that is made when it is first used: a store that answers no large query has none.
+#[derive(Debug)]
+pub(crate) struct Lazy<C>(OnceLock<C>);
+
+impl<C> Default for Lazy<C> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Lazy<Prefixes<K, V>> {
+    /// The cache, unless the settings switch it off.
+    pub(crate) fn get(&self, settings: &CacheSettings) -> Option<&Prefixes<K, V>> {
+        (settings.bytes > 0).then(|| self.0.get_or_init(|| Prefixes::new(settings)))
+    }
+
+    pub(crate) fn stats(&self) -> CacheStats {
+        self.0.get().map(Prefixes::stats).unwrap_or_default()
+    }
 }
 
 /// What a cache may be asked to do for a value: to find it, or its tail.

@@ -1,4 +1,4 @@
-//! A thousand events side by side: one column a field, so that a scan touches only what it asks for.
+//! A thousand events: what all have in records of one size, names and payloads in one buffer each.
 
 use std::sync::Arc;
 
@@ -56,18 +56,26 @@ pub(crate) struct Header {
     pub(crate) kind: u16,
 }
 
+/// What a chunk keeps of every event: 48 bytes, so that appending or reading one touches a line or two of memory.
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    position: u64,
+    time: i64,
+    id: Uuid,
+    version: u32,
+    names_end: u32,
+    payload_end: u32,
+    kind: u16,
+}
+
+const _: () = assert!(size_of::<Record>() == 48);
+
 /// Up to [`CHUNK_EVENTS`] events of one shard, in the order of their positions.
 ///
 /// A chunk is filled under its shard's lock, then sealed and shared: readers of a sealed chunk need no lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
-    positions: Vec<u64>,
-    times: Vec<i64>,
-    ids: Vec<Uuid>,
-    versions: Vec<u32>,
-    kinds: Vec<u16>,
-    names_ends: Vec<u32>,
-    payload_ends: Vec<u32>,
+    records: Vec<Record>,
     /// Microseconds from the event's time to its recording.
     delays: Sparse<i64>,
     metadata_bytes: Sparse<u32>,
@@ -75,19 +83,15 @@ pub(crate) struct Chunk {
     names: String,
     payload: Vec<u8>,
     kind_table: Vec<Arc<Kind>>,
+    /// Whether any event may be the system's.
+    has_system: bool,
 }
 
 impl Chunk {
     /// An empty chunk with room for as much as `like` holds.
     pub(crate) fn with_room_like(like: &Self) -> Self {
         Self {
-            positions: Vec::with_capacity(CHUNK_EVENTS),
-            times: Vec::with_capacity(CHUNK_EVENTS),
-            ids: Vec::with_capacity(CHUNK_EVENTS),
-            versions: Vec::with_capacity(CHUNK_EVENTS),
-            kinds: Vec::with_capacity(CHUNK_EVENTS),
-            names_ends: Vec::with_capacity(CHUNK_EVENTS),
-            payload_ends: Vec::with_capacity(CHUNK_EVENTS),
+            records: Vec::with_capacity(CHUNK_EVENTS),
             names: String::with_capacity(like.names.len() + like.names.len() / 32),
             payload: Vec::with_capacity(like.payload.len() + like.payload.len() / 32),
             ..Self::default()
@@ -95,39 +99,45 @@ impl Chunk {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.positions.len()
+        self.records.len()
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.positions.len() == CHUNK_EVENTS
+        self.records.len() == CHUNK_EVENTS
     }
 
     /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
     pub(crate) fn add_kind(&mut self, kind: Arc<Kind>) -> u16 {
+        self.has_system |= kind.event_type.starts_with('$');
         self.kind_table.push(kind);
         u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
     }
 
     pub(crate) fn push(&mut self, header: &Header, names: &Names<'_>, payload: Payload<'_>) {
-        let index = self.positions.len();
-        self.push_header(index, header);
         names.write(&mut self.names);
-        self.names_ends.push(end(self.names.len()));
-        self.push_payload(index, payload);
+        self.push_record(header, payload);
     }
 
-    fn push_header(&mut self, index: usize, header: &Header) {
-        self.positions.push(header.position);
-        self.times.push(header.time);
-        self.ids.push(header.id);
-        self.versions.push(header.version);
-        self.kinds.push(header.kind);
+    /// Appends an event whose names are written already.
+    fn push_record(&mut self, header: &Header, payload: Payload<'_>) {
+        let index = self.records.len();
+        self.push_payload(index, payload);
         self.delays.set(index, header.recorded.wrapping_sub(header.time));
+        self.records.push(Record {
+            position: header.position,
+            time: header.time,
+            id: header.id,
+            version: header.version,
+            names_end: end(self.names.len()),
+            payload_end: end(self.payload.len()),
+            kind: header.kind,
+        });
     }
 
     fn push_payload(&mut self, index: usize, payload: Payload<'_>) {
         match payload {
             Payload::Small { metadata, data } => {
+                self.payload.reserve(metadata.len() + data.len());
                 self.payload.extend_from_slice(metadata);
                 self.payload.extend_from_slice(data);
                 self.metadata_bytes.set(index, end(metadata.len()));
@@ -137,7 +147,6 @@ impl Chunk {
                 self.metadata_bytes.set(index, metadata_bytes);
             }
         }
-        self.payload_ends.push(end(self.payload.len()));
     }
 
     /// Appends a copy of event `index` of `other`; without its metadata and data if `bytes` is [`Bytes::Drop`].
@@ -147,10 +156,7 @@ impl Chunk {
             kind,
             ..other.header(index)
         };
-        let place = self.positions.len();
-        self.push_header(place, &header);
         self.names.push_str(other.names(index));
-        self.names_ends.push(end(self.names.len()));
         let (metadata, data) = if bytes == Bytes::Keep {
             other.payload(index)
         } else {
@@ -163,7 +169,7 @@ impl Chunk {
             },
             None => Payload::Small { metadata, data },
         };
-        self.push_payload(place, payload);
+        self.push_record(&header, payload);
     }
 
     fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
@@ -185,19 +191,14 @@ impl Chunk {
 
     /// Empties the chunk and keeps its room.
     pub(crate) fn clear(&mut self) {
-        self.positions.clear();
-        self.times.clear();
-        self.ids.clear();
-        self.versions.clear();
-        self.kinds.clear();
-        self.names_ends.clear();
-        self.payload_ends.clear();
+        self.records.clear();
         self.delays.0.clear();
         self.metadata_bytes.0.clear();
         self.large.0.clear();
         self.names.clear();
         self.payload.clear();
         self.kind_table.clear();
+        self.has_system = false;
     }
 
     fn header(&self, index: usize) -> Header {
@@ -207,36 +208,55 @@ impl Chunk {
             id: self.id(index),
             time: self.time(index),
             recorded: self.recorded(index),
-            kind: self.kinds[index],
+            kind: self.records[index].kind,
         }
     }
 
+    #[inline]
     pub(crate) fn position(&self, index: usize) -> u64 {
-        self.positions[index]
+        self.records[index].position
     }
 
+    #[inline]
     pub(crate) fn time(&self, index: usize) -> i64 {
-        self.times[index]
+        self.records[index].time
     }
 
+    #[inline]
     pub(crate) fn recorded(&self, index: usize) -> i64 {
-        self.times[index].wrapping_add(self.delays.get(index).copied().unwrap_or(0))
+        self.records[index]
+            .time
+            .wrapping_add(self.delays.get(index).copied().unwrap_or(0))
     }
 
+    #[inline]
     pub(crate) fn id(&self, index: usize) -> Uuid {
-        self.ids[index]
+        self.records[index].id
     }
 
+    #[inline]
     pub(crate) fn version(&self, index: usize) -> u32 {
-        self.versions[index]
+        self.records[index].version
     }
 
+    #[inline]
     pub(crate) fn kind(&self, index: usize) -> &Arc<Kind> {
-        &self.kind_table[usize::from(self.kinds[index])]
+        &self.kind_table[usize::from(self.records[index].kind)]
     }
 
+    #[inline]
+    pub(crate) fn is_system(&self, index: usize) -> bool {
+        self.has_system && self.kind(index).event_type.starts_with('$')
+    }
+
+    #[inline]
     pub(crate) fn names(&self, index: usize) -> &str {
-        &self.names[start(&self.names_ends, index)..self.names_ends[index] as usize]
+        let start = if index == 0 {
+            0
+        } else {
+            self.records[index - 1].names_end
+        };
+        &self.names[start as usize..self.records[index].names_end as usize]
     }
 
     pub(crate) fn name(&self, index: usize, part: Part) -> Option<&str> {
@@ -248,10 +268,18 @@ impl Chunk {
     }
 
     /// Metadata and data.
+    #[inline]
     pub(crate) fn payload(&self, index: usize) -> (&[u8], &[u8]) {
         let both = match self.large_payload(index) {
             Some(both) => both,
-            None => &self.payload[start(&self.payload_ends, index)..self.payload_ends[index] as usize],
+            None => {
+                let start = if index == 0 {
+                    0
+                } else {
+                    self.records[index - 1].payload_end
+                };
+                &self.payload[start as usize..self.records[index].payload_end as usize]
+            }
         };
         both.split_at(self.metadata_bytes.get(index).copied().unwrap_or(0) as usize)
     }
@@ -263,13 +291,7 @@ impl Chunk {
 
     /// Bytes taken from the system, payload included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.positions.capacity() * 8
-            + self.times.capacity() * 8
-            + self.ids.capacity() * 16
-            + self.versions.capacity() * 4
-            + self.kinds.capacity() * 2
-            + self.names_ends.capacity() * 4
-            + self.payload_ends.capacity() * 4
+        self.records.capacity() * size_of::<Record>()
             + self.delays.0.capacity() * 8
             + self.metadata_bytes.0.capacity() * 4
             + self.large.0.capacity() * size_of::<Option<Arc<[u8]>>>()
@@ -285,10 +307,6 @@ impl Chunk {
 pub(crate) enum Bytes {
     Keep,
     Drop,
-}
-
-fn start(ends: &[u32], index: usize) -> usize {
-    if index == 0 { 0 } else { ends[index - 1] as usize }
 }
 
 /// A length within a chunk. The limits of names and payloads keep every buffer of a chunk far below 4 GiB.

@@ -8,7 +8,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::chunk::Chunk;
 use super::directory::{PageCache, Place};
 use super::log::Log;
-use super::shard::{Found, Guarded, Snapshot};
+use super::shard::{Guarded, Snapshot};
 use crate::{Event, EventRef};
 
 /// All events.
@@ -135,6 +135,8 @@ impl<'a> Locked<'a> {
 pub(crate) struct View<'a> {
     core: &'a Core,
     snapshots: Vec<Snapshot>,
+    /// The first slot of each shard that its snapshot does not know.
+    ends: Vec<u64>,
     pages: PageCache,
     /// The copy of an event that is not sealed yet.
     scratch: Chunk,
@@ -145,6 +147,7 @@ impl<'a> View<'a> {
         Self {
             core,
             snapshots: vec![Snapshot::default(); core.shard_count()],
+            ends: vec![0; core.shard_count()],
             pages: PageCache::default(),
             scratch: Chunk::default(),
         }
@@ -159,24 +162,24 @@ impl<'a> View<'a> {
 
     #[inline]
     pub(crate) fn event_at(&mut self, place: Place) -> Option<EventRef<'_>> {
-        if matches!(self.snapshots.get(place.shard)?.find(place.slot), Found::Later) && self.copy_if_open(place)? {
-            return Some(EventRef::new(&self.scratch, 0));
+        if place.slot >= *self.ends.get(place.shard)? {
+            return self.event_of_shard(place);
         }
-        match self.snapshots[place.shard].find(place.slot) {
-            Found::Event(event) => Some(event),
-            Found::Dropped | Found::Later => None,
-        }
+        self.snapshots.get(place.shard)?.sealed_event(place.slot)
     }
 
-    /// Whether the event is open still and now copied; `None` if it is open and dropped. Otherwise the snapshot is renewed.
-    fn copy_if_open(&mut self, place: Place) -> Option<bool> {
+    /// The event from its shard: copied if it is open still, from a new snapshot otherwise.
+    fn event_of_shard(&mut self, place: Place) -> Option<EventRef<'_>> {
         let shard = self.core.read(place.shard);
         let snapshot = shard.snapshot();
-        if matches!(snapshot.find(place.slot), Found::Later) {
+        if place.slot >= snapshot.end() {
             self.scratch.clear();
-            return shard.copy_open(place.slot, &mut self.scratch).then_some(true);
+            return shard
+                .copy_open(place.slot, &mut self.scratch)
+                .then(|| EventRef::new(&self.scratch, 0));
         }
+        self.ends[place.shard] = snapshot.end();
         self.snapshots[place.shard] = snapshot;
-        Some(false)
+        self.snapshots[place.shard].sealed_event(place.slot)
     }
 }

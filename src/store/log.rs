@@ -55,8 +55,21 @@ impl Log {
         self.reserved.load(Ordering::Acquire)
     }
 
+    /// Says that the `count` events from position `first` on are in the slots from `place` on.
+    #[inline]
+    pub(crate) fn enter(&self, first: u64, place: Place, count: u64, cache: &mut PageCache) {
+        for offset in (0..count).rev() {
+            let length = if offset == 0 { count } else { 0 };
+            let place = Place {
+                slot: place.slot + offset,
+                ..place
+            };
+            self.directory.set(first + offset, Entry::new(place, length), cache);
+        }
+    }
+
     /// Says that the events from position `first` on are where `places` says.
-    pub(crate) fn enter(&self, first: u64, places: &[Place], cache: &mut PageCache) {
+    pub(crate) fn enter_all(&self, first: u64, places: &[Place], cache: &mut PageCache) {
         let count = places.len() as u64;
         for (place, position) in places.iter().rev().zip((first..first + count).rev()) {
             let length = if position == first { count } else { 0 };

@@ -85,7 +85,7 @@ pub(crate) struct Engine {
     pub(crate) core: Core,
     pub(crate) indexes: Indexes,
     #[cfg(feature = "cache")]
-    pub(crate) cache: Option<cache::QueryCache>,
+    pub(crate) cache: cache::Lazy<cache::QueryCache>,
     #[cfg(any())]
     pub(crate) statistics: Option<crate::analytics::StatisticsCache>,
     settings: Settings,
@@ -226,7 +226,7 @@ impl Builder {
             core: Core::new(self.settings.shard_count()),
             indexes: Indexes::new(self.indexers),
             #[cfg(feature = "cache")]
-            cache: (self.settings.cache.bytes > 0).then(|| cache::Prefixes::new(&self.settings.cache)),
+            cache: cache::Lazy::default(),
             #[cfg(any())]
             statistics: (self.settings.cache.bytes > 0).then(|| cache::Prefixes::new(&self.settings.cache)),
             settings: self.settings,
@@ -362,7 +362,7 @@ impl Store {
             events: stream.live_events(),
             dropped_to: Version(u64::from(stream.dropped_to)),
             tombstoned: stream.tombstoned,
-            limits: stream.limits.as_deref().copied().unwrap_or_default(),
+            limits: stream.limits(),
         })
     }
 
@@ -396,10 +396,7 @@ impl Store {
             core,
             indexes,
             #[cfg(feature = "cache")]
-            cache: engine
-                .cache
-                .as_ref()
-                .map(|_| cache::Prefixes::new(&engine.settings.cache)),
+            cache: cache::Lazy::default(),
             #[cfg(any())]
             statistics: engine
                 .statistics

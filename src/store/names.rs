@@ -14,7 +14,7 @@ pub(crate) enum Part {
     Tags,
 }
 
-const PARTS: usize = 6;
+pub(crate) const PARTS: usize = 6;
 
 /// No part may be longer, so that its length is a character below the surrogates.
 pub(crate) const PART_BYTES_MAX: usize = 0xd7fe;
@@ -46,13 +46,25 @@ impl Names<'_> {
     /// Appends the names to `out`.
     pub(crate) fn write(&self, out: &mut String) {
         let parts = self.parts();
-        for part in parts {
-            out.push(length_char(part));
+        let length: usize = parts.iter().flatten().map(|part| part.len()).sum();
+        out.reserve(length + 3 * PARTS);
+        // Nearly always every length is one byte.
+        let short = parts.map(short_length);
+        if short.contains(&u8::MAX) {
+            out.extend(parts.map(length_char));
+        } else {
+            out.push_str(str::from_utf8(&short).unwrap_or_default());
         }
         for part in parts.into_iter().flatten() {
             out.push_str(part);
         }
     }
+}
+
+/// The character of a length where that is one byte, [`u8::MAX`] otherwise.
+fn short_length(part: Option<&str>) -> u8 {
+    let code = part.map_or(0, |text| text.len() + 1);
+    u8::try_from(code).ok().filter(u8::is_ascii).unwrap_or(u8::MAX)
 }
 
 fn length_char(part: Option<&str>) -> char {
@@ -61,19 +73,46 @@ fn length_char(part: Option<&str>) -> char {
 }
 
 /// Reads one name out of what [`Names::write`] wrote.
+#[inline]
 pub(crate) fn read(names: &str, part: Part) -> Option<&str> {
-    let mut rest = names.chars();
-    let mut start = 0;
-    let mut length = None;
-    for place in 0..PARTS {
-        let code = rest.next()? as usize;
-        if place < part as usize {
-            start += code.saturating_sub(1);
-        } else if place == part as usize {
-            length = code.checked_sub(1);
-        }
+    let part = part as usize;
+    let (codes, texts) = read_lengths(names)?;
+    let length = usize::from(codes[part]).checked_sub(1)?;
+    let start: usize = codes[..part]
+        .iter()
+        .map(|code| usize::from(*code).saturating_sub(1))
+        .sum();
+    texts.get(start..start + length)
+}
+
+/// Reads every name at once, in the order of [`Part`].
+#[inline]
+pub(crate) fn read_all(names: &str) -> [Option<&str>; PARTS] {
+    let Some((codes, mut texts)) = read_lengths(names) else {
+        return [None; PARTS];
+    };
+    codes.map(|code| {
+        let (text, rest) = texts.split_at_checked(usize::from(code).checked_sub(1)?)?;
+        texts = rest;
+        Some(text)
+    })
+}
+
+/// The codes of the six lengths, and the texts.
+#[inline]
+fn read_lengths(names: &str) -> Option<([u16; PARTS], &str)> {
+    if let Some((short, texts)) = names.split_at_checked(PARTS)
+        && let Ok(short) = <[u8; PARTS]>::try_from(short.as_bytes())
+        && short.is_ascii()
+    {
+        return Some((short.map(u16::from), texts));
     }
-    rest.as_str().get(start..start + length?)
+    let mut chars = names.chars();
+    let mut codes = [0; PARTS];
+    for code in &mut codes {
+        *code = u16::try_from(u32::from(chars.next()?)).ok()?;
+    }
+    Some((codes, chars.as_str()))
 }
 
 /// Writes tags as one part.

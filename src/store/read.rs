@@ -2,7 +2,7 @@
 
 use super::chunk::Chunk;
 use super::core::{BITE, Locked, View};
-use super::shard::{Found, Shard, Snapshot, Stream};
+use super::shard::{Shard, Snapshot, Stream};
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 
@@ -32,6 +32,7 @@ impl Horizon {
         }
     }
 
+    #[inline]
     fn admits(&self, event: EventRef<'_>) -> bool {
         event.raw_position() <= self.until
             && (self.recorded_until == Timestamp::MAX || event.recorded_at() <= self.recorded_until)
@@ -238,13 +239,13 @@ impl Part {
 
     fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
         let mut copies = 0..self.open.len();
-        self.slots
-            .iter()
-            .filter_map(move |slot| match self.snapshot.find(*slot) {
-                Found::Event(event) => Some(event),
-                Found::Dropped => None,
-                Found::Later => copies.next().map(|index| EventRef::new(&self.open, index)),
-            })
+        let sealed_end = self.snapshot.end();
+        self.slots.iter().filter_map(move |slot| {
+            if *slot >= sealed_end {
+                return copies.next().map(|index| EventRef::new(&self.open, index));
+            }
+            self.snapshot.sealed_event(*slot)
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use super::budget::Cost;
 use super::directory::PageCache;
 use super::draft::{self, Author};
 use super::gaps::{Gap, GapReason};
-use super::shard::{DroppedRun, Shard};
+use super::shard::{DroppedRun, Policy, Shard};
 use super::{Engine, Store};
 use crate::{Conflict, Error, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp, Version, WhenFull};
 
@@ -215,7 +215,12 @@ impl Engine {
             }
             Change::Limit(limits) => {
                 let any = limits.max_count.is_some() || limits.max_age.is_some();
-                shard.stream_mut(key).limits = any.then(|| Box::new(*limits));
+                shard.stream_mut(key).policy = any.then(|| {
+                    Box::new(Policy {
+                        limits: *limits,
+                        due: None,
+                    })
+                });
                 self.apply_limits(shard, key)
             }
         }
@@ -223,7 +228,7 @@ impl Engine {
 
     /// Drops what a stream has beyond its count, and notes when it will have something beyond its age.
     pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) -> Option<DroppedRun> {
-        let limits = **shard.stream(key).limits.as_ref()?;
+        let limits = shard.stream(key).policy.as_ref()?.limits;
         let stream = shard.stream(key);
         let surplus = limits
             .max_count
@@ -243,12 +248,13 @@ impl Engine {
     /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
     fn note_age(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
-        let due = shard
-            .first_event(stream)
-            .zip(stream.limits.as_ref().and_then(|limits| limits.max_age));
+        let due = shard.first_event(stream).zip(stream.limits().max_age);
         let due = due.map(|(event, age)| event.timestamp().after(age).as_micros());
-        let (known, id) = (stream.due, stream.id.clone());
-        shard.stream_mut(key).due = due;
+        let id = stream.id.clone();
+        let Some(policy) = shard.stream_mut(key).policy.as_mut() else {
+            return;
+        };
+        let known = std::mem::replace(&mut policy.due, due);
         if let Some(due) = due.filter(|_| due != known) {
             self.aging.lock().push(Reverse((due, id)));
             self.expiry.fetch_min(due, Ordering::AcqRel);
@@ -312,13 +318,17 @@ impl Engine {
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
         let (shard, _) = guard.write();
-        let Some(key) = shard.find(hash, id).filter(|key| shard.stream(*key).due == Some(due)) else {
+        let Some(key) = shard.find(hash, id) else { return };
+        let Some(policy) = shard
+            .stream_mut(key)
+            .policy
+            .as_mut()
+            .filter(|policy| policy.due == Some(due))
+        else {
             return;
         };
-        shard.stream_mut(key).due = None;
-        let Some(age) = shard.stream(key).limits.as_ref().and_then(|limits| limits.max_age) else {
-            return;
-        };
+        policy.due = None;
+        let Some(age) = policy.limits.max_age else { return };
         let stream = shard.stream(key);
         let old = shard
             .events_from(stream, 0)

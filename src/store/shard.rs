@@ -49,6 +49,14 @@ impl std::ops::Deref for Guarded {
     }
 }
 
+/// What a stream keeps.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) limits: StreamLimits,
+    /// When its first event will be too old, if that is noted: microseconds since 1970.
+    pub(crate) due: Option<i64>,
+}
+
 /// One aggregate's run of events.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stream {
@@ -61,9 +69,7 @@ pub(crate) struct Stream {
     pub(crate) dropped_to: u32,
     pub(crate) tombstoned: bool,
     pub(crate) deleted: bool,
-    /// When its first event will be too old, if that is noted: microseconds since 1970.
-    pub(crate) due: Option<i64>,
-    pub(crate) limits: Option<Box<StreamLimits>>,
+    pub(crate) policy: Option<Box<Policy>>,
     /// Where the latest events are; the last of them has version `version`.
     slots: Ascending,
 }
@@ -82,6 +88,10 @@ impl Stream {
 
     pub(crate) fn live_events(&self) -> u64 {
         u64::from(self.version - self.dropped_to)
+    }
+
+    pub(crate) fn limits(&self) -> StreamLimits {
+        self.policy.as_ref().map(|policy| policy.limits).unwrap_or_default()
     }
 
     pub(crate) fn exists(&self) -> bool {
@@ -142,31 +152,18 @@ pub(crate) struct Snapshot {
     first_chunk: u64,
 }
 
-/// What a snapshot knows of a slot.
-pub(crate) enum Found<'a> {
-    Event(EventRef<'a>),
-    Dropped,
-    /// Sealed later, or still open: ask the shard.
-    Later,
-}
-
 impl Snapshot {
     /// The first slot that is not sealed.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         (self.first_chunk + self.sealed.len() as u64) * CHUNK
     }
 
+    /// The event of a sealed slot, unless it was dropped.
     #[inline]
-    pub(crate) fn find(&self, slot: u64) -> Found<'_> {
-        let Some(place) = (slot / CHUNK).checked_sub(self.first_chunk) else {
-            return Found::Dropped;
-        };
-        match self.sealed.get(place as usize) {
-            Some(sealed) => sealed
-                .event((slot % CHUNK) as usize)
-                .map_or(Found::Dropped, Found::Event),
-            None => Found::Later,
-        }
+    pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
     }
 }
 
@@ -509,7 +506,7 @@ impl Shard {
         let stream = &mut self.streams[key];
         stream.dropped_to = stream.dropped_to.max(version);
         stream.slots.drop_to(slot);
-        if stream.live_events() == 0 && !stream.tombstoned && !stream.deleted && stream.limits.is_none() {
+        if stream.live_events() == 0 && !stream.tombstoned && !stream.deleted && stream.policy.is_none() {
             self.forget(hash, key);
         }
     }

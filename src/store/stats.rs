@@ -57,8 +57,8 @@ impl Store {
         stats.index_bytes = engine.indexes.memory_bytes() as u64;
         stats.memory_bytes = stats.payload_bytes + stats.record_bytes + stats.stream_bytes + stats.index_bytes;
         #[cfg(feature = "cache")]
-        if let Some(cache) = &engine.cache {
-            stats.cache = cache.stats();
+        {
+            stats.cache = engine.cache.stats();
         }
         stats
     }

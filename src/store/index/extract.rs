@@ -110,17 +110,18 @@ impl Memo {
         let kind = &mut self.kinds[(event.kind_address() >> 5) % KINDS];
         kind.0 = add(index, EVENT_TYPE, event.event_type(), kind.0, position);
         kind.1 = add(index, AGGREGATE_TYPE, event.aggregate_type(), kind.1, position);
-        if let Some(id) = event.correlation_id() {
+        let [_, correlation, _, user, organization, tags] = event.all_names();
+        if let Some(id) = correlation {
             self.correlation = add(index, CORRELATION, id, self.correlation, position);
         }
-        if let Some(id) = event.user_id() {
+        if let Some(id) = user {
             self.user = add(index, USER, id, self.user, position);
         }
-        if let Some(id) = event.organization_id() {
+        if let Some(id) = organization {
             self.organization = add(index, ORGANIZATION, id, self.organization, position);
         }
         self.add_day(index, event.timestamp(), position);
-        for tag in event.tag_part().into_iter().flat_map(Tags::new) {
+        for tag in tags.into_iter().flat_map(Tags::new) {
             let key = index.key(TAG, tag);
             index.add(key, position);
         }
