@@ -59,6 +59,7 @@ impl Default for Limits {
 /// The most events one append can ever have: its length is written into its first event's entry of the directory.
 pub(crate) const BATCH_EVENTS_MAX: usize = 100_000;
 pub(crate) const SHARDS_MAX: usize = 1024;
+pub(crate) const LANES_MAX: usize = 64;
 const NAME_BYTES_MAX: usize = 1024;
 const TAGS_MAX: usize = 32;
 
@@ -89,6 +90,13 @@ impl Settings {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         (processors * 8).next_power_of_two().clamp(8, 256)
     }
+}
+
+/// Lanes that events are written to: one for each thread that can run at once.
+pub(crate) fn lane_count() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, usize::from)
+        .min(LANES_MAX)
 }
 
 fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
-use super::shard::EVENT_OVERHEAD_BYTES;
+use super::lane::EVENT_OVERHEAD_BYTES;
 use crate::settings::{Budget, WhenFull};
 use crate::{Error, NewEvent, Result};
 

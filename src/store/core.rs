@@ -1,49 +1,80 @@
-//! The events themselves: shards and log together, and the ways to look at them.
+//! The events and the streams together: shards of aggregates, lanes of events, and the log that orders them.
 
+use std::cell::Cell;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::chunk::Chunk;
+use super::cow::Cow;
 use super::directory::{PageCache, Place};
+use super::lane::{DroppedRun, Lane, Snapshot};
 use super::log::Log;
-use super::shard::{Guarded, Snapshot};
+use super::shard::Shard;
 use crate::{Event, EventRef};
 
-/// All events.
+/// All events and all streams.
+///
+/// Locks are taken in this order: shards by their numbers, then lanes, of which nobody who writes holds two.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) log: Log,
-    shards: Box<[CachePadded<RwLock<Guarded>>]>,
+    shards: Box<[CachePadded<RwLock<Cow<Shard>>>]>,
+    lanes: Box<[CachePadded<RwLock<OwnLane>>]>,
     pub(crate) hasher: foldhash::fast::RandomState,
 }
 
-pub(crate) type ShardRead<'a> = RwLockReadGuard<'a, Guarded>;
-pub(crate) type ShardWrite<'a> = RwLockWriteGuard<'a, Guarded>;
+/// A lane, with the page of the directory that its events are entered in.
+#[derive(Debug, Default)]
+pub(crate) struct OwnLane {
+    pub(crate) lane: Cow<Lane>,
+    pub(crate) pages: PageCache,
+}
+
+pub(crate) type ShardRead<'a> = RwLockReadGuard<'a, Cow<Shard>>;
+pub(crate) type ShardWrite<'a> = RwLockWriteGuard<'a, Cow<Shard>>;
+
+/// Threads that have written so far: each takes the next lane, round and round.
+static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
+}
+
+fn padded<T: Default>(count: usize) -> Box<[CachePadded<RwLock<T>>]> {
+    (0..count).map(|_| CachePadded::default()).collect()
+}
 
 impl Core {
-    pub(crate) fn new(shards: usize) -> Self {
-        let shards = (0..shards)
-            .map(|_| CachePadded::new(RwLock::new(Guarded::default())))
-            .collect();
+    pub(crate) fn new(shards: usize, lanes: usize) -> Self {
         Self {
             log: Log::new(),
-            shards,
+            shards: padded(shards),
+            lanes: padded(lanes),
             hasher: foldhash::fast::RandomState::default(),
         }
     }
 
-    /// An independent copy: shards are shared until written to.
+    /// An independent copy: shards and lanes are shared until written to.
     pub(crate) fn fork(&self) -> Self {
-        let guards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
-        let shards = guards
-            .iter()
-            .map(|guard| CachePadded::new(RwLock::new(Guarded::new(guard.share()))))
-            .collect();
+        let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
+        let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
+        let share_lane = |own: &mut RwLockWriteGuard<'_, OwnLane>| {
+            own.lane.write().seal_for_fork();
+            CachePadded::new(RwLock::new(OwnLane {
+                lane: own.lane.share(),
+                pages: PageCache::default(),
+            }))
+        };
         Self {
             log: self.log.fork(),
-            shards,
+            shards: shards
+                .iter_mut()
+                .map(|shard| CachePadded::new(RwLock::new(shard.share())))
+                .collect(),
+            lanes: lanes.iter_mut().map(share_lane).collect(),
             hasher: self.hasher.clone(),
         }
     }
@@ -62,6 +93,10 @@ impl Core {
         self.shards.len()
     }
 
+    pub(crate) fn lane_count(&self) -> usize {
+        self.lanes.len()
+    }
+
     pub(crate) fn read(&self, shard: usize) -> ShardRead<'_> {
         self.shards[shard].read()
     }
@@ -70,24 +105,38 @@ impl Core {
         self.shards[shard].write()
     }
 
+    pub(crate) fn read_lane(&self, lane: usize) -> RwLockReadGuard<'_, OwnLane> {
+        self.lanes[lane].read()
+    }
+
+    pub(crate) fn write_lane(&self, lane: usize) -> RwLockWriteGuard<'_, OwnLane> {
+        self.lanes[lane].write()
+    }
+
+    /// The lane of this thread.
+    pub(crate) fn own_lane(&self) -> usize {
+        THREAD.get() % self.lanes.len()
+    }
+
+    /// Shows the event at `position` to `look`, unless it was dropped. `look` runs under a lock: it is the store's own.
+    pub(crate) fn with_event<R>(
+        &self,
+        position: u64,
+        pages: &mut PageCache,
+        look: impl FnOnce(EventRef<'_>) -> R,
+    ) -> Option<R> {
+        let place = self.log.place(position, pages)?;
+        self.read_lane(place.lane).lane.event(place.slot).map(look)
+    }
+
     /// The event at `position`, to keep.
     pub(crate) fn event(&self, position: u64, pages: &mut PageCache) -> Option<Event> {
-        let place = self.log.place(position, pages)?;
-        self.read(place.shard).event(place.slot).map(EventRef::to_event)
+        self.with_event(position, pages, |event| event.to_event())
     }
 
     /// The events at `positions`, to keep, a bite of them at a time under the locks.
     pub(crate) fn events(&self, positions: &[u64]) -> Vec<Event> {
         let mut events = Vec::with_capacity(positions.len());
-        if positions.len() < LOCK_ALL_FROM {
-            let mut pages = PageCache::default();
-            events.extend(
-                positions
-                    .iter()
-                    .filter_map(|position| self.event(*position, &mut pages)),
-            );
-            return events;
-        }
         for bite in positions.chunks(BITE) {
             let mut locked = Locked::new(self);
             events.extend(
@@ -97,25 +146,44 @@ impl Core {
         }
         events
     }
-}
 
-/// Fewer events than this are read under their own shard's lock, one by one.
-const LOCK_ALL_FROM: usize = 48;
+    /// Drops the events at `positions`; answers what they held together.
+    pub(crate) fn drop_events(&self, positions: &[u64]) -> Option<DroppedRun> {
+        let mut pages = PageCache::default();
+        let mut slots = vec![Vec::new(); self.lanes.len()];
+        for place in positions
+            .iter()
+            .filter_map(|position| self.log.place(*position, &mut pages))
+        {
+            slots[place.lane].push(place.slot);
+        }
+        let mut run: Option<DroppedRun> = None;
+        for (lane, slots) in slots.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
+            let mut guard = self.write_lane(lane);
+            let lane = guard.lane.write();
+            for cost in slots.into_iter().filter_map(|slot| lane.drop_slot(slot)) {
+                run.get_or_insert_with(|| DroppedRun::starting(&cost)).add(&cost);
+            }
+            lane.release_dropped_chunks();
+        }
+        run
+    }
+}
 
 /// Events read under the locks at once: writers wait for no more.
 pub(crate) const BITE: usize = 512;
 
-/// Every shard locked for reading: for the store's own short work. No code of a user runs under it.
+/// Every lane locked for reading: for the store's own short work. No code of a user runs under it.
 #[derive(Debug)]
 pub(crate) struct Locked<'a> {
-    guards: Vec<ShardRead<'a>>,
+    guards: smallvec::SmallVec<[RwLockReadGuard<'a, OwnLane>; 4]>,
     log: &'a Log,
     pages: PageCache,
 }
 
 impl<'a> Locked<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        let guards = core.shards.iter().map(|shard| shard.read()).collect();
+        let guards = core.lanes.iter().map(|lane| lane.read()).collect();
         Self {
             guards,
             log: &core.log,
@@ -125,8 +193,8 @@ impl<'a> Locked<'a> {
 
     #[inline]
     pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        let Place { shard, slot } = self.log.place(position, &mut self.pages)?;
-        self.guards.get(shard)?.event(slot)
+        let place = self.log.place(position, &mut self.pages)?;
+        self.guards.get(place.lane)?.lane.event(place.slot)
     }
 }
 
@@ -134,20 +202,24 @@ impl<'a> Locked<'a> {
 #[derive(Debug)]
 pub(crate) struct View<'a> {
     core: &'a Core,
-    snapshots: Vec<Snapshot>,
-    /// The first slot of each shard that its snapshot does not know.
-    ends: Vec<u64>,
+    lanes: smallvec::SmallVec<[LaneView; 4]>,
     pages: PageCache,
     /// The copy of an event that is not sealed yet.
     scratch: Chunk,
+}
+
+#[derive(Clone, Debug, Default)]
+struct LaneView {
+    snapshot: Snapshot,
+    /// The first slot that the snapshot does not know.
+    end: u64,
 }
 
 impl<'a> View<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
         Self {
             core,
-            snapshots: vec![Snapshot::default(); core.shard_count()],
-            ends: vec![0; core.shard_count()],
+            lanes: smallvec::smallvec![LaneView::default(); core.lanes.len()],
             pages: PageCache::default(),
             scratch: Chunk::default(),
         }
@@ -157,29 +229,26 @@ impl<'a> View<'a> {
     #[inline]
     pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
         let place = self.core.log.place(position, &mut self.pages)?;
-        self.event_at(place)
-    }
-
-    #[inline]
-    pub(crate) fn event_at(&mut self, place: Place) -> Option<EventRef<'_>> {
-        if place.slot >= *self.ends.get(place.shard)? {
-            return self.event_of_shard(place);
+        if place.slot >= self.lanes.get(place.lane)?.end {
+            return self.event_of_lane(place);
         }
-        self.snapshots.get(place.shard)?.sealed_event(place.slot)
+        self.lanes[place.lane].snapshot.sealed_event(place.slot)
     }
 
-    /// The event from its shard: copied if it is open still, from a new snapshot otherwise.
-    fn event_of_shard(&mut self, place: Place) -> Option<EventRef<'_>> {
-        let shard = self.core.read(place.shard);
-        let snapshot = shard.snapshot();
-        if place.slot >= snapshot.end() {
+    /// The event from its lane: copied if it is open still, from a new snapshot otherwise.
+    fn event_of_lane(&mut self, place: Place) -> Option<EventRef<'_>> {
+        let own = self.core.read_lane(place.lane);
+        let snapshot = own.lane.snapshot();
+        let end = snapshot.end();
+        if place.slot >= end {
             self.scratch.clear();
-            return shard
+            return own
+                .lane
                 .copy_open(place.slot, &mut self.scratch)
                 .then(|| EventRef::new(&self.scratch, 0));
         }
-        self.ends[place.shard] = snapshot.end();
-        self.snapshots[place.shard] = snapshot;
-        self.snapshots[place.shard].sealed_event(place.slot)
+        drop(own);
+        self.lanes[place.lane] = LaneView { snapshot, end };
+        self.lanes[place.lane].snapshot.sealed_event(place.slot)
     }
 }

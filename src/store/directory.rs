@@ -7,10 +7,10 @@ use super::sync::{Arc, AtomicU64, Ordering, RwLock};
 /// Entries of a page.
 const PAGE_ENTRIES: u64 = if cfg!(annals_loom) { 2 } else { 4096 };
 
-/// Where an event is: its shard, and its place in the order of that shard.
+/// Where an event is: its lane, and its slot there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(crate) shard: usize,
+    pub(crate) lane: usize,
     pub(crate) slot: u64,
 }
 
@@ -18,7 +18,7 @@ pub(crate) struct Place {
 ///
 /// ```text
 /// bit 63     62 … 46          45 … 36   35 … 0
-/// written    batch length     shard     slot
+/// written    batch length     lane      slot
 ///            (0 inside one)
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,23 +27,23 @@ pub(crate) struct Entry(u64);
 const WRITTEN: u64 = 1 << 63;
 const LENGTH_SHIFT: u32 = 46;
 const LENGTH_MAX: u64 = (1 << 17) - 1;
-const SHARD_SHIFT: u32 = 36;
-const SHARD_MAX: u64 = (1 << 10) - 1;
-const SLOT_MAX: u64 = (1 << SHARD_SHIFT) - 1;
+const LANE_SHIFT: u32 = 36;
+const LANE_MAX: u64 = (1 << 10) - 1;
+const SLOT_MAX: u64 = (1 << LANE_SHIFT) - 1;
 
 const _: () = assert!(crate::settings::BATCH_EVENTS_MAX as u64 <= LENGTH_MAX);
-const _: () = assert!(crate::settings::SHARDS_MAX as u64 <= SHARD_MAX + 1);
+const _: () = assert!(crate::settings::LANES_MAX as u64 <= LANE_MAX + 1);
 
 impl Entry {
     pub(crate) fn new(place: Place, batch_length: u64) -> Self {
-        assert!(place.slot <= SLOT_MAX, "a shard holds at most 2^36 events in its life");
-        Self(WRITTEN | batch_length << LENGTH_SHIFT | (place.shard as u64) << SHARD_SHIFT | place.slot)
+        assert!(place.slot <= SLOT_MAX, "a lane holds at most 2^36 events in its life");
+        Self(WRITTEN | batch_length << LENGTH_SHIFT | (place.lane as u64) << LANE_SHIFT | place.slot)
     }
 
     pub(crate) fn place(self) -> Place {
-        let shard = (self.0 >> SHARD_SHIFT) & SHARD_MAX;
+        let lane = (self.0 >> LANE_SHIFT) & LANE_MAX;
         Place {
-            shard: usize::try_from(shard).unwrap_or(usize::MAX),
+            lane: usize::try_from(lane).unwrap_or(usize::MAX),
             slot: self.0 & SLOT_MAX,
         }
     }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn an_entry_survives_its_bits() {
         let place = Place {
-            shard: 1023,
+            lane: 1023,
             slot: SLOT_MAX,
         };
         let entry = Entry::new(place, LENGTH_MAX);
@@ -206,7 +206,7 @@ mod tests {
     fn forgotten_pages_answer_nothing() {
         let directory = Directory::default();
         let mut cache = PageCache::default();
-        let place = Place { shard: 0, slot: 0 };
+        let place = Place { lane: 0, slot: 0 };
         directory.set(PAGE_ENTRIES * 3, Entry::new(place, 1), &mut cache);
         directory.set(1, Entry::new(place, 1), &mut cache);
         directory.forget_to(PAGE_ENTRIES);

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::chunk::LARGE_PAYLOAD_BYTES;
-use super::shard::tag_part;
+use super::lane::tag_part;
 use crate::settings::Limits;
 use crate::{Clock, Error, IdSource, Name, NewEvent, Result, StreamId};
 
@@ -99,12 +99,15 @@ pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits, aut
         check_event(event, limits, author)?;
         batch_bytes += event.metadata.len() + event.data.len();
     }
-    if batch_bytes > limits.batch_bytes_max {
-        return Err(too_long(
-            "an append's metadata and data",
-            batch_bytes,
-            limits.batch_bytes_max,
-        ));
+    check_batch_bytes(batch_bytes, limits)
+}
+
+/// # Errors
+///
+/// [`Error::Invalid`] when there are too many.
+pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
+    if bytes > limits.batch_bytes_max {
+        return Err(too_long("an append's metadata and data", bytes, limits.batch_bytes_max));
     }
     Ok(())
 }

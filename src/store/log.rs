@@ -188,12 +188,12 @@ mod tests {
         assert_eq!(log.published(), 0);
         log.enter(
             hole,
-            &[Place { shard: 0, slot: 0 }, Place { shard: 0, slot: 1 }],
+            &[Place { lane: 0, slot: 0 }, Place { lane: 0, slot: 1 }],
             &mut cache,
         );
         log.publish(&mut cache);
         assert_eq!(log.published(), 5);
-        assert_eq!(log.place(4, &mut cache), Some(Place { shard: 1, slot: 4 }));
+        assert_eq!(log.place(4, &mut cache), Some(Place { lane: 1, slot: 4 }));
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
         write(&log, 1);
         assert_eq!(
             log.place(6, &mut PageCache::default()),
-            Some(Place { shard: 1, slot: 6 })
+            Some(Place { lane: 1, slot: 6 })
         );
     }
 }

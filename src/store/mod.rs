@@ -1,17 +1,20 @@
 //! The engine: a log in shards, the index that follows it, and the reads of both.
 
 pub(crate) mod answer;
-pub(crate) mod append;
+mod append;
+mod append_all;
 mod ascending;
 mod budget;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 pub(crate) mod chunk;
 mod core;
+mod cow;
 mod directory;
 mod draft;
 pub(crate) mod gaps;
 mod index;
+mod lane;
 mod log;
 mod matcher;
 pub(crate) mod names;
@@ -223,7 +226,7 @@ impl Builder {
         let budget = &self.settings.budget;
         let usage = (budget.bytes.is_some() || budget.events.is_some()).then(Usage::default);
         Store::of(Engine {
-            core: Core::new(self.settings.shard_count()),
+            core: Core::new(self.settings.shard_count(), crate::settings::lane_count()),
             indexes: Indexes::new(self.indexers),
             #[cfg(feature = "cache")]
             cache: cache::Lazy::default(),

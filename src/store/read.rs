@@ -1,8 +1,7 @@
 //! Reading one aggregate, and the whole log: forwards or backwards, to keep or in place.
 
-use super::chunk::Chunk;
 use super::core::{BITE, Locked, View};
-use super::shard::{Shard, Snapshot, Stream};
+use super::shard::Stream;
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 
@@ -116,20 +115,16 @@ impl StreamRead<'_> {
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut bites = Bites::new(self);
-        let mut left = self.limit;
-        while left > 0
-            && let Some(count) = bites.next(|shard, slots, horizon| {
-                let found = slots
-                    .iter()
-                    .filter_map(|slot| shard.event(*slot))
-                    .filter(|event| horizon.admits(*event));
-                let before = events.len();
-                events.extend(found.take(left).map(EventRef::to_event));
-                events.len() - before
-            })
+        while events.len() < self.limit
+            && let Some(positions) = bites.next()
         {
-            left -= count;
+            let mut locked = Locked::new(&self.store.engine().core);
+            for position in positions {
+                let event = locked.event(position).filter(|event| bites.horizon.admits(*event));
+                events.extend(event.map(EventRef::to_event));
+            }
         }
+        events.truncate(self.limit);
         events
     }
 
@@ -143,20 +138,25 @@ impl StreamRead<'_> {
         let mut value = init;
         let mut left = self.limit;
         let mut bites = Bites::new(self);
+        let mut view = View::new(&self.store.engine().core);
         while left > 0
-            && let Some(part) = bites.next(Part::take)
+            && let Some(positions) = bites.next()
         {
-            let horizon = bites.horizon;
-            for event in part.events().filter(|event| horizon.admits(*event)).take(left) {
-                value = step(value, event);
-                left -= 1;
+            for position in positions {
+                if let Some(event) = view
+                    .event(position)
+                    .filter(|event| left > 0 && bites.horizon.admits(*event))
+                {
+                    value = step(value, event);
+                    left -= 1;
+                }
             }
         }
         value
     }
 }
 
-/// A stream, cut into bites: writers wait for no more than one.
+/// The positions of a stream, cut into bites: writers wait for no more than one.
 struct Bites<'a> {
     engine: &'a Engine,
     id: &'a str,
@@ -179,74 +179,46 @@ impl<'a> Bites<'a> {
             horizon: Horizon::new(engine, read.as_of),
             next: read.from.map_or(start, |version| version.0),
             backwards: read.backwards,
-            size: read.limit.min(BITE) as u64,
+            size: read.limit.clamp(1, BITE) as u64,
         }
     }
 
-    /// Shows the next bite to `look`, under the shard's lock; `None` at the end.
-    fn next<R>(&mut self, look: impl FnOnce(&Shard, Vec<u64>, Horizon) -> R) -> Option<R> {
+    /// The positions of the next bite; `None` at the end.
+    fn next(&mut self) -> Option<Vec<u64>> {
         let shard = self.engine.core.read(self.engine.core.shard_of(self.hash));
         let stream = shard.stream(shard.find(self.hash, self.id)?);
-        let slots = if self.backwards {
-            self.slots_before(stream)
+        let positions = if self.backwards {
+            self.positions_before(stream)
         } else {
-            self.slots_after(stream)
+            self.positions_after(stream)
         };
-        (!slots.is_empty()).then(|| look(&shard, slots, self.horizon))
+        (!positions.is_empty()).then_some(positions)
     }
 
-    fn slots_after(&mut self, stream: &Stream) -> Vec<u64> {
+    fn positions_after(&mut self, stream: &Stream) -> Vec<u64> {
         let first = self.next.max(u64::from(stream.dropped_to) + 1);
         let count = (u64::from(stream.version) + 1).saturating_sub(first).min(self.size);
         self.next = first + count;
-        let mut slots = Vec::with_capacity(usize::try_from(count).unwrap_or(0));
-        slots.extend(stream.slots_from(first).take(slots.capacity()));
-        slots
+        take(stream, first, count)
     }
 
-    fn slots_before(&mut self, stream: &Stream) -> Vec<u64> {
+    fn positions_before(&mut self, stream: &Stream) -> Vec<u64> {
         let last = self.next.min(u64::from(stream.version));
         let first = (last + 1)
             .saturating_sub(self.size)
             .max(u64::from(stream.dropped_to) + 1);
         self.next = first - 1;
-        let count = usize::try_from((last + 1).saturating_sub(first)).unwrap_or(0);
-        let mut slots: Vec<_> = stream.slots_from(first).take(count).collect();
-        slots.reverse();
-        slots
+        let mut positions = take(stream, first, (last + 1).saturating_sub(first));
+        positions.reverse();
+        positions
     }
 }
 
-/// Events of a bite, to look at without the lock.
-struct Part {
-    snapshot: Snapshot,
-    slots: Vec<u64>,
-    /// Copies of those that are not sealed yet, in the order of `slots`.
-    open: Chunk,
-}
-
-impl Part {
-    fn take(shard: &Shard, mut slots: Vec<u64>, _: Horizon) -> Self {
-        let snapshot = shard.snapshot();
-        let sealed_end = snapshot.end();
-        let mut open = Chunk::default();
-        if slots.first().is_some_and(|slot| *slot >= sealed_end) || slots.last().is_some_and(|slot| *slot >= sealed_end)
-        {
-            slots.retain(|slot| *slot < sealed_end || shard.copy_open(*slot, &mut open));
-        }
-        Self { snapshot, slots, open }
-    }
-
-    fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
-        let mut copies = 0..self.open.len();
-        let sealed_end = self.snapshot.end();
-        self.slots.iter().filter_map(move |slot| {
-            if *slot >= sealed_end {
-                return copies.next().map(|index| EventRef::new(&self.open, index));
-            }
-            self.snapshot.sealed_event(*slot)
-        })
-    }
+fn take(stream: &Stream, first: u64, count: u64) -> Vec<u64> {
+    let count = usize::try_from(count).unwrap_or(0);
+    let mut positions = Vec::with_capacity(count);
+    positions.extend(stream.positions_from(first).take(count));
+    positions
 }
 
 /// The whole log, to be read in one of several ways.

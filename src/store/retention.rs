@@ -10,9 +10,12 @@ use super::budget::Cost;
 use super::directory::PageCache;
 use super::draft::{self, Author};
 use super::gaps::{Gap, GapReason};
-use super::shard::{DroppedRun, Policy, Shard};
+use super::lane::DroppedRun;
+use super::shard::{Policy, Shard};
 use super::{Engine, Store};
-use crate::{Conflict, Error, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp, Version, WhenFull};
+use crate::{
+    Conflict, Error, EventRef, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp, Version, WhenFull,
+};
 
 /// When streams with an age limit have something to drop.
 pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
@@ -129,7 +132,10 @@ impl Store {
         let bytes_before = self.stats().memory_bytes;
         let drops = engine.drops.load(Ordering::Acquire);
         for shard in 0..engine.core.shard_count() {
-            engine.core.write(shard).write().0.compact();
+            engine.core.write(shard).write().compact();
+        }
+        for lane in 0..engine.core.lane_count() {
+            engine.core.write_lane(lane).lane.write().compact();
         }
         engine.indexes.compact(&engine.core);
         engine.drops_compacted.fetch_max(drops, Ordering::AcqRel);
@@ -161,10 +167,10 @@ impl Engine {
             Author::System,
         )?;
         let position = self.append_system(&mut guard, id, &event);
-        let dropped = self.carry_out(guard.write().0, key, change);
+        let dropped = self.carry_out(guard.write(), key, change);
         drop(guard);
         self.report(dropped, change.reason(id));
-        self.finish_system(position);
+        self.finish(position);
         Ok(Position(position))
     }
 
@@ -178,16 +184,10 @@ impl Engine {
         if stream.tombstoned {
             return Err(Error::Deleted(stream.id.clone()));
         }
-        let holds = match expected {
-            Expected::Any => true,
-            Expected::NoStream => !stream.exists(),
-            Expected::StreamExists => stream.exists(),
-            Expected::Exactly(version) => version.0 == u64::from(stream.version),
-        };
-        if holds {
+        if stream.meets(expected) {
             return Ok(key);
         }
-        let position = shard.last_event(stream).map_or(Position(0), |event| event.position());
+        let position = Position(stream.last_position().unwrap_or(0));
         let actual = Version(u64::from(stream.version));
         Err(Conflict::Version {
             stream: shard.stream_id(stream),
@@ -201,17 +201,17 @@ impl Engine {
     fn carry_out(&self, shard: &mut Shard, key: u32, change: &Change) -> Option<DroppedRun> {
         match change {
             Change::TruncateTo(version) => {
-                let dropped = shard.drop_stream_to(key, u32::try_from(*version).unwrap_or(u32::MAX));
+                let dropped = self.drop_stream_to(shard, key, u32::try_from(*version).unwrap_or(u32::MAX));
                 self.note_age(shard, key);
                 dropped
             }
             Change::Delete => {
                 shard.stream_mut(key).deleted = true;
-                shard.drop_stream_to(key, u32::MAX)
+                self.drop_stream_to(shard, key, u32::MAX)
             }
             Change::Tombstone => {
                 shard.stream_mut(key).tombstoned = true;
-                shard.drop_stream_to(key, u32::MAX)
+                self.drop_stream_to(shard, key, u32::MAX)
             }
             Change::Limit(limits) => {
                 let any = limits.max_count.is_some() || limits.max_age.is_some();
@@ -235,7 +235,7 @@ impl Engine {
             .map_or(0, |max| stream.live_events().saturating_sub(max));
         let to = u64::from(stream.dropped_to) + surplus;
         let dropped = if surplus > 0 {
-            shard.drop_stream_to(key, u32::try_from(to).unwrap_or(u32::MAX))
+            self.drop_stream_to(shard, key, u32::try_from(to).unwrap_or(u32::MAX))
         } else {
             None
         };
@@ -245,11 +245,28 @@ impl Engine {
         dropped
     }
 
+    /// Drops the events of a stream up to `version`.
+    fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32) -> Option<DroppedRun> {
+        let stream = shard.stream_mut(key);
+        let version = version.min(stream.version);
+        let count = usize::try_from(version.saturating_sub(stream.dropped_to)).unwrap_or(usize::MAX);
+        let positions: Vec<_> = stream.positions_from(0).take(count).collect();
+        let last = *positions.last()?;
+        stream.drop_to(version, last);
+        self.core.drop_events(&positions)
+    }
+
     /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
     fn note_age(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
-        let due = shard.first_event(stream).zip(stream.limits().max_age);
-        let due = due.map(|(event, age)| event.timestamp().after(age).as_micros());
+        let first = stream.positions_from(0).next().filter(|_| stream.live_events() > 0);
+        let time = first.and_then(|first| {
+            self.core
+                .with_event(first, &mut PageCache::default(), |event| event.timestamp())
+        });
+        let due = time
+            .zip(stream.limits().max_age)
+            .map(|(time, age)| time.after(age).as_micros());
         let id = stream.id.clone();
         let Some(policy) = shard.stream_mut(key).policy.as_mut() else {
             return;
@@ -317,7 +334,7 @@ impl Engine {
     fn expire_stream(&self, due: i64, id: &Name, now: Timestamp) {
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
-        let (shard, _) = guard.write();
+        let shard = guard.write();
         let Some(key) = shard.find(hash, id) else { return };
         let Some(policy) = shard
             .stream_mut(key)
@@ -330,12 +347,14 @@ impl Engine {
         policy.due = None;
         let Some(age) = policy.limits.max_age else { return };
         let stream = shard.stream(key);
-        let old = shard
-            .events_from(stream, 0)
-            .take_while(|event| event.timestamp().after(age) <= now)
-            .last();
-        let version = old.map(|event| event.raw_version());
-        let dropped = version.and_then(|version| shard.drop_stream_to(key, version));
+        let mut pages = PageCache::default();
+        let is_old = |position: &u64| {
+            let old = |event: EventRef<'_>| event.timestamp().after(age) <= now;
+            self.core.with_event(*position, &mut pages, old) == Some(true)
+        };
+        let old = stream.positions_from(0).take_while(is_old).count();
+        let version = stream.dropped_to + u32::try_from(old).unwrap_or(u32::MAX);
+        let dropped = self.drop_stream_to(shard, key, version);
         self.note_age(shard, key);
         drop(guard);
         self.report(dropped, GapReason::Limit(id.clone()));
@@ -391,29 +410,47 @@ impl Engine {
         if to <= floor {
             return 0;
         }
-        let mut slots = vec![Vec::new(); self.core.shard_count()];
-        let mut pages = PageCache::default();
-        for place in (floor + 1..=to).filter_map(|position| self.core.log.place(position, &mut pages)) {
-            slots[place.shard].push(place.slot);
-        }
-        let mut run = DroppedRun {
-            first: floor + 1,
-            last: to,
-            count: 0,
-            bytes: 0,
-        };
-        for (shard, slots) in slots.iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
-            let dropped = self
-                .core
-                .write(shard)
-                .write()
-                .0
-                .drop_oldest(slots, |id| self.core.hash(id));
-            run.count += dropped.events;
-            run.bytes += dropped.bytes;
-        }
+        let dropped = self.drop_oldest_to(floor, to);
         self.core.log.raise_floor(to);
-        self.report((run.count > 0).then_some(run), reason);
+        self.report(dropped, reason);
         to - floor
     }
+
+    /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
+    fn drop_oldest_to(&self, floor: u64, to: u64) -> Option<DroppedRun> {
+        let mut pages = PageCache::default();
+        let mut of_shard = vec![Vec::new(); self.core.shard_count()];
+        for position in floor + 1..=to {
+            let name = |event: EventRef<'_>| (Name::from(event.aggregate_id()), event.raw_version());
+            if let Some((id, version)) = self.core.with_event(position, &mut pages, name) {
+                let hash = self.core.hash(&id);
+                of_shard[self.core.shard_of(hash)].push((hash, id, version, position));
+            }
+        }
+        let mut all: Option<DroppedRun> = None;
+        for (shard, events) in of_shard
+            .into_iter()
+            .enumerate()
+            .filter(|(_, events)| !events.is_empty())
+        {
+            let mut guard = self.core.write(shard);
+            let positions: Vec<_> = events.iter().map(|(_, _, _, position)| *position).collect();
+            for (hash, id, version, position) in events {
+                guard.write().drop_first(hash, &id, version, position);
+            }
+            let dropped = self.core.drop_events(&positions);
+            all = merge(all, dropped);
+        }
+        all
+    }
+}
+
+fn merge(a: Option<DroppedRun>, b: Option<DroppedRun>) -> Option<DroppedRun> {
+    let Some((a, b)) = a.zip(b) else { return a.or(b) };
+    Some(DroppedRun {
+        first: a.first.min(b.first),
+        last: a.last.max(b.last),
+        count: a.count + b.count,
+        bytes: a.bytes + b.bytes,
+    })
 }

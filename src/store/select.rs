@@ -6,7 +6,7 @@ use super::core::View;
 use super::index::{LiveIndex, Terms};
 use super::matcher::Matcher;
 use crate::query::Query;
-use crate::{EventRef, Field, Filter, Name, Result, Timestamp};
+use crate::{Field, Filter, Name, Result, Timestamp};
 
 /// Positions above `after`, up to `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +22,6 @@ impl Bounds {
 
     fn len(self) -> u64 {
         self.until.saturating_sub(self.after)
-    }
-}
-
-/// A way to get at an event.
-pub(crate) trait Lookup {
-    fn event(&mut self, position: u64) -> Option<EventRef<'_>>;
-}
-
-impl Lookup for View<'_> {
-    fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        View::event(self, position)
     }
 }
 
@@ -197,7 +186,7 @@ pub(crate) struct Selection<'a> {
 
 impl<'a> Selection<'a> {
     /// For a condition that is about to lock shards. The indexes are brought up to `position` first.
-    pub(crate) fn new(engine: &'a Engine, query: &'a Query, position: u64) -> Self {
+    pub(crate) fn for_condition(engine: &'a Engine, query: &'a Query, position: u64) -> Self {
         Self::with(engine, query, position, Aggregates::Leave)
     }
 
@@ -287,12 +276,8 @@ impl<'a> Selection<'a> {
             let Some(key) = shard.find(hash, id) else {
                 continue;
             };
-            let events = shard.events_after(shard.stream(key), bounds.after);
-            positions.extend(
-                events
-                    .map(|event| event.position().0)
-                    .take_while(|position| *position <= bounds.until),
-            );
+            let events = shard.stream(key).positions_after(bounds.after);
+            positions.extend(events.take_while(|position| *position <= bounds.until));
         }
         positions.sort_unstable();
         positions.dedup();
@@ -341,8 +326,8 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// The first match within the bounds, tried on events that `lookup` finds.
-    pub(crate) fn first_match(&self, matcher: &Matcher, bounds: Bounds, lookup: &mut impl Lookup) -> Option<u64> {
+    /// The first match within the bounds, tried on the events.
+    pub(crate) fn first_match(&self, matcher: &Matcher, bounds: Bounds, lookup: &mut View<'_>) -> Option<u64> {
         let indexed = Bounds {
             until: bounds.until.min(self.complete_to()),
             ..bounds
@@ -363,7 +348,7 @@ impl<'a> Selection<'a> {
     }
 }
 
-fn first_matching(candidates: Vec<u64>, matcher: &Matcher, lookup: &mut impl Lookup) -> Option<u64> {
+fn first_matching(candidates: Vec<u64>, matcher: &Matcher, lookup: &mut View<'_>) -> Option<u64> {
     let matches = |position: &u64| lookup.event(*position).is_some_and(|event| matcher.matches(event));
     candidates.into_iter().find(matches)
 }

@@ -46,13 +46,17 @@ impl Store {
         };
         for shard in 0..engine.core.shard_count() {
             let usage = engine.core.read(shard).usage();
-            stats.events += usage.events - usage.system_events;
             stats.system_events += usage.system_events;
             stats.aggregates += usage.streams;
-            stats.payload_bytes += usage.payload_bytes;
-            stats.record_bytes += usage.record_bytes.saturating_sub(usage.payload_bytes);
-            stats.stream_bytes += usage.stream_bytes;
+            stats.stream_bytes += usage.memory_bytes;
         }
+        for lane in 0..engine.core.lane_count() {
+            let usage = engine.core.read_lane(lane).lane.usage();
+            stats.events += usage.events;
+            stats.payload_bytes += usage.payload_bytes;
+            stats.record_bytes += usage.memory_bytes.saturating_sub(usage.payload_bytes);
+        }
+        stats.events = stats.events.saturating_sub(stats.system_events);
         stats.record_bytes += engine.core.log.memory_bytes() as u64;
         stats.index_bytes = engine.indexes.memory_bytes() as u64;
         stats.memory_bytes = stats.payload_bytes + stats.record_bytes + stats.stream_bytes + stats.index_bytes;

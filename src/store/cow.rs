@@ -1,0 +1,70 @@
+//! A value that forks share until one of them writes to it.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// Owned, as long as nobody shares it: then writing needs no atomic operation.
+#[derive(Debug)]
+pub(crate) enum Cow<T> {
+    Owned(Box<T>),
+    Shared(Arc<T>),
+}
+
+impl<T: Default> Default for Cow<T> {
+    fn default() -> Self {
+        Self::Owned(Box::default())
+    }
+}
+
+impl<T: Clone> Cow<T> {
+    /// The value, to write to; copied first if it is shared.
+    #[inline]
+    pub(crate) fn write(&mut self) -> &mut T {
+        if let Self::Shared(shared) = self {
+            *self = Self::Owned(Box::new(T::clone(shared)));
+        }
+        match self {
+            Self::Owned(value) => value,
+            Self::Shared(shared) => Arc::make_mut(shared),
+        }
+    }
+}
+
+impl<T: Default> Cow<T> {
+    /// The value, to share with a fork.
+    pub(crate) fn share(&mut self) -> Self {
+        let shared = match self {
+            Self::Owned(value) => Arc::new(std::mem::take(&mut **value)),
+            Self::Shared(shared) => Arc::clone(shared),
+        };
+        *self = Self::Shared(Arc::clone(&shared));
+        Self::Shared(shared)
+    }
+}
+
+impl<T> Deref for Cow<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        match self {
+            Self::Owned(value) => value,
+            Self::Shared(shared) => shared,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writing_to_one_leaves_the_other() {
+        let mut a: Cow<Vec<u8>> = Cow::default();
+        a.write().push(1);
+        let mut b = a.share();
+        b.write().push(2);
+        a.write().push(3);
+        assert_eq!((a.as_slice(), b.as_slice()), (&[1, 3][..], &[1, 2][..]));
+    }
+}

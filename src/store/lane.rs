@@ -1,0 +1,401 @@
+//! Events in the order they came, from the threads that write to one lane.
+//!
+//! A thread keeps to its lane, so events that were written one after another lie one after another, whatever aggregates they
+//! belong to: that is what makes appending, replaying and reading a conversation quick.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use super::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
+use super::draft::Stamp;
+use super::names::{self, Names};
+use crate::event::Kind;
+use crate::{EventRef, Name, NewEvent, StreamId};
+
+const CHUNK: u64 = CHUNK_EVENTS as u64;
+
+/// Which events of a chunk are dropped.
+#[derive(Clone, Debug)]
+struct Dropped {
+    bits: [u64; CHUNK_EVENTS / 64],
+    count: usize,
+}
+
+impl Dropped {
+    fn none() -> Self {
+        Self {
+            bits: [0; CHUNK_EVENTS / 64],
+            count: 0,
+        }
+    }
+
+    fn contains(&self, index: usize) -> bool {
+        self.bits[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    /// Whether it was not in before.
+    fn insert(&mut self, index: usize) -> bool {
+        let new = !self.contains(index);
+        self.bits[index / 64] |= 1 << (index % 64);
+        self.count += usize::from(new);
+        new
+    }
+}
+
+/// A full chunk, which no one changes any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    /// `None` when all its events are dropped.
+    chunk: Option<Arc<Chunk>>,
+    dropped: Option<Arc<Dropped>>,
+}
+
+impl Sealed {
+    #[inline]
+    fn event(&self, index: usize) -> Option<EventRef<'_>> {
+        if self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index)) {
+            return None;
+        }
+        Some(EventRef::new(self.chunk.as_deref()?, index))
+    }
+}
+
+/// The sealed chunks of a lane at one moment, to read without its lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    sealed: Arc<Vec<Sealed>>,
+    first_chunk: u64,
+}
+
+impl Snapshot {
+    /// The first slot that is not sealed.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        (self.first_chunk + self.sealed.len() as u64) * CHUNK
+    }
+
+    /// The event of a sealed slot, unless it was dropped.
+    #[inline]
+    pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct KnownKind {
+    kind: Arc<Kind>,
+    hash: u64,
+    /// The chunk in whose table it has `place`.
+    chunk: u64,
+    place: u16,
+}
+
+/// The events of one lane. A slot is the number of a chunk and the place of an event in it; a chunk that is sealed before it is
+/// full leaves slots unused.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lane {
+    kinds: HashTable<KnownKind>,
+    sealed: Arc<Vec<Sealed>>,
+    first_chunk: u64,
+    open: Chunk,
+    open_dropped: Option<Box<Dropped>>,
+    live_events: u64,
+}
+
+/// What an event is written with, beside itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'a> {
+    pub(crate) stream: &'a StreamId,
+    pub(crate) position: u64,
+    pub(crate) version: u32,
+}
+
+impl Lane {
+    fn open_chunk(&self) -> u64 {
+        self.first_chunk + self.sealed.len() as u64
+    }
+
+    /// The slot that the next event will have.
+    pub(crate) fn next_slot(&self) -> u64 {
+        self.open_chunk() * CHUNK + self.open.len() as u64
+    }
+
+    /// Makes room for `count` events that fit into one chunk, before positions are reserved.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        let fits = self.open.len() + count <= CHUNK_EVENTS;
+        if !fits && count <= CHUNK_EVENTS {
+            self.seal();
+        }
+    }
+
+    /// Appends an event, and answers its slot.
+    pub(crate) fn push(&mut self, event: &NewEvent, stamp: &Stamp, entry: Entry<'_>) -> u64 {
+        if self.open.is_full() {
+            self.seal();
+        }
+        let slot = self.next_slot();
+        let header = Header {
+            position: entry.position,
+            version: entry.version,
+            id: stamp.id,
+            time: stamp.time,
+            recorded: stamp.recorded,
+            kind: self.place_of_kind(entry.stream, event, stamp.kind_hash),
+        };
+        let names = Names {
+            aggregate_id: &entry.stream.aggregate_id,
+            correlation_id: event.correlation_id.as_deref(),
+            causation_id: event.causation_id.as_deref(),
+            user_id: event.user_id.as_deref(),
+            organization_id: event.organization_id.as_deref(),
+            tags: stamp.tags.as_deref(),
+        };
+        self.open.push(&header, &names, stamp.payload(event));
+        self.live_events += 1;
+        slot
+    }
+
+    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent, hash: u64) -> u16 {
+        let chunk = self.open_chunk();
+        let found = self.kinds.find_mut(hash, |known| {
+            known.kind.event_type == event.event_type
+                && known.kind.aggregate_type == stream.aggregate_type
+                && known.kind.schema_version == event.schema_version
+                && known.kind.data_type == event.data_type
+                && known.kind.metadata_type == event.metadata_type
+        });
+        if let Some(known) = found {
+            if known.chunk != chunk {
+                known.chunk = chunk;
+                known.place = self.open.add_kind(Arc::clone(&known.kind));
+            }
+            return known.place;
+        }
+        let kind = Arc::new(Kind {
+            aggregate_type: stream.aggregate_type.clone(),
+            event_type: event.event_type.clone(),
+            schema_version: event.schema_version,
+            data_type: event.data_type.clone(),
+            metadata_type: event.metadata_type.clone(),
+        });
+        let place = self.open.add_kind(Arc::clone(&kind));
+        self.kinds.insert_unique(
+            hash,
+            KnownKind {
+                kind,
+                hash,
+                chunk,
+                place,
+            },
+            |known| known.hash,
+        );
+        place
+    }
+
+    fn seal(&mut self) {
+        let next = Chunk::with_room_like(&self.open);
+        self.seal_before(next);
+    }
+
+    /// Seals what is open, so that a fork shares it; what comes next begins small.
+    pub(crate) fn seal_for_fork(&mut self) {
+        if self.open.len() > 0 {
+            self.seal_before(Chunk::default());
+        }
+    }
+
+    fn seal_before(&mut self, next: Chunk) {
+        let mut chunk = std::mem::replace(&mut self.open, next);
+        chunk.shrink();
+        let dropped = self.open_dropped.take().map(|dropped| Arc::new(*dropped));
+        let all_dropped = dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len());
+        let chunk = (!all_dropped).then(|| Arc::new(chunk));
+        Arc::make_mut(&mut self.sealed).push(Sealed { chunk, dropped });
+    }
+
+    /// The event in `slot`, unless it was dropped.
+    #[inline]
+    pub(crate) fn event(&self, slot: u64) -> Option<EventRef<'_>> {
+        let place = usize::try_from((slot / CHUNK).checked_sub(self.first_chunk)?).ok()?;
+        let index = usize::try_from(slot % CHUNK).ok()?;
+        match self.sealed.get(place) {
+            Some(sealed) => sealed.event(index),
+            None => self.open_event(index),
+        }
+    }
+
+    fn open_event(&self, index: usize) -> Option<EventRef<'_>> {
+        let dropped = self
+            .open_dropped
+            .as_ref()
+            .is_some_and(|dropped| dropped.contains(index));
+        (!dropped && index < self.open.len()).then(|| EventRef::new(&self.open, index))
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            sealed: Arc::clone(&self.sealed),
+            first_chunk: self.first_chunk,
+        }
+    }
+
+    /// Copies the event of an open `slot` into `scratch`, unless it was dropped.
+    pub(crate) fn copy_open(&self, slot: u64, scratch: &mut Chunk) -> bool {
+        let index = (slot % CHUNK) as usize;
+        let found = self.open_event(index).is_some();
+        if found {
+            scratch.push_copy(&self.open, index, Bytes::Keep);
+        }
+        found
+    }
+
+    /// Drops the event in `slot`; answers what it held, if it was there.
+    pub(crate) fn drop_slot(&mut self, slot: u64) -> Option<EventCost> {
+        let cost = EventCost::of(self.event(slot)?);
+        let place = usize::try_from((slot / CHUNK) - self.first_chunk).ok()?;
+        let index = (slot % CHUNK) as usize;
+        if place < self.sealed.len() {
+            let sealed = &mut Arc::make_mut(&mut self.sealed)[place];
+            let dropped = Arc::make_mut(sealed.dropped.get_or_insert_with(|| Arc::new(Dropped::none())));
+            dropped.insert(index);
+            if sealed.chunk.as_ref().is_some_and(|chunk| chunk.len() == dropped.count) {
+                sealed.chunk = None;
+            }
+        } else {
+            self.open_dropped
+                .get_or_insert_with(|| Box::new(Dropped::none()))
+                .insert(index);
+        }
+        self.live_events -= 1;
+        Some(cost)
+    }
+
+    /// Gives back the chunks at the front of which nothing is left.
+    pub(crate) fn release_dropped_chunks(&mut self) {
+        let gone = self.sealed.iter().take_while(|sealed| sealed.chunk.is_none()).count();
+        if gone > 0 {
+            Arc::make_mut(&mut self.sealed).drain(..gone);
+            self.first_chunk += gone as u64;
+        }
+    }
+
+    /// Rewrites what holds more than it must.
+    pub(crate) fn compact(&mut self) {
+        for sealed in Arc::make_mut(&mut self.sealed) {
+            compact_sealed(sealed);
+        }
+        self.open.shrink();
+        self.kinds.retain(|known| Arc::strong_count(&known.kind) > 1);
+        self.kinds.shrink_to_fit(|known| known.hash);
+    }
+
+    pub(crate) fn usage(&self) -> LaneUsage {
+        let chunks = || {
+            self.sealed
+                .iter()
+                .filter_map(|sealed| sealed.chunk.as_deref())
+                .chain([&self.open])
+        };
+        LaneUsage {
+            events: self.live_events,
+            payload_bytes: chunks().map(Chunk::payload_bytes).sum::<usize>() as u64,
+            memory_bytes: chunks().map(Chunk::memory_bytes).sum::<usize>() as u64,
+        }
+    }
+}
+
+/// What a lane holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LaneUsage {
+    pub(crate) events: u64,
+    pub(crate) payload_bytes: u64,
+    /// Payload included.
+    pub(crate) memory_bytes: u64,
+}
+
+fn compact_sealed(sealed: &mut Sealed) {
+    let Some((chunk, dropped)) = sealed.chunk.as_ref().zip(sealed.dropped.as_ref()) else {
+        return;
+    };
+    let mut copy = Chunk::default();
+    for index in 0..chunk.len() {
+        let bytes = if dropped.contains(index) {
+            Bytes::Drop
+        } else {
+            Bytes::Keep
+        };
+        copy.push_copy(chunk, index, bytes);
+    }
+    copy.shrink();
+    if copy.memory_bytes() < chunk.memory_bytes() {
+        sealed.chunk = Some(Arc::new(copy));
+    }
+}
+
+/// What one event holds, by the measure of the budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventCost {
+    pub(crate) position: u64,
+    pub(crate) bytes: u64,
+}
+
+/// What an event costs beyond its names and payload: its columns, its entry in the directory, its postings.
+pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
+
+impl EventCost {
+    pub(crate) fn of(event: EventRef<'_>) -> Self {
+        let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
+        Self {
+            position: event.position().0,
+            bytes: bytes as u64 + EVENT_OVERHEAD_BYTES,
+        }
+    }
+}
+
+/// Events that were dropped together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DroppedRun {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u64,
+    pub(crate) bytes: u64,
+}
+
+impl DroppedRun {
+    pub(crate) fn starting(cost: &EventCost) -> Self {
+        Self {
+            first: cost.position,
+            last: cost.position,
+            count: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, cost: &EventCost) {
+        self.last = cost.position;
+        self.count += 1;
+        self.bytes += cost.bytes;
+    }
+}
+
+impl Stamp {
+    fn payload<'a>(&'a self, event: &'a NewEvent) -> Payload<'a> {
+        match &self.large {
+            Some(both) => Payload::Large {
+                both,
+                metadata_bytes: u32::try_from(event.metadata.len()).unwrap_or(u32::MAX),
+            },
+            None => Payload::Small {
+                metadata: &event.metadata,
+                data: &event.data,
+            },
+        }
+    }
+}
+
+/// Tags as one part of the names, if there are any.
+pub(crate) fn tag_part(event: &NewEvent) -> Option<Box<str>> {
+    (!event.tags.is_empty()).then(|| names::write_tags(event.tags.iter().map(Name::as_str)).into())
+}
