@@ -1,5 +1,7 @@
 //! An event store that lives in memory.
 
+#[cfg(feature = "analytics")]
+pub mod analytics;
 mod error;
 mod event;
 mod id;

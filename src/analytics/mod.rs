@@ -1,0 +1,38 @@
+//! Questions about many events at once: statistics, trends, a heatmap, and what caused what.
+//!
+//! All but the tree are plain values: made empty, fed with events, and merged with others of their kind. What is made of the
+//! first events of a store and what is made of the rest add up to what is made of all of them, so an answer that is kept can be
+//! extended by what was appended since. None of them holds a store or an event.
+//!
+//! ```
+//! use annals::analytics::{Bucket, Empty, TimeZone, Trend};
+//!
+//! let mut trend = Trend::new(Bucket::IsoWeek, "Europe/Amsterdam".parse()?);
+//! trend.add_at("2026-12-31T12:00:00Z".parse()?);
+//! trend.add_at("2027-01-03T23:30:00Z".parse()?);
+//! let rows = trend.rows(Empty::Leave)?;
+//! assert_eq!(rows[0].label, "2026-W53");
+//! assert_eq!(rows[1].label, "2027-W01");
+//! # Ok::<(), annals::Error>(())
+//! ```
+
+mod bucket;
+mod causation;
+mod counts;
+mod date;
+mod heatmap;
+mod local;
+#[cfg(test)]
+mod sample;
+mod statistics;
+mod trend;
+mod zone;
+
+pub use bucket::Bucket;
+pub use causation::{CausationTree, Node, Walk};
+pub use counts::Counts;
+pub use date::Date;
+pub use heatmap::Heatmap;
+pub use statistics::Statistics;
+pub use trend::{Empty, Trend, TrendRow};
+pub use zone::TimeZone;

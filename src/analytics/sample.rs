@@ -1,0 +1,45 @@
+//! Events made by hand, for the tests of this folder.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::event::Kind;
+use crate::store::chunk::{Chunk, Header, Payload};
+use crate::store::names::Names;
+use crate::{Event, EventRef};
+
+/// What a test has to say of an event.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    pub(super) id: u128,
+    pub(super) micros: i64,
+    pub(super) causation: Option<String>,
+    pub(super) user: Option<String>,
+    pub(super) organization: Option<String>,
+}
+
+/// One event for each sample, at positions 1, 2, 3 and on.
+pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
+    let mut chunk = Chunk::default();
+    let kind = chunk.add_kind(Arc::new(Kind { event_type: "Tested".into(), ..Kind::default() }));
+    for (sample, position) in samples.iter().zip(1..) {
+        let id = Uuid::from_u128(sample.id);
+        let header = Header { position, version: 1, id, time: sample.micros, recorded: sample.micros, kind };
+        let names = Names {
+            aggregate_id: "sample",
+            causation_id: sample.causation.as_deref(),
+            user_id: sample.user.as_deref(),
+            organization_id: sample.organization.as_deref(),
+            ..Names::default()
+        };
+        chunk.push(&header, &names, Payload::Small { metadata: &[], data: &[] });
+    }
+    chunk
+}
+
+/// The same, to keep.
+pub(super) fn events_of(samples: &[Sample]) -> Vec<Event> {
+    let chunk = chunk_of(samples);
+    (0..chunk.len()).map(|index| EventRef::new(&chunk, index).to_event()).collect()
+}
