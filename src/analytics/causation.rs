@@ -78,7 +78,10 @@ impl<'a> CausationTree<'a> {
 
     /// Every event, each before those it caused, those in order of position: the order in which a tree is drawn.
     pub fn walk(&self) -> Walk<'_, 'a> {
-        Walk { tree: self, next: self.first_root }
+        Walk {
+            tree: self,
+            next: self.first_root,
+        }
     }
 
     fn siblings(&self, first: Option<usize>) -> impl Iterator<Item = Node<'_, 'a>> {
@@ -103,7 +106,9 @@ impl<'a> CausationTree<'a> {
     fn measure(&mut self) {
         let mut next = self.first_root;
         while let Some(index) = next {
-            self.entries[index].depth = self.entries[index].parent.map_or(0, |parent| self.entries[parent].depth + 1);
+            self.entries[index].depth = self.entries[index]
+                .parent
+                .map_or(0, |parent| self.entries[parent].depth + 1);
             next = self.after(index);
         }
     }
@@ -149,7 +154,10 @@ fn link<'a>(events: &[&'a Event], parents: &[Option<usize>]) -> CausationTree<'a
         next_sibling: None,
         depth: 0,
     };
-    let mut tree = CausationTree { entries: events.iter().zip(parents).map(entry).collect(), first_root: None };
+    let mut tree = CausationTree {
+        entries: events.iter().zip(parents).map(entry).collect(),
+        first_root: None,
+    };
     // The last first, so that each list ends up in order of position.
     for (index, parent) in parents.iter().enumerate().rev() {
         let list = match parent {
@@ -246,7 +254,11 @@ mod tests {
     /// Events with the ids 1, 2, 3 and on; a cause of 0 is none.
     fn caused_by(causes: &[u128]) -> Vec<Event> {
         let causation = |cause: u128| (cause > 0).then(|| Uuid::from_u128(cause).to_string());
-        let sample = |(cause, id): (&u128, u128)| Sample { id, causation: causation(*cause), ..Sample::default() };
+        let sample = |(cause, id): (&u128, u128)| Sample {
+            id,
+            causation: causation(*cause),
+            ..Sample::default()
+        };
         events_of(&causes.iter().zip(1..).map(sample).collect::<Vec<_>>())
     }
 
@@ -254,7 +266,11 @@ mod tests {
     fn draw(causes: &[u128]) -> Vec<String> {
         let events = caused_by(causes);
         let line = |node: Node<'_, '_>| {
-            let lines: String = node.lines().iter().map(|passes| if *passes { '│' } else { ' ' }).collect();
+            let lines: String = node
+                .lines()
+                .iter()
+                .map(|passes| if *passes { '│' } else { ' ' })
+                .collect();
             let branch = if node.is_last() { '└' } else { '├' };
             format!("{lines}{branch}{}", node.event().position())
         };
@@ -263,7 +279,10 @@ mod tests {
 
     #[test]
     fn events_hang_under_what_caused_them() {
-        assert_eq!(draw(&[0, 1, 1, 2, 0, 3, 2]), ["├1", "│├2", "││├4", "││└7", "│└3", "│ └6", "└5"]);
+        assert_eq!(
+            draw(&[0, 1, 1, 2, 0, 3, 2]),
+            ["├1", "│├2", "││├4", "││└7", "│└3", "│ └6", "└5"]
+        );
     }
 
     #[test]
@@ -291,7 +310,11 @@ mod tests {
     fn the_cause_is_an_id_in_any_case_and_other_text_is_none() {
         let id = 0xABCD_EF00_0000_0000_0000_0000_0000_00FF;
         let upper = Uuid::from_u128(id).to_string().to_uppercase();
-        let sample = |id, causation: &str| Sample { id, causation: Some(causation.to_owned()), ..Sample::default() };
+        let sample = |id, causation: &str| Sample {
+            id,
+            causation: Some(causation.to_owned()),
+            ..Sample::default()
+        };
         let events = events_of(&[sample(id, "command-7"), sample(1, &upper), sample(2, "")]);
         let depths: Vec<_> = CausationTree::new(&events).walk().map(Node::depth).collect();
         assert_eq!(depths, [0, 1, 0]);
@@ -300,8 +323,19 @@ mod tests {
     #[test]
     fn of_events_with_one_id_the_first_is_the_cause() {
         let cause = Uuid::from_u128(7).to_string();
-        let twice = Sample { id: 7, ..Sample::default() };
-        let events = events_of(&[twice.clone(), twice, Sample { id: 8, causation: Some(cause), ..Sample::default() }]);
+        let twice = Sample {
+            id: 7,
+            ..Sample::default()
+        };
+        let events = events_of(&[
+            twice.clone(),
+            twice,
+            Sample {
+                id: 8,
+                causation: Some(cause),
+                ..Sample::default()
+            },
+        ]);
         let tree = CausationTree::new(&events);
         let children: Vec<_> = tree.roots().map(|root| root.children().count()).collect();
         assert_eq!(children, [1, 0]);
@@ -319,7 +353,9 @@ mod tests {
 
     #[test]
     fn a_long_circle_is_walked_once() {
-        let causes: Vec<_> = (0..100_000).map(|index| if index == 0 { 100_000 } else { index }).collect();
+        let causes: Vec<_> = (0..100_000)
+            .map(|index| if index == 0 { 100_000 } else { index })
+            .collect();
         assert_eq!(CausationTree::new(&caused_by(&causes)).walk().count(), 100_000);
     }
 

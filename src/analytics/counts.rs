@@ -102,7 +102,10 @@ mod tests {
             counts.add(name);
         }
         assert_eq!(counts.ranked(), [("zoe", 2), ("anna", 1), ("bob", 1)]);
-        assert_eq!((counts.without(), counts.len(), counts.get("zoe"), counts.get("max")), (2, 3, 2, 0));
+        assert_eq!(
+            (counts.without(), counts.len(), counts.get("zoe"), counts.get("max")),
+            (2, 3, 2, 0)
+        );
     }
 
     #[test]

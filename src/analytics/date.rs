@@ -91,7 +91,11 @@ pub(super) fn month_label(date: Date) -> String {
 }
 
 fn year_text(year: i64) -> String {
-    if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") }
+    if (0..=9999).contains(&year) {
+        format!("{year:04}")
+    } else {
+        format!("{year:+07}")
+    }
 }
 
 /// Year, month and day, after Howard Hinnant's `civil_from_days`.
@@ -104,7 +108,11 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
@@ -131,7 +139,11 @@ impl FromStr for Date {
     fn from_str(text: &str) -> Result<Self, Error> {
         let date = jiff::civil::Date::strptime("%Y-%m-%d", text)
             .map_err(|_| Error::invalid(format!("'{text}' is not a date: write it as 2026-01-31")))?;
-        Ok(Self::from_days(days_from_civil(date.year().into(), date.month().into(), date.day().into())))
+        Ok(Self::from_days(days_from_civil(
+            date.year().into(),
+            date.month().into(),
+            date.day().into(),
+        )))
     }
 }
 

@@ -27,7 +27,10 @@ pub struct Heatmap {
 impl Heatmap {
     /// An empty heatmap in the days and hours of `zone`.
     pub fn new(zone: TimeZone) -> Self {
-        Self { clock: WallClock::new(zone), counts: [[0; 24]; 7] }
+        Self {
+            clock: WallClock::new(zone),
+            counts: [[0; 24]; 7],
+        }
     }
 
     /// Counts `event`, by when it happened.
@@ -48,7 +51,12 @@ impl Heatmap {
     /// [`Invalid`](Error::Invalid) when the time zones differ: nothing was added.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         self.clock.check_same_zone(&other.clock)?;
-        for (count, more) in self.counts.as_flattened_mut().iter_mut().zip(other.counts.as_flattened()) {
+        for (count, more) in self
+            .counts
+            .as_flattened_mut()
+            .iter_mut()
+            .zip(other.counts.as_flattened())
+        {
             *count += more;
         }
         Ok(())
@@ -108,7 +116,12 @@ mod tests {
     #[test]
     fn a_repeated_hour_counts_twice_and_a_skipped_one_never() {
         let mut heatmap = Heatmap::new("America/New_York".parse().unwrap());
-        let night = ["2026-11-01T05:30:00Z", "2026-11-01T06:30:00Z", "2026-03-08T06:30:00Z", "2026-03-08T07:30:00Z"];
+        let night = [
+            "2026-11-01T05:30:00Z",
+            "2026-11-01T06:30:00Z",
+            "2026-03-08T06:30:00Z",
+            "2026-03-08T07:30:00Z",
+        ];
         for at in night {
             heatmap.add_at(at.parse().unwrap());
         }
@@ -126,7 +139,10 @@ mod tests {
     fn zones_do_not_mix() {
         let mut one = heatmap("UTC", &[0]);
         let error = one.merge(&heatmap("+01:00", &[0])).unwrap_err();
-        assert_eq!(error.to_string(), "what was counted in UTC cannot be merged with what was counted in +01:00");
+        assert_eq!(
+            error.to_string(),
+            "what was counted in UTC cannot be merged with what was counted in +01:00"
+        );
         assert_eq!(one.total(), 1);
     }
 

@@ -27,7 +27,10 @@ pub(super) struct WallClock {
 
 impl WallClock {
     pub(super) fn new(zone: TimeZone) -> Self {
-        Self { zone, spans: [Span::default(); SLOTS] }
+        Self {
+            zone,
+            spans: [Span::default(); SLOTS],
+        }
     }
 
     pub(super) fn zone(&self) -> &TimeZone {
@@ -42,7 +45,9 @@ impl WallClock {
             return Ok(());
         }
         let (zone, other) = (&self.zone, &other.zone);
-        Err(Error::invalid(format!("what was counted in {zone} cannot be merged with what was counted in {other}")))
+        Err(Error::invalid(format!(
+            "what was counted in {zone} cannot be merged with what was counted in {other}"
+        )))
     }
 
     /// The range around `micros` in which the offset is the same.

@@ -22,10 +22,20 @@ pub(super) struct Sample {
 /// One event for each sample, at positions 1, 2, 3 and on.
 pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
     let mut chunk = Chunk::default();
-    let kind = chunk.add_kind(Arc::new(Kind { event_type: "Tested".into(), ..Kind::default() }));
+    let kind = chunk.add_kind(Arc::new(Kind {
+        event_type: "Tested".into(),
+        ..Kind::default()
+    }));
     for (sample, position) in samples.iter().zip(1..) {
         let id = Uuid::from_u128(sample.id);
-        let header = Header { position, version: 1, id, time: sample.micros, recorded: sample.micros, kind };
+        let header = Header {
+            position,
+            version: 1,
+            id,
+            time: sample.micros,
+            recorded: sample.micros,
+            kind,
+        };
         let names = Names {
             aggregate_id: "sample",
             causation_id: sample.causation.as_deref(),
@@ -33,7 +43,14 @@ pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
             organization_id: sample.organization.as_deref(),
             ..Names::default()
         };
-        chunk.push(&header, &names, Payload::Small { metadata: &[], data: &[] });
+        chunk.push(
+            &header,
+            &names,
+            Payload::Small {
+                metadata: &[],
+                data: &[],
+            },
+        );
     }
     chunk
 }
@@ -41,5 +58,7 @@ pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
 /// The same, to keep.
 pub(super) fn events_of(samples: &[Sample]) -> Vec<Event> {
     let chunk = chunk_of(samples);
-    (0..chunk.len()).map(|index| EventRef::new(&chunk, index).to_event()).collect()
+    (0..chunk.len())
+        .map(|index| EventRef::new(&chunk, index).to_event())
+        .collect()
 }

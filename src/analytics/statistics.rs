@@ -164,7 +164,12 @@ mod tests {
     fn sample(at: &str, user: Option<&str>, organization: Option<&str>) -> Sample {
         let at = at.parse::<Timestamp>().unwrap();
         let [user, organization] = [user, organization].map(|name| name.map(str::to_owned));
-        Sample { micros: at.as_micros(), user, organization, ..Sample::default() }
+        Sample {
+            micros: at.as_micros(),
+            user,
+            organization,
+            ..Sample::default()
+        }
     }
 
     fn samples() -> Vec<Sample> {
@@ -183,7 +188,11 @@ mod tests {
         // The hour from two to three is there twice in October, and not at all in March.
         (by_hour[2], by_hour[3], by_hour[23]) = (2, 1, 1);
         assert_eq!(statistics.by_hour(), &by_hour);
-        let by_day: Vec<_> = statistics.by_day().iter().map(|(date, count)| (date.to_string(), *count)).collect();
+        let by_day: Vec<_> = statistics
+            .by_day()
+            .iter()
+            .map(|(date, count)| (date.to_string(), *count))
+            .collect();
         let expected = [("2026-03-29", 1), ("2026-10-24", 1), ("2026-10-25", 2)];
         assert_eq!(by_day, expected.map(|(date, count)| (date.to_owned(), count)));
         assert_eq!(statistics.first().unwrap().to_string(), "2026-03-29T01:00:00Z");
@@ -206,7 +215,10 @@ mod tests {
     #[test]
     fn no_events_have_no_first_and_no_last() {
         let statistics = Statistics::new(TimeZone::UTC);
-        assert_eq!((statistics.total(), statistics.first(), statistics.last()), (0, None, None));
+        assert_eq!(
+            (statistics.total(), statistics.first(), statistics.last()),
+            (0, None, None)
+        );
     }
 
     #[test]
@@ -218,12 +230,21 @@ mod tests {
     #[test]
     fn zones_do_not_mix() {
         let mut one = statistics("UTC", &samples());
-        assert!(matches!(one.merge(&statistics("Europe/Amsterdam", &samples())), Err(Error::Invalid(_))));
+        assert!(matches!(
+            one.merge(&statistics("Europe/Amsterdam", &samples())),
+            Err(Error::Invalid(_))
+        ));
         assert_eq!(one.total(), 4);
     }
 
     fn any_sample() -> impl Strategy<Value = Sample> {
-        let name = || prop::option::of(prop::sample::select(vec![String::new(), "a".to_owned(), "b".to_owned()]));
+        let name = || {
+            prop::option::of(prop::sample::select(vec![
+                String::new(),
+                "a".to_owned(),
+                "b".to_owned(),
+            ]))
+        };
         (any::<i64>(), name(), name()).prop_map(|(micros, user, organization)| Sample {
             micros,
             user,

@@ -61,7 +61,11 @@ pub struct Trend {
 impl Trend {
     /// An empty trend with rows of `bucket`, as the clocks and calendars of `zone` have them.
     pub fn new(bucket: Bucket, zone: TimeZone) -> Self {
-        Self { bucket, clock: WallClock::new(zone), counts: BTreeMap::new() }
+        Self {
+            bucket,
+            clock: WallClock::new(zone),
+            counts: BTreeMap::new(),
+        }
     }
 
     /// Counts `event`, by when it happened.
@@ -93,7 +97,9 @@ impl Trend {
         self.clock.check_same_zone(&other.clock)?;
         if self.bucket != other.bucket {
             let (bucket, other) = (self.bucket, other.bucket);
-            return Err(Error::invalid(format!("a trend by {bucket} cannot be merged with one by {other}")));
+            return Err(Error::invalid(format!(
+                "a trend by {bucket} cannot be merged with one by {other}"
+            )));
         }
         for (key, count) in &other.counts {
             *self.counts.entry(*key).or_insert(0) += count;
@@ -168,7 +174,11 @@ impl Trend {
     }
 
     fn row(&self, clock: &mut WallClock, key: i64, count: u64) -> TrendRow {
-        TrendRow { start: self.bucket.start(clock, key), label: self.bucket.label(clock, key), count }
+        TrendRow {
+            start: self.bucket.start(clock, key),
+            label: self.bucket.label(clock, key),
+            count,
+        }
     }
 }
 
@@ -190,13 +200,22 @@ mod tests {
     fn check(trend: &Trend, empty: Empty, expected: &[(&str, &str, u64)]) {
         let rows = trend.rows(empty).unwrap();
         let starts: Vec<_> = rows.iter().map(|row| row.start.to_string()).collect();
-        let rows: Vec<_> = rows.iter().zip(&starts).map(|(row, start)| (&**start, &*row.label, row.count)).collect();
+        let rows: Vec<_> = rows
+            .iter()
+            .zip(&starts)
+            .map(|(row, start)| (&**start, &*row.label, row.count))
+            .collect();
         assert_eq!(rows, expected);
     }
 
     #[test]
     fn an_hour_that_the_clock_repeats_is_two_rows() {
-        let times = ["2026-10-24T23:59:59Z", "2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-10-25T02:30:00Z"];
+        let times = [
+            "2026-10-24T23:59:59Z",
+            "2026-10-25T00:30:00Z",
+            "2026-10-25T01:30:00Z",
+            "2026-10-25T02:30:00Z",
+        ];
         let trend = trend(Bucket::Hour, "Europe/Amsterdam", &times);
         let rows = [
             ("2026-10-24T23:00:00Z", "2026-10-25T01:00", 1),
@@ -210,7 +229,11 @@ mod tests {
 
     #[test]
     fn an_hour_that_the_clock_skips_is_no_row() {
-        let trend = trend(Bucket::Hour, "America/New_York", &["2026-03-08T06:00:00Z", "2026-03-08T08:59:59Z"]);
+        let trend = trend(
+            Bucket::Hour,
+            "America/New_York",
+            &["2026-03-08T06:00:00Z", "2026-03-08T08:59:59Z"],
+        );
         let rows = [
             ("2026-03-08T06:00:00Z", "2026-03-08T01:00", 1),
             ("2026-03-08T07:00:00Z", "2026-03-08T03:00", 0),
@@ -221,7 +244,11 @@ mod tests {
 
     #[test]
     fn a_clock_set_back_by_half_an_hour_parts_its_hour() {
-        let trend = trend(Bucket::Hour, "Australia/Lord_Howe", &["2026-04-04T14:00:00Z", "2026-04-04T16:00:00Z"]);
+        let trend = trend(
+            Bucket::Hour,
+            "Australia/Lord_Howe",
+            &["2026-04-04T14:00:00Z", "2026-04-04T16:00:00Z"],
+        );
         let rows = [
             ("2026-04-04T14:00:00Z", "2026-04-05T01:00+11:00", 1),
             ("2026-04-04T15:00:00Z", "2026-04-05T01:00+10:30", 0),
@@ -233,14 +260,24 @@ mod tests {
     #[test]
     fn a_day_on_which_clocks_change_is_one_row() {
         let times = ["2026-03-28T23:00:00Z", "2026-03-29T21:59:59Z", "2026-03-29T22:00:00Z"];
-        let rows = [("2026-03-28T23:00:00Z", "2026-03-29", 2), ("2026-03-29T22:00:00Z", "2026-03-30", 1)];
+        let rows = [
+            ("2026-03-28T23:00:00Z", "2026-03-29", 2),
+            ("2026-03-29T22:00:00Z", "2026-03-30", 1),
+        ];
         check(&trend(Bucket::Day, "Europe/Amsterdam", &times), Empty::Include, &rows);
     }
 
     #[test]
     fn a_day_that_a_zone_skips_is_no_row() {
-        let trend = trend(Bucket::Day, "Pacific/Apia", &["2011-12-30T00:00:00Z", "2011-12-31T00:00:00Z"]);
-        let rows = [("2011-12-29T10:00:00Z", "2011-12-29", 1), ("2011-12-30T10:00:00Z", "2011-12-31", 1)];
+        let trend = trend(
+            Bucket::Day,
+            "Pacific/Apia",
+            &["2011-12-30T00:00:00Z", "2011-12-31T00:00:00Z"],
+        );
+        let rows = [
+            ("2011-12-29T10:00:00Z", "2011-12-29", 1),
+            ("2011-12-30T10:00:00Z", "2011-12-31", 1),
+        ];
         check(&trend, Empty::Include, &rows);
     }
 
@@ -258,15 +295,33 @@ mod tests {
     #[test]
     fn months_and_weeks_go_on_before_1970() {
         let times = ["1969-11-30T23:30:00Z", "1970-01-01T00:00:00Z"];
-        let months = [("1969-11-30T23:00:00Z", "1969-12", 1), ("1969-12-31T23:00:00Z", "1970-01", 1)];
-        check(&trend(Bucket::Month, "Europe/Amsterdam", &times), Empty::Include, &months);
-        let weeks = [("1969-12-22T00:00:00Z", "1969-W52", 1), ("1969-12-29T00:00:00Z", "1970-W01", 1)];
-        check(&trend(Bucket::IsoWeek, "UTC", &["1969-12-28T23:59:59.999999Z", times[1]]), Empty::Include, &weeks);
+        let months = [
+            ("1969-11-30T23:00:00Z", "1969-12", 1),
+            ("1969-12-31T23:00:00Z", "1970-01", 1),
+        ];
+        check(
+            &trend(Bucket::Month, "Europe/Amsterdam", &times),
+            Empty::Include,
+            &months,
+        );
+        let weeks = [
+            ("1969-12-22T00:00:00Z", "1969-W52", 1),
+            ("1969-12-29T00:00:00Z", "1970-W01", 1),
+        ];
+        check(
+            &trend(Bucket::IsoWeek, "UTC", &["1969-12-28T23:59:59.999999Z", times[1]]),
+            Empty::Include,
+            &weeks,
+        );
     }
 
     #[test]
     fn too_many_rows_are_refused_and_the_filled_ones_are_not() {
-        let trend = trend(Bucket::Hour, "Europe/Amsterdam", &["0001-01-01T00:00:00Z", "2026-01-01T00:00:00Z"]);
+        let trend = trend(
+            Bucket::Hour,
+            "Europe/Amsterdam",
+            &["0001-01-01T00:00:00Z", "2026-01-01T00:00:00Z"],
+        );
         assert!(matches!(trend.rows(Empty::Include), Err(Error::Invalid(_))));
         assert_eq!(trend.rows(Empty::Leave).unwrap().len(), 2);
     }
@@ -294,8 +349,14 @@ mod tests {
     #[test]
     fn trends_of_different_rows_do_not_mix() {
         let mut days = trend(Bucket::Day, "UTC", &[]);
-        assert!(matches!(days.merge(&trend(Bucket::Hour, "UTC", &[])), Err(Error::Invalid(_))));
-        assert!(matches!(days.merge(&trend(Bucket::Day, "+01:00", &[])), Err(Error::Invalid(_))));
+        assert!(matches!(
+            days.merge(&trend(Bucket::Hour, "UTC", &[])),
+            Err(Error::Invalid(_))
+        ));
+        assert!(matches!(
+            days.merge(&trend(Bucket::Day, "+01:00", &[])),
+            Err(Error::Invalid(_))
+        ));
     }
 
     fn counted(bucket: Bucket, zone: &str, times: &[i64]) -> Trend {

@@ -71,18 +71,30 @@ impl TimeZone {
     /// The time zone of this machine; UTC where it has none.
     pub fn system() -> Self {
         let zone = tz::TimeZone::system();
-        if zone.is_unknown() { Self::UTC } else { Self::region("local", zone) }
+        if zone.is_unknown() {
+            Self::UTC
+        } else {
+            Self::region("local", zone)
+        }
     }
 
     fn region(fallback: &str, zone: tz::TimeZone) -> Self {
         let name = Name::from(zone.iana_name().unwrap_or(fallback));
-        if name == "UTC" { Self::UTC } else { Self(Rules::Region { name, zone }) }
+        if name == "UTC" {
+            Self::UTC
+        } else {
+            Self(Rules::Region { name, zone })
+        }
     }
 
     /// A range around `micros` in which the offset stays the same: the longest, mostly.
     pub(super) fn span(&self, micros: i64) -> Span {
         match &self.0 {
-            Rules::Fixed(offset) => Span { from: i64::MIN, until: i64::MAX, offset: *offset },
+            Rules::Fixed(offset) => Span {
+                from: i64::MIN,
+                until: i64::MAX,
+                offset: *offset,
+            },
             Rules::Region { zone, .. } => region_span(zone, micros),
         }
     }
@@ -101,7 +113,10 @@ fn region_start(zone: &tz::TimeZone, date: Date) -> Option<Timestamp> {
     let year = i16::try_from(date.year()).ok()?;
     let month = i8::try_from(date.month()).ok()?;
     let day = i8::try_from(date.day()).ok()?;
-    let start = jiff::civil::Date::new(year, month, day).ok()?.to_zoned(zone.clone()).ok()?;
+    let start = jiff::civil::Date::new(year, month, day)
+        .ok()?
+        .to_zoned(zone.clone())
+        .ok()?;
     Some(Timestamp::from_micros(start.timestamp().as_microsecond()))
 }
 
@@ -109,7 +124,11 @@ fn region_span(zone: &tz::TimeZone, micros: i64) -> Span {
     // Transitions are at whole seconds, so a whole second has one offset.
     let second = micros.div_euclid(MICROS_PER_SECOND);
     let Ok(at) = jiff::Timestamp::from_second(second) else {
-        return Span { from: micros, until: micros.saturating_add(1), offset: 0 };
+        return Span {
+            from: micros,
+            until: micros.saturating_add(1),
+            offset: 0,
+        };
     };
     let offset = zone.to_offset(at);
     Span {
@@ -122,7 +141,10 @@ fn region_span(zone: &tz::TimeZone, micros: i64) -> Span {
 /// When the zone took on the `offset` that it has at `at`, or later where that takes long to find.
 fn last_change(zone: &tz::TimeZone, at: jiff::Timestamp, offset: tz::Offset) -> Option<jiff::Timestamp> {
     let after = jiff::Timestamp::from_second(at.as_second() + 1).unwrap_or(at);
-    let same = zone.preceding(after).take(SAME_OFFSET_MAX).take_while(|transition| transition.offset() == offset);
+    let same = zone
+        .preceding(after)
+        .take(SAME_OFFSET_MAX)
+        .take_while(|transition| transition.offset() == offset);
     same.last().map(|transition| transition.timestamp())
 }
 
@@ -159,16 +181,24 @@ pub(super) fn write_offset(out: &mut impl fmt::Write, offset: i64) -> fmt::Resul
     let sign = if offset < 0 { '-' } else { '+' };
     let seconds = offset.unsigned_abs() / MICROS_PER_SECOND.unsigned_abs();
     write!(out, "{sign}{:02}:{:02}", seconds / 3_600, seconds / 60 % 60)?;
-    if seconds.is_multiple_of(60) { Ok(()) } else { write!(out, ":{:02}", seconds % 60) }
+    if seconds.is_multiple_of(60) {
+        Ok(())
+    } else {
+        write!(out, ":{:02}", seconds % 60)
+    }
 }
 
 impl PartialEq for TimeZone {
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
             (Rules::Fixed(one), Rules::Fixed(two)) => one == two,
-            (Rules::Region { name, zone }, Rules::Region { name: other_name, zone: other_zone }) => {
-                name == other_name && (zone.iana_name().is_some() || zone == other_zone)
-            }
+            (
+                Rules::Region { name, zone },
+                Rules::Region {
+                    name: other_name,
+                    zone: other_zone,
+                },
+            ) => name == other_name && (zone.iana_name().is_some() || zone == other_zone),
             (Rules::Fixed(_), Rules::Region { .. }) | (Rules::Region { .. }, Rules::Fixed(_)) => false,
         }
     }
@@ -252,7 +282,14 @@ mod tests {
 
     #[test]
     fn names_and_offsets_survive_their_text() {
-        for text in ["UTC", "Europe/Amsterdam", "America/New_York", "+02:00", "-03:30", "+23:59"] {
+        for text in [
+            "UTC",
+            "Europe/Amsterdam",
+            "America/New_York",
+            "+02:00",
+            "-03:30",
+            "+23:59",
+        ] {
             assert_eq!(zone(text).to_string(), text);
             assert_eq!(zone(&zone(text).to_string()), zone(text));
         }
@@ -260,11 +297,26 @@ mod tests {
 
     #[test]
     fn what_is_no_time_zone_is_refused() {
-        let texts =
-            ["", " ", "+", "+2", "+2:00", "+24:00", "+02:60", "+02:00:00", "+é0", "Nowhere", "Etc/Unknown", "../UTC"];
+        let texts = [
+            "",
+            " ",
+            "+",
+            "+2",
+            "+2:00",
+            "+24:00",
+            "+02:60",
+            "+02:00:00",
+            "+é0",
+            "Nowhere",
+            "Etc/Unknown",
+            "../UTC",
+        ];
         for text in texts {
             let error = text.parse::<TimeZone>().unwrap_err();
-            assert!(matches!(&error, Error::Invalid(_)) && error.to_string().contains("+02:00"), "{text}");
+            assert!(
+                matches!(&error, Error::Invalid(_)) && error.to_string().contains("+02:00"),
+                "{text}"
+            );
         }
     }
 
@@ -298,13 +350,23 @@ mod tests {
         for edge in [span.from.max(Timestamp::MIN.as_micros()), at, span.until - 1] {
             let edge = jiff::Timestamp::from_microsecond(edge).unwrap_or(jiff::Timestamp::MAX);
             let offset = edge.in_tz(&zone.to_string()).unwrap().offset();
-            assert_eq!(i64::from(offset.seconds()) * MICROS_PER_SECOND, span.offset, "{zone} {at} {edge}");
+            assert_eq!(
+                i64::from(offset.seconds()) * MICROS_PER_SECOND,
+                span.offset,
+                "{zone} {at} {edge}"
+            );
         }
     }
 
     #[test]
     fn spans_agree_with_the_database_everywhere() {
-        for name in ["Europe/Amsterdam", "Europe/Dublin", "Africa/Casablanca", "Pacific/Apia", "Australia/Lord_Howe"] {
+        for name in [
+            "Europe/Amsterdam",
+            "Europe/Dublin",
+            "Africa/Casablanca",
+            "Pacific/Apia",
+            "Australia/Lord_Howe",
+        ] {
             let zone = zone(name);
             for step in -400..800 {
                 check_span(&zone, step * 40 * MICROS_PER_DAY + 12_345);
@@ -323,6 +385,9 @@ mod tests {
     fn a_day_whose_midnight_is_skipped_starts_later() {
         let start = zone("Africa/Cairo").start_of("2026-04-24".parse().unwrap());
         assert_eq!(start.to_string(), "2026-04-23T22:00:00Z");
-        assert_eq!(TimeZone::UTC.start_of("1969-12-31".parse().unwrap()).to_string(), "1969-12-31T00:00:00Z");
+        assert_eq!(
+            TimeZone::UTC.start_of("1969-12-31".parse().unwrap()).to_string(),
+            "1969-12-31T00:00:00Z"
+        );
     }
 }
