@@ -1,1 +1,26 @@
-//! Other stores.
+//! Other in-memory event stores and Annals, doing the same work: what the benchmark and the table of memory share.
+//!
+//! Each store is used through its public calls, the way its own examples use it. What differs between them, and so has to be
+//! known when numbers are compared:
+//!
+//! | store | version check | index by type | by correlation | what one append does besides |
+//! |---|---|---|---|---|
+//! | `annals` | yes | yes | yes | makes an id, reads the clock, keeps 9 terms an event findable |
+//! | `naive` | yes | yes | no: a scan | counts an id, reads the clock |
+//! | `naive, indexed` | yes | yes | yes | counts an id, reads the clock |
+//! | `eventually` 0.4.0 | yes, not atomic with the append | no | no | copies each event for its subscribers |
+//! | `sourcerer` 0.1.1 | yes | no | no | answers with a copy of each event |
+//! | `cqrs-es` 0.5.0 | no | no | no | copies the whole stream, and prints a line |
+//!
+//! `cqrs-es` prints one line for every append and every load. It is measured in a process of its own whose output goes to
+//! `/dev/null`, so that the printing costs it two system calls less than on a terminal, and not nothing.
+
+#![expect(
+    clippy::missing_errors_doc,
+    reason = "an error is what the store said, and ends the measurement"
+)]
+
+pub mod child;
+pub mod peer;
+pub mod peers;
+pub mod work;
