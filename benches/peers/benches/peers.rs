@@ -51,10 +51,12 @@ fn row<P: Peer>(group: &mut BenchmarkGroup<'_, WallTime>, work: Work) {
     if !P::CAN.contains(&work) {
         return;
     }
+    // Before criterion guesses from the time that one turn takes how many there should be.
     let mut measure = Measure::<P>::new(Scale::FULL);
+    sure(measure.prepare(work));
     group.throughput(Throughput::Elements(measure.elements(work) as u64));
     group.bench_function(P::NAME, |bencher| {
-        bencher.iter_custom(|times| sure(measure.time(work, times)))
+        bencher.iter_custom(|times| sure(measure.time(work, times)));
     });
 }
 
@@ -66,7 +68,7 @@ fn row_in_child<P: Peer>(group: &mut BenchmarkGroup<'_, WallTime>, work: Work) {
     let elements = Measure::<P>::new(Scale::FULL).elements(work);
     group.throughput(Throughput::Elements(elements as u64));
     group.bench_function(P::NAME, |bencher| {
-        bencher.iter_custom(|times| sure(child::time::<P>(work, times)))
+        bencher.iter_custom(|times| sure(child::time::<P>(work, times)));
     });
 }
 

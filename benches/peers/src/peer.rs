@@ -118,10 +118,8 @@ impl<P: Peer> Measure<P> {
     }
 
     fn time_reads(&mut self, work: Work, times: u64) -> Result<Duration> {
-        let peer = match self.filled.take() {
-            Some(peer) => peer,
-            None => self.fill_for(work)?,
-        };
+        self.prepare(work)?;
+        let peer = self.filled.take().ok_or("there is nothing to read")?;
         let start = Instant::now();
         for _ in 0..times {
             black_box(self.read(&peer, work)?);
@@ -131,8 +129,11 @@ impl<P: Peer> Measure<P> {
         Ok(total)
     }
 
-    /// A store with what `work` reads. One measurer is asked for one kind of reading only.
-    fn fill_for(&self, work: Work) -> Result<P> {
+    /// Fills a store with what `work` reads, if it reads and there is none. One measurer is asked for one kind of reading only.
+    pub fn prepare(&mut self, work: Work) -> Result<()> {
+        if !work.reads() || self.filled.is_some() {
+            return Ok(());
+        }
         let mut peer = P::empty();
         let batches = match work {
             Work::Load => interleaved(self.scale.loaded_aggregates, 10, 10),
@@ -141,7 +142,8 @@ impl<P: Peer> Measure<P> {
             }
         };
         fill(&mut peer, &self.content, batches)?;
-        Ok(peer)
+        self.filled = Some(peer);
+        Ok(())
     }
 
     /// Reads once, something else each time, and answers how many events it got.

@@ -150,6 +150,11 @@ impl Work {
         Self::Conversation,
     ];
 
+    /// Whether it reads what was appended before.
+    pub const fn reads(self) -> bool {
+        matches!(self, Self::Load | Self::ByType | Self::Conversation)
+    }
+
     /// Its name in the report and between processes.
     pub const fn name(self) -> &'static str {
         match self {
