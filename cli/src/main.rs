@@ -1,2 +1,3 @@
-//! The program.
+//! The program: everything is in the library.
+
 fn main() {}

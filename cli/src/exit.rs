@@ -1,0 +1,103 @@
+//! How the program ends: every failure, its message and its exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::output::text::clean;
+
+/// What ended the program early.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Something outside the program's and the user's hands.
+    #[error("{0}")]
+    Runtime(String),
+    /// The command cannot be carried out as it is written.
+    #[error("{0}")]
+    Usage(String),
+    /// A file is not what it should be.
+    #[error("{0}")]
+    Data(String),
+    /// What was asked for does not exist.
+    #[error("{0}")]
+    NotFound(String),
+    /// The user pressed Ctrl-C.
+    #[error("interrupted: {0}")]
+    Interrupted(String),
+    /// Whoever read the output has read enough.
+    #[error("the output was closed")]
+    PipeClosed,
+}
+
+/// What a step of the program answers.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// What the program ends with: documented in `--help`.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::PipeClosed => 0,
+            Self::Runtime(_) => 1,
+            Self::Usage(_) => 2,
+            Self::Data(_) => 3,
+            Self::NotFound(_) => 4,
+            Self::Interrupted(_) => 130,
+        }
+    }
+
+    /// Says on `stderr` what happened, unless there is nothing to say.
+    pub(crate) fn report(&self, stderr: &mut impl io::Write) -> ExitCode {
+        if !matches!(self, Self::PipeClosed) {
+            // Nobody is left to hear of a standard error that cannot be written.
+            drop(writeln!(stderr, "annals: {}", clean(&self.to_string())));
+        }
+        ExitCode::from(self.code())
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe { Self::PipeClosed } else { Self::Runtime(error.to_string()) }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::from(io::Error::from(error))
+    }
+}
+
+impl From<csv::Error> for Failure {
+    fn from(error: csv::Error) -> Self {
+        Self::from(io::Error::from(error))
+    }
+}
+
+impl From<annals::Error> for Failure {
+    fn from(error: annals::Error) -> Self {
+        if let annals::Error::Invalid(message) = error {
+            return Self::Usage(message.into());
+        }
+        Self::Runtime(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(failure.code(), 0);
+        let mut stderr = Vec::new();
+        failure.report(&mut stderr);
+        assert!(stderr.is_empty());
+    }
+
+    #[test]
+    fn messages_cannot_move_the_cursor() {
+        let mut stderr = Vec::new();
+        Failure::Data("bad \u{1b}[2J".to_owned()).report(&mut stderr);
+        assert_eq!(String::from_utf8_lossy(&stderr), "annals: bad \\u{1b}[2J\n");
+    }
+}

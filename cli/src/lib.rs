@@ -1,0 +1,7 @@
+//! The program `annals` as a library: so that its readers can be tested and fuzzed.
+
+mod exit;
+mod interrupt;
+pub mod load;
+mod output;
+mod when;

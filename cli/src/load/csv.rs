@@ -1,0 +1,353 @@
+//! One record of a CSV file as one event: columns found by name, the others kept as data.
+
+use std::collections::BTreeMap;
+
+use annals::{ContentType, Name, NewEvent, StreamId, Timestamp};
+use csv::{ByteRecord, StringRecord};
+use serde_json::value::RawValue;
+
+use crate::load::jsonl::{check_depth, push_member};
+use crate::load::{BadLine, Entry};
+use crate::when;
+
+/// Which columns of a CSV file are what; what is `None` is guessed by the names that are usual.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The column with the id of the aggregate.
+    pub aggregate: Option<String>,
+    /// The column with the type of the aggregate.
+    pub aggregate_type: Option<String>,
+    /// The type of every aggregate where no column says it.
+    pub aggregate_type_default: Option<String>,
+    /// The column with the type of the event.
+    pub event_type: Option<String>,
+    /// The column with the time at which it happened.
+    pub time: Option<String>,
+    /// The column with the user.
+    pub user: Option<String>,
+    /// The column with the organization.
+    pub organization: Option<String>,
+    /// The column with the conversation.
+    pub correlation: Option<String>,
+    /// The column with the cause.
+    pub causation: Option<String>,
+}
+
+/// The type of aggregates of which a CSV file says nothing.
+const AGGREGATE_TYPE_DEFAULT: &str = "Case";
+
+/// What a column of a CSV file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Role {
+    Aggregate,
+    AggregateType,
+    EventType,
+    Time,
+    User,
+    Organization,
+    Correlation,
+    Causation,
+    EventId,
+    EventVersion,
+    Version,
+    Position,
+    RecordedAt,
+    Tags,
+    Metadata,
+    EventData,
+}
+
+/// The usual names of columns, the program's own first; then those of process mining.
+const NAMES: [(Role, &[&str]); 16] = [
+    (Role::Aggregate, &["aggregateId", "case:concept:name", "aggregate_id", "case_id", "case id", "caseId"]),
+    (Role::AggregateType, &["aggregateType", "aggregate_type"]),
+    (Role::EventType, &["eventType", "concept:name", "event_type", "activity"]),
+    (Role::Time, &["timestamp", "time:timestamp", "time"]),
+    (Role::User, &["userId", "org:resource", "user_id", "resource"]),
+    (Role::Organization, &["organizationId", "org:group", "organization_id"]),
+    (Role::Correlation, &["correlationId", "correlation_id"]),
+    (Role::Causation, &["causationId", "causation_id"]),
+    (Role::EventId, &["eventId"]),
+    (Role::EventVersion, &["eventVersion"]),
+    (Role::Version, &["version"]),
+    (Role::Position, &["position"]),
+    (Role::RecordedAt, &["recordedAt"]),
+    (Role::Tags, &["tags"]),
+    (Role::Metadata, &["metadata"]),
+    (Role::EventData, &["eventData"]),
+];
+
+/// How the records of one file are read: made from its header.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    roles: BTreeMap<Role, usize>,
+    /// The columns that are data: their place, and their name.
+    data: Vec<(usize, String)>,
+    aggregate_type: Name,
+}
+
+impl Mapping {
+    /// Finds the columns in `header`.
+    ///
+    /// # Errors
+    ///
+    /// A [`BadLine`] when a column that is needed or was asked for is missing, or when two have the same name.
+    pub fn new(header: &StringRecord, columns: &Columns) -> Result<Self, BadLine> {
+        check_names(header)?;
+        let mut roles = BTreeMap::new();
+        for (role, names) in NAMES {
+            if let Some(index) = find(header, chosen(columns, role), names)? {
+                roles.insert(role, index);
+            }
+        }
+        for (role, flag) in
+            [(Role::Aggregate, "--csv-aggregate"), (Role::EventType, "--csv-type"), (Role::Time, "--csv-time")]
+        {
+            if !roles.contains_key(&role) {
+                return Err(BadLine(format!("no column is known as {}: name it with {flag}", noun(role))));
+            }
+        }
+        let taken: Vec<usize> = roles.values().copied().collect();
+        let data: Vec<(usize, String)> = (header.iter().enumerate())
+            .filter(|(index, _)| !taken.contains(index))
+            .map(|(index, name)| (index, name.to_owned()))
+            .collect();
+        if let (true, Some((_, name))) = (roles.contains_key(&Role::EventData), data.first()) {
+            return Err(BadLine(format!("the column '{name}' has no place beside the column 'eventData'")));
+        }
+        let aggregate_type = columns.aggregate_type_default.as_deref().unwrap_or(AGGREGATE_TYPE_DEFAULT).into();
+        Ok(Self { roles, data, aggregate_type })
+    }
+
+    /// Reads one record.
+    ///
+    /// # Errors
+    ///
+    /// A [`BadLine`] that says which column is wrong, and why.
+    pub fn entry(&self, record: &ByteRecord) -> Result<Entry, BadLine> {
+        let record = StringRecord::from_byte_record(record.clone())
+            .map_err(|error| BadLine(format!("column {}: not UTF-8", error.utf8_error().field() + 1)))?;
+        let cell = |role| self.cell(&record, role);
+        let time = |role, text| when::parse(text).map_err(|reason| BadLine(format!("{}: {reason}", noun(role))));
+        let event = NewEvent {
+            id: parse(cell(Role::EventId), "eventId is not a UUID")?,
+            schema_version: parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1),
+            timestamp: Some(time(Role::Time, cell(Role::Time).unwrap_or_default())?),
+            correlation_id: cell(Role::Correlation).map(Name::from),
+            causation_id: cell(Role::Causation).map(Name::from),
+            user_id: cell(Role::User).map(Name::from),
+            organization_id: cell(Role::Organization).map(Name::from),
+            tags: cell(Role::Tags).map(tags).transpose()?.unwrap_or_default(),
+            metadata: cell(Role::Metadata).map(|text| raw(text, "metadata")).transpose()?.unwrap_or_default(),
+            data: self.data(&record)?,
+            data_type: ContentType::Json,
+            ..NewEvent::new(cell(Role::EventType).ok_or_else(|| BadLine("the event type is empty".to_owned()))?)
+        };
+        let id = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
+        let kind = cell(Role::AggregateType).map_or_else(|| self.aggregate_type.clone(), Name::from);
+        let recorded_at: Option<Timestamp> =
+            cell(Role::RecordedAt).map(|text| time(Role::RecordedAt, text)).transpose()?;
+        Ok(Entry { stream: StreamId::new(kind, id), event, recorded_at })
+    }
+
+    /// What is written in the column of `role`, if there is one and it is not empty.
+    fn cell<'a>(&self, record: &'a StringRecord, role: Role) -> Option<&'a str> {
+        let text = record.get(*self.roles.get(&role)?)?;
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The column `eventData` as it is, or the columns without a role as an object of texts.
+    fn data(&self, record: &StringRecord) -> Result<Vec<u8>, BadLine> {
+        if self.roles.contains_key(&Role::EventData) {
+            let cell = self.cell(record, Role::EventData);
+            return cell.map(|text| raw(text, "eventData")).transpose().map(Option::unwrap_or_default);
+        }
+        let mut object = Vec::new();
+        for (index, name) in &self.data {
+            let value = serde_json::value::to_raw_value(record.get(*index).unwrap_or_default())
+                .map_err(|error| BadLine(error.to_string()))?;
+            push_member(&mut object, name, &value);
+        }
+        if !object.is_empty() {
+            object.push(b'}');
+        }
+        Ok(object)
+    }
+}
+
+/// Reads one record of a file whose header is `mapping`, as the event it holds and the stream it is part of.
+///
+/// # Errors
+///
+/// A [`BadLine`] that says which column is wrong, and why.
+pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId, NewEvent), BadLine> {
+    mapping.entry(record).map(|entry| (entry.stream, entry.event))
+}
+
+/// Reads a whole CSV text: for texts that are in memory already.
+///
+/// # Errors
+///
+/// A [`BadLine`] of the first line that is wrong.
+pub fn parse_text(text: &[u8], columns: &Columns) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+    let mut reader = reader(text);
+    let mapping = Mapping::new(reader.headers().map_err(|error| bad_record(&error))?, columns)?;
+    let mut events = Vec::new();
+    for record in reader.byte_records() {
+        events.push(parse_record(&mapping, &record.map_err(|error| bad_record(&error))?)?);
+    }
+    Ok(events)
+}
+
+/// A reader with the settings that the program reads CSV with.
+pub(crate) fn reader<R: std::io::Read>(bytes: R) -> csv::Reader<R> {
+    csv::ReaderBuilder::new().buffer_capacity(64 << 10).from_reader(bytes)
+}
+
+pub(crate) fn bad_record(error: &csv::Error) -> BadLine {
+    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
+        return BadLine(format!("{len} columns, but the header has {expected_len}"));
+    }
+    BadLine(error.to_string())
+}
+
+fn check_names(header: &StringRecord) -> Result<(), BadLine> {
+    let mut names: Vec<&str> = header.iter().collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(BadLine(format!("two columns are called '{}'", pair[0]))),
+        None => Ok(()),
+    }
+}
+
+fn find(header: &StringRecord, chosen: Option<&str>, usual: &[&str]) -> Result<Option<usize>, BadLine> {
+    if let Some(name) = chosen {
+        let index = header.iter().position(|column| column == name);
+        return index.map(Some).ok_or_else(|| BadLine(format!("there is no column '{name}'")));
+    }
+    let place = |name: &&str| header.iter().position(|column| column.eq_ignore_ascii_case(name));
+    Ok(usual.iter().find_map(place))
+}
+
+fn chosen(columns: &Columns, role: Role) -> Option<&str> {
+    match role {
+        Role::Aggregate => columns.aggregate.as_deref(),
+        Role::AggregateType => columns.aggregate_type.as_deref(),
+        Role::EventType => columns.event_type.as_deref(),
+        Role::Time => columns.time.as_deref(),
+        Role::User => columns.user.as_deref(),
+        Role::Organization => columns.organization.as_deref(),
+        Role::Correlation => columns.correlation.as_deref(),
+        Role::Causation => columns.causation.as_deref(),
+        Role::EventId
+        | Role::EventVersion
+        | Role::Version
+        | Role::Position
+        | Role::RecordedAt
+        | Role::Tags
+        | Role::Metadata
+        | Role::EventData => None,
+    }
+}
+
+fn noun(role: Role) -> &'static str {
+    match role {
+        Role::Aggregate => "the aggregate's id",
+        Role::EventType => "the event's type",
+        Role::Time => "the time",
+        role => NAMES.iter().find(|(named, _)| *named == role).map_or("a column", |(_, names)| names[0]),
+    }
+}
+
+fn parse<T: std::str::FromStr>(cell: Option<&str>, refusal: &str) -> Result<Option<T>, BadLine> {
+    cell.map(|text| text.parse().map_err(|_| BadLine(format!("{refusal}: '{text}'")))).transpose()
+}
+
+/// Tags are written as a JSON array, for a tag may contain any separator.
+fn tags(cell: &str) -> Result<Vec<Name>, BadLine> {
+    serde_json::from_str(cell).map_err(|_| BadLine(format!("tags are not a JSON array of texts: '{cell}'")))
+}
+
+fn raw(cell: &str, column: &str) -> Result<Vec<u8>, BadLine> {
+    let value: &RawValue = serde_json::from_str(cell).map_err(|error| BadLine(format!("{column}: {error}")))?;
+    check_depth(Some(value))?;
+    Ok(value.get().as_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const XES: &str = "case:concept:name,concept:name,org:group,org:resource,time:timestamp,lifecycle:transition\n";
+
+    fn read(text: &str) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+        parse_text(text.as_bytes(), &Columns::default())
+    }
+
+    #[test]
+    fn process_logs_need_no_flags() {
+        let events = read(&format!("{XES}c1,Receive,Group 1,Anna,2011-10-11 13:45:40.276000+02:00,complete\n")).unwrap();
+        let (stream, event) = &events[0];
+        assert_eq!(*stream, StreamId::new("Case", "c1"));
+        assert_eq!(event.event_type, "Receive");
+        assert_eq!(event.user_id, Some("Anna".into()));
+        assert_eq!(event.organization_id, Some("Group 1".into()));
+        assert_eq!(event.timestamp.unwrap().to_string(), "2011-10-11T11:45:40.276Z");
+        assert_eq!(event.data, br#"{"lifecycle:transition":"complete"}"#);
+    }
+
+    #[test]
+    fn columns_can_be_chosen() {
+        let columns = Columns {
+            aggregate: Some("order".to_owned()),
+            event_type: Some("what".to_owned()),
+            time: Some("when".to_owned()),
+            aggregate_type_default: Some("Order".to_owned()),
+            ..Columns::default()
+        };
+        let text = b"what,when,order,note\nPlaced,2026-01-31,o-1,\"a \"\"b\"\"\nc\"\n";
+        let events = parse_text(text, &columns).unwrap();
+        assert_eq!(events[0].0, StreamId::new("Order", "o-1"));
+        assert_eq!(events[0].1.data, br#"{"note":"a \"b\"\nc"}"#);
+    }
+
+    #[test]
+    fn the_programs_own_columns_are_read_back() {
+        let text = "position,eventId,aggregateId,aggregateType,version,eventType,eventVersion,timestamp,recordedAt,\
+            correlationId,causationId,userId,organizationId,tags,metadata,eventData\n\
+            1,0197f5d2-7e5b-7000-8000-000000000001,a,A,1,T,2,2026-01-31T12:00:00Z,2026-01-31T12:00:00Z,\
+            c,,,,\"[\"\"x y\"\"]\",\"{\"\"ip\"\":1}\",\"{ \"\"a\"\": 1 }\"\n";
+        let (_, event) = read(text).unwrap().remove(0);
+        assert_eq!(event.schema_version, 2);
+        assert_eq!(event.tags, ["x y"]);
+        assert_eq!(event.metadata, br#"{"ip":1}"#);
+        assert_eq!(event.data, br#"{ "a": 1 }"#);
+        assert_eq!(event.causation_id, None);
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        let row = |cells: &str| format!("{XES}{cells}\n");
+        let cases = [
+            (row("c1,Receive,g,u,yesterday,x"), "the time: 'yesterday'"),
+            (row(",Receive,g,u,2026-01-31,x"), "the aggregate is empty"),
+            (row("c1,,g,u,2026-01-31,x"), "the event type is empty"),
+            (row("c1,Receive"), "2 columns, but the header has 6"),
+            ("a,b\n".to_owned(), "--csv-aggregate"),
+            ("a,a\n".to_owned(), "two columns are called 'a'"),
+            ("aggregateId,eventType,time,eventData,x\n".to_owned(), "the column 'x' has no place"),
+            ("aggregateId,eventType,time,eventData\na,T,2026-01-31,{\n".to_owned(), "eventData: EOF"),
+        ];
+        for (text, expected) in cases {
+            let message = read(&text).unwrap_err().to_string();
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_column_that_was_asked_for_must_be_there() {
+        let columns = Columns { user: Some("who".to_owned()), ..Columns::default() };
+        let message = parse_text(XES.as_bytes(), &columns).unwrap_err().to_string();
+        assert_eq!(message, "there is no column 'who'");
+    }
+}

@@ -1,0 +1,319 @@
+//! One line of JSON as one event: the wire format, read strictly and kept to the byte.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use annals::{Name, NewEvent, StreamId, Timestamp};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::load::{BadLine, Entry, JSON_DEPTH_MAX};
+
+/// Reads one line, without its end, as the event it holds and the stream it is part of.
+///
+/// `position` and `version` are the store's to give: they are checked to be numbers, and no more.
+///
+/// # Errors
+///
+/// A [`BadLine`] that says what is wrong, and where in the line.
+pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent), BadLine> {
+    parse_entry(line).map(|entry| (entry.stream, entry.event))
+}
+
+/// As [`parse_line`], with what a log says of an event beyond the event itself.
+///
+/// # Errors
+///
+/// The same as of [`parse_line`].
+pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
+    let wire: Wire<'_> = serde_json::from_slice(line).map_err(|error| bad_json(&error))?;
+    check_depth(wire.event_data)?;
+    check_depth(wire.metadata)?;
+    let metadata = wire.metadata.map(parse_metadata).transpose()?.unwrap_or_default();
+    let event = NewEvent {
+        id: wire.event_id,
+        schema_version: wire.event_version.unwrap_or(1),
+        timestamp: Some(wire.timestamp),
+        correlation_id: metadata.correlation_id,
+        causation_id: metadata.causation_id,
+        user_id: metadata.user_id,
+        organization_id: metadata.organization_id,
+        tags: wire.tags.unwrap_or_default(),
+        metadata: metadata.rest,
+        data: wire.event_data.map(|data| data.get().as_bytes().to_vec()).unwrap_or_default(),
+        ..NewEvent::new(wire.event_type)
+    };
+    let stream = StreamId { aggregate_type: wire.aggregate_type, aggregate_id: wire.aggregate_id };
+    Ok(Entry { stream, event, recorded_at: wire.recorded_at })
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an event: a JSON object")]
+struct Wire<'a> {
+    event_id: Option<Uuid>,
+    aggregate_id: Name,
+    aggregate_type: Name,
+    event_type: Name,
+    event_version: Option<u32>,
+    #[serde(rename = "version")]
+    _version: Option<u64>,
+    #[serde(rename = "position")]
+    _position: Option<u64>,
+    timestamp: Timestamp,
+    recorded_at: Option<Timestamp>,
+    #[serde(borrow, default, deserialize_with = "raw")]
+    event_data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+    tags: Option<Vec<Name>>,
+}
+
+/// A value as it is written; `null` is a value too.
+fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// What the metadata of the wire hold: four ids that are fields of an event, and the rest.
+#[derive(Debug, Default)]
+struct Metadata {
+    correlation_id: Option<Name>,
+    causation_id: Option<Name>,
+    user_id: Option<Name>,
+    organization_id: Option<Name>,
+    /// A JSON object, or nothing.
+    rest: Vec<u8>,
+}
+
+fn parse_metadata(raw: &RawValue) -> Result<Metadata, BadLine> {
+    serde_json::from_str(raw.get()).map_err(|error| BadLine(format!("metadata: {}", without_place(&error))))
+}
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MetadataVisitor)
+    }
+}
+
+struct MetadataVisitor;
+
+impl<'de> Visitor<'de> for MetadataVisitor {
+    type Value = Metadata;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
+        let mut metadata = Metadata::default();
+        let mut seen = [false; 4];
+        while let Some(Key(key)) = map.next_key()? {
+            let (index, field) = match &*key {
+                "correlationId" => (0, &mut metadata.correlation_id),
+                "causationId" => (1, &mut metadata.causation_id),
+                "userId" => (2, &mut metadata.user_id),
+                "organizationId" => (3, &mut metadata.organization_id),
+                other => {
+                    push_member(&mut metadata.rest, other, map.next_value()?);
+                    continue;
+                }
+            };
+            if std::mem::replace(&mut seen[index], true) {
+                return Err(serde::de::Error::custom(format_args!("'{key}' is there twice")));
+            }
+            *field = map.next_value()?;
+        }
+        if !metadata.rest.is_empty() {
+            metadata.rest.push(b'}');
+        }
+        Ok(metadata)
+    }
+}
+
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text;
+        impl<'de> Visitor<'de> for Text {
+            type Value = Key<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a key")
+            }
+
+            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Borrowed(key)))
+            }
+
+            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
+                Ok(Key(Cow::Owned(key.to_owned())))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
+/// Writes one more member of an object that is not closed yet.
+pub(crate) fn push_member(object: &mut Vec<u8>, key: &str, value: &RawValue) {
+    object.push(if object.is_empty() { b'{' } else { b',' });
+    object.extend(serde_json::Value::from(key).to_string().as_bytes());
+    object.push(b':');
+    object.extend(value.get().as_bytes());
+}
+
+/// What is passed through unread must still be readable later.
+pub(crate) fn check_depth(raw: Option<&RawValue>) -> Result<(), BadLine> {
+    let Some(text) = raw.map(RawValue::get) else { return Ok(()) };
+    let openings = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    if openings <= JSON_DEPTH_MAX || depth(text) <= JSON_DEPTH_MAX {
+        return Ok(());
+    }
+    Err(BadLine(format!("arrays and objects are nested deeper than {JSON_DEPTH_MAX} levels")))
+}
+
+/// The deepest nesting in a JSON text.
+fn depth(text: &str) -> usize {
+    let (mut now, mut most) = (0_usize, 0);
+    let mut in_text = false;
+    let mut escaped = false;
+    for byte in text.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'[' | b'{' if !in_text => {
+                now += 1;
+                most = most.max(now);
+            }
+            b']' | b'}' if !in_text => now = now.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
+}
+
+fn bad_json(error: &serde_json::Error) -> BadLine {
+    if error.column() == 0 {
+        return BadLine(without_place(error));
+    }
+    BadLine(format!("column {}: {}", error.column(), without_place(error)))
+}
+
+/// The message without the place that `serde_json` writes behind it: its line is always 1.
+fn without_place(error: &serde_json::Error) -> String {
+    let mut text = error.to_string();
+    if let Some(end) = text.rfind(" at line ") {
+        text.truncate(end);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(rest: &str) -> String {
+        let mut text = r#"{"aggregateId":"a-1","aggregateType":"A","eventType":"T","timestamp":"2026-01-31T12:00:00Z""#
+            .to_owned();
+        text.push_str(rest);
+        text.push('}');
+        text
+    }
+
+    fn event(rest: &str) -> NewEvent {
+        parse_line(line(rest).as_bytes()).unwrap().1
+    }
+
+    fn refusal(text: &str) -> String {
+        parse_line(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_least_is_enough() {
+        let (stream, event) = parse_line(line("").as_bytes()).unwrap();
+        assert_eq!(stream, StreamId::new("A", "a-1"));
+        assert_eq!(event, NewEvent::new("T").timestamp("2026-01-31T12:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn data_is_kept_to_the_byte() {
+        assert_eq!(event(r#","eventData": { "b":1.50,"a" : [ 1e3 ] } "#).data, br#"{ "b":1.50,"a" : [ 1e3 ] }"#);
+        assert_eq!(event(r#","eventData":null"#).data, b"null");
+    }
+
+    #[test]
+    fn ids_leave_the_metadata_and_the_rest_stays() {
+        let event = event(
+            r#","metadata":{"ip": "10.0.0.1","userId":"u","correlationId":"c","x\n":{"y": 1},"causationId":null,"organizationId":"o"}"#,
+        );
+        assert_eq!(event.user_id, Some("u".into()));
+        assert_eq!(event.correlation_id, Some("c".into()));
+        assert_eq!(event.causation_id, None);
+        assert_eq!(event.organization_id, Some("o".into()));
+        assert_eq!(String::from_utf8_lossy(&event.metadata), r#"{"ip":"10.0.0.1","x\n":{"y": 1}}"#);
+    }
+
+    #[test]
+    fn metadata_of_ids_alone_leave_nothing() {
+        assert!(event(r#","metadata":{"userId":"u"}"#).metadata.is_empty());
+        assert!(event(r#","metadata":null"#).metadata.is_empty());
+        assert!(event(r#","metadata":{}"#).metadata.is_empty());
+    }
+
+    #[test]
+    fn what_a_store_has_given_is_read_again() {
+        let text = line(
+            r#","eventId":"0197f5d2-7e5b-7000-8000-000000000001","eventVersion":3,"version":7,"position":9,"recordedAt":"2026-01-31T12:00:01Z","tags":["x","y"]"#,
+        );
+        let entry = parse_entry(text.as_bytes()).unwrap();
+        assert_eq!(entry.event.id.unwrap().to_string(), "0197f5d2-7e5b-7000-8000-000000000001");
+        assert_eq!(entry.event.schema_version, 3);
+        assert_eq!(entry.event.tags, ["x", "y"]);
+        assert_eq!(entry.recorded_at, "2026-01-31T12:00:01Z".parse().ok());
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        let cases = [
+            (line(r#","colour":"red""#), "unknown field `colour`"),
+            (line(r#","eventType":"T""#), "duplicate field `eventType`"),
+            (line(r#","metadata":{"userId":7}"#), "metadata: invalid type: integer `7`"),
+            (line(r#","metadata":{"userId":"a","userId":"b"}"#), "'userId' is there twice"),
+            (line(r#","metadata":[]"#), "metadata: invalid type: sequence"),
+            (line(r#","eventId":"17""#), "UUID"),
+            (line(r#","version":-1"#), "invalid value: integer `-1`"),
+            (line("").replace("2026-01-31T", ""), "is not a time"),
+            (line("").replace("eventType", "kind"), "unknown field `kind`"),
+            (r#"{"aggregateId":"a"}"#.to_owned(), "missing field `aggregateType`"),
+            ("[1,2]".to_owned(), "invalid"),
+            ("17".to_owned(), "an event: a JSON object"),
+            (line("") + "{}", "trailing characters"),
+            ("{".to_owned(), "EOF"),
+            (String::new(), "EOF"),
+        ];
+        for (text, expected) in cases {
+            let message = refusal(&text);
+            assert!(message.contains(expected), "{text}\n{message}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        let mut bytes = line(r#","eventData":"?""#).into_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
+        bytes[at] = 0xff;
+        assert!(parse_line(&bytes).is_err());
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        let nested = |levels: usize| format!(r#","eventData":{}{}"#, "[".repeat(levels), "]".repeat(levels));
+        assert!(parse_line(line(&nested(128)).as_bytes()).is_ok());
+        assert!(refusal(&line(&nested(129))).contains("deeper than 128"));
+        assert!(parse_line(line(&nested(200_000)).as_bytes()).is_err());
+        let wide = format!(r#","eventData":[{}"[[\"[["]"#, "[],".repeat(500));
+        assert!(parse_line(line(&wide).as_bytes()).is_ok());
+    }
+}

@@ -1,0 +1,89 @@
+//! Loading: what a log file holds, and how it becomes a store.
+
+pub(crate) mod clock;
+pub mod csv;
+pub(crate) mod feed;
+pub mod jsonl;
+//pub(crate) mod loader;
+pub(crate) mod progress;
+pub(crate) mod reader;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use annals::{NewEvent, StreamId, Timestamp};
+
+/// Bytes of a line, at most: 16 MiB.
+pub const LINE_BYTES_MAX: usize = 16 << 20;
+/// Levels of arrays and objects within JSON, at most.
+pub const JSON_DEPTH_MAX: usize = 128;
+
+/// An event read from a log file, with what the file says of it beyond a [`NewEvent`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// The aggregate it happened to.
+    pub stream: StreamId,
+    /// The event.
+    pub event: NewEvent,
+    /// When the store that wrote the file had taken it.
+    pub recorded_at: Option<Timestamp>,
+}
+
+/// Why a line holds no event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadLine(pub(crate) String);
+
+impl fmt::Display for BadLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BadLine {}
+
+/// How logs are to be read.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Count bad lines instead of stopping at the first.
+    pub skip_bad: bool,
+    /// Which columns of a CSV file are what.
+    pub columns: csv::Columns,
+}
+
+/// What `--store` names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// A store with nothing in it.
+    Memory,
+    /// A log file, or `-` for the standard input.
+    File(PathBuf),
+}
+
+impl std::str::FromStr for Location {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("memory", _)) => Err("write 'memory:' with nothing behind it".to_owned()),
+            Some(("file", path)) => Ok(Self::File(path.trim_start_matches("//").into())),
+            _ if text.is_empty() => Err("name a log file, or 'memory:'".to_owned()),
+            _ if text.contains("://") => Err(format!("'{text}' is neither 'memory:' nor a log file")),
+            _ => Ok(Self::File(text.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_memory_or_a_file() {
+        assert_eq!("memory:".parse(), Ok(Location::Memory));
+        assert_eq!("a/b.jsonl".parse(), Ok(Location::File("a/b.jsonl".into())));
+        assert_eq!("file:///a/b.jsonl".parse(), Ok(Location::File("/a/b.jsonl".into())));
+        assert!("postgres://host/db".parse::<Location>().is_err());
+        assert!("".parse::<Location>().is_err());
+    }
+}

@@ -1,0 +1,65 @@
+//! How far a load has come, on the standard error: only where somebody looks, and only when it takes a while.
+
+use std::io::IsTerminal as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::load::feed::Feed;
+use crate::output::text::{clean, grouped};
+
+const PATIENCE: Duration = Duration::from_secs(1);
+const TEMPLATE: &str = "{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left";
+const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
+
+/// A bar that appears after a second and is gone when it is dropped.
+pub(crate) struct Progress {
+    started: Instant,
+    name: String,
+    read: Arc<AtomicU64>,
+    total: u64,
+    bar: Option<ProgressBar>,
+    is_seen: bool,
+}
+
+impl Progress {
+    pub(crate) fn new(path: &Path, feed: &Feed) -> Self {
+        Self {
+            started: Instant::now(),
+            name: clean(&path.display().to_string()).into_owned(),
+            read: Arc::clone(&feed.read),
+            total: feed.total,
+            bar: None,
+            is_seen: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Shows how far it has come.
+    pub(crate) fn show(&mut self, events: u64) {
+        if !self.is_seen || self.started.elapsed() < PATIENCE {
+            return;
+        }
+        let total = self.total;
+        let bar = self.bar.get_or_insert_with(|| draw(total));
+        bar.set_position(self.read.load(Ordering::Relaxed));
+        bar.set_message(format!("{}: {} events", self.name, grouped(events)));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn draw(total: u64) -> ProgressBar {
+    let (bar, template) =
+        if total == 0 { (ProgressBar::new_spinner(), TEMPLATE_OPEN_END) } else { (ProgressBar::new(total), TEMPLATE) };
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.with_style(style)
+}

@@ -1,0 +1,2 @@
+//! Output.
+pub mod text;

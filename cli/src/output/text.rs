@@ -1,0 +1,116 @@
+//! Text for a terminal: escaped, shortened, and numbers that can be read.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// `text` without anything that could move the cursor, change colours or turn the direction of writing.
+///
+/// Payloads are hostile: control characters are shown as escapes.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_hostile) {
+        return Cow::Borrowed(text);
+    }
+    let mut cleaned = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_hostile(character) {
+            cleaned.extend(escape(character));
+        } else {
+            cleaned.push(character);
+        }
+    }
+    Cow::Owned(cleaned)
+}
+
+fn escape(character: char) -> impl Iterator<Item = char> {
+    // `escape_default` leaves nothing but ASCII.
+    character.escape_default()
+}
+
+/// Controls (C0, DEL, C1), line and paragraph separators, marks and overrides of direction, and the byte order mark.
+fn is_hostile(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// `text` cleaned and cut to `width` characters, the last one an ellipsis where something is missing.
+pub(crate) fn shorten(text: &str, width: usize) -> String {
+    let cleaned = clean(text);
+    if cleaned.chars().nth(width).is_none() {
+        return cleaned.into_owned();
+    }
+    let mut short: String = cleaned.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of bytes with a unit: `55.2 MiB`.
+pub(crate) fn bytes(count: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if count < 1024 {
+        return format!("{count} B");
+    }
+    let mut scaled = tenths(count);
+    let mut unit = 0;
+    while scaled >= 10_240 && unit + 1 < UNITS.len() {
+        scaled /= 1024;
+        unit += 1;
+    }
+    let mut text = String::new();
+    // Writing to a text cannot fail.
+    drop(write!(text, "{}.{} {}", scaled / 10, scaled % 10, UNITS.get(unit).unwrap_or(&"")));
+    text
+}
+
+/// Tenths of a KiB.
+fn tenths(count: u64) -> u64 {
+    u64::try_from(u128::from(count) * 10 / 1024).unwrap_or(u64::MAX)
+}
+
+/// `count` and the noun that fits it: `1 event`, `2 events`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_as_escapes() {
+        assert_eq!(clean("a\u{1b}[31mb\r\n\u{9b}\u{202e}c"), "a\\u{1b}[31mb\\r\\n\\u{9b}\\u{202e}c");
+        assert!(matches!(clean("plain äöü 日本"), Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn short_text_is_left_alone() {
+        assert_eq!(shorten("abc", 3), "abc");
+        assert_eq!(shorten("abcd", 3), "ab…");
+    }
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(999), "999");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn bytes_have_a_unit() {
+        assert_eq!(bytes(17), "17 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(55 << 20), "55.0 MiB");
+    }
+}
