@@ -1,5 +1,6 @@
 //! The program `annals` as a library: so that its readers can be tested and fuzzed.
 
+mod args;
 pub mod demo;
 mod exit;
 mod interrupt;

@@ -34,9 +34,10 @@ pub(crate) fn parse_day(text: &str) -> Result<String, String> {
     Ok(day.to_string())
 }
 
-/// Finds a time zone by its IANA name; `UTC` always exists.
+/// Finds a time zone by its IANA name or its offset from UTC.
 pub(crate) fn parse_zone(name: &str) -> Result<TimeZone, String> {
-    TimeZone::get(name).map_err(|_| format!("'{name}' is not a time zone like Europe/Amsterdam"))
+    let parser = jiff::fmt::temporal::DateTimeParser::new();
+    parser.parse_time_zone(name).map_err(|_| format!("'{name}' is not a time zone like Europe/Amsterdam or +02:00"))
 }
 
 /// `time` in `zone`, to the millisecond, with its offset where that is not UTC.
@@ -79,6 +80,7 @@ mod tests {
         let time = parse("2026-07-01T12:00:00.5Z").unwrap();
         assert_eq!(show(time, &TimeZone::UTC), "2026-07-01 12:00:00.500");
         assert_eq!(show(time, &parse_zone("Europe/Amsterdam").unwrap()), "2026-07-01 14:00:00.500+02");
+        assert_eq!(show(time, &parse_zone("+05:30").unwrap()), "2026-07-01 17:30:00.500+05:30");
         assert!(parse_zone("Middle/Earth").is_err());
     }
 }

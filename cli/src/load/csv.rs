@@ -6,7 +6,7 @@ use annals::{ContentType, Name, NewEvent, StreamId, Timestamp};
 use csv::{ByteRecord, StringRecord};
 use serde_json::value::RawValue;
 
-use crate::load::jsonl::{check_depth, push_member};
+use crate::load::jsonl::{Metadata, check_depth, parse_metadata, push_member};
 use crate::load::{BadLine, Entry};
 use crate::when;
 
@@ -128,26 +128,32 @@ impl Mapping {
         let record = StringRecord::from_byte_record(record.clone())
             .map_err(|error| BadLine(format!("column {}: not UTF-8", error.utf8_error().field() + 1)))?;
         let cell = |role| self.cell(&record, role);
+        let metadata = cell(Role::Metadata).map(metadata).transpose()?.unwrap_or_default();
+        let id = |role, within: Option<Name>| match (cell(role), within) {
+            (Some(_), Some(_)) => Err(BadLine(format!("{} is there twice: in its column and in metadata", noun(role)))),
+            (Some(text), None) => Ok(Some(text.into())),
+            (None, within) => Ok(within),
+        };
         let time = |role, text| when::parse(text).map_err(|reason| BadLine(format!("{}: {reason}", noun(role))));
         let event = NewEvent {
             id: parse(cell(Role::EventId), "eventId is not a UUID")?,
             schema_version: parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1),
             timestamp: Some(time(Role::Time, cell(Role::Time).unwrap_or_default())?),
-            correlation_id: cell(Role::Correlation).map(Name::from),
-            causation_id: cell(Role::Causation).map(Name::from),
-            user_id: cell(Role::User).map(Name::from),
-            organization_id: cell(Role::Organization).map(Name::from),
+            correlation_id: id(Role::Correlation, metadata.correlation_id)?,
+            causation_id: id(Role::Causation, metadata.causation_id)?,
+            user_id: id(Role::User, metadata.user_id)?,
+            organization_id: id(Role::Organization, metadata.organization_id)?,
             tags: cell(Role::Tags).map(tags).transpose()?.unwrap_or_default(),
-            metadata: cell(Role::Metadata).map(|text| raw(text, "metadata")).transpose()?.unwrap_or_default(),
+            metadata: metadata.rest,
             data: self.data(&record)?,
             data_type: ContentType::Json,
             ..NewEvent::new(cell(Role::EventType).ok_or_else(|| BadLine("the event type is empty".to_owned()))?)
         };
-        let id = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
+        let aggregate = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
         let kind = cell(Role::AggregateType).map_or_else(|| self.aggregate_type.clone(), Name::from);
         let recorded_at: Option<Timestamp> =
             cell(Role::RecordedAt).map(|text| time(Role::RecordedAt, text)).transpose()?;
-        Ok(Entry { stream: StreamId::new(kind, id), event, recorded_at })
+        Ok(Entry { stream: StreamId::new(kind, aggregate), event, recorded_at })
     }
 
     /// What is written in the column of `role`, if there is one and it is not empty.
@@ -266,6 +272,12 @@ fn parse<T: std::str::FromStr>(cell: Option<&str>, refusal: &str) -> Result<Opti
 /// Tags are written as a JSON array, for a tag may contain any separator.
 fn tags(cell: &str) -> Result<Vec<Name>, BadLine> {
     serde_json::from_str(cell).map_err(|_| BadLine(format!("tags are not a JSON array of texts: '{cell}'")))
+}
+
+fn metadata(cell: &str) -> Result<Metadata, BadLine> {
+    let value: &RawValue = serde_json::from_str(cell).map_err(|error| BadLine(format!("metadata: {error}")))?;
+    check_depth(Some(value))?;
+    parse_metadata(value)
 }
 
 fn raw(cell: &str, column: &str) -> Result<Vec<u8>, BadLine> {

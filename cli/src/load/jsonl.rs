@@ -77,16 +77,16 @@ fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValu
 
 /// What the metadata of the wire hold: four ids that are fields of an event, and the rest.
 #[derive(Debug, Default)]
-struct Metadata {
-    correlation_id: Option<Name>,
-    causation_id: Option<Name>,
-    user_id: Option<Name>,
-    organization_id: Option<Name>,
+pub(crate) struct Metadata {
+    pub(crate) correlation_id: Option<Name>,
+    pub(crate) causation_id: Option<Name>,
+    pub(crate) user_id: Option<Name>,
+    pub(crate) organization_id: Option<Name>,
     /// A JSON object, or nothing.
-    rest: Vec<u8>,
+    pub(crate) rest: Vec<u8>,
 }
 
-fn parse_metadata(raw: &RawValue) -> Result<Metadata, BadLine> {
+pub(crate) fn parse_metadata(raw: &RawValue) -> Result<Metadata, BadLine> {
     serde_json::from_str(raw.get()).map_err(|error| BadLine(format!("metadata: {}", without_place(&error))))
 }
 

@@ -1,2 +1,55 @@
-//! Output.
-pub mod text;
+//! Output: where it goes, in which format, and events and records written in each.
+
+pub(crate) mod draw;
+pub(crate) mod events;
+pub(crate) mod records;
+pub(crate) mod table;
+pub(crate) mod text;
+pub(crate) mod wire;
+
+use std::io::{self, Write};
+
+use clap::ValueEnum;
+use jiff::tz::TimeZone;
+
+use crate::exit::Outcome;
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people: tables and drawings, cut to the terminal's width.
+    #[default]
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON object a line.
+    Jsonl,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// Where answers go.
+pub(crate) struct Out<'a> {
+    pub(crate) stdout: &'a mut dyn Write,
+    pub(crate) stderr: &'a mut dyn Write,
+    pub(crate) format: Format,
+    pub(crate) zone: TimeZone,
+}
+
+impl Out<'_> {
+    /// Writes one line for people.
+    pub(crate) fn line(&mut self, text: &str) -> Outcome {
+        Ok(writeln!(self.stdout, "{text}")?)
+    }
+
+    /// Writes one line beside the answer.
+    pub(crate) fn hint(&mut self, text: &str) -> io::Result<()> {
+        // What has been answered comes first, where both go to one terminal.
+        self.stdout.flush()?;
+        writeln!(self.stderr, "{text}")
+    }
+
+    pub(crate) fn is_table(&self) -> bool {
+        self.format == Format::Table
+    }
+}

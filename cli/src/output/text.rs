@@ -1,29 +1,23 @@
 //! Text for a terminal: escaped, shortened, and numbers that can be read.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// `text` without anything that could move the cursor, change colours or turn the direction of writing.
 ///
 /// Payloads are hostile: control characters are shown as escapes.
-pub fn clean(text: &str) -> Cow<'_, str> {
+pub(crate) fn clean(text: &str) -> Cow<'_, str> {
     if !text.chars().any(is_hostile) {
         return Cow::Borrowed(text);
     }
     let mut cleaned = String::with_capacity(text.len() + 16);
     for character in text.chars() {
         if is_hostile(character) {
-            cleaned.extend(escape(character));
+            cleaned.extend(character.escape_default());
         } else {
             cleaned.push(character);
         }
     }
     Cow::Owned(cleaned)
-}
-
-fn escape(character: char) -> impl Iterator<Item = char> {
-    // `escape_default` leaves nothing but ASCII.
-    character.escape_default()
 }
 
 /// Controls (C0, DEL, C1), line and paragraph separators, marks and overrides of direction, and the byte order mark.
@@ -68,10 +62,7 @@ pub(crate) fn bytes(count: u64) -> String {
         scaled /= 1024;
         unit += 1;
     }
-    let mut text = String::new();
-    // Writing to a text cannot fail.
-    drop(write!(text, "{}.{} {}", scaled / 10, scaled % 10, UNITS.get(unit).unwrap_or(&"")));
-    text
+    format!("{}.{} {}", scaled / 10, scaled % 10, UNITS.get(unit).unwrap_or(&""))
 }
 
 /// Tenths of a KiB.

@@ -1,0 +1,352 @@
+//! The command line, as clap reads it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::load::Location;
+use crate::load::csv::Columns;
+use crate::output::Format;
+use crate::when;
+
+const AFTER_HELP: &str = "\
+Without a command, a tour is given: of the log that --store names, or of one made up.
+
+Exit codes:
+  0    done; also when the reader of the output has read enough
+  1    something failed: a file cannot be opened, the disk is full
+  2    the command line is wrong
+  3    a log file is not what it should be; the message names file, line and reason
+  4    what was asked for does not exist
+  130  interrupted by Ctrl-C; a second Ctrl-C ends at once
+
+Examples:
+  annals demo --events 50000 --output demo.jsonl.gz
+  annals --store demo.jsonl.gz stats
+  annals --store demo.jsonl.gz events --type PaymentFailed --since 2026-01-12 --limit 5
+  annals --store demo.jsonl.gz trends --by week --type InvoicePaid
+  annals --store demo.jsonl.gz trace billing-000017";
+
+const LONG_ABOUT: &str = "\
+Loads event logs into memory, and asks, traces, counts and draws them.
+
+A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain or gzip. Nothing is kept on disk by this program but what \
+`demo`, `import --into` and `export` write.";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(name = "annals", version, about = "Load, ask and draw event logs", long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The log to load: a file, `-` for JSON lines on the standard input, or `memory:` for none
+    #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
+    pub(crate) store: Option<Location>,
+    /// How the answer is written
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) format: Format,
+    /// Where the clocks are read: an IANA name such as Europe/Amsterdam, or an offset such as +02:00
+    #[arg(long, global = true, default_value = "UTC", value_name = "ZONE", value_parser = check_zone)]
+    pub(crate) time_zone: String,
+    /// Go on without bad lines: they are counted, and the first ten shown
+    #[arg(long, global = true)]
+    pub(crate) skip_bad: bool,
+    #[command(flatten)]
+    pub(crate) csv: Csv,
+}
+
+fn check_zone(name: &str) -> Result<String, String> {
+    when::parse_zone(name).map(|_| name.to_owned())
+}
+
+/// Which columns of a CSV file are what.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading CSV (columns with usual names are found without these)")]
+pub(crate) struct Csv {
+    /// The column with the aggregate's id
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_aggregate: Option<String>,
+    /// The column with the event's type
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_type: Option<String>,
+    /// The column with the time; without an offset, it is UTC
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_time: Option<String>,
+    /// The column with the user
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_user: Option<String>,
+    /// The column with the organization
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_organization: Option<String>,
+    /// The column with the correlation
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_correlation: Option<String>,
+    /// The column with the causation
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_causation: Option<String>,
+    /// The column with the aggregate's type
+    #[arg(long, global = true, value_name = "COLUMN", hide_short_help = true)]
+    csv_aggregate_type_column: Option<String>,
+    /// The type of all aggregates where no column says it [default: Case]
+    #[arg(long, global = true, value_name = "NAME", hide_short_help = true)]
+    csv_aggregate_type: Option<String>,
+}
+
+impl Csv {
+    pub(crate) fn columns(&self) -> Columns {
+        Columns {
+            aggregate: self.csv_aggregate.clone(),
+            aggregate_type: self.csv_aggregate_type_column.clone(),
+            aggregate_type_default: self.csv_aggregate_type.clone(),
+            event_type: self.csv_type.clone(),
+            time: self.csv_time.clone(),
+            user: self.csv_user.clone(),
+            organization: self.csv_organization.clone(),
+            correlation: self.csv_correlation.clone(),
+            causation: self.csv_causation.clone(),
+        }
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List events
+    Events(Events),
+    /// Show the events of one aggregate
+    Stream(Stream),
+    /// Show one event in full
+    Event {
+        /// Its id, or its position
+        #[arg(value_name = "ID|POSITION")]
+        event: String,
+    },
+    /// List events whose data or metadata contain a text, in upper or lower case
+    Search {
+        /// What to look for
+        #[arg(value_name = "TEXT")]
+        needle: String,
+        #[command(flatten)]
+        events: Events,
+    },
+    /// Show figures: of the whole store, or of the events that filters let through
+    Stats(Filters),
+    /// Draw how many events there were over time
+    Trends(Trends),
+    /// Draw how many events there were on each weekday at each hour
+    Heatmap(Filters),
+    /// Show a conversation as a tree: what was caused by what
+    Trace {
+        /// The correlation id
+        correlation: String,
+    },
+    /// Load and check log files, and report their figures
+    Import {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Write everything that was loaded to this file too: *.jsonl or *.csv, also with .gz
+        #[arg(long, value_name = "FILE")]
+        into: Option<PathBuf>,
+    },
+    /// Write events to a file
+    Export {
+        #[command(flatten)]
+        filters: Filters,
+        /// The file: *.jsonl or *.csv, also with .gz; `-` for the standard output
+        #[arg(long, short, value_name = "FILE")]
+        output: PathBuf,
+    },
+    /// Make up a log of a cloud that sends bills
+    Demo(Demo),
+}
+
+/// What `demo` makes up.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// How many events
+    #[arg(long, default_value_t = 10_000, value_name = "N")]
+    pub(crate) events: u64,
+    /// The same seed and number give the same log, to the byte
+    #[arg(long, default_value_t = 42, value_name = "S")]
+    pub(crate) seed: u64,
+    /// Where to: *.jsonl or *.csv, also with .gz; `-` for the standard output
+    #[arg(long, short, default_value = "-", value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Write nothing, but load the log into memory and give a tour of it
+    #[arg(long, conflicts_with = "output")]
+    pub(crate) summary: bool,
+}
+
+/// Which events, and how many of them.
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+    /// In which order
+    #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
+    pub(crate) order: By,
+    /// The last first
+    #[arg(long, visible_alias = "reverse")]
+    pub(crate) descending: bool,
+    /// At most this many, 0 for all [default: 50 in a table, all in other formats]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Go on where the page before ended
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+    /// Do not list events, but say how they are found
+    #[arg(long)]
+    pub(crate) explain: bool,
+}
+
+/// What events are ordered by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum By {
+    /// Their place in the log
+    #[default]
+    Position,
+    /// When they happened
+    Time,
+}
+
+/// Which events: all conditions must hold; a condition given several times holds if one of its values fits.
+#[derive(Clone, Debug, Default, PartialEq, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct Filters {
+    /// What happened; several with commas or by repeating it
+    #[arg(long = "type", value_name = "TYPE")]
+    pub(crate) event_type: Vec<String>,
+    /// The aggregate's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) aggregate: Vec<String>,
+    /// The aggregate's type
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) aggregate_type: Vec<String>,
+    /// The conversation
+    #[arg(long, value_name = "ID")]
+    pub(crate) correlation: Vec<String>,
+    /// The causing event or command
+    #[arg(long, value_name = "ID")]
+    pub(crate) causation: Vec<String>,
+    /// Who did it
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Vec<String>,
+    /// For which organization
+    #[arg(long, value_name = "ID")]
+    pub(crate) organization: Vec<String>,
+    /// A tag of the event
+    #[arg(long, value_name = "TAG")]
+    pub(crate) tag: Vec<String>,
+    /// The UTC day, such as 2026-01-31
+    #[arg(long, value_name = "DATE", value_parser = when::parse_day)]
+    pub(crate) day: Vec<String>,
+    /// What happened then or later: a time or a date
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// What happened before: a time or a date
+    #[arg(long, value_name = "TIME")]
+    pub(crate) before: Option<String>,
+    /// After this position
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) after: Option<u64>,
+    /// Up to this position
+    #[arg(long, value_name = "POSITION")]
+    pub(crate) until: Option<u64>,
+    /// What data have at a JSON pointer: /amount=250, /name=Anna, /name="250"
+    #[arg(long = "where", value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
+    pub(crate) data: Vec<(String, serde_json::Value)>,
+    /// What metadata have at a JSON pointer, beside the four ids that are filters of their own
+    #[arg(long, value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
+    pub(crate) metadata: Vec<(String, serde_json::Value)>,
+    /// What data or metadata contain, in upper or lower case
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Option<String>,
+    /// As the log was: up to a position, or what was recorded up to a time
+    #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
+    pub(crate) as_of: Option<annals::AsOf>,
+}
+
+/// A JSON pointer and a value: JSON if it is JSON, else a text.
+fn parse_pointer(text: &str) -> Result<(String, serde_json::Value), String> {
+    let (pointer, value) = text.split_once('=').ok_or("write it as /pointer=value")?;
+    if !pointer.is_empty() && !pointer.starts_with('/') {
+        return Err(format!("the pointer '{pointer}' must begin with '/'"));
+    }
+    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    Ok((pointer.to_owned(), value))
+}
+
+/// Which events of an aggregate.
+#[derive(Debug, Args)]
+pub(crate) struct Stream {
+    /// The aggregate's id
+    pub(crate) id: String,
+    /// From this version on; backwards, down from it
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) from: Option<u64>,
+    /// The last first
+    #[arg(long)]
+    pub(crate) backwards: bool,
+    /// At most this many, 0 for all [default: all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// As the log was: up to a position, or what was recorded up to a time
+    #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
+    pub(crate) as_of: Option<annals::AsOf>,
+}
+
+/// Which trend.
+#[derive(Debug, Args)]
+pub(crate) struct Trends {
+    #[command(flatten)]
+    pub(crate) filters: Filters,
+    /// How long a row is
+    #[arg(long, value_enum, default_value_t, value_name = "LENGTH")]
+    pub(crate) by: Length,
+    /// Show rows in which nothing happened too
+    #[arg(long)]
+    pub(crate) fill: bool,
+}
+
+/// How long a row of a trend is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Length {
+    /// An hour
+    Hour,
+    /// A day
+    #[default]
+    Day,
+    /// A week, from Monday
+    Week,
+    /// A month
+    Month,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn pointers_have_values_of_json_or_text() {
+        assert_eq!(parse_pointer("/a/b=250"), Ok(("/a/b".to_owned(), 250.into())));
+        assert_eq!(parse_pointer("/a=x=y"), Ok(("/a".to_owned(), "x=y".into())));
+        assert_eq!(parse_pointer("/a=\"250\""), Ok(("/a".to_owned(), "250".into())));
+        assert!(parse_pointer("a=1").is_err());
+        assert!(parse_pointer("/a").is_err());
+    }
+}

@@ -1,0 +1,79 @@
+//! Drawings made of characters: bars, sparklines and shades.
+
+const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
+const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+
+/// A bar of at most `width` characters for `value` of `max`; something is always seen unless it is 0.
+pub(crate) fn bar(value: u64, max: u64, width: usize) -> String {
+    let eighths = scaled(value, max, width as u64 * 8);
+    let eighths = if value > 0 { eighths.max(1) } else { 0 };
+    let (full, rest) = (index(eighths / 8), index(eighths % 8));
+    let mut text = "█".repeat(full);
+    text.extend(rest.checked_sub(1).and_then(|rest| EIGHTHS.get(rest)));
+    text
+}
+
+/// One character for every value, as high as it is of the highest; 0 is a blank.
+///
+/// When there are more than `width`, neighbours are added together.
+pub(crate) fn sparkline(values: &[u64], width: usize) -> String {
+    let together = values.len().div_ceil(width.max(1)).max(1);
+    let sums: Vec<u64> = values.chunks(together).map(|chunk| chunk.iter().sum()).collect();
+    let max = sums.iter().copied().max().unwrap_or(0);
+    sums.iter().map(|sum| level(*sum, max)).collect()
+}
+
+fn level(value: u64, max: u64) -> char {
+    if value == 0 {
+        return ' ';
+    }
+    LEVELS.get(index(scaled(value, max, 7))).copied().unwrap_or('█')
+}
+
+/// The darker, the nearer `value` is to `max`; only 0 is blank.
+pub(crate) fn shade(value: u64, max: u64) -> char {
+    if value == 0 {
+        return SHADES[0];
+    }
+    let rank = 1 + scaled(value.saturating_sub(1), max, 4).min(3);
+    SHADES.get(index(rank)).copied().unwrap_or('█')
+}
+
+/// `value` of `max` on a scale up to `top`, rounded down.
+fn scaled(value: u64, max: u64, top: u64) -> u64 {
+    let scaled = u128::from(value) * u128::from(top) / u128::from(max.max(1));
+    u64::try_from(scaled).unwrap_or(top).min(top)
+}
+
+fn index(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bars_are_as_long_as_their_value() {
+        assert_eq!(bar(0, 100, 10), "");
+        assert_eq!(bar(1, 1_000_000, 10), "▏");
+        assert_eq!(bar(50, 100, 10), "█████");
+        assert_eq!(bar(100, 100, 10), "██████████");
+        assert_eq!(bar(0, 0, 10), "");
+    }
+
+    #[test]
+    fn sparklines_rise_and_fall() {
+        assert_eq!(sparkline(&[0, 1, 4, 8], 10), " ▁▄█");
+        assert_eq!(sparkline(&[1, 1, 4, 4], 2), "▂█");
+        assert_eq!(sparkline(&[], 2), "");
+    }
+
+    #[test]
+    fn shades_tell_nothing_from_something() {
+        let shades: String = [0, 1, 30, 60, 80, 100].map(|value| shade(value, 100)).iter().collect();
+        assert_eq!(shades, " ░▒▓██");
+        assert_eq!(shade(1, 1), '░');
+    }
+}

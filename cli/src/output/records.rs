@@ -1,0 +1,131 @@
+//! Rows of named values in every format: what all answers that are not events are made of.
+
+use std::io::Write;
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use crate::exit::Outcome;
+use crate::output::table::{Align, Grid};
+use crate::output::text::grouped;
+use crate::output::{Format, Out};
+
+/// Rows with the same columns.
+#[derive(Debug)]
+pub(crate) struct Records {
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<Value>>,
+}
+
+impl Records {
+    pub(crate) fn new(columns: &[&'static str]) -> Self {
+        Self { columns: columns.to_vec(), rows: Vec::new() }
+    }
+
+    pub(crate) fn push(&mut self, row: Vec<Value>) {
+        self.rows.push(row);
+    }
+
+    pub(crate) fn write(&self, out: &mut Out<'_>) -> Outcome {
+        match out.format {
+            Format::Table => self.write_table(out.stdout),
+            Format::Json => self.write_json(out.stdout),
+            Format::Jsonl => self.write_json_lines(out.stdout),
+            Format::Csv => self.write_csv(out.stdout),
+        }
+    }
+
+    fn objects(&self) -> impl Iterator<Item = Object<'_>> {
+        self.rows.iter().map(|row| Object { columns: &self.columns, row })
+    }
+
+    fn write_json(&self, out: &mut dyn Write) -> Outcome {
+        let objects: Vec<_> = self.objects().collect();
+        serde_json::to_writer_pretty(&mut *out, &objects)?;
+        Ok(writeln!(out)?)
+    }
+
+    fn write_json_lines(&self, out: &mut dyn Write) -> Outcome {
+        for object in self.objects() {
+            serde_json::to_writer(&mut *out, &object)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn write_csv(&self, out: &mut dyn Write) -> Outcome {
+        let mut writer = csv::Writer::from_writer(out);
+        writer.write_record(&self.columns)?;
+        for row in &self.rows {
+            writer.write_record(row.iter().map(plain))?;
+        }
+        Ok(writer.flush()?)
+    }
+
+    fn write_table(&self, out: &mut dyn Write) -> Outcome {
+        let is_number = |column: usize| self.rows.iter().all(|row| row.get(column).is_none_or(Value::is_number));
+        let align = |column| if is_number(column) { Align::Right } else { Align::Left };
+        let columns: Vec<_> = self.columns.iter().enumerate().map(|(index, name)| (*name, align(index))).collect();
+        let mut grid = Grid::new(&columns);
+        for row in &self.rows {
+            grid.push(&row.iter().map(readable).collect::<Vec<_>>());
+        }
+        grid.write(out)
+    }
+}
+
+struct Object<'a> {
+    columns: &'a [&'static str],
+    row: &'a [Value],
+}
+
+impl Serialize for Object<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.row.len()))?;
+        for (column, value) in self.columns.iter().zip(self.row) {
+            map.serialize_entry(column, value)?;
+        }
+        map.end()
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    }
+}
+
+fn readable(value: &Value) -> String {
+    value.as_u64().map_or_else(|| plain(value), grouped)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::tz::TimeZone;
+
+    use super::*;
+
+    fn written(format: Format) -> String {
+        let mut records = Records::new(&["zebra", "apple"]);
+        records.push(vec![Value::from("a,b"), Value::from(1_000)]);
+        records.push(vec![Value::Null, Value::from(7)]);
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        records
+            .write(&mut Out { stdout: &mut stdout, stderr: &mut stderr, format, zone: TimeZone::UTC })
+            .unwrap();
+        String::from_utf8(stdout).unwrap()
+    }
+
+    #[test]
+    fn every_format_has_the_columns_in_order() {
+        assert_eq!(written(Format::Csv), "zebra,apple\n\"a,b\",1000\n,7\n");
+        assert_eq!(
+            written(Format::Jsonl),
+            "{\"zebra\":\"a,b\",\"apple\":1000}\n{\"zebra\":null,\"apple\":7}\n"
+        );
+        assert!(written(Format::Json).starts_with("[\n  {\n    \"zebra\": \"a,b\""));
+        assert!(written(Format::Table).contains("1,000"));
+    }
+}

@@ -1,0 +1,274 @@
+//! Events as they are written: the wire format of JSON lines, and the columns of CSV.
+
+use std::io::Write;
+
+use annals::{Event, EventRef, NewEvent, StreamId, Timestamp};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use crate::exit::Outcome;
+
+/// The columns of CSV, in order.
+pub(crate) const COLUMNS: [&str; 16] = [
+    "position",
+    "eventId",
+    "aggregateId",
+    "aggregateType",
+    "version",
+    "eventType",
+    "eventVersion",
+    "timestamp",
+    "recordedAt",
+    "correlationId",
+    "causationId",
+    "userId",
+    "organizationId",
+    "tags",
+    "metadata",
+    "eventData",
+];
+
+/// An event about to be written. What a store gives is missing in an event that was not in one.
+#[derive(Clone, Debug)]
+pub(crate) struct Wire<'a> {
+    pub(crate) place: Option<Place>,
+    pub(crate) id: Option<Uuid>,
+    pub(crate) aggregate_id: &'a str,
+    pub(crate) aggregate_type: &'a str,
+    pub(crate) event_type: &'a str,
+    pub(crate) event_version: u32,
+    pub(crate) timestamp: Option<Timestamp>,
+    pub(crate) correlation_id: Option<&'a str>,
+    pub(crate) causation_id: Option<&'a str>,
+    pub(crate) user_id: Option<&'a str>,
+    pub(crate) organization_id: Option<&'a str>,
+    pub(crate) tags: Vec<&'a str>,
+    pub(crate) metadata: &'a [u8],
+    pub(crate) data: &'a [u8],
+}
+
+/// Where and when a store has put an event.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) position: u64,
+    pub(crate) version: u64,
+    pub(crate) recorded_at: Timestamp,
+}
+
+macro_rules! wire_of_stored {
+    ($event:ident) => {
+        Wire {
+            place: Some(Place {
+                position: $event.position().0,
+                version: $event.version().0,
+                recorded_at: $event.recorded_at(),
+            }),
+            id: Some($event.id()),
+            aggregate_id: $event.aggregate_id(),
+            aggregate_type: $event.aggregate_type(),
+            event_type: $event.event_type(),
+            event_version: $event.schema_version(),
+            timestamp: Some($event.timestamp()),
+            correlation_id: $event.correlation_id(),
+            causation_id: $event.causation_id(),
+            user_id: $event.user_id(),
+            organization_id: $event.organization_id(),
+            tags: $event.tags().collect(),
+            metadata: $event.metadata(),
+            data: $event.data(),
+        }
+    };
+}
+
+impl<'a> From<EventRef<'a>> for Wire<'a> {
+    fn from(event: EventRef<'a>) -> Self {
+        wire_of_stored!(event)
+    }
+}
+
+impl<'a> From<&'a Event> for Wire<'a> {
+    fn from(event: &'a Event) -> Self {
+        wire_of_stored!(event)
+    }
+}
+
+impl<'a> From<(&'a StreamId, &'a NewEvent)> for Wire<'a> {
+    fn from((stream, event): (&'a StreamId, &'a NewEvent)) -> Self {
+        Self {
+            place: None,
+            id: event.id,
+            aggregate_id: &stream.aggregate_id,
+            aggregate_type: &stream.aggregate_type,
+            event_type: &event.event_type,
+            event_version: event.schema_version,
+            timestamp: event.timestamp,
+            correlation_id: event.correlation_id.as_deref(),
+            causation_id: event.causation_id.as_deref(),
+            user_id: event.user_id.as_deref(),
+            organization_id: event.organization_id.as_deref(),
+            tags: event.tags.iter().map(|tag| &**tag).collect(),
+            metadata: &event.metadata,
+            data: &event.data,
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Json<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_id: Option<Uuid>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    aggregate_id: &'a str,
+    aggregate_type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<u64>,
+    event_type: &'a str,
+    event_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timestamp: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recorded_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "<[&str]>::is_empty")]
+    tags: &'a [&'a str],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ids<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization_id: Option<&'a str>,
+}
+
+impl Wire<'_> {
+    /// Writes the event as one JSON object, without an end of line.
+    pub(crate) fn write_json(&self, out: &mut impl Write) -> Outcome {
+        let json = Json {
+            event_id: self.id,
+            position: self.place.map(|place| place.position),
+            aggregate_id: self.aggregate_id,
+            aggregate_type: self.aggregate_type,
+            version: self.place.map(|place| place.version),
+            event_type: self.event_type,
+            event_version: self.event_version,
+            timestamp: self.timestamp,
+            recorded_at: self.place.map(|place| place.recorded_at),
+            event_data: raw(self.data)?,
+            metadata: raw(&self.merged_metadata()?)?,
+            tags: &self.tags,
+        };
+        Ok(serde_json::to_writer(out, &json)?)
+    }
+
+    /// Writes the event as one CSV record of [`COLUMNS`].
+    pub(crate) fn write_csv<W: Write>(&self, out: &mut csv::Writer<W>) -> Outcome {
+        let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
+        let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
+        let tags = if self.tags.is_empty() { String::new() } else { serde_json::to_string(&self.tags)? };
+        for cell in [
+            number(self.place.map(|place| place.position)).as_str(),
+            self.id.map(|id| id.to_string()).unwrap_or_default().as_str(),
+            self.aggregate_id,
+            self.aggregate_type,
+            &number(self.place.map(|place| place.version)),
+            self.event_type,
+            &self.event_version.to_string(),
+            &time(self.timestamp),
+            &time(self.place.map(|place| place.recorded_at)),
+            self.correlation_id.unwrap_or_default(),
+            self.causation_id.unwrap_or_default(),
+            self.user_id.unwrap_or_default(),
+            self.organization_id.unwrap_or_default(),
+            &tags,
+            &String::from_utf8_lossy(self.metadata),
+            &String::from_utf8_lossy(self.data),
+        ] {
+            out.write_field(cell)?;
+        }
+        Ok(out.write_record(None::<&[u8]>)?)
+    }
+
+    /// The ids and the rest of the metadata in one object; nothing when there is neither.
+    fn merged_metadata(&self) -> Outcome<Vec<u8>> {
+        let ids = Ids {
+            correlation_id: self.correlation_id,
+            causation_id: self.causation_id,
+            user_id: self.user_id,
+            organization_id: self.organization_id,
+        };
+        let mut merged = serde_json::to_vec(&ids)?;
+        if merged == b"{}" {
+            return Ok(self.metadata.to_vec());
+        }
+        // What was read is an object with members and without space around it.
+        if let Some(members) = self.metadata.strip_prefix(b"{") {
+            merged.pop();
+            merged.push(b',');
+            merged.extend(members);
+        }
+        Ok(merged)
+    }
+}
+
+/// JSON as it is; what is not JSON as a text.
+fn raw(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
+    if bytes.is_empty() {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    match RawValue::from_string(text) {
+        Ok(raw) => Ok(Some(raw)),
+        Err(_) => Ok(Some(serde_json::value::to_raw_value(&String::from_utf8_lossy(bytes))?)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::csv::{Columns, parse_text};
+    use crate::load::jsonl::parse_line;
+
+    const LINE: &str = concat!(
+        r#"{"eventId":"0197f5d2-7e5b-7000-8000-000000000001","aggregateId":"a,\"1\"","aggregateType":"A","#,
+        r#""eventType":"T","eventVersion":2,"timestamp":"2026-01-31T12:00:00.5Z","eventData":{ "x":1.50, "y":"\u00e9\n" },"#,
+        r#""metadata":{"correlationId":"c","userId":"ü","ip":"10.0.0.1"},"tags":["x","y z"]}"#
+    );
+
+    #[test]
+    fn what_was_read_is_written_to_the_byte() {
+        let (stream, event) = parse_line(LINE.as_bytes()).unwrap();
+        let mut out = Vec::new();
+        Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), LINE);
+    }
+
+    #[test]
+    fn csv_keeps_everything_too() {
+        let read = parse_line(LINE.as_bytes()).unwrap();
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(COLUMNS).unwrap();
+        Wire::from((&read.0, &read.1)).write_csv(&mut writer).unwrap();
+        let text = writer.into_inner().unwrap();
+        assert_eq!(parse_text(&text, &Columns::default()).unwrap(), [read]);
+    }
+
+    #[test]
+    fn an_event_without_anything_is_short() {
+        let (stream, event) = (StreamId::new("A", "a"), NewEvent::new("T"));
+        let mut out = Vec::new();
+        Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+        assert_eq!(out, br#"{"aggregateId":"a","aggregateType":"A","eventType":"T","eventVersion":1}"#);
+    }
+}
