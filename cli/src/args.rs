@@ -217,7 +217,8 @@ pub(crate) enum By {
     Time,
 }
 
-/// Which events: all conditions must hold; a condition given several times holds if one of its values fits.
+/// Which events: all conditions must hold. One that is given several times holds if one of its values fits; of `--where` and
+/// `--metadata`, all must.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {

@@ -1,9 +1,45 @@
 //! The program `annals` as a library: so that its readers can be tested and fuzzed.
 
 mod args;
+mod commands;
 pub mod demo;
 mod exit;
 mod interrupt;
 pub mod load;
 mod output;
 mod when;
+
+use std::io::{self, BufWriter, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::Cli;
+use crate::exit::{Failure, Outcome};
+use crate::output::Out;
+
+/// Runs the program: reads the command line, does what it says, and answers with what it ends with.
+pub fn run() -> ExitCode {
+    match Cli::try_parse() {
+        Ok(cli) => match carry_out(&cli) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.report(&mut io::stderr()),
+        },
+        Err(refusal) => {
+            // A help text that nobody reads to its end is no failure.
+            drop(refusal.print());
+            ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2))
+        }
+    }
+}
+
+fn carry_out(cli: &Cli) -> Outcome {
+    interrupt::listen()?;
+    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let zone = when::parse_zone(&cli.global.time_zone).map_err(Failure::Usage)?;
+    let mut out = Out { stdout: &mut stdout, stderr: &mut io::stderr(), format: cli.global.format, zone };
+    let done = commands::run(cli, &mut out);
+    let flushed = stdout.flush();
+    done?;
+    Ok(flushed?)
+}

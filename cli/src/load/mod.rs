@@ -4,7 +4,7 @@ pub(crate) mod clock;
 pub mod csv;
 pub(crate) mod feed;
 pub mod jsonl;
-//pub(crate) mod loader;
+pub(crate) mod loader;
 pub(crate) mod progress;
 pub(crate) mod reader;
 

@@ -3,6 +3,8 @@
 pub(crate) mod draw;
 pub(crate) mod events;
 pub(crate) mod records;
+pub(crate) mod sections;
+pub(crate) mod sink;
 pub(crate) mod table;
 pub(crate) mod text;
 pub(crate) mod wire;

@@ -70,6 +70,54 @@ fn tenths(count: u64) -> u64 {
     u64::try_from(u128::from(count) * 10 / 1024).unwrap_or(u64::MAX)
 }
 
+/// JSON over several lines, with nothing changed but the space between its parts: numbers, escapes and order stay as they are.
+pub(crate) fn indented(json: &str) -> String {
+    let (mut text, mut depth) = (String::with_capacity(json.len() * 2), 0_usize);
+    let (mut in_text, mut escaped) = (false, false);
+    let mut characters = json.chars().peekable();
+    while let Some(character) = characters.next() {
+        if in_text {
+            text.push(character);
+            in_text = escaped || character != '"';
+            escaped = !escaped && character == '\\';
+            continue;
+        }
+        match character {
+            '{' | '[' => {
+                text.push(character);
+                while characters.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(close) = characters.next_if(|next| matches!(next, '}' | ']')) {
+                    text.push(close);
+                } else {
+                    depth += 1;
+                    break_line(&mut text, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                break_line(&mut text, depth);
+                text.push(character);
+            }
+            ',' => {
+                text.push(character);
+                break_line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            character if character.is_ascii_whitespace() => {}
+            character => {
+                in_text = character == '"';
+                text.push(character);
+            }
+        }
+    }
+    text
+}
+
+fn break_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.extend(std::iter::repeat_n("  ", depth));
+}
+
 /// `count` and the noun that fits it: `1 event`, `2 events`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
@@ -96,6 +144,24 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(1_234_567), "1,234,567");
+    }
+
+    #[test]
+    fn json_is_indented_and_otherwise_left_alone() {
+        let json = r#"{"b":1.50, "a\"{":[ ],"c":[{"d":"x, y:\\"},{} ]}"#;
+        let lines = [
+            "{",
+            "  \"b\": 1.50,",
+            "  \"a\\\"{\": [],",
+            "  \"c\": [",
+            "    {",
+            "      \"d\": \"x, y:\\\\\"",
+            "    },",
+            "    {}",
+            "  ]",
+            "}",
+        ];
+        assert_eq!(indented(json), lines.join("\n"));
     }
 
     #[test]

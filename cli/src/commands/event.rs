@@ -1,0 +1,72 @@
+//! `event`: one event in full.
+
+use annals::{Event, Position, Store};
+use uuid::Uuid;
+
+use crate::exit::{Failure, Outcome};
+use crate::output::events::write_all;
+use crate::output::text::{clean, indented};
+use crate::output::wire::Wire;
+use crate::output::{Format, Out};
+use crate::when;
+
+const LABEL_WIDTH: usize = 14;
+
+pub(crate) fn show(store: &Store, which: &str, out: &mut Out<'_>) -> Outcome {
+    let event = find(store, which)?;
+    match out.format {
+        Format::Table => describe(&event, out),
+        Format::Csv => write_all(Format::Csv, out.stdout, &out.zone, &[event]).map(drop),
+        Format::Json | Format::Jsonl => {
+            Wire::from(&event).write_json(&mut out.stdout)?;
+            out.line("")
+        }
+    }
+}
+
+fn find(store: &Store, which: &str) -> Outcome<Event> {
+    let found = if let Ok(position) = which.parse() {
+        store.event_at(Position(position))
+    } else if let Ok(id) = which.parse::<Uuid>() {
+        store.event(id)
+    } else {
+        return Err(Failure::Usage(format!("'{which}' is neither a position nor the id of an event")));
+    };
+    found.ok_or_else(|| Failure::NotFound(format!("there is no event {which}")))
+}
+
+fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {
+    let tags = event.tags().collect::<Vec<_>>().join(", ");
+    let type_and_version = format!("{} (schema version {})", event.event_type(), event.schema_version());
+    let zone = out.zone.clone();
+    for (label, value) in [
+        ("event", type_and_version.as_str()),
+        ("id", &event.id().to_string()),
+        ("position", &event.position().to_string()),
+        ("aggregate", &format!("{} {}", event.aggregate_type(), event.aggregate_id())),
+        ("version", &event.version().to_string()),
+        ("happened", &when::show(event.timestamp(), &zone)),
+        ("recorded", &when::show(event.recorded_at(), &zone)),
+        ("correlation", event.correlation_id().unwrap_or("-")),
+        ("causation", event.causation_id().unwrap_or("-")),
+        ("user", event.user_id().unwrap_or("-")),
+        ("organization", event.organization_id().unwrap_or("-")),
+        ("tags", if tags.is_empty() { "-" } else { &tags }),
+    ] {
+        out.line(&format!("{label:LABEL_WIDTH$}{}", clean(value)))?;
+    }
+    describe_payload("metadata", event.metadata(), out)?;
+    describe_payload("data", event.data(), out)
+}
+
+/// Writes JSON over several lines: in the order in which it is written, unlike its first form in nothing but space.
+fn describe_payload(label: &str, payload: &[u8], out: &mut Out<'_>) -> Outcome {
+    if payload.is_empty() {
+        return out.line(&format!("{label:LABEL_WIDTH$}-"));
+    }
+    out.line(label)?;
+    for line in indented(&String::from_utf8_lossy(payload)).lines() {
+        out.line(&format!("  {}", clean(line)))?;
+    }
+    Ok(())
+}

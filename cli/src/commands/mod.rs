@@ -1,0 +1,77 @@
+//! The commands: one a file, each from its arguments to its answer.
+
+mod demo;
+mod event;
+mod events;
+mod export;
+mod filters;
+mod heatmap;
+mod import;
+mod stats;
+mod stream;
+mod tour;
+mod trace;
+mod trends;
+
+use annals::Store;
+
+use crate::args::{Cli, Command, Global};
+use crate::exit::{Failure, Outcome};
+use crate::load::loader::Loader;
+use crate::load::{Location, Options};
+use crate::output::Out;
+use crate::output::text::{clean, counted};
+
+/// Does what the command line says.
+pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
+    let global = &cli.global;
+    let Some(command) = &cli.command else { return tour::give(global, out) };
+    match command {
+        Command::Events(events) => events::list(&open(global, out)?, events, out),
+        Command::Stream(stream) => stream::show(&open(global, out)?, stream, out),
+        Command::Event { event } => event::show(&open(global, out)?, event, out),
+        Command::Search { needle, events } => events::search(&open(global, out)?, needle, events, out),
+        Command::Stats(filters) => stats::show(&open(global, out)?, filters, out),
+        Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),
+        Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),
+        Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
+        Command::Import { files, into } => import::run(global, files, into.as_deref(), out),
+        Command::Export { filters, output } => export::run(&open(global, out)?, filters, output, out),
+        Command::Demo(demo) => demo::run(demo, out),
+    }
+}
+
+/// Loads what `--store` names.
+fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
+    let Some(location) = &global.store else {
+        let text = "which log? Name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` makes one up";
+        return Err(Failure::Usage(text.to_owned()));
+    };
+    let mut loader = Loader::new()?;
+    load(&mut loader, location, global, out)?;
+    Ok(loader.store)
+}
+
+/// Loads `location` after what `loader` has, and tells of bad lines.
+fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out<'_>) -> Outcome {
+    if let Location::File(path) = location {
+        loader.load(path, &options(global))?;
+    }
+    report_bad_lines(loader, out)
+}
+
+fn options(global: &Global) -> Options {
+    Options { skip_bad: global.skip_bad, columns: global.csv.columns() }
+}
+
+/// Lists the first bad lines on the standard error, and says how many there were.
+fn report_bad_lines(loader: &Loader, out: &mut Out<'_>) -> Outcome {
+    let report = &loader.report;
+    for line in &report.bad_shown {
+        out.hint(&clean(line))?;
+    }
+    if report.bad > 0 {
+        out.hint(&format!("{} left out", counted(report.bad, "bad line")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,36 @@
+//! `stream`: the events of one aggregate, by version.
+
+use annals::{AsOf, Store, Version};
+
+use crate::args::Stream;
+use crate::exit::{Failure, Outcome};
+use crate::output::Out;
+use crate::output::events::write_all;
+use crate::output::text::{clean, counted};
+
+pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
+    let Some(info) = store.stream_info(&args.id) else {
+        return Err(Failure::NotFound(format!("there is no aggregate '{}'", args.id)));
+    };
+    let mut stream = store.stream(&args.id);
+    if let Some(from) = args.from {
+        stream = stream.from(Version(from));
+    }
+    if args.backwards {
+        stream = stream.backwards();
+    }
+    if let Some(limit) = args.limit.filter(|limit| *limit > 0) {
+        stream = stream.limit(limit);
+    }
+    stream = match args.as_of {
+        Some(AsOf::Position(position)) => stream.as_of(position),
+        Some(AsOf::Time(time)) => stream.as_of(time),
+        None => stream,
+    };
+    let events = stream.events();
+    if out.is_table() {
+        let text = format!("{}: version {}, {}", info.stream, info.version, counted(info.events, "event"));
+        out.line(&clean(&text))?;
+    }
+    write_all(out.format, out.stdout, &out.zone, &events).map(drop)
+}

@@ -1,0 +1,137 @@
+//! Figures and ranked lists in every format.
+
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::Value;
+
+use crate::exit::Outcome;
+use crate::output::draw::bar;
+use crate::output::text::{clean, grouped, shorten};
+use crate::output::{Format, Out};
+
+const NAME_WIDTH_MAX: usize = 40;
+const BAR_WIDTH: usize = 30;
+
+/// Figures first, then lists of names with their counts.
+#[derive(Debug, Default)]
+pub(crate) struct Sections {
+    figures: Vec<Figure>,
+    lists: Vec<List>,
+}
+
+#[derive(Debug)]
+struct Figure {
+    key: &'static str,
+    label: &'static str,
+    value: Value,
+    shown: String,
+}
+
+#[derive(Debug)]
+struct List {
+    key: &'static str,
+    title: &'static str,
+    entries: Vec<(String, u64)>,
+    /// How many of them are shown in a table.
+    shown: usize,
+}
+
+impl Sections {
+    /// Adds a count.
+    pub(crate) fn count(&mut self, key: &'static str, label: &'static str, count: u64) {
+        self.figure(key, label, count.into(), grouped(count));
+    }
+
+    /// Adds a figure that is shown in another way than it is written.
+    pub(crate) fn figure(&mut self, key: &'static str, label: &'static str, value: Value, shown: String) {
+        self.figures.push(Figure { key, label, value, shown });
+    }
+
+    /// Adds a list, of which a table shows the first `shown`.
+    pub(crate) fn list(&mut self, key: &'static str, title: &'static str, entries: Vec<(String, u64)>, shown: usize) {
+        self.lists.push(List { key, title, entries, shown });
+    }
+
+    pub(crate) fn write(&self, out: &mut Out<'_>) -> Outcome {
+        match out.format {
+            Format::Table => {
+                self.write_figures(out)?;
+                self.lists.iter().filter(|list| !list.entries.is_empty()).try_for_each(|list| list.write_table(out))
+            }
+            Format::Json => {
+                serde_json::to_writer_pretty(&mut *out.stdout, self)?;
+                out.line("")
+            }
+            Format::Jsonl => {
+                serde_json::to_writer(&mut *out.stdout, self)?;
+                out.line("")
+            }
+            Format::Csv => self.write_csv(out),
+        }
+    }
+
+    /// Writes the figures alone, for people.
+    pub(crate) fn write_figures(&self, out: &mut Out<'_>) -> Outcome {
+        let width = self.figures.iter().map(|figure| figure.label.chars().count()).max().unwrap_or(0);
+        for figure in &self.figures {
+            out.line(&format!("{:width$}  {}", figure.label, clean(&figure.shown)))?;
+        }
+        Ok(())
+    }
+
+    fn write_csv(&self, out: &mut Out<'_>) -> Outcome {
+        let mut writer = csv::Writer::from_writer(&mut *out.stdout);
+        writer.write_record(["section", "name", "value"])?;
+        for figure in &self.figures {
+            let value = figure.value.as_str().map_or_else(|| figure.value.to_string(), str::to_owned);
+            writer.write_record(["figures", figure.key, &value])?;
+        }
+        for list in &self.lists {
+            for (name, count) in &list.entries {
+                writer.write_record([list.key, name, &count.to_string()])?;
+            }
+        }
+        Ok(writer.flush()?)
+    }
+}
+
+impl Serialize for Sections {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for figure in &self.figures {
+            map.serialize_entry(figure.key, &figure.value)?;
+        }
+        for list in &self.lists {
+            let entries: Vec<_> =
+                list.entries.iter().map(|(name, count)| serde_json::json!({ "name": name, "count": count })).collect();
+            map.serialize_entry(list.key, &entries)?;
+        }
+        map.end()
+    }
+}
+
+impl List {
+    fn write_table(&self, out: &mut Out<'_>) -> Outcome {
+        out.line("")?;
+        out.line(self.title)?;
+        let shown = || self.entries.iter().take(self.shown);
+        let max = shown().map(|(_, count)| *count).max().unwrap_or(0);
+        let name_width = shown().map(|(name, _)| shorten(name, NAME_WIDTH_MAX).chars().count()).max().unwrap_or(0);
+        let count_width = grouped(max).len();
+        for (name, count) in shown() {
+            let (name, bar) = (shorten(name, NAME_WIDTH_MAX), bar(*count, max, BAR_WIDTH));
+            out.line(&format!("  {name:name_width$}  {:>count_width$}  {bar}", grouped(*count)))?;
+        }
+        let more = self.entries.len().saturating_sub(self.shown);
+        if more > 0 {
+            out.line(&format!("  and {} more (all of them with --format json)", grouped(more as u64)))?;
+        }
+        Ok(())
+    }
+}
+
+/// The largest first, then by name.
+pub(crate) fn ranked<N: ToString>(entries: impl IntoIterator<Item = (N, u64)>) -> Vec<(String, u64)> {
+    let mut ranked: Vec<_> = entries.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    ranked
+}
