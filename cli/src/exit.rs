@@ -7,7 +7,7 @@ use crate::output::text::clean;
 
 /// What ended the program early.
 #[derive(Debug, thiserror::Error)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// Something outside the program's and the user's hands.
     #[error("{0}")]
     Runtime(String),
@@ -29,11 +29,11 @@ pub enum Failure {
 }
 
 /// What a step of the program answers.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
     /// What the program ends with: documented in `--help`.
-    pub fn code(&self) -> u8 {
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::PipeClosed => 0,
             Self::Runtime(_) => 1,
@@ -56,7 +56,11 @@ impl Failure {
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
-        if error.kind() == io::ErrorKind::BrokenPipe { Self::PipeClosed } else { Self::Runtime(error.to_string()) }
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            Self::PipeClosed
+        } else {
+            Self::Runtime(error.to_string())
+        }
     }
 }
 

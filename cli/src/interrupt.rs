@@ -1,6 +1,5 @@
 //! Ctrl-C: the first stops the work at a boundary, the second ends the program at once.
 
-use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::exit::{Failure, Outcome};
@@ -12,7 +11,10 @@ pub(crate) fn listen() -> Outcome {
     ctrlc::set_handler(on_signal).map_err(|error| Failure::Runtime(format!("cannot handle Ctrl-C: {error}")))
 }
 
-#[expect(clippy::exit, reason = "whoever presses Ctrl-C twice does not want to wait for a boundary")]
+#[expect(
+    clippy::exit,
+    reason = "whoever presses Ctrl-C twice does not want to wait for a boundary"
+)]
 fn on_signal() {
     if PRESSED.swap(true, Ordering::Relaxed) {
         std::process::exit(130);
@@ -21,10 +23,9 @@ fn on_signal() {
 
 /// Fails once Ctrl-C was pressed; `so_far` says what had been done.
 pub(crate) fn check(so_far: impl FnOnce() -> String) -> Outcome {
-    if PRESSED.load(Ordering::Relaxed) { Err(Failure::Interrupted(so_far())) } else { Ok(()) }
-}
-
-/// The same for a loop that writes.
-pub(crate) fn check_io() -> io::Result<()> {
-    if PRESSED.load(Ordering::Relaxed) { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
+    if PRESSED.load(Ordering::Relaxed) {
+        Err(Failure::Interrupted(so_far()))
+    } else {
+        Ok(())
+    }
 }

@@ -37,7 +37,12 @@ fn carry_out(cli: &Cli) -> Outcome {
     interrupt::listen()?;
     let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
     let zone = when::parse_zone(&cli.global.time_zone).map_err(Failure::Usage)?;
-    let mut out = Out { stdout: &mut stdout, stderr: &mut io::stderr(), format: cli.global.format, zone };
+    let mut out = Out {
+        stdout: &mut stdout,
+        stderr: &mut io::stderr(),
+        format: cli.global.format,
+        zone,
+    };
     let done = commands::run(cli, &mut out);
     let flushed = stdout.flush();
     done?;

@@ -25,27 +25,39 @@ pub(crate) fn parse_as_of(text: &str) -> Result<AsOf, String> {
     if let Ok(position) = text.parse::<u64>() {
         return Ok(Position(position).into());
     }
-    parse(text).map(AsOf::from).map_err(|_| format!("'{text}' is neither a position nor a time"))
+    parse(text)
+        .map(AsOf::from)
+        .map_err(|_| format!("'{text}' is neither a position nor a time"))
 }
 
 /// Reads a date as the store knows days.
 pub(crate) fn parse_day(text: &str) -> Result<String, String> {
-    let day: civil::Date = text.parse().map_err(|_| format!("'{text}' is not a date like 2026-01-31"))?;
+    let day: civil::Date = text
+        .parse()
+        .map_err(|_| format!("'{text}' is not a date like 2026-01-31"))?;
     Ok(day.to_string())
 }
 
 /// Finds a time zone by its IANA name or its offset from UTC.
 pub(crate) fn parse_zone(name: &str) -> Result<TimeZone, String> {
     let parser = jiff::fmt::temporal::DateTimeParser::new();
-    parser.parse_time_zone(name).map_err(|_| format!("'{name}' is not a time zone like Europe/Amsterdam or +02:00"))
+    parser
+        .parse_time_zone(name)
+        .map_err(|_| format!("'{name}' is not a time zone like Europe/Amsterdam or +02:00"))
 }
 
 /// `time` in `zone`, to the millisecond, with its offset where that is not UTC.
 pub(crate) fn show(time: Timestamp, zone: &TimeZone) -> String {
-    let Ok(instant) = jiff::Timestamp::from_microsecond(time.as_micros()) else { return time.to_string() };
+    let Ok(instant) = jiff::Timestamp::from_microsecond(time.as_micros()) else {
+        return time.to_string();
+    };
     let local = zone.to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
     let offset = zone.to_offset(instant);
-    if offset.is_zero() { local } else { format!("{local}{offset:#}") }
+    if offset.is_zero() {
+        local
+    } else {
+        format!("{local}{offset:#}")
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +91,14 @@ mod tests {
     fn times_are_shown_in_the_zone() {
         let time = parse("2026-07-01T12:00:00.5Z").unwrap();
         assert_eq!(show(time, &TimeZone::UTC), "2026-07-01 12:00:00.500");
-        assert_eq!(show(time, &parse_zone("Europe/Amsterdam").unwrap()), "2026-07-01 14:00:00.500+02");
-        assert_eq!(show(time, &parse_zone("+05:30").unwrap()), "2026-07-01 17:30:00.500+05:30");
+        assert_eq!(
+            show(time, &parse_zone("Europe/Amsterdam").unwrap()),
+            "2026-07-01 14:00:00.500+02"
+        );
+        assert_eq!(
+            show(time, &parse_zone("+05:30").unwrap()),
+            "2026-07-01 17:30:00.500+05:30"
+        );
         assert!(parse_zone("Middle/Earth").is_err());
     }
 }

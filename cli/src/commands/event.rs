@@ -30,7 +30,9 @@ fn find(store: &Store, which: &str) -> Outcome<Event> {
     } else if let Ok(id) = which.parse::<Uuid>() {
         store.event(id)
     } else {
-        return Err(Failure::Usage(format!("'{which}' is neither a position nor the id of an event")));
+        return Err(Failure::Usage(format!(
+            "'{which}' is neither a position nor the id of an event"
+        )));
     };
     found.ok_or_else(|| Failure::NotFound(format!("there is no event {which}")))
 }
@@ -43,7 +45,10 @@ fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {
         ("event", type_and_version.as_str()),
         ("id", &event.id().to_string()),
         ("position", &event.position().to_string()),
-        ("aggregate", &format!("{} {}", event.aggregate_type(), event.aggregate_id())),
+        (
+            "aggregate",
+            &format!("{} {}", event.aggregate_type(), event.aggregate_id()),
+        ),
         ("version", &event.version().to_string()),
         ("happened", &when::show(event.timestamp(), &zone)),
         ("recorded", &when::show(event.recorded_at(), &zone)),

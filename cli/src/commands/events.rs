@@ -41,12 +41,20 @@ fn answer(store: &Store, query: Query, events: &Events, out: &mut Out<'_>) -> Ou
         Some(limit) => Some(limit),
         None => out.is_table().then_some(LIMIT_TABLE),
     };
-    let query = if let Some(limit) = limit { query.limit(limit) } else { query };
+    let query = if let Some(limit) = limit {
+        query.limit(limit)
+    } else {
+        query
+    };
     if events.explain {
         let explanation = store.query(query).explain()?;
         return out.line(explanation.to_string().trim_end());
     }
-    if limit.is_some() { write_page(store, query, out) } else { write_whole(store, query, out) }
+    if limit.is_some() {
+        write_page(store, query, out)
+    } else {
+        write_whole(store, query, out)
+    }
 }
 
 /// Writes one page, and where the next one begins.
@@ -54,7 +62,9 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let page = store.query(query).page()?;
     write_all(out.format, out.stdout, &out.zone, &page.events)?;
     if let (true, Some(next)) = (out.is_table(), page.next) {
-        out.hint(&format!("there is more: the same again with --cursor {next}, or --limit 0 for all"))?;
+        out.hint(&format!(
+            "there is more: the same again with --cursor {next}, or --limit 0 for all"
+        ))?;
     }
     Ok(())
 }

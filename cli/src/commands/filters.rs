@@ -70,7 +70,10 @@ fn texts(values: &[String]) -> Vec<&str> {
 
 /// Types between commas, and the whole in case a comma is part of a type's name.
 fn types(values: &[String]) -> Vec<&str> {
-    let mut types: Vec<&str> = values.iter().flat_map(|value| value.split(',').map(str::trim)).collect();
+    let mut types: Vec<&str> = values
+        .iter()
+        .flat_map(|value| value.split(',').map(str::trim))
+        .collect();
     types.extend(values.iter().map(String::as_str));
     types.retain(|name| !name.is_empty());
     types.sort_unstable();
@@ -95,10 +98,16 @@ mod tests {
     #[test]
     fn dates_are_meant_in_the_zone() {
         let zone = when::parse_zone("+02:00").unwrap();
-        let filters = Filters { since: Some("2026-01-31".to_owned()), ..Filters::default() };
+        let filters = Filters {
+            since: Some("2026-01-31".to_owned()),
+            ..Filters::default()
+        };
         let expected = Query::all().since("2026-01-30T22:00:00Z".parse().unwrap());
         assert_eq!(query(&filters, &zone).unwrap(), expected);
-        let filters = Filters { before: Some("soon".to_owned()), ..Filters::default() };
+        let filters = Filters {
+            before: Some("soon".to_owned()),
+            ..Filters::default()
+        };
         assert!(matches!(query(&filters, &zone), Err(Failure::Usage(_))));
     }
 }

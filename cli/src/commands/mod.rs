@@ -14,6 +14,7 @@ mod trace;
 mod trends;
 
 use annals::Store;
+use annals::analytics::TimeZone;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Failure, Outcome};
@@ -25,7 +26,9 @@ use crate::output::text::{clean, counted};
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     let global = &cli.global;
-    let Some(command) = &cli.command else { return tour::give(global, out) };
+    let Some(command) = &cli.command else {
+        return tour::give(global, out);
+    };
     match command {
         Command::Events(events) => events::list(&open(global, out)?, events, out),
         Command::Stream(stream) => stream::show(&open(global, out)?, stream, out),
@@ -60,8 +63,16 @@ fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out
     report_bad_lines(loader, out)
 }
 
+/// The time zone of the answer, as the library has it.
+fn time_zone(out: &Out<'_>) -> Outcome<TimeZone> {
+    Ok(out.zone_name().parse()?)
+}
+
 fn options(global: &Global) -> Options {
-    Options { skip_bad: global.skip_bad, columns: global.csv.columns() }
+    Options {
+        skip_bad: global.skip_bad,
+        columns: global.csv.columns(),
+    }
 }
 
 /// Lists the first bad lines on the standard error, and says how many there were.

@@ -29,7 +29,12 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     };
     let events = stream.events();
     if out.is_table() {
-        let text = format!("{}: version {}, {}", info.stream, info.version, counted(info.events, "event"));
+        let text = format!(
+            "{}: version {}, {}",
+            info.stream,
+            info.version,
+            counted(info.events, "event")
+        );
         out.line(&clean(&text))?;
     }
     write_all(out.format, out.stdout, &out.zone, &events).map(drop)

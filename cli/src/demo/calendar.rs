@@ -12,7 +12,9 @@ const DAYS_MIN: u64 = 42;
 /// More events than this on a day make the log longer, not the day busier: what is open at a time stays bounded.
 const EVENTS_PER_DAY_MAX: u64 = 25_000;
 /// What an hour has, of the busiest hour's hundred; in UTC.
-const HOURS: [i64; 24] = [6, 5, 4, 4, 5, 8, 15, 34, 62, 88, 100, 92, 70, 78, 95, 90, 80, 62, 40, 28, 22, 17, 12, 8];
+const HOURS: [i64; 24] = [
+    6, 5, 4, 4, 5, 8, 15, 34, 62, 88, 100, 92, 70, 78, 95, 90, 80, 62, 40, 28, 22, 17, 12, 8,
+];
 /// What a day has, of the busiest day's hundred; from Monday.
 const WEEKDAYS: [i64; 7] = [92, 100, 98, 95, 80, 22, 15];
 /// The mean of the product of both, in hundredths of a percent.
@@ -47,7 +49,10 @@ impl Calendar {
         let span = i128::from(days) * i128::from(DAY) * i128::from(MEAN) / 10_000;
         let conversations = (events / conversation_events.max(1)).max(1);
         let gap = i64::try_from(span / i128::from(conversations)).unwrap_or(DAY);
-        Self { now: START, gap: gap.max(1) }
+        Self {
+            now: START,
+            gap: gap.max(1),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -77,7 +82,10 @@ fn weight(time: i64) -> i64 {
     let since_monday = time - START;
     let hour = usize::try_from(since_monday.rem_euclid(DAY) / HOUR).unwrap_or(0);
     let day = usize::try_from(since_monday.div_euclid(DAY).rem_euclid(7)).unwrap_or(0);
-    HOURS.get(hour).zip(WEEKDAYS.get(day)).map_or(1, |(hour, day)| hour * day)
+    HOURS
+        .get(hour)
+        .zip(WEEKDAYS.get(day))
+        .map_or(1, |(hour, day)| hour * day)
 }
 
 #[cfg(test)]

@@ -43,7 +43,11 @@ struct World {
 impl World {
     /// The next name of a kind: `invoice-000017`.
     fn serial(&mut self, kind: &'static str) -> Name {
-        let Some(slot) = self.serials.iter_mut().find(|(name, _)| *name == kind || name.is_empty()) else {
+        let Some(slot) = self
+            .serials
+            .iter_mut()
+            .find(|(name, _)| *name == kind || name.is_empty())
+        else {
             return kind.into();
         };
         *slot = (kind, slot.1 + 1);
@@ -99,7 +103,10 @@ impl Demo {
 
     /// Makes up the conversation that begins now, and moves on to the next.
     fn begin(&mut self) {
-        let at = Moment { time: self.calendar.now(), cause: None };
+        let at = Moment {
+            time: self.calendar.now(),
+            cause: None,
+        };
         for entry in self.story(at).entries {
             let due = (entry.event.timestamp.unwrap_or_default(), self.told);
             self.told += 1;
@@ -131,7 +138,11 @@ impl Iterator for Demo {
     fn next(&mut self) -> Option<Entry> {
         self.left = self.left.checked_sub(1)?;
         // Every conversation has an event when it begins, so one that is due comes before the calendar's next.
-        while self.waiting.peek().is_none_or(|Reverse(next)| next.due.0 >= self.calendar.now()) {
+        while self
+            .waiting
+            .peek()
+            .is_none_or(|Reverse(next)| next.due.0 >= self.calendar.now())
+        {
             self.begin();
         }
         self.waiting.pop().map(|Reverse(waiting)| waiting.entry)
@@ -173,7 +184,9 @@ mod tests {
     fn an_aggregate_has_one_type_and_data_are_json() {
         let mut types = BTreeMap::new();
         for Entry { stream, event, .. } in Demo::new(5_000, 7) {
-            let kind = types.entry(stream.aggregate_id).or_insert_with(|| stream.aggregate_type.clone());
+            let kind = types
+                .entry(stream.aggregate_id)
+                .or_insert_with(|| stream.aggregate_type.clone());
             assert_eq!(*kind, stream.aggregate_type);
             assert!(serde_json::from_slice::<serde_json::Value>(&event.data).is_ok());
             assert!(serde_json::from_slice::<serde_json::Value>(&event.metadata).is_ok());

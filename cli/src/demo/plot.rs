@@ -11,7 +11,12 @@ const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 const REGIONS: [&str; 4] = ["eu-west", "eu-north", "us-east", "ap-south"];
 const RESOURCE_KINDS: [&str; 4] = ["vm.small", "vm.large", "gpu.a", "volume"];
-const FAILURES: [&str; 4] = ["quota exceeded", "image not found", "out of capacity", "health check failed"];
+const FAILURES: [&str; 4] = [
+    "quota exceeded",
+    "image not found",
+    "out of capacity",
+    "health check failed",
+];
 const DECLINES: [&str; 3] = ["card expired", "insufficient funds", "bank unreachable"];
 const PLANS: [&str; 3] = ["team", "business", "enterprise"];
 const SETTINGS: [&str; 4] = ["budget alert", "default region", "two-factor login", "billing address"];
@@ -34,7 +39,11 @@ fn register(story: &mut Story, random: &mut Random, at: Moment, user: &str) -> M
     let data = format!(r#"{{"email":"{user}@example.com"}}"#);
     let at = story.tell(random, at, Step::new(&stream, "UserRegistered", data).by(user));
     let at = at.later(random, 20, 10 * MINUTE);
-    story.tell(random, at, Step::new(&stream, "EmailConfirmed", "{}".to_owned()).by(user))
+    story.tell(
+        random,
+        at,
+        Step::new(&stream, "EmailConfirmed", "{}".to_owned()).by(user),
+    )
 }
 
 /// A workflow runs: resources come, are used, sometimes fail, and go.
@@ -45,8 +54,15 @@ pub(crate) fn run(world: &mut World, random: &mut Random, at: Moment, organizati
     let user = world.user(random, organization);
     let region = random.pick(&REGIONS);
     let resources = random.between(1, 3);
-    let data = format!(r#"{{"region":"{region}","resources":{resources},"priority":{}}}"#, random.between(1, 5));
-    let started = story.tell(random, at, Step::new(&workflow, "WorkflowStarted", data).by(&user).tag(region));
+    let data = format!(
+        r#"{{"region":"{region}","resources":{resources},"priority":{}}}"#,
+        random.between(1, 5)
+    );
+    let started = story.tell(
+        random,
+        at,
+        Step::new(&workflow, "WorkflowStarted", data).by(&user).tag(region),
+    );
     let (mut end, mut cost, mut failed) = (started, 0, false);
     for _ in 0..resources {
         let stream = StreamId::new("Resource", world.serial("resource"));
@@ -58,13 +74,21 @@ pub(crate) fn run(world: &mut World, random: &mut Random, at: Moment, organizati
         }
     }
     let end = end.later(random, 1, 30);
-    let (event_type, tag) = if failed { ("WorkflowFailed", "failure") } else { ("WorkflowCompleted", region) };
+    let (event_type, tag) = if failed {
+        ("WorkflowFailed", "failure")
+    } else {
+        ("WorkflowCompleted", region)
+    };
     let data = format!(r#"{{"costCents":{cost},"region":"{region}"}}"#);
     let end = story.tell(random, end, Step::new(&workflow, event_type, data).tag(tag));
     if failed && random.chance(60) {
         let retry = end.later(random, MINUTE, 40 * MINUTE);
         let data = r#"{"reason":"retry after failure"}"#.to_owned();
-        story.tell(random, retry, Step::new(&workflow, "WorkflowRetried", data).by(&user).tag("retry"));
+        story.tell(
+            random,
+            retry,
+            Step::new(&workflow, "WorkflowRetried", data).by(&user).tag("retry"),
+        );
     }
     story
 }
@@ -84,21 +108,35 @@ fn use_resource(story: &mut Story, random: &mut Random, at: Moment, stream: &Str
         let data = format!(r#"{{"kind":"{kind}","reason":"{}"}}"#, random.pick(&FAILURES));
         let at = provisioned.later(random, 1, 10 * MINUTE);
         let end = story.tell(random, at, Step::new(stream, "ResourceFailed", data).tag("failure"));
-        return Used { end, cost: 0, failed: true };
+        return Used {
+            end,
+            cost: 0,
+            failed: true,
+        };
     }
     let (mut last, mut cost) = (provisioned, 0);
     for _ in 0..random.between(1, 3) {
         let seconds = random.between(30, 1_800);
         let cents = seconds * random.between(1, 9) / 60 + 1;
         let data = format!(r#"{{"kind":"{kind}","seconds":{seconds},"costCents":{cents}}}"#);
-        let at = Moment { cause: provisioned.cause, ..last.later(random, MINUTE, 30 * MINUTE) };
+        let at = Moment {
+            cause: provisioned.cause,
+            ..last.later(random, MINUTE, 30 * MINUTE)
+        };
         last = story.tell(random, at, Step::new(stream, "UsageRecorded", data).tag(region));
         cost += cents;
     }
-    let at = Moment { cause: provisioned.cause, ..last.later(random, 1, 5 * MINUTE) };
+    let at = Moment {
+        cause: provisioned.cause,
+        ..last.later(random, 1, 5 * MINUTE)
+    };
     let data = format!(r#"{{"kind":"{kind}","costCents":{cost}}}"#);
     let end = story.tell(random, at, Step::new(stream, "ResourceReleased", data).tag(region));
-    Used { end, cost, failed: false }
+    Used {
+        end,
+        cost,
+        failed: false,
+    }
 }
 
 /// An invoice is written, sent and, mostly, paid.
@@ -106,7 +144,10 @@ pub(crate) fn billing(world: &mut World, random: &mut Random, at: Moment, organi
     let mut story = world.story(random, "billing", organization, "scheduler");
     let invoice = StreamId::new("Invoice", world.serial("invoice"));
     let amount = random.between(1_900, 990_000);
-    let data = format!(r#"{{"amountCents":{amount},"currency":"EUR","lines":{}}}"#, random.between(1, 40));
+    let data = format!(
+        r#"{{"amountCents":{amount},"currency":"EUR","lines":{}}}"#,
+        random.between(1, 40)
+    );
     let drafted = story.tell(random, at, Step::new(&invoice, "InvoiceDrafted", data));
     let at = drafted.later(random, 5, 5 * MINUTE);
     let data = format!(r#"{{"amountCents":{amount},"currency":"EUR","dueDays":14}}"#);
@@ -136,7 +177,11 @@ fn pay(
     let method = random.pick(&["card", "transfer", "wallet"]);
     let data = format!(r#"{{"amountCents":{amount},"method":"{method}"}}"#);
     let at = issued.later(random, MINUTE, 2 * DAY);
-    let mut last = story.tell(random, at, Step::new(payment, "PaymentRequested", data).by(user).tag(method));
+    let mut last = story.tell(
+        random,
+        at,
+        Step::new(payment, "PaymentRequested", data).by(user).tag(method),
+    );
     for attempt in 1..=3 {
         let at = last.later(random, 1, HOUR);
         if random.chance(88) {
@@ -156,15 +201,27 @@ pub(crate) fn session(world: &mut World, random: &mut Random, at: Moment, organi
     let user = world.user(random, organization);
     let stream = StreamId::new("User", user.clone());
     let first = random.chance(6);
-    let at = if first { register(&mut story, random, at, &user).later(random, 1, MINUTE) } else { at };
-    let mut last = story.tell(random, at, Step::new(&stream, "UserLoggedIn", "{}".to_owned()).by(&user));
+    let at = if first {
+        register(&mut story, random, at, &user).later(random, 1, MINUTE)
+    } else {
+        at
+    };
+    let mut last = story.tell(
+        random,
+        at,
+        Step::new(&stream, "UserLoggedIn", "{}".to_owned()).by(&user),
+    );
     for _ in 0..random.below(3) {
         let at = last.later(random, 10, 15 * MINUTE);
         let data = format!(r#"{{"setting":"{}"}}"#, random.pick(&SETTINGS));
         last = story.tell(random, at, Step::new(&stream, "SettingChanged", data).by(&user));
     }
     let at = last.later(random, MINUTE, HOUR);
-    story.tell(random, at, Step::new(&stream, "UserLoggedOut", "{}".to_owned()).by(&user));
+    story.tell(
+        random,
+        at,
+        Step::new(&stream, "UserLoggedOut", "{}".to_owned()).by(&user),
+    );
     story
 }
 
@@ -186,7 +243,10 @@ impl World {
     fn story(&mut self, random: &mut Random, kind: &'static str, organization: u64, source: &str) -> Story {
         let metadata = if source == "console" {
             let address = [random.below(256), random.below(256), random.between(1, 254)];
-            format!(r#"{{"source":"{source}","ip":"10.{}.{}.{}"}}"#, address[0], address[1], address[2])
+            format!(
+                r#"{{"source":"{source}","ip":"10.{}.{}.{}"}}"#,
+                address[0], address[1], address[2]
+            )
         } else {
             format!(r#"{{"source":"{source}"}}"#)
         };

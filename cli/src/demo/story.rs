@@ -20,7 +20,10 @@ impl Moment {
     #[must_use]
     pub(crate) fn later(self, random: &mut Random, min: u64, max: u64) -> Self {
         let wait = Duration::from_millis(random.between(min * 1_000, max * 1_000));
-        Self { time: self.time.after(wait), ..self }
+        Self {
+            time: self.time.after(wait),
+            ..self
+        }
     }
 }
 
@@ -36,7 +39,13 @@ pub(crate) struct Step<'a> {
 
 impl<'a> Step<'a> {
     pub(crate) fn new(stream: &StreamId, event_type: &'static str, data: String) -> Self {
-        Self { stream: stream.clone(), event_type, user: None, data, tag: None }
+        Self {
+            stream: stream.clone(),
+            event_type,
+            user: None,
+            data,
+            tag: None,
+        }
     }
 
     pub(crate) fn by(mut self, user: &'a str) -> Self {
@@ -75,7 +84,14 @@ impl Story {
             data: step.data.into_bytes(),
             ..NewEvent::new(step.event_type)
         };
-        self.entries.push(Entry { stream: step.stream, event, recorded_at: None });
-        Moment { time: moment.time, cause: Some(id) }
+        self.entries.push(Entry {
+            stream: step.stream,
+            event,
+            recorded_at: None,
+        });
+        Moment {
+            time: moment.time,
+            cause: Some(id),
+        }
     }
 }

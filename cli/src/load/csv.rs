@@ -59,9 +59,22 @@ enum Role {
 
 /// The usual names of columns, the program's own first; then those of process mining.
 const NAMES: [(Role, &[&str]); 16] = [
-    (Role::Aggregate, &["aggregateId", "case:concept:name", "aggregate_id", "case_id", "case id", "caseId"]),
+    (
+        Role::Aggregate,
+        &[
+            "aggregateId",
+            "case:concept:name",
+            "aggregate_id",
+            "case_id",
+            "case id",
+            "caseId",
+        ],
+    ),
     (Role::AggregateType, &["aggregateType", "aggregate_type"]),
-    (Role::EventType, &["eventType", "concept:name", "event_type", "activity"]),
+    (
+        Role::EventType,
+        &["eventType", "concept:name", "event_type", "activity"],
+    ),
     (Role::Time, &["timestamp", "time:timestamp", "time"]),
     (Role::User, &["userId", "org:resource", "user_id", "resource"]),
     (Role::Organization, &["organizationId", "org:group", "organization_id"]),
@@ -100,11 +113,16 @@ impl Mapping {
                 roles.insert(role, index);
             }
         }
-        for (role, flag) in
-            [(Role::Aggregate, "--csv-aggregate"), (Role::EventType, "--csv-type"), (Role::Time, "--csv-time")]
-        {
+        for (role, flag) in [
+            (Role::Aggregate, "--csv-aggregate"),
+            (Role::EventType, "--csv-type"),
+            (Role::Time, "--csv-time"),
+        ] {
             if !roles.contains_key(&role) {
-                return Err(BadLine(format!("no column is known as {}: name it with {flag}", noun(role))));
+                return Err(BadLine(format!(
+                    "no column is known as {}: name it with {flag}",
+                    noun(role)
+                )));
             }
         }
         let taken: Vec<usize> = roles.values().copied().collect();
@@ -113,10 +131,20 @@ impl Mapping {
             .map(|(index, name)| (index, name.to_owned()))
             .collect();
         if let (true, Some((_, name))) = (roles.contains_key(&Role::EventData), data.first()) {
-            return Err(BadLine(format!("the column '{name}' has no place beside the column 'eventData'")));
+            return Err(BadLine(format!(
+                "the column '{name}' has no place beside the column 'eventData'"
+            )));
         }
-        let aggregate_type = columns.aggregate_type_default.as_deref().unwrap_or(AGGREGATE_TYPE_DEFAULT).into();
-        Ok(Self { roles, data, aggregate_type })
+        let aggregate_type = columns
+            .aggregate_type_default
+            .as_deref()
+            .unwrap_or(AGGREGATE_TYPE_DEFAULT)
+            .into();
+        Ok(Self {
+            roles,
+            data,
+            aggregate_type,
+        })
     }
 
     /// Reads one record.
@@ -130,7 +158,10 @@ impl Mapping {
         let cell = |role| self.cell(&record, role);
         let metadata = cell(Role::Metadata).map(metadata).transpose()?.unwrap_or_default();
         let id = |role, within: Option<Name>| match (cell(role), within) {
-            (Some(_), Some(_)) => Err(BadLine(format!("{} is there twice: in its column and in metadata", noun(role)))),
+            (Some(_), Some(_)) => Err(BadLine(format!(
+                "{} is there twice: in its column and in metadata",
+                noun(role)
+            ))),
             (Some(text), None) => Ok(Some(text.into())),
             (None, within) => Ok(within),
         };
@@ -151,9 +182,14 @@ impl Mapping {
         };
         let aggregate = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
         let kind = cell(Role::AggregateType).map_or_else(|| self.aggregate_type.clone(), Name::from);
-        let recorded_at: Option<Timestamp> =
-            cell(Role::RecordedAt).map(|text| time(Role::RecordedAt, text)).transpose()?;
-        Ok(Entry { stream: StreamId::new(kind, aggregate), event, recorded_at })
+        let recorded_at: Option<Timestamp> = cell(Role::RecordedAt)
+            .map(|text| time(Role::RecordedAt, text))
+            .transpose()?;
+        Ok(Entry {
+            stream: StreamId::new(kind, aggregate),
+            event,
+            recorded_at,
+        })
     }
 
     /// What is written in the column of `role`, if there is one and it is not empty.
@@ -166,7 +202,10 @@ impl Mapping {
     fn data(&self, record: &StringRecord) -> Result<Vec<u8>, BadLine> {
         if self.roles.contains_key(&Role::EventData) {
             let cell = self.cell(record, Role::EventData);
-            return cell.map(|text| raw(text, "eventData")).transpose().map(Option::unwrap_or_default);
+            return cell
+                .map(|text| raw(text, "eventData"))
+                .transpose()
+                .map(Option::unwrap_or_default);
         }
         let mut object = Vec::new();
         for (index, name) in &self.data {
@@ -229,7 +268,9 @@ fn check_names(header: &StringRecord) -> Result<(), BadLine> {
 fn find(header: &StringRecord, chosen: Option<&str>, usual: &[&str]) -> Result<Option<usize>, BadLine> {
     if let Some(name) = chosen {
         let index = header.iter().position(|column| column == name);
-        return index.map(Some).ok_or_else(|| BadLine(format!("there is no column '{name}'")));
+        return index
+            .map(Some)
+            .ok_or_else(|| BadLine(format!("there is no column '{name}'")));
     }
     let place = |name: &&str| header.iter().position(|column| column.eq_ignore_ascii_case(name));
     Ok(usual.iter().find_map(place))
@@ -261,12 +302,16 @@ fn noun(role: Role) -> &'static str {
         Role::Aggregate => "the aggregate's id",
         Role::EventType => "the event's type",
         Role::Time => "the time",
-        role => NAMES.iter().find(|(named, _)| *named == role).map_or("a column", |(_, names)| names[0]),
+        role => NAMES
+            .iter()
+            .find(|(named, _)| *named == role)
+            .map_or("a column", |(_, names)| names[0]),
     }
 }
 
 fn parse<T: std::str::FromStr>(cell: Option<&str>, refusal: &str) -> Result<Option<T>, BadLine> {
-    cell.map(|text| text.parse().map_err(|_| BadLine(format!("{refusal}: '{text}'")))).transpose()
+    cell.map(|text| text.parse().map_err(|_| BadLine(format!("{refusal}: '{text}'"))))
+        .transpose()
 }
 
 /// Tags are written as a JSON array, for a tag may contain any separator.
@@ -298,7 +343,10 @@ mod tests {
 
     #[test]
     fn process_logs_need_no_flags() {
-        let events = read(&format!("{XES}c1,Receive,Group 1,Anna,2011-10-11 13:45:40.276000+02:00,complete\n")).unwrap();
+        let events = read(&format!(
+            "{XES}c1,Receive,Group 1,Anna,2011-10-11 13:45:40.276000+02:00,complete\n"
+        ))
+        .unwrap();
         let (stream, event) = &events[0];
         assert_eq!(*stream, StreamId::new("Case", "c1"));
         assert_eq!(event.event_type, "Receive");
@@ -347,8 +395,14 @@ mod tests {
             (row("c1,Receive"), "2 columns, but the header has 6"),
             ("a,b\n".to_owned(), "--csv-aggregate"),
             ("a,a\n".to_owned(), "two columns are called 'a'"),
-            ("aggregateId,eventType,time,eventData,x\n".to_owned(), "the column 'x' has no place"),
-            ("aggregateId,eventType,time,eventData\na,T,2026-01-31,{\n".to_owned(), "eventData: EOF"),
+            (
+                "aggregateId,eventType,time,eventData,x\n".to_owned(),
+                "the column 'x' has no place",
+            ),
+            (
+                "aggregateId,eventType,time,eventData\na,T,2026-01-31,{\n".to_owned(),
+                "eventData: EOF",
+            ),
         ];
         for (text, expected) in cases {
             let message = read(&text).unwrap_err().to_string();
@@ -358,7 +412,10 @@ mod tests {
 
     #[test]
     fn a_column_that_was_asked_for_must_be_there() {
-        let columns = Columns { user: Some("who".to_owned()), ..Columns::default() };
+        let columns = Columns {
+            user: Some("who".to_owned()),
+            ..Columns::default()
+        };
         let message = parse_text(XES.as_bytes(), &columns).unwrap_err().to_string();
         assert_eq!(message, "there is no column 'who'");
     }

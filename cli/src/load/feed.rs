@@ -60,13 +60,26 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
     let kind = Kind::of(path)?;
     let source = reader::open(path).map_err(|error| {
         let text = format!("{}: {error}", path.display());
-        if error.kind() == std::io::ErrorKind::UnexpectedEof { Failure::Data(text) } else { Failure::Runtime(text) }
+        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+            Failure::Data(text)
+        } else {
+            Failure::Runtime(text)
+        }
     })?;
     let (sender, batches) = crossbeam_channel::bounded(BATCHES_AHEAD);
-    let feed = Feed { batches, path: path.to_owned(), read: Arc::clone(&source.read), total: source.total };
+    let feed = Feed {
+        batches,
+        path: path.to_owned(),
+        read: Arc::clone(&source.read),
+        total: source.total,
+    };
     let columns = columns.clone();
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut out = Batches { batch: Vec::with_capacity(BATCH_LINES), bytes: 0, sender };
+        let mut out = Batches {
+            batch: Vec::with_capacity(BATCH_LINES),
+            bytes: 0,
+            sender,
+        };
         let end = match kind {
             Kind::JsonLines => read_json_lines(source, &mut out),
             Kind::Csv => read_csv(source, &columns, &mut out),
@@ -152,7 +165,9 @@ fn read_json_lines(mut source: Source, out: &mut Batches) -> Result<(), End> {
 fn read_csv(source: Source, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
     let budget = Budget::default();
     let mut reader = csv::reader(budget.guard(source.bytes));
-    let header = reader.headers().map_err(|error| End::Broken(format!("line 1: {error}")))?;
+    let header = reader
+        .headers()
+        .map_err(|error| End::Broken(format!("line 1: {error}")))?;
     let mapping = csv::Mapping::new(header, columns).map_err(|reason| End::Broken(format!("line 1: {reason}")))?;
     let mut record = ::csv::ByteRecord::new();
     loop {
@@ -164,6 +179,10 @@ fn read_csv(source: Source, columns: &csv::Columns, out: &mut Batches) -> Result
             Err(error) if error.is_io_error() => return Err(End::Broken(format!("line {line}: {error}"))),
             Err(error) => Err(csv::bad_record(&error)),
         };
-        out.push(record.position().map_or(line, ::csv::Position::line), entry, record.as_slice().len())?;
+        out.push(
+            record.position().map_or(line, ::csv::Position::line),
+            entry,
+            record.as_slice().len(),
+        )?;
     }
 }

@@ -42,11 +42,21 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         organization_id: metadata.organization_id,
         tags: wire.tags.unwrap_or_default(),
         metadata: metadata.rest,
-        data: wire.event_data.map(|data| data.get().as_bytes().to_vec()).unwrap_or_default(),
+        data: wire
+            .event_data
+            .map(|data| data.get().as_bytes().to_vec())
+            .unwrap_or_default(),
         ..NewEvent::new(wire.event_type)
     };
-    let stream = StreamId { aggregate_type: wire.aggregate_type, aggregate_id: wire.aggregate_id };
-    Ok(Entry { stream, event, recorded_at: wire.recorded_at })
+    let stream = StreamId {
+        aggregate_type: wire.aggregate_type,
+        aggregate_id: wire.aggregate_id,
+    };
+    Ok(Entry {
+        stream,
+        event,
+        recorded_at: wire.recorded_at,
+    })
 }
 
 #[derive(Deserialize)]
@@ -165,12 +175,16 @@ pub(crate) fn push_member(object: &mut Vec<u8>, key: &str, value: &RawValue) {
 
 /// What is passed through unread must still be readable later.
 pub(crate) fn check_depth(raw: Option<&RawValue>) -> Result<(), BadLine> {
-    let Some(text) = raw.map(RawValue::get) else { return Ok(()) };
+    let Some(text) = raw.map(RawValue::get) else {
+        return Ok(());
+    };
     let openings = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
     if openings <= JSON_DEPTH_MAX || depth(text) <= JSON_DEPTH_MAX {
         return Ok(());
     }
-    Err(BadLine(format!("arrays and objects are nested deeper than {JSON_DEPTH_MAX} levels")))
+    Err(BadLine(format!(
+        "arrays and objects are nested deeper than {JSON_DEPTH_MAX} levels"
+    )))
 }
 
 /// The deepest nesting in a JSON text.
@@ -215,8 +229,8 @@ mod tests {
     use super::*;
 
     fn line(rest: &str) -> String {
-        let mut text = r#"{"aggregateId":"a-1","aggregateType":"A","eventType":"T","timestamp":"2026-01-31T12:00:00Z""#
-            .to_owned();
+        let mut text =
+            r#"{"aggregateId":"a-1","aggregateType":"A","eventType":"T","timestamp":"2026-01-31T12:00:00Z""#.to_owned();
         text.push_str(rest);
         text.push('}');
         text
@@ -234,12 +248,18 @@ mod tests {
     fn the_least_is_enough() {
         let (stream, event) = parse_line(line("").as_bytes()).unwrap();
         assert_eq!(stream, StreamId::new("A", "a-1"));
-        assert_eq!(event, NewEvent::new("T").timestamp("2026-01-31T12:00:00Z".parse().unwrap()));
+        assert_eq!(
+            event,
+            NewEvent::new("T").timestamp("2026-01-31T12:00:00Z".parse().unwrap())
+        );
     }
 
     #[test]
     fn data_is_kept_to_the_byte() {
-        assert_eq!(event(r#","eventData": { "b":1.50,"a" : [ 1e3 ] } "#).data, br#"{ "b":1.50,"a" : [ 1e3 ] }"#);
+        assert_eq!(
+            event(r#","eventData": { "b":1.50,"a" : [ 1e3 ] } "#).data,
+            br#"{ "b":1.50,"a" : [ 1e3 ] }"#
+        );
         assert_eq!(event(r#","eventData":null"#).data, b"null");
     }
 
@@ -252,7 +272,10 @@ mod tests {
         assert_eq!(event.correlation_id, Some("c".into()));
         assert_eq!(event.causation_id, None);
         assert_eq!(event.organization_id, Some("o".into()));
-        assert_eq!(String::from_utf8_lossy(&event.metadata), r#"{"ip":"10.0.0.1","x\n":{"y": 1}}"#);
+        assert_eq!(
+            String::from_utf8_lossy(&event.metadata),
+            r#"{"ip":"10.0.0.1","x\n":{"y": 1}}"#
+        );
     }
 
     #[test]
@@ -268,7 +291,10 @@ mod tests {
             r#","eventId":"0197f5d2-7e5b-7000-8000-000000000001","eventVersion":3,"version":7,"position":9,"recordedAt":"2026-01-31T12:00:01Z","tags":["x","y"]"#,
         );
         let entry = parse_entry(text.as_bytes()).unwrap();
-        assert_eq!(entry.event.id.unwrap().to_string(), "0197f5d2-7e5b-7000-8000-000000000001");
+        assert_eq!(
+            entry.event.id.unwrap().to_string(),
+            "0197f5d2-7e5b-7000-8000-000000000001"
+        );
         assert_eq!(entry.event.schema_version, 3);
         assert_eq!(entry.event.tags, ["x", "y"]);
         assert_eq!(entry.recorded_at, "2026-01-31T12:00:01Z".parse().ok());
@@ -279,8 +305,14 @@ mod tests {
         let cases = [
             (line(r#","colour":"red""#), "unknown field `colour`"),
             (line(r#","eventType":"T""#), "duplicate field `eventType`"),
-            (line(r#","metadata":{"userId":7}"#), "metadata: invalid type: integer `7`"),
-            (line(r#","metadata":{"userId":"a","userId":"b"}"#), "'userId' is there twice"),
+            (
+                line(r#","metadata":{"userId":7}"#),
+                "metadata: invalid type: integer `7`",
+            ),
+            (
+                line(r#","metadata":{"userId":"a","userId":"b"}"#),
+                "'userId' is there twice",
+            ),
             (line(r#","metadata":[]"#), "metadata: invalid type: sequence"),
             (line(r#","eventId":"17""#), "UUID"),
             (line(r#","version":-1"#), "invalid value: integer `-1`"),

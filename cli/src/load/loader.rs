@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annals::{Expected, SeededIds, Settings, Store};
+use annals::{Clock, Expected, SeededIds, Settings, Store};
 
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -42,10 +42,14 @@ impl Loader {
         settings.limits.payload_bytes_max = LINE_BYTES_MAX;
         let store = Store::builder()
             .settings(settings)
-            .clock(Arc::<LogClock>::clone(&clock))
+            .clock(Arc::<LogClock>::clone(&clock) as Arc<dyn Clock>)
             .ids(Arc::new(SeededIds::new(0)))
             .open()?;
-        Ok(Self { store, report: Report::default(), clock })
+        Ok(Self {
+            store,
+            report: Report::default(),
+            clock,
+        })
     }
 
     /// Loads the whole file; with `skip_bad`, all of it that holds events.
@@ -69,12 +73,18 @@ impl Loader {
 
     /// Appends one event at the end of the log.
     pub(crate) fn take(&mut self, entry: Entry) -> Result<(), BadLine> {
-        let Entry { stream, event, recorded_at } = entry;
+        let Entry {
+            stream,
+            event,
+            recorded_at,
+        } = entry;
         if let Some(time) = recorded_at.or(event.timestamp) {
             self.clock.show(time);
         }
-        let appended =
-            self.store.append(&stream, Expected::Any, vec![event]).map_err(|error| BadLine(error.to_string()))?;
+        let appended = self
+            .store
+            .append(&stream, Expected::Any, vec![event])
+            .map_err(|error| BadLine(error.to_string()))?;
         self.report.events += u64::from(!appended.repeated);
         self.report.repeated += u64::from(appended.repeated);
         Ok(())
@@ -93,6 +103,10 @@ impl Loader {
     }
 
     fn so_far(&self, path: &Path) -> String {
-        format!("{} of {} had been loaded", counted(self.report.events, "event"), path.display())
+        format!(
+            "{} of {} had been loaded",
+            counted(self.report.events, "event"),
+            path.display()
+        )
     }
 }

@@ -58,8 +58,11 @@ impl Drop for Progress {
 }
 
 fn draw(total: u64) -> ProgressBar {
-    let (bar, template) =
-        if total == 0 { (ProgressBar::new_spinner(), TEMPLATE_OPEN_END) } else { (ProgressBar::new(total), TEMPLATE) };
+    let (bar, template) = if total == 0 {
+        (ProgressBar::new_spinner(), TEMPLATE_OPEN_END)
+    } else {
+        (ProgressBar::new(total), TEMPLATE)
+    };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style)
 }

@@ -34,8 +34,15 @@ pub(crate) fn open(path: &Path) -> io::Result<Source> {
         let total = file.metadata()?.len();
         (Box::new(file), total)
     };
-    let counted = Counted { inner: raw, count: Arc::clone(&read) };
-    Ok(Source { bytes: decode(counted)?, read, total })
+    let counted = Counted {
+        inner: raw,
+        count: Arc::clone(&read),
+    };
+    Ok(Source {
+        bytes: decode(counted)?,
+        read,
+        total,
+    })
 }
 
 /// Decompresses what begins like gzip, whatever the file is called.
@@ -46,14 +53,20 @@ pub(crate) fn decode(raw: impl Read + Send + 'static) -> io::Result<Box<dyn BufR
         let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, decoder), &BYTE_ORDER_MARK)?;
         return Ok(Box::new(Cursor::new(start).chain(rest)));
     }
-    let start = raw.0.strip_prefix(&BYTE_ORDER_MARK).map_or(raw.0.clone(), <[u8]>::to_vec);
+    let start = raw
+        .0
+        .strip_prefix(&BYTE_ORDER_MARK)
+        .map_or(raw.0.clone(), <[u8]>::to_vec);
     Ok(Box::new(Cursor::new(start).chain(raw.1)))
 }
 
 /// The first bytes of `reader`, without `prefix` if they are just that, and what follows them.
 fn without_prefix<R: BufRead>(mut reader: R, prefix: &[u8]) -> io::Result<(Vec<u8>, R)> {
     let mut start = Vec::with_capacity(BYTE_ORDER_MARK.len());
-    reader.by_ref().take(BYTE_ORDER_MARK.len() as u64).read_to_end(&mut start)?;
+    reader
+        .by_ref()
+        .take(BYTE_ORDER_MARK.len() as u64)
+        .read_to_end(&mut start)?;
     if !prefix.is_empty() && start == prefix {
         start.clear();
     }
@@ -98,7 +111,11 @@ pub(crate) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Re
     if line.last() == Some(&b'\r') {
         line.pop();
     }
-    Ok(Some(if line.len() > LINE_BYTES_MAX { Line::TooLong } else { Line::Whole }))
+    Ok(Some(if line.len() > LINE_BYTES_MAX {
+        Line::TooLong
+    } else {
+        Line::Whole
+    }))
 }
 
 /// Fails when more than [`LINE_BYTES_MAX`] were read since the last [`reset`](Budget::reset): one record must not fill the memory.
@@ -111,7 +128,10 @@ impl Budget {
     }
 
     pub(crate) fn guard<R: Read>(&self, inner: R) -> Guarded<R> {
-        Guarded { inner, budget: self.clone() }
+        Guarded {
+            inner,
+            budget: self.clone(),
+        }
     }
 }
 
@@ -125,7 +145,10 @@ impl<R: Read> Read for Guarded<R> {
         let bytes = self.inner.read(buffer)?;
         let used = self.budget.0.fetch_add(bytes as u64, Ordering::Relaxed);
         if used > LINE_BYTES_MAX as u64 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a record is longer than 16 MiB: is a quote missing?"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a record is longer than 16 MiB: is a quote missing?",
+            ));
         }
         Ok(bytes)
     }

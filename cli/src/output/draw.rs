@@ -31,6 +31,27 @@ fn level(value: u64, max: u64) -> char {
     LEVELS.get(index(scaled(value, max, 7))).copied().unwrap_or('█')
 }
 
+/// Columns `height` characters high, the top line first; `together` neighbours are added to one column.
+pub(crate) fn columns(values: &[u64], together: usize, height: u64) -> Vec<String> {
+    let sums: Vec<u64> = values.chunks(together.max(1)).map(|chunk| chunk.iter().sum()).collect();
+    let max = sums.iter().copied().max().unwrap_or(0);
+    let eighths = |sum: u64| {
+        if sum == 0 {
+            0
+        } else {
+            scaled(sum, max, height * 8).max(1)
+        }
+    };
+    let cell = |sum: u64, row: u64| match eighths(sum).saturating_sub(row * 8) {
+        0 => ' ',
+        rest => LEVELS.get(index(rest - 1)).copied().unwrap_or('█'),
+    };
+    (0..height)
+        .rev()
+        .map(|row| sums.iter().map(|sum| cell(*sum, row)).collect())
+        .collect()
+}
+
 /// The darker, the nearer `value` is to `max`; only 0 is blank.
 pub(crate) fn shade(value: u64, max: u64) -> char {
     if value == 0 {
@@ -68,6 +89,12 @@ mod tests {
         assert_eq!(sparkline(&[0, 1, 4, 8], 10), " ▁▄█");
         assert_eq!(sparkline(&[1, 1, 4, 4], 2), "▂█");
         assert_eq!(sparkline(&[], 2), "");
+    }
+
+    #[test]
+    fn columns_stand_on_each_other() {
+        assert_eq!(columns(&[0, 1, 8, 16], 1, 2), ["   █", " ▁██"]);
+        assert_eq!(columns(&[8, 8, 4, 4], 2, 1), ["█▄"]);
     }
 
     #[test]

@@ -31,7 +31,11 @@ pub(crate) struct EventWriter<'a> {
 }
 
 enum Form<'a> {
-    Table { grid: Grid, zone: TimeZone, out: &'a mut dyn Write },
+    Table {
+        grid: Grid,
+        zone: TimeZone,
+        out: &'a mut dyn Write,
+    },
     Json(&'a mut dyn Write),
     JsonLines(&'a mut dyn Write),
     Csv(Box<csv::Writer<&'a mut dyn Write>>),
@@ -40,7 +44,11 @@ enum Form<'a> {
 impl<'a> EventWriter<'a> {
     pub(crate) fn new(format: Format, out: &'a mut dyn Write, zone: &TimeZone) -> Outcome<Self> {
         let form = match format {
-            Format::Table => Form::Table { grid: Grid::new(&GRID), zone: zone.clone(), out },
+            Format::Table => Form::Table {
+                grid: Grid::new(&GRID),
+                zone: zone.clone(),
+                out,
+            },
             Format::Json => Form::Json(out),
             Format::Jsonl => Form::JsonLines(out),
             Format::Csv => {

@@ -51,6 +51,14 @@ impl Out<'_> {
         writeln!(self.stderr, "{text}")
     }
 
+    /// What the time zone is called.
+    pub(crate) fn zone_name(&self) -> String {
+        self.zone.iana_name().map_or_else(
+            || self.zone.to_offset(jiff::Timestamp::UNIX_EPOCH).to_string(),
+            str::to_owned,
+        )
+    }
+
     pub(crate) fn is_table(&self) -> bool {
         self.format == Format::Table
     }

@@ -19,7 +19,10 @@ pub(crate) struct Records {
 
 impl Records {
     pub(crate) fn new(columns: &[&'static str]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, row: Vec<Value>) {
@@ -36,7 +39,10 @@ impl Records {
     }
 
     fn objects(&self) -> impl Iterator<Item = Object<'_>> {
-        self.rows.iter().map(|row| Object { columns: &self.columns, row })
+        self.rows.iter().map(|row| Object {
+            columns: &self.columns,
+            row,
+        })
     }
 
     fn write_json(&self, out: &mut dyn Write) -> Outcome {
@@ -65,7 +71,12 @@ impl Records {
     fn write_table(&self, out: &mut dyn Write) -> Outcome {
         let is_number = |column: usize| self.rows.iter().all(|row| row.get(column).is_none_or(Value::is_number));
         let align = |column| if is_number(column) { Align::Right } else { Align::Left };
-        let columns: Vec<_> = self.columns.iter().enumerate().map(|(index, name)| (*name, align(index))).collect();
+        let columns: Vec<_> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(index, name)| (*name, align(index)))
+            .collect();
         let mut grid = Grid::new(&columns);
         for row in &self.rows {
             grid.push(&row.iter().map(readable).collect::<Vec<_>>());
@@ -113,7 +124,12 @@ mod tests {
         records.push(vec![Value::Null, Value::from(7)]);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         records
-            .write(&mut Out { stdout: &mut stdout, stderr: &mut stderr, format, zone: TimeZone::UTC })
+            .write(&mut Out {
+                stdout: &mut stdout,
+                stderr: &mut stderr,
+                format,
+                zone: TimeZone::UTC,
+            })
             .unwrap();
         String::from_utf8(stdout).unwrap()
     }

@@ -43,19 +43,32 @@ impl Sections {
 
     /// Adds a figure that is shown in another way than it is written.
     pub(crate) fn figure(&mut self, key: &'static str, label: &'static str, value: Value, shown: String) {
-        self.figures.push(Figure { key, label, value, shown });
+        self.figures.push(Figure {
+            key,
+            label,
+            value,
+            shown,
+        });
     }
 
     /// Adds a list, of which a table shows the first `shown`.
     pub(crate) fn list(&mut self, key: &'static str, title: &'static str, entries: Vec<(String, u64)>, shown: usize) {
-        self.lists.push(List { key, title, entries, shown });
+        self.lists.push(List {
+            key,
+            title,
+            entries,
+            shown,
+        });
     }
 
     pub(crate) fn write(&self, out: &mut Out<'_>) -> Outcome {
         match out.format {
             Format::Table => {
                 self.write_figures(out)?;
-                self.lists.iter().filter(|list| !list.entries.is_empty()).try_for_each(|list| list.write_table(out))
+                self.lists
+                    .iter()
+                    .filter(|list| !list.entries.is_empty())
+                    .try_for_each(|list| list.write_table(out))
             }
             Format::Json => {
                 serde_json::to_writer_pretty(&mut *out.stdout, self)?;
@@ -71,7 +84,12 @@ impl Sections {
 
     /// Writes the figures alone, for people.
     pub(crate) fn write_figures(&self, out: &mut Out<'_>) -> Outcome {
-        let width = self.figures.iter().map(|figure| figure.label.chars().count()).max().unwrap_or(0);
+        let width = self
+            .figures
+            .iter()
+            .map(|figure| figure.label.chars().count())
+            .max()
+            .unwrap_or(0);
         for figure in &self.figures {
             out.line(&format!("{:width$}  {}", figure.label, clean(&figure.shown)))?;
         }
@@ -82,7 +100,10 @@ impl Sections {
         let mut writer = csv::Writer::from_writer(&mut *out.stdout);
         writer.write_record(["section", "name", "value"])?;
         for figure in &self.figures {
-            let value = figure.value.as_str().map_or_else(|| figure.value.to_string(), str::to_owned);
+            let value = figure
+                .value
+                .as_str()
+                .map_or_else(|| figure.value.to_string(), str::to_owned);
             writer.write_record(["figures", figure.key, &value])?;
         }
         for list in &self.lists {
@@ -101,8 +122,11 @@ impl Serialize for Sections {
             map.serialize_entry(figure.key, &figure.value)?;
         }
         for list in &self.lists {
-            let entries: Vec<_> =
-                list.entries.iter().map(|(name, count)| serde_json::json!({ "name": name, "count": count })).collect();
+            let entries: Vec<_> = list
+                .entries
+                .iter()
+                .map(|(name, count)| serde_json::json!({ "name": name, "count": count }))
+                .collect();
             map.serialize_entry(list.key, &entries)?;
         }
         map.end()
@@ -115,15 +139,24 @@ impl List {
         out.line(self.title)?;
         let shown = || self.entries.iter().take(self.shown);
         let max = shown().map(|(_, count)| *count).max().unwrap_or(0);
-        let name_width = shown().map(|(name, _)| shorten(name, NAME_WIDTH_MAX).chars().count()).max().unwrap_or(0);
+        let name_width = shown()
+            .map(|(name, _)| shorten(name, NAME_WIDTH_MAX).chars().count())
+            .max()
+            .unwrap_or(0);
         let count_width = grouped(max).len();
         for (name, count) in shown() {
             let (name, bar) = (shorten(name, NAME_WIDTH_MAX), bar(*count, max, BAR_WIDTH));
-            out.line(&format!("  {name:name_width$}  {:>count_width$}  {bar}", grouped(*count)))?;
+            out.line(&format!(
+                "  {name:name_width$}  {:>count_width$}  {bar}",
+                grouped(*count)
+            ))?;
         }
         let more = self.entries.len().saturating_sub(self.shown);
         if more > 0 {
-            out.line(&format!("  and {} more (all of them with --format json)", grouped(more as u64)))?;
+            out.line(&format!(
+                "  and {} more (all of them with --format json)",
+                grouped(more as u64)
+            ))?;
         }
         Ok(())
     }
@@ -131,7 +164,10 @@ impl List {
 
 /// The largest first, then by name.
 pub(crate) fn ranked<N: ToString>(entries: impl IntoIterator<Item = (N, u64)>) -> Vec<(String, u64)> {
-    let mut ranked: Vec<_> = entries.into_iter().map(|(name, count)| (name.to_string(), count)).collect();
+    let mut ranked: Vec<_> = entries
+        .into_iter()
+        .map(|(name, count)| (name.to_string(), count))
+        .collect();
     ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     ranked
 }

@@ -43,13 +43,23 @@ impl Sink {
         part.push(".part");
         let part = PathBuf::from(part);
         let file = File::create(&part).map_err(named)?;
-        let is_packed = target.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let is_packed = target
+            .extension()
+            .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
         let writer = if is_packed {
-            Writer::Packed(BufWriter::with_capacity(64 << 10, GzEncoder::new(file, Compression::default())))
+            Writer::Packed(BufWriter::with_capacity(
+                64 << 10,
+                GzEncoder::new(file, Compression::default()),
+            ))
         } else {
             Writer::Plain(BufWriter::with_capacity(256 << 10, file))
         };
-        Ok(Self { writer, target: target.to_owned(), part, is_kept: false })
+        Ok(Self {
+            writer,
+            target: target.to_owned(),
+            part,
+            is_kept: false,
+        })
     }
 
     /// Ends the file and gives it its name; what had this name before is replaced.

@@ -30,14 +30,21 @@ pub(crate) struct Grid {
 
 impl Grid {
     pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
-        Self { columns: columns.to_vec(), rows: Vec::new() }
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn push<T: AsRef<str>>(&mut self, cells: &[T]) {
         let last = cells.len().saturating_sub(1);
         let shown = cells.iter().enumerate().map(|(index, cell)| {
             let text = cell.as_ref();
-            if index == last { clean(text).into_owned() } else { shorten(text, WIDTH_MAX) }
+            if index == last {
+                clean(text).into_owned()
+            } else {
+                shorten(text, WIDTH_MAX)
+            }
         });
         self.rows.push(shown.collect());
     }
@@ -46,10 +53,16 @@ impl Grid {
     pub(crate) fn write(mut self, out: &mut dyn Write) -> Outcome {
         self.shorten_last();
         let mut table = Table::new();
-        table.load_style(presets::UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Disabled);
+        table
+            .load_style(presets::UTF8_FULL_CONDENSED)
+            .set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(self.columns.iter().map(|(name, align)| cell(name, *align)));
         for row in &self.rows {
-            table.add_row(row.iter().zip(&self.columns).map(|(text, (_, align))| cell(text, *align)));
+            table.add_row(
+                row.iter()
+                    .zip(&self.columns)
+                    .map(|(text, (_, align))| cell(text, *align)),
+            );
         }
         Ok(writeln!(out, "{table}")?)
     }
@@ -58,7 +71,11 @@ impl Grid {
         let last = self.columns.len().saturating_sub(1);
         let width = |index: usize| {
             let header = self.columns.get(index).map_or(0, |(name, _)| name.chars().count());
-            self.rows.iter().filter_map(|row| row.get(index)).map(|text| text.chars().count()).fold(header, usize::max)
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(index))
+                .map(|text| text.chars().count())
+                .fold(header, usize::max)
         };
         let others: usize = (0..last).map(|index| width(index) + 3).sum();
         let left = terminal_width().saturating_sub(others + 4).max(LAST_WIDTH_MIN);
@@ -93,6 +110,9 @@ mod tests {
         grid.write(&mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains('…') && text.contains("\\u{1b}[31m"), "{text}");
-        assert!(text.lines().all(|line| line.chars().count() <= terminal_width()), "{text}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= terminal_width()),
+            "{text}"
+        );
     }
 }

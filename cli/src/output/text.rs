@@ -129,7 +129,10 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_as_escapes() {
-        assert_eq!(clean("a\u{1b}[31mb\r\n\u{9b}\u{202e}c"), "a\\u{1b}[31mb\\r\\n\\u{9b}\\u{202e}c");
+        assert_eq!(
+            clean("a\u{1b}[31mb\r\n\u{9b}\u{202e}c"),
+            "a\\u{1b}[31mb\\r\\n\\u{9b}\\u{202e}c"
+        );
         assert!(matches!(clean("plain äöü 日本"), Cow::Borrowed(_)));
     }
 

@@ -176,7 +176,11 @@ impl Wire<'_> {
     pub(crate) fn write_csv<W: Write>(&self, out: &mut csv::Writer<W>) -> Outcome {
         let number = |number: Option<u64>| number.map(|number| number.to_string()).unwrap_or_default();
         let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
-        let tags = if self.tags.is_empty() { String::new() } else { serde_json::to_string(&self.tags)? };
+        let tags = if self.tags.is_empty() {
+            String::new()
+        } else {
+            serde_json::to_string(&self.tags)?
+        };
         for cell in [
             number(self.place.map(|place| place.position)).as_str(),
             self.id.map(|id| id.to_string()).unwrap_or_default().as_str(),
@@ -269,6 +273,9 @@ mod tests {
         let (stream, event) = (StreamId::new("A", "a"), NewEvent::new("T"));
         let mut out = Vec::new();
         Wire::from((&stream, &event)).write_json(&mut out).unwrap();
-        assert_eq!(out, br#"{"aggregateId":"a","aggregateType":"A","eventType":"T","eventVersion":1}"#);
+        assert_eq!(
+            out,
+            br#"{"aggregateId":"a","aggregateType":"A","eventType":"T","eventVersion":1}"#
+        );
     }
 }

@@ -1,0 +1,66 @@
+//! `heatmap`: how many events there were on each weekday at each hour, as shades.
+
+use annals::analytics::Heatmap;
+use annals::{Query, Store};
+
+use crate::args::Filters;
+use crate::commands::{filters, time_zone};
+use crate::exit::Outcome;
+use crate::output::Out;
+use crate::output::draw::shade;
+use crate::output::records::Records;
+use crate::output::text::{counted, grouped};
+
+const WEEKDAYS: [&str; 7] = [
+    "Monday",
+    "Tuesday",
+    "Wednesday",
+    "Thursday",
+    "Friday",
+    "Saturday",
+    "Sunday",
+];
+
+pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
+    let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
+    if out.is_table() {
+        draw(&heatmap, out)
+    } else {
+        records(&heatmap).write(out)
+    }
+}
+
+pub(crate) fn of(store: &Store, query: Query, out: &Out<'_>) -> Outcome<Heatmap> {
+    let mut heatmap = Heatmap::new(time_zone(out)?);
+    store.query(query).for_each(|event| heatmap.add(event))?;
+    Ok(heatmap)
+}
+
+fn records(heatmap: &Heatmap) -> Records {
+    let mut records = Records::new(&["weekday", "hour", "count"]);
+    for (weekday, hours) in WEEKDAYS.iter().zip(heatmap.counts()) {
+        for (hour, count) in (0_u64..).zip(hours) {
+            records.push(vec![(*weekday).into(), hour.into(), (*count).into()]);
+        }
+    }
+    records
+}
+
+/// A row for each weekday, two characters for each hour.
+pub(crate) fn draw(heatmap: &Heatmap, out: &mut Out<'_>) -> Outcome {
+    let header: String = (0..24).map(|hour| format!("{hour:02}")).collect();
+    out.line(&format!("             {header}"))?;
+    for (weekday, hours) in WEEKDAYS.iter().zip(heatmap.counts()) {
+        let cells: String = hours
+            .iter()
+            .map(|count| shade(*count, heatmap.max()))
+            .flat_map(|shade| [shade; 2])
+            .collect();
+        out.line(&format!("  {weekday:9}  {cells}  {:>9}", grouped(hours.iter().sum())))?;
+    }
+    let (total, max) = (counted(heatmap.total(), "event"), grouped(heatmap.max()));
+    out.line(&format!(
+        "  {total}, hours in {}; ░ few, █ up to {max} in one cell, blank none",
+        out.zone_name()
+    ))
+}

@@ -1,0 +1,60 @@
+//! `import`: loads and checks files, and reports what they hold.
+
+use std::path::{Path, PathBuf};
+
+use annals::Query;
+
+use crate::args::Global;
+use crate::commands::{export, load, options, report_bad_lines, stats};
+use crate::exit::Outcome;
+use crate::load::Location;
+use crate::load::loader::{Loader, Report};
+use crate::output::Out;
+use crate::output::sections::Sections;
+use crate::output::text::{clean, counted, grouped};
+
+pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+    let mut loader = Loader::new()?;
+    if let Some(store @ Location::File(_)) = &global.store {
+        load(&mut loader, store, global, out)?;
+    }
+    for file in files {
+        loader.load(file, &options(global))?;
+    }
+    report_bad_lines(&loader, out)?;
+    if let Some(path) = into {
+        let written = export::to_file(&loader.store, Query::all(), path, out)?;
+        out.hint(&clean(&format!(
+            "{} written to {}",
+            counted(written, "event"),
+            path.display()
+        )))?;
+    }
+    let mut sections = stats::of_store(&loader.store, out);
+    add_report(&mut sections, &loader.report);
+    sections.write(out)
+}
+
+fn add_report(sections: &mut Sections, report: &Report) {
+    let seconds = report.elapsed.as_secs_f64();
+    sections.count("repeatedEvents", "repeated events, left out", report.repeated);
+    sections.count("badLines", "bad lines, left out", report.bad);
+    sections.figure("seconds", "time taken", seconds.into(), format!("{seconds:.2} s"));
+    sections.count("eventsPerSecond", "events a second", rate(report));
+}
+
+/// Events loaded in a second.
+pub(crate) fn rate(report: &Report) -> u64 {
+    let micros = report.elapsed.as_micros().max(1);
+    u64::try_from(u128::from(report.events) * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+/// How long it took to load, in words.
+pub(crate) fn pace(report: &Report) -> String {
+    let events = counted(report.events, "event");
+    format!(
+        "{events} loaded in {:.2} s: {} a second",
+        report.elapsed.as_secs_f64(),
+        grouped(rate(report))
+    )
+}

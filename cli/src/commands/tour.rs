@@ -1,0 +1,135 @@
+//! Without a command: what a log holds, drawn, and what to ask next.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use annals::{Event, Field, Query, Store};
+
+use crate::args::Global;
+use crate::commands::{heatmap, import, load, stats, trace, trends};
+use crate::demo::Demo;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt;
+use crate::load::Location;
+use crate::load::loader::Loader;
+use crate::output::Out;
+use crate::output::text::{clean, counted};
+
+const DEMO_EVENTS: u64 = 100_000;
+const DEMO_SEED: u64 = 42;
+/// Conversations that are looked at to find one worth showing.
+const CANDIDATES: usize = 500;
+/// The size of a conversation that is worth showing: it has a story, and fits on a screen.
+const CONVERSATION_EVENTS: std::ops::RangeInclusive<u64> = 5..=14;
+
+/// A tour of what `--store` names, or of a log that is made up.
+pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
+    let Some(location @ Location::File(path)) = &global.store else {
+        return of_demo(DEMO_EVENTS, DEMO_SEED, out);
+    };
+    let mut loader = Loader::new()?;
+    load(&mut loader, location, global, out)?;
+    tour(&loader, &path.display().to_string(), &path.display().to_string(), out)
+}
+
+/// A tour of a log that is made up.
+pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
+    let mut loader = Loader::new()?;
+    let started = Instant::now();
+    for (loaded, entry) in (0..).zip(Demo::new(events, seed)) {
+        interrupt::check(|| format!("{} had been made up", counted(loaded, "event")))?;
+        loader
+            .take(entry)
+            .map_err(|reason| Failure::Runtime(reason.to_string()))?;
+    }
+    loader.report.elapsed = started.elapsed();
+    tour(
+        &loader,
+        &format!("A made-up log of a cloud that sends bills (seed {seed})"),
+        "demo.jsonl.gz",
+        out,
+    )?;
+    if out.is_table() {
+        out.line(&format!("\nThis log was in memory only. The same as a file:\n  annals demo --events {events} --seed {seed} --output demo.jsonl.gz"))?;
+    }
+    Ok(())
+}
+
+fn tour(loader: &Loader, title: &str, file: &str, out: &mut Out<'_>) -> Outcome {
+    let store = &loader.store;
+    if !out.is_table() {
+        return stats::of_store(store, out).write(out);
+    }
+    out.line(&clean(title))?;
+    out.line(&import::pace(&loader.report))?;
+    out.line("")?;
+    stats::of_store(store, out).write(out)?;
+    if loader.report.events == 0 {
+        return Ok(());
+    }
+    out.line("\nDay by day")?;
+    trends::draw_days(store, out)?;
+    out.line("\nHour by hour")?;
+    let heatmap = heatmap::of(store, Query::all(), out)?;
+    heatmap::draw(&heatmap, out)?;
+    let conversation = conversation(store)?;
+    if let Some((correlation, events)) = &conversation {
+        out.line("\nOne conversation: what was caused by what")?;
+        trace::draw(correlation, events, out)?;
+    }
+    hints(
+        store,
+        file,
+        conversation.as_ref().map(|(correlation, _)| correlation.as_str()),
+        out,
+    )
+}
+
+/// The conversation with the most kinds of events, of those that are neither too small nor too large.
+fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
+    let mut names: Vec<String> = store
+        .terms(&Field::Correlation)
+        .into_iter()
+        .filter(|(_, count)| CONVERSATION_EVENTS.contains(count))
+        .map(|(name, _)| name.to_string())
+        .collect();
+    names.sort_unstable();
+    names.truncate(CANDIDATES);
+    let mut best: Option<(usize, String, Vec<Event>)> = None;
+    for name in names {
+        let events = store.query(Query::all().correlation(name.as_str())).events()?;
+        let variety = events
+            .iter()
+            .flat_map(|event| [event.event_type(), event.aggregate_id()])
+            .collect::<BTreeSet<_>>()
+            .len();
+        if best.as_ref().is_none_or(|(most, ..)| variety > *most) {
+            best = Some((variety, name, events));
+        }
+    }
+    Ok(best.map(|(_, name, events)| (name, events)))
+}
+
+/// What to ask next, with names that are in this log.
+fn hints(store: &Store, file: &str, correlation: Option<&str>, out: &mut Out<'_>) -> Outcome {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let rare = store
+        .terms(&Field::EventType)
+        .into_iter()
+        .min_by_key(|(_, count)| *count);
+    let rare = rare.map(|(name, _)| name.to_string()).unwrap_or_default();
+    let mut hints = vec![
+        format!("events --type {} --limit 5", quoted(&rare)),
+        format!("trends --by week --type {}", quoted(&rare)),
+        "heatmap --time-zone Europe/Amsterdam".to_owned(),
+        "--help".to_owned(),
+    ];
+    if let Some(correlation) = correlation {
+        hints.insert(2, format!("trace {}", quoted(correlation)));
+    }
+    out.line("\nAsk more:")?;
+    for hint in hints {
+        out.line(&clean(&format!("  annals --store {} {hint}", quoted(file))))?;
+    }
+    Ok(())
+}
