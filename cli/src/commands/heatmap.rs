@@ -20,6 +20,7 @@ const WEEKDAYS: [&str; 7] = [
     "Saturday",
     "Sunday",
 ];
+const HOURS: &str = "000102030405060708091011121314151617181920212223";
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
     let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
@@ -48,8 +49,7 @@ fn records(heatmap: &Heatmap) -> Records {
 
 /// A row for each weekday, two characters for each hour.
 pub(crate) fn draw(heatmap: &Heatmap, out: &mut Out<'_>) -> Outcome {
-    let header: String = (0..24).map(|hour| format!("{hour:02}")).collect();
-    out.line(&format!("             {header}"))?;
+    out.line(&format!("             {HOURS}"))?;
     for (weekday, hours) in WEEKDAYS.iter().zip(heatmap.counts()) {
         let cells: String = hours
             .iter()

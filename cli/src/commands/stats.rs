@@ -1,6 +1,6 @@
 //! `stats`: figures of a whole store, or of the events that filters let through.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use annals::analytics::{Counts, Statistics};
 use annals::{Field, Store, Timestamp};
@@ -163,12 +163,12 @@ impl Seen {
 fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections> {
     let query = filters::query(filters, &out.zone)?;
     let mut statistics = Statistics::new(time_zone(out)?);
-    let (mut types, mut aggregates) = (HashMap::<String, u64>::new(), HashMap::<String, ()>::new());
+    let (mut types, mut aggregates) = (HashMap::<String, u64>::new(), HashSet::<String>::new());
     store.query(query).for_each(|event| {
         statistics.add(event);
         count(&mut types, event.event_type());
-        if !aggregates.contains_key(event.aggregate_id()) {
-            aggregates.insert(event.aggregate_id().to_owned(), ());
+        if !aggregates.contains(event.aggregate_id()) {
+            aggregates.insert(event.aggregate_id().to_owned());
         }
     })?;
     let mut sections = Sections::default();

@@ -127,6 +127,7 @@ impl Demo {
             0..55 => plot::run(world, random, at, organization),
             55..72 => plot::billing(world, random, at, organization),
             72..98 => plot::session(world, random, at, organization),
+            98 => plot::prices(random, at),
             _ => plot::contract(world, random, at, organization),
         }
     }

@@ -21,10 +21,14 @@ const DECLINES: [&str; 3] = ["card expired", "insufficient funds", "bank unreach
 const PLANS: [&str; 3] = ["team", "business", "enterprise"];
 const SETTINGS: [&str; 4] = ["budget alert", "default region", "two-factor login", "billing address"];
 
+fn organization_name(organization: u64) -> Name {
+    format!("org-{organization:03}").into()
+}
+
 /// An organization joins, with its first user.
 pub(crate) fn onboarding(world: &mut World, random: &mut Random, at: Moment, organization: u64) -> Story {
     let mut story = world.story(random, "onboarding", organization, "console");
-    let account = StreamId::new("Organization", story.organization.clone());
+    let account = StreamId::new("Organization", organization_name(organization));
     let user = world.user_of(organization, 0);
     let plan = random.pick(&PLANS);
     let name = format!(r#"{{"name":"Organization {organization}","plan":"{plan}"}}"#);
@@ -66,11 +70,11 @@ pub(crate) fn run(world: &mut World, random: &mut Random, at: Moment, organizati
     let (mut end, mut cost, mut failed) = (started, 0, false);
     for _ in 0..resources {
         let stream = StreamId::new("Resource", world.serial("resource"));
-        let used = use_resource(&mut story, random, started, &stream, region);
-        cost += used.cost;
-        failed |= used.failed;
-        if used.end.time > end.time {
-            end = used.end;
+        let usage = use_resource(&mut story, random, started, &stream, region);
+        cost += usage.cost;
+        failed |= usage.failed;
+        if usage.end.time > end.time {
+            end = usage.end;
         }
     }
     let end = end.later(random, 1, 30);
@@ -93,13 +97,13 @@ pub(crate) fn run(world: &mut World, random: &mut Random, at: Moment, organizati
     story
 }
 
-struct Used {
+struct Usage {
     end: Moment,
     cost: u64,
     failed: bool,
 }
 
-fn use_resource(story: &mut Story, random: &mut Random, at: Moment, stream: &StreamId, region: &str) -> Used {
+fn use_resource(story: &mut Story, random: &mut Random, at: Moment, stream: &StreamId, region: &str) -> Usage {
     let kind = random.pick(&RESOURCE_KINDS);
     let at = at.later(random, 2, 90);
     let data = format!(r#"{{"kind":"{kind}","region":"{region}"}}"#);
@@ -108,7 +112,7 @@ fn use_resource(story: &mut Story, random: &mut Random, at: Moment, stream: &Str
         let data = format!(r#"{{"kind":"{kind}","reason":"{}"}}"#, random.pick(&FAILURES));
         let at = provisioned.later(random, 1, 10 * MINUTE);
         let end = story.tell(random, at, Step::new(stream, "ResourceFailed", data).tag("failure"));
-        return Used {
+        return Usage {
             end,
             cost: 0,
             failed: true,
@@ -132,7 +136,7 @@ fn use_resource(story: &mut Story, random: &mut Random, at: Moment, stream: &Str
     };
     let data = format!(r#"{{"kind":"{kind}","costCents":{cost}}}"#);
     let end = story.tell(random, at, Step::new(stream, "ResourceReleased", data).tag(region));
-    Used {
+    Usage {
         end,
         cost,
         failed: false,
@@ -228,13 +232,32 @@ pub(crate) fn session(world: &mut World, random: &mut Random, at: Moment, organi
 /// A contract changes.
 pub(crate) fn contract(world: &mut World, random: &mut Random, at: Moment, organization: u64) -> Story {
     let mut story = world.story(random, "contract", organization, "console");
-    let account = StreamId::new("Organization", story.organization.clone());
+    let account = StreamId::new("Organization", organization_name(organization));
     let user = world.user_of(organization, 0);
     let data = format!(r#"{{"plan":"{}"}}"#, random.pick(&PLANS));
     let at = story.tell(random, at, Step::new(&account, "PlanChanged", data).by(&user));
     let at = at.later(random, 5, 5 * MINUTE);
     let data = format!(r#"{{"cores":{}}}"#, random.between(2, 64) * 8);
     story.tell(random, at, Step::new(&account, "QuotaRaised", data));
+    story
+}
+
+/// The prices of a region change: nobody's conversation.
+pub(crate) fn prices(random: &mut Random, at: Moment) -> Story {
+    let region = random.pick(&REGIONS);
+    let mut story = Story {
+        correlation: None,
+        organization: None,
+        metadata: r#"{"source":"scheduler"}"#.to_owned(),
+        entries: Vec::new(),
+    };
+    let list = StreamId::new("PriceList", format!("prices-{region}"));
+    let data = format!(
+        r#"{{"kind":"{}","centsPerMinute":{}}}"#,
+        random.pick(&RESOURCE_KINDS),
+        random.between(1, 9)
+    );
+    story.tell(random, at, Step::new(&list, "PriceChanged", data).tag(region));
     story
 }
 
@@ -251,8 +274,8 @@ impl World {
             format!(r#"{{"source":"{source}"}}"#)
         };
         Story {
-            correlation: self.serial(kind),
-            organization: format!("org-{organization:03}").into(),
+            correlation: Some(self.serial(kind)),
+            organization: Some(organization_name(organization)),
             metadata,
             entries: Vec::new(),
         }

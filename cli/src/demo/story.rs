@@ -59,11 +59,11 @@ impl<'a> Step<'a> {
     }
 }
 
-/// A conversation: what it is called, for whom it is held, and its events.
+/// A conversation: what it is called, for whom it is held, and its events. Some events belong to none.
 #[derive(Debug)]
 pub(crate) struct Story {
-    pub(crate) correlation: Name,
-    pub(crate) organization: Name,
+    pub(crate) correlation: Option<Name>,
+    pub(crate) organization: Option<Name>,
     pub(crate) metadata: String,
     pub(crate) entries: Vec<Entry>,
 }
@@ -75,10 +75,10 @@ impl Story {
         let event = NewEvent {
             id: Some(id),
             timestamp: Some(moment.time),
-            correlation_id: Some(self.correlation.clone()),
+            correlation_id: self.correlation.clone(),
             causation_id: moment.cause.map(Name::from),
             user_id: step.user.map(Name::from),
-            organization_id: Some(self.organization.clone()),
+            organization_id: self.organization.clone(),
             tags: step.tag.map(Name::from).into_iter().collect(),
             metadata: self.metadata.clone().into_bytes(),
             data: step.data.into_bytes(),

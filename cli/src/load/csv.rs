@@ -298,15 +298,17 @@ fn chosen(columns: &Columns, role: Role) -> Option<&str> {
 }
 
 fn noun(role: Role) -> &'static str {
-    match role {
-        Role::Aggregate => "the aggregate's id",
-        Role::EventType => "the event's type",
-        Role::Time => "the time",
-        role => NAMES
-            .iter()
-            .find(|(named, _)| *named == role)
-            .map_or("a column", |(_, names)| names[0]),
-    }
+    let names = [
+        (Role::Aggregate, "the aggregate's id"),
+        (Role::EventType, "the event's type"),
+        (Role::Time, "the time"),
+    ];
+    let usual = NAMES.iter().map(|(named, names)| (*named, names[0]));
+    names
+        .into_iter()
+        .chain(usual)
+        .find(|(named, _)| *named == role)
+        .map_or("a column", |(_, name)| name)
 }
 
 fn parse<T: std::str::FromStr>(cell: Option<&str>, refusal: &str) -> Result<Option<T>, BadLine> {

@@ -58,16 +58,20 @@ impl Loader {
         let feed = feed::start(path, &options.columns)?;
         let mut progress = Progress::new(path, &feed);
         while let Some(batch) = feed.next(|| interrupt::check(|| self.so_far(path)))? {
-            for (line, entry) in batch {
-                let taken = entry.and_then(|entry| self.take(entry));
-                if let Err(reason) = taken {
-                    self.bad(path, line, &reason, options)?;
-                }
-            }
+            self.take_all(path, batch, options)?;
             progress.show(self.report.events);
             interrupt::check(|| self.so_far(path))?;
         }
         self.report.elapsed += started.elapsed();
+        Ok(())
+    }
+
+    fn take_all(&mut self, path: &Path, batch: feed::Batch, options: &Options) -> Outcome {
+        for (line, entry) in batch {
+            if let Err(reason) = entry.and_then(|entry| self.take(entry)) {
+                self.bad(path, line, &reason, options)?;
+            }
+        }
         Ok(())
     }
 

@@ -21,7 +21,7 @@ pub(crate) struct Sink {
 
 enum Writer {
     Plain(BufWriter<File>),
-    Packed(BufWriter<GzEncoder<File>>),
+    Packed(BufWriter<Box<GzEncoder<File>>>),
 }
 
 /// What the name of a file says that it is to hold.
@@ -49,7 +49,7 @@ impl Sink {
         let writer = if is_packed {
             Writer::Packed(BufWriter::with_capacity(
                 64 << 10,
-                GzEncoder::new(file, Compression::default()),
+                Box::new(GzEncoder::new(file, Compression::default())),
             ))
         } else {
             Writer::Plain(BufWriter::with_capacity(256 << 10, file))

@@ -140,16 +140,15 @@ struct Json<'a> {
 }
 
 #[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
 struct Ids<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    causation_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    organization_id: Option<&'a str>,
+    #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
+    correlation: Option<&'a str>,
+    #[serde(rename = "causationId", skip_serializing_if = "Option::is_none")]
+    causation: Option<&'a str>,
+    #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+    #[serde(rename = "organizationId", skip_serializing_if = "Option::is_none")]
+    organization: Option<&'a str>,
 }
 
 impl Wire<'_> {
@@ -207,10 +206,10 @@ impl Wire<'_> {
     /// The ids and the rest of the metadata in one object; nothing when there is neither.
     fn merged_metadata(&self) -> Outcome<Vec<u8>> {
         let ids = Ids {
-            correlation_id: self.correlation_id,
-            causation_id: self.causation_id,
-            user_id: self.user_id,
-            organization_id: self.organization_id,
+            correlation: self.correlation_id,
+            causation: self.causation_id,
+            user: self.user_id,
+            organization: self.organization_id,
         };
         let mut merged = serde_json::to_vec(&ids)?;
         if merged == b"{}" {

@@ -1,0 +1,162 @@
+//! Files that are not what they should be.
+
+use crate::support::{Folder, ask, gzip, line};
+
+#[test]
+fn a_bad_line_stops_the_load_and_is_named() {
+    let folder = Folder::new();
+    let store = folder.file("log.jsonl", format!("{}\n\n{{\"a\":1}}\n", line("a", "T", "")));
+    let message = ask(&store, &["stats"]).failed(3);
+    assert!(
+        message.contains("log.jsonl: line 3: column 4: unknown field `a`"),
+        "{message}"
+    );
+}
+
+#[test]
+fn bad_lines_are_skipped_on_request() {
+    let folder = Folder::new();
+    let store = folder.file(
+        "log.jsonl",
+        format!("{}\n{}{}\n", line("a", "T", ""), "x\n".repeat(12), line("b", "T", "")),
+    );
+    let ran = ask(&store, &["--skip-bad", "stats", "--format", "csv"]);
+    assert_eq!(ran.stderr.matches(": line ").count(), 10, "{}", ran.stderr);
+    assert!(ran.stderr.contains("12 bad lines left out"));
+    assert!(ran.ok().contains("figures,events,2\n"));
+}
+
+#[test]
+fn what_the_store_refuses_is_a_bad_line_too() {
+    let folder = Folder::new();
+    let other_type = line("a", "T", "").replace("Thing", "Other");
+    let store = folder.file(
+        "log.jsonl",
+        [line("a", "T", ""), other_type, line("b", "T", "")].join("\n"),
+    );
+    let message = ask(&store, &["stats"]).failed(3);
+    assert!(message.contains("line 2: "), "{message}");
+    assert!(
+        ask(&store, &["--skip-bad", "stats", "--format", "csv"])
+            .ok()
+            .contains("figures,events,2\n")
+    );
+    let long = folder.file("long.jsonl", line(&"x".repeat(2_000), "T", ""));
+    ask(&long, &["stats"]).failed(3);
+}
+
+#[test]
+fn a_truncated_file_is_an_error_whatever_is_skipped() {
+    let folder = Folder::new();
+    let packed = gzip((line("a", "T", "") + "\n").repeat(2_000).as_bytes());
+    for length in [1, 8, 12, packed.len() / 2, packed.len() - 3] {
+        let path = folder.path("cut.jsonl.gz");
+        std::fs::write(&path, &packed[..length]).unwrap();
+        ask(&path, &["--skip-bad", "stats"]).failed_if_gzip(length);
+    }
+}
+
+impl crate::support::Ran {
+    /// One byte alone is not yet gzip, but a bad line.
+    fn failed_if_gzip(self, length: usize) {
+        if length == 1 {
+            assert!(self.stderr.contains("1 bad line left out"), "{}", self.stderr);
+        } else {
+            self.failed(3);
+        }
+    }
+}
+
+#[test]
+fn marks_returns_and_empty_lines_do_no_harm() {
+    let folder = Folder::new();
+    let text = format!("\u{feff}{}\r\n\r\n   \r\n{}", line("a", "T", ""), line("b", "T", ""));
+    for name in ["log.jsonl", "log.ndjson.gz"] {
+        assert!(
+            ask(&folder.file(name, &text), &["stats", "--format", "csv"])
+                .ok()
+                .contains("figures,events,2\n")
+        );
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_does_not_fill_the_memory() {
+    let folder = Folder::new();
+    let long = line("a", "T", &format!(r#","eventData":"{}""#, "x".repeat(17 << 20)));
+    let store = folder.file("log.jsonl.gz", format!("{long}\n{}\n", line("b", "T", "")));
+    assert!(ask(&store, &["stats"]).failed(3).contains("line 1: longer than 16 MiB"));
+    assert!(
+        ask(&store, &["--skip-bad", "stats", "--format", "csv"])
+            .ok()
+            .contains("figures,events,1\n")
+    );
+    let quote = format!("aggregateId,eventType,time\na,T,\"{}", "x\n".repeat(10 << 20));
+    assert!(
+        ask(&folder.file("log.csv.gz", quote), &["--skip-bad", "stats"])
+            .failed(3)
+            .contains("is a quote missing?")
+    );
+}
+
+#[test]
+fn payloads_cannot_speak_to_the_terminal() {
+    let folder = Folder::new();
+    let rest =
+        r#","eventData":{"x":"\u001b[2J"},"metadata":{"userId":"\u001b]0;evil\u0007","correlationId":"\u009b31m"}"#;
+    let lines = [
+        line("a\\u001b[31m", "T\\r\\nU", rest),
+        line("b", "V", ",\"eventData\":\"\u{9b}2J\u{202e}\""),
+    ];
+    let store = folder.file("log.jsonl", lines.join("\n"));
+    let commands: [&[&str]; 7] = [
+        &[],
+        &["events"],
+        &["event", "1"],
+        &["event", "2"],
+        &["stats"],
+        &["stats", "--type", "V"],
+        &["trace", "\u{9b}31m"],
+    ];
+    for arguments in commands {
+        let ran = ask(&store, arguments);
+        let hostile = |character: char| character.is_control() && character != '\n' || character == '\u{202e}';
+        assert!(!ran.stdout.contains(hostile), "{arguments:?}: {:?}", ran.stdout);
+        ran.ok();
+    }
+    let message = ask(&store, &["stream", "\u{1b}[2J"]).failed(4);
+    assert!(!message.contains('\u{1b}'));
+}
+
+#[test]
+fn csv_lines_are_checked_one_by_one() {
+    let folder = Folder::new();
+    let text = "case_id,activity,timestamp,cost\nc1,Open,2026-01-31 12:00,7\nc1,Close\nc2,Open,never,7\nc2,Open,2026-02-01,8\n";
+    let store = folder.file("log.csv", text);
+    assert!(
+        ask(&store, &["stats"])
+            .failed(3)
+            .contains("line 3: 2 columns, but the header has 4")
+    );
+    let ran = ask(&store, &["--skip-bad", "events", "--format", "jsonl"]);
+    assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
+    assert!(ran.ok().contains(r#""eventData":{"cost":"8"}"#));
+    let named = [
+        "--csv-user",
+        "cost",
+        "--csv-aggregate-type",
+        "Order",
+        "--skip-bad",
+        "events",
+        "--user",
+        "8",
+        "--format",
+        "jsonl",
+    ];
+    assert!(ask(&store, &named).ok().contains(r#""aggregateType":"Order""#));
+    assert!(
+        ask(&store, &["--csv-user", "who", "stats"])
+            .failed(3)
+            .contains("there is no column 'who'")
+    );
+}

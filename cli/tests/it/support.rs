@@ -1,0 +1,99 @@
+//! Running the program, and logs to run it on.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tempfile::TempDir;
+
+/// What the program has answered.
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ran {
+    /// Its standard output, if all went well.
+    pub(crate) fn ok(self) -> String {
+        assert_eq!(self.code, 0, "{}", self.stderr);
+        self.stdout
+    }
+
+    /// The standard error, if it ended with `code`.
+    pub(crate) fn failed(self, code: i32) -> String {
+        assert_eq!(self.code, code, "{}\n{}", self.stdout, self.stderr);
+        self.stderr
+    }
+}
+
+pub(crate) fn program() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
+    command.env_remove("ANNALS_STORE").stdin(Stdio::null());
+    command
+}
+
+/// Runs the program on the log `store`.
+pub(crate) fn ask(store: &Path, arguments: &[&str]) -> Ran {
+    run(program().arg("--store").arg(store).args(arguments))
+}
+
+pub(crate) fn run(command: &mut Command) -> Ran {
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A folder that is gone when the test is.
+pub(crate) struct Folder(TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A file with `content`, packed if its name says so.
+    pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        let content = content.as_ref();
+        let bytes = if name.ends_with(".gz") {
+            gzip(content)
+        } else {
+            content.to_vec()
+        };
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// A made-up log of 3,000 events.
+    pub(crate) fn demo(&self) -> PathBuf {
+        let path = self.path("demo.jsonl.gz");
+        run(program()
+            .args(["demo", "--events", "3000", "--seed", "7", "--output"])
+            .arg(&path))
+        .ok();
+        path
+    }
+}
+
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// One line of a log, with `rest` behind the fields that must be there.
+pub(crate) fn line(aggregate: &str, event_type: &str, rest: &str) -> String {
+    format!(
+        r#"{{"aggregateId":"{aggregate}","aggregateType":"Thing","eventType":"{event_type}","timestamp":"2026-01-31T12:00:00Z"{rest}}}"#
+    )
+}
