@@ -53,7 +53,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
     /// Where the clocks are read: an IANA name such as Europe/Amsterdam, or an offset such as +02:00
-    #[arg(long, global = true, default_value = "UTC", value_name = "ZONE", value_parser = check_zone)]
+    #[arg(long, global = true, default_value = "UTC", value_name = "ZONE", value_parser = check_zone, allow_hyphen_values = true)]
     pub(crate) time_zone: String,
     /// Go on without bad lines: they are counted, and the first ten shown
     #[arg(long, global = true)]

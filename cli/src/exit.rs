@@ -72,7 +72,11 @@ impl From<serde_json::Error> for Failure {
 
 impl From<csv::Error> for Failure {
     fn from(error: csv::Error) -> Self {
-        Self::from(io::Error::from(error))
+        let text = error.to_string();
+        if let csv::ErrorKind::Io(error) = error.into_kind() {
+            return Self::from(error);
+        }
+        Self::Runtime(text)
     }
 }
 
