@@ -201,7 +201,7 @@ pub(crate) enum Command {
         /// The correlation id
         correlation: String,
     },
-    /// Load and check log files, and report their figures
+    /// Load and check log files, after what --store names if it does, and report their figures
     Import {
         /// The files
         #[arg(required = true, value_name = "FILE")]

@@ -29,7 +29,16 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
     };
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;
-    tour(&loader, &path.display().to_string(), &path.display().to_string(), out)
+    let file = path.display().to_string();
+    tour(
+        &loader,
+        &Source {
+            title: file.clone(),
+            file,
+            first_hint: None,
+        },
+        out,
+    )
 }
 
 /// A tour of a log that is made up.
@@ -43,24 +52,28 @@ pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
             .map_err(|reason| Failure::Runtime(reason.to_string()))?;
     }
     loader.report.elapsed = started.elapsed();
-    tour(
-        &loader,
-        &format!("A made-up log of a cloud that sends bills (seed {seed})"),
-        "demo.jsonl.gz",
-        out,
-    )?;
-    if out.is_table() {
-        out.line(&format!("\nThis log was in memory only. The same as a file:\n  annals demo --events {events} --seed {seed} --output demo.jsonl.gz"))?;
-    }
-    Ok(())
+    let source = Source {
+        title: format!("A made-up log of a cloud that sends bills (seed {seed})"),
+        file: "demo.jsonl.gz".to_owned(),
+        first_hint: Some(format!("demo --events {events} --seed {seed} --output demo.jsonl.gz")),
+    };
+    tour(&loader, &source, out)
 }
 
-fn tour(loader: &Loader, title: &str, file: &str, out: &mut Out<'_>) -> Outcome {
+/// Where a log comes from, in words.
+struct Source {
+    title: String,
+    file: String,
+    /// What to do before anything else can be asked.
+    first_hint: Option<String>,
+}
+
+fn tour(loader: &Loader, source: &Source, out: &mut Out<'_>) -> Outcome {
     let store = &loader.store;
     if !out.is_table() {
         return stats::of_store(store, out).write(out);
     }
-    out.line(&clean(title))?;
+    out.line(&clean(&source.title))?;
     out.line(&import::pace(&loader.report))?;
     out.line("")?;
     stats::of_store(store, out).write(out)?;
@@ -79,7 +92,7 @@ fn tour(loader: &Loader, title: &str, file: &str, out: &mut Out<'_>) -> Outcome 
     }
     hints(
         store,
-        file,
+        source,
         conversation.as_ref().map(|(correlation, _)| correlation.as_str()),
         out,
     )
@@ -111,7 +124,7 @@ fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
 }
 
 /// What to ask next, with names that are in this log.
-fn hints(store: &Store, file: &str, correlation: Option<&str>, out: &mut Out<'_>) -> Outcome {
+fn hints(store: &Store, source: &Source, correlation: Option<&str>, out: &mut Out<'_>) -> Outcome {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let rare = store
         .terms(&Field::EventType)
@@ -128,8 +141,11 @@ fn hints(store: &Store, file: &str, correlation: Option<&str>, out: &mut Out<'_>
         hints.insert(2, format!("trace {}", quoted(correlation)));
     }
     out.line("\nAsk more:")?;
+    if let Some(hint) = &source.first_hint {
+        out.line(&format!("  annals {hint}"))?;
+    }
     for hint in hints {
-        out.line(&clean(&format!("  annals --store {} {hint}", quoted(file))))?;
+        out.line(&clean(&format!("  annals --store {} {hint}", quoted(&source.file))))?;
     }
     Ok(())
 }

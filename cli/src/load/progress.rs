@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::feed::Feed;
-use crate::output::text::{clean, grouped};
+use crate::output::text::{grouped, shorten};
 
+const NAME_WIDTH_MAX: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(1);
-const TEMPLATE: &str = "{msg} [{bar:30}] {bytes} of {total_bytes}, {eta} left";
+const TEMPLATE: &str = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {eta} left";
 const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
 
 /// A bar that appears after a second and is gone when it is dropped.
@@ -29,7 +30,7 @@ impl Progress {
     pub(crate) fn new(path: &Path, feed: &Feed) -> Self {
         Self {
             started: Instant::now(),
-            name: clean(&path.display().to_string()).into_owned(),
+            name: shorten(&path.file_name().unwrap_or_default().to_string_lossy(), NAME_WIDTH_MAX),
             read: Arc::clone(&feed.read),
             total: feed.total,
             bar: None,
@@ -64,5 +65,5 @@ fn draw(total: u64) -> ProgressBar {
         (ProgressBar::new(total), TEMPLATE)
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.with_style(style)
+    bar.with_style(style).with_elapsed(PATIENCE)
 }

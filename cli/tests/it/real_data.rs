@@ -6,19 +6,21 @@ use serde_json::Value;
 
 use crate::support::ask;
 
-/// The statistics of a real log, if it is here.
+/// The statistics of a real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
 fn statistics(name: &str) -> Option<Value> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../shared/data")
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let path = std::env::var_os("ANNALS_REAL_DATA")
+        .map_or(beside, PathBuf::from)
         .join(name);
-    path.exists()
-        .then(|| serde_json::from_str(&ask(&path, &["stats", "--format", "json"]).ok()).unwrap())
+    let text = path.exists().then(|| ask(&path, &["stats", "--format", "json"]).ok())?;
+    Some(serde_json::from_str(&text).unwrap())
 }
 
+/// Compares what JSON pointers lead to.
 fn check(name: &str, expected: &[(&str, Value)]) {
     let Some(statistics) = statistics(name) else { return };
-    for (key, value) in expected {
-        assert_eq!(&statistics[*key], value, "{name}: {key}");
+    for (pointer, value) in expected {
+        assert_eq!(statistics.pointer(pointer), Some(value), "{name}: {pointer}");
     }
 }
 
@@ -27,22 +29,16 @@ fn loans() {
     check(
         "bpic2012.jsonl.gz",
         &[
-            ("events", 262_200.into()),
-            ("aggregates", 13_087.into()),
-            ("eventTypeCount", 24.into()),
-            ("users", 68.into()),
-            ("days", 167.into()),
-            ("firstDay", "2011-09-30".into()),
-            ("lastDay", "2012-03-14".into()),
+            ("/events", 262_200.into()),
+            ("/aggregates", 13_087.into()),
+            ("/eventTypeCount", 24.into()),
+            ("/users", 68.into()),
+            ("/days", 167.into()),
+            ("/firstDay", "2011-09-30".into()),
+            ("/lastDay", "2012-03-14".into()),
+            ("/eventTypes/0/name", "W_Completeren aanvraag".into()),
+            ("/eventTypes/0/count", 54_850.into()),
         ],
-    );
-    let Some(statistics) = statistics("bpic2012.jsonl.gz") else {
-        return;
-    };
-    let first = &statistics["eventTypes"][0];
-    assert_eq!(
-        *first,
-        serde_json::json!({ "name": "W_Completeren aanvraag", "count": 54_850 })
     );
 }
 
@@ -51,12 +47,12 @@ fn travel() {
     check(
         "bpic2020-travel.jsonl.gz",
         &[
-            ("events", 151_819.into()),
-            ("aggregates", 12_749.into()),
-            ("eventTypeCount", 49.into()),
-            ("correlations", 6_281.into()),
-            ("eventsWithoutCorrelation", 1_114.into()),
-            ("correlationsAcrossAggregateTypes", 5_500.into()),
+            ("/events", 151_819.into()),
+            ("/aggregates", 12_749.into()),
+            ("/eventTypeCount", 49.into()),
+            ("/correlations", 6_281.into()),
+            ("/eventsWithoutCorrelation", 1_114.into()),
+            ("/correlationsAcrossAggregateTypes", 5_500.into()),
         ],
     );
 }
@@ -66,10 +62,10 @@ fn permits() {
     check(
         "receipt.csv.gz",
         &[
-            ("events", 8_577.into()),
-            ("aggregates", 1_434.into()),
-            ("eventTypeCount", 27.into()),
-            ("eventsWithoutUser", 0.into()),
+            ("/events", 8_577.into()),
+            ("/aggregates", 1_434.into()),
+            ("/eventTypeCount", 27.into()),
+            ("/eventsWithoutUser", 0.into()),
         ],
     );
 }

@@ -65,11 +65,8 @@ impl Folder {
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         let content = content.as_ref();
-        let bytes = if name.ends_with(".gz") {
-            gzip(content)
-        } else {
-            content.to_vec()
-        };
+        let is_packed = path.extension().is_some_and(|extension| extension == "gz");
+        let bytes = if is_packed { gzip(content) } else { content.to_vec() };
         std::fs::write(&path, bytes).unwrap();
         path
     }
