@@ -212,11 +212,11 @@ pub(crate) enum Command {
     },
     /// Write events to a file
     Export {
-        #[command(flatten)]
-        filters: Filters,
         /// The file: *.jsonl or *.csv, also with .gz; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        #[command(flatten)]
+        filters: Filters,
     },
     /// Make up a log of a cloud that sends bills
     Demo(Demo),
@@ -242,8 +242,6 @@ pub(crate) struct Demo {
 /// Which events, and how many of them.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    #[command(flatten)]
-    pub(crate) filters: Filters,
     /// In which order
     #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
     pub(crate) order: By,
@@ -259,6 +257,8 @@ pub(crate) struct Events {
     /// Do not list events, but say how they are found
     #[arg(long)]
     pub(crate) explain: bool,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
 }
 
 /// What events are ordered by.
@@ -361,14 +361,14 @@ pub(crate) struct Stream {
 /// Which trend.
 #[derive(Debug, Args)]
 pub(crate) struct Trends {
-    #[command(flatten)]
-    pub(crate) filters: Filters,
     /// How long a row is
     #[arg(long, value_enum, default_value_t, value_name = "LENGTH")]
     pub(crate) by: Length,
     /// Show rows in which nothing happened too
     #[arg(long)]
     pub(crate) fill: bool,
+    #[command(flatten)]
+    pub(crate) filters: Filters,
 }
 
 /// How long a row of a trend is.

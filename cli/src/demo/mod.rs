@@ -2,7 +2,7 @@
 
 mod calendar;
 mod plot;
-mod random;
+pub(crate) mod random;
 mod story;
 
 use std::cmp::Reverse;

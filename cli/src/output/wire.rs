@@ -240,6 +240,7 @@ fn raw(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::random::Random;
     use crate::load::csv::{Columns, parse_text};
     use crate::load::jsonl::parse_line;
 
@@ -276,5 +277,52 @@ mod tests {
             out,
             br#"{"aggregateId":"a","aggregateType":"A","eventType":"T","eventVersion":1}"#
         );
+    }
+
+    /// Lines with a few bytes changed, left out or repeated: mostly refused, never a panic, and what is taken is kept.
+    #[test]
+    fn damaged_lines_are_refused_or_kept() {
+        let mut random = Random::new(11);
+        let mut taken = 0;
+        for _ in 0..20_000 {
+            let line = damaged(LINE.as_bytes(), &mut random);
+            let Ok((stream, event)) = parse_line(&line) else {
+                continue;
+            };
+            let mut out = Vec::new();
+            Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+            assert_eq!(
+                parse_line(&out),
+                Ok((stream, event)),
+                "{}",
+                String::from_utf8_lossy(&line)
+            );
+            taken += 1;
+        }
+        assert!(taken > 1_000, "{taken}");
+    }
+
+    #[test]
+    fn damaged_csv_is_refused_or_read() {
+        let text = b"case_id,activity,time,user_id,tags,note\nc1,Open,2026-01-31,anna,\"[\"\"x\"\"]\",\"a, b\"\nc1,Close,2026-02-01,,,\n";
+        let mut random = Random::new(12);
+        let read = (0..20_000)
+            .filter(|_| parse_text(&damaged(text, &mut random), &Columns::default()).is_ok())
+            .count();
+        assert!(read > 1_000, "{read}");
+    }
+
+    fn damaged(text: &[u8], random: &mut Random) -> Vec<u8> {
+        let mut text = text.to_vec();
+        for _ in 0..random.between(1, 3) {
+            let at = usize::try_from(random.below(text.len() as u64)).unwrap();
+            match random.below(4) {
+                0 => text[at] = u8::try_from(random.below(256)).unwrap(),
+                1 => drop(text.remove(at)),
+                2 => text.insert(at, br#"{}[]",:\0 "#[usize::try_from(random.below(10)).unwrap()]),
+                _ => text[at] = b'a' + u8::try_from(random.below(26)).unwrap(),
+            }
+        }
+        text
     }
 }
