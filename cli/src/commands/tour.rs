@@ -98,7 +98,7 @@ fn tour(loader: &Loader, source: &Source, out: &mut Out<'_>) -> Outcome {
     )
 }
 
-/// The conversation with the most kinds of events, of those that are neither too small nor too large.
+/// The conversation across the most types of aggregates, then of events; of those that are neither too small nor too large.
 fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
     let mut names: Vec<String> = store
         .terms(&Field::Correlation)
@@ -108,14 +108,12 @@ fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
         .collect();
     names.sort_unstable();
     names.truncate(CANDIDATES);
-    let mut best: Option<(usize, String, Vec<Event>)> = None;
+    let mut best: Option<((usize, usize), String, Vec<Event>)> = None;
     for name in names {
         let events = store.query(Query::all().correlation(name.as_str())).events()?;
-        let variety = events
-            .iter()
-            .flat_map(|event| [event.event_type(), event.aggregate_id()])
-            .collect::<BTreeSet<_>>()
-            .len();
+        let kinds: BTreeSet<_> = events.iter().map(Event::aggregate_type).collect();
+        let types: BTreeSet<_> = events.iter().map(Event::event_type).collect();
+        let variety = (kinds.len(), types.len());
         if best.as_ref().is_none_or(|(most, ..)| variety > *most) {
             best = Some((variety, name, events));
         }
@@ -129,7 +127,7 @@ fn hints(store: &Store, source: &Source, correlation: Option<&str>, out: &mut Ou
     let rare = store
         .terms(&Field::EventType)
         .into_iter()
-        .min_by_key(|(_, count)| *count);
+        .min_by_key(|(name, count)| (*count, name.clone()));
     let rare = rare.map(|(name, _)| name.to_string()).unwrap_or_default();
     let mut hints = vec![
         format!("events --type {} --limit 5", quoted(&rare)),
