@@ -1,11 +1,11 @@
 //! Where event ids come from when the caller brings none.
 
+use std::cell::Cell;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crossbeam_utils::CachePadded;
 use uuid::Uuid;
 
 use crate::Timestamp;
@@ -19,39 +19,31 @@ pub trait IdSource: Send + Sync + fmt::Debug {
     fn fork(&self) -> Arc<dyn IdSource>;
 }
 
-/// Version 7 UUIDs (RFC 9562): ordered by the millisecond, unpredictable to an outsider's guess by accident, not by design.
+/// Version 7 UUIDs (RFC 9562): ordered by the millisecond, then random.
 ///
-/// The random part is a counter, started from the operating system's randomness and scrambled, so two ids of one source
-/// never share it. It is made for speed: an id must not be used as a secret.
-#[derive(Debug)]
-pub struct RandomIds {
-    counter: CachePadded<AtomicU64>,
-    key: u64,
+/// The random part is a counter of the thread, started from the operating system's randomness and scrambled one to one, so that
+/// two ids of one thread never share it. It is made for speed: an id must not be used as a secret.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RandomIds;
+
+thread_local! {
+    static COUNTER: Cell<(u64, u64)> = Cell::new((draw(), draw()));
 }
 
-impl Default for RandomIds {
-    fn default() -> Self {
-        let randomness = std::collections::hash_map::RandomState::new();
-        let draw = |salt: u64| {
-            let mut hasher = randomness.build_hasher();
-            hasher.write_u64(salt);
-            hasher.finish()
-        };
-        Self {
-            counter: CachePadded::new(AtomicU64::new(draw(1))),
-            key: draw(2),
-        }
-    }
+/// A number from the operating system's randomness.
+fn draw() -> u64 {
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 
 impl IdSource for RandomIds {
     fn next(&self, now: Timestamp) -> Uuid {
-        let count = self.counter.fetch_add(1, Ordering::Relaxed);
-        uuid_v7(now, scramble(count), scramble(count ^ self.key))
+        let (count, key) = COUNTER.get();
+        COUNTER.set((count.wrapping_add(1), key));
+        uuid_v7(now, scramble(count), scramble(count ^ key))
     }
 
     fn fork(&self) -> Arc<dyn IdSource> {
-        Arc::new(Self::default())
+        Arc::new(*self)
     }
 }
 
@@ -120,14 +112,14 @@ mod tests {
     #[test]
     fn ids_carry_version_and_time() {
         let now = Timestamp::from_micros(1_700_000_000_123_456);
-        let id = RandomIds::default().next(now);
+        let id = RandomIds.next(now);
         assert_eq!(id.get_version_num(), 7);
         assert_eq!(id.as_u64_pair().0 >> 16, 1_700_000_000_123);
     }
 
     #[test]
     fn ids_differ() {
-        let source = RandomIds::default();
+        let source = RandomIds;
         let ids: std::collections::HashSet<_> = (0..10_000).map(|_| source.next(Timestamp::default())).collect();
         assert_eq!(ids.len(), 10_000);
     }

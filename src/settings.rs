@@ -1,5 +1,6 @@
 //! Settings: plain data with defaults that need no reading.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::store::names::PART_BYTES_MAX;
@@ -87,16 +88,19 @@ impl Settings {
         if self.shards != 0 {
             return self.shards;
         }
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
-        (processors * 8).next_power_of_two().clamp(8, 256)
+        (processors() * 8).next_power_of_two().clamp(8, 256)
     }
 }
 
 /// Lanes that events are written to: one for each thread that can run at once.
 pub(crate) fn lane_count() -> usize {
-    std::thread::available_parallelism()
-        .map_or(1, usize::from)
-        .min(LANES_MAX)
+    processors().min(LANES_MAX)
+}
+
+/// Threads that can run at once. Asking the system takes longer than making a store, so it is asked once.
+fn processors() -> usize {
+    static PROCESSORS: OnceLock<usize> = OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {

@@ -16,6 +16,7 @@
 //! # Ok::<(), annals::Error>(())
 //! ```
 
+mod ask;
 mod bucket;
 mod causation;
 mod counts;

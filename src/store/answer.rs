@@ -25,7 +25,7 @@ pub(crate) struct Key {
 #[must_use = "a query is answered by one of its methods"]
 pub struct Answer<'a> {
     store: &'a Store,
-    query: Query,
+    pub(super) query: Query,
     cached: bool,
 }
 
@@ -125,7 +125,7 @@ impl Answer<'_> {
         self
     }
 
-    fn engine(&self) -> &Engine {
+    pub(super) fn engine(&self) -> &Engine {
         self.store.engine()
     }
 
@@ -170,7 +170,7 @@ impl Answer<'_> {
         }
     }
 
-    fn query_bounds(&self, visible: u64) -> Result<Bounds> {
+    pub(super) fn query_bounds(&self, visible: u64) -> Result<Bounds> {
         bounds(&self.query, self.engine().core.log.floor(), visible)
     }
 
@@ -286,7 +286,7 @@ impl Answer<'_> {
     }
 
     #[cfg(feature = "cache")]
-    fn may_be_cached(&self) -> bool {
+    pub(super) fn may_be_cached(&self) -> bool {
         self.cached && self.query.as_of.is_none() && self.engine().settings.cache.bytes > 0
     }
 

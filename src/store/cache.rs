@@ -41,6 +41,20 @@ pub struct CacheStats {
     pub bytes: u64,
 }
 
+impl std::ops::Add for CacheStats {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            extensions: self.extensions + other.extensions,
+            misses: self.misses + other.misses,
+            entries: self.entries + other.entries,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+}
+
 /// A value that is complete to a position.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {

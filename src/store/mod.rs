@@ -25,6 +25,8 @@ mod shard;
 mod signal;
 mod slab;
 pub(crate) mod stats;
+#[cfg(feature = "analytics")]
+pub(crate) mod summary;
 mod sync;
 pub(crate) mod tail;
 
@@ -89,8 +91,8 @@ pub(crate) struct Engine {
     pub(crate) indexes: Indexes,
     #[cfg(feature = "cache")]
     pub(crate) cache: cache::Lazy<cache::QueryCache>,
-    #[cfg(any())]
-    pub(crate) statistics: Option<crate::analytics::StatisticsCache>,
+    #[cfg(all(feature = "cache", feature = "analytics"))]
+    pub(crate) summaries: cache::Lazy<summary::cached::SummaryCache>,
     settings: Settings,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -230,8 +232,8 @@ impl Builder {
             indexes: Indexes::new(self.indexers),
             #[cfg(feature = "cache")]
             cache: cache::Lazy::default(),
-            #[cfg(any())]
-            statistics: (self.settings.cache.bytes > 0).then(|| cache::Prefixes::new(&self.settings.cache)),
+            #[cfg(all(feature = "cache", feature = "analytics"))]
+            summaries: cache::Lazy::default(),
             settings: self.settings,
             clock: self.clock,
             ids: self.ids,
@@ -257,7 +259,7 @@ impl Store {
         Builder {
             settings: Settings::default(),
             clock: Arc::new(SystemClock),
-            ids: Arc::new(RandomIds::default()),
+            ids: Arc::new(RandomIds),
             indexers: Vec::new(),
         }
     }
@@ -400,11 +402,8 @@ impl Store {
             indexes,
             #[cfg(feature = "cache")]
             cache: cache::Lazy::default(),
-            #[cfg(any())]
-            statistics: engine
-                .statistics
-                .as_ref()
-                .map(|_| cache::Prefixes::new(&engine.settings.cache)),
+            #[cfg(all(feature = "cache", feature = "analytics"))]
+            summaries: cache::Lazy::default(),
             settings: engine.settings.clone(),
             clock,
             ids: engine.ids.fork(),

@@ -474,6 +474,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Candidates within the bounds, at most, by the index as it is.
+    #[cfg(feature = "cache")]
     pub(crate) fn estimate(&self) -> u64 {
         let selection = Selection::with(self.engine, self.query, self.bounds.until, Aggregates::Ask);
         selection.tree(self.bounds).count_at_most(self.bounds)

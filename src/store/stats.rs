@@ -64,6 +64,10 @@ impl Store {
         {
             stats.cache = engine.cache.stats();
         }
+        #[cfg(all(feature = "cache", feature = "analytics"))]
+        {
+            stats.cache = stats.cache + engine.summaries.stats();
+        }
         stats
     }
 }

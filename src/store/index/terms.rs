@@ -18,12 +18,31 @@ struct Term {
     positions: Ascending,
 }
 
+/// Small tables, one for each value of some bits of the hash; none before the first term.
+#[derive(Clone, Debug, Default)]
+struct Tables(Vec<HashTable<(u32, u32)>>);
+
+const TABLES: usize = 128;
+
+impl Tables {
+    fn of(&self, half: u32) -> Option<&HashTable<(u32, u32)>> {
+        self.0.get(half as usize % TABLES)
+    }
+
+    fn of_mut(&mut self, half: u32) -> &mut HashTable<(u32, u32)> {
+        if self.0.is_empty() {
+            self.0.resize_with(TABLES, HashTable::new);
+        }
+        &mut self.0[half as usize % TABLES]
+    }
+}
+
 /// Terms and their positions, complete up to a position.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermIndex {
     hasher: foldhash::fast::RandomState,
-    /// Half of the hash of a term, and its place in `terms`.
-    table: HashTable<(u32, u32)>,
+    /// Half of the hash of a term, and its place in `terms`; in many small tables, so that growing one takes no time.
+    tables: Tables,
     terms: Slab<Term>,
     /// Every event of the system, so that reads can leave them out.
     system: Ascending,
@@ -57,7 +76,7 @@ impl TermIndex {
 
     pub(crate) fn find(&self, field: FieldNumber, text: &str) -> Option<u32> {
         let half = self.half(field, text);
-        let found = self.table.find(spread(half), |known| {
+        let found = self.tables.of(half)?.find(spread(half), |known| {
             let term = &self.terms[known.1];
             known.0 == half && term.field == field && term.text == *text
         });
@@ -75,7 +94,8 @@ impl TermIndex {
             text: text.into(),
             positions: Ascending::default(),
         });
-        self.table
+        self.tables
+            .of_mut(half)
             .insert_unique(spread(half), (half, key), |known| spread(known.0));
         key
     }
@@ -162,13 +182,20 @@ impl TermIndex {
                 self.forget(key);
             }
         }
-        self.table.shrink_to_fit(|known| spread(known.0));
+        self.tables
+            .0
+            .iter_mut()
+            .for_each(|table| table.shrink_to_fit(|known| spread(known.0)));
     }
 
     fn forget(&mut self, key: u32) {
         let term = &self.terms[key];
         let half = self.half(term.field, &term.text);
-        if let Ok(entry) = self.table.find_entry(spread(half), |known| known.1 == key) {
+        if let Ok(entry) = self
+            .tables
+            .of_mut(half)
+            .find_entry(spread(half), |known| known.1 == key)
+        {
             entry.remove();
             self.terms.remove(key);
         }
@@ -180,6 +207,9 @@ impl TermIndex {
             .iter()
             .map(|term| term.positions.heap_bytes() + term.text.heap_bytes())
             .sum();
-        self.terms.memory_bytes() + self.table.capacity() * 9 + heap + self.system.heap_bytes()
+        self.terms.memory_bytes()
+            + self.tables.0.iter().map(|table| table.capacity() * 9).sum::<usize>()
+            + heap
+            + self.system.heap_bytes()
     }
 }

@@ -1,0 +1,75 @@
+//! Asking a store: the summaries of an answer, and a conversation.
+
+use super::{Bucket, Heatmap, Statistics, TimeZone, Trend};
+use crate::store::answer::Answer;
+use crate::store::summary::Summary;
+use crate::{Event, EventRef, Name, Query, Result, Store};
+
+macro_rules! summary {
+    ($type:ty) => {
+        impl Summary for $type {
+            fn take(&mut self, event: EventRef<'_>) {
+                self.add(event);
+            }
+
+            #[cfg(feature = "cache")]
+            fn weight(&self) -> usize {
+                self.bytes()
+            }
+        }
+    };
+}
+
+summary!(Statistics);
+summary!(Trend);
+summary!(Heatmap);
+
+impl Answer<'_> {
+    /// How many events there are: in all, by hour of the day, by day, by organization and by user.
+    ///
+    /// The answer is kept, and what was appended since is added to it; so asking again costs as much as there is new.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Query, Store, StreamId, analytics::TimeZone};
+    /// # let store = Store::in_memory();
+    /// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced").user("anna")])?;
+    /// let statistics = store.query(Query::all()).statistics(&TimeZone::UTC)?;
+    /// assert_eq!(statistics.by_user().get("anna"), 1);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    pub fn statistics(&self, zone: &TimeZone) -> Result<Statistics> {
+        self.summary(&format!("statistics {zone}"), &Statistics::new(zone.clone()))
+    }
+
+    /// How many events there are by hour, day, ISO week or month. Kept and extended like [`statistics`](Self::statistics).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    pub fn trend(&self, bucket: Bucket, zone: &TimeZone) -> Result<Trend> {
+        self.summary(&format!("trend {bucket:?} {zone}"), &Trend::new(bucket, zone.clone()))
+    }
+
+    /// How many events there are by weekday and hour. Kept and extended like [`statistics`](Self::statistics).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    pub fn heatmap(&self, zone: &TimeZone) -> Result<Heatmap> {
+        self.summary(&format!("heatmap {zone}"), &Heatmap::new(zone.clone()))
+    }
+}
+
+impl Store {
+    /// Every event of a conversation, in order; [`CausationTree`](super::CausationTree) shows what caused what in it.
+    pub fn conversation(&self, correlation_id: impl Into<Name>) -> Vec<Event> {
+        // A query of one term is always valid.
+        self.query(Query::all().correlation(correlation_id))
+            .events()
+            .unwrap_or_default()
+    }
+}
