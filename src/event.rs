@@ -455,7 +455,7 @@ macro_rules! fields {
             ///
             /// # Errors
             ///
-            /// The error of serde_json, when the data is not JSON or not a `T`.
+            /// The error of `serde_json`, when the data is not JSON or not a `T`.
             #[cfg(feature = "json")]
             pub fn json<T: serde::de::DeserializeOwned>($self: $receiver) -> serde_json::Result<T> {
                 serde_json::from_slice($self.data())

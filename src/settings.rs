@@ -7,7 +7,7 @@ use crate::store::names::PART_BYTES_MAX;
 use crate::{Error, Result};
 
 /// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Locks that appends are spread over, a power of two; 0 chooses by the number of processors.
     pub shards: usize,
@@ -17,17 +17,6 @@ pub struct Settings {
     pub budget: Budget,
     /// What the query cache may hold.
     pub cache: CacheSettings,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            shards: 0,
-            limits: Limits::default(),
-            budget: Budget::default(),
-            cache: CacheSettings::default(),
-        }
-    }
 }
 
 /// What an append may bring. Beyond it, the append is refused as [`Invalid`](crate::Error::Invalid).

@@ -77,7 +77,7 @@ impl Engine {
         } else {
             let mut places = Vec::with_capacity(draft.events.len());
             write_events(stream, lane, draft, first, |slot| {
-                places.push(Place { lane: number, slot })
+                places.push(Place { lane: number, slot });
             });
             self.core.log.enter_all(first, &places, pages);
         }

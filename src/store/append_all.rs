@@ -135,7 +135,7 @@ impl Engine {
             let stream = shard.write().stream_mut(key);
             let (version, next) = (stream.version, first + places.len() as u64);
             write_events(stream, lane, draft, next, |slot| {
-                places.push(Place { lane: number, slot })
+                places.push(Place { lane: number, slot });
             });
             written.push(acknowledge(draft, version, next));
         }
@@ -267,9 +267,12 @@ impl Watch {
         let after = condition.after.max(query.after).0;
         query.after = Position(after);
         query.cursor = None;
-        let aggregates = query.filters.iter().find_map(|filter| match filter {
-            Filter::Is(Field::Aggregate, ids) => Some(ids.clone()),
-            _ => None,
+        let aggregates = query.filters.iter().find_map(|filter| {
+            if let Filter::Is(Field::Aggregate, ids) = filter {
+                Some(ids.clone())
+            } else {
+                None
+            }
         });
         let matcher = Matcher::new(&query, &engine.indexes)?;
         Ok(Self {

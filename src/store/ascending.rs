@@ -166,7 +166,7 @@ impl Ascending {
     }
 
     /// The numbers from the `skip`-th on, counting from 0.
-    pub(crate) fn from_nth(&self, skip: u64) -> impl Iterator<Item = u64> {
+    pub(crate) fn nth_on(&self, skip: u64) -> impl Iterator<Item = u64> {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         self.runs_from(skip / BLOCK_NUMBERS)
             .flat_map(Run::numbers)
@@ -190,9 +190,9 @@ impl Ascending {
         };
         let dense = self.count_at_most(lowest.saturating_sub(1), highest) <= candidates.len() as u64 * 16;
         if dense {
-            self.retain_by_merging(candidates, lowest, highest)
+            self.retain_by_merging(candidates, lowest, highest);
         } else {
-            self.retain_by_seeking(candidates)
+            self.retain_by_seeking(candidates);
         }
     }
 
@@ -284,7 +284,7 @@ mod tests {
         fn the_nth_is_what_a_vector_says(differences in differences(), skip in 0..1300usize) {
             let (list, numbers) = list(&differences);
             let want: Vec<_> = numbers.iter().copied().skip(skip).collect();
-            prop_assert_eq!(list.from_nth(skip as u64).collect::<Vec<_>>(), want);
+            prop_assert_eq!(list.nth_on(skip as u64).collect::<Vec<_>>(), want);
             prop_assert_eq!(list.len(), numbers.len() as u64);
             prop_assert_eq!(list.last(), numbers.last().copied());
         }

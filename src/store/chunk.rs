@@ -270,16 +270,15 @@ impl Chunk {
     /// Metadata and data.
     #[inline]
     pub(crate) fn payload(&self, index: usize) -> (&[u8], &[u8]) {
-        let both = match self.large_payload(index) {
-            Some(both) => both,
-            None => {
-                let start = if index == 0 {
-                    0
-                } else {
-                    self.records[index - 1].payload_end
-                };
-                &self.payload[start as usize..self.records[index].payload_end as usize]
-            }
+        let both = if let Some(both) = self.large_payload(index) {
+            both
+        } else {
+            let start = if index == 0 {
+                0
+            } else {
+                self.records[index - 1].payload_end
+            };
+            &self.payload[start as usize..self.records[index].payload_end as usize]
         };
         both.split_at(self.metadata_bytes.get(index).copied().unwrap_or(0) as usize)
     }

@@ -109,19 +109,26 @@ fn compile_is(field: &Field, values: &[Name], indexes: &Indexes) -> Result<Test>
     values.sort_unstable();
     match field {
         Field::Index(name) => {
-            let indexer = indexes.indexer(name).ok_or_else(|| {
+            let registered = indexes.indexer(name).ok_or_else(|| {
                 Error::invalid(format!(
                     "no index '{name}' is registered: register it with Builder::indexer"
                 ))
             })?;
-            Ok(Test::Index(Arc::clone(indexer), values))
+            Ok(Test::Index(Arc::clone(registered), values))
         }
         Field::Day => {
             let mut days: Vec<_> = values.iter().filter_map(|text| parse_day(text)).collect();
             days.sort_unstable();
             Ok(Test::Day(days))
         }
-        _ => Ok(Test::Is(field.clone(), values)),
+        Field::EventType
+        | Field::AggregateType
+        | Field::Aggregate
+        | Field::Correlation
+        | Field::Causation
+        | Field::User
+        | Field::Organization
+        | Field::Tag => Ok(Test::Is(field.clone(), values)),
     }
 }
 

@@ -419,6 +419,7 @@ impl Store {
 
     /// A fork that reads this clock instead of the fork of its own.
     #[cfg(feature = "testing")]
+    #[must_use = "the copy is the result"]
     pub fn fork_with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self::of(self.fork_engine(clock))
     }

@@ -158,7 +158,7 @@ impl Engine {
         let event = change.event();
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
-        let key = self.check_change(&guard, hash, id, expected)?;
+        let key = Self::check_change(&guard, hash, id, expected)?;
         let event_stream = crate::StreamId::new("$aggregate", format!("${id}"));
         draft::check(
             &event_stream,
@@ -174,7 +174,7 @@ impl Engine {
         Ok(Position(position))
     }
 
-    fn check_change(&self, shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
+    fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
         let Some(key) = shard.find(hash, id) else {
             return Err(Error::invalid(format!(
                 "aggregate '{id}' is not known: it never had an event"

@@ -348,9 +348,9 @@ impl<'a> Selection<'a> {
     }
 }
 
-fn first_matching(candidates: Vec<u64>, matcher: &Matcher, lookup: &mut View<'_>) -> Option<u64> {
-    let matches = |position: &u64| lookup.event(*position).is_some_and(|event| matcher.matches(event));
-    candidates.into_iter().find(matches)
+fn first_matching(candidates: Vec<u64>, matcher: &Matcher, view: &mut View<'_>) -> Option<u64> {
+    let answers = |position: &u64| view.event(*position).is_some_and(|event| matcher.matches(event));
+    candidates.into_iter().find(answers)
 }
 
 /// Whether the filters ask for nothing but the main index.

@@ -44,7 +44,7 @@ impl Stream {
     pub(crate) fn positions_from(&self, from: u64) -> impl Iterator<Item = u64> {
         let from = from.max(u64::from(self.dropped_to) + 1);
         let first_listed = u64::from(self.version) + 1 - self.positions.len();
-        self.positions.from_nth(from.saturating_sub(first_listed))
+        self.positions.nth_on(from.saturating_sub(first_listed))
     }
 
     /// The positions of the events above a position.

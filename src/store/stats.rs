@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::ascending::Ascending;
 use super::core::View;
 use super::{Engine, Store};
 use crate::{Field, Name, Position};
@@ -79,7 +80,7 @@ impl Engine {
             return index
                 .read(&self.core, self.core.log.visible())
                 .positions(number, value)
-                .map_or(0, |list| list.len());
+                .map_or(0, Ascending::len);
         }
         let hash = self.core.hash(value);
         let shard = self.core.read(self.core.shard_of(hash));

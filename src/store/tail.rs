@@ -22,7 +22,6 @@ const BATCH_POSITIONS: u64 = 16 * 1024;
 
 /// What a tail delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "nearly every delivery is an event")]
 pub enum Delivery {
     /// The next event.
     Event(Event),

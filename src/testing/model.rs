@@ -411,14 +411,13 @@ impl Change {
     fn data(&self) -> String {
         match self {
             Self::TruncateBefore(version) => format!("{{\"toVersion\":{}}}", version.saturating_sub(1)),
-            Self::Delete | Self::Tombstone => "{}".to_owned(),
             Self::Limit(StreamLimits {
                 max_count: Some(count), ..
             }) => format!("{{\"maxCount\":{count}}}"),
             Self::Limit(StreamLimits { max_age: Some(age), .. }) => {
                 format!("{{\"maxAgeSeconds\":{}}}", age.as_secs_f64())
             }
-            Self::Limit(_) => "{}".to_owned(),
+            Self::Delete | Self::Tombstone | Self::Limit(_) => "{}".to_owned(),
         }
     }
 }
