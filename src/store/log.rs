@@ -168,13 +168,7 @@ mod tests {
     fn write(log: &Log, count: u64) -> u64 {
         let mut cache = PageCache::default();
         let first = log.reserve(count);
-        let places: Vec<_> = (0..count)
-            .map(|slot| Place {
-                shard: 1,
-                slot: first + slot,
-            })
-            .collect();
-        log.enter(first, &places, &mut cache);
+        log.enter(first, Place { lane: 1, slot: first }, count, &mut cache);
         log.publish(&mut cache);
         first
     }
@@ -186,7 +180,7 @@ mod tests {
         let hole = log.reserve(2);
         write(&log, 3);
         assert_eq!(log.published(), 0);
-        log.enter(
+        log.enter_all(
             hole,
             &[Place { lane: 0, slot: 0 }, Place { lane: 0, slot: 1 }],
             &mut cache,
@@ -235,13 +229,7 @@ mod simulation {
     fn write(log: &Log, count: u64) -> u64 {
         let mut cache = PageCache::default();
         let first = log.reserve(count);
-        let places: Vec<_> = (0..count)
-            .map(|slot| Place {
-                shard: 0,
-                slot: first + slot,
-            })
-            .collect();
-        log.enter(first, &places, &mut cache);
+        log.enter(first, Place { lane: 0, slot: first }, count, &mut cache);
         log.publish(&mut cache);
         log.await_published(first + count - 1);
         first
