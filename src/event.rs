@@ -208,21 +208,22 @@ impl<'a> EventRef<'a> {
 
     /// A copy to keep.
     pub fn to_event(self) -> Event {
+        let names = self.chunk.names(self.index).as_bytes();
         let (metadata, data) = self.chunk.payload(self.index);
+        let mut bytes = Vec::with_capacity(names.len() + metadata.len() + data.len());
+        bytes.extend_from_slice(names);
+        bytes.extend_from_slice(metadata);
+        bytes.extend_from_slice(data);
         Event {
             position: self.chunk.position(self.index),
             time: self.chunk.time(self.index),
             recorded: self.chunk.recorded(self.index),
             id: self.chunk.id(self.index),
             version: self.chunk.version(self.index),
+            names_bytes: u32::try_from(names.len()).unwrap_or(u32::MAX),
             metadata_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX),
             kind: Arc::clone(self.chunk.kind(self.index)),
-            names: self.chunk.names(self.index).into(),
-            payload: if metadata.is_empty() {
-                data.into()
-            } else {
-                [metadata, data].concat().into()
-            },
+            bytes: bytes.into_boxed_slice(),
         }
     }
 
@@ -289,10 +290,11 @@ pub struct Event {
     recorded: i64,
     id: Uuid,
     version: u32,
+    names_bytes: u32,
     metadata_bytes: u32,
     kind: Arc<Kind>,
-    names: Box<str>,
-    payload: Box<[u8]>,
+    /// Names, metadata and data: one allocation an event.
+    bytes: Box<[u8]>,
 }
 
 impl Event {
@@ -301,11 +303,13 @@ impl Event {
     }
 
     fn name(&self, part: Part) -> Option<&str> {
-        names::read(&self.names, part)
+        let (names, _) = self.bytes.split_at(self.names_bytes as usize);
+        names::read(str::from_utf8(names).unwrap_or_default(), part)
     }
 
     fn payload(&self) -> (&[u8], &[u8]) {
-        self.payload.split_at(self.metadata_bytes as usize)
+        let (_, payload) = self.bytes.split_at(self.names_bytes as usize);
+        payload.split_at(self.metadata_bytes as usize)
     }
 
     fn raw_position(&self) -> u64 {
@@ -488,9 +492,9 @@ impl PartialEq for Event {
             && self.id == other.id
             && self.time == other.time
             && self.recorded == other.recorded
-            && self.names == other.names
+            && self.names_bytes == other.names_bytes
             && self.metadata_bytes == other.metadata_bytes
-            && self.payload == other.payload
+            && self.bytes == other.bytes
             && self.kind == other.kind
     }
 }

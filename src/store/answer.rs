@@ -269,10 +269,17 @@ impl Answer<'_> {
         let want = want.unwrap_or(usize::MAX);
         #[cfg(feature = "cache")]
         if self.may_be_cached() {
-            let estimate = Scan::new(engine, &self.query, bounds, Direction::Ascending)?.estimate();
-            if estimate > super::cache::WORTH_CANDIDATES
-                && let Some(cache) = engine.cache.get(&engine.settings.cache)
-            {
+            let mut scan = Scan::new(engine, &self.query, bounds, direction(self.query.order))?;
+            if let Some(positions) = scan.all_if_few(super::cache::WORTH_CANDIDATES)? {
+                let keys = engine.order(&self.query, positions, want);
+                return Ok(Found {
+                    keys: keys.into(),
+                    as_of: visible,
+                    cache: CacheState::Bypassed,
+                    work: scan.work,
+                });
+            }
+            if let Some(cache) = engine.cache.get(&engine.settings.cache) {
                 return cache.find(engine, &self.query, want, visible, |visible| self.query_bounds(visible));
             }
         }
@@ -365,17 +372,25 @@ impl Engine {
     /// The first `want` keys of a query's answer among the positions within `bounds`.
     pub(crate) fn collect(&self, query: &Query, bounds: Bounds, want: usize) -> Result<(Vec<Key>, Work)> {
         let mut scan = Scan::new(self, query, bounds, direction(query.order))?;
-        let by_time = query.order.is_by_time();
-        let mut keys = Vec::new();
-        while by_time || keys.len() < want {
+        let mut found = Vec::new();
+        while query.order.is_by_time() || found.len() < want {
             let Some(positions) = scan.next()? else { break };
-            keys.extend(positions.into_iter().map(|position| Key { time: 0, position }));
+            found.extend(positions);
         }
-        if by_time {
+        Ok((self.order(query, found, want), scan.work))
+    }
+
+    /// The first `want` keys in the query's order, of positions that come in the order of the scan.
+    fn order(&self, query: &Query, positions: Vec<u64>, want: usize) -> Vec<Key> {
+        let mut keys: Vec<_> = positions
+            .into_iter()
+            .map(|position| Key { time: 0, position })
+            .collect();
+        if query.order.is_by_time() {
             self.sort_by_time(query, &mut keys, want);
         }
         keys.truncate(want);
-        Ok((keys, scan.work))
+        keys
     }
 
     fn sort_by_time(&self, query: &Query, keys: &mut Vec<Key>, want: usize) {

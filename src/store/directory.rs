@@ -90,19 +90,42 @@ impl Page {
     }
 }
 
-/// The page used last: most accesses need no other.
+/// All pages, from the first that is not forgotten.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct PageCache(Option<Arc<Page>>);
+struct Pages {
+    first: u64,
+    pages: VecDeque<Arc<Page>>,
+}
+
+impl Pages {
+    #[inline]
+    fn get(&self, number: u64) -> Option<&Arc<Page>> {
+        self.pages.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+    }
+
+    fn end(&self) -> u64 {
+        self.first + self.pages.len() as u64
+    }
+}
+
+/// The pages that a user of the directory has met: most accesses need no lock.
+///
+/// A writer keeps the page it writes to. A reader keeps the list of all pages; while it does, adding a page copies the list.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PageCache {
+    page: Option<Arc<Page>>,
+    list: Option<Arc<Pages>>,
+}
 
 #[derive(Debug)]
 pub(crate) struct Directory {
-    pages: RwLock<VecDeque<Arc<Page>>>,
+    pages: RwLock<Arc<Pages>>,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         Self {
-            pages: RwLock::new(VecDeque::new()),
+            pages: RwLock::new(Arc::default()),
         }
     }
 }
@@ -114,7 +137,7 @@ fn page_number(position: u64) -> u64 {
 impl Directory {
     pub(crate) fn set(&self, position: u64, entry: Entry, cache: &mut PageCache) {
         let number = page_number(position);
-        let page = match &mut cache.0 {
+        let page = match &mut cache.page {
             Some(page) if page.number == number => page,
             other => other.insert(self.page_or_new(number)),
         };
@@ -123,68 +146,99 @@ impl Directory {
         }
     }
 
-    /// The entry of `position`, if it is written and not forgotten.
+    /// The entry of `position`, if it is written and not forgotten: for a writer, near what it wrote.
+    #[inline]
+    pub(crate) fn get_near(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
+        let number = page_number(position);
+        let page = match &mut cache.page {
+            Some(page) if page.number == number => page,
+            other => other.insert(self.pages.read().get(number).map(Arc::clone)?),
+        };
+        read_entry(page, position)
+    }
+
+    /// The entry of `position`, if it is written and not forgotten: for a reader, anywhere.
     #[inline]
     pub(crate) fn get(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
         let number = page_number(position);
-        let page = match &mut cache.0 {
-            Some(page) if page.number == number => page,
-            other => other.insert(self.page(number)?),
+        let list = match &mut cache.list {
+            Some(list) if number < list.end() => list,
+            other => other.insert(Arc::clone(&self.pages.read())),
         };
-        let entry = page.entry(position)?.load(Ordering::Acquire);
-        (entry != 0).then_some(Entry(entry))
-    }
-
-    fn page(&self, number: u64) -> Option<Arc<Page>> {
-        let pages = self.pages.read();
-        let first = pages.front()?.number;
-        let place = usize::try_from(number.checked_sub(first)?).ok()?;
-        pages.get(place).map(Arc::clone)
+        read_entry(list.get(number)?, position)
     }
 
     fn page_or_new(&self, number: u64) -> Arc<Page> {
-        if let Some(page) = self.page(number) {
-            return page;
+        if let Some(page) = self.pages.read().get(number) {
+            return Arc::clone(page);
         }
-        let mut pages = self.pages.write();
-        let first = pages.front().map_or(number, |page| page.number);
-        while first + pages.len() as u64 <= number {
-            let next = first + pages.len() as u64;
-            pages.push_back(Arc::new(Page::new(next)));
+        let mut guard = self.pages.write();
+        let pages = make_mut(&mut guard);
+        if pages.pages.is_empty() {
+            pages.first = number;
         }
-        let place = usize::try_from(number.saturating_sub(first)).unwrap_or(usize::MAX);
-        pages.get(place).map_or_else(|| Arc::new(Page::new(number)), Arc::clone)
+        while pages.end() <= number {
+            let next = pages.end();
+            pages.pages.push_back(Arc::new(Page::new(next)));
+        }
+        pages
+            .get(number)
+            .map_or_else(|| Arc::new(Page::new(number)), Arc::clone)
     }
 
     /// Gives back the pages that hold nothing above `position`; the last page stays.
     pub(crate) fn forget_to(&self, position: u64) {
-        let mut pages = self.pages.write();
-        while pages.len() > 1
-            && pages
-                .front()
-                .is_some_and(|page| (page.number + 1) * PAGE_ENTRIES <= position)
-        {
-            pages.pop_front();
+        let forgotten = position / PAGE_ENTRIES;
+        if self.pages.read().first >= forgotten {
+            return;
+        }
+        let mut guard = self.pages.write();
+        let pages = make_mut(&mut guard);
+        while pages.first < forgotten && pages.pages.len() > 1 {
+            pages.pages.pop_front();
+            pages.first += 1;
         }
     }
 
     /// A directory of its own that shares the full pages.
     pub(crate) fn fork(&self, position: u64) -> Self {
-        let mut pages: VecDeque<_> = self.pages.read().iter().map(Arc::clone).collect();
-        while pages.back().is_some_and(|page| page.number * PAGE_ENTRIES >= position) {
-            pages.pop_back();
+        let mut pages = Pages::clone(&self.pages.read());
+        while pages
+            .pages
+            .back()
+            .is_some_and(|page| page.number * PAGE_ENTRIES >= position)
+        {
+            pages.pages.pop_back();
         }
-        if let Some(last) = pages.back_mut() {
+        if let Some(last) = pages.pages.back_mut() {
             *last = Arc::new(last.copy_to(position));
         }
         Self {
-            pages: RwLock::new(pages),
+            pages: RwLock::new(Arc::new(pages)),
         }
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.pages.read().len() * usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX) * 8
+        self.pages.read().pages.len() * usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX) * 8
     }
+}
+
+#[inline]
+fn read_entry(page: &Page, position: u64) -> Option<Entry> {
+    let entry = page.entry(position)?.load(Ordering::Acquire);
+    (entry != 0).then_some(Entry(entry))
+}
+
+/// The list, to change; a copy if readers have it.
+fn make_mut(pages: &mut Arc<Pages>) -> &mut Pages {
+    if Arc::get_mut(pages).is_none() {
+        *pages = Arc::new(Pages::clone(pages));
+    }
+    #[expect(
+        clippy::expect_used,
+        reason = "nobody else can have what was made a line above under the lock"
+    )]
+    Arc::get_mut(pages).expect("the list is this lock's alone")
 }
 
 #[cfg(all(test, not(annals_loom)))]

@@ -84,7 +84,11 @@ impl Log {
         fence(Ordering::SeqCst);
         let mut published = self.published.load(Ordering::Acquire);
         let mut moved = false;
-        while let Some(length) = self.directory.get(published + 1, cache).and_then(Entry::batch_length) {
+        while let Some(length) = self
+            .directory
+            .get_near(published + 1, cache)
+            .and_then(Entry::batch_length)
+        {
             let next = published + length;
             match self
                 .published

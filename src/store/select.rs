@@ -1,5 +1,7 @@
 //! From a query to positions: terms are looked up, the rarest leads, the others are met by skipping, the rest is tried on events.
 
+use smallvec::SmallVec;
+
 use super::Engine;
 use super::ascending::Ascending;
 use super::core::View;
@@ -38,7 +40,7 @@ const DAYS_MAX: usize = 1000;
 enum Node<'g> {
     /// The index does not know: anything may match.
     Unknown,
-    Lists(Vec<&'g Ascending>),
+    Lists(SmallVec<[&'g Ascending; 2]>),
     Positions(Vec<u64>),
     All(Vec<Node<'g>>),
     Any(Vec<Node<'g>>),
@@ -256,11 +258,10 @@ impl<'a> Selection<'a> {
             .find(|(other, _)| std::ptr::eq(*other, index))
             .map(|(_, terms)| terms);
         let terms = other.unwrap_or(&self.main);
-        let mut lists: Vec<_> = values
+        let lists: SmallVec<_> = values
             .iter()
             .filter_map(|value| terms.positions(number, value))
             .collect();
-        lists.dedup_by(|a, b| std::ptr::eq(*a, *b));
         Node::Lists(lists)
     }
 
@@ -286,10 +287,10 @@ impl<'a> Selection<'a> {
 
     /// The days that a time range touches, to narrow it. The time itself is tried on the events.
     fn days(&self) -> Option<Node<'_>> {
-        let (since, before) = (self.query.since, self.query.before);
-        if since.is_none() && before.is_none() {
+        if !has_times(self.query) {
             return None;
         }
+        let (since, before) = (self.query.since, self.query.before);
         let date = |time: Option<Timestamp>| time.map(Timestamp::date);
         let (since, before) = (date(since), date(before));
         // Years beyond four digits do not sort as text.
@@ -303,7 +304,7 @@ impl<'a> Selection<'a> {
                 || since.as_ref().is_none_or(|since| text.as_str() >= since.as_str())
                     && before.as_ref().is_none_or(|before| text.as_str() <= before.as_str())
         };
-        let lists: Vec<_> = self
+        let lists: SmallVec<_> = self
             .main
             .values(number)
             .filter(|(text, _)| touched(text))
@@ -374,9 +375,13 @@ fn uses_any(filters: &[Filter], engine: &Engine, index: &LiveIndex) -> bool {
     })
 }
 
+fn has_times(query: &Query) -> bool {
+    query.since.is_some() || query.before.is_some()
+}
+
 /// Whether conditions beyond the filters must be tried on the events.
 fn needs_events(query: &Query) -> bool {
-    query.since.is_some() || query.before.is_some() || matches!(query.as_of, Some(crate::AsOf::Time(_)))
+    has_times(query) || matches!(query.as_of, Some(crate::AsOf::Time(_)))
 }
 
 /// Which way windows move.
@@ -473,11 +478,23 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Candidates within the bounds, at most, by the index as it is.
+    /// All matching positions, if the index names at most `few` candidates.
     #[cfg(feature = "cache")]
-    pub(crate) fn estimate(&self) -> u64 {
+    pub(crate) fn all_if_few(&mut self, few: u64) -> Result<Option<Vec<u64>>> {
         let selection = Selection::with(self.engine, self.query, self.bounds.until, Aggregates::Ask);
-        selection.tree(self.bounds).count_at_most(self.bounds)
+        let tree = selection.tree(self.bounds);
+        let bounds = self.bounds;
+        if bounds.is_empty() {
+            return Ok(Some(Vec::new()));
+        }
+        if tree.count_at_most(bounds) > few {
+            return Ok(None);
+        }
+        let (mut positions, exact) = self.candidates(&selection, &tree, bounds);
+        drop(tree);
+        drop(selection);
+        self.complete(&mut positions, exact)?;
+        Ok(Some(positions))
     }
 
     /// The matching positions of the next window, in the scan's direction; `None` at the end.
@@ -495,12 +512,21 @@ impl<'a> Scan<'a> {
         let Some(span) = spans.next() else {
             return Ok(None);
         };
+        let (mut positions, exact) = self.candidates(&selection, &tree, span);
+        drop(tree);
+        drop(selection);
+        self.complete(&mut positions, exact)?;
+        Ok(Some(positions))
+    }
+
+    /// The candidates within `span`, and whether the index alone has decided.
+    fn candidates(&mut self, selection: &Selection<'_>, tree: &Node<'_>, span: Bounds) -> (Vec<u64>, bool) {
         let indexed = Bounds {
             until: span.until.min(selection.complete_to()).max(span.after),
             after: span.after,
         };
         let mut positions = tree.candidates(indexed);
-        let exact = selection.is_exact(&tree) && indexed.until == span.until;
+        let exact = indexed.until == span.until && selection.is_exact(tree);
         if exact {
             selection.leave_system_out(&mut positions);
         } else {
@@ -508,15 +534,18 @@ impl<'a> Scan<'a> {
         }
         self.work.candidates += positions.len() as u64;
         self.work.windows += 1;
-        drop(tree);
-        drop(selection);
+        (positions, exact)
+    }
+
+    /// Tries on events what the index could not decide, and brings the positions into the scan's direction.
+    fn complete(&mut self, positions: &mut Vec<u64>, exact: bool) -> Result<()> {
         if !exact {
-            self.try_on_events(&mut positions)?;
+            self.try_on_events(positions)?;
         }
-        if direction == Direction::Descending {
+        if self.direction == Direction::Descending {
             positions.reverse();
         }
-        Ok(Some(positions))
+        Ok(())
     }
 
     fn try_on_events(&mut self, positions: &mut Vec<u64>) -> Result<()> {
