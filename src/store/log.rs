@@ -197,17 +197,14 @@ mod tests {
     #[test]
     fn writers_on_threads_leave_no_hole() {
         let log = shared();
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for count in 1..500 {
-                        let first = write(&log, count % 7 + 1);
-                        log.await_published(first);
-                        assert!(log.published() >= first + count % 7);
-                    }
-                });
+        let work = || {
+            for count in 1..500 {
+                let first = write(&log, count % 7 + 1);
+                log.await_published(first);
+                assert!(log.published() >= first + count % 7);
             }
-        });
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| drop(scope.spawn(work))));
         assert_eq!(log.published(), log.reserved());
     }
 

@@ -32,9 +32,7 @@ pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
 }
 
 pub(crate) fn of(store: &Store, query: Query, out: &Out<'_>) -> Outcome<Heatmap> {
-    let mut heatmap = Heatmap::new(time_zone(out)?);
-    store.query(query).for_each(|event| heatmap.add(event))?;
-    Ok(heatmap)
+    Ok(store.query(query).heatmap(&time_zone(out)?)?)
 }
 
 fn records(heatmap: &Heatmap) -> Records {

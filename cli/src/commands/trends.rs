@@ -45,9 +45,7 @@ fn bucket(length: Length) -> Bucket {
 }
 
 fn of(store: &Store, query: Query, bucket: Bucket, out: &Out<'_>) -> Outcome<Trend> {
-    let mut trend = Trend::new(bucket, time_zone(out)?);
-    store.query(query).for_each(|event| trend.add(event))?;
-    Ok(trend)
+    Ok(store.query(query).trend(bucket, &time_zone(out)?)?)
 }
 
 fn counts(rows: &[TrendRow]) -> Vec<u64> {
