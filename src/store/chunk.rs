@@ -172,6 +172,32 @@ impl Chunk {
         self.push_record(&header, payload);
     }
 
+    /// The place of the first event above a position.
+    pub(crate) fn first_after(&self, position: u64) -> usize {
+        self.records.partition_point(|record| record.position <= position)
+    }
+
+    /// A copy of the events from place `first` on, without metadata and data.
+    pub(crate) fn outline(&self, first: usize) -> Self {
+        let names_start = if first == 0 {
+            0
+        } else {
+            self.records[first - 1].names_end
+        };
+        let outline = |record: &Record| Record {
+            names_end: record.names_end - names_start,
+            payload_end: 0,
+            ..*record
+        };
+        Self {
+            records: self.records[first..].iter().map(outline).collect(),
+            names: self.names[names_start as usize..].to_owned(),
+            kind_table: self.kind_table.clone(),
+            has_system: self.has_system,
+            ..Self::default()
+        }
+    }
+
     fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
         match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {
             Some(place) => u16::try_from(place).unwrap_or(u16::MAX),

@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::chunk::Chunk;
 use super::cow::Cow;
 use super::directory::{PageCache, Place};
-use super::lane::{DroppedRun, Lane, Snapshot};
+use super::lane::{DroppedRun, Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
 use crate::{Event, EventRef};
@@ -134,16 +134,11 @@ impl Core {
         self.with_event(position, pages, |event| event.to_event())
     }
 
-    /// The events at `positions`, to keep, a bite of them at a time under the locks.
+    /// The events at `positions`, to keep.
     pub(crate) fn events(&self, positions: &[u64]) -> Vec<Event> {
+        let mut view = View::new(self);
         let mut events = Vec::with_capacity(positions.len());
-        for bite in positions.chunks(BITE) {
-            let mut locked = Locked::new(self);
-            events.extend(
-                bite.iter()
-                    .filter_map(|position| locked.event(*position).map(EventRef::to_event)),
-            );
-        }
+        events.extend(positions.iter().filter_map(|position| view.keep(*position)));
         events
     }
 
@@ -167,34 +162,6 @@ impl Core {
             lane.release_dropped_chunks();
         }
         run
-    }
-}
-
-/// Events read under the locks at once: writers wait for no more.
-pub(crate) const BITE: usize = 512;
-
-/// Every lane locked for reading: for the store's own short work. No code of a user runs under it.
-#[derive(Debug)]
-pub(crate) struct Locked<'a> {
-    guards: smallvec::SmallVec<[RwLockReadGuard<'a, OwnLane>; 4]>,
-    log: &'a Log,
-    pages: PageCache,
-}
-
-impl<'a> Locked<'a> {
-    pub(crate) fn new(core: &'a Core) -> Self {
-        let guards = core.lanes.iter().map(|lane| lane.read()).collect();
-        Self {
-            guards,
-            log: &core.log,
-            pages: PageCache::default(),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        let place = self.log.place(position, &mut self.pages)?;
-        self.guards.get(place.lane)?.lane.event(place.slot)
     }
 }
 
@@ -235,6 +202,25 @@ impl<'a> View<'a> {
         self.lanes[place.lane].snapshot.sealed_event(place.slot)
     }
 
+    /// The event at `position`, to keep, unless it was dropped.
+    pub(crate) fn keep(&mut self, position: u64) -> Option<Event> {
+        let place = self.core.log.place(position, &mut self.pages)?;
+        if place.slot >= self.lanes.get(place.lane)?.end {
+            let own = self.core.read_lane(place.lane);
+            let snapshot = own.lane.snapshot();
+            let end = snapshot.end();
+            if place.slot >= end {
+                return own.lane.event(place.slot).map(EventRef::to_event);
+            }
+            drop(own);
+            self.lanes[place.lane] = LaneView { snapshot, end };
+        }
+        self.lanes[place.lane]
+            .snapshot
+            .sealed_event(place.slot)
+            .map(EventRef::to_event)
+    }
+
     /// The event from its lane: copied if it is open still, from a new snapshot otherwise.
     fn event_of_lane(&mut self, place: Place) -> Option<EventRef<'_>> {
         let own = self.core.read_lane(place.lane);
@@ -250,5 +236,31 @@ impl<'a> View<'a> {
         drop(own);
         self.lanes[place.lane] = LaneView { snapshot, end };
         self.lanes[place.lane].snapshot.sealed_event(place.slot)
+    }
+}
+
+/// Events without their payloads, as they are now: for the index, which asks for no more. No lock is held while it is looked at.
+#[derive(Debug)]
+pub(crate) struct Outlines<'a> {
+    log: &'a Log,
+    lanes: smallvec::SmallVec<[Outline; 4]>,
+    pages: PageCache,
+}
+
+impl<'a> Outlines<'a> {
+    /// The events above `after`, as far as they are written.
+    pub(crate) fn new(core: &'a Core, after: u64) -> Self {
+        let lanes = core.lanes.iter().map(|own| own.read().lane.outline(after)).collect();
+        Self {
+            log: &core.log,
+            lanes,
+            pages: PageCache::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
+        let place = self.log.place(position, &mut self.pages)?;
+        self.lanes.get(place.lane)?.event(place.slot)
     }
 }

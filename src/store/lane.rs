@@ -251,6 +251,18 @@ impl Lane {
         found
     }
 
+    /// The sealed events, and those above position `after` that are open, without their payloads.
+    pub(crate) fn outline(&self, after: u64) -> Outline {
+        let first = self.open.first_after(after);
+        let dropped = self.open_dropped.clone();
+        Outline {
+            snapshot: self.snapshot(),
+            first,
+            open: self.open.outline(first),
+            dropped,
+        }
+    }
+
     /// Drops the event in `slot`; answers what it held, if it was there.
     pub(crate) fn drop_slot(&mut self, slot: u64) -> Option<EventCost> {
         let cost = EventCost::of(self.event(slot)?);
@@ -303,6 +315,31 @@ impl Lane {
             payload_bytes: chunks().map(Chunk::payload_bytes).sum::<usize>() as u64,
             memory_bytes: chunks().map(Chunk::memory_bytes).sum::<usize>() as u64,
         }
+    }
+}
+
+/// A lane's events without the payloads of those that are open.
+#[derive(Debug)]
+pub(crate) struct Outline {
+    snapshot: Snapshot,
+    /// The place in the open chunk of the first event in `open`.
+    first: usize,
+    open: Chunk,
+    dropped: Option<Box<Dropped>>,
+}
+
+impl Outline {
+    #[inline]
+    pub(crate) fn event(&self, slot: u64) -> Option<EventRef<'_>> {
+        if slot < self.snapshot.end() {
+            return self.snapshot.sealed_event(slot);
+        }
+        let index = (slot % CHUNK) as usize;
+        let dropped = self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index));
+        let place = index
+            .checked_sub(self.first)
+            .filter(|place| !dropped && *place < self.open.len())?;
+        Some(EventRef::new(&self.open, place))
     }
 }
 

@@ -1,9 +1,12 @@
 //! Reading one aggregate, and the whole log: forwards or backwards, to keep or in place.
 
-use super::core::{BITE, Locked, View};
+use super::core::View;
 use super::shard::Stream;
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
+
+/// Positions of a stream taken under its shard's lock at once: writers wait for no more.
+const BITE: usize = 512;
 
 /// What a read may see.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,10 @@ impl Horizon {
     fn admits(&self, event: EventRef<'_>) -> bool {
         event.raw_position() <= self.until
             && (self.recorded_until == Timestamp::MAX || event.recorded_at() <= self.recorded_until)
+    }
+
+    fn admits_kept(&self, event: &Event) -> bool {
+        event.position().0 <= self.until && event.recorded_at() <= self.recorded_until
     }
 }
 
@@ -115,14 +122,12 @@ impl StreamRead<'_> {
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut bites = Bites::new(self);
+        let mut view = View::new(&self.store.engine().core);
         while events.len() < self.limit
             && let Some(positions) = bites.next()
         {
-            let mut locked = Locked::new(&self.store.engine().core);
-            for position in positions {
-                let event = locked.event(position).filter(|event| bites.horizon.admits(*event));
-                events.extend(event.map(EventRef::to_event));
-            }
+            let kept = positions.into_iter().filter_map(|position| view.keep(position));
+            events.extend(kept.filter(|event| bites.horizon.admits_kept(event)));
         }
         events.truncate(self.limit);
         events
@@ -286,27 +291,10 @@ impl LogRead<'_> {
 
     /// The events, to keep.
     pub fn events(&self) -> Vec<Event> {
-        let horizon = Horizon::new(self.store.engine(), self.as_of);
-        let (mut first, mut last) = self.range(horizon);
-        let mut events = Vec::new();
-        while first <= last && events.len() < self.limit {
-            let bite = (self.limit - events.len()).min(BITE) as u64;
-            let mut locked = Locked::new(&self.store.engine().core);
-            let mut keep = |position| {
-                let event = locked.event(position).filter(|event| self.admits(*event, horizon));
-                events.extend(event.map(EventRef::to_event));
-            };
-            if self.backwards {
-                let start = first.max((last + 1).saturating_sub(bite));
-                (start..=last).rev().for_each(&mut keep);
-                last = start - 1;
-            } else {
-                let end = last.min(first + bite - 1);
-                (first..=end).for_each(&mut keep);
-                first = end + 1;
-            }
-        }
-        events
+        self.fold(Vec::new(), |mut events, event| {
+            events.push(event.to_event());
+            events
+        })
     }
 
     /// Shows each event to `look`, in place. No lock is held meanwhile.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::core::{Locked, View};
+use super::super::core::{Outlines, View};
 use super::super::names::Tags;
 use super::Indexer;
 use super::terms::{FieldNumber, TermIndex};
@@ -93,7 +93,7 @@ fn add(index: &mut TermIndex, field: FieldNumber, text: &str, guess: u32, positi
 }
 
 impl Memo {
-    pub(super) fn extend_main(&mut self, index: &mut TermIndex, events: &mut Locked<'_>, to: u64) {
+    pub(super) fn extend_main(&mut self, index: &mut TermIndex, events: &mut Outlines<'_>, to: u64) {
         for position in index.complete_to() + 1..=to {
             if let Some(event) = events.event(position) {
                 self.add_event(index, event, position);
@@ -139,7 +139,7 @@ impl Memo {
     }
 }
 
-pub(super) fn extend_causation(index: &mut TermIndex, events: &mut Locked<'_>, to: u64) {
+pub(super) fn extend_causation(index: &mut TermIndex, events: &mut Outlines<'_>, to: u64) {
     for position in index.complete_to() + 1..=to {
         let cause = events.event(position).and_then(EventRef::causation_id);
         if let Some(cause) = cause {

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use uuid::Uuid;
 
-use super::super::core::{BITE, Core, Locked};
+use super::super::core::{Core, Outlines};
 
 /// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
 #[derive(Debug, Default)]
@@ -25,18 +25,14 @@ impl IdIndex {
     }
 
     pub(crate) fn extend(&mut self, core: &Core, to: u64) {
-        while self.complete_to < to {
-            let bite = to.min(self.complete_to + BITE as u64);
-            let mut events = Locked::new(core);
-            for position in self.complete_to + 1..=bite {
-                if let Some(event) = events.event(position) {
-                    let half = self.hasher.hash_one(event.id()) as u32;
-                    self.positions
-                        .insert_unique(spread(half), (half, position), |known| spread(known.0));
-                }
-            }
-            self.complete_to = bite;
+        let mut events = Outlines::new(core, self.complete_to);
+        for position in self.complete_to + 1..=to {
+            let Some(event) = events.event(position) else { continue };
+            let half = self.hasher.hash_one(event.id()) as u32;
+            self.positions
+                .insert_unique(spread(half), (half, position), |known| spread(known.0));
         }
+        self.complete_to = self.complete_to.max(to);
         self.forget_to(core.log.floor());
     }
 

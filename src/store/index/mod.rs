@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::core::{BITE, Core, Locked, View};
+use super::core::{Core, Outlines, View};
 pub(crate) use extract::{Extract, Memo};
 pub(crate) use ids::IdIndex;
 pub(crate) use terms::{FieldNumber, TermIndex};
@@ -19,6 +19,9 @@ use crate::{EventRef, Field, Name};
 
 /// Finds the values of a registered index in an event.
 pub(crate) type Indexer = dyn Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync;
+
+/// Events indexed in one go: queries wait for no more.
+const BITE: u64 = 1024;
 
 /// Events that may wait to be indexed before an append takes its turn at it.
 const BACKLOG_MAX: u64 = 1024;
@@ -104,10 +107,13 @@ impl LiveIndex {
 
     fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, memo: &mut Memo) {
         while index.complete_to() < to {
-            let bite = to.min(index.complete_to() + BITE as u64);
+            let bite = to.min(index.complete_to() + BITE);
             match &self.extract {
-                Extract::Main => memo.extend_main(index, &mut Locked::new(core), bite),
-                Extract::Causation => extract::extend_causation(index, &mut Locked::new(core), bite),
+                Extract::Main => memo.extend_main(index, &mut Outlines::new(core, index.complete_to()), bite),
+                Extract::Causation => {
+                    let mut events = Outlines::new(core, index.complete_to());
+                    extract::extend_causation(index, &mut events, bite);
+                }
                 Extract::Custom(_, indexer) => extract::extend_custom(index, &mut View::new(core), bite, &**indexer),
             }
             index.sweep(core.log.floor(), SWEEP_TERMS);
