@@ -1,4 +1,68 @@
-//! An event store that lives in memory.
+//! An event store that lives in memory: a log in shards, an inverted index that follows it, a query cache that is never stale,
+//! and live tails.
+//!
+//! ```
+//! use annals::{Expected, NewEvent, Order, Position, Query, Store, StreamId};
+//!
+//! let store = Store::in_memory();
+//! let order = StreamId::new("Order", "order-1");
+//! store.append(&order, Expected::NoStream, vec![
+//!     NewEvent::new("OrderPlaced").data(r#"{"total": 250}"#).correlation("checkout-9").user("anna"),
+//! ])?;
+//! let placed = store.append(&order, Expected::exactly(1), vec![
+//!     NewEvent::new("OrderPaid").correlation("checkout-9").user("anna"),
+//! ])?;
+//! assert_eq!(placed.last_position, Position(2));
+//!
+//! // By any field, alone or together, in any order.
+//! let latest = store.query(Query::all().user("anna").order(Order::PositionDescending).limit(1)).events()?;
+//! assert_eq!(latest[0].event_type(), "OrderPaid");
+//!
+//! // In place, without a copy and without a lock.
+//! let bytes = store.stream("order-1").fold(0, |sum, event| sum + event.data().len());
+//! assert_eq!(bytes, 14);
+//! # Ok::<(), annals::Error>(())
+//! ```
+//!
+//! # The types you will meet
+//!
+//! * [`Store`] is the handle; [`Builder`] sets one up with [`Settings`], a [`Clock`], an [`IdSource`] and indexers.
+//! * [`NewEvent`] is handed in, to a [`StreamId`], with what the writer [`Expected`]; [`Appended`] comes back, or an [`Error`] that says
+//!   what to do next. [`Condition`] makes an append depend on a query.
+//! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::stream`], [`Store::log`] and [`Store::query`] lead to them;
+//!   [`Tail`] follows what comes.
+//! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
+//! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
+//!
+//! # What it does not do
+//!
+//! Nothing survives the process: a store is as durable as its memory. It does not speak to a network.
+//!
+//! # Words
+//!
+//! | word | meaning |
+//! |---|---|
+//! | event | a fact that happened; immutable |
+//! | aggregate | the entity whose history a run of events is: an id and a type; its events are its *stream* |
+//! | version | the place of an event in its stream: 1, 2, 3 … without gaps; 0 means "no event yet" |
+//! | position | the place of an event in the whole store: 1, 2, 3 … without gaps, never reused |
+//! | expected version | what the writer believes: any, no stream, stream exists, exactly N |
+//! | append | one atomic batch: all events or none, consecutive versions and positions |
+//! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
+//! | schema version | the version of an event type's payload |
+//! | visible | the last position that reads see; everything up to it is there, without a hole |
+//! | term | a field and a value that events can be found by |
+//! | tail | a reader that goes on with what comes |
+//! | gap | events that were dropped, with their number and the reason |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
+//! | `cache` | yes | answers kept and extended from the tail; moka |
+//! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
+//! | `testing` | no | the reference model and random operations, for tests of the store |
 
 #[cfg(feature = "analytics")]
 pub mod analytics;

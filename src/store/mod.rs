@@ -51,7 +51,7 @@ use crate::{
 /// An event store in memory.
 ///
 /// A handle: clones share one store, from any number of threads. When the last handle is dropped the store is closed, and its
-/// [tails](Tail) end.
+/// [tails](crate::Tail) end.
 ///
 /// Nothing survives the process.
 ///
@@ -66,8 +66,6 @@ use crate::{
 /// assert_eq!(conflict.unwrap_err().to_string(), "aggregate 'order-1' is at version 1, expected no stream");
 /// # Ok::<(), annals::Error>(())
 /// ```
-///
-/// [`Tail`]: crate::Tail
 #[derive(Clone, Debug)]
 pub struct Store {
     handle: Arc<Handle>,

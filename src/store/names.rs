@@ -125,7 +125,7 @@ pub(crate) fn write_tags<'a>(tags: impl Iterator<Item = &'a str>) -> String {
     out
 }
 
-/// Reads tags out of what [`write_tags`] wrote.
+/// The tags of an event, in the order they were given.
 #[derive(Clone, Debug)]
 pub struct Tags<'a>(&'a str);
 
