@@ -11,12 +11,10 @@ const SEATS_MAX: usize = 4;
 
 /// Everything that the decision depends on: what happened to the seat, and what the customer has reserved.
 fn boundary(seat: &str, customer: &str) -> Query {
-    Query::all()
-        .event_type("SeatReserved")
-        .filter(Filter::Any(vec![
-            Filter::is(Field::Aggregate, seat),
-            Filter::is(Field::User, customer),
-        ]))
+    Query::all().event_type("SeatReserved").filter(Filter::Any(vec![
+        Filter::is(Field::Aggregate, seat),
+        Filter::is(Field::User, customer),
+    ]))
 }
 
 /// Reserves a seat: reads, decides, and appends if nothing was added to what was read. Decides again if something was.
@@ -77,6 +75,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             .sum::<usize>()
     });
     let reserved = store.query(Query::all().event_type("SeatReserved")).count()?;
-    writeln!(out, "eight customers at once reserved {sold} of 10 seats; {reserved} reservations in all")?;
+    writeln!(
+        out,
+        "eight customers at once reserved {sold} of 10 seats; {reserved} reservations in all"
+    )?;
     Ok(())
 }

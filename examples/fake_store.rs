@@ -13,7 +13,10 @@ use annals::{Expected, ManualClock, NewEvent, SeededIds, Store, StreamId};
 fn cancel(store: &Store, id: &str, now: annals::Timestamp) -> Result<(), Box<dyn Error>> {
     let history = store.stream(id).events();
     let started = history.first().ok_or("there is no such subscription")?;
-    if history.iter().any(|event| event.event_type() == "SubscriptionCancelled") {
+    if history
+        .iter()
+        .any(|event| event.event_type() == "SubscriptionCancelled")
+    {
         return Err("it is cancelled already".into());
     }
     if now > started.timestamp().after(Duration::from_secs(14 * 24 * 60 * 60)) {
@@ -52,11 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     cancel(&test, "subscription-1", "2026-02-01T12:00:00Z".parse()?)?;
     writeln!(out, "first test: {} events in its copy", test.visible())?;
     let again = cancel(&test, "subscription-1", "2026-02-01T12:00:00Z".parse()?);
-    writeln!(
-        out,
-        "first test, again: {}",
-        again.err().ok_or("it must be refused")?
-    )?;
+    writeln!(out, "first test, again: {}", again.err().ok_or("it must be refused")?)?;
 
     // Another: too late. It sees nothing of the first.
     let test = store.fork();
@@ -64,7 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     writeln!(out, "second test: {}", late.err().ok_or("it must be refused")?)?;
 
     // As strict as a real store.
-    let conflict = test.append(&subscription, Expected::NoStream, vec![NewEvent::new("SubscriptionStarted")]);
+    let conflict = test.append(
+        &subscription,
+        Expected::NoStream,
+        vec![NewEvent::new("SubscriptionStarted")],
+    );
     writeln!(out, "a conflict: {}", conflict.err().ok_or("it must be refused")?)?;
     writeln!(out, "the store that all began with: still {} event", store.visible())?;
     Ok(())

@@ -5,8 +5,8 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 
-use annals::analytics::{Statistics, TimeZone};
-use annals::{Budget, Delivery, Expected, NewEvent, Position, Query, Settings, Store, StreamId, WhenFull};
+use annals::analytics::TimeZone;
+use annals::{Budget, Delivery, Expected, Field, NewEvent, Position, Query, Settings, Store, StreamId, WhenFull};
 
 const SESSIONS: u64 = 5_000;
 const PAGES: [&str; 4] = ["/", "/prices", "/docs", "/sign-up"];
@@ -52,8 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         track(&store, session)?;
     }
 
-    let mut statistics = Statistics::new(TimeZone::UTC);
-    store.log().for_each(|event| statistics.add(event));
+    let statistics = store.query(Query::all()).statistics(&TimeZone::UTC)?;
     let mut out = stdout().lock();
     writeln!(
         out,
@@ -64,8 +63,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     for gap in store.gaps() {
         writeln!(out, "dropped: {gap}")?;
     }
-    for (event_type, events) in statistics.by_type().ranked() {
+    for (event_type, events) in store.terms(&Field::EventType) {
         writeln!(out, "{event_type:<15} {events:>6}")?;
+    }
+    for (user, events) in statistics.by_user().ranked().into_iter().take(3) {
+        writeln!(out, "{user:<15} {events:>6}")?;
     }
     let prices = store.query(Query::all().tag("/prices")).count()?;
     writeln!(out, "views of /prices: {prices}")?;

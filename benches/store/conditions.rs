@@ -78,11 +78,7 @@ fn by_type(work: &Work, never: &Name) -> Duration {
     let store = Store::in_memory();
     for batch in interleaved(AGGREGATES, ROUNDS, 1) {
         let condition = Condition::none(Query::all().event_type(never));
-        let append = Append::new(
-            work.stream(batch.aggregate).clone(),
-            Expected::Any,
-            work.events(batch),
-        );
+        let append = Append::new(work.stream(batch.aggregate).clone(), Expected::Any, work.events(batch));
         sure(store.append_if(&condition, vec![append]));
     }
     start.elapsed()

@@ -134,7 +134,12 @@ fn loads(criterion: &mut Criterion, work: &Work) {
         bencher.iter(|| store.stream(next()).fold(0, |sum, event| sum + event.data().len()));
     });
     group.bench_function("naive, borrowed", |bencher| {
-        bencher.iter(|| naive.lock().stream(next()).fold(0, |sum, kept| sum + kept.event.data.len()));
+        bencher.iter(|| {
+            naive
+                .lock()
+                .stream(next())
+                .fold(0, |sum, kept| sum + kept.event.data.len())
+        });
     });
     group.bench_function("annals, owned", |bencher| {
         bencher.iter(|| store.stream(next()).events());

@@ -55,7 +55,11 @@ fn replays(criterion: &mut Criterion, store: &Store, naive: &Mutex<Naive>) {
         bencher.iter(|| naive.lock().events.iter().fold(0, |sum, kept| sum + kept.version));
     });
     group.bench_function("annals, payloads", |bencher| {
-        bencher.iter(|| store.log().fold(0, |all: u64, event| all.wrapping_add(sum(event.data()))));
+        bencher.iter(|| {
+            store
+                .log()
+                .fold(0, |all: u64, event| all.wrapping_add(sum(event.data())))
+        });
     });
     group.bench_function("naive, payloads", |bencher| {
         bencher.iter(|| {
