@@ -20,7 +20,7 @@ fn track(store: &Store, session: u64) -> annals::Result<()> {
         let viewed = NewEvent::new("PageViewed").user(&user).tag(page);
         events.push(viewed.data(format!(r#"{{"page":"{page}"}}"#)));
     }
-    if session % 7 == 0 {
+    if session.is_multiple_of(7) {
         events.push(NewEvent::new("SignedUp").user(&user));
     }
     store.append(&stream, Expected::NoStream, events)?;

@@ -101,3 +101,8 @@ pub use time::{Clock, ManualClock, SystemClock, Timestamp};
 
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// The examples of the README are tests too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
