@@ -64,7 +64,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         writeln!(out, "dropped: {gap}")?;
     }
     for (event_type, events) in store.terms(&Field::EventType) {
-        writeln!(out, "{event_type:<15} {events:>6}")?;
+        writeln!(out, "{:<15} {events:>6}", event_type.as_str())?;
     }
     for (user, events) in statistics.by_user().ranked().into_iter().take(3) {
         writeln!(out, "{user:<15} {events:>6}")?;
