@@ -1,17 +1,19 @@
 //! Appending to several aggregates at once, and only if a condition on the whole store holds.
 
+use smallvec::SmallVec;
+
 use super::Engine;
 use super::append::{Admission, acknowledge, conflict, write_events};
-use super::core::{OwnLane, ShardRead, ShardWrite, View};
+use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::cow::Cow;
-use super::directory::{PageCache, Place};
+use super::directory::Place;
 use super::draft::{self, Author, Draft};
 use super::lane::DroppedRun;
 use super::matcher::Matcher;
-use super::select::{Bounds, Selection};
+use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
 use crate::query::Query;
-use crate::{Append, Appended, Condition, Conflict, Error, EventRef, Field, Filter, Name, Position, Result};
+use crate::{Append, Appended, Condition, Conflict, Error, Field, Filter, Name, Position, Result};
 
 /// What was dropped because of an append, by aggregate.
 type Dropped = Vec<(Name, Option<DroppedRun>)>;
@@ -46,21 +48,30 @@ impl Engine {
                 limits.batch_events_max
             )));
         }
-        let mut seen = hashbrown::HashSet::with_capacity_and_hasher(appends.len(), self.core.hasher.clone());
         for part in appends {
             draft::check(&part.stream, &part.events, limits, Author::User)?;
-            if !seen.insert(&part.stream.aggregate_id) {
-                let id = &part.stream.aggregate_id;
-                return Err(Error::invalid(format!(
-                    "aggregate '{id}' is named twice: put its events together"
-                )));
-            }
         }
+        self.check_named_once(appends)?;
         let bytes = appends
             .iter()
             .flat_map(|part| &part.events)
             .map(|event| event.metadata.len() + event.data.len());
         draft::check_batch_bytes(bytes.sum(), limits)
+    }
+
+    fn check_named_once(&self, appends: &[Append]) -> Result<()> {
+        if appends.len() < 2 {
+            return Ok(());
+        }
+        let mut seen = hashbrown::HashSet::with_capacity_and_hasher(appends.len(), self.core.hasher.clone());
+        for id in appends.iter().map(|part| &part.stream.aggregate_id) {
+            if !seen.insert(id) {
+                return Err(Error::invalid(format!(
+                    "aggregate '{id}' is named twice: put its events together"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn append_drafts(&self, drafts: &[Draft<'_>], condition: Option<&Condition>) -> Result<Vec<Appended>> {
@@ -196,43 +207,48 @@ fn all_repeated(admissions: &[Admission]) -> Option<Vec<Appended>> {
         .flatten()
 }
 
-/// A lock on one shard, or none.
+/// A lock on one shard.
 enum Lock<'a> {
-    None,
     Read(ShardRead<'a>),
     Write(ShardWrite<'a>),
 }
 
-/// The locks of an append, taken in the order of the shards.
-struct Locks<'a>(Vec<Lock<'a>>);
+/// The locks of an append with the numbers of their shards, taken in that order.
+struct Locks<'a>(SmallVec<[(usize, Lock<'a>); 4]>);
 
 impl<'a> Locks<'a> {
-    fn take(engine: &'a Engine, drafts: &[Draft<'_>], watch: Option<&Watch>) -> Self {
+    fn take(engine: &'a Engine, drafts: &[Draft<'_>], watch: Option<&Watch<'_>>) -> Self {
         let core = &engine.core;
-        let mut wanted = vec![0_u8; core.shard_count()];
-        match watch.map(|watch| &watch.aggregates) {
-            Some(Some(aggregates)) => {
-                for id in aggregates {
-                    wanted[core.shard_of(core.hash(id))] = 1;
-                }
-            }
-            Some(None) => wanted.fill(1),
+        let mut written: SmallVec<[usize; 4]> = drafts.iter().map(|draft| core.shard_of(draft.stream_hash)).collect();
+        written.sort_unstable();
+        let mut wanted = written.clone();
+        match watch.map(|watch| watch.aggregates) {
+            Some(Some(aggregates)) => wanted.extend(aggregates.iter().map(|id| core.shard_of(core.hash(id)))),
+            Some(None) => wanted = (0..core.shard_count()).collect(),
             None => {}
         }
-        for draft in drafts {
-            wanted[core.shard_of(draft.stream_hash)] = 2;
-        }
-        let lock = |(shard, wanted): (usize, u8)| match wanted {
-            0 => Lock::None,
-            1 => Lock::Read(core.read(shard)),
-            _ => Lock::Write(core.write(shard)),
+        wanted.sort_unstable();
+        wanted.dedup();
+        let lock = |shard: usize| {
+            let writes = written.binary_search(&shard).is_ok();
+            (
+                shard,
+                if writes {
+                    Lock::Write(core.write(shard))
+                } else {
+                    Lock::Read(core.read(shard))
+                },
+            )
         };
-        Self(wanted.into_iter().enumerate().map(lock).collect())
+        Self(wanted.into_iter().map(lock).collect())
+    }
+
+    fn place(&self, shard: usize) -> Option<usize> {
+        self.0.binary_search_by_key(&shard, |(shard, _)| *shard).ok()
     }
 
     fn get(&self, shard: usize) -> Option<&Cow<Shard>> {
-        match self.0.get(shard)? {
-            Lock::None => None,
+        match &self.0.get(self.place(shard)?)?.1 {
             Lock::Read(guard) => Some(guard),
             Lock::Write(guard) => Some(guard),
         }
@@ -245,36 +261,40 @@ impl<'a> Locks<'a> {
 
     #[expect(clippy::panic, reason = "a shard that an append writes to is locked by `take`")]
     fn shard_mut(&mut self, shard: usize) -> &mut Cow<Shard> {
-        match &mut self.0[shard] {
-            Lock::Write(guard) => guard,
-            Lock::None | Lock::Read(_) => panic!("shard {shard} is not locked for writing"),
+        let place = self.place(shard);
+        match place.map(|place| &mut self.0[place].1) {
+            Some(Lock::Write(guard)) => guard,
+            Some(Lock::Read(_)) | None => panic!("shard {shard} is not locked for writing"),
         }
     }
 }
 
 /// A condition, made ready to be checked under the locks.
-struct Watch {
-    query: Query,
-    matcher: Matcher,
+struct Watch<'a> {
+    query: &'a Query,
+    /// Made at once unless the query is a few terms, which are always valid.
+    matcher: Option<Matcher>,
     after: u64,
     /// The aggregates that the query is limited to, if it names any.
-    aggregates: Option<Vec<Name>>,
+    aggregates: Option<&'a [Name]>,
 }
 
-impl Watch {
-    fn new(engine: &Engine, condition: &Condition) -> Result<Self> {
-        let mut query = condition.query.clone();
+impl<'a> Watch<'a> {
+    fn new(engine: &Engine, condition: &'a Condition) -> Result<Self> {
+        let query = &condition.query;
         let after = condition.after.max(query.after).0;
-        query.after = Position(after);
-        query.cursor = None;
         let aggregates = query.filters.iter().find_map(|filter| {
             if let Filter::Is(Field::Aggregate, ids) = filter {
-                Some(ids.clone())
+                Some(ids.as_slice())
             } else {
                 None
             }
         });
-        let matcher = Matcher::new(&query, &engine.indexes)?;
+        let matcher = if is_simple(query) {
+            None
+        } else {
+            Some(Matcher::new(query, &engine.indexes)?)
+        };
         Ok(Self {
             query,
             matcher,
@@ -284,10 +304,10 @@ impl Watch {
     }
 
     /// The part of the answer that the index knows, with the index held still; none is needed for named aggregates.
-    fn selection<'a>(&'a self, engine: &'a Engine) -> Option<Selection<'a>> {
+    fn selection(&self, engine: &'a Engine) -> Option<Selection<'a>> {
         self.aggregates
             .is_none()
-            .then(|| Selection::for_condition(engine, &self.query, engine.core.log.published()))
+            .then(|| Selection::for_condition(engine, self.query, engine.core.log.published()))
     }
 
     fn until(&self) -> u64 {
@@ -298,15 +318,15 @@ impl Watch {
     ///
     /// [`Error::Conflict`] with the first event that matches.
     fn check(&self, engine: &Engine, locks: &Locks<'_>, selection: Option<&Selection<'_>>) -> Result<()> {
-        let found = match (&self.aggregates, selection) {
-            (Some(aggregates), _) => self.first_of_aggregates(engine, locks, aggregates),
+        let found = match (self.aggregates, selection) {
+            (Some(aggregates), _) => self.first_of_aggregates(engine, locks, aggregates)?,
             (None, Some(selection)) => {
                 // All shards are locked: what is reserved is written.
                 let bounds = Bounds {
                     after: self.after,
                     until: self.until().min(engine.core.log.reserved()),
                 };
-                selection.first_match(&self.matcher, bounds, &mut View::new(&engine.core))
+                selection.first_match(self.matcher.as_ref(), bounds)?
             }
             (None, None) => None,
         };
@@ -319,18 +339,18 @@ impl Watch {
         }
     }
 
-    fn first_of_aggregates(&self, engine: &Engine, locks: &Locks<'_>, aggregates: &[Name]) -> Option<u64> {
-        let mut pages = PageCache::default();
-        let mut first_of = |id: &Name| {
+    fn first_of_aggregates(&self, engine: &Engine, locks: &Locks<'_>, aggregates: &[Name]) -> Result<Option<u64>> {
+        let mut positions = Vec::new();
+        for id in aggregates {
             let hash = engine.core.hash(id);
-            let shard = locks.get(engine.core.shard_of(hash))?;
-            let stream = shard.stream(shard.find(hash, id)?);
-            let mut positions = stream
-                .positions_after(self.after)
-                .take_while(|position| *position <= self.until());
-            let matches = |event: EventRef<'_>| self.matcher.matches(event);
-            positions.find(|position| engine.core.with_event(*position, &mut pages, matches) == Some(true))
-        };
-        aggregates.iter().filter_map(&mut first_of).min()
+            let Some(shard) = locks.get(engine.core.shard_of(hash)) else {
+                continue;
+            };
+            let Some(key) = shard.find(hash, id) else { continue };
+            let after = shard.stream(key).positions_after(self.after);
+            positions.extend(after.take_while(|position| *position <= self.until()));
+        }
+        positions.sort_unstable();
+        first_matching(engine, self.query, self.matcher.as_ref(), positions)
     }
 }

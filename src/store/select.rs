@@ -328,7 +328,7 @@ impl<'a> Selection<'a> {
     }
 
     /// The first match within the bounds, tried on the events.
-    pub(crate) fn first_match(&self, matcher: &Matcher, bounds: Bounds, lookup: &mut View<'_>) -> Option<u64> {
+    pub(crate) fn first_match(&self, matcher: Option<&Matcher>, bounds: Bounds) -> Result<Option<u64>> {
         let indexed = Bounds {
             until: bounds.until.min(self.complete_to()),
             ..bounds
@@ -336,22 +336,36 @@ impl<'a> Selection<'a> {
         let tree = self.tree(indexed);
         let mut spans = Spans::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
         while let Some(span) = spans.next() {
-            let found = first_matching(tree.candidates(span), matcher, lookup);
+            let found = first_matching(self.engine, self.query, matcher, tree.candidates(span))?;
             if found.is_some() {
-                return found;
+                return Ok(found);
             }
         }
-        first_matching(
-            (indexed.until.max(bounds.after) + 1..=bounds.until).collect(),
-            matcher,
-            lookup,
-        )
+        let rest = (indexed.until.max(bounds.after) + 1..=bounds.until).collect();
+        first_matching(self.engine, self.query, matcher, rest)
     }
 }
 
-fn first_matching(candidates: Vec<u64>, matcher: &Matcher, view: &mut View<'_>) -> Option<u64> {
+/// The first of `candidates` that answers the query; `matcher` is made of it if it is not there already.
+pub(crate) fn first_matching(
+    engine: &Engine,
+    query: &Query,
+    matcher: Option<&Matcher>,
+    candidates: Vec<u64>,
+) -> Result<Option<u64>> {
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    let made;
+    let matcher = if let Some(matcher) = matcher {
+        matcher
+    } else {
+        made = Matcher::new(query, &engine.indexes)?;
+        &made
+    };
+    let mut view = View::new(&engine.core);
     let answers = |position: &u64| view.event(*position).is_some_and(|event| matcher.matches(event));
-    candidates.into_iter().find(answers)
+    Ok(candidates.into_iter().find(answers))
 }
 
 /// Whether the filters ask for nothing but the main index.
@@ -561,7 +575,7 @@ impl<'a> Scan<'a> {
 }
 
 /// Whether the query is a few terms and nothing that could be invalid.
-fn is_simple(query: &Query) -> bool {
+pub(crate) fn is_simple(query: &Query) -> bool {
     let simple = |filter: &Filter| matches!(filter, Filter::Is(field, values) if !matches!(field, Field::Index(_)) && values.len() < 64);
     query.filters.len() < 64 && query.filters.iter().all(simple) && !needs_events(query)
 }
