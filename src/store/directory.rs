@@ -174,9 +174,7 @@ impl Directory {
         }
         let mut guard = self.pages.write();
         let pages = make_mut(&mut guard);
-        if pages.pages.is_empty() {
-            pages.first = number;
-        }
+        // Writers come in any order: whoever comes first makes the pages before its own too.
         while pages.end() <= number {
             let next = pages.end();
             pages.pages.push_back(Arc::new(Page::new(next)));

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::chunk::LARGE_PAYLOAD_BYTES;
 use super::lane::tag_part;
 use crate::settings::Limits;
-use crate::{Clock, Error, IdSource, Name, NewEvent, Result, StreamId};
+use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, Result, StreamId};
 
 /// What the store adds to a new event.
 #[derive(Clone, Debug)]
@@ -122,7 +122,7 @@ fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> 
     ];
     for (what, name) in names {
         if let Some(name) = name {
-            check_name(what, name, limits)?;
+            check_name(what, name, limits.name_bytes_max)?;
         }
     }
     if event.tags.len() > limits.tags_max {
@@ -133,10 +133,13 @@ fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> 
         )));
     }
     for tag in &event.tags {
-        check_name("tag", tag, limits)?;
+        check_name("tag", tag, limits.name_bytes_max)?;
     }
     for content_type in [&event.data_type, &event.metadata_type] {
-        check_length("content type", content_type.as_str(), limits)?;
+        // The well-known ones are no names of the caller's.
+        if let ContentType::Other(name) = content_type {
+            check_length("content type", name, limits.name_bytes_max)?;
+        }
     }
     let bytes = event.metadata.len() + event.data.len();
     if bytes > limits.payload_bytes_max {
@@ -150,25 +153,26 @@ fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> 
 }
 
 fn check_own_name(what: &str, name: &Name, limits: &Limits, author: Author) -> Result<()> {
+    // The system's stream of an aggregate has the aggregate's name and one character more.
+    let bytes_max = limits.name_bytes_max + usize::from(author == Author::System);
     if name.starts_with('$') && author == Author::User {
         return Err(Error::invalid(format!(
             "{what} '{name}' begins with '$': such names are the system's"
         )));
     }
-    check_name(what, name, limits)
+    check_name(what, name, bytes_max)
 }
 
-fn check_name(what: &str, name: &Name, limits: &Limits) -> Result<()> {
+fn check_name(what: &str, name: &Name, bytes_max: usize) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(format!("the {what} is empty")));
     }
-    check_length(what, name, limits)
+    check_length(what, name, bytes_max)
 }
 
-fn check_length(what: &str, text: &str, limits: &Limits) -> Result<()> {
-    // The system's stream of an aggregate has the aggregate's name and one character more.
-    if text.len() > limits.name_bytes_max + usize::from(text.starts_with('$')) {
-        return Err(too_long(&format!("the {what}"), text.len(), limits.name_bytes_max));
+fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+    if text.len() > bytes_max {
+        return Err(too_long(&format!("the {what}"), text.len(), bytes_max));
     }
     Ok(())
 }

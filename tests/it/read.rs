@@ -1,0 +1,377 @@
+//! Reads: streams, the log, single events, and queries, as they are and as they were.
+
+use std::time::Duration;
+
+use annals::{
+    AsOf, Budget, Cursor, Error, Expected, Field, Filter, NewEvent, Order, Position, Query, Store, StreamId, Timestamp,
+    Version,
+};
+use uuid::Uuid;
+
+use crate::support::{START, clocked, events, fill, found, noted, positions, stream};
+
+/// Three aggregates whose events take turns; each event is recorded a second after the one before.
+fn store() -> Store {
+    let (store, clock) = clocked(Budget::default());
+    for number in 1..=1500_u64 {
+        clock.advance(Duration::from_secs(1));
+        let id = ["a", "b", "c"][usize::try_from(number % 3).expect("it is below 3")];
+        let event = NewEvent::new(if number % 2 == 0 { "Even" } else { "Odd" })
+            .id(Uuid::from_u128(u128::from(number)))
+            .data(format!("{{\"number\":{number},\"tens\":[{}]}}", number / 10))
+            .metadata(format!("{{\"ip\":\"10.0.0.{}\"}}", number % 7))
+            .user(format!("user-{}", number % 5))
+            .correlation(format!("order-{}", number / 10))
+            .tag(format!("t{}", number % 11));
+        store.append(&stream(id), Expected::Any, vec![event]).expect("anything goes");
+    }
+    store
+}
+
+/// What `limit` leaves of the positions, read from either end.
+fn part(mut all: Vec<u64>, backwards: bool, limit: usize) -> Vec<u64> {
+    if backwards {
+        all.reverse();
+    }
+    all.truncate(limit);
+    all
+}
+
+fn pasts() -> Vec<(Option<AsOf>, u64)> {
+    vec![
+        (None, 1500),
+        (Some(Position(0).into()), 0),
+        (Some(Position(700).into()), 700),
+        (Some(Position(9999).into()), 1500),
+        (Some(START.into()), 0),
+        (Some(START.after(Duration::from_secs(700)).into()), 700),
+        (Some(START.after(Duration::from_micros(700_999_999)).into()), 700),
+        (Some(Timestamp::MAX.into()), 1500),
+    ]
+}
+
+#[test]
+fn a_stream_is_read_from_any_version_both_ways() {
+    let store = store();
+    let version_of = |position: u64| position.div_ceil(3);
+    for (as_of, last) in pasts() {
+        for from in [None, Some(0), Some(1), Some(2), Some(250), Some(500), Some(501), Some(u64::MAX)] {
+            for (backwards, limit) in [(false, 0), (false, 7), (false, usize::MAX), (true, 7), (true, usize::MAX)] {
+                let mut read = store.stream("b").limit(limit);
+                if let Some(from) = from {
+                    read = read.from(Version(from));
+                }
+                if backwards {
+                    read = read.backwards();
+                }
+                if let Some(as_of) = as_of {
+                    read = read.as_of(as_of);
+                }
+                let starts = |position: u64| match from {
+                    None => true,
+                    Some(from) if backwards => version_of(position) <= from,
+                    Some(from) => version_of(position) >= from,
+                };
+                let all = (1..=last).filter(|position| position % 3 == 1 && starts(*position));
+                let want = part(all.collect(), backwards, limit);
+                assert_eq!(positions(&read.events()), want, "{read:?}");
+                let count = read.fold(0, |count, _| count + 1);
+                assert_eq!(count, want.len(), "{read:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_is_read_from_any_position_both_ways() {
+    let store = store();
+    for (as_of, last) in pasts() {
+        for from in [None, Some(0), Some(1), Some(513), Some(1500), Some(1501), Some(u64::MAX)] {
+            for (backwards, limit) in [(false, 0), (false, 600), (false, usize::MAX), (true, 600), (true, usize::MAX)] {
+                let mut read = store.log().limit(limit);
+                if let Some(from) = from {
+                    read = read.from(Position(from));
+                }
+                if backwards {
+                    read = read.backwards();
+                }
+                if let Some(as_of) = as_of {
+                    read = read.as_of(as_of);
+                }
+                let starts = |position: u64| match from {
+                    None => true,
+                    Some(from) if backwards => position <= from,
+                    Some(from) => position >= from,
+                };
+                let want = part((1..=last).filter(|position| starts(*position)).collect(), backwards, limit);
+                assert_eq!(positions(&read.events()), want, "{read:?}");
+                let in_place = read.fold(Vec::new(), |mut seen, event| {
+                    seen.push(event.position().0);
+                    seen
+                });
+                assert_eq!(in_place, want, "{read:?}");
+            }
+        }
+    }
+    assert_eq!(store.log().after(Position(1498)).events().len(), 2);
+    assert_eq!(store.log().after(Position(u64::MAX)).events().len(), 0);
+}
+
+#[test]
+fn an_unknown_aggregate_has_no_events() {
+    let store = store();
+    for id in ["", "z", "$a"] {
+        assert!(store.stream(id).events().is_empty(), "{id}");
+        assert!(store.stream_info(id).is_none(), "{id}");
+    }
+}
+
+#[test]
+fn an_event_is_found_by_its_id_and_its_position() {
+    let store = store();
+    for number in [1, 2, 700, 1500] {
+        let event = store.event(Uuid::from_u128(number)).expect("it was appended");
+        assert_eq!(u128::from(event.position().0), number);
+        assert_eq!(store.event_at(event.position()), Some(event));
+    }
+    assert_eq!(store.event(Uuid::from_u128(1501)), None);
+    for position in [0, 1501, u64::MAX] {
+        assert_eq!(store.event_at(Position(position)), None);
+    }
+    // The index of ids follows.
+    let late = noted(1).id(Uuid::from_u128(1501));
+    store.append(&stream("a"), Expected::Any, vec![late]).expect("anything goes");
+    assert!(store.event(Uuid::from_u128(1501)).is_some());
+    store.truncate("b", Version(2)).expect("it exists");
+    assert_eq!(store.event(Uuid::from_u128(1)), None);
+    assert_eq!(store.event_at(Position(1)), None);
+}
+
+#[test]
+fn the_first_of_several_events_with_one_id_is_found() {
+    let store = Store::in_memory();
+    let id = Uuid::from_u128(1);
+    for aggregate in ["a", "b"] {
+        store
+            .append(&stream(aggregate), Expected::Any, vec![noted(1).id(id)])
+            .expect("ids are the caller's promise");
+    }
+    assert_eq!(store.event(id).map(|event| event.position()), Some(Position(1)));
+    store.delete("a", Expected::Any).expect("it exists");
+    assert_eq!(store.event(id).map(|event| event.position()), Some(Position(2)));
+}
+
+#[test]
+fn a_query_finds_what_a_look_at_every_event_finds() {
+    let store = store();
+    let order = |number: u64| format!("order-{}", number / 10);
+    type Test = fn(u64) -> bool;
+    let cases: Vec<(Query, Test)> = vec![
+        (Query::all(), |_| true),
+        (Query::all().event_type("Even"), |n| n % 2 == 0),
+        (Query::all().event_type("Never"), |_| false),
+        (Query::all().event_types(["Even", "Odd"]), |_| true),
+        (Query::all().aggregate("a"), |n| n % 3 == 0),
+        (Query::all().aggregates(["a", "c", "zz"]), |n| n % 3 != 1),
+        (Query::all().aggregate_type("Account"), |_| true),
+        (Query::all().aggregate_type("Order"), |_| false),
+        (Query::all().correlation(order(700)), |n| n / 10 == 70),
+        (Query::all().user("user-3").tag("t4"), |n| n % 5 == 3 && n % 11 == 4),
+        (Query::all().tags(["t1", "t2"]).event_type("Odd"), |n| {
+            matches!(n % 11, 1 | 2) && n % 2 == 1
+        }),
+        (Query::all().data("/number", 77), |n| n == 77),
+        (Query::all().data("/tens/0", 5), |n| n / 10 == 5),
+        (Query::all().metadata("/ip", "10.0.0.3").user("user-0"), |n| n % 7 == 3 && n % 5 == 0),
+        (Query::all().text("10.0.0.6"), |n| n % 7 == 6),
+        (Query::all().text("NUMBER\":15"), |n| n.to_string().starts_with("15")),
+        (Query::all().after(Position(10)).until(Position(20)), |n| n > 10 && n <= 20),
+        (
+            Query::all()
+                .since(START.after(Duration::from_secs(10)))
+                .before(START.after(Duration::from_secs(20))),
+            |n| (10..20).contains(&n),
+        ),
+        (Query::all().day("2026-01-31"), |_| true),
+        (Query::all().day("2026-02-01"), |_| false),
+        (
+            Query::all().filter(Filter::Any(vec![
+                Filter::is(Field::User, "user-1"),
+                Filter::All(vec![
+                    Filter::is(Field::EventType, "Even"),
+                    Filter::is(Field::Tag, "t0"),
+                ]),
+                Filter::Text("\"number\":9}".to_owned()),
+            ])),
+            |n| n % 5 == 1 || (n % 2 == 0 && n % 11 == 0),
+        ),
+        (Query::all().filter(Filter::Any(Vec::new())), |_| false),
+        (Query::all().filter(Filter::All(Vec::new())), |_| true),
+        (Query::all().as_of(Position(40)).event_type("Odd"), |n| n <= 40 && n % 2 == 1),
+        (Query::all().as_of(START.after(Duration::from_secs(40))), |n| n <= 40),
+    ];
+    for (query, test) in cases {
+        let all: Vec<_> = (1..=1500).filter(|number| test(*number)).collect();
+        for backwards in [false, true] {
+            for limit in [0, 1, 17, usize::MAX] {
+                let want = part(all.clone(), backwards, limit);
+                let orders = if backwards {
+                    [Order::PositionDescending, Order::TimeDescending]
+                } else {
+                    [Order::Position, Order::Time]
+                };
+                for order in orders {
+                    let query = query.clone().order(order).limit(limit);
+                    assert_eq!(found(&store, query.clone()), want, "{query:?}");
+                    let kept = store.query(query.clone()).events().expect("the query is valid");
+                    assert_eq!(positions(&kept), want, "{query:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_query_that_cannot_be_answered_is_refused() {
+    let store = store();
+    let first = store.query(Query::all().limit(1)).page().expect("it is valid").next;
+    let mut deep = Filter::Any(Vec::new());
+    for _ in 0..10_000 {
+        deep = Filter::All(vec![deep]);
+    }
+    for query in [
+        Query::all().index("unknown", "x"),
+        Query::all().data("number", 1),
+        Query::all().metadata("ip", 1),
+        Query::all().day("yesterday"),
+        Query::all().order(Order::Time).cursor(first.expect("there is more")),
+        Query::all().filter(deep),
+    ] {
+        let answer = store.query(query);
+        assert!(matches!(answer.events(), Err(Error::Invalid(_))));
+        assert!(matches!(answer.count(), Err(Error::Invalid(_))));
+        assert!(matches!(answer.fold((), |(), _| ()), Err(Error::Invalid(_))));
+        assert!(matches!(answer.explain(), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
+fn pages_are_the_whole_answer_whatever_is_appended_between_them() {
+    for order in [
+        Order::Position,
+        Order::PositionDescending,
+        Order::Time,
+        Order::TimeDescending,
+    ] {
+        let store = store();
+        let query = Query::all().event_type("Odd").order(order);
+        let want = found(&store, query.clone());
+        let (mut seen, mut cursor) = (Vec::new(), None::<Cursor>);
+        loop {
+            let mut next = query.clone().limit(37);
+            if let Some(cursor) = cursor {
+                // As a link would carry it.
+                next = next.cursor(cursor.to_string().parse().expect("it is a cursor"));
+            }
+            let page = store.query(next).page().expect("the query is valid");
+            assert!(page.events.len() <= 37);
+            assert_eq!(page.as_of, store.visible());
+            seen.extend(positions(&page.events));
+            let Some(next) = page.next else { break };
+            cursor = Some(next);
+            assert!(seen.len() < 3 * want.len(), "it never ends");
+            // Beyond where a page of this order can still reach, or before it: either way nothing is shifted.
+            store.append(&stream("z"), Expected::Any, events(2)).expect("anything goes");
+        }
+        seen.retain(|position| *position <= 1500);
+        assert_eq!(seen, want, "{order:?}");
+    }
+}
+
+#[test]
+fn the_last_page_names_no_next() {
+    let store = Store::in_memory();
+    fill(&store, "a", 10);
+    let page = |limit| store.query(Query::all().limit(limit)).page().expect("it is valid");
+    assert!(page(9).next.is_some());
+    assert!(page(10).next.is_none());
+    assert!(page(11).next.is_none());
+    assert!(store.query(Query::all()).page().expect("it is valid").next.is_none());
+}
+
+#[test]
+fn an_explanation_names_the_rarest_term_first() {
+    let store = store();
+    let query = Query::all().event_type("Odd").correlation("order-70").text("number");
+    let explanation = store.query(query).explain().expect("the query is valid");
+    let terms: Vec<_> = explanation.terms.iter().map(|(field, _, events)| (field, *events)).collect();
+    assert_eq!(terms, [(&Field::Correlation, 10), (&Field::EventType, 750)]);
+    assert_eq!(explanation.matches, 5);
+    assert!(explanation.tried_on_events);
+    assert!(explanation.candidates <= 10 && explanation.examined <= 10, "{explanation:?}");
+    assert!(explanation.to_string().contains("event type is Odd: 750 events"));
+    let simple = store.query(Query::all().event_type("Odd")).explain().expect("it is valid");
+    assert!(!simple.tried_on_events, "{simple:?}");
+}
+
+#[test]
+fn an_indexer_finds_what_it_was_written_for() {
+    let store = Store::builder()
+        .indexer("last digit", |event, values| {
+            let last = event.data().last().map(|byte| char::from(*byte).to_string());
+            values.extend(last.map(annals::Name::from));
+        })
+        .indexer("length", |event, values| values.push(event.data().len().to_string().into()))
+        .open()
+        .expect("the names differ");
+    fill(&store, "a", 100);
+    let query = || Query::all().index("last digit", "7").index("length", "2");
+    assert_eq!(found(&store, query()).len(), 9);
+    fill(&store, "a", 20);
+    assert_eq!(found(&store, query()).len(), 10);
+    store.truncate("a", Version(101)).expect("it exists");
+    store.compact();
+    assert_eq!(found(&store, query()).len(), 1);
+    let terms = store.terms(&Field::Index("length".into()));
+    assert_eq!(terms, [("1".into(), 9), ("2".into(), 11)]);
+    let fork = store.fork();
+    fill(&fork, "a", 17);
+    assert_eq!((found(&fork, query()).len(), found(&store, query()).len()), (2, 1));
+}
+
+#[test]
+fn two_indexers_of_one_name_are_refused() {
+    let opened = Store::builder().indexer("x", |_, _| {}).indexer("x", |_, _| {}).open();
+    assert!(matches!(opened, Err(Error::Invalid(_))));
+}
+
+#[test]
+fn the_events_of_the_system_are_left_out_unless_asked_for() {
+    let store = Store::in_memory();
+    fill(&store, "a", 3);
+    store.truncate("a", Version(2)).expect("it exists");
+    store.delete("a", Expected::Any).expect("it exists");
+    fill(&store, "a", 1);
+    assert_eq!(positions(&store.log().events()), [6]);
+    assert_eq!(positions(&store.log().include_system().events()), [4, 5, 6]);
+    assert_eq!(found(&store, Query::all()), [6]);
+    assert_eq!(found(&store, Query::all().include_system()), [4, 5, 6]);
+    assert_eq!(found(&store, Query::all().include_system().event_type("$deleted")), [5]);
+    assert_eq!(found(&store, Query::all().event_type("$deleted")), [0; 0]);
+    let types = store.terms(&Field::EventType);
+    assert_eq!(types, [("Noted".into(), 1)]);
+    let told = store.event_at(Position(4)).expect("it is kept");
+    assert_eq!(told.stream_id(), StreamId::new("$aggregate", "$a"));
+    assert_eq!(told.data(), br#"{"toVersion":1}"#);
+}
+
+#[test]
+fn terms_count_the_events_that_can_be_read() {
+    let store = store();
+    let users = store.terms(&Field::User);
+    assert_eq!(users.len(), 5);
+    assert!(users.iter().all(|(_, events)| *events == 300), "{users:?}");
+    store.delete("a", Expected::Any).expect("it exists");
+    assert!(store.terms(&Field::User).iter().all(|(_, events)| *events == 200));
+    assert_eq!(store.terms(&Field::Aggregate), [("b".into(), 500), ("c".into(), 500)]);
+}

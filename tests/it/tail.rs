@@ -1,0 +1,343 @@
+//! Tails: what is there, then what comes, once and in order, however it is waited for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use annals::{Delivery, Error, Expected, GapReason, NewEvent, Order, Position, Query, Store, Tail, Version};
+use futures_core::Stream;
+
+use crate::support::{drain, events, fill, keeping, noted, stream};
+
+/// Longer than any test takes.
+const LONG: Duration = Duration::from_secs(600);
+
+fn follow(store: &Store, after: u64) -> Tail {
+    store.tail(Query::all(), Position(after)).expect("the query is valid")
+}
+
+fn position(delivery: Option<Delivery>) -> Option<u64> {
+    match delivery? {
+        Delivery::Event(event) => Some(event.position().0),
+        Delivery::Gap(_) => None,
+    }
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Count(AtomicU64);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn poll(tail: &mut Tail, waker: &Arc<Count>) -> Poll<Option<Delivery>> {
+    let waker = Waker::from(Arc::clone(waker));
+    std::pin::Pin::new(tail).poll_next(&mut Context::from_waker(&waker))
+}
+
+#[test]
+fn a_tail_begins_after_any_position() {
+    let store = Store::in_memory();
+    fill(&store, "a", 10);
+    for after in 0..12 {
+        let mut tail = follow(&store, after);
+        assert_eq!(drain(&mut tail), (after + 1..=10).collect::<Vec<_>>());
+        fill(&store.fork(), "a", 3);
+        assert!(tail.try_next().is_none(), "a fork is another store");
+    }
+    let mut later = follow(&store, 12);
+    fill(&store, "a", 4);
+    assert_eq!(drain(&mut later), [13, 14]);
+}
+
+#[test]
+fn a_tail_delivers_what_comes_while_it_waits() {
+    let store = Store::in_memory();
+    let mut tail = follow(&store, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for count in 1..=50 {
+                fill(&store, "a", count % 5 + 1);
+            }
+        });
+        for wanted in 1..=150 {
+            assert_eq!(position(tail.next()), Some(wanted));
+        }
+    });
+    assert!(tail.try_next().is_none());
+}
+
+#[test]
+fn a_timeout_ends_the_wait_and_not_the_tail() {
+    let store = Store::in_memory();
+    let mut tail = follow(&store, 0);
+    assert!(tail.next_timeout(Duration::ZERO).is_none());
+    assert!(tail.next_timeout(Duration::from_millis(1)).is_none());
+    fill(&store, "a", 1);
+    assert_eq!(position(tail.next_timeout(Duration::ZERO)), Some(1));
+    std::thread::scope(|scope| {
+        scope.spawn(|| fill(&store, "a", 1));
+        assert_eq!(position(tail.next_timeout(LONG)), Some(2));
+    });
+}
+
+#[test]
+fn closing_the_store_ends_its_tails() {
+    let store = Store::in_memory();
+    fill(&store, "a", 2);
+    let mut tail = follow(&store, 0);
+    let mut waiting = follow(&store, 2);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(move || waiting.next());
+        store.close();
+        assert_eq!(waiter.join().expect("it ends"), None);
+    });
+    // What is there is delivered first.
+    assert_eq!(position(tail.next()), Some(1));
+    assert_eq!(position(tail.next_timeout(LONG)), Some(2));
+    assert_eq!((tail.next(), tail.next_timeout(LONG)), (None, None));
+}
+
+#[test]
+fn dropping_the_last_handle_ends_its_tails() {
+    let store = Store::in_memory();
+    fill(&store, "a", 1);
+    let other = store.clone();
+    let mut tail = follow(&store, 0);
+    drop(store);
+    fill(&other, "a", 1);
+    assert_eq!(position(tail.next()), Some(1));
+    let waiter = std::thread::spawn(move || (tail.next(), tail.next()));
+    drop(other);
+    let (second, end) = waiter.join().expect("it ends");
+    assert_eq!((position(second), end), (Some(2), None));
+}
+
+#[test]
+fn a_tail_ends_where_its_query_does() {
+    let store = Store::in_memory();
+    fill(&store, "a", 5);
+    let query = Query::all().after(Position(1)).until(Position(3));
+    let mut tail = store.tail(query, Position(0)).expect("the query is valid");
+    assert_eq!(drain(&mut tail), [2, 3]);
+    assert_eq!(tail.next(), None);
+}
+
+#[test]
+fn a_tail_has_no_order_limit_cursor_or_past() {
+    let store = Store::in_memory();
+    fill(&store, "a", 2);
+    let next = store.query(Query::all().limit(1)).page().expect("the query is valid").next;
+    for query in [
+        Query::all().order(Order::Time),
+        Query::all().order(Order::PositionDescending),
+        Query::all().limit(1),
+        Query::all().cursor(next.expect("there is more")),
+        Query::all().as_of(Position(1)),
+        Query::all().index("unknown", "x"),
+    ] {
+        assert!(matches!(store.tail(query, Position(0)), Err(Error::Invalid(_))));
+    }
+}
+
+#[test]
+fn a_filtered_tail_delivers_what_matches() {
+    let store = Store::in_memory();
+    let query = Query::all().user("anna").tag("even");
+    let mut tail = store.tail(query, Position(0)).expect("the query is valid");
+    let mut wanted = Vec::new();
+    for number in 1..=2000_u64 {
+        let user = if number % 3 == 0 { "anna" } else { "bob" };
+        let mut event = noted(number).user(user);
+        if number % 2 == 0 {
+            event = event.tag("even");
+        }
+        store.append(&stream("a"), Expected::Any, vec![event]).expect("anything goes");
+        if number % 6 == 0 {
+            wanted.push(number);
+        }
+    }
+    assert_eq!(drain(&mut tail), wanted);
+    // It has looked past what does not match.
+    assert_eq!(tail.position(), Position(2000));
+}
+
+#[test]
+fn the_events_of_the_system_are_delivered_when_asked_for() {
+    let store = Store::in_memory();
+    fill(&store, "a", 1);
+    let mut with = store.tail(Query::all().include_system(), Position(0)).expect("valid");
+    let mut without = follow(&store, 0);
+    store
+        .set_limits("a", annals::StreamLimits::default())
+        .expect("it exists");
+    fill(&store, "a", 1);
+    assert_eq!((drain(&mut with), drain(&mut without)), (vec![1, 2, 3], vec![1, 3]));
+}
+
+#[test]
+fn what_was_dropped_is_delivered_as_a_gap() {
+    let store = Store::in_memory();
+    fill(&store, "a", 5);
+    let mut tail = follow(&store, 0);
+    store.truncate("a", Version(4)).expect("it exists");
+    let Some(Delivery::Gap(gap)) = tail.next() else {
+        panic!("the gap comes first");
+    };
+    assert_eq!((gap.first, gap.last, gap.count), (Position(1), Position(3), 3));
+    assert_eq!(gap.reason, GapReason::Truncated("a".into()));
+    assert_eq!(drain(&mut tail), [4, 5]);
+}
+
+#[test]
+fn a_tail_that_was_overtaken_is_told_how_much_it_missed() {
+    let store = keeping(100);
+    let mut tail = follow(&store, 0);
+    for _ in 0..50 {
+        fill(&store, "a", 20);
+    }
+    let (mut events, mut missed) = (Vec::new(), 0);
+    while let Some(delivery) = tail.try_next() {
+        match delivery {
+            Delivery::Event(event) => events.push(event.position().0),
+            Delivery::Gap(gap) => {
+                assert_eq!(gap.reason, GapReason::Budget);
+                missed += gap.count;
+            }
+        }
+    }
+    assert_eq!(missed + events.len() as u64, 1000);
+    assert_eq!(events, (missed + 1..=1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_tail_that_nobody_reads_holds_no_writer() {
+    let store = Store::in_memory();
+    let mut slow = follow(&store, 0);
+    assert!(slow.try_next().is_none());
+    std::thread::scope(|scope| {
+        for id in ["a", "b"] {
+            let store = &store;
+            scope.spawn(move || (0..200).for_each(|_| drop(fill(store, id, 10))));
+        }
+    });
+    assert_eq!(drain(&mut slow), (1..=4000).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_position_of_a_tail_is_where_it_can_go_on() {
+    let store = Store::in_memory();
+    fill(&store, "a", 600);
+    let mut tail = follow(&store, 0);
+    for taken in 1..=600 {
+        assert_eq!(position(tail.try_next()), Some(taken));
+        let mut again = follow(&store, tail.position().0);
+        assert_eq!(position(again.try_next()), (taken < 600).then_some(taken + 1));
+    }
+}
+
+#[test]
+fn a_task_is_woken_by_an_append() {
+    let store = Store::in_memory();
+    let mut tail = follow(&store, 0);
+    let waker = Arc::new(Count::default());
+    assert_eq!(poll(&mut tail, &waker), Poll::Pending);
+    fill(&store, "a", 1);
+    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(poll(&mut tail, &waker), Poll::Ready(Some(Delivery::Event(_)))));
+    // Nobody waits any more.
+    fill(&store, "a", 1);
+    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_task_polled_often_waits_once() {
+    let store = Store::in_memory();
+    let mut tail = follow(&store, 0);
+    let (old, new) = (Arc::new(Count::default()), Arc::new(Count::default()));
+    for _ in 0..10_000 {
+        assert_eq!(poll(&mut tail, &old), Poll::Pending);
+    }
+    assert_eq!(poll(&mut tail, &new), Poll::Pending);
+    fill(&store, "a", 1);
+    // The last waker is the one that counts, once.
+    assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
+    assert_eq!(Arc::strong_count(&old), 1, "a waker of an earlier poll is kept");
+}
+
+#[test]
+fn a_dropped_tail_leaves_no_waker_behind() {
+    let store = Store::in_memory();
+    let waker = Arc::new(Count::default());
+    for _ in 0..100 {
+        assert_eq!(poll(&mut follow(&store, 0), &waker), Poll::Pending);
+    }
+    assert_eq!(Arc::strong_count(&waker), 1);
+    fill(&store, "a", 1);
+    assert_eq!(waker.0.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn closing_wakes_the_tasks() {
+    let store = Store::in_memory();
+    let mut tail = follow(&store, 0);
+    let waker = Arc::new(Count::default());
+    assert_eq!(poll(&mut tail, &waker), Poll::Pending);
+    drop(store);
+    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
+    assert_eq!(poll(&mut tail, &waker), Poll::Ready(None));
+}
+
+#[test]
+fn tasks_on_many_threads_get_every_event() {
+    let store = Store::in_memory();
+    let next = |tail: &mut Tail| {
+        futures_executor::block_on(std::future::poll_fn(|context| std::pin::Pin::new(&mut *tail).poll_next(context)))
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let mut tail = follow(&store, 0);
+            scope.spawn(move || {
+                for wanted in 1..=2000 {
+                    assert_eq!(position(next(&mut tail)), Some(wanted));
+                }
+                assert_eq!(next(&mut tail), None);
+            });
+        }
+        let writers: Vec<_> = ["a", "b"]
+            .into_iter()
+            .map(|id| {
+                let store = &store;
+                scope.spawn(move || {
+                    for _ in 0..500 {
+                        store
+                            .append(&stream(id), Expected::Any, events(2))
+                            .expect("anything goes");
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().expect("a writer ends");
+        }
+        store.close();
+    });
+}
+
+#[test]
+fn an_iterator_of_events_leaves_gaps_out() {
+    let store = keeping(10);
+    fill(&store, "a", 30);
+    let mut tail = follow(&store, 0);
+    store
+        .append(&stream("a"), Expected::Any, vec![NewEvent::new("Last")])
+        .expect("anything goes");
+    store.close();
+    let types: Vec<_> = tail.events().map(|event| event.event_type().to_owned()).collect();
+    assert_eq!(types.last().map(String::as_str), Some("Last"));
+    assert!(types.len() <= 10, "{} events of 10", types.len());
+}
