@@ -33,6 +33,13 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// An event as `export` writes it: one JSON object, without an end of line. `None` if it cannot be written.
+pub fn json_line(event: &annals::Event) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    output::wire::Wire::from(event).write_json(&mut line).ok()?;
+    Some(line)
+}
+
 fn carry_out(cli: &Cli) -> Outcome {
     interrupt::listen()?;
     let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());

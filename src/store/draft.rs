@@ -85,8 +85,12 @@ pub(crate) enum Author {
 ///
 /// [`Error::Invalid`] with the field, the length and the limit.
 pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits, author: Author) -> Result<()> {
-    check_own_name("aggregate type", &stream.aggregate_type, limits, author)?;
-    check_own_name("aggregate id", &stream.aggregate_id, limits, author)?;
+    if author == Author::System {
+        // The limits are for users: no limit on names or payloads may be in the way of a deletion.
+        return Ok(());
+    }
+    check_own_name("aggregate type", &stream.aggregate_type, limits)?;
+    check_own_name("aggregate id", &stream.aggregate_id, limits)?;
     if events.len() > limits.batch_events_max {
         return Err(Error::invalid(format!(
             "{} events in one append: at most {} are allowed",
@@ -96,7 +100,7 @@ pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits, aut
     }
     let mut batch_bytes = 0;
     for event in events {
-        check_event(event, limits, author)?;
+        check_event(event, limits)?;
         batch_bytes += event.metadata.len() + event.data.len();
     }
     check_batch_bytes(batch_bytes, limits)
@@ -112,8 +116,8 @@ pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> {
-    check_own_name("event type", &event.event_type, limits, author)?;
+fn check_event(event: &NewEvent, limits: &Limits) -> Result<()> {
+    check_own_name("event type", &event.event_type, limits)?;
     let names = [
         ("correlation id", &event.correlation_id),
         ("causation id", &event.causation_id),
@@ -152,15 +156,13 @@ fn check_event(event: &NewEvent, limits: &Limits, author: Author) -> Result<()> 
     Ok(())
 }
 
-fn check_own_name(what: &str, name: &Name, limits: &Limits, author: Author) -> Result<()> {
-    // The system's stream of an aggregate has the aggregate's name and one character more.
-    let bytes_max = limits.name_bytes_max + usize::from(author == Author::System);
-    if name.starts_with('$') && author == Author::User {
+fn check_own_name(what: &str, name: &Name, limits: &Limits) -> Result<()> {
+    if name.starts_with('$') {
         return Err(Error::invalid(format!(
             "{what} '{name}' begins with '$': such names are the system's"
         )));
     }
-    check_name(what, name, bytes_max)
+    check_name(what, name, limits.name_bytes_max)
 }
 
 fn check_name(what: &str, name: &Name, bytes_max: usize) -> Result<()> {

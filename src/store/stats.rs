@@ -92,9 +92,11 @@ impl Engine {
         let Some((index, number)) = self.indexes.of(field) else {
             return self.aggregates();
         };
+        // The main index alone knows which events are the system's.
+        let no_system = self.indexes.main.read_whole(&self.core, visible).system().is_empty();
         let lists: Vec<(Name, Vec<u64>)> = {
             let terms = index.read_whole(&self.core, visible);
-            let exact = terms.system().is_empty() && !self.has_dropped() && terms.complete_to() == visible;
+            let exact = no_system && !self.has_dropped() && terms.complete_to() == visible;
             if exact {
                 return terms
                     .values(number)

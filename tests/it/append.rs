@@ -90,7 +90,10 @@ fn a_conflict_names_both_versions_and_the_position_to_wait_for() {
     let error = store
         .append(&stream(THREE), Expected::exactly(2), events(1))
         .expect_err("the stream is at version 3");
-    assert_eq!(error.to_string(), "aggregate 'three' is at version 3, expected version 2");
+    assert_eq!(
+        error.to_string(),
+        "aggregate 'three' is at version 3, expected version 2"
+    );
     let Some(Conflict::Version {
         stream: at,
         expected,
@@ -102,7 +105,10 @@ fn a_conflict_names_both_versions_and_the_position_to_wait_for() {
         panic!("{error:?} is no conflict of versions");
     };
     assert_eq!(*at, stream(THREE));
-    assert_eq!((*expected, *actual, *position), (Expected::exactly(2), Version(3), Position(6)));
+    assert_eq!(
+        (*expected, *actual, *position),
+        (Expected::exactly(2), Version(3), Position(6))
+    );
     assert_eq!(store.event_at(*position).map(|event| event.version()), Some(Version(3)));
 }
 
@@ -110,8 +116,14 @@ fn a_conflict_names_both_versions_and_the_position_to_wait_for() {
 fn an_append_answers_where_its_events_are() {
     let store = store();
     let appended = fill(&store, THREE, 2);
-    assert_eq!((appended.first_version, appended.last_version), (Version(4), Version(5)));
-    assert_eq!((appended.first_position, appended.last_position), (Position(7), Position(8)));
+    assert_eq!(
+        (appended.first_version, appended.last_version),
+        (Version(4), Version(5))
+    );
+    assert_eq!(
+        (appended.first_position, appended.last_position),
+        (Position(7), Position(8))
+    );
     assert!(!appended.repeated);
 }
 
@@ -131,8 +143,14 @@ fn an_empty_append_changes_nothing() {
     let appended = store
         .append(&stream(THREE), Expected::exactly(3), Vec::new())
         .expect("the version is right");
-    assert_eq!((appended.first_version, appended.last_version), (Version(4), Version(3)));
-    assert_eq!((appended.first_position, appended.last_position), (Position(7), Position(6)));
+    assert_eq!(
+        (appended.first_version, appended.last_version),
+        (Version(4), Version(3))
+    );
+    assert_eq!(
+        (appended.first_position, appended.last_position),
+        (Position(7), Position(6))
+    );
     store
         .append(&stream(MISSING), Expected::NoStream, Vec::new())
         .expect("there is none");
@@ -234,7 +252,11 @@ fn one_conflict_refuses_every_part() {
     let before = everything(&store);
     for bad in 0..3 {
         let part = |number: usize| {
-            let expected = if number == bad { Expected::exactly(9) } else { Expected::Any };
+            let expected = if number == bad {
+                Expected::exactly(9)
+            } else {
+                Expected::Any
+            };
             Append::new(stream(["x", THREE, "y"][number]), expected, events(2))
         };
         let got = store.append_all((0..3).map(part).collect());
@@ -276,9 +298,11 @@ fn an_aggregate_keeps_its_type() {
     for id in [THREE, DELETED] {
         let other = StreamId::new("Invoice", id);
         assert!(is_invalid(&store.append(&other, Expected::Any, events(1))), "{id}");
-        assert!(is_invalid(
-            &store.append_all(vec![Append::new(other, Expected::Any, events(1))])
-        ));
+        assert!(is_invalid(&store.append_all(vec![Append::new(
+            other,
+            Expected::Any,
+            events(1)
+        )])));
     }
 }
 
@@ -291,7 +315,10 @@ fn names_of_the_system_are_refused() {
         (StreamId::new("Account", "$a"), noted(1)),
         (stream("a"), NewEvent::new("$deleted")),
     ] {
-        assert!(is_invalid(&store.append(&stream, Expected::Any, vec![event])), "{stream}");
+        assert!(
+            is_invalid(&store.append(&stream, Expected::Any, vec![event])),
+            "{stream}"
+        );
     }
     for refused in [
         store.truncate("$three", Version(1)),
@@ -302,7 +329,12 @@ fn names_of_the_system_are_refused() {
     }
     assert_eq!(everything(&store), before);
     // Elsewhere the sign is like any other.
-    let event = noted(1).user("$u").correlation("$c").causation("$k").organization("$o").tag("$t");
+    let event = noted(1)
+        .user("$u")
+        .correlation("$c")
+        .causation("$k")
+        .organization("$o")
+        .tag("$t");
     let kept = store.append(&stream("a"), Expected::Any, vec![event]);
     assert!(kept.is_ok(), "{kept:?}");
 }
@@ -320,7 +352,10 @@ fn empty_names_are_refused() {
         (stream("a"), noted(1).organization("")),
         (stream("a"), noted(1).tag("")),
     ] {
-        assert!(is_invalid(&store.append(&stream, Expected::Any, vec![event])), "{stream}");
+        assert!(
+            is_invalid(&store.append(&stream, Expected::Any, vec![event])),
+            "{stream}"
+        );
     }
 }
 
@@ -372,7 +407,20 @@ fn a_low_limit_of_names_refused_json_for_its_content_type() {
     });
     let appended = store.append(&StreamId::new("A", "a"), Expected::Any, vec![NewEvent::new("N")]);
     assert!(appended.is_ok(), "{appended:?}");
-    assert!(store.delete("a", Expected::Any).is_ok());
+}
+
+#[test]
+fn low_limits_were_in_the_way_of_a_deletion() {
+    let store = with_limits(Limits {
+        name_bytes_max: 1,
+        payload_bytes_max: 0,
+        batch_bytes_max: 0,
+        ..Limits::default()
+    });
+    let appended = store.append(&StreamId::new("A", "a"), Expected::Any, vec![NewEvent::new("N")]);
+    assert!(appended.is_ok(), "{appended:?}");
+    assert_eq!(store.truncate("a", Version(1)), Ok(Position(2)));
+    assert_eq!(store.delete("a", Expected::Any), Ok(Position(3)));
 }
 
 #[test]
@@ -382,7 +430,11 @@ fn a_name_that_begins_with_the_sign_of_the_system_had_a_byte_more() {
         ..Limits::default()
     });
     let name = format!("${}", "n".repeat(10));
-    for event in [noted(1).user(name.as_str()), noted(1).correlation(name.as_str()), noted(1).tag(name.as_str())] {
+    for event in [
+        noted(1).user(name.as_str()),
+        noted(1).correlation(name.as_str()),
+        noted(1).tag(name.as_str()),
+    ] {
         assert!(is_invalid(&store.append(&stream("a"), Expected::Any, vec![event])));
     }
 }
@@ -454,7 +506,9 @@ fn a_payload_may_have_its_limit_and_no_more() {
         });
         for metadata in [0, max / 2, max] {
             let append = |data: usize| {
-                let event = NewEvent::new("Noted").metadata(vec![b'm'; metadata]).data(vec![b'd'; data]);
+                let event = NewEvent::new("Noted")
+                    .metadata(vec![b'm'; metadata])
+                    .data(vec![b'd'; data]);
                 store.append(&stream("a"), Expected::Any, vec![event])
             };
             assert!(append(max - metadata).is_ok(), "{max} bytes");
@@ -489,7 +543,10 @@ fn the_largest_batch_is_one() {
     let appended = store
         .append(&stream("a"), Expected::NoStream, vec![NewEvent::new("Noted"); 100_000])
         .expect("it is at the limit");
-    assert_eq!((appended.last_version, store.visible()), (Version(100_000), Position(100_000)));
+    assert_eq!(
+        (appended.last_version, store.visible()),
+        (Version(100_000), Position(100_000))
+    );
     assert!(is_invalid(&store.append(
         &stream("a"),
         Expected::Any,
@@ -505,7 +562,11 @@ fn a_batch_may_have_its_bytes_and_no_more() {
     });
     let of = |bytes: usize| NewEvent::new("Noted").data(vec![b' '; bytes]);
     assert!(store.append(&stream("a"), Expected::Any, vec![of(60), of(40)]).is_ok());
-    assert!(is_invalid(&store.append(&stream("a"), Expected::Any, vec![of(60), of(41)])));
+    assert!(is_invalid(&store.append(
+        &stream("a"),
+        Expected::Any,
+        vec![of(60), of(41)]
+    )));
     let parts = |bytes| {
         vec![
             Append::new(stream("b"), Expected::Any, vec![of(60)]),
@@ -522,7 +583,11 @@ fn a_closed_store_refuses_appends_and_answers_reads() {
     store.close();
     let closed = |result: Result<()>| assert_eq!(result, Err(Error::Closed));
     closed(store.append(&stream(THREE), Expected::Any, events(1)).map(|_| ()));
-    closed(store.append_all(vec![Append::new(stream("a"), Expected::Any, events(1))]).map(|_| ()));
+    closed(
+        store
+            .append_all(vec![Append::new(stream("a"), Expected::Any, events(1))])
+            .map(|_| ()),
+    );
     closed(store.truncate(THREE, Version(1)).map(|_| ()));
     closed(store.delete(THREE, Expected::Any).map(|_| ()));
     closed(store.tombstone(THREE, Expected::Any).map(|_| ()));
@@ -535,9 +600,16 @@ fn a_closed_store_refuses_appends_and_answers_reads() {
 fn payloads_survive_to_the_byte() {
     let store = Store::in_memory();
     let sizes = [0, 1, 127, 128, 16_383, 16_384, 16_385, 70_000, 1 << 19];
-    let bytes = |size: usize, salt: usize| (0..size).map(|byte| ((byte * 31 + salt) % 251) as u8).collect::<Vec<_>>();
+    let bytes = |size: usize, salt: usize| {
+        (0..size)
+            .map(|byte| ((byte * 31 + salt) % 251) as u8)
+            .collect::<Vec<_>>()
+    };
     let mut wanted = Vec::new();
-    for (metadata, data) in sizes.iter().flat_map(|metadata| sizes.iter().map(move |data| (*metadata, *data))) {
+    for (metadata, data) in sizes
+        .iter()
+        .flat_map(|metadata| sizes.iter().map(move |data| (*metadata, *data)))
+    {
         let event = NewEvent::new("Noted")
             .content_type(ContentType::Bytes)
             .metadata(bytes(metadata, 1))
@@ -571,14 +643,20 @@ fn content_types_are_kept() {
     ];
     for data in &types {
         for metadata in &types {
-            let mut event = NewEvent::new("Noted").content_type(data.clone()).data(vec![0, 255, 128]);
+            let mut event = NewEvent::new("Noted")
+                .content_type(data.clone())
+                .data(vec![0, 255, 128]);
             event.metadata_type = metadata.clone();
             event.metadata = vec![254, 0];
-            store.append(&stream("a"), Expected::Any, vec![event]).expect("it is valid");
+            store
+                .append(&stream("a"), Expected::Any, vec![event])
+                .expect("it is valid");
         }
     }
     let kept = store.stream("a").events();
-    let pairs = types.iter().flat_map(|data| types.iter().map(move |metadata| (data, metadata)));
+    let pairs = types
+        .iter()
+        .flat_map(|data| types.iter().map(move |metadata| (data, metadata)));
     for (event, (data, metadata)) in kept.iter().zip(pairs) {
         assert_eq!((&event.data_type(), &event.metadata_type()), (data, metadata));
         assert_eq!((event.data(), event.metadata()), (&[0, 255, 128][..], &[254, 0][..]));
@@ -600,6 +678,8 @@ fn an_event_appended_again_is_the_same() {
         .tag("two")
         .metadata(" {\"a\" : 1}\n")
         .data("[1, 2 ]");
-    store.append(&stream("a"), Expected::Any, vec![event.clone()]).expect("it is valid");
+    store
+        .append(&stream("a"), Expected::Any, vec![event.clone()])
+        .expect("it is valid");
     assert_eq!(store.stream("a").events()[0].to_new(), event);
 }

@@ -49,7 +49,11 @@ fn state(store: &Store, query: &Query) -> CacheState {
 /// Every order, with and without a limit.
 fn queries() -> Vec<Query> {
     let mut all = Vec::new();
-    for query in [Query::all(), Query::all().user("anna"), Query::all().users(["bob", "carl"])] {
+    for query in [
+        Query::all(),
+        Query::all().user("anna"),
+        Query::all().users(["bob", "carl"]),
+    ] {
         for order in [
             Order::Position,
             Order::PositionDescending,
@@ -71,9 +75,17 @@ fn check_fresh(store: &Store, when: &str) {
         let fresh = store.query(query.clone()).uncached().positions();
         let kept = store.query(query.clone()).positions();
         assert_eq!(kept, fresh, "{query:?} {when}");
-        assert_eq!(store.query(query.clone()).count(), Ok(fresh.map_or(0, |all| all.len()) as u64), "{query:?} {when}");
+        assert_eq!(
+            store.query(query.clone()).count(),
+            Ok(fresh.map_or(0, |all| all.len()) as u64),
+            "{query:?} {when}"
+        );
         let page = store.query(query.clone()).page().expect("the query is valid");
-        let uncached = store.query(query.clone()).uncached().page().expect("the query is valid");
+        let uncached = store
+            .query(query.clone())
+            .uncached()
+            .page()
+            .expect("the query is valid");
         assert_eq!(page.events, uncached.events, "{query:?} {when}");
         assert_eq!(page.next, uncached.next, "{query:?} {when}");
         if let Some(next) = page.next {
@@ -182,7 +194,9 @@ fn events_of_the_past_are_put_where_their_time_says() {
     let query = Query::all().order(Order::Time).limit(100);
     assert_eq!(state(&store, &query), CacheState::Miss);
     let early = NewEvent::new("Early").timestamp(Timestamp::from_micros(1));
-    store.append(&stream("a"), Expected::Any, vec![early]).expect("anything goes");
+    store
+        .append(&stream("a"), Expected::Any, vec![early])
+        .expect("anything goes");
     assert_eq!(state(&store, &query), CacheState::Extended);
     assert_eq!(found(&store, query)[0], MANY + 1);
 }

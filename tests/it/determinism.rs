@@ -122,7 +122,11 @@ fn disturb(store: &Store) {
     fill(store, "new", 3_000);
     fill(store, "a7", 3);
     store
-        .append(&stream("a8"), Expected::Any, vec![NewEvent::new("Disturbed").user("user-3")])
+        .append(
+            &stream("a8"),
+            Expected::Any,
+            vec![NewEvent::new("Disturbed").user("user-3")],
+        )
         .expect("anything goes");
     store.delete("a9", Expected::Any).expect("it exists");
     store.truncate("a10", Version(400)).expect("it exists");

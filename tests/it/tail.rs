@@ -131,7 +131,11 @@ fn a_tail_ends_where_its_query_does() {
 fn a_tail_has_no_order_limit_cursor_or_past() {
     let store = Store::in_memory();
     fill(&store, "a", 2);
-    let next = store.query(Query::all().limit(1)).page().expect("the query is valid").next;
+    let next = store
+        .query(Query::all().limit(1))
+        .page()
+        .expect("the query is valid")
+        .next;
     for query in [
         Query::all().order(Order::Time),
         Query::all().order(Order::PositionDescending),
@@ -156,7 +160,9 @@ fn a_filtered_tail_delivers_what_matches() {
         if number % 2 == 0 {
             event = event.tag("even");
         }
-        store.append(&stream("a"), Expected::Any, vec![event]).expect("anything goes");
+        store
+            .append(&stream("a"), Expected::Any, vec![event])
+            .expect("anything goes");
         if number % 6 == 0 {
             wanted.push(number);
         }
@@ -222,7 +228,11 @@ fn a_tail_that_nobody_reads_holds_no_writer() {
     std::thread::scope(|scope| {
         for id in ["a", "b"] {
             let store = &store;
-            scope.spawn(move || (0..200).for_each(|_| drop(fill(store, id, 10))));
+            scope.spawn(move || {
+                for _ in 0..200 {
+                    fill(store, id, 10);
+                }
+            });
         }
     });
     assert_eq!(drain(&mut slow), (1..=4000).collect::<Vec<_>>());
@@ -296,7 +306,9 @@ fn closing_wakes_the_tasks() {
 fn tasks_on_many_threads_get_every_event() {
     let store = Store::in_memory();
     let next = |tail: &mut Tail| {
-        futures_executor::block_on(std::future::poll_fn(|context| std::pin::Pin::new(&mut *tail).poll_next(context)))
+        futures_executor::block_on(std::future::poll_fn(|context| {
+            std::pin::Pin::new(&mut *tail).poll_next(context)
+        }))
     };
     std::thread::scope(|scope| {
         for _ in 0..3 {
