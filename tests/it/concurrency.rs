@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use annals::{
     Append, Appended, Condition, Conflict, Delivery, Error, Event, EventRef, Expected, Field, NewEvent, Order,
-    Position, Query, Store, Version,
+    Position, Query, Store, StreamLimits, Version,
 };
 use uuid::Uuid;
 
@@ -18,7 +18,7 @@ const ROUNDS: u64 = 120;
 /// One event of a batch, which says in its data which batch, how long that is, and its place in it.
 fn member(writer: u64, round: u64, place: u64, length: u64) -> NewEvent {
     let batch = writer * 1_000_000 + round;
-    NewEvent::new(if batch % 2 == 0 { "Even" } else { "Odd" })
+    NewEvent::new(if batch.is_multiple_of(2) { "Even" } else { "Odd" })
         .id(Uuid::from_u128(u128::from(batch * 100 + place)))
         .data(format!("[{batch},{place},{length}]"))
         .correlation(format!("batch-{batch}"))
@@ -148,23 +148,23 @@ fn check_queries(store: &Store, writer: u64) {
     }
 }
 
+/// Calls `look` with every second number from `first` on, and once more when all is done.
+fn repeat(first: u64, done: &AtomicBool, look: &impl Fn(u64)) {
+    let mut round = first;
+    while !done.load(Ordering::Acquire) {
+        look(round);
+        round += 2;
+    }
+    look(round);
+}
+
 /// Runs `work` on this many threads, and `beside` on two others over and over until they are done.
 fn run(store: &Store, work: impl Fn(u64) + Sync, beside: impl Fn(u64) + Sync) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for other in 0..2 {
             let (done, beside) = (&done, &beside);
-            scope.spawn(move || {
-                let mut round = other;
-                loop {
-                    let last = done.load(Ordering::Acquire);
-                    beside(round);
-                    if last {
-                        break;
-                    }
-                    round += 2;
-                }
-            });
+            scope.spawn(move || repeat(other, done, beside));
         }
         let workers: Vec<_> = (0..WRITERS)
             .map(|worker| {
@@ -347,6 +347,22 @@ fn append_to(id: &str, event: NewEvent) -> Append {
     Append::new(stream(id), Expected::Any, vec![event])
 }
 
+/// Whether the append was made; if not, what the conflict names can be read.
+fn wins_race(store: &Store, condition: &Condition, append: Append) -> bool {
+    match store.append_if(condition, vec![append]) {
+        Ok(_) => true,
+        Err(Error::Conflict(conflict)) => {
+            let Conflict::Condition { position } = *conflict else {
+                panic!("{conflict:?} is no conflict of a condition");
+            };
+            store.await_visible(position);
+            assert!(store.event_at(position).is_some(), "{condition:?}");
+            false
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
 #[test]
 fn one_writer_wins_each_condition() {
     let races: [(&str, Race); 6] = [
@@ -376,7 +392,7 @@ fn one_writer_wins_each_condition() {
         }),
         ("one of two aggregates", |round, writer| {
             let ids = [format!("left-{round}"), format!("right-{round}")];
-            let id = &ids[usize::from(writer % 2 == 0)];
+            let id = &ids[usize::from(writer.is_multiple_of(2))];
             (
                 Condition::none(Query::all().aggregates(ids.clone())),
                 append_to(id, noted(round)),
@@ -399,19 +415,7 @@ fn one_writer_wins_each_condition() {
                 for (round, wins) in (0..).zip(&wins) {
                     barrier.wait();
                     let (condition, append) = race(round, writer);
-                    match store.append_if(&condition, vec![append]) {
-                        Ok(appended) => {
-                            wins.fetch_add(appended[0].last_version.0.min(1), Ordering::Relaxed);
-                        }
-                        Err(Error::Conflict(conflict)) => {
-                            let Conflict::Condition { position } = *conflict else {
-                                panic!("{conflict:?} is no conflict of a condition");
-                            };
-                            store.await_visible(position);
-                            assert!(store.event_at(position).is_some(), "{what}, round {round}");
-                        }
-                        Err(other) => panic!("{other}"),
-                    }
+                    wins.fetch_add(u64::from(wins_race(&store, &condition, append)), Ordering::Relaxed);
                 }
             },
             |_| {
@@ -459,6 +463,63 @@ fn a_decision_is_never_made_on_an_old_answer() {
     assert_eq!(counted, (1..=50 * WRITERS).collect::<Vec<_>>());
 }
 
+/// Drops some of what was just appended, in one of four ways; answers the first position that is kept.
+fn drop_some(store: &Store, id: &str, round: u64, appended: &Appended) -> u64 {
+    let (first, last) = (appended.first_position.0, appended.last_position.0);
+    match round % 4 {
+        0 => {
+            let version = Version(appended.first_version.0 + 5);
+            store.truncate(id, version).expect("it exists");
+            first + 5
+        }
+        1 => {
+            let expected = Expected::Exactly(appended.last_version);
+            store.delete(id, expected).expect("nobody else writes");
+            last + 1
+        }
+        2 => {
+            let three = StreamLimits {
+                max_count: Some(3),
+                max_age: None,
+            };
+            store.set_limits(id, three).expect("it exists");
+            store.set_limits(id, StreamLimits::default()).expect("it exists");
+            last - 2
+        }
+        _ => {
+            store.compact();
+            store.delete(id, Expected::Any).expect("it exists");
+            last + 1
+        }
+    }
+}
+
+/// Checks that of the positions from `first` to `last`, all of `id`, those from `kept_from` on are seen and no other.
+fn check_kept(store: &Store, id: &str, first: u64, kept_from: u64, last: u64) {
+    let want: Vec<_> = (kept_from..=last).collect();
+    assert_eq!(positions(&store.stream(id).events()), want, "the stream {id}");
+    for query in [
+        Query::all().aggregate(id),
+        Query::all().correlation(format!("c-{id}")),
+        Query::all().aggregate(id).order(Order::TimeDescending),
+        Query::all().tag("all").aggregate(id),
+        Query::all().tag("all").after(Position(first - 1)).until(Position(last)),
+    ] {
+        let mut seen = found(store, query.clone());
+        seen.sort_unstable();
+        assert_eq!(seen, want, "{query:?}");
+    }
+    let mut of_tag = found(store, Query::all().tag("all"));
+    of_tag.retain(|position| (first..=last).contains(position));
+    assert_eq!(of_tag, want, "by tag");
+    for position in first..kept_from {
+        assert_eq!(store.event_at(Position(position)), None);
+    }
+    let of_log = store.log().from(Position(first)).limit(200).events();
+    let is_gone = |event: &Event| event.aggregate_id() == id && event.position().0 < kept_from;
+    assert!(!of_log.iter().any(is_gone), "the log");
+}
+
 #[test]
 fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
     let store = Store::in_memory();
@@ -471,68 +532,17 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
                 let appended = store
                     .append(&stream(&id), Expected::Any, (1..=10).map(event).collect())
                     .expect("anything goes");
-                let (first, last) = (appended.first_position, appended.last_position);
-                // Nothing of an earlier round is left.
                 if round >= 20 {
+                    // Nothing of an earlier round is left.
                     store.truncate(&id, appended.first_version).expect("it exists");
                 }
-                let kept_from = match round % 4 {
-                    0 => {
-                        store
-                            .truncate(&id, Version(appended.first_version.0 + 5))
-                            .expect("it exists");
-                        first.0 + 5
-                    }
-                    1 => {
-                        store
-                            .delete(&id, Expected::Exactly(appended.last_version))
-                            .expect("nobody else writes");
-                        last.0 + 1
-                    }
-                    2 => {
-                        let three = annals::StreamLimits {
-                            max_count: Some(3),
-                            max_age: None,
-                        };
-                        store.set_limits(&id, three).expect("it exists");
-                        store
-                            .set_limits(&id, annals::StreamLimits::default())
-                            .expect("it exists");
-                        last.0 - 2
-                    }
-                    _ => {
-                        store.compact();
-                        store.delete(&id, Expected::Any).expect("it exists");
-                        last.0 + 1
-                    }
-                };
-                let want: Vec<_> = (kept_from..=last.0).collect();
-                assert_eq!(
-                    positions(&store.stream(&id).events()),
-                    want,
-                    "the stream, round {round}"
-                );
-                for query in [
-                    Query::all().aggregate(id.as_str()),
-                    Query::all().correlation(format!("c-{id}")),
-                    Query::all().aggregate(id.as_str()).order(Order::TimeDescending),
-                    Query::all().tag("all").aggregate(id.as_str()),
-                ] {
-                    let mut seen = found(&store, query.clone());
-                    seen.sort_unstable();
-                    assert_eq!(seen, want, "{query:?}, round {round}");
-                }
-                let mut of_tag: HashSet<_> = found(&store, Query::all().tag("all")).into_iter().collect();
-                of_tag.retain(|position| (first.0..=last.0).contains(position));
-                assert_eq!(of_tag.len(), want.len(), "by tag, round {round}");
-                for position in first.0..kept_from {
-                    assert_eq!(store.event_at(Position(position)), None);
-                }
-                let of_log = store.log().from(first).limit(200).events();
-                assert!(
-                    of_log
-                        .iter()
-                        .all(|event| event.aggregate_id() != id || event.position().0 >= kept_from)
+                let kept_from = drop_some(&store, &id, round, &appended);
+                check_kept(
+                    &store,
+                    &id,
+                    appended.first_position.0,
+                    kept_from,
+                    appended.last_position.0,
                 );
             }
         },

@@ -107,7 +107,9 @@ fn large() -> Store {
 }
 
 /// What a fork and its template can be told apart by.
-fn picture(store: &Store) -> (Vec<u64>, usize, Vec<u64>, Vec<(annals::Name, u64)>, u64, usize) {
+type Picture = (Vec<u64>, usize, Vec<u64>, Vec<(annals::Name, u64)>, u64, usize);
+
+fn picture(store: &Store) -> Picture {
     (
         positions(&history(store)),
         numbers(store, "a7").len(),

@@ -198,11 +198,13 @@ fn the_first_of_several_events_with_one_id_is_found() {
     assert_eq!(store.event(id).map(|event| event.position()), Some(Position(2)));
 }
 
+/// Whether the event with a number is wanted.
+type Test = fn(u64) -> bool;
+
 #[test]
 fn a_query_finds_what_a_look_at_every_event_finds() {
     let store = store();
     let order = |number: u64| format!("order-{}", number / 10);
-    type Test = fn(u64) -> bool;
     let cases: Vec<(Query, Test)> = vec![
         (Query::all(), |_| true),
         (Query::all().event_type("Even"), |n| n % 2 == 0),
@@ -386,7 +388,7 @@ fn an_indexer_finds_what_it_was_written_for() {
             values.extend(last.map(annals::Name::from));
         })
         .indexer("length", |event, values| {
-            values.push(event.data().len().to_string().into())
+            values.push(event.data().len().to_string().into());
         })
         .open()
         .expect("the names differ");
@@ -409,7 +411,7 @@ fn an_indexer_finds_what_it_was_written_for() {
 fn the_events_of_the_system_were_counted_among_the_terms_of_an_indexer() {
     let store = Store::builder()
         .indexer("length", |event, values| {
-            values.push(event.data().len().to_string().into())
+            values.push(event.data().len().to_string().into());
         })
         .open()
         .expect("there is one");
