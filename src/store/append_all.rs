@@ -80,7 +80,7 @@ impl Engine {
         let selection = watch.as_ref().and_then(|watch| watch.selection(self));
         let mut locks = Locks::take(self, drafts, watch.as_ref());
         let admissions = self.check_drafts(&locks, drafts)?;
-        if let Some(repeated) = all_repeated(&admissions) {
+        if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
             drop(locks);
             self.core.log.await_published(last_position(&repeated));
             return Ok(repeated);
@@ -103,11 +103,29 @@ impl Engine {
         let admissions: Vec<_> = drafts.iter().map(check).collect::<Result<_>>()?;
         let is_repeated = |admission: &Admission| matches!(admission, Admission::Repeated(_));
         let repeated = admissions.iter().position(is_repeated);
+        let is_new = |(draft, admission): (&Draft<'_>, &Admission)| !draft.events.is_empty() && !is_repeated(admission);
         // Some parts stored before and others not: what is stored is another append than this one.
-        match repeated.filter(|_| !admissions.iter().all(is_repeated)) {
+        match repeated.filter(|_| drafts.iter().zip(&admissions).any(is_new)) {
             Some(part) => Err(self.conflict_with(locks, &drafts[part])),
             None => Ok(admissions),
         }
+    }
+
+    /// The first acknowledgements, if every part that brings events was stored before.
+    fn all_repeated(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], admissions: &[Admission]) -> Option<Vec<Appended>> {
+        let any = admissions
+            .iter()
+            .any(|admission| matches!(admission, Admission::Repeated(_)));
+        let repeated = |(draft, admission): (&Draft<'_>, &Admission)| match admission {
+            Admission::Repeated(appended) => Some(*appended),
+            Admission::New(key) if draft.events.is_empty() => {
+                let shard = locks.shard(self.core.shard_of(draft.stream_hash));
+                Some(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)))
+            }
+            Admission::New(_) => None,
+        };
+        any.then(|| drafts.iter().zip(admissions).map(repeated).collect())
+            .flatten()
     }
 
     fn conflict_with(&self, locks: &Locks<'_>, draft: &Draft<'_>) -> Error {
@@ -195,16 +213,6 @@ impl Engine {
 
 fn last_position(appended: &[Appended]) -> u64 {
     appended.iter().map(|part| part.last_position.0).max().unwrap_or(0)
-}
-
-fn all_repeated(admissions: &[Admission]) -> Option<Vec<Appended>> {
-    let repeated = |admission: &Admission| match admission {
-        Admission::Repeated(appended) => Some(*appended),
-        Admission::New(_) => None,
-    };
-    (!admissions.is_empty())
-        .then(|| admissions.iter().map(repeated).collect())
-        .flatten()
 }
 
 /// A lock on one shard.

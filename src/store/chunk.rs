@@ -149,14 +149,16 @@ impl Chunk {
         }
     }
 
-    /// Appends a copy of event `index` of `other`; without its metadata and data if `bytes` is [`Bytes::Drop`].
+    /// Appends a copy of event `index` of `other`; without names, metadata and data if `bytes` is [`Bytes::Drop`].
     pub(crate) fn push_copy(&mut self, other: &Self, index: usize, bytes: Bytes) {
         let kind = self.place_of_kind(other.kind(index));
         let header = Header {
             kind,
             ..other.header(index)
         };
-        self.names.push_str(other.names(index));
+        if bytes == Bytes::Keep {
+            self.names.push_str(other.names(index));
+        }
         let (metadata, data) = if bytes == Bytes::Keep {
             other.payload(index)
         } else {
@@ -327,7 +329,7 @@ impl Chunk {
     }
 }
 
-/// What becomes of an event's metadata and data when it is copied.
+/// What becomes of an event's names, metadata and data when it is copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
     Keep,

@@ -117,7 +117,11 @@ fn compile_is(field: &Field, values: &[Name], indexes: &Indexes) -> Result<Test>
             Ok(Test::Index(Arc::clone(registered), values))
         }
         Field::Day => {
-            let mut days: Vec<_> = values.iter().filter_map(|text| parse_day(text)).collect();
+            let day = |text: &Name| {
+                parse_day(text)
+                    .ok_or_else(|| Error::invalid(format!("'{text}' is not a day: write it like 2026-01-31")))
+            };
+            let mut days = values.iter().map(day).collect::<Result<Vec<_>>>()?;
             days.sort_unstable();
             Ok(Test::Day(days))
         }

@@ -576,6 +576,6 @@ impl<'a> Scan<'a> {
 
 /// Whether the query is a few terms and nothing that could be invalid.
 pub(crate) fn is_simple(query: &Query) -> bool {
-    let simple = |filter: &Filter| matches!(filter, Filter::Is(field, values) if !matches!(field, Field::Index(_)) && values.len() < 64);
+    let simple = |filter: &Filter| matches!(filter, Filter::Is(field, values) if !matches!(field, Field::Index(_) | Field::Day) && values.len() < 64);
     query.filters.len() < 64 && query.filters.iter().all(simple) && !needs_events(query)
 }

@@ -188,6 +188,7 @@ impl Shard {
         for stream in self.streams.iter_mut() {
             stream.positions.shrink();
         }
+        self.streams.shrink();
         self.ids.shrink_to_fit(|known| spread(known.0));
     }
 

@@ -47,6 +47,17 @@ impl<T: Default> Slab<T> {
         self.pieces.len().saturating_sub(1) * PIECE + self.pieces.last().map_or(0, Vec::len)
     }
 
+    /// Gives back spare room.
+    pub(crate) fn shrink(&mut self) {
+        self.pieces.iter_mut().for_each(Vec::shrink_to_fit);
+        self.pieces.shrink_to_fit();
+        self.free.shrink_to_fit();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.room() - self.free.len()
+    }
+
     /// All entries, removed ones as their default.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten()

@@ -25,7 +25,7 @@ const BATCH_POSITIONS: u64 = 16 * 1024;
 pub enum Delivery {
     /// The next event.
     Event(Event),
-    /// Events that were dropped before this tail came to them.
+    /// Events that were dropped before this tail came to them. A gap that has grown meanwhile is told of again, whole.
     Gap(Gap),
 }
 

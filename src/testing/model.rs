@@ -84,7 +84,8 @@ impl Model {
         for part in parts {
             repeated.extend(self.check(part)?);
         }
-        if repeated.len() == parts.len() {
+        let brings_events = parts.iter().filter(|part| !part.events.is_empty()).count();
+        if repeated.len() == brings_events && brings_events > 0 {
             return Ok(repeated);
         }
         if !repeated.is_empty() {

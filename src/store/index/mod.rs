@@ -29,8 +29,10 @@ const BACKLOG_MAX: u64 = 1024;
 /// Events so few that a fork looks through them rather than copying the index it shares.
 const SCAN_MAX: u64 = 1024;
 
-/// Terms looked at for room to give back, with every bite.
+/// Terms looked at for room to give back with every bite, and for every term that the bite added. More are looked at than added,
+/// so under a budget the terms that have lost their events do not pile up.
 const SWEEP_TERMS: u32 = 64;
+const SWEEP_FACTOR: u32 = 4;
 
 /// An index that follows the log.
 #[derive(Debug)]
@@ -108,6 +110,7 @@ impl LiveIndex {
     fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, memo: &mut Memo) {
         while index.complete_to() < to {
             let bite = to.min(index.complete_to() + BITE);
+            let terms_before = index.len();
             match &self.extract {
                 Extract::Main => memo.extend_main(index, &mut Outlines::new(core, index.complete_to()), bite),
                 Extract::Causation => {
@@ -116,7 +119,10 @@ impl LiveIndex {
                 }
                 Extract::Custom(_, indexer) => extract::extend_custom(index, &mut View::new(core), bite, &**indexer),
             }
-            index.sweep(core.log.floor(), SWEEP_TERMS);
+            let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
+            if core.log.floor() > 0 {
+                index.sweep(core.log.floor(), SWEEP_TERMS + SWEEP_FACTOR * added);
+            }
             self.complete_to.store(index.complete_to(), Ordering::Release);
         }
     }
@@ -125,8 +131,8 @@ impl LiveIndex {
     pub(crate) fn compact(&self, core: &Core) {
         let mut guard = self.index.write();
         let mut view = View::new(core);
-        let index = Arc::make_mut(&mut guard.0);
-        index.retain(|position| view.event(position).is_some());
+        let compacted = guard.0.compacted(|position| view.event(position).is_some());
+        *guard = (Arc::new(compacted), Memo::default());
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -166,26 +166,39 @@ impl TermIndex {
         lost_all
     }
 
-    /// Rebuilds every list from the positions for which `keep` holds, and forgets the terms with nothing left.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(u64) -> bool) {
-        let room = u32::try_from(self.terms.room()).unwrap_or(u32::MAX);
-        for key in 0..room {
+    /// The same index with the positions for which `keep` holds, and without the terms that have none.
+    pub(crate) fn compacted(&self, mut keep: impl FnMut(u64) -> bool) -> Self {
+        let mut compacted = Self {
+            hasher: self.hasher.clone(),
+            complete_to: self.complete_to,
+            ..Self::default()
+        };
+        for position in self.system.range(0, u64::MAX).filter(|position| keep(*position)) {
+            compacted.system.push(position);
+        }
+        for term in self.terms.iter() {
             let mut kept = Ascending::default();
-            let positions = &mut self.terms[key].positions;
-            for position in positions.range(0, u64::MAX).filter(|position| keep(*position)) {
+            for position in term.positions.range(0, u64::MAX).filter(|position| keep(*position)) {
                 kept.push(position);
             }
             kept.shrink();
-            let lost_all = kept.is_empty() && !positions.is_empty();
-            *positions = kept;
-            if lost_all {
-                self.forget(key);
+            if !kept.is_empty() {
+                let key = compacted.key(term.field, &term.text);
+                compacted.terms[key].positions = kept;
             }
         }
-        self.tables
+        compacted.terms.shrink();
+        compacted
+            .tables
             .0
             .iter_mut()
             .for_each(|table| table.shrink_to_fit(|known| spread(known.0)));
+        compacted
+    }
+
+    /// Terms there are.
+    pub(crate) fn len(&self) -> usize {
+        self.terms.len()
     }
 
     fn forget(&mut self, key: u32) {
