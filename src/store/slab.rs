@@ -47,6 +47,11 @@ impl<T: Default> Slab<T> {
         self.pieces.len().saturating_sub(1) * PIECE + self.pieces.last().map_or(0, Vec::len)
     }
 
+    #[inline]
+    pub(crate) fn get(&self, key: u32) -> Option<&T> {
+        self.pieces.get(key as usize / PIECE)?.get(key as usize % PIECE)
+    }
+
     /// Gives back spare room.
     pub(crate) fn shrink(&mut self) {
         self.pieces.iter_mut().for_each(Vec::shrink_to_fit);

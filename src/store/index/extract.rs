@@ -59,8 +59,6 @@ pub(crate) struct Memo {
     /// Event type and aggregate type, by the address of what events have in common.
     kinds: [(u32, u32); KINDS],
     correlation: u32,
-    user: u32,
-    organization: u32,
     day_number: i64,
     day_text: String,
     day: u32,
@@ -71,8 +69,6 @@ impl Default for Memo {
         Self {
             kinds: [(0, 0); KINDS],
             correlation: 0,
-            user: 0,
-            organization: 0,
             day_number: i64::MIN,
             day_text: String::new(),
             day: 0,
@@ -103,10 +99,6 @@ impl Memo {
     }
 
     fn add_event(&mut self, index: &mut TermIndex, event: EventRef<'_>, position: u64) {
-        if index.is_new() {
-            *self = Self::default();
-            index.key(EVENT_TYPE, event.event_type());
-        }
         let kind = &mut self.kinds[(event.kind_address() >> 5) % KINDS];
         kind.0 = add(index, EVENT_TYPE, event.event_type(), kind.0, position);
         kind.1 = add(index, AGGREGATE_TYPE, event.aggregate_type(), kind.1, position);
@@ -115,10 +107,12 @@ impl Memo {
             self.correlation = add(index, CORRELATION, id, self.correlation, position);
         }
         if let Some(id) = user {
-            self.user = add(index, USER, id, self.user, position);
+            let key = index.key(USER, id);
+            index.add(key, position);
         }
         if let Some(id) = organization {
-            self.organization = add(index, ORGANIZATION, id, self.organization, position);
+            let key = index.key(ORGANIZATION, id);
+            index.add(key, position);
         }
         self.add_day(index, event.timestamp(), position);
         for tag in tags.into_iter().flat_map(Tags::new) {

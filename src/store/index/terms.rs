@@ -24,6 +24,8 @@ struct Tables(Vec<HashTable<(u32, u32)>>);
 
 const TABLES: usize = 128;
 
+const RECENT: usize = 1024;
+
 impl Tables {
     fn of(&self, half: u32) -> Option<&HashTable<(u32, u32)>> {
         self.0.get(half as usize % TABLES)
@@ -44,6 +46,8 @@ pub(crate) struct TermIndex {
     /// Half of the hash of a term, and its place in `terms`; in many small tables, so that growing one takes no time.
     tables: Tables,
     terms: Slab<Term>,
+    /// The keys met last, by some bits of the hash. Each is a guess, compared with the text before it is used.
+    recent: Vec<u32>,
     /// Every event of the system, so that reads can leave them out.
     system: Ascending,
     complete_to: u64,
@@ -65,45 +69,58 @@ impl TermIndex {
         self.complete_to = position;
     }
 
-    /// Whether no term was ever added.
-    pub(crate) fn is_new(&self) -> bool {
-        self.terms.room() == 0
-    }
-
     fn half(&self, field: FieldNumber, text: &str) -> u32 {
         (self.hasher.hash_one(text) as u32).rotate_left(u32::from(field))
     }
 
     pub(crate) fn find(&self, field: FieldNumber, text: &str) -> Option<u32> {
-        let half = self.half(field, text);
-        let found = self.tables.of(half)?.find(spread(half), |known| {
-            let term = &self.terms[known.1];
-            known.0 == half && term.field == field && term.text == *text
-        });
+        self.find_hashed(self.half(field, text), field, text)
+    }
+
+    fn find_hashed(&self, half: u32, field: FieldNumber, text: &str) -> Option<u32> {
+        let found = self
+            .tables
+            .of(half)?
+            .find(spread(half), |known| known.0 == half && self.is(known.1, field, text));
         found.map(|known| known.1)
     }
 
     /// The key of a term, made if it is new.
     pub(crate) fn key(&mut self, field: FieldNumber, text: &str) -> u32 {
-        if let Some(key) = self.find(field, text) {
-            return key;
+        if self.recent.is_empty() {
+            self.recent.resize(RECENT, u32::MAX);
         }
         let half = self.half(field, text);
-        let key = self.terms.insert(Term {
+        let recent = half as usize % RECENT;
+        if self.is(self.recent[recent], field, text) {
+            return self.recent[recent];
+        }
+        let key = self
+            .find_hashed(half, field, text)
+            .unwrap_or_else(|| self.insert(half, field, text));
+        self.recent[recent] = key;
+        key
+    }
+
+    fn insert(&mut self, half: u32, field: FieldNumber, text: &str) -> u32 {
+        let term = Term {
             field,
             text: text.into(),
             positions: Ascending::default(),
-        });
+        };
+        let key = self.terms.insert(term);
         self.tables
             .of_mut(half)
             .insert_unique(spread(half), (half, key), |known| spread(known.0));
         key
     }
 
-    /// Whether `key` stands for this term.
+    /// Whether `key` stands for this term. It may be any number.
+    #[inline]
     pub(crate) fn is(&self, key: u32, field: FieldNumber, text: &str) -> bool {
-        let term = &self.terms[key];
-        term.field == field && term.text == *text
+        self.terms
+            .get(key)
+            .is_some_and(|term| term.field == field && term.text == *text)
     }
 
     /// Says that the event at `position` has the term; saying it twice is the same.
@@ -221,6 +238,7 @@ impl TermIndex {
             .map(|term| term.positions.heap_bytes() + term.text.heap_bytes())
             .sum();
         self.terms.memory_bytes()
+            + self.recent.capacity() * 4
             + self.tables.0.iter().map(|table| table.capacity() * 9).sum::<usize>()
             + heap
             + self.system.heap_bytes()
