@@ -101,7 +101,7 @@ fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {
     )))
 }
 
-/// How much the store may hold. Nothing is bounded by default.
+/// How much the store may hold. Nothing is bounded by default. The system's own events do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
     /// Bytes of events, with their index and the streams they are in.

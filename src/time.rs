@@ -93,7 +93,7 @@ impl FromStr for Timestamp {
             .map(|at| Self::from_micros(at.as_microsecond()))
             .map_err(|_| {
                 Error::invalid(format!(
-                    "'{text}' is not a time: write it as RFC 3339, like 2026-01-31T12:00:00Z"
+                    "'{text}' is not a time between the years -9999 and 9999: write it as RFC 3339, like 2026-01-31T12:00:00Z"
                 ))
             })
     }

@@ -208,9 +208,6 @@ impl Engine {
     pub(crate) fn append_system(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
         let stream = StreamId::new("$aggregate", format!("${aggregate}"));
         let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(event));
-        if let Some(usage) = &self.usage {
-            usage.add(Cost::of(std::slice::from_ref(&draft)));
-        }
         let key = guard.find(draft.stream_hash, &stream.aggregate_id);
         let shard = guard.write();
         let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));

@@ -99,12 +99,6 @@ impl Usage {
         }
     }
 
-    /// Takes room that cannot be refused.
-    pub(crate) fn add(&self, cost: Cost) {
-        self.events.fetch_add(cost.events, Ordering::Relaxed);
-        self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
-    }
-
     pub(crate) fn give_back(&self, cost: Cost) {
         self.events.fetch_sub(cost.events, Ordering::Relaxed);
         self.bytes.fetch_sub(cost.bytes, Ordering::Relaxed);

@@ -375,7 +375,9 @@ fn compact_sealed(sealed: &mut Sealed) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventCost {
     pub(crate) position: u64,
-    pub(crate) bytes: u64,
+    /// 0 for the system's, which no budget counts.
+    events: u64,
+    bytes: u64,
 }
 
 /// What an event costs beyond its names and payload: its columns, its entry in the directory, its postings.
@@ -383,9 +385,18 @@ pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
 
 impl EventCost {
     pub(crate) fn of(event: EventRef<'_>) -> Self {
+        let position = event.position().0;
+        if event.is_system() {
+            return Self {
+                position,
+                events: 0,
+                bytes: 0,
+            };
+        }
         let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
         Self {
-            position: event.position().0,
+            position,
+            events: 1,
             bytes: bytes as u64 + EVENT_OVERHEAD_BYTES,
         }
     }
@@ -397,6 +408,8 @@ pub(crate) struct DroppedRun {
     pub(crate) first: u64,
     pub(crate) last: u64,
     pub(crate) count: u64,
+    /// Those of them that the budget counts.
+    pub(crate) counted: u64,
     pub(crate) bytes: u64,
 }
 
@@ -406,6 +419,7 @@ impl DroppedRun {
             first: cost.position,
             last: cost.position,
             count: 0,
+            counted: 0,
             bytes: 0,
         }
     }
@@ -413,6 +427,7 @@ impl DroppedRun {
     pub(crate) fn add(&mut self, cost: &EventCost) {
         self.last = cost.position;
         self.count += 1;
+        self.counted += cost.events;
         self.bytes += cost.bytes;
     }
 }

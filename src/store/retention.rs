@@ -295,7 +295,7 @@ impl Engine {
         };
         self.gaps.lock().add(gap);
         if let Some(usage) = &self.usage {
-            usage.give_back(Cost::new(run.count, run.bytes));
+            usage.give_back(Cost::new(run.counted, run.bytes));
         }
         self.drops.fetch_add(1, Ordering::AcqRel);
     }
@@ -451,6 +451,7 @@ fn merge(a: Option<DroppedRun>, b: Option<DroppedRun>) -> Option<DroppedRun> {
         first: a.first.min(b.first),
         last: a.last.max(b.last),
         count: a.count + b.count,
+        counted: a.counted + b.counted,
         bytes: a.bytes + b.bytes,
     })
 }

@@ -329,6 +329,9 @@ impl<'a> Selection<'a> {
 
     /// The first match within the bounds, tried on the events.
     pub(crate) fn first_match(&self, matcher: Option<&Matcher>, bounds: Bounds) -> Result<Option<u64>> {
+        if bounds.is_empty() {
+            return Ok(None);
+        }
         let indexed = Bounds {
             until: bounds.until.min(self.complete_to()),
             ..bounds

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-use super::gaps::Gap;
+use super::core::View;
+use super::gaps::{Gap, GapReason};
 use super::select::{Bounds, Direction, Scan};
 use super::{Engine, Store};
 use crate::query::Query;
@@ -25,7 +26,8 @@ const BATCH_POSITIONS: u64 = 16 * 1024;
 pub enum Delivery {
     /// The next event.
     Event(Event),
-    /// Events that were dropped before this tail came to them. A gap that has grown meanwhile is told of again, whole.
+    /// Events that were dropped before this tail came to them, whether they would have matched its query or not. No event is in
+    /// two of a tail's gaps, or in a gap and delivered.
     Gap(Gap),
 }
 
@@ -105,13 +107,14 @@ impl Tail {
 
     /// The next delivery, if there is one within `timeout`.
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
-        let deadline = Instant::now() + timeout;
+        // Too far for the clock is as good as never.
+        let deadline = Instant::now().checked_add(timeout);
         loop {
             let delivery = self.try_next();
-            if delivery.is_some() || self.is_at_end() || Instant::now() >= deadline {
+            if delivery.is_some() || self.is_at_end() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return delivery;
             }
-            self.wait(Some(deadline));
+            self.wait(deadline);
         }
     }
 
@@ -144,9 +147,11 @@ impl Tail {
         if self.seen >= visible {
             return false;
         }
+        // What is below the floor is gone in one go, however long ago it was.
+        let reach = (self.seen + BATCH_POSITIONS).max(self.engine.core.log.floor());
         let mut bounds = Bounds {
             after: self.seen,
-            until: visible.min(self.seen + BATCH_POSITIONS),
+            until: visible.min(reach),
         };
         let mut positions = self.matches(bounds);
         if positions.len() > BATCH_EVENTS {
@@ -154,15 +159,35 @@ impl Tail {
             bounds.until = positions.last().copied().unwrap_or(bounds.until);
         }
         let events = self.engine.core.events(&positions);
-        // After the events: what was dropped before they were taken is told of.
-        let gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
-        let ended_here = gaps
-            .into_iter()
-            .filter(|gap| gap.last.0 <= bounds.until || gap.first.0 > bounds.after);
-        self.ready.extend(ended_here.map(Delivery::Gap));
+        self.ready.extend(self.missing(bounds, &events).map(Delivery::Gap));
         self.ready.extend(events.into_iter().map(Delivery::Event));
         self.seen = bounds.until;
         true
+    }
+
+    /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
+    fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
+        let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        let reason = if gaps.len() > 1 {
+            GapReason::Several
+        } else {
+            gaps.pop()?.reason
+        };
+        let floor = self.engine.core.log.floor();
+        let mut view = View::new(&self.engine.core);
+        let mut delivered = delivered.iter().map(|event| event.position().0).peekable();
+        let mut gone = (bounds.after + 1..=bounds.until).filter(|position| {
+            let was_delivered = delivered.next_if_eq(position).is_some();
+            !was_delivered && (*position <= floor || view.event(*position).is_none())
+        });
+        let first = gone.next()?;
+        let (last, count) = gone.fold((first, 1), |(_, count), position| (position, count + 1));
+        Some(Gap {
+            first: Position(first),
+            last: Position(last),
+            count,
+            reason,
+        })
     }
 
     fn matches(&self, bounds: Bounds) -> Vec<u64> {

@@ -1,8 +1,8 @@
 //! Appending: what is expected, what conflicts, what is a repetition, and what is beyond a limit.
 
 use annals::{
-    Append, Appended, Conflict, ContentType, Error, Expected, Limits, NewEvent, Position, Result, Store, StreamId,
-    Version,
+    Append, Appended, Condition, Conflict, ContentType, Error, Expected, Limits, NewEvent, Position, Query, Result,
+    Store, StreamId, Version,
 };
 use uuid::Uuid;
 
@@ -682,4 +682,18 @@ fn an_event_appended_again_is_the_same() {
         .append(&stream("a"), Expected::Any, vec![event.clone()])
         .expect("it is valid");
     assert_eq!(store.stream("a").events()[0].to_new(), event);
+}
+
+#[test]
+fn a_condition_after_the_last_position_of_all_panicked() {
+    let store = Store::in_memory();
+    for query in [Query::all(), Query::all().user("nobody"), Query::all().aggregate("a")] {
+        let condition = Condition::none_after(query, Position(u64::MAX));
+        let part = Append::new(
+            StreamId::new("Account", "a"),
+            Expected::Any,
+            vec![NewEvent::new("Opened")],
+        );
+        store.append_if(&condition, vec![part]).expect("nothing comes after it");
+    }
 }

@@ -42,7 +42,7 @@ fn a_full_store_refuses() {
         assert!(refused.is_err());
     }
     store.truncate("a", Version(6)).expect("it exists");
-    fill(&store, "a", 4);
+    fill(&store, "a", 5);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
     assert_eq!(gaps(&store), [(1, 5, 5, GapReason::Truncated("a".into()))]);
@@ -549,4 +549,19 @@ fn terms_that_had_lost_their_events_piled_up_under_a_budget() {
     }
     let compaction = store.compact();
     assert!(compaction.bytes_after < 5 << 20, "{compaction:?}");
+}
+
+#[test]
+fn deletions_used_up_a_budget_that_refuses() {
+    let store = with_budget(Budget {
+        events: Some(10),
+        ..Budget::default()
+    });
+    for number in 0..50 {
+        store
+            .append(&stream("a"), Expected::Any, vec![noted(number)])
+            .expect("there is room");
+        store.delete("a", Expected::Any).expect("it exists");
+    }
+    assert_eq!(store.stats().events, 0);
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use annals::{Delivery, Error, Expected, GapReason, NewEvent, Order, Position, Query, Store, Tail, Version};
+use annals::{Delivery, Error, Expected, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Version};
 use futures_core::Stream;
 
 use crate::support::{drain, events, fill, keeping, noted, stream};
@@ -352,4 +352,34 @@ fn an_iterator_of_events_leaves_gaps_out() {
     let types: Vec<_> = tail.events().map(|event| event.event_type().to_owned()).collect();
     assert_eq!(types.last().map(String::as_str), Some("Last"));
     assert!(types.len() <= 10, "{} events of 10", types.len());
+}
+
+#[test]
+fn a_gap_was_told_again_with_events_that_had_been_delivered() {
+    let store = crate::support::keeping(300);
+    let mut tail = store.tail(Query::all(), Position(0)).expect("the query is valid");
+    let (mut delivered, mut missing) = (0, 0);
+    for _ in 0..20 {
+        for number in 0..400 {
+            let stream = StreamId::new("Noise", format!("noise-{number}"));
+            store
+                .append(&stream, Expected::Any, vec![NewEvent::new("Heard")])
+                .expect("the oldest make room");
+        }
+        while let Some(delivery) = tail.try_next() {
+            match delivery {
+                Delivery::Event(_) => delivered += 1,
+                Delivery::Gap(gap) => missing += gap.count,
+            }
+        }
+    }
+    assert_eq!(delivered + missing, 8_000, "{delivered} delivered, {missing} missing");
+}
+
+#[test]
+fn a_timeout_beyond_the_clock_panicked() {
+    let store = Store::in_memory();
+    let mut tail = store.tail(Query::all(), Position(0)).expect("the query is valid");
+    store.close();
+    assert_eq!(tail.next_timeout(std::time::Duration::MAX), None);
 }
