@@ -1,4 +1,4 @@
-//! An event store that lives in memory: a log in shards, an inverted index that follows it, a query cache that is never stale,
+//! An event store that lives in memory: a log behind sharded locks, an inverted index that follows it, a query cache that is never stale,
 //! and live tails.
 //!
 //! ```

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use crate::{Error, Name, Position, Timestamp};
 
-/// What an event can be found by. Every field is a row of the one inverted index.
+/// What an event can be found by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {

@@ -50,9 +50,8 @@ impl Engine {
         let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
         let version = state.stream(key).version;
         let first = self.write_draft(state, key, draft);
-        let dropped = self.apply_limits(state, key);
+        self.apply_limits(state, key);
         drop(shard);
-        self.report_limited(&draft.stream.aggregate_id, dropped);
         let appended = acknowledge(draft, version, first);
         self.finish(appended.last_position.0);
         Ok(appended)
@@ -166,8 +165,8 @@ impl Engine {
         }
         let from = match draft.expected {
             Expected::Exactly(_) | Expected::NoStream if holds => return None,
-            Expected::Exactly(version) => version.0 + 1,
-            Expected::NoStream => 1,
+            Expected::Exactly(version) => version.0.saturating_add(1),
+            Expected::NoStream => u64::from(stream.dropped_to) + 1,
             Expected::Any | Expected::StreamExists => self.find_latest(stream, draft)?,
         };
         if from <= u64::from(stream.dropped_to) {

@@ -8,15 +8,11 @@ use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::cow::Cow;
 use super::directory::Place;
 use super::draft::{self, Author, Draft};
-use super::lane::DroppedRun;
 use super::matcher::Matcher;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
 use crate::query::Query;
 use crate::{Append, Appended, Condition, Conflict, Error, Field, Filter, Name, Position, Result};
-
-/// What was dropped because of an append, by aggregate.
-type Dropped = Vec<(Name, Option<DroppedRun>)>;
 
 impl Engine {
     pub(crate) fn append_all(&self, appends: &[Append], condition: Option<&Condition>) -> Result<Vec<Appended>> {
@@ -89,11 +85,8 @@ impl Engine {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop(selection);
-        let (written, dropped) = self.write_drafts(&mut locks, drafts, admissions);
+        let written = self.write_drafts(&mut locks, drafts, admissions);
         drop(locks);
-        for (id, run) in dropped {
-            self.report_limited(&id, run);
-        }
         self.finish(last_position(&written));
         Ok(written)
     }
@@ -136,16 +129,11 @@ impl Engine {
         stream.map_or(Error::Closed, |stream| conflict(stream, draft).into())
     }
 
-    fn write_drafts(
-        &self,
-        locks: &mut Locks<'_>,
-        drafts: &[Draft<'_>],
-        admissions: Vec<Admission>,
-    ) -> (Vec<Appended>, Dropped) {
+    fn write_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], admissions: Vec<Admission>) -> Vec<Appended> {
         let keys = self.make_streams(locks, drafts, admissions);
         let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
         if count == 0 {
-            return (self.nothing_written(locks, drafts, &keys), Vec::new());
+            return self.nothing_written(locks, drafts, &keys);
         }
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
@@ -171,7 +159,8 @@ impl Engine {
         self.core.log.enter_all(first, &places, pages);
         self.core.log.publish(pages);
         drop(own);
-        (written, self.limit_drafts(locks, drafts, &keys))
+        self.limit_drafts(locks, drafts, &keys);
+        written
     }
 
     fn nothing_written(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
@@ -194,20 +183,19 @@ impl Engine {
             if draft.events.is_empty() {
                 return key;
             }
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
-            Some(key.unwrap_or_else(|| shard.write().create(draft.stream_hash, draft.stream)))
+            // A shard that a fork shares is copied here, before positions are reserved.
+            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
+            Some(key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream)))
         };
         drafts.iter().zip(admissions).map(make).collect()
     }
 
-    fn limit_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Dropped {
-        let mut dropped = Vec::new();
+    fn limit_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) {
         for (draft, key) in drafts.iter().zip(keys) {
-            let Some(key) = key else { continue };
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
-            dropped.push((draft.stream.aggregate_id.clone(), self.apply_limits(shard, *key)));
+            if let Some(key) = key {
+                self.apply_limits(locks.shard_mut(self.core.shard_of(draft.stream_hash)).write(), *key);
+            }
         }
-        dropped
     }
 }
 

@@ -1,4 +1,4 @@
-//! A list of ascending numbers, kept as differences: the postings of a term, the slots of a stream.
+//! A list of ascending numbers, kept as differences: the positions of a term's events, and of a stream's.
 
 use smallvec::SmallVec;
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
 use super::lane::EVENT_OVERHEAD_BYTES;
+use super::names::part_bytes;
 use crate::settings::{Budget, WhenFull};
 use crate::{Error, NewEvent, Result};
 
@@ -14,14 +15,11 @@ pub(crate) struct Cost {
     pub(crate) bytes: i64,
 }
 
-/// A name's length is written in one byte, mostly; there are six.
-const NAMES_HEADER_BYTES: usize = 6;
-
 impl Cost {
     pub(crate) fn of(drafts: &[Draft<'_>]) -> Self {
         let mut cost = Self::default();
         for draft in drafts {
-            let id_bytes = draft.stream.aggregate_id.len();
+            let id_bytes = part_bytes(Some(draft.stream.aggregate_id.len()));
             for event in draft.events {
                 cost.events += 1;
                 cost.bytes += signed(id_bytes + event_bytes(event));
@@ -42,6 +40,7 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
+/// Bytes of names, payload and overhead, as [`EventCost`](super::lane::EventCost) finds them again when the event is dropped.
 fn event_bytes(event: &NewEvent) -> usize {
     let names = [
         &event.correlation_id,
@@ -49,9 +48,13 @@ fn event_bytes(event: &NewEvent) -> usize {
         &event.user_id,
         &event.organization_id,
     ];
-    let names: usize = names.into_iter().flatten().map(|name| name.len()).sum();
-    let tags: usize = event.tags.iter().map(|tag| tag.len() + 1).sum();
-    let overhead = usize::try_from(EVENT_OVERHEAD_BYTES).unwrap_or(usize::MAX) + NAMES_HEADER_BYTES;
+    let names: usize = names
+        .into_iter()
+        .map(|name| part_bytes(name.as_ref().map(|name| name.len())))
+        .sum();
+    let tags: usize = event.tags.iter().map(|tag| part_bytes(Some(tag.len()))).sum();
+    let tags = part_bytes((!event.tags.is_empty()).then_some(tags));
+    let overhead = usize::try_from(EVENT_OVERHEAD_BYTES).unwrap_or(usize::MAX);
     overhead + names + tags + event.metadata.len() + event.data.len()
 }
 

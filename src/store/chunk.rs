@@ -70,9 +70,9 @@ struct Record {
 
 const _: () = assert!(size_of::<Record>() == 48);
 
-/// Up to [`CHUNK_EVENTS`] events of one shard, in the order of their positions.
+/// Up to [`CHUNK_EVENTS`] events of one lane, in the order of their positions.
 ///
-/// A chunk is filled under its shard's lock, then sealed and shared: readers of a sealed chunk need no lock.
+/// A chunk is filled under its lane's lock, then sealed and shared: readers of a sealed chunk need no lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Chunk {
     records: Vec<Record>,

@@ -57,8 +57,8 @@ impl Core {
         }
     }
 
-    /// An independent copy: shards and lanes are shared until written to.
-    pub(crate) fn fork(&self) -> Self {
+    /// An independent copy: shards and lanes are shared until written to. `beside` is done while everything stands still.
+    pub(crate) fn fork<R>(&self, beside: impl FnOnce() -> R) -> (Self, R) {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
         let share_lane = |own: &mut RwLockWriteGuard<'_, OwnLane>| {
@@ -68,7 +68,8 @@ impl Core {
                 pages: PageCache::default(),
             }))
         };
-        Self {
+        let beside = beside();
+        let fork = Self {
             log: self.log.fork(),
             shards: shards
                 .iter_mut()
@@ -76,7 +77,8 @@ impl Core {
                 .collect(),
             lanes: lanes.iter_mut().map(share_lane).collect(),
             hasher: self.hasher.clone(),
-        }
+        };
+        (fork, beside)
     }
 
     pub(crate) fn hash(&self, aggregate_id: &str) -> u64 {

@@ -380,7 +380,7 @@ pub(crate) struct EventCost {
     bytes: u64,
 }
 
-/// What an event costs beyond its names and payload: its columns, its entry in the directory, its postings.
+/// What an event costs beyond its names and payload: its record, its entry in the directory, its postings.
 pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
 
 impl EventCost {
@@ -425,7 +425,8 @@ impl DroppedRun {
     }
 
     pub(crate) fn add(&mut self, cost: &EventCost) {
-        self.last = cost.position;
+        self.first = self.first.min(cost.position);
+        self.last = self.last.max(cost.position);
         self.count += 1;
         self.counted += cost.events;
         self.bytes += cost.bytes;

@@ -1,6 +1,6 @@
 //! The one order of all events: positions, where each event is, and the watermark below which there is no hole.
 //!
-//! Three numbers only grow: `reserved >= published >= visible`. A writer reserves positions under its shard's lock, writes its
+//! Two numbers only grow: `reserved >= published`; what is published is visible. A writer reserves positions under its shard's lock, writes its
 //! events and their entries here, and publishes: it moves `published` over every entry that is written. An entry is written
 //! for the last event of a batch first and for the first event last, with the length of the batch, so that `published` moves by
 //! whole batches.

@@ -1,4 +1,4 @@
-//! The engine: a log in shards, the index that follows it, and the reads of both.
+//! The engine: streams in shards, events in lanes, the log that orders them, the index that follows it, and the reads of both.
 
 pub(crate) mod answer;
 mod append;
@@ -392,9 +392,14 @@ impl Store {
 
     fn fork_engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = self.engine();
+        // Nothing expires meanwhile, and no compaction is taken for one that came before the index was copied.
+        let _one = engine.dropping.lock();
+        let drops_compacted = engine.drops_compacted.load(Ordering::Acquire);
         // The index first: it must not know of events that the copy of the log has not.
         let indexes = engine.indexes.fork();
-        let core = engine.core.fork();
+        let (core, (gaps, drops)) = engine
+            .core
+            .fork(|| (engine.gaps.lock().clone(), engine.drops.load(Ordering::Acquire)));
         Engine {
             core,
             indexes,
@@ -406,12 +411,12 @@ impl Store {
             clock,
             ids: engine.ids.fork(),
             usage: engine.usage.as_ref().map(Usage::copy),
-            gaps: Mutex::new(engine.gaps.lock().clone()),
+            gaps: Mutex::new(gaps),
             expiry: AtomicI64::new(engine.expiry.load(Ordering::Acquire)),
             aging: Mutex::new(engine.aging.lock().clone()),
             dropping: Mutex::default(),
-            drops: AtomicU64::new(engine.drops.load(Ordering::Acquire)),
-            drops_compacted: AtomicU64::new(engine.drops_compacted.load(Ordering::Acquire)),
+            drops: AtomicU64::new(drops),
+            drops_compacted: AtomicU64::new(drops_compacted),
         }
     }
 

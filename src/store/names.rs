@@ -72,6 +72,17 @@ fn length_char(part: Option<&str>) -> char {
     u32::try_from(code).ok().and_then(char::from_u32).unwrap_or_default()
 }
 
+/// Bytes that a part takes, its length included.
+pub(crate) fn part_bytes(length: Option<usize>) -> usize {
+    let code = length.map_or(0, |length| length + 1);
+    let code_bytes = u32::try_from(code)
+        .ok()
+        .and_then(char::from_u32)
+        .unwrap_or_default()
+        .len_utf8();
+    code_bytes + length.unwrap_or(0)
+}
+
 /// Reads one name out of what [`Names::write`] wrote.
 #[inline]
 pub(crate) fn read(names: &str, part: Part) -> Option<&str> {

@@ -10,7 +10,6 @@ use super::budget::Cost;
 use super::directory::PageCache;
 use super::draft::{self, Author};
 use super::gaps::{Gap, GapReason};
-use super::lane::DroppedRun;
 use super::shard::{Policy, Shard};
 use super::{Engine, Store};
 use crate::{
@@ -167,9 +166,8 @@ impl Engine {
             Author::System,
         )?;
         let position = self.append_system(&mut guard, id, &event);
-        let dropped = self.carry_out(guard.write(), key, change);
+        self.carry_out(guard.write(), key, change, id);
         drop(guard);
-        self.report(dropped, change.reason(id));
         self.finish(position);
         Ok(Position(position))
     }
@@ -198,20 +196,16 @@ impl Engine {
         .into())
     }
 
-    fn carry_out(&self, shard: &mut Shard, key: u32, change: &Change) -> Option<DroppedRun> {
-        match change {
-            Change::TruncateTo(version) => {
-                let dropped = self.drop_stream_to(shard, key, u32::try_from(*version).unwrap_or(u32::MAX));
-                self.note_age(shard, key);
-                dropped
-            }
+    fn carry_out(&self, shard: &mut Shard, key: u32, change: &Change, id: &str) {
+        let version = match change {
+            Change::TruncateTo(version) => u32::try_from(*version).unwrap_or(u32::MAX),
             Change::Delete => {
                 shard.stream_mut(key).deleted = true;
-                self.drop_stream_to(shard, key, u32::MAX)
+                u32::MAX
             }
             Change::Tombstone => {
                 shard.stream_mut(key).tombstoned = true;
-                self.drop_stream_to(shard, key, u32::MAX)
+                u32::MAX
             }
             Change::Limit(limits) => {
                 let any = limits.max_count.is_some() || limits.max_age.is_some();
@@ -221,39 +215,61 @@ impl Engine {
                         due: None,
                     })
                 });
-                self.apply_limits(shard, key)
+                0
             }
-        }
+        };
+        self.drop_stream_to(shard, key, version, change.reason(id));
+        self.apply_limits(shard, key);
     }
 
     /// Drops what a stream has beyond its count, and notes when it will have something beyond its age.
-    pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) -> Option<DroppedRun> {
-        let limits = shard.stream(key).policy.as_ref()?.limits;
+    pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
+        let Some(limits) = stream.policy.as_ref().map(|policy| policy.limits) else {
+            return;
+        };
         let surplus = limits
             .max_count
             .map_or(0, |max| stream.live_events().saturating_sub(max));
-        let to = u64::from(stream.dropped_to) + surplus;
-        let dropped = if surplus > 0 {
-            self.drop_stream_to(shard, key, u32::try_from(to).unwrap_or(u32::MAX))
-        } else {
-            None
-        };
+        if surplus > 0 {
+            let to = u32::try_from(u64::from(stream.dropped_to) + surplus).unwrap_or(u32::MAX);
+            let reason = GapReason::Limit(stream.id.clone());
+            self.drop_stream_to(shard, key, to, reason);
+        }
         if limits.max_age.is_some() {
             self.note_age(shard, key);
         }
-        dropped
     }
 
     /// Drops the events of a stream up to `version`.
-    fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32) -> Option<DroppedRun> {
+    fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32, reason: GapReason) {
         let stream = shard.stream_mut(key);
         let version = version.min(stream.version);
         let count = usize::try_from(version.saturating_sub(stream.dropped_to)).unwrap_or(usize::MAX);
         let positions: Vec<_> = stream.positions_from(0).take(count).collect();
-        let last = *positions.last()?;
-        stream.drop_to(version, last);
-        self.core.drop_events(&positions)
+        if let Some(last) = positions.last() {
+            stream.drop_to(version, *last);
+            self.drop_events(&positions, reason);
+        }
+    }
+
+    /// Drops the events at `positions` and tells of it: as a gap, to the budget, and to the cache. Their shard is locked, and the
+    /// gaps are: whoever misses an event finds the gap, and a fork has both or neither.
+    fn drop_events(&self, positions: &[u64], reason: GapReason) {
+        let mut gaps = self.gaps.lock();
+        let Some(run) = self.core.drop_events(positions) else {
+            return;
+        };
+        gaps.add(Gap {
+            first: Position(run.first),
+            last: Position(run.last),
+            count: run.count,
+            reason,
+        });
+        if let Some(usage) = &self.usage {
+            usage.give_back(Cost::new(run.counted, run.bytes));
+        }
+        self.drops.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
@@ -278,28 +294,6 @@ impl Engine {
         }
     }
 
-    pub(crate) fn report_limited(&self, id: &Name, dropped: Option<DroppedRun>) {
-        if dropped.is_some() {
-            self.report(dropped, GapReason::Limit(id.clone()));
-        }
-    }
-
-    /// Tells of dropped events: as a gap, to the budget, and to the cache.
-    fn report(&self, dropped: Option<DroppedRun>, reason: GapReason) {
-        let Some(run) = dropped else { return };
-        let gap = Gap {
-            first: Position(run.first),
-            last: Position(run.last),
-            count: run.count,
-            reason,
-        };
-        self.gaps.lock().add(gap);
-        if let Some(usage) = &self.usage {
-            usage.give_back(Cost::new(run.counted, run.bytes));
-        }
-        self.drops.fetch_add(1, Ordering::AcqRel);
-    }
-
     /// Drops what is too old, if anything is. Every read and append begins with this, so what is too old is never seen.
     #[inline]
     pub(crate) fn expire_due(&self) {
@@ -311,15 +305,22 @@ impl Engine {
 
     fn expire(&self, now: Timestamp) {
         let _one = self.dropping.lock();
-        self.expiry.store(i64::MAX, Ordering::Release);
+        // It stays due while the work is done, so that other readers wait for it.
+        let seen = self.expiry.load(Ordering::Acquire);
+        if seen > now.as_micros() {
+            return;
+        }
         for (due, id) in self.take_due(now) {
             self.expire_stream(due, &id, now);
         }
-        if let Some(age) = self.settings.budget.age {
-            self.expire_log(now.before(age));
-        }
-        let next = self.aging.lock().peek().map_or(i64::MAX, |Reverse((due, _))| *due);
-        self.expiry.fetch_min(next, Ordering::AcqRel);
+        let age = self.settings.budget.age;
+        let next_of_log = age.map_or(i64::MAX, |age| self.expire_log(now, age));
+        let aging = self.aging.lock();
+        let next = aging.peek().map_or(i64::MAX, |Reverse((due, _))| *due).min(next_of_log);
+        // Where somebody has set an earlier time meanwhile, that stands: the next reader looks again.
+        let _earlier = self
+            .expiry
+            .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
     }
 
     fn take_due(&self, now: Timestamp) -> Vec<(i64, Name)> {
@@ -354,32 +355,35 @@ impl Engine {
         };
         let old = stream.positions_from(0).take_while(is_old).count();
         let version = stream.dropped_to + u32::try_from(old).unwrap_or(u32::MAX);
-        let dropped = self.drop_stream_to(shard, key, version);
+        self.drop_stream_to(shard, key, version, GapReason::Limit(id.clone()));
         self.note_age(shard, key);
-        drop(guard);
-        self.report(dropped, GapReason::Limit(id.clone()));
     }
 
-    /// Drops the oldest events as far as they were recorded at `time` or before.
-    fn expire_log(&self, time: Timestamp) {
+    /// Drops the oldest events as far as they were recorded `age` ago or more. Answers when the next will be too old, at the latest.
+    fn expire_log(&self, now: Timestamp, age: std::time::Duration) -> i64 {
+        let time = now.before(age);
         let mut pages = PageCache::default();
-        let first_kept = loop {
+        loop {
             let floor = self.core.log.floor();
             let until = self.core.log.published().min(floor + DROP_BITE);
-            let is_old = |position: &u64| {
-                let event = self.core.event(*position, &mut pages);
-                event.is_none_or(|event| event.recorded_at() <= time)
-            };
-            let old = (floor + 1..=until).take_while(is_old).count() as u64;
-            self.drop_oldest(old, GapReason::Age);
-            if floor + old < until || old == 0 {
-                break self.core.event(floor + old + 1, &mut pages);
+            let recorded = |event: EventRef<'_>| event.recorded_at();
+            let mut first_kept = None;
+            for position in floor + 1..=until {
+                first_kept = self
+                    .core
+                    .with_event(position, &mut pages, recorded)
+                    .filter(|recorded| *recorded > time);
+                if first_kept.is_some() {
+                    self.drop_oldest(position - floor - 1, &GapReason::Age);
+                    break;
+                }
             }
-        };
-        let age = self.settings.budget.age.unwrap_or_default();
-        if let Some(event) = first_kept {
-            self.expiry
-                .fetch_min(event.recorded_at().after(age).as_micros(), Ordering::AcqRel);
+            if let Some(recorded) = first_kept {
+                return recorded.after(age).min(now.after(age)).as_micros();
+            }
+            if self.drop_oldest(until - floor, &GapReason::Age) == 0 {
+                return now.after(age).as_micros();
+            }
         }
     }
 
@@ -397,27 +401,26 @@ impl Engine {
                 .map_or(0, |max| u64::try_from(held.events).unwrap_or(0).saturating_sub(max));
             let part = u64::try_from(held.events).unwrap_or(0) / DROP_PART;
             let count = surplus.max(part).clamp(1, DROP_BITE);
-            if !usage.is_over(budget) || self.drop_oldest(count, GapReason::Budget) == 0 {
+            if !usage.is_over(budget) || self.drop_oldest(count, &GapReason::Budget) == 0 {
                 return;
             }
         }
     }
 
     /// Drops the first `count` positions above the floor. Answers how many positions the floor rose.
-    fn drop_oldest(&self, count: u64, reason: GapReason) -> u64 {
+    fn drop_oldest(&self, count: u64, reason: &GapReason) -> u64 {
         let floor = self.core.log.floor();
         let to = (floor + count).min(self.core.log.published());
         if to <= floor {
             return 0;
         }
-        let dropped = self.drop_oldest_to(floor, to);
+        self.drop_oldest_to(floor, to, reason);
         self.core.log.raise_floor(to);
-        self.report(dropped, reason);
         to - floor
     }
 
     /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
-    fn drop_oldest_to(&self, floor: u64, to: u64) -> Option<DroppedRun> {
+    fn drop_oldest_to(&self, floor: u64, to: u64, reason: &GapReason) {
         let mut pages = PageCache::default();
         let mut of_shard = vec![Vec::new(); self.core.shard_count()];
         for position in floor + 1..=to {
@@ -427,7 +430,6 @@ impl Engine {
                 of_shard[self.core.shard_of(hash)].push((hash, id, version, position));
             }
         }
-        let mut all: Option<DroppedRun> = None;
         for (shard, events) in of_shard
             .into_iter()
             .enumerate()
@@ -438,20 +440,7 @@ impl Engine {
             for (hash, id, version, position) in events {
                 guard.write().drop_first(hash, &id, version, position);
             }
-            let dropped = self.core.drop_events(&positions);
-            all = merge(all, dropped);
+            self.drop_events(&positions, reason.clone());
         }
-        all
     }
-}
-
-fn merge(a: Option<DroppedRun>, b: Option<DroppedRun>) -> Option<DroppedRun> {
-    let Some((a, b)) = a.zip(b) else { return a.or(b) };
-    Some(DroppedRun {
-        first: a.first.min(b.first),
-        last: a.last.max(b.last),
-        count: a.count + b.count,
-        counted: a.counted + b.counted,
-        bytes: a.bytes + b.bytes,
-    })
 }

@@ -92,11 +92,12 @@ impl Store {
 impl Tail {
     /// The position up to which this tail has delivered everything.
     pub fn position(&self) -> Position {
-        let first_ready = self.ready.iter().find_map(|delivery| match delivery {
-            Delivery::Event(event) => Some(event.position().0 - 1),
-            Delivery::Gap(_) => None,
-        });
-        Position(first_ready.unwrap_or(self.seen))
+        // A gap comes before the events of its batch.
+        Position(match self.ready.front() {
+            Some(Delivery::Event(event)) => event.position().0 - 1,
+            Some(Delivery::Gap(gap)) => gap.first.0 - 1,
+            None => self.seen,
+        })
     }
 
     /// The next delivery, if there is one now.

@@ -145,7 +145,7 @@ impl Model {
         let from = match part.expected {
             Expected::Exactly(_) | Expected::NoStream if holds => return None,
             Expected::Exactly(version) => version.0 + 1,
-            Expected::NoStream => 1,
+            Expected::NoStream => stored.first()?.version,
             Expected::Any | Expected::StreamExists => {
                 let earliest = stream.version.saturating_sub(16.max(2 * ids.len() as u64)) + 1;
                 stored

@@ -565,3 +565,18 @@ fn deletions_used_up_a_budget_that_refuses() {
     }
     assert_eq!(store.stats().events, 0);
 }
+
+#[test]
+fn a_gap_of_events_from_two_threads_began_after_its_end() {
+    let store = Store::in_memory();
+    for round in 0..10 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| fill(&store, "a", 1));
+        });
+        fill(&store, if round % 2 == 0 { "a" } else { "b" }, 1);
+    }
+    let last = store.stream("a").backwards().limit(1).events()[0].position();
+    store.delete("a", Expected::Any).expect("it exists");
+    let gaps = store.gaps();
+    assert_eq!((gaps[0].first, gaps[0].last, gaps[0].count), (Position(1), last, 15));
+}

@@ -38,7 +38,7 @@ impl IdIndex {
 
     /// Gives back the entries of events up to `floor`, once they are half of all.
     fn forget_to(&mut self, floor: u64) {
-        if self.positions.len() as u64 > 2 * (self.complete_to - floor).max(1024) {
+        if self.positions.len() as u64 > 2 * self.complete_to.saturating_sub(floor).max(1024) {
             self.positions.retain(|known| known.1 > floor);
             self.positions.shrink_to_fit(|known| spread(known.0));
         }

@@ -11,11 +11,22 @@ use crate::Name;
 /// Numbers a field within an index.
 pub(crate) type FieldNumber = u8;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Term {
     field: FieldNumber,
     text: Name,
     positions: Ascending,
+}
+
+impl Default for Term {
+    /// The place of a term that was forgotten: of no field, so that no text is taken for it.
+    fn default() -> Self {
+        Self {
+            field: FieldNumber::MAX,
+            text: Name::default(),
+            positions: Ascending::default(),
+        }
+    }
 }
 
 /// Small tables, one for each value of some bits of the hash; none before the first term.
