@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::support::{drain, events, fill, found, keeping, noted, numbers, positions, stream};
 
 const WRITERS: u64 = 4;
-const ROUNDS: u64 = 120;
+const ROUNDS: u64 = 400;
 
 /// One event of a batch, which says in its data which batch, how long that is, and its place in it.
 fn member(writer: u64, round: u64, place: u64, length: u64) -> NewEvent {
@@ -526,7 +526,7 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
     run(
         &store,
         |worker| {
-            for round in 0..60 {
+            for round in 0..150 {
                 let id = format!("w{worker}-{}", round % 20);
                 let event = |number| noted(number).correlation(format!("c-{id}")).tag("all");
                 let appended = store
@@ -576,7 +576,7 @@ fn a_budget_holds_beside_writers() {
     run(
         &store,
         |writer| {
-            for round in 0..300 {
+            for round in 0..800 {
                 let id = format!("w{writer}-{round}");
                 store
                     .append(&stream(&id), Expected::NoStream, events(round % 5 + 1))
@@ -593,7 +593,7 @@ fn a_budget_holds_beside_writers() {
     );
     let held = store.stats().events;
     assert!(held <= 500, "{held} events at rest");
-    assert_eq!(store.visible(), Position(WRITERS * 60 * 15));
+    assert_eq!(store.visible(), Position(WRITERS * 160 * 15));
     let gone: u64 = store.gaps().iter().map(|gap| gap.count).sum();
     assert_eq!(gone + held, store.visible().0);
     let kept = positions(&store.log().events());
