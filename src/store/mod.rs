@@ -28,6 +28,7 @@ pub(crate) mod stats;
 #[cfg(feature = "analytics")]
 pub(crate) mod summary;
 mod sync;
+mod tables;
 pub(crate) mod tail;
 
 use std::fmt;

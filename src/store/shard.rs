@@ -1,9 +1,8 @@
 //! One lock's worth of aggregates: the streams that hash to it, and where their events are.
 
-use hashbrown::HashTable;
-
 use super::ascending::Ascending;
 use super::slab::Slab;
+use super::tables::Tables;
 use crate::{Error, Expected, Name, Result, StreamId, StreamLimits};
 
 /// What a stream keeps.
@@ -95,14 +94,9 @@ impl Stream {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shard {
     /// Half of the hash of an id, and its place in `streams`.
-    ids: HashTable<(u32, u32)>,
+    ids: Tables<16>,
     streams: Slab<Stream>,
     types: Vec<Name>,
-}
-
-/// Spreads half a hash over the bits that the table looks at.
-fn spread(half: u32) -> u64 {
-    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// The half of an id's hash that the table keeps; the other half chose the shard.
@@ -112,11 +106,7 @@ fn half(hash: u64) -> u32 {
 
 impl Shard {
     pub(crate) fn find(&self, hash: u64, id: &str) -> Option<u32> {
-        let half = half(hash);
-        let found = self
-            .ids
-            .find(spread(half), |known| known.0 == half && self.streams[known.1].id == *id);
-        found.map(|known| known.1)
+        self.ids.find(half(hash), |key| self.streams[key].id == *id)
     }
 
     pub(crate) fn stream(&self, key: u32) -> &Stream {
@@ -157,8 +147,7 @@ impl Shard {
             ..Stream::default()
         };
         let key = self.streams.insert(stream);
-        self.ids
-            .insert_unique(spread(half(hash)), (half(hash), key), |known| spread(known.0));
+        self.ids.insert(half(hash), key);
         key
     }
 
@@ -175,10 +164,7 @@ impl Shard {
         let Some(key) = self.find(hash, id) else { return };
         let stream = &mut self.streams[key];
         stream.drop_to(version, position);
-        if stream.is_spent()
-            && let Ok(entry) = self.ids.find_entry(spread(half(hash)), |known| known.1 == key)
-        {
-            entry.remove();
+        if stream.is_spent() && self.ids.remove(half(hash), key) {
             self.streams.remove(key);
         }
     }
@@ -189,7 +175,7 @@ impl Shard {
             stream.positions.shrink();
         }
         self.streams.shrink();
-        self.ids.shrink_to_fit(|known| spread(known.0));
+        self.ids.shrink();
     }
 
     pub(crate) fn usage(&self) -> ShardUsage {
@@ -213,7 +199,7 @@ impl Shard {
             .iter()
             .map(|stream| stream.positions.heap_bytes() + stream.id.heap_bytes())
             .sum();
-        self.streams.memory_bytes() + self.ids.capacity() * 9 + heap
+        self.streams.memory_bytes() + self.ids.memory_bytes() + heap
     }
 }
 

@@ -6,6 +6,7 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::super::core::{Core, Outlines};
+use super::super::tables::spread;
 
 /// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
 #[derive(Debug, Default)]
@@ -13,10 +14,6 @@ pub(crate) struct IdIndex {
     hasher: foldhash::fast::RandomState,
     positions: HashTable<(u32, u64)>,
     complete_to: u64,
-}
-
-fn spread(half: u32) -> u64 {
-    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl IdIndex {

@@ -2,10 +2,9 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
-
 use super::super::ascending::Ascending;
 use super::super::slab::Slab;
+use super::super::tables::Tables;
 use crate::Name;
 
 /// Numbers a field within an index.
@@ -29,33 +28,15 @@ impl Default for Term {
     }
 }
 
-/// Small tables, one for each value of some bits of the hash; none before the first term.
-#[derive(Clone, Debug, Default)]
-struct Tables(Vec<HashTable<(u32, u32)>>);
-
-const TABLES: usize = 128;
-
+/// Keys that are kept as guesses.
 const RECENT: usize = 1024;
-
-impl Tables {
-    fn of(&self, half: u32) -> Option<&HashTable<(u32, u32)>> {
-        self.0.get(half as usize % TABLES)
-    }
-
-    fn of_mut(&mut self, half: u32) -> &mut HashTable<(u32, u32)> {
-        if self.0.is_empty() {
-            self.0.resize_with(TABLES, HashTable::new);
-        }
-        &mut self.0[half as usize % TABLES]
-    }
-}
 
 /// Terms and their positions, complete up to a position.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermIndex {
     hasher: foldhash::fast::RandomState,
     /// Half of the hash of a term, and its place in `terms`; in many small tables, so that growing one takes no time.
-    tables: Tables,
+    tables: Tables<128>,
     terms: Slab<Term>,
     /// The keys met last, by some bits of the hash. Each is a guess, compared with the text before it is used.
     recent: Vec<u32>,
@@ -64,10 +45,6 @@ pub(crate) struct TermIndex {
     complete_to: u64,
     /// The term that [`sweep`](Self::sweep) looks at next.
     sweep_next: u32,
-}
-
-fn spread(half: u32) -> u64 {
-    u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl TermIndex {
@@ -89,11 +66,7 @@ impl TermIndex {
     }
 
     fn find_hashed(&self, half: u32, field: FieldNumber, text: &str) -> Option<u32> {
-        let found = self
-            .tables
-            .of(half)?
-            .find(spread(half), |known| known.0 == half && self.is(known.1, field, text));
-        found.map(|known| known.1)
+        self.tables.find(half, |key| self.is(key, field, text))
     }
 
     /// The key of a term, made if it is new.
@@ -120,9 +93,7 @@ impl TermIndex {
             positions: Ascending::default(),
         };
         let key = self.terms.insert(term);
-        self.tables
-            .of_mut(half)
-            .insert_unique(spread(half), (half, key), |known| spread(known.0));
+        self.tables.insert(half, key);
         key
     }
 
@@ -216,11 +187,7 @@ impl TermIndex {
             }
         }
         compacted.terms.shrink();
-        compacted
-            .tables
-            .0
-            .iter_mut()
-            .for_each(|table| table.shrink_to_fit(|known| spread(known.0)));
+        compacted.tables.shrink();
         compacted
     }
 
@@ -232,12 +199,7 @@ impl TermIndex {
     fn forget(&mut self, key: u32) {
         let term = &self.terms[key];
         let half = self.half(term.field, &term.text);
-        if let Ok(entry) = self
-            .tables
-            .of_mut(half)
-            .find_entry(spread(half), |known| known.1 == key)
-        {
-            entry.remove();
+        if self.tables.remove(half, key) {
             self.terms.remove(key);
         }
     }
@@ -250,7 +212,7 @@ impl TermIndex {
             .sum();
         self.terms.memory_bytes()
             + self.recent.capacity() * 4
-            + self.tables.0.iter().map(|table| table.capacity() * 9).sum::<usize>()
+            + self.tables.memory_bytes()
             + heap
             + self.system.heap_bytes()
     }
