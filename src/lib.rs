@@ -79,7 +79,7 @@ pub mod testing;
 mod time;
 
 pub use error::{Conflict, Error};
-pub use event::{ContentType, Event, EventRef, NewEvent};
+pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
 pub use id::{IdSource, RandomIds, SeededIds};
 pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
@@ -88,7 +88,7 @@ pub use store::answer::{Answer, CacheState, Explanation, Page};
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::gaps::{Gap, GapReason};
-pub use store::names::Tags;
+
 pub use store::read::{LogRead, StreamRead};
 pub use store::retention::Compaction;
 pub use store::stats::StoreStats;

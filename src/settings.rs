@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::store::names::PART_BYTES_MAX;
+use crate::event::names::PART_BYTES_MAX;
 use crate::{Error, Result};
 
 /// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::event::Kind;
-use crate::store::chunk::{Chunk, Header, Payload};
-use crate::store::names::Names;
+use crate::event::chunk::{Chunk, Header, Payload};
+use crate::event::names::Names;
 use crate::{Event, EventRef};
 
 /// What a test has to say of an event.

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
 use super::lane::EVENT_OVERHEAD_BYTES;
-use super::names::part_bytes;
+use crate::event::names::part_bytes;
 use crate::settings::{Budget, WhenFull};
 use crate::{Error, NewEvent, Result};
 

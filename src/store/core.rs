@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::chunk::Chunk;
 use super::cow::Cow;
 use super::directory::{PageCache, Place};
 use super::lane::{DroppedRun, Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
+use crate::event::chunk::Chunk;
 use crate::{Event, EventRef};
 
 /// All events and all streams.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
-use super::chunk::LARGE_PAYLOAD_BYTES;
 use super::lane::tag_part;
+use crate::event::chunk::LARGE_PAYLOAD_BYTES;
 use crate::settings::Limits;
 use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, Result, StreamId};
 

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
-use super::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
 use super::draft::Stamp;
-use super::names::{self, Names};
 use crate::event::Kind;
+use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
+use crate::event::names::{self, Names};
 use crate::{EventRef, Name, NewEvent, StreamId};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;

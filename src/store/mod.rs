@@ -7,7 +7,6 @@ mod ascending;
 mod budget;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
-pub(crate) mod chunk;
 mod core;
 mod cow;
 mod directory;
@@ -17,7 +16,6 @@ mod index;
 mod lane;
 mod log;
 mod matcher;
-pub(crate) mod names;
 pub(crate) mod read;
 pub(crate) mod retention;
 mod select;

@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::super::core::{Outlines, View};
-use super::super::names::Tags;
 use super::Indexer;
 use super::terms::{FieldNumber, TermIndex};
+use crate::event::names::Tags;
 use crate::{EventRef, Name, Timestamp};
 
 pub(super) const EVENT_TYPE: FieldNumber = 0;

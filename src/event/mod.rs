@@ -1,12 +1,16 @@
 //! Events: as they are handed in, as they are read in place, and as they are kept.
 
+pub(crate) mod chunk;
+pub(crate) mod names;
+
 use std::fmt;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::store::chunk::Chunk;
-use crate::store::names::{self, Part, Tags};
+use self::chunk::Chunk;
+use self::names::Part;
+pub use self::names::Tags;
 use crate::{Name, Position, StreamId, Timestamp, Version};
 
 /// What the bytes of `data` or `metadata` are.
