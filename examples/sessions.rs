@@ -78,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         stats.memory_bytes / stats.events.max(1)
     )?;
 
-    store.close();
+    store.close()?;
     let (seen, missed) = follower.join().map_err(|_| "the follower panicked")?;
     writeln!(
         out,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Expected, Name, Position, StreamId, Version};
 
 /// What can go wrong, sorted by what the caller does next.
@@ -20,9 +21,19 @@ pub enum Error {
     /// A budget is used up and the store is set to refuse. Nothing was written: drop something, or try later.
     #[error("the store is full: {0}")]
     Full(Box<str>),
-    /// The store was closed. Nothing was written: open a new one.
+    /// The store was closed. Nothing was written, unless it was closed while the append waited to be durable: open a new one.
     #[error("the store is closed: open a new one")]
     Closed,
+    /// The journal is not to be had now: another process has it, the disk is full, the folder is not there. Try later.
+    #[error("the journal cannot be used now: {0}")]
+    Unavailable(JournalError),
+    /// The journal holds what cannot be read. Nothing was changed: repair it, or restore it from a copy.
+    #[error("the journal is damaged: {0}")]
+    Corrupt(JournalError),
+    /// The journal failed, now or before. Whether the events of *this* append survive is not known until the store is opened
+    /// anew; everything that was acknowledged as durable does. The store can still be read.
+    #[error("the journal has failed, and the store takes no more appends until it is opened anew: {0}")]
+    Failed(JournalError),
 }
 
 impl Error {
@@ -37,6 +48,17 @@ impl Error {
             Some(conflict)
         } else {
             None
+        }
+    }
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error.kind() {
+            JournalErrorKind::Corrupt => Self::Corrupt(error),
+            JournalErrorKind::Locked | JournalErrorKind::Retry => Self::Unavailable(error),
+            JournalErrorKind::Failed => Self::Failed(error),
+            JournalErrorKind::Unsupported => Self::invalid(error.to_string()),
         }
     }
 }

@@ -69,6 +69,7 @@ pub mod analytics;
 mod error;
 mod event;
 mod id;
+pub mod journal;
 mod name;
 mod query;
 mod settings;
@@ -81,12 +82,14 @@ mod time;
 pub use error::{Conflict, Error};
 pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
 pub use id::{IdSource, RandomIds, SeededIds};
+pub use journal::{JournalError, RecoveryReport};
 pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
-pub use settings::{Budget, CacheSettings, Limits, Settings, WhenFull};
+pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use store::answer::{Answer, CacheState, Explanation, Page};
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
+pub use store::durable::Ticket;
 pub use store::gaps::{Gap, GapReason};
 
 pub use store::read::{LogRead, StreamRead};

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::event::names::PART_BYTES_MAX;
-use crate::{Error, Result};
+use crate::{Durability, Error, Result};
 
 /// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,58 @@ pub struct Settings {
     pub budget: Budget,
     /// What the query cache may hold.
     pub cache: CacheSettings,
+    /// How safe an event must be before readers see it, and so the least that any append waits for. More than
+    /// [`Volatile`](Durability::Volatile) needs a journal.
+    pub durability: Durability,
+    /// When events go to the journal.
+    pub flush: FlushSettings,
+}
+
+/// When events go to the journal, and what happens when it is slow. Means nothing without one.
+///
+/// Whoever waits for an event to be written or synced is served at once, with whatever else has come until then; these say when
+/// the journal is given what nobody waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FlushSettings {
+    /// Bytes of events that are written together, at most; as soon as as many have come, they are written. 1 MiB by default.
+    pub bytes: usize,
+    /// Events that are written together, at most, and written as soon as they have come; 16,384 by default.
+    pub events: usize,
+    /// How long an event waits at most before it is written; 20 ms by default.
+    pub write_within: Duration,
+    /// How long what is written waits at most before it is synced; 1 s by default.
+    pub sync_within: Duration,
+    /// Bytes of events that may wait for the journal; 64 MiB by default.
+    pub backlog_bytes: u64,
+    /// What happens to an append beyond `backlog_bytes`.
+    pub when_behind: WhenBehind,
+    /// How long a write that may succeed later, on a full disk or to a server that is away, is tried again before the journal is
+    /// given up; 30 s by default.
+    pub retry_for: Duration,
+}
+
+impl Default for FlushSettings {
+    fn default() -> Self {
+        Self {
+            bytes: 1 << 20,
+            events: 16_384,
+            write_within: Duration::from_millis(20),
+            sync_within: Duration::from_secs(1),
+            backlog_bytes: 64 << 20,
+            when_behind: WhenBehind::Wait,
+            retry_for: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What happens to an append when too much waits for the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenBehind {
+    /// It waits until the journal has come further.
+    #[default]
+    Wait,
+    /// It is refused with [`Full`](crate::Error::Full).
+    Refuse,
 }
 
 /// What an append may bring. Beyond it, the append is refused as [`Invalid`](crate::Error::Invalid).
@@ -50,8 +102,10 @@ impl Default for Limits {
 pub(crate) const BATCH_EVENTS_MAX: usize = 100_000;
 pub(crate) const SHARDS_MAX: usize = 1024;
 pub(crate) const LANES_MAX: usize = 64;
-const NAME_BYTES_MAX: usize = 1024;
-const TAGS_MAX: usize = 32;
+const FLUSH_BYTES_MAX: usize = 1 << 30;
+const FLUSH_EVENTS_MAX: usize = 1 << 20;
+pub(crate) const NAME_BYTES_MAX: usize = 1024;
+pub(crate) const TAGS_MAX: usize = 32;
 
 // An event's tags are written as one part of its names.
 const _: () = assert!(TAGS_MAX * (NAME_BYTES_MAX + 3) <= PART_BYTES_MAX);
@@ -63,6 +117,8 @@ impl Settings {
         check_range("limits.name_bytes_max", limits.name_bytes_max, 1, NAME_BYTES_MAX)?;
         check_range("limits.tags_max", limits.tags_max, 0, TAGS_MAX)?;
         check_range("limits.payload_bytes_max", limits.payload_bytes_max, 0, 1 << 30)?;
+        check_range("flush.bytes", self.flush.bytes, 1, FLUSH_BYTES_MAX)?;
+        check_range("flush.events", self.flush.events, 1, FLUSH_EVENTS_MAX)?;
         check_range("limits.batch_events_max", limits.batch_events_max, 1, BATCH_EVENTS_MAX)?;
         if self.shards != 0 && !self.shards.is_power_of_two() {
             return Err(Error::invalid(format!(

@@ -1,11 +1,12 @@
 //! Streams: which aggregate, at which version, and what an append asks and answers.
 
 use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Name, NewEvent, Query};
+use crate::{Error, Name, NewEvent, Query};
 
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident) => {
@@ -120,12 +121,41 @@ impl Append {
 }
 
 /// How safe an acknowledged append is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-#[non_exhaustive]
 pub enum Durability {
-    /// In memory: it ends with the process.
+    /// In memory: it ends with the process, unless the journal has come to it meanwhile.
+    #[default]
     Volatile,
+    /// Handed to the operating system, or to the server: it survives the process, not the machine.
+    Written,
+    /// On the disk, or committed: it survives the machine.
+    Synced,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Volatile => "volatile",
+            Self::Written => "written",
+            Self::Synced => "synced",
+        })
+    }
+}
+
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        match text {
+            "volatile" => Ok(Self::Volatile),
+            "written" => Ok(Self::Written),
+            "synced" | "sync" => Ok(Self::Synced),
+            _ => Err(Error::invalid(format!(
+                "'{text}' is no durability: write volatile, written or synced"
+            ))),
+        }
+    }
 }
 
 /// The acknowledgement of an append: its events are readable by everyone.
@@ -140,7 +170,7 @@ pub struct Appended {
     pub first_position: Position,
     /// The position of the last event.
     pub last_position: Position,
-    /// How safe it is.
+    /// How safe it is, at least.
     pub durability: Durability,
     /// The same events had been appended before; this is the first acknowledgement again, and nothing was stored now.
     pub repeated: bool,

@@ -102,6 +102,11 @@ impl Chunk {
         self.records.len()
     }
 
+    /// Bytes of all names.
+    pub(crate) fn names_bytes(&self) -> usize {
+        self.names.len()
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.records.len() == CHUNK_EVENTS
     }
@@ -200,7 +205,8 @@ impl Chunk {
         }
     }
 
-    fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
+    /// The place of `kind` in the table, given now if it has none.
+    pub(crate) fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
         match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {
             Some(place) => u16::try_from(place).unwrap_or(u16::MAX),
             None => self.add_kind(Arc::clone(kind)),

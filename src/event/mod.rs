@@ -236,6 +236,12 @@ impl<'a> EventRef<'a> {
         self.chunk.is_system(self.index)
     }
 
+    /// What the event has in common with others.
+    #[cfg(feature = "file")]
+    pub(crate) fn kind_arc(self) -> &'a Arc<Kind> {
+        self.chunk.kind(self.index)
+    }
+
     fn kind(self) -> &'a Kind {
         self.chunk.kind(self.index)
     }

@@ -129,11 +129,16 @@ fn read_lengths(names: &str) -> Option<([u16; PARTS], &str)> {
 /// Writes tags as one part.
 pub(crate) fn write_tags<'a>(tags: impl Iterator<Item = &'a str>) -> String {
     let mut out = String::new();
+    write_tags_to(tags, &mut out);
+    out
+}
+
+/// Appends tags as one part to `out`.
+pub(crate) fn write_tags_to<'a>(tags: impl Iterator<Item = &'a str>, out: &mut String) {
     for tag in tags {
         out.push(length_char(Some(tag)));
         out.push_str(tag);
     }
-    out
 }
 
 /// The tags of an event, in the order they were given.

@@ -22,25 +22,31 @@ pub(crate) enum Admission {
 }
 
 impl Engine {
-    pub(crate) fn append(&self, stream: &StreamId, expected: Expected, events: &[NewEvent]) -> Result<Appended> {
-        self.check_open()?;
+    pub(crate) fn append(
+        &self,
+        stream: &StreamId,
+        expected: Expected,
+        events: &[NewEvent],
+        acknowledge: Durability,
+    ) -> Result<Appended> {
         self.expire_due();
         draft::check(stream, events, &self.settings.limits, Author::User)?;
         let draft = self.draft(stream, expected, events);
         let cost = self.admit(std::slice::from_ref(&draft))?;
-        let result = self.append_draft(&draft);
+        let result = self.append_draft(&draft, acknowledge);
         self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
         result
     }
 
-    fn append_draft(&self, draft: &Draft<'_>) -> Result<Appended> {
+    fn append_draft(&self, draft: &Draft<'_>, acknowledge: Durability) -> Result<Appended> {
         let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
+        // Under the lock: whoever closes the store takes every lock once, and then knows of every append.
+        self.check_open()?;
         let key = match self.check_draft(&shard, draft)? {
             Admission::New(key) => key,
             Admission::Repeated(appended) => {
                 drop(shard);
-                self.core.log.await_published(appended.last_position.0);
-                return Ok(appended);
+                return self.repeat(appended, acknowledge);
             }
         };
         if draft.events.is_empty() {
@@ -52,8 +58,14 @@ impl Engine {
         let first = self.write_draft(state, key, draft);
         self.apply_limits(state, key);
         drop(shard);
-        let appended = acknowledge(draft, version, first);
-        self.finish(appended.last_position.0);
+        let mut appended = acknowledged(draft, version, first);
+        appended.durability = self.finish(appended.last_position.0, acknowledge)?;
+        Ok(appended)
+    }
+
+    /// The first acknowledgement again, when its events are as safe as this time is asked for.
+    pub(crate) fn repeat(&self, mut appended: Appended, acknowledge: Durability) -> Result<Appended> {
+        appended.durability = self.await_durable(appended.last_position.0, acknowledge)?;
         Ok(appended)
     }
 
@@ -84,22 +96,46 @@ impl Engine {
         first
     }
 
-    /// Waits until the append is readable, and takes a turn at the work that follows appends.
-    pub(crate) fn finish(&self, last: u64) {
-        self.core.log.await_published(last);
+    /// Waits until the append is readable and as safe as asked for, and takes a turn at the work that follows appends. Answers
+    /// how safe it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Failed`] when the journal has, [`Error::Closed`] when it ended before it came so far.
+    pub(crate) fn finish(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
+        let durability = self.await_durable(last, acknowledge)?;
         self.indexes.main.assist(&self.core, last);
         if let Some(age) = self.settings.budget.age {
             self.expiry
                 .fetch_min(self.clock.now().after(age).as_micros(), Ordering::AcqRel);
         }
+        Ok(durability)
+    }
+
+    /// Waits until everything up to `position` is readable, and as safe as asked for.
+    fn await_durable(&self, position: u64, acknowledge: Durability) -> Result<Durability> {
+        let log = &self.core.log;
+        log.await_published(position);
+        let Some(flushing) = &self.flushing else {
+            return Ok(Durability::Volatile);
+        };
+        let wanted = acknowledge.max(log.visibility());
+        if wanted == Durability::Volatile {
+            flushing.nudge(self, position);
+        } else {
+            flushing.wait(self, wanted, position)?;
+        }
+        Ok(log.durability_of(position))
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.core.log.is_closed() {
-            Err(Error::Closed)
-        } else {
-            Ok(())
+        if let Some(flushing) = &self.flushing {
+            flushing.check(self)?;
         }
+        if self.core.log.is_closed() || self.closing.load(Ordering::Relaxed) {
+            return Err(Error::Closed);
+        }
+        Ok(())
     }
 
     pub(crate) fn draft<'a>(&self, stream: &'a StreamId, expected: Expected, events: &'a [NewEvent]) -> Draft<'a> {
@@ -207,32 +243,58 @@ impl Engine {
     pub(crate) fn append_system(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
         let stream = StreamId::new("$aggregate", format!("${aggregate}"));
         let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(event));
+        if let Some(flushing) = &self.flushing {
+            flushing.add(Cost::of(std::slice::from_ref(&draft)));
+        }
         let key = guard.find(draft.stream_hash, &stream.aggregate_id);
         let shard = guard.write();
         let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));
         self.write_draft(shard, key, &draft)
     }
 
-    /// Takes room in the budget for the drafts, before any lock.
+    /// Takes room for the drafts in the budget and before the journal, before any lock.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`].
+    /// [`Error::Full`], and the error of the journal if it has failed.
     pub(crate) fn admit(&self, drafts: &[Draft<'_>]) -> Result<Option<Cost>> {
-        let Some(usage) = &self.usage else { return Ok(None) };
+        if self.usage.is_none() && self.flushing.is_none() {
+            return Ok(None);
+        }
         let cost = Cost::of(drafts);
-        usage.take(cost, &self.settings.budget)?;
+        if let Some(flushing) = &self.flushing {
+            flushing.admit(self, cost)?;
+        }
+        if let Some(usage) = &self.usage {
+            usage
+                .take(cost, &self.settings.budget)
+                .inspect_err(|_| self.give_back(cost))?;
+        }
         Ok(Some(cost))
     }
 
     /// Gives the room back if nothing was written; makes room by dropping if the budget says so.
     pub(crate) fn settle(&self, cost: Option<Cost>, written: bool) {
-        let (Some(usage), Some(cost)) = (&self.usage, cost) else {
-            return;
-        };
+        let Some(cost) = cost else { return };
         if !written {
-            usage.give_back(cost);
+            self.give_back(cost);
+            if let Some(usage) = &self.usage {
+                usage.give_back(cost);
+            }
         }
+        self.make_room();
+    }
+
+    /// Gives back room before the journal.
+    fn give_back(&self, cost: Cost) {
+        if let Some(flushing) = &self.flushing {
+            flushing.give_back(cost);
+        }
+    }
+
+    /// What can be done once the journal has more events.
+    pub(crate) fn after_flush(&self) {
+        self.core.release_journaled();
         self.make_room();
     }
 }
@@ -276,7 +338,7 @@ pub(crate) fn conflict(stream: &Stream, draft: &Draft<'_>) -> Conflict {
 }
 
 /// The acknowledgement of events written from position `first` on, to a stream that was at `version`.
-pub(crate) fn acknowledge(draft: &Draft<'_>, version: u32, first: u64) -> Appended {
+pub(crate) fn acknowledged(draft: &Draft<'_>, version: u32, first: u64) -> Appended {
     let (version, count) = (u64::from(version), draft.events.len() as u64);
     Appended {
         first_version: Version(version + 1),

@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::append::{Admission, acknowledge, conflict, write_events};
+use super::append::{Admission, acknowledged, conflict, write_events};
 use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::cow::Cow;
 use super::directory::Place;
@@ -12,11 +12,15 @@ use super::matcher::Matcher;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
 use crate::query::Query;
-use crate::{Append, Appended, Condition, Conflict, Error, Field, Filter, Name, Position, Result};
+use crate::{Append, Appended, Condition, Conflict, Durability, Error, Field, Filter, Name, Position, Result};
 
 impl Engine {
-    pub(crate) fn append_all(&self, appends: &[Append], condition: Option<&Condition>) -> Result<Vec<Appended>> {
-        self.check_open()?;
+    pub(crate) fn append_all(
+        &self,
+        appends: &[Append],
+        condition: Option<&Condition>,
+        acknowledge: Durability,
+    ) -> Result<Vec<Appended>> {
         self.expire_due();
         self.check_appends(appends)?;
         let drafts: Vec<_> = appends
@@ -24,7 +28,7 @@ impl Engine {
             .map(|part| self.draft(&part.stream, part.expected, &part.events))
             .collect();
         let cost = self.admit(&drafts)?;
-        let result = self.append_drafts(&drafts, condition);
+        let result = self.append_drafts(&drafts, condition, acknowledge);
         self.settle(
             cost,
             result
@@ -70,24 +74,33 @@ impl Engine {
         Ok(())
     }
 
-    fn append_drafts(&self, drafts: &[Draft<'_>], condition: Option<&Condition>) -> Result<Vec<Appended>> {
+    fn append_drafts(
+        &self,
+        drafts: &[Draft<'_>],
+        condition: Option<&Condition>,
+        acknowledge: Durability,
+    ) -> Result<Vec<Appended>> {
         let watch = condition.map(|condition| Watch::new(self, condition)).transpose()?;
         // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
         let selection = watch.as_ref().and_then(|watch| watch.selection(self));
         let mut locks = Locks::take(self, drafts, watch.as_ref());
+        self.check_open()?;
         let admissions = self.check_drafts(&locks, drafts)?;
         if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
             drop(locks);
-            self.core.log.await_published(last_position(&repeated));
-            return Ok(repeated);
+            let repeat = |part| self.repeat(part, acknowledge);
+            return repeated.into_iter().map(repeat).collect();
         }
         if let Some(watch) = &watch {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop(selection);
-        let written = self.write_drafts(&mut locks, drafts, admissions);
+        let mut written = self.write_drafts(&mut locks, drafts, admissions);
         drop(locks);
-        self.finish(last_position(&written));
+        let durability = self.finish(last_position(&written), acknowledge)?;
+        for part in &mut written {
+            part.durability = durability;
+        }
         Ok(written)
     }
 
@@ -154,7 +167,7 @@ impl Engine {
             write_events(stream, lane, draft, next, |slot| {
                 places.push(Place { lane: number, slot });
             });
-            written.push(acknowledge(draft, version, next));
+            written.push(acknowledged(draft, version, next));
         }
         self.core.log.enter_all(first, &places, pages);
         self.core.log.publish(pages);

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
-use super::lane::EVENT_OVERHEAD_BYTES;
+use super::lane::{EVENT_OVERHEAD_BYTES, EventCost};
 use crate::event::names::part_bytes;
+use crate::journal::Batch;
 use crate::settings::{Budget, WhenFull};
 use crate::{Error, NewEvent, Result};
 
@@ -24,6 +25,23 @@ impl Cost {
                 cost.events += 1;
                 cost.bytes += signed(id_bytes + event_bytes(event));
             }
+        }
+        cost
+    }
+
+    /// What the events of a batch cost, the system's too.
+    pub(crate) fn of_batch(batch: &Batch) -> Self {
+        let events = batch.len() as u64;
+        Self::new(events, batch.bytes() as u64 + events * EVENT_OVERHEAD_BYTES)
+    }
+
+    /// What the users' events of a batch cost.
+    pub(crate) fn of_users(batch: &Batch) -> Self {
+        let mut cost = Self::default();
+        for event in batch.events() {
+            let event = EventCost::of(event);
+            cost.events += signed(event.events as usize);
+            cost.bytes += signed(event.bytes as usize);
         }
         cost
     }
@@ -100,6 +118,12 @@ impl Usage {
             }
             None => Ok(()),
         }
+    }
+
+    /// Counts what is there, whether it fits or not.
+    pub(crate) fn add(&self, cost: Cost) {
+        self.events.fetch_add(cost.events, Ordering::Relaxed);
+        self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn give_back(&self, cost: Cost) {

@@ -48,9 +48,9 @@ fn padded<T: Default>(count: usize) -> Box<[CachePadded<RwLock<T>>]> {
 }
 
 impl Core {
-    pub(crate) fn new(shards: usize, lanes: usize) -> Self {
+    pub(crate) fn new(log: Log, shards: usize, lanes: usize) -> Self {
         Self {
-            log: Log::new(),
+            log,
             shards: padded(shards),
             lanes: padded(lanes),
             hasher: foldhash::fast::RandomState::default(),
@@ -154,6 +154,7 @@ impl Core {
         {
             slots[place.lane].push(place.slot);
         }
+        let journaled = self.log.journaled();
         let mut run: Option<DroppedRun> = None;
         for (lane, slots) in slots.into_iter().enumerate().filter(|(_, slots)| !slots.is_empty()) {
             let mut guard = self.write_lane(lane);
@@ -161,9 +162,19 @@ impl Core {
             for cost in slots.into_iter().filter_map(|slot| lane.drop_slot(slot)) {
                 run.get_or_insert_with(|| DroppedRun::starting(&cost)).add(&cost);
             }
-            lane.release_dropped_chunks();
+            lane.release(journaled);
         }
         run
+    }
+
+    /// Gives back what was kept for the journal alone.
+    pub(crate) fn release_journaled(&self) {
+        let journaled = self.log.journaled();
+        for lane in 0..self.lanes.len() {
+            if self.read_lane(lane).lane.has_emptied() {
+                self.write_lane(lane).lane.write().release(journaled);
+            }
+        }
     }
 }
 

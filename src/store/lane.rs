@@ -11,6 +11,7 @@ use super::draft::Stamp;
 use crate::event::Kind;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::{self, Names};
+use crate::journal::Batch;
 use crate::{EventRef, Name, NewEvent, StreamId};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;
@@ -52,6 +53,12 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
+    /// The position of the last event; 0 if the chunk is gone.
+    fn last_position(&self) -> u64 {
+        let chunk = self.chunk.as_deref().filter(|chunk| chunk.len() > 0);
+        chunk.map_or(0, |chunk| chunk.position(chunk.len() - 1))
+    }
+
     #[inline]
     fn event(&self, index: usize) -> Option<EventRef<'_>> {
         if self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index)) {
@@ -73,6 +80,14 @@ impl Snapshot {
     #[inline]
     pub(crate) fn end(&self) -> u64 {
         (self.first_chunk + self.sealed.len() as u64) * CHUNK
+    }
+
+    /// The chunk and place of a sealed slot's event, dropped or not.
+    pub(crate) fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
+        let index = (slot % CHUNK) as usize;
+        (index < chunk.len()).then_some((chunk, index))
     }
 
     /// The event of a sealed slot, unless it was dropped.
@@ -102,6 +117,8 @@ pub(crate) struct Lane {
     open: Chunk,
     open_dropped: Option<Box<Dropped>>,
     live_events: u64,
+    /// Numbers of sealed chunks whose events are all dropped, and which are still there.
+    emptied: Vec<u64>,
 }
 
 /// What an event is written with, beside itself.
@@ -210,9 +227,13 @@ impl Lane {
         let mut chunk = std::mem::replace(&mut self.open, next);
         chunk.shrink();
         let dropped = self.open_dropped.take().map(|dropped| Arc::new(*dropped));
-        let all_dropped = dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len());
-        let chunk = (!all_dropped).then(|| Arc::new(chunk));
-        Arc::make_mut(&mut self.sealed).push(Sealed { chunk, dropped });
+        if dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len()) {
+            self.emptied.push(self.open_chunk());
+        }
+        Arc::make_mut(&mut self.sealed).push(Sealed {
+            chunk: Some(Arc::new(chunk)),
+            dropped,
+        });
     }
 
     /// The event in `slot`, unless it was dropped.
@@ -273,7 +294,7 @@ impl Lane {
             let dropped = Arc::make_mut(sealed.dropped.get_or_insert_with(|| Arc::new(Dropped::none())));
             dropped.insert(index);
             if sealed.chunk.as_ref().is_some_and(|chunk| chunk.len() == dropped.count) {
-                sealed.chunk = None;
+                self.emptied.push(slot / CHUNK);
             }
         } else {
             self.open_dropped
@@ -284,23 +305,86 @@ impl Lane {
         Some(cost)
     }
 
-    /// Gives back the chunks at the front of which nothing is left.
-    pub(crate) fn release_dropped_chunks(&mut self) {
-        let gone = self.sealed.iter().take_while(|sealed| sealed.chunk.is_none()).count();
-        if gone > 0 {
-            Arc::make_mut(&mut self.sealed).drain(..gone);
-            self.first_chunk += gone as u64;
+    /// Gives back the chunks of which nothing is left, if nobody needs their events up to position `journaled`.
+    pub(crate) fn release(&mut self, journaled: u64) {
+        if self.emptied.is_empty() {
+            return;
         }
+        let sealed = Arc::make_mut(&mut self.sealed);
+        let first_chunk = self.first_chunk;
+        self.emptied.retain(|number| {
+            let sealed = &mut sealed[(number - first_chunk) as usize];
+            let is_needed = sealed.last_position() > journaled;
+            if !is_needed {
+                sealed.chunk = None;
+            }
+            is_needed
+        });
+        let gone = sealed.iter().take_while(|sealed| sealed.chunk.is_none()).count();
+        sealed.drain(..gone);
+        self.first_chunk += gone as u64;
     }
 
-    /// Rewrites what holds more than it must.
-    pub(crate) fn compact(&mut self) {
+    /// Whether there is something to release.
+    pub(crate) fn has_emptied(&self) -> bool {
+        !self.emptied.is_empty()
+    }
+
+    /// Rewrites what holds more than it must, of the events up to position `journaled`.
+    pub(crate) fn compact(&mut self, journaled: u64) {
+        self.release(journaled);
         for sealed in Arc::make_mut(&mut self.sealed) {
-            compact_sealed(sealed);
+            if sealed.last_position() <= journaled {
+                compact_sealed(sealed);
+            }
         }
         self.open.shrink();
         self.kinds.retain(|known| Arc::strong_count(&known.kind) > 1);
         self.kinds.shrink_to_fit(|known| known.hash);
+    }
+
+    /// Copies the events in `slot` and after it that have the positions from `first` to `last`, dropped ones too, until one is
+    /// elsewhere. Answers the first position that was not copied.
+    pub(crate) fn copy_run(&self, first: u64, last: u64, mut slot: u64, batch: &mut Batch) -> u64 {
+        let mut next = first;
+        while next <= last
+            && let Some((chunk, index)) = self.raw(slot)
+            && chunk.position(index) == next
+        {
+            batch.push_copy(chunk, index);
+            (next, slot) = (next + 1, slot + 1);
+        }
+        assert!(
+            next > first,
+            "the event at position {first} was let go before the journal had it"
+        );
+        next
+    }
+
+    /// The chunk and place of the event in `slot`, dropped or not.
+    fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)? as usize;
+        let index = (slot % CHUNK) as usize;
+        let chunk = match self.sealed.get(place) {
+            Some(sealed) => sealed.chunk.as_deref()?,
+            None => &self.open,
+        };
+        (index < chunk.len()).then_some((chunk, index))
+    }
+
+    /// Takes a full chunk of recovered events over. Answers its first slot.
+    pub(crate) fn adopt(&mut self, mut chunk: Chunk) -> u64 {
+        if self.open.len() > 0 {
+            self.seal_before(Chunk::default());
+        }
+        let slot = self.next_slot();
+        chunk.shrink();
+        self.live_events += chunk.len() as u64;
+        Arc::make_mut(&mut self.sealed).push(Sealed {
+            chunk: Some(Arc::new(chunk)),
+            dropped: None,
+        });
+        slot
     }
 
     pub(crate) fn usage(&self) -> LaneUsage {
@@ -376,8 +460,8 @@ fn compact_sealed(sealed: &mut Sealed) {
 pub(crate) struct EventCost {
     pub(crate) position: u64,
     /// 0 for the system's, which no budget counts.
-    events: u64,
-    bytes: u64,
+    pub(crate) events: u64,
+    pub(crate) bytes: u64,
 }
 
 /// What an event costs beyond its names and payload: its record, its entry in the directory, its postings.

@@ -1,6 +1,7 @@
 //! The one order of all events: positions, where each event is, and the watermark below which there is no hole.
 //!
-//! Two numbers only grow: `reserved >= published`; what is published is visible. A writer reserves positions under its shard's lock, writes its
+//! Four numbers only grow: `reserved >= published >= written >= synced`, the last two for what the journal has. Readers see what
+//! has reached the durability of the store: `published` without a journal. A writer reserves positions under its shard's lock, writes its
 //! events and their entries here, and publishes: it moves `published` over every entry that is written. An entry is written
 //! for the last event of a batch first and for the first event last, with the length of the batch, so that `published` moves by
 //! whole batches.
@@ -10,16 +11,29 @@ use crossbeam_utils::{Backoff, CachePadded};
 use super::directory::{Directory, Entry, PageCache, Place};
 use super::signal::Signal;
 use super::sync::{AtomicBool, AtomicU64, Ordering, fence, pause};
+use crate::Durability;
 
 #[derive(Debug)]
 pub(crate) struct Log {
     reserved: CachePadded<AtomicU64>,
     published: CachePadded<AtomicU64>,
+    /// What the journal has.
+    written: CachePadded<AtomicU64>,
+    /// What the journal has made sure of.
+    synced: AtomicU64,
+    /// How safe an event is that readers see.
+    visibility: Durability,
+    has_journal: bool,
+    /// The journal will never write more.
+    halted: AtomicBool,
     /// Events up to this position have been dropped.
     floor: AtomicU64,
     closed: AtomicBool,
     directory: Directory,
     signal: Signal,
+    /// Raised when `written` is, and when `synced` is.
+    written_signal: Signal,
+    synced_signal: Signal,
 }
 
 impl Log {
@@ -27,14 +41,30 @@ impl Log {
         Self::at(0, 0, Directory::default())
     }
 
+    /// A log with a journal, from which readers see what is as safe as `visibility`.
+    pub(crate) fn with_journal(visibility: Durability) -> Self {
+        Self {
+            visibility,
+            has_journal: true,
+            ..Self::new()
+        }
+    }
+
     fn at(position: u64, floor: u64, directory: Directory) -> Self {
         Self {
             reserved: CachePadded::new(AtomicU64::new(position)),
             published: CachePadded::new(AtomicU64::new(position)),
+            written: CachePadded::new(AtomicU64::new(0)),
+            synced: AtomicU64::new(0),
+            visibility: Durability::Volatile,
+            has_journal: false,
+            halted: AtomicBool::new(false),
             floor: AtomicU64::new(floor),
             closed: AtomicBool::new(false),
             directory,
             signal: Signal::default(),
+            written_signal: Signal::default(),
+            synced_signal: Signal::default(),
         }
     }
 
@@ -123,9 +153,107 @@ impl Log {
         self.published.load(Ordering::Acquire)
     }
 
+    /// How far the log has come to be this safe.
+    pub(crate) fn reached(&self, durability: Durability) -> u64 {
+        match durability {
+            Durability::Volatile => self.published(),
+            Durability::Written => self.written.load(Ordering::Acquire),
+            Durability::Synced => self.synced.load(Ordering::Acquire),
+        }
+    }
+
+    /// How safe the event at `position` is.
+    pub(crate) fn durability_of(&self, position: u64) -> Durability {
+        let levels = [Durability::Synced, Durability::Written];
+        let reached = |level: &Durability| self.has_journal && self.reached(*level) >= position;
+        levels.into_iter().find(reached).unwrap_or(Durability::Volatile)
+    }
+
     /// The position that readers may read up to.
+    #[inline]
     pub(crate) fn visible(&self) -> u64 {
-        self.published()
+        self.reached(self.visibility)
+    }
+
+    pub(crate) fn visibility(&self) -> Durability {
+        self.visibility
+    }
+
+    pub(crate) fn has_journal(&self) -> bool {
+        self.has_journal
+    }
+
+    /// The position up to which nothing needs to be kept for the journal.
+    pub(crate) fn journaled(&self) -> u64 {
+        if self.has_journal {
+            self.reached(Durability::Written)
+        } else {
+            u64::MAX
+        }
+    }
+
+    /// The journal has written, or synced, everything up to `position`.
+    pub(crate) fn raise(&self, durability: Durability, position: u64) {
+        match durability {
+            Durability::Volatile => return,
+            Durability::Written => self.written.fetch_max(position, Ordering::AcqRel),
+            Durability::Synced => self.synced.fetch_max(position, Ordering::AcqRel),
+        };
+        self.signal_of(durability).notify();
+    }
+
+    /// Raised when more has become as safe as `durability`.
+    pub(crate) fn signal_of(&self, durability: Durability) -> &Signal {
+        match durability {
+            Durability::Volatile => &self.signal,
+            Durability::Written => &self.written_signal,
+            Durability::Synced => &self.synced_signal,
+        }
+    }
+
+    /// Waits until everything up to `position` is as safe as `durability`. Answers `false` when it never will be.
+    pub(crate) fn await_reached(&self, durability: Durability, position: u64) -> bool {
+        if durability == Durability::Volatile {
+            self.await_published(position);
+            return true;
+        }
+        self.signal_of(durability)
+            .wait_while(None, || self.reached(durability) < position && !self.is_halted());
+        self.reached(durability) >= position
+    }
+
+    /// The journal will never write more: nobody waits for it any longer.
+    pub(crate) fn halt(&self) {
+        self.halted.store(true, Ordering::SeqCst);
+        self.notify_all();
+    }
+
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halted.load(Ordering::SeqCst)
+    }
+
+    /// Raised when readers may see more.
+    pub(crate) fn visible_signal(&self) -> &Signal {
+        self.signal_of(self.visibility)
+    }
+
+    fn notify_all(&self) {
+        for signal in [&self.signal, &self.written_signal, &self.synced_signal] {
+            signal.notify();
+        }
+    }
+
+    /// Where the append that begins at `position` ends, if it is published.
+    pub(crate) fn end_of_append(&self, position: u64, cache: &mut PageCache) -> Option<u64> {
+        let length = self.directory.get(position, cache)?.batch_length()?;
+        Some(position + length - 1)
+    }
+
+    /// Puts an empty log where a recovered one ends.
+    pub(crate) fn recovered_to(&self, position: u64) {
+        for mark in [&*self.reserved, &*self.published, &*self.written, &self.synced] {
+            mark.store(position, Ordering::Release);
+        }
     }
 
     pub(crate) fn floor(&self) -> u64 {
@@ -142,13 +270,9 @@ impl Log {
         self.directory.get(position, cache).map(Entry::place)
     }
 
-    pub(crate) fn signal(&self) -> &Signal {
-        &self.signal
-    }
-
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.signal.notify();
+        self.notify_all();
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -278,7 +402,7 @@ mod simulation {
                     write(&log, 1);
                 })
             };
-            log.signal().wait_while(None, || log.published() < 1);
+            log.signal.wait_while(None, || log.published() < 1);
             assert_eq!(log.published(), 1);
             writer.join().expect("the writer ends");
         });

@@ -7,16 +7,20 @@ mod ascending;
 mod budget;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
+mod collect;
 mod core;
 mod cow;
 mod directory;
 mod draft;
+pub(crate) mod durable;
+mod flush;
 pub(crate) mod gaps;
 mod index;
 mod lane;
 mod log;
 mod matcher;
 pub(crate) mod read;
+mod recover;
 pub(crate) mod retention;
 mod select;
 mod shard;
@@ -31,28 +35,31 @@ pub(crate) mod tail;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use self::budget::Usage;
 use self::core::Core;
 use self::directory::PageCache;
+use self::flush::Flushing;
 use self::gaps::Gaps;
 use self::index::{Indexer, Indexes};
+use self::log::Log;
 use self::retention::Aging;
+use crate::journal::{Journal, RecoveryReport};
 use crate::{
-    Append, Appended, Clock, Condition, Event, EventRef, Expected, Field, IdSource, Name, NewEvent, Position,
-    RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
+    Append, Appended, Clock, Condition, Durability, Event, EventRef, Expected, Field, IdSource, Name, NewEvent,
+    Position, RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
 };
 
 /// An event store in memory.
 ///
-/// A handle: clones share one store, from any number of threads. When the last handle is dropped the store is closed, and its
-/// [tails](crate::Tail) end.
+/// A handle: clones share one store, from any number of threads. When the last handle is dropped the store is
+/// [closed](Self::close), and its [tails](crate::Tail) end.
 ///
-/// Nothing survives the process.
+/// Nothing survives the process, unless the store was opened with a [journal](crate::journal); see [`Durability`].
 ///
 /// ```
 /// use annals::{Expected, NewEvent, Store, StreamId};
@@ -68,6 +75,8 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Store {
     handle: Arc<Handle>,
+    /// What appends through this handle wait for.
+    acknowledge: Durability,
 }
 
 /// What closes the store when the last of its handles is dropped.
@@ -78,7 +87,8 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.engine.core.log.close();
+        // Nobody is left to hear of a journal that fails now; whoever wants to know calls `close`.
+        drop(self.engine.close());
     }
 }
 
@@ -90,6 +100,13 @@ pub(crate) struct Engine {
     pub(crate) cache: cache::Lazy<cache::QueryCache>,
     #[cfg(all(feature = "cache", feature = "analytics"))]
     pub(crate) summaries: cache::Lazy<summary::cached::SummaryCache>,
+    /// What the journal's thread shares with appends, if there is a journal.
+    pub(crate) flushing: Option<Flushing>,
+    recovery: RecoveryReport,
+    /// No append is taken any more.
+    closing: AtomicBool,
+    /// Held for reading while an aggregate is changed, for writing while the store is forked.
+    changing: RwLock<()>,
     settings: Settings,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
@@ -162,6 +179,10 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     indexers: Vec<(Name, Arc<Indexer>)>,
+    journal: Option<Box<dyn Journal>>,
+    progress: Box<dyn FnMut(u64, u64) + Send>,
+    #[cfg(feature = "testing")]
+    by_hand: bool,
 }
 
 impl fmt::Debug for Builder {
@@ -204,12 +225,33 @@ impl Builder {
         self
     }
 
-    /// Makes the store.
+    /// Durable by this journal: what it holds is read when the store is opened, and it is given what is appended.
+    pub fn journal(mut self, journal: impl Journal + 'static) -> Self {
+        self.journal = Some(Box::new(journal));
+        self
+    }
+
+    /// Calls `progress` with bytes read and bytes in all, while the journal is read.
+    pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
+        self.progress = Box::new(progress);
+        self
+    }
+
+    /// Without a thread for the journal: whoever waits for it does its work. So a test with a seed runs the same way each time.
+    #[cfg(feature = "testing")]
+    pub fn journal_by_hand(mut self) -> Self {
+        self.by_hand = true;
+        self
+    }
+
+    /// Makes the store, and fills it with what its journal holds.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, or two indexers have one name.
-    pub fn open(self) -> Result<Store> {
+    /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, two indexers have one name, or the settings ask for
+    /// more durability than the journal has. [`Unavailable`](crate::Error::Unavailable) when another process has the
+    /// journal, [`Corrupt`](crate::Error::Corrupt) when it cannot be read.
+    pub fn open(mut self) -> Result<Store> {
         self.settings.check()?;
         for (place, (name, _)) in self.indexers.iter().enumerate() {
             if self.indexers[..place].iter().any(|(other, _)| other == name) {
@@ -218,19 +260,56 @@ impl Builder {
                 )));
             }
         }
-        Ok(self.make())
+        match self.journal.take() {
+            Some(journal) => self.open_journal(journal),
+            None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
+                "the settings ask for durability, and there is no journal: open the store with one",
+            )),
+            None => Ok(self.make()),
+        }
+    }
+
+    fn open_journal(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
+        durable::check(self.settings.durability, journal.durability())?;
+        let flushing = Flushing::new(self.settings.flush.clone(), &*journal);
+        let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
+        #[cfg(feature = "testing")]
+        let by_hand = self.by_hand;
+        let log = Log::with_journal(self.settings.durability);
+        let mut engine = self.engine(log, Some(flushing));
+        engine.recover(&mut *journal, &mut *progress)?;
+        let store = Store::of(engine);
+        #[cfg(feature = "testing")]
+        if by_hand {
+            if let Some(flushing) = &store.engine().flushing {
+                flushing.start_by_hand(journal);
+            }
+            return Ok(store);
+        }
+        if let Some(flushing) = &store.engine().flushing {
+            flushing.start(store.engine_arc(), journal)?;
+        }
+        Ok(store)
     }
 
     fn make(self) -> Store {
+        Store::of(self.engine(Log::new(), None))
+    }
+
+    fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
         let budget = &self.settings.budget;
         let usage = (budget.bytes.is_some() || budget.events.is_some()).then(Usage::default);
-        Store::of(Engine {
-            core: Core::new(self.settings.shard_count(), crate::settings::lane_count()),
+        Engine {
+            core: Core::new(log, self.settings.shard_count(), crate::settings::lane_count()),
             indexes: Indexes::new(self.indexers),
             #[cfg(feature = "cache")]
             cache: cache::Lazy::default(),
             #[cfg(all(feature = "cache", feature = "analytics"))]
             summaries: cache::Lazy::default(),
+            flushing,
+            recovery: RecoveryReport::default(),
+            closing: AtomicBool::new(false),
+            changing: RwLock::default(),
             settings: self.settings,
             clock: self.clock,
             ids: self.ids,
@@ -241,7 +320,7 @@ impl Builder {
             dropping: Mutex::default(),
             drops: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(0),
-        })
+        }
     }
 }
 
@@ -258,14 +337,18 @@ impl Store {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             indexers: Vec::new(),
+            journal: None,
+            progress: Box::new(|_, _| {}),
+            #[cfg(feature = "testing")]
+            by_hand: false,
         }
     }
 
     fn of(engine: Engine) -> Self {
+        let engine = Arc::new(engine);
         Self {
-            handle: Arc::new(Handle {
-                engine: Arc::new(engine),
-            }),
+            handle: Arc::new(Handle { engine }),
+            acknowledge: Durability::Volatile,
         }
     }
 
@@ -277,7 +360,8 @@ impl Store {
         &self.handle.engine
     }
 
-    /// Appends `events` to `stream`, all or none, and returns when everyone can read them.
+    /// Appends `events` to `stream`, all or none, and returns when everyone can read them and they are as safe as the store, or this
+    /// [handle](Self::acknowledging), asks for.
     ///
     /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; the
     /// first version and position of its acknowledgement are those that an event would have had.
@@ -291,14 +375,15 @@ impl Store {
     /// [`Conflict`](crate::Error::Conflict) when the stream is not where `expected` says: read it and decide again.
     /// [`Invalid`](crate::Error::Invalid) when a name or a payload is beyond the [`Limits`](crate::Limits), a name begins with
     /// `$`, or the aggregate is of another type. [`Deleted`](crate::Error::Deleted) when it was deleted for good.
-    /// [`Full`](crate::Error::Full) when the budget is. [`Closed`](crate::Error::Closed) when the store is. Nothing was
-    /// written, in each case.
+    /// [`Full`](crate::Error::Full) when the budget is, or the journal is behind. [`Closed`](crate::Error::Closed) when the store
+    /// is. Nothing was written, in each case. [`Failed`](crate::Error::Failed) when the journal has: whether these events survive
+    /// is not known until the store is opened anew.
     #[expect(
         clippy::needless_pass_by_value,
-        reason = "a store that journals will keep the events"
+        reason = "whoever appends has no use for the events any more, and a store may keep them"
     )]
     pub fn append(&self, stream: &StreamId, expected: Expected, events: Vec<NewEvent>) -> Result<Appended> {
-        self.engine().append(stream, expected, &events)
+        self.engine().append(stream, expected, &events, self.acknowledge)
     }
 
     /// Appends to several aggregates, all or none, at consecutive positions in the order given.
@@ -308,7 +393,7 @@ impl Store {
     /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) when one is named twice.
     #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
     pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>> {
-        self.engine().append_all(&appends, None)
+        self.engine().append_all(&appends, None, self.acknowledge)
     }
 
     /// Appends if `condition` holds: nothing that matches its query was added after its position.
@@ -321,7 +406,7 @@ impl Store {
     /// condition does not hold.
     #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
     pub fn append_if(&self, condition: &Condition, appends: Vec<Append>) -> Result<Vec<Appended>> {
-        self.engine().append_all(&appends, Some(condition))
+        self.engine().append_all(&appends, Some(condition), self.acknowledge)
     }
 
     /// The event with this id, the first if several have it.
@@ -354,14 +439,19 @@ impl Store {
     /// What is known of an aggregate without reading its events; `None` if it never had one.
     pub fn stream_info(&self, aggregate_id: &str) -> Option<StreamInfo> {
         let engine = self.engine();
-        engine.visible();
+        let visible = engine.visible();
         let hash = engine.core.hash(aggregate_id);
         let shard = engine.core.read(engine.core.shard_of(hash));
         let stream = shard.stream(shard.find(hash, aggregate_id)?);
+        let unseen = stream.positions_after(visible).count() as u64;
+        let version = u64::from(stream.version) - unseen;
+        if version == 0 {
+            return None;
+        }
         Some(StreamInfo {
             stream: shard.stream_id(stream),
-            version: Version(u64::from(stream.version)),
-            events: stream.live_events(),
+            version: Version(version),
+            events: stream.live_events() - unseen,
             dropped_to: Version(u64::from(stream.dropped_to)),
             tombstoned: stream.tombstoned,
             limits: stream.limits(),
@@ -373,17 +463,10 @@ impl Store {
         Position(self.engine().visible())
     }
 
-    /// Waits until reads see the event at `position`, or the store is closed.
-    pub fn await_visible(&self, position: Position) {
-        let log = &self.engine().core.log;
-        log.signal()
-            .wait_while(None, || log.visible() < position.0 && !log.is_closed());
-    }
-
     /// An independent copy: the same events, limits and gaps, and from here on its own.
     ///
     /// Nothing is copied until one of the two is written to; then each copies the shards it writes to. Clock and ids go on as
-    /// their [`fork`](Clock::fork) says.
+    /// their [`fork`](Clock::fork) says. The copy has no journal: it is as durable as its memory.
     #[must_use = "the copy is the result"]
     pub fn fork(&self) -> Self {
         Self::of(self.fork_engine(Arc::clone(&self.engine().clock).fork()))
@@ -391,6 +474,7 @@ impl Store {
 
     fn fork_engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = self.engine();
+        let _unchanged = engine.changing.write();
         // Nothing expires meanwhile, and no compaction is taken for one that came before the index was copied.
         let _one = engine.dropping.lock();
         let drops_compacted = engine.drops_compacted.load(Ordering::Acquire);
@@ -406,7 +490,14 @@ impl Store {
             cache: cache::Lazy::default(),
             #[cfg(all(feature = "cache", feature = "analytics"))]
             summaries: cache::Lazy::default(),
-            settings: engine.settings.clone(),
+            flushing: None,
+            recovery: RecoveryReport::default(),
+            closing: AtomicBool::new(false),
+            changing: RwLock::default(),
+            settings: Settings {
+                durability: Durability::Volatile,
+                ..engine.settings.clone()
+            },
             clock,
             ids: engine.ids.fork(),
             usage: engine.usage.as_ref().map(Usage::copy),
@@ -424,11 +515,6 @@ impl Store {
     #[must_use = "the copy is the result"]
     pub fn fork_with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self::of(self.fork_engine(clock))
-    }
-
-    /// Closes the store for every handle: appends are refused, reads go on, tails end.
-    pub fn close(&self) {
-        self.engine().core.log.close();
     }
 
     /// The limits set on an aggregate.

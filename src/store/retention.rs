@@ -7,13 +7,15 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use super::budget::Cost;
+use super::core::ShardWrite;
 use super::directory::PageCache;
 use super::draft::{self, Author};
 use super::gaps::{Gap, GapReason};
-use super::shard::{Policy, Shard};
+use super::shard::{Policy, Shard, Stream};
 use super::{Engine, Store};
 use crate::{
-    Conflict, Error, EventRef, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp, Version, WhenFull,
+    Conflict, Durability, Error, EventRef, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp,
+    Version, WhenFull,
 };
 
 /// When streams with an age limit have something to drop.
@@ -37,7 +39,8 @@ pub struct Compaction {
 }
 
 /// What becomes of a stream.
-enum Change {
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Change {
     TruncateTo(u64),
     Delete,
     Tombstone,
@@ -65,6 +68,30 @@ impl Change {
     }
 }
 
+/// Marks a stream as changed. Answers the version up to which its events are to be dropped.
+fn mark(stream: &mut Stream, change: &Change) -> u32 {
+    match change {
+        Change::TruncateTo(version) => u32::try_from(*version).unwrap_or(u32::MAX).min(stream.version),
+        Change::Delete => {
+            stream.deleted = true;
+            stream.version
+        }
+        Change::Tombstone => {
+            stream.tombstoned = true;
+            stream.version
+        }
+        Change::Limit(limits) => {
+            let any = limits.max_count.is_some() || limits.max_age.is_some();
+            let policy = Policy {
+                limits: *limits,
+                due: None,
+            };
+            stream.policy = any.then(|| Box::new(policy));
+            0
+        }
+    }
+}
+
 fn limits_json(limits: &StreamLimits) -> String {
     let count = limits.max_count.map(|count| format!("\"maxCount\":{count}"));
     let age = limits
@@ -84,7 +111,8 @@ impl Store {
     /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Closed`].
     pub fn truncate(&self, aggregate_id: &str, version: Version) -> Result<Position> {
         let change = Change::TruncateTo(version.0.saturating_sub(1));
-        self.engine().change(aggregate_id, Expected::Any, &change)
+        self.engine()
+            .change(aggregate_id, Expected::Any, &change, self.acknowledge)
     }
 
     /// Deletes an aggregate softly: its events are dropped, and it may be appended to again, where its versions go on.
@@ -93,7 +121,8 @@ impl Store {
     ///
     /// [`Error::Conflict`] when the aggregate is not where `expected` says; otherwise as [`truncate`](Self::truncate).
     pub fn delete(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
-        self.engine().change(aggregate_id, expected, &Change::Delete)
+        self.engine()
+            .change(aggregate_id, expected, &Change::Delete, self.acknowledge)
     }
 
     /// Deletes an aggregate for good: its events are dropped, and appending to it is an error from now on.
@@ -102,7 +131,8 @@ impl Store {
     ///
     /// As [`delete`](Self::delete).
     pub fn tombstone(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
-        self.engine().change(aggregate_id, expected, &Change::Tombstone)
+        self.engine()
+            .change(aggregate_id, expected, &Change::Tombstone, self.acknowledge)
     }
 
     /// Sets what an aggregate keeps, from now on and for what it holds already.
@@ -114,7 +144,7 @@ impl Store {
     /// As [`truncate`](Self::truncate).
     pub fn set_limits(&self, aggregate_id: &str, limits: StreamLimits) -> Result<Position> {
         self.engine()
-            .change(aggregate_id, Expected::Any, &Change::Limit(limits))
+            .change(aggregate_id, Expected::Any, &Change::Limit(limits), self.acknowledge)
     }
 
     /// What was dropped, in the order it was.
@@ -134,7 +164,12 @@ impl Store {
             engine.core.write(shard).write().compact();
         }
         for lane in 0..engine.core.lane_count() {
-            engine.core.write_lane(lane).lane.write().compact();
+            engine
+                .core
+                .write_lane(lane)
+                .lane
+                .write()
+                .compact(engine.core.log.journaled());
         }
         engine.indexes.compact(&engine.core);
         engine.drops_compacted.fetch_max(drops, Ordering::AcqRel);
@@ -146,8 +181,9 @@ impl Store {
 }
 
 impl Engine {
-    fn change(&self, id: &str, expected: Expected, change: &Change) -> Result<Position> {
-        self.check_open()?;
+    fn change(&self, id: &str, expected: Expected, change: &Change, acknowledge: Durability) -> Result<Position> {
+        // A fork has what was changed and what that drops, or neither.
+        let _whole = self.changing.read();
         self.expire_due();
         if id.starts_with('$') {
             return Err(Error::invalid(format!(
@@ -157,6 +193,7 @@ impl Engine {
         let event = change.event();
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
+        self.check_open()?;
         let key = Self::check_change(&guard, hash, id, expected)?;
         let event_stream = crate::StreamId::new("$aggregate", format!("${id}"));
         draft::check(
@@ -166,10 +203,31 @@ impl Engine {
             Author::System,
         )?;
         let position = self.append_system(&mut guard, id, &event);
-        self.carry_out(guard.write(), key, change, id);
-        drop(guard);
-        self.finish(position);
+        if self.core.log.visibility() == Durability::Volatile {
+            self.carry_out(&mut guard, key, change, id);
+            drop(guard);
+            self.finish(position, acknowledge)?;
+        } else {
+            let version = mark(guard.write().stream_mut(key), change);
+            drop(guard);
+            // What is dropped cannot be brought back: not before it is as safe as readers may expect.
+            self.finish(position, acknowledge)?;
+            let mut guard = self.core.write(self.core.shard_of(hash));
+            self.drop_changed(&mut guard, key, version, change.reason(id));
+        }
         Ok(Position(position))
+    }
+
+    /// Marks a stream as changed, and drops what that says. Its system's event is in the log.
+    pub(crate) fn carry_out(&self, guard: &mut ShardWrite<'_>, key: u32, change: &Change, id: &str) {
+        let version = mark(guard.write().stream_mut(key), change);
+        self.drop_changed(guard, key, version, change.reason(id));
+    }
+
+    fn drop_changed(&self, guard: &mut ShardWrite<'_>, key: u32, version: u32, reason: GapReason) {
+        let shard = guard.write();
+        self.drop_stream_to(shard, key, version, reason);
+        self.apply_limits(shard, key);
     }
 
     fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
@@ -194,32 +252,6 @@ impl Engine {
             position,
         }
         .into())
-    }
-
-    fn carry_out(&self, shard: &mut Shard, key: u32, change: &Change, id: &str) {
-        let version = match change {
-            Change::TruncateTo(version) => u32::try_from(*version).unwrap_or(u32::MAX),
-            Change::Delete => {
-                shard.stream_mut(key).deleted = true;
-                u32::MAX
-            }
-            Change::Tombstone => {
-                shard.stream_mut(key).tombstoned = true;
-                u32::MAX
-            }
-            Change::Limit(limits) => {
-                let any = limits.max_count.is_some() || limits.max_age.is_some();
-                shard.stream_mut(key).policy = any.then(|| {
-                    Box::new(Policy {
-                        limits: *limits,
-                        due: None,
-                    })
-                });
-                0
-            }
-        };
-        self.drop_stream_to(shard, key, version, change.reason(id));
-        self.apply_limits(shard, key);
     }
 
     /// Drops what a stream has beyond its count, and notes when it will have something beyond its age.
@@ -365,7 +397,7 @@ impl Engine {
         let mut pages = PageCache::default();
         loop {
             let floor = self.core.log.floor();
-            let until = self.core.log.published().min(floor + DROP_BITE);
+            let until = self.droppable_to().min(floor + DROP_BITE);
             let recorded = |event: EventRef<'_>| event.recorded_at();
             let mut first_kept = None;
             for position in floor + 1..=until {
@@ -407,10 +439,15 @@ impl Engine {
         }
     }
 
+    /// The oldest events can be dropped up to here: what the journal does not have yet is kept.
+    fn droppable_to(&self) -> u64 {
+        self.core.log.published().min(self.core.log.journaled())
+    }
+
     /// Drops the first `count` positions above the floor. Answers how many positions the floor rose.
     fn drop_oldest(&self, count: u64, reason: &GapReason) -> u64 {
         let floor = self.core.log.floor();
-        let to = (floor + count).min(self.core.log.published());
+        let to = (floor + count).min(self.droppable_to());
         if to <= floor {
             return 0;
         }
@@ -421,6 +458,8 @@ impl Engine {
 
     /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
     fn drop_oldest_to(&self, floor: u64, to: u64, reason: &GapReason) {
+        // A journal keeps what memory drops: an aggregate must not begin again there with a version that it had.
+        let forget = !self.core.log.has_journal();
         let mut pages = PageCache::default();
         let mut of_shard = vec![Vec::new(); self.core.shard_count()];
         for position in floor + 1..=to {
@@ -438,7 +477,7 @@ impl Engine {
             let mut guard = self.core.write(shard);
             let positions: Vec<_> = events.iter().map(|(_, _, _, position)| *position).collect();
             for (hash, id, version, position) in events {
-                guard.write().drop_first(hash, &id, version, position);
+                guard.write().drop_first(hash, &id, (version, position), forget);
             }
             self.drop_events(&positions, reason.clone());
         }

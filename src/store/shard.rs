@@ -39,6 +39,16 @@ impl Stream {
         self.positions.push(position);
     }
 
+    /// Adds a recovered event. Those between it and the last are gone, if there were any.
+    pub(crate) fn recover(&mut self, version: u32, position: u64) {
+        if version > self.version + 1 {
+            self.dropped_to = version - 1;
+            self.positions.drop_to(position);
+        }
+        self.version = version - 1;
+        self.push(position);
+    }
+
     /// The positions of the events from version `from` on.
     pub(crate) fn positions_from(&self, from: u64) -> impl Iterator<Item = u64> {
         let from = from.max(u64::from(self.dropped_to) + 1);
@@ -159,12 +169,12 @@ impl Shard {
         u32::try_from(place).unwrap_or(u32::MAX)
     }
 
-    /// Forgets the first event of a stream, and the stream with it if nothing is left.
-    pub(crate) fn drop_first(&mut self, hash: u64, id: &str, version: u32, position: u64) {
+    /// Forgets the first event of a stream, and the stream with it if nothing is left and `forget` says so.
+    pub(crate) fn drop_first(&mut self, hash: u64, id: &str, (version, position): (u32, u64), forget: bool) {
         let Some(key) = self.find(hash, id) else { return };
         let stream = &mut self.streams[key];
         stream.drop_to(version, position);
-        if stream.is_spent() && self.ids.remove(half(hash), key) {
+        if forget && stream.is_spent() && self.ids.remove(half(hash), key) {
             self.streams.remove(key);
         }
     }

@@ -77,7 +77,7 @@ impl Store {
         }
         let engine = Arc::clone(self.engine_arc());
         super::matcher::Matcher::new(&query, &engine.indexes)?;
-        let task = engine.core.log.signal().new_task();
+        let task = engine.core.log.visible_signal().new_task();
         let seen = after.0.max(query.after.0);
         Ok(Tail {
             engine,
@@ -138,7 +138,7 @@ impl Tail {
 
     fn wait(&self, deadline: Option<Instant>) {
         let log = &self.engine.core.log;
-        log.signal()
+        log.visible_signal()
             .wait_while(deadline, || log.visible() <= self.seen && !log.is_closed());
     }
 
@@ -229,7 +229,11 @@ impl Stream for Tail {
         if delivery.is_some() || self.is_at_end() {
             return Poll::Ready(delivery);
         }
-        self.engine.core.log.signal().register(self.task, context.waker());
+        self.engine
+            .core
+            .log
+            .visible_signal()
+            .register(self.task, context.waker());
         // What came before the waker was registered did not wake it.
         let delivery = self.try_next();
         if delivery.is_some() || self.is_at_end() {
@@ -242,6 +246,6 @@ impl Stream for Tail {
 
 impl Drop for Tail {
     fn drop(&mut self) {
-        self.engine.core.log.signal().unregister(self.task);
+        self.engine.core.log.visible_signal().unregister(self.task);
     }
 }

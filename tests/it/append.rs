@@ -580,7 +580,7 @@ fn a_batch_may_have_its_bytes_and_no_more() {
 #[test]
 fn a_closed_store_refuses_appends_and_answers_reads() {
     let store = store();
-    store.close();
+    store.close().expect("closed");
     let closed = |result: Result<()>| assert_eq!(result, Err(Error::Closed));
     closed(store.append(&stream(THREE), Expected::Any, events(1)).map(|_| ()));
     closed(

@@ -238,7 +238,7 @@ fn tails_deliver_every_event_once_and_in_order() {
         for writer in writers {
             writer.join().expect("a writer ends");
         }
-        store.close();
+        store.close().expect("closed");
         let ended = |thread: std::thread::ScopedJoinHandle<'_, Vec<u64>>| thread.join().expect("a tail ends");
         (ended(of_all), ended(of_filtered), ended(of_polled))
     });

@@ -173,6 +173,6 @@ fn a_tail_follows_its_own_store() {
     assert!(tail.try_next().is_none());
     fill(&fork, "a1", 2);
     assert_eq!(drain(&mut tail), [end.0 + 1, end.0 + 2]);
-    template.close();
+    template.close().expect("closed");
     assert!(fork.append(&stream("a1"), Expected::Any, vec![noted(1)]).is_ok());
 }

@@ -10,6 +10,7 @@ mod append;
 mod cache;
 mod concurrency;
 mod determinism;
+mod durable;
 mod model;
 mod read;
 mod retention;

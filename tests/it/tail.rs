@@ -93,7 +93,7 @@ fn closing_the_store_ends_its_tails() {
     let mut waiting = follow(&store, 2);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(move || waiting.next());
-        store.close();
+        store.close().expect("closed");
         assert_eq!(waiter.join().expect("it ends"), None);
     });
     // What is there is delivered first.
@@ -336,7 +336,7 @@ fn tasks_on_many_threads_get_every_event() {
         for writer in writers {
             writer.join().expect("a writer ends");
         }
-        store.close();
+        store.close().expect("closed");
     });
 }
 
@@ -348,7 +348,7 @@ fn an_iterator_of_events_leaves_gaps_out() {
     store
         .append(&stream("a"), Expected::Any, vec![NewEvent::new("Last")])
         .expect("anything goes");
-    store.close();
+    store.close().expect("closed");
     let types: Vec<_> = tail.events().map(|event| event.event_type().to_owned()).collect();
     assert_eq!(types.last().map(String::as_str), Some("Last"));
     assert!(types.len() <= 10, "{} events of 10", types.len());
@@ -380,6 +380,6 @@ fn a_gap_was_told_again_with_events_that_had_been_delivered() {
 fn a_timeout_beyond_the_clock_panicked() {
     let store = Store::in_memory();
     let mut tail = store.tail(Query::all(), Position(0)).expect("the query is valid");
-    store.close();
+    store.close().expect("closed");
     assert_eq!(tail.next_timeout(std::time::Duration::MAX), None);
 }

@@ -1,0 +1,242 @@
+//! Batches: whole appends on their way to a journal and back.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::event::Kind;
+use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
+use crate::event::names::{self, Names};
+use crate::{ContentType, EventRef, Position, Timestamp, Version};
+
+/// Events in the order of their positions: one append, or several, each whole.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    chunks: Vec<Chunk>,
+    events: usize,
+    first: u64,
+    last: u64,
+    bytes: usize,
+    /// Kinds of events met so far, those of [`push`](Self::push).
+    kinds: Vec<Arc<Kind>>,
+    /// Empty chunks, for their room.
+    spare: Vec<Chunk>,
+}
+
+/// One event, as a journal hands it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// Its place in the store.
+    pub position: Position,
+    /// Its place in its stream.
+    pub version: Version,
+    /// Its own id.
+    pub id: Uuid,
+    /// When it happened.
+    pub timestamp: Timestamp,
+    /// When the store took it.
+    pub recorded_at: Timestamp,
+    /// The aggregate it happened to.
+    pub aggregate_id: &'a str,
+    /// The type of that aggregate.
+    pub aggregate_type: &'a str,
+    /// What happened.
+    pub event_type: &'a str,
+    /// The version of the payload's schema.
+    pub schema_version: u32,
+    /// The conversation it belongs to.
+    pub correlation_id: Option<&'a str>,
+    /// The event or command that caused it.
+    pub causation_id: Option<&'a str>,
+    /// Who did it.
+    pub user_id: Option<&'a str>,
+    /// For which organization.
+    pub organization_id: Option<&'a str>,
+    /// Words to find it by.
+    pub tags: &'a [&'a str],
+    /// What the bytes of `metadata` are.
+    pub metadata_type: &'a str,
+    /// The metadata.
+    pub metadata: &'a [u8],
+    /// What the bytes of `data` are.
+    pub data_type: &'a str,
+    /// The data.
+    pub data: &'a [u8],
+}
+
+/// The names of one event, and where it is: what its kind does not say.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unique<'a> {
+    pub(crate) position: u64,
+    pub(crate) version: u32,
+    pub(crate) id: Uuid,
+    pub(crate) time: i64,
+    pub(crate) recorded: i64,
+    pub(crate) names: Names<'a>,
+    pub(crate) metadata: &'a [u8],
+    pub(crate) data: &'a [u8],
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many events it has.
+    pub fn len(&self) -> usize {
+        self.events
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    /// The position of its first event; 0 if it has none.
+    pub fn first_position(&self) -> Position {
+        Position(self.first)
+    }
+
+    /// The position of its last event; 0 if it has none.
+    pub fn last_position(&self) -> Position {
+        Position(self.last)
+    }
+
+    /// Bytes of names, metadata and data.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The events, in the order of their positions.
+    pub fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
+        self.chunks
+            .iter()
+            .flat_map(|chunk| (0..chunk.len()).map(move |index| EventRef::new(chunk, index)))
+    }
+
+    /// Adds an event with a higher position than the last.
+    ///
+    /// # Panics
+    ///
+    /// When the position is not higher, or the version is 2^32 or more.
+    pub fn push(&mut self, record: &Record<'_>) {
+        let kind = self.kind_of(record);
+        let tags = names::write_tags(record.tags.iter().copied());
+        let version = u32::try_from(record.version.0).unwrap_or(u32::MAX);
+        assert!(u64::from(version) == record.version.0, "a version of 2^32 or more");
+        let unique = Unique {
+            position: record.position.0,
+            version,
+            id: record.id,
+            time: record.timestamp.as_micros(),
+            recorded: record.recorded_at.as_micros(),
+            names: Names {
+                aggregate_id: record.aggregate_id,
+                correlation_id: record.correlation_id,
+                causation_id: record.causation_id,
+                user_id: record.user_id,
+                organization_id: record.organization_id,
+                tags: (!tags.is_empty()).then_some(&tags),
+            },
+            metadata: record.metadata,
+            data: record.data,
+        };
+        self.push_unique(&kind, &unique);
+    }
+
+    fn kind_of(&mut self, record: &Record<'_>) -> Arc<Kind> {
+        let kind = Kind {
+            aggregate_type: record.aggregate_type.into(),
+            event_type: record.event_type.into(),
+            schema_version: record.schema_version,
+            data_type: ContentType::from(record.data_type),
+            metadata_type: ContentType::from(record.metadata_type),
+        };
+        if let Some(known) = self.kinds.iter().find(|known| ***known == kind) {
+            return Arc::clone(known);
+        }
+        let kind = Arc::new(kind);
+        self.kinds.push(Arc::clone(&kind));
+        kind
+    }
+
+    /// Adds an event of a kind that others have too.
+    pub(crate) fn push_unique(&mut self, kind: &Arc<Kind>, unique: &Unique<'_>) {
+        self.note(unique.position);
+        let chunk = self.open_chunk();
+        let before = chunk.names_bytes();
+        let header = Header {
+            position: unique.position,
+            version: unique.version,
+            id: unique.id,
+            time: unique.time,
+            recorded: unique.recorded,
+            kind: chunk.place_of_kind(kind),
+        };
+        let bytes = unique.metadata.len() + unique.data.len();
+        if bytes < LARGE_PAYLOAD_BYTES {
+            let payload = Payload::Small {
+                metadata: unique.metadata,
+                data: unique.data,
+            };
+            chunk.push(&header, &unique.names, payload);
+        } else {
+            let payload = Payload::Large {
+                both: &[unique.metadata, unique.data].concat().into(),
+                metadata_bytes: u32::try_from(unique.metadata.len()).unwrap_or(u32::MAX),
+            };
+            chunk.push(&header, &unique.names, payload);
+        }
+        let names = chunk.names_bytes() - before;
+        self.bytes += bytes + names;
+    }
+
+    /// Adds a copy of event `index` of `chunk`.
+    pub(crate) fn push_copy(&mut self, chunk: &Chunk, index: usize) {
+        self.note(chunk.position(index));
+        let (metadata, data) = chunk.payload(index);
+        self.bytes += chunk.names(index).len() + metadata.len() + data.len();
+        self.open_chunk().push_copy(chunk, index, Bytes::Keep);
+    }
+
+    /// Empties the batch and keeps its room.
+    pub(crate) fn clear(&mut self) {
+        let mut spare = std::mem::take(&mut self.spare);
+        spare.append(&mut self.chunks);
+        spare.iter_mut().for_each(Chunk::clear);
+        *self = Self {
+            spare,
+            chunks: std::mem::take(&mut self.chunks),
+            ..Self::default()
+        };
+    }
+
+    /// Takes the events out, a chunk at a time.
+    pub(crate) fn into_chunks(self) -> Vec<Chunk> {
+        self.chunks
+    }
+
+    fn note(&mut self, position: u64) {
+        assert!(
+            position > self.last,
+            "position {position} does not come after {}",
+            self.last
+        );
+        if self.events == 0 {
+            self.first = position;
+        }
+        self.last = position;
+        self.events += 1;
+    }
+
+    #[expect(clippy::expect_used, reason = "a chunk was pushed if there was none with room")]
+    fn open_chunk(&mut self) -> &mut Chunk {
+        if self.chunks.last().is_none_or(Chunk::is_full) {
+            let like_last = || self.chunks.last().map_or_else(Chunk::default, Chunk::with_room_like);
+            let next = self.spare.pop().unwrap_or_else(like_last);
+            self.chunks.push(next);
+        }
+        self.chunks.last_mut().expect("there is a chunk with room")
+    }
+}

@@ -1,0 +1,247 @@
+//! The disk as the journal sees it: one folder of files, and what of them survives a crash.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A folder of files. The real one is [`Folder`]; [`testing`](crate::testing) has one that fails and forgets on demand.
+///
+/// What a crash leaves: a file's bytes as they were at its last [`sync`](DiskFile::sync), and any part of what was written after it;
+/// the names as they were at the last [`sync_names`](Self::sync_names), and any of the changes after it.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "every error is the operating system's, as it is"
+)]
+pub trait Disk: Send + Sync + fmt::Debug {
+    /// The names of all files.
+    fn names(&self) -> io::Result<Vec<String>>;
+
+    /// Opens a file to read it.
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file to read and write it.
+    fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Makes a new file. It is an error if there is one.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Gives a file another name, in place of the file that has it, if there is one.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// Makes the names survive a crash.
+    fn sync_names(&self) -> io::Result<()>;
+
+    /// Takes the folder for this process alone, until what is answered is dropped. [`io::ErrorKind::WouldBlock`] when another
+    /// has it.
+    fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>>;
+
+    /// How a file is called in a message.
+    fn path(&self, name: &str) -> PathBuf;
+}
+
+/// One file.
+#[expect(
+    clippy::missing_errors_doc,
+    reason = "every error is the operating system's, as it is"
+)]
+pub trait DiskFile: Send + fmt::Debug {
+    /// Its length in bytes.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Reads from `offset` on, as much as there is up to the length of `bytes`. Answers how much.
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Cuts the file, or makes it longer with zeros.
+    fn set_length(&mut self, length: u64) -> io::Result<()>;
+
+    /// Makes what was written survive a crash.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Keeps a folder locked as long as it lives.
+pub trait DiskLock: Send + fmt::Debug {}
+
+/// A folder of the file system.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system.
+    pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        if !path.is_dir() {
+            fs::create_dir_all(&path)?;
+            // The folder's own name must survive too. Not every system can sync a folder above.
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                sync_folder(parent)?;
+            }
+        }
+        Ok(Self(path))
+    }
+
+    /// The folder at `path`, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] when it is not.
+    pub fn existing(path: impl Into<PathBuf>) -> io::Result<Self> {
+        let path = path.into();
+        fs::read_dir(&path)?;
+        Ok(Self(path))
+    }
+}
+
+#[cfg(unix)]
+fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Other systems keep names without being asked, and cannot open a folder as a file.
+#[cfg(not(unix))]
+fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+impl Disk for Folder {
+    fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            // A name that is not UTF-8 is nobody's here.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenFile(File::open(self.path(name))?)))
+    }
+
+    fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
+        Ok(Box::new(OpenFile(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).open(self.path(name))?;
+        Ok(Box::new(OpenFile(file)))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.path(name))
+    }
+
+    fn sync_names(&self) -> io::Result<()> {
+        sync_folder(&self.0)
+    }
+
+    fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).open(self.path(name))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Box::new(Lock(file))),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+/// A lock of the operating system: it ends with the process, however that ends.
+#[derive(Debug)]
+struct Lock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+
+impl DiskLock for Lock {}
+
+#[derive(Debug)]
+struct OpenFile(File);
+
+impl DiskFile for OpenFile {
+    fn length(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+        let mut read = 0;
+        while read < bytes.len() {
+            match read_some(&self.0, offset + read as u64, &mut bytes[read..]) {
+                Ok(0) => break,
+                Ok(some) => read += some,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(read)
+    }
+
+    fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        write_all(&mut self.0, offset, bytes)
+    }
+
+    fn set_length(&mut self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()?;
+        check_linked(&self.0)
+    }
+}
+
+#[cfg(unix)]
+fn read_some(file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, bytes, offset)
+}
+
+#[cfg(unix)]
+fn write_all(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
+}
+
+/// A file that was removed while it was open takes every byte and keeps none.
+#[cfg(unix)]
+fn check_linked(file: &File) -> io::Result<()> {
+    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0 {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::NotFound,
+        "the file was removed while it was open",
+    ))
+}
+
+#[cfg(not(unix))]
+fn read_some(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
+    io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+    io::Read::read(&mut file, bytes)
+}
+
+#[cfg(not(unix))]
+fn write_all(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    io::Seek::seek(file, io::SeekFrom::Start(offset))?;
+    io::Write::write_all(file, bytes)
+}
+
+/// Other systems do not remove a file that is open.
+#[cfg(not(unix))]
+fn check_linked(_: &File) -> io::Result<()> {
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! The bytes of segments and frames that are no events: headers and checksums. `FORMAT.md` says the same in words.
+
+use uuid::Uuid;
+
+/// The version of the format that this program writes, and the only one there is.
+pub(super) const FORMAT_VERSION: u16 = 1;
+
+pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
+pub(super) const FRAME_HEADER_BYTES: usize = 56;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"ANNALSEG";
+const FRAME_MAGIC: [u8; 4] = *b"FRAM";
+
+/// Frames begin at multiples of this.
+pub(super) const ALIGNMENT: u64 = 8;
+
+/// The most bytes of a frame's content: an event's metadata and data may have 1 GiB.
+pub(super) const FRAME_BYTES_MAX: u32 = (1 << 30) + (1 << 20);
+
+/// The offset rounded up to where a frame may begin.
+pub(super) fn aligned(offset: u64) -> u64 {
+    offset.next_multiple_of(ALIGNMENT)
+}
+
+/// What a segment begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    /// The store that the segment is of.
+    pub(super) store: Uuid,
+    /// The position of its first event.
+    pub(super) first: u64,
+    /// When it was made, in microseconds since 1970.
+    pub(super) created: i64,
+}
+
+/// Why bytes are no header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NoHeader {
+    /// They do not begin as one.
+    Magic,
+    /// They are of a version that this program does not know.
+    Version(u16),
+    /// Their checksum is another.
+    Checksum,
+}
+
+impl SegmentHeader {
+    pub(super) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        put(&mut bytes, 0, &SEGMENT_MAGIC);
+        put(&mut bytes, 8, &FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes, 16, self.store.as_bytes());
+        put(&mut bytes, 32, &self.first.to_le_bytes());
+        put(&mut bytes, 40, &self.created.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..60]);
+        put(&mut bytes, 60, &checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; SEGMENT_HEADER_BYTES]) -> Result<Self, NoHeader> {
+        if take::<8>(bytes, 0) != SEGMENT_MAGIC {
+            return Err(NoHeader::Magic);
+        }
+        if crc32fast::hash(&bytes[..60]) != u32::from_le_bytes(take(bytes, 60)) {
+            return Err(NoHeader::Checksum);
+        }
+        let version = u16::from_le_bytes(take(bytes, 8));
+        if version != FORMAT_VERSION {
+            return Err(NoHeader::Version(version));
+        }
+        Ok(Self {
+            store: Uuid::from_bytes(take(bytes, 16)),
+            first: u64::from_le_bytes(take(bytes, 32)),
+            created: i64::from_le_bytes(take(bytes, 40)),
+        })
+    }
+}
+
+/// What a frame begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FrameHeader {
+    /// The batch goes on in the next frame.
+    pub(super) continued: bool,
+    /// The content is compressed.
+    pub(super) compressed: bool,
+    /// Bytes of the content as it is stored, and as it was before it was compressed.
+    pub(super) stored_bytes: u32,
+    pub(super) raw_bytes: u32,
+    /// Events in the content.
+    pub(super) events: u32,
+    /// The checksum of the content as it is stored.
+    pub(super) checksum: u32,
+    /// The positions of the first and the last event; in a frame without events the last position before it, twice.
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// Everything up to this position was synced before this frame was written.
+    pub(super) synced: u64,
+}
+
+const COMPRESSED: u8 = 1;
+const CONTINUED: u8 = 2;
+
+impl FrameHeader {
+    /// The bytes of the header, whose checksum only fits in a segment of this store.
+    pub(super) fn encode(&self, store: Uuid) -> [u8; FRAME_HEADER_BYTES] {
+        let flags = (u8::from(self.compressed) * COMPRESSED) | (u8::from(self.continued) * CONTINUED);
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        put(&mut bytes, 0, &FRAME_MAGIC);
+        put(&mut bytes, 4, &[flags]);
+        put(&mut bytes, 8, &self.stored_bytes.to_le_bytes());
+        put(&mut bytes, 12, &self.raw_bytes.to_le_bytes());
+        put(&mut bytes, 16, &self.events.to_le_bytes());
+        put(&mut bytes, 20, &self.checksum.to_le_bytes());
+        put(&mut bytes, 24, &self.first.to_le_bytes());
+        put(&mut bytes, 32, &self.last.to_le_bytes());
+        put(&mut bytes, 40, &self.synced.to_le_bytes());
+        let checksum = checksum_of_header(&bytes, store);
+        put(&mut bytes, 52, &checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn decode(bytes: &[u8; FRAME_HEADER_BYTES], store: Uuid) -> Result<Self, NoHeader> {
+        if take::<4>(bytes, 0) != FRAME_MAGIC {
+            return Err(NoHeader::Magic);
+        }
+        if checksum_of_header(bytes, store) != u32::from_le_bytes(take(bytes, 52)) {
+            return Err(NoHeader::Checksum);
+        }
+        let [flags] = take(bytes, 4);
+        Ok(Self {
+            continued: flags & CONTINUED != 0,
+            compressed: flags & COMPRESSED != 0,
+            stored_bytes: u32::from_le_bytes(take(bytes, 8)),
+            raw_bytes: u32::from_le_bytes(take(bytes, 12)),
+            events: u32::from_le_bytes(take(bytes, 16)),
+            checksum: u32::from_le_bytes(take(bytes, 20)),
+            first: u64::from_le_bytes(take(bytes, 24)),
+            last: u64::from_le_bytes(take(bytes, 32)),
+            synced: u64::from_le_bytes(take(bytes, 40)),
+        })
+    }
+
+    /// Bytes from the beginning of this frame to where the next may begin.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        aligned(FRAME_HEADER_BYTES as u64 + u64::from(self.stored_bytes))
+    }
+}
+
+fn checksum_of_header(bytes: &[u8; FRAME_HEADER_BYTES], store: Uuid) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(store.as_bytes());
+    hasher.update(&bytes[..52]);
+    hasher.finalize()
+}
+
+fn put(bytes: &mut [u8], offset: usize, value: &[u8]) {
+    bytes[offset..offset + value.len()].copy_from_slice(value);
+}
+
+fn take<const N: usize>(bytes: &[u8], offset: usize) -> [u8; N] {
+    let mut value = [0; N];
+    value.copy_from_slice(&bytes[offset..offset + N]);
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STORE: Uuid = Uuid::from_u128(0x0123_4567_89ab_cdef_0123_4567_89ab_cdef);
+
+    #[test]
+    fn a_segment_header_is_these_bytes() {
+        let header = SegmentHeader {
+            store: STORE,
+            first: 1,
+            created: 2,
+        };
+        let bytes = header.encode();
+        assert_eq!(SegmentHeader::decode(&bytes), Ok(header));
+        assert_eq!(&bytes[..12], b"ANNALSEG\x01\0\0\0");
+        assert_eq!(&bytes[32..48], &[1, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(u32::from_le_bytes(take(&bytes, 60)), 0xe3d4_6902);
+    }
+
+    proptest! {
+        #[test]
+        fn a_frame_header_survives_its_bytes(
+            flags in any::<(bool, bool)>(),
+            lengths in any::<(u32, u32, u32, u32)>(),
+            positions in any::<(u64, u64, u64)>(),
+            flipped in 0..FRAME_HEADER_BYTES * 8,
+        ) {
+            let header = FrameHeader {
+                continued: flags.0,
+                compressed: flags.1,
+                stored_bytes: lengths.0,
+                raw_bytes: lengths.1,
+                events: lengths.2,
+                checksum: lengths.3,
+                first: positions.0,
+                last: positions.1,
+                synced: positions.2,
+            };
+            let mut bytes = header.encode(STORE);
+            prop_assert_eq!(FrameHeader::decode(&bytes, STORE), Ok(header));
+            prop_assert_eq!(FrameHeader::decode(&bytes, Uuid::nil()), Err(NoHeader::Checksum));
+            bytes[flipped / 8] ^= 1 << (flipped % 8);
+            prop_assert!(FrameHeader::decode(&bytes, STORE).is_err());
+        }
+    }
+}

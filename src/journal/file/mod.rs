@@ -1,0 +1,223 @@
+//! The journal in files: segments of frames in a folder. [`FORMAT.md`] says what every byte is.
+//!
+//! [`FORMAT.md`]: https://docs.rs/crate/annals/latest/source/FORMAT.md
+
+mod codec;
+mod compress;
+mod disk;
+mod format;
+mod record;
+mod recover;
+mod scan;
+mod writer;
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
+use self::format::SegmentHeader;
+use self::writer::{Segment, Writer};
+use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
+
+const LOCK_NAME: &str = "lock";
+const SEGMENT_SUFFIX: &str = ".segment";
+
+/// How a journal in files is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Bytes after which a new segment is begun: at least 4 KiB; 64 MiB by default. A batch is never split.
+    pub segment_bytes: u64,
+    /// Bytes that a segment is made longer at once, ahead of need, where every append is synced: 1 MiB by default; 0 for not at all.
+    pub preallocate_bytes: u64,
+    /// Frames are compressed where that makes them smaller. Needs the feature `lz4`; off by default.
+    pub compress: bool,
+}
+
+impl Default for FileSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            preallocate_bytes: 1 << 20,
+            compress: false,
+        }
+    }
+}
+
+impl FileSettings {
+    fn check(&self) -> Result<(), JournalError> {
+        let unsupported = |message: &str| Err(JournalError::new(JournalErrorKind::Unsupported, message));
+        if !(4096..=1 << 40).contains(&self.segment_bytes) {
+            return unsupported("segment_bytes must be from 4 KiB to 1 TiB");
+        }
+        if self.preallocate_bytes > 1 << 30 {
+            return unsupported("preallocate_bytes must be at most 1 GiB");
+        }
+        if self.compress && cfg!(not(feature = "lz4")) {
+            return unsupported("frames can only be compressed with the feature `lz4`");
+        }
+        Ok(())
+    }
+}
+
+/// A journal in the files of a folder, for one process at a time.
+///
+/// What is written survives the process; what is synced, by `fdatasync`, survives the machine. Of what was not synced a crash
+/// leaves whole batches, and none without those before it.
+///
+/// ```
+/// use annals::journal::file::FileJournal;
+/// use annals::{Durability, Expected, NewEvent, Store, StreamId};
+///
+/// # let folder = std::env::temp_dir().join(format!("annals-doc-{}", std::process::id()));
+/// let store = Store::open(FileJournal::open(&folder)?)?;
+/// let order = StreamId::new("Order", "order-1");
+/// let placed = store.acknowledging(Durability::Synced)?.append(&order, Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+/// assert_eq!(placed.durability, Durability::Synced);
+/// store.close()?;
+/// # drop(store);
+///
+/// let store = Store::open(FileJournal::open(&folder)?)?;
+/// assert_eq!(store.stream("order-1").events()[0].event_type(), "OrderPlaced");
+/// # drop(store);
+/// # std::fs::remove_dir_all(folder).ok();
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct FileJournal {
+    disk: Arc<dyn Disk>,
+    settings: FileSettings,
+    /// `None` until the journal was recovered.
+    writer: Option<Writer>,
+    _lock: Box<dyn DiskLock>,
+}
+
+impl FileJournal {
+    /// The journal in the folder at `path`, which is made if it is not there.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`](JournalErrorKind::Locked) when another process, or another store of this one, has it;
+    /// [`Retry`](JournalErrorKind::Retry) when the folder cannot be made or read.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
+        Self::open_with(path, FileSettings::default())
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Unsupported`](JournalErrorKind::Unsupported) when a setting is out of its range.
+    pub fn open_with(path: impl AsRef<Path>, settings: FileSettings) -> Result<Self, JournalError> {
+        let path = path.as_ref();
+        let folder = Folder::create(path).map_err(|error| {
+            let message = format!("the folder {} cannot be used", path.display());
+            JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+        })?;
+        Self::on(Arc::new(folder), settings)
+    }
+
+    /// The journal on a disk of any kind.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_with`](Self::open_with).
+    pub fn on(disk: Arc<dyn Disk>, settings: FileSettings) -> Result<Self, JournalError> {
+        settings.check()?;
+        let lock = disk.lock(LOCK_NAME).map_err(|error| {
+            let folder = disk.path("");
+            if error.kind() == io::ErrorKind::WouldBlock {
+                let message = format!("{} is open in another process: close that first", folder.display());
+                return JournalError::new(JournalErrorKind::Locked, message);
+            }
+            let message = format!("{} cannot be locked", folder.display());
+            JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+        })?;
+        Ok(Self {
+            disk,
+            settings,
+            writer: None,
+            _lock: lock,
+        })
+    }
+
+    fn writer(&mut self) -> Result<&mut Writer, JournalError> {
+        self.writer
+            .as_mut()
+            .ok_or_else(|| JournalError::failed("the journal was written to before it was recovered"))
+    }
+}
+
+impl Journal for FileJournal {
+    fn durability(&self) -> Durability {
+        Durability::Synced
+    }
+
+    fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let found = recover::recover(&self.disk, into)?;
+        let (store, segment) = match found.last {
+            Some(last) => last,
+            None => self.first_segment()?,
+        };
+        let (disk, settings) = (Arc::clone(&self.disk), self.settings.clone());
+        self.writer = Some(Writer::new(disk, settings, store, segment, found.position));
+        Ok(found.recovered)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        self.writer()?.write(batch)
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.writer()?.sync()
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), JournalError> {
+        match &mut self.writer {
+            Some(writer) => writer.close(),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FileJournal {
+    fn first_segment(&self) -> Result<(Uuid, Segment), JournalError> {
+        let store = RandomIds.next(SystemClock.now());
+        let header = SegmentHeader {
+            store,
+            first: 1,
+            created: now(),
+        };
+        Ok((store, Segment::create(&*self.disk, &header)?))
+    }
+}
+
+/// The file of the segment whose first event has this position.
+fn segment_name(first: u64) -> String {
+    format!("{first:020}{SEGMENT_SUFFIX}")
+}
+
+/// The position in the name of a segment.
+fn segment_first(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
+fn now() -> i64 {
+    SystemClock.now().as_micros()
+}
+
+/// What the operating system said of a file: to be tried again when there was no room, final otherwise.
+fn fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -> JournalError {
+    let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    let kind = if no_room.contains(&error.kind()) {
+        JournalErrorKind::Retry
+    } else {
+        JournalErrorKind::Failed
+    };
+    JournalError::new(kind, format!("{what}: {}", disk.path(name).display())).caused_by(error)
+}

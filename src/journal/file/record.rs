@@ -1,0 +1,299 @@
+//! Events as the content of a frame: the kinds they are of, then one event after another.
+
+use std::sync::Arc;
+
+use bincode::de::{BorrowDecode, BorrowDecoder};
+use bincode::enc::{Encode, Encoder};
+use bincode::error::{DecodeError, EncodeError};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::codec;
+use super::format::FRAME_BYTES_MAX;
+use crate::event::Kind;
+use crate::event::names::{self, Names};
+use crate::journal::Batch;
+use crate::journal::batch::Unique;
+use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
+use crate::{ContentType, EventRef, Timestamp};
+
+/// What many events of a frame have in common.
+#[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
+struct WireKind<'a> {
+    aggregate_type: &'a str,
+    event_type: &'a str,
+    schema_version: u32,
+    data_type: WireType<'a>,
+    metadata_type: WireType<'a>,
+}
+
+#[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
+enum WireType<'a> {
+    Json,
+    Bytes,
+    Other(&'a str),
+}
+
+impl<'a> From<&'a ContentType> for WireType<'a> {
+    fn from(content_type: &'a ContentType) -> Self {
+        match content_type {
+            ContentType::Json => Self::Json,
+            ContentType::Bytes => Self::Bytes,
+            ContentType::Other(name) => Self::Other(name),
+        }
+    }
+}
+
+impl From<WireType<'_>> for ContentType {
+    fn from(wire: WireType<'_>) -> Self {
+        match wire {
+            WireType::Json => Self::Json,
+            WireType::Bytes => Self::Bytes,
+            WireType::Other(name) => Self::Other(name.into()),
+        }
+    }
+}
+
+/// One event. Its position follows from its place in the frame.
+#[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
+struct WireEvent<'a> {
+    kind: u32,
+    version: u32,
+    id: [u8; 16],
+    /// Microseconds from the time of the event before; from 1970 for the first.
+    time_step: i64,
+    /// Microseconds from its time to its recording.
+    delay: i64,
+    aggregate_id: &'a str,
+    correlation_id: Option<&'a str>,
+    causation_id: Option<&'a str>,
+    user_id: Option<&'a str>,
+    organization_id: Option<&'a str>,
+    tags: WireTags<'a>,
+    metadata: &'a [u8],
+    data: &'a [u8],
+}
+
+/// Tags: their number in one byte, then each. No list is made room for by a number that was read.
+#[derive(Debug, Default)]
+struct WireTags<'a>(SmallVec<[&'a str; 4]>);
+
+impl Encode for WireTags<'_> {
+    fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
+        let count = u8::try_from(self.0.len()).map_err(|_| EncodeError::Other("more than 255 tags"))?;
+        count.encode(encoder)?;
+        self.0.iter().try_for_each(|tag| tag.encode(encoder))
+    }
+}
+
+impl<'de: 'a, 'a, C> BorrowDecode<'de, C> for WireTags<'a> {
+    fn borrow_decode<D: BorrowDecoder<'de, Context = C>>(decoder: &mut D) -> Result<Self, DecodeError> {
+        let count = u8::borrow_decode(decoder)?;
+        if usize::from(count) > TAGS_MAX {
+            return Err(DecodeError::Other("too many tags"));
+        }
+        let mut tags = SmallVec::new();
+        for _ in 0..count {
+            tags.push(<&'a str>::borrow_decode(decoder)?);
+        }
+        Ok(Self(tags))
+    }
+}
+
+/// Why the content of a frame cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadContent {
+    #[error("it is not what bincode writes: {0}")]
+    Codec(DecodeError),
+    #[error("{0}")]
+    Value(&'static str),
+}
+
+impl From<DecodeError> for BadContent {
+    fn from(error: DecodeError) -> Self {
+        Self::Codec(error)
+    }
+}
+
+/// Encodes runs of events, one frame's content after another.
+#[derive(Debug, Default)]
+pub(super) struct FrameEncoder {
+    kinds: Vec<Arc<Kind>>,
+    /// The place of a kind, by its address: the frame holds on to the kind.
+    places: HashMap<usize, u32, foldhash::fast::RandomState>,
+    kind_bytes: Vec<u8>,
+    event_bytes: Vec<u8>,
+    time: i64,
+    events: u32,
+}
+
+impl FrameEncoder {
+    pub(super) fn events(&self) -> u32 {
+        self.events
+    }
+
+    /// Bytes of the content so far.
+    pub(super) fn bytes(&self) -> usize {
+        // The number of kinds takes five bytes at most.
+        5 + self.kind_bytes.len() + self.event_bytes.len()
+    }
+
+    /// Adds an event.
+    pub(super) fn push(&mut self, event: EventRef<'_>) -> Result<(), EncodeError> {
+        let kind = self.place_of_kind(event.kind_arc())?;
+        let [aggregate_id, correlation_id, causation_id, user_id, organization_id, _] = event.all_names();
+        let time = event.raw_time();
+        let wire = WireEvent {
+            kind,
+            version: event.raw_version(),
+            id: event.id().into_bytes(),
+            time_step: time.wrapping_sub(self.time),
+            delay: event.raw_recorded().wrapping_sub(time),
+            aggregate_id: aggregate_id.unwrap_or_default(),
+            correlation_id,
+            causation_id,
+            user_id,
+            organization_id,
+            tags: WireTags(event.tags().collect()),
+            metadata: event.metadata(),
+            data: event.data(),
+        };
+        codec::encode(&wire, &mut self.event_bytes)?;
+        self.time = time;
+        self.events += 1;
+        Ok(())
+    }
+
+    fn place_of_kind(&mut self, kind: &Arc<Kind>) -> Result<u32, EncodeError> {
+        let address = Arc::as_ptr(kind).addr();
+        if let Some(place) = self.places.get(&address) {
+            return Ok(*place);
+        }
+        let wire = WireKind {
+            aggregate_type: &kind.aggregate_type,
+            event_type: &kind.event_type,
+            schema_version: kind.schema_version,
+            data_type: (&kind.data_type).into(),
+            metadata_type: (&kind.metadata_type).into(),
+        };
+        codec::encode(&wire, &mut self.kind_bytes)?;
+        let place = self.kinds.len() as u32;
+        self.places.insert(address, place);
+        self.kinds.push(Arc::clone(kind));
+        Ok(place)
+    }
+
+    /// Appends the content to `out` and begins the next. Answers how many events it has.
+    pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<u32, EncodeError> {
+        codec::encode(&(self.kinds.len() as u32), out)?;
+        out.extend_from_slice(&self.kind_bytes);
+        out.extend_from_slice(&self.event_bytes);
+        let events = self.events;
+        self.kinds.clear();
+        self.places.clear();
+        self.kind_bytes.clear();
+        self.event_bytes.clear();
+        self.time = 0;
+        self.events = 0;
+        Ok(events)
+    }
+}
+
+/// Reads the content of a frame with `events` events, the first at position `first`, into `batch`.
+pub(super) fn decode(mut content: &[u8], events: u32, first: u64, batch: &mut Batch) -> Result<(), BadContent> {
+    let bytes = &mut content;
+    let kinds = decode_kinds(bytes)?;
+    let mut time = 0;
+    let mut tags = String::new();
+    for position in first..first.saturating_add(u64::from(events)) {
+        let event: WireEvent<'_> = codec::decode(bytes)?;
+        let kind = kinds
+            .get(event.kind as usize)
+            .ok_or(BadContent::Value("an event is of no kind"))?;
+        time = time_of(time, event.time_step);
+        check(&event)?;
+        tags.clear();
+        names::write_tags_to(event.tags.0.iter().copied(), &mut tags);
+        let unique = Unique {
+            position,
+            version: event.version,
+            id: Uuid::from_bytes(event.id),
+            time,
+            recorded: time_of(time, event.delay),
+            names: Names {
+                aggregate_id: event.aggregate_id,
+                correlation_id: event.correlation_id,
+                causation_id: event.causation_id,
+                user_id: event.user_id,
+                organization_id: event.organization_id,
+                tags: (!tags.is_empty()).then_some(&tags),
+            },
+            metadata: event.metadata,
+            data: event.data,
+        };
+        batch.push_unique(kind, &unique);
+    }
+    if bytes.is_empty() {
+        Ok(())
+    } else {
+        Err(BadContent::Value("there are bytes behind the last event"))
+    }
+}
+
+fn time_of(before: i64, step: i64) -> i64 {
+    Timestamp::from_micros(before.wrapping_add(step)).as_micros()
+}
+
+fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
+    let count: u32 = codec::decode(bytes)?;
+    let mut kinds = Vec::new();
+    for _ in 0..count {
+        let wire: WireKind<'_> = codec::decode(bytes)?;
+        let kind = Kind {
+            aggregate_type: wire.aggregate_type.into(),
+            event_type: wire.event_type.into(),
+            schema_version: wire.schema_version,
+            data_type: wire.data_type.into(),
+            metadata_type: wire.metadata_type.into(),
+        };
+        let names = [&kind.aggregate_type, &kind.event_type];
+        if names.iter().any(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
+            return Err(BadContent::Value("a type is empty, or too long"));
+        }
+        let types = [&kind.data_type, &kind.metadata_type];
+        if types
+            .iter()
+            .any(|content_type| content_type.as_str().len() > NAME_BYTES_MAX)
+        {
+            return Err(BadContent::Value("a content type is too long"));
+        }
+        kinds.push(Arc::new(kind));
+    }
+    Ok(kinds)
+}
+
+/// What is kept in memory relies on these.
+fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
+    // The id of a system's stream is an aggregate's with a `$` before it.
+    if event.aggregate_id.is_empty() || event.aggregate_id.len() > NAME_BYTES_MAX + 1 {
+        return Err(BadContent::Value("an aggregate id is empty, or too long"));
+    }
+    let names = [
+        event.correlation_id,
+        event.causation_id,
+        event.user_id,
+        event.organization_id,
+    ];
+    let is_long = |name: &&str| name.len() > NAME_BYTES_MAX;
+    if names.iter().flatten().any(is_long) || event.tags.0.iter().any(is_long) {
+        return Err(BadContent::Value("a name is too long"));
+    }
+    if event.version == 0 {
+        return Err(BadContent::Value("an event has no version"));
+    }
+    if event.metadata.len() + event.data.len() > FRAME_BYTES_MAX as usize {
+        return Err(BadContent::Value("an event is too long"));
+    }
+    Ok(())
+}

@@ -1,0 +1,326 @@
+//! Reading everything back: one thread reads, others decode, the caller takes the events in order.
+
+use std::io;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use uuid::Uuid;
+
+use super::disk::{Disk, DiskFile};
+use super::format::{NoHeader, SegmentHeader};
+use super::scan::{self, Block, Damage, Decoded, Next, Scan};
+use super::writer::Segment;
+use super::{segment_first, segment_name};
+use crate::journal::{JournalError, JournalErrorKind, Recover, Recovered};
+
+/// Blocks read ahead of those being decoded.
+const BLOCKS_AHEAD: usize = 8;
+
+/// What was found.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The position of the last event.
+    pub(super) position: u64,
+    pub(super) recovered: Recovered,
+    /// The store, and the segment to write on; `None` if there is no segment yet.
+    pub(super) last: Option<(Uuid, Segment)>,
+}
+
+/// One segment, ready to be read.
+#[derive(Debug)]
+struct Source {
+    name: String,
+    header: SegmentHeader,
+    length: u64,
+}
+
+/// What the reading thread hands on, in order.
+enum Item {
+    /// A block, being decoded.
+    Block { segment: usize, decoded: Receiver<Decoded> },
+    /// The segment goes no further.
+    Damage { segment: usize, damage: Damage },
+    /// The last segment ends here, in good order.
+    End { offset: u64, position: u64 },
+}
+
+type Job = (Block, Sender<Decoded>);
+
+/// Hands every event to `into`, and cuts a torn tail off.
+pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Found, JournalError> {
+    let sources = sources(&**disk)?;
+    let Some(last) = sources.last() else {
+        return Ok(Found {
+            position: 0,
+            recovered: Recovered::default(),
+            last: None,
+        });
+    };
+    let total: u64 = sources.iter().map(|source| source.length).sum();
+    let tail = read_all(&**disk, &sources, into, total)?;
+    let cut = cut_tail(&**disk, last, tail.offset)?;
+    Ok(Found {
+        position: tail.position,
+        recovered: Recovered {
+            bytes: total,
+            torn_tail_bytes: cut.torn_bytes,
+        },
+        last: Some((last.header.store, cut.segment)),
+    })
+}
+
+/// All segments in order, their headers checked.
+fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
+    let names = disk.names().map_err(|error| unreadable(disk, "", error))?;
+    let mut firsts: Vec<_> = names.iter().filter_map(|name| segment_first(name)).collect();
+    firsts.sort_unstable();
+    let mut sources: Vec<Source> = Vec::with_capacity(firsts.len());
+    for (place, first) in firsts.iter().enumerate() {
+        let name = segment_name(*first);
+        let is_last = place + 1 == firsts.len();
+        match source(disk, &name, *first)? {
+            Some(source) => sources.push(source),
+            None if is_last => remove_unborn(disk, &name)?,
+            None => {
+                return Err(damaged(
+                    disk,
+                    &name,
+                    0,
+                    "it has no header, and later segments follow it",
+                ));
+            }
+        }
+    }
+    check_store(disk, &sources)?;
+    Ok(sources)
+}
+
+/// A segment with its header; `None` if a crash came before it had one.
+fn source(disk: &dyn Disk, name: &str, first: u64) -> Result<Option<Source>, JournalError> {
+    let read = || -> io::Result<_> {
+        let file = disk.open(name)?;
+        Ok((scan::read_header(&*file)?, file.length()?))
+    };
+    let (header, length) = read().map_err(|error| unreadable(disk, name, error))?;
+    let what = match header {
+        Ok(header) if header.first == first => {
+            let name = name.to_owned();
+            return Ok(Some(Source { name, header, length }));
+        }
+        Ok(header) => format!("it says that it begins with position {}: it was renamed", header.first),
+        Err(None) => return Ok(None),
+        Err(Some(NoHeader::Version(version))) => {
+            format!("it is of format version {version}, which this program does not know: use a newer one")
+        }
+        Err(Some(NoHeader::Magic)) => "it is no segment".to_owned(),
+        Err(Some(NoHeader::Checksum)) => "the checksum of its header is wrong".to_owned(),
+    };
+    Err(damaged(disk, name, 0, &what))
+}
+
+fn remove_unborn(disk: &dyn Disk, name: &str) -> Result<(), JournalError> {
+    let removed = disk.remove(name).and_then(|()| disk.sync_names());
+    removed.map_err(|error| unreadable(disk, name, error))
+}
+
+fn check_store(disk: &dyn Disk, sources: &[Source]) -> Result<(), JournalError> {
+    let Some(first) = sources.first() else { return Ok(()) };
+    if first.header.first != 1 {
+        let what = format!(
+            "the segment before it is missing: positions 1 to {}",
+            first.header.first - 1
+        );
+        return Err(damaged(disk, &first.name, 0, &what));
+    }
+    match sources.iter().find(|source| source.header.store != first.header.store) {
+        Some(other) => Err(damaged(disk, &other.name, 0, "it belongs to another store")),
+        None => Ok(()),
+    }
+}
+
+/// Where the good part of the last segment ends.
+struct Tail {
+    offset: u64,
+    position: u64,
+}
+
+fn read_all(disk: &dyn Disk, sources: &[Source], into: &mut dyn Recover, total: u64) -> Result<Tail, JournalError> {
+    let (items_in, items) = bounded::<Result<Item, JournalError>>(BLOCKS_AHEAD);
+    let (jobs_in, jobs) = bounded::<Job>(BLOCKS_AHEAD);
+    std::thread::scope(|scope| {
+        scope.spawn(move || read(disk, sources, &items_in, &jobs_in));
+        for _ in 0..decoders() {
+            let jobs = jobs.clone();
+            scope.spawn(move || decode(&jobs));
+        }
+        drop(jobs);
+        take(disk, sources, into, total, items)
+    })
+}
+
+/// Threads that decode: the one that takes the events is at work too.
+fn decoders() -> usize {
+    std::thread::available_parallelism().map_or(1, |all| all.get().saturating_sub(1).clamp(1, 8))
+}
+
+fn decode(jobs: &Receiver<Job>) {
+    for (block, decoded) in jobs {
+        // Nobody waits for it when recovery has ended early.
+        drop(decoded.send(block.decode()));
+    }
+}
+
+/// The reading thread: every segment, block after block.
+fn read(disk: &dyn Disk, sources: &[Source], items: &Sender<Result<Item, JournalError>>, jobs: &Sender<Job>) {
+    let mut position = 1;
+    for segment in 0..sources.len() {
+        match read_segment(disk, sources, segment, position, items, jobs) {
+            Ok(Some(next)) => position = next,
+            Ok(None) => return,
+            Err(error) => {
+                drop(items.send(Err(error)));
+                return;
+            }
+        }
+    }
+}
+
+/// Reads one segment. Answers the position that the next begins with; `None` to read no further.
+fn read_segment(
+    disk: &dyn Disk,
+    sources: &[Source],
+    segment: usize,
+    position: u64,
+    items: &Sender<Result<Item, JournalError>>,
+    jobs: &Sender<Job>,
+) -> Result<Option<u64>, JournalError> {
+    let source = &sources[segment];
+    let unreadable = |error| unreadable(disk, &source.name, error);
+    if source.header.first != position {
+        let what = format!(
+            "it begins with position {}, and should with {position}: a segment is missing",
+            source.header.first
+        );
+        return Err(damaged(disk, &source.name, 0, &what));
+    }
+    let file = disk.open(&source.name).map_err(unreadable)?;
+    let mut scan = Scan::new(file, &source.header).map_err(unreadable)?;
+    loop {
+        let item = match scan.next().map_err(unreadable)? {
+            Next::Block(block) => {
+                let (decoded_in, decoded) = bounded(1);
+                if jobs.send((block, decoded_in)).is_err() {
+                    return Ok(None);
+                }
+                Item::Block { segment, decoded }
+            }
+            Next::End if segment + 1 < sources.len() => return Ok(Some(scan.position())),
+            Next::End => Item::End {
+                offset: scan.offset(),
+                position: scan.position() - 1,
+            },
+            Next::Damage(damage) => Item::Damage { segment, damage },
+        };
+        let goes_on = matches!(item, Item::Block { .. });
+        if items.send(Ok(item)).is_err() || !goes_on {
+            return Ok(None);
+        }
+    }
+}
+
+/// Takes the events in order, until the end or the first damage.
+fn take(
+    disk: &dyn Disk,
+    sources: &[Source],
+    into: &mut dyn Recover,
+    total: u64,
+    items: Receiver<Result<Item, JournalError>>,
+) -> Result<Tail, JournalError> {
+    let before = |segment: usize| sources[..segment].iter().map(|source| source.length).sum::<u64>();
+    for item in items {
+        let (segment, damage) = match item? {
+            Item::End { offset, position } => {
+                into.progress(total, total);
+                return Ok(Tail { offset, position });
+            }
+            Item::Damage { segment, damage } => (segment, damage),
+            Item::Block { segment, decoded } => {
+                let decoded = decoded
+                    .recv()
+                    .map_err(|_| JournalError::failed("a decoding thread ended early"))?;
+                if decoded.damage.as_ref().is_none_or(|damage| !damage.is_certain) {
+                    into.batch(decoded.batch)?;
+                }
+                into.progress(before(segment) + decoded.end, total);
+                let Some(damage) = decoded.damage else { continue };
+                (segment, damage)
+            }
+        };
+        return judge(disk, sources, segment, &damage);
+    }
+    Err(JournalError::failed("the reading thread ended early"))
+}
+
+/// Whether damage is what a crash leaves: then the segment ends there. Otherwise it is an error.
+fn judge(disk: &dyn Disk, sources: &[Source], segment: usize, damage: &Damage) -> Result<Tail, JournalError> {
+    let source = &sources[segment];
+    let is_last = segment + 1 == sources.len();
+    let was_synced = || -> io::Result<bool> {
+        let scan = Scan::new(disk.open(&source.name)?, &source.header)?;
+        scan.was_synced(damage)
+    };
+    if damage.is_certain || !is_last || was_synced().map_err(|error| unreadable(disk, &source.name, error))? {
+        return Err(damaged(disk, &source.name, damage.offset, &damage.what));
+    }
+    Ok(Tail {
+        offset: damage.offset,
+        position: damage.position - 1,
+    })
+}
+
+/// The last segment, rid of what a crash left at its end.
+struct Cut {
+    segment: Segment,
+    torn_bytes: u64,
+}
+
+fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalError> {
+    let cut = || -> io::Result<Cut> {
+        let mut file = disk.open_writable(&last.name)?;
+        let torn_bytes = end_of_bytes(&*file, offset)?.saturating_sub(offset);
+        let mut length = file.length()?;
+        if torn_bytes > 0 {
+            file.set_length(offset)?;
+            file.sync()?;
+            length = offset;
+        }
+        let segment = Segment::new(last.name.clone(), file, offset, length.max(offset));
+        Ok(Cut { segment, torn_bytes })
+    };
+    cut().map_err(|error| unreadable(disk, &last.name, error))
+}
+
+/// Where the last byte is that is not zero, from `offset` on.
+fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
+    let mut bytes = vec![0; 1 << 20];
+    let mut end = offset;
+    loop {
+        let read = file.read_at(offset, &mut bytes)?;
+        if let Some(last) = bytes[..read].iter().rposition(|byte| *byte != 0) {
+            end = offset + last as u64 + 1;
+        }
+        if read == 0 {
+            return Ok(end);
+        }
+        offset += read as u64;
+    }
+}
+
+fn damaged(disk: &dyn Disk, name: &str, offset: u64, what: &str) -> JournalError {
+    JournalError::corrupt(format!("{} at byte {offset}: {what}", disk.path(name).display()))
+}
+
+fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> JournalError {
+    let message = format!("{} cannot be used", disk.path(name).display());
+    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+}

@@ -1,0 +1,351 @@
+//! Reading a segment: its header, then frame after frame, in blocks that can be decoded side by side.
+
+use std::io;
+
+use uuid::Uuid;
+
+use super::disk::DiskFile;
+use super::format::{
+    ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, NoHeader, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
+};
+use super::{compress, record};
+use crate::journal::Batch;
+
+/// Bytes of frames that are handed on together, unless one batch has more.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Bytes read at once while looking for something.
+const SEARCH_BYTES: usize = 1 << 20;
+
+/// Whole batches, as they lie in a segment.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Where it begins in the segment.
+    pub(super) offset: u64,
+    /// Frames one after another.
+    pub(super) bytes: Vec<u8>,
+    pub(super) store: Uuid,
+}
+
+/// A place in a segment where a frame should be and is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Damage {
+    /// Where the last whole batch ends: what comes after it cannot be used.
+    pub(super) offset: u64,
+    /// The position that should follow.
+    pub(super) position: u64,
+    pub(super) what: String,
+    /// No crash does this.
+    pub(super) is_certain: bool,
+}
+
+/// What comes next in a segment.
+#[derive(Debug)]
+pub(super) enum Next {
+    Block(Block),
+    /// Nothing more was written.
+    End,
+    Damage(Damage),
+}
+
+/// Reads one segment from its front to its end.
+#[derive(Debug)]
+pub(super) struct Scan {
+    file: Box<dyn DiskFile>,
+    length: u64,
+    store: Uuid,
+    /// Where the next frame begins.
+    offset: u64,
+    /// The position that it must begin with.
+    position: u64,
+    /// The last mark of what was synced.
+    synced: u64,
+    /// What was read of the file, from `window_offset` on.
+    window: Vec<u8>,
+    window_offset: u64,
+}
+
+/// Reads the header of a segment; `None` when it has none and nothing behind it either: it was not born yet.
+pub(super) fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, Option<NoHeader>>> {
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes)?;
+    let header = if read < SEGMENT_HEADER_BYTES {
+        Err(NoHeader::Magic)
+    } else {
+        SegmentHeader::decode(&bytes)
+    };
+    match header {
+        Ok(header) => Ok(Ok(header)),
+        Err(reason) if is_zero_from(file, SEGMENT_HEADER_BYTES as u64)? && !matches!(reason, NoHeader::Version(_)) => {
+            Ok(Err(None))
+        }
+        Err(reason) => Ok(Err(Some(reason))),
+    }
+}
+
+/// Whether there is nothing but zeros from `offset` on.
+pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<bool> {
+    let mut bytes = vec![0; SEARCH_BYTES];
+    loop {
+        let read = file.read_at(offset, &mut bytes)?;
+        if bytes[..read].iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        if read == 0 {
+            return Ok(true);
+        }
+        offset += read as u64;
+    }
+}
+
+impl Scan {
+    /// Begins behind the header of a segment.
+    pub(super) fn new(file: Box<dyn DiskFile>, header: &SegmentHeader) -> io::Result<Self> {
+        Ok(Self {
+            length: file.length()?,
+            file,
+            store: header.store,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            position: header.first,
+            synced: 0,
+            window: Vec::new(),
+            window_offset: 0,
+        })
+    }
+
+    /// Where the next batch would begin.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The position that the next batch would begin with.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The next block.
+    pub(super) fn next(&mut self) -> io::Result<Next> {
+        let mut block = Block {
+            offset: self.offset,
+            bytes: Vec::new(),
+            store: self.store,
+        };
+        // Of the frames in the block: where the last whole batch ends, and the position after it.
+        let (mut end, mut after) = (0, self.position);
+        let mut position = self.position;
+        while end < BLOCK_BYTES {
+            let offset = block.offset + block.bytes.len() as u64;
+            let header = match self.header_at(offset, position)? {
+                Ok(header) => header,
+                Err(reason) => {
+                    block.bytes.truncate(end);
+                    self.advance(end as u64, after);
+                    return Ok(self.end_of_batches(block, offset, reason));
+                }
+            };
+            self.read_frame(&header, offset, &mut block.bytes)?;
+            position = header.last + 1;
+            if !header.continued {
+                (end, after) = (block.bytes.len(), position);
+            }
+        }
+        self.advance(end as u64, after);
+        Ok(Next::Block(block))
+    }
+
+    fn advance(&mut self, bytes: u64, position: u64) {
+        self.offset += bytes;
+        self.position = position;
+    }
+
+    /// The header of the frame at `offset`, which must begin with `position`; otherwise why there is none, or `None` if the segment
+    /// is all zeros from here on.
+    fn header_at(&mut self, offset: u64, position: u64) -> io::Result<Result<FrameHeader, Option<String>>> {
+        let store = self.store;
+        let bytes = self.bytes_at(offset, FRAME_HEADER_BYTES)?;
+        let header = bytes.try_into().map(|bytes| FrameHeader::decode(bytes, store));
+        if bytes.iter().all(|byte| *byte == 0) && is_zero_from(&*self.file, offset)? {
+            return Ok(Err(None));
+        }
+        match header {
+            Ok(header) => Ok(self.check_header(header, offset, position)),
+            Err(_) => Ok(Err(Some("a frame is cut off".to_owned()))),
+        }
+    }
+
+    /// Up to `length` bytes from `offset` on: as many as there are.
+    fn bytes_at(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
+        let end = offset + length as u64;
+        if offset < self.window_offset || end > self.window_offset + self.window.len() as u64 {
+            let wanted = length.max(SEARCH_BYTES) as u64;
+            let there = wanted.min(self.length.saturating_sub(offset));
+            self.window.resize(there as usize, 0);
+            let read = self.file.read_at(offset, &mut self.window)?;
+            self.window.truncate(read);
+            self.window_offset = offset;
+        }
+        let start = (offset - self.window_offset) as usize;
+        let length = length.min(self.window.len() - start);
+        Ok(&self.window[start..start + length])
+    }
+
+    fn check_header(
+        &mut self,
+        header: Result<FrameHeader, NoHeader>,
+        offset: u64,
+        position: u64,
+    ) -> Result<FrameHeader, Option<String>> {
+        let header = match header {
+            Ok(header) => header,
+            Err(NoHeader::Magic) => return Err(Some("there is no frame".to_owned())),
+            Err(_) => return Err(Some("the checksum of a frame's header is wrong".to_owned())),
+        };
+        if header.frame_bytes() > aligned(self.length.saturating_sub(offset)) || header.stored_bytes > FRAME_BYTES_MAX {
+            return Err(Some("a frame is cut off".to_owned()));
+        }
+        let events = u64::from(header.events);
+        let (first, last) = if events == 0 {
+            (position - 1, position - 1)
+        } else {
+            (position, position + events - 1)
+        };
+        if (header.first, header.last) != (first, last) {
+            return Err(Some(format!(
+                "a frame has the positions {} to {}, and should begin with {position}",
+                header.first, header.last
+            )));
+        }
+        self.synced = self.synced.max(header.synced);
+        Ok(header)
+    }
+
+    fn read_frame(&mut self, header: &FrameHeader, offset: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
+        let start = bytes.len();
+        let length = header.frame_bytes() as usize;
+        bytes.extend_from_slice(self.bytes_at(offset, length)?);
+        // The last frame may lack the zeros behind it; any other lack is found by its checksum.
+        bytes.resize(start + length, 0);
+        Ok(())
+    }
+
+    /// What there was before the end of what can be read; then that.
+    fn end_of_batches(&self, block: Block, offset: u64, reason: Option<String>) -> Next {
+        if !block.bytes.is_empty() {
+            return Next::Block(block);
+        }
+        let in_a_batch = offset > self.offset;
+        match reason {
+            None if !in_a_batch => Next::End,
+            None => Next::Damage(self.damage("a batch lacks its last frames")),
+            Some(what) => Next::Damage(self.damage(&what)),
+        }
+    }
+
+    /// Damage right after the last whole batch.
+    fn damage(&self, what: &str) -> Damage {
+        Damage {
+            offset: self.offset,
+            position: self.position,
+            what: what.to_owned(),
+            is_certain: false,
+        }
+    }
+
+    /// Whether anything at or behind `damage` says that the position there had been synced: then it was not a crash that did it.
+    pub(super) fn was_synced(&self, damage: &Damage) -> io::Result<bool> {
+        if self.synced >= damage.position {
+            return Ok(true);
+        }
+        let overlap = FRAME_HEADER_BYTES as u64;
+        let mut bytes = vec![0; SEARCH_BYTES + FRAME_HEADER_BYTES];
+        let mut offset = damage.offset;
+        while offset < self.length {
+            let read = self.file.read_at(offset, &mut bytes)?;
+            if finds_synced(&bytes[..read], self.store, damage.position) {
+                return Ok(true);
+            }
+            if (read as u64) <= overlap {
+                break;
+            }
+            offset += (read as u64 - overlap) / ALIGNMENT * ALIGNMENT;
+        }
+        Ok(false)
+    }
+}
+
+/// Whether a frame's header in `bytes` says that `position` was synced before it.
+fn finds_synced(bytes: &[u8], store: Uuid, position: u64) -> bool {
+    bytes
+        .windows(FRAME_HEADER_BYTES)
+        .step_by(ALIGNMENT as usize)
+        .filter_map(|window| FrameHeader::decode(window.try_into().ok()?, store).ok())
+        .any(|header| header.synced >= position)
+}
+
+/// The events of a block, and where reading them came to an end, if it did before the block did.
+#[derive(Debug)]
+pub(super) struct Decoded {
+    pub(super) batch: Batch,
+    pub(super) damage: Option<Damage>,
+    /// Where the batch ends in the segment.
+    pub(super) end: u64,
+}
+
+impl Block {
+    /// Decodes the frames, as far as their checksums and contents hold.
+    pub(super) fn decode(&self) -> Decoded {
+        let mut decoded = Decoded {
+            batch: Batch::new(),
+            damage: None,
+            end: self.offset,
+        };
+        // A batch of several frames is taken whole or not at all.
+        let (mut group, mut offset) = (Vec::new(), 0);
+        while let Some(header) = self.header(offset) {
+            group.push((header, offset));
+            offset += header.frame_bytes() as usize;
+            if header.continued {
+                continue;
+            }
+            if let Err(damage) = self.decode_group(&group, &mut decoded.batch) {
+                decoded.damage = Some(damage);
+                return decoded;
+            }
+            group.clear();
+            decoded.end = self.offset + offset as u64;
+        }
+        decoded
+    }
+
+    fn header(&self, offset: usize) -> Option<FrameHeader> {
+        let bytes = self.bytes.get(offset..offset + FRAME_HEADER_BYTES)?;
+        FrameHeader::decode(bytes.try_into().ok()?, self.store).ok()
+    }
+
+    /// Adds the events of a batch to `batch`. Where there is certain damage, part of them may have been added.
+    fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Damage> {
+        let Some((first, start)) = group.first() else {
+            return Ok(());
+        };
+        let damage = |what: String, is_certain| Damage {
+            offset: self.offset + *start as u64,
+            position: first.first,
+            what,
+            is_certain,
+        };
+        let mut contents = Vec::with_capacity(group.len());
+        for (header, offset) in group {
+            let begin = offset + FRAME_HEADER_BYTES;
+            let content = &self.bytes[begin..begin + header.stored_bytes as usize];
+            if crc32fast::hash(content) != header.checksum {
+                return Err(damage("the checksum of a frame is wrong".to_owned(), false));
+            }
+            contents.push((header, content));
+        }
+        for (header, content) in contents {
+            let content = compress::expand(content, header).map_err(|what| damage(what, true))?;
+            record::decode(&content, header.events, header.first, batch)
+                .map_err(|reason| damage(format!("a frame cannot be read: {reason}"), true))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! Takes events out of memory for the journal, whole appends in the order of positions, dropped ones too.
+
+use super::core::Core;
+use super::directory::PageCache;
+use super::lane::Snapshot;
+use crate::journal::Batch;
+use crate::settings::FlushSettings;
+
+/// Events copied under a lane's lock at once, at most.
+const BITE: u64 = 64;
+
+/// Copies events into batches.
+#[derive(Debug, Default)]
+pub(crate) struct Collector {
+    pages: PageCache,
+    spare: Batch,
+}
+
+impl Collector {
+    /// The appends from position `from` on, as many as the settings let together and up to `published`; at least one.
+    pub(crate) fn collect(&mut self, core: &Core, from: u64, published: u64, settings: &FlushSettings) -> Batch {
+        let mut batch = std::mem::take(&mut self.spare);
+        let mut snapshots = vec![None; core.lane_count()];
+        let mut next = from;
+        while next <= published
+            && (batch.is_empty() || (batch.len() < settings.events && batch.bytes() < settings.bytes))
+        {
+            let end = core.log.end_of_append(next, &mut self.pages).unwrap_or(next);
+            // Short appends are taken together.
+            let end = if end < next + BITE {
+                self.whole_appends(core, end, (next + BITE).min(published))
+            } else {
+                end
+            };
+            self.copy(core, next, end, &mut snapshots, &mut batch);
+            next = end + 1;
+        }
+        self.pages = PageCache::default();
+        batch
+    }
+
+    /// The end of the last append that ends by `limit`, given the end of one.
+    fn whole_appends(&mut self, core: &Core, mut end: u64, limit: u64) -> u64 {
+        while let Some(next) = core
+            .log
+            .end_of_append(end + 1, &mut self.pages)
+            .filter(|next| *next <= limit)
+        {
+            end = next;
+        }
+        end
+    }
+
+    fn copy(&mut self, core: &Core, from: u64, to: u64, snapshots: &mut [Option<Snapshot>], batch: &mut Batch) {
+        let mut next = from;
+        while next <= to {
+            let Some(place) = core.log.place(next, &mut self.pages) else {
+                next += 1;
+                continue;
+            };
+            let sealed = snapshots[place.lane]
+                .as_ref()
+                .and_then(|snapshot| snapshot.raw(place.slot));
+            if let Some((chunk, index)) = sealed {
+                batch.push_copy(chunk, index);
+                next += 1;
+            } else {
+                let own = core.read_lane(place.lane);
+                snapshots[place.lane] = Some(own.lane.snapshot());
+                let bite = to.min(next + BITE - 1);
+                next = own.lane.copy_run(next, bite, place.slot, batch);
+            }
+        }
+    }
+
+    /// Takes a batch back when it was written, for its room.
+    pub(crate) fn take_back(&mut self, mut batch: Batch) {
+        batch.clear();
+        self.spare = batch;
+    }
+}

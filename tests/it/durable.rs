@@ -1,0 +1,199 @@
+//! Stores with a journal in files: what survives, and what an acknowledgement says of it.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use annals::journal::file::{FileJournal, FileSettings};
+use annals::{
+    Durability, Error, Expected, NewEvent, Position, Query, Settings, Store, StreamId, StreamLimits, Version,
+};
+
+/// A folder of its own, removed at the end.
+pub(crate) struct TempFolder(PathBuf);
+
+impl TempFolder {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("annals-test-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder can be made");
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn open(folder: &TempFolder) -> Store {
+    Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store")
+}
+
+fn order(number: u32) -> StreamId {
+    StreamId::new("Order", format!("order-{number}"))
+}
+
+fn events(count: usize) -> Vec<NewEvent> {
+    let event = |number: usize| {
+        NewEvent::new(if number.is_multiple_of(2) { "Placed" } else { "Paid" })
+            .data(format!("{{\"number\":{number}}}"))
+            .correlation(format!("c-{number}"))
+            .tag("a")
+    };
+    (0..count).map(event).collect()
+}
+
+#[test]
+fn a_closed_store_comes_back_as_it_was() {
+    let folder = TempFolder::new();
+    let store = open(&folder);
+    for number in 0..50 {
+        store
+            .append(&order(number % 7), Expected::Any, events(3))
+            .expect("appended");
+    }
+    store.truncate("order-1", Version(4)).expect("truncated");
+    store.delete("order-2", Expected::Any).expect("deleted");
+    store.tombstone("order-3", Expected::Any).expect("tombstoned");
+    let limits = StreamLimits {
+        max_count: Some(2),
+        ..StreamLimits::default()
+    };
+    store.set_limits("order-4", limits).expect("limited");
+    store.append(&order(4), Expected::Any, events(1)).expect("appended");
+    let before = store.log().include_system().events();
+    let (infos, gaps) = (infos(&store), store.gaps());
+    store.close().expect("closed");
+    assert!(matches!(
+        store.append(&order(1), Expected::Any, events(1)),
+        Err(Error::Closed)
+    ));
+    drop(store);
+
+    let store = open(&folder);
+    let after = store.log().include_system().events();
+    assert_eq!(after, before);
+    assert_eq!(self::infos(&store), infos);
+    assert_eq!(store.gaps(), gaps);
+    let report = store.recovery();
+    assert_eq!(
+        (report.events, report.position, report.torn_tail_bytes),
+        (155, Position(155), 0)
+    );
+    assert_eq!(report.events - report.dropped, after.len() as u64);
+    let tombstoned = store.append(&order(3), Expected::Any, events(1));
+    assert!(matches!(tombstoned, Err(Error::Deleted(_))), "{tombstoned:?}");
+    assert_eq!(
+        store.query(Query::all().event_type("Paid")).count().expect("counted"),
+        after.iter().filter(|event| event.event_type() == "Paid").count() as u64
+    );
+    let next = store
+        .append(&order(9), Expected::NoStream, events(1))
+        .expect("appended");
+    assert_eq!(next.first_position, Position(156));
+}
+
+fn infos(store: &Store) -> Vec<Option<annals::StreamInfo>> {
+    (0..10)
+        .map(|number| store.stream_info(&format!("order-{number}")))
+        .collect()
+}
+
+#[test]
+fn an_acknowledgement_says_what_was_reached() {
+    let folder = TempFolder::new();
+    let store = open(&folder);
+    let synced = store.acknowledging(Durability::Synced).expect("a handle");
+    let first = synced.append(&order(1), Expected::Any, events(2)).expect("appended");
+    assert_eq!(first.durability, Durability::Synced);
+    assert!(store.reached(Durability::Synced) >= first.last_position);
+    let second = store.append(&order(1), Expected::Any, events(2)).expect("appended");
+    store.wait_durable(second.last_position).expect("durable");
+    assert_eq!(store.reached(Durability::Synced), second.last_position);
+    let ticket = store
+        .when_durable(second.last_position, Durability::Written)
+        .expect("a ticket");
+    futures_executor::block_on(ticket).expect("durable");
+}
+
+#[test]
+fn long_appends_and_many_segments_come_back() {
+    let folder = TempFolder::new();
+    let settings = FileSettings {
+        segment_bytes: 8192,
+        ..FileSettings::default()
+    };
+    let open = || {
+        let journal = FileJournal::open_with(folder.path(), settings.clone()).expect("a journal");
+        Store::builder().journal(journal).open().expect("a store")
+    };
+    let store = open();
+    for number in 0..200 {
+        store
+            .append(&order(number), Expected::NoStream, events(10))
+            .expect("appended");
+        if number % 50 == 0 {
+            store.wait_durable(store.visible()).expect("durable");
+        }
+    }
+    let large = NewEvent::new("Large").data(vec![b'x'; 1 << 20]);
+    store
+        .append(&order(1000), Expected::NoStream, vec![large; 5])
+        .expect("appended");
+    store
+        .append(&order(1001), Expected::NoStream, events(5000))
+        .expect("appended");
+    let before = store.log().events();
+    drop(store);
+    assert!(std::fs::read_dir(folder.path()).expect("a folder").count() > 3);
+    let store = open();
+    assert!(store.log().events() == before);
+    assert_eq!(store.stream("order-1001").events().len(), 5000);
+}
+
+#[test]
+fn readers_of_a_synced_store_see_only_what_is_synced() {
+    let folder = TempFolder::new();
+    let settings = Settings {
+        durability: Durability::Synced,
+        ..Settings::default()
+    };
+    let journal = FileJournal::open(folder.path()).expect("a journal");
+    let store = Store::builder()
+        .settings(settings)
+        .journal(journal)
+        .open()
+        .expect("a store");
+    std::thread::scope(|scope| {
+        for writer in 0..4 {
+            let store = &store;
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let appended = store
+                        .append(&order(writer), Expected::Any, events(2))
+                        .expect("appended");
+                    assert_eq!(appended.durability, Durability::Synced);
+                    assert!(store.visible() >= appended.last_position);
+                    assert!(store.reached(Durability::Synced) >= store.visible());
+                }
+            });
+        }
+    });
+    assert_eq!(store.visible(), Position(400));
+}
+
+#[test]
+fn two_stores_cannot_have_one_folder() {
+    let folder = TempFolder::new();
+    let store = open(&folder);
+    let second = FileJournal::open(folder.path()).map_err(Error::from);
+    assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
+    drop(store);
+    drop(open(&folder));
+}
