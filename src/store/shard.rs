@@ -104,7 +104,7 @@ impl Stream {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shard {
     /// Half of the hash of an id, and its place in `streams`.
-    ids: Tables<16>,
+    ids: Tables,
     streams: Slab<Stream>,
     types: Vec<Name>,
 }

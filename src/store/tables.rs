@@ -5,11 +5,18 @@ use hashbrown::HashTable;
 /// Half of an entry's hash, and the entry's key.
 type Known = (u32, u32);
 
-/// `COUNT` small tables, one for each value of some bits of the hash; none before the first entry.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Tables<const COUNT: usize>(Vec<HashTable<Known>>);
+/// Entries for each table: with more, one table is divided. Twice as many, and a little chance, fit into 1,024 places.
+const TABLE_ENTRIES: usize = 400;
 
-/// Spreads half a hash over the bits that a table looks at.
+/// Tables of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
+/// a table's worth, however many there are. None before the first entry.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tables {
+    tables: Vec<HashTable<Known>>,
+    len: usize,
+}
+
+/// Spreads half a hash over the bits that a table looks at: the lowest and the highest.
 pub(crate) fn spread(half: u32) -> u64 {
     u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -19,55 +26,129 @@ fn rehash(known: &Known) -> u64 {
     spread(known.0)
 }
 
-impl<const COUNT: usize> Tables<COUNT> {
+/// Which of `count` tables a hash belongs to, by bits that no table looks at.
+#[inline]
+fn place(hash: u64, count: usize) -> usize {
+    let mask = count.next_power_of_two() - 1;
+    let place = (hash >> 32) as usize & mask;
+    if place < count { place } else { place & (mask >> 1) }
+}
+
+impl Tables {
     /// The key of the entry with this hash that `is_it` says yes to.
     #[inline]
     pub(crate) fn find(&self, half: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let table = self.0.get(half as usize % COUNT)?;
+        let hash = spread(half);
+        let table = self.tables.get(place(hash, self.tables.len()))?;
         table
-            .find(spread(half), |known| known.0 == half && is_it(known.1))
+            .find(hash, |known| known.0 == half && is_it(known.1))
             .map(|known| known.1)
     }
 
     pub(crate) fn insert(&mut self, half: u32, key: u32) {
-        if self.0.is_empty() {
-            self.0.resize_with(COUNT, HashTable::new);
+        if self.len >= self.tables.len() * TABLE_ENTRIES {
+            self.divide();
         }
-        self.0[half as usize % COUNT].insert_unique(spread(half), (half, key), rehash);
+        self.len += 1;
+        self.insert_known((half, key));
+    }
+
+    fn insert_known(&mut self, known: Known) {
+        let hash = rehash(&known);
+        let place = place(hash, self.tables.len());
+        self.tables[place].insert_unique(hash, known, rehash);
+    }
+
+    /// Adds a table, and gives it what belongs there of the one table that may have such.
+    fn divide(&mut self) {
+        let count = self.tables.len();
+        let divided = count - count.checked_ilog2().map_or(0, |bits| 1 << bits);
+        let entries = self.tables.get_mut(divided).map(std::mem::take).unwrap_or_default();
+        self.tables.push(HashTable::with_capacity(entries.len() / 2));
+        self.tables[divided].reserve(entries.len() / 2, rehash);
+        for known in entries {
+            self.insert_known(known);
+        }
     }
 
     /// Forgets a key; answers whether it was there.
     pub(crate) fn remove(&mut self, half: u32, key: u32) -> bool {
-        let Some(table) = self.0.get_mut(half as usize % COUNT) else {
+        let hash = spread(half);
+        let place = place(hash, self.tables.len());
+        let Some(table) = self.tables.get_mut(place) else {
             return false;
         };
-        let entry = table.find_entry(spread(half), |known| known.1 == key);
-        entry.map(|entry| entry.remove()).is_ok()
+        let is_known = table
+            .find_entry(hash, |known| known.1 == key)
+            .map(|entry| entry.remove())
+            .is_ok();
+        self.len -= usize::from(is_known);
+        is_known
     }
 
     /// Gives back spare room.
     pub(crate) fn shrink(&mut self) {
-        self.0.iter_mut().for_each(|table| table.shrink_to_fit(rehash));
+        self.tables.iter_mut().for_each(|table| table.shrink_to_fit(rehash));
+        self.tables.shrink_to_fit();
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        let entries: usize = self.0.iter().map(HashTable::capacity).sum();
-        entries * (size_of::<Known>() + 1) + self.0.capacity() * size_of::<HashTable<Known>>()
+        let entries: usize = self.tables.iter().map(HashTable::capacity).sum();
+        entries * (size_of::<Known>() + 1) + self.tables.capacity() * size_of::<HashTable<Known>>()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+    use std::hash::BuildHasher;
+
     use super::*;
+
+    fn filled(entries: u32) -> Tables {
+        let hasher = foldhash::fast::FixedState::default();
+        let mut tables = Tables::default();
+        (0..entries).for_each(|key| tables.insert(hasher.hash_one(key) as u32, key));
+        tables
+    }
 
     #[test]
     fn what_is_inserted_is_found_until_it_is_removed() {
-        let mut tables = Tables::<16>::default();
+        let mut tables = Tables::default();
         assert!(!tables.remove(7, 7));
+        assert_eq!(tables.find(7, |_| true), None);
         (0..5_000).for_each(|key| tables.insert(key % 1_000, key));
         assert!((0..5_000).all(|key| tables.find(key % 1_000, |found| found == key) == Some(key)));
         assert!(tables.remove(7, 1_007));
+        assert!(!tables.remove(7, 1_007));
         assert_eq!(tables.find(7, |found| found == 1_007), None);
         assert_eq!(tables.find(7, |found| found == 2_007), Some(2_007));
+    }
+
+    #[test]
+    fn an_insertion_into_many_moved_thousands_of_entries() {
+        for entries in [1, 399, 401, 801, 1_201, 3_000, 100_000, 700_000] {
+            let largest = filled(entries).tables.iter().map(HashTable::len).max();
+            assert!(largest <= Some(1_100), "{largest:?} of {entries}");
+        }
+    }
+
+    #[test]
+    fn tables_that_gave_back_their_spare_room_took_more_than_a_copy() {
+        for entries in [1, 300, 5_000] {
+            let mut tables = filled(entries);
+            let mut copy = tables.clone();
+            copy.shrink();
+            tables.shrink();
+            assert_eq!(tables.memory_bytes(), copy.memory_bytes(), "{entries}");
+        }
+    }
+
+    #[test]
+    fn the_entries_of_one_table_had_the_lowest_bits_of_their_hashes_in_common() {
+        for table in &filled(100_000).tables {
+            let distinct: HashSet<_> = table.iter().map(|known| rehash(known) & 0x7f).collect();
+            assert!(distinct.len() > 64, "{} of 128", distinct.len());
+        }
     }
 }

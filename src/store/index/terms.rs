@@ -35,8 +35,8 @@ const RECENT: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermIndex {
     hasher: foldhash::fast::RandomState,
-    /// Half of the hash of a term, and its place in `terms`; in many small tables, so that growing one takes no time.
-    tables: Tables<128>,
+    /// Half of the hash of a term, and its place in `terms`.
+    tables: Tables,
     terms: Slab<Term>,
     /// The keys met last, by some bits of the hash. Each is a guess, compared with the text before it is used.
     recent: Vec<u32>,
