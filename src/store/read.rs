@@ -45,6 +45,54 @@ impl Horizon {
     }
 }
 
+/// What a stream and the log are asked alike.
+#[derive(Clone, Copy, Debug)]
+struct Options {
+    backwards: bool,
+    limit: usize,
+    as_of: Option<AsOf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            backwards: false,
+            limit: usize::MAX,
+            as_of: None,
+        }
+    }
+}
+
+/// The methods of a reader with `options` and a `fold`.
+macro_rules! read_with_options {
+    ($reader:ident) => {
+        impl $reader<'_> {
+            /// The last first.
+            pub fn backwards(mut self) -> Self {
+                self.options.backwards = true;
+                self
+            }
+
+            /// At most this many.
+            pub fn limit(mut self, limit: usize) -> Self {
+                self.options.limit = limit;
+                self
+            }
+
+            /// As the store was at this position or time.
+            pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
+                self.options.as_of = Some(as_of.into());
+                self
+            }
+
+            /// Shows each event to `look`, in place. No lock is held meanwhile.
+            pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
+                self.fold((), |(), event| look(event));
+            }
+        }
+    };
+}
+
 /// The events of one aggregate, to be read in one of several ways.
 ///
 /// ```
@@ -62,9 +110,7 @@ pub struct StreamRead<'a> {
     store: &'a Store,
     id: Box<str>,
     from: Option<Version>,
-    backwards: bool,
-    limit: usize,
-    as_of: Option<AsOf>,
+    options: Options,
 }
 
 impl Store {
@@ -74,9 +120,7 @@ impl Store {
             store: self,
             id: aggregate_id.into(),
             from: None,
-            backwards: false,
-            limit: usize::MAX,
-            as_of: None,
+            options: Options::default(),
         }
     }
 
@@ -85,9 +129,7 @@ impl Store {
         LogRead {
             store: self,
             from: None,
-            backwards: false,
-            limit: usize::MAX,
-            as_of: None,
+            options: Options::default(),
             system: false,
         }
     }
@@ -100,48 +142,25 @@ impl StreamRead<'_> {
         self
     }
 
-    /// The last first.
-    pub fn backwards(mut self) -> Self {
-        self.backwards = true;
-        self
-    }
-
-    /// At most this many.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// As the store was at this position or time.
-    pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
-        self.as_of = Some(as_of.into());
-        self
-    }
-
     /// The events, to keep.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut bites = Bites::new(self);
         let mut view = View::new(&self.store.engine().core);
-        while events.len() < self.limit
+        while events.len() < self.options.limit
             && let Some(positions) = bites.next()
         {
             let kept = positions.into_iter().filter_map(|position| view.keep(position));
             events.extend(kept.filter(|event| bites.horizon.admits_kept(event)));
         }
-        events.truncate(self.limit);
+        events.truncate(self.options.limit);
         events
-    }
-
-    /// Shows each event to `look`, in place. No lock is held meanwhile.
-    pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
-        self.fold((), |(), event| look(event));
     }
 
     /// Folds the events, in place, into one value. No lock is held meanwhile: `step` may call the store.
     pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> T {
         let mut value = init;
-        let mut left = self.limit;
+        let mut left = self.options.limit;
         let mut bites = Bites::new(self);
         let mut view = View::new(&self.store.engine().core);
         while left > 0
@@ -161,6 +180,8 @@ impl StreamRead<'_> {
     }
 }
 
+read_with_options!(StreamRead);
+
 /// The positions of a stream, cut into bites: writers wait for no more than one.
 struct Bites<'a> {
     engine: &'a Engine,
@@ -176,15 +197,15 @@ struct Bites<'a> {
 impl<'a> Bites<'a> {
     fn new(read: &'a StreamRead<'_>) -> Self {
         let engine = read.store.engine();
-        let start = if read.backwards { u64::MAX } else { 1 };
+        let start = if read.options.backwards { u64::MAX } else { 1 };
         Self {
             engine,
             id: &read.id,
             hash: engine.core.hash(&read.id),
-            horizon: Horizon::new(engine, read.as_of),
+            horizon: Horizon::new(engine, read.options.as_of),
             next: read.from.map_or(start, |version| version.0),
-            backwards: read.backwards,
-            size: read.limit.clamp(1, BITE) as u64,
+            backwards: read.options.backwards,
+            size: read.options.limit.clamp(1, BITE) as u64,
         }
     }
 
@@ -232,9 +253,7 @@ fn take(stream: &Stream, first: u64, count: u64) -> Vec<u64> {
 pub struct LogRead<'a> {
     store: &'a Store,
     from: Option<Position>,
-    backwards: bool,
-    limit: usize,
-    as_of: Option<AsOf>,
+    options: Options,
     system: bool,
 }
 
@@ -250,24 +269,6 @@ impl LogRead<'_> {
         self.from(Position(position.0.saturating_add(1)))
     }
 
-    /// The last first.
-    pub fn backwards(mut self) -> Self {
-        self.backwards = true;
-        self
-    }
-
-    /// At most this many.
-    pub fn limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
-    /// As the store was at this position or time.
-    pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
-        self.as_of = Some(as_of.into());
-        self
-    }
-
     /// The system's events too: those whose type begins with `$`.
     pub fn include_system(mut self) -> Self {
         self.system = true;
@@ -278,7 +279,7 @@ impl LogRead<'_> {
     fn range(&self, horizon: Horizon) -> (u64, u64) {
         let floor = self.store.engine().core.log.floor();
         let from = self.from.map(|position| position.0);
-        if self.backwards {
+        if self.options.backwards {
             (floor + 1, horizon.until.min(from.unwrap_or(u64::MAX)))
         } else {
             (from.unwrap_or(1).max(floor + 1), horizon.until)
@@ -297,16 +298,11 @@ impl LogRead<'_> {
         })
     }
 
-    /// Shows each event to `look`, in place. No lock is held meanwhile.
-    pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
-        self.fold((), |(), event| look(event));
-    }
-
     /// Folds the events, in place, into one value. No lock is held meanwhile: `step` may call the store.
     pub fn fold<T>(&self, init: T, step: impl FnMut(T, EventRef<'_>) -> T) -> T {
-        let horizon = Horizon::new(self.store.engine(), self.as_of);
+        let horizon = Horizon::new(self.store.engine(), self.options.as_of);
         let (first, last) = self.range(horizon);
-        if self.backwards {
+        if self.options.backwards {
             self.fold_positions((first..=last).rev(), horizon, init, step)
         } else {
             self.fold_positions(first..=last, horizon, init, step)
@@ -321,7 +317,7 @@ impl LogRead<'_> {
         mut step: impl FnMut(T, EventRef<'_>) -> T,
     ) -> T {
         let mut view = View::new(&self.store.engine().core);
-        let mut left = self.limit;
+        let mut left = self.options.limit;
         let mut value = init;
         for position in positions {
             if left == 0 {
@@ -335,3 +331,5 @@ impl LogRead<'_> {
         value
     }
 }
+
+read_with_options!(LogRead);
