@@ -52,101 +52,91 @@ fn pasts() -> Vec<(Option<AsOf>, u64)> {
     ]
 }
 
+/// One way to read a stream or the log.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    as_of: Option<AsOf>,
+    /// The last position that there was then.
+    last: u64,
+    from: Option<u64>,
+    backwards: bool,
+    limit: usize,
+}
+
+/// Every past, from each of `from`, both ways, with and without a limit.
+fn readings(from: &[u64], limit: usize) -> Vec<Reading> {
+    let starts = || [None].into_iter().chain(from.iter().copied().map(Some));
+    let ways = [
+        (false, 0),
+        (false, limit),
+        (false, usize::MAX),
+        (true, limit),
+        (true, usize::MAX),
+    ];
+    let mut all = Vec::new();
+    for (as_of, last) in pasts() {
+        for from in starts() {
+            all.extend(ways.map(|(backwards, limit)| Reading {
+                as_of,
+                last,
+                from,
+                backwards,
+                limit,
+            }));
+        }
+    }
+    all
+}
+
+/// Reads as `$reading` says; what it begins with is a `$number`. Answers the positions of what is kept, and of what is shown.
+macro_rules! read {
+    ($read:expr, $number:ident, $reading:expr) => {{
+        let mut read = $read.limit($reading.limit);
+        if let Some(from) = $reading.from {
+            read = read.from($number(from));
+        }
+        if $reading.backwards {
+            read = read.backwards();
+        }
+        if let Some(as_of) = $reading.as_of {
+            read = read.as_of(as_of);
+        }
+        let mut shown = Vec::new();
+        read.for_each(|event| shown.push(event.position().0));
+        (positions(&read.events()), shown)
+    }};
+}
+
+/// Checks what a reading answered. `number` says of a position what a reading begins with, and `None` of those not read.
+fn check(reading: Reading, answered: (Vec<u64>, Vec<u64>), number: impl Fn(u64) -> Option<u64>) {
+    let is_read = |position: u64| {
+        number(position).is_some_and(|number| match reading.from {
+            None => true,
+            Some(from) if reading.backwards => number <= from,
+            Some(from) => number >= from,
+        })
+    };
+    let all = (1..=reading.last).filter(|position| is_read(*position)).collect();
+    let want = part(all, reading.backwards, reading.limit);
+    let (kept, shown) = answered;
+    assert_eq!(kept, want, "kept, {reading:?}");
+    assert_eq!(shown, want, "shown, {reading:?}");
+}
+
 #[test]
 fn a_stream_is_read_from_any_version_both_ways() {
     let store = store();
-    let version_of = |position: u64| position.div_ceil(3);
-    for (as_of, last) in pasts() {
-        for from in [
-            None,
-            Some(0),
-            Some(1),
-            Some(2),
-            Some(250),
-            Some(500),
-            Some(501),
-            Some(u64::MAX),
-        ] {
-            for (backwards, limit) in [
-                (false, 0),
-                (false, 7),
-                (false, usize::MAX),
-                (true, 7),
-                (true, usize::MAX),
-            ] {
-                let mut read = store.stream("b").limit(limit);
-                if let Some(from) = from {
-                    read = read.from(Version(from));
-                }
-                if backwards {
-                    read = read.backwards();
-                }
-                if let Some(as_of) = as_of {
-                    read = read.as_of(as_of);
-                }
-                let starts = |position: u64| match from {
-                    None => true,
-                    Some(from) if backwards => version_of(position) <= from,
-                    Some(from) => version_of(position) >= from,
-                };
-                let all = (1..=last).filter(|position| position % 3 == 1 && starts(*position));
-                let want = part(all.collect(), backwards, limit);
-                assert_eq!(positions(&read.events()), want, "{read:?}");
-                let count = read.fold(0, |count, _| count + 1);
-                assert_eq!(count, want.len(), "{read:?}");
-            }
-        }
+    let version = |position: u64| (position % 3 == 1).then_some(position.div_ceil(3));
+    for reading in readings(&[0, 1, 2, 250, 500, 501, u64::MAX], 7) {
+        check(reading, read!(store.stream("b"), Version, reading), version);
     }
 }
 
 #[test]
 fn the_log_is_read_from_any_position_both_ways() {
     let store = store();
-    for (as_of, last) in pasts() {
-        for from in [
-            None,
-            Some(0),
-            Some(1),
-            Some(513),
-            Some(1500),
-            Some(1501),
-            Some(u64::MAX),
-        ] {
-            for (backwards, limit) in [
-                (false, 0),
-                (false, 600),
-                (false, usize::MAX),
-                (true, 600),
-                (true, usize::MAX),
-            ] {
-                let mut read = store.log().limit(limit);
-                if let Some(from) = from {
-                    read = read.from(Position(from));
-                }
-                if backwards {
-                    read = read.backwards();
-                }
-                if let Some(as_of) = as_of {
-                    read = read.as_of(as_of);
-                }
-                let starts = |position: u64| match from {
-                    None => true,
-                    Some(from) if backwards => position <= from,
-                    Some(from) => position >= from,
-                };
-                let want = part(
-                    (1..=last).filter(|position| starts(*position)).collect(),
-                    backwards,
-                    limit,
-                );
-                assert_eq!(positions(&read.events()), want, "{read:?}");
-                let in_place = read.fold(Vec::new(), |mut seen, event| {
-                    seen.push(event.position().0);
-                    seen
-                });
-                assert_eq!(in_place, want, "{read:?}");
-            }
-        }
+    for reading in readings(&[0, 1, 513, 1500, 1501, u64::MAX], 600) {
+        check(reading, read!(store.log(), Position, reading), Some);
     }
     assert_eq!(store.log().after(Position(1498)).events().len(), 2);
     assert_eq!(store.log().after(Position(u64::MAX)).events().len(), 0);
