@@ -1,6 +1,8 @@
 //! Batches beside readers and tails: whole, in order, and seen at once by their writers.
 
-use annals::{Append, Appended, Delivery, Event, EventRef, Expected, NewEvent, Order, Position, Query, Store};
+use annals::{
+    Append, Appended, Delivery, Event, EventRef, Expected, Field, Name, NewEvent, Order, Position, Query, Store,
+};
 use uuid::Uuid;
 
 use super::{WRITERS, run};
@@ -223,4 +225,39 @@ fn a_first_batch_longer_than_a_page_of_the_directory_was_never_visible() {
     });
     assert_eq!(store.visible(), Position(18_000));
     assert_eq!(numbers(&store, "a"), (1..=9_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn indexers_answer_beside_writers() {
+    let store = Store::builder()
+        .indexer("writer", |event, values| values.extend(event.user_id().map(Name::from)))
+        .indexer("length", |event, values| {
+            let [_, _, length] = read_member(event);
+            values.push(length.to_string().into());
+        })
+        .open()
+        .expect("the names differ");
+    let of_writer = |writer| Query::all().index("writer", format!("writer-{writer}"));
+    run(
+        &store,
+        |writer| write(&store, writer),
+        |round| {
+            let writer = round % WRITERS;
+            let seen = store.query(of_writer(writer)).fold(Whole::default(), Whole::next);
+            seen.expect("the query is valid").end();
+            let page = store.query(of_writer(writer)).page().expect("the query is valid");
+            let by_user = Query::all().user(format!("writer-{writer}")).as_of(page.as_of);
+            assert_eq!(positions(&page.events), found(&store, by_user));
+        },
+    );
+    for writer in 0..WRITERS {
+        let by_user = found(&store, Query::all().user(format!("writer-{writer}")));
+        assert_eq!(found(&store, of_writer(writer)), by_user);
+    }
+    let batches = (0..ROUNDS).filter(|round| round % 6 + 1 == 3).count() as u64 * WRITERS;
+    let of_length = found(&store, Query::all().index("length", "3"));
+    assert_eq!(of_length.len() as u64, 3 * batches);
+    let terms = store.terms(&Field::Index("length".into()));
+    let counted: u64 = terms.iter().map(|(_, events)| events).sum();
+    assert_eq!(counted, store.visible().0);
 }
