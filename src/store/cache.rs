@@ -7,6 +7,7 @@
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use moka::sync::Cache;
 use serde::Serialize;
@@ -23,6 +24,9 @@ pub(crate) const WORTH_CANDIDATES: u64 = 64;
 
 /// An entry larger than this part of the cache is not kept.
 const LARGEST_PART: u64 = 8;
+
+/// The longest that an entry lives: the map takes nothing beyond a thousand years.
+const TIME_TO_LIVE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 
 /// What the query cache has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -113,7 +117,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Pre
         let entries = Cache::builder()
             .max_capacity(settings.bytes)
             .weigher(weigher)
-            .time_to_live(settings.time_to_live)
+            .time_to_live(settings.time_to_live.min(TIME_TO_LIVE_MAX))
             .build_with_hasher(foldhash::fast::RandomState::default());
         Self {
             entries,

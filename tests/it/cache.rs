@@ -228,6 +228,40 @@ fn a_cache_that_is_off_does_nothing() {
     assert_eq!(store.stats().cache, CacheStats::default());
 }
 
+fn with_time_to_live(time_to_live: Duration) -> Store {
+    let store = open(Settings {
+        cache: CacheSettings {
+            time_to_live,
+            ..CacheSettings::default()
+        },
+        ..Settings::default()
+    });
+    add(&store, "a", MANY);
+    store
+}
+
+#[test]
+fn an_answer_whose_time_is_over_is_found_anew() {
+    // No time to live is over at once; the clock of a longer one is not a test's to set.
+    let store = with_time_to_live(Duration::ZERO);
+    let query = Query::all().user("anna");
+    for _ in 0..3 {
+        assert_eq!(state(&store, &query), CacheState::Miss);
+    }
+    add(&store, "b", 3);
+    assert_eq!(state(&store, &query), CacheState::Miss);
+    check_fresh(&store, "without a time to live");
+    assert_eq!((counters(&store).0, counters(&store).1), (0, 0));
+}
+
+#[test]
+fn an_answer_was_not_to_be_had_with_an_endless_time_to_live() {
+    let store = with_time_to_live(Duration::MAX);
+    let query = Query::all().user("anna");
+    assert_eq!(state(&store, &query), CacheState::Miss);
+    assert_eq!(state(&store, &query), CacheState::Hit);
+}
+
 #[test]
 fn a_cache_holds_about_what_it_may() {
     let bytes = 256 << 10;
