@@ -208,11 +208,36 @@ fn depth(text: &str) -> usize {
     most
 }
 
+const METADATA_ADVICE: &str = concat!(
+    ": the ids of correlation, causation, user and organization go inside `metadata`, ",
+    "as `correlationId`, `causationId`, `userId` and `organizationId`"
+);
+
 fn bad_json(error: &serde_json::Error) -> BadLine {
-    if error.column() == 0 {
-        return BadLine(without_place(error));
+    let mut text = without_place(error);
+    if unknown_field(&text).is_some_and(is_id_of_metadata) {
+        text.truncate(text.find(", expected").unwrap_or(text.len()));
+        text.push_str(METADATA_ADVICE);
     }
-    BadLine(format!("column {}: {}", error.column(), without_place(error)))
+    if error.column() == 0 {
+        return BadLine(text);
+    }
+    BadLine(format!("column {}: {text}", error.column()))
+}
+
+/// The field that a message of `serde` says is unknown.
+fn unknown_field(message: &str) -> Option<&str> {
+    let (field, _) = message.strip_prefix("unknown field `")?.split_once('`')?;
+    Some(field)
+}
+
+/// Whether `field` is one of the ids that metadata hold, however it is written.
+fn is_id_of_metadata(field: &str) -> bool {
+    let bare = field.replace(['_', '-'], "").to_lowercase();
+    matches!(
+        bare.as_str(),
+        "correlationid" | "causationid" | "userid" | "organizationid"
+    )
 }
 
 /// The message without the place that `serde_json` writes behind it: its line is always 1.

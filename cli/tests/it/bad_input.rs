@@ -14,6 +14,23 @@ fn a_bad_line_stops_the_load_and_is_named() {
 }
 
 #[test]
+fn an_id_beside_the_metadata_was_an_unknown_field_and_no_more() {
+    let folder = Folder::new();
+    for field in ["correlationId", "causationId", "userId", "organizationId", "user_id"] {
+        let store = folder.file("log.jsonl", line("a", "T", &format!(r#","{field}":"x""#)));
+        let message = ask(&store, &["stats"]).failed(3);
+        let expected = format!(
+            "unknown field `{field}`: the ids of correlation, causation, user and organization go inside `metadata`"
+        );
+        assert!(message.contains(&expected), "{message}");
+    }
+    let store = folder.file("log.jsonl", line("a", "T", r#","colour":"red""#));
+    let message = ask(&store, &["stats"]).failed(3);
+    assert!(message.contains("unknown field `colour`, expected one of"), "{message}");
+    assert!(!message.contains("go inside"), "{message}");
+}
+
+#[test]
 fn bad_lines_are_skipped_on_request() {
     let folder = Folder::new();
     let store = folder.file(
