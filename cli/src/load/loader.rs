@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use annals::{Clock, Expected, SeededIds, Settings, Store};
+use annals::{Appended, Clock, Expected, NewEvent, SeededIds, Settings, Store};
 
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -20,7 +20,7 @@ const BAD_LINES_SHOWN: usize = 10;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     pub(crate) events: u64,
-    /// Events with an id that the same aggregate had among its latest: stored once.
+    /// Events that the same aggregate had, with the same id, among its latest: stored once.
     pub(crate) repeated: u64,
     pub(crate) bad: u64,
     /// The first bad lines, as they are shown.
@@ -85,12 +85,32 @@ impl Loader {
         if let Some(time) = recorded_at.or(event.timestamp) {
             self.clock.show(time);
         }
+        // Only an event with an id can be found to be there already.
+        let again = event.id.is_some().then(|| event.clone());
         let appended = self
             .store
             .append(&stream, Expected::Any, vec![event])
             .map_err(|error| BadLine(error.to_string()))?;
+        if appended.repeated {
+            self.check_same(&appended, again.as_ref())?;
+        }
         self.report.events += u64::from(!appended.repeated);
         self.report.repeated += u64::from(appended.repeated);
+        Ok(())
+    }
+
+    /// Whether the event that was there already says what `again` says.
+    fn check_same(&self, there: &Appended, again: Option<&NewEvent>) -> Result<(), BadLine> {
+        let kept = self.store.event_at(there.first_position);
+        if let (Some(kept), Some(again)) = (kept, again)
+            && kept.to_new() != *again
+        {
+            return Err(BadLine(format!(
+                "eventId {} is already that of another event of '{}', which says something else",
+                kept.id(),
+                kept.aggregate_id()
+            )));
+        }
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! Files that are not what they should be.
 
-use crate::support::{Folder, ask, gzip, line};
+use crate::support::{Folder, ask, gzip, line, program, run};
 
 #[test]
 fn a_bad_line_stops_the_load_and_is_named() {
@@ -28,6 +28,56 @@ fn an_id_beside_the_metadata_was_an_unknown_field_and_no_more() {
     let message = ask(&store, &["stats"]).failed(3);
     assert!(message.contains("unknown field `colour`, expected one of"), "{message}");
     assert!(!message.contains("go inside"), "{message}");
+}
+
+#[test]
+fn another_event_with_an_id_that_was_there_counted_as_a_repetition() {
+    let folder = Folder::new();
+    let id = "0197f5d2-7e5b-7000-8000-000000000001";
+    let told = |aggregate, event_type, rest: &str| line(aggregate, event_type, &format!(r#","eventId":"{id}"{rest}"#));
+    let first = told(
+        "a",
+        "T",
+        r#","eventData":{"x":1},"metadata":{"userId":"u"},"tags":["t"]"#,
+    );
+    for other in [
+        told(
+            "a",
+            "U",
+            r#","eventData":{"x":1},"metadata":{"userId":"u"},"tags":["t"]"#,
+        ),
+        told(
+            "a",
+            "T",
+            r#","eventData":{"x":2},"metadata":{"userId":"u"},"tags":["t"]"#,
+        ),
+        told(
+            "a",
+            "T",
+            r#","eventData":{"x":1},"metadata":{"userId":"v"},"tags":["t"]"#,
+        ),
+        told(
+            "a",
+            "T",
+            r#","eventData":{"x":1},"metadata":{"userId":"u","ip":"::1"},"tags":["t"]"#,
+        ),
+        told("a", "T", r#","eventData":{"x":1},"metadata":{"userId":"u"}"#),
+        first.replace("12:00:00", "12:00:01"),
+    ] {
+        let store = folder.file("log.jsonl", [first.as_str(), &other].join("\n"));
+        let message = ask(&store, &["stats"]).failed(3);
+        let expected = format!("line 2: eventId {id} is already that of another event of 'a'");
+        assert!(message.contains(&expected), "{other}\n{message}");
+        let ran = ask(&store, &["--skip-bad", "stats", "--format", "csv"]);
+        assert!(ran.stderr.contains("1 bad line left out"), "{}", ran.stderr);
+        assert!(ran.ok().contains("figures,events,1\n"));
+    }
+    // The very same once more, and one of another aggregate, are taken.
+    let again = first.clone() + "\n" + &told("b", "U", "");
+    let store = folder.file("log.jsonl", [first.as_str(), &again].join("\n"));
+    let report = run(program().args(["import", "--format", "json"]).arg(&store)).ok();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    assert_eq!((&report["events"], &report["repeatedEvents"]), (&2.into(), &1.into()));
 }
 
 #[test]
