@@ -1,5 +1,6 @@
 //! The other thread: reads and parses a file ahead of the store, in batches, in order.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -60,7 +61,7 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
     let kind = Kind::of(path)?;
     let source = reader::open(path).map_err(|error| {
         let text = format!("{}: {error}", path.display());
-        if error.kind() == std::io::ErrorKind::UnexpectedEof {
+        if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) {
             Failure::Data(text)
         } else {
             Failure::Runtime(text)

@@ -39,17 +39,25 @@ pub(crate) fn open(path: &Path) -> io::Result<Source> {
         count: Arc::clone(&read),
     };
     Ok(Source {
-        bytes: decode(counted)?,
+        bytes: decode(counted, is_called_gzip(path))?,
         read,
         total,
     })
 }
 
-/// Decompresses what begins like gzip, whatever the file is called.
-pub(crate) fn decode(raw: impl Read + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+fn is_called_gzip(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+}
+
+/// Decompresses what begins like gzip, whatever the file is called; what is called gzip must be.
+pub(crate) fn decode(raw: impl Read + Send + 'static, is_called_gzip: bool) -> io::Result<Box<dyn BufRead + Send>> {
     let raw = without_prefix(BufReader::with_capacity(BUFFER_BYTES, raw), &[])?;
+    if is_called_gzip && !raw.0.starts_with(&GZIP_MAGIC) {
+        return Err(not_gzip(&raw.0));
+    }
     if raw.0.starts_with(&GZIP_MAGIC) {
-        let decoder = MultiGzDecoder::new(Cursor::new(raw.0).chain(raw.1));
+        let decoder = Unpacked(MultiGzDecoder::new(Cursor::new(raw.0).chain(raw.1)));
         let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, decoder), &BYTE_ORDER_MARK)?;
         return Ok(Box::new(Cursor::new(start).chain(rest)));
     }
@@ -58,6 +66,37 @@ pub(crate) fn decode(raw: impl Read + Send + 'static) -> io::Result<Box<dyn BufR
         .strip_prefix(&BYTE_ORDER_MARK)
         .map_or(raw.0.clone(), <[u8]>::to_vec);
     Ok(Box::new(Cursor::new(start).chain(raw.1)))
+}
+
+fn not_gzip(start: &[u8]) -> io::Error {
+    let text = if start.len() < GZIP_MAGIC.len() {
+        "it is called .gz but holds nothing: make it or copy it again"
+    } else {
+        "it is called .gz but is not gzip: take .gz off its name if it is not packed, or pack it"
+    };
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// What a decoder unpacks; its errors say what is wrong with the file, and what to do.
+struct Unpacked<R>(R);
+
+impl<R: Read> Read for Unpacked<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer).map_err(|error| told(&error).unwrap_or(error))
+    }
+}
+
+/// What a decoder's error says of the file; nothing of errors that are not the decoder's own.
+fn told(error: &io::Error) -> Option<io::Error> {
+    let kind = error.kind();
+    if kind == io::ErrorKind::UnexpectedEof {
+        let text = "the file ends before its gzip data do: it was cut short, so make it or copy it again";
+        return Some(io::Error::new(kind, text));
+    }
+    matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData).then(|| {
+        let text = format!("its gzip data are damaged ({error}): make it or copy it again");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
 }
 
 /// The first bytes of `reader`, without `prefix` if they are just that, and what follows them.
@@ -176,21 +215,21 @@ mod tests {
 
     #[test]
     fn ends_of_lines_and_byte_order_marks_are_left_out() {
-        let read = lines(decode("\u{feff}a\r\nb\n\nc".as_bytes()).unwrap()).unwrap();
+        let read = lines(decode("\u{feff}a\r\nb\n\nc".as_bytes(), false).unwrap()).unwrap();
         assert_eq!(read, ["a", "b", "", "c"]);
     }
 
     #[test]
     fn short_files_are_whole() {
         for text in ["", "a", "ab", "abc", "abcd"] {
-            assert_eq!(lines(decode(text.as_bytes()).unwrap()).unwrap().concat(), text);
+            assert_eq!(lines(decode(text.as_bytes(), false).unwrap()).unwrap().concat(), text);
         }
     }
 
     #[test]
     fn gzip_is_known_by_its_content() {
         let packed = [gzip("\u{feff}a\n".as_bytes()), gzip(b"b\n")].concat();
-        let read = lines(decode(Cursor::new(packed)).unwrap()).unwrap();
+        let read = lines(decode(Cursor::new(packed), false).unwrap()).unwrap();
         assert_eq!(read, ["a", "b"]);
     }
 
@@ -199,7 +238,7 @@ mod tests {
         let packed = gzip(&b"a line\n".repeat(1000));
         for length in [2, 9, 20, packed.len() - 1] {
             let cut = Cursor::new(packed[..length].to_vec());
-            assert!(decode(cut).and_then(lines).is_err(), "{length}");
+            assert!(decode(cut, false).and_then(lines).is_err(), "{length}");
         }
     }
 
