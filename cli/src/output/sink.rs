@@ -11,6 +11,9 @@ use crate::exit::{Failure, Outcome};
 use crate::load::feed::Kind;
 use crate::output::Format;
 
+/// Symbolic links that are followed one after the other: as many as the operating system follows.
+const LINKS_MAX: usize = 40;
+
 /// A file being written under another name, until [`keep`](Self::keep).
 pub(crate) struct Sink {
     writer: Writer,
@@ -39,13 +42,14 @@ impl Sink {
         if target.is_dir() {
             return Err(Failure::Usage(format!("{} is a directory", target.display())));
         }
-        let mut part = target.as_os_str().to_owned();
-        part.push(".part");
-        let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(named)?;
         let is_packed = target
             .extension()
             .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let file_path = behind_links(target).map_err(named)?;
+        let mut part = file_path.as_os_str().to_owned();
+        part.push(".part");
+        let part = PathBuf::from(part);
+        let file = File::create(&part).map_err(named)?;
         let writer = if is_packed {
             Writer::Packed(BufWriter::with_capacity(
                 64 << 10,
@@ -56,7 +60,7 @@ impl Sink {
         };
         Ok(Self {
             writer,
-            target: target.to_owned(),
+            target: file_path,
             part,
             is_kept: false,
         })
@@ -86,6 +90,18 @@ impl Sink {
             Writer::Packed(writer) => writer.get_ref().get_ref(),
         }
     }
+}
+
+/// The file that `path` stands for: a symbolic link stays, and what it leads to is written, there already or not.
+fn behind_links(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        let Ok(next) = fs::read_link(&path) else {
+            return Ok(path);
+        };
+        path = path.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(io::Error::other("its symbolic links lead nowhere"))
 }
 
 impl Write for Sink {

@@ -297,6 +297,40 @@ fn what_is_exported_is_imported_unchanged() {
     .failed(2);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_symbolic_link_was_replaced_by_what_was_written() {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new();
+    let store = folder.demo();
+    let original = ask(&store, &["events", "--format", "jsonl"]).ok();
+    fs::create_dir(folder.path("there")).unwrap();
+    symlink("there/log.jsonl.gz", folder.path("relative.jsonl.gz")).unwrap();
+    symlink(folder.path("relative.jsonl.gz"), folder.path("twice.jsonl.gz")).unwrap();
+    // The first is written where nothing is yet, the second over it.
+    for link in ["relative.jsonl.gz", "twice.jsonl.gz"] {
+        let link = folder.path(link);
+        ask(&store, &["export", "--output", link.to_str().unwrap()]).ok();
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert!(
+            !fs::symlink_metadata(folder.path("there/log.jsonl.gz"))
+                .unwrap()
+                .is_symlink()
+        );
+        assert_eq!(ask(&link, &["events", "--format", "jsonl"]).ok(), original);
+    }
+    assert_eq!(fs::read_dir(folder.path("there")).unwrap().count(), 1);
+    symlink("round.jsonl", folder.path("round.jsonl")).unwrap();
+    let round = folder.path("round.jsonl");
+    let message = ask(&store, &["export", "--output", round.to_str().unwrap()]).failed(1);
+    assert!(
+        message.contains("round.jsonl: its symbolic links lead nowhere"),
+        "{message}"
+    );
+}
+
 #[test]
 fn imports_of_several_files_are_one_log() {
     let folder = Folder::new();
