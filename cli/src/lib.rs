@@ -9,7 +9,7 @@ pub mod load;
 mod output;
 mod when;
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -17,6 +17,7 @@ use clap::Parser as _;
 use crate::args::Cli;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
+use crate::output::terminal::Terminal;
 
 /// Runs the program: reads the command line, does what it says, and answers with what it ends with.
 pub fn run() -> ExitCode {
@@ -42,7 +43,7 @@ pub fn json_line(event: &annals::Event) -> Option<Vec<u8>> {
 
 fn carry_out(cli: &Cli) -> Outcome {
     interrupt::listen()?;
-    let mut stdout = BufWriter::with_capacity(64 << 10, io::stdout().lock());
+    let mut stdout = BufWriter::with_capacity(64 << 10, standard_output());
     let zone = when::parse_zone(&cli.global.time_zone).map_err(Failure::Usage)?;
     let mut out = Out {
         stdout: &mut stdout,
@@ -54,4 +55,14 @@ fn carry_out(cli: &Cli) -> Outcome {
     let flushed = stdout.flush();
     done?;
     Ok(flushed?)
+}
+
+/// The standard output, exact; what a terminal would obey is shown to it instead.
+fn standard_output() -> Box<dyn io::Write> {
+    let stdout = io::stdout().lock();
+    if stdout.is_terminal() {
+        Box::new(Terminal::new(stdout))
+    } else {
+        Box::new(stdout)
+    }
 }

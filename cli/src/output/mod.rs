@@ -6,6 +6,7 @@ pub(crate) mod records;
 pub(crate) mod sections;
 pub(crate) mod sink;
 pub(crate) mod table;
+pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod wire;
 

@@ -1,5 +1,7 @@
 //! Files that are not what they should be.
 
+#[cfg(target_os = "linux")]
+use crate::support::on_terminal;
 use crate::support::{Folder, ask, gzip, line, program, run};
 
 #[test]
@@ -207,6 +209,35 @@ fn payloads_cannot_speak_to_the_terminal() {
     }
     let message = ask(&store, &["stream", "\u{1b}[2J"]).failed(4);
     assert!(!message.contains('\u{1b}'));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn csv_spoke_to_the_terminal() {
+    let folder = Folder::new();
+    let rest = ",\"eventData\":\"\u{9b}2J\u{7f}\",\"metadata\":{\"userId\":\"\\u001b]0;evil\\u0007\"}";
+    let store = folder.file("log.jsonl", line("a\\u001b[31m", "T\\r\\nU", rest));
+    let hostile = |character: char| character.is_control() && !matches!(character, '\r' | '\n');
+    let commands: [&[&str]; 6] = [
+        &["events", "--format", "csv"],
+        &["events", "--format", "jsonl"],
+        &["export", "--format", "csv", "--output", "-"],
+        &["stream", "a\u{1b}[31m", "--format", "csv"],
+        &["stats", "--format", "csv"],
+        &["stats", "--type", "T\r\nU", "--format", "csv"],
+    ];
+    for arguments in commands {
+        let mut command = program();
+        command.arg("--store").arg(&store).args(arguments);
+        let shown = on_terminal(&mut command);
+        assert!(shown.contains('\\'), "{arguments:?}: {shown:?}");
+        assert!(!shown.contains(hostile), "{arguments:?}: {shown:?}");
+    }
+    // To a pipe it is exact.
+    let exact = ask(&store, &["events", "--format", "csv"]).ok();
+    for text in ["a\u{1b}[31m", "\"T\r\nU\"", "\u{1b}]0;evil\u{7}", "\u{9b}2J\u{7f}"] {
+        assert!(exact.contains(text), "{text:?} in {exact:?}");
+    }
 }
 
 #[test]

@@ -49,6 +49,29 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     }
 }
 
+/// What a terminal is shown of the standard output of a program that ends well.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_terminal(command: &mut Command) -> String {
+    use std::fs::{File, OpenOptions};
+    use std::io::Read as _;
+
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+    let near = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&near).unwrap();
+    unlockpt(&near).unwrap();
+    let name = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
+    let far = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let mut child = command.stdout(far).spawn().unwrap();
+    // The command has the other far end: without it, the near end is read to its end.
+    command.stdout(Stdio::null());
+    let mut shown = Vec::new();
+    // That nobody has the far end any more is an error, and the end.
+    drop(File::from(near).read_to_end(&mut shown));
+    assert!(child.wait().unwrap().success());
+    String::from_utf8(shown).unwrap()
+}
+
 /// A folder that is gone when the test is.
 pub(crate) struct Folder(TempDir);
 
