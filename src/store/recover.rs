@@ -143,6 +143,8 @@ impl Recovery<'_> {
             let change = parse_change(event).ok_or_else(|| unknown_change(event))?;
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
+                // What was too old then is gone, whatever limits the aggregate has now.
+                engine.drop_expired(shard, key, event.recorded_at());
                 engine.carry_out(&mut guard, key, &change, target);
             }
         } else {

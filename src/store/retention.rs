@@ -378,8 +378,14 @@ impl Engine {
             return;
         };
         policy.due = None;
-        let Some(age) = policy.limits.max_age else { return };
+        self.drop_expired(shard, key, now);
+        self.note_age(shard, key);
+    }
+
+    /// Drops the events of a stream that are past its age at `now`.
+    pub(crate) fn drop_expired(&self, shard: &mut Shard, key: u32, now: Timestamp) {
         let stream = shard.stream(key);
+        let Some(age) = stream.limits().max_age else { return };
         let mut pages = PageCache::default();
         let is_old = |position: &u64| {
             let old = |event: EventRef<'_>| event.timestamp().after(age) <= now;
@@ -387,8 +393,8 @@ impl Engine {
         };
         let old = stream.positions_from(0).take_while(is_old).count();
         let version = stream.dropped_to + u32::try_from(old).unwrap_or(u32::MAX);
-        self.drop_stream_to(shard, key, version, GapReason::Limit(id.clone()));
-        self.note_age(shard, key);
+        let reason = GapReason::Limit(stream.id.clone());
+        self.drop_stream_to(shard, key, version, reason);
     }
 
     /// Drops the oldest events as far as they were recorded `age` ago or more. Answers when the next will be too old, at the latest.

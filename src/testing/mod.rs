@@ -1,4 +1,8 @@
 //! For tests of stores: the reference model, and the operations that are tried on both.
 
+#[cfg(feature = "file")]
+pub mod crash;
+#[cfg(feature = "file")]
+pub mod disk;
 pub mod model;
 pub mod operation;

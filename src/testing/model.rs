@@ -1,6 +1,7 @@
 //! The reference: a list of events and loops over it, obvious at a glance and slow.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -23,8 +24,8 @@ pub struct Recorded {
     pub time: Timestamp,
     /// When it was taken.
     pub recorded: Timestamp,
-    /// What was appended.
-    pub event: NewEvent,
+    /// What was appended; shared by the copies of a model.
+    pub event: Arc<NewEvent>,
     /// It was dropped.
     pub dropped: bool,
 }
@@ -201,7 +202,7 @@ impl Model {
                 version: version + position - self.events.len() as u64,
                 time: event.timestamp.unwrap_or(now),
                 recorded: now,
-                event: event.clone(),
+                event: Arc::new(event.clone()),
                 dropped: false,
             });
         }
@@ -373,7 +374,7 @@ impl Model {
             return false;
         };
         let mut new = event.to_event().to_new();
-        let mut appended = known.event.clone();
+        let mut appended = NewEvent::clone(&known.event);
         appended.timestamp = Some(known.time);
         if appended.id.is_none() {
             new.id = None;

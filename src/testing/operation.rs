@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::model::{Change, Model};
 use crate::query::{AsOf, Query};
 use crate::{
-    Append, Clock, Condition, Error, Expected, Field, Filter, ManualClock, Name, NewEvent, Order, Position, Result,
-    SeededIds, Settings, Store, StreamId, StreamLimits, Timestamp, Version,
+    Append, Builder, Clock, Condition, Durability, Error, Expected, Field, Filter, ManualClock, Name, NewEvent, Order,
+    Position, Result, SeededIds, Settings, Store, StreamId, StreamLimits, Timestamp, Version,
 };
 
 /// Numbers that decide what happens: from a property test, from a fuzzer, from a seed. When they run out they are 0.
@@ -39,10 +39,12 @@ pub struct Pair {
     model: Model,
     clock: Arc<ManualClock>,
     last: Vec<Append>,
+    /// The store's journal has failed: nothing more is compared.
+    failed: bool,
 }
 
 /// Where the clock of a [`Pair`] starts.
-const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+pub const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 impl Default for Pair {
     fn default() -> Self {
@@ -58,25 +60,71 @@ impl Pair {
     /// When `shards` is not a power of two up to 1,024.
     pub fn new(shards: usize) -> Self {
         let clock = Arc::new(ManualClock::at(START));
-        let opened = Store::builder()
-            .settings(Settings {
-                shards,
-                ..Settings::default()
-            })
-            .clock(Arc::<ManualClock>::clone(&clock))
+        let settings = Settings {
+            shards,
+            ..Settings::default()
+        };
+        #[expect(clippy::expect_used, reason = "the caller gave the number of shards")]
+        let store = Self::builder(&clock, settings)
+            .open()
+            .expect("the settings are in range");
+        Self::of(store, Model::default(), clock)
+    }
+
+    /// What the store of a pair is made by.
+    pub fn builder(clock: &Arc<ManualClock>, settings: Settings) -> Builder {
+        Store::builder()
+            .settings(settings)
+            .clock(Arc::<ManualClock>::clone(clock))
             .ids(Arc::new(SeededIds::new(1)))
             .indexer("length", |event, values| {
                 values.push(Name::from((event.data().len() % 3).to_string()));
             })
-            .open();
-        #[expect(clippy::expect_used, reason = "the caller gave the number of shards")]
-        let store = opened.expect("the settings are in range");
+    }
+
+    /// A store, made by [`builder`](Self::builder), and a model that are the same.
+    pub fn of(store: Store, model: Model, clock: Arc<ManualClock>) -> Self {
         Self {
             store,
-            model: Model::default(),
+            model,
             clock,
             last: Vec::new(),
+            failed: false,
         }
+    }
+
+    /// The model as it is now.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Whether the journal of the store has failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Does to both what the choices say, of what changes something; through a handle of the store that waits for `durability`.
+    ///
+    /// # Panics
+    ///
+    /// When store and model differ, or the store has no journal that promises as much.
+    pub fn change_something<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>, durability: Durability) {
+        #[expect(clippy::expect_used, reason = "the caller knows the journal")]
+        let handle = self
+            .store
+            .acknowledging(durability)
+            .expect("the journal promises as much");
+        let own = std::mem::replace(&mut self.store, handle);
+        self.model.expire(self.clock.now());
+        match choices.below(10) {
+            0..=4 => self.append(choices),
+            5 => self.append_several(choices),
+            6 => self.append_if(choices),
+            7 => self.repeat(choices),
+            8 => self.change(choices),
+            _ => self.pass_time(choices),
+        }
+        self.store = own;
     }
 
     /// Does what the choices say to both, and compares.
@@ -176,6 +224,10 @@ impl Pair {
             }
             None => self.store.append_all(parts.clone()),
         };
+        self.failed |= matches!(got, Err(Error::Failed(_)));
+        if self.failed {
+            return;
+        }
         let got = got.map(|parts| {
             let numbers = |ack: &crate::Appended| {
                 let (versions, positions) = (
@@ -221,6 +273,10 @@ impl Pair {
             Change::Limit(limits) => (self.store.set_limits(&id, *limits), Expected::Any),
         };
         let want = self.model.change(&id, expected, &change, self.clock.now());
+        self.failed |= matches!(got, Err(Error::Failed(_)));
+        if self.failed {
+            return;
+        }
         assert_same(&got.map(|position| position.0), &want, &change);
     }
 

@@ -9,6 +9,7 @@
 mod append;
 mod cache;
 mod concurrency;
+mod crash;
 mod determinism;
 mod durable;
 mod model;

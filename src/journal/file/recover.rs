@@ -291,13 +291,32 @@ fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalE
         let mut length = file.length()?;
         if torn_bytes > 0 {
             file.set_length(offset)?;
-            file.sync()?;
             length = offset;
         }
+        let scan = Scan::new(disk.open(&last.name)?, &last.header)?;
+        rewrite(&mut *file, scan.unsynced_from(offset)?, offset)?;
+        file.sync()?;
+        disk.sync_names()?;
         let segment = Segment::new(last.name.clone(), file, offset, length.max(offset));
         Ok(Cut { segment, torn_bytes })
     };
     cut().map_err(|error| unreadable(disk, &last.name, error))
+}
+
+/// Writes bytes again that an earlier process wrote and may not have synced: from now on they are taken for safe. A sync alone is
+/// not enough. When one has failed before, the operating system shows the bytes and believes that they are on the disk.
+fn rewrite(file: &mut dyn DiskFile, mut offset: u64, end: u64) -> io::Result<()> {
+    let mut bytes = vec![0; 1 << 20];
+    while offset < end {
+        let part = (end - offset).min(bytes.len() as u64) as usize;
+        let read = file.read_at(offset, &mut bytes[..part])?;
+        if read == 0 {
+            break;
+        }
+        file.write_at(offset, &bytes[..read])?;
+        offset += read as u64;
+    }
+    Ok(())
 }
 
 /// Where the last byte is that is not zero, from `offset` on.

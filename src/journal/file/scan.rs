@@ -1,5 +1,6 @@
 //! Reading a segment: its header, then frame after frame, in blocks that can be decoded side by side.
 
+use std::collections::VecDeque;
 use std::io;
 
 use uuid::Uuid;
@@ -59,6 +60,8 @@ pub(super) struct Scan {
     position: u64,
     /// The last mark of what was synced.
     synced: u64,
+    /// Where each frame behind that mark begins, and its last position.
+    unsynced: VecDeque<(u64, u64)>,
     /// What was read of the file, from `window_offset` on.
     window: Vec<u8>,
     window_offset: u64,
@@ -106,7 +109,8 @@ impl Scan {
             store: header.store,
             offset: SEGMENT_HEADER_BYTES as u64,
             position: header.first,
-            synced: 0,
+            synced: header.first - 1,
+            unsynced: VecDeque::new(),
             window: Vec::new(),
             window_offset: 0,
         })
@@ -215,7 +219,23 @@ impl Scan {
             )));
         }
         self.synced = self.synced.max(header.synced);
+        self.unsynced.push_back((offset, header.last));
+        let synced = self.synced;
+        while self.unsynced.front().is_some_and(|(_, last)| *last <= synced) {
+            self.unsynced.pop_front();
+        }
         Ok(header)
+    }
+
+    /// Reads the rest as far as `end`, and answers from where on no mark says that the segment was synced.
+    pub(super) fn unsynced_from(mut self, end: u64) -> io::Result<u64> {
+        let begin = self.position;
+        while self.offset < end && matches!(self.next()?, Next::Block(_)) {}
+        if self.synced < begin {
+            // Not even the header may be safe.
+            return Ok(0);
+        }
+        Ok(self.unsynced.front().map_or(end, |(offset, _)| (*offset).min(end)))
     }
 
     fn read_frame(&mut self, header: &FrameHeader, offset: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
@@ -255,20 +275,19 @@ impl Scan {
         if self.synced >= damage.position {
             return Ok(true);
         }
-        let overlap = FRAME_HEADER_BYTES as u64;
+        // A header may lie across the end of what is read at once.
         let mut bytes = vec![0; SEARCH_BYTES + FRAME_HEADER_BYTES];
         let mut offset = damage.offset;
-        while offset < self.length {
+        loop {
             let read = self.file.read_at(offset, &mut bytes)?;
             if finds_synced(&bytes[..read], self.store, damage.position) {
                 return Ok(true);
             }
-            if (read as u64) <= overlap {
-                break;
+            if read < bytes.len() {
+                return Ok(false);
             }
-            offset += (read as u64 - overlap) / ALIGNMENT * ALIGNMENT;
+            offset += SEARCH_BYTES as u64;
         }
-        Ok(false)
     }
 }
 
