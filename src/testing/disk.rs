@@ -8,7 +8,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::operation::Choices;
-use crate::journal::file::{Disk, DiskFile, DiskLock};
+use crate::journal::file::{Disk, DiskFile, DiskLock, FileJournal, FileSettings};
+use crate::journal::{Journal, JournalError};
 
 /// Bytes that a disk writes whole or not at all.
 const SECTOR_BYTES: usize = 512;
@@ -474,5 +475,23 @@ impl DiskFile for SimulatedFile {
                 }
             }
         })
+    }
+}
+
+impl super::conformance::Storage for SimulatedDisk {
+    fn open(&self) -> Result<Box<dyn Journal>, JournalError> {
+        let settings = FileSettings {
+            segment_bytes: 64 << 10,
+            ..FileSettings::default()
+        };
+        Ok(Box::new(FileJournal::on(Arc::new(self.clone()), settings)?))
+    }
+
+    fn lose_process(&self) {
+        self.kill();
+    }
+
+    fn lose_machine(&self) {
+        self.crash(&mut Choices::new(std::iter::empty()));
     }
 }

@@ -1,8 +1,10 @@
 //! For tests of stores: the reference model, and the operations that are tried on both.
 
+pub mod conformance;
 #[cfg(feature = "file")]
 pub mod crash;
 #[cfg(feature = "file")]
 pub mod disk;
 pub mod model;
 pub mod operation;
+pub mod storage;

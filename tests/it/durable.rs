@@ -1,35 +1,11 @@
 //! Stores with a journal in files: what survives, and what an acknowledgement says of it.
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use annals::journal::file::{FileJournal, FileSettings};
 use annals::{
     Durability, Error, Expected, NewEvent, Position, Query, Settings, Store, StreamId, StreamLimits, Version,
 };
 
-/// A folder of its own, removed at the end.
-pub(crate) struct TempFolder(PathBuf);
-
-impl TempFolder {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("annals-test-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("a folder can be made");
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &std::path::Path {
-        &self.0
-    }
-}
-
-impl Drop for TempFolder {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
+use crate::support::TempFolder;
 
 fn open(folder: &TempFolder) -> Store {
     Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store")

@@ -9,6 +9,7 @@
 mod append;
 mod cache;
 mod concurrency;
+mod conformance;
 mod crash;
 mod determinism;
 mod durable;
