@@ -4,8 +4,9 @@ use serde::Serialize;
 
 use super::ascending::Ascending;
 use super::core::View;
+use super::flush::Flushing;
 use super::{Engine, Store};
-use crate::{Field, Name, Position};
+use crate::{Durability, Field, Name, Position};
 
 /// What a store holds.
 ///
@@ -32,6 +33,10 @@ pub struct StoreStats {
     pub index_bytes: u64,
     /// All of these.
     pub memory_bytes: u64,
+    /// Events that would be lost if the machine stopped now: those that a journal has not synced. Without a journal, all are.
+    pub events_at_risk: u64,
+    /// Bytes of events that wait to be written by the journal.
+    pub backlog_bytes: u64,
     /// What the query cache has done.
     #[cfg(feature = "cache")]
     pub cache: super::cache::CacheStats,
@@ -57,6 +62,8 @@ impl Store {
             stats.payload_bytes += usage.payload_bytes;
             stats.record_bytes += usage.memory_bytes.saturating_sub(usage.payload_bytes);
         }
+        stats.events_at_risk = engine.events_at_risk();
+        stats.backlog_bytes = engine.flushing.as_ref().map_or(0, Flushing::backlog_bytes);
         stats.events = stats.events.saturating_sub(stats.system_events);
         stats.record_bytes += engine.core.log.memory_bytes() as u64;
         stats.index_bytes = engine.indexes.memory_bytes() as u64;
@@ -74,6 +81,13 @@ impl Store {
 }
 
 impl Engine {
+    fn events_at_risk(&self) -> u64 {
+        let log = &self.core.log;
+        // The later number first: it only grows.
+        let synced = log.reached(Durability::Synced);
+        log.published() - synced.min(log.published())
+    }
+
     /// Events that the index has for a value, dropped ones included.
     pub(crate) fn count_of(&self, field: &Field, value: &str) -> u64 {
         if let Some((index, number)) = self.indexes.of(field) {

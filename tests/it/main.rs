@@ -13,6 +13,7 @@ mod conformance;
 mod crash;
 mod determinism;
 mod durable;
+mod flush;
 mod model;
 mod read;
 mod retention;
