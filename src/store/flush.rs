@@ -3,11 +3,11 @@
 //! Group commit is what comes of it: while one sync runs, the next batch gathers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_utils::CachePadded;
+use crossbeam_utils::{Backoff, CachePadded};
 use parking_lot::Mutex;
 
 use super::Engine;
@@ -21,6 +21,8 @@ use crate::{Durability, Error, Result};
 /// The first wait before a write is tried again; every wait is twice the one before, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
+/// A sync waits no longer than half of this for others to join it.
+const GATHER_LONGEST: Duration = Duration::from_millis(1);
 
 /// What appends and the journal's thread share.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct Flushing {
     /// The position up to which somebody waits for events to be written, and to be synced.
     wanted_written: AtomicU64,
     wanted_synced: AtomicU64,
+    /// Threads that wait for a sync.
+    waiting: AtomicUsize,
     stopping: AtomicBool,
     /// Raised when there is work for the journal.
     work: Signal,
@@ -58,6 +62,7 @@ impl Flushing {
             backlog: CachePadded::new(AtomicI64::new(0)),
             wanted_written: AtomicU64::new(0),
             wanted_synced: AtomicU64::new(0),
+            waiting: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             work: Signal::default(),
             fault: Mutex::new(None),
@@ -161,13 +166,16 @@ impl Flushing {
     ///
     /// As [`check`](Self::check).
     pub(crate) fn wait(&self, engine: &Engine, durability: Durability, position: u64) -> Result<()> {
-        if engine.core.log.reached(durability) < position {
-            self.work_on(engine, durability, position);
-        }
-        if engine.core.log.await_reached(durability, position) {
+        let log = &engine.core.log;
+        if log.reached(durability) >= position {
             return Ok(());
         }
-        self.check(engine)
+        let waiting = usize::from(durability == Durability::Synced);
+        self.waiting.fetch_add(waiting, Ordering::AcqRel);
+        self.work_on(engine, durability, position);
+        let reached = log.await_reached(durability, position);
+        self.waiting.fetch_sub(waiting, Ordering::AcqRel);
+        if reached { Ok(()) } else { self.check(engine) }
     }
 
     /// Has the journal come to `position`, without waiting for it.
@@ -231,6 +239,9 @@ struct Flusher {
     collector: Collector,
     /// When the oldest event that is written but not synced was written.
     written_at: Option<Instant>,
+    /// Threads that the last sync set free, and how long it took.
+    freed: usize,
+    sync_took: Duration,
 }
 
 impl Flusher {
@@ -239,6 +250,8 @@ impl Flusher {
             journal: Some(journal),
             collector: Collector::default(),
             written_at: None,
+            freed: 0,
+            sync_took: Duration::ZERO,
         }
     }
 
@@ -273,6 +286,7 @@ impl Flusher {
     /// Writes what has come, and syncs if somebody waits for it or it is time.
     fn turn(&mut self, engine: &Engine, flushing: &Flushing) {
         let log = &engine.core.log;
+        self.gather(engine, flushing);
         let published = log.published();
         while log.journaled() < published && !log.is_halted() {
             self.write(engine, flushing, published);
@@ -282,6 +296,20 @@ impl Flusher {
         }
         if !log.is_halted() && self.sync_is_due(engine, flushing) {
             self.sync(engine, flushing);
+        }
+    }
+
+    /// Lets those whom the last sync set free append again, so that they share the next one too: a moment, measured by what a sync
+    /// takes.
+    fn gather(&mut self, engine: &Engine, flushing: &Flushing) {
+        let expected = std::mem::take(&mut self.freed);
+        if expected < 2 || flushing.wanted_synced.load(Ordering::Acquire) <= engine.core.log.reached(Durability::Synced)
+        {
+            return;
+        }
+        let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 2;
+        while flushing.waiting.load(Ordering::Acquire) < expected && Instant::now() < deadline {
+            std::thread::yield_now();
         }
     }
 
@@ -317,8 +345,11 @@ impl Flusher {
         if flushing.durability < Durability::Synced || log.reached(Durability::Synced) >= written {
             return;
         }
+        let began = Instant::now();
         if self.attempt(engine, flushing, |journal| journal.sync()) {
             self.written_at = None;
+            self.sync_took = began.elapsed();
+            self.freed = flushing.waiting.load(Ordering::Acquire);
             log.raise(Durability::Synced, written);
         }
     }
@@ -357,6 +388,14 @@ impl Flusher {
     /// Sleeps until there is work.
     fn sleep(&self, engine: &Engine, flushing: &Flushing) {
         let log = &engine.core.log;
+        // Who waits for a write only has the next one ready sooner than this thread sleeps and wakes.
+        let backoff = Backoff::new();
+        while !backoff.is_completed() {
+            if self.is_due(engine, flushing) {
+                return;
+            }
+            backoff.snooze();
+        }
         let settings = &flushing.settings;
         let stopping = || flushing.stopping.load(Ordering::SeqCst);
         let unwritten = || log.published() > log.journaled();

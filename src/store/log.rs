@@ -217,8 +217,13 @@ impl Log {
             self.await_published(position);
             return true;
         }
-        self.signal_of(durability)
-            .wait_while(None, || self.reached(durability) < position && !self.is_halted());
+        let waits = || self.reached(durability) < position && !self.is_halted();
+        // A write that only the operating system has to take is done before a thread can sleep and wake.
+        let backoff = Backoff::new();
+        while waits() && !backoff.is_completed() && !cfg!(annals_loom) {
+            pause(&backoff);
+        }
+        self.signal_of(durability).wait_while(None, waits);
         self.reached(durability) >= position
     }
 

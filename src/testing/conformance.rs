@@ -9,6 +9,11 @@
 //! # }
 //! ```
 
+#![expect(
+    clippy::missing_panics_doc,
+    reason = "every rule panics where it does not hold: that is what it is for"
+)]
+
 use uuid::Uuid;
 
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
@@ -102,6 +107,12 @@ fn open(storage: &dyn Storage) -> (Box<dyn Journal>, Vec<Event>) {
 #[expect(clippy::expect_used, reason = "as above")]
 fn write(journal: &mut dyn Journal, batch: &Batch) {
     journal.write(batch).expect("the batch is written");
+}
+
+fn write_all(journal: &mut dyn Journal, batches: &[Batch]) {
+    for batch in batches {
+        write(journal, batch);
+    }
 }
 
 /// A batch of `count` plain events from position `first` on, of one aggregate.
@@ -212,7 +223,7 @@ pub fn batches_come_back_in_order(storage: &dyn Storage) {
         first += count;
     }
     let (mut journal, _) = open(storage);
-    batches.iter().for_each(|batch| write(&mut *journal, batch));
+    write_all(&mut *journal, &batches);
     close(journal);
     let (_journal, got) = open(storage);
     assert_eq!(got, events(&batches));
@@ -231,7 +242,7 @@ pub fn long_batches_come_back_whole(storage: &dyn Storage) {
     }
     let batches = [batch(1, 30_000), large];
     let (mut journal, _) = open(storage);
-    batches.iter().for_each(|batch| write(&mut *journal, batch));
+    write_all(&mut *journal, &batches);
     close(journal);
     let (_journal, got) = open(storage);
     assert!(got == events(&batches), "{} events came back", got.len());
@@ -255,7 +266,7 @@ pub fn it_goes_on_where_it_ended(storage: &dyn Storage) {
 pub fn what_was_written_survives_the_process(storage: &dyn Storage) {
     let batches = [batch(1, 3), batch(4, 300)];
     let (mut journal, _) = open(storage);
-    batches.iter().for_each(|batch| write(&mut *journal, batch));
+    write_all(&mut *journal, &batches);
     let promised = journal.durability();
     storage.lose_process();
     drop(journal);

@@ -1,0 +1,197 @@
+//! A durable store, beside a store in memory and beside the bare disk.
+//!
+//! `cargo bench --bench journal`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization. *Memory* is a
+//! store without a journal. *One sync each* writes the same bytes and syncs for every append, as a log without group commit does.
+//! *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target folder.
+
+mod disk;
+
+use std::fmt::Debug;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use annals::journal::file::{FileJournal, FileSettings};
+use annals::{Durability, Expected, Name, NewEvent, Store, StreamId};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
+
+use self::disk::{Calls, Recorder};
+
+/// 128 bytes of JSON.
+const PAYLOAD: &[u8; 128] = br#"{"amount":1250,"currency":"EUR","reference":"2026-01-31/0004711","channel":"mobile","note":"a payment like the others, in time"}"#;
+const WRITERS: [usize; 4] = [1, 2, 8, 32];
+/// Appends of a sample: by what they cost.
+const APPENDS_SYNCED: usize = 3_200;
+const APPENDS_WRITTEN: usize = 32_000;
+const APPENDS_VOLATILE: usize = 320_000;
+const RECOVERED: usize = 1_000_000;
+/// Bytes of such an append in a frame of its own.
+const APPEND_BYTES: usize = 300;
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let names = Names::new();
+    for writers in WRITERS {
+        synced(&mut criterion, &names, writers);
+        written(&mut criterion, &names, writers);
+        volatile(&mut criterion, &names, writers);
+    }
+    recovery(&mut criterion, &names);
+    criterion.final_summary();
+    drop(std::fs::remove_dir_all(folder()));
+}
+
+#[expect(clippy::panic, reason = "a benchmark whose work fails has no number")]
+fn sure<T, E: Debug>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// Names made before the clock starts.
+struct Names {
+    types: Vec<Name>,
+    aggregates: Vec<Name>,
+    users: Vec<Name>,
+    organizations: Vec<Name>,
+}
+
+impl Names {
+    fn new() -> Self {
+        let names = |what: &str, count: usize| (0..count).map(|number| format!("{what}-{number}").into()).collect();
+        Self {
+            types: names("Happened", 8),
+            aggregates: names("payment", 100_000),
+            users: names("user", 1000),
+            organizations: names("organization", 100),
+        }
+    }
+
+    fn append(&self, store: &Store, number: usize) {
+        let stream = StreamId::new("Payment", self.aggregates[number % self.aggregates.len()].clone());
+        let event = NewEvent::new(self.types[number % self.types.len()].clone())
+            .correlation(format!("conversation-{}", number / 10))
+            .user(self.users[number % self.users.len()].clone())
+            .organization(self.organizations[number % self.organizations.len()].clone())
+            .data(&PAYLOAD[..]);
+        sure(store.append(&stream, Expected::Any, vec![event]));
+    }
+
+    /// `count` appends from `writers` threads. Answers how long they took.
+    fn fill(&self, store: &Store, writers: usize, count: usize) -> Duration {
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for writer in 0..writers {
+                scope.spawn(move || {
+                    for number in 0..count / writers {
+                        self.append(store, number * writers + writer);
+                    }
+                });
+            }
+        });
+        began.elapsed()
+    }
+}
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("journal-bench")
+}
+
+/// A store in an empty folder, and what its disk is asked for.
+fn open_new() -> (Store, Calls) {
+    drop(std::fs::remove_dir_all(folder()));
+    let (recorder, calls) = Recorder::new(&folder());
+    let journal = sure(FileJournal::on(Arc::new(recorder), FileSettings::default()));
+    let store = sure(Store::open(journal));
+    calls.lock().clear();
+    (store, calls)
+}
+
+/// A group of fills: each sample is one.
+fn group<'a>(criterion: &'a mut Criterion, name: &str, elements: usize) -> BenchmarkGroup<'a, WallTime> {
+    let mut group = criterion.benchmark_group(name);
+    group
+        .throughput(Throughput::Elements(elements as u64))
+        .sampling_mode(SamplingMode::Flat)
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(1))
+        .measurement_time(Duration::from_millis(1));
+    group
+}
+
+/// Fills new stores at a durability, as often as asked. Answers how long it took, and what the disk was asked for last.
+fn fill_new(names: &Names, durability: Durability, writers: usize, count: usize, times: u64) -> (Duration, Calls) {
+    let mut took = Duration::ZERO;
+    let mut last = Calls::default();
+    for _ in 0..times {
+        let (store, calls) = open_new();
+        took += names.fill(&sure(store.acknowledging(durability)), writers, count);
+        last = calls;
+    }
+    (took, last)
+}
+
+fn synced(criterion: &mut Criterion, names: &Names, writers: usize) {
+    let mut group = group(criterion, &format!("synced, {writers} writers"), APPENDS_SYNCED);
+    let mut calls = Calls::default();
+    group.bench_function("annals", |bencher| {
+        bencher.iter_custom(|times| {
+            let (took, last) = fill_new(names, Durability::Synced, writers, APPENDS_SYNCED, times);
+            calls = last;
+            took
+        });
+    });
+    let file = folder().with_extension("bare");
+    group.bench_function("the bare disk", |bencher| {
+        let calls = calls.lock();
+        bencher.iter_custom(|times| (0..times).map(|_| disk::play(&calls, &file)).sum());
+    });
+    group.bench_function("one sync each", |bencher| {
+        let one = || disk::one_sync_each(&file, writers, APPENDS_SYNCED, APPEND_BYTES);
+        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
+    });
+    drop(std::fs::remove_file(file));
+}
+
+fn written(criterion: &mut Criterion, names: &Names, writers: usize) {
+    let mut group = group(criterion, &format!("written, {writers} writers"), APPENDS_WRITTEN);
+    group.bench_function("annals", |bencher| {
+        bencher.iter_custom(|times| fill_new(names, Durability::Written, writers, APPENDS_WRITTEN, times).0);
+    });
+}
+
+fn volatile(criterion: &mut Criterion, names: &Names, writers: usize) {
+    let mut group = group(criterion, &format!("volatile, {writers} writers"), APPENDS_VOLATILE);
+    group.bench_function("annals", |bencher| {
+        bencher.iter_custom(|times| fill_new(names, Durability::Volatile, writers, APPENDS_VOLATILE, times).0);
+    });
+    group.bench_function("memory", |bencher| {
+        let one = || names.fill(&Store::in_memory(), writers, APPENDS_VOLATILE);
+        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
+    });
+}
+
+/// Opening a store of a million events.
+fn recovery(criterion: &mut Criterion, names: &Names) {
+    let (store, _) = open_new();
+    names.fill(&store, 1, RECOVERED);
+    sure(store.close());
+    drop(store);
+    let files = sure(std::fs::read_dir(folder())).map(|entry| sure(sure(entry).metadata()).len());
+    let bytes = files.sum::<u64>() / RECOVERED as u64;
+    let mut group = group(criterion, "recovery", RECOVERED);
+    group.bench_function(
+        BenchmarkId::from_parameter(format!("{bytes} bytes an event on disk")),
+        |bencher| {
+            bencher.iter_custom(|times| {
+                let mut took = Duration::ZERO;
+                for _ in 0..times {
+                    let began = Instant::now();
+                    let store = sure(FileJournal::open(folder()).map(Store::open)).map(drop);
+                    took += began.elapsed();
+                    sure(store);
+                }
+                took
+            });
+        },
+    );
+}

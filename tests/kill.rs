@@ -1,0 +1,164 @@
+//! Processes that are killed in the middle of appending, fifty times, and what they had been told was safe.
+//!
+//! The program is its own victim: run with `writer FOLDER` it appends from four threads and prints every acknowledgement.
+
+#![expect(
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test fails where what it expects does not hold, and says how it went"
+)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use annals::journal::file::{FileJournal, FileSettings};
+use annals::testing::crash::Numbers;
+use annals::testing::operation::Choices;
+use annals::{Durability, Expected, NewEvent, Position, Store, StreamId};
+
+const ROUNDS: u64 = 50;
+const WRITERS: u64 = 4;
+const NAME: &str = "what_was_acknowledged_survives_a_kill";
+
+fn main() {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    match arguments.as_slice() {
+        [role, folder] if role == "writer" => write(Path::new(folder)),
+        _ if arguments.iter().any(|argument| argument == "--list") => println!("{NAME}: test"),
+        _ => {
+            let rounds = run();
+            println!("test {NAME} ... ok ({rounds} kills)");
+        }
+    }
+}
+
+fn open(folder: &Path) -> Store {
+    let settings = FileSettings {
+        segment_bytes: 256 << 10,
+        ..FileSettings::default()
+    };
+    let journal = FileJournal::open_with(folder, settings).expect("the journal opens");
+    Store::open(journal).expect("the store opens")
+}
+
+fn stream(writer: u64) -> StreamId {
+    StreamId::new("Writer", format!("writer-{writer}"))
+}
+
+// The victim.
+
+/// Appends until it is killed; every line printed is an append that was acknowledged as synced.
+fn write(folder: &Path) {
+    let store = open(folder);
+    let synced = store.acknowledging(Durability::Synced).expect("files can be synced");
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (store, synced) = (&store, &synced);
+            scope.spawn(move || append_for_ever(store, synced, writer));
+        }
+    });
+}
+
+fn append_for_ever(store: &Store, synced: &Store, writer: u64) {
+    // An end, should nobody be there to kill it.
+    for number in 0..100_000 {
+        // Every other append is only written behind, so that there is something to lose.
+        let handle = if number % 2 == 0 { synced } else { store };
+        let count = 1 + number % 3;
+        let event = |part: u64| NewEvent::new("Written").data(format!("{part} of {count}{}", " ".repeat(200)));
+        let events = (1..=count).map(event).collect();
+        let appended = handle.append(&stream(writer), Expected::Any, events).expect("appended");
+        if appended.durability == Durability::Synced {
+            let line = format!("{} {} {}\n", writer, appended.last_position, appended.last_version);
+            let mut stdout = std::io::stdout().lock();
+            stdout
+                .write_all(line.as_bytes())
+                .and_then(|()| stdout.flush())
+                .expect("printed");
+        }
+    }
+}
+
+// The test.
+
+fn run() -> u64 {
+    let folder = std::env::temp_dir().join(format!("annals-kill-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    let mut choices = Choices::new(Numbers::new(9));
+    for round in 0..ROUNDS {
+        let acknowledged = kill_a_writer(&folder, choices.below(300));
+        check(&folder, &acknowledged, round);
+    }
+    std::fs::remove_dir_all(&folder).expect("the folder can be removed");
+    ROUNDS
+}
+
+/// The version that each position has, as the victim was told.
+type Acknowledged = BTreeMap<u64, (u64, u64)>;
+
+fn kill_a_writer(folder: &Path, lines: u64) -> Acknowledged {
+    let mut victim = Command::new(std::env::current_exe().expect("a test has a path"))
+        .args(["writer".as_ref(), folder.as_os_str()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the writer starts");
+    let acknowledged = read_and_kill(&mut victim, lines);
+    victim.wait().expect("the writer has ended");
+    acknowledged
+}
+
+fn read_and_kill(victim: &mut Child, lines: u64) -> Acknowledged {
+    let mut output = BufReader::new(victim.stdout.take().expect("a pipe"));
+    let mut acknowledged = Acknowledged::new();
+    let mut line = String::new();
+    for count in 0.. {
+        line.clear();
+        output.read_line(&mut line).expect("the output can be read");
+        // A line without an end was cut by the kill.
+        let Some(whole) = line.strip_suffix('\n') else { break };
+        let mut numbers = whole.split(' ').map(|number| number.parse().expect("a number"));
+        let mut next = || numbers.next().expect("three numbers");
+        let (writer, position, version) = (next(), next(), next());
+        acknowledged.insert(position, (writer, version));
+        if count == lines {
+            victim.kill().expect("the writer can be killed");
+        }
+    }
+    acknowledged
+}
+
+fn check(folder: &Path, acknowledged: &Acknowledged, round: u64) {
+    let store = open(folder);
+    for (position, (writer, version)) in acknowledged {
+        let event = store.event_at(Position(*position));
+        let event = event.unwrap_or_else(|| panic!("round {round}: the event at {position} was safe and is gone"));
+        assert_eq!(event.stream_id(), stream(*writer), "round {round}, position {position}");
+        assert_eq!(event.version().0, *version, "round {round}, position {position}");
+    }
+    let mut expected = 1;
+    store.log().for_each(|event| {
+        assert_eq!(event.position().0, expected, "round {round}: positions without gaps");
+        expected += 1;
+    });
+    (0..WRITERS).for_each(|writer| check_writer(&store, writer, round));
+}
+
+/// Versions without gaps, and every append whole.
+fn check_writer(store: &Store, writer: u64, round: u64) {
+    let (mut version, mut left) = (0, 0);
+    store.stream(&stream(writer).aggregate_id).for_each(|event| {
+        version += 1;
+        assert_eq!(event.version().0, version, "round {round}, writer {writer}");
+        let text = String::from_utf8_lossy(event.data());
+        let mut numbers = text.split_whitespace().filter_map(|word| word.parse::<u64>().ok());
+        let (part, count) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        assert!(part == 1 || left > 0, "round {round}: an append has lost its front");
+        left = count - part;
+    });
+    assert_eq!(
+        left, 0,
+        "round {round}: the last append of writer {writer} is not whole"
+    );
+}
