@@ -288,7 +288,7 @@ impl Engine {
     /// Gives back room before the journal.
     fn give_back(&self, cost: Cost) {
         if let Some(flushing) = &self.flushing {
-            flushing.give_back(cost);
+            flushing.give_back(self, cost);
         }
     }
 

@@ -3,7 +3,7 @@
 //! Group commit is what comes of it: while one sync runs, the next batch gathers.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,9 @@ pub(crate) struct Flushing {
     /// The position up to which somebody waits for events to be written, and to be synced.
     wanted_written: AtomicU64,
     wanted_synced: AtomicU64,
-    /// Threads that wait for a sync.
+    /// Threads that wait for a sync, and for room in the backlog.
     waiting: AtomicUsize,
+    waiting_for_room: AtomicUsize,
     stopping: AtomicBool,
     /// Raised when there is work for the journal.
     work: Signal,
@@ -63,6 +64,7 @@ impl Flushing {
             wanted_written: AtomicU64::new(0),
             wanted_synced: AtomicU64::new(0),
             waiting: AtomicUsize::new(0),
+            waiting_for_room: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             work: Signal::default(),
             fault: Mutex::new(None),
@@ -113,7 +115,7 @@ impl Flushing {
             if fits(held) {
                 return Ok(());
             }
-            self.give_back(cost);
+            self.give_back(engine, cost);
             if self.settings.when_behind == WhenBehind::Refuse {
                 return Err(Error::Full(
                     format!(
@@ -122,12 +124,21 @@ impl Flushing {
                     .into(),
                 ));
             }
-            self.work_on(engine, Durability::Written, engine.core.log.published());
-            let log = &engine.core.log;
-            log.signal_of(Durability::Written)
-                .wait_while(None, || !fits(self.backlog.load(Ordering::Acquire)) && !log.is_halted());
+            self.wait_for_room(engine, fits);
             self.check(engine)?;
         }
+    }
+
+    fn wait_for_room(&self, engine: &Engine, fits: impl Fn(i64) -> bool) {
+        let log = &engine.core.log;
+        // Whoever publishes after this looks whether somebody waits; what was published before is asked for here.
+        self.waiting_for_room.fetch_add(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        self.work_on(engine, Durability::Written, log.published());
+        let has_room = || fits(self.backlog.load(Ordering::Acquire));
+        log.signal_of(Durability::Written)
+            .wait_while(None, || !has_room() && !log.is_halted());
+        self.waiting_for_room.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Counts what was not asked for: an event of the system.
@@ -135,9 +146,10 @@ impl Flushing {
         self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
     }
 
-    /// Gives room back.
-    pub(crate) fn give_back(&self, cost: Cost) {
+    /// Gives room back that was not used, and tells those who wait for some.
+    pub(crate) fn give_back(&self, engine: &Engine, cost: Cost) {
         self.backlog.fetch_sub(cost.bytes, Ordering::AcqRel);
+        engine.core.log.signal_of(Durability::Written).notify();
     }
 
     /// Bytes that wait for the journal.
@@ -207,8 +219,9 @@ impl Flushing {
 
     /// An append that waits for nothing has come: wakes the journal if enough has gathered.
     pub(crate) fn nudge(&self, engine: &Engine, last: u64) {
-        let waiting = last.saturating_sub(engine.core.log.journaled());
-        if waiting >= self.settings.events as u64 || self.backlog_bytes() >= self.settings.bytes as u64 {
+        let unwritten = last.saturating_sub(engine.core.log.journaled());
+        let is_enough = unwritten >= self.settings.events as u64 || self.backlog_bytes() >= self.settings.bytes as u64;
+        if is_enough || self.waiting_for_room.load(Ordering::SeqCst) > 0 {
             self.work.notify();
         }
     }
@@ -320,8 +333,11 @@ impl Flusher {
         let batch = self.collector.collect(&engine.core, from, published, settings);
         if self.attempt(engine, flushing, |journal| journal.write(&batch)) {
             self.written_at.get_or_insert_with(Instant::now);
+            // Before the signal: whoever waits for room must find it when it wakes.
+            flushing
+                .backlog
+                .fetch_sub(Cost::of_batch(&batch).bytes, Ordering::AcqRel);
             log.raise(Durability::Written, batch.last_position().0);
-            flushing.give_back(Cost::of_batch(&batch));
             engine.after_flush();
         }
         self.collector.take_back(batch);
@@ -421,6 +437,7 @@ impl Flusher {
         wanted > written
             || published - written >= flushing.settings.events as u64
             || (published > written && flushing.backlog_bytes() >= flushing.settings.bytes as u64)
+            || (published > written && flushing.waiting_for_room.load(Ordering::SeqCst) > 0)
             || self.sync_is_due(engine, flushing)
     }
 }

@@ -103,13 +103,13 @@ fn many_who_wait_share_a_sync() {
 
 #[test]
 fn a_backlog_that_is_full_refuses_or_waits() {
-    let refuses = FlushSettings {
+    let small = FlushSettings {
         backlog_bytes: 1000,
         when_behind: WhenBehind::Refuse,
         ..lazy()
     };
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(&storage, flush(refuses.clone()));
+    let store = open(&storage, flush(small.clone()));
     storage.hold();
     let refused = std::iter::repeat_with(|| append(&store))
         .find(Result::is_err)
@@ -130,7 +130,7 @@ fn a_backlog_that_is_full_refuses_or_waits() {
         &storage,
         flush(FlushSettings {
             when_behind: WhenBehind::Wait,
-            ..refuses
+            ..small
         }),
     );
     std::thread::scope(|scope| {
@@ -143,6 +143,28 @@ fn a_backlog_that_is_full_refuses_or_waits() {
         writer.join().expect("the writer ends").expect("appended");
     });
     assert_eq!(store.visible(), Position(50));
+}
+
+#[test]
+fn who_waits_for_room_is_woken_by_appends_that_are_refused_too() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let tight = FlushSettings {
+        backlog_bytes: 300,
+        ..lazy()
+    };
+    let store = open(&storage, flush(tight));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for version in 0..500 {
+                    // Nearly all of these are conflicts.
+                    drop(store.append(&order(), Expected::exactly(version), vec![NewEvent::new("Placed")]));
+                    append(&store).expect("appended");
+                }
+            });
+        }
+    });
+    assert!(store.visible() >= Position(2000));
 }
 
 #[test]
