@@ -26,7 +26,8 @@
 //!
 //! # The types you will meet
 //!
-//! * [`Store`] is the handle; [`Builder`] sets one up with [`Settings`], a [`Clock`], an [`IdSource`] and indexers.
+//! * [`Store`] is the handle; [`Builder`] sets one up with [`Settings`], a [`Clock`], an [`IdSource`] and indexers. A [`StoreUrl`] says
+//!   the same in one line of configuration.
 //! * [`NewEvent`] is handed in, to a [`StreamId`], with what the writer [`Expected`]; [`Appended`] comes back, or an [`Error`] that says
 //!   what to do next. [`Condition`] makes an append depend on a query.
 //! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::stream`], [`Store::log`] and [`Store::query`] lead to them;
@@ -78,6 +79,7 @@ mod stream;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod url;
 
 pub use error::{Conflict, Error};
 pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
@@ -101,6 +103,7 @@ pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
+pub use url::StoreUrl;
 
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -175,11 +175,11 @@ impl Engine {
 /// ```
 #[must_use = "a builder makes a store by `open`"]
 pub struct Builder {
-    settings: Settings,
+    pub(crate) settings: Settings,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
     indexers: Vec<(Name, Arc<Indexer>)>,
-    journal: Option<Box<dyn Journal>>,
+    pub(crate) journal: Option<Box<dyn Journal>>,
     progress: Box<dyn FnMut(u64, u64) + Send>,
     #[cfg(feature = "testing")]
     by_hand: bool,

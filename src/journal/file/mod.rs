@@ -48,7 +48,7 @@ impl Default for FileSettings {
 }
 
 impl FileSettings {
-    fn check(&self) -> Result<(), JournalError> {
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
         let unsupported = |message: &str| Err(JournalError::new(JournalErrorKind::Unsupported, message));
         if !(4096..=1 << 40).contains(&self.segment_bytes) {
             return unsupported("segment_bytes must be from 4 KiB to 1 TiB");

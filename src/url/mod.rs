@@ -1,0 +1,208 @@
+//! Stores by their URLs: `memory:` and `file:DIR?option=value`. What the options mean is said by the settings they stand for.
+
+#[cfg(feature = "file")]
+mod folder;
+
+use std::path::Path;
+#[cfg(feature = "file")]
+use std::path::PathBuf;
+use std::str::FromStr;
+
+#[cfg(feature = "file")]
+use self::folder::FolderUrl;
+#[cfg(feature = "file")]
+use crate::Durability;
+#[cfg(feature = "file")]
+use crate::journal::file::FileJournal;
+use crate::{Builder, Error, Result, Store};
+
+/// Which store, and how it is set up: what [`Store::open_url`] reads.
+///
+/// | URL | store |
+/// |---|---|
+/// | `memory:` | in memory, without a journal |
+/// | `file:DIR`, `file:///DIR` | durable by a journal in the folder `DIR`; needs the feature `file` |
+///
+/// `DIR` is relative to the current folder unless it begins with `/`. A `%` and two digits stand for a byte: `%20` for a space, `%3F`
+/// for `?`, `%25` for `%` itself. Options follow a `?`, with a `&` between them; each stands for the setting of its name:
+///
+/// | option | value | setting |
+/// |---|---|---|
+/// | `durability` | `volatile`, `written`, `synced` | [`Settings::durability`](crate::Settings::durability) |
+/// | `write_within`, `sync_within`, `retry_for` | `20ms`, `1s`: up to 24 hours | [`FlushSettings`](crate::FlushSettings) |
+/// | `backlog_bytes` | `65536`, `64KiB`, `64MiB`, `1GiB` | [`FlushSettings`](crate::FlushSettings) |
+/// | `when_behind` | `wait`, `refuse` | [`FlushSettings`](crate::FlushSettings) |
+/// | `segment_bytes`, `preallocate_bytes` | as `backlog_bytes` | `FileSettings` |
+/// | `compress` | `lz4` (needs the feature `lz4`), `none` | `FileSettings` |
+///
+/// ```
+/// use annals::StoreUrl;
+///
+/// # #[cfg(feature = "file")]
+/// # {
+/// let url: StoreUrl = "file:my%20orders?durability=synced&segment_bytes=256MiB".parse()?;
+/// assert_eq!(url.folder(), Some("my orders".as_ref()));
+///
+/// let refusal = "file:orders?durability=forever".parse::<StoreUrl>().unwrap_err();
+/// assert_eq!(refusal.to_string(), "the option durability is 'forever', but must be volatile, written or synced");
+/// # }
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUrl(Place);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Memory,
+    #[cfg(feature = "file")]
+    Folder(Box<FolderUrl>),
+}
+
+impl StoreUrl {
+    /// The store in the folder at `path`, as it is set up by default.
+    #[cfg(feature = "file")]
+    pub fn of_folder(path: impl Into<PathBuf>) -> Self {
+        Self(Place::Folder(Box::new(FolderUrl::of(path.into()))))
+    }
+
+    /// The folder that the store is in; `None` for one in memory.
+    pub fn folder(&self) -> Option<&Path> {
+        match &self.0 {
+            Place::Memory => None,
+            #[cfg(feature = "file")]
+            Place::Folder(url) => Some(&url.folder),
+        }
+    }
+
+    /// The same with this durability, whatever the URL says. A store in memory has none to choose.
+    #[must_use = "the URL with the durability is the result"]
+    #[cfg(feature = "file")]
+    pub fn with_durability(mut self, durability: Durability) -> Self {
+        if let Place::Folder(url) = &mut self.0 {
+            url.durability = Some(durability);
+        }
+        self
+    }
+
+    /// Opens the store with what `builder` has; where the URL has an option, it comes before the builder's setting.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::open_url`].
+    pub fn open(&self, mut builder: Builder) -> Result<Store> {
+        builder.journal = None;
+        match &self.0 {
+            Place::Memory => builder.open(),
+            #[cfg(feature = "file")]
+            Place::Folder(url) => {
+                url.adjust(&mut builder.settings);
+                builder.settings.check()?;
+                let journal = FileJournal::open_with(&url.folder, url.journal.clone())?;
+                builder.journal(journal).open()
+            }
+        }
+    }
+}
+
+impl Store {
+    /// The store that `url` names: `memory:`, or one in a folder, which is made if it is not there, such as
+    /// `file:orders?durability=synced`. [`StoreUrl`] says how a URL is written, and which options it can have.
+    ///
+    /// ```
+    /// use annals::{Expected, NewEvent, Store, StreamId};
+    ///
+    /// # #[cfg(feature = "file")]
+    /// # {
+    /// # let folder = std::env::temp_dir().join(format!("annals-doc-url-{}", std::process::id()));
+    /// # let url = format!("file:{}?durability=synced", folder.display());
+    /// # let url = url.as_str();
+    /// let store = Store::open_url(url)?;
+    /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+    /// drop(store);
+    ///
+    /// assert_eq!(Store::open_url(url)?.stream("order-1").events().len(), 1);
+    /// # std::fs::remove_dir_all(folder).ok();
+    /// # }
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::open_url`].
+    pub fn open_url(url: &str) -> Result<Self> {
+        Self::builder().open_url(url)
+    }
+}
+
+impl Builder {
+    /// Makes the store that `url` names, with this builder's clock, ids, indexers and progress. An option of the URL comes before the
+    /// setting it stands for, and the journal it names takes the place of the builder's own.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](Error::Invalid) when the URL is not as [`StoreUrl`] says; otherwise as [`open`](Self::open).
+    pub fn open_url(self, url: &str) -> Result<Store> {
+        url.parse::<StoreUrl>()?.open(self)
+    }
+}
+
+impl FromStr for StoreUrl {
+    type Err = Error;
+
+    fn from_str(url: &str) -> Result<Self> {
+        match url.split_once(':') {
+            Some(("memory", "")) => Ok(Self(Place::Memory)),
+            Some(("memory", _)) => invalid("'memory:' has nothing behind it: no name, no options"),
+            #[cfg(feature = "file")]
+            Some(("file", rest)) => Ok(Self(Place::Folder(Box::new(FolderUrl::parse(rest)?)))),
+            #[cfg(not(feature = "file"))]
+            Some(("file", _)) => invalid("stores in files need the feature `file` of annals"),
+            _ => invalid(format!(
+                "'{url}' names no store: write memory:, or file:DIR, such as file:orders?durability=synced"
+            )),
+        }
+    }
+}
+
+fn invalid<T>(message: impl Into<Box<str>>) -> Result<T> {
+    Err(Error::invalid(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(url: &str) -> String {
+        match url.parse::<StoreUrl>() {
+            Err(Error::Invalid(message)) => message.into(),
+            other => panic!("{url}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_a_store_is_refused() {
+        for (url, part) in [
+            ("", "write memory:, or file:DIR"),
+            ("orders", "write memory:, or file:DIR"),
+            ("postgres://host/orders", "'postgres://host/orders' names no store"),
+            ("MEMORY:", "names no store"),
+            ("memory:x", "nothing behind it"),
+            ("memory:?durability=volatile", "nothing behind it"),
+        ] {
+            assert!(refused(url).contains(part), "{url}: {}", refused(url));
+        }
+        assert_eq!("memory:".parse(), Ok(StoreUrl(Place::Memory)));
+    }
+
+    #[test]
+    fn memory_needs_nothing() {
+        let store = Store::open_url("memory:").expect("a store");
+        assert_eq!(store.recovery().events, 0);
+    }
+
+    #[cfg(not(feature = "file"))]
+    #[test]
+    fn the_feature_that_is_missing_is_named() {
+        assert!(refused("file:orders").contains("feature `file`"));
+    }
+}
