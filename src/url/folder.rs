@@ -20,7 +20,7 @@ pub(super) struct FolderUrl {
     sync_within: Option<Duration>,
     retry_for: Option<Duration>,
     backlog_bytes: Option<u64>,
-    when_behind: Option<WhenBehind>,
+    pub(super) when_behind: Option<WhenBehind>,
 }
 
 impl FolderUrl {

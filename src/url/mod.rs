@@ -11,10 +11,10 @@ use std::str::FromStr;
 #[cfg(feature = "file")]
 use self::folder::FolderUrl;
 #[cfg(feature = "file")]
-use crate::Durability;
-#[cfg(feature = "file")]
 use crate::journal::file::FileJournal;
 use crate::{Builder, Error, Result, Store};
+#[cfg(feature = "file")]
+use crate::{Durability, WhenBehind};
 
 /// Which store, and how it is set up: what [`Store::open_url`] reads.
 ///
@@ -80,6 +80,16 @@ impl StoreUrl {
     pub fn with_durability(mut self, durability: Durability) -> Self {
         if let Place::Folder(url) = &mut self.0 {
             url.durability = Some(durability);
+        }
+        self
+    }
+
+    /// The same with this answer to a journal that is slow, whatever the URL says. A store in memory has none.
+    #[must_use = "the URL with the answer is the result"]
+    #[cfg(feature = "file")]
+    pub fn with_when_behind(mut self, when_behind: WhenBehind) -> Self {
+        if let Place::Folder(url) = &mut self.0 {
+            url.when_behind = Some(when_behind);
         }
         self
     }

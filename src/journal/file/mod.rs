@@ -120,6 +120,19 @@ impl FileJournal {
         Self::on(Arc::new(folder), settings)
     }
 
+    /// Whether there is a journal in the folder at `path`. Nothing is made, and nobody is waited for.
+    ///
+    /// # Errors
+    ///
+    /// Those of the operating system, when there is a folder that cannot be read.
+    pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
+        match Folder::existing(path.as_ref()).and_then(|folder| folder.names()) {
+            Ok(names) => Ok(names.iter().any(|name| segment_first(name).is_some())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The journal on a disk of any kind.
     ///
     /// # Errors
