@@ -14,24 +14,30 @@ Without a command, a tour is given: of the log that --store names, or of one mad
 
 Exit codes:
   0    done; also when the reader of the output has read enough
-  1    something failed: a file cannot be opened, the disk is full
+  1    something failed: a file cannot be opened, the disk is full, another program has the store
   2    the command line is wrong
-  3    a log file is not what it should be; the message names file, line and reason
+  3    a log file is not what it should be, and the message names file, line and reason; or a store is damaged
   4    what was asked for does not exist
-  130  interrupted by Ctrl-C; a second Ctrl-C ends at once
+  130  interrupted by Ctrl-C or SIGTERM; a second one ends at once
 
 Examples:
   annals demo --events 50000 --output demo.jsonl.gz
   annals --store demo.jsonl.gz stats
   annals --store demo.jsonl.gz events --type PaymentFailed --since 2026-01-12 --limit 5
   annals --store demo.jsonl.gz trends --by week --type InvoicePaid
-  annals --store demo.jsonl.gz trace billing-000017";
+  annals --store demo.jsonl.gz trace billing-000017
+  annals --store file:demo import demo.jsonl.gz";
 
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and asks, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain or gzip. Nothing is kept on disk by this program but what \
-`demo`, `import --into` and `export` write.";
+A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain or gzip. It is read anew each time, and nothing is kept on \
+disk but what `demo`, `import --into` and `export` write.
+
+A durable store is a folder. `annals import --store file:DIR LOG` makes one, or appends to it; every command reads it with \
+`--store DIR` or `--store file:DIR`, one program at a time. Options follow a `?`, with `&` between them: durability=volatile|\
+written|synced, segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB, backlog_bytes=64MiB, when_behind=wait|refuse, \
+write_within=20ms, sync_within=1s, retry_for=30s. In the path, %20 is a space, %3F a question mark and %25 a percent sign.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -46,7 +52,8 @@ pub(crate) struct Cli {
 /// What every command understands.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The log to load: a file, `-` for JSON lines on the standard input, or `memory:` for none
+    /// The log to load, or the store to open: a log file, `-` for JSON lines on the standard input, `memory:` for none; a folder or
+    /// `file:DIR?durability=synced` for a durable store
     #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
     pub(crate) store: Option<Location>,
     /// How the answer is written
@@ -201,7 +208,11 @@ pub(crate) enum Command {
         /// The correlation id
         correlation: String,
     },
-    /// Load and check log files, after what --store names if it does, and report their figures
+    /// Load and check log files, after what --store names if it does, and report their figures; a durable store keeps them
+    ///
+    /// Into a durable store (`--store file:DIR`), events are appended, and the command ends when all are safe on disk. An event that is
+    /// there already is left out: known by its eventId, or, where it has none, by all that it says and by how many events that say the
+    /// same are before it in its file. So an import that was interrupted goes on when the same command is run again.
     Import {
         /// The files
         #[arg(required = true, value_name = "FILE")]

@@ -85,6 +85,9 @@ impl From<annals::Error> for Failure {
         if let annals::Error::Invalid(message) = error {
             return Self::Usage(message.into());
         }
+        if matches!(error, annals::Error::Corrupt(_)) {
+            return Self::Data(error.to_string());
+        }
         Self::Runtime(error.to_string())
     }
 }

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first stops the work at a boundary, the second ends the program at once.
+//! Ctrl-C and SIGTERM: the first stops the work at a boundary, the second ends the program at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,7 +6,7 @@ use crate::exit::{Failure, Outcome};
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
 
-/// Takes Ctrl-C over. To be called once, at the start.
+/// Takes Ctrl-C and SIGTERM over. To be called once, at the start.
 pub(crate) fn listen() -> Outcome {
     ctrlc::set_handler(on_signal).map_err(|error| Failure::Runtime(format!("cannot handle Ctrl-C: {error}")))
 }

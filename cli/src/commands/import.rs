@@ -1,27 +1,68 @@
-//! `import`: loads and checks files, and reports what they hold.
+//! `import`: loads and checks files, appends them to a store in a folder, and reports what they hold.
 
 use std::path::{Path, PathBuf};
 
-use annals::Query;
+use annals::{Query, StoreUrl};
 
 use crate::args::Global;
 use crate::commands::{export, load, options, report_bad_lines, stats};
 use crate::exit::Outcome;
-use crate::load::Location;
 use crate::load::loader::{Loader, Report};
+use crate::load::{Location, feed, folder};
 use crate::output::Out;
 use crate::output::sections::Sections;
 use crate::output::text::{clean, counted, grouped};
 
 pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+    if let Some(Location::Folder(url)) = &global.store {
+        return into_folder(url, global, files, into, out);
+    }
     let mut loader = Loader::new()?;
     if let Some(store @ Location::File(_)) = &global.store {
         load(&mut loader, store, global, out)?;
     }
+    load_files(&mut loader, global, files, into, out)?;
+    let mut sections = stats::of_store(&loader.store, out);
+    add_report(&mut sections, &loader.report);
+    sections.write(out)
+}
+
+/// Appends `files` to a durable store.
+fn into_folder(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+    for file in files {
+        // A log that is not there makes no store.
+        feed::check(file)?;
+    }
+    let mut loader = Loader::into_durable(folder::open_to_import(url, out)?);
+    load_files(&mut loader, global, files, into, out)?;
+    let report = &loader.report;
+    let safe = report.taken();
+    out.hint(&format!(
+        "{} {} safe on disk: {} new, {} there already",
+        counted(safe, "event"),
+        if safe == 1 { "is" } else { "are" },
+        grouped(report.events),
+        grouped(report.known + report.repeated)
+    ))?;
+    let mut sections = stats::of_store(&loader.store, out);
+    sections.count("newEvents", "new events", report.events);
+    sections.count("knownEvents", "events there already", report.known);
+    add_report(&mut sections, report);
+    sections.write(out)
+}
+
+/// Loads `files`, tells of bad lines, and writes what there is to `into`.
+fn load_files(
+    loader: &mut Loader,
+    global: &Global,
+    files: &[PathBuf],
+    into: Option<&Path>,
+    out: &mut Out<'_>,
+) -> Outcome {
     for file in files {
         loader.load(file, &options(global))?;
     }
-    report_bad_lines(&loader, out)?;
+    report_bad_lines(loader, out)?;
     if let Some(path) = into {
         let written = export::to_file(&loader.store, Query::all(), path, out)?;
         out.hint(&clean(&format!(
@@ -30,9 +71,7 @@ pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: 
             path.display()
         )))?;
     }
-    let mut sections = stats::of_store(&loader.store, out);
-    add_report(&mut sections, &loader.report);
-    sections.write(out)
+    Ok(())
 }
 
 fn add_report(sections: &mut Sections, report: &Report) {
@@ -43,10 +82,10 @@ fn add_report(sections: &mut Sections, report: &Report) {
     sections.count("eventsPerSecond", "events a second", rate(report));
 }
 
-/// Events loaded in a second.
+/// Events taken in a second.
 pub(crate) fn rate(report: &Report) -> u64 {
     let micros = report.elapsed.as_micros().max(1);
-    u64::try_from(u128::from(report.events) * 1_000_000 / micros).unwrap_or(u64::MAX)
+    u64::try_from(u128::from(report.taken()) * 1_000_000 / micros).unwrap_or(u64::MAX)
 }
 
 /// How long it took to load, in words.

@@ -19,7 +19,7 @@ use annals::analytics::TimeZone;
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::Loader;
-use crate::load::{Location, Options};
+use crate::load::{Location, Options, folder};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
@@ -44,12 +44,15 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     }
 }
 
-/// Loads what `--store` names.
+/// Opens the store that `--store` names, or loads the log.
 fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     let Some(location) = &global.store else {
         let text = "which log? Name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` makes one up";
         return Err(Failure::Usage(text.to_owned()));
     };
+    if let Location::Folder(url) = location {
+        return folder::open(url, out);
+    }
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;
     Ok(loader.store)

@@ -1,6 +1,7 @@
 //! Without a command: what a log holds, drawn, and what to ask next.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Instant;
 
 use annals::{Event, Field, Query, Store};
@@ -10,8 +11,8 @@ use crate::commands::{heatmap, import, load, stats, trace, trends};
 use crate::demo::Demo;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
-use crate::load::Location;
-use crate::load::loader::Loader;
+use crate::load::loader::{Loader, Report};
+use crate::load::{Location, folder};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
@@ -24,21 +25,25 @@ const CONVERSATION_EVENTS: std::ops::RangeInclusive<u64> = 5..=14;
 
 /// A tour of what `--store` names, or of a log that is made up.
 pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
-    let Some(location @ Location::File(path)) = &global.store else {
-        return of_demo(DEMO_EVENTS, DEMO_SEED, out);
-    };
-    let mut loader = Loader::new()?;
-    load(&mut loader, location, global, out)?;
-    let file = path.display().to_string();
-    tour(
-        &loader,
-        &Source {
-            title: file.clone(),
-            file,
-            first_hint: None,
-        },
-        out,
-    )
+    match &global.store {
+        None | Some(Location::Memory) => of_demo(DEMO_EVENTS, DEMO_SEED, out),
+        Some(location @ Location::File(path)) => {
+            let mut loader = Loader::new()?;
+            load(&mut loader, location, global, out)?;
+            tour(&loader.store, &loader.report, &Source::named(path), out)
+        }
+        Some(Location::Folder(url)) => {
+            let store = folder::open(url, out)?;
+            let recovery = store.recovery();
+            let report = Report {
+                events: recovery.events - recovery.dropped,
+                elapsed: recovery.elapsed,
+                ..Report::default()
+            };
+            let path = url.folder().unwrap_or(Path::new(""));
+            tour(&store, &report, &Source::named(path), out)
+        }
+    }
 }
 
 /// A tour of a log that is made up.
@@ -57,7 +62,7 @@ pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
         file: "demo.jsonl.gz".to_owned(),
         first_hint: Some(format!("demo --events {events} --seed {seed} --output demo.jsonl.gz")),
     };
-    tour(&loader, &source, out)
+    tour(&loader.store, &loader.report, &source, out)
 }
 
 /// Where a log comes from, in words.
@@ -68,16 +73,25 @@ struct Source {
     first_hint: Option<String>,
 }
 
-fn tour(loader: &Loader, source: &Source, out: &mut Out<'_>) -> Outcome {
-    let store = &loader.store;
+impl Source {
+    fn named(path: &Path) -> Self {
+        Self {
+            title: path.display().to_string(),
+            file: path.display().to_string(),
+            first_hint: None,
+        }
+    }
+}
+
+fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> Outcome {
     if !out.is_table() {
         return stats::of_store(store, out).write(out);
     }
     out.line(&clean(&source.title))?;
-    out.line(&import::pace(&loader.report))?;
+    out.line(&import::pace(report))?;
     out.line("")?;
     stats::of_store(store, out).write(out)?;
-    if loader.report.events == 0 {
+    if report.events == 0 {
         return Ok(());
     }
     out.line("\nDay by day")?;

@@ -56,6 +56,17 @@ impl Kind {
     }
 }
 
+/// Whether `path` is a log that can be opened.
+pub(crate) fn check(path: &Path) -> Outcome {
+    Kind::of(path)?;
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    std::fs::File::open(path)
+        .map(drop)
+        .map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
+}
+
 /// Opens `path` and begins to read it.
 pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
     let kind = Kind::of(path)?;

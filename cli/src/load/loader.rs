@@ -1,17 +1,19 @@
-//! The store that a log is loaded into, in the file's order.
+//! What takes the events of log files, in the files' order: a store in memory, or a durable one.
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use annals::{Appended, Clock, Expected, NewEvent, SeededIds, Settings, Store};
+use annals::{Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store, StreamId};
 
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::clock::LogClock;
+use crate::load::identity::Identity;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
-use crate::output::text::counted;
+use crate::output::text::{counted, grouped};
 
 /// Bad lines that are shown one by one.
 const BAD_LINES_SHOWN: usize = 10;
@@ -19,23 +21,65 @@ const BAD_LINES_SHOWN: usize = 10;
 /// What loading has come to.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
+    /// Events that were appended.
     pub(crate) events: u64,
-    /// Events that the same aggregate had, with the same id, among its latest: stored once.
+    /// Events that are in the files more than once, with the same id: stored once.
     pub(crate) repeated: u64,
+    /// Events that a durable store had before.
+    pub(crate) known: u64,
     pub(crate) bad: u64,
     /// The first bad lines, as they are shown.
     pub(crate) bad_shown: Vec<String>,
     pub(crate) elapsed: Duration,
 }
 
-/// A store whose clock and ids depend on nothing but what is loaded: the same file gives the same store.
+impl Report {
+    /// Events that were read and are in the store now.
+    pub(crate) fn taken(&self) -> u64 {
+        self.events + self.repeated + self.known
+    }
+}
+
+/// A store that log files are loaded into.
 pub(crate) struct Loader {
     pub(crate) store: Store,
     pub(crate) report: Report,
-    clock: Arc<LogClock>,
+    kind: Kind,
+}
+
+enum Kind {
+    /// Clock and ids depend on nothing but what is loaded: the same file gives the same store.
+    Memory(Arc<LogClock>),
+    /// Events are recorded now, and none is stored twice.
+    Durable {
+        identity: Identity,
+        /// The last position before anything was loaded.
+        before: Position,
+    },
+}
+
+/// Why an event was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// There is something wrong with it.
+    #[error("{0}")]
+    Line(BadLine),
+    /// The store takes none any more.
+    #[error("{0}")]
+    Store(Error),
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        if matches!(error, Error::Invalid(_) | Error::Deleted(_) | Error::Conflict(_)) {
+            return Self::Line(BadLine(error.to_string()));
+        }
+        Self::Store(error)
+    }
 }
 
 impl Loader {
+    /// Loads into a store in memory.
     pub(crate) fn new() -> Outcome<Self> {
         let clock = Arc::new(LogClock::default());
         let mut settings = Settings::default();
@@ -48,69 +92,118 @@ impl Loader {
         Ok(Self {
             store,
             report: Report::default(),
-            clock,
+            kind: Kind::Memory(clock),
         })
+    }
+
+    /// Appends to a store with a journal. Every file that was loaded is safe on disk, and so is what was taken of one that was not
+    /// loaded to its end.
+    pub(crate) fn into_durable(store: Store) -> Self {
+        let before = store.visible();
+        Self {
+            store,
+            report: Report::default(),
+            kind: Kind::Durable {
+                identity: Identity::default(),
+                before,
+            },
+        }
     }
 
     /// Loads the whole file; with `skip_bad`, all of it that holds events.
     pub(crate) fn load(&mut self, path: &Path, options: &Options) -> Outcome {
         let started = Instant::now();
+        let taken_before = self.report.taken();
+        if let Kind::Durable { identity, .. } = &mut self.kind {
+            *identity = Identity::default();
+        }
+        let loaded = self.load_lines(path, options);
+        let loaded = match self.kind {
+            Kind::Memory(_) => loaded,
+            Kind::Durable { .. } => self.make_safe(path, self.report.taken() - taken_before, loaded),
+        };
+        self.report.elapsed += started.elapsed();
+        loaded
+    }
+
+    fn load_lines(&mut self, path: &Path, options: &Options) -> Outcome {
         let feed = feed::start(path, &options.columns)?;
-        let mut progress = Progress::new(path, &feed);
+        let mut progress = Progress::new(path);
         while let Some(batch) = feed.next(|| interrupt::check(|| self.so_far(path)))? {
             self.take_all(path, batch, options)?;
-            progress.show(self.report.events);
+            progress.show(feed.read.load(Ordering::Relaxed), feed.total, || {
+                format!("{} events", grouped(self.report.taken()))
+            });
             interrupt::check(|| self.so_far(path))?;
         }
-        self.report.elapsed += started.elapsed();
         Ok(())
+    }
+
+    /// Waits until everything is synced, and says so where the file was not loaded to its end.
+    fn make_safe(&self, path: &Path, taken: u64, loaded: Outcome) -> Outcome {
+        if let Err(error) = self.store.wait_durable(self.store.visible()) {
+            return Err(Failure::Runtime(format!(
+                "{error}; everything up to position {} is safe on disk",
+                self.store.reached(Durability::Synced)
+            )));
+        }
+        let safe = || {
+            let (events, are) = (counted(taken, "event"), if taken == 1 { "is" } else { "are" });
+            format!("{events} of {} {are} safe on disk", path.display())
+        };
+        loaded.map_err(|failure| match failure {
+            Failure::Interrupted(_) => Failure::Interrupted(format!("{}; run the same command again to go on", safe())),
+            Failure::Data(reason) => Failure::Data(format!("{reason}; {}", safe())),
+            Failure::Runtime(_) | Failure::Usage(_) | Failure::NotFound(_) | Failure::PipeClosed => failure,
+        })
     }
 
     fn take_all(&mut self, path: &Path, batch: feed::Batch, options: &Options) -> Outcome {
         for (line, entry) in batch {
-            if let Err(reason) = entry.and_then(|entry| self.take(entry)) {
-                self.bad(path, line, &reason, options)?;
+            let taken = entry.map_err(Refusal::Line).and_then(|entry| self.take(entry));
+            match taken {
+                Ok(()) => {}
+                Err(Refusal::Line(reason)) => self.bad(path, line, &reason, options)?,
+                Err(Refusal::Store(error)) => return Err(error.into()),
             }
         }
         Ok(())
     }
 
     /// Appends one event at the end of the log.
-    pub(crate) fn take(&mut self, entry: Entry) -> Result<(), BadLine> {
+    pub(crate) fn take(&mut self, entry: Entry) -> Result<(), Refusal> {
         let Entry {
             stream,
-            event,
+            mut event,
             recorded_at,
         } = entry;
-        if let Some(time) = recorded_at.or(event.timestamp) {
-            self.clock.show(time);
+        let mut again = None;
+        match &mut self.kind {
+            Kind::Memory(clock) => {
+                if let Some(time) = recorded_at.or(event.timestamp) {
+                    clock.show(time);
+                }
+                // Only an event with an id can be found to be there already.
+                again = event.id.is_some().then(|| event.clone());
+            }
+            Kind::Durable { identity, before } => {
+                let id = identity.next(&stream, &event);
+                event.id = Some(id);
+                if let Some(kept) = self.store.event(id) {
+                    check_same(&kept, &stream, &event)?;
+                    self.report.known += u64::from(kept.position() <= *before);
+                    self.report.repeated += u64::from(kept.position() > *before);
+                    return Ok(());
+                }
+            }
         }
-        // Only an event with an id can be found to be there already.
-        let again = event.id.is_some().then(|| event.clone());
-        let appended = self
-            .store
-            .append(&stream, Expected::Any, vec![event])
-            .map_err(|error| BadLine(error.to_string()))?;
-        if appended.repeated {
-            self.check_same(&appended, again.as_ref())?;
+        let appended = self.store.append(&stream, Expected::Any, vec![event])?;
+        let kept = appended.repeated.then(|| self.store.event_at(appended.first_position));
+        if let Some((kept, again)) = kept.flatten().zip(again) {
+            check_same(&kept, &stream, &again)?;
         }
         self.report.events += u64::from(!appended.repeated);
         self.report.repeated += u64::from(appended.repeated);
-        Ok(())
-    }
-
-    /// Whether the event that was there already says what `again` says.
-    fn check_same(&self, there: &Appended, again: Option<&NewEvent>) -> Result<(), BadLine> {
-        let kept = self.store.event_at(there.first_position);
-        if let (Some(kept), Some(again)) = (kept, again)
-            && kept.to_new() != *again
-        {
-            return Err(BadLine(format!(
-                "eventId {} is already that of another event of '{}', which says something else",
-                kept.id(),
-                kept.aggregate_id()
-            )));
-        }
         Ok(())
     }
 
@@ -133,4 +226,16 @@ impl Loader {
             path.display()
         )
     }
+}
+
+/// Whether the event that was there already says what `again` says.
+fn check_same(kept: &Event, stream: &StreamId, again: &NewEvent) -> Result<(), Refusal> {
+    if kept.stream_id() == *stream && kept.to_new() == *again {
+        return Ok(());
+    }
+    Err(Refusal::Line(BadLine(format!(
+        "eventId {} is already that of another event of '{}', which says something else",
+        kept.id(),
+        kept.aggregate_id()
+    ))))
 }

@@ -3,15 +3,19 @@
 pub(crate) mod clock;
 pub mod csv;
 pub(crate) mod feed;
+pub(crate) mod folder;
+pub(crate) mod identity;
 pub mod jsonl;
 pub(crate) mod loader;
 pub(crate) mod progress;
 pub(crate) mod reader;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use annals::{NewEvent, StreamId, Timestamp};
+use annals::{NewEvent, StoreUrl, StreamId, Timestamp};
+
+use crate::load::feed::Kind;
 
 /// Bytes of a line, at most: 16 MiB.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
@@ -57,6 +61,8 @@ pub enum Location {
     Memory,
     /// A log file, or `-` for the standard input.
     File(PathBuf),
+    /// A durable store in a folder.
+    Folder(StoreUrl),
 }
 
 impl std::str::FromStr for Location {
@@ -66,9 +72,18 @@ impl std::str::FromStr for Location {
         match text.split_once(':') {
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("memory", _)) => Err("write 'memory:' with nothing behind it".to_owned()),
-            Some(("file", path)) => Ok(Self::File(path.trim_start_matches("//").into())),
-            _ if text.is_empty() => Err("name a log file, or 'memory:'".to_owned()),
-            _ if text.contains("://") => Err(format!("'{text}' is neither 'memory:' nor a log file")),
+            Some(("file", path)) => {
+                let path = Path::new(path.trim_start_matches("//"));
+                if Kind::of(path).is_ok() && !path.is_dir() {
+                    return Ok(Self::File(path.into()));
+                }
+                text.parse()
+                    .map(Self::Folder)
+                    .map_err(|error: annals::Error| error.to_string())
+            }
+            _ if text.is_empty() => Err("name a log file, 'memory:', or 'file:DIR'".to_owned()),
+            _ if text.contains("://") => Err(format!("'{text}' is neither 'memory:', 'file:DIR' nor a log file")),
+            _ if Path::new(text).is_dir() => Ok(Self::Folder(StoreUrl::of_folder(text))),
             _ => Ok(Self::File(text.into())),
         }
     }
@@ -83,6 +98,28 @@ mod tests {
         assert_eq!("memory:".parse(), Ok(Location::Memory));
         assert_eq!("a/b.jsonl".parse(), Ok(Location::File("a/b.jsonl".into())));
         assert_eq!("file:///a/b.jsonl".parse(), Ok(Location::File("/a/b.jsonl".into())));
+        assert_eq!("file:a.csv.gz".parse(), Ok(Location::File("a.csv.gz".into())));
+        assert_eq!("file:-".parse(), Ok(Location::File("-".into())));
+        for (text, folder) in [
+            ("file:a/b", "a/b"),
+            ("file:///a/b", "/a/b"),
+            ("file:a%20b?durability=synced", "a b"),
+            ("file:a.jsonl?compress=none", "a.jsonl"),
+            ("src", "src"),
+            ("file:src", "src"),
+        ] {
+            let Ok(Location::Folder(url)) = text.parse() else {
+                panic!("{text} is no folder");
+            };
+            assert_eq!(url.folder(), Some(Path::new(folder)));
+        }
+        assert!("file:".parse::<Location>().is_err());
+        assert!(
+            "file:a?fast=1"
+                .parse::<Location>()
+                .unwrap_err()
+                .contains("'fast' is no option")
+        );
         assert!("postgres://host/db".parse::<Location>().is_err());
         assert!("".parse::<Location>().is_err());
     }

@@ -2,14 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::load::feed::Feed;
-use crate::output::text::{grouped, shorten};
+use crate::output::text::shorten;
 
 const NAME_WIDTH_MAX: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -20,33 +17,28 @@ const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
 pub(crate) struct Progress {
     started: Instant,
     name: String,
-    read: Arc<AtomicU64>,
-    total: u64,
     bar: Option<ProgressBar>,
     is_seen: bool,
 }
 
 impl Progress {
-    pub(crate) fn new(path: &Path, feed: &Feed) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self {
             started: Instant::now(),
             name: shorten(&path.file_name().unwrap_or_default().to_string_lossy(), NAME_WIDTH_MAX),
-            read: Arc::clone(&feed.read),
-            total: feed.total,
             bar: None,
             is_seen: std::io::stderr().is_terminal(),
         }
     }
 
-    /// Shows how far it has come.
-    pub(crate) fn show(&mut self, events: u64) {
+    /// Shows how far it has come, in bytes of `total`, which is 0 when nobody knows, and what has come of them.
+    pub(crate) fn show(&mut self, done: u64, total: u64, what: impl FnOnce() -> String) {
         if !self.is_seen || self.started.elapsed() < PATIENCE {
             return;
         }
-        let total = self.total;
         let bar = self.bar.get_or_insert_with(|| draw(total));
-        bar.set_position(self.read.load(Ordering::Relaxed));
-        bar.set_message(format!("{}: {} events", self.name, grouped(events)));
+        bar.set_position(done);
+        bar.set_message(format!("{}: {}", self.name, what()));
     }
 }
 

@@ -4,6 +4,8 @@
 
 mod bad_input;
 mod commands;
+mod durable;
+mod interrupted;
 mod pipes;
 mod real_data;
 mod support;

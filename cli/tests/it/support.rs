@@ -35,6 +35,17 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// Appends the log to the durable store at `url`, and answers the figures of the report.
+pub(crate) fn import(url: &Path, log: &Path) -> serde_json::Value {
+    let report = run(program()
+        .arg("--store")
+        .arg(url)
+        .args(["import", "--format", "json"])
+        .arg(log))
+    .ok();
+    serde_json::from_str(&report).unwrap()
+}
+
 /// Runs the program on the log `store`.
 pub(crate) fn ask(store: &Path, arguments: &[&str]) -> Ran {
     run(program().arg("--store").arg(store).args(arguments))
@@ -92,6 +103,11 @@ impl Folder {
         let bytes = if is_packed { gzip(content) } else { content.to_vec() };
         std::fs::write(&path, bytes).unwrap();
         path
+    }
+
+    /// The URL of a store in a folder within this one.
+    pub(crate) fn url(&self, name: &str) -> PathBuf {
+        format!("file:{}", self.path(name).display()).into()
     }
 
     /// A made-up log of 3,000 events.

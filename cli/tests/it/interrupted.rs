@@ -1,0 +1,133 @@
+//! Imports into a store in a folder that end before their time, and go on later.
+
+#![cfg(unix)]
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use annals::{Event, Store};
+
+use crate::support::{Folder, import, program, run};
+
+/// How long an import may take to write what it was given.
+const PATIENCE: Duration = Duration::from_secs(60);
+const EVENTS: usize = 20_000;
+
+/// The log, line by line.
+fn log() -> Vec<String> {
+    let text = run(program().args(["demo", "--seed", "3", "--events", &EVENTS.to_string()])).ok();
+    // Half of the lines have no id of their own.
+    text.lines()
+        .enumerate()
+        .map(|(number, line)| {
+            let mut event: serde_json::Map<_, _> = serde_json::from_str(line).unwrap();
+            if number % 2 == 0 {
+                event.remove("eventId");
+            }
+            serde_json::to_string(&event).unwrap() + "\n"
+        })
+        .collect()
+}
+
+/// An import that was given a part of the log, has written some of it to the disk, and waits for the rest.
+fn import_part(folder: &Folder, lines: &[String]) -> Child {
+    let mut child = program()
+        .arg("--store")
+        .arg(folder.url("store"))
+        .args(["import", "-"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let stdin = child.stdin.as_mut().unwrap();
+    let length = stored_bytes(folder);
+    for line in lines {
+        stdin.write_all(line.as_bytes()).unwrap();
+    }
+    let began = Instant::now();
+    while stored_bytes(folder) <= length {
+        assert!(began.elapsed() < PATIENCE, "nothing was written");
+        std::thread::yield_now();
+    }
+    child
+}
+
+fn stored_bytes(folder: &Folder) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder.path("store")) else {
+        return 0;
+    };
+    // What a header takes is no event yet.
+    let bytes: u64 = entries
+        .map(|entry| entry.unwrap().metadata().map_or(0, |data| data.len()))
+        .sum();
+    bytes.saturating_sub(4096)
+}
+
+fn send(signal: &str, child: &Child) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+}
+
+fn stored(store: &Path) -> Vec<Event> {
+    Store::open_url(store.to_str().unwrap()).unwrap().log().events()
+}
+
+/// What must be the same however often an import was interrupted.
+fn contents(events: &[Event]) -> Vec<(annals::NewEvent, annals::Version, annals::Position)> {
+    events
+        .iter()
+        .map(|event| (event.to_new(), event.version(), event.position()))
+        .collect()
+}
+
+/// Imports three quarters of a log in three parts, each ended by `signal`, and then all of it.
+fn check(signal: &str, ended: impl Fn(Child, &Folder)) {
+    let folder = Folder::new();
+    let lines = log();
+    for part in 1..=3 {
+        let child = import_part(&folder, &lines[..EVENTS / 4 * part]);
+        send(signal, &child);
+        ended(child, &folder);
+    }
+    let whole = folder.file("log.jsonl", lines.concat());
+    let report = import(&folder.url("store"), &whole);
+    assert!(report["knownEvents"].as_u64().unwrap() > 0 && report["newEvents"].as_u64().unwrap() > 0);
+    assert_eq!(report["events"], EVENTS);
+    import(&folder.url("at once"), &whole);
+    assert!(contents(&stored(&folder.url("store"))) == contents(&stored(&folder.url("at once"))));
+}
+
+/// What is said to be safe is there.
+fn says_what_is_safe(mut child: Child, folder: &Folder) {
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
+    let said = message.split("interrupted: ").nth(1).unwrap();
+    assert!(
+        said.contains(" events of - are safe on disk; run the same command again to go on"),
+        "{message}"
+    );
+    let count: usize = said.split(' ').next().unwrap().replace(',', "").parse().unwrap();
+    assert!(count > 0);
+    assert_eq!(stored(&folder.url("store")).len(), count);
+}
+
+#[test]
+fn an_import_ended_by_ctrl_c_goes_on() {
+    check("-INT", says_what_is_safe);
+}
+
+#[test]
+fn an_import_ended_by_the_system_goes_on() {
+    check("-TERM", says_what_is_safe);
+}
+
+#[test]
+fn an_import_that_was_killed_goes_on() {
+    check("-KILL", |mut child, _| {
+        assert_eq!(child.wait().unwrap().code(), None);
+    });
+}
