@@ -1,4 +1,4 @@
-//! The contract of a [`Journal`](crate::journal::Journal) as tests, for any implementation: one line each.
+//! The contract of a [`Journal`] as tests, for any implementation: one line each.
 //!
 //! ```
 //! # mod tests {
@@ -37,7 +37,8 @@ pub trait Storage {
     }
 }
 
-/// Makes a test of every rule of the contract, in a module `$name`; `$storage` makes an empty [`Storage`](conformance::Storage).
+/// Makes a test of every rule of the contract, in a module `$name`; `$storage` makes an empty
+/// [`Storage`](crate::testing::conformance::Storage).
 #[macro_export]
 macro_rules! conformance {
     ($name:ident, $storage:expr) => {

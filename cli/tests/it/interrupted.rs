@@ -44,15 +44,22 @@ fn import_part(folder: &Folder, lines: &[String]) -> Child {
         .unwrap();
     let stdin = child.stdin.as_mut().unwrap();
     let length = stored_bytes(folder);
-    for line in lines {
-        stdin.write_all(line.as_bytes()).unwrap();
-    }
+    let written = stdin.write_all(lines.concat().as_bytes());
+    let written = written.map_err(|error| (error, said(&mut child)));
+    assert!(written.is_ok(), "the import ended by itself: {written:?}");
     let began = Instant::now();
     while stored_bytes(folder) <= length {
         assert!(began.elapsed() < PATIENCE, "nothing was written");
         std::thread::yield_now();
     }
     child
+}
+
+/// What a program that has ended said.
+fn said(child: &mut Child) -> String {
+    let mut message = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    message
 }
 
 fn stored_bytes(folder: &Folder) -> u64 {
@@ -102,8 +109,7 @@ fn check(signal: &str, ended: impl Fn(Child, &Folder)) {
 
 /// What is said to be safe is there.
 fn says_what_is_safe(mut child: Child, folder: &Folder) {
-    let mut message = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
+    let message = said(&mut child);
     assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");
     let said = message.split("interrupted: ").nth(1).unwrap();
     assert!(

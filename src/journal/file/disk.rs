@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A folder of files. The real one is [`Folder`]; [`testing`](crate::testing) has one that fails and forgets on demand.
+/// A folder of files. The real one is [`Folder`]; the feature `testing` has one that fails and forgets on demand.
 ///
 /// What a crash leaves: a file's bytes as they were at its last [`sync`](DiskFile::sync), and any part of what was written after it;
 /// the names as they were at the last [`sync_names`](Self::sync_names), and any of the changes after it.
@@ -167,9 +167,17 @@ impl Disk for Folder {
 
 /// A lock of the operating system: it ends with the process, however that ends.
 #[derive(Debug)]
-struct Lock(#[expect(dead_code, reason = "the lock lives as long as the file is open")] File);
+struct Lock(File);
 
 impl DiskLock for Lock {}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that was forked a moment ago, and has not become its program yet, has it too.
+        // An unlock that fails leaves the lock to that.
+        drop(self.0.unlock());
+    }
+}
 
 #[derive(Debug)]
 struct OpenFile(File);
