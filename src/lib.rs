@@ -1,5 +1,5 @@
 //! An event store that lives in memory: a log behind sharded locks, an inverted index that follows it, a query cache that is never stale,
-//! and live tails.
+//! live tails, and a journal in files where it is to be durable.
 //!
 //! ```
 //! use annals::{Expected, NewEvent, Order, Position, Query, Store, StreamId};
@@ -33,11 +33,13 @@
 //! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::stream`], [`Store::log`] and [`Store::query`] lead to them;
 //!   [`Tail`] follows what comes.
 //! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
+//! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
+//!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory.
 //! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
 //!
 //! # What it does not do
 //!
-//! Nothing survives the process: a store is as durable as its memory. It does not speak to a network.
+//! It does not speak to a network, and one process at a time has a journal.
 //!
 //! # Words
 //!
@@ -52,6 +54,11 @@
 //! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |
 //! | visible | the last position that reads see; everything up to it is there, without a hole |
+//! | journal | what makes appends durable: none, files, yours |
+//! | durability | how safe an event is: volatile (in memory), written (survives the process), synced (survives the machine) |
+//! | batch | whole appends on their way to the journal |
+//! | segment, frame | a file of the journal; a batch, or part of one, in it |
+//! | recovery | filling a store with what its journal holds |
 //! | term | a field and a value that events can be found by |
 //! | tail | a reader that goes on with what comes |
 //! | gap | events that were dropped, with their number and the reason |
@@ -63,6 +70,8 @@
 //! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
 //! | `cache` | yes | answers kept and extended from the tail; moka |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
+//! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
+//! | `lz4` | no | frames of the journal compressed; lz4_flex |
 //! | `testing` | no | the reference model and random operations, for tests of the store |
 
 #[cfg(feature = "analytics")]

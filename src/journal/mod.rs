@@ -41,14 +41,7 @@ use crate::{Durability, Position};
 /// made again. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
 /// once must not be tried again, because the operating system may have dropped what it could not write.
 ///
-/// [`testing::conformance`](crate::testing) checks all of this against any journal.
-#[cfg_attr(
-    not(feature = "testing"),
-    expect(
-        rustdoc::broken_intra_doc_links,
-        reason = "the suite is behind the feature `testing`"
-    )
-)]
+/// `annals::conformance!`, of the feature `testing`, checks all of this against any journal.
 pub trait Journal: Send + fmt::Debug {
     /// The most that this journal can promise.
     fn durability(&self) -> Durability;
