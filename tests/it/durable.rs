@@ -1,6 +1,10 @@
 //! Stores with a journal in files: what survives, and what an acknowledgement says of it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use annals::journal::file::{FileJournal, FileSettings};
+use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::{
     Durability, Error, Expected, NewEvent, Position, Query, Settings, Store, StreamId, StreamLimits, Version,
 };
@@ -172,4 +176,86 @@ fn two_stores_cannot_have_one_folder() {
     assert!(matches!(second, Err(Error::Unavailable(_))), "{second:?}");
     drop(store);
     drop(open(&folder));
+}
+
+/// What goes wrong on the disk, and what the error must say: what happened, and to which file.
+#[test]
+fn a_failing_disk_is_named_in_the_error() {
+    let cases = [
+        (
+            1,
+            Fault::Device,
+            "events cannot be written: simulated/00000000000000000001.segment: the device failed",
+        ),
+        (
+            2,
+            Fault::Device,
+            "the segment cannot be synced: simulated/00000000000000000001.segment: the device failed",
+        ),
+        (
+            1,
+            Fault::Full,
+            "events cannot be written: simulated/00000000000000000001.segment: no storage space",
+        ),
+    ];
+    for (call, fault, message) in cases {
+        let disk = SimulatedDisk::new();
+        let journal = FileJournal::on(Arc::new(disk.clone()), FileSettings::default()).expect("a journal");
+        let mut settings = Settings::default();
+        settings.flush.retry_for = Duration::ZERO;
+        let store = Store::builder()
+            .settings(settings)
+            .journal(journal)
+            .open()
+            .expect("a store");
+        let safe = store.acknowledging(Durability::Synced).expect("a handle");
+        safe.append(&order(1), Expected::Any, events(1)).expect("appended");
+        disk.fail(call, fault);
+        let failed = safe
+            .append(&order(1), Expected::Any, events(1))
+            .expect_err("the disk failed");
+        assert!(failed.to_string().ends_with(message), "{failed}");
+        assert_eq!(store.reached(Durability::Synced), Position(1));
+        assert_eq!(store.stream("order-1").events().len(), 2);
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_for() {
+    let disk = SimulatedDisk::new();
+    let journal = FileJournal::on(Arc::new(disk.clone()), FileSettings::default()).expect("a journal");
+    let store = Store::open(journal).expect("a store");
+    for call in 1..=3 {
+        disk.fail(call, Fault::Full);
+    }
+    let appended = store.append(&order(1), Expected::Any, events(3)).expect("appended");
+    store.wait_durable(appended.last_position).expect("there is room again");
+    drop(store);
+    let journal = FileJournal::on(Arc::new(disk), FileSettings::default()).expect("a journal");
+    assert_eq!(Store::open(journal).expect("a store").visible(), Position(3));
+}
+
+#[test]
+fn nothing_is_called_safe_in_a_folder_that_is_gone() {
+    let folder = TempFolder::new();
+    let store = open(&folder);
+    let safe = store.acknowledging(Durability::Synced).expect("a handle");
+    safe.append(&order(1), Expected::Any, events(1)).expect("appended");
+    std::fs::remove_dir_all(folder.path()).expect("removed");
+    let failed = safe.append(&order(1), Expected::Any, events(1));
+    assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+}
+
+#[test]
+fn a_place_that_cannot_be_written_to_is_named() {
+    let file = TempFolder::new().path().join("not-a-folder");
+    for path in [file.join("below"), "/proc/annals".into()] {
+        std::fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+        std::fs::write(&file, "").expect("written");
+        let opened = FileJournal::open(&path).map_err(Error::from);
+        let message = opened.expect_err("no journal can be there").to_string();
+        assert!(message.contains(&path.display().to_string()), "{message}");
+        assert!(message.starts_with("the journal cannot be used now"), "{message}");
+    }
+    std::fs::remove_dir_all(file.parent().expect("a folder")).expect("removed");
 }
