@@ -17,6 +17,9 @@ pub(super) const ALIGNMENT: u64 = 8;
 /// The most bytes of a frame's content: an event's metadata and data may have 1 GiB.
 pub(super) const FRAME_BYTES_MAX: u32 = (1 << 30) + (1 << 20);
 
+/// The highest position: with the events of a frame added to it, a number of 64 bits holds it still.
+pub(super) const POSITION_MAX: u64 = i64::MAX as u64;
+
 /// The offset rounded up to where a frame may begin.
 pub(super) fn aligned(offset: u64) -> u64 {
     offset.next_multiple_of(ALIGNMENT)
@@ -81,6 +84,8 @@ impl SegmentHeader {
 pub(super) struct FrameHeader {
     /// The batch goes on in the next frame.
     pub(super) continued: bool,
+    /// The batch began in a frame before: whoever finds this frame behind damage does not have the whole of it.
+    pub(super) continues: bool,
     /// The content is compressed.
     pub(super) compressed: bool,
     /// Bytes of the content as it is stored, and as it was before it was compressed.
@@ -99,11 +104,14 @@ pub(super) struct FrameHeader {
 
 const COMPRESSED: u8 = 1;
 const CONTINUED: u8 = 2;
+const CONTINUES: u8 = 4;
 
 impl FrameHeader {
     /// The bytes of the header, whose checksum only fits in a segment of this store.
     pub(super) fn encode(&self, store: Uuid) -> [u8; FRAME_HEADER_BYTES] {
-        let flags = (u8::from(self.compressed) * COMPRESSED) | (u8::from(self.continued) * CONTINUED);
+        let flags = (u8::from(self.compressed) * COMPRESSED)
+            | (u8::from(self.continued) * CONTINUED)
+            | (u8::from(self.continues) * CONTINUES);
         let mut bytes = [0; FRAME_HEADER_BYTES];
         put(&mut bytes, 0, &FRAME_MAGIC);
         put(&mut bytes, 4, &[flags]);
@@ -129,6 +137,7 @@ impl FrameHeader {
         let [flags] = take(bytes, 4);
         Ok(Self {
             continued: flags & CONTINUED != 0,
+            continues: flags & CONTINUES != 0,
             compressed: flags & COMPRESSED != 0,
             stored_bytes: u32::from_le_bytes(take(bytes, 8)),
             raw_bytes: u32::from_le_bytes(take(bytes, 12)),
@@ -185,10 +194,31 @@ mod tests {
         assert_eq!(u32::from_le_bytes(take(&bytes, 60)), 0xe3d4_6902);
     }
 
+    /// The frame of the example in `FORMAT.md`.
+    #[test]
+    fn a_frame_header_is_these_bytes() {
+        let header = FrameHeader {
+            continued: false,
+            continues: false,
+            compressed: false,
+            stored_bytes: 60,
+            raw_bytes: 60,
+            events: 1,
+            checksum: 0x4e60_ebcd,
+            first: 1,
+            last: 1,
+            synced: 0,
+        };
+        let bytes = header.encode(Uuid::from_u128(0x0192_f0e0_0000_7000_8000_0000_0000_0001));
+        let expected = b"FRAM\0\0\0\0\x3c\0\0\0\x3c\0\0\0\x01\0\0\0\xcd\xeb\x60\x4e\
+            \x01\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x71\x66\x6a\xc4";
+        assert_eq!(&bytes, expected);
+    }
+
     proptest! {
         #[test]
         fn a_frame_header_survives_its_bytes(
-            flags in any::<(bool, bool)>(),
+            flags in any::<(bool, bool, bool)>(),
             lengths in any::<(u32, u32, u32, u32)>(),
             positions in any::<(u64, u64, u64)>(),
             flipped in 0..FRAME_HEADER_BYTES * 8,
@@ -196,6 +226,7 @@ mod tests {
             let header = FrameHeader {
                 continued: flags.0,
                 compressed: flags.1,
+                continues: flags.2,
                 stored_bytes: lengths.0,
                 raw_bytes: lengths.1,
                 events: lengths.2,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
-use self::format::SegmentHeader;
+use self::format::{POSITION_MAX, SegmentHeader};
 use self::writer::{Segment, Writer};
 use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
@@ -217,7 +217,8 @@ fn segment_name(first: u64) -> String {
 fn segment_first(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok()).flatten()
+    let first = is_number.then(|| digits.parse().ok()).flatten()?;
+    (1..=POSITION_MAX).contains(&first).then_some(first)
 }
 
 fn now() -> i64 {

@@ -33,6 +33,15 @@ pub(super) struct Writer {
     marked: u64,
 }
 
+/// What a frame has of its batch.
+#[derive(Clone, Copy)]
+struct Part {
+    first: u64,
+    last: u64,
+    continued: bool,
+    continues: bool,
+}
+
 /// The segment that is written to.
 #[derive(Debug)]
 pub(super) struct Segment {
@@ -131,7 +140,13 @@ impl Writer {
         self.bytes.clear();
         let mut content = Vec::new();
         self.encoder.finish(&mut content).map_err(|_| too_long())?;
-        self.push_frame(&content, 0, (self.written, self.written), false)?;
+        let part = Part {
+            first: self.written,
+            last: self.written,
+            continued: false,
+            continues: false,
+        };
+        self.push_frame(&content, 0, part)?;
         self.append()?;
         self.sync()
     }
@@ -157,35 +172,36 @@ impl Writer {
     /// Encodes a batch into frames.
     fn encode(&mut self, batch: &Batch) -> Result<(), JournalError> {
         self.bytes.clear();
-        let mut first = batch.first_position().0;
+        let mut part = Part {
+            first: batch.first_position().0,
+            last: batch.last_position().0,
+            continued: true,
+            continues: false,
+        };
         let mut content = Vec::new();
         for event in batch.events() {
             let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
             if self.encoder.events() > 0 && self.encoder.bytes() + bytes > FRAME_BYTES {
-                first = self.end_frame(&mut content, first, true)?;
+                self.end_frame(&mut content, &mut part)?;
             }
             self.encoder.push(event).map_err(|_| too_long())?;
         }
-        self.end_frame(&mut content, first, false)?;
+        part.continued = false;
+        self.end_frame(&mut content, &mut part)
+    }
+
+    /// Ends a frame; what `part` is then is for the next.
+    fn end_frame(&mut self, content: &mut Vec<u8>, part: &mut Part) -> Result<(), JournalError> {
+        content.clear();
+        let events = self.encoder.finish(content).map_err(|_| too_long())?;
+        part.last = part.first + u64::from(events) - 1;
+        self.push_frame(content, events, *part)?;
+        part.first = part.last + 1;
+        part.continues = true;
         Ok(())
     }
 
-    /// Ends the frame that begins with position `first`. Answers the position that the next begins with.
-    fn end_frame(&mut self, content: &mut Vec<u8>, first: u64, continued: bool) -> Result<u64, JournalError> {
-        content.clear();
-        let events = self.encoder.finish(content).map_err(|_| too_long())?;
-        let next = first + u64::from(events);
-        self.push_frame(content, events, (first, next - 1), continued)?;
-        Ok(next)
-    }
-
-    fn push_frame(
-        &mut self,
-        content: &[u8],
-        events: u32,
-        (first, last): (u64, u64),
-        continued: bool,
-    ) -> Result<(), JournalError> {
+    fn push_frame(&mut self, content: &[u8], events: u32, part: Part) -> Result<(), JournalError> {
         let compressed = self.compress(content);
         let stored = compressed.as_deref().unwrap_or(content);
         let raw_bytes = u32::try_from(content.len()).map_err(|_| too_long())?;
@@ -193,14 +209,15 @@ impl Writer {
             return Err(too_long());
         }
         let header = FrameHeader {
-            continued,
+            continued: part.continued,
+            continues: part.continues,
             compressed: compressed.is_some(),
             stored_bytes: u32::try_from(stored.len()).map_err(|_| too_long())?,
             raw_bytes,
             events,
             checksum: crc32fast::hash(stored),
-            first,
-            last,
+            first: part.first,
+            last: part.last,
             synced: self.synced,
         };
         self.bytes.extend_from_slice(&header.encode(self.store));
