@@ -14,6 +14,7 @@ mod crash;
 mod determinism;
 mod durable;
 mod flush;
+mod format;
 mod model;
 mod read;
 mod retention;

@@ -297,3 +297,94 @@ fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use wincode::config::Configuration;
+
+    use super::*;
+    use crate::{Position, Version};
+
+    /// An event as the codec sees it, without names: what comes after what.
+    type Plain = (
+        (u32, u32, [u8; 16], i64, i64, String),
+        [Option<String>; 4],
+        (u8, String, String),
+        (Vec<u8>, Vec<u8>),
+    );
+
+    fn wire(plain: &Plain) -> WireEvent<'_> {
+        let (head, names, tags, payload) = plain;
+        let [correlation_id, causation_id, user_id, organization_id] = names.each_ref().map(Option::as_deref);
+        WireEvent {
+            kind: head.0,
+            version: head.1,
+            id: head.2,
+            time_step: head.3,
+            delay: head.4,
+            aggregate_id: &head.5,
+            correlation_id,
+            causation_id,
+            user_id,
+            organization_id,
+            tags: WireTags([tags.1.as_str(), tags.2.as_str()].into_iter().collect()),
+            metadata: &payload.0,
+            data: &payload.1,
+        }
+    }
+
+    fn plain() -> impl Strategy<Value = Plain> {
+        let name = || prop_oneof!["[a-zø]{0,12}", "x{248,254}"];
+        let number = || prop_oneof![any::<i64>(), -70_000..70_000_i64, -200..200_i64];
+        let bytes = || prop::collection::vec(any::<u8>(), 0..300);
+        (
+            (
+                any::<u32>(),
+                0..70_000_u32,
+                any::<[u8; 16]>(),
+                number(),
+                number(),
+                name(),
+            ),
+            prop::array::uniform4(prop::option::of(name())),
+            (Just(2), name(), name()),
+            (bytes(), bytes()),
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn another_codec_writes_and_reads_the_same_bytes(plain in plain()) {
+            let config = Configuration::default().with_varint_encoding();
+            let mut ours = Vec::new();
+            codec::encode(&wire(&plain), &mut ours).unwrap();
+            let theirs = wincode::config::serialize(&plain, config).unwrap();
+            prop_assert_eq!(&ours, &theirs);
+            let read: Plain = wincode::config::deserialize(&ours, config).unwrap();
+            prop_assert_eq!(&read, &plain);
+            let mut rest = theirs.as_slice();
+            let read: WireEvent<'_> = codec::decode(&mut rest).unwrap();
+            prop_assert_eq!(format!("{read:?}"), format!("{:?}", wire(&plain)));
+            prop_assert!(rest.is_empty());
+        }
+    }
+
+    /// The content of the example in `FORMAT.md`.
+    const CONTENT: [u8; 60] = *b"\x01\x07Account\x06Opened\x01\0\0\
+        \0\x01\x01\x92\xf0\xe0\0\0\x70\0\x80\0\0\0\0\0\0\xaa\xfc\x80\x84\x1e\0\x0a\x03a-1\0\0\0\0\x01\x03new\0\x02{}";
+
+    #[test]
+    fn an_event_is_these_bytes() {
+        let mut batch = Batch::new();
+        decode(&CONTENT, 1, 1, &mut batch).unwrap();
+        let event = batch.events().next().unwrap();
+        assert_eq!((event.position(), event.version()), (Position(1), Version(1)));
+        assert_eq!((event.aggregate_id(), event.event_type()), ("a-1", "Opened"));
+        assert_eq!(event.recorded_at(), Timestamp::from_micros(1_000_005));
+        let (mut encoder, mut content) = (FrameEncoder::default(), Vec::new());
+        encoder.push(event).unwrap();
+        assert_eq!(encoder.finish(&mut content).unwrap(), 1);
+        assert_eq!(content, CONTENT);
+    }
+}

@@ -1,0 +1,182 @@
+"""Prints every event in a folder of segments as a line of JSON, and knows nothing but FORMAT.md."""
+
+import json
+import os
+import re
+import struct
+import sys
+import uuid
+import zlib
+
+LIMIT = 2**30 + 2**20
+TIME_MIN, TIME_MAX = -377705023201000000, 253402207200999999
+
+
+class Torn(Exception):
+    """What a machine that stopped may leave at the end of the last segment."""
+
+
+def lz4_block(block, length):
+    out, at = bytearray(), 0
+
+    def more(number):
+        nonlocal at
+        while number >= 15:
+            at += 1
+            number += block[at - 1]
+            if block[at - 1] != 255:
+                break
+        return number
+
+    while at < len(block):
+        token, at = block[at], at + 1
+        literals = more(token >> 4)
+        out += block[at : at + literals]
+        at += literals
+        if at >= len(block):
+            break
+        distance, at = int.from_bytes(block[at : at + 2], "little"), at + 2
+        copied = more(token & 15) + 4
+        assert 0 < distance <= len(out) and len(out) + copied <= length, "bad LZ4"
+        for _ in range(copied):
+            out.append(out[-distance])
+    assert len(out) == length, "compressed content of another length than said"
+    return bytes(out)
+
+
+class Content:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, length):
+        assert self.at + length <= len(self.data), "content is cut off"
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+    def unsigned(self):
+        [first] = self.take(1)
+        assert first <= 253, "bad varint"
+        return first if first < 251 else int.from_bytes(self.take(2 ** (first - 250)), "little")
+
+    def signed(self):
+        number = self.unsigned()
+        return number // 2 if number % 2 == 0 else -(number // 2) - 1
+
+    def bytes(self):
+        return self.take(self.unsigned())
+
+    def str(self, least=0, most=1024):
+        text = self.bytes()
+        assert least <= len(text) <= most, "a name is empty, or too long"
+        return text.decode()
+
+    def option(self):
+        [tag] = self.take(1)
+        assert tag <= 1, "bad option"
+        return self.str() if tag else None
+
+    def content_type(self):
+        variant = self.unsigned()
+        assert variant <= 2, "bad content type"
+        return ["json", "bytes", None][variant] or self.str()
+
+    def kind(self):
+        kind = {"aggregateType": self.str(1), "eventType": self.str(1), "schemaVersion": self.unsigned()}
+        return kind | {"dataType": self.content_type(), "metadataType": self.content_type()}
+
+
+def held(time):
+    wrapped = (time + 2**63) % 2**64 - 2**63
+    return max(TIME_MIN, min(TIME_MAX, wrapped))
+
+
+def shown(data):
+    return data.hex() if len(data) <= 256 else f"{data[:16].hex()} and so on, {len(data)} bytes"
+
+
+def events_of(content, count, position):
+    content = Content(content)
+    kinds = [content.kind() for _ in range(content.unsigned())]
+    time = 0
+    for place in range(count):
+        event = {"position": position + place} | kinds[content.unsigned()]
+        event["version"] = content.unsigned()
+        assert event["version"] > 0, "version 0"
+        event["id"] = str(uuid.UUID(bytes=content.take(16)))
+        time = event["timestamp"] = held(time + content.signed())
+        event["recordedAt"] = held(time + content.signed())
+        event["aggregateId"] = content.str(1, 1025)
+        for name in ["correlationId", "causationId", "userId", "organizationId"]:
+            event[name] = content.option()
+        [tags] = content.take(1)
+        assert tags <= 32, "too many tags"
+        event["tags"] = [content.str() for _ in range(tags)]
+        event["metadata"], event["data"] = shown(content.bytes()), shown(content.bytes())
+        yield event
+    assert content.at == len(content.data), "bytes behind the last event"
+
+
+def frame_header(data, at, store):
+    header = data[at : at + 56]
+    if len(header) < 56 or header[:4] != b"FRAM" or zlib.crc32(store + header[:52]) != int.from_bytes(header[52:], "little"):
+        raise Torn("no frame")
+    return struct.unpack_from("<4xB3xIIIIQQQ", header)
+
+
+def batch_at(data, at, store, position):
+    """The frames of a batch, each as its content, number of events and first position; and where it ends."""
+    frames = []
+    while True:
+        flags, stored, raw, count, checksum, first, last, _ = frame_header(data, at, store)
+        content = data[at + 56 : at + 56 + stored]
+        if stored > LIMIT or len(content) < stored or zlib.crc32(content) != checksum:
+            raise Torn("a frame is cut off or damaged")
+        if (first, last) != ((position, position + count - 1) if count else (position - 1, position - 1)):
+            raise Torn("positions do not follow")
+        assert raw <= LIMIT and (raw <= 256 * stored if flags & 1 else raw == stored), "bad length"
+        frames.append((lz4_block(content, raw) if flags & 1 else content, count, position))
+        position, at = position + count, at + (56 + stored + 7) // 8 * 8
+        if not flags & 2:
+            return frames, at, position
+
+
+def was_synced(data, at, store, position):
+    for at in range(at, len(data), 8):
+        try:
+            if frame_header(data, at, store)[-1] >= position:
+                return True
+        except Torn:
+            pass
+    return False
+
+
+def read(folder):
+    names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{20}\.segment", name))
+    position, store, versions = 1, None, {}
+    for name in names:
+        with open(os.path.join(folder, name), "rb") as file:
+            data = file.read()
+        header = data[:64]
+        magic, version, id, first = struct.unpack_from("<8sH6x16sQ", header.ljust(64, b"\0"))
+        if len(header) < 64 or magic != b"ANNALSEG" or zlib.crc32(header[:60]) != int.from_bytes(header[60:], "little"):
+            assert name == names[-1] and not any(data[64:]), f"{name}: no header"
+            return
+        assert version == 1, f"{name}: unknown version {version}"
+        assert (first, first) == (position, int(name[:20])) and store in (None, id), f"{name}: does not follow"
+        store, at = id, 64
+        while any(data[at:]):
+            try:
+                frames, end, after = batch_at(data, at, store, position)
+            except Torn as torn:
+                assert name == names[-1] and not was_synced(data, at, store, position), f"{name} at byte {at}: {torn}"
+                return
+            for event in (event for frame in frames for event in events_of(*frame)):
+                assert event["version"] > versions.get(event["aggregateId"], 0), "versions do not rise"
+                versions[event["aggregateId"]] = event["version"]
+                yield event
+            at, position = end, after
+
+
+if __name__ == "__main__":
+    for event in read(sys.argv[1]):
+        print(json.dumps(event))

@@ -1,0 +1,224 @@
+//! The files of a store are what `FORMAT.md` says: an old store is read as it was written, and so is a new one by another program.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::journal::file::{FileJournal, FileSettings};
+use annals::journal::{Batch, Journal as _, JournalError, Recover};
+use annals::{
+    ContentType, EventRef, Expected, ManualClock, NewEvent, SeededIds, Store, StreamId, StreamLimits, Timestamp,
+    Version,
+};
+use serde_json::{Value, json};
+
+use crate::support::{START, TempFolder};
+
+/// The events of a store in files, as `read_segments.py` prints them.
+struct Listed(Vec<Value>);
+
+impl Recover for Listed {
+    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.0.extend(batch.events().map(listed));
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+fn listed(event: EventRef<'_>) -> Value {
+    json!({
+        "position": event.position().0,
+        "aggregateType": event.aggregate_type(),
+        "eventType": event.event_type(),
+        "schemaVersion": event.schema_version(),
+        "dataType": name(&event.data_type()),
+        "metadataType": name(&event.metadata_type()),
+        "version": event.version().0,
+        "id": event.id().to_string(),
+        "timestamp": event.timestamp().as_micros(),
+        "recordedAt": event.recorded_at().as_micros(),
+        "aggregateId": event.aggregate_id(),
+        "correlationId": event.correlation_id(),
+        "causationId": event.causation_id(),
+        "userId": event.user_id(),
+        "organizationId": event.organization_id(),
+        "tags": event.tags().collect::<Vec<_>>(),
+        "metadata": shown(event.metadata()),
+        "data": shown(event.data()),
+    })
+}
+
+fn name(content_type: &ContentType) -> &str {
+    match content_type {
+        ContentType::Json => "json",
+        ContentType::Bytes => "bytes",
+        ContentType::Other(name) => name,
+    }
+}
+
+fn shown(bytes: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    if bytes.len() <= 256 {
+        return hex(bytes);
+    }
+    format!("{} and so on, {} bytes", hex(&bytes[..16]), bytes.len())
+}
+
+/// What the library finds in a folder.
+fn by_library(folder: &Path) -> Vec<Value> {
+    let mut journal = FileJournal::open(folder).expect("a journal");
+    let mut listed = Listed(Vec::new());
+    journal.recover(&mut listed).expect("recovered");
+    listed.0
+}
+
+/// What the Python program finds; `None` where there is no Python.
+fn by_python(folder: &Path) -> Option<Vec<Value>> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/format/read_segments.py");
+    let output = Command::new("python3").arg(program).arg(folder).output().ok()?;
+    let (stdout, stderr) = (output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{stderr}");
+    let lines = String::from_utf8(stdout).expect("JSON");
+    Some(
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect(),
+    )
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "whoever runs the tests should know what was not tested"
+)]
+fn agree(folder: &Path, expected: &[Value]) {
+    assert_eq!(by_library(folder), expected);
+    match by_python(folder) {
+        Some(found) => assert_eq!(found, expected),
+        None => eprintln!("there is no python3: what the files hold was checked by the library alone"),
+    }
+}
+
+/// Fills a folder with everything that the format has.
+fn write_everything(folder: &Path) {
+    let files = FileSettings {
+        segment_bytes: 4096,
+        preallocate_bytes: 0,
+        compress: cfg!(feature = "lz4"),
+    };
+    let store = Store::builder()
+        .clock(Arc::new(ManualClock::at(START)))
+        .ids(Arc::new(SeededIds::new(1)))
+        .journal(FileJournal::open_with(folder, files).expect("a journal"))
+        .open()
+        .expect("a store");
+    for (stream, events) in everything() {
+        store.append(&stream, Expected::Any, events).expect("appended");
+        store.wait_durable(store.visible()).expect("durable");
+    }
+    let limits = |max_count, max_age| StreamLimits { max_count, max_age };
+    let limited = limits(Some(2), Some(Duration::from_millis(90_500)));
+    store.truncate("order-1", Version(2)).expect("truncated");
+    store.set_limits("order-1", limited).expect("limited");
+    store.set_limits("order-1", limits(None, None)).expect("limited");
+    store.delete("order-2", Expected::Any).expect("deleted");
+    store.tombstone("large", Expected::Any).expect("tombstoned");
+    store.close().expect("closed");
+}
+
+fn everything() -> Vec<(StreamId, Vec<NewEvent>)> {
+    let order = |number: u8| StreamId::new("Order", format!("order-{number}"));
+    let full = NewEvent::new("Placed")
+        .schema_version(300)
+        .timestamp(Timestamp::from_micros(-1_000_001))
+        .correlation("c-1")
+        .causation("cause")
+        .user("anna")
+        .organization("ørg")
+        .tag("a")
+        .tag("b c")
+        .metadata(r#"{"ip":"::1"}"#)
+        .data(r#"{"total":250}"#);
+    let late = NewEvent::new("Paid").timestamp(Timestamp::MAX).user("anna");
+    let early = NewEvent::new("Shipped").timestamp(Timestamp::MIN).organization("o");
+    let bytes = NewEvent::new("Scanned")
+        .content_type(ContentType::Bytes)
+        .data([0, 1, 254, 255]);
+    let other = NewEvent::new("Signed")
+        .content_type(ContentType::Other("text/plain".into()))
+        .data("x".repeat(251));
+    let numbered = |number: u32| NewEvent::new("Counted").data(format!("{{\"number\":{number}}}"));
+    // More than a frame takes: the batch goes on in a second.
+    let large = NewEvent::new("Large").data(vec![b'x'; 1 << 20]);
+    vec![
+        (order(1), vec![full, late, early]),
+        (order(2), vec![bytes, other]),
+        (StreamId::new("Large", "large"), vec![large.clone(), large, numbered(0)]),
+        (StreamId::new("Counter", "counter"), (1..=40).map(numbered).collect()),
+    ]
+}
+
+#[test]
+fn another_program_reads_what_a_store_writes() {
+    let folder = TempFolder::new();
+    write_everything(folder.path());
+    let events = by_library(folder.path());
+    assert_eq!(events.len(), 53);
+    agree(folder.path(), &events);
+}
+
+/// Set `ANNALS_FIXTURE` to a folder to have a store written there, as `tests/fixtures/format-1` was.
+#[test]
+#[cfg(feature = "lz4")]
+fn a_store_of_format_1_is_what_it_was() {
+    if let Some(folder) = std::env::var_os("ANNALS_FIXTURE").map(std::path::PathBuf::from) {
+        write_everything(&folder);
+        let lines: String = by_library(&folder).iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(folder.join("events.jsonl"), lines).expect("written");
+    }
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+    let folder = TempFolder::new();
+    let mut segments = 0;
+    for entry in std::fs::read_dir(&fixture).expect("a fixture") {
+        let path = entry.expect("a file").path();
+        segments += usize::from(path.extension().is_some_and(|extension| extension == "segment"));
+        std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    assert_eq!(segments, 2);
+    let lines = std::fs::read_to_string(fixture.join("events.jsonl")).expect("the events");
+    let expected: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    agree(folder.path(), &expected);
+    let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
+    assert_eq!(store.visible().0, 53);
+    assert_eq!(store.stream("order-1").events().len(), 2);
+    assert_eq!(
+        store.stream("order-2").events().len() + store.stream("large").events().len(),
+        0
+    );
+}
+
+/// The bytes that `FORMAT.md` shows, with the events that it says are in them.
+#[test]
+fn the_example_of_the_format_is_true() {
+    let text = include_str!("../../FORMAT.md");
+    let (_, example) = text.split_once("```text\n").expect("an example");
+    let lines = example.lines().take_while(|line| *line != "```");
+    let bytes: Vec<u8> = lines
+        .flat_map(|line| line.split("  ").next().unwrap_or_default().split_whitespace())
+        .map(|byte| u8::from_str_radix(byte, 16).expect("a byte"))
+        .collect();
+    let folder = TempFolder::new();
+    std::fs::write(folder.path().join("00000000000000000001.segment"), bytes).expect("written");
+    let expected = json!({
+        "position": 1, "aggregateType": "Account", "eventType": "Opened", "schemaVersion": 1, "dataType": "json",
+        "metadataType": "json", "version": 1, "id": "0192f0e0-0000-7000-8000-0000000000aa", "timestamp": 1_000_000,
+        "recordedAt": 1_000_005, "aggregateId": "a-1", "correlationId": null, "causationId": null, "userId": null,
+        "organizationId": null, "tags": ["new"], "metadata": "", "data": "7b7d",
+    });
+    agree(folder.path(), &[expected]);
+}
