@@ -80,6 +80,10 @@ impl Disk for Recorder {
         self.folder.lock(name)
     }
 
+    fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.folder.lock_shared(name)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.folder.path(name)
     }

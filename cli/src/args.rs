@@ -229,6 +229,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         filters: Filters,
     },
+    /// Check every byte of a store in files, and list what is damaged; nothing is written to it
+    Verify {
+        /// The folder of the store, which must not be open anywhere
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Save what can be read of a damaged store to a new one; the damaged one is not touched
+    Repair {
+        /// The folder of the store, which must not be open anywhere
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+        /// The folder of the new store: empty, or not there yet
+        #[arg(long, value_name = "NEW")]
+        to: PathBuf,
+    },
     /// Make up a log of a cloud that sends bills
     Demo(Demo),
 }

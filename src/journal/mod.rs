@@ -4,6 +4,7 @@ mod batch;
 mod error;
 #[cfg(feature = "file")]
 pub mod file;
+pub(crate) mod system;
 
 pub use self::batch::{Batch, Record};
 pub use self::error::{JournalError, JournalErrorKind};

@@ -21,6 +21,8 @@ pub enum GapReason {
     Truncated(Name),
     /// The aggregate was deleted.
     Deleted(Name),
+    /// A damaged file held them: the store was saved from it by `annals repair`.
+    Lost,
     /// Several reasons: too many gaps were reported to keep them apart.
     Several,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for GapReason {
             Self::Limit(id) => write!(f, "past the limits of aggregate '{id}'"),
             Self::Truncated(id) => write!(f, "aggregate '{id}' was truncated"),
             Self::Deleted(id) => write!(f, "aggregate '{id}' was deleted"),
+            Self::Lost => f.write_str("lost with a damaged file"),
             Self::Several => f.write_str("several reasons"),
         }
     }

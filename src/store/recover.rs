@@ -1,15 +1,17 @@
 //! Filling a store with what its journal holds: the same events, in the same order, with the same consequences.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Engine;
 use super::budget::Cost;
 use super::directory::{PageCache, Place};
+use super::gaps::GapReason;
 use super::retention::Change;
 use crate::event::chunk::Chunk;
+use crate::journal::system::{self, SystemEvent};
 use crate::journal::{Batch, Journal, JournalError, Recover, RecoveryReport};
-use crate::{EventRef, Position, Result, StreamId, StreamLimits};
+use crate::{EventRef, Position, Result, StreamId};
 
 impl Engine {
     /// Takes over what `journal` holds. The store is nobody else's yet.
@@ -132,15 +134,17 @@ impl Recovery<'_> {
         let stream = shard.stream_mut(key);
         let (version, known) = (event.raw_version(), stream.version);
         if version <= known {
-            return Err(JournalError::corrupt(format!(
-                "the event at position {} is version {version} of aggregate '{id}', which is at version {known} already",
-                event.position()
-            )));
+            return Err(JournalError::corrupt(system::passed(event, known)));
         }
         stream.recover(version, event.raw_position());
         if event.is_system() {
+            let told = system::parse(event).ok_or_else(|| JournalError::corrupt(system::unknown(event)))?;
+            let Some(change) = change_of(told) else {
+                // What was at this position is gone, and so is what stands for it.
+                engine.drop_stream_to(shard, key, version, GapReason::Lost);
+                return Ok(());
+            };
             let target = id.strip_prefix('$').unwrap_or(id);
-            let change = parse_change(event).ok_or_else(|| unknown_change(event))?;
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
                 // What was too old then is gone, whatever limits the aggregate has now.
@@ -154,33 +158,12 @@ impl Recovery<'_> {
     }
 }
 
-fn unknown_change(event: EventRef<'_>) -> JournalError {
-    JournalError::corrupt(format!(
-        "the system's event at position {} is of the unknown type '{}': a newer program has written it",
-        event.position(),
-        event.event_type()
-    ))
-}
-
-fn parse_change(event: EventRef<'_>) -> Option<Change> {
-    let data = str::from_utf8(event.data()).ok()?;
-    match event.event_type() {
-        "$truncated" => Some(Change::TruncateTo(number(data, "toVersion")?.parse().ok()?)),
-        "$deleted" => Some(Change::Delete),
-        "$tombstoned" => Some(Change::Tombstone),
-        "$limited" => {
-            let age = number(data, "maxAgeSeconds").and_then(|text| text.parse().ok());
-            Some(Change::Limit(StreamLimits {
-                max_count: number(data, "maxCount").and_then(|text| text.parse().ok()),
-                max_age: age.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
-            }))
-        }
-        _ => None,
+fn change_of(event: SystemEvent) -> Option<Change> {
+    match event {
+        SystemEvent::Truncated { to_version } => Some(Change::TruncateTo(to_version)),
+        SystemEvent::Deleted => Some(Change::Delete),
+        SystemEvent::Tombstoned => Some(Change::Tombstone),
+        SystemEvent::Limited(limits) => Some(Change::Limit(limits)),
+        SystemEvent::Lost => None,
     }
-}
-
-/// The number behind `key` in an object that the store itself has written, without spaces.
-fn number<'a>(object: &'a str, key: &str) -> Option<&'a str> {
-    let (_, rest) = object.split_once(&format!("\"{key}\":"))?;
-    rest.split([',', '}']).next()
 }

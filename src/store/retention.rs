@@ -274,7 +274,7 @@ impl Engine {
     }
 
     /// Drops the events of a stream up to `version`.
-    fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32, reason: GapReason) {
+    pub(crate) fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32, reason: GapReason) {
         let stream = shard.stream_mut(key);
         let version = version.min(stream.version);
         let count = usize::try_from(version.saturating_sub(stream.dropped_to)).unwrap_or(usize::MAX);

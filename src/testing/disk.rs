@@ -378,6 +378,10 @@ impl Disk for SimulatedDisk {
         }))
     }
 
+    fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.lock(name).map(Some)
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         PathBuf::from("simulated").join(name)
     }

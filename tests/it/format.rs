@@ -59,7 +59,13 @@ fn name(content_type: &ContentType) -> &str {
 }
 
 fn shown(bytes: &[u8]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .concat()
+    };
     if bytes.len() <= 256 {
         return hex(bytes);
     }
@@ -175,8 +181,8 @@ fn another_program_reads_what_a_store_writes() {
 fn a_store_of_format_1_is_what_it_was() {
     if let Some(folder) = std::env::var_os("ANNALS_FIXTURE").map(std::path::PathBuf::from) {
         write_everything(&folder);
-        let lines: String = by_library(&folder).iter().map(|event| format!("{event}\n")).collect();
-        std::fs::write(folder.join("events.jsonl"), lines).expect("written");
+        let lines: Vec<_> = by_library(&folder).iter().map(|event| format!("{event}\n")).collect();
+        std::fs::write(folder.join("events.jsonl"), lines.concat()).expect("written");
     }
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
     let folder = TempFolder::new();

@@ -17,6 +17,7 @@ mod flush;
 mod format;
 mod model;
 mod read;
+mod repair;
 mod retention;
 mod support;
 mod tail;

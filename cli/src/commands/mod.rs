@@ -7,11 +7,13 @@ mod export;
 mod filters;
 mod heatmap;
 mod import;
+mod repair;
 mod stats;
 mod stream;
 mod tour;
 mod trace;
 mod trends;
+mod verify;
 
 use annals::Store;
 use annals::analytics::TimeZone;
@@ -40,6 +42,8 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
         Command::Import { files, into } => import::run(global, files, into.as_deref(), out),
         Command::Export { filters, output } => export::run(&open(global, out)?, filters, output, out),
+        Command::Verify { folder } => verify::run(folder, out),
+        Command::Repair { folder, to } => repair::run(folder, to, out),
         Command::Demo(demo) => demo::run(demo, out),
     }
 }

@@ -8,4 +8,5 @@ mod durable;
 mod interrupted;
 mod pipes;
 mod real_data;
+mod repair;
 mod support;

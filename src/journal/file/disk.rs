@@ -39,6 +39,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// has it.
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>>;
 
+    /// Keeps the folder from being taken by a process that writes, until what is answered is dropped; `None` where there is
+    /// nothing to lock by, as where nobody has ever written. Writes nothing. [`io::ErrorKind::WouldBlock`] when another has it.
+    fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
+
     /// How a file is called in a message.
     fn path(&self, name: &str) -> PathBuf;
 }
@@ -82,10 +86,7 @@ impl Folder {
         let path = path.into();
         if !path.is_dir() {
             fs::create_dir_all(&path)?;
-            // The folder's own name must survive too. Not every system can sync a folder above.
-            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-                sync_folder(parent)?;
-            }
+            sync_above(&path)?;
         }
         Ok(Self(path))
     }
@@ -99,6 +100,14 @@ impl Folder {
         let path = path.into();
         fs::read_dir(&path)?;
         Ok(Self(path))
+    }
+}
+
+/// Makes a folder's own name survive. Not every system can sync a folder above.
+pub(super) fn sync_above(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        Some(parent) => sync_folder(parent),
+        None => Ok(()),
     }
 }
 
@@ -153,11 +162,18 @@ impl Disk for Folder {
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>> {
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).open(self.path(name))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(Lock(file))),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        let locked = file.try_lock();
+        Lock::taken(file, locked)
+    }
+
+    fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
+        let file = match File::open(self.path(name)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let locked = file.try_lock_shared();
+        Lock::taken(file, locked).map(Some)
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -176,6 +192,16 @@ impl Drop for Lock {
         // Closing the file is not enough: a process that was forked a moment ago, and has not become its program yet, has it too.
         // An unlock that fails leaves the lock to that.
         drop(self.0.unlock());
+    }
+}
+
+impl Lock {
+    fn taken(file: File, locked: Result<(), TryLockError>) -> io::Result<Box<dyn DiskLock>> {
+        match locked {
+            Ok(()) => Ok(Box::new(Self(file))),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 }
 

@@ -37,13 +37,16 @@ pub(super) struct SegmentHeader {
 }
 
 /// Why bytes are no header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoHeader {
     /// They do not begin as one.
+    #[error("it is no segment")]
     Magic,
     /// They are of a version that this program does not know.
+    #[error("it is of format version {0}, which this program does not know: use a newer one")]
     Version(u16),
     /// Their checksum is another.
+    #[error("the checksum of its header is wrong")]
     Checksum,
 }
 
@@ -147,6 +150,17 @@ impl FrameHeader {
             last: u64::from_le_bytes(take(bytes, 32)),
             synced: u64::from_le_bytes(take(bytes, 40)),
         })
+    }
+
+    /// The position that the frame begins with, and the one after it; `None` if its numbers contradict each other.
+    pub(super) fn span(&self) -> Option<(u64, u64)> {
+        let begin = if self.events == 0 {
+            self.first.checked_add(1)?
+        } else {
+            self.first
+        };
+        let end = begin.checked_add(u64::from(self.events))?;
+        (begin > 0 && self.last.checked_add(1)? == end && end <= POSITION_MAX).then_some((begin, end))
     }
 
     /// Bytes from the beginning of this frame to where the next may begin.

@@ -8,7 +8,11 @@ mod disk;
 mod format;
 mod record;
 mod recover;
+mod repair;
 mod scan;
+mod sources;
+mod verify;
+mod walk;
 mod writer;
 
 use std::io;
@@ -19,6 +23,8 @@ use uuid::Uuid;
 
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
 use self::format::{POSITION_MAX, SegmentHeader};
+pub use self::repair::{Repair, repair, repair_on};
+pub use self::verify::{Damage, Verification, verify, verify_on};
 use self::writer::{Segment, Writer};
 use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
@@ -140,15 +146,7 @@ impl FileJournal {
     /// As [`open_with`](Self::open_with).
     pub fn on(disk: Arc<dyn Disk>, settings: FileSettings) -> Result<Self, JournalError> {
         settings.check()?;
-        let lock = disk.lock(LOCK_NAME).map_err(|error| {
-            let folder = disk.path("");
-            if error.kind() == io::ErrorKind::WouldBlock {
-                let message = format!("{} is open in another process: close that first", folder.display());
-                return JournalError::new(JournalErrorKind::Locked, message);
-            }
-            let message = format!("{} cannot be locked", folder.display());
-            JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
-        })?;
+        let lock = disk.lock(LOCK_NAME).map_err(|error| not_locked(&*disk, error))?;
         Ok(Self {
             disk,
             settings,
@@ -219,6 +217,16 @@ fn segment_first(name: &str) -> Option<u64> {
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let first = is_number.then(|| digits.parse().ok()).flatten()?;
     (1..=POSITION_MAX).contains(&first).then_some(first)
+}
+
+fn not_locked(disk: &dyn Disk, error: io::Error) -> JournalError {
+    let folder = disk.path("");
+    if error.kind() == io::ErrorKind::WouldBlock {
+        let message = format!("{} is open in another process: close that first", folder.display());
+        return JournalError::new(JournalErrorKind::Locked, message);
+    }
+    let message = format!("{} cannot be locked", folder.display());
+    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }
 
 fn now() -> i64 {

@@ -7,10 +7,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
-use super::format::{NoHeader, SegmentHeader};
+use super::format::SegmentHeader;
 use super::scan::{self, Block, Damage, Decoded, Next, Scan};
 use super::writer::Segment;
-use super::{segment_first, segment_name};
+use super::{segment_first, segment_name, sources};
 use crate::journal::{JournalError, JournalErrorKind, Recover, Recovered};
 
 /// Blocks read ahead of those being decoded.
@@ -82,12 +82,7 @@ fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
             Some(source) => sources.push(source),
             None if is_last => remove_unborn(disk, &name)?,
             None => {
-                return Err(damaged(
-                    disk,
-                    &name,
-                    0,
-                    "it has no header, and later segments follow it",
-                ));
+                return Err(damaged(disk, &name, 0, sources::HEADLESS));
             }
         }
     }
@@ -107,13 +102,9 @@ fn source(disk: &dyn Disk, name: &str, first: u64) -> Result<Option<Source>, Jou
             let name = name.to_owned();
             return Ok(Some(Source { name, header, length }));
         }
-        Ok(header) => format!("it says that it begins with position {}: it was renamed", header.first),
+        Ok(header) => sources::renamed(&header),
         Err(None) => return Ok(None),
-        Err(Some(NoHeader::Version(version))) => {
-            format!("it is of format version {version}, which this program does not know: use a newer one")
-        }
-        Err(Some(NoHeader::Magic)) => "it is no segment".to_owned(),
-        Err(Some(NoHeader::Checksum)) => "the checksum of its header is wrong".to_owned(),
+        Err(Some(reason)) => reason.to_string(),
     };
     Err(damaged(disk, name, 0, &what))
 }
@@ -320,7 +311,7 @@ fn rewrite(file: &mut dyn DiskFile, mut offset: u64, end: u64) -> io::Result<()>
 }
 
 /// Where the last byte is that is not zero, from `offset` on.
-fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
+pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
     let mut bytes = vec![0; 1 << 20];
     let mut end = offset;
     loop {
@@ -339,7 +330,7 @@ fn damaged(disk: &dyn Disk, name: &str, offset: u64, what: &str) -> JournalError
     JournalError::corrupt(format!("{} at byte {offset}: {what}", disk.path(name).display()))
 }
 
-fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> JournalError {
+pub(super) fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> JournalError {
     let message = format!("{} cannot be used", disk.path(name).display());
     JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }

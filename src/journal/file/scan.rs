@@ -275,30 +275,65 @@ impl Scan {
         if self.synced >= damage.position {
             return Ok(true);
         }
+        let is_mark = |_, header: &FrameHeader| header.synced >= damage.position;
+        Ok(self.search(damage.offset, is_mark)?.is_some())
+    }
+
+    /// Goes on behind damage, with the next batch whose positions are those after `position` and below `until`. Answers whether
+    /// there is one.
+    pub(super) fn resume(&mut self, offset: u64, position: u64, until: u64) -> io::Result<bool> {
+        let length = self.length;
+        let follows = |at: u64, header: &FrameHeader| {
+            let Some((begin, end)) = header.span() else {
+                return false;
+            };
+            let is_next = begin > position || (begin == position && at > offset);
+            let fits = header.frame_bytes() <= aligned(length - at) && header.stored_bytes <= FRAME_BYTES_MAX;
+            is_next && end <= until && fits && !header.continues
+        };
+        let Some((at, begin)) = self
+            .search(offset, follows)?
+            .and_then(|(at, header)| Some((at, header.span()?.0)))
+        else {
+            return Ok(false);
+        };
+        self.offset = at;
+        self.position = begin;
+        self.unsynced.clear();
+        Ok(true)
+    }
+
+    /// The first frame's header from `offset` on that is `wanted`, and where it is.
+    fn search(
+        &self,
+        mut offset: u64,
+        wanted: impl Fn(u64, &FrameHeader) -> bool,
+    ) -> io::Result<Option<(u64, FrameHeader)>> {
         // A header may lie across the end of what is read at once.
         let mut bytes = vec![0; SEARCH_BYTES + FRAME_HEADER_BYTES];
-        let mut offset = damage.offset;
         loop {
             let read = self.file.read_at(offset, &mut bytes)?;
-            if finds_synced(&bytes[..read], self.store, damage.position) {
-                return Ok(true);
-            }
-            if read < bytes.len() {
-                return Ok(false);
+            let found = headers(&bytes[..read], offset, self.store).find(|(at, header)| wanted(*at, header));
+            if found.is_some() || read < bytes.len() {
+                return Ok(found);
             }
             offset += SEARCH_BYTES as u64;
         }
     }
 }
 
-/// Whether a frame's header in `bytes` says that `position` was synced before it.
-fn finds_synced(bytes: &[u8], store: Uuid, position: u64) -> bool {
-    bytes
-        .windows(FRAME_HEADER_BYTES)
-        .step_by(ALIGNMENT as usize)
-        .filter_map(|window| FrameHeader::decode(window.try_into().ok()?, store).ok())
-        .any(|header| header.synced >= position)
+/// Every frame's header in `bytes`, which were read at `offset`, and where it is.
+fn headers(bytes: &[u8], offset: u64, store: Uuid) -> impl Iterator<Item = (u64, FrameHeader)> {
+    let windows = bytes.windows(FRAME_HEADER_BYTES).step_by(ALIGNMENT as usize);
+    let offsets = (offset..).step_by(ALIGNMENT as usize);
+    offsets.zip(windows).filter_map(move |(offset, window)| {
+        let header = FrameHeader::decode(window.try_into().ok()?, store).ok()?;
+        Some((offset, header))
+    })
 }
+
+/// The frames of a batch, and where each begins in the block.
+pub(super) type Group = Vec<(FrameHeader, usize)>;
 
 /// The events of a block, and where reading them came to an end, if it did before the block did.
 #[derive(Debug)]
@@ -318,21 +353,38 @@ impl Block {
             end: self.offset,
         };
         // A batch of several frames is taken whole or not at all.
-        let (mut group, mut offset) = (Vec::new(), 0);
-        while let Some(header) = self.header(offset) {
-            group.push((header, offset));
-            offset += header.frame_bytes() as usize;
-            if header.continued {
-                continue;
-            }
+        for group in self.groups() {
             if let Err(damage) = self.decode_group(&group, &mut decoded.batch) {
                 decoded.damage = Some(damage);
                 return decoded;
             }
-            group.clear();
-            decoded.end = self.offset + offset as u64;
+            decoded.end = self.end_of(&group);
         }
         decoded
+    }
+
+    /// The batches in the block.
+    pub(super) fn groups(&self) -> impl Iterator<Item = Group> {
+        let mut offset = 0;
+        std::iter::from_fn(move || {
+            let mut group = Group::new();
+            loop {
+                let header = self.header(offset)?;
+                group.push((header, offset));
+                offset += header.frame_bytes() as usize;
+                if !header.continued {
+                    return Some(group);
+                }
+            }
+        })
+    }
+
+    /// Where a batch ends in the segment.
+    fn end_of(&self, group: &[(FrameHeader, usize)]) -> u64 {
+        let end = group
+            .last()
+            .map_or(0, |(header, offset)| *offset as u64 + header.frame_bytes());
+        self.offset + end
     }
 
     fn header(&self, offset: usize) -> Option<FrameHeader> {
@@ -341,7 +393,7 @@ impl Block {
     }
 
     /// Adds the events of a batch to `batch`. Where there is certain damage, part of them may have been added.
-    fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Damage> {
+    pub(super) fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Damage> {
         let Some((first, start)) = group.first() else {
             return Ok(());
         };

@@ -1,0 +1,35 @@
+//! `repair`: a new store from what can be read of a damaged one.
+
+use std::path::Path;
+
+use annals::journal::file;
+
+use crate::commands::verify::{check_folder, describe, watch, write};
+use crate::exit::Outcome;
+use crate::output::Out;
+use crate::output::sections::Sections;
+use crate::output::text::{clean, counted};
+
+pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
+    check_folder(folder)?;
+    let (path, target) = (folder.to_owned(), to.to_owned());
+    let left = format!(
+        "{}.part holds what was saved so far: remove it before you try again",
+        to.display()
+    );
+    let repair = watch("saved", move |progress| file::repair(path, target, progress), &left)?;
+    let mut sections = Sections::default();
+    sections.count("eventsSaved", "events saved", repair.events_saved);
+    describe(&mut sections, &repair.found);
+    write(&mut sections, &repair.found, out)?;
+    let lost = match repair.positions_lost {
+        0 => "nothing was lost".to_owned(),
+        lost => format!("{} are gaps of the new store", counted(lost, "lost position")),
+    };
+    let text = format!(
+        "{} saved to {}; {lost}",
+        counted(repair.events_saved, "event"),
+        to.display()
+    );
+    Ok(out.hint(&clean(&text))?)
+}

@@ -1,0 +1,233 @@
+//! A new store from what can be read of a damaged one.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::disk::{Disk, Folder};
+use super::verify::{Verification, existing, lock_shared};
+use super::walk::{Take, Walk};
+use super::{FileJournal, FileSettings, LOCK_NAME};
+use crate::journal::system::LOST;
+use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
+use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
+
+/// Positions that a repaired store can lack: 10 GB of events that say so.
+const LOST_MAX: u64 = 1 << 28;
+/// Positions that are filled with one batch.
+const FILL_EVENTS: u64 = 4096;
+
+/// What a repair has saved, and what it could not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Repair {
+    /// Events saved, the system's included.
+    pub events_saved: u64,
+    /// Positions whose events are lost: they are gaps of the new store.
+    pub positions_lost: u64,
+    /// The last position of the new store.
+    pub position: Position,
+    /// What the damaged folder holds. Whatever its damage names is not in the new store.
+    pub found: Verification,
+}
+
+/// Writes a new store to the folder `to`, which must be empty or not be there, with every whole batch of `folder` that can be read.
+///
+/// Every event keeps its position and version. A position whose event is lost stays empty: a [gap](crate::Gap) of the reason
+/// [`Lost`](crate::GapReason::Lost). What a deletion or truncation that is lost had dropped is there again. The damaged folder is not
+/// touched, and the new one appears when it is whole. `progress` hears how many bytes of how many were read.
+///
+/// # Errors
+///
+/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or within `folder`, or more is
+/// lost than can be filled; [`Retry`](JournalErrorKind::Retry) or [`Failed`](JournalErrorKind::Failed) when the new store cannot
+/// be written.
+pub fn repair(
+    folder: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Repair, JournalError> {
+    let (source, to) = (existing(folder.as_ref())?, to.as_ref());
+    check_target(folder.as_ref(), to)?;
+    let part = part_of(to)?;
+    let target = Folder::create(&part).map_err(|error| unwritable(&part, error))?;
+    let repaired = repair_on(&source, Arc::new(target), progress);
+    let kept = repaired.and_then(|repair| keep(&part, to).map(|()| repair));
+    if kept.is_err() {
+        // Whatever went wrong is told; a part that cannot be removed is named when it is in the way.
+        drop(fs::remove_dir_all(&part));
+    }
+    kept
+}
+
+/// The same on disks of any kind. If it is interrupted, part of the new store is there.
+///
+/// # Errors
+///
+/// As [`repair`].
+pub fn repair_on(
+    disk: &dyn Disk,
+    to: Arc<dyn Disk>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Repair, JournalError> {
+    let _lock = lock_shared(disk)?;
+    let names = to.names().map_err(|error| unwritable(&to.path(""), error))?;
+    if names.iter().any(|name| name != LOCK_NAME) {
+        return Err(not_empty(&to.path("")));
+    }
+    let mut journal = FileJournal::on(to, FileSettings::default())?;
+    journal.recover(&mut Empty)?;
+    let mut saver = Saver {
+        journal: Box::new(journal),
+        repair: Repair::default(),
+        recorded: None,
+    };
+    let (found, next) = Walk::new(disk, &mut saver, progress).run()?;
+    saver.fill(next, SystemClock.now())?;
+    saver.journal.close()?;
+    Ok(Repair { found, ..saver.repair })
+}
+
+struct Empty;
+
+impl Recover for Empty {
+    fn batch(&mut self, _: Batch) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+/// Writes what a walk finds to a new journal.
+struct Saver {
+    journal: Box<FileJournal>,
+    repair: Repair,
+    /// When the last event was recorded: those in place of lost ones must not be younger than what follows.
+    recorded: Option<Timestamp>,
+}
+
+impl Take for Saver {
+    fn batch(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        let times = |event: crate::EventRef<'_>| event.recorded_at();
+        let first = batch.events().next().map_or_else(|| SystemClock.now(), times);
+        self.fill(batch.first_position().0, first)?;
+        self.journal.write(batch)?;
+        self.repair.events_saved += batch.len() as u64;
+        self.repair.position = batch.last_position();
+        self.recorded = batch.events().last().map(times);
+        Ok(())
+    }
+}
+
+impl Saver {
+    /// Puts events in place of those that are lost before position `next`.
+    fn fill(&mut self, next: u64, time: Timestamp) -> Result<(), JournalError> {
+        let time = self.recorded.unwrap_or(time);
+        let lost = next - 1 - self.repair.position.0;
+        if lost > LOST_MAX - self.repair.positions_lost {
+            let first = self.repair.position.0 + 1;
+            let message = format!(
+                "positions {first} to {} are lost, too many to be filled: repair a copy without the segments behind them",
+                next - 1
+            );
+            return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+        }
+        let run = self.repair.position.0 + 1;
+        // A store may be repaired more than once: runs that begin with other positions are other streams.
+        let stream = format!("$${run}");
+        while self.repair.position.0 + 1 < next {
+            let mut batch = Batch::new();
+            let first = self.repair.position.0 + 1;
+            for position in first..next.min(first + FILL_EVENTS) {
+                batch.push(&lost_event(&stream, position, position - run + 1, time));
+            }
+            self.journal.write(&batch)?;
+            self.repair.position = batch.last_position();
+        }
+        self.repair.positions_lost += lost;
+        Ok(())
+    }
+}
+
+fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Record<'_> {
+    Record {
+        position: Position(position),
+        version: Version(version),
+        id: RandomIds.next(time),
+        timestamp: time,
+        recorded_at: time,
+        aggregate_id: stream,
+        aggregate_type: "$store",
+        event_type: LOST,
+        schema_version: 1,
+        correlation_id: None,
+        causation_id: None,
+        user_id: None,
+        organization_id: None,
+        tags: &[],
+        metadata_type: "application/json",
+        metadata: &[],
+        data_type: "application/json",
+        data: b"{}",
+    }
+}
+
+fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {
+    let is_empty = match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(unwritable(to, error)),
+    };
+    if !is_empty {
+        return Err(not_empty(to));
+    }
+    let damaged = fs::canonicalize(folder).map_err(|error| unwritable(folder, error))?;
+    let above = to.ancestors().find_map(|above| fs::canonicalize(above).ok());
+    if above.is_some_and(|above| above.starts_with(damaged)) {
+        let message = format!("{} is within the damaged folder: name another", to.display());
+        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+    }
+    Ok(())
+}
+
+/// Where the new store is until it is whole.
+fn part_of(to: &Path) -> Result<PathBuf, JournalError> {
+    let mut name = to.file_name().map(OsString::from).unwrap_or_default();
+    name.push(".part");
+    let part = to.with_file_name(name);
+    if part.exists() {
+        let message = format!(
+            "{} is left of a repair that did not end: remove it first",
+            part.display()
+        );
+        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+    }
+    Ok(part)
+}
+
+/// Gives the new store its name.
+fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
+    let renamed = || -> io::Result<()> {
+        if to.is_dir() {
+            fs::remove_dir(to)?;
+        }
+        fs::rename(part, to)?;
+        super::disk::sync_above(to)
+    };
+    renamed().map_err(|error| unwritable(to, error))
+}
+
+fn not_empty(folder: &Path) -> JournalError {
+    let message = format!("{} is not empty: name a new folder", folder.display());
+    JournalError::new(JournalErrorKind::Unsupported, message)
+}
+
+fn unwritable(path: &Path, error: io::Error) -> JournalError {
+    let message = format!("{} cannot be used", path.display());
+    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+}
