@@ -1,5 +1,6 @@
 //! For tests of stores: the reference model, and the operations that are tried on both.
 
+mod choose;
 pub mod conformance;
 #[cfg(feature = "file")]
 pub mod crash;

@@ -3,34 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use uuid::Uuid;
-
+pub use super::choose::{Choices, START};
+use super::choose::{choose_append, choose_as_of, choose_expected, choose_query, choose_range, choose_stream};
 use super::model::{Change, Model};
-use crate::query::{AsOf, Query};
+use crate::query::Query;
 use crate::{
     Append, Builder, Clock, Condition, Durability, Error, Expected, Field, Filter, ManualClock, Name, NewEvent, Order,
-    Position, Result, SeededIds, Settings, Store, StreamId, StreamLimits, Timestamp, Version,
+    Position, Result, SeededIds, Settings, Store, StreamId, StreamLimits, Version,
 };
-
-/// Numbers that decide what happens: from a property test, from a fuzzer, from a seed. When they run out they are 0.
-#[derive(Clone, Debug)]
-pub struct Choices<I>(I);
-
-impl<I: Iterator<Item = u16>> Choices<I> {
-    /// Decisions by these numbers.
-    pub fn new(numbers: I) -> Self {
-        Self(numbers)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        u64::from(self.0.next().unwrap_or(0)) % end.max(1)
-    }
-
-    fn one_in(&mut self, count: u64) -> bool {
-        self.below(count) == count - 1
-    }
-}
 
 /// A store and its model, which must agree after every operation.
 #[derive(Debug)]
@@ -42,9 +22,6 @@ pub struct Pair {
     /// The store's journal has failed: nothing more is compared.
     failed: bool,
 }
-
-/// Where the clock of a [`Pair`] starts.
-pub const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 impl Default for Pair {
     fn default() -> Self {
@@ -450,170 +427,4 @@ fn assert_same<T: std::fmt::Debug + PartialEq>(got: &Result<T>, want: &Result<T>
         (Err(Error::Invalid(_)), Err(Error::Invalid(_))) | (Err(Error::Conflict(_)), Err(Error::Closed)) => {}
         _ => assert_eq!(got, want, "{what:?}"),
     }
-}
-
-// Choosing.
-
-fn choose_name<I: Iterator<Item = u16>>(choices: &mut Choices<I>, prefix: &str, count: u64) -> Name {
-    Name::from(format!("{prefix}{}", choices.below(count)))
-}
-
-fn choose_stream<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> StreamId {
-    let id = choices.below(6);
-    // Rarely of the wrong type.
-    let kind = if choices.one_in(40) { id + 1 } else { id } % 2;
-    StreamId::new(format!("Type{kind}"), format!("aggregate-{id}"))
-}
-
-fn choose_expected<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model, stream: &StreamId) -> Expected {
-    let version = model
-        .read_stream(&stream.aggregate_id, None, true, 1, None)
-        .first()
-        .map_or(0, |position| {
-            model
-                .events
-                .get((position - 1) as usize)
-                .map_or(0, |event| event.version)
-        });
-    match choices.below(8) {
-        0..=2 => Expected::Any,
-        3..=5 => Expected::exactly(version),
-        6 if choices.one_in(2) => Expected::NoStream,
-        6 => Expected::StreamExists,
-        _ => Expected::exactly(choices.below(8)),
-    }
-}
-
-fn choose_append<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Append {
-    let stream = choose_stream(choices);
-    let expected = choose_expected(choices, model, &stream);
-    let count = match choices.below(12) {
-        0..=9 => 1 + choices.below(4),
-        10 => 0,
-        _ => 300,
-    };
-    let own_ids = choices.one_in(3);
-    let events = (0..count).map(|_| choose_event(choices, own_ids)).collect();
-    Append::new(stream, expected, events)
-}
-
-fn choose_event<I: Iterator<Item = u16>>(choices: &mut Choices<I>, own_id: bool) -> NewEvent {
-    let amount = choices.below(5);
-    let mut event = NewEvent::new(choose_name(choices, "Happened", 4))
-        .data(format!(
-            "{{\"amount\":{amount},\"note\":\"N{}\"}}",
-            "x".repeat(choices.below(9) as usize)
-        ))
-        .timestamp(START.after(Duration::from_secs(choices.below(400_000))));
-    if own_id {
-        event.id = Some(Uuid::from_u64_pair(7, choices.below(u64::from(u16::MAX))));
-    }
-    if choices.one_in(2) {
-        event.correlation_id = Some(choose_name(choices, "conversation-", 5));
-        event.causation_id = Some(choose_name(choices, "cause-", 3));
-    }
-    if choices.one_in(2) {
-        event.user_id = Some(choose_name(choices, "user-", 3));
-        event.organization_id = Some(choose_name(choices, "org-", 2));
-        event = event.metadata("{\"ip\":\"::1\"}");
-    }
-    if choices.one_in(3) {
-        event.tags = vec![choose_name(choices, "tag-", 3), choose_name(choices, "tag-", 3)];
-    }
-    if choices.one_in(60) {
-        event.data = vec![b' '; 20_000];
-    }
-    event
-}
-
-fn choose_range<I: Iterator<Item = u16>>(choices: &mut Choices<I>, end: u64) -> (Option<u64>, bool, usize) {
-    let from = choices.one_in(2).then(|| choices.below(end));
-    let backwards = choices.one_in(2);
-    let limit = if choices.one_in(2) {
-        choices.below(8) as usize
-    } else {
-        usize::MAX
-    };
-    (from, backwards, limit)
-}
-
-fn choose_as_of<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Option<AsOf> {
-    match choices.below(4) {
-        0 | 1 => None,
-        2 => Some(AsOf::Position(Position(choices.below(model.position() + 2)))),
-        _ => Some(AsOf::Time(START.after(Duration::from_secs(choices.below(100_000))))),
-    }
-}
-
-fn choose_query<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Query {
-    let mut query = Query::all();
-    for _ in 0..choices.below(4) {
-        query = query.filter(choose_filter(choices, 2));
-    }
-    query.since = choices
-        .one_in(4)
-        .then(|| START.after(Duration::from_secs(choices.below(400_000))));
-    query.before = choices
-        .one_in(4)
-        .then(|| START.after(Duration::from_secs(choices.below(400_000))));
-    if choices.one_in(4) {
-        query.after = Position(choices.below(model.position() + 1));
-    }
-    query.until = choices.one_in(4).then(|| Position(choices.below(model.position() + 2)));
-    query.order = match choices.below(4) {
-        0 => Order::Position,
-        1 => Order::PositionDescending,
-        2 => Order::Time,
-        _ => Order::TimeDescending,
-    };
-    query.limit = choices.one_in(3).then(|| choices.below(6) as usize);
-    query.as_of = choose_as_of(choices, model);
-    query.system = choices.one_in(4);
-    query
-}
-
-fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, depth: u32) -> Filter {
-    let (field, prefix, count) = match choices.below(14) {
-        0 => (Field::EventType, "Happened", 5),
-        1 => (Field::AggregateType, "Type", 3),
-        2 => (Field::Aggregate, "aggregate-", 7),
-        3 => (Field::Correlation, "conversation-", 6),
-        4 => (Field::Causation, "cause-", 4),
-        5 => (Field::User, "user-", 4),
-        6 => (Field::Organization, "org-", 3),
-        7 => (Field::Tag, "tag-", 4),
-        8 => (Field::Index("length".into()), "", 4),
-        9 => (Field::Day, "2023-11-1", 10),
-        10 => return Filter::Text(["n", "AMOUNT", "::1", "nx", "missing"][choices.below(5) as usize].to_owned()),
-        11 => return json_filter(choices),
-        nested if depth > 0 => {
-            let filters = (0..choices.below(4))
-                .map(|_| choose_filter(choices, depth - 1))
-                .collect();
-            return if nested == 12 {
-                Filter::All(filters)
-            } else {
-                Filter::Any(filters)
-            };
-        }
-        _ => (Field::EventType, "Happened", 5),
-    };
-    let values = 1 + choices.below(3);
-    Filter::Is(
-        field,
-        (0..values).map(|_| choose_name(choices, prefix, count)).collect(),
-    )
-}
-
-#[cfg(feature = "json")]
-fn json_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
-    if choices.one_in(3) {
-        return Filter::Metadata("/ip".to_owned(), "::1".into());
-    }
-    Filter::Data("/amount".to_owned(), choices.below(6).into())
-}
-
-#[cfg(not(feature = "json"))]
-fn json_filter<I: Iterator<Item = u16>>(_: &mut Choices<I>) -> Filter {
-    Filter::Text("amount".to_owned())
 }
