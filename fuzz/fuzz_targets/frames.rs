@@ -1,0 +1,34 @@
+//! Any bytes as the contents of frames whose checksums are right: so decoding is reached.
+#![no_main]
+
+mod damaged;
+mod seal;
+
+use libfuzzer_sys::fuzz_target;
+
+/// Each frame: its flags, its number of events, twice the bytes of its content, what is odd about it; then the content.
+fn segment(mut input: &[u8]) -> Vec<u8> {
+    let mut out = seal::segment_header(1);
+    let mut position = 1;
+    while let [flags, events, low, high, odd, rest @ ..] = input {
+        let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
+        let (content, rest) = rest.split_at(length);
+        let compressed = flags & 1 == 1;
+        let frame = seal::Frame {
+            flags: *flags,
+            raw_bytes: if compressed { u32::from(*odd) * 64 } else { length as u32 },
+            events: u32::from(*events),
+            first: position + u64::from(odd & 0x80 != 0 && !compressed),
+            synced: if odd & 0x40 == 0 { 0 } else { position },
+            content,
+        };
+        frame.write(&mut out);
+        position = frame.first + u64::from(frame.events);
+        input = rest;
+    }
+    out
+}
+
+fuzz_target!(|input: &[u8]| {
+    damaged::check(&vec![(damaged::segment_name(1), segment(input))]);
+});
