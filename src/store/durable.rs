@@ -73,7 +73,7 @@ impl Store {
             )));
         }
         if let Some(flushing) = &engine.flushing {
-            flushing.demand(durability, position.0);
+            flushing.demand(engine, durability, position.0);
         }
         Ok(Ticket {
             task: engine.core.log.signal_of(durability).new_task(),

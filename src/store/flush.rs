@@ -191,20 +191,24 @@ impl Flushing {
     }
 
     /// Has the journal come to `position`, without waiting for it.
-    pub(crate) fn demand(&self, durability: Durability, position: u64) {
+    pub(crate) fn demand(&self, engine: &Engine, durability: Durability, position: u64) {
         self.wanted_written.fetch_max(position, Ordering::AcqRel);
         if durability == Durability::Synced {
             self.wanted_synced.fetch_max(position, Ordering::AcqRel);
         }
+        self.wake(engine);
+    }
+
+    /// Wakes the journal's thread, whichever of two things it sleeps for: something to write, or the time to do it.
+    fn wake(&self, engine: &Engine) {
         self.work.notify();
+        engine.core.log.signal_of(Durability::Volatile).notify();
     }
 
     fn work_on(&self, engine: &Engine, durability: Durability, position: u64) {
-        self.demand(durability, position);
+        self.demand(engine, durability, position);
         #[cfg(feature = "testing")]
         self.turn_by_hand(engine);
-        #[cfg(not(feature = "testing"))]
-        let _ = engine;
     }
 
     #[cfg(feature = "testing")]
@@ -229,8 +233,7 @@ impl Flushing {
     /// Ends the work: writes and syncs what there is, and waits for it.
     pub(crate) fn stop(&self, engine: &Engine) {
         self.stopping.store(true, Ordering::SeqCst);
-        self.work.notify();
-        engine.core.log.signal_of(Durability::Volatile).notify();
+        self.wake(engine);
         let mut worker = self.worker.lock();
         match &mut *worker {
             Worker::Thread(thread) => {
@@ -415,14 +418,14 @@ impl Flusher {
         let settings = &flushing.settings;
         let stopping = || flushing.stopping.load(Ordering::SeqCst);
         let unwritten = || log.published() > log.journaled();
-        if !unwritten() && self.written_at.is_none() {
-            // Nothing to do until something is appended.
-            log.signal_of(Durability::Volatile)
-                .wait_while(None, || !unwritten() && !stopping());
-        }
-        let now = Instant::now();
-        let write_at = unwritten().then(|| now + settings.write_within);
         let sync_at = self.written_at.map(|at| at + settings.sync_within);
+        if !unwritten() {
+            // Nothing to write until something is appended: its time begins then.
+            log.signal_of(Durability::Volatile).wait_while(sync_at, || {
+                !unwritten() && !self.sync_is_due(engine, flushing) && !stopping()
+            });
+        }
+        let write_at = unwritten().then(|| Instant::now() + settings.write_within);
         let deadline = [write_at, sync_at].into_iter().flatten().min();
         flushing
             .work

@@ -44,6 +44,12 @@ fn append(store: &Store) -> annals::Result<annals::Appended> {
     store.append(&order(), Expected::Any, vec![NewEvent::new("Placed").data("{}")])
 }
 
+/// Waits for nothing: when this ends, the journal's thread has nothing to do and sleeps.
+fn let_the_journal_sleep(store: &Store) {
+    let mut tail = store.tail(annals::Query::all(), store.visible()).expect("a tail");
+    assert!(tail.next_timeout(Duration::from_millis(50)).is_none());
+}
+
 #[test]
 fn what_nobody_waits_for_is_written_and_synced_in_time() {
     let storage = MemoryStorage::new(Durability::Synced);
@@ -63,6 +69,31 @@ fn what_nobody_waits_for_is_written_and_synced_in_time() {
         std::thread::yield_now();
     }
     assert_eq!(store.stats().events_at_risk, 0);
+}
+
+#[test]
+fn what_is_not_synced_yet_does_not_hold_up_what_is_not_written() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            write_within: Duration::from_millis(1),
+            sync_within: LONG,
+            ..FlushSettings::default()
+        }),
+    );
+    for _ in 0..2 {
+        let appended = append(&store).expect("appended");
+        while store.reached(Durability::Written) < appended.last_position {
+            std::thread::yield_now();
+        }
+        let mut tail = store
+            .tail(annals::Query::all(), appended.last_position)
+            .expect("a tail");
+        // Nothing comes; when this ends, the journal's thread sleeps.
+        assert!(tail.next_timeout(Duration::from_millis(50)).is_none());
+    }
+    assert_eq!(store.reached(Durability::Synced), Position(0));
 }
 
 #[test]
