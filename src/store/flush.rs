@@ -418,14 +418,17 @@ impl Flusher {
         let settings = &flushing.settings;
         let stopping = || flushing.stopping.load(Ordering::SeqCst);
         let unwritten = || log.published() > log.journaled();
-        let sync_at = self.written_at.map(|at| at + settings.sync_within);
+        // Too far for the clock is as good as never.
+        let sync_at = self.written_at.and_then(|at| at.checked_add(settings.sync_within));
         if !unwritten() {
             // Nothing to write until something is appended: its time begins then.
             log.signal_of(Durability::Volatile).wait_while(sync_at, || {
                 !unwritten() && !self.sync_is_due(engine, flushing) && !stopping()
             });
         }
-        let write_at = unwritten().then(|| Instant::now() + settings.write_within);
+        let write_at = Instant::now()
+            .checked_add(settings.write_within)
+            .filter(|_| unwritten());
         let deadline = [write_at, sync_at].into_iter().flatten().min();
         flushing
             .work

@@ -111,6 +111,28 @@ fn enough_events_are_written_at_once() {
 }
 
 #[test]
+fn the_longest_time_there_is_does_not_end_the_journal() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            write_within: Duration::MAX,
+            sync_within: Duration::MAX,
+            retry_for: Duration::MAX,
+            ..FlushSettings::default()
+        }),
+    );
+    let written = store.acknowledging(Durability::Written).expect("a handle");
+    append(&store).expect("appended");
+    let_the_journal_sleep(&store);
+    append(&written).expect("appended");
+    let_the_journal_sleep(&store);
+    let appended = append(&store).expect("appended");
+    store.wait_durable(appended.last_position).expect("durable");
+    assert_eq!(store.fault(), None);
+}
+
+#[test]
 fn many_who_wait_share_a_sync() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(lazy()));
