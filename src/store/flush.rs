@@ -335,7 +335,9 @@ impl Flusher {
         let settings = &flushing.settings;
         let batch = self.collector.collect(&engine.core, from, published, settings);
         if self.attempt(engine, flushing, |journal| journal.write(&batch)) {
-            self.written_at.get_or_insert_with(Instant::now);
+            if flushing.durability == Durability::Synced {
+                self.written_at.get_or_insert_with(Instant::now);
+            }
             // Before the signal: whoever waits for room must find it when it wakes.
             flushing
                 .backlog

@@ -133,6 +133,24 @@ fn the_longest_time_there_is_does_not_end_the_journal() {
 }
 
 #[test]
+fn a_journal_that_cannot_sync_does_not_write_each_event_alone() {
+    let storage = MemoryStorage::new(Durability::Written);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            sync_within: Duration::ZERO,
+            ..lazy()
+        }),
+    );
+    let written = store.acknowledging(Durability::Written).expect("a handle");
+    append(&written).expect("appended");
+    for _ in 0..1000 {
+        append(&store).expect("appended");
+    }
+    assert_eq!(store.reached(Durability::Written), Position(1));
+}
+
+#[test]
 fn many_who_wait_share_a_sync() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(lazy()));
