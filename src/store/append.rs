@@ -56,10 +56,14 @@ impl Engine {
         let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
         let version = state.stream(key).version;
         let first = self.write_draft(state, key, draft);
-        self.apply_limits(state, key);
+        let surplus = self.limit_appended(state, key);
         drop(shard);
         let mut appended = acknowledged(draft, version, first);
         appended.durability = self.finish(appended.last_position.0, acknowledge)?;
+        if surplus.is_some() {
+            let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
+            self.limit_to(shard.write(), key, surplus);
+        }
         Ok(appended)
     }
 

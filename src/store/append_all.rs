@@ -95,9 +95,14 @@ impl Engine {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop(selection);
-        let mut written = self.write_drafts(&mut locks, drafts, admissions);
+        let keys = self.make_streams(&mut locks, drafts, admissions);
+        let mut written = self.write_drafts(&mut locks, drafts, &keys);
+        let surplus = self.limit_drafts(&mut locks, drafts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;
+        for (shard, key, to) in surplus {
+            self.limit_to(self.core.write(shard).write(), key, Some(to));
+        }
         for part in &mut written {
             part.durability = durability;
         }
@@ -142,11 +147,10 @@ impl Engine {
         stream.map_or(Error::Closed, |stream| conflict(stream, draft).into())
     }
 
-    fn write_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], admissions: Vec<Admission>) -> Vec<Appended> {
-        let keys = self.make_streams(locks, drafts, admissions);
+    fn write_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
         let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
         if count == 0 {
-            return self.nothing_written(locks, drafts, &keys);
+            return self.nothing_written(locks, drafts, keys);
         }
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
@@ -156,7 +160,7 @@ impl Engine {
         let first = self.core.log.reserve(count as u64);
         let mut places = Vec::with_capacity(count);
         let mut written = Vec::with_capacity(drafts.len());
-        for (draft, key) in drafts.iter().zip(&keys) {
+        for (draft, key) in drafts.iter().zip(keys) {
             let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
             let Some(key) = key.filter(|_| !draft.events.is_empty()) else {
                 written.push(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)));
@@ -171,8 +175,6 @@ impl Engine {
         }
         self.core.log.enter_all(first, &places, pages);
         self.core.log.publish(pages);
-        drop(own);
-        self.limit_drafts(locks, drafts, &keys);
         written
     }
 
@@ -203,12 +205,20 @@ impl Engine {
         drafts.iter().zip(admissions).map(make).collect()
     }
 
-    fn limit_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) {
-        for (draft, key) in drafts.iter().zip(keys) {
-            if let Some(key) = key {
-                self.apply_limits(locks.shard_mut(self.core.shard_of(draft.stream_hash)).write(), *key);
-            }
-        }
+    /// Drops what the streams have beyond their limits. Answers what must wait: in which shard, of which stream, up to which version.
+    fn limit_drafts(
+        &self,
+        locks: &mut Locks<'_>,
+        drafts: &[Draft<'_>],
+        keys: &[Option<u32>],
+    ) -> Vec<(usize, u32, u32)> {
+        let mut limit = |(draft, key): (&Draft<'_>, &Option<u32>)| {
+            let shard = self.core.shard_of(draft.stream_hash);
+            let key = (*key)?;
+            let to = self.limit_appended(locks.shard_mut(shard).write(), key)?;
+            Some((shard, key, to))
+        };
+        drafts.iter().zip(keys).filter_map(&mut limit).collect()
     }
 }
 

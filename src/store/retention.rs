@@ -87,9 +87,16 @@ fn mark(stream: &mut Stream, change: &Change) -> u32 {
                 due: None,
             };
             stream.policy = any.then(|| Box::new(policy));
-            0
+            surplus(stream).unwrap_or(0)
         }
     }
+}
+
+/// The version up to which a stream has more events than it keeps, if it has.
+fn surplus(stream: &Stream) -> Option<u32> {
+    let max = stream.limits().max_count?;
+    let to = u64::from(stream.version).saturating_sub(max);
+    u32::try_from(to).ok().filter(|to| *to > stream.dropped_to)
 }
 
 fn limits_json(limits: &StreamLimits) -> String {
@@ -227,7 +234,7 @@ impl Engine {
     fn drop_changed(&self, guard: &mut ShardWrite<'_>, key: u32, version: u32, reason: GapReason) {
         let shard = guard.write();
         self.drop_stream_to(shard, key, version, reason);
-        self.apply_limits(shard, key);
+        self.note_age(shard, key);
     }
 
     fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
@@ -256,21 +263,28 @@ impl Engine {
 
     /// Drops what a stream has beyond its count, and notes when it will have something beyond its age.
     pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) {
-        let stream = shard.stream(key);
-        let Some(limits) = stream.policy.as_ref().map(|policy| policy.limits) else {
-            return;
-        };
-        let surplus = limits
-            .max_count
-            .map_or(0, |max| stream.live_events().saturating_sub(max));
-        if surplus > 0 {
-            let to = u32::try_from(u64::from(stream.dropped_to) + surplus).unwrap_or(u32::MAX);
-            let reason = GapReason::Limit(stream.id.clone());
+        let to = surplus(shard.stream(key));
+        self.limit_to(shard, key, to);
+    }
+
+    /// The same for a stream that was appended to, except for what may not be dropped yet: readers must see what came in its place
+    /// before. Answers the version up to which that is; [`limit_to`](Self::limit_to) drops it.
+    pub(crate) fn limit_appended(&self, shard: &mut Shard, key: u32) -> Option<u32> {
+        if self.core.log.visibility() == Durability::Volatile {
+            self.apply_limits(shard, key);
+            return None;
+        }
+        self.note_age(shard, key);
+        surplus(shard.stream(key))
+    }
+
+    /// Drops the events of a stream up to version `to`, if there is one, as beyond its limits.
+    pub(crate) fn limit_to(&self, shard: &mut Shard, key: u32, to: Option<u32>) {
+        if let Some(to) = to {
+            let reason = GapReason::Limit(shard.stream(key).id.clone());
             self.drop_stream_to(shard, key, to, reason);
         }
-        if limits.max_age.is_some() {
-            self.note_age(shard, key);
-        }
+        self.note_age(shard, key);
     }
 
     /// Drops the events of a stream up to `version`.
@@ -307,6 +321,9 @@ impl Engine {
     /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
     fn note_age(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
+        if stream.limits().max_age.is_none() {
+            return;
+        }
         let first = stream.positions_from(0).next().filter(|_| stream.live_events() > 0);
         let time = first.and_then(|first| {
             self.core

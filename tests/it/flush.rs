@@ -415,3 +415,72 @@ fn tails_of_a_synced_store_deliver_what_is_synced() {
     store.close().expect("closed");
     assert!(tail.next().is_none());
 }
+
+/// A store whose readers see what is synced, and a journal that is held.
+fn synced(storage: &MemoryStorage) -> Store {
+    open(
+        storage,
+        Settings {
+            durability: Durability::Synced,
+            ..flush(lazy())
+        },
+    )
+}
+
+/// Does `look` while `change` waits for the journal.
+fn meanwhile(storage: &MemoryStorage, store: &Store, change: impl FnOnce() + Send, look: impl FnOnce()) {
+    let before = store.reached(Durability::Volatile);
+    storage.hold();
+    std::thread::scope(|scope| {
+        let release = Release(storage);
+        scope.spawn(change);
+        while store.reached(Durability::Volatile) == before {
+            std::thread::yield_now();
+        }
+        look();
+        drop(release);
+    });
+}
+
+struct Release<'a>(&'a MemoryStorage);
+
+impl Drop for Release<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
+#[test]
+fn what_is_past_a_limit_is_seen_until_what_comes_instead_is_safe() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = synced(&storage);
+    append(&store).expect("appended");
+    let limits = StreamLimits {
+        max_count: Some(1),
+        ..StreamLimits::default()
+    };
+    store.set_limits("order-1", limits).expect("limited");
+    let versions = |store: &Store| -> Vec<_> {
+        let events = store.stream("order-1").events();
+        events.iter().map(|event| event.version().0).collect()
+    };
+    let look = |version| {
+        assert_eq!(versions(&store), [version]);
+        let info = store.stream_info("order-1").map(|info| (info.version.0, info.events));
+        assert_eq!(info, Some((version, 1)));
+    };
+    meanwhile(&storage, &store, || assert!(append(&store).is_ok()), || look(1));
+    look(2);
+    let both = || {
+        let part = |id| annals::Append::new(StreamId::new("Order", id), Expected::Any, vec![NewEvent::new("Paid")]);
+        store
+            .append_all(vec![part("order-1"), part("order-2")])
+            .expect("appended");
+    };
+    meanwhile(&storage, &store, both, || look(2));
+    look(3);
+    assert_eq!(store.gaps().iter().map(|gap| gap.count).sum::<u64>(), 2);
+    drop(store);
+    let store = open(&storage, Settings::default());
+    assert_eq!(versions(&store), [3]);
+}
