@@ -443,7 +443,7 @@ impl Store {
         let hash = engine.core.hash(aggregate_id);
         let shard = engine.core.read(engine.core.shard_of(hash));
         let stream = shard.stream(shard.find(hash, aggregate_id)?);
-        let unseen = stream.positions_after(visible).count() as u64;
+        let unseen = stream.unseen_events(visible);
         let version = u64::from(stream.version) - unseen;
         if version == 0 {
             return None;

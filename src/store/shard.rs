@@ -63,6 +63,11 @@ impl Stream {
         self.positions.range(position.max(first.saturating_sub(1)), u64::MAX)
     }
 
+    /// Events that readers do not see yet, if they see what is up to `visible`.
+    pub(crate) fn unseen_events(&self, visible: u64) -> u64 {
+        self.positions_after(visible).count() as u64
+    }
+
     pub(crate) fn last_position(&self) -> Option<u64> {
         self.positions.last().filter(|_| self.live_events() > 0)
     }
@@ -188,16 +193,19 @@ impl Shard {
         self.ids.shrink();
     }
 
-    pub(crate) fn usage(&self) -> ShardUsage {
+    /// What the shard holds of events up to `visible`.
+    pub(crate) fn usage(&self, visible: u64) -> ShardUsage {
         let mut usage = ShardUsage {
             memory_bytes: self.memory_bytes() as u64,
             ..ShardUsage::default()
         };
         for stream in self.streams() {
+            let unseen = stream.unseen_events(visible);
+            usage.unseen_events += unseen;
             if stream.id.starts_with('$') {
-                usage.system_events += stream.live_events();
+                usage.system_events += stream.live_events() - unseen;
             } else {
-                usage.streams += 1;
+                usage.streams += u64::from(u64::from(stream.version) > unseen);
             }
         }
         usage
@@ -218,5 +226,7 @@ impl Shard {
 pub(crate) struct ShardUsage {
     pub(crate) streams: u64,
     pub(crate) system_events: u64,
+    /// Events that readers do not see yet, the system's too.
+    pub(crate) unseen_events: u64,
     pub(crate) memory_bytes: u64,
 }

@@ -50,8 +50,10 @@ impl Store {
             position: Position(engine.visible()),
             ..StoreStats::default()
         };
+        let mut unseen = 0;
         for shard in 0..engine.core.shard_count() {
-            let usage = engine.core.read(shard).usage();
+            let usage = engine.core.read(shard).usage(stats.position.0);
+            unseen += usage.unseen_events;
             stats.system_events += usage.system_events;
             stats.aggregates += usage.streams;
             stats.stream_bytes += usage.memory_bytes;
@@ -64,7 +66,7 @@ impl Store {
         }
         stats.events_at_risk = engine.events_at_risk();
         stats.backlog_bytes = engine.flushing.as_ref().map_or(0, Flushing::backlog_bytes);
-        stats.events = stats.events.saturating_sub(stats.system_events);
+        stats.events = stats.events.saturating_sub(stats.system_events + unseen);
         stats.record_bytes += engine.core.log.memory_bytes() as u64;
         stats.index_bytes = engine.indexes.memory_bytes() as u64;
         stats.memory_bytes = stats.payload_bytes + stats.record_bytes + stats.stream_bytes + stats.index_bytes;
@@ -104,7 +106,7 @@ impl Engine {
     /// Every value of a field, with the events up to `visible` that have it.
     pub(crate) fn terms(&self, field: &Field, visible: u64) -> Vec<(Name, u64)> {
         let Some((index, number)) = self.indexes.of(field) else {
-            return self.aggregates();
+            return self.aggregates(visible);
         };
         // The main index alone knows which events are the system's.
         let no_system = self.indexes.main.read_whole(&self.core, visible).system().is_empty();
@@ -132,14 +134,16 @@ impl Engine {
         counted.filter(|(_, events)| *events > 0).collect()
     }
 
-    fn aggregates(&self) -> Vec<(Name, u64)> {
+    fn aggregates(&self, visible: u64) -> Vec<(Name, u64)> {
         let mut all = Vec::new();
         for shard in 0..self.core.shard_count() {
             let shard = self.core.read(shard);
-            let own = shard
-                .streams()
-                .filter(|stream| !stream.id.starts_with('$') && stream.live_events() > 0);
-            all.extend(own.map(|stream| (stream.id.clone(), stream.live_events())));
+            let own = shard.streams().filter(|stream| !stream.id.starts_with('$'));
+            let seen = own.map(|stream| (stream, stream.live_events() - stream.unseen_events(visible)));
+            all.extend(
+                seen.filter(|(_, events)| *events > 0)
+                    .map(|(stream, events)| (stream.id.clone(), events)),
+            );
         }
         all
     }

@@ -484,3 +484,30 @@ fn what_is_past_a_limit_is_seen_until_what_comes_instead_is_safe() {
     let store = open(&storage, Settings::default());
     assert_eq!(versions(&store), [3]);
 }
+
+#[test]
+fn terms_and_statistics_do_not_count_what_is_not_safe() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = synced(&storage);
+    append(&store).expect("appended");
+    let look = |events| {
+        let terms = store.terms(&annals::Field::Aggregate);
+        assert_eq!(terms, [("order-1".into(), events)]);
+        assert_eq!(store.terms(&annals::Field::EventType), [("Placed".into(), events)]);
+        let stats = store.stats();
+        assert_eq!(
+            (stats.events, stats.aggregates, stats.position),
+            (events, 1, Position(events))
+        );
+    };
+    meanwhile(&storage, &store, || assert!(append(&store).is_ok()), || look(1));
+    look(2);
+    let other = || {
+        let other = StreamId::new("Order", "order-2");
+        store
+            .append(&other, Expected::Any, vec![NewEvent::new("Paid")])
+            .expect("appended");
+    };
+    meanwhile(&storage, &store, other, || look(2));
+    assert_eq!(store.stats().aggregates, 2);
+}
