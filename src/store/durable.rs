@@ -48,13 +48,13 @@ impl Store {
         })
     }
 
-    /// The position up to which every event is as safe as `durability`, now.
+    /// The position up to which every event is as safe as `durability`, now; 0 if the journal promises less, or there is none.
     pub fn reached(&self, durability: Durability) -> Position {
-        let engine = self.engine();
-        if durability == Durability::Volatile {
-            return Position(engine.core.log.published());
+        let log = &self.engine().core.log;
+        if durability > log.promised() {
+            return Position(0);
         }
-        Position(engine.core.log.reached(durability))
+        Position(log.reached(durability))
     }
 
     /// A ticket for the moment when every event up to `position` is as safe as `durability`: to [wait](Ticket::wait) for, or to

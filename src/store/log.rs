@@ -23,6 +23,8 @@ pub(crate) struct Log {
     synced: AtomicU64,
     /// How safe an event is that readers see.
     visibility: Durability,
+    /// The most that the journal promises: what it has is no safer.
+    promised: Durability,
     has_journal: bool,
     /// The journal will never write more.
     halted: AtomicBool,
@@ -41,10 +43,11 @@ impl Log {
         Self::at(0, 0, Directory::default())
     }
 
-    /// A log with a journal, from which readers see what is as safe as `visibility`.
-    pub(crate) fn with_journal(visibility: Durability) -> Self {
+    /// A log with a journal that promises this much, from which readers see what is as safe as `visibility`.
+    pub(crate) fn with_journal(promised: Durability, visibility: Durability) -> Self {
         Self {
             visibility,
+            promised,
             has_journal: true,
             ..Self::new()
         }
@@ -57,6 +60,7 @@ impl Log {
             written: CachePadded::new(AtomicU64::new(0)),
             synced: AtomicU64::new(0),
             visibility: Durability::Volatile,
+            promised: Durability::Volatile,
             has_journal: false,
             halted: AtomicBool::new(false),
             floor: AtomicU64::new(floor),
@@ -165,7 +169,7 @@ impl Log {
     /// How safe the event at `position` is.
     pub(crate) fn durability_of(&self, position: u64) -> Durability {
         let levels = [Durability::Synced, Durability::Written];
-        let reached = |level: &Durability| self.has_journal && self.reached(*level) >= position;
+        let reached = |level: &Durability| *level <= self.promised && self.reached(*level) >= position;
         levels.into_iter().find(reached).unwrap_or(Durability::Volatile)
     }
 
@@ -177,6 +181,10 @@ impl Log {
 
     pub(crate) fn visibility(&self) -> Durability {
         self.visibility
+    }
+
+    pub(crate) fn promised(&self) -> Durability {
+        self.promised
     }
 
     pub(crate) fn has_journal(&self) -> bool {

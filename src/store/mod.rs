@@ -275,7 +275,7 @@ impl Builder {
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         #[cfg(feature = "testing")]
         let by_hand = self.by_hand;
-        let log = Log::with_journal(self.settings.durability);
+        let log = Log::with_journal(journal.durability(), self.settings.durability);
         let mut engine = self.engine(log, Some(flushing));
         engine.recover(&mut *journal, &mut *progress)?;
         let store = Store::of(engine);

@@ -511,3 +511,24 @@ fn terms_and_statistics_do_not_count_what_is_not_safe() {
     meanwhile(&storage, &store, other, || look(2));
     assert_eq!(store.stats().aggregates, 2);
 }
+
+#[test]
+fn a_journal_that_promises_nothing_acknowledges_nothing() {
+    let storage = MemoryStorage::new(Durability::Volatile);
+    let store = open(&storage, flush(FlushSettings { events: 1, ..lazy() }));
+    append(&store).expect("appended");
+    while storage.written() < Position(1) {
+        std::thread::yield_now();
+    }
+    let_the_journal_sleep(&store);
+    assert_eq!(store.reached(Durability::Written), Position(0));
+    let again = NewEvent::new("Placed").id(uuid::Uuid::from_u128(1));
+    let repeated = |()| {
+        store
+            .append(&order(), Expected::Any, vec![again.clone()])
+            .expect("appended")
+    };
+    let appended = [(); 2].map(repeated);
+    let_the_journal_sleep(&store);
+    assert_eq!(appended[1].durability, Durability::Volatile);
+}
