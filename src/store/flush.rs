@@ -117,6 +117,8 @@ impl Flushing {
             }
             self.give_back(engine, cost);
             if self.settings.when_behind == WhenBehind::Refuse {
+                // Whoever tries again later is to find room.
+                self.work_on(engine, Durability::Written, engine.core.log.published());
                 return Err(Error::Full(
                     format!(
                         "{held} bytes wait for the journal, of {max} allowed; try later, or raise `flush.backlog_bytes`"

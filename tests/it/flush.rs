@@ -532,3 +532,21 @@ fn a_journal_that_promises_nothing_acknowledges_nothing() {
     let_the_journal_sleep(&store);
     assert_eq!(appended[1].durability, Durability::Volatile);
 }
+
+#[test]
+fn a_refused_append_has_the_journal_make_room() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            backlog_bytes: 1000,
+            when_behind: WhenBehind::Refuse,
+            ..lazy()
+        }),
+    );
+    let refused = (0..100).find_map(|_| append(&store).err());
+    assert!(matches!(refused, Some(Error::Full(_))), "{refused:?}");
+    while append(&store).is_err() {
+        std::thread::yield_now();
+    }
+}
