@@ -28,7 +28,8 @@ impl Collector {
             let end = core.log.end_of_append(next, &mut self.pages).unwrap_or(next);
             // Short appends are taken together.
             let end = if end < next + BITE {
-                self.whole_appends(core, end, (next + BITE).min(published))
+                let room = settings.events.saturating_sub(batch.len()) as u64;
+                self.whole_appends(core, end, published.min(next + BITE.min(room) - 1))
             } else {
                 end
             };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annals::journal::JournalErrorKind;
+use annals::journal::{Journal as _, JournalErrorKind};
 use annals::testing::storage::MemoryStorage;
 use annals::{
     Durability, Error, Expected, FlushSettings, NewEvent, Position, Settings, Store, StreamId, StreamLimits, WhenBehind,
@@ -549,4 +549,32 @@ fn a_refused_append_has_the_journal_make_room() {
     while append(&store).is_err() {
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn no_more_events_are_written_together_than_the_settings_say() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(&storage, flush(FlushSettings { events: 3, ..lazy() }));
+    storage.hold();
+    for _ in 0..100 {
+        append(&store).expect("appended");
+    }
+    storage.release();
+    store.close().expect("closed");
+    drop(store);
+    let mut longest = Longest(0);
+    let mut journal = storage.journal().expect("a journal");
+    journal.recover(&mut longest).expect("recovered");
+    assert_eq!(longest.0, 3);
+}
+
+struct Longest(usize);
+
+impl annals::journal::Recover for Longest {
+    fn batch(&mut self, batch: annals::journal::Batch) -> Result<(), annals::journal::JournalError> {
+        self.0 = self.0.max(batch.len());
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
 }
