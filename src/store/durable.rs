@@ -111,7 +111,8 @@ impl Store {
     }
 
     /// Closes the store for every handle: appends are refused, what was appended is made as safe as the journal can, reads go on,
-    /// tails end. Dropping the last handle does the same.
+    /// tails end. Dropping the last handle does the same. A waker that the journal's thread calls may do either; that does not wait
+    /// for the end.
     ///
     /// # Errors
     ///
@@ -137,7 +138,9 @@ impl Engine {
             for shard in 0..self.core.shard_count() {
                 drop(self.core.write(shard));
             }
-            flushing.stop(self);
+            if !flushing.stop(self) {
+                return Ok(());
+            }
             result = flushing.fault().map_or(Ok(()), |fault| Err(Error::Failed(fault)));
         }
         self.core.log.close();

@@ -2,9 +2,9 @@
 //!
 //! Group commit is what comes of it: while one sync runs, the next batch gathers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
+use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::{Backoff, CachePadded};
@@ -43,6 +43,8 @@ pub(crate) struct Flushing {
     work: Signal,
     fault: Mutex<Option<JournalError>>,
     worker: Mutex<Worker>,
+    /// The journal's thread.
+    thread: OnceLock<ThreadId>,
 }
 
 /// Who does the journal's work.
@@ -69,6 +71,7 @@ impl Flushing {
             work: Signal::default(),
             fault: Mutex::new(None),
             worker: Mutex::new(Worker::Thread(None)),
+            thread: OnceLock::new(),
         }
     }
 
@@ -84,6 +87,7 @@ impl Flushing {
             .name("annals-journal".to_owned())
             .spawn(move || {
                 if let Some(flushing) = &engine.flushing {
+                    flushing.thread.get_or_init(|| std::thread::current().id());
                     flusher.run(&engine, flushing);
                 }
             })
@@ -232,10 +236,14 @@ impl Flushing {
         }
     }
 
-    /// Ends the work: writes and syncs what there is, and waits for it.
-    pub(crate) fn stop(&self, engine: &Engine) {
+    /// Ends the work: writes and syncs what there is. Answers whether that was waited for: the journal's own thread, in a waker that
+    /// it calls, cannot.
+    pub(crate) fn stop(&self, engine: &Engine) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake(engine);
+        if self.thread.get() == Some(&std::thread::current().id()) {
+            return false;
+        }
         let mut worker = self.worker.lock();
         match &mut *worker {
             Worker::Thread(thread) => {
@@ -247,6 +255,7 @@ impl Flushing {
             #[cfg(feature = "testing")]
             Worker::Waiters(flusher) => flusher.run(engine, self),
         }
+        true
     }
 }
 
@@ -464,6 +473,10 @@ impl Drop for Halt<'_> {
             flushing.fault.lock().get_or_insert(error);
         }
         self.0.core.log.halt();
+        // Whoever stopped it may not wait for it.
+        if self.0.closing.load(Ordering::SeqCst) {
+            self.0.core.log.close();
+        }
     }
 }
 

@@ -578,3 +578,31 @@ impl annals::journal::Recover for Longest {
 
     fn progress(&mut self, _: u64, _: u64) {}
 }
+
+/// A waker that has a handle of the store, as a task has that is dropped where it is woken.
+struct LastHandle(parking_lot::Mutex<Option<Store>>);
+
+impl std::task::Wake for LastHandle {
+    fn wake(self: std::sync::Arc<Self>) {
+        drop(self.0.lock().take());
+    }
+}
+
+#[test]
+fn the_last_handle_may_be_dropped_on_the_journals_thread() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(&storage, flush(lazy()));
+    let mut tail = store.tail(annals::Query::all(), Position(0)).expect("a tail");
+    storage.hold();
+    append(&store).expect("appended");
+    let mut ticket = Box::pin(store.when_durable(Position(1), Durability::Synced).expect("a ticket"));
+    let waker = std::sync::Arc::new(LastHandle(parking_lot::Mutex::new(Some(store)))).into();
+    let polled = ticket.as_mut().poll(&mut std::task::Context::from_waker(&waker));
+    assert!(polled.is_pending());
+    storage.release();
+    assert_eq!(tail.events().count(), 1);
+    futures_executor::block_on(ticket).expect("durable");
+    while storage.journal().is_err() {
+        std::thread::yield_now();
+    }
+}
