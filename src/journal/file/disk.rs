@@ -84,9 +84,11 @@ impl Folder {
     /// Those of the operating system.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
+        let new_names_in = folders_to_change(&path);
         if !path.is_dir() {
             fs::create_dir_all(&path)?;
-            sync_above(&path)?;
+            // The names of the new folders must survive too.
+            new_names_in.iter().try_for_each(|folder| sync_folder(folder))?;
         }
         Ok(Self(path))
     }
@@ -105,10 +107,23 @@ impl Folder {
 
 /// Makes a folder's own name survive. Not every system can sync a folder above.
 pub(super) fn sync_above(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        Some(parent) => sync_folder(parent),
-        None => Ok(()),
+    sync_folder(&holder(path))
+}
+
+/// The folder that `path` lies in.
+fn holder(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        _ => PathBuf::from("."),
     }
+}
+
+/// The folders that get a new name when the folder at `path` is made, from the innermost out.
+fn folders_to_change(path: &Path) -> Vec<PathBuf> {
+    let missing = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    missing.map(holder).collect()
 }
 
 #[cfg(unix)]
@@ -278,4 +293,23 @@ fn write_all(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
 #[cfg(not(unix))]
 fn check_linked(_: &File) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_folder_with_a_new_name_is_known() {
+        let known = std::env::temp_dir();
+        let changed = |path: &Path| folders_to_change(path);
+        assert_eq!(changed(&known), [] as [PathBuf; 0]);
+        let first = known.join("annals-no-such-folder");
+        assert_eq!(changed(&first.join("b/c")), [first.join("b"), first.clone(), known]);
+        assert_eq!(changed(Path::new("no-such-folder")), [Path::new(".")]);
+        assert_eq!(
+            changed(Path::new("no-such-folder/b")),
+            [Path::new("no-such-folder"), Path::new(".")]
+        );
+    }
 }
