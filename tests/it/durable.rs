@@ -259,3 +259,31 @@ fn a_place_that_cannot_be_written_to_is_named() {
     }
     std::fs::remove_dir_all(file.parent().expect("a folder")).expect("removed");
 }
+
+fn on(disk: &SimulatedDisk) -> Store {
+    let settings = FileSettings {
+        segment_bytes: 4096,
+        ..FileSettings::default()
+    };
+    let journal = FileJournal::on(Arc::new(disk.clone()), settings).expect("a journal");
+    let store = Store::open(journal).expect("a store");
+    store.acknowledging(Durability::Synced).expect("a handle")
+}
+
+#[test]
+fn a_segment_of_another_process_is_not_removed() {
+    let disk = SimulatedDisk::new();
+    let store = on(&disk);
+    store
+        .append(
+            &order(1),
+            Expected::Any,
+            vec![NewEvent::new("Large").data(vec![b'x'; 5000])],
+        )
+        .expect("appended");
+    let name = format!("{:020}.segment", 2);
+    disk.put(&name, b"of another");
+    let refused = store.append(&order(1), Expected::Any, events(1));
+    assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
+    assert_eq!(disk.bytes(&name).as_deref(), Some(&b"of another"[..]));
+}

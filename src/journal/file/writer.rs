@@ -68,16 +68,16 @@ impl Segment {
     /// Makes a new segment whose first event has position `first`. When this returns it survives a crash.
     pub(super) fn create(disk: &dyn Disk, header: &SegmentHeader) -> Result<Self, JournalError> {
         let name = segment_name(header.first);
-        let made = disk.create(&name).and_then(|mut file| {
-            file.write_at(0, &header.encode())?;
-            file.sync()?;
-            disk.sync_names()?;
-            Ok(file)
-        });
-        let file = made.map_err(|error| {
+        let failed = |error| fault(disk, "a new segment cannot be made", &name, error);
+        let mut file = disk.create(&name).map_err(failed)?;
+        let begun = file
+            .write_at(0, &header.encode())
+            .and_then(|()| file.sync())
+            .and_then(|()| disk.sync_names());
+        begun.map_err(|error| {
             // What is left of it holds nothing.
             drop(disk.remove(&name));
-            fault(disk, "a new segment cannot be made", &name, error)
+            failed(error)
         })?;
         let offset = SEGMENT_HEADER_BYTES as u64;
         Ok(Self::new(name, file, offset, offset))
