@@ -271,6 +271,18 @@ fn on(disk: &SimulatedDisk) -> Store {
 }
 
 #[test]
+fn a_store_whose_events_are_all_safe_closes_on_a_full_disk() {
+    let disk = SimulatedDisk::new();
+    let store = on(&disk);
+    store.append(&order(1), Expected::Any, events(3)).expect("appended");
+    // A sync, and then the mark that everything was synced.
+    disk.fail(2, Fault::Full);
+    store.close().expect("closed");
+    drop(store);
+    assert_eq!(on(&disk).visible(), Position(3));
+}
+
+#[test]
 fn a_segment_of_another_process_is_not_removed() {
     let disk = SimulatedDisk::new();
     let store = on(&disk);

@@ -9,7 +9,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, aligned};
 use super::record::FrameEncoder;
 use super::{FileSettings, fault, segment_name};
-use crate::journal::{Batch, JournalError};
+use crate::journal::{Batch, JournalError, JournalErrorKind};
 
 /// Bytes of events in a frame, unless one event has more.
 const FRAME_BYTES: usize = 1 << 20;
@@ -147,8 +147,12 @@ impl Writer {
             continues: false,
         };
         self.push_frame(&content, 0, part)?;
-        self.append()?;
-        self.sync()
+        match self.append() {
+            Ok(()) => self.sync(),
+            // Everything is safe without the mark.
+            Err(error) if error.kind() == JournalErrorKind::Retry => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn begin_segment(&mut self) -> Result<(), JournalError> {
