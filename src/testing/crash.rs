@@ -126,7 +126,32 @@ impl Run {
             End::Machine => self.disk.crash(&mut self.choices),
             End::Process | End::Closed => self.disk.kill(),
         }
+        while self.choices.below(3) == 0 {
+            self.recover_with_faults(&mut promises);
+        }
         self.check(end, &promises);
+    }
+
+    /// Opens the store on a disk that fails while it recovers, or a little later. What is seen once is safe from then on.
+    fn recover_with_faults(&mut self, promises: &mut Promises) {
+        let faults = [Fault::PowerLoss, Fault::Device, Fault::Full];
+        let fault = faults[self.choices.below(3) as usize];
+        self.disk.fail(1 + self.choices.below(8), fault);
+        match self.open_with(Settings::default()) {
+            Ok(store) => {
+                promises.synced = promises.synced.max(store.visible().0);
+                promises.written = promises.written.max(store.visible().0);
+                drop(store);
+            }
+            Err(Error::Failed(_) | Error::Unavailable(_)) => {}
+            Err(error) => self.fail(&format!("the store does not open again: {error}")),
+        }
+        if fault == Fault::PowerLoss || self.choices.below(2) == 0 {
+            promises.written = promises.synced;
+            self.disk.crash(&mut self.choices);
+        } else {
+            self.disk.kill();
+        }
     }
 
     fn plan_faults(&mut self) {
@@ -134,7 +159,11 @@ impl Run {
         match self.choices.below(8) {
             0..=3 => self.disk.fail(call, Fault::PowerLoss),
             4 => self.disk.fail(call, Fault::Device),
-            5 => self.disk.fail(call, Fault::Full),
+            5 => {
+                // Full once, or for a while.
+                let calls = 1 + self.choices.below(2) * self.choices.below(30);
+                (call..call + calls).for_each(|call| self.disk.fail(call, Fault::Full));
+            }
             _ => {}
         }
     }
@@ -157,7 +186,7 @@ impl Run {
 
     fn open_with(&mut self, settings: Settings) -> Result<Store> {
         let files = FileSettings {
-            segment_bytes: 4096 << self.choices.below(4),
+            segment_bytes: 4096 << self.choices.below(6),
             preallocate_bytes: 1024 * self.choices.below(3),
             compress: cfg!(feature = "lz4") && self.choices.below(4) == 0,
         };
