@@ -1,18 +1,21 @@
 //! A durable store, beside a store in memory and beside the bare disk.
 //!
-//! `cargo bench --bench journal`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization. *Memory* is a
-//! store without a journal; beside it *volatile* is written behind while the clock runs. *One sync each* writes the same bytes and syncs for every append, as a log without group commit does.
-//! *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target folder.
+//! `cargo bench --bench journal`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization. *Tickets*: every
+//! append is waited for until it is synced, and a writer has up to 64 on their way. *Memory* is a store without a journal; beside it
+//! *volatile* is written behind while the clock runs. *One sync each* writes the same bytes and syncs for every append, as a log without
+//! group commit does. *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target
+//! folder.
 
 mod disk;
 
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::journal::file::{FileJournal, FileSettings};
-use annals::{Durability, Expected, Name, NewEvent, Store, StreamId};
+use annals::{Appended, Durability, Expected, Name, NewEvent, Store, StreamId, Ticket};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 
@@ -26,6 +29,8 @@ const APPENDS_SYNCED: usize = 3_200;
 const APPENDS_WRITTEN: usize = 32_000;
 const APPENDS_VOLATILE: usize = 320_000;
 const RECOVERED: usize = 1_000_000;
+/// Appends that a writer has on their way to the disk, where it waits by tickets.
+const TICKETS: usize = 64;
 /// Bytes of such an append in a frame of its own.
 const APPEND_BYTES: usize = 300;
 
@@ -66,28 +71,43 @@ impl Names {
         }
     }
 
-    fn append(&self, store: &Store, number: usize) {
+    fn append(&self, store: &Store, number: usize) -> Appended {
         let stream = StreamId::new("Payment", self.aggregates[number % self.aggregates.len()].clone());
         let event = NewEvent::new(self.types[number % self.types.len()].clone())
             .correlation(format!("conversation-{}", number / 10))
             .user(self.users[number % self.users.len()].clone())
             .organization(self.organizations[number % self.organizations.len()].clone())
             .data(&PAYLOAD[..]);
-        sure(store.append(&stream, Expected::Any, vec![event]));
+        sure(store.append(&stream, Expected::Any, vec![event]))
+    }
+
+    /// The same with up to [`TICKETS`] appends of a writer on their way to the disk, each waited for by its ticket.
+    fn fill_with_tickets(&self, store: &Store, writers: usize, count: usize) -> Duration {
+        let began = Instant::now();
+        let write = |writer: usize| {
+            let mut tickets = VecDeque::with_capacity(TICKETS);
+            for number in (writer..count).step_by(writers) {
+                if tickets.len() == TICKETS {
+                    sure(tickets.pop_front().map_or(Ok(()), Ticket::wait));
+                }
+                let appended = self.append(store, number);
+                tickets.push_back(sure(store.when_durable(appended.last_position, Durability::Synced)));
+            }
+            sure(tickets.into_iter().try_for_each(Ticket::wait));
+        };
+        std::thread::scope(|scope| (0..writers).for_each(|writer| drop(scope.spawn(move || write(writer)))));
+        began.elapsed()
     }
 
     /// `count` appends from `writers` threads. Answers how long they took.
     fn fill(&self, store: &Store, writers: usize, count: usize) -> Duration {
         let began = Instant::now();
-        std::thread::scope(|scope| {
-            for writer in 0..writers {
-                scope.spawn(move || {
-                    (writer..count)
-                        .step_by(writers)
-                        .for_each(|number| self.append(store, number));
-                });
+        let write = |writer: usize| {
+            for number in (writer..count).step_by(writers) {
+                self.append(store, number);
             }
-        });
+        };
+        std::thread::scope(|scope| (0..writers).for_each(|writer| drop(scope.spawn(move || write(writer)))));
         began.elapsed()
     }
 }
@@ -139,6 +159,10 @@ fn synced(criterion: &mut Criterion, names: &Names, writers: usize) {
             calls = last;
             took
         });
+    });
+    group.bench_function("annals, tickets", |bencher| {
+        let one = || names.fill_with_tickets(&open_new().0, writers, APPENDS_SYNCED);
+        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
     });
     let file = folder().with_extension("bare");
     group.bench_function("the bare disk", |bencher| {

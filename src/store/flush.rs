@@ -21,7 +21,7 @@ use crate::{Durability, Error, Result};
 /// The first wait before a write is tried again; every wait is twice the one before, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// A sync waits no longer than half of this for others to join it.
+/// A sync waits no longer than a quarter of this for others to join it.
 const GATHER_LONGEST: Duration = Duration::from_millis(1);
 
 /// What appends and the journal's thread share.
@@ -35,8 +35,9 @@ pub(crate) struct Flushing {
     /// The position up to which somebody waits for events to be written, and to be synced.
     wanted_written: AtomicU64,
     wanted_synced: AtomicU64,
-    /// Threads that wait for a sync, and for room in the backlog.
-    waiting: AtomicUsize,
+    /// How often a thread began to wait for a sync.
+    arrivals: AtomicUsize,
+    /// Threads that wait for room in the backlog.
     waiting_for_room: AtomicUsize,
     stopping: AtomicBool,
     /// Raised when there is work for the journal.
@@ -65,7 +66,7 @@ impl Flushing {
             backlog: CachePadded::new(AtomicI64::new(0)),
             wanted_written: AtomicU64::new(0),
             wanted_synced: AtomicU64::new(0),
-            waiting: AtomicUsize::new(0),
+            arrivals: AtomicUsize::new(0),
             waiting_for_room: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             work: Signal::default(),
@@ -188,11 +189,11 @@ impl Flushing {
         if log.reached(durability) >= position {
             return Ok(());
         }
-        let waiting = usize::from(durability == Durability::Synced);
-        self.waiting.fetch_add(waiting, Ordering::AcqRel);
+        if durability == Durability::Synced {
+            self.arrivals.fetch_add(1, Ordering::AcqRel);
+        }
         self.work_on(engine, durability, position);
         let reached = log.await_reached(durability, position);
-        self.waiting.fetch_sub(waiting, Ordering::AcqRel);
         if reached { Ok(()) } else { self.check(engine) }
     }
 
@@ -266,8 +267,11 @@ struct Flusher {
     collector: Collector,
     /// When the oldest event that is written but not synced was written.
     written_at: Option<Instant>,
-    /// Threads that the last sync set free, and how long it took.
-    freed: usize,
+    /// Arrivals that the syncs so far have served, and those that the next will.
+    served: usize,
+    serving: usize,
+    /// Arrivals by which everyone whom the last sync set free waits again.
+    expected: usize,
     sync_took: Duration,
 }
 
@@ -277,7 +281,9 @@ impl Flusher {
             journal: Some(journal),
             collector: Collector::default(),
             written_at: None,
-            freed: 0,
+            served: 0,
+            serving: 0,
+            expected: 0,
             sync_took: Duration::ZERO,
         }
     }
@@ -329,15 +335,16 @@ impl Flusher {
     /// Lets those whom the last sync set free append again, so that they share the next one too: a moment, measured by what a sync
     /// takes.
     fn gather(&mut self, engine: &Engine, flushing: &Flushing) {
-        let expected = std::mem::take(&mut self.freed);
-        if expected < 2 || flushing.wanted_synced.load(Ordering::Acquire) <= engine.core.log.reached(Durability::Synced)
-        {
-            return;
+        let arrivals = || flushing.arrivals.load(Ordering::Acquire);
+        let synced = engine.core.log.reached(Durability::Synced);
+        if flushing.wanted_synced.load(Ordering::Acquire) > synced {
+            let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 4;
+            while arrivals() < self.expected && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
         }
-        let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 2;
-        while flushing.waiting.load(Ordering::Acquire) < expected && Instant::now() < deadline {
-            std::thread::yield_now();
-        }
+        // Their events are published: whoever waits has appended.
+        self.serving = arrivals();
     }
 
     fn write(&mut self, engine: &Engine, flushing: &Flushing, published: u64) {
@@ -381,7 +388,9 @@ impl Flusher {
         if self.attempt(engine, flushing, |journal| journal.sync()) {
             self.written_at = None;
             self.sync_took = began.elapsed();
-            self.freed = flushing.waiting.load(Ordering::Acquire);
+            let freed = self.serving - self.served;
+            self.served = self.serving;
+            self.expected = flushing.arrivals.load(Ordering::Acquire) + freed;
             log.raise(Durability::Synced, written);
         }
     }
