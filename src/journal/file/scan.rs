@@ -109,7 +109,7 @@ impl Scan {
             store: header.store,
             offset: SEGMENT_HEADER_BYTES as u64,
             position: header.first,
-            synced: header.first - 1,
+            synced: header.first.saturating_sub(1),
             unsynced: VecDeque::new(),
             window: Vec::new(),
             window_offset: 0,
