@@ -86,9 +86,9 @@ impl SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
     /// The batch goes on in the next frame.
-    pub(super) continued: bool,
+    pub(super) goes_on: bool,
     /// The batch began in a frame before: whoever finds this frame behind damage does not have the whole of it.
-    pub(super) continues: bool,
+    pub(super) began_before: bool,
     /// The content is compressed.
     pub(super) compressed: bool,
     /// Bytes of the content as it is stored, and as it was before it was compressed.
@@ -106,15 +106,15 @@ pub(super) struct FrameHeader {
 }
 
 const COMPRESSED: u8 = 1;
-const CONTINUED: u8 = 2;
-const CONTINUES: u8 = 4;
+const GOES_ON: u8 = 2;
+const BEGAN_BEFORE: u8 = 4;
 
 impl FrameHeader {
     /// The bytes of the header, whose checksum only fits in a segment of this store.
     pub(super) fn encode(&self, store: Uuid) -> [u8; FRAME_HEADER_BYTES] {
         let flags = (u8::from(self.compressed) * COMPRESSED)
-            | (u8::from(self.continued) * CONTINUED)
-            | (u8::from(self.continues) * CONTINUES);
+            | (u8::from(self.goes_on) * GOES_ON)
+            | (u8::from(self.began_before) * BEGAN_BEFORE);
         let mut bytes = [0; FRAME_HEADER_BYTES];
         put(&mut bytes, 0, &FRAME_MAGIC);
         put(&mut bytes, 4, &[flags]);
@@ -139,8 +139,8 @@ impl FrameHeader {
         }
         let [flags] = take(bytes, 4);
         Ok(Self {
-            continued: flags & CONTINUED != 0,
-            continues: flags & CONTINUES != 0,
+            goes_on: flags & GOES_ON != 0,
+            began_before: flags & BEGAN_BEFORE != 0,
             compressed: flags & COMPRESSED != 0,
             stored_bytes: u32::from_le_bytes(take(bytes, 8)),
             raw_bytes: u32::from_le_bytes(take(bytes, 12)),
@@ -212,8 +212,8 @@ mod tests {
     #[test]
     fn a_frame_header_is_these_bytes() {
         let header = FrameHeader {
-            continued: false,
-            continues: false,
+            goes_on: false,
+            began_before: false,
             compressed: false,
             stored_bytes: 60,
             raw_bytes: 60,
@@ -238,9 +238,9 @@ mod tests {
             flipped in 0..FRAME_HEADER_BYTES * 8,
         ) {
             let header = FrameHeader {
-                continued: flags.0,
+                goes_on: flags.0,
                 compressed: flags.1,
-                continues: flags.2,
+                began_before: flags.2,
                 stored_bytes: lengths.0,
                 raw_bytes: lengths.1,
                 events: lengths.2,

@@ -148,7 +148,7 @@ impl Scan {
             };
             self.read_frame(&header, offset, &mut block.bytes)?;
             position = header.last + 1;
-            if !header.continued {
+            if !header.goes_on {
                 (end, after) = (block.bytes.len(), position);
             }
         }
@@ -289,7 +289,7 @@ impl Scan {
             };
             let is_next = begin > position || (begin == position && at > offset);
             let fits = header.frame_bytes() <= aligned(length - at) && header.stored_bytes <= FRAME_BYTES_MAX;
-            is_next && end <= until && fits && !header.continues
+            is_next && end <= until && fits && !header.began_before
         };
         let Some((at, begin)) = self
             .search(offset, follows)?
@@ -372,7 +372,7 @@ impl Block {
                 let header = self.header(offset)?;
                 group.push((header, offset));
                 offset += header.frame_bytes() as usize;
-                if !header.continued {
+                if !header.goes_on {
                     return Some(group);
                 }
             }

@@ -38,8 +38,8 @@ pub(super) struct Writer {
 struct Part {
     first: u64,
     last: u64,
-    continued: bool,
-    continues: bool,
+    goes_on: bool,
+    began_before: bool,
 }
 
 /// The segment that is written to.
@@ -143,8 +143,8 @@ impl Writer {
         let part = Part {
             first: self.written,
             last: self.written,
-            continued: false,
-            continues: false,
+            goes_on: false,
+            began_before: false,
         };
         self.push_frame(&content, 0, part)?;
         match self.append() {
@@ -179,8 +179,8 @@ impl Writer {
         let mut part = Part {
             first: batch.first_position().0,
             last: batch.last_position().0,
-            continued: true,
-            continues: false,
+            goes_on: true,
+            began_before: false,
         };
         let mut content = Vec::new();
         for event in batch.events() {
@@ -190,7 +190,7 @@ impl Writer {
             }
             self.encoder.push(event).map_err(|_| too_long())?;
         }
-        part.continued = false;
+        part.goes_on = false;
         self.end_frame(&mut content, &mut part)
     }
 
@@ -201,7 +201,7 @@ impl Writer {
         part.last = part.first + u64::from(events) - 1;
         self.push_frame(content, events, *part)?;
         part.first = part.last + 1;
-        part.continues = true;
+        part.began_before = true;
         Ok(())
     }
 
@@ -213,8 +213,8 @@ impl Writer {
             return Err(too_long());
         }
         let header = FrameHeader {
-            continued: part.continued,
-            continues: part.continues,
+            goes_on: part.goes_on,
+            began_before: part.began_before,
             compressed: compressed.is_some(),
             stored_bytes: u32::try_from(stored.len()).map_err(|_| too_long())?,
             raw_bytes,
