@@ -184,16 +184,8 @@ fn a_store_of_format_1_is_what_it_was() {
         let lines: Vec<_> = by_library(&folder).iter().map(|event| format!("{event}\n")).collect();
         std::fs::write(folder.join("events.jsonl"), lines.concat()).expect("written");
     }
-    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
-    let folder = TempFolder::new();
-    let mut segments = 0;
-    for entry in std::fs::read_dir(&fixture).expect("a fixture") {
-        let path = entry.expect("a file").path();
-        segments += usize::from(path.extension().is_some_and(|extension| extension == "segment"));
-        std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
-    }
-    assert_eq!(segments, 2);
-    let lines = std::fs::read_to_string(fixture.join("events.jsonl")).expect("the events");
+    let folder = copy_of_fixture();
+    let lines = std::fs::read_to_string(folder.path().join("events.jsonl")).expect("the events");
     let expected: Vec<Value> = lines
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))
@@ -206,6 +198,33 @@ fn a_store_of_format_1_is_what_it_was() {
         store.stream("order-2").events().len() + store.stream("large").events().len(),
         0
     );
+}
+
+fn copy_of_fixture() -> TempFolder {
+    let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/format-1");
+    let folder = TempFolder::new();
+    let mut segments = 0;
+    for entry in std::fs::read_dir(&fixture).expect("a fixture") {
+        let path = entry.expect("a file").path();
+        segments += usize::from(path.extension().is_some_and(|extension| extension == "segment"));
+        std::fs::copy(&path, folder.path().join(path.file_name().expect("a name"))).expect("copied");
+    }
+    assert_eq!(segments, 2);
+    folder
+}
+
+/// Whoever is told of damage repairs it, and would lose what another build of the same program reads.
+#[test]
+#[cfg(not(feature = "lz4"))]
+fn compressed_frames_are_not_taken_for_damage() {
+    let folder = copy_of_fixture();
+    let opened = FileJournal::open(folder.path()).map(Store::open).expect("a journal");
+    let Err(annals::Error::Invalid(message)) = opened else {
+        panic!("{opened:?}")
+    };
+    assert!(message.contains("without the feature `lz4`"), "{message}");
+    let refused = annals::journal::file::verify(folder.path(), &mut |_, _| {}).map_err(|error| error.kind());
+    assert_eq!(refused, Err(annals::journal::JournalErrorKind::Unsupported));
 }
 
 /// The bytes that `FORMAT.md` shows, with the events that it says are in them.

@@ -2,7 +2,15 @@
 
 use std::borrow::Cow;
 
-use super::format::{FRAME_BYTES_MAX, FrameHeader};
+#[cfg(feature = "lz4")]
+use super::format::FRAME_BYTES_MAX;
+use super::format::FrameHeader;
+
+/// Whether this program can read compressed frames.
+pub(super) const IS_SUPPORTED: bool = cfg!(feature = "lz4");
+
+/// What is missing where it cannot.
+pub(super) const MISSING: &str = "frames are compressed: this program was built without the feature `lz4`";
 
 /// LZ4 makes nothing smaller than this.
 #[cfg(feature = "lz4")]
@@ -32,8 +40,8 @@ pub(super) fn expand<'a>(content: &'a [u8], header: &FrameHeader) -> Result<Cow<
 
 #[cfg(not(feature = "lz4"))]
 pub(super) fn expand<'a>(content: &'a [u8], header: &FrameHeader) -> Result<Cow<'a, [u8]>, String> {
-    if header.compressed || header.raw_bytes > FRAME_BYTES_MAX {
-        return Err("a frame is compressed: this program was built without the feature `lz4`".to_owned());
+    if header.compressed {
+        return Err(MISSING.to_owned());
     }
     Ok(Cow::Borrowed(content))
 }

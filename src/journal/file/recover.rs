@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
 use super::format::SegmentHeader;
-use super::scan::{self, Block, Damage, Decoded, Next, Scan};
+use super::scan::{self, Block, Cause, Decoded, Next, Scan, Stop};
 use super::writer::Segment;
 use super::{segment_first, segment_name, sources};
 use crate::journal::{JournalError, JournalErrorKind, Recover, Recovered};
@@ -38,8 +38,8 @@ struct Source {
 enum Item {
     /// A block, being decoded.
     Block { segment: usize, decoded: Receiver<Decoded> },
-    /// The segment goes no further.
-    Damage { segment: usize, damage: Damage },
+    /// The segment can be read no further.
+    Stop { segment: usize, stop: Stop },
     /// The last segment ends here, in good order.
     End { offset: u64, position: u64 },
 }
@@ -210,7 +210,7 @@ fn read_segment(
                 offset: scan.offset(),
                 position: scan.position() - 1,
             },
-            Next::Damage(damage) => Item::Damage { segment, damage },
+            Next::Stop(stop) => Item::Stop { segment, stop },
         };
         let goes_on = matches!(item, Item::Block { .. });
         if items.send(Ok(item)).is_err() || !goes_on {
@@ -219,7 +219,7 @@ fn read_segment(
     }
 }
 
-/// Takes the events in order, until the end or the first damage.
+/// Takes the events in order, until the end or the first stop.
 fn take(
     disk: &dyn Disk,
     sources: &[Source],
@@ -229,44 +229,68 @@ fn take(
 ) -> Result<Tail, JournalError> {
     let before = |segment: usize| sources[..segment].iter().map(|source| source.length).sum::<u64>();
     for item in items {
-        let (segment, damage) = match item? {
+        let (segment, stop) = match item? {
             Item::End { offset, position } => {
                 into.progress(total, total);
                 return Ok(Tail { offset, position });
             }
-            Item::Damage { segment, damage } => (segment, damage),
+            Item::Stop { segment, stop } => (segment, stop),
             Item::Block { segment, decoded } => {
                 let decoded = decoded
                     .recv()
                     .map_err(|_| JournalError::failed("a decoding thread ended early"))?;
-                if decoded.damage.as_ref().is_none_or(|damage| !damage.is_certain) {
+                let is_whole = |stop: &Stop| stop.cause == Cause::CrashOrDamage;
+                if decoded.stop.as_ref().is_none_or(is_whole) {
                     into.batch(decoded.batch)?;
                 }
                 into.progress(before(segment) + decoded.end, total);
-                let Some(damage) = decoded.damage else { continue };
-                (segment, damage)
+                let Some(stop) = decoded.stop else { continue };
+                (segment, stop)
             }
         };
-        return judge(disk, sources, segment, &damage);
+        return judge(disk, sources, segment, &stop);
     }
     Err(JournalError::failed("the reading thread ended early"))
 }
 
-/// Whether damage is what a crash leaves: then the segment ends there. Otherwise it is an error.
-fn judge(disk: &dyn Disk, sources: &[Source], segment: usize, damage: &Damage) -> Result<Tail, JournalError> {
+/// Whether a crash has left what reading stopped at: then the segment ends there. Otherwise it is an error.
+fn judge(disk: &dyn Disk, sources: &[Source], segment: usize, stop: &Stop) -> Result<Tail, JournalError> {
     let source = &sources[segment];
     let is_last = segment + 1 == sources.len();
     let was_synced = || -> io::Result<bool> {
         let scan = Scan::new(disk.open(&source.name)?, &source.header)?;
-        scan.was_synced(damage)
+        scan.was_synced(stop)
     };
-    if damage.is_certain || !is_last || was_synced().map_err(|error| unreadable(disk, &source.name, error))? {
-        return Err(damaged(disk, &source.name, damage.offset, &damage.what));
+    if is_damage(disk, &source.name, stop, is_last, was_synced)? {
+        return Err(damaged(disk, &source.name, stop.offset, &stop.what));
     }
     Ok(Tail {
-        offset: damage.offset,
-        position: damage.position - 1,
+        offset: stop.offset,
+        position: stop.position - 1,
     })
+}
+
+/// Whether it was damage that stopped reading; otherwise a crash has torn the end of the last segment.
+///
+/// # Errors
+///
+/// [`Unsupported`](JournalErrorKind::Unsupported) when nothing is wrong with what is there.
+pub(super) fn is_damage(
+    disk: &dyn Disk,
+    name: &str,
+    stop: &Stop,
+    is_last: bool,
+    was_synced: impl FnOnce() -> io::Result<bool>,
+) -> Result<bool, JournalError> {
+    match stop.cause {
+        Cause::Unsupported => {
+            let message = format!("{}: {}", disk.path(name).display(), stop.what);
+            Err(JournalError::new(JournalErrorKind::Unsupported, message))
+        }
+        Cause::Damage => Ok(true),
+        Cause::CrashOrDamage if !is_last => Ok(true),
+        Cause::CrashOrDamage => was_synced().map_err(|error| unreadable(disk, name, error)),
+    }
 }
 
 /// The last segment, rid of what a crash left at its end.

@@ -27,16 +27,26 @@ pub(super) struct Block {
     pub(super) store: Uuid,
 }
 
-/// A place in a segment where a frame should be and is not.
+/// Where reading comes to a stop before the end: a batch should be there, and is not, or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Damage {
+pub(super) struct Stop {
     /// Where the last whole batch ends: what comes after it cannot be used.
     pub(super) offset: u64,
     /// The position that should follow.
     pub(super) position: u64,
     pub(super) what: String,
-    /// No crash does this.
-    pub(super) is_certain: bool,
+    pub(super) cause: Cause,
+}
+
+/// What stops reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// A crash, unless something says that the place was synced: then damage.
+    CrashOrDamage,
+    /// Damage: no crash does this.
+    Damage,
+    /// Nothing is wrong, but this program was built without what it takes to read on.
+    Unsupported,
 }
 
 /// What comes next in a segment.
@@ -45,7 +55,7 @@ pub(super) enum Next {
     Block(Block),
     /// Nothing more was written.
     End,
-    Damage(Damage),
+    Stop(Stop),
 }
 
 /// Reads one segment from its front to its end.
@@ -255,28 +265,28 @@ impl Scan {
         let in_a_batch = offset > self.offset;
         match reason {
             None if !in_a_batch => Next::End,
-            None => Next::Damage(self.damage("a batch lacks its last frames")),
-            Some(what) => Next::Damage(self.damage(&what)),
+            None => Next::Stop(self.stop("a batch lacks its last frames")),
+            Some(what) => Next::Stop(self.stop(&what)),
         }
     }
 
-    /// Damage right after the last whole batch.
-    fn damage(&self, what: &str) -> Damage {
-        Damage {
+    /// A stop right after the last whole batch.
+    fn stop(&self, what: &str) -> Stop {
+        Stop {
             offset: self.offset,
             position: self.position,
             what: what.to_owned(),
-            is_certain: false,
+            cause: Cause::CrashOrDamage,
         }
     }
 
-    /// Whether anything at or behind `damage` says that the position there had been synced: then it was not a crash that did it.
-    pub(super) fn was_synced(&self, damage: &Damage) -> io::Result<bool> {
-        if self.synced >= damage.position {
+    /// Whether anything at or behind `stop` says that the position there had been synced: then it was not a crash that did it.
+    pub(super) fn was_synced(&self, stop: &Stop) -> io::Result<bool> {
+        if self.synced >= stop.position {
             return Ok(true);
         }
-        let is_mark = |_, header: &FrameHeader| header.synced >= damage.position;
-        Ok(self.search(damage.offset, is_mark)?.is_some())
+        let is_mark = |_, header: &FrameHeader| header.synced >= stop.position;
+        Ok(self.search(stop.offset, is_mark)?.is_some())
     }
 
     /// Goes on behind damage, with the next batch whose positions are those after `position` and below `until`. Answers whether
@@ -339,7 +349,7 @@ pub(super) type Group = Vec<(FrameHeader, usize)>;
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) batch: Batch,
-    pub(super) damage: Option<Damage>,
+    pub(super) stop: Option<Stop>,
     /// Where the batch ends in the segment.
     pub(super) end: u64,
 }
@@ -349,13 +359,13 @@ impl Block {
     pub(super) fn decode(&self) -> Decoded {
         let mut decoded = Decoded {
             batch: Batch::new(),
-            damage: None,
+            stop: None,
             end: self.offset,
         };
         // A batch of several frames is taken whole or not at all.
         for group in self.groups() {
-            if let Err(damage) = self.decode_group(&group, &mut decoded.batch) {
-                decoded.damage = Some(damage);
+            if let Err(stop) = self.decode_group(&group, &mut decoded.batch) {
+                decoded.stop = Some(stop);
                 return decoded;
             }
             decoded.end = self.end_of(&group);
@@ -392,30 +402,36 @@ impl Block {
         FrameHeader::decode(bytes.try_into().ok()?, self.store).ok()
     }
 
-    /// Adds the events of a batch to `batch`. Where there is certain damage, part of them may have been added.
-    pub(super) fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Damage> {
+    /// Adds the events of a batch to `batch`. Where its frames are whole and cannot be read, part of them may have been added.
+    pub(super) fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Stop> {
         let Some((first, start)) = group.first() else {
             return Ok(());
         };
-        let damage = |what: String, is_certain| Damage {
+        let stop = |what: String, cause| Stop {
             offset: self.offset + *start as u64,
             position: first.first,
             what,
-            is_certain,
+            cause,
         };
         let mut contents = Vec::with_capacity(group.len());
         for (header, offset) in group {
             let begin = offset + FRAME_HEADER_BYTES;
             let content = &self.bytes[begin..begin + header.stored_bytes as usize];
             if crc32fast::hash(content) != header.checksum {
-                return Err(damage("the checksum of a frame is wrong".to_owned(), false));
+                return Err(stop(
+                    "the checksum of a frame is wrong".to_owned(),
+                    Cause::CrashOrDamage,
+                ));
+            }
+            if header.compressed && !compress::IS_SUPPORTED {
+                return Err(stop(compress::MISSING.to_owned(), Cause::Unsupported));
             }
             contents.push((header, content));
         }
         for (header, content) in contents {
-            let content = compress::expand(content, header).map_err(|what| damage(what, true))?;
+            let content = compress::expand(content, header).map_err(|what| stop(what, Cause::Damage))?;
             record::decode(&content, header.events, header.first, batch)
-                .map_err(|reason| damage(format!("a frame cannot be read: {reason}"), true))?;
+                .map_err(|reason| stop(format!("a frame cannot be read: {reason}"), Cause::Damage))?;
         }
         Ok(())
     }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::disk::Disk;
 use super::format::{FrameHeader, SEGMENT_HEADER_BYTES};
-use super::recover::{end_of_bytes, unreadable};
-use super::scan::{self, Block, Next, Scan};
+use super::recover::{end_of_bytes, is_damage, unreadable};
+use super::scan::{Block, Cause, Next, Scan, Stop};
 use super::sources::{self, Source};
 use super::verify::{Damage, Verification};
 use crate::journal::{Batch, JournalError, system};
@@ -124,7 +124,7 @@ impl<'a> Walk<'a> {
                     (self.progress)(self.done + scan.offset(), self.found.bytes);
                     go
                 }
-                Ok(Next::Damage(damage)) => self.damage(source, &mut scan, damage, reach)?,
+                Ok(Next::Stop(stop)) => self.stop(source, &mut scan, stop, reach)?,
             };
             if go == Go::Away {
                 return Ok(());
@@ -133,18 +133,12 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes damage, unless it is where a crash has torn the end, and looks for what can be read behind it.
-    fn damage(
-        &mut self,
-        source: &Source,
-        scan: &mut Scan,
-        damage: scan::Damage,
-        reach: Reach,
-    ) -> Result<Go, JournalError> {
-        let offset = damage.offset;
-        if self.is_torn(source, scan, &damage, reach)? {
+    fn stop(&mut self, source: &Source, scan: &mut Scan, stop: Stop, reach: Reach) -> Result<Go, JournalError> {
+        let offset = stop.offset;
+        if self.is_torn(source, scan, &stop, reach)? {
             return Ok(Go::Away);
         }
-        self.note(source, offset, damage.what);
+        self.note(source, offset, stop.what);
         let goes_on = self.resume(source, scan, offset, reach)?;
         Ok(if goes_on { Go::On } else { Go::Away })
     }
@@ -165,12 +159,11 @@ impl<'a> Walk<'a> {
         for group in block.groups() {
             let mut batch = Batch::new();
             let decoded = block.decode_group(&group, &mut batch);
-            if let Err(damage) = decoded.and_then(|()| self.check(&batch, &group, block)) {
-                check_supported(&group)?;
-                if self.is_torn(source, scan, &damage, reach)? {
+            if let Err(stop) = decoded.and_then(|()| self.check(&batch, &group, block)) {
+                if self.is_torn(source, scan, &stop, reach)? {
                     return Ok(Go::Away);
                 }
-                self.note(source, damage.offset, damage.what);
+                self.note(source, stop.offset, stop.what);
                 self.lose_to(group.last().map_or(0, |(header, _)| header.last));
                 continue;
             }
@@ -185,7 +178,7 @@ impl<'a> Walk<'a> {
     }
 
     /// What filling a store with the batch would be refused for.
-    fn check(&mut self, batch: &Batch, group: &[(FrameHeader, usize)], block: &Block) -> Result<(), scan::Damage> {
+    fn check(&mut self, batch: &Batch, group: &[(FrameHeader, usize)], block: &Block) -> Result<(), Stop> {
         let mut before: SmallVec<[(Box<str>, u32); 8]> = SmallVec::new();
         for event in batch.events() {
             let Some(what) = self.check_event(event, &mut before) else {
@@ -195,11 +188,11 @@ impl<'a> Walk<'a> {
                 self.versions.insert(id, version);
             }
             let (header, offset) = group[0];
-            return Err(scan::Damage {
+            return Err(Stop {
                 offset: block.offset + offset as u64,
                 position: header.first,
                 what,
-                is_certain: true,
+                cause: Cause::Damage,
             });
         }
         Ok(())
@@ -219,21 +212,15 @@ impl<'a> Walk<'a> {
         None
     }
 
-    /// Whether a crash has left this: then it is no damage, and nothing comes behind it.
-    fn is_torn(
-        &mut self,
-        source: &Source,
-        scan: &Scan,
-        damage: &scan::Damage,
-        reach: Reach,
-    ) -> Result<bool, JournalError> {
-        let unreadable = |error| unreadable(self.disk, &source.name, error);
-        if !reach.is_last || damage.is_certain || scan.was_synced(damage).map_err(unreadable)? {
+    /// Whether a crash has left what reading stopped at: then it is no damage, and nothing comes behind it.
+    fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop, reach: Reach) -> Result<bool, JournalError> {
+        if is_damage(self.disk, &source.name, stop, reach.is_last, || scan.was_synced(stop))? {
             return Ok(false);
         }
+        let unreadable = |error| unreadable(self.disk, &source.name, error);
         let file = self.disk.open(&source.name).map_err(unreadable)?;
-        let end = end_of_bytes(&*file, damage.offset).map_err(unreadable)?;
-        self.found.torn_tail_bytes = end - damage.offset;
+        let end = end_of_bytes(&*file, stop.offset).map_err(unreadable)?;
+        self.found.torn_tail_bytes = end - stop.offset;
         Ok(true)
     }
 
@@ -298,22 +285,4 @@ struct Reach {
     /// The position that the next segment begins with.
     until: u64,
     is_last: bool,
-}
-
-/// A frame that this program cannot read is not damaged.
-#[cfg(not(feature = "lz4"))]
-fn check_supported(group: &[(FrameHeader, usize)]) -> Result<(), JournalError> {
-    use crate::journal::JournalErrorKind;
-
-    if group.iter().any(|(header, _)| header.compressed) {
-        let message = "frames are compressed: this program was built without the feature `lz4`";
-        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
-    }
-    Ok(())
-}
-
-#[cfg(feature = "lz4")]
-#[expect(clippy::unnecessary_wraps, reason = "the same call with and without the feature")]
-fn check_supported(_: &[(FrameHeader, usize)]) -> Result<(), JournalError> {
-    Ok(())
 }
