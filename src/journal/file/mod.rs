@@ -5,11 +5,13 @@
 mod codec;
 mod compress;
 mod disk;
+mod errors;
 mod format;
 mod record;
 mod recover;
 mod repair;
 mod scan;
+mod segments;
 mod sources;
 mod verify;
 mod walk;
@@ -22,7 +24,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
-use self::format::{POSITION_MAX, SegmentHeader};
+use self::errors::not_locked;
+use self::format::SegmentHeader;
 pub use self::repair::{Repair, repair, repair_on};
 pub use self::verify::{Damage, Verification, verify, verify_on};
 use self::writer::{Segment, Writer};
@@ -30,7 +33,6 @@ use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
 
 const LOCK_NAME: &str = "lock";
-const SEGMENT_SUFFIX: &str = ".segment";
 
 /// How a journal in files is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,7 +135,7 @@ impl FileJournal {
     /// Those of the operating system, when there is a folder that cannot be read.
     pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
         match Folder::existing(path.as_ref()).and_then(|folder| folder.names()) {
-            Ok(names) => Ok(names.iter().any(|name| segment_first(name).is_some())),
+            Ok(names) => Ok(names.iter().any(|name| segments::first_of(name).is_some())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -206,40 +208,6 @@ impl FileJournal {
     }
 }
 
-/// The file of the segment whose first event has this position.
-fn segment_name(first: u64) -> String {
-    format!("{first:020}{SEGMENT_SUFFIX}")
-}
-
-/// The position in the name of a segment.
-fn segment_first(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SEGMENT_SUFFIX)?;
-    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
-    let first = is_number.then(|| digits.parse().ok()).flatten()?;
-    (1..=POSITION_MAX).contains(&first).then_some(first)
-}
-
-fn not_locked(disk: &dyn Disk, error: io::Error) -> JournalError {
-    let folder = disk.path("");
-    if error.kind() == io::ErrorKind::WouldBlock {
-        let message = format!("{} is open in another process: close that first", folder.display());
-        return JournalError::new(JournalErrorKind::Locked, message);
-    }
-    let message = format!("{} cannot be locked", folder.display());
-    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
-}
-
 fn now() -> i64 {
     SystemClock.now().as_micros()
-}
-
-/// What the operating system said of a file: to be tried again when there was no room, final otherwise.
-fn fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -> JournalError {
-    let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-    let kind = if no_room.contains(&error.kind()) {
-        JournalErrorKind::Retry
-    } else {
-        JournalErrorKind::Failed
-    };
-    JournalError::new(kind, format!("{what}: {}", disk.path(name).display())).caused_by(error)
 }

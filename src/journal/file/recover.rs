@@ -7,10 +7,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
+use super::errors::{damaged, unreadable};
 use super::format::SegmentHeader;
-use super::scan::{self, Block, Cause, Decoded, Next, Scan, Stop};
+use super::scan::{Block, Cause, Decoded, Next, Scan, Stop, end_of_bytes};
+use super::segments::{self, Begin, Front};
 use super::writer::Segment;
-use super::{segment_first, segment_name, sources};
 use crate::journal::{JournalError, JournalErrorKind, Recover, Recovered};
 
 /// Blocks read ahead of those being decoded.
@@ -71,19 +72,15 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Fo
 
 /// All segments in order, their headers checked.
 fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
-    let names = disk.names().map_err(|error| unreadable(disk, "", error))?;
-    let mut firsts: Vec<_> = names.iter().filter_map(|name| segment_first(name)).collect();
-    firsts.sort_unstable();
+    let firsts = segments::firsts(disk)?;
     let mut sources: Vec<Source> = Vec::with_capacity(firsts.len());
     for (place, first) in firsts.iter().enumerate() {
-        let name = segment_name(*first);
+        let name = segments::name_of(*first);
         let is_last = place + 1 == firsts.len();
         match source(disk, &name, *first)? {
             Some(source) => sources.push(source),
             None if is_last => remove_unborn(disk, &name)?,
-            None => {
-                return Err(damaged(disk, &name, 0, sources::HEADLESS));
-            }
+            None => return Err(damaged(disk, &name, 0, segments::HEADLESS)),
         }
     }
     check_store(disk, &sources)?;
@@ -92,19 +89,15 @@ fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
 
 /// A segment with its header; `None` if a crash came before it had one.
 fn source(disk: &dyn Disk, name: &str, first: u64) -> Result<Option<Source>, JournalError> {
-    let read = || -> io::Result<_> {
-        let file = disk.open(name)?;
-        Ok((scan::read_header(&*file)?, file.length()?))
-    };
-    let (header, length) = read().map_err(|error| unreadable(disk, name, error))?;
-    let what = match header {
-        Ok(header) if header.first == first => {
+    let Begin { front, length } = segments::begin(disk, name).map_err(|error| unreadable(disk, name, error))?;
+    let what = match front {
+        Front::Header(header) if header.first == first => {
             let name = name.to_owned();
             return Ok(Some(Source { name, header, length }));
         }
-        Ok(header) => sources::renamed(&header),
-        Err(None) => return Ok(None),
-        Err(Some(reason)) => reason.to_string(),
+        Front::Header(header) => segments::renamed(&header),
+        Front::Unborn => return Ok(None),
+        Front::Damaged(reason) => reason.to_string(),
     };
     Err(damaged(disk, name, 0, &what))
 }
@@ -124,7 +117,7 @@ fn check_store(disk: &dyn Disk, sources: &[Source]) -> Result<(), JournalError> 
         return Err(damaged(disk, &first.name, 0, &what));
     }
     match sources.iter().find(|source| source.header.store != first.header.store) {
-        Some(other) => Err(damaged(disk, &other.name, 0, "it belongs to another store")),
+        Some(other) => Err(damaged(disk, &other.name, 0, segments::OF_ANOTHER_STORE)),
         None => Ok(()),
     }
 }
@@ -332,29 +325,4 @@ fn rewrite(file: &mut dyn DiskFile, mut offset: u64, end: u64) -> io::Result<()>
         offset += read as u64;
     }
     Ok(())
-}
-
-/// Where the last byte is that is not zero, from `offset` on.
-pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
-    let mut bytes = vec![0; 1 << 20];
-    let mut end = offset;
-    loop {
-        let read = file.read_at(offset, &mut bytes)?;
-        if let Some(last) = bytes[..read].iter().rposition(|byte| *byte != 0) {
-            end = offset + last as u64 + 1;
-        }
-        if read == 0 {
-            return Ok(end);
-        }
-        offset += read as u64;
-    }
-}
-
-fn damaged(disk: &dyn Disk, name: &str, offset: u64, what: &str) -> JournalError {
-    JournalError::corrupt(format!("{} at byte {offset}: {what}", disk.path(name).display()))
-}
-
-pub(super) fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> JournalError {
-    let message = format!("{} cannot be used", disk.path(name).display());
-    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }

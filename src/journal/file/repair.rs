@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::disk::{Disk, Folder};
+use super::errors::unusable;
 use super::verify::{Verification, existing, lock_shared};
 use super::walk::{Take, Walk};
 use super::{FileJournal, FileSettings, LOCK_NAME};
@@ -55,7 +56,7 @@ pub fn repair(
     let (source, to) = (existing(folder.as_ref())?, to.as_ref());
     check_target(folder.as_ref(), to)?;
     let part = part_of(to)?;
-    let target = Folder::create(&part).map_err(|error| unwritable(&part, error))?;
+    let target = Folder::create(&part).map_err(|error| unusable(&part, error))?;
     let repaired = repair_on(&source, Arc::new(target), progress);
     let kept = repaired.and_then(|repair| keep(&part, to).map(|()| repair));
     if kept.is_err() {
@@ -76,7 +77,7 @@ pub fn repair_on(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Repair, JournalError> {
     let _lock = lock_shared(disk)?;
-    let names = to.names().map_err(|error| unwritable(&to.path(""), error))?;
+    let names = to.names().map_err(|error| unusable(&to.path(""), error))?;
     if names.iter().any(|name| name != LOCK_NAME) {
         return Err(not_empty(&to.path("")));
     }
@@ -181,12 +182,12 @@ fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {
     let is_empty = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(unwritable(to, error)),
+        Err(error) => return Err(unusable(to, error)),
     };
     if !is_empty {
         return Err(not_empty(to));
     }
-    let damaged = fs::canonicalize(folder).map_err(|error| unwritable(folder, error))?;
+    let damaged = fs::canonicalize(folder).map_err(|error| unusable(folder, error))?;
     let above = to.ancestors().find_map(|above| fs::canonicalize(above).ok());
     if above.is_some_and(|above| above.starts_with(damaged)) {
         let message = format!("{} is within the damaged folder: name another", to.display());
@@ -219,15 +220,10 @@ fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
         fs::rename(part, to)?;
         super::disk::sync_above(to)
     };
-    renamed().map_err(|error| unwritable(to, error))
+    renamed().map_err(|error| unusable(to, error))
 }
 
 fn not_empty(folder: &Path) -> JournalError {
     let message = format!("{} is not empty: name a new folder", folder.display());
     JournalError::new(JournalErrorKind::Unsupported, message)
-}
-
-fn unwritable(path: &Path, error: io::Error) -> JournalError {
-    let message = format!("{} cannot be used", path.display());
-    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }

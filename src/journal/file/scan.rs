@@ -77,24 +77,6 @@ pub(super) struct Scan {
     window_offset: u64,
 }
 
-/// Reads the header of a segment; `None` when it has none and nothing behind it either: it was not born yet.
-pub(super) fn read_header(file: &dyn DiskFile) -> io::Result<Result<SegmentHeader, Option<NoHeader>>> {
-    let mut bytes = [0; SEGMENT_HEADER_BYTES];
-    let read = file.read_at(0, &mut bytes)?;
-    let header = if read < SEGMENT_HEADER_BYTES {
-        Err(NoHeader::Magic)
-    } else {
-        SegmentHeader::decode(&bytes)
-    };
-    match header {
-        Ok(header) => Ok(Ok(header)),
-        Err(reason) if is_zero_from(file, SEGMENT_HEADER_BYTES as u64)? && !matches!(reason, NoHeader::Version(_)) => {
-            Ok(Err(None))
-        }
-        Err(reason) => Ok(Err(Some(reason))),
-    }
-}
-
 /// Whether there is nothing but zeros from `offset` on.
 pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<bool> {
     let mut bytes = vec![0; SEARCH_BYTES];
@@ -105,6 +87,22 @@ pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<b
         }
         if read == 0 {
             return Ok(true);
+        }
+        offset += read as u64;
+    }
+}
+
+/// Where the last byte is that is not zero, from `offset` on.
+pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
+    let mut bytes = vec![0; SEARCH_BYTES];
+    let mut end = offset;
+    loop {
+        let read = file.read_at(offset, &mut bytes)?;
+        if let Some(last) = bytes[..read].iter().rposition(|byte| *byte != 0) {
+            end = offset + last as u64 + 1;
+        }
+        if read == 0 {
+            return Ok(end);
         }
         offset += read as u64;
     }

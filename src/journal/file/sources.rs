@@ -6,10 +6,10 @@ use std::io;
 use uuid::Uuid;
 
 use super::disk::Disk;
+use super::errors::unreadable;
 use super::format::{NoHeader, SEGMENT_HEADER_BYTES, SegmentHeader};
-use super::recover::unreadable;
-use super::scan::{self, Scan};
-use super::{segment_first, segment_name};
+use super::scan::Scan;
+use super::segments::{self, Begin, Front, HEADLESS, OF_ANOTHER_STORE, renamed};
 use crate::journal::JournalError;
 
 /// One segment.
@@ -25,57 +25,62 @@ pub(super) struct Source {
     pub(super) is_readable: bool,
 }
 
-/// What a file named like a segment begins with.
-type Begin = Result<SegmentHeader, Option<NoHeader>>;
+/// A file named like a segment, and what it begins with.
+struct Named {
+    /// The position in its name.
+    first: u64,
+    begin: io::Result<Begin>,
+}
+
+impl Named {
+    fn header(&self) -> Option<&SegmentHeader> {
+        match &self.begin {
+            Ok(Begin {
+                front: Front::Header(header),
+                ..
+            }) => Some(header),
+            _ => None,
+        }
+    }
+}
 
 /// All segments, in the order of their events; and the store that they are of.
 pub(super) fn sources(disk: &dyn Disk) -> Result<(Vec<Source>, Uuid), JournalError> {
-    let names = disk.names().map_err(|error| unreadable(disk, "", error))?;
-    let mut firsts: Vec<_> = names.iter().filter_map(|name| segment_first(name)).collect();
-    firsts.sort_unstable();
-    let mut begins = Vec::with_capacity(firsts.len());
-    for first in &firsts {
-        match begin_of(disk, &segment_name(*first)) {
+    let mut begins = Vec::new();
+    for first in segments::firsts(disk)? {
+        let name = segments::name_of(first);
+        match segments::begin(disk, &name) {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(unreadable(disk, &segment_name(*first), error));
+                return Err(unreadable(disk, &name, error));
             }
-            begin => begins.push((*first, begin)),
+            begin => begins.push(Named { first, begin }),
         }
     }
-    if matches!(begins.last(), Some((_, Ok((Err(None), _))))) {
-        // A crash came before it had a header: it is not there.
+    let is_unborn = |named: &Named| matches!(&named.begin, Ok(begin) if matches!(begin.front, Front::Unborn));
+    if begins.last().is_some_and(is_unborn) {
+        // It is not there.
         begins.pop();
     }
     let store = store_of(disk, &begins);
-    let mut sources: Vec<_> = begins
-        .into_iter()
-        .map(|(first, begin)| source(first, begin, store))
-        .collect();
+    let mut sources: Vec<_> = begins.into_iter().map(|named| source(named, store)).collect();
     in_order(&mut sources);
     Ok((sources, store))
 }
 
-fn begin_of(disk: &dyn Disk, name: &str) -> io::Result<(Begin, u64)> {
-    let file = disk.open(name)?;
-    Ok((scan::read_header(&*file)?, file.length()?))
-}
-
 /// The store that most segments say they are of.
-fn store_of(disk: &dyn Disk, begins: &[(u64, io::Result<(Begin, u64)>)]) -> Uuid {
+fn store_of(disk: &dyn Disk, begins: &[Named]) -> Uuid {
     let mut counts: BTreeMap<Uuid, usize> = BTreeMap::new();
     let mut store = None;
-    for (_, begin) in begins {
-        if let Ok((Ok(header), _)) = begin {
-            let count = counts.entry(header.store).or_default();
-            *count += 1;
-            let most = store.map_or(0, |(_, most)| most);
-            if *count > most {
-                store = Some((header.store, *count));
-            }
+    for header in begins.iter().filter_map(Named::header) {
+        let count = counts.entry(header.store).or_default();
+        *count += 1;
+        let most = store.map_or(0, |(_, most)| most);
+        if *count > most {
+            store = Some((header.store, *count));
         }
     }
     let by_frames = || {
-        let mut names = begins.iter().map(|(first, _)| segment_name(*first));
+        let mut names = begins.iter().map(|named| segments::name_of(named.first));
         names.find_map(|name| store_by_frames(disk, &name))
     };
     store.map(|(store, _)| store).or_else(by_frames).unwrap_or_default()
@@ -100,33 +105,23 @@ fn assumed(store: Uuid, first: u64) -> SegmentHeader {
     }
 }
 
-fn source(first: u64, begin: io::Result<(Begin, u64)>, store: Uuid) -> Source {
-    let (begin, length) = match begin {
-        Ok((begin, length)) => (Ok(begin), length),
-        Err(error) => (Err(error), 0),
-    };
-    let (header, fault, is_readable) = match begin {
+fn source(Named { first, begin }: Named, store: Uuid) -> Source {
+    let length = begin.as_ref().map_or(0, |begin| begin.length);
+    let (header, fault, is_readable) = match begin.map(|begin| begin.front) {
         Err(error) => (None, Some(format!("it cannot be read: {error}")), false),
-        Ok(Ok(header)) if header.store != store => (None, Some("it belongs to another store".to_owned()), false),
-        Ok(Ok(header)) if header.first != first => (Some(header), Some(renamed(&header)), true),
-        Ok(Ok(header)) => (Some(header), None, true),
-        Ok(Err(None)) => (None, Some(HEADLESS.to_owned()), false),
-        Ok(Err(Some(reason))) => (None, Some(reason.to_string()), !matches!(reason, NoHeader::Version(_))),
+        Ok(Front::Header(header)) if header.store != store => (None, Some(OF_ANOTHER_STORE.to_owned()), false),
+        Ok(Front::Header(header)) if header.first != first => (Some(header), Some(renamed(&header)), true),
+        Ok(Front::Header(header)) => (Some(header), None, true),
+        Ok(Front::Unborn) => (None, Some(HEADLESS.to_owned()), false),
+        Ok(Front::Damaged(reason)) => (None, Some(reason.to_string()), !matches!(reason, NoHeader::Version(_))),
     };
     Source {
-        name: segment_name(first),
+        name: segments::name_of(first),
         header: header.unwrap_or_else(|| assumed(store, first)),
         length,
         fault,
         is_readable,
     }
-}
-
-pub(super) const HEADLESS: &str = "it has no header, and later segments follow it";
-
-/// What is wrong with a segment whose header has another position than its name.
-pub(super) fn renamed(header: &SegmentHeader) -> String {
-    format!("it says that it begins with position {}: it was renamed", header.first)
 }
 
 /// By their first positions. Of two with the same, the one with the right name is read.

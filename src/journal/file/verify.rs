@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::LOCK_NAME;
 use super::disk::{Disk, DiskLock, Folder};
+use super::errors::not_locked;
 use super::walk::{Take, Walk};
-use super::{LOCK_NAME, not_locked};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind};
 

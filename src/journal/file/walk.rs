@@ -7,9 +7,10 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::disk::Disk;
+use super::errors::unreadable;
 use super::format::{FrameHeader, SEGMENT_HEADER_BYTES};
-use super::recover::{end_of_bytes, is_damage, unreadable};
-use super::scan::{Block, Cause, Next, Scan, Stop};
+use super::recover::is_damage;
+use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source};
 use super::verify::{Damage, Verification};
 use crate::journal::{Batch, JournalError, system};

@@ -1,14 +1,14 @@
 //! Writing segments: frames one after another, room made ahead, and a new segment when one is long enough.
 
-use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
+use super::errors::{fault, final_fault};
 use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, aligned};
 use super::record::FrameEncoder;
-use super::{FileSettings, fault, segment_name};
+use super::{FileSettings, segments};
 use crate::journal::{Batch, JournalError, JournalErrorKind};
 
 /// Bytes of events in a frame, unless one event has more.
@@ -67,7 +67,7 @@ impl Segment {
 
     /// Makes a new segment whose first event has position `first`. When this returns it survives a crash.
     pub(super) fn create(disk: &dyn Disk, header: &SegmentHeader) -> Result<Self, JournalError> {
-        let name = segment_name(header.first);
+        let name = segments::name_of(header.first);
         let failed = |error| fault(disk, "a new segment cannot be made", &name, error);
         let mut file = disk.create(&name).map_err(failed)?;
         let begun = file
@@ -283,9 +283,4 @@ fn too_long() -> JournalError {
     JournalError::failed(format!(
         "an event is longer than the {FRAME_BYTES_MAX} bytes that the journal takes"
     ))
-}
-
-/// A failure after which nobody knows what is on the disk.
-pub(super) fn final_fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -> JournalError {
-    JournalError::failed(format!("{what}: {}", disk.path(name).display())).caused_by(error)
 }

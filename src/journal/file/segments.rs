@@ -1,0 +1,79 @@
+//! The segments of a folder: their names, and what each begins with.
+
+use std::io;
+
+use super::disk::Disk;
+use super::errors::unreadable;
+use super::format::{NoHeader, POSITION_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::scan::is_zero_from;
+use crate::journal::JournalError;
+
+const SUFFIX: &str = ".segment";
+
+/// What is wrong with a segment that was not born where another follows it.
+pub(super) const HEADLESS: &str = "it has no header, and later segments follow it";
+/// What is wrong with a segment that others in the folder do not belong with.
+pub(super) const OF_ANOTHER_STORE: &str = "it belongs to another store";
+
+/// What is wrong with a segment whose header has another position than its name.
+pub(super) fn renamed(header: &SegmentHeader) -> String {
+    format!("it says that it begins with position {}: it was renamed", header.first)
+}
+
+/// The file of the segment whose first event has this position.
+pub(super) fn name_of(first: u64) -> String {
+    format!("{first:020}{SUFFIX}")
+}
+
+/// The position in the name of a segment.
+pub(super) fn first_of(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    let first = is_number.then(|| digits.parse().ok()).flatten()?;
+    (1..=POSITION_MAX).contains(&first).then_some(first)
+}
+
+/// The positions in the names of all segments, ascending.
+pub(super) fn firsts(disk: &dyn Disk) -> Result<Vec<u64>, JournalError> {
+    let names = disk.names().map_err(|error| unreadable(disk, "", error))?;
+    let mut firsts: Vec<_> = names.iter().filter_map(|name| first_of(name)).collect();
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// A file named like a segment.
+#[derive(Debug)]
+pub(super) struct Begin {
+    pub(super) front: Front,
+    pub(super) length: u64,
+}
+
+/// What a file named like a segment begins with.
+#[derive(Debug)]
+pub(super) enum Front {
+    Header(SegmentHeader),
+    /// No header, and nothing behind it either: a crash came while the segment was made.
+    Unborn,
+    /// Something else.
+    Damaged(NoHeader),
+}
+
+/// Reads what the file called `name` begins with.
+pub(super) fn begin(disk: &dyn Disk, name: &str) -> io::Result<Begin> {
+    let file = disk.open(name)?;
+    let mut bytes = [0; SEGMENT_HEADER_BYTES];
+    let read = file.read_at(0, &mut bytes)?;
+    let header = if read < SEGMENT_HEADER_BYTES {
+        Err(NoHeader::Magic)
+    } else {
+        SegmentHeader::decode(&bytes)
+    };
+    let front = match header {
+        Ok(header) => Front::Header(header),
+        Err(reason @ NoHeader::Version(_)) => Front::Damaged(reason),
+        Err(_) if is_zero_from(&*file, SEGMENT_HEADER_BYTES as u64)? => Front::Unborn,
+        Err(reason) => Front::Damaged(reason),
+    };
+    let length = file.length()?;
+    Ok(Begin { front, length })
+}
