@@ -1,5 +1,7 @@
 //! The bytes of segments and frames that are no events: headers and checksums. `FORMAT.md` says the same in words.
 
+use std::ops::Range;
+
 use uuid::Uuid;
 
 /// The version of the format that this program writes, and the only one there is.
@@ -152,15 +154,16 @@ impl FrameHeader {
         })
     }
 
-    /// The position that the frame begins with, and the one after it; `None` if its numbers contradict each other.
-    pub(super) fn span(&self) -> Option<(u64, u64)> {
+    /// The positions of the frame's events, of a frame without events none, after those before it; `None` if its numbers contradict
+    /// each other.
+    pub(super) fn span(&self) -> Option<Range<u64>> {
         let begin = if self.events == 0 {
             self.first.checked_add(1)?
         } else {
             self.first
         };
         let end = begin.checked_add(u64::from(self.events))?;
-        (begin > 0 && self.last.checked_add(1)? == end && end <= POSITION_MAX).then_some((begin, end))
+        (begin > 0 && self.last.checked_add(1)? == end && end <= POSITION_MAX).then_some(begin..end)
     }
 
     /// Bytes from the beginning of this frame to where the next may begin.

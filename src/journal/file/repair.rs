@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::disk::{Disk, Folder};
 use super::errors::unusable;
 use super::verify::{Verification, existing, lock_shared};
-use super::walk::{Take, Walk};
+use super::walk::{Take, Walk, Walked};
 use super::{FileJournal, FileSettings, LOCK_NAME};
 use crate::journal::system::LOST;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
@@ -88,7 +88,7 @@ pub fn repair_on(
         repair: Repair::default(),
         recorded: None,
     };
-    let (found, next) = Walk::new(disk, &mut saver, progress).run()?;
+    let Walked { found, next } = Walk::new(disk, &mut saver, progress).run()?;
     saver.fill(next, SystemClock.now())?;
     saver.journal.close()?;
     Ok(Repair { found, ..saver.repair })

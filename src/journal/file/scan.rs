@@ -70,11 +70,20 @@ pub(super) struct Scan {
     position: u64,
     /// The last mark of what was synced.
     synced: u64,
-    /// Where each frame behind that mark begins, and its last position.
-    unsynced: VecDeque<(u64, u64)>,
+    /// The frames behind that mark.
+    unsynced: VecDeque<Unsynced>,
     /// What was read of the file, from `window_offset` on.
     window: Vec<u8>,
     window_offset: u64,
+}
+
+/// A frame that no mark says was synced.
+#[derive(Clone, Copy, Debug)]
+struct Unsynced {
+    /// Where it begins.
+    offset: u64,
+    /// Its last position.
+    last: u64,
 }
 
 /// Whether there is nothing but zeros from `offset` on.
@@ -227,9 +236,10 @@ impl Scan {
             )));
         }
         self.synced = self.synced.max(header.synced);
-        self.unsynced.push_back((offset, header.last));
+        let last = header.last;
+        self.unsynced.push_back(Unsynced { offset, last });
         let synced = self.synced;
-        while self.unsynced.front().is_some_and(|(_, last)| *last <= synced) {
+        while self.unsynced.front().is_some_and(|frame| frame.last <= synced) {
             self.unsynced.pop_front();
         }
         Ok(header)
@@ -243,7 +253,7 @@ impl Scan {
             // Not even the header may be safe.
             return Ok(0);
         }
-        Ok(self.unsynced.front().map_or(end, |(offset, _)| (*offset).min(end)))
+        Ok(self.unsynced.front().map_or(end, |frame| frame.offset.min(end)))
     }
 
     fn read_frame(&mut self, header: &FrameHeader, offset: u64, bytes: &mut Vec<u8>) -> io::Result<()> {
@@ -292,21 +302,19 @@ impl Scan {
     pub(super) fn resume(&mut self, offset: u64, position: u64, until: u64) -> io::Result<bool> {
         let length = self.length;
         let follows = |at: u64, header: &FrameHeader| {
-            let Some((begin, end)) = header.span() else {
+            let Some(span) = header.span() else {
                 return false;
             };
-            let is_next = begin > position || (begin == position && at > offset);
+            let is_next = span.start > position || (span.start == position && at > offset);
             let fits = header.frame_bytes() <= aligned(length - at) && header.stored_bytes <= FRAME_BYTES_MAX;
-            is_next && end <= until && fits && !header.began_before
+            is_next && span.end <= until && fits && !header.began_before
         };
-        let Some((at, begin)) = self
-            .search(offset, follows)?
-            .and_then(|(at, header)| Some((at, header.span()?.0)))
-        else {
+        let found = self.search(offset, follows)?;
+        let Some((at, span)) = found.and_then(|(at, header)| Some((at, header.span()?))) else {
             return Ok(false);
         };
         self.offset = at;
-        self.position = begin;
+        self.position = span.start;
         self.unsynced.clear();
         Ok(true)
     }

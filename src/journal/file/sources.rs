@@ -23,6 +23,9 @@ pub(super) struct Source {
     pub(super) fault: Option<String>,
     /// Its frames can be read, as far as they are whole.
     pub(super) is_readable: bool,
+    /// The position that the next segment to be read begins with: this one goes no further.
+    pub(super) until: u64,
+    pub(super) is_last: bool,
 }
 
 /// A file named like a segment, and what it begins with.
@@ -44,8 +47,8 @@ impl Named {
     }
 }
 
-/// All segments, in the order of their events; and the store that they are of.
-pub(super) fn sources(disk: &dyn Disk) -> Result<(Vec<Source>, Uuid), JournalError> {
+/// All segments, in the order of their events. Those that can be read are all of one store.
+pub(super) fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
     let mut begins = Vec::new();
     for first in segments::firsts(disk)? {
         let name = segments::name_of(first);
@@ -64,7 +67,7 @@ pub(super) fn sources(disk: &dyn Disk) -> Result<(Vec<Source>, Uuid), JournalErr
     let store = store_of(disk, &begins);
     let mut sources: Vec<_> = begins.into_iter().map(|named| source(named, store)).collect();
     in_order(&mut sources);
-    Ok((sources, store))
+    Ok(sources)
 }
 
 /// The store that most segments say they are of.
@@ -121,6 +124,8 @@ fn source(Named { first, begin }: Named, store: Uuid) -> Source {
         length,
         fault,
         is_readable,
+        until: u64::MAX,
+        is_last: false,
     }
 }
 
@@ -131,5 +136,15 @@ fn in_order(sources: &mut [Source]) {
     for source in sources.iter_mut().filter(|source| source.is_readable) {
         source.is_readable = source.header.first > read;
         read = source.header.first;
+    }
+    let mut until = u64::MAX;
+    for source in sources.iter_mut().rev() {
+        source.until = until;
+        if source.is_readable {
+            until = source.header.first;
+        }
+    }
+    if let Some(last) = sources.last_mut() {
+        last.is_last = true;
     }
 }

@@ -95,8 +95,7 @@ pub fn verify(folder: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> R
 /// As [`verify`].
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, JournalError> {
     let _lock = lock_shared(disk)?;
-    let (found, _) = Walk::new(disk, &mut Nobody, progress).run()?;
-    Ok(found)
+    Ok(Walk::new(disk, &mut Nobody, progress).run()?.found)
 }
 
 pub(super) fn existing(path: &Path) -> Result<Folder, JournalError> {

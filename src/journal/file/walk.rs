@@ -4,11 +4,10 @@ use std::io;
 
 use hashbrown::HashMap;
 use smallvec::SmallVec;
-use uuid::Uuid;
 
 use super::disk::Disk;
 use super::errors::unreadable;
-use super::format::{FrameHeader, SEGMENT_HEADER_BYTES};
+use super::format::{ALIGNMENT, FrameHeader, SEGMENT_HEADER_BYTES};
 use super::recover::is_damage;
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source};
@@ -25,6 +24,13 @@ pub(super) trait Take {
     fn batch(&mut self, batch: &Batch) -> Result<(), JournalError>;
 }
 
+/// What a walk has come to.
+pub(super) struct Walked {
+    pub(super) found: Verification,
+    /// The position after the last that can be read, or is known to have been there.
+    pub(super) next: u64,
+}
+
 /// Reads a folder from its front to its end.
 pub(super) struct Walk<'a> {
     disk: &'a dyn Disk,
@@ -32,12 +38,20 @@ pub(super) struct Walk<'a> {
     progress: &'a mut dyn FnMut(u64, u64),
     /// The position that should come next.
     position: u64,
-    /// The last damage, if nobody knows yet which positions were lost, and the position that should have come then.
-    open: Option<(Option<usize>, u64)>,
+    open: Option<Open>,
+    /// The version that each aggregate is at.
     versions: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
     /// Bytes of the segments before this one.
     done: u64,
     found: Verification,
+}
+
+/// The first damage since the last event that can be read: nobody knows yet which positions were lost by it.
+struct Open {
+    /// Its place in the list; `None` if it is only counted.
+    listed: Option<usize>,
+    /// The position that should have come.
+    from: u64,
 }
 
 /// Whether the walk goes on in a segment.
@@ -61,107 +75,99 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Reads everything. Answers what was found, and the position after the last that is known to have been there.
-    pub(super) fn run(mut self) -> Result<(Verification, u64), JournalError> {
-        let (sources, store) = sources::sources(self.disk)?;
+    /// Reads everything.
+    pub(super) fn run(mut self) -> Result<Walked, JournalError> {
+        let sources = sources::sources(self.disk)?;
         self.found.segments = sources.len() as u64;
         self.found.bytes = sources.iter().map(|source| source.length).sum();
-        for (place, source) in sources.iter().enumerate() {
-            let later = &sources[place + 1..];
-            let until = later.iter().find(|source| source.is_readable);
-            let reach = Reach {
-                until: until.map_or(u64::MAX, |next| next.header.first),
-                is_last: later.is_empty(),
-            };
-            self.segment(source, store, reach)?;
+        for source in &sources {
+            self.segment(source)?;
             self.done += source.length;
             (self.progress)(self.done, self.found.bytes);
         }
-        Ok((self.found, self.position))
+        Ok(Walked {
+            found: self.found,
+            next: self.position,
+        })
     }
 
-    fn segment(&mut self, source: &Source, store: Uuid, reach: Reach) -> Result<(), JournalError> {
+    fn segment(&mut self, source: &Source) -> Result<(), JournalError> {
         if let Some(fault) = &source.fault {
             self.note(source, 0, fault.clone());
         }
         if !source.is_readable {
             return Ok(());
         }
-        let read = |source: &Source| -> io::Result<Scan> {
-            let header = super::SegmentHeader { store, ..source.header };
-            Scan::new(self.disk.open(&source.name)?, &header)
+        let opened = self.disk.open(&source.name);
+        let mut scan = match opened.and_then(|file| Scan::new(file, &source.header)) {
+            Ok(scan) => scan,
+            Err(error) => return self.broken(source, 0, error).map(|_| ()),
         };
-        match read(source) {
-            Ok(scan) => self.frames(source, scan, reach),
-            Err(error) => self.broken(source, 0, error),
+        let mut go = self.begin(source, &mut scan)?;
+        while go == Go::On {
+            go = self.step(source, &mut scan)?;
         }
+        Ok(())
     }
 
-    fn frames(&mut self, source: &Source, mut scan: Scan, reach: Reach) -> Result<(), JournalError> {
-        let begins = source.fault.is_none() && source.header.first >= self.position;
-        if begins {
-            self.arrive(source, 0, source.header.first, "a segment is missing before it");
-        } else {
-            if source.fault.is_none() {
-                self.note(
-                    source,
-                    0,
-                    format!("it begins with position {}, which came before", source.header.first),
-                );
-            }
-            // One before where the frames begin, so that the first of them counts.
-            let front = SEGMENT_HEADER_BYTES as u64 - 8;
-            if !self.resume(source, &mut scan, front, reach)? {
-                return Ok(());
-            }
+    /// Goes to the first frame of a segment, or, where the segment is not what should come, to the first that can be used.
+    fn begin(&mut self, source: &Source, scan: &mut Scan) -> Result<Go, JournalError> {
+        let first = source.header.first;
+        if source.fault.is_none() && first >= self.position {
+            self.arrive(source, 0, first, "a segment is missing before it");
+            return Ok(Go::On);
         }
-        loop {
-            let offset = scan.offset();
-            let go = match scan.next() {
-                Err(error) => return self.broken(source, offset, error),
-                Ok(Next::End) => return Ok(()),
-                Ok(Next::Block(block)) => {
-                    let go = self.block(source, &scan, &block, reach)?;
-                    (self.progress)(self.done + scan.offset(), self.found.bytes);
-                    go
-                }
-                Ok(Next::Stop(stop)) => self.stop(source, &mut scan, stop, reach)?,
-            };
-            if go == Go::Away {
-                return Ok(());
+        if source.fault.is_none() {
+            let what = format!("it begins with position {first}, which came before");
+            self.note(source, 0, what);
+        }
+        // One before where the frames begin, so that the first of them counts.
+        self.resume(source, scan, SEGMENT_HEADER_BYTES as u64 - ALIGNMENT)
+    }
+
+    /// Takes what comes next in a segment.
+    fn step(&mut self, source: &Source, scan: &mut Scan) -> Result<Go, JournalError> {
+        let offset = scan.offset();
+        match scan.next() {
+            Err(error) => self.broken(source, offset, error),
+            Ok(Next::End) => Ok(Go::Away),
+            Ok(Next::Stop(stop)) => self.stop(source, scan, stop),
+            Ok(Next::Block(block)) => {
+                let go = self.block(source, scan, &block)?;
+                (self.progress)(self.done + scan.offset(), self.found.bytes);
+                Ok(go)
             }
         }
     }
 
     /// Notes damage, unless it is where a crash has torn the end, and looks for what can be read behind it.
-    fn stop(&mut self, source: &Source, scan: &mut Scan, stop: Stop, reach: Reach) -> Result<Go, JournalError> {
-        let offset = stop.offset;
-        if self.is_torn(source, scan, &stop, reach)? {
+    fn stop(&mut self, source: &Source, scan: &mut Scan, stop: Stop) -> Result<Go, JournalError> {
+        if self.is_torn(source, scan, &stop)? {
             return Ok(Go::Away);
         }
-        self.note(source, offset, stop.what);
-        let goes_on = self.resume(source, scan, offset, reach)?;
-        Ok(if goes_on { Go::On } else { Go::Away })
+        self.note(source, stop.offset, stop.what);
+        self.resume(source, scan, stop.offset)
     }
 
-    fn resume(&mut self, source: &Source, scan: &mut Scan, offset: u64, reach: Reach) -> Result<bool, JournalError> {
-        match scan.resume(offset, self.position, reach.until) {
+    /// Goes on with the first batch behind `offset` that can be used, if there is one.
+    fn resume(&mut self, source: &Source, scan: &mut Scan, offset: u64) -> Result<Go, JournalError> {
+        match scan.resume(offset, self.position, source.until) {
             Ok(true) => {
                 self.arrive(source, scan.offset(), scan.position(), "positions are missing");
-                Ok(true)
+                Ok(Go::On)
             }
-            Ok(false) => Ok(false),
-            Err(error) => self.broken(source, offset, error).map(|()| false),
+            Ok(false) => Ok(Go::Away),
+            Err(error) => self.broken(source, offset, error),
         }
     }
 
     /// The batches of a block.
-    fn block(&mut self, source: &Source, scan: &Scan, block: &Block, reach: Reach) -> Result<Go, JournalError> {
+    fn block(&mut self, source: &Source, scan: &Scan, block: &Block) -> Result<Go, JournalError> {
         for group in block.groups() {
             let mut batch = Batch::new();
             let decoded = block.decode_group(&group, &mut batch);
             if let Err(stop) = decoded.and_then(|()| self.check(&batch, &group, block)) {
-                if self.is_torn(source, scan, &stop, reach)? {
+                if self.is_torn(source, scan, &stop)? {
                     return Ok(Go::Away);
                 }
                 self.note(source, stop.offset, stop.what);
@@ -214,8 +220,8 @@ impl<'a> Walk<'a> {
     }
 
     /// Whether a crash has left what reading stopped at: then it is no damage, and nothing comes behind it.
-    fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop, reach: Reach) -> Result<bool, JournalError> {
-        if is_damage(self.disk, &source.name, stop, reach.is_last, || scan.was_synced(stop))? {
+    fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop) -> Result<bool, JournalError> {
+        if is_damage(self.disk, &source.name, stop, source.is_last, || scan.was_synced(stop))? {
             return Ok(false);
         }
         let unreadable = |error| unreadable(self.disk, &source.name, error);
@@ -226,19 +232,19 @@ impl<'a> Walk<'a> {
     }
 
     /// Notes a file that cannot be read on.
-    fn broken(&mut self, source: &Source, offset: u64, error: io::Error) -> Result<(), JournalError> {
+    fn broken(&mut self, source: &Source, offset: u64, error: io::Error) -> Result<Go, JournalError> {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Err(unreadable(self.disk, &source.name, error));
         }
         self.note(source, offset, format!("it cannot be read: {error}"));
-        Ok(())
+        Ok(Go::Away)
     }
 
     /// Notes damage whose extent nobody knows yet.
     fn note(&mut self, source: &Source, offset: u64, what: String) {
-        let place = (self.found.damage.len() < LISTED_MAX).then_some(self.found.damage.len());
         let is_first = self.open.is_none();
-        if place.is_some() {
+        let listed = (self.found.damage.len() < LISTED_MAX).then_some(self.found.damage.len());
+        if listed.is_some() {
             self.found.damage.push(Damage {
                 file: self.disk.path(&source.name),
                 offset,
@@ -249,20 +255,16 @@ impl<'a> Walk<'a> {
         } else {
             self.found.damage_not_listed += 1;
         }
-        if is_first {
-            self.open = Some((place, self.position));
-        }
+        let from = self.position;
+        self.open.get_or_insert(Open { listed, from });
     }
 
     /// Goes on with the event at `position`: those between are lost, and the damage before has done it.
     fn arrive(&mut self, source: &Source, offset: u64, position: u64, what: &str) {
         if position > self.position && self.open.is_none() {
             let should = self.position;
-            self.note(
-                source,
-                offset,
-                format!("it goes on with position {position}, and should with {should}: {what}"),
-            );
+            let what = format!("it goes on with position {position}, and should with {should}: {what}");
+            self.note(source, offset, what);
         }
         self.lose_to(position - 1);
     }
@@ -270,20 +272,14 @@ impl<'a> Walk<'a> {
     /// The positions up to `last` that have not come were lost.
     fn lose_to(&mut self, last: u64) {
         self.position = self.position.max(last + 1);
-        let Some((place, from)) = self.open.take() else { return };
+        let Some(Open { listed, from }) = self.open.take() else {
+            return;
+        };
         self.found.positions_lost += self.position - from;
-        if let Some(damage) = place.and_then(|place| self.found.damage.get_mut(place)) {
+        if let Some(damage) = listed.and_then(|place| self.found.damage.get_mut(place)) {
             let is_lost = self.position > from;
             damage.first = damage.first.filter(|_| is_lost);
             damage.last = is_lost.then(|| Position(self.position - 1));
         }
     }
-}
-
-/// How far a segment may go.
-#[derive(Clone, Copy)]
-struct Reach {
-    /// The position that the next segment begins with.
-    until: u64,
-    is_last: bool,
 }
