@@ -64,10 +64,6 @@ impl Disk for Recorder {
         Ok(self.record(self.folder.create(name)?))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.folder.rename(from, to)
-    }
-
     fn remove(&self, name: &str) -> io::Result<()> {
         self.folder.remove(name)
     }

@@ -331,18 +331,6 @@ impl Disk for SimulatedDisk {
         }))
     }
 
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.change(self.life(), |state, fault| {
-            let file = state.find(from)?;
-            state.change_name(Change::Name {
-                name: to.to_owned(),
-                file,
-            });
-            state.change_name(Change::Remove { name: from.to_owned() });
-            fault.map_or(Ok(()), |fault| Err(error(fault)))
-        })
-    }
-
     fn remove(&self, name: &str) -> io::Result<()> {
         self.change(self.life(), |state, fault| {
             state.find(name)?;

@@ -26,9 +26,6 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Makes a new file. It is an error if there is one.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Gives a file another name, in place of the file that has it, if there is one.
-    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
-
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
@@ -160,10 +157,6 @@ impl Disk for Folder {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).open(self.path(name))?;
         Ok(Box::new(OpenFile(file)))
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
