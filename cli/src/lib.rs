@@ -7,6 +7,7 @@ mod exit;
 mod interrupt;
 pub mod load;
 mod output;
+mod watch;
 mod when;
 
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};

@@ -4,20 +4,24 @@ use std::path::Path;
 
 use annals::journal::file;
 
-use crate::commands::verify::{check_folder, describe, watch, write};
+use crate::commands::verify::{check_folder, describe, write};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::sections::Sections;
 use crate::output::text::{clean, counted};
+use crate::watch::watch;
 
 pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
     check_folder(folder)?;
     let (path, target) = (folder.to_owned(), to.to_owned());
+    // Its components: the name of a folder may end with a slash.
     let left = format!(
         "{}.part holds what was saved so far: remove it before you try again",
-        to.display()
+        to.components().as_path().display()
     );
-    let repair = watch("saved", move |progress| file::repair(path, target, progress), &left)?;
+    let repair = watch(folder, "saved", &left, move |progress| {
+        file::repair(path, target, progress)
+    })?;
     let mut sections = Sections::default();
     sections.count("eventsSaved", "events saved", repair.events_saved);
     describe(&mut sections, &repair.found);
