@@ -34,7 +34,8 @@
 //!   [`Tail`] follows what comes.
 //! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
-//!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory.
+//!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
+//!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
 //! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
 //!
 //! # What it does not do
@@ -47,7 +48,7 @@
 //! |---|---|
 //! | event | a fact that happened; immutable |
 //! | aggregate | the entity whose history a run of events is: an id and a type; its events are its *stream* |
-//! | version | the place of an event in its stream: 1, 2, 3 … without gaps; 0 means "no event yet" |
+//! | version | the place of an event in its stream: 1, 2, 3 … without gaps, unless events between were lost; 0 means "no event yet" |
 //! | position | the place of an event in the whole store: 1, 2, 3 … without gaps, never reused |
 //! | expected version | what the writer believes: any, no stream, stream exists, exactly N |
 //! | append | one atomic batch: all events or none, consecutive versions and positions |
@@ -59,9 +60,10 @@
 //! | batch | whole appends on their way to the journal |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
 //! | recovery | filling a store with what its journal holds |
+//! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |
 //! | term | a field and a value that events can be found by |
 //! | tail | a reader that goes on with what comes |
-//! | gap | events that were dropped, with their number and the reason |
+//! | gap | events that were dropped, or lost with a damaged file, with their number and the reason |
 //!
 //! # Features
 //!
@@ -72,7 +74,7 @@
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
-//! | `testing` | no | the reference model and random operations, for tests of the store |
+//! | `testing` | no | the reference model and random operations; a disk and a journal that fail on demand, and the contract of journals as tests |
 
 #[cfg(feature = "analytics")]
 pub mod analytics;
