@@ -42,7 +42,7 @@ use crate::{Durability, Position};
 /// made again. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
 /// once must not be tried again, because the operating system may have dropped what it could not write.
 ///
-/// `annals::conformance!`, of the feature `testing`, checks all of this against any journal.
+/// `annals::conformance!`, of the feature `testing`, checks of any journal as much of this as shows where nothing fails.
 pub trait Journal: Send + fmt::Debug {
     /// The most that this journal can promise.
     fn durability(&self) -> Durability;

@@ -9,15 +9,17 @@ use super::{Engine, Store};
 use crate::journal::{Journal, JournalError, RecoveryReport};
 use crate::{Durability, Error, Position, Result};
 
+/// Refuses what nobody can wait for.
+///
 /// # Errors
 ///
-/// [`Error::Invalid`] when a journal that promises `promised` is asked for more.
+/// [`Error::Invalid`] when a store whose journal, or lack of one, promises `promised` is asked for more.
 pub(crate) fn check(wanted: Durability, promised: Durability) -> Result<()> {
     if wanted <= promised {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "the journal promises no more than '{promised}': ask for no more, or use another journal"
+        "'{wanted}' was asked for, and the store can promise no more than '{promised}': open it with a journal that can"
     )))
 }
 
@@ -48,7 +50,8 @@ impl Store {
         })
     }
 
-    /// The position up to which every event is as safe as `durability`, now; 0 if the journal promises less, or there is none.
+    /// The position up to which every event is as safe as `durability`, now; 0 if the store cannot promise that much, as without a
+    /// journal, which promises no more than [`Volatile`](Durability::Volatile).
     pub fn reached(&self, durability: Durability) -> Position {
         let log = &self.engine().core.log;
         if durability > log.promised() {
@@ -62,7 +65,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the store has no journal, or one that promises less, or has no such position yet.
+    /// [`Invalid`](Error::Invalid) when the store cannot promise that much, or has no such position yet.
     pub fn when_durable(&self, position: Position, durability: Durability) -> Result<Ticket> {
         let engine = self.engine_arc();
         check(durability, engine.promised())?;
@@ -87,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`when_durable`](Self::when_durable), and [`Failed`](Error::Failed) when the journal has.
+    /// As [`when_durable`](Self::when_durable) and [`Ticket::wait`].
     pub fn wait_durable(&self, position: Position) -> Result<()> {
         self.when_durable(position, Durability::Synced)?.wait()
     }
@@ -97,7 +100,7 @@ impl Store {
         self.engine().recovery
     }
 
-    /// What the journal failed with, if it has: the store takes no more appends, and can still be read.
+    /// What the journal failed with, if it has: the store takes no more appends, and can still be read, as far as it was visible then.
     pub fn fault(&self) -> Option<JournalError> {
         self.engine().flushing.as_ref()?.fault()
     }

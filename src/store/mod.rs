@@ -249,8 +249,9 @@ impl Builder {
     /// # Errors
     ///
     /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, two indexers have one name, or the settings ask for
-    /// more durability than the journal has. [`Unavailable`](crate::Error::Unavailable) when another process has the
-    /// journal, [`Corrupt`](crate::Error::Corrupt) when it cannot be read.
+    /// more durability than the journal has, or this program was built without what it takes to read the journal.
+    /// [`Unavailable`](crate::Error::Unavailable) when another process has the journal, or the operating system does not let it be read
+    /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to.
     pub fn open(mut self) -> Result<Store> {
         self.settings.check()?;
         for (place, (name, _)) in self.indexers.iter().enumerate() {

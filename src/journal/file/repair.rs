@@ -41,13 +41,30 @@ pub struct Repair {
 ///
 /// Every event keeps its position and version. A position whose event is lost stays empty: a [gap](crate::Gap) of the reason
 /// [`Lost`](crate::GapReason::Lost). What a deletion or truncation that is lost had dropped is there again. The damaged folder is not
-/// touched, and the new one appears when it is whole. `progress` hears how many bytes of how many were read.
+/// touched. `progress` hears how many bytes of how many were read.
+///
+/// The new folder appears when it is whole, and survives a crash when this returns; until then it lies beside, under its name and
+/// `.part`. It is written with the [settings](FileSettings) that are the default: what was compressed no longer is.
+///
+/// ```
+/// use annals::journal::file;
+///
+/// # let folder = std::env::temp_dir().join(format!("annals-doc-repair-{}", std::process::id()));
+/// # let saved = folder.with_extension("saved");
+/// # drop(annals::Store::open(file::FileJournal::open(&folder)?)?);
+/// let repair = file::repair(&folder, &saved, &mut |_, _| {})?;
+/// println!("{} events saved, {} lost", repair.events_saved, repair.positions_lost);
+/// # assert!(repair.found.damage.is_empty());
+/// # std::fs::remove_dir_all(folder).ok();
+/// # std::fs::remove_dir_all(saved).ok();
+/// # Ok::<(), annals::Error>(())
+/// ```
 ///
 /// # Errors
 ///
-/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or within `folder`, or more is
-/// lost than can be filled; [`Retry`](JournalErrorKind::Retry) or [`Failed`](JournalErrorKind::Failed) when the new store cannot
-/// be written.
+/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or within `folder`, the
+/// `.part` of a repair that was interrupted is in the way, or more is lost than can be filled; [`Retry`](JournalErrorKind::Retry) or
+/// [`Failed`](JournalErrorKind::Failed) when the new store cannot be written.
 pub fn repair(
     folder: impl AsRef<Path>,
     to: impl AsRef<Path>,
@@ -126,19 +143,14 @@ impl Take for Saver {
 }
 
 impl Saver {
-    /// Puts events in place of those that are lost before position `next`.
+    /// Puts events in place of those that are lost before position `next`, of the time of the last one saved, or `time`.
     fn fill(&mut self, next: u64, time: Timestamp) -> Result<(), JournalError> {
         let time = self.recorded.unwrap_or(time);
-        let lost = next - 1 - self.repair.position.0;
-        if lost > LOST_MAX - self.repair.positions_lost {
-            let first = self.repair.position.0 + 1;
-            let message = format!(
-                "positions {first} to {} are lost, too many to be filled: repair a copy without the segments behind them",
-                next - 1
-            );
-            return Err(JournalError::new(JournalErrorKind::Unsupported, message));
-        }
         let run = self.repair.position.0 + 1;
+        let lost = next - run;
+        if lost > LOST_MAX - self.repair.positions_lost {
+            return Err(too_many(run, next - 1));
+        }
         // A store may be repaired more than once: runs that begin with other positions are other streams.
         let stream = format!("$${run}");
         while self.repair.position.0 + 1 < next {
@@ -153,6 +165,13 @@ impl Saver {
         self.repair.positions_lost += lost;
         Ok(())
     }
+}
+
+fn too_many(first: u64, last: u64) -> JournalError {
+    let message = format!(
+        "positions {first} to {last} are lost, too many to be filled: repair a copy without the segments behind them"
+    );
+    JournalError::new(JournalErrorKind::Unsupported, message)
 }
 
 fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Record<'_> {
