@@ -16,6 +16,7 @@ use crate::journal::Batch;
 const BLOCK_BYTES: usize = 256 << 10;
 /// Bytes read at once while looking for something.
 const SEARCH_BYTES: usize = 1 << 20;
+const CUT_OFF: &str = "a frame is cut off";
 
 /// Whole batches, as they lie in a segment.
 #[derive(Debug)]
@@ -75,6 +76,21 @@ pub(super) struct Scan {
     /// What was read of the file, from `window_offset` on.
     window: Vec<u8>,
     window_offset: u64,
+}
+
+/// Why there is no frame where one should begin.
+#[derive(Debug)]
+enum NoFrame {
+    /// The segment is all zeros from here on.
+    Zeros,
+    /// This is wrong.
+    Broken(String),
+}
+
+impl NoFrame {
+    fn broken(what: &str) -> Self {
+        Self::Broken(what.to_owned())
+    }
 }
 
 /// A frame that no mark says was synced.
@@ -178,18 +194,17 @@ impl Scan {
         self.position = position;
     }
 
-    /// The header of the frame at `offset`, which must begin with `position`; otherwise why there is none, or `None` if the segment
-    /// is all zeros from here on.
-    fn header_at(&mut self, offset: u64, position: u64) -> io::Result<Result<FrameHeader, Option<String>>> {
+    /// The header of the frame at `offset`, which must begin with `position`.
+    fn header_at(&mut self, offset: u64, position: u64) -> io::Result<Result<FrameHeader, NoFrame>> {
         let store = self.store;
         let bytes = self.bytes_at(offset, FRAME_HEADER_BYTES)?;
         let header = bytes.try_into().map(|bytes| FrameHeader::decode(bytes, store));
         if bytes.iter().all(|byte| *byte == 0) && is_zero_from(&*self.file, offset)? {
-            return Ok(Err(None));
+            return Ok(Err(NoFrame::Zeros));
         }
         match header {
             Ok(header) => Ok(self.check_header(header, offset, position)),
-            Err(_) => Ok(Err(Some("a frame is cut off".to_owned()))),
+            Err(_) => Ok(Err(NoFrame::broken(CUT_OFF))),
         }
     }
 
@@ -214,14 +229,13 @@ impl Scan {
         header: Result<FrameHeader, NoHeader>,
         offset: u64,
         position: u64,
-    ) -> Result<FrameHeader, Option<String>> {
-        let header = match header {
-            Ok(header) => header,
-            Err(NoHeader::Magic) => return Err(Some("there is no frame".to_owned())),
-            Err(_) => return Err(Some("the checksum of a frame's header is wrong".to_owned())),
-        };
+    ) -> Result<FrameHeader, NoFrame> {
+        let header = header.map_err(|reason| match reason {
+            NoHeader::Magic => NoFrame::broken("there is no frame"),
+            NoHeader::Checksum | NoHeader::Version(_) => NoFrame::broken("the checksum of a frame's header is wrong"),
+        })?;
         if header.frame_bytes() > aligned(self.length.saturating_sub(offset)) || header.stored_bytes > FRAME_BYTES_MAX {
-            return Err(Some("a frame is cut off".to_owned()));
+            return Err(NoFrame::broken(CUT_OFF));
         }
         let events = u64::from(header.events);
         let (first, last) = if events == 0 {
@@ -230,7 +244,7 @@ impl Scan {
             (position, position + events - 1)
         };
         if (header.first, header.last) != (first, last) {
-            return Err(Some(format!(
+            return Err(NoFrame::Broken(format!(
                 "a frame has the positions {} to {}, and should begin with {position}",
                 header.first, header.last
             )));
@@ -266,24 +280,24 @@ impl Scan {
     }
 
     /// What there was before the end of what can be read; then that.
-    fn end_of_batches(&self, block: Block, offset: u64, reason: Option<String>) -> Next {
+    fn end_of_batches(&self, block: Block, offset: u64, reason: NoFrame) -> Next {
         if !block.bytes.is_empty() {
             return Next::Block(block);
         }
         let in_a_batch = offset > self.offset;
         match reason {
-            None if !in_a_batch => Next::End,
-            None => Next::Stop(self.stop("a batch lacks its last frames")),
-            Some(what) => Next::Stop(self.stop(&what)),
+            NoFrame::Zeros if !in_a_batch => Next::End,
+            NoFrame::Zeros => Next::Stop(self.stop("a batch lacks its last frames".to_owned())),
+            NoFrame::Broken(what) => Next::Stop(self.stop(what)),
         }
     }
 
     /// A stop right after the last whole batch.
-    fn stop(&self, what: &str) -> Stop {
+    fn stop(&self, what: String) -> Stop {
         Stop {
             offset: self.offset,
             position: self.position,
-            what: what.to_owned(),
+            what,
             cause: Cause::CrashOrDamage,
         }
     }
