@@ -237,13 +237,7 @@ impl Scan {
         if header.frame_bytes() > aligned(self.length.saturating_sub(offset)) || header.stored_bytes > FRAME_BYTES_MAX {
             return Err(NoFrame::broken(CUT_OFF));
         }
-        let events = u64::from(header.events);
-        let (first, last) = if events == 0 {
-            (position - 1, position - 1)
-        } else {
-            (position, position + events - 1)
-        };
-        if (header.first, header.last) != (first, last) {
+        if header.span().is_none_or(|span| span.start != position) {
             return Err(NoFrame::Broken(format!(
                 "a frame has the positions {} to {}, and should begin with {position}",
                 header.first, header.last
