@@ -28,7 +28,7 @@ use crate::{Durability, WhenBehind};
 ///
 /// | option | value | setting |
 /// |---|---|---|
-/// | `durability` | `volatile`, `written`, `synced` | [`Settings::durability`](crate::Settings::durability) |
+/// | `durability` | `volatile`, `written`, `synced` (or `sync`) | [`Settings::durability`](crate::Settings::durability) |
 /// | `write_within`, `sync_within`, `retry_for` | `20ms`, `1s`: up to 24 hours | [`FlushSettings`](crate::FlushSettings) |
 /// | `backlog_bytes` | `65536`, `64KiB`, `64MiB`, `1GiB` | [`FlushSettings`](crate::FlushSettings) |
 /// | `when_behind` | `wait`, `refuse` | [`FlushSettings`](crate::FlushSettings) |
