@@ -89,12 +89,11 @@ impl Recover for Recovery<'_> {
 impl Recovery<'_> {
     fn adopt(&mut self, chunk: Chunk) -> Result<(), JournalError> {
         let lane = self.engine.core.own_lane();
-        let snapshot = {
+        let (snapshot, slot) = {
             let mut own = self.engine.core.write_lane(lane);
             let slot = own.lane.write().adopt(chunk);
             (own.lane.snapshot(), slot)
         };
-        let (snapshot, slot) = snapshot;
         self.enter(lane, slot, &snapshot);
         let mut next = slot;
         while let Some((chunk, index)) = snapshot.raw(next) {

@@ -194,15 +194,9 @@ fn refusal(name: &str, value: &str, allowed: &str) -> Error {
 mod tests {
     use std::path::Path;
 
+    use super::super::tests::refused;
     use super::*;
     use crate::StoreUrl;
-
-    fn refused(url: &str) -> String {
-        match url.parse::<StoreUrl>() {
-            Err(Error::Invalid(message)) => message.into(),
-            other => panic!("{url}: {other:?}"),
-        }
-    }
 
     #[test]
     fn paths_are_decoded() {

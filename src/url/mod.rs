@@ -182,7 +182,8 @@ fn invalid<T>(message: impl Into<Box<str>>) -> Result<T> {
 mod tests {
     use super::*;
 
-    fn refused(url: &str) -> String {
+    /// What is said of a URL that names no store.
+    pub(super) fn refused(url: &str) -> String {
         match url.parse::<StoreUrl>() {
             Err(Error::Invalid(message)) => message.into(),
             other => panic!("{url}: {other:?}"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::journal::file::{FileJournal, FileSettings};
+use annals::journal::file::{Disk as _, FileJournal, FileSettings};
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::{
     Durability, Error, Expected, NewEvent, Position, Query, Settings, Store, StreamId, StreamLimits, Version,
@@ -298,4 +298,28 @@ fn a_segment_of_another_process_is_not_removed() {
     let refused = store.append(&order(1), Expected::Any, events(1));
     assert!(matches!(refused, Err(Error::Failed(_))), "{refused:?}");
     assert_eq!(disk.bytes(&name).as_deref(), Some(&b"of another"[..]));
+}
+
+/// A store that lacks its first segment is refused; a segment that was only being made must not be removed on the way.
+#[test]
+fn a_folder_that_was_refused_had_lost_a_file() {
+    let disk = SimulatedDisk::new();
+    let settings = FileSettings {
+        segment_bytes: 4096,
+        ..FileSettings::default()
+    };
+    let open = || Store::open(FileJournal::on(Arc::new(disk.clone()), settings.clone())?);
+    let store = open().expect("a store");
+    for number in 0..100 {
+        store
+            .append(&order(number), Expected::Any, events(1))
+            .expect("appended");
+        store.wait_durable(store.visible()).expect("durable");
+    }
+    drop(store);
+    disk.remove("00000000000000000001.segment").expect("removed");
+    let unborn = "00000000000000000999.segment";
+    disk.put(unborn, &[0; 64]);
+    assert!(matches!(open(), Err(Error::Corrupt(_))));
+    assert!(disk.bytes(unborn).is_some());
 }

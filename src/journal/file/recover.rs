@@ -74,16 +74,19 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Fo
 fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
     let firsts = segments::firsts(disk)?;
     let mut sources: Vec<Source> = Vec::with_capacity(firsts.len());
+    let mut unborn = None;
     for (place, first) in firsts.iter().enumerate() {
         let name = segments::name_of(*first);
         let is_last = place + 1 == firsts.len();
         match source(disk, &name, *first)? {
             Some(source) => sources.push(source),
-            None if is_last => remove_unborn(disk, &name)?,
+            None if is_last => unborn = Some(name),
             None => return Err(damaged(disk, &name, 0, segments::HEADLESS)),
         }
     }
     check_store(disk, &sources)?;
+    // A folder that is refused is left as it is.
+    unborn.map_or(Ok(()), |name| remove_unborn(disk, &name))?;
     Ok(sources)
 }
 
