@@ -80,6 +80,7 @@
 pub mod analytics;
 mod error;
 mod event;
+mod gap;
 mod id;
 pub mod journal;
 mod name;
@@ -94,6 +95,7 @@ mod url;
 
 pub use error::{Conflict, Error};
 pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
+pub use gap::{Gap, GapReason};
 pub use id::{IdSource, RandomIds, SeededIds};
 pub use journal::{JournalError, RecoveryReport};
 pub use name::Name;
@@ -103,9 +105,8 @@ pub use store::answer::{Answer, CacheState, Explanation, Page};
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::durable::Ticket;
-pub use store::gaps::{Gap, GapReason};
-
 pub use store::read::{LogRead, StreamRead};
+pub use store::reclaim::JournalCompaction;
 pub use store::retention::Compaction;
 pub use store::stats::StoreStats;
 pub use store::tail::{Delivery, Tail};

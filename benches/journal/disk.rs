@@ -68,6 +68,10 @@ impl Disk for Recorder {
         self.folder.remove(name)
     }
 
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.folder.rename(from, to)
+    }
+
     fn sync_names(&self) -> io::Result<()> {
         self.folder.sync_names()
     }

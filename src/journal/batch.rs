@@ -7,13 +7,19 @@ use uuid::Uuid;
 use crate::event::Kind;
 use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
 use crate::event::names::{self, Names};
-use crate::{ContentType, EventRef, Position, Timestamp, Version};
+use crate::{ContentType, EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
 
 /// Events in the order of their positions: one append, or several, each whole.
+///
+/// What a journal hands back may leave positions out whose events are [gone](Self::skip), and says then what has become of them.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     chunks: Vec<Chunk>,
     events: usize,
+    /// Positions that were skipped.
+    skipped: u64,
+    gaps: Vec<Gap>,
+    marks: Vec<Mark>,
     first: u64,
     last: u64,
     bytes: usize,
@@ -64,6 +70,23 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
+/// What is left of an aggregate's event that is gone: the version that the aggregate was at.
+///
+/// Without it an aggregate of which nothing is left would begin with version 1 again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The position that the event had.
+    pub position: Position,
+    /// The type of its aggregate.
+    pub aggregate_type: Name,
+    /// Its aggregate.
+    pub aggregate_id: Name,
+    /// The version that it had: the events of the aggregate up to it are gone.
+    pub version: Version,
+    /// Why.
+    pub reason: GapReason,
+}
+
 /// The names of one event, and where it is: what its kind does not say.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unique<'a> {
@@ -88,19 +111,39 @@ impl Batch {
         self.events
     }
 
-    /// Whether it has none.
+    /// Whether it has no event, and leaves none out.
     pub fn is_empty(&self) -> bool {
-        self.events == 0
+        self.last == 0
     }
 
-    /// The position of its first event; 0 if it has none.
+    /// The position of its first event, also if that is gone; 0 for an empty batch.
     pub fn first_position(&self) -> Position {
         Position(self.first)
     }
 
-    /// The position of its last event; 0 if it has none.
+    /// The position of its last event, also if that is gone; 0 for an empty batch.
     pub fn last_position(&self) -> Position {
         Position(self.last)
+    }
+
+    /// How many positions were skipped.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
+    /// Whether every position from the first to the last has an event or was skipped.
+    pub fn is_whole(&self) -> bool {
+        self.is_empty() || self.last - self.first + 1 == self.events as u64 + self.skipped
+    }
+
+    /// Why events are gone that were skipped.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// What is left of them, in the order of positions.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 
     /// Bytes of names, metadata and data.
@@ -143,6 +186,44 @@ impl Batch {
             data: record.data,
         };
         self.push_unique(&kind, &unique);
+    }
+
+    /// Says that the events at the next positions, up to `last`, are gone.
+    ///
+    /// # Panics
+    ///
+    /// When `first` is not higher than the last position, or `last` is lower.
+    pub fn skip(&mut self, first: Position, last: Position) {
+        assert!(
+            first.0 > self.last && last >= first,
+            "positions {first} to {last} do not come after {}",
+            self.last
+        );
+        if self.is_empty() {
+            self.first = first.0;
+        }
+        self.last = last.0;
+        self.skipped += last.0 - first.0 + 1;
+    }
+
+    /// Says why events are gone that were skipped, or will be.
+    pub fn push_gap(&mut self, gap: Gap) {
+        self.gaps.push(gap);
+    }
+
+    /// Says what is left of an event that was skipped, or will be.
+    ///
+    /// # Panics
+    ///
+    /// When its position is not higher than that of the mark before, or its version is 2^32 or more.
+    pub fn push_mark(&mut self, mark: Mark) {
+        assert!(
+            self.marks.last().is_none_or(|last| last.position < mark.position),
+            "the mark at position {} does not come after the one before",
+            mark.position
+        );
+        assert!(u32::try_from(mark.version.0).is_ok(), "a version of 2^32 or more");
+        self.marks.push(mark);
     }
 
     fn kind_of(&mut self, record: &Record<'_>) -> Arc<Kind> {
@@ -212,9 +293,9 @@ impl Batch {
         };
     }
 
-    /// Takes the events out, a chunk at a time.
-    pub(crate) fn into_chunks(self) -> Vec<Chunk> {
-        self.chunks
+    /// Takes the events out, a chunk at a time, and what is left of those that are gone.
+    pub(crate) fn into_parts(self) -> (Vec<Chunk>, Vec<Gap>, Vec<Mark>) {
+        (self.chunks, self.gaps, self.marks)
     }
 
     fn note(&mut self, position: u64) {
@@ -223,7 +304,7 @@ impl Batch {
             "position {position} does not come after {}",
             self.last
         );
-        if self.events == 0 {
+        if self.is_empty() {
             self.first = position;
         }
         self.last = position;

@@ -4,10 +4,12 @@ mod batch;
 mod error;
 #[cfg(feature = "file")]
 pub mod file;
+mod gone;
 pub(crate) mod system;
 
-pub use self::batch::{Batch, Record};
+pub use self::batch::{Batch, Mark, Record};
 pub use self::error::{JournalError, JournalErrorKind};
+pub use self::gone::{Gone, Part, Rewriting};
 
 use std::fmt;
 use std::time::Duration;
@@ -36,7 +38,9 @@ use crate::{Durability, Position};
 /// is [`Written`](Durability::Written) or more. When `sync` returns, every batch written before survives the end of the
 /// machine, if it is [`Synced`](Durability::Synced).
 ///
-/// *Every byte.* An event comes back with the position, version, id, times, names, content types and bytes that it had.
+/// *Every byte.* An event comes back with the position, version, id, times, names, content types and bytes that it had. A position
+/// whose event is gone, because [`rewrite`](Self::rewrite) was told so, comes back as skipped, and with it why, and what
+/// versions its aggregates were at.
 ///
 /// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is kept, and the same call may be
 /// made again. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
@@ -67,6 +71,34 @@ pub trait Journal: Send + fmt::Debug {
     ///
     /// See the contract. [`JournalErrorKind::Unsupported`] where [`durability`](Self::durability) is less.
     fn sync(&mut self) -> Result<(), JournalError>;
+
+    /// The parts that can be [rewritten](Self::rewrite): whatever was written is in one, except for what is still being added to.
+    /// None, unless a journal says otherwise.
+    fn parts(&self) -> Vec<Part> {
+        Vec::new()
+    }
+
+    /// Ends what is being added to, so that it becomes a part. Everything written is synced by it.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    fn seal(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    /// Gives the room of events back: goes on with writing `part` anew, without those that `gone` names, and answers how far it
+    /// has come. A call does a piece of work that may come between two appends; the same is called until it is done.
+    ///
+    /// Whenever the machine ends, either the old part is there or the new one. Events of the system stay, whatever `gone` says.
+    ///
+    /// # Errors
+    ///
+    /// Those of what the part is kept in. It stays as it was, and the journal goes on.
+    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
+        let _ = gone;
+        Ok(Rewriting::Done { bytes: part.bytes })
+    }
 
     /// Ends the work. What was synced is safe without it.
     ///

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Mark;
 use crate::{EventRef, StreamLimits};
 
 /// The type of events in place of those that were lost.
@@ -15,6 +16,12 @@ pub(crate) enum SystemEvent {
     Tombstoned,
     Limited(StreamLimits),
     Lost,
+}
+
+/// The version up to which an aggregate's events were gone by age before the event was written, if that is said: it depended on
+/// the clock, and cannot be found out again.
+pub(crate) fn gone_to(event: EventRef<'_>) -> Option<u32> {
+    number(str::from_utf8(event.data()).ok()?, "goneTo")?.parse().ok()
 }
 
 /// What a system's event says; `None` if this program does not know.
@@ -63,5 +70,13 @@ pub(crate) fn passed(event: EventRef<'_>, known: u32) -> String {
         event.position(),
         event.version(),
         event.aggregate_id()
+    )
+}
+
+/// The same of what is left of an event that is gone.
+pub(crate) fn mark_passed(mark: &Mark, known: u32) -> String {
+    format!(
+        "what is left of position {} is version {} of aggregate '{}', which is at version {known} already",
+        mark.position, mark.version, mark.aggregate_id
     )
 }

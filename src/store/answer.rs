@@ -5,11 +5,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::core::View;
-use super::gaps::Gap;
 use super::select::{Bounds, Direction, Scan, Work};
 use super::{Engine, Store};
 use crate::query::{AsOf, Cursor, Order, Query};
-use crate::{Error, Event, EventRef, Field, Filter, Position, Result, Timestamp};
+use crate::{Error, Event, EventRef, Field, Filter, Gap, Position, Result, Timestamp};
 
 /// What orders a match: its time, where the query asks for that, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

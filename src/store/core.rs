@@ -205,6 +205,11 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The positions from `first` to `last` that may have an event.
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+        self.core.log.positions(first, last)
+    }
+
     /// The event at `position`, unless it was dropped.
     #[inline]
     pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
@@ -269,6 +274,11 @@ impl<'a> Outlines<'a> {
             lanes,
             pages: PageCache::default(),
         }
+    }
+
+    /// The positions from `first` to `last` that may have an event.
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+        self.log.positions(first, last)
     }
 
     #[inline]

@@ -90,17 +90,23 @@ impl Page {
     }
 }
 
+/// The most pages of which nothing is there: 512 MiB of places for them.
+const ABSENT_MAX: u64 = 1 << 26;
+
 /// All pages, from the first that is not forgotten.
 #[derive(Clone, Debug, Default)]
 struct Pages {
     first: u64,
-    pages: VecDeque<Arc<Page>>,
+    /// `None` where no position has an event, and none will.
+    pages: VecDeque<Option<Arc<Page>>>,
 }
 
 impl Pages {
     #[inline]
     fn get(&self, number: u64) -> Option<&Arc<Page>> {
-        self.pages.get(usize::try_from(number.checked_sub(self.first)?).ok()?)
+        self.pages
+            .get(usize::try_from(number.checked_sub(self.first)?).ok()?)?
+            .as_ref()
     }
 
     fn end(&self) -> u64 {
@@ -177,11 +183,40 @@ impl Directory {
         // Writers come in any order: whoever comes first makes the pages before its own too.
         while pages.end() <= number {
             let next = pages.end();
-            pages.pages.push_back(Arc::new(Page::new(next)));
+            pages.pages.push_back(Some(Arc::new(Page::new(next))));
         }
         pages
             .get(number)
             .map_or_else(|| Arc::new(Page::new(number)), Arc::clone)
+    }
+
+    /// Says that no position before `next` will have an event that has none now. Answers `false` if those are too many.
+    pub(crate) fn skip_to(&self, next: u64) -> bool {
+        let number = page_number(next);
+        let mut guard = self.pages.write();
+        let pages = make_mut(&mut guard);
+        if pages.pages.is_empty() {
+            pages.first = pages.first.max(number);
+        }
+        if number.saturating_sub(pages.end()) > ABSENT_MAX {
+            return false;
+        }
+        while pages.end() < number {
+            pages.pages.push_back(None);
+        }
+        true
+    }
+
+    /// The positions from `first` to `last` that may have an event: those of pages that are there.
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+        let pages = Arc::clone(&self.pages.read());
+        let numbers = page_number(first).max(pages.first)..page_number(last.max(1)).saturating_add(1).min(pages.end());
+        numbers
+            .filter(move |number| pages.get(*number).is_some())
+            .flat_map(move |number| {
+                let begin = number * PAGE_ENTRIES + 1;
+                begin.max(first)..(begin + PAGE_ENTRIES).min(last.saturating_add(1))
+            })
     }
 
     /// Gives back the pages that hold nothing above `position`; the last page stays.
@@ -201,14 +236,10 @@ impl Directory {
     /// A directory of its own that shares the full pages.
     pub(crate) fn fork(&self, position: u64) -> Self {
         let mut pages = Pages::clone(&self.pages.read());
-        while pages
-            .pages
-            .back()
-            .is_some_and(|page| page.number * PAGE_ENTRIES >= position)
-        {
+        while pages.end() > pages.first && (pages.end() - 1) * PAGE_ENTRIES >= position {
             pages.pages.pop_back();
         }
-        if let Some(last) = pages.pages.back_mut() {
+        if let Some(Some(last)) = pages.pages.back_mut() {
             *last = Arc::new(last.copy_to(position));
         }
         Self {
@@ -217,7 +248,9 @@ impl Directory {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.pages.read().pages.len() * usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX) * 8
+        let pages = self.pages.read();
+        let there = pages.pages.iter().flatten().count();
+        there * usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX) * 8 + pages.pages.len() * 8
     }
 }
 
@@ -252,6 +285,27 @@ mod tests {
         let entry = Entry::new(place, LENGTH_MAX);
         assert_eq!((entry.place(), entry.batch_length()), (place, Some(LENGTH_MAX)));
         assert_eq!(Entry::new(place, 0).batch_length(), None);
+    }
+
+    #[test]
+    fn positions_that_were_skipped_are_passed_over() {
+        let directory = Directory::default();
+        let mut cache = PageCache::default();
+        let place = Place { lane: 0, slot: 0 };
+        directory.set(1, Entry::new(place, 1), &mut cache);
+        let next = PAGE_ENTRIES * 1000 + 3;
+        assert!(directory.skip_to(next));
+        directory.set(next, Entry::new(place, 1), &mut cache);
+        let positions = |first, last| directory.positions(first, last).collect::<Vec<_>>();
+        assert_eq!(positions(2, next).len() as u64, PAGE_ENTRIES - 1 + 3);
+        assert_eq!(
+            positions(PAGE_ENTRIES, next)[..2],
+            [PAGE_ENTRIES, PAGE_ENTRIES * 1000 + 1]
+        );
+        assert_eq!(directory.positions(1, next).next_back(), Some(next));
+        assert_eq!((positions(5, 4), positions(1, 0)), (Vec::new(), Vec::new()));
+        assert!(directory.memory_bytes() < 1 << 20);
+        assert!(!directory.skip_to(u64::MAX / 2));
     }
 
     #[test]

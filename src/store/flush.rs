@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use super::budget::Cost;
 use super::collect::Collector;
+use super::reclaim::{Reclaim, Requests};
 use super::signal::Signal;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::settings::{FlushSettings, WhenBehind};
@@ -46,6 +47,8 @@ pub(crate) struct Flushing {
     worker: Mutex<Worker>,
     /// The journal's thread.
     thread: OnceLock<ThreadId>,
+    /// Who asks for the journal to be compacted.
+    pub(crate) requests: Requests,
 }
 
 /// Who does the journal's work.
@@ -73,6 +76,7 @@ impl Flushing {
             fault: Mutex::new(None),
             worker: Mutex::new(Worker::Thread(None)),
             thread: OnceLock::new(),
+            requests: Requests::default(),
         }
     }
 
@@ -212,7 +216,7 @@ impl Flushing {
         engine.core.log.signal_of(Durability::Volatile).notify();
     }
 
-    fn work_on(&self, engine: &Engine, durability: Durability, position: u64) {
+    pub(crate) fn work_on(&self, engine: &Engine, durability: Durability, position: u64) {
         self.demand(engine, durability, position);
         #[cfg(feature = "testing")]
         self.turn_by_hand(engine);
@@ -273,6 +277,7 @@ struct Flusher {
     /// Arrivals by which everyone whom the last sync set free waits again.
     expected: usize,
     sync_took: Duration,
+    reclaim: Reclaim,
 }
 
 impl Flusher {
@@ -285,6 +290,7 @@ impl Flusher {
             serving: 0,
             expected: 0,
             sync_took: Duration::ZERO,
+            reclaim: Reclaim::default(),
         }
     }
 
@@ -329,6 +335,18 @@ impl Flusher {
         }
         if !log.is_halted() && self.sync_is_due(engine, flushing) {
             self.sync(engine, flushing);
+        }
+        if !log.is_halted() && self.reclaim.is_due(engine, &flushing.requests) {
+            self.reclaim(engine, flushing);
+        }
+    }
+
+    /// Gives some of the journal's room back, where it has parts that can be rewritten once they are safe.
+    fn reclaim(&mut self, engine: &Engine, flushing: &Flushing) {
+        let journal = self.journal.as_deref_mut();
+        let stepped = journal.map(|journal| self.reclaim.step(engine, flushing, journal));
+        if let Some(Err(error)) = stepped {
+            fail(engine, flushing, error);
         }
     }
 
@@ -444,8 +462,9 @@ impl Flusher {
         let sync_at = self.written_at.and_then(|at| at.checked_add(settings.sync_within));
         if !unwritten() {
             // Nothing to write until something is appended: its time begins then.
+            let reclaims = || self.reclaim.is_due(engine, &flushing.requests);
             log.signal_of(Durability::Volatile).wait_while(sync_at, || {
-                !unwritten() && !self.sync_is_due(engine, flushing) && !stopping()
+                !unwritten() && !self.sync_is_due(engine, flushing) && !reclaims() && !stopping()
             });
         }
         let write_at = Instant::now()
@@ -467,6 +486,7 @@ impl Flusher {
             || (published > written && flushing.backlog_bytes() >= flushing.settings.bytes as u64)
             || (published > written && flushing.waiting_for_room.load(Ordering::SeqCst) > 0)
             || self.sync_is_due(engine, flushing)
+            || self.reclaim.is_due(engine, &flushing.requests)
     }
 }
 

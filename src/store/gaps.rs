@@ -1,77 +1,6 @@
-//! What was dropped: which positions, how many events, and why.
+//! All gaps of a store.
 
-use std::fmt;
-
-use serde::Serialize;
-
-use crate::{Name, Position};
-
-/// Why events were dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub enum GapReason {
-    /// The budget by bytes or events was full.
-    Budget,
-    /// They were older than the store keeps.
-    Age,
-    /// The aggregate keeps fewer, or younger, events.
-    Limit(Name),
-    /// The aggregate was truncated.
-    Truncated(Name),
-    /// The aggregate was deleted.
-    Deleted(Name),
-    /// A damaged file held them: the store was saved from it by `annals repair`.
-    Lost,
-    /// Several reasons: too many gaps were reported to keep them apart.
-    Several,
-}
-
-impl fmt::Display for GapReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Budget => f.write_str("the budget was full"),
-            Self::Age => f.write_str("older than the store keeps"),
-            Self::Limit(id) => write!(f, "past the limits of aggregate '{id}'"),
-            Self::Truncated(id) => write!(f, "aggregate '{id}' was truncated"),
-            Self::Deleted(id) => write!(f, "aggregate '{id}' was deleted"),
-            Self::Lost => f.write_str("lost with a damaged file"),
-            Self::Several => f.write_str("several reasons"),
-        }
-    }
-}
-
-/// Events that are gone.
-///
-/// `count` events between `first` and `last` are gone; others between them may still be there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct Gap {
-    /// The first position that is gone.
-    pub first: Position,
-    /// The last position that is gone.
-    pub last: Position,
-    /// How many are gone.
-    pub count: u64,
-    /// Why.
-    pub reason: GapReason,
-}
-
-impl fmt::Display for Gap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            first,
-            last,
-            count,
-            reason,
-        } = self;
-        write!(
-            f,
-            "{count} events between positions {first} and {last} are gone: {reason}"
-        )
-    }
-}
+use crate::{Gap, GapReason};
 
 /// Gaps kept apart, at most.
 const GAPS_MAX: usize = 4096;
@@ -89,7 +18,7 @@ impl Gaps {
             .take(16)
             .find(|known| known.reason == gap.reason)
         {
-            merge(same, &gap);
+            same.merge(&gap);
             return;
         }
         if self.0.len() == GAPS_MAX {
@@ -106,7 +35,7 @@ impl Gaps {
         };
         merged.reason = GapReason::Several;
         for gap in older {
-            merge(&mut merged, &gap);
+            merged.merge(&gap);
         }
         self.0.insert(0, merged);
     }
@@ -121,31 +50,17 @@ impl Gaps {
     }
 }
 
-fn merge(gap: &mut Gap, other: &Gap) {
-    gap.first = gap.first.min(other.first);
-    gap.last = gap.last.max(other.last);
-    gap.count += other.count;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn gap(position: u64, reason: GapReason) -> Gap {
-        Gap {
-            first: Position(position),
-            last: Position(position),
-            count: 1,
-            reason,
-        }
-    }
+    use crate::Position;
 
     #[test]
     fn gaps_of_one_reason_are_one() {
         let mut gaps = Gaps::default();
-        gaps.add(gap(3, GapReason::Budget));
-        gaps.add(gap(7, GapReason::Age));
-        gaps.add(gap(4, GapReason::Budget));
+        gaps.add(Gap::at(3, GapReason::Budget));
+        gaps.add(Gap::at(7, GapReason::Age));
+        gaps.add(Gap::at(4, GapReason::Budget));
         let all = gaps.between(0, 100);
         assert_eq!((all[0].first, all[0].last, all[0].count), (Position(3), Position(4), 2));
         assert_eq!(gaps.between(5, 100).len(), 1);
@@ -155,7 +70,7 @@ mod tests {
     fn no_event_is_lost_from_the_count() {
         let mut gaps = Gaps::default();
         for position in 1..=10_000 {
-            gaps.add(gap(position, GapReason::Deleted(format!("a{position}").into())));
+            gaps.add(Gap::at(position, GapReason::Deleted(format!("a{position}").into())));
         }
         let all = gaps.between(0, u64::MAX);
         assert!(all.len() <= GAPS_MAX);

@@ -279,6 +279,16 @@ impl Log {
         self.directory.forget_to(floor);
     }
 
+    /// Says that the positions before `next` that have no event never will. Answers `false` if those are too many.
+    pub(crate) fn skip_to(&self, next: u64) -> bool {
+        self.directory.skip_to(next)
+    }
+
+    /// The positions from `first` to `last` that may have an event.
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+        self.directory.positions(first, last)
+    }
+
     pub(crate) fn place(&self, position: u64, cache: &mut PageCache) -> Option<Place> {
         self.directory.get(position, cache).map(Entry::place)
     }

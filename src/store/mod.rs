@@ -20,6 +20,7 @@ mod lane;
 mod log;
 mod matcher;
 pub(crate) mod read;
+pub(crate) mod reclaim;
 mod recover;
 pub(crate) mod retention;
 mod select;
@@ -120,7 +121,9 @@ pub(crate) struct Engine {
     dropping: Mutex<()>,
     /// How often events were dropped: the epoch of the cache.
     drops: AtomicU64,
-    /// The same number when the index was last rid of dropped events.
+    /// How many events were dropped.
+    dropped_events: AtomicU64,
+    /// The same number as `drops` when the index was last rid of dropped events.
     drops_compacted: AtomicU64,
 }
 
@@ -320,6 +323,7 @@ impl Builder {
             aging: Mutex::default(),
             dropping: Mutex::default(),
             drops: AtomicU64::new(0),
+            dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(0),
         }
     }
@@ -507,6 +511,7 @@ impl Store {
             aging: Mutex::new(engine.aging.lock().clone()),
             dropping: Mutex::default(),
             drops: AtomicU64::new(drops),
+            dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(drops_compacted),
         }
     }

@@ -302,10 +302,11 @@ impl LogRead<'_> {
     pub fn fold<T>(&self, init: T, step: impl FnMut(T, EventRef<'_>) -> T) -> T {
         let horizon = Horizon::new(self.store.engine(), self.options.as_of);
         let (first, last) = self.range(horizon);
+        let positions = self.store.engine().core.log.positions(first, last);
         if self.options.backwards {
-            self.fold_positions((first..=last).rev(), horizon, init, step)
+            self.fold_positions(positions.rev(), horizon, init, step)
         } else {
-            self.fold_positions(first..=last, horizon, init, step)
+            self.fold_positions(positions, horizon, init, step)
         }
     }
 

@@ -1,17 +1,18 @@
 //! Filling a store with what its journal holds: the same events, in the same order, with the same consequences.
 
+use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::Engine;
 use super::budget::Cost;
 use super::directory::{PageCache, Place};
-use super::gaps::GapReason;
 use super::retention::Change;
+use super::shard::Shard;
 use crate::event::chunk::Chunk;
 use crate::journal::system::{self, SystemEvent};
-use crate::journal::{Batch, Journal, JournalError, Recover, RecoveryReport};
-use crate::{EventRef, Position, Result, StreamId};
+use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, RecoveryReport};
+use crate::{EventRef, GapReason, Position, Result, StreamId};
 
 impl Engine {
     /// Takes over what `journal` holds. The store is nobody else's yet.
@@ -25,6 +26,7 @@ impl Engine {
             engine: self,
             pages: PageCache::default(),
             events: 0,
+            marks: VecDeque::new(),
             progress,
         };
         let recovered = journal.recover(&mut recovery)?;
@@ -53,30 +55,33 @@ struct Recovery<'a> {
     engine: &'a Engine,
     pages: PageCache,
     events: u64,
+    /// What is left of events that are gone, and was not replayed yet.
+    marks: VecDeque<Mark>,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
 impl Recover for Recovery<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
-        let (first, last) = (batch.first_position(), batch.last_position());
-        let log = &self.engine.core.log;
         if batch.is_empty() {
             return Ok(());
         }
-        if first.0 <= log.published() {
-            return Err(JournalError::corrupt(format!(
-                "the event at position {first} comes after the one at {}",
-                log.published()
-            )));
-        }
+        self.check(&batch)?;
         self.events += batch.len() as u64;
         if let Some(usage) = &self.engine.usage {
             usage.add(Cost::of_users(&batch));
         }
-        for chunk in batch.into_chunks() {
+        let last = batch.last_position();
+        let (chunks, gaps, marks) = batch.into_parts();
+        self.marks = marks.into();
+        for gap in gaps {
+            self.engine.gaps.lock().add(gap);
+        }
+        for chunk in chunks {
             self.adopt(chunk)?;
         }
-        log.recovered_to(last.0);
+        self.replay_marks(u64::MAX)?;
+        self.skip_to(last.0 + 1)?;
+        self.engine.core.log.recovered_to(last.0);
         self.engine.make_room();
         Ok(())
     }
@@ -94,20 +99,84 @@ impl Recovery<'_> {
             let slot = own.lane.write().adopt(chunk);
             (own.lane.snapshot(), slot)
         };
-        self.enter(lane, slot, &snapshot);
+        self.enter(lane, slot, &snapshot)?;
         let mut next = slot;
         while let Some((chunk, index)) = snapshot.raw(next) {
-            self.replay(EventRef::new(chunk, index))?;
+            let event = EventRef::new(chunk, index);
+            self.replay_marks(event.raw_position())?;
+            self.replay(event)?;
             next += 1;
         }
         Ok(())
     }
 
+    /// A batch comes right after the one before, and says of every position what is there.
+    fn check(&self, batch: &Batch) -> Result<(), JournalError> {
+        let (first, last) = (batch.first_position(), batch.last_position());
+        let before = self.engine.core.log.published();
+        if first.0 != before + 1 {
+            return Err(JournalError::corrupt(format!(
+                "the event at position {first} comes after the one at {before}"
+            )));
+        }
+        if !batch.is_whole() {
+            return Err(JournalError::corrupt(format!(
+                "events are missing between the positions {first} and {last}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Nothing comes at the positions before `next` any more.
+    fn skip_to(&self, next: u64) -> Result<(), JournalError> {
+        let log = &self.engine.core.log;
+        if !log.skip_to(next) {
+            return Err(JournalError::new(
+                JournalErrorKind::Unsupported,
+                format!("too many events before position {next} are gone: their places do not fit into memory"),
+            ));
+        }
+        if self.events == 0 {
+            log.raise_floor(next - 1);
+        }
+        Ok(())
+    }
+
+    /// Brings aggregates to the versions that their events before position `next` had, which are gone.
+    fn replay_marks(&mut self, next: u64) -> Result<(), JournalError> {
+        while self.marks.front().is_some_and(|mark| mark.position.0 < next)
+            && let Some(mark) = self.marks.pop_front()
+        {
+            self.replay_mark(&mark)?;
+        }
+        Ok(())
+    }
+
+    fn replay_mark(&self, mark: &Mark) -> Result<(), JournalError> {
+        let engine = self.engine;
+        let hash = engine.core.hash(&mark.aggregate_id);
+        let mut guard = engine.core.write(engine.core.shard_of(hash));
+        let shard = guard.write();
+        let key = key_of(shard, hash, &mark.aggregate_type, &mark.aggregate_id);
+        let (version, known) = (
+            u32::try_from(mark.version.0).unwrap_or(u32::MAX),
+            shard.stream(key).version,
+        );
+        if version <= known {
+            return Err(JournalError::corrupt(system::mark_passed(mark, known)));
+        }
+        // What the journal still had of it was gone from memory already.
+        engine.drop_stream_to(shard, key, known, mark.reason.clone());
+        shard.stream_mut(key).pass(version);
+        Ok(())
+    }
+
     /// Says where the events of a chunk are, a run of consecutive positions at a time.
-    fn enter(&mut self, lane: usize, first_slot: u64, snapshot: &super::lane::Snapshot) {
+    fn enter(&mut self, lane: usize, first_slot: u64, snapshot: &super::lane::Snapshot) -> Result<(), JournalError> {
         let mut slot = first_slot;
         while let Some((chunk, index)) = snapshot.raw(slot) {
             let first = chunk.position(index);
+            self.skip_to(first)?;
             let run = (index + 1..chunk.len())
                 .zip(first + 1..)
                 .take_while(|(index, position)| chunk.position(*index) == *position)
@@ -117,6 +186,7 @@ impl Recovery<'_> {
             log.enter(first, Place { lane, slot }, run, &mut self.pages);
             slot += run;
         }
+        Ok(())
     }
 
     /// Does to the streams what appending the event did.
@@ -126,10 +196,7 @@ impl Recovery<'_> {
         let hash = engine.core.hash(id);
         let mut guard = engine.core.write(engine.core.shard_of(hash));
         let shard = guard.write();
-        let key = match shard.find(hash, id) {
-            Some(key) => key,
-            None => shard.create(hash, &StreamId::new(event.aggregate_type(), id)),
-        };
+        let key = key_of(shard, hash, event.aggregate_type(), id);
         let stream = shard.stream_mut(key);
         let (version, known) = (event.raw_version(), stream.version);
         if version <= known {
@@ -147,7 +214,9 @@ impl Recovery<'_> {
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
                 // What was too old then is gone, whatever limits the aggregate has now.
-                engine.drop_expired(shard, key, event.recorded_at());
+                if let Some(version) = system::gone_to(event) {
+                    engine.limit_to(shard, key, Some(version));
+                }
                 engine.carry_out(&mut guard, key, &change, target);
             }
         } else {
@@ -155,6 +224,13 @@ impl Recovery<'_> {
         }
         Ok(())
     }
+}
+
+/// The place of a stream, which is made if it is not there.
+fn key_of(shard: &mut Shard, hash: u64, aggregate_type: &str, id: &str) -> u32 {
+    shard
+        .find(hash, id)
+        .unwrap_or_else(|| shard.create(hash, &StreamId::new(aggregate_type, id)))
 }
 
 fn change_of(event: SystemEvent) -> Option<Change> {

@@ -10,12 +10,11 @@ use super::budget::Cost;
 use super::core::ShardWrite;
 use super::directory::PageCache;
 use super::draft::{self, Author};
-use super::gaps::{Gap, GapReason};
 use super::shard::{Policy, Shard, Stream};
 use super::{Engine, Store};
 use crate::{
-    Conflict, Durability, Error, EventRef, Expected, Name, NewEvent, Position, Result, StreamLimits, Timestamp,
-    Version, WhenFull,
+    Conflict, Durability, Error, EventRef, Expected, Gap, GapReason, Name, NewEvent, Position, Result, StreamLimits,
+    Timestamp, Version, WhenFull,
 };
 
 /// When streams with an age limit have something to drop.
@@ -48,15 +47,27 @@ pub(crate) enum Change {
 }
 
 impl Change {
-    /// The system's event that tells of it.
-    fn event(&self) -> NewEvent {
-        let (event_type, data) = match self {
-            Self::TruncateTo(version) => ("$truncated", format!("{{\"toVersion\":{version}}}")),
-            Self::Delete => ("$deleted", String::from("{}")),
-            Self::Tombstone => ("$tombstoned", String::from("{}")),
-            Self::Limit(limits) => ("$limited", limits_json(limits)),
+    /// The system's event that tells of it, and of what is gone by age already.
+    fn event(&self, stream: &Stream) -> NewEvent {
+        let mut parts = Vec::new();
+        let event_type = match self {
+            Self::TruncateTo(version) => {
+                parts.push(format!("\"toVersion\":{version}"));
+                "$truncated"
+            }
+            Self::Delete => "$deleted",
+            Self::Tombstone => "$tombstoned",
+            Self::Limit(limits) => {
+                parts.extend(limits.max_count.map(|count| format!("\"maxCount\":{count}")));
+                let seconds = limits.max_age.map(|age| age.as_secs_f64());
+                parts.extend(seconds.map(|age| format!("\"maxAgeSeconds\":{age}")));
+                "$limited"
+            }
         };
-        NewEvent::new(event_type).data(data)
+        if stream.limits().max_age.is_some() && stream.dropped_to > 0 {
+            parts.push(format!("\"goneTo\":{}", stream.dropped_to));
+        }
+        NewEvent::new(event_type).data(format!("{{{}}}", parts.join(",")))
     }
 
     fn reason(&self, id: &str) -> GapReason {
@@ -97,15 +108,6 @@ fn surplus(stream: &Stream) -> Option<u32> {
     let max = stream.limits().max_count?;
     let to = u64::from(stream.version).saturating_sub(max);
     u32::try_from(to).ok().filter(|to| *to > stream.dropped_to)
-}
-
-fn limits_json(limits: &StreamLimits) -> String {
-    let count = limits.max_count.map(|count| format!("\"maxCount\":{count}"));
-    let age = limits
-        .max_age
-        .map(|age| format!("\"maxAgeSeconds\":{}", age.as_secs_f64()));
-    let parts: Vec<_> = [count, age].into_iter().flatten().collect();
-    format!("{{{}}}", parts.join(","))
 }
 
 impl Store {
@@ -197,11 +199,11 @@ impl Engine {
                 "aggregate id '{id}' begins with '$': such names are the system's"
             )));
         }
-        let event = change.event();
         let hash = self.core.hash(id);
         let mut guard = self.core.write(self.core.shard_of(hash));
         self.check_open()?;
         let key = Self::check_change(&guard, hash, id, expected)?;
+        let event = change.event(guard.stream(key));
         let event_stream = crate::StreamId::new("$aggregate", format!("${id}"));
         draft::check(
             &event_stream,
@@ -316,6 +318,7 @@ impl Engine {
             usage.give_back(Cost::new(run.counted, run.bytes));
         }
         self.drops.fetch_add(1, Ordering::AcqRel);
+        self.dropped_events.fetch_add(run.count, Ordering::AcqRel);
     }
 
     /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
@@ -423,7 +426,7 @@ impl Engine {
             let until = self.droppable_to().min(floor + DROP_BITE);
             let recorded = |event: EventRef<'_>| event.recorded_at();
             let mut first_kept = None;
-            for position in floor + 1..=until {
+            for position in self.core.log.positions(floor + 1, until) {
                 first_kept = self
                     .core
                     .with_event(position, &mut pages, recorded)
@@ -469,8 +472,10 @@ impl Engine {
 
     /// Drops the first `count` positions above the floor. Answers how many positions the floor rose.
     fn drop_oldest(&self, count: u64, reason: &GapReason) -> u64 {
-        let floor = self.core.log.floor();
-        let to = (floor + count).min(self.droppable_to());
+        let (floor, last) = (self.core.log.floor(), self.droppable_to());
+        // Positions that never had an event in memory are passed over at once.
+        let first = self.core.log.positions(floor + 1, last).next().unwrap_or(last);
+        let to = first.saturating_sub(1).saturating_add(count).min(last);
         if to <= floor {
             return 0;
         }
@@ -485,7 +490,7 @@ impl Engine {
         let forget = !self.core.log.has_journal();
         let mut pages = PageCache::default();
         let mut of_shard = vec![Vec::new(); self.core.shard_count()];
-        for position in floor + 1..=to {
+        for position in self.core.log.positions(floor + 1, to) {
             let name = |event: EventRef<'_>| (Name::from(event.aggregate_id()), event.raw_version());
             if let Some((id, version)) = self.core.with_event(position, &mut pages, name) {
                 let hash = self.core.hash(&id);

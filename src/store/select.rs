@@ -6,6 +6,7 @@ use super::Engine;
 use super::ascending::Ascending;
 use super::core::View;
 use super::index::{LiveIndex, Terms};
+use super::log::Log;
 use super::matcher::Matcher;
 use crate::query::Query;
 use crate::{Field, Filter, Name, Result, Timestamp};
@@ -102,39 +103,40 @@ impl Node<'_> {
     }
 
     /// The candidates within the bounds, ascending.
-    fn candidates(&self, bounds: Bounds) -> Vec<u64> {
+    fn candidates(&self, bounds: Bounds, log: &Log) -> Vec<u64> {
         match self {
-            Self::Unknown => (bounds.after + 1..=bounds.until).collect(),
+            Self::Unknown => log.positions(bounds.after + 1, bounds.until).collect(),
             Self::Lists(lists) => union(lists.iter().map(|list| list.range(bounds.after, bounds.until))),
             Self::Positions(positions) => positions
                 .iter()
                 .copied()
                 .filter(|p| *p > bounds.after && *p <= bounds.until)
                 .collect(),
-            Self::All(nodes) => intersection(nodes, bounds),
-            Self::Any(nodes) => union(nodes.iter().map(|node| node.candidates(bounds).into_iter())),
+            Self::All(nodes) => intersection(nodes, bounds, log),
+            Self::Any(nodes) => union(nodes.iter().map(|node| node.candidates(bounds, log).into_iter())),
         }
     }
 
     /// Keeps of `candidates` those that may match.
-    fn retain(&self, candidates: &mut Vec<u64>) {
+    fn retain(&self, candidates: &mut Vec<u64>, log: &Log) {
         match self {
             Self::Unknown => {}
             Self::Lists(lists) if lists.len() == 1 => lists[0].retain_common(candidates),
-            Self::All(nodes) => nodes.iter().for_each(|node| node.retain(candidates)),
+            Self::All(nodes) => nodes.iter().for_each(|node| node.retain(candidates, log)),
             _ if candidates.len() <= PROBE_CANDIDATES => candidates.retain(|position| self.contains(*position)),
-            Self::Lists(_) | Self::Positions(_) | Self::Any(_) => self.retain_merged(candidates),
+            Self::Lists(_) | Self::Positions(_) | Self::Any(_) => self.retain_merged(candidates, log),
         }
     }
 
-    fn retain_merged(&self, candidates: &mut Vec<u64>) {
+    fn retain_merged(&self, candidates: &mut Vec<u64>, log: &Log) {
         let Some((&first, &last)) = candidates.first().zip(candidates.last()) else {
             return;
         };
-        let others = self.candidates(Bounds {
+        let bounds = Bounds {
             after: first - 1,
             until: last,
-        });
+        };
+        let others = self.candidates(bounds, log);
         let mut others = others.into_iter().peekable();
         candidates.retain(|candidate| {
             while others.next_if(|other| other < candidate).is_some() {}
@@ -154,16 +156,16 @@ fn union(mut runs: impl ExactSizeIterator<Item = impl Iterator<Item = u64>>) -> 
     all
 }
 
-fn intersection(nodes: &[Node<'_>], bounds: Bounds) -> Vec<u64> {
+fn intersection(nodes: &[Node<'_>], bounds: Bounds, log: &Log) -> Vec<u64> {
     let mut by_count: Vec<_> = nodes.iter().map(|node| (node.count_at_most(bounds), node)).collect();
     by_count.sort_by_key(|(count, _)| *count);
     let mut nodes = by_count.into_iter().map(|(_, node)| node);
     let Some(rarest) = nodes.next() else {
-        return (bounds.after + 1..=bounds.until).collect();
+        return log.positions(bounds.after + 1, bounds.until).collect();
     };
-    let mut candidates = rarest.candidates(bounds);
+    let mut candidates = rarest.candidates(bounds, log);
     for node in nodes {
-        node.retain(&mut candidates);
+        node.retain(&mut candidates, log);
     }
     candidates
 }
@@ -336,15 +338,17 @@ impl<'a> Selection<'a> {
             until: bounds.until.min(self.complete_to()),
             ..bounds
         };
-        let tree = self.tree(indexed);
+        let (tree, log) = (self.tree(indexed), &self.engine.core.log);
         let mut spans = Spans::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
         while let Some(span) = spans.next() {
-            let found = first_matching(self.engine, self.query, matcher, tree.candidates(span))?;
+            let found = first_matching(self.engine, self.query, matcher, tree.candidates(span, log))?;
             if found.is_some() {
                 return Ok(found);
             }
         }
-        let rest = (indexed.until.max(bounds.after) + 1..=bounds.until).collect();
+        let rest = log
+            .positions(indexed.until.max(bounds.after) + 1, bounds.until)
+            .collect();
         first_matching(self.engine, self.query, matcher, rest)
     }
 }
@@ -542,12 +546,13 @@ impl<'a> Scan<'a> {
             until: span.until.min(selection.complete_to()).max(span.after),
             after: span.after,
         };
-        let mut positions = tree.candidates(indexed);
+        let log = &self.engine.core.log;
+        let mut positions = tree.candidates(indexed, log);
         let exact = indexed.until == span.until && selection.is_exact(tree);
         if exact {
             selection.leave_system_out(&mut positions);
         } else {
-            positions.extend(indexed.until + 1..=span.until);
+            positions.extend(log.positions(indexed.until + 1, span.until));
         }
         self.work.candidates += positions.len() as u64;
         self.work.windows += 1;

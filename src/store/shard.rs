@@ -49,6 +49,13 @@ impl Stream {
         self.push(position);
     }
 
+    /// Takes events up to `version` for gone that came after those that are known, all of which are dropped.
+    pub(crate) fn pass(&mut self, version: u32) {
+        self.version = version;
+        self.dropped_to = version;
+        self.deleted = false;
+    }
+
     /// The positions of the events from version `from` on.
     pub(crate) fn positions_from(&self, from: u64) -> impl Iterator<Item = u64> {
         let from = from.max(u64::from(self.dropped_to) + 1);

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use super::core::View;
-use super::gaps::{Gap, GapReason};
 use super::select::{Bounds, Direction, Scan};
 use super::{Engine, Store};
 use crate::query::Query;
-use crate::{Error, Event, Position, Result};
+use crate::{Error, Event, Gap, GapReason, Position, Result};
 
 /// Events taken at once.
 const BATCH_EVENTS: usize = 256;

@@ -206,6 +206,10 @@ impl Run {
                 // It is enough to ask: what is answered is what `reached` says.
                 drop(store.wait_durable(store.reached(Durability::Volatile)));
             }
+            if self.choices.below(10) == 0 {
+                // Whatever becomes of it, nothing that can be asked is another.
+                drop(store.compact_journal());
+            }
             promises.written = store.reached(Durability::Written).0;
             promises.synced = store.reached(Durability::Synced).0;
             if pair.has_failed() || store.fault().is_some() {

@@ -80,6 +80,7 @@ enum Pending {
 enum Change {
     Name { name: String, file: usize },
     Remove { name: String },
+    Rename { from: String, to: String, file: usize },
 }
 
 impl SimulatedDisk {
@@ -208,6 +209,10 @@ impl Change {
         match self {
             Self::Name { name, file } => names.insert(name.clone(), *file),
             Self::Remove { name } => names.remove(name),
+            Self::Rename { from, to, file } => {
+                names.remove(from);
+                names.insert(to.clone(), *file)
+            }
         };
     }
 }
@@ -335,6 +340,18 @@ impl Disk for SimulatedDisk {
         self.change(self.life(), |state, fault| {
             state.find(name)?;
             state.change_name(Change::Remove { name: name.to_owned() });
+            fault.map_or(Ok(()), |fault| Err(error(fault)))
+        })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change(self.life(), |state, fault| {
+            let file = state.find(from)?;
+            if let Some(fault) = fault.filter(|fault| *fault != Fault::PowerLoss) {
+                return Err(error(fault));
+            }
+            let (from, to) = (from.to_owned(), to.to_owned());
+            state.change_name(Change::Rename { from, to, file });
             fault.map_or(Ok(()), |fault| Err(error(fault)))
         })
     }

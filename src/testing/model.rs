@@ -232,7 +232,8 @@ impl Model {
             return Err(self.conflict(stream, &full, expected));
         }
         let system = StreamId::new("$aggregate", format!("${id}"));
-        let event = NewEvent::new(change.event_type()).data(change.data());
+        let ages = stream.limits.max_age.is_some();
+        let event = NewEvent::new(change.event_type()).data(change.data(self.gone_to(id).filter(|_| ages)));
         self.write(&Append::new(system, Expected::Any, vec![event]), now);
         let Some(stream) = self.streams.get_mut(id) else {
             return Err(Error::Closed);
@@ -253,6 +254,12 @@ impl Model {
             }
         }
         Ok(self.position())
+    }
+
+    /// The version of the last event of an aggregate that is gone.
+    fn gone_to(&self, id: &str) -> Option<u64> {
+        let of_stream = |event: &&Recorded| event.stream.aggregate_id == *id && event.dropped;
+        self.events.iter().filter(of_stream).map(|event| event.version).max()
     }
 
     fn drop_below(&mut self, id: &str, version: u64) {
@@ -410,17 +417,20 @@ impl Change {
         }
     }
 
-    fn data(&self) -> String {
-        match self {
-            Self::TruncateBefore(version) => format!("{{\"toVersion\":{}}}", version.saturating_sub(1)),
+    fn data(&self, gone_to: Option<u64>) -> String {
+        let own = match self {
+            Self::TruncateBefore(version) => Some(format!("\"toVersion\":{}", version.saturating_sub(1))),
             Self::Limit(StreamLimits {
                 max_count: Some(count), ..
-            }) => format!("{{\"maxCount\":{count}}}"),
+            }) => Some(format!("\"maxCount\":{count}")),
             Self::Limit(StreamLimits { max_age: Some(age), .. }) => {
-                format!("{{\"maxAgeSeconds\":{}}}", age.as_secs_f64())
+                Some(format!("\"maxAgeSeconds\":{}", age.as_secs_f64()))
             }
-            Self::Delete | Self::Tombstone | Self::Limit(_) => "{}".to_owned(),
-        }
+            Self::Delete | Self::Tombstone | Self::Limit(_) => None,
+        };
+        let gone_to = gone_to.map(|version| format!("\"goneTo\":{version}"));
+        let parts: Vec<_> = own.into_iter().chain(gone_to).collect();
+        format!("{{{}}}", parts.join(","))
     }
 }
 

@@ -1,4 +1,4 @@
-"""Prints every event in a folder of segments as a line of JSON, and knows nothing but FORMAT.md."""
+"""Prints every event in a folder of segments as a line of JSON, and what is left of others; knows nothing but FORMAT.md."""
 
 import json
 import os
@@ -80,6 +80,17 @@ class Content:
         assert variant <= 2, "bad content type"
         return ["json", "bytes", None][variant] or self.str()
 
+    def gap(self, first, last):
+        gap = {"first": self.unsigned(), "last": self.unsigned(), "count": self.unsigned()}
+        variant = self.unsigned()
+        assert variant <= 7 and first <= gap["first"] <= gap["last"] <= last, "bad gap"
+        gap["reason"] = ["Budget", "Age", "Limit", "Truncated", "Deleted", "Archived", "Lost", "Several"][variant]
+        return gap | ({"of": self.str(1)} if 2 <= variant <= 5 else {})
+
+    def mark(self, before):
+        mark = {"position": before + self.unsigned(), "aggregateType": self.str(1), "aggregateId": self.str(1)}
+        return mark | {"version": self.unsigned(), "gap": self.unsigned()}
+
     def kind(self):
         kind = {"aggregateType": self.str(1), "eventType": self.str(1), "schemaVersion": self.unsigned()}
         return kind | {"dataType": self.content_type(), "metadataType": self.content_type()}
@@ -94,12 +105,30 @@ def shown(data):
     return data.hex() if len(data) <= 256 else f"{data[:16].hex()} and so on, {len(data)} bytes"
 
 
-def events_of(content, count, position):
+def sparse_front(content, count, first, last):
+    gaps = [content.gap(first, last) for _ in range(content.unsigned())]
+    assert len(gaps) <= 4096 and sum(gap["count"] for gap in gaps) == last - first + 1 - count, "bad gaps"
+    yield from ({"gone": gap} for gap in gaps)
+    marks, before = content.unsigned(), first
+    assert marks <= 262144, "too many marks"
+    for number in range(marks):
+        mark = content.mark(before)
+        assert (number == 0 or mark["position"] > before) and mark["position"] <= last, "bad place of a mark"
+        assert mark["version"] > 0 and not mark["aggregateId"].startswith("$"), "bad mark"
+        before, mark["gap"] = mark["position"], gaps[mark["gap"]]["reason"]
+        yield {"mark": mark}
+
+
+def events_of(content, count, first, last, sparse):
     content = Content(content)
+    if sparse:
+        yield from sparse_front(content, count, first, last)
     kinds = [content.kind() for _ in range(content.unsigned())]
-    time = 0
-    for place in range(count):
-        event = {"position": position + place} | kinds[content.unsigned()]
+    time, position = 0, first
+    for _ in range(count):
+        position += content.unsigned() if sparse else 0
+        assert position <= last, "an event beyond its frame"
+        event = {"position": position} | kinds[content.unsigned()]
         event["version"] = content.unsigned()
         assert event["version"] > 0, "version 0"
         event["id"] = str(uuid.UUID(bytes=content.take(16)))
@@ -113,6 +142,7 @@ def events_of(content, count, position):
         event["tags"] = [content.str() for _ in range(tags)]
         event["metadata"], event["data"] = shown(content.bytes()), shown(content.bytes())
         yield event
+        position += 1
     assert content.at == len(content.data), "bytes behind the last event"
 
 
@@ -124,18 +154,20 @@ def frame_header(data, at, store):
 
 
 def batch_at(data, at, store, position):
-    """The frames of a batch, each as its content, number of events and first position; and where it ends."""
+    """The frames of a batch, each as its content, number of events, positions and whether it is sparse; and where it ends."""
     frames = []
     while True:
         flags, stored, raw, count, checksum, first, last, _ = frame_header(data, at, store)
         content = data[at + 56 : at + 56 + stored]
         if stored > LIMIT or len(content) < stored or zlib.crc32(content) != checksum:
             raise Torn("a frame is cut off or damaged")
-        if (first, last) != ((position, position + count - 1) if count else (position - 1, position - 1)):
+        sparse = flags & 8 != 0
+        follows = position + count - 1 <= last and position <= last if sparse else last == position + count - 1
+        if first != (position if count or sparse else position - 1) or not follows:
             raise Torn("positions do not follow")
         assert raw <= LIMIT and (raw <= 256 * stored if flags & 1 else raw == stored), "bad length"
-        frames.append((lz4_block(content, raw) if flags & 1 else content, count, position))
-        position, at = position + count, at + (56 + stored + 7) // 8 * 8
+        frames.append((lz4_block(content, raw) if flags & 1 else content, count, position, last, sparse))
+        position, at = last + 1, at + (56 + stored + 7) // 8 * 8
         if not flags & 2:
             return frames, at, position
 
@@ -171,8 +203,10 @@ def read(folder):
                 assert name == names[-1] and not was_synced(data, at, store, position), f"{name} at byte {at}: {torn}"
                 return
             for event in (event for frame in frames for event in events_of(*frame)):
-                assert event["version"] > versions.get(event["aggregateId"], 0), "versions do not rise"
-                versions[event["aggregateId"]] = event["version"]
+                if "gone" not in event:
+                    known = event.get("mark", event)
+                    assert known["version"] > versions.get(known["aggregateId"], 0), "versions do not rise"
+                    versions[known["aggregateId"]] = known["version"]
                 yield event
             at, position = end, after
 

@@ -8,6 +8,7 @@
 
 mod append;
 mod cache;
+mod compaction;
 mod concurrency;
 mod conformance;
 mod crash;

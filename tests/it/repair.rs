@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use annals::journal::JournalErrorKind;
 use annals::journal::file::{self, FileJournal, FileSettings, Repair, Verification};
-use annals::{Durability, Error, Event, Expected, GapReason, NewEvent, Position, Store};
+use annals::{
+    Durability, Error, Event, Expected, GapReason, ManualClock, NewEvent, Position, SeededIds, Store, Timestamp,
+};
 
 use crate::support::{TempFolder, stream};
 
@@ -19,7 +22,11 @@ fn open_with(folder: &Path, compress: bool) -> annals::Result<Store> {
         preallocate_bytes: 0,
         compress,
     };
-    Store::builder().journal(FileJournal::open_with(folder, files)?).open()
+    // Every store filled alike has the same segments.
+    let builder = Store::builder()
+        .clock(Arc::new(ManualClock::at(Timestamp::from_micros(0))))
+        .ids(Arc::new(SeededIds::new(7)));
+    builder.journal(FileJournal::open_with(folder, files)?).open()
 }
 
 fn noted(text: &str) -> NewEvent {

@@ -29,6 +29,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
+    /// Gives a file the name of another, which it takes the place of, or a new one. A crash leaves the one or the other.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+
     /// Makes the names survive a crash.
     fn sync_names(&self) -> io::Result<()>;
 
@@ -161,6 +164,10 @@ impl Disk for Folder {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         fs::remove_file(self.path(name))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.path(from), self.path(to))
     }
 
     fn sync_names(&self) -> io::Result<()> {

@@ -84,15 +84,45 @@ impl SegmentHeader {
     }
 }
 
+/// What a frame has of its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BatchPart {
+    Whole,
+    First,
+    Middle,
+    Last,
+}
+
+impl BatchPart {
+    fn new(began_before: bool, goes_on: bool) -> Self {
+        match (began_before, goes_on) {
+            (false, false) => Self::Whole,
+            (false, true) => Self::First,
+            (true, true) => Self::Middle,
+            (true, false) => Self::Last,
+        }
+    }
+
+    /// The batch goes on in the next frame.
+    pub(super) fn goes_on(self) -> bool {
+        matches!(self, Self::First | Self::Middle)
+    }
+
+    /// The batch began in a frame before: whoever finds this frame behind damage does not have the whole of it.
+    pub(super) fn began_before(self) -> bool {
+        matches!(self, Self::Middle | Self::Last)
+    }
+}
+
 /// What a frame begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
-    /// The batch goes on in the next frame.
-    pub(super) goes_on: bool,
-    /// The batch began in a frame before: whoever finds this frame behind damage does not have the whole of it.
-    pub(super) began_before: bool,
+    /// What it has of its batch.
+    pub(super) part: BatchPart,
     /// The content is compressed.
     pub(super) compressed: bool,
+    /// Events between the first position and the last are gone, and the content begins with what is left of them.
+    pub(super) sparse: bool,
     /// Bytes of the content as it is stored, and as it was before it was compressed.
     pub(super) stored_bytes: u32,
     pub(super) raw_bytes: u32,
@@ -100,7 +130,7 @@ pub(super) struct FrameHeader {
     pub(super) events: u32,
     /// The checksum of the content as it is stored.
     pub(super) checksum: u32,
-    /// The positions of the first and the last event; in a frame without events the last position before it, twice.
+    /// The positions of the first and the last event, there or gone; in a mark of what was synced the last position before it, twice.
     pub(super) first: u64,
     pub(super) last: u64,
     /// Everything up to this position was synced before this frame was written.
@@ -110,13 +140,15 @@ pub(super) struct FrameHeader {
 const COMPRESSED: u8 = 1;
 const GOES_ON: u8 = 2;
 const BEGAN_BEFORE: u8 = 4;
+const SPARSE: u8 = 8;
 
 impl FrameHeader {
     /// The bytes of the header, whose checksum only fits in a segment of this store.
     pub(super) fn encode(&self, store: Uuid) -> [u8; FRAME_HEADER_BYTES] {
         let flags = (u8::from(self.compressed) * COMPRESSED)
-            | (u8::from(self.goes_on) * GOES_ON)
-            | (u8::from(self.began_before) * BEGAN_BEFORE);
+            | (u8::from(self.part.goes_on()) * GOES_ON)
+            | (u8::from(self.part.began_before()) * BEGAN_BEFORE)
+            | (u8::from(self.sparse) * SPARSE);
         let mut bytes = [0; FRAME_HEADER_BYTES];
         put(&mut bytes, 0, &FRAME_MAGIC);
         put(&mut bytes, 4, &[flags]);
@@ -141,9 +173,9 @@ impl FrameHeader {
         }
         let [flags] = take(bytes, 4);
         Ok(Self {
-            goes_on: flags & GOES_ON != 0,
-            began_before: flags & BEGAN_BEFORE != 0,
+            part: BatchPart::new(flags & BEGAN_BEFORE != 0, flags & GOES_ON != 0),
             compressed: flags & COMPRESSED != 0,
+            sparse: flags & SPARSE != 0,
             stored_bytes: u32::from_le_bytes(take(bytes, 8)),
             raw_bytes: u32::from_le_bytes(take(bytes, 12)),
             events: u32::from_le_bytes(take(bytes, 16)),
@@ -154,16 +186,22 @@ impl FrameHeader {
         })
     }
 
-    /// The positions of the frame's events, of a frame without events none, after those before it; `None` if its numbers contradict
-    /// each other.
+    /// The positions that the frame is about, of a mark of what was synced none, after those before it; `None` if its numbers
+    /// contradict each other.
     pub(super) fn span(&self) -> Option<Range<u64>> {
-        let begin = if self.events == 0 {
+        let begin = if self.events == 0 && !self.sparse {
             self.first.checked_add(1)?
         } else {
             self.first
         };
-        let end = begin.checked_add(u64::from(self.events))?;
-        (begin > 0 && self.last.checked_add(1)? == end && end <= POSITION_MAX).then_some(begin..end)
+        let end = self.last.checked_add(1)?;
+        let positions = end.checked_sub(begin)?;
+        let fits = if self.sparse {
+            positions >= u64::from(self.events).max(1)
+        } else {
+            positions == u64::from(self.events)
+        };
+        (begin > 0 && fits && end <= POSITION_MAX).then_some(begin..end)
     }
 
     /// Bytes from the beginning of this frame to where the next may begin.
@@ -215,8 +253,8 @@ mod tests {
     #[test]
     fn a_frame_header_is_these_bytes() {
         let header = FrameHeader {
-            goes_on: false,
-            began_before: false,
+            part: BatchPart::Whole,
+            sparse: false,
             compressed: false,
             stored_bytes: 60,
             raw_bytes: 60,
@@ -235,15 +273,15 @@ mod tests {
     proptest! {
         #[test]
         fn a_frame_header_survives_its_bytes(
-            flags in any::<(bool, bool, bool)>(),
+            flags in any::<(bool, bool, bool, bool)>(),
             lengths in any::<(u32, u32, u32, u32)>(),
             positions in any::<(u64, u64, u64)>(),
             flipped in 0..FRAME_HEADER_BYTES * 8,
         ) {
             let header = FrameHeader {
-                goes_on: flags.0,
+                part: BatchPart::new(flags.0, flags.2),
                 compressed: flags.1,
-                began_before: flags.2,
+                sparse: flags.3,
                 stored_bytes: lengths.0,
                 raw_bytes: lengths.1,
                 events: lengths.2,

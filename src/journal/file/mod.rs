@@ -7,12 +7,15 @@ mod compress;
 mod disk;
 mod errors;
 mod format;
+mod frame;
 mod record;
 mod recover;
 mod repair;
+mod rewrite;
 mod scan;
 mod segments;
 mod sources;
+mod sparse;
 mod verify;
 mod walk;
 mod writer;
@@ -27,9 +30,10 @@ pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
 use self::errors::not_locked;
 use self::format::SegmentHeader;
 pub use self::repair::{Repair, repair, repair_on};
+use self::rewrite::{Rewrite, Step};
 pub use self::verify::{Damage, Verification, verify, verify_on};
 use self::writer::{Segment, Writer};
-use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
 
 const LOCK_NAME: &str = "lock";
@@ -100,6 +104,8 @@ pub struct FileJournal {
     settings: FileSettings,
     /// `None` until the journal was recovered.
     writer: Option<Writer>,
+    /// The segment that is being rewritten.
+    rewrite: Option<Rewrite>,
     _lock: Box<dyn DiskLock>,
 }
 
@@ -153,6 +159,7 @@ impl FileJournal {
             disk,
             settings,
             writer: None,
+            rewrite: None,
             _lock: lock,
         })
     }
@@ -176,7 +183,14 @@ impl Journal for FileJournal {
             None => self.first_segment()?,
         };
         let (disk, settings) = (Arc::clone(&self.disk), self.settings.clone());
-        self.writer = Some(Writer::new(disk, settings, store, segment, found.position));
+        self.writer = Some(Writer::new(
+            disk,
+            settings,
+            store,
+            segment,
+            found.sealed,
+            found.position,
+        ));
         Ok(found.recovered)
     }
 
@@ -188,7 +202,38 @@ impl Journal for FileJournal {
         self.writer()?.sync()
     }
 
+    fn parts(&self) -> Vec<Part> {
+        self.writer
+            .as_ref()
+            .map_or_else(Vec::new, |writer| writer.sealed().to_vec())
+    }
+
+    fn seal(&mut self) -> Result<(), JournalError> {
+        self.writer()?.begin_segment()
+    }
+
+    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
+        let step = self.rewriting(part)?.step(gone);
+        if !matches!(step, Ok(Step::More))
+            && let Some(ended) = self.rewrite.take()
+            && step.is_err()
+        {
+            ended.abandon();
+        }
+        let step = step?;
+        if let Step::Done(done) = &step {
+            let sealed = self.writer()?.sealed_mut();
+            if let Some(part) = sealed.iter_mut().find(|part| part.first == done.first) {
+                *part = *done;
+            }
+        }
+        Ok(step.as_rewriting())
+    }
+
     fn close(mut self: Box<Self>) -> Result<(), JournalError> {
+        if let Some(rewrite) = self.rewrite.take() {
+            rewrite.abandon();
+        }
         match &mut self.writer {
             Some(writer) => writer.close(),
             None => Ok(()),
@@ -197,6 +242,23 @@ impl Journal for FileJournal {
 }
 
 impl FileJournal {
+    /// What rewrites a part; that of another part is left where it is.
+    fn rewriting(&mut self, part: &Part) -> Result<&mut Rewrite, JournalError> {
+        if let Some(other) = self.rewrite.take_if(|rewrite| rewrite.part().first != part.first) {
+            other.abandon();
+        }
+        let sealed = self.writer()?.sealed();
+        let Some(known) = sealed.iter().find(|known| known.first == part.first).copied() else {
+            let message = format!("there is no part from position {} to {}", part.first, part.last);
+            return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+        };
+        let rewrite = match self.rewrite.take() {
+            Some(rewrite) => rewrite,
+            None => Rewrite::begin(&self.disk, known, self.settings.compress)?,
+        };
+        Ok(self.rewrite.insert(rewrite))
+    }
+
     fn first_segment(&self) -> Result<(Uuid, Segment), JournalError> {
         let store = RandomIds.next(SystemClock.now());
         let header = SegmentHeader {

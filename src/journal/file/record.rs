@@ -139,6 +139,11 @@ impl FrameEncoder {
         5 + self.kind_bytes.len() + self.event_bytes.len()
     }
 
+    /// Says, in a sparse frame before every event, how many positions lie between it and the one before.
+    pub(super) fn skip(&mut self, positions: u64) -> Result<(), EncodeError> {
+        codec::encode(&positions, &mut self.event_bytes)
+    }
+
     /// Adds an event.
     pub(super) fn push(&mut self, event: EventRef<'_>) -> Result<(), EncodeError> {
         let kind = self.place_of_kind(event.kind_arc())?;
@@ -202,11 +207,23 @@ impl FrameEncoder {
 
 /// Reads the content of a frame with `events` events, the first at position `first`, into `batch`.
 pub(super) fn decode(mut content: &[u8], events: u32, first: u64, batch: &mut Batch) -> Result<(), BadContent> {
-    let bytes = &mut content;
+    let mut positions = first..first.saturating_add(u64::from(events));
+    let next = |_: &mut &[u8], _: &mut Batch| Ok(positions.next().unwrap_or(u64::MAX));
+    decode_events(&mut content, events, next, batch)
+}
+
+/// Reads kinds and then events, to the end of the content. The position of each event is what `next` says, which may read it.
+pub(super) fn decode_events<'a>(
+    bytes: &mut &'a [u8],
+    events: u32,
+    mut next: impl FnMut(&mut &'a [u8], &mut Batch) -> Result<u64, BadContent>,
+    batch: &mut Batch,
+) -> Result<(), BadContent> {
     let kinds = decode_kinds(bytes)?;
     let mut time = 0;
     let mut tags = String::new();
-    for position in first..first.saturating_add(u64::from(events)) {
+    for _ in 0..events {
+        let position = next(bytes, batch)?;
         let event: WireEvent<'_> = codec::decode(bytes)?;
         let kind = kinds
             .get(event.kind as usize)

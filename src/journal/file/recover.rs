@@ -9,10 +9,12 @@ use uuid::Uuid;
 use super::disk::{Disk, DiskFile};
 use super::errors::{damaged, unreadable};
 use super::format::SegmentHeader;
+use super::rewrite;
 use super::scan::{Block, Cause, Decoded, Next, Scan, Stop, end_of_bytes};
 use super::segments::{self, Begin, Front};
 use super::writer::Segment;
-use crate::journal::{JournalError, JournalErrorKind, Recover, Recovered};
+use crate::Position;
+use crate::journal::{Batch, JournalError, JournalErrorKind, Part, Recover, Recovered};
 
 /// Blocks read ahead of those being decoded.
 const BLOCKS_AHEAD: usize = 8;
@@ -23,6 +25,8 @@ pub(super) struct Found {
     /// The position of the last event.
     pub(super) position: u64,
     pub(super) recovered: Recovered,
+    /// The segments before the last.
+    pub(super) sealed: Vec<Part>,
     /// The store, and the segment to write on; `None` if there is no segment yet.
     pub(super) last: Option<(Uuid, Segment)>,
 }
@@ -54,20 +58,57 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Fo
         return Ok(Found {
             position: 0,
             recovered: Recovered::default(),
+            sealed: Vec::new(),
             last: None,
         });
     };
     let total: u64 = sources.iter().map(|source| source.length).sum();
-    let tail = read_all(&**disk, &sources, into, total)?;
-    let cut = cut_tail(&**disk, last, tail.offset)?;
+    let mut events = vec![0; sources.len()];
+    let tail = read_all(
+        &**disk,
+        &sources,
+        &mut Counting {
+            into,
+            events: &mut events,
+        },
+        total,
+    )?;
+    let mut cut = cut_tail(&**disk, last, tail.offset)?;
+    cut.segment.events = events.pop().unwrap_or(0);
+    let left_over = rewrite::remove_left_over(&**disk);
+    left_over.map_err(|error| unreadable(&**disk, "", error))?;
     Ok(Found {
         position: tail.position,
         recovered: Recovered {
             bytes: total,
             torn_tail_bytes: cut.torn_bytes,
         },
+        sealed: parts(&sources, &events),
         last: Some((last.header.store, cut.segment)),
     })
+}
+
+/// Who takes the events, and how many of users each segment has.
+struct Counting<'a> {
+    into: &'a mut dyn Recover,
+    events: &'a mut [u64],
+}
+
+impl Counting<'_> {
+    fn batch(&mut self, segment: usize, batch: Batch) -> Result<(), JournalError> {
+        self.events[segment] += batch.events().filter(|event| !event.is_system()).count() as u64;
+        self.into.batch(batch)
+    }
+}
+
+/// The segments before the last, each up to where the next begins.
+fn parts(sources: &[Source], events: &[u64]) -> Vec<Part> {
+    let ends = sources.iter().skip(1).map(|next| Position(next.header.first - 1));
+    let sealed = sources.iter().zip(ends).zip(events);
+    let part = |((source, last), events): ((&Source, Position), &u64)| {
+        Part::new(Position(source.header.first), last, *events, source.length)
+    };
+    sealed.map(part).collect()
 }
 
 /// All segments in order, their headers checked.
@@ -131,7 +172,7 @@ struct Tail {
     position: u64,
 }
 
-fn read_all(disk: &dyn Disk, sources: &[Source], into: &mut dyn Recover, total: u64) -> Result<Tail, JournalError> {
+fn read_all(disk: &dyn Disk, sources: &[Source], into: &mut Counting<'_>, total: u64) -> Result<Tail, JournalError> {
     let (items_in, items) = bounded::<Result<Item, JournalError>>(BLOCKS_AHEAD);
     let (jobs_in, jobs) = bounded::<Job>(BLOCKS_AHEAD);
     std::thread::scope(|scope| {
@@ -219,7 +260,7 @@ fn read_segment(
 fn take(
     disk: &dyn Disk,
     sources: &[Source],
-    into: &mut dyn Recover,
+    counting: &mut Counting<'_>,
     total: u64,
     items: Receiver<Result<Item, JournalError>>,
 ) -> Result<Tail, JournalError> {
@@ -227,7 +268,7 @@ fn take(
     for item in items {
         let (segment, stop) = match item? {
             Item::End { offset, position } => {
-                into.progress(total, total);
+                counting.into.progress(total, total);
                 return Ok(Tail { offset, position });
             }
             Item::Stop { segment, stop } => (segment, stop),
@@ -237,9 +278,9 @@ fn take(
                     .map_err(|_| JournalError::failed("a decoding thread ended early"))?;
                 let is_whole = |stop: &Stop| stop.cause == Cause::CrashOrDamage;
                 if decoded.stop.as_ref().is_none_or(is_whole) {
-                    into.batch(decoded.batch)?;
+                    counting.batch(segment, decoded.batch)?;
                 }
-                into.progress(before(segment) + decoded.end, total);
+                counting.into.progress(before(segment) + decoded.end, total);
                 let Some(stop) = decoded.stop else { continue };
                 (segment, stop)
             }
@@ -308,7 +349,15 @@ fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalE
         rewrite(&mut *file, scan.unsynced_from(offset)?, offset)?;
         file.sync()?;
         disk.sync_names()?;
-        let segment = Segment::new(last.name.clone(), file, offset, length.max(offset));
+        let segment = Segment {
+            name: last.name.clone(),
+            file,
+            first: last.header.first,
+            events: 0,
+            offset,
+            length: length.max(offset),
+            syncs: 0,
+        };
         Ok(Cut { segment, torn_bytes })
     };
     cut().map_err(|error| unreadable(disk, &last.name, error))

@@ -137,7 +137,7 @@ impl Take for Saver {
         self.journal.write(batch)?;
         self.repair.events_saved += batch.len() as u64;
         self.repair.position = batch.last_position();
-        self.recorded = batch.events().last().map(times);
+        self.recorded = batch.events().last().map(times).or(self.recorded);
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::disk::DiskFile;
 use super::format::{
     ALIGNMENT, FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, NoHeader, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
 };
-use super::{compress, record};
+use super::{compress, record, sparse};
 use crate::journal::Batch;
 
 /// Bytes of frames that are handed on together, unless one batch has more.
@@ -181,7 +181,7 @@ impl Scan {
             };
             self.read_frame(&header, offset, &mut block.bytes)?;
             position = header.last + 1;
-            if !header.goes_on {
+            if !header.part.goes_on() {
                 (end, after) = (block.bytes.len(), position);
             }
         }
@@ -315,7 +315,7 @@ impl Scan {
             };
             let is_next = span.start > position || (span.start == position && at > offset);
             let fits = header.frame_bytes() <= aligned(length - at) && header.stored_bytes <= FRAME_BYTES_MAX;
-            is_next && span.end <= until && fits && !header.began_before
+            is_next && span.end <= until && fits && !header.part.began_before()
         };
         let found = self.search(offset, follows)?;
         let Some((at, span)) = found.and_then(|(at, header)| Some((at, header.span()?))) else {
@@ -396,7 +396,7 @@ impl Block {
                 let header = self.header(offset)?;
                 group.push((header, offset));
                 offset += header.frame_bytes() as usize;
-                if !header.goes_on {
+                if !header.part.goes_on() {
                     return Some(group);
                 }
             }
@@ -444,8 +444,12 @@ impl Block {
         }
         for (header, content) in contents {
             let content = compress::expand(content, header).map_err(|what| stop(what, Cause::Damage))?;
-            record::decode(&content, header.events, header.first, batch)
-                .map_err(|reason| stop(format!("a frame cannot be read: {reason}"), Cause::Damage))?;
+            let decoded = if header.sparse {
+                sparse::decode(&content, header.events, (header.first, header.last), batch)
+            } else {
+                record::decode(&content, header.events, header.first, batch)
+            };
+            decoded.map_err(|reason| stop(format!("a frame cannot be read: {reason}"), Cause::Damage))?;
         }
         Ok(())
     }

@@ -9,6 +9,8 @@ use super::scan::is_zero_from;
 use crate::journal::JournalError;
 
 const SUFFIX: &str = ".segment";
+/// A segment that is being rewritten, until it takes the place of the old one.
+const BESIDE: &str = ".rewrite";
 
 /// What is wrong with a segment that was not born where another follows it.
 pub(super) const HEADLESS: &str = "it has no header, and later segments follow it";
@@ -25,9 +27,22 @@ pub(super) fn name_of(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
 
+/// The file in which that segment is written anew.
+pub(super) fn beside(first: u64) -> String {
+    format!("{first:020}{BESIDE}")
+}
+
+pub(super) fn is_beside(name: &str) -> bool {
+    number_before(name, BESIDE).is_some()
+}
+
 /// The position in the name of a segment.
 pub(super) fn first_of(name: &str) -> Option<u64> {
-    let digits = name.strip_suffix(SUFFIX)?;
+    number_before(name, SUFFIX)
+}
+
+fn number_before(name: &str, suffix: &str) -> Option<u64> {
+    let digits = name.strip_suffix(suffix)?;
     let is_number = digits.len() == 20 && digits.bytes().all(|byte| byte.is_ascii_digit());
     let first = is_number.then(|| digits.parse().ok()).flatten()?;
     (1..=POSITION_MAX).contains(&first).then_some(first)

@@ -52,7 +52,9 @@ pub struct Verification {
     pub bytes: u64,
     /// Events that can be read, the system's included.
     pub events: u64,
-    /// The position of the last of them.
+    /// Events that the store had dropped, and whose room was given back.
+    pub events_gone: u64,
+    /// The position of the last of them all.
     pub position: Position,
     /// Positions before the last that can be read, or are known to have been there, whose events are lost.
     pub positions_lost: u64,

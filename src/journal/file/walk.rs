@@ -12,7 +12,7 @@ use super::recover::is_damage;
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source};
 use super::verify::{Damage, Verification};
-use crate::journal::{Batch, JournalError, system};
+use crate::journal::{Batch, JournalError, Mark, system};
 use crate::{EventRef, Position};
 
 /// Places of damage that are listed; others are counted.
@@ -53,6 +53,9 @@ struct Open {
     /// The position that should have come.
     from: u64,
 }
+
+/// Versions of aggregates as they were before a batch.
+type Before = SmallVec<[(Box<str>, u32); 8]>;
 
 /// Whether the walk goes on in a segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -174,9 +177,10 @@ impl<'a> Walk<'a> {
                 self.lose_to(group.last().map_or(0, |(header, _)| header.last));
                 continue;
             }
-            self.position += batch.len() as u64;
             if !batch.is_empty() {
+                self.position = batch.last_position().0 + 1;
                 self.found.events += batch.len() as u64;
+                self.found.events_gone += batch.skipped();
                 self.found.position = batch.last_position();
                 self.taker.batch(&batch)?;
             }
@@ -186,11 +190,8 @@ impl<'a> Walk<'a> {
 
     /// What filling a store with the batch would be refused for.
     fn check(&mut self, batch: &Batch, group: &[(FrameHeader, usize)], block: &Block) -> Result<(), Stop> {
-        let mut before: SmallVec<[(Box<str>, u32); 8]> = SmallVec::new();
-        for event in batch.events() {
-            let Some(what) = self.check_event(event, &mut before) else {
-                continue;
-            };
+        let mut before = Before::new();
+        if let Some(what) = self.check_events(batch, &mut before) {
             for (id, version) in before.into_iter().rev() {
                 self.versions.insert(id, version);
             }
@@ -205,18 +206,44 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    fn check_event(&mut self, event: EventRef<'_>, before: &mut SmallVec<[(Box<str>, u32); 8]>) -> Option<String> {
+    fn check_events(&mut self, batch: &Batch, before: &mut Before) -> Option<String> {
+        let mut marks = batch.marks().iter().peekable();
+        for event in batch.events() {
+            while let Some(mark) = marks.next_if(|mark| mark.position < event.position()) {
+                if let Some(what) = self.check_mark(mark, before) {
+                    return Some(what);
+                }
+            }
+            if let Some(what) = self.check_event(event, before) {
+                return Some(what);
+            }
+        }
+        marks.find_map(|mark| self.check_mark(mark, before))
+    }
+
+    fn check_mark(&mut self, mark: &Mark, before: &mut Before) -> Option<String> {
+        let version = u32::try_from(mark.version.0).unwrap_or(u32::MAX);
+        let known = self.pass(&mark.aggregate_id, version, before);
+        known.err().map(|known| system::mark_passed(mark, known))
+    }
+
+    fn check_event(&mut self, event: EventRef<'_>, before: &mut Before) -> Option<String> {
         if event.is_system() && system::parse(event).is_none() {
             return Some(system::unknown(event));
         }
-        let id = event.aggregate_id();
+        let known = self.pass(event.aggregate_id(), event.raw_version(), before);
+        known.err().map(|known| system::passed(event, known))
+    }
+
+    /// Notes that an aggregate is at a version; the one that it is at, if that is no lower.
+    fn pass(&mut self, id: &str, version: u32, before: &mut Before) -> Result<(), u32> {
         let known = self.versions.get(id).copied().unwrap_or(0);
-        if event.raw_version() <= known {
-            return Some(system::passed(event, known));
+        if version <= known {
+            return Err(known);
         }
         before.push((id.into(), known));
-        self.versions.insert(id.into(), event.raw_version());
-        None
+        self.versions.insert(id.into(), version);
+        Ok(())
     }
 
     /// Whether a crash has left what reading stopped at: then it is no damage, and nothing comes behind it.

@@ -1,18 +1,20 @@
 //! Writing segments: frames one after another, room made ahead, and a new segment when one is long enough.
 
+use std::io;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
-use super::errors::{fault, final_fault};
-use super::format::{FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, SEGMENT_HEADER_BYTES, SegmentHeader, aligned};
+use super::errors::{fault, final_fault, unreadable};
+use super::format::{BatchPart, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::frame::{FRAME_BYTES, Framing, Span, too_long};
 use super::record::FrameEncoder;
+use super::sparse::SparseEncoder;
 use super::{FileSettings, segments};
-use crate::journal::{Batch, JournalError, JournalErrorKind};
+use crate::Position;
+use crate::journal::{Batch, Gone, JournalError, JournalErrorKind, Part};
 
-/// Bytes of events in a frame, unless one event has more.
-const FRAME_BYTES: usize = 1 << 20;
 /// After so many syncs without room made ahead, room is made: whoever syncs rarely does not need it.
 const SYNCS_UNTIL_ROOM: u32 = 4;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
@@ -22,8 +24,12 @@ static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     settings: FileSettings,
-    store: Uuid,
+    framing: Framing,
     segment: Segment,
+    /// The segments before, which are not written to any more.
+    sealed: Vec<Part>,
+    /// A segment that could not be made may be there all the same, so nothing may be added to the one before it.
+    unmade: Option<String>,
     encoder: FrameEncoder,
     bytes: Vec<u8>,
     /// The position of the last event written, and of the last one synced.
@@ -33,38 +39,23 @@ pub(super) struct Writer {
     marked: u64,
 }
 
-/// What a frame has of its batch.
-#[derive(Clone, Copy)]
-struct Part {
-    first: u64,
-    last: u64,
-    goes_on: bool,
-    began_before: bool,
-}
-
 /// The segment that is written to.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) name: String,
     pub(super) file: Box<dyn DiskFile>,
+    /// The position of its first event.
+    pub(super) first: u64,
+    /// Events of users that it has.
+    pub(super) events: u64,
     /// Where the next frame goes.
     pub(super) offset: u64,
     /// Up to here the file is long, with zeros behind `offset`.
     pub(super) length: u64,
-    syncs: u32,
+    pub(super) syncs: u32,
 }
 
 impl Segment {
-    pub(super) fn new(name: String, file: Box<dyn DiskFile>, offset: u64, length: u64) -> Self {
-        Self {
-            name,
-            file,
-            offset,
-            length,
-            syncs: 0,
-        }
-    }
-
     /// Makes a new segment whose first event has position `first`. When this returns it survives a crash.
     pub(super) fn create(disk: &dyn Disk, header: &SegmentHeader) -> Result<Self, JournalError> {
         let name = segments::name_of(header.first);
@@ -74,24 +65,37 @@ impl Segment {
             .write_at(0, &header.encode())
             .and_then(|()| file.sync())
             .and_then(|()| disk.sync_names());
-        begun.map_err(|error| {
-            // What is left of it holds nothing.
-            drop(disk.remove(&name));
-            failed(error)
-        })?;
-        let offset = SEGMENT_HEADER_BYTES as u64;
-        Ok(Self::new(name, file, offset, offset))
+        begun.map_err(failed)?;
+        Ok(Self {
+            name,
+            file,
+            first: header.first,
+            events: 0,
+            offset: SEGMENT_HEADER_BYTES as u64,
+            length: SEGMENT_HEADER_BYTES as u64,
+            syncs: 0,
+        })
     }
 }
 
 impl Writer {
     /// Goes on behind the event at position `last`, all of which is synced.
-    pub(super) fn new(disk: Arc<dyn Disk>, settings: FileSettings, store: Uuid, segment: Segment, last: u64) -> Self {
+    pub(super) fn new(
+        disk: Arc<dyn Disk>,
+        settings: FileSettings,
+        store: Uuid,
+        segment: Segment,
+        sealed: Vec<Part>,
+        last: u64,
+    ) -> Self {
+        let compress = settings.compress;
         Self {
             disk,
             settings,
-            store,
+            framing: Framing { store, compress },
             segment,
+            sealed,
+            unmade: None,
             encoder: FrameEncoder::default(),
             bytes: Vec::new(),
             written: last,
@@ -100,12 +104,20 @@ impl Writer {
         }
     }
 
+    pub(super) fn sealed(&self) -> &[Part] {
+        &self.sealed
+    }
+
+    pub(super) fn sealed_mut(&mut self) -> &mut [Part] {
+        &mut self.sealed
+    }
+
     pub(super) fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
         let (first, last) = (batch.first_position().0, batch.last_position().0);
         if batch.is_empty() {
             return Ok(());
         }
-        if first != self.written + 1 || last - first + 1 != batch.len() as u64 {
+        if first != self.written + 1 || !batch.is_whole() {
             return Err(JournalError::failed(format!(
                 "a batch of {} events with the positions {first} to {last} does not come after position {}",
                 batch.len(),
@@ -115,9 +127,17 @@ impl Writer {
         if self.segment.offset >= self.settings.segment_bytes {
             self.begin_segment()?;
         }
-        self.encode(batch)?;
+        self.bytes.clear();
+        if batch.skipped() == 0 {
+            self.encode(batch)?;
+        } else {
+            let mut encoder = SparseEncoder::new(self.framing, first, self.synced);
+            encoder.add(batch, &Gone::default())?;
+            self.bytes = encoder.finish()?;
+        }
         self.append()?;
         self.written = last;
+        self.segment.events += batch.events().filter(|event| !event.is_system()).count() as u64;
         Ok(())
     }
 
@@ -140,13 +160,8 @@ impl Writer {
         self.bytes.clear();
         let mut content = Vec::new();
         self.encoder.finish(&mut content).map_err(|_| too_long())?;
-        let part = Part {
-            first: self.written,
-            last: self.written,
-            goes_on: false,
-            began_before: false,
-        };
-        self.push_frame(&content, 0, part)?;
+        self.framing
+            .push(&content, &self.span(self.written, self.written), &mut self.bytes)?;
         match self.append() {
             Ok(()) => self.sync(),
             // Everything is safe without the mark.
@@ -155,7 +170,23 @@ impl Writer {
         }
     }
 
-    fn begin_segment(&mut self) -> Result<(), JournalError> {
+    /// A frame of these positions that is a batch of its own.
+    fn span(&self, first: u64, last: u64) -> Span {
+        Span {
+            first,
+            last,
+            events: 0,
+            part: BatchPart::Whole,
+            sparse: false,
+            synced: self.synced,
+        }
+    }
+
+    /// Ends the segment, and begins the next. One that has no event yet stays.
+    pub(super) fn begin_segment(&mut self) -> Result<(), JournalError> {
+        if self.segment.first > self.written {
+            return self.sync();
+        }
         // The end is cut and synced first: only the last segment may end in the middle of a frame.
         let segment = &mut self.segment;
         segment
@@ -165,88 +196,67 @@ impl Writer {
         segment.length = segment.offset;
         self.sync()?;
         let header = SegmentHeader {
-            store: self.store,
+            store: self.framing.store,
             first: self.written + 1,
             created: super::now(),
         };
-        self.segment = Segment::create(&*self.disk, &header)?;
+        self.remove_unmade()?;
+        self.unmade = Some(segments::name_of(header.first));
+        let next = Segment::create(&*self.disk, &header)?;
+        self.unmade = None;
+        let ended = std::mem::replace(&mut self.segment, next);
+        let (first, last) = (Position(ended.first), Position(self.written));
+        self.sealed.push(Part::new(first, last, ended.events, ended.offset));
+        Ok(())
+    }
+
+    /// Removes what is left of a segment that could not be made: it must not come after what is added to this one now.
+    fn remove_unmade(&mut self) -> Result<(), JournalError> {
+        let Some(name) = &self.unmade else { return Ok(()) };
+        let removed = match self.disk.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => self.disk.sync_names(),
+        };
+        removed.map_err(|error| unreadable(&*self.disk, name, error))?;
+        self.unmade = None;
         Ok(())
     }
 
     /// Encodes a batch into frames.
     fn encode(&mut self, batch: &Batch) -> Result<(), JournalError> {
-        self.bytes.clear();
-        let mut part = Part {
-            first: batch.first_position().0,
-            last: batch.last_position().0,
-            goes_on: true,
-            began_before: false,
-        };
+        let mut span = self.span(batch.first_position().0, batch.last_position().0);
         let mut content = Vec::new();
         for event in batch.events() {
             let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
             if self.encoder.events() > 0 && self.encoder.bytes() + bytes > FRAME_BYTES {
-                self.end_frame(&mut content, &mut part)?;
+                span.part = if span.part == BatchPart::Whole {
+                    BatchPart::First
+                } else {
+                    BatchPart::Middle
+                };
+                self.end_frame(&mut content, &mut span)?;
             }
             self.encoder.push(event).map_err(|_| too_long())?;
         }
-        part.goes_on = false;
-        self.end_frame(&mut content, &mut part)
-    }
-
-    /// Ends a frame; what `part` is then is for the next.
-    fn end_frame(&mut self, content: &mut Vec<u8>, part: &mut Part) -> Result<(), JournalError> {
-        content.clear();
-        let events = self.encoder.finish(content).map_err(|_| too_long())?;
-        part.last = part.first + u64::from(events) - 1;
-        self.push_frame(content, events, *part)?;
-        part.first = part.last + 1;
-        part.began_before = true;
-        Ok(())
-    }
-
-    fn push_frame(&mut self, content: &[u8], events: u32, part: Part) -> Result<(), JournalError> {
-        let compressed = self.compress(content);
-        let stored = compressed.as_deref().unwrap_or(content);
-        let raw_bytes = u32::try_from(content.len()).map_err(|_| too_long())?;
-        if raw_bytes > FRAME_BYTES_MAX {
-            return Err(too_long());
+        if span.part != BatchPart::Whole {
+            span.part = BatchPart::Last;
         }
-        let header = FrameHeader {
-            goes_on: part.goes_on,
-            began_before: part.began_before,
-            compressed: compressed.is_some(),
-            stored_bytes: u32::try_from(stored.len()).map_err(|_| too_long())?,
-            raw_bytes,
-            events,
-            checksum: crc32fast::hash(stored),
-            first: part.first,
-            last: part.last,
-            synced: self.synced,
-        };
-        self.bytes.extend_from_slice(&header.encode(self.store));
-        self.bytes.extend_from_slice(stored);
-        self.bytes.resize(aligned(self.bytes.len() as u64) as usize, 0);
-        debug_assert!(self.bytes.len() >= FRAME_HEADER_BYTES);
+        self.end_frame(&mut content, &mut span)
+    }
+
+    /// Ends a frame; what `span` is then is for the next.
+    fn end_frame(&mut self, content: &mut Vec<u8>, span: &mut Span) -> Result<(), JournalError> {
+        content.clear();
+        span.events = self.encoder.finish(content).map_err(|_| too_long())?;
+        span.last = span.first + u64::from(span.events) - 1;
+        self.framing.push(content, span, &mut self.bytes)?;
+        span.first = span.last + 1;
         Ok(())
-    }
-
-    #[cfg(feature = "lz4")]
-    fn compress(&self, content: &[u8]) -> Option<Vec<u8>> {
-        self.settings
-            .compress
-            .then(|| super::compress::shrink(content))
-            .flatten()
-    }
-
-    #[cfg(not(feature = "lz4"))]
-    #[expect(clippy::unused_self, reason = "the same call with and without the feature")]
-    fn compress(&self, _: &[u8]) -> Option<Vec<u8>> {
-        None
     }
 
     /// Writes the frames that were encoded behind those that are there.
     fn append(&mut self) -> Result<(), JournalError> {
+        self.remove_unmade()?;
         let segment = &mut self.segment;
         segment
             .file
@@ -277,10 +287,4 @@ impl Writer {
             segment.length += bytes;
         }
     }
-}
-
-fn too_long() -> JournalError {
-    JournalError::failed(format!(
-        "an event is longer than the {FRAME_BYTES_MAX} bytes that the journal takes"
-    ))
 }

@@ -90,7 +90,7 @@ fn add(index: &mut TermIndex, field: FieldNumber, text: &str, guess: u32, positi
 
 impl Memo {
     pub(super) fn extend_main(&mut self, index: &mut TermIndex, events: &mut Outlines<'_>, to: u64) {
-        for position in index.complete_to() + 1..=to {
+        for position in events.positions(index.complete_to() + 1, to) {
             if let Some(event) = events.event(position) {
                 self.add_event(index, event, position);
             }
@@ -134,7 +134,7 @@ impl Memo {
 }
 
 pub(super) fn extend_causation(index: &mut TermIndex, events: &mut Outlines<'_>, to: u64) {
-    for position in index.complete_to() + 1..=to {
+    for position in events.positions(index.complete_to() + 1, to) {
         let cause = events.event(position).and_then(EventRef::causation_id);
         if let Some(cause) = cause {
             let key = index.key(0, cause);
@@ -146,7 +146,7 @@ pub(super) fn extend_causation(index: &mut TermIndex, events: &mut Outlines<'_>,
 
 pub(super) fn extend_custom(index: &mut TermIndex, events: &mut View<'_>, to: u64, indexer: &Indexer) {
     let mut found = Vec::new();
-    for position in index.complete_to() + 1..=to {
+    for position in events.positions(index.complete_to() + 1, to) {
         if let Some(event) = events.event(position) {
             indexer(event, &mut found);
         }
@@ -156,4 +156,5 @@ pub(super) fn extend_custom(index: &mut TermIndex, events: &mut View<'_>, to: u6
         }
         index.set_complete_to(position);
     }
+    index.set_complete_to(to);
 }

@@ -23,7 +23,7 @@ impl IdIndex {
 
     pub(crate) fn extend(&mut self, core: &Core, to: u64) {
         let mut events = Outlines::new(core, self.complete_to);
-        for position in self.complete_to + 1..=to {
+        for position in events.positions(self.complete_to + 1, to) {
             let Some(event) = events.event(position) else { continue };
             let half = self.hasher.hash_one(event.id()) as u32;
             self.positions

@@ -1,0 +1,253 @@
+//! Giving the journal's room back: events that are gone from memory need not stay in it.
+//!
+//! The journal's thread does it between two batches: a part of the journal after the other, and of each a piece at a time.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use serde::Serialize;
+
+use super::directory::PageCache;
+use super::flush::Flushing;
+use super::{Engine, Store};
+use crate::journal::{Gone, Journal, JournalError, JournalErrorKind, Part, Rewriting};
+use crate::{Durability, Error, Position, Result};
+
+/// So many events must have been dropped before the journal's thread looks where it is worth it to rewrite something, and at
+/// least this part of all events.
+const DROPPED_MIN: u64 = 1024;
+const DROPPED_PART: u64 = 16;
+
+/// What [`Store::compact_journal`] gave back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct JournalCompaction {
+    /// Parts of the journal that were rewritten: segments of a journal in files.
+    pub parts: u64,
+    /// Bytes of all parts before.
+    pub bytes_before: u64,
+    /// Bytes of all parts after.
+    pub bytes_after: u64,
+}
+
+/// What those who ask share with the journal's thread.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    /// How often was asked, and how many of these were answered.
+    asked: AtomicU64,
+    answered: AtomicU64,
+    /// The position of the last event when somebody asked.
+    asked_at: AtomicU64,
+    answer: Mutex<Option<std::result::Result<JournalCompaction, JournalError>>>,
+}
+
+impl Store {
+    /// Gives back what the journal takes for events that are gone: dropped, truncated, deleted, past a limit or the budget.
+    ///
+    /// The store does this by itself where half of a part of the journal is gone; this does it everywhere, and waits for the end.
+    /// Reads and appends go on. Whenever the machine stops, nothing is lost: of each part either the old form is there or the new.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](Error::Invalid) when the store has no journal; [`Unavailable`](Error::Unavailable) when the journal could not
+    /// rewrite a part, which stays as it was; [`Failed`](Error::Failed) when the journal has; [`Closed`](Error::Closed).
+    pub fn compact_journal(&self) -> Result<JournalCompaction> {
+        let engine = self.engine();
+        let Some(flushing) = &engine.flushing else {
+            return Err(Error::invalid("the store has no journal: it is in memory alone"));
+        };
+        engine.expire_due();
+        let last = engine.core.log.published();
+        flushing.requests.asked_at.fetch_max(last, Ordering::SeqCst);
+        let ticket = flushing.requests.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        flushing.work_on(engine, Durability::Written, last);
+        let is_answered = || flushing.requests.answered.load(Ordering::SeqCst) >= ticket;
+        let log = &engine.core.log;
+        log.signal_of(Durability::Written)
+            .wait_while(None, || !is_answered() && !log.is_halted());
+        if !is_answered() {
+            return Err(flushing.check(engine).err().unwrap_or(Error::Closed));
+        }
+        let answer = flushing.requests.answer.lock().clone();
+        answer
+            .unwrap_or_else(|| Ok(JournalCompaction::default()))
+            .map_err(Error::from)
+    }
+}
+
+/// The work of giving room back.
+#[derive(Debug, Default)]
+pub(super) struct Reclaim {
+    parts: VecDeque<Part>,
+    current: Option<Current>,
+    /// The request that is being answered.
+    serving: Option<u64>,
+    done: JournalCompaction,
+    /// Next is looked when so many events have been dropped.
+    look_at: u64,
+}
+
+#[derive(Debug)]
+struct Current {
+    part: Part,
+    gone: Gone,
+    /// Why the events are gone is safe when everything up to this position is.
+    safe_at: u64,
+}
+
+impl Reclaim {
+    /// Whether there is something to do.
+    pub(super) fn is_due(&self, engine: &Engine, requests: &Requests) -> bool {
+        self.current.is_some()
+            || !self.parts.is_empty()
+            || self.serving.is_some()
+            || requests.asked.load(Ordering::SeqCst) > requests.answered.load(Ordering::SeqCst)
+            || engine.dropped_events.load(Ordering::Acquire) >= self.look_at.max(DROPPED_MIN)
+    }
+
+    /// Does a piece of the work.
+    ///
+    /// # Errors
+    ///
+    /// What the journal cannot go on after. Whatever else goes wrong is told to those who asked, and leaves the journal as it was.
+    pub(super) fn step(
+        &mut self,
+        engine: &Engine,
+        flushing: &Flushing,
+        journal: &mut dyn Journal,
+    ) -> std::result::Result<(), JournalError> {
+        if self.begins() {
+            return self.begin(engine, flushing, journal);
+        }
+        let stepped = if self.current.is_some() {
+            self.rewrite(engine, flushing, journal)
+        } else if let Some(part) = self.parts.pop_front() {
+            self.current = Some(Current::of(engine, part));
+            Ok(())
+        } else {
+            self.done.bytes_after = bytes_of(&journal.parts());
+            let done = self.done;
+            self.answer(engine, &flushing.requests, Ok(done));
+            Ok(())
+        };
+        if let Err(error) = stepped {
+            self.parts.clear();
+            self.current = None;
+            self.answer(engine, &flushing.requests, Err(error));
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is under way.
+    fn begins(&self) -> bool {
+        self.current.is_none() && self.parts.is_empty() && self.serving.is_none()
+    }
+
+    fn rewrite(
+        &mut self,
+        engine: &Engine,
+        flushing: &Flushing,
+        journal: &mut dyn Journal,
+    ) -> std::result::Result<(), JournalError> {
+        let Some(current) = &self.current else { return Ok(()) };
+        if engine.core.log.reached(Durability::Synced) < current.safe_at {
+            flushing.demand(engine, Durability::Synced, current.safe_at);
+            return Ok(());
+        }
+        if let Rewriting::Done { .. } = journal.rewrite(&current.part, &current.gone)? {
+            self.done.parts += 1;
+            self.current = None;
+        }
+        Ok(())
+    }
+
+    /// Looks what is worth it: for a request everything, otherwise parts of which half is gone.
+    fn begin(
+        &mut self,
+        engine: &Engine,
+        flushing: &Flushing,
+        journal: &mut dyn Journal,
+    ) -> std::result::Result<(), JournalError> {
+        let requests = &flushing.requests;
+        let asked = requests.asked.load(Ordering::SeqCst);
+        let is_asked = asked > requests.answered.load(Ordering::SeqCst);
+        if is_asked && engine.core.log.journaled() < requests.asked_at.load(Ordering::SeqCst) {
+            // The journal must have what it is to give back.
+            return Ok(());
+        }
+        self.serving = is_asked.then_some(asked);
+        match if is_asked { journal.seal() } else { Ok(()) } {
+            Err(error) if error.kind() == JournalErrorKind::Retry => self.answer(engine, requests, Err(error)),
+            sealed => sealed?,
+        }
+        // Nothing is rewritten that rests on what is not safe, and never will be.
+        let mut parts = journal.parts();
+        parts.retain(|_| flushing.durability == Durability::Synced);
+        let events: u64 = parts.iter().map(|part| part.events).sum();
+        let dropped = engine.dropped_events.load(Ordering::Acquire);
+        self.look_at = dropped + DROPPED_MIN.max(events / DROPPED_PART);
+        self.done = JournalCompaction {
+            bytes_before: bytes_of(&parts),
+            ..JournalCompaction::default()
+        };
+        let is_worth_it = |part: &Part| {
+            let gone = part.events.saturating_sub(engine.events_between(part));
+            gone > 0 && (is_asked || gone * 2 >= part.events)
+        };
+        self.parts = parts.into_iter().filter(is_worth_it).collect();
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        engine: &Engine,
+        requests: &Requests,
+        answer: std::result::Result<JournalCompaction, JournalError>,
+    ) {
+        let Some(asked) = self.serving.take() else { return };
+        *requests.answer.lock() = Some(answer);
+        requests.answered.store(asked, Ordering::SeqCst);
+        engine.core.log.signal_of(Durability::Written).notify();
+    }
+}
+
+fn bytes_of(parts: &[Part]) -> u64 {
+    parts.iter().map(|part| part.bytes).sum()
+}
+
+impl Current {
+    fn of(engine: &Engine, part: Part) -> Self {
+        let gaps = engine.gaps.lock().between(part.first.0 - 1, part.last.0);
+        let there = engine.positions_between(&part);
+        // What has dropped an event since is the business of another time; what had dropped one before has its position by now.
+        let safe_at = engine.core.log.reserved();
+        Self {
+            gone: Gone::new((part.first, part.last), there, gaps),
+            part,
+            safe_at,
+        }
+    }
+}
+
+impl Engine {
+    /// The positions of a part whose events are there.
+    fn positions_between(&self, part: &Part) -> Vec<Position> {
+        let mut pages = PageCache::default();
+        let positions = self.core.log.positions(part.first.0, part.last.0);
+        positions
+            .filter(|position| self.core.with_event(*position, &mut pages, |_| ()).is_some())
+            .map(Position)
+            .collect()
+    }
+
+    /// Events of users of a part that are there.
+    fn events_between(&self, part: &Part) -> u64 {
+        let mut pages = PageCache::default();
+        let positions = self.core.log.positions(part.first.0, part.last.0);
+        let is_users =
+            |position: &u64| self.core.with_event(*position, &mut pages, |event| !event.is_system()) == Some(true);
+        positions.filter(is_users).count() as u64
+    }
+}
