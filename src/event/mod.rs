@@ -2,6 +2,7 @@
 
 pub(crate) mod chunk;
 pub(crate) mod names;
+pub(crate) mod system;
 
 use std::fmt;
 use std::sync::Arc;

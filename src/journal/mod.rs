@@ -5,7 +5,7 @@ mod error;
 #[cfg(feature = "file")]
 pub mod file;
 mod gone;
-pub(crate) mod system;
+pub(crate) mod refusal;
 
 pub use self::batch::{Batch, Mark, Record};
 pub use self::error::{JournalError, JournalErrorKind};

@@ -7,6 +7,7 @@ mod ascending;
 mod budget;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
+mod change;
 mod collect;
 mod core;
 mod cow;

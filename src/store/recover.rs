@@ -7,10 +7,10 @@ use std::time::Instant;
 use super::Engine;
 use super::budget::Cost;
 use super::directory::{PageCache, Place};
-use super::retention::Change;
 use super::shard::Shard;
 use crate::event::chunk::Chunk;
-use crate::journal::system::{self, SystemEvent};
+use crate::event::system::{self, SystemEvent};
+use crate::journal::refusal;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, RecoveryReport};
 use crate::{EventRef, GapReason, Position, Result, StreamId};
 
@@ -163,7 +163,7 @@ impl Recovery<'_> {
             shard.stream(key).version,
         );
         if version <= known {
-            return Err(JournalError::corrupt(system::mark_passed(mark, known)));
+            return Err(JournalError::corrupt(refusal::mark_passed(mark, known)));
         }
         // What the journal still had of it was gone from memory already.
         engine.drop_stream_to(shard, key, known, mark.reason.clone());
@@ -200,12 +200,12 @@ impl Recovery<'_> {
         let stream = shard.stream_mut(key);
         let (version, known) = (event.raw_version(), stream.version);
         if version <= known {
-            return Err(JournalError::corrupt(system::passed(event, known)));
+            return Err(JournalError::corrupt(refusal::passed(event, known)));
         }
         stream.recover(version, event.raw_position());
         if event.is_system() {
-            let told = system::parse(event).ok_or_else(|| JournalError::corrupt(system::unknown(event)))?;
-            let Some(change) = change_of(told) else {
+            let told = system::parse(event).ok_or_else(|| JournalError::corrupt(refusal::unknown(event)))?;
+            let SystemEvent::Changed { change, gone_to } = told else {
                 // What was at this position is gone, and so is what stands for it.
                 engine.drop_stream_to(shard, key, version, GapReason::Lost);
                 return Ok(());
@@ -214,8 +214,8 @@ impl Recovery<'_> {
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
                 // What was too old then is gone, whatever limits the aggregate has now.
-                if let Some(version) = system::gone_to(event) {
-                    engine.limit_to(shard, key, Some(version));
+                if gone_to.is_some() {
+                    engine.limit_to(shard, key, gone_to);
                 }
                 engine.carry_out(&mut guard, key, &change, target);
             }
@@ -231,14 +231,4 @@ fn key_of(shard: &mut Shard, hash: u64, aggregate_type: &str, id: &str) -> u32 {
     shard
         .find(hash, id)
         .unwrap_or_else(|| shard.create(hash, &StreamId::new(aggregate_type, id)))
-}
-
-fn change_of(event: SystemEvent) -> Option<Change> {
-    match event {
-        SystemEvent::Truncated { to_version } => Some(Change::TruncateTo(to_version)),
-        SystemEvent::Deleted => Some(Change::Delete),
-        SystemEvent::Tombstoned => Some(Change::Tombstone),
-        SystemEvent::Limited(limits) => Some(Change::Limit(limits)),
-        SystemEvent::Lost => None,
-    }
 }

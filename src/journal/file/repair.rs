@@ -13,7 +13,7 @@ use super::errors::unusable;
 use super::verify::{Verification, existing, lock_shared};
 use super::walk::{Take, Walk, Walked};
 use super::{FileJournal, FileSettings, LOCK_NAME};
-use crate::journal::system::LOST;
+use crate::event::system::LOST;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
 use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
 

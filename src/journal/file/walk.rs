@@ -12,7 +12,8 @@ use super::recover::is_damage;
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source};
 use super::verify::{Damage, Verification};
-use crate::journal::{Batch, JournalError, Mark, system};
+use crate::event::system;
+use crate::journal::{Batch, JournalError, Mark, refusal};
 use crate::{EventRef, Position};
 
 /// Places of damage that are listed; others are counted.
@@ -224,15 +225,15 @@ impl<'a> Walk<'a> {
     fn check_mark(&mut self, mark: &Mark, before: &mut Before) -> Option<String> {
         let version = u32::try_from(mark.version.0).unwrap_or(u32::MAX);
         let known = self.pass(&mark.aggregate_id, version, before);
-        known.err().map(|known| system::mark_passed(mark, known))
+        known.err().map(|known| refusal::mark_passed(mark, known))
     }
 
     fn check_event(&mut self, event: EventRef<'_>, before: &mut Before) -> Option<String> {
         if event.is_system() && system::parse(event).is_none() {
-            return Some(system::unknown(event));
+            return Some(refusal::unknown(event));
         }
         let known = self.pass(event.aggregate_id(), event.raw_version(), before);
-        known.err().map(|known| system::passed(event, known))
+        known.err().map(|known| refusal::passed(event, known))
     }
 
     /// Notes that an aggregate is at a version; the one that it is at, if that is no lower.

@@ -1,0 +1,151 @@
+//! What the system's events say: written when an aggregate is changed, read when a store is filled with its journal.
+
+use std::time::Duration;
+
+use crate::{EventRef, GapReason, Name, NewEvent, StreamLimits};
+
+/// The type of events in place of those that were lost.
+pub(crate) const LOST: &str = "$lost";
+
+/// What becomes of an aggregate.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// Its events up to this version are dropped.
+    Truncate(u64),
+    /// They were moved to an archive before.
+    Archive {
+        to_version: u64,
+        archive: Name,
+    },
+    Delete,
+    Tombstone,
+    Limit(StreamLimits),
+}
+
+/// What an event of the system says.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum SystemEvent {
+    Changed {
+        change: Change,
+        /// The version up to which events were gone by age before, if that is said: it depended on the clock, and cannot be found
+        /// out again.
+        gone_to: Option<u32>,
+    },
+    /// What was at its position is lost.
+    Lost,
+}
+
+impl Change {
+    /// The system's event that tells of it.
+    pub(crate) fn event(&self, gone_to: Option<u32>) -> NewEvent {
+        let (event_type, mut parts) = match self {
+            Self::Truncate(version) => ("$truncated", vec![format!("\"toVersion\":{version}")]),
+            Self::Archive { to_version, archive } => (
+                "$archived",
+                vec![
+                    format!("\"toVersion\":{to_version}"),
+                    format!("\"archive\":\"{archive}\""),
+                ],
+            ),
+            Self::Delete => ("$deleted", Vec::new()),
+            Self::Tombstone => ("$tombstoned", Vec::new()),
+            Self::Limit(limits) => ("$limited", limits_json(limits)),
+        };
+        parts.extend(gone_to.map(|version| format!("\"goneTo\":{version}")));
+        NewEvent::new(event_type).data(format!("{{{}}}", parts.join(",")))
+    }
+
+    /// Why what it drops is gone.
+    pub(crate) fn reason(&self, id: &str) -> GapReason {
+        match self {
+            Self::Truncate(_) => GapReason::Truncated(id.into()),
+            Self::Archive { archive, .. } => GapReason::Archived(archive.clone()),
+            Self::Delete | Self::Tombstone => GapReason::Deleted(id.into()),
+            Self::Limit(_) => GapReason::Limit(id.into()),
+        }
+    }
+}
+
+fn limits_json(limits: &StreamLimits) -> Vec<String> {
+    let count = limits.max_count.map(|count| format!("\"maxCount\":{count}"));
+    let seconds = limits.max_age.map(|age| age.as_secs_f64());
+    let age = seconds.map(|age| format!("\"maxAgeSeconds\":{age}"));
+    [count, age].into_iter().flatten().collect()
+}
+
+/// What a system's event says; `None` if this program does not know.
+pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
+    parse_data(event.event_type(), str::from_utf8(event.data()).ok()?)
+}
+
+fn parse_data(event_type: &str, data: &str) -> Option<SystemEvent> {
+    let to_version = || number(data, "toVersion")?.parse().ok();
+    let change = match event_type {
+        "$truncated" => Change::Truncate(to_version()?),
+        "$archived" => Change::Archive {
+            to_version: to_version()?,
+            archive: text(data, "archive")?.into(),
+        },
+        "$deleted" => Change::Delete,
+        "$tombstoned" => Change::Tombstone,
+        "$limited" => Change::Limit(limits(data)),
+        LOST => return Some(SystemEvent::Lost),
+        _ => return None,
+    };
+    let gone_to = number(data, "goneTo").and_then(|text| text.parse().ok());
+    Some(SystemEvent::Changed { change, gone_to })
+}
+
+fn limits(data: &str) -> StreamLimits {
+    let age = number(data, "maxAgeSeconds").and_then(|text| text.parse().ok());
+    StreamLimits {
+        max_count: number(data, "maxCount").and_then(|text| text.parse().ok()),
+        max_age: age.map(|seconds| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+    }
+}
+
+/// The number behind `key` in an object that the store itself has written, without spaces.
+fn number<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = object.split_once(&format!("\"{key}\":"))?;
+    rest.split([',', '}']).next()
+}
+
+/// The text behind `key`, which needs no escape.
+fn text<'a>(object: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = object.split_once(&format!("\"{key}\":\""))?;
+    rest.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn changes() -> impl Strategy<Value = Change> {
+        let archive = ("[a-zø. :,}{]{1,20}", any::<u64>());
+        let limits = (prop::option::of(any::<u64>()), prop::option::of(0..u64::from(u32::MAX)));
+        prop_oneof![
+            any::<u64>().prop_map(Change::Truncate),
+            archive.prop_map(|(archive, to_version)| Change::Archive {
+                to_version,
+                archive: archive.as_str().into(),
+            }),
+            Just(Change::Delete),
+            Just(Change::Tombstone),
+            limits.prop_map(|(max_count, millis)| Change::Limit(StreamLimits {
+                max_count,
+                max_age: millis.map(Duration::from_millis),
+            })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(change in changes(), gone_to in prop::option::of(any::<u32>())) {
+            let event = change.event(gone_to);
+            let data = str::from_utf8(&event.data).expect("text");
+            prop_assert_eq!(parse_data(&event.event_type, data), Some(SystemEvent::Changed { change, gone_to }));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Changing an aggregate: truncation, deletion, limits. Each is an event of the system, and drops events.
+
+use super::core::ShardWrite;
+use super::draft::{self, Author};
+use super::retention::surplus;
+use super::shard::{Policy, Shard, Stream};
+use super::{Engine, Store};
+use crate::event::system::Change;
+use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, StreamLimits, Version};
+
+/// Marks a stream as changed. Answers the version up to which its events are to be dropped.
+fn mark(stream: &mut Stream, change: &Change) -> u32 {
+    match change {
+        Change::Truncate(version)
+        | Change::Archive {
+            to_version: version, ..
+        } => u32::try_from(*version).unwrap_or(u32::MAX).min(stream.version),
+        Change::Delete => {
+            stream.deleted = true;
+            stream.version
+        }
+        Change::Tombstone => {
+            stream.tombstoned = true;
+            stream.version
+        }
+        Change::Limit(limits) => {
+            let any = limits.max_count.is_some() || limits.max_age.is_some();
+            let policy = Policy {
+                limits: *limits,
+                due: None,
+            };
+            stream.policy = any.then(|| Box::new(policy));
+            surplus(stream).unwrap_or(0)
+        }
+    }
+}
+
+/// The version up to which a stream's events are gone, where time alone may have done it.
+fn gone_by_age(stream: &Stream) -> Option<u32> {
+    let ages = stream.limits().max_age.is_some() && stream.dropped_to > 0;
+    ages.then_some(stream.dropped_to)
+}
+
+impl Store {
+    /// Drops the events of an aggregate before `version`, at once and everywhere. Its version stays what it is.
+    ///
+    /// Answers the position of the system's event that tells of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Closed`].
+    pub fn truncate(&self, aggregate_id: &str, version: Version) -> Result<Position> {
+        let change = Change::Truncate(version.0.saturating_sub(1));
+        self.engine()
+            .change(aggregate_id, Expected::Any, &change, self.acknowledge)
+    }
+
+    /// Deletes an aggregate softly: its events are dropped, and it may be appended to again, where its versions go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Conflict`] when the aggregate is not where `expected` says; otherwise as [`truncate`](Self::truncate).
+    pub fn delete(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
+        self.engine()
+            .change(aggregate_id, expected, &Change::Delete, self.acknowledge)
+    }
+
+    /// Deletes an aggregate for good: its events are dropped, and appending to it is an error from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`delete`](Self::delete).
+    pub fn tombstone(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
+        self.engine()
+            .change(aggregate_id, expected, &Change::Tombstone, self.acknowledge)
+    }
+
+    /// Sets what an aggregate keeps, from now on and for what it holds already.
+    ///
+    /// An event is too old when its timestamp is; events are dropped from the first on, as far as they are too old.
+    ///
+    /// # Errors
+    ///
+    /// As [`truncate`](Self::truncate).
+    pub fn set_limits(&self, aggregate_id: &str, limits: StreamLimits) -> Result<Position> {
+        self.engine()
+            .change(aggregate_id, Expected::Any, &Change::Limit(limits), self.acknowledge)
+    }
+}
+
+impl Engine {
+    pub(super) fn change(
+        &self,
+        id: &str,
+        expected: Expected,
+        change: &Change,
+        acknowledge: Durability,
+    ) -> Result<Position> {
+        // A fork has what was changed and what that drops, or neither.
+        let _whole = self.changing.read();
+        self.expire_due();
+        if id.starts_with('$') {
+            return Err(Error::invalid(format!(
+                "aggregate id '{id}' begins with '$': such names are the system's"
+            )));
+        }
+        let hash = self.core.hash(id);
+        let mut guard = self.core.write(self.core.shard_of(hash));
+        self.check_open()?;
+        let key = Self::check_change(&guard, hash, id, expected)?;
+        let event = change.event(gone_by_age(guard.stream(key)));
+        let event_stream = crate::StreamId::new("$aggregate", format!("${id}"));
+        draft::check(
+            &event_stream,
+            std::slice::from_ref(&event),
+            &self.settings.limits,
+            Author::System,
+        )?;
+        let position = self.append_system(&mut guard, id, &event);
+        if self.core.log.visibility() == Durability::Volatile {
+            self.carry_out(&mut guard, key, change, id);
+            drop(guard);
+            self.finish(position, acknowledge)?;
+        } else {
+            let version = mark(guard.write().stream_mut(key), change);
+            drop(guard);
+            // What is dropped cannot be brought back: not before it is as safe as readers may expect.
+            self.finish(position, acknowledge)?;
+            let mut guard = self.core.write(self.core.shard_of(hash));
+            self.drop_changed(&mut guard, key, version, change.reason(id));
+        }
+        Ok(Position(position))
+    }
+
+    /// Marks a stream as changed, and drops what that says. Its system's event is in the log.
+    pub(crate) fn carry_out(&self, guard: &mut ShardWrite<'_>, key: u32, change: &Change, id: &str) {
+        let version = mark(guard.write().stream_mut(key), change);
+        self.drop_changed(guard, key, version, change.reason(id));
+    }
+
+    fn drop_changed(&self, guard: &mut ShardWrite<'_>, key: u32, version: u32, reason: GapReason) {
+        let shard = guard.write();
+        self.drop_stream_to(shard, key, version, reason);
+        self.note_age(shard, key);
+    }
+
+    fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
+        let Some(key) = shard.find(hash, id) else {
+            return Err(Error::invalid(format!(
+                "aggregate '{id}' is not known: it never had an event"
+            )));
+        };
+        let stream = shard.stream(key);
+        if stream.tombstoned {
+            return Err(Error::Deleted(stream.id.clone()));
+        }
+        if stream.meets(expected) {
+            return Ok(key);
+        }
+        let position = Position(stream.last_position().unwrap_or(0));
+        let actual = Version(u64::from(stream.version));
+        Err(Conflict::Version {
+            stream: shard.stream_id(stream),
+            expected,
+            actual,
+            position,
+        }
+        .into())
+    }
+}
