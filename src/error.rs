@@ -24,6 +24,9 @@ pub enum Error {
     /// The store was closed. Nothing was written, unless it was closed while the append waited to be durable: open a new one.
     #[error("the store is closed: open a new one")]
     Closed,
+    /// The store was opened to be read alone. Nothing was written: open it another way.
+    #[error("the store can only be read: {0}")]
+    ReadOnly(&'static str),
     /// The journal is not to be had now: another process has it, the disk is full, the folder is not there. Try later.
     #[error("the journal cannot be used now: {0}")]
     Unavailable(JournalError),

@@ -25,6 +25,8 @@ pub enum GapReason {
     Archived(Name),
     /// A damaged file held them: the store was saved from it by `annals repair`.
     Lost,
+    /// They are in another place: the store is an archive.
+    Elsewhere,
     /// Several reasons: too many gaps were reported to keep them apart.
     Several,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for GapReason {
             Self::Deleted(id) => write!(f, "aggregate '{id}' was deleted"),
             Self::Archived(archive) => write!(f, "moved to the archive '{archive}'"),
             Self::Lost => f.write_str("lost with a damaged file"),
+            Self::Elsewhere => f.write_str("not in this archive"),
             Self::Several => f.write_str("several reasons"),
         }
     }
@@ -49,7 +52,7 @@ impl GapReason {
     pub(crate) fn aggregate(&self) -> Option<&Name> {
         match self {
             Self::Limit(id) | Self::Truncated(id) | Self::Deleted(id) => Some(id),
-            Self::Budget | Self::Age | Self::Archived(_) | Self::Lost | Self::Several => None,
+            Self::Budget | Self::Age | Self::Archived(_) | Self::Lost | Self::Elsewhere | Self::Several => None,
         }
     }
 
@@ -59,7 +62,7 @@ impl GapReason {
         match self {
             Self::Archived(archive) => Some(archive),
             Self::Limit(_) | Self::Truncated(_) | Self::Deleted(_) => self.aggregate(),
-            Self::Budget | Self::Age | Self::Lost | Self::Several => None,
+            Self::Budget | Self::Age | Self::Lost | Self::Elsewhere | Self::Several => None,
         }
     }
 }

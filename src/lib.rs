@@ -102,6 +102,7 @@ pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use store::answer::{Answer, CacheState, Explanation, Page};
+pub use store::archive::{Archived, Outdated};
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::durable::Ticket;

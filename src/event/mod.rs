@@ -211,6 +211,11 @@ impl<'a> EventRef<'a> {
         Self { chunk, index }
     }
 
+    /// The chunk it is in, and its place there.
+    pub(crate) fn place(self) -> (&'a Chunk, usize) {
+        (self.chunk, self.index)
+    }
+
     /// A copy to keep.
     pub fn to_event(self) -> Event {
         let names = self.chunk.names(self.index).as_bytes();

@@ -273,6 +273,16 @@ impl Batch {
         self.bytes += bytes + names;
     }
 
+    /// Adds a copy of an event with a higher position than the last.
+    ///
+    /// # Panics
+    ///
+    /// When the position is not higher.
+    pub fn push_ref(&mut self, event: EventRef<'_>) {
+        let (chunk, index) = event.place();
+        self.push_copy(chunk, index);
+    }
+
     /// Adds a copy of event `index` of `chunk`.
     pub(crate) fn push_copy(&mut self, chunk: &Chunk, index: usize) {
         self.note(chunk.position(index));

@@ -1,5 +1,6 @@
 //! The seam below the store: what makes appends durable, and what it must keep to.
 
+mod attached;
 mod batch;
 mod error;
 #[cfg(feature = "file")]
@@ -7,6 +8,8 @@ pub mod file;
 mod gone;
 pub(crate) mod refusal;
 
+pub use self::attached::Archive;
+pub(crate) use self::attached::Attached;
 pub use self::batch::{Batch, Mark, Record};
 pub use self::error::{JournalError, JournalErrorKind};
 pub use self::gone::{Gone, Part, Rewriting};

@@ -137,7 +137,7 @@ impl Engine {
             flushing.check(self)?;
         }
         if self.core.log.is_closed() || self.closing.load(Ordering::Relaxed) {
-            return Err(Error::Closed);
+            return Err(self.read_only.map_or(Error::Closed, Error::ReadOnly));
         }
         Ok(())
     }

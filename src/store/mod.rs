@@ -3,6 +3,7 @@
 pub(crate) mod answer;
 mod append;
 mod append_all;
+pub(crate) mod archive;
 mod ascending;
 mod budget;
 #[cfg(feature = "cache")]
@@ -50,7 +51,7 @@ use self::gaps::Gaps;
 use self::index::{Indexer, Indexes};
 use self::log::Log;
 use self::retention::Aging;
-use crate::journal::{Journal, RecoveryReport};
+use crate::journal::{Archive, Attached, Journal, RecoveryReport};
 use crate::{
     Append, Appended, Clock, Condition, Durability, Event, EventRef, Expected, Field, IdSource, Name, NewEvent,
     Position, RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
@@ -107,6 +108,8 @@ pub(crate) struct Engine {
     recovery: RecoveryReport,
     /// No append is taken any more.
     closing: AtomicBool,
+    /// Why none ever was.
+    read_only: Option<&'static str>,
     /// Held for reading while an aggregate is changed, for writing while the store is forked.
     changing: RwLock<()>,
     settings: Settings,
@@ -184,6 +187,7 @@ pub struct Builder {
     ids: Arc<dyn IdSource>,
     indexers: Vec<(Name, Arc<Indexer>)>,
     pub(crate) journal: Option<Box<dyn Journal>>,
+    archives: Vec<Archive>,
     progress: Box<dyn FnMut(u64, u64) + Send>,
     #[cfg(feature = "testing")]
     by_hand: bool,
@@ -235,6 +239,15 @@ impl Builder {
         self
     }
 
+    /// Attaches an archive of this store: its events are in their places again, and the store can only be read: an append is
+    /// [`ReadOnly`](crate::Error::ReadOnly).
+    ///
+    /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too.
+    pub fn attach(mut self, archive: Archive) -> Self {
+        self.archives.push(archive);
+        self
+    }
+
     /// Calls `progress` with bytes read and bytes in all, while the journal is read.
     pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
         self.progress = Box::new(progress);
@@ -266,6 +279,10 @@ impl Builder {
             }
         }
         match self.journal.take() {
+            Some(journal) if !self.archives.is_empty() => self.open_attached(journal),
+            None if !self.archives.is_empty() => Err(crate::Error::invalid(
+                "archives are attached to the store that they were taken from: open it with its journal",
+            )),
             Some(journal) => self.open_journal(journal),
             None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
                 "the settings ask for durability, and there is no journal: open the store with one",
@@ -297,6 +314,18 @@ impl Builder {
         Ok(store)
     }
 
+    /// Reads the journal and the archives as one. Nothing can be added.
+    fn open_attached(mut self, journal: Box<dyn Journal>) -> Result<Store> {
+        let mut attached = Attached::new(journal, std::mem::take(&mut self.archives));
+        let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
+        let mut engine = self.engine(Log::new(), None);
+        engine.recover(&mut attached, &mut *progress)?;
+        engine.read_only = Some("archives are attached");
+        let store = Store::of(engine);
+        store.close()?;
+        Ok(store)
+    }
+
     fn make(self) -> Store {
         Store::of(self.engine(Log::new(), None))
     }
@@ -314,6 +343,7 @@ impl Builder {
             flushing,
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
+            read_only: None,
             changing: RwLock::default(),
             settings: self.settings,
             clock: self.clock,
@@ -344,6 +374,7 @@ impl Store {
             ids: Arc::new(RandomIds),
             indexers: Vec::new(),
             journal: None,
+            archives: Vec::new(),
             progress: Box::new(|_, _| {}),
             #[cfg(feature = "testing")]
             by_hand: false,
@@ -499,6 +530,7 @@ impl Store {
             flushing: None,
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
+            read_only: None,
             changing: RwLock::default(),
             settings: Settings {
                 durability: Durability::Volatile,

@@ -83,8 +83,8 @@ class Content:
     def gap(self, first, last):
         gap = {"first": self.unsigned(), "last": self.unsigned(), "count": self.unsigned()}
         variant = self.unsigned()
-        assert variant <= 7 and first <= gap["first"] <= gap["last"] <= last, "bad gap"
-        gap["reason"] = ["Budget", "Age", "Limit", "Truncated", "Deleted", "Archived", "Lost", "Several"][variant]
+        assert variant <= 8 and first <= gap["first"] <= gap["last"] <= last, "bad gap"
+        gap["reason"] = ["Budget", "Age", "Limit", "Truncated", "Deleted", "Archived", "Lost", "Several", "Elsewhere"][variant]
         return gap | ({"of": self.str(1)} if 2 <= variant <= 5 else {})
 
     def mark(self, before):

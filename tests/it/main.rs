@@ -7,6 +7,7 @@
 )]
 
 mod append;
+mod archive;
 mod cache;
 mod compaction;
 mod concurrency;

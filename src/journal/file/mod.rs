@@ -2,6 +2,7 @@
 //!
 //! [`FORMAT.md`]: https://docs.rs/crate/annals/latest/source/FORMAT.md
 
+mod archive;
 mod codec;
 mod compress;
 mod disk;
@@ -16,6 +17,7 @@ mod scan;
 mod segments;
 mod sources;
 mod sparse;
+mod target;
 mod verify;
 mod walk;
 mod writer;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+pub use self::archive::ArchiveWriter;
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
 use self::errors::not_locked;
 use self::format::SegmentHeader;
@@ -234,14 +237,18 @@ impl Journal for FileJournal {
         if let Some(rewrite) = self.rewrite.take() {
             rewrite.abandon();
         }
+        self.end()
+    }
+}
+
+impl FileJournal {
+    fn end(&mut self) -> Result<(), JournalError> {
         match &mut self.writer {
             Some(writer) => writer.close(),
             None => Ok(()),
         }
     }
-}
 
-impl FileJournal {
     /// What rewrites a part; that of another part is left where it is.
     fn rewriting(&mut self, part: &Part) -> Result<&mut Rewrite, JournalError> {
         if let Some(other) = self.rewrite.take_if(|rewrite| rewrite.part().first != part.first) {

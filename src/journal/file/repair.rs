@@ -1,20 +1,19 @@
 //! A new store from what can be read of a damaged one.
 
-use std::ffi::OsString;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::archive::Nothing;
 use super::disk::{Disk, Folder};
 use super::errors::unusable;
 use super::verify::{Verification, existing, lock_shared};
 use super::walk::{Take, Walk, Walked};
-use super::{FileJournal, FileSettings, LOCK_NAME};
+use super::{FileJournal, FileSettings, LOCK_NAME, target};
 use crate::event::system::LOST;
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
+use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record};
 use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
 
 /// Positions that a repaired store can lack: 10 GB of events that say so.
@@ -72,10 +71,10 @@ pub fn repair(
 ) -> Result<Repair, JournalError> {
     let (source, to) = (existing(folder.as_ref())?, to.as_ref());
     check_target(folder.as_ref(), to)?;
-    let part = part_of(to)?;
+    let part = target::part_of(to)?;
     let target = Folder::create(&part).map_err(|error| unusable(&part, error))?;
     let repaired = repair_on(&source, Arc::new(target), progress);
-    let kept = repaired.and_then(|repair| keep(&part, to).map(|()| repair));
+    let kept = repaired.and_then(|repair| target::keep(&part, to).map(|()| repair));
     if kept.is_err() {
         // Whatever went wrong is told; a part that cannot be removed is named when it is in the way.
         drop(fs::remove_dir_all(&part));
@@ -96,10 +95,10 @@ pub fn repair_on(
     let _lock = lock_shared(disk)?;
     let names = to.names().map_err(|error| unusable(&to.path(""), error))?;
     if names.iter().any(|name| name != LOCK_NAME) {
-        return Err(not_empty(&to.path("")));
+        return Err(target::not_empty(&to.path("")));
     }
     let mut journal = FileJournal::on(to, FileSettings::default())?;
-    journal.recover(&mut Empty)?;
+    journal.recover(&mut Nothing)?;
     let mut saver = Saver {
         journal: Box::new(journal),
         repair: Repair::default(),
@@ -109,16 +108,6 @@ pub fn repair_on(
     saver.fill(next, SystemClock.now())?;
     saver.journal.close()?;
     Ok(Repair { found, ..saver.repair })
-}
-
-struct Empty;
-
-impl Recover for Empty {
-    fn batch(&mut self, _: Batch) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64, _: u64) {}
 }
 
 /// Writes what a walk finds to a new journal.
@@ -198,14 +187,7 @@ fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Rec
 }
 
 fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {
-    let is_empty = match fs::read_dir(to) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-        Err(error) => return Err(unusable(to, error)),
-    };
-    if !is_empty {
-        return Err(not_empty(to));
-    }
+    target::check_empty(to)?;
     let damaged = fs::canonicalize(folder).map_err(|error| unusable(folder, error))?;
     let above = to.ancestors().find_map(|above| fs::canonicalize(above).ok());
     if above.is_some_and(|above| above.starts_with(damaged)) {
@@ -213,36 +195,4 @@ fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {
         return Err(JournalError::new(JournalErrorKind::Unsupported, message));
     }
     Ok(())
-}
-
-/// Where the new store is until it is whole.
-fn part_of(to: &Path) -> Result<PathBuf, JournalError> {
-    let mut name = to.file_name().map(OsString::from).unwrap_or_default();
-    name.push(".part");
-    let part = to.with_file_name(name);
-    if part.exists() {
-        let message = format!(
-            "{} is left of a repair that did not end: remove it first",
-            part.display()
-        );
-        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
-    }
-    Ok(part)
-}
-
-/// Gives the new store its name.
-fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
-    let renamed = || -> io::Result<()> {
-        if to.is_dir() {
-            fs::remove_dir(to)?;
-        }
-        fs::rename(part, to)?;
-        super::disk::sync_above(to)
-    };
-    renamed().map_err(|error| unusable(to, error))
-}
-
-fn not_empty(folder: &Path) -> JournalError {
-    let message = format!("{} is not empty: name a new folder", folder.display());
-    JournalError::new(JournalErrorKind::Unsupported, message)
 }

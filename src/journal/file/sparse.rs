@@ -35,6 +35,7 @@ enum WireReason<'a> {
     Archived(&'a str),
     Lost,
     Several,
+    Elsewhere,
 }
 
 #[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
@@ -59,6 +60,7 @@ impl<'a> From<&'a GapReason> for WireReason<'a> {
             GapReason::Archived(archive) => Self::Archived(archive),
             GapReason::Lost => Self::Lost,
             GapReason::Several => Self::Several,
+            GapReason::Elsewhere => Self::Elsewhere,
         }
     }
 }
@@ -74,6 +76,7 @@ impl From<WireReason<'_>> for GapReason {
             WireReason::Archived(archive) => Self::Archived(archive.into()),
             WireReason::Lost => Self::Lost,
             WireReason::Several => Self::Several,
+            WireReason::Elsewhere => Self::Elsewhere,
         }
     }
 }

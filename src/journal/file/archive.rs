@@ -1,0 +1,126 @@
+//! Archives in folders: events moved out of a store, at the positions that they had.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{FileJournal, FileSettings, target};
+use crate::journal::{Batch, Journal, JournalError, Recover};
+use crate::{EventRef, Gap, GapReason, Position};
+
+/// Events and bytes that are written at once.
+const BATCH_EVENTS: usize = 4096;
+const BATCH_BYTES: usize = 1 << 20;
+
+/// Writes an archive to a folder: a store of its own, in which the events keep their positions and versions.
+///
+/// The folder appears when it is whole; until then it lies beside, under its name and `.part`.
+#[derive(Debug)]
+pub struct ArchiveWriter {
+    journal: Box<FileJournal>,
+    batch: Batch,
+    next: u64,
+    events: u64,
+    part: PathBuf,
+    to: PathBuf,
+    is_kept: bool,
+}
+
+impl ArchiveWriter {
+    /// Begins an archive in the folder `to`, which must be empty or not be there.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the folder is not empty, or the `.part` of an archive that was
+    /// interrupted is in the way; [`Retry`](crate::journal::JournalErrorKind::Retry) when it cannot be made.
+    pub fn create(to: impl AsRef<Path>) -> Result<Self, JournalError> {
+        let to = to.as_ref().to_owned();
+        target::check_empty(&to)?;
+        let part = target::part_of(&to)?;
+        let mut journal = FileJournal::open_with(&part, FileSettings::default())?;
+        journal.recover(&mut Nothing)?;
+        Ok(Self {
+            journal: Box::new(journal),
+            batch: Batch::new(),
+            next: 1,
+            events: 0,
+            part,
+            to,
+            is_kept: false,
+        })
+    }
+
+    /// Adds an event with a higher position than the last.
+    ///
+    /// # Errors
+    ///
+    /// Those of the files.
+    ///
+    /// # Panics
+    ///
+    /// When the position is not higher.
+    pub fn push(&mut self, event: EventRef<'_>) -> Result<(), JournalError> {
+        let position = event.position().0;
+        assert!(
+            position >= self.next,
+            "position {position} does not come after {}",
+            self.next - 1
+        );
+        if position > self.next {
+            let (first, last) = (Position(self.next), Position(position - 1));
+            self.batch.skip(first, last);
+            self.batch.push_gap(Gap {
+                first,
+                last,
+                count: position - self.next,
+                reason: GapReason::Elsewhere,
+            });
+        }
+        self.batch.push_ref(event);
+        self.next = position + 1;
+        self.events += 1;
+        if self.batch.len() >= BATCH_EVENTS || self.batch.bytes() >= BATCH_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), JournalError> {
+        self.journal.write(&self.batch)?;
+        self.batch.clear();
+        Ok(())
+    }
+
+    /// Ends the archive and gives it its name. Then it survives a crash. Answers how many events it has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the files.
+    pub fn finish(mut self) -> Result<u64, JournalError> {
+        self.write()?;
+        self.journal.sync()?;
+        self.journal.end()?;
+        target::keep(&self.part, &self.to)?;
+        self.is_kept = true;
+        Ok(self.events)
+    }
+}
+
+impl Drop for ArchiveWriter {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            // Whatever went wrong was told; a part that cannot be removed is named when it is in the way.
+            drop(fs::remove_dir_all(&self.part));
+        }
+    }
+}
+
+/// Takes what an empty journal has.
+pub(super) struct Nothing;
+
+impl Recover for Nothing {
+    fn batch(&mut self, _: Batch) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}

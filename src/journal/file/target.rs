@@ -1,0 +1,48 @@
+//! New folders: empty to begin with, and there under their name only when they are whole.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::errors::unusable;
+use crate::journal::{JournalError, JournalErrorKind};
+
+/// A folder that is empty, or not there.
+pub(super) fn check_empty(to: &Path) -> Result<(), JournalError> {
+    let is_empty = match fs::read_dir(to) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => return Err(unusable(to, error)),
+    };
+    if is_empty { Ok(()) } else { Err(not_empty(to)) }
+}
+
+/// Where the new folder is until it is whole.
+pub(super) fn part_of(to: &Path) -> Result<PathBuf, JournalError> {
+    let mut name = to.file_name().map(OsString::from).unwrap_or_default();
+    name.push(".part");
+    let part = to.with_file_name(name);
+    if part.exists() {
+        let message = format!("{} is left of work that did not end: remove it first", part.display());
+        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+    }
+    Ok(part)
+}
+
+/// Gives the new folder its name.
+pub(super) fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
+    let renamed = || -> io::Result<()> {
+        if to.is_dir() {
+            fs::remove_dir(to)?;
+        }
+        fs::rename(part, to)?;
+        super::disk::sync_above(to)
+    };
+    renamed().map_err(|error| unusable(to, error))
+}
+
+pub(super) fn not_empty(folder: &Path) -> JournalError {
+    let message = format!("{} is not empty: name a new folder", folder.display());
+    JournalError::new(JournalErrorKind::Unsupported, message)
+}

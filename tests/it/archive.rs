@@ -1,0 +1,194 @@
+//! Archives: old events leave the store for a place of their own, and can be read there, or in their old places again.
+
+use std::path::Path;
+
+use annals::journal::Archive;
+use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
+use annals::{Error, Event, Expected, GapReason, JournalError, NewEvent, Store, Timestamp, Version};
+
+use crate::support::{START, TempFolder, stream};
+
+const IDS: [&str; 3] = ["a", "b", "c"];
+/// The day on which the events end that are archived.
+const DAYS: u64 = 10;
+
+fn open(folder: &Path) -> Store {
+    Store::open(journal(folder)).expect("a store")
+}
+
+fn journal(folder: &Path) -> FileJournal {
+    let settings = FileSettings {
+        segment_bytes: 4096,
+        preallocate_bytes: 0,
+        ..FileSettings::default()
+    };
+    FileJournal::open_with(folder, settings).expect("a journal")
+}
+
+fn day(number: u64) -> Timestamp {
+    Timestamp::from_micros(START.as_micros() + i64::try_from(number).expect("small") * 86_400_000_000)
+}
+
+/// Three aggregates with five events a day, for twice the days that are archived.
+fn fill(store: &Store) {
+    for number in 0..2 * DAYS {
+        for id in IDS {
+            let event = NewEvent::new("Noted")
+                .timestamp(day(number))
+                .data(number.to_string())
+                .user(id);
+            store
+                .append(&stream(id), Expected::Any, vec![event; 5])
+                .expect("appended");
+        }
+        store.wait_durable(store.visible()).expect("durable");
+    }
+}
+
+fn save(store: &Store, to: &Path) -> annals::Result<annals::Archived> {
+    store.archive(day(DAYS), "the old days", |outdated| {
+        let mut archive = ArchiveWriter::create(to)?;
+        outdated.try_for_each(|event| archive.push(event))?;
+        assert_eq!(archive.finish()?, outdated.len() as u64);
+        Ok::<_, Error>(())
+    })
+}
+
+fn attach(folder: &Path, archive: &Path) -> annals::Result<Store> {
+    let archive = Archive::read("the old days", &mut journal(archive))?;
+    Store::builder().journal(journal(folder)).attach(archive).open()
+}
+
+fn versions(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.version().0).collect()
+}
+
+#[test]
+fn old_events_move_to_the_archive_and_leave_gaps() {
+    let (folder, elsewhere) = (TempFolder::new(), TempFolder::new());
+    let to = elsewhere.path().join("old");
+    let store = open(folder.path());
+    fill(&store);
+    let before = store.log().events();
+    let archived = save(&store, &to).expect("archived");
+    assert_eq!((archived.events, archived.aggregates), (5 * DAYS * 3, 3));
+    let left = store.log().events();
+    assert_eq!(left, before[before.len() / 2..]);
+    let compacted = store.compact_journal().expect("compacted");
+    assert!(compacted.bytes_after * 3 < compacted.bytes_before * 2, "{compacted:?}");
+    store.close().expect("closed");
+    drop(store);
+
+    let store = open(folder.path());
+    assert_eq!(store.log().events(), left);
+    let gaps = store.gaps();
+    assert_eq!(gaps.len(), 1, "{gaps:?}");
+    assert_eq!(
+        (gaps[0].count, &gaps[0].reason),
+        (150, &GapReason::Archived("the old days".into()))
+    );
+    let next = store.append(
+        &stream("a"),
+        Expected::Exactly(Version(100)),
+        vec![NewEvent::new("Noted")],
+    );
+    assert_eq!(next.expect("appended").last_version, Version(101));
+
+    // The archive is a store of its own.
+    let old = open(&to);
+    assert_eq!(old.log().events(), before[..before.len() / 2]);
+    assert_eq!(versions(&old.stream("b").events()), (1..=50).collect::<Vec<_>>());
+    assert!(
+        old.gaps().iter().all(|gap| gap.reason == GapReason::Elsewhere),
+        "{:?}",
+        old.gaps()
+    );
+    assert!(
+        file::verify(folder.path(), &mut |_, _| {}).is_err(),
+        "the store is open"
+    );
+    drop((store, old));
+    for folder in [folder.path(), &to] {
+        assert_eq!(file::verify(folder, &mut |_, _| {}).expect("verified").damage.len(), 0);
+    }
+}
+
+#[test]
+fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
+    let (folder, archives) = (TempFolder::new(), TempFolder::new());
+    let to = archives.path().join("old");
+    let store = open(folder.path());
+    fill(&store);
+    let before = store.log().events();
+    save(&store, &to).expect("archived");
+    for compacts in [false, true] {
+        if compacts {
+            open(folder.path()).compact_journal().expect("compacted");
+        }
+        drop(store.close());
+        let whole = attach(folder.path(), &to).expect("a store");
+        assert_eq!(whole.log().events(), before);
+        for id in IDS {
+            assert_eq!(versions(&whole.stream(id).events()), (1..=100).collect::<Vec<_>>());
+        }
+        assert_eq!(whole.gaps(), []);
+        let refused = whole.append(&stream("a"), Expected::Any, vec![NewEvent::new("Noted")]);
+        assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+        assert!(matches!(whole.delete("a", Expected::Any), Err(Error::ReadOnly(_))));
+    }
+    let store = open(folder.path());
+    store.tombstone("b", Expected::Any).expect("deleted");
+    drop(store);
+    let whole = attach(folder.path(), &to).expect("a store");
+    assert_eq!(
+        (whole.stream("a").events().len(), whole.stream("b").events().len()),
+        (100, 0)
+    );
+}
+
+#[test]
+fn an_archive_that_could_not_be_saved_changes_nothing() {
+    let (folder, archives) = (TempFolder::new(), TempFolder::new());
+    let store = open(folder.path());
+    fill(&store);
+    let before = store.log().include_system().events();
+    let failed = store.archive(day(DAYS), "old", |_| {
+        Err(Error::from(JournalError::failed("the tape tore")))
+    });
+    assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+    let to = archives.path().join("old");
+    std::fs::create_dir(&to).expect("a folder");
+    std::fs::write(to.join("notes.txt"), "mine").expect("written");
+    let refused = save(&store, &to).expect_err("the folder is not empty").to_string();
+    assert!(refused.contains("is not empty"), "{refused}");
+    for name in ["", "a\"b", "a\\b", "a\nb", &"x".repeat(256)] {
+        let refused = store.archive(day(DAYS), name, |_| Ok::<_, Error>(()));
+        assert!(matches!(refused, Err(Error::Invalid(_))), "{name}: {refused:?}");
+    }
+    assert_eq!(store.log().include_system().events(), before);
+    assert_eq!(std::fs::read_dir(archives.path()).expect("a folder").count(), 1);
+    let none = store.archive(START, "old", |_| -> Result<(), Error> {
+        panic!("there is nothing to save")
+    });
+    assert_eq!(none.expect("nothing").events, 0);
+}
+
+#[test]
+fn an_archive_of_another_store_is_refused() {
+    let (one, other, archives) = (TempFolder::new(), TempFolder::new(), TempFolder::new());
+    let to = archives.path().join("old");
+    fill(&open(one.path()));
+    let store = open(other.path());
+    fill(&store);
+    save(&store, &to).expect("archived");
+    let refused = attach(one.path(), &to).expect_err("another store");
+    assert!(
+        refused
+            .to_string()
+            .contains("the archive is of another store: position 1 is"),
+        "{refused}"
+    );
+    let empty = TempFolder::new();
+    let refused = attach(empty.path(), &to).expect_err("another store");
+    assert!(refused.to_string().contains("and the store ends with 0"), "{refused}");
+}
