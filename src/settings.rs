@@ -74,7 +74,7 @@ pub enum WhenBehind {
 /// What an append may bring. Beyond it, the append is refused as [`Invalid`](crate::Error::Invalid).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a name: 1 to 1,024; 255 by default.
+    /// Bytes of a name: 1 to 1,024; 255 by default. Whatever this says, a name has no U+0000.
     pub name_bytes_max: usize,
     /// Tags of an event: 0 to 32; 32 by default.
     pub tags_max: usize,

@@ -41,9 +41,9 @@ use crate::{Durability, Position};
 /// is [`Written`](Durability::Written) or more. When `sync` returns, every batch written before survives the end of the
 /// machine, if it is [`Synced`](Durability::Synced).
 ///
-/// *Every byte.* An event comes back with the position, version, id, times, names, content types and bytes that it had. A position
-/// whose event is gone, because [`rewrite`](Self::rewrite) was told so, comes back as skipped, and with it why, and what
-/// versions its aggregates were at.
+/// *Every byte.* An event comes back with the position, version, id, times, names, content types and bytes that it had. No name has a
+/// U+0000 in it: the store refuses those. A position whose event is gone, because [`rewrite`](Self::rewrite) was told so, comes back as
+/// skipped, and with it why, and what versions its aggregates were at.
 ///
 /// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is kept, and the same call may be
 /// made again. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed

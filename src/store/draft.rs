@@ -142,7 +142,7 @@ fn check_event(event: &NewEvent, limits: &Limits) -> Result<()> {
     for content_type in [&event.data_type, &event.metadata_type] {
         // The well-known ones are no names of the caller's.
         if let ContentType::Other(name) = content_type {
-            check_length("content type", name, limits.name_bytes_max)?;
+            check_text("content type", name, limits.name_bytes_max)?;
         }
     }
     let bytes = event.metadata.len() + event.data.len();
@@ -169,12 +169,17 @@ fn check_name(what: &str, name: &Name, bytes_max: usize) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(format!("the {what} is empty")));
     }
-    check_length(what, name, bytes_max)
+    check_text(what, name, bytes_max)
 }
 
-fn check_length(what: &str, text: &str, bytes_max: usize) -> Result<()> {
+fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(too_long(&format!("the {what}"), text.len(), bytes_max));
+    }
+    if text.as_bytes().contains(&0) {
+        return Err(Error::invalid(format!(
+            "the {what} {text:?} has a U+0000 in it: databases, and programs in C, cannot hold such a name"
+        )));
     }
     Ok(())
 }

@@ -176,7 +176,7 @@ pub fn every_field_comes_back(storage: &dyn Storage) {
         correlation_id: Some("c"),
         causation_id: Some(""),
         user_id: Some(&long),
-        organization_id: Some("\u{0}\u{10ffff}"),
+        organization_id: Some("\u{1}\u{10ffff}"),
         tags: &tags,
         metadata: b"{ \"spaced\" : 1 }",
         recorded_at: Timestamp::MAX,

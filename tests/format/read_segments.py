@@ -68,6 +68,7 @@ class Content:
     def str(self, least=0, most=1024):
         text = self.bytes()
         assert least <= len(text) <= most, "a name is empty, or too long"
+        assert b"\0" not in text, "a name has a U+0000 in it"
         return text.decode()
 
     def option(self):

@@ -285,6 +285,9 @@ fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
         {
             return Err(BadContent::Value("a content type is too long"));
         }
+        if names.iter().any(|name| has_zero(name)) || types.iter().any(|content| has_zero(content.as_str())) {
+            return Err(BadContent::Value("a type has a U+0000 in it"));
+        }
         kinds.push(Arc::new(kind));
     }
     Ok(kinds)
@@ -306,6 +309,10 @@ fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
     if names.iter().flatten().any(is_long) || event.tags.0.iter().any(is_long) {
         return Err(BadContent::Value("a name is too long"));
     }
+    let tags = event.tags.0.iter();
+    if has_zero(event.aggregate_id) || names.iter().flatten().chain(tags).any(|name| has_zero(name)) {
+        return Err(BadContent::Value("a name has a U+0000 in it"));
+    }
     if event.version == 0 {
         return Err(BadContent::Value("an event has no version"));
     }
@@ -313,6 +320,11 @@ fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
         return Err(BadContent::Value("an event is too long"));
     }
     Ok(())
+}
+
+/// Whether it has what no name of an event may have.
+fn has_zero(name: &str) -> bool {
+    name.as_bytes().contains(&0)
 }
 
 #[cfg(test)]

@@ -58,9 +58,44 @@ fn empty_names_are_refused() {
     }
 }
 
+#[test]
+fn a_zero_is_refused_in_every_name_and_none_in_a_payload() {
+    let store = Store::in_memory();
+    let fields = [
+        "aggregate type",
+        "aggregate id",
+        "event type",
+        "correlation id",
+        "causation id",
+        "user id",
+        "organization id",
+        "tag",
+        "content type",
+        "content type",
+    ];
+    for (place, field) in fields.into_iter().enumerate() {
+        for name in [
+            "\0",
+            "order\0",
+            "\0order",
+            "a long name, longer than any other: or\0der",
+        ] {
+            let (stream, event) = with_name(place, name);
+            let refusal = store.append(&stream, Expected::Any, vec![event]).expect_err(field);
+            let part = format!("the {field} {name:?} has a U+0000");
+            assert!(refusal.to_string().contains(&part), "{refusal}");
+        }
+    }
+    let payload = NewEvent::new("Noted").metadata("\0").data("\0");
+    assert!(store.append(&stream("a"), Expected::Any, vec![payload]).is_ok());
+}
+
 /// An append of one event with a name of this many bytes in the place of this number.
 fn named(place: usize, bytes: usize) -> (StreamId, NewEvent) {
-    let name = "n".repeat(bytes);
+    with_name(place, &"n".repeat(bytes))
+}
+
+fn with_name(place: usize, name: &str) -> (StreamId, NewEvent) {
     let mut stream = stream("a");
     let mut event = noted(1);
     match place {
