@@ -1,5 +1,5 @@
 //! An event store that lives in memory: a log behind sharded locks, an inverted index that follows it, a query cache that is never stale,
-//! live tails, and a journal in files where it is to be durable.
+//! live tails, and a journal in files or in PostgreSQL where it is to be durable.
 //!
 //! ```
 //! use annals::{Expected, NewEvent, Order, Position, Query, Store, StreamId};
@@ -55,7 +55,7 @@
 //! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |
 //! | visible | the last position that reads see; everything up to it is there, without a hole |
-//! | journal | what makes appends durable: none, files, yours |
+//! | journal | what makes appends durable: none, files, PostgreSQL, yours |
 //! | durability | how safe an event is: volatile (in memory), written (survives the process), synced (survives the machine) |
 //! | batch | whole appends on their way to the journal |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
@@ -74,6 +74,7 @@
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
+//! | `postgres` | no | [`journal::postgres`]; tokio-postgres, tokio, rustls |
 //! | `testing` | no | the reference model and random operations; a disk and a journal that fail on demand, and the contract of journals as tests |
 
 #[cfg(feature = "analytics")]

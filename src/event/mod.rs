@@ -243,7 +243,7 @@ impl<'a> EventRef<'a> {
     }
 
     /// What the event has in common with others.
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "file", feature = "postgres"))]
     pub(crate) fn kind_arc(self) -> &'a Arc<Kind> {
         self.chunk.kind(self.index)
     }

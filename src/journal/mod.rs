@@ -6,6 +6,8 @@ mod error;
 #[cfg(feature = "file")]
 pub mod file;
 mod gone;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub(crate) mod refusal;
 
 pub use self::attached::Archive;

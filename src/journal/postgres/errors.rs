@@ -1,0 +1,101 @@
+//! What PostgreSQL says, as errors of a journal: sorted by what the store does next.
+
+use std::error::Error as StdError;
+use std::io;
+use std::time::Duration;
+
+use tokio_postgres::Error;
+use tokio_postgres::error::DbError;
+
+use super::connect::Server;
+use crate::journal::{JournalError, JournalErrorKind};
+
+/// What the server, or the way to it, says, in one line.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+/// An error while the journal is opened: what does not pass by itself is the caller's to mend.
+pub(super) fn refused(server: &Server, what: &str, error: &Error) -> JournalError {
+    sorted(server, what, error, JournalErrorKind::Unsupported)
+}
+
+/// An error of a journal at work.
+pub(super) fn fault(server: &Server, what: &str, error: &Error) -> JournalError {
+    sorted(server, what, error, JournalErrorKind::Failed)
+}
+
+/// The server did not answer in time: it may, later.
+pub(super) fn timeout(server: &Server, what: &str, waited: Duration) -> JournalError {
+    let message = format!(
+        "{what}: {} has not answered within {} ms",
+        server.place(),
+        waited.as_millis()
+    );
+    JournalError::new(JournalErrorKind::Retry, message)
+}
+
+fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKind) -> JournalError {
+    let kind = if may_pass(error) {
+        JournalErrorKind::Retry
+    } else {
+        otherwise
+    };
+    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said(error)))
+}
+
+fn said(error: &Error) -> String {
+    let Some(said) = error.as_db_error() else {
+        return chain(error);
+    };
+    let mut text = format!("{} {}: {}", said.severity(), said.code().code(), said.message());
+    for more in [said.detail(), said.hint()].into_iter().flatten() {
+        text.push_str("; ");
+        text.push_str(more);
+    }
+    text
+}
+
+/// The error and what caused it: each a few words.
+fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether it may be gone when the call is made again: the server is away, starting, stopping, full, or only for reading.
+fn may_pass(error: &Error) -> bool {
+    match error.as_db_error() {
+        Some(said) => state_may_pass(said),
+        None => error.is_closed() || is_of_the_way(error),
+    }
+}
+
+fn state_may_pass(said: &DbError) -> bool {
+    let code = said.code().code();
+    // Connections, rollbacks for others' sake, resources, the operator, the machine.
+    let classes = ["08", "40", "53", "57", "58"];
+    // A lock that was not to be had, and a standby that has not taken over.
+    let states = ["55P03", "25006"];
+    classes.iter().any(|class| code.starts_with(class)) || states.contains(&code)
+}
+
+/// Whether it comes from the network, and not from what is wrong with a certificate.
+fn is_of_the_way(error: &Error) -> bool {
+    let mut source = error.source();
+    let mut of_the_way = false;
+    while let Some(cause) = source {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            of_the_way = !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+        }
+        source = cause.source();
+    }
+    of_the_way
+}

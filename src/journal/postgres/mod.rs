@@ -1,0 +1,330 @@
+//! The journal in PostgreSQL: events as rows of a table, for one writer at a time.
+
+mod address;
+mod connect;
+mod errors;
+mod head;
+mod json;
+mod lease;
+mod password;
+mod recover;
+mod row;
+mod runtime;
+mod schema;
+mod tls;
+mod write;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::connect::{Server, Session, in_time};
+use self::head::{Head, Lease, Standing};
+use self::lease::Heartbeat;
+use self::runtime::Runtime;
+use self::write::Writer;
+use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::Durability;
+
+/// How a journal in PostgreSQL is set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PostgresSettings {
+    /// The schema that the tables are in; it is made if it is not there. `annals` by default.
+    pub schema: String,
+    /// How long a writer that is not heard of keeps the store: 100 ms to an hour; 30 s by default. It is free at once when the store
+    /// is closed, and when the server sees that the writer's connection has ended.
+    pub lease: Duration,
+    /// How long opening waits for another writer to be gone: up to 24 hours; 1 s by default.
+    pub lease_wait: Duration,
+    /// How long the server may take to answer: 100 ms to an hour; 30 s by default.
+    pub timeout: Duration,
+}
+
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self {
+            schema: "annals".to_owned(),
+            lease: Duration::from_secs(30),
+            lease_wait: Duration::from_secs(1),
+            timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl PostgresSettings {
+    pub(crate) fn check(&self) -> Result<(), JournalError> {
+        let unsupported = |message: &str| Err(JournalError::new(JournalErrorKind::Unsupported, message));
+        let schema = &self.schema;
+        let range = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
+        if schema.is_empty() || schema.len() > 63 || schema.contains('\0') || schema.starts_with("pg_") {
+            return unsupported("schema must have 1 to 63 bytes, and not begin with pg_, which is PostgreSQL's");
+        }
+        if !range.contains(&self.lease) {
+            return unsupported("lease must be from 100 ms to an hour");
+        }
+        if !range.contains(&self.timeout) {
+            return unsupported("timeout must be from 100 ms to an hour");
+        }
+        if self.lease_wait > Duration::from_secs(24 * 60 * 60) {
+            return unsupported("lease_wait must be at most 24 hours");
+        }
+        Ok(())
+    }
+}
+
+/// A journal in a database, for one writer at a time.
+///
+/// A batch is one transaction, so what is written is synced: it survives the server's machine, if the server runs with `fsync`, as it
+/// does unless told otherwise. While the server is away, writes are tried again for
+/// [`retry_for`](crate::FlushSettings::retry_for), and then found to be there or written, never twice.
+///
+/// ```no_run
+/// use annals::journal::postgres::PostgresJournal;
+/// use annals::{Expected, NewEvent, Store, StreamId};
+///
+/// let store = Store::open(PostgresJournal::open("postgres://orders@localhost/orders")?)?;
+/// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+/// store.close()?;
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct PostgresJournal {
+    server: Arc<Server>,
+    lease: Lease,
+    _heartbeat: Heartbeat,
+    /// The connection that is written on; `None` when it broke, and until the journal was recovered.
+    writer: Option<Writer>,
+    /// A connection that nothing was written on yet.
+    session: Option<Session>,
+    /// The position of the last event; `None` until the journal was recovered.
+    position: Option<u64>,
+    /// Why nothing more can be written.
+    broken: Option<JournalError>,
+    // The last field: connections end on it.
+    runtime: Runtime,
+}
+
+/// How long an orderly end may take that nobody waits for.
+const RELEASE_WITHIN: Duration = Duration::from_secs(1);
+
+impl PostgresJournal {
+    /// The journal in the database at `url`, `postgres://user:password@host:port/database`, whose tables are made if they are not there.
+    ///
+    /// Without a password in the URL it is that of the environment's `PGPASSWORD`, or of the file `.pgpass`, as for libpq.
+    ///
+    /// # Errors
+    ///
+    /// [`Locked`](JournalErrorKind::Locked) while another writer has the store; [`Retry`](JournalErrorKind::Retry) when the server cannot
+    /// be reached; [`Unsupported`](JournalErrorKind::Unsupported) when it refuses, or the URL is none.
+    pub fn open(url: &str) -> Result<Self, JournalError> {
+        Self::open_with(url, PostgresSettings::default())
+    }
+
+    /// The same with other settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`Unsupported`](JournalErrorKind::Unsupported) when a setting is out of its range.
+    pub fn open_with(url: &str, settings: PostgresSettings) -> Result<Self, JournalError> {
+        let server = Arc::new(Server::new(url, settings)?);
+        let runtime = Runtime::new()?;
+        runtime.block_on(begin(server)).map(|begun| Self {
+            server: begun.server,
+            lease: begun.lease,
+            _heartbeat: begun.heartbeat,
+            writer: None,
+            session: Some(begun.session),
+            position: None,
+            broken: None,
+            runtime,
+        })
+    }
+
+    /// What `result` says of the journal's further life.
+    fn noted<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
+        if let Err(error) = &result {
+            self.writer = None;
+            if error.kind() != JournalErrorKind::Retry {
+                self.broken = Some(error.clone());
+            }
+        }
+        result
+    }
+
+    fn check(&self) -> Result<u64, JournalError> {
+        match (&self.broken, self.position) {
+            (Some(error), _) => Err(error.clone()),
+            (None, Some(position)) => Ok(position),
+            (None, None) => Err(JournalError::failed(
+                "the journal was written to before it was recovered",
+            )),
+        }
+    }
+}
+
+/// What a journal begins with.
+struct Begun {
+    server: Arc<Server>,
+    lease: Lease,
+    heartbeat: Heartbeat,
+    session: Session,
+}
+
+async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
+    let session = server.connect().await?;
+    schema::prepare(&server, &session).await?;
+    let holder = server.connect().await?;
+    let lease = lease::take(&server, &holder).await?;
+    Ok(Begun {
+        heartbeat: Heartbeat::start(Arc::clone(&server), lease, holder),
+        server,
+        lease,
+        session,
+    })
+}
+
+impl Journal for PostgresJournal {
+    fn durability(&self) -> Durability {
+        Durability::Synced
+    }
+
+    fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let session = self.session.take();
+        let read = self.runtime.block_on(read(&self.server, &self.lease, session, into));
+        let Read {
+            writer,
+            bytes,
+            position,
+        } = self.noted(read)?;
+        self.writer = Some(writer);
+        self.position = Some(position);
+        Ok(Recovered {
+            bytes,
+            torn_tail_bytes: 0,
+        })
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        let position = self.check()?;
+        let (first, last) = (batch.first_position().0, batch.last_position().0);
+        if batch.is_empty() {
+            return Ok(());
+        }
+        if first != position + 1 || last - first + 1 != batch.len() as u64 {
+            return Err(JournalError::failed(format!(
+                "a batch of {} events with the positions {first} to {last} does not come after position {position}",
+                batch.len(),
+            )));
+        }
+        let writer = self.writer.take();
+        let written = self
+            .runtime
+            .block_on(write(&self.server, &self.lease, writer, position, batch));
+        let writer = self.noted(written)?;
+        self.writer = Some(writer);
+        self.position = Some(last);
+        Ok(())
+    }
+
+    /// What is written is committed, and so synced.
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.check().map(drop)
+    }
+
+    /// Gives the lease back. Where the server is away, it ends by itself.
+    fn close(self: Box<Self>) -> Result<(), JournalError> {
+        drop(self);
+        Ok(())
+    }
+}
+
+/// What reading everything back has led to.
+struct Read {
+    writer: Writer,
+    bytes: u64,
+    position: u64,
+}
+
+async fn read(
+    server: &Server,
+    lease: &Lease,
+    session: Option<Session>,
+    into: &mut dyn Recover,
+) -> Result<Read, JournalError> {
+    let what = "the events cannot be read";
+    let session = match session {
+        Some(session) => session,
+        None => server.connect().await?,
+    };
+    let head = in_time(server, what, lock_and_let_go(&session)).await?;
+    head.check(server)?;
+    // Nobody else can have moved it: this is to find a lease that was lost already.
+    head.standing(server, lease, head.position, head.position)?;
+    let bytes = recover::recover(server, &session, head.position, into).await?;
+    let writer = in_time(server, what, Writer::new(server, session)).await?;
+    Ok(Read {
+        writer,
+        bytes,
+        position: head.position,
+    })
+}
+
+async fn lock_and_let_go(session: &Session) -> Result<Head, tokio_postgres::Error> {
+    session.client.batch_execute("BEGIN").await?;
+    let head = Head::lock(&session.client).await?;
+    session.client.batch_execute("COMMIT").await?;
+    Ok(head)
+}
+
+const CANNOT_WRITE: &str = "events cannot be written";
+
+/// Writes `batch` behind `position`, over a new connection if the last was lost: then an earlier call may have written it already. Answers
+/// the connection to go on with.
+async fn write(
+    server: &Server,
+    lease: &Lease,
+    writer: Option<Writer>,
+    position: u64,
+    batch: &Batch,
+) -> Result<Writer, JournalError> {
+    let last = batch.last_position().0;
+    let mut writer = match writer.filter(|writer| !writer.session.is_closed()) {
+        None => {
+            let (writer, head) = connect_anew(server).await?;
+            if head.standing(server, lease, position, last)? == Standing::Behind {
+                return Ok(writer);
+            }
+            writer
+        }
+        Some(writer) => writer,
+    };
+    if in_time(server, CANNOT_WRITE, writer.write(lease, batch)).await? {
+        return Ok(writer);
+    }
+    let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&writer.session)).await?;
+    // The head is as it should be, and the batch was refused: it has moved twice.
+    head.standing(server, lease, position, position)?;
+    Err(JournalError::failed(format!("events were refused: {}", server.place())))
+}
+
+/// A connection to write on, and the head, when whatever the last connection had begun has come to its end.
+async fn connect_anew(server: &Server) -> Result<(Writer, Head), JournalError> {
+    let session = server.connect().await?;
+    let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&session)).await?;
+    let writer = in_time(server, CANNOT_WRITE, Writer::new(server, session)).await?;
+    Ok((writer, head))
+}
+
+impl Drop for PostgresJournal {
+    fn drop(&mut self) {
+        let session = self
+            .writer
+            .as_ref()
+            .map(|writer| &writer.session)
+            .or(self.session.as_ref());
+        if let Some(session) = session.filter(|session| !session.is_closed()) {
+            let release = async { tokio::time::timeout(RELEASE_WITHIN, lease::release(session, &self.lease)).await };
+            // A lease that cannot be given back ends by itself.
+            drop(self.runtime.block_on(release));
+        }
+    }
+}

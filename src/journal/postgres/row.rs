@@ -1,0 +1,434 @@
+//! One event as a row of the table `events`, in PostgreSQL's binary form, and back.
+
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use uuid::Uuid;
+
+use super::json::{self, Verdict};
+use crate::event::Kind;
+use crate::event::names::{self, Names};
+use crate::journal::Batch;
+use crate::journal::batch::Unique;
+use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
+use crate::{ContentType, EventRef, Timestamp};
+
+/// Columns of a row.
+pub(super) const COLUMNS: usize = 22;
+
+/// The columns, in the order in which they are written and read, and their types.
+pub(super) const TABLE: [(&str, Type); COLUMNS] = [
+    ("position", Type::Int8),
+    ("event_id", Type::Uuid),
+    ("aggregate_id", Type::Text),
+    ("aggregate_type", Type::Text),
+    ("event_type", Type::Text),
+    ("schema_version", Type::Int8),
+    ("version", Type::Int8),
+    ("occurred_at", Type::Time),
+    ("recorded_at", Type::Time),
+    ("correlation_id", Type::Text),
+    ("causation_id", Type::Text),
+    ("user_id", Type::Text),
+    ("organization_id", Type::Text),
+    ("tags", Type::Texts),
+    ("metadata", Type::Json),
+    ("data", Type::Json),
+    ("metadata_bytes", Type::Bytes),
+    ("data_bytes", Type::Bytes),
+    ("metadata_type", Type::Text),
+    ("data_type", Type::Text),
+    ("occurred_micros", Type::Int8),
+    ("recorded_micros", Type::Int8),
+];
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Int8,
+    Uuid,
+    Text,
+    Texts,
+    Time,
+    Json,
+    Bytes,
+}
+
+impl Type {
+    /// What PostgreSQL calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Uuid => "uuid",
+            Self::Text => "text",
+            Self::Texts => "text[]",
+            Self::Time => "timestamptz",
+            Self::Json => "jsonb",
+            Self::Bytes => "bytea",
+        }
+    }
+
+    /// The number that PostgreSQL knows it by, the same in every server.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Int8 => 20,
+            Self::Uuid => 2950,
+            Self::Text => 25,
+            Self::Texts => 1009,
+            Self::Time => 1184,
+            Self::Json => 3802,
+            Self::Bytes => 17,
+        }
+    }
+}
+
+/// The names of all columns, with a comma between them.
+pub(super) fn column_names() -> String {
+    TABLE.map(|(name, _)| name).join(", ")
+}
+
+/// How many there are, as it is written before each row.
+pub(super) fn count() -> i16 {
+    i16::try_from(COLUMNS).unwrap_or(i16::MAX)
+}
+
+/// Microseconds from 1970 to 2000, where PostgreSQL counts from.
+const SINCE_2000: i64 = 946_684_800_000_000;
+/// The earliest time that PostgreSQL has, in 4713 BC, in its own count.
+const TIME_MIN: i64 = -211_813_488_000_000_000;
+/// A time before all others.
+const LONG_AGO: i64 = i64::MIN;
+/// The version of the binary form of `jsonb`.
+const JSONB: u8 = 1;
+
+/// Where the fields of a row are written to, one after another.
+pub(super) trait Fields {
+    /// The buffer of the next field: a length of four bytes, then the value.
+    fn next(&mut self) -> &mut Vec<u8>;
+
+    /// Writes tags into the next field.
+    fn tags(&mut self, tags: names::Tags<'_>);
+}
+
+fn put(fields: &mut impl Fields, value: &[u8]) {
+    let out = fields.next();
+    put_length(out, value.len());
+    out.extend_from_slice(value);
+}
+
+fn put_option(fields: &mut impl Fields, value: Option<&[u8]>) {
+    match value {
+        Some(value) => put(fields, value),
+        None => fields.next().extend_from_slice(&(-1_i32).to_be_bytes()),
+    }
+}
+
+fn put_number(fields: &mut impl Fields, number: i64) {
+    put(fields, &number.to_be_bytes());
+}
+
+fn put_json(fields: &mut impl Fields, text: Option<&[u8]>) {
+    let Some(text) = text else {
+        return put_option(fields, None);
+    };
+    let out = fields.next();
+    put_length(out, text.len() + 1);
+    out.push(JSONB);
+    out.extend_from_slice(text);
+}
+
+/// Lengths are bounded by what the store takes in one event, 1 GiB; a longer one PostgreSQL refuses.
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+}
+
+/// Writes an event.
+pub(super) fn write(event: EventRef<'_>, fields: &mut impl Fields) {
+    let [aggregate_id, correlation, causation, user, organization, _] = event.all_names();
+    let (occurred, recorded) = (event.raw_time(), event.raw_recorded());
+    put_number(fields, event.raw_position().cast_signed());
+    put(fields, event.id().as_bytes());
+    put(fields, aggregate_id.unwrap_or_default().as_bytes());
+    put(fields, event.aggregate_type().as_bytes());
+    put(fields, event.event_type().as_bytes());
+    put_number(fields, i64::from(event.schema_version()));
+    put_number(fields, i64::from(event.raw_version()));
+    put_number(fields, time_of(occurred).unwrap_or(LONG_AGO));
+    put_number(fields, time_of(recorded).unwrap_or(LONG_AGO));
+    for name in [correlation, causation, user, organization] {
+        put_option(fields, name.map(str::as_bytes));
+    }
+    fields.tags(event.tags());
+    let kind = event.kind_arc();
+    let metadata = Content::of(event.metadata(), &kind.metadata_type);
+    let data = Content::of(event.data(), &kind.data_type);
+    put_json(fields, metadata.json);
+    put_json(fields, data.json);
+    put_option(fields, metadata.bytes);
+    put_option(fields, data.bytes);
+    put_option(fields, type_of(&kind.metadata_type));
+    put_option(fields, type_of(&kind.data_type));
+    for micros in [occurred, recorded] {
+        let exact = time_of(micros).is_none().then(|| micros.to_be_bytes());
+        put_option(fields, exact.as_ref().map(<[u8; 8]>::as_slice));
+    }
+}
+
+/// A time in PostgreSQL's count, if it has it.
+fn time_of(micros: i64) -> Option<i64> {
+    micros.checked_sub(SINCE_2000).filter(|time| *time >= TIME_MIN)
+}
+
+fn type_of(content_type: &ContentType) -> Option<&[u8]> {
+    (*content_type != ContentType::Json).then(|| content_type.as_str().as_bytes())
+}
+
+/// Metadata or data, in two columns: neither is set where there are no bytes.
+struct Content<'a> {
+    json: Option<&'a [u8]>,
+    bytes: Option<&'a [u8]>,
+}
+
+impl<'a> Content<'a> {
+    fn of(bytes: &'a [u8], content_type: &ContentType) -> Self {
+        let verdict = if *content_type == ContentType::Json {
+            json::judge(bytes)
+        } else {
+            Verdict::Refused
+        };
+        Self {
+            json: (verdict != Verdict::Refused).then_some(bytes),
+            bytes: (verdict != Verdict::Same && !bytes.is_empty()).then_some(bytes),
+        }
+    }
+}
+
+/// Why a row cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadRow(pub(super) &'static str);
+
+/// Reads rows, and keeps what many of them have in common.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    kinds: HashTable<Arc<Kind>>,
+    hasher: foldhash::fast::RandomState,
+    tags: String,
+    metadata: Vec<u8>,
+    data: Vec<u8>,
+}
+
+/// The fields of a row; `None` for NULL.
+pub(super) type Row<'a> = [Option<&'a [u8]>; COLUMNS];
+
+/// A row's fields, as they are read one after another.
+struct Values<'a, 'r> {
+    row: &'r Row<'a>,
+    next: usize,
+}
+
+impl<'a> Values<'a, '_> {
+    fn option(&mut self) -> Option<&'a [u8]> {
+        let field = self.row.get(self.next).copied().flatten();
+        self.next += 1;
+        field
+    }
+
+    fn bytes(&mut self) -> Result<&'a [u8], BadRow> {
+        self.option().ok_or(BadRow("a column is NULL that must not be"))
+    }
+
+    fn number(&mut self) -> Result<i64, BadRow> {
+        let bytes = self.bytes()?.try_into();
+        bytes
+            .map(i64::from_be_bytes)
+            .map_err(|_| BadRow("a number has not 8 bytes"))
+    }
+
+    fn option_number(&mut self) -> Option<i64> {
+        self.option()?.try_into().ok().map(i64::from_be_bytes)
+    }
+
+    fn name(&mut self, longest: usize) -> Result<&'a str, BadRow> {
+        let name = self.bytes().and_then(text)?;
+        if name.is_empty() || name.len() > longest {
+            return Err(BadRow("a name is empty, or too long"));
+        }
+        Ok(name)
+    }
+
+    fn option_name(&mut self) -> Result<Option<&'a str>, BadRow> {
+        let name = self.option().map(text).transpose()?;
+        if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
+            return Err(BadRow("a name is too long"));
+        }
+        Ok(name)
+    }
+
+    fn content_type(&mut self) -> Result<ContentType, BadRow> {
+        Ok(self.option_name()?.map_or(ContentType::Json, ContentType::from))
+    }
+}
+
+fn text(bytes: &[u8]) -> Result<&str, BadRow> {
+    str::from_utf8(bytes).map_err(|_| BadRow("a text is not UTF-8"))
+}
+
+impl Reader {
+    /// Adds the event of a row to `batch`, at the position that must come next.
+    pub(super) fn read(&mut self, fields: &Row<'_>, position: u64, batch: &mut Batch) -> Result<(), BadRow> {
+        let mut row = Values { row: fields, next: 1 };
+        let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow("an id has not 16 bytes"))?;
+        // The id of a system's stream is an aggregate's with a `$` before it.
+        let aggregate_id = row.name(NAME_BYTES_MAX + 1)?;
+        let (aggregate_type, event_type) = (row.name(NAME_BYTES_MAX)?, row.name(NAME_BYTES_MAX)?);
+        let schema_version = u32::try_from(row.number()?).map_err(|_| BadRow("its schema version is none"))?;
+        let version = u32::try_from(row.number()?).ok().filter(|version| *version > 0);
+        let version = version.ok_or(BadRow("its version is none"))?;
+        let times = [row.number()?, row.number()?];
+        let [correlation_id, causation_id] = [row.option_name()?, row.option_name()?];
+        let [user_id, organization_id] = [row.option_name()?, row.option_name()?];
+        read_tags(row.bytes()?, &mut self.tags)?;
+        let jsons = [row.option(), row.option()];
+        let metadata = content(row.option(), jsons[0], &mut self.metadata)?;
+        let data = content(row.option(), jsons[1], &mut self.data)?;
+        let [metadata_type, data_type] = [row.content_type()?, row.content_type()?];
+        let [time, recorded] = times.map(|time| micros(row.option_number(), time));
+        let kind = kind_of(
+            &mut self.kinds,
+            &self.hasher,
+            Kind {
+                aggregate_type: aggregate_type.into(),
+                event_type: event_type.into(),
+                schema_version,
+                data_type,
+                metadata_type,
+            },
+        );
+        let names = Names {
+            aggregate_id,
+            correlation_id,
+            causation_id,
+            user_id,
+            organization_id,
+            tags: (!self.tags.is_empty()).then_some(&self.tags),
+        };
+        batch.push_unique(
+            &kind,
+            &Unique {
+                position,
+                version,
+                id,
+                time,
+                recorded,
+                names,
+                metadata,
+                data,
+            },
+        );
+        Ok(())
+    }
+}
+
+fn kind_of(kinds: &mut HashTable<Arc<Kind>>, hasher: &foldhash::fast::RandomState, kind: Kind) -> Arc<Kind> {
+    let hash = hasher.hash_one(&kind);
+    if let Some(known) = kinds.find(hash, |known| **known == kind) {
+        return Arc::clone(known);
+    }
+    let kind = Arc::new(kind);
+    kinds.insert_unique(hash, Arc::clone(&kind), |known| hasher.hash_one(&**known));
+    kind
+}
+
+/// Microseconds since 1970: those that were too early for PostgreSQL, or what it has.
+fn micros(exact: Option<i64>, time: i64) -> i64 {
+    let micros = exact.unwrap_or_else(|| time.saturating_add(SINCE_2000));
+    Timestamp::from_micros(micros).as_micros()
+}
+
+/// The bytes of metadata or data.
+fn content<'a>(bytes: Option<&'a [u8]>, json: Option<&[u8]>, room: &'a mut Vec<u8>) -> Result<&'a [u8], BadRow> {
+    room.clear();
+    if let Some(bytes) = bytes {
+        return Ok(bytes);
+    }
+    match json.map(<[u8]>::split_first) {
+        None => {}
+        Some(Some((&JSONB, text))) => json::compact(text, room),
+        Some(_) => return Err(BadRow("a jsonb is of an unknown form")),
+    }
+    Ok(room)
+}
+
+/// An array of texts: dimensions, whether there are NULLs, the type, then for the one dimension its length and first index, then
+/// each text.
+fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRow> {
+    tags.clear();
+    let bad = || BadRow("its tags are no plain list of texts");
+    let array = &mut array;
+    let mut header = [0; 3];
+    for number in &mut header {
+        *number = take_number(array).ok_or_else(bad)?;
+    }
+    if header[0] == 0 {
+        return Ok(());
+    }
+    let (count, _first) = (take_number(array).ok_or_else(bad)?, take_number(array).ok_or_else(bad)?);
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| header[0] == 1 && *count <= TAGS_MAX);
+    for _ in 0..count.ok_or_else(bad)? {
+        let tag = take_field(array).ok().flatten().ok_or_else(bad).and_then(text)?;
+        if tag.len() > NAME_BYTES_MAX {
+            return Err(BadRow("a tag is too long"));
+        }
+        names::write_tags_to(std::iter::once(tag), tags);
+    }
+    Ok(())
+}
+
+/// The four bytes of a number, off the front.
+pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(i32::from_be_bytes(*number))
+}
+
+/// The bytes end before the value does.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+/// A field with its length before it, off the front; `None` for NULL.
+pub(super) fn take_field<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Cut> {
+    let length = take_number(bytes).ok_or(Cut)?;
+    let Ok(length) = usize::try_from(length) else {
+        return Ok(None);
+    };
+    let (field, rest) = bytes.split_at_checked(length).ok_or(Cut)?;
+    *bytes = rest;
+    Ok(Some(field))
+}
+
+/// Writes tags as an array of texts.
+pub(super) fn put_tags(tags: names::Tags<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_length(out, 0);
+    let count = tags.clone().count();
+    let dimensions = i32::from(count > 0);
+    for number in [dimensions, 0, Type::Text.number().cast_signed()] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    if count > 0 {
+        put_length(out, count);
+        put_length(out, 1);
+    }
+    for tag in tags {
+        put_length(out, tag.len());
+        out.extend_from_slice(tag.as_bytes());
+    }
+    let length = i32::try_from(out.len() - start - 4).unwrap_or(i32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}

@@ -1,0 +1,95 @@
+//! The tables: made, and brought up to date, by one process at a time.
+
+use super::connect::{Server, Session, in_time, quoted, unsupported};
+use super::errors::refused;
+use crate::journal::JournalError;
+
+/// What is run, in order, each once. One that was released is never changed.
+const MIGRATIONS: [(&str, &str); 1] = [("events", include_str!("migrations/0001-events.sql"))];
+
+/// The advisory lock of whoever makes tables: the letters of `annals`.
+const LOCK: i64 = 0x61_6e_6e_61_6c_73;
+
+/// Makes what is not there yet.
+///
+/// # Errors
+///
+/// Unsupported when the schema is of a newer program, or of another, or may not be made.
+pub(super) async fn prepare(server: &Server, session: &Session) -> Result<(), JournalError> {
+    let what = "the tables of the store cannot be read";
+    in_time(server, what, check_encoding(session))
+        .await
+        .and_then(|is_utf8| {
+            let unfit = "the database is not in UTF-8, which is what names and JSON are: make one with ENCODING 'UTF8'";
+            is_utf8.then_some(()).ok_or_else(|| unsupported(server, unfit))
+        })?;
+    let known = MIGRATIONS.len();
+    let applied = in_time(server, what, applied(server, session)).await?;
+    if applied < known {
+        let made = tokio::time::timeout(server.patience(), migrate(server, session)).await;
+        let what = "the tables of the store cannot be made";
+        return match made {
+            Ok(made) => made.map_err(|error| refused(server, what, &error)),
+            Err(_) => Err(super::errors::timeout(server, what, server.patience())),
+        };
+    }
+    if applied > known {
+        let newer = format!("its tables are of version {applied}, and this program knows {known}: use a newer one");
+        return Err(unsupported(server, &newer));
+    }
+    Ok(())
+}
+
+async fn check_encoding(session: &Session) -> Result<bool, tokio_postgres::Error> {
+    let encoding: String = session
+        .client
+        .query_one_scalar("SELECT current_setting('server_encoding')", &[])
+        .await?;
+    Ok(encoding == "UTF8")
+}
+
+/// How many migrations were run.
+async fn applied(server: &Server, session: &Session) -> Result<usize, tokio_postgres::Error> {
+    let client = &session.client;
+    let is_there =
+        "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'migrations')";
+    if !client.query_one_scalar(is_there, &[&server.settings.schema]).await? {
+        return Ok(0);
+    }
+    let last: i32 = client
+        .query_one_scalar("SELECT coalesce(max(number), 0) FROM migrations", &[])
+        .await?;
+    Ok(usize::try_from(last).unwrap_or_default())
+}
+
+async fn migrate(server: &Server, session: &Session) -> Result<(), tokio_postgres::Error> {
+    let client = &session.client;
+    client.batch_execute("BEGIN").await?;
+    client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    make_schema(server, session).await?;
+    // Another may have been faster.
+    let applied = applied(server, session).await?;
+    for (number, (name, sql)) in (1_i32..).zip(MIGRATIONS).skip(applied) {
+        client.batch_execute(sql).await?;
+        let note = "INSERT INTO migrations (number, name) VALUES ($1, $2)";
+        client.execute(note, &[&number, &name]).await?;
+    }
+    client.batch_execute("COMMIT").await
+}
+
+/// Whoever may not make schemas may still use one that is there.
+async fn make_schema(server: &Server, session: &Session) -> Result<(), tokio_postgres::Error> {
+    let schema = &server.settings.schema;
+    let is_there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
+    if !session.client.query_one_scalar(is_there, &[schema]).await? {
+        let make = format!("CREATE SCHEMA {}", quoted(schema));
+        session.client.batch_execute(&make).await?;
+    }
+    session
+        .client
+        .batch_execute(
+            "CREATE TABLE IF NOT EXISTS migrations \
+             (number int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
+        )
+        .await
+}

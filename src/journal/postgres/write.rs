@@ -1,0 +1,271 @@
+//! Writing a batch: one transaction, by one statement for a few events and by `COPY` for many.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_util::future::{join, join3, try_join4};
+use futures_util::{SinkExt as _, pin_mut};
+use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
+use tokio_postgres::{CopyInSink, Error, Statement};
+
+use super::connect::{Server, Session};
+use super::head::Lease;
+use super::row::{self, COLUMNS, Fields, TABLE, Type, put_length, put_tags};
+use crate::event::names::Tags;
+use crate::journal::Batch;
+
+/// From so many events on, `COPY` is faster than a statement with arrays.
+const COPY_FROM_EVENTS: usize = 256;
+/// Bytes that are handed to a connection at once.
+const COPY_BYTES: usize = 256 << 10;
+
+/// The change of the head that every batch begins with: nobody but the holder of the lease can make it, and at the batch's place only.
+const ADVANCE: &str = "UPDATE head SET position = $3, lease_expires = clock_timestamp() + make_interval(secs => $4) \
+                       WHERE lease = $1 AND position = $2";
+const NOTE_DELETIONS: &str = "INSERT INTO deletions (position, aggregate_id, kind, to_version) \
+                              SELECT position, substr(aggregate_id, 2), substr(event_type, 2), (data ->> 'toVersion')::bigint \
+                              FROM events WHERE position BETWEEN $1 AND $2 \
+                              AND event_type IN ('$truncated', '$deleted', '$tombstoned')";
+
+/// A connection that is ready to write.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) session: Session,
+    advance: Statement,
+    append: Statement,
+    copy: Statement,
+    note_deletions: Statement,
+    arrays: Arrays,
+    lease_seconds: f64,
+}
+
+impl Writer {
+    pub(super) async fn new(server: &Server, session: Session) -> Result<Self, Error> {
+        let client = &session.client;
+        let (append, copy) = (append_statement(), copy_statement());
+        let (advance, append, copy, note_deletions) = try_join4(
+            client.prepare(ADVANCE),
+            client.prepare(&append),
+            client.prepare(&copy),
+            client.prepare(NOTE_DELETIONS),
+        )
+        .await?;
+        Ok(Self {
+            session,
+            advance,
+            append,
+            copy,
+            note_deletions,
+            arrays: Arrays::default(),
+            lease_seconds: server.settings.lease.as_secs_f64(),
+        })
+    }
+
+    /// Writes `batch` and commits. Answers `false`, and writes nothing, when the head is not where it was, or is another's.
+    pub(super) async fn write(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
+        let has_system = batch.events().any(|event| event.is_system());
+        if has_system || batch.len() >= COPY_FROM_EVENTS {
+            self.copy(lease, batch, has_system).await
+        } else {
+            self.append(lease, batch).await
+        }
+    }
+
+    /// One statement, and so one transaction and one way to the server and back.
+    async fn append(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
+        self.arrays.begin();
+        for event in batch.events() {
+            row::write(event, &mut self.arrays);
+        }
+        self.arrays.end(batch.len());
+        let (before, last) = ends(batch);
+        let arrays = self.arrays.columns.each_ref().map(|column| Array(column));
+        let head: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
+        let columns = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
+        let parameters: Vec<_> = head.into_iter().chain(columns).collect();
+        let written = self.session.client.execute(&self.append, &parameters).await?;
+        Ok(written > 0)
+    }
+
+    async fn copy(&self, lease: &Lease, batch: &Batch, has_system: bool) -> Result<bool, Error> {
+        let client = &self.session.client;
+        let (before, last) = ends(batch);
+        let parameters: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
+        // All three are sent before the first is answered.
+        let begin_first = client.batch_execute("BEGIN");
+        let (begun, advanced, copy) = join3(
+            begin_first,
+            client.execute(&self.advance, &parameters),
+            client.copy_in(&self.copy),
+        )
+        .await;
+        begun?;
+        let is_ours = advanced? > 0;
+        let sink: CopyInSink<Bytes> = copy?;
+        if !is_ours {
+            drop(sink);
+            client.batch_execute("ROLLBACK").await?;
+            return Ok(false);
+        }
+        pin_mut!(sink);
+        send(batch, &mut sink).await?;
+        if has_system {
+            sink.finish().await?;
+            client.execute(&self.note_deletions, &[&(before + 1), &last]).await?;
+            client.batch_execute("COMMIT").await?;
+        } else {
+            // A transaction whose copy failed is rolled back by its COMMIT: the copy's answer says which it was.
+            let (copied, committed) = join(sink.finish(), client.batch_execute("COMMIT")).await;
+            copied?;
+            committed?;
+        }
+        Ok(true)
+    }
+}
+
+/// The position before a batch, and its last.
+fn ends(batch: &Batch) -> (i64, i64) {
+    let first = batch.first_position().0.cast_signed();
+    (first - 1, batch.last_position().0.cast_signed())
+}
+
+fn copy_statement() -> String {
+    format!("COPY events ({}) FROM STDIN (FORMAT binary)", row::column_names())
+}
+
+fn append_statement() -> String {
+    let arrays = (5..)
+        .zip(TABLE)
+        .map(|(number, (_, column))| format!("${number}::{}[]", element(column).name()));
+    let arrays: Vec<_> = arrays.collect();
+    // A list of lists is no list of rows: tags come as texts that stand for lists.
+    let columns = TABLE.map(|(name, column)| {
+        let cast = if column == Type::Texts { "::text[]" } else { "" };
+        format!("{name}{cast}")
+    });
+    format!(
+        "WITH advanced AS ({ADVANCE} RETURNING 1) INSERT INTO events ({names}) SELECT {columns} FROM advanced, \
+         unnest({arrays}) AS new ({names})",
+        names = row::column_names(),
+        columns = columns.join(", "),
+        arrays = arrays.join(", "),
+    )
+}
+
+/// The type that stands for a column's in an array.
+fn element(column: Type) -> Type {
+    if column == Type::Texts { Type::Text } else { column }
+}
+
+async fn send(batch: &Batch, sink: &mut std::pin::Pin<&mut CopyInSink<Bytes>>) -> Result<(), Error> {
+    let mut rows = Rows::default();
+    rows.0.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    for event in batch.events() {
+        rows.0.extend_from_slice(&row::count().to_be_bytes());
+        row::write(event, &mut rows);
+        if rows.0.len() >= COPY_BYTES {
+            sink.send(std::mem::take(&mut rows.0).into()).await?;
+        }
+    }
+    rows.0.extend_from_slice(&(-1_i16).to_be_bytes());
+    sink.send(rows.0.into()).await
+}
+
+/// Rows one behind the other, as `COPY` takes them.
+#[derive(Debug, Default)]
+struct Rows(Vec<u8>);
+
+impl Fields for Rows {
+    fn next(&mut self) -> &mut Vec<u8> {
+        &mut self.0
+    }
+
+    fn tags(&mut self, tags: Tags<'_>) {
+        put_tags(tags, &mut self.0);
+    }
+}
+
+/// Columns, each as an array: the same fields as in a row, with all events' one behind the other.
+#[derive(Debug, Default)]
+struct Arrays {
+    columns: [Vec<u8>; COLUMNS],
+    next: usize,
+    text: String,
+}
+
+/// Dimensions, whether there may be NULLs, the type, the length and the first index.
+const ARRAY_HEADER_BYTES: usize = 20;
+
+impl Arrays {
+    fn begin(&mut self) {
+        for column in &mut self.columns {
+            column.clear();
+            column.resize(ARRAY_HEADER_BYTES, 0);
+        }
+    }
+
+    fn end(&mut self, events: usize) {
+        for (column, (_, kind)) in self.columns.iter_mut().zip(TABLE) {
+            let mut header = Vec::with_capacity(ARRAY_HEADER_BYTES);
+            put_length(&mut header, 1);
+            put_length(&mut header, 1);
+            header.extend_from_slice(&element(kind).number().to_be_bytes());
+            put_length(&mut header, events);
+            put_length(&mut header, 1);
+            column.splice(..ARRAY_HEADER_BYTES, header);
+        }
+    }
+}
+
+impl Fields for Arrays {
+    fn next(&mut self) -> &mut Vec<u8> {
+        let place = self.next % COLUMNS;
+        self.next += 1;
+        &mut self.columns[place]
+    }
+
+    fn tags(&mut self, tags: Tags<'_>) {
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        write_tags(tags, &mut text);
+        let out = self.next();
+        put_length(out, text.len());
+        out.extend_from_slice(text.as_bytes());
+        self.text = text;
+    }
+}
+
+/// Writes tags as the text of an array: `{"a","b"}`, with a backslash before quotes and backslashes.
+fn write_tags(tags: Tags<'_>, text: &mut String) {
+    text.push('{');
+    for (place, tag) in tags.enumerate() {
+        text.push_str(if place == 0 { "\"" } else { ",\"" });
+        for char in tag.chars() {
+            if matches!(char, '"' | '\\') {
+                text.push('\\');
+            }
+            text.push(char);
+        }
+        text.push('"');
+    }
+    text.push('}');
+}
+
+/// An array, ready to be sent.
+#[derive(Debug)]
+struct Array<'a>(&'a [u8]);
+
+impl ToSql for Array<'_> {
+    fn to_sql(
+        &self,
+        _: &tokio_postgres::types::Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_slice(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &tokio_postgres::types::Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}

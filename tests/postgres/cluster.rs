@@ -1,0 +1,212 @@
+//! A PostgreSQL to test against: the one that `ANNALS_TEST_DATABASE_URL` names, or one of the tests' own.
+//!
+//! A cluster listens on loopback alone. A guardian stops it and removes its folder when the tests end, however they do.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+const VARIABLE: &str = "ANNALS_TEST_DATABASE_URL";
+const MISSING: &str = "no PostgreSQL to test against: install Debian's package `postgresql`, or set ANNALS_TEST_DATABASE_URL=postgres://…";
+
+/// The address of the server that tests share.
+pub(crate) fn url() -> String {
+    static CLUSTER: OnceLock<Cluster> = OnceLock::new();
+    match std::env::var(VARIABLE) {
+        Ok(url) => url,
+        Err(_) => CLUSTER.get_or_init(|| Cluster::start(&["fsync = off"])).url(),
+    }
+}
+
+/// A server of the tests' own.
+pub(crate) struct Cluster {
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    owner: Option<(u32, u32)>,
+    guardian: Child,
+    _alive: ChildStdin,
+}
+
+impl Cluster {
+    /// Makes and starts one with these lines in its configuration.
+    pub(crate) fn start(lines: &[&str]) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let programs = programs();
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("annals-postgres-{}-{number}", std::process::id()));
+        fs::create_dir(&folder).expect("a folder can be made");
+        let owner = owner(&folder);
+        if let Some((user, group)) = owner {
+            chown(&folder, Some(user), Some(group)).expect("root may give a folder away");
+        }
+        let (guardian, alive) = guard(&programs, &folder, owner);
+        let cluster = Self {
+            programs,
+            folder,
+            port: free_port(),
+            owner,
+            guardian,
+            _alive: alive,
+        };
+        cluster.make(lines);
+        cluster.control(&["-w", "-t", "60", "start"]);
+        cluster
+    }
+
+    fn make(&self, lines: &[&str]) {
+        let data = self.data();
+        let mut initdb = command(&self.programs.join("initdb"), self.owner);
+        initdb
+            .arg("-D")
+            .arg(&data)
+            .args(["-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "-N"]);
+        run(&mut initdb);
+        let configuration = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nwal_level = logical\n\
+             shared_buffers = 32MB\nmax_connections = 100\n{}\n",
+            self.port,
+            lines.join("\n")
+        );
+        let path = data.join("postgresql.conf");
+        let all = fs::read_to_string(&path).expect("initdb has made it") + &configuration;
+        fs::write(path, all).expect("the configuration can be written");
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Its address.
+    pub(crate) fn url(&self) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Has `pg_ctl` do something with it.
+    pub(crate) fn control(&self, arguments: &[&str]) {
+        let mut control = command(&self.programs.join("pg_ctl"), self.owner);
+        control
+            .arg("-D")
+            .arg(self.data())
+            .arg("-l")
+            .arg(self.folder.join("log"))
+            .args(arguments);
+        run(&mut control);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.control(&["-m", "immediate", "-w", "stop"]);
+        drop(fs::remove_dir_all(&self.folder));
+        drop(self.guardian.kill());
+        drop(self.guardian.wait());
+    }
+}
+
+/// Starts the process that cleans up when this one has ended, or after half an hour.
+fn guard(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> (Child, ChildStdin) {
+    let script = "timeout 1800 cat > /dev/null; \"$0/pg_ctl\" -D \"$1/data\" -m immediate stop; rm -rf \"$1\"";
+    let mut guardian = command(Path::new("/bin/sh"), owner)
+        .args(["-c", script])
+        .arg(programs)
+        .arg(folder)
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .expect("sh starts");
+    let alive = guardian.stdin.take().expect("it is a pipe");
+    (guardian, alive)
+}
+
+fn command(program: &Path, owner: Option<(u32, u32)>) -> Command {
+    let mut command = Command::new(program);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/")
+        .env("LC_ALL", "C");
+    if let Some((user, group)) = owner {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+fn run(command: &mut Command) {
+    let status = command.status();
+    assert!(
+        status.as_ref().is_ok_and(|status| status.success()),
+        "{command:?}: {status:?}"
+    );
+}
+
+/// Whose the server is to be: PostgreSQL does not run as root.
+fn owner(folder: &Path) -> Option<(u32, u32)> {
+    let is_root = fs::metadata(folder).expect("it was made").uid() == 0;
+    let users = fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let of = |name: &str| {
+        let line = users.lines().find(|line| line.split(':').next() == Some(name))?;
+        let mut numbers = line.split(':').skip(2).map(|number| number.parse().ok());
+        Some((numbers.next()??, numbers.next()??))
+    };
+    is_root.then(|| {
+        of("postgres")
+            .or_else(|| of("nobody"))
+            .expect("there is a user besides root")
+    })
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    listener.local_addr().expect("it listens").port()
+}
+
+/// Where the server's programs are: those of the machine, or of a package that is installed for it.
+fn programs() -> PathBuf {
+    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAMS.get_or_init(|| find().or_else(install).expect(MISSING)).clone()
+}
+
+fn find() -> Option<PathBuf> {
+    let configured = Command::new("pg_config").arg("--bindir").output().ok();
+    let configured = configured.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
+    let mut packaged: Vec<_> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|version| Some(version.ok()?.path().join("bin")))
+        .collect();
+    packaged.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
+    let mut places = packaged.into_iter().rev().chain(configured).chain(on_path);
+    places.find(|place| {
+        ["initdb", "pg_ctl", "postgres"]
+            .iter()
+            .all(|name| place.join(name).is_file())
+    })
+}
+
+/// Debian's package, where this process may install it; without the cluster that it would make and start.
+fn install() -> Option<PathBuf> {
+    fs::create_dir_all("/etc/postgresql-common").ok()?;
+    let settings = Path::new("/etc/postgresql-common/createcluster.conf");
+    if !settings.exists() {
+        fs::write(settings, "create_main_cluster = false\n").ok()?;
+    }
+    let installed = Command::new("apt-get")
+        .args(["install", "-y", "--no-install-recommends", "postgresql"])
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .status();
+    installed
+        .ok()
+        .filter(std::process::ExitStatus::success)
+        .and_then(|_| find())
+}

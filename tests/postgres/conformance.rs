@@ -1,0 +1,5 @@
+//! The journal in PostgreSQL keeps the contract.
+
+use crate::support::Schema;
+
+annals::conformance!(postgres, Schema::new());

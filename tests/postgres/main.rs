@@ -1,0 +1,13 @@
+//! The journal in PostgreSQL, against a real server. [`cluster`] says which.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails where what it expects does not hold"
+)]
+#![cfg(unix)]
+
+mod cluster;
+mod conformance;
+mod contents;
+mod support;
