@@ -1,11 +1,11 @@
 //! Every byte comes back, whatever it is: a `jsonb` is for those who ask in SQL.
 
-use annals::journal::{Batch, Journal as _, JournalError, Record, Recover};
-use annals::{Event, EventRef, Position, Timestamp, Version};
+use annals::journal::{Batch, Journal as _, Record};
+use annals::{EventRef, Position, Timestamp, Version};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use crate::support::Schema;
+use crate::support::{Schema, Taker};
 
 /// What an event has of its own.
 #[derive(Clone, Debug)]
@@ -117,18 +117,6 @@ fn push(batch: &mut Batch, position: u64, content: &Content) {
         data_type: content.types[1],
         data: &content.data,
     });
-}
-
-#[derive(Default)]
-struct Taker(Vec<Event>);
-
-impl Recover for Taker {
-    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
-        self.0.extend(batch.events().map(EventRef::to_event));
-        Ok(())
-    }
-
-    fn progress(&mut self, _: u64, _: u64) {}
 }
 
 /// Writes the contents as batches of these lengths, and reads them back.

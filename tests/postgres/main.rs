@@ -10,4 +10,7 @@
 mod cluster;
 mod conformance;
 mod contents;
+mod doubt;
+mod lease;
+mod proxy;
 mod support;

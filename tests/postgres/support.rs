@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use annals::journal::postgres::{PostgresJournal, PostgresSettings};
-use annals::journal::{Journal, JournalError};
+use annals::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
 use annals::testing::conformance::Storage;
+use annals::{Event, EventRef, Position, Timestamp, Version};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
+use uuid::Uuid;
 
 use crate::cluster;
 
@@ -96,4 +98,69 @@ fn row(message: &SimpleQueryMessage) -> Option<Vec<Option<String>>> {
             .map(|column| row.get(column).map(str::to_owned))
             .collect(),
     )
+}
+
+/// A batch of `count` events from position `first` on, of one aggregate; the data says which they are.
+pub(crate) fn batch(first: u64, count: u64) -> Batch {
+    let mut batch = Batch::new();
+    for position in first..first + count {
+        batch.push(&Record {
+            position: Position(position),
+            version: Version(position),
+            id: Uuid::from_u64_pair(1, position),
+            timestamp: Timestamp::from_micros(position.cast_signed()),
+            recorded_at: Timestamp::default(),
+            aggregate_id: "order-1",
+            aggregate_type: "Order",
+            event_type: "OrderPlaced",
+            schema_version: 1,
+            correlation_id: None,
+            causation_id: None,
+            user_id: None,
+            organization_id: None,
+            tags: &[],
+            metadata_type: "application/json",
+            metadata: b"",
+            data_type: "application/json",
+            data: format!("\"position {position} of {count}\"").as_bytes(),
+        });
+    }
+    batch
+}
+
+/// Takes everything down that a journal hands back.
+#[derive(Default)]
+pub(crate) struct Taker(pub(crate) Vec<Event>);
+
+impl Recover for Taker {
+    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.0.extend(batch.events().map(EventRef::to_event));
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        assert!(done <= total, "{done} of {total}");
+    }
+}
+
+/// How many events of [`batch`] the journal has: they are numbered without a gap.
+pub(crate) fn recovered(journal: &mut dyn Journal) -> u64 {
+    let mut taker = Taker::default();
+    journal.recover(&mut taker).expect("it can be read");
+    for (position, event) in (1..).zip(&taker.0) {
+        assert_eq!(event.position(), Position(position));
+        let data = String::from_utf8_lossy(event.data());
+        assert!(data.starts_with(&format!("\"position {position} of ")), "{data}");
+    }
+    taker.0.len() as u64
+}
+
+/// What a write that may be tried again comes to in the end.
+pub(crate) fn last_error(journal: &mut PostgresJournal, batch: &Batch) -> JournalError {
+    loop {
+        let error = journal.write(batch).expect_err("it is refused");
+        if error.kind() != JournalErrorKind::Retry {
+            return error;
+        }
+    }
 }

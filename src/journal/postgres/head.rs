@@ -40,16 +40,19 @@ pub(super) enum Standing {
 }
 
 const READ: &str = "SELECT store, position, epoch, lease, holder, (extract(epoch FROM held_since) * 1000000)::bigint, \
-                    coalesce(ceil(extract(epoch FROM lease_expires - clock_timestamp())), 0)::bigint, \
-                    (SELECT coalesce(max(position), 0) FROM events) FROM head FOR UPDATE";
+                    coalesce(ceil(extract(epoch FROM lease_expires - clock_timestamp())), 0)::bigint FROM head FOR UPDATE";
+const STORED: &str = "SELECT coalesce(max(position), 0) FROM events";
 
 impl Head {
     /// Reads the row and locks it until the transaction ends. Whoever is committing is waited for.
     pub(super) async fn lock(client: &Client) -> Result<Self, Error> {
-        Self::of(&client.query_one(READ, &[]).await?)
+        let row = client.query_one(READ, &[]).await?;
+        // A statement of its own: one that had to wait for the row sees the table as it was before.
+        let stored = client.query_one_scalar(STORED, &[]).await?;
+        Self::of(&row, stored)
     }
 
-    fn of(row: &Row) -> Result<Self, Error> {
+    fn of(row: &Row, stored: i64) -> Result<Self, Error> {
         let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
         let held_since: Option<i64> = row.try_get(5)?;
         Ok(Self {
@@ -60,7 +63,7 @@ impl Head {
             holder: row.try_get(4)?,
             held_since: held_since.map(Timestamp::from_micros),
             seconds_left: row.try_get(6)?,
-            stored: unsigned(row.try_get(7)?),
+            stored: unsigned(stored),
         })
     }
 

@@ -21,8 +21,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 const TAKE: &str = "UPDATE head SET epoch = $1, lease = $2, holder = $3, held_since = clock_timestamp(), \
                     lease_expires = clock_timestamp() + make_interval(secs => $4)";
-const RENEW: &str = "UPDATE head SET lease_expires = clock_timestamp() + make_interval(secs => $2) \
-                     WHERE lease = $1 AND lease_expires < clock_timestamp() + make_interval(secs => $2 * 0.7)";
+const RENEW: &str = "UPDATE head SET lease_expires = clock_timestamp() + make_interval(secs => $2::float8) \
+                     WHERE lease = $1 AND lease_expires < clock_timestamp() + make_interval(secs => 0.7 * $2::float8)";
 const RELEASE: &str =
     "UPDATE head SET lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL WHERE lease = $1";
 
@@ -164,8 +164,8 @@ async fn beat(server: &Server, lease: &Lease, session: Option<Session>) -> Optio
     let seconds = server.settings.lease.as_secs_f64();
     let parameters: [&(dyn ToSql + Sync); 2] = [&lease.number, &seconds];
     let renew = session.client.execute(RENEW, &parameters);
-    let renewed = tokio::time::timeout(server.patience(), renew).await;
-    renewed.is_ok_and(|renewed| renewed.is_ok()).then_some(session)
+    let answered = tokio::time::timeout(server.patience(), renew).await;
+    answered.is_ok().then_some(session)
 }
 
 async fn connect_anew(server: &Server, lease: &Lease) -> Option<Session> {

@@ -1,0 +1,145 @@
+//! One writer at a time: who is refused, who may take over, and that a writer that lost its lease writes nothing more.
+
+use std::time::Duration;
+
+use annals::journal::postgres::{PostgresJournal, PostgresSettings};
+use annals::journal::{Journal as _, JournalError, JournalErrorKind};
+
+use crate::proxy::Proxy;
+use crate::support::{Schema, batch, last_error, recovered};
+
+fn kind<T>(result: &Result<T, JournalError>) -> Option<JournalErrorKind> {
+    result.as_ref().err().map(JournalError::kind)
+}
+
+fn at_once(schema: &Schema) -> PostgresSettings {
+    PostgresSettings {
+        lease_wait: Duration::ZERO,
+        ..schema.settings()
+    }
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_the_store_and_since_when() {
+    let schema = Schema::new();
+    let url = format!("{}?application_name=accounting", schema.url);
+    let first = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+    let second = PostgresJournal::open_with(&schema.url, at_once(&schema));
+    assert_eq!(kind(&second), Some(JournalErrorKind::Locked));
+    let message = second.expect_err("it is held").to_string();
+    let since = schema.value("SELECT to_char(held_since AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI') FROM head");
+    for part in [
+        "held by accounting (process ",
+        &std::process::id().to_string(),
+        &format!("since {since}"),
+        " s more at most",
+    ] {
+        assert!(message.contains(part), "{message}: {part}");
+    }
+    drop(first);
+    PostgresJournal::open_with(&schema.url, at_once(&schema)).expect("it was given back");
+}
+
+#[test]
+fn of_many_that_race_for_the_lease_one_has_it() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("the tables are made"));
+    for round in 0..10 {
+        if round % 2 == 1 {
+            // Somebody died with it, a moment ago or long ago.
+            let left = if round % 4 == 1 { "1 hour" } else { "-1 hour" };
+            schema.sql(&format!(
+                "UPDATE head SET lease = gen_random_uuid(), holder = 'nobody', held_since = now(), lease_expires = now() + interval '{left}'"
+            ));
+        }
+        let journals: Vec<_> = std::thread::scope(|scope| {
+            let open = || PostgresJournal::open_with(&schema.url, at_once(&schema));
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(open)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("no panic"))
+                .collect()
+        });
+        let kinds: Vec<_> = journals.iter().map(kind).collect();
+        let holders = kinds.iter().filter(|kind| kind.is_none()).count();
+        assert_eq!(holders, 1, "round {round}: {kinds:?}");
+        assert!(
+            kinds.iter().flatten().all(|kind| *kind == JournalErrorKind::Locked),
+            "{kinds:?}"
+        );
+    }
+}
+
+#[test]
+fn processes_that_make_the_tables_at_once_make_them_once() {
+    let schema = Schema::new();
+    std::thread::scope(|scope| {
+        let open = || schema.journal().map(drop);
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(open)).collect();
+        for thread in threads {
+            let opened = thread.join().expect("no panic");
+            assert!(
+                matches!(kind(&opened), None | Some(JournalErrorKind::Locked)),
+                "{opened:?}"
+            );
+        }
+    });
+    assert_eq!(schema.value("SELECT count(*) FROM migrations"), "1");
+}
+
+#[test]
+fn a_lease_that_was_not_renewed_can_be_taken_over() {
+    let schema = Schema::new();
+    let (proxy, url) = Proxy::to(&schema.url);
+    let settings = PostgresSettings {
+        lease: Duration::from_secs(1),
+        ..schema.settings()
+    };
+    let mut old = PostgresJournal::open_with(&url, settings).expect("it opens");
+    assert_eq!(recovered(&mut old), 0);
+    old.write(&batch(1, 3)).expect("it is its own");
+    // Held as long as it is renewed, however long that is.
+    while schema.value("SELECT clock_timestamp() > held_since + interval '2 seconds' FROM head") == "f" {
+        let second = PostgresJournal::open_with(&schema.url, at_once(&schema));
+        assert_eq!(kind(&second), Some(JournalErrorKind::Locked));
+    }
+    proxy.block();
+    while schema.value("SELECT clock_timestamp() > lease_expires FROM head") == "f" {}
+    let mut new = schema.journal().expect("the lease is over");
+    assert_eq!(recovered(&mut new), 3);
+    drop(new);
+    proxy.unblock();
+    // The one that took over has ended, too: still the old one may not go on.
+    let refused = last_error(&mut old, &batch(4, 1));
+    assert_eq!(refused.kind(), JournalErrorKind::Failed, "{refused}");
+    assert_eq!(schema.value("SELECT count(*) FROM events"), "3");
+}
+
+#[test]
+fn the_lease_of_a_process_whose_connection_has_ended_is_free_at_once() {
+    let schema = Schema::new();
+    let (proxy, url) = Proxy::to(&schema.url);
+    let url = format!("{url}?application_name=hanging");
+    let mut old = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+    assert_eq!(recovered(&mut old), 0);
+    old.write(&batch(1, 3)).expect("it is its own");
+    // The process hangs, and the server notices that its connections are gone.
+    proxy.block();
+    schema.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'hanging'");
+    let mut new = schema.journal().expect("the lease is free");
+    assert_eq!(recovered(&mut new), 3);
+    proxy.unblock();
+    for count in [1, 1000] {
+        let refused = last_error(&mut old, &batch(4, count));
+        assert_eq!(refused.kind(), JournalErrorKind::Failed);
+        let message = refused.to_string();
+        let holder = format!(
+            "another writer has taken the store over: annals (process {}",
+            std::process::id()
+        );
+        assert!(message.contains(&holder) && message.contains(" since "), "{message}");
+    }
+    assert_eq!(schema.value("SELECT count(*) FROM events"), "3");
+    new.write(&batch(4, 1)).expect("it is its own");
+    assert_eq!(schema.value("SELECT epoch FROM head"), "2");
+}

@@ -1,0 +1,168 @@
+//! A way to the server that can be cut and blocked at any moment: on loopback, for connections without TLS.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// When a connection is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cut {
+    /// Before the server gets what was sent.
+    Before,
+    /// When the server has it, and before its answer comes back.
+    After,
+    /// At once for the client; the server gets it later, when it is released.
+    Late,
+}
+
+#[derive(Default)]
+struct State {
+    armed: Mutex<Option<(&'static [u8], Cut)>>,
+    is_blocked: AtomicBool,
+    is_released: AtomicBool,
+    clients: Mutex<Vec<TcpStream>>,
+}
+
+/// Passes on to a server what comes, until it is dropped.
+pub(crate) struct Proxy {
+    port: u16,
+    state: Arc<State>,
+}
+
+const MOMENT: Duration = Duration::from_millis(5);
+
+impl Proxy {
+    /// To the server on loopback that `url` names; answers the URL that leads through it.
+    pub(crate) fn to(url: &str) -> (Self, String) {
+        let (before, rest) = url.split_once("127.0.0.1:").expect("the server is on loopback");
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let server: u16 = rest[..digits].parse().expect("a port");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+        let port = listener.local_addr().expect("it listens").port();
+        let state = Arc::new(State::default());
+        let weak = Arc::downgrade(&state);
+        thread::spawn(move || accept(&listener, server, &weak));
+        (
+            Self { port, state },
+            format!("{before}127.0.0.1:{port}{}", &rest[digits..]),
+        )
+    }
+
+    /// Cuts the first connection on which `mark` is sent.
+    pub(crate) fn arm(&self, mark: &'static [u8], cut: Cut) {
+        self.state.is_released.store(false, Ordering::SeqCst);
+        *self.state.armed.lock() = Some((mark, cut));
+    }
+
+    /// Lets the server have what was kept from it.
+    pub(crate) fn release(&self) {
+        self.state.is_released.store(true, Ordering::SeqCst);
+    }
+
+    /// Nothing comes through, in no direction, until it is unblocked.
+    pub(crate) fn block(&self) {
+        self.state.is_blocked.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn unblock(&self) {
+        self.state.is_blocked.store(false, Ordering::SeqCst);
+    }
+
+    /// Cuts every connection there is.
+    pub(crate) fn cut(&self) {
+        for client in self.state.clients.lock().drain(..) {
+            drop(client.shutdown(Shutdown::Both));
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.unblock();
+        self.release();
+        self.cut();
+        // Wakes the thread that accepts, so that it sees that the end has come.
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+    }
+}
+
+fn accept(listener: &TcpListener, server: u16, state: &Weak<State>) {
+    for client in listener.incoming() {
+        let (Ok(client), Some(state)) = (client, state.upgrade()) else {
+            return;
+        };
+        // A server that is away closes the connection.
+        let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+            continue;
+        };
+        let copy = |stream: &TcpStream| stream.try_clone().expect("a handle more");
+        state.clients.lock().push(copy(&client));
+        let (up, down) = ((copy(&client), copy(&server)), (server, client));
+        let other = Arc::clone(&state);
+        thread::spawn(move || pass_up(up.0, up.1, &state));
+        thread::spawn(move || pass_down(down.0, down.1, &other));
+    }
+}
+
+/// The next bytes; none at the end.
+fn next(from: &mut TcpStream, buffer: &mut [u8], state: &State) -> usize {
+    from.set_read_timeout(Some(MOMENT)).expect("a time above zero");
+    loop {
+        let blocked = state.is_blocked.load(Ordering::SeqCst);
+        match from.read(buffer) {
+            Ok(count) => {
+                while state.is_blocked.load(Ordering::SeqCst) {
+                    thread::park_timeout(MOMENT);
+                }
+                return count;
+            }
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) if blocked => {}
+            Err(_) => return 0,
+        }
+    }
+}
+
+fn pass_up(mut client: TcpStream, mut server: TcpStream, state: &State) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = next(&mut client, &mut buffer, state);
+        let bytes = &buffer[..count];
+        let cut = take_cut(state, bytes);
+        if cut.is_some() {
+            drop(client.shutdown(Shutdown::Both));
+        }
+        if cut == Some(Cut::Late) {
+            while !state.is_released.load(Ordering::SeqCst) {
+                thread::park_timeout(MOMENT);
+            }
+        }
+        if count == 0 || cut == Some(Cut::Before) || server.write_all(bytes).is_err() || cut.is_some() {
+            break;
+        }
+    }
+    drop(server.shutdown(Shutdown::Write));
+}
+
+fn take_cut(state: &State, bytes: &[u8]) -> Option<Cut> {
+    let mut armed = state.armed.lock();
+    let (mark, cut) = (*armed)?;
+    let is_there = bytes.windows(mark.len()).any(|window| window == mark);
+    is_there.then(|| armed.take()).map(|_| cut)
+}
+
+fn pass_down(mut server: TcpStream, mut client: TcpStream, state: &State) {
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        let count = next(&mut server, &mut buffer, state);
+        if count == 0 || client.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    drop(client.shutdown(Shutdown::Both));
+}
