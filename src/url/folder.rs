@@ -1,26 +1,18 @@
 //! The URL of a store in a folder: its path, and its options.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::invalid;
+use super::options::{OPTIONS, StoreOptions, bytes, decode, each, refusal};
+use crate::Result;
 use crate::journal::file::FileSettings;
-use crate::{Durability, Error, Result, Settings, WhenBehind};
-
-/// The longest time that an option can ask for.
-const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A folder, and what the URL says of its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FolderUrl {
     pub(super) folder: PathBuf,
     pub(super) journal: FileSettings,
-    pub(super) durability: Option<Durability>,
-    write_within: Option<Duration>,
-    sync_within: Option<Duration>,
-    retry_for: Option<Duration>,
-    backlog_bytes: Option<u64>,
-    pub(super) when_behind: Option<WhenBehind>,
+    pub(super) options: StoreOptions,
 }
 
 impl FolderUrl {
@@ -40,13 +32,8 @@ impl FolderUrl {
     pub(super) fn parse(rest: &str) -> Result<Self> {
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let mut url = Self::of(parse_path(path)?);
-        let mut seen = Vec::new();
-        for option in options.split('&').filter(|_| !options.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            if seen.contains(&name) {
-                return invalid(format!("the option {name} is there twice"));
-            }
-            seen.push(name);
+        for option in each(options) {
+            let (name, value) = option?;
             url.set(name, value)?;
         }
         url.journal.check()?;
@@ -54,59 +41,27 @@ impl FolderUrl {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<()> {
-        let choice = |allowed: &str| refusal(name, value, allowed);
-        let bytes = || parse_bytes(value).ok_or_else(|| refusal(name, value, "bytes, such as 65536, 64KiB or 64MiB"));
-        let time =
-            || parse_duration(value).ok_or_else(|| refusal(name, value, "a time, such as 20ms or 1s, up to 24 hours"));
+        if self.options.set(name, value)? {
+            return Ok(());
+        }
         match name {
-            "durability" => {
-                self.durability = Some(value.parse().map_err(|_| choice("volatile, written or synced"))?);
-            }
-            "write_within" => self.write_within = Some(time()?),
-            "sync_within" => self.sync_within = Some(time()?),
-            "retry_for" => self.retry_for = Some(time()?),
-            "backlog_bytes" => self.backlog_bytes = Some(bytes()?),
-            "when_behind" => {
-                self.when_behind = Some(match value {
-                    "wait" => WhenBehind::Wait,
-                    "refuse" => WhenBehind::Refuse,
-                    _ => return Err(choice("wait or refuse")),
-                });
-            }
-            "segment_bytes" => self.journal.segment_bytes = bytes()?,
-            "preallocate_bytes" => self.journal.preallocate_bytes = bytes()?,
+            "segment_bytes" => self.journal.segment_bytes = bytes(name, value)?,
+            "preallocate_bytes" => self.journal.preallocate_bytes = bytes(name, value)?,
             "compress" => {
                 self.journal.compress = match value {
                     "lz4" => true,
                     "none" => false,
-                    _ => return Err(choice("lz4 or none")),
+                    _ => return Err(refusal(name, value, "lz4 or none")),
                 };
             }
             _ => {
                 return invalid(format!(
-                    "'{name}' is no option of file: there are durability, write_within, sync_within, retry_for, backlog_bytes, \
-                     when_behind, segment_bytes, preallocate_bytes and compress"
+                    "'{name}' is no option of file: there are {}, segment_bytes, preallocate_bytes and compress",
+                    OPTIONS.join(", ")
                 ));
             }
         }
         Ok(())
-    }
-
-    /// Puts what the URL says in place of what `settings` say.
-    pub(super) fn adjust(&self, settings: &mut Settings) {
-        let flush = &mut settings.flush;
-        replace(&mut settings.durability, self.durability);
-        replace(&mut flush.write_within, self.write_within);
-        replace(&mut flush.sync_within, self.sync_within);
-        replace(&mut flush.retry_for, self.retry_for);
-        replace(&mut flush.backlog_bytes, self.backlog_bytes);
-        replace(&mut flush.when_behind, self.when_behind);
-    }
-}
-
-fn replace<T>(setting: &mut T, option: Option<T>) {
-    if let Some(value) = option {
-        *setting = value;
     }
 }
 
@@ -127,76 +82,14 @@ fn parse_path(text: &str) -> Result<PathBuf> {
     Ok(path.into())
 }
 
-/// `text` with its percent-encoded bytes as they are.
-fn decode(text: &str) -> Result<String> {
-    let refuse = || {
-        Error::invalid(format!(
-            "'{text}' has a % without two digits behind it: write %25 for a % itself"
-        ))
-    };
-    let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
-    let mut bytes = text.bytes();
-    let mut decoded = Vec::with_capacity(text.len());
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let (high, low) = digit(bytes.next()).zip(digit(bytes.next())).ok_or_else(refuse)?;
-        decoded.push((high << 4 | low) as u8);
-    }
-    match String::from_utf8(decoded) {
-        Ok(decoded) if !decoded.contains('\0') => Ok(decoded),
-        _ => invalid(format!(
-            "'{text}' is no path: what its % stand for is not UTF-8, or is a zero"
-        )),
-    }
-}
-
-/// `64MiB` as bytes.
-fn parse_bytes(text: &str) -> Option<u64> {
-    let (number, unit) = number_and_unit(text)?;
-    let shift = match unit {
-        "" => 0,
-        "KiB" => 10,
-        "MiB" => 20,
-        "GiB" => 30,
-        "TiB" => 40,
-        _ => return None,
-    };
-    number.checked_mul(1 << shift)
-}
-
-/// `20ms` as a time.
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = number_and_unit(text)?;
-    let duration = match unit {
-        "ms" => Duration::from_millis(number),
-        "s" => Duration::from_secs(number),
-        _ => return None,
-    };
-    (duration <= DURATION_MAX).then_some(duration)
-}
-
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let end = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    Some((number.parse().ok()?, unit))
-}
-
-fn refusal(name: &str, value: &str, allowed: &str) -> Error {
-    Error::invalid(format!("the option {name} is '{value}', but must be {allowed}"))
-}
-
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::super::tests::refused;
     use super::*;
-    use crate::StoreUrl;
+    use crate::{Durability, Settings, StoreUrl, WhenBehind};
 
     #[test]
     fn paths_are_decoded() {
@@ -242,7 +135,7 @@ mod tests {
                    when_behind=refuse&segment_bytes=64KiB&preallocate_bytes=2MiB&compress=none";
         let url = FolderUrl::parse(url).expect("a url");
         let mut settings = Settings::default();
-        url.adjust(&mut settings);
+        url.options.adjust(&mut settings);
         let mut expected = Settings {
             durability: Durability::Written,
             ..Settings::default()
@@ -269,7 +162,7 @@ mod tests {
         };
         settings.flush.backlog_bytes = 17;
         let before = settings.clone();
-        FolderUrl::default().adjust(&mut settings);
+        StoreOptions::default().adjust(&mut settings);
         assert_eq!(settings, before);
     }
 

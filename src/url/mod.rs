@@ -1,8 +1,13 @@
-//! Stores by their URLs: `memory:` and `file:DIR?option=value`. What the options mean is said by the settings they stand for.
+//! Stores by their URLs: `memory:`, `file:DIR?option=value` and `postgres://HOST/DATABASE?option=value`. What the options mean is said by the settings they stand for.
 
 #[cfg(feature = "file")]
 mod folder;
+#[cfg(any(feature = "file", feature = "postgres"))]
+mod options;
+#[cfg(feature = "postgres")]
+mod postgres;
 
+use std::fmt;
 use std::path::Path;
 #[cfg(feature = "file")]
 use std::path::PathBuf;
@@ -10,10 +15,18 @@ use std::str::FromStr;
 
 #[cfg(feature = "file")]
 use self::folder::FolderUrl;
+#[cfg(any(feature = "file", feature = "postgres"))]
+use self::options::StoreOptions;
+#[cfg(feature = "postgres")]
+use self::postgres::PostgresUrl;
 #[cfg(feature = "file")]
 use crate::journal::file::FileJournal;
-use crate::{Builder, Error, Result, Store};
+#[cfg(feature = "postgres")]
+use crate::journal::postgres::PostgresJournal;
 #[cfg(feature = "file")]
+use crate::journal::{JournalError, JournalErrorKind};
+use crate::{Builder, Error, Result, Store};
+#[cfg(any(feature = "file", feature = "postgres"))]
 use crate::{Durability, WhenBehind};
 
 /// Which store, and how it is set up: what [`Store::open_url`] reads.
@@ -22,18 +35,32 @@ use crate::{Durability, WhenBehind};
 /// |---|---|
 /// | `memory:` | in memory, without a journal |
 /// | `file:DIR`, `file:///DIR` | durable by a journal in the folder `DIR`; needs the feature `file` |
+/// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | durable by a journal in the database; needs the feature `postgres` |
 ///
 /// `DIR` is relative to the current folder unless it begins with `/`. A `%` and two digits stand for a byte: `%20` for a space, `%3F`
 /// for `?`, `%25` for `%` itself. Options follow a `?`, with a `&` between them; each stands for the setting of its name:
 ///
-/// | option | value | setting |
+/// | option of every durable store | value | setting |
 /// |---|---|---|
 /// | `durability` | `volatile`, `written`, `synced` (or `sync`) | [`Settings::durability`](crate::Settings::durability) |
 /// | `write_within`, `sync_within`, `retry_for` | `20ms`, `1s`: up to 24 hours | [`FlushSettings`](crate::FlushSettings) |
 /// | `backlog_bytes` | `65536`, `64KiB`, `64MiB`, `1GiB` | [`FlushSettings`](crate::FlushSettings) |
 /// | `when_behind` | `wait`, `refuse` | [`FlushSettings`](crate::FlushSettings) |
+///
+/// | option of `file:` | value | setting |
+/// |---|---|---|
 /// | `segment_bytes`, `preallocate_bytes` | as `backlog_bytes` | `FileSettings` |
 /// | `compress` | `lz4` (needs the feature `lz4`), `none` | `FileSettings` |
+///
+/// | option of `postgres:` | value | setting |
+/// |---|---|---|
+/// | `schema` | the name of a schema | `PostgresSettings` |
+/// | `lease`, `lease_wait`, `timeout` | as `write_within` | `PostgresSettings` |
+/// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | as for libpq |
+/// | `sslrootcert` | a file of authorities in PEM, or `system` | as for libpq; without it, the system's |
+/// | `application_name`, `target_session_attrs`, `channel_binding`, `connect_timeout` … | | as for libpq |
+///
+/// Neither `Debug` nor `Display` shows a password.
 ///
 /// ```
 /// use annals::StoreUrl;
@@ -56,6 +83,8 @@ enum Place {
     Memory,
     #[cfg(feature = "file")]
     Folder(Box<FolderUrl>),
+    #[cfg(feature = "postgres")]
+    Database(Box<PostgresUrl>),
 }
 
 impl StoreUrl {
@@ -65,33 +94,67 @@ impl StoreUrl {
         Self(Place::Folder(Box::new(FolderUrl::of(path.into()))))
     }
 
-    /// The folder that the store is in; `None` for one in memory.
+    /// The folder that the store is in; `None` for one that is in none.
     pub fn folder(&self) -> Option<&Path> {
         match &self.0 {
             Place::Memory => None,
             #[cfg(feature = "file")]
             Place::Folder(url) => Some(&url.folder),
+            #[cfg(feature = "postgres")]
+            Place::Database(_) => None,
         }
     }
 
     /// The same with this durability, whatever the URL says. A store in memory has none to choose.
     #[must_use = "the URL with the durability is the result"]
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_durability(mut self, durability: Durability) -> Self {
-        if let Place::Folder(url) = &mut self.0 {
-            url.durability = Some(durability);
+        if let Some(options) = self.options() {
+            options.durability = Some(durability);
         }
         self
     }
 
     /// The same with this answer to a journal that is slow, whatever the URL says. A store in memory has none.
     #[must_use = "the URL with the answer is the result"]
-    #[cfg(feature = "file")]
+    #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_when_behind(mut self, when_behind: WhenBehind) -> Self {
-        if let Place::Folder(url) = &mut self.0 {
-            url.when_behind = Some(when_behind);
+        if let Some(options) = self.options() {
+            options.when_behind = Some(when_behind);
         }
         self
+    }
+
+    #[cfg(any(feature = "file", feature = "postgres"))]
+    fn options(&mut self) -> Option<&mut StoreOptions> {
+        match &mut self.0 {
+            Place::Memory => None,
+            #[cfg(feature = "file")]
+            Place::Folder(url) => Some(&mut url.options),
+            #[cfg(feature = "postgres")]
+            Place::Database(url) => Some(&mut url.options),
+        }
+    }
+
+    /// Whether the store is there already. Nothing is made, and nobody is waited for; a store in memory never is.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](Error::Unavailable) when that cannot be found out now.
+    pub fn exists(&self) -> Result<bool> {
+        match &self.0 {
+            Place::Memory => Ok(false),
+            #[cfg(feature = "file")]
+            Place::Folder(url) => {
+                let unreadable = |error| {
+                    let message = format!("the folder {} cannot be read", url.folder.display());
+                    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+                };
+                Ok(FileJournal::exists(&url.folder).map_err(unreadable)?)
+            }
+            #[cfg(feature = "postgres")]
+            Place::Database(url) => Ok(PostgresJournal::exists_at(url.address.clone(), url.journal.clone())?),
+        }
     }
 
     /// Opens the store with what `builder` has; where the URL has an option, it comes before the builder's setting.
@@ -105,9 +168,16 @@ impl StoreUrl {
             Place::Memory => builder.open(),
             #[cfg(feature = "file")]
             Place::Folder(url) => {
-                url.adjust(&mut builder.settings);
+                url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
                 let journal = FileJournal::open_with(&url.folder, url.journal.clone())?;
+                builder.journal(journal).open()
+            }
+            #[cfg(feature = "postgres")]
+            Place::Database(url) => {
+                url.options.adjust(&mut builder.settings);
+                builder.settings.check()?;
+                let journal = PostgresJournal::open_at(url.address.clone(), url.journal.clone())?;
                 builder.journal(journal).open()
             }
         }
@@ -115,7 +185,7 @@ impl StoreUrl {
 }
 
 impl Store {
-    /// The store that `url` names: `memory:`, or one in a folder, which is made if it is not there, such as
+    /// The store that `url` names: `memory:`, or one in a folder or in a database, which is made if it is not there, such as
     /// `file:orders?durability=synced`. [`StoreUrl`] says how a URL is written, and which options it can have.
     ///
     /// ```
@@ -167,9 +237,31 @@ impl FromStr for StoreUrl {
             Some(("file", rest)) => Ok(Self(Place::Folder(Box::new(FolderUrl::parse(rest)?)))),
             #[cfg(not(feature = "file"))]
             Some(("file", _)) => invalid("stores in files need the feature `file` of annals"),
-            _ => invalid(format!(
-                "'{url}' names no store: write memory:, or file:DIR, such as file:orders?durability=synced"
-            )),
+            #[cfg(feature = "postgres")]
+            Some(("postgres" | "postgresql", _)) => Ok(Self(Place::Database(Box::new(PostgresUrl::parse(url)?)))),
+            #[cfg(not(feature = "postgres"))]
+            Some(("postgres" | "postgresql", _)) => {
+                invalid("stores in PostgreSQL need the feature `postgres` of annals")
+            }
+            // There may be a password in it.
+            _ if url.contains('@') => invalid(NO_STORE),
+            _ => invalid(format!("'{url}' names no store: {NO_STORE}")),
+        }
+    }
+}
+
+const NO_STORE: &str =
+    "write memory:, or file:DIR, such as file:orders?durability=synced, or postgres://user@host/database";
+
+impl fmt::Display for StoreUrl {
+    /// Where the store is, without options and passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Memory => f.write_str("memory:"),
+            #[cfg(feature = "file")]
+            Place::Folder(url) => write!(f, "file:{}", url.folder.display()),
+            #[cfg(feature = "postgres")]
+            Place::Database(url) => url.address.fmt(f),
         }
     }
 }
@@ -195,7 +287,8 @@ mod tests {
         for (url, part) in [
             ("", "write memory:, or file:DIR"),
             ("orders", "write memory:, or file:DIR"),
-            ("postgres://host/orders", "'postgres://host/orders' names no store"),
+            ("mysql://host/orders", "'mysql://host/orders' names no store"),
+            ("mysql://anna:secret@host/orders", "write memory:, or file:DIR"),
             ("MEMORY:", "names no store"),
             ("memory:x", "nothing behind it"),
             ("memory:?durability=volatile", "nothing behind it"),

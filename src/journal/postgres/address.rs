@@ -1,14 +1,15 @@
 //! The address of a server, as libpq writes it: `postgres://user:password@host:port/database?option=value`.
 
-use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use std::fmt;
 
-use super::password;
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
+
 use super::tls::{Roots, Tls, Verify};
 use crate::journal::{JournalError, JournalErrorKind};
 
 /// Options of an address, beside those of the store.
-pub(crate) const OPTIONS: [&str; 16] = [
+pub(crate) const OPTIONS: [&str; 17] = [
     "application_name",
     "channel_binding",
     "connect_timeout",
@@ -19,6 +20,7 @@ pub(crate) const OPTIONS: [&str; 16] = [
     "keepalives_idle",
     "load_balance_hosts",
     "options",
+    "password",
     "port",
     "sslmode",
     "sslrootcert",
@@ -27,45 +29,81 @@ pub(crate) const OPTIONS: [&str; 16] = [
     "user",
 ];
 
-/// A server, and how much is made sure that it is the one.
-pub(super) struct Address {
+/// A server, and how much is made sure that it is the one. Neither `Debug` nor `Display` shows the password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Address {
     pub(super) config: Config,
     pub(super) tls: Tls,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://")?;
+        if let Some(user) = self.config.get_user() {
+            write!(f, "{user}@")?;
+        }
+        match self.config.get_hosts().first() {
+            Some(Host::Tcp(host)) => f.write_str(host)?,
+            #[cfg(unix)]
+            Some(Host::Unix(folder)) => write!(f, "{}", folder.display())?,
+            None => self
+                .config
+                .get_hostaddrs()
+                .first()
+                .map_or(Ok(()), |host| write!(f, "{host}"))?,
+        }
+        let port = self.config.get_ports().first().unwrap_or(&5432);
+        let database = self.config.get_dbname().or(self.config.get_user());
+        write!(f, ":{port}/{}", database.unwrap_or_default())
+    }
 }
 
 fn invalid(message: impl Into<Box<str>>) -> JournalError {
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
 
-/// Reads an address. No message has a part of it but an option's name and value: there is a password in it.
-pub(super) fn parse(url: &str) -> Result<Address, JournalError> {
-    let (base, options) = url.split_once('?').unwrap_or((url, ""));
-    let (mut mode, mut roots, mut others) = (None, None, Vec::new());
-    for option in options.split('&').filter(|option| !option.is_empty()) {
-        let (name, value) = option.split_once('=').unwrap_or((option, ""));
-        match name {
-            "sslmode" => mode = Some(value),
-            "sslrootcert" => roots = Some(value),
-            name if OPTIONS.contains(&name) => others.push(option),
-            name => {
-                return Err(invalid(format!(
-                    "'{name}' is no option of a PostgreSQL server: there are {}",
-                    OPTIONS.join(", ")
-                )));
+impl Address {
+    /// Reads an address. No message has a part of it but an option's name and value: there may be a password in it.
+    pub(crate) fn parse(url: &str) -> Result<Self, JournalError> {
+        let (base, options) = url.split_once('?').unwrap_or((url, ""));
+        let (mut mode, mut roots, mut others) = (None, None, Vec::new());
+        for option in options.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            match name {
+                "sslmode" => mode = Some(value),
+                "sslrootcert" => roots = Some(value),
+                name if OPTIONS.contains(&name) => others.push(option),
+                name => return Err(unknown(name)),
             }
         }
+        let mut config = read(&format!("{base}?{}", others.join("&")))?;
+        if config.get_application_name().is_none() {
+            config.application_name("annals");
+        }
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            config.host("localhost");
+        }
+        let (mode, tls) = tls(mode, roots)?;
+        config.ssl_mode(mode);
+        Ok(Self { config, tls })
     }
-    let mut config = read(&format!("{base}?{}", others.join("&")))?;
-    if config.get_application_name().is_none() {
-        config.application_name("annals");
+}
+
+fn unknown(name: &str) -> JournalError {
+    invalid(format!(
+        "{} is no option of a PostgreSQL server: there are {}",
+        shown_option(name),
+        OPTIONS.join(", ")
+    ))
+}
+
+/// The name of an option that is none, unless it may be the rest of a password with a `?` in it.
+pub(crate) fn shown_option(name: &str) -> String {
+    if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+        format!("'{name}'")
+    } else {
+        "what comes behind the ? or an & (in a password, write %3F and %26)".to_owned()
     }
-    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-        config.host("localhost");
-    }
-    let (mode, tls) = tls(mode, roots)?;
-    config.ssl_mode(mode);
-    password::find(&mut config)?;
-    Ok(Address { config, tls })
 }
 
 fn read(url: &str) -> Result<Config, JournalError> {

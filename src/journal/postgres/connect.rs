@@ -4,12 +4,11 @@ use std::fmt;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
-use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::errors::{refused, timeout};
-use super::{PostgresSettings, address};
+use super::{Address, PostgresSettings, password};
 use crate::journal::{JournalError, JournalErrorKind};
 
 /// Where a store is, and how to come there. Its `Debug` shows no password.
@@ -43,15 +42,14 @@ impl Drop for Session {
 }
 
 impl Server {
-    pub(super) fn new(url: &str, settings: PostgresSettings) -> Result<Self, JournalError> {
+    pub(super) fn new(mut address: Address, settings: PostgresSettings) -> Result<Self, JournalError> {
         settings.check()?;
-        let address = address::parse(url)?;
-        let place = place(&address.config, &settings.schema);
+        password::find(&mut address.config)?;
         Ok(Self {
             connector: address.tls.connector()?,
+            place: format!("{address}, schema {}", settings.schema),
             config: address.config,
             settings,
-            place,
         })
     }
 
@@ -105,21 +103,6 @@ impl Server {
 /// A name as SQL writes it.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn place(config: &Config, schema: &str) -> String {
-    let host = match config.get_hosts().first() {
-        Some(Host::Tcp(host)) => host.clone(),
-        #[cfg(unix)]
-        Some(Host::Unix(folder)) => folder.display().to_string(),
-        _ => config
-            .get_hostaddrs()
-            .first()
-            .map_or("?".to_owned(), ToString::to_string),
-    };
-    let port = config.get_ports().first().unwrap_or(&5432);
-    let database = config.get_dbname().or(config.get_user()).unwrap_or_default();
-    format!("postgres://{host}:{port}/{database}, schema {schema}")
 }
 
 impl Session {

@@ -17,6 +17,7 @@ mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
 use self::connect::{Server, Session, in_time};
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
@@ -125,7 +126,12 @@ impl PostgresJournal {
     ///
     /// As [`open`](Self::open), and [`Unsupported`](JournalErrorKind::Unsupported) when a setting is out of its range.
     pub fn open_with(url: &str, settings: PostgresSettings) -> Result<Self, JournalError> {
-        let server = Arc::new(Server::new(url, settings)?);
+        Self::open_at(Address::parse(url)?, settings)
+    }
+
+    /// The same with an address that was read before.
+    pub(crate) fn open_at(address: Address, settings: PostgresSettings) -> Result<Self, JournalError> {
+        let server = Arc::new(Server::new(address, settings)?);
         let runtime = Runtime::new()?;
         runtime.block_on(begin(server)).map(|begun| Self {
             server: begun.server,
@@ -136,6 +142,16 @@ impl PostgresJournal {
             position: None,
             broken: None,
             runtime,
+        })
+    }
+
+    /// Whether there are a store's tables. Nothing is made, and nobody is waited for.
+    pub(crate) fn exists_at(address: Address, settings: PostgresSettings) -> Result<bool, JournalError> {
+        let server = Server::new(address, settings)?;
+        Runtime::new()?.block_on(async {
+            let session = server.connect().await?;
+            let what = "the tables of the store cannot be read";
+            Ok(in_time(&server, what, schema::applied(&server, &session)).await? > 0)
         })
     }
 

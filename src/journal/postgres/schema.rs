@@ -49,7 +49,7 @@ async fn check_encoding(session: &Session) -> Result<bool, tokio_postgres::Error
 }
 
 /// How many migrations were run.
-async fn applied(server: &Server, session: &Session) -> Result<usize, tokio_postgres::Error> {
+pub(super) async fn applied(server: &Server, session: &Session) -> Result<usize, tokio_postgres::Error> {
     let client = &session.client;
     let is_there =
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_tables WHERE schemaname = $1 AND tablename = 'migrations')";

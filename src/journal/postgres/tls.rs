@@ -25,7 +25,7 @@ pub(super) enum Verify {
 }
 
 /// Which authorities are trusted.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
     /// The operating system's.
     System,
@@ -34,7 +34,7 @@ pub(super) enum Roots {
 }
 
 /// How TLS is spoken, where it is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tls {
     pub(super) verify: Verify,
     pub(super) roots: Roots,

@@ -1,0 +1,125 @@
+//! The URL of a store in PostgreSQL: the server's address, and the options of the store and of its journal among the address's own.
+
+use super::options::{OPTIONS, StoreOptions, decode, each, time};
+use crate::journal::postgres::{ADDRESS_OPTIONS, Address, PostgresSettings, shown_option};
+use crate::{Error, Result};
+
+/// A database, and what the URL says of its store. Its `Debug` shows no password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PostgresUrl {
+    pub(super) address: Address,
+    pub(super) journal: PostgresSettings,
+    pub(super) options: StoreOptions,
+}
+
+impl PostgresUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] with what is allowed, and without the part of the URL that a password may be in.
+    pub(super) fn parse(url: &str) -> Result<Self> {
+        let (base, options) = url.split_once('?').unwrap_or((url, ""));
+        let (mut journal, mut store, mut others) = (PostgresSettings::default(), StoreOptions::default(), Vec::new());
+        for option in each(options) {
+            let (name, value) = option?;
+            match name {
+                "schema" => journal.schema = decode(value)?,
+                "lease" => journal.lease = time(name, value)?,
+                "lease_wait" => journal.lease_wait = time(name, value)?,
+                "timeout" => journal.timeout = time(name, value)?,
+                _ if store.set(name, value)? => {}
+                _ if ADDRESS_OPTIONS.contains(&name) => others.push(format!("{name}={value}")),
+                _ => return unknown(name),
+            }
+        }
+        journal.check()?;
+        Ok(Self {
+            address: Address::parse(&format!("{base}?{}", others.join("&")))?,
+            journal,
+            options: store,
+        })
+    }
+}
+
+fn unknown<T>(name: &str) -> Result<T> {
+    Err(Error::invalid(format!(
+        "{} is no option of postgres: there are {}, schema, lease, lease_wait, timeout, {}",
+        shown_option(name),
+        OPTIONS.join(", "),
+        ADDRESS_OPTIONS.join(", ")
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::tests::refused;
+    use super::*;
+    use crate::{Durability, Settings, StoreUrl};
+
+    #[test]
+    fn options_of_the_store_and_of_the_server_are_told_apart() {
+        let url = "postgres://anna@db:5433/orders?schema=my%20events&lease=10s&lease_wait=0s&timeout=5s&durability=synced&\
+                   retry_for=300s&application_name=shop&sslmode=disable";
+        let url = PostgresUrl::parse(url).expect("a url");
+        let expected = PostgresSettings {
+            schema: "my events".to_owned(),
+            lease: Duration::from_secs(10),
+            lease_wait: Duration::ZERO,
+            timeout: Duration::from_secs(5),
+        };
+        assert_eq!(url.journal, expected);
+        let mut settings = Settings::default();
+        url.options.adjust(&mut settings);
+        assert_eq!(settings.durability, Durability::Synced);
+        assert_eq!(settings.flush.retry_for, Duration::from_secs(300));
+        assert_eq!(url.address.to_string(), "postgres://anna@db:5433/orders");
+    }
+
+    #[test]
+    fn passwords_are_never_shown() {
+        let secret = "s3cr3t";
+        for url in [
+            "postgres://anna:s3cr3t@db/orders",
+            "postgresql://db/orders?user=anna&password=s3cr3t",
+            "postgres:///orders?host=/run/postgresql&password=s3cr3t",
+        ] {
+            let url: StoreUrl = url.parse().expect(url);
+            assert!(!format!("{url:?} {url}").contains(secret), "{url:?}");
+        }
+        for url in [
+            "postgres://anna:s3cr3t@db:port/orders",
+            "postgres://anna:s3cr3t@db/orders?fast=1",
+            "postgres://anna:s3cr3t@db/orders?sslmode=maybe",
+            "postgres://anna:s3cr3t@db/orders?port=s",
+            "postgres:anna:s3cr3t@db/orders",
+            "postgres://anna:%zzs3cr3t@db/orders?schema=",
+            "postgres://anna:s3cr3t@[db/orders",
+            "postgres://anna:what?s3cr3t@db/orders",
+            "postgres://anna:what?schema=s3cr3t@db/orders&x",
+        ] {
+            assert!(!refused(url).contains(secret), "{}", refused(url));
+        }
+    }
+
+    #[test]
+    fn what_is_no_url_of_postgres_is_refused() {
+        for (options, part) in [
+            ("fast=1", "'fast' is no option of postgres: there are durability, "),
+            ("lease=10", "lease is '10', but must be a time"),
+            ("lease=1ms", "lease must be from 100 ms to an hour"),
+            ("timeout=2h", "timeout is '2h'"),
+            ("schema=", "schema must have 1 to 63 bytes"),
+            ("schema=pg_mine", "not begin with pg_"),
+            ("schema=a&schema=b", "schema is there twice"),
+            ("sslmode=maybe", "sslmode is 'maybe', but must be disable, prefer"),
+            ("durability=forever", "durability is 'forever'"),
+            ("segment_bytes=64MiB", "'segment_bytes' is no option of postgres"),
+        ] {
+            let url = format!("postgres://db/orders?{options}");
+            assert!(refused(&url).contains(part), "{url}: {}", refused(&url));
+        }
+    }
+}
