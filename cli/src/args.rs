@@ -34,10 +34,12 @@ Loads event logs into memory, and asks, traces, counts and draws them.
 A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain or gzip. It is read anew each time, and nothing is kept on \
 disk but what `demo`, `import --into` and `export` write.
 
-A durable store is a folder. `annals import --store file:DIR LOG` makes one, or appends to it; every command reads it with \
-`--store DIR` or `--store file:DIR`, one program at a time. Options follow a `?`, with `&` between them: durability=volatile|\
-written|synced, segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB, backlog_bytes=64MiB, when_behind=wait|refuse, \
-write_within=20ms, sync_within=1s, retry_for=30s. In the path, %20 is a space, %3F a question mark and %25 a percent sign.";
+A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
+does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`, one program at a time. \
+Options follow a `?`, with `&` between them: durability=volatile|written|synced, backlog_bytes=64MiB, when_behind=wait|refuse, \
+write_within=20ms, sync_within=1s, retry_for=30s; for a folder segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB; for \
+PostgreSQL schema=annals, lease=30s, lease_wait=1s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
+password, %20 is a space, %3F a question mark and %25 a percent sign. A password is better in PGPASSWORD or ~/.pgpass.";
 
 /// The command line.
 #[derive(Debug, Parser)]
@@ -53,7 +55,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The log to load, or the store to open: a log file, `-` for JSON lines on the standard input, `memory:` for none; a folder or
-    /// `file:DIR?durability=synced` for a durable store
+    /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store
     #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
     pub(crate) store: Option<Location>,
     /// How the answer is written
@@ -210,7 +212,7 @@ pub(crate) enum Command {
     },
     /// Load and check log files, after what --store names if it does, and report their figures; a durable store keeps them
     ///
-    /// Into a durable store (`--store file:DIR`), events are appended, and the command ends when all are safe on disk. An event that is
+    /// Into a durable store (`--store file:DIR` or `postgres://…`), events are appended, and the command ends when all are safe. An event that is
     /// there already is left out: known by its eventId, or, where it has none, by all that it says and by how many events that say the
     /// same are before it in its file. So an import that was interrupted goes on when the same command is run again.
     Import {

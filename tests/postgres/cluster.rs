@@ -19,7 +19,7 @@ pub(crate) fn url() -> String {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     match std::env::var(VARIABLE) {
         Ok(url) => url,
-        Err(_) => CLUSTER.get_or_init(|| Cluster::start(&["fsync = off"])).url(),
+        Err(_) => CLUSTER.get_or_init(|| Cluster::start(&["fsync = off"], &[])).url(),
     }
 }
 
@@ -34,8 +34,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Makes and starts one with these lines in its configuration.
-    pub(crate) fn start(lines: &[&str]) -> Self {
+    /// Makes and starts one with these lines in its configuration, and these before all others that say who may connect how.
+    pub(crate) fn start(lines: &[&str], access: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let programs = programs();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -54,12 +54,12 @@ impl Cluster {
             guardian,
             _alive: alive,
         };
-        cluster.make(lines);
+        cluster.make(lines, access);
         cluster.control(&["-w", "-t", "60", "start"]);
         cluster
     }
 
-    fn make(&self, lines: &[&str]) {
+    fn make(&self, lines: &[&str], access: &[&str]) {
         let data = self.data();
         let mut initdb = command(&self.programs.join("initdb"), self.owner);
         initdb
@@ -73,9 +73,13 @@ impl Cluster {
             self.port,
             lines.join("\n")
         );
-        let path = data.join("postgresql.conf");
-        let all = fs::read_to_string(&path).expect("initdb has made it") + &configuration;
-        fs::write(path, all).expect("the configuration can be written");
+        let edit = |name: &str, change: &dyn Fn(String) -> String| {
+            let path = data.join(name);
+            let before = fs::read_to_string(&path).expect("initdb has made it");
+            fs::write(&path, change(before)).expect("it can be written");
+        };
+        edit("postgresql.conf", &|before| before + &configuration);
+        edit("pg_hba.conf", &|before| format!("{}\n{before}", access.join("\n")));
     }
 
     fn data(&self) -> PathBuf {

@@ -1,4 +1,4 @@
-//! `import`: loads and checks files, appends them to a store in a folder, and reports what they hold.
+//! `import`: loads and checks files, appends them to a durable store, and reports what they hold.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,14 @@ use crate::args::Global;
 use crate::commands::{export, load, options, report_bad_lines, stats};
 use crate::exit::Outcome;
 use crate::load::loader::{Loader, Report};
-use crate::load::{Location, feed, folder};
+use crate::load::{Location, durable, feed};
 use crate::output::Out;
 use crate::output::sections::Sections;
 use crate::output::text::{clean, counted, grouped};
 
 pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
-    if let Some(Location::Folder(url)) = &global.store {
-        return into_folder(url, global, files, into, out);
+    if let Some(Location::Durable(url)) = &global.store {
+        return into_store(url, global, files, into, out);
     }
     let mut loader = Loader::new()?;
     if let Some(store @ Location::File(_)) = &global.store {
@@ -28,19 +28,24 @@ pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: 
 }
 
 /// Appends `files` to a durable store.
-fn into_folder(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
     for file in files {
         // A log that is not there makes no store.
         feed::check(file)?;
     }
-    let mut loader = Loader::into_durable(folder::open_to_import(url, out)?);
+    let mut loader = Loader::into_durable(durable::open_to_import(url, out)?);
     load_files(&mut loader, global, files, into, out)?;
     let report = &loader.report;
     let safe = report.taken();
     out.hint(&format!(
-        "{} {} safe on disk: {} new, {} there already",
+        "{} {} safe {}: {} new, {} there already",
         counted(safe, "event"),
         if safe == 1 { "is" } else { "are" },
+        if url.folder().is_some() {
+            "on disk"
+        } else {
+            "in the database"
+        },
         grouped(report.events),
         grouped(report.known + report.repeated)
     ))?;

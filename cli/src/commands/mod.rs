@@ -21,7 +21,7 @@ use annals::analytics::TimeZone;
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::Loader;
-use crate::load::{Location, Options, folder};
+use crate::load::{Location, Options, durable};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
@@ -54,8 +54,8 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
         let text = "which log? Name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` makes one up";
         return Err(Failure::Usage(text.to_owned()));
     };
-    if let Location::Folder(url) = location {
-        return folder::open(url, out);
+    if let Location::Durable(url) = location {
+        return durable::open(url, out);
     }
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;

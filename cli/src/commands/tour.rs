@@ -12,7 +12,7 @@ use crate::demo::Demo;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::loader::{Loader, Report};
-use crate::load::{Location, folder};
+use crate::load::{Location, durable};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
@@ -32,16 +32,15 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
             load(&mut loader, location, global, out)?;
             tour(&loader.store, &loader.report, &Source::named(path), out)
         }
-        Some(Location::Folder(url)) => {
-            let store = folder::open(url, out)?;
+        Some(Location::Durable(url)) => {
+            let store = durable::open(url, out)?;
             let recovery = store.recovery();
             let report = Report {
                 events: recovery.events - recovery.dropped,
                 elapsed: recovery.elapsed,
                 ..Report::default()
             };
-            let path = url.folder().unwrap_or(Path::new(""));
-            tour(&store, &report, &Source::named(path), out)
+            tour(&store, &report, &Source::named(Path::new(&durable::name(url))), out)
         }
     }
 }

@@ -1,8 +1,5 @@
 //! Durable stores: opened with progress, and with errors that say what to do.
 
-use std::path::Path;
-
-use annals::journal::file::FileJournal;
 use annals::{Durability, Error, Settings, Store, StoreUrl, WhenBehind};
 
 use crate::exit::{Failure, Outcome};
@@ -14,13 +11,10 @@ use crate::output::text::{clean, counted};
 
 /// Opens the store at `url`, to be read. One that is not there is not made.
 pub(crate) fn open(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
-    let folder = folder_of(url);
-    let exists = FileJournal::exists(folder)
-        .map_err(|error| Failure::Runtime(format!("the folder {} cannot be read: {error}", folder.display())))?;
-    if !exists {
-        let folder = folder.display();
+    if !url.exists()? {
         return Err(Failure::NotFound(format!(
-            "there is no store at {folder}: `annals import --store file:{folder} LOG` makes one"
+            "there is no store at {}: `annals import --store {url} LOG` makes one",
+            name(url)
         )));
     }
     open_or_make(url, out)
@@ -33,37 +27,38 @@ pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store
 }
 
 fn open_or_make(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
-    let folder = folder_of(url);
+    let name = name(url);
     let mut settings = Settings::default();
     settings.limits.payload_bytes_max = LINE_BYTES_MAX;
-    let mut progress = Progress::new(folder);
+    let mut progress = url.folder().map_or_else(|| Progress::of_events(&name), Progress::new);
     let builder = Store::builder()
         .settings(settings)
         .on_progress(move |done, total| progress.show(done, total, || "opening".to_owned()));
-    let store = url.open(builder).map_err(|error| refusal(error, folder))?;
+    let store = url.open(builder).map_err(|error| refusal(error, url))?;
     let torn = store.recovery().torn_tail_bytes;
     if torn > 0 {
         out.hint(&clean(&format!(
-            "{}: {} at the end, written while the machine or the process died, {} cut off",
-            folder.display(),
+            "{name}: {} at the end, written while the machine or the process died, {} cut off",
             counted(torn, "byte"),
             if torn == 1 { "was" } else { "were" }
         )))?;
     }
-    interrupt::check(|| format!("{} was opened, and nothing else done", folder.display()))?;
+    interrupt::check(|| format!("{name} was opened, and nothing else done"))?;
     Ok(store)
 }
 
-fn folder_of(url: &StoreUrl) -> &Path {
-    url.folder().unwrap_or(Path::new(""))
+/// What a store is called in messages: its folder, or its URL without a password.
+pub(crate) fn name(url: &StoreUrl) -> String {
+    url.folder()
+        .map_or_else(|| url.to_string(), |folder| folder.display().to_string())
 }
 
-fn refusal(error: Error, folder: &Path) -> Failure {
-    if matches!(error, Error::Corrupt(_)) {
-        return Failure::Data(format!(
+fn refusal(error: Error, url: &StoreUrl) -> Failure {
+    match (&error, url.folder()) {
+        (Error::Corrupt(_), Some(folder)) => Failure::Data(format!(
             "{error} (`annals verify {}` looks at all of it)",
             folder.display()
-        ));
+        )),
+        _ => error.into(),
     }
-    error.into()
 }

@@ -2,8 +2,8 @@
 
 pub(crate) mod clock;
 pub mod csv;
+pub(crate) mod durable;
 pub(crate) mod feed;
-pub(crate) mod folder;
 pub(crate) mod identity;
 pub mod jsonl;
 pub(crate) mod loader;
@@ -61,8 +61,8 @@ pub enum Location {
     Memory,
     /// A log file, or `-` for the standard input.
     File(PathBuf),
-    /// A durable store in a folder.
-    Folder(StoreUrl),
+    /// A durable store, in a folder or in PostgreSQL.
+    Durable(StoreUrl),
 }
 
 impl std::str::FromStr for Location {
@@ -78,12 +78,18 @@ impl std::str::FromStr for Location {
                     return Ok(Self::File(path.into()));
                 }
                 text.parse()
-                    .map(Self::Folder)
+                    .map(Self::Durable)
                     .map_err(|error: annals::Error| error.to_string())
             }
-            _ if text.is_empty() => Err("name a log file, 'memory:', or 'file:DIR'".to_owned()),
-            _ if text.contains("://") => Err(format!("'{text}' is neither 'memory:', 'file:DIR' nor a log file")),
-            _ if Path::new(text).is_dir() => Ok(Self::Folder(StoreUrl::of_folder(text))),
+            Some(("postgres" | "postgresql", _)) => text
+                .parse()
+                .map(Self::Durable)
+                .map_err(|error: annals::Error| error.to_string()),
+            _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR' or 'postgres://…'".to_owned()),
+            _ if text.contains("://") => {
+                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE' nor a log file".to_owned())
+            }
+            _ if Path::new(text).is_dir() => Ok(Self::Durable(StoreUrl::of_folder(text))),
             _ => Ok(Self::File(text.into())),
         }
     }
@@ -108,7 +114,7 @@ mod tests {
             ("src", "src"),
             ("file:src", "src"),
         ] {
-            let Ok(Location::Folder(url)) = text.parse() else {
+            let Ok(Location::Durable(url)) = text.parse() else {
                 panic!("{text} is no folder");
             };
             assert_eq!(url.folder(), Some(Path::new(folder)));
@@ -120,7 +126,8 @@ mod tests {
                 .unwrap_err()
                 .contains("'fast' is no option")
         );
-        assert!("postgres://host/db".parse::<Location>().is_err());
+        assert!(matches!("postgres://host/db".parse(), Ok(Location::Durable(_))));
+        assert!("mysql://host/db".parse::<Location>().is_err());
         assert!("".parse::<Location>().is_err());
     }
 }

@@ -11,21 +11,34 @@ use crate::output::text::shorten;
 const NAME_WIDTH_MAX: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(1);
 const TEMPLATE: &str = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {eta} left";
+const TEMPLATE_EVENTS: &str = "{msg} [{wide_bar}] event {human_pos} of {human_len}, {eta} left";
 const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
 
 /// A bar that appears after a second and is gone when it is dropped.
 pub(crate) struct Progress {
     started: Instant,
     name: String,
+    template: &'static str,
     bar: Option<ProgressBar>,
     is_seen: bool,
 }
 
 impl Progress {
+    /// Of the bytes of a file, or of a folder.
     pub(crate) fn new(path: &Path) -> Self {
+        Self::named(&path.file_name().unwrap_or_default().to_string_lossy(), TEMPLATE)
+    }
+
+    /// Of the events of a database.
+    pub(crate) fn of_events(database: &str) -> Self {
+        Self::named(database, TEMPLATE_EVENTS)
+    }
+
+    fn named(name: &str, template: &'static str) -> Self {
         Self {
             started: Instant::now(),
-            name: shorten(&path.file_name().unwrap_or_default().to_string_lossy(), NAME_WIDTH_MAX),
+            name: shorten(name, NAME_WIDTH_MAX),
+            template,
             bar: None,
             is_seen: std::io::stderr().is_terminal(),
         }
@@ -36,7 +49,8 @@ impl Progress {
         if !self.is_seen || self.started.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| draw(total));
+        let template = self.template;
+        let bar = self.bar.get_or_insert_with(|| draw(total, template));
         bar.set_position(done);
         bar.set_message(format!("{}: {}", self.name, what()));
     }
@@ -50,11 +64,11 @@ impl Drop for Progress {
     }
 }
 
-fn draw(total: u64) -> ProgressBar {
+fn draw(total: u64, template: &str) -> ProgressBar {
     let (bar, template) = if total == 0 {
         (ProgressBar::new_spinner(), TEMPLATE_OPEN_END)
     } else {
-        (ProgressBar::new(total), TEMPLATE)
+        (ProgressBar::new(total), template)
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.with_style(style).with_elapsed(PATIENCE)

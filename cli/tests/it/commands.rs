@@ -370,7 +370,7 @@ fn the_store_can_be_in_the_environment_or_on_the_standard_input() {
 fn the_command_line_is_checked() {
     assert!(run(program().arg("stats")).failed(2).contains("--store"));
     run(program().arg("no-such-command")).failed(2);
-    run(program().args(["--store", "postgres://here", "stats"])).failed(2);
+    run(program().args(["--store", "mysql://here", "stats"])).failed(2);
     run(program().args(["--store", "memory:", "--time-zone", "Middle/Earth", "stats"])).failed(2);
     run(program().args(["--store", "memory:", "events", "--cursor", "x"])).failed(2);
     run(program().args(["--store", "memory:", "events", "--since", "soon"])).failed(2);

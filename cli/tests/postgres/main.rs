@@ -1,0 +1,137 @@
+//! The program and stores in PostgreSQL: imported by one process, read by another.
+
+#![cfg(unix)]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "a test fails where what it expects does not hold"
+)]
+
+#[path = "../../../tests/postgres/cluster.rs"]
+mod cluster;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use cluster::Cluster;
+use serde_json::Value;
+
+fn program(store: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
+    for name in ["ANNALS_STORE", "PGPASSWORD", "PGPASSFILE", "HOME"] {
+        command.env_remove(name);
+    }
+    command.args(["--store", store]).stdin(Stdio::null());
+    command
+}
+
+fn answer(command: &mut Command) -> Value {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn statistics(store: &str) -> Value {
+    answer(program(store).args(["stats", "--format", "json"]))
+}
+
+fn import(store: &str, log: &Path) -> Value {
+    answer(program(store).args(["import", "--format", "json"]).arg(log))
+}
+
+/// Imports the log twice, reads it back, and compares with what is loaded without a database.
+fn check(name: &str, log: &Path, events: u64) {
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let schema = format!("program_{name}_{}", std::process::id());
+    let store = format!("{url}{sign}schema={schema}");
+    let absent = program(&store).arg("stats").output().unwrap();
+    assert_eq!(absent.status.code(), Some(4), "{}", said(&absent));
+    let first = import(&store, log);
+    assert_eq!(
+        (&first["newEvents"], &first["knownEvents"]),
+        (&events.into(), &0.into())
+    );
+    let second = import(&store, log);
+    assert_eq!(
+        (&second["newEvents"], &second["knownEvents"]),
+        (&0.into(), &events.into())
+    );
+    let kept = statistics(&store);
+    let mut loaded = statistics(log.to_str().unwrap());
+    // How much room is taken is another matter in another store.
+    loaded["memoryBytes"] = kept["memoryBytes"].clone();
+    assert_eq!(kept, loaded);
+}
+
+#[test]
+fn a_log_is_imported_by_one_process_and_read_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("demo.jsonl.gz");
+    let made = program("memory:")
+        .args(["demo", "--events", "3000", "--output"])
+        .arg(&log)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    check("demo", &log, 3000);
+}
+
+/// A real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
+#[test]
+fn loans() {
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
+    let folder = std::env::var_os("ANNALS_REAL_DATA").map_or(beside, PathBuf::from);
+    let log = folder.join("bpic2012.jsonl.gz");
+    if log.exists() {
+        check("loans", &log, 262_200);
+    }
+}
+
+#[test]
+fn passwords_come_from_the_url_the_environment_or_a_private_file() {
+    let cluster = Cluster::start(&["fsync = off"], &["host all anna 127.0.0.1/32 scram-sha-256"]);
+    let role = "CREATE ROLE anna LOGIN PASSWORD 's3:cr\\3t'";
+    let made = Command::new("psql").args(["-qc", role]).arg(cluster.url()).status();
+    assert!(made.unwrap().success());
+    let store = cluster.url().replace("postgres@", "anna@");
+    let refused = |command: &mut Command, part: &str| {
+        let output = command.arg("stats").output().unwrap();
+        let said = said(&output);
+        assert!(said.contains(part) && !said.contains("s3"), "{said}");
+        assert_eq!(output.status.code(), Some(2), "{said}");
+    };
+    // There is no store there: whoever is told so was let in.
+    let let_in = |command: &mut Command| {
+        let output = command.arg("stats").output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    };
+    refused(&mut program(&store), "password missing");
+    refused(
+        &mut program(&store.replace("anna@", "anna:s3wrong@")),
+        "password authentication failed",
+    );
+    refused(
+        program(&store).env("PGPASSWORD", "s3wrong"),
+        "password authentication failed",
+    );
+    let_in(&mut program(&store.replace("anna@", "anna:s3%3Acr%5C3t@")));
+    let_in(program(&store).env("PGPASSWORD", "s3:cr\\3t"));
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join(".pgpass");
+    fs::write(&file, "*:*:*:anna:s3\\:cr\\\\3t\n").unwrap();
+    fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    refused(
+        program(&store).env("HOME", home.path()),
+        "can be read by others: chmod 0600 it",
+    );
+    fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let_in(program(&store).env("HOME", home.path()));
+    let_in(program(&store).env("PGPASSFILE", &file));
+}
