@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -12,6 +12,9 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const VARIABLE: &str = "ANNALS_TEST_DATABASE_URL";
+/// For a server with `ssl = on`.
+const CERTIFICATE: &str = include_str!("../fixtures/tls/server.pem");
+const KEY: &str = include_str!("../fixtures/tls/server.key");
 const MISSING: &str = "no PostgreSQL to test against: install Debian's package `postgresql`, or set ANNALS_TEST_DATABASE_URL=postgres://…";
 
 /// The address of the server that tests share.
@@ -79,6 +82,14 @@ impl Cluster {
             fs::write(&path, change(before)).expect("it can be written");
         };
         edit("postgresql.conf", &|before| before + &configuration);
+        for (name, text) in [("server.crt", CERTIFICATE), ("server.key", KEY)] {
+            let path = data.join(name);
+            fs::write(&path, text).expect("it can be written");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it was made here");
+            if let Some((user, group)) = self.owner {
+                chown(&path, Some(user), Some(group)).expect("root may give a file away");
+            }
+        }
         edit("pg_hba.conf", &|before| format!("{}\n{before}", access.join("\n")));
     }
 

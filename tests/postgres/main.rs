@@ -13,4 +13,6 @@ mod contents;
 mod doubt;
 mod lease;
 mod proxy;
+mod roles;
 mod support;
+mod tls;

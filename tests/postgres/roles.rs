@@ -1,0 +1,93 @@
+//! What a role must be granted to write, and to read: the README says the same.
+
+use annals::journal::Journal as _;
+use annals::{Durability, Expected, NewEvent, Store, StreamId, Version};
+
+use crate::support::{Schema, batch, recovered};
+
+const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
+GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer;
+GRANT INSERT ON annals.events, annals.deletions TO writer;
+GRANT UPDATE ON annals.head TO writer;";
+const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
+GRANT SELECT ON annals.live_events TO reader;";
+
+/// The grants, for roles and a schema that no other test has.
+fn grant(schema: &Schema, grants: &str, role: &str) {
+    let name = format!("\"{}\"", schema.name.replace('"', "\"\""));
+    let grants = grants
+        .replace("writer", role)
+        .replace("reader", role)
+        .replace("annals", &name);
+    schema.sql(&format!("CREATE ROLE {role} NOLOGIN; {grants}"));
+}
+
+fn revoke(schema: &Schema, role: &str) {
+    schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_writer_and_a_reader_need_these_grants() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("its owner makes the tables"));
+    let id = std::process::id();
+    let (writer, reader) = (format!("writing_{id}"), format!("reading_{id}"));
+    grant(&schema, WRITER, &writer);
+    grant(&schema, READER, &reader);
+    let sign = if schema.url.contains('?') { '&' } else { '?' };
+    let as_role = |role: &str| format!("{}{sign}options=-c%20role%3D{role}", schema.url);
+    let settings = schema.settings();
+    let open = |role: &str| annals::journal::postgres::PostgresJournal::open_with(&as_role(role), settings.clone());
+    let mut journal = open(&writer).expect("it was granted enough");
+    assert_eq!(recovered(&mut journal), 0);
+    journal.write(&batch(1, 3)).expect("it was granted enough");
+    journal.write(&batch(4, 1000)).expect("it was granted enough");
+    drop(journal);
+    let refused = open(&reader).map(drop).expect_err("it may read, and not write");
+    assert!(refused.to_string().contains("permission denied"), "{refused}");
+    let reading = Schema {
+        url: as_role(&reader),
+        name: schema.name.clone(),
+    };
+    assert_eq!(reading.value("SELECT count(*) FROM live_events"), "1003");
+    assert!(reading.try_sql("DELETE FROM events").is_err());
+    drop(reading);
+    revoke(&schema, &writer);
+    revoke(&schema, &reader);
+}
+
+#[test]
+fn what_was_deleted_is_not_among_the_live_events() {
+    let schema = Schema::new();
+    let store = Store::open(schema.journal().expect("it opens")).expect("it is empty");
+    let store = store.acknowledging(Durability::Synced).expect("it can");
+    let append = |id: &str| {
+        let event = |number: u32| NewEvent::new("Noted").data(number.to_string());
+        let appended = store.append(&StreamId::new("Note", id), Expected::Any, (1..=3).map(event).collect());
+        appended.expect("nothing is expected");
+    };
+    ["truncated", "deleted", "for good", "untouched"]
+        .into_iter()
+        .for_each(append);
+    store.truncate("truncated", Version(2)).expect("it is there");
+    store.delete("deleted", Expected::Any).expect("it is there");
+    store.tombstone("for good", Expected::Any).expect("it is there");
+    append("deleted");
+    let last = store.reached(Durability::Volatile);
+    store.wait_durable(last).expect("the server is there");
+    let rows = schema.sql("SELECT aggregate_id, version::text FROM live_events ORDER BY position");
+    let live: Vec<_> = rows
+        .iter()
+        .map(|row| (row[0].clone().unwrap(), row[1].clone().unwrap()))
+        .collect();
+    let mut seen = Vec::new();
+    store
+        .log()
+        .for_each(|event| seen.push((event.aggregate_id().to_owned(), event.version().to_string())));
+    assert_eq!(live, seen);
+    assert_eq!(live.len(), 2 + 3 + 3);
+    assert_eq!(
+        schema.value("SELECT string_agg(kind, ' ' ORDER BY position) FROM deletions"),
+        "truncated deleted tombstoned"
+    );
+}
