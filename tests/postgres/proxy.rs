@@ -25,6 +25,7 @@ struct State {
     armed: Mutex<Option<(&'static [u8], Cut)>>,
     is_blocked: AtomicBool,
     is_released: AtomicBool,
+    is_refusing: AtomicBool,
     clients: Mutex<Vec<TcpStream>>,
 }
 
@@ -73,6 +74,11 @@ impl Proxy {
         self.state.is_blocked.store(false, Ordering::SeqCst);
     }
 
+    /// Closes every new connection, as the system does for a server that is not there.
+    pub(crate) fn refuse(&self) {
+        self.state.is_refusing.store(true, Ordering::SeqCst);
+    }
+
     /// Cuts every connection there is.
     pub(crate) fn cut(&self) {
         for client in self.state.clients.lock().drain(..) {
@@ -96,6 +102,9 @@ fn accept(listener: &TcpListener, server: u16, state: &Weak<State>) {
         let (Ok(client), Some(state)) = (client, state.upgrade()) else {
             return;
         };
+        if state.is_refusing.load(Ordering::SeqCst) {
+            continue;
+        }
         // A server that is away closes the connection.
         let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
             continue;

@@ -1,0 +1,69 @@
+//! Store and model agree with a journal in PostgreSQL too, and after each recovery from it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use annals::testing::model::Model;
+use annals::testing::operation::{Choices, Pair, START};
+use annals::{Durability, FlushSettings, ManualClock, Settings, Store};
+use proptest::prelude::*;
+
+use crate::support::Schema;
+
+fn open(schema: &Schema, clock: &Arc<ManualClock>, durability: Durability) -> Store {
+    let settings = Settings {
+        shards: 4,
+        durability,
+        flush: FlushSettings {
+            events: 300,
+            ..FlushSettings::default()
+        },
+        ..Settings::default()
+    };
+    let journal = schema.journal().expect("the journal opens");
+    let opened = Pair::builder(clock, settings).journal(journal).open();
+    opened.expect("the store opens")
+}
+
+/// SQL sees all that the store does: what limits have dropped beside.
+fn check_live(schema: &Schema, store: &Store) {
+    let rows = schema.sql("SELECT position::text FROM live_events");
+    let live: BTreeSet<u64> = rows
+        .iter()
+        .map(|row| row[0].as_deref().unwrap_or("0").parse().expect("a number"))
+        .collect();
+    store
+        .log()
+        .for_each(|event| assert!(live.contains(&event.position().0), "{event:?}"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 16, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn store_and_model_agree(
+        lives in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(any::<u16>(), 0..48), 0..30),
+            1..4,
+        ),
+        durability in prop::sample::select(vec![Durability::Volatile, Durability::Synced]),
+    ) {
+        let schema = Schema::new();
+        let clock = Arc::new(ManualClock::at(START));
+        let mut model = Model::default();
+        for operations in lives {
+            let store = open(&schema, &clock, durability);
+            let mut pair = Pair::of(store.clone(), model, Arc::clone(&clock));
+            pair.check_all();
+            for numbers in operations {
+                pair.change_something(&mut Choices::new(numbers.into_iter()), durability);
+            }
+            pair.check_all();
+            model = pair.model().clone();
+            store.close().expect("the server is there");
+            check_live(&schema, &store);
+        }
+        let mut pair = Pair::of(open(&schema, &clock, durability), model, clock);
+        pair.check_all();
+    }
+}
