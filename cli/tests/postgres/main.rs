@@ -135,3 +135,44 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
     let_in(program(&store).env("HOME", home.path()));
     let_in(program(&store).env("PGPASSFILE", &file));
 }
+
+/// A process that is killed holds nothing up: the server sees that it is gone, and its lease is free.
+#[test]
+fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("demo.jsonl.gz");
+    let made = program("memory:")
+        .args(["demo", "--events", "20000", "--output"])
+        .arg(&log)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let schema = format!("killed_{}", std::process::id());
+    let store = format!("{url}{sign}schema={schema}&write_within=0ms&lease=1000s&lease_wait=10s");
+    let stored = || {
+        let count = format!("SELECT position FROM {schema}.head");
+        let answer = Command::new("psql").args(["-qAtc", &count]).arg(&url).output().unwrap();
+        String::from_utf8(answer.stdout)
+            .unwrap()
+            .trim()
+            .parse::<u64>()
+            .unwrap_or(0)
+    };
+    let mut before = 0;
+    for _ in 0..4 {
+        let mut import = program(&store)
+            .arg("import")
+            .arg(&log)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        while stored() <= before && import.try_wait().unwrap().is_none() {}
+        drop(import.kill());
+        import.wait().unwrap();
+        before = stored();
+    }
+    assert_eq!(import(&store, &log)["events"], 20_000);
+    assert_eq!(stored(), 20_000);
+}
