@@ -12,8 +12,10 @@ use super::row::{self, COLUMNS, Fields, TABLE, Type, put_length, put_tags};
 use crate::event::names::Tags;
 use crate::journal::Batch;
 
-/// From so many events on, `COPY` is faster than a statement with arrays.
-const COPY_FROM_EVENTS: usize = 256;
+/// From so many events on, `COPY` is faster than a statement with arrays, though it goes to the server and back twice. Measured on
+/// loopback, two processors, a synced disk: a batch of 4 events takes 0.31 ms by the statement and 0.40 by `COPY`, of 16 0.44 and 0.49,
+/// of 64 0.99 and 0.89, of 4,096 43 and 33.
+const COPY_FROM_EVENTS: usize = 64;
 /// Bytes that are handed to a connection at once.
 const COPY_BYTES: usize = 256 << 10;
 
