@@ -31,7 +31,7 @@ Examples:
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and asks, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain or gzip. It is read anew each time, and nothing is kept on \
+A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain, gzip or zstd. It is read anew each time, and nothing is kept on \
 disk but what `demo`, `import --into` and `export` write.
 
 A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
@@ -58,6 +58,10 @@ pub(crate) struct Global {
     /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store
     #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
     pub(crate) store: Option<Location>,
+    /// An archive of the store (see `annals archive`), a folder or a file: its events are back in their places, and the store can only be
+    /// read; several by repeating it
+    #[arg(long, global = true, value_name = "ARCHIVE")]
+    pub(crate) attach: Vec<PathBuf>,
     /// How the answer is written
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) format: Format,
@@ -219,18 +223,23 @@ pub(crate) enum Command {
         /// The files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Write everything that was loaded to this file too: *.jsonl or *.csv, also with .gz
+        /// Write everything that was loaded to this file too: *.jsonl or *.csv, also with .gz or .zst
         #[arg(long, value_name = "FILE")]
         into: Option<PathBuf>,
     },
     /// Write events to a file
     Export {
-        /// The file: *.jsonl or *.csv, also with .gz; `-` for the standard output
+        /// The file: *.jsonl or *.csv, also with .gz or .zst; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
         #[command(flatten)]
         filters: Filters,
     },
+    /// Move old events out of a durable store, to an archive that can be read like a store or a log, or attached again with --attach
+    ///
+    /// Of every aggregate the events move that happened before the time, from the first on. Its version stays what it is, and later events
+    /// go on from there. The archive is whole and safe on disk before the store lets go of anything; then the store's files get shorter.
+    Archive(Archive),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
         /// The folder of the store, which must not be open anywhere
@@ -250,6 +259,17 @@ pub(crate) enum Command {
     Demo(Demo),
 }
 
+/// What `archive` moves.
+#[derive(Debug, Args)]
+pub(crate) struct Archive {
+    /// What happened before: a time or a date
+    #[arg(long, value_name = "TIME")]
+    pub(crate) before: String,
+    /// Where to: a folder that is empty or not there yet, or a new file *.jsonl, also with .gz or .zst
+    #[arg(long, value_name = "DIR|FILE")]
+    pub(crate) to: PathBuf,
+}
+
 /// What `demo` makes up.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
@@ -259,7 +279,7 @@ pub(crate) struct Demo {
     /// The same seed and number give the same log, to the byte
     #[arg(long, default_value_t = 42, value_name = "S")]
     pub(crate) seed: u64,
-    /// Where to: *.jsonl or *.csv, also with .gz; `-` for the standard output
+    /// Where to: *.jsonl or *.csv, also with .gz or .zst; `-` for the standard output
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     pub(crate) output: PathBuf,
     /// Write nothing, but load the log into memory and give a tour of it

@@ -6,43 +6,41 @@ use hashbrown::HashSet;
 
 use super::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, Recovered};
 use crate::event::system::{self, Change, SystemEvent};
-use crate::{Durability, EventRef, GapReason, Name, Position};
+use crate::{Durability, EventRef, Gap, GapReason, Position};
 
 /// Events that were moved out of a store, to be read together with it.
-#[derive(Clone, Debug)]
-pub struct Archive {
-    name: Name,
-    batches: Vec<Batch>,
-}
+#[derive(Clone, Debug, Default)]
+pub struct Archive(Vec<Batch>);
 
 impl Archive {
-    /// The archive of this name, as [`Store::archive`](crate::Store::archive) was told, with its events in the order of positions.
-    pub fn new(name: impl Into<Name>, batches: Vec<Batch>) -> Self {
-        Self {
-            name: name.into(),
-            batches,
-        }
+    /// The events of an archive, in the order of positions.
+    pub fn new(batches: Vec<Batch>) -> Self {
+        Self(batches)
     }
 
-    /// Reads the archive that is in a journal: one that [`file::ArchiveWriter`](super::file::ArchiveWriter) has written.
+    /// Reads the archive that is in a journal, as [`file::ArchiveWriter`](super::file::ArchiveWriter) writes them.
     ///
     /// # Errors
     ///
     /// Those of the journal.
-    pub fn read(name: impl Into<Name>, journal: &mut dyn Journal) -> Result<Self, JournalError> {
+    pub fn read(journal: &mut dyn Journal) -> Result<Self, JournalError> {
         let mut taken = Taken(Vec::new());
         journal.recover(&mut taken)?;
-        Ok(Self::new(name, taken.0))
+        Ok(Self(taken.0))
     }
 
     /// How many events it has.
     pub fn len(&self) -> usize {
-        self.batches.iter().map(Batch::len).sum()
+        self.0.iter().map(Batch::len).sum()
     }
 
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
+        self.0.iter().flat_map(Batch::events)
     }
 }
 
@@ -76,17 +74,13 @@ impl Journal for Attached {
     }
 
     fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
-        let mut archived = BTreeMap::new();
-        for archive in &self.archives {
-            for event in archive.batches.iter().flat_map(Batch::events) {
-                archived.insert(event.position().0, event);
-            }
-        }
-        let names = self.archives.iter().map(|archive| archive.name.clone()).collect();
+        let events = || self.archives.iter().flat_map(Archive::events);
         let mut merging = Merging {
             into,
-            archived,
-            names,
+            archived: events().map(|event| (event.position().0, event)).collect(),
+            versions: events()
+                .map(|event| (event.aggregate_id(), event.version().0))
+                .collect(),
             last: 0,
         };
         let recovered = self.journal.recover(&mut merging)?;
@@ -118,7 +112,8 @@ fn read_only() -> JournalError {
 struct Merging<'a> {
     into: &'a mut dyn Recover,
     archived: BTreeMap<u64, EventRef<'a>>,
-    names: HashSet<Name, foldhash::fast::RandomState>,
+    /// Aggregates with the versions that are archived.
+    versions: HashSet<(&'a str, u64), foldhash::fast::RandomState>,
     last: u64,
 }
 
@@ -141,8 +136,8 @@ impl Recover for Merging<'_> {
         for mark in batch.marks().iter().filter(is_gone) {
             merged.push_mark(mark.clone());
         }
-        for gap in batch.gaps().iter().filter(|gap| !self.is_attached(&gap.reason)) {
-            merged.push_gap(gap.clone());
+        for gap in batch.gaps().iter().filter_map(|gap| self.rest_of(gap)) {
+            merged.push_gap(gap);
         }
         self.into.batch(merged)
     }
@@ -178,13 +173,7 @@ impl Merging<'_> {
                 event.id()
             )));
         }
-        let told = event.is_system().then(|| system::parse(event)).flatten();
-        if let Some(SystemEvent::Changed {
-            change: Change::Archive { archive, .. },
-            ..
-        }) = told
-            && self.names.contains(&archive)
-        {
+        if self.is_undone(event) {
             skip(merged, position, position + 1);
         } else {
             merged.push_ref(event);
@@ -192,8 +181,29 @@ impl Merging<'_> {
         Ok(())
     }
 
-    fn is_attached(&self, reason: &GapReason) -> bool {
-        matches!(reason, GapReason::Archived(name) if self.names.contains(name))
+    /// Whether an event tells that the events of an aggregate were archived which are here.
+    fn is_undone(&self, event: EventRef<'_>) -> bool {
+        let told = event.is_system().then(|| system::parse(event)).flatten();
+        let Some(SystemEvent::Changed {
+            change: Change::Archive { to_version, .. },
+            ..
+        }) = told
+        else {
+            return false;
+        };
+        let id = event.aggregate_id();
+        self.versions
+            .contains(&(id.strip_prefix('$').unwrap_or(id), to_version))
+    }
+
+    /// What a gap still has to tell of.
+    fn rest_of(&self, gap: &Gap) -> Option<Gap> {
+        if !matches!(gap.reason, GapReason::Archived(_)) {
+            return Some(gap.clone());
+        }
+        let back = self.archived.range(gap.first.0..=gap.last.0).count() as u64;
+        let count = gap.count.checked_sub(back).filter(|count| *count > 0)?;
+        Some(Gap { count, ..gap.clone() })
     }
 
     fn check_end(&self) -> Result<(), JournalError> {

@@ -242,7 +242,8 @@ impl Builder {
     /// Attaches an archive of this store: its events are in their places again, and the store can only be read: an append is
     /// [`ReadOnly`](crate::Error::ReadOnly).
     ///
-    /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too.
+    /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too. Of
+    /// several archives, a later one can be attached alone; an earlier one needs those after it, or its events lie before a gap.
     pub fn attach(mut self, archive: Archive) -> Self {
         self.archives.push(archive);
         self

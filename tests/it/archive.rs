@@ -55,7 +55,7 @@ fn save(store: &Store, to: &Path) -> annals::Result<annals::Archived> {
 }
 
 fn attach(folder: &Path, archive: &Path) -> annals::Result<Store> {
-    let archive = Archive::read("the old days", &mut journal(archive))?;
+    let archive = Archive::read(&mut journal(archive))?;
     Store::builder().journal(journal(folder)).attach(archive).open()
 }
 

@@ -46,7 +46,7 @@ fn ranges(mut query: Query, filters: &Filters, zone: &TimeZone) -> Outcome<Query
     Ok(query)
 }
 
-fn time(text: &str, zone: &TimeZone) -> Outcome<Timestamp> {
+pub(crate) fn time(text: &str, zone: &TimeZone) -> Outcome<Timestamp> {
     when::parse_in(text, zone).map_err(Failure::Usage)
 }
 

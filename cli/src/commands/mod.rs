@@ -1,5 +1,6 @@
 //! The commands: one a file, each from its arguments to its answer.
 
+mod archive;
 mod demo;
 mod event;
 mod events;
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
         Command::Import { files, into } => import::run(global, files, into.as_deref(), out),
         Command::Export { filters, output } => export::run(&open(global, out)?, filters, output, out),
+        Command::Archive(archive) => archive::run(global, archive, out),
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),
         Command::Demo(demo) => demo::run(demo, out),
@@ -55,7 +57,12 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
         return Err(Failure::Usage(text.to_owned()));
     };
     if let Location::Durable(url) = location {
-        return durable::open(url, out);
+        return durable::open_with(url, &global.attach, out);
+    }
+    if !global.attach.is_empty() {
+        let text =
+            "archives are attached to the durable store that they were taken from: name it with --store file:DIR";
+        return Err(Failure::Usage(text.to_owned()));
     }
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;

@@ -88,6 +88,7 @@ impl Story {
             stream: step.stream,
             event,
             recorded_at: None,
+            place: None,
         });
         Moment {
             time: moment.time,

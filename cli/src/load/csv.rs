@@ -189,6 +189,7 @@ impl Mapping {
             stream: StreamId::new(kind, aggregate),
             event,
             recorded_at,
+            place: None,
         })
     }
 

@@ -40,16 +40,17 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// By the name of the file, with or without `.gz`; the standard input holds JSON lines.
+    /// By the name of the file, with or without `.gz` or `.zst`; the standard input holds JSON lines.
     pub(crate) fn of(path: &Path) -> Outcome<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        let bare = name.strip_suffix(".gz").unwrap_or(&name);
+        let packed = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst"));
+        let bare = packed.unwrap_or(&name);
         match bare.rsplit_once('.').map(|(_, extension)| extension) {
             Some("csv") => Ok(Self::Csv),
             Some("jsonl" | "ndjson") => Ok(Self::JsonLines),
             None if bare == "-" => Ok(Self::JsonLines),
             _ => Err(Failure::Usage(format!(
-                "{}: what it holds must show in its name: *.jsonl, *.ndjson or *.csv, also with .gz",
+                "{}: what it holds must show in its name: *.jsonl, *.ndjson or *.csv, also with .gz or .zst",
                 path.display()
             ))),
         }

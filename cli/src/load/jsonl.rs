@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use annals::{Name, NewEvent, StreamId, Timestamp};
+use annals::{Name, NewEvent, Position, StreamId, Timestamp, Version};
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use crate::load::{BadLine, Entry, JSON_DEPTH_MAX};
 
 /// Reads one line, without its end, as the event it holds and the stream it is part of.
 ///
-/// `position` and `version` are the store's to give: they are checked to be numbers, and no more.
+/// `position` and `version` are the store's to give: they are read, and not heeded.
 ///
 /// # Errors
 ///
@@ -56,6 +56,7 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         stream,
         event,
         recorded_at: wire.recorded_at,
+        place: wire.position.map(Position).zip(wire.version.map(Version)),
     })
 }
 
@@ -67,10 +68,8 @@ struct Wire<'a> {
     aggregate_type: Name,
     event_type: Name,
     event_version: Option<u32>,
-    #[serde(rename = "version")]
-    _version: Option<u64>,
-    #[serde(rename = "position")]
-    _position: Option<u64>,
+    version: Option<u64>,
+    position: Option<u64>,
     timestamp: Timestamp,
     recorded_at: Option<Timestamp>,
     #[serde(borrow, default, deserialize_with = "raw")]

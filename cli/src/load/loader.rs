@@ -176,6 +176,7 @@ impl Loader {
             stream,
             mut event,
             recorded_at,
+            place: _,
         } = entry;
         let mut again = None;
         match &mut self.kind {

@@ -1,5 +1,6 @@
 //! Loading: what a log file holds, and how it becomes a store.
 
+pub(crate) mod archive;
 pub(crate) mod clock;
 pub mod csv;
 pub(crate) mod durable;
@@ -13,7 +14,7 @@ pub(crate) mod reader;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use annals::{NewEvent, StoreUrl, StreamId, Timestamp};
+use annals::{NewEvent, Position, StoreUrl, StreamId, Timestamp, Version};
 
 use crate::load::feed::Kind;
 
@@ -31,6 +32,8 @@ pub struct Entry {
     pub event: NewEvent,
     /// When the store that wrote the file had taken it.
     pub recorded_at: Option<Timestamp>,
+    /// Its position and version in that store.
+    pub place: Option<(Position, Version)>,
 }
 
 /// Why a line holds no event.

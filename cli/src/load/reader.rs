@@ -11,7 +11,10 @@ use flate2::bufread::MultiGzDecoder;
 use crate::load::LINE_BYTES_MAX;
 
 const BUFFER_BYTES: usize = 256 << 10;
-const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// Bytes by which it shows what a file is.
+const MAGIC_BYTES: u64 = 4;
+/// 2 to the power of this many bytes are kept to unpack zstd, at most: 128 MiB, what its own tool takes.
+const ZSTANDARD_WINDOW_LOG_MAX: u32 = 27;
 const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// A file opened for reading.
@@ -39,73 +42,133 @@ pub(crate) fn open(path: &Path) -> io::Result<Source> {
         count: Arc::clone(&read),
     };
     Ok(Source {
-        bytes: decode(counted, is_called_gzip(path))?,
+        bytes: decode(counted, Packing::of(path))?,
         read,
         total,
     })
 }
 
-fn is_called_gzip(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+/// How bytes are packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Packing {
+    Gzip,
+    Zstandard,
 }
 
-/// Decompresses what begins like gzip, whatever the file is called; what is called gzip must be.
-pub(crate) fn decode(raw: impl Read + Send + 'static, is_called_gzip: bool) -> io::Result<Box<dyn BufRead + Send>> {
-    let raw = without_prefix(BufReader::with_capacity(BUFFER_BYTES, raw), &[])?;
-    if is_called_gzip && !raw.0.starts_with(&GZIP_MAGIC) {
-        return Err(not_gzip(&raw.0));
+impl Packing {
+    /// What the name of a file says.
+    fn of(path: &Path) -> Option<Self> {
+        let extension = path.extension()?;
+        [Self::Gzip, Self::Zstandard]
+            .into_iter()
+            .find(|packing| extension.eq_ignore_ascii_case(packing.extension()))
     }
-    if raw.0.starts_with(&GZIP_MAGIC) {
-        let decoder = Unpacked(MultiGzDecoder::new(Cursor::new(raw.0).chain(raw.1)));
+
+    /// What bytes begin like.
+    fn begins(start: &[u8]) -> Option<Self> {
+        [Self::Gzip, Self::Zstandard]
+            .into_iter()
+            .find(|packing| start.starts_with(packing.magic()))
+    }
+
+    fn magic(self) -> &'static [u8] {
+        match self {
+            Self::Gzip => &[0x1f, 0x8b],
+            Self::Zstandard => &[0x28, 0xb5, 0x2f, 0xfd],
+        }
+    }
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Gzip => "gz",
+            Self::Zstandard => "zst",
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Zstandard => "zstd",
+        }
+    }
+
+    fn unpack(self, packed: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
+            Self::Zstandard => {
+                let mut decoder = zstd::Decoder::with_buffer(packed)?;
+                decoder.window_log_max(ZSTANDARD_WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+/// Decompresses what begins like it, whatever the file is called; what is called packed must be.
+pub(crate) fn decode(raw: impl Read + Send + 'static, called: Option<Packing>) -> io::Result<Box<dyn BufRead + Send>> {
+    let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, raw), &[])?;
+    let packing = Packing::begins(&start);
+    if let Some(called) = called.filter(|called| packing != Some(*called)) {
+        return Err(not_packed(&start, called));
+    }
+    if let Some(packing) = packing {
+        let decoder = Unpacked(packing.unpack(Cursor::new(start).chain(rest))?, packing);
         let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, decoder), &BYTE_ORDER_MARK)?;
         return Ok(Box::new(Cursor::new(start).chain(rest)));
     }
-    let start = raw
-        .0
+    let start = start
         .strip_prefix(&BYTE_ORDER_MARK)
-        .map_or(raw.0.clone(), <[u8]>::to_vec);
-    Ok(Box::new(Cursor::new(start).chain(raw.1)))
+        .map_or(start.clone(), <[u8]>::to_vec);
+    Ok(Box::new(Cursor::new(start).chain(rest)))
 }
 
-fn not_gzip(start: &[u8]) -> io::Error {
-    let text = if start.len() < GZIP_MAGIC.len() {
-        "it is called .gz but holds nothing: make it or copy it again"
+fn not_packed(start: &[u8], called: Packing) -> io::Error {
+    let (extension, name) = (called.extension(), called.name());
+    let text = if start.len() < called.magic().len() {
+        format!("it is called .{extension} but holds nothing: make it or copy it again")
     } else {
-        "it is called .gz but is not gzip: take .gz off its name if it is not packed, or pack it"
+        format!(
+            "it is called .{extension} but is not {name}: take .{extension} off its name if it is not packed, or pack it"
+        )
     };
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
 /// What a decoder unpacks; its errors say what is wrong with the file, and what to do.
-struct Unpacked<R>(R);
+struct Unpacked(Box<dyn Read + Send>, Packing);
 
-impl<R: Read> Read for Unpacked<R> {
+impl Read for Unpacked {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer).map_err(|error| told(&error).unwrap_or(error))
+        self.0
+            .read(buffer)
+            .map_err(|error| told(&error, self.1).unwrap_or(error))
     }
 }
 
 /// What a decoder's error says of the file; nothing of errors that are not the decoder's own.
-fn told(error: &io::Error) -> Option<io::Error> {
-    let kind = error.kind();
+fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
+    let (kind, name) = (error.kind(), packing.name());
     if kind == io::ErrorKind::UnexpectedEof {
-        let text = "the file ends before its gzip data do: it was cut short, so make it or copy it again";
+        let text = format!("the file ends before its {name} data do: it was cut short, so make it or copy it again");
         return Some(io::Error::new(kind, text));
     }
-    matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData).then(|| {
-        let text = format!("its gzip data are damaged ({error}): make it or copy it again");
+    let is_decoders = matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+        || (packing == Packing::Zstandard && kind == io::ErrorKind::Other);
+    is_decoders.then(|| {
+        let text = format!("its {name} data are damaged ({error}): make it or copy it again");
         io::Error::new(io::ErrorKind::InvalidData, text)
     })
 }
 
 /// The first bytes of `reader`, without `prefix` if they are just that, and what follows them.
 fn without_prefix<R: BufRead>(mut reader: R, prefix: &[u8]) -> io::Result<(Vec<u8>, R)> {
-    let mut start = Vec::with_capacity(BYTE_ORDER_MARK.len());
-    reader
-        .by_ref()
-        .take(BYTE_ORDER_MARK.len() as u64)
-        .read_to_end(&mut start)?;
+    let length = if prefix.is_empty() {
+        MAGIC_BYTES
+    } else {
+        prefix.len() as u64
+    };
+    let mut start = Vec::new();
+    reader.by_ref().take(length).read_to_end(&mut start)?;
     if !prefix.is_empty() && start == prefix {
         start.clear();
     }
@@ -215,21 +278,21 @@ mod tests {
 
     #[test]
     fn ends_of_lines_and_byte_order_marks_are_left_out() {
-        let read = lines(decode("\u{feff}a\r\nb\n\nc".as_bytes(), false).unwrap()).unwrap();
+        let read = lines(decode("\u{feff}a\r\nb\n\nc".as_bytes(), None).unwrap()).unwrap();
         assert_eq!(read, ["a", "b", "", "c"]);
     }
 
     #[test]
     fn short_files_are_whole() {
         for text in ["", "a", "ab", "abc", "abcd"] {
-            assert_eq!(lines(decode(text.as_bytes(), false).unwrap()).unwrap().concat(), text);
+            assert_eq!(lines(decode(text.as_bytes(), None).unwrap()).unwrap().concat(), text);
         }
     }
 
     #[test]
     fn gzip_is_known_by_its_content() {
         let packed = [gzip("\u{feff}a\n".as_bytes()), gzip(b"b\n")].concat();
-        let read = lines(decode(Cursor::new(packed), false).unwrap()).unwrap();
+        let read = lines(decode(Cursor::new(packed), None).unwrap()).unwrap();
         assert_eq!(read, ["a", "b"]);
     }
 
@@ -238,7 +301,7 @@ mod tests {
         let packed = gzip(&b"a line\n".repeat(1000));
         for length in [2, 9, 20, packed.len() - 1] {
             let cut = Cursor::new(packed[..length].to_vec());
-            assert!(decode(cut, false).and_then(lines).is_err(), "{length}");
+            assert!(decode(cut, None).and_then(lines).is_err(), "{length}");
         }
     }
 

@@ -24,7 +24,8 @@ pub(crate) struct Sink {
 
 enum Writer {
     Plain(BufWriter<File>),
-    Packed(BufWriter<Box<GzEncoder<File>>>),
+    Gzip(BufWriter<Box<GzEncoder<File>>>),
+    Zstandard(Box<zstd::Encoder<'static, BufWriter<File>>>),
 }
 
 /// What the name of a file says that it is to hold.
@@ -42,19 +43,26 @@ impl Sink {
         if target.is_dir() {
             return Err(Failure::Usage(format!("{} is a directory", target.display())));
         }
-        let is_packed = target
-            .extension()
-            .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"));
+        let is_called = |name: &str| {
+            target
+                .extension()
+                .is_some_and(|extension| extension.eq_ignore_ascii_case(name))
+        };
         let file_path = behind_links(target).map_err(named)?;
         let mut part = file_path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
         let file = File::create(&part).map_err(named)?;
-        let writer = if is_packed {
-            Writer::Packed(BufWriter::with_capacity(
+        let writer = if is_called("gz") {
+            Writer::Gzip(BufWriter::with_capacity(
                 64 << 10,
                 Box::new(GzEncoder::new(file, Compression::default())),
             ))
+        } else if is_called("zst") {
+            let file = BufWriter::with_capacity(256 << 10, file);
+            let mut packer = zstd::Encoder::new(file, 0).map_err(named)?;
+            packer.include_checksum(true).map_err(named)?;
+            Writer::Zstandard(Box::new(packer))
         } else {
             Writer::Plain(BufWriter::with_capacity(256 << 10, file))
         };
@@ -66,9 +74,10 @@ impl Sink {
         })
     }
 
-    /// Ends the file and gives it its name; what had this name before is replaced.
+    /// Ends the file and gives it its name; what had this name before is replaced. Then it survives the end of the machine.
     pub(crate) fn keep(mut self) -> Outcome {
-        let ended = self.end().and_then(|()| fs::rename(&self.part, &self.target));
+        let renamed = self.end().and_then(|()| fs::rename(&self.part, &self.target));
+        let ended = renamed.and_then(|()| sync_names_beside(&self.target));
         self.is_kept = ended.is_ok();
         ended.map_err(|error| Failure::Runtime(format!("{}: {error}", self.target.display())))
     }
@@ -76,9 +85,13 @@ impl Sink {
     fn end(&mut self) -> io::Result<()> {
         match &mut self.writer {
             Writer::Plain(writer) => writer.flush()?,
-            Writer::Packed(writer) => {
+            Writer::Gzip(writer) => {
                 writer.flush()?;
                 writer.get_mut().try_finish()?;
+            }
+            Writer::Zstandard(writer) => {
+                writer.do_finish()?;
+                writer.get_mut().flush()?;
             }
         }
         self.file().sync_all()
@@ -87,9 +100,23 @@ impl Sink {
     fn file(&self) -> &File {
         match &self.writer {
             Writer::Plain(writer) => writer.get_ref(),
-            Writer::Packed(writer) => writer.get_ref().get_ref(),
+            Writer::Gzip(writer) => writer.get_ref().get_ref(),
+            Writer::Zstandard(writer) => writer.get_ref().get_ref(),
         }
     }
+}
+
+/// Makes the name of a file survive the end of the machine.
+#[cfg(unix)]
+fn sync_names_beside(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Other systems keep names without being asked, and cannot open a folder as a file.
+#[cfg(not(unix))]
+fn sync_names_beside(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// The file that `path` stands for: a symbolic link stays, and what it leads to is written, there already or not.
@@ -108,7 +135,8 @@ impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut self.writer {
             Writer::Plain(writer) => writer.write(bytes),
-            Writer::Packed(writer) => writer.write(bytes),
+            Writer::Gzip(writer) => writer.write(bytes),
+            Writer::Zstandard(writer) => writer.write(bytes),
         }
     }
 

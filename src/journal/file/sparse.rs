@@ -377,8 +377,8 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
 }
 
 fn check_name(name: &str) -> Result<(), BadContent> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX {
-        return Err(BadContent::Value("a name is empty, or too long"));
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
+        return Err(BadContent::Value("a name is empty, too long, or has a U+0000"));
     }
     Ok(())
 }

@@ -1,0 +1,139 @@
+//! Old events out of a store, into an archive, and back in their places to be read.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{Folder, Ran, ask, import, line, program, run};
+
+/// Within the made-up log.
+const BEFORE: &str = "2026-01-12";
+
+fn on(url: &Path) -> Command {
+    let mut command = program();
+    command.arg("--store").arg(url);
+    command
+}
+
+fn archive(url: &Path, to: &Path) -> Ran {
+    run(on(url)
+        .args(["archive", "--format", "json", "--before", BEFORE, "--to"])
+        .arg(to))
+}
+
+fn events(command: &mut Command) -> Vec<Value> {
+    let text = run(command.args(["events", "--format", "jsonl"])).ok();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn is_old(event: &Value) -> bool {
+    event["timestamp"].as_str().unwrap() < BEFORE
+}
+
+/// What differs between a store and an archive of lines that is read as a log: the positions and versions it is given.
+fn ids(events: &[Value]) -> Vec<String> {
+    events.iter().map(|event| event["eventId"].to_string()).collect()
+}
+
+#[test]
+fn what_was_archived_is_read_alone_and_together() {
+    for name in ["old", "old.jsonl.zst", "old.jsonl"] {
+        let folder = Folder::new();
+        let (url, to) = (folder.url("orders"), folder.path(name));
+        import(&url, &folder.demo());
+        let before = events(&mut on(&url));
+        let report: Value = serde_json::from_str(&archive(&url, &to).ok()).unwrap();
+        let left = events(&mut on(&url));
+        let archived = report["eventsArchived"].as_u64().unwrap() as usize;
+        assert!(archived > 300 && left.len() > 300, "{archived} of {}", before.len());
+        assert_eq!(archived + left.len(), before.len());
+        assert!(report["bytesFreed"].as_u64().unwrap() > 20_000, "{report}");
+
+        let alone = events(&mut on(&to));
+        assert_eq!(alone.len(), archived);
+        assert!(alone.iter().all(is_old));
+        let mut both = [ids(&alone), ids(&left)].concat();
+        let mut all = ids(&before);
+        both.sort_unstable();
+        all.sort_unstable();
+        assert_eq!(both, all);
+        assert_eq!(events(on(&url).arg("--attach").arg(&to)), before);
+        // Nothing was moved a second time, and nothing is overwritten.
+        let again = archive(&url, &folder.path("again.jsonl")).ok();
+        assert!(again.contains("\"eventsArchived\": 0"), "{again}");
+        assert!(!folder.path("again.jsonl").exists());
+        assert!(archive(&url, &to).failed(2).contains("is there already"));
+        assert_eq!(events(&mut on(&to)).len(), archived);
+    }
+}
+
+#[test]
+fn archives_of_several_times_are_attached_together() {
+    let folder = Folder::new();
+    let url = folder.url("orders");
+    import(&url, &folder.demo());
+    let before = events(&mut on(&url));
+    let (first, second) = (folder.path("first.jsonl.gz"), folder.path("second"));
+    for (time, to) in [("2026-01-08", &first), (BEFORE, &second)] {
+        run(on(&url).args(["archive", "--before", time, "--to"]).arg(to)).ok();
+    }
+    let whole = events(on(&url).arg("--attach").arg(&first).arg("--attach").arg(&second));
+    assert_eq!(whole, before);
+    let later = events(on(&url).arg("--attach").arg(&second));
+    assert_eq!(later.len(), before.len() - events(&mut on(&first)).len());
+}
+
+#[test]
+fn what_cannot_be_done_is_told_before_anything_is() {
+    let folder = Folder::new();
+    let (url, log) = (folder.url("orders"), folder.demo());
+    import(&url, &log);
+    let before = events(&mut on(&url));
+    let to = folder.path("old");
+    let told = |command: &mut Command, code| run(command).failed(code);
+    let archive = |url: &Path, before: &str, to: &Path| {
+        let mut command = on(url);
+        command.args(["archive", "--before", before, "--to"]).arg(to);
+        command
+    };
+    assert!(told(&mut archive(&log, BEFORE, &to), 2).contains("from a durable store"));
+    assert!(told(&mut archive(&url, "the old days", &to), 2).contains("the old days"));
+    assert!(told(&mut archive(&url, BEFORE, &folder.path("old.csv")), 2).contains("cannot hold everything"));
+    assert!(told(&mut archive(&url, BEFORE, Path::new("-")), 2).contains("name a folder"));
+    assert!(told(&mut archive(&folder.url("none"), BEFORE, &to), 4).contains("there is no store"));
+    let full = folder.file("old.jsonl", "mine");
+    assert!(told(&mut archive(&url, BEFORE, &full), 2).contains("is there already"));
+    assert!(told(archive(&url, BEFORE, &to).arg("--attach").arg(&log), 2).contains("without --attach"));
+    assert!(told(on(&log).args(["stats", "--attach"]).arg(&to), 2).contains("to the durable store"));
+    assert!(told(on(&url).args(["stats", "--attach"]).arg(&to), 4).contains("there is no archive"));
+    let half = folder.file("half.jsonl", line("a", "Noted", ""));
+    assert!(told(on(&url).args(["stats", "--attach"]).arg(half), 3).contains("line 1: an archive has eventId"));
+    let other = folder.url("other");
+    import(&other, &folder.file("one.jsonl", line("a", "Noted", "")));
+    let refused = told(on(&url).args(["stats", "--attach"]).arg(folder.path("other")), 3);
+    assert!(
+        refused.contains("the archive is of another store: position 1"),
+        "{refused}"
+    );
+    assert_eq!(events(&mut on(&url)), before);
+    assert!(!to.exists());
+}
+
+#[test]
+fn a_packed_log_is_read_and_written_with_zstandard() {
+    let folder = Folder::new();
+    let log = folder.demo();
+    let packed = folder.path("log.jsonl.zst");
+    run(on(&log).args(["export", "--output"]).arg(&packed)).ok();
+    assert_eq!(events(&mut on(&packed)), events(&mut on(&log)));
+    let bytes = std::fs::read(&packed).unwrap();
+    let cut = folder.file("cut.jsonl.zst", &bytes[..bytes.len() / 2]);
+    assert!(ask(&cut, &["stats"]).failed(3).contains("ends before its zstd data do"));
+    let mut damaged = bytes.clone();
+    damaged[bytes.len() / 2] ^= 0x55;
+    let damaged = folder.file("damaged.jsonl.zst", damaged);
+    assert_eq!(ask(&damaged, &["stats"]).code, 3);
+    let plain = folder.file("plain.jsonl.zst", line("a", "Noted", ""));
+    assert!(ask(&plain, &["stats"]).failed(3).contains("is not zstd"));
+}
