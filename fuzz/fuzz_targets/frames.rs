@@ -14,16 +14,19 @@ fn segment(mut input: &[u8]) -> Vec<u8> {
         let length = usize::from(u16::from_le_bytes([*low, *high])).min(rest.len());
         let (content, rest) = rest.split_at(length);
         let compressed = flags & 1 == 1;
+        // Of a sparse frame some positions have no event.
+        let gone = if flags & 8 == 0 { 0 } else { u64::from(odd & 0x3f) };
         let frame = seal::Frame {
             flags: *flags,
             raw_bytes: if compressed { u32::from(*odd) * 64 } else { length as u32 },
             events: u32::from(*events),
+            gone,
             first: position + u64::from(odd & 0x80 != 0 && !compressed),
             synced: if odd & 0x40 == 0 { 0 } else { position },
             content,
         };
         frame.write(&mut out);
-        position = frame.first + u64::from(frame.events);
+        position = frame.first + u64::from(frame.events) + gone;
         input = rest;
     }
     out

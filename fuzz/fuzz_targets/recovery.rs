@@ -11,7 +11,7 @@ use annals::{Expected, ManualClock, NewEvent, SeededIds, Store, StreamId, Timest
 use damaged::{Files, check, segment_name};
 use libfuzzer_sys::fuzz_target;
 
-/// Three segments: appends of two events, some of them dropped again. Only the id of the store differs from run to run.
+/// Four segments: appends of two events, some of them dropped again, and their room given back in the first two. Only the id of the store differs from run to run.
 static WHOLE: LazyLock<Files> = LazyLock::new(|| {
     let disk = SimulatedDisk::new();
     let settings = FileSettings {
@@ -33,6 +33,10 @@ static WHOLE: LazyLock<Files> = LazyLock::new(|| {
             store.truncate("order-0", Version(2)).expect("truncated");
         }
         store.wait_durable(store.visible()).expect("durable");
+        if number == 30 {
+            store.delete("order-1", Expected::Any).expect("deleted");
+            store.compact_journal().expect("compacted");
+        }
     }
     store.close().expect("closed");
     let names = disk.names().expect("names").into_iter();

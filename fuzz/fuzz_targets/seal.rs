@@ -16,6 +16,8 @@ pub struct Frame<'a> {
     pub flags: u8,
     pub raw_bytes: u32,
     pub events: u32,
+    /// Positions of a sparse frame that have no event.
+    pub gone: u64,
     pub first: u64,
     pub synced: u64,
     pub content: &'a [u8],
@@ -23,8 +25,9 @@ pub struct Frame<'a> {
 
 impl Frame<'_> {
     pub fn write(&self, out: &mut Vec<u8>) {
-        let last = (self.first + u64::from(self.events)).saturating_sub(1);
-        let first = if self.events == 0 { last } else { self.first };
+        let positions = u64::from(self.events) + self.gone;
+        let last = (self.first + positions).saturating_sub(1);
+        let first = if positions == 0 { last } else { self.first };
         let mut header = b"FRAM".to_vec();
         header.extend_from_slice(&[self.flags, 0, 0, 0]);
         for number in [self.content.len() as u32, self.raw_bytes, self.events, crc32fast::hash(self.content)] {
