@@ -8,7 +8,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalErrorKind {
-    /// Tries again: nothing of the batch was kept. The disk is full, the server is away.
+    /// Tries again: nothing of the batch was kept, or the journal will know that all of it was. The disk is full, the server is away.
     Retry,
     /// Refuses appends until it is opened anew.
     Failed,

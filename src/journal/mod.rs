@@ -47,8 +47,8 @@ use crate::{Durability, Position};
 /// U+0000 in it: the store refuses those. A position whose event is gone, because [`rewrite`](Self::rewrite) was told so, comes back as
 /// skipped, and with it why, and what versions its aggregates were at.
 ///
-/// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is kept, and the same call may be
-/// made again. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
+/// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is kept, or the journal finds out whether all
+/// of it is when the same call is made again; no other batch comes before. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
 /// once must not be tried again, because the operating system may have dropped what it could not write.
 ///
 /// `annals::conformance!`, of the feature `testing`, checks of any journal as much of this as shows where nothing fails.

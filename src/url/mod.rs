@@ -177,6 +177,7 @@ impl StoreUrl {
             Place::Database(url) => {
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
+                PostgresUrl::check_limits(&builder.settings.limits)?;
                 let journal = PostgresJournal::open_at(url.address.clone(), url.journal.clone())?;
                 builder.journal(journal).open()
             }

@@ -2,7 +2,10 @@
 
 use super::options::{OPTIONS, StoreOptions, decode, each, time};
 use crate::journal::postgres::{ADDRESS_OPTIONS, Address, PostgresSettings, shown_option};
-use crate::{Error, Result};
+use crate::{Error, Limits, Result};
+
+/// Bytes of an event's metadata and data.
+const PAYLOAD_BYTES_MAX: usize = 512 << 20;
 
 /// A database, and what the URL says of its store. Its `Debug` shows no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +42,19 @@ impl PostgresUrl {
             journal,
             options: store,
         })
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when events may be longer than a row of a table, which has a GiB, with what stands beside their bytes.
+    pub(super) fn check_limits(limits: &Limits) -> Result<()> {
+        if limits.payload_bytes_max <= PAYLOAD_BYTES_MAX {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "limits.payload_bytes_max is {}, but must be at most {PAYLOAD_BYTES_MAX} in PostgreSQL",
+            limits.payload_bytes_max
+        )))
     }
 }
 
@@ -102,6 +118,18 @@ mod tests {
         ] {
             assert!(!refused(url).contains(secret), "{}", refused(url));
         }
+    }
+
+    #[test]
+    fn events_that_are_longer_than_a_row_are_refused_before_there_is_one() {
+        let mut settings = Settings::default();
+        settings.limits.payload_bytes_max = 1 << 30;
+        let url: StoreUrl = "postgres://nowhere/orders".parse().expect("a url");
+        let refused = url.open(crate::Store::builder().settings(settings)).map(drop);
+        assert!(
+            matches!(&refused, Err(Error::Invalid(message)) if message.contains("536870912")),
+            "{refused:?}"
+        );
     }
 
     #[test]

@@ -38,7 +38,7 @@ impl Doubtful {
 
     /// That the journal goes on, and that what it holds are the events 1 to `last`, once each.
     fn check(mut self, last: u64) {
-        assert_eq!(self.write(&batch(last + 1, 2)), Ok(()));
+        self.journal.write(&batch(last + 1, 2)).expect("it goes on");
         drop(self.journal);
         let mut journal = self.schema.journal().expect("it opens again");
         assert_eq!(recovered(&mut journal), last + 2);
@@ -74,6 +74,29 @@ fn a_statement_that_comes_late_changes_nothing() {
     assert_eq!(doubtful.write(&next), Err(JournalErrorKind::Retry));
     assert_eq!(doubtful.write(&next), Ok(()));
     doubtful.proxy.release();
+    doubtful.check(4);
+}
+
+/// The old connection's statement comes to the server when the new one has looked, and found nothing of it.
+#[test]
+fn a_statement_that_comes_between_looking_and_writing_is_found() {
+    let mut doubtful = Doubtful::new();
+    assert_eq!(doubtful.write(&batch(1, 3)), Ok(()));
+    doubtful.proxy.arm(b"position 4 of", Cut::Late);
+    let next = batch(4, 1);
+    assert_eq!(doubtful.write(&next), Err(JournalErrorKind::Retry));
+    doubtful.proxy.arm(b"position 4 of", Cut::Hold);
+    std::thread::scope(|scope| {
+        let Doubtful { schema, proxy, journal } = &mut doubtful;
+        let written = scope.spawn(|| journal.write(&next));
+        while !proxy.is_met() {
+            std::thread::yield_now();
+        }
+        proxy.release();
+        while schema.value("SELECT position FROM head") != "4" {}
+        proxy.let_through();
+        assert_eq!(written.join().expect("no panic"), Ok(()));
+    });
     doubtful.check(4);
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Cut {
     After,
     /// At once for the client; the server gets it later, when it is released.
     Late,
+    /// Not at all: it is kept from the server until it is let through.
+    Hold,
 }
 
 #[derive(Default)]
@@ -25,6 +27,7 @@ struct State {
     armed: Mutex<Option<(&'static [u8], Cut)>>,
     is_blocked: AtomicBool,
     is_released: AtomicBool,
+    is_let_through: AtomicBool,
     is_refusing: AtomicBool,
     clients: Mutex<Vec<TcpStream>>,
 }
@@ -56,13 +59,22 @@ impl Proxy {
 
     /// Cuts the first connection on which `mark` is sent.
     pub(crate) fn arm(&self, mark: &'static [u8], cut: Cut) {
-        self.state.is_released.store(false, Ordering::SeqCst);
         *self.state.armed.lock() = Some((mark, cut));
     }
 
     /// Lets the server have what was kept from it.
     pub(crate) fn release(&self) {
         self.state.is_released.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether the mark was sent that a cut was armed for.
+    pub(crate) fn is_met(&self) -> bool {
+        self.state.armed.lock().is_none()
+    }
+
+    /// Lets the server have what was held.
+    pub(crate) fn let_through(&self) {
+        self.state.is_let_through.store(true, Ordering::SeqCst);
     }
 
     /// Nothing comes through, in no direction, until it is unblocked.
@@ -91,6 +103,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.unblock();
         self.release();
+        self.let_through();
         self.cut();
         // Wakes the thread that accepts, so that it sees that the end has come.
         drop(TcpStream::connect(("127.0.0.1", self.port)));
@@ -109,6 +122,8 @@ fn accept(listener: &TcpListener, server: u16, state: &Weak<State>) {
         let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
             continue;
         };
+        drop(client.set_nodelay(true));
+        drop(server.set_nodelay(true));
         let copy = |stream: &TcpStream| stream.try_clone().expect("a handle more");
         state.clients.lock().push(copy(&client));
         let (up, down) = ((copy(&client), copy(&server)), (server, client));
@@ -142,20 +157,28 @@ fn pass_up(mut client: TcpStream, mut server: TcpStream, state: &State) {
     loop {
         let count = next(&mut client, &mut buffer, state);
         let bytes = &buffer[..count];
-        let cut = take_cut(state, bytes);
+        let mut cut = take_cut(state, bytes);
+        if cut == Some(Cut::Hold) {
+            wait_for(&state.is_let_through);
+            cut = None;
+        }
         if cut.is_some() {
             drop(client.shutdown(Shutdown::Both));
         }
         if cut == Some(Cut::Late) {
-            while !state.is_released.load(Ordering::SeqCst) {
-                thread::park_timeout(MOMENT);
-            }
+            wait_for(&state.is_released);
         }
         if count == 0 || cut == Some(Cut::Before) || server.write_all(bytes).is_err() || cut.is_some() {
             break;
         }
     }
     drop(server.shutdown(Shutdown::Write));
+}
+
+fn wait_for(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        thread::park_timeout(MOMENT);
+    }
 }
 
 fn take_cut(state: &State, bytes: &[u8]) -> Option<Cut> {

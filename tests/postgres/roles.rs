@@ -1,6 +1,7 @@
 //! What a role must be granted to write, and to read: the README says the same.
 
 use annals::journal::Journal as _;
+use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Expected, NewEvent, Store, StreamId, Version};
 
 use crate::support::{Schema, batch, recovered};
@@ -37,7 +38,7 @@ fn a_writer_and_a_reader_need_these_grants() {
     let sign = if schema.url.contains('?') { '&' } else { '?' };
     let as_role = |role: &str| format!("{}{sign}options=-c%20role%3D{role}", schema.url);
     let settings = schema.settings();
-    let open = |role: &str| annals::journal::postgres::PostgresJournal::open_with(&as_role(role), settings.clone());
+    let open = |role: &str| PostgresJournal::open_with(&as_role(role), settings.clone());
     let mut journal = open(&writer).expect("it was granted enough");
     assert_eq!(recovered(&mut journal), 0);
     journal.write(&batch(1, 3)).expect("it was granted enough");
@@ -90,4 +91,33 @@ fn what_was_deleted_is_not_among_the_live_events() {
         schema.value("SELECT string_agg(kind, ' ' ORDER BY position) FROM deletions"),
         "truncated deleted tombstoned"
     );
+}
+
+/// A role or a database may have commits return before they are on the disk; a store's are waited for.
+#[test]
+fn a_commit_is_on_the_disk_whatever_the_server_is_set_to() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("its owner makes the tables"));
+    schema.sql(
+        "CREATE TABLE seen (setting text); CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; \
+         CREATE TRIGGER look AFTER INSERT ON events EXECUTE FUNCTION look()",
+    );
+    let sign = if schema.url.contains('?') { '&' } else { '?' };
+    for (number, set) in (1..).zip(["off", "local", "on", "remote_apply"]) {
+        let url = format!("{}{sign}options=-c%20synchronous_commit%3D{set}", schema.url);
+        let mut journal = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+        recovered(&mut journal);
+        journal.write(&batch(number, 1)).expect("it is written");
+    }
+    let seen = schema.value("SELECT string_agg(setting, ' ' ORDER BY ctid) FROM seen");
+    assert_eq!(seen, "on on on remote_apply");
+}
+
+#[test]
+fn an_open_journal_shows_no_password() {
+    let schema = Schema::new();
+    let url = schema.url.replacen("postgres@", "postgres:s3cr3t@", 1);
+    let journal = PostgresJournal::open_with(&url, schema.settings()).expect("anybody is trusted");
+    assert!(!format!("{journal:?} {journal:#?}").contains("s3cr3t"));
 }

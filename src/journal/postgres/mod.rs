@@ -317,9 +317,14 @@ async fn write(
         return Ok(writer);
     }
     let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&writer.session)).await?;
-    // The head is as it should be, and the batch was refused: it has moved twice.
-    head.standing(server, lease, position, position)?;
-    Err(JournalError::failed(format!("events were refused: {}", server.place())))
+    match head.standing(server, lease, position, last)? {
+        // What an earlier call had sent over a connection that broke came to the server only now.
+        Standing::Behind => Ok(writer),
+        Standing::Before => Err(JournalError::failed(format!(
+            "the head has moved and come back: {}",
+            server.place()
+        ))),
+    }
 }
 
 /// A connection to write on, and the head, when whatever the last connection had begun has come to its end.
