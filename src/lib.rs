@@ -40,7 +40,7 @@
 //!
 //! # What it does not do
 //!
-//! It does not speak to a network, and one process at a time has a journal.
+//! It serves no network, and one process at a time has a journal.
 //!
 //! # Words
 //!
@@ -74,7 +74,7 @@
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
-//! | `postgres` | no | [`journal::postgres`]; tokio-postgres, tokio, rustls |
+//! | `postgres` | no | `journal::postgres`, and `postgres:` URLs; tokio-postgres, tokio, rustls |
 //! | `testing` | no | the reference model and random operations; a disk and a journal that fail on demand, and the contract of journals as tests |
 
 #[cfg(feature = "analytics")]
