@@ -58,6 +58,7 @@
 //! | journal | what makes appends durable: none, files, PostgreSQL, yours |
 //! | durability | how safe an event is: volatile (in memory), written (survives the process), synced (survives the machine) |
 //! | batch | whole appends on their way to the journal |
+//! | lease, epoch | the right to write to a journal that several processes can reach, for a time; the number of leases so far |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
 //! | recovery | filling a store with what its journal holds |
 //! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |

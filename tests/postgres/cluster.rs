@@ -126,7 +126,8 @@ impl Drop for Cluster {
 
 /// Starts the process that cleans up when this one has ended, or after half an hour.
 fn guard(programs: &Path, folder: &Path, owner: Option<(u32, u32)>) -> (Child, ChildStdin) {
-    let script = "timeout 1800 cat > /dev/null; \"$0/pg_ctl\" -D \"$1/data\" -m immediate stop; rm -rf \"$1\"";
+    let script = "if command -v timeout > /dev/null; then timeout 1800 cat; else cat; fi > /dev/null; \
+                  \"$0/pg_ctl\" -D \"$1/data\" -m immediate stop; rm -rf \"$1\"";
     let mut guardian = command(Path::new("/bin/sh"), owner)
         .args(["-c", script])
         .arg(programs)
