@@ -23,6 +23,8 @@ use self::postgres::PostgresUrl;
 use crate::journal::file::FileJournal;
 #[cfg(feature = "postgres")]
 use crate::journal::postgres::PostgresJournal;
+#[cfg(feature = "postgres")]
+use crate::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
 #[cfg(feature = "file")]
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Builder, Error, Result, Store};
@@ -155,6 +157,21 @@ impl StoreUrl {
             #[cfg(feature = "postgres")]
             Place::Database(url) => Ok(PostgresJournal::exists_at(url.address.clone(), url.journal.clone())?),
         }
+    }
+
+    /// Captures the changes of the store.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](Error::Invalid) when the store is not in PostgreSQL; otherwise as
+    /// [`ChangeCapture::open`](crate::journal::postgres::cdc::ChangeCapture::open).
+    #[cfg(feature = "postgres")]
+    pub fn capture(&self, settings: CaptureSettings) -> Result<ChangeCapture> {
+        let Place::Database(url) = &self.0 else {
+            return invalid("changes are captured of a store in PostgreSQL: postgres://USER@HOST/DATABASE");
+        };
+        let (address, postgres) = (url.address.clone(), url.journal.clone());
+        Ok(ChangeCapture::open_at(address, postgres, settings)?)
     }
 
     /// Opens the store with what `builder` has; where the URL has an option, it comes before the builder's setting.

@@ -84,7 +84,7 @@ fn processes_that_make_the_tables_at_once_make_them_once() {
             );
         }
     });
-    assert_eq!(schema.value("SELECT count(*) FROM migrations"), "1");
+    assert_eq!(schema.value("SELECT count(*) = max(number) FROM migrations"), "t");
 }
 
 #[test]

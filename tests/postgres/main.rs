@@ -7,6 +7,7 @@
 )]
 #![cfg(unix)]
 
+mod cdc;
 mod cluster;
 mod conformance;
 mod contents;

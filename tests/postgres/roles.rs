@@ -2,7 +2,7 @@
 
 use annals::journal::Journal as _;
 use annals::journal::postgres::PostgresJournal;
-use annals::{Durability, Expected, NewEvent, Store, StreamId, Version};
+use annals::{Durability, Error, Expected, NewEvent, Store, StreamId, Timestamp, Version};
 
 use crate::support::{Schema, batch, recovered};
 
@@ -62,8 +62,8 @@ fn what_was_deleted_is_not_among_the_live_events() {
     let schema = Schema::new();
     let store = Store::open(schema.journal().expect("it opens")).expect("it is empty");
     let store = store.acknowledging(Durability::Synced).expect("it can");
+    let event = |number: u32| NewEvent::new("Noted").data(number.to_string());
     let append = |id: &str| {
-        let event = |number: u32| NewEvent::new("Noted").data(number.to_string());
         let appended = store.append(&StreamId::new("Note", id), Expected::Any, (1..=3).map(event).collect());
         appended.expect("nothing is expected");
     };
@@ -74,6 +74,13 @@ fn what_was_deleted_is_not_among_the_live_events() {
     store.delete("deleted", Expected::Any).expect("it is there");
     store.tombstone("for good", Expected::Any).expect("it is there");
     append("deleted");
+    let old = event(1).timestamp(Timestamp::from_micros(0));
+    let stream = StreamId::new("Note", "archived");
+    store
+        .append(&stream, Expected::Any, vec![old, event(2)])
+        .expect("nothing is expected");
+    let saved = store.archive(Timestamp::from_micros(1), "old", |_| Ok::<_, Error>(()));
+    assert_eq!(saved.expect("archived").events, 1);
     let last = store.reached(Durability::Volatile);
     store.wait_durable(last).expect("the server is there");
     let rows = schema.sql("SELECT aggregate_id, version::text FROM live_events ORDER BY position");
@@ -86,10 +93,10 @@ fn what_was_deleted_is_not_among_the_live_events() {
         .log()
         .for_each(|event| seen.push((event.aggregate_id().to_owned(), event.version().to_string())));
     assert_eq!(live, seen);
-    assert_eq!(live.len(), 2 + 3 + 3);
+    assert_eq!(live.len(), 2 + 3 + 3 + 1);
     assert_eq!(
         schema.value("SELECT string_agg(kind, ' ' ORDER BY position) FROM deletions"),
-        "truncated deleted tombstoned"
+        "truncated deleted tombstoned archived"
     );
 }
 

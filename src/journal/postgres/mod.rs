@@ -1,12 +1,14 @@
 //! The journal in PostgreSQL: events as rows of a table, for one writer at a time.
 
 mod address;
+pub mod cdc;
 mod connect;
 mod errors;
 mod head;
 mod json;
 mod lease;
 mod password;
+mod pgoutput;
 mod recover;
 mod row;
 mod runtime;
@@ -225,7 +227,7 @@ impl Journal for PostgresJournal {
         if batch.is_empty() {
             return Ok(());
         }
-        if first != position + 1 || last - first + 1 != batch.len() as u64 {
+        if first != position + 1 || batch.skipped() > 0 || !batch.is_whole() {
             return Err(JournalError::failed(format!(
                 "a batch of {} events with the positions {first} to {last} does not come after position {position}",
                 batch.len(),

@@ -39,15 +39,38 @@ pub(super) async fn recover(
     Ok(bytes)
 }
 
-/// A `jsonb` that is not needed for its bytes stays where it is.
+/// Hands the events behind one position, up to another, to `into`; `statement` is to answer just those.
+pub(super) async fn copy_out(
+    server: &Server,
+    session: &Session,
+    statement: &str,
+    (after, last): (u64, u64),
+    into: &mut dyn Recover,
+) -> Result<(), JournalError> {
+    let stream = in_time(server, WHAT, session.client.copy_out(statement)).await?;
+    let mut reading = Reading::new(server, last, into);
+    reading.position = after;
+    reading.run(stream).await.map(|_| ())
+}
+
+/// What answers the events behind one position, up to another.
+pub(super) fn copy_statement_between(after: u64, last: u64) -> String {
+    copy_statement_where(&format!("WHERE position > {after} AND position <= {last}"))
+}
+
 fn copy_statement() -> String {
+    copy_statement_where("")
+}
+
+/// A `jsonb` that is not needed for its bytes stays where it is.
+fn copy_statement_where(condition: &str) -> String {
     let columns = row::TABLE.map(|(name, _)| match name {
         "metadata" => "CASE WHEN metadata_bytes IS NULL THEN metadata END",
         "data" => "CASE WHEN data_bytes IS NULL THEN data END",
         name => name,
     });
     format!(
-        "COPY (SELECT {} FROM events ORDER BY position) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT {} FROM events {condition} ORDER BY position) TO STDOUT (FORMAT binary)",
         columns.join(", ")
     )
 }

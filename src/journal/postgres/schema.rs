@@ -5,7 +5,10 @@ use super::errors::refused;
 use crate::journal::JournalError;
 
 /// What is run, in order, each once. One that was released is never changed.
-const MIGRATIONS: [(&str, &str); 1] = [("events", include_str!("migrations/0001-events.sql"))];
+const MIGRATIONS: [(&str, &str); 2] = [
+    ("events", include_str!("migrations/0001-events.sql")),
+    ("checkpoints", include_str!("migrations/0002-checkpoints.sql")),
+];
 
 /// The advisory lock of whoever makes tables: the letters of `annals`.
 const LOCK: i64 = 0x61_6e_6e_61_6c_73;

@@ -27,7 +27,7 @@ const ADVANCE: &str = "UPDATE head SET position = $3, lease_expires = clock_time
 const NOTE_DELETIONS: &str = "INSERT INTO deletions (position, aggregate_id, kind, to_version) \
                               SELECT position, substr(aggregate_id, 2), substr(event_type, 2), (data ->> 'toVersion')::bigint \
                               FROM events WHERE position BETWEEN $1 AND $2 \
-                              AND event_type IN ('$truncated', '$deleted', '$tombstoned')";
+                              AND event_type IN ('$truncated', '$deleted', '$tombstoned', '$archived')";
 
 /// A connection that is ready to write.
 #[derive(Debug)]

@@ -54,7 +54,7 @@ CREATE INDEX events_user_id ON events (user_id, position) WHERE user_id IS NOT N
 CREATE TABLE deletions (
     position     bigint PRIMARY KEY,
     aggregate_id text COLLATE "C" NOT NULL,
-    kind         text COLLATE "C" NOT NULL CHECK (kind IN ('truncated', 'deleted', 'tombstoned')),
+    kind         text COLLATE "C" NOT NULL CHECK (kind IN ('truncated', 'deleted', 'tombstoned', 'archived')),
     to_version   bigint
 );
 

@@ -1,0 +1,160 @@
+//! Messages of PostgreSQL's logical decoding plug-in `pgoutput`, version 1 of its protocol, with values in binary: inserts into the table
+//! `events`. "Logical Replication Message Formats" of PostgreSQL's manual says what every byte is.
+
+use hashbrown::HashMap;
+
+use super::row::{COLUMNS, Row, TABLE};
+
+/// Columns of a table, at most: as many as PostgreSQL allows.
+const COLUMNS_MAX: usize = 1_600;
+
+/// What a message says.
+#[derive(Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a message is looked at, and not kept")]
+pub(super) enum Message<'a> {
+    /// A row was inserted.
+    Insert(Row<'a>),
+    /// A transaction ends, and so does everything up to this place in the log of the server.
+    Commit { end: u64 },
+    /// Nothing of events.
+    Other,
+}
+
+/// Why a message cannot be read.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct BadMessage(&'static str);
+
+const CUT: BadMessage = BadMessage("it is cut off");
+
+/// Reads messages one after another: what tables are like is said before their rows.
+#[derive(Debug, Default)]
+pub(super) struct Decoder {
+    /// By its number in the server, which column of a table is which of [`TABLE`].
+    tables: HashMap<u32, Vec<Option<usize>>, foldhash::fast::RandomState>,
+}
+
+impl Decoder {
+    pub(super) fn decode<'a>(&mut self, message: &'a [u8]) -> Result<Message<'a>, BadMessage> {
+        let mut rest = message;
+        let [kind] = take(&mut rest)?;
+        match kind {
+            b'R' => self.table(rest).map(|()| Message::Other),
+            b'I' => self.insert(rest).map(Message::Insert),
+            b'C' => commit(rest),
+            _ => Ok(Message::Other),
+        }
+    }
+
+    fn table(&mut self, mut rest: &[u8]) -> Result<(), BadMessage> {
+        let rest = &mut rest;
+        let number = u32::from_be_bytes(take(rest)?);
+        let (_schema, name) = (text(rest)?, text(rest)?);
+        let [_identity] = take(rest)?;
+        let count = usize::from(u16::from_be_bytes(take(rest)?));
+        if name != b"events" || count > COLUMNS_MAX {
+            return Ok(());
+        }
+        let mut columns = Vec::with_capacity(count);
+        for _ in 0..count {
+            let [_flags] = take(rest)?;
+            let name = text(rest)?;
+            let (_type, _modifier): ([u8; 4], [u8; 4]) = (take(rest)?, take(rest)?);
+            columns.push(TABLE.iter().position(|(known, _)| known.as_bytes() == name));
+        }
+        self.tables.insert(number, columns);
+        Ok(())
+    }
+
+    fn insert<'a>(&self, mut rest: &'a [u8]) -> Result<Row<'a>, BadMessage> {
+        let rest = &mut rest;
+        let number = u32::from_be_bytes(take(rest)?);
+        let columns = self.tables.get(&number);
+        let columns = columns.ok_or(BadMessage("it is of a table that was not told of"))?;
+        let [new] = take(rest)?;
+        let count = usize::from(u16::from_be_bytes(take(rest)?));
+        if new != b'N' || count != columns.len() {
+            return Err(BadMessage("it is no row of the table that was told of"));
+        }
+        let mut row = [None; COLUMNS];
+        for column in columns {
+            let value = value(rest)?;
+            if let Some(field) = column.and_then(|column| row.get_mut(column)) {
+                *field = value;
+            }
+        }
+        Ok(row)
+    }
+}
+
+fn commit<'a>(mut rest: &[u8]) -> Result<Message<'a>, BadMessage> {
+    let rest = &mut rest;
+    let ([_flags], _commit): ([u8; 1], [u8; 8]) = (take(rest)?, take(rest)?);
+    let end = u64::from_be_bytes(take(rest)?);
+    Ok(Message::Commit { end })
+}
+
+fn value<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadMessage> {
+    let [kind] = take(rest)?;
+    match kind {
+        b'n' => Ok(None),
+        b'b' => {
+            let length = u32::from_be_bytes(take(rest)?) as usize;
+            let (value, behind) = rest.split_at_checked(length).ok_or(CUT)?;
+            *rest = behind;
+            Ok(Some(value))
+        }
+        _ => Err(BadMessage("a value is not in binary: PostgreSQL 14 or later is needed")),
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BadMessage> {
+    let (bytes, behind) = rest.split_first_chunk().ok_or(CUT)?;
+    *rest = behind;
+    Ok(*bytes)
+}
+
+/// A text that ends with a zero.
+fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BadMessage> {
+    let end = rest.iter().position(|byte| *byte == 0).ok_or(CUT)?;
+    let (text, behind) = rest.split_at(end);
+    *rest = behind.get(1..).ok_or(CUT)?;
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TABLE_MESSAGE: &[u8] = b"R\0\0\0\x07annals\0events\0d\0\x02\0data\0\0\0\x0e\xda\xff\xff\xff\xff\
+        \x01position\0\0\0\0\x14\xff\xff\xff\xff";
+
+    #[test]
+    fn a_row_is_told_by_the_names_of_its_columns() {
+        let mut decoder = Decoder::default();
+        let row = b"I\0\0\0\x07N\0\x02nb\0\0\0\x08\0\0\0\0\0\0\0\x05";
+        assert!(decoder.decode(row).is_err(), "the table was not told of");
+        assert_eq!(decoder.decode(TABLE_MESSAGE), Ok(Message::Other));
+        let mut expected = [None; COLUMNS];
+        expected[0] = Some(&[0, 0, 0, 0, 0, 0, 0, 5][..]);
+        assert_eq!(decoder.decode(row), Ok(Message::Insert(expected)));
+        for length in 1..row.len() {
+            assert!(decoder.decode(&row[..length]).is_err(), "{length}");
+        }
+        let commit = b"C\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\0";
+        assert_eq!(decoder.decode(commit), Ok(Message::Commit { end: 2 }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..4_usize) {
+            let mut decoder = Decoder::default();
+            decoder.decode(TABLE_MESSAGE).expect("a table");
+            let mut message = vec![b"RICB"[kind]];
+            message.extend_from_slice(&bytes);
+            drop(decoder.decode(&message));
+        }
+    }
+}
