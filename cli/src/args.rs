@@ -64,7 +64,7 @@ pub(crate) struct Global {
     pub(crate) attach: Vec<PathBuf>,
     /// How the answer is written
     #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: Format,
+    pub(crate) format: Written,
     /// Where the clocks are read: an IANA name such as Europe/Amsterdam, or an offset such as +02:00
     #[arg(long, global = true, default_value = "UTC", value_name = "ZONE", value_parser = check_zone, allow_hyphen_values = true)]
     pub(crate) time_zone: String,
@@ -73,6 +73,40 @@ pub(crate) struct Global {
     pub(crate) skip_bad: bool,
     #[command(flatten)]
     pub(crate) csv: Csv,
+}
+
+/// What `--format` can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Written {
+    /// For people: tables and drawings, cut to the terminal's width
+    #[default]
+    Table,
+    /// One JSON document; of `cdc`, one JSON object a line
+    Json,
+    /// One JSON object a line
+    Jsonl,
+    /// Comma-separated values with a header
+    Csv,
+    /// Of `cdc`: `CloudEvents` 1.0, one a line
+    Cloudevents,
+    /// Of `cdc`: as Debezium writes changes, one a line
+    Debezium,
+}
+
+impl Written {
+    /// The format of an answer.
+    pub(crate) fn of_answer(self, command: Option<&Command>) -> Result<Format, String> {
+        match self {
+            Self::Table => Ok(Format::Table),
+            Self::Json => Ok(Format::Json),
+            Self::Jsonl => Ok(Format::Jsonl),
+            Self::Csv => Ok(Format::Csv),
+            Self::Cloudevents | Self::Debezium if matches!(command, Some(Command::Cdc(_))) => Ok(Format::Jsonl),
+            Self::Cloudevents | Self::Debezium => {
+                Err("--format cloudevents and debezium are for `annals cdc` alone".to_owned())
+            }
+        }
+    }
 }
 
 fn check_zone(name: &str) -> Result<String, String> {
@@ -240,6 +274,11 @@ pub(crate) enum Command {
     /// Of every aggregate the events move that happened before the time, from the first on. Its version stays what it is, and later events
     /// go on from there. The archive is whole and safe on disk before the store lets go of anything; then the store's files get shorter.
     Archive(Archive),
+    /// Write the changes of a store in PostgreSQL as they come, whoever makes them: a line of JSON each, at least once, in order
+    ///
+    /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role that may replicate. What
+    /// was written out is acknowledged, and the next run goes on behind it. While nobody reads, the server keeps its log for the slot.
+    Cdc(Cdc),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
         /// The folder of the store, which must not be open anywhere
@@ -257,6 +296,56 @@ pub(crate) enum Command {
     },
     /// Make up a log of a cloud that sends bills
     Demo(Demo),
+}
+
+/// Which changes, and what of their slot.
+#[derive(Debug, Args)]
+pub(crate) struct Cdc {
+    /// The replication slot, one for each reader: lower-case letters, digits and `_`
+    #[arg(long, default_value = "annals", value_name = "NAME")]
+    pub(crate) slot: String,
+    /// With a new slot, begin with what comes next, not with the first event
+    #[arg(long)]
+    pub(crate) new_only: bool,
+    /// End when everything that is there was written
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Warn when the server keeps more than this of its log for the slot
+    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_size)]
+    pub(crate) warn_lag: Size,
+    #[command(flatten)]
+    pub(crate) guard: Guard,
+}
+
+/// What is done about a slot instead of reading it.
+#[derive(Debug, Args)]
+pub(crate) struct Guard {
+    /// Write nothing, but say how far the slot is behind
+    #[arg(long)]
+    pub(crate) status: bool,
+    /// Write nothing, but drop the slot: the server keeps nothing for it any more, and no event is lost
+    #[arg(long)]
+    pub(crate) drop_slot: bool,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+/// Reads `65536`, `64KiB`, `64MiB` or `1GiB`.
+fn parse_size(text: &str) -> Result<Size, String> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
+    let unit = units
+        .iter()
+        .find_map(|(name, shift)| Some((text.strip_suffix(name)?, *shift)));
+    let (number, shift) = unit.unwrap_or((text, 0));
+    let bytes = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(1 << shift));
+    bytes
+        .map(Size)
+        .ok_or_else(|| "write a number of bytes, such as 64MiB".to_owned())
 }
 
 /// What `archive` moves.

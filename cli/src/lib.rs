@@ -49,7 +49,11 @@ fn carry_out(cli: &Cli) -> Outcome {
     let mut out = Out {
         stdout: &mut stdout,
         stderr: &mut io::stderr(),
-        format: cli.global.format,
+        format: cli
+            .global
+            .format
+            .of_answer(cli.command.as_ref())
+            .map_err(Failure::Usage)?,
         zone,
     };
     let done = commands::run(cli, &mut out);

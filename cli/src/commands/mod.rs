@@ -1,6 +1,7 @@
 //! The commands: one a file, each from its arguments to its answer.
 
 mod archive;
+mod cdc;
 mod demo;
 mod event;
 mod events;
@@ -43,6 +44,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
         Command::Import { files, into } => import::run(global, files, into.as_deref(), out),
         Command::Export { filters, output } => export::run(&open(global, out)?, filters, output, out),
+        Command::Cdc(cdc) => cdc::run(global, cdc, out),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),

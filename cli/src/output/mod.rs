@@ -1,6 +1,7 @@
 //! Output: where it goes, in which format, and events and records written in each.
 
 pub(crate) mod draw;
+pub(crate) mod envelope;
 pub(crate) mod events;
 pub(crate) mod records;
 pub(crate) mod sections;
@@ -12,13 +13,12 @@ pub(crate) mod wire;
 
 use std::io::{self, Write};
 
-use clap::ValueEnum;
 use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
 
 /// How answers are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people: tables and drawings, cut to the terminal's width.
     #[default]

@@ -225,21 +225,38 @@ impl Wire<'_> {
     }
 }
 
-/// JSON as it is; what is not JSON as a text.
+/// JSON as it is, on one line; what is not JSON as a text.
 fn raw(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
     if bytes.is_empty() {
         return Ok(None);
     }
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    match RawValue::from_string(text) {
-        Ok(raw) => Ok(Some(raw)),
-        Err(_) => Ok(Some(serde_json::value::to_raw_value(&String::from_utf8_lossy(bytes))?)),
+    match on_one_line(bytes) {
+        Some(raw) => Ok(Some(raw)),
+        None => Ok(Some(serde_json::value::to_raw_value(&String::from_utf8_lossy(bytes))?)),
     }
+}
+
+/// JSON, if that is what it is. An end of a line can only be between its words: a space is as good.
+pub(crate) fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
+    let raw = RawValue::from_string(str::from_utf8(bytes).ok()?.to_owned()).ok()?;
+    if !raw.get().contains(['\n', '\r']) {
+        return Some(raw);
+    }
+    RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn data_of_several_lines_broke_the_line() {
+        let raw = |bytes: &[u8]| on_one_line(bytes).map(|raw| raw.get().to_owned());
+        assert_eq!(raw(b"{\n  \"a\": 1\r\n}").as_deref(), Some("{   \"a\": 1  }"));
+        assert_eq!(raw(b"\"a\\nb\"").as_deref(), Some("\"a\\nb\""));
+        // No JSON, and none after its lines were joined.
+        assert_eq!(raw(b"\"a\nb\""), None);
+    }
     use crate::demo::random::Random;
     use crate::load::csv::{Columns, parse_text};
     use crate::load::jsonl::parse_line;

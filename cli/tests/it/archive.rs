@@ -120,6 +120,33 @@ fn what_cannot_be_done_is_told_before_anything_is() {
     assert!(!to.exists());
 }
 
+/// A line of JSON holds JSON on one line alone; a folder holds every event as it is.
+#[test]
+fn what_a_line_cannot_hold_is_not_archived_to_lines() {
+    for data in ["{\n\"a\": 1}", "no JSON"] {
+        let folder = Folder::new();
+        let url = folder.url("orders");
+        let store = annals::Store::open_url(url.to_str().unwrap()).unwrap();
+        let stream = annals::StreamId::new("Thing", "a");
+        let event = annals::NewEvent::new("Noted")
+            .data(data)
+            .timestamp(annals::Timestamp::from_micros(0));
+        store.append(&stream, annals::Expected::Any, vec![event]).unwrap();
+        store.close().unwrap();
+        drop(store);
+        let refused = archive(&url, &folder.path("old.jsonl")).failed(3);
+        assert!(
+            refused.contains("position 1") && refused.contains("archive to a folder"),
+            "{refused}"
+        );
+        assert!(!folder.path("old.jsonl").exists());
+        assert_eq!(events(&mut on(&url)).len(), 1);
+        archive(&url, &folder.path("old")).ok();
+        assert_eq!(events(&mut on(&url)).len(), 0);
+        assert_eq!(events(&mut on(&folder.path("old"))).len(), 1);
+    }
+}
+
 #[test]
 fn a_packed_log_is_read_and_written_with_zstandard() {
     let folder = Folder::new();

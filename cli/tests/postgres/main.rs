@@ -193,3 +193,112 @@ fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
     assert_eq!(import(&store, &log)["events"], 20_000);
     assert_eq!(stored(), 20_000);
 }
+
+/// A slot is the server's: what is left of it is dropped.
+struct Slot<'a> {
+    store: &'a str,
+    name: String,
+}
+
+impl Slot<'_> {
+    fn cdc(&self, arguments: &[&str]) -> Output {
+        let mut command = program(self.store);
+        command
+            .args(["cdc", "--slot", &self.name])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    fn lines(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.cdc(arguments);
+        assert!(output.status.success(), "{}", said(&output));
+        let lines = String::from_utf8(output.stdout).unwrap();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        drop(self.cdc(&["--drop-slot"]));
+    }
+}
+
+/// A log of numbered events.
+fn write_log(path: &Path, first: u32, last: u32) -> PathBuf {
+    let line = |number: u32| {
+        format!(
+            "{{\"aggregateId\":\"a-{number}\",\"aggregateType\":\"A\",\"eventType\":\"Noted\",\
+             \"timestamp\":\"2026-01-31T12:00:00Z\",\"eventData\":{{\"number\":{number}}},\
+             \"metadata\":{{\"correlationId\":\"c-1\"}}}}\n"
+        )
+    };
+    fs::write(path, (first..=last).map(line).collect::<String>()).unwrap();
+    path.to_owned()
+}
+
+#[test]
+fn changes_come_in_every_envelope_and_each_goes_on_where_it_was() {
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let store = format!("{url}{sign}schema=cdc_{}", std::process::id());
+    let folder = tempfile::tempdir().unwrap();
+    let log = |name: &str, first: u32, last: u32| write_log(&folder.path().join(name), first, last);
+    let slot = |name: &str| Slot {
+        store: &store,
+        name: format!("cli_{}_{name}", std::process::id()),
+    };
+    let refused = slot("none").cdc(&["--once"]);
+    assert!(said(&refused).contains("there is no store"), "{}", said(&refused));
+    import(&store, &log("one.jsonl", 1, 30));
+    let (plain, cloud, debezium) = (slot("json"), slot("cloud"), slot("debezium"));
+    let positions = |lines: &[Value]| {
+        lines
+            .iter()
+            .map(|line| line["position"].as_u64().unwrap())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(positions(&plain.lines(&["--once"])), (1..=30).collect::<Vec<_>>());
+    assert_eq!(cloud.lines(&["--once", "--format", "cloudevents"]).len(), 30);
+    assert_eq!(
+        debezium.lines(&["--once", "--format", "debezium", "--new-only"]).len(),
+        0
+    );
+
+    import(&store, &log("two.jsonl", 31, 40));
+    assert_eq!(
+        positions(&plain.lines(&["--once", "--format", "json"])),
+        (31..=40).collect::<Vec<_>>()
+    );
+    let cloud = cloud.lines(&["--once", "--format", "cloudevents"]);
+    let first = &cloud[0];
+    assert_eq!(
+        (cloud.len(), first["specversion"].as_str(), first["sequence"].as_str()),
+        (10, Some("1.0"), Some("31"))
+    );
+    assert_eq!(
+        (first["subject"].as_str(), first["data"]["number"].as_u64()),
+        (Some("a-31"), Some(31))
+    );
+    let changed = debezium.lines(&["--once", "--format", "debezium"]);
+    let first = &changed[0];
+    assert_eq!(
+        (changed.len(), first["op"].as_str(), first["before"].is_null()),
+        (10, Some("c"), true)
+    );
+    assert_eq!(first["after"]["data"].as_str(), Some("{\"number\":31}"));
+    assert_eq!(first["after"]["correlation_id"].as_str(), Some("c-1"));
+    assert!(first["source"]["lsn"].as_u64().unwrap() > 0);
+
+    let status = plain.cdc(&["--status", "--format", "json"]);
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["position"].as_u64(), Some(40));
+    assert!(plain.cdc(&["--drop-slot"]).status.success());
+    import(&store, &log("three.jsonl", 41, 45));
+    assert_eq!(positions(&plain.lines(&["--once"])), (41..=45).collect::<Vec<_>>());
+    let refused = program(&store)
+        .args(["stats", "--format", "debezium"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}

@@ -1,0 +1,188 @@
+//! `cdc`: the changes of a store in PostgreSQL, a line of JSON each, as they come.
+
+use std::time::Duration;
+
+use annals::journal::JournalErrorKind;
+use annals::journal::postgres::cdc::{CaptureSettings, ChangeCapture, Changes, SlotStatus};
+use annals::{Clock as _, Error, JournalError, SystemClock};
+
+use crate::args::{Cdc, Global, Written};
+use crate::exit::{Failure, Outcome};
+use crate::interrupt;
+use crate::load::{Location, durable};
+use crate::output::Out;
+use crate::output::envelope::{Envelope, Origin};
+use crate::output::sections::Sections;
+use crate::output::text::{bytes, clean, counted};
+
+/// How long it is waited before it is looked again whether something has come.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause while the server is away: each is twice the one before.
+const PAUSE_AWAY_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked how far the slot is behind: every so many pauses or batches.
+const GUARD_EVERY: u64 = 100;
+
+pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
+    let Some(Location::Durable(url)) = &global.store else {
+        let text = "changes are captured of a store in PostgreSQL: name it with --store postgres://USER@HOST/DATABASE";
+        return Err(Failure::Usage(text.to_owned()));
+    };
+    let settings = CaptureSettings {
+        slot: cdc.slot.clone(),
+        from_the_first: !cdc.new_only,
+    };
+    let mut capture = url.capture(settings)?;
+    if cdc.guard.status || cdc.guard.drop_slot {
+        return guard(&mut capture, cdc, out);
+    }
+    let stream = Stream {
+        capture,
+        cdc,
+        envelope: envelope(global.format)?,
+        store: durable::name(url),
+        written: 0,
+    };
+    stream.run(out)
+}
+
+fn envelope(format: Written) -> Outcome<Envelope> {
+    match format {
+        Written::Table | Written::Json | Written::Jsonl => Ok(Envelope::Json),
+        Written::Cloudevents => Ok(Envelope::CloudEvents),
+        Written::Debezium => Ok(Envelope::Debezium),
+        Written::Csv => Err(Failure::Usage(
+            "changes are written as json, cloudevents or debezium: choose one with --format".to_owned(),
+        )),
+    }
+}
+
+/// Says what the slot costs the server, and drops it if that is asked for.
+fn guard(capture: &mut ChangeCapture, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
+    if cdc.guard.drop_slot {
+        capture.drop_slot().map_err(Error::from)?;
+        out.hint("the slot is dropped; its checkpoint stays, and whoever comes again goes on behind it")?;
+    }
+    let status = capture.status().map_err(Error::from)?;
+    let mut sections = Sections::default();
+    sections.count("position", "acknowledged position", status.position.0);
+    let lag = status.lag_bytes;
+    let shown = lag.map_or_else(|| "nothing: there is no slot".to_owned(), bytes);
+    sections.figure("lagBytes", "kept by the server", lag.into(), shown);
+    sections.write(out)
+}
+
+struct Stream<'a> {
+    capture: ChangeCapture,
+    cdc: &'a Cdc,
+    envelope: Envelope,
+    store: String,
+    written: u64,
+}
+
+impl Stream<'_> {
+    fn run(mut self, out: &mut Out<'_>) -> Outcome {
+        let mut away = PAUSE;
+        for turn in 0_u64.. {
+            match self.turn(turn, out) {
+                Ok(true) => away = PAUSE,
+                Ok(false) if self.cdc.once => return Ok(()),
+                Ok(false) => self.pause(PAUSE)?,
+                Err(Stopped::Away(error)) if !self.cdc.once => {
+                    out.hint(&clean(&format!("{error}; trying again")))?;
+                    self.pause(away)?;
+                    away = (away * 2).min(PAUSE_AWAY_MAX);
+                }
+                Err(Stopped::Away(error)) => return Err(Error::from(error).into()),
+                Err(Stopped::For(failure)) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what has come. Answers whether anything has.
+    fn turn(&mut self, turn: u64, out: &mut Out<'_>) -> Result<bool, Stopped> {
+        if turn.is_multiple_of(GUARD_EVERY) {
+            let status = self.capture.status()?;
+            self.warn(&status, out)?;
+        }
+        let Some(changes) = self.capture.take()? else {
+            return Ok(false);
+        };
+        self.write(&changes, out)?;
+        self.capture.acknowledge(&changes)?;
+        self.check()?;
+        Ok(true)
+    }
+
+    fn write(&mut self, changes: &Changes, out: &mut Out<'_>) -> Outcome {
+        let origin = Origin {
+            store: &self.store,
+            slot: &self.cdc.slot,
+            lsn: changes.lsn,
+            now: SystemClock.now(),
+        };
+        for event in changes.batch.events() {
+            self.envelope.write(event, &origin, out.stdout)?;
+            self.written += 1;
+        }
+        // What is acknowledged has left this program.
+        Ok(out.stdout.flush()?)
+    }
+
+    /// Warns of a slot that is far behind.
+    fn warn(&self, status: &SlotStatus, out: &mut Out<'_>) -> Outcome {
+        let limit = self.cdc.warn_lag.0;
+        let Some(lag) = status.lag_bytes.filter(|lag| *lag > limit) else {
+            return Ok(());
+        };
+        let text = format!(
+            "the server keeps {} of its log for the slot '{}': read faster, or drop it with --drop-slot",
+            bytes(lag),
+            self.cdc.slot
+        );
+        Ok(out.hint(&clean(&text))?)
+    }
+
+    fn pause(&self, pause: Duration) -> Outcome {
+        let mut left = pause;
+        while !left.is_zero() {
+            self.check()?;
+            let part = left.min(PAUSE);
+            std::thread::park_timeout(part);
+            left -= part;
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Outcome {
+        interrupt::check(|| {
+            format!(
+                "{} written; the next run goes on behind them",
+                counted(self.written, "change")
+            )
+        })
+    }
+}
+
+/// Why there is nothing more now.
+enum Stopped {
+    /// The server is away.
+    Away(JournalError),
+    For(Failure),
+}
+
+impl From<JournalError> for Stopped {
+    fn from(error: JournalError) -> Self {
+        if error.kind() == JournalErrorKind::Retry {
+            Self::Away(error)
+        } else {
+            Self::For(Error::from(error).into())
+        }
+    }
+}
+
+impl From<Failure> for Stopped {
+    fn from(failure: Failure) -> Self {
+        Self::For(failure)
+    }
+}
