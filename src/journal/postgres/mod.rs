@@ -14,6 +14,7 @@ mod row;
 mod runtime;
 mod schema;
 mod tls;
+mod wire;
 mod write;
 
 use std::sync::Arc;

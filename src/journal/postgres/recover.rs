@@ -5,7 +5,8 @@ use tokio_postgres::{CopyOutStream, Error};
 
 use super::connect::{Server, Session, in_time};
 use super::errors::timeout;
-use super::row::{self, BadRow, COLUMNS, Reader, take_field};
+use super::row::{self, BadRow, COLUMNS, Reader};
+use super::wire::take_field;
 use crate::journal::{Batch, JournalError, Recover};
 
 /// A batch of so many events, or so many bytes, is handed on.

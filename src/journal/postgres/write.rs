@@ -8,7 +8,8 @@ use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::connect::{Server, Session};
 use super::head::Lease;
-use super::row::{self, COLUMNS, Fields, TABLE, Type, put_length, put_tags};
+use super::row::{self, COLUMNS, Fields, TABLE, Type};
+use super::wire::{put_length, put_tags};
 use crate::event::names::Tags;
 use crate::journal::Batch;
 

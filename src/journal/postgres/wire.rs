@@ -1,0 +1,86 @@
+//! PostgreSQL's binary forms, as far as rows and arrays are made of them.
+
+use super::row::{BadRow, Type};
+use crate::event::names;
+use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
+
+/// Lengths are bounded by what the store takes in one event, 1 GiB; a longer one PostgreSQL refuses.
+pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
+    out.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
+}
+
+/// The four bytes of a number, off the front.
+pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i32> {
+    let (number, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(i32::from_be_bytes(*number))
+}
+
+/// The bytes end before the value does.
+#[derive(Debug)]
+pub(super) struct Cut;
+
+/// A field with its length before it, off the front; `None` for NULL.
+pub(super) fn take_field<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Cut> {
+    let length = take_number(bytes).ok_or(Cut)?;
+    let Ok(length) = usize::try_from(length) else {
+        return Ok(None);
+    };
+    let (field, rest) = bytes.split_at_checked(length).ok_or(Cut)?;
+    *bytes = rest;
+    Ok(Some(field))
+}
+
+/// Writes tags as an array of texts.
+pub(super) fn put_tags(tags: names::Tags<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    put_length(out, 0);
+    let count = tags.clone().count();
+    let dimensions = i32::from(count > 0);
+    for number in [dimensions, 0, Type::Text.number().cast_signed()] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    if count > 0 {
+        put_length(out, count);
+        put_length(out, 1);
+    }
+    for tag in tags {
+        put_length(out, tag.len());
+        out.extend_from_slice(tag.as_bytes());
+    }
+    let length = i32::try_from(out.len() - start - 4).unwrap_or(i32::MAX);
+    if let Some(place) = out.get_mut(start..start + 4) {
+        place.copy_from_slice(&length.to_be_bytes());
+    }
+}
+
+/// An array of texts: dimensions, whether there are NULLs, the type, then for the one dimension its length and first index, then
+/// each text.
+pub(super) fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRow> {
+    tags.clear();
+    let bad = || BadRow("its tags are no plain list of texts");
+    let array = &mut array;
+    let mut header = [0; 3];
+    for number in &mut header {
+        *number = take_number(array).ok_or_else(bad)?;
+    }
+    if header[0] == 0 {
+        return Ok(());
+    }
+    let (count, _first) = (take_number(array).ok_or_else(bad)?, take_number(array).ok_or_else(bad)?);
+    let count = usize::try_from(count)
+        .ok()
+        .filter(|count| header[0] == 1 && *count <= TAGS_MAX);
+    for _ in 0..count.ok_or_else(bad)? {
+        let tag = take_field(array).ok().flatten().ok_or_else(bad).and_then(text)?;
+        if tag.len() > NAME_BYTES_MAX {
+            return Err(BadRow("a tag is too long"));
+        }
+        names::write_tags_to(std::iter::once(tag), tags);
+    }
+    Ok(())
+}
+
+pub(super) fn text(bytes: &[u8]) -> Result<&str, BadRow> {
+    str::from_utf8(bytes).map_err(|_| BadRow("a text is not UTF-8"))
+}
