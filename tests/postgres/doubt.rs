@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use annals::journal::postgres::{PostgresJournal, PostgresSettings};
-use annals::journal::{Batch, Journal as _, JournalErrorKind};
+use annals::journal::{Batch, Journal as _, JournalError, JournalErrorKind, Recover};
 
 use crate::proxy::{Cut, Proxy};
 use crate::support::{Schema, batch, last_error, recovered};
@@ -136,6 +136,45 @@ fn a_server_that_does_not_answer_is_an_error_in_time() {
     doubtful.proxy.unblock();
     while doubtful.write(&batch(4, 1)) == Err(JournalErrorKind::Retry) {}
     doubtful.check(4);
+}
+
+/// Cuts every connection when the first events have come.
+struct Cutter<'a> {
+    proxy: &'a Proxy,
+    taken: usize,
+}
+
+impl Recover for Cutter<'_> {
+    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.proxy.cut();
+        self.taken += batch.len();
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+/// Nothing is taken for the whole that is not: the journal is not recovered, and is when it is opened again.
+#[test]
+fn a_connection_that_is_cut_while_the_table_is_read_is_an_error() {
+    // More than is on its way at any time.
+    const EVENTS: u64 = 80_000;
+    let mut doubtful = Doubtful::new();
+    assert_eq!(doubtful.write(&batch(1, EVENTS)), Ok(()));
+    let Doubtful { schema, proxy, journal } = doubtful;
+    drop((journal, proxy));
+    let (proxy, url) = Proxy::to(&schema.url);
+    let mut journal = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+    let mut cutter = Cutter {
+        proxy: &proxy,
+        taken: 0,
+    };
+    let refused = journal.recover(&mut cutter).expect_err("it was cut");
+    assert_eq!(refused.kind(), JournalErrorKind::Retry, "{refused}");
+    assert!((1..EVENTS as usize).contains(&cutter.taken), "{}", cutter.taken);
+    drop(journal);
+    let mut journal = schema.journal().expect("it opens again");
+    assert_eq!(recovered(&mut journal), EVENTS);
 }
 
 #[test]

@@ -41,6 +41,24 @@ fn a_second_writer_is_told_who_has_the_store_and_since_when() {
 }
 
 #[test]
+fn whoever_waits_for_the_lease_has_it_when_it_is_given_back() {
+    let schema = Schema::new();
+    let first = schema.journal().expect("it opens");
+    let patient = PostgresSettings {
+        lease_wait: Duration::from_secs(60),
+        ..schema.settings()
+    };
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| PostgresJournal::open_with(&schema.url, patient));
+        // Somebody without patience is refused meanwhile.
+        let third = PostgresJournal::open_with(&schema.url, at_once(&schema));
+        assert_eq!(kind(&third), Some(JournalErrorKind::Locked));
+        drop(first);
+        assert!(second.join().expect("no panic").is_ok());
+    });
+}
+
+#[test]
 fn of_many_that_race_for_the_lease_one_has_it() {
     let schema = Schema::new();
     drop(schema.journal().expect("the tables are made"));
