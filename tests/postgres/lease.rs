@@ -22,7 +22,7 @@ fn at_once(schema: &Schema) -> PostgresSettings {
 #[test]
 fn a_second_writer_is_told_who_has_the_store_and_since_when() {
     let schema = Schema::new();
-    let url = format!("{}?application_name=accounting", schema.url);
+    let url = schema.url_with("application_name=accounting");
     let first = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
     let second = PostgresJournal::open_with(&schema.url, at_once(&schema));
     assert_eq!(kind(&second), Some(JournalErrorKind::Locked));
@@ -134,10 +134,28 @@ fn a_lease_that_was_not_renewed_can_be_taken_over() {
 }
 
 #[test]
+fn a_writer_one_of_whose_connections_was_ended_keeps_the_lease() {
+    let schema = Schema::new();
+    for (round, order) in (1..).zip(["ASC", "DESC"]) {
+        let url = schema.url_with(&format!("application_name=ending_{round}"));
+        let mut journal = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+        let position = recovered(&mut journal);
+        schema.sql(&format!(
+            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity WHERE application_name = 'ending_{round}' \
+             ORDER BY backend_start {order} LIMIT 1) AS one"
+        ));
+        let second = PostgresJournal::open_with(&schema.url, at_once(&schema));
+        assert_eq!(kind(&second), Some(JournalErrorKind::Locked), "{order}");
+        while kind(&journal.write(&batch(position + 1, 1))) == Some(JournalErrorKind::Retry) {}
+        drop(journal);
+        assert_eq!(schema.value("SELECT position FROM head"), (position + 1).to_string());
+    }
+}
+
+#[test]
 fn the_lease_of_a_process_whose_connection_has_ended_is_free_at_once() {
     let schema = Schema::new();
-    let (proxy, url) = Proxy::to(&schema.url);
-    let url = format!("{url}?application_name=hanging");
+    let (proxy, url) = Proxy::to(&schema.url_with("application_name=hanging"));
     let mut old = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
     assert_eq!(recovered(&mut old), 0);
     old.write(&batch(1, 3)).expect("it is its own");

@@ -35,8 +35,7 @@ fn a_writer_and_a_reader_need_these_grants() {
     let (writer, reader) = (format!("writing_{id}"), format!("reading_{id}"));
     grant(&schema, WRITER, &writer);
     grant(&schema, READER, &reader);
-    let sign = if schema.url.contains('?') { '&' } else { '?' };
-    let as_role = |role: &str| format!("{}{sign}options=-c%20role%3D{role}", schema.url);
+    let as_role = |role: &str| schema.url_with(&format!("options=-c%20role%3D{role}"));
     let settings = schema.settings();
     let open = |role: &str| PostgresJournal::open_with(&as_role(role), settings.clone());
     let mut journal = open(&writer).expect("it was granted enough");
@@ -110,9 +109,8 @@ fn a_commit_is_on_the_disk_whatever_the_server_is_set_to() {
          INSERT INTO seen VALUES (current_setting('synchronous_commit')); RETURN NULL; END $$; \
          CREATE TRIGGER look AFTER INSERT ON events EXECUTE FUNCTION look()",
     );
-    let sign = if schema.url.contains('?') { '&' } else { '?' };
     for (number, set) in (1..).zip(["off", "local", "on", "remote_apply"]) {
-        let url = format!("{}{sign}options=-c%20synchronous_commit%3D{set}", schema.url);
+        let url = schema.url_with(&format!("options=-c%20synchronous_commit%3D{set}"));
         let mut journal = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
         recovered(&mut journal);
         journal.write(&batch(number, 1)).expect("it is written");

@@ -31,6 +31,12 @@ impl Schema {
         Self { url, name }
     }
 
+    /// The URL with an option more.
+    pub(crate) fn url_with(&self, option: &str) -> String {
+        let sign = if self.url.contains('?') { '&' } else { '?' };
+        format!("{}{sign}{option}", self.url)
+    }
+
     pub(crate) fn settings(&self) -> PostgresSettings {
         PostgresSettings {
             schema: self.name.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -32,7 +32,7 @@ impl fmt::Debug for Server {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
-    task: AbortHandle,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Session {
@@ -81,7 +81,7 @@ impl Server {
     async fn open(&self) -> Result<Session, tokio_postgres::Error> {
         let (client, connection) = self.config.connect(self.connector.clone()).await?;
         // What ends a connection is told to whoever waits for an answer.
-        let task = tokio::spawn(async move { drop(connection.await) }).abort_handle();
+        let task = tokio::spawn(async move { drop(connection.await) });
         let session = Session { client, task };
         session.client.batch_execute(&self.set_up()).await?;
         Ok(session)
@@ -106,6 +106,12 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 impl Session {
+    /// Waits until the server has gone away.
+    pub(super) async fn closed(&mut self) {
+        // Whatever it ended with, it has.
+        drop((&mut self.task).await);
+    }
+
     /// Whether the server has gone away.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()

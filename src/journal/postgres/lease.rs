@@ -80,7 +80,7 @@ async fn try_take(server: &Server, session: &Session) -> Result<Result<Lease, He
     Ok(Ok(lease))
 }
 
-/// Whether the session of whoever holds the lease has ended: its advisory lock is free.
+/// Whether the sessions of whoever holds the lease have ended: the advisory lock is free.
 async fn is_gone(session: &Session, head: &Head) -> Result<bool, Error> {
     let key = key(head.store, head.epoch);
     let client = &session.client;
@@ -93,12 +93,13 @@ async fn is_gone(session: &Session, head: &Head) -> Result<bool, Error> {
     Ok(was_free)
 }
 
-/// Shows that the holder of a lease is there, as long as the session is.
-async fn hold(session: &Session, lease: &Lease) -> Result<(), Error> {
+/// Shows that the holder of a lease is there, as long as the session is. Both of its sessions do, so that one may end.
+pub(super) async fn hold(session: &Session, lease: &Lease) -> Result<(), Error> {
     let key = key(lease.store, lease.epoch);
+    // Whoever looks whether it is free lets it go at once.
     session
         .client
-        .execute("SELECT pg_try_advisory_lock($1)", &[&key])
+        .execute("SELECT pg_advisory_lock_shared($1)", &[&key])
         .await
         .map(drop)
 }
@@ -131,7 +132,7 @@ impl Heartbeat {
         let beats = async move {
             let mut session = Some(session);
             loop {
-                tokio::time::sleep(pause(&server, session.is_some())).await;
+                pause(&server, session.as_mut()).await;
                 session = beat(&server, &lease, session).await;
             }
         };
@@ -145,13 +146,13 @@ impl Drop for Heartbeat {
     }
 }
 
-/// A third of a lease; without a connection, a second at most.
-fn pause(server: &Server, is_connected: bool) -> Duration {
+/// A third of a lease, or until the connection ends; without one, a second at most.
+async fn pause(server: &Server, session: Option<&mut Session>) {
     let third = server.settings.lease / 3;
-    if is_connected {
-        third
-    } else {
-        third.min(Duration::from_secs(1))
+    match session.filter(|session| !session.is_closed()) {
+        // That it ended is found out by the next beat.
+        Some(session) => drop(tokio::time::timeout(third, session.closed()).await),
+        None => tokio::time::sleep(third.min(Duration::from_secs(1))).await,
     }
 }
 

@@ -279,7 +279,7 @@ async fn read(
     // Nobody else can have moved it: this is to find a lease that was lost already.
     head.standing(server, lease, head.position, head.position)?;
     let bytes = recover::recover(server, &session, head.position, into).await?;
-    let writer = in_time(server, what, Writer::new(server, session)).await?;
+    let writer = in_time(server, what, Writer::new(server, lease, session)).await?;
     Ok(Read {
         writer,
         bytes,
@@ -308,7 +308,7 @@ async fn write(
     let last = batch.last_position().0;
     let mut writer = match writer.filter(|writer| !writer.session.is_closed()) {
         None => {
-            let (writer, head) = connect_anew(server).await?;
+            let (writer, head) = connect_anew(server, lease).await?;
             if head.standing(server, lease, position, last)? == Standing::Behind {
                 return Ok(writer);
             }
@@ -331,10 +331,10 @@ async fn write(
 }
 
 /// A connection to write on, and the head, when whatever the last connection had begun has come to its end.
-async fn connect_anew(server: &Server) -> Result<(Writer, Head), JournalError> {
+async fn connect_anew(server: &Server, lease: &Lease) -> Result<(Writer, Head), JournalError> {
     let session = server.connect().await?;
     let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&session)).await?;
-    let writer = in_time(server, CANNOT_WRITE, Writer::new(server, session)).await?;
+    let writer = in_time(server, CANNOT_WRITE, Writer::new(server, lease, session)).await?;
     Ok((writer, head))
 }
 

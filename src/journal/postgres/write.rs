@@ -1,13 +1,14 @@
 //! Writing a batch: one transaction, by one statement for a few events and by `COPY` for many.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::{join, join3, try_join4};
+use futures_util::future::{join, join3, try_join5};
 use futures_util::{SinkExt as _, pin_mut};
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
 use tokio_postgres::{CopyInSink, Error, Statement};
 
 use super::connect::{Server, Session};
 use super::head::Lease;
+use super::lease;
 use super::row::{self, COLUMNS, Fields, TABLE, Type};
 use super::wire::{put_length, put_tags};
 use crate::event::names::Tags;
@@ -43,14 +44,15 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) async fn new(server: &Server, session: Session) -> Result<Self, Error> {
+    pub(super) async fn new(server: &Server, lease: &Lease, session: Session) -> Result<Self, Error> {
         let client = &session.client;
         let (append, copy) = (append_statement(), copy_statement());
-        let (advance, append, copy, note_deletions) = try_join4(
+        let (advance, append, copy, note_deletions, ()) = try_join5(
             client.prepare(ADVANCE),
             client.prepare(&append),
             client.prepare(&copy),
             client.prepare(NOTE_DELETIONS),
+            lease::hold(&session, lease),
         )
         .await?;
         Ok(Self {
