@@ -13,12 +13,16 @@ GRANT UPDATE ON annals.head TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events TO reader;";
 
+const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
+GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";
+
 /// The grants, for roles and a schema that no other test has.
 fn grant(schema: &Schema, grants: &str, role: &str) {
     let name = format!("\"{}\"", schema.name.replace('"', "\"\""));
     let grants = grants
         .replace("writer", role)
         .replace("reader", role)
+        .replace("appender", role)
         .replace("annals", &name);
     schema.sql(&format!("CREATE ROLE {role} NOLOGIN; {grants}"));
 }
@@ -54,6 +58,37 @@ fn a_writer_and_a_reader_need_these_grants() {
     drop(reading);
     revoke(&schema, &writer);
     revoke(&schema, &reader);
+}
+
+#[test]
+fn whoever_may_execute_the_function_can_append_and_do_nothing_else() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("its owner makes the tables"));
+    let appender = format!("appending_{}", std::process::id());
+    let append = "SELECT last_position FROM append_events('note-1', 'Note', NULL, '[{\"eventType\": \"Noted\"}]')";
+    let as_appender = |sql: &str| schema.try_sql(&format!("SET ROLE {appender}; {sql}"));
+    schema.sql(&format!("CREATE ROLE {appender} NOLOGIN"));
+    schema.sql(&format!(
+        "GRANT USAGE ON SCHEMA \"{}\" TO {appender}",
+        schema.name.replace('"', "\"\"")
+    ));
+    as_appender(append).expect_err("it was not granted");
+    schema.sql(&format!("DROP OWNED BY {appender}; DROP ROLE {appender}"));
+    grant(&schema, APPENDER, &appender);
+    // Tables of its own in front of the store's change nothing.
+    let in_front = "CREATE TEMPORARY TABLE head AS SELECT 7 AS position; SET search_path TO pg_temp, public;";
+    let name = schema.name.replace('"', "\"\"");
+    let found = append.replace("append_events", &format!("\"{name}\".append_events"));
+    let rows = as_appender(&format!("{in_front} {found}")).expect("it was granted enough");
+    assert_eq!(rows.last(), Some(&vec![Some("1".to_owned())]));
+    for other in [
+        "SELECT * FROM events",
+        "UPDATE head SET position = 7",
+        "SELECT notify_followers()",
+    ] {
+        as_appender(other).expect_err("it was not granted");
+    }
+    revoke(&schema, &appender);
 }
 
 #[test]

@@ -117,7 +117,10 @@ impl Head {
             return Err(failed(server, &message));
         }
         if self.lease != Some(lease.number) {
-            let taken = format!("another writer has taken the store over: {}", self.holder());
+            let taken = match &self.holder {
+                Some(_) => format!("another writer has taken the store over: {}", self.holder()),
+                None => "the lease was over, and others have appended since".to_owned(),
+            };
             return Err(failed(server, &taken));
         }
         match end {

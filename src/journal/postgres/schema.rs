@@ -5,9 +5,10 @@ use super::errors::refused;
 use crate::journal::JournalError;
 
 /// What is run, in order, each once. One that was released is never changed.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("events", include_str!("migrations/0001-events.sql")),
-    ("checkpoints", include_str!("migrations/0002-checkpoints.sql")),
+    ("append-events", include_str!("migrations/0002-append-events.sql")),
+    ("checkpoints", include_str!("migrations/0003-checkpoints.sql")),
 ];
 
 /// The advisory lock of whoever makes tables: the letters of `annals`.
