@@ -3,6 +3,7 @@
 mod attached;
 mod batch;
 mod error;
+mod feed;
 #[cfg(feature = "file")]
 pub mod file;
 mod gone;
@@ -14,6 +15,7 @@ pub use self::attached::Archive;
 pub(crate) use self::attached::Attached;
 pub use self::batch::{Batch, Mark, Record};
 pub use self::error::{JournalError, JournalErrorKind};
+pub(crate) use self::feed::{Feed, Followed, Remote};
 pub use self::gone::{Gone, Part, Rewriting};
 
 use std::fmt;

@@ -109,11 +109,16 @@ impl Engine {
     pub(crate) fn finish(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
         let durability = self.await_durable(last, acknowledge)?;
         self.indexes.main.assist(&self.core, last);
+        self.note_log_age();
+        Ok(durability)
+    }
+
+    /// What was added now will be too old then, where the budget says so.
+    pub(crate) fn note_log_age(&self) {
         if let Some(age) = self.settings.budget.age {
             self.expiry
                 .fetch_min(self.clock.now().after(age).as_micros(), Ordering::AcqRel);
         }
-        Ok(durability)
     }
 
     /// Waits until everything up to `position` is readable, and as safe as asked for.
@@ -133,6 +138,9 @@ impl Engine {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
+        if let Some(following) = &self.following {
+            following.check()?;
+        }
         if let Some(flushing) = &self.flushing {
             flushing.check(self)?;
         }

@@ -101,6 +101,7 @@ impl Store {
         save: impl FnOnce(&Outdated<'_>) -> Result<(), E>,
     ) -> Result<Archived, E> {
         check_name(name)?;
+        self.engine().check_changes()?;
         self.engine().check_open()?;
         let outdated = self.outdated(before);
         if outdated.is_empty() {

@@ -96,6 +96,7 @@ impl Engine {
         change: &Change,
         acknowledge: Durability,
     ) -> Result<Position> {
+        self.check_changes()?;
         // A fork has what was changed and what that drops, or neither.
         let _whole = self.changing.read();
         self.expire_due();
@@ -130,6 +131,18 @@ impl Engine {
             self.drop_changed(&mut guard, key, version, change.reason(id));
         }
         Ok(Position(position))
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] where the store follows.
+    pub(super) fn check_changes(&self) -> Result<()> {
+        if self.following.is_none() {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            "a store that follows changes no aggregate: open the store as its writer, and truncate, delete, limit or archive there",
+        ))
     }
 
     /// Marks a stream as changed, and drops what that says. Its system's event is in the log.

@@ -101,8 +101,14 @@ impl Store {
     }
 
     /// What the journal failed with, if it has: the store takes no more appends, and can still be read, as far as it was visible then.
+    ///
+    /// Of a store that [follows](Self::follow): why it does not read on now, if it does not. That passes, where the error may.
     pub fn fault(&self) -> Option<JournalError> {
-        self.engine().flushing.as_ref()?.fault()
+        let engine = self.engine();
+        match &engine.following {
+            Some(following) => following.fault(),
+            None => engine.flushing.as_ref()?.fault(),
+        }
     }
 
     /// Waits until reads see the event at `position`, or the store is closed, or its journal has failed.
@@ -128,14 +134,15 @@ impl Store {
 impl Engine {
     /// The most that an append can wait for.
     fn promised(&self) -> Durability {
-        self.flushing
-            .as_ref()
-            .map_or(Durability::Volatile, |flushing| flushing.durability)
+        self.core.log.promised()
     }
 
     pub(crate) fn close(&self) -> Result<()> {
         self.closing.store(true, Ordering::SeqCst);
         let mut result = Ok(());
+        if let Some(following) = &self.following {
+            following.stop();
+        }
         if let Some(flushing) = &self.flushing {
             // Whoever holds a shard finishes; whoever comes after sees that the store closes.
             for shard in 0..self.core.shard_count() {

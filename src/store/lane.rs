@@ -387,6 +387,17 @@ impl Lane {
         slot
     }
 
+    /// Adds a copy of event `index` of `chunk`, and answers its slot.
+    pub(crate) fn push_copy(&mut self, chunk: &Chunk, index: usize) -> u64 {
+        if self.open.is_full() {
+            self.seal();
+        }
+        let slot = self.next_slot();
+        self.open.push_copy(chunk, index, Bytes::Keep);
+        self.live_events += 1;
+        slot
+    }
+
     pub(crate) fn usage(&self) -> LaneUsage {
         let chunks = || {
             self.sealed

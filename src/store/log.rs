@@ -269,6 +269,12 @@ impl Log {
         }
     }
 
+    /// The same for one that is read: everything up to `position` is there, entered by the one thread that writes.
+    pub(crate) fn followed_to(&self, position: u64) {
+        self.recovered_to(position);
+        self.notify_all();
+    }
+
     pub(crate) fn floor(&self) -> u64 {
         self.floor.load(Ordering::Acquire)
     }

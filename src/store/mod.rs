@@ -16,6 +16,7 @@ mod directory;
 mod draft;
 pub(crate) mod durable;
 mod flush;
+mod follow;
 pub(crate) mod gaps;
 mod index;
 mod lane;
@@ -47,6 +48,7 @@ use self::budget::Usage;
 use self::core::Core;
 use self::directory::PageCache;
 use self::flush::Flushing;
+use self::follow::Following;
 use self::gaps::Gaps;
 use self::index::{Indexer, Indexes};
 use self::log::Log;
@@ -105,6 +107,8 @@ pub(crate) struct Engine {
     pub(crate) summaries: cache::Lazy<summary::cached::SummaryCache>,
     /// What the journal's thread shares with appends, if there is a journal.
     pub(crate) flushing: Option<Flushing>,
+    /// What the thread that reads what others write shares with appends, if the store follows.
+    following: Option<Following>,
     recovery: RecoveryReport,
     /// No append is taken any more.
     closing: AtomicBool,
@@ -271,14 +275,7 @@ impl Builder {
     /// [`Unavailable`](crate::Error::Unavailable) when another process has the journal, or the operating system does not let it be read
     /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to.
     pub fn open(mut self) -> Result<Store> {
-        self.settings.check()?;
-        for (place, (name, _)) in self.indexers.iter().enumerate() {
-            if self.indexers[..place].iter().any(|(other, _)| other == name) {
-                return Err(crate::Error::invalid(format!(
-                    "two indexers are named '{name}': name one otherwise"
-                )));
-            }
-        }
+        self.check()?;
         match self.journal.take() {
             Some(journal) if !self.archives.is_empty() => self.open_attached(journal),
             None if !self.archives.is_empty() => Err(crate::Error::invalid(
@@ -290,6 +287,18 @@ impl Builder {
             )),
             None => Ok(self.make()),
         }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.settings.check()?;
+        for (place, (name, _)) in self.indexers.iter().enumerate() {
+            if self.indexers[..place].iter().any(|(other, _)| other == name) {
+                return Err(crate::Error::invalid(format!(
+                    "two indexers are named '{name}': name one otherwise"
+                )));
+            }
+        }
+        Ok(())
     }
 
     fn open_journal(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
@@ -342,6 +351,7 @@ impl Builder {
             #[cfg(all(feature = "cache", feature = "analytics"))]
             summaries: cache::Lazy::default(),
             flushing,
+            following: None,
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
             read_only: None,
@@ -529,6 +539,7 @@ impl Store {
             #[cfg(all(feature = "cache", feature = "analytics"))]
             summaries: cache::Lazy::default(),
             flushing: None,
+            following: None,
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
             read_only: None,

@@ -11,7 +11,7 @@ use super::shard::Shard;
 use crate::event::chunk::Chunk;
 use crate::event::system::{self, SystemEvent};
 use crate::journal::refusal;
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, RecoveryReport};
+use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, Recovered, RecoveryReport};
 use crate::{EventRef, GapReason, Position, Result, StreamId};
 
 impl Engine {
@@ -21,15 +21,22 @@ impl Engine {
     ///
     /// Those of the journal.
     pub(crate) fn recover(&mut self, journal: &mut dyn Journal, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        self.fill(progress, |into| journal.recover(into))
+    }
+
+    /// Takes over what `read` hands on.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`.
+    pub(super) fn fill(
+        &mut self,
+        progress: &mut dyn FnMut(u64, u64),
+        read: impl FnOnce(&mut dyn Recover) -> Result<Recovered, JournalError>,
+    ) -> Result<()> {
         let began = Instant::now();
-        let mut recovery = Recovery {
-            engine: self,
-            pages: PageCache::default(),
-            events: 0,
-            marks: VecDeque::new(),
-            progress,
-        };
-        let recovered = journal.recover(&mut recovery)?;
+        let mut recovery = Recovery::new(self, progress);
+        let recovered = read(&mut recovery)?;
         let events = recovery.events;
         self.indexes.main.read_whole(&self.core, self.core.log.published());
         if self.settings.budget.age.is_some() {
@@ -51,10 +58,13 @@ impl Engine {
     }
 }
 
-struct Recovery<'a> {
+/// Takes batches into a store, one after another.
+pub(super) struct Recovery<'a> {
     engine: &'a Engine,
     pages: PageCache,
     events: u64,
+    /// The last position that was entered.
+    position: u64,
     /// What is left of events that are gone, and was not replayed yet.
     marks: VecDeque<Mark>,
     progress: &'a mut dyn FnMut(u64, u64),
@@ -62,6 +72,43 @@ struct Recovery<'a> {
 
 impl Recover for Recovery<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.take(batch)?;
+        self.engine.core.log.recovered_to(self.position);
+        self.engine.make_room();
+        Ok(())
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        (self.progress)(done, total);
+    }
+}
+
+impl<'a> Recovery<'a> {
+    /// Goes on behind what `engine` has.
+    pub(super) fn new(engine: &'a Engine, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
+        Self {
+            engine,
+            pages: PageCache::default(),
+            events: 0,
+            position: engine.core.log.published(),
+            marks: VecDeque::new(),
+            progress,
+        }
+    }
+
+    /// The last position that was entered.
+    pub(super) fn position(&self) -> u64 {
+        self.position
+    }
+}
+
+impl Recovery<'_> {
+    /// Takes a batch that nobody sees yet.
+    ///
+    /// # Errors
+    ///
+    /// Corrupt when it does not fit to those before.
+    pub(super) fn take(&mut self, batch: Batch) -> Result<(), JournalError> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -81,19 +128,15 @@ impl Recover for Recovery<'_> {
         }
         self.replay_marks(u64::MAX)?;
         self.skip_to(last.0 + 1)?;
-        self.engine.core.log.recovered_to(last.0);
-        self.engine.make_room();
+        self.position = last.0;
         Ok(())
     }
 
-    fn progress(&mut self, done: u64, total: u64) {
-        (self.progress)(done, total);
-    }
-}
-
-impl Recovery<'_> {
     fn adopt(&mut self, chunk: Chunk) -> Result<(), JournalError> {
         let lane = self.engine.core.own_lane();
+        if !chunk.is_full() && self.engine.following.is_some() {
+            return self.copy(lane, &chunk);
+        }
         let (snapshot, slot) = {
             let mut own = self.engine.core.write_lane(lane);
             let slot = own.lane.write().adopt(chunk);
@@ -110,10 +153,33 @@ impl Recovery<'_> {
         Ok(())
     }
 
+    /// Takes a copy of what does not fill a chunk: a store that follows gets a few events at a time, all the time.
+    fn copy(&mut self, lane: usize, chunk: &Chunk) -> Result<(), JournalError> {
+        let mut slots = {
+            let mut own = self.engine.core.write_lane(lane);
+            let lane = own.lane.write();
+            let slots = (0..chunk.len()).map(|index| lane.push_copy(chunk, index));
+            slots.collect::<Vec<_>>().into_iter()
+        };
+        for index in 0..chunk.len() {
+            let event = EventRef::new(chunk, index);
+            let position = event.raw_position();
+            self.skip_to(position)?;
+            if let Some(slot) = slots.next() {
+                let log = &self.engine.core.log;
+                log.enter(position, Place { lane, slot }, 1, &mut self.pages);
+                self.position = position;
+            }
+            self.replay_marks(position)?;
+            self.replay(event)?;
+        }
+        Ok(())
+    }
+
     /// A batch comes right after the one before, and says of every position what is there.
     fn check(&self, batch: &Batch) -> Result<(), JournalError> {
         let (first, last) = (batch.first_position(), batch.last_position());
-        let before = self.engine.core.log.published();
+        let before = self.position;
         if first.0 != before + 1 {
             return Err(JournalError::corrupt(format!(
                 "the event at position {first} comes after the one at {before}"
@@ -184,6 +250,7 @@ impl Recovery<'_> {
                 + 1;
             let log = &self.engine.core.log;
             log.enter(first, Place { lane, slot }, run, &mut self.pages);
+            self.position = first + run - 1;
             slot += run;
         }
         Ok(())

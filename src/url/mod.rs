@@ -22,9 +22,9 @@ use self::postgres::PostgresUrl;
 #[cfg(feature = "file")]
 use crate::journal::file::FileJournal;
 #[cfg(feature = "postgres")]
-use crate::journal::postgres::PostgresJournal;
-#[cfg(feature = "postgres")]
 use crate::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
+#[cfg(feature = "postgres")]
+use crate::journal::postgres::{PostgresJournal, follow_at};
 #[cfg(feature = "file")]
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Builder, Error, Result, Store};
@@ -174,6 +174,29 @@ impl StoreUrl {
         Ok(ChangeCapture::open_at(address, postgres, settings)?)
     }
 
+    /// Follows the store with what `builder` has: other programs, and other stores that follow, write it at the same time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::follow`].
+    pub fn follow(&self, builder: Builder) -> Result<Store> {
+        match &self.0 {
+            #[cfg(feature = "postgres")]
+            Place::Database(url) => {
+                let mut builder = builder;
+                url.options.adjust(&mut builder.settings);
+                builder.settings.check()?;
+                builder.open_following(follow_at(url.address.clone(), url.journal.clone())?)
+            }
+            _ => {
+                drop(builder);
+                invalid(format!(
+                    "{self} cannot be followed: a store in PostgreSQL alone has several writers"
+                ))
+            }
+        }
+    }
+
     /// Opens the store with what `builder` has; where the URL has an option, it comes before the builder's setting.
     ///
     /// # Errors
@@ -230,6 +253,16 @@ impl Store {
     pub fn open_url(url: &str) -> Result<Self> {
         Self::builder().open_url(url)
     }
+
+    /// A store in memory that follows the one at `url`, in PostgreSQL: it has what is there, and reads on as others append, in SQL and
+    /// through other stores that follow.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::follow`].
+    pub fn follow(url: &str) -> Result<Self> {
+        Self::builder().follow(url)
+    }
 }
 
 impl Builder {
@@ -241,6 +274,16 @@ impl Builder {
     /// [`Invalid`](Error::Invalid) when the URL is not as [`StoreUrl`] says; otherwise as [`open`](Self::open).
     pub fn open_url(self, url: &str) -> Result<Store> {
         url.parse::<StoreUrl>()?.open(self)
+    }
+
+    /// Makes a store that follows the one at `url`; see [`Store::follow`].
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](Error::Invalid) when the URL names no store that can be followed, or the server refuses;
+    /// [`Unavailable`](Error::Unavailable) when it cannot be reached; [`Corrupt`](Error::Corrupt) when its tables are damaged.
+    pub fn follow(self, url: &str) -> Result<Store> {
+        url.parse::<StoreUrl>()?.follow(self)
     }
 }
 

@@ -3,14 +3,7 @@
 use annals::journal::{Journal as _, JournalErrorKind};
 use annals::{ContentType, Durability, Error, Event, Expected, NewEvent, Position, Store, StreamId, Version};
 
-use crate::support::{Schema, batch, last_error, recovered};
-
-/// A schema with the tables of an empty store.
-fn prepared() -> Schema {
-    let schema = Schema::new();
-    drop(schema.journal().expect("the tables are made"));
-    schema
-}
+use crate::support::{Schema, batch, last_error, prepared, recovered};
 
 fn open(schema: &Schema) -> Store {
     let store = Store::open(schema.journal().expect("it opens")).expect("it can be read");

@@ -13,6 +13,7 @@ mod conformance;
 mod contents;
 mod doubt;
 mod faults;
+mod follow;
 mod in_sql;
 mod lease;
 mod model;

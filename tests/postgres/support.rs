@@ -79,6 +79,13 @@ impl Storage for Schema {
     }
 }
 
+/// A schema with the tables of an empty store.
+pub(crate) fn prepared() -> Schema {
+    let schema = Schema::new();
+    drop(schema.journal().expect("the tables are made"));
+    schema
+}
+
 /// What the server at `url` answers to `text`.
 pub(crate) fn sql(url: &str, text: &str) -> Result<Vec<Vec<Option<String>>>, tokio_postgres::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()

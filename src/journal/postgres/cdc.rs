@@ -14,7 +14,7 @@ use tokio_postgres::types::{PgLsn, ToSql};
 use super::connect::{Server, Session, quoted, unsupported};
 use super::errors::fault;
 use super::pgoutput::{Decoder, Message};
-use super::recover::{self, copy_statement_between};
+use super::recover::{self, Part};
 use super::row::{Reader, Row};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
@@ -353,8 +353,11 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
 async fn read_table(server: &Server, at: &mut At) -> Result<Read, JournalError> {
     let last = at.copied_to.min(at.position + CHANGES);
     let mut taken = Taken(Batch::new());
-    let statement = copy_statement_between(at.position, last);
-    recover::copy_out(server, &at.session, &statement, (at.position, last), &mut taken).await?;
+    let part = Part::Next {
+        after: at.position,
+        last,
+    };
+    recover::recover(server, &at.session, part, &mut taken).await?;
     at.position = last;
     Ok(Read::Changes(Changes {
         batch: taken.0,

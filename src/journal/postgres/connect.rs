@@ -1,10 +1,14 @@
 //! Connections to a server: how they are made, what every session is set to, and how they end.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::errors::{refused, timeout};
@@ -70,18 +74,22 @@ impl Server {
 
     /// Makes a connection, ready for the tables of the store.
     pub(super) async fn connect(&self) -> Result<Session, JournalError> {
+        self.connect_to_hear(&Arc::default()).await
+    }
+
+    /// The same for a connection that listens: `heard` is notified of what comes, and when the connection ends.
+    pub(super) async fn connect_to_hear(&self, heard: &Arc<Notify>) -> Result<Session, JournalError> {
         let what = "PostgreSQL cannot be reached";
-        match tokio::time::timeout(self.patience(), self.open()).await {
+        match tokio::time::timeout(self.patience(), self.open(Arc::clone(heard))).await {
             Ok(Ok(session)) => Ok(session),
             Ok(Err(error)) => Err(refused(self, what, &error)),
             Err(_) => Err(timeout(self, what, self.patience())),
         }
     }
 
-    async fn open(&self) -> Result<Session, tokio_postgres::Error> {
+    async fn open(&self, heard: Arc<Notify>) -> Result<Session, tokio_postgres::Error> {
         let (client, connection) = self.config.connect(self.connector.clone()).await?;
-        // What ends a connection is told to whoever waits for an answer.
-        let task = tokio::spawn(async move { drop(connection.await) });
+        let task = tokio::spawn(drive(connection, heard));
         let session = Session { client, task };
         session.client.batch_execute(&self.set_up()).await?;
         Ok(session)
@@ -98,6 +106,20 @@ impl Server {
             self.settings.lease.as_millis(),
         )
     }
+}
+
+/// Works for a connection until it ends. What ended it is told to whoever waits for an answer.
+async fn drive<S, T>(mut connection: Connection<S, T>, heard: Arc<Notify>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if matches!(message, AsyncMessage::Notification(_)) {
+            heard.notify_one();
+        }
+    }
+    heard.notify_one();
 }
 
 /// A name as SQL writes it.

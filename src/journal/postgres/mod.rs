@@ -4,6 +4,7 @@ mod address;
 pub mod cdc;
 mod connect;
 mod errors;
+mod follow;
 mod head;
 mod json;
 mod lease;
@@ -22,8 +23,10 @@ use std::time::Duration;
 
 pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
 use self::connect::{Server, Session, in_time};
+pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
+use self::recover::Part;
 use self::runtime::Runtime;
 use self::write::Writer;
 use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
@@ -278,7 +281,7 @@ async fn read(
     head.check(server)?;
     // Nobody else can have moved it: this is to find a lease that was lost already.
     head.standing(server, lease, head.position, head.position)?;
-    let bytes = recover::recover(server, &session, head.position, into).await?;
+    let bytes = recover::recover(server, &session, Part::Whole { last: head.position }, into).await?;
     let writer = in_time(server, what, Writer::new(server, lease, session)).await?;
     Ok(Read {
         writer,

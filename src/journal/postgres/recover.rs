@@ -19,60 +19,64 @@ const HEADER_BYTES: usize = MARK.len() + 8;
 
 const WHAT: &str = "the events cannot be read";
 
-/// Hands everything up to `last` to `into`. Answers how many bytes were read.
+/// Which events are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Part {
+    /// All that are there: what the head does not know of must not be.
+    Whole { last: u64 },
+    /// Those after a position, as far as others had come.
+    Next { after: u64, last: u64 },
+}
+
+impl Part {
+    /// The position before the first, and that of the last.
+    fn ends(self) -> (u64, u64) {
+        match self {
+            Self::Whole { last } => (0, last),
+            Self::Next { after, last } => (after, last),
+        }
+    }
+
+    fn condition(self) -> String {
+        match self {
+            Self::Whole { .. } => "true".to_owned(),
+            Self::Next { after, last } => format!("position > {after} AND position <= {last}"),
+        }
+    }
+}
+
+/// Hands the events of `part` to `into`. Answers how many bytes were read.
 pub(super) async fn recover(
     server: &Server,
     session: &Session,
-    last: u64,
+    part: Part,
     into: &mut dyn Recover,
 ) -> Result<u64, JournalError> {
     // A long table takes long, and its index is in order already.
     let begin =
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = off";
-    let query = copy_statement();
+    let query = copy_statement(part);
     let start = async {
         session.client.batch_execute(begin).await?;
         session.client.copy_out(&query).await
     };
     let stream = in_time(server, WHAT, start).await?;
-    let bytes = Reading::new(server, last, into).run(stream).await?;
+    let bytes = Reading::new(server, part, into).run(stream).await?;
     in_time(server, WHAT, session.client.batch_execute("COMMIT")).await?;
     Ok(bytes)
 }
 
-/// Hands the events behind one position, up to another, to `into`; `statement` is to answer just those.
-pub(super) async fn copy_out(
-    server: &Server,
-    session: &Session,
-    statement: &str,
-    (after, last): (u64, u64),
-    into: &mut dyn Recover,
-) -> Result<(), JournalError> {
-    let stream = in_time(server, WHAT, session.client.copy_out(statement)).await?;
-    let mut reading = Reading::new(server, last, into);
-    reading.position = after;
-    reading.run(stream).await.map(|_| ())
-}
-
-/// What answers the events behind one position, up to another.
-pub(super) fn copy_statement_between(after: u64, last: u64) -> String {
-    copy_statement_where(&format!("WHERE position > {after} AND position <= {last}"))
-}
-
-fn copy_statement() -> String {
-    copy_statement_where("")
-}
-
 /// A `jsonb` that is not needed for its bytes stays where it is.
-fn copy_statement_where(condition: &str) -> String {
+fn copy_statement(part: Part) -> String {
     let columns = row::TABLE.map(|(name, _)| match name {
         "metadata" => "CASE WHEN metadata_bytes IS NULL THEN metadata END",
         "data" => "CASE WHEN data_bytes IS NULL THEN data END",
         name => name,
     });
     format!(
-        "COPY (SELECT {} FROM events {condition} ORDER BY position) TO STDOUT (FORMAT binary)",
-        columns.join(", ")
+        "COPY (SELECT {} FROM events WHERE {} ORDER BY position) TO STDOUT (FORMAT binary)",
+        columns.join(", "),
+        part.condition()
     )
 }
 
@@ -92,14 +96,15 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(server: &'a Server, last: u64, into: &'a mut dyn Recover) -> Self {
+    fn new(server: &'a Server, part: Part, into: &'a mut dyn Recover) -> Self {
+        let (position, last) = part.ends();
         Self {
             server,
             last,
             into,
             reader: Reader::default(),
             batch: Batch::new(),
-            position: 0,
+            position,
             rest: Vec::new(),
             bytes: 0,
             has_begun: false,

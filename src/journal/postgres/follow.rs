@@ -1,0 +1,191 @@
+//! Following the tables: what others commit is read in the order of positions, from wherever the follower is.
+//!
+//! A notification, or an append of the follower's own, is a reason to look at once, and nothing more: without any, it looks by itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::connect::{Server, Session, in_time};
+use super::recover::{self, Part};
+use super::runtime::Runtime;
+use super::{Address, PostgresSettings, schema};
+use crate::Position;
+use crate::journal::{Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered, Remote};
+
+/// How often it is looked whether there is more: one row is read by its key.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+const WHAT: &str = "the events of others cannot be read";
+const TOP: &str = "SELECT store, position, pg_is_in_recovery() FROM head";
+
+/// Follows the store in the database at `address`.
+///
+/// # Errors
+///
+/// As for a journal there; nobody has to have the lease.
+pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
+    let server = Arc::new(Server::new(address, settings)?);
+    let runtime = Arc::new(Runtime::new()?);
+    let heard = Arc::new(Notify::new());
+    runtime.block_on(prepare(&server))?;
+    let remote = PostgresRemote {
+        heard: Arc::clone(&heard),
+    };
+    let feed = PostgresFeed {
+        server,
+        heard,
+        session: None,
+        store: None,
+        runtime,
+    };
+    Ok(Followed {
+        feed: Box::new(feed),
+        remote: Box::new(remote),
+    })
+}
+
+/// Makes the tables, or brings them up to date. Who may not follows those that are there.
+async fn prepare(server: &Server) -> Result<(), JournalError> {
+    let session = server.connect().await?;
+    let applied = in_time(server, WHAT, schema::applied(server, &session)).await?;
+    match schema::prepare(server, &session).await {
+        Err(error) if applied == 0 || error.kind() == JournalErrorKind::Retry || schema::is_newer(applied) => {
+            Err(error)
+        }
+        Err(_) | Ok(()) => Ok(()),
+    }
+}
+
+/// Reads the tables as they grow.
+#[derive(Debug)]
+struct PostgresFeed {
+    server: Arc<Server>,
+    /// Notified when it is worth looking.
+    heard: Arc<Notify>,
+    /// The connection; `None` when it broke.
+    session: Option<Session>,
+    /// Which store it was at first.
+    store: Option<Uuid>,
+    runtime: Arc<Runtime>,
+}
+
+/// Where the log ends.
+#[derive(Clone, Copy, Debug)]
+struct Top {
+    store: Uuid,
+    position: u64,
+    /// The server is a copy of another, and may be behind it.
+    is_replica: bool,
+}
+
+impl Top {
+    async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
+        let row = session.client.query_one(TOP, &[]).await?;
+        let position: i64 = row.try_get(1)?;
+        Ok(Self {
+            store: row.try_get(0)?,
+            position: u64::try_from(position).unwrap_or_default(),
+            is_replica: row.try_get(2)?,
+        })
+    }
+}
+
+impl Feed for PostgresFeed {
+    fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let session = self.session.take().filter(|session| !session.is_closed());
+        let read = read_on(&self.server, &self.heard, session, (self.store, after.0), into);
+        let (session, store, bytes) = self.runtime.block_on(read)?;
+        self.session = Some(session);
+        self.store = Some(store);
+        Ok(Recovered {
+            bytes,
+            torn_tail_bytes: 0,
+        })
+    }
+
+    fn wait(&mut self) {
+        let heard = async { tokio::time::timeout(LOOK_AGAIN, self.heard.notified()).await };
+        // Whether it heard something or not, it looks.
+        drop(self.runtime.block_on(heard));
+    }
+}
+
+/// Reads what comes after position `after`, over a new connection if the last was lost. Answers the connection to go on with, whose
+/// store it is, and how many bytes were read.
+async fn read_on(
+    server: &Server,
+    heard: &Arc<Notify>,
+    session: Option<Session>,
+    (known, after): (Option<Uuid>, u64),
+    into: &mut dyn Recover,
+) -> Result<(Session, Uuid, u64), JournalError> {
+    let session = match session {
+        Some(session) => session,
+        None => listen(server, heard).await?,
+    };
+    let top = in_time(server, WHAT, Top::read(&session)).await?;
+    check(server, &top, known, after)?;
+    let mut bytes = 0;
+    if top.position > after {
+        bytes = recover::recover(
+            server,
+            &session,
+            Part::Next {
+                after,
+                last: top.position,
+            },
+            into,
+        )
+        .await?;
+    } else {
+        into.progress(top.position, top.position);
+    }
+    Ok((session, top.store, bytes))
+}
+
+/// A connection that hears when others have appended. A replica cannot listen.
+async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, JournalError> {
+    let session = server.connect_to_hear(heard).await?;
+    let listening = async {
+        let top = Top::read(&session).await?;
+        if !top.is_replica {
+            let listen = format!("LISTEN \"annals-{}\"", top.store);
+            session.client.batch_execute(&listen).await?;
+        }
+        Ok(())
+    };
+    in_time(server, WHAT, listening).await?;
+    Ok(session)
+}
+
+/// # Errors
+///
+/// Failed when what was read before is not what is there.
+fn check(server: &Server, top: &Top, known: Option<Uuid>, after: u64) -> Result<(), JournalError> {
+    let failed = |message: String| JournalError::failed(format!("{message}: {}", server.place()));
+    if known.is_some_and(|known| known != top.store) {
+        return Err(failed("there is another store now behind the same address".to_owned()));
+    }
+    if top.position < after && !top.is_replica {
+        return Err(failed(format!(
+            "the table was set back to position {}, and what follows it has read up to {after}: open it anew",
+            top.position
+        )));
+    }
+    Ok(())
+}
+
+/// Appends over a connection of its own.
+#[derive(Debug)]
+struct PostgresRemote {
+    heard: Arc<Notify>,
+}
+
+impl Remote for PostgresRemote {
+    fn wake(&self) {
+        self.heard.notify_one();
+    }
+}
