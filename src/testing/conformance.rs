@@ -16,8 +16,8 @@
 
 use uuid::Uuid;
 
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
-use crate::{Durability, Event, Position, Timestamp, Version};
+use crate::journal::{Batch, Gone, Journal, JournalError, JournalErrorKind, Mark, Part, Record, Recover, Rewriting};
+use crate::{Durability, Event, Gap, GapReason, Position, Timestamp, Version};
 
 /// Where journals keep what they keep: it outlives them.
 pub trait Storage {
@@ -59,6 +59,7 @@ macro_rules! conformance {
                 a_sync_that_means_nothing_is_refused
                 one_journal_at_a_time_has_it
                 an_error_of_the_taker_ends_recovery
+                what_is_gone_is_skipped_and_the_rest_comes_back
             }
         }
     };
@@ -77,6 +78,10 @@ macro_rules! conformance {
 #[derive(Debug, Default)]
 struct Taker {
     events: Vec<Event>,
+    skipped: u64,
+    /// How many events the gaps tell of.
+    told: u64,
+    marks: Vec<Mark>,
     refuses: bool,
 }
 
@@ -85,7 +90,11 @@ impl Recover for Taker {
         if self.refuses {
             return Err(JournalError::corrupt("the taker does not like it"));
         }
+        assert!(batch.is_whole(), "{batch:?} does not say what is at every position");
         self.events.extend(batch.events().map(crate::EventRef::to_event));
+        self.skipped += batch.skipped();
+        self.told += batch.gaps().iter().map(|gap| gap.count).sum::<u64>();
+        self.marks.extend_from_slice(batch.marks());
         Ok(())
     }
 
@@ -368,4 +377,46 @@ pub fn an_error_of_the_taker_ends_recovery(storage: &dyn Storage) {
     // A journal that keeps nothing has nothing to be refused.
     assert!(taker.events.is_empty());
     assert!(matches!(kind, None | Some(JournalErrorKind::Corrupt)), "{kind:?}");
+}
+
+/// A journal with parts gives the room of events back that are gone: they come back as skipped, with the reason, and with the version
+/// that their aggregate was at. One without parts keeps everything.
+#[expect(clippy::expect_used, reason = "as above")]
+pub fn what_is_gone_is_skipped_and_the_rest_comes_back(storage: &dyn Storage) {
+    let batches = [batch(1, 100), batch(101, 51)];
+    let (mut journal, _) = open(storage);
+    write_all(&mut *journal, &batches);
+    journal.seal().expect("what is being added to is ended");
+    let parts = journal.parts();
+    let is_gone = |position: u64| {
+        let is_in = |part: &Part| (part.first.0..=part.last.0).contains(&position);
+        !position.is_multiple_of(3) && parts.iter().any(is_in)
+    };
+    for part in &parts {
+        let there = (part.first.0..=part.last.0).filter(|position| position.is_multiple_of(3));
+        let why = Gap {
+            first: part.first,
+            last: part.last,
+            count: 1,
+            reason: GapReason::Budget,
+        };
+        let gone = Gone::new((part.first, part.last), there.map(Position), [why]);
+        while journal.rewrite(part, &gone).expect("a part is rewritten") == Rewriting::More {}
+    }
+    close(journal);
+    storage.lose_machine();
+    let mut journal = storage.open().expect("the journal opens");
+    let mut taker = Taker::default();
+    journal.recover(&mut taker).expect("the journal is recovered");
+    let mut expected = events(&batches);
+    expected.retain(|event| !is_gone(event.position().0));
+    let kept = journal.durability() == Durability::Synced;
+    assert!(expected.starts_with(&taker.events) && (taker.events.len() == expected.len() || !kept));
+    assert_eq!(taker.told, taker.skipped, "gaps tell of as many events as are gone");
+    if is_gone(151) {
+        assert_eq!((taker.skipped, taker.events.len()), (101, 50));
+        let last = taker.marks.last().expect("what is left of the last event");
+        assert_eq!((last.position, last.version), (Position(151), Version(151)));
+        assert_eq!(last.aggregate_id, "order-1");
+    }
 }
