@@ -323,3 +323,42 @@ fn a_folder_that_was_refused_had_lost_a_file() {
     assert!(matches!(open(), Err(Error::Corrupt(_))));
     assert!(disk.bytes(unborn).is_some());
 }
+
+#[test]
+fn the_longest_append_comes_back_whole() {
+    let folder = TempFolder::new();
+    let mut settings = Settings::default();
+    settings.limits.batch_events_max = 100_000;
+    let journal = FileJournal::open(folder.path()).expect("a journal");
+    let store = Store::builder()
+        .settings(settings)
+        .journal(journal)
+        .open()
+        .expect("a store");
+    let appended = store
+        .append(&order(1), Expected::NoStream, events(100_000))
+        .expect("appended");
+    assert_eq!(appended.last_position, Position(100_000));
+    store.close().expect("closed");
+    drop(store);
+    assert_eq!(open(&folder).stream("order-1").events().len(), 100_000);
+}
+
+#[test]
+fn many_stores_live_side_by_side() {
+    let folder = TempFolder::new();
+    let url = |number: u32| format!("file:{}/{number}?durability=synced", folder.path().display());
+    let stores: Vec<_> = (0..300)
+        .map(|number| Store::open_url(&url(number)).expect("a store"))
+        .collect();
+    for (number, store) in (0..).zip(&stores) {
+        store
+            .append(&order(number), Expected::Any, events(2))
+            .expect("appended");
+    }
+    drop(stores);
+    for number in 0..300 {
+        let store = Store::open_url(&url(number)).expect("a store");
+        assert_eq!(store.stream(&format!("order-{number}")).events().len(), 2);
+    }
+}
