@@ -1,9 +1,12 @@
 //! The seam below a store that follows: a log that others write.
 
 use std::fmt;
+use std::time::Duration;
+
+use uuid::Uuid;
 
 use super::{JournalError, Recover, Recovered};
-use crate::Position;
+use crate::{Appended, Expected, NewEvent, Position, Result, StreamId};
 
 /// Reads what others write. One thread at a time calls it.
 pub(crate) trait Feed: Send + fmt::Debug {
@@ -21,8 +24,31 @@ pub(crate) trait Feed: Send + fmt::Debug {
 
 /// Where the same log is written.
 pub(crate) trait Remote: Send + Sync + fmt::Debug {
+    /// Appends, and returns when that is synced.
+    ///
+    /// # Errors
+    ///
+    /// Those of an append to a store; [`Error::Unavailable`](crate::Error::Unavailable) when it is not known whether it was carried out: then
+    /// the same may be done again.
+    fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended>;
+
+    /// The longest time that one may take.
+    fn patience(&self) -> Duration;
+
     /// Ends the wait of the feed.
     fn wake(&self);
+}
+
+/// An append to one aggregate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RemoteAppend<'a> {
+    pub(crate) stream: &'a StreamId,
+    pub(crate) expected: Expected,
+    pub(crate) events: &'a [NewEvent],
+    /// Their ids, one for each.
+    pub(crate) ids: &'a [Uuid],
+    /// Whether the caller brought them.
+    pub(crate) has_own_ids: bool,
 }
 
 /// A log that can be followed.

@@ -15,7 +15,7 @@ pub use self::attached::Archive;
 pub(crate) use self::attached::Attached;
 pub use self::batch::{Batch, Mark, Record};
 pub use self::error::{JournalError, JournalErrorKind};
-pub(crate) use self::feed::{Feed, Followed, Remote};
+pub(crate) use self::feed::{Feed, Followed, Remote, RemoteAppend};
 pub use self::gone::{Gone, Part, Rewriting};
 
 use std::fmt;

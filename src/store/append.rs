@@ -29,6 +29,9 @@ impl Engine {
         events: &[NewEvent],
         acknowledge: Durability,
     ) -> Result<Appended> {
+        if let Some(following) = &self.following {
+            return self.append_elsewhere(following, stream, expected, events);
+        }
         self.expire_due();
         draft::check(stream, events, &self.settings.limits, Author::User)?;
         let draft = self.draft(stream, expected, events);

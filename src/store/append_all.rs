@@ -21,6 +21,9 @@ impl Engine {
         condition: Option<&Condition>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
+        if let Some(following) = &self.following {
+            return self.append_all_elsewhere(following, appends, condition);
+        }
         self.expire_due();
         self.check_appends(appends)?;
         let drafts: Vec<_> = appends

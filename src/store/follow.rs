@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::draft::{self, Author};
 use super::log::Log;
 use super::recover::Recovery;
 use super::signal::Signal;
 use super::{Builder, Engine, Store, durable};
-use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote};
-use crate::{Durability, Error, Position, Result};
+use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};
+use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 
 /// The first wait before what failed is tried again; every wait is twice the one before, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -186,6 +187,78 @@ impl Engine {
         self.note_log_age();
         self.make_room();
         taken
+    }
+}
+
+impl Engine {
+    /// Appends where the log is written, and returns when it can be read here.
+    pub(crate) fn append_elsewhere(
+        &self,
+        following: &Following,
+        stream: &StreamId,
+        expected: Expected,
+        events: &[NewEvent],
+    ) -> Result<Appended> {
+        self.check_open()?;
+        draft::check(stream, events, &self.settings.limits, Author::User)?;
+        let now = self.clock.now();
+        let id = |event: &NewEvent| event.id.unwrap_or_else(|| self.ids.next(now));
+        let ids: Vec<_> = events.iter().map(id).collect();
+        let appended = following.remote.append(&RemoteAppend {
+            stream,
+            expected,
+            events,
+            ids: &ids,
+            has_own_ids: events.iter().all(|event| event.id.is_some()),
+        });
+        // After a conflict the caller reads again, and is to find what there is.
+        following.remote.wake();
+        let appended = appended?;
+        if !events.is_empty() {
+            self.await_followed(following, &appended)?;
+        }
+        Ok(appended)
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for more than one aggregate, or a condition: those take the locks of a store.
+    pub(crate) fn append_all_elsewhere(
+        &self,
+        following: &Following,
+        appends: &[Append],
+        condition: Option<&Condition>,
+    ) -> Result<Vec<Appended>> {
+        match (appends, condition) {
+            ([], None) => Ok(Vec::new()),
+            ([part], None) => self
+                .append_elsewhere(following, &part.stream, part.expected, &part.events)
+                .map(|appended| vec![appended]),
+            _ => Err(Error::invalid(
+                "a store that follows appends to one aggregate at a time, and under no condition: what others append meanwhile it cannot \
+                 hold up; open the store as its writer",
+            )),
+        }
+    }
+
+    fn await_followed(&self, following: &Following, appended: &Appended) -> Result<()> {
+        let (log, last) = (&self.core.log, appended.last_position.0);
+        let deadline = Instant::now().checked_add(following.remote.patience());
+        log.visible_signal()
+            .wait_while(deadline, || log.visible() < last && !log.is_closed());
+        if log.visible() >= last {
+            return Ok(());
+        }
+        let message = format!(
+            "the events are stored, at the positions {} to {last}, and cannot be read here yet: do not append them again, and wait for \
+             position {last}",
+            appended.first_position
+        );
+        let error = JournalError::new(JournalErrorKind::Retry, message);
+        Err(Error::Unavailable(match following.fault() {
+            Some(fault) => error.caused_by(fault),
+            None => error,
+        }))
     }
 }
 

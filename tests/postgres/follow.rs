@@ -1,6 +1,9 @@
 //! Stores that follow: they have what others have committed, whoever that is.
 
-use annals::{Durability, Error, Event, Expected, NewEvent, Position, Query, Store, StreamId, StreamLimits, Version};
+use annals::{
+    Append, Condition, Conflict, ContentType, Durability, Error, Event, Expected, NewEvent, Position, Query, Store,
+    StreamId, StreamLimits, Version,
+};
 
 use crate::support::{Schema, prepared};
 
@@ -149,4 +152,277 @@ fn what_cannot_be_followed_is_refused() {
         matches!(&changed, Err(Error::Invalid(why)) if why.contains("open the store as its writer")),
         "{changed:?}"
     );
+}
+
+#[test]
+fn a_follower_reads_its_own_appends_and_gets_the_conflicts_of_a_store_in_memory() {
+    let schema = prepared();
+    let writer = write(&schema);
+    for id in ["soft", "hard"] {
+        writer
+            .append(&note(id), Expected::Any, vec![noted(1), noted(2)])
+            .expect("any");
+    }
+    writer.delete("soft", Expected::Any).expect("it is there");
+    writer.tombstone("hard", Expected::Any).expect("it is there");
+    writer.close().expect("the server is there");
+    let memory = writer.fork();
+    let follower = follow(&schema);
+    let expectations = [
+        Expected::Any,
+        Expected::NoStream,
+        Expected::StreamExists,
+        Expected::exactly(0),
+        Expected::exactly(1),
+        Expected::exactly(2),
+        Expected::exactly(u64::MAX),
+    ];
+    for (id, expected) in ["soft", "hard", "new", "new"]
+        .into_iter()
+        .flat_map(|id| expectations.map(|expected| (id, expected)))
+    {
+        for count in [0, 1, 2] {
+            let events: Vec<_> = (0..count).map(noted).collect();
+            let (there, here) = (
+                memory.append(&note(id), expected, events.clone()),
+                follower.append(&note(id), expected, events),
+            );
+            let told = |appended: annals::Appended| annals::Appended {
+                durability: Durability::Synced,
+                ..appended
+            };
+            assert_eq!(there.map(told), here.map(told), "{id} {expected}");
+            assert_eq!(follower.stream_info(id), memory.stream_info(id));
+        }
+    }
+    assert_eq!(follower.visible(), memory.visible());
+    let other = follower.append(&StreamId::new("Order", "soft"), Expected::Any, vec![noted(1)]);
+    assert_eq!(
+        other,
+        memory.append(&StreamId::new("Order", "soft"), Expected::Any, vec![noted(1)])
+    );
+    assert_same(&follower, &follow(&schema));
+}
+
+/// Events with whatever an event can have.
+fn odd_events() -> Vec<NewEvent> {
+    let data: [&[u8]; 11] = [
+        b"",
+        b"null",
+        b" null ",
+        b"{\"b\": 1, \"a\": 1.50}",
+        b"\"\\u0000\"",
+        b"[1,2]",
+        b"\x00\xff",
+        b"{",
+        b"\"x\\ny\"",
+        "\"ä€😀\"".as_bytes(),
+        b"1e400",
+    ];
+    let types = [
+        ContentType::Json,
+        ContentType::Bytes,
+        ContentType::Other("text/\"x\"\n".into()),
+        ContentType::Other("".into()),
+    ];
+    let mut events = Vec::new();
+    for (data, kind) in data
+        .into_iter()
+        .flat_map(|data| types.iter().map(move |kind| (data, kind)))
+    {
+        let mut event = NewEvent::new("Tab\t\"quoted\" \\ \u{1f} ä")
+            .data(data)
+            .content_type(kind.clone());
+        event.metadata = data.to_vec();
+        event.metadata_type = kind.clone();
+        event.user_id = Some("\u{7f}\r\n".into());
+        event.tags = vec!["a,b".into(), "{\"}".into(), "'".into()];
+        event.schema_version = u32::MAX;
+        events.push(event);
+    }
+    for micros in [
+        0,
+        -1,
+        1,
+        i64::MIN,
+        i64::MAX,
+        253_402_207_200_999_999,
+        -210_866_803_200_000_001,
+    ] {
+        events.push(NewEvent::new("At").timestamp(annals::Timestamp::from_micros(micros)));
+    }
+    events
+}
+
+#[test]
+fn what_a_follower_appends_comes_back_to_the_byte() {
+    let schema = prepared();
+    let follower = follow(&schema);
+    let events = odd_events();
+    let appended = follower
+        .append(&note("note-1"), Expected::NoStream, events.clone())
+        .expect("it is new");
+    assert_eq!(appended.last_position.0, events.len() as u64);
+    let memory = Store::in_memory();
+    memory
+        .append(&note("note-1"), Expected::NoStream, events)
+        .expect("it is new");
+    for (there, here) in self::events(&memory).into_iter().zip(self::events(&follower)) {
+        assert_eq!((there.data(), there.metadata()), (here.data(), here.metadata()));
+        assert_eq!(
+            (there.data_type(), there.metadata_type()),
+            (here.data_type(), here.metadata_type())
+        );
+        assert_eq!(
+            (there.event_type(), there.user_id()),
+            (here.event_type(), here.user_id())
+        );
+        assert_eq!(
+            (there.schema_version(), there.version()),
+            (here.schema_version(), here.version())
+        );
+        assert!(there.tags().eq(here.tags()));
+        assert!(
+            there.timestamp() == here.timestamp() || there.event_type() != "At",
+            "{here:?}"
+        );
+    }
+}
+
+#[test]
+fn an_append_made_again_through_a_follower_is_answered_as_the_first_time() {
+    let schema = prepared();
+    let (one, other) = (follow(&schema), follow(&schema));
+    let event = |number: u64| noted(number).id(uuid::Uuid::from_u64_pair(7, number));
+    let first = one
+        .append(&note("note-1"), Expected::NoStream, vec![event(1), event(2)])
+        .expect("it is new");
+    one.append(&note("note-1"), Expected::Any, (0..40).map(noted).collect())
+        .expect("any");
+    for expected in [Expected::NoStream, Expected::Any, Expected::exactly(0)] {
+        let again = other
+            .append(&note("note-1"), expected, vec![event(1), event(2)])
+            .expect("it is the same");
+        assert_eq!(
+            (again.first_position, again.last_version),
+            (first.first_position, first.last_version)
+        );
+        assert!(again.repeated && !first.repeated);
+    }
+}
+
+#[test]
+fn what_needs_the_locks_of_a_store_is_refused() {
+    let schema = prepared();
+    let follower = follow(&schema);
+    let part = |id: &str| Append::new(note(id), Expected::Any, vec![noted(1)]);
+    let one = follower.append_all(vec![part("note-1")]).expect("it is one");
+    assert_eq!(one[0].last_position, Position(1));
+    assert_eq!(follower.append_all(Vec::new()), Ok(Vec::new()));
+    let condition = Condition::none_after(Query::all(), Position(1));
+    for refused in [
+        follower.append_all(vec![part("note-1"), part("note-2")]),
+        follower.append_if(&condition, vec![part("note-1")]),
+    ] {
+        assert!(
+            matches!(&refused, Err(Error::Invalid(why)) if why.contains("one aggregate at a time")),
+            "{refused:?}"
+        );
+    }
+    let mut tag = noted(1);
+    tag.tags = vec!["".into()];
+    let refused = follower.append(&note("note-1"), Expected::Any, vec![tag]);
+    assert!(
+        matches!(&refused, Err(Error::Invalid(why)) if why.contains("the tag is empty")),
+        "{refused:?}"
+    );
+    let writer = write(&schema);
+    let held = follower.append(&note("note-1"), Expected::Any, vec![noted(1)]);
+    assert!(
+        matches!(&held, Err(Error::Unavailable(why)) if why.to_string().contains("held by annals (process ")),
+        "{held:?}"
+    );
+    drop(writer);
+    follower
+        .append(&note("note-1"), Expected::exactly(1), vec![noted(2)])
+        .expect("it was given back");
+    follower.close().expect("nothing waits");
+    let closed = follower.append(&note("note-1"), Expected::Any, vec![noted(1)]);
+    assert_eq!(closed, Err(Error::Closed));
+}
+
+/// Appends in turns to an aggregate of its own and to one of all, and reads each at once.
+fn race(store: &Store, name: &str) {
+    let own = note(name);
+    for round in 0..40 {
+        let appended = store
+            .append(&own, Expected::exactly(round), vec![noted(round)])
+            .expect("nobody else writes there");
+        let event = store.event_at(appended.last_position).expect("it reads its own");
+        assert_eq!((event.aggregate_id(), event.version()), (name, Version(round + 1)));
+        let info = store.stream_info("shared");
+        let version = info.map_or(0, |info| info.version.0);
+        match store.append(
+            &note("shared"),
+            Expected::exactly(version),
+            vec![noted(round), noted(round)],
+        ) {
+            Ok(appended) => assert_eq!(
+                store
+                    .stream("shared")
+                    .events()
+                    .last()
+                    .map(|event| event.version() >= appended.last_version),
+                Some(true)
+            ),
+            Err(Error::Conflict(conflict)) => {
+                let Conflict::Version { actual, position, .. } = *conflict else {
+                    panic!("{conflict:?}")
+                };
+                assert!(actual.0 > version);
+                store.await_visible(position);
+                assert!(store.stream_info("shared").is_some_and(|info| info.version >= actual));
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
+fn followers_and_appends_in_sql_that_race_leave_no_gap() {
+    let schema = prepared();
+    let followers = [follow(&schema), follow(&schema)];
+    std::thread::scope(|scope| {
+        for (place, store) in followers.iter().enumerate() {
+            for thread in 0..2 {
+                scope.spawn(move || race(store, &format!("own-{place}-{thread}")));
+            }
+        }
+        for thread in 0..2 {
+            let schema = &schema;
+            scope.spawn(move || {
+                for _ in 0..40 {
+                    append_in_sql(schema, "shared");
+                    append_in_sql(schema, &format!("sql-{thread}"));
+                }
+            });
+        }
+    });
+    let last = Position(schema.value("SELECT position FROM head").parse().expect("a number"));
+    let mut seen = Vec::new();
+    for follower in &followers {
+        follower.await_visible(last);
+        let mut versions = std::collections::HashMap::new();
+        for (position, event) in (1..).zip(events(follower)) {
+            assert_eq!(event.position(), Position(position));
+            let version = versions.entry(event.aggregate_id().to_owned()).or_insert(0);
+            *version += 1;
+            assert_eq!(event.version(), Version(*version));
+        }
+        assert_eq!(versions["own-0-0"], 40);
+        seen.push(events(follower));
+    }
+    assert_eq!(seen[0].len() as u64, last.0);
+    assert_eq!(seen[0], seen[1]);
+    assert_same(&followers[0], &write(&schema));
 }

@@ -8,7 +8,8 @@ use tokio_postgres::Error;
 use tokio_postgres::error::DbError;
 
 use super::connect::Server;
-use crate::journal::{JournalError, JournalErrorKind};
+use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
+use crate::{Conflict, Position, Version};
 
 /// What the server, or the way to it, says, in one line.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +43,37 @@ fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKin
         otherwise
     };
     JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said(error)))
+}
+
+/// What the function that appends has decided, as the store would say it; `None` for an error of the server or of the way to it.
+pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error) -> Option<crate::Error> {
+    let said = error.as_db_error()?;
+    let detail = said.detail().unwrap_or_default();
+    match said.code().code() {
+        "ZA400" => Some(crate::Error::invalid(said.message())),
+        "ZA409" => Some(crate::Error::from(Conflict::Version {
+            stream: append.stream.clone(),
+            expected: append.expected,
+            actual: Version(number(detail, "\"actualVersion\"")),
+            position: Position(number(detail, "\"position\"")),
+        })),
+        "ZA410" => Some(crate::Error::Deleted(append.stream.aggregate_id.clone())),
+        "ZA423" => {
+            let message = format!("{}: {}", said.message(), server.place());
+            Some(JournalError::new(JournalErrorKind::Locked, message).into())
+        }
+        _ => None,
+    }
+}
+
+/// The number behind `key` in an object of numbers.
+fn number(object: &str, key: &str) -> u64 {
+    let behind = object.split_once(key).map_or("", |(_, behind)| behind);
+    let digits = behind.trim_start_matches([' ', ':']);
+    let end = digits
+        .find(|letter: char| !letter.is_ascii_digit())
+        .unwrap_or(digits.len());
+    digits[..end].parse().unwrap_or_default()
 }
 
 fn said(error: &Error) -> String {

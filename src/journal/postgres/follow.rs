@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
+use super::append::PostgresRemote;
 use super::connect::{Server, Session, in_time};
 use super::recover::{self, Part};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
-use crate::journal::{Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered, Remote};
+use crate::journal::{Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered};
 
 /// How often it is looked whether there is more: one row is read by its key.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -31,9 +32,7 @@ pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<
     let runtime = Arc::new(Runtime::new()?);
     let heard = Arc::new(Notify::new());
     runtime.block_on(prepare(&server))?;
-    let remote = PostgresRemote {
-        heard: Arc::clone(&heard),
-    };
+    let remote = PostgresRemote::new(Arc::clone(&server), Arc::clone(&runtime), Arc::clone(&heard));
     let feed = PostgresFeed {
         server,
         heard,
@@ -176,16 +175,4 @@ fn check(server: &Server, top: &Top, known: Option<Uuid>, after: u64) -> Result<
         )));
     }
     Ok(())
-}
-
-/// Appends over a connection of its own.
-#[derive(Debug)]
-struct PostgresRemote {
-    heard: Arc<Notify>,
-}
-
-impl Remote for PostgresRemote {
-    fn wake(&self) {
-        self.heard.notify_one();
-    }
 }

@@ -1,6 +1,7 @@
 //! The journal in PostgreSQL: events as rows of a table, for one writer at a time.
 
 mod address;
+mod append;
 pub mod cdc;
 mod connect;
 mod errors;

@@ -181,13 +181,13 @@ fn type_of(content_type: &ContentType) -> Option<&[u8]> {
 }
 
 /// Metadata or data, in two columns: neither is set where there are no bytes.
-struct Content<'a> {
-    json: Option<&'a [u8]>,
-    bytes: Option<&'a [u8]>,
+pub(super) struct Content<'a> {
+    pub(super) json: Option<&'a [u8]>,
+    pub(super) bytes: Option<&'a [u8]>,
 }
 
 impl<'a> Content<'a> {
-    fn of(bytes: &'a [u8], content_type: &ContentType) -> Self {
+    pub(super) fn of(bytes: &'a [u8], content_type: &ContentType) -> Self {
         let verdict = if *content_type == ContentType::Json {
             json::judge(bytes)
         } else {

@@ -87,8 +87,8 @@ LANGUAGE sql IMMUTABLE AS $$
         refusal_of_name('causation id', event ->> 'causationId'),
         refusal_of_name('user id', event ->> 'userId'),
         refusal_of_name('organization id', event ->> 'organizationId'),
-        refusal_of_name('metadata type', event ->> 'metadataType'),
-        refusal_of_name('data type', event ->> 'eventDataType'),
+        refusal_of_name('metadata type', nullif(event ->> 'metadataType', '')),
+        refusal_of_name('data type', nullif(event ->> 'eventDataType', '')),
         refusal_of_tags(nullif(event -> 'tags', 'null')),
         refusal_of_numbers(event),
         refusal_of_payload(event)) END
@@ -177,9 +177,7 @@ BEGIN
         first_version := CASE
             WHEN expected > 0 THEN expected + 1
             WHEN expected IN (0, -2) THEN (SELECT min(version) FROM live_events WHERE aggregate_id = target)
-            ELSE (
-                SELECT min(version) FROM live_events
-                WHERE aggregate_id = target AND version > actual - greatest(16, 2 * number) AND event_id = ids[1])
+            ELSE (SELECT min(version) FROM live_events WHERE event_id = ids[1] AND aggregate_id = target)
         END;
         last_version := first_version + number - 1;
         SELECT min(position), max(position), array_agg(event_id ORDER BY version) INTO first_position, last_position, stored
