@@ -37,6 +37,9 @@ pub(crate) trait Remote: Send + Sync + fmt::Debug {
 
     /// Ends the wait of the feed.
     fn wake(&self);
+
+    /// Ends what the feed does now, and whatever is held to append.
+    fn stop(&self);
 }
 
 /// An append to one aggregate.

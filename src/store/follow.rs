@@ -125,7 +125,7 @@ impl Following {
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify();
-        self.remote.wake();
+        self.remote.stop();
         if self.thread.get() == Some(&std::thread::current().id()) {
             return;
         }

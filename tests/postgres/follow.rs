@@ -7,22 +7,22 @@ use annals::{
 
 use crate::support::{Schema, prepared};
 
-fn note(id: &str) -> StreamId {
+pub(crate) fn note(id: &str) -> StreamId {
     StreamId::new("Note", id)
 }
 
-fn noted(number: u64) -> NewEvent {
+pub(crate) fn noted(number: u64) -> NewEvent {
     NewEvent::new("Noted").data(number.to_string())
 }
 
 /// The URL of a store: that of its server, with its schema.
-fn url_at(url: &str, schema: &Schema) -> String {
+pub(crate) fn url_at(url: &str, schema: &Schema) -> String {
     let sign = if url.contains('?') { '&' } else { '?' };
     let name: Vec<_> = schema.name.bytes().map(|byte| format!("%{byte:02x}")).collect();
     format!("{url}{sign}schema={}", name.concat())
 }
 
-fn follow(schema: &Schema) -> Store {
+pub(crate) fn follow(schema: &Schema) -> Store {
     Store::follow(&url_at(&schema.url, schema)).expect("it can be followed")
 }
 
@@ -31,20 +31,20 @@ fn write(schema: &Schema) -> Store {
     store.acknowledging(Durability::Synced).expect("PostgreSQL can")
 }
 
-fn append_in_sql(schema: &Schema, id: &str) -> u64 {
+pub(crate) fn append_in_sql(schema: &Schema, id: &str) -> u64 {
     let call = format!("append_events('{id}', 'Note', NULL, '[{{\"eventType\": \"Noted\"}}]')");
     let position = schema.value(&format!("SELECT last_position FROM {call}"));
     position.parse().expect("a number")
 }
 
-fn events(store: &Store) -> Vec<Event> {
+pub(crate) fn events(store: &Store) -> Vec<Event> {
     let mut events = Vec::new();
     store.log().for_each(|event| events.push(event.to_event()));
     events
 }
 
 /// The same events, aggregates and gaps.
-fn assert_same(follower: &Store, other: &Store) {
+pub(crate) fn assert_same(follower: &Store, other: &Store) {
     assert_eq!(events(follower), events(other));
     assert_eq!(follower.gaps(), other.gaps());
     for (id, _) in other.terms(&annals::Field::Aggregate) {

@@ -7,6 +7,7 @@
 )]
 #![cfg(unix)]
 
+mod away;
 mod cdc;
 mod cluster;
 mod conformance;

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use super::connect::{Server, Session};
 use super::errors::{refusal, refused, timeout};
+use super::follow::Calls;
 use super::row::Content;
 use super::runtime::Runtime;
 use crate::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
@@ -28,19 +28,18 @@ const WHAT: &str = "the events cannot be appended";
 pub(super) struct PostgresRemote {
     server: Arc<Server>,
     runtime: Arc<Runtime>,
-    /// Has the feed look.
-    heard: Arc<Notify>,
+    calls: Arc<Calls>,
     session: Mutex<Option<Arc<Session>>>,
     /// Whether others are about to be told.
     is_announcing: Arc<AtomicBool>,
 }
 
 impl PostgresRemote {
-    pub(super) fn new(server: Arc<Server>, runtime: Arc<Runtime>, heard: Arc<Notify>) -> Self {
+    pub(super) fn new(server: Arc<Server>, runtime: Arc<Runtime>, calls: Arc<Calls>) -> Self {
         Self {
             server,
             runtime,
-            heard,
+            calls,
             session: Mutex::new(None),
             is_announcing: Arc::default(),
         }
@@ -125,7 +124,13 @@ impl Remote for PostgresRemote {
     }
 
     fn wake(&self) {
-        self.heard.notify_one();
+        self.calls.heard.notify_one();
+    }
+
+    fn stop(&self) {
+        self.calls.stop.notify_one();
+        self.calls.heard.notify_one();
+        *self.session.lock() = None;
     }
 }
 

@@ -2,9 +2,11 @@
 //!
 //! A notification, or an append of the follower's own, is a reason to look at once, and nothing more: without any, it looks by itself.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -30,12 +32,12 @@ const TOP: &str = "SELECT store, position, pg_is_in_recovery() FROM head";
 pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
     let server = Arc::new(Server::new(address, settings)?);
     let runtime = Arc::new(Runtime::new()?);
-    let heard = Arc::new(Notify::new());
+    let calls = Arc::new(Calls::default());
     runtime.block_on(prepare(&server))?;
-    let remote = PostgresRemote::new(Arc::clone(&server), Arc::clone(&runtime), Arc::clone(&heard));
+    let remote = PostgresRemote::new(Arc::clone(&server), Arc::clone(&runtime), Arc::clone(&calls));
     let feed = PostgresFeed {
         server,
-        heard,
+        calls,
         session: None,
         store: None,
         runtime,
@@ -58,12 +60,20 @@ async fn prepare(server: &Server) -> Result<(), JournalError> {
     }
 }
 
+/// What a feed is called for, by others.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    /// It is worth looking.
+    pub(super) heard: Arc<Notify>,
+    /// Nobody needs it any more.
+    pub(super) stop: Notify,
+}
+
 /// Reads the tables as they grow.
 #[derive(Debug)]
 struct PostgresFeed {
     server: Arc<Server>,
-    /// Notified when it is worth looking.
-    heard: Arc<Notify>,
+    calls: Arc<Calls>,
     /// The connection; `None` when it broke.
     session: Option<Session>,
     /// Which store it was at first.
@@ -95,8 +105,18 @@ impl Top {
 impl Feed for PostgresFeed {
     fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let session = self.session.take().filter(|session| !session.is_closed());
-        let read = read_on(&self.server, &self.heard, session, (self.store, after.0), into);
-        let (session, store, bytes) = self.runtime.block_on(read)?;
+        let read = pin!(read_on(
+            &self.server,
+            &self.calls.heard,
+            session,
+            (self.store, after.0),
+            into
+        ));
+        let stop = pin!(self.calls.stop.notified());
+        let (session, store, bytes) = match self.runtime.block_on(select(read, stop)) {
+            Either::Left((read, _)) => read?,
+            Either::Right(_) => return Err(JournalError::new(JournalErrorKind::Retry, "the store was closed")),
+        };
         self.session = Some(session);
         self.store = Some(store);
         Ok(Recovered {
@@ -106,7 +126,7 @@ impl Feed for PostgresFeed {
     }
 
     fn wait(&mut self) {
-        let heard = async { tokio::time::timeout(LOOK_AGAIN, self.heard.notified()).await };
+        let heard = async { tokio::time::timeout(LOOK_AGAIN, self.calls.heard.notified()).await };
         // Whether it heard something or not, it looks.
         drop(self.runtime.block_on(heard));
     }
