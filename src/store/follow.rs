@@ -45,6 +45,11 @@ impl Builder {
     pub(crate) fn open_following(mut self, followed: Followed) -> Result<Store> {
         let Followed { mut feed, remote } = followed;
         self.check()?;
+        if !self.archives.is_empty() {
+            return Err(Error::invalid(
+                "archives are attached to a store that is opened, not to one that follows",
+            ));
+        }
         durable::check(self.settings.durability, Durability::Synced)?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         // What is read is synced where it comes from, so readers never wait for that.

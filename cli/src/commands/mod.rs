@@ -59,7 +59,7 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
         return Err(Failure::Usage(text.to_owned()));
     };
     if let Location::Durable(url) = location {
-        return durable::open_with(url, &global.attach, out);
+        return durable::open_to_read(url, &global.attach, out);
     }
     if !global.attach.is_empty() {
         let text =

@@ -33,7 +33,7 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
             tour(&loader.store, &loader.report, &Source::named(path), out)
         }
         Some(Location::Durable(url)) => {
-            let store = durable::open(url, out)?;
+            let store = durable::open_to_read(url, &[], out)?;
             let recovery = store.recovery();
             let report = Report {
                 events: recovery.events - recovery.dropped,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use annals::{Durability, Error, Settings, Store, StoreUrl, WhenBehind};
+use annals::{Builder, Durability, Error, Settings, Store, StoreUrl, WhenBehind};
 
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -11,20 +11,32 @@ use crate::load::{LINE_BYTES_MAX, archive};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
-/// Opens the store at `url`, to be read. One that is not there is not made.
+/// Opens the store at `url`, to be changed. One that is not there is not made.
 pub(crate) fn open(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
-    open_with(url, &[], out)
+    check_exists(url)?;
+    open_or_make(url, &[], out)
 }
 
-/// The same with archives attached.
-pub(crate) fn open_with(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
-    if !url.exists()? {
-        return Err(Failure::NotFound(format!(
-            "there is no store at {}: `annals import --store {url} LOG` makes one",
-            name(url)
-        )));
+/// Opens the store at `url`, to be read as it is now, with archives attached. One in a database may be written meanwhile.
+pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
+    check_exists(url)?;
+    if url.folder().is_some() || !archives.is_empty() {
+        return open_or_make(url, archives, out);
     }
-    open_or_make(url, archives, out)
+    let store = url.follow(builder(url))?;
+    store.close()?;
+    interrupt::check(|| format!("{url} was read, and nothing else done"))?;
+    Ok(store)
+}
+
+fn check_exists(url: &StoreUrl) -> Outcome {
+    if url.exists()? {
+        return Ok(());
+    }
+    Err(Failure::NotFound(format!(
+        "there is no store at {}: `annals import --store {url} LOG` makes one",
+        name(url)
+    )))
 }
 
 /// Opens the store at `url`, to append a whole log: nobody else reads it, so no event is waited for but the last.
@@ -35,13 +47,7 @@ pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store
 
 fn open_or_make(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
     let name = name(url);
-    let mut settings = Settings::default();
-    settings.limits.payload_bytes_max = LINE_BYTES_MAX;
-    let mut progress = url.folder().map_or_else(|| Progress::of_events(&name), Progress::new);
-    let builder = Store::builder()
-        .settings(settings)
-        .on_progress(move |done, total| progress.show(done, total, || "opening".to_owned()));
-    let builder = archive::attach(builder, archives)?;
+    let builder = archive::attach(builder(url), archives)?;
     let store = url.open(builder).map_err(|error| refusal(error, url))?;
     let torn = store.recovery().torn_tail_bytes;
     if torn > 0 {
@@ -53,6 +59,17 @@ fn open_or_make(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outc
     }
     interrupt::check(|| format!("{name} was opened, and nothing else done"))?;
     Ok(store)
+}
+
+fn builder(url: &StoreUrl) -> Builder {
+    let mut settings = Settings::default();
+    settings.limits.payload_bytes_max = LINE_BYTES_MAX;
+    let mut progress = url
+        .folder()
+        .map_or_else(|| Progress::of_events(&name(url)), Progress::new);
+    Store::builder()
+        .settings(settings)
+        .on_progress(move |done, total| progress.show(done, total, || "opening".to_owned()))
 }
 
 /// What a store is called in messages: its folder, or its URL without a password.

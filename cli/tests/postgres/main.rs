@@ -83,6 +83,33 @@ fn a_log_is_imported_by_one_process_and_read_by_another() {
     check("demo", &log, 3000);
 }
 
+#[test]
+fn a_store_is_read_while_another_process_writes_it() {
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let store = format!("{url}{sign}schema=program_writer_{}", std::process::id());
+    let writer = annals::Store::open_url(&store).unwrap();
+    let note = annals::StreamId::new("Note", "note-1");
+    for events in 1..=3_u64 {
+        let appended = writer.append(&note, annals::Expected::Any, vec![annals::NewEvent::new("Noted")]);
+        writer.wait_durable(appended.unwrap().last_position).unwrap();
+        assert_eq!(statistics(&store)["events"], events);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log.jsonl");
+    fs::write(&log, "").unwrap();
+    let refused = program(&format!("{store}&lease_wait=0s"))
+        .arg("import")
+        .arg(log)
+        .output()
+        .unwrap();
+    assert!(
+        said(&refused).contains("held by annals (process "),
+        "{}",
+        said(&refused)
+    );
+}
+
 /// A real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
 #[test]
 fn loans() {
