@@ -40,7 +40,7 @@
 //!
 //! # What it does not do
 //!
-//! It serves no network, and one process at a time has a journal.
+//! It serves no network, and one process at a time has a journal; a store in PostgreSQL can be [followed](Store::follow) by others.
 //!
 //! # Words
 //!
@@ -60,6 +60,7 @@
 //! | batch | whole appends on their way to the journal |
 //! | lease, epoch | the right to write to a journal that several processes can reach, for a time; the number of leases so far |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
+//! | follower | a store in memory that reads on as others write one in PostgreSQL |
 //! | recovery | filling a store with what its journal holds |
 //! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |
 //! | term | a field and a value that events can be found by |

@@ -424,7 +424,8 @@ impl Store {
     /// [`Invalid`](crate::Error::Invalid) when a name or a payload is beyond the [`Limits`](crate::Limits), a name begins with
     /// `$`, or the aggregate is of another type. [`Deleted`](crate::Error::Deleted) when it was deleted for good.
     /// [`Full`](crate::Error::Full) when the budget is, or the journal is behind. [`Closed`](crate::Error::Closed) when the store
-    /// is. Nothing was written, in each case. [`Failed`](crate::Error::Failed) when the journal has: whether these events survive
+    /// is. Nothing was written, in each case. [`Unavailable`](crate::Error::Unavailable) where the store [follows](Self::follow) one that cannot
+    /// be written now; it says so where the events are stored, or may be. [`Failed`](crate::Error::Failed) when the journal has: whether these events survive
     /// is not known until the store is opened anew.
     #[expect(
         clippy::needless_pass_by_value,

@@ -255,7 +255,12 @@ impl Store {
     }
 
     /// A store in memory that follows the one at `url`, in PostgreSQL: it has what is there, and reads on as others append, in SQL and
-    /// through other stores that follow.
+    /// through other stores that follow, or as its writer does.
+    ///
+    /// An [append](Self::append) is made by `append_events` in the database, and returns when this store reads it. What takes the locks of
+    /// a store is [`Invalid`](Error::Invalid): appends to several aggregates or under a condition, and changes of an aggregate.
+    ///
+    /// While the server is away it is read as it is, and [`fault`](Self::fault) says why it does not go on. It needs no lease.
     ///
     /// # Errors
     ///

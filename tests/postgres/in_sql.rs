@@ -37,6 +37,19 @@ fn events(store: &Store) -> Vec<Event> {
 }
 
 #[test]
+fn the_example_of_the_readme_appends() {
+    let schema = prepared();
+    let readme = include_str!("../../README.md");
+    let (_, rest) = readme
+        .split_once("```sql\nSELECT * FROM annals.append_events")
+        .expect("there is one");
+    let (example, _) = rest.split_once(";\n").expect("it ends");
+    let rows = schema.sql(&format!("SELECT * FROM append_events{example}"));
+    assert_eq!(rows[0], ["1", "2", "1", "2", "f"].map(|text| Some(text.to_owned())));
+    assert_eq!(events(&open(&schema)).len(), 2);
+}
+
+#[test]
 fn a_store_reads_what_was_appended() {
     let schema = prepared();
     let full = r#"{"eventType": "Paid", "eventId": "018f0000-0000-7000-8000-000000000001", "eventVersion": 3,

@@ -4,6 +4,7 @@ use annals::journal::Journal as _;
 use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Error, Expected, NewEvent, Store, StreamId, Timestamp, Version};
 
+use crate::follow::url_at;
 use crate::support::{Schema, batch, recovered};
 
 const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
@@ -16,6 +17,10 @@ GRANT SELECT ON annals.live_events TO reader;";
 const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
 GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";
 
+const FOLLOWER: &str = "GRANT USAGE ON SCHEMA annals TO follower;
+GRANT SELECT ON annals.events, annals.head, annals.migrations TO follower;
+GRANT EXECUTE ON FUNCTION annals.append_events, annals.notify_followers TO follower;";
+
 /// The grants, for roles and a schema that no other test has.
 fn grant(schema: &Schema, grants: &str, role: &str) {
     let name = format!("\"{}\"", schema.name.replace('"', "\"\""));
@@ -23,6 +28,9 @@ fn grant(schema: &Schema, grants: &str, role: &str) {
         .replace("writer", role)
         .replace("reader", role)
         .replace("appender", role)
+        .replace("notify_followers", "NOTIFY")
+        .replace("follower", role)
+        .replace("NOTIFY", "notify_followers")
         .replace("annals", &name);
     schema.sql(&format!("CREATE ROLE {role} NOLOGIN; {grants}"));
 }
@@ -89,6 +97,26 @@ fn whoever_may_execute_the_function_can_append_and_do_nothing_else() {
         as_appender(other).expect_err("it was not granted");
     }
     revoke(&schema, &appender);
+}
+
+#[test]
+fn a_follower_needs_these_grants() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("its owner makes the tables"));
+    let follower = format!("following_{}", std::process::id());
+    grant(&schema, FOLLOWER, &follower);
+    let sign = if schema.url.contains('?') { '&' } else { '?' };
+    let url = url_at(&format!("{}{sign}options=-c%20role%3D{follower}", schema.url), &schema);
+    let store = Store::follow(&url).expect("it was granted enough");
+    let appended = store.append(
+        &StreamId::new("Note", "note-1"),
+        Expected::NoStream,
+        vec![NewEvent::new("Noted")],
+    );
+    assert_eq!(appended.expect("it was granted enough").last_version, Version(1));
+    assert_eq!(store.stream("note-1").events().len(), 1);
+    drop(store);
+    revoke(&schema, &follower);
 }
 
 #[test]
