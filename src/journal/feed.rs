@@ -43,6 +43,10 @@ pub(crate) trait Remote: Send + Sync + fmt::Debug {
 }
 
 /// An append to one aggregate.
+#[cfg_attr(
+    not(feature = "postgres"),
+    expect(dead_code, reason = "a database alone can be followed")
+)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct RemoteAppend<'a> {
     pub(crate) stream: &'a StreamId,
