@@ -24,6 +24,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 /// A sync waits no longer than a quarter of this for others to join it.
 const GATHER_LONGEST: Duration = Duration::from_millis(1);
+/// For so many bytes written, a step of rewriting is done where there is something to rewrite: half of what a step reads, so that
+/// appends that wait for nothing do not outrun it.
+const RECLAIM_EVERY: u64 = 128 << 10;
 
 /// What appends and the journal's thread share.
 #[derive(Debug)]
@@ -328,25 +331,30 @@ impl Flusher {
         self.gather(engine, flushing);
         let published = log.published();
         while log.journaled() < published && !log.is_halted() {
-            self.write(engine, flushing, published);
+            let bytes = self.write(engine, flushing, published);
             if self.sync_is_due(engine, flushing) {
                 self.sync(engine, flushing);
             }
+            self.reclaim(engine, flushing, bytes / RECLAIM_EVERY);
         }
         if !log.is_halted() && self.sync_is_due(engine, flushing) {
             self.sync(engine, flushing);
         }
-        if !log.is_halted() && self.reclaim.is_due(engine, &flushing.requests) {
-            self.reclaim(engine, flushing);
-        }
+        self.reclaim(engine, flushing, 1);
     }
 
-    /// Gives some of the journal's room back, where it has parts that can be rewritten once they are safe.
-    fn reclaim(&mut self, engine: &Engine, flushing: &Flushing) {
-        let journal = self.journal.as_deref_mut();
-        let stepped = journal.map(|journal| self.reclaim.step(engine, flushing, journal));
-        if let Some(Err(error)) = stepped {
-            fail(engine, flushing, error);
+    /// Gives some of the journal's room back, in so many steps, where it has parts that can be rewritten once they are safe.
+    fn reclaim(&mut self, engine: &Engine, flushing: &Flushing, steps: u64) {
+        for _ in 0..steps {
+            let ends = engine.core.log.is_halted() || flushing.stopping.load(Ordering::SeqCst);
+            if ends || !self.reclaim.is_due(engine, &flushing.requests) {
+                return;
+            }
+            let journal = self.journal.as_deref_mut();
+            let stepped = journal.map(|journal| self.reclaim.step(engine, flushing, journal));
+            if let Some(Err(error)) = stepped {
+                fail(engine, flushing, error);
+            }
         }
     }
 
@@ -365,23 +373,24 @@ impl Flusher {
         self.serving = arrivals();
     }
 
-    fn write(&mut self, engine: &Engine, flushing: &Flushing, published: u64) {
+    /// Writes the next batch. Answers how many bytes it has, by the measure of the budget.
+    fn write(&mut self, engine: &Engine, flushing: &Flushing, published: u64) -> u64 {
         let log = &engine.core.log;
         let from = log.journaled() + 1;
         let settings = &flushing.settings;
         let batch = self.collector.collect(&engine.core, from, published, settings);
+        let bytes = Cost::of_batch(&batch).bytes;
         if self.attempt(engine, flushing, |journal| journal.write(&batch)) {
             if flushing.durability == Durability::Synced {
                 self.written_at.get_or_insert_with(Instant::now);
             }
             // Before the signal: whoever waits for room must find it when it wakes.
-            flushing
-                .backlog
-                .fetch_sub(Cost::of_batch(&batch).bytes, Ordering::AcqRel);
+            flushing.backlog.fetch_sub(bytes, Ordering::AcqRel);
             log.raise(Durability::Written, batch.last_position().0);
             engine.after_flush();
         }
         self.collector.take_back(batch);
+        bytes.unsigned_abs()
     }
 
     fn sync_is_due(&self, engine: &Engine, flushing: &Flushing) -> bool {

@@ -10,8 +10,8 @@ use annals::testing::crash::Numbers;
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::testing::operation::Choices;
 use annals::{
-    Budget, Durability, Error, Event, Expected, FlushSettings, GapReason, Position, Settings, Store, StreamInfo,
-    StreamLimits, Version, WhenFull,
+    Budget, Durability, Error, Event, Expected, FlushSettings, GapReason, NewEvent, Position, Settings, Store,
+    StreamInfo, StreamLimits, Version, WhenFull,
 };
 
 use crate::support::{TempFolder, events, fill, noted, stream};
@@ -178,6 +178,39 @@ fn a_store_with_a_budget_does_not_fill_the_disk() {
     }
     let all = 20_000 * 60;
     assert!(largest < all / 2, "{largest} bytes");
+}
+
+#[test]
+fn appends_that_wait_for_nothing_do_not_outrun_the_compaction() {
+    let folder = TempFolder::new();
+    let flush = FlushSettings {
+        backlog_bytes: 4 << 20,
+        ..FlushSettings::default()
+    };
+    let settings_of_store = Settings {
+        budget: keeping(1000),
+        flush,
+        ..Settings::default()
+    };
+    let files = FileSettings {
+        segment_bytes: 4 << 20,
+        ..settings()
+    };
+    let journal = FileJournal::open_with(folder.path(), files).expect("a journal");
+    let builder = Store::builder().settings(settings_of_store).journal(journal);
+    let store = builder.open().expect("a store");
+    let data = "x".repeat(10_000);
+    let mut largest = 0;
+    for number in 0..20_000 {
+        let event = NewEvent::new("Noted").data(data.clone());
+        store
+            .append(&stream("a"), Expected::Any, vec![event])
+            .expect("appended");
+        if number % 100 == 0 {
+            largest = largest.max(bytes_of(folder.path()));
+        }
+    }
+    assert!(largest < 100_000_000, "{largest} bytes");
 }
 
 #[test]
