@@ -5,10 +5,12 @@ use serde::Serialize;
 use super::core::View;
 use super::{Engine, Store};
 use crate::event::system::Change;
-use crate::{Durability, Error, EventRef, Expected, Name, Position, Result, Timestamp};
+use crate::{Durability, Error, EventRef, Name, Position, Result, Timestamp};
 
 /// Bytes of an archive's name, at most.
 const ARCHIVE_NAME_BYTES_MAX: usize = 255;
+/// Aggregates that wait for the journal together.
+const STREAMS_AT_ONCE: usize = 1024;
 
 /// Events that are to be moved out of a store, in the order of their positions.
 #[derive(Clone, Debug)]
@@ -108,8 +110,8 @@ impl Store {
             return Ok(Archived::default());
         }
         save(&outdated)?;
-        for (id, to_version) in &outdated.streams {
-            self.engine().archive_stream(id, *to_version, name)?;
+        for streams in outdated.streams.chunks(STREAMS_AT_ONCE) {
+            self.engine().archive_streams(streams, name)?;
         }
         let engine = self.engine();
         if engine.core.log.promised() == Durability::Synced {
@@ -161,16 +163,20 @@ impl Engine {
         all
     }
 
-    fn archive_stream(&self, id: &str, to_version: u64, archive: &str) -> Result<()> {
-        let change = Change::Archive {
-            to_version,
-            archive: archive.into(),
-        };
-        match self.change(id, Expected::Any, &change, Durability::Volatile) {
-            // Somebody has deleted it meanwhile, and its events are gone.
-            Ok(_) | Err(Error::Deleted(_)) => Ok(()),
-            Err(error) => Err(error),
-        }
+    /// Says of each that its events up to a version are in the archive, and drops those. An aggregate that somebody has deleted
+    /// meanwhile has none.
+    fn archive_streams(&self, streams: &[(Name, u64)], archive: &str) -> Result<()> {
+        let changes: Vec<_> = streams
+            .iter()
+            .map(|(id, to_version)| {
+                let change = Change::Archive {
+                    to_version: *to_version,
+                    archive: archive.into(),
+                };
+                (&**id, change)
+            })
+            .collect();
+        self.change_all(&changes)
     }
 }
 

@@ -8,6 +8,14 @@ use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, StreamLimits, Version};
 
+/// A change whose system's event is in the log.
+struct Begun {
+    position: u64,
+    hash: u64,
+    /// The stream, and the version up to which its events are to be dropped when readers see the event.
+    to_drop: Option<(u32, u32)>,
+}
+
 /// Marks a stream as changed. Answers the version up to which its events are to be dropped.
 fn mark(stream: &mut Stream, change: &Change) -> u32 {
     match change {
@@ -99,6 +107,39 @@ impl Engine {
         self.check_changes()?;
         // A fork has what was changed and what that drops, or neither.
         let _whole = self.changing.read();
+        let begun = self.begin_change(id, expected, change)?;
+        // What is dropped cannot be brought back: not before it is as safe as readers may expect.
+        self.finish(begun.position, acknowledge)?;
+        self.end_change(&begun, change.reason(id));
+        Ok(Position(begun.position))
+    }
+
+    /// The same to many aggregates, which wait for the journal together. One that was deleted for good is passed over.
+    pub(super) fn change_all(&self, changes: &[(&str, Change)]) -> Result<()> {
+        let _whole = self.changing.read();
+        let mut begun = Vec::with_capacity(changes.len());
+        let mut failed = None;
+        for (id, change) in changes {
+            match self.begin_change(id, Expected::Any, change) {
+                Ok(one) => begun.push((one, change.reason(id))),
+                Err(Error::Deleted(_)) => {}
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            }
+        }
+        if let Some((last, _)) = begun.last() {
+            self.finish(last.position, Durability::Volatile)?;
+        }
+        for (one, reason) in begun {
+            self.end_change(&one, reason);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Appends the system's event, and drops what it says where readers see the event at once.
+    fn begin_change(&self, id: &str, expected: Expected, change: &Change) -> Result<Begun> {
         self.expire_due();
         if id.starts_with('$') {
             return Err(Error::invalid(format!(
@@ -118,19 +159,25 @@ impl Engine {
             Author::System,
         )?;
         let position = self.append_system(&mut guard, id, &event);
-        if self.core.log.visibility() == Durability::Volatile {
+        let to_drop = if self.core.log.visibility() == Durability::Volatile {
             self.carry_out(&mut guard, key, change, id);
-            drop(guard);
-            self.finish(position, acknowledge)?;
+            None
         } else {
-            let version = mark(guard.write().stream_mut(key), change);
-            drop(guard);
-            // What is dropped cannot be brought back: not before it is as safe as readers may expect.
-            self.finish(position, acknowledge)?;
-            let mut guard = self.core.write(self.core.shard_of(hash));
-            self.drop_changed(&mut guard, key, version, change.reason(id));
+            Some((key, mark(guard.write().stream_mut(key), change)))
+        };
+        Ok(Begun {
+            position,
+            hash,
+            to_drop,
+        })
+    }
+
+    /// Drops what a change says, where that had to wait.
+    fn end_change(&self, begun: &Begun, reason: GapReason) {
+        if let Some((key, version)) = begun.to_drop {
+            let mut guard = self.core.write(self.core.shard_of(begun.hash));
+            self.drop_changed(&mut guard, key, version, reason);
         }
-        Ok(Position(position))
     }
 
     /// # Errors

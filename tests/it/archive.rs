@@ -1,10 +1,14 @@
 //! Archives: old events leave the store for a place of their own, and can be read there, or in their old places again.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use annals::journal::Archive;
 use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
-use annals::{Error, Event, Expected, GapReason, JournalError, NewEvent, Store, Timestamp, Version};
+use annals::journal::{Archive, Batch, Journal, Recover, Recovered};
+use annals::{
+    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Settings, Store, Timestamp, Version,
+};
 
 use crate::support::{START, TempFolder, stream};
 
@@ -191,4 +195,55 @@ fn an_archive_of_another_store_is_refused() {
     let empty = TempFolder::new();
     let refused = attach(empty.path(), &to).expect_err("another store");
     assert!(refused.to_string().contains("and the store ends with 0"), "{refused}");
+}
+
+/// A journal that counts how often it is synced.
+#[derive(Debug)]
+struct Counting(FileJournal, Arc<AtomicU64>);
+
+impl Journal for Counting {
+    fn durability(&self) -> Durability {
+        self.0.durability()
+    }
+
+    fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        self.0.recover(into)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        self.0.write(batch)
+    }
+
+    fn sync(&mut self) -> Result<(), JournalError> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.sync()
+    }
+
+    fn close(self: Box<Self>) -> Result<(), JournalError> {
+        Box::new(self.0).close()
+    }
+}
+
+#[test]
+fn archiving_does_not_wait_for_the_disk_once_for_each_aggregate() {
+    let folder = TempFolder::new();
+    let syncs = Arc::new(AtomicU64::new(0));
+    let settings = Settings {
+        durability: Durability::Synced,
+        ..Settings::default()
+    };
+    let journal = Counting(journal(folder.path()), Arc::clone(&syncs));
+    let builder = Store::builder().settings(settings).journal(journal);
+    let store = builder.open().expect("a store");
+    let batches = (0..500).map(|number| {
+        let event = NewEvent::new("Noted").timestamp(START);
+        Append::new(stream(&format!("a-{number}")), Expected::Any, vec![event; 2])
+    });
+    store.append_all(batches.collect()).expect("appended");
+    let before = syncs.load(Ordering::Relaxed);
+    let archived = store.archive(day(1), "old", |_| Ok::<_, Error>(()));
+    assert_eq!(archived.expect("archived").aggregates, 500);
+    assert_eq!(store.log().events(), []);
+    let took = syncs.load(Ordering::Relaxed) - before;
+    assert!(took < 50, "{took} syncs");
 }
