@@ -83,6 +83,7 @@ impl Journal for Attached {
                 .collect(),
             last: 0,
         };
+        check_agree(events())?;
         let recovered = self.journal.recover(&mut merging)?;
         merging.check_end()?;
         Ok(recovered)
@@ -99,6 +100,22 @@ impl Journal for Attached {
     fn close(self: Box<Self>) -> Result<(), JournalError> {
         self.journal.close()
     }
+}
+
+/// Several archives may have the same event, but no two events at one position.
+fn check_agree<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Result<(), JournalError> {
+    let mut ids = BTreeMap::new();
+    for event in events {
+        let other = *ids.entry(event.position().0).or_insert(event.id());
+        if other != event.id() {
+            return Err(JournalError::corrupt(format!(
+                "the archives are of several stores: position {} is event {other} in one, and {} in another",
+                event.position(),
+                event.id()
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn read_only() -> JournalError {

@@ -197,6 +197,34 @@ fn an_archive_of_another_store_is_refused() {
     assert!(refused.to_string().contains("and the store ends with 0"), "{refused}");
 }
 
+#[test]
+fn archives_that_have_different_events_at_one_position_are_refused() {
+    let (one, other, archives) = (TempFolder::new(), TempFolder::new(), TempFolder::new());
+    let mut read = Vec::new();
+    for (folder, name) in [(&one, "one"), (&other, "other")] {
+        let store = open(folder.path());
+        fill(&store);
+        save(&store, &archives.path().join(name)).expect("archived");
+        store.compact_journal().expect("compacted");
+        store.close().expect("closed");
+        read.push(Archive::read(&mut journal(&archives.path().join(name))).expect("an archive"));
+    }
+    let attach = |archives: &[&Archive]| {
+        let builder = Store::builder().journal(journal(one.path()));
+        let with = archives
+            .iter()
+            .fold(builder, |builder, archive| builder.attach((*archive).clone()));
+        with.open()
+    };
+    let refused = attach(&[&read[0], &read[1]]).expect_err("two stores").to_string();
+    assert!(
+        refused.contains("the archives are of several stores: position 1 is"),
+        "{refused}"
+    );
+    let twice = attach(&[&read[0], &read[0]]).expect("the same twice");
+    assert_eq!(twice.log().events().len() as u64, 10 * DAYS * 3);
+}
+
 /// A journal that counts how often it is synced.
 #[derive(Debug)]
 struct Counting(FileJournal, Arc<AtomicU64>);
