@@ -246,6 +246,7 @@ impl Builder {
     /// Attaches an archive of this store: its events are in their places again, and the store can only be read: an append is
     /// [`ReadOnly`](crate::Error::ReadOnly).
     ///
+    /// What an age limit had dropped before it was changed can be there again, as far as the journal has it still.
     /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too. Of
     /// several archives, a later one can be attached alone; an earlier one needs those after it, or its events lie before a gap.
     pub fn attach(mut self, archive: Archive) -> Self {
@@ -329,8 +330,8 @@ impl Builder {
         let mut attached = Attached::new(journal, std::mem::take(&mut self.archives));
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
-        engine.recover(&mut attached, &mut *progress)?;
         engine.read_only = Some("archives are attached");
+        engine.recover(&mut attached, &mut *progress)?;
         let store = Store::of(engine);
         store.close()?;
         Ok(store)

@@ -219,8 +219,9 @@ fn bytes_of(parts: &[Part]) -> u64 {
 
 impl Current {
     fn of(engine: &Engine, part: Part) -> Self {
-        let gaps = engine.gaps.lock().between(part.first.0 - 1, part.last.0);
         let there = engine.positions_between(&part);
+        // Behind it: whatever is not there has its gap by now.
+        let gaps = engine.gaps.lock().between(part.first.0 - 1, part.last.0);
         // What has dropped an event since is the business of another time; what had dropped one before has its position by now.
         let safe_at = engine.core.log.reserved();
         Self {

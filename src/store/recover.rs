@@ -280,8 +280,9 @@ impl Recovery<'_> {
             let target = id.strip_prefix('$').unwrap_or(id);
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
-                // What was too old then is gone, whatever limits the aggregate has now.
-                if gone_to.is_some() {
+                // What was too old then is gone, whatever limits the aggregate has now. Where archives are attached, what had been
+                // archived by then counts as gone, and is here.
+                if gone_to.is_some() && engine.read_only.is_none() {
                     engine.limit_to(shard, key, gone_to);
                 }
                 engine.carry_out(&mut guard, key, &change, target);

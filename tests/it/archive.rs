@@ -3,11 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
 use annals::journal::{Archive, Batch, Journal, Recover, Recovered};
 use annals::{
-    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Settings, Store, Timestamp, Version,
+    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Settings, Store, StreamLimits,
+    Timestamp, Version,
 };
 
 use crate::support::{START, TempFolder, stream};
@@ -274,4 +276,23 @@ fn archiving_does_not_wait_for_the_disk_once_for_each_aggregate() {
     assert_eq!(store.log().events(), []);
     let took = syncs.load(Ordering::Relaxed) - before;
     assert!(took < 50, "{took} syncs");
+}
+
+#[test]
+fn attached_events_were_gone_when_an_age_limit_was_changed_after_they_were_archived() {
+    let (folder, elsewhere) = (TempFolder::new(), TempFolder::new());
+    let to = elsewhere.path().join("old");
+    let store = open(folder.path());
+    fill(&store);
+    let years = |years: u64| StreamLimits {
+        max_age: Some(Duration::from_secs(years * 366 * 86_400)),
+        ..StreamLimits::default()
+    };
+    store.set_limits("a", years(1_000)).expect("limited");
+    let before = store.log().events();
+    save(&store, &to).expect("archived");
+    store.set_limits("a", years(2_000)).expect("limited");
+    store.close().expect("closed");
+    drop(store);
+    assert_eq!(attach(folder.path(), &to).expect("a store").log().events(), before);
 }

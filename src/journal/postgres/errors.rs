@@ -114,8 +114,8 @@ fn state_may_pass(said: &DbError) -> bool {
     let code = said.code().code();
     // Connections, rollbacks for others' sake, resources, the operator, the machine.
     let classes = ["08", "40", "53", "57", "58"];
-    // A lock that was not to be had, and a standby that has not taken over.
-    let states = ["55P03", "25006"];
+    // A lock that was not to be had, a slot that another session has, and a standby that has not taken over.
+    let states = ["55P03", "55006", "25006"];
     classes.iter().any(|class| code.starts_with(class)) || states.contains(&code)
 }
 
