@@ -105,6 +105,9 @@ impl Following {
         let mut pause = RETRY_FIRST;
         while !self.is_stopping() {
             let read = engine.read_on(feed);
+            if self.is_stopping() {
+                return;
+            }
             let is_final = matches!(&read, Err(error) if error.kind() != JournalErrorKind::Retry);
             let failed = read.is_err();
             *self.fault.lock() = read.err();

@@ -1,8 +1,8 @@
 //! Stores that follow: they have what others have committed, whoever that is.
 
 use annals::{
-    Append, Condition, Conflict, ContentType, Durability, Error, Event, Expected, NewEvent, Position, Query, Store,
-    StreamId, StreamLimits, Version,
+    Append, Condition, Conflict, ContentType, Delivery, Durability, Error, Event, Expected, NewEvent, Position, Query,
+    Store, StreamId, StreamLimits, Version,
 };
 
 use crate::support::{Schema, prepared};
@@ -129,6 +129,45 @@ fn an_append_is_seen_whole() {
             assert_eq!(follower.stream("long").events().len() % 9_000, 0);
         }
     });
+}
+
+#[test]
+fn forks_and_tails_are_whole_while_others_append() {
+    let schema = prepared();
+    let follower = follow(&schema);
+    let three = r#"'[{"eventType": "Noted"}, {"eventType": "Noted"}, {"eventType": "Noted"}]'"#;
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 0..100 {
+                schema.sql(&format!(
+                    "SELECT append_events('note-{}', 'Note', NULL, {three})",
+                    round % 3
+                ));
+            }
+        });
+        scope.spawn(|| {
+            let tail = follower.tail(Query::all(), Position(0)).expect("a query");
+            for (position, delivery) in (1..=300).zip(tail) {
+                assert!(matches!(delivery, Delivery::Event(event) if event.position() == Position(position)));
+            }
+            is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+            let fork = follower.fork();
+            let visible = fork.visible();
+            assert_eq!(visible.0 % 3, 0);
+            let appended = fork
+                .append(&note("note-1"), Expected::Any, vec![noted(1)])
+                .expect("it is on its own");
+            assert_eq!(appended.first_position.0, visible.0 + 1);
+            assert_eq!(events(&fork).len() as u64, visible.0 + 1);
+        }
+    });
+    assert_eq!(follower.visible(), Position(300));
+    assert_same(&follower, &follow(&schema));
+    follower.close().expect("nothing waits");
+    assert_eq!(follower.fault(), None);
 }
 
 #[test]
