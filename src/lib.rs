@@ -65,7 +65,10 @@
 //! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |
 //! | term | a field and a value that events can be found by |
 //! | tail | a reader that goes on with what comes |
-//! | gap | events that were dropped, or lost with a damaged file, with their number and the reason |
+//! | gap | events that were dropped, moved to an archive, or lost with a damaged file, with their number and the reason |
+//! | compaction | giving back what dropped events take: memory, or room of the journal, which keeps of them their gap and, of an aggregate's last, a *mark* |
+//! | archive | old events of a store, moved out of it; *attached*, they are in their places again, to be read |
+//! | change capture | what anyone writes to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
 //!

@@ -108,7 +108,7 @@ fn check_agree<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Result<(), Jou
     for event in events {
         let other = *ids.entry(event.position().0).or_insert(event.id());
         if other != event.id() {
-            return Err(JournalError::corrupt(format!(
+            return Err(refused(format!(
                 "the archives are of several stores: position {} is event {other} in one, and {} in another",
                 event.position(),
                 event.id()
@@ -116,6 +116,11 @@ fn check_agree<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Result<(), Jou
         }
     }
     Ok(())
+}
+
+/// Nothing is damaged: they do not belong together.
+fn refused(message: String) -> JournalError {
+    JournalError::new(JournalErrorKind::Unsupported, message)
 }
 
 fn read_only() -> JournalError {
@@ -184,7 +189,7 @@ impl Merging<'_> {
             .get(&position)
             .filter(|archived| archived.id() != event.id())
         {
-            return Err(JournalError::corrupt(format!(
+            return Err(refused(format!(
                 "the archive is of another store: position {position} is event {} there, and {} here",
                 archived.id(),
                 event.id()
@@ -225,7 +230,7 @@ impl Merging<'_> {
 
     fn check_end(&self) -> Result<(), JournalError> {
         match self.archived.keys().next_back() {
-            Some(position) if *position > self.last => Err(JournalError::corrupt(format!(
+            Some(position) if *position > self.last => Err(refused(format!(
                 "the archive is of another store: it has position {position}, and the store ends with {}",
                 self.last
             ))),
