@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use annals::journal::postgres::{PostgresJournal, PostgresSettings};
 use annals::journal::{Batch, Journal, JournalError, Record, Recover};
-use annals::{Position, Timestamp, Version};
+use annals::{Delivery, Expected, NewEvent, Position, Query, Store, StreamId, Timestamp, Version};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput};
 use uuid::Uuid;
@@ -31,6 +31,7 @@ const PAYLOAD: &[u8; 128] = br#"{"amount":1250,"currency":"EUR","reference":"202
 const ROWS: u64 = 20_000;
 const BATCHES: [u64; 4] = [10, 100, 1_000, 10_000];
 const RECOVERED: u64 = 200_000;
+const APPENDS: usize = 3_000;
 
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
@@ -40,6 +41,45 @@ fn main() {
     }
     recovery(&mut criterion, &cluster);
     criterion.final_summary();
+    // Criterion has no percentiles.
+    if !std::env::args().any(|argument| argument == "--list" || argument == "--test") {
+        lag(&cluster);
+    }
+}
+
+/// How long after an append has begun another store that follows has its event, while one appends event after event.
+#[expect(clippy::print_stdout, reason = "it is what the benchmark answers")]
+fn lag(cluster: &Cluster) {
+    let began = Instant::now();
+    sure(Box::new(open(cluster, "followed")).close());
+    let url = format!("{}?schema=followed", cluster.url());
+    let (writer, reader) = (sure(Store::follow(&url)), sure(Store::follow(&url)));
+    let mut tail = sure(reader.tail(Query::all(), Position(0)));
+    let writing = std::thread::spawn(move || {
+        for number in 0..APPENDS {
+            let event = NewEvent::new("Noted").data(began.elapsed().as_nanos().to_string());
+            let stream = StreamId::new("Note", format!("note-{}", number % 100));
+            sure(writer.append(&stream, Expected::Any, vec![event]));
+        }
+        began.elapsed()
+    });
+    let mut lags = Vec::with_capacity(APPENDS);
+    while lags.len() < APPENDS
+        && let Some(Delivery::Event(event)) = tail.next_timeout(Duration::from_secs(10))
+    {
+        let appended = sure(String::from_utf8_lossy(event.data()).parse());
+        lags.push(began.elapsed().saturating_sub(Duration::from_nanos(appended)));
+    }
+    let took = sure(writing.join().map_err(|_| "the writer panicked"));
+    lags.sort_unstable();
+    let lag = |part: usize| lags[(lags.len() - 1) * part / 100];
+    println!(
+        "followers: {} appends in {took:.1?}; another has the event after {:.2?} (p50), {:.2?} (p99), {:.2?} (longest)",
+        lags.len(),
+        lag(50),
+        lag(99),
+        lag(100)
+    );
 }
 
 #[expect(clippy::panic, reason = "a benchmark whose work fails has no number")]
