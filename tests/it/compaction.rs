@@ -335,3 +335,27 @@ fn damage_ends_a_compaction_and_nothing_else() {
         "{opened:?}"
     );
 }
+
+/// What has dropped an event is safe before the event is given up.
+#[test]
+fn events_are_not_given_up_for_a_truncation_that_a_crash_can_lose() {
+    let disk = SimulatedDisk::new();
+    let store = on_disk(&disk).expect("a store");
+    for _ in 0..20 {
+        fill(&store, "a", 100);
+        store.wait_durable(store.visible()).expect("durable");
+    }
+    store.truncate("a", Version(1991)).expect("truncated");
+    // Half of every segment is gone by now: whoever waits for a write does the work.
+    let written = store.acknowledging(Durability::Written).expect("a handle");
+    written
+        .append(&stream("b"), Expected::Any, events(1))
+        .expect("appended");
+    disk.crash(&mut Choices::new(std::iter::empty()));
+    drop((store, written));
+    let store = on_disk(&disk).expect("a store");
+    let log = store.log().include_system().events();
+    let is_truncated = log.iter().any(|event| event.event_type() == "$truncated");
+    let left = store.stream("a").events().len();
+    assert_eq!(left, if is_truncated { 10 } else { 2000 });
+}
