@@ -174,6 +174,20 @@ impl StoreUrl {
         Ok(ChangeCapture::open_at(address, postgres, settings)?)
     }
 
+    /// The slot that changes are captured by, to ask for its status or to drop it: nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture), but for those of the server.
+    #[cfg(feature = "postgres")]
+    pub fn slot(&self, settings: CaptureSettings) -> Result<ChangeCapture> {
+        let Place::Database(url) = &self.0 else {
+            return invalid("changes are captured of a store in PostgreSQL: postgres://USER@HOST/DATABASE");
+        };
+        let (address, postgres) = (url.address.clone(), url.journal.clone());
+        Ok(ChangeCapture::of_slot(address, postgres, settings)?)
+    }
+
     /// Follows the store with what `builder` has: other programs, and other stores that follow, write it at the same time.
     ///
     /// # Errors

@@ -188,6 +188,29 @@ fn a_slot_that_was_dropped_under_the_reader_costs_no_event() {
     assert_eq!(seen, everything(&store));
 }
 
+/// The process ends right after the server has made the slot anew.
+#[test]
+fn what_lay_before_a_slot_was_missed_when_its_maker_ended_at_once() {
+    let schema = Schema::new();
+    let reader = Reader::new(&schema, "maker");
+    let store = store(&schema);
+    write(&store, 10);
+    let mut seen = drain(&mut reader.open());
+    for is_made in [false, true] {
+        schema.sql(&format!("SELECT pg_drop_replication_slot('{}')", reader.slot));
+        write(&store, 10);
+        if is_made {
+            schema.sql("UPDATE checkpoints SET copied_to = NULL");
+            schema.sql(&format!(
+                "SELECT pg_create_logical_replication_slot('{}', 'pgoutput')",
+                reader.slot
+            ));
+        }
+        seen.extend(drain(&mut reader.open()));
+        assert_eq!(seen, everything(&store));
+    }
+}
+
 #[test]
 fn the_server_says_what_a_slot_costs_it() {
     let schema = Schema::new();

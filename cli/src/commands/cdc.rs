@@ -35,12 +35,11 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
         slot: cdc.slot.clone(),
         from_the_first: !cdc.new_only,
     };
-    let mut capture = url.capture(settings)?;
     if cdc.guard.status || cdc.guard.drop_slot {
-        return guard(&mut capture, cdc, out);
+        return guard(&mut url.slot(settings)?, cdc, out);
     }
     let stream = Stream {
-        capture,
+        capture: url.capture(settings)?,
         cdc,
         envelope: envelope(global.format)?,
         store: durable::name(url),

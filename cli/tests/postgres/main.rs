@@ -321,6 +321,12 @@ fn changes_come_in_every_envelope_and_each_goes_on_where_it_was() {
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["position"].as_u64(), Some(40));
     assert!(plain.cdc(&["--drop-slot"]).status.success());
+    // Asking makes no slot.
+    for _ in 0..2 {
+        let status = plain.cdc(&["--status", "--format", "json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+        assert!(status["lagBytes"].is_null(), "{status}");
+    }
     import(&store, &log("three.jsonl", 41, 45));
     assert_eq!(positions(&plain.lines(&["--once"])), (41..=45).collect::<Vec<_>>());
     let refused = program(&store)

@@ -144,17 +144,26 @@ impl ChangeCapture {
         postgres: PostgresSettings,
         settings: CaptureSettings,
     ) -> Result<Self, JournalError> {
+        let mut capture = Self::of_slot(address, postgres, settings)?;
+        capture.begin()?;
+        Ok(capture)
+    }
+
+    /// The same without connecting, and so without making anything, until that is asked for.
+    pub(crate) fn of_slot(
+        address: Address,
+        postgres: PostgresSettings,
+        settings: CaptureSettings,
+    ) -> Result<Self, JournalError> {
         let server = Arc::new(Server::new(address, postgres)?);
         check_slot(&settings.slot)?;
         check_schema(&server)?;
-        let mut capture = Self {
+        Ok(Self {
             server,
             settings,
             at: None,
             runtime: Runtime::new()?,
-        };
-        capture.begin()?;
-        Ok(capture)
+        })
     }
 
     /// The next events, if there are any; `None` is no end, but to be asked again a little later.
@@ -276,8 +285,8 @@ async fn begin(server: &Server, settings: &CaptureSettings) -> Result<At, Journa
         return Err(unsupported(server, "there is no store: `annals import` makes one"));
     }
     schema::prepare(server, &session).await?;
-    let made = make(server, &session, settings).await?;
-    let (position, copied_to) = within(server, checkpoint(&session, settings, made)).await?;
+    make(server, &session, settings).await?;
+    let (position, copied_to) = within(server, checkpoint(&session, settings)).await?;
     Ok(At {
         session,
         position,
@@ -285,8 +294,8 @@ async fn begin(server: &Server, settings: &CaptureSettings) -> Result<At, Journa
     })
 }
 
-/// Makes the publication and the slot where they are not there. Answers whether the slot was made.
-async fn make(server: &Server, session: &Session, settings: &CaptureSettings) -> Result<bool, JournalError> {
+/// Makes the publication and the slot where they are not there.
+async fn make(server: &Server, session: &Session, settings: &CaptureSettings) -> Result<(), JournalError> {
     let client = &session.client;
     let level = client.query_one_scalar("SELECT current_setting('wal_level')", &[]);
     let level: String = within(server, level).await?;
@@ -304,10 +313,14 @@ async fn make(server: &Server, session: &Session, settings: &CaptureSettings) ->
         Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
         made => made.map_err(|error| fault(server, WHAT, &error))?,
     }
+    // Noted before: whoever ends between making the slot and noting it must not take for read what came before the slot.
+    let note = "UPDATE checkpoints SET copied_to = NULL \
+                WHERE name = $1 AND NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
+    within(server, client.execute(note, &[&settings.slot])).await?;
     let make = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
     match client.execute(make, &[&settings.slot]).await {
-        Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(false),
-        created => created.map(|_| true).map_err(|error| fault(server, WHAT, &error)),
+        Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
+        created => created.map(|_| ()).map_err(|error| fault(server, WHAT, &error)),
     }
 }
 
@@ -318,18 +331,14 @@ fn publication(server: &Server) -> String {
 
 /// The position behind which the reader goes on, and the one up to which it reads the table: what was written after a slot was made
 /// comes from the slot.
-async fn checkpoint(
-    session: &Session,
-    settings: &CaptureSettings,
-    made: bool,
-) -> Result<(u64, u64), tokio_postgres::Error> {
+async fn checkpoint(session: &Session, settings: &CaptureSettings) -> Result<(u64, u64), tokio_postgres::Error> {
     let note = "INSERT INTO checkpoints (name, position, copied_to) \
                 SELECT $1, CASE WHEN $2 THEN 0 ELSE position END, position FROM head \
-                ON CONFLICT (name) DO UPDATE SET copied_to = CASE WHEN $3 THEN excluded.copied_to ELSE checkpoints.copied_to END \
+                ON CONFLICT (name) DO UPDATE SET copied_to = coalesce(checkpoints.copied_to, excluded.copied_to) \
                 RETURNING position, copied_to";
     let row = session
         .client
-        .query_one(note, &[&settings.slot, &settings.from_the_first, &made])
+        .query_one(note, &[&settings.slot, &settings.from_the_first])
         .await?;
     let number = |column: usize| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
     Ok((number(0)?, number(1)?))
