@@ -27,6 +27,8 @@ pub enum GapReason {
     Lost,
     /// They are in another place: the store is an archive.
     Elsewhere,
+    /// They were snapshots: later ones took their place, or they went with their aggregates. No event of a user is among them.
+    Snapshot,
     /// Several reasons: too many gaps were reported to keep them apart.
     Several,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for GapReason {
             Self::Archived(archive) => write!(f, "moved to the archive '{archive}'"),
             Self::Lost => f.write_str("lost with a damaged file"),
             Self::Elsewhere => f.write_str("not in this archive"),
+            Self::Snapshot => f.write_str("snapshots that are not needed any more"),
             Self::Several => f.write_str("several reasons"),
         }
     }
@@ -52,7 +55,13 @@ impl GapReason {
     pub(crate) fn aggregate(&self) -> Option<&Name> {
         match self {
             Self::Limit(id) | Self::Truncated(id) | Self::Deleted(id) => Some(id),
-            Self::Budget | Self::Age | Self::Archived(_) | Self::Lost | Self::Elsewhere | Self::Several => None,
+            Self::Budget
+            | Self::Age
+            | Self::Archived(_)
+            | Self::Lost
+            | Self::Elsewhere
+            | Self::Snapshot
+            | Self::Several => None,
         }
     }
 
@@ -62,7 +71,7 @@ impl GapReason {
         match self {
             Self::Archived(archive) => Some(archive),
             Self::Limit(_) | Self::Truncated(_) | Self::Deleted(_) => self.aggregate(),
-            Self::Budget | Self::Age | Self::Lost | Self::Elsewhere | Self::Several => None,
+            Self::Budget | Self::Age | Self::Lost | Self::Elsewhere | Self::Snapshot | Self::Several => None,
         }
     }
 }

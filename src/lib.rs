@@ -31,7 +31,7 @@
 //! * [`NewEvent`] is handed in, to a [`StreamId`], with what the writer [`Expected`]; [`Appended`] comes back, or an [`Error`] that says
 //!   what to do next. [`Condition`] makes an append depend on a query.
 //! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::stream`], [`Store::log`] and [`Store::query`] lead to them;
-//!   [`Tail`] follows what comes.
+//!   [`Tail`] follows what comes. A [`Snapshot`] spares reading the beginning of a long stream.
 //! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
 //!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
@@ -64,6 +64,7 @@
 //! | recovery | filling a store with what its journal holds |
 //! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |
 //! | term | a field and a value that events can be found by |
+//! | snapshot | what an aggregate had become with the event of a version, kept so that not every event need be read again |
 //! | tail | a reader that goes on with what comes |
 //! | gap | events that were dropped, moved to an archive, or lost with a damaged file, with their number and the reason |
 //! | compaction | giving back what dropped events take: memory, or room of the journal, which keeps of them their gap and, of an aggregate's last, a *mark* |
@@ -92,6 +93,7 @@ pub mod journal;
 mod name;
 mod query;
 mod settings;
+mod snapshot;
 mod store;
 mod stream;
 #[cfg(feature = "testing")]
@@ -107,6 +109,7 @@ pub use journal::{JournalError, RecoveryReport};
 pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
+pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::answer::{Answer, CacheState, Explanation, Page};
 pub use store::archive::{Archived, Outdated};
 #[cfg(feature = "cache")]

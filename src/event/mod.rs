@@ -242,6 +242,16 @@ impl<'a> EventRef<'a> {
         self.chunk.is_system(self.index)
     }
 
+    /// Whether it is a snapshot.
+    pub(crate) fn is_snapshot(self) -> bool {
+        self.is_system() && self.event_type() == system::SNAPSHOTTED
+    }
+
+    /// Whether it says what became of an aggregate, or of a position: without it the log could not be replayed.
+    pub(crate) fn is_change(self) -> bool {
+        self.is_system() && self.event_type() != system::SNAPSHOTTED
+    }
+
     /// What the event has in common with others.
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub(crate) fn kind_arc(self) -> &'a Arc<Kind> {

@@ -2,10 +2,46 @@
 
 use std::time::Duration;
 
-use crate::{EventRef, GapReason, Name, NewEvent, StreamLimits};
+#[cfg(any(feature = "file", feature = "postgres"))]
+use crate::settings::NAME_BYTES_MAX;
+use crate::{EventRef, GapReason, Name, NewEvent, StreamLimits, Version};
 
 /// The type of events in place of those that were lost.
 pub(crate) const LOST: &str = "$lost";
+/// The type of events that are snapshots.
+pub(crate) const SNAPSHOTTED: &str = "$snapshotted";
+
+/// What the system's stream of an aggregate's snapshots is called, before the aggregate's id. No aggregate is called `$…`, so the
+/// [stream of its changes](change_stream) cannot have this name.
+const SNAPSHOTS: &str = "$$snapshot:";
+
+/// What the id of a stream may have in bytes at most: an aggregate's, or one of the system's for it.
+#[cfg(any(feature = "file", feature = "postgres"))]
+pub(crate) const STREAM_BYTES_MAX: usize = NAME_BYTES_MAX + SNAPSHOTS.len();
+
+/// The system's stream of what became of an aggregate.
+pub(crate) fn change_stream(aggregate_id: &str) -> Name {
+    format!("${aggregate_id}").into()
+}
+
+/// The system's stream of an aggregate's snapshots.
+pub(crate) fn snapshot_stream(aggregate_id: &str) -> Name {
+    format!("{SNAPSHOTS}{aggregate_id}").into()
+}
+
+/// The aggregate that a stream is about: the system's streams of an aggregate, and its own.
+pub(crate) fn target(stream: &str) -> &str {
+    let Some(rest) = stream.strip_prefix('$') else {
+        return stream;
+    };
+    stream.strip_prefix(SNAPSHOTS).unwrap_or(rest)
+}
+
+/// Whether a stream of the system is of snapshots.
+#[cfg(feature = "file")]
+pub(crate) fn is_snapshot_stream(stream: &str) -> bool {
+    stream.starts_with(SNAPSHOTS)
+}
 
 /// What becomes of an aggregate.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +69,8 @@ pub(crate) enum SystemEvent {
     },
     /// What was at its position is lost.
     Lost,
+    /// A snapshot, which takes the place of those before.
+    Snapshot,
 }
 
 impl Change {
@@ -73,6 +111,17 @@ fn limits_json(limits: &StreamLimits) -> Vec<String> {
     [count, age].into_iter().flatten().collect()
 }
 
+/// The metadata of a snapshot: the version of the last event that is in it.
+pub(crate) fn version_json(version: Version) -> String {
+    format!("{{\"version\":{version}}}")
+}
+
+/// The version that [`version_json`] has written.
+pub(crate) fn snapshot_version(metadata: &[u8]) -> Option<Version> {
+    let version = number(str::from_utf8(metadata).ok()?, "version")?;
+    version.parse().ok().map(Version)
+}
+
 /// What a system's event says; `None` if this program does not know.
 pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
     parse_data(event.event_type(), str::from_utf8(event.data()).ok()?)
@@ -90,6 +139,7 @@ fn parse_data(event_type: &str, data: &str) -> Option<SystemEvent> {
         "$tombstoned" => Change::Tombstone,
         "$limited" => Change::Limit(limits(data)),
         LOST => return Some(SystemEvent::Lost),
+        SNAPSHOTTED => return Some(SystemEvent::Snapshot),
         _ => return None,
     };
     let gone_to = number(data, "goneTo").and_then(|text| text.parse().ok());
@@ -146,6 +196,15 @@ mod tests {
             let event = change.event(gone_to);
             let data = str::from_utf8(&event.data).expect("text");
             prop_assert_eq!(parse_data(&event.event_type, data), Some(SystemEvent::Changed { change, gone_to }));
+        }
+
+        #[test]
+        fn streams_of_the_system_name_their_aggregate(id in "[a-z0-9: ][a-z0-9:$ ]{0,20}", version in any::<u64>()) {
+            for stream in [change_stream(&id), snapshot_stream(&id), id.as_str().into()] {
+                prop_assert_eq!(target(&stream), id.as_str());
+            }
+            let metadata = version_json(Version(version));
+            prop_assert_eq!(snapshot_version(metadata.as_bytes()), Some(Version(version)));
         }
     }
 }

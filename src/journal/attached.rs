@@ -214,8 +214,7 @@ impl Merging<'_> {
             return false;
         };
         let id = event.aggregate_id();
-        self.versions
-            .contains(&(id.strip_prefix('$').unwrap_or(id), to_version))
+        self.versions.contains(&(system::target(id), to_version))
     }
 
     /// What a gap still has to tell of.

@@ -12,7 +12,7 @@ pub struct Part {
     pub first: Position,
     /// The position of its last event.
     pub last: Position,
-    /// How many events it has, without the system's and without those that are gone.
+    /// How many events it has, without the changes of aggregates, which stay, and without those that are gone.
     pub events: u64,
     /// Bytes that it takes.
     pub bytes: u64,
@@ -76,11 +76,16 @@ impl Gone {
         gone
     }
 
-    /// Why an event is gone; `None` if it is not.
+    /// Why an event is gone; `None` if it is not, or if it is a change of an aggregate: those stay.
     pub fn reason(&self, event: EventRef<'_>) -> Option<GapReason> {
         let position = event.position().0;
-        self.contains(position)
-            .then(|| self.reason_at(position, event.aggregate_id()))
+        if event.is_change() || !self.contains(position) {
+            return None;
+        }
+        if event.is_snapshot() {
+            return Some(GapReason::Snapshot);
+        }
+        Some(self.reason_at(position, event.aggregate_id()))
     }
 
     fn contains(&self, position: u64) -> bool {
@@ -89,7 +94,10 @@ impl Gone {
 
     /// The last gap that reaches over the position: of the aggregate, if there is one.
     fn reason_at(&self, position: u64, aggregate_id: &str) -> GapReason {
-        let covers = |gap: &&Gap| gap.first.0 <= position && gap.last.0 >= position;
+        let covers = |gap: &&Gap| {
+            let is_of_users = gap.reason != GapReason::Snapshot;
+            is_of_users && gap.first.0 <= position && gap.last.0 >= position
+        };
         let own = self.of_aggregates.get(aggregate_id);
         let found = own
             .and_then(|gaps| gaps.iter().rev().find(covers))

@@ -97,7 +97,7 @@ pub trait Journal: Send + fmt::Debug {
     /// Gives the room of events back: goes on with writing `part` anew, without those that `gone` names, and answers how far it
     /// has come. A call does a piece of work that may come between two appends; the same is called until it is done.
     ///
-    /// Whenever the machine ends, either the old part is there or the new one. Events of the system stay, whatever `gone` says.
+    /// Whenever the machine ends, either the old part is there or the new one. Changes of aggregates stay: [`Gone::reason`] names none.
     ///
     /// # Errors
     ///

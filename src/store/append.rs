@@ -6,9 +6,10 @@ use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
 use super::directory::{PageCache, Place};
-use super::draft::{self, Author, Draft, Stamper};
+use super::draft::{self, Draft, Stamper};
 use super::lane::Entry;
 use super::shard::{Shard, Stream};
+use crate::event::system;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, StreamId, Version};
 
 /// Events looked through for a repetition when nothing is expected of the stream.
@@ -19,6 +20,14 @@ pub(crate) enum Admission {
     /// To be written: to the stream with this key, or a new one.
     New(Option<u32>),
     Repeated(Appended),
+}
+
+/// Where an event of the system was written: the key of its stream, and its place in it and in the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Placed {
+    pub(super) key: u32,
+    pub(super) version: u32,
+    pub(super) position: u64,
 }
 
 impl Engine {
@@ -33,7 +42,7 @@ impl Engine {
             return self.append_elsewhere(following, stream, expected, events);
         }
         self.expire_due();
-        draft::check(stream, events, &self.settings.limits, Author::User)?;
+        draft::check(stream, events, &self.settings.limits)?;
         let draft = self.draft(stream, expected, events);
         let cost = self.admit(std::slice::from_ref(&draft))?;
         let result = self.append_draft(&draft, acknowledge);
@@ -255,16 +264,23 @@ impl Engine {
 
     /// Appends an event of the system about `aggregate`, under the lock of its shard. The caller calls
     /// [`finish`](Self::finish) when it has let go of the lock.
-    pub(crate) fn append_system(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
-        let stream = StreamId::new("$aggregate", format!("${aggregate}"));
+    pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
+        let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
         let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(event));
         if let Some(flushing) = &self.flushing {
             flushing.add(Cost::of(std::slice::from_ref(&draft)));
         }
-        let key = guard.find(draft.stream_hash, &stream.aggregate_id);
+        self.append_system(guard, &draft).position
+    }
+
+    /// The same for an event of the system for which there is room.
+    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &Draft<'_>) -> Placed {
+        let key = guard.find(draft.stream_hash, &draft.stream.aggregate_id);
         let shard = guard.write();
         let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));
-        self.write_draft(shard, key, &draft)
+        let version = shard.stream(key).version + 1;
+        let position = self.write_draft(shard, key, draft);
+        Placed { key, version, position }
     }
 
     /// Takes room for the drafts in the budget and before the journal, before any lock.
@@ -273,10 +289,19 @@ impl Engine {
     ///
     /// [`Error::Full`], and the error of the journal if it has failed.
     pub(crate) fn admit(&self, drafts: &[Draft<'_>]) -> Result<Option<Cost>> {
+        self.admit_cost(|| Cost::of(drafts))
+    }
+
+    /// The same for what costs `cost`.
+    ///
+    /// # Errors
+    ///
+    /// As [`admit`](Self::admit).
+    pub(super) fn admit_cost(&self, cost: impl FnOnce() -> Cost) -> Result<Option<Cost>> {
         if self.usage.is_none() && self.flushing.is_none() {
             return Ok(None);
         }
-        let cost = Cost::of(drafts);
+        let cost = cost();
         if let Some(flushing) = &self.flushing {
             flushing.admit(self, cost)?;
         }

@@ -7,7 +7,7 @@ use super::append::{Admission, acknowledged, conflict, write_events};
 use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::cow::Cow;
 use super::directory::Place;
-use super::draft::{self, Author, Draft};
+use super::draft::{self, Draft};
 use super::matcher::Matcher;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
@@ -52,7 +52,7 @@ impl Engine {
             )));
         }
         for part in appends {
-            draft::check(&part.stream, &part.events, limits, Author::User)?;
+            draft::check(&part.stream, &part.events, limits)?;
         }
         self.check_named_once(appends)?;
         let bytes = appends

@@ -1,9 +1,9 @@
 //! Changing an aggregate: truncation, deletion, limits. Each is an event of the system, and drops events.
 
 use super::core::ShardWrite;
-use super::draft::{self, Author};
 use super::retention::surplus;
 use super::shard::{Policy, Shard, Stream};
+use super::snapshot::snapshots_of;
 use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, StreamLimits, Version};
@@ -12,12 +12,32 @@ use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, 
 struct Begun {
     position: u64,
     hash: u64,
-    /// The stream, and the version up to which its events are to be dropped when readers see the event.
-    to_drop: Option<(u32, u32)>,
+    /// What is to be dropped when readers see the event.
+    to_drop: Option<ToDrop>,
+}
+
+/// Events of a stream up to a version, and snapshots.
+struct ToDrop {
+    key: u32,
+    version: u32,
+    /// The stream of the aggregate's snapshots, and up to which version.
+    snapshots: Option<(u32, u32)>,
+}
+
+/// Marks a stream as changed. Answers what is to be dropped.
+fn mark(shard: &mut Shard, hash: u64, key: u32, change: &Change) -> ToDrop {
+    let goes_whole = matches!(change, Change::Delete | Change::Tombstone);
+    let snapshots = goes_whole.then(|| snapshots_of(shard, hash, &shard.stream(key).id));
+    let snapshots = snapshots.flatten();
+    ToDrop {
+        key,
+        version: mark_stream(shard.stream_mut(key), change),
+        snapshots: snapshots.map(|snapshots| (snapshots, shard.stream(snapshots).version)),
+    }
 }
 
 /// Marks a stream as changed. Answers the version up to which its events are to be dropped.
-fn mark(stream: &mut Stream, change: &Change) -> u32 {
+fn mark_stream(stream: &mut Stream, change: &Change) -> u32 {
     match change {
         Change::Truncate(version)
         | Change::Archive {
@@ -150,20 +170,14 @@ impl Engine {
         let mut guard = self.core.write(self.core.shard_of(hash));
         self.check_open()?;
         let key = Self::check_change(&guard, hash, id, expected)?;
+        // No limit on names or payloads is asked: none may be in the way of a deletion.
         let event = change.event(gone_by_age(guard.stream(key)));
-        let event_stream = crate::StreamId::new("$aggregate", format!("${id}"));
-        draft::check(
-            &event_stream,
-            std::slice::from_ref(&event),
-            &self.settings.limits,
-            Author::System,
-        )?;
-        let position = self.append_system(&mut guard, id, &event);
+        let position = self.append_change(&mut guard, id, &event);
         let to_drop = if self.core.log.visibility() == Durability::Volatile {
             self.carry_out(&mut guard, key, change, id);
             None
         } else {
-            Some((key, mark(guard.write().stream_mut(key), change)))
+            Some(mark(guard.write(), self.core.hash(id), key, change))
         };
         Ok(Begun {
             position,
@@ -174,9 +188,9 @@ impl Engine {
 
     /// Drops what a change says, where that had to wait.
     fn end_change(&self, begun: &Begun, reason: GapReason) {
-        if let Some((key, version)) = begun.to_drop {
+        if let Some(to_drop) = &begun.to_drop {
             let mut guard = self.core.write(self.core.shard_of(begun.hash));
-            self.drop_changed(&mut guard, key, version, reason);
+            self.drop_changed(&mut guard, to_drop, reason);
         }
     }
 
@@ -188,23 +202,26 @@ impl Engine {
             return Ok(());
         }
         Err(Error::invalid(
-            "a store that follows changes no aggregate: open the store as its writer, and truncate, delete, limit or archive there",
+            "a store that follows changes no aggregate: open the store as its writer, and truncate, delete, limit, archive or take snapshots there",
         ))
     }
 
     /// Marks a stream as changed, and drops what that says. Its system's event is in the log.
     pub(crate) fn carry_out(&self, guard: &mut ShardWrite<'_>, key: u32, change: &Change, id: &str) {
-        let version = mark(guard.write().stream_mut(key), change);
-        self.drop_changed(guard, key, version, change.reason(id));
+        let to_drop = mark(guard.write(), self.core.hash(id), key, change);
+        self.drop_changed(guard, &to_drop, change.reason(id));
     }
 
-    fn drop_changed(&self, guard: &mut ShardWrite<'_>, key: u32, version: u32, reason: GapReason) {
+    fn drop_changed(&self, guard: &mut ShardWrite<'_>, to_drop: &ToDrop, reason: GapReason) {
         let shard = guard.write();
-        self.drop_stream_to(shard, key, version, reason);
-        self.note_age(shard, key);
+        self.drop_stream_to(shard, to_drop.key, to_drop.version, reason);
+        self.note_age(shard, to_drop.key);
+        if let Some((key, version)) = to_drop.snapshots {
+            self.drop_stream_to(shard, key, version, GapReason::Snapshot);
+        }
     }
 
-    fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
+    pub(super) fn check_change(shard: &Shard, hash: u64, id: &str, expected: Expected) -> Result<u32> {
         let Some(key) = shard.find(hash, id) else {
             return Err(Error::invalid(format!(
                 "aggregate '{id}' is not known: it never had an event"

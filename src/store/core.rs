@@ -13,6 +13,7 @@ use super::lane::{DroppedRun, Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
 use crate::event::chunk::Chunk;
+use crate::event::system;
 use crate::{Event, EventRef};
 
 /// All events and all streams.
@@ -82,9 +83,8 @@ impl Core {
     }
 
     pub(crate) fn hash(&self, aggregate_id: &str) -> u64 {
-        // The system's stream of an aggregate lies in the shard of the aggregate.
-        self.hasher
-            .hash_one(aggregate_id.strip_prefix('$').unwrap_or(aggregate_id))
+        // The system's streams of an aggregate lie in the shard of the aggregate.
+        self.hasher.hash_one(system::target(aggregate_id))
     }
 
     pub(crate) fn shard_of(&self, hash: u64) -> usize {

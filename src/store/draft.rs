@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::lane::tag_part;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
 use crate::settings::Limits;
-use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, Result, StreamId};
+use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, NewSnapshot, Result, StreamId};
 
 /// What the store adds to a new event.
 #[derive(Clone, Debug)]
@@ -74,21 +74,10 @@ fn large_payload(event: &NewEvent) -> Option<Arc<[u8]>> {
     (bytes >= LARGE_PAYLOAD_BYTES).then(|| [&event.metadata[..], &event.data[..]].concat().into())
 }
 
-/// Who appends: names that begin with `$` are the system's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Author {
-    User,
-    System,
-}
-
 /// # Errors
 ///
 /// [`Error::Invalid`] with the field, the length and the limit.
-pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits, author: Author) -> Result<()> {
-    if author == Author::System {
-        // The limits are for users: no limit on names or payloads may be in the way of a deletion.
-        return Ok(());
-    }
+pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits) -> Result<()> {
     check_own_name("aggregate type", &stream.aggregate_type, limits)?;
     check_own_name("aggregate id", &stream.aggregate_id, limits)?;
     if events.len() > limits.batch_events_max {
@@ -152,6 +141,20 @@ fn check_event(event: &NewEvent, limits: &Limits) -> Result<()> {
             bytes,
             limits.payload_bytes_max,
         ));
+    }
+    Ok(())
+}
+
+/// # Errors
+///
+/// [`Error::Invalid`] when the data, or the name of what they are, is too long.
+pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<()> {
+    if let ContentType::Other(name) = &snapshot.data_type {
+        check_text("content type", name, limits.name_bytes_max)?;
+    }
+    let bytes = snapshot.data.len();
+    if bytes > limits.payload_bytes_max {
+        return Err(too_long("a snapshot's data", bytes, limits.payload_bytes_max));
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::draft::{self, Author};
+use super::draft;
 use super::log::Log;
 use super::recover::Recovery;
 use super::signal::Signal;
@@ -208,7 +208,7 @@ impl Engine {
         events: &[NewEvent],
     ) -> Result<Appended> {
         self.check_open()?;
-        draft::check(stream, events, &self.settings.limits, Author::User)?;
+        draft::check(stream, events, &self.settings.limits)?;
         let now = self.clock.now();
         let id = |event: &NewEvent| event.id.unwrap_or_else(|| self.ids.next(now));
         let ids: Vec<_> = events.iter().map(id).collect();

@@ -7,12 +7,23 @@ const GAPS_MAX: usize = 4096;
 
 /// All gaps of a store, in the order they were made.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Gaps(Vec<Gap>);
+pub(crate) struct Gaps {
+    all: Vec<Gap>,
+    /// Snapshots go all the time, and nobody asks which: one gap, wherever they were.
+    snapshots: Option<Gap>,
+}
 
 impl Gaps {
     pub(crate) fn add(&mut self, gap: Gap) {
+        if gap.reason == GapReason::Snapshot {
+            match &mut self.snapshots {
+                Some(all) => all.merge(&gap),
+                none => *none = Some(gap),
+            }
+            return;
+        }
         if let Some(same) = self
-            .0
+            .all
             .iter_mut()
             .rev()
             .take(16)
@@ -21,14 +32,14 @@ impl Gaps {
             same.merge(&gap);
             return;
         }
-        if self.0.len() == GAPS_MAX {
+        if self.all.len() == GAPS_MAX {
             self.merge_older_half();
         }
-        self.0.push(gap);
+        self.all.push(gap);
     }
 
     fn merge_older_half(&mut self) {
-        let older: Vec<Gap> = self.0.drain(..GAPS_MAX / 2).collect();
+        let older: Vec<Gap> = self.all.drain(..GAPS_MAX / 2).collect();
         let mut older = older.into_iter();
         let Some(mut merged) = older.next() else {
             return;
@@ -37,13 +48,14 @@ impl Gaps {
         for gap in older {
             merged.merge(&gap);
         }
-        self.0.insert(0, merged);
+        self.all.insert(0, merged);
     }
 
     /// The gaps that reach into the positions above `after`, up to `until`.
     pub(crate) fn between(&self, after: u64, until: u64) -> Vec<Gap> {
-        self.0
+        self.all
             .iter()
+            .chain(&self.snapshots)
             .filter(|gap| gap.last.0 > after && gap.first.0 <= until)
             .cloned()
             .collect()

@@ -470,8 +470,9 @@ fn compact_sealed(sealed: &mut Sealed) {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventCost {
     pub(crate) position: u64,
-    /// 0 for the system's, which no budget counts.
+    /// 0 for the system's.
     pub(crate) events: u64,
+    /// 0 for changes of aggregates, which no budget counts.
     pub(crate) bytes: u64,
 }
 
@@ -481,7 +482,7 @@ pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
 impl EventCost {
     pub(crate) fn of(event: EventRef<'_>) -> Self {
         let position = event.position().0;
-        if event.is_system() {
+        if event.is_change() {
             return Self {
                 position,
                 events: 0,
@@ -491,7 +492,7 @@ impl EventCost {
         let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
         Self {
             position,
-            events: 1,
+            events: u64::from(!event.is_system()),
             bytes: bytes as u64 + EVENT_OVERHEAD_BYTES,
         }
     }

@@ -30,6 +30,7 @@ mod select;
 mod shard;
 mod signal;
 mod slab;
+mod snapshot;
 pub(crate) mod stats;
 #[cfg(feature = "analytics")]
 pub(crate) mod summary;

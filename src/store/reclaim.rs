@@ -243,12 +243,12 @@ impl Engine {
             .collect()
     }
 
-    /// Events of users of a part that are there.
+    /// Events of a part that are there, without the changes of aggregates, which a journal keeps.
     fn events_between(&self, part: &Part) -> u64 {
         let mut pages = PageCache::default();
         let positions = self.core.log.positions(part.first.0, part.last.0);
-        let is_users =
-            |position: &u64| self.core.with_event(*position, &mut pages, |event| !event.is_system()) == Some(true);
-        positions.filter(is_users).count() as u64
+        let is_counted =
+            |position: &u64| self.core.with_event(*position, &mut pages, |event| !event.is_change()) == Some(true);
+        positions.filter(is_counted).count() as u64
     }
 }

@@ -272,12 +272,19 @@ impl Recovery<'_> {
         stream.recover(version, event.raw_position());
         if event.is_system() {
             let told = system::parse(event).ok_or_else(|| JournalError::corrupt(refusal::unknown(event)))?;
-            let SystemEvent::Changed { change, gone_to } = told else {
-                // What was at this position is gone, and so is what stands for it.
-                engine.drop_stream_to(shard, key, version, GapReason::Lost);
-                return Ok(());
+            let (change, gone_to) = match told {
+                SystemEvent::Changed { change, gone_to } => (change, gone_to),
+                SystemEvent::Lost => {
+                    // What was at this position is gone, and so is what stands for it.
+                    engine.drop_stream_to(shard, key, version, GapReason::Lost);
+                    return Ok(());
+                }
+                SystemEvent::Snapshot => {
+                    engine.drop_stream_to(shard, key, version - 1, GapReason::Snapshot);
+                    return Ok(());
+                }
             };
-            let target = id.strip_prefix('$').unwrap_or(id);
+            let target = system::target(id);
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
                 // What was too old then is gone, whatever limits the aggregate has now. Where archives are attached, what had been

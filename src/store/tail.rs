@@ -168,6 +168,7 @@ impl Tail {
     /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
     fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
         let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        gaps.retain(|gap| self.query.system || gap.reason != GapReason::Snapshot);
         let reason = if gaps.len() > 1 {
             GapReason::Several
         } else {

@@ -242,11 +242,11 @@ impl Model {
             Change::TruncateBefore(version) => self.drop_below(id, *version),
             Change::Delete => {
                 stream.deleted = true;
-                self.drop_below(id, u64::MAX);
+                self.drop_whole(id);
             }
             Change::Tombstone => {
                 stream.tombstoned = true;
-                self.drop_below(id, u64::MAX);
+                self.drop_whole(id);
             }
             Change::Limit(limits) => {
                 stream.limits = *limits;
@@ -256,10 +256,52 @@ impl Model {
         Ok(self.position())
     }
 
+    /// Keeps a snapshot of an aggregate at a version, unless it has a later one. Answers the position of the one that it has then.
+    ///
+    /// # Errors
+    ///
+    /// As the store.
+    pub fn save_snapshot(&mut self, id: &Name, version: u64, data: &str, now: Timestamp) -> Result<u64> {
+        let Some(stream) = self.streams.get(id) else {
+            return Err(Error::invalid("unknown"));
+        };
+        if stream.tombstoned {
+            return Err(Error::Deleted(id.clone()));
+        }
+        let gone_to = self.gone_to(id).unwrap_or(0);
+        if stream.deleted || version == 0 || version > stream.version || version < gone_to {
+            return Err(Error::invalid("no such version"));
+        }
+        if let Some((position, _, _)) = self.snapshot(id).filter(|(_, there, _)| *there > version) {
+            return Ok(position);
+        }
+        self.drop_below(&snapshots(id), u64::MAX);
+        let event = NewEvent::new("$snapshotted")
+            .metadata(format!("{{\"version\":{version}}}"))
+            .data(data);
+        let stream = StreamId::new("$snapshot", snapshots(id));
+        self.write(&Append::new(stream, Expected::Any, vec![event]), now);
+        Ok(self.position())
+    }
+
+    /// The snapshot of an aggregate: its position, its version, its data.
+    pub fn snapshot(&self, id: &str) -> Option<(u64, u64, Vec<u8>)> {
+        let stream = snapshots(id);
+        let event = self.of_stream(&stream).last()?;
+        let metadata = String::from_utf8_lossy(&event.event.metadata);
+        let version = metadata.trim_start_matches("{\"version\":").trim_end_matches('}');
+        Some((event.position, version.parse().ok()?, event.event.data.clone()))
+    }
+
     /// The version of the last event of an aggregate that is gone.
     fn gone_to(&self, id: &str) -> Option<u64> {
         let of_stream = |event: &&Recorded| event.stream.aggregate_id == *id && event.dropped;
         self.events.iter().filter(of_stream).map(|event| event.version).max()
+    }
+
+    fn drop_whole(&mut self, id: &str) {
+        self.drop_below(id, u64::MAX);
+        self.drop_below(&snapshots(id), u64::MAX);
     }
 
     fn drop_below(&mut self, id: &str, version: u64) {
@@ -432,6 +474,11 @@ impl Change {
         let parts: Vec<_> = own.into_iter().chain(gone_to).collect();
         format!("{{{}}}", parts.join(","))
     }
+}
+
+/// The system's stream of an aggregate's snapshots.
+fn snapshots(id: &str) -> String {
+    format!("$$snapshot:{id}")
 }
 
 fn holds(stream: &Stream, expected: Expected) -> bool {

@@ -8,8 +8,8 @@ use super::choose::{choose_append, choose_as_of, choose_expected, choose_query, 
 use super::model::{Change, Model};
 use crate::query::Query;
 use crate::{
-    Append, Builder, Clock, Condition, Durability, Error, Expected, Field, Filter, ManualClock, Name, NewEvent, Order,
-    Position, Result, SeededIds, Settings, Store, StreamId, StreamLimits, Version,
+    Append, Builder, Clock, Condition, Durability, Error, Expected, Field, Filter, ManualClock, Name, NewEvent,
+    NewSnapshot, Order, Position, Result, SeededIds, Settings, Store, StreamId, StreamLimits, Version,
 };
 
 /// A store and its model, which must agree after every operation.
@@ -98,6 +98,7 @@ impl Pair {
             5 => self.append_several(choices),
             6 => self.append_if(choices),
             7 => self.repeat(choices),
+            8 if choices.one_in(3) => self.save_snapshot(choices),
             8 => self.change(choices),
             _ => self.pass_time(choices),
         }
@@ -116,6 +117,7 @@ impl Pair {
             4 => self.append_several(choices),
             5 => self.append_if(choices),
             6 => self.repeat(choices),
+            7 if choices.one_in(3) => self.save_snapshot(choices),
             7 => self.change(choices),
             8 => self.pass_time(choices),
             9 => self.read_stream(choices),
@@ -141,6 +143,9 @@ impl Pair {
             seen.push(event.position().0);
         });
         assert_eq!(seen, all, "the whole log");
+        for number in 0..6 {
+            self.check_snapshot(&format!("aggregate-{number}"));
+        }
         for field in [Field::EventType, Field::Day, Field::User, Field::Tag, Field::Aggregate] {
             for (value, count) in self.store.terms(&field) {
                 let query = Query::all().filter(Filter::is(field.clone(), value.clone()));
@@ -255,6 +260,30 @@ impl Pair {
             return;
         }
         assert_same(&got.map(|position| position.0), &want, &change);
+    }
+
+    fn save_snapshot<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let id = choose_stream(choices).aggregate_id;
+        let last = self.model.read_stream(&id, None, true, 1, None).first().copied();
+        let last = last.and_then(|position| self.model.events.get(usize::try_from(position).ok()? - 1));
+        let last = last.map_or(0, |event| event.version);
+        let version = (last + 1).saturating_sub(choices.below(3));
+        let data = "s".repeat(choices.below(300) as usize);
+        let snapshot = NewSnapshot::new(Version(version)).data(data.as_str());
+        let got = self.store.save_snapshot(&id, snapshot);
+        let want = self.model.save_snapshot(&id, version, &data, self.clock.now());
+        self.failed |= matches!(got, Err(Error::Failed(_)));
+        if !self.failed {
+            let what = format!("a snapshot of {id} at version {version}");
+            assert_same(&got.map(|position| position.0), &want, &what);
+            self.check_snapshot(&id);
+        }
+    }
+
+    fn check_snapshot(&self, id: &str) {
+        let got = self.store.snapshot(id);
+        let got = got.map(|there| (there.position.0, there.version.0, there.data));
+        assert_eq!(got, self.model.snapshot(id), "the snapshot of {id}");
     }
 
     fn pass_time<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {

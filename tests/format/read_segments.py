@@ -84,12 +84,12 @@ class Content:
     def gap(self, first, last):
         gap = {"first": self.unsigned(), "last": self.unsigned(), "count": self.unsigned()}
         variant = self.unsigned()
-        assert variant <= 8 and first <= gap["first"] <= gap["last"] <= last, "bad gap"
-        gap["reason"] = ["Budget", "Age", "Limit", "Truncated", "Deleted", "Archived", "Lost", "Several", "Elsewhere"][variant]
+        assert variant <= 9 and first <= gap["first"] <= gap["last"] <= last, "bad gap"
+        gap["reason"] = ["Budget", "Age", "Limit", "Truncated", "Deleted", "Archived", "Lost", "Several", "Elsewhere", "Snapshot"][variant]
         return gap | ({"of": self.str(1)} if 2 <= variant <= 5 else {})
 
     def mark(self, before):
-        mark = {"position": before + self.unsigned(), "aggregateType": self.str(1), "aggregateId": self.str(1)}
+        mark = {"position": before + self.unsigned(), "aggregateType": self.str(1), "aggregateId": self.str(1, 1035)}
         return mark | {"version": self.unsigned(), "gap": self.unsigned()}
 
     def kind(self):
@@ -115,7 +115,8 @@ def sparse_front(content, count, first, last):
     for number in range(marks):
         mark = content.mark(before)
         assert (number == 0 or mark["position"] > before) and mark["position"] <= last, "bad place of a mark"
-        assert mark["version"] > 0 and not mark["aggregateId"].startswith("$"), "bad mark"
+        is_change = mark["aggregateId"].startswith("$") and not mark["aggregateId"].startswith("$$snapshot:")
+        assert mark["version"] > 0 and not is_change, "bad mark"
         before, mark["gap"] = mark["position"], gaps[mark["gap"]]["reason"]
         yield {"mark": mark}
 
@@ -135,7 +136,7 @@ def events_of(content, count, first, last, sparse):
         event["id"] = str(uuid.UUID(bytes=content.take(16)))
         time = event["timestamp"] = held(time + content.signed())
         event["recordedAt"] = held(time + content.signed())
-        event["aggregateId"] = content.str(1, 1025)
+        event["aggregateId"] = content.str(1, 1035)
         for name in ["correlationId", "causationId", "userId", "organizationId"]:
             event[name] = content.option()
         [tags] = content.take(1)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals::journal::file::{FileJournal, FileSettings};
 use annals::journal::{Batch, Journal as _, JournalError, Mark, Recover};
 use annals::{
-    ContentType, EventRef, Expected, Gap, GapReason, ManualClock, NewEvent, SeededIds, Store, StreamId, StreamLimits,
-    Timestamp, Version,
+    ContentType, EventRef, Expected, Gap, GapReason, ManualClock, NewEvent, NewSnapshot, SeededIds, Store, StreamId,
+    StreamLimits, Timestamp, Version,
 };
 use serde_json::{Value, json};
 
@@ -231,6 +231,63 @@ fn another_program_reads_what_a_store_writes() {
     agree(folder.path(), &left);
 }
 
+/// Fills a folder with snapshots: some that others replaced, one that is the last of its aggregate, one that went with it.
+fn write_snapshots(folder: &Path) {
+    let store = open(folder);
+    for (id, last) in [("counter-1", 3), ("counter-2", 1)] {
+        let counter = StreamId::new("Counter", id);
+        for version in 1..=last {
+            let event = NewEvent::new("Counted");
+            store.append(&counter, Expected::Any, vec![event]).expect("appended");
+            let snapshot = NewSnapshot::new(Version(version)).data(format!("{{\"count\":{version}}}"));
+            store.save_snapshot(id, snapshot.schema_version(2)).expect("kept");
+        }
+    }
+    store.delete("counter-2", Expected::Any).expect("deleted");
+    // So that the segment is full, and there is something to give back.
+    let large = NewEvent::new("Large").data(vec![b'x'; 4096]);
+    store
+        .append(&StreamId::new("Large", "large"), Expected::Any, vec![large])
+        .expect("appended");
+    store.compact_journal().expect("compacted");
+    store.close().expect("closed");
+}
+
+#[test]
+fn another_program_reads_snapshots() {
+    let folder = TempFolder::new();
+    write_snapshots(folder.path());
+    let left = by_library(folder.path());
+    let text = format!("{left:?}");
+    assert!(text.contains("$$snapshot:counter-1"), "{text}");
+    let gone = left.iter().filter(|value| value["gone"]["reason"] == "Snapshot");
+    assert_eq!(
+        gone.map(|value| value["gone"]["count"].as_u64()).collect::<Vec<_>>(),
+        [Some(3)]
+    );
+    agree(folder.path(), &left);
+}
+
+#[test]
+#[cfg(feature = "lz4")]
+fn snapshots_of_format_1_are_what_they_were() {
+    let name = "format-1-snapshots";
+    if let Some(folder) = std::env::var_os("ANNALS_FIXTURE").map(std::path::PathBuf::from) {
+        write_snapshots(&folder.join(name));
+        note_events(&folder.join(name));
+    }
+    let folder = copy_of_fixture(name);
+    agree(folder.path(), &noted_events(folder.path()));
+    let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
+    let snapshot = store.snapshot("counter-1").expect("it was kept");
+    assert_eq!((snapshot.version, snapshot.schema_version), (Version(3), 2));
+    assert_eq!(
+        (snapshot.taken_at, snapshot.data.as_slice()),
+        (START, &br#"{"count":3}"#[..])
+    );
+    assert_eq!(store.snapshot("counter-2"), None);
+}
+
 /// Set `ANNALS_FIXTURE` to a folder to have stores written there, as those in `tests/fixtures` were.
 #[test]
 #[cfg(feature = "lz4")]
@@ -242,12 +299,7 @@ fn a_store_of_format_1_is_what_it_was() {
     }
     for name in ["format-1", "format-1-compacted"] {
         let folder = copy_of_fixture(name);
-        let lines = std::fs::read_to_string(folder.path().join("events.jsonl")).expect("the events");
-        let expected: Vec<Value> = lines
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect();
-        agree(folder.path(), &expected);
+        agree(folder.path(), &noted_events(folder.path()));
         let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
         let live = |id: &str| store.stream(id).events().len();
         assert_eq!(store.visible().0, 53);
@@ -262,9 +314,23 @@ fn write_fixture(folder: &Path, compacts: bool) {
     if compacts {
         compact(folder);
     }
+    note_events(folder);
+}
+
+/// Writes down what a folder has.
+#[cfg(feature = "lz4")]
+fn note_events(folder: &Path) {
     let found = in_order(by_library(folder));
     let lines: Vec<_> = found.iter().map(|value| format!("{value}\n")).collect();
     std::fs::write(folder.join("events.jsonl"), lines.concat()).expect("written");
+}
+
+/// What was written down of a folder.
+#[cfg(feature = "lz4")]
+fn noted_events(folder: &Path) -> Vec<Value> {
+    let lines = std::fs::read_to_string(folder.join("events.jsonl")).expect("the events");
+    let values = lines.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+    values.collect()
 }
 
 fn copy_of_fixture(name: &str) -> TempFolder {

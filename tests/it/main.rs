@@ -21,5 +21,6 @@ mod model;
 mod read;
 mod repair;
 mod retention;
+mod snapshots;
 mod support;
 mod tail;

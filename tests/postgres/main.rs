@@ -20,5 +20,6 @@ mod lease;
 mod model;
 mod proxy;
 mod roles;
+mod snapshots;
 mod support;
 mod tls;

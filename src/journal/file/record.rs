@@ -13,6 +13,7 @@ use super::codec;
 use super::format::FRAME_BYTES_MAX;
 use crate::event::Kind;
 use crate::event::names::{self, Names};
+use crate::event::system::STREAM_BYTES_MAX;
 use crate::journal::Batch;
 use crate::journal::batch::Unique;
 use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
@@ -295,8 +296,7 @@ fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
 
 /// What is kept in memory relies on these.
 fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
-    // The id of a system's stream is an aggregate's with a `$` before it.
-    if event.aggregate_id.is_empty() || event.aggregate_id.len() > NAME_BYTES_MAX + 1 {
+    if event.aggregate_id.is_empty() || event.aggregate_id.len() > STREAM_BYTES_MAX {
         return Err(BadContent::Value("an aggregate id is empty, or too long"));
     }
     let names = [

@@ -96,7 +96,7 @@ struct Counting<'a> {
 
 impl Counting<'_> {
     fn batch(&mut self, segment: usize, batch: Batch) -> Result<(), JournalError> {
-        self.events[segment] += batch.events().filter(|event| !event.is_system()).count() as u64;
+        self.events[segment] += batch.events().filter(|event| !event.is_change()).count() as u64;
         self.into.batch(batch)
     }
 }

@@ -7,6 +7,7 @@ use super::codec;
 use super::format::BatchPart;
 use super::frame::{FRAME_BYTES, Framing, Span, too_long};
 use super::record::{self, BadContent, FrameEncoder};
+use crate::event::system::{self, STREAM_BYTES_MAX};
 use crate::journal::{Batch, Gone, JournalError, Mark};
 use crate::settings::NAME_BYTES_MAX;
 use crate::{EventRef, Gap, GapReason, Name, Position, Version};
@@ -36,6 +37,7 @@ enum WireReason<'a> {
     Lost,
     Several,
     Elsewhere,
+    Snapshot,
 }
 
 #[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
@@ -61,6 +63,7 @@ impl<'a> From<&'a GapReason> for WireReason<'a> {
             GapReason::Lost => Self::Lost,
             GapReason::Several => Self::Several,
             GapReason::Elsewhere => Self::Elsewhere,
+            GapReason::Snapshot => Self::Snapshot,
         }
     }
 }
@@ -77,6 +80,7 @@ impl From<WireReason<'_>> for GapReason {
             WireReason::Lost => Self::Lost,
             WireReason::Several => Self::Several,
             WireReason::Elsewhere => Self::Elsewhere,
+            WireReason::Snapshot => Self::Snapshot,
         }
     }
 }
@@ -121,7 +125,7 @@ impl SparseEncoder {
         }
     }
 
-    /// Adds a batch without the events that are gone. Answers how many events of users it has still.
+    /// Adds a batch without the events that are gone. Answers how many it has still that may be gone one day.
     pub(super) fn add(&mut self, batch: &Batch, gone: &Gone) -> Result<u64, JournalError> {
         if self.is_full(batch.marks().len()) {
             self.end_frame()?;
@@ -135,8 +139,7 @@ impl SparseEncoder {
             while let Some(mark) = marks.next_if(|mark| mark.position < event.position()) {
                 self.latest.insert(mark.aggregate_id.clone(), mark);
             }
-            let reason = (!event.is_system()).then(|| gone.reason(event)).flatten();
-            match reason {
+            match gone.reason(event) {
                 Some(reason) => self.leave_out(event, reason),
                 None => kept += u64::from(self.keep(event)?),
             }
@@ -207,17 +210,18 @@ impl SparseEncoder {
         self.latest.insert(mark.aggregate_id.clone(), mark);
     }
 
-    /// Adds an event. Answers whether it is a user's.
+    /// Adds an event. Answers whether it may be gone one day.
     fn keep(&mut self, event: EventRef<'_>) -> Result<bool, JournalError> {
         let position = event.position().0;
         let pushed = self.encoder.skip(position - self.after_event);
         pushed.and_then(|()| self.encoder.push(event)).map_err(|_| too_long())?;
         self.after_event = position + 1;
-        // It finds its aggregate, or the one that it is about, as it was.
+        // It finds its stream, and the aggregate that it is about, as they were.
         let id = event.aggregate_id();
-        let target = id.strip_prefix('$').unwrap_or(id);
-        self.needed.extend(self.latest.remove(target));
-        Ok(!event.is_system())
+        for stream in [id, system::target(id)] {
+            self.needed.extend(self.latest.remove(stream));
+        }
+        Ok(!event.is_change())
     }
 
     /// Ends a frame, if anything was added to it.
@@ -332,7 +336,7 @@ fn decode_gaps(bytes: &mut &[u8], first: u64, last: u64) -> Result<Vec<Gap>, Bad
         }
         let reason = GapReason::from(wire.reason);
         if let Some(name) = reason.name() {
-            check_name(name)?;
+            check_name(name, NAME_BYTES_MAX)?;
         }
         gaps.push(Gap {
             first: Position(wire.first),
@@ -359,9 +363,10 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
         let (Some(position), Some(gap)) = (position, gap) else {
             return Err(BadContent::Value("a mark has no place in it"));
         };
-        check_name(wire.aggregate_type)?;
-        check_name(wire.aggregate_id)?;
-        if wire.version == 0 || wire.aggregate_id.starts_with('$') {
+        check_name(wire.aggregate_type, NAME_BYTES_MAX)?;
+        check_name(wire.aggregate_id, STREAM_BYTES_MAX)?;
+        let is_changes = wire.aggregate_id.starts_with('$') && !system::is_snapshot_stream(wire.aggregate_id);
+        if wire.version == 0 || is_changes {
             return Err(BadContent::Value("a mark is of no aggregate, or has no version"));
         }
         batch.push_mark(Mark {
@@ -376,8 +381,8 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
     Ok(())
 }
 
-fn check_name(name: &str) -> Result<(), BadContent> {
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
+fn check_name(name: &str, bytes_max: usize) -> Result<(), BadContent> {
+    if name.is_empty() || name.len() > bytes_max || name.contains('\0') {
         return Err(BadContent::Value("a name is empty, too long, or has a U+0000"));
     }
     Ok(())

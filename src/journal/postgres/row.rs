@@ -10,6 +10,7 @@ use super::json::{self, Verdict};
 use super::wire::{put_length, read_tags, text};
 use crate::event::Kind;
 use crate::event::names::{self, Names};
+use crate::event::system::STREAM_BYTES_MAX;
 use crate::journal::Batch;
 use crate::journal::batch::Unique;
 use crate::settings::NAME_BYTES_MAX;
@@ -272,8 +273,7 @@ impl Reader {
     pub(super) fn read(&mut self, fields: &Row<'_>, position: u64, batch: &mut Batch) -> Result<(), BadRow> {
         let mut row = Values { row: fields, next: 1 };
         let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow("an id has not 16 bytes"))?;
-        // The id of a system's stream is an aggregate's with a `$` before it.
-        let aggregate_id = row.name(NAME_BYTES_MAX + 1)?;
+        let aggregate_id = row.name(STREAM_BYTES_MAX)?;
         let (aggregate_type, event_type) = (row.name(NAME_BYTES_MAX)?, row.name(NAME_BYTES_MAX)?);
         let schema_version = u32::try_from(row.number()?).map_err(|_| BadRow("its schema version is none"))?;
         let version = u32::try_from(row.number()?).ok().filter(|version| *version > 0);

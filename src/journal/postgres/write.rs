@@ -68,9 +68,9 @@ impl Writer {
 
     /// Writes `batch` and commits. Answers `false`, and writes nothing, when the head is not where it was, or is another's.
     pub(super) async fn write(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
-        let has_system = batch.events().any(|event| event.is_system());
-        if has_system || batch.len() >= COPY_FROM_EVENTS || batch.bytes() >= ARRAYS_BYTES_MAX {
-            self.copy(lease, batch, has_system).await
+        let has_changes = batch.events().any(|event| event.is_change());
+        if has_changes || batch.len() >= COPY_FROM_EVENTS || batch.bytes() >= ARRAYS_BYTES_MAX {
+            self.copy(lease, batch, has_changes).await
         } else {
             self.append(lease, batch).await
         }
@@ -92,7 +92,7 @@ impl Writer {
         Ok(written > 0)
     }
 
-    async fn copy(&self, lease: &Lease, batch: &Batch, has_system: bool) -> Result<bool, Error> {
+    async fn copy(&self, lease: &Lease, batch: &Batch, has_changes: bool) -> Result<bool, Error> {
         let client = &self.session.client;
         let (before, last) = ends(batch);
         let parameters: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
@@ -114,7 +114,7 @@ impl Writer {
         }
         pin_mut!(sink);
         send(batch, &mut sink).await?;
-        if has_system {
+        if has_changes {
             sink.finish().await?;
             client.execute(&self.note_deletions, &[&(before + 1), &last]).await?;
             client.batch_execute("COMMIT").await?;

@@ -1,0 +1,118 @@
+//! Snapshots: what aggregates had become, kept so that not every event need be read again.
+
+use crate::event::system::{self, SNAPSHOTTED};
+use crate::{ContentType, Event, Name, NewEvent, Position, Timestamp, Version};
+
+/// A snapshot to keep: what an aggregate had become with the event of a version.
+///
+/// ```
+/// use annals::{Expected, NewEvent, NewSnapshot, Store, StreamId, Version};
+///
+/// let store = Store::in_memory();
+/// let account = StreamId::new("Account", "account-1");
+/// store.append(&account, Expected::NoStream, vec![NewEvent::new("Deposited").data("250")])?;
+/// store.save_snapshot("account-1", NewSnapshot::new(Version(1)).data(r#"{"balance":250}"#))?;
+///
+/// let snapshot = store.snapshot("account-1").expect("it was kept");
+/// let since = store.stream("account-1").from(Version(snapshot.version.0 + 1)).events();
+/// assert_eq!((snapshot.data.as_slice(), since.len()), (&br#"{"balance":250}"#[..], 0));
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NewSnapshot {
+    /// The version of the last event that is in it.
+    pub version: Version,
+    /// The version of its schema; 1 unless told otherwise. Whoever reads a snapshot of another schema than his own reads the events instead.
+    pub schema_version: u32,
+    /// What the bytes of `data` are.
+    pub data_type: ContentType,
+    /// Kept to the byte.
+    pub data: Vec<u8>,
+}
+
+impl NewSnapshot {
+    /// An empty snapshot of the events up to `version`.
+    pub fn new(version: Version) -> Self {
+        Self {
+            version,
+            schema_version: 1,
+            ..Self::default()
+        }
+    }
+
+    /// A snapshot whose data is `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON.
+    #[cfg(feature = "json")]
+    pub fn json(version: Version, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
+        let event = NewEvent::json(SNAPSHOTTED, value)?;
+        Ok(Self::new(version).data(event.data))
+    }
+
+    /// With a schema version other than 1.
+    #[must_use]
+    pub fn schema_version(mut self, version: u32) -> Self {
+        self.schema_version = version;
+        self
+    }
+
+    /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
+    #[must_use]
+    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.data = data.into();
+        self
+    }
+
+    /// With data that is not JSON.
+    #[must_use]
+    pub fn content_type(mut self, data_type: ContentType) -> Self {
+        self.data_type = data_type;
+        self
+    }
+
+    /// The system's event that it is kept as.
+    pub(crate) fn into_event(self) -> NewEvent {
+        NewEvent::new(SNAPSHOTTED)
+            .schema_version(self.schema_version)
+            .metadata(system::version_json(self.version))
+            .content_type(self.data_type)
+            .data(self.data)
+    }
+}
+
+/// A snapshot that the store has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// Its aggregate.
+    pub aggregate_id: Name,
+    /// The version of the last event that is in it.
+    pub version: Version,
+    /// The version of its schema.
+    pub schema_version: u32,
+    /// When it was taken.
+    pub taken_at: Timestamp,
+    /// Its place in the log.
+    pub position: Position,
+    /// What the bytes of `data` are.
+    pub data_type: ContentType,
+    /// The bytes that were handed in.
+    pub data: Vec<u8>,
+}
+
+impl Snapshot {
+    /// The snapshot of `aggregate_id` that a system's event is.
+    pub(crate) fn of(aggregate_id: &str, event: &Event) -> Option<Self> {
+        Some(Self {
+            aggregate_id: aggregate_id.into(),
+            version: system::snapshot_version(event.metadata())?,
+            schema_version: event.schema_version(),
+            taken_at: event.timestamp(),
+            position: event.position(),
+            data_type: event.data_type(),
+            data: event.data().to_vec(),
+        })
+    }
+}

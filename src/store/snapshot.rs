@@ -1,0 +1,124 @@
+//! Keeping snapshots of aggregates: events of the system, of which each aggregate has the last.
+
+use super::append::Placed;
+use super::budget::Cost;
+use super::directory::PageCache;
+use super::draft::{self, Draft};
+use super::shard::{Shard, Stream};
+use super::{Engine, Store};
+use crate::event::system;
+use crate::{
+    Durability, Error, EventRef, Expected, GapReason, NewSnapshot, Position, Result, Snapshot, StreamId, Version,
+};
+
+/// What has become of a snapshot that was handed in.
+enum Saved {
+    New(Placed),
+    /// The one at this position is of a later version.
+    Outdated(u64),
+}
+
+impl Store {
+    /// Keeps a snapshot of an aggregate, in the place of the one that it has. Answers the snapshot's position.
+    ///
+    /// A snapshot is an event of the system: as safe as an append, there again after recovery, and for those who follow. Truncating,
+    /// limits and archiving leave it; deleting the aggregate drops it, and so may a budget that drops the oldest. A snapshot of an earlier version than the one that is
+    /// there changes nothing, and is answered with the position of that one: whoever took it was slow.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the aggregate is unknown or deleted, has no such version yet, or has dropped events behind it, and when the
+    /// data is [too long](crate::Limits::payload_bytes_max); [`Error::Deleted`] when it was deleted for good; [`Error::Full`]; [`Error::Closed`]; those
+    /// of the journal.
+    pub fn save_snapshot(&self, aggregate_id: &str, snapshot: NewSnapshot) -> Result<Position> {
+        self.engine().save_snapshot(aggregate_id, snapshot, self.acknowledge)
+    }
+
+    /// The snapshot of an aggregate, if it has one. What happened since is read [from](crate::StreamRead::from) the version after its own.
+    pub fn snapshot(&self, aggregate_id: &str) -> Option<Snapshot> {
+        let stream = system::snapshot_stream(aggregate_id);
+        let latest = self.stream(&stream).backwards().limit(1).events();
+        latest.first().and_then(|event| Snapshot::of(aggregate_id, event))
+    }
+}
+
+impl Engine {
+    fn save_snapshot(&self, id: &str, snapshot: NewSnapshot, acknowledge: Durability) -> Result<Position> {
+        self.check_changes()?;
+        self.expire_due();
+        draft::check_snapshot(&snapshot, &self.settings.limits)?;
+        let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
+        let (version, event) = (snapshot.version, snapshot.into_event());
+        let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(&event));
+        let cost = self.admit_cost(|| Cost {
+            events: 0,
+            ..Cost::of(std::slice::from_ref(&draft))
+        })?;
+        // A fork has the snapshot and what it drops, or neither.
+        let _whole = self.changing.read();
+        let saved = self.write_snapshot(id, version, &draft);
+        self.settle(cost, matches!(saved, Ok(Saved::New(_))));
+        let position = match &saved {
+            Ok(Saved::New(placed)) => placed.position,
+            Ok(Saved::Outdated(position)) => *position,
+            Err(_) => return saved.map(|_| Position(0)),
+        };
+        self.finish(position, acknowledge)?;
+        if let Ok(Saved::New(placed)) = saved {
+            // Readers see it: they need none before it.
+            let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
+            self.drop_stream_to(guard.write(), placed.key, placed.version - 1, GapReason::Snapshot);
+        }
+        Ok(Position(position))
+    }
+
+    fn write_snapshot(&self, id: &str, version: Version, draft: &Draft<'_>) -> Result<Saved> {
+        let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
+        self.check_open()?;
+        let key = Self::check_change(&guard, draft.stream_hash, id, Expected::Any)?;
+        check_version(guard.stream(key), version)?;
+        if let Some(position) = self.later_snapshot(&guard, draft, version) {
+            return Ok(Saved::Outdated(position));
+        }
+        Ok(Saved::New(self.append_system(&mut guard, draft)))
+    }
+
+    /// The position of the snapshot that is there, if it is of a later version.
+    fn later_snapshot(&self, shard: &Shard, draft: &Draft<'_>, version: Version) -> Option<u64> {
+        let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id)?;
+        let position = shard.stream(key).last_position()?;
+        let version_of = |event: EventRef<'_>| system::snapshot_version(event.metadata());
+        let there = self.core.with_event(position, &mut PageCache::default(), version_of);
+        there.flatten().filter(|there| *there > version).map(|_| position)
+    }
+}
+
+/// The stream of an aggregate's snapshots, if it ever had one.
+pub(super) fn snapshots_of(shard: &Shard, hash: u64, id: &str) -> Option<u32> {
+    shard.find(hash, &system::snapshot_stream(id))
+}
+
+/// # Errors
+///
+/// [`Error::Invalid`] when a stream is not at `version`, or no snapshot of that version can stand for its events.
+fn check_version(stream: &Stream, version: Version) -> Result<()> {
+    let id = &stream.id;
+    if stream.deleted {
+        return Err(Error::invalid(format!(
+            "aggregate '{id}' was deleted: there is nothing to take a snapshot of"
+        )));
+    }
+    if version.0 == 0 || version.0 > u64::from(stream.version) {
+        return Err(Error::invalid(format!(
+            "a snapshot of version {version} of aggregate '{id}', which has the versions 1 to {}: it must contain events that happened",
+            stream.version
+        )));
+    }
+    if version.0 < u64::from(stream.dropped_to) {
+        return Err(Error::invalid(format!(
+            "the events of aggregate '{id}' up to version {} are gone: a snapshot of version {version} would leave some out",
+            stream.dropped_to
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,302 @@
+//! Snapshots: the last of each aggregate is there, whatever becomes of the store, and those before take no room.
+
+use std::sync::Arc;
+
+use annals::journal::file::{FileJournal, FileSettings};
+use annals::testing::disk::{Fault, SimulatedDisk};
+use annals::{
+    Budget, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, Limits, NewSnapshot, Position, Query,
+    Settings, Store, StreamLimits, Version, WhenFull,
+};
+
+use crate::support::{TempFolder, fill, stream, with_budget, with_limits};
+
+fn of_version(version: u64, data: &str) -> NewSnapshot {
+    NewSnapshot::new(Version(version)).data(data)
+}
+
+/// The version and the data of the snapshot that an aggregate has.
+fn kept(store: &Store, id: &str) -> Option<(u64, String)> {
+    let snapshot = store.snapshot(id)?;
+    Some((snapshot.version.0, String::from_utf8(snapshot.data).expect("text")))
+}
+
+fn save(store: &Store, id: &str, version: u64, data: &str) -> Position {
+    store.save_snapshot(id, of_version(version, data)).expect("kept")
+}
+
+fn open(folder: &std::path::Path) -> Store {
+    let settings = FileSettings {
+        segment_bytes: 4096,
+        preallocate_bytes: 0,
+        ..FileSettings::default()
+    };
+    let journal = FileJournal::open_with(folder, settings).expect("a journal");
+    Store::open(journal).expect("a store")
+}
+
+#[test]
+fn the_last_is_kept() {
+    let store = Store::in_memory();
+    fill(&store, "a", 3);
+    assert_eq!(store.snapshot("a"), None);
+    save(&store, "a", 2, "two");
+    let snapshot = NewSnapshot::new(Version(3))
+        .schema_version(7)
+        .content_type(ContentType::Bytes)
+        .data([0, 255]);
+    let position = store.save_snapshot("a", snapshot).expect("kept");
+    let there = store.snapshot("a").expect("it was kept");
+    assert_eq!(position, Position(5));
+    assert_eq!(
+        (there.aggregate_id.as_str(), there.version, there.position),
+        ("a", Version(3), position)
+    );
+    assert_eq!(
+        (there.schema_version, there.data_type, there.data),
+        (7, ContentType::Bytes, vec![0, 255])
+    );
+    let gaps = store.gaps();
+    assert_eq!(
+        (gaps.len(), gaps[0].first, &gaps[0].reason),
+        (1, Position(4), &GapReason::Snapshot)
+    );
+}
+
+#[test]
+fn a_slow_writer_does_not_replace_a_later_one() {
+    let store = Store::in_memory();
+    fill(&store, "a", 3);
+    let later = save(&store, "a", 3, "three");
+    assert_eq!(save(&store, "a", 2, "two"), later);
+    assert_eq!(kept(&store, "a"), Some((3, "three".to_owned())));
+    // Another schema of the same version is welcome.
+    assert_eq!(save(&store, "a", 3, "tres"), Position(later.0 + 1));
+    assert_eq!(kept(&store, "a"), Some((3, "tres".to_owned())));
+}
+
+#[test]
+fn snapshots_are_no_events_of_their_aggregate() {
+    let store = Store::in_memory();
+    fill(&store, "a", 2);
+    save(&store, "a", 2, "two");
+    let next = store.append(&stream("a"), Expected::exactly(2), crate::support::events(1));
+    assert_eq!(next.expect("version 2").last_version, Version(3));
+    assert_eq!(store.stream("a").events().len(), 3);
+    assert_eq!(store.log().events().len(), 3);
+    assert_eq!(store.query(Query::all()).count(), Ok(3));
+    let stats = store.stats();
+    assert_eq!((stats.events, stats.system_events, stats.aggregates), (3, 1, 1));
+}
+
+#[test]
+fn what_cannot_stand_for_the_events_is_refused() {
+    let store = Store::in_memory();
+    fill(&store, "a", 5);
+    let refused = |id: &str, version: u64| match store.save_snapshot(id, of_version(version, "")) {
+        Err(Error::Invalid(message)) => message.to_string(),
+        other => panic!("{id} at {version}: {other:?}"),
+    };
+    assert!(refused("b", 1).contains("not known"));
+    assert!(refused("a", 0).contains("versions 1 to 5"));
+    assert!(refused("a", 6).contains("versions 1 to 5"));
+    store.truncate("a", Version(4)).expect("truncated");
+    assert!(refused("a", 2).contains("up to version 3 are gone"));
+    save(&store, "a", 3, "as far as the truncation");
+    store.delete("a", Expected::Any).expect("deleted");
+    assert!(refused("a", 5).contains("was deleted"));
+    store.tombstone("a", Expected::Any).expect("tombstoned");
+    assert_eq!(
+        store.save_snapshot("a", of_version(5, "")),
+        Err(Error::Deleted("a".into()))
+    );
+    let small = with_limits(Limits {
+        payload_bytes_max: 10,
+        ..Limits::default()
+    });
+    fill(&small, "a", 1);
+    let long = small.save_snapshot("a", of_version(1, "eleven byte"));
+    assert!(
+        matches!(&long, Err(Error::Invalid(message)) if message.contains("at most 10")),
+        "{long:?}"
+    );
+}
+
+#[test]
+fn truncating_leaves_it_and_deleting_drops_it() {
+    let store = Store::in_memory();
+    fill(&store, "a", 3);
+    save(&store, "a", 3, "three");
+    store.truncate("a", Version(4)).expect("truncated");
+    store
+        .set_limits(
+            "a",
+            StreamLimits {
+                max_count: Some(1),
+                max_age: None,
+            },
+        )
+        .expect("limited");
+    assert_eq!(kept(&store, "a"), Some((3, "three".to_owned())));
+    store.delete("a", Expected::Any).expect("deleted");
+    assert_eq!(kept(&store, "a"), None);
+    fill(&store, "a", 1);
+    assert_eq!(kept(&store, "a"), None, "it was of what was deleted");
+    save(&store, "a", 4, "four");
+    store.tombstone("a", Expected::Any).expect("tombstoned");
+    assert_eq!(kept(&store, "a"), None);
+}
+
+#[test]
+fn an_aggregate_of_any_name_can_have_one() {
+    let folder = TempFolder::new();
+    let limits = Limits {
+        name_bytes_max: 1024,
+        ..Limits::default()
+    };
+    let ids = ["snapshot:a", ":", "1", &"x".repeat(1024)];
+    for reopened in [false, true] {
+        let settings = Settings {
+            limits: limits.clone(),
+            ..Settings::default()
+        };
+        let journal = FileJournal::open(folder.path()).expect("a journal");
+        let store = Store::builder()
+            .settings(settings)
+            .journal(journal)
+            .open()
+            .expect("a store");
+        for id in ids {
+            if !reopened {
+                fill(&store, id, 1);
+                save(&store, id, 1, id);
+            }
+            assert_eq!(kept(&store, id), Some((1, id.to_owned())));
+        }
+        store.close().expect("closed");
+    }
+}
+
+#[test]
+fn it_is_there_again_and_those_before_take_no_room() {
+    let folder = TempFolder::new();
+    let store = open(folder.path());
+    let long = "x".repeat(2000);
+    for version in 1..=20 {
+        fill(&store, "a", 1);
+        save(&store, "a", version, &format!("{version}{long}"));
+    }
+    fill(&store, "b", 1);
+    save(&store, "b", 1, "gone with b");
+    store.delete("b", Expected::Any).expect("deleted");
+    store.close().expect("closed");
+    for _ in 0..2 {
+        let store = open(folder.path());
+        assert_eq!(kept(&store, "a"), Some((20, format!("20{long}"))));
+        assert_eq!(kept(&store, "b"), None);
+        let events: Vec<Event> = store.stream("a").events();
+        assert_eq!(events.len(), 20);
+        let compacted = store.compact_journal().expect("compacted");
+        assert!(compacted.bytes_after < 10_000, "{compacted:?}");
+        store.close().expect("closed");
+    }
+    assert!(
+        annals::journal::file::verify(folder.path(), &mut |_, _| {})
+            .expect("read")
+            .damage
+            .is_empty()
+    );
+}
+
+#[test]
+fn compaction_of_a_stream_of_snapshots_alone_leaves_its_versions() {
+    let folder = TempFolder::new();
+    let store = open(folder.path());
+    fill(&store, "a", 1);
+    save(&store, "a", 1, &"x".repeat(5000));
+    store.delete("a", Expected::Any).expect("deleted");
+    fill(&store, "a", 1);
+    store.compact_journal().expect("compacted");
+    store.close().expect("closed");
+    let store = open(folder.path());
+    assert_eq!(kept(&store, "a"), None);
+    save(&store, "a", 2, "two");
+    store.close().expect("closed");
+    assert_eq!(kept(&open(folder.path()), "a"), Some((2, "two".to_owned())));
+}
+
+#[test]
+fn readers_of_events_hear_nothing_of_snapshots() {
+    let store = Store::in_memory();
+    fill(&store, "a", 1);
+    for _ in 0..3 {
+        save(&store, "a", 1, "one");
+    }
+    fill(&store, "a", 1);
+    let deliveries = |query: Query| {
+        let mut tail = store.tail(query, Position(0)).expect("valid");
+        std::iter::from_fn(move || tail.try_next()).collect::<Vec<_>>()
+    };
+    let of_users = deliveries(Query::all());
+    assert!(
+        of_users.iter().all(|delivery| matches!(delivery, Delivery::Event(_))),
+        "{of_users:?}"
+    );
+    let all = deliveries(Query::all().include_system());
+    let gaps = all
+        .iter()
+        .filter(|delivery| matches!(delivery, Delivery::Gap(gap) if gap.count == 2));
+    assert_eq!((all.len(), gaps.count()), (4, 1), "{all:?}");
+}
+
+#[test]
+fn a_budget_counts_their_bytes() {
+    let store = with_budget(Budget {
+        bytes: Some(10_000),
+        events: Some(1),
+        when_full: WhenFull::Refuse,
+        ..Budget::default()
+    });
+    fill(&store, "a", 1);
+    let large = "x".repeat(6_000);
+    save(&store, "a", 1, &large);
+    let full = store.save_snapshot("a", of_version(1, &large));
+    assert!(matches!(full, Err(Error::Full(_))), "{full:?}");
+    for _ in 0..10 {
+        save(&store, "a", 1, "small");
+    }
+    save(&store, "a", 1, &large);
+}
+
+#[test]
+fn a_fork_has_its_own() {
+    let store = Store::in_memory();
+    fill(&store, "a", 2);
+    save(&store, "a", 1, "one");
+    let fork = store.fork();
+    save(&fork, "a", 2, "two");
+    assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
+    assert_eq!(kept(&fork, "a"), Some((2, "two".to_owned())));
+}
+
+#[test]
+fn one_that_is_not_safe_yet_is_not_seen_and_takes_no_place() {
+    let disk = SimulatedDisk::new();
+    let journal = FileJournal::on(Arc::new(disk.clone()), FileSettings::default()).expect("a journal");
+    let settings = Settings {
+        durability: Durability::Synced,
+        ..Settings::default()
+    };
+    let store = Store::builder()
+        .settings(settings)
+        .journal(journal)
+        .open()
+        .expect("a store");
+    fill(&store, "a", 2);
+    save(&store, "a", 1, "one");
+    // A write, and then the sync.
+    disk.fail(2, Fault::Device);
+    let failed = store.save_snapshot("a", of_version(2, "two"));
+    assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+    assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
+}
