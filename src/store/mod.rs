@@ -115,6 +115,8 @@ pub(crate) struct Engine {
     closing: AtomicBool,
     /// Why none ever was.
     read_only: Option<&'static str>,
+    /// Its journal was read with archives.
+    has_archives: bool,
     /// Held for reading while an aggregate is changed, for writing while the store is forked.
     changing: RwLock<()>,
     settings: Settings,
@@ -193,6 +195,7 @@ pub struct Builder {
     indexers: Vec<(Name, Arc<Indexer>)>,
     pub(crate) journal: Option<Box<dyn Journal>>,
     archives: Vec<Archive>,
+    pub(crate) read_only: bool,
     progress: Box<dyn FnMut(u64, u64) + Send>,
     #[cfg(feature = "testing")]
     by_hand: bool,
@@ -255,6 +258,14 @@ impl Builder {
         self
     }
 
+    /// To be read as it is: an append is [`ReadOnly`](crate::Error::ReadOnly), and the journal is read, and closed. A URL of a folder leaves its
+    /// files as they are then, and several processes can read it at once; a journal of files is such a
+    /// [`FileReader`](crate::journal::file::FileReader).
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
+    }
+
     /// Calls `progress` with bytes read and bytes in all, while the journal is read.
     pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
         self.progress = Box::new(progress);
@@ -279,9 +290,12 @@ impl Builder {
     pub fn open(mut self) -> Result<Store> {
         self.check()?;
         match self.journal.take() {
-            Some(journal) if !self.archives.is_empty() => self.open_attached(journal),
+            Some(journal) if self.read_only || !self.archives.is_empty() => self.open_to_read(journal),
             None if !self.archives.is_empty() => Err(crate::Error::invalid(
                 "archives are attached to the store that they were taken from: open it with its journal",
+            )),
+            None if self.read_only => Err(crate::Error::invalid(
+                "a store in memory alone that can only be read is always empty: open it with a journal",
             )),
             Some(journal) => self.open_journal(journal),
             None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
@@ -326,13 +340,19 @@ impl Builder {
         Ok(store)
     }
 
-    /// Reads the journal and the archives as one. Nothing can be added.
-    fn open_attached(mut self, journal: Box<dyn Journal>) -> Result<Store> {
-        let mut attached = Attached::new(journal, std::mem::take(&mut self.archives));
+    /// Reads the journal, and the archives with it as one. Nothing can be added.
+    fn open_to_read(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
+        let archives = std::mem::take(&mut self.archives);
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
-        engine.read_only = Some("archives are attached");
-        engine.recover(&mut attached, &mut *progress)?;
+        if archives.is_empty() {
+            engine.read_only = Some("it was opened to be read");
+            engine.recover(&mut *journal, &mut *progress)?;
+        } else {
+            engine.read_only = Some("archives are attached");
+            engine.has_archives = true;
+            engine.recover(&mut Attached::new(journal, archives), &mut *progress)?;
+        }
         let store = Store::of(engine);
         store.close()?;
         Ok(store)
@@ -357,6 +377,7 @@ impl Builder {
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
             read_only: None,
+            has_archives: false,
             changing: RwLock::default(),
             settings: self.settings,
             clock: self.clock,
@@ -388,6 +409,7 @@ impl Store {
             indexers: Vec::new(),
             journal: None,
             archives: Vec::new(),
+            read_only: false,
             progress: Box::new(|_, _| {}),
             #[cfg(feature = "testing")]
             by_hand: false,
@@ -546,6 +568,7 @@ impl Store {
             recovery: RecoveryReport::default(),
             closing: AtomicBool::new(false),
             read_only: None,
+            has_archives: false,
             changing: RwLock::default(),
             settings: Settings {
                 durability: Durability::Volatile,

@@ -289,7 +289,7 @@ impl Recovery<'_> {
             if let Some(key) = shard.find(hash, target) {
                 // What was too old then is gone, whatever limits the aggregate has now. Where archives are attached, what had been
                 // archived by then counts as gone, and is here.
-                if gone_to.is_some() && engine.read_only.is_none() {
+                if gone_to.is_some() && !engine.has_archives {
                     engine.limit_to(shard, key, gone_to);
                 }
                 engine.carry_out(&mut guard, key, &change, target);

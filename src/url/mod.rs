@@ -20,7 +20,7 @@ use self::options::StoreOptions;
 #[cfg(feature = "postgres")]
 use self::postgres::PostgresUrl;
 #[cfg(feature = "file")]
-use crate::journal::file::FileJournal;
+use crate::journal::file::{FileJournal, FileReader};
 #[cfg(feature = "postgres")]
 use crate::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
 #[cfg(feature = "postgres")]
@@ -224,6 +224,9 @@ impl StoreUrl {
             Place::Folder(url) => {
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
+                if builder.read_only {
+                    return builder.journal(FileReader::open(&url.folder)?).open();
+                }
                 let journal = FileJournal::open_with(&url.folder, url.journal.clone())?;
                 builder.journal(journal).open()
             }

@@ -19,6 +19,7 @@ mod flush;
 mod format;
 mod model;
 mod read;
+mod read_only;
 mod repair;
 mod retention;
 mod snapshots;

@@ -14,14 +14,15 @@ use crate::output::text::{clean, counted};
 /// Opens the store at `url`, to be changed. One that is not there is not made.
 pub(crate) fn open(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     check_exists(url)?;
-    open_or_make(url, &[], out)
+    open_or_make(url, builder(url), out)
 }
 
 /// Opens the store at `url`, to be read as it is now, with archives attached. One in a database may be written meanwhile.
 pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
     check_exists(url)?;
     if url.folder().is_some() || !archives.is_empty() {
-        return open_or_make(url, archives, out);
+        let builder = archive::attach(builder(url).read_only(), archives)?;
+        return open_or_make(url, builder, out);
     }
     let store = url.follow(builder(url))?;
     store.close()?;
@@ -42,19 +43,18 @@ fn check_exists(url: &StoreUrl) -> Outcome {
 /// Opens the store at `url`, to append a whole log: nobody else reads it, so no event is waited for but the last.
 pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     let url = url.clone().with_durability(Durability::Volatile);
-    open_or_make(&url.with_when_behind(WhenBehind::Wait), &[], out)
+    let url = url.with_when_behind(WhenBehind::Wait);
+    open_or_make(&url, builder(&url), out)
 }
 
-fn open_or_make(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
+fn open_or_make(url: &StoreUrl, builder: Builder, out: &mut Out<'_>) -> Outcome<Store> {
     let name = name(url);
-    let builder = archive::attach(builder(url), archives)?;
     let store = url.open(builder).map_err(|error| refusal(error, url))?;
     let torn = store.recovery().torn_tail_bytes;
     if torn > 0 {
         out.hint(&clean(&format!(
-            "{name}: {} at the end, written while the machine or the process died, {} cut off",
+            "{name}: {} at the end, written while the machine or the process died, left out",
             counted(torn, "byte"),
-            if torn == 1 { "was" } else { "were" }
         )))?;
     }
     interrupt::check(|| format!("{name} was opened, and nothing else done"))?;

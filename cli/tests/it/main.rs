@@ -6,6 +6,7 @@ mod archive;
 mod bad_input;
 mod commands;
 mod durable;
+mod file_systems;
 mod interrupted;
 mod pipes;
 mod real_data;

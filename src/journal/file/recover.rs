@@ -53,39 +53,75 @@ type Job = (Block, Sender<Decoded>);
 
 /// Hands every event to `into`, and cuts a torn tail off.
 pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Found, JournalError> {
-    let sources = sources(&**disk)?;
-    let Some(last) = sources.last() else {
+    let disk = &**disk;
+    let mut whole = read_whole(disk, into)?;
+    // A folder that is refused is left as it is.
+    if let Some(name) = &whole.sources.unborn {
+        remove_unborn(disk, name)?;
+    }
+    let recovered = whole.recovered(disk)?;
+    let Some((last, tail)) = whole.sources.all.last().zip(whole.tail) else {
         return Ok(Found {
             position: 0,
-            recovered: Recovered::default(),
+            recovered,
             sealed: Vec::new(),
             last: None,
         });
     };
-    let total: u64 = sources.iter().map(|source| source.length).sum();
-    let mut events = vec![0; sources.len()];
-    let tail = read_all(
-        &**disk,
-        &sources,
-        &mut Counting {
-            into,
-            events: &mut events,
-        },
-        total,
-    )?;
-    let mut cut = cut_tail(&**disk, last, tail.offset)?;
-    cut.segment.events = events.pop().unwrap_or(0);
-    let left_over = rewrite::remove_left_over(&**disk);
-    left_over.map_err(|error| unreadable(&**disk, "", error))?;
+    let mut segment = cut_tail(disk, last, tail.offset)?;
+    segment.events = whole.events.pop().unwrap_or(0);
+    let left_over = rewrite::remove_left_over(disk);
+    left_over.map_err(|error| unreadable(disk, "", error))?;
     Ok(Found {
         position: tail.position,
-        recovered: Recovered {
-            bytes: total,
-            torn_tail_bytes: cut.torn_bytes,
-        },
-        sealed: parts(&sources, &events),
-        last: Some((last.header.store, cut.segment)),
+        recovered,
+        sealed: parts(&whole.sources.all, &whole.events),
+        last: Some((last.header.store, segment)),
     })
+}
+
+/// Hands every event to `into`, and leaves the files as they are.
+pub(super) fn read_only(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+    read_whole(disk, into)?.recovered(disk)
+}
+
+/// What was read.
+struct Whole {
+    sources: Sources,
+    /// Events of each segment that may be gone one day.
+    events: Vec<u64>,
+    /// `None` where there is no segment.
+    tail: Option<Tail>,
+}
+
+fn read_whole(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Whole, JournalError> {
+    let sources = sources(disk)?;
+    let mut events = vec![0; sources.all.len()];
+    let counting = &mut Counting {
+        into,
+        events: &mut events,
+    };
+    let tail = if sources.all.is_empty() {
+        None
+    } else {
+        Some(read_all(disk, &sources.all, counting, sources.bytes())?)
+    };
+    Ok(Whole { sources, events, tail })
+}
+
+impl Whole {
+    fn recovered(&self, disk: &dyn Disk) -> Result<Recovered, JournalError> {
+        let mut recovered = Recovered {
+            bytes: self.sources.bytes(),
+            torn_tail_bytes: 0,
+        };
+        if let Some((last, tail)) = self.sources.all.last().zip(self.tail) {
+            let end = disk.open(&last.name).and_then(|file| end_of_bytes(&*file, tail.offset));
+            let end = end.map_err(|error| unreadable(disk, &last.name, error))?;
+            recovered.torn_tail_bytes = end.saturating_sub(tail.offset);
+        }
+        Ok(recovered)
+    }
 }
 
 /// Who takes the events, and how many of users each segment has.
@@ -111,8 +147,21 @@ fn parts(sources: &[Source], events: &[u64]) -> Vec<Part> {
     sealed.map(part).collect()
 }
 
-/// All segments in order, their headers checked.
-fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
+/// The segments of a folder.
+struct Sources {
+    /// In order, their headers checked.
+    all: Vec<Source>,
+    /// What a crash has left of one that was about to be made.
+    unborn: Option<String>,
+}
+
+impl Sources {
+    fn bytes(&self) -> u64 {
+        self.all.iter().map(|source| source.length).sum()
+    }
+}
+
+fn sources(disk: &dyn Disk) -> Result<Sources, JournalError> {
     let firsts = segments::firsts(disk)?;
     let mut sources: Vec<Source> = Vec::with_capacity(firsts.len());
     let mut unborn = None;
@@ -126,9 +175,7 @@ fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
         }
     }
     check_store(disk, &sources)?;
-    // A folder that is refused is left as it is.
-    unborn.map_or(Ok(()), |name| remove_unborn(disk, &name))?;
-    Ok(sources)
+    Ok(Sources { all: sources, unborn })
 }
 
 /// A segment with its header; `None` if a crash came before it had one.
@@ -167,6 +214,7 @@ fn check_store(disk: &dyn Disk, sources: &[Source]) -> Result<(), JournalError> 
 }
 
 /// Where the good part of the last segment ends.
+#[derive(Clone, Copy)]
 struct Tail {
     offset: u64,
     position: u64,
@@ -330,14 +378,9 @@ pub(super) fn is_damage(
     }
 }
 
-/// The last segment, rid of what a crash left at its end.
-struct Cut {
-    segment: Segment,
-    torn_bytes: u64,
-}
-
-fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalError> {
-    let cut = || -> io::Result<Cut> {
+/// Rids the last segment of what a crash left at its end.
+fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Segment, JournalError> {
+    let cut = || -> io::Result<Segment> {
         let mut file = disk.open_writable(&last.name)?;
         let torn_bytes = end_of_bytes(&*file, offset)?.saturating_sub(offset);
         let mut length = file.length()?;
@@ -349,7 +392,7 @@ fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalE
         rewrite(&mut *file, scan.unsynced_from(offset)?, offset)?;
         file.sync()?;
         disk.sync_names()?;
-        let segment = Segment {
+        Ok(Segment {
             name: last.name.clone(),
             file,
             first: last.header.first,
@@ -357,8 +400,7 @@ fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Cut, JournalE
             offset,
             length: length.max(offset),
             syncs: 0,
-        };
-        Ok(Cut { segment, torn_bytes })
+        })
     };
     cut().map_err(|error| unreadable(disk, &last.name, error))
 }
