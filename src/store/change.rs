@@ -1,5 +1,6 @@
 //! Changing an aggregate: truncation, deletion, limits. Each is an event of the system, and drops events.
 
+use super::budget::Cost;
 use super::core::ShardWrite;
 use super::retention::surplus;
 use super::shard::{Policy, Shard, Stream};
@@ -76,7 +77,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Closed`].
+    /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Full`] when too much waits
+    /// for the journal, and the settings say to refuse; [`Error::Closed`]; that of the journal if it has failed.
     pub fn truncate(&self, aggregate_id: &str, version: Version) -> Result<Position> {
         let change = Change::Truncate(version.0.saturating_sub(1));
         self.engine()
@@ -161,6 +163,10 @@ impl Engine {
     /// Appends the system's event, and drops what it says where readers see the event at once.
     fn begin_change(&self, id: &str, expected: Expected, change: &Change) -> Result<Begun> {
         self.expire_due();
+        if let Some(flushing) = &self.flushing {
+            // How long the event is depends on the stream, but it is short: there must be room left before it.
+            flushing.admit(self, Cost::default())?;
+        }
         if id.starts_with('$') {
             return Err(Error::invalid(format!(
                 "aggregate id '{id}' begins with '$': such names are the system's"

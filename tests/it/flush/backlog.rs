@@ -1,0 +1,112 @@
+//! What waits for the journal: how much may, and who waits for room.
+
+use super::*;
+
+#[test]
+fn a_backlog_that_is_full_refuses_or_waits() {
+    let small = FlushSettings {
+        backlog_bytes: 1000,
+        when_behind: WhenBehind::Refuse,
+        ..lazy()
+    };
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(&storage, flush(small.clone()));
+    storage.hold();
+    let refused = std::iter::repeat_with(|| append(&store))
+        .find(Result::is_err)
+        .expect("it fills up");
+    let message = refused.expect_err("refused").to_string();
+    assert!(message.starts_with("the store is full: "), "{message}");
+    assert!(
+        message.ends_with("try later, or raise `flush.backlog_bytes`"),
+        "{message}"
+    );
+    let held = store.visible();
+    storage.release();
+    store.wait_durable(held).expect("durable");
+    append(&store).expect("there is room again");
+
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            when_behind: WhenBehind::Wait,
+            ..small
+        }),
+    );
+    std::thread::scope(|scope| {
+        storage.hold();
+        let writer = scope.spawn(|| (0..50).try_for_each(|_| append(&store).map(drop)));
+        while store.stats().backlog_bytes < 500 {
+            std::thread::yield_now();
+        }
+        storage.release();
+        writer.join().expect("the writer ends").expect("appended");
+    });
+    assert_eq!(store.visible(), Position(50));
+}
+
+#[test]
+fn who_waits_for_room_is_woken_by_appends_that_are_refused_too() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let tight = FlushSettings {
+        backlog_bytes: 300,
+        ..lazy()
+    };
+    let store = open(&storage, flush(tight));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for version in 0..500 {
+                    // Nearly all of these are conflicts.
+                    drop(store.append(&order(), Expected::exactly(version), vec![NewEvent::new("Placed")]));
+                    append(&store).expect("appended");
+                }
+            });
+        }
+    });
+    assert!(store.visible() >= Position(2000));
+}
+
+#[test]
+fn a_refused_append_has_the_journal_make_room() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(
+        &storage,
+        flush(FlushSettings {
+            backlog_bytes: 1000,
+            when_behind: WhenBehind::Refuse,
+            ..lazy()
+        }),
+    );
+    let refused = (0..100).find_map(|_| append(&store).err());
+    assert!(matches!(refused, Some(Error::Full(_))), "{refused:?}");
+    while append(&store).is_err() {
+        std::thread::yield_now();
+    }
+}
+
+/// A flood of deletions filled memory while the disk was slow.
+#[test]
+fn changes_wait_for_room_as_appends_do() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let small = FlushSettings {
+        backlog_bytes: 1000,
+        when_behind: WhenBehind::Refuse,
+        ..lazy()
+    };
+    let store = open(&storage, flush(small));
+    append(&store).expect("appended");
+    storage.hold();
+    let change = || store.set_limits("order-1", StreamLimits::default());
+    let changed = std::iter::repeat_with(change)
+        .take_while(Result::is_ok)
+        .take(1000)
+        .count();
+    assert!(changed < 100, "{changed} changes");
+    let refused = store.delete("order-1", Expected::Any);
+    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    storage.release();
+    store.wait_durable(store.visible()).expect("durable");
+    store.delete("order-1", Expected::Any).expect("there is room again");
+}
