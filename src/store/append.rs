@@ -185,7 +185,7 @@ impl Engine {
             last_version: Version(u64::from(version)),
             first_position: Position(visible + 1),
             last_position: Position(visible),
-            durability: Durability::Volatile,
+            durability: self.core.log.durability_of(visible),
             repeated: false,
         }
     }
