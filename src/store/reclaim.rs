@@ -179,7 +179,10 @@ impl Reclaim {
         }
         self.serving = is_asked.then_some(asked);
         match if is_asked { journal.seal() } else { Ok(()) } {
-            Err(error) if error.kind() == JournalErrorKind::Retry => self.answer(engine, requests, Err(error)),
+            Err(error) if error.kind() == JournalErrorKind::Retry => {
+                self.answer(engine, requests, Err(error));
+                return Ok(());
+            }
             sealed => sealed?,
         }
         // Nothing is rewritten that rests on what is not safe, and never will be.
