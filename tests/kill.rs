@@ -36,7 +36,9 @@ fn main() {
     match arguments.as_slice() {
         [role, folder] if TESTS.iter().any(|(known, _)| known == role) => write(Path::new(folder), role == "compactor"),
         _ if arguments.iter().any(|argument| argument == "--list") => {
-            TESTS.iter().for_each(|(_, name)| println!("{name}: test"));
+            for (_, name) in TESTS {
+                println!("{name}: test");
+            }
         }
         _ => {
             for (role, name) in TESTS {

@@ -275,3 +275,31 @@ fn a_server_that_does_not_tell_of_changes_is_named() {
     let refused = ChangeCapture::open_with(&schema.url, schema.settings(), settings).expect_err("a bad name");
     assert_eq!(refused.kind(), JournalErrorKind::Unsupported);
 }
+
+/// Bytes that are no text and no JSON, names in every alphabet, and a transaction longer than what is taken together.
+#[test]
+fn changes_come_to_the_byte_and_a_long_transaction_in_order() {
+    let schema = Schema::new();
+    let reader = Reader::new(&schema, "bytes");
+    let store = store(&schema);
+    let mut capture = reader.open();
+    let odd = |number: u64| {
+        let bytes = (0..number % 300).map(|byte| (byte * 7 % 256) as u8).collect::<Vec<_>>();
+        NewEvent::new("Zählung \t'\"\\ 数")
+            .content_type(annals::ContentType::Bytes)
+            .data(bytes)
+            .metadata("{\"a\": 1,\"a\":2}")
+            .tag("\\N")
+            .timestamp(annals::Timestamp::from_micros(
+                i64::try_from(number).unwrap_or(0) - 5_000,
+            ))
+    };
+    let events = (0..10_000).map(odd).collect();
+    store
+        .append(&StreamId::new("Größe", "a\tb\n"), Expected::Any, events)
+        .expect("appended");
+    store.wait_durable(store.visible()).expect("written");
+    let came = drain(&mut capture);
+    assert_eq!(came.len(), 10_000);
+    assert!(came == everything(&store), "what comes is what was appended");
+}
