@@ -38,7 +38,7 @@ A durable store is a folder, or in a PostgreSQL database. `annals import --store
 does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`, one program at a time. \
 Options follow a `?`, with `&` between them: durability=volatile|written|synced, backlog_bytes=64MiB, when_behind=wait|refuse, \
 write_within=20ms, sync_within=1s, retry_for=30s; for a folder segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB; for \
-PostgreSQL schema=annals, lease=30s, lease_wait=1s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
+PostgreSQL schema=annals, lease=30s, lease_wait=5s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
 password, %20 is a space, %3F a question mark and %25 a percent sign. A password is better in PGPASSWORD or ~/.pgpass.";
 
 /// The command line.

@@ -1,10 +1,12 @@
 //! One writer at a time: who is refused, who may take over, and that a writer that lost its lease writes nothing more.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals::journal::postgres::{PostgresJournal, PostgresSettings};
 use annals::journal::{Journal as _, JournalError, JournalErrorKind};
 
+use crate::cluster::Cluster;
 use crate::proxy::Proxy;
 use crate::support::{Schema, batch, last_error, recovered};
 
@@ -62,6 +64,8 @@ fn whoever_waits_for_the_lease_has_it_when_it_is_given_back() {
 fn of_many_that_race_for_the_lease_one_has_it() {
     let schema = Schema::new();
     drop(schema.journal().expect("the tables are made"));
+    // From then on whoever is not connected is gone.
+    while schema.value("SELECT clock_timestamp() < pg_postmaster_start_time() + interval '3 seconds'") == "t" {}
     for round in 0..10 {
         if round % 2 == 1 {
             // Somebody died with it, a moment ago or long ago.
@@ -178,4 +182,33 @@ fn the_lease_of_a_process_whose_connection_has_ended_is_free_at_once() {
     assert_eq!(schema.value("SELECT count(*) FROM events"), "3");
     new.write(&batch(4, 1)).expect("it is its own");
     assert_eq!(schema.value("SELECT epoch FROM head"), "2");
+}
+
+/// One that waited took the store over when the server was back, before the writer came back, which lost what it had not written yet.
+#[test]
+fn a_writer_keeps_the_store_when_its_server_restarts() {
+    let cluster = Cluster::start(&["fsync = off"], &[]);
+    let schema = Schema::on(cluster.url());
+    let mut first = schema.journal().expect("it opens");
+    assert_eq!(recovered(&mut first), 0);
+    first.write(&batch(1, 1)).expect("it is its own");
+    for round in 1..=3 {
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let rival = scope.spawn(|| {
+                while !is_over.load(Ordering::SeqCst) {
+                    let second = PostgresJournal::open_with(&schema.url, at_once(&schema));
+                    assert!(second.is_err(), "round {round}: it was taken over");
+                }
+            });
+            cluster.control(&["-m", "immediate", "-w", "restart"]);
+            let mut written = first.write(&batch(round + 1, 1));
+            while kind(&written) == Some(JournalErrorKind::Retry) {
+                written = first.write(&batch(round + 1, 1));
+            }
+            is_over.store(true, Ordering::SeqCst);
+            rival.join().expect("it never had the store");
+            written.expect("the store is its own");
+        });
+    }
 }

@@ -19,6 +19,10 @@ use crate::{Clock, IdSource, RandomIds, SystemClock};
 /// How often it is looked whether a lease is free by now.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How long a holder has to come back after the server has started: it tries every second.
+const COME_BACK_WITHIN: Duration = Duration::from_secs(3);
+
+const HAS_JUST_STARTED: &str = "SELECT clock_timestamp() < pg_postmaster_start_time() + make_interval(secs => $1)";
 const TAKE: &str = "UPDATE head SET epoch = $1, lease = $2, holder = $3, held_since = clock_timestamp(), \
                     lease_expires = clock_timestamp() + make_interval(secs => $4)";
 const RENEW: &str = "UPDATE head SET lease_expires = clock_timestamp() + make_interval(secs => $2::float8) \
@@ -80,10 +84,15 @@ async fn try_take(server: &Server, session: &Session) -> Result<Result<Lease, He
     Ok(Ok(lease))
 }
 
-/// Whether the sessions of whoever holds the lease have ended: the advisory lock is free.
+/// Whether the sessions of whoever holds the lease have ended: the advisory lock is free. A server that has just started has ended all
+/// sessions, and a holder is given time to come back.
 async fn is_gone(session: &Session, head: &Head) -> Result<bool, Error> {
     let key = key(head.store, head.epoch);
     let client = &session.client;
+    let grace = COME_BACK_WITHIN.as_secs_f64();
+    if client.query_one_scalar(HAS_JUST_STARTED, &[&grace]).await? {
+        return Ok(false);
+    }
     let was_free = client
         .query_one_scalar("SELECT pg_try_advisory_lock($1)", &[&key])
         .await?;

@@ -39,9 +39,10 @@ pub struct PostgresSettings {
     /// The schema that the tables are in; it is made if it is not there. `annals` by default.
     pub schema: String,
     /// How long a writer that is not heard of keeps the store: 100 ms to an hour; 30 s by default. It is free at once when the store
-    /// is closed, and when the server sees that the writer's connection has ended.
+    /// is closed, and when the server sees that the writer's connection has ended, but not within 3 s from when the server has started: a
+    /// writer may come back.
     pub lease: Duration,
-    /// How long opening waits for another writer to be gone: up to 24 hours; 1 s by default.
+    /// How long opening waits for another writer to be gone: up to 24 hours; 5 s by default.
     pub lease_wait: Duration,
     /// How long the server may take to answer: 100 ms to an hour; 30 s by default.
     pub timeout: Duration,
@@ -52,7 +53,7 @@ impl Default for PostgresSettings {
         Self {
             schema: "annals".to_owned(),
             lease: Duration::from_secs(30),
-            lease_wait: Duration::from_secs(1),
+            lease_wait: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
         }
     }
