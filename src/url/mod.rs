@@ -38,6 +38,7 @@ use crate::{Durability, WhenBehind};
 /// | `memory:` | in memory, without a journal |
 /// | `file:DIR`, `file:///DIR` | durable by a journal in the folder `DIR`; needs the feature `file` |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | durable by a journal in the database; needs the feature `postgres` |
+/// | `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE` | the same on a server that has standbys: whichever can be written |
 ///
 /// `DIR` is relative to the current folder unless it begins with `/`. A `%` and two digits stand for a byte: `%20` for a space, `%3F`
 /// for `?`, `%25` for `%` itself. Options follow a `?`, with a `&` between them; each stands for the setting of its name:
@@ -60,7 +61,8 @@ use crate::{Durability, WhenBehind};
 /// | `lease`, `lease_wait`, `timeout` | as `write_within` | `PostgresSettings` |
 /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | as for libpq |
 /// | `sslrootcert` | a file of authorities in PEM, or `system` | as for libpq; without it, the system's |
-/// | `application_name`, `target_session_attrs`, `channel_binding`, `connect_timeout` … | | as for libpq |
+/// | `target_session_attrs` | `any`, `read-write`, `read-only` | which of several servers a store that follows reads from; what writes goes to the one that can be written |
+/// | `application_name`, `load_balance_hosts`, `channel_binding`, `connect_timeout` … | | as for libpq |
 ///
 /// Neither `Debug` nor `Display` shows a password.
 ///
@@ -155,7 +157,7 @@ impl StoreUrl {
                 Ok(FileJournal::exists(&url.folder).map_err(unreadable)?)
             }
             #[cfg(feature = "postgres")]
-            Place::Database(url) => Ok(PostgresJournal::exists_at(url.address.clone(), url.journal.clone())?),
+            Place::Database(url) => Ok(PostgresJournal::exists_at(&url.address, url.journal.clone())?),
         }
     }
 
@@ -170,7 +172,7 @@ impl StoreUrl {
         let Place::Database(url) = &self.0 else {
             return invalid("changes are captured of a store in PostgreSQL: postgres://USER@HOST/DATABASE");
         };
-        let (address, postgres) = (url.address.clone(), url.journal.clone());
+        let (address, postgres) = (&url.address, url.journal.clone());
         Ok(ChangeCapture::open_at(address, postgres, settings)?)
     }
 
@@ -184,7 +186,7 @@ impl StoreUrl {
         let Place::Database(url) = &self.0 else {
             return invalid("changes are captured of a store in PostgreSQL: postgres://USER@HOST/DATABASE");
         };
-        let (address, postgres) = (url.address.clone(), url.journal.clone());
+        let (address, postgres) = (&url.address, url.journal.clone());
         Ok(ChangeCapture::of_slot(address, postgres, settings)?)
     }
 
@@ -200,7 +202,7 @@ impl StoreUrl {
                 let mut builder = builder;
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
-                builder.open_following(follow_at(url.address.clone(), url.journal.clone())?)
+                builder.open_following(follow_at(&url.address, url.journal.clone())?)
             }
             _ => {
                 drop(builder);
@@ -235,7 +237,7 @@ impl StoreUrl {
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
                 PostgresUrl::check_limits(&builder.settings.limits)?;
-                let journal = PostgresJournal::open_at(url.address.clone(), url.journal.clone())?;
+                let journal = PostgresJournal::open_at(&url.address, url.journal.clone())?;
                 builder.journal(journal).open()
             }
         }
@@ -298,7 +300,7 @@ impl Builder {
         url.parse::<StoreUrl>()?.open(self)
     }
 
-    /// Makes a store that follows the one at `url`; see [`Store::follow`].
+    /// Makes a store that follows the one at `url`; see [`Store::follow`]. A URL that names a replica names the primary as well, for appends.
     ///
     /// # Errors
     ///

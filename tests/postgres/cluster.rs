@@ -39,6 +39,28 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes and starts one with these lines in its configuration, and these before all others that say who may connect how.
     pub(crate) fn start(lines: &[&str], access: &[&str]) -> Self {
+        let cluster = Self::nowhere();
+        cluster.make(lines, access);
+        cluster.begin();
+        cluster
+    }
+
+    /// A standby: a copy that is started, and that gets from then on what this one commits, a moment later.
+    pub(crate) fn standby(&self) -> Self {
+        let standby = Self::nowhere();
+        let mut copy = command(&self.programs.join("pg_basebackup"), self.owner);
+        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"])
+            .arg(self.url())
+            .arg("--pgdata")
+            .arg(standby.data());
+        run(&mut copy);
+        standby.configure(&format!("port = {}\n", standby.port));
+        standby.begin();
+        standby
+    }
+
+    /// A folder for one, and its guardian.
+    fn nowhere() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let programs = programs();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -49,17 +71,29 @@ impl Cluster {
             chown(&folder, Some(user), Some(group)).expect("root may give a folder away");
         }
         let (guardian, alive) = guard(&programs, &folder, owner);
-        let cluster = Self {
+        Self {
             programs,
             folder,
             port: free_port(),
             owner,
             guardian,
             _alive: alive,
-        };
-        cluster.make(lines, access);
-        cluster.control(&["-w", "-t", "60", "start"]);
-        cluster
+        }
+    }
+
+    /// Starts it, and waits until it can be connected to.
+    pub(crate) fn begin(&self) {
+        self.control(&["-w", "-t", "60", "start"]);
+    }
+
+    /// Stops it as a machine does that loses power.
+    pub(crate) fn crash(&self) {
+        self.control(&["-m", "immediate", "-w", "stop"]);
+    }
+
+    /// Has a standby take over.
+    pub(crate) fn promote(&self) {
+        self.control(&["-w", "-t", "60", "promote"]);
     }
 
     fn make(&self, lines: &[&str], access: &[&str]) {
@@ -76,12 +110,7 @@ impl Cluster {
             self.port,
             lines.join("\n")
         );
-        let edit = |name: &str, change: &dyn Fn(String) -> String| {
-            let path = data.join(name);
-            let before = fs::read_to_string(&path).expect("initdb has made it");
-            fs::write(&path, change(before)).expect("it can be written");
-        };
-        edit("postgresql.conf", &|before| before + &configuration);
+        self.configure(&configuration);
         for (name, text) in [("server.crt", CERTIFICATE), ("server.key", KEY)] {
             let path = data.join(name);
             fs::write(&path, text).expect("it can be written");
@@ -90,7 +119,16 @@ impl Cluster {
                 chown(&path, Some(user), Some(group)).expect("root may give a file away");
             }
         }
-        edit("pg_hba.conf", &|before| format!("{}\n{before}", access.join("\n")));
+        let path = data.join("pg_hba.conf");
+        let before = fs::read_to_string(&path).expect("initdb has made it");
+        fs::write(&path, format!("{}\n{before}", access.join("\n"))).expect("it can be written");
+    }
+
+    /// Adds to what it is started with; of two lines for the same the last holds.
+    fn configure(&self, lines: &str) {
+        let path = self.data().join("postgresql.conf");
+        let before = fs::read_to_string(&path).expect("it was made");
+        fs::write(&path, before + lines).expect("it can be written");
     }
 
     fn data(&self) -> PathBuf {
@@ -99,11 +137,22 @@ impl Cluster {
 
     /// Its address.
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
+        self.url_and(&[])
+    }
+
+    /// The address of it and of these others, in this order.
+    pub(crate) fn url_and(&self, others: &[&Self]) -> String {
+        let ports = others.iter().map(|other| format!(",127.0.0.1:{}", other.port));
+        let ports: String = ports.collect();
+        format!("postgres://postgres@127.0.0.1:{}{ports}/postgres", self.port)
     }
 
     /// Has `pg_ctl` do something with it.
     pub(crate) fn control(&self, arguments: &[&str]) {
+        run(&mut self.controlling(arguments));
+    }
+
+    fn controlling(&self, arguments: &[&str]) -> Command {
         let mut control = command(&self.programs.join("pg_ctl"), self.owner);
         control
             .arg("-D")
@@ -111,13 +160,14 @@ impl Cluster {
             .arg("-l")
             .arg(self.folder.join("log"))
             .args(arguments);
-        run(&mut control);
+        control
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.control(&["-m", "immediate", "-w", "stop"]);
+        // One that has crashed is stopped already.
+        drop(self.controlling(&["-m", "immediate", "-w", "stop"]).status());
         drop(fs::remove_dir_all(&self.folder));
         drop(self.guardian.kill());
         drop(self.guardian.wait());

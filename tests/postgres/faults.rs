@@ -14,13 +14,13 @@ use crate::support::{Schema, sql};
 
 /// Half of them crashes of the server, half ends of its connections.
 const ROUNDS: u64 = 40;
-const WRITERS: u64 = 4;
+pub(crate) const WRITERS: u64 = 4;
 
 fn stream(writer: u64) -> StreamId {
     StreamId::new("Writer", format!("writer-{writer}"))
 }
 
-fn open(schema: &Schema, url: &str, flush: FlushSettings) -> Store {
+pub(crate) fn open(schema: &Schema, url: &str, flush: FlushSettings) -> Store {
     let journal = PostgresJournal::open_with(url, schema.settings()).expect("the journal opens");
     let settings = Settings {
         flush,
@@ -35,14 +35,14 @@ type Acknowledged = Mutex<BTreeMap<u64, (u64, u64)>>;
 
 /// What writers and whoever disturbs them share.
 #[derive(Default)]
-struct Work {
+pub(crate) struct Work {
     acknowledged: Acknowledged,
     count: AtomicU64,
-    is_over: AtomicBool,
+    pub(crate) is_over: AtomicBool,
 }
 
 impl Work {
-    fn write(&self, store: &Store, writer: u64) {
+    pub(crate) fn write(&self, store: &Store, writer: u64) {
         let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
         for number in 0.. {
             if self.is_over.load(Ordering::SeqCst) {
@@ -64,7 +64,7 @@ impl Work {
     }
 
     /// Waits until so many more were acknowledged.
-    fn await_more(&self, more: u64) {
+    pub(crate) fn await_more(&self, more: u64) {
         let target = self.count.load(Ordering::SeqCst) + more;
         while self.count.load(Ordering::SeqCst) < target {
             std::thread::park_timeout(Duration::from_millis(1));
@@ -73,7 +73,7 @@ impl Work {
 }
 
 /// Nothing that was acknowledged is lost, nothing doubled, and every append whole.
-fn check(store: &Store, work: &Work) {
+pub(crate) fn check(store: &Store, work: &Work) {
     let (mut position, mut versions, mut left) = (0, [0; WRITERS as usize], [0; WRITERS as usize]);
     let acknowledged = work.acknowledged.lock();
     let mut found = 0;

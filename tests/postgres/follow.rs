@@ -391,7 +391,7 @@ fn what_needs_the_locks_of_a_store_is_refused() {
 }
 
 /// Appends in turns to an aggregate of its own and to one of all, and reads each at once.
-fn race(store: &Store, name: &str) {
+pub(crate) fn race(store: &Store, name: &str) {
     let own = note(name);
     for round in 0..40 {
         let appended = store

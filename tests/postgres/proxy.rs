@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub(crate) enum Cut {
 
 #[derive(Default)]
 struct State {
+    server: AtomicU16,
     armed: Mutex<Option<(&'static [u8], Cut)>>,
     is_blocked: AtomicBool,
     is_released: AtomicBool,
@@ -43,18 +44,19 @@ const MOMENT: Duration = Duration::from_millis(5);
 impl Proxy {
     /// To the server on loopback that `url` names; answers the URL that leads through it.
     pub(crate) fn to(url: &str) -> (Self, String) {
-        let (before, rest) = url.split_once("127.0.0.1:").expect("the server is on loopback");
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let server: u16 = rest[..digits].parse().expect("a port");
+        let (before, server, behind) = parts(url);
         let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
         let port = listener.local_addr().expect("it listens").port();
         let state = Arc::new(State::default());
+        state.server.store(server, Ordering::SeqCst);
         let weak = Arc::downgrade(&state);
-        thread::spawn(move || accept(&listener, server, &weak));
-        (
-            Self { port, state },
-            format!("{before}127.0.0.1:{port}{}", &rest[digits..]),
-        )
+        thread::spawn(move || accept(&listener, &weak));
+        (Self { port, state }, format!("{before}127.0.0.1:{port}{behind}"))
+    }
+
+    /// New connections are made to the server of `url`, as behind an address that moves to another machine.
+    pub(crate) fn lead_to(&self, url: &str) {
+        self.state.server.store(parts(url).1, Ordering::SeqCst);
     }
 
     /// Cuts the first connection on which `mark` is sent.
@@ -99,6 +101,13 @@ impl Proxy {
     }
 }
 
+/// What stands before the server in a URL, its port, and what stands behind.
+fn parts(url: &str) -> (&str, u16, &str) {
+    let (before, rest) = url.split_once("127.0.0.1:").expect("the server is on loopback");
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    (before, rest[..digits].parse().expect("a port"), &rest[digits..])
+}
+
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.unblock();
@@ -110,7 +119,7 @@ impl Drop for Proxy {
     }
 }
 
-fn accept(listener: &TcpListener, server: u16, state: &Weak<State>) {
+fn accept(listener: &TcpListener, state: &Weak<State>) {
     for client in listener.incoming() {
         let (Ok(client), Some(state)) = (client, state.upgrade()) else {
             return;
@@ -119,7 +128,7 @@ fn accept(listener: &TcpListener, server: u16, state: &Weak<State>) {
             continue;
         }
         // A server that is away closes the connection.
-        let Ok(server) = TcpStream::connect(("127.0.0.1", server)) else {
+        let Ok(server) = TcpStream::connect(("127.0.0.1", state.server.load(Ordering::SeqCst))) else {
             continue;
         };
         drop(client.set_nodelay(true));

@@ -7,6 +7,7 @@
     reason = "a test fails where what it expects does not hold"
 )]
 
+#[expect(dead_code, reason = "there are standbys in the library's tests alone")]
 #[path = "../../../tests/postgres/cluster.rs"]
 mod cluster;
 

@@ -42,19 +42,9 @@ impl fmt::Display for Address {
         if let Some(user) = self.config.get_user() {
             write!(f, "{user}@")?;
         }
-        match self.config.get_hosts().first() {
-            Some(Host::Tcp(host)) => f.write_str(host)?,
-            #[cfg(unix)]
-            Some(Host::Unix(folder)) => write!(f, "{}", folder.display())?,
-            None => self
-                .config
-                .get_hostaddrs()
-                .first()
-                .map_or(Ok(()), |host| write!(f, "{host}"))?,
-        }
-        let port = self.config.get_ports().first().unwrap_or(&5432);
+        let hosts: Vec<_> = self.hosts().into_iter().map(|(name, _)| name).collect();
         let database = self.config.get_dbname().or(self.config.get_user());
-        write!(f, ":{port}/{}", database.unwrap_or_default())
+        write!(f, "{}/{}", hosts.join(","), database.unwrap_or_default())
     }
 }
 
@@ -83,10 +73,87 @@ impl Address {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("localhost");
         }
+        check_count(&config)?;
         let (mode, tls) = tls(mode, roots)?;
         config.ssl_mode(mode);
         Ok(Self { config, tls })
     }
+
+    /// The servers that it names, each with what it is called and how it is reached.
+    pub(super) fn hosts(&self) -> Vec<(String, Config)> {
+        let config = &self.config;
+        (0..count(config)).map(|place| one_of(config, place)).collect()
+    }
+}
+
+fn count(config: &Config) -> usize {
+    config.get_hosts().len().max(config.get_hostaddrs().len())
+}
+
+/// # Errors
+///
+/// Unsupported when it is not said which port, or which number, belongs to which host.
+fn check_count(config: &Config) -> Result<(), JournalError> {
+    let (names, numbers) = (config.get_hosts().len(), config.get_hostaddrs().len());
+    let ports = config.get_ports().len();
+    if names > 0 && numbers > 0 && names != numbers {
+        return Err(invalid(format!(
+            "the address has {names} hosts and {numbers} of hostaddr: there must be as many"
+        )));
+    }
+    if ports > 1 && ports != count(config) {
+        return Err(invalid(format!(
+            "the address has {} hosts and {ports} ports: there must be as many, or one",
+            count(config)
+        )));
+    }
+    Ok(())
+}
+
+/// The host at `place`: its name, and the address without the others.
+fn one_of(config: &Config, place: usize) -> (String, Config) {
+    let mut one = without_hosts(config);
+    let (host, number) = (config.get_hosts().get(place), config.get_hostaddrs().get(place));
+    let name = match host {
+        Some(Host::Tcp(name)) => {
+            one.host(name);
+            name.clone()
+        }
+        #[cfg(unix)]
+        Some(Host::Unix(folder)) => {
+            one.host_path(folder);
+            folder.display().to_string()
+        }
+        None => number.map_or(String::new(), ToString::to_string),
+    };
+    if let Some(number) = number {
+        one.hostaddr(*number);
+    }
+    let port = config.get_ports().get(place).or(config.get_ports().first());
+    let port = port.copied().unwrap_or(5432);
+    one.port(port);
+    (format!("{name}:{port}"), one)
+}
+
+/// The same as `config`, and nowhere.
+fn without_hosts(config: &Config) -> Config {
+    let mut other = Config::new();
+    other
+        .ssl_mode(config.get_ssl_mode())
+        .ssl_negotiation(config.get_ssl_negotiation())
+        .keepalives(config.get_keepalives())
+        .keepalives_idle(config.get_keepalives_idle())
+        .target_session_attrs(config.get_target_session_attrs())
+        .channel_binding(config.get_channel_binding())
+        .load_balance_hosts(config.get_load_balance_hosts());
+    config.get_user().map(|user| other.user(user));
+    config.get_password().map(|password| other.password(password));
+    config.get_dbname().map(|name| other.dbname(name));
+    config.get_options().map(|options| other.options(options));
+    config.get_application_name().map(|name| other.application_name(name));
+    config.get_connect_timeout().map(|time| other.connect_timeout(*time));
+    config.get_tcp_user_timeout().map(|time| other.tcp_user_timeout(*time));
+    other
 }
 
 fn unknown(name: &str) -> JournalError {
@@ -159,4 +226,73 @@ fn decoded(path: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(url: &str) -> Address {
+        Address::parse(url).expect(url)
+    }
+
+    #[test]
+    fn an_address_of_several_servers_is_one_of_each() {
+        for (url, shown, hosts) in [
+            ("postgres://anna@db/orders", "anna@db:5432/orders", vec!["db:5432"]),
+            (
+                "postgres://a:5433,b/orders",
+                "a:5433,b:5432/orders",
+                vec!["a:5433", "b:5432"],
+            ),
+            (
+                "postgres://orders@[::1],10.0.0.2:5/",
+                "orders@::1:5432,10.0.0.2:5/orders",
+                vec!["::1:5432", "10.0.0.2:5"],
+            ),
+            (
+                "postgres:///orders?hostaddr=10.0.0.1,10.0.0.2&port=5433",
+                "10.0.0.1:5433,10.0.0.2:5433/orders",
+                vec!["10.0.0.1:5433", "10.0.0.2:5433"],
+            ),
+            (
+                "postgres:///orders?host=%2Frun%2Fpostgresql",
+                "/run/postgresql:5432/orders",
+                vec!["/run/postgresql:5432"],
+            ),
+        ] {
+            let address = parse(url);
+            assert_eq!(address.to_string(), format!("postgres://{shown}"));
+            let names: Vec<_> = address.hosts().into_iter().map(|(name, _)| name).collect();
+            assert_eq!(names, hosts, "{url}");
+        }
+    }
+
+    #[test]
+    fn each_server_has_all_that_the_address_says() {
+        let options = "application_name=shop&channel_binding=require&connect_timeout=3&keepalives=0&keepalives_idle=7&\
+                       load_balance_hosts=random&options=-c%20a=b&sslmode=require&target_session_attrs=read-only&tcp_user_timeout=4";
+        let both = parse(&format!(
+            "postgres://anna:secret@a:1,b:2/orders?hostaddr=10.0.0.1,10.0.0.2&{options}"
+        ));
+        let each = [("a:1", "10.0.0.1"), ("b:2", "10.0.0.2")];
+        for ((host, number), (name, config)) in each.into_iter().zip(both.hosts()) {
+            let one = format!("postgres://anna:secret@{host}/orders?hostaddr={number}&{options}");
+            assert_eq!((name.as_str(), config), (host, parse(&one).config));
+        }
+    }
+
+    #[test]
+    fn hosts_and_ports_that_do_not_go_together_are_refused() {
+        for (url, part) in [
+            ("postgres://a,b/orders?hostaddr=10.0.0.1", "2 hosts and 1 of hostaddr"),
+            (
+                "postgres:///orders?hostaddr=10.0.0.1,10.0.0.2,10.0.0.3&port=1,2",
+                "3 hosts and 2 ports",
+            ),
+        ] {
+            let refused = Address::parse(url).expect_err(url).to_string();
+            assert!(refused.contains(part), "{refused}");
+        }
+    }
 }

@@ -51,7 +51,7 @@ impl PostgresRemote {
         if let Some(session) = known.filter(|session| !session.is_closed()) {
             return Ok(session);
         }
-        let session = Arc::new(self.server.connect().await?);
+        let session = Arc::new(self.server.connect_to_write().await?);
         *self.session.lock() = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -82,6 +82,8 @@ impl PostgresRemote {
             Ok(Ok(row)) => {
                 let appended =
                     appended(&row, append.has_own_ids).map_err(|error| refused(&self.server, WHAT, &error))?;
+                let last = appended.last_position.0;
+                self.calls.appended.fetch_max(last, Ordering::SeqCst);
                 self.announce(session, &appended);
                 Ok(Ok(appended))
             }

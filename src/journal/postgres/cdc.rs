@@ -135,12 +135,12 @@ impl ChangeCapture {
     ///
     /// As [`open`](Self::open).
     pub fn open_with(url: &str, postgres: PostgresSettings, settings: CaptureSettings) -> Result<Self, JournalError> {
-        Self::open_at(Address::parse(url)?, postgres, settings)
+        Self::open_at(&Address::parse(url)?, postgres, settings)
     }
 
     /// The same with an address that was read before.
     pub(crate) fn open_at(
-        address: Address,
+        address: &Address,
         postgres: PostgresSettings,
         settings: CaptureSettings,
     ) -> Result<Self, JournalError> {
@@ -151,7 +151,7 @@ impl ChangeCapture {
 
     /// The same without connecting, and so without making anything, until that is asked for.
     pub(crate) fn of_slot(
-        address: Address,
+        address: &Address,
         postgres: PostgresSettings,
         settings: CaptureSettings,
     ) -> Result<Self, JournalError> {
@@ -220,7 +220,7 @@ impl ChangeCapture {
     pub fn status(&mut self) -> Result<SlotStatus, JournalError> {
         let (server, slot) = (&self.server, &self.settings.slot);
         self.runtime.block_on(async {
-            let session = server.connect().await?;
+            let session = server.connect_to_write().await?;
             within(server, status(&session, slot)).await
         })
     }
@@ -234,7 +234,7 @@ impl ChangeCapture {
         self.at = None;
         let (server, slot) = (&self.server, &self.settings.slot);
         self.runtime.block_on(async {
-            let session = server.connect().await?;
+            let session = server.connect_to_write().await?;
             let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active";
             within(server, session.client.execute(drop, &[slot])).await.map(|_| ())
         })
@@ -280,7 +280,7 @@ async fn within<T>(
 }
 
 async fn begin(server: &Server, settings: &CaptureSettings) -> Result<At, JournalError> {
-    let session = server.connect().await?;
+    let session = server.connect_to_write().await?;
     if within(server, schema::applied(server, &session)).await? == 0 {
         return Err(unsupported(server, "there is no store: `annals import` makes one"));
     }

@@ -36,6 +36,69 @@ pub(super) fn timeout(server: &Server, what: &str, waited: Duration) -> JournalE
     JournalError::new(JournalErrorKind::Retry, message)
 }
 
+/// Why a connection to a host was not made.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    Error(Error),
+    /// It has not answered for so long.
+    Silent(Duration),
+    /// It cannot be written.
+    ReadOnly,
+    /// It can be written.
+    NotReadOnly,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl Refusal {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Error(error) => may_pass(error),
+            // A standby takes over.
+            Self::Silent(_) | Self::ReadOnly | Self::NotReadOnly => true,
+        }
+    }
+
+    fn said(&self) -> String {
+        match self {
+            Self::Error(error) => said(error),
+            Self::Silent(waited) => format!("it has not answered within {} ms", waited.as_millis()),
+            Self::ReadOnly => "it can only be read, as a replica can".to_owned(),
+            Self::NotReadOnly => "it can be written, and target_session_attrs=read-only asks for a replica".to_owned(),
+        }
+    }
+}
+
+/// None of the hosts would do. It may be gone when one may: the others are not needed then.
+pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> JournalError {
+    let what = "PostgreSQL cannot be reached";
+    let said = match refusals {
+        [(_, Refusal::Silent(waited))] => return timeout(server, what, *waited),
+        [(_, Refusal::ReadOnly)] => {
+            "it can only be read, as a replica can; what is written goes to the primary: name it as well, as in \
+                                     postgres://USER@REPLICA,PRIMARY/DATABASE"
+                .to_owned()
+        }
+        [(_, refusal)] => refusal.said(),
+        several => {
+            let each = several
+                .iter()
+                .map(|(host, refusal)| format!("{host}: {}", refusal.said()));
+            each.collect::<Vec<_>>().join("; ")
+        }
+    };
+    let kind = if refusals.iter().any(|(_, refusal)| refusal.may_pass()) {
+        JournalErrorKind::Retry
+    } else {
+        JournalErrorKind::Unsupported
+    };
+    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said))
+}
+
 fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKind) -> JournalError {
     let kind = if may_pass(error) {
         JournalErrorKind::Retry

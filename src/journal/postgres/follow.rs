@@ -4,6 +4,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -20,6 +21,8 @@ use crate::journal::{Feed, Followed, JournalError, JournalErrorKind, Recover, Re
 
 /// How often it is looked whether there is more: one row is read by its key.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The same while a replica has not come to what was appended from here.
+const LOOK_SOON: Duration = Duration::from_millis(10);
 
 const WHAT: &str = "the events of others cannot be read";
 const TOP: &str = "SELECT store, position, pg_is_in_recovery() FROM head";
@@ -29,7 +32,7 @@ const TOP: &str = "SELECT store, position, pg_is_in_recovery() FROM head";
 /// # Errors
 ///
 /// As for a journal there; nobody has to have the lease.
-pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
+pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
     let server = Arc::new(Server::new(address, settings)?);
     let runtime = Arc::new(Runtime::new()?);
     let calls = Arc::new(Calls::default());
@@ -40,6 +43,7 @@ pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<
         calls,
         session: None,
         store: None,
+        position: 0,
         runtime,
     };
     Ok(Followed {
@@ -50,9 +54,12 @@ pub(crate) fn follow_at(address: Address, settings: PostgresSettings) -> Result<
 
 /// Makes the tables, or brings them up to date. Who may not follows those that are there.
 async fn prepare(server: &Server) -> Result<(), JournalError> {
-    let session = server.connect().await?;
+    let session = server.connect_to_read().await?;
     let applied = in_time(server, WHAT, schema::applied(server, &session)).await?;
-    match schema::prepare(server, &session).await {
+    if schema::is_current(applied) {
+        return schema::prepare(server, &session).await;
+    }
+    match make(server, &session).await {
         Err(error) if applied == 0 || error.kind() == JournalErrorKind::Retry || schema::is_newer(applied) => {
             Err(error)
         }
@@ -60,11 +67,25 @@ async fn prepare(server: &Server) -> Result<(), JournalError> {
     }
 }
 
+/// Makes them where that can be done, and waits until they are where `session` leads: a replica has them a moment later.
+async fn make(server: &Server, session: &Session) -> Result<(), JournalError> {
+    schema::prepare(server, &server.connect_to_write().await?).await?;
+    let copied = async {
+        while !schema::is_current(schema::applied(server, session).await?) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
+    };
+    in_time(server, WHAT, copied).await
+}
+
 /// What a feed is called for, by others.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
     /// It is worth looking.
     pub(super) heard: Arc<Notify>,
+    /// The last position that was appended from here.
+    pub(super) appended: AtomicU64,
     /// Nobody needs it any more.
     pub(super) stop: Notify,
 }
@@ -78,6 +99,8 @@ struct PostgresFeed {
     session: Option<Session>,
     /// Which store it was at first.
     store: Option<Uuid>,
+    /// Where the log ended last.
+    position: u64,
     runtime: Arc<Runtime>,
 }
 
@@ -105,42 +128,48 @@ impl Top {
 impl Feed for PostgresFeed {
     fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let session = self.session.take().filter(|session| !session.is_closed());
-        let read = pin!(read_on(
-            &self.server,
-            &self.calls.heard,
-            session,
-            (self.store, after.0),
-            into
-        ));
+        let known = (self.store, after.0);
+        let read = pin!(read_on(&self.server, &self.calls.heard, session, known, into));
         let stop = pin!(self.calls.stop.notified());
-        let (session, store, bytes) = match self.runtime.block_on(select(read, stop)) {
+        let read = match self.runtime.block_on(select(read, stop)) {
             Either::Left((read, _)) => read?,
             Either::Right(_) => return Err(JournalError::new(JournalErrorKind::Retry, "the store was closed")),
         };
-        self.session = Some(session);
-        self.store = Some(store);
+        self.session = Some(read.session);
+        self.store = Some(read.store);
+        self.position = read.position;
         Ok(Recovered {
-            bytes,
+            bytes: read.bytes,
             torn_tail_bytes: 0,
         })
     }
 
     fn wait(&mut self) {
-        let heard = async { tokio::time::timeout(LOOK_AGAIN, self.calls.heard.notified()).await };
+        let is_behind = self.calls.appended.load(Ordering::SeqCst) > self.position;
+        let pause = if is_behind { LOOK_SOON } else { LOOK_AGAIN };
+        let heard = async { tokio::time::timeout(pause, self.calls.heard.notified()).await };
         // Whether it heard something or not, it looks.
         drop(self.runtime.block_on(heard));
     }
 }
 
-/// Reads what comes after position `after`, over a new connection if the last was lost. Answers the connection to go on with, whose
-/// store it is, and how many bytes were read.
+/// What a look at the server has led to.
+struct Read {
+    /// The connection to go on with.
+    session: Session,
+    store: Uuid,
+    position: u64,
+    bytes: u64,
+}
+
+/// Reads what comes after position `after`, over a new connection if the last was lost.
 async fn read_on(
     server: &Server,
     heard: &Arc<Notify>,
     session: Option<Session>,
     (known, after): (Option<Uuid>, u64),
     into: &mut dyn Recover,
-) -> Result<(Session, Uuid, u64), JournalError> {
+) -> Result<Read, JournalError> {
     let session = match session {
         Some(session) => session,
         None => listen(server, heard).await?,
@@ -149,20 +178,17 @@ async fn read_on(
     check(server, &top, known, after)?;
     let mut bytes = 0;
     if top.position > after {
-        bytes = recover::recover(
-            server,
-            &session,
-            Part::Next {
-                after,
-                last: top.position,
-            },
-            into,
-        )
-        .await?;
+        let last = top.position;
+        bytes = recover::recover(server, &session, Part::Next { after, last }, into).await?;
     } else {
         into.progress(top.position, top.position);
     }
-    Ok((session, top.store, bytes))
+    Ok(Read {
+        session,
+        store: top.store,
+        position: top.position,
+        bytes,
+    })
 }
 
 /// A connection that hears when others have appended. A replica cannot listen.

@@ -179,7 +179,7 @@ async fn beat(server: &Server, lease: &Lease, session: Option<Session>) -> Optio
 }
 
 async fn connect_anew(server: &Server, lease: &Lease) -> Option<Session> {
-    let session = server.connect().await.ok()?;
+    let session = server.connect_to_write().await.ok()?;
     in_time(server, "", hold(&session, lease)).await.ok()?;
     Some(session)
 }

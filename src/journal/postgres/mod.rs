@@ -134,11 +134,11 @@ impl PostgresJournal {
     ///
     /// As [`open`](Self::open), and [`Unsupported`](JournalErrorKind::Unsupported) when a setting is out of its range.
     pub fn open_with(url: &str, settings: PostgresSettings) -> Result<Self, JournalError> {
-        Self::open_at(Address::parse(url)?, settings)
+        Self::open_at(&Address::parse(url)?, settings)
     }
 
     /// The same with an address that was read before.
-    pub(crate) fn open_at(address: Address, settings: PostgresSettings) -> Result<Self, JournalError> {
+    pub(crate) fn open_at(address: &Address, settings: PostgresSettings) -> Result<Self, JournalError> {
         let server = Arc::new(Server::new(address, settings)?);
         let runtime = Runtime::new()?;
         runtime.block_on(begin(server)).map(|begun| Self {
@@ -154,10 +154,10 @@ impl PostgresJournal {
     }
 
     /// Whether there are a store's tables. Nothing is made, and nobody is waited for.
-    pub(crate) fn exists_at(address: Address, settings: PostgresSettings) -> Result<bool, JournalError> {
+    pub(crate) fn exists_at(address: &Address, settings: PostgresSettings) -> Result<bool, JournalError> {
         let server = Server::new(address, settings)?;
         Runtime::new()?.block_on(async {
-            let session = server.connect().await?;
+            let session = server.connect_to_read().await?;
             let what = "the tables of the store cannot be read";
             Ok(in_time(&server, what, schema::applied(&server, &session)).await? > 0)
         })
@@ -194,9 +194,9 @@ struct Begun {
 }
 
 async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
-    let session = server.connect().await?;
+    let session = server.connect_to_write().await?;
     schema::prepare(&server, &session).await?;
-    let holder = server.connect().await?;
+    let holder = server.connect_to_write().await?;
     let lease = lease::take(&server, &holder).await?;
     Ok(Begun {
         heartbeat: Heartbeat::start(Arc::clone(&server), lease, holder),
@@ -277,7 +277,7 @@ async fn read(
     let what = "the events cannot be read";
     let session = match session {
         Some(session) => session,
-        None => server.connect().await?,
+        None => server.connect_to_write().await?,
     };
     let head = in_time(server, what, lock_and_let_go(&session)).await?;
     head.check(server)?;
@@ -337,7 +337,7 @@ async fn write(
 
 /// A connection to write on, and the head, when whatever the last connection had begun has come to its end.
 async fn connect_anew(server: &Server, lease: &Lease) -> Result<(Writer, Head), JournalError> {
-    let session = server.connect().await?;
+    let session = server.connect_to_write().await?;
     let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&session)).await?;
     let writer = in_time(server, CANNOT_WRITE, Writer::new(server, lease, session)).await?;
     Ok((writer, head))

@@ -99,6 +99,11 @@ async fn make_schema(server: &Server, session: &Session) -> Result<(), tokio_pos
         .await
 }
 
+/// Whether so many migrations are all that this program knows.
+pub(super) fn is_current(applied: usize) -> bool {
+    applied == MIGRATIONS.len()
+}
+
 /// Whether so many migrations are more than this program knows.
 pub(super) fn is_newer(applied: usize) -> bool {
     applied > MIGRATIONS.len()
