@@ -9,7 +9,7 @@ use annals::{Durability, Error, Expected, FlushSettings, Position, Query, Store,
 
 use crate::cluster::Cluster;
 use crate::faults::{WRITERS, Work, check, open};
-use crate::follow::{append_in_sql, assert_same, events, follow, note, noted};
+use crate::follow::{append_in_sql, assert_same, events, follow, note, noted, url_at};
 use crate::proxy::Proxy;
 use crate::support::{Schema, batch, recovered, sql};
 
@@ -189,6 +189,36 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     assert_eq!(append(&again, 1), Position(6));
     let follower = follow(&schema);
     assert_same(&follower, &again);
+}
+
+/// The follower comes to the new server when others have appended there, as many as were lost, and more.
+#[test]
+fn events_that_took_the_places_of_lost_ones_were_skipped_by_a_follower() {
+    for more in [3, 4] {
+        let pair = Pair::start();
+        let schema = pair.schema();
+        let (proxy, url) = Proxy::to(&pair.primary.url());
+        drop(schema.journal().expect("the tables are made"));
+        let follower = Store::follow(&url_at(&url, &schema)).expect("it can be followed");
+        append_several(&schema, 5);
+        pair.cut_off();
+        follower.await_visible(append_several(&schema, 3));
+        let before = events(&follower);
+        pair.fail_over();
+        assert_eq!(append_several(&schema, more), Position(5 + more));
+        proxy.lead_to(&pair.standby.url());
+        let mut tail = follower.tail(Query::all(), Position(8)).expect("a query");
+        assert_eq!(tail.next(), None);
+        let fault = follower.fault().expect("there is a reason");
+        assert_eq!(fault.kind(), JournalErrorKind::Failed);
+        assert!(
+            fault
+                .to_string()
+                .contains("the event at position 8 is another than the one that was read"),
+            "{fault}"
+        );
+        assert_eq!(events(&follower), before);
+    }
 }
 
 fn capture(schema: &Schema) -> ChangeCapture {

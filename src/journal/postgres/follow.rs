@@ -14,10 +14,11 @@ use uuid::Uuid;
 use super::append::PostgresRemote;
 use super::connect::{Server, Session, in_time};
 use super::recover::{self, Part};
+use super::row::Mark;
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
-use crate::journal::{Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered};
 
 /// How often it is looked whether there is more: one row is read by its key.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -25,7 +26,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LOOK_SOON: Duration = Duration::from_millis(10);
 
 const WHAT: &str = "the events of others cannot be read";
-const TOP: &str = "SELECT store, position, pg_is_in_recovery() FROM head";
+/// Where the log ends, and which event stands where the follower is.
+const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, timestamptz_send(recorded_at) \
+                   FROM head LEFT JOIN events ON events.position = $1";
 
 /// Follows the store in the database at `address`.
 ///
@@ -42,7 +45,7 @@ pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result
         server,
         calls,
         session: None,
-        store: None,
+        known: None,
         position: 0,
         runtime,
     };
@@ -97,30 +100,42 @@ struct PostgresFeed {
     calls: Arc<Calls>,
     /// The connection; `None` when it broke.
     session: Option<Session>,
-    /// Which store it was at first.
-    store: Option<Uuid>,
-    /// Where the log ended last.
+    /// What was read last; `None` before anything was.
+    known: Option<Known>,
+    /// Where the log ended then.
     position: u64,
     runtime: Arc<Runtime>,
 }
 
+/// What a server must have to be followed further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    store: Uuid,
+    /// The last event that was read.
+    last: Option<Mark>,
+}
+
 /// Where the log ends.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Top {
     store: Uuid,
     position: u64,
     /// The server is a copy of another, and may be behind it.
     is_replica: bool,
+    /// The event that was asked for, if it is there.
+    mark: Option<Mark>,
 }
 
 impl Top {
-    async fn read(session: &Session) -> Result<Self, tokio_postgres::Error> {
-        let row = session.client.query_one(TOP, &[]).await?;
+    async fn read(session: &Session, after: u64) -> Result<Self, tokio_postgres::Error> {
+        let row = session.client.query_one(TOP, &[&after.cast_signed()]).await?;
         let position: i64 = row.try_get(1)?;
+        let (id, recorded) = (row.try_get(3)?, row.try_get(4)?);
         Ok(Self {
             store: row.try_get(0)?,
             position: u64::try_from(position).unwrap_or_default(),
             is_replica: row.try_get(2)?,
+            mark: Option::zip(id, recorded).map(|(id, recorded)| Mark { id, recorded }),
         })
     }
 }
@@ -128,7 +143,8 @@ impl Top {
 impl Feed for PostgresFeed {
     fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let session = self.session.take().filter(|session| !session.is_closed());
-        let known = (self.store, after.0);
+        let known = self.known.clone();
+        let known = (known.as_ref(), after.0);
         let read = pin!(read_on(&self.server, &self.calls.heard, session, known, into));
         let stop = pin!(self.calls.stop.notified());
         let read = match self.runtime.block_on(select(read, stop)) {
@@ -136,7 +152,7 @@ impl Feed for PostgresFeed {
             Either::Right(_) => return Err(JournalError::new(JournalErrorKind::Retry, "the store was closed")),
         };
         self.session = Some(read.session);
-        self.store = Some(read.store);
+        self.known = Some(read.known);
         self.position = read.position;
         Ok(Recovered {
             bytes: read.bytes,
@@ -157,7 +173,7 @@ impl Feed for PostgresFeed {
 struct Read {
     /// The connection to go on with.
     session: Session,
-    store: Uuid,
+    known: Known,
     position: u64,
     bytes: u64,
 }
@@ -167,35 +183,59 @@ async fn read_on(
     server: &Server,
     heard: &Arc<Notify>,
     session: Option<Session>,
-    (known, after): (Option<Uuid>, u64),
+    (known, after): (Option<&Known>, u64),
     into: &mut dyn Recover,
 ) -> Result<Read, JournalError> {
     let session = match session {
         Some(session) => session,
         None => listen(server, heard).await?,
     };
-    let top = in_time(server, WHAT, Top::read(&session)).await?;
+    let top = in_time(server, WHAT, Top::read(&session, after)).await?;
     check(server, &top, known, after)?;
+    let mut noting = Noting {
+        into,
+        last: known.and_then(|known| known.last.clone()),
+    };
     let mut bytes = 0;
     if top.position > after {
         let last = top.position;
-        bytes = recover::recover(server, &session, Part::Next { after, last }, into).await?;
+        bytes = recover::recover(server, &session, Part::Next { after, last }, &mut noting).await?;
     } else {
-        into.progress(top.position, top.position);
+        noting.progress(top.position, top.position);
     }
     Ok(Read {
         session,
-        store: top.store,
+        known: Known {
+            store: top.store,
+            last: noting.last,
+        },
         position: top.position,
         bytes,
     })
+}
+
+/// Notes which event is the last that is handed on.
+struct Noting<'a> {
+    into: &'a mut dyn Recover,
+    last: Option<Mark>,
+}
+
+impl Recover for Noting<'_> {
+    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.last = batch.events().last().map(Mark::of).or(self.last.take());
+        self.into.batch(batch)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.into.progress(done, total);
+    }
 }
 
 /// A connection that hears when others have appended. A replica cannot listen.
 async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, JournalError> {
     let session = server.connect_to_hear(heard).await?;
     let listening = async {
-        let top = Top::read(&session).await?;
+        let top = Top::read(&session, 0).await?;
         if !top.is_replica {
             let listen = format!("LISTEN \"annals-{}\"", top.store);
             session.client.batch_execute(&listen).await?;
@@ -209,10 +249,17 @@ async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, Journal
 /// # Errors
 ///
 /// Failed when what was read before is not what is there.
-fn check(server: &Server, top: &Top, known: Option<Uuid>, after: u64) -> Result<(), JournalError> {
+fn check(server: &Server, top: &Top, known: Option<&Known>, after: u64) -> Result<(), JournalError> {
     let failed = |message: String| JournalError::failed(format!("{message}: {}", server.place()));
-    if known.is_some_and(|known| known != top.store) {
+    let Some(known) = known else { return Ok(()) };
+    if known.store != top.store {
         return Err(failed("there is another store now behind the same address".to_owned()));
+    }
+    if top.position >= after && known.last != top.mark {
+        return Err(failed(format!(
+            "the event at position {after} is another than the one that was read: the server has lost events that it had committed, and \
+             others have taken their positions; open it anew"
+        )));
     }
     if top.position < after && !top.is_replica {
         return Err(failed(format!(

@@ -172,6 +172,24 @@ pub(super) fn write(event: EventRef<'_>, fields: &mut impl Fields) {
     }
 }
 
+/// Which event a row is. An id alone may come again at another place, when an append is made again; then it was recorded later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    pub(super) id: Uuid,
+    /// The bytes of `recorded_at`.
+    pub(super) recorded: Vec<u8>,
+}
+
+impl Mark {
+    pub(super) fn of(event: EventRef<'_>) -> Self {
+        let recorded = time_of(event.raw_recorded()).unwrap_or(LONG_AGO);
+        Self {
+            id: event.id(),
+            recorded: recorded.to_be_bytes().to_vec(),
+        }
+    }
+}
+
 /// A time in PostgreSQL's count, if it has it.
 fn time_of(micros: i64) -> Option<i64> {
     micros.checked_sub(SINCE_2000).filter(|time| *time >= TIME_MIN)
