@@ -278,3 +278,28 @@ fn change_capture_misses_nothing_when_a_standby_takes_over() {
     assert_eq!(status.position, Position(25));
     assert!(status.lag_bytes.is_some(), "{status:?}");
 }
+
+#[test]
+fn events_were_skipped_when_lost_ones_were_acknowledged_after_a_fail_over() {
+    let pair = Pair::start();
+    let schema = pair.schema();
+    drop(schema.journal().expect("the tables are made"));
+    let mut capture = capture(&schema);
+    append_several(&schema, 5);
+    assert_eq!(drain(&mut capture), [1, 2, 3, 4, 5]);
+    pair.cut_off();
+    append_several(&schema, 3);
+    let lost = capture.take().expect("changes").expect("there are some");
+    assert_eq!(positions(&lost), [6, 7, 8]);
+    pair.fail_over();
+    append_several(&schema, 4);
+    let refused = loop {
+        let refused = capture.acknowledge(&lost).expect_err("they are lost");
+        if refused.kind() != JournalErrorKind::Retry {
+            break refused;
+        }
+    };
+    assert_eq!(refused.kind(), JournalErrorKind::Failed);
+    assert!(refused.to_string().contains("from position 6 on"), "{refused}");
+    assert_eq!(drain(&mut capture), [6, 7, 8, 9]);
+}

@@ -15,7 +15,7 @@ use super::connect::{Server, Session, quoted, unsupported};
 use super::errors::fault;
 use super::pgoutput::{Decoder, Message};
 use super::recover::{self, Part};
-use super::row::{Reader, Row};
+use super::row::{Mark, Reader, Row};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
@@ -62,6 +62,8 @@ pub struct Changes {
     pub batch: Batch,
     /// Up to where they come from the log of the server; `None` when they were in the table before the slot was.
     pub lsn: Option<Lsn>,
+    /// On which of the reader's connections they came.
+    connection: u64,
 }
 
 /// What a slot costs the server.
@@ -103,6 +105,8 @@ pub struct ChangeCapture {
     settings: CaptureSettings,
     /// `None` until it is needed, and after it broke.
     at: Option<At>,
+    /// How many connections were made.
+    connections: u64,
     // The last field: connections end on it.
     runtime: Runtime,
 }
@@ -111,6 +115,7 @@ pub struct ChangeCapture {
 #[derive(Debug)]
 struct At {
     session: Session,
+    connection: u64,
     /// The last event that was handed out.
     position: u64,
     /// The last event that is read from the table.
@@ -162,6 +167,7 @@ impl ChangeCapture {
             server,
             settings,
             at: None,
+            connections: 0,
             runtime: Runtime::new()?,
         })
     }
@@ -198,13 +204,16 @@ impl ChangeCapture {
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take); then they may come again.
+    /// As [`take`](Self::take); then they may come again. [`Failed`](JournalErrorKind::Failed) when the server that is there now does not
+    /// have them, as after a fail-over to a standby that was behind: whatever was made of them is not of the store any more, and what
+    /// comes next is what has their positions now.
     pub fn acknowledge(&mut self, changes: &Changes) -> Result<(), JournalError> {
-        let position = changes.batch.last_position().0;
         let acknowledged = self.begin().and_then(|()| {
             let Some(at) = &self.at else { return Ok(()) };
-            let work = acknowledge(&at.session, &self.settings.slot, position, changes.lsn);
-            self.runtime.block_on(within(&self.server, work))
+            // A slot may have been made since, by a server that has come to other places in its log.
+            let lsn = changes.lsn.filter(|_| changes.connection == at.connection);
+            let work = acknowledge(&self.server, &at.session, &self.settings.slot, (&changes.batch, lsn));
+            self.runtime.block_on(work)
         });
         if acknowledged.is_err() {
             self.at = None;
@@ -245,7 +254,9 @@ impl ChangeCapture {
         if self.at.as_ref().is_some_and(|at| !at.session.is_closed()) {
             return Ok(());
         }
-        self.at = Some(self.runtime.block_on(begin(&self.server, &self.settings))?);
+        self.connections += 1;
+        let begun = begin(&self.server, &self.settings, self.connections);
+        self.at = Some(self.runtime.block_on(begun)?);
         Ok(())
     }
 }
@@ -279,7 +290,7 @@ async fn within<T>(
     super::connect::in_time(server, WHAT, calls).await
 }
 
-async fn begin(server: &Server, settings: &CaptureSettings) -> Result<At, JournalError> {
+async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> Result<At, JournalError> {
     let session = server.connect_to_write().await?;
     if within(server, schema::applied(server, &session)).await? == 0 {
         return Err(unsupported(server, "there is no store: `annals import` makes one"));
@@ -289,6 +300,7 @@ async fn begin(server: &Server, settings: &CaptureSettings) -> Result<At, Journa
     let (position, copied_to) = within(server, checkpoint(&session, settings)).await?;
     Ok(At {
         session,
+        connection,
         position,
         copied_to,
     })
@@ -371,6 +383,7 @@ async fn read_table(server: &Server, at: &mut At) -> Result<Read, JournalError> 
     Ok(Read::Changes(Changes {
         batch: taken.0,
         lsn: None,
+        connection: at.connection,
     }))
 }
 
@@ -416,6 +429,7 @@ async fn read_log(server: &Server, slot: &str, at: &mut At) -> Result<Read, Jour
         end => Ok(Read::Changes(Changes {
             batch: taking.batch,
             lsn: end,
+            connection: at.connection,
         })),
     }
 }
@@ -472,22 +486,48 @@ impl<'a> Taking<'a> {
     }
 }
 
+/// Moves the checkpoint behind events that are there, and the slot to where they came from.
 async fn acknowledge(
+    server: &Server,
     session: &Session,
     slot: &str,
-    position: u64,
-    lsn: Option<Lsn>,
-) -> Result<(), tokio_postgres::Error> {
-    let note = "UPDATE checkpoints SET position = greatest(position, $2), lsn = coalesce($3, lsn), updated_at = now() WHERE name = $1";
+    (batch, lsn): (&Batch, Option<Lsn>),
+) -> Result<(), JournalError> {
+    let Some(last) = batch.events().last() else {
+        return Ok(());
+    };
+    let note = "UPDATE checkpoints SET position = greatest(position, $2), lsn = coalesce($3, lsn), updated_at = now() WHERE name = $1 \
+                AND EXISTS (SELECT FROM events WHERE position = $2 AND event_id = $4 AND timestamptz_send(recorded_at) = $5)";
+    let (position, mark) = (last.position().0.cast_signed(), Mark::of(last));
     let place = lsn.map(|lsn| PgLsn::from(lsn.0));
-    session
-        .client
-        .execute(note, &[&slot, &position.cast_signed(), &place])
-        .await?;
+    let parameters: [&(dyn ToSql + Sync); 5] = [&slot, &position, &place, &mark.id, &mark.recorded];
+    if within(server, session.client.execute(note, &parameters)).await? == 0 {
+        return Err(lost(server, session, batch).await?);
+    }
     match lsn {
-        Some(lsn) => advance(session, slot, lsn).await,
+        Some(lsn) => within(server, advance(session, slot, lsn)).await,
         None => Ok(()),
     }
+}
+
+/// Says which of the events are not there any more.
+async fn lost(server: &Server, session: &Session, batch: &Batch) -> Result<JournalError, JournalError> {
+    let ask = "SELECT min(taken.position) FROM unnest($1::bigint[], $2::uuid[], $3::bytea[]) AS taken (position, id, recorded) \
+               WHERE NOT EXISTS (SELECT FROM events WHERE events.position = taken.position AND event_id = id \
+               AND timestamptz_send(recorded_at) = recorded)";
+    let positions: Vec<_> = batch.events().map(|event| event.position().0.cast_signed()).collect();
+    let (ids, times): (Vec<_>, Vec<_>) = batch
+        .events()
+        .map(Mark::of)
+        .map(|mark| (mark.id, mark.recorded))
+        .unzip();
+    let parameters: [&(dyn ToSql + Sync); 3] = [&positions, &ids, &times];
+    let first: Option<i64> = within(server, session.client.query_one_scalar(ask, &parameters)).await?;
+    let first = first.map_or(batch.last_position().0, i64::cast_unsigned);
+    Ok(JournalError::failed(format!(
+        "the server has lost events that were read from it, from position {first} on, or it was set back: {}",
+        server.place()
+    )))
 }
 
 /// Lets the server forget its log up to a place. A slot that was dropped meanwhile is none of its business.
