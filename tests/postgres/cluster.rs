@@ -261,18 +261,29 @@ fn find() -> Option<PathBuf> {
 
 /// Debian's package, where this process may install it; without the cluster that it would make and start.
 fn install() -> Option<PathBuf> {
-    fs::create_dir_all("/etc/postgresql-common").ok()?;
-    let settings = Path::new("/etc/postgresql-common/createcluster.conf");
-    if !settings.exists() {
-        fs::write(settings, "create_main_cluster = false\n").ok()?;
-    }
-    let installed = Command::new("apt-get")
-        .args(["install", "-y", "--no-install-recommends", "postgresql"])
+    let folder = Path::new("/etc/postgresql-common");
+    fs::create_dir_all(folder).ok()?;
+    // Where several processes run tests, one installs, and the others find what it has.
+    let turn = fs::File::open(folder).ok()?;
+    turn.lock().ok()?;
+    find().or_else(|| {
+        let settings = folder.join("createcluster.conf");
+        if !settings.exists() {
+            fs::write(settings, "create_main_cluster = false\n").ok()?;
+        }
+        let package = ["install", "-y", "--no-install-recommends", "postgresql"];
+        // An image has no lists of packages, and a machine that was not brought up to date lists those that are gone.
+        let is_installed = apt_get(&package) || (apt_get(&["update"]) && apt_get(&package));
+        is_installed.then(find).flatten()
+    })
+}
+
+fn apt_get(arguments: &[&str]) -> bool {
+    let status = Command::new("apt-get")
+        .args(["-o", "DPkg::Lock::Timeout=300"])
+        .args(arguments)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .status();
-    installed
-        .ok()
-        .filter(std::process::ExitStatus::success)
-        .and_then(|_| find())
+    status.is_ok_and(|status| status.success())
 }
