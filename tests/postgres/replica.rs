@@ -68,6 +68,23 @@ fn a_follower_of_a_replica_goes_on_when_that_takes_over() {
 }
 
 #[test]
+fn a_follower_whose_replica_is_away_reads_from_the_primary() {
+    let pair = Pair::start();
+    let schema = pair.schema();
+    let follower = follow_at(&pair.standby.url_and(&[&pair.primary]), &schema);
+    await_connections(&pair, 1);
+    pair.standby.crash();
+    follower.await_visible(append_several(&schema, 3));
+    // It goes back when the primary has ended its connection, and what it has read is not there yet, or is.
+    pair.standby.begin();
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'annals'";
+    sql(&pair.primary.url(), end).expect("it is a superuser");
+    await_connections(&pair, 1);
+    follower.await_visible(append_several(&schema, 3));
+    assert_same(&follower, &follow(&schema));
+}
+
+#[test]
 fn what_is_appended_by_the_address_of_a_replica_alone_is_told_where_to_go() {
     let pair = Pair::start();
     let schema = pair.schema();
@@ -135,9 +152,14 @@ fn a_host_that_is_silent_hid_the_one_behind_it() {
         .url
         .replacen("127.0.0.1:", &format!("127.0.0.1:{port},127.0.0.1:"), 1);
     let mut settings = schema.settings();
-    settings.timeout = Duration::from_secs(4);
+    settings.timeout = Duration::from_secs(2);
     let journal = PostgresJournal::open_with(&both, settings.clone()).map(drop);
     journal.expect("the second answers");
+    let any = format!("{both}?load_balance_hosts=random");
+    for _ in 0..2 {
+        let journal = PostgresJournal::open_with(&any, settings.clone()).map(drop);
+        journal.expect("wherever it begins");
+    }
     settings.timeout = Duration::from_millis(200);
     let alone = format!("postgres://127.0.0.1:{port},127.0.0.1:1/orders");
     let refused = PostgresJournal::open_with(&alone, settings)

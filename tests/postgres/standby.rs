@@ -104,9 +104,10 @@ fn patient() -> FlushSettings {
     }
 }
 
-/// Four writers, to whom it happens that the standby takes over.
+/// Four writers and a follower, to whom it happens that the standby takes over.
 fn fail_over_under_writers(pair: &Pair, schema: &Schema, url: &str, moved: impl FnOnce()) {
     let store = open(schema, url, patient());
+    let follower = Store::follow(&url_at(url, schema)).expect("it can be followed");
     pair.commit_on_both();
     let work = Work::default();
     std::thread::scope(|scope| {
@@ -123,6 +124,8 @@ fn fail_over_under_writers(pair: &Pair, schema: &Schema, url: &str, moved: impl 
     store.close().expect("the server is there");
     check(&store, &work);
     check(&open(schema, url, patient()), &work);
+    follower.await_visible(store.visible());
+    assert_same(&follower, &store);
     let whole = "SELECT count(*) = max(position) AND max(position) = (SELECT position FROM head) FROM events";
     assert_eq!(schema.value(whole), "t");
 }

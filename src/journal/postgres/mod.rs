@@ -44,7 +44,8 @@ pub struct PostgresSettings {
     pub lease: Duration,
     /// How long opening waits for another writer to be gone: up to 24 hours; 5 s by default.
     pub lease_wait: Duration,
-    /// How long the server may take to answer: 100 ms to an hour; 30 s by default.
+    /// How long the server may take to answer: 100 ms to an hour; 30 s by default. Where a URL names several, each has its part of it to
+    /// be connected to.
     pub timeout: Duration,
 }
 
