@@ -194,6 +194,26 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     assert_same(&follower, &again);
 }
 
+/// The standby has every event, and not that a writer came: the reason is not that somebody has appended.
+#[test]
+fn a_lease_that_a_standby_does_not_have_was_said_to_be_over() {
+    let pair = Pair::start();
+    let schema = pair.schema();
+    drop(schema.journal().expect("the tables are made"));
+    assert_eq!(append_several(&schema, 2), Position(2));
+    pair.cut_off();
+    let store = open(&schema, &schema.url, patient());
+    pair.fail_over();
+    let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(3)]);
+    let refused = refused.expect_err("the lease is lost");
+    assert!(matches!(refused, Error::Failed(_)), "{refused:?}");
+    let said = "the server has lost the lease of this writer: open the store anew";
+    assert!(refused.to_string().contains(said), "{refused}");
+    drop((synced, store));
+    assert_eq!(append(&open(&schema, &schema.url, patient()), 1), Position(3));
+}
+
 /// The follower comes to the new server when others have appended there, as many as were lost, and more.
 #[test]
 fn events_that_took_the_places_of_lost_ones_were_skipped_by_a_follower() {

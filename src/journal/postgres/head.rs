@@ -118,6 +118,10 @@ impl Head {
         }
         if self.lease != Some(lease.number) {
             let taken = match &self.holder {
+                // As a standby has that took over before it knew of the writer.
+                _ if self.epoch < lease.epoch => {
+                    "the server has lost the lease of this writer: open the store anew".to_owned()
+                }
                 Some(_) => format!("another writer has taken the store over: {}", self.holder()),
                 None => "the lease was over, and others have appended since".to_owned(),
             };
