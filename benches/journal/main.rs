@@ -24,6 +24,8 @@ use self::disk::{Calls, Recorder};
 /// 128 bytes of JSON.
 const PAYLOAD: &[u8; 128] = br#"{"amount":1250,"currency":"EUR","reference":"2026-01-31/0004711","channel":"mobile","note":"a payment like the others, in time"}"#;
 const WRITERS: [usize; 4] = [1, 2, 8, 32];
+/// More, where each waits for the disk.
+const MANY_WRITERS: usize = 128;
 /// Appends of a sample: by what they cost.
 const APPENDS_SYNCED: usize = 3_200;
 const APPENDS_WRITTEN: usize = 32_000;
@@ -42,6 +44,7 @@ fn main() {
         written(&mut criterion, &names, writers);
         volatile(&mut criterion, &names, writers);
     }
+    synced(&mut criterion, &names, MANY_WRITERS);
     recovery(&mut criterion, &names);
     criterion.final_summary();
     drop(std::fs::remove_dir_all(folder()));

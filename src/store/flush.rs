@@ -22,7 +22,7 @@ use crate::{Durability, Error, Result};
 /// The first wait before a write is tried again; every wait is twice the one before, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// A sync waits no longer than a quarter of this for others to join it.
+/// A sync waits no longer than half of this for others to join it.
 const GATHER_LONGEST: Duration = Duration::from_millis(1);
 /// For so many bytes written, a step of rewriting is done where there is something to rewrite: half of what a step reads, so that
 /// appends that wait for nothing do not outrun it.
@@ -364,7 +364,7 @@ impl Flusher {
         let arrivals = || flushing.arrivals.load(Ordering::Acquire);
         let synced = engine.core.log.reached(Durability::Synced);
         if flushing.wanted_synced.load(Ordering::Acquire) > synced {
-            let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 4;
+            let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 2;
             while arrivals() < self.expected && Instant::now() < deadline {
                 std::thread::yield_now();
             }
