@@ -4,13 +4,16 @@ use std::collections::HashMap;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, fence, wait, wait_until};
+use super::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, Turn, fence, wait_until};
 
 /// Threads and tasks that wait. A task is known by the number it was given, so that it waits once however often it is polled.
 #[derive(Debug)]
 pub(crate) struct Signal {
     waiting: AtomicUsize,
+    /// Where threads sleep that have no deadline.
+    turn: Turn,
     tasks: Mutex<HashMap<u64, Waker>>,
+    /// Where threads sleep that have one, by the lock of the tasks.
     condvar: Condvar,
     next_task: AtomicU64,
 }
@@ -19,6 +22,7 @@ impl Default for Signal {
     fn default() -> Self {
         Self {
             waiting: AtomicUsize::new(0),
+            turn: Turn::default(),
             tasks: Mutex::new(HashMap::new()),
             condvar: Condvar::new(),
             next_task: AtomicU64::new(0),
@@ -36,6 +40,7 @@ impl Signal {
         if self.waiting.load(Ordering::Relaxed) == 0 {
             return;
         }
+        self.turn.next();
         let woken: Vec<_> = {
             let mut tasks = self.tasks.lock();
             self.condvar.notify_all();
@@ -51,15 +56,29 @@ impl Signal {
     pub(crate) fn wait_while(&self, deadline: Option<Instant>, mut condition: impl FnMut() -> bool) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let mut guard = self.tasks.lock();
-        while condition() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
-            guard = match deadline {
-                Some(deadline) => wait_until(&self.condvar, guard, deadline),
-                None => wait(&self.condvar, guard),
-            };
+        match deadline {
+            Some(deadline) => self.sleep_until(deadline, &mut condition),
+            None => self.sleep(&mut condition),
         }
-        drop(guard);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn sleep(&self, condition: &mut dyn FnMut() -> bool) {
+        loop {
+            // Before looking: a change that comes behind the look ends this turn.
+            let turn = self.turn.now();
+            if !condition() {
+                return;
+            }
+            self.turn.wait(turn);
+        }
+    }
+
+    fn sleep_until(&self, deadline: Instant, condition: &mut dyn FnMut() -> bool) {
+        let mut guard = self.tasks.lock();
+        while condition() && Instant::now() < deadline {
+            guard = wait_until(&self.condvar, guard, deadline);
+        }
     }
 
     /// A number for a task that will wait.

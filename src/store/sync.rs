@@ -12,10 +12,24 @@ mod real {
         backoff.snooze();
     }
 
-    /// Sleeps until `condvar` is notified, or sooner.
-    pub(crate) fn wait<'a, T>(condvar: &Condvar, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        condvar.wait(&mut guard);
-        guard
+    /// A number that threads sleep on until it changes. All of them are woken by one call to the system, and need no lock then.
+    #[derive(Debug, Default)]
+    pub(crate) struct Turn(std::sync::atomic::AtomicU32);
+
+    impl Turn {
+        pub(crate) fn now(&self) -> u32 {
+            self.0.load(Ordering::SeqCst)
+        }
+
+        /// Sleeps until it is another turn than `seen`, or sooner.
+        pub(crate) fn wait(&self, seen: u32) {
+            atomic_wait::wait(&self.0, seen);
+        }
+
+        pub(crate) fn next(&self) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            atomic_wait::wake_all(&raw const self.0);
+        }
     }
 
     /// Sleeps until `condvar` is notified or `deadline` has passed, or sooner.
@@ -81,13 +95,36 @@ mod simulated {
         }
     }
 
+    /// The turn behind a lock: no system call is simulated.
+    #[derive(Debug, Default)]
+    pub(crate) struct Turn(Mutex<u32>, Condvar);
+
+    impl Turn {
+        pub(crate) fn now(&self) -> u32 {
+            *self.0.lock()
+        }
+
+        /// Sleeps until it is another turn than `seen`.
+        pub(crate) fn wait(&self, seen: u32) {
+            let mut turn = self.0.lock();
+            while *turn == seen {
+                turn = wait(&self.1, turn);
+            }
+        }
+
+        pub(crate) fn next(&self) {
+            *self.0.lock() += 1;
+            self.1.notify_all();
+        }
+    }
+
     /// Lets another thread go first.
     pub(crate) fn pause(_: &crossbeam_utils::Backoff) {
         loom::thread::yield_now();
     }
 
     /// Sleeps until `condvar` is notified.
-    pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
         condvar.0.wait(guard).expect("loom stops at the first panic")
     }
 
