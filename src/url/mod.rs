@@ -59,6 +59,7 @@ use crate::{Durability, WhenBehind};
 /// |---|---|---|
 /// | `schema` | the name of a schema | `PostgresSettings` |
 /// | `lease`, `lease_wait`, `timeout` | as `write_within` | `PostgresSettings` |
+/// | `partition` | `month` | `PostgresSettings` |
 /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | as for libpq |
 /// | `sslrootcert` | a file of authorities in PEM, or `system` | as for libpq; without it, the system's |
 /// | `target_session_attrs` | `any`, `read-write`, `read-only` | which of several servers a store that follows reads from; what writes goes to the one that can be written |

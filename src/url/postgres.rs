@@ -1,7 +1,7 @@
 //! The URL of a store in PostgreSQL: the server's address, and the options of the store and of its journal among the address's own.
 
-use super::options::{OPTIONS, StoreOptions, decode, each, time};
-use crate::journal::postgres::{ADDRESS_OPTIONS, Address, PostgresSettings, shown_option};
+use super::options::{OPTIONS, StoreOptions, decode, each, refusal, time};
+use crate::journal::postgres::{ADDRESS_OPTIONS, Address, Partition, PostgresSettings, shown_option};
 use crate::{Error, Limits, Result};
 
 /// Bytes of an event's metadata and data.
@@ -31,6 +31,8 @@ impl PostgresUrl {
                 "lease" => journal.lease = time(name, value)?,
                 "lease_wait" => journal.lease_wait = time(name, value)?,
                 "timeout" => journal.timeout = time(name, value)?,
+                "partition" if value == "month" => journal.partition = Partition::ByMonth,
+                "partition" => return Err(refusal(name, value, "month")),
                 _ if store.set(name, value)? => {}
                 _ if ADDRESS_OPTIONS.contains(&name) => others.push(format!("{name}={value}")),
                 _ => return unknown(name),
@@ -60,7 +62,7 @@ impl PostgresUrl {
 
 fn unknown<T>(name: &str) -> Result<T> {
     Err(Error::invalid(format!(
-        "{} is no option of postgres: there are {}, schema, lease, lease_wait, timeout, {}",
+        "{} is no option of postgres: there are {}, schema, lease, lease_wait, timeout, partition, {}",
         shown_option(name),
         OPTIONS.join(", "),
         ADDRESS_OPTIONS.join(", ")
@@ -77,14 +79,15 @@ mod tests {
 
     #[test]
     fn options_of_the_store_and_of_the_server_are_told_apart() {
-        let url = "postgres://anna@db:5433/orders?schema=my%20events&lease=10s&lease_wait=0s&timeout=5s&durability=synced&\
-                   retry_for=300s&application_name=shop&sslmode=disable";
+        let url = "postgres://anna@db:5433/orders?schema=my%20events&lease=10s&lease_wait=0s&timeout=5s&partition=month&\
+                   durability=synced&retry_for=300s&application_name=shop&sslmode=disable";
         let url = PostgresUrl::parse(url).expect("a url");
         let expected = PostgresSettings {
             schema: "my events".to_owned(),
             lease: Duration::from_secs(10),
             lease_wait: Duration::ZERO,
             timeout: Duration::from_secs(5),
+            partition: Partition::ByMonth,
         };
         assert_eq!(url.journal, expected);
         let mut settings = Settings::default();
@@ -139,6 +142,7 @@ mod tests {
             ("lease=10", "lease is '10', but must be a time"),
             ("lease=1ms", "lease must be from 100 ms to an hour"),
             ("timeout=2h", "timeout is '2h'"),
+            ("partition=year", "partition is 'year', but must be month"),
             ("schema=", "schema must have 1 to 63 bytes"),
             ("schema=pg_mine", "not begin with pg_"),
             ("schema=a&schema=b", "schema is there twice"),

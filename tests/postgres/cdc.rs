@@ -8,13 +8,13 @@ use crate::cluster::Cluster;
 use crate::support::{Schema, Taker, batch, sql};
 
 /// A reader of a schema's changes; its slot is dropped at the end.
-struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     schema: &'a Schema,
     slot: String,
 }
 
 impl<'a> Reader<'a> {
-    fn new(schema: &'a Schema, name: &str) -> Self {
+    pub(crate) fn new(schema: &'a Schema, name: &str) -> Self {
         let slot = format!("test_{}_{name}", std::process::id());
         Self { schema, slot }
     }
@@ -26,7 +26,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn open(&self) -> ChangeCapture {
+    pub(crate) fn open(&self) -> ChangeCapture {
         self.open_as(self.settings())
     }
 
@@ -64,7 +64,7 @@ fn events_of(changes: &Changes) -> Vec<Event> {
 }
 
 /// Everything that comes until nothing does, acknowledged.
-fn drain(capture: &mut ChangeCapture) -> Vec<Event> {
+pub(crate) fn drain(capture: &mut ChangeCapture) -> Vec<Event> {
     let mut events = Vec::new();
     while let Some(changes) = capture.take().expect("changes") {
         events.extend(events_of(&changes));

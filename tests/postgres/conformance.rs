@@ -3,3 +3,4 @@
 use crate::support::Schema;
 
 annals::conformance!(postgres, Schema::new());
+annals::conformance!(partitioned, Schema::partitioned());

@@ -120,8 +120,7 @@ fn push(batch: &mut Batch, position: u64, content: &Content) {
 }
 
 /// Writes the contents as batches of these lengths, and reads them back.
-fn check(contents: &[Content], lengths: &[usize]) {
-    let schema = Schema::new();
+fn check(schema: &Schema, contents: &[Content], lengths: &[usize]) {
     let mut journal = schema.journal().expect("it opens");
     journal.recover(&mut Taker::default()).expect("it is empty");
     let mut wanted = Vec::new();
@@ -154,7 +153,10 @@ proptest! {
     #[test]
     fn whatever_is_written_comes_back(contents in prop::collection::vec(content(), 1..200)) {
         // Few at a time, and many.
-        check(&contents, &[1, contents.len(), 300]);
+        let lengths = [1, contents.len(), 300];
+        check(&Schema::new(), &contents, &lengths);
+        // Their times are all over the years: each has a partition.
+        check(&Schema::partitioned(), &contents[..contents.len().min(5)], &[1, 4, 70]);
     }
 }
 

@@ -324,10 +324,20 @@ fn race(schema: &Schema, writer: usize) {
 
 #[test]
 fn appends_that_race_leave_no_gap() {
-    let schema = prepared();
+    check_races(&prepared());
+}
+
+#[test]
+fn appends_that_race_leave_no_gap_in_partitions() {
+    let schema = Schema::partitioned();
+    drop(schema.journal().expect("the tables are made"));
+    check_races(&schema);
+    assert_eq!(schema.value("SELECT count(*) FROM partitions()"), "1");
+}
+
+fn check_races(schema: &Schema) {
     std::thread::scope(|scope| {
         for writer in 0..4 {
-            let schema = &schema;
             scope.spawn(move || race(schema, writer));
         }
     });
@@ -336,5 +346,5 @@ fn appends_that_race_leave_no_gap() {
     let consecutive = "SELECT bool_and(version = place) FROM (SELECT version, row_number() OVER \
                        (PARTITION BY aggregate_id ORDER BY position) AS place FROM events) AS numbered";
     assert_eq!(schema.value(consecutive), "t");
-    assert_eq!(events(&open(&schema)).len(), 4 * (25 + 49));
+    assert_eq!(events(&open(schema)).len(), 4 * (25 + 49));
 }

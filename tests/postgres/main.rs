@@ -18,6 +18,7 @@ mod follow;
 mod in_sql;
 mod lease;
 mod model;
+mod partition;
 mod proxy;
 mod replica;
 mod roles;

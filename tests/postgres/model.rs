@@ -52,8 +52,9 @@ proptest! {
             1..4,
         ),
         durability in prop::sample::select(vec![Durability::Volatile, Durability::Synced]),
+        is_partitioned in any::<bool>(),
     ) {
-        let schema = Schema::new();
+        let schema = if is_partitioned { Schema::partitioned() } else { Schema::new() };
         let clock = Arc::new(ManualClock::at(START));
         let mut model = Model::default();
         for operations in lives {

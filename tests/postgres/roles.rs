@@ -10,7 +10,8 @@ use crate::support::{Schema, batch, recovered};
 const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer;
 GRANT INSERT ON annals.events, annals.deletions TO writer;
-GRANT UPDATE ON annals.head TO writer;";
+GRANT UPDATE ON annals.head TO writer;
+GRANT EXECUTE ON FUNCTION annals.make_partition TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events TO reader;";
 
@@ -41,12 +42,16 @@ fn revoke(schema: &Schema, role: &str) {
 
 #[test]
 fn a_writer_and_a_reader_need_these_grants() {
-    let schema = Schema::new();
+    check_writer_and_reader(&Schema::new(), "plain");
+    check_writer_and_reader(&Schema::partitioned(), "monthly");
+}
+
+fn check_writer_and_reader(schema: &Schema, name: &str) {
     drop(schema.journal().expect("its owner makes the tables"));
     let id = std::process::id();
-    let (writer, reader) = (format!("writing_{id}"), format!("reading_{id}"));
-    grant(&schema, WRITER, &writer);
-    grant(&schema, READER, &reader);
+    let (writer, reader) = (format!("writing_{name}_{id}"), format!("reading_{name}_{id}"));
+    grant(schema, WRITER, &writer);
+    grant(schema, READER, &reader);
     let as_role = |role: &str| schema.url_with(&format!("options=-c%20role%3D{role}"));
     let settings = schema.settings();
     let open = |role: &str| PostgresJournal::open_with(&as_role(role), settings.clone());
@@ -60,12 +65,13 @@ fn a_writer_and_a_reader_need_these_grants() {
     let reading = Schema {
         url: as_role(&reader),
         name: schema.name.clone(),
+        partition: schema.partition,
     };
     assert_eq!(reading.value("SELECT count(*) FROM live_events"), "1003");
     assert!(reading.try_sql("DELETE FROM events").is_err());
     drop(reading);
-    revoke(&schema, &writer);
-    revoke(&schema, &reader);
+    revoke(schema, &writer);
+    revoke(schema, &reader);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use annals::journal::postgres::{PostgresJournal, PostgresSettings};
+use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
 use annals::journal::{Batch, Journal, JournalError, JournalErrorKind, Record, Recover};
 use annals::testing::conformance::Storage;
 use annals::{Event, EventRef, Position, Timestamp, Version};
@@ -16,6 +16,7 @@ use crate::cluster;
 pub(crate) struct Schema {
     pub(crate) url: String,
     pub(crate) name: String,
+    pub(crate) partition: Partition,
 }
 
 impl Schema {
@@ -28,7 +29,18 @@ impl Schema {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("test \"{}\" {number}", std::process::id());
-        Self { url, name }
+        Self {
+            url,
+            name,
+            partition: Partition::AsItIs,
+        }
+    }
+
+    /// In the server that tests share, with a table that is partitioned.
+    pub(crate) fn partitioned() -> Self {
+        let mut schema = Self::new();
+        schema.partition = Partition::ByMonth;
+        schema
     }
 
     /// The URL with an option more.
@@ -41,6 +53,7 @@ impl Schema {
         PostgresSettings {
             schema: self.name.clone(),
             timeout: Duration::from_secs(20),
+            partition: self.partition,
             ..PostgresSettings::default()
         }
     }

@@ -318,7 +318,7 @@ async fn make(server: &Server, session: &Session, settings: &CaptureSettings) ->
         ));
     }
     let publish = format!(
-        "CREATE PUBLICATION {} FOR TABLE events WITH (publish = 'insert')",
+        "CREATE PUBLICATION {} FOR TABLE events WITH (publish = 'insert', publish_via_partition_root = true)",
         publication(server)
     );
     match client.batch_execute(&publish).await {

@@ -9,6 +9,7 @@ mod follow;
 mod head;
 mod json;
 mod lease;
+mod partition;
 mod password;
 mod pgoutput;
 mod recover;
@@ -47,6 +48,20 @@ pub struct PostgresSettings {
     /// How long the server may take to answer: 100 ms to an hour; 30 s by default. Where a URL names several, each has its part of it to
     /// be connected to.
     pub timeout: Duration,
+    /// Whether the table of events is partitioned: left as it is by default.
+    pub partition: Partition,
+}
+
+/// Whether a store that is opened partitions the table of its events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Partition {
+    /// The table stays as it is: one table, unless it was partitioned before.
+    #[default]
+    AsItIs,
+    /// What the store takes in a month, in UTC, is a table of its own. A table that has events already becomes the first of them. It stays
+    /// so, whatever the next store that is opened asks for.
+    ByMonth,
 }
 
 impl Default for PostgresSettings {
@@ -56,6 +71,7 @@ impl Default for PostgresSettings {
             lease: Duration::from_secs(30),
             lease_wait: Duration::from_secs(5),
             timeout: Duration::from_secs(30),
+            partition: Partition::AsItIs,
         }
     }
 }
@@ -199,10 +215,12 @@ async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
     schema::prepare(&server, &session).await?;
     let holder = server.connect_to_write().await?;
     let lease = lease::take(&server, &holder).await?;
+    let heartbeat = Heartbeat::start(Arc::clone(&server), lease, holder);
+    partition::arrange(&server, &session).await?;
     Ok(Begun {
-        heartbeat: Heartbeat::start(Arc::clone(&server), lease, holder),
         server,
         lease,
+        heartbeat,
         session,
     })
 }

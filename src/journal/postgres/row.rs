@@ -151,8 +151,8 @@ pub(super) fn write(event: EventRef<'_>, fields: &mut impl Fields) {
     put(fields, event.event_type().as_bytes());
     put_number(fields, i64::from(event.schema_version()));
     put_number(fields, i64::from(event.raw_version()));
-    put_number(fields, time_of(occurred).unwrap_or(LONG_AGO));
-    put_number(fields, time_of(recorded).unwrap_or(LONG_AGO));
+    put_number(fields, time_in_table(occurred));
+    put_number(fields, time_in_table(recorded));
     for name in [correlation, causation, user, organization] {
         put_option(fields, name.map(str::as_bytes));
     }
@@ -182,12 +182,16 @@ pub(super) struct Mark {
 
 impl Mark {
     pub(super) fn of(event: EventRef<'_>) -> Self {
-        let recorded = time_of(event.raw_recorded()).unwrap_or(LONG_AGO);
         Self {
             id: event.id(),
-            recorded: recorded.to_be_bytes().to_vec(),
+            recorded: time_in_table(event.raw_recorded()).to_be_bytes().to_vec(),
         }
     }
+}
+
+/// A time as its column has it, in PostgreSQL's count.
+pub(super) fn time_in_table(micros: i64) -> i64 {
+    time_of(micros).unwrap_or(LONG_AGO)
 }
 
 /// A time in PostgreSQL's count, if it has it.

@@ -1,7 +1,7 @@
 //! Writing a batch: one transaction, by one statement for a few events and by `COPY` for many.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use futures_util::future::{join, join3, try_join5};
+use futures_util::future::{join, join3, try_join, try_join5};
 use futures_util::{SinkExt as _, pin_mut};
 use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
 use tokio_postgres::{CopyInSink, Error, Statement};
@@ -9,6 +9,7 @@ use tokio_postgres::{CopyInSink, Error, Statement};
 use super::connect::{Server, Session};
 use super::head::Lease;
 use super::lease;
+use super::partition::Partitions;
 use super::row::{self, COLUMNS, Fields, TABLE, Type};
 use super::wire::{put_length, put_tags};
 use crate::event::names::Tags;
@@ -39,6 +40,8 @@ pub(super) struct Writer {
     append: Statement,
     copy: Statement,
     note_deletions: Statement,
+    /// Those that are known to be there; `None` for a table that has none.
+    partitions: Option<Partitions>,
     arrays: Arrays,
     lease_seconds: f64,
 }
@@ -47,12 +50,12 @@ impl Writer {
     pub(super) async fn new(server: &Server, lease: &Lease, session: Session) -> Result<Self, Error> {
         let client = &session.client;
         let (append, copy) = (append_statement(), copy_statement());
-        let (advance, append, copy, note_deletions, ()) = try_join5(
+        let (advance, append, copy, note_deletions, ((), partitions)) = try_join5(
             client.prepare(ADVANCE),
             client.prepare(&append),
             client.prepare(&copy),
             client.prepare(NOTE_DELETIONS),
-            lease::hold(&session, lease),
+            try_join(lease::hold(&session, lease), Partitions::of(client)),
         )
         .await?;
         Ok(Self {
@@ -61,6 +64,7 @@ impl Writer {
             append,
             copy,
             note_deletions,
+            partitions,
             arrays: Arrays::default(),
             lease_seconds: server.settings.lease.as_secs_f64(),
         })
@@ -68,6 +72,9 @@ impl Writer {
 
     /// Writes `batch` and commits. Answers `false`, and writes nothing, when the head is not where it was, or is another's.
     pub(super) async fn write(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
+        if let Some(partitions) = &mut self.partitions {
+            partitions.make_for(&self.session.client, batch).await?;
+        }
         let has_changes = batch.events().any(|event| event.is_change());
         if has_changes || batch.len() >= COPY_FROM_EVENTS || batch.bytes() >= ARRAYS_BYTES_MAX {
             self.copy(lease, batch, has_changes).await
@@ -84,7 +91,7 @@ impl Writer {
         }
         self.arrays.end(batch.len());
         let (before, last) = ends(batch);
-        let arrays = self.arrays.columns.each_ref().map(|column| Array(column));
+        let arrays = self.arrays.columns.each_ref().map(|column| Binary(column));
         let head: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
         let columns = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
         let parameters: Vec<_> = head.into_iter().chain(columns).collect();
@@ -256,11 +263,11 @@ fn write_tags(tags: Tags<'_>, text: &mut String) {
     text.push('}');
 }
 
-/// An array, ready to be sent.
+/// A value as it is sent, of whatever type.
 #[derive(Debug)]
-struct Array<'a>(&'a [u8]);
+pub(super) struct Binary<'a>(pub(super) &'a [u8]);
 
-impl ToSql for Array<'_> {
+impl ToSql for Binary<'_> {
     fn to_sql(
         &self,
         _: &tokio_postgres::types::Type,

@@ -1,0 +1,287 @@
+//! A table that is partitioned by month: the same to all who use it.
+
+use std::sync::Arc;
+
+use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
+use annals::journal::{Batch, Journal as _, JournalErrorKind, Record};
+use annals::{Durability, Event, Expected, ManualClock, Position, Store, Timestamp, Version};
+use uuid::Uuid;
+
+use crate::cdc::{Reader, drain};
+use crate::follow::{append_in_sql, assert_same, events, follow, note, noted};
+use crate::proxy::{Cut, Proxy};
+use crate::support::{Schema, Taker, batch, prepared, recovered};
+
+/// Microseconds since 1970 in the middle of the first months of 2026.
+const JANUARY: i64 = 1_768_500_000_000_000;
+const FEBRUARY: i64 = JANUARY + MONTH;
+const MARCH: i64 = FEBRUARY + MONTH;
+const MONTH: i64 = 30 * 86_400_000_000;
+
+fn open(schema: &Schema, partition: Partition, clock: &Arc<ManualClock>) -> Store {
+    let settings = PostgresSettings {
+        partition,
+        ..schema.settings()
+    };
+    let journal = PostgresJournal::open_with(&schema.url, settings).expect("it opens");
+    let clock = Arc::clone(clock);
+    let opened = Store::builder().clock(clock).journal(journal).open();
+    let store = opened.expect("it can be read");
+    store.acknowledging(Durability::Synced).expect("PostgreSQL can")
+}
+
+fn clock_at(micros: i64) -> Arc<ManualClock> {
+    Arc::new(ManualClock::at(Timestamp::from_micros(micros)))
+}
+
+/// Events to one aggregate, of each month.
+fn fill(schema: &Schema, months: &[i64]) -> Store {
+    fill_as(schema, schema.partition, months)
+}
+
+fn fill_as(schema: &Schema, partition: Partition, months: &[i64]) -> Store {
+    let clock = clock_at(months[0]);
+    let store = open(schema, partition, &clock);
+    for month in months {
+        clock.set(Timestamp::from_micros(*month));
+        for number in 0..70 {
+            store
+                .append(&note("note-1"), Expected::Any, vec![noted(number)])
+                .expect("any");
+        }
+        let many = (0..100).map(noted).collect();
+        store.append(&note("note-2"), Expected::Any, many).expect("any");
+    }
+    store
+}
+
+/// The names of the partitions, and how many rows each has.
+fn partitions(schema: &Schema) -> Vec<(String, String)> {
+    let rows = schema.sql("SELECT name FROM partitions()");
+    let names = rows.into_iter().flatten().flatten();
+    let counted = names.map(|name| {
+        let count = schema.value(&format!("SELECT count(*) FROM {name}"));
+        (name, count)
+    });
+    counted.collect()
+}
+
+fn named(names: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, count): &(&str, &str)| ((*name).to_owned(), (*count).to_owned());
+    names.iter().map(owned).collect()
+}
+
+#[test]
+fn each_month_is_a_partition() {
+    let schema = Schema::partitioned();
+    let store = fill(&schema, &[JANUARY, FEBRUARY, MARCH]);
+    let of_each = [
+        ("events_2026_01", "170"),
+        ("events_2026_02", "170"),
+        ("events_2026_03", "170"),
+    ];
+    assert_eq!(partitions(&schema), named(&of_each));
+    let before = events(&store);
+    drop(store);
+    // It stays partitioned, whoever opens it, and a month that has one gets no other.
+    let store = open(&schema, Partition::AsItIs, &clock_at(FEBRUARY));
+    assert_eq!(events(&store), before);
+    store
+        .append(&note("note-1"), Expected::exactly(210), vec![noted(0)])
+        .expect("it goes on");
+    assert_eq!(partitions(&schema)[1].1, "171");
+    let planned = schema.sql("EXPLAIN SELECT FROM events WHERE recorded_at >= '2026-03-01 00:00Z'");
+    assert!(
+        planned.iter().flatten().flatten().all(|line| !line.contains("2026_01")),
+        "{planned:?}"
+    );
+}
+
+/// A batch whose events come from both sides of the end of a month.
+#[test]
+fn a_batch_of_two_months_is_written_whole() {
+    let schema = Schema::partitioned();
+    let mut journal = schema.journal().expect("it opens");
+    assert_eq!(recovered(&mut journal), 0);
+    for (first, count) in [(1, 2), (3, 1000)] {
+        let mut batch = Batch::new();
+        for position in first..first + count {
+            let recorded = if position % 2 == 0 { JANUARY } else { FEBRUARY };
+            push_recorded(&mut batch, position, recorded);
+        }
+        journal.write(&batch).expect("it is taken");
+    }
+    assert_eq!(
+        partitions(&schema),
+        named(&[("events_2026_01", "501"), ("events_2026_02", "501")])
+    );
+    drop(journal);
+    let mut taker = Taker::default();
+    schema
+        .journal()
+        .expect("it opens")
+        .recover(&mut taker)
+        .expect("it can be read");
+    assert_eq!(taker.0.len(), 1002);
+}
+
+fn push_recorded(batch: &mut Batch, position: u64, recorded: i64) {
+    batch.push(&Record {
+        position: Position(position),
+        version: Version(position),
+        id: Uuid::from_u64_pair(1, position),
+        timestamp: Timestamp::from_micros(0),
+        recorded_at: Timestamp::from_micros(recorded),
+        aggregate_id: "order-1",
+        aggregate_type: "Order",
+        event_type: "OrderPlaced",
+        schema_version: 1,
+        correlation_id: None,
+        causation_id: None,
+        user_id: None,
+        organization_id: None,
+        tags: &[],
+        metadata_type: "application/json",
+        metadata: b"",
+        data_type: "application/json",
+        data: b"",
+    });
+}
+
+#[test]
+fn who_does_not_ask_for_partitions_has_none() {
+    let schema = prepared();
+    drop(fill(&schema, &[JANUARY, FEBRUARY]));
+    assert_eq!(partitions(&schema), []);
+    let kind = schema.value("SELECT relkind FROM pg_class WHERE oid = 'events'::regclass");
+    assert_eq!(kind, "r");
+}
+
+/// The table becomes the first partition, and nobody who uses it has to know.
+#[test]
+fn a_table_that_is_there_becomes_the_first_partition() {
+    let schema = prepared();
+    let role = format!("looking_{}", std::process::id());
+    schema.sql(&format!("CREATE ROLE {role} NOLOGIN"));
+    schema.sql(&format!(
+        "GRANT SELECT ON live_events TO {role}; GRANT SELECT ON events TO {role} WITH GRANT OPTION; \
+         CREATE INDEX data ON events USING gin (data jsonb_path_ops)"
+    ));
+    let reader = Reader::new(&schema, "converted");
+    let mut capture = reader.open();
+    let store = fill(&schema, &[JANUARY, FEBRUARY]);
+    store.delete("note-2", Expected::Any).expect("it is there");
+    let follower = follow(&schema);
+    drop(store);
+    let store = fill_as(&schema, Partition::ByMonth, &[FEBRUARY, MARCH]);
+    assert_eq!(
+        partitions(&schema),
+        named(&[("events_until_2026_02", "511"), ("events_2026_03", "170")])
+    );
+    follower.await_visible(store.visible());
+    assert_same(&follower, &store);
+    // What was written before comes as what was written since.
+    let all: Vec<Event> = store.log().include_system().events();
+    let seen: Vec<_> = drain(&mut capture).iter().map(Event::position).collect();
+    assert_eq!(
+        seen,
+        (1..=all.last().expect("events").position().0)
+            .map(Position)
+            .collect::<Vec<_>>()
+    );
+    let count = |what: &str| schema.value(&format!("SELECT count(*) FROM {what}"));
+    assert_eq!(count("live_events"), events(&store).len().to_string());
+    for right in ["SELECT", "SELECT WITH GRANT OPTION"] {
+        let granted = format!("SELECT has_table_privilege('{role}', 'events', '{right}')");
+        assert_eq!(schema.value(&granted), "t");
+    }
+    let on_each = "SELECT count(DISTINCT tablename) FROM pg_indexes WHERE tablename LIKE 'events%' AND indexdef LIKE '%jsonb_path_ops%'";
+    assert_eq!(schema.value(on_each), "3");
+    store.close().expect("the server is there");
+    assert_eq!(append_in_sql(&schema, "note-1"), 682);
+    assert_eq!(partitions(&schema).len(), 3);
+    schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn what_partitions_would_not_have_is_named() {
+    let mut schema = prepared();
+    schema.partition = Partition::ByMonth;
+    schema.sql("CREATE VIEW mine AS SELECT count(*) FROM events");
+    let refused = schema
+        .journal()
+        .map(drop)
+        .expect_err("the view would see the first partition alone");
+    assert_eq!(refused.kind(), JournalErrorKind::Unsupported);
+    assert!(
+        refused
+            .to_string()
+            .contains("the table of events cannot be partitioned"),
+        "{refused}"
+    );
+    let cause = std::error::Error::source(&refused).map(ToString::to_string);
+    assert!(
+        cause.as_deref().is_some_and(|cause| cause.contains("the view mine")),
+        "{cause:?}"
+    );
+    schema.sql("DROP VIEW mine");
+    drop(schema.journal().expect("nothing is in the way"));
+    assert_eq!(schema.value("SELECT partitioned_by FROM head"), "month");
+}
+
+/// Who partitions a table, and ends in the middle, leaves a table that takes no later month.
+#[test]
+fn a_table_that_was_left_half_partitioned_took_no_events_of_the_next_month() {
+    for partition in [Partition::AsItIs, Partition::ByMonth] {
+        let schema = prepared();
+        drop(fill(&schema, &[JANUARY]));
+        schema.sql("SELECT bound_events()");
+        let store = fill_as(&schema, partition, &[FEBRUARY]);
+        assert_eq!(store.visible(), Position(340));
+        let bound = "SELECT count(*) FROM pg_constraint WHERE conname = 'events_recorded_before'";
+        assert_eq!(schema.value(&format!("{bound} AND conrelid = 'events'::regclass")), "0");
+    }
+}
+
+#[test]
+fn a_connection_that_is_cut_while_a_partition_is_made_costs_nothing() {
+    for cut in [Cut::Before, Cut::After] {
+        let schema = Schema::partitioned();
+        let (proxy, url) = Proxy::to(&schema.url);
+        let mut journal = PostgresJournal::open_with(&url, schema.settings()).expect("it opens");
+        assert_eq!(recovered(&mut journal), 0);
+        proxy.arm(b"make_partition", cut);
+        let lost = journal.write(&batch(1, 3)).expect_err("it was cut");
+        assert_eq!(lost.kind(), JournalErrorKind::Retry);
+        journal.write(&batch(1, 3)).expect("it goes on");
+        drop(journal);
+        assert_eq!(recovered(&mut schema.journal().expect("it opens")), 3);
+        assert_eq!(partitions(&schema), named(&[("events_1970_01", "3")]));
+    }
+}
+
+#[test]
+fn a_follower_of_partitions_has_what_is_there_and_what_comes() {
+    let schema = Schema::partitioned();
+    let store = fill(&schema, &[JANUARY, FEBRUARY]);
+    let follower = follow(&schema);
+    assert_same(&follower, &store);
+    store.close().expect("the server is there");
+    let appended = follower.append(&note("note-1"), Expected::exactly(140), vec![noted(0)]);
+    assert_eq!(appended.expect("it is at that version").last_position, Position(341));
+    let refused = follower.append(&note("note-2"), Expected::exactly(7), vec![noted(0)]);
+    assert!(refused.is_err(), "versions are looked up in every partition");
+    assert_same(&follower, &open(&schema, Partition::AsItIs, &clock_at(MARCH)));
+}
+
+#[test]
+fn changes_of_partitions_are_captured() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY]));
+    let reader = Reader::new(&schema, "partitions");
+    let mut capture = reader.open();
+    let store = fill(&schema, &[FEBRUARY, MARCH]);
+    store.truncate("note-1", Version(10)).expect("it is there");
+    let positions: Vec<_> = drain(&mut capture).iter().map(|event| event.position().0).collect();
+    assert_eq!(positions, (1..=511).collect::<Vec<_>>());
+}
