@@ -242,14 +242,9 @@ impl<'a> EventRef<'a> {
         self.chunk.is_system(self.index)
     }
 
-    /// Whether it is a snapshot.
-    pub(crate) fn is_snapshot(self) -> bool {
-        self.is_system() && self.event_type() == system::SNAPSHOTTED
-    }
-
-    /// Whether it says what became of an aggregate, or of a position: without it the log could not be replayed.
+    /// Whether it is a [change](system::is_change).
     pub(crate) fn is_change(self) -> bool {
-        self.is_system() && self.event_type() != system::SNAPSHOTTED
+        self.is_system() && system::is_change(self.event_type())
     }
 
     /// What the event has in common with others.

@@ -37,8 +37,12 @@ pub(crate) fn target(stream: &str) -> &str {
     stream.strip_prefix(SNAPSHOTS).unwrap_or(rest)
 }
 
+/// Whether events of a type say what became of an aggregate, or of a position: without them the log could not be replayed.
+pub(crate) fn is_change(event_type: &str) -> bool {
+    event_type.starts_with('$') && event_type != SNAPSHOTTED
+}
+
 /// Whether a stream of the system is of snapshots.
-#[cfg(feature = "file")]
 pub(crate) fn is_snapshot_stream(stream: &str) -> bool {
     stream.starts_with(SNAPSHOTS)
 }

@@ -2,6 +2,7 @@
 
 use hashbrown::HashMap;
 
+use crate::event::system;
 use crate::{EventRef, Gap, GapReason, Name, Position};
 
 /// A part of a journal that can be written anew by itself.
@@ -78,14 +79,21 @@ impl Gone {
 
     /// Why an event is gone; `None` if it is not, or if it is a change of an aggregate: those stay.
     pub fn reason(&self, event: EventRef<'_>) -> Option<GapReason> {
-        let position = event.position().0;
-        if event.is_change() || !self.contains(position) {
+        if event.is_change() {
             return None;
         }
-        if event.is_snapshot() {
+        self.reason_of(event.raw_position(), event.aggregate_id())
+    }
+
+    /// The same for an event that is no change, at a position of a stream.
+    pub(crate) fn reason_of(&self, position: u64, stream: &str) -> Option<GapReason> {
+        if !self.contains(position) {
+            return None;
+        }
+        if system::is_snapshot_stream(stream) {
             return Some(GapReason::Snapshot);
         }
-        Some(self.reason_at(position, event.aggregate_id()))
+        Some(self.reason_at(position, stream))
     }
 
     fn contains(&self, position: u64) -> bool {

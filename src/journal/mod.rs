@@ -94,6 +94,12 @@ pub trait Journal: Send + fmt::Debug {
         Ok(())
     }
 
+    /// Whether it is worth it to rewrite `part` of which so many events are gone, before anybody asks for it: where half of them are,
+    /// unless a journal says otherwise.
+    fn is_worth_rewriting(&self, part: &Part, gone: u64) -> bool {
+        gone.saturating_mul(2) >= part.events
+    }
+
     /// Gives the room of events back: goes on with writing `part` anew, without those that `gone` names, and answers how far it
     /// has come. A call does a piece of work that may come between two appends; the same is called until it is done.
     ///

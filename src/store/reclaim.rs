@@ -46,7 +46,8 @@ pub(crate) struct Requests {
 impl Store {
     /// Gives back what the journal takes for events that are gone: dropped, truncated, deleted, past a limit or the budget.
     ///
-    /// The store does this by itself where half of a part of the journal is gone; this does it everywhere, and waits for the end.
+    /// The store does this by itself, when enough has been dropped, where it is worth it: half of a segment of a journal in files, any row of
+    /// one in PostgreSQL. This does it everywhere at once, and waits for the end.
     /// Reads and appends go on. Whenever the machine stops, nothing is lost: of each part either the old form is there or the new.
     ///
     /// # Errors
@@ -163,7 +164,7 @@ impl Reclaim {
         Ok(())
     }
 
-    /// Looks what is worth it: for a request everything, otherwise parts of which half is gone.
+    /// Looks what is worth it: for a request everything, otherwise parts of which enough is gone.
     fn begin(
         &mut self,
         engine: &Engine,
@@ -197,7 +198,7 @@ impl Reclaim {
         };
         let is_worth_it = |part: &Part| {
             let gone = part.events.saturating_sub(engine.events_between(part));
-            gone > 0 && (is_asked || gone * 2 >= part.events)
+            gone > 0 && (is_asked || journal.is_worth_rewriting(part, gone))
         };
         self.parts = parts.into_iter().filter(is_worth_it).collect();
         Ok(())

@@ -303,3 +303,26 @@ fn changes_come_to_the_byte_and_a_long_transaction_in_order() {
     assert_eq!(came.len(), 10_000);
     assert!(came == everything(&store), "what comes is what was appended");
 }
+
+/// The row of the event that was acknowledged was looked for, and the server said to have lost it.
+#[test]
+fn what_was_read_is_acknowledged_when_its_rows_have_left() {
+    let schema = Schema::new();
+    let store = store(&schema);
+    let reader = Reader::new(&schema, "left");
+    let mut capture = reader.open();
+    write(&store, 10);
+    let changes = capture.take().expect("changes").expect("they were written");
+    for number in 0..5 {
+        store.delete(&format!("note-{number}"), Expected::Any).expect("deleted");
+    }
+    store.compact_journal().expect("compacted");
+    assert_eq!(schema.value("SELECT count(*) FROM live_events"), "0");
+    assert_eq!(schema.value("SELECT count(*) FROM events WHERE position <= 10"), "0");
+    capture.acknowledge(&changes).expect("acknowledged");
+    let came: Vec<_> = drain(&mut capture)
+        .iter()
+        .map(|event| event.event_type().to_owned())
+        .collect();
+    assert_eq!(came, ["$deleted"; 5]);
+}

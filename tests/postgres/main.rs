@@ -15,6 +15,7 @@ mod contents;
 mod doubt;
 mod faults;
 mod follow;
+mod gone;
 mod in_sql;
 mod lease;
 mod model;

@@ -53,6 +53,7 @@ proptest! {
         ),
         durability in prop::sample::select(vec![Durability::Volatile, Durability::Synced]),
         is_partitioned in any::<bool>(),
+        compacts in any::<bool>(),
     ) {
         let schema = if is_partitioned { Schema::partitioned() } else { Schema::new() };
         let clock = Arc::new(ManualClock::at(START));
@@ -63,6 +64,11 @@ proptest! {
             pair.check_all();
             for numbers in operations {
                 pair.change_something(&mut Choices::new(numbers.into_iter()), durability);
+            }
+            if compacts {
+                store.compact_journal().expect("compacted");
+                let rows = store.log().include_system().events().len();
+                assert_eq!(schema.value("SELECT count(*) FROM events"), rows.to_string());
             }
             pair.check_all();
             model = pair.model().clone();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
 use annals::journal::{Batch, Journal as _, JournalErrorKind, Record};
-use annals::{Durability, Event, Expected, ManualClock, Position, Store, Timestamp, Version};
+use annals::{Durability, Error, Event, Expected, ManualClock, Position, Store, Timestamp, Version};
 use uuid::Uuid;
 
 use crate::cdc::{Reader, drain};
@@ -284,4 +284,33 @@ fn changes_of_partitions_are_captured() {
     store.truncate("note-1", Version(10)).expect("it is there");
     let positions: Vec<_> = drain(&mut capture).iter().map(|event| event.position().0).collect();
     assert_eq!(positions, (1..=511).collect::<Vec<_>>());
+}
+
+/// A month of which nothing is left is dropped by whoever asks for it; a writer that comes back to it makes it anew.
+#[test]
+fn a_month_that_is_empty_can_be_dropped() {
+    let schema = Schema::partitioned();
+    let clock = clock_at(JANUARY);
+    let store = open(&schema, Partition::ByMonth, &clock);
+    for month in [JANUARY, FEBRUARY, MARCH] {
+        clock.set(Timestamp::from_micros(month));
+        let event = noted(1).timestamp(Timestamp::from_micros(month));
+        let events = vec![event.clone(), event];
+        store.append(&note("note-1"), Expected::Any, events).expect("any");
+    }
+    let dropped = || schema.sql("SELECT drop_empty_partitions()").concat();
+    assert_eq!(dropped(), []);
+    let saved = store.archive(Timestamp::from_micros(FEBRUARY + 1), "old", |_| Ok::<_, Error>(()));
+    assert_eq!(saved.expect("archived").events, 4);
+    store.compact_journal().expect("compacted");
+    let names = ["events_2026_02", "events_2026_01"].map(|name| Some(name.to_owned()));
+    assert_eq!(dropped(), names);
+    // The store's clock is set back, and it knows the month as one that is there.
+    clock.set(Timestamp::from_micros(JANUARY));
+    let late = store.append(&note("note-1"), Expected::exactly(6), vec![noted(1)]);
+    assert_eq!(late.expect("it goes on").last_position, Position(8));
+    drop(store);
+    let store = open(&schema, Partition::AsItIs, &clock);
+    assert_eq!(events(&store).len(), 3);
+    assert_eq!(partitions(&schema)[0], ("events_2026_01".to_owned(), "1".to_owned()));
 }

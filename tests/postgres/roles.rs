@@ -5,12 +5,14 @@ use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Error, Expected, NewEvent, Store, StreamId, Timestamp, Version};
 
 use crate::follow::url_at;
+use crate::gone::rewrite;
 use crate::support::{Schema, batch, recovered};
 
 const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer;
-GRANT INSERT ON annals.events, annals.deletions TO writer;
-GRANT UPDATE ON annals.head TO writer;
+GRANT INSERT ON annals.events, annals.deletions, annals.gaps, annals.marks TO writer;
+GRANT DELETE ON annals.events, annals.marks TO writer;
+GRANT UPDATE ON annals.head, annals.gaps TO writer;
 GRANT EXECUTE ON FUNCTION annals.make_partition TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events TO reader;";
@@ -19,7 +21,7 @@ const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
 GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";
 
 const FOLLOWER: &str = "GRANT USAGE ON SCHEMA annals TO follower;
-GRANT SELECT ON annals.events, annals.head, annals.migrations TO follower;
+GRANT SELECT ON annals.events, annals.gaps, annals.marks, annals.head, annals.migrations TO follower;
 GRANT EXECUTE ON FUNCTION annals.append_events, annals.notify_followers TO follower;";
 
 /// The grants, for roles and a schema that no other test has.
@@ -59,6 +61,7 @@ fn check_writer_and_reader(schema: &Schema, name: &str) {
     assert_eq!(recovered(&mut journal), 0);
     journal.write(&batch(1, 3)).expect("it was granted enough");
     journal.write(&batch(4, 1000)).expect("it was granted enough");
+    rewrite(&mut journal, 1, 3).expect("it was granted enough");
     drop(journal);
     let refused = open(&reader).map(drop).expect_err("it may read, and not write");
     assert!(refused.to_string().contains("permission denied"), "{refused}");
@@ -67,7 +70,7 @@ fn check_writer_and_reader(schema: &Schema, name: &str) {
         name: schema.name.clone(),
         partition: schema.partition,
     };
-    assert_eq!(reading.value("SELECT count(*) FROM live_events"), "1003");
+    assert_eq!(reading.value("SELECT count(*) FROM live_events"), "1000");
     assert!(reading.try_sql("DELETE FROM events").is_err());
     drop(reading);
     revoke(schema, &writer);

@@ -85,6 +85,38 @@ fn a_log_is_imported_by_one_process_and_read_by_another() {
 }
 
 #[test]
+fn old_events_move_from_a_database_to_an_archive_and_are_read_with_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("demo.jsonl.gz");
+    let made = program("memory:")
+        .args(["demo", "--events", "3000", "--output"])
+        .arg(&log)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let store = format!(
+        "{url}{sign}partition=month&schema=program_archive_{}",
+        std::process::id()
+    );
+    import(&store, &log);
+    let before = statistics(&store);
+    let old = folder.path().join("old.jsonl.zst");
+    let archive = ["archive", "--before", "2026-01-12", "--format", "json", "--to"];
+    let archived = answer(program(&store).args(archive).arg(&old));
+    let (moved, freed) = (archived["eventsArchived"].as_u64(), archived["bytesFreed"].as_u64());
+    assert!(moved > Some(100) && freed > Some(10_000), "{archived}");
+    let left = statistics(&store)["events"].as_u64();
+    assert_eq!(left.zip(moved).map(|(left, moved)| left + moved), Some(3000));
+    let mut attached = program(&store);
+    attached.arg("--attach").arg(&old);
+    let mut whole = answer(attached.args(["stats", "--format", "json"]));
+    whole["memoryBytes"] = before["memoryBytes"].clone();
+    assert_eq!(whole, before);
+}
+
+#[test]
 fn a_store_is_read_while_another_process_writes_it() {
     let url = cluster::url();
     let sign = if url.contains('?') { '&' } else { '?' };

@@ -13,8 +13,9 @@ use tokio_postgres::types::{PgLsn, ToSql};
 
 use super::connect::{Server, Session, quoted, unsupported};
 use super::errors::fault;
+use super::parts::PART_POSITIONS;
 use super::pgoutput::{Decoder, Message};
-use super::recover::{self, Part};
+use super::recover::{self, Span};
 use super::row::{Mark, Reader, Row};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
@@ -364,27 +365,31 @@ enum Read {
 }
 
 async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalError> {
-    if at.position < at.copied_to {
-        return read_table(server, at).await;
+    while at.position < at.copied_to {
+        let batch = read_table(server, at).await?;
+        // Where all are gone there is nothing to tell of.
+        if !batch.is_empty() {
+            return Ok(Read::Changes(Changes {
+                batch,
+                lsn: None,
+                connection: at.connection,
+            }));
+        }
     }
     read_log(server, slot, at).await
 }
 
-/// Events that were there before the slot.
-async fn read_table(server: &Server, at: &mut At) -> Result<Read, JournalError> {
+/// Events that were there before the slot: the next of them.
+async fn read_table(server: &Server, at: &mut At) -> Result<Batch, JournalError> {
     let last = at.copied_to.min(at.position + CHANGES);
     let mut taken = Taken(Batch::new());
-    let part = Part::Next {
+    let part = Span::Next {
         after: at.position,
         last,
     };
     recover::recover(server, &at.session, part, &mut taken).await?;
     at.position = last;
-    Ok(Read::Changes(Changes {
-        batch: taken.0,
-        lsn: None,
-        connection: at.connection,
-    }))
+    Ok(taken.0)
 }
 
 struct Taken(Batch);
@@ -496,11 +501,15 @@ async fn acknowledge(
     let Some(last) = batch.events().last() else {
         return Ok(());
     };
-    let note = "UPDATE checkpoints SET position = greatest(position, $2), lsn = coalesce($3, lsn), updated_at = now() WHERE name = $1 \
-                AND EXISTS (SELECT FROM events WHERE position = $2 AND event_id = $4 AND timestamptz_send(recorded_at) = $5)";
+    // The event is there, or it is known to be gone.
+    let note = "UPDATE checkpoints SET position = greatest(checkpoints.position, $2), lsn = coalesce($3, lsn), updated_at = now() \
+                FROM (SELECT) AS one LEFT JOIN events ON events.position = $2 WHERE name = $1 \
+                AND (event_id = $4 AND timestamptz_send(recorded_at) = $5 OR event_id IS NULL AND EXISTS \
+                (SELECT FROM gaps WHERE part > $2 - $6 AND part <= $2 AND $2 BETWEEN first_position AND last_position))";
     let (position, mark) = (last.position().0.cast_signed(), Mark::of(last));
     let place = lsn.map(|lsn| PgLsn::from(lsn.0));
-    let parameters: [&(dyn ToSql + Sync); 5] = [&slot, &position, &place, &mark.id, &mark.recorded];
+    let part = PART_POSITIONS.cast_signed();
+    let parameters: [&(dyn ToSql + Sync); 6] = [&slot, &position, &place, &mark.id, &mark.recorded, &part];
     if within(server, session.client.execute(note, &parameters)).await? == 0 {
         return Err(lost(server, session, batch).await?);
     }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::append::PostgresRemote;
 use super::connect::{Server, Session, in_time};
-use super::recover::{self, Part};
+use super::recover::{self, Span};
 use super::row::Mark;
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
@@ -111,7 +111,7 @@ struct PostgresFeed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     store: Uuid,
-    /// The last event that was read.
+    /// The event at the last position that was read, unless it was gone.
     last: Option<Mark>,
 }
 
@@ -199,7 +199,7 @@ async fn read_on(
     let mut bytes = 0;
     if top.position > after {
         let last = top.position;
-        bytes = recover::recover(server, &session, Part::Next { after, last }, &mut noting).await?;
+        bytes = recover::recover(server, &session, Span::Next { after, last }, &mut noting).await?;
     } else {
         noting.progress(top.position, top.position);
     }
@@ -222,7 +222,11 @@ struct Noting<'a> {
 
 impl Recover for Noting<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
-        self.last = batch.events().last().map(Mark::of).or(self.last.take());
+        let last = batch
+            .events()
+            .last()
+            .filter(|event| event.position() == batch.last_position());
+        self.last = last.map(Mark::of);
         self.into.batch(batch)
     }
 
@@ -255,7 +259,13 @@ fn check(server: &Server, top: &Top, known: Option<&Known>, after: u64) -> Resul
     if known.store != top.store {
         return Err(failed("there is another store now behind the same address".to_owned()));
     }
-    if top.position >= after && known.last != top.mark {
+    // The row of an event that is gone may have left.
+    let differs = known
+        .last
+        .as_ref()
+        .zip(top.mark.as_ref())
+        .is_some_and(|(read, there)| read != there);
+    if top.position >= after && differs {
         return Err(failed(format!(
             "the event at position {after} is another than the one that was read: the server has lost events that it had committed, and \
              others have taken their positions; open it anew"

@@ -41,7 +41,9 @@ pub(super) enum Standing {
 
 const READ: &str = "SELECT store, position, epoch, lease, holder, (extract(epoch FROM held_since) * 1000000)::bigint, \
                     coalesce(ceil(extract(epoch FROM lease_expires - clock_timestamp())), 0)::bigint FROM head FOR UPDATE";
-const STORED: &str = "SELECT coalesce(max(position), 0) FROM events";
+/// The last may be gone, by what is left of it.
+const STORED: &str = "SELECT greatest((SELECT coalesce(max(position), 0) FROM events), \
+                      (SELECT coalesce(max(last_position), 0) FROM gaps WHERE part = (SELECT max(part) FROM gaps)))";
 
 impl Head {
     /// Reads the row and locks it until the transaction ends. Whoever is committing is waited for.

@@ -9,10 +9,13 @@ mod follow;
 mod head;
 mod json;
 mod lease;
+mod left;
 mod partition;
+mod parts;
 mod password;
 mod pgoutput;
 mod recover;
+mod rewrite;
 mod row;
 mod runtime;
 mod schema;
@@ -28,10 +31,12 @@ use self::connect::{Server, Session, in_time};
 pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
-use self::recover::Part;
+use self::parts::{Counting, Parts};
+use self::recover::Span;
+use self::rewrite::Kept;
 use self::runtime::Runtime;
 use self::write::Writer;
-use super::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
 use crate::Durability;
 
 /// How a journal in PostgreSQL is set up.
@@ -123,6 +128,8 @@ pub struct PostgresJournal {
     session: Option<Session>,
     /// The position of the last event; `None` until the journal was recovered.
     position: Option<u64>,
+    /// What is in the table.
+    parts: Parts,
     /// Why nothing more can be written.
     broken: Option<JournalError>,
     // The last field: connections end on it.
@@ -165,6 +172,7 @@ impl PostgresJournal {
             writer: None,
             session: Some(begun.session),
             position: None,
+            parts: Parts::default(),
             broken: None,
             runtime,
         })
@@ -232,7 +240,10 @@ impl Journal for PostgresJournal {
 
     fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let session = self.session.take();
-        let read = self.runtime.block_on(read(&self.server, &self.lease, session, into));
+        let parts = &mut self.parts;
+        let mut counting = Counting { into, parts };
+        let read = read(&self.server, &self.lease, session, &mut counting);
+        let read = self.runtime.block_on(read);
         let Read {
             writer,
             bytes,
@@ -265,12 +276,34 @@ impl Journal for PostgresJournal {
         let writer = self.noted(written)?;
         self.writer = Some(writer);
         self.position = Some(last);
+        self.parts.note(batch);
         Ok(())
     }
 
     /// What is written is committed, and so synced.
     fn sync(&mut self) -> Result<(), JournalError> {
         self.check().map(drop)
+    }
+
+    /// So many positions each, the last as far as it has come.
+    fn parts(&self) -> Vec<Part> {
+        self.parts.all(self.position.unwrap_or_default())
+    }
+
+    /// A part is not written anew: what it costs is what is deleted.
+    fn is_worth_rewriting(&self, _: &Part, gone: u64) -> bool {
+        gone > 0
+    }
+
+    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
+        let position = self.check()?;
+        let writer = self.writer.take();
+        // What failed is no reason to end: it has changed nothing, or all of it, and the next call finds out.
+        let rewriting = rewrite(&self.server, &self.lease, writer, position, (part, gone));
+        let (writer, kept) = self.runtime.block_on(rewriting)?;
+        self.writer = Some(writer);
+        let bytes = self.parts.keep(part, kept.rows, kept.events);
+        Ok(Rewriting::Done { bytes })
     }
 
     /// Gives the lease back. Where the server is away, it ends by itself.
@@ -302,7 +335,7 @@ async fn read(
     head.check(server)?;
     // Nobody else can have moved it: this is to find a lease that was lost already.
     head.standing(server, lease, head.position, head.position)?;
-    let bytes = recover::recover(server, &session, Part::Whole { last: head.position }, into).await?;
+    let bytes = recover::recover(server, &session, Span::Whole { last: head.position }, into).await?;
     let writer = in_time(server, what, Writer::new(server, lease, session)).await?;
     Ok(Read {
         writer,
@@ -330,16 +363,10 @@ async fn write(
     batch: &Batch,
 ) -> Result<Writer, JournalError> {
     let last = batch.last_position().0;
-    let mut writer = match writer.filter(|writer| !writer.session.is_closed()) {
-        None => {
-            let (writer, head) = connect_anew(server, lease).await?;
-            if head.standing(server, lease, position, last)? == Standing::Behind {
-                return Ok(writer);
-            }
-            writer
-        }
-        Some(writer) => writer,
-    };
+    let (mut writer, standing) = ready(server, lease, writer, position, last).await?;
+    if standing == Standing::Behind {
+        return Ok(writer);
+    }
     if in_time(server, CANNOT_WRITE, writer.write(lease, batch)).await? {
         return Ok(writer);
     }
@@ -352,6 +379,42 @@ async fn write(
             server.place()
         ))),
     }
+}
+
+/// Deletes the rows of `part` that are gone. Answers the connection to go on with, and what is left.
+async fn rewrite(
+    server: &Server,
+    lease: &Lease,
+    writer: Option<Writer>,
+    position: u64,
+    (part, gone): (&Part, &Gone),
+) -> Result<(Writer, Kept), JournalError> {
+    const CANNOT_DELETE: &str = "the rows of events that are gone cannot be deleted";
+    let (writer, _) = ready(server, lease, writer, position, position).await?;
+    let rewritten = rewrite::rewrite(&writer, lease, position, (part, gone));
+    match in_time(server, CANNOT_DELETE, rewritten).await? {
+        Some(kept) => Ok((writer, kept)),
+        None => Err(JournalError::failed(format!(
+            "{CANNOT_DELETE}: others have changed the table meanwhile: {}",
+            server.place()
+        ))),
+    }
+}
+
+/// The connection to write on, or another if it was lost, and where the server stands: it has everything up to `position`, or more.
+async fn ready(
+    server: &Server,
+    lease: &Lease,
+    writer: Option<Writer>,
+    position: u64,
+    last: u64,
+) -> Result<(Writer, Standing), JournalError> {
+    if let Some(writer) = writer.filter(|writer| !writer.session.is_closed()) {
+        return Ok((writer, Standing::Before));
+    }
+    let (writer, head) = connect_anew(server, lease).await?;
+    let standing = head.standing(server, lease, position, last)?;
+    Ok((writer, standing))
 }
 
 /// A connection to write on, and the head, when whatever the last connection had begun has come to its end.

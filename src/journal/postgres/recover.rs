@@ -1,17 +1,24 @@
-//! Reading everything back: the table in the order of positions, in one stream.
+//! Reading everything back: the table in the order of positions, in one stream, and what is left of events that are gone in between.
 
+use std::collections::VecDeque;
+
+use futures_util::future::try_join;
 use futures_util::{StreamExt as _, pin_mut};
 use tokio_postgres::{CopyOutStream, Error};
 
 use super::connect::{Server, Session, in_time};
 use super::errors::timeout;
+use super::left::{self, Gaps};
+use super::parts::{PART_POSITIONS, last_of};
 use super::row::{self, BadRow, COLUMNS, Reader};
 use super::wire::take_field;
-use crate::journal::{Batch, JournalError, Recover};
+use crate::journal::{Batch, JournalError, Mark, Recover};
 
-/// A batch of so many events, or so many bytes, is handed on.
+/// A batch of so many events, or marks, or so many bytes, is handed on.
 const BATCH_EVENTS: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
+/// Where events are gone, so many positions are read at once: their marks are read before them.
+const WINDOW_POSITIONS: u64 = 64 * PART_POSITIONS;
 
 /// What a stream of rows begins with: a mark, flags, and an extension of no bytes.
 const MARK: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -21,14 +28,14 @@ const WHAT: &str = "the events cannot be read";
 
 /// Which events are read.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Part {
+pub(super) enum Span {
     /// All that are there: what the head does not know of must not be.
     Whole { last: u64 },
     /// Those after a position, as far as others had come.
     Next { after: u64, last: u64 },
 }
 
-impl Part {
+impl Span {
     /// The position before the first, and that of the last.
     fn ends(self) -> (u64, u64) {
         match self {
@@ -37,54 +44,77 @@ impl Part {
         }
     }
 
-    fn condition(self) -> String {
+    /// Those of its events that come after a position, up to another; up to its last, all.
+    fn condition(self, after: u64, end: u64) -> String {
         match self {
-            Self::Whole { .. } => "true".to_owned(),
-            Self::Next { after, last } => format!("position > {after} AND position <= {last}"),
+            Self::Whole { last } if end == last => format!("position > {after}"),
+            Self::Whole { .. } | Self::Next { .. } => format!("position > {after} AND position <= {end}"),
         }
     }
 }
 
-/// Hands the events of `part` to `into`. Answers how many bytes were read.
+/// Hands the events of `span` to `into`. Answers how many bytes were read.
 pub(super) async fn recover(
     server: &Server,
     session: &Session,
-    part: Part,
+    span: Span,
     into: &mut dyn Recover,
 ) -> Result<u64, JournalError> {
     // A long table takes long, and its index is in order already.
     let begin =
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = off";
-    let query = copy_statement(part);
-    let start = async {
-        session.client.batch_execute(begin).await?;
-        session.client.copy_out(&query).await
-    };
-    let stream = in_time(server, WHAT, start).await?;
-    let bytes = Reading::new(server, part, into).run(stream).await?;
+    let (after, last) = span.ends();
+    let client = &session.client;
+    // Both are sent before the first is answered.
+    let start = try_join(client.batch_execute(begin), Gaps::read(client, after, last));
+    let ((), gaps) = in_time(server, WHAT, start).await?;
+    let has_gaps = !gaps.is_empty();
+    let mut reading = Reading::new(server, (after, last), gaps, into);
+    let mut read = after;
+    loop {
+        let end = if has_gaps { window_end(read).min(last) } else { last };
+        if has_gaps {
+            reading.expect_marks(in_time(server, WHAT, left::marks(client, read, end)).await?)?;
+        }
+        let query = copy_statement(&span.condition(read, end));
+        let stream = in_time(server, WHAT, client.copy_out(&query)).await?;
+        reading.run(stream, end).await?;
+        read = end;
+        if read == last {
+            break;
+        }
+    }
+    let bytes = reading.finish()?;
     in_time(server, WHAT, session.client.batch_execute("COMMIT")).await?;
     Ok(bytes)
 }
 
+/// The last position of the window that begins behind `after`.
+fn window_end(after: u64) -> u64 {
+    last_of(after + WINDOW_POSITIONS)
+}
+
 /// A `jsonb` that is not needed for its bytes stays where it is.
-fn copy_statement(part: Part) -> String {
+fn copy_statement(condition: &str) -> String {
     let columns = row::TABLE.map(|(name, _)| match name {
         "metadata" => "CASE WHEN metadata_bytes IS NULL THEN metadata END",
         "data" => "CASE WHEN data_bytes IS NULL THEN data END",
         name => name,
     });
     format!(
-        "COPY (SELECT {} FROM events WHERE {} ORDER BY position) TO STDOUT (FORMAT binary)",
+        "COPY (SELECT {} FROM events WHERE {condition} ORDER BY position) TO STDOUT (FORMAT binary)",
         columns.join(", "),
-        part.condition()
     )
 }
 
-/// A stream being read.
+/// A table being read.
 struct Reading<'a> {
     server: &'a Server,
     /// The position that the head says is the last.
     last: u64,
+    /// What is left of events that are gone: gaps of all, and the marks of this window.
+    gaps: Gaps,
+    marks: VecDeque<Mark>,
     into: &'a mut dyn Recover,
     reader: Reader,
     batch: Batch,
@@ -96,11 +126,12 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(server: &'a Server, part: Part, into: &'a mut dyn Recover) -> Self {
-        let (position, last) = part.ends();
+    fn new(server: &'a Server, (position, last): (u64, u64), gaps: Gaps, into: &'a mut dyn Recover) -> Self {
         Self {
             server,
             last,
+            gaps,
+            marks: VecDeque::new(),
             into,
             reader: Reader::default(),
             batch: Batch::new(),
@@ -111,8 +142,15 @@ impl<'a> Reading<'a> {
         }
     }
 
-    async fn run(mut self, stream: CopyOutStream) -> Result<u64, JournalError> {
+    fn expect_marks(&mut self, marks: Option<VecDeque<Mark>>) -> Result<(), JournalError> {
+        self.marks = marks.ok_or_else(|| self.corrupt("a mark of what is gone cannot be read"))?;
+        Ok(())
+    }
+
+    /// Reads the rows up to position `end`.
+    async fn run(&mut self, stream: CopyOutStream, end: u64) -> Result<(), JournalError> {
         pin_mut!(stream);
+        self.has_begun = false;
         let patience = self.server.patience();
         loop {
             let next = tokio::time::timeout(patience, stream.next()).await;
@@ -120,6 +158,22 @@ impl<'a> Reading<'a> {
             let Some(chunk) = next else { break };
             self.take(&chunk.map_err(|error| self.failed(&error))?)?;
         }
+        // What the last chunk ends with is no row.
+        self.rest.clear();
+        if !self.gaps.is_empty() {
+            self.skip_to(end + 1)?;
+        }
+        match self.marks.front() {
+            Some(mark) => Err(self.corrupt(&format!(
+                "there is a mark of what is gone at position {}",
+                mark.position
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn finish(mut self) -> Result<u64, JournalError> {
+        self.end_part()?;
         self.hand_on()?;
         if self.position != self.last {
             return Err(self.corrupt(&format!(
@@ -178,21 +232,54 @@ impl<'a> Reading<'a> {
         let position = fields[0]
             .and_then(|bytes| bytes.try_into().ok())
             .map(u64::from_be_bytes);
-        let expected = self.position + 1;
-        if position != Some(expected) {
-            let found = position.unwrap_or_default();
-            return Err(self.corrupt(&format!(
-                "position {expected} is missing: behind {} comes {found}",
-                self.position
-            )));
+        let position = position.filter(|position| *position > self.position);
+        let position = position.ok_or_else(|| self.corrupt(&format!("position {} comes again", self.position)))?;
+        self.skip_to(position)?;
+        let read = self.reader.read(fields, position, &mut self.batch);
+        read.map_err(|error| self.corrupt(&format!("position {position}: {error}")))?;
+        self.move_to(position)
+    }
+
+    /// Takes the positions before `next` for gone, if that is what is left of them says.
+    fn skip_to(&mut self, next: u64) -> Result<(), JournalError> {
+        while self.position + 1 < next {
+            let first = self.position + 1;
+            let end = last_of(first).min(next - 1);
+            if !self.gaps.skip(first, end, &mut self.batch) {
+                return Err(self.corrupt(&format!(
+                    "position {first} is missing: behind {} comes {next}",
+                    self.position
+                )));
+            }
+            let marks = self.marks.iter().take_while(|mark| mark.position.0 <= end).count();
+            for mark in self.marks.drain(..marks) {
+                self.batch.push_mark(mark);
+            }
+            self.move_to(end)?;
         }
-        let read = self.reader.read(fields, expected, &mut self.batch);
-        read.map_err(|error| self.corrupt(&format!("position {expected}: {error}")))?;
-        self.position = expected;
-        if self.batch.len() >= BATCH_EVENTS || self.batch.bytes() >= BATCH_BYTES {
+        Ok(())
+    }
+
+    fn move_to(&mut self, position: u64) -> Result<(), JournalError> {
+        self.position = position;
+        if position == last_of(position) {
+            self.end_part()?;
+        }
+        let is_long = self.batch.len().max(self.batch.marks().len()) >= BATCH_EVENTS;
+        if is_long || self.batch.bytes() >= BATCH_BYTES {
             self.hand_on()?;
         }
         Ok(())
+    }
+
+    fn end_part(&mut self) -> Result<(), JournalError> {
+        match self.gaps.end_part(self.position) {
+            0 => Ok(()),
+            count => Err(self.corrupt(&format!(
+                "{count} events are there, up to position {}, that are said to be gone",
+                self.position
+            ))),
+        }
     }
 
     fn hand_on(&mut self) -> Result<(), JournalError> {

@@ -5,12 +5,13 @@ use super::errors::refused;
 use crate::journal::JournalError;
 
 /// What is run, in order, each once. One that was released is never changed.
-const MIGRATIONS: [(&str, &str); 5] = [
+const MIGRATIONS: [(&str, &str); 6] = [
     ("events", include_str!("migrations/0001-events.sql")),
     ("append-events", include_str!("migrations/0002-append-events.sql")),
     ("checkpoints", include_str!("migrations/0003-checkpoints.sql")),
     ("snapshots", include_str!("migrations/0004-snapshots.sql")),
     ("partitions", include_str!("migrations/0005-partitions.sql")),
+    ("gone", include_str!("migrations/0006-gone.sql")),
 ];
 
 /// The advisory lock of whoever makes tables: the letters of `annals`.

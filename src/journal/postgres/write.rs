@@ -83,6 +83,13 @@ impl Writer {
         }
     }
 
+    /// Within a transaction, makes sure that the head is at `position` and this writer's, until it ends.
+    pub(super) async fn stay(&self, lease: &Lease, position: u64) -> Result<bool, Error> {
+        let position = position.cast_signed();
+        let parameters: [&(dyn ToSql + Sync); 4] = [&lease.number, &position, &position, &self.lease_seconds];
+        Ok(self.session.client.execute(&self.advance, &parameters).await? > 0)
+    }
+
     /// One statement, and so one transaction and one way to the server and back.
     async fn append(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
         self.arrays.begin();

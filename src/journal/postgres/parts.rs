@@ -1,0 +1,91 @@
+//! Parts of the table: so many positions each, and what is in them.
+
+use crate::journal::{Batch, JournalError, Part, Recover};
+use crate::{EventRef, Position};
+
+/// Positions of a part, as the tables have it too. What is gone of one is deleted in one transaction.
+pub(super) const PART_POSITIONS: u64 = 4096;
+
+/// The first position of the part that has a position.
+pub(super) fn first_of(position: u64) -> u64 {
+    position - position.saturating_sub(1) % PART_POSITIONS
+}
+
+/// The last position of the part that has a position.
+pub(super) fn last_of(position: u64) -> u64 {
+    first_of(position) + PART_POSITIONS - 1
+}
+
+/// What is in each part, from the first on.
+#[derive(Debug, Default)]
+pub(super) struct Parts(Vec<Count>);
+
+/// What is in a part.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    /// Events, the system's included.
+    pub(super) rows: u64,
+    /// Events, without the changes of aggregates, which stay.
+    pub(super) events: u64,
+    /// Bytes of names, metadata and data.
+    bytes: u64,
+}
+
+impl Parts {
+    /// Counts events that are in the table.
+    pub(super) fn note(&mut self, batch: &Batch) {
+        batch.events().for_each(|event| self.note_event(event));
+    }
+
+    fn note_event(&mut self, event: EventRef<'_>) {
+        let names = event.all_names().into_iter().flatten().map(str::len).sum::<usize>();
+        let bytes = names + event.metadata().len() + event.data().len();
+        let count = self.at(event.raw_position());
+        count.rows += 1;
+        count.events += u64::from(!event.is_change());
+        count.bytes += bytes as u64;
+    }
+
+    fn at(&mut self, position: u64) -> &mut Count {
+        let place = usize::try_from((position - 1) / PART_POSITIONS).unwrap_or(usize::MAX);
+        if self.0.len() <= place {
+            self.0.resize(place + 1, Count::default());
+        }
+        &mut self.0[place]
+    }
+
+    /// All parts that have something, of a table that ends with position `last`.
+    pub(super) fn all(&self, last: u64) -> Vec<Part> {
+        let numbered = (1..).step_by(PART_POSITIONS as usize).zip(&self.0);
+        let parts = numbered.filter(|(_, count)| count.rows > 0).map(|(first, count)| {
+            let end = last_of(first).min(last);
+            Part::new(Position(first), Position(end), count.events, count.bytes)
+        });
+        parts.collect()
+    }
+
+    /// Notes how many rows a part has kept, and how many that are no changes of aggregates. Answers its bytes: rows are taken to be of one length.
+    pub(super) fn keep(&mut self, part: &Part, rows: u64, events: u64) -> u64 {
+        let count = self.at(part.first.0);
+        let bytes = count.bytes.saturating_mul(rows) / count.rows.max(1);
+        *count = Count { rows, events, bytes };
+        bytes
+    }
+}
+
+/// Counts what a journal hands back.
+pub(super) struct Counting<'a> {
+    pub(super) into: &'a mut dyn Recover,
+    pub(super) parts: &'a mut Parts,
+}
+
+impl Recover for Counting<'_> {
+    fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+        self.parts.note(&batch);
+        self.into.batch(batch)
+    }
+
+    fn progress(&mut self, done: u64, total: u64) {
+        self.into.progress(done, total);
+    }
+}

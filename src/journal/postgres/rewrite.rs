@@ -1,0 +1,152 @@
+//! Deleting the rows of events that are gone: those of a part in one transaction, which writes down what is left of them.
+
+use hashbrown::HashMap;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error, Row};
+
+use super::head::Lease;
+use super::left::kind_of;
+use super::parts::last_of;
+use super::write::Writer;
+use crate::event::system;
+use crate::journal::{Gone, Mark, Part};
+use crate::{Gap, GapReason, Name, Position, Version};
+
+const READ: &str = "SELECT position, version, event_type, aggregate_type, aggregate_id FROM events \
+                    WHERE position BETWEEN $1 AND $2 ORDER BY position";
+const DELETE: &str = "DELETE FROM events WHERE position = ANY($1)";
+const NOTE_GAPS: &str = "INSERT INTO gaps (part, kind, name, first_position, last_position, events) \
+                         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[]) \
+                         ON CONFLICT (part, kind, name) DO UPDATE SET events = gaps.events + excluded.events, \
+                         first_position = least(gaps.first_position, excluded.first_position), \
+                         last_position = greatest(gaps.last_position, excluded.last_position)";
+const NOTE_MARKS: &str = "INSERT INTO marks (position, version, kind, name, aggregate_type, aggregate_id) \
+                          SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::text[])";
+/// A mark says nothing that the next does not, unless there is an event of its aggregate in between, or one of the system about it.
+const DROP_MARKS: &str = "DELETE FROM marks USING \
+                          (SELECT *, lead(version) OVER later AS next_version, lead(position) OVER later AS next_position \
+                           FROM marks WHERE aggregate_id = ANY($1) WINDOW later AS (PARTITION BY aggregate_id ORDER BY position)) AS known \
+                          WHERE marks.position = known.position AND known.next_position IS NOT NULL AND NOT EXISTS \
+                          (SELECT FROM events WHERE events.aggregate_id = known.aggregate_id \
+                           AND events.version > known.version AND events.version < known.next_version) AND NOT EXISTS \
+                          (SELECT FROM events WHERE events.aggregate_id = '$' || known.aggregate_id \
+                           AND events.position > known.position AND events.position < known.next_position)";
+
+/// What has become of a part.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kept {
+    /// Rows that are still there.
+    pub(super) rows: u64,
+    /// Those of them that are no changes of aggregates.
+    pub(super) events: u64,
+}
+
+/// Deletes what is gone of `part`, and commits. Answers `None`, and has changed nothing, when the head is not at `position`, or is another's,
+/// or somebody else has deleted rows.
+pub(super) async fn rewrite(
+    writer: &Writer,
+    lease: &Lease,
+    position: u64,
+    (part, gone): (&Part, &Gone),
+) -> Result<Option<Kept>, Error> {
+    let client = &writer.session.client;
+    // What has come behind it since is in the same part by now, and stays.
+    let (first, end) = (part.first.0.cast_signed(), last_of(part.first.0).cast_signed());
+    let rows = client.query(READ, &[&first, &end]).await?;
+    let mut leaving = Leaving::default();
+    for row in &rows {
+        leaving.take(row, gone)?;
+    }
+    let kept = leaving.kept;
+    if leaving.positions.is_empty() {
+        return Ok(Some(kept));
+    }
+    client.batch_execute("BEGIN").await?;
+    let is_ours = writer.stay(lease, position).await?;
+    // What follows is sent when it is known what was deleted: a transaction that comes late and deletes nothing notes nothing.
+    let is_done = is_ours && client.execute(DELETE, &[&leaving.positions]).await? == leaving.positions.len() as u64;
+    if !is_done {
+        client.batch_execute("ROLLBACK").await?;
+        return Ok(None);
+    }
+    leaving.note(client, first).await?;
+    client.batch_execute("COMMIT").await?;
+    Ok(Some(kept))
+}
+
+/// What is found in a part.
+#[derive(Debug, Default)]
+struct Leaving {
+    positions: Vec<i64>,
+    gaps: HashMap<GapReason, Gap, foldhash::fast::RandomState>,
+    /// Of each aggregate what is left of its last event, unless it was needed already.
+    latest: HashMap<Name, Mark, foldhash::fast::RandomState>,
+    /// Marks that an event behind them needs: one of the aggregate, or of the system about it.
+    needed: Vec<Mark>,
+    kept: Kept,
+}
+
+impl Leaving {
+    fn take(&mut self, row: &Row, gone: &Gone) -> Result<(), Error> {
+        let position = row.try_get::<_, i64>(0)?;
+        let (event_type, id): (&str, &str) = (row.try_get(2)?, row.try_get(4)?);
+        let is_change = system::is_change(event_type);
+        let reason = gone.reason_of(position.cast_unsigned(), id).filter(|_| !is_change);
+        let Some(reason) = reason else {
+            self.kept.rows += 1;
+            self.kept.events += u64::from(!is_change);
+            // It finds its stream, and the aggregate that it is about, as they were.
+            for stream in [id, system::target(id)] {
+                self.needed.extend(self.latest.remove(stream));
+            }
+            return Ok(());
+        };
+        self.positions.push(position);
+        let mark = Mark {
+            position: Position(position.cast_unsigned()),
+            aggregate_type: Name::from(row.try_get::<_, &str>(3)?),
+            aggregate_id: Name::from(id),
+            version: Version(row.try_get::<_, i64>(1)?.cast_unsigned()),
+            reason: reason.clone(),
+        };
+        self.latest.insert(mark.aggregate_id.clone(), mark);
+        let gap = Gap::at(position.cast_unsigned(), reason);
+        self.gaps
+            .entry(gap.reason.clone())
+            .and_modify(|same| same.merge(&gap))
+            .or_insert(gap);
+        Ok(())
+    }
+
+    /// Writes down what is left of them, in the part that begins with position `part`.
+    async fn note(mut self, client: &Client, part: i64) -> Result<(), Error> {
+        let gaps = self.gaps.values().map(|gap| (kind_of(&gap.reason), gap));
+        let (reasons, gaps): (Vec<_>, Vec<_>) = gaps.unzip();
+        let (kinds, names): (Vec<_>, Vec<_>) = reasons.into_iter().unzip();
+        let numbers = [
+            |gap: &&Gap| gap.first.0,
+            |gap: &&Gap| gap.last.0,
+            |gap: &&Gap| gap.count,
+        ];
+        let [firsts, lasts, counts] = numbers.map(|number| signed(gaps.iter().map(number)));
+        let parameters: [&(dyn ToSql + Sync); 6] = [&part, &kinds, &names, &firsts, &lasts, &counts];
+        client.execute(NOTE_GAPS, &parameters).await?;
+        self.needed.extend(self.latest.drain().map(|(_, mark)| mark));
+        note_marks(client, &self.needed).await
+    }
+}
+
+async fn note_marks(client: &Client, marks: &[Mark]) -> Result<(), Error> {
+    let positions = signed(marks.iter().map(|mark| mark.position.0));
+    let versions = signed(marks.iter().map(|mark| mark.version.0));
+    let (kinds, names): (Vec<_>, Vec<_>) = marks.iter().map(|mark| kind_of(&mark.reason)).unzip();
+    let types: Vec<&str> = marks.iter().map(|mark| &*mark.aggregate_type).collect();
+    let ids: Vec<&str> = marks.iter().map(|mark| &*mark.aggregate_id).collect();
+    let parameters: [&(dyn ToSql + Sync); 6] = [&positions, &versions, &kinds, &names, &types, &ids];
+    client.execute(NOTE_MARKS, &parameters).await?;
+    client.execute(DROP_MARKS, &[&ids]).await.map(drop)
+}
+
+fn signed(numbers: impl Iterator<Item = u64>) -> Vec<i64> {
+    numbers.map(u64::cast_signed).collect()
+}
