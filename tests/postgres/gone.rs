@@ -1,6 +1,7 @@
 //! Rows of events that are gone leave the table: what is left is as it was, for the store, for others, and whatever is cut on the way.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::journal::postgres::PostgresJournal;
 use annals::journal::{Gone, Journal, JournalError, JournalErrorKind, Rewriting};
@@ -10,6 +11,7 @@ use annals::{
 };
 
 use crate::cdc::{Reader, drain};
+use crate::cluster::Cluster;
 use crate::follow::{append_in_sql, follow, note, noted, url_at};
 use crate::proxy::{Cut, Proxy};
 use crate::support::{Schema, Taker, batch, last_error, recovered};
@@ -468,4 +470,42 @@ fn rows_that_leave_are_no_changes_and_keep_no_reader_waiting() {
     // What was written is told of, though it is gone by now.
     assert_eq!(positions(drain(&mut capture)), [9005, 9006, 9007]);
     assert!(drain(&mut capture).is_empty());
+}
+
+/// The server ends and comes back while rows are deleted, and others are written.
+#[test]
+fn nothing_is_lost_when_the_server_crashes_while_rows_leave() {
+    let cluster = Cluster::start(&["fsync = off"], &[]);
+    let schema = Schema::on(cluster.url());
+    let store = open(&schema);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for round in 1.. {
+                fill(&store, "long", 100);
+                fill(&store, &format!("short-{round}"), 10);
+                store.truncate("long", Version(100 * round - 20)).expect("it is there");
+                store
+                    .delete(&format!("short-{round}"), Expected::Any)
+                    .expect("it is there");
+                // While the server is away it cannot be.
+                drop(store.compact_journal());
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
+            }
+        });
+        for _ in 0..8 {
+            cluster.control(&["-m", "immediate", "-w", "restart"]);
+            let known = store.visible();
+            store.await_visible(Position(known.0 + 400));
+        }
+        is_over.store(true, Ordering::SeqCst);
+    });
+    wait(&store);
+    store.compact_journal().expect("the server is there");
+    let before = ask(&store);
+    assert_eq!(rows(&schema), before.log.len() as u64);
+    drop(store);
+    assert_eq!(ask(&open(&schema)), before);
 }

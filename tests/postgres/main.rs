@@ -23,6 +23,7 @@ mod partition;
 mod proxy;
 mod replica;
 mod roles;
+mod schema;
 mod snapshots;
 mod standby;
 mod support;

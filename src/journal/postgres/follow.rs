@@ -63,7 +63,11 @@ async fn prepare(server: &Server) -> Result<(), JournalError> {
         return schema::prepare(server, &session).await;
     }
     match make(server, &session).await {
-        Err(error) if applied == 0 || error.kind() == JournalErrorKind::Retry || schema::is_newer(applied) => {
+        Err(error)
+            if !schema::is_readable(applied)
+                || error.kind() == JournalErrorKind::Retry
+                || schema::is_newer(applied) =>
+        {
             Err(error)
         }
         Err(_) | Ok(()) => Ok(()),

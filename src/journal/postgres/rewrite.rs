@@ -14,7 +14,8 @@ use crate::{Gap, GapReason, Name, Position, Version};
 
 const READ: &str = "SELECT position, version, event_type, aggregate_type, aggregate_id FROM events \
                     WHERE position BETWEEN $1 AND $2 ORDER BY position";
-const DELETE: &str = "DELETE FROM events WHERE position = ANY($1)";
+/// The sum keeps the index to the range: it is looked up once in each partition, and not for every position.
+const DELETE: &str = "DELETE FROM events WHERE position BETWEEN $1 AND $2 AND position + 0 = ANY($3)";
 const NOTE_GAPS: &str = "INSERT INTO gaps (part, kind, name, first_position, last_position, events) \
                          SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[]) \
                          ON CONFLICT (part, kind, name) DO UPDATE SET events = gaps.events + excluded.events, \
@@ -64,7 +65,8 @@ pub(super) async fn rewrite(
     client.batch_execute("BEGIN").await?;
     let is_ours = writer.stay(lease, position).await?;
     // What follows is sent when it is known what was deleted: a transaction that comes late and deletes nothing notes nothing.
-    let is_done = is_ours && client.execute(DELETE, &[&leaving.positions]).await? == leaving.positions.len() as u64;
+    let positions = &leaving.positions;
+    let is_done = is_ours && client.execute(DELETE, &[&first, &end, positions]).await? == positions.len() as u64;
     if !is_done {
         client.batch_execute("ROLLBACK").await?;
         return Ok(None);

@@ -106,6 +106,12 @@ pub(super) fn is_current(applied: usize) -> bool {
     applied == MIGRATIONS.len()
 }
 
+/// Whether so many migrations have made all that is read.
+pub(super) fn is_readable(applied: usize) -> bool {
+    let last = MIGRATIONS.iter().position(|(name, _)| *name == "gone");
+    last.is_some_and(|last| applied > last)
+}
+
 /// Whether so many migrations are more than this program knows.
 pub(super) fn is_newer(applied: usize) -> bool {
     applied > MIGRATIONS.len()

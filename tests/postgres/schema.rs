@@ -1,0 +1,59 @@
+//! Tables that an earlier program has made are brought up to date, with what is in them.
+
+use annals::{Durability, Expected, Position, Store, StreamId};
+
+use crate::follow::{append_in_sql, follow, noted, url_at};
+use crate::support::Schema;
+
+/// What was run for the first tables of all.
+const FIRST: [&str; 3] = [
+    include_str!("../../src/journal/postgres/migrations/0001-events.sql"),
+    include_str!("../../src/journal/postgres/migrations/0002-append-events.sql"),
+    include_str!("../../src/journal/postgres/migrations/0003-checkpoints.sql"),
+];
+
+/// A schema as the first program has left it, with an event.
+fn first_tables() -> Schema {
+    let schema = Schema::new();
+    let name = schema.name.replace('"', "\"\"");
+    schema.sql(&format!("CREATE SCHEMA \"{name}\""));
+    let note = "CREATE TABLE migrations (number int PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now()); \
+                INSERT INTO migrations SELECT number, 'old' FROM generate_series(1, 3) AS number";
+    schema.sql(&format!("BEGIN; {}; {note}; COMMIT", FIRST.join(";")));
+    append_in_sql(&schema, "note-1");
+    schema
+}
+
+#[test]
+fn tables_of_an_earlier_program_are_brought_up_to_date() {
+    let schema = first_tables();
+    let store = Store::open(schema.journal().expect("it may change them")).expect("it can be read");
+    let store = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let stream = StreamId::new("Note", "note-1");
+    let appended = store.append(&stream, Expected::exactly(1), vec![noted(1)]);
+    assert_eq!(appended.expect("it is at that version").last_position, Position(2));
+    store.delete("note-1", Expected::Any).expect("it is there");
+    store.compact_journal().expect("compacted");
+    store.close().expect("the server is there");
+    assert_eq!(append_in_sql(&schema, "note-1"), 4);
+    assert_eq!(follow(&schema).log().events().len(), 1);
+}
+
+/// Who may not bring them up to date is told what is missing, and not that a table is.
+#[test]
+fn a_follower_of_tables_that_are_too_old_says_so() {
+    let schema = first_tables();
+    let role = format!("following_old_{}", std::process::id());
+    let name = schema.name.replace('"', "\"\"");
+    schema.sql(&format!(
+        "CREATE ROLE {role} NOLOGIN; GRANT USAGE ON SCHEMA \"{name}\" TO {role}; \
+         GRANT SELECT ON ALL TABLES IN SCHEMA \"{name}\" TO {role}"
+    ));
+    let url = schema.url_with(&format!("options=-c%20role%3D{role}"));
+    let refused = Store::follow(&url_at(&url, &schema)).expect_err("it may not change them");
+    assert!(
+        refused.to_string().contains("the tables of the store cannot be made"),
+        "{refused}"
+    );
+    schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
