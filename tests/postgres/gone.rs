@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use annals::journal::postgres::PostgresJournal;
 use annals::journal::{Gone, Journal, JournalError, JournalErrorKind, Rewriting};
 use annals::{
-    Budget, Delivery, Durability, Error, Event, Expected, GapReason, Position, Query, Settings, Store, StreamInfo,
-    StreamLimits, Timestamp, Version, WhenFull,
+    Budget, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, NewEvent, Position, Query, Settings,
+    Store, StreamInfo, StreamLimits, Timestamp, Version, WhenFull,
 };
 
 use crate::cdc::{Reader, drain};
@@ -341,6 +341,39 @@ fn a_commit_of_deleted_rows_that_comes_late_is_waited_for() {
     });
     assert_eq!(schema.value("SELECT sum(events) FROM gaps"), "6");
     assert_eq!(rows(&schema), 4);
+}
+
+/// Long rows are deleted a few at a time, so that no transaction takes long.
+#[test]
+fn rows_that_are_long_leave_a_few_at_a_time() {
+    let schema = Schema::new();
+    let store = open(&schema);
+    let mut seed = 1_u32;
+    let mut noise = || {
+        seed ^= seed << 13;
+        seed ^= seed >> 17;
+        seed ^= seed << 5;
+        seed as u8
+    };
+    for _ in 0..30 {
+        let data: Vec<u8> = (0..1_000_000).map(|_| noise()).collect();
+        let event = NewEvent::new("Scanned").data(data).content_type(ContentType::Bytes);
+        store.append(&note("long"), Expected::Any, vec![event]).expect("any");
+    }
+    wait(&store);
+    drop(store);
+    let mut journal = schema.journal().expect("it opens");
+    journal.recover(&mut Taker::default()).expect("it can be read");
+    assert_eq!(rewrite(&mut journal, 1, 29), Ok(Rewriting::More));
+    assert_eq!(rows(&schema), 30 - 17);
+    assert!(matches!(rewrite(&mut journal, 1, 29), Ok(Rewriting::Done { .. })));
+    assert_eq!(rows(&schema), 1);
+    assert_eq!(
+        schema.value("SELECT string_agg(position || ' ' || version, ',') FROM marks"),
+        "29 29"
+    );
+    drop(journal);
+    assert_eq!(open(&schema).stream("long").events().len(), 1);
 }
 
 #[test]

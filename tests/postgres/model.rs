@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use annals::testing::model::Model;
 use annals::testing::operation::{Choices, Pair, START};
-use annals::{Durability, FlushSettings, ManualClock, Settings, Store};
+use annals::{Durability, Field, FlushSettings, ManualClock, Settings, Store};
 use proptest::prelude::*;
 
+use crate::follow::url_at;
 use crate::support::Schema;
 
 fn open(schema: &Schema, clock: &Arc<ManualClock>, durability: Durability) -> Store {
@@ -23,6 +24,25 @@ fn open(schema: &Schema, clock: &Arc<ManualClock>, durability: Durability) -> St
     let journal = schema.journal().expect("the journal opens");
     let opened = Pair::builder(clock, settings).journal(journal).open();
     opened.expect("the store opens")
+}
+
+/// A store that follows, with the same clock.
+fn follow(schema: &Schema, clock: &Arc<ManualClock>) -> Store {
+    let builder = Pair::builder(clock, Settings::default());
+    let followed = builder.follow(&url_at(&schema.url, schema));
+    followed.expect("it can be followed")
+}
+
+/// Whoever follows sees what the store does, from the beginning or from now on, whatever rows have left.
+fn check_followers(followers: &[Store], store: &Store) {
+    for follower in followers {
+        follower.await_visible(store.visible());
+        let log = |store: &Store| store.log().include_system().events();
+        assert_eq!(log(follower), log(store));
+        for (id, _) in store.terms(&Field::Aggregate) {
+            assert_eq!(follower.stream_info(&id), store.stream_info(&id));
+        }
+    }
 }
 
 /// SQL sees what the store does, and what the limits of aggregates have dropped beside.
@@ -60,6 +80,7 @@ proptest! {
         let mut model = Model::default();
         for operations in lives {
             let store = open(&schema, &clock, durability);
+            let early = follow(&schema, &clock);
             let mut pair = Pair::of(store.clone(), model, Arc::clone(&clock));
             pair.check_all();
             for numbers in operations {
@@ -72,6 +93,8 @@ proptest! {
             }
             pair.check_all();
             model = pair.model().clone();
+            store.wait_durable(store.visible()).expect("the server is there");
+            check_followers(&[early, follow(&schema, &clock)], &store);
             store.close().expect("the server is there");
             check_live(&schema, &store);
         }

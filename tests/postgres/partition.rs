@@ -314,3 +314,26 @@ fn a_month_that_is_empty_can_be_dropped() {
     assert_eq!(events(&store).len(), 3);
     assert_eq!(partitions(&schema)[0], ("events_2026_01".to_owned(), "1".to_owned()));
 }
+
+/// Somebody reads the table for long, and the month turns.
+#[test]
+fn a_partition_does_not_wait_for_readers() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY]));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime can be made");
+    let name = schema.name.replace('"', "\"\"");
+    let begin = format!("BEGIN; SELECT count(*) FROM \"{name}\".events");
+    let connect = async {
+        let (client, connection) = tokio_postgres::connect(&schema.url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        client.batch_execute(&begin).await.map(|()| client)
+    };
+    let reading = runtime.block_on(connect).expect("it can be read");
+    drop(fill(&schema, &[FEBRUARY]));
+    append_in_sql(&schema, "note-1");
+    assert_eq!(partitions(&schema).len(), 3);
+    runtime
+        .block_on(reading.batch_execute("COMMIT"))
+        .expect("it was not in the way");
+}

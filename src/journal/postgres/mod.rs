@@ -303,7 +303,11 @@ impl Journal for PostgresJournal {
         let (writer, kept) = self.runtime.block_on(rewriting)?;
         self.writer = Some(writer);
         let bytes = self.parts.keep(part, kept.rows, kept.events);
-        Ok(Rewriting::Done { bytes })
+        Ok(if kept.has_more {
+            Rewriting::More
+        } else {
+            Rewriting::Done { bytes }
+        })
     }
 
     /// Gives the lease back. Where the server is away, it ends by itself.

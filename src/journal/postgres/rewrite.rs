@@ -12,8 +12,14 @@ use crate::event::system;
 use crate::journal::{Gone, Mark, Part};
 use crate::{Gap, GapReason, Name, Position, Version};
 
-const READ: &str = "SELECT position, version, event_type, aggregate_type, aggregate_id FROM events \
-                    WHERE position BETWEEN $1 AND $2 ORDER BY position";
+/// Rows of so many bytes are deleted in one transaction, so that it comes to its end in time.
+const BYTES_MAX: i64 = 16 << 20;
+
+/// What is long is not read for its length.
+const READ: &str = "SELECT position, version, event_type, aggregate_type, aggregate_id, \
+                    coalesce(pg_column_size(metadata)::int8, 0) + coalesce(pg_column_size(metadata_bytes)::int8, 0) \
+                    + coalesce(pg_column_size(data)::int8, 0) + coalesce(pg_column_size(data_bytes)::int8, 0) \
+                    FROM events WHERE position BETWEEN $1 AND $2 ORDER BY position";
 /// The sum keeps the index to the range: it is looked up once in each partition, and not for every position.
 const DELETE: &str = "DELETE FROM events WHERE position BETWEEN $1 AND $2 AND position + 0 = ANY($3)";
 const NOTE_GAPS: &str = "INSERT INTO gaps (part, kind, name, first_position, last_position, events) \
@@ -40,9 +46,11 @@ pub(super) struct Kept {
     pub(super) rows: u64,
     /// Those of them that are no changes of aggregates.
     pub(super) events: u64,
+    /// Some of them are gone, and left for another time.
+    pub(super) has_more: bool,
 }
 
-/// Deletes what is gone of `part`, and commits. Answers `None`, and has changed nothing, when the head is not at `position`, or is another's,
+/// Deletes what is gone of `part`, or the first of it, and commits. Answers `None`, and has changed nothing, when the head is not at `position`, or is another's,
 /// or somebody else has deleted rows.
 pub(super) async fn rewrite(
     writer: &Writer,
@@ -80,6 +88,7 @@ pub(super) async fn rewrite(
 #[derive(Debug, Default)]
 struct Leaving {
     positions: Vec<i64>,
+    bytes: i64,
     gaps: HashMap<GapReason, Gap, foldhash::fast::RandomState>,
     /// Of each aggregate what is left of its last event, unless it was needed already.
     latest: HashMap<Name, Mark, foldhash::fast::RandomState>,
@@ -94,7 +103,9 @@ impl Leaving {
         let (event_type, id): (&str, &str) = (row.try_get(2)?, row.try_get(4)?);
         let is_change = system::is_change(event_type);
         let reason = gone.reason_of(position.cast_unsigned(), id).filter(|_| !is_change);
-        let Some(reason) = reason else {
+        let is_left = reason.is_some() && self.bytes >= BYTES_MAX;
+        self.kept.has_more |= is_left;
+        let Some(reason) = reason.filter(|_| !is_left) else {
             self.kept.rows += 1;
             self.kept.events += u64::from(!is_change);
             // It finds its stream, and the aggregate that it is about, as they were.
@@ -104,6 +115,7 @@ impl Leaving {
             return Ok(());
         };
         self.positions.push(position);
+        self.bytes += row.try_get::<_, i64>(5)?;
         let mark = Mark {
             position: Position(position.cast_unsigned()),
             aggregate_type: Name::from(row.try_get::<_, &str>(3)?),
