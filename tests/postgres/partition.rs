@@ -337,3 +337,18 @@ fn a_partition_does_not_wait_for_readers() {
         .block_on(reading.batch_execute("COMMIT"))
         .expect("it was not in the way");
 }
+
+/// No key of the whole table keeps it out, so whoever reads the table looks.
+#[test]
+fn a_position_that_is_in_two_months_is_damage() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY, FEBRUARY]));
+    schema.sql(
+        "CREATE TEMPORARY TABLE again AS SELECT * FROM events WHERE position = 3; \
+         UPDATE again SET recorded_at = recorded_at + interval '1 month'; INSERT INTO events SELECT * FROM again",
+    );
+    let damage = schema.journal().expect("it opens").recover(&mut Taker::default());
+    let damage = damage.expect_err("it is there twice");
+    assert_eq!(damage.kind(), JournalErrorKind::Corrupt);
+    assert!(damage.to_string().contains("position 3 comes again"), "{damage}");
+}

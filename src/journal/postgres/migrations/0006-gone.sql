@@ -38,22 +38,20 @@ LANGUAGE sql STABLE AS $$
     ) AS found (version, aggregate_type, position) ORDER BY version DESC LIMIT 1
 $$;
 
--- Drops the partitions that have no event any more, but for the last, and answers their names. Readers of the table are waited for.
+-- Drops the partitions that have no event any more, but for the last, and answers their names. Whoever reads the table is waited for,
+-- not for long, because others wait as well then.
 CREATE FUNCTION drop_empty_partitions() RETURNS SETOF text
-LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' AS $$
 DECLARE
     partition text;
     has_rows boolean;
 BEGIN
+    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
     FOR partition IN SELECT name FROM partitions() ORDER BY recorded_until DESC OFFSET 1 LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I)', partition) INTO has_rows;
         IF NOT has_rows THEN
-            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', partition);
-            EXECUTE format('SELECT EXISTS (SELECT FROM %I)', partition) INTO has_rows;
-            IF NOT has_rows THEN
-                EXECUTE format('DROP TABLE %I', partition);
-                RETURN NEXT partition;
-            END IF;
+            EXECUTE format('DROP TABLE %I', partition);
+            RETURN NEXT partition;
         END IF;
     END LOOP;
 END
