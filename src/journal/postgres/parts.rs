@@ -38,8 +38,9 @@ impl Parts {
     }
 
     fn note_event(&mut self, event: EventRef<'_>) {
-        let names = event.all_names().into_iter().flatten().map(str::len).sum::<usize>();
-        let bytes = names + event.metadata().len() + event.data().len();
+        let (chunk, index) = event.place();
+        let (metadata, data) = chunk.payload(index);
+        let bytes = chunk.names(index).len() + metadata.len() + data.len();
         let count = self.at(event.raw_position());
         count.rows += 1;
         count.events += u64::from(!event.is_change());
