@@ -229,6 +229,15 @@ fn what_partitions_would_not_have_is_named() {
     assert_eq!(schema.value("SELECT partitioned_by FROM head"), "month");
 }
 
+#[test]
+fn a_store_that_could_not_be_partitioned_kept_the_lease() {
+    let mut schema = prepared();
+    schema.partition = Partition::ByMonth;
+    schema.sql("CREATE VIEW mine AS SELECT count(*) FROM events");
+    schema.journal().map(drop).expect_err("the view is in the way");
+    assert_eq!(append_in_sql(&schema, "note-1"), 1);
+}
+
 /// Who partitions a table, and ends in the middle, leaves a table that takes no later month.
 #[test]
 fn a_table_that_was_left_half_partitioned_took_no_events_of_the_next_month() {

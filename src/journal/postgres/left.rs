@@ -169,10 +169,11 @@ fn total(gaps: &[Gap]) -> u64 {
     gaps.iter().map(|gap| gap.count).sum()
 }
 
-/// What is known of some positions of a part: where it has several gaps, they may be of any.
+/// What is known of some positions of a part: where several gaps reach over them, they may be of any.
 fn clipped(gaps: &[Gap], first: u64, last: u64) -> Gap {
-    let reason = match gaps {
-        [gap] => gap.reason.clone(),
+    let mut over = gaps.iter().filter(|gap| gap.first.0 <= last && gap.last.0 >= first);
+    let reason = match (over.next(), over.next()) {
+        (Some(gap), None) => gap.reason.clone(),
         _ => GapReason::Several,
     };
     Gap {

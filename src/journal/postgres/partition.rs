@@ -25,9 +25,7 @@ const FREE: &str = "ALTER TABLE events DROP CONSTRAINT IF EXISTS events_recorded
 /// Unsupported when the table may not be altered, or something belongs to it that partitions would not have.
 pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), JournalError> {
     let what = "the tables of the store cannot be read";
-    let standing = session.client.query_one(STANDING, &[]);
-    let row = in_time(server, what, standing).await?;
-    let [is_partitioned, is_bound]: [bool; 2] = [row.get(0), row.get(1)];
+    let (is_partitioned, is_bound) = in_time(server, what, standing(session)).await?;
     let arranged = match server.settings.partition {
         Partition::ByMonth if !is_partitioned => convert(server, session).await,
         // Whoever began to partition it has not come to the end.
@@ -35,6 +33,12 @@ pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), Jo
         Partition::AsItIs | Partition::ByMonth => Ok(()),
     };
     arranged.map_err(|error| refused(server, "the table of events cannot be partitioned", &error))
+}
+
+/// Whether the table is partitioned, and whether somebody has begun to partition it.
+async fn standing(session: &Session) -> Result<(bool, bool), Error> {
+    let row = session.client.query_one(STANDING, &[]).await?;
+    Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
 /// A long table takes long: the lease is renewed meanwhile, and others can read. Who reads for long is not waited for, because whoever
