@@ -71,3 +71,39 @@ fn the_last_of_each_aggregate_is_there_in_sql() {
         "0"
     );
 }
+
+#[test]
+fn snapshots_that_were_replaced_leave_the_table() {
+    for schema in [Schema::new(), Schema::partitioned()] {
+        let store = open(&schema);
+        for (id, last) in [("note-1", 3), ("note-2", 2)] {
+            for number in 1..=last {
+                store
+                    .append(&note(id), Expected::Any, vec![noted(number)])
+                    .expect("appended");
+                store
+                    .save_snapshot(id, NewSnapshot::new(Version(number)).data("1"))
+                    .expect("kept");
+            }
+        }
+        store.delete("note-2", Expected::Any).expect("deleted");
+        store.compact_journal().expect("compacted");
+        store.close().expect("closed");
+        let snapshots = "SELECT count(*) FROM events WHERE event_type = '$snapshotted'";
+        assert_eq!(schema.value(snapshots), "1");
+        assert_eq!(
+            schema.value("SELECT string_agg(aggregate_id, ',') FROM snapshots"),
+            "note-1"
+        );
+        let again = open(&schema);
+        assert_eq!(kept(&again, "note-1"), Some((Version(3), b"1".to_vec())));
+        assert_eq!(kept(&again, "note-2"), None);
+        again
+            .append(&note("note-2"), Expected::exactly(2), vec![noted(3)])
+            .expect("versions go on");
+        let position = again.save_snapshot("note-2", NewSnapshot::new(Version(3)).data("3"));
+        position.expect("it has had snapshots before");
+        again.close().expect("closed");
+        assert_eq!(kept(&follow(&schema), "note-2"), Some((Version(3), b"3".to_vec())));
+    }
+}
