@@ -226,9 +226,9 @@ impl Log {
             return true;
         }
         let waits = || self.reached(durability) < position && !self.is_halted();
-        // A write that only the operating system has to take is done before a thread can sleep and wake.
+        // A write that only the operating system has to take is done before a thread can sleep and wake. A sync takes longer.
         let backoff = Backoff::new();
-        while waits() && !backoff.is_completed() && !cfg!(annals_loom) {
+        while durability == Durability::Written && waits() && !backoff.is_completed() && !cfg!(annals_loom) {
             pause(&backoff);
         }
         self.signal_of(durability).wait_while(None, waits);
