@@ -22,14 +22,6 @@ pub(crate) enum Admission {
     Repeated(Appended),
 }
 
-/// Where an event of the system was written: the key of its stream, and its place in it and in the log.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Placed {
-    pub(super) key: u32,
-    pub(super) version: u32,
-    pub(super) position: u64,
-}
-
 impl Engine {
     pub(crate) fn append(
         &self,
@@ -270,17 +262,15 @@ impl Engine {
         if let Some(flushing) = &self.flushing {
             flushing.add(Cost::of(std::slice::from_ref(&draft)));
         }
-        self.append_system(guard, &draft).position
+        self.append_system(guard, &draft)
     }
 
-    /// The same for an event of the system for which there is room.
-    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &Draft<'_>) -> Placed {
+    /// The same for an event of the system for which there is room. Answers its position.
+    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &Draft<'_>) -> u64 {
         let key = guard.find(draft.stream_hash, &draft.stream.aggregate_id);
         let shard = guard.write();
         let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));
-        let version = shard.stream(key).version + 1;
-        let position = self.write_draft(shard, key, draft);
-        Placed { key, version, position }
+        self.write_draft(shard, key, draft)
     }
 
     /// Takes room for the drafts in the budget and before the journal, before any lock.

@@ -70,6 +70,12 @@ impl Stream {
         self.positions.range(position.max(first.saturating_sub(1)), u64::MAX)
     }
 
+    /// The version of the last event before a position; of the last that is gone, if none is there.
+    pub(crate) fn version_before(&self, position: u64) -> u32 {
+        let before = self.positions_from(0).take_while(|there| *there < position).count();
+        self.dropped_to + u32::try_from(before).unwrap_or(u32::MAX)
+    }
+
     /// Events that readers do not see yet, if they see what is up to `visible`.
     pub(crate) fn unseen_events(&self, visible: u64) -> u64 {
         self.positions_after(visible).count() as u64

@@ -1,6 +1,5 @@
 //! Keeping snapshots of aggregates: events of the system, of which each aggregate has the last.
 
-use super::append::Placed;
 use super::budget::Cost;
 use super::directory::PageCache;
 use super::draft::{self, Draft};
@@ -13,7 +12,8 @@ use crate::{
 
 /// What has become of a snapshot that was handed in.
 enum Saved {
-    New(Placed),
+    /// It is at this position.
+    New(u64),
     /// The one at this position is of a later version.
     Outdated(u64),
 }
@@ -59,15 +59,13 @@ impl Engine {
         let saved = self.write_snapshot(id, version, &draft);
         self.settle(cost, matches!(saved, Ok(Saved::New(_))));
         let position = match &saved {
-            Ok(Saved::New(placed)) => placed.position,
-            Ok(Saved::Outdated(position)) => *position,
+            Ok(Saved::New(position) | Saved::Outdated(position)) => *position,
             Err(_) => return saved.map(|_| Position(0)),
         };
         self.finish(position, acknowledge)?;
-        if let Ok(Saved::New(placed)) = saved {
+        if matches!(saved, Ok(Saved::New(_))) {
             // Readers see it: they need none before it.
-            let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
-            self.drop_stream_to(guard.write(), placed.key, placed.version - 1, GapReason::Snapshot);
+            self.drop_snapshots_before(&draft, position);
         }
         Ok(Position(position))
     }
@@ -81,6 +79,17 @@ impl Engine {
             return Ok(Saved::Outdated(position));
         }
         Ok(Saved::New(self.append_system(&mut guard, draft)))
+    }
+
+    /// Drops the snapshots before the one at `position`. Their stream is looked up again: a budget forgets a stream that it has emptied, and
+    /// another may have its key by now.
+    fn drop_snapshots_before(&self, draft: &Draft<'_>, position: u64) {
+        let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
+        let Some(key) = guard.find(draft.stream_hash, &draft.stream.aggregate_id) else {
+            return;
+        };
+        let version = guard.stream(key).version_before(position);
+        self.drop_stream_to(guard.write(), key, version, GapReason::Snapshot);
     }
 
     /// The position of the snapshot that is there, if it is of a later version.

@@ -1,12 +1,14 @@
 //! Snapshots: the last of each aggregate is there, whatever becomes of the store, and those before take no room.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use annals::journal::file::{FileJournal, FileSettings};
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::{
-    Budget, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, Limits, NewSnapshot, Position, Query,
-    Settings, Store, StreamLimits, Version, WhenFull,
+    Budget, Clock, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, Limits, NewSnapshot, Position,
+    Query, Settings, Store, StreamLimits, Timestamp, Version, WhenFull,
 };
 
 use crate::support::{TempFolder, fill, stream, with_budget, with_limits};
@@ -299,4 +301,53 @@ fn one_that_is_not_safe_yet_is_not_seen_and_takes_no_place() {
     let failed = store.save_snapshot("a", of_version(2, "two"));
     assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
     assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
+}
+
+/// A clock of somebody who appends while he is asked for the time: as another thread may at any moment.
+#[derive(Debug, Default)]
+struct Appending {
+    store: parking_lot::Mutex<Option<Store>>,
+    appended: AtomicU64,
+}
+
+impl Clock for Appending {
+    fn now(&self) -> Timestamp {
+        // Taken meanwhile: the append asks as well.
+        let store = self.store.lock().take();
+        if let Some(store) = store {
+            let number = self.appended.fetch_add(1, Ordering::Relaxed);
+            fill(&store, &format!("new-{number}"), 1);
+            *self.store.lock() = Some(store);
+        }
+        Timestamp::from_micros(0)
+    }
+
+    fn fork(self: Arc<Self>) -> Arc<dyn Clock> {
+        self
+    }
+}
+
+#[test]
+fn an_aggregate_that_comes_while_the_budget_drops_a_snapshot_keeps_its_events() {
+    let clock = Arc::new(Appending::default());
+    let budget = Budget {
+        bytes: Some(10_000),
+        age: Some(Duration::from_secs(1)),
+        when_full: WhenFull::DropOldest,
+        ..Budget::default()
+    };
+    let settings = Settings {
+        shards: 1,
+        budget,
+        ..Settings::default()
+    };
+    let builder = Store::builder().settings(settings);
+    let store = builder.clock(Arc::<Appending>::clone(&clock)).open().expect("a store");
+    fill(&store, "a", 1);
+    save(&store, "a", 1, "small");
+    *clock.store.lock() = Some(store.clone());
+    save(&store, "a", 1, &"x".repeat(20_000));
+    *clock.store.lock() = None;
+    let last = clock.appended.load(Ordering::Relaxed) - 1;
+    assert_eq!(store.stream(&format!("new-{last}")).events().len(), 1);
 }
