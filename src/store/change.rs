@@ -45,7 +45,7 @@ fn mark_stream(stream: &mut Stream, change: &Change) -> u32 {
             to_version: version, ..
         } => u32::try_from(*version).unwrap_or(u32::MAX).min(stream.version),
         Change::Delete => {
-            stream.deleted = true;
+            stream.deleted_to = stream.version;
             stream.version
         }
         Change::Tombstone => {

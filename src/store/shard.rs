@@ -25,7 +25,8 @@ pub(crate) struct Stream {
     /// Events up to this version are gone.
     pub(crate) dropped_to: u32,
     pub(crate) tombstoned: bool,
-    pub(crate) deleted: bool,
+    /// The version at which it was deleted last; 0 if it never was.
+    pub(crate) deleted_to: u32,
     pub(crate) policy: Option<Box<Policy>>,
     /// Where its latest events are in the log; the last of them has version `version`.
     positions: Ascending,
@@ -35,7 +36,6 @@ impl Stream {
     /// Adds the next event.
     pub(crate) fn push(&mut self, position: u64) {
         self.version += 1;
-        self.deleted = false;
         self.positions.push(position);
     }
 
@@ -53,7 +53,6 @@ impl Stream {
     pub(crate) fn pass(&mut self, version: u32) {
         self.version = version;
         self.dropped_to = version;
-        self.deleted = false;
     }
 
     /// The positions of the events from version `from` on.
@@ -99,8 +98,9 @@ impl Stream {
         self.policy.as_ref().map(|policy| policy.limits).unwrap_or_default()
     }
 
-    fn exists(&self) -> bool {
-        self.version > 0 && !self.deleted
+    /// Whether it has had an event, and was not deleted since.
+    pub(crate) fn exists(&self) -> bool {
+        self.version > self.deleted_to
     }
 
     /// Whether the stream is where a writer believes.
@@ -115,7 +115,7 @@ impl Stream {
 
     /// Whether forgetting the stream would forget nothing but its version.
     fn is_spent(&self) -> bool {
-        self.live_events() == 0 && !self.tombstoned && !self.deleted && self.policy.is_none()
+        self.live_events() == 0 && !self.tombstoned && self.exists() && self.policy.is_none()
     }
 }
 

@@ -27,9 +27,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the aggregate is unknown or deleted, has no such version yet, or has dropped events behind it, and when the
-    /// data is [too long](crate::Limits::payload_bytes_max); [`Error::Deleted`] when it was deleted for good; [`Error::Full`]; [`Error::Closed`]; those
-    /// of the journal.
+    /// [`Error::Invalid`] when the aggregate is unknown or deleted, has no such version yet, was deleted since then, or has dropped events
+    /// behind it, and when the data is [too long](crate::Limits::payload_bytes_max); [`Error::Deleted`] when it was deleted for good;
+    /// [`Error::Full`]; [`Error::Closed`]; those of the journal.
     pub fn save_snapshot(&self, aggregate_id: &str, snapshot: NewSnapshot) -> Result<Position> {
         self.engine().save_snapshot(aggregate_id, snapshot, self.acknowledge)
     }
@@ -112,7 +112,7 @@ pub(super) fn snapshots_of(shard: &Shard, hash: u64, id: &str) -> Option<u32> {
 /// [`Error::Invalid`] when a stream is not at `version`, or no snapshot of that version can stand for its events.
 fn check_version(stream: &Stream, version: Version) -> Result<()> {
     let id = &stream.id;
-    if stream.deleted {
+    if !stream.exists() {
         return Err(Error::invalid(format!(
             "aggregate '{id}' was deleted: there is nothing to take a snapshot of"
         )));
@@ -121,6 +121,12 @@ fn check_version(stream: &Stream, version: Version) -> Result<()> {
         return Err(Error::invalid(format!(
             "a snapshot of version {version} of aggregate '{id}', which has the versions 1 to {}: it must contain events that happened",
             stream.version
+        )));
+    }
+    if version.0 <= u64::from(stream.deleted_to) {
+        return Err(Error::invalid(format!(
+            "the events of aggregate '{id}' up to version {} were deleted: a snapshot of version {version} would bring them back",
+            stream.deleted_to
         )));
     }
     if version.0 < u64::from(stream.dropped_to) {

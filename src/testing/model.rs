@@ -40,7 +40,7 @@ impl Recorded {
 struct Stream {
     aggregate_type: Name,
     version: u64,
-    deleted: bool,
+    deleted_to: u64,
     tombstoned: bool,
     limits: StreamLimits,
 }
@@ -189,7 +189,6 @@ impl Model {
         let count = part.events.len() as u64;
         if count > 0 {
             stream.aggregate_type = part.stream.aggregate_type.clone();
-            stream.deleted = false;
             stream.version += count;
         } else if version == 0 {
             self.streams.remove(&part.stream.aggregate_id);
@@ -241,7 +240,7 @@ impl Model {
         match change {
             Change::TruncateBefore(version) => self.drop_below(id, *version),
             Change::Delete => {
-                stream.deleted = true;
+                stream.deleted_to = stream.version;
                 self.drop_whole(id);
             }
             Change::Tombstone => {
@@ -269,7 +268,7 @@ impl Model {
             return Err(Error::Deleted(id.clone()));
         }
         let gone_to = self.gone_to(id).unwrap_or(0);
-        if stream.deleted || version == 0 || version > stream.version || version < gone_to {
+        if version <= stream.deleted_to || version > stream.version || version < gone_to {
             return Err(Error::invalid("no such version"));
         }
         if let Some((position, _, _)) = self.snapshot(id).filter(|(_, there, _)| *there > version) {
@@ -482,7 +481,7 @@ fn snapshots(id: &str) -> String {
 }
 
 fn holds(stream: &Stream, expected: Expected) -> bool {
-    let exists = stream.version > 0 && !stream.deleted;
+    let exists = stream.version > stream.deleted_to;
     match expected {
         Expected::Any => true,
         Expected::NoStream => !exists,

@@ -303,6 +303,27 @@ fn one_that_is_not_safe_yet_is_not_seen_and_takes_no_place() {
     assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
 }
 
+#[test]
+fn a_slow_writer_does_not_bring_back_what_was_deleted() {
+    let folder = TempFolder::new();
+    let store = open(folder.path());
+    fill(&store, "a", 5);
+    save(&store, "a", 5, "five");
+    store.delete("a", Expected::Any).expect("deleted");
+    fill(&store, "a", 1);
+    let slow = |store: &Store| match store.save_snapshot("a", of_version(5, "five")) {
+        Err(Error::Invalid(message)) => assert!(message.contains("up to version 5 were deleted"), "{message}"),
+        other => panic!("{other:?}"),
+    };
+    slow(&store);
+    store.compact_journal().expect("compacted");
+    store.close().expect("closed");
+    let store = open(folder.path());
+    slow(&store);
+    slow(&store.fork());
+    save(&store, "a", 6, "six");
+}
+
 /// A clock of somebody who appends while he is asked for the time: as another thread may at any moment.
 #[derive(Debug, Default)]
 struct Appending {
