@@ -242,6 +242,11 @@ impl<'a> EventRef<'a> {
         self.chunk.is_system(self.index)
     }
 
+    /// Whether it is a snapshot.
+    pub(crate) fn is_snapshot(self) -> bool {
+        self.is_system() && self.event_type() == system::SNAPSHOTTED
+    }
+
     /// Whether it is a [change](system::is_change).
     pub(crate) fn is_change(self) -> bool {
         self.is_system() && system::is_change(self.event_type())

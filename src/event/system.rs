@@ -128,10 +128,14 @@ pub(crate) fn snapshot_version(metadata: &[u8]) -> Option<Version> {
 
 /// What a system's event says; `None` if this program does not know.
 pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
-    parse_data(event.event_type(), str::from_utf8(event.data()).ok()?)
+    if event.is_snapshot() {
+        // Its data are the caller's: any bytes.
+        return Some(SystemEvent::Snapshot);
+    }
+    parse_change(event.event_type(), str::from_utf8(event.data()).ok()?)
 }
 
-fn parse_data(event_type: &str, data: &str) -> Option<SystemEvent> {
+fn parse_change(event_type: &str, data: &str) -> Option<SystemEvent> {
     let to_version = || number(data, "toVersion")?.parse().ok();
     let change = match event_type {
         "$truncated" => Change::Truncate(to_version()?),
@@ -143,7 +147,6 @@ fn parse_data(event_type: &str, data: &str) -> Option<SystemEvent> {
         "$tombstoned" => Change::Tombstone,
         "$limited" => Change::Limit(limits(data)),
         LOST => return Some(SystemEvent::Lost),
-        SNAPSHOTTED => return Some(SystemEvent::Snapshot),
         _ => return None,
     };
     let gone_to = number(data, "goneTo").and_then(|text| text.parse().ok());
@@ -199,7 +202,7 @@ mod tests {
         fn what_is_written_is_read(change in changes(), gone_to in prop::option::of(any::<u32>())) {
             let event = change.event(gone_to);
             let data = str::from_utf8(&event.data).expect("text");
-            prop_assert_eq!(parse_data(&event.event_type, data), Some(SystemEvent::Changed { change, gone_to }));
+            prop_assert_eq!(parse_change(&event.event_type, data), Some(SystemEvent::Changed { change, gone_to }));
         }
 
         #[test]

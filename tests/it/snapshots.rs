@@ -324,6 +324,22 @@ fn a_slow_writer_does_not_bring_back_what_was_deleted() {
     save(&store, "a", 6, "six");
 }
 
+#[test]
+fn data_that_are_no_text_did_not_open_again() {
+    let folder = TempFolder::new();
+    let snapshot = NewSnapshot::new(Version(1))
+        .content_type(ContentType::Bytes)
+        .data([0, 255]);
+    let store = open(folder.path());
+    fill(&store, "a", 1);
+    store.save_snapshot("a", snapshot).expect("kept");
+    store.close().expect("closed");
+    let found = annals::journal::file::verify(folder.path(), &mut |_, _| {}).expect("read");
+    assert_eq!(found.damage, []);
+    let there = open(folder.path()).snapshot("a").expect("it was kept");
+    assert_eq!(there.data, [0, 255]);
+}
+
 /// A clock of somebody who appends while he is asked for the time: as another thread may at any moment.
 #[derive(Debug, Default)]
 struct Appending {
