@@ -126,6 +126,15 @@ pub(crate) fn snapshot_version(metadata: &[u8]) -> Option<Version> {
     version.parse().ok().map(Version)
 }
 
+/// Whether an event is in a stream of another kind than its own: what is left of it, once it is gone, could not be read.
+pub(crate) fn is_misplaced(event: EventRef<'_>) -> bool {
+    let id = event.aggregate_id();
+    if event.is_snapshot() {
+        return !is_snapshot_stream(id);
+    }
+    !event.is_system() && id.starts_with('$')
+}
+
 /// What a system's event says; `None` if this program does not know.
 pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
     if event.is_snapshot() {

@@ -12,6 +12,16 @@ pub(crate) fn unknown(event: EventRef<'_>) -> String {
     )
 }
 
+/// Why an event cannot be taken in the stream where it is.
+pub(crate) fn misplaced(event: EventRef<'_>) -> String {
+    format!(
+        "the event at position {} is of the type '{}', which the stream '{}' does not have",
+        event.position(),
+        event.event_type(),
+        event.aggregate_id()
+    )
+}
+
 /// Why an event of a version that an aggregate has passed cannot be taken.
 pub(crate) fn passed(event: EventRef<'_>, known: u32) -> String {
     format!(

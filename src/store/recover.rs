@@ -258,6 +258,9 @@ impl Recovery<'_> {
 
     /// Does to the streams what appending the event did.
     fn replay(&mut self, event: EventRef<'_>) -> Result<(), JournalError> {
+        if system::is_misplaced(event) {
+            return Err(JournalError::corrupt(refusal::misplaced(event)));
+        }
         let engine = self.engine;
         let id = event.aggregate_id();
         let hash = engine.core.hash(id);

@@ -17,6 +17,7 @@ mod determinism;
 mod durable;
 mod flush;
 mod format;
+mod hostile;
 mod model;
 mod read;
 mod read_only;

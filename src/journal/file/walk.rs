@@ -229,6 +229,9 @@ impl<'a> Walk<'a> {
     }
 
     fn check_event(&mut self, event: EventRef<'_>, before: &mut Before) -> Option<String> {
+        if system::is_misplaced(event) {
+            return Some(refusal::misplaced(event));
+        }
         if event.is_system() && system::parse(event).is_none() {
             return Some(refusal::unknown(event));
         }
