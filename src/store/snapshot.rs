@@ -36,9 +36,17 @@ impl Store {
 
     /// The snapshot of an aggregate, if it has one. What happened since is read [from](crate::StreamRead::from) the version after its own.
     pub fn snapshot(&self, aggregate_id: &str) -> Option<Snapshot> {
+        let engine = self.engine();
+        engine.expire_due();
         let stream = system::snapshot_stream(aggregate_id);
-        let latest = self.stream(&stream).backwards().limit(1).events();
-        latest.first().and_then(|event| Snapshot::of(aggregate_id, event))
+        let hash = engine.core.hash(&stream);
+        // Under the lock: the one that readers see is dropped under it, when they see the next.
+        let shard = engine.core.read(engine.core.shard_of(hash));
+        let visible = engine.core.log.visible();
+        let stream = shard.stream(shard.find(hash, &stream)?);
+        let position = stream.positions_from(0).take_while(|there| *there <= visible).last()?;
+        let event = engine.core.event(position, &mut PageCache::default())?;
+        Snapshot::of(aggregate_id, &event)
     }
 }
 

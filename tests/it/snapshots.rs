@@ -388,3 +388,20 @@ fn an_aggregate_that_comes_while_the_budget_drops_a_snapshot_keeps_its_events() 
     let last = clock.appended.load(Ordering::Relaxed) - 1;
     assert_eq!(store.stream(&format!("new-{last}")).events().len(), 1);
 }
+
+#[test]
+fn a_reader_found_none_while_another_took_its_place() {
+    let store = Store::in_memory();
+    fill(&store, "a", 1);
+    save(&store, "a", 1, "one");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for _ in 0..50_000 {
+                save(&store, "a", 1, "one");
+            }
+        });
+        while !writer.is_finished() {
+            assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
+        }
+    });
+}
