@@ -94,8 +94,8 @@ impl Store {
     /// # Errors
     ///
     /// That of `save`, after which nothing has changed. [`Invalid`](Error::Invalid) when the name is empty, longer than 255 bytes, or has
-    /// a quotation mark, a backslash or a control character in it; otherwise as [`truncate`](Self::truncate): what was moved out
-    /// until then is.
+    /// a quotation mark, a backslash or a control character in it; otherwise as [`truncate`](Self::truncate), but that it waits where too
+    /// much waits for the journal: what was moved out until then is.
     pub fn archive<E: From<Error>>(
         &self,
         before: Timestamp,

@@ -7,6 +7,7 @@ use super::shard::{Policy, Shard, Stream};
 use super::snapshot::snapshots_of;
 use super::{Engine, Store};
 use crate::event::system::Change;
+use crate::settings::WhenBehind;
 use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, StreamLimits, Version};
 
 /// A change whose system's event is in the log.
@@ -127,6 +128,10 @@ impl Engine {
         acknowledge: Durability,
     ) -> Result<Position> {
         self.check_changes()?;
+        if let Some(flushing) = &self.flushing {
+            // How long the event is depends on the stream, but it is short: there must be room left before it.
+            flushing.admit(self, Cost::default())?;
+        }
         // A fork has what was changed and what that drops, or neither.
         let _whole = self.changing.read();
         let begun = self.begin_change(id, expected, change)?;
@@ -142,7 +147,10 @@ impl Engine {
         let mut begun = Vec::with_capacity(changes.len());
         let mut failed = None;
         for (id, change) in changes {
-            match self.begin_change(id, Expected::Any, change) {
+            match self
+                .await_room()
+                .and_then(|()| self.begin_change(id, Expected::Any, change))
+            {
                 Ok(one) => begun.push((one, change.reason(id))),
                 Err(Error::Deleted(_)) => {}
                 Err(error) => {
@@ -160,13 +168,17 @@ impl Engine {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Waits for room before the journal, where the settings say to refuse too: of many changes the first would leave none for the others.
+    fn await_room(&self) -> Result<()> {
+        let flushing = self.flushing.as_ref();
+        flushing.map_or(Ok(()), |flushing| {
+            flushing.admit_or(self, Cost::default(), WhenBehind::Wait)
+        })
+    }
+
     /// Appends the system's event, and drops what it says where readers see the event at once.
     fn begin_change(&self, id: &str, expected: Expected, change: &Change) -> Result<Begun> {
         self.expire_due();
-        if let Some(flushing) = &self.flushing {
-            // How long the event is depends on the stream, but it is short: there must be room left before it.
-            flushing.admit(self, Cost::default())?;
-        }
         if id.starts_with('$') {
             return Err(Error::invalid(format!(
                 "aggregate id '{id}' begins with '$': such names are the system's"

@@ -119,6 +119,15 @@ impl Flushing {
     ///
     /// [`Error::Full`] when there is none and the settings say to refuse; the error of the journal if it has failed.
     pub(crate) fn admit(&self, engine: &Engine, cost: Cost) -> Result<()> {
+        self.admit_or(engine, cost, self.settings.when_behind)
+    }
+
+    /// The same, where the answer is `when_behind` if there is no room.
+    ///
+    /// # Errors
+    ///
+    /// As [`admit`](Self::admit).
+    pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
         let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
         // What is longer than the whole backlog passes when it is alone.
         let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max;
@@ -128,7 +137,7 @@ impl Flushing {
                 return Ok(());
             }
             self.give_back(engine, cost);
-            if self.settings.when_behind == WhenBehind::Refuse {
+            if when_behind == WhenBehind::Refuse {
                 // Whoever tries again later is to find room.
                 self.work_on(engine, Durability::Written, engine.core.log.published());
                 return Err(Error::Full(

@@ -110,3 +110,28 @@ fn changes_wait_for_room_as_appends_do() {
     store.wait_durable(store.visible()).expect("durable");
     store.delete("order-1", Expected::Any).expect("there is room again");
 }
+
+/// It was refused by what itself had begun.
+#[test]
+fn archiving_many_aggregates_needs_no_large_backlog() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let small = FlushSettings {
+        backlog_bytes: 1000,
+        ..lazy()
+    };
+    let store = open(&storage, flush(small.clone()));
+    for number in 0..3000 {
+        let order = StreamId::new("Order", format!("order-{number}"));
+        let placed = NewEvent::new("Placed").timestamp(Timestamp::from_micros(0));
+        store.append(&order, Expected::Any, vec![placed]).expect("appended");
+    }
+    store.close().expect("closed");
+    let refusing = FlushSettings {
+        when_behind: WhenBehind::Refuse,
+        ..small
+    };
+    let store = open(&storage, flush(refusing));
+    let archived = store.archive(Timestamp::from_micros(1), "old", |_| Ok::<_, Error>(()));
+    assert_eq!(archived.map(|archived| archived.aggregates), Ok(3000));
+    assert_eq!(store.log().events(), []);
+}

@@ -10,7 +10,8 @@ use std::time::Duration;
 use annals::journal::{Journal as _, JournalErrorKind};
 use annals::testing::storage::MemoryStorage;
 use annals::{
-    Durability, Error, Expected, FlushSettings, NewEvent, Position, Settings, Store, StreamId, StreamLimits, WhenBehind,
+    Durability, Error, Expected, FlushSettings, NewEvent, Position, Settings, Store, StreamId, StreamLimits, Timestamp,
+    WhenBehind,
 };
 
 /// Long enough that what waits for it has failed.
