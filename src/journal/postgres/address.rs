@@ -73,6 +73,7 @@ impl Address {
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             config.host("localhost");
         }
+        check_names(&config)?;
         check_count(&config)?;
         let (mode, tls) = tls(mode, roots)?;
         config.ssl_mode(mode);
@@ -88,6 +89,19 @@ impl Address {
 
 fn count(config: &Config) -> usize {
     config.get_hosts().len().max(config.get_hostaddrs().len())
+}
+
+/// # Errors
+///
+/// Unsupported when a host has an @ in its name: it is the rest of a password then, and messages show hosts.
+fn check_names(config: &Config) -> Result<(), JournalError> {
+    let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+    if config.get_hosts().iter().any(has_at) {
+        return Err(invalid(
+            "a host of the PostgreSQL server has an @ in its name: in a user or a password, write %40",
+        ));
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -279,6 +293,19 @@ mod tests {
         for ((host, number), (name, config)) in each.into_iter().zip(both.hosts()) {
             let one = format!("postgres://anna:secret@{host}/orders?hostaddr={number}&{options}");
             assert_eq!((name.as_str(), config), (host, parse(&one).config));
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_password_was_shown_as_a_host() {
+        for url in [
+            "postgres://anna:sec@ret@host/orders",
+            "postgres://anna:sec@ret@a,b/orders",
+            "postgres://anna:sec@a,ret@b/orders",
+            "postgres://anna:sec@ret%40host/orders",
+        ] {
+            let refused = Address::parse(url).expect_err("an @ in a host").to_string();
+            assert!(refused.contains("write %40") && !refused.contains("ret"), "{refused}");
         }
     }
 
