@@ -112,3 +112,23 @@ fn what_can_only_be_read_must_be_somewhere() {
     };
     assert!(error.to_string().contains("/nowhere/at/all"), "{error}");
 }
+
+/// Opening waited for a writer to the pipe.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_pipe_in_the_place_of_a_file_is_refused() {
+    for name in ["lock", "00000000000000000001.segment"] {
+        let folder = TempFolder::new();
+        let made = std::process::Command::new("mkfifo")
+            .arg(folder.path().join(name))
+            .status();
+        assert!(made.expect("mkfifo is there").success());
+        for opened in [
+            read(folder.path()),
+            Store::open_url(&format!("file:{}", folder.path().display())),
+        ] {
+            let message = opened.expect_err(name).to_string();
+            assert!(message.contains("it is no file"), "{message}");
+        }
+    }
+}

@@ -103,6 +103,15 @@ impl Folder {
         fs::read_dir(&path)?;
         Ok(Self(path))
     }
+
+    /// A pipe in the place of a file would be waited for, without end.
+    fn check_file(&self, name: &str) -> io::Result<()> {
+        match fs::metadata(self.path(name)) {
+            Ok(there) if !there.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+            // What is not there, or cannot be looked at, is not opened either.
+            _ => Ok(()),
+        }
+    }
 }
 
 /// Makes a folder's own name survive. Not every system can sync a folder above.
@@ -148,10 +157,12 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.check_file(name)?;
         Ok(Box::new(OpenFile(File::open(self.path(name))?)))
     }
 
     fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        self.check_file(name)?;
         let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
         Ok(Box::new(OpenFile(file)))
     }
@@ -175,6 +186,7 @@ impl Disk for Folder {
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>> {
+        self.check_file(name)?;
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).open(self.path(name))?;
         let locked = file.try_lock();
@@ -182,6 +194,7 @@ impl Disk for Folder {
     }
 
     fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
+        self.check_file(name)?;
         let file = match File::open(self.path(name)) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
