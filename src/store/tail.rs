@@ -168,18 +168,20 @@ impl Tail {
     /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
     fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
         let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        // Snapshots that are gone are nothing to miss for who reads users' events.
         gaps.retain(|gap| self.query.system || gap.reason != GapReason::Snapshot);
-        let reason = if gaps.len() > 1 {
-            GapReason::Several
-        } else {
-            gaps.pop()?.reason
+        let reason = match gaps.as_slice() {
+            [] => return None,
+            [gap] => gap.reason.clone(),
+            _ => GapReason::Several,
         };
+        let is_told = |position: u64| gaps.iter().any(|gap| (gap.first.0..=gap.last.0).contains(&position));
         let floor = self.engine.core.log.floor();
         let mut view = View::new(&self.engine.core);
         let mut delivered = delivered.iter().map(|event| event.position().0).peekable();
         let mut gone = (bounds.after + 1..=bounds.until).filter(|position| {
             let was_delivered = delivered.next_if_eq(position).is_some();
-            !was_delivered && (*position <= floor || view.event(*position).is_none())
+            !was_delivered && is_told(*position) && (*position <= floor || view.event(*position).is_none())
         });
         let first = gone.next()?;
         let (last, count) = gone.fold((first, 1), |(_, count), position| (position, count + 1));

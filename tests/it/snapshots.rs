@@ -405,3 +405,21 @@ fn a_reader_found_none_while_another_took_its_place() {
         }
     });
 }
+
+/// A gap of users' events counted snapshots that lay between.
+#[test]
+fn gaps_of_events_count_no_snapshots() {
+    let store = Store::in_memory();
+    fill(&store, "a", 1);
+    save(&store, "a", 1, "one");
+    save(&store, "a", 1, "one more");
+    fill(&store, "b", 1);
+    store.truncate("b", Version(2)).expect("truncated");
+    let mut tail = store.tail(Query::all(), Position(0)).expect("valid");
+    let gaps = std::iter::from_fn(|| tail.try_next()).filter_map(|delivery| match delivery {
+        Delivery::Gap(gap) => Some((gap.first, gap.count, gap.reason)),
+        Delivery::Event(_) => None,
+    });
+    let truncated = GapReason::Truncated("b".into());
+    assert_eq!(gaps.collect::<Vec<_>>(), [(Position(4), 1, truncated)]);
+}
