@@ -211,9 +211,7 @@ impl ChangeCapture {
     pub fn acknowledge(&mut self, changes: &Changes) -> Result<(), JournalError> {
         let acknowledged = self.begin().and_then(|()| {
             let Some(at) = &self.at else { return Ok(()) };
-            // A slot may have been made since, by a server that has come to other places in its log.
-            let lsn = changes.lsn.filter(|_| changes.connection == at.connection);
-            let work = acknowledge(&self.server, &at.session, &self.settings.slot, (&changes.batch, lsn));
+            let work = acknowledge(&self.server, at, &self.settings.slot, changes);
             self.runtime.block_on(work)
         });
         if acknowledged.is_err() {
@@ -492,26 +490,26 @@ impl<'a> Taking<'a> {
 }
 
 /// Moves the checkpoint behind events that are there, and the slot to where they came from.
-async fn acknowledge(
-    server: &Server,
-    session: &Session,
-    slot: &str,
-    (batch, lsn): (&Batch, Option<Lsn>),
-) -> Result<(), JournalError> {
-    let Some(last) = batch.events().last() else {
+async fn acknowledge(server: &Server, at: &At, slot: &str, changes: &Changes) -> Result<(), JournalError> {
+    let session = &at.session;
+    let Some(last) = changes.batch.events().last() else {
         return Ok(());
     };
+    // A server that took over since may have come to other places in its log, and have had other events where rows are gone.
+    let is_same = changes.connection == at.connection;
+    let lsn = changes.lsn.filter(|_| is_same);
     // The event is there, or it is known to be gone.
     let note = "UPDATE checkpoints SET position = greatest(checkpoints.position, $2), lsn = coalesce($3, lsn), updated_at = now() \
                 FROM (SELECT) AS one LEFT JOIN events ON events.position = $2 WHERE name = $1 \
-                AND (event_id = $4 AND timestamptz_send(recorded_at) = $5 OR event_id IS NULL AND EXISTS \
+                AND (event_id = $4 AND timestamptz_send(recorded_at) = $5 OR $7 AND event_id IS NULL AND EXISTS \
                 (SELECT FROM gaps WHERE part > $2 - $6 AND part <= $2 AND $2 BETWEEN first_position AND last_position))";
     let (position, mark) = (last.position().0.cast_signed(), Mark::of(last));
     let place = lsn.map(|lsn| PgLsn::from(lsn.0));
     let part = PART_POSITIONS.cast_signed();
-    let parameters: [&(dyn ToSql + Sync); 6] = [&slot, &position, &place, &mark.id, &mark.recorded, &part];
+    let parameters: [&(dyn ToSql + Sync); 7] = [&slot, &position, &place, &mark.id, &mark.recorded, &part, &is_same];
     if within(server, session.client.execute(note, &parameters)).await? == 0 {
-        return Err(lost(server, session, batch).await?);
+        // Where nothing is lost, rows have left: what was read comes again.
+        return check_lost(server, session, &changes.batch).await;
     }
     match lsn {
         Some(lsn) => within(server, advance(session, slot, lsn)).await,
@@ -519,24 +517,30 @@ async fn acknowledge(
     }
 }
 
-/// Says which of the events are not there any more.
-async fn lost(server: &Server, session: &Session, batch: &Batch) -> Result<JournalError, JournalError> {
+/// # Errors
+///
+/// Failed when events are not there any more, and not gone either: with the first of them.
+async fn check_lost(server: &Server, session: &Session, batch: &Batch) -> Result<(), JournalError> {
     let ask = "SELECT min(taken.position) FROM unnest($1::bigint[], $2::uuid[], $3::bytea[]) AS taken (position, id, recorded) \
-               WHERE NOT EXISTS (SELECT FROM events WHERE events.position = taken.position AND event_id = id \
-               AND timestamptz_send(recorded_at) = recorded)";
+               LEFT JOIN events ON events.position = taken.position \
+               WHERE (event_id = id AND timestamptz_send(recorded_at) = recorded) IS NOT TRUE AND (event_id IS NOT NULL OR NOT EXISTS \
+               (SELECT FROM gaps WHERE part > taken.position - $4 AND part <= taken.position \
+                AND taken.position BETWEEN first_position AND last_position))";
     let positions: Vec<_> = batch.events().map(|event| event.position().0.cast_signed()).collect();
     let (ids, times): (Vec<_>, Vec<_>) = batch
         .events()
         .map(Mark::of)
         .map(|mark| (mark.id, mark.recorded))
         .unzip();
-    let parameters: [&(dyn ToSql + Sync); 3] = [&positions, &ids, &times];
+    let part = PART_POSITIONS.cast_signed();
+    let parameters: [&(dyn ToSql + Sync); 4] = [&positions, &ids, &times, &part];
     let first: Option<i64> = within(server, session.client.query_one_scalar(ask, &parameters)).await?;
-    let first = first.map_or(batch.last_position().0, i64::cast_unsigned);
-    Ok(JournalError::failed(format!(
-        "the server has lost events that were read from it, from position {first} on, or it was set back: {}",
-        server.place()
-    )))
+    first.map_or(Ok(()), |first| {
+        Err(JournalError::failed(format!(
+            "the server has lost events that were read from it, from position {first} on, or it was set back: {}",
+            server.place()
+        )))
+    })
 }
 
 /// Lets the server forget its log up to a place. A slot that was dropped meanwhile is none of its business.
