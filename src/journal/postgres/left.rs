@@ -12,6 +12,7 @@ use crate::{Gap, GapReason, Name, Position, Version};
 
 const GAPS: &str = "SELECT kind, name, part, first_position, last_position, events FROM gaps \
                     WHERE part BETWEEN $1 AND $2 ORDER BY part, first_position";
+const IS_ANY_GONE: &str = "SELECT EXISTS (SELECT FROM gaps WHERE part BETWEEN $1 AND $2)";
 const MARKS: &str = "SELECT kind, name, position, aggregate_type, aggregate_id, version FROM marks \
                      WHERE position > $1 AND position <= $2 ORDER BY position";
 
@@ -78,10 +79,38 @@ fn mark(row: &Row) -> Result<Option<Mark>, Error> {
     }))
 }
 
-/// The gaps of the parts that are read, from the first on, and how much of the part that is being read was skipped.
+/// Gaps by the parts that they are in, each named by its first position.
+type ByParts = VecDeque<(u64, Vec<Gap>)>;
+
+/// Whether any position after `after`, up to `last`, may be gone.
+pub(super) async fn is_any_gone(client: &Client, after: u64, last: u64) -> Result<bool, Error> {
+    let (first, end) = (first_of(after + 1), first_of(last.max(1)));
+    client
+        .query_one_scalar(IS_ANY_GONE, &[&first.cast_signed(), &end.cast_signed()])
+        .await
+}
+
+/// The gaps of the parts that have positions after `after`, up to `last`.
+pub(super) async fn gaps(client: &Client, after: u64, last: u64) -> Result<ByParts, Error> {
+    let (first, end) = (first_of(after + 1), first_of(last.max(1)));
+    let rows = client.query(GAPS, &[&first.cast_signed(), &end.cast_signed()]).await?;
+    let mut parts = ByParts::new();
+    for row in &rows {
+        let part = number(row, 2)?;
+        if parts.back().is_none_or(|(last, _)| *last != part) {
+            parts.push_back((part, Vec::new()));
+        }
+        if let Some((_, gaps)) = parts.back_mut() {
+            gaps.push(gap(row)?);
+        }
+    }
+    Ok(parts)
+}
+
+/// The gaps of the parts that are read next, and how much of the part that is being read was skipped.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    parts: VecDeque<(u64, Vec<Gap>)>,
+    parts: ByParts,
     /// The position behind which it is read, and the last that is.
     after: u64,
     last: u64,
@@ -89,30 +118,23 @@ pub(super) struct Gaps {
 }
 
 impl Gaps {
-    /// Those of the parts that have positions after `after`, up to `last`.
-    pub(super) async fn read(client: &Client, after: u64, last: u64) -> Result<Self, Error> {
-        let (first, end) = (first_of(after + 1), first_of(last.max(1)));
-        let rows = client.query(GAPS, &[&first.cast_signed(), &end.cast_signed()]).await?;
-        let mut parts: VecDeque<(u64, Vec<Gap>)> = VecDeque::new();
-        for row in &rows {
-            let part = number(row, 2)?;
-            if parts.back().is_none_or(|(last, _)| *last != part) {
-                parts.push_back((part, Vec::new()));
-            }
-            if let Some((_, gaps)) = parts.back_mut() {
-                gaps.push(gap(row)?);
-            }
-        }
-        Ok(Self {
-            parts,
+    /// None yet, of what is read after position `after`, up to `last`.
+    pub(super) fn new(after: u64, last: u64) -> Self {
+        Self {
             after,
             last,
-            skipped: 0,
-        })
+            ..Self::default()
+        }
     }
 
+    /// Whether none is left of the parts that were taken.
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
+    }
+
+    /// Takes those of the next parts.
+    pub(super) fn expect(&mut self, parts: ByParts) {
+        self.parts.extend(parts);
     }
 
     /// Skips the positions from `first` to `end`, of one part, in `batch`. Answers `false` when so many are not known to be gone.

@@ -17,7 +17,7 @@ use crate::journal::{Batch, JournalError, Mark, Recover};
 /// A batch of so many events, or marks, or so many bytes, is handed on.
 const BATCH_EVENTS: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
-/// Where events are gone, so many positions are read at once: their marks are read before them.
+/// Where events are gone, so many positions are read at once: what is left of them is read before.
 const WINDOW_POSITIONS: u64 = 64 * PART_POSITIONS;
 
 /// What a stream of rows begins with: a mark, flags, and an extension of no bytes.
@@ -66,15 +66,17 @@ pub(super) async fn recover(
     let (after, last) = span.ends();
     let client = &session.client;
     // Both are sent before the first is answered.
-    let start = try_join(client.batch_execute(begin), Gaps::read(client, after, last));
-    let ((), gaps) = in_time(server, WHAT, start).await?;
-    let has_gaps = !gaps.is_empty();
-    let mut reading = Reading::new(server, (after, last), gaps, into);
+    let start = try_join(client.batch_execute(begin), left::is_any_gone(client, after, last));
+    let ((), has_gaps) = in_time(server, WHAT, start).await?;
+    let mut reading = Reading::new(server, (after, last), into);
     let mut read = after;
     loop {
         let end = if has_gaps { window_end(read).min(last) } else { last };
         if has_gaps {
-            reading.expect_marks(in_time(server, WHAT, left::marks(client, read, end)).await?)?;
+            let left = try_join(left::gaps(client, read, end), left::marks(client, read, end));
+            let (gaps, marks) = in_time(server, WHAT, left).await?;
+            reading.gaps.expect(gaps);
+            reading.expect_marks(marks)?;
         }
         let query = copy_statement(&span.condition(read, end));
         let stream = in_time(server, WHAT, client.copy_out(&query)).await?;
@@ -112,7 +114,7 @@ struct Reading<'a> {
     server: &'a Server,
     /// The position that the head says is the last.
     last: u64,
-    /// What is left of events that are gone: gaps of all, and the marks of this window.
+    /// What is left of the events of this window that are gone.
     gaps: Gaps,
     marks: VecDeque<Mark>,
     into: &'a mut dyn Recover,
@@ -126,11 +128,11 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    fn new(server: &'a Server, (position, last): (u64, u64), gaps: Gaps, into: &'a mut dyn Recover) -> Self {
+    fn new(server: &'a Server, (position, last): (u64, u64), into: &'a mut dyn Recover) -> Self {
         Self {
             server,
             last,
-            gaps,
+            gaps: Gaps::new(position, last),
             marks: VecDeque::new(),
             into,
             reader: Reader::default(),
