@@ -175,7 +175,8 @@ async fn beat(server: &Server, lease: &Lease, session: Option<Session>) -> Optio
     let parameters: [&(dyn ToSql + Sync); 2] = [&lease.number, &seconds];
     let renew = session.client.execute(RENEW, &parameters);
     let answered = tokio::time::timeout(server.patience(), renew).await;
-    answered.is_ok().then_some(session)
+    // A server that answers that it cannot be written may have been taken over from.
+    matches!(answered, Ok(Ok(_))).then_some(session)
 }
 
 async fn connect_anew(server: &Server, lease: &Lease) -> Option<Session> {
