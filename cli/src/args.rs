@@ -35,10 +35,11 @@ A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain, gzip or
 disk but what `demo`, `import --into` and `export` write.
 
 A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
-does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`, one program at a time. \
+does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`; a folder is read by any \
+number of programs at a time, while none writes it. \
 Options follow a `?`, with `&` between them: durability=volatile|written|synced, backlog_bytes=64MiB, when_behind=wait|refuse, \
 write_within=20ms, sync_within=1s, retry_for=30s; for a folder segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB; for \
-PostgreSQL schema=annals, lease=30s, lease_wait=5s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
+PostgreSQL schema=annals, partition=month, lease=30s, lease_wait=5s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
 password, %20 is a space, %3F a question mark and %25 a percent sign. A password is better in PGPASSWORD or ~/.pgpass.";
 
 /// The command line.

@@ -65,6 +65,32 @@ impl Builder {
     }
 }
 
+impl Builder {
+    /// Whether the store is to be read, and nothing with it.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_read_alone(&self) -> bool {
+        self.read_only && self.archives.is_empty()
+    }
+
+    /// Makes a store that is what a log is now.
+    ///
+    /// # Errors
+    ///
+    /// Those of the feed, and those of settings.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn read_now(mut self, followed: Followed) -> Result<Store> {
+        let Followed { mut feed, .. } = followed;
+        self.check()?;
+        let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
+        let mut engine = self.engine(Log::new(), None);
+        engine.read_only = Some("it was opened to be read");
+        engine.fill(&mut *progress, |into| feed.next(Position(0), into))?;
+        let store = Store::of(engine);
+        store.close()?;
+        Ok(store)
+    }
+}
+
 impl Following {
     fn new(remote: Box<dyn Remote>) -> Self {
         Self {

@@ -260,7 +260,8 @@ impl Builder {
 
     /// To be read as it is: an append is [`ReadOnly`](crate::Error::ReadOnly), and the journal is read, and closed. A URL of a folder leaves its
     /// files as they are then, and several processes can read it at once; a journal of files is such a
-    /// [`FileReader`](crate::journal::file::FileReader).
+    /// [`FileReader`](crate::journal::file::FileReader). A store in PostgreSQL is read without a lease, whoever writes it meanwhile, unless
+    /// archives are attached.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self

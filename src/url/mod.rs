@@ -237,6 +237,9 @@ impl StoreUrl {
             Place::Database(url) => {
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
+                if builder.is_read_alone() {
+                    return builder.read_now(follow_at(&url.address, url.journal.clone())?);
+                }
                 PostgresUrl::check_limits(&builder.settings.limits)?;
                 let journal = PostgresJournal::open_at(&url.address, url.journal.clone())?;
                 builder.journal(journal).open()

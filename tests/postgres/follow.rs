@@ -466,3 +466,21 @@ fn followers_and_appends_in_sql_that_race_leave_no_gap() {
     assert_eq!(seen[0], seen[1]);
     assert_same(&followers[0], &write(&schema));
 }
+
+#[test]
+fn a_store_that_is_only_read_takes_no_lease() {
+    let schema = prepared();
+    let writer = write(&schema);
+    writer
+        .append(&note("note-1"), Expected::Any, vec![noted(1)])
+        .expect("appended");
+    let url = url_at(&schema.url, &schema);
+    let read = Store::builder().read_only().open_url(&url).expect("it can be read");
+    assert_same(&read, &writer);
+    let refused = read.append(&note("note-1"), Expected::Any, vec![noted(2)]);
+    assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+    writer
+        .append(&note("note-1"), Expected::exactly(1), vec![noted(2)])
+        .expect("it is its own");
+    assert_eq!(read.visible(), Position(1));
+}

@@ -15,7 +15,7 @@ GRANT DELETE ON annals.events, annals.marks TO writer;
 GRANT UPDATE ON annals.head, annals.gaps TO writer;
 GRANT EXECUTE ON FUNCTION annals.make_partition TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
-GRANT SELECT ON annals.live_events TO reader;";
+GRANT SELECT ON annals.live_events, annals.snapshots TO reader;";
 
 const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
 GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";

@@ -17,7 +17,8 @@ pub(crate) fn open(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     open_or_make(url, builder(url), out)
 }
 
-/// Opens the store at `url`, to be read as it is now, with archives attached. One in a database may be written meanwhile.
+/// Opens the store at `url`, to be read as it is now, with archives attached. One in a database may be written meanwhile, but for
+/// archives: then it is taken as by a writer.
 pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
     check_exists(url)?;
     if url.folder().is_some() || !archives.is_empty() {
