@@ -260,7 +260,7 @@ impl Model {
     /// # Errors
     ///
     /// As the store.
-    pub fn save_snapshot(&mut self, id: &Name, version: u64, data: &str, now: Timestamp) -> Result<u64> {
+    pub fn save_snapshot(&mut self, id: &Name, version: u64, data: &[u8], now: Timestamp) -> Result<u64> {
         let Some(stream) = self.streams.get(id) else {
             return Err(Error::invalid("unknown"));
         };

@@ -268,8 +268,9 @@ impl Pair {
         let last = last.and_then(|position| self.model.events.get(usize::try_from(position).ok()? - 1));
         let last = last.map_or(0, |event| event.version);
         let version = (last + 1).saturating_sub(choices.below(3));
-        let data = "s".repeat(choices.below(300) as usize);
-        let snapshot = NewSnapshot::new(Version(version)).data(data.as_str());
+        // Text, and bytes that are none.
+        let data = vec![choices.below(256) as u8; choices.below(300) as usize];
+        let snapshot = NewSnapshot::new(Version(version)).data(data.as_slice());
         let got = self.store.save_snapshot(&id, snapshot);
         let want = self.model.save_snapshot(&id, version, &data, self.clock.now());
         self.failed |= matches!(got, Err(Error::Failed(_)));
