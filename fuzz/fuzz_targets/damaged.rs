@@ -28,7 +28,11 @@ fn open(disk: &SimulatedDisk) -> Result<Store> {
         shards: 1,
         ..Settings::default()
     };
-    Store::builder().settings(settings).journal(journal).journal_by_hand().open()
+    Store::builder()
+        .settings(settings)
+        .journal(journal)
+        .journal_by_hand()
+        .open()
 }
 
 pub fn check(files: &Files) {
@@ -58,9 +62,20 @@ pub fn check(files: &Files) {
         Err(error) => assert_eq!(error.kind(), JournalErrorKind::Unsupported, "{error}"),
     }
     let names = disk.names().expect("a simulated disk can be read");
-    assert_eq!(names.len(), files.iter().map(|(name, _)| name).collect::<std::collections::BTreeSet<_>>().len());
+    assert_eq!(
+        names.len(),
+        files
+            .iter()
+            .map(|(name, _)| name)
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+    );
     for (name, _) in files {
         let last = files.iter().rev().find(|(other, _)| other == name);
-        assert_eq!(disk.bytes(name).as_ref(), last.map(|(_, bytes)| bytes), "a damaged store was written to");
+        assert_eq!(
+            disk.bytes(name).as_ref(),
+            last.map(|(_, bytes)| bytes),
+            "a damaged store was written to"
+        );
     }
 }

@@ -17,5 +17,10 @@ fuzz_target!(|line: &[u8]| {
     event.id = Some(kept.id());
     assert_eq!((kept.stream_id(), kept.to_new()), (stream.clone(), event.clone()));
     let written = annals_cli::json_line(kept).expect("an event that was read can be written");
-    assert_eq!(parse_line(&written), Ok((stream, event)), "{}", String::from_utf8_lossy(&written));
+    assert_eq!(
+        parse_line(&written),
+        Ok((stream, event)),
+        "{}",
+        String::from_utf8_lossy(&written)
+    );
 });

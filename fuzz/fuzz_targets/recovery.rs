@@ -27,7 +27,10 @@ static WHOLE: LazyLock<Files> = LazyLock::new(|| {
         .expect("a store");
     for number in 0..48 {
         let stream = StreamId::new("Order", format!("order-{}", number % 5));
-        let events = vec![NewEvent::new("Placed").tag("a").data("{}"), NewEvent::new("Paid").user("anna")];
+        let events = vec![
+            NewEvent::new("Placed").tag("a").data("{}"),
+            NewEvent::new("Paid").user("anna"),
+        ];
         store.append(&stream, Expected::Any, events).expect("appended");
         if number % 16 == 0 {
             store.truncate("order-0", Version(2)).expect("truncated");
@@ -40,7 +43,9 @@ static WHOLE: LazyLock<Files> = LazyLock::new(|| {
     }
     store.close().expect("closed");
     let names = disk.names().expect("names").into_iter();
-    names.filter_map(|name| Some((name.clone(), disk.bytes(&name)?))).collect()
+    names
+        .filter_map(|name| Some((name.clone(), disk.bytes(&name)?)))
+        .collect()
 });
 
 fn harm(files: &mut Files, step: [u8; 5]) {
@@ -53,7 +58,11 @@ fn harm(files: &mut Files, step: [u8; 5]) {
     let (_, bytes) = &mut files[place];
     let offset = number % (bytes.len() + 1);
     match what % 8 {
-        0..=2 => bytes.iter_mut().skip(offset).take(1).for_each(|byte| *byte ^= value | 1),
+        0..=2 => bytes
+            .iter_mut()
+            .skip(offset)
+            .take(1)
+            .for_each(|byte| *byte ^= value | 1),
         3 => bytes.truncate(offset),
         4 => bytes.extend(std::iter::repeat_n(value, number % 4096)),
         5 => bytes.iter_mut().skip(offset).take(512).for_each(|byte| *byte = 0),
