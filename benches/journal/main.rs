@@ -28,6 +28,7 @@ const WRITERS: [usize; 4] = [1, 2, 8, 32];
 const MANY_WRITERS: usize = 128;
 /// Appends of a sample: by what they cost.
 const APPENDS_SYNCED: usize = 3_200;
+const APPENDS_BY_TICKETS: usize = 32_000;
 const APPENDS_WRITTEN: usize = 32_000;
 const APPENDS_VOLATILE: usize = 320_000;
 const RECOVERED: usize = 1_000_000;
@@ -41,6 +42,7 @@ fn main() {
     let names = Names::new();
     for writers in WRITERS {
         synced(&mut criterion, &names, writers);
+        synced_by_tickets(&mut criterion, &names, writers);
         written(&mut criterion, &names, writers);
         volatile(&mut criterion, &names, writers);
     }
@@ -163,18 +165,36 @@ fn synced(criterion: &mut Criterion, names: &Names, writers: usize) {
             took
         });
     });
-    group.bench_function("annals, tickets", |bencher| {
-        let one = || names.fill_with_tickets(&open_new().0, writers, APPENDS_SYNCED);
+    bare_disk(&mut group, &calls);
+    let file = folder().with_extension("bare");
+    group.bench_function("one sync each", |bencher| {
+        let one = || disk::one_sync_each(&file, writers, APPENDS_SYNCED, APPEND_BYTES);
         bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
     });
+    group.finish();
+    drop(std::fs::remove_file(file));
+}
+
+/// The same where writers do not wait for each append.
+fn synced_by_tickets(criterion: &mut Criterion, names: &Names, writers: usize) {
+    let mut group = group(criterion, &format!("tickets, {writers} writers"), APPENDS_BY_TICKETS);
+    let mut calls = Calls::default();
+    group.bench_function("annals", |bencher| {
+        let mut one = || {
+            let (store, last) = open_new();
+            calls = last;
+            names.fill_with_tickets(&store, writers, APPENDS_BY_TICKETS)
+        };
+        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
+    });
+    bare_disk(&mut group, &calls);
+}
+
+fn bare_disk(group: &mut BenchmarkGroup<'_, WallTime>, calls: &Calls) {
     let file = folder().with_extension("bare");
     group.bench_function("the bare disk", |bencher| {
         let calls = calls.lock();
         bencher.iter_custom(|times| (0..times).map(|_| disk::play(&calls, &file)).sum());
-    });
-    group.bench_function("one sync each", |bencher| {
-        let one = || disk::one_sync_each(&file, writers, APPENDS_SYNCED, APPEND_BYTES);
-        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
     });
     drop(std::fs::remove_file(file));
 }
