@@ -107,7 +107,10 @@ impl Folder {
     /// A pipe in the place of a file would be waited for, without end.
     fn check_file(&self, name: &str) -> io::Result<()> {
         match fs::metadata(self.path(name)) {
-            Ok(there) if !there.is_file() => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+            Ok(there) if !there.is_file() => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is no file, but a directory, a pipe or a device",
+            )),
             // What is not there, or cannot be looked at, is not opened either.
             _ => Ok(()),
         }
