@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
-use annals::journal::{Batch, Journal as _, JournalErrorKind, Record};
+use annals::journal::{Batch, Journal as _, JournalError, JournalErrorKind, Record};
 use annals::{Durability, Error, Event, Expected, ManualClock, Position, Store, Timestamp, Version};
 use uuid::Uuid;
 
@@ -244,12 +244,40 @@ fn a_table_that_was_left_half_partitioned_took_no_events_of_the_next_month() {
     for partition in [Partition::AsItIs, Partition::ByMonth] {
         let schema = prepared();
         drop(fill(&schema, &[JANUARY]));
-        schema.sql("SELECT bound_events()");
+        schema.sql("UPDATE head SET lease = gen_random_uuid(); SELECT bound_events(lease) FROM head");
         let store = fill_as(&schema, partition, &[FEBRUARY]);
         assert_eq!(store.visible(), Position(340));
         let bound = "SELECT count(*) FROM pg_constraint WHERE conname = 'events_recorded_before'";
         assert_eq!(schema.value(&format!("{bound} AND conrelid = 'events'::regclass")), "0");
     }
+}
+
+/// The table was empty when it was looked at; the lease ends before what is to partition it comes, and others append.
+#[test]
+fn events_that_came_while_an_empty_table_was_partitioned_were_dropped() {
+    let mut schema = prepared();
+    schema.partition = Partition::ByMonth;
+    let (proxy, url) = Proxy::to(&schema.url);
+    proxy.arm(b"partition_by_month", Cut::Hold);
+    let refused = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| PostgresJournal::open_with(&url, schema.settings()).map(drop));
+        while !proxy.is_met() {
+            std::thread::yield_now();
+        }
+        let end = "UPDATE head SET lease_expires = '-infinity'";
+        let append = "SELECT FROM append_events('note-1', 'Note', NULL, '[{\"eventType\": \"Noted\"}]')";
+        schema.sql(&format!("{end}; {append}"));
+        proxy.let_through();
+        opening.join().expect("no panic")
+    });
+    assert_eq!(schema.value("SELECT count(*) FROM events"), "1");
+    assert_eq!(kind_of(&refused), Some(JournalErrorKind::Retry));
+    drop(schema.journal().expect("it can be opened again"));
+    assert_eq!(partitions(&schema)[0].1, "1");
+}
+
+fn kind_of<T>(result: &Result<T, JournalError>) -> Option<JournalErrorKind> {
+    result.as_ref().err().map(JournalError::kind)
 }
 
 #[test]

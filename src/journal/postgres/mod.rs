@@ -224,7 +224,7 @@ async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
     let holder = server.connect_to_write().await?;
     let lease = lease::take(&server, &holder).await?;
     let heartbeat = Heartbeat::start(Arc::clone(&server), lease, holder);
-    let arranged = partition::arrange(&server, &session).await;
+    let arranged = partition::arrange(&server, &session, &lease).await;
     if arranged.is_err() {
         // What it failed with says more than what this may fail with.
         drop(tokio::time::timeout(RELEASE_WITHIN, lease::release(&session, &lease)).await);

@@ -10,6 +10,7 @@ use tokio_postgres::{Client, Error};
 use super::Partition;
 use super::connect::{Server, Session, in_time};
 use super::errors::refused;
+use super::head::Lease;
 use super::row::time_in_table;
 use super::write::Binary;
 use crate::journal::{Batch, JournalError};
@@ -23,11 +24,11 @@ const FREE: &str = "ALTER TABLE events DROP CONSTRAINT IF EXISTS events_recorded
 /// # Errors
 ///
 /// Unsupported when the table may not be altered, or something belongs to it that partitions would not have.
-pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), JournalError> {
+pub(super) async fn arrange(server: &Server, session: &Session, lease: &Lease) -> Result<(), JournalError> {
     let what = "the tables of the store cannot be read";
     let (is_partitioned, is_bound) = in_time(server, what, standing(session)).await?;
     let arranged = match server.settings.partition {
-        Partition::ByMonth if !is_partitioned => convert(server, session).await,
+        Partition::ByMonth if !is_partitioned => convert(server, session, lease).await,
         // Whoever began to partition it has not come to the end.
         Partition::AsItIs | Partition::ByMonth if is_bound => session.client.batch_execute(FREE).await,
         Partition::AsItIs | Partition::ByMonth => Ok(()),
@@ -43,13 +44,12 @@ async fn standing(session: &Session) -> Result<(bool, bool), Error> {
 
 /// A long table takes long: the lease is renewed meanwhile, and others can read. Who reads for long is not waited for, because whoever
 /// comes then would wait as well.
-async fn convert(server: &Server, session: &Session) -> Result<(), Error> {
+async fn convert(server: &Server, session: &Session, lease: &Lease) -> Result<(), Error> {
     let client = &session.client;
     let patience = server.patience().as_millis();
     let without_end = format!("SET statement_timeout = 0; SET lock_timeout = {patience}");
     client.batch_execute(&without_end).await?;
-    let bound: Option<String> = client.query_one_scalar("SELECT bound_events()::text", &[]).await?;
-    let converted = convert_bound(client, bound).await;
+    let converted = convert_fenced(client, lease).await;
     if converted.is_err() {
         // What failed says more than what this may fail with.
         drop(client.batch_execute(FREE).await);
@@ -58,13 +58,16 @@ async fn convert(server: &Server, session: &Session) -> Result<(), Error> {
     converted.and(client.batch_execute(&reset).await)
 }
 
-async fn convert_bound(client: &Client, bound: Option<String>) -> Result<(), Error> {
+/// That the lease is held is found out anew by what changes the table: one that was held up for longer would drop what others have written.
+async fn convert_fenced(client: &Client, lease: &Lease) -> Result<(), Error> {
+    let bound = "SELECT bound_events($1)::text";
+    let bound: Option<String> = client.query_one_scalar(bound, &[&lease.number]).await?;
     if bound.is_some() {
         let validate = "ALTER TABLE events VALIDATE CONSTRAINT events_recorded_before";
         client.batch_execute(validate).await?;
     }
-    let convert = "SELECT partition_by_month($1::text::timestamptz)";
-    client.execute(convert, &[&bound]).await.map(drop)
+    let convert = "SELECT partition_by_month($1, $2::text::timestamptz)";
+    client.execute(convert, &[&lease.number, &bound]).await.map(drop)
 }
 
 /// The partitions that a connection has found, or made, as it came to them.

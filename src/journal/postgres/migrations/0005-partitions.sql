@@ -68,10 +68,23 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     ) AS found (what)
 $$;
 
--- Partitions a table in three steps, by a store that has the lease. This is the first: from here on the table says that nothing in it is
--- of a later month than what is in it now. The second is to validate that, which keeps nobody waiting. Answers the first time that may
--- not be in it; NULL when the table is empty.
-CREATE FUNCTION bound_events(OUT bound timestamptz)
+-- Keeps the head for whoever has the lease of this number and is to partition the table: a call that comes late, when others have written,
+-- changes nothing.
+CREATE FUNCTION fence_partitioning(number uuid) RETURNS void
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM FROM head WHERE lease = number AND partitioned_by IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure',
+            MESSAGE = 'the lease of the store that partitions the table events is over, or another has done it';
+    END IF;
+END
+$$;
+
+-- Partitions a table in three steps, by the store that has the lease of this number. This is the first: from here on the table says that
+-- nothing in it is of a later month than what is in it now. The second is to validate that, which keeps nobody waiting. Answers the first
+-- time that may not be in it; NULL when the table is empty.
+CREATE FUNCTION bound_events(number uuid, OUT bound timestamptz)
 LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 BEGIN
     IF refusal_of_partitions() IS NOT NULL THEN
@@ -80,6 +93,8 @@ BEGIN
     END IF;
     SELECT date_trunc('month', greatest(max(recorded_at), '0001-01-01 00:00:00+00')) + interval '1 month' INTO bound
     FROM events HAVING count(*) > 0;
+    -- Not before the table is read, which may take long: the lease is renewed meanwhile. Who has it still has read all there is.
+    PERFORM fence_partitioning(number);
     ALTER TABLE events DROP CONSTRAINT IF EXISTS events_recorded_before;
     IF bound IS NOT NULL THEN
         EXECUTE format('ALTER TABLE events ADD CONSTRAINT events_recorded_before CHECK (recorded_at < %L) NOT VALID', bound);
@@ -88,7 +103,7 @@ END
 $$;
 
 -- The third step: the table becomes the first partition of another of its name, which has its indexes, grants and publications.
-CREATE FUNCTION partition_by_month(bound timestamptz) RETURNS void
+CREATE FUNCTION partition_by_month(number uuid, bound timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
     old CONSTANT regclass := 'events'::regclass;
@@ -98,7 +113,11 @@ DECLARE
     statements text[];
     statement text;
 BEGIN
+    PERFORM fence_partitioning(number);
     LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    IF bound IS NULL AND EXISTS (SELECT FROM events) THEN
+        RAISE EXCEPTION USING ERRCODE = 'serialization_failure', MESSAGE = 'the table events is not empty any more';
+    END IF;
     SELECT array_agg(made) INTO statements FROM (
         SELECT 'CREATE INDEX ON events' || substr(definition, strpos(definition, ' USING '))
         FROM pg_catalog.pg_index, pg_get_indexdef(indexrelid) AS definition
