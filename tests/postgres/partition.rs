@@ -352,27 +352,74 @@ fn a_month_that_is_empty_can_be_dropped() {
     assert_eq!(partitions(&schema)[0], ("events_2026_01".to_owned(), "1".to_owned()));
 }
 
+/// Another session that has done this much of a transaction, until it is dropped.
+struct Busy {
+    runtime: tokio::runtime::Runtime,
+    client: tokio_postgres::Client,
+}
+
+impl Busy {
+    fn with(schema: &Schema, statement: &str) -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be made");
+        let name = schema.name.replace('"', "\"\"");
+        let begin = format!("SET search_path TO \"{name}\"; BEGIN; {statement}");
+        let connect = async {
+            let (client, connection) = tokio_postgres::connect(&schema.url, tokio_postgres::NoTls).await?;
+            tokio::spawn(connection);
+            client.batch_execute(&begin).await.map(|()| client)
+        };
+        let client = runtime.block_on(connect).expect("nobody is in its way");
+        Self { runtime, client }
+    }
+
+    fn commit(self) {
+        let committed = self.runtime.block_on(self.client.batch_execute("COMMIT"));
+        committed.expect("it was not in the way");
+    }
+}
+
 /// Somebody reads the table for long, and the month turns.
 #[test]
 fn a_partition_does_not_wait_for_readers() {
     let schema = Schema::partitioned();
     drop(fill(&schema, &[JANUARY]));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime can be made");
-    let name = schema.name.replace('"', "\"\"");
-    let begin = format!("BEGIN; SELECT count(*) FROM \"{name}\".events");
-    let connect = async {
-        let (client, connection) = tokio_postgres::connect(&schema.url, tokio_postgres::NoTls).await?;
-        tokio::spawn(connection);
-        client.batch_execute(&begin).await.map(|()| client)
-    };
-    let reading = runtime.block_on(connect).expect("it can be read");
+    let reading = Busy::with(&schema, "SELECT count(*) FROM events");
     drop(fill(&schema, &[FEBRUARY]));
     append_in_sql(&schema, "note-1");
     assert_eq!(partitions(&schema).len(), 3);
-    runtime
-        .block_on(reading.batch_execute("COMMIT"))
-        .expect("it was not in the way");
+    reading.commit();
+}
+
+/// `VACUUM` has a month all the while, and so it does when a partition is made, or found.
+#[test]
+fn an_append_waited_for_a_partition_to_be_vacuumed() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY]));
+    let vacuuming = Busy::with(&schema, "LOCK TABLE events_2026_01 IN SHARE UPDATE EXCLUSIVE MODE");
+    let append = "SELECT FROM append_events('note-1', 'Note', NULL, '[{\"eventType\": \"Noted\"}]')";
+    for _ in 0..2 {
+        schema
+            .try_sql(&format!("SET lock_timeout = '10s'; {append}"))
+            .expect("it is not waited for");
+    }
+    drop(fill(&schema, &[FEBRUARY]));
+    assert_eq!(partitions(&schema).len(), 3);
+    vacuuming.commit();
+}
+
+/// Whoever makes a month has the table, and months that are there are known without it.
+#[test]
+fn an_append_to_a_month_that_is_there_waited_for_one_that_was_made() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY]));
+    append_in_sql(&schema, "note-1");
+    let making = Busy::with(&schema, "SELECT make_partition('2030-01-01 00:00Z')");
+    let append = "SELECT FROM append_events('note-1', 'Note', NULL, '[{\"eventType\": \"Noted\"}]')";
+    schema
+        .try_sql(&format!("SET lock_timeout = '10s'; {append}"))
+        .expect("it is not waited for");
+    making.commit();
 }
 
 /// No key of the whole table keeps it out, so whoever reads the table looks.

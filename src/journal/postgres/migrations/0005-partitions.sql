@@ -21,7 +21,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datest
 $$;
 
 -- Makes the partition for what is recorded at a time, unless it is there, and answers which times it has: microseconds since 1970, and
--- NULL for no first one. Neither readers nor writers are kept waiting.
+-- NULL for no first one. Neither readers nor writers are kept waiting, and one that is there is found without a lock.
 --
 -- It runs with the rights of its owner: a writer need not own the tables.
 CREATE FUNCTION make_partition(recorded timestamptz, OUT from_micros bigint, OUT until_micros bigint)
@@ -34,10 +34,14 @@ DECLARE
     ends timestamptz;
     partition text;
 BEGIN
-    -- One makes it at a time.
-    LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE;
     SELECT recorded_from, recorded_until INTO starts, ends
     FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
+    IF NOT FOUND THEN
+        -- One makes it at a time. Without ONLY, whoever vacuums some month would be waited for.
+        LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE;
+        SELECT recorded_from, recorded_until INTO starts, ends
+        FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
+    END IF;
     IF NOT FOUND THEN
         starts := coalesce(month, '-infinity');
         ends := coalesce(month + interval '1 month', year_1);
