@@ -422,6 +422,52 @@ fn an_append_to_a_month_that_is_there_waited_for_one_that_was_made() {
     making.commit();
 }
 
+/// Where no month is empty there is nothing to wait for.
+#[test]
+fn readers_were_waited_for_to_find_no_month_empty() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY, FEBRUARY]));
+    let reading = Busy::with(&schema, "SELECT count(*) FROM events");
+    let dropped = schema.try_sql("SELECT drop_empty_partitions()");
+    assert_eq!(dropped.expect("nobody is waited for"), Vec::<Vec<_>>::new());
+    reading.commit();
+}
+
+/// It was found empty, and somebody was about to commit an event to it.
+#[test]
+fn a_month_that_is_not_empty_any_more_is_not_dropped() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[FEBRUARY]));
+    schema.sql("SELECT make_partition('2026-01-15 00:00Z')");
+    let appender = Busy::with(
+        &schema,
+        "UPDATE head SET position = 171; CREATE TEMPORARY TABLE next AS SELECT * FROM events WHERE position = 170; \
+         UPDATE next SET position = 171, version = version + 1, recorded_at = '2026-01-15 00:00Z'; \
+         INSERT INTO events SELECT * FROM next",
+    );
+    std::thread::scope(|scope| {
+        let dropping = scope.spawn(|| schema.sql("SELECT drop_empty_partitions()"));
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%drop_empty%' \
+                       AND pid <> pg_backend_pid()";
+        while schema.value(waiting) == "0" {
+            std::thread::yield_now();
+        }
+        appender.commit();
+        assert_eq!(dropping.join().expect("no panic"), Vec::<Vec<_>>::new());
+    });
+    let of_each = [("events_2026_01", "1"), ("events_2026_02", "170")];
+    assert_eq!(partitions(&schema), named(&of_each));
+}
+
+/// A transaction that sees the table as it was would drop what has come since.
+#[test]
+fn months_are_dropped_by_no_transaction_that_sees_the_past() {
+    let schema = Schema::partitioned();
+    drop(fill(&schema, &[JANUARY]));
+    let past = "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT drop_empty_partitions()";
+    schema.try_sql(past).expect_err("it cannot see what is there");
+}
+
 /// No key of the whole table keeps it out, so whoever reads the table looks.
 #[test]
 fn a_position_that_is_in_two_months_is_damage() {

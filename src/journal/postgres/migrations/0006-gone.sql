@@ -38,17 +38,38 @@ LANGUAGE sql STABLE AS $$
     ) AS found (version, aggregate_type, position) ORDER BY version DESC LIMIT 1
 $$;
 
--- Drops the partitions that have no event any more, but for the last, and answers their names. Whoever reads the table is waited for,
--- not for long, because others wait as well then.
+-- Drops the partitions that have no event any more, but for the last, and answers their names. They are found before anybody has to wait:
+-- where many rows were deleted and no VACUUM came since, that takes long. Whoever reads the table is waited for then, not for long, because
+-- others wait as well. Rows are looked for by the key, as a table full of deleted ones would be read to its end.
 CREATE FUNCTION drop_empty_partitions() RETURNS SETOF text
-LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' AS $$
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
+    last bigint;
     partition text;
     has_rows boolean;
+    found_empty text[] := '{}';
 BEGIN
-    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
+            MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
+    END IF;
+    -- One at a time: two that have looked would wait for each other.
+    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'events'::regclass::oid::int);
+    -- Read first: what is committed after the looks has higher positions.
+    SELECT position INTO STRICT last FROM head;
     FOR partition IN SELECT name FROM partitions() ORDER BY recorded_until DESC OFFSET 1 LOOP
-        EXECUTE format('SELECT EXISTS (SELECT FROM %I)', partition) INTO has_rows;
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > 0)', partition) INTO has_rows;
+        IF NOT has_rows THEN
+            found_empty := array_append(found_empty, partition);
+        END IF;
+    END LOOP;
+    IF found_empty = '{}' THEN
+        RETURN;
+    END IF;
+
+    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    FOREACH partition IN ARRAY found_empty LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > $1)', partition) INTO has_rows USING last;
         IF NOT has_rows THEN
             EXECUTE format('DROP TABLE %I', partition);
             RETURN NEXT partition;
