@@ -229,6 +229,27 @@ fn what_partitions_would_not_have_is_named() {
     assert_eq!(schema.value("SELECT partitioned_by FROM head"), "month");
 }
 
+/// What is unique in each month is not so in all of them.
+#[test]
+fn a_unique_index_of_ones_own_was_lost_without_a_word() {
+    let mut schema = prepared();
+    schema.partition = Partition::ByMonth;
+    schema.sql(
+        "CREATE UNIQUE INDEX mine ON events (event_id); \
+         ALTER TABLE events ADD CONSTRAINT \"not twice\" EXCLUDE (event_id WITH =)",
+    );
+    let refused = schema.journal().map(drop).expect_err("others would not keep it");
+    let cause = std::error::Error::source(&refused).map(ToString::to_string);
+    assert!(
+        cause
+            .as_deref()
+            .is_some_and(|cause| cause.contains("the index \"not twice\", the index mine")),
+        "{cause:?}"
+    );
+    schema.sql("DROP INDEX mine; ALTER TABLE events DROP CONSTRAINT \"not twice\"");
+    drop(schema.journal().expect("nothing is in the way"));
+}
+
 #[test]
 fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     let mut schema = prepared();

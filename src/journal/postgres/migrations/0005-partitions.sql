@@ -68,6 +68,10 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
         SELECT 'the foreign key ' || quote_ident(conname) FROM pg_catalog.pg_constraint
         WHERE contype = 'f' AND 'events'::regclass IN (confrelid, conrelid)
         UNION ALL
+        SELECT 'the index ' || quote_ident(relname) FROM pg_catalog.pg_index JOIN pg_catalog.pg_class ON pg_class.oid = indexrelid
+        WHERE indrelid = 'events'::regclass AND (indisunique OR indisexclusion)
+            AND relname NOT IN ('events_pkey', 'events_aggregate_id_version_key')
+        UNION ALL
         SELECT 'the policy ' || quote_ident(polname) FROM pg_catalog.pg_policy WHERE polrelid = 'events'::regclass
     ) AS found (what)
 $$;
