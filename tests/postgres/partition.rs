@@ -250,6 +250,18 @@ fn a_unique_index_of_ones_own_was_lost_without_a_word() {
     drop(schema.journal().expect("nothing is in the way"));
 }
 
+/// What no row may be is not a month that is missing.
+#[test]
+fn what_a_check_of_ones_own_forbids_was_tried_again_and_again() {
+    for schema in [Schema::new(), Schema::partitioned()] {
+        let mut journal = schema.journal().expect("it opens");
+        assert_eq!(recovered(&mut journal), 0);
+        schema.sql("ALTER TABLE events ADD CONSTRAINT mine CHECK (event_type <> 'OrderPlaced')");
+        let refused = journal.write(&batch(1, 3));
+        assert_eq!(kind_of(&refused), Some(JournalErrorKind::Failed));
+    }
+}
+
 #[test]
 fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     let mut schema = prepared();

@@ -177,10 +177,14 @@ fn state_may_pass(said: &DbError) -> bool {
     let code = said.code().code();
     // Connections, rollbacks for others' sake, resources, the operator, the machine.
     let classes = ["08", "40", "53", "57", "58"];
-    // A lock that was not to be had, a slot that another session has, a standby that has not taken over, and a partition that was dropped:
-    // another connection makes it anew.
-    let states = ["55P03", "55006", "25006", "23514"];
-    classes.iter().any(|class| code.starts_with(class)) || states.contains(&code)
+    // A lock that was not to be had, a slot that another session has, and a standby that has not taken over.
+    let states = ["55P03", "55006", "25006"];
+    classes.iter().any(|class| code.starts_with(class)) || states.contains(&code) || is_without_partition(said)
+}
+
+/// Whether a partition was dropped: another connection makes it anew. A check that forbids a row has the same code, and a name.
+fn is_without_partition(said: &DbError) -> bool {
+    said.code().code() == "23514" && said.constraint().is_none() && said.table() == Some("events")
 }
 
 /// Whether it comes from the network, and not from what is wrong with a certificate.
