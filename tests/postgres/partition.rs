@@ -313,6 +313,16 @@ fn kind_of<T>(result: &Result<T, JournalError>) -> Option<JournalErrorKind> {
     result.as_ref().err().map(JournalError::kind)
 }
 
+/// The same, and no store is opened: events come in SQL.
+#[test]
+fn an_append_in_sql_to_a_table_that_was_left_half_partitioned_was_refused_when_the_month_turned() {
+    let schema = prepared();
+    drop(fill(&schema, &[JANUARY]));
+    schema.sql("UPDATE head SET lease = gen_random_uuid(); SELECT bound_events(lease) FROM head");
+    assert_eq!(append_in_sql(&schema, "note-1"), 171);
+    assert_eq!(append_in_sql(&schema, "note-1"), 172);
+}
+
 #[test]
 fn a_connection_that_is_cut_while_a_partition_is_made_costs_nothing() {
     for cut in [Cut::Before, Cut::After] {

@@ -13,7 +13,7 @@ GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer;
 GRANT INSERT ON annals.events, annals.deletions, annals.gaps, annals.marks TO writer;
 GRANT DELETE ON annals.events, annals.marks TO writer;
 GRANT UPDATE ON annals.head, annals.gaps TO writer;
-GRANT EXECUTE ON FUNCTION annals.make_partition TO writer;";
+GRANT EXECUTE ON FUNCTION annals.make_partition, annals.free_events TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events, annals.snapshots TO reader;";
 
@@ -75,6 +75,26 @@ fn check_writer_and_reader(schema: &Schema, name: &str) {
     drop(reading);
     revoke(schema, &writer);
     revoke(schema, &reader);
+}
+
+/// Its owner began to partition it, and was killed.
+#[test]
+fn a_writer_of_a_table_that_was_left_half_partitioned_had_to_own_it() {
+    let schema = Schema::new();
+    let mut journal = schema.journal().expect("its owner makes the tables");
+    assert_eq!(recovered(&mut journal), 0);
+    journal.write(&batch(1, 3)).expect("it is written");
+    drop(journal);
+    schema.sql("UPDATE head SET lease = gen_random_uuid(); SELECT bound_events(lease) FROM head");
+    let writer = format!("freeing_{}", std::process::id());
+    grant(&schema, WRITER, &writer);
+    let url = schema.url_with(&format!("options=-c%20role%3D{writer}"));
+    let opened = PostgresJournal::open_with(&url, schema.settings()).map(drop);
+    revoke(&schema, &writer);
+    opened.expect("it was granted enough");
+    let bound =
+        "SELECT count(*) FROM pg_constraint WHERE conrelid = 'events'::regclass AND conname = 'events_recorded_before'";
+    assert_eq!(schema.value(bound), "0");
 }
 
 #[test]

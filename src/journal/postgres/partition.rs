@@ -17,7 +17,7 @@ use crate::journal::{Batch, JournalError};
 
 const STANDING: &str = "SELECT partitioned_by IS NOT NULL, EXISTS (SELECT FROM pg_catalog.pg_constraint \
                         WHERE conname = 'events_recorded_before' AND conrelid = 'events'::regclass) FROM head";
-const FREE: &str = "ALTER TABLE events DROP CONSTRAINT IF EXISTS events_recorded_before";
+const FREE: &str = "SELECT free_events($1)";
 
 /// Partitions the table, if that is asked for and was not done. Whoever calls it has the lease, so nobody writes meanwhile.
 ///
@@ -30,7 +30,9 @@ pub(super) async fn arrange(server: &Server, session: &Session, lease: &Lease) -
     let arranged = match server.settings.partition {
         Partition::ByMonth if !is_partitioned => convert(server, session, lease).await,
         // Whoever began to partition it has not come to the end.
-        Partition::AsItIs | Partition::ByMonth if is_bound => session.client.batch_execute(FREE).await,
+        Partition::AsItIs | Partition::ByMonth if is_bound => {
+            session.client.execute(FREE, &[&lease.number]).await.map(drop)
+        }
         Partition::AsItIs | Partition::ByMonth => Ok(()),
     };
     arranged.map_err(|error| refused(server, "the table of events cannot be partitioned", &error))
@@ -52,7 +54,7 @@ async fn convert(server: &Server, session: &Session, lease: &Lease) -> Result<()
     let converted = convert_fenced(client, lease).await;
     if converted.is_err() {
         // What failed says more than what this may fail with.
-        drop(client.batch_execute(FREE).await);
+        drop(client.execute(FREE, &[&lease.number]).await);
     }
     let reset = format!("SET statement_timeout = {patience}; RESET lock_timeout");
     converted.and(client.batch_execute(&reset).await)

@@ -110,6 +110,24 @@ BEGIN
 END
 $$;
 
+-- The first time that may not be in the table, if a store has said so and has not come to the end.
+CREATE FUNCTION bound_of_events() RETURNS timestamptz
+LANGUAGE sql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+    SELECT substring(pg_catalog.pg_get_constraintdef(oid) FROM '''([^'']*)''')::timestamptz
+    FROM pg_catalog.pg_constraint WHERE conrelid = 'events'::regclass AND conname = 'events_recorded_before'
+$$;
+
+-- Takes that away. It runs with the rights of its owner: whoever writes next need not own the table that another has left so.
+CREATE FUNCTION free_events(number uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    PERFORM fence_partitioning(number);
+    IF bound_of_events() IS NOT NULL THEN
+        ALTER TABLE events DROP CONSTRAINT events_recorded_before;
+    END IF;
+END
+$$;
+
 -- The third step: the table becomes the first partition of another of its name, which has its indexes, grants and publications.
 CREATE FUNCTION partition_by_month(number uuid, bound timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
@@ -277,6 +295,9 @@ BEGIN
     recorded := clock_timestamp();
     IF top.partitioned_by IS NOT NULL THEN
         PERFORM make_partition(recorded);
+    ELSIF recorded >= bound_of_events() THEN
+        -- Whoever was partitioning the table has not come to the end, and has no lease any more.
+        ALTER TABLE events DROP CONSTRAINT events_recorded_before;
     END IF;
     INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
         correlation_id, causation_id, user_id, organization_id, tags, metadata, data, metadata_bytes, data_bytes, metadata_type,
@@ -294,4 +315,4 @@ BEGIN
 END
 $$;
 
-REVOKE EXECUTE ON FUNCTION make_partition FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION make_partition, free_events FROM PUBLIC;
