@@ -262,6 +262,7 @@ fn what_a_check_of_ones_own_forbids_was_tried_again_and_again() {
     }
 }
 
+/// It gives the lease back at once: nobody waits until it is over.
 #[test]
 fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     let mut schema = prepared();
@@ -271,7 +272,7 @@ fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     assert_eq!(append_in_sql(&schema, "note-1"), 1);
 }
 
-/// Who partitions a table, and ends in the middle, leaves a table that takes no later month.
+/// Who partitions a table, and ends in the middle, leaves a table that takes no later month; the next store mends that.
 #[test]
 fn a_table_that_was_left_half_partitioned_took_no_events_of_the_next_month() {
     for partition in [Partition::AsItIs, Partition::ByMonth] {
