@@ -8,7 +8,7 @@ use crate::follow::url_at;
 use crate::gone::rewrite;
 use crate::support::{Schema, batch, recovered};
 
-const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
+pub(crate) const WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer;
 GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer;
 GRANT INSERT ON annals.events, annals.deletions, annals.gaps, annals.marks TO writer;
 GRANT DELETE ON annals.events, annals.marks TO writer;
@@ -26,6 +26,12 @@ GRANT EXECUTE ON FUNCTION annals.append_events, annals.notify_followers TO follo
 
 /// The grants, for roles and a schema that no other test has.
 fn grant(schema: &Schema, grants: &str, role: &str) {
+    schema.sql(&format!("CREATE ROLE {role} NOLOGIN"));
+    grant_more(schema, grants, role);
+}
+
+/// The same for a role that is there.
+pub(crate) fn grant_more(schema: &Schema, grants: &str, role: &str) {
     let name = format!("\"{}\"", schema.name.replace('"', "\"\""));
     let grants = grants
         .replace("writer", role)
@@ -35,10 +41,10 @@ fn grant(schema: &Schema, grants: &str, role: &str) {
         .replace("follower", role)
         .replace("NOTIFY", "notify_followers")
         .replace("annals", &name);
-    schema.sql(&format!("CREATE ROLE {role} NOLOGIN; {grants}"));
+    schema.sql(&grants);
 }
 
-fn revoke(schema: &Schema, role: &str) {
+pub(crate) fn revoke(schema: &Schema, role: &str) {
     schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 

@@ -1,8 +1,10 @@
 //! Tables that an earlier program has made are brought up to date, with what is in them.
 
+use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Expected, Position, Store, StreamId};
 
 use crate::follow::{append_in_sql, follow, noted, url_at};
+use crate::roles::{WRITER, grant_more, revoke};
 use crate::support::Schema;
 
 /// What was run for the first tables of all.
@@ -37,6 +39,32 @@ fn tables_of_an_earlier_program_are_brought_up_to_date() {
     store.close().expect("the server is there");
     assert_eq!(append_in_sql(&schema, "note-1"), 4);
     assert_eq!(follow(&schema).log().events().len(), 1);
+}
+
+/// The rights of a writer of the first program; the owner brings the tables up to date, and grants again what the README says.
+#[test]
+fn a_writer_of_an_earlier_program_goes_on_when_it_is_granted_the_rest() {
+    const FIRST_WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer; GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer; \
+                                GRANT INSERT ON annals.events, annals.deletions TO writer; GRANT UPDATE ON annals.head TO writer;";
+    let schema = first_tables();
+    let role = format!("writing_old_{}", std::process::id());
+    schema.sql(&format!("CREATE ROLE {role} NOLOGIN"));
+    grant_more(&schema, FIRST_WRITER, &role);
+    let url = schema.url_with(&format!("options=-c%20role%3D{role}"));
+    let open = || PostgresJournal::open_with(&url, schema.settings()).map_err(|error| error.to_string());
+    open().map(drop).expect_err("it may not change the tables");
+    drop(schema.journal().expect("its owner may"));
+    grant_more(&schema, WRITER, &role);
+    let store = Store::open(open().expect("it was granted enough")).expect("it can be read");
+    let store = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let stream = StreamId::new("Note", "note-1");
+    let appended = store.append(&stream, Expected::exactly(1), vec![noted(1)]);
+    assert_eq!(appended.expect("it is at that version").last_position, Position(2));
+    store.delete("note-1", Expected::Any).expect("it is there");
+    store.compact_journal().expect("it was granted enough");
+    store.close().expect("the server is there");
+    assert_eq!(schema.value("SELECT sum(events) FROM gaps"), "2");
+    revoke(&schema, &role);
 }
 
 /// Who may not bring them up to date is told what is missing, and not that a table is.

@@ -17,7 +17,7 @@ const MIGRATIONS: [(&str, &str); 6] = [
 /// The advisory lock of whoever makes tables: the letters of `annals`.
 const LOCK: i64 = 0x61_6e_6e_61_6c_73;
 
-/// Makes what is not there yet.
+/// Makes what is not there yet. The lease is asked for later, as it is in one of the tables: whoever is refused it has made them all the same.
 ///
 /// # Errors
 ///
