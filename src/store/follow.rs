@@ -83,7 +83,7 @@ impl Builder {
         self.check()?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
-        engine.read_only = Some("it was opened to be read");
+        engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
         engine.fill(&mut *progress, |into| feed.next(Position(0), into))?;
         let store = Store::of(engine);
         store.close()?;

@@ -347,7 +347,7 @@ impl Builder {
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
         if archives.is_empty() {
-            engine.read_only = Some("it was opened to be read");
+            engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
             engine.recover(&mut *journal, &mut *progress)?;
         } else {
             engine.read_only = Some("archives are attached");

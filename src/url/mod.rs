@@ -238,6 +238,11 @@ impl StoreUrl {
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
                 if builder.is_read_alone() {
+                    if !self.exists()? {
+                        return invalid(format!(
+                            "there is no store at {self}, in the schema of the URL, that could be read"
+                        ));
+                    }
                     return builder.read_now(follow_at(&url.address, url.journal.clone())?);
                 }
                 PostgresUrl::check_limits(&builder.settings.limits)?;

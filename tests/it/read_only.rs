@@ -36,7 +36,7 @@ fn a_store_that_is_read_only_takes_nothing() {
     let store = read(folder.path()).expect("it can be read");
     assert_eq!(store.stream("a").events().len(), 3);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
-    assert_eq!(refused, Err(Error::ReadOnly("it was opened to be read")));
+    assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
     assert!(matches!(
         store.truncate("a", annals::Version(2)),
         Err(Error::ReadOnly(_))

@@ -484,3 +484,17 @@ fn a_store_that_is_only_read_takes_no_lease() {
         .expect("it is its own");
     assert_eq!(read.visible(), Position(1));
 }
+
+/// A URL with a slip in it made the tables of another store.
+#[test]
+fn reading_a_store_that_is_not_there_makes_none() {
+    let schema = Schema::new();
+    let url = url_at(&schema.url, &schema);
+    let refused = Store::builder().read_only().open_url(&url);
+    assert!(
+        matches!(&refused, Err(Error::Invalid(message)) if message.contains("there is no store")),
+        "{refused:?}"
+    );
+    let made = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{}'", schema.name);
+    assert_eq!(schema.value(&made), "0");
+}

@@ -61,11 +61,14 @@ fn envelope(format: Written) -> Outcome<Envelope> {
 
 /// Says what the slot costs the server, and drops it if that is asked for.
 fn guard(capture: &mut ChangeCapture, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
-    if cdc.guard.drop_slot {
+    let mut status = capture.status().map_err(Error::from)?;
+    if cdc.guard.drop_slot && status.lag_bytes.is_none() {
+        out.hint("there is no slot of this name to drop")?;
+    } else if cdc.guard.drop_slot {
         capture.drop_slot().map_err(Error::from)?;
+        status = capture.status().map_err(Error::from)?;
         out.hint("the slot is dropped; its checkpoint stays, and whoever comes again goes on behind it")?;
     }
-    let status = capture.status().map_err(Error::from)?;
     let mut sections = Sections::default();
     sections.count("position", "acknowledged position", status.position.0);
     let lag = status.lag_bytes;

@@ -45,7 +45,13 @@ pub(crate) fn check_folder(folder: &Path) -> Outcome {
     if folder.is_dir() {
         return Ok(());
     }
-    Err(Failure::NotFound(format!("there is no folder {}", folder.display())))
+    let name = folder.display();
+    if folder.to_string_lossy().contains("://") {
+        return Err(Failure::Usage(format!(
+            "{name} is no folder: stores in files alone are verified and repaired"
+        )));
+    }
+    Err(Failure::NotFound(format!("there is no folder {name}")))
 }
 
 /// What a folder holds, in figures.

@@ -36,7 +36,7 @@ fn check_exists(url: &StoreUrl) -> Outcome {
         return Ok(());
     }
     Err(Failure::NotFound(format!(
-        "there is no store at {}: `annals import --store {url} LOG` makes one",
+        "there is no store at {}: `annals import LOG` with the same --store makes one",
         name(url)
     )))
 }

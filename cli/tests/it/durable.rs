@@ -186,7 +186,10 @@ fn who_reads_makes_no_store() {
     let folder = Folder::new();
     for command in ["events", "stats", "heatmap"] {
         let message = ask(&folder.url("store"), &[command]).failed(4);
-        assert!(message.contains("`annals import --store file:"), "{message}");
+        assert!(
+            message.contains("`annals import LOG` with the same --store makes one"),
+            "{message}"
+        );
     }
     assert!(!folder.path("store").exists());
     std::fs::create_dir(folder.path("empty")).unwrap();

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio_postgres::Error;
-use tokio_postgres::error::DbError;
+use tokio_postgres::error::{DbError, SqlState};
 
 use super::connect::Server;
 use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
@@ -100,10 +100,10 @@ pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> Jour
 }
 
 fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKind) -> JournalError {
-    let kind = if may_pass(error) {
-        JournalErrorKind::Retry
-    } else {
-        otherwise
+    let kind = match error.code() {
+        _ if may_pass(error) => JournalErrorKind::Retry,
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => JournalErrorKind::Unsupported,
+        _ => otherwise,
     };
     JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said(error)))
 }
@@ -144,11 +144,22 @@ fn said(error: &Error) -> String {
         return chain(error);
     };
     let mut text = format!("{} {}: {}", said.severity(), said.code().code(), said.message());
-    for more in [said.detail(), said.hint()].into_iter().flatten() {
+    for more in [said.detail(), said.hint(), way_out(said)].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(more);
     }
     text
+}
+
+/// What to do about what a role may not do.
+fn way_out(said: &DbError) -> Option<&'static str> {
+    match *said.code() {
+        SqlState::INSUFFICIENT_PRIVILEGE => Some(
+            "let the owner of the schema open the store once, and grant the role what the README lists for what it does",
+        ),
+        SqlState::UNDEFINED_TABLE => Some("if it is there, the role may not use the schema: GRANT USAGE"),
+        _ => None,
+    }
 }
 
 /// The error and what caused it: each a few words.
