@@ -110,8 +110,10 @@ pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
+pub use store::Store;
 pub use store::answer::{Answer, CacheState, Explanation, Page};
 pub use store::archive::{Archived, Outdated};
+pub use store::builder::Builder;
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::durable::Ticket;
@@ -120,7 +122,6 @@ pub use store::reclaim::JournalCompaction;
 pub use store::retention::Compaction;
 pub use store::stats::StoreStats;
 pub use store::tail::{Delivery, Tail};
-pub use store::{Builder, Store};
 pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };

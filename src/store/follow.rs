@@ -11,11 +11,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::builder::Builder;
 use super::draft;
 use super::log::Log;
 use super::recover::Recovery;
 use super::signal::Signal;
-use super::{Builder, Engine, Store, durable};
+use super::{Engine, Store, durable};
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};
 use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 

@@ -6,6 +6,7 @@ mod append_all;
 pub(crate) mod archive;
 mod ascending;
 mod budget;
+pub(crate) mod builder;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 mod change;
@@ -46,18 +47,18 @@ use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use self::budget::Usage;
+use self::builder::Builder;
 use self::core::Core;
 use self::directory::PageCache;
 use self::flush::Flushing;
 use self::follow::Following;
 use self::gaps::Gaps;
-use self::index::{Indexer, Indexes};
-use self::log::Log;
+use self::index::Indexes;
 use self::retention::Aging;
-use crate::journal::{Archive, Attached, Journal, RecoveryReport};
+use crate::journal::RecoveryReport;
 use crate::{
-    Append, Appended, Clock, Condition, Durability, Event, EventRef, Expected, Field, IdSource, Name, NewEvent,
-    Position, RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
+    Append, Appended, Clock, Condition, Durability, Event, Expected, Field, IdSource, Name, NewEvent, Position,
+    RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
 };
 
 /// An event store in memory.
@@ -166,232 +167,6 @@ impl Engine {
     /// Whether the index may name events that are gone.
     pub(crate) fn has_dropped(&self) -> bool {
         self.drops.load(Ordering::Acquire) != self.drops_compacted.load(Ordering::Acquire)
-    }
-}
-
-/// Sets up a store.
-///
-/// ```
-/// use annals::{Budget, Query, SeededIds, Settings, Store, WhenFull};
-///
-/// let budget = Budget { events: Some(1_000_000), when_full: WhenFull::DropOldest, ..Budget::default() };
-/// let store = Store::builder()
-///     .settings(Settings { budget, ..Settings::default() })
-///     .ids(std::sync::Arc::new(SeededIds::new(7)))
-///     .indexer("currency", |event, values| {
-///         if event.data().windows(3).any(|bytes| bytes == b"EUR") {
-///             values.push("EUR".into());
-///         }
-///     })
-///     .open()?;
-/// assert_eq!(store.query(Query::all().index("currency", "EUR")).count()?, 0);
-/// # Ok::<(), annals::Error>(())
-/// ```
-#[must_use = "a builder makes a store by `open`"]
-pub struct Builder {
-    pub(crate) settings: Settings,
-    clock: Arc<dyn Clock>,
-    ids: Arc<dyn IdSource>,
-    indexers: Vec<(Name, Arc<Indexer>)>,
-    pub(crate) journal: Option<Box<dyn Journal>>,
-    archives: Vec<Archive>,
-    pub(crate) read_only: bool,
-    progress: Box<dyn FnMut(u64, u64) + Send>,
-    #[cfg(feature = "testing")]
-    by_hand: bool,
-}
-
-impl fmt::Debug for Builder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Builder")
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
-impl Builder {
-    /// With these settings.
-    pub fn settings(mut self, settings: Settings) -> Self {
-        self.settings = settings;
-        self
-    }
-
-    /// With this clock.
-    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// With this source of event ids.
-    pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
-        self.ids = ids;
-        self
-    }
-
-    /// With an index of what `indexer` finds in an event: it pushes the values.
-    ///
-    /// The index is built from the log when a query first asks for it, and extended from the tail after that. The function must
-    /// always find the same in the same event, and must not call the store.
-    pub fn indexer(
-        mut self,
-        name: impl Into<Name>,
-        indexer: impl Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync + 'static,
-    ) -> Self {
-        self.indexers.push((name.into(), Arc::new(indexer)));
-        self
-    }
-
-    /// Durable by this journal: what it holds is read when the store is opened, and it is given what is appended.
-    pub fn journal(mut self, journal: impl Journal + 'static) -> Self {
-        self.journal = Some(Box::new(journal));
-        self
-    }
-
-    /// Attaches an archive of this store: its events are in their places again, and the store can only be read: an append is
-    /// [`ReadOnly`](crate::Error::ReadOnly).
-    ///
-    /// What an age limit had dropped before it was changed can be there again, as far as the journal has it still.
-    /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too. Of
-    /// several archives, a later one can be attached alone; an earlier one needs those after it, or its events lie before a gap.
-    pub fn attach(mut self, archive: Archive) -> Self {
-        self.archives.push(archive);
-        self
-    }
-
-    /// To be read as it is: an append is [`ReadOnly`](crate::Error::ReadOnly), and the journal is read, and closed. A URL of a folder leaves its
-    /// files as they are then, and several processes can read it at once; a journal of files is such a
-    /// [`FileReader`](crate::journal::file::FileReader). A store in PostgreSQL is read without a lease, whoever writes it meanwhile, unless
-    /// archives are attached.
-    pub fn read_only(mut self) -> Self {
-        self.read_only = true;
-        self
-    }
-
-    /// Calls `progress` with bytes read and bytes in all, while the journal is read.
-    pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
-        self.progress = Box::new(progress);
-        self
-    }
-
-    /// Without a thread for the journal: whoever waits for it does its work. So a test with a seed runs the same way each time.
-    #[cfg(feature = "testing")]
-    pub fn journal_by_hand(mut self) -> Self {
-        self.by_hand = true;
-        self
-    }
-
-    /// Makes the store, and fills it with what its journal holds.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, two indexers have one name, or the settings ask for
-    /// more durability than the journal has, or this program was built without what it takes to read the journal.
-    /// [`Unavailable`](crate::Error::Unavailable) when another process has the journal, or the operating system does not let it be read
-    /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to.
-    pub fn open(mut self) -> Result<Store> {
-        self.check()?;
-        match self.journal.take() {
-            Some(journal) if self.read_only || !self.archives.is_empty() => self.open_to_read(journal),
-            None if !self.archives.is_empty() => Err(crate::Error::invalid(
-                "archives are attached to the store that they were taken from: open it with its journal",
-            )),
-            None if self.read_only => Err(crate::Error::invalid(
-                "a store in memory alone that can only be read is always empty: open it with a journal",
-            )),
-            Some(journal) => self.open_journal(journal),
-            None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
-                "the settings ask for durability, and there is no journal: open the store with one",
-            )),
-            None => Ok(self.make()),
-        }
-    }
-
-    fn check(&self) -> Result<()> {
-        self.settings.check()?;
-        for (place, (name, _)) in self.indexers.iter().enumerate() {
-            if self.indexers[..place].iter().any(|(other, _)| other == name) {
-                return Err(crate::Error::invalid(format!(
-                    "two indexers are named '{name}': name one otherwise"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    fn open_journal(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
-        durable::check(self.settings.durability, journal.durability())?;
-        let flushing = Flushing::new(self.settings.flush.clone(), &*journal);
-        let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
-        #[cfg(feature = "testing")]
-        let by_hand = self.by_hand;
-        let log = Log::with_journal(journal.durability(), self.settings.durability);
-        let mut engine = self.engine(log, Some(flushing));
-        engine.recover(&mut *journal, &mut *progress)?;
-        let store = Store::of(engine);
-        #[cfg(feature = "testing")]
-        if by_hand {
-            if let Some(flushing) = &store.engine().flushing {
-                flushing.start_by_hand(journal);
-            }
-            return Ok(store);
-        }
-        if let Some(flushing) = &store.engine().flushing {
-            flushing.start(store.engine_arc(), journal)?;
-        }
-        Ok(store)
-    }
-
-    /// Reads the journal, and the archives with it as one. Nothing can be added.
-    fn open_to_read(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
-        let archives = std::mem::take(&mut self.archives);
-        let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
-        let mut engine = self.engine(Log::new(), None);
-        if archives.is_empty() {
-            engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
-            engine.recover(&mut *journal, &mut *progress)?;
-        } else {
-            engine.read_only = Some("archives are attached");
-            engine.has_archives = true;
-            engine.recover(&mut Attached::new(journal, archives), &mut *progress)?;
-        }
-        let store = Store::of(engine);
-        store.close()?;
-        Ok(store)
-    }
-
-    fn make(self) -> Store {
-        Store::of(self.engine(Log::new(), None))
-    }
-
-    fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
-        let budget = &self.settings.budget;
-        let usage = (budget.bytes.is_some() || budget.events.is_some()).then(Usage::default);
-        Engine {
-            core: Core::new(log, self.settings.shard_count(), crate::settings::lane_count()),
-            indexes: Indexes::new(self.indexers),
-            #[cfg(feature = "cache")]
-            cache: cache::Lazy::default(),
-            #[cfg(all(feature = "cache", feature = "analytics"))]
-            summaries: cache::Lazy::default(),
-            flushing,
-            following: None,
-            recovery: RecoveryReport::default(),
-            closing: AtomicBool::new(false),
-            read_only: None,
-            has_archives: false,
-            changing: RwLock::default(),
-            settings: self.settings,
-            clock: self.clock,
-            ids: self.ids,
-            usage,
-            gaps: Mutex::default(),
-            expiry: AtomicI64::new(i64::MAX),
-            aging: Mutex::default(),
-            dropping: Mutex::default(),
-            drops: AtomicU64::new(0),
-            dropped_events: AtomicU64::new(0),
-            drops_compacted: AtomicU64::new(0),
-        }
     }
 }
 

@@ -243,3 +243,6 @@ pub(crate) struct ShardUsage {
     pub(crate) unseen_events: u64,
     pub(crate) memory_bytes: u64,
 }
+
+/// A stream has one line of memory fetched with the next, and a table of streams is as long as that.
+const _: () = assert!(size_of::<Stream>() == 128);
