@@ -34,6 +34,17 @@ fn answer(command: &mut Command) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
+/// Makes up a log of so many events.
+fn make_demo(log: &Path, events: &str) {
+    let mut made = program("memory:");
+    let made = made
+        .args(["demo", "--events", events, "--output"])
+        .arg(log)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", said(&made));
+}
+
 fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
@@ -75,12 +86,7 @@ fn check(name: &str, log: &Path, events: u64) {
 fn a_log_is_imported_by_one_process_and_read_by_another() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("demo.jsonl.gz");
-    let made = program("memory:")
-        .args(["demo", "--events", "3000", "--output"])
-        .arg(&log)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", said(&made));
+    make_demo(&log, "3000");
     check("demo", &log, 3000);
 }
 
@@ -88,12 +94,7 @@ fn a_log_is_imported_by_one_process_and_read_by_another() {
 fn old_events_move_from_a_database_to_an_archive_and_are_read_with_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("demo.jsonl.gz");
-    let made = program("memory:")
-        .args(["demo", "--events", "3000", "--output"])
-        .arg(&log)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", said(&made));
+    make_demo(&log, "3000");
     let url = cluster::url();
     let sign = if url.contains('?') { '&' } else { '?' };
     let store = format!(
@@ -218,12 +219,7 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
 fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("demo.jsonl.gz");
-    let made = program("memory:")
-        .args(["demo", "--events", "20000", "--output"])
-        .arg(&log)
-        .output()
-        .unwrap();
-    assert!(made.status.success(), "{}", said(&made));
+    make_demo(&log, "20000");
     let url = cluster::url();
     let sign = if url.contains('?') { '&' } else { '?' };
     let schema = format!("killed_{}", std::process::id());

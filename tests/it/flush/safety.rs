@@ -5,13 +5,7 @@ use super::*;
 #[test]
 fn nothing_is_deleted_before_its_deletion_is_safe() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(
-        &storage,
-        Settings {
-            durability: Durability::Synced,
-            ..flush(lazy())
-        },
-    );
+    let store = synced(&storage);
     append(&store).expect("appended");
     storage.fail_next(&[JournalErrorKind::Failed]);
     assert!(matches!(
@@ -80,13 +74,7 @@ fn more_durability_than_there_is_is_refused() {
 #[test]
 fn a_fork_of_a_durable_store_is_in_memory() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(
-        &storage,
-        Settings {
-            durability: Durability::Synced,
-            ..flush(lazy())
-        },
-    );
+    let store = synced(&storage);
     append(&store).expect("appended");
     let fork = store.fork();
     assert_eq!(append(&fork).expect("appended").durability, Durability::Volatile);
@@ -99,13 +87,7 @@ fn a_fork_of_a_durable_store_is_in_memory() {
 #[test]
 fn tails_of_a_synced_store_deliver_what_is_synced() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(
-        &storage,
-        Settings {
-            durability: Durability::Synced,
-            ..flush(lazy())
-        },
-    );
+    let store = synced(&storage);
     let mut tail = store.tail(annals::Query::all(), Position(0)).expect("a tail");
     std::thread::scope(|scope| {
         storage.hold();
