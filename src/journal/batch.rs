@@ -136,6 +136,11 @@ impl Batch {
         self.is_empty() || self.last - self.first + 1 == self.events as u64 + self.skipped
     }
 
+    /// How many of its events may be gone one day: all but changes.
+    pub(crate) fn removable(&self) -> u64 {
+        self.events().filter(|event| !event.is_change()).count() as u64
+    }
+
     /// Why events are gone that were skipped.
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, SyncSender};
 use std::time::Instant;
 
 use super::Engine;
@@ -35,9 +36,11 @@ impl Engine {
         read: impl FnOnce(&mut dyn Recover) -> Result<Recovered, JournalError>,
     ) -> Result<()> {
         let began = Instant::now();
-        let mut recovery = Recovery::new(self, progress);
-        let recovered = read(&mut recovery)?;
-        let events = recovery.events;
+        let (recovered, events) = self.indexing_meanwhile(|grown| {
+            let mut recovery = Recovery::new(self, progress);
+            recovery.grown = Some(grown);
+            Ok::<_, JournalError>((read(&mut recovery)?, recovery.events))
+        })?;
         self.indexes.main.read_whole(&self.core, self.core.log.published());
         if self.settings.budget.age.is_some() {
             // The first read looks at what is too old.
@@ -56,6 +59,22 @@ impl Engine {
         };
         Ok(())
     }
+
+    /// Has a thread extend the index whenever `work` says that the log has grown. Without such a thread it is left for later.
+    fn indexing_meanwhile<T>(&self, work: impl FnOnce(SyncSender<()>) -> T) -> T {
+        // One message that waits is enough: it is about all that was published before it is read.
+        let (grown, growth) = mpsc::sync_channel(1);
+        std::thread::scope(|scope| {
+            let follow = move || {
+                for () in growth {
+                    self.indexes.main.read_whole(&self.core, self.core.log.published());
+                }
+            };
+            let thread = std::thread::Builder::new().name("annals-index".to_owned());
+            drop(thread.spawn_scoped(scope, follow));
+            work(grown)
+        })
+    }
 }
 
 /// Takes batches into a store, one after another.
@@ -67,6 +86,8 @@ pub(super) struct Recovery<'a> {
     position: u64,
     /// What is left of events that are gone, and was not replayed yet.
     marks: VecDeque<Mark>,
+    /// Told when the log has grown.
+    grown: Option<SyncSender<()>>,
     progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -75,6 +96,10 @@ impl Recover for Recovery<'_> {
         self.take(batch)?;
         self.engine.core.log.recovered_to(self.position);
         self.engine.make_room();
+        if let Some(grown) = &self.grown {
+            // Where it is full, there is a message already that will be about this too.
+            grown.try_send(()).ok();
+        }
         Ok(())
     }
 
@@ -92,6 +117,7 @@ impl<'a> Recovery<'a> {
             events: 0,
             position: engine.core.log.published(),
             marks: VecDeque::new(),
+            grown: None,
             progress,
         }
     }

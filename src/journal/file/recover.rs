@@ -42,14 +42,17 @@ struct Source {
 /// What the reading thread hands on, in order.
 enum Item {
     /// A block, being decoded.
-    Block { segment: usize, decoded: Receiver<Decoded> },
+    Block { segment: usize, decoded: Receiver<Counted> },
     /// The segment can be read no further.
     Stop { segment: usize, stop: Stop },
     /// The last segment ends here, in good order.
     End { offset: u64, position: u64 },
 }
 
-type Job = (Block, Sender<Decoded>);
+/// A decoded block, and how many of its events may be gone one day: counted by the thread that has just had them in its hands.
+type Counted = (Decoded, u64);
+
+type Job = (Block, Sender<Counted>);
 
 /// Hands every event to `into`, and cuts a torn tail off.
 pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Found, JournalError> {
@@ -131,8 +134,8 @@ struct Counting<'a> {
 }
 
 impl Counting<'_> {
-    fn batch(&mut self, segment: usize, batch: Batch) -> Result<(), JournalError> {
-        self.events[segment] += batch.events().filter(|event| !event.is_change()).count() as u64;
+    fn batch(&mut self, segment: usize, batch: Batch, removable: u64) -> Result<(), JournalError> {
+        self.events[segment] += removable;
         self.into.batch(batch)
     }
 }
@@ -241,8 +244,10 @@ fn decoders() -> usize {
 
 fn decode(jobs: &Receiver<Job>) {
     for (block, decoded) in jobs {
+        let block = block.decode();
+        let removable = block.batch.removable();
         // Nobody waits for it when recovery has ended early.
-        drop(decoded.send(block.decode()));
+        drop(decoded.send((block, removable)));
     }
 }
 
@@ -321,12 +326,12 @@ fn take(
             }
             Item::Stop { segment, stop } => (segment, stop),
             Item::Block { segment, decoded } => {
-                let decoded = decoded
+                let (decoded, removable) = decoded
                     .recv()
                     .map_err(|_| JournalError::failed("a decoding thread ended early"))?;
                 let is_whole = |stop: &Stop| stop.cause == Cause::CrashOrDamage;
                 if decoded.stop.as_ref().is_none_or(is_whole) {
-                    counting.batch(segment, decoded.batch)?;
+                    counting.batch(segment, decoded.batch, removable)?;
                 }
                 counting.into.progress(before(segment) + decoded.end, total);
                 let Some(stop) = decoded.stop else { continue };

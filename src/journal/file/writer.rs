@@ -137,7 +137,7 @@ impl Writer {
         }
         self.append()?;
         self.written = last;
-        self.segment.events += batch.events().filter(|event| !event.is_change()).count() as u64;
+        self.segment.events += batch.removable();
         Ok(())
     }
 
