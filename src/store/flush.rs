@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::Engine;
 use super::budget::Cost;
 use super::collect::Collector;
+use super::patience::Patience;
 use super::reclaim::{Reclaim, Requests};
 use super::signal::Signal;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
@@ -22,8 +23,6 @@ use crate::{Durability, Error, Result};
 /// The first wait before a write is tried again; every wait is twice the one before, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// A sync waits no longer than half of this for others to join it.
-const GATHER_LONGEST: Duration = Duration::from_millis(1);
 /// For so many bytes written, a step of rewriting is done where there is something to rewrite: half of what a step reads, so that
 /// appends that wait for nothing do not outrun it.
 const RECLAIM_EVERY: u64 = 128 << 10;
@@ -367,14 +366,13 @@ impl Flusher {
         }
     }
 
-    /// Lets those whom the last sync set free append again, so that they share the next one too: a moment, measured by what a sync
-    /// takes.
+    /// Lets those whom the last sync set free append again, so that they share the next one too, as long as that pays.
     fn gather(&mut self, engine: &Engine, flushing: &Flushing) {
         let arrivals = || flushing.arrivals.load(Ordering::Acquire);
         let synced = engine.core.log.reached(Durability::Synced);
         if flushing.wanted_synced.load(Ordering::Acquire) > synced {
-            let deadline = Instant::now() + self.sync_took.min(GATHER_LONGEST) / 2;
-            while arrivals() < self.expected && Instant::now() < deadline {
+            let mut patience = Patience::new(self.sync_took, Instant::now());
+            while arrivals() < self.expected && patience.lasts(arrivals() - self.served, Instant::now()) {
                 std::thread::yield_now();
             }
         }

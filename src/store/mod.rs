@@ -23,6 +23,7 @@ mod index;
 mod lane;
 mod log;
 mod matcher;
+mod patience;
 pub(crate) mod read;
 pub(crate) mod reclaim;
 mod recover;
