@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::journal::file::{Disk, DiskFile, DiskLock, Folder};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::sure;
 
@@ -160,6 +160,67 @@ pub(crate) fn one_sync_each(path: &Path, writers: usize, count: usize, bytes: us
         }
     });
     began.elapsed()
+}
+
+/// The least that waiting threads can make of a log: who finds nobody writing writes and syncs what all have brought, and wakes them.
+pub(crate) fn shared_syncs(path: &Path, writers: usize, count: usize, bytes: usize) -> Duration {
+    let shared = Shared {
+        file: new_file(path),
+        turn: Mutex::default(),
+        synced: Condvar::new(),
+    };
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..writers {
+            scope.spawn(|| (0..count / writers).for_each(|_| shared.append(bytes)));
+        }
+    });
+    began.elapsed()
+}
+
+struct Shared {
+    file: File,
+    turn: Mutex<Turn>,
+    synced: Condvar,
+}
+
+#[derive(Default)]
+struct Turn {
+    /// What was brought and is not written yet.
+    brought: Vec<u8>,
+    /// How many writes were begun, and how many ended; there is one more begun while somebody writes.
+    begun: u64,
+    ended: u64,
+    offset: u64,
+}
+
+impl Shared {
+    fn append(&self, bytes: usize) {
+        let mut turn = self.turn.lock();
+        let length = turn.brought.len();
+        turn.brought.resize(length + bytes, 7);
+        let mine = turn.begun + 1;
+        while turn.ended < mine {
+            if turn.begun == turn.ended {
+                self.write(&mut turn);
+            } else {
+                self.synced.wait(&mut turn);
+            }
+        }
+    }
+
+    fn write(&self, turn: &mut MutexGuard<'_, Turn>) {
+        let brought = std::mem::take(&mut turn.brought);
+        turn.begun += 1;
+        let offset = turn.offset;
+        MutexGuard::unlocked(turn, || {
+            sure(self.file.write_all_at(&brought, offset));
+            sure(self.file.sync_data());
+        });
+        turn.offset += brought.len() as u64;
+        turn.ended = turn.begun;
+        self.synced.notify_all();
+    }
 }
 
 fn new_file(path: &Path) -> File {

@@ -3,8 +3,8 @@
 //! `cargo bench --bench journal`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization. *Tickets*: every
 //! append is waited for until it is synced, and a writer has up to 64 on their way. *Memory* is a store without a journal; beside it
 //! *volatile* is written behind while the clock runs. *One sync each* writes the same bytes and syncs for every append, as a log without
-//! group commit does. *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target
-//! folder.
+//! group commit does. *Shared syncs* is group commit by hand, with nothing but bytes to keep: what threads that wait can have of this
+//! machine. *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target folder.
 
 mod disk;
 
@@ -167,10 +167,14 @@ fn synced(criterion: &mut Criterion, names: &Names, writers: usize) {
     });
     bare_disk(&mut group, &calls);
     let file = folder().with_extension("bare");
-    group.bench_function("one sync each", |bencher| {
-        let one = || disk::one_sync_each(&file, writers, APPENDS_SYNCED, APPEND_BYTES);
-        bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
-    });
+    let mut by_hand = |name: &str, fill: fn(&Path, usize, usize, usize) -> Duration| {
+        let one = || fill(&file, writers, APPENDS_SYNCED, APPEND_BYTES);
+        group.bench_function(name, |bencher| {
+            bencher.iter_custom(|times| (0..times).map(|_| one()).sum());
+        });
+    };
+    by_hand("shared syncs", disk::shared_syncs);
+    by_hand("one sync each", disk::one_sync_each);
     group.finish();
     drop(std::fs::remove_file(file));
 }
