@@ -131,7 +131,8 @@ pub use url::StoreUrl;
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// The examples of the README are tests too.
+/// The examples of the README, and of what it points to, are tests too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
+#[doc = include_str!("../POSTGRESQL.md")]
 struct Readme;

@@ -37,10 +37,10 @@ fn events(store: &Store) -> Vec<Event> {
 }
 
 #[test]
-fn the_example_of_the_readme_appends() {
+fn the_example_of_the_documentation_appends() {
     let schema = prepared();
-    let readme = include_str!("../../README.md");
-    let (_, rest) = readme
+    let page = include_str!("../../POSTGRESQL.md");
+    let (_, rest) = page
         .split_once("```sql\nSELECT * FROM annals.append_events")
         .expect("there is one");
     let (example, _) = rest.split_once(";\n").expect("it ends");

@@ -154,7 +154,7 @@ fn loans() {
         return;
     }
     check("loans", &log, 262_200);
-    // The query of the README. The figures are counted by another program from the log.
+    // The query of POSTGRESQL.md. The figures are counted by another program from the log.
     let query = DECISIONS.replace("annals.", &format!("program_loans_{}.", std::process::id()));
     let answer = Command::new("psql")
         .args(["-qAtc", &query])
