@@ -3,11 +3,10 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
-use super::lane::{EVENT_OVERHEAD_BYTES, EventCost};
 use crate::event::names::part_bytes;
 use crate::journal::Batch;
 use crate::settings::{Budget, WhenFull};
-use crate::{Error, NewEvent, Result};
+use crate::{Error, EventRef, NewEvent, Result};
 
 /// Events and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +57,7 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Bytes of names, payload and overhead, as [`EventCost`](super::lane::EventCost) finds them again when the event is dropped.
+/// Bytes of names, payload and overhead, as [`EventCost`] finds them again when the event is dropped.
 fn event_bytes(event: &NewEvent) -> usize {
     let names = [
         &event.correlation_id,
@@ -74,6 +73,69 @@ fn event_bytes(event: &NewEvent) -> usize {
     let tags = part_bytes((!event.tags.is_empty()).then_some(tags));
     let overhead = usize::try_from(EVENT_OVERHEAD_BYTES).unwrap_or(usize::MAX);
     overhead + names + tags + event.metadata.len() + event.data.len()
+}
+
+/// What one event holds, by the measure of the budget.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventCost {
+    pub(crate) position: u64,
+    /// 0 for the system's.
+    pub(crate) events: u64,
+    /// 0 for changes of aggregates, which no budget counts.
+    pub(crate) bytes: u64,
+}
+
+/// What an event costs beyond its names and payload: its record, its entry in the directory, its postings.
+pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
+
+impl EventCost {
+    pub(crate) fn of(event: EventRef<'_>) -> Self {
+        let position = event.position().0;
+        if event.is_change() {
+            return Self {
+                position,
+                events: 0,
+                bytes: 0,
+            };
+        }
+        let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
+        Self {
+            position,
+            events: u64::from(!event.is_system()),
+            bytes: bytes as u64 + EVENT_OVERHEAD_BYTES,
+        }
+    }
+}
+
+/// Events that were dropped together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DroppedRun {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) count: u64,
+    /// Those of them that the budget counts.
+    pub(crate) counted: u64,
+    pub(crate) bytes: u64,
+}
+
+impl DroppedRun {
+    pub(crate) fn starting(cost: &EventCost) -> Self {
+        Self {
+            first: cost.position,
+            last: cost.position,
+            count: 0,
+            counted: 0,
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, cost: &EventCost) {
+        self.first = self.first.min(cost.position);
+        self.last = self.last.max(cost.position);
+        self.count += 1;
+        self.counted += cost.events;
+        self.bytes += cost.bytes;
+    }
 }
 
 /// What is held now.

@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crossbeam_utils::CachePadded;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::budget::DroppedRun;
 use super::cow::Cow;
 use super::directory::{PageCache, Place};
-use super::lane::{DroppedRun, Lane, Outline, Snapshot};
+use super::lane::{Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
 use crate::event::chunk::Chunk;

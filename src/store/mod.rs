@@ -10,7 +10,6 @@ pub(crate) mod builder;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 mod change;
-mod collect;
 mod core;
 mod cow;
 mod directory;
@@ -23,7 +22,6 @@ mod index;
 mod lane;
 mod log;
 mod matcher;
-mod patience;
 pub(crate) mod read;
 pub(crate) mod reclaim;
 mod recover;

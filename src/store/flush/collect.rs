@@ -1,8 +1,8 @@
 //! Takes events out of memory for the journal, whole appends in the order of positions, dropped ones too.
 
-use super::core::Core;
-use super::directory::PageCache;
-use super::lane::Snapshot;
+use super::super::core::Core;
+use super::super::directory::PageCache;
+use super::super::lane::Snapshot;
 use crate::journal::Batch;
 use crate::settings::FlushSettings;
 

@@ -1,31 +1,24 @@
-//! The journal's thread: takes what is published, writes it, syncs it, and tells how far it has come.
-//!
-//! Group commit is what comes of it: while one sync runs, the next batch gathers.
+//! What appends share with the journal's thread: the backlog, demands, and failure.
+
+mod collect;
+mod flusher;
+mod patience;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, ThreadId};
-use std::time::{Duration, Instant};
 
-use crossbeam_utils::{Backoff, CachePadded};
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use self::flusher::Flusher;
 use super::Engine;
 use super::budget::Cost;
-use super::collect::Collector;
-use super::patience::Patience;
-use super::reclaim::{Reclaim, Requests};
+use super::reclaim::Requests;
 use super::signal::Signal;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::settings::{FlushSettings, WhenBehind};
 use crate::{Durability, Error, Result};
-
-/// The first wait before a write is tried again; every wait is twice the one before, up to a second.
-const RETRY_FIRST: Duration = Duration::from_millis(10);
-const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// For so many bytes written, a step of rewriting is done where there is something to rewrite: half of what a step reads, so that
-/// appends that wait for nothing do not outrun it.
-const RECLAIM_EVERY: u64 = 128 << 10;
 
 /// What appends and the journal's thread share.
 #[derive(Debug)]
@@ -273,259 +266,4 @@ impl Flushing {
         }
         true
     }
-}
-
-/// The journal, and what is known of its work.
-#[derive(Debug)]
-struct Flusher {
-    journal: Option<Box<dyn Journal>>,
-    collector: Collector,
-    /// When the oldest event that is written but not synced was written.
-    written_at: Option<Instant>,
-    /// Arrivals that the syncs so far have served, and those that the next will.
-    served: usize,
-    serving: usize,
-    /// Arrivals by which everyone whom the last sync set free waits again.
-    expected: usize,
-    sync_took: Duration,
-    reclaim: Reclaim,
-}
-
-impl Flusher {
-    fn new(journal: Box<dyn Journal>) -> Self {
-        Self {
-            journal: Some(journal),
-            collector: Collector::default(),
-            written_at: None,
-            served: 0,
-            serving: 0,
-            expected: 0,
-            sync_took: Duration::ZERO,
-            reclaim: Reclaim::default(),
-        }
-    }
-
-    /// Works until the store is closed or the journal fails.
-    fn run(&mut self, engine: &Engine, flushing: &Flushing) {
-        // Whatever ends this thread, a panic of the journal too, nobody must wait for it any longer.
-        let _end = Halt(engine);
-        while !engine.core.log.is_halted() {
-            let stopping = flushing.stopping.load(Ordering::SeqCst);
-            self.turn(engine, flushing);
-            if stopping && engine.core.log.journaled() == engine.core.log.reserved() {
-                break;
-            }
-            if !stopping {
-                self.sleep(engine, flushing);
-            }
-        }
-        self.end(engine, flushing);
-    }
-
-    fn end(&mut self, engine: &Engine, flushing: &Flushing) {
-        if !engine.core.log.is_halted() {
-            self.sync(engine, flushing);
-        }
-        // A journal that has failed is dropped as it is.
-        let journal = self.journal.take().filter(|_| !engine.core.log.is_halted());
-        if let Some(Err(error)) = journal.map(Journal::close) {
-            fail(engine, flushing, error);
-        }
-    }
-
-    /// Writes what has come, and syncs if somebody waits for it or it is time.
-    fn turn(&mut self, engine: &Engine, flushing: &Flushing) {
-        let log = &engine.core.log;
-        self.gather(engine, flushing);
-        let published = log.published();
-        while log.journaled() < published && !log.is_halted() {
-            let bytes = self.write(engine, flushing, published);
-            if self.sync_is_due(engine, flushing) {
-                self.sync(engine, flushing);
-            }
-            self.reclaim(engine, flushing, bytes / RECLAIM_EVERY);
-        }
-        if !log.is_halted() && self.sync_is_due(engine, flushing) {
-            self.sync(engine, flushing);
-        }
-        self.reclaim(engine, flushing, 1);
-    }
-
-    /// Gives some of the journal's room back, in so many steps, where it has parts that can be rewritten once they are safe.
-    fn reclaim(&mut self, engine: &Engine, flushing: &Flushing, steps: u64) {
-        for _ in 0..steps {
-            let ends = engine.core.log.is_halted() || flushing.stopping.load(Ordering::SeqCst);
-            if ends || !self.reclaim.is_due(engine, &flushing.requests) {
-                return;
-            }
-            let journal = self.journal.as_deref_mut();
-            let stepped = journal.map(|journal| self.reclaim.step(engine, flushing, journal));
-            if let Some(Err(error)) = stepped {
-                fail(engine, flushing, error);
-            }
-        }
-    }
-
-    /// Lets those whom the last sync set free append again, so that they share the next one too, as long as that pays.
-    fn gather(&mut self, engine: &Engine, flushing: &Flushing) {
-        let arrivals = || flushing.arrivals.load(Ordering::Acquire);
-        let synced = engine.core.log.reached(Durability::Synced);
-        if flushing.wanted_synced.load(Ordering::Acquire) > synced {
-            let mut patience = Patience::new(self.sync_took, Instant::now());
-            while arrivals() < self.expected && patience.lasts(arrivals() - self.served, Instant::now()) {
-                std::thread::yield_now();
-            }
-        }
-        // Their events are published: whoever waits has appended.
-        self.serving = arrivals();
-    }
-
-    /// Writes the next batch. Answers how many bytes it has, by the measure of the budget.
-    fn write(&mut self, engine: &Engine, flushing: &Flushing, published: u64) -> u64 {
-        let log = &engine.core.log;
-        let from = log.journaled() + 1;
-        let settings = &flushing.settings;
-        let batch = self.collector.collect(&engine.core, from, published, settings);
-        let bytes = Cost::of_batch(&batch).bytes;
-        if self.attempt(engine, flushing, |journal| journal.write(&batch)) {
-            if flushing.durability == Durability::Synced {
-                self.written_at.get_or_insert_with(Instant::now);
-            }
-            // Before the signal: whoever waits for room must find it when it wakes.
-            flushing.backlog.fetch_sub(bytes, Ordering::AcqRel);
-            log.raise(Durability::Written, batch.last_position().0);
-            engine.after_flush();
-        }
-        self.collector.take_back(batch);
-        bytes.unsigned_abs()
-    }
-
-    fn sync_is_due(&self, engine: &Engine, flushing: &Flushing) -> bool {
-        let log = &engine.core.log;
-        let synced = log.reached(Durability::Synced);
-        if flushing.durability < Durability::Synced || synced >= log.journaled() {
-            return false;
-        }
-        let waited = self
-            .written_at
-            .is_some_and(|at| at.elapsed() >= flushing.settings.sync_within);
-        waited || flushing.wanted_synced.load(Ordering::Acquire) > synced
-    }
-
-    fn sync(&mut self, engine: &Engine, flushing: &Flushing) {
-        let log = &engine.core.log;
-        let written = log.journaled();
-        if flushing.durability < Durability::Synced || log.reached(Durability::Synced) >= written {
-            return;
-        }
-        let began = Instant::now();
-        if self.attempt(engine, flushing, |journal| journal.sync()) {
-            self.written_at = None;
-            self.sync_took = began.elapsed();
-            let freed = self.serving - self.served;
-            self.served = self.serving;
-            self.expected = flushing.arrivals.load(Ordering::Acquire) + freed;
-            log.raise(Durability::Synced, written);
-        }
-    }
-
-    /// Calls the journal until it succeeds, fails for good, or has been tried for long enough. Answers whether it succeeded.
-    fn attempt(
-        &mut self,
-        engine: &Engine,
-        flushing: &Flushing,
-        mut call: impl FnMut(&mut dyn Journal) -> Result<(), JournalError>,
-    ) -> bool {
-        let Some(journal) = self.journal.as_deref_mut() else {
-            return false;
-        };
-        let began = Instant::now();
-        let mut pause = RETRY_FIRST;
-        loop {
-            let error = match call(journal) {
-                Ok(()) => return true,
-                Err(error) => error,
-            };
-            let stopping = flushing.stopping.load(Ordering::SeqCst);
-            let may_retry = error.kind() == JournalErrorKind::Retry && !stopping;
-            if !may_retry || began.elapsed() + pause > flushing.settings.retry_for {
-                fail(engine, flushing, error);
-                return false;
-            }
-            let deadline = Instant::now() + pause;
-            flushing
-                .work
-                .wait_while(Some(deadline), || !flushing.stopping.load(Ordering::SeqCst));
-            pause = (pause * 2).min(RETRY_LONGEST);
-        }
-    }
-
-    /// Sleeps until there is work.
-    fn sleep(&self, engine: &Engine, flushing: &Flushing) {
-        let log = &engine.core.log;
-        // Who waits for a write only has the next one ready sooner than this thread sleeps and wakes.
-        let backoff = Backoff::new();
-        while !backoff.is_completed() {
-            if self.is_due(engine, flushing) {
-                return;
-            }
-            backoff.snooze();
-        }
-        let settings = &flushing.settings;
-        let stopping = || flushing.stopping.load(Ordering::SeqCst);
-        let unwritten = || log.published() > log.journaled();
-        // Too far for the clock is as good as never.
-        let sync_at = self.written_at.and_then(|at| at.checked_add(settings.sync_within));
-        if !unwritten() {
-            // Nothing to write until something is appended: its time begins then.
-            let reclaims = || self.reclaim.is_due(engine, &flushing.requests);
-            log.signal_of(Durability::Volatile).wait_while(sync_at, || {
-                !unwritten() && !self.sync_is_due(engine, flushing) && !reclaims() && !stopping()
-            });
-        }
-        let write_at = Instant::now()
-            .checked_add(settings.write_within)
-            .filter(|_| unwritten());
-        let deadline = [write_at, sync_at].into_iter().flatten().min();
-        flushing
-            .work
-            .wait_while(deadline, || !self.is_due(engine, flushing) && !stopping());
-    }
-
-    /// Whether somebody waits, or enough has gathered.
-    fn is_due(&self, engine: &Engine, flushing: &Flushing) -> bool {
-        let log = &engine.core.log;
-        let (published, written) = (log.published(), log.journaled());
-        let wanted = flushing.wanted_written.load(Ordering::Acquire).min(published);
-        wanted > written
-            || published - written >= flushing.settings.events as u64
-            || (published > written && flushing.backlog_bytes() >= flushing.settings.bytes as u64)
-            || (published > written && flushing.waiting_for_room.load(Ordering::SeqCst) > 0)
-            || self.sync_is_due(engine, flushing)
-            || self.reclaim.is_due(engine, &flushing.requests)
-    }
-}
-
-/// Halts the log when the journal's work ends, in whatever way.
-struct Halt<'a>(&'a Engine);
-
-impl Drop for Halt<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking()
-            && let Some(flushing) = &self.0.flushing
-        {
-            let error = JournalError::failed("its thread panicked");
-            flushing.fault.lock().get_or_insert(error);
-        }
-        self.0.core.log.halt();
-        // Whoever stopped it may not wait for it.
-        if self.0.closing.load(Ordering::SeqCst) {
-            self.0.core.log.close();
-        }
-    }
-}
-
-fn fail(engine: &Engine, flushing: &Flushing, error: JournalError) {
-    flushing.fault.lock().get_or_insert(error);
-    engine.core.log.halt();
 }

@@ -3,10 +3,15 @@
 //! A thread keeps to its lane, so events that were written one after another lie one after another, whatever aggregates they
 //! belong to: that is what makes appending, replaying and reading a conversation quick.
 
+mod sealed;
+
 use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+pub(crate) use self::sealed::Snapshot;
+use self::sealed::{Dropped, Sealed};
+use super::budget::EventCost;
 use super::draft::Stamp;
 use crate::event::Kind;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
@@ -15,88 +20,6 @@ use crate::journal::Batch;
 use crate::{EventRef, Name, NewEvent, StreamId};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;
-
-/// Which events of a chunk are dropped.
-#[derive(Clone, Debug)]
-struct Dropped {
-    bits: [u64; CHUNK_EVENTS / 64],
-    count: usize,
-}
-
-impl Dropped {
-    fn none() -> Self {
-        Self {
-            bits: [0; CHUNK_EVENTS / 64],
-            count: 0,
-        }
-    }
-
-    fn contains(&self, index: usize) -> bool {
-        self.bits[index / 64] & (1 << (index % 64)) != 0
-    }
-
-    /// Whether it was not in before.
-    fn insert(&mut self, index: usize) -> bool {
-        let new = !self.contains(index);
-        self.bits[index / 64] |= 1 << (index % 64);
-        self.count += usize::from(new);
-        new
-    }
-}
-
-/// A full chunk, which no one changes any more.
-#[derive(Clone, Debug)]
-pub(crate) struct Sealed {
-    /// `None` when all its events are dropped.
-    chunk: Option<Arc<Chunk>>,
-    dropped: Option<Arc<Dropped>>,
-}
-
-impl Sealed {
-    /// The position of the last event; 0 if the chunk is gone.
-    fn last_position(&self) -> u64 {
-        let chunk = self.chunk.as_deref().filter(|chunk| chunk.len() > 0);
-        chunk.map_or(0, |chunk| chunk.position(chunk.len() - 1))
-    }
-
-    #[inline]
-    fn event(&self, index: usize) -> Option<EventRef<'_>> {
-        if self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index)) {
-            return None;
-        }
-        Some(EventRef::new(self.chunk.as_deref()?, index))
-    }
-}
-
-/// The sealed chunks of a lane at one moment, to read without its lock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    sealed: Arc<Vec<Sealed>>,
-    first_chunk: u64,
-}
-
-impl Snapshot {
-    /// The first slot that is not sealed.
-    #[inline]
-    pub(crate) fn end(&self) -> u64 {
-        (self.first_chunk + self.sealed.len() as u64) * CHUNK
-    }
-
-    /// The chunk and place of a sealed slot's event, dropped or not.
-    pub(crate) fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
-        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
-        let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
-        let index = (slot % CHUNK) as usize;
-        (index < chunk.len()).then_some((chunk, index))
-    }
-
-    /// The event of a sealed slot, unless it was dropped.
-    #[inline]
-    pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
-        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
-        self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
-    }
-}
 
 #[derive(Clone, Debug)]
 struct KnownKind {
@@ -335,7 +258,7 @@ impl Lane {
         self.release(journaled);
         for sealed in Arc::make_mut(&mut self.sealed) {
             if sealed.last_position() <= journaled {
-                compact_sealed(sealed);
+                sealed.compact();
             }
         }
         self.open.shrink();
@@ -445,88 +368,6 @@ pub(crate) struct LaneUsage {
     pub(crate) payload_bytes: u64,
     /// Payload included.
     pub(crate) memory_bytes: u64,
-}
-
-fn compact_sealed(sealed: &mut Sealed) {
-    let Some((chunk, dropped)) = sealed.chunk.as_ref().zip(sealed.dropped.as_ref()) else {
-        return;
-    };
-    let mut copy = Chunk::default();
-    for index in 0..chunk.len() {
-        let bytes = if dropped.contains(index) {
-            Bytes::Drop
-        } else {
-            Bytes::Keep
-        };
-        copy.push_copy(chunk, index, bytes);
-    }
-    copy.shrink();
-    if copy.memory_bytes() < chunk.memory_bytes() {
-        sealed.chunk = Some(Arc::new(copy));
-    }
-}
-
-/// What one event holds, by the measure of the budget.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct EventCost {
-    pub(crate) position: u64,
-    /// 0 for the system's.
-    pub(crate) events: u64,
-    /// 0 for changes of aggregates, which no budget counts.
-    pub(crate) bytes: u64,
-}
-
-/// What an event costs beyond its names and payload: its record, its entry in the directory, its postings.
-pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
-
-impl EventCost {
-    pub(crate) fn of(event: EventRef<'_>) -> Self {
-        let position = event.position().0;
-        if event.is_change() {
-            return Self {
-                position,
-                events: 0,
-                bytes: 0,
-            };
-        }
-        let bytes = event.names_bytes() + event.metadata().len() + event.data().len();
-        Self {
-            position,
-            events: u64::from(!event.is_system()),
-            bytes: bytes as u64 + EVENT_OVERHEAD_BYTES,
-        }
-    }
-}
-
-/// Events that were dropped together.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct DroppedRun {
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) count: u64,
-    /// Those of them that the budget counts.
-    pub(crate) counted: u64,
-    pub(crate) bytes: u64,
-}
-
-impl DroppedRun {
-    pub(crate) fn starting(cost: &EventCost) -> Self {
-        Self {
-            first: cost.position,
-            last: cost.position,
-            count: 0,
-            counted: 0,
-            bytes: 0,
-        }
-    }
-
-    pub(crate) fn add(&mut self, cost: &EventCost) {
-        self.first = self.first.min(cost.position);
-        self.last = self.last.max(cost.position);
-        self.count += 1;
-        self.counted += cost.events;
-        self.bytes += cost.bytes;
-    }
 }
 
 impl Stamp {

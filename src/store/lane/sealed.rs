@@ -1,0 +1,109 @@
+//! Chunks that are full, and which of their events are dropped.
+
+use std::sync::Arc;
+
+use super::CHUNK;
+use crate::EventRef;
+use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk};
+
+/// Which events of a chunk are dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Dropped {
+    bits: [u64; CHUNK_EVENTS / 64],
+    pub(super) count: usize,
+}
+
+impl Dropped {
+    pub(super) fn none() -> Self {
+        Self {
+            bits: [0; CHUNK_EVENTS / 64],
+            count: 0,
+        }
+    }
+
+    pub(super) fn contains(&self, index: usize) -> bool {
+        self.bits[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    /// Whether it was not in before.
+    pub(super) fn insert(&mut self, index: usize) -> bool {
+        let new = !self.contains(index);
+        self.bits[index / 64] |= 1 << (index % 64);
+        self.count += usize::from(new);
+        new
+    }
+}
+
+/// A full chunk, which no one changes any more.
+#[derive(Clone, Debug)]
+pub(crate) struct Sealed {
+    /// `None` when all its events are dropped.
+    pub(super) chunk: Option<Arc<Chunk>>,
+    pub(super) dropped: Option<Arc<Dropped>>,
+}
+
+impl Sealed {
+    /// The position of the last event; 0 if the chunk is gone.
+    pub(super) fn last_position(&self) -> u64 {
+        let chunk = self.chunk.as_deref().filter(|chunk| chunk.len() > 0);
+        chunk.map_or(0, |chunk| chunk.position(chunk.len() - 1))
+    }
+
+    #[inline]
+    pub(super) fn event(&self, index: usize) -> Option<EventRef<'_>> {
+        if self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index)) {
+            return None;
+        }
+        Some(EventRef::new(self.chunk.as_deref()?, index))
+    }
+
+    /// Lets go of the bytes of dropped events, where that saves some.
+    pub(super) fn compact(&mut self) {
+        let Some((chunk, dropped)) = self.chunk.as_ref().zip(self.dropped.as_ref()) else {
+            return;
+        };
+        let mut copy = Chunk::default();
+        for index in 0..chunk.len() {
+            let bytes = if dropped.contains(index) {
+                Bytes::Drop
+            } else {
+                Bytes::Keep
+            };
+            copy.push_copy(chunk, index, bytes);
+        }
+        copy.shrink();
+        if copy.memory_bytes() < chunk.memory_bytes() {
+            self.chunk = Some(Arc::new(copy));
+        }
+    }
+}
+
+/// The sealed chunks of a lane at one moment, to read without its lock.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(super) sealed: Arc<Vec<Sealed>>,
+    pub(super) first_chunk: u64,
+}
+
+impl Snapshot {
+    /// The first slot that is not sealed.
+    #[inline]
+    pub(crate) fn end(&self) -> u64 {
+        (self.first_chunk + self.sealed.len() as u64) * CHUNK
+    }
+
+    /// The chunk and place of a sealed slot's event, dropped or not.
+    pub(crate) fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
+        let index = (slot % CHUNK) as usize;
+        (index < chunk.len()).then_some((chunk, index))
+    }
+
+    /// The event of a sealed slot, unless it was dropped.
+    #[inline]
+    pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
+    }
+}

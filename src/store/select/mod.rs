@@ -1,0 +1,279 @@
+//! From a query to positions: terms are looked up, the rarest leads, the others are met by skipping, the rest is tried on events.
+
+mod node;
+mod scan;
+mod spans;
+
+use smallvec::SmallVec;
+
+use self::node::Node;
+pub(crate) use self::scan::{Scan, Work};
+pub(crate) use self::spans::Direction;
+use self::spans::Spans;
+use super::Engine;
+use super::core::View;
+use super::index::{LiveIndex, Terms};
+use super::matcher::Matcher;
+use crate::query::Query;
+use crate::{Field, Filter, Name, Result, Timestamp};
+
+/// Positions above `after`, up to `until`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    pub(crate) after: u64,
+    pub(crate) until: u64,
+}
+
+impl Bounds {
+    pub(crate) fn is_empty(self) -> bool {
+        self.after >= self.until
+    }
+
+    fn len(self) -> u64 {
+        self.until.saturating_sub(self.after)
+    }
+}
+
+/// Days of a time range that are worth a union.
+const DAYS_MAX: usize = 1000;
+
+/// How filters on aggregates are answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aggregates {
+    /// By asking their shards.
+    Ask,
+    /// Not at all: the shards are about to be locked.
+    Leave,
+}
+
+/// A query beside the indexes it needs, which are held still.
+pub(crate) struct Selection<'a> {
+    engine: &'a Engine,
+    query: &'a Query,
+    aggregates: Aggregates,
+    main: Terms<'a>,
+    others: Vec<(&'a LiveIndex, Terms<'a>)>,
+}
+
+impl<'a> Selection<'a> {
+    /// For a condition that is about to lock shards. The indexes are brought up to `position` first.
+    pub(crate) fn for_condition(engine: &'a Engine, query: &'a Query, position: u64) -> Self {
+        Self::with(engine, query, position, Aggregates::Leave)
+    }
+
+    fn with(engine: &'a Engine, query: &'a Query, position: u64, aggregates: Aggregates) -> Self {
+        // Always in this order, which is the order of their locks.
+        let main = engine.indexes.main.read(&engine.core, position);
+        let needs = |index: &&LiveIndex| {
+            !std::ptr::eq(*index, &raw const engine.indexes.main) && uses_any(&query.filters, engine, index)
+        };
+        let others = if is_plain(&query.filters) {
+            Vec::new()
+        } else {
+            let needed = engine.indexes.all().filter(needs);
+            needed
+                .map(|index| (index, index.read(&engine.core, position)))
+                .collect()
+        };
+        Self {
+            engine,
+            query,
+            aggregates,
+            main,
+            others,
+        }
+    }
+
+    /// The position up to which every index is complete.
+    fn complete_to(&self) -> u64 {
+        let others = self.others.iter().map(|(_, terms)| terms.complete_to());
+        others.fold(self.main.complete_to(), u64::min)
+    }
+
+    fn tree(&self, bounds: Bounds) -> Node<'_> {
+        let mut nodes: Vec<_> = self
+            .query
+            .filters
+            .iter()
+            .map(|filter| self.node(filter, bounds))
+            .collect();
+        nodes.extend(self.days());
+        if nodes.len() == 1 {
+            nodes.swap_remove(0)
+        } else {
+            Node::All(nodes)
+        }
+    }
+
+    fn node(&self, filter: &Filter, bounds: Bounds) -> Node<'_> {
+        match filter {
+            Filter::Is(Field::Aggregate, ids) => self.aggregates(ids, bounds),
+            Filter::Is(field, values) => self.lists(field, values),
+            Filter::All(filters) => Node::All(filters.iter().map(|filter| self.node(filter, bounds)).collect()),
+            Filter::Any(filters) => Node::Any(filters.iter().map(|filter| self.node(filter, bounds)).collect()),
+            #[cfg(feature = "json")]
+            Filter::Metadata(..) | Filter::Data(..) => Node::Unknown,
+            Filter::Text(_) => Node::Unknown,
+        }
+    }
+
+    fn lists(&self, field: &Field, values: &[Name]) -> Node<'_> {
+        let Some((index, number)) = self.engine.indexes.of(field) else {
+            return Node::Unknown;
+        };
+        let other = self
+            .others
+            .iter()
+            .find(|(other, _)| std::ptr::eq(*other, index))
+            .map(|(_, terms)| terms);
+        let terms = other.unwrap_or(&self.main);
+        let lists: SmallVec<_> = values
+            .iter()
+            .filter_map(|value| terms.positions(number, value))
+            .collect();
+        Node::Lists(lists)
+    }
+
+    fn aggregates(&self, ids: &[Name], bounds: Bounds) -> Node<'_> {
+        if self.aggregates == Aggregates::Leave {
+            return Node::Unknown;
+        }
+        let core = &self.engine.core;
+        let mut positions = Vec::new();
+        for id in ids {
+            let hash = core.hash(id);
+            let shard = core.read(core.shard_of(hash));
+            let Some(key) = shard.find(hash, id) else {
+                continue;
+            };
+            let events = shard.stream(key).positions_after(bounds.after);
+            positions.extend(events.take_while(|position| *position <= bounds.until));
+        }
+        positions.sort_unstable();
+        positions.dedup();
+        Node::Positions(positions)
+    }
+
+    /// The days that a time range touches, to narrow it. The time itself is tried on the events.
+    fn days(&self) -> Option<Node<'_>> {
+        if !has_times(self.query) {
+            return None;
+        }
+        let (since, before) = (self.query.since, self.query.before);
+        let date = |time: Option<Timestamp>| time.map(Timestamp::date);
+        let (since, before) = (date(since), date(before));
+        // Years beyond four digits do not sort as text.
+        let plain = |date: &Option<String>| date.as_ref().is_none_or(|date| date.len() == 10);
+        if !plain(&since) || !plain(&before) {
+            return None;
+        }
+        let (_, number) = self.engine.indexes.of(&Field::Day)?;
+        let touched = |text: &Name| {
+            text.len() != 10
+                || since.as_ref().is_none_or(|since| text.as_str() >= since.as_str())
+                    && before.as_ref().is_none_or(|before| text.as_str() <= before.as_str())
+        };
+        let lists: SmallVec<_> = self
+            .main
+            .values(number)
+            .filter(|(text, _)| touched(text))
+            .map(|(_, list)| list)
+            .collect();
+        (lists.len() <= DAYS_MAX).then_some(Node::Lists(lists))
+    }
+
+    /// Whether the tree decides alone, with the system's events left out by list.
+    fn is_exact(&self, tree: &Node<'_>) -> bool {
+        // Once compacted, the lists name no dropped event; a range of positions still does.
+        let names_dropped = self.engine.has_dropped() || (self.engine.ever_dropped() && !tree.is_listed());
+        tree.is_exact() && !needs_events(self.query) && !names_dropped
+    }
+
+    fn leave_system_out(&self, candidates: &mut Vec<u64>) {
+        let system = self.main.system();
+        if !self.query.system && !system.is_empty() {
+            candidates.retain(|position| !system.contains(*position));
+        }
+    }
+
+    /// The first match within the bounds, tried on the events.
+    pub(crate) fn first_match(&self, matcher: Option<&Matcher>, bounds: Bounds) -> Result<Option<u64>> {
+        if bounds.is_empty() {
+            return Ok(None);
+        }
+        let indexed = Bounds {
+            until: bounds.until.min(self.complete_to()),
+            ..bounds
+        };
+        let (tree, log) = (self.tree(indexed), &self.engine.core.log);
+        let mut spans = Spans::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
+        while let Some(span) = spans.next() {
+            let found = first_matching(self.engine, self.query, matcher, tree.candidates(span, log))?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let rest = log
+            .positions(indexed.until.max(bounds.after) + 1, bounds.until)
+            .collect();
+        first_matching(self.engine, self.query, matcher, rest)
+    }
+}
+
+/// The first of `candidates` that answers the query; `matcher` is made of it if it is not there already.
+pub(crate) fn first_matching(
+    engine: &Engine,
+    query: &Query,
+    matcher: Option<&Matcher>,
+    candidates: Vec<u64>,
+) -> Result<Option<u64>> {
+    if candidates.is_empty() {
+        return Ok(None);
+    }
+    let made;
+    let matcher = if let Some(matcher) = matcher {
+        matcher
+    } else {
+        made = Matcher::new(query, &engine.indexes)?;
+        &made
+    };
+    let mut view = View::new(&engine.core);
+    let answers = |position: &u64| view.event(*position).is_some_and(|event| matcher.matches(event));
+    Ok(candidates.into_iter().find(answers))
+}
+
+/// Whether the filters ask for nothing but the main index.
+fn is_plain(filters: &[Filter]) -> bool {
+    filters.iter().all(|filter| match filter {
+        Filter::Is(field, _) => !matches!(field, Field::Causation | Field::Index(_)),
+        Filter::All(filters) | Filter::Any(filters) => is_plain(filters),
+        #[cfg(feature = "json")]
+        Filter::Metadata(..) | Filter::Data(..) => true,
+        Filter::Text(_) => true,
+    })
+}
+
+fn uses_any(filters: &[Filter], engine: &Engine, index: &LiveIndex) -> bool {
+    filters.iter().any(|filter| match filter {
+        Filter::Is(field, _) => engine.indexes.of(field).is_some_and(|(of, _)| std::ptr::eq(of, index)),
+        Filter::All(filters) | Filter::Any(filters) => uses_any(filters, engine, index),
+        #[cfg(feature = "json")]
+        Filter::Metadata(..) | Filter::Data(..) => false,
+        Filter::Text(_) => false,
+    })
+}
+
+fn has_times(query: &Query) -> bool {
+    query.since.is_some() || query.before.is_some()
+}
+
+/// Whether conditions beyond the filters must be tried on the events.
+fn needs_events(query: &Query) -> bool {
+    has_times(query) || matches!(query.as_of, Some(crate::AsOf::Time(_)))
+}
+
+/// Whether the query is a few terms and nothing that could be invalid.
+pub(crate) fn is_simple(query: &Query) -> bool {
+    let simple = |filter: &Filter| matches!(filter, Filter::Is(field, values) if !matches!(field, Field::Index(_) | Field::Day) && values.len() < 64);
+    query.filters.len() < 64 && query.filters.iter().all(simple) && !needs_events(query)
+}

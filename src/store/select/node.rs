@@ -1,0 +1,143 @@
+//! What filters come to in the index: lists of positions, met and united.
+
+use smallvec::SmallVec;
+
+use super::super::ascending::Ascending;
+use super::super::log::Log;
+use super::Bounds;
+
+/// Fewer candidates than this are looked up one by one rather than merged.
+const PROBE_CANDIDATES: usize = 32;
+
+/// What a filter comes to in the index.
+pub(super) enum Node<'g> {
+    /// The index does not know: anything may match.
+    Unknown,
+    Lists(SmallVec<[&'g Ascending; 2]>),
+    Positions(Vec<u64>),
+    All(Vec<Node<'g>>),
+    Any(Vec<Node<'g>>),
+}
+
+impl Node<'_> {
+    /// Matches within the bounds, at most.
+    pub(super) fn count_at_most(&self, bounds: Bounds) -> u64 {
+        match self {
+            Self::Unknown => bounds.len(),
+            Self::Lists(lists) => {
+                let sum: u64 = lists
+                    .iter()
+                    .map(|list| list.count_at_most(bounds.after, bounds.until))
+                    .sum();
+                sum.min(bounds.len())
+            }
+            Self::Positions(positions) => positions.len() as u64,
+            Self::All(nodes) => nodes
+                .iter()
+                .map(|node| node.count_at_most(bounds))
+                .min()
+                .unwrap_or(bounds.len()),
+            Self::Any(nodes) => nodes
+                .iter()
+                .map(|node| node.count_at_most(bounds))
+                .sum::<u64>()
+                .min(bounds.len()),
+        }
+    }
+
+    /// Whether the index alone decides.
+    pub(super) fn is_exact(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Lists(_) | Self::Positions(_) => true,
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().all(Self::is_exact),
+        }
+    }
+
+    /// Whether every candidate comes from a list.
+    pub(super) fn is_listed(&self) -> bool {
+        match self {
+            Self::Unknown => false,
+            Self::Lists(_) | Self::Positions(_) => true,
+            Self::All(nodes) => nodes.iter().any(Self::is_listed),
+            Self::Any(nodes) => nodes.iter().all(Self::is_listed),
+        }
+    }
+
+    fn contains(&self, position: u64) -> bool {
+        match self {
+            Self::Unknown => true,
+            Self::Lists(lists) => lists.iter().any(|list| list.contains(position)),
+            Self::Positions(positions) => positions.binary_search(&position).is_ok(),
+            Self::All(nodes) => nodes.iter().all(|node| node.contains(position)),
+            Self::Any(nodes) => nodes.iter().any(|node| node.contains(position)),
+        }
+    }
+
+    /// The candidates within the bounds, ascending.
+    pub(super) fn candidates(&self, bounds: Bounds, log: &Log) -> Vec<u64> {
+        match self {
+            Self::Unknown => log.positions(bounds.after + 1, bounds.until).collect(),
+            Self::Lists(lists) => union(lists.iter().map(|list| list.range(bounds.after, bounds.until))),
+            Self::Positions(positions) => positions
+                .iter()
+                .copied()
+                .filter(|p| *p > bounds.after && *p <= bounds.until)
+                .collect(),
+            Self::All(nodes) => intersection(nodes, bounds, log),
+            Self::Any(nodes) => union(nodes.iter().map(|node| node.candidates(bounds, log).into_iter())),
+        }
+    }
+
+    /// Keeps of `candidates` those that may match.
+    fn retain(&self, candidates: &mut Vec<u64>, log: &Log) {
+        match self {
+            Self::Unknown => {}
+            Self::Lists(lists) if lists.len() == 1 => lists[0].retain_common(candidates),
+            Self::All(nodes) => nodes.iter().for_each(|node| node.retain(candidates, log)),
+            _ if candidates.len() <= PROBE_CANDIDATES => candidates.retain(|position| self.contains(*position)),
+            Self::Lists(_) | Self::Positions(_) | Self::Any(_) => self.retain_merged(candidates, log),
+        }
+    }
+
+    fn retain_merged(&self, candidates: &mut Vec<u64>, log: &Log) {
+        let Some((&first, &last)) = candidates.first().zip(candidates.last()) else {
+            return;
+        };
+        let bounds = Bounds {
+            after: first - 1,
+            until: last,
+        };
+        let others = self.candidates(bounds, log);
+        let mut others = others.into_iter().peekable();
+        candidates.retain(|candidate| {
+            while others.next_if(|other| other < candidate).is_some() {}
+            others.peek() == Some(candidate)
+        });
+    }
+}
+
+fn union(mut runs: impl ExactSizeIterator<Item = impl Iterator<Item = u64>>) -> Vec<u64> {
+    let several = runs.len() > 1;
+    let mut all = runs.next().map_or_else(Vec::new, Iterator::collect);
+    runs.for_each(|run| all.extend(run));
+    if several {
+        all.sort_unstable();
+        all.dedup();
+    }
+    all
+}
+
+fn intersection(nodes: &[Node<'_>], bounds: Bounds, log: &Log) -> Vec<u64> {
+    let mut by_count: Vec<_> = nodes.iter().map(|node| (node.count_at_most(bounds), node)).collect();
+    by_count.sort_by_key(|(count, _)| *count);
+    let mut nodes = by_count.into_iter().map(|(_, node)| node);
+    let Some(rarest) = nodes.next() else {
+        return log.positions(bounds.after + 1, bounds.until).collect();
+    };
+    let mut candidates = rarest.candidates(bounds, log);
+    for node in nodes {
+        node.retain(&mut candidates, log);
+    }
+    candidates
+}
