@@ -13,7 +13,6 @@ mod left;
 mod partition;
 mod parts;
 mod password;
-mod pgoutput;
 mod recover;
 mod rewrite;
 mod row;

@@ -1,14 +1,19 @@
 //! The reference: a list of events and loops over it, obvious at a glance and slow.
 
+mod change;
+mod matching;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
+pub use self::change::Change;
+use self::matching::{is_before, matches};
 use crate::query::{AsOf, Query};
 use crate::{
-    Append, Condition, Conflict, Error, EventRef, Expected, Field, Filter, Name, NewEvent, Order, Position, Result,
-    StreamId, StreamLimits, Timestamp, Version,
+    Append, Condition, Conflict, Error, EventRef, Expected, Name, NewEvent, Order, Position, Result, StreamId,
+    StreamLimits, Timestamp, Version,
 };
 
 /// An event, as the model keeps it.
@@ -435,46 +440,6 @@ impl Model {
     }
 }
 
-/// What may become of an aggregate.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// Its events before this version are dropped.
-    TruncateBefore(u64),
-    /// It is deleted softly.
-    Delete,
-    /// It is deleted for good.
-    Tombstone,
-    /// It keeps less.
-    Limit(StreamLimits),
-}
-
-impl Change {
-    fn event_type(&self) -> &'static str {
-        match self {
-            Self::TruncateBefore(_) => "$truncated",
-            Self::Delete => "$deleted",
-            Self::Tombstone => "$tombstoned",
-            Self::Limit(_) => "$limited",
-        }
-    }
-
-    fn data(&self, gone_to: Option<u64>) -> String {
-        let own = match self {
-            Self::TruncateBefore(version) => Some(format!("\"toVersion\":{}", version.saturating_sub(1))),
-            Self::Limit(StreamLimits {
-                max_count: Some(count), ..
-            }) => Some(format!("\"maxCount\":{count}")),
-            Self::Limit(StreamLimits { max_age: Some(age), .. }) => {
-                Some(format!("\"maxAgeSeconds\":{}", age.as_secs_f64()))
-            }
-            Self::Delete | Self::Tombstone | Self::Limit(_) => None,
-        };
-        let gone_to = gone_to.map(|version| format!("\"goneTo\":{version}"));
-        let parts: Vec<_> = own.into_iter().chain(gone_to).collect();
-        format!("{{{}}}", parts.join(","))
-    }
-}
-
 /// The system's stream of an aggregate's snapshots.
 fn snapshots(id: &str) -> String {
     format!("$$snapshot:{id}")
@@ -490,71 +455,10 @@ fn holds(stream: &Stream, expected: Expected) -> bool {
     }
 }
 
-fn is_before(event: &Recorded, as_of: Option<AsOf>) -> bool {
-    match as_of {
-        None => true,
-        Some(AsOf::Position(position)) => event.position <= position.0,
-        Some(AsOf::Time(time)) => event.recorded <= time,
-    }
-}
-
 fn take(mut positions: Vec<u64>, backwards: bool, limit: usize) -> Vec<u64> {
     if backwards {
         positions.reverse();
     }
     positions.truncate(limit);
     positions
-}
-
-fn matches(event: &Recorded, query: &Query) -> bool {
-    !event.dropped
-        && (query.system || !event.is_system())
-        && query.since.is_none_or(|since| event.time >= since)
-        && query.before.is_none_or(|before| event.time < before)
-        && is_before(event, query.as_of.filter(|as_of| matches!(as_of, AsOf::Time(_))))
-        && query.filters.iter().all(|filter| passes(event, filter))
-}
-
-fn passes(event: &Recorded, filter: &Filter) -> bool {
-    match filter {
-        Filter::Is(field, values) => field_values(event, field).iter().any(|value| values.contains(value)),
-        Filter::All(filters) => filters.iter().all(|filter| passes(event, filter)),
-        Filter::Any(filters) => filters.iter().any(|filter| passes(event, filter)),
-        #[cfg(feature = "json")]
-        Filter::Metadata(pointer, value) => json_at(&event.event.metadata, pointer).as_ref() == Some(value),
-        #[cfg(feature = "json")]
-        Filter::Data(pointer, value) => json_at(&event.event.data, pointer).as_ref() == Some(value),
-        Filter::Text(text) => {
-            let contains = |bytes: &[u8]| {
-                String::from_utf8_lossy(bytes)
-                    .to_lowercase()
-                    .contains(&text.to_lowercase())
-            };
-            contains(&event.event.data) || contains(&event.event.metadata)
-        }
-    }
-}
-
-fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
-    let new = &event.event;
-    match field {
-        Field::EventType => vec![new.event_type.clone()],
-        Field::AggregateType => vec![event.stream.aggregate_type.clone()],
-        Field::Aggregate => vec![event.stream.aggregate_id.clone()],
-        Field::Correlation => new.correlation_id.iter().cloned().collect(),
-        Field::Causation => new.causation_id.iter().cloned().collect(),
-        Field::User => new.user_id.iter().cloned().collect(),
-        Field::Organization => new.organization_id.iter().cloned().collect(),
-        Field::Day => vec![event.time.date().into()],
-        Field::Tag => new.tags.clone(),
-        Field::Index(_) => vec![Name::from((new.data.len() % 3).to_string())],
-    }
-}
-
-#[cfg(feature = "json")]
-fn json_at(bytes: &[u8], pointer: &str) -> Option<serde_json::Value> {
-    serde_json::from_slice::<serde_json::Value>(bytes)
-        .ok()?
-        .pointer(pointer)
-        .cloned()
 }

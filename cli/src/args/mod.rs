@@ -1,11 +1,15 @@
 //! The command line, as clap reads it.
 
+mod csv;
+mod filters;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use self::csv::Csv;
+pub(crate) use self::filters::Filters;
 use crate::load::Location;
-use crate::load::csv::Columns;
 use crate::output::Format;
 use crate::when;
 
@@ -112,109 +116,6 @@ impl Written {
 
 fn check_zone(name: &str) -> Result<String, String> {
     when::parse_zone(name).map(|_| name.to_owned())
-}
-
-/// Which columns of a CSV file are what.
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Reading CSV (columns with usual names are found without these)")]
-pub(crate) struct Csv {
-    /// The column with the aggregate's id
-    #[arg(
-        id = "csv_aggregate",
-        long = "csv-aggregate",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    aggregate: Option<String>,
-    /// The column with the event's type
-    #[arg(
-        id = "csv_type",
-        long = "csv-type",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    event_type: Option<String>,
-    /// The column with the time; without an offset, it is UTC
-    #[arg(
-        id = "csv_time",
-        long = "csv-time",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    time: Option<String>,
-    /// The column with the user
-    #[arg(
-        id = "csv_user",
-        long = "csv-user",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    user: Option<String>,
-    /// The column with the organization
-    #[arg(
-        id = "csv_organization",
-        long = "csv-organization",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    organization: Option<String>,
-    /// The column with the correlation
-    #[arg(
-        id = "csv_correlation",
-        long = "csv-correlation",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    correlation: Option<String>,
-    /// The column with the causation
-    #[arg(
-        id = "csv_causation",
-        long = "csv-causation",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    causation: Option<String>,
-    /// The column with the aggregate's type
-    #[arg(
-        id = "csv_aggregate_type_column",
-        long = "csv-aggregate-type-column",
-        global = true,
-        value_name = "COLUMN",
-        hide_short_help = true
-    )]
-    aggregate_type: Option<String>,
-    /// The type of all aggregates where no column says it [default: Case]
-    #[arg(
-        id = "csv_aggregate_type",
-        long = "csv-aggregate-type",
-        global = true,
-        value_name = "NAME",
-        hide_short_help = true
-    )]
-    aggregate_type_default: Option<String>,
-}
-
-impl Csv {
-    pub(crate) fn columns(&self) -> Columns {
-        Columns {
-            aggregate: self.aggregate.clone(),
-            aggregate_type: self.aggregate_type.clone(),
-            aggregate_type_default: self.aggregate_type_default.clone(),
-            event_type: self.event_type.clone(),
-            time: self.time.clone(),
-            user: self.user.clone(),
-            organization: self.organization.clone(),
-            correlation: self.correlation.clone(),
-            causation: self.causation.clone(),
-        }
-    }
 }
 
 /// What to do.
@@ -409,74 +310,6 @@ pub(crate) enum By {
     Time,
 }
 
-/// Which events: all conditions must hold. One that is given several times holds if one of its values fits; of `--where` and
-/// `--metadata`, all must.
-#[derive(Clone, Debug, Default, PartialEq, Args)]
-#[command(next_help_heading = "Filters")]
-pub(crate) struct Filters {
-    /// What happened; several with commas or by repeating it
-    #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) event_type: Vec<String>,
-    /// The aggregate's id
-    #[arg(long, value_name = "ID")]
-    pub(crate) aggregate: Vec<String>,
-    /// The aggregate's type
-    #[arg(long, value_name = "TYPE")]
-    pub(crate) aggregate_type: Vec<String>,
-    /// The conversation
-    #[arg(long, value_name = "ID")]
-    pub(crate) correlation: Vec<String>,
-    /// The causing event or command
-    #[arg(long, value_name = "ID")]
-    pub(crate) causation: Vec<String>,
-    /// Who did it
-    #[arg(long, value_name = "ID")]
-    pub(crate) user: Vec<String>,
-    /// For which organization
-    #[arg(long, value_name = "ID")]
-    pub(crate) organization: Vec<String>,
-    /// A tag of the event
-    #[arg(long, value_name = "TAG")]
-    pub(crate) tag: Vec<String>,
-    /// The UTC day, such as 2026-01-31
-    #[arg(long, value_name = "DATE", value_parser = when::parse_day)]
-    pub(crate) day: Vec<String>,
-    /// What happened then or later: a time or a date
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<String>,
-    /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME")]
-    pub(crate) before: Option<String>,
-    /// After this position
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) after: Option<u64>,
-    /// Up to this position
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) until: Option<u64>,
-    /// What data have at a JSON pointer: /amount=250, /name=Anna, /name="250"
-    #[arg(long = "where", value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
-    pub(crate) data: Vec<(String, serde_json::Value)>,
-    /// What metadata have at a JSON pointer, beside the four ids that are filters of their own
-    #[arg(long, value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
-    pub(crate) metadata: Vec<(String, serde_json::Value)>,
-    /// What data or metadata contain, in upper or lower case
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) text: Option<String>,
-    /// As the log was: up to a position, or what was recorded up to a time
-    #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
-    pub(crate) as_of: Option<annals::AsOf>,
-}
-
-/// A JSON pointer and a value: JSON if it is JSON, else a text.
-fn parse_pointer(text: &str) -> Result<(String, serde_json::Value), String> {
-    let (pointer, value) = text.split_once('=').ok_or("write it as /pointer=value")?;
-    if !pointer.is_empty() && !pointer.starts_with('/') {
-        return Err(format!("the pointer '{pointer}' must begin with '/'"));
-    }
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
-    Ok((pointer.to_owned(), value))
-}
-
 /// Which events of an aggregate.
 #[derive(Debug, Args)]
 pub(crate) struct Stream {
@@ -532,14 +365,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn pointers_have_values_of_json_or_text() {
-        assert_eq!(parse_pointer("/a/b=250"), Ok(("/a/b".to_owned(), 250.into())));
-        assert_eq!(parse_pointer("/a=x=y"), Ok(("/a".to_owned(), "x=y".into())));
-        assert_eq!(parse_pointer("/a=\"250\""), Ok(("/a".to_owned(), "250".into())));
-        assert!(parse_pointer("a=1").is_err());
-        assert!(parse_pointer("/a").is_err());
     }
 }

@@ -3,7 +3,7 @@
 
 use hashbrown::HashMap;
 
-use super::row::{COLUMNS, Row, TABLE};
+use super::super::row::{COLUMNS, Row, TABLE};
 
 /// Columns of a table, at most: as many as PostgreSQL allows.
 const COLUMNS_MAX: usize = 1_600;

@@ -1,0 +1,66 @@
+//! Whether an event answers a query.
+
+use super::Recorded;
+use crate::query::{AsOf, Query};
+use crate::{Field, Filter, Name};
+
+pub(super) fn is_before(event: &Recorded, as_of: Option<AsOf>) -> bool {
+    match as_of {
+        None => true,
+        Some(AsOf::Position(position)) => event.position <= position.0,
+        Some(AsOf::Time(time)) => event.recorded <= time,
+    }
+}
+
+pub(super) fn matches(event: &Recorded, query: &Query) -> bool {
+    !event.dropped
+        && (query.system || !event.is_system())
+        && query.since.is_none_or(|since| event.time >= since)
+        && query.before.is_none_or(|before| event.time < before)
+        && is_before(event, query.as_of.filter(|as_of| matches!(as_of, AsOf::Time(_))))
+        && query.filters.iter().all(|filter| passes(event, filter))
+}
+
+fn passes(event: &Recorded, filter: &Filter) -> bool {
+    match filter {
+        Filter::Is(field, values) => field_values(event, field).iter().any(|value| values.contains(value)),
+        Filter::All(filters) => filters.iter().all(|filter| passes(event, filter)),
+        Filter::Any(filters) => filters.iter().any(|filter| passes(event, filter)),
+        #[cfg(feature = "json")]
+        Filter::Metadata(pointer, value) => json_at(&event.event.metadata, pointer).as_ref() == Some(value),
+        #[cfg(feature = "json")]
+        Filter::Data(pointer, value) => json_at(&event.event.data, pointer).as_ref() == Some(value),
+        Filter::Text(text) => {
+            let contains = |bytes: &[u8]| {
+                String::from_utf8_lossy(bytes)
+                    .to_lowercase()
+                    .contains(&text.to_lowercase())
+            };
+            contains(&event.event.data) || contains(&event.event.metadata)
+        }
+    }
+}
+
+fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
+    let new = &event.event;
+    match field {
+        Field::EventType => vec![new.event_type.clone()],
+        Field::AggregateType => vec![event.stream.aggregate_type.clone()],
+        Field::Aggregate => vec![event.stream.aggregate_id.clone()],
+        Field::Correlation => new.correlation_id.iter().cloned().collect(),
+        Field::Causation => new.causation_id.iter().cloned().collect(),
+        Field::User => new.user_id.iter().cloned().collect(),
+        Field::Organization => new.organization_id.iter().cloned().collect(),
+        Field::Day => vec![event.time.date().into()],
+        Field::Tag => new.tags.clone(),
+        Field::Index(_) => vec![Name::from((new.data.len() % 3).to_string())],
+    }
+}
+
+#[cfg(feature = "json")]
+fn json_at(bytes: &[u8], pointer: &str) -> Option<serde_json::Value> {
+    serde_json::from_slice::<serde_json::Value>(bytes)
+        .ok()?
+        .pointer(pointer)
+        .cloned()
+}
