@@ -239,6 +239,7 @@ impl Builder {
             drops: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(0),
+            has_skipped: AtomicBool::new(false),
         }
     }
 }

@@ -136,6 +136,8 @@ pub(crate) struct Engine {
     dropped_events: AtomicU64,
     /// The same number as `drops` when the index was last rid of dropped events.
     drops_compacted: AtomicU64,
+    /// Whether the journal had positions whose events were gone: there never was anything to drop here.
+    has_skipped: AtomicBool,
 }
 
 impl fmt::Debug for Engine {
@@ -158,9 +160,9 @@ impl Engine {
         self.drops.load(Ordering::Acquire)
     }
 
-    /// Whether any event was ever dropped.
-    pub(crate) fn ever_dropped(&self) -> bool {
-        self.drops.load(Ordering::Acquire) > 0
+    /// Whether there may be positions without an event.
+    pub(crate) fn has_gaps(&self) -> bool {
+        self.drops.load(Ordering::Acquire) > 0 || self.has_skipped.load(Ordering::Acquire)
     }
 
     /// Whether the index may name events that are gone.
@@ -359,6 +361,7 @@ impl Store {
             drops: AtomicU64::new(drops),
             dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(drops_compacted),
+            has_skipped: AtomicBool::new(engine.has_skipped.load(Ordering::Acquire)),
         }
     }
 

@@ -143,6 +143,9 @@ impl Recovery<'_> {
         if let Some(usage) = &self.engine.usage {
             usage.add(Cost::of_users(&batch));
         }
+        if batch.skipped() > 0 {
+            self.engine.has_skipped.store(true, Ordering::Release);
+        }
         let last = batch.last_position();
         let (chunks, gaps, marks) = batch.into_parts();
         self.marks = marks.into();

@@ -143,6 +143,7 @@ impl Pair {
             seen.push(event.position().0);
         });
         assert_eq!(seen, all, "the whole log");
+        self.check_count();
         for number in 0..6 {
             self.check_snapshot(&format!("aggregate-{number}"));
         }
@@ -158,6 +159,17 @@ impl Pair {
         }
         let stats = self.store.stats();
         assert_eq!(stats.events + stats.system_events, all.len() as u64, "{stats:?}");
+    }
+
+    /// A query without a filter, which no list of the index answers.
+    fn check_count(&self) {
+        let query = Query::all();
+        let expected = self.model.query(&query);
+        let count = self.store.query(query.clone()).uncached().count();
+        assert_eq!(count, Ok(expected.len() as u64), "all of {expected:?}");
+        let first = self.store.query(query.limit(3)).uncached().positions();
+        let first = first.map(|positions| positions.into_iter().map(|position| position.0).collect::<Vec<_>>());
+        assert_eq!(first, Ok(expected.iter().copied().take(3).collect()), "the first three");
     }
 
     // Appending.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
 use annals::journal::{Archive, Batch, Journal, Recover, Recovered};
 use annals::{
-    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Settings, Store, StreamLimits,
-    Timestamp, Version,
+    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Query, Settings, Store,
+    StreamLimits, Timestamp, Version,
 };
 
 use crate::support::{START, TempFolder, stream};
@@ -87,6 +87,11 @@ fn old_events_move_to_the_archive_and_leave_gaps() {
 
     let store = open(folder.path());
     assert_eq!(store.log().events(), left);
+    assert_eq!(store.query(Query::all()).count(), Ok(left.len() as u64));
+    assert_eq!(
+        store.query(Query::all().limit(3)).page().expect("a page").events,
+        left[..3]
+    );
     let gaps = store.gaps();
     assert_eq!(gaps.len(), 1, "{gaps:?}");
     assert_eq!(

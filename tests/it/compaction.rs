@@ -10,7 +10,7 @@ use annals::testing::crash::Numbers;
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::testing::operation::Choices;
 use annals::{
-    Budget, Durability, Error, Event, Expected, FlushSettings, GapReason, NewEvent, Position, Settings, Store,
+    Budget, Durability, Error, Event, Expected, FlushSettings, GapReason, NewEvent, Position, Query, Settings, Store,
     StreamInfo, StreamLimits, Version, WhenFull,
 };
 
@@ -60,6 +60,8 @@ fn bytes_of(folder: &Path) -> u64 {
 #[derive(Debug, PartialEq)]
 struct Asked {
     log: Vec<Event>,
+    count: u64,
+    first: Vec<Event>,
     streams: Vec<Option<StreamInfo>>,
     gaps: BTreeMap<String, u64>,
 }
@@ -71,6 +73,8 @@ fn ask(store: &Store, ids: &[&str]) -> Asked {
     }
     Asked {
         log: store.log().include_system().events(),
+        count: store.query(Query::all()).count().expect("a count"),
+        first: store.query(Query::all().limit(3)).events().expect("the first"),
         streams: ids.iter().map(|id| store.stream_info(id)).collect(),
         gaps,
     }

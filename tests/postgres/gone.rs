@@ -49,6 +49,8 @@ fn rows(schema: &Schema) -> u64 {
 #[derive(Debug, PartialEq)]
 struct Asked {
     log: Vec<Event>,
+    count: u64,
+    first: Vec<Event>,
     streams: Vec<Option<StreamInfo>>,
     gaps: BTreeMap<String, u64>,
 }
@@ -60,6 +62,8 @@ fn ask(store: &Store) -> Asked {
     }
     Asked {
         log: store.log().include_system().events(),
+        count: store.query(Query::all()).count().expect("a count"),
+        first: store.query(Query::all().limit(3)).events().expect("the first"),
         streams: IDS.iter().map(|id| store.stream_info(id)).collect(),
         gaps,
     }

@@ -185,7 +185,7 @@ impl<'a> Selection<'a> {
     /// Whether the tree decides alone, with the system's events left out by list.
     fn is_exact(&self, tree: &Node<'_>) -> bool {
         // Once compacted, the lists name no dropped event; a range of positions still does.
-        let names_dropped = self.engine.has_dropped() || (self.engine.ever_dropped() && !tree.is_listed());
+        let names_dropped = self.engine.has_dropped() || (self.engine.has_gaps() && !tree.is_listed());
         tree.is_exact() && !needs_events(self.query) && !names_dropped
     }
 
