@@ -155,7 +155,7 @@ fn said(error: &Error) -> String {
 fn way_out(said: &DbError) -> Option<&'static str> {
     match *said.code() {
         SqlState::INSUFFICIENT_PRIVILEGE => Some(
-            "let the owner of the schema open the store once, and grant the role what POSTGRESQL.md lists for what it does",
+            "let the owner of the schema open the store once, and grant the role what POSTGRESQL.md of annals lists for what it does",
         ),
         SqlState::UNDEFINED_TABLE => Some("if it is there, the role may not use the schema: GRANT USAGE"),
         _ => None,
