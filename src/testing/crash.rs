@@ -13,6 +13,8 @@ use crate::{Durability, Error, FlushSettings, ManualClock, Result, Settings, Sto
 const LIVES: u64 = 5;
 /// Operations in a life, at most.
 const OPERATIONS: u64 = 40;
+/// Questions after each recovery.
+const QUESTIONS: usize = 8;
 
 /// Runs a store through several lives and crashes, all decided by `seed`, and checks after each recovery that
 ///
@@ -251,6 +253,7 @@ impl Run {
         };
         let mut pair = Pair::of(store.clone(), model.clone(), Arc::clone(&self.clock));
         pair.check_all();
+        pair.ask(&mut self.choices, QUESTIONS);
         self.model = model.clone();
         // The next life begins after an orderly end, or after another sudden one.
         if self.choices.below(2) == 0 {
