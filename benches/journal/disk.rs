@@ -162,7 +162,8 @@ pub(crate) fn one_sync_each(path: &Path, writers: usize, count: usize, bytes: us
     began.elapsed()
 }
 
-/// The least that waiting threads can make of a log: who finds nobody writing writes and syncs what all have brought, and wakes them.
+/// Group commit as one writes it by hand: who finds nobody writing writes and syncs what all have brought, and wakes them. It waits for
+/// nobody to share a sync.
 pub(crate) fn shared_syncs(path: &Path, writers: usize, count: usize, bytes: usize) -> Duration {
     let shared = Shared {
         file: new_file(path),

@@ -3,8 +3,8 @@
 //! `cargo bench --bench journal`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization. *Tickets*: every
 //! append is waited for until it is synced, and a writer has up to 64 on their way. *Memory* is a store without a journal; beside it
 //! *volatile* is written behind while the clock runs. *One sync each* writes the same bytes and syncs for every append, as a log without
-//! group commit does. *Shared syncs* is group commit by hand, with nothing but bytes to keep: what threads that wait can have of this
-//! machine. *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target folder.
+//! group commit does. *Shared syncs* is group commit as one writes it by hand, with as many threads that wait, and nothing but
+//! bytes to keep. *The bare disk* plays the writes and syncs that the store made just before on a plain file. Files are in the target folder.
 
 mod disk;
 

@@ -105,6 +105,28 @@ fn drop_in_every_way(store: &Store) {
     store.set_limits("limited", limits).expect("limited");
 }
 
+/// Nothing was dropped since it was opened, and yet there are positions without an event.
+#[test]
+fn a_store_opened_after_its_compaction_counted_events_that_were_gone() {
+    let folder = TempFolder::new();
+    let store = open(folder.path());
+    for id in ["gone", "left"] {
+        fill(&store, id, 100);
+    }
+    store.delete("gone", Expected::Any).expect("deleted");
+    store.compact_journal().expect("compacted");
+    store.close().expect("closed");
+    drop(store);
+    let store = open(folder.path());
+    for store in [&store, &store.fork()] {
+        let all = || store.query(Query::all());
+        assert_eq!(all().count(), Ok(100));
+        assert_eq!(all().positions().map(|positions| positions.len()), Ok(100));
+        let page = store.query(Query::all().limit(3)).page().expect("a page");
+        assert_eq!(page.events, store.stream("left").events()[..3]);
+    }
+}
+
 #[test]
 fn what_is_gone_takes_no_room_and_what_is_left_is_as_it_was() {
     let folder = TempFolder::new();

@@ -472,6 +472,7 @@ fn a_follower_that_is_behind_when_rows_leave_sees_a_gap() {
             follower.log().include_system().events(),
             store.log().include_system().events()
         );
+        assert_eq!(follower.query(Query::all()).count(), store.query(Query::all()).count());
         for id in ["seen", "both", "unseen", "last"] {
             assert_eq!(follower.stream_info(id), store.stream_info(id), "{id}");
         }
