@@ -1,4 +1,4 @@
-//! Points in time, and the one place where the clock enters the store.
+//! Points in time, their range, and the one place where the clock enters the store.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,15 +6,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use jiff::SignedDuration;
+use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::Error;
 
 const MICROS_PER_DAY: i64 = 86_400_000_000;
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
-/// A point in time: UTC, with microseconds, from year -9999 to 9999.
+/// A point in time: UTC, with microseconds, from [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
 ///
-/// Written and read as RFC 3339.
+/// The range is the same in memory, in files, in PostgreSQL and on the command line: the years -9999 to 9999, to their last
+/// microsecond. Written and read as RFC 3339; a year before 0 has a sign and six digits.
 ///
 /// ```
 /// use annals::Timestamp;
@@ -27,12 +32,12 @@ const MICROS_PER_DAY: i64 = 86_400_000_000;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The earliest point in time that can be written.
-    pub const MIN: Self = Self(-377_705_023_201_000_000);
-    /// The latest point in time that can be written.
-    pub const MAX: Self = Self(253_402_207_200_999_999);
+    /// The earliest point in time: -9999-01-01T00:00:00Z.
+    pub const MIN: Self = Self(-377_705_116_800_000_000);
+    /// The latest point in time: 9999-12-31T23:59:59.999999Z.
+    pub const MAX: Self = Self(253_402_300_799_999_999);
 
-    /// The point `micros` microseconds after 1970-01-01T00:00:00Z, held between [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
+    /// The point `micros` microseconds after 1970-01-01T00:00:00Z, clamped to [`MIN`](Self::MIN) and [`MAX`](Self::MAX).
     pub const fn from_micros(micros: i64) -> Self {
         if micros < Self::MIN.0 {
             Self::MIN
@@ -41,6 +46,22 @@ impl Timestamp {
         } else {
             Self(micros)
         }
+    }
+
+    /// The point `micros` microseconds after 1970-01-01T00:00:00Z.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
+    pub fn try_from_micros(micros: i64) -> Result<Self, Error> {
+        if Self::from_micros(micros).0 == micros {
+            return Ok(Self(micros));
+        }
+        Err(Error::invalid(format!(
+            "{micros} microseconds since 1970 is no time between {} and {}",
+            Self::MIN,
+            Self::MAX
+        )))
     }
 
     /// Microseconds since 1970-01-01T00:00:00Z.
@@ -74,14 +95,18 @@ impl Timestamp {
         text
     }
 
-    pub(crate) fn to_jiff(self) -> jiff::Timestamp {
-        jiff::Timestamp::from_microsecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    /// Date and time of the clock in UTC. jiff's own timestamps end some hours earlier than its calendar.
+    fn civil(self) -> DateTime {
+        EPOCH.saturating_add(SignedDuration::from_micros(self.0))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_jiff().fmt(f)
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(at) => at.fmt(f),
+            Err(_) => write!(f, "{}Z", self.civil()),
+        }
     }
 }
 
@@ -89,14 +114,31 @@ impl FromStr for Timestamp {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        jiff::Timestamp::from_str(text)
-            .map(|at| Self::from_micros(at.as_microsecond()))
-            .map_err(|_| {
-                Error::invalid(format!(
-                    "'{text}' is not a time between the years -9999 and 9999: write it as RFC 3339, like 2026-01-31T12:00:00Z"
-                ))
-            })
+        if let Ok(at) = jiff::Timestamp::from_str(text) {
+            return Ok(Self::from_micros(at.as_microsecond()));
+        }
+        let micros = parse_calendar(text).ok_or_else(|| {
+            Error::invalid(format!(
+                "'{text}' is not a time with an offset: write it as RFC 3339, like 2026-01-31T12:00:00Z"
+            ))
+        })?;
+        Self::try_from_micros(micros).map_err(|_| {
+            Error::invalid(format!(
+                "'{text}' is outside of the times that can be stored, {} to {}",
+                Self::MIN,
+                Self::MAX
+            ))
+        })
     }
+}
+
+/// Reads a time of the calendar that jiff's timestamps do not reach, as microseconds since 1970.
+fn parse_calendar(text: &str) -> Option<i64> {
+    let pieces = Pieces::parse(text).ok()?;
+    let offset = pieces.to_numeric_offset()?;
+    let local = DateTime::from_parts(pieces.date(), pieces.time()?);
+    let since_epoch = local.duration_since(EPOCH) - SignedDuration::from_secs(offset.seconds().into());
+    i64::try_from(since_epoch.as_micros()).ok()
 }
 
 impl Serialize for Timestamp {
@@ -181,5 +223,100 @@ impl Clock for ManualClock {
 
     fn fork(self: Arc<Self>) -> Arc<dyn Clock> {
         Arc::new(Self::at(self.now()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a time")
+    }
+
+    #[test]
+    fn the_last_day_of_the_year_9999_was_1970() {
+        for text in [
+            "9999-12-31T23:59:59Z",
+            "9999-12-31T23:59:59.999999Z",
+            "9999-12-30T22:00:00.5Z",
+            "9999-12-30T22:00:01Z",
+            "9999-12-31T00:00:00Z",
+            "-009999-01-01T00:00:00Z",
+            "-009999-01-01T23:59:59.000001Z",
+            "-009999-01-02T01:59:58Z",
+        ] {
+            assert_eq!(at(text).to_string(), text);
+            let json = format!("\"{text}\"");
+            assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("a time"), at(text));
+        }
+        assert_eq!(
+            (at("9999-12-31T12:00:00Z").date(), Timestamp::MIN.date()),
+            ("9999-12-31".into(), "-009999-01-01".into())
+        );
+    }
+
+    #[test]
+    fn offsets_count_at_both_ends() {
+        assert_eq!(
+            at("9999-12-31T23:59:59.999999+14:00").to_string(),
+            "9999-12-31T09:59:59.999999Z"
+        );
+        assert_eq!(at("9999-12-31T18:59:59-05:00"), at("9999-12-31T23:59:59Z"));
+        assert_eq!(at("-009999-01-01T02:00:00+02:00"), Timestamp::MIN);
+        // Beyond microseconds, digits are cut.
+        assert_eq!(at("9999-12-31T23:59:59.999999999Z"), Timestamp::MAX);
+    }
+
+    #[test]
+    fn a_time_out_of_range_is_said_to_be_that() {
+        for text in [
+            "9999-12-31T23:59:59-00:01",
+            "9999-12-31T12:00:00-23:00",
+            "-009999-01-01T00:00:00+00:01",
+        ] {
+            let error = text.parse::<Timestamp>().expect_err("it is out of range").to_string();
+            assert!(
+                error.contains("9999-12-31T23:59:59.999999Z") && error.contains("-009999-01-01T00:00:00Z"),
+                "{error}"
+            );
+        }
+        for text in [
+            "",
+            "2026-01-31",
+            "2026-01-31T12:00:00",
+            "2026-02-30T00:00:00Z",
+            "12:00",
+            "now",
+            "9999-12-32T00:00:00Z",
+            "+10000-01-01T00:00:00Z",
+        ] {
+            let error = text.parse::<Timestamp>().expect_err("it is no time").to_string();
+            assert!(error.contains("RFC 3339"), "{error}");
+        }
+        for micros in [
+            i64::MIN,
+            i64::MAX,
+            Timestamp::MAX.as_micros() + 1,
+            Timestamp::MIN.as_micros() - 1,
+        ] {
+            assert!(
+                matches!(Timestamp::try_from_micros(micros), Err(Error::Invalid(_))),
+                "{micros}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_time_survives_its_text(micros in Timestamp::MIN.as_micros()..=Timestamp::MAX.as_micros(), near in 0_i64..200_000_000_000) {
+            let ends = [micros, Timestamp::MIN.as_micros() + near, Timestamp::MAX.as_micros() - near];
+            for time in ends.map(Timestamp::from_micros) {
+                prop_assert_eq!(time.to_string().parse::<Timestamp>(), Ok(time));
+                prop_assert_eq!(Timestamp::try_from_micros(time.as_micros()), Ok(time));
+            }
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Times as people write them and want to see them: lenient in, one time zone out.
 
 use annals::{AsOf, Position, Timestamp};
+use jiff::SignedDuration;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
@@ -11,13 +12,33 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
 
 /// As [`parse`], where what has no offset is meant in `zone`.
 pub(crate) fn parse_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
-    let refusal = || format!("'{text}' is neither a time like 2026-01-31T12:00:00Z nor a date like 2026-01-31");
-    if let Ok(time) = text.parse::<jiff::Timestamp>() {
-        return Ok(Timestamp::from_micros(time.as_microsecond()));
+    let refusal = match text.parse::<Timestamp>() {
+        Ok(time) => return Ok(time),
+        Err(refusal) => refusal.to_string(),
+    };
+    let has_offset = jiff::fmt::temporal::Pieces::parse(text).is_ok_and(|pieces| pieces.offset().is_some());
+    if has_offset {
+        return Err(refusal);
     }
-    let local: civil::DateTime = text.parse().map_err(|_| refusal())?;
-    let zoned = local.to_zoned(zone.clone()).map_err(|_| refusal())?;
-    Ok(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+    let local: civil::DateTime = text
+        .parse()
+        .map_err(|_| format!("'{text}' is neither a time like 2026-01-31T12:00:00Z nor a date like 2026-01-31"))?;
+    let instant = match zone.to_ambiguous_timestamp(local).compatible() {
+        Ok(instant) => Timestamp::try_from_micros(instant.as_microsecond()),
+        // Within a day of either end of time.
+        Err(_) => at_the_edge(local, zone),
+    };
+    instant.map_err(|error| error.to_string())
+}
+
+/// The instant of a local time that jiff's timestamps do not reach, where no zone changes its offset.
+fn at_the_edge(local: civil::DateTime, zone: &TimeZone) -> annals::Result<Timestamp> {
+    let nearest = if local.year() < 0 {
+        jiff::Timestamp::MIN
+    } else {
+        jiff::Timestamp::MAX
+    };
+    format!("{local}{}", zone.to_offset(nearest)).parse()
 }
 
 /// Reads a position or a time.
@@ -48,11 +69,15 @@ pub(crate) fn parse_zone(name: &str) -> Result<TimeZone, String> {
 
 /// `time` in `zone`, to the millisecond, with its offset where that is not UTC.
 pub(crate) fn show(time: Timestamp, zone: &TimeZone) -> String {
-    let Ok(instant) = jiff::Timestamp::from_microsecond(time.as_micros()) else {
-        return time.to_string();
-    };
-    let local = zone.to_datetime(instant).strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
-    let offset = zone.to_offset(instant);
+    let micros = time.as_micros();
+    let nearest = micros.clamp(
+        jiff::Timestamp::MIN.as_microsecond(),
+        jiff::Timestamp::MAX.as_microsecond(),
+    );
+    let offset = zone.to_offset(jiff::Timestamp::from_microsecond(nearest).unwrap_or_default());
+    let since_epoch = SignedDuration::from_micros(micros) + SignedDuration::from_secs(offset.seconds().into());
+    let local = civil::date(1970, 1, 1).at(0, 0, 0, 0).saturating_add(since_epoch);
+    let local = local.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string();
     if offset.is_zero() {
         local
     } else {
@@ -78,6 +103,35 @@ mod tests {
         for text in ["", "yesterday", "2011-13-01", "17"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_end_of_the_year_9999_was_neither_a_time_nor_a_date() {
+        let amsterdam = parse_zone("Europe/Amsterdam").unwrap();
+        for (text, zone, expected) in [
+            ("9999-12-31", &TimeZone::UTC, "9999-12-31T00:00:00Z"),
+            (
+                "9999-12-31T23:59:59.999999Z",
+                &TimeZone::UTC,
+                "9999-12-31T23:59:59.999999Z",
+            ),
+            ("9999-12-31 23:59:59", &amsterdam, "9999-12-31T22:59:59Z"),
+            ("9999-12-31", &parse_zone("-08:00").unwrap(), "9999-12-31T08:00:00Z"),
+            ("-009999-01-01", &TimeZone::UTC, "-009999-01-01T00:00:00Z"),
+        ] {
+            let time = parse_in(text, zone).unwrap();
+            assert_eq!(time.to_string(), expected, "{text}");
+            let shown = show(time, zone);
+            assert!(
+                shown.starts_with(text.strip_prefix("-00").map_or(&text[..10], |_| "-9999-01-01")),
+                "{shown}"
+            );
+        }
+        for text in ["9999-12-31T23:00:00-02:00", "-009999-01-01T00:00:00+01:00"] {
+            let refusal = parse(text).unwrap_err();
+            assert!(refusal.contains("outside of the times that can be stored"), "{refusal}");
+        }
+        assert!(parse_in("-009999-01-01", &amsterdam).is_err());
     }
 
     #[test]

@@ -122,20 +122,19 @@ fn region_start(zone: &tz::TimeZone, date: Date) -> Option<Timestamp> {
 
 fn region_span(zone: &tz::TimeZone, micros: i64) -> Span {
     // Transitions are at whole seconds, so a whole second has one offset.
-    let second = micros.div_euclid(MICROS_PER_SECOND);
-    let Ok(at) = jiff::Timestamp::from_second(second) else {
-        return Span {
-            from: micros,
-            until: micros.saturating_add(1),
-            offset: 0,
-        };
-    };
+    let at = known_second(micros.div_euclid(MICROS_PER_SECOND));
     let offset = zone.to_offset(at);
     Span {
         from: last_change(zone, at, offset).map_or(i64::MIN, jiff::Timestamp::as_microsecond),
         until: next_change(zone, at, offset).map_or(i64::MAX, jiff::Timestamp::as_microsecond),
         offset: i64::from(offset.seconds()) * MICROS_PER_SECOND,
     }
+}
+
+/// The second itself, or the nearest that jiff's timestamps reach: no zone changes its offset beyond it.
+fn known_second(second: i64) -> jiff::Timestamp {
+    let nearest = second.clamp(jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
+    jiff::Timestamp::from_second(nearest).unwrap_or_default()
 }
 
 /// When the zone took on the `offset` that it has at `at`, or later where that takes long to find.

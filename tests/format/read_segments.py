@@ -9,7 +9,7 @@ import uuid
 import zlib
 
 LIMIT = 2**30 + 2**20
-TIME_MIN, TIME_MAX = -377705023201000000, 253402207200999999
+TIME_MIN, TIME_MAX = -377705116800000000, 253402300799999999
 
 
 class Torn(Exception):
@@ -97,9 +97,9 @@ class Content:
         return kind | {"dataType": self.content_type(), "metadataType": self.content_type()}
 
 
-def held(time):
-    wrapped = (time + 2**63) % 2**64 - 2**63
-    return max(TIME_MIN, min(TIME_MAX, wrapped))
+def in_range(time):
+    assert TIME_MIN <= time <= TIME_MAX, "a time is out of range"
+    return time
 
 
 def shown(data):
@@ -134,8 +134,8 @@ def events_of(content, count, first, last, sparse):
         event["version"] = content.unsigned()
         assert event["version"] > 0, "version 0"
         event["id"] = str(uuid.UUID(bytes=content.take(16)))
-        time = event["timestamp"] = held(time + content.signed())
-        event["recordedAt"] = held(time + content.signed())
+        time = event["timestamp"] = in_range(time + content.signed())
+        event["recordedAt"] = in_range(time + content.signed())
         event["aggregateId"] = content.str(1, 1035)
         for name in ["correlationId", "causationId", "userId", "organizationId"]:
             event[name] = content.option()

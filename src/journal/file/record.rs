@@ -229,7 +229,7 @@ pub(super) fn decode_events<'a>(
         let kind = kinds
             .get(event.kind as usize)
             .ok_or(BadContent::Value("an event is of no kind"))?;
-        time = time_of(time, event.time_step);
+        time = time_of(time, event.time_step)?;
         check(&event)?;
         tags.clear();
         names::write_tags_to(event.tags.0.iter().copied(), &mut tags);
@@ -238,7 +238,7 @@ pub(super) fn decode_events<'a>(
             version: event.version,
             id: Uuid::from_bytes(event.id),
             time,
-            recorded: time_of(time, event.delay),
+            recorded: time_of(time, event.delay)?,
             names: Names {
                 aggregate_id: event.aggregate_id,
                 correlation_id: event.correlation_id,
@@ -259,8 +259,14 @@ pub(super) fn decode_events<'a>(
     }
 }
 
-fn time_of(before: i64, step: i64) -> i64 {
-    Timestamp::from_micros(before.wrapping_add(step)).as_micros()
+/// # Errors
+///
+/// [`BadContent::Value`] outside of the times that a store keeps: no writer writes such a time.
+fn time_of(before: i64, step: i64) -> Result<i64, BadContent> {
+    let time = before
+        .checked_add(step)
+        .and_then(|micros| Timestamp::try_from_micros(micros).ok());
+    Ok(time.ok_or(BadContent::Value("a time is out of range"))?.as_micros())
 }
 
 fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
