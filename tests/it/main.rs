@@ -18,6 +18,8 @@ mod durable;
 mod flush;
 mod format;
 mod hostile;
+#[cfg(unix)]
+mod identity;
 mod model;
 mod read;
 mod read_only;

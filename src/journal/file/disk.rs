@@ -1,9 +1,12 @@
 //! The disk as the journal sees it: one folder of files, and what of them survives a crash.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+
+use super::handle::{Access, FolderHandle};
+use super::lock::Lock;
 
 /// A folder of files. The real one is [`Folder`]; the feature `testing` has one that fails and forgets on demand.
 ///
@@ -43,7 +46,7 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// nothing to lock by, as where nobody has ever written. Writes nothing. [`io::ErrorKind::WouldBlock`] when another has it.
     fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
 
-    /// How a file is called in a message.
+    /// The path of a file, for messages: it may lead elsewhere by now.
     fn path(&self, name: &str) -> PathBuf;
 }
 
@@ -70,13 +73,35 @@ pub trait DiskFile: Send + fmt::Debug {
 }
 
 /// Keeps a folder locked as long as it lives.
-pub trait DiskLock: Send + fmt::Debug {}
+pub trait DiskLock: Send + fmt::Debug {
+    /// Whether the lock still keeps others out: the folder and its lock file are still found where they were locked. Costs two
+    /// look-ups of a path.
+    ///
+    /// # Errors
+    ///
+    /// What was removed, renamed or replaced since.
+    fn check(&self) -> io::Result<()>;
+}
 
 /// A folder of the file system.
+///
+/// On Unix it is held open, and files are looked up in it and not by its path: when the folder is renamed, or a link to it is
+/// switched, every file still goes where the others are, and [`DiskLock::check`] fails.
 #[derive(Clone, Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder {
+    path: PathBuf,
+    handle: FolderHandle,
+}
 
 impl Folder {
+    pub(super) fn handle(&self) -> &FolderHandle {
+        &self.handle
+    }
+
+    pub(super) fn own_path(&self) -> &Path {
+        &self.path
+    }
+
     /// The folder at `path`, which is made if it is not there.
     ///
     /// # Errors
@@ -90,7 +115,7 @@ impl Folder {
             // The names of the new folders must survive too.
             new_names_in.iter().try_for_each(|folder| sync_folder(folder))?;
         }
-        Ok(Self(path))
+        Self::existing(path)
     }
 
     /// The folder at `path`, which must be there.
@@ -100,20 +125,8 @@ impl Folder {
     /// [`io::ErrorKind::NotFound`] when it is not.
     pub fn existing(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
-        fs::read_dir(&path)?;
-        Ok(Self(path))
-    }
-
-    /// A pipe in the place of a file would be waited for, without end.
-    fn check_file(&self, name: &str) -> io::Result<()> {
-        match fs::metadata(self.path(name)) {
-            Ok(there) if !there.is_file() => Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "it is no file, but a directory, a pipe or a device",
-            )),
-            // What is not there, or cannot be looked at, is not opened either.
-            _ => Ok(()),
-        }
+        let handle = FolderHandle::of(&path)?;
+        Ok(Self { path, handle })
     }
 }
 
@@ -138,101 +151,49 @@ fn folders_to_change(path: &Path) -> Vec<PathBuf> {
     missing.map(holder).collect()
 }
 
-#[cfg(unix)]
 fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
-}
-
-/// Other systems keep names without being asked, and cannot open a folder as a file.
-#[cfg(not(unix))]
-fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
+    FolderHandle::of(path)?.sync()
 }
 
 impl Disk for Folder {
     fn names(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
-            // A name that is not UTF-8 is nobody's here.
-            names.extend(entry?.file_name().into_string());
-        }
-        Ok(names)
+        self.handle.names()
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.check_file(name)?;
-        Ok(Box::new(OpenFile(File::open(self.path(name))?)))
+        Ok(Box::new(OpenFile(self.handle.open(name, Access::Read)?)))
     }
 
     fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.check_file(name)?;
-        let file = OpenOptions::new().read(true).write(true).open(self.path(name))?;
-        Ok(Box::new(OpenFile(file)))
+        Ok(Box::new(OpenFile(self.handle.open(name, Access::Write)?)))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create_new(true).open(self.path(name))?;
-        Ok(Box::new(OpenFile(file)))
+        Ok(Box::new(OpenFile(self.handle.open(name, Access::CreateNew)?)))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.path(name))
+        self.handle.remove(name)
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.path(from), self.path(to))
+        self.handle.rename(from, to)
     }
 
     fn sync_names(&self) -> io::Result<()> {
-        sync_folder(&self.0)
+        self.handle.sync()
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>> {
-        self.check_file(name)?;
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).open(self.path(name))?;
-        let locked = file.try_lock();
-        Lock::taken(file, locked)
+        Lock::exclusive(self, name).map(|lock| Box::new(lock) as Box<dyn DiskLock>)
     }
 
     fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
-        self.check_file(name)?;
-        let file = match File::open(self.path(name)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let locked = file.try_lock_shared();
-        Lock::taken(file, locked).map(Some)
+        Lock::shared(self, name).map(|lock| lock.map(|lock| Box::new(lock) as Box<dyn DiskLock>))
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-/// A lock of the operating system: it ends with the process, however that ends.
-#[derive(Debug)]
-struct Lock(File);
-
-impl DiskLock for Lock {}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Closing the file is not enough: a process that was forked a moment ago, and has not become its program yet, has it too.
-        // An unlock that fails leaves the lock to that.
-        drop(self.0.unlock());
-    }
-}
-
-impl Lock {
-    fn taken(file: File, locked: Result<(), TryLockError>) -> io::Result<Box<dyn DiskLock>> {
-        match locked {
-            Ok(()) => Ok(Box::new(Self(file))),
-            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
+        self.path.join(name)
     }
 }
 

@@ -9,6 +9,8 @@ mod disk;
 mod errors;
 mod format;
 mod frame;
+mod handle;
+mod lock;
 mod reader;
 mod record;
 mod recover;
@@ -111,7 +113,7 @@ pub struct FileJournal {
     writer: Option<Writer>,
     /// The segment that is being rewritten.
     rewrite: Option<Rewrite>,
-    _lock: Box<dyn DiskLock>,
+    lock: Box<dyn DiskLock>,
 }
 
 impl FileJournal {
@@ -165,7 +167,7 @@ impl FileJournal {
             settings,
             writer: None,
             rewrite: None,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -200,10 +202,13 @@ impl Journal for FileJournal {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), JournalError> {
+        self.check_held()?;
         self.writer()?.write(batch)
     }
 
     fn sync(&mut self) -> Result<(), JournalError> {
+        // What was written is where the store is; another store may be where it is looked for.
+        self.check_held()?;
         self.writer()?.sync()
     }
 
@@ -214,10 +219,12 @@ impl Journal for FileJournal {
     }
 
     fn seal(&mut self) -> Result<(), JournalError> {
+        self.check_held()?;
         self.writer()?.begin_segment()
     }
 
     fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
+        self.check_held()?;
         let step = self.rewriting(part)?.step(gone);
         if !matches!(step, Ok(Step::More))
             && let Some(ended) = self.rewrite.take()
@@ -244,6 +251,18 @@ impl Journal for FileJournal {
 }
 
 impl FileJournal {
+    /// # Errors
+    ///
+    /// [`Failed`](JournalErrorKind::Failed) when the folder or its lock file is not where it was any more.
+    fn check_held(&self) -> Result<(), JournalError> {
+        self.lock.check().map_err(|error| {
+            JournalError::failed(format!(
+                "{error}: a second writer could open another store under its name; everything that was acknowledged as synced is in \
+                 the folder that was opened, whatever its name is now: put it back, or open it under its new name"
+            ))
+        })
+    }
+
     fn end(&mut self) -> Result<(), JournalError> {
         match &mut self.writer {
             Some(writer) => writer.close(),

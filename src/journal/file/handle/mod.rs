@@ -1,0 +1,26 @@
+//! A folder that is held, not looked up by its path: on Unix by a handle, elsewhere by its path after all.
+
+#[cfg_attr(not(unix), path = "portable.rs")]
+#[cfg_attr(unix, path = "unix.rs")]
+mod system;
+
+pub(super) use self::system::{FolderHandle, Identity};
+
+/// How a file is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    Read,
+    /// To read and write it.
+    Write,
+    /// The same; it is made if it is not there.
+    Create,
+    /// The same; it is an error if it is there.
+    CreateNew,
+}
+
+fn no_file() -> std::io::Error {
+    std::io::Error::new(
+        std::io::ErrorKind::IsADirectory,
+        "it is no file, but a directory, a pipe or a device",
+    )
+}

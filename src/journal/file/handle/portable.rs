@@ -1,0 +1,78 @@
+//! Systems other than Unix: the folder is looked up by its path, and its identity cannot be compared.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Access, no_file};
+
+/// A folder by its path.
+#[derive(Clone, Debug)]
+pub(in crate::journal::file) struct FolderHandle(PathBuf);
+
+impl FolderHandle {
+    pub(in crate::journal::file) fn of(path: &Path) -> io::Result<Self> {
+        fs::read_dir(path)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// A folder cannot be locked here.
+    pub(in crate::journal::file) fn reopen(&self) -> io::Result<Option<File>> {
+        Ok(None)
+    }
+
+    pub(in crate::journal::file) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.0)? {
+            // A name that is not UTF-8 is none of the store's.
+            names.extend(entry?.file_name().into_string());
+        }
+        Ok(names)
+    }
+
+    pub(in crate::journal::file) fn open(&self, name: &str, access: Access) -> io::Result<File> {
+        let path = self.0.join(name);
+        if fs::metadata(&path).is_ok_and(|there| !there.is_file()) {
+            return Err(no_file());
+        }
+        let mut options = OpenOptions::new();
+        options.read(true).write(access != Access::Read);
+        match access {
+            Access::Read | Access::Write => &mut options,
+            Access::Create => options.create(true),
+            Access::CreateNew => options.create_new(true),
+        }
+        .open(path)
+    }
+
+    pub(in crate::journal::file) fn remove(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.0.join(name))
+    }
+
+    pub(in crate::journal::file) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        fs::rename(self.0.join(from), self.0.join(to))
+    }
+
+    /// Names are kept without being asked, and a folder cannot be opened as a file.
+    pub(in crate::journal::file) fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    pub(in crate::journal::file) fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity)
+    }
+}
+
+/// Not known here: a file that is open cannot be removed or replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::journal::file) struct Identity;
+
+impl Identity {
+    pub(in crate::journal::file) fn of(_: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
+
+    pub(in crate::journal::file) fn has_left(self, path: &Path) -> bool {
+        path.try_exists().is_ok_and(|exists| !exists)
+    }
+}

@@ -1,0 +1,112 @@
+//! Unix: every call is relative to the folder's own handle.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+
+use super::{Access, no_file};
+
+/// An open folder.
+#[derive(Clone, Debug)]
+pub(in crate::journal::file) struct FolderHandle(Arc<File>);
+
+impl FolderHandle {
+    pub(in crate::journal::file) fn of(path: &Path) -> io::Result<Self> {
+        // A pipe in the place of the folder would be waited for without end.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let handle = openat(rustix::fs::CWD, path, flags, Mode::empty())?;
+        Ok(Self(Arc::new(handle.into())))
+    }
+
+    /// A handle of its own, which can be locked beside others of this process.
+    pub(in crate::journal::file) fn reopen(&self) -> io::Result<Option<File>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Some(openat(&*self.0, ".", flags, Mode::empty())?.into()))
+    }
+
+    pub(in crate::journal::file) fn names(&self) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&*self.0)? {
+            // A name that is not UTF-8 is none of the store's.
+            names.extend(entry?.file_name().to_str().map(str::to_owned));
+        }
+        names.retain(|name| name != "." && name != "..");
+        Ok(names)
+    }
+
+    pub(in crate::journal::file) fn open(&self, name: &str, access: Access) -> io::Result<File> {
+        self.check_file(name)?;
+        let make = match access {
+            Access::Read => OFlags::RDONLY,
+            Access::Write => OFlags::RDWR,
+            Access::Create => OFlags::RDWR | OFlags::CREATE,
+            Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
+        };
+        // What took the place of the file since it was looked at is not waited for.
+        let flags = make | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = File::from(openat(&*self.0, name, flags, Mode::from_raw_mode(0o666))?);
+        if file.metadata()?.is_file() {
+            Ok(file)
+        } else {
+            Err(no_file())
+        }
+    }
+
+    /// To open a pipe, a socket or a device may block, or have effects.
+    fn check_file(&self, name: &str) -> io::Result<()> {
+        match statat(&*self.0, name, AtFlags::empty()) {
+            Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile => Err(no_file()),
+            // What is not there, or cannot be looked at, is not opened either.
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    pub(in crate::journal::file) fn remove(&self, name: &str) -> io::Result<()> {
+        Ok(unlinkat(&*self.0, name, AtFlags::empty())?)
+    }
+
+    pub(in crate::journal::file) fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        Ok(renameat(&*self.0, from, &*self.0, to)?)
+    }
+
+    pub(in crate::journal::file) fn sync(&self) -> io::Result<()> {
+        match rustix::fs::fsync(&*self.0) {
+            // Some file systems have nothing to sync in a folder.
+            Err(Errno::INVAL) | Ok(()) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub(in crate::journal::file) fn identity(&self) -> io::Result<Identity> {
+        Identity::of(&self.0)
+    }
+}
+
+/// Which file or folder it is, whatever it is called: its device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::journal::file) struct Identity(u64, u64);
+
+impl Identity {
+    pub(in crate::journal::file) fn of(file: &File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        Ok(Self(about.dev(), about.ino()))
+    }
+
+    /// Whether `path` leads to something else, or nowhere. A path that cannot be looked up proves nothing.
+    pub(in crate::journal::file) fn has_left(self, path: &Path) -> bool {
+        match std::fs::metadata(path) {
+            Ok(about) => Self(about.dev(), about.ino()) != self,
+            Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The lock of a folder: the folder itself where the system can lock one, and the file `lock` in it.
+//!
+//! The file is what every program that follows `FORMAT.md` locks. It can be removed, and then a second writer makes another; so a
+//! writer locks the folder too, which cannot be exchanged without becoming another store.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{self, Path, PathBuf};
+
+use super::disk::{DiskLock, Folder};
+use super::handle::{Access, Identity};
+
+/// A lock of the operating system: it ends with the process, however that ends.
+#[derive(Debug)]
+pub(super) struct Lock {
+    /// `None` where folders cannot be locked.
+    _folder: Option<Locked>,
+    _file: Locked,
+    folder_path: PathBuf,
+    file_path: PathBuf,
+    folder_identity: Identity,
+    file_identity: Identity,
+}
+
+impl Lock {
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] when another process, or another lock of this one, has the folder.
+    pub(super) fn exclusive(folder: &Folder, name: &str) -> io::Result<Self> {
+        // The folder first: a process that is refused has not put another lock file in the place of a removed one.
+        let locked = lock_folder(folder, File::try_lock)?;
+        let file = Locked::new(folder.handle().open(name, Access::Create)?, File::try_lock)?;
+        let lock = Self::of(folder, locked, file, name)?;
+        // Another process may have removed the file between opening and locking it.
+        lock.check()?;
+        Ok(lock)
+    }
+
+    /// The same beside others that share it; `None` where there is no lock file and no folder that can be locked.
+    pub(super) fn shared(folder: &Folder, name: &str) -> io::Result<Option<Self>> {
+        let locked = lock_folder(folder, File::try_lock_shared)?;
+        let file = match folder.handle().open(name, Access::Read) {
+            Ok(file) => Locked::new(file, File::try_lock_shared)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match locked {
+                Some(locked) => return Self::of_folder(folder, locked).map(Some),
+                None => return Ok(None),
+            },
+            Err(error) => return Err(error),
+        };
+        Self::of(folder, locked, file, name).map(Some)
+    }
+
+    /// Where there is no lock file, the folder takes its place.
+    fn of_folder(folder: &Folder, locked: Locked) -> io::Result<Self> {
+        Self::of(folder, None, locked, "")
+    }
+
+    fn of(folder: &Folder, locked: Option<Locked>, file: Locked, name: &str) -> io::Result<Self> {
+        // A link is not resolved, so that it is noticed when it is switched; a change of the working directory is none of that.
+        let folder_path = path::absolute(folder.own_path())?;
+        Ok(Self {
+            file_path: folder_path.join(name),
+            folder_path,
+            folder_identity: folder.handle().identity()?,
+            file_identity: Identity::of(&file.0)?,
+            _folder: locked,
+            _file: file,
+        })
+    }
+}
+
+impl DiskLock for Lock {
+    fn check(&self) -> io::Result<()> {
+        let moved = |path: &Path, what: &str| {
+            io::Error::other(format!(
+                "{what} {} was removed, renamed or replaced while the store was open",
+                path.display()
+            ))
+        };
+        if self.folder_identity.has_left(&self.folder_path) {
+            return Err(moved(&self.folder_path, "the folder"));
+        }
+        if self.file_identity.has_left(&self.file_path) {
+            return Err(moved(&self.file_path, "the lock file"));
+        }
+        Ok(())
+    }
+}
+
+/// Locks the folder itself; `None` where the system cannot, as on some network file systems.
+fn lock_folder(folder: &Folder, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Locked>> {
+    let Some(handle) = folder.handle().reopen()? else {
+        return Ok(None);
+    };
+    match Locked::new(handle, lock) {
+        Ok(locked) => Ok(Some(locked)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// A file that is locked until this is dropped.
+#[derive(Debug)]
+struct Locked(File);
+
+impl Locked {
+    fn new(file: File, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Self> {
+        match lock(&file) {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+}
+
+impl Drop for Locked {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a process that was forked a moment ago, and has not become its program yet, has it too.
+        // An unlock that fails leaves the lock to that.
+        drop(self.0.unlock());
+    }
+}

@@ -1,0 +1,191 @@
+//! A store in files keeps to the folder and the lock that it opened, whatever their names lead to later.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use annals::journal::JournalErrorKind;
+use annals::journal::file::{self, FileJournal, FileSettings};
+use annals::{Durability, Error, Expected, NewEvent, Position, Result, Settings, Store};
+
+use crate::support::{TempFolder, stream};
+
+/// Small segments: a new one is begun after a few events.
+fn open(folder: &Path) -> Result<Store> {
+    let settings = FileSettings {
+        segment_bytes: 64 << 10,
+        ..FileSettings::default()
+    };
+    let journal = FileJournal::open_with(folder, settings)?;
+    let durable = Settings {
+        durability: Durability::Synced,
+        ..Settings::default()
+    };
+    Store::builder().settings(durable).journal(journal).open()
+}
+
+fn append(store: &Store) -> Result<Position> {
+    let event = NewEvent::new("Noted").data(vec![b'x'; 20_000]);
+    Ok(store.append(&stream("a"), Expected::Any, vec![event])?.last_position)
+}
+
+/// Appends until it fails. Answers the last position that was acknowledged as synced, and why the next was not.
+fn append_until_refused(store: &Store) -> (Position, String) {
+    let mut last = store.visible();
+    for _ in 0..50 {
+        match append(store) {
+            Ok(position) => last = position,
+            Err(Error::Failed(error)) => return (last, error.to_string()),
+            Err(other) => panic!("{other}"),
+        }
+    }
+    panic!("50 events were taken, up to {last}");
+}
+
+fn assert_whole(folder: &Path, last: Position) {
+    let found = file::verify(folder, &mut |_, _| {}).expect("it can be read");
+    assert_eq!(found.damage, []);
+    let store = open(folder).expect("it opens");
+    assert!(store.visible() >= last, "{} of {last}", store.visible());
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).expect("a folder").next().is_none()
+}
+
+#[test]
+fn a_removed_lock_file_let_a_second_writer_in() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("removed", |lock| fs::remove_file(lock).expect("removed")),
+        ("renamed", |lock| {
+            fs::rename(lock, lock.with_extension("old")).expect("renamed")
+        }),
+        ("replaced", |lock| {
+            fs::write(lock.with_extension("new"), "").expect("written");
+            fs::rename(lock.with_extension("new"), lock).expect("renamed");
+        }),
+        ("a link to another file", |lock| {
+            fs::remove_file(lock).expect("removed");
+            fs::write(lock.with_extension("new"), "").expect("written");
+            symlink(lock.with_extension("new"), lock).expect("linked");
+        }),
+    ];
+    for (what, change) in changes {
+        let folder = TempFolder::new();
+        let store = open(folder.path()).expect("a store");
+        let last = append(&store).expect("appended");
+        change(&folder.path().join("lock"));
+        let second = FileJournal::open(folder.path()).map(drop);
+        assert_eq!(second.expect_err(what).kind(), JournalErrorKind::Locked, "{what}");
+        let (still, error) = append_until_refused(&store);
+        assert_eq!(still, last, "{what}: an append after it was acknowledged");
+        assert!(
+            error.contains("the lock file") && error.contains("lock was removed, renamed or replaced"),
+            "{error}"
+        );
+        drop(store);
+        assert_whole(folder.path(), last);
+    }
+}
+
+#[test]
+fn readers_saw_a_store_without_its_lock_file_as_free() {
+    let folder = TempFolder::new();
+    let store = open(folder.path()).expect("a store");
+    append(&store).expect("appended");
+    fs::remove_file(folder.path().join("lock")).expect("removed");
+    let verified = file::verify(folder.path(), &mut |_, _| {});
+    assert_eq!(verified.expect_err("it is open").kind(), JournalErrorKind::Locked);
+    let read = file::FileReader::open(folder.path()).map(drop);
+    assert_eq!(read.expect_err("it is open").kind(), JournalErrorKind::Locked);
+}
+
+/// Renames, links and new folders in the place of a store that is open: `at` is where it was opened, `moved` where it is now.
+fn check_moved(what: &str, at: &Path, moved: &Path, change: impl Fn()) {
+    let store = open(at).expect("a store");
+    let last = append(&store).expect("appended");
+    change();
+    let (still, error) = append_until_refused(&store);
+    assert_eq!(still, last, "{what}: an append after it was acknowledged");
+    assert!(
+        error.contains("the folder") && error.contains("put it back"),
+        "{what}: {error}"
+    );
+    drop(store);
+    assert_whole(moved, last);
+}
+
+#[test]
+fn a_renamed_folder_split_its_store_in_two() {
+    let folder = TempFolder::new();
+    let [at, moved]: [PathBuf; 2] = ["at", "moved"].map(|name| folder.path().join(name));
+    check_moved("renamed", &at, &moved, || fs::rename(&at, &moved).expect("renamed"));
+
+    let folder = TempFolder::new();
+    let [at, moved]: [PathBuf; 2] = ["at", "moved"].map(|name| folder.path().join(name));
+    check_moved("renamed, and another made", &at, &moved, || {
+        fs::rename(&at, &moved).expect("renamed");
+        fs::create_dir(&at).expect("made");
+    });
+    assert!(is_empty(&at), "a part of the store is where it is not");
+
+    let folder = TempFolder::new();
+    let [at, moved]: [PathBuf; 2] = ["above/at", "beside/at"].map(|name| folder.path().join(name));
+    check_moved("the folder above renamed", &at, &moved, || {
+        fs::rename(folder.path().join("above"), folder.path().join("beside")).expect("renamed");
+        fs::create_dir_all(&at).expect("made");
+    });
+    assert!(is_empty(&at), "a part of the store is where it is not");
+}
+
+#[test]
+fn a_switched_link_split_its_store_in_two() {
+    let folder = TempFolder::new();
+    let [current, first, second]: [PathBuf; 3] = ["current", "first", "second"].map(|name| folder.path().join(name));
+    fs::create_dir(&first).expect("made");
+    fs::create_dir(&second).expect("made");
+    symlink(&first, &current).expect("linked");
+    check_moved("a switched link", &current, &first, || {
+        fs::remove_file(&current).expect("removed");
+        symlink(&second, &current).expect("linked");
+    });
+    assert!(is_empty(&second), "a part of the store is where it is not");
+    // What the link leads to now is another store, which nobody has.
+    assert_eq!(open(&current).expect("a store").visible(), Position(0));
+}
+
+#[test]
+fn a_store_behind_a_link_is_one_store() {
+    let folder = TempFolder::new();
+    let [current, first]: [PathBuf; 2] = ["current", "first"].map(|name| folder.path().join(name));
+    fs::create_dir(&first).expect("made");
+    symlink(&first, &current).expect("linked");
+    let store = open(&current).expect("a store");
+    let second = FileJournal::open(&first).map(drop);
+    assert_eq!(second.expect_err("it is open").kind(), JournalErrorKind::Locked);
+    for _ in 0..10 {
+        append(&store).expect("appended");
+    }
+    store.close().expect("closed");
+    drop(store);
+    assert_whole(&first, Position(10));
+}
+
+#[test]
+fn a_store_whose_folder_was_replaced_compacts_nothing() {
+    let folder = TempFolder::new();
+    let [at, moved]: [PathBuf; 2] = ["at", "moved"].map(|name| folder.path().join(name));
+    let store = open(&at).expect("a store");
+    for _ in 0..12 {
+        append(&store).expect("appended");
+    }
+    store.truncate("a", annals::Version(11)).expect("truncated");
+    fs::rename(&at, &moved).expect("renamed");
+    fs::create_dir(&at).expect("made");
+    assert!(store.compact_journal().is_err());
+    assert!(store.close().is_err());
+    drop(store);
+    assert!(is_empty(&at));
+    assert_whole(&moved, Position(12));
+}
