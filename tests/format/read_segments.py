@@ -174,8 +174,8 @@ def batch_at(data, at, store, position):
             return frames, at, position
 
 
-def was_synced(data, at, store, position):
-    for at in range(at, len(data), 8):
+def was_synced(data, store, position):
+    for at in range(64, len(data), 8):
         try:
             if frame_header(data, at, store)[-1] >= position:
                 return True
@@ -184,7 +184,26 @@ def was_synced(data, at, store, position):
     return False
 
 
+def head_of(folder):
+    """The first position of the newest segment, and a position that was synced; 0 where nothing is said."""
+    try:
+        with open(os.path.join(folder, "head"), "rb") as file:
+            data = file.read(64)
+    except FileNotFoundError:
+        return 0, 0
+    if len(data) < 64 or data[:10] != b"ANNALHED\1\0" or zlib.crc32(data[:60]) != int.from_bytes(data[60:], "little"):
+        return 0, 0
+    return struct.unpack_from("<QQ", data, 32)
+
+
 def read(folder):
+    last = yield from segments(folder)
+    newest, synced = head_of(folder)
+    assert newest == 0 or f"{newest:020}.segment" in os.listdir(folder), f"the segment from position {newest} on is missing"
+    assert synced <= last, f"position {synced} was synced, and {last} is the last"
+
+
+def segments(folder):
     names = sorted(name for name in os.listdir(folder) if re.fullmatch(r"\d{20}\.segment", name))
     position, store, versions = 1, None, {}
     for name in names:
@@ -193,8 +212,9 @@ def read(folder):
         header = data[:64]
         magic, version, id, first = struct.unpack_from("<8sH6x16sQ", header.ljust(64, b"\0"))
         if len(header) < 64 or magic != b"ANNALSEG" or zlib.crc32(header[:60]) != int.from_bytes(header[60:], "little"):
-            assert name == names[-1] and not any(data[64:]), f"{name}: no header"
-            return
+            torn = all(byte in (0, whole) for byte, whole in zip(header, b"ANNALSEG\1\0\0\0\0\0\0\0"))
+            assert name == names[-1] and torn and not any(data[64:]), f"{name}: no header"
+            return position - 1
         assert version == 1, f"{name}: unknown version {version}"
         assert (first, first) == (position, int(name[:20])) and store in (None, id), f"{name}: does not follow"
         store, at = id, 64
@@ -202,8 +222,8 @@ def read(folder):
             try:
                 frames, end, after = batch_at(data, at, store, position)
             except Torn as torn:
-                assert name == names[-1] and not was_synced(data, at, store, position), f"{name} at byte {at}: {torn}"
-                return
+                assert name == names[-1] and not was_synced(data, store, position), f"{name} at byte {at}: {torn}"
+                return position - 1
             for event in (event for frame in frames for event in events_of(*frame)):
                 if "gone" not in event:
                     known = event.get("mark", event)
@@ -211,6 +231,7 @@ def read(folder):
                     versions[known["aggregateId"]] = known["version"]
                 yield event
             at, position = end, after
+    return position - 1
 
 
 if __name__ == "__main__":

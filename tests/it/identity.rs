@@ -59,7 +59,7 @@ fn a_removed_lock_file_let_a_second_writer_in() {
     let changes: [(&str, Change); 4] = [
         ("removed", |lock| fs::remove_file(lock).expect("removed")),
         ("renamed", |lock| {
-            fs::rename(lock, lock.with_extension("old")).expect("renamed")
+            fs::rename(lock, lock.with_extension("old")).expect("renamed");
         }),
         ("replaced", |lock| {
             fs::write(lock.with_extension("new"), "").expect("written");

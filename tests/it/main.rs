@@ -16,6 +16,7 @@ mod crash;
 mod determinism;
 mod durable;
 mod flush;
+mod folders;
 mod format;
 mod hostile;
 #[cfg(unix)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use annals::journal::file;
 
-use crate::commands::verify::{check_folder, describe, write};
+use crate::commands::verify::{check_store, describe, write};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::sections::Sections;
@@ -12,7 +12,7 @@ use crate::output::text::{clean, counted};
 use crate::watch::watch;
 
 pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
-    check_folder(folder)?;
+    check_store(folder)?;
     let (path, target) = (folder.to_owned(), to.to_owned());
     // Its components: the name of a folder may end with a slash.
     let left = format!(
@@ -27,7 +27,8 @@ pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
     describe(&mut sections, &repair.found);
     write(&mut sections, &repair.found, out)?;
     let lost = match repair.positions_lost {
-        0 => "nothing was lost".to_owned(),
+        0 if repair.found.damage.is_empty() => "nothing was lost".to_owned(),
+        0 => "no position is known to be lost".to_owned(),
         lost => format!("{} are gaps of the new store", counted(lost, "lost position")),
     };
     let text = format!(

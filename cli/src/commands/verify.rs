@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use annals::Position;
-use annals::journal::file::{self, Damage, Verification};
+use annals::journal::file::{self, Damage, FileJournal, Verification};
 use serde_json::Value;
 
 use crate::exit::{Failure, Outcome};
@@ -14,17 +14,11 @@ use crate::output::{Format, Out};
 use crate::watch::watch;
 
 pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
-    check_folder(folder)?;
+    check_store(folder)?;
     let path = folder.to_owned();
     let found = watch(folder, "verified", "nothing was changed", move |progress| {
         file::verify(path, progress)
     })?;
-    if found.segments == 0 {
-        return Err(Failure::NotFound(format!(
-            "{} holds no store: it has no segment",
-            folder.display()
-        )));
-    }
     let mut sections = Sections::default();
     describe(&mut sections, &found);
     write(&mut sections, &found, out)?;
@@ -40,12 +34,16 @@ pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
     )))
 }
 
-/// A folder that is not there is asked for in vain.
-pub(crate) fn check_folder(folder: &Path) -> Outcome {
-    if folder.is_dir() {
-        return Ok(());
-    }
+/// Refuses a path that is no folder, or a folder that holds no store.
+pub(crate) fn check_store(folder: &Path) -> Outcome {
     let name = folder.display();
+    if folder.is_dir() {
+        return match FileJournal::exists(folder) {
+            Ok(false) => Err(Failure::NotFound(format!("{name} holds no store: it has no segment"))),
+            // An error is met, and told, by reading.
+            Ok(true) | Err(_) => Ok(()),
+        };
+    }
     if folder.to_string_lossy().contains("://") {
         return Err(Failure::Usage(format!(
             "{name} is no folder: stores in files alone are verified and repaired"
@@ -58,7 +56,14 @@ pub(crate) fn check_folder(folder: &Path) -> Outcome {
 pub(crate) fn describe(sections: &mut Sections, found: &Verification) {
     sections.count("segments", "segments", found.segments);
     sections.figure("bytes", "bytes", found.bytes.into(), bytes(found.bytes));
-    sections.count("events", "events that can be read", found.events);
+    sections.count("events", "events that can be read", found.events - found.events_system);
+    let own = found.events_system - found.events_lost_before;
+    sections.count("eventsSystem", "events of the store itself", own);
+    sections.count(
+        "eventsLostBefore",
+        "events lost before, and filled by a repair",
+        found.events_lost_before,
+    );
     sections.count("position", "last position", found.position.0);
     sections.count(
         "tornTailBytes",

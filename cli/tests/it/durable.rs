@@ -239,6 +239,8 @@ fn a_torn_end_is_left_out_and_told() {
     import(&url, &log);
     let whole = events(&url);
     let path = segment(&folder.path("store"));
+    // As if the process had died before the store was closed.
+    std::fs::remove_file(folder.path("store").join("head")).unwrap();
     // Behind the last event there may be zeros.
     let end = std::fs::read(&path)
         .unwrap()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use annals::journal::file::FileJournal;
 use annals::{Durability, Expected, NewEvent, Store, StreamId};
 
-use crate::support::{Folder, Ran, program, run};
+use crate::support::{Folder, Ran, ask, program, run};
 
 /// A store of twenty batches of two events.
 fn store(folder: &Folder) -> PathBuf {
@@ -163,4 +163,67 @@ fn a_folder_that_cannot_be_written_to_is_verified() {
     set(0o755);
     ran.ok();
     assert!(!store.join("lock").exists());
+}
+
+/// What a folder holds, how the commands that read it end, and how it is made.
+type State = (&'static str, i32, fn(&Path));
+
+const SEGMENT: &str = "00000000000000000001.segment";
+
+#[test]
+fn three_commands_said_three_things_of_an_unusable_folder() {
+    let states: [State; 5] = [
+        ("a word", 3, |folder| {
+            std::fs::write(folder.join(SEGMENT), "hello").unwrap();
+        }),
+        ("nothing", 4, |_| {}),
+        ("a lock alone", 4, |folder| {
+            std::fs::write(folder.join("lock"), "").unwrap();
+        }),
+        ("a segment that a crash kept from being made", 0, |folder| {
+            std::fs::write(folder.join(SEGMENT), [0; 100]).unwrap();
+        }),
+        ("a folder", 3, |folder| {
+            std::fs::create_dir(folder.join(SEGMENT)).unwrap();
+        }),
+    ];
+    for (what, code, make) in states {
+        let folder = Folder::new();
+        let (store, to) = (folder.path("store"), folder.path("new"));
+        std::fs::create_dir(&store).unwrap();
+        make(&store);
+        let url = folder.url("store");
+        for ran in [verify(&store, "json"), ask(&url, &["stats"]), ask(&url, &["events"])] {
+            assert_eq!(ran.code, code, "{what}: {}", ran.stderr);
+            let said = ran.stderr + &ran.stdout;
+            assert!(code != 3 || said.contains(SEGMENT), "{what}: {said}");
+        }
+        // A repair saves what there is of a damaged store, and makes none of nothing.
+        let repaired = repair(&store, &to);
+        assert_eq!(
+            repaired.code,
+            if code == 4 { 4 } else { 0 },
+            "{what}: {}",
+            repaired.stderr
+        );
+        assert_eq!(to.exists(), code != 4, "{what}");
+        assert_eq!(
+            repaired.stderr.contains("nothing was lost"),
+            code == 0,
+            "{what}: {}",
+            repaired.stderr
+        );
+    }
+}
+
+#[test]
+fn verify_counted_events_that_were_lost_before_as_readable() {
+    let folder = Folder::new();
+    let damaged = store(&folder);
+    damage(&damaged);
+    repair(&damaged, &folder.path("saved")).ok();
+    let verified = json(&verify(&folder.path("saved"), "json").ok());
+    let stats = json(&ask(&folder.url("saved"), &["--format", "json", "stats"]).ok());
+    assert_eq!(verified["eventsLostBefore"], 2);
+    assert_eq!((&verified["events"], &stats["events"]), (&json("38"), &json("38")));
 }

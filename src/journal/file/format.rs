@@ -41,6 +41,9 @@ pub(super) struct SegmentHeader {
 /// Why bytes are no header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoHeader {
+    /// There are no bytes to read.
+    #[error("it is no file, but a directory, a pipe or a device")]
+    NoFile,
     /// They do not begin as one.
     #[error("it is no segment")]
     Magic,
@@ -82,6 +85,58 @@ impl SegmentHeader {
             created: i64::from_le_bytes(take(bytes, 40)),
         })
     }
+}
+
+const HEAD_MAGIC: [u8; 8] = *b"ANNALHED";
+
+/// What the file `head` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HeadRecord {
+    pub(super) store: Uuid,
+    /// The first position of the newest segment.
+    pub(super) segment: u64,
+    /// A position up to which everything was synced.
+    pub(super) synced: u64,
+}
+
+impl HeadRecord {
+    pub(super) const BYTES: usize = 64;
+
+    pub(super) fn encode(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        put(&mut bytes, 0, &HEAD_MAGIC);
+        put(&mut bytes, 8, &FORMAT_VERSION.to_le_bytes());
+        put(&mut bytes, 16, self.store.as_bytes());
+        put(&mut bytes, 32, &self.segment.to_le_bytes());
+        put(&mut bytes, 40, &self.synced.to_le_bytes());
+        let checksum = crc32fast::hash(&bytes[..60]);
+        put(&mut bytes, 60, &checksum.to_le_bytes());
+        bytes
+    }
+
+    /// `None` for what a crash has torn, or another version has written: then it says nothing.
+    pub(super) fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
+        let is_head = take::<8>(bytes, 0) == HEAD_MAGIC
+            && u16::from_le_bytes(take(bytes, 8)) == FORMAT_VERSION
+            && crc32fast::hash(&bytes[..60]) == u32::from_le_bytes(take(bytes, 60));
+        let head = Self {
+            store: Uuid::from_bytes(take(bytes, 16)),
+            segment: u64::from_le_bytes(take(bytes, 32)),
+            synced: u64::from_le_bytes(take(bytes, 40)),
+        };
+        (is_head && (1..=POSITION_MAX).contains(&head.segment) && head.synced <= POSITION_MAX).then_some(head)
+    }
+}
+
+/// Whether bytes at the front of a segment may be what a crash has left of a header: each is the header's, or zero.
+pub(super) fn is_torn_header(bytes: &[u8]) -> bool {
+    let mut fixed = [0; 16];
+    put(&mut fixed, 0, &SEGMENT_MAGIC);
+    put(&mut fixed, 8, &FORMAT_VERSION.to_le_bytes());
+    bytes
+        .iter()
+        .zip(fixed)
+        .all(|(byte, header)| *byte == 0 || *byte == header)
 }
 
 /// What a frame has of its batch.

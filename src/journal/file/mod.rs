@@ -2,6 +2,8 @@
 //!
 //! [`FORMAT.md`]: https://docs.rs/crate/annals/latest/source/FORMAT.md
 
+#[cfg(all(test, feature = "testing"))]
+mod agreement;
 mod archive;
 mod codec;
 mod compress;
@@ -10,6 +12,7 @@ mod errors;
 mod format;
 mod frame;
 mod handle;
+mod head;
 mod lock;
 mod reader;
 mod record;
@@ -148,7 +151,7 @@ impl FileJournal {
     /// Those of the operating system, when there is a folder that cannot be read.
     pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
         match Folder::existing(path.as_ref()).and_then(|folder| folder.names()) {
-            Ok(names) => Ok(names.iter().any(|name| segments::first_of(name).is_some())),
+            Ok(names) => Ok(head::is_store(&names)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -190,14 +193,8 @@ impl Journal for FileJournal {
             None => self.first_segment()?,
         };
         let (disk, settings) = (Arc::clone(&self.disk), self.settings.clone());
-        self.writer = Some(Writer::new(
-            disk,
-            settings,
-            store,
-            segment,
-            found.sealed,
-            found.position,
-        ));
+        let writer = Writer::new(disk, settings, store, segment, found.sealed, found.position);
+        self.writer.insert(writer).note_head();
         Ok(found.recovered)
     }
 

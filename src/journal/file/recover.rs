@@ -8,7 +8,8 @@ use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
 use super::errors::{damaged, unreadable};
-use super::format::SegmentHeader;
+use super::format::{HeadRecord, SegmentHeader};
+use super::head::{self, End};
 use super::rewrite;
 use super::scan::{Block, Cause, Decoded, Next, Scan, Stop, end_of_bytes};
 use super::segments::{self, Begin, Front};
@@ -98,6 +99,7 @@ struct Whole {
 }
 
 fn read_whole(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Whole, JournalError> {
+    let head = head::read(disk).map_err(|error| unreadable(disk, "", error))?;
     let sources = sources(disk)?;
     let mut events = vec![0; sources.all.len()];
     let counting = &mut Counting {
@@ -107,8 +109,16 @@ fn read_whole(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Whole, JournalE
     let tail = if sources.all.is_empty() {
         None
     } else {
-        Some(read_all(disk, &sources.all, counting, sources.bytes())?)
+        Some(read_all(disk, &sources.all, counting, head.as_ref())?)
     };
+    let end = sources.all.last().zip(tail).map(|(last, tail)| End {
+        store: last.header.store,
+        segment: last.header.first,
+        position: tail.position,
+    });
+    if let Some(missing) = head.and_then(|head| head::missing(&head, end)) {
+        return Err(damaged(disk, &missing.name, 0, &missing.what));
+    }
     Ok(Whole { sources, events, tail })
 }
 
@@ -223,7 +233,12 @@ struct Tail {
     position: u64,
 }
 
-fn read_all(disk: &dyn Disk, sources: &[Source], into: &mut Counting<'_>, total: u64) -> Result<Tail, JournalError> {
+fn read_all(
+    disk: &dyn Disk,
+    sources: &[Source],
+    into: &mut Counting<'_>,
+    head: Option<&HeadRecord>,
+) -> Result<Tail, JournalError> {
     let (items_in, items) = bounded::<Result<Item, JournalError>>(BLOCKS_AHEAD);
     let (jobs_in, jobs) = bounded::<Job>(BLOCKS_AHEAD);
     std::thread::scope(|scope| {
@@ -233,7 +248,7 @@ fn read_all(disk: &dyn Disk, sources: &[Source], into: &mut Counting<'_>, total:
             scope.spawn(move || decode(&jobs));
         }
         drop(jobs);
-        take(disk, sources, into, total, items)
+        take(disk, sources, into, head, items)
     })
 }
 
@@ -314,10 +329,11 @@ fn take(
     disk: &dyn Disk,
     sources: &[Source],
     counting: &mut Counting<'_>,
-    total: u64,
+    head: Option<&HeadRecord>,
     items: Receiver<Result<Item, JournalError>>,
 ) -> Result<Tail, JournalError> {
     let before = |segment: usize| sources[..segment].iter().map(|source| source.length).sum::<u64>();
+    let total = before(sources.len());
     for item in items {
         let (segment, stop) = match item? {
             Item::End { offset, position } => {
@@ -338,26 +354,38 @@ fn take(
                 (segment, stop)
             }
         };
-        return judge(disk, sources, segment, &stop);
+        return judge(disk, sources, segment, &stop, head);
     }
     Err(JournalError::failed("the reading thread ended early"))
 }
 
 /// Whether a crash has left what reading stopped at: then the segment ends there. Otherwise it is an error.
-fn judge(disk: &dyn Disk, sources: &[Source], segment: usize, stop: &Stop) -> Result<Tail, JournalError> {
+fn judge(
+    disk: &dyn Disk,
+    sources: &[Source],
+    segment: usize,
+    stop: &Stop,
+    head: Option<&HeadRecord>,
+) -> Result<Tail, JournalError> {
     let source = &sources[segment];
-    let is_last = segment + 1 == sources.len();
+    let may_be_torn = segment + 1 == sources.len() && may_be_torn(source.header.first, stop, head);
     let was_synced = || -> io::Result<bool> {
         let scan = Scan::new(disk.open(&source.name)?, &source.header)?;
         scan.was_synced(stop)
     };
-    if is_damage(disk, &source.name, stop, is_last, was_synced)? {
+    if is_damage(disk, &source.name, stop, may_be_torn, was_synced)? {
         return Err(damaged(disk, &source.name, stop.offset, &stop.what));
     }
     Ok(Tail {
         offset: stop.offset,
         position: stop.position - 1,
     })
+}
+
+/// Whether a crash may have torn the segment that begins with `segment`, the last there is: not if the head says that another was begun,
+/// or that the place was synced.
+pub(super) fn may_be_torn(segment: u64, stop: &Stop, head: Option<&HeadRecord>) -> bool {
+    head.is_none_or(|head| head.segment <= segment && head.synced < stop.position)
 }
 
 /// Whether it was damage that stopped reading; otherwise a crash has torn the end of the last segment.
@@ -369,7 +397,7 @@ pub(super) fn is_damage(
     disk: &dyn Disk,
     name: &str,
     stop: &Stop,
-    is_last: bool,
+    may_be_torn: bool,
     was_synced: impl FnOnce() -> io::Result<bool>,
 ) -> Result<bool, JournalError> {
     match stop.cause {
@@ -378,7 +406,7 @@ pub(super) fn is_damage(
             Err(JournalError::new(JournalErrorKind::Unsupported, message))
         }
         Cause::Damage => Ok(true),
-        Cause::CrashOrDamage if !is_last => Ok(true),
+        Cause::CrashOrDamage if !may_be_torn => Ok(true),
         Cause::CrashOrDamage => was_synced().map_err(|error| unreadable(disk, name, error)),
     }
 }

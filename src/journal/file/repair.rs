@@ -11,7 +11,7 @@ use super::disk::{Disk, Folder};
 use super::errors::unusable;
 use super::verify::{Verification, existing, lock_shared};
 use super::walk::{Take, Walk, Walked};
-use super::{FileJournal, FileSettings, LOCK_NAME, target};
+use super::{FileJournal, FileSettings, LOCK_NAME, head, target};
 use crate::event::system::LOST;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record};
 use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
@@ -93,6 +93,7 @@ pub fn repair_on(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Repair, JournalError> {
     let _lock = lock_shared(disk)?;
+    check_source(disk)?;
     let names = to.names().map_err(|error| unusable(&to.path(""), error))?;
     if names.iter().any(|name| name != LOCK_NAME) {
         return Err(target::not_empty(&to.path("")));
@@ -104,7 +105,7 @@ pub fn repair_on(
         repair: Repair::default(),
         recorded: None,
     };
-    let Walked { found, next } = Walk::new(disk, &mut saver, progress).run()?;
+    let Walked { found, next } = Walk::new(disk, &mut saver, progress)?.run()?;
     saver.fill(next, SystemClock.now())?;
     saver.journal.close()?;
     Ok(Repair { found, ..saver.repair })
@@ -184,6 +185,16 @@ fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Rec
         data_type: "application/json",
         data: b"{}",
     }
+}
+
+/// A folder without a store has nothing to be repaired.
+fn check_source(disk: &dyn Disk) -> Result<(), JournalError> {
+    let names = disk.names().map_err(|error| unusable(&disk.path(""), error))?;
+    if head::is_store(&names) {
+        return Ok(());
+    }
+    let message = format!("{} holds no store: it has no segment", disk.path("").display());
+    Err(JournalError::new(JournalErrorKind::Unsupported, message))
 }
 
 fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {

@@ -232,7 +232,9 @@ impl Scan {
     ) -> Result<FrameHeader, NoFrame> {
         let header = header.map_err(|reason| match reason {
             NoHeader::Magic => NoFrame::broken("there is no frame"),
-            NoHeader::Checksum | NoHeader::Version(_) => NoFrame::broken("the checksum of a frame's header is wrong"),
+            NoHeader::Checksum | NoHeader::Version(_) | NoHeader::NoFile => {
+                NoFrame::broken("the checksum of a frame's header is wrong")
+            }
         })?;
         if header.frame_bytes() > aligned(self.length.saturating_sub(offset)) || header.stored_bytes > FRAME_BYTES_MAX {
             return Err(NoFrame::broken(CUT_OFF));
@@ -296,13 +298,11 @@ impl Scan {
         }
     }
 
-    /// Whether anything at or behind `stop` says that the position there had been synced: then it was not a crash that did it.
+    /// Whether any frame of the segment says that the position at `stop` was synced: then it was not a crash that did it. Depends on
+    /// the file alone, and not on how far it was read.
     pub(super) fn was_synced(&self, stop: &Stop) -> io::Result<bool> {
-        if self.synced >= stop.position {
-            return Ok(true);
-        }
         let is_mark = |_, header: &FrameHeader| header.synced >= stop.position;
-        Ok(self.search(stop.offset, is_mark)?.is_some())
+        Ok(self.search(SEGMENT_HEADER_BYTES as u64, is_mark)?.is_some())
     }
 
     /// Goes on behind damage, with the next batch whose positions are those after `position` and below `until`. Answers whether

@@ -4,7 +4,7 @@ use std::io;
 
 use super::disk::Disk;
 use super::errors::unreadable;
-use super::format::{NoHeader, POSITION_MAX, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{NoHeader, POSITION_MAX, SEGMENT_HEADER_BYTES, SegmentHeader, is_torn_header};
 use super::scan::is_zero_from;
 use crate::journal::JournalError;
 
@@ -75,7 +75,15 @@ pub(super) enum Front {
 
 /// Reads what the file called `name` begins with.
 pub(super) fn begin(disk: &dyn Disk, name: &str) -> io::Result<Begin> {
-    let file = disk.open(name)?;
+    let file = match disk.open(name) {
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+            return Ok(Begin {
+                front: Front::Damaged(NoHeader::NoFile),
+                length: 0,
+            });
+        }
+        opened => opened?,
+    };
     let mut bytes = [0; SEGMENT_HEADER_BYTES];
     let read = file.read_at(0, &mut bytes)?;
     let header = if read < SEGMENT_HEADER_BYTES {
@@ -86,7 +94,7 @@ pub(super) fn begin(disk: &dyn Disk, name: &str) -> io::Result<Begin> {
     let front = match header {
         Ok(header) => Front::Header(header),
         Err(reason @ NoHeader::Version(_)) => Front::Damaged(reason),
-        Err(_) if is_zero_from(&*file, SEGMENT_HEADER_BYTES as u64)? => Front::Unborn,
+        Err(_) if is_torn_header(&bytes[..read]) && is_zero_from(&*file, SEGMENT_HEADER_BYTES as u64)? => Front::Unborn,
         Err(reason) => Front::Damaged(reason),
     };
     let length = file.length()?;

@@ -47,8 +47,16 @@ impl Named {
     }
 }
 
-/// All segments, in the order of their events. Those that can be read are all of one store.
-pub(super) fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
+/// The segments of a folder.
+#[derive(Debug)]
+pub(super) struct Sources {
+    /// In the order of their events. Those that can be read are all of one store.
+    pub(super) all: Vec<Source>,
+    /// A crash has left one more, which it kept from being made.
+    pub(super) unborn: bool,
+}
+
+pub(super) fn sources(disk: &dyn Disk) -> Result<Sources, JournalError> {
     let mut begins = Vec::new();
     for first in segments::firsts(disk)? {
         let name = segments::name_of(first);
@@ -60,14 +68,11 @@ pub(super) fn sources(disk: &dyn Disk) -> Result<Vec<Source>, JournalError> {
         }
     }
     let is_unborn = |named: &Named| matches!(&named.begin, Ok(begin) if matches!(begin.front, Front::Unborn));
-    if begins.last().is_some_and(is_unborn) {
-        // It is not there.
-        begins.pop();
-    }
+    let unborn = begins.pop_if(|last| is_unborn(last)).is_some();
     let store = store_of(disk, &begins);
     let mut sources: Vec<_> = begins.into_iter().map(|named| source(named, store)).collect();
     in_order(&mut sources);
-    Ok(sources)
+    Ok(Sources { all: sources, unborn })
 }
 
 /// The store that most segments say they are of.
@@ -116,7 +121,10 @@ fn source(Named { first, begin }: Named, store: Uuid) -> Source {
         Ok(Front::Header(header)) if header.first != first => (Some(header), Some(renamed(&header)), true),
         Ok(Front::Header(header)) => (Some(header), None, true),
         Ok(Front::Unborn) => (None, Some(HEADLESS.to_owned()), false),
-        Ok(Front::Damaged(reason)) => (None, Some(reason.to_string()), !matches!(reason, NoHeader::Version(_))),
+        Ok(Front::Damaged(reason @ (NoHeader::Version(_) | NoHeader::NoFile))) => {
+            (None, Some(reason.to_string()), false)
+        }
+        Ok(Front::Damaged(reason @ (NoHeader::Magic | NoHeader::Checksum))) => (None, Some(reason.to_string()), true),
     };
     Source {
         name: segments::name_of(first),

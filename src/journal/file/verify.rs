@@ -52,6 +52,10 @@ pub struct Verification {
     pub bytes: u64,
     /// Events that can be read, the system's included.
     pub events: u64,
+    /// Of these, events of the system.
+    pub events_system: u64,
+    /// Of these, events in the place of others that were lost before: an earlier repair has put them there.
+    pub events_lost_before: u64,
     /// Events that the store had dropped, and whose room was given back.
     pub events_gone: u64,
     /// The position of the last of them all.
@@ -97,7 +101,7 @@ pub fn verify(folder: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> R
 /// As [`verify`].
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, JournalError> {
     let _lock = lock_shared(disk)?;
-    Ok(Walk::new(disk, &mut Nobody, progress).run()?.found)
+    Ok(Walk::new(disk, &mut Nobody, progress)?.run()?.found)
 }
 
 pub(super) fn existing(path: &Path) -> Result<Folder, JournalError> {

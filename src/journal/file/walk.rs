@@ -7,10 +7,11 @@ use smallvec::SmallVec;
 
 use super::disk::Disk;
 use super::errors::unreadable;
-use super::format::{ALIGNMENT, FrameHeader, SEGMENT_HEADER_BYTES};
-use super::recover::is_damage;
+use super::format::{ALIGNMENT, FrameHeader, HeadRecord, SEGMENT_HEADER_BYTES};
+use super::head::{self, End};
+use super::recover::{is_damage, may_be_torn};
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
-use super::sources::{self, Source};
+use super::sources::{self, Source, Sources};
 use super::verify::{Damage, Verification};
 use crate::event::system;
 use crate::journal::{Batch, JournalError, Mark, refusal};
@@ -35,6 +36,7 @@ pub(super) struct Walked {
 /// Reads a folder from its front to its end.
 pub(super) struct Walk<'a> {
     disk: &'a dyn Disk,
+    head: Option<HeadRecord>,
     taker: &'a mut dyn Take,
     progress: &'a mut dyn FnMut(u64, u64),
     /// The position that should come next.
@@ -66,9 +68,18 @@ enum Go {
 }
 
 impl<'a> Walk<'a> {
-    pub(super) fn new(disk: &'a dyn Disk, taker: &'a mut dyn Take, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
-        Self {
+    /// # Errors
+    ///
+    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the file `head` is there and cannot be read.
+    pub(super) fn new(
+        disk: &'a dyn Disk,
+        taker: &'a mut dyn Take,
+        progress: &'a mut dyn FnMut(u64, u64),
+    ) -> Result<Self, JournalError> {
+        let head = head::read(disk).map_err(|error| unreadable(disk, "", error))?;
+        Ok(Self {
             disk,
+            head,
             taker,
             progress,
             position: 1,
@@ -76,23 +87,40 @@ impl<'a> Walk<'a> {
             versions: HashMap::default(),
             done: 0,
             found: Verification::default(),
-        }
+        })
     }
 
     /// Reads everything.
     pub(super) fn run(mut self) -> Result<Walked, JournalError> {
-        let sources = sources::sources(self.disk)?;
-        self.found.segments = sources.len() as u64;
-        self.found.bytes = sources.iter().map(|source| source.length).sum();
-        for source in &sources {
+        let Sources { all, unborn } = sources::sources(self.disk)?;
+        self.found.segments = all.len() as u64 + u64::from(unborn);
+        self.found.bytes = all.iter().map(|source| source.length).sum();
+        for source in &all {
             self.segment(source)?;
             self.done += source.length;
             (self.progress)(self.done, self.found.bytes);
         }
+        self.check_end(all.last());
         Ok(Walked {
             found: self.found,
             next: self.position,
         })
+    }
+
+    /// Notes what the head says that there was, behind the last segment.
+    fn check_end(&mut self, last: Option<&Source>) {
+        let Some(head) = self.head else { return };
+        let end = last.map(|last| End {
+            store: last.header.store,
+            segment: last.header.first,
+            position: self.position - 1,
+        });
+        if let Some(missing) = head::missing(&head, end) {
+            self.note_file(&missing.name, 0, missing.what);
+            if end.is_none_or(|end| end.store == head.store) {
+                self.lose_to(head.synced.max(head.segment - 1));
+            }
+        }
     }
 
     fn segment(&mut self, source: &Source) -> Result<(), JournalError> {
@@ -181,12 +209,21 @@ impl<'a> Walk<'a> {
             if !batch.is_empty() {
                 self.position = batch.last_position().0 + 1;
                 self.found.events += batch.len() as u64;
+                self.count_system(&batch);
                 self.found.events_gone += batch.skipped();
                 self.found.position = batch.last_position();
                 self.taker.batch(&batch)?;
             }
         }
         Ok(Go::On)
+    }
+
+    /// Counts what the store itself has written.
+    fn count_system(&mut self, batch: &Batch) {
+        for event in batch.events().filter(|event| event.is_system()) {
+            self.found.events_system += 1;
+            self.found.events_lost_before += u64::from(event.event_type() == system::LOST);
+        }
     }
 
     /// What filling a store with the batch would be refused for.
@@ -252,7 +289,8 @@ impl<'a> Walk<'a> {
 
     /// Whether a crash has left what reading stopped at: then it is no damage, and nothing comes behind it.
     fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop) -> Result<bool, JournalError> {
-        if is_damage(self.disk, &source.name, stop, source.is_last, || scan.was_synced(stop))? {
+        let may_be_torn = source.is_last && may_be_torn(source.header.first, stop, self.head.as_ref());
+        if is_damage(self.disk, &source.name, stop, may_be_torn, || scan.was_synced(stop))? {
             return Ok(false);
         }
         let unreadable = |error| unreadable(self.disk, &source.name, error);
@@ -273,11 +311,15 @@ impl<'a> Walk<'a> {
 
     /// Notes damage whose extent nobody knows yet.
     fn note(&mut self, source: &Source, offset: u64, what: String) {
+        self.note_file(&source.name, offset, what);
+    }
+
+    fn note_file(&mut self, name: &str, offset: u64, what: String) {
         let is_first = self.open.is_none();
         let listed = (self.found.damage.len() < LISTED_MAX).then_some(self.found.damage.len());
         if listed.is_some() {
             self.found.damage.push(Damage {
-                file: self.disk.path(&source.name),
+                file: self.disk.path(name),
                 offset,
                 first: is_first.then_some(Position(self.position)),
                 last: None,

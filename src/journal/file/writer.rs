@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
 use super::errors::{fault, final_fault, unreadable};
-use super::format::{BatchPart, SEGMENT_HEADER_BYTES, SegmentHeader};
+use super::format::{BatchPart, HeadRecord, SEGMENT_HEADER_BYTES, SegmentHeader};
 use super::frame::{FRAME_BYTES, Framing, Span, too_long};
 use super::record::FrameEncoder;
 use super::sparse::SparseEncoder;
-use super::{FileSettings, segments};
+use super::{FileSettings, head, segments};
 use crate::Position;
 use crate::journal::{Batch, Gone, JournalError, JournalErrorKind, Part};
 
@@ -37,6 +37,8 @@ pub(super) struct Writer {
     synced: u64,
     /// The last mark of what was synced that is in the file.
     marked: u64,
+    /// What the file `head` says, if it was written by this writer.
+    noted: Option<HeadRecord>,
 }
 
 /// The segment that is written to.
@@ -101,6 +103,7 @@ impl Writer {
             written: last,
             synced: last,
             marked: last,
+            noted: None,
         }
     }
 
@@ -151,9 +154,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Writes down how far the store has come. Where that fails, what was written before stands, which promises less.
+    pub(super) fn note_head(&mut self) {
+        let head = HeadRecord {
+            store: self.framing.store,
+            segment: self.segment.first,
+            synced: self.synced,
+        };
+        if self.noted != Some(head) {
+            self.noted = head::write(&*self.disk, &head).is_ok().then_some(head);
+        }
+    }
+
     /// Syncs, and leaves a mark of it behind, so that damage found later is known not to come from a crash.
     pub(super) fn close(&mut self) -> Result<(), JournalError> {
         self.sync()?;
+        self.note_head();
         if self.marked == self.written {
             return Ok(());
         }
@@ -207,6 +223,7 @@ impl Writer {
         let ended = std::mem::replace(&mut self.segment, next);
         let (first, last) = (Position(ended.first), Position(self.written));
         self.sealed.push(Part::new(first, last, ended.events, ended.offset));
+        self.note_head();
         Ok(())
     }
 
