@@ -5,7 +5,7 @@
 use std::error::Error;
 use std::io::{Write, stdout};
 
-use annals::{Append, Condition, Conflict, Expected, Field, Filter, NewEvent, Query, Store, StreamId};
+use annals::{Append, Expected, Field, Filter, NewEvent, Query, Store, StreamId};
 
 const SEATS_MAX: usize = 4;
 
@@ -17,25 +17,37 @@ fn boundary(seat: &str, customer: &str) -> Query {
     ]))
 }
 
-/// Reserves a seat: reads, decides, and appends if nothing was added to what was read. Decides again if something was.
-fn reserve(store: &Store, seat: &str, customer: &str) -> Result<Result<(), String>, annals::Error> {
-    loop {
-        let query = boundary(seat, customer);
-        let seen = store.query(query.clone()).page()?;
-        if seen.events.iter().any(|event| event.aggregate_id() == seat) {
-            return Ok(Err(format!("{seat} is taken")));
-        }
-        if seen.events.len() >= SEATS_MAX {
-            return Ok(Err(format!("{customer} has {SEATS_MAX} seats")));
-        }
-        let reserved = NewEvent::new("SeatReserved").user(customer);
-        let append = Append::new(StreamId::new("Seat", seat), Expected::Any, vec![reserved]);
-        match store.append_if(&Condition::none_after(query, seen.as_of), vec![append]) {
-            Ok(_) => return Ok(Ok(())),
-            Err(error) if matches!(error.conflict(), Some(Conflict::Condition { .. })) => {}
-            Err(error) => return Err(error),
-        }
+/// Why a seat is not reserved.
+#[derive(Debug)]
+enum Refusal {
+    Taken,
+    TooMany,
+    Store(annals::Error),
+}
+
+impl From<annals::Error> for Refusal {
+    fn from(error: annals::Error) -> Self {
+        Self::Store(error)
     }
+}
+
+/// Reserves a seat: decides on what there is, and again if something was added to it meanwhile.
+fn reserve(store: &Store, seat: &str, customer: &str) -> Result<(), Refusal> {
+    store.transact(boundary(seat, customer), |reserved| {
+        if reserved.iter().any(|event| event.aggregate_id() == seat) {
+            return Err(Refusal::Taken);
+        }
+        if reserved.len() >= SEATS_MAX {
+            return Err(Refusal::TooMany);
+        }
+        let event = NewEvent::new("SeatReserved").user(customer);
+        Ok(vec![Append::new(
+            StreamId::new("Seat", seat),
+            Expected::Any,
+            vec![event],
+        )])
+    })?;
+    Ok(())
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -49,9 +61,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         ("seat-A4", "anna"),
         ("seat-A5", "anna"),
     ] {
-        match reserve(&store, seat, customer)? {
+        match reserve(&store, seat, customer) {
             Ok(()) => writeln!(out, "{customer} has {seat}")?,
-            Err(reason) => writeln!(out, "{customer} cannot have {seat}: {reason}")?,
+            Err(Refusal::Taken) => writeln!(out, "{customer} cannot have {seat}: it is taken")?,
+            Err(Refusal::TooMany) => writeln!(out, "{customer} cannot have {seat}: {SEATS_MAX} seats are the most")?,
+            Err(Refusal::Store(error)) => return Err(error.into()),
         }
     }
 
@@ -64,7 +78,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     let customer = format!("customer-{number}");
                     (1..=10)
                         .map(|seat| reserve(store, &format!("seat-B{seat:02}"), &customer))
-                        .filter(|outcome| matches!(outcome, Ok(Ok(()))))
+                        .filter(|outcome| matches!(outcome, Ok(())))
                         .count()
                 })
             })

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use uuid::Uuid;
+
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Expected, Name, Position, StreamId, Version};
 
@@ -92,6 +94,30 @@ pub enum Conflict {
         /// The first event that matches.
         position: Position,
     },
+    /// The append brings the id of an event that the aggregate has already, and is not a repetition of the append that brought it:
+    /// some of its events are new, or they are in another order. Reading and trying again does not help; append the new ones alone.
+    EventKnown {
+        /// Which stream.
+        stream: StreamId,
+        /// The id that both events have.
+        id: Uuid,
+        /// The version of the event that is there.
+        version: Version,
+        /// Its position.
+        position: Position,
+    },
+}
+
+impl Conflict {
+    /// The position to [wait for](crate::Store::wait_visible) before reading again: until it is visible, a reader does not see what the
+    /// append conflicts with, and would decide the same again.
+    pub fn wait_for(&self) -> Position {
+        match self {
+            Self::Version { position, .. } | Self::Condition { position } | Self::EventKnown { position, .. } => {
+                *position
+            }
+        }
+    }
 }
 
 impl fmt::Display for Conflict {
@@ -113,6 +139,16 @@ impl fmt::Display for Conflict {
                 write!(
                     f,
                     "the condition does not hold: the event at position {position} matches its query"
+                )
+            }
+            Self::EventKnown {
+                stream, id, version, ..
+            } => {
+                write!(
+                    f,
+                    "event {id} is version {version} of aggregate '{}' already, and other events of the append are not: append the new \
+                     ones alone",
+                    stream.aggregate_id
                 )
             }
         }

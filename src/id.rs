@@ -31,7 +31,7 @@ thread_local! {
 }
 
 /// A number from the operating system's randomness.
-fn draw() -> u64 {
+pub(crate) fn draw() -> u64 {
     std::collections::hash_map::RandomState::new().build_hasher().finish()
 }
 

@@ -111,7 +111,7 @@ impl NewEvent {
         Ok(Self::new(event_type).data(data))
     }
 
-    /// With the caller's own id.
+    /// With the caller's own id, which makes the append [idempotent](crate::Store::append).
     #[must_use]
     pub fn id(mut self, id: Uuid) -> Self {
         self.id = Some(id);

@@ -2,24 +2,27 @@
 
 use std::sync::atomic::Ordering;
 
+use parking_lot::RwLockReadGuard;
+
 use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
-use super::directory::{PageCache, Place};
+use super::directory::Place;
 use super::draft::{self, Draft, Stamper};
+use super::index::IdIndex;
 use super::lane::Entry;
+use super::repetition::{Known, OwnIds};
 use super::shard::{Shard, Stream};
 use crate::event::system;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, StreamId, Version};
-
-/// Events looked through for a repetition when nothing is expected of the stream.
-const REPETITION_EVENTS: u64 = 16;
 
 /// What the check of a draft found.
 pub(crate) enum Admission {
     /// To be written: to the stream with this key, or a new one.
     New(Option<u32>),
     Repeated(Appended),
+    /// Whether it is a repetition must be looked up in the index of ids.
+    Unclear,
 }
 
 impl Engine {
@@ -35,7 +38,7 @@ impl Engine {
         }
         self.expire_due();
         draft::check(stream, events, &self.settings.limits)?;
-        let draft = self.draft(stream, expected, events);
+        let draft = self.draft(stream, expected, events)?;
         let cost = self.admit(std::slice::from_ref(&draft))?;
         let result = self.append_draft(&draft, acknowledge);
         self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
@@ -43,32 +46,52 @@ impl Engine {
     }
 
     fn append_draft(&self, draft: &Draft<'_>, acknowledge: Durability) -> Result<Appended> {
+        if let Some(appended) = self.append_draft_with(draft, None, acknowledge)? {
+            Ok(appended)
+        } else {
+            let ids = self.ids_held();
+            let appended = self.append_draft_with(draft, Some(ids), acknowledge)?;
+            // With the index held nothing is unclear.
+            appended.ok_or(Error::Closed)
+        }
+    }
+
+    /// `None` when the index of ids is needed, and is not held.
+    fn append_draft_with(
+        &self,
+        draft: &Draft<'_>,
+        ids: Option<RwLockReadGuard<'_, IdIndex>>,
+        acknowledge: Durability,
+    ) -> Result<Option<Appended>> {
         let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
         // Under the lock: whoever closes the store takes every lock once, and then knows of every append.
         self.check_open()?;
-        let key = match self.check_draft(&shard, draft)? {
+        let key = match self.check_draft(&shard, draft, ids.as_deref())? {
             Admission::New(key) => key,
             Admission::Repeated(appended) => {
-                drop(shard);
-                return self.repeat(appended, acknowledge);
+                drop((shard, ids));
+                return self.repeat(appended, acknowledge).map(Some);
             }
+            Admission::Unclear => return Ok(None),
         };
         if draft.events.is_empty() {
-            return Ok(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)));
+            return Ok(Some(
+                self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)),
+            ));
         }
         let state = shard.write();
         let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
         let version = state.stream(key).version;
         let first = self.write_draft(state, key, draft);
         let surplus = self.limit_appended(state, key);
-        drop(shard);
+        drop((shard, ids));
         let mut appended = acknowledged(draft, version, first);
         appended.durability = self.finish(appended.last_position.0, acknowledge)?;
         if surplus.is_some() {
             let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
             self.limit_to(shard.write(), key, surplus);
         }
-        Ok(appended)
+        Ok(Some(appended))
     }
 
     /// The first acknowledgement again, when its events are as safe as this time is asked for.
@@ -154,7 +177,30 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn draft<'a>(&self, stream: &'a StreamId, expected: Expected, events: &'a [NewEvent]) -> Draft<'a> {
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when two events bring the same id.
+    pub(crate) fn draft<'a>(
+        &self,
+        stream: &'a StreamId,
+        expected: Expected,
+        events: &'a [NewEvent],
+    ) -> Result<Draft<'a>> {
+        Ok(self.draft_with(stream, expected, events, OwnIds::of(events)?))
+    }
+
+    /// An event of the system, which the store itself gives an id.
+    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent) -> Draft<'a> {
+        self.draft_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
+    }
+
+    fn draft_with<'a>(
+        &self,
+        stream: &'a StreamId,
+        expected: Expected,
+        events: &'a [NewEvent],
+        own_ids: OwnIds,
+    ) -> Draft<'a> {
         let stamper = Stamper {
             clock: &*self.clock,
             ids: &*self.ids,
@@ -166,7 +212,7 @@ impl Engine {
             expected,
             events,
             stamps: stamper.stamp(stream, events),
-            own_ids: !events.is_empty() && events.iter().all(|event| event.id.is_some()),
+            own_ids,
         }
     }
 
@@ -185,7 +231,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Conflict`], [`Error::Deleted`], or [`Error::Invalid`] for the wrong type or a full stream.
-    pub(crate) fn check_draft(&self, shard: &Shard, draft: &Draft<'_>) -> Result<Admission> {
+    pub(crate) fn check_draft(&self, shard: &Shard, draft: &Draft<'_>, ids: Option<&IdIndex>) -> Result<Admission> {
         let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id);
         let Some(stream) = key.map(|key| shard.stream(key)) else {
             return check_unknown(draft).map(|()| Admission::New(None));
@@ -195,11 +241,12 @@ impl Engine {
         }
         shard.check_type(stream, draft.stream)?;
         let holds = stream.meets(draft.expected);
-        if let Some(appended) = self.find_repetition(stream, draft, holds) {
-            return Ok(Admission::Repeated(appended));
-        }
-        if !holds {
-            return Err(conflict(stream, draft).into());
+        match self.known(stream, draft, ids) {
+            Known::All(appended) => return Ok(Admission::Repeated(appended)),
+            Known::Unclear => return Ok(Admission::Unclear),
+            Known::Some(known) if holds => return Err(known.into()),
+            Known::None | Known::Some(_) if !holds => return Err(conflict(stream, draft).into()),
+            Known::None | Known::Some(_) => {}
         }
         if draft.events.len() as u64 > u64::from(u32::MAX - stream.version) {
             return Err(Error::invalid(format!(
@@ -210,55 +257,11 @@ impl Engine {
         Ok(Admission::New(key))
     }
 
-    /// The first acknowledgement of these very events, if they are stored already.
-    fn find_repetition(&self, stream: &Stream, draft: &Draft<'_>, holds: bool) -> Option<Appended> {
-        if !draft.own_ids {
-            return None;
-        }
-        let from = match draft.expected {
-            Expected::Exactly(_) | Expected::NoStream if holds => return None,
-            Expected::Exactly(version) => version.0.saturating_add(1),
-            Expected::NoStream => u64::from(stream.dropped_to) + 1,
-            Expected::Any | Expected::StreamExists => self.find_latest(stream, draft)?,
-        };
-        if from <= u64::from(stream.dropped_to) {
-            return None;
-        }
-        let stored: Vec<_> = stream.positions_from(from).take(draft.events.len()).collect();
-        let mut pages = PageCache::default();
-        let mut ids = stored
-            .iter()
-            .map(|position| self.core.with_event(*position, &mut pages, |event| event.id()));
-        let same =
-            stored.len() == draft.events.len() && draft.stamps.iter().all(|stamp| ids.next() == Some(Some(stamp.id)));
-        let (first, last) = stored.first().zip(stored.last()).filter(|_| same)?;
-        Some(Appended {
-            first_version: Version(from),
-            last_version: Version(from + stored.len() as u64 - 1),
-            first_position: Position(*first),
-            last_position: Position(*last),
-            durability: Durability::Volatile,
-            repeated: true,
-        })
-    }
-
-    /// The version of the first event's id among the latest of the stream.
-    fn find_latest(&self, stream: &Stream, draft: &Draft<'_>) -> Option<u64> {
-        let window = REPETITION_EVENTS.max(2 * draft.events.len() as u64);
-        let earliest = (u64::from(stream.version).saturating_sub(window) + 1).max(u64::from(stream.dropped_to) + 1);
-        let first = draft.stamps.first()?.id;
-        let mut pages = PageCache::default();
-        let mut is_first =
-            |position| self.core.with_event(position, &mut pages, |event| event.id() == first) == Some(true);
-        let place = stream.positions_from(earliest).position(&mut is_first)?;
-        Some(earliest + place as u64)
-    }
-
     /// Appends an event of the system about `aggregate`, under the lock of its shard. The caller calls
     /// [`finish`](Self::finish) when it has let go of the lock.
     pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
-        let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(event));
+        let draft = self.system_draft(&stream, event);
         if let Some(flushing) = &self.flushing {
             flushing.add(Cost::of(std::slice::from_ref(&draft)));
         }

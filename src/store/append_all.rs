@@ -3,12 +3,14 @@
 use smallvec::SmallVec;
 
 use super::Engine;
-use super::append::{Admission, acknowledged, conflict, write_events};
+use super::append::{Admission, acknowledged, write_events};
 use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::cow::Cow;
 use super::directory::Place;
 use super::draft::{self, Draft};
+use super::index::IdIndex;
 use super::matcher::Matcher;
+use super::repetition::part_known;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
 use crate::query::Query;
@@ -29,7 +31,7 @@ impl Engine {
         let drafts: Vec<_> = appends
             .iter()
             .map(|part| self.draft(&part.stream, part.expected, &part.events))
-            .collect();
+            .collect::<Result<_>>()?;
         let cost = self.admit(&drafts)?;
         let result = self.append_drafts(&drafts, condition, acknowledge);
         self.settle(
@@ -86,9 +88,18 @@ impl Engine {
         let watch = condition.map(|condition| Watch::new(self, condition)).transpose()?;
         // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
         let selection = watch.as_ref().and_then(|watch| watch.selection(self));
+        let mut ids = None;
         let mut locks = Locks::take(self, drafts, watch.as_ref());
         self.check_open()?;
-        let admissions = self.check_drafts(&locks, drafts)?;
+        let mut admissions = self.check_drafts(&locks, drafts, None)?;
+        if is_unclear(&admissions) {
+            // The index of ids comes before the shards as well.
+            drop(locks);
+            let held = &*ids.insert(self.ids_held());
+            locks = Locks::take(self, drafts, watch.as_ref());
+            self.check_open()?;
+            admissions = self.check_drafts(&locks, drafts, Some(held))?;
+        }
         if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
             drop(locks);
             let repeat = |part| self.repeat(part, acknowledge);
@@ -97,7 +108,7 @@ impl Engine {
         if let Some(watch) = &watch {
             watch.check(self, &locks, selection.as_ref())?;
         }
-        drop(selection);
+        drop((selection, ids));
         let keys = self.make_streams(&mut locks, drafts, admissions);
         let mut written = self.write_drafts(&mut locks, drafts, &keys);
         let surplus = self.limit_drafts(&mut locks, drafts, &keys);
@@ -112,15 +123,29 @@ impl Engine {
         Ok(written)
     }
 
-    fn check_drafts(&self, locks: &Locks<'_>, drafts: &[Draft<'_>]) -> Result<Vec<Admission>> {
-        let check = |draft: &Draft<'_>| self.check_draft(locks.shard(self.core.shard_of(draft.stream_hash)), draft);
-        let admissions: Vec<_> = drafts.iter().map(check).collect::<Result<_>>()?;
-        let is_repeated = |admission: &Admission| matches!(admission, Admission::Repeated(_));
-        let repeated = admissions.iter().position(is_repeated);
-        let is_new = |(draft, admission): (&Draft<'_>, &Admission)| !draft.events.is_empty() && !is_repeated(admission);
+    fn check_drafts(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], ids: Option<&IdIndex>) -> Result<Vec<Admission>> {
+        let mut admissions = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let shard = locks.shard(self.core.shard_of(draft.stream_hash));
+            admissions.push(self.check_draft(shard, draft, ids)?);
+            if is_unclear(&admissions) {
+                // The first part that is refused gives the error, so none is checked before this one is clear.
+                return Ok(admissions);
+            }
+        }
+        let repeated = drafts
+            .iter()
+            .zip(&admissions)
+            .find_map(|(draft, admission)| match admission {
+                Admission::Repeated(appended) => Some((draft, appended)),
+                Admission::New(_) | Admission::Unclear => None,
+            });
+        let is_new = |(draft, admission): (&Draft<'_>, &Admission)| {
+            !draft.events.is_empty() && matches!(admission, Admission::New(_))
+        };
         // Some parts stored before and others not: what is stored is another append than this one.
         match repeated.filter(|_| drafts.iter().zip(&admissions).any(is_new)) {
-            Some(part) => Err(self.conflict_with(locks, &drafts[part])),
+            Some((draft, appended)) => Err(part_known(draft, appended).into()),
             None => Ok(admissions),
         }
     }
@@ -136,18 +161,10 @@ impl Engine {
                 let shard = locks.shard(self.core.shard_of(draft.stream_hash));
                 Some(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)))
             }
-            Admission::New(_) => None,
+            Admission::New(_) | Admission::Unclear => None,
         };
         any.then(|| drafts.iter().zip(admissions).map(repeated).collect())
             .flatten()
-    }
-
-    fn conflict_with(&self, locks: &Locks<'_>, draft: &Draft<'_>) -> Error {
-        let shard = locks.shard(self.core.shard_of(draft.stream_hash));
-        let stream = shard
-            .find(draft.stream_hash, &draft.stream.aggregate_id)
-            .map(|key| shard.stream(key));
-        stream.map_or(Error::Closed, |stream| conflict(stream, draft).into())
     }
 
     fn write_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
@@ -223,6 +240,10 @@ impl Engine {
         };
         drafts.iter().zip(keys).filter_map(&mut limit).collect()
     }
+}
+
+fn is_unclear(admissions: &[Admission]) -> bool {
+    matches!(admissions.last(), Some(Admission::Unclear))
 }
 
 fn last_position(appended: &[Appended]) -> u64 {

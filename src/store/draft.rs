@@ -7,6 +7,7 @@ use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::lane::tag_part;
+use super::repetition::OwnIds;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
 use crate::settings::Limits;
 use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, NewSnapshot, Result, StreamId};
@@ -33,8 +34,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) expected: crate::Expected,
     pub(crate) events: &'a [NewEvent],
     pub(crate) stamps: Stamps,
-    /// Whether the caller brought the ids, so that a repetition can be recognised.
-    pub(crate) own_ids: bool,
+    /// The ids that the caller brings, by which a repetition is recognised.
+    pub(crate) own_ids: OwnIds,
 }
 
 /// Stamps new events.

@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Waits until reads see the event at `position`, or the store is closed, or its journal has failed.
-    pub fn await_visible(&self, position: Position) {
+    pub fn wait_visible(&self, position: Position) {
         let log = &self.engine().core.log;
         log.visible_signal().wait_while(None, || {
             log.visible() < position.0 && !log.is_closed() && !log.is_halted()

@@ -15,6 +15,7 @@ use super::builder::Builder;
 use super::draft;
 use super::log::Log;
 use super::recover::Recovery;
+use super::repetition::OwnIds;
 use super::signal::Signal;
 use super::{Engine, Store, durable};
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};
@@ -236,6 +237,7 @@ impl Engine {
     ) -> Result<Appended> {
         self.check_open()?;
         draft::check(stream, events, &self.settings.limits)?;
+        OwnIds::of(events)?;
         let now = self.clock.now();
         let id = |event: &NewEvent| event.id.unwrap_or_else(|| self.ids.next(now));
         let ids: Vec<_> = events.iter().map(id).collect();

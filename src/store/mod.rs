@@ -25,6 +25,7 @@ mod matcher;
 pub(crate) mod read;
 pub(crate) mod reclaim;
 mod recover;
+mod repetition;
 pub(crate) mod retention;
 mod select;
 mod shard;
@@ -37,6 +38,7 @@ pub(crate) mod summary;
 mod sync;
 mod tables;
 pub(crate) mod tail;
+pub(crate) mod transact;
 
 use std::fmt;
 use std::sync::Arc;
@@ -215,9 +217,11 @@ impl Store {
     /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; the
     /// first version and position of its acknowledgement are those that an event would have had.
     ///
-    /// When every event brings an id, an append made again is recognised: where `expected` is a version or
-    /// [`NoStream`](Expected::NoStream), always; otherwise among the latest events of the aggregate. It is answered with the
-    /// first acknowledgement.
+    /// An append is idempotent by the [ids](NewEvent::id) that its events bring. Each id is looked for among the events that the aggregate
+    /// retains, however old they are. When all of them are there, one after another, the append is a repetition: it returns the first
+    /// acknowledgement, whatever is expected, and nothing is stored. When some are there and some are not, it fails with
+    /// [`Conflict::EventKnown`](crate::Conflict::EventKnown). An id is forgotten with its event: what was truncated, deleted, archived or dropped by a
+    /// limit is appended again. Ids of other aggregates are not looked at.
     ///
     /// # Errors
     ///
@@ -248,7 +252,8 @@ impl Store {
 
     /// Appends if `condition` holds: nothing that matches its query was added after its position.
     ///
-    /// The check and the append are one: no other append comes between them.
+    /// The check and the append are atomic: no other append comes between them. A repetition, by the ids of the events, is recognised before
+    /// the condition is looked at. [`transact`](Self::transact) reads, decides, appends, and tries again after a conflict.
     ///
     /// # Errors
     ///

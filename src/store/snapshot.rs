@@ -57,7 +57,7 @@ impl Engine {
         draft::check_snapshot(&snapshot, &self.settings.limits)?;
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
         let (version, event) = (snapshot.version, snapshot.into_event());
-        let draft = self.draft(&stream, Expected::Any, std::slice::from_ref(&event));
+        let draft = self.system_draft(&stream, &event);
         let cost = self.admit_cost(|| Cost {
             events: 0,
             ..Cost::of(std::slice::from_ref(&draft))

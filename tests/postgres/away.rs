@@ -30,7 +30,7 @@ fn without_notifications_a_follower_catches_up() {
     let (one, other) = (follow(&schema), follow(&schema));
     for round in 0..10 {
         let appended = one.append(&note("note-1"), Expected::exactly(round), vec![noted(round)]);
-        other.await_visible(appended.expect("nobody else writes").last_position);
+        other.wait_visible(appended.expect("nobody else writes").last_position);
         assert_eq!(other.stream("note-1").events().len() as u64, round + 1);
     }
 }
@@ -95,7 +95,7 @@ fn a_follower_whose_connections_are_ended_goes_on() {
                 Err(error) => panic!("{error}"),
             }
             let position = append_in_sql(&schema, "other");
-            follower.await_visible(Position(position));
+            follower.wait_visible(Position(position));
             assert_eq!(follower.stream("other").events().len() as u64, round + 1);
         }
     });
@@ -128,7 +128,7 @@ fn while_the_server_is_away_a_follower_is_read_and_then_goes_on() {
         assert_eq!(follower.stream("note-1").events().len() as u64, round);
         cluster.control(&["-w", "-t", "60", "start"]);
         let position = append_in_sql(&schema, "note-1");
-        follower.await_visible(Position(position));
+        follower.wait_visible(Position(position));
         assert_eq!(position, first.last_position.0 + round);
         while follower.fault().is_some() {
             std::thread::yield_now();

@@ -99,7 +99,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
     let last = writer
         .append(&note("deleted"), Expected::NoStream, vec![noted(6)])
         .expect("it was deleted");
-    follower.await_visible(last.last_position);
+    follower.wait_visible(last.last_position);
     assert_same(&follower, &writer);
     let fork = follower.fork();
     fork.append(&note("kept"), Expected::exactly(5), vec![noted(6)])
@@ -107,7 +107,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
     let next = writer
         .append(&note("kept"), Expected::exactly(5), vec![noted(7)])
         .expect("as is the writer");
-    follower.await_visible(next.last_position);
+    follower.wait_visible(next.last_position);
     assert_same(&follower, &writer);
     writer.close().expect("the server is there");
     assert_eq!(append_in_sql(&schema, "kept"), next.last_position.0 + 1);
@@ -420,7 +420,7 @@ pub(crate) fn race(store: &Store, name: &str) {
                     panic!("{conflict:?}")
                 };
                 assert!(actual.0 > version);
-                store.await_visible(position);
+                store.wait_visible(position);
                 assert!(store.stream_info("shared").is_some_and(|info| info.version >= actual));
             }
             Err(error) => panic!("{error}"),
@@ -451,7 +451,7 @@ fn followers_and_appends_in_sql_that_race_leave_no_gap() {
     let last = Position(schema.value("SELECT position FROM head").parse().expect("a number"));
     let mut seen = Vec::new();
     for follower in &followers {
-        follower.await_visible(last);
+        follower.wait_visible(last);
         let mut versions = std::collections::HashMap::new();
         for (position, event) in (1..).zip(events(follower)) {
             assert_eq!(event.position(), Position(position));

@@ -460,12 +460,12 @@ fn a_follower_that_is_behind_when_rows_leave_sees_a_gap() {
     store.delete("unseen", Expected::Any).expect("deleted");
     fill(&store, "last", 1);
     wait(&store);
-    ahead.await_visible(store.visible());
+    ahead.wait_visible(store.visible());
     store.compact_journal().expect("compacted");
     assert_eq!(rows(&schema), 51 + 51 + 3 + 1);
     let mut tail = behind.tail(Query::all(), Position(200)).expect("a query");
     proxy.unblock();
-    behind.await_visible(store.visible());
+    behind.wait_visible(store.visible());
     let late = follow(&schema);
     for follower in [&behind, &ahead, &late] {
         assert_eq!(
@@ -536,7 +536,7 @@ fn nothing_is_lost_when_the_server_crashes_while_rows_leave() {
         for _ in 0..8 {
             cluster.control(&["-m", "immediate", "-w", "restart"]);
             let known = store.visible();
-            store.await_visible(Position(known.0 + 400));
+            store.wait_visible(Position(known.0 + 400));
         }
         is_over.store(true, Ordering::SeqCst);
     });

@@ -36,7 +36,7 @@ fn follow(schema: &Schema, clock: &Arc<ManualClock>) -> Store {
 /// Whoever follows sees what the store does, from the beginning or from now on, whatever rows have left.
 fn check_followers(followers: &[Store], store: &Store) {
     for follower in followers {
-        follower.await_visible(store.visible());
+        follower.wait_visible(store.visible());
         let log = |store: &Store| store.log().include_system().events();
         assert_eq!(log(follower), log(store));
         for (id, _) in store.terms(&Field::Aggregate) {

@@ -178,7 +178,7 @@ fn a_table_that_is_there_becomes_the_first_partition() {
         partitions(&schema),
         named(&[("events_until_2026_02", "511"), ("events_2026_03", "170")])
     );
-    follower.await_visible(store.visible());
+    follower.wait_visible(store.visible());
     assert_same(&follower, &store);
     // What was written before comes as what was written since.
     let all: Vec<Event> = store.log().include_system().events();

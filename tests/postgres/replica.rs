@@ -43,8 +43,8 @@ fn a_follower_of_a_replica_appends_to_the_primary_and_reads_that() {
         scope.spawn(|| append_several(&schema, 40));
     });
     let last = Position(schema.value("SELECT position FROM head").parse().expect("a number"));
-    follower.await_visible(last);
-    other.await_visible(last);
+    follower.wait_visible(last);
+    other.wait_visible(last);
     assert_same(&follower, &other);
     assert_same(&follower, &follow(&schema));
     assert_eq!((follower.fault(), other.fault()), (None, None));
@@ -74,13 +74,13 @@ fn a_follower_whose_replica_is_away_reads_from_the_primary() {
     let follower = follow_at(&pair.standby.url_and(&[&pair.primary]), &schema);
     await_connections(&pair, 1);
     pair.standby.crash();
-    follower.await_visible(append_several(&schema, 3));
+    follower.wait_visible(append_several(&schema, 3));
     // It goes back when the primary has ended its connection, and what it has read is not there yet, or is.
     pair.standby.begin();
     let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'annals'";
     sql(&pair.primary.url(), end).expect("it is a superuser");
     await_connections(&pair, 1);
-    follower.await_visible(append_several(&schema, 3));
+    follower.wait_visible(append_several(&schema, 3));
     assert_same(&follower, &follow(&schema));
 }
 
@@ -95,7 +95,7 @@ fn what_is_appended_by_the_address_of_a_replica_alone_is_told_where_to_go() {
     let follower = follow_at(&url, &schema);
     assert_eq!(follower.visible(), Position(1));
     let position = append_in_sql(&schema, "note-1");
-    follower.await_visible(Position(position));
+    follower.wait_visible(Position(position));
     let appended = follower.append(&note("note-1"), Expected::Any, vec![noted(1)]);
     let opened = PostgresJournal::open_with(&url, schema.settings()).map(drop);
     let captured = ChangeCapture::open_with(&url, schema.settings(), CaptureSettings::default()).map(drop);
@@ -137,7 +137,7 @@ fn an_append_waits_for_a_replica_that_is_behind_and_not_for_ever() {
     // A replica that is behind is no fault, and what is read is what it has.
     assert_eq!((follower.fault(), follower.visible()), (None, Position(1)));
     sql(&pair.standby.url(), "SELECT pg_wal_replay_resume()").expect("it is a superuser");
-    follower.await_visible(Position(2));
+    follower.wait_visible(Position(2));
     append(2).expect("nobody else writes");
     assert_eq!(events(&follower).len(), 3);
 }

@@ -124,7 +124,7 @@ fn fail_over_under_writers(pair: &Pair, schema: &Schema, url: &str, moved: impl 
     store.close().expect("the server is there");
     check(&store, &work);
     check(&open(schema, url, patient()), &work);
-    follower.await_visible(store.visible());
+    follower.wait_visible(store.visible());
     assert_same(&follower, &store);
     let whole = "SELECT count(*) = max(position) AND max(position) = (SELECT position FROM head) FROM events";
     assert_eq!(schema.value(whole), "t");
@@ -157,7 +157,7 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     append(&store, 5);
     pair.cut_off();
     let last = append(&store, 3);
-    follower.await_visible(last);
+    follower.wait_visible(last);
     let before = events(&store);
     pair.fail_over();
 
@@ -225,7 +225,7 @@ fn events_that_took_the_places_of_lost_ones_were_skipped_by_a_follower() {
         let follower = Store::follow(&url_at(&url, &schema)).expect("it can be followed");
         append_several(&schema, 5);
         pair.cut_off();
-        follower.await_visible(append_several(&schema, 3));
+        follower.wait_visible(append_several(&schema, 3));
         let before = events(&follower);
         pair.fail_over();
         assert_eq!(append_several(&schema, more), Position(5 + more));

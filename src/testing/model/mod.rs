@@ -6,8 +6,6 @@ mod matching;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 pub use self::change::Change;
 use self::matching::{is_before, matches};
 use crate::query::{AsOf, Query};
@@ -58,6 +56,20 @@ pub struct Model {
     streams: BTreeMap<Name, Stream>,
 }
 
+/// What there is of the events of an append, by their ids.
+enum Known {
+    None,
+    /// All, one after another.
+    All(Acknowledged),
+    /// Some, or all in another order.
+    Some(Conflict),
+}
+
+fn has_id_twice(part: &Append) -> bool {
+    let ids: Vec<_> = part.events.iter().filter_map(|event| event.id).collect();
+    (1..ids.len()).any(|place| ids[..place].contains(&ids[place]))
+}
+
 /// First and last version, first and last position, and whether it was a repetition.
 pub type Acknowledged = (u64, u64, u64, u64, bool);
 
@@ -86,6 +98,9 @@ impl Model {
         condition: Option<&Condition>,
         now: Timestamp,
     ) -> Result<Vec<Acknowledged>> {
+        if parts.iter().any(has_id_twice) {
+            return Err(Error::invalid("an id twice"));
+        }
         let mut repeated = Vec::new();
         for part in parts {
             repeated.extend(self.check(part)?);
@@ -119,14 +134,12 @@ impl Model {
         if stream.aggregate_type != part.stream.aggregate_type {
             return Err(Error::invalid("another type"));
         }
-        let holds = holds(stream, part.expected);
-        if let Some(repeated) = self.find_repetition(stream, part, holds) {
-            return Ok(Some(repeated));
-        }
-        if holds {
-            Ok(None)
-        } else {
-            Err(self.conflict(stream, &part.stream, part.expected))
+        let conflict = || self.conflict(stream, &part.stream, part.expected);
+        match self.known(part) {
+            Known::All(repeated) => Ok(Some(repeated)),
+            Known::None | Known::Some(_) if !holds(stream, part.expected) => Err(conflict()),
+            Known::Some(known) => Err(known.into()),
+            Known::None => Ok(None),
         }
     }
 
@@ -144,30 +157,35 @@ impl Model {
         .into()
     }
 
-    fn find_repetition(&self, stream: &Stream, part: &Append, holds: bool) -> Option<Acknowledged> {
-        let ids: Option<Vec<Uuid>> = part.events.iter().map(|event| event.id).collect();
-        let ids = ids.filter(|ids| !ids.is_empty())?;
+    /// Whether the events of a part are there already, by the ids that they bring.
+    fn known(&self, part: &Append) -> Known {
         let stored: Vec<_> = self.of_stream(&part.stream.aggregate_id).collect();
-        let from = match part.expected {
-            Expected::Exactly(_) | Expected::NoStream if holds => return None,
-            Expected::Exactly(version) => version.0 + 1,
-            Expected::NoStream => stored.first()?.version,
-            Expected::Any | Expected::StreamExists => {
-                let earliest = stream.version.saturating_sub(16.max(2 * ids.len() as u64)) + 1;
-                stored
-                    .iter()
-                    .find(|event| event.version >= earliest && event.event.id == Some(ids[0]))?
-                    .version
-            }
+        let is_own = |event: &&NewEvent| event.id.is_some();
+        let match_of = |event: &NewEvent| {
+            let same = |there: &&&Recorded| event.id.is_some() && there.event.id == event.id;
+            Some((event.id?, *stored.iter().find(same)?))
         };
-        let run: Vec<_> = stored
-            .into_iter()
-            .skip_while(|event| event.version < from)
-            .take(ids.len())
-            .collect();
-        let same = run.len() == ids.len() && run.iter().zip(&ids).all(|(event, id)| event.event.id == Some(*id));
-        let (first, last) = run.first().zip(run.last()).filter(|_| same)?;
-        (first.version == from).then_some((first.version, last.version, first.position, last.position, true))
+        let Some((id, first)) = part.events.iter().find_map(match_of) else {
+            return Known::None;
+        };
+        let known = Conflict::EventKnown {
+            stream: part.stream.clone(),
+            id,
+            version: Version(first.version),
+            position: Position(first.position),
+        };
+        let same = |run: &[&Recorded]| {
+            run.iter()
+                .zip(&part.events)
+                .all(|(there, event)| there.event.id == event.id)
+        };
+        let whole = part.events.iter().filter(is_own).count() == part.events.len();
+        let mut runs = stored.windows(part.events.len());
+        match runs.find(|run| whole && same(run)) {
+            Some([first, .., last]) => Known::All((first.version, last.version, first.position, last.position, true)),
+            Some([one]) => Known::All((one.version, one.version, one.position, one.position, true)),
+            Some([]) | None => Known::Some(known),
+        }
     }
 
     fn check_condition(&self, condition: &Condition) -> Result<()> {

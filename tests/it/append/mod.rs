@@ -233,7 +233,7 @@ fn a_closed_store_refuses_appends_and_answers_reads() {
     closed(store.tombstone(THREE, Expected::Any).map(|_| ()));
     closed(store.set_limits(THREE, annals::StreamLimits::default()).map(|_| ()));
     assert_eq!(numbers(&store, THREE), [1, 2, 3]);
-    store.await_visible(Position(1_000));
+    store.wait_visible(Position(1_000));
 }
 
 #[test]

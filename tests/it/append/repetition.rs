@@ -59,12 +59,189 @@ fn a_partial_repetition_is_a_conflict() {
 fn events_without_ids_are_no_repetition() {
     let store = Store::in_memory();
     let mut events = with_ids(1..3);
-    events[1].id = None;
+    for event in &mut events {
+        event.id = None;
+    }
     for count in 1..4 {
         let appended = store
             .append(&stream("a"), Expected::Any, events.clone())
             .expect("anything goes");
         assert_eq!((appended.repeated, appended.last_version), (false, Version(2 * count)));
+    }
+}
+
+/// Appends to an aggregate that has the events 1 to 3 and then `more` without ids. Answers what there is to it, and nothing is stored.
+fn refused(expected: Expected, more: u64, events: Vec<NewEvent>) -> Error {
+    let store = Store::in_memory();
+    store
+        .append(&stream("a"), Expected::NoStream, with_ids(1..4))
+        .expect("there is none");
+    if more > 0 {
+        fill(&store, "a", more);
+    }
+    let before = everything(&store);
+    let error = store
+        .append(&stream("a"), expected, events.clone())
+        .expect_err("it is refused");
+    let part = Append::new(stream("a"), expected, events);
+    assert_eq!(store.append_all(vec![part]).expect_err("it is refused"), error);
+    assert_eq!(everything(&store), before);
+    error
+}
+
+#[test]
+fn a_batch_with_known_and_new_ids_stored_an_event_twice() {
+    let mut mixed = with_ids(3..5);
+    mixed[1].id = None;
+    let reversed: Vec<_> = with_ids(1..4).into_iter().rev().collect();
+    // In a stream that is scanned, and in one that is not.
+    for more in [0, 5, 40, 200, 1500] {
+        for (events, what, id) in [
+            (with_ids(3..5), "the last and a new one", 3),
+            (with_ids(0..2), "a new one and the first", 1),
+            (with_ids(1..9), "all and more", 1),
+            (
+                with_ids(2..3).into_iter().chain(with_ids(1..2)).collect(),
+                "two in another order",
+                2,
+            ),
+            (reversed.clone(), "all in another order", 3),
+            (mixed.clone(), "a known one, and one without id", 3),
+            (
+                with_ids(1..2).into_iter().chain(with_ids(3..4)).collect(),
+                "two that are not neighbours",
+                1,
+            ),
+        ] {
+            for expected in [Expected::Any, Expected::StreamExists, Expected::exactly(3 + more)] {
+                let error = refused(expected, more, events.clone());
+                let Some(annals::Conflict::EventKnown {
+                    id: known,
+                    version,
+                    position,
+                    ..
+                }) = error.conflict()
+                else {
+                    panic!("{what} behind {more}, {expected}: {error:?}");
+                };
+                assert_eq!(
+                    (*known, version.0, position.0),
+                    (Uuid::from_u128(id), id as u64, id as u64),
+                    "{what}"
+                );
+            }
+            let error = refused(Expected::exactly(4 + more), more, events);
+            assert!(
+                matches!(error.conflict(), Some(annals::Conflict::Version { .. })),
+                "{what}: {error:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_repetition_was_forgotten_after_sixteen_events() {
+    for more in [15, 17, 64, 65, 500, 3000] {
+        let store = Store::in_memory();
+        let first = store
+            .append(&stream("a"), Expected::Any, with_ids(1..4))
+            .expect("anything goes");
+        fill(&store, "b", 10);
+        fill(&store, "a", more);
+        // The index of ids, if there is one by now, is behind.
+        for ids in [1..4, 2..3, 1..3] {
+            let again = store
+                .append(&stream("a"), Expected::Any, with_ids(ids.clone()))
+                .expect("it is known");
+            assert!(again.repeated, "{ids:?} behind {more}");
+            assert_eq!(again.first_version.0, ids.start as u64);
+            assert_eq!(again.first_position.0, first.first_position.0 + ids.start as u64 - 1);
+            fill(&store, "a", 1);
+        }
+        assert_eq!(store.visible(), Position(13 + more + 3));
+    }
+}
+
+#[test]
+fn an_id_twice_in_one_append_was_taken() {
+    let store = Store::in_memory();
+    for events in [
+        [with_ids(1..2), with_ids(1..2)].concat(),
+        [with_ids(1..9), vec![noted(1)], with_ids(5..6)].concat(),
+        [with_ids(1..600), with_ids(599..600)].concat(),
+    ] {
+        let error = store
+            .append(&stream("a"), Expected::Any, events.clone())
+            .expect_err("it is refused");
+        assert!(
+            matches!(&error, Error::Invalid(message) if message.contains("the same id")),
+            "{error}"
+        );
+        let parts = vec![
+            Append::new(stream("b"), Expected::Any, with_ids(1..2)),
+            Append::new(stream("a"), Expected::Any, events),
+        ];
+        assert!(matches!(store.append_all(parts), Err(Error::Invalid(_))));
+        assert_eq!(store.visible(), Position(0));
+    }
+    // Uniqueness across aggregates is the caller's.
+    let parts = vec![
+        Append::new(stream("b"), Expected::Any, with_ids(1..2)),
+        Append::new(stream("a"), Expected::Any, with_ids(1..2)),
+    ];
+    assert!(store.append_all(parts).is_ok());
+}
+
+type Change = fn(&Store);
+
+/// An id is known as long as its event is retained: then the same append is a new one.
+#[test]
+fn an_id_is_known_as_long_as_its_event_is_retained() {
+    let drops: [(&str, Change); 4] = [
+        ("truncated", |store| {
+            store.truncate("a", Version(4)).expect("it exists");
+        }),
+        ("deleted", |store| {
+            store.delete("a", Expected::Any).expect("it exists");
+        }),
+        ("limited", |store| {
+            let limits = annals::StreamLimits {
+                max_count: Some(1),
+                ..annals::StreamLimits::default()
+            };
+            store.set_limits("a", limits).expect("it exists");
+            fill(store, "a", 1);
+        }),
+        ("archived", |store| {
+            let archived = store.archive(annals::Timestamp::MAX, "old", |_| Ok::<_, Error>(()));
+            assert_eq!(archived.expect("archived").aggregates, 1);
+        }),
+    ];
+    for (what, change) in drops {
+        for more in [0, 100] {
+            let store = Store::in_memory();
+            let first = store
+                .append(&stream("a"), Expected::Any, with_ids(1..4))
+                .expect("anything goes");
+            if more > 0 && what != "truncated" {
+                fill(&store, "a", more);
+                // Now the index of ids knows of them.
+                assert!(
+                    store
+                        .append(&stream("a"), Expected::Any, with_ids(1..4))
+                        .expect("known")
+                        .repeated
+                );
+            }
+            change(&store);
+            let again = store
+                .append(&stream("a"), Expected::Any, with_ids(1..4))
+                .expect("it is new");
+            assert!(
+                !again.repeated && again.first_version > first.last_version,
+                "{what}: {again:?}"
+            );
+        }
     }
 }
 

@@ -31,7 +31,7 @@ fn one_writer_wins_each_version() {
                         };
                         assert!(actual.0 > version, "{actual} is where {version} was expected");
                         // What the conflict names can be read when it is waited for.
-                        store.await_visible(position);
+                        store.wait_visible(position);
                         let kept = store.event_at(position).expect("it is visible");
                         assert_eq!(kept.version(), actual);
                         version = actual.0;
@@ -113,7 +113,7 @@ fn wins_race(store: &Store, condition: &Condition, append: Append) -> bool {
             let Conflict::Condition { position } = *conflict else {
                 panic!("{conflict:?} is no conflict of a condition");
             };
-            store.await_visible(position);
+            store.wait_visible(position);
             assert!(store.event_at(position).is_some(), "{condition:?}");
             false
         }

@@ -3,6 +3,7 @@
 mod batches;
 mod decisions;
 mod dropping;
+mod transactions;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -1,0 +1,195 @@
+//! Appends that are made again: recognised event by event, by the ids that the caller brings.
+//!
+//! An id is known as long as its event is retained, and to its own aggregate alone. A short stream is scanned; for a long one the
+//! index of ids is asked, which follows the log. The index comes before the shards in the order of locks, so a check that needs it
+//! is made a second time with the index held.
+
+use parking_lot::RwLockReadGuard;
+use smallvec::SmallVec;
+use uuid::Uuid;
+
+use super::Engine;
+use super::directory::PageCache;
+use super::draft::Draft;
+use super::index::IdIndex;
+use super::shard::Stream;
+use crate::{Appended, Conflict, Durability, Error, NewEvent, Position, Result, Version};
+
+/// Retained events of a stream that are scanned for ids.
+const SCAN_EVENTS_MAX: u64 = 64;
+
+/// The ids that the caller brings for a part of an append, each with the place of its event, sorted by id.
+#[derive(Debug, Default)]
+pub(crate) struct OwnIds(SmallVec<[(Uuid, usize); 1]>);
+
+impl OwnIds {
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when two events have the same id.
+    pub(crate) fn of(events: &[NewEvent]) -> Result<Self> {
+        let own = events.iter().enumerate();
+        let mut ids: SmallVec<[_; 1]> = own.filter_map(|(place, event)| Some((event.id?, place))).collect();
+        ids.sort_unstable();
+        match ids.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            Some(pair) => Err(Error::invalid(format!(
+                "events {} and {} of the append have the same id, {}: give each event an id of its own",
+                pair[0].1 + 1,
+                pair[1].1 + 1,
+                pair[0].0
+            ))),
+            None => Ok(Self(ids)),
+        }
+    }
+
+    fn place_of(&self, id: Uuid) -> Option<usize> {
+        let index = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        Some(self.0[index].1)
+    }
+}
+
+/// An event of the aggregate that has the id of one that is to be appended.
+#[derive(Clone, Copy, Debug)]
+struct Match {
+    /// The place of the event in the append.
+    place: usize,
+    version: u64,
+    position: u64,
+}
+
+type Matches = SmallVec<[Match; 1]>;
+
+/// What is known of the events of a part of an append.
+pub(crate) enum Known {
+    /// None of them is there.
+    None,
+    /// All are there, one after another: the first acknowledgement.
+    All(Appended),
+    /// Some are there, or all in another order.
+    Some(Conflict),
+    /// Only the index of ids can tell.
+    Unclear,
+}
+
+impl Engine {
+    /// The index of ids, complete to what is published now and held still.
+    pub(crate) fn ids_held(&self) -> RwLockReadGuard<'_, IdIndex> {
+        let ids = &self.indexes.ids;
+        let published = self.core.log.published();
+        if ids.read().complete_to() < published {
+            ids.write().extend(&self.core, published);
+        }
+        ids.read()
+    }
+
+    pub(crate) fn known(&self, stream: &Stream, draft: &Draft<'_>, ids: Option<&IdIndex>) -> Known {
+        if draft.own_ids.0.is_empty() || stream.live_events() == 0 {
+            return Known::None;
+        }
+        let matches = match ids {
+            _ if stream.live_events() <= SCAN_EVENTS_MAX => self.scan(stream, draft, 0),
+            Some(ids) => {
+                let mut matches = self.look_up(stream, draft, ids);
+                matches.extend(self.scan(stream, draft, ids.complete_to()));
+                matches
+            }
+            None => return Known::Unclear,
+        };
+        let first = matches.iter().min_by_key(|found| (found.place, found.version));
+        match (first, whole_run(&matches, draft)) {
+            (None, _) => Known::None,
+            (Some(_), Some(appended)) => Known::All(appended),
+            (Some(first), None) => Known::Some(event_known(draft, *first)),
+        }
+    }
+
+    /// Compares the ids of the stream's events above a position.
+    fn scan(&self, stream: &Stream, draft: &Draft<'_>, after: u64) -> Matches {
+        let mut pages = PageCache::default();
+        let positions = stream.positions_after(after);
+        let matches = positions.filter_map(|position| {
+            let known = |event: crate::EventRef<'_>| Some((draft.own_ids.place_of(event.id())?, event.version().0));
+            let (place, version) = self.core.with_event(position, &mut pages, known)??;
+            Some(Match {
+                place,
+                version,
+                position,
+            })
+        });
+        matches.collect()
+    }
+
+    fn look_up(&self, stream: &Stream, draft: &Draft<'_>, ids: &IdIndex) -> Matches {
+        let mut pages = PageCache::default();
+        let mut matches = Matches::new();
+        for (id, place) in &draft.own_ids.0 {
+            for position in ids.candidates(*id) {
+                let is_known = |event: crate::EventRef<'_>| event.id() == *id && *event.aggregate_id() == *stream.id;
+                let version = |event: crate::EventRef<'_>| is_known(event).then(|| event.version().0);
+                if let Some(version) = self.core.with_event(position, &mut pages, version).flatten() {
+                    matches.push(Match {
+                        place: *place,
+                        version,
+                        position,
+                    });
+                }
+            }
+        }
+        matches
+    }
+}
+
+/// The first acknowledgement, if every event of the part is there, in the same order and one after another.
+fn whole_run(matches: &Matches, draft: &Draft<'_>) -> Option<Appended> {
+    if draft.own_ids.0.len() != draft.events.len() {
+        return None;
+    }
+    let mut runs = vec![0_usize; draft.events.len()];
+    let mut sorted = matches.clone();
+    sorted.sort_unstable_by_key(|found| found.version);
+    let mut previous: Option<Match> = None;
+    for found in sorted {
+        let follows = previous.is_some_and(|last| last.place + 1 == found.place && last.version + 1 == found.version);
+        // How many of the append's events end in this one without a break.
+        runs[found.place] = if follows { runs[found.place - 1] + 1 } else { 1 };
+        if found.place + 1 == draft.events.len() && runs[found.place] == draft.events.len() {
+            return Some(acknowledged(matches, found));
+        }
+        previous = Some(found);
+    }
+    None
+}
+
+/// The acknowledgement of the run that ends with `last`.
+fn acknowledged(matches: &Matches, last: Match) -> Appended {
+    let first_version = last.version - last.place as u64;
+    let first = matches.iter().find(|found| found.version == first_version);
+    Appended {
+        first_version: Version(first_version),
+        last_version: Version(last.version),
+        first_position: Position(first.map_or(last.position, |first| first.position)),
+        last_position: Position(last.position),
+        durability: Durability::Volatile,
+        repeated: true,
+    }
+}
+
+fn event_known(draft: &Draft<'_>, found: Match) -> Conflict {
+    Conflict::EventKnown {
+        stream: draft.stream.clone(),
+        id: draft.stamps[found.place].id,
+        version: Version(found.version),
+        position: Position(found.position),
+    }
+}
+
+/// The conflict of a part that was stored before, with an append of which another part was not.
+pub(crate) fn part_known(draft: &Draft<'_>, appended: &Appended) -> Conflict {
+    event_known(
+        draft,
+        Match {
+            place: 0,
+            version: appended.first_version.0,
+            position: appended.first_position.0,
+        },
+    )
+}

@@ -1,0 +1,124 @@
+//! Decisions on what a query finds: read, decide, append on condition, and try again after a conflict.
+
+use std::time::{Duration, Instant};
+
+use super::Store;
+use crate::{Append, Appended, Condition, Conflict, Error, Event, Query};
+
+/// How often a transaction is tried, unless it says otherwise.
+const ATTEMPTS: u32 = 32;
+/// The longest pause before the second attempt; it doubles with every attempt, up to the second number.
+const PAUSE: Duration = Duration::from_micros(50);
+const PAUSE_MAX: Duration = Duration::from_millis(20);
+
+impl Store {
+    /// Appends what `decide` makes of the events that `query` finds, if no event that it finds was added meanwhile; otherwise reads and
+    /// decides again, at most 32 times.
+    ///
+    /// This is the loop that an append on a condition needs: after a conflict it waits until the conflicting event is visible, so that
+    /// it does not decide on the same events again, and pauses for a random time that grows with the attempts.
+    /// [`transaction`](Self::transaction) sets the number of attempts. When nothing is decided, nothing is checked and appended.
+    ///
+    /// ```
+    /// use annals::{Append, Expected, NewEvent, Query, Store, StreamId};
+    ///
+    /// let store = Store::in_memory();
+    /// let claim = |name: &str, user: &str| {
+    ///     store.transact(Query::all().event_type("NameClaimed").correlation(name), |claims| {
+    ///         if let Some(claim) = claims.first() {
+    ///             return Err(format!("{name} belongs to {}", claim.aggregate_id()).into());
+    ///         }
+    ///         let claimed = NewEvent::new("NameClaimed").correlation(name);
+    ///         Ok(vec![Append::new(StreamId::new("User", user), Expected::Any, vec![claimed])])
+    ///     })
+    /// };
+    /// claim("ada", "user-1")?;
+    /// assert!(claim("ada", "user-2").is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of `decide`, which is not repeated; the last [`Conflict`](Error::Conflict) when every attempt met one; otherwise as
+    /// [`append_if`](Self::append_if).
+    pub fn transact<E: From<Error>>(
+        &self,
+        query: Query,
+        decide: impl FnMut(&[Event]) -> Result<Vec<Append>, E>,
+    ) -> Result<Vec<Appended>, E> {
+        self.transaction(query).run(decide)
+    }
+
+    /// A [transaction](Self::transact) whose number of attempts can be set.
+    pub fn transaction(&self, query: Query) -> Transaction<'_> {
+        Transaction {
+            store: self,
+            query,
+            attempts: ATTEMPTS,
+        }
+    }
+}
+
+impl Store {
+    /// Waits for a random time ("full jitter"), so that writers that met once do not meet again; not after the store was closed.
+    fn pause(&self, attempt: u32) {
+        let longest = PAUSE.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX);
+        let random = f64::from(crate::id::draw() as u32) / f64::from(u32::MAX);
+        let log = &self.engine().core.log;
+        let deadline = Instant::now().checked_add(longest.mul_f64(random));
+        log.visible_signal().wait_while(deadline, || !log.is_closed());
+    }
+}
+
+/// A decision on what a query finds. See [`Store::transact`].
+#[derive(Clone, Debug)]
+#[must_use = "a transaction does nothing until it is run"]
+pub struct Transaction<'a> {
+    store: &'a Store,
+    query: Query,
+    attempts: u32,
+}
+
+impl Transaction<'_> {
+    /// Tries at most so many times; at least once.
+    pub fn attempts(mut self, attempts: u32) -> Self {
+        self.attempts = attempts.max(1);
+        self
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::transact`].
+    pub fn run<E: From<Error>>(
+        self,
+        mut decide: impl FnMut(&[Event]) -> Result<Vec<Append>, E>,
+    ) -> Result<Vec<Appended>, E> {
+        let mut attempt = 1;
+        loop {
+            let seen = self.store.query(self.query.clone()).page()?;
+            let appends = decide(&seen.events)?;
+            if appends.is_empty() {
+                return Ok(Vec::new());
+            }
+            let condition = Condition::none_after(self.query.clone(), seen.as_of);
+            match self.store.append_if(&condition, appends) {
+                Err(Error::Conflict(conflict)) if attempt < self.attempts && may_pass(&conflict) => {
+                    self.store.wait_visible(conflict.wait_for());
+                    self.store.pause(attempt);
+                    attempt += 1;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+    }
+}
+
+/// Whether deciding again on newer events can resolve the conflict.
+fn may_pass(conflict: &Conflict) -> bool {
+    match conflict {
+        Conflict::Version { .. } | Conflict::Condition { .. } => true,
+        Conflict::EventKnown { .. } => false,
+    }
+}
