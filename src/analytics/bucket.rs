@@ -1,4 +1,4 @@
-//! Hours, days, weeks and months as numbers: which one a point in time is in, when it starts, and what it is called.
+//! Hours, days, weeks, months and years as numbers: which one a point in time is in, when it starts, and what it is called.
 
 use std::fmt;
 
@@ -24,6 +24,8 @@ pub enum Bucket {
     IsoWeek,
     /// A month of the calendar.
     Month,
+    /// A year of the calendar.
+    Year,
 }
 
 impl fmt::Display for Bucket {
@@ -33,18 +35,20 @@ impl fmt::Display for Bucket {
             Self::Day => "day",
             Self::IsoWeek => "ISO week",
             Self::Month => "month",
+            Self::Year => "year",
         })
     }
 }
 
 impl Bucket {
-    /// The number of the bucket that `at` is in: of an hour its first microsecond; days, weeks and months are counted.
+    /// The number of the bucket that `at` is in: of an hour its first microsecond; days, weeks, months and years are counted.
     pub(super) fn key(self, clock: &mut WallClock, at: Timestamp) -> i64 {
         match self {
             Self::Hour => hour_start(clock.span(at.as_micros()), at.as_micros()),
             Self::Day => clock.date(at).days(),
             Self::IsoWeek => clock.date(at).weeks(),
             Self::Month => clock.date(at).months(),
+            Self::Year => clock.date(at).year().into(),
         }
     }
 
@@ -52,7 +56,7 @@ impl Bucket {
     pub(super) fn next(self, clock: &mut WallClock, key: i64) -> i64 {
         match self {
             Self::Hour => hour_end(clock.span(key), key),
-            Self::Day | Self::IsoWeek | Self::Month => key + 1,
+            Self::Day | Self::IsoWeek | Self::Month | Self::Year => key + 1,
         }
     }
 
@@ -60,7 +64,7 @@ impl Bucket {
     pub(super) fn distance(self, first: i64, last: i64) -> i64 {
         match self {
             Self::Hour => (last - first) / MICROS_PER_HOUR + 1,
-            Self::Day | Self::IsoWeek | Self::Month => last - first + 1,
+            Self::Day | Self::IsoWeek | Self::Month | Self::Year => last - first + 1,
         }
     }
 
@@ -76,6 +80,7 @@ impl Bucket {
             Self::Day => clock.zone().start_of(Date::from_days(key)),
             Self::IsoWeek => clock.zone().start_of(Date::first_of_week(key)),
             Self::Month => clock.zone().start_of(Date::first_of_month(key)),
+            Self::Year => clock.zone().start_of(Date::first_of_year(key)),
         }
     }
 
@@ -85,6 +90,7 @@ impl Bucket {
             Self::Day => Date::from_days(key).to_string(),
             Self::IsoWeek => date::iso_week_label(Date::first_of_week(key)),
             Self::Month => date::month_label(Date::first_of_month(key)),
+            Self::Year => date::year_text(key),
         }
     }
 }

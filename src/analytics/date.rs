@@ -38,6 +38,11 @@ impl Date {
         Self::from_days(days_from_civil(month.div_euclid(12), month.rem_euclid(12) + 1, 1))
     }
 
+    /// The first day of a year.
+    pub(super) fn first_of_year(year: i64) -> Self {
+        Self::from_days(days_from_civil(year, 1, 1))
+    }
+
     /// Months since January of year 0.
     pub(super) fn months(self) -> i64 {
         let (year, month, _) = civil_from_days(self.days);
@@ -90,7 +95,8 @@ pub(super) fn month_label(date: Date) -> String {
     format!("{}-{month:02}", year_text(year))
 }
 
-fn year_text(year: i64) -> String {
+/// A year, with a sign and six digits where four do not do.
+pub(super) fn year_text(year: i64) -> String {
     if (0..=9999).contains(&year) {
         format!("{year:04}")
     } else {

@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn the_ends_of_time_have_rows() {
-        for bucket in [Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month] {
+        for bucket in [Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month, Bucket::Year] {
             for zone in ["UTC", "Europe/Amsterdam", "-12:00", "+14:00"] {
                 let mut trend = trend(bucket, zone, &[]);
                 trend.add_at(Timestamp::MIN);
@@ -370,7 +370,7 @@ mod tests {
     proptest! {
         #[test]
         fn merging_is_adding_all(
-            bucket in prop::sample::select(vec![Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month]),
+            bucket in prop::sample::select(vec![Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month, Bucket::Year]),
             times in prop::collection::vec(any::<i64>(), 0..200),
             cut in any::<prop::sample::Index>(),
         ) {
@@ -383,7 +383,7 @@ mod tests {
 
         #[test]
         fn rows_follow_each_other_and_their_labels_differ(
-            bucket in prop::sample::select(vec![Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month]),
+            bucket in prop::sample::select(vec![Bucket::Hour, Bucket::Day, Bucket::IsoWeek, Bucket::Month, Bucket::Year]),
             zone in prop::sample::select(vec!["Europe/Amsterdam", "Africa/Cairo", "Australia/Lord_Howe", "America/St_Johns"]),
             from in -2_000_000_000_000_000_i64..2_000_000_000_000_000,
             days in 0_i64..400,
