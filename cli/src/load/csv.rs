@@ -1,11 +1,14 @@
 //! One record of a CSV file as one event: columns found by name, the others kept as data.
 
 use std::collections::BTreeMap;
+use std::io::BufRead;
 
 use annals::{ContentType, Name, NewEvent, StreamId, Timestamp};
 use csv::{ByteRecord, StringRecord};
 use serde_json::value::RawValue;
 
+use crate::load::dialect::Dialect;
+use crate::load::encoding;
 use crate::load::jsonl::{Metadata, check_depth, parse_metadata, push_member};
 use crate::load::{BadLine, Entry};
 use crate::when;
@@ -33,6 +36,8 @@ pub struct Columns {
     pub causation: Option<String>,
 }
 
+/// Columns that a message lists.
+const COLUMNS_LISTED: usize = 30;
 /// The type of aggregates of which a CSV file says nothing.
 const AGGREGATE_TYPE_DEFAULT: &str = "Case";
 
@@ -57,7 +62,8 @@ enum Role {
     EventData,
 }
 
-/// The usual names of columns, the program's own first; then those of process mining.
+/// The usual names of columns, the program's own first; then those of process mining. A name more of a column that a log can lack changes
+/// what logs say that have it, and so the ids of their events.
 const NAMES: [(Role, &[&str]); 16] = [
     (
         Role::Aggregate,
@@ -68,6 +74,7 @@ const NAMES: [(Role, &[&str]); 16] = [
             "case_id",
             "case id",
             "caseId",
+            "case",
         ],
     ),
     (Role::AggregateType, &["aggregateType", "aggregate_type"]),
@@ -96,17 +103,26 @@ pub struct Mapping {
     roles: BTreeMap<Role, usize>,
     /// The columns that are data: their place, and their name.
     data: Vec<(usize, String)>,
+    /// The places of columns without a name, of which there are several: they hold nothing.
+    unnamed: Vec<usize>,
+    /// How many columns there are.
+    width: usize,
     aggregate_type: Name,
 }
 
 impl Mapping {
-    /// Finds the columns in `header`.
+    /// Finds the columns in `header`: by their names, without the space around them.
+    ///
+    /// Several columns without a name, as spreadsheets write them, must be empty. One alone, as an index is written, is data.
     ///
     /// # Errors
     ///
     /// A [`BadLine`] when a column that is needed or was asked for is missing, or when two have the same name.
     pub fn new(header: &StringRecord, columns: &Columns) -> Result<Self, BadLine> {
-        check_names(header)?;
+        let mut header = header.clone();
+        header.trim();
+        check_names(&header)?;
+        let header = &header;
         let mut roles = BTreeMap::new();
         for (role, names) in NAMES {
             if let Some(index) = find(header, chosen(columns, role), names)? {
@@ -119,15 +135,16 @@ impl Mapping {
             (Role::Time, "--csv-time"),
         ] {
             if !roles.contains_key(&role) {
-                return Err(BadLine(format!(
-                    "no column is known as {}: name it with {flag}",
-                    noun(role)
-                )));
+                return Err(missing(header, role, flag));
             }
         }
         let taken: Vec<usize> = roles.values().copied().collect();
+        let mut unnamed: Vec<usize> = (0..header.len()).filter(|index| header[*index].is_empty()).collect();
+        if unnamed.len() == 1 {
+            unnamed.clear();
+        }
         let data: Vec<(usize, String)> = (header.iter().enumerate())
-            .filter(|(index, _)| !taken.contains(index))
+            .filter(|(index, _)| !taken.contains(index) && !unnamed.contains(index))
             .map(|(index, name)| (index, name.to_owned()))
             .collect();
         if let (true, Some((_, name))) = (roles.contains_key(&Role::EventData), data.first()) {
@@ -143,6 +160,8 @@ impl Mapping {
         Ok(Self {
             roles,
             data,
+            unnamed,
+            width: header.len(),
             aggregate_type,
         })
     }
@@ -155,6 +174,7 @@ impl Mapping {
     pub fn entry(&self, record: &ByteRecord) -> Result<Entry, BadLine> {
         let record = StringRecord::from_byte_record(record.clone())
             .map_err(|error| BadLine(format!("column {}: not UTF-8", error.utf8_error().field() + 1)))?;
+        self.check_shape(&record)?;
         let cell = |role| self.cell(&record, role);
         let metadata = cell(Role::Metadata).map(metadata).transpose()?.unwrap_or_default();
         let id = |role, within: Option<Name>| match (cell(role), within) {
@@ -191,6 +211,23 @@ impl Mapping {
             recorded_at,
             place: None,
         })
+    }
+
+    /// Refuses cells that no column of the header stands for.
+    fn check_shape(&self, record: &StringRecord) -> Result<(), BadLine> {
+        let is_filled = |index: &usize| record.get(*index).is_some_and(|cell| !cell.is_empty());
+        if record.len() < self.width || (self.width..record.len()).any(|index| is_filled(&index)) {
+            let (len, expected) = (record.len(), self.width);
+            return Err(BadLine(format!("{len} columns, but the header has {expected}")));
+        }
+        match self.unnamed.iter().find(|index| is_filled(index)) {
+            Some(index) => Err(BadLine(format!(
+                "column {} holds '{}', but has no name in the header",
+                index + 1,
+                &record[*index]
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// What is written in the column of `role`, if there is one and it is not empty.
@@ -236,29 +273,99 @@ pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId,
 ///
 /// A [`BadLine`] of the first line that is wrong.
 pub fn parse_text(text: &[u8], columns: &Columns) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
-    let mut reader = reader(text);
-    let mapping = Mapping::new(reader.headers().map_err(|error| bad_record(&error))?, columns)?;
-    let mut events = Vec::new();
-    for record in reader.byte_records() {
-        events.push(parse_record(&mapping, &record.map_err(|error| bad_record(&error))?)?);
+    let mut file = open(encoding::without_marks(text), columns).map_err(|(_, reason)| BadLine(reason))?;
+    let (mut record, mut events) = (ByteRecord::new(), Vec::new());
+    while let Some((line, entry)) = file
+        .next(&mut record)
+        .map_err(|(line, reason)| in_line(line, &reason))?
+    {
+        let entry = entry.map_err(|reason| in_line(line, &reason.0))?;
+        events.push((entry.stream, entry.event));
     }
     Ok(events)
 }
 
-/// A reader with the settings that the program reads CSV with.
-pub(crate) fn reader<R: std::io::Read>(bytes: R) -> csv::Reader<R> {
-    csv::ReaderBuilder::new().buffer_capacity(64 << 10).from_reader(bytes)
+fn in_line(line: u64, reason: &str) -> BadLine {
+    BadLine(format!("line {line}: {reason}"))
 }
 
-pub(crate) fn bad_record(error: &csv::Error) -> BadLine {
-    if let csv::ErrorKind::UnequalLengths { expected_len, len, .. } = error.kind() {
-        return BadLine(format!("{len} columns, but the header has {expected_len}"));
+/// A CSV file whose header has been read.
+pub(crate) struct Records<R> {
+    file: Dialect<R>,
+    mapping: Mapping,
+}
+
+/// Why a file cannot be read on: the line, and the reason.
+type Broken = (u64, String);
+/// A line, and the event that it holds.
+type Numbered = (u64, Result<Entry, BadLine>);
+
+/// Reads the header.
+pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>, Broken> {
+    let mut file = Dialect::open(bytes, columns).map_err(|error| (1, error.to_string()))?;
+    let first = file.lines_before + 1;
+    let header = file.reader.headers().cloned();
+    if let Some(line) = file.reader.get_ref().unclosed() {
+        return Err((line, never_closed(line)));
     }
-    BadLine(error.to_string())
+    let header = header.map_err(|error| (first, error.to_string()))?;
+    let line = header.position().map_or(first, |at| at.line() + file.lines_before);
+    if header.is_empty() {
+        return Err((line, "the file holds nothing: it has no header".to_owned()));
+    }
+    let mapping = Mapping::new(&header, columns).map_err(|reason| (line, reason.0))?;
+    Ok(Records { file, mapping })
+}
+
+impl<R: BufRead> Records<R> {
+    /// Reads the next record into `record`; returns its line, and the event that it holds. `None` at the end.
+    pub(crate) fn next(&mut self, record: &mut ByteRecord) -> Result<Option<Numbered>, Broken> {
+        let before = self.file.lines_before;
+        let reader = &mut self.file.reader;
+        reader.get_mut().begin_record();
+        let line = reader.position().line() + before;
+        let read = reader.read_byte_record(record);
+        if let (Some(opened), Ok(true) | Err(_)) = (reader.get_ref().unclosed(), &read) {
+            return Ok(Some((opened, Err(BadLine(never_closed(opened))))));
+        }
+        let entry = match read {
+            Ok(false) => return Ok(None),
+            Ok(true) => self.mapping.entry(record),
+            Err(error) if error.is_io_error() => return Err((line, error.to_string())),
+            Err(error) => Err(BadLine(error.to_string())),
+        };
+        Ok(Some((record.position().map_or(line, |at| at.line() + before), entry)))
+    }
+}
+
+fn never_closed(opened: u64) -> String {
+    format!("the quote that opens in line {opened} is never closed, so the rest of the file is one cell: close it")
+}
+
+fn missing(header: &StringRecord, role: Role, flag: &str) -> BadLine {
+    let quoted =
+        |names: &mut dyn Iterator<Item = &str>| names.map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ");
+    let usual = NAMES
+        .iter()
+        .find(|(named, _)| *named == role)
+        .map_or(&[][..], |(_, names)| names);
+    let there = quoted(&mut header.iter().take(COLUMNS_LISTED));
+    let more = header.len().saturating_sub(COLUMNS_LISTED);
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    BadLine(format!(
+        "no column is known as {}: the columns are {there}{more}, and the names that are recognised {}; name it with {flag}",
+        noun(role),
+        quoted(&mut usual.iter().copied())
+    ))
 }
 
 fn check_names(header: &StringRecord) -> Result<(), BadLine> {
     let mut names: Vec<&str> = header.iter().collect();
+    names.retain(|name| !name.is_empty());
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         Some(pair) => Err(BadLine(format!("two columns are called '{}'", pair[0]))),
@@ -268,7 +375,7 @@ fn check_names(header: &StringRecord) -> Result<(), BadLine> {
 
 fn find(header: &StringRecord, chosen: Option<&str>, usual: &[&str]) -> Result<Option<usize>, BadLine> {
     if let Some(name) = chosen {
-        let index = header.iter().position(|column| column == name);
+        let index = header.iter().position(|column| column == name.trim());
         return index
             .map(Some)
             .ok_or_else(|| BadLine(format!("there is no column '{name}'")));

@@ -1,6 +1,6 @@
 //! The other thread: reads and parses a file ahead of the store, in batches, in order.
 
-use std::io::ErrorKind;
+use std::io::{self, BufRead, Cursor, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::{Failure, Outcome};
-use crate::load::reader::{self, Budget, Line, Source};
-use crate::load::{BadLine, Entry, LINE_BYTES_MAX, csv, jsonl};
+use crate::load::elements::{Elements, RECORD_SEPARATOR};
+use crate::load::encoding::without_marks;
+use crate::load::reader::{self, Line, Source};
+use crate::load::{BadLine, Entry, LINE_BYTES_MAX, csv, dialect, jsonl};
 
 const BATCH_LINES: usize = 512;
 /// Bytes of lines after which a batch is handed over, however few they are.
@@ -35,12 +37,15 @@ pub(crate) struct Feed {
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
+    /// An event a line; or an array, if it begins like one.
     JsonLines,
+    /// An array of events.
+    Json,
     Csv,
 }
 
 impl Kind {
-    /// By the name of the file, with or without `.gz` or `.zst`; the standard input holds JSON lines.
+    /// By the name of the file, with or without `.gz` or `.zst`; the standard input holds JSON.
     pub(crate) fn of(path: &Path) -> Outcome<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let packed = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst"));
@@ -48,9 +53,10 @@ impl Kind {
         match bare.rsplit_once('.').map(|(_, extension)| extension) {
             Some("csv") => Ok(Self::Csv),
             Some("jsonl" | "ndjson") => Ok(Self::JsonLines),
+            Some("json") => Ok(Self::Json),
             None if bare == "-" => Ok(Self::JsonLines),
             _ => Err(Failure::Usage(format!(
-                "{}: what it holds must show in its name: *.jsonl, *.ndjson or *.csv, also with .gz or .zst",
+                "{}: its name must say what it holds: *.jsonl, *.ndjson, *.json or *.csv, also with .gz or .zst",
                 path.display()
             ))),
         }
@@ -59,7 +65,7 @@ impl Kind {
 
 /// Whether `path` is a log that can be opened.
 pub(crate) fn check(path: &Path) -> Outcome {
-    Kind::of(path)?;
+    kind_of_file(path)?;
     if path == Path::new("-") {
         return Ok(());
     }
@@ -68,9 +74,28 @@ pub(crate) fn check(path: &Path) -> Outcome {
         .map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
 }
 
+/// What the file `path` holds; of one that is not there and has no name of a log, that it is not there.
+fn kind_of_file(path: &Path) -> Outcome<Kind> {
+    let kind = Kind::of(path);
+    let is_missing = || matches!(std::fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound);
+    if kind.is_err() && is_missing() {
+        return Err(Failure::Usage(format!(
+            "{0}: there is no such file or folder (`annals import --store file:{0} LOG` makes a store there)",
+            path.display()
+        )));
+    }
+    if kind.is_err() && path.is_dir() {
+        return Err(Failure::Usage(format!(
+            "{0}: it is a folder, not a log file: name a store with --store {0}",
+            path.display()
+        )));
+    }
+    kind
+}
+
 /// Opens `path` and begins to read it.
 pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
-    let kind = Kind::of(path)?;
+    let kind = kind_of_file(path)?;
     let source = reader::open(path).map_err(|error| {
         let text = format!("{}: {error}", path.display());
         if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) {
@@ -94,7 +119,8 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
             sender,
         };
         let end = match kind {
-            Kind::JsonLines => read_json_lines(source, &mut out),
+            Kind::JsonLines => read_json(source, false, &mut out),
+            Kind::Json => read_json(source, true, &mut out),
             Kind::Csv => read_csv(source, &columns, &mut out),
         };
         out.finish(end);
@@ -124,9 +150,9 @@ enum End {
     Unwanted,
 }
 
-impl From<std::io::Error> for End {
-    fn from(error: std::io::Error) -> Self {
-        Self::Broken(error.to_string())
+impl End {
+    fn broken(line: u64, reason: &str) -> Self {
+        Self::Broken(format!("line {line}: {reason}"))
     }
 }
 
@@ -159,43 +185,74 @@ impl Batches {
     }
 }
 
-fn read_json_lines(mut source: Source, out: &mut Batches) -> Result<(), End> {
+fn read_json(mut source: Source, is_array: bool, out: &mut Batches) -> Result<(), End> {
+    let line_end = |error: io::Error| End::broken(1, &error.to_string());
+    let first = reader::first_character(&mut source.bytes).map_err(line_end)?;
+    if is_array || matches!(first, Some(b'[' | RECORD_SEPARATOR)) {
+        return read_elements(source.bytes, out);
+    }
+    read_lines(source.bytes, out)
+}
+
+fn read_lines(mut bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
     let (mut number, mut line) = (0, Vec::new());
     loop {
         number += 1;
-        let read = reader::read_line(&mut source.bytes, &mut line)
-            .map_err(|error| End::Broken(format!("line {number}: {error}")))?;
+        let read = reader::read_line(&mut bytes, &mut line).map_err(|error| End::broken(number, &error.to_string()))?;
+        let text = without_marks(&line);
         let entry = match read {
             None => return Ok(()),
-            Some(Line::TooLong) => Err(BadLine(format!("longer than {} MiB", LINE_BYTES_MAX >> 20))),
-            Some(Line::Whole) if line.trim_ascii().is_empty() => continue,
-            Some(Line::Whole) => jsonl::parse_entry(&line),
+            Some(Line::TooLong) => Err(too_long()),
+            Some(Line::Whole) if text.trim_ascii().is_empty() => continue,
+            Some(Line::Whole) if number == 1 && text.trim_ascii().contains(&b'\r') => {
+                // Lines that end with CR alone look like one.
+                return read_elements(Cursor::new(line).chain(&b"\n"[..]).chain(bytes), out);
+            }
+            Some(Line::Whole) => jsonl::parse_entry(text).map_err(|reason| seems_csv(reason, text, number)),
         };
         out.push(number, entry, line.len())?;
     }
 }
 
-fn read_csv(source: Source, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
-    let budget = Budget::default();
-    let mut reader = csv::reader(budget.guard(source.bytes));
-    let header = reader
-        .headers()
-        .map_err(|error| End::Broken(format!("line 1: {error}")))?;
-    let mapping = csv::Mapping::new(header, columns).map_err(|reason| End::Broken(format!("line 1: {reason}")))?;
-    let mut record = ::csv::ByteRecord::new();
-    loop {
-        budget.reset();
-        let line = reader.position().line();
-        let entry = match reader.read_byte_record(&mut record) {
-            Ok(false) => return Ok(()),
-            Ok(true) => mapping.entry(&record),
-            Err(error) if error.is_io_error() => return Err(End::Broken(format!("line {line}: {error}"))),
-            Err(error) => Err(csv::bad_record(&error)),
-        };
-        out.push(
-            record.position().map_or(line, ::csv::Position::line),
-            entry,
-            record.as_slice().len(),
-        )?;
+fn too_long() -> BadLine {
+    BadLine(format!("longer than {} MiB", LINE_BYTES_MAX >> 20))
+}
+
+/// Adds to `reason` that a file whose first line is a header is not what it is called.
+fn seems_csv(reason: BadLine, text: &[u8], number: u64) -> BadLine {
+    if number == 1 && dialect::of_header(text, &csv::Columns::default()).is_some() {
+        return BadLine(format!(
+            "{reason}: the line is the header of a CSV file, so call the file *.csv"
+        ));
     }
+    reason
+}
+
+/// Reads JSON values however they are laid out: arrays of events, events over several lines, records with separators.
+fn read_elements(bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
+    let mut elements = Elements::new(bytes);
+    let (mut number, mut element) = (0, Vec::new());
+    while let Some((line, read)) = elements
+        .next(&mut element)
+        .map_err(|(line, reason)| End::broken(line, &reason))?
+    {
+        number += 1;
+        let entry = match read {
+            Line::TooLong => Err(too_long()),
+            Line::Whole => jsonl::parse_entry(&element),
+        };
+        let entry = entry.map_err(|reason| BadLine(format!("element {number}: {reason}")));
+        out.push(line, entry, element.len())?;
+    }
+    Ok(())
+}
+
+fn read_csv(source: Source, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
+    let broken = |(line, reason): (u64, String)| End::broken(line, &reason);
+    let mut records = csv::open(source.bytes, columns).map_err(broken)?;
+    let mut record = ::csv::ByteRecord::new();
+    while let Some((line, entry)) = records.next(&mut record).map_err(broken)? {
+        out.push(line, entry, record.as_slice().len())?;
+    }
+    Ok(())
 }

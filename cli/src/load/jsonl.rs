@@ -28,7 +28,9 @@ pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent), BadLine> {
 ///
 /// The same as of [`parse_line`].
 pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
-    let wire: Wire<'_> = serde_json::from_slice(line).map_err(|error| bad_json(&error))?;
+    check_object(line)?;
+    let wire: Wire<'_> =
+        serde_json::from_slice(line).map_err(|error| not_text(line).unwrap_or_else(|| bad_json(&error)))?;
     check_depth(wire.event_data)?;
     check_depth(wire.metadata)?;
     let metadata = wire.metadata.map(parse_metadata).transpose()?.unwrap_or_default();
@@ -58,6 +60,28 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         recorded_at: wire.recorded_at,
         place: wire.position.map(Position).zip(wire.version.map(Version)),
     })
+}
+
+/// Refuses an array: read as the fields of an event in their order, it could be one.
+fn check_object(line: &[u8]) -> Result<(), BadLine> {
+    let space = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+    if line.get(space) == Some(&b'[') {
+        return Err(BadLine(format!(
+            "column {}: invalid type: an array, expected an event: a JSON object",
+            space + 1
+        )));
+    }
+    Ok(())
+}
+
+/// What is wrong with a line that is not UTF-8.
+fn not_text(line: &[u8]) -> Option<BadLine> {
+    let valid = std::str::from_utf8(line).err()?.valid_up_to();
+    Some(BadLine(format!(
+        "column {}: the byte {:#04x} is not UTF-8: convert the file first, with iconv for example",
+        valid + 1,
+        line[valid]
+    )))
 }
 
 #[derive(Deserialize)]
@@ -220,6 +244,14 @@ fn bad_json(error: &serde_json::Error) -> BadLine {
     }
     if error.column() == 0 {
         return BadLine(text);
+    }
+    if error.line() > 1 {
+        // An element of an array may have several lines.
+        return BadLine(format!(
+            "line {} of it, column {}: {text}",
+            error.line(),
+            error.column()
+        ));
     }
     BadLine(format!("column {}: {text}", error.column()))
 }

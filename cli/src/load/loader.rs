@@ -11,6 +11,7 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::clock::LogClock;
 use crate::load::identity::Identity;
+use crate::load::positions::Positions;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
 use crate::output::text::{counted, grouped};
@@ -23,7 +24,7 @@ const BAD_LINES_SHOWN: usize = 10;
 pub(crate) struct Report {
     /// Events that were appended.
     pub(crate) events: u64,
-    /// Events that are in the files more than once, with the same id: stored once.
+    /// Lines whose event another line has brought before, with the same id: stored once.
     pub(crate) repeated: u64,
     /// Events that a durable store had before.
     pub(crate) known: u64,
@@ -34,9 +35,14 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Events that were read and are in the store now.
+    /// Lines that were read and whose events are in the store now.
     pub(crate) fn taken(&self) -> u64 {
-        self.events + self.repeated + self.known
+        self.stored() + self.repeated
+    }
+
+    /// Events that were read and are in the store now: one that is repeated counts once.
+    pub(crate) fn stored(&self) -> u64 {
+        self.events + self.known
     }
 }
 
@@ -55,6 +61,8 @@ enum Kind {
         identity: Identity,
         /// The last position before anything was loaded.
         before: Position,
+        /// Positions up to that one whose events came again.
+        came_again: Positions,
     },
 }
 
@@ -106,6 +114,7 @@ impl Loader {
             kind: Kind::Durable {
                 identity: Identity::default(),
                 before,
+                came_again: Positions::default(),
             },
         }
     }
@@ -113,14 +122,14 @@ impl Loader {
     /// Loads the whole file; with `skip_bad`, all of it that holds events.
     pub(crate) fn load(&mut self, path: &Path, options: &Options) -> Outcome {
         let started = Instant::now();
-        let taken_before = self.report.taken();
+        let stored_before = self.report.stored();
         if let Kind::Durable { identity, .. } = &mut self.kind {
             *identity = Identity::default();
         }
         let loaded = self.load_lines(path, options);
         let loaded = match self.kind {
             Kind::Memory(_) => loaded,
-            Kind::Durable { .. } => self.make_safe(path, self.report.taken() - taken_before, loaded),
+            Kind::Durable { .. } => self.make_safe(path, self.report.stored() - stored_before, loaded),
         };
         self.report.elapsed += started.elapsed();
         loaded
@@ -140,7 +149,7 @@ impl Loader {
     }
 
     /// Waits until everything is synced, and says so where the file was not loaded to its end.
-    fn make_safe(&self, path: &Path, taken: u64, loaded: Outcome) -> Outcome {
+    fn make_safe(&self, path: &Path, stored: u64, loaded: Outcome) -> Outcome {
         if let Err(error) = self.store.wait_durable(self.store.visible()) {
             return Err(Failure::Runtime(format!(
                 "{error}; everything up to position {} is safe on disk",
@@ -148,7 +157,7 @@ impl Loader {
             )));
         }
         let safe = || {
-            let (events, are) = (counted(taken, "event"), if taken == 1 { "is" } else { "are" });
+            let (events, are) = (counted(stored, "event"), if stored == 1 { "is" } else { "are" });
             format!("{events} of {} {are} safe on disk", path.display())
         };
         loaded.map_err(|failure| match failure {
@@ -187,13 +196,18 @@ impl Loader {
                 // Only an event with an id can be found to be there already.
                 again = event.id.is_some().then(|| event.clone());
             }
-            Kind::Durable { identity, before } => {
+            Kind::Durable {
+                identity,
+                before,
+                came_again,
+            } => {
                 let id = identity.next(&stream, &event);
                 event.id = Some(id);
                 if let Some(kept) = self.store.event(id) {
                     check_same(&kept, &stream, &event)?;
-                    self.report.known += u64::from(kept.position() <= *before);
-                    self.report.repeated += u64::from(kept.position() > *before);
+                    let is_known = kept.position() <= *before && came_again.insert(kept.position());
+                    self.report.known += u64::from(is_known);
+                    self.report.repeated += u64::from(!is_known);
                     return Ok(());
                 }
             }

@@ -3,12 +3,18 @@
 pub(crate) mod archive;
 pub(crate) mod clock;
 pub mod csv;
+mod dialect;
 pub(crate) mod durable;
+mod elements;
+mod encoding;
 pub(crate) mod feed;
 pub(crate) mod identity;
 pub mod jsonl;
 pub(crate) mod loader;
+mod packing;
+mod positions;
 pub(crate) mod progress;
+mod quotes;
 pub(crate) mod reader;
 
 use std::fmt;

@@ -6,16 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use flate2::bufread::MultiGzDecoder;
-
-use crate::load::LINE_BYTES_MAX;
+use crate::load::packing::Packing;
+use crate::load::{LINE_BYTES_MAX, encoding};
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Bytes by which it shows what a file is.
-const MAGIC_BYTES: u64 = 4;
-/// 2 to the power of this many bytes are kept to unpack zstd, at most: 128 MiB, what its own tool takes.
-const ZSTANDARD_WINDOW_LOG_MAX: u32 = 27;
-const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// A file opened for reading.
 pub(crate) struct Source {
@@ -48,131 +42,26 @@ pub(crate) fn open(path: &Path) -> io::Result<Source> {
     })
 }
 
-/// How bytes are packed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Packing {
-    Gzip,
-    Zstandard,
-}
-
-impl Packing {
-    /// What the name of a file says.
-    fn of(path: &Path) -> Option<Self> {
-        let extension = path.extension()?;
-        [Self::Gzip, Self::Zstandard]
-            .into_iter()
-            .find(|packing| extension.eq_ignore_ascii_case(packing.extension()))
-    }
-
-    /// What bytes begin like.
-    fn begins(start: &[u8]) -> Option<Self> {
-        [Self::Gzip, Self::Zstandard]
-            .into_iter()
-            .find(|packing| start.starts_with(packing.magic()))
-    }
-
-    fn magic(self) -> &'static [u8] {
-        match self {
-            Self::Gzip => &[0x1f, 0x8b],
-            Self::Zstandard => &[0x28, 0xb5, 0x2f, 0xfd],
-        }
-    }
-
-    fn extension(self) -> &'static str {
-        match self {
-            Self::Gzip => "gz",
-            Self::Zstandard => "zst",
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstandard => "zstd",
-        }
-    }
-
-    fn unpack(self, packed: impl BufRead + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-        Ok(match self {
-            Self::Gzip => Box::new(MultiGzDecoder::new(packed)),
-            Self::Zstandard => {
-                let mut decoder = zstd::Decoder::with_buffer(packed)?;
-                decoder.window_log_max(ZSTANDARD_WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
-        })
-    }
-}
-
-/// Decompresses what begins like it, whatever the file is called; what is called packed must be.
+/// Decompresses what begins like it, whatever the file is called; what is called packed must be. The text is UTF-8 without a byte order
+/// mark.
 pub(crate) fn decode(raw: impl Read + Send + 'static, called: Option<Packing>) -> io::Result<Box<dyn BufRead + Send>> {
-    let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, raw), &[])?;
+    let mut raw = BufReader::with_capacity(BUFFER_BYTES, raw);
+    let start = encoding::start(&mut raw)?;
     let packing = Packing::begins(&start);
     if let Some(called) = called.filter(|called| packing != Some(*called)) {
-        return Err(not_packed(&start, called));
+        return Err(called.refusal(&start));
     }
-    if let Some(packing) = packing {
-        let decoder = Unpacked(packing.unpack(Cursor::new(start).chain(rest))?, packing);
-        let (start, rest) = without_prefix(BufReader::with_capacity(BUFFER_BYTES, decoder), &BYTE_ORDER_MARK)?;
-        return Ok(Box::new(Cursor::new(start).chain(rest)));
-    }
-    let start = start
-        .strip_prefix(&BYTE_ORDER_MARK)
-        .map_or(start.clone(), <[u8]>::to_vec);
-    Ok(Box::new(Cursor::new(start).chain(rest)))
-}
-
-fn not_packed(start: &[u8], called: Packing) -> io::Error {
-    let (extension, name) = (called.extension(), called.name());
-    let text = if start.len() < called.magic().len() {
-        format!("it is called .{extension} but holds nothing: make it or copy it again")
-    } else {
-        format!(
-            "it is called .{extension} but is not {name}: take .{extension} off its name if it is not packed, or pack it"
-        )
-    };
-    io::Error::new(io::ErrorKind::InvalidData, text)
-}
-
-/// What a decoder unpacks; its errors say what is wrong with the file, and what to do.
-struct Unpacked(Box<dyn Read + Send>, Packing);
-
-impl Read for Unpacked {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0
-            .read(buffer)
-            .map_err(|error| told(&error, self.1).unwrap_or(error))
+    let whole = Cursor::new(start).chain(raw);
+    match packing {
+        Some(packing) => encoding::text(BufReader::with_capacity(BUFFER_BYTES, packing.unpack(whole)?)),
+        None => encoding::text(whole),
     }
 }
 
-/// What a decoder's error says of the file; nothing of errors that are not the decoder's own.
-fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
-    let (kind, name) = (error.kind(), packing.name());
-    if kind == io::ErrorKind::UnexpectedEof {
-        let text = format!("the file ends before its {name} data do: it was cut short, so make it or copy it again");
-        return Some(io::Error::new(kind, text));
-    }
-    let is_decoders = matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
-        || (packing == Packing::Zstandard && kind == io::ErrorKind::Other);
-    is_decoders.then(|| {
-        let text = format!("its {name} data are damaged ({error}): make it or copy it again");
-        io::Error::new(io::ErrorKind::InvalidData, text)
-    })
-}
-
-/// The first bytes of `reader`, without `prefix` if they are just that, and what follows them.
-fn without_prefix<R: BufRead>(mut reader: R, prefix: &[u8]) -> io::Result<(Vec<u8>, R)> {
-    let length = if prefix.is_empty() {
-        MAGIC_BYTES
-    } else {
-        prefix.len() as u64
-    };
-    let mut start = Vec::new();
-    reader.by_ref().take(length).read_to_end(&mut start)?;
-    if !prefix.is_empty() && start == prefix {
-        start.clear();
-    }
-    Ok((start, reader))
+/// The first character that is no space, if it is near the beginning; nothing is taken.
+pub(crate) fn first_character(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
+    let buffer = reader.fill_buf()?;
+    Ok(buffer.iter().find(|byte| !byte.is_ascii_whitespace()).copied())
 }
 
 struct Counted<R> {
@@ -218,42 +107,6 @@ pub(crate) fn read_line(reader: &mut impl BufRead, line: &mut Vec<u8>) -> io::Re
     } else {
         Line::Whole
     }))
-}
-
-/// Fails when more than [`LINE_BYTES_MAX`] were read since the last [`reset`](Budget::reset): one record must not fill the memory.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Budget(Arc<AtomicU64>);
-
-impl Budget {
-    pub(crate) fn reset(&self) {
-        self.0.store(0, Ordering::Relaxed);
-    }
-
-    pub(crate) fn guard<R: Read>(&self, inner: R) -> Guarded<R> {
-        Guarded {
-            inner,
-            budget: self.clone(),
-        }
-    }
-}
-
-pub(crate) struct Guarded<R> {
-    inner: R,
-    budget: Budget,
-}
-
-impl<R: Read> Read for Guarded<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.inner.read(buffer)?;
-        let used = self.budget.0.fetch_add(bytes as u64, Ordering::Relaxed);
-        if used > LINE_BYTES_MAX as u64 {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a record is longer than 16 MiB: is a quote missing?",
-            ));
-        }
-        Ok(bytes)
-    }
 }
 
 #[cfg(test)]

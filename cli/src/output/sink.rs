@@ -31,6 +31,7 @@ enum Writer {
 /// What the name of a file says that it is to hold.
 pub(crate) fn format_of(path: &Path) -> Outcome<Format> {
     Kind::of(path).map(|kind| match kind {
+        Kind::Json => Format::Json,
         Kind::JsonLines => Format::Jsonl,
         Kind::Csv => Format::Csv,
     })

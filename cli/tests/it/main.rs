@@ -7,6 +7,7 @@ mod bad_input;
 mod commands;
 mod durable;
 mod file_systems;
+mod formats;
 mod interrupted;
 mod pipes;
 mod real_data;

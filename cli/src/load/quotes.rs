@@ -1,0 +1,169 @@
+//! The bytes of a CSV file on their way to its reader: lines with one kind of end, records of a bounded length, and quotes that are closed.
+
+use std::io::{self, Read};
+
+use crate::load::LINE_BYTES_MAX;
+
+/// Where in a record the bytes are, as the reader of CSV sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    FieldStart,
+    Field,
+    Quoted,
+    /// Behind a quote within a quoted field: its end, or half of a quote.
+    QuoteEnd,
+}
+
+/// Hands on the bytes of a CSV file.
+pub(crate) struct Quotes<R> {
+    inner: R,
+    delimiter: u8,
+    place: Place,
+    is_after_return: bool,
+    /// The line of the next byte.
+    line: u64,
+    /// The line in which the last quoted field begins.
+    opened: u64,
+    is_at_end: bool,
+    /// Bytes since the last record.
+    bytes: u64,
+}
+
+impl<R> Quotes<R> {
+    /// Of a file whose next line is `line`.
+    pub(crate) fn new(inner: R, delimiter: u8, line: u64) -> Self {
+        Self {
+            inner,
+            delimiter,
+            place: Place::FieldStart,
+            is_after_return: false,
+            line,
+            opened: line,
+            is_at_end: false,
+            bytes: 0,
+        }
+    }
+
+    /// Counts the bytes of the next record from here on.
+    pub(crate) fn begin_record(&mut self) {
+        self.bytes = 0;
+    }
+
+    /// The line in which a quote opens, if the file has ended before it is closed: then the record that was just read is the last one,
+    /// and holds everything behind the quote.
+    pub(crate) fn unclosed(&self) -> Option<u64> {
+        (self.is_at_end && self.place == Place::Quoted).then_some(self.opened)
+    }
+
+    /// Whether `byte` is handed on, and as what: outside of quotes, lines end with LF alone.
+    fn step(&mut self, byte: u8) -> Option<u8> {
+        let was_after_return = std::mem::take(&mut self.is_after_return);
+        let is_quoted = self.place == Place::Quoted;
+        let byte = match byte {
+            b'\n' if was_after_return => return None,
+            b'\r' if !is_quoted => {
+                self.is_after_return = true;
+                b'\n'
+            }
+            byte => byte,
+        };
+        self.place = match (self.place, byte) {
+            (Place::Quoted, b'"') => Place::QuoteEnd,
+            (Place::Quoted, _) | (Place::QuoteEnd, b'"') => Place::Quoted,
+            (Place::FieldStart, b'"') => {
+                self.opened = self.line;
+                Place::Quoted
+            }
+            (_, b'\n') => Place::FieldStart,
+            (_, byte) if byte == self.delimiter => Place::FieldStart,
+            _ => Place::Field,
+        };
+        self.line += u64::from(byte == b'\n');
+        Some(byte)
+    }
+
+    fn too_long(&self) -> io::Error {
+        let reason = if self.place == Place::Quoted {
+            format!(": is a quote missing? One opens in line {}", self.opened)
+        } else {
+            String::new()
+        };
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("a record is longer than {} MiB{reason}", LINE_BYTES_MAX >> 20),
+        )
+    }
+}
+
+impl<R: Read> Read for Quotes<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let bytes = self.inner.read(buffer)?;
+            if bytes == 0 {
+                self.is_at_end = !buffer.is_empty();
+                return Ok(0);
+            }
+            let mut kept = 0;
+            for at in 0..bytes {
+                if let Some(byte) = self.step(buffer[at]) {
+                    buffer[kept] = byte;
+                    kept += 1;
+                }
+            }
+            if self.bytes > LINE_BYTES_MAX as u64 {
+                return Err(self.too_long());
+            }
+            self.bytes += bytes as u64;
+            // A read of a line feed alone, of which nothing is left, is not the end.
+            if kept > 0 {
+                return Ok(kept);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(text: &str, capacity: usize) -> (String, Option<u64>) {
+        let mut quotes = Quotes::new(text.as_bytes(), b',', 1);
+        let (mut all, mut buffer) = (Vec::new(), vec![0; capacity]);
+        loop {
+            let bytes = quotes.read(&mut buffer).unwrap();
+            if bytes == 0 {
+                return (String::from_utf8(all).unwrap(), quotes.unclosed());
+            }
+            all.extend(&buffer[..bytes]);
+        }
+    }
+
+    #[test]
+    fn lines_end_alike_but_within_quotes() {
+        for capacity in [1, 2, 7, 100] {
+            for (text, expected) in [
+                ("a,b\r\nc\rd\r\n", "a,b\nc\nd\n"),
+                ("\"a\r\nb\rc\",\"d\"\r\n\r\r\n", "\"a\r\nb\rc\",\"d\"\n\n\n"),
+                ("a\"\r\"b\"\"\r\"\r", "a\"\n\"b\"\"\r\"\n"),
+            ] {
+                assert_eq!(pass(text, capacity), (expected.to_owned(), None));
+            }
+        }
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_is_told() {
+        for (text, opened) in [
+            ("\"", Some(1)),
+            ("a,\"b", Some(1)),
+            ("a\n\"b\n\"\"\n", Some(2)),
+            ("a\r\n\r\nb,\"", Some(3)),
+            ("a\"\nb", None),
+            ("\"a\"\"\"", None),
+            ("\"a\"b\"", None),
+            ("", None),
+        ] {
+            assert_eq!(pass(text, 3).1, opened, "{text:?}");
+        }
+    }
+}

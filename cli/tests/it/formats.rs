@@ -1,0 +1,439 @@
+//! Files as the standard tools of their formats write them; and what is refused, with what it seems to be.
+
+use crate::support::{Folder, Ran, ask, gzip, line, program, run};
+
+const PADDING: [u8; 512] = [0; 512];
+
+/// The lines of two small events.
+fn two() -> String {
+    [line("a", "T", ""), line("b", "T", "")].join("\n") + "\n"
+}
+
+fn stats(folder: &Folder, name: &str, bytes: &[u8]) -> Ran {
+    let path = folder.path(name);
+    std::fs::write(&path, bytes).unwrap();
+    ask(&path, &["stats", "--format", "csv"])
+}
+
+fn has(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>, events: u64) {
+    let bytes = bytes.as_ref();
+    let figures = stats(folder, name, bytes).ok();
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
+    assert!(
+        figures.contains(&format!("figures,events,{events}\n")),
+        "{name} {shown}: {figures}"
+    );
+}
+
+fn refused(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>, parts: &[&str]) {
+    let message = stats(folder, name, bytes.as_ref()).failed(3);
+    for part in parts {
+        assert!(message.contains(part), "{name}: {part}\n{message}");
+    }
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    zstd::encode_all(text, 0).unwrap()
+}
+
+/// A frame of zstd that holds no data.
+fn skippable(kind: u8, content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap().to_le_bytes();
+    [&[0x50 + kind, 0x2a, 0x4d, 0x18], &length[..], content].concat()
+}
+
+fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(to_bytes).collect()
+}
+
+#[test]
+fn zstd_that_begins_with_a_skippable_frame_was_no_zstd() {
+    let folder = Folder::new();
+    let text = two();
+    let packed = zstd(text.as_bytes());
+    for kind in [0, 7, 15] {
+        has(
+            &folder,
+            "a.jsonl.zst",
+            [skippable(kind, b"size"), packed.clone()].concat(),
+            2,
+        );
+    }
+    let frame = || skippable(0, &[]);
+    has(
+        &folder,
+        "a.jsonl.zst",
+        [frame(), packed.clone(), frame(), packed.clone(), frame()].concat(),
+        4,
+    );
+    has(&folder, "a.jsonl.zst", [frame(), frame(), packed.clone()].concat(), 2);
+    // By its content, whatever it is called.
+    has(&folder, "a.jsonl", [frame(), packed.clone()].concat(), 2);
+    refused(
+        &folder,
+        "a.jsonl.zst",
+        [&packed[..], b"other"].concat(),
+        &["its zstd data are damaged"],
+    );
+    refused(
+        &folder,
+        "a.jsonl.zst",
+        &packed[..packed.len() - 2],
+        &["it was cut short"],
+    );
+    refused(
+        &folder,
+        "a.jsonl.zst",
+        gzip(text.as_bytes()),
+        &["is called .zst but is gzip: call it .gz"],
+    );
+    refused(
+        &folder,
+        "a.jsonl.gz",
+        &packed,
+        &["is called .gz but is zstd: call it .zst"],
+    );
+}
+
+#[test]
+fn zeros_behind_gzip_were_damage() {
+    let folder = Folder::new();
+    let packed = gzip(two().as_bytes());
+    has(&folder, "a.jsonl.gz", [&packed[..], &PADDING].concat(), 2);
+    has(&folder, "a.jsonl.gz", [&packed[..], &[0]].concat(), 2);
+    has(&folder, "a.jsonl.gz", [&packed[..], &packed].concat(), 4);
+    has(
+        &folder,
+        "a.jsonl.gz",
+        [&packed[..], &PADDING, &packed, &PADDING].concat(),
+        4,
+    );
+    has(
+        &folder,
+        "a.jsonl.gz",
+        [&gzip(b"")[..], &packed, &vec![0; 300_000]].concat(),
+        2,
+    );
+    let trailing: &[&str] = &["its gzip data are whole, but other bytes follow them (the first is 0x78)"];
+    refused(&folder, "a.jsonl.gz", [&packed[..], b"x"].concat(), trailing);
+    refused(&folder, "a.jsonl.gz", [&packed[..], &PADDING, b"x"].concat(), trailing);
+    refused(
+        &folder,
+        "a.jsonl.gz",
+        [&packed[..], &packed[..9]].concat(),
+        &["it was cut short"],
+    );
+}
+
+#[test]
+fn a_quote_that_was_never_closed_swallowed_the_rest() {
+    let folder = Folder::new();
+    let header = "aggregateId,eventType,timestamp,note\n";
+    let csv = |rows: &str| format!("{header}{rows}");
+    for (rows, line) in [
+        ("a,T,2026-01-31,\"open\nb,T,2026-01-31,x\nc,T,2026-01-31,y\n", 2),
+        ("a,T,2026-01-31,\"\"\nb,T,2026-01-31,\"x", 3),
+        ("a,T,2026-01-31,\"two\nlines\"\n\"b,T,2026-01-31,x\n", 4),
+        ("a,T,2026-01-31,\"said \"\"so\"\"\nb,T,2026-01-31,x\n", 2),
+        ("a,T,2026-01-31,x\r\nb,T,2026-01-31,\"\r\n", 3),
+    ] {
+        let message = format!("line {line}: the quote that opens in line {line} is never closed");
+        refused(&folder, "h.csv", csv(rows), &[&message]);
+        refused(&folder, "h.csv.gz", gzip(csv(rows).as_bytes()), &[&message]);
+    }
+    let path = folder.file("h.csv", csv("a,T,2026-01-31,x\nb,T,2026-01-31,\"x\nc,T,2026-01-31,x\n"));
+    let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
+    assert!(
+        ran.stderr.contains("so the rest of the file is one cell"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.ok().contains("figures,events,1\n"));
+    refused(
+        &folder,
+        "h.csv",
+        "\"aggregateId,eventType\na,b\n",
+        &["line 1: the quote that opens in line 1"],
+    );
+    has(
+        &folder,
+        "h.csv",
+        csv("a,T,2026-01-31,5\" wide\nb,T,2026-01-31,\"x\""),
+        2,
+    );
+}
+
+#[test]
+fn csv_of_spreadsheets_was_refused() {
+    let folder = Folder::new();
+    for text in [
+        "aggregateId,eventType,timestamp,,\na,T,2026-01-31,,\nb,T,2026-01-31,,\n",
+        "aggregateId,eventType,timestamp\na,T,2026-01-31,,\nb,T,2026-01-31\n",
+        "aggregateId;eventType;timestamp;note\na;T;2026-01-31;\"x;y\"\nb;T;2026-01-31;1,5\n",
+        "aggregateId\teventType\ttimestamp\na\tT\t2026-01-31\nb\tT\t2026-01-31\n",
+        "sep=;\r\naggregateId;eventType;timestamp\r\na;T;2026-01-31\r\nb;T;2026-01-31\r\n",
+        "sep=,\naggregateId,eventType,timestamp\na,T,2026-01-31\nb,T,2026-01-31\n",
+        "\"sep=|\"\raggregateId|eventType|timestamp\ra|T|2026-01-31\rb|T|2026-01-31",
+        " aggregateId , eventType, timestamp ,\" note\"\na,T,2026-01-31,x\nb,T,2026-01-31,y\n",
+        "\u{feff}\u{feff}aggregateId,eventType,timestamp\na,T,2026-01-31\nb,T,2026-01-31\n",
+        "\u{feff}\"aggregateId\",eventType,timestamp\ra,T,2026-01-31\rb,T,2026-01-31\r",
+        "case,activity,timestamp\na,T,2026-01-31\nb,T,2026-01-31\n",
+        ",case,activity,timestamp\n0,a,T,2026-01-31\n1,b,T,2026-01-31\n",
+    ] {
+        has(&folder, "s.csv", text, 2);
+        has(&folder, "s.csv", utf16(text, u16::to_le_bytes), 2);
+    }
+    let message = ["line 3: column 5 holds 'x', but has no name in the header"];
+    refused(
+        &folder,
+        "s.csv",
+        "aggregateId,eventType,timestamp,,\na,T,2026-01-31,,\nb,T,2026-01-31,,x\n",
+        &message,
+    );
+    let message = ["line 3: 4 columns, but the header has 3"];
+    refused(
+        &folder,
+        "s.csv",
+        "aggregateId,eventType,timestamp\na,T,2026-01-31,,\nb,T,2026-01-31,x\n",
+        &message,
+    );
+    // Lines are counted as an editor does, whatever they end with and whatever comes before the header.
+    refused(
+        &folder,
+        "s.csv",
+        "sep=;\r\naggregateId;eventType;timestamp\r\na;T;never\r\n",
+        &["line 3: the time: 'never'"],
+    );
+    refused(
+        &folder,
+        "s.csv",
+        "aggregateId,eventType,timestamp\ra,T,2026-01-31\rb,T,never",
+        &["line 3: the time: 'never'"],
+    );
+    refused(&folder, "s.csv", "", &["line 1: the file holds nothing"]);
+}
+
+#[test]
+fn a_header_without_known_columns_did_not_say_which_there_are() {
+    let folder = Folder::new();
+    let parts = [
+        "no column is known as the event's type",
+        "the columns are 'case', 'what', 'timestamp'",
+        "'concept:name'",
+        "--csv-type",
+    ];
+    refused(&folder, "h.csv", "case,what,timestamp\n", &parts);
+    refused(&folder, "h.csv", "case;what;timestamp\n", &parts);
+    refused(&folder, "h.csv", "sep=|\ncase|what|timestamp\n", &parts);
+    let path = folder.file("h.csv", "case;what;timestamp\na;T;2026-01-31\n");
+    assert!(
+        ask(&path, &["events", "--csv-type", "what", "--format", "jsonl"])
+            .ok()
+            .contains("\"eventType\":\"T\"")
+    );
+    let wide = (0..100)
+        .map(|number| format!("c{number}"))
+        .collect::<Vec<_>>()
+        .join(",");
+    refused(&folder, "h.csv", wide, &["'c29' and 70 more"]);
+}
+
+#[test]
+fn a_json_array_was_taken_as_the_fields_of_an_event() {
+    let folder = Folder::new();
+    let fields = r#"[null,"a","A","T",null,null,null,"2026-01-31T12:00:00Z",null,null,null,null]"#;
+    refused(&folder, "a.jsonl", fields, &["line 1: element 1"]);
+    refused(
+        &folder,
+        "a.jsonl",
+        format!("{}{fields}\n", two()),
+        &["line 3: column 1: invalid type: an array, expected an event: a JSON object"],
+    );
+    refused(
+        &folder,
+        "a.json",
+        format!("[{fields}]"),
+        &["element 1: column 1: invalid type: an array"],
+    );
+    refused(
+        &folder,
+        "a.jsonl",
+        format!("{}  {fields}\n", two()),
+        &["line 3: column 3: invalid type: an array"],
+    );
+}
+
+#[test]
+fn what_format_json_prints_could_not_be_read_back() {
+    let folder = Folder::new();
+    let store = folder.demo();
+    let lines = ask(&store, &["events", "--format", "jsonl"]).ok();
+    let array = ask(&store, &["events", "--limit", "0", "--format", "json"]).ok();
+    for name in ["a.json", "a.jsonl", "a.ndjson", "a.json.gz"] {
+        assert_eq!(
+            ask(&folder.file(name, &array), &["events", "--format", "jsonl"]).ok(),
+            lines,
+            "{name}"
+        );
+    }
+    let copy = folder.path("copy.json.zst");
+    ask(&store, &["export", "--output", copy.to_str().unwrap()]).ok();
+    assert_eq!(ask(&copy, &["events", "--format", "jsonl"]).ok(), lines);
+    let from_stdin = |bytes: &str| {
+        let file = folder.file("stdin", bytes);
+        run(program()
+            .stdin(std::fs::File::open(file).unwrap())
+            .args(["--store", "-", "events", "--format", "jsonl"]))
+        .ok()
+    };
+    assert_eq!(from_stdin(&array), lines);
+    let one = ask(&store, &["event", "1", "--format", "json"]).ok();
+    has(&folder, "one.json", one, 1);
+}
+
+#[test]
+fn json_is_read_however_it_is_laid_out() {
+    let folder = Folder::new();
+    let (a, b) = (line("a", "T", ""), line("b", "T", ""));
+    let spread = |line: &str| line.replace(',', ",\n  ");
+    for text in [
+        format!("[{a},{b}]"),
+        format!("[\n{},\r\n{}\n]\n", spread(&a), spread(&b)),
+        format!("{}\n{}", spread(&a), spread(&b)),
+        format!("[{a}]\n[{b}]"),
+        format!("\u{feff}\u{feff}[{a}\n,{b}]"),
+    ] {
+        has(&folder, "a.json", &text, 2);
+        has(&folder, "a.json", utf16(&text, u16::to_be_bytes), 2);
+    }
+    for text in [
+        format!("\u{1e}{a}\n\u{1e}{b}\n"),
+        format!("\u{1e}{}\n\u{1e}{}\n", spread(&a), spread(&b)),
+        format!("{a}\r{b}\r"),
+        format!("{a}\n\u{feff}{b}\n"),
+        format!("\n\n  [{a},{b}]"),
+    ] {
+        has(&folder, "a.jsonl", &text, 2);
+        has(
+            &folder,
+            "a.jsonl",
+            utf16(&format!("\u{feff}{text}"), u16::to_le_bytes),
+            2,
+        );
+    }
+    has(&folder, "a.json", "[]", 0);
+    has(&folder, "a.json", "", 0);
+}
+
+#[test]
+fn arrays_are_refused_by_line_and_element() {
+    let folder = Folder::new();
+    let (a, b) = (line("a", "T", ""), line("b", "T", ""));
+    refused(
+        &folder,
+        "a.json",
+        format!("[\n{a},\n{{\"a\":1}}\n]"),
+        &["line 3: element 2: column 4: unknown field `a`"],
+    );
+    refused(
+        &folder,
+        "a.json",
+        format!("[{a},\n{b}\n"),
+        &["line 3: the array that begins in line 1 is not closed"],
+    );
+    refused(
+        &folder,
+        "a.json",
+        format!("[{a}\n{b}]"),
+        &["line 2: ',' or ']' is expected"],
+    );
+    refused(
+        &folder,
+        "a.json",
+        format!("[{a},\n]"),
+        &["line 2: an element is expected"],
+    );
+    refused(
+        &folder,
+        "a.jsonl",
+        "[1,2]",
+        &["line 1: element 1", "an event: a JSON object"],
+    );
+    // A record that was cut off is one bad line.
+    let path = folder.file("a.jsonl", format!("\u{1e}{}\u{1e}{b}\n", &a[..30]));
+    let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
+    assert!(
+        ran.stderr.contains("element 1: ") && ran.stderr.contains("1 bad line left out"),
+        "{}",
+        ran.stderr
+    );
+    assert!(ran.ok().contains("figures,events,1\n"));
+    let path = folder.file("a.json", format!("[{a},{{\"a\":1}},17,{b}]"));
+    let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
+    assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
+    assert!(ran.ok().contains("figures,events,2\n"));
+    // What was read before the end of a broken array is in a store.
+    let path = folder.file("a.json", format!("[{a},{b},"));
+    let message = run(program()
+        .arg("--store")
+        .arg(folder.url("store"))
+        .arg("import")
+        .arg(&path))
+    .failed(3);
+    assert!(
+        message.contains("2 events of ") && message.contains("are safe on disk"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_of_another_kind_was_not_named() {
+    let folder = Folder::new();
+    for (bytes, kind) in [
+        (&b"PAR1\x15\x04\x15\x10"[..], "a Parquet file"),
+        (b"SQLite format 3\0\x10\0\x01", "an SQLite database"),
+        (
+            b"PK\x03\x04\x14\0\x06\0\x08\0",
+            "a zip archive, as *.xlsx and *.ods are",
+        ),
+        (b"<?xml version=\"1.0\"?>\n<log/>", "XML, as an XES log is"),
+        (b"{\0\0\0\"\0\0\0", "text in UTF-32"),
+        (b"\x01\x02\0\0\x03\x04\x05", "a binary file"),
+    ] {
+        for name in ["a.jsonl", "a.csv", "a.json"] {
+            refused(&folder, name, bytes, &["it seems to be", kind]);
+            refused(&folder, &format!("{name}.gz"), gzip(bytes), &["it seems to be", kind]);
+        }
+    }
+    refused(
+        &folder,
+        "a.jsonl.gz",
+        gzip(&gzip(two().as_bytes())),
+        &["gzip data, packed twice"],
+    );
+    refused(
+        &folder,
+        "a.jsonl",
+        "aggregateId,eventType,timestamp\na,T,2026-01-31\n",
+        &["line 1: ", "call the file *.csv"],
+    );
+    let latin = line("a", "T", r#","eventData":"?""#).into_bytes();
+    let latin: Vec<u8> = latin
+        .into_iter()
+        .map(|byte| if byte == b'?' { 0xe4 } else { byte })
+        .collect();
+    refused(
+        &folder,
+        "a.jsonl",
+        latin,
+        &["line 1: column ", "the byte 0xe4 is not UTF-8"],
+    );
+    let mut cut = utf16(&two(), u16::to_le_bytes);
+    cut.pop();
+    refused(
+        &folder,
+        "a.jsonl",
+        cut,
+        &["line ", "its UTF-16 text ends within a character"],
+    );
+}
