@@ -13,8 +13,6 @@ mod when;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 use crate::args::Cli;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
@@ -22,7 +20,7 @@ use crate::output::terminal::Terminal;
 
 /// Runs the program: reads the command line, does what it says, and answers with what it ends with.
 pub fn run() -> ExitCode {
-    match Cli::try_parse() {
+    match Cli::read() {
         Ok(cli) => match carry_out(&cli) {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => failure.report(&mut io::stderr()),
@@ -45,15 +43,12 @@ pub fn json_line(event: &annals::Event) -> Option<Vec<u8>> {
 fn carry_out(cli: &Cli) -> Outcome {
     interrupt::listen()?;
     let mut stdout = BufWriter::with_capacity(64 << 10, standard_output());
-    let zone = when::parse_zone(&cli.global.time_zone).map_err(Failure::Usage)?;
+    let zone = cli.global.time_zone.as_deref().unwrap_or("UTC");
+    let zone = when::parse_zone(zone).map_err(Failure::Usage)?;
     let mut out = Out {
         stdout: &mut stdout,
         stderr: &mut io::stderr(),
-        format: cli
-            .global
-            .format
-            .of_answer(cli.command.as_ref())
-            .map_err(Failure::Usage)?,
+        format: cli.format().map_err(Failure::Usage)?.unwrap_or_default(),
         zone,
     };
     let done = commands::run(cli, &mut out);

@@ -1,6 +1,7 @@
 //! Which columns of a CSV file are what.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::load::csv::Columns;
 
@@ -14,7 +15,8 @@ pub(crate) struct Csv {
         long = "csv-aggregate",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     aggregate: Option<String>,
     /// The column with the event's type
@@ -23,7 +25,8 @@ pub(crate) struct Csv {
         long = "csv-type",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     event_type: Option<String>,
     /// The column with the time; without an offset, it is UTC
@@ -32,7 +35,8 @@ pub(crate) struct Csv {
         long = "csv-time",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     time: Option<String>,
     /// The column with the user
@@ -41,7 +45,8 @@ pub(crate) struct Csv {
         long = "csv-user",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     user: Option<String>,
     /// The column with the organization
@@ -50,7 +55,8 @@ pub(crate) struct Csv {
         long = "csv-organization",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     organization: Option<String>,
     /// The column with the correlation
@@ -59,7 +65,8 @@ pub(crate) struct Csv {
         long = "csv-correlation",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     correlation: Option<String>,
     /// The column with the causation
@@ -68,7 +75,8 @@ pub(crate) struct Csv {
         long = "csv-causation",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     causation: Option<String>,
     /// The column with the aggregate's type
@@ -77,7 +85,8 @@ pub(crate) struct Csv {
         long = "csv-aggregate-type-column",
         global = true,
         value_name = "COLUMN",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     aggregate_type: Option<String>,
     /// The type of all aggregates where no column says it [default: Case]
@@ -86,12 +95,18 @@ pub(crate) struct Csv {
         long = "csv-aggregate-type",
         global = true,
         value_name = "NAME",
-        hide_short_help = true
+        hide_short_help = true,
+        value_parser = NonEmptyStringValueParser::new()
     )]
     aggregate_type_default: Option<String>,
 }
 
 impl Csv {
+    /// Whether any of them is given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.columns() != Columns::default()
+    }
+
     pub(crate) fn columns(&self) -> Columns {
         Columns {
             aggregate: self.aggregate.clone(),

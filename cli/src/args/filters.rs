@@ -1,6 +1,7 @@
 //! Which events are asked for.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use crate::when;
 
@@ -10,37 +11,37 @@ use crate::when;
 #[command(next_help_heading = "Filters")]
 pub(crate) struct Filters {
     /// What happened; several with commas or by repeating it
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", value_parser = parse_types)]
     pub(crate) event_type: Vec<String>,
     /// The aggregate's id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) aggregate: Vec<String>,
     /// The aggregate's type
-    #[arg(long, value_name = "TYPE")]
+    #[arg(long, value_name = "TYPE", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) aggregate_type: Vec<String>,
     /// The conversation
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) correlation: Vec<String>,
     /// The causing event or command
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) causation: Vec<String>,
     /// Who did it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) user: Vec<String>,
     /// For which organization
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) organization: Vec<String>,
     /// A tag of the event
-    #[arg(long, value_name = "TAG")]
+    #[arg(long, value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) tag: Vec<String>,
     /// The UTC day, such as 2026-01-31
     #[arg(long, value_name = "DATE", value_parser = when::parse_day)]
     pub(crate) day: Vec<String>,
     /// What happened then or later: a time or a date
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) since: Option<String>,
     /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) before: Option<String>,
     /// After this position
     #[arg(long, value_name = "POSITION")]
@@ -55,11 +56,19 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
     pub(crate) metadata: Vec<(String, serde_json::Value)>,
     /// What data or metadata contain, in upper or lower case
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) text: Option<String>,
     /// As the log was: up to a position, or what was recorded up to a time
     #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
     pub(crate) as_of: Option<annals::AsOf>,
+}
+
+/// One or more types between commas, none of them empty.
+fn parse_types(text: &str) -> Result<String, String> {
+    if text.split(',').any(|name| name.trim().is_empty()) {
+        return Err("a type is empty: name one, or several with commas between them".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// A JSON pointer and a value: JSON if it is JSON, else a text.
@@ -67,6 +76,11 @@ fn parse_pointer(text: &str) -> Result<(String, serde_json::Value), String> {
     let (pointer, value) = text.split_once('=').ok_or("write it as /pointer=value")?;
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err(format!("the pointer '{pointer}' must begin with '/'"));
+    }
+    if value.trim().is_empty() {
+        return Err(format!(
+            "the value is empty: an empty text is written as {pointer}='\"\"'"
+        ));
     }
     let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
     Ok((pointer.to_owned(), value))

@@ -1,11 +1,14 @@
 //! The command line, as clap reads it.
 
+mod accepted;
 mod csv;
 mod filters;
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::builder::NonEmptyStringValueParser;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use self::csv::Csv;
 pub(crate) use self::filters::Filters;
@@ -56,7 +59,26 @@ pub(crate) struct Cli {
     pub(crate) command: Option<Command>,
 }
 
-/// What every command understands.
+impl Cli {
+    /// Reads the command line of this process.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut program = Self::command();
+        let matches = program.try_get_matches_from_mut(std::env::args_os())?;
+        let refused = |text: String| program.clone().error(ErrorKind::ArgumentConflict, text);
+        accepted::check(&matches).map_err(refused)?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
+    }
+
+    /// The format that `--format` asks for.
+    pub(crate) fn format(&self) -> Result<Option<Format>, String> {
+        let written = self.global.format;
+        written
+            .map(|written| written.of_answer(self.command.as_ref()))
+            .transpose()
+    }
+}
+
+/// The options that every command line may have; [`accepted`] says which command takes which.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The log to load, or the store to open: a log file, `-` for JSON lines on the standard input, `memory:` for none; a folder or
@@ -67,13 +89,14 @@ pub(crate) struct Global {
     /// read; several by repeating it
     #[arg(long, global = true, value_name = "ARCHIVE")]
     pub(crate) attach: Vec<PathBuf>,
-    /// How the answer is written
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) format: Written,
-    /// Where the clocks are read: an IANA name such as Europe/Amsterdam, or an offset such as +02:00
-    #[arg(long, global = true, default_value = "UTC", value_name = "ZONE", value_parser = check_zone, allow_hyphen_values = true)]
-    pub(crate) time_zone: String,
-    /// Go on without bad lines: they are counted, and the first ten shown
+    /// How the answer is written [default: table]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT")]
+    pub(crate) format: Option<Written>,
+    /// Time zone of the times that are shown, and of dates in filters: an IANA name such as Europe/Amsterdam, or an offset such as
+    /// +02:00 [default: UTC]
+    #[arg(long, global = true, value_name = "ZONE", value_parser = check_zone, allow_hyphen_values = true)]
+    pub(crate) time_zone: Option<String>,
+    /// Skip bad lines of a log file: they are counted, and the first ten shown
     #[arg(long, global = true)]
     pub(crate) skip_bad: bool,
     #[command(flatten)]
@@ -101,14 +124,18 @@ pub(crate) enum Written {
 impl Written {
     /// The format of an answer.
     pub(crate) fn of_answer(self, command: Option<&Command>) -> Result<Format, String> {
-        match self {
-            Self::Table => Ok(Format::Table),
-            Self::Json => Ok(Format::Json),
-            Self::Jsonl => Ok(Format::Jsonl),
-            Self::Csv => Ok(Format::Csv),
-            Self::Cloudevents | Self::Debezium if matches!(command, Some(Command::Cdc(_))) => Ok(Format::Jsonl),
-            Self::Cloudevents | Self::Debezium => {
-                Err("--format cloudevents and debezium are for `annals cdc` alone".to_owned())
+        match (self, command) {
+            (Self::Table, _) => Ok(Format::Table),
+            (Self::Json, _) => Ok(Format::Json),
+            (Self::Jsonl, _) => Ok(Format::Jsonl),
+            (Self::Csv, _) => Ok(Format::Csv),
+            (Self::Cloudevents | Self::Debezium, Some(Command::Cdc(cdc)))
+                if !cdc.guard.status && !cdc.guard.drop_slot =>
+            {
+                Ok(Format::Jsonl)
+            }
+            (Self::Cloudevents | Self::Debezium, _) => {
+                Err("--format cloudevents and debezium are for the changes that `annals cdc` writes".to_owned())
             }
         }
     }
@@ -128,13 +155,13 @@ pub(crate) enum Command {
     /// Show one event in full
     Event {
         /// Its id, or its position
-        #[arg(value_name = "ID|POSITION")]
+        #[arg(value_name = "ID|POSITION", value_parser = NonEmptyStringValueParser::new())]
         event: String,
     },
     /// List events whose data or metadata contain a text, in upper or lower case
     Search {
         /// What to look for
-        #[arg(value_name = "TEXT")]
+        #[arg(value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
         needle: String,
         #[command(flatten)]
         events: Events,
@@ -148,6 +175,7 @@ pub(crate) enum Command {
     /// Show a conversation as a tree: what was caused by what
     Trace {
         /// The correlation id
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
         correlation: String,
     },
     /// Load and check log files, after what --store names if it does, and report their figures; a durable store keeps them
@@ -159,15 +187,21 @@ pub(crate) enum Command {
         /// The files
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
-        /// Write everything that was loaded to this file too: *.jsonl or *.csv, also with .gz or .zst
+        /// Write everything that was loaded to this file too: *.jsonl, *.json or *.csv, also with .gz or .zst
         #[arg(long, value_name = "FILE")]
         into: Option<PathBuf>,
+        /// Replace the file of --into if it is there already
+        #[arg(long, requires = "into")]
+        force: bool,
     },
     /// Write events to a file
     Export {
-        /// The file: *.jsonl or *.csv, also with .gz or .zst; `-` for the standard output
+        /// The file: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
+        /// Replace the file if it is there already
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         filters: Filters,
     },
@@ -204,16 +238,16 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Cdc {
     /// The replication slot, one for each reader: lower-case letters, digits and `_`
-    #[arg(long, default_value = "annals", value_name = "NAME")]
+    #[arg(long, default_value = "annals", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: String,
     /// With a new slot, begin with what comes next, not with the first event
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) new_only: bool,
     /// End when everything that is there was written
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) once: bool,
     /// Warn when the server keeps more than this of its log for the slot
-    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_size)]
+    #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_size, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) warn_lag: Size,
     #[command(flatten)]
     pub(crate) guard: Guard,
@@ -223,7 +257,7 @@ pub(crate) struct Cdc {
 #[derive(Debug, Args)]
 pub(crate) struct Guard {
     /// Write nothing, but say how far the slot is behind
-    #[arg(long)]
+    #[arg(long, conflicts_with = "drop_slot")]
     pub(crate) status: bool,
     /// Write nothing, but drop the slot: the server keeps nothing for it any more, and no event is lost
     #[arg(long)]
@@ -254,7 +288,7 @@ fn parse_size(text: &str) -> Result<Size, String> {
 #[derive(Debug, Args)]
 pub(crate) struct Archive {
     /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) before: String,
     /// Where to: a folder that is empty or not there yet, or a new file *.jsonl, also with .gz or .zst
     #[arg(long, value_name = "DIR|FILE")]
@@ -270,9 +304,12 @@ pub(crate) struct Demo {
     /// The same seed and number give the same log, to the byte
     #[arg(long, default_value_t = 42, value_name = "S")]
     pub(crate) seed: u64,
-    /// Where to: *.jsonl or *.csv, also with .gz or .zst; `-` for the standard output
+    /// Where to: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     pub(crate) output: PathBuf,
+    /// Replace the file if it is there already
+    #[arg(long, conflicts_with = "summary")]
+    pub(crate) force: bool,
     /// Write nothing, but load the log into memory and give a tour of it
     #[arg(long, conflicts_with = "output")]
     pub(crate) summary: bool,
@@ -291,10 +328,10 @@ pub(crate) struct Events {
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     /// Go on where the page before ended
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) cursor: Option<String>,
-    /// Do not list events, but say how they are found
-    #[arg(long)]
+    /// Do not list events, but report how all that match are found, and how many they are
+    #[arg(long, conflicts_with_all = ["limit", "cursor"])]
     pub(crate) explain: bool,
     #[command(flatten)]
     pub(crate) filters: Filters,
@@ -314,6 +351,7 @@ pub(crate) enum By {
 #[derive(Debug, Args)]
 pub(crate) struct Stream {
     /// The aggregate's id
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
     /// From this version on; backwards, down from it
     #[arg(long, value_name = "VERSION")]
@@ -332,9 +370,9 @@ pub(crate) struct Stream {
 /// Which trend.
 #[derive(Debug, Args)]
 pub(crate) struct Trends {
-    /// How long a row is
-    #[arg(long, value_enum, default_value_t, value_name = "LENGTH")]
-    pub(crate) by: Length,
+    /// How long a row is [default: by the time between the first event and the last]
+    #[arg(long, value_enum, value_name = "LENGTH")]
+    pub(crate) by: Option<Length>,
     /// Show rows in which nothing happened too
     #[arg(long)]
     pub(crate) fill: bool,
@@ -343,17 +381,18 @@ pub(crate) struct Trends {
 }
 
 /// How long a row of a trend is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Length {
     /// An hour
     Hour,
     /// A day
-    #[default]
     Day,
     /// A week, from Monday
     Week,
     /// A month
     Month,
+    /// A year
+    Year,
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use annals::journal::file::ArchiveWriter;
 use annals::{EventRef, Outdated, Store};
 
 use crate::args::{Archive, Global};
-use crate::commands::filters;
+use crate::commands::{filters, target};
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::feed::Kind;
@@ -24,10 +24,6 @@ pub(crate) fn run(global: &Global, archive: &Archive, out: &mut Out<'_>) -> Outc
         let text = "events are archived from a durable store: name it with --store file:DIR";
         return Err(Failure::Usage(text.to_owned()));
     };
-    if !global.attach.is_empty() {
-        let text = "a store with archives attached can only be read: archive without --attach";
-        return Err(Failure::Usage(text.to_owned()));
-    }
     let before = filters::time(&archive.before, &out.zone)?;
     check_target(&archive.to)?;
     let store = durable::open(url, out)?;
@@ -100,7 +96,7 @@ fn save(outdated: &Outdated<'_>, to: &Path) -> Outcome {
         interrupt::check(|| "the archive was not finished, and nothing was moved".to_owned())
     };
     if is_file(to)? {
-        let mut sink = Sink::create(to)?;
+        let mut sink = Sink::create(&target(to, false, Vec::new()))?;
         let mut line = Vec::new();
         outdated.try_for_each(|event| {
             write_line(event, &mut line)?;

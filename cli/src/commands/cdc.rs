@@ -27,10 +27,6 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
         let text = "changes are captured of a store in PostgreSQL: name it with --store postgres://USER@HOST/DATABASE";
         return Err(Failure::Usage(text.to_owned()));
     };
-    if !global.attach.is_empty() {
-        let text = "changes are of what is written, and archives are not: capture them without --attach";
-        return Err(Failure::Usage(text.to_owned()));
-    }
     let settings = CaptureSettings {
         slot: cdc.slot.clone(),
         from_the_first: !cdc.new_only,
@@ -41,7 +37,7 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
     let stream = Stream {
         capture: url.capture(settings)?,
         cdc,
-        envelope: envelope(global.format)?,
+        envelope: envelope(global.format.unwrap_or_default())?,
         store: durable::name(url),
         written: 0,
     };

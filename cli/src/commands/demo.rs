@@ -6,34 +6,30 @@ use std::path::Path;
 use jiff::tz::TimeZone;
 
 use crate::args;
-use crate::commands::tour;
+use crate::commands::{export, target, tour};
 use crate::demo::Demo;
 use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::events::EventWriter;
-use crate::output::sink::{self, Sink};
-use crate::output::text::{clean, counted};
+use crate::output::sink::Sink;
+use crate::output::text::counted;
 use crate::output::wire::Wire;
 use crate::output::{Format, Out};
 
-pub(crate) fn run(args: &args::Demo, out: &mut Out<'_>) -> Outcome {
+pub(crate) fn run(args: &args::Demo, asked: Option<Format>, out: &mut Out<'_>) -> Outcome {
     if args.summary {
         return tour::of_demo(args.events, args.seed, out);
     }
     let events = Demo::new(args.events, args.seed);
     if args.output == Path::new("-") {
-        // A log is for programs; a table is what you get when you ask nothing else.
-        let format = if out.is_table() { Format::Jsonl } else { out.format };
-        return write(events, format, out.stdout);
+        return write(events, export::of_stdout(asked)?, out.stdout);
     }
-    let mut sink = Sink::create(&args.output)?;
-    write(events, sink::format_of(&args.output)?, &mut sink)?;
+    let target = target(&args.output, args.force, Vec::new());
+    let format = target.format(asked)?;
+    let mut sink = Sink::create(&target)?;
+    write(events, format, &mut sink)?;
     sink.keep()?;
-    Ok(out.hint(&clean(&format!(
-        "{} written to {}",
-        counted(args.events, "event"),
-        args.output.display()
-    )))?)
+    export::tell(args.events, &target, out)
 }
 
 fn write(events: Demo, format: Format, out: &mut dyn Write) -> Outcome {

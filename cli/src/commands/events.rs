@@ -1,6 +1,6 @@
 //! `events` and `search`: lists of events, page by page or as a whole.
 
-use annals::{Order, Query, Store};
+use annals::{Explanation, Order, Query, Store};
 
 use crate::args::{By, Events};
 use crate::commands::filters;
@@ -8,6 +8,7 @@ use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::Out;
 use crate::output::events::{EventWriter, write_all};
+use crate::output::sections::Sections;
 use crate::output::text::counted;
 
 /// Events in a table, unless `--limit` says otherwise.
@@ -36,6 +37,9 @@ fn query(events: &Events, out: &Out<'_>) -> Outcome<Query> {
 }
 
 fn answer(store: &Store, query: Query, events: &Events, out: &mut Out<'_>) -> Outcome {
+    if events.explain {
+        return explain(&store.query(query).explain()?, out);
+    }
     let limit = match events.limit {
         Some(0) => None,
         Some(limit) => Some(limit),
@@ -46,15 +50,34 @@ fn answer(store: &Store, query: Query, events: &Events, out: &mut Out<'_>) -> Ou
     } else {
         query
     };
-    if events.explain {
-        let explanation = store.query(query).explain()?;
-        return out.line(explanation.to_string().trim_end());
-    }
     if limit.is_some() {
         write_page(store, query, out)
     } else {
         write_whole(store, query, out)
     }
+}
+
+/// Writes how events are found: as text for people, as figures in other formats.
+fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
+    if out.is_table() {
+        return out.line(explanation.to_string().trim_end());
+    }
+    let mut sections = Sections::default();
+    sections.count("matches", "matches", explanation.matches);
+    sections.count("candidates", "candidates", explanation.candidates);
+    sections.count("examined", "examined", explanation.examined);
+    sections.count("windows", "windows", explanation.windows);
+    sections.count("shards", "shards", explanation.shards as u64);
+    let cache = format!("{:?}", explanation.cache).to_lowercase();
+    sections.figure("cache", "cache", cache.clone().into(), cache);
+    let seconds = explanation.elapsed.as_secs_f64();
+    sections.figure("seconds", "elapsed", seconds.into(), format!("{seconds:.6} s"));
+    let terms = explanation.terms.iter().map(|(field, values, events)| {
+        let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
+        (format!("{field} is {}", values.join(" or ")), *events)
+    });
+    sections.list("terms", "terms", terms.collect(), usize::MAX);
+    sections.write(out)
 }
 
 /// Writes one page, and where the next one begins.

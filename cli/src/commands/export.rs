@@ -4,35 +4,60 @@ use std::path::Path;
 
 use annals::{Query, Store};
 
-use crate::args::Filters;
-use crate::commands::{events, filters};
-use crate::exit::Outcome;
+use crate::args::{Filters, Global};
+use crate::commands::{events, filters, open};
+use crate::exit::{Failure, Outcome};
 use crate::output::events::EventWriter;
-use crate::output::sink::{self, Sink};
+use crate::output::sink::Sink;
+use crate::output::target::Target;
 use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
-pub(crate) fn run(store: &Store, filters: &Filters, path: &Path, out: &mut Out<'_>) -> Outcome {
+/// Exports to `target` in the format that was `asked` for, or that the name of the target says.
+pub(crate) fn run(
+    global: &Global,
+    asked: Option<Format>,
+    filters: &Filters,
+    target: &Target,
+    out: &mut Out<'_>,
+) -> Outcome {
     let query = filters::query(filters, &out.zone)?;
-    if path == Path::new("-") {
-        out.format = if out.is_table() { Format::Jsonl } else { out.format };
-        return events::write_whole(store, query, out);
+    if target.path == Path::new("-") {
+        out.format = of_stdout(asked)?;
+        return events::write_whole(&open(global, out)?, query, out);
     }
-    let written = to_file(store, query, path, out)?;
-    Ok(out.hint(&clean(&format!(
-        "{} written to {}",
-        counted(written, "event"),
-        path.display()
-    )))?)
+    let format = target.format(asked)?;
+    // Before a log is loaded in vain.
+    target.check()?;
+    let written = to_file(&open(global, out)?, query, target, format, out)?;
+    tell(written, target, out)
 }
 
-/// Writes what `query` finds to the file `path`; answers how many events there were.
-pub(crate) fn to_file(store: &Store, query: Query, path: &Path, out: &Out<'_>) -> Outcome<u64> {
-    let format = sink::format_of(path)?;
-    let mut sink = Sink::create(path)?;
+/// What is written to the standard output: lines of JSON, unless something else is asked for.
+pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
+    match asked {
+        Some(Format::Table) => Err(Failure::Usage(
+            "a log is no table: leave --format out, or write --format json, jsonl or csv".to_owned(),
+        )),
+        asked => Ok(asked.unwrap_or(Format::Jsonl)),
+    }
+}
+
+/// Writes what `query` finds to `target`; returns how many events there were.
+pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<u64> {
+    let mut sink = Sink::create(target)?;
     let mut writer = EventWriter::new(format, &mut sink, &out.zone)?;
     events::copy(store, query, &mut writer)?;
     let written = writer.finish()?;
     sink.keep()?;
     Ok(written)
+}
+
+/// Reports how many events were written.
+pub(crate) fn tell(written: u64, target: &Target, out: &mut Out<'_>) -> Outcome {
+    Ok(out.hint(&clean(&format!(
+        "{} written to {}",
+        counted(written, "event"),
+        target.path.display()
+    )))?)
 }

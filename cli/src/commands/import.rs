@@ -5,15 +5,26 @@ use std::path::{Path, PathBuf};
 use annals::{Query, StoreUrl};
 
 use crate::args::Global;
-use crate::commands::{export, load, options, report_bad_lines, stats};
-use crate::exit::Outcome;
+use crate::commands::{export, inputs, load, options, report_bad_lines, stats, target};
+use crate::exit::{Failure, Outcome};
 use crate::load::loader::{Loader, Report};
 use crate::load::{Location, durable, feed};
 use crate::output::Out;
 use crate::output::sections::Sections;
-use crate::output::text::{clean, counted, grouped};
+use crate::output::target::Target;
+use crate::output::text::{counted, grouped};
 
-pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, force: bool, out: &mut Out<'_>) -> Outcome {
+    let into = into.map(|path| target(path, force, inputs(global, files)));
+    let into = into.as_ref();
+    if let Some(target) = into {
+        if target.path == Path::new("-") {
+            let text = "the report goes to the standard output: name a file with --into";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        target.format(None)?;
+        target.check()?;
+    }
     if let Some(Location::Durable(url)) = &global.store {
         return into_store(url, global, files, into, out);
     }
@@ -28,7 +39,7 @@ pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, out: 
 }
 
 /// Appends `files` to a durable store.
-fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Path>, out: &mut Out<'_>) -> Outcome {
+fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
     for file in files {
         // A log that is not there makes no store.
         feed::check(file)?;
@@ -36,19 +47,7 @@ fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&
     let mut loader = Loader::into_durable(durable::open_to_import(url, out)?);
     load_files(&mut loader, global, files, into, out)?;
     let report = &loader.report;
-    let safe = report.taken();
-    out.hint(&format!(
-        "{} {} safe {}: {} new, {} there already",
-        counted(safe, "event"),
-        if safe == 1 { "is" } else { "are" },
-        if url.folder().is_some() {
-            "on disk"
-        } else {
-            "in the database"
-        },
-        grouped(report.events),
-        grouped(report.known + report.repeated)
-    ))?;
+    out.hint(&safe(report, url.folder().is_some()))?;
     let mut sections = stats::of_store(&loader.store, out);
     sections.count("newEvents", "new events", report.events);
     sections.count("knownEvents", "events there already", report.known);
@@ -56,25 +55,38 @@ fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&
     sections.write(out)
 }
 
+/// How many events of the files are in the store: each once, however often the files have it.
+fn safe(report: &Report, is_folder: bool) -> String {
+    let stored = report.stored();
+    let repeated = match report.repeated {
+        0 => String::new(),
+        repeated => format!("; {} left out", counted(repeated, "repeated line")),
+    };
+    format!(
+        "{} {} safe {}: {} new, {} there already{repeated}",
+        counted(stored, "event"),
+        if stored == 1 { "is" } else { "are" },
+        if is_folder { "on disk" } else { "in the database" },
+        grouped(report.events),
+        grouped(report.known)
+    )
+}
+
 /// Loads `files`, tells of bad lines, and writes what there is to `into`.
 fn load_files(
     loader: &mut Loader,
     global: &Global,
     files: &[PathBuf],
-    into: Option<&Path>,
+    into: Option<&Target>,
     out: &mut Out<'_>,
 ) -> Outcome {
     for file in files {
         loader.load(file, &options(global))?;
     }
     report_bad_lines(loader, out)?;
-    if let Some(path) = into {
-        let written = export::to_file(&loader.store, Query::all(), path, out)?;
-        out.hint(&clean(&format!(
-            "{} written to {}",
-            counted(written, "event"),
-            path.display()
-        )))?;
+    if let Some(target) = into {
+        let written = export::to_file(&loader.store, Query::all(), target, target.format(None)?, out)?;
+        export::tell(written, target, out)?;
     }
     Ok(())
 }

@@ -17,19 +17,24 @@ mod trace;
 mod trends;
 mod verify;
 
+use std::path::{Path, PathBuf};
+
 use annals::Store;
 use annals::analytics::TimeZone;
 
 use crate::args::{Cli, Command, Global};
 use crate::exit::{Failure, Outcome};
+use crate::load::feed::Kind;
 use crate::load::loader::Loader;
 use crate::load::{Location, Options, durable};
 use crate::output::Out;
+use crate::output::target::Target;
 use crate::output::text::{clean, counted};
 
 /// Does what the command line says.
 pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     let global = &cli.global;
+    check_sources(cli)?;
     let Some(command) = &cli.command else {
         return tour::give(global, out);
     };
@@ -42,14 +47,63 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),
         Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
-        Command::Import { files, into } => import::run(global, files, into.as_deref(), out),
-        Command::Export { filters, output } => export::run(&open(global, out)?, filters, output, out),
+        Command::Import { files, into, force } => import::run(global, files, into.as_deref(), *force, out),
+        Command::Export { filters, output, force } => {
+            let target = target(output, *force, inputs(global, &[]));
+            export::run(global, cli.format().map_err(Failure::Usage)?, filters, &target, out)
+        }
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),
-        Command::Demo(demo) => demo::run(demo, out),
+        Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),
     }
+}
+
+/// Refuses options of log files where none is read, and of durable stores where none is opened.
+fn check_sources(cli: &Cli) -> Outcome {
+    let global = &cli.global;
+    let mut logs: Vec<&Path> = Vec::new();
+    if let Some(Location::File(path)) = &global.store {
+        logs.push(path);
+    }
+    if let Some(Command::Import { files, .. }) = &cli.command {
+        logs.extend(files.iter().map(PathBuf::as_path));
+    }
+    let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
+    if matches!(&cli.command, Some(Command::Demo(demo)) if !demo.summary) && global.time_zone.is_some() {
+        return usage("a log has its times in UTC: give --time-zone to the command that reads it, or with --summary");
+    }
+    if global.skip_bad && logs.is_empty() {
+        return usage("--skip-bad skips lines of a log file, and none is read: leave it out");
+    }
+    if global.csv.is_given() && !logs.iter().any(|path| matches!(Kind::of(path), Ok(Kind::Csv))) {
+        return usage("the options --csv-* name columns of a CSV file, and none is read: leave them out");
+    }
+    if !global.attach.is_empty() && !matches!(global.store, Some(Location::Durable(_))) {
+        return usage(
+            "archives are attached to the durable store that they were taken from: name it with --store file:DIR",
+        );
+    }
+    Ok(())
+}
+
+/// A file to write by a command that reads `inputs`.
+fn target(path: &Path, force: bool, inputs: Vec<PathBuf>) -> Target {
+    Target {
+        path: path.to_owned(),
+        force,
+        inputs,
+    }
+}
+
+/// The files that a command reads: the log of `--store`, archives, and `files`.
+fn inputs(global: &Global, files: &[PathBuf]) -> Vec<PathBuf> {
+    let log = match &global.store {
+        Some(Location::File(path)) => Some(path),
+        Some(Location::Memory | Location::Durable(_)) | None => None,
+    };
+    log.into_iter().chain(&global.attach).chain(files).cloned().collect()
 }
 
 /// Opens the store that `--store` names, or loads the log.
@@ -60,11 +114,6 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     };
     if let Location::Durable(url) = location {
         return durable::open_to_read(url, &global.attach, out);
-    }
-    if !global.attach.is_empty() {
-        let text =
-            "archives are attached to the durable store that they were taken from: name it with --store file:DIR";
-        return Err(Failure::Usage(text.to_owned()));
     }
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;

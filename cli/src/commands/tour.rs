@@ -33,7 +33,7 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
             tour(&loader.store, &loader.report, &Source::named(path), out)
         }
         Some(Location::Durable(url)) => {
-            let store = durable::open_to_read(url, &[], out)?;
+            let store = durable::open_to_read(url, &global.attach, out)?;
             let recovery = store.recovery();
             let report = Report {
                 events: recovery.events - recovery.dropped,
@@ -93,8 +93,7 @@ fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> O
     if report.events == 0 {
         return Ok(());
     }
-    out.line("\nDay by day")?;
-    trends::draw_days(store, out)?;
+    trends::draw_columns(store, out)?;
     out.line("\nHour by hour")?;
     let heatmap = heatmap::of(store, Query::all(), out)?;
     heatmap::draw(&heatmap, out)?;

@@ -13,11 +13,28 @@ use crate::output::table::terminal_width;
 use crate::output::text::{counted, grouped};
 
 const COLUMNS_HEIGHT: u64 = 5;
+const MICROS_PER_DAY: u64 = 86_400_000_000;
+/// Days from the first event to the last, at most, and how long rows are then: a table is at most a few screens long.
+const SPANS: [(u64, Bucket); 4] = [
+    (1, Bucket::Hour),
+    (92, Bucket::Day),
+    (130 * 7, Bucket::IsoWeek),
+    (20 * 366, Bucket::Month),
+];
+/// As [`SPANS`], for columns: there are several in a line.
+const SPANS_OF_COLUMNS: [(u64, Bucket); 3] = [
+    (2 * 366, Bucket::Day),
+    (10 * 366, Bucket::IsoWeek),
+    (50 * 366, Bucket::Month),
+];
 
 pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
     let query = filters::query(&args.filters, &out.zone)?;
     let empty = if args.fill { Empty::Include } else { Empty::Leave };
-    let trend = of(store, query, bucket(args.by), out)?;
+    let trend = match args.by {
+        Some(length) => of(store, query, bucket(length), out)?,
+        None => by_span(store, &query, &SPANS, out)?,
+    };
     let rows = trend.rows(empty)?;
     if !out.is_table() {
         return records(&rows).write(out);
@@ -41,7 +58,26 @@ fn bucket(length: Length) -> Bucket {
         Length::Day => Bucket::Day,
         Length::Week => Bucket::IsoWeek,
         Length::Month => Bucket::Month,
+        Length::Year => Bucket::Year,
     }
+}
+
+/// A trend whose rows are as long as the time from its first event to its last asks for: those of the first of `spans` that is not
+/// exceeded, or years.
+fn by_span(store: &Store, query: &Query, spans: &[(u64, Bucket)], out: &Out<'_>) -> Outcome<Trend> {
+    // Days without events are no rows, so there are never more days than events.
+    let by_day = of(store, query.clone(), Bucket::Day, out)?;
+    let days = by_day.rows(Empty::Leave)?;
+    let micros = |row: Option<&TrendRow>| row.map_or(0, |row| row.start.as_micros());
+    let days = micros(days.last()).abs_diff(micros(days.first())) / MICROS_PER_DAY;
+    let bucket = spans
+        .iter()
+        .find(|(days_max, _)| days <= *days_max)
+        .map_or(Bucket::Year, |(_, bucket)| *bucket);
+    if bucket == Bucket::Day {
+        return Ok(by_day);
+    }
+    of(store, query.clone(), bucket, out)
 }
 
 fn of(store: &Store, query: Query, bucket: Bucket, out: &Out<'_>) -> Outcome<Trend> {
@@ -81,9 +117,19 @@ fn draw(rows: &[TrendRow], out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
-/// The whole store day by day, as high columns: for the tour.
-pub(crate) fn draw_days(store: &Store, out: &mut Out<'_>) -> Outcome {
-    let trend = of(store, Query::all(), Bucket::Day, out)?;
+/// The whole store as high columns under a heading: for the tour.
+pub(crate) fn draw_columns(store: &Store, out: &mut Out<'_>) -> Outcome {
+    let trend = by_span(store, &Query::all(), &SPANS_OF_COLUMNS, out)?;
+    let name = match trend.bucket() {
+        Bucket::Hour => "hour",
+        Bucket::Day => "day",
+        Bucket::IsoWeek => "week",
+        Bucket::Month => "month",
+        Bucket::Year => "year",
+    };
+    let mut heading = format!("\n{name} by {name}");
+    heading[1..2].make_ascii_uppercase();
+    out.line(&heading)?;
     let rows = trend.rows(Empty::Include)?;
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return out.line("no events");
@@ -95,12 +141,12 @@ pub(crate) fn draw_days(store: &Store, out: &mut Out<'_>) -> Outcome {
     }
     let max = counts.iter().max().copied().unwrap_or(0);
     let unit = if per_column == 1 {
-        "one column a day".to_owned()
+        format!("one column a {name}")
     } else {
-        format!("one column {per_column} days")
+        format!("one column {per_column} {name}s")
     };
     out.line(&format!(
-        "  {} to {}; {unit}, the busiest day has {}",
+        "  {} to {}; {unit}, the busiest {name} has {}",
         first.label,
         last.label,
         counted(max, "event")

@@ -7,6 +7,7 @@ pub(crate) mod records;
 pub(crate) mod sections;
 pub(crate) mod sink;
 pub(crate) mod table;
+pub(crate) mod target;
 pub(crate) mod terminal;
 pub(crate) mod text;
 pub(crate) mod wire;
@@ -29,6 +30,18 @@ pub(crate) enum Format {
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
+}
+
+impl Format {
+    /// What `--format` calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Json => "json",
+            Self::Jsonl => "jsonl",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 /// Where answers go.

@@ -26,7 +26,7 @@ fn the_same_seed_gives_the_same_bytes() {
     assert_eq!(demo("a.jsonl.gz", "1"), demo("b.jsonl.gz", "1"));
     assert_ne!(demo("a.jsonl", "1"), demo("b.jsonl", "2"));
     let stdout = run(program().args(["demo", "--events", "500", "--seed", "1"])).ok();
-    assert_eq!(stdout.as_bytes(), demo("a.jsonl", "1"));
+    assert_eq!(stdout.as_bytes(), demo("c.jsonl", "1"));
 }
 
 #[test]
@@ -310,9 +310,13 @@ fn a_symbolic_link_was_replaced_by_what_was_written() {
     symlink("there/log.jsonl.gz", folder.path("relative.jsonl.gz")).unwrap();
     symlink(folder.path("relative.jsonl.gz"), folder.path("twice.jsonl.gz")).unwrap();
     // The first is written where nothing is yet, the second over it.
-    for link in ["relative.jsonl.gz", "twice.jsonl.gz"] {
+    for (link, force) in [("relative.jsonl.gz", &[][..]), ("twice.jsonl.gz", &["--force"])] {
         let link = folder.path(link);
-        ask(&store, &["export", "--output", link.to_str().unwrap()]).ok();
+        ask(
+            &store,
+            &[&["export", "--output", link.to_str().unwrap()], force].concat(),
+        )
+        .ok();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert!(
             !fs::symlink_metadata(folder.path("there/log.jsonl.gz"))

@@ -7,6 +7,8 @@ mod bad_input;
 mod commands;
 mod durable;
 mod file_systems;
+mod files;
+mod flags;
 mod formats;
 mod interrupted;
 mod pipes;

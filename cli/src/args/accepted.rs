@@ -1,0 +1,124 @@
+//! Which command takes which of the options that every command line may have.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+
+/// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
+const OPTIONS: [(&str, &[&str]); 6] = [
+    ("store", &["store"]),
+    ("attach", &["attach"]),
+    ("format", &["format"]),
+    ("time-zone", &["time_zone"]),
+    ("skip-bad", &["skip_bad"]),
+    (
+        "csv",
+        &[
+            "csv_aggregate",
+            "csv_type",
+            "csv_time",
+            "csv_user",
+            "csv_organization",
+            "csv_correlation",
+            "csv_causation",
+            "csv_aggregate_type_column",
+            "csv_aggregate_type",
+        ],
+    ),
+];
+
+const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "csv"];
+
+/// The options that each command takes; without a name, the tour.
+const TAKEN: [(&str, &[&str]); 16] = [
+    ("", READS),
+    ("events", READS),
+    ("stream", READS),
+    ("event", READS),
+    ("search", READS),
+    ("stats", READS),
+    ("trends", READS),
+    ("heatmap", READS),
+    ("trace", READS),
+    ("import", &["store", "format", "time-zone", "skip-bad", "csv"]),
+    ("export", READS),
+    ("archive", &["store", "format", "time-zone"]),
+    ("cdc", &["store", "format"]),
+    ("verify", &["format"]),
+    ("repair", &["format"]),
+    ("demo", &["format", "time-zone"]),
+];
+
+/// Why an option is refused, where the name of the command does not say it.
+const REASONS: [(&str, &str, &str); 6] = [
+    (
+        "import",
+        "attach",
+        "a store with archives attached can only be read: import without --attach",
+    ),
+    (
+        "archive",
+        "attach",
+        "a store with archives attached can only be read: archive without --attach",
+    ),
+    (
+        "cdc",
+        "attach",
+        "changes are of what is written, and archives are not written",
+    ),
+    ("verify", "store", "name the folder as its argument"),
+    ("repair", "store", "name the folder as its argument"),
+    ("demo", "store", "name the file to write with --output"),
+];
+
+/// Refuses an option that the command line has and its command does not take.
+pub(super) fn check(matches: &ArgMatches) -> Result<(), String> {
+    let command = matches.subcommand_name().unwrap_or_default();
+    let taken = TAKEN.iter().find(|(name, _)| *name == command);
+    let taken = taken.map_or(&[][..], |(_, options)| options);
+    for (option, ids) in OPTIONS.iter().filter(|(option, _)| !taken.contains(option)) {
+        for id in *ids {
+            if matches.value_source(id) == Some(ValueSource::CommandLine) {
+                return Err(refusal(command, option, id));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn refusal(command: &str, option: &str, id: &str) -> String {
+    let flag = id.replace('_', "-");
+    let reason = REASONS
+        .iter()
+        .find(|(of, about, _)| (*of, *about) == (command, option))
+        .map(|(_, _, reason)| format!(": {reason}"));
+    format!(
+        "`annals {command}` does not take --{flag}{}",
+        reason.unwrap_or_default()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::args::Cli;
+
+    #[test]
+    fn every_command_and_every_option_is_in_the_tables() {
+        let program = Cli::command();
+        let commands = program.get_subcommands().map(clap::Command::get_name);
+        let named: Vec<&str> = TAKEN
+            .iter()
+            .map(|(name, _)| *name)
+            .filter(|name| !name.is_empty())
+            .collect();
+        assert_eq!(commands.collect::<Vec<_>>(), named);
+        let globals = program.get_arguments().filter(|argument| argument.is_global_set());
+        let globals: Vec<&str> = globals.map(|argument| argument.get_id().as_str()).collect();
+        assert_eq!(
+            globals,
+            OPTIONS.iter().flat_map(|(_, ids)| *ids).copied().collect::<Vec<_>>()
+        );
+    }
+}

@@ -1,0 +1,362 @@
+//! No option is ignored: a command takes it, or refuses it.
+
+use crate::support::{Folder, ask, import, line, program, run};
+
+/// What a command line needs beside the options that are tried.
+const COMMANDS: [(&str, &[&str]); 16] = [
+    ("", &[]),
+    ("events", &[]),
+    ("stream", &["a"]),
+    ("event", &["EVENT"]),
+    ("search", &["T"]),
+    ("stats", &[]),
+    ("trends", &[]),
+    ("heatmap", &[]),
+    ("trace", &["c"]),
+    ("import", &["LOG"]),
+    ("export", &["--output", "-"]),
+    ("archive", &["--before", "2020-01-01", "--to", "ARCHIVE"]),
+    ("cdc", &["--once"]),
+    ("verify", &["FOLDER"]),
+    ("repair", &["FOLDER", "--to", "NEW"]),
+    ("demo", &["--events", "3"]),
+];
+
+const OPTIONS: [(&str, &[&str]); 6] = [
+    ("store", &["--store", "STORE"]),
+    ("attach", &["--attach", "OLD"]),
+    ("format", &["--format", "json"]),
+    ("time-zone", &["--time-zone", "+02:00"]),
+    ("skip-bad", &["--skip-bad"]),
+    ("csv", &["--csv-aggregate", "aggregateId"]),
+];
+
+/// The options that a command takes with a durable store; those of log files are for logs.
+fn taken(command: &str, store: &str) -> &'static [&'static str] {
+    match (command, store) {
+        ("import", _) => &["store", "format", "time-zone", "skip-bad", "csv"],
+        ("archive", "durable") => &["store", "format", "time-zone"],
+        ("archive" | "cdc", _) => &[],
+        ("verify" | "repair" | "demo", _) => &["format"],
+        (_, "durable") => &["store", "attach", "format", "time-zone"],
+        (_, "log") => &["store", "format", "time-zone", "skip-bad", "csv"],
+        _ => &[],
+    }
+}
+
+#[test]
+fn an_option_that_a_command_does_not_take_was_ignored() {
+    let folder = Folder::new();
+    let event = line("a", "T", r#","metadata":{"correlationId":"c"}"#);
+    let log = folder.file(
+        "log.csv",
+        "aggregateId,aggregateType,eventType,timestamp,correlationId\na,Thing,T,2026-01-31,c\n",
+    );
+    import(
+        &folder.url("store"),
+        &folder.file("log.jsonl", event.clone() + "\n" + &event),
+    );
+    let archive = [
+        "archive",
+        "--before",
+        "2026-06-01",
+        "--to",
+        folder.path("old").to_str().unwrap(),
+    ]
+    .map(str::to_owned);
+    // One event goes and comes back with --attach.
+    run(program().arg("--store").arg(folder.url("store")).args(&archive)).ok();
+    import(
+        &folder.url("store"),
+        &folder.file("more.jsonl", event.replace("01-31", "07-31")),
+    );
+    for (store, url) in [("durable", folder.url("store")), ("log", log.clone())] {
+        for (number, (command, arguments)) in COMMANDS.iter().enumerate() {
+            for (option, flags) in OPTIONS {
+                let of = |name: &str| match name {
+                    "STORE" => url.display().to_string(),
+                    // The first two are archived, which is an event itself.
+                    "EVENT" => if store == "durable" { "4" } else { "1" }.to_owned(),
+                    "LOG" => log.display().to_string(),
+                    "OLD" => folder.path("old").display().to_string(),
+                    "FOLDER" => folder.path("store").display().to_string(),
+                    "NEW" | "ARCHIVE" => folder.path(&format!("{store}-{number}-{option}")).display().to_string(),
+                    other => other.to_owned(),
+                };
+                let mut given: Vec<String> = Some(*command)
+                    .filter(|name| !name.is_empty())
+                    .map(str::to_owned)
+                    .into_iter()
+                    .collect();
+                given.extend(arguments.iter().chain(flags).map(|name| of(name)));
+                let needs_store = !["verify", "repair", "demo"].contains(command) && option != "store";
+                if needs_store {
+                    given.extend(["--store".to_owned(), url.display().to_string()]);
+                }
+                let ran = run(program().args(&given));
+                let is_taken = taken(command, store).contains(&option);
+                assert_eq!(ran.code, if is_taken { 0 } else { 2 }, "{given:?}: {}", ran.stderr);
+            }
+        }
+    }
+}
+
+#[test]
+fn an_option_in_vain_is_refused_with_its_reason() {
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", line("a", "T", ""));
+    let log = log.to_str().unwrap();
+    import(&folder.url("store"), log.as_ref());
+    let store = folder.url("store");
+    let store = store.to_str().unwrap();
+    for (arguments, told) in [
+        (
+            &["import", "--store", store, "--attach", "x", log][..],
+            "does not take --attach: a store with archives attached can only be read",
+        ),
+        (&["--store", log, "stats", "--csv-user", "who"], "none is read"),
+        (&["--store", store, "stats", "--csv-user", "who"], "none is read"),
+        (&["--store", store, "--skip-bad", "stats"], "none is read"),
+        (&["--store", "memory:", "--skip-bad", "stats"], "none is read"),
+        (&["--skip-bad"], "none is read"),
+        (
+            &["--store", log, "--attach", "x"],
+            "archives are attached to the durable store",
+        ),
+        (&["--attach", "x"], "archives are attached to the durable store"),
+        (
+            &["verify", "--store", store, "x"],
+            "does not take --store: name the folder as its argument",
+        ),
+        (&["demo", "--store", log], "does not take --store"),
+        (&["demo", "--time-zone", "+01:00"], "--time-zone"),
+        (&["demo", "--summary", "--force"], "--force"),
+        (&["import", "--force", log], "--into"),
+        (&["--store", log, "events", "--explain", "--limit", "3"], "--limit"),
+        (&["--store", log, "stats", "--format", "debezium"], "annals cdc"),
+        (&["cdc", "--status", "--format", "debezium"], "the changes that"),
+        (&["cdc", "--status", "--once"], "--once"),
+        (&["cdc", "--status", "--drop-slot"], "--drop-slot"),
+        (&["cdc", "--drop-slot", "--new-only"], "--new-only"),
+        (&["cdc", "--status", "--warn-lag", "1GiB"], "--warn-lag"),
+    ] {
+        let message = run(program().args(arguments)).failed(2);
+        assert!(message.contains(told), "{arguments:?}: {message}");
+    }
+    // What is in the environment is for the commands that read it.
+    run(program().env("ANNALS_STORE", log).args(["demo", "--events", "2"])).ok();
+    run(program()
+        .env("ANNALS_STORE", log)
+        .arg("verify")
+        .arg(folder.path("store")))
+    .ok();
+}
+
+#[test]
+fn an_empty_filter_let_everything_through() {
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", line("a", "T", ""));
+    let filters = [
+        "--type",
+        "--aggregate",
+        "--aggregate-type",
+        "--correlation",
+        "--causation",
+        "--user",
+        "--organization",
+        "--tag",
+        "--day",
+        "--since",
+        "--before",
+        "--after",
+        "--until",
+        "--where",
+        "--metadata",
+        "--text",
+        "--as-of",
+    ];
+    for command in [
+        &["events"][..],
+        &["search", "T"],
+        &["stats"],
+        &["trends"],
+        &["heatmap"],
+        &["export", "--output", "-"],
+    ] {
+        for filter in filters {
+            ask(&log, &[command, &[filter, ""]].concat()).failed(2);
+        }
+    }
+    for arguments in [
+        &["events", "--type", ","][..],
+        &["events", "--type", "T,"],
+        &["events", "--type", "T,,U"],
+        &["events", "--type", " "],
+        &["events", "--type", "T", "--type", ""],
+        &["events", "--where", "/a="],
+        &["events", "--metadata", "/a= "],
+        &["events", "--cursor", ""],
+        &["search", ""],
+        &["stream", ""],
+        &["stream", "a", "--as-of", ""],
+        &["event", ""],
+        &["trace", ""],
+        &["stats", "--csv-user", ""],
+        &["--attach", "", "stats"],
+        &["export", "--output", ""],
+        &["cdc", "--slot", ""],
+        &["archive", "--before", "", "--to", "x"],
+        &["import", ""],
+    ] {
+        ask(&log, arguments).failed(2);
+    }
+    assert_eq!(
+        ask(&log, &["events", "--where", r#"/a="""#, "--format", "jsonl"]).ok(),
+        ""
+    );
+    assert_eq!(
+        ask(&log, &["events", "--type", "U, T", "--format", "jsonl"])
+            .ok()
+            .lines()
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn an_explanation_counted_to_the_default_limit_and_had_one_format() {
+    let folder = Folder::new();
+    let store = folder.demo();
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let arguments = [&["events", "--explain", "--format", "json"], arguments].concat();
+        serde_json::from_str(&ask(&store, &arguments).ok()).unwrap()
+    };
+    assert_eq!(json(&[])["matches"], 3_000);
+    let some = json(&["--type", "InvoicePaid"]);
+    let count = ask(&store, &["events", "--type", "InvoicePaid", "--format", "jsonl"])
+        .ok()
+        .lines()
+        .count();
+    assert!(count > 50);
+    assert_eq!(some["matches"], count);
+    assert_eq!(some["terms"][0]["count"], count);
+    assert_eq!(json(&["--order", "time", "--descending"])["matches"], 3_000);
+    let text = ask(&store, &["events", "--explain", "--type", "InvoicePaid"]).ok();
+    assert!(text.contains(&format!("matches    {count}\n")), "{text}");
+    let csv = ask(&store, &["search", "card", "--explain", "--format", "csv"]).ok();
+    assert!(csv.starts_with("section,name,value\nfigures,matches,"), "{csv}");
+    let lines = ask(&store, &["events", "--explain", "--format", "jsonl"]).ok();
+    assert_eq!(lines.lines().count(), 1);
+}
+
+#[test]
+fn the_tour_of_a_log_of_many_years_aborted() {
+    let folder = Folder::new();
+    let at = |time: &str| line("a", "T", "").replace("2026-01-31T12:00:00Z", time);
+    for (first, last, title, bucket) in [
+        ("0001-01-01T00:00:00Z", "9998-12-31T00:00:00Z", "Year by year", "9998 "),
+        (
+            "-009999-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+            "Year by year",
+            "9999 ",
+        ),
+        (
+            "1990-01-01T00:00:00Z",
+            "2026-01-01T00:00:00Z",
+            "Month by month",
+            "2026 ",
+        ),
+        (
+            "2020-01-01T00:00:00Z",
+            "2026-01-01T00:00:00Z",
+            "Week by week",
+            "2026-01 ",
+        ),
+        (
+            "2025-01-01T00:00:00Z",
+            "2026-01-01T00:00:00Z",
+            "Day by day",
+            "2026-W01 ",
+        ),
+        (
+            "2026-01-01T00:00:00Z",
+            "2026-02-01T00:00:00Z",
+            "Day by day",
+            "2026-02-01 ",
+        ),
+        (
+            "2026-01-01T00:00:00Z",
+            "2026-01-01T09:00:00Z",
+            "Day by day",
+            "2026-01-01T09:00 ",
+        ),
+    ] {
+        let log = folder.file("log.jsonl", at(first) + "\n" + &at(last));
+        for zone in ["UTC", "Pacific/Kiritimati", "-11:00"] {
+            let tour = ask(&log, &["--time-zone", zone]).ok();
+            assert!(tour.contains(&format!("\n{title}\n")), "{tour}");
+            ask(&log, &["heatmap", "--time-zone", zone]).ok();
+            ask(&log, &["trends", "--fill", "--time-zone", zone]).ok();
+        }
+        let trends = ask(&log, &["trends"]).ok();
+        assert!(trends.contains(&format!("\n{bucket}")), "{bucket}: {trends}");
+        let years = ask(&log, &["trends", "--by", "year", "--format", "csv"]).ok();
+        assert!(years.lines().count() <= 3, "{years}");
+    }
+}
+
+#[test]
+fn a_store_that_is_not_there_was_a_matter_of_its_name() {
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", line("a", "T", ""));
+    let missing = folder.path("nothere");
+    for arguments in [&["stats"][..], &[], &["import", log.to_str().unwrap()]] {
+        let message = ask(&missing, arguments).failed(2);
+        let expected = format!(
+            "{0}: there is no such file or folder (`annals import --store file:{0} LOG` makes a store there)",
+            missing.display()
+        );
+        assert!(message.contains(&expected), "{message}");
+    }
+    assert!(!missing.exists());
+    let message = ask(&folder.file("log.txt", ""), &["stats"]).failed(2);
+    assert!(message.contains("its name must say what it holds"), "{message}");
+    let message = run(program().arg("import").arg(folder.path(""))).failed(2);
+    assert!(message.contains("it is a folder, not a log file"), "{message}");
+    let message = run(program().arg("import").arg(&missing)).failed(2);
+    assert!(message.contains("there is no such file or folder"), "{message}");
+}
+
+#[test]
+fn the_summary_of_an_import_counted_lines_not_events() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let ids = [
+        "0197f5d2-7e5b-7000-8000-000000000001",
+        "0197f5d2-7e5b-7000-8000-000000000002",
+    ];
+    let events: Vec<String> = ids
+        .iter()
+        .map(|id| line("a", "T", &format!(r#","eventId":"{id}""#)) + "\n")
+        .collect();
+    let twice = folder.file("twice.jsonl", events.concat().repeat(2));
+    let said = |log: &std::path::Path| run(program().arg("--store").arg(&url).arg("import").arg(log)).stderr;
+    for expected in [
+        "2 events are safe on disk: 2 new, 0 there already; 2 repeated lines left out\n",
+        "2 events are safe on disk: 0 new, 2 there already; 2 repeated lines left out\n",
+    ] {
+        assert_eq!(said(&twice), expected);
+    }
+    let one = folder.file("one.jsonl", events[1].repeat(3) + &line("b", "T", ""));
+    assert_eq!(
+        said(&one),
+        "2 events are safe on disk: 1 new, 1 there already; 2 repeated lines left out\n"
+    );
+    let report = import(&url, &twice);
+    let of = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!(
+        (of("events"), of("newEvents"), of("knownEvents"), of("repeatedEvents")),
+        (3, 0, 2, 2)
+    );
+}
