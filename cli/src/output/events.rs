@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
 use crate::output::Format;
-use crate::output::table::{Align, Grid};
+use crate::output::table::{Align, Grid, Narrow};
 use crate::output::wire::{COLUMNS, Wire};
 use crate::when;
 
@@ -19,6 +19,20 @@ const GRID: [(&str, Align); 7] = [
     ("event", Align::Left),
     ("user", Align::Left),
     ("data", Align::Left),
+];
+
+/// How the table becomes narrower: what an event is and what it happened to go last.
+const NARROW: [Narrow; 10] = [
+    Narrow::ToSeconds("time"),
+    Narrow::Drop("version"),
+    Narrow::CutMiddle("user", 12),
+    Narrow::CutMiddle("aggregate", 16),
+    Narrow::ToMinutes("time"),
+    Narrow::Drop("user"),
+    Narrow::Cut("event", 20),
+    Narrow::Drop("data"),
+    Narrow::CutMiddle("aggregate", 8),
+    Narrow::Drop("position"),
 ];
 
 /// Characters of data that are looked at for a table, at most.
@@ -45,7 +59,7 @@ impl<'a> EventWriter<'a> {
     pub(crate) fn new(format: Format, out: &'a mut dyn Write, zone: &TimeZone) -> Outcome<Self> {
         let form = match format {
             Format::Table => Form::Table {
-                grid: Grid::new(&GRID),
+                grid: Grid::new(&GRID, &NARROW),
                 zone: zone.clone(),
                 out,
             },

@@ -6,9 +6,12 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use crate::exit::Outcome;
-use crate::output::table::{Align, Grid};
+use crate::output::table::{Align, Grid, Narrow};
 use crate::output::text::grouped;
 use crate::output::{Format, Out};
+
+/// What a column of texts gets in a table, however narrow the terminal is.
+const TEXT_WIDTH_MIN: usize = 12;
 
 /// Rows with the same columns.
 #[derive(Debug)]
@@ -77,7 +80,9 @@ impl Records {
             .enumerate()
             .map(|(index, name)| (*name, align(index)))
             .collect();
-        let mut grid = Grid::new(&columns);
+        let texts = columns.iter().filter(|(_, align)| *align == Align::Left);
+        let steps: Vec<Narrow> = texts.map(|(name, _)| Narrow::CutMiddle(name, TEXT_WIDTH_MIN)).collect();
+        let mut grid = Grid::new(&columns, &steps);
         for row in &self.rows {
             grid.push(&row.iter().map(readable).collect::<Vec<_>>());
         }

@@ -5,11 +5,13 @@ use serde_json::Value;
 
 use crate::exit::Outcome;
 use crate::output::draw::bar;
+use crate::output::table::terminal_width;
 use crate::output::text::{clean, grouped, shorten};
 use crate::output::{Format, Out};
 
 const NAME_WIDTH_MAX: usize = 40;
 const BAR_WIDTH: usize = 30;
+const BAR_WIDTH_MIN: usize = 5;
 
 /// Figures first, then lists of names with their counts.
 #[derive(Debug, Default)]
@@ -144,8 +146,12 @@ impl List {
             .max()
             .unwrap_or(0);
         let count_width = grouped(max).len();
+        let left = terminal_width().saturating_sub(name_width + count_width + 6);
         for (name, count) in shown() {
-            let (name, bar) = (shorten(name, NAME_WIDTH_MAX), bar(*count, max, BAR_WIDTH));
+            let (name, bar) = (
+                shorten(name, NAME_WIDTH_MAX),
+                bar(*count, max, left.clamp(BAR_WIDTH_MIN, BAR_WIDTH)),
+            );
             out.line(&format!(
                 "  {name:name_width$}  {:>count_width$}  {bar}",
                 grouped(*count)

@@ -15,3 +15,4 @@ mod pipes;
 mod real_data;
 mod repair;
 mod support;
+mod tables;

@@ -35,6 +35,15 @@ pub(crate) fn program() -> Command {
     command
 }
 
+/// The program without the terminal that the tests may run in.
+#[cfg(target_os = "linux")]
+pub(crate) fn alone() -> Command {
+    let mut command = Command::new("setsid");
+    command.arg(env!("CARGO_BIN_EXE_annals"));
+    command.env_remove("ANNALS_STORE").stdin(Stdio::null());
+    command
+}
+
 /// Appends the log to the durable store at `url`, and answers the figures of the report.
 pub(crate) fn import(url: &Path, log: &Path) -> serde_json::Value {
     let report = run(program()
@@ -63,6 +72,12 @@ pub(crate) fn run(command: &mut Command) -> Ran {
 /// What a terminal is shown of the standard output of a program that ends well.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_terminal(command: &mut Command) -> String {
+    on_terminal_of(0, command)
+}
+
+/// As [`on_terminal`], of a terminal with so many columns. It must be the program's only one: see [`alone`].
+#[cfg(target_os = "linux")]
+pub(crate) fn on_terminal_of(columns: u16, command: &mut Command) -> String {
     use std::fs::{File, OpenOptions};
     use std::io::Read as _;
 
@@ -73,6 +88,13 @@ pub(crate) fn on_terminal(command: &mut Command) -> String {
     unlockpt(&near).unwrap();
     let name = ptsname(&near, Vec::new()).unwrap().into_string().unwrap();
     let far = OpenOptions::new().read(true).write(true).open(name).unwrap();
+    let size = rustix::termios::Winsize {
+        ws_col: columns,
+        ws_row: 24,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    rustix::termios::tcsetwinsize(&far, size).unwrap();
     let mut child = command.stdout(far).spawn().unwrap();
     // The command has the other far end: without it, the near end is read to its end.
     command.stdout(Stdio::null());

@@ -1,0 +1,114 @@
+//! Tables on terminals of every width.
+
+#![cfg(target_os = "linux")]
+
+use crate::support::{Folder, alone, ask, line, on_terminal_of};
+
+fn shown(columns: u16, store: &std::path::Path, arguments: &[&str]) -> String {
+    on_terminal_of(columns, alone().arg("--store").arg(store).args(arguments))
+}
+
+fn header(table: &str) -> Vec<&str> {
+    let line = table.lines().nth(1).unwrap_or_default();
+    line.split(['│', '┆'])
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn tables_were_wider_than_the_terminal() {
+    let folder = Folder::new();
+    let store = folder.demo();
+    for columns in [60, 72, 80, 100, 120, 132, 200] {
+        for arguments in [
+            &["events", "--limit", "30"][..],
+            &[
+                "events",
+                "--time-zone",
+                "Asia/Kolkata",
+                "--after",
+                "2500",
+                "--limit",
+                "30",
+            ],
+            &["search", "card", "--limit", "5"],
+            &["stream", "invoice-000003"],
+            &["stats"],
+            &["stats", "--type", "InvoicePaid"],
+            &["trends"],
+        ] {
+            let text = shown(columns, &store, arguments);
+            // The first line of a stream is no table.
+            let tables = text.lines().filter(|line| line.contains(['│', '┌', '█']));
+            let widest = tables
+                .map(|line| line.trim_end().chars().count())
+                .max()
+                .unwrap_or_default();
+            assert!(widest <= columns.into(), "{widest} of {columns}: {arguments:?}\n{text}");
+            assert!(widest > 0 || arguments == ["stats"], "{text}");
+        }
+    }
+}
+
+#[test]
+fn what_matters_least_is_left_out_first() {
+    let folder = Folder::new();
+    let store = folder.demo();
+    let columns = |width| {
+        let table = shown(width, &store, &["events", "--limit", "30"]);
+        header(&table).into_iter().map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        columns(200),
+        ["position", "time", "aggregate", "version", "event", "user", "data"]
+    );
+    assert_eq!(columns(60), ["time", "aggregate", "event"]);
+    assert_eq!(columns(80), ["position", "time", "aggregate", "event"]);
+    for width in [100, 120] {
+        let columns = columns(width);
+        assert!(
+            ["time", "aggregate", "event", "data"]
+                .iter()
+                .all(|name| columns.contains(&(*name).to_owned())),
+            "{columns:?}"
+        );
+    }
+}
+
+#[test]
+fn wide_characters_and_long_names_fit_too() {
+    let folder = Folder::new();
+    let long = "x".repeat(200);
+    let lines = [
+        line(
+            "日本日本日本日本日本日本日本日本日本",
+            "日本日本日本日本日本日本日本日本",
+            "",
+        ),
+        line(
+            &long,
+            &long,
+            &format!(r#","eventData":"{long}","metadata":{{"userId":"{long}"}}"#),
+        ),
+    ];
+    let store = folder.file("log.jsonl", lines.join("\n"));
+    for columns in [60, 80, 120] {
+        let table = shown(columns, &store, &["events"]);
+        let width = |line: &str| {
+            line.trim_end()
+                .chars()
+                .map(|character| 1 + usize::from(character > '\u{2fff}'))
+                .sum::<usize>()
+        };
+        let widths: Vec<usize> = table.lines().map(width).collect();
+        assert!(
+            widths
+                .iter()
+                .all(|width| *width == widths[0] && *width <= columns.into()),
+            "{widths:?}\n{table}"
+        );
+    }
+    // What is no terminal is shown everything.
+    assert_eq!(header(&ask(&store, &["events"]).ok()).len(), 7);
+}
