@@ -88,8 +88,16 @@ impl From<annals::Error> for Failure {
         if matches!(error, annals::Error::Corrupt(_)) {
             return Self::Data(error.to_string());
         }
-        Self::Runtime(error.to_string())
+        Self::Runtime(of_store(&error))
     }
+}
+
+/// What a store's error says to a command, which ends with it: that later appends fail too is of no concern to it.
+pub(crate) fn of_store(error: &annals::Error) -> String {
+    if let annals::Error::Failed(error) = error {
+        return format!("the journal has failed: {error}");
+    }
+    error.to_string()
 }
 
 #[cfg(test)]
@@ -103,6 +111,24 @@ mod tests {
         let mut stderr = Vec::new();
         failure.report(&mut stderr);
         assert!(stderr.is_empty());
+    }
+
+    #[test]
+    fn a_command_that_reads_spoke_of_appends() {
+        use annals::journal::{JournalError, JournalErrorKind};
+
+        for kind in [
+            JournalErrorKind::Failed,
+            JournalErrorKind::Retry,
+            JournalErrorKind::Locked,
+            JournalErrorKind::Corrupt,
+            JournalErrorKind::Unsupported,
+        ] {
+            let error = annals::Error::from(JournalError::new(kind, "the server went away"));
+            let message = Failure::from(error).to_string();
+            assert!(message.ends_with("the server went away"), "{message}");
+            assert!(!message.contains("append"), "{message}");
+        }
     }
 
     #[test]

@@ -38,8 +38,8 @@ Examples:
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and asks, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson) or CSV (*.csv), plain, gzip or zstd. It is read anew each time, and nothing is kept on \
-disk but what `demo`, `import --into` and `export` write.
+A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. It is read anew each time, and \
+nothing is kept on disk but what `demo`, `import --into` and `export` write. They never replace a file without --force.
 
 A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
 does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`; a folder is read by any \
@@ -81,7 +81,7 @@ impl Cli {
 /// The options that every command line may have; [`accepted`] says which command takes which.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The log to load, or the store to open: a log file, `-` for JSON lines on the standard input, `memory:` for none; a folder or
+    /// The log to load, or the store to open: a log file, `-` for JSON on the standard input, `memory:` for none; a folder or
     /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store
     #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
     pub(crate) store: Option<Location>,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use annals::{Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store, StreamId};
 
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, of_store};
 use crate::interrupt;
 use crate::load::clock::LogClock;
 use crate::load::identity::Identity;
@@ -152,7 +152,8 @@ impl Loader {
     fn make_safe(&self, path: &Path, stored: u64, loaded: Outcome) -> Outcome {
         if let Err(error) = self.store.wait_durable(self.store.visible()) {
             return Err(Failure::Runtime(format!(
-                "{error}; everything up to position {} is safe on disk",
+                "{}; everything up to position {} is safe on disk",
+                of_store(&error),
                 self.store.reached(Durability::Synced)
             )));
         }
