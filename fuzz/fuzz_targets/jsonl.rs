@@ -1,14 +1,19 @@
-//! Any bytes as a line of JSON: refused, or appended and written as a line that says the same.
+//! Any bytes as a line of JSON: refused, or appended and written as a line that says the same, alone and in an array. Any bytes as a text
+//! of JSON values: read to its end, or refused.
 #![no_main]
 
 use annals::{Expected, Store};
-use annals_cli::load::jsonl::parse_line;
+use annals_cli::load::jsonl::{parse_line, parse_text};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|line: &[u8]| {
+    let text = parse_text(line);
     let Ok((stream, mut event)) = parse_line(line) else {
         return;
     };
+    assert_eq!(text, Ok(vec![(stream.clone(), event.clone())]));
+    let array = [b"[", line, b",\n", line, b"]"].concat();
+    assert_eq!(parse_text(&array), Ok(vec![(stream.clone(), event.clone()); 2]));
     let store = Store::in_memory();
     if store.append(&stream, Expected::NoStream, vec![event.clone()]).is_err() {
         return;

@@ -72,9 +72,7 @@ const REASONS: [(&str, &str, &str); 6] = [
 
 /// Refuses an option that the command line has and its command does not take.
 pub(super) fn check(matches: &ArgMatches) -> Result<(), String> {
-    let command = matches.subcommand_name().unwrap_or_default();
-    let taken = TAKEN.iter().find(|(name, _)| *name == command);
-    let taken = taken.map_or(&[][..], |(_, options)| options);
+    let (command, taken) = taken(matches);
     for (option, ids) in OPTIONS.iter().filter(|(option, _)| !taken.contains(option)) {
         for id in *ids {
             if matches.value_source(id) == Some(ValueSource::CommandLine) {
@@ -83,6 +81,18 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether the command of the command line takes `--store`.
+pub(super) fn takes_store(matches: &ArgMatches) -> bool {
+    taken(matches).1.contains(&"store")
+}
+
+/// The command of the command line, and the options that it takes.
+fn taken(matches: &ArgMatches) -> (&str, &'static [&'static str]) {
+    let command = matches.subcommand_name().unwrap_or_default();
+    let taken = TAKEN.iter().find(|(name, _)| *name == command);
+    (command, taken.map_or(&[], |(_, options)| options))
 }
 
 fn refusal(command: &str, option: &str, id: &str) -> String {

@@ -35,6 +35,9 @@ Examples:
   annals --store demo.jsonl.gz trace billing-000017
   annals --store file:demo import demo.jsonl.gz";
 
+/// The environment variable that names the store where `--store` does not.
+const STORE_VARIABLE: &str = "ANNALS_STORE";
+
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and asks, traces, counts and draws them.
 
@@ -66,7 +69,12 @@ impl Cli {
         let matches = program.try_get_matches_from_mut(std::env::args_os())?;
         let refused = |text: String| program.clone().error(ErrorKind::ArgumentConflict, text);
         accepted::check(&matches).map_err(refused)?;
-        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
+        let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))?;
+        if cli.global.store.is_none() && accepted::takes_store(&matches) {
+            let refused = |text| program.error(ErrorKind::InvalidValue, text);
+            cli.global.store = store_of_environment().map_err(refused)?;
+        }
+        Ok(cli)
     }
 
     /// The format that `--format` asks for.
@@ -78,12 +86,25 @@ impl Cli {
     }
 }
 
+/// The store that the environment names; an empty name is none.
+fn store_of_environment() -> Result<Option<Location>, String> {
+    let named = std::env::var_os(STORE_VARIABLE).filter(|name| !name.is_empty());
+    let Some(name) = named else {
+        return Ok(None);
+    };
+    let name = name.to_string_lossy();
+    let store = name.parse::<Location>();
+    store
+        .map(Some)
+        .map_err(|reason| format!("invalid value '{name}' of {STORE_VARIABLE}: {reason}"))
+}
+
 /// The options that every command line may have; [`accepted`] says which command takes which.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The log to load, or the store to open: a log file, `-` for JSON on the standard input, `memory:` for none; a folder or
-    /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store
-    #[arg(long, global = true, env = "ANNALS_STORE", value_name = "URL")]
+    /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store [default: `ANNALS_STORE` of the environment]
+    #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
     /// An archive of the store (see `annals archive`), a folder or a file: its events are back in their places, and the store can only be
     /// read; several by repeating it

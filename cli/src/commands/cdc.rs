@@ -34,22 +34,23 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
     if cdc.guard.status || cdc.guard.drop_slot {
         return guard(&mut url.slot(settings)?, cdc, out);
     }
+    let envelope = envelope(global.format)?;
     let stream = Stream {
         capture: url.capture(settings)?,
         cdc,
-        envelope: envelope(global.format.unwrap_or_default())?,
+        envelope,
         store: durable::name(url),
         written: 0,
     };
     stream.run(out)
 }
 
-fn envelope(format: Written) -> Outcome<Envelope> {
+fn envelope(format: Option<Written>) -> Outcome<Envelope> {
     match format {
-        Written::Table | Written::Json | Written::Jsonl => Ok(Envelope::Json),
-        Written::Cloudevents => Ok(Envelope::CloudEvents),
-        Written::Debezium => Ok(Envelope::Debezium),
-        Written::Csv => Err(Failure::Usage(
+        None | Some(Written::Json | Written::Jsonl) => Ok(Envelope::Json),
+        Some(Written::Cloudevents) => Ok(Envelope::CloudEvents),
+        Some(Written::Debezium) => Ok(Envelope::Debezium),
+        Some(Written::Csv | Written::Table) => Err(Failure::Usage(
             "changes are written as json, cloudevents or debezium: choose one with --format".to_owned(),
         )),
     }

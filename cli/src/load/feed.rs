@@ -1,5 +1,6 @@
 //! The other thread: reads and parses a file ahead of the store, in batches, in order.
 
+use std::fs::File;
 use std::io::{self, BufRead, Cursor, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use crate::exit::{Failure, Outcome};
 use crate::load::elements::{Elements, RECORD_SEPARATOR};
 use crate::load::encoding::without_marks;
 use crate::load::reader::{self, Line, Source};
-use crate::load::{BadLine, Entry, LINE_BYTES_MAX, csv, dialect, jsonl};
+use crate::load::{BadLine, Entry, csv, dialect, jsonl};
 
 const BATCH_LINES: usize = 512;
 /// Bytes of lines after which a batch is handed over, however few they are.
@@ -69,28 +70,30 @@ pub(crate) fn check(path: &Path) -> Outcome {
     if path == Path::new("-") {
         return Ok(());
     }
-    std::fs::File::open(path)
-        .map(drop)
-        .map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
+    let is_file = std::fs::metadata(path).map(|data| data.is_file());
+    // A pipe that is opened and closed again has lost its writer.
+    let opened = is_file.and_then(|is_file| if is_file { File::open(path).map(drop) } else { Ok(()) });
+    opened.map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
 }
 
-/// What the file `path` holds; of one that is not there and has no name of a log, that it is not there.
+/// What the file `path` holds: as its name says, and JSON if it is a pipe or a device whose name says nothing.
 fn kind_of_file(path: &Path) -> Outcome<Kind> {
     let kind = Kind::of(path);
-    let is_missing = || matches!(std::fs::metadata(path), Err(error) if error.kind() == ErrorKind::NotFound);
-    if kind.is_err() && is_missing() {
-        return Err(Failure::Usage(format!(
+    if kind.is_ok() {
+        return kind;
+    }
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::Usage(format!(
             "{0}: there is no such file or folder (`annals import --store file:{0} LOG` makes a store there)",
             path.display()
-        )));
-    }
-    if kind.is_err() && path.is_dir() {
-        return Err(Failure::Usage(format!(
+        ))),
+        Ok(data) if data.is_dir() => Err(Failure::Usage(format!(
             "{0}: it is a folder, not a log file: name a store with --store {0}",
             path.display()
-        )));
+        ))),
+        Ok(data) if !data.is_file() => Ok(Kind::JsonLines),
+        Ok(_) | Err(_) => kind,
     }
-    kind
 }
 
 /// Opens `path` and begins to read it.
@@ -202,30 +205,30 @@ fn read_lines(mut bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
         let text = without_marks(&line);
         let entry = match read {
             None => return Ok(()),
-            Some(Line::TooLong) => Err(too_long()),
+            Some(Line::TooLong) => Err(jsonl::too_long()),
             Some(Line::Whole) if text.trim_ascii().is_empty() => continue,
             Some(Line::Whole) if number == 1 && text.trim_ascii().contains(&b'\r') => {
                 // Lines that end with CR alone look like one.
                 return read_elements(Cursor::new(line).chain(&b"\n"[..]).chain(bytes), out);
             }
-            Some(Line::Whole) => jsonl::parse_entry(text).map_err(|reason| seems_csv(reason, text, number)),
+            Some(Line::Whole) => jsonl::parse_entry(text).map_err(|reason| seems(reason, text, number)),
         };
         out.push(number, entry, line.len())?;
     }
 }
 
-fn too_long() -> BadLine {
-    BadLine(format!("longer than {} MiB", LINE_BYTES_MAX >> 20))
-}
-
-/// Adds to `reason` that a file whose first line is a header is not what it is called.
-fn seems_csv(reason: BadLine, text: &[u8], number: u64) -> BadLine {
-    if number == 1 && dialect::of_header(text, &csv::Columns::default()).is_some() {
-        return BadLine(format!(
-            "{reason}: the line is the header of a CSV file, so call the file *.csv"
-        ));
-    }
-    reason
+/// Adds to `reason` what a file seems to be whose first line is no event.
+fn seems(reason: BadLine, text: &[u8], number: u64) -> BadLine {
+    let hint = if number > 1 {
+        return reason;
+    } else if dialect::of_header(text, &csv::Columns::default()).is_some() {
+        "the line is the header of a CSV file, so call the file *.csv"
+    } else if text.trim_ascii() == b"{" {
+        "an event over several lines is read from a file that is called *.json"
+    } else {
+        return reason;
+    };
+    BadLine(format!("{reason}: {hint}"))
 }
 
 /// Reads JSON values however they are laid out: arrays of events, events over several lines, records with separators.
@@ -238,7 +241,7 @@ fn read_elements(bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
     {
         number += 1;
         let entry = match read {
-            Line::TooLong => Err(too_long()),
+            Line::TooLong => Err(jsonl::too_long()),
             Line::Whole => jsonl::parse_entry(&element),
         };
         let entry = entry.map_err(|reason| BadLine(format!("element {number}: {reason}")));

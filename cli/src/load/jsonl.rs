@@ -9,7 +9,9 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::load::{BadLine, Entry, JSON_DEPTH_MAX};
+use crate::load::elements::Elements;
+use crate::load::reader::Line;
+use crate::load::{BadLine, Entry, JSON_DEPTH_MAX, LINE_BYTES_MAX};
 
 /// Reads one line, without its end, as the event it holds and the stream it is part of.
 ///
@@ -82,6 +84,29 @@ fn not_text(line: &[u8]) -> Option<BadLine> {
         valid + 1,
         line[valid]
     )))
+}
+
+/// Reads a whole text of JSON values, however they are laid out: arrays of events, events one after the other, records with separators.
+///
+/// # Errors
+///
+/// A [`BadLine`] of the first value that is no event, with the line in which it begins.
+pub fn parse_text(text: &[u8]) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+    let mut elements = Elements::new(text);
+    let (mut element, mut events) = (Vec::new(), Vec::new());
+    let in_line = |(line, reason): (u64, String)| BadLine(format!("line {line}: {reason}"));
+    while let Some((line, read)) = elements.next(&mut element).map_err(in_line)? {
+        let event = match read {
+            Line::Whole => parse_line(&element),
+            Line::TooLong => Err(too_long()),
+        };
+        events.push(event.map_err(|reason| in_line((line, reason.0)))?);
+    }
+    Ok(events)
+}
+
+pub(crate) fn too_long() -> BadLine {
+    BadLine(format!("longer than {} MiB", LINE_BYTES_MAX >> 20))
 }
 
 #[derive(Deserialize)]
@@ -384,6 +409,31 @@ mod tests {
         for (text, expected) in cases {
             let message = refusal(&text);
             assert!(message.contains(expected), "{text}\n{message}");
+        }
+    }
+
+    #[test]
+    fn a_text_is_read_in_every_layout() {
+        let (a, b) = (line(""), line(r#","eventData":{"a":"],"}"#));
+        let both = [parse_line(a.as_bytes()).unwrap(), parse_line(b.as_bytes()).unwrap()];
+        for text in [
+            format!("[{a},{b}]"),
+            format!("{a}\n{b}"),
+            format!("\u{1e}{a}\n\u{1e}{b}\n"),
+            format!("[{a}]\n[{b}]"),
+        ] {
+            assert_eq!(parse_text(text.as_bytes()).unwrap(), both);
+        }
+        for (text, expected) in [
+            (format!("[{a},\n17]"), "line 2: column 2: invalid type"),
+            (
+                format!("[{a}\n"),
+                "line 2: the array that begins in line 1 is not closed",
+            ),
+            (format!("[[{a}]]"), "line 1: column 1: invalid type: an array"),
+        ] {
+            let message = parse_text(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
         }
     }
 

@@ -135,6 +135,14 @@ fn an_option_in_vain_is_refused_with_its_reason() {
         (&["--store", log, "events", "--explain", "--limit", "3"], "--limit"),
         (&["--store", log, "stats", "--format", "debezium"], "annals cdc"),
         (&["cdc", "--status", "--format", "debezium"], "the changes that"),
+        (
+            &["cdc", "--store", "postgres://127.0.0.1:1/x", "--format", "table"],
+            "changes are written as",
+        ),
+        (
+            &["cdc", "--store", "postgres://127.0.0.1:1/x", "--format", "csv"],
+            "changes are written as",
+        ),
         (&["cdc", "--status", "--once"], "--once"),
         (&["cdc", "--status", "--drop-slot"], "--drop-slot"),
         (&["cdc", "--drop-slot", "--new-only"], "--new-only"),

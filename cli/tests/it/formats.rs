@@ -417,6 +417,8 @@ fn a_file_of_another_kind_was_not_named() {
         "aggregateId,eventType,timestamp\na,T,2026-01-31\n",
         &["line 1: ", "call the file *.csv"],
     );
+    let spread = line("a", "T", "").replace('{', "{\n").replace(',', ",\n");
+    refused(&folder, "a.jsonl", spread, &["line 1: ", "called *.json"]);
     let latin = line("a", "T", r#","eventData":"?""#).into_bytes();
     let latin: Vec<u8> = latin
         .into_iter()
@@ -436,4 +438,22 @@ fn a_file_of_another_kind_was_not_named() {
         cut,
         &["line ", "its UTF-16 text ends within a character"],
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_lost_its_writer_before_it_was_read() {
+    let folder = Folder::new();
+    for (number, name) in ["p.jsonl", "p.csv", "pipe"].into_iter().enumerate() {
+        let pipe = folder.path(name);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+        let csv = "aggregateId,eventType,timestamp\na,T,2026-01-31\nb,T,2026-01-31\n".to_owned();
+        let text = if name.ends_with("csv") { csv } else { two() };
+        let path = pipe.clone();
+        let writer = std::thread::spawn(move || std::fs::write(path, text));
+        let store = folder.url(&format!("store-{number}"));
+        let ran = run(program().arg("--store").arg(&store).arg("import").arg(&pipe));
+        assert!(ran.stderr.contains("2 events are safe on disk"), "{}", ran.stderr);
+        writer.join().unwrap().unwrap();
+    }
 }
