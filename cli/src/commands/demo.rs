@@ -1,7 +1,6 @@
 //! `demo`: a made-up log, written as it is made up.
 
 use std::io::Write;
-use std::path::Path;
 
 use jiff::tz::TimeZone;
 
@@ -21,10 +20,10 @@ pub(crate) fn run(args: &args::Demo, asked: Option<Format>, out: &mut Out<'_>) -
         return tour::of_demo(args.events, args.seed, out);
     }
     let events = Demo::new(args.events, args.seed);
-    if args.output == Path::new("-") {
+    let target = target(&args.output, args.force, Vec::new());
+    if target.is_stdout()? {
         return write(events, export::of_stdout(asked)?, out.stdout);
     }
-    let target = target(&args.output, args.force, Vec::new());
     let format = target.format(asked)?;
     let mut sink = Sink::create(&target)?;
     write(events, format, &mut sink)?;

@@ -1,7 +1,5 @@
 //! `export`: events written to a file, in the order of the log.
 
-use std::path::Path;
-
 use annals::{Query, Store};
 
 use crate::args::{Filters, Global};
@@ -22,7 +20,7 @@ pub(crate) fn run(
     out: &mut Out<'_>,
 ) -> Outcome {
     let query = filters::query(filters, &out.zone)?;
-    if target.path == Path::new("-") {
+    if target.is_stdout()? {
         out.format = of_stdout(asked)?;
         return events::write_whole(&open(global, out)?, query, out);
     }

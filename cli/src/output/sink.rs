@@ -1,13 +1,13 @@
 //! Files that are written: packed if their name says so, and there only when they are whole.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::output::target::{Found, Part, Target, named, open_through};
 
 /// A file being written under another name, until [`keep`](Self::keep); or a pipe, a device or a socket, written as it comes.
@@ -80,7 +80,13 @@ impl Sink {
             }
             Found::Other(data) => open_through(path, data).map(|file| (None, file)),
         };
-        let (part, file) = opened.map_err(|error| named(path, &error))?;
+        let (part, file) = opened.map_err(|error| {
+            if error.kind() == ErrorKind::NotFound {
+                let text = "the folder that it is to be in is not there";
+                return Failure::Runtime(format!("{}: {text}", path.display()));
+            }
+            named(path, &error)
+        })?;
         let writer = Writer::new(file, path).map_err(|error| named(path, &error))?;
         Ok(Self {
             writer,
@@ -94,7 +100,7 @@ impl Sink {
         let ended = self.writer.end();
         let Some(part) = self.part.take() else {
             // What is written through cannot be synced.
-            return Ok(ended?);
+            return Ok(ended.map_err(|error| self.named(error))?);
         };
         ended
             .and_then(|()| self.writer.file().sync_all())
@@ -103,13 +109,24 @@ impl Sink {
     }
 }
 
+impl Sink {
+    /// An error with the name of the file. A pipe whose reader has gone needs none.
+    fn named(&self, error: io::Error) -> io::Error {
+        if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) {
+            return error;
+        }
+        io::Error::new(error.kind(), format!("{}: {error}", self.target.path.display()))
+    }
+}
+
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.writer {
+        let written = match &mut self.writer {
             Writer::Plain(writer) => writer.write(bytes),
             Writer::Gzip(writer) => writer.write(bytes),
             Writer::Zstandard(writer) => writer.write(bytes),
-        }
+        };
+        written.map_err(|error| self.named(error))
     }
 
     /// Does nothing: a file that is not whole is not to be read, and a flush would end a block of gzip.

@@ -36,6 +36,16 @@ pub(crate) enum Found {
 }
 
 impl Target {
+    /// Whether it is the standard output, which is no file to replace.
+    pub(crate) fn is_stdout(&self) -> Outcome<bool> {
+        let is_stdout = self.path == Path::new("-");
+        if is_stdout && self.force {
+            let text = "--force replaces a file, and the standard output is none: leave it out";
+            return Err(Failure::Usage(text.to_owned()));
+        }
+        Ok(is_stdout)
+    }
+
     /// Checks that the target may be written, and returns what stands there.
     pub(crate) fn check(&self) -> Outcome<Found> {
         let path = &self.path;

@@ -171,6 +171,20 @@ fn devices_and_sockets_are_written_through() {
     )
     .ok();
     assert!(shown.starts_with("position,"), "{shown}");
+    let full = folder.path("full.jsonl");
+    symlink("/dev/full", &full).unwrap();
+    if Path::new("/dev/full").exists() {
+        assert!(
+            export(&store, &full, &[])
+                .failed(1)
+                .contains("full.jsonl: No space left on device")
+        );
+    }
+    let message = export(&store, &folder.path("no/x.jsonl"), &[]).failed(1);
+    assert!(
+        message.contains("x.jsonl: the folder that it is to be in is not there"),
+        "{message}"
+    );
     let socket = folder.path("s.jsonl");
     let listener = UnixListener::bind(&socket).unwrap();
     let reader = std::thread::spawn(move || {

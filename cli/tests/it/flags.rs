@@ -131,6 +131,11 @@ fn an_option_in_vain_is_refused_with_its_reason() {
         (&["demo", "--store", log], "does not take --store"),
         (&["demo", "--time-zone", "+01:00"], "--time-zone"),
         (&["demo", "--summary", "--force"], "--force"),
+        (&["demo", "--force"], "--force replaces a file"),
+        (
+            &["--store", log, "export", "--output", "-", "--force"],
+            "--force replaces a file",
+        ),
         (&["import", "--force", log], "--into"),
         (&["--store", log, "events", "--explain", "--limit", "3"], "--limit"),
         (&["--store", log, "stats", "--format", "debezium"], "annals cdc"),
