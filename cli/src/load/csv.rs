@@ -308,6 +308,10 @@ pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>
     if let Some(line) = file.reader.get_ref().unclosed() {
         return Err((line, never_closed(line)));
     }
+    let end = file.reader.position().byte();
+    if let Some(line) = file.reader.get_mut().stray(end) {
+        return Err((line, stray(line)));
+    }
     let header = header.map_err(|error| (first, error.to_string()))?;
     let line = header.position().map_or(first, |at| at.line() + file.lines_before);
     if header.is_empty() {
@@ -328,6 +332,10 @@ impl<R: BufRead> Records<R> {
         if let (Some(opened), Ok(true) | Err(_)) = (reader.get_ref().unclosed(), &read) {
             return Ok(Some((opened, Err(BadLine(never_closed(opened))))));
         }
+        let end = reader.position().byte();
+        if let Some(opened) = reader.get_mut().stray(end) {
+            return Ok(Some((opened, Err(BadLine(stray(opened))))));
+        }
         let entry = match read {
             Ok(false) => return Ok(None),
             Ok(true) => self.mapping.entry(record),
@@ -340,6 +348,12 @@ impl<R: BufRead> Records<R> {
 
 fn never_closed(opened: u64) -> String {
     format!("the quote that opens in line {opened} is never closed, so the rest of the file is one cell: close it")
+}
+
+fn stray(opened: u64) -> String {
+    format!(
+        "text follows the quoted cell that opens in line {opened}: its quote is not closed, or one in it is not written twice"
+    )
 }
 
 fn missing(header: &StringRecord, role: Role, flag: &str) -> BadLine {

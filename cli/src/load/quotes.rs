@@ -1,5 +1,6 @@
 //! The bytes of a CSV file on their way to its reader: lines with one kind of end, records of a bounded length, and quotes that are closed.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use crate::load::LINE_BYTES_MAX;
@@ -12,6 +13,17 @@ enum Place {
     Quoted,
     /// Behind a quote within a quoted field: its end, or half of a quote.
     QuoteEnd,
+    /// Behind space that follows a quoted field.
+    QuoteSpace,
+}
+
+/// A place where text follows a quoted field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stray {
+    /// Bytes that were handed on before it.
+    offset: u64,
+    /// The line in which the field begins.
+    opened: u64,
 }
 
 /// Hands on the bytes of a CSV file.
@@ -27,6 +39,11 @@ pub(crate) struct Quotes<R> {
     is_at_end: bool,
     /// Bytes since the last record.
     bytes: u64,
+    /// Bytes that were handed on.
+    offset: u64,
+    /// The first of each record that has one, in order, of records that are still to be read.
+    strays: VecDeque<Stray>,
+    is_stray_record: bool,
 }
 
 impl<R> Quotes<R> {
@@ -41,6 +58,9 @@ impl<R> Quotes<R> {
             opened: line,
             is_at_end: false,
             bytes: 0,
+            offset: 0,
+            strays: VecDeque::new(),
+            is_stray_record: false,
         }
     }
 
@@ -53,6 +73,17 @@ impl<R> Quotes<R> {
     /// and holds everything behind the quote.
     pub(crate) fn unclosed(&self) -> Option<u64> {
         (self.is_at_end && self.place == Place::Quoted).then_some(self.opened)
+    }
+
+    /// The line in which a quoted field begins that text follows, in the record that ends before the byte at `end`: a quote before it is
+    /// not closed, or one in it is not written twice.
+    pub(crate) fn stray(&mut self, end: u64) -> Option<u64> {
+        let mut opened = None;
+        while let Some(stray) = self.strays.front().filter(|stray| stray.offset < end) {
+            opened = opened.or(Some(stray.opened));
+            self.strays.pop_front();
+        }
+        opened
     }
 
     /// Whether `byte` is handed on, and as what: outside of quotes, lines end with LF alone.
@@ -74,12 +105,30 @@ impl<R> Quotes<R> {
                 self.opened = self.line;
                 Place::Quoted
             }
-            (_, b'\n') => Place::FieldStart,
+            (_, b'\n') => {
+                self.is_stray_record = false;
+                Place::FieldStart
+            }
             (_, byte) if byte == self.delimiter => Place::FieldStart,
-            _ => Place::Field,
+            (Place::QuoteEnd | Place::QuoteSpace, b' ' | b'\t') => Place::QuoteSpace,
+            (Place::QuoteEnd | Place::QuoteSpace, _) => {
+                self.note_stray();
+                Place::Field
+            }
+            (Place::FieldStart | Place::Field, _) => Place::Field,
         };
         self.line += u64::from(byte == b'\n');
+        self.offset += 1;
         Some(byte)
+    }
+
+    fn note_stray(&mut self) {
+        if !std::mem::replace(&mut self.is_stray_record, true) {
+            self.strays.push_back(Stray {
+                offset: self.offset,
+                opened: self.opened,
+            });
+        }
     }
 
     fn too_long(&self) -> io::Error {

@@ -164,6 +164,48 @@ fn a_quote_that_was_never_closed_swallowed_the_rest() {
 }
 
 #[test]
+fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
+    let folder = Folder::new();
+    let csv = |rows: &str| format!("aggregateId,eventType,timestamp,note\n{rows}");
+    let before = "z,T,2026-01-31,\"a \"\"b\"\"\"\n".repeat(5_000);
+    for (rows, line) in [
+        ("a,T,2026-01-31,\"open\nb,T,2026-01-31,\"x\"\nc,T,2026-01-31,y\n", 2),
+        (
+            "z,T,2026-01-31,x\na,T,2026-01-31,\"open\r\nb,T,2026-01-31,x\r\nc,T,2026-01-31,\"y\"\r\n",
+            3,
+        ),
+        ("a,T,2026-01-31,\"a\"b\"\n", 2),
+        ("a,T,2026-01-31,\"a\" \"b\"\n", 2),
+        (&format!("{before}a,T,2026-01-31,\"a\"b\n{before}"), 5_002),
+    ] {
+        let message = format!("line {line}: text follows the quoted cell that opens in line {line}");
+        refused(&folder, "h.csv", csv(rows), &[&message]);
+    }
+    let path = folder.file(
+        "h.csv",
+        csv(&format!(
+            "{before}a,T,2026-01-31,\"a\"b\n{before}\"a\"b,T,2026-01-31,x\n"
+        )),
+    );
+    let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
+    assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
+    assert!(ran.ok().contains("figures,events,10000\n"));
+    refused(
+        &folder,
+        "h.csv",
+        "\"aggregateId\"s,eventType\n",
+        &["line 1: text follows the quoted cell"],
+    );
+    // Space behind a quote, and quotes within a cell that does not begin with one, are not.
+    has(
+        &folder,
+        "h.csv",
+        csv("a,T,2026-01-31,\"x\" \nb,T,2026-01-31,5\" x 3\"\n"),
+        2,
+    );
+}
+
+#[test]
 fn csv_of_spreadsheets_was_refused() {
     let folder = Folder::new();
     for text in [
