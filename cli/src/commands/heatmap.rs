@@ -9,6 +9,7 @@ use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::draw::shade;
 use crate::output::records::Records;
+use crate::output::table::terminal_width;
 use crate::output::text::{counted, grouped};
 
 const WEEKDAYS: [&str; 7] = [
@@ -21,6 +22,9 @@ const WEEKDAYS: [&str; 7] = [
     "Sunday",
 ];
 const HOURS: &str = "000102030405060708091011121314151617181920212223";
+const HOURS_NARROW: &str = "0     6     12    18";
+/// What two characters for each hour take.
+const WIDE: usize = 72;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
     let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
@@ -45,20 +49,23 @@ fn records(heatmap: &Heatmap) -> Records {
     records
 }
 
-/// A row for each weekday, two characters for each hour.
+/// A row for each weekday, two characters for each hour, or one on a narrow terminal.
 pub(crate) fn draw(heatmap: &Heatmap, out: &mut Out<'_>) -> Outcome {
-    out.line(&format!("             {HOURS}"))?;
+    let (hours, per_hour) = if terminal_width() < WIDE {
+        (HOURS_NARROW, 1)
+    } else {
+        (HOURS, 2)
+    };
+    out.line(&format!("             {hours}"))?;
     for (weekday, hours) in WEEKDAYS.iter().zip(heatmap.counts()) {
         let cells: String = hours
             .iter()
             .map(|count| shade(*count, heatmap.max()))
-            .flat_map(|shade| [shade; 2])
+            .flat_map(|shade| std::iter::repeat_n(shade, per_hour))
             .collect();
         out.line(&format!("  {weekday:9}  {cells}  {:>9}", grouped(hours.iter().sum())))?;
     }
     let (total, max) = (counted(heatmap.total(), "event"), grouped(heatmap.max()));
-    out.line(&format!(
-        "  {total}, hours in {}; ░ few, █ up to {max} in one cell, blank none",
-        out.zone_name()
-    ))
+    out.line(&format!("  {total}, hours in {}", out.zone_name()))?;
+    out.line(&format!("  ░ few, █ up to {max} in one cell, blank none"))
 }
