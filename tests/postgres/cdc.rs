@@ -10,7 +10,7 @@ use crate::support::{Schema, Taker, batch, sql};
 /// A reader of a schema's changes; its slot is dropped at the end.
 pub(crate) struct Reader<'a> {
     schema: &'a Schema,
-    slot: String,
+    pub(crate) slot: String,
 }
 
 impl<'a> Reader<'a> {
@@ -19,7 +19,7 @@ impl<'a> Reader<'a> {
         Self { schema, slot }
     }
 
-    fn settings(&self) -> CaptureSettings {
+    pub(crate) fn settings(&self) -> CaptureSettings {
         CaptureSettings {
             slot: self.slot.clone(),
             ..CaptureSettings::default()
@@ -30,7 +30,7 @@ impl<'a> Reader<'a> {
         self.open_as(self.settings())
     }
 
-    fn open_as(&self, settings: CaptureSettings) -> ChangeCapture {
+    pub(crate) fn open_as(&self, settings: CaptureSettings) -> ChangeCapture {
         ChangeCapture::open_with(&self.schema.url, self.schema.settings(), settings).expect("changes can be captured")
     }
 }
@@ -42,12 +42,12 @@ impl Drop for Reader<'_> {
     }
 }
 
-fn store(schema: &Schema) -> Store {
+pub(crate) fn store(schema: &Schema) -> Store {
     Store::open(schema.journal().expect("a journal")).expect("a store")
 }
 
 /// Appends an event to each of so many aggregates; all are in the table.
-fn write(store: &Store, count: u64) {
+pub(crate) fn write(store: &Store, count: u64) {
     for number in 0..count {
         let event = NewEvent::new("Noted")
             .data(format!("{{\"number\":{number}}}"))
@@ -73,7 +73,7 @@ pub(crate) fn drain(capture: &mut ChangeCapture) -> Vec<Event> {
     events
 }
 
-fn everything(store: &Store) -> Vec<Event> {
+pub(crate) fn everything(store: &Store) -> Vec<Event> {
     store.log().include_system().events()
 }
 

@@ -24,6 +24,7 @@ mod proxy;
 mod replica;
 mod roles;
 mod schema;
+mod slots;
 mod snapshots;
 mod standby;
 mod support;

@@ -3,46 +3,56 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::super::connect::Server;
+use super::super::connect::{Server, quoted};
 use super::super::errors::{fault, timeout};
 use super::super::row::{Reader, Row};
 use super::pgoutput::{Decoder, Message};
 use super::slot::{advance, publication};
-use super::{At, CHANGES, Changes, Lsn, Read, WHAT, within};
+use super::{At, CHANGES, Changes, Lsn, WHAT, repair, within};
 use crate::journal::{Batch, JournalError};
 
-/// Whole transactions of the log, which stay there until they are acknowledged.
-pub(super) async fn read_log(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalError> {
+/// What a look at the log has led to.
+pub(super) enum Look {
+    Changes(Changes),
+    /// The log has nothing new now.
+    AtItsEnd,
+    /// The log has more, and nothing of events in what was read.
+    Passed,
+    /// The next event of the log is at this position, and events before it are missing.
+    Missing {
+        next: u64,
+    },
+    /// The slot is not there any more.
+    NoSlot,
+}
+
+/// Whole transactions of the log, which stay there until they are acknowledged. `own` are the numbers of the store's tables.
+pub(super) async fn read_log(server: &Server, slot: &str, at: &mut At, own: Vec<u32>) -> Result<Look, JournalError> {
     let peek = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'binary', 'true', \
                 'publication_names', $3)";
     let changes = i32::try_from(CHANGES).unwrap_or(i32::MAX);
-    let publication = publication(server);
+    let publication = quoted(&publication(server));
     let parameters: [&(dyn ToSql + Sync); 3] = [&slot, &changes, &publication];
     let peeked = at.session.client.query(peek, &parameters);
     let rows = match tokio::time::timeout(server.patience(), peeked).await {
-        Ok(Err(error)) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => return Ok(Read::NoSlot),
-        Ok(rows) => rows.map_err(|error| fault(server, WHAT, &error))?,
+        Ok(Err(error)) => {
+            let is_undefined = error.code() == Some(&SqlState::UNDEFINED_OBJECT);
+            let may_be_lost = error.code() == Some(&SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE);
+            if (is_undefined || may_be_lost) && repair::repair(server, &at.session, slot, is_undefined).await? {
+                return Ok(Look::NoSlot);
+            }
+            return Err(fault(server, WHAT, &error));
+        }
+        Ok(Ok(rows)) => rows,
         Err(_) => return Err(timeout(server, WHAT, server.patience())),
     };
-    let mut taking = Taking::new(server, at.position);
+    let mut taking = Taking::new(server, at.position, own);
     for row in &rows {
         let message: &[u8] = row.try_get(0).map_err(|error| fault(server, WHAT, &error))?;
         taking.take(message)?;
     }
-    at.position = taking.position;
-    match taking.end {
-        None => Ok(Read::Nothing),
-        Some(end) if taking.batch.is_empty() => {
-            // Nothing of events, or nothing new: the slot goes on by itself.
-            within(server, advance(&at.session, slot, end)).await?;
-            Ok(Read::Nothing)
-        }
-        end => Ok(Read::Changes(Changes {
-            batch: taking.batch,
-            lsn: end,
-            connection: at.connection,
-        })),
-    }
+    let is_whole = rows.len() < usize::try_from(CHANGES).unwrap_or(usize::MAX);
+    taking.finish(slot, at, is_whole).await
 }
 
 /// Messages being read.
@@ -53,21 +63,27 @@ struct Taking<'a> {
     batch: Batch,
     position: u64,
     end: Option<Lsn>,
+    /// The first position that does not come behind the one before it. Nothing behind it is taken.
+    jump: Option<u64>,
 }
 
 impl<'a> Taking<'a> {
-    fn new(server: &'a Server, position: u64) -> Self {
+    fn new(server: &'a Server, position: u64, own: Vec<u32>) -> Self {
         Self {
             server,
-            decoder: Decoder::default(),
+            decoder: Decoder::of(own),
             reader: Reader::default(),
             batch: Batch::new(),
             position,
             end: None,
+            jump: None,
         }
     }
 
     fn take(&mut self, message: &[u8]) -> Result<(), JournalError> {
+        if self.jump.is_some() {
+            return Ok(());
+        }
         let message = self.decoder.decode(message);
         match message.map_err(|error| self.corrupt(&error.to_string()))? {
             Message::Insert(row) => self.insert(&row)?,
@@ -81,12 +97,36 @@ impl<'a> Taking<'a> {
         let position = row[0].and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         let position = position.ok_or_else(|| self.corrupt("a row has no position"))?;
         // Those before came before: from the table, or before a connection broke.
-        if position > self.position {
-            let read = self.reader.read(row, position, &mut self.batch);
-            read.map_err(|error| self.corrupt(&format!("position {position}: {error}")))?;
-            self.position = position;
+        if position <= self.position {
+            return Ok(());
         }
+        if position > self.position + 1 {
+            self.jump = Some(position);
+            return Ok(());
+        }
+        let read = self.reader.read(row, position, &mut self.batch);
+        read.map_err(|error| self.corrupt(&format!("position {position}: {error}")))?;
+        self.position = position;
         Ok(())
+    }
+
+    async fn finish(self, slot: &str, at: &mut At, is_whole: bool) -> Result<Look, JournalError> {
+        at.position = self.position;
+        if !self.batch.is_empty() {
+            return Ok(Look::Changes(Changes {
+                batch: self.batch,
+                lsn: self.end,
+                connection: at.connection,
+            }));
+        }
+        if let Some(next) = self.jump {
+            return Ok(Look::Missing { next });
+        }
+        if let Some(end) = self.end {
+            // Nothing of events, or nothing new: the slot goes on by itself.
+            within(self.server, advance(&at.session, slot, end)).await?;
+        }
+        Ok(if is_whole { Look::AtItsEnd } else { Look::Passed })
     }
 
     fn corrupt(&self, what: &str) -> JournalError {

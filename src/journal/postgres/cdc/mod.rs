@@ -3,33 +3,43 @@
 //! Every event comes at least once, in the order of positions. What has been taken care of is [acknowledged](ChangeCapture::acknowledge),
 //! and goes on from there after whatever end. The server keeps its log for a reader that does not come: [`status`](ChangeCapture::status)
 //! says how much, and [`drop_slot`](ChangeCapture::drop_slot) ends that. Nothing is lost by it: what was not acknowledged is read from the table.
+//!
+//! The positions that are handed on have no gap, except for events whose rows were deleted. A slot can be advanced, dropped or used by other
+//! programs, and a publication can be dropped or altered: the events that the log does not have then are read from the table.
 
 mod log;
 mod pgoutput;
+mod publication;
+mod repair;
 mod slot;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::Serialize;
 
+use self::log::Look;
 use super::connect::{Server, Session, unsupported};
 use super::recover::{self, Span};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
-use crate::journal::{Batch, JournalError, Recover};
+use crate::journal::{Batch, JournalError, JournalErrorKind, Recover};
 
 /// Events that are asked for at once, of the table and of the log. The log's come by whole transactions.
 const CHANGES: u64 = 4096;
 
 const WHAT: &str = "changes cannot be read";
 
+/// How often a call makes a slot anew that was dropped under it.
+const REPAIRS_MAX: usize = 3;
+
 /// How changes are captured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSettings {
     /// The name of the replication slot, and of its checkpoint: lower-case letters, digits and `_`; `annals` by default. Each reader
-    /// needs one of its own.
+    /// needs its own name. Slots are named for the whole server: readers of stores in other schemas and databases need other names too.
     pub slot: String,
     /// Whether a slot that is made begins with the first event of the table, or with what comes next. The first by default.
     pub from_the_first: bool,
@@ -72,7 +82,7 @@ pub struct Changes {
 pub struct SlotStatus {
     /// The position that was acknowledged.
     pub position: Position,
-    /// Bytes of its log that the server keeps for the slot; `None` when there is no slot.
+    /// Bytes of its log that the server keeps for the slot; `None` when this store has no slot of this name.
     pub lag_bytes: Option<u64>,
     /// Whether the server has thrown away what the slot needs.
     pub is_lost: bool,
@@ -128,7 +138,8 @@ impl ChangeCapture {
     /// # Errors
     ///
     /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when it refuses,
-    /// has no store, or does not run with `wal_level = logical`, or the name of the slot cannot be one.
+    /// has no store, or does not run with `wal_level = logical`, or the name of the slot is invalid, or a slot of this name belongs to
+    /// another store, database or plug-in.
     pub fn open(url: &str, settings: CaptureSettings) -> Result<Self, JournalError> {
         Self::open_with(url, PostgresSettings::default(), settings)
     }
@@ -178,25 +189,32 @@ impl ChangeCapture {
     /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server is away: the same can be asked again, and goes on behind what was
     /// acknowledged. [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when what comes is no row of a store.
     pub fn take(&mut self) -> Result<Option<Changes>, JournalError> {
-        let read = self.begin().and_then(|()| {
-            let Some(at) = &mut self.at else {
-                return Ok(Read::Nothing);
-            };
-            self.runtime.block_on(read(&self.server, &self.settings.slot, at))
-        });
-        match read {
-            Ok(Read::Changes(changes)) => Ok(Some(changes)),
-            Ok(Read::Nothing) => Ok(None),
-            Ok(Read::NoSlot) => {
-                // It was dropped: it is made anew, and what lies between is in the table.
-                self.at = None;
-                Ok(None)
-            }
-            Err(error) => {
-                self.at = None;
-                Err(error)
+        for _ in 0..REPAIRS_MAX {
+            match self.read_once() {
+                Ok(Read::Changes(changes)) => return Ok(Some(changes)),
+                Ok(Read::Nothing) => return Ok(None),
+                // It is made anew, and what lies between is in the table.
+                Ok(Read::NoSlot) => self.at = None,
+                Err(error) => {
+                    self.at = None;
+                    return Err(error);
+                }
             }
         }
+        let message = format!(
+            "{WHAT}: the slot '{}' or its publication was dropped {REPAIRS_MAX} times while it was read; find out what drops it: {}",
+            self.settings.slot,
+            self.server.place()
+        );
+        Err(JournalError::new(JournalErrorKind::Retry, message))
+    }
+
+    fn read_once(&mut self) -> Result<Read, JournalError> {
+        self.begin()?;
+        let Some(at) = &mut self.at else {
+            return Ok(Read::Nothing);
+        };
+        self.runtime.block_on(read(&self.server, &self.settings.slot, at))
     }
 
     /// Says that these events, and all before, are taken care of: they will not come again, not even to another process.
@@ -231,18 +249,18 @@ impl ChangeCapture {
         })
     }
 
-    /// Drops the slot, so that the server keeps nothing for it any more. The checkpoint stays: whoever comes again goes on behind it.
+    /// Drops the slot, so that the server keeps nothing for it any more. The checkpoint stays: the next reader of this name goes on behind
+    /// it. Slots of this name that belong to other stores, databases or plug-ins stay.
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take).
+    /// As [`take`](Self::take); [`Retry`](crate::journal::JournalErrorKind::Retry) while another process reads from the slot.
     pub fn drop_slot(&mut self) -> Result<(), JournalError> {
         self.at = None;
         let (server, slot) = (&self.server, &self.settings.slot);
         self.runtime.block_on(async {
             let session = server.connect_to_write().await?;
-            let drop = "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active";
-            within(server, session.client.execute(drop, &[slot])).await.map(|_| ())
+            within(server, slot::release(&session, slot)).await
         })
     }
 
@@ -281,7 +299,7 @@ async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> 
     })
 }
 
-/// What was found.
+/// What a call has led to.
 enum Read {
     Changes(Changes),
     Nothing,
@@ -289,18 +307,61 @@ enum Read {
 }
 
 async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalError> {
+    let mut is_flushed = false;
+    let deadline = Instant::now() + server.patience();
+    loop {
+        if let Some(changes) = read_copied(server, at).await? {
+            return Ok(Read::Changes(changes));
+        }
+        // Asked before the log is read, which has all that was committed and flushed by then.
+        let table = within(server, slot::table(&at.session)).await?;
+        check_set_back(server, at, table.position)?;
+        match log::read_log(server, slot, at, table.numbers).await? {
+            Look::Changes(changes) => return Ok(Read::Changes(changes)),
+            Look::NoSlot => return Ok(Read::NoSlot),
+            Look::Passed if Instant::now() >= deadline => return Ok(Read::Nothing),
+            Look::Passed => {}
+            Look::Missing { next } => at.copied_to = next - 1,
+            Look::AtItsEnd if at.position >= table.position => return Ok(Read::Nothing),
+            // The slot was advanced by others, or the publication does not have the table.
+            Look::AtItsEnd if is_flushed => at.copied_to = table.position,
+            Look::AtItsEnd => {
+                // A commit that is not on the disk is in the table already, and not in the log.
+                within(server, slot::flush(&at.session, slot)).await?;
+                is_flushed = true;
+            }
+        }
+    }
+}
+
+/// The next events of those that are read from the table. Where all are gone there is nothing to tell of.
+async fn read_copied(server: &Server, at: &mut At) -> Result<Option<Changes>, JournalError> {
     while at.position < at.copied_to {
         let batch = read_table(server, at).await?;
-        // Where all are gone there is nothing to tell of.
         if !batch.is_empty() {
-            return Ok(Read::Changes(Changes {
+            return Ok(Some(Changes {
                 batch,
                 lsn: None,
                 connection: at.connection,
             }));
         }
     }
-    log::read_log(server, slot, at).await
+    Ok(None)
+}
+
+/// # Errors
+///
+/// Failed when the table ends before the event that was read last.
+fn check_set_back(server: &Server, at: &At, position: u64) -> Result<(), JournalError> {
+    if position >= at.position {
+        return Ok(());
+    }
+    Err(JournalError::failed(format!(
+        "{WHAT}: the table was set back to position {position}, and changes were read up to {}; drop the slot and its row in the table \
+         checkpoints to begin again: {}",
+        at.position,
+        server.place()
+    )))
 }
 
 /// Events that were there before the slot: the next of them.

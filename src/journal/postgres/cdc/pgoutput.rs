@@ -27,20 +27,31 @@ pub(super) struct BadMessage(&'static str);
 
 const CUT: BadMessage = BadMessage("it is cut off");
 
-/// Reads messages one after another: what tables are like is said before their rows.
-#[derive(Debug, Default)]
+/// Reads messages one after another: the description of a table comes before its rows.
+#[derive(Debug)]
 pub(super) struct Decoder {
-    /// By its number in the server, which column of a table is which of [`TABLE`].
-    tables: HashMap<u32, Vec<Option<usize>>, foldhash::fast::RandomState>,
+    /// The numbers (OIDs) of the store's table `events` and of its partitions. A publication may contain tables of the same name of other
+    /// schemas.
+    own: Vec<u32>,
+    /// By its number in the server, which column of a table is which of [`TABLE`]; `None` for a table of others.
+    tables: HashMap<u32, Option<Vec<Option<usize>>>, foldhash::fast::RandomState>,
 }
 
 impl Decoder {
+    /// A decoder of the rows of these tables.
+    pub(super) fn of(own: Vec<u32>) -> Self {
+        Self {
+            own,
+            tables: HashMap::default(),
+        }
+    }
+
     pub(super) fn decode<'a>(&mut self, message: &'a [u8]) -> Result<Message<'a>, BadMessage> {
         let mut rest = message;
         let [kind] = take(&mut rest)?;
         match kind {
             b'R' => self.table(rest).map(|()| Message::Other),
-            b'I' => self.insert(rest).map(Message::Insert),
+            b'I' => Ok(self.insert(rest)?.map_or(Message::Other, Message::Insert)),
             b'C' => commit(rest),
             _ => Ok(Message::Other),
         }
@@ -49,10 +60,11 @@ impl Decoder {
     fn table(&mut self, mut rest: &[u8]) -> Result<(), BadMessage> {
         let rest = &mut rest;
         let number = u32::from_be_bytes(take(rest)?);
-        let (_schema, name) = (text(rest)?, text(rest)?);
+        let (_schema, _name) = (text(rest)?, text(rest)?);
         let [_identity] = take(rest)?;
         let count = usize::from(u16::from_be_bytes(take(rest)?));
-        if name != b"events" || count > COLUMNS_MAX {
+        if !self.own.contains(&number) || count > COLUMNS_MAX {
+            self.tables.insert(number, None);
             return Ok(());
         }
         let mut columns = Vec::with_capacity(count);
@@ -62,15 +74,18 @@ impl Decoder {
             let (_type, _modifier): ([u8; 4], [u8; 4]) = (take(rest)?, take(rest)?);
             columns.push(TABLE.iter().position(|(known, _)| known.as_bytes() == name));
         }
-        self.tables.insert(number, columns);
+        self.tables.insert(number, Some(columns));
         Ok(())
     }
 
-    fn insert<'a>(&self, mut rest: &'a [u8]) -> Result<Row<'a>, BadMessage> {
+    /// The row of the store's table; `None` for a row of another.
+    fn insert<'a>(&self, mut rest: &'a [u8]) -> Result<Option<Row<'a>>, BadMessage> {
         let rest = &mut rest;
         let number = u32::from_be_bytes(take(rest)?);
-        let columns = self.tables.get(&number);
-        let columns = columns.ok_or(BadMessage("it is of a table that was not told of"))?;
+        let known = self.tables.get(&number);
+        let Some(columns) = known.ok_or(BadMessage("it is of a table that was not described"))? else {
+            return Ok(None);
+        };
         let [new] = take(rest)?;
         let count = usize::from(u16::from_be_bytes(take(rest)?));
         if new != b'N' || count != columns.len() {
@@ -83,7 +98,7 @@ impl Decoder {
                 *field = value;
             }
         }
-        Ok(row)
+        Ok(Some(row))
     }
 }
 
@@ -133,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_row_is_told_by_the_names_of_its_columns() {
-        let mut decoder = Decoder::default();
+        let mut decoder = Decoder::of(vec![7]);
         let row = b"I\0\0\0\x07N\0\x02nb\0\0\0\x08\0\0\0\0\0\0\0\x05";
         assert!(decoder.decode(row).is_err(), "the table was not told of");
         assert_eq!(decoder.decode(TABLE_MESSAGE), Ok(Message::Other));
@@ -147,10 +162,18 @@ mod tests {
         assert_eq!(decoder.decode(commit), Ok(Message::Commit { end: 2 }));
     }
 
+    #[test]
+    fn rows_of_a_table_of_the_same_name_were_taken_for_events() {
+        let mut decoder = Decoder::of(vec![8]);
+        let row = b"I\0\0\0\x07N\0\x02nb\0\0\0\x08\0\0\0\0\0\0\0\x05";
+        assert_eq!(decoder.decode(TABLE_MESSAGE), Ok(Message::Other));
+        assert_eq!(decoder.decode(row), Ok(Message::Other));
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 0..4_usize) {
-            let mut decoder = Decoder::default();
+            let mut decoder = Decoder::of(vec![7]);
             decoder.decode(TABLE_MESSAGE).expect("a table");
             let mut message = vec![b"RICB"[kind]];
             message.extend_from_slice(&bytes);

@@ -3,11 +3,11 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{PgLsn, ToSql};
 
-use super::super::connect::{Server, Session, quoted, unsupported};
+use super::super::connect::{Server, Session, unsupported};
 use super::super::errors::fault;
 use super::super::parts::PART_POSITIONS;
 use super::super::row::Mark;
-use super::{At, CaptureSettings, Changes, Lsn, SlotStatus, WHAT, within};
+use super::{At, CaptureSettings, Changes, Lsn, SlotStatus, WHAT, publication, within};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind};
 
@@ -33,6 +33,9 @@ pub(super) fn check_schema(server: &Server) -> Result<(), JournalError> {
     ))
 }
 
+/// The slots of this database that decode for this kind of reader. Names are those of the whole server.
+pub(super) const OWN: &str = "database = current_database() AND plugin = 'pgoutput'";
+
 /// Makes the publication and the slot where they are not there.
 pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureSettings) -> Result<(), JournalError> {
     let client = &session.client;
@@ -44,18 +47,17 @@ pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureS
             "the server must run with wal_level = logical to tell of changes",
         ));
     }
-    let publish = format!(
-        "CREATE PUBLICATION {} FOR TABLE events WITH (publish = 'insert', publish_via_partition_root = true)",
-        publication(server)
+    check_owner(server, session, &settings.slot).await?;
+    publication::arrange(server, session).await?;
+    // Noted before the slot is made: a slot without a checkpoint is that of another store. A reader that ends between the two must not
+    // take for read what came before the slot.
+    let note = format!(
+        "INSERT INTO checkpoints (name, position) SELECT $1, CASE WHEN $2 THEN 0 ELSE position END FROM head \
+         ON CONFLICT (name) DO UPDATE SET copied_to = NULL \
+         WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 AND {OWN})"
     );
-    match client.batch_execute(&publish).await {
-        Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => {}
-        made => made.map_err(|error| fault(server, WHAT, &error))?,
-    }
-    // Noted before: whoever ends between making the slot and noting it must not take for read what came before the slot.
-    let note = "UPDATE checkpoints SET copied_to = NULL \
-                WHERE name = $1 AND NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1)";
-    within(server, client.execute(note, &[&settings.slot])).await?;
+    let parameters: [&(dyn ToSql + Sync); 2] = [&settings.slot, &settings.from_the_first];
+    within(server, client.execute(&note, &parameters)).await?;
     let make = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
     match client.execute(make, &[&settings.slot]).await {
         Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
@@ -63,9 +65,128 @@ pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureS
     }
 }
 
+/// # Errors
+///
+/// Unsupported when there is a slot of this name, and this store has not made it, or another uses it as well.
+async fn check_owner(server: &Server, session: &Session, slot: &str) -> Result<(), JournalError> {
+    const CHOOSE: &str = "choose another name with --slot (CaptureSettings::slot)";
+    let ask = format!(
+        "SELECT coalesce(database, ''), coalesce(plugin, ''), coalesce({OWN}, false), \
+         EXISTS (SELECT FROM checkpoints WHERE name = $1) FROM pg_replication_slots WHERE slot_name = $1"
+    );
+    let Some(row) = within(server, session.client.query_opt(&ask, &[&slot])).await? else {
+        return Ok(());
+    };
+    let get = |column: usize| row.try_get(column).map_err(|error| fault(server, WHAT, &error));
+    let (is_own, is_noted): (bool, bool) = (get(2)?, get(3)?);
+    if !is_own {
+        let text = |column: usize| row.try_get::<_, &str>(column).unwrap_or_default();
+        let (database, plugin) = (text(0), text(1));
+        return Err(unsupported(
+            server,
+            &format!(
+                "the replication slot '{slot}' belongs to the database '{database}' and the plug-in '{plugin}': {CHOOSE}"
+            ),
+        ));
+    }
+    if !is_noted {
+        let drop = format!("or drop it with SELECT pg_drop_replication_slot('{slot}') if no program reads from it");
+        return Err(unsupported(
+            server,
+            &format!(
+                "this store has not made the replication slot '{slot}', which another store or program may use: {CHOOSE}, {drop}"
+            ),
+        ));
+    }
+    match other_user(server, session, slot).await? {
+        None => Ok(()),
+        Some(schema) => Err(unsupported(
+            server,
+            &format!(
+                "the store in the schema '{schema}' reads from the replication slot '{slot}' too, and each skips what the other has read: \
+                 for one of them, drop it with --drop-slot, and {CHOOSE}"
+            ),
+        )),
+    }
+}
+
+/// The schema of another store of this database that reads from the slot, among those whose checkpoints this role can read.
+async fn other_user(server: &Server, session: &Session, slot: &str) -> Result<Option<String>, JournalError> {
+    for _ in 0..LOOKS_MAX {
+        let Some(ask) = within(server, ask_others(session)).await? else {
+            return Ok(None);
+        };
+        match session.client.query_opt(&ask, &[&slot]).await {
+            // A schema was dropped between the two.
+            Err(error) if error.as_db_error().is_some() => {}
+            found => {
+                let schema = found.and_then(|row| row.map(|row| row.try_get(0)).transpose());
+                return schema.map_err(|error| fault(server, WHAT, &error));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// How often the other stores of a database are looked through, while some of them are dropped.
+const LOOKS_MAX: usize = 10;
+
+/// The statement that asks the checkpoints of other stores; `None` when there are none.
+async fn ask_others(session: &Session) -> Result<Option<String>, tokio_postgres::Error> {
+    let find = "SELECT quote_ident(nspname), quote_literal(nspname) FROM pg_catalog.pg_class AS tables \
+                JOIN pg_catalog.pg_namespace AS schemas \
+                ON schemas.oid = relnamespace WHERE relname = 'checkpoints' AND relkind = 'r' AND nspname <> current_schema() \
+                AND has_schema_privilege(schemas.oid, 'USAGE') AND has_table_privilege(tables.oid, 'SELECT') \
+                AND (SELECT count(*) FROM pg_catalog.pg_attribute WHERE attrelid = tables.oid AND NOT attisdropped \
+                AND attname IN ('name', 'position', 'copied_to', 'lsn', 'updated_at')) = 5 LIMIT 1000";
+    let rows = session.client.query(find, &[]).await?;
+    let of_each = rows.iter().map(|row| {
+        let (schema, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(format!(
+            "SELECT {name} FROM {schema}.checkpoints WHERE name::text = $1 AND copied_to IS NOT NULL"
+        ))
+    });
+    let of_each: Vec<_> = of_each.collect::<Result<_, tokio_postgres::Error>>()?;
+    Ok((!of_each.is_empty()).then(|| format!("{} LIMIT 1", of_each.join(" UNION ALL "))))
+}
+
 /// One for the schema: two stores in a database have two.
 pub(super) fn publication(server: &Server) -> String {
-    quoted(&format!("{}_events", server.settings.schema))
+    format!("{}_events", server.settings.schema)
+}
+
+/// Where the table ends, and the numbers by which the log names it.
+pub(super) struct Table {
+    pub(super) position: u64,
+    pub(super) numbers: Vec<u32>,
+}
+
+/// The table, and its partitions: one of them has been the table before it was partitioned.
+pub(super) async fn table(session: &Session) -> Result<Table, tokio_postgres::Error> {
+    let ask = "SELECT position, ARRAY(SELECT 'events'::regclass::oid UNION ALL \
+               SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = 'events'::regclass) FROM head";
+    let row = session.client.query_one(ask, &[]).await?;
+    Ok(Table {
+        position: row.try_get::<_, i64>(0)?.cast_unsigned(),
+        numbers: row.try_get(1)?,
+    })
+}
+
+/// Commits something: with it, all that was committed before is on the server's disk, and in its log.
+pub(super) async fn flush(session: &Session, slot: &str) -> Result<(), tokio_postgres::Error> {
+    let note = "UPDATE checkpoints SET updated_at = now() WHERE name = $1";
+    session.client.execute(note, &[&slot]).await.map(|_| ())
+}
+
+/// Drops the slot, if it is one of this store, and notes that it has none.
+pub(super) async fn release(session: &Session, slot: &str) -> Result<(), tokio_postgres::Error> {
+    let drop = format!(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND {OWN} \
+         AND EXISTS (SELECT FROM checkpoints WHERE name = $1)"
+    );
+    session.client.execute(&drop, &[&slot]).await?;
+    let note = "UPDATE checkpoints SET copied_to = NULL WHERE name = $1";
+    session.client.execute(note, &[&slot]).await.map(|_| ())
 }
 
 /// The position behind which the reader goes on, and the one up to which it reads the table: what was written after a slot was made
@@ -142,17 +263,21 @@ async fn check_lost(server: &Server, session: &Session, batch: &Batch) -> Result
 
 /// Lets the server forget its log up to a place. A slot that was dropped meanwhile is none of its business.
 pub(super) async fn advance(session: &Session, slot: &str, lsn: Lsn) -> Result<(), tokio_postgres::Error> {
-    let advance = "SELECT pg_replication_slot_advance(slot_name, $2) FROM pg_replication_slots \
-                   WHERE slot_name = $1 AND confirmed_flush_lsn < $2";
+    let advance = format!(
+        "SELECT pg_replication_slot_advance(slot_name, $2) FROM pg_replication_slots \
+         WHERE slot_name = $1 AND {OWN} AND confirmed_flush_lsn < $2"
+    );
     let place = PgLsn::from(lsn.0);
-    session.client.execute(advance, &[&slot, &place]).await.map(|_| ())
+    session.client.execute(&advance, &[&slot, &place]).await.map(|_| ())
 }
 
 pub(super) async fn status(session: &Session, slot: &str) -> Result<SlotStatus, tokio_postgres::Error> {
-    let ask = "SELECT coalesce((SELECT position FROM checkpoints WHERE name = $1), 0), \
-               pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, coalesce(wal_status = 'lost', false) \
-               FROM (SELECT) AS one LEFT JOIN pg_replication_slots ON slot_name = $1";
-    let row = session.client.query_one(ask, &[&slot]).await?;
+    let ask = format!(
+        "SELECT coalesce(position, 0), pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, \
+         coalesce(wal_status = 'lost', false) FROM (SELECT) AS one LEFT JOIN checkpoints ON name = $1 \
+         LEFT JOIN pg_replication_slots ON slot_name = name AND {OWN}"
+    );
+    let row = session.client.query_one(&ask, &[&slot]).await?;
     let lag: Option<i64> = row.try_get(1)?;
     Ok(SlotStatus {
         position: Position(row.try_get::<_, i64>(0)?.cast_unsigned()),

@@ -1,0 +1,31 @@
+//! A slot that cannot be read any more is dropped, so that it is made anew.
+
+use super::super::connect::{Server, Session};
+use super::slot::{self, OWN};
+use super::{publication, within};
+use crate::journal::JournalError;
+
+/// Finds out why the log cannot be read, and drops the slot where that helps. Returns whether there is no slot now. `is_undefined` says
+/// that the server does not know the slot, or the publication.
+///
+/// The server looks a publication up as it was when the log was written: one that is made anew is not found for what lies before it, and so
+/// the slot must be made anew as well. The same goes for a slot of which the server has discarded the log. What the slot has not told of is
+/// read from the table then.
+pub(super) async fn repair(
+    server: &Server,
+    session: &Session,
+    slot: &str,
+    is_undefined: bool,
+) -> Result<bool, JournalError> {
+    let ask = format!("SELECT coalesce(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1 AND {OWN}");
+    let status = within(server, session.client.query_opt(&ask, &[&slot])).await?;
+    let Some(status) = status else { return Ok(true) };
+    let is_lost = status.try_get::<_, &str>(0).is_ok_and(|status| status == "lost");
+    if !is_lost && !is_undefined {
+        return Ok(false);
+    }
+    // Before the slot is dropped: a role that may not make it keeps the slot.
+    publication::arrange(server, session).await?;
+    within(server, slot::release(session, slot)).await?;
+    Ok(true)
+}

@@ -1,0 +1,267 @@
+//! Slots and publications belong to the whole server, or to anyone who may alter them: no change is lost by that, and no other's is taken.
+
+use annals::journal::JournalErrorKind;
+use annals::journal::postgres::PostgresSettings;
+use annals::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
+use annals::{Event, StoreUrl};
+
+use crate::cdc::{Reader, drain, everything, store, write};
+use crate::cluster::Cluster;
+use crate::follow::url_at;
+use crate::support::{Schema, sql};
+
+fn positions(events: &[Event]) -> Vec<u64> {
+    events.iter().map(|event| event.position().0).collect()
+}
+
+fn publication(schema: &Schema) -> String {
+    format!("\"{}_events\"", schema.name.replace('"', "\"\""))
+}
+
+/// Whatever is done with a slot behind the reader's back, all events come: by a reader that is opened then, and by one that was open.
+fn check_all_come(name: &str, meddle: impl Fn(&Schema, &Reader<'_>)) {
+    for is_open in [false, true] {
+        let schema = Schema::new();
+        let reader = Reader::new(&schema, &format!("{name}_{is_open}"));
+        let store = store(&schema);
+        write(&store, 3);
+        let mut capture = reader.open();
+        let mut seen = drain(&mut capture);
+        write(&store, 2);
+        meddle(&schema, &reader);
+        if !is_open {
+            capture = reader.open();
+        }
+        seen.extend(drain(&mut capture));
+        assert_eq!(positions(&seen), (1..=5).collect::<Vec<_>>(), "{name}, open: {is_open}");
+        write(&store, 2);
+        meddle(&schema, &reader);
+        write(&store, 2);
+        seen.extend(drain(&mut capture));
+        assert_eq!(positions(&seen), (1..=9).collect::<Vec<_>>(), "{name}, open: {is_open}");
+        assert_eq!(seen, everything(&store), "{name}, open: {is_open}");
+        assert_eq!(drain(&mut reader.open()), [], "{name}, open: {is_open}");
+    }
+}
+
+#[test]
+fn changes_were_skipped_when_another_process_advanced_the_slot() {
+    check_all_come("advanced", |schema, reader| {
+        let slot = &reader.slot;
+        schema.sql(&format!(
+            "SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"
+        ));
+    });
+    check_all_come("consumed", |schema, reader| {
+        let (slot, publication) = (&reader.slot, publication(schema));
+        schema.sql(&format!(
+            "SELECT count(*) FROM pg_logical_slot_get_binary_changes('{slot}', NULL, NULL, 'proto_version', '1', \
+             'publication_names', '{publication}')"
+        ));
+    });
+    check_all_come("remade", |schema, reader| {
+        let slot = &reader.slot;
+        schema.sql(&format!("SELECT pg_drop_replication_slot('{slot}')"));
+        schema.sql(&format!(
+            "SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"
+        ));
+    });
+}
+
+#[test]
+fn a_dropped_publication_stops_change_capture_silently() {
+    check_all_come("dropped", |schema, _| {
+        schema.sql(&format!("DROP PUBLICATION {}", publication(schema)));
+    });
+    check_all_come("made_anew", |schema, _| {
+        let name = publication(schema);
+        schema.sql(&format!(
+            "DROP PUBLICATION {name}; CREATE PUBLICATION {name} FOR TABLE events"
+        ));
+    });
+    check_all_come("renamed", |schema, reader| {
+        let name = publication(schema);
+        let count = schema.value("SELECT count(*) FROM pg_publication");
+        schema.sql(&format!("ALTER PUBLICATION {name} RENAME TO {}_{count}", reader.slot));
+    });
+}
+
+#[test]
+fn a_publication_that_others_altered_told_of_nothing() {
+    check_all_come("without", |schema, _| {
+        let name = publication(schema);
+        schema.sql(&format!("ALTER PUBLICATION {name} SET TABLE head"));
+    });
+    check_all_come("updates", |schema, _| {
+        schema.sql(&format!(
+            "ALTER PUBLICATION {} SET (publish = 'update')",
+            publication(schema)
+        ));
+    });
+    let filter = |schema: &Schema, _: &Reader<'_>| {
+        let name = publication(schema);
+        // Row filters came with version 15.
+        drop(schema.try_sql(&format!(
+            "ALTER PUBLICATION {name} SET TABLE events WHERE (position % 2 = 0)"
+        )));
+    };
+    check_all_come("filtered", filter);
+}
+
+/// The table of another schema has rows with positions that the store's come to.
+#[test]
+fn rows_of_another_table_of_the_same_name_do_not_come() {
+    let schema = Schema::new();
+    let reader = Reader::new(&schema, "same_name");
+    let store = store(&schema);
+    write(&store, 2);
+    let mut capture = reader.open();
+    let mut seen = drain(&mut capture);
+    let other = Schema::new();
+    drop(crate::cdc::store(&other));
+    let name = other.name.replace('"', "\"\"");
+    schema.sql(&format!(
+        "ALTER PUBLICATION {} ADD TABLE \"{name}\".events",
+        publication(&schema)
+    ));
+    write(&crate::cdc::store(&other), 5);
+    write(&store, 2);
+    seen.extend(drain(&mut capture));
+    assert_eq!(seen, everything(&store));
+}
+
+#[test]
+fn a_slot_whose_log_the_server_has_discarded_stopped_change_capture() {
+    let cluster = Cluster::start(
+        &["fsync = off", "max_slot_wal_keep_size = 1MB", "max_wal_size = 32MB"],
+        &[],
+    );
+    let schema = Schema::on(cluster.url());
+    let reader = Reader::new(&schema, "lost");
+    let store = store(&schema);
+    write(&store, 2);
+    let mut capture = reader.open();
+    let mut seen = drain(&mut capture);
+    write(&store, 2);
+    for _ in 0..4 {
+        schema.sql("SELECT pg_switch_wal()");
+        schema.sql("CREATE TABLE filler (); DROP TABLE filler");
+    }
+    schema.sql("CHECKPOINT");
+    assert!(capture.status().expect("a status").is_lost);
+    seen.extend(drain(&mut capture));
+    assert_eq!(seen, everything(&store));
+    assert!(!capture.status().expect("a status").is_lost);
+}
+
+/// What `--status` and `--drop-slot` ask.
+fn without_making(schema: &Schema, slot: &str) -> ChangeCapture {
+    let url: StoreUrl = url_at(&schema.url, schema).parse().expect("a URL");
+    let settings = CaptureSettings {
+        slot: slot.to_owned(),
+        ..CaptureSettings::default()
+    };
+    url.slot(settings).expect("the name may be one")
+}
+
+/// The message with which a reader is refused.
+fn refused(url: &str, postgres: PostgresSettings, slot: &str) -> String {
+    let settings = CaptureSettings {
+        slot: slot.to_owned(),
+        ..CaptureSettings::default()
+    };
+    let refused = ChangeCapture::open_with(url, postgres, settings).expect_err("the slot is another's");
+    assert_eq!(refused.kind(), JournalErrorKind::Unsupported, "{refused}");
+    refused.to_string()
+}
+
+#[test]
+fn two_stores_read_from_one_slot_and_each_skipped_events_of_its_own() {
+    let (one, two) = (Schema::new(), Schema::new());
+    let (first, second) = (store(&one), store(&two));
+    write(&first, 2);
+    write(&second, 2);
+    let reader = Reader::new(&one, "shared");
+    assert_eq!(drain(&mut reader.open()).len(), 2);
+    let message = refused(&two.url, two.settings(), &reader.slot);
+    for part in ["this store has not made the replication slot", &reader.slot, "--slot"] {
+        assert!(message.contains(part), "{message}");
+    }
+    // Nothing was made, and the other's slot stays where it is.
+    assert_eq!(two.value("SELECT count(*) FROM checkpoints"), "0");
+    let mut capture = without_making(&two, &reader.slot);
+    assert_eq!(capture.status().expect("a status").lag_bytes, None);
+    capture.drop_slot().expect("there is none of this store");
+    write(&first, 1);
+    assert_eq!(drain(&mut reader.open()).len(), 1);
+
+    // As an earlier program has left it.
+    two.sql(&format!(
+        "INSERT INTO checkpoints (name, position, copied_to) VALUES ('{}', 2, 2)",
+        reader.slot
+    ));
+    let message = refused(&two.url, two.settings(), &reader.slot);
+    assert!(
+        message.contains(&one.name) && message.contains("each skips"),
+        "{message}"
+    );
+    // One of them gives it up, and the other goes on.
+    let mut capture = without_making(&two, &reader.slot);
+    capture.drop_slot().expect("it is noted here");
+    write(&first, 2);
+    assert_eq!(positions(&drain(&mut reader.open())), [4, 5]);
+}
+
+#[test]
+fn slots_of_other_databases_and_plug_ins_were_dropped_and_read_from() {
+    let schema = Schema::new();
+    let database = format!("stage_{}", std::process::id());
+    sql(&schema.url, &format!("CREATE DATABASE {database}")).expect("the role may make one");
+    let (server, ours) = schema.url.rsplit_once('/').expect("it names a database");
+    let (url, ours) = (
+        format!("{server}/{database}"),
+        ours.split('?').next().unwrap_or_default(),
+    );
+    let part = format!("belongs to the database '{ours}'");
+    let stage = Schema::on(url);
+    let (ours, theirs) = (store(&schema), store(&stage));
+    write(&ours, 2);
+    write(&theirs, 2);
+    let reader = Reader::new(&schema, "database");
+    assert_eq!(drain(&mut reader.open()).len(), 2);
+    check_no_slot(&stage, &reader.slot, &part);
+    write(&ours, 1);
+    assert_eq!(drain(&mut reader.open()).len(), 1);
+    drop(theirs);
+    let slot = format!("{}_other", reader.slot);
+    for (make, part) in [
+        (
+            format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')"),
+            "'test_decoding'",
+        ),
+        (format!("SELECT pg_create_physical_replication_slot('{slot}')"), "''"),
+        (
+            format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"),
+            "has not made",
+        ),
+    ] {
+        if schema.try_sql(&make).is_ok() {
+            check_no_slot(&schema, &slot, part);
+            schema.sql(&format!("SELECT pg_drop_replication_slot('{slot}')"));
+        }
+    }
+    let url = schema.url.clone();
+    drop(stage);
+    sql(&url, &format!("DROP DATABASE {database} WITH (FORCE)")).expect("it was made here");
+}
+
+/// The slot is another's: it is refused, there is none in the status, and it is not dropped.
+fn check_no_slot(schema: &Schema, slot: &str, part: &str) {
+    let message = refused(&schema.url, schema.settings(), slot);
+    assert!(message.contains(part) && message.contains("--slot"), "{message}");
+    let mut capture = without_making(schema, slot);
+    assert_eq!(capture.status().expect("a status").lag_bytes, None);
+    capture.drop_slot().expect("there is none of this store");
+    let count = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}'");
+    assert_eq!(schema.value(&count), "1");
+}
