@@ -56,7 +56,7 @@ fn a_store_reads_what_was_appended() {
         "timestamp": "2026-01-31T12:00:00.5+02:00", "correlationId": "c-1", "causationId": "c-2", "userId": "anna",
         "organizationId": "acme", "tags": ["a b", "ä\"\\"], "metadata": {"b": 1, "a": [1, null]}, "eventData": "x, y: z"}"#;
     let bytes = r#"{"eventType": "Scanned", "eventDataHex": "00fF", "eventDataType": "image/png", "tags": [],
-        "metadataHex": "6e756C6c", "timestampMicros": -377705023201000000, "eventData": null, "userId": null}"#;
+        "metadataHex": "6e756C6c", "timestampMicros": -377705116800000000, "eventData": null, "userId": null}"#;
     let answer = answered(&schema, &format!("'order-1', 'Order', 0, '[{full}, {bytes}]'"));
     assert_eq!(answer, ["1", "2", "1", "2", "f"]);
     let store = open(&schema);

@@ -15,7 +15,7 @@ const FIRST: [&str; 3] = [
 ];
 
 /// A schema as the first program has left it, with an event.
-fn first_tables() -> Schema {
+pub(crate) fn first_tables() -> Schema {
     let schema = Schema::new();
     let name = schema.name.replace('"', "\"\"");
     schema.sql(&format!("CREATE SCHEMA \"{name}\""));

@@ -2,26 +2,38 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use super::connect::{Server, Session};
-use super::errors::{refusal, refused, timeout};
+use super::errors::{is_read_only, is_rolled_back, refusal, refused, timeout};
 use super::follow::Calls;
 use super::row::Content;
 use super::runtime::Runtime;
 use crate::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
-use crate::{Appended, Durability, Expected, NewEvent, Position, Result, Version};
+use crate::{
+    Appended, Clock as _, Durability, Expected, IdSource as _, NewEvent, Position, RandomIds, Result, SystemClock,
+    Version,
+};
 
-const CALL: &str = "SELECT * FROM append_events($1, $2, $3, $4::text::jsonb)";
+/// The function is called for the store that is followed, and not for one that has taken its schema's name: no row comes back then.
+const CALL: &str = "SELECT appended.* FROM (SELECT store FROM head WHERE store = $5 OR $5::uuid IS NULL OFFSET 0) AS own, \
+                    LATERAL append_events(CASE WHEN own.store IS NOT NULL THEN $1 END, $2, $3, $4::text::jsonb) AS appended";
 /// What others are told, when it is committed: commits that notify wait for each other.
 const ANNOUNCE: &str = "SELECT notify_followers()";
 /// Appends within so long are told of together.
 const GATHER: Duration = Duration::from_millis(5);
 const WHAT: &str = "the events cannot be appended";
+/// The same where the server has rolled the append back.
+const NOTHING: &str = "the events cannot be appended, and nothing was written";
+/// How often an append is sent that the server rolls back for a reason that passes.
+const SENDS_MAX: u32 = 10;
+/// The first wait before it is sent again; each is twice the one before, and up to half of it is left out at random.
+const PAUSE_FIRST: Duration = Duration::from_millis(4);
+const PAUSE_LONGEST: Duration = Duration::from_millis(250);
 
 /// Appends over a connection that all threads share.
 #[derive(Debug)]
@@ -56,46 +68,88 @@ impl PostgresRemote {
         Ok(session)
     }
 
-    /// Calls the function, once more over another connection if the first was lost: its ids say whether it was carried out.
+    /// Calls the function. What the server has rolled back for a reason that passes is sent again; so is, once and over another connection, an
+    /// append whose answer was lost: its ids say whether it was carried out.
     async fn call(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
         let events = json(append);
-        match self.call_once(append, &events).await? {
-            Err(error) if error.kind() == JournalErrorKind::Retry => {}
-            answer => return Ok(answer?),
-        }
-        match self.call_once(append, &events).await {
-            Ok(Err(error)) | Err(crate::Error::Unavailable(error)) if error.kind() == JournalErrorKind::Retry => {
-                Err(in_doubt(error).into())
-            }
-            answer => Ok(answer??),
+        let deadline = Instant::now() + self.server.patience();
+        let (mut sends, mut is_in_doubt) = (0, false);
+        loop {
+            sends += 1;
+            let error = match self.call_once(append, &events).await {
+                Sent::Answered(answer) => return *answer,
+                Sent::Lost(error) if is_in_doubt => error,
+                Sent::Lost(_) => {
+                    is_in_doubt = true;
+                    continue;
+                }
+                Sent::RolledBack(error) if error.kind() != JournalErrorKind::Retry => error,
+                Sent::RolledBack(_) if sends < SENDS_MAX && Instant::now() < deadline => {
+                    tokio::time::sleep(pause(sends)).await;
+                    continue;
+                }
+                Sent::RolledBack(error) | Sent::Unsent(error) => error,
+            };
+            return Err(if is_in_doubt {
+                in_doubt(error).into()
+            } else {
+                error.into()
+            });
         }
     }
 
-    async fn call_once(&self, append: &RemoteAppend<'_>, events: &str) -> Result<Result<Appended, JournalError>> {
-        let session = self.session().await?;
+    async fn call_once(&self, append: &RemoteAppend<'_>, events: &str) -> Sent {
+        let session = match self.session().await {
+            Ok(session) => session,
+            Err(error) => return Sent::Unsent(error),
+        };
         let stream = append.stream;
         let (id, kind) = (&*stream.aggregate_id, &*stream.aggregate_type);
-        let expected = number_of(append.expected);
-        let parameters: [&(dyn ToSql + Sync); 4] = [&id, &kind, &expected, &events];
-        let call = session.client.query_one(CALL, &parameters);
+        let (expected, store) = (number_of(append.expected), self.calls.store.get());
+        let parameters: [&(dyn ToSql + Sync); 5] = [&id, &kind, &expected, &events, &store];
+        let call = session.client.query_opt(CALL, &parameters);
         match tokio::time::timeout(self.server.patience(), call).await {
-            Ok(Ok(row)) => {
-                let appended =
-                    appended(&row, append.has_own_ids).map_err(|error| refused(&self.server, WHAT, &error))?;
-                let last = appended.last_position.0;
-                self.calls.appended.fetch_max(last, Ordering::SeqCst);
-                self.announce(session, &appended);
-                Ok(Ok(appended))
-            }
-            Ok(Err(error)) => match refusal(&self.server, append, &error) {
-                Some(refusal) => Err(refusal),
-                None => Ok(Err(refused(&self.server, WHAT, &error))),
-            },
+            Ok(Ok(row)) => self.answered(session, append, row.as_ref()),
+            Ok(Err(error)) => self.failed(append, &error),
             Err(_) => {
                 // Whatever comes of it, nobody waits for it on this connection.
                 *self.session.lock() = None;
-                Ok(Err(timeout(&self.server, WHAT, self.server.patience())))
+                Sent::Lost(timeout(&self.server, WHAT, self.server.patience()))
             }
+        }
+    }
+
+    fn answered(&self, session: Arc<Session>, append: &RemoteAppend<'_>, row: Option<&Row>) -> Sent {
+        let Some(row) = row else {
+            let message = format!(
+                "{NOTHING}: there is another store now behind the same address; open it anew: {}",
+                self.server.place()
+            );
+            return Sent::RolledBack(JournalError::failed(message));
+        };
+        match appended(row, append.has_own_ids) {
+            Ok(appended) => {
+                let last = appended.last_position.0;
+                self.calls.appended.fetch_max(last, Ordering::SeqCst);
+                self.announce(session, &appended);
+                Sent::Answered(Box::new(Ok(appended)))
+            }
+            Err(error) => Sent::Answered(Box::new(Err(refused(&self.server, WHAT, &error).into()))),
+        }
+    }
+
+    fn failed(&self, append: &RemoteAppend<'_>, error: &Error) -> Sent {
+        if let Some(refusal) = refusal(&self.server, append, error) {
+            return Sent::Answered(Box::new(Err(refusal)));
+        }
+        if is_read_only(error) {
+            // The server is no primary any more: the next connection goes to the one that is.
+            *self.session.lock() = None;
+        }
+        if is_rolled_back(error) {
+            Sent::RolledBack(refused(&self.server, NOTHING, error))
+        } else {
+            Sent::Lost(refused(&self.server, WHAT, error))
         }
     }
 
@@ -114,6 +168,25 @@ impl PostgresRemote {
             drop(session.client.execute(ANNOUNCE, &[]).await);
         });
     }
+}
+
+/// What has become of a call.
+enum Sent {
+    /// The function has answered: it has appended, or it has refused to.
+    Answered(Box<Result<Appended>>),
+    /// Nothing was sent.
+    Unsent(JournalError),
+    /// The server has answered that nothing of it was kept.
+    RolledBack(JournalError),
+    /// The answer was lost.
+    Lost(JournalError),
+}
+
+/// The wait after so many calls. Several that were in each other's way do not come back together.
+fn pause(sends: u32) -> Duration {
+    let longest = PAUSE_FIRST.saturating_mul(1 << sends.min(10)).min(PAUSE_LONGEST);
+    let random = RandomIds.next(SystemClock.now()).as_u64_pair().1 % 1024;
+    longest / 2 + longest / 2 * u32::try_from(random).unwrap_or_default() / 1024
 }
 
 impl Remote for PostgresRemote {

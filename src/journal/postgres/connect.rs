@@ -50,7 +50,12 @@ struct Host {
 pub(super) struct Session {
     pub(super) client: Client,
     task: JoinHandle<()>,
+    /// Which process of the server has answered first.
+    backend: String,
 }
+
+/// Which process of which server answers.
+const BACKEND: &str = "pg_catalog.concat(pg_catalog.pg_backend_pid(), ' ', pg_catalog.pg_postmaster_start_time())";
 
 impl Drop for Session {
     fn drop(&mut self) {
@@ -133,38 +138,84 @@ impl Server {
     async fn open(&self, host: &Host, wanted: TargetSessionAttrs, heard: Arc<Notify>) -> Result<Session, Refusal> {
         let (client, connection) = host.config.connect(self.connector.clone()).await?;
         let task = tokio::spawn(drive(connection, heard));
-        let session = Session { client, task };
+        let mut session = Session {
+            client,
+            task,
+            backend: String::new(),
+        };
         let answers = session.client.simple_query(&self.set_up()).await?;
-        match (wanted, is_read_only(&answers)?) {
+        let (is_read_only, backend) = standing(&answers)?;
+        session.backend = backend;
+        match (wanted, is_read_only) {
             (TargetSessionAttrs::ReadWrite, true) => Err(Refusal::ReadOnly),
             (TargetSessionAttrs::ReadOnly, false) => Err(Refusal::NotReadOnly),
             _ => Ok(session),
         }
     }
 
-    /// What a session is set to. A commit is on the server's disk at least; a server that waits for more may. A session that is
-    /// forgotten within a transaction keeps the head no longer than a lease. The last answer says whether it may write.
+    /// What every session is set to, whatever is set for the role, the database or the server. The last answer says whether the server can only
+    /// be read, and which of its processes has answered.
     fn set_up(&self) -> String {
+        let values = SETTINGS.map(|(name, value)| format!("('{name}', '{value}')"));
         format!(
-            "SET search_path TO {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') IN ('off', 'local'); \
-             SHOW transaction_read_only",
+            "START TRANSACTION ISOLATION LEVEL READ COMMITTED; \
+             SET search_path TO {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {}) AS settings (name, value) \
+             WHERE pg_catalog.current_setting(name, true) IS NOT NULL; \
+             SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
+             WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'); \
+             SELECT pg_catalog.pg_is_in_recovery(), {BACKEND}; COMMIT",
             quoted(&self.settings.schema),
+            // A statement that the server has not carried out within the time to answer is given up by both.
             self.settings.timeout.as_millis(),
+            // A session that is forgotten within a transaction keeps the head no longer than a lease.
             self.settings.lease.as_millis(),
+            values.join(", "),
         )
     }
 }
 
-/// What the last of the answers to the set-up says.
-fn is_read_only(answers: &[SimpleQueryMessage]) -> Result<bool, Error> {
-    let mut is_read_only = false;
+/// The settings that change what a statement means, what it waits for, or when a session ends, in the one place where they are set. Those
+/// that a server does not have are left out. A commit is on the server's disk at least; a server that waits for more may.
+const SETTINGS: [(&str, &str); 20] = [
+    // Each statement sees what was committed before it, and may write.
+    ("default_transaction_isolation", "read committed"),
+    ("default_transaction_read_only", "off"),
+    ("default_transaction_deferrable", "off"),
+    // The statement's time, and nothing shorter; an idle session stays, as its end gives the lease away.
+    ("lock_timeout", "0"),
+    ("idle_session_timeout", "0"),
+    ("transaction_timeout", "0"),
+    // How statements, and the bodies of functions, are read.
+    ("standard_conforming_strings", "on"),
+    ("escape_string_warning", "off"),
+    ("backslash_quote", "safe_encoding"),
+    ("transform_null_equals", "off"),
+    ("array_nulls", "on"),
+    ("quote_all_identifiers", "off"),
+    ("restrict_nonsystem_relation_kind", ""),
+    ("row_security", "on"),
+    // How values are written and read as text.
+    ("client_encoding", "UTF8"),
+    ("DateStyle", "ISO, MDY"),
+    ("IntervalStyle", "postgres"),
+    ("TimeZone", "UTC"),
+    ("bytea_output", "hex"),
+    ("extra_float_digits", "1"),
+];
+
+/// What the last of the answers to the set-up says: whether the server can only be read, and which process has answered.
+fn standing(answers: &[SimpleQueryMessage]) -> Result<(bool, String), Error> {
+    let (mut is_read_only, mut backend) = (false, String::new());
     for answer in answers {
-        if let SimpleQueryMessage::Row(row) = answer {
-            is_read_only = row.try_get(0)? == Some("on");
+        if let SimpleQueryMessage::Row(row) = answer
+            && row.len() == 2
+        {
+            is_read_only = row.try_get(0)? == Some("t");
+            row.try_get(1)?.unwrap_or_default().clone_into(&mut backend);
         }
     }
-    Ok(is_read_only)
+    Ok((is_read_only, backend))
 }
 
 /// Works for a connection until it ends. What ended it is told to whoever waits for an answer.
@@ -197,6 +248,38 @@ impl Session {
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
+}
+
+/// Makes sure that two connections are sessions of their own. A pooler that lends its connections for a transaction shows both the same process,
+/// or one of them another than before, while the other has a transaction open.
+///
+/// # Errors
+///
+/// Unsupported when it does.
+pub(super) async fn check_pooler(server: &Server, one: &Session, two: &Session) -> Result<(), JournalError> {
+    let is_shared =
+        one.backend == two.backend || in_time(server, "the sessions cannot be compared", is_switched(one, two)).await?;
+    if !is_shared {
+        return Ok(());
+    }
+    Err(unsupported(
+        server,
+        "a connection pooler shares the sessions of this address by transaction, as pgbouncer does with pool_mode = transaction: settings, locks \
+         and notifications would be those of others; connect to the server itself, or to a pool with pool_mode = session",
+    ))
+}
+
+async fn is_switched(one: &Session, two: &Session) -> Result<bool, Error> {
+    two.client.batch_execute("BEGIN").await?;
+    let backends = [backend(&one.client).await?, backend(&two.client).await?];
+    two.client.batch_execute("COMMIT").await?;
+    let [first, second] = &backends;
+    Ok(first == second || *first != one.backend || *second != two.backend)
+}
+
+async fn backend(client: &Client) -> Result<String, Error> {
+    let answers = client.simple_query(&format!("SELECT NULL, {BACKEND}")).await?;
+    standing(&answers).map(|(_, backend)| backend)
 }
 
 /// Runs calls to the server, as long as it answers in time.

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio_postgres::Error;
-use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::connect::Server;
 use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
@@ -127,6 +127,19 @@ pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error)
         }
         _ => None,
     }
+}
+
+/// Whether the server has answered that a statement, which is a transaction, was rolled back. An error that ends the connection does not say
+/// so: the commit may have come before it.
+pub(super) fn is_rolled_back(error: &Error) -> bool {
+    error
+        .as_db_error()
+        .is_some_and(|said| said.parsed_severity() == Some(Severity::Error))
+}
+
+/// Whether the server can only be read.
+pub(super) fn is_read_only(error: &Error) -> bool {
+    error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
 /// The number behind `key` in an object of numbers.

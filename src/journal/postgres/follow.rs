@@ -3,8 +3,8 @@
 //! A notification, or an append of the follower's own, is a reason to look at once, and nothing more: without any, it looks by itself.
 
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::append::PostgresRemote;
-use super::connect::{Server, Session, in_time};
+use super::connect::{Server, Session, check_pooler, in_time};
 use super::recover::{self, Span};
 use super::row::Mark;
 use super::runtime::Runtime;
@@ -58,6 +58,10 @@ pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result
 /// Makes the tables, or brings them up to date. Who may not follows those that are there.
 async fn prepare(server: &Server) -> Result<(), JournalError> {
     let session = server.connect_to_read().await?;
+    // A role that may have one connection alone is not asked for another.
+    if let Ok(other) = server.connect_to_read().await {
+        check_pooler(server, &session, &other).await?;
+    }
     let applied = in_time(server, WHAT, schema::applied(server, &session)).await?;
     if schema::is_current(applied) {
         return schema::prepare(server, &session).await;
@@ -95,6 +99,8 @@ pub(super) struct Calls {
     pub(super) appended: AtomicU64,
     /// Nobody needs it any more.
     pub(super) stop: Notify,
+    /// The store that is followed; not set before it was read.
+    pub(super) store: OnceLock<Uuid>,
 }
 
 /// Reads the tables as they grow.
@@ -156,6 +162,7 @@ impl Feed for PostgresFeed {
             Either::Right(_) => return Err(JournalError::new(JournalErrorKind::Retry, "the store was closed")),
         };
         self.session = Some(read.session);
+        self.calls.store.get_or_init(|| read.known.store);
         self.known = Some(read.known);
         self.position = read.position;
         Ok(Recovered {

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
-use self::connect::{Server, Session, in_time};
+use self::connect::{Server, Session, check_pooler, in_time};
 pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
@@ -219,8 +219,10 @@ struct Begun {
 
 async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
     let session = server.connect_to_write().await?;
-    schema::prepare(&server, &session).await?;
     let holder = server.connect_to_write().await?;
+    check_pooler(&server, &session, &holder).await?;
+    schema::prepare(&server, &session).await?;
+    schema::settle(&server, &session).await?;
     let lease = lease::take(&server, &holder).await?;
     let heartbeat = Heartbeat::start(Arc::clone(&server), lease, holder);
     let arranged = partition::arrange(&server, &session, &lease).await;

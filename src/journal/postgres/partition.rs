@@ -56,7 +56,7 @@ async fn convert(server: &Server, session: &Session, lease: &Lease) -> Result<()
         // What failed says more than what this may fail with.
         drop(client.execute(FREE, &[&lease.number]).await);
     }
-    let reset = format!("SET statement_timeout = {patience}; RESET lock_timeout");
+    let reset = format!("SET statement_timeout = {patience}; SET lock_timeout = 0");
     converted.and(client.batch_execute(&reset).await)
 }
 

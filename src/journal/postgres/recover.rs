@@ -301,7 +301,7 @@ fn whole_row(bytes: &[u8]) -> Result<Option<(row::Row<'_>, &[u8])>, BadRow> {
     match i16::from_be_bytes(*count) {
         -1 => return Ok(None),
         count if count == row::count() => {}
-        _ => return Err(BadRow("a row has not as many columns as were asked for")),
+        _ => return Err(BadRow::Field("a row has not as many columns as were asked for")),
     }
     let mut fields = [None; COLUMNS];
     for field in &mut fields {

@@ -1,5 +1,6 @@
 //! One event as a row of the table `events`, in PostgreSQL's binary form, and back.
 
+use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -225,8 +226,38 @@ impl<'a> Content<'a> {
 
 /// Why a row cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct BadRow(pub(super) &'static str);
+pub(super) enum BadRow {
+    #[error("{0}")]
+    Field(&'static str),
+    /// SQL has put a time there that a store does not have.
+    #[error(
+        "its {column} is {time}, and a time must be from {} to {}: set it to one of these with UPDATE, and {micros} to NULL",
+        Timestamp::MIN,
+        Timestamp::MAX
+    )]
+    Time {
+        column: &'static str,
+        micros: &'static str,
+        time: Beyond,
+    },
+}
+
+/// A time beyond the range of a store.
+#[derive(Debug)]
+pub(super) enum Beyond {
+    /// Since 1970. PostgreSQL's last time is more than 64 bits have.
+    Micros(i128),
+    Infinity(&'static str),
+}
+
+impl fmt::Display for Beyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Micros(micros) => write!(f, "{micros} microseconds since 1970"),
+            Self::Infinity(text) => f.write_str(text),
+        }
+    }
+}
 
 /// Reads rows, and keeps what many of them have in common.
 #[derive(Debug, Default)]
@@ -255,14 +286,14 @@ impl<'a> Values<'a, '_> {
     }
 
     fn bytes(&mut self) -> Result<&'a [u8], BadRow> {
-        self.option().ok_or(BadRow("a column is NULL that must not be"))
+        self.option().ok_or(BadRow::Field("a column is NULL that must not be"))
     }
 
     fn number(&mut self) -> Result<i64, BadRow> {
         let bytes = self.bytes()?.try_into();
         bytes
             .map(i64::from_be_bytes)
-            .map_err(|_| BadRow("a number has not 8 bytes"))
+            .map_err(|_| BadRow::Field("a number has not 8 bytes"))
     }
 
     fn option_number(&mut self) -> Option<i64> {
@@ -272,7 +303,7 @@ impl<'a> Values<'a, '_> {
     fn name(&mut self, longest: usize) -> Result<&'a str, BadRow> {
         let name = self.bytes().and_then(text)?;
         if name.is_empty() || name.len() > longest {
-            return Err(BadRow("a name is empty, or too long"));
+            return Err(BadRow::Field("a name is empty, or too long"));
         }
         Ok(name)
     }
@@ -280,7 +311,7 @@ impl<'a> Values<'a, '_> {
     fn option_name(&mut self) -> Result<Option<&'a str>, BadRow> {
         let name = self.option().map(text).transpose()?;
         if name.is_some_and(|name| name.len() > NAME_BYTES_MAX) {
-            return Err(BadRow("a name is too long"));
+            return Err(BadRow::Field("a name is too long"));
         }
         Ok(name)
     }
@@ -294,12 +325,12 @@ impl Reader {
     /// Adds the event of a row to `batch`, at the position that must come next.
     pub(super) fn read(&mut self, fields: &Row<'_>, position: u64, batch: &mut Batch) -> Result<(), BadRow> {
         let mut row = Values { row: fields, next: 1 };
-        let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow("an id has not 16 bytes"))?;
+        let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow::Field("an id has not 16 bytes"))?;
         let aggregate_id = row.name(STREAM_BYTES_MAX)?;
         let (aggregate_type, event_type) = (row.name(NAME_BYTES_MAX)?, row.name(NAME_BYTES_MAX)?);
-        let schema_version = u32::try_from(row.number()?).map_err(|_| BadRow("its schema version is none"))?;
+        let schema_version = u32::try_from(row.number()?).map_err(|_| BadRow::Field("its schema version is none"))?;
         let version = u32::try_from(row.number()?).ok().filter(|version| *version > 0);
-        let version = version.ok_or(BadRow("its version is none"))?;
+        let version = version.ok_or(BadRow::Field("its version is none"))?;
         let times = [row.number()?, row.number()?];
         let [correlation_id, causation_id] = [row.option_name()?, row.option_name()?];
         let [user_id, organization_id] = [row.option_name()?, row.option_name()?];
@@ -308,7 +339,8 @@ impl Reader {
         let metadata = content(row.option(), jsons[0], &mut self.metadata)?;
         let data = content(row.option(), jsons[1], &mut self.data)?;
         let [metadata_type, data_type] = [row.content_type()?, row.content_type()?];
-        let [time, recorded] = times.map(|time| micros(row.option_number(), time));
+        let time = micros(["occurred_at", "occurred_micros"], row.option_number(), times[0])?;
+        let recorded = micros(["recorded_at", "recorded_micros"], row.option_number(), times[1])?;
         let kind = kind_of(
             &mut self.kinds,
             &self.hasher,
@@ -356,9 +388,24 @@ fn kind_of(kinds: &mut HashTable<Arc<Kind>>, hasher: &foldhash::fast::RandomStat
 }
 
 /// Microseconds since 1970: those that were too early for PostgreSQL, or what it has.
-fn micros(exact: Option<i64>, time: i64) -> i64 {
-    let micros = exact.unwrap_or_else(|| time.saturating_add(SINCE_2000));
-    Timestamp::from_micros(micros).as_micros()
+///
+/// # Errors
+///
+/// When they are beyond the range of a store: SQL has a longer one.
+fn micros([column, micros]: [&'static str; 2], exact: Option<i64>, time: i64) -> Result<i64, BadRow> {
+    let since_1970 = match (exact, time) {
+        (Some(exact), _) => Ok(i128::from(exact)),
+        (None, i64::MAX) => Err(Beyond::Infinity("infinity")),
+        (None, i64::MIN) => Err(Beyond::Infinity("-infinity")),
+        (None, time) => Ok(i128::from(time) + i128::from(SINCE_2000)),
+    };
+    let held = since_1970.and_then(|number| {
+        let time = i64::try_from(number)
+            .ok()
+            .and_then(|time| Timestamp::try_from_micros(time).ok());
+        time.map(Timestamp::as_micros).ok_or(Beyond::Micros(number))
+    });
+    held.map_err(|time| BadRow::Time { column, micros, time })
 }
 
 /// The bytes of metadata or data.
@@ -370,7 +417,7 @@ fn content<'a>(bytes: Option<&'a [u8]>, json: Option<&[u8]>, room: &'a mut Vec<u
     match json.map(<[u8]>::split_first) {
         None => {}
         Some(Some((&JSONB, text))) => json::compact(text, room),
-        Some(_) => return Err(BadRow("a jsonb is of an unknown form")),
+        Some(_) => return Err(BadRow::Field("a jsonb is of an unknown form")),
     }
     Ok(room)
 }

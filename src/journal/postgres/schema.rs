@@ -5,13 +5,14 @@ use super::errors::refused;
 use crate::journal::JournalError;
 
 /// What is run, in order, each once. One that was released is never changed.
-const MIGRATIONS: [(&str, &str); 6] = [
+const MIGRATIONS: [(&str, &str); 7] = [
     ("events", include_str!("migrations/0001-events.sql")),
     ("append-events", include_str!("migrations/0002-append-events.sql")),
     ("checkpoints", include_str!("migrations/0003-checkpoints.sql")),
     ("snapshots", include_str!("migrations/0004-snapshots.sql")),
     ("partitions", include_str!("migrations/0005-partitions.sql")),
     ("gone", include_str!("migrations/0006-gone.sql")),
+    ("own-schema", include_str!("migrations/0007-own-schema.sql")),
 ];
 
 /// The advisory lock of whoever makes tables: the letters of `annals`.
@@ -45,6 +46,47 @@ pub(super) async fn prepare(server: &Server, session: &Session) -> Result<(), Jo
         return Err(unsupported(server, &newer));
     }
     Ok(())
+}
+
+/// Has the functions of the store act on the schema that they are in. Their paths name it, and differ after it was renamed, or restored from a
+/// dump. A store that was renamed away from the name of this schema is set right too, before anything is appended to this one instead.
+/// Functions that this role does not own stay as they are: they find a renamed schema by its number.
+pub(super) async fn settle(server: &Server, session: &Session) -> Result<(), JournalError> {
+    let what = "the functions of the store cannot be set to its schema";
+    if in_time(server, what, is_settled(session)).await? {
+        return Ok(());
+    }
+    let settle = settle_statement();
+    let settled = tokio::time::timeout(server.patience(), session.client.batch_execute(&settle));
+    match settled.await {
+        Ok(settled) => settled.map_err(|error| refused(server, what, &error)),
+        Err(_) => Err(super::errors::timeout(server, what, server.patience())),
+    }
+}
+
+/// The functions whose path is not that of their store, of those that this role owns: those of this schema, and those of others that name
+/// this one. The paths are those that migration 7 sets, and those that were set before it.
+const UNSETTLED: &str = "FROM pg_catalog.pg_proc AS functions JOIN pg_catalog.pg_namespace AS schemas ON schemas.oid = pronamespace, head, \
+    unnest(proconfig) AS settings (setting) \
+    WHERE starts_with(setting, 'search_path=') AND pg_has_role(proowner, 'USAGE') AND CASE nspname WHEN current_schema() \
+    THEN setting <> format('search_path=%I, pg_temp, %I', nspname, format('home %s %s', pronamespace, store)) \
+    ELSE setting = format('search_path=%I, pg_temp', current_schema()) \
+        AND to_regclass(format('%I.head', nspname)) IS NOT NULL AND to_regclass(format('%I.events', nspname)) IS NOT NULL END";
+
+/// Sets the path of each of them to its own schema and store.
+fn settle_statement() -> String {
+    format!(
+        "DO $$ DECLARE function record; own_store uuid; BEGIN PERFORM pg_advisory_xact_lock({LOCK}); \
+         FOR function IN SELECT functions.oid::regprocedure AS name, nspname, pronamespace {UNSETTLED} LOOP \
+         EXECUTE format('SELECT store FROM %I.head', function.nspname) INTO own_store; \
+         EXECUTE format('ALTER FUNCTION %s SET search_path TO %I, pg_temp, %I', function.name, function.nspname, \
+         format('home %s %s', function.pronamespace, own_store)); END LOOP; END $$"
+    )
+}
+
+async fn is_settled(session: &Session) -> Result<bool, tokio_postgres::Error> {
+    let ask = format!("SELECT NOT EXISTS (SELECT {UNSETTLED})");
+    session.client.query_one_scalar(&ask, &[]).await
 }
 
 async fn check_encoding(session: &Session) -> Result<bool, tokio_postgres::Error> {

@@ -58,7 +58,7 @@ pub(super) fn put_tags(tags: names::Tags<'_>, out: &mut Vec<u8>) {
 /// each text.
 pub(super) fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRow> {
     tags.clear();
-    let bad = || BadRow("its tags are no plain list of texts");
+    let bad = || BadRow::Field("its tags are no plain list of texts");
     let array = &mut array;
     let mut header = [0; 3];
     for number in &mut header {
@@ -74,7 +74,7 @@ pub(super) fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRo
     for _ in 0..count.ok_or_else(bad)? {
         let tag = take_field(array).ok().flatten().ok_or_else(bad).and_then(text)?;
         if tag.len() > NAME_BYTES_MAX {
-            return Err(BadRow("a tag is too long"));
+            return Err(BadRow::Field("a tag is too long"));
         }
         names::write_tags_to(std::iter::once(tag), tags);
     }
@@ -82,5 +82,5 @@ pub(super) fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRo
 }
 
 pub(super) fn text(bytes: &[u8]) -> Result<&str, BadRow> {
-    str::from_utf8(bytes).map_err(|_| BadRow("a text is not UTF-8"))
+    str::from_utf8(bytes).map_err(|_| BadRow::Field("a text is not UTF-8"))
 }

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::super::connect::{Server, quoted};
 use super::super::errors::{fault, timeout};
-use super::super::row::{Reader, Row};
+use super::super::row::{BadRow, Reader, Row};
 use super::pgoutput::{Decoder, Message};
 use super::slot::{advance, publication};
 use super::{At, CHANGES, Changes, Lsn, WHAT, repair, within};
@@ -63,7 +63,7 @@ struct Taking<'a> {
     batch: Batch,
     position: u64,
     end: Option<Lsn>,
-    /// The first position that does not come behind the one before it. Nothing behind it is taken.
+    /// The first position that does not come behind the one before it. Nothing from there on is taken.
     jump: Option<u64>,
 }
 
@@ -104,9 +104,12 @@ impl<'a> Taking<'a> {
             self.jump = Some(position);
             return Ok(());
         }
-        let read = self.reader.read(row, position, &mut self.batch);
-        read.map_err(|error| self.corrupt(&format!("position {position}: {error}")))?;
-        self.position = position;
+        match self.reader.read(row, position, &mut self.batch) {
+            Ok(()) => self.position = position,
+            // In the table it may have been corrected since.
+            Err(BadRow::Time { .. }) => self.jump = Some(position + 1),
+            Err(error) => return Err(self.corrupt(&format!("position {position}: {error}"))),
+        }
         Ok(())
     }
 

@@ -20,7 +20,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use self::log::Look;
-use super::connect::{Server, Session, unsupported};
+use super::connect::{Server, Session, check_pooler, unsupported};
 use super::recover::{self, Span};
 use super::runtime::Runtime;
 use super::{Address, PostgresSettings, schema};
@@ -285,10 +285,14 @@ async fn within<T>(
 
 async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> Result<At, JournalError> {
     let session = server.connect_to_write().await?;
+    if connection == 1 {
+        check_pooler(server, &session, &server.connect_to_write().await?).await?;
+    }
     if within(server, schema::applied(server, &session)).await? == 0 {
         return Err(unsupported(server, "there is no store: `annals import` makes one"));
     }
     schema::prepare(server, &session).await?;
+    schema::settle(server, &session).await?;
     slot::make(server, &session, settings).await?;
     let (position, copied_to) = within(server, slot::checkpoint(&session, settings)).await?;
     Ok(At {

@@ -1,0 +1,325 @@
+-- Functions act on the schema that they are in, also when it is renamed, and depend on no setting of the session that calls them. Times have
+-- the range that a store has.
+--
+-- The path of a function ends with the number of its schema and the id of its store, as the name of a schema that is not there:
+-- "home 16385 018f6d2a-7c1e-7000-8000-3f1f6a0c9d11". A path names a schema, and names change. Opening a store sets the paths again when they
+-- differ, as after the tables were restored from a dump. A number that no schema of the database has is that of another server.
+SELECT set_config('search_path', format('%I, pg_temp, %I', current_schema(), format('home %s %s', quote_ident(current_schema())::regnamespace::oid, store)), true)
+FROM head;
+
+-- Microseconds since 1970 of a time as RFC 3339 has it, with a year from 0001 to 9999; NULL for a text that is none. What is less than a
+-- microsecond is cut off.
+CREATE FUNCTION micros_of_time(moment text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    parts CONSTANT text[] := regexp_match(moment,
+        '^([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])([.][0-9]+)?'
+        '(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$');
+    month date;
+    seconds bigint;
+BEGIN
+    IF parts IS NULL OR parts[1] = '0000' THEN
+        RETURN NULL;
+    END IF;
+    month := make_date(parts[1]::int, parts[2]::int, 1);
+    IF date_part('month', month + (parts[3]::int - 1)) <> date_part('month', month) THEN
+        RETURN NULL;
+    END IF;
+    seconds := (month + (parts[3]::int - 1) - make_date(1970, 1, 1))::bigint * 86400
+        + parts[4]::int * 3600 + parts[5]::int * 60 + parts[6]::int
+        - coalesce((parts[8] || '1')::int * (parts[9]::int * 3600 + parts[10]::int * 60), 0);
+    RETURN seconds * 1000000 + rpad(substr(coalesce(parts[7], '.'), 2, 6), 6, '0')::bigint;
+END
+$$;
+
+-- The time of microseconds since 1970; -infinity for one that PostgreSQL does not have, before 4713 BC.
+CREATE FUNCTION time_of_micros(micros bigint) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN micros < -210866803200000000 THEN '-infinity'::timestamptz ELSE
+        (make_timestamp(1970, 1, 1, 0, 0, 0) + make_interval(days => (micros / 86400000000)::int)
+            + (micros % 86400000000)::float8 * interval '1 microsecond') AT TIME ZONE 'UTC' END
+$$;
+
+-- What is wrong with the time of an event; NULL for nothing. The range is that of a store.
+CREATE FUNCTION refusal_of_time(event jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN event ->> 'timestamp' IS NOT NULL AND micros_of_time(event ->> 'timestamp') IS NULL
+            THEN 'timestamp must be as RFC 3339 has it, with a year from 0001 to 9999, like 2026-01-31T12:00:00Z'
+        WHEN micros_of_time(event ->> 'timestamp') > 253402300799999999
+            THEN 'timestamp must be at most 9999-12-31T23:59:59.999999Z'
+        WHEN event ->> 'timestampMicros' !~ '^-?[0-9]{1,18}$'
+            OR (event ->> 'timestampMicros')::bigint NOT BETWEEN -377705116800000000 AND 253402300799999999
+            THEN 'timestampMicros must be a number from -377705116800000000 to 253402300799999999, the years -9999 to 9999'
+    END
+$$;
+
+CREATE OR REPLACE FUNCTION refusal_of_numbers(event jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN event ->> 'eventId' !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' THEN 'eventId must be a UUID'
+        WHEN event ->> 'eventVersion' !~ '^[0-9]{1,10}$' OR (event ->> 'eventVersion')::numeric > 4294967295
+            THEN 'eventVersion must be a number from 0 to 4294967295'
+        ELSE refusal_of_time(event)
+    END
+$$;
+
+-- The partitions, the oldest first: from when to when the store took the events that are in each.
+CREATE OR REPLACE FUNCTION partitions() RETURNS TABLE (name text, recorded_from timestamptz, recorded_until timestamptz)
+LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    RETURN QUERY
+    SELECT relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']*)''[)]')::timestamptz, '-infinity'),
+        substring(bounds FROM 'TO [(]''([^'']*)''[)]')::timestamptz
+    FROM pg_catalog.pg_inherits
+        JOIN pg_catalog.pg_class ON pg_class.oid = inhrelid,
+        pg_catalog.pg_get_expr(relpartbound, pg_class.oid) AS bounds
+    WHERE inhparent = 'events'::regclass
+    ORDER BY 2;
+END
+$$;
+
+-- Makes the partition for what is recorded at a time, unless it is there, and answers which times it has: microseconds since 1970, and
+-- NULL for no first one. Neither readers nor writers are kept waiting, and one that is there is found without a lock.
+--
+-- It runs with the rights of its owner: a writer need not own the tables.
+CREATE OR REPLACE FUNCTION make_partition(recorded timestamptz, OUT from_micros bigint, OUT until_micros bigint)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+DECLARE
+    -- All that is older than the year 1 has one partition.
+    year_1 CONSTANT timestamptz := '0001-01-01 00:00:00+00';
+    month CONSTANT timestamptz := CASE WHEN recorded >= year_1 THEN date_trunc('month', recorded) END;
+    starts timestamptz;
+    ends timestamptz;
+    partition text;
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    SELECT recorded_from, recorded_until INTO starts, ends
+    FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
+    IF NOT FOUND THEN
+        -- One makes it at a time. Without ONLY, whoever vacuums some month would be waited for.
+        LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE;
+        SELECT recorded_from, recorded_until INTO starts, ends
+        FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
+    END IF;
+    IF NOT FOUND THEN
+        starts := coalesce(month, '-infinity');
+        ends := coalesce(month + interval '1 month', year_1);
+        partition := 'events_' || coalesce(to_char(month, 'YYYY_MM'), '0000');
+        EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING ALL EXCLUDING INDEXES, PRIMARY KEY (position), UNIQUE (aggregate_id, version))',
+                       partition);
+        EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%L)', partition,
+                       coalesce(quote_literal(month), 'MINVALUE'), ends);
+    END IF;
+    from_micros := CASE WHEN isfinite(starts) THEN extract(epoch FROM starts) * 1000000 END;
+    until_micros := extract(epoch FROM ends) * 1000000;
+END
+$$;
+
+-- Takes away what says that the table has no later months. It runs with the rights of its owner: a writer need not own the table that another
+-- has left so.
+CREATE OR REPLACE FUNCTION free_events(number uuid) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    PERFORM fence_partitioning(number);
+    IF bound_of_events() IS NOT NULL THEN
+        ALTER TABLE events DROP CONSTRAINT events_recorded_before;
+    END IF;
+END
+$$;
+
+-- Drops the partitions that have no event any more, but for the last, and answers their names. They are found before anybody has to wait:
+-- where many rows were deleted and no VACUUM came since, that takes long. Whoever reads the table is waited for then, not for long, because
+-- others wait as well. Rows are looked for by the key, as a table full of deleted ones would be read to its end.
+CREATE OR REPLACE FUNCTION drop_empty_partitions() RETURNS SETOF text
+LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    last bigint;
+    partition text;
+    has_rows boolean;
+    found_empty text[] := '{}';
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
+            MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
+    END IF;
+    -- One at a time: two that have looked would wait for each other.
+    PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'events'::regclass::oid::int);
+    -- Read first: what is committed after the looks has higher positions.
+    SELECT position INTO STRICT last FROM head;
+    FOR partition IN SELECT name FROM partitions() ORDER BY recorded_until DESC OFFSET 1 LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > 0)', partition) INTO has_rows;
+        IF NOT has_rows THEN
+            found_empty := array_append(found_empty, partition);
+        END IF;
+    END LOOP;
+    IF found_empty = '{}' THEN
+        RETURN;
+    END IF;
+
+    LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+    FOREACH partition IN ARRAY found_empty LOOP
+        EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > $1)', partition) INTO has_rows USING last;
+        IF NOT has_rows THEN
+            EXECUTE format('DROP TABLE %I', partition);
+            RETURN NEXT partition;
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Wakes the stores that follow, for an append that they should have at once: they look by themselves several times a second. To be
+-- called when the append is committed, not with it: commits that notify wait for each other, all over the server.
+CREATE OR REPLACE FUNCTION notify_followers() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    PERFORM pg_notify('annals-' || store, '') FROM head;
+END
+$$;
+
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
+-- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+--
+-- An append whose events all bring ids is recognised when it is made again, as in a store, and answered as the first time.
+--
+-- It runs with the rights of its owner: whoever may execute it can append, and needs no right to the tables.
+CREATE OR REPLACE FUNCTION append_events(
+    aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
+    OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+#variable_conflict use_column
+DECLARE
+    target CONSTANT text := append_events.aggregate_id;
+    expected CONSTANT bigint := append_events.expected_version;
+    number CONSTANT bigint := CASE jsonb_typeof(append_events.events) WHEN 'array' THEN jsonb_array_length(append_events.events) END;
+    own_store CONSTANT uuid := substring(current_setting('search_path') FROM '"home [0-9]+ ([0-9a-f-]{36})"$')::uuid;
+    refusal text;
+    top record;
+    latest record;
+    actual bigint;
+    is_there boolean;
+    is_met boolean;
+    ids uuid[];
+    stored uuid[];
+    recorded timestamptz;
+BEGIN
+    -- Where the schema was renamed, its name in the path is another's, or none.
+    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    refusal := refusal_of_append(target, append_events.aggregate_type, expected, append_events.events);
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
+    END IF;
+
+    -- Whoever is writing is waited for. What comes below sees what they committed.
+    SELECT * INTO STRICT top FROM head FOR UPDATE;
+    IF top.store <> own_store THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('append_events belongs to another store than the tables of the schema %I', current_schema()),
+            HINT = 'Nothing was written: have the owner of the schema open the store once, which sets the functions right.';
+    END IF;
+    IF top.lease IS NOT NULL AND top.lease_expires > clock_timestamp() THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA423',
+            MESSAGE = format('a store writes here, held by %s since %s', top.holder,
+                             to_char(top.held_since AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+            HINT = 'Append there, or close it and have every program append through append_events.';
+    END IF;
+
+    SELECT * INTO latest FROM latest_of(target);
+    actual := coalesce(latest.version, 0);
+    IF EXISTS (SELECT FROM deletions WHERE aggregate_id = target AND kind = 'tombstoned') THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA410', MESSAGE = format('aggregate ''%s'' was deleted for good: use another id', target);
+    END IF;
+    IF latest.aggregate_type <> append_events.aggregate_type THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA400',
+            MESSAGE = format('aggregate ''%s'' is of type ''%s'', not ''%s'': an id belongs to one type',
+                             target, latest.aggregate_type, append_events.aggregate_type);
+    END IF;
+    is_there := actual > 0
+        AND NOT EXISTS (SELECT FROM deletions WHERE aggregate_id = target AND kind = 'deleted' AND position > latest.position);
+    is_met := CASE
+        WHEN expected IS NULL THEN true
+        WHEN expected = 0 THEN NOT is_there
+        WHEN expected = -1 THEN is_there
+        ELSE actual = greatest(expected, 0)
+    END;
+
+    SELECT array_agg((event ->> 'eventId')::uuid ORDER BY place) INTO ids
+    FROM jsonb_array_elements(append_events.events) WITH ORDINALITY AS new (event, place);
+    IF array_position(ids, NULL) IS NULL AND (NOT is_met OR expected IS NULL OR expected = -1) THEN
+        first_version := CASE
+            WHEN expected > 0 THEN expected + 1
+            WHEN expected IN (0, -2) THEN (SELECT min(version) FROM live_events WHERE aggregate_id = target)
+            ELSE (SELECT min(version) FROM live_events WHERE event_id = ids[1] AND aggregate_id = target)
+        END;
+        last_version := first_version + number - 1;
+        SELECT min(position), max(position), array_agg(event_id ORDER BY version) INTO first_position, last_position, stored
+        FROM live_events WHERE aggregate_id = target AND version BETWEEN first_version AND last_version;
+        IF stored = ids THEN
+            repeated := true;
+            RETURN;
+        END IF;
+    END IF;
+    IF NOT is_met THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA409',
+            MESSAGE = format('aggregate ''%s'' is at version %s, expected %s', target, actual, CASE expected
+                WHEN 0 THEN 'no stream' WHEN -1 THEN 'an existing stream' ELSE format('version %s', greatest(expected, 0)) END),
+            DETAIL = json_build_object('actualVersion', actual, 'position',
+                (SELECT coalesce(max(position), 0) FROM live_events WHERE aggregate_id = target))::text,
+            HINT = 'Nothing was written: read it again and decide again.';
+    END IF;
+    IF actual + number > 4294967295 THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = format('aggregate ''%s'' is full: it has 2^32 versions', target);
+    END IF;
+
+    first_position := top.position + 1;
+    last_position := top.position + number;
+    first_version := actual + 1;
+    last_version := actual + number;
+    repeated := false;
+    IF number = 0 THEN
+        RETURN;
+    END IF;
+    -- A lease that is over ends for good, so that its writer cannot go on where it was.
+    UPDATE head SET position = last_position, epoch = epoch + (lease IS NOT NULL)::int,
+        lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL;
+    recorded := clock_timestamp();
+    IF top.partitioned_by IS NOT NULL THEN
+        PERFORM make_partition(recorded);
+    ELSIF recorded >= bound_of_events() THEN
+        -- Whoever was partitioning the table has not come to the end, and has no lease any more.
+        ALTER TABLE events DROP CONSTRAINT events_recorded_before;
+    END IF;
+    INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
+        correlation_id, causation_id, user_id, organization_id, tags, metadata, data, metadata_bytes, data_bytes, metadata_type,
+        data_type, occurred_micros)
+    SELECT top.position + place, coalesce((event ->> 'eventId')::uuid, gen_random_uuid()), target, append_events.aggregate_type,
+        event ->> 'eventType', coalesce((event ->> 'eventVersion')::bigint, 1), actual + place,
+        coalesce(time_of_micros(coalesce((event ->> 'timestampMicros')::bigint, micros_of_time(event ->> 'timestamp'))), recorded),
+        recorded, event ->> 'correlationId', event ->> 'causationId', event ->> 'userId', event ->> 'organizationId',
+        ARRAY(SELECT jsonb_array_elements_text(nullif(event -> 'tags', 'null'))),
+        nullif(event -> 'metadata', 'null'), nullif(event -> 'eventData', 'null'),
+        decode(nullif(event ->> 'metadataHex', ''), 'hex'), decode(nullif(event ->> 'eventDataHex', ''), 'hex'),
+        nullif(event ->> 'metadataType', 'application/json'), nullif(event ->> 'eventDataType', 'application/json'),
+        CASE WHEN NOT isfinite(time_of_micros((event ->> 'timestampMicros')::bigint)) THEN (event ->> 'timestampMicros')::bigint END
+    FROM jsonb_array_elements(append_events.events) WITH ORDINALITY AS new (event, place);
+END
+$$;
+
+-- These two are called by the functions above, and act where their caller does.
+ALTER FUNCTION bound_of_events() RESET search_path;
+ALTER FUNCTION fence_partitioning(uuid) RESET search_path;
