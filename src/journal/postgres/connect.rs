@@ -250,6 +250,20 @@ impl Session {
     }
 }
 
+/// A connection to a server that can be read, which is a session of its own.
+///
+/// # Errors
+///
+/// As [`check_pooler`].
+pub(super) async fn connect_checked(server: &Server) -> Result<Session, JournalError> {
+    let session = server.connect_to_read().await?;
+    // A role that may have one connection alone is not asked for another.
+    if let Ok(other) = server.connect_to_read().await {
+        check_pooler(server, &session, &other).await?;
+    }
+    Ok(session)
+}
+
 /// Makes sure that two connections are sessions of their own. A pooler that lends its connections for a transaction shows both the same process,
 /// or one of them another than before, while the other has a transaction open.
 ///

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::append::PostgresRemote;
-use super::connect::{Server, Session, check_pooler, in_time};
+use super::connect::{Server, Session, connect_checked, in_time};
 use super::recover::{self, Span};
 use super::row::Mark;
 use super::runtime::Runtime;
@@ -57,11 +57,7 @@ pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result
 
 /// Makes the tables, or brings them up to date. Who may not follows those that are there.
 async fn prepare(server: &Server) -> Result<(), JournalError> {
-    let session = server.connect_to_read().await?;
-    // A role that may have one connection alone is not asked for another.
-    if let Ok(other) = server.connect_to_read().await {
-        check_pooler(server, &session, &other).await?;
-    }
+    let session = connect_checked(server).await?;
     let applied = in_time(server, WHAT, schema::applied(server, &session)).await?;
     if schema::is_current(applied) {
         return schema::prepare(server, &session).await;

@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
-use self::connect::{Server, Session, check_pooler, in_time};
+use self::connect::{Server, Session, check_pooler, connect_checked, in_time};
 pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
@@ -181,7 +181,7 @@ impl PostgresJournal {
     pub(crate) fn exists_at(address: &Address, settings: PostgresSettings) -> Result<bool, JournalError> {
         let server = Server::new(address, settings)?;
         Runtime::new()?.block_on(async {
-            let session = server.connect_to_read().await?;
+            let session = connect_checked(&server).await?;
             let what = "the tables of the store cannot be read";
             Ok(in_time(&server, what, schema::applied(&server, &session)).await? > 0)
         })
