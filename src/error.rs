@@ -32,6 +32,9 @@ pub enum Error {
     /// The journal is not to be had now: another process has it, the disk is full, the folder is not there. Try later.
     #[error("the journal cannot be used now: {0}")]
     Unavailable(JournalError),
+    /// What a reader needs cannot be read, and trying again does not help. Nothing was changed: the message names what failed.
+    #[error("{0}")]
+    Unreadable(JournalError),
     /// The journal holds what cannot be read. Nothing was changed: repair it, or restore it from a copy.
     #[error("the journal is damaged: {0}")]
     Corrupt(JournalError),
@@ -45,6 +48,14 @@ impl Error {
     /// An [`Invalid`](Self::Invalid) with this message.
     pub(crate) fn invalid(message: impl Into<Box<str>>) -> Self {
         Self::Invalid(message.into())
+    }
+
+    /// The same for a caller that only reads: it has no appends to take, and none in doubt.
+    pub(crate) fn of_reader(self) -> Self {
+        if let Self::Failed(error) = self {
+            return Self::Unreadable(error);
+        }
+        self
     }
 
     /// The conflict, if that is what it is.

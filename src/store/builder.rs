@@ -196,11 +196,14 @@ impl Builder {
         let mut engine = self.engine(Log::new(), None);
         if archives.is_empty() {
             engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
-            engine.recover(&mut *journal, &mut *progress)?;
+            engine
+                .recover(&mut *journal, &mut *progress)
+                .map_err(crate::Error::of_reader)?;
         } else {
             engine.read_only = Some("archives are attached");
             engine.has_archives = true;
-            engine.recover(&mut Attached::new(journal, archives), &mut *progress)?;
+            let recovered = engine.recover(&mut Attached::new(journal, archives), &mut *progress);
+            recovered.map_err(crate::Error::of_reader)?;
         }
         let store = Store::of(engine);
         store.close()?;

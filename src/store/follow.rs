@@ -57,7 +57,8 @@ impl Builder {
         // What is read is synced where it comes from, so readers never wait for that.
         let log = Log::with_journal(Durability::Synced, Durability::Volatile);
         let mut engine = self.engine(log, None);
-        engine.fill(&mut *progress, |into| feed.next(Position(0), into))?;
+        let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
+        filled.map_err(Error::of_reader)?;
         engine.following = Some(Following::new(remote));
         let store = Store::of(engine);
         if let Some(following) = &store.engine().following {
@@ -86,7 +87,8 @@ impl Builder {
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
         engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
-        engine.fill(&mut *progress, |into| feed.next(Position(0), into))?;
+        let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
+        filled.map_err(Error::of_reader)?;
         let store = Store::of(engine);
         store.close()?;
         Ok(store)

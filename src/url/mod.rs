@@ -158,7 +158,8 @@ impl StoreUrl {
                 Ok(FileJournal::exists(&url.folder).map_err(unreadable)?)
             }
             #[cfg(feature = "postgres")]
-            Place::Database(url) => Ok(PostgresJournal::exists_at(&url.address, url.journal.clone())?),
+            Place::Database(url) => PostgresJournal::exists_at(&url.address, url.journal.clone())
+                .map_err(|error| Error::from(error).of_reader()),
         }
     }
 
@@ -174,7 +175,7 @@ impl StoreUrl {
             return invalid("changes are captured of a store in PostgreSQL: postgres://USER@HOST/DATABASE");
         };
         let (address, postgres) = (&url.address, url.journal.clone());
-        Ok(ChangeCapture::open_at(address, postgres, settings)?)
+        ChangeCapture::open_at(address, postgres, settings).map_err(|error| Error::from(error).of_reader())
     }
 
     /// The slot that changes are captured by, to ask for its status or to drop it: nothing is made.
@@ -203,7 +204,7 @@ impl StoreUrl {
                 let mut builder = builder;
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
-                builder.open_following(follow_at(&url.address, url.journal.clone())?)
+                builder.open_following(followed(url)?)
             }
             _ => {
                 drop(builder);
@@ -243,7 +244,7 @@ impl StoreUrl {
                             "there is no store at {self}, in the schema of the URL, that could be read"
                         ));
                     }
-                    return builder.read_now(follow_at(&url.address, url.journal.clone())?);
+                    return builder.read_now(followed(url)?);
                 }
                 PostgresUrl::check_limits(&builder.settings.limits)?;
                 let journal = PostgresJournal::open_at(&url.address, url.journal.clone())?;
@@ -251,6 +252,11 @@ impl StoreUrl {
             }
         }
     }
+}
+
+#[cfg(feature = "postgres")]
+fn followed(url: &PostgresUrl) -> Result<crate::journal::Followed> {
+    follow_at(&url.address, url.journal.clone()).map_err(|error| Error::from(error).of_reader())
 }
 
 impl Store {

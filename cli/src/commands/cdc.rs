@@ -31,6 +31,7 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
         slot: cdc.slot.clone(),
         from_the_first: !cdc.new_only,
     };
+    durable::check_exists(url)?;
     if cdc.guard.status || cdc.guard.drop_slot {
         return guard(&mut url.slot(settings)?, cdc, out);
     }
@@ -58,12 +59,12 @@ fn envelope(format: Option<Written>) -> Outcome<Envelope> {
 
 /// Says what the slot costs the server, and drops it if that is asked for.
 fn guard(capture: &mut ChangeCapture, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
-    let mut status = capture.status().map_err(Error::from)?;
+    let mut status = capture.status().map_err(failure)?;
     if cdc.guard.drop_slot && status.lag_bytes.is_none() {
-        out.hint("there is no slot of this name to drop")?;
+        out.hint("this store has no slot of this name to drop")?;
     } else if cdc.guard.drop_slot {
-        capture.drop_slot().map_err(Error::from)?;
-        status = capture.status().map_err(Error::from)?;
+        capture.drop_slot().map_err(failure)?;
+        status = capture.status().map_err(failure)?;
         out.hint("the slot is dropped; its checkpoint stays, and whoever comes again goes on behind it")?;
     }
     let mut sections = Sections::default();
@@ -95,7 +96,7 @@ impl Stream<'_> {
                     self.pause(away)?;
                     away = (away * 2).min(PAUSE_AWAY_MAX);
                 }
-                Err(Stopped::Away(error)) => return Err(Error::from(error).into()),
+                Err(Stopped::Away(error)) => return Err(failure(error)),
                 Err(Stopped::For(failure)) => return Err(failure),
             }
         }
@@ -167,6 +168,14 @@ impl Stream<'_> {
     }
 }
 
+/// An error of reading: it has nothing to say of appends.
+fn failure(error: JournalError) -> Failure {
+    if error.kind() == JournalErrorKind::Failed {
+        return Failure::Runtime(error.to_string());
+    }
+    Error::from(error).into()
+}
+
 /// Why there is nothing more now.
 enum Stopped {
     /// The server is away.
@@ -179,7 +188,7 @@ impl From<JournalError> for Stopped {
         if error.kind() == JournalErrorKind::Retry {
             Self::Away(error)
         } else {
-            Self::For(Error::from(error).into())
+            Self::For(failure(error))
         }
     }
 }

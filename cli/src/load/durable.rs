@@ -31,7 +31,10 @@ pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'
     Ok(store)
 }
 
-fn check_exists(url: &StoreUrl) -> Outcome {
+/// # Errors
+///
+/// [`Failure::NotFound`] when there is no store.
+pub(crate) fn check_exists(url: &StoreUrl) -> Outcome {
     if url.exists()? {
         return Ok(());
     }

@@ -364,3 +364,103 @@ fn changes_come_in_every_envelope_and_each_goes_on_where_it_was() {
         .unwrap();
     assert_eq!(refused.status.code(), Some(2));
 }
+
+/// A schema of its own with three events in it.
+fn imported(name: &str) -> (String, String) {
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let schema = format!("{name}_{}", std::process::id());
+    let store = format!("{url}{sign}schema={schema}");
+    let folder = tempfile::tempdir().unwrap();
+    import(&store, &write_log(&folder.path().join("log.jsonl"), 1, 3));
+    (store, schema)
+}
+
+fn sql(text: &str) {
+    let output = Command::new("psql")
+        .args(["-XqAtc", text])
+        .arg(cluster::url())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+#[test]
+fn errors_of_readers_spoke_of_appends() {
+    let (store, schema) = imported("readers");
+    let slot = Slot {
+        store: &store,
+        name: format!("cli_{}_readers", std::process::id()),
+    };
+    assert_eq!(slot.lines(&["--once"]).len(), 3);
+    let commands: [&[&str]; 5] = [
+        &["stats"],
+        &["events"],
+        &["trends"],
+        &["cdc", "--once", "--slot", &slot.name],
+        &["cdc", "--status", "--slot", &slot.name],
+    ];
+    for table in ["head", "checkpoints", "events"] {
+        sql(&format!("ALTER TABLE {schema}.{table} RENAME TO away"));
+        for command in commands {
+            let output = program(&store).args(command).output().unwrap();
+            let said = said(&output);
+            // Each reads some of the tables.
+            if output.status.success() {
+                continue;
+            }
+            assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+            assert!(
+                said.contains("42P01") && said.contains("cannot be read"),
+                "{command:?}: {said}"
+            );
+            assert!(
+                !said.contains("append") && !said.contains("opened anew"),
+                "{command:?}: {said}"
+            );
+        }
+        sql(&format!("ALTER TABLE {schema}.away RENAME TO {table}"));
+    }
+    assert_eq!(slot.lines(&["--once"]).len(), 0);
+}
+
+#[test]
+fn a_server_that_was_reached_was_said_not_to_be() {
+    let (store, _) = imported("reached");
+    let folder = tempfile::tempdir().unwrap();
+    write_log(&folder.path().join("log.jsonl"), 1, 3);
+    for (from, to, state) in [
+        ("postgres@", "nobody_at_all@", "28000"),
+        ("/postgres?", "/no_such_database?", "3D000"),
+    ] {
+        let url = store.replacen(from, to, 1);
+        for command in [&["stats"][..], &["cdc", "--once"], &["import", "log.jsonl"]] {
+            let output = program(&url).args(command).current_dir(folder.path()).output().unwrap();
+            let said = said(&output);
+            // The command line names the role and the database.
+            assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+            assert!(
+                said.contains("PostgreSQL refuses the connection") && said.contains(state),
+                "{command:?}: {said}"
+            );
+        }
+    }
+    let nowhere = "postgres://postgres@127.0.0.1:1/postgres";
+    let output = program(nowhere).arg("stats").output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        said(&output).contains("PostgreSQL cannot be reached"),
+        "{}",
+        said(&output)
+    );
+    let absent = format!("{store}_absent");
+    for command in [
+        &["stats"][..],
+        &["cdc", "--once"],
+        &["cdc", "--status"],
+        &["cdc", "--drop-slot"],
+    ] {
+        let output = program(&absent).args(command).output().unwrap();
+        assert_eq!(output.status.code(), Some(4), "{command:?}: {}", said(&output));
+    }
+}

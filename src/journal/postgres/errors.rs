@@ -63,6 +63,11 @@ impl Refusal {
         }
     }
 
+    /// Whether the server has answered, and said no.
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Error(error) if error.as_db_error().is_some())
+    }
+
     fn said(&self) -> String {
         match self {
             Self::Error(error) => said(error),
@@ -75,12 +80,11 @@ impl Refusal {
 
 /// None of the hosts would do. It may be gone when one may: the others are not needed then.
 pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> JournalError {
-    let what = "PostgreSQL cannot be reached";
     let said = match refusals {
-        [(_, Refusal::Silent(waited))] => return timeout(server, what, *waited),
+        [(_, Refusal::Silent(waited))] => return timeout(server, UNREACHED, *waited),
         [(_, Refusal::ReadOnly)] => {
             "it can only be read, as a replica can; what is written goes to the primary: name it as well, as in \
-                                     postgres://USER@REPLICA,PRIMARY/DATABASE"
+             postgres://USER@REPLICA,PRIMARY/DATABASE"
                 .to_owned()
         }
         [(_, refusal)] => refusal.said(),
@@ -96,8 +100,15 @@ pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> Jour
     } else {
         JournalErrorKind::Unsupported
     };
+    let what = match refusals {
+        [(_, Refusal::ReadOnly)] => "PostgreSQL cannot be written to",
+        all if all.iter().all(|(_, refusal)| refusal.is_answer()) => "PostgreSQL refuses the connection",
+        _ => UNREACHED,
+    };
     JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said))
 }
+
+const UNREACHED: &str = "PostgreSQL cannot be reached";
 
 fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKind) -> JournalError {
     let kind = match error.code() {

@@ -52,10 +52,10 @@ pub(super) async fn prepare(server: &Server, session: &Session) -> Result<(), Jo
 /// dump. A store that was renamed away from the name of this schema is set right too, before anything is appended to this one instead.
 /// Functions that this role does not own stay as they are: they find a renamed schema by its number.
 pub(super) async fn settle(server: &Server, session: &Session) -> Result<(), JournalError> {
-    let what = "the functions of the store cannot be set to its schema";
-    if in_time(server, what, is_settled(session)).await? {
+    if in_time(server, "the tables of the store cannot be read", is_settled(session)).await? {
         return Ok(());
     }
+    let what = "the functions of the store cannot be set to its schema";
     let settle = settle_statement();
     let settled = tokio::time::timeout(server.patience(), session.client.batch_execute(&settle));
     match settled.await {
