@@ -106,7 +106,7 @@ pub enum Conflict {
         position: Position,
     },
     /// The append brings the id of an event that the aggregate has already, and is not a repetition of the append that brought it:
-    /// some of its events are new, or they are in another order. Reading and trying again does not help; append the new ones alone.
+    /// some of its events are new, or they are in another order or place. Reading and trying again does not help; append the new ones alone.
     EventKnown {
         /// Which stream.
         stream: StreamId,

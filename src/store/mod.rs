@@ -218,8 +218,8 @@ impl Store {
     /// first version and position of its acknowledgement are those that an event would have had.
     ///
     /// An append is idempotent by the [ids](NewEvent::id) that its events bring. Each id is looked for among the events that the aggregate
-    /// retains, however old they are. When all of them are there, one after another, the append is a repetition: it returns the first
-    /// acknowledgement, whatever is expected, and nothing is stored. When some are there and some are not, it fails with
+    /// retains, however old they are. When all of them are there, one after another, and where `expected` would have put them, the append is a
+    /// repetition: it returns the first acknowledgement, and nothing is stored. When some are there and some are not, it fails with
     /// [`Conflict::EventKnown`](crate::Conflict::EventKnown). An id is forgotten with its event: what was truncated, deleted, archived or dropped by a
     /// limit is appended again. Ids of other aggregates are not looked at.
     ///

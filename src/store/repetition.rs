@@ -13,7 +13,7 @@ use super::directory::PageCache;
 use super::draft::Draft;
 use super::index::IdIndex;
 use super::shard::Stream;
-use crate::{Appended, Conflict, Durability, Error, NewEvent, Position, Result, Version};
+use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, Version};
 
 /// Retained events of a stream that are scanned for ids.
 const SCAN_EVENTS_MAX: u64 = 64;
@@ -95,7 +95,8 @@ impl Engine {
             None => return Known::Unclear,
         };
         let first = matches.iter().min_by_key(|found| (found.place, found.version));
-        match (first, whole_run(&matches, draft)) {
+        let run = whole_run(&matches, draft).filter(|run| continues(stream, draft.expected, run.first_version.0));
+        match (first, run) {
             (None, _) => Known::None,
             (Some(_), Some(appended)) => Known::All(appended),
             (Some(first), None) => Known::Some(event_known(draft, *first)),
@@ -135,6 +136,15 @@ impl Engine {
             }
         }
         matches
+    }
+}
+
+/// Whether events that begin with version `first` are where an append with this expectation would have put them.
+fn continues(stream: &Stream, expected: Expected, first: u64) -> bool {
+    match expected {
+        Expected::Exactly(version) => first == version.0.saturating_add(1),
+        Expected::NoStream => first == u64::from(stream.dropped_to) + 1,
+        Expected::Any | Expected::StreamExists => true,
     }
 }
 

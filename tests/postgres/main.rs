@@ -23,6 +23,7 @@ mod partition;
 mod pooler;
 mod proxy;
 mod renamed;
+mod repetition;
 mod replica;
 mod roles;
 mod schema;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
+use uuid::Uuid;
 
 use super::connect::Server;
 use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
@@ -125,12 +126,7 @@ pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error)
     let detail = said.detail().unwrap_or_default();
     match said.code().code() {
         "ZA400" => Some(crate::Error::invalid(said.message())),
-        "ZA409" => Some(crate::Error::from(Conflict::Version {
-            stream: append.stream.clone(),
-            expected: append.expected,
-            actual: Version(number(detail, "\"actualVersion\"")),
-            position: Position(number(detail, "\"position\"")),
-        })),
+        "ZA409" => Some(conflict(append, detail).into()),
         "ZA410" => Some(crate::Error::Deleted(append.stream.aggregate_id.clone())),
         "ZA423" => {
             let message = format!("{}: {}", said.message(), server.place());
@@ -138,6 +134,32 @@ pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error)
         }
         _ => None,
     }
+}
+
+/// The conflict that the detail of a refusal describes.
+fn conflict(append: &RemoteAppend<'_>, detail: &str) -> Conflict {
+    let stream = append.stream.clone();
+    let position = Position(number(detail, "\"position\""));
+    match known_id(detail) {
+        Some(id) => Conflict::EventKnown {
+            stream,
+            id,
+            version: Version(number(detail, "\"version\"")),
+            position,
+        },
+        None => Conflict::Version {
+            stream,
+            expected: append.expected,
+            actual: Version(number(detail, "\"actualVersion\"")),
+            position,
+        },
+    }
+}
+
+/// The id in a detail of the form `{"eventId" : "…", …}`.
+fn known_id(detail: &str) -> Option<Uuid> {
+    let (_, behind) = detail.split_once("\"eventId\"")?;
+    behind.split('"').nth(1)?.parse().ok()
 }
 
 /// Whether the server has answered that a statement, which is a transaction, was rolled back. An error that ends the connection does not say

@@ -180,8 +180,13 @@ impl Model {
                 .all(|(there, event)| there.event.id == event.id)
         };
         let whole = part.events.iter().filter(is_own).count() == part.events.len();
+        let continues = |run: &[&Recorded]| match part.expected {
+            Expected::Exactly(version) => run[0].version == version.0 + 1,
+            Expected::NoStream => run[0].version == stored[0].version,
+            Expected::Any | Expected::StreamExists => true,
+        };
         let mut runs = stored.windows(part.events.len());
-        match runs.find(|run| whole && same(run)) {
+        match runs.find(|run| whole && same(run) && continues(run)) {
             Some([first, .., last]) => Known::All((first.version, last.version, first.position, last.position, true)),
             Some([one]) => Known::All((one.version, one.version, one.position, one.position, true)),
             Some([]) | None => Known::Some(known),

@@ -191,10 +191,37 @@ BEGIN
 END
 $$;
 
+-- The last version of an aggregate that its limits had dropped at a moment, by all that it has had; 0 for none. What was too old is gone
+-- from the first event on, to the first that is young enough.
+CREATE FUNCTION dropped_by_limits(target text, moment timestamptz) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+    WITH limits AS (
+        SELECT (data ->> 'maxCount')::numeric AS max_count, (data ->> 'maxAgeSeconds')::float8 AS max_age,
+            lead(position) OVER (ORDER BY position) AS until
+        FROM events WHERE aggregate_id = '$' || target AND event_type = '$limited'
+    )
+    SELECT greatest(
+        (SELECT max((data ->> 'goneTo')::bigint) FROM events WHERE aggregate_id = '$' || target),
+        (SELECT max(greatest(version - max_count, 0))::bigint FROM limits CROSS JOIN LATERAL (
+            SELECT version FROM events WHERE aggregate_id = target AND (until IS NULL OR position < until)
+            ORDER BY version DESC LIMIT 1) AS latest
+         WHERE max_count IS NOT NULL),
+        (SELECT coalesce(
+            -- Ages beyond some thousand years are no limit.
+            (SELECT min(version) - 1 FROM live_events
+             WHERE aggregate_id = target
+                AND (max_age >= 1e11 OR occurred_at > moment - make_interval(secs => least(max_age, 1e11)))),
+            (SELECT max(version) FROM events WHERE aggregate_id = target))
+         FROM limits WHERE until IS NULL AND max_age IS NOT NULL),
+        0)
+$$;
+
 -- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
 -- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
 --
--- An append whose events all bring ids is recognised when it is made again, as in a store, and answered as the first time.
+-- An append is idempotent by the ids that its events bring, as in a store: when all are those of events that the aggregate retains, one after
+-- another and where the expectation would have put them, it returns the first answer again; when some are, it is refused (ZA409, DETAIL has eventId, version and
+-- position); an id twice is refused (ZA400).
 --
 -- It runs with the rights of its owner: whoever may execute it can append, and needs no right to the tables.
 CREATE OR REPLACE FUNCTION append_events(
@@ -214,13 +241,21 @@ DECLARE
     is_there boolean;
     is_met boolean;
     ids uuid[];
-    stored uuid[];
+    known jsonb;
     recorded timestamptz;
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none.
     PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
     WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
     refusal := refusal_of_append(target, append_events.aggregate_type, expected, append_events.events);
+    IF refusal IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
+    END IF;
+    -- NULL where an event brings none.
+    SELECT array_agg((event ->> 'eventId')::uuid ORDER BY place) INTO ids
+    FROM jsonb_array_elements(append_events.events) WITH ORDINALITY AS new (event, place);
+    SELECT format('events %s and %s of the append have the same id, %s: give each event an id of its own', min(place), max(place), id) INTO refusal
+    FROM unnest(ids) WITH ORDINALITY AS new (id, place) WHERE id IS NOT NULL GROUP BY id HAVING count(*) > 1 LIMIT 1;
     IF refusal IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
     END IF;
@@ -258,18 +293,31 @@ BEGIN
         ELSE actual = greatest(expected, 0)
     END;
 
-    SELECT array_agg((event ->> 'eventId')::uuid ORDER BY place) INTO ids
-    FROM jsonb_array_elements(append_events.events) WITH ORDINALITY AS new (event, place);
-    IF array_position(ids, NULL) IS NULL AND (NOT is_met OR expected IS NULL OR expected = -1) THEN
-        first_version := CASE
-            WHEN expected > 0 THEN expected + 1
-            WHEN expected IN (0, -2) THEN (SELECT min(version) FROM live_events WHERE aggregate_id = target)
-            ELSE (SELECT min(version) FROM live_events WHERE event_id = ids[1] AND aggregate_id = target)
-        END;
-        last_version := first_version + number - 1;
-        SELECT min(position), max(position), array_agg(event_id ORDER BY version) INTO first_position, last_position, stored
-        FROM live_events WHERE aggregate_id = target AND version BETWEEN first_version AND last_version;
-        IF stored = ids THEN
+    -- The events that the aggregate retains with these ids, as [place, version, position].
+    IF ids IS NOT NULL THEN
+        SELECT jsonb_agg(jsonb_build_array(place, version, position) ORDER BY place, version) INTO known
+        FROM unnest(ids) WITH ORDINALITY AS new (id, place) JOIN live_events ON event_id = id AND aggregate_id = target;
+    END IF;
+    IF known IS NOT NULL THEN
+        SELECT jsonb_agg(event ORDER BY place) INTO known
+        FROM jsonb_array_elements(known) WITH ORDINALITY AS there (event, place)
+        WHERE (event ->> 1)::bigint > dropped_by_limits(target, clock_timestamp());
+    END IF;
+    IF known IS NOT NULL THEN
+        SELECT min((event ->> 1)::bigint), max((event ->> 1)::bigint), min((event ->> 2)::bigint), max((event ->> 2)::bigint)
+        INTO first_version, last_version, first_position, last_position
+        FROM jsonb_array_elements(known) AS there (event)
+        GROUP BY (event ->> 1)::bigint - (event ->> 0)::bigint HAVING count(*) = number
+            AND CASE
+                WHEN expected > 0 THEN min((event ->> 1)::bigint) = expected + 1
+                WHEN expected = -2 THEN min((event ->> 1)::bigint) = 1
+                WHEN expected = 0 THEN min((event ->> 1)::bigint) = (
+                    SELECT min(version) FROM live_events
+                    WHERE aggregate_id = target AND version > dropped_by_limits(target, clock_timestamp()))
+                ELSE true
+            END
+        ORDER BY 1 LIMIT 1;
+        IF FOUND THEN
             repeated := true;
             RETURN;
         END IF;
@@ -281,6 +329,14 @@ BEGIN
             DETAIL = json_build_object('actualVersion', actual, 'position',
                 (SELECT coalesce(max(position), 0) FROM live_events WHERE aggregate_id = target))::text,
             HINT = 'Nothing was written: read it again and decide again.';
+    END IF;
+    IF known IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'ZA409',
+            MESSAGE = format('event %s is version %s of aggregate ''%s'' already, and other events of the append are not',
+                             ids[(known #>> '{0,0}')::int], known #>> '{0,1}', target),
+            DETAIL = json_build_object('eventId', ids[(known #>> '{0,0}')::int], 'version', known #> '{0,1}',
+                                       'position', known #> '{0,2}')::text,
+            HINT = 'Nothing was written: append the new ones alone.';
     END IF;
     IF actual + number > 4294967295 THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = format('aggregate ''%s'' is full: it has 2^32 versions', target);
