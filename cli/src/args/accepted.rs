@@ -1,7 +1,7 @@
 //! Which command takes which of the options that every command line may have.
 
-use clap::ArgMatches;
 use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
 const OPTIONS: [(&str, &[&str]); 6] = [
@@ -88,6 +88,21 @@ pub(super) fn takes_store(matches: &ArgMatches) -> bool {
     taken(matches).1.contains(&"store")
 }
 
+/// Hides from the help of each command the options that it does not take.
+pub(super) fn hide_others(mut program: Command) -> Command {
+    for (command, taken) in TAKEN.iter().filter(|(name, _)| !name.is_empty()) {
+        let others = OPTIONS.iter().filter(|(option, _)| !taken.contains(option));
+        let others: Vec<&str> = others.flat_map(|(_, ids)| *ids).copied().collect();
+        // An option of the program is the command's too, unless the command has one of this name.
+        let hidden = program
+            .get_arguments()
+            .filter(|option| others.contains(&option.get_id().as_str()));
+        let hidden: Vec<Arg> = hidden.map(|option| option.clone().hide(true)).collect();
+        program = program.mut_subcommand(command, |command| command.args(hidden));
+    }
+    program
+}
+
 /// The command of the command line, and the options that it takes.
 fn taken(matches: &ArgMatches) -> (&str, &'static [&'static str]) {
     let command = matches.subcommand_name().unwrap_or_default();
@@ -117,7 +132,7 @@ mod tests {
     #[test]
     fn every_command_and_every_option_is_in_the_tables() {
         let program = Cli::command();
-        let commands = program.get_subcommands().map(clap::Command::get_name);
+        let commands = program.get_subcommands().map(Command::get_name);
         let named: Vec<&str> = TAKEN
             .iter()
             .map(|(name, _)| *name)

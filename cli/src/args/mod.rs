@@ -41,7 +41,7 @@ const STORE_VARIABLE: &str = "ANNALS_STORE";
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and asks, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. It is read anew each time, and \
+A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again, and \
 nothing is kept on disk but what `demo`, `import --into` and `export` write. They never replace a file without --force.
 
 A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
@@ -65,7 +65,7 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads the command line of this process.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut program = Self::command();
+        let mut program = accepted::hide_others(Self::command());
         let matches = program.try_get_matches_from_mut(std::env::args_os())?;
         let refused = |text: String| program.clone().error(ErrorKind::ArgumentConflict, text);
         accepted::check(&matches).map_err(refused)?;

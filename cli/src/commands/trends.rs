@@ -62,8 +62,8 @@ fn bucket(length: Length) -> Bucket {
     }
 }
 
-/// A trend whose rows are as long as the time from its first event to its last asks for: those of the first of `spans` that is not
-/// exceeded, or years.
+/// A trend whose rows fit the time from its first event to its last: the first of `spans` that is not exceeded says how long they are, or
+/// they are years.
 fn by_span(store: &Store, query: &Query, spans: &[(u64, Bucket)], out: &Out<'_>) -> Outcome<Trend> {
     // Days without events are no rows, so there are never more days than events.
     let by_day = of(store, query.clone(), Bucket::Day, out)?;

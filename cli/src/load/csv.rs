@@ -535,6 +535,36 @@ mod tests {
     }
 
     #[test]
+    fn a_text_that_ended_within_a_quote_was_read() {
+        let header = "aggregateId,eventType,timestamp,note\n";
+        for (rows, expected) in [
+            (
+                "a,T,2026-01-31,\"open\nb,T,2026-01-31,x\n",
+                "line 2: the quote that opens in line 2 is never closed",
+            ),
+            (
+                "a,T,2026-01-31,x\r\nb,T,2026-01-31,\"",
+                "line 3: the quote that opens in line 3 is never closed",
+            ),
+            (
+                "a,T,2026-01-31,\"x\ny\"z\n",
+                "line 2: text follows the quoted cell that opens in line 2",
+            ),
+        ] {
+            let message = read(&format!("{header}{rows}")).unwrap_err().to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+        let message = read("\"aggregateId,eventType").unwrap_err().to_string();
+        assert!(message.starts_with("the quote that opens in line 1"), "{message}");
+        assert_eq!(
+            read(&format!("\u{feff}\u{feff}{header}a,T,2026-01-31,\"\"\n"))
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+
+    #[test]
     fn a_column_that_was_asked_for_must_be_there() {
         let columns = Columns {
             user: Some("who".to_owned()),

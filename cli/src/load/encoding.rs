@@ -110,7 +110,7 @@ fn seems(start: &[u8]) -> Seems {
 struct Utf16<R> {
     inner: R,
     is_big_endian: bool,
-    /// The first half of a character whose second half is still to come.
+    /// The first half of a character; the second half is in the bytes that follow.
     half: Option<u16>,
     is_begun: bool,
     decoded: VecDeque<u8>,

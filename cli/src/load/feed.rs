@@ -76,7 +76,7 @@ pub(crate) fn check(path: &Path) -> Outcome {
     opened.map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
 }
 
-/// What the file `path` holds: as its name says, and JSON if it is a pipe or a device whose name says nothing.
+/// What the file `path` holds, by its name. A pipe or a device without such a name holds JSON.
 fn kind_of_file(path: &Path) -> Outcome<Kind> {
     let kind = Kind::of(path);
     if kind.is_ok() {
@@ -217,7 +217,7 @@ fn read_lines(mut bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
     }
 }
 
-/// Adds to `reason` what a file seems to be whose first line is no event.
+/// Adds to `reason` what the file seems to be, if its first line is no event.
 fn seems(reason: BadLine, text: &[u8], number: u64) -> BadLine {
     let hint = if number > 1 {
         return reason;

@@ -373,3 +373,24 @@ fn the_summary_of_an_import_counted_lines_not_events() {
         (3, 0, 2, 2)
     );
 }
+
+#[test]
+fn help_showed_options_that_the_command_does_not_take() {
+    for (command, _) in COMMANDS {
+        let help = run(program()
+            .args(Some(command).filter(|name| !name.is_empty()))
+            .arg("--help"))
+        .ok();
+        let stores = if command.is_empty() { "log" } else { "durable" };
+        for (option, flags) in OPTIONS {
+            let of_postgres = command == "cdc" && ["store", "format"].contains(&option);
+            let is_taken = [stores, "log"]
+                .iter()
+                .any(|store| taken(command, store).contains(&option))
+                || of_postgres;
+            let mut words = help.lines().filter_map(|line| line.split_whitespace().next());
+            let is_shown = words.any(|word| word == flags[0]);
+            assert!(is_shown == is_taken || command.is_empty(), "{command} {option}\n{help}");
+        }
+    }
+}

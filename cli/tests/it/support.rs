@@ -75,7 +75,7 @@ pub(crate) fn on_terminal(command: &mut Command) -> String {
     on_terminal_of(0, command)
 }
 
-/// As [`on_terminal`], of a terminal with so many columns. It must be the program's only one: see [`alone`].
+/// As [`on_terminal`], of a terminal with `columns` columns. It must be the program's only terminal: see [`alone`].
 #[cfg(target_os = "linux")]
 pub(crate) fn on_terminal_of(columns: u16, command: &mut Command) -> String {
     use std::fs::{File, OpenOptions};
