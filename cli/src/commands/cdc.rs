@@ -31,11 +31,12 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
         slot: cdc.slot.clone(),
         from_the_first: !cdc.new_only,
     };
+    let is_guard = cdc.guard.status || cdc.guard.drop_slot;
+    let envelope = (!is_guard).then(|| envelope(global.format)).transpose()?;
     durable::check_exists(url)?;
-    if cdc.guard.status || cdc.guard.drop_slot {
+    let Some(envelope) = envelope else {
         return guard(&mut url.slot(settings)?, cdc, out);
-    }
-    let envelope = envelope(global.format)?;
+    };
     let stream = Stream {
         capture: url.capture(settings)?,
         cdc,
