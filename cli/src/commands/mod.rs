@@ -74,6 +74,9 @@ fn check_sources(cli: &Cli) -> Outcome {
     if matches!(&cli.command, Some(Command::Demo(demo)) if !demo.summary) && global.time_zone.is_some() {
         return usage("a log has its times in UTC: give --time-zone to the command that reads it, or with --summary");
     }
+    if logs.iter().filter(|path| **path == Path::new("-")).count() > 1 {
+        return usage("the standard input is named twice, and can be read once: name it once");
+    }
     if global.skip_bad && logs.is_empty() {
         return usage("--skip-bad skips lines of a log file, and none is read: leave it out");
     }

@@ -7,6 +7,8 @@ use flate2::bufread::GzDecoder;
 
 /// 2 to the power of this many bytes are kept to unpack zstd, at most: 128 MiB, what its own tool takes.
 const ZSTANDARD_WINDOW_LOG_MAX: u32 = 27;
+/// What the decoder says of data that take more.
+const WINDOW_TOO_LARGE: &str = "Frame requires too much memory for decoding";
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const ZSTANDARD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The first byte of the magic number of a skippable frame is any of sixteen (RFC 8878, 3.1.2); these follow it.
@@ -114,7 +116,13 @@ fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
     let is_decoders = matches!(kind, ErrorKind::InvalidInput | ErrorKind::InvalidData)
         || (packing == Packing::Zstandard && kind == ErrorKind::Other);
     is_decoders.then(|| {
-        let text = format!("its {name} data are damaged ({error}): make it or copy it again");
+        let reason = error.to_string();
+        let text = if reason == WINDOW_TOO_LARGE {
+            let window = 1 << (ZSTANDARD_WINDOW_LOG_MAX - 20);
+            format!("its {name} data take a window of more than {window} MiB: pack it with --long={ZSTANDARD_WINDOW_LOG_MAX} at most")
+        } else {
+            format!("its {name} data are damaged ({reason}): make it or copy it again")
+        };
         io::Error::new(ErrorKind::InvalidData, text)
     })
 }

@@ -119,6 +119,8 @@ fn an_option_in_vain_is_refused_with_its_reason() {
         (&["--store", store, "--skip-bad", "stats"], "none is read"),
         (&["--store", "memory:", "--skip-bad", "stats"], "none is read"),
         (&["--skip-bad"], "none is read"),
+        (&["import", "-", log, "-"], "named twice"),
+        (&["--store", "-", "import", "-"], "named twice"),
         (
             &["--store", log, "--attach", "x"],
             "archives are attached to the durable store",
