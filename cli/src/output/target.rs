@@ -192,12 +192,14 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
         Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotFound) => Err(error),
-        // A file system without hard links: the name is taken first, then replaced.
-        Err(_) => {
-            drop(File::create_new(to)?);
-            fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
-        }
+        Err(_) => rename_to_claimed(from, to),
     }
+}
+
+/// Renames a file where nothing stands, on a file system without hard links: the name is taken first, then replaced.
+fn rename_to_claimed(from: &Path, to: &Path) -> io::Result<()> {
+    drop(File::create_new(to)?);
+    fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
 /// The file that `path` stands for: a symbolic link stays, and what it leads to is written, there already or not.
@@ -291,4 +293,46 @@ fn sync_names_beside(path: &Path) -> io::Result<()> {
 #[cfg(not(unix))]
 fn sync_names_beside(_: &Path) -> io::Result<()> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_made_meanwhile_is_left_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (from, to) = (folder.path().join("from"), folder.path().join("to"));
+        for rename in [rename_new, rename_to_claimed] {
+            fs::write(&from, "new").unwrap();
+            fs::write(&to, "precious").unwrap();
+            assert_eq!(rename(&from, &to).unwrap_err().kind(), ErrorKind::AlreadyExists);
+            assert_eq!(fs::read_to_string(&to).unwrap(), "precious");
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap();
+            assert_eq!(
+                (fs::read_to_string(&to).unwrap().as_str(), from.exists()),
+                ("new", false)
+            );
+            // What cannot be renamed leaves no claim behind.
+            fs::remove_file(&to).unwrap();
+            rename(&from, &to).unwrap_err();
+            assert!(!to.exists());
+        }
+    }
+
+    #[test]
+    fn temporary_files_have_names_of_their_own() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["log.jsonl".to_owned(), "x".repeat(255), "日".repeat(85)] {
+            let target = folder.path().join(name);
+            let (first, _) = Part::create(&target, false, None).unwrap();
+            let (second, _) = Part::create(&target, false, None).unwrap();
+            assert_ne!(first.path, second.path);
+            first.keep().unwrap();
+            assert!(second.keep().is_err());
+            fs::remove_file(target).unwrap();
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        }
+    }
 }
