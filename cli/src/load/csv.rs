@@ -446,7 +446,7 @@ fn tags(cell: &str) -> Result<Vec<Name>, BadLine> {
 fn metadata(cell: &str) -> Result<Metadata, BadLine> {
     let value: &RawValue = serde_json::from_str(cell).map_err(|error| BadLine(format!("metadata: {error}")))?;
     check_depth(Some(value))?;
-    parse_metadata(value)
+    parse_metadata(value.get())
 }
 
 fn raw(cell: &str, column: &str) -> Result<Vec<u8>, BadLine> {

@@ -35,7 +35,10 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         serde_json::from_slice(line).map_err(|error| not_text(line).unwrap_or_else(|| bad_json(&error)))?;
     check_depth(wire.event_data)?;
     check_depth(wire.metadata)?;
-    let metadata = wire.metadata.map(parse_metadata).transpose()?.unwrap_or_default();
+    let metadata = wire
+        .metadata
+        .map(|metadata| parse_metadata(&on_one_line(metadata.get())));
+    let metadata = metadata.transpose()?.unwrap_or_default();
     let event = NewEvent {
         id: wire.event_id,
         schema_version: wire.event_version.unwrap_or(1),
@@ -48,7 +51,7 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         metadata: metadata.rest,
         data: wire
             .event_data
-            .map(|data| data.get().as_bytes().to_vec())
+            .map(|data| on_one_line(data.get()).into_owned().into_bytes())
             .unwrap_or_default(),
         ..NewEvent::new(wire.event_type)
     };
@@ -144,8 +147,17 @@ pub(crate) struct Metadata {
     pub(crate) rest: Vec<u8>,
 }
 
-pub(crate) fn parse_metadata(raw: &RawValue) -> Result<Metadata, BadLine> {
-    serde_json::from_str(raw.get()).map_err(|error| BadLine(format!("metadata: {}", without_place(&error))))
+/// JSON without ends of lines, as a line of a log has it. They can only be between its words, where a space is as good.
+fn on_one_line(json: &str) -> Cow<'_, str> {
+    if json.contains(['\n', '\r']) {
+        Cow::Owned(json.replace(['\n', '\r'], " "))
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
+pub(crate) fn parse_metadata(json: &str) -> Result<Metadata, BadLine> {
+    serde_json::from_str(json).map_err(|error| BadLine(format!("metadata: {}", without_place(&error))))
 }
 
 impl<'de> Deserialize<'de> for Metadata {
@@ -410,6 +422,17 @@ mod tests {
             let message = refusal(&text);
             assert!(message.contains(expected), "{text}\n{message}");
         }
+    }
+
+    #[test]
+    fn data_over_several_lines_is_kept_on_one() {
+        let text = line(",\"eventData\":{\r\n \"a\": \"\\n\"\n},\"metadata\":{\n\"userId\":\n\"u\",\n\"x\":[1,\n2]}");
+        let events = parse_text(text.as_bytes()).unwrap();
+        let event = &events[0].1;
+        assert_eq!(event.data, b"{   \"a\": \"\\n\" }");
+        assert_eq!(event.metadata, b"{\"x\":[1, 2]}");
+        assert_eq!(event.user_id, Some("u".into()));
+        assert!(parse_text(line(",\"eventData\":\"a\nb\"").as_bytes()).is_err());
     }
 
     #[test]

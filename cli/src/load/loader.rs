@@ -15,6 +15,7 @@ use crate::load::positions::Positions;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
 use crate::output::text::{counted, grouped};
+use crate::output::wire;
 
 /// Bad lines that are shown one by one.
 const BAD_LINES_SHOWN: usize = 10;
@@ -244,9 +245,20 @@ impl Loader {
     }
 }
 
+/// `event` as a line of a log has it: ends of lines between the words of its JSON are spaces.
+fn on_one_line(mut event: NewEvent) -> NewEvent {
+    for payload in [&mut event.metadata, &mut event.data] {
+        if let Some(json) = wire::on_one_line(payload) {
+            *payload = json.get().as_bytes().to_vec();
+        }
+    }
+    event
+}
+
 /// Whether the event that was there already says what `again` says.
 fn check_same(kept: &Event, stream: &StreamId, again: &NewEvent) -> Result<(), Refusal> {
-    if kept.stream_id() == *stream && kept.to_new() == *again {
+    let is_same = || kept.to_new() == *again || on_one_line(kept.to_new()) == on_one_line(again.clone());
+    if kept.stream_id() == *stream && is_same() {
         return Ok(());
     }
     Err(Refusal::Line(BadLine(format!(

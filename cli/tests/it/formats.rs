@@ -499,3 +499,33 @@ fn a_pipe_lost_its_writer_before_it_was_read() {
         writer.join().unwrap().unwrap();
     }
 }
+
+#[test]
+fn an_export_of_json_over_several_lines_was_another_event() {
+    let folder = Folder::new();
+    let csv = "aggregateId,eventType,timestamp,eventData,metadata\na,T,2026-01-31,\"{\n\"\"a\"\": 1}\",\"{\"\"x\"\":\r\n1}\"\n";
+    let json = line("b", "T", ",\"eventData\":{\n\"a\":\r1},\"metadata\":{\"x\":[1,\n2]}");
+    for (number, (name, text)) in [("a.csv", csv), ("a.json", &json)].into_iter().enumerate() {
+        let store = folder.url(&format!("store-{number}"));
+        let import = |log: &std::path::Path| run(program().arg("--store").arg(&store).arg("import").arg(log)).stderr;
+        assert!(import(&folder.file(name, text)).contains("1 new"));
+        for name in ["jsonl", "json", "csv"] {
+            let copy = folder.path(&format!("copy-{number}.{name}"));
+            ask(&store, &["export", "--output", copy.to_str().unwrap()]).ok();
+            assert_eq!(
+                import(&copy),
+                "1 event is safe on disk: 0 new, 1 there already\n",
+                "{name}"
+            );
+            let other = folder.url(&format!("other-{number}-{name}"));
+            run(program().arg("--store").arg(&other).arg("import").arg(&copy)).ok();
+        }
+    }
+    // What was read from JSON is archived to lines.
+    let archive = folder.path("old.jsonl");
+    ask(
+        &folder.url("store-1"),
+        &["archive", "--before", "2030-01-01", "--to", archive.to_str().unwrap()],
+    )
+    .ok();
+}
