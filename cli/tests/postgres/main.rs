@@ -34,10 +34,9 @@ fn answer(command: &mut Command) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Makes up a log of so many events.
+/// Makes up a log of this number of events.
 fn make_demo(log: &Path, events: &str) {
-    let mut made = program("memory:");
-    let made = made
+    let made = Command::new(env!("CARGO_BIN_EXE_annals"))
         .args(["demo", "--events", events, "--output"])
         .arg(log)
         .output()
