@@ -4,6 +4,7 @@ use annals::journal::Journal as _;
 use annals::journal::postgres::Partition;
 use annals::{Error, Expected, Store};
 
+use crate::cdc::{Reader, drain};
 use crate::follow::{append_in_sql, events, follow, note, noted};
 use crate::support::{Schema, Taker, batch, prepared};
 
@@ -167,4 +168,27 @@ fn a_writer_of_a_renamed_schema_writes_to_no_other_store() {
     assert_eq!((count(&old), count(&now)), ("0".to_owned(), "3".to_owned()));
     let store = Store::open(now.journal().expect("it opens")).expect("it can be read");
     assert_eq!(events(&store).len(), 3);
+}
+
+/// The publication has the name of the schema, and the slot is noted in it.
+#[test]
+fn change_capture_goes_on_in_a_renamed_schema() {
+    let old = prepared();
+    append_in_sql(&old, "o");
+    let before = Reader::new(&old, "renamed");
+    assert_eq!(drain(&mut before.open()).len(), 1);
+    append_in_sql(&old, "o");
+    let now = renamed(&old);
+    let after = Reader::new(&now, "renamed");
+    append_in_sql(&now, "o");
+    assert_eq!(drain(&mut after.open()).len(), 2);
+    // The store that takes the name takes the publication of this name as well, and not the slot.
+    drop(old.journal().expect("a new store"));
+    append_in_sql(&old, "n");
+    let successor = Reader::new(&old, "successor");
+    assert_eq!(drain(&mut successor.open()).len(), 1);
+    append_in_sql(&now, "o");
+    append_in_sql(&old, "n");
+    assert_eq!(drain(&mut after.open()).len(), 1);
+    assert_eq!(drain(&mut successor.open()).len(), 1);
 }

@@ -17,7 +17,7 @@ GRANT EXECUTE ON FUNCTION annals.make_partition, annals.free_events TO writer;";
 const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events, annals.snapshots TO reader;";
 
-const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
+pub(crate) const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
 GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";
 
 const FOLLOWER: &str = "GRANT USAGE ON SCHEMA annals TO follower;

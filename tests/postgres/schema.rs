@@ -4,7 +4,7 @@ use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Expected, Position, Store, StreamId};
 
 use crate::follow::{append_in_sql, follow, noted, url_at};
-use crate::roles::{WRITER, grant_more, revoke};
+use crate::roles::{APPENDER, WRITER, grant_more, revoke};
 use crate::support::Schema;
 
 /// What was run for the first tables of all.
@@ -24,6 +24,41 @@ pub(crate) fn first_tables() -> Schema {
     schema.sql(&format!("BEGIN; {}; {note}; COMMIT", FIRST.join(";")));
     append_in_sql(&schema, "note-1");
     schema
+}
+
+/// What was run before the functions found their schema by its number.
+const SIXTH: [&str; 3] = [
+    include_str!("../../src/journal/postgres/migrations/0004-snapshots.sql"),
+    include_str!("../../src/journal/postgres/migrations/0005-partitions.sql"),
+    include_str!("../../src/journal/postgres/migrations/0006-gone.sql"),
+];
+
+/// Grants stay, a time that a follower has appended is read as before, and what comes then is in the column for SQL too.
+#[test]
+fn functions_of_an_earlier_program_are_brought_up_to_date() {
+    let schema = first_tables();
+    let note = "INSERT INTO migrations SELECT number, 'old' FROM generate_series(4, 6) AS number";
+    schema.sql(&format!("BEGIN; {}; {note}; COMMIT", SIXTH.join(";")));
+    let role = format!("appending_old_{}", std::process::id());
+    schema.sql(&format!("CREATE ROLE {role} NOLOGIN"));
+    grant_more(&schema, APPENDER, &role);
+    let event = r#"[{"eventType": "Noted", "timestampMicros": 1000000}]"#;
+    let append = format!("SELECT last_position FROM append_events('note-1', 'Note', NULL, '{event}')");
+    assert_eq!(schema.value(&append), "2");
+    drop(schema.journal().expect("it may change them"));
+    let as_role = schema.sql(&format!("SET ROLE {role}; {append}"));
+    assert_eq!(as_role.last(), Some(&vec![Some("3".to_owned())]));
+    let follower = follow(&schema);
+    let times: Vec<_> = follower
+        .log()
+        .events()
+        .iter()
+        .map(|event| event.timestamp().as_micros())
+        .collect();
+    assert_eq!(times[1..], [1_000_000; 2]);
+    let finite = "SELECT string_agg(isfinite(occurred_at)::text, ' ' ORDER BY position) FROM events WHERE position > 1";
+    assert_eq!(schema.value(finite), "false true");
+    revoke(&schema, &role);
 }
 
 #[test]

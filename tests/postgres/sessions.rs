@@ -117,8 +117,8 @@ fn use_store(schema: &Schema, url: &str, what: &str) {
 
 /// As a program of another language appends, whatever is set for its session.
 fn append_with(schema: &Schema, name: &str, value: &str) {
-    // These say how the caller's own statement is carried out, and it is refused by PostgreSQL as any other.
-    if ["default_transaction_read_only", "search_path"].contains(&name) {
+    // It forbids the caller's own statement.
+    if name == "default_transaction_read_only" {
         return;
     }
     let events = r#"[{"eventType": "Noted", "timestamp": "2026-01-31T12:00:00.5+02:00", "eventData": {"a": 1.5}, "metadataHex": "00ff",

@@ -239,7 +239,10 @@ fn slots_of_other_databases_and_plug_ins_were_dropped_and_read_from() {
             format!("SELECT pg_create_logical_replication_slot('{slot}', 'test_decoding')"),
             "'test_decoding'",
         ),
-        (format!("SELECT pg_create_physical_replication_slot('{slot}')"), "''"),
+        (
+            format!("SELECT pg_create_physical_replication_slot('{slot}')"),
+            "is a physical one",
+        ),
         (
             format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"),
             "has not made",

@@ -81,12 +81,13 @@ async fn check_owner(server: &Server, session: &Session, slot: &str) -> Result<(
     let (is_own, is_noted): (bool, bool) = (get(2)?, get(3)?);
     if !is_own {
         let text = |column: usize| row.try_get::<_, &str>(column).unwrap_or_default();
-        let (database, plugin) = (text(0), text(1));
+        let owner = match (text(0), text(1)) {
+            ("", _) => "is a physical one".to_owned(),
+            (database, plugin) => format!("belongs to the database '{database}' and the plug-in '{plugin}'"),
+        };
         return Err(unsupported(
             server,
-            &format!(
-                "the replication slot '{slot}' belongs to the database '{database}' and the plug-in '{plugin}': {CHOOSE}"
-            ),
+            &format!("the replication slot '{slot}' {owner}: {CHOOSE}"),
         ));
     }
     if !is_noted {

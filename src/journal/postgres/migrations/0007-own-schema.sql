@@ -68,9 +68,10 @@ $$;
 CREATE OR REPLACE FUNCTION partitions() RETURNS TABLE (name text, recorded_from timestamptz, recorded_until timestamptz)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     RETURN QUERY
     SELECT relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']*)''[)]')::timestamptz, '-infinity'),
         substring(bounds FROM 'TO [(]''([^'']*)''[)]')::timestamptz
@@ -96,9 +97,10 @@ DECLARE
     ends timestamptz;
     partition text;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     SELECT recorded_from, recorded_until INTO starts, ends
     FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
     IF NOT FOUND THEN
@@ -126,9 +128,10 @@ $$;
 CREATE OR REPLACE FUNCTION free_events(number uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     PERFORM fence_partitioning(number);
     IF bound_of_events() IS NOT NULL THEN
         ALTER TABLE events DROP CONSTRAINT events_recorded_before;
@@ -147,9 +150,10 @@ DECLARE
     has_rows boolean;
     found_empty text[] := '{}';
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
             MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
@@ -184,9 +188,10 @@ $$;
 CREATE OR REPLACE FUNCTION notify_followers() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     PERFORM pg_notify('annals-' || store, '') FROM head;
 END
 $$;
@@ -233,7 +238,7 @@ DECLARE
     target CONSTANT text := append_events.aggregate_id;
     expected CONSTANT bigint := append_events.expected_version;
     number CONSTANT bigint := CASE jsonb_typeof(append_events.events) WHEN 'array' THEN jsonb_array_length(append_events.events) END;
-    own_store CONSTANT uuid := substring(current_setting('search_path') FROM '"home [0-9]+ ([0-9a-f-]{36})"$')::uuid;
+    own_store CONSTANT uuid := substring(pg_catalog.current_setting('search_path') FROM '"home [0-9]+ ([0-9a-f-]{36})"$')::uuid;
     refusal text;
     top record;
     latest record;
@@ -244,9 +249,10 @@ DECLARE
     known jsonb;
     recorded timestamptz;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none.
-    PERFORM set_config('search_path', format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(current_setting('search_path') FROM '"home ([0-9]+) ')::oid AND nspname IS DISTINCT FROM current_schema();
+    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
+        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
     refusal := refusal_of_append(target, append_events.aggregate_type, expected, append_events.events);
     IF refusal IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
