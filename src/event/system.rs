@@ -56,6 +56,8 @@ pub(crate) enum Change {
     Archive {
         to_version: u64,
         archive: Name,
+        /// They happened before this time, as none that is left: microseconds since 1970. Earlier programs did not say it.
+        before: Option<i64>,
     },
     Delete,
     Tombstone,
@@ -82,13 +84,18 @@ impl Change {
     pub(crate) fn event(&self, gone_to: Option<u32>) -> NewEvent {
         let (event_type, mut parts) = match self {
             Self::Truncate(version) => ("$truncated", vec![format!("\"toVersion\":{version}")]),
-            Self::Archive { to_version, archive } => (
-                "$archived",
-                vec![
+            Self::Archive {
+                to_version,
+                archive,
+                before,
+            } => {
+                let mut parts = vec![
                     format!("\"toVersion\":{to_version}"),
                     format!("\"archive\":\"{archive}\""),
-                ],
-            ),
+                ];
+                parts.extend(before.map(|micros| format!("\"beforeMicros\":{micros}")));
+                ("$archived", parts)
+            }
             Self::Delete => ("$deleted", Vec::new()),
             Self::Tombstone => ("$tombstoned", Vec::new()),
             Self::Limit(limits) => ("$limited", limits_json(limits)),
@@ -151,6 +158,7 @@ fn parse_change(event_type: &str, data: &str) -> Option<SystemEvent> {
         "$archived" => Change::Archive {
             to_version: to_version()?,
             archive: text(data, "archive")?.into(),
+            before: number(data, "beforeMicros").and_then(|text| text.parse().ok()),
         },
         "$deleted" => Change::Delete,
         "$tombstoned" => Change::Tombstone,
@@ -189,13 +197,14 @@ mod tests {
     use super::*;
 
     fn changes() -> impl Strategy<Value = Change> {
-        let archive = ("[a-zø. :,}{]{1,20}", any::<u64>());
+        let archive = ("[a-zø. :,}{]{1,20}", any::<u64>(), prop::option::of(any::<i64>()));
         let limits = (prop::option::of(any::<u64>()), prop::option::of(0..u64::from(u32::MAX)));
         prop_oneof![
             any::<u64>().prop_map(Change::Truncate),
-            archive.prop_map(|(archive, to_version)| Change::Archive {
+            archive.prop_map(|(archive, to_version, before)| Change::Archive {
                 to_version,
                 archive: archive.as_str().into(),
+                before,
             }),
             Just(Change::Delete),
             Just(Change::Tombstone),

@@ -111,7 +111,7 @@ impl Store {
         }
         save(&outdated)?;
         for streams in outdated.streams.chunks(STREAMS_AT_ONCE) {
-            self.engine().archive_streams(streams, name)?;
+            self.engine().archive_streams(streams, name, before)?;
         }
         let engine = self.engine();
         if engine.core.log.promised() == Durability::Synced {
@@ -165,13 +165,14 @@ impl Engine {
 
     /// Says of each that its events up to a version are in the archive, and drops those. An aggregate that somebody has deleted
     /// meanwhile has none.
-    fn archive_streams(&self, streams: &[(Name, u64)], archive: &str) -> Result<()> {
+    fn archive_streams(&self, streams: &[(Name, u64)], archive: &str, before: Timestamp) -> Result<()> {
         let changes: Vec<_> = streams
             .iter()
             .map(|(id, to_version)| {
                 let change = Change::Archive {
                     to_version: *to_version,
                     archive: archive.into(),
+                    before: Some(before.as_micros()),
                 };
                 (&**id, change)
             })

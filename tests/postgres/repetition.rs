@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::follow::{follow, url_at};
-use crate::support::{Schema, prepared};
+use crate::support::prepared;
 
 /// The id of an event; 0 stands for none.
 fn event(id: u64) -> NewEvent {

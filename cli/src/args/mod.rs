@@ -203,18 +203,9 @@ pub(crate) enum Command {
     ///
     /// Into a durable store (`--store file:DIR` or `postgres://…`), events are appended, and the command ends when all are safe. An event that is
     /// there already is left out: known by its eventId, or, where it has none, by all that it says and by how many events that say the
-    /// same are before it in its file. So an import that was interrupted goes on when the same command is run again.
-    Import {
-        /// The files
-        #[arg(required = true, value_name = "FILE")]
-        files: Vec<PathBuf>,
-        /// Write everything that was loaded to this file too: *.jsonl, *.json or *.csv, also with .gz or .zst
-        #[arg(long, value_name = "FILE")]
-        into: Option<PathBuf>,
-        /// Replace the file of --into if it is there already
-        #[arg(long, requires = "into")]
-        force: bool,
-    },
+    /// same are before it in its file. So an import that was interrupted goes on when the same command is run again. An event that happened
+    /// before the store's history of its aggregate begins was dropped from it, and is left out as well.
+    Import(Import),
     /// Write events to a file
     Export {
         /// The file: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
@@ -303,6 +294,23 @@ fn parse_size(text: &str) -> Result<Size, String> {
     bytes
         .map(Size)
         .ok_or_else(|| "write a number of bytes, such as 64MiB".to_owned())
+}
+
+/// What is imported, and how.
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// Write everything that was loaded to this file too: *.jsonl, *.json or *.csv, also with .gz or .zst
+    #[arg(long, value_name = "FILE")]
+    pub(crate) into: Option<PathBuf>,
+    /// Replace the file of --into if it is there already
+    #[arg(long, requires = "into")]
+    pub(crate) force: bool,
+    /// Import events too that the durable store had dropped: archived, truncated, deleted, or past a limit or a budget
+    #[arg(long)]
+    pub(crate) include_dropped: bool,
 }
 
 /// What `archive` moves.

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use annals::{Query, StoreUrl};
 
-use crate::args::Global;
+use crate::args::{Global, Import};
 use crate::commands::{export, inputs, load, options, report_bad_lines, stats, target};
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::{Loader, Report};
@@ -14,8 +14,10 @@ use crate::output::sections::Sections;
 use crate::output::target::Target;
 use crate::output::text::{counted, grouped};
 
-pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, force: bool, out: &mut Out<'_>) -> Outcome {
-    let into = into.map(|path| target(path, force, inputs(global, files)));
+pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcome {
+    let files = &import.files;
+    let into = import.into.as_ref();
+    let into = into.map(|path| target(path, import.force, inputs(global, files)));
     let into = into.as_ref();
     if let Some(target) = into {
         if target.path == Path::new("-") {
@@ -26,7 +28,11 @@ pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, force
         target.check()?;
     }
     if let Some(Location::Durable(url)) = &global.store {
-        return into_store(url, global, files, into, out);
+        return into_store(url, global, import, into, out);
+    }
+    if import.include_dropped {
+        let text = "--include-dropped is for durable stores: name one with --store file:DIR";
+        return Err(Failure::Usage(text.to_owned()));
     }
     let mut loader = Loader::new()?;
     if let Some(store @ Location::File(_)) = &global.store {
@@ -39,18 +45,26 @@ pub(crate) fn run(global: &Global, files: &[PathBuf], into: Option<&Path>, force
 }
 
 /// Appends `files` to a durable store.
-fn into_store(url: &StoreUrl, global: &Global, files: &[PathBuf], into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
-    for file in files {
+fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
+    for file in &import.files {
         // A log that is not there makes no store.
         feed::check(file)?;
     }
-    let mut loader = Loader::into_durable(durable::open_to_import(url, out)?);
-    load_files(&mut loader, global, files, into, out)?;
+    let mut loader = Loader::into_durable(durable::open_to_import(url, out)?, import.include_dropped);
+    load_files(&mut loader, global, &import.files, into, out)?;
     let report = &loader.report;
     out.hint(&safe(report, url.folder().is_some()))?;
+    if report.dropped > 0 {
+        out.hint(&format!(
+            "{} left out: they happened before the store's history of their aggregates begins (archived, truncated, deleted, or past a limit); \
+             --include-dropped imports them",
+            counted(report.dropped, "event")
+        ))?;
+    }
     let mut sections = stats::of_store(&loader.store, out);
     sections.count("newEvents", "new events", report.events);
     sections.count("knownEvents", "events there already", report.known);
+    sections.count("droppedEvents", "events dropped before, left out", report.dropped);
     add_report(&mut sections, report);
     sections.write(out)
 }

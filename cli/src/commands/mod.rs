@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use annals::Store;
 use annals::analytics::TimeZone;
 
-use crate::args::{Cli, Command, Global};
+use crate::args::{Cli, Command, Global, Import};
 use crate::exit::{Failure, Outcome};
 use crate::load::feed::Kind;
 use crate::load::loader::Loader;
@@ -47,7 +47,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),
         Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
-        Command::Import { files, into, force } => import::run(global, files, into.as_deref(), *force, out),
+        Command::Import(import) => import::run(global, import, out),
         Command::Export { filters, output, force } => {
             let target = target(output, *force, inputs(global, &[]));
             export::run(global, cli.format().map_err(Failure::Usage)?, filters, &target, out)
@@ -67,7 +67,7 @@ fn check_sources(cli: &Cli) -> Outcome {
     if let Some(Location::File(path)) = &global.store {
         logs.push(path);
     }
-    if let Some(Command::Import { files, .. }) = &cli.command {
+    if let Some(Command::Import(Import { files, .. })) = &cli.command {
         logs.extend(files.iter().map(PathBuf::as_path));
     }
     let usage = |text: &str| Err(Failure::Usage(text.to_owned()));
@@ -128,7 +128,14 @@ fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out
     if let Location::File(path) = location {
         loader.load(path, &options(global))?;
     }
-    report_bad_lines(loader, out)
+    report_bad_lines(loader, out)?;
+    match loader.report.repeated {
+        0 => Ok(()),
+        repeated => Ok(out.hint(&format!(
+            "{} left out: an earlier line has the event, with the same eventId",
+            counted(repeated, "repeated line")
+        ))?),
+    }
 }
 
 /// The time zone of the answer, as the library has it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::BufRead;
 
-use annals::{ContentType, Name, NewEvent, StreamId, Timestamp};
+use annals::{ContentType, Name, NewEvent, Position, StreamId, Timestamp, Version};
 use csv::{ByteRecord, StringRecord};
 use serde_json::value::RawValue;
 
@@ -205,11 +205,16 @@ impl Mapping {
         let recorded_at: Option<Timestamp> = cell(Role::RecordedAt)
             .map(|text| time(Role::RecordedAt, text))
             .transpose()?;
+        // Columns of these names may be anything in a file that is no export.
+        let number = |role| cell(role).and_then(|text| text.parse::<u64>().ok());
+        let place = number(Role::Position)
+            .map(Position)
+            .zip(number(Role::Version).map(Version));
         Ok(Entry {
             stream: StreamId::new(kind, aggregate),
             event,
             recorded_at,
-            place: None,
+            place,
         })
     }
 

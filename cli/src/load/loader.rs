@@ -10,6 +10,7 @@ use annals::{Clock, Durability, Error, Event, Expected, NewEvent, Position, Seed
 use crate::exit::{Failure, Outcome, of_store};
 use crate::interrupt;
 use crate::load::clock::LogClock;
+use crate::load::dropped::Dropped;
 use crate::load::identity::Identity;
 use crate::load::positions::Positions;
 use crate::load::progress::Progress;
@@ -29,6 +30,8 @@ pub(crate) struct Report {
     pub(crate) repeated: u64,
     /// Events that a durable store had before.
     pub(crate) known: u64,
+    /// Events from before a durable store was cut: it had dropped them, or would have.
+    pub(crate) dropped: u64,
     pub(crate) bad: u64,
     /// The first bad lines, as they are shown.
     pub(crate) bad_shown: Vec<String>,
@@ -64,6 +67,8 @@ enum Kind {
         before: Position,
         /// Positions up to that one whose events came again.
         came_again: Positions,
+        /// What is not brought back; `None` when it is.
+        dropped: Option<Dropped>,
     },
 }
 
@@ -107,8 +112,11 @@ impl Loader {
 
     /// Appends to a store with a journal. Every file that was loaded is safe on disk, and so is what was taken of one that was not
     /// loaded to its end.
-    pub(crate) fn into_durable(store: Store) -> Self {
+    ///
+    /// What the store had dropped before stays out, unless it is to be brought back.
+    pub(crate) fn into_durable(store: Store, brings_back: bool) -> Self {
         let before = store.visible();
+        let dropped = (!brings_back).then(|| Dropped::of(&store));
         Self {
             store,
             report: Report::default(),
@@ -116,6 +124,7 @@ impl Loader {
                 identity: Identity::default(),
                 before,
                 came_again: Positions::default(),
+                dropped,
             },
         }
     }
@@ -187,41 +196,63 @@ impl Loader {
             stream,
             mut event,
             recorded_at,
-            place: _,
+            place,
         } = entry;
-        let mut again = None;
         match &mut self.kind {
             Kind::Memory(clock) => {
                 if let Some(time) = recorded_at.or(event.timestamp) {
                     clock.show(time);
                 }
-                // Only an event with an id can be found to be there already.
-                again = event.id.is_some().then(|| event.clone());
             }
-            Kind::Durable {
-                identity,
-                before,
-                came_again,
-            } => {
-                let id = identity.next(&stream, &event);
-                event.id = Some(id);
-                if let Some(kept) = self.store.event(id) {
-                    check_same(&kept, &stream, &event)?;
-                    let is_known = kept.position() <= *before && came_again.insert(kept.position());
-                    self.report.known += u64::from(is_known);
-                    self.report.repeated += u64::from(!is_known);
-                    return Ok(());
-                }
-            }
+            Kind::Durable { identity, .. } => event.id = Some(identity.next(&stream, &event)),
         }
+        if let Some(kept) = self.kept(&stream, &event, place.is_some()) {
+            check_same(&kept, &stream, &event)?;
+            self.count_again(kept.position());
+            return Ok(());
+        }
+        if self.had(&stream, &event) {
+            self.report.dropped += 1;
+            return Ok(());
+        }
+        // Only an event with an id can be there already.
+        let again = event.id.is_some().then(|| event.clone());
         let appended = self.store.append(&stream, Expected::Any, vec![event])?;
-        let kept = appended.repeated.then(|| self.store.event_at(appended.first_position));
-        if let Some((kept, again)) = kept.flatten().zip(again) {
+        if !appended.repeated {
+            self.report.events += 1;
+            return Ok(());
+        }
+        if let Some((kept, again)) = self.store.event_at(appended.first_position).zip(again) {
             check_same(&kept, &stream, &again)?;
         }
-        self.report.events += u64::from(!appended.repeated);
-        self.report.repeated += u64::from(appended.repeated);
+        self.count_again(appended.first_position);
         Ok(())
+    }
+
+    /// The event of a durable store with the same id. In what a store has exported, events of several aggregates may have one id.
+    fn kept(&self, stream: &StreamId, event: &NewEvent, is_exported: bool) -> Option<Event> {
+        let Kind::Durable { .. } = self.kind else { return None };
+        let kept = self.store.event(event.id?)?;
+        (!is_exported || *kept.aggregate_id() == *stream.aggregate_id).then_some(kept)
+    }
+
+    /// Whether a durable store had dropped the event.
+    fn had(&mut self, stream: &StreamId, event: &NewEvent) -> bool {
+        let Kind::Durable { dropped, .. } = &mut self.kind else {
+            return false;
+        };
+        let has = |dropped: &mut Dropped| dropped.has(&self.store, stream, event.timestamp);
+        dropped.as_mut().is_some_and(has)
+    }
+
+    /// Counts a line whose event is at `position` already.
+    fn count_again(&mut self, position: Position) {
+        let is_known = match &mut self.kind {
+            Kind::Memory(_) => false,
+            Kind::Durable { before, came_again, .. } => position <= *before && came_again.insert(position),
+        };
+        self.report.known += u64::from(is_known);
+        self.report.repeated += u64::from(!is_known);
     }
 
     fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {

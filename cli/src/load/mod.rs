@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod clock;
 pub mod csv;
 mod dialect;
+mod dropped;
 pub(crate) mod durable;
 mod elements;
 mod encoding;

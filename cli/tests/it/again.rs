@@ -1,0 +1,208 @@
+//! Logs that are read again: nothing is doubled, and nothing that was dropped comes back.
+
+use std::path::Path;
+
+use annals::{Expected, Settings, Store, StoreUrl, StreamLimits, Version};
+use serde_json::Value;
+
+use crate::support::{Folder, ask, import, line, program, run};
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+fn stats(store: &Path) -> Value {
+    json(&ask(store, &["--format", "json", "stats"]).ok())
+}
+
+/// Changes a durable store through the library.
+fn with_store(url: &Path, change: impl FnOnce(&Store)) {
+    let url: StoreUrl = url.to_str().unwrap().parse().unwrap();
+    let store = url.open(Store::builder().settings(Settings::default())).unwrap();
+    change(&store);
+    store.close().unwrap();
+}
+
+/// Ten events of aggregate `a` and ten of `b`, an hour apart, without ids.
+fn log(folder: &Folder) -> std::path::PathBuf {
+    let event = |number: usize| {
+        let aggregate = if number.is_multiple_of(2) { "a" } else { "b" };
+        line(aggregate, "Noted", &format!(r#","eventData":{number}"#))
+            .replace("2026-01-31T12:00:00Z", &format!("2026-01-{:02}T12:00:00Z", number + 1))
+    };
+    let lines: Vec<_> = (0..20).map(event).collect();
+    folder.file("log.jsonl", lines.join("\n"))
+}
+
+#[test]
+fn repeated_event_ids_were_counted_arbitrarily() {
+    let folder = Folder::new();
+    let once = folder.demo();
+    let packed = std::fs::read(&once).unwrap();
+    // Members of gzip one after another are one file.
+    let twice = folder.path("twice.jsonl.gz");
+    std::fs::write(&twice, [packed.clone(), packed].concat()).unwrap();
+    let figures = |log: &Path| {
+        let mut stats = stats(log);
+        stats
+            .as_object_mut()
+            .unwrap()
+            .retain(|key, _| !key.starts_with("seconds"));
+        (stats["events"].clone(), stats["aggregates"].clone())
+    };
+    assert_eq!(figures(&twice), figures(&once));
+    let hint = ask(&twice, &["stats"]).stderr;
+    assert!(hint.contains("3,000 repeated lines left out"), "{hint}");
+    assert_eq!(ask(&once, &["stats"]).stderr, "");
+    // A durable store counts the same, whatever came first.
+    let url = folder.url("store");
+    assert_eq!(import(&url, &twice)["events"], 3000);
+    assert_eq!(import(&url, &once)["events"], 3000);
+    // An aggregate longer than what was remembered of it.
+    let line = |number: usize| {
+        let id = format!("018f0000-0000-7000-8000-{number:012}");
+        line("long", "Noted", &format!(r#","eventId":"{id}","eventData":{number}"#))
+    };
+    let long: Vec<_> = (0..500).chain(0..500).chain((0..500).rev()).map(line).collect();
+    assert_eq!(stats(&folder.file("long.jsonl", long.join("\n")))["events"], 500);
+}
+
+#[test]
+fn importing_again_brought_archived_events_back() {
+    let folder = Folder::new();
+    let (url, log) = (folder.url("store"), log(&folder));
+    assert_eq!(import(&url, &log)["newEvents"], 20);
+    let archive = folder.path("old");
+    let to = archive.to_str().unwrap();
+    ask(&url, &["archive", "--before", "2026-01-11", "--to", to]).ok();
+    assert_eq!(stats(&url)["events"], 10);
+
+    let again = import(&url, &log);
+    assert_eq!(
+        (&again["newEvents"], &again["knownEvents"], &again["droppedEvents"]),
+        (&json("0"), &json("10"), &json("10"))
+    );
+    let attached = ask(&url, &["--attach", to, "--format", "json", "stats"]).ok();
+    assert_eq!(json(&attached)["events"], 20);
+
+    // A log that has grown, also by an aggregate that is older than the archive's time.
+    let more = [
+        std::fs::read_to_string(&log).unwrap(),
+        line("a", "Noted", r#","eventData":21"#),
+        line("c", "Noted", r#","eventData":22"#).replace("2026-01-31", "2026-01-01"),
+    ];
+    let grown = folder.file("grown.jsonl", more.join("\n"));
+    let report = import(&url, &grown);
+    assert_eq!(
+        (&report["newEvents"], &report["droppedEvents"]),
+        (&json("2"), &json("10"))
+    );
+
+    // Everything can be brought back by the word.
+    let all = run(program()
+        .arg("--store")
+        .arg(&url)
+        .args(["import", "--include-dropped", "--format", "json"])
+        .arg(&log));
+    assert!(json(&all.ok())["newEvents"] == 10);
+}
+
+/// Drops events of a store in one way.
+type Drop = (&'static str, u64, fn(&Store));
+
+#[test]
+fn importing_again_brought_dropped_events_back() {
+    let drops: [Drop; 6] = [
+        ("truncated", 4, |store| {
+            store.truncate("a", Version(5)).unwrap();
+        }),
+        ("truncated whole", 10, |store| {
+            store.truncate("a", Version(11)).unwrap();
+        }),
+        ("deleted", 10, |store| {
+            store.delete("a", Expected::Any).unwrap();
+        }),
+        ("tombstoned", 10, |store| {
+            store.tombstone("a", Expected::Any).unwrap();
+        }),
+        ("limited by count", 9, |store| {
+            let limits = StreamLimits {
+                max_count: Some(1),
+                ..StreamLimits::default()
+            };
+            store.set_limits("a", limits).unwrap();
+        }),
+        ("limited by age", 10, |store| {
+            let limits = StreamLimits {
+                max_age: Some(std::time::Duration::from_secs(1)),
+                ..StreamLimits::default()
+            };
+            store.set_limits("a", limits).unwrap();
+        }),
+    ];
+    for (what, dropped, change) in drops {
+        for compacts in [false, true] {
+            let folder = Folder::new();
+            let (url, log) = (folder.url("store"), log(&folder));
+            import(&url, &log);
+            with_store(&url, |store| {
+                change(store);
+                if compacts {
+                    store.compact_journal().unwrap();
+                }
+            });
+            let before = stats(&url)["events"].clone();
+            assert_eq!(before, 20 - dropped, "{what}");
+            let again = import(&url, &log);
+            assert_eq!(
+                (&again["newEvents"], &again["droppedEvents"]),
+                (&json("0"), &dropped.into()),
+                "{what}, compacted: {compacts}"
+            );
+            assert_eq!(stats(&url)["events"], before, "{what}");
+        }
+    }
+}
+
+#[test]
+fn an_export_could_not_be_imported() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let id = |number: u128| uuid::Uuid::from_u128(number);
+    let noted = |number: u128| annals::NewEvent::new("Noted").data("{}").id(id(number));
+    with_store(&url, |store| {
+        let stream = |name: &str| annals::StreamId::new("Thing", name);
+        store
+            .append(&stream("a"), Expected::Any, vec![noted(1), noted(2)])
+            .unwrap();
+        // What was a second event of the same id is refused now.
+        assert!(
+            store
+                .append(&stream("a"), Expected::Any, vec![noted(2), noted(3)])
+                .is_err()
+        );
+        // Uniqueness across aggregates is not enforced.
+        store
+            .append(&stream("b"), Expected::Any, vec![noted(2), noted(1)])
+            .unwrap();
+        store
+            .append(
+                &stream("c"),
+                Expected::Any,
+                vec![noted(1).timestamp(annals::Timestamp::MAX)],
+            )
+            .unwrap();
+    });
+    for name in ["out.jsonl", "out.json", "out.csv", "out.jsonl.zst"] {
+        let out = folder.path(name);
+        ask(&url, &["export", "--output", out.to_str().unwrap()]).ok();
+        let copy = folder.url(&format!("copy-of-{}", name.replace('.', "-")));
+        assert_eq!(import(&copy, &out)["newEvents"], 5, "{name}");
+        let again = import(&copy, &out);
+        assert_eq!(
+            (&again["newEvents"], &again["knownEvents"]),
+            (&json("0"), &json("5")),
+            "{name}"
+        );
+    }
+}
