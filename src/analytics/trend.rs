@@ -316,6 +316,23 @@ mod tests {
     }
 
     #[test]
+    fn the_whole_range_of_times_is_few_years() {
+        let times = ["2024-12-31T22:59:59Z", "2024-12-31T23:00:00Z", "2026-01-01T00:00:00Z"];
+        let years = [
+            ("2023-12-31T23:00:00Z", "2024", 1),
+            ("2024-12-31T23:00:00Z", "2025", 1),
+            ("2025-12-31T23:00:00Z", "2026", 1),
+        ];
+        check(&trend(Bucket::Year, "Europe/Amsterdam", &times), Empty::Include, &years);
+        let ends = [Timestamp::MIN.to_string(), Timestamp::MAX.to_string()];
+        for zone in ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"] {
+            let trend = trend(Bucket::Year, zone, &[&ends[0], &ends[1]]);
+            assert!((19_999..=20_001).contains(&trend.rows(Empty::Include).unwrap().len()));
+            assert_eq!(trend.total(), 2);
+        }
+    }
+
+    #[test]
     fn too_many_rows_are_refused_and_the_filled_ones_are_not() {
         let trend = trend(
             Bucket::Hour,
