@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::load::dialect::Dialect;
 use crate::load::encoding;
-use crate::load::jsonl::{Metadata, check_depth, parse_metadata, push_member};
+use crate::load::jsonl::{Metadata, check_depth, not_utf8, parse_metadata, push_member};
 use crate::load::{BadLine, Entry};
 use crate::when;
 
@@ -172,8 +172,7 @@ impl Mapping {
     ///
     /// A [`BadLine`] that says which column is wrong, and why.
     pub fn entry(&self, record: &ByteRecord) -> Result<Entry, BadLine> {
-        let record = StringRecord::from_byte_record(record.clone())
-            .map_err(|error| BadLine(format!("column {}: not UTF-8", error.utf8_error().field() + 1)))?;
+        let record = text_of(record.clone())?;
         self.check_shape(&record)?;
         let cell = |role| self.cell(&record, role);
         let metadata = cell(Role::Metadata).map(metadata).transpose()?.unwrap_or_default();
@@ -309,7 +308,7 @@ type Numbered = (u64, Result<Entry, BadLine>);
 pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>, Broken> {
     let mut file = Dialect::open(bytes, columns).map_err(|error| (1, error.to_string()))?;
     let first = file.lines_before + 1;
-    let header = file.reader.headers().cloned();
+    let header = file.reader.byte_headers().cloned();
     if let Some(line) = file.reader.get_ref().unclosed() {
         return Err((line, never_closed(line)));
     }
@@ -322,6 +321,7 @@ pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>
     if header.is_empty() {
         return Err((line, "the file holds nothing: it has no header".to_owned()));
     }
+    let header = text_of(header).map_err(|reason| (line, reason.0))?;
     let mapping = Mapping::new(&header, columns).map_err(|reason| (line, reason.0))?;
     Ok(Records { file, mapping })
 }
@@ -349,6 +349,16 @@ impl<R: BufRead> Records<R> {
         };
         Ok(Some((record.position().map_or(line, |at| at.line() + before), entry)))
     }
+}
+
+/// The text of a record.
+fn text_of(record: ByteRecord) -> Result<StringRecord, BadLine> {
+    StringRecord::from_byte_record(record).map_err(|error| {
+        let (field, valid) = (error.utf8_error().field(), error.utf8_error().valid_up_to());
+        let record = error.into_byte_record();
+        let byte = record.get(field).and_then(|cell| cell.get(valid)).copied();
+        BadLine(format!("column {}: {}", field + 1, not_utf8(byte.unwrap_or_default())))
+    })
 }
 
 fn never_closed(opened: u64) -> String {

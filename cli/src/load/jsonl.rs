@@ -82,11 +82,11 @@ fn check_object(line: &[u8]) -> Result<(), BadLine> {
 /// What is wrong with a line that is not UTF-8.
 fn not_text(line: &[u8]) -> Option<BadLine> {
     let valid = std::str::from_utf8(line).err()?.valid_up_to();
-    Some(BadLine(format!(
-        "column {}: the byte {:#04x} is not UTF-8: convert the file first, with iconv for example",
-        valid + 1,
-        line[valid]
-    )))
+    Some(BadLine(format!("column {}: {}", valid + 1, not_utf8(line[valid]))))
+}
+
+pub(crate) fn not_utf8(byte: u8) -> String {
+    format!("the byte {byte:#04x} is not UTF-8: convert the file first, with iconv for example")
 }
 
 /// Reads a whole text of JSON values, however they are laid out: arrays of events, events one after the other, records with separators.

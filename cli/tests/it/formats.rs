@@ -472,6 +472,23 @@ fn a_file_of_another_kind_was_not_named() {
         latin,
         &["line 1: column ", "the byte 0xe4 is not UTF-8"],
     );
+    let spreadsheet: &[(&[u8], &str)] = &[
+        (
+            b"aggregateId;eventType;timestamp;k\xf6ln\na;T;2026-01-31;x\n",
+            "line 1: column 4: the byte 0xf6 is not UTF-8",
+        ),
+        (
+            b"aggregateId;eventType;timestamp\na;T\xe9;2026-01-31\n",
+            "line 2: column 2: the byte 0xe9 is not UTF-8",
+        ),
+        (
+            b"aggregateId,eventType,timestamp\na,T,2026-01-31\nb,\x80,2026-01-31\n",
+            "line 3: column 2: the byte 0x80",
+        ),
+    ];
+    for (bytes, message) in spreadsheet {
+        refused(&folder, "a.csv", bytes, &[message, "iconv"]);
+    }
     let mut cut = utf16(&two(), u16::to_le_bytes);
     cut.pop();
     refused(
