@@ -215,6 +215,11 @@ fn terminal() -> Option<usize> {
     Table::new().width().map(usize::from).filter(|width| *width > 0)
 }
 
+/// `text` cut to the width of the terminal, if there is one.
+pub(crate) fn cut_to_terminal(text: &str) -> String {
+    terminal().map_or_else(|| text.to_owned(), |width| cut(text, width))
+}
+
 /// The width of the terminal, or of one that is imagined.
 pub(crate) fn terminal_width() -> usize {
     terminal().unwrap_or(WIDTH_DEFAULT)

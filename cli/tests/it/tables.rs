@@ -38,10 +38,11 @@ fn tables_were_wider_than_the_terminal() {
             &["stats", "--type", "InvoicePaid"],
             &["trends"],
             &["heatmap"],
+            &["trace", "billing-000017"],
         ] {
             let text = shown(columns, &store, arguments);
             // The first line of a stream is no table.
-            let tables = text.lines().filter(|line| line.contains(['│', '┌', '█', '░']));
+            let tables = text.lines().filter(|line| line.contains(['│', '┌', '└', '█', '░']));
             let widest = tables
                 .map(|line| line.trim_end().chars().count())
                 .max()
