@@ -44,10 +44,7 @@ const MARKUP: [(&[u8], &str); 4] = [
 pub(crate) fn text(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let start = start(&mut bytes)?;
     match seems(&start) {
-        Seems::Text => {
-            let rest = without_marks(&start).to_vec();
-            Ok(Box::new(Cursor::new(rest).chain(bytes)))
-        }
+        Seems::Text => behind_marks(Cursor::new(start).chain(bytes)),
         Seems::Utf16 { is_big_endian } => {
             let utf16 = Utf16::new(Cursor::new(start).chain(bytes), is_big_endian);
             Ok(Box::new(BufReader::with_capacity(64 << 10, utf16)))
@@ -55,6 +52,20 @@ pub(crate) fn text(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<d
         Seems::Other(kind) => {
             let text = format!("it seems to be {kind}: convert it to JSON lines or CSV in UTF-8 first");
             Err(io::Error::new(ErrorKind::InvalidData, text))
+        }
+    }
+}
+
+/// `bytes` without the byte order marks that they begin with.
+fn behind_marks(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
+    loop {
+        let mut start = Vec::new();
+        bytes
+            .by_ref()
+            .take(BYTE_ORDER_MARK.len() as u64)
+            .read_to_end(&mut start)?;
+        if start != BYTE_ORDER_MARK {
+            return Ok(Box::new(Cursor::new(start).chain(bytes)));
         }
     }
 }
@@ -187,7 +198,7 @@ mod tests {
     fn utf_16_is_read_with_and_without_a_mark() {
         let long = "äß日😀\r\n".repeat(20_000);
         for text in ["{\"a\": 1}\n", "aggregateId,eventType\nä,😀\n", &format!("ab{long}")] {
-            for mark in ["", "\u{feff}", "\u{feff}\u{feff}"] {
+            for mark in ["", "\u{feff}", "\u{feff}\u{feff}", &"\u{feff}".repeat(7)] {
                 let marked = format!("{mark}{text}");
                 assert_eq!(read(utf16(&marked, u16::to_le_bytes)).as_deref(), Ok(text));
                 assert_eq!(read(utf16(&marked, u16::to_be_bytes)).as_deref(), Ok(text));

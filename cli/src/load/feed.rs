@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use annals::{NewEvent, StreamId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::{Failure, Outcome};
 use crate::load::elements::{Elements, RECORD_SEPARATOR};
 use crate::load::encoding::without_marks;
-use crate::load::reader::{self, Line, Source};
+use crate::load::packing::Packing;
+use crate::load::reader::{self, Line};
 use crate::load::{BadLine, Entry, csv, dialect, jsonl};
 
 const BATCH_LINES: usize = 512;
@@ -116,16 +118,8 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
     };
     let columns = columns.clone();
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut out = Batches {
-            batch: Vec::with_capacity(BATCH_LINES),
-            bytes: 0,
-            sender,
-        };
-        let end = match kind {
-            Kind::JsonLines => read_json(source, false, &mut out),
-            Kind::Json => read_json(source, true, &mut out),
-            Kind::Csv => read_csv(source, &columns, &mut out),
-        };
+        let mut out = Batches::new(sender);
+        let end = read(kind, source.bytes, &columns, &mut out);
         out.finish(end);
     })?;
     Ok(feed)
@@ -167,6 +161,14 @@ struct Batches {
 }
 
 impl Batches {
+    fn new(sender: Sender<Result<Batch, String>>) -> Self {
+        Self {
+            batch: Vec::with_capacity(BATCH_LINES),
+            bytes: 0,
+            sender,
+        }
+    }
+
     fn push(&mut self, line: u64, entry: Result<Entry, BadLine>, bytes: usize) -> Result<(), End> {
         self.batch.push((line, entry));
         self.bytes += bytes;
@@ -188,13 +190,46 @@ impl Batches {
     }
 }
 
-fn read_json(mut source: Source, is_array: bool, out: &mut Batches) -> Result<(), End> {
-    let line_end = |error: io::Error| End::broken(1, &error.to_string());
-    let first = reader::first_character(&mut source.bytes).map_err(line_end)?;
-    if is_array || matches!(first, Some(b'[' | RECORD_SEPARATOR)) {
-        return read_elements(source.bytes, out);
+/// Reads the whole file `name` whose content is `bytes`, packed or not, as its name and its first bytes say. Bad lines are among the events.
+///
+/// # Errors
+///
+/// A [`BadLine`] when the file cannot be read to its end.
+pub fn parse_file(name: &Path, bytes: Vec<u8>, columns: &csv::Columns) -> Result<Vec<ParsedLine>, BadLine> {
+    let bad = |reason: String| BadLine(reason);
+    let kind = Kind::of(name).map_err(|failure| bad(failure.to_string()))?;
+    let text = reader::decode(Cursor::new(bytes), Packing::of(name)).map_err(|error| bad(error.to_string()))?;
+    let (sender, batches) = crossbeam_channel::unbounded();
+    let mut out = Batches::new(sender);
+    let end = read(kind, text, columns, &mut out);
+    out.finish(end);
+    let mut lines = Vec::new();
+    for batch in batches {
+        let entries = batch.map_err(bad)?.into_iter();
+        lines.extend(entries.map(|(line, entry)| (line, entry.map(|entry| (entry.stream, entry.event)))));
     }
-    read_lines(source.bytes, out)
+    Ok(lines)
+}
+
+/// A line by its number, and the event that it holds.
+pub type ParsedLine = (u64, Result<(StreamId, NewEvent), BadLine>);
+
+fn read(kind: Kind, bytes: impl BufRead, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
+    match kind {
+        Kind::JsonLines => read_json(bytes, false, out),
+        Kind::Json => read_json(bytes, true, out),
+        Kind::Csv => read_csv(bytes, columns, out),
+    }
+}
+
+fn read_json(mut bytes: impl BufRead, is_array: bool, out: &mut Batches) -> Result<(), End> {
+    let line_end = |error: io::Error| End::broken(1, &error.to_string());
+    let (space, first) = reader::leading_space(&mut bytes).map_err(line_end)?;
+    let bytes = Cursor::new(space).chain(bytes);
+    if is_array || matches!(first, Some(b'[' | RECORD_SEPARATOR)) {
+        return read_elements(bytes, out);
+    }
+    read_lines(bytes, out)
 }
 
 fn read_lines(mut bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
@@ -250,9 +285,9 @@ fn read_elements(bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
     Ok(())
 }
 
-fn read_csv(source: Source, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
+fn read_csv(bytes: impl BufRead, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
     let broken = |(line, reason): (u64, String)| End::broken(line, &reason);
-    let mut records = csv::open(source.bytes, columns).map_err(broken)?;
+    let mut records = csv::open(bytes, columns).map_err(broken)?;
     let mut record = ::csv::ByteRecord::new();
     while let Some((line, entry)) = records.next(&mut record).map_err(broken)? {
         out.push(line, entry, record.as_slice().len())?;

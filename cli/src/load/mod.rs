@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use annals::{NewEvent, Position, StoreUrl, StreamId, Timestamp, Version};
 
 use crate::load::feed::Kind;
+pub use crate::load::feed::{ParsedLine, parse_file};
 
 /// Bytes of a line, at most: 16 MiB.
 pub const LINE_BYTES_MAX: usize = 16 << 20;

@@ -10,6 +10,8 @@ use crate::load::packing::Packing;
 use crate::load::{LINE_BYTES_MAX, encoding};
 
 const BUFFER_BYTES: usize = 256 << 10;
+/// Bytes of space in which it is looked for the first character of a file.
+const SPACE_BYTES_MAX: usize = 64 << 10;
 
 /// A file opened for reading.
 pub(crate) struct Source {
@@ -58,10 +60,20 @@ pub(crate) fn decode(raw: impl Read + Send + 'static, called: Option<Packing>) -
     }
 }
 
-/// The first character that is no space, if it is near the beginning; nothing is taken.
-pub(crate) fn first_character(reader: &mut impl BufRead) -> io::Result<Option<u8>> {
-    let buffer = reader.fill_buf()?;
-    Ok(buffer.iter().find(|byte| !byte.is_ascii_whitespace()).copied())
+/// Takes the space at the beginning, at most [`SPACE_BYTES_MAX`] of it. Returns it, and the character behind it.
+pub(crate) fn leading_space(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, Option<u8>)> {
+    let mut space = Vec::new();
+    while space.len() < SPACE_BYTES_MAX {
+        let buffer = reader.fill_buf()?;
+        let length = buffer.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        let next = buffer.get(length).copied();
+        space.extend(&buffer[..length]);
+        reader.consume(length);
+        if next.is_some() || length == 0 {
+            return Ok((space, next));
+        }
+    }
+    Ok((space, None))
 }
 
 struct Counted<R> {

@@ -354,6 +354,7 @@ fn json_is_read_however_it_is_laid_out() {
         format!("{a}\r{b}\r"),
         format!("{a}\n\u{feff}{b}\n"),
         format!("\n\n  [{a},{b}]"),
+        format!("{}[{a},{b}]", " \r\n".repeat(5_000)),
     ] {
         has(&folder, "a.jsonl", &text, 2);
         has(
