@@ -12,7 +12,7 @@ use crate::follow::{append_in_sql, events, note, noted, url_at};
 use crate::support::{Schema, Taker, batch, prepared, sql};
 
 /// Settings that anyone may have set for a role, each with a value that is not the usual one.
-const SETTINGS: [(&str, &str); 36] = [
+const SETTINGS: [(&str, &str); 29] = [
     ("default_transaction_isolation", "serializable"),
     ("default_transaction_isolation", "repeatable read"),
     ("default_transaction_read_only", "on"),
@@ -38,17 +38,10 @@ const SETTINGS: [(&str, &str); 36] = [
     ("extra_float_digits", "-15"),
     ("synchronous_commit", "off"),
     ("search_path", "pg_temp"),
-    ("client_min_messages", "error"),
     ("check_function_bodies", "off"),
     ("session_replication_role", "replica"),
-    ("plan_cache_mode", "force_generic_plan"),
-    ("xmloption", "document"),
     ("plpgsql.variable_conflict", "use_variable"),
     ("plpgsql.extra_errors", "all"),
-    ("enable_indexscan", "off"),
-    ("default_statistics_target", "1"),
-    ("work_mem", "64"),
-    ("lc_numeric", "C"),
 ];
 
 /// The part of a URL that sets it, before what a role has set.

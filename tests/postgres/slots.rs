@@ -3,7 +3,7 @@
 use annals::journal::JournalErrorKind;
 use annals::journal::postgres::PostgresSettings;
 use annals::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
-use annals::{Event, StoreUrl};
+use annals::{Event, Expected, StoreUrl};
 
 use crate::cdc::{Reader, drain, everything, store, write};
 use crate::cluster::Cluster;
@@ -106,6 +106,58 @@ fn a_publication_that_others_altered_told_of_nothing() {
         )));
     };
     check_all_come("filtered", filter);
+}
+
+/// Rows that have left are not waited for, and those that stay come.
+#[test]
+fn a_slot_that_was_advanced_over_events_that_are_gone_tells_of_the_others() {
+    let schema = Schema::new();
+    let reader = Reader::new(&schema, "gone");
+    let store = store(&schema);
+    write(&store, 5);
+    let mut capture = reader.open();
+    drain(&mut capture);
+    write(&store, 10);
+    for id in ["note-1", "note-3"] {
+        store.delete(id, Expected::Any).expect("deleted");
+    }
+    store.compact_journal().expect("compacted");
+    let slot = &reader.slot;
+    schema.sql(&format!(
+        "SELECT pg_replication_slot_advance('{slot}', pg_current_wal_lsn())"
+    ));
+    assert_eq!(positions(&drain(&mut capture)), [6, 8, 10, 11, 13, 15, 16, 17]);
+    write(&store, 1);
+    assert_eq!(positions(&drain(&mut capture)), [18]);
+}
+
+/// The reader was behind as many events as the new store has.
+#[test]
+fn a_store_that_replaced_another_was_read_from_where_the_other_was() {
+    for is_open in [true, false] {
+        let schema = Schema::new();
+        let reader = Reader::new(&schema, &format!("replaced_{is_open}"));
+        let old = store(&schema);
+        write(&old, 5);
+        let mut capture = reader.open();
+        assert_eq!(drain(&mut capture).len(), 5);
+        drop(old);
+        schema.sql(&format!("DROP SCHEMA \"{}\" CASCADE", schema.name.replace('"', "\"\"")));
+        write(&store(&schema), 7);
+        if is_open {
+            let error = capture.take().expect_err("it is another store");
+            assert!(error.to_string().contains("another store"), "{error}");
+        }
+        // Its checkpoint is gone with its tables, and so the slot is none of the new store's.
+        let message = refused(&schema.url, schema.settings(), &reader.slot);
+        assert!(message.contains("has not made the replication slot"), "{message}");
+        sql(
+            &schema.url,
+            &format!("SELECT pg_drop_replication_slot('{}')", reader.slot),
+        )
+        .expect("it is there");
+        assert_eq!(drain(&mut reader.open()).len(), 7);
+    }
 }
 
 /// The table of another schema has rows with positions that the store's come to.

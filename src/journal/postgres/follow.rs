@@ -206,7 +206,7 @@ async fn read_on(
     let mut bytes = 0;
     if top.position > after {
         let last = top.position;
-        bytes = recover::recover(server, &session, Span::Next { after, last }, &mut noting).await?;
+        bytes = recover::recover(server, &session, (top.store, Span::Next { after, last }), &mut noting).await?;
     } else {
         noting.progress(top.position, top.position);
     }
@@ -263,9 +263,7 @@ async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, Journal
 fn check(server: &Server, top: &Top, known: Option<&Known>, after: u64) -> Result<(), JournalError> {
     let failed = |message: String| JournalError::failed(format!("{message}: {}", server.place()));
     let Some(known) = known else { return Ok(()) };
-    if known.store != top.store {
-        return Err(failed("there is another store now behind the same address".to_owned()));
-    }
+    recover::check_store(server, known.store, top.store)?;
     // The row of an event that is gone may have left.
     let differs = known
         .last

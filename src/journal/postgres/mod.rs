@@ -344,7 +344,13 @@ async fn read(
     head.check(server)?;
     // Nobody else can have moved it: this is to find a lease that was lost already.
     head.standing(server, lease, head.position, head.position)?;
-    let bytes = recover::recover(server, &session, Span::Whole { last: head.position }, into).await?;
+    let bytes = recover::recover(
+        server,
+        &session,
+        (lease.store, Span::Whole { last: head.position }),
+        into,
+    )
+    .await?;
     let writer = in_time(server, what, Writer::new(server, lease, session)).await?;
     Ok(Read {
         writer,

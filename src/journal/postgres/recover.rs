@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use futures_util::future::try_join;
+use futures_util::future::{try_join, try_join3};
 use futures_util::{StreamExt as _, pin_mut};
 use tokio_postgres::{CopyOutStream, Error};
+use uuid::Uuid;
 
 use super::connect::{Server, Session, in_time};
 use super::errors::timeout;
@@ -53,11 +54,15 @@ impl Span {
     }
 }
 
-/// Hands the events of `span` to `into`. Answers how many bytes were read.
+/// Hands the events of `span` to `into`, of the store with the id `store`. Answers how many bytes were read.
+///
+/// # Errors
+///
+/// Failed when there is another store, as after its schema was renamed or replaced. Corrupt when rows are missing or cannot be read.
 pub(super) async fn recover(
     server: &Server,
     session: &Session,
-    span: Span,
+    (store, span): (Uuid, Span),
     into: &mut dyn Recover,
 ) -> Result<u64, JournalError> {
     // A long table takes long, and its index is in order already.
@@ -65,9 +70,14 @@ pub(super) async fn recover(
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = off";
     let (after, last) = span.ends();
     let client = &session.client;
-    // Both are sent before the first is answered.
-    let start = try_join(client.batch_execute(begin), left::is_any_gone(client, after, last));
-    let ((), has_gaps) = in_time(server, WHAT, start).await?;
+    // All are sent before the first is answered.
+    let start = try_join3(
+        client.batch_execute(begin),
+        left::is_any_gone(client, after, last),
+        client.query_one_scalar("SELECT store FROM head", &[]),
+    );
+    let ((), has_gaps, found) = in_time(server, WHAT, start).await?;
+    check_store(server, store, found)?;
     let mut reading = Reading::new(server, (after, last), into);
     let mut read = after;
     loop {
@@ -89,6 +99,19 @@ pub(super) async fn recover(
     let bytes = reading.finish()?;
     in_time(server, WHAT, session.client.batch_execute("COMMIT")).await?;
     Ok(bytes)
+}
+
+/// # Errors
+///
+/// Failed when the store that is there is not the one that was there before.
+pub(super) fn check_store(server: &Server, known: Uuid, found: Uuid) -> Result<(), JournalError> {
+    if known == found {
+        return Ok(());
+    }
+    Err(JournalError::failed(format!(
+        "there is another store now behind the same address: {}",
+        server.place()
+    )))
 }
 
 /// The last position of the window that begins behind `after`.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde::Serialize;
+use uuid::Uuid;
 
 use self::log::Look;
 use super::connect::{Server, Session, check_pooler, unsupported};
@@ -125,6 +126,8 @@ pub struct ChangeCapture {
 struct At {
     session: Session,
     connection: u64,
+    /// The store that the checkpoint is of.
+    store: Uuid,
     /// The last event that was handed out.
     position: u64,
     /// The last event that is read from the table.
@@ -294,10 +297,12 @@ async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> 
     schema::prepare(server, &session).await?;
     schema::settle(server, &session).await?;
     slot::make(server, &session, settings).await?;
+    let store = within(server, slot::table(&session)).await?.store;
     let (position, copied_to) = within(server, slot::checkpoint(&session, settings)).await?;
     Ok(At {
         session,
         connection,
+        store,
         position,
         copied_to,
     })
@@ -319,6 +324,7 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
         }
         // Asked before the log is read, which has all that was committed and flushed by then.
         let table = within(server, slot::table(&at.session)).await?;
+        recover::check_store(server, at.store, table.store)?;
         check_set_back(server, at, table.position)?;
         match log::read_log(server, slot, at, table.numbers).await? {
             Look::Changes(changes) => return Ok(Read::Changes(changes)),
@@ -376,7 +382,7 @@ async fn read_table(server: &Server, at: &mut At) -> Result<Batch, JournalError>
         after: at.position,
         last,
     };
-    recover::recover(server, &at.session, part, &mut taken).await?;
+    recover::recover(server, &at.session, (at.store, part), &mut taken).await?;
     at.position = last;
     Ok(taken.0)
 }

@@ -2,6 +2,7 @@
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{PgLsn, ToSql};
+use uuid::Uuid;
 
 use super::super::connect::{Server, Session, unsupported};
 use super::super::errors::fault;
@@ -156,20 +157,22 @@ pub(super) fn publication(server: &Server) -> String {
     format!("{}_events", server.settings.schema)
 }
 
-/// Where the table ends, and the numbers by which the log names it.
+/// Whose the table is, where it ends, and the numbers by which the log names it.
 pub(super) struct Table {
+    pub(super) store: Uuid,
     pub(super) position: u64,
     pub(super) numbers: Vec<u32>,
 }
 
 /// The table, and its partitions: one of them has been the table before it was partitioned.
 pub(super) async fn table(session: &Session) -> Result<Table, tokio_postgres::Error> {
-    let ask = "SELECT position, ARRAY(SELECT 'events'::regclass::oid UNION ALL \
+    let ask = "SELECT store, position, ARRAY(SELECT 'events'::regclass::oid UNION ALL \
                SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = 'events'::regclass) FROM head";
     let row = session.client.query_one(ask, &[]).await?;
     Ok(Table {
-        position: row.try_get::<_, i64>(0)?.cast_unsigned(),
-        numbers: row.try_get(1)?,
+        store: row.try_get(0)?,
+        position: row.try_get::<_, i64>(1)?.cast_unsigned(),
+        numbers: row.try_get(2)?,
     })
 }
 
