@@ -16,12 +16,13 @@ impl<T: Default> Default for Cow<T> {
     }
 }
 
-impl<T: Clone> Cow<T> {
-    /// The value, to write to; copied first if it is shared.
+impl<T: Clone + Default> Cow<T> {
+    /// The value, to write to; copied first if it is shared. A value whose other forks were dropped is not.
     #[inline]
     pub(crate) fn write(&mut self) -> &mut T {
         if let Self::Shared(shared) = self {
-            *self = Self::Owned(Box::new(T::clone(shared)));
+            let owned = Arc::get_mut(shared).map(std::mem::take);
+            *self = Self::Owned(Box::new(owned.unwrap_or_else(|| T::clone(shared))));
         }
         match self {
             Self::Owned(value) => value,
@@ -66,5 +67,35 @@ mod tests {
         b.write().push(2);
         a.write().push(3);
         assert_eq!((a.as_slice(), b.as_slice()), (&[1, 3][..], &[1, 2][..]));
+    }
+
+    /// Counts how often it was copied.
+    #[derive(Debug, Default)]
+    struct Counted(u32);
+
+    impl Clone for Counted {
+        fn clone(&self) -> Self {
+            Self(self.0 + 1)
+        }
+    }
+
+    #[test]
+    fn a_fork_that_was_dropped_made_the_next_write_copy() {
+        let mut value: Cow<Counted> = Cow::default();
+        for _ in 0..3 {
+            drop(value.share());
+            assert_eq!(value.write().0, 0);
+        }
+        // Forks of forks too, in whatever order they are dropped.
+        let mut fork = value.share();
+        let second = fork.share();
+        drop(value);
+        assert_eq!(fork.write().0, 1);
+        let mut second = second;
+        assert_eq!(second.write().0, 0);
+        let (one, other) = (second.share(), second.share());
+        drop(one);
+        assert_eq!(second.write().0, 1);
+        assert_eq!(other.0, 0);
     }
 }

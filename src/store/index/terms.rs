@@ -1,11 +1,14 @@
 //! The inverted index: from a term, which is a field and a value, to the positions of the events that have it.
 
+use std::collections::BTreeMap;
 use std::hash::BuildHasher;
+use std::ops::RangeInclusive;
 
 use super::super::ascending::Ascending;
 use super::super::slab::Slab;
 use super::super::tables::Tables;
-use crate::Name;
+use super::extract::DAY;
+use crate::{Name, Timestamp};
 
 /// Numbers a field within an index.
 pub(crate) type FieldNumber = u8;
@@ -13,6 +16,8 @@ pub(crate) type FieldNumber = u8;
 #[derive(Clone, Debug)]
 struct Term {
     field: FieldNumber,
+    /// Its place among the terms of its field.
+    place: u32,
     text: Name,
     positions: Ascending,
 }
@@ -22,10 +27,20 @@ impl Default for Term {
     fn default() -> Self {
         Self {
             field: FieldNumber::MAX,
+            place: 0,
             text: Name::default(),
             positions: Ascending::default(),
         }
     }
+}
+
+/// About what a day takes in the map of days.
+const DAY_BYTES: usize = 24;
+
+/// The number of the day that a term stands for, if it is one.
+fn day_of(field: FieldNumber, text: &str) -> Option<i64> {
+    let time: Timestamp = (field == DAY).then(|| format!("{text}T00:00:00Z").parse().ok())??;
+    Some(time.day())
 }
 
 /// Keys that are kept as guesses.
@@ -38,6 +53,10 @@ pub(crate) struct TermIndex {
     /// Half of the hash of a term, and its place in `terms`.
     tables: Tables,
     terms: Slab<Term>,
+    /// The keys of each field's terms: what asks for one field does not go through the others.
+    fields: Vec<Vec<u32>>,
+    /// The keys of days, by their number since 1970.
+    days: BTreeMap<i64, u32>,
     /// The keys met last, by some bits of the hash. Each is a guess, compared with the text before it is used.
     recent: Vec<u32>,
     /// Every event of the system, so that reads can leave them out.
@@ -87,12 +106,21 @@ impl TermIndex {
     }
 
     fn insert(&mut self, half: u32, field: FieldNumber, text: &str) -> u32 {
+        if self.fields.len() <= usize::from(field) {
+            self.fields.resize_with(usize::from(field) + 1, Vec::new);
+        }
+        let of_field = &mut self.fields[usize::from(field)];
         let term = Term {
             field,
+            place: of_field.len() as u32,
             text: text.into(),
             positions: Ascending::default(),
         };
         let key = self.terms.insert(term);
+        of_field.push(key);
+        if let Some(day) = day_of(field, text) {
+            self.days.insert(day, key);
+        }
         self.tables.insert(half, key);
         key
     }
@@ -127,11 +155,16 @@ impl TermIndex {
 
     /// Every value of a field, with its positions.
     pub(crate) fn values(&self, field: FieldNumber) -> impl Iterator<Item = (&Name, &Ascending)> {
-        let of_field = move |term: &&Term| term.field == field && !term.positions.is_empty();
-        self.terms
-            .iter()
-            .filter(of_field)
+        let keys = self.fields.get(usize::from(field)).into_iter().flatten();
+        keys.map(|key| &self.terms[*key])
+            .filter(|term| !term.positions.is_empty())
             .map(|term| (&term.text, &term.positions))
+    }
+
+    /// The positions of each day in a range, by its number since 1970.
+    pub(crate) fn days(&self, days: RangeInclusive<i64>) -> impl Iterator<Item = &Ascending> {
+        let days = (days.start() <= days.end()).then(|| self.days.range(days));
+        days.into_iter().flatten().map(|(_, key)| &self.terms[*key].positions)
     }
 
     /// Looks at `count` terms more, and gives back what they hold of positions up to `floor`; forgets those with nothing left.
@@ -186,6 +219,7 @@ impl TermIndex {
                 compacted.terms[key].positions = kept;
             }
         }
+        compacted.fields.iter_mut().for_each(Vec::shrink_to_fit);
         compacted.terms.shrink();
         compacted.tables.shrink();
         compacted
@@ -199,9 +233,18 @@ impl TermIndex {
     fn forget(&mut self, key: u32) {
         let term = &self.terms[key];
         let half = self.half(term.field, &term.text);
-        if self.tables.remove(half, key) {
-            self.terms.remove(key);
+        if !self.tables.remove(half, key) {
+            return;
         }
+        if let Some(day) = day_of(term.field, &term.text) {
+            self.days.remove(&day);
+        }
+        let (field, place) = (usize::from(term.field), term.place);
+        self.fields[field].swap_remove(place as usize);
+        if let Some(moved) = self.fields[field].get(place as usize).copied() {
+            self.terms[moved].place = place;
+        }
+        self.terms.remove(key);
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
@@ -214,6 +257,93 @@ impl TermIndex {
             + self.recent.capacity() * 4
             + self.tables.memory_bytes()
             + heap
+            + self.fields.iter().map(|keys| keys.capacity() * 4).sum::<usize>()
+            + self.days.len() * DAY_BYTES
             + self.system.heap_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CORRELATION: FieldNumber = 2;
+
+    fn index(days: i64, correlations: usize) -> TermIndex {
+        let mut index = TermIndex::default();
+        for day in 0..days {
+            let date = Timestamp::from_micros(day * 86_400_000_000).date();
+            let key = index.key(DAY, &date);
+            index.add(key, day.cast_unsigned() + 1);
+        }
+        for number in 0..correlations {
+            let key = index.key(CORRELATION, &format!("c-{number}"));
+            index.add(key, 1);
+        }
+        index
+    }
+
+    /// Keys and positions that are looked at for one field, and for a range of days.
+    fn visited(index: &TermIndex) -> (usize, usize, usize) {
+        let keys = index.fields.get(usize::from(DAY)).map_or(0, Vec::len);
+        (keys, index.values(DAY).count(), index.days(3..=5).count())
+    }
+
+    #[test]
+    fn a_range_of_days_went_through_the_terms_of_all_fields() {
+        for correlations in [0, 10, 10_000] {
+            assert_eq!(visited(&index(30, correlations)), (30, 30, 3));
+        }
+        assert_eq!(index(30, 5).values(CORRELATION).count(), 5);
+        assert_eq!(index(30, 5).values(6).count(), 0);
+        let days = index(30, 5);
+        let empty = RangeInclusive::new(7, 3);
+        for (range, count) in [
+            (0..=0, 1),
+            (-9..=-1, 0),
+            (29..=400, 1),
+            (i64::MIN..=i64::MAX, 30),
+            (empty, 0),
+        ] {
+            assert_eq!(days.days(range).count(), count);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_in_no_list_of_its_field() {
+        let mut index = index(30, 100);
+        // Days 1 to 20 lose all events, and every correlation.
+        index.sweep(20, u32::MAX);
+        assert_eq!((index.values(DAY).count(), index.days(0..=29).count()), (10, 10));
+        assert_eq!((index.values(CORRELATION).count(), index.len()), (0, 10));
+        let key = index.key(DAY, "1970-01-01");
+        index.add(key, 31);
+        assert_eq!(index.days(0..=0).count(), 1);
+        let kept = index.compacted(|position| position > 25);
+        assert_eq!(
+            (
+                kept.values(DAY).count(),
+                kept.days(0..=0).count(),
+                kept.days(1..=29).count()
+            ),
+            (6, 1, 5)
+        );
+        for (text, _) in kept.values(DAY) {
+            assert!(kept.positions(DAY, text).is_some());
+        }
+    }
+
+    #[test]
+    fn days_of_all_years_are_ranges() {
+        let mut index = TermIndex::default();
+        for (place, time) in [Timestamp::MIN, Timestamp::from_micros(-1), Timestamp::MAX]
+            .into_iter()
+            .enumerate()
+        {
+            let key = index.key(DAY, &time.date());
+            index.add(key, place as u64 + 1);
+            assert_eq!(index.days(time.day()..=time.day()).count(), 1, "{time}");
+        }
+        assert_eq!(index.days(i64::MIN..=-2).count(), 1);
     }
 }

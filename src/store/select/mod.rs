@@ -159,26 +159,9 @@ impl<'a> Selection<'a> {
         if !has_times(self.query) {
             return None;
         }
-        let (since, before) = (self.query.since, self.query.before);
-        let date = |time: Option<Timestamp>| time.map(Timestamp::date);
-        let (since, before) = (date(since), date(before));
-        // Years beyond four digits do not sort as text.
-        let plain = |date: &Option<String>| date.as_ref().is_none_or(|date| date.len() == 10);
-        if !plain(&since) || !plain(&before) {
-            return None;
-        }
-        let (_, number) = self.engine.indexes.of(&Field::Day)?;
-        let touched = |text: &Name| {
-            text.len() != 10
-                || since.as_ref().is_none_or(|since| text.as_str() >= since.as_str())
-                    && before.as_ref().is_none_or(|before| text.as_str() <= before.as_str())
-        };
-        let lists: SmallVec<_> = self
-            .main
-            .values(number)
-            .filter(|(text, _)| touched(text))
-            .map(|(_, list)| list)
-            .collect();
+        let since = self.query.since.map_or(i64::MIN, Timestamp::day);
+        let before = self.query.before.map_or(i64::MAX, Timestamp::day);
+        let lists: SmallVec<_> = self.main.days(since..=before).take(DAYS_MAX + 1).collect();
         (lists.len() <= DAYS_MAX).then_some(Node::Lists(lists))
     }
 
