@@ -34,13 +34,17 @@ pub struct FlushSettings {
     pub bytes: usize,
     /// Events that are written together, at most, and written as soon as they have come; 16,384 by default.
     pub events: usize,
-    /// How long an event waits at most before it is written; 20 ms by default.
+    /// How long after the first event that waits for nothing the journal begins to write; 20 ms by default. It bounds how long events are
+    /// unwritten only while the journal keeps up: when appends outrun it, up to `backlog_bytes` are unwritten.
     pub write_within: Duration,
+    /// Holds appends back, as `when_behind` says, while the oldest event that is not written is older than `write_within`. So what the end
+    /// of the process loses was appended within that time, and while the last write was under way. Off by default.
+    pub enforce_write_within: bool,
     /// How long what is written waits at most before it is synced; 1 s by default.
     pub sync_within: Duration,
     /// Bytes of events that may wait for the journal; 64 MiB by default.
     pub backlog_bytes: u64,
-    /// What happens to an append beyond `backlog_bytes`.
+    /// What happens to an append beyond `backlog_bytes`, or one that `enforce_write_within` holds back.
     pub when_behind: WhenBehind,
     /// How long a write that may succeed later, on a full disk or to a server that is away, is tried again before the journal is
     /// given up; 30 s by default.
@@ -53,6 +57,7 @@ impl Default for FlushSettings {
             bytes: 1 << 20,
             events: 16_384,
             write_within: Duration::from_millis(20),
+            enforce_write_within: false,
             sync_within: Duration::from_secs(1),
             backlog_bytes: 64 << 20,
             when_behind: WhenBehind::Wait,

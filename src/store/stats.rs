@@ -1,9 +1,12 @@
 //! What a store holds, by part.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::ascending::Ascending;
 use super::core::View;
+use super::directory::PageCache;
 use super::flush::Flushing;
 use super::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
@@ -35,6 +38,10 @@ pub struct StoreStats {
     pub memory_bytes: u64,
     /// Events that would be lost if the machine stopped now: those that a journal has not synced. Without a journal, all are.
     pub events_at_risk: u64,
+    /// How long ago the store took the oldest of them, by its clock; in seconds where it is serialised. Zero without any, and without a
+    /// journal.
+    #[serde(rename = "atRiskSeconds", serialize_with = "crate::journal::seconds")]
+    pub at_risk_for: Duration,
     /// Bytes of events that wait to be written by the journal.
     pub backlog_bytes: u64,
     /// What the query cache has done.
@@ -65,6 +72,7 @@ impl Store {
             stats.record_bytes += usage.memory_bytes.saturating_sub(usage.payload_bytes);
         }
         stats.events_at_risk = engine.events_at_risk();
+        stats.at_risk_for = engine.at_risk_for();
         stats.backlog_bytes = engine.flushing.as_ref().map_or(0, Flushing::backlog_bytes);
         stats.events = stats.events.saturating_sub(stats.system_events + unseen);
         stats.record_bytes += engine.core.log.memory_bytes() as u64;
@@ -88,6 +96,21 @@ impl Engine {
         // The later number first: it only grows.
         let synced = log.reached(Durability::Synced);
         log.published() - synced.min(log.published())
+    }
+
+    fn at_risk_for(&self) -> Duration {
+        if self.flushing.is_none() {
+            return Duration::ZERO;
+        }
+        let log = &self.core.log;
+        let (synced, published) = (log.reached(Durability::Synced), log.published());
+        let mut pages = PageCache::default();
+        let recorded = log
+            .positions(synced.max(log.floor()) + 1, published)
+            .find_map(|position| self.core.with_event(position, &mut pages, |event| event.recorded_at()));
+        let now = self.clock.now().as_micros();
+        let age = recorded.map_or(0, |recorded| now.saturating_sub(recorded.as_micros()));
+        Duration::from_micros(u64::try_from(age).unwrap_or(0))
     }
 
     /// Events that the index has for a value, dropped ones included.

@@ -47,6 +47,7 @@ use crate::{Durability, WhenBehind};
 /// |---|---|---|
 /// | `durability` | `volatile`, `written`, `synced` (or `sync`) | [`Settings::durability`](crate::Settings::durability) |
 /// | `write_within`, `sync_within`, `retry_for` | `20ms`, `1s`: up to 24 hours | [`FlushSettings`](crate::FlushSettings) |
+/// | `enforce_write_within` | `true`, `false` | the same |
 /// | `backlog_bytes` | `65536`, `64KiB`, `64MiB`, `1GiB` | [`FlushSettings`](crate::FlushSettings) |
 /// | `when_behind` | `wait`, `refuse` | [`FlushSettings`](crate::FlushSettings) |
 ///

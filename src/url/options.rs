@@ -9,9 +9,10 @@ use crate::{Durability, Error, Result, Settings, WhenBehind};
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The names of the options.
-pub(super) const OPTIONS: [&str; 6] = [
+pub(super) const OPTIONS: [&str; 7] = [
     "durability",
     "write_within",
+    "enforce_write_within",
     "sync_within",
     "retry_for",
     "backlog_bytes",
@@ -23,6 +24,7 @@ pub(super) const OPTIONS: [&str; 6] = [
 pub(super) struct StoreOptions {
     pub(super) durability: Option<Durability>,
     write_within: Option<Duration>,
+    enforce_write_within: Option<bool>,
     sync_within: Option<Duration>,
     retry_for: Option<Duration>,
     backlog_bytes: Option<u64>,
@@ -42,6 +44,9 @@ impl StoreOptions {
                 self.durability = Some(value.parse().map_err(|_| choice("volatile, written or synced"))?);
             }
             "write_within" => self.write_within = Some(time(name, value)?),
+            "enforce_write_within" => {
+                self.enforce_write_within = Some(value.parse().map_err(|_| choice("true or false"))?);
+            }
             "sync_within" => self.sync_within = Some(time(name, value)?),
             "retry_for" => self.retry_for = Some(time(name, value)?),
             "backlog_bytes" => self.backlog_bytes = Some(bytes(name, value)?),
@@ -62,6 +67,7 @@ impl StoreOptions {
         let flush = &mut settings.flush;
         replace(&mut settings.durability, self.durability);
         replace(&mut flush.write_within, self.write_within);
+        replace(&mut flush.enforce_write_within, self.enforce_write_within);
         replace(&mut flush.sync_within, self.sync_within);
         replace(&mut flush.retry_for, self.retry_for);
         replace(&mut flush.backlog_bytes, self.backlog_bytes);

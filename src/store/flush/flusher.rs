@@ -85,6 +85,7 @@ impl Flusher {
     pub(super) fn turn(&mut self, engine: &Engine, flushing: &Flushing) {
         let log = &engine.core.log;
         self.gather(engine, flushing);
+        let began = flushing.unwritten_age.as_ref().map(|age| (age, age.now()));
         let published = log.published();
         while log.journaled() < published && !log.is_halted() {
             let bytes = self.write(engine, flushing, published);
@@ -92,6 +93,11 @@ impl Flusher {
                 self.sync(engine, flushing);
             }
             self.reclaim(engine, flushing, bytes / RECLAIM_EVERY);
+        }
+        if let Some((age, time)) = began.filter(|_| !log.is_halted()) {
+            age.note(time);
+            // Appends that wait for the age look again.
+            log.signal_of(Durability::Written).notify();
         }
         if !log.is_halted() && self.sync_is_due(engine, flushing) {
             self.sync(engine, flushing);
@@ -231,8 +237,10 @@ impl Flusher {
                 !unwritten() && !self.sync_is_due(engine, flushing) && !reclaims() && !stopping()
             });
         }
+        // Where it is enforced, events are written before appends are held back by their age.
+        let divisor = if settings.enforce_write_within { 2 } else { 1 };
         let write_at = Instant::now()
-            .checked_add(settings.write_within)
+            .checked_add(settings.write_within / divisor)
             .filter(|_| unwritten());
         let deadline = [write_at, sync_at].into_iter().flatten().min();
         flushing

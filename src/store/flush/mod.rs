@@ -1,5 +1,6 @@
 //! What appends share with the journal's thread: the backlog, demands, and failure.
 
+mod age;
 mod collect;
 mod flusher;
 mod patience;
@@ -11,6 +12,7 @@ use std::thread::{JoinHandle, ThreadId};
 use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
+use self::age::UnwrittenAge;
 use self::flusher::Flusher;
 use super::Engine;
 use super::budget::Cost;
@@ -28,6 +30,8 @@ pub(crate) struct Flushing {
     pub(crate) durability: Durability,
     /// Bytes of events that the journal does not have yet, by the measure of the budget.
     backlog: CachePadded<AtomicI64>,
+    /// Kept where appends are held back by it.
+    unwritten_age: Option<UnwrittenAge>,
     /// The position up to which somebody waits for events to be written, and to be synced.
     wanted_written: AtomicU64,
     wanted_synced: AtomicU64,
@@ -59,6 +63,7 @@ enum Worker {
 impl Flushing {
     pub(crate) fn new(settings: FlushSettings, journal: &dyn Journal) -> Self {
         Self {
+            unwritten_age: settings.enforce_write_within.then(UnwrittenAge::new),
             settings,
             durability: journal.durability(),
             backlog: CachePadded::new(AtomicI64::new(0)),
@@ -122,9 +127,9 @@ impl Flushing {
     pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
         let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
         // What is longer than the whole backlog passes when it is alone.
-        let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max;
+        let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue();
         loop {
-            let held = self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
+            let held = self.hold(cost);
             if fits(held) {
                 return Ok(());
             }
@@ -132,16 +137,37 @@ impl Flushing {
             if when_behind == WhenBehind::Refuse {
                 // Whoever tries again later is to find room.
                 self.work_on(engine, Durability::Written, engine.core.log.published());
-                return Err(Error::Full(
-                    format!(
-                        "{held} bytes wait for the journal, of {max} allowed; try later, or raise `flush.backlog_bytes`"
-                    )
-                    .into(),
-                ));
+                return Err(Error::Full(self.refusal(held, max).into()));
             }
             self.wait_for_room(engine, fits);
             self.check(engine)?;
         }
+    }
+
+    /// Adds to the backlog. Answers what was in it.
+    fn hold(&self, cost: Cost) -> i64 {
+        let held = self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
+        if let Some(age) = self.unwritten_age.as_ref().filter(|_| held <= 0) {
+            // The first that is not written.
+            age.note(age.now());
+        }
+        held
+    }
+
+    /// Whether the oldest event that is not written is too old for another to be added.
+    fn is_overdue(&self) -> bool {
+        let age = self.unwritten_age.as_ref().map(UnwrittenAge::get);
+        age.is_some_and(|age| age > self.settings.write_within)
+    }
+
+    fn refusal(&self, held: i64, max: i64) -> String {
+        if self.is_overdue() {
+            let within = self.settings.write_within;
+            return format!(
+                "the journal has not written the oldest event within {within:?}; try later, or raise `flush.write_within`"
+            );
+        }
+        format!("{held} bytes wait for the journal, of {max} allowed; try later, or raise `flush.backlog_bytes`")
     }
 
     fn wait_for_room(&self, engine: &Engine, fits: impl Fn(i64) -> bool) {
@@ -158,7 +184,7 @@ impl Flushing {
 
     /// Counts what was not asked for: an event of the system.
     pub(crate) fn add(&self, cost: Cost) {
-        self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
+        self.hold(cost);
     }
 
     /// Gives room back that was not used, and tells those who wait for some.

@@ -1,5 +1,6 @@
 //! Between the store and its journal: what waits, what is refused, what a failing journal does to the store.
 
+mod age;
 mod backlog;
 mod failing;
 mod safety;
