@@ -142,6 +142,11 @@ impl StreamRead<'_> {
         self
     }
 
+    /// Begin with the version after this one: that of a snapshot, or the last that was read.
+    pub fn after(self, version: Version) -> Self {
+        self.from(Version(version.0.saturating_add(1)))
+    }
+
     /// The events, to keep.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();

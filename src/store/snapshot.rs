@@ -34,7 +34,8 @@ impl Store {
         self.engine().save_snapshot(aggregate_id, snapshot, self.acknowledge)
     }
 
-    /// The snapshot of an aggregate, if it has one. What happened since is read [from](crate::StreamRead::from) the version after its own.
+    /// The snapshot of an aggregate, if it has one. What happened since is read [after](crate::StreamRead::after) its version; where
+    /// [`missing`](Snapshot::missing) is not 0, some of that is gone.
     pub fn snapshot(&self, aggregate_id: &str) -> Option<Snapshot> {
         let engine = self.engine();
         engine.expire_due();
@@ -46,7 +47,14 @@ impl Store {
         let stream = shard.stream(shard.find(hash, &stream)?);
         let position = stream.positions_from(0).take_while(|there| *there <= visible).last()?;
         let event = engine.core.event(position, &mut PageCache::default())?;
-        Snapshot::of(aggregate_id, &event)
+        let snapshot = Snapshot::of(aggregate_id, &event)?;
+        let dropped_to = shard
+            .find(hash, aggregate_id)
+            .map_or(0, |key| shard.stream(key).dropped_to);
+        Some(Snapshot {
+            missing: u64::from(dropped_to).saturating_sub(snapshot.version.0),
+            ..snapshot
+        })
     }
 }
 

@@ -423,3 +423,41 @@ fn gaps_of_events_count_no_snapshots() {
     let truncated = GapReason::Truncated("b".into());
     assert_eq!(gaps.collect::<Vec<_>>(), [(Position(4), 1, truncated)]);
 }
+
+/// What is done to an aggregate of five events with a snapshot of version 2.
+type Change = fn(&Store, StreamLimits);
+
+#[test]
+fn a_snapshot_did_not_say_that_events_after_it_are_gone() {
+    let limit = |max_count| StreamLimits {
+        max_count: Some(max_count),
+        ..StreamLimits::default()
+    };
+    let changes: [(&str, u64, Change); 4] = [
+        ("nothing", 0, |_, _| {}),
+        ("limited", 2, |store, limits| {
+            store.set_limits("a", limits).map(drop).expect("limited");
+        }),
+        ("truncated", 1, |store, _| {
+            store.truncate("a", Version(4)).map(drop).expect("truncated");
+        }),
+        ("truncated to the snapshot", 0, |store, _| {
+            store.truncate("a", Version(3)).map(drop).expect("truncated");
+        }),
+    ];
+    for (what, missing, change) in changes {
+        let store = Store::in_memory();
+        fill(&store, "a", 2);
+        store.save_snapshot("a", of_version(2, "2")).expect("saved");
+        fill(&store, "a", 3);
+        change(&store, limit(1));
+        let snapshot = store.snapshot("a").expect("it is kept");
+        assert_eq!((snapshot.version, snapshot.missing), (Version(2), missing), "{what}");
+        let after = store.stream("a").after(snapshot.version).events();
+        assert_eq!(after.len() as u64 + snapshot.missing, 3, "{what}");
+        assert_eq!(store.fork().snapshot("a"), Some(snapshot), "{what}");
+        // A later snapshot has it all again.
+        store.save_snapshot("a", of_version(5, "5")).expect("saved");
+        assert_eq!(store.snapshot("a").expect("it is kept").missing, 0, "{what}");
+    }
+}
