@@ -313,11 +313,12 @@ pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>
         return Err((line, never_closed(line)));
     }
     let end = file.reader.position().byte();
-    if let Some(line) = file.reader.get_mut().stray(end) {
+    let begun = file.reader.get_mut().record(end);
+    if let Some(line) = begun.and_then(|record| record.stray) {
         return Err((line, stray(line)));
     }
     let header = header.map_err(|error| (first, error.to_string()))?;
-    let line = header.position().map_or(first, |at| at.line() + file.lines_before);
+    let line = begun.map_or(first, |record| record.line);
     if header.is_empty() {
         return Err((line, "the file holds nothing: it has no header".to_owned()));
     }
@@ -338,7 +339,8 @@ impl<R: BufRead> Records<R> {
             return Ok(Some((opened, Err(BadLine(never_closed(opened))))));
         }
         let end = reader.position().byte();
-        if let Some(opened) = reader.get_mut().stray(end) {
+        let begun = reader.get_mut().record(end);
+        if let Some(opened) = begun.and_then(|record| record.stray) {
             return Ok(Some((opened, Err(BadLine(stray(opened))))));
         }
         let entry = match read {
@@ -347,7 +349,7 @@ impl<R: BufRead> Records<R> {
             Err(error) if error.is_io_error() => return Err((line, error.to_string())),
             Err(error) => Err(BadLine(error.to_string())),
         };
-        Ok(Some((record.position().map_or(line, |at| at.line() + before), entry)))
+        Ok(Some((begun.map_or(line, |record| record.line), entry)))
     }
 }
 

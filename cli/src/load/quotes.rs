@@ -17,13 +17,15 @@ enum Place {
     QuoteSpace,
 }
 
-/// A place where text follows a quoted field.
+/// A record whose bytes were handed on, at least the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stray {
+pub(crate) struct Begun {
     /// Bytes that were handed on before it.
     offset: u64,
-    /// The line in which the field begins.
-    opened: u64,
+    /// The line in which it begins. The reader's own count is that of the empty lines before it.
+    pub(crate) line: u64,
+    /// The line in which a quoted field begins that text follows: its quote is not closed, or one in it is not written twice.
+    pub(crate) stray: Option<u64>,
 }
 
 /// Hands on the bytes of a CSV file.
@@ -41,9 +43,9 @@ pub(crate) struct Quotes<R> {
     bytes: u64,
     /// Bytes that were handed on.
     offset: u64,
-    /// The first of each record that has one, in order, of records that are still to be read.
-    strays: VecDeque<Stray>,
-    is_stray_record: bool,
+    /// Records that are still to be read.
+    records: VecDeque<Begun>,
+    is_in_record: bool,
 }
 
 impl<R> Quotes<R> {
@@ -59,8 +61,8 @@ impl<R> Quotes<R> {
             is_at_end: false,
             bytes: 0,
             offset: 0,
-            strays: VecDeque::new(),
-            is_stray_record: false,
+            records: VecDeque::new(),
+            is_in_record: false,
         }
     }
 
@@ -75,15 +77,14 @@ impl<R> Quotes<R> {
         (self.is_at_end && self.place == Place::Quoted).then_some(self.opened)
     }
 
-    /// The line in which a quoted field begins that text follows, in the record that ends before the byte at `end`: a quote before it is
-    /// not closed, or one in it is not written twice.
-    pub(crate) fn stray(&mut self, end: u64) -> Option<u64> {
-        let mut opened = None;
-        while let Some(stray) = self.strays.front().filter(|stray| stray.offset < end) {
-            opened = opened.or(Some(stray.opened));
-            self.strays.pop_front();
+    /// The record that was just read, which ends before the byte at `end`.
+    pub(crate) fn record(&mut self, end: u64) -> Option<Begun> {
+        let mut last = None;
+        while let Some(record) = self.records.front().filter(|record| record.offset < end) {
+            last = Some(*record);
+            self.records.pop_front();
         }
-        opened
+        last
     }
 
     /// Whether `byte` is handed on, and as what: outside of quotes, lines end with LF alone.
@@ -98,6 +99,7 @@ impl<R> Quotes<R> {
             }
             byte => byte,
         };
+        self.note_record(byte);
         self.place = match (self.place, byte) {
             (Place::Quoted, b'"') => Place::QuoteEnd,
             (Place::Quoted, _) | (Place::QuoteEnd, b'"') => Place::Quoted,
@@ -105,10 +107,7 @@ impl<R> Quotes<R> {
                 self.opened = self.line;
                 Place::Quoted
             }
-            (_, b'\n') => {
-                self.is_stray_record = false;
-                Place::FieldStart
-            }
+            (_, b'\n') => Place::FieldStart,
             (_, byte) if byte == self.delimiter => Place::FieldStart,
             (Place::QuoteEnd | Place::QuoteSpace, b' ' | b'\t') => Place::QuoteSpace,
             (Place::QuoteEnd | Place::QuoteSpace, _) => {
@@ -123,10 +122,20 @@ impl<R> Quotes<R> {
     }
 
     fn note_stray(&mut self) {
-        if !std::mem::replace(&mut self.is_stray_record, true) {
-            self.strays.push_back(Stray {
+        if let Some(record) = self.records.back_mut() {
+            record.stray.get_or_insert(self.opened);
+        }
+    }
+
+    /// Notes that a record begins with the next byte, unless it is within one, or ends an empty line.
+    fn note_record(&mut self, byte: u8) {
+        if byte == b'\n' {
+            self.is_in_record &= self.place == Place::Quoted;
+        } else if !std::mem::replace(&mut self.is_in_record, true) {
+            self.records.push_back(Begun {
                 offset: self.offset,
-                opened: self.opened,
+                line: self.line,
+                stray: None,
             });
         }
     }

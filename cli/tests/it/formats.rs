@@ -164,6 +164,30 @@ fn a_quote_that_was_never_closed_swallowed_the_rest() {
 }
 
 #[test]
+fn empty_lines_before_a_bad_one_were_not_counted() {
+    let folder = Folder::new();
+    let header = "aggregateId,eventType,timestamp,note\n";
+    let long = "a,T,2026-01-31,x\n\n".repeat(20_000);
+    for (text, line) in [
+        (format!("{header}\n\na,T,never,x\n"), 4),
+        (format!("\n\r\n{header}\r\n\r\na,T,never,x"), 6),
+        (format!("{header}a,T,2026-01-31,\"two\nlines\"\n\na,T,never,x\n"), 5),
+        (format!("{header}a,T,2026-01-31,\"\n\n\"\n\r\r\na,T,never,x\n"), 7),
+        (format!("sep=,\n\n{header}\na,T,never,x\n"), 5),
+        (format!("{header}{long}a,T,never,x\n"), 40_002),
+    ] {
+        refused(&folder, "e.csv", &text, &[&format!("line {line}: the time: 'never'")]);
+        refused(
+            &folder,
+            "e.csv.gz",
+            gzip(text.as_bytes()),
+            &[&format!("line {line}: the time: 'never'")],
+        );
+    }
+    refused(&folder, "e.csv", "\n\ncase,what\n", &["line 3: no column is known"]);
+}
+
+#[test]
 fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
     let folder = Folder::new();
     let csv = |rows: &str| format!("aggregateId,eventType,timestamp,note\n{rows}");
