@@ -335,19 +335,19 @@ impl<R: BufRead> Records<R> {
         reader.get_mut().begin_record();
         let line = reader.position().line() + before;
         let read = reader.read_byte_record(record);
-        if let (Some(opened), Ok(true) | Err(_)) = (reader.get_ref().unclosed(), &read) {
-            return Ok(Some((opened, Err(BadLine(never_closed(opened))))));
-        }
         let end = reader.position().byte();
         let begun = reader.get_mut().record(end);
-        if let Some(opened) = begun.and_then(|record| record.stray) {
-            return Ok(Some((opened, Err(BadLine(stray(opened))))));
-        }
-        let entry = match read {
-            Ok(false) => return Ok(None),
-            Ok(true) => self.mapping.entry(record),
-            Err(error) if error.is_io_error() => return Err((line, error.to_string())),
-            Err(error) => Err(BadLine(error.to_string())),
+        // The first of both: a quote that is not closed may be the consequence of one that is not written twice.
+        let strays = begun
+            .and_then(|record| record.stray)
+            .map(|opened| (opened, stray(opened)));
+        let unclosed = reader.get_ref().unclosed().map(|opened| (opened, never_closed(opened)));
+        let entry = match (read, strays.or(unclosed)) {
+            (Ok(false), _) => return Ok(None),
+            (Err(error), _) if error.is_io_error() => return Err((line, error.to_string())),
+            (_, Some((opened, reason))) => return Ok(Some((opened, Err(BadLine(reason))))),
+            (Ok(true), None) => self.mapping.entry(record),
+            (Err(error), None) => Err(BadLine(error.to_string())),
         };
         Ok(Some((begun.map_or(line, |record| record.line), entry)))
     }

@@ -199,6 +199,8 @@ fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
             3,
         ),
         ("a,T,2026-01-31,\"a\"b\"\n", 2),
+        // Both in one record: it is one bad line.
+        ("a,T,2026-01-31,\"a\nb\"c,\"open\nd,T,2026-01-31,x\n", 2),
         ("a,T,2026-01-31,\"a\" \"b\"\n", 2),
         (&format!("{before}a,T,2026-01-31,\"a\"b\n{before}"), 5_002),
     ] {
@@ -220,6 +222,9 @@ fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
         "\"aggregateId\"s,eventType\n",
         &["line 1: text follows the quoted cell"],
     );
+    let path = folder.file("h.csv", csv("a,T,2026-01-31,\"a\nb\"c,\"open\nd,T,2026-01-31,x\n"));
+    let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
+    assert!(ran.stderr.contains("1 bad line left out"), "{}", ran.stderr);
     // Space behind a quote, and quotes within a cell that does not begin with one, are not.
     has(
         &folder,
