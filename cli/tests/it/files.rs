@@ -276,21 +276,19 @@ fn two_exports_to_one_file_broke_it() {
     }
 }
 
-/// A reader that reads no more than the first line of a log that never ends, so that an export is in the middle of it.
+/// Sends `signals` to a program that is writing a file, and checks that nothing of the file is left.
 #[cfg(unix)]
 fn interrupted(signals: &[&str]) {
-    use std::io::{BufRead as _, BufReader};
-
     let folder = Folder::new();
     fs::create_dir(folder.path("out")).unwrap();
     let target = folder.path("out/demo.jsonl");
-    let mut child = program()
+    let mut command = program();
+    command
         .args(["demo", "--events", "1000000000", "--output"])
-        .arg(&target)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .arg(&target);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     while names_beside(&target).is_empty() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
         std::thread::yield_now();
     }
     for signal in signals {
@@ -300,12 +298,10 @@ fn interrupted(signals: &[&str]) {
             .status()
             .unwrap();
     }
-    let said = BufReader::new(child.stderr.take().unwrap())
-        .lines()
-        .map_while(Result::ok);
-    let said: Vec<String> = said.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{said:?}");
-    assert_eq!(names_beside(&target), [""; 0], "{said:?}");
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert_eq!(names_beside(&target), [""; 0], "{said}");
 }
 
 #[cfg(unix)]
