@@ -98,6 +98,12 @@ fn a_publication_that_others_altered_told_of_nothing() {
             publication(schema)
         ));
     });
+    check_all_come("all_tables", |schema, _| {
+        let name = publication(schema);
+        schema.sql(&format!(
+            "DROP PUBLICATION {name}; CREATE PUBLICATION {name} FOR ALL TABLES WITH (publish = 'truncate')"
+        ));
+    });
     let filter = |schema: &Schema, _: &Reader<'_>| {
         let name = publication(schema);
         // Row filters came with version 15.

@@ -249,7 +249,7 @@ pub(crate) enum Command {
 /// Which changes, and what of their slot.
 #[derive(Debug, Args)]
 pub(crate) struct Cdc {
-    /// The replication slot, one for each reader: lower-case letters, digits and `_`
+    /// The replication slot, one for each reader in the whole server: lower-case letters, digits and `_`
     #[arg(long, default_value = "annals", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: String,
     /// With a new slot, begin with what comes next, not with the first event

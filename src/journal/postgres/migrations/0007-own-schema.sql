@@ -7,28 +7,37 @@
 SELECT set_config('search_path', format('%I, pg_temp, %I', current_schema(), format('home %s %s', quote_ident(current_schema())::regnamespace::oid, store)), true)
 FROM head;
 
--- Microseconds since 1970 of a time as RFC 3339 has it, with a year from 0001 to 9999; NULL for a text that is none. What is less than a
--- microsecond is cut off.
+-- Microseconds since 1970 of a time as RFC 3339 has it, with a year from 0001 to 9999; NULL for a text that is none, or a time after 9999 in
+-- UTC. What is less than a microsecond is cut off.
 CREATE FUNCTION micros_of_time(moment text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
-    parts CONSTANT text[] := regexp_match(moment,
-        '^([0-9]{4})-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])([.][0-9]+)?'
-        '(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))$');
     month date;
-    seconds bigint;
+    day int;
+    zone text := '';
+    behind int := 0;
+    micros bigint;
 BEGIN
-    IF parts IS NULL OR parts[1] = '0000' THEN
+    IF moment IS NULL OR moment !~ ('^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]+)?'
+        '([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$') OR left(moment, 4) = '0000' THEN
         RETURN NULL;
     END IF;
-    month := make_date(parts[1]::int, parts[2]::int, 1);
-    IF date_part('month', month + (parts[3]::int - 1)) <> date_part('month', month) THEN
+    month := make_date(left(moment, 4)::int, substr(moment, 6, 2)::int, 1);
+    day := substr(moment, 9, 2)::int - 1;
+    IF day > 27 AND date_part('month', month + day) <> date_part('month', month) THEN
         RETURN NULL;
     END IF;
-    seconds := (month + (parts[3]::int - 1) - make_date(1970, 1, 1))::bigint * 86400
-        + parts[4]::int * 3600 + parts[5]::int * 60 + parts[6]::int
-        - coalesce((parts[8] || '1')::int * (parts[9]::int * 3600 + parts[10]::int * 60), 0);
-    RETURN seconds * 1000000 + rpad(substr(coalesce(parts[7], '.'), 2, 6), 6, '0')::bigint;
+    IF right(moment, 1) IN ('Z', 'z') THEN
+        moment := left(moment, -1);
+    ELSE
+        zone := right(moment, 6);
+        moment := left(moment, -6);
+        behind := (left(zone, 1) || '1')::int * (substr(zone, 2, 2)::int * 3600 + right(zone, 2)::int * 60);
+    END IF;
+    micros := ((month + day - make_date(1970, 1, 1))::bigint * 86400
+            + substr(moment, 12, 2)::int * 3600 + substr(moment, 15, 2)::int * 60 + substr(moment, 18, 2)::int - behind) * 1000000
+        + rpad(substr(moment, 21, 6), 6, '0')::bigint;
+    RETURN CASE WHEN micros <= 253402300799999999 THEN micros END;
 END
 $$;
 
@@ -45,9 +54,7 @@ CREATE FUNCTION refusal_of_time(event jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
         WHEN event ->> 'timestamp' IS NOT NULL AND micros_of_time(event ->> 'timestamp') IS NULL
-            THEN 'timestamp must be as RFC 3339 has it, with a year from 0001 to 9999, like 2026-01-31T12:00:00Z'
-        WHEN micros_of_time(event ->> 'timestamp') > 253402300799999999
-            THEN 'timestamp must be at most 9999-12-31T23:59:59.999999Z'
+            THEN 'timestamp must be as RFC 3339 has it, with a year from 0001 to 9999 in UTC, like 2026-01-31T12:00:00Z'
         WHEN event ->> 'timestampMicros' !~ '^-?[0-9]{1,18}$'
             OR (event ->> 'timestampMicros')::bigint NOT BETWEEN -377705116800000000 AND 253402300799999999
             THEN 'timestampMicros must be a number from -377705116800000000 to 253402300799999999, the years -9999 to 9999'
@@ -69,9 +76,11 @@ CREATE OR REPLACE FUNCTION partitions() RETURNS TABLE (name text, recorded_from 
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     RETURN QUERY
     SELECT relname::text, coalesce(substring(bounds FROM 'FROM [(]''([^'']*)''[)]')::timestamptz, '-infinity'),
         substring(bounds FROM 'TO [(]''([^'']*)''[)]')::timestamptz
@@ -98,9 +107,11 @@ DECLARE
     partition text;
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     SELECT recorded_from, recorded_until INTO starts, ends
     FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
     IF NOT FOUND THEN
@@ -129,9 +140,11 @@ CREATE OR REPLACE FUNCTION free_events(number uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     PERFORM fence_partitioning(number);
     IF bound_of_events() IS NOT NULL THEN
         ALTER TABLE events DROP CONSTRAINT events_recorded_before;
@@ -151,9 +164,11 @@ DECLARE
     found_empty text[] := '{}';
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
             MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
@@ -189,9 +204,11 @@ CREATE OR REPLACE FUNCTION notify_followers() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     PERFORM pg_notify('annals-' || store, '') FROM head;
 END
 $$;
@@ -250,9 +267,11 @@ DECLARE
     recorded timestamptz;
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
-    PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
-    WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid
-        AND nspname IS DISTINCT FROM pg_catalog.current_schema();
+    IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
+        <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
+        PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
+        WHERE oid = substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid;
+    END IF;
     refusal := refusal_of_append(target, append_events.aggregate_type, expected, append_events.events);
     IF refusal IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
