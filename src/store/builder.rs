@@ -135,7 +135,8 @@ impl Builder {
     /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, two indexers have one name, or the settings ask for
     /// more durability than the journal has, or this program was built without what it takes to read the journal.
     /// [`Unavailable`](crate::Error::Unavailable) when another process has the journal, or the operating system does not let it be read
-    /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to.
+    /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to;
+    /// [`Unreadable`](crate::Error::Unreadable) when it is opened to be read, and reading fails for good.
     pub fn open(mut self) -> Result<Store> {
         self.check()?;
         match self.journal.take() {

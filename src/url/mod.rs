@@ -321,7 +321,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`Invalid`](Error::Invalid) when the URL names no store that can be followed, or the server refuses;
-    /// [`Unavailable`](Error::Unavailable) when it cannot be reached; [`Corrupt`](Error::Corrupt) when its tables are damaged.
+    /// [`Unavailable`](Error::Unavailable) when it cannot be reached; [`Corrupt`](Error::Corrupt) when its tables are damaged;
+    /// [`Unreadable`](Error::Unreadable) when the server refuses to read them.
     pub fn follow(self, url: &str) -> Result<Store> {
         url.parse::<StoreUrl>()?.follow(self)
     }

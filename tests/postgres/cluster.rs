@@ -106,7 +106,7 @@ impl Cluster {
         run(&mut initdb);
         let configuration = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nwal_level = logical\n\
-             shared_buffers = 32MB\nmax_connections = 100\n{}\n",
+             shared_buffers = 32MB\nmax_connections = 100\nmax_replication_slots = 100\n{}\n",
             self.port,
             lines.join("\n")
         );
