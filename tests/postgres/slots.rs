@@ -267,7 +267,23 @@ fn two_stores_read_from_one_slot_and_each_skipped_events_of_its_own() {
     let mut capture = without_making(&two, &reader.slot);
     capture.drop_slot().expect("it is noted here");
     write(&first, 2);
-    assert_eq!(positions(&drain(&mut reader.open())), [4, 5]);
+    let mut capture = reader.open();
+    assert_eq!(positions(&drain(&mut capture)), [4, 5]);
+    capture.drop_slot().expect("it is its own");
+    check_reused(&one, &two, &reader.slot);
+}
+
+/// The second store has made a slot of the name that the first has dropped.
+fn check_reused(first: &Schema, second: &Schema, slot: &str) {
+    let reader = Reader::new(second, "shared");
+    let mut capture = reader.open();
+    drain(&mut capture);
+    let mut other = without_making(first, slot);
+    assert_eq!(other.status().expect("a status").lag_bytes, None);
+    other.drop_slot().expect("there is none of this store");
+    assert!(capture.status().expect("a status").lag_bytes.is_some());
+    let message = refused(&first.url, first.settings(), slot);
+    assert!(message.contains(&second.name), "{message}");
 }
 
 #[test]

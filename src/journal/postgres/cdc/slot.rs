@@ -182,11 +182,11 @@ pub(super) async fn flush(session: &Session, slot: &str) -> Result<(), tokio_pos
     session.client.execute(note, &[&slot]).await.map(|_| ())
 }
 
-/// Drops the slot, if it is one of this store, and notes that it has none.
+/// Drops the slot, if it is one of this store, and notes that it has none: the next slot of this name may be another store's.
 pub(super) async fn release(session: &Session, slot: &str) -> Result<(), tokio_postgres::Error> {
     let drop = format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND {OWN} \
-         AND EXISTS (SELECT FROM checkpoints WHERE name = $1)"
+         AND EXISTS (SELECT FROM checkpoints WHERE name = $1 AND copied_to IS NOT NULL)"
     );
     session.client.execute(&drop, &[&slot]).await?;
     let note = "UPDATE checkpoints SET copied_to = NULL WHERE name = $1";
@@ -279,7 +279,7 @@ pub(super) async fn status(session: &Session, slot: &str) -> Result<SlotStatus, 
     let ask = format!(
         "SELECT coalesce(position, 0), pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::bigint, \
          coalesce(wal_status = 'lost', false) FROM (SELECT) AS one LEFT JOIN checkpoints ON name = $1 \
-         LEFT JOIN pg_replication_slots ON slot_name = name AND {OWN}"
+         LEFT JOIN pg_replication_slots ON slot_name = name AND copied_to IS NOT NULL AND {OWN}"
     );
     let row = session.client.query_one(&ask, &[&slot]).await?;
     let lag: Option<i64> = row.try_get(1)?;
