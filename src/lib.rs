@@ -90,6 +90,8 @@ mod event;
 mod gap;
 mod id;
 pub mod journal;
+#[cfg(feature = "json")]
+mod json;
 mod name;
 mod query;
 mod settings;
@@ -106,6 +108,8 @@ pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
 pub use gap::{Gap, GapReason};
 pub use id::{IdSource, RandomIds, SeededIds};
 pub use journal::{JournalError, RecoveryReport};
+#[cfg(feature = "json")]
+pub use json::JsonValue;
 pub use name::Name;
 pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};

@@ -60,11 +60,12 @@ pub enum Filter {
     Any(Vec<Filter>),
     /// The value at this JSON pointer (RFC 6901) of the metadata equals this one.
     #[cfg(feature = "json")]
-    Metadata(String, serde_json::Value),
-    /// The value at this JSON pointer (RFC 6901) of the data equals this one.
+    Metadata(String, crate::JsonValue),
+    /// The value at this JSON pointer (RFC 6901) of the data equals this one: numbers by value, whatever their size and notation. Nothing
+    /// else of the data is looked at, but that it is JSON; of fields with one name the last counts.
     #[cfg(feature = "json")]
-    Data(String, serde_json::Value),
-    /// Metadata or data contain this text, in upper or lower case.
+    Data(String, crate::JsonValue),
+    /// Metadata or data contain this text, case-insensitive in every script (Unicode case folding).
     Text(String),
 }
 
@@ -304,18 +305,18 @@ impl Query {
     /// Only events whose metadata have `value` at this JSON pointer, such as `/request/ip`.
     #[cfg(feature = "json")]
     #[must_use]
-    pub fn metadata(self, pointer: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+    pub fn metadata(self, pointer: impl Into<String>, value: impl Into<crate::JsonValue>) -> Self {
         self.filter(Filter::Metadata(pointer.into(), value.into()))
     }
 
     /// Only events whose data have `value` at this JSON pointer, such as `/lines/0/amount`.
     #[cfg(feature = "json")]
     #[must_use]
-    pub fn data(self, pointer: impl Into<String>, value: impl Into<serde_json::Value>) -> Self {
+    pub fn data(self, pointer: impl Into<String>, value: impl Into<crate::JsonValue>) -> Self {
         self.filter(Filter::Data(pointer.into(), value.into()))
     }
 
-    /// Only events whose metadata or data contain `text`, in upper or lower case.
+    /// Only events whose metadata or data contain `text`, case-insensitive in every script: `STRASSE` finds `Straße`, `ΚΩΣ` finds `κως`.
     ///
     /// The bytes are searched as they are: an escape in JSON, such as `\u00e9`, is not the letter it stands for.
     #[must_use]

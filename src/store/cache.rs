@@ -274,7 +274,7 @@ fn filter_bytes(filter: &Filter) -> u64 {
         Filter::All(filters) | Filter::Any(filters) => filters.iter().map(filter_bytes).sum(),
         #[cfg(feature = "json")]
         Filter::Metadata(pointer, value) | Filter::Data(pointer, value) => {
-            (pointer.len() + value.to_string().len()) as u64
+            (pointer.len() + value.as_str().len()) as u64
         }
         Filter::Text(text) => text.len() as u64,
     };

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::index::{Indexer, Indexes};
+#[cfg(feature = "json")]
+use crate::json::{self, Pattern};
 use crate::query::{AsOf, Query};
 use crate::{Error, EventRef, Field, Filter, Name, Result, Timestamp};
 
@@ -32,9 +34,9 @@ enum Test {
     All(Vec<Test>),
     Any(Vec<Test>),
     #[cfg(feature = "json")]
-    Metadata(String, serde_json::Value),
+    Metadata(String, Pattern),
     #[cfg(feature = "json")]
-    Data(String, serde_json::Value),
+    Data(String, Pattern),
     Text(Needle),
 }
 
@@ -97,9 +99,9 @@ fn compile(filter: &Filter, indexes: &Indexes, depth: usize, size_left: &mut usi
         Filter::All(filters) => Test::All(compile_all(filters, indexes, depth + 1, size_left)?),
         Filter::Any(filters) => Test::Any(compile_all(filters, indexes, depth + 1, size_left)?),
         #[cfg(feature = "json")]
-        Filter::Metadata(pointer, value) => Test::Metadata(check_pointer(pointer)?, value.clone()),
+        Filter::Metadata(pointer, value) => Test::Metadata(check_pointer(pointer)?, Pattern::new(value)?),
         #[cfg(feature = "json")]
-        Filter::Data(pointer, value) => Test::Data(check_pointer(pointer)?, value.clone()),
+        Filter::Data(pointer, value) => Test::Data(check_pointer(pointer)?, Pattern::new(value)?),
         Filter::Text(text) => Test::Text(Needle::new(text)),
     })
 }
@@ -189,33 +191,48 @@ fn has_value(event: EventRef<'_>, field: &Field, values: &[Name]) -> bool {
 }
 
 #[cfg(feature = "json")]
-fn has_json(bytes: &[u8], pointer: &str, value: &serde_json::Value) -> bool {
-    serde_json::from_slice::<serde_json::Value>(bytes).is_ok_and(|json| json.pointer(pointer) == Some(value))
+fn has_json(bytes: &[u8], pointer: &str, value: &Pattern) -> bool {
+    json::at(bytes, pointer).is_some_and(|found| value.equals(found))
 }
 
-/// A text to look for, in upper or lower case.
+/// A text to look for, case-insensitive.
 #[derive(Clone, Debug)]
-enum Needle {
-    /// In lower case.
-    Ascii(Vec<u8>),
-    /// In lower case.
-    Unicode(String),
+struct Needle {
+    folded: String,
 }
 
 impl Needle {
     fn new(text: &str) -> Self {
-        if text.is_ascii() {
-            return Self::Ascii(text.to_ascii_lowercase().into_bytes());
-        }
-        Self::Unicode(text.to_lowercase())
+        Self { folded: fold(text) }
     }
 
     fn is_in(&self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Ascii(needle) => contains_ascii(bytes, needle),
-            Self::Unicode(needle) => String::from_utf8_lossy(bytes).to_lowercase().contains(needle),
+        let needle = self.folded.as_bytes();
+        // Most payloads are ASCII, and what is found byte by byte is found.
+        if self.folded.is_ascii() && (contains_ascii(bytes, needle) || bytes.is_ascii()) {
+            return contains_ascii(bytes, needle);
+        }
+        fold(&String::from_utf8_lossy(bytes)).contains(&self.folded)
+    }
+}
+
+/// The text by full case folding, letter by letter: what a letter folds to never depends on its neighbours, so a part of a text folds to a
+/// part of the folded text. Down, up and down again brings all forms of a letter together: both sigmas, sharp s and its capital, ligatures.
+fn fold(text: &str) -> String {
+    let mut folded = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            // Its capital is the I of other languages: Unicode leaves it alone.
+            '\u{131}' => folded.push(letter),
+            _ => folded.extend(
+                letter
+                    .to_lowercase()
+                    .flat_map(char::to_uppercase)
+                    .flat_map(char::to_lowercase),
+            ),
         }
     }
+    folded
 }
 
 fn contains_ascii(bytes: &[u8], needle: &[u8]) -> bool {
@@ -249,6 +266,55 @@ mod tests {
             ("z", "abc", false),
         ] {
             assert_eq!(Needle::new(text).is_in(bytes.as_bytes()), found, "{text} in {bytes}");
+        }
+    }
+
+    #[test]
+    fn words_with_a_final_sigma_were_not_found() {
+        for (text, bytes) in [
+            ("ΚΩΣ", "{\"n\":\"ΚΩΣΤΑΣ\"}"),
+            ("κως", "{\"n\":\"ΚΩΣΤΑΣ\"}"),
+            ("κωσ", "{\"n\":\"ΚΩΣΤΑΣ\"}"),
+            ("κωσ", "{\"n\":\"ΚΩΣ\"}"),
+            ("ΚΩΣ", "Κως"),
+            // Letters of other scripts, of another length, and those that fold to ASCII.
+            ("STRASSE", "Straße"),
+            ("strasse", "STRA\u{1e9e}E"),
+            ("stra\u{df}e", "STRASSE"),
+            ("k", "273 \u{212a}"),
+            ("\u{212a}", "273 k"),
+            ("office", "o\u{fb03}ce"),
+            ("\u{17f}ea", "SEA"),
+            ("sea", "\u{17f}ea"),
+            ("привет", "ПРИВЕТ"),
+            ("\u{10a0}", "\u{2d00}"),
+            ("\u{13a0}", "\u{ab70}"),
+            ("İ", "i\u{307}"),
+            ("\u{1f88}", "\u{1f00}\u{3b9}"),
+            ("\u{b5}", "\u{39c}"),
+            ("\u{104}\u{118}", "\u{105}\u{119}"),
+        ] {
+            assert!(Needle::new(text).is_in(bytes.as_bytes()), "{text} in {bytes}");
+        }
+        for (text, bytes) in [("i", "\u{131}"), ("σ", "ΚΩ"), ("ss", "s"), ("é", "e"), ("ä", "\u{ff}")] {
+            assert!(!Needle::new(text).is_in(bytes.as_bytes()), "{text} in {bytes}");
+        }
+        // What is no UTF-8 does not hide the rest.
+        assert!(Needle::new("ΣΟΣ").is_in(b"\xff \xcf\x83\xce\xbf\xcf\x82 \xfe"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_part_is_found_in_any_case(text in "\\PC{0,12}", start in 0_usize..12, length in 0_usize..12) {
+            let part: String = text.chars().skip(start).take(length).collect();
+            for part in [part.to_uppercase(), part.to_lowercase(), part] {
+                for whole in [text.to_uppercase(), text.to_lowercase(), text.clone()] {
+                    // Its capital is another letter's too.
+                    if !text.contains('\u{131}') {
+                        proptest::prop_assert!(Needle::new(&part).is_in(whole.as_bytes()), "{} in {}", part, whole);
+                    }
+                }
+            }
         }
     }
 

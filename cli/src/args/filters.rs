@@ -1,5 +1,6 @@
 //! Which events are asked for.
 
+use annals::JsonValue;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -51,11 +52,11 @@ pub(crate) struct Filters {
     pub(crate) until: Option<u64>,
     /// What data have at a JSON pointer: /amount=250, /name=Anna, /name="250"
     #[arg(long = "where", value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
-    pub(crate) data: Vec<(String, serde_json::Value)>,
+    pub(crate) data: Vec<(String, JsonValue)>,
     /// What metadata have at a JSON pointer, beside the four ids that are filters of their own
     #[arg(long, value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
-    pub(crate) metadata: Vec<(String, serde_json::Value)>,
-    /// What data or metadata contain, in upper or lower case
+    pub(crate) metadata: Vec<(String, JsonValue)>,
+    /// What data or metadata contain, case-insensitive
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) text: Option<String>,
     /// As the log was: up to a position, or what was recorded up to a time
@@ -72,7 +73,7 @@ fn parse_types(text: &str) -> Result<String, String> {
 }
 
 /// A JSON pointer and a value: JSON if it is JSON, else a text.
-fn parse_pointer(text: &str) -> Result<(String, serde_json::Value), String> {
+fn parse_pointer(text: &str) -> Result<(String, JsonValue), String> {
     let (pointer, value) = text.split_once('=').ok_or("write it as /pointer=value")?;
     if !pointer.is_empty() && !pointer.starts_with('/') {
         return Err(format!("the pointer '{pointer}' must begin with '/'"));
@@ -82,7 +83,7 @@ fn parse_pointer(text: &str) -> Result<(String, serde_json::Value), String> {
             "the value is empty: an empty text is written as {pointer}='\"\"'"
         ));
     }
-    let value = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    let value = JsonValue::parse(value).unwrap_or_else(|_| value.into());
     Ok((pointer.to_owned(), value))
 }
 

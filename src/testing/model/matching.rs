@@ -27,9 +27,13 @@ fn passes(event: &Recorded, filter: &Filter) -> bool {
         Filter::All(filters) => filters.iter().all(|filter| passes(event, filter)),
         Filter::Any(filters) => filters.iter().any(|filter| passes(event, filter)),
         #[cfg(feature = "json")]
-        Filter::Metadata(pointer, value) => json_at(&event.event.metadata, pointer).as_ref() == Some(value),
+        Filter::Metadata(pointer, value) => {
+            json_at(&event.event.metadata, pointer) == serde_json::from_str(value.as_str()).ok()
+        }
         #[cfg(feature = "json")]
-        Filter::Data(pointer, value) => json_at(&event.event.data, pointer).as_ref() == Some(value),
+        Filter::Data(pointer, value) => {
+            json_at(&event.event.data, pointer) == serde_json::from_str(value.as_str()).ok()
+        }
         Filter::Text(text) => {
             let contains = |bytes: &[u8]| {
                 String::from_utf8_lossy(bytes)
