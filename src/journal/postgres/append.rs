@@ -8,9 +8,10 @@ use parking_lot::Mutex;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
-use super::connect::{Server, Session};
+use super::connect::{Server, Session, in_time};
 use super::errors::{is_read_only, is_rolled_back, refusal, refused, timeout};
 use super::follow::Calls;
+use super::recover::check_store;
 use super::row::Content;
 use super::runtime::Runtime;
 use crate::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
@@ -19,13 +20,16 @@ use crate::{
     Version,
 };
 
-/// The function is called for the store that is followed, and not for one that has taken its schema's name: no row comes back then.
-const CALL: &str = "SELECT appended.* FROM (SELECT store FROM head WHERE store = $5 OR $5::uuid IS NULL OFFSET 0) AS own, \
+/// The function is called for the store that is followed, and not for one that has taken its schema's name, nor for a copy that is behind what
+/// was read already: no row comes back then.
+const CALL: &str = "SELECT appended.* FROM \
+                    (SELECT store FROM head WHERE (store = $5 OR $5::uuid IS NULL) AND position >= $6 OFFSET 0) AS own, \
                     LATERAL append_events(CASE WHEN own.store IS NOT NULL THEN $1 END, $2, $3, $4::text::jsonb) AS appended";
 /// What others are told, when it is committed: commits that notify wait for each other.
 const ANNOUNCE: &str = "SELECT notify_followers()";
 /// Appends within so long are told of together.
 const GATHER: Duration = Duration::from_millis(5);
+const STORE: &str = "SELECT store FROM head";
 const WHAT: &str = "the events cannot be appended";
 /// The same where the server has rolled the append back.
 const NOTHING: &str = "the events cannot be appended, and nothing was written";
@@ -106,10 +110,11 @@ impl PostgresRemote {
         let stream = append.stream;
         let (id, kind) = (&*stream.aggregate_id, &*stream.aggregate_type);
         let (expected, store) = (number_of(append.expected), self.calls.store.get());
-        let parameters: [&(dyn ToSql + Sync); 5] = [&id, &kind, &expected, &events, &store];
+        let read = self.calls.read.load(Ordering::SeqCst).cast_signed();
+        let parameters: [&(dyn ToSql + Sync); 6] = [&id, &kind, &expected, &events, &store, &read];
         let call = session.client.query_opt(CALL, &parameters);
         match tokio::time::timeout(self.server.patience(), call).await {
-            Ok(Ok(row)) => self.answered(session, append, row.as_ref()),
+            Ok(Ok(row)) => self.answered(session, append, row.as_ref()).await,
             Ok(Err(error)) => self.failed(append, &error),
             Err(_) => {
                 // Whatever comes of it, nobody waits for it on this connection.
@@ -119,13 +124,9 @@ impl PostgresRemote {
         }
     }
 
-    fn answered(&self, session: Arc<Session>, append: &RemoteAppend<'_>, row: Option<&Row>) -> Sent {
+    async fn answered(&self, session: Arc<Session>, append: &RemoteAppend<'_>, row: Option<&Row>) -> Sent {
         let Some(row) = row else {
-            let message = format!(
-                "{NOTHING}: there is another store now behind the same address; open it anew: {}",
-                self.server.place()
-            );
-            return Sent::RolledBack(JournalError::failed(message));
+            return Sent::RolledBack(self.not_called(&session).await);
         };
         match appended(row, append.has_own_ids) {
             Ok(appended) => {
@@ -136,6 +137,21 @@ impl PostgresRemote {
             }
             Err(error) => Sent::Answered(Box::new(Err(refused(&self.server, WHAT, &error).into()))),
         }
+    }
+
+    /// Why the function was not called. A replica may show a commit a moment before its primary does, so an end before what was read may pass.
+    async fn not_called(&self, session: &Session) -> JournalError {
+        let found = in_time(&self.server, WHAT, session.client.query_one_scalar(STORE, &[])).await;
+        let checked = found.and_then(|found| match self.calls.store.get() {
+            Some(known) => check_store(&self.server, *known, found),
+            None => Ok(()),
+        });
+        let message = format!(
+            "{NOTHING}: the table ends before position {}, which was read from it: {}",
+            self.calls.read.load(Ordering::SeqCst),
+            self.server.place()
+        );
+        checked.map_or_else(|error| error, |()| JournalError::new(JournalErrorKind::Retry, message))
     }
 
     fn failed(&self, append: &RemoteAppend<'_>, error: &Error) -> Sent {

@@ -93,6 +93,8 @@ pub(super) struct Calls {
     pub(super) heard: Arc<Notify>,
     /// The last position that was appended from here.
     pub(super) appended: AtomicU64,
+    /// Where the log ended when it was read last.
+    pub(super) read: AtomicU64,
     /// Nobody needs it any more.
     pub(super) stop: Notify,
     /// The store that is followed; not set before it was read.
@@ -159,6 +161,7 @@ impl Feed for PostgresFeed {
         };
         self.session = Some(read.session);
         self.calls.store.get_or_init(|| read.known.store);
+        self.calls.read.fetch_max(read.position, Ordering::SeqCst);
         self.known = Some(read.known);
         self.position = read.position;
         Ok(Recovered {
