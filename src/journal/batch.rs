@@ -137,6 +137,7 @@ impl Batch {
     }
 
     /// How many of its events may be gone one day: all but changes.
+    #[cfg(feature = "file")]
     pub(crate) fn removable(&self) -> u64 {
         self.events().filter(|event| !event.is_change()).count() as u64
     }

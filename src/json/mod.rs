@@ -14,10 +14,13 @@ use crate::Error;
 /// A JSON value that a [filter](crate::Filter::Data) compares with, kept as its text: so a number keeps all its digits.
 ///
 /// ```
-/// use annals::{JsonValue, Query};
+/// use annals::{Expected, JsonValue, NewEvent, Query, Store, StreamId};
 ///
-/// let query = Query::all().data("/amount", 250).data("/id", JsonValue::parse("123456789012345678901234567890")?);
-/// assert_eq!(query.filters.len(), 2);
+/// let store = Store::in_memory();
+/// let paid = NewEvent::new("Paid").data(r#"{"amount": 250.0, "id": 123456789012345678901234567890}"#);
+/// store.append(&StreamId::new("Invoice", "invoice-17"), Expected::Any, vec![paid])?;
+/// let id = JsonValue::parse("123456789012345678901234567890")?;
+/// assert_eq!(store.query(Query::all().data("/amount", 250).data("/id", id)).count()?, 1);
 /// # Ok::<(), annals::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

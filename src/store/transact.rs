@@ -23,7 +23,7 @@ impl Store {
     /// use annals::{Append, Expected, NewEvent, Query, Store, StreamId};
     ///
     /// let store = Store::in_memory();
-    /// let claim = |name: &str, user: &str| {
+    /// let claim = |name: &str, user: &str| -> Result<_, Box<dyn std::error::Error>> {
     ///     store.transact(Query::all().event_type("NameClaimed").correlation(name), |claims| {
     ///         if let Some(claim) = claims.first() {
     ///             return Err(format!("{name} belongs to {}", claim.aggregate_id()).into());
