@@ -1,4 +1,4 @@
-//! A folder that is held, not looked up by its path: on Unix by a handle, elsewhere by its path after all.
+//! A folder of the file system: on Unix an open handle that every call is relative to, elsewhere its path.
 
 #[cfg_attr(not(unix), path = "portable.rs")]
 #[cfg_attr(unix, path = "unix.rs")]

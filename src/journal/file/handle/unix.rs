@@ -92,7 +92,7 @@ impl FolderHandle {
     }
 }
 
-/// Which file or folder it is, whatever it is called: its device and inode.
+/// The identity of a file or folder, independent of its name: its device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal::file) struct Identity(u64, u64);
 
