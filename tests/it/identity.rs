@@ -156,6 +156,52 @@ fn a_switched_link_split_its_store_in_two() {
 }
 
 #[test]
+fn a_segment_that_was_moved_away_went_on_being_written() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 3] = [
+        ("removed", |segment| fs::remove_file(segment).expect("removed")),
+        ("renamed", |segment| {
+            fs::rename(segment, segment.with_extension("bak")).expect("renamed");
+        }),
+        ("replaced by a copy", |segment| {
+            fs::copy(segment, segment.with_extension("bak")).expect("copied");
+            fs::rename(segment.with_extension("bak"), segment).expect("renamed");
+        }),
+    ];
+    for (what, change) in changes {
+        let folder = TempFolder::new();
+        let store = open(folder.path()).expect("a store");
+        let last = append(&store).expect("appended");
+        change(&folder.path().join(format!("{:020}.segment", 1)));
+        let (still, error) = append_until_refused(&store);
+        assert_eq!(still, last, "{what}: an append after it was acknowledged");
+        assert!(
+            error.contains(".segment") && error.contains("removed, renamed or replaced"),
+            "{what}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_repair_that_was_refused_removed_what_another_was_writing() {
+    let folder = TempFolder::new();
+    let [at, to, part]: [PathBuf; 3] = ["at", "to", "to.part"].map(|name| folder.path().join(name));
+    drop(open(&at).expect("a store"));
+    // Another repair, or archive, is at work.
+    fs::create_dir(&part).expect("made");
+    fs::write(part.join("work"), "").expect("written");
+    let refused = file::repair(&at, &to, &mut |_, _| {}).expect_err("another writes it");
+    assert!(refused.to_string().contains("to.part is there"), "{refused}");
+    let refused = file::ArchiveWriter::create(&to).expect_err("another writes it");
+    assert!(refused.to_string().contains("to.part is there"), "{refused}");
+    assert!(part.join("work").exists() && !to.exists());
+    // Folders above are made.
+    let deep = folder.path().join("a/b/c");
+    file::repair(&at, &deep, &mut |_, _| {}).expect("repaired");
+    assert!(deep.is_dir());
+}
+
+#[test]
 fn a_store_behind_a_link_is_one_store() {
     let folder = TempFolder::new();
     let [current, first]: [PathBuf; 2] = ["current", "first"].map(|name| folder.path().join(name));

@@ -35,9 +35,8 @@ impl ArchiveWriter {
     pub fn create(to: impl AsRef<Path>) -> Result<Self, JournalError> {
         let to = to.as_ref().to_owned();
         target::check_empty(&to)?;
-        let part = target::part_of(&to)?;
-        let mut journal = FileJournal::open_with(&part, FileSettings::default())?;
-        journal.recover(&mut Nothing)?;
+        let part = target::make_part(&to)?;
+        let journal = Self::begin(&part).inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
         Ok(Self {
             journal: Box::new(journal),
             batch: Batch::new(),
@@ -47,6 +46,12 @@ impl ArchiveWriter {
             to,
             is_kept: false,
         })
+    }
+
+    fn begin(part: &Path) -> Result<FileJournal, JournalError> {
+        let mut journal = FileJournal::open_with(part, FileSettings::default())?;
+        journal.recover(&mut Nothing)?;
+        Ok(journal)
     }
 
     /// Adds an event with a higher position than the last.

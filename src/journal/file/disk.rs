@@ -94,6 +94,14 @@ pub struct Folder {
 }
 
 impl Folder {
+    fn open_as(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(OpenFile {
+            file: self.handle.open(name, access)?,
+            folder: self.handle.clone(),
+            name: name.to_owned(),
+        }))
+    }
+
     pub(super) fn handle(&self) -> &FolderHandle {
         &self.handle
     }
@@ -161,15 +169,15 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenFile(self.handle.open(name, Access::Read)?)))
+        self.open_as(name, Access::Read)
     }
 
     fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenFile(self.handle.open(name, Access::Write)?)))
+        self.open_as(name, Access::Write)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenFile(self.handle.open(name, Access::CreateNew)?)))
+        self.open_as(name, Access::CreateNew)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -198,17 +206,22 @@ impl Disk for Folder {
 }
 
 #[derive(Debug)]
-struct OpenFile(File);
+struct OpenFile {
+    file: File,
+    /// Where it was opened, to see that it is there still.
+    folder: FolderHandle,
+    name: String,
+}
 
 impl DiskFile for OpenFile {
     fn length(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.file.metadata()?.len())
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
         let mut read = 0;
         while read < bytes.len() {
-            match read_some(&self.0, offset + read as u64, &mut bytes[read..]) {
+            match read_some(&self.file, offset + read as u64, &mut bytes[read..]) {
                 Ok(0) => break,
                 Ok(some) => read += some,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -219,16 +232,23 @@ impl DiskFile for OpenFile {
     }
 
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        write_all(&mut self.0, offset, bytes)
+        write_all(&mut self.file, offset, bytes)
     }
 
     fn set_length(&mut self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)
+        self.file.set_len(length)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()?;
-        check_linked(&self.0)
+        self.file.sync_data()?;
+        // A file that is not in its place any more takes every byte, and a store that is opened finds none of them.
+        if self.folder.has(&self.name, &self.file)? {
+            return Ok(());
+        }
+        Err(io::Error::new(
+            io::ErrorKind::NotFound,
+            "the file was removed, renamed or replaced while it was open",
+        ))
     }
 }
 
@@ -242,18 +262,6 @@ fn write_all(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
-/// A file that was removed while it was open takes every byte and keeps none.
-#[cfg(unix)]
-fn check_linked(file: &File) -> io::Result<()> {
-    if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) > 0 {
-        return Ok(());
-    }
-    Err(io::Error::new(
-        io::ErrorKind::NotFound,
-        "the file was removed while it was open",
-    ))
-}
-
 #[cfg(not(unix))]
 fn read_some(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize> {
     io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
@@ -264,12 +272,6 @@ fn read_some(mut file: &File, offset: u64, bytes: &mut [u8]) -> io::Result<usize
 fn write_all(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     io::Seek::seek(file, io::SeekFrom::Start(offset))?;
     io::Write::write_all(file, bytes)
-}
-
-/// Other systems do not remove a file that is open.
-#[cfg(not(unix))]
-fn check_linked(_: &File) -> io::Result<()> {
-    Ok(())
 }
 
 #[cfg(test)]

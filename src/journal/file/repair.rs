@@ -71,7 +71,7 @@ pub fn repair(
 ) -> Result<Repair, JournalError> {
     let (source, to) = (existing(folder.as_ref())?, to.as_ref());
     check_target(folder.as_ref(), to)?;
-    let part = target::part_of(to)?;
+    let part = target::make_part(to)?;
     let target = Folder::create(&part).map_err(|error| unusable(&part, error))?;
     let repaired = repair_on(&source, Arc::new(target), progress);
     let kept = repaired.and_then(|repair| target::keep(&part, to).map(|()| repair));

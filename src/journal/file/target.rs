@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::disk::Folder;
 use super::errors::unusable;
 use crate::journal::{JournalError, JournalErrorKind};
 
@@ -18,16 +19,25 @@ pub(super) fn check_empty(to: &Path) -> Result<(), JournalError> {
     if is_empty { Ok(()) } else { Err(not_empty(to)) }
 }
 
-/// Where the new folder is until it is whole.
-pub(super) fn part_of(to: &Path) -> Result<PathBuf, JournalError> {
+/// Makes the folder that the new one is until it is whole: for this work alone, so what is in it may be removed when the work fails.
+pub(super) fn make_part(to: &Path) -> Result<PathBuf, JournalError> {
     let mut name = to.file_name().map(OsString::from).unwrap_or_default();
     name.push(".part");
     let part = to.with_file_name(name);
-    if part.exists() {
-        let message = format!("{} is left of work that did not end: remove it first", part.display());
-        return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+    if let Some(above) = part.parent().filter(|above| !above.as_os_str().is_empty()) {
+        Folder::create(above).map_err(|error| unusable(above, error))?;
     }
-    Ok(part)
+    match fs::create_dir(&part) {
+        Ok(()) => Ok(part),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let message = format!(
+                "{} is there: other work writes it now, or did not end: if none is at work, remove it first",
+                part.display()
+            );
+            Err(JournalError::new(JournalErrorKind::Unsupported, message))
+        }
+        Err(error) => Err(unusable(&part, error)),
+    }
 }
 
 /// Gives the new folder its name.

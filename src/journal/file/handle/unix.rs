@@ -71,6 +71,15 @@ impl FolderHandle {
         }
     }
 
+    /// Whether the name leads to this open file.
+    pub(in crate::journal::file) fn has(&self, name: &str, file: &File) -> io::Result<bool> {
+        match self.open(name, Access::Read) {
+            Ok(there) => Ok(Identity::of(&there)? == Identity::of(file)?),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     pub(in crate::journal::file) fn remove(&self, name: &str) -> io::Result<()> {
         Ok(unlinkat(&*self.0, name, AtFlags::empty())?)
     }
