@@ -11,35 +11,35 @@ use crate::{Expected, Name, Position, StreamId, Version};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store is not where the caller believed. Nothing was written: read again and decide again.
+    /// The store differs from what the caller expected. Nothing was written; read again and decide again.
     #[error(transparent)]
     Conflict(Box<Conflict>),
-    /// The call cannot be carried out as it is. Nothing was written: mend the call.
+    /// The request is invalid and nothing was written; fix the arguments.
     #[error("{0}")]
     Invalid(Box<str>),
-    /// The aggregate was deleted for good. Nothing was written: use another id.
+    /// The aggregate was deleted for good and nothing was written; use another id.
     #[error("aggregate '{0}' was deleted for good: use another id")]
     Deleted(Name),
-    /// A budget is used up and the store is set to refuse. Nothing was written: drop something, or try later.
+    /// A budget or the backlog is full and the settings say to refuse. Nothing was written; drop events, or retry later.
     #[error("the store is full: {0}")]
     Full(Box<str>),
-    /// The store was closed. Nothing was written, unless it was closed while the append waited to be durable: open a new one.
+    /// The store was closed. Nothing was written, unless it was closed while the append waited for durability; open the store again.
     #[error("the store is closed: open a new one")]
     Closed,
-    /// The store was opened to be read alone. Nothing was written: open it another way.
+    /// The store was opened read-only. Nothing was written; open it for writing.
     #[error("the store can only be read: {0}")]
     ReadOnly(&'static str),
-    /// The journal is not to be had now: another process has it, the disk is full, the folder is not there. Try later.
+    /// The journal is temporarily unavailable: another process has it open, the disk is full, the folder is missing. Retry later.
     #[error("the journal cannot be used now: {0}")]
     Unavailable(JournalError),
-    /// What a reader needs cannot be read, and trying again does not help. Nothing was changed: the message names what failed.
+    /// A reader cannot read the journal, and a retry does not help. Nothing was changed; the message names what failed.
     #[error("{0}")]
     Unreadable(JournalError),
-    /// The journal holds what cannot be read. Nothing was changed: repair it, or restore it from a copy.
+    /// The journal is damaged. Nothing was changed; repair it, or restore it from a copy.
     #[error("the journal is damaged: {0}")]
     Corrupt(JournalError),
-    /// The journal failed, now or before. Whether the events of *this* append survive is not known until the store is opened
-    /// anew; everything that was acknowledged as durable does. The store can still be read.
+    /// The journal failed, now or before. Whether the events of *this* append survive is unknown until the store is opened again;
+    /// everything that was acknowledged as durable survives. The store can still be read.
     #[error("the journal has failed, and the store takes no more appends until it is opened anew: {0}")]
     Failed(JournalError),
 }
