@@ -212,6 +212,14 @@ const STATES: &[State] = &[
             fs::remove_file(path).expect("removed");
         }
     }),
+    ("a folder as the head", Expect::Damage, |folder| {
+        fill(folder);
+        fs::remove_file(folder.join("head")).expect("removed");
+        fs::create_dir(folder.join("head")).expect("made");
+    }),
+    ("a folder as the head of nothing", Expect::Damage, |folder| {
+        fs::create_dir(folder.join("head")).expect("made");
+    }),
     ("an older head", Expect::Store(19), |folder| {
         fill(folder);
         let head = fs::read(folder.join("head")).expect("read");
@@ -367,4 +375,44 @@ fn a_repaired_store_had_its_lost_events_counted_as_readable() {
     let found = verify(&again);
     assert_eq!(found.events_lost_before, repair.positions_lost);
     assert_eq!(found.events_system, repair.positions_lost + 1);
+}
+
+/// What a link can be where a file should be: none of it is opened, and each is said by all.
+#[test]
+fn a_link_or_a_pipe_as_a_file_of_the_store_kept_it_from_being_repaired() {
+    use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
+
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 3] = [
+        ("a link to itself", |path| symlink(path, path).expect("linked")),
+        ("a link to a folder", |path| {
+            symlink(path.parent().expect("a folder"), path).expect("linked");
+        }),
+        ("a socket", |path| drop(UnixListener::bind(path).expect("bound"))),
+    ];
+    let nowhere = |path: &Path| symlink("nowhere", path).expect("linked");
+    let of_segments = changes.into_iter().chain([("a link to nothing", nowhere as Change)]);
+    let head = changes.map(|(what, change)| (what, change, "head".to_owned(), 18));
+    let segment = of_segments.map(|(what, change)| (what, change, format!("{:020}.segment", 1), 14));
+    for (what, change, name, saved) in head.into_iter().chain(segment) {
+        let temp = TempFolder::new();
+        let [folder, to]: [PathBuf; 2] = ["store", "saved"].map(|name| temp.path().join(name));
+        fill(&folder);
+        fs::remove_file(folder.join(&name)).expect("removed");
+        change(&folder.join(&name));
+        let found = verify(&folder);
+        assert_eq!(found.damage.len(), 1, "{name}, {what}: {found:?}");
+        let read = FileReader::open(&folder).map_err(Error::from);
+        let read = outcome(read.and_then(|journal| Store::builder().read_only().journal(journal).open()));
+        for opened in [read, outcome(open(&folder))] {
+            let error = opened.expect_err(what);
+            assert!(matches!(error, Error::Corrupt(_)), "{name}, {what}: {error}");
+            assert!(error.to_string().contains(&name), "{name}, {what}: {error}");
+        }
+        let repair = file::repair(&folder, &to, &mut |_, _| {}).expect(what);
+        let events = repair.events_saved;
+        assert!(events == saved, "{name}, {what}: {events} events were saved");
+        assert_eq!(verify(&to).damage, [], "{name}, {what}");
+    }
 }

@@ -235,3 +235,87 @@ fn a_store_whose_folder_was_replaced_compacts_nothing() {
     assert!(is_empty(&at));
     assert_whole(&moved, Position(12));
 }
+
+#[test]
+fn a_renamed_segment_took_events_that_its_store_did_not_have() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 4] = [
+        ("renamed", |segment| {
+            fs::rename(segment, segment.with_extension("old")).expect("renamed");
+        }),
+        ("replaced by a copy, with another name of its own", |segment| {
+            fs::hard_link(segment, segment.with_extension("old")).expect("linked");
+            fs::copy(segment, segment.with_extension("new")).expect("copied");
+            fs::rename(segment.with_extension("new"), segment).expect("renamed");
+        }),
+        ("moved to another folder", |segment| {
+            let away = segment.parent().expect("a folder").join("away");
+            fs::create_dir(&away).expect("made");
+            fs::rename(segment, away.join("segment")).expect("renamed");
+        }),
+        ("removed, with another name of its own", |segment| {
+            fs::hard_link(segment, segment.with_extension("old")).expect("linked");
+            fs::remove_file(segment).expect("removed");
+        }),
+    ];
+    for (what, change) in changes {
+        let folder = TempFolder::new();
+        let store = open(folder.path()).expect("a store");
+        let last = append(&store).expect("appended");
+        change(&folder.path().join(format!("{:020}.segment", 1)));
+        let (still, error) = append_until_refused(&store);
+        assert_eq!(still, last, "{what}: an append after it was acknowledged");
+        assert!(error.contains("removed, renamed or replaced"), "{what}: {error}");
+    }
+}
+
+/// A copy by hard links, as tools for backups make it: the files have two names.
+fn link_all(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        fs::hard_link(entry.path(), to.join(entry.file_name())).expect("linked");
+    }
+}
+
+#[test]
+fn a_store_that_went_on_damaged_its_copy_by_links() {
+    let folder = TempFolder::new();
+    let [at, copied]: [PathBuf; 2] = ["at", "copied"].map(|name| folder.path().join(name));
+    for _ in 0..2 {
+        append(&open(&at).expect("a store")).expect("appended");
+    }
+    link_all(&at, &copied);
+    for _ in 0..10 {
+        append(&open(&at).expect("a store")).expect("appended");
+    }
+    assert_whole(&at, Position(12));
+    assert_whole(&copied, Position(2));
+}
+
+#[test]
+fn a_head_that_is_a_link_was_written_to_where_it_leads() {
+    let folder = TempFolder::new();
+    let [at, other]: [PathBuf; 2] = ["at", "other"].map(|name| folder.path().join(name));
+    append(&open(&at).expect("a store")).expect("appended");
+    fs::write(
+        &other,
+        "a file of its own, which is longer than the 64 bytes that a store's head has",
+    )
+    .expect("written");
+    let before = fs::read(&other).expect("read");
+    for target in [other.as_path(), Path::new("nowhere")] {
+        fs::remove_file(at.join("head")).expect("removed");
+        symlink(target, at.join("head")).expect("linked");
+        append(&open(&at).expect("a store")).expect("appended");
+        let about = fs::symlink_metadata(at.join("head")).expect("a head");
+        assert!(about.is_file(), "the head is a link still");
+    }
+    assert_eq!(fs::read(&other).expect("read"), before);
+    assert!(!at.join("nowhere").exists());
+    // What a process left that was killed as it wrote the head is not in the way.
+    fs::write(at.join("head.new"), "torn").expect("written");
+    append(&open(&at).expect("a store")).expect("appended");
+    assert!(!at.join("head.new").exists());
+    assert_whole(&at, Position(4));
+}

@@ -68,7 +68,7 @@ pub trait DiskFile: Send + fmt::Debug {
     /// Cuts the file, or makes it longer with zeros.
     fn set_length(&mut self, length: u64) -> io::Result<()>;
 
-    /// Makes what was written survive a crash.
+    /// Makes what was written survive a crash, under the name that the file was opened as.
     fn sync(&mut self) -> io::Result<()>;
 }
 
@@ -169,15 +169,15 @@ impl Disk for Folder {
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.open_as(name, Access::Read)
+        self.file(name, Access::Read)
     }
 
     fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.open_as(name, Access::Write)
+        self.file(name, Access::Write)
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        self.open_as(name, Access::CreateNew)
+        self.file(name, Access::CreateNew)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
@@ -205,11 +205,19 @@ impl Disk for Folder {
     }
 }
 
+impl Folder {
+    fn file(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
+        let file = self.handle.open(name, access)?;
+        let (folder, name) = (self.handle.clone(), name.to_owned());
+        Ok(Box::new(OpenFile { file, folder, name }))
+    }
+}
+
 #[derive(Debug)]
 struct OpenFile {
     file: File,
-    /// Where it was opened, to see that it is there still.
     folder: FolderHandle,
+    /// What it was opened as.
     name: String,
 }
 
@@ -241,14 +249,12 @@ impl DiskFile for OpenFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        // A file that is not in its place any more takes every byte, and a store that is opened finds none of them.
+        // A file that was removed takes every byte and keeps none; one that was moved keeps them where nobody looks.
         if self.folder.has(&self.name, &self.file)? {
             return Ok(());
         }
-        Err(io::Error::new(
-            io::ErrorKind::NotFound,
-            "the file was removed, renamed or replaced while it was open",
-        ))
+        let moved = "the file was removed, renamed or replaced while it was open";
+        Err(io::Error::new(io::ErrorKind::NotFound, moved))
     }
 }
 

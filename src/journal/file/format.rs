@@ -42,7 +42,7 @@ pub(super) struct SegmentHeader {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoHeader {
     /// There are no bytes to read.
-    #[error("it is no file, but a directory, a pipe or a device")]
+    #[error("it is no file, but a directory, a pipe, a device or a link that leads to no file")]
     NoFile,
     /// They do not begin as one.
     #[error("it is no segment")]

@@ -8,10 +8,14 @@ use std::io;
 use uuid::Uuid;
 
 use super::disk::Disk;
+use super::errors::{damaged, unreadable};
 use super::format::HeadRecord;
 use super::segments;
+use crate::journal::JournalError;
 
-const NAME: &str = "head";
+pub(super) const NAME: &str = "head";
+/// What it is called until it is whole.
+const NEW: &str = "head.new";
 
 /// What a head says that the segments do not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +33,35 @@ pub(super) struct End {
     pub(super) position: u64,
 }
 
-/// What the head of a folder says; `None` where there is none that can be read.
+/// What is to be done about a head that is no file.
+const NO_FILE: &str = "remove it if the segments are all there, or restore it from a copy";
+
+/// What the head of a folder says; `None` where there is none, or it is torn.
+///
+/// # Errors
+///
+/// [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when it is no file.
+pub(super) fn of_folder(disk: &dyn Disk) -> Result<Option<HeadRecord>, JournalError> {
+    read(disk).map_err(|error| {
+        if is_no_file(&error) {
+            return damaged(disk, NAME, 0, &unread(&error));
+        }
+        unreadable(disk, NAME, error)
+    })
+}
+
+fn is_no_file(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::IsADirectory
+}
+
+/// What is wrong with a head that could not be read.
+pub(super) fn unread(error: &io::Error) -> String {
+    if is_no_file(error) {
+        return format!("{error}: {NO_FILE}");
+    }
+    format!("it cannot be read: {error}; {NO_FILE}")
+}
+
 pub(super) fn read(disk: &dyn Disk) -> io::Result<Option<HeadRecord>> {
     let file = match disk.open(NAME) {
         Ok(file) => file,
@@ -48,20 +80,21 @@ pub(super) fn is_store(names: &[String]) -> bool {
         .any(|name| name == NAME || segments::first_of(name).is_some())
 }
 
+/// Writes a head in the place of the one that is there, which another name may lead to as well: that of a copy by links.
 pub(super) fn write(disk: &dyn Disk, head: &HeadRecord) -> io::Result<()> {
-    match disk.open_writable(NAME) {
-        Ok(mut file) => {
-            file.write_at(0, &head.encode())?;
-            file.sync()
+    let mut file = match disk.create(NEW) {
+        // A process was killed before it had renamed it.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(NEW)?;
+            disk.create(NEW)?
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let mut file = disk.create(NAME)?;
-            file.write_at(0, &head.encode())?;
-            file.sync()?;
-            disk.sync_names()
-        }
-        Err(error) => Err(error),
-    }
+        created => created?,
+    };
+    file.write_at(0, &head.encode())?;
+    file.sync()?;
+    drop(file);
+    disk.rename(NEW, NAME)?;
+    disk.sync_names()
 }
 
 /// What is missing of a store that ends at `end`, or has no segment at all, by what its head says.

@@ -99,7 +99,7 @@ struct Whole {
 }
 
 fn read_whole(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Whole, JournalError> {
-    let head = head::read(disk).map_err(|error| unreadable(disk, "", error))?;
+    let head = head::of_folder(disk)?;
     let sources = sources(disk)?;
     let mut events = vec![0; sources.all.len()];
     let counting = &mut Counting {

@@ -76,7 +76,8 @@ pub(super) enum Front {
 /// Reads what the file called `name` begins with.
 pub(super) fn begin(disk: &dyn Disk, name: &str) -> io::Result<Begin> {
     let file = match disk.open(name) {
-        Err(error) if error.kind() == io::ErrorKind::IsADirectory => {
+        // A name that is there and leads nowhere is a link.
+        Err(error) if matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound) => {
             return Ok(Begin {
                 front: Front::Damaged(NoHeader::NoFile),
                 length: 0,

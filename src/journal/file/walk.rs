@@ -37,6 +37,8 @@ pub(super) struct Walked {
 pub(super) struct Walk<'a> {
     disk: &'a dyn Disk,
     head: Option<HeadRecord>,
+    /// What is wrong with the file that should have it.
+    head_fault: Option<String>,
     taker: &'a mut dyn Take,
     progress: &'a mut dyn FnMut(u64, u64),
     /// The position that should come next.
@@ -70,16 +72,23 @@ enum Go {
 impl<'a> Walk<'a> {
     /// # Errors
     ///
-    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the file `head` is there and cannot be read.
+    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the file `head` must not be read.
     pub(super) fn new(
         disk: &'a dyn Disk,
         taker: &'a mut dyn Take,
         progress: &'a mut dyn FnMut(u64, u64),
     ) -> Result<Self, JournalError> {
-        let head = head::read(disk).map_err(|error| unreadable(disk, "", error))?;
+        let (head, head_fault) = match head::read(disk) {
+            Ok(head) => (head, None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(unreadable(disk, head::NAME, error));
+            }
+            Err(error) => (None, Some(head::unread(&error))),
+        };
         Ok(Self {
             disk,
             head,
+            head_fault,
             taker,
             progress,
             position: 1,
@@ -95,6 +104,11 @@ impl<'a> Walk<'a> {
         let Sources { all, unborn } = sources::sources(self.disk)?;
         self.found.segments = all.len() as u64 + u64::from(unborn);
         self.found.bytes = all.iter().map(|source| source.length).sum();
+        if let Some(fault) = self.head_fault.take() {
+            self.note_file(head::NAME, 0, fault);
+            // No event is lost by it.
+            self.lose_to(0);
+        }
         for source in &all {
             self.segment(source)?;
             self.done += source.length;

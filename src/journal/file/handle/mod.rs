@@ -21,6 +21,6 @@ pub(super) enum Access {
 fn no_file() -> std::io::Error {
     std::io::Error::new(
         std::io::ErrorKind::IsADirectory,
-        "it is no file, but a directory, a pipe or a device",
+        "it is no file, but a directory, a pipe, a device or a link to itself",
     )
 }

@@ -45,7 +45,7 @@ impl FolderHandle {
         .open(path)
     }
 
-    /// A file that is open cannot be removed or replaced.
+    /// A file that is open cannot be removed or replaced here.
     pub(in crate::journal::file) fn has(&self, _: &str, _: &File) -> io::Result<bool> {
         Ok(true)
     }

@@ -54,7 +54,11 @@ impl FolderHandle {
         };
         // What took the place of the file since it was looked at is not waited for.
         let flags = make | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = File::from(openat(&*self.0, name, flags, Mode::from_raw_mode(0o666))?);
+        let opened = openat(&*self.0, name, flags, Mode::from_raw_mode(0o666));
+        let file = File::from(opened.map_err(|error| match error {
+            Errno::LOOP => no_file(),
+            error => error.into(),
+        })?);
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
@@ -71,12 +75,14 @@ impl FolderHandle {
         }
     }
 
-    /// Whether the name leads to this open file.
+    /// Whether `name` still leads to the file that was opened under it. Where it cannot be looked up, nothing is proved.
     pub(in crate::journal::file) fn has(&self, name: &str, file: &File) -> io::Result<bool> {
-        match self.open(name, Access::Read) {
-            Ok(there) => Ok(Identity::of(&there)? == Identity::of(file)?),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory) => Ok(false),
-            Err(error) => Err(error),
+        match statat(&*self.0, name, AtFlags::empty()) {
+            Ok(there) => {
+                let about = file.metadata()?;
+                Ok((there.st_dev, there.st_ino) == (about.dev(), about.ino()))
+            }
+            Err(error) => Ok(error != Errno::NOENT && error != Errno::LOOP),
         }
     }
 
