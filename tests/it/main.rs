@@ -29,3 +29,5 @@ mod retention;
 mod snapshots;
 mod support;
 mod tail;
+#[cfg(unix)]
+mod targets;

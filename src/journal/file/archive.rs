@@ -1,9 +1,9 @@
 //! Archives in folders: events moved out of a store, at the positions that they had.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{FileJournal, FileSettings, target};
+use super::target::Target;
+use super::{FileJournal, FileSettings};
 use crate::journal::{Batch, Journal, JournalError, Recover};
 use crate::{EventRef, Gap, GapReason, Position};
 
@@ -20,8 +20,7 @@ pub struct ArchiveWriter {
     batch: Batch,
     next: u64,
     events: u64,
-    part: PathBuf,
-    to: PathBuf,
+    target: Target,
     is_kept: bool,
 }
 
@@ -33,19 +32,22 @@ impl ArchiveWriter {
     /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the folder is not empty, or the `.part` of an archive that was
     /// interrupted is in the way; [`Retry`](crate::journal::JournalErrorKind::Retry) when it cannot be made.
     pub fn create(to: impl AsRef<Path>) -> Result<Self, JournalError> {
-        let to = to.as_ref().to_owned();
-        target::check_empty(&to)?;
-        let part = target::make_part(&to)?;
-        let journal = Self::begin(&part).inspect_err(|_| drop(fs::remove_dir_all(&part)))?;
-        Ok(Self {
-            journal: Box::new(journal),
-            batch: Batch::new(),
-            next: 1,
-            events: 0,
-            part,
-            to,
-            is_kept: false,
-        })
+        let target = Target::new(to.as_ref())?;
+        target.begin()?;
+        match new_journal(&target) {
+            Ok(journal) => Ok(Self {
+                journal: Box::new(journal),
+                batch: Batch::new(),
+                next: 1,
+                events: 0,
+                target,
+                is_kept: false,
+            }),
+            Err(error) => {
+                target.abandon();
+                Err(error)
+            }
+        }
     }
 
     fn begin(part: &Path) -> Result<FileJournal, JournalError> {
@@ -104,17 +106,22 @@ impl ArchiveWriter {
         self.write()?;
         self.journal.sync()?;
         self.journal.end()?;
-        target::keep(&self.part, &self.to)?;
+        self.target.keep()?;
         self.is_kept = true;
         Ok(self.events)
     }
 }
 
+fn new_journal(target: &Target) -> Result<FileJournal, JournalError> {
+    let mut journal = FileJournal::open_with(target.part(), FileSettings::default())?;
+    journal.recover(&mut Nothing)?;
+    Ok(journal)
+}
+
 impl Drop for ArchiveWriter {
     fn drop(&mut self) {
         if !self.is_kept {
-            // Whatever went wrong was told; a part that cannot be removed is named when it is in the way.
-            drop(fs::remove_dir_all(&self.part));
+            self.target.abandon();
         }
     }
 }

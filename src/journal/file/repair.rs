@@ -9,9 +9,10 @@ use serde::Serialize;
 use super::archive::Nothing;
 use super::disk::{Disk, Folder};
 use super::errors::unusable;
+use super::target::{self, Target};
 use super::verify::{Verification, existing, lock_shared};
 use super::walk::{Take, Walk, Walked};
-use super::{FileJournal, FileSettings, LOCK_NAME, head, target};
+use super::{FileJournal, FileSettings, LOCK_NAME, head};
 use crate::event::system::LOST;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record};
 use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
@@ -69,15 +70,17 @@ pub fn repair(
     to: impl AsRef<Path>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Repair, JournalError> {
-    let (source, to) = (existing(folder.as_ref())?, to.as_ref());
-    check_target(folder.as_ref(), to)?;
-    let part = target::make_part(to)?;
-    let target = Folder::create(&part).map_err(|error| unusable(&part, error))?;
-    let repaired = repair_on(&source, Arc::new(target), progress);
-    let kept = repaired.and_then(|repair| target::keep(&part, to).map(|()| repair));
+    let source = existing(folder.as_ref())?;
+    let target = Target::new(to.as_ref())?;
+    check_apart(folder.as_ref(), to.as_ref())?;
+    target.begin()?;
+    let part = target.part();
+    let repaired = Folder::create(part)
+        .map_err(|error| unusable(part, error))
+        .and_then(|folder| repair_on(&source, Arc::new(folder), progress));
+    let kept = repaired.and_then(|repair| target.keep().map(|()| repair));
     if kept.is_err() {
-        // Whatever went wrong is told; a part that cannot be removed is named when it is in the way.
-        drop(fs::remove_dir_all(&part));
+        target.abandon();
     }
     kept
 }
@@ -159,7 +162,8 @@ impl Saver {
 
 fn too_many(first: u64, last: u64) -> JournalError {
     let message = format!(
-        "positions {first} to {last} are lost, too many to be filled: repair a copy without the segments behind them"
+        "positions {first} to {last} are lost, too many to be filled: repair a copy without the segments behind them, or without the file `head` \
+         if none are"
     );
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
@@ -197,8 +201,7 @@ fn check_source(disk: &dyn Disk) -> Result<(), JournalError> {
     Err(JournalError::new(JournalErrorKind::Unsupported, message))
 }
 
-fn check_target(folder: &Path, to: &Path) -> Result<(), JournalError> {
-    target::check_empty(to)?;
+fn check_apart(folder: &Path, to: &Path) -> Result<(), JournalError> {
     let damaged = fs::canonicalize(folder).map_err(|error| unusable(folder, error))?;
     let above = to.ancestors().find_map(|above| fs::canonicalize(above).ok());
     if above.is_some_and(|above| above.starts_with(damaged)) {
