@@ -263,7 +263,7 @@ impl Engine {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
         let draft = self.system_draft(&stream, event);
         if let Some(flushing) = &self.flushing {
-            flushing.add(Cost::of(std::slice::from_ref(&draft)));
+            flushing.add(self, Cost::of(std::slice::from_ref(&draft)));
         }
         self.append_system(guard, &draft)
     }

@@ -127,9 +127,9 @@ impl Flushing {
     pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
         let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
         // What is longer than the whole backlog passes when it is alone.
-        let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue();
+        let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue(engine);
         loop {
-            let held = self.hold(cost);
+            let held = self.hold(engine, cost);
             if fits(held) {
                 return Ok(());
             }
@@ -137,7 +137,7 @@ impl Flushing {
             if when_behind == WhenBehind::Refuse {
                 // Whoever tries again later is to find room.
                 self.work_on(engine, Durability::Written, engine.core.log.published());
-                return Err(Error::Full(self.refusal(held, max).into()));
+                return Err(Error::Full(self.refusal(engine, held, max).into()));
             }
             self.wait_for_room(engine, fits);
             self.check(engine)?;
@@ -145,23 +145,27 @@ impl Flushing {
     }
 
     /// Adds to the backlog. Answers what was in it.
-    fn hold(&self, cost: Cost) -> i64 {
+    fn hold(&self, engine: &Engine, cost: Cost) -> i64 {
         let held = self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
-        if let Some(age) = self.unwritten_age.as_ref().filter(|_| held <= 0) {
-            // The first that is not written.
-            age.note(age.now());
+        if let Some(age) = &self.unwritten_age {
+            // Before the look at what there is: it is no later than any event that is added after.
+            let now = age.now();
+            if held <= 0 || !has_unwritten(engine) {
+                // The first that is not written. Others may hold room that add nothing: appends that are repeated or refused.
+                age.note(now);
+            }
         }
         held
     }
 
     /// Whether the oldest event that is not written is too old for another to be added.
-    fn is_overdue(&self) -> bool {
-        let age = self.unwritten_age.as_ref().map(UnwrittenAge::get);
-        age.is_some_and(|age| age > self.settings.write_within)
+    fn is_overdue(&self, engine: &Engine) -> bool {
+        let is_old = |age: &UnwrittenAge| age.get() > self.settings.write_within;
+        self.unwritten_age.as_ref().is_some_and(is_old) && has_unwritten(engine)
     }
 
-    fn refusal(&self, held: i64, max: i64) -> String {
-        if self.is_overdue() {
+    fn refusal(&self, engine: &Engine, held: i64, max: i64) -> String {
+        if self.is_overdue(engine) {
             let within = self.settings.write_within;
             return format!(
                 "the journal has not written the oldest event within {within:?}; try later, or raise `flush.write_within`"
@@ -183,8 +187,8 @@ impl Flushing {
     }
 
     /// Counts what was not asked for: an event of the system.
-    pub(crate) fn add(&self, cost: Cost) {
-        self.hold(cost);
+    pub(crate) fn add(&self, engine: &Engine, cost: Cost) {
+        self.hold(engine, cost);
     }
 
     /// Gives room back that was not used, and tells those who wait for some.
@@ -292,4 +296,11 @@ impl Flushing {
         }
         true
     }
+}
+
+/// Whether there are events that the journal does not have.
+fn has_unwritten(engine: &Engine) -> bool {
+    // The lower number first: it only grows.
+    let journaled = engine.core.log.journaled();
+    engine.core.log.reserved() > journaled
 }

@@ -91,3 +91,35 @@ fn a_fast_journal_holds_nothing_back() {
     store.close().expect("closed");
     assert_eq!(open(&storage, Settings::default()).visible(), Position(20_000));
 }
+
+/// An append that comes again holds room before the journal while it waits for a sync, and adds nothing that could be old.
+#[test]
+fn an_append_was_refused_for_its_age_when_all_was_written() {
+    let settings = FlushSettings {
+        sync_within: LONG,
+        ..enforced(WhenBehind::Refuse)
+    };
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(&storage, flush(settings));
+    let placed = || vec![NewEvent::new("Placed").id(uuid::Uuid::from_u128(7))];
+    let written = store.acknowledging(Durability::Written).expect("a handle");
+    written.append(&order(), Expected::Any, placed()).expect("appended");
+    storage.hold();
+    std::thread::scope(|scope| {
+        let synced = store.acknowledging(Durability::Synced).expect("a handle");
+        let again = scope.spawn(move || synced.append(&order(), Expected::Any, placed()));
+        while store.stats().backlog_bytes == 0 {
+            std::thread::yield_now();
+        }
+        let_the_journal_sleep(&store);
+        let next = append(&store);
+        // Others hold room, and this one is the oldest that is not written.
+        let_the_journal_sleep(&store);
+        let refused = append(&store);
+        storage.release();
+        next.expect("nothing is old");
+        assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+        assert!(again.join().expect("no panic").expect("stored").repeated);
+    });
+    assert_eq!(store.visible(), Position(2));
+}
