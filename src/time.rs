@@ -83,6 +83,11 @@ impl Timestamp {
         Self::from_micros(self.0.saturating_sub(micros))
     }
 
+    /// Whether this point is at least `age` before `now`. Unlike a point that is moved, an age has no end.
+    pub(crate) fn is_past(self, age: Duration, now: Self) -> bool {
+        u128::try_from(now.0.saturating_sub(self.0)).is_ok_and(|gone| gone >= age.as_micros())
+    }
+
     /// Days since 1970-01-01, in UTC.
     pub(crate) const fn day(self) -> i64 {
         self.0.div_euclid(MICROS_PER_DAY)

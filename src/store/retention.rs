@@ -219,7 +219,7 @@ impl Engine {
         let Some(age) = stream.limits().max_age else { return };
         let mut pages = PageCache::default();
         let is_old = |position: &u64| {
-            let old = |event: EventRef<'_>| event.timestamp().after(age) <= now;
+            let old = |event: EventRef<'_>| event.timestamp().is_past(age, now);
             self.core.with_event(*position, &mut pages, old) == Some(true)
         };
         let old = stream.positions_from(0).take_while(is_old).count();
@@ -230,7 +230,6 @@ impl Engine {
 
     /// Drops the oldest events as far as they were recorded `age` ago or more. Answers when the next will be too old, at the latest.
     fn expire_log(&self, now: Timestamp, age: std::time::Duration) -> i64 {
-        let time = now.before(age);
         let mut pages = PageCache::default();
         loop {
             let floor = self.core.log.floor();
@@ -241,7 +240,7 @@ impl Engine {
                 first_kept = self
                     .core
                     .with_event(position, &mut pages, recorded)
-                    .filter(|recorded| *recorded > time);
+                    .filter(|recorded| !recorded.is_past(age, now));
                 if first_kept.is_some() {
                     self.drop_oldest(position - floor - 1, &GapReason::Age);
                     break;

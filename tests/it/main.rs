@@ -6,6 +6,7 @@
     reason = "a test fails where what it expects does not hold"
 )]
 
+mod ages;
 mod append;
 mod archive;
 mod cache;
