@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_core::Stream;
 
 use super::core::View;
+use super::log::Log;
 use super::select::{Bounds, Direction, Scan};
 use super::{Engine, Store};
 use crate::query::Query;
@@ -147,8 +148,12 @@ impl Tail {
         if self.seen >= visible {
             return false;
         }
-        // What is below the floor is gone in one go, however long ago it was.
-        let reach = (self.seen + BATCH_POSITIONS).max(self.engine.core.log.floor());
+        // What is below the floor is gone in one go, however long ago it was, and so is what never had an event.
+        let log = &self.engine.core.log;
+        let next = log.positions(self.seen + 1, visible).next().unwrap_or(visible);
+        let reach = (self.seen + BATCH_POSITIONS)
+            .max(log.floor())
+            .max(next.saturating_sub(1));
         let mut bounds = Bounds {
             after: self.seen,
             until: visible.min(reach),
@@ -175,16 +180,22 @@ impl Tail {
             [gap] => gap.reason.clone(),
             _ => GapReason::Several,
         };
-        let is_told = |position: u64| gaps.iter().any(|gap| (gap.first.0..=gap.last.0).contains(&position));
-        let floor = self.engine.core.log.floor();
-        let mut view = View::new(&self.engine.core);
+        let mut missing = Missing {
+            log: &self.engine.core.log,
+            view: View::new(&self.engine.core),
+            found: None,
+        };
         let mut delivered = delivered.iter().map(|event| event.position().0).peekable();
-        let mut gone = (bounds.after + 1..=bounds.until).filter(|position| {
-            let was_delivered = delivered.next_if_eq(position).is_some();
-            !was_delivered && is_told(*position) && (*position <= floor || view.event(*position).is_none())
-        });
-        let first = gone.next()?;
-        let (last, count) = gone.fold((first, 1), |(_, count), position| (position, count + 1));
+        for (first, last) in runs(&gaps, bounds) {
+            let mut next = first;
+            while delivered.next_if(|position| *position < first).is_some() {}
+            while let Some(position) = delivered.next_if(|position| *position <= last) {
+                missing.look(next, position - 1);
+                next = position + 1;
+            }
+            missing.look(next, last);
+        }
+        let (first, last, count) = missing.found?;
         Some(Gap {
             first: Position(first),
             last: Position(last),
@@ -207,6 +218,50 @@ impl Tail {
         }
         positions
     }
+}
+
+/// Counts what is gone of what was not delivered.
+struct Missing<'a> {
+    log: &'a Log,
+    view: View<'a>,
+    /// The first position, the last, and how many are gone.
+    found: Option<(u64, u64, u64)>,
+}
+
+impl Missing<'_> {
+    /// Looks at positions that gaps tell of: at those that may have an event, however many never had one, or lie below the floor.
+    fn look(&mut self, first: u64, last: u64) {
+        let mut next = first;
+        for position in self.log.positions(first.max(self.log.floor() + 1), last) {
+            if self.view.event(position).is_some() {
+                self.add(next, position - 1);
+                next = position + 1;
+            }
+        }
+        self.add(next, last);
+    }
+
+    fn add(&mut self, first: u64, last: u64) {
+        if first <= last {
+            let (from, _, before) = self.found.unwrap_or((first, last, 0));
+            self.found = Some((from, last, before + (last - first + 1)));
+        }
+    }
+}
+
+/// The positions within bounds that gaps tell of: first and last of each run, ascending and apart.
+fn runs(gaps: &[Gap], bounds: Bounds) -> Vec<(u64, u64)> {
+    let within = |gap: &Gap| (gap.first.0.max(bounds.after + 1), gap.last.0.min(bounds.until));
+    let mut all: Vec<_> = gaps.iter().map(within).filter(|(first, last)| first <= last).collect();
+    all.sort_unstable();
+    all.dedup_by(|next, run| {
+        let meets = next.0 <= run.1.saturating_add(1);
+        if meets {
+            run.1 = run.1.max(next.1);
+        }
+        meets
+    });
+    all
 }
 
 impl Iterator for Tail {

@@ -5,10 +5,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use annals::{Delivery, Error, Expected, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Version};
+use annals::journal::file::FileJournal;
+use annals::journal::{Batch, Journal as _, JournalError, Record, Recover};
+use annals::{
+    Delivery, Error, Expected, Gap, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Timestamp,
+    Version,
+};
 use futures_core::Stream;
 
-use crate::support::{drain, events, fill, keeping, noted, stream};
+use crate::support::{TempFolder, drain, events, fill, keeping, noted, stream};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -382,4 +387,82 @@ fn a_timeout_beyond_the_clock_panicked() {
     let mut tail = store.tail(Query::all(), Position(0)).expect("the query is valid");
     store.close().expect("closed");
     assert_eq!(tail.next_timeout(std::time::Duration::MAX), None);
+}
+
+/// Takes what an empty journal has.
+struct Nothing;
+
+impl Recover for Nothing {
+    fn batch(&mut self, _: Batch) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    fn progress(&mut self, _: u64, _: u64) {}
+}
+
+fn record(position: u64, version: u64) -> Record<'static> {
+    Record {
+        position: Position(position),
+        version: Version(version),
+        id: uuid::Uuid::from_u128(u128::from(position)),
+        timestamp: Timestamp::from_micros(0),
+        recorded_at: Timestamp::from_micros(0),
+        aggregate_id: "a",
+        aggregate_type: "Note",
+        event_type: "Noted",
+        schema_version: 1,
+        correlation_id: None,
+        causation_id: None,
+        user_id: None,
+        organization_id: None,
+        tags: &[],
+        metadata_type: "application/json",
+        metadata: &[],
+        data_type: "application/json",
+        data: b"{}",
+    }
+}
+
+/// A gap.
+fn gone() -> Gap {
+    let store = keeping(1);
+    fill(&store, "a", 2);
+    store.gaps().pop().expect("a gap")
+}
+
+/// As of an archive of the latest events: a tail went through every position before them, one by one.
+#[test]
+fn a_tail_looked_at_every_position_that_never_had_an_event() {
+    const GONE: u64 = 1 << 32;
+    let folder = TempFolder::new();
+    let mut journal = FileJournal::open(folder.path()).expect("a journal");
+    journal.recover(&mut Nothing).expect("recovered");
+    let mut batch = Batch::new();
+    batch.push(&record(1, 1));
+    batch.skip(Position(2), Position(GONE));
+    let mut gap = gone();
+    (gap.first, gap.last, gap.count) = (Position(2), Position(GONE), GONE - 1);
+    gap.reason = GapReason::Elsewhere;
+    batch.push_gap(gap);
+    batch.push(&record(GONE + 1, 2));
+    journal.write(&batch).expect("written");
+    Box::new(journal).close().expect("closed");
+
+    let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
+    for (after, first) in [(0, 2), (1, 2), (7, 8), (GONE - 1, GONE)] {
+        let mut tail = follow(&store, after);
+        let mut told = 0;
+        let mut seen = Vec::new();
+        while let Some(delivery) = tail.try_next() {
+            match delivery {
+                Delivery::Event(event) => seen.push(event.position().0),
+                Delivery::Gap(gap) => {
+                    assert!(told > 0 || gap.first == Position(first), "{after}: {gap}");
+                    told += gap.count;
+                }
+            }
+        }
+        assert_eq!(told, GONE + 1 - first, "{after}");
+        assert_eq!(seen.len(), if after == 0 { 2 } else { 1 }, "{after}");
+    }
 }

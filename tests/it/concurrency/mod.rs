@@ -1,5 +1,6 @@
 //! Writers, readers and droppers at once: what each of them may rely on.
 
+mod again;
 mod batches;
 mod decisions;
 mod dropping;
