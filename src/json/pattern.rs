@@ -288,7 +288,8 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            (-1e9_f64..1e9).prop_map(Value::from),
+            // With a fraction: that 1.0 equals 1 is not what whole values say.
+            (-1e9_f64..1e9).prop_map(|number| Value::from(number.trunc() + 0.5)),
             "[a-b~/\"\\\\é]{0,3}".prop_map(Value::from),
         ];
         leaf.prop_recursive(3, 16, 4, |inner| {
@@ -305,8 +306,8 @@ mod tests {
         fn it_agrees_with_whole_values(value in values(), other in values(), pointer in "(/[a-b0-2~/]{0,2}){0,3}") {
             let text = value.to_string();
             let expected = value.pointer(&pointer);
-            let found = at(text.as_bytes(), &pointer).map(|raw| raw.get().parse::<Value>().unwrap());
-            prop_assert_eq!(found.as_ref(), expected);
+            let found = at(text.as_bytes(), &pointer).map(|raw| raw.get().to_owned());
+            prop_assert_eq!(found, expected.map(Value::to_string));
             if let Some(expected) = expected {
                 prop_assert!(has(text.as_bytes(), &pointer, expected.clone()));
                 prop_assert_eq!(has(text.as_bytes(), &pointer, other.clone()), *expected == other);

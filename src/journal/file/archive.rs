@@ -50,12 +50,6 @@ impl ArchiveWriter {
         }
     }
 
-    fn begin(part: &Path) -> Result<FileJournal, JournalError> {
-        let mut journal = FileJournal::open_with(part, FileSettings::default())?;
-        journal.recover(&mut Nothing)?;
-        Ok(journal)
-    }
-
     /// Adds an event with a higher position than the last.
     ///
     /// # Errors

@@ -94,14 +94,6 @@ pub struct Folder {
 }
 
 impl Folder {
-    fn open_as(&self, name: &str, access: Access) -> io::Result<Box<dyn DiskFile>> {
-        Ok(Box::new(OpenFile {
-            file: self.handle.open(name, access)?,
-            folder: self.handle.clone(),
-            name: name.to_owned(),
-        }))
-    }
-
     pub(super) fn handle(&self) -> &FolderHandle {
         &self.handle
     }

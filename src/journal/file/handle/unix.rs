@@ -77,12 +77,12 @@ impl FolderHandle {
 
     /// Whether `name` still leads to the file that was opened under it. Where it cannot be looked up, nothing is proved.
     pub(in crate::journal::file) fn has(&self, name: &str, file: &File) -> io::Result<bool> {
-        match statat(&*self.0, name, AtFlags::empty()) {
-            Ok(there) => {
-                let about = file.metadata()?;
-                Ok((there.st_dev, there.st_ino) == (about.dev(), about.ino()))
-            }
-            Err(error) => Ok(error != Errno::NOENT && error != Errno::LOOP),
+        match self.open(name, Access::Read) {
+            Ok(there) => Ok(Identity::of(&there)? == Identity::of(file)?),
+            Err(error) => Ok(!matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+            )),
         }
     }
 
