@@ -270,10 +270,7 @@ impl Store {
     pub fn event(&self, id: Uuid) -> Option<Event> {
         let engine = self.engine();
         let visible = engine.visible();
-        if engine.indexes.ids.read().complete_to() < visible {
-            engine.indexes.ids.write().extend(&engine.core, visible);
-        }
-        let candidates = engine.indexes.ids.read().candidates(id);
+        let candidates = engine.ids_to(visible).candidates(id);
         let mut pages = PageCache::default();
         let mut events = candidates
             .into_iter()

@@ -4,7 +4,7 @@
 //! index of ids is asked, which follows the log. The index comes before the shards in the order of locks, so a check that needs it
 //! is made a second time with the index held.
 
-use parking_lot::RwLockReadGuard;
+use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use smallvec::SmallVec;
 use uuid::Uuid;
 
@@ -73,12 +73,20 @@ pub(crate) enum Known {
 impl Engine {
     /// The index of ids, complete to what is published now and held still.
     pub(crate) fn ids_held(&self) -> RwLockReadGuard<'_, IdIndex> {
-        let ids = &self.indexes.ids;
-        let published = self.core.log.published();
-        if ids.read().complete_to() < published {
-            ids.write().extend(&self.core, published);
+        self.ids_to(self.core.log.published())
+    }
+
+    /// The same, complete to a position at least.
+    pub(crate) fn ids_to(&self, position: u64) -> RwLockReadGuard<'_, IdIndex> {
+        let ids = self.indexes.ids.read();
+        if ids.complete_to() >= position {
+            return ids;
         }
-        ids.read()
+        drop(ids);
+        let mut ids = self.indexes.ids.write();
+        ids.extend(&self.core, position);
+        // Not let go of in between: a compaction begins the index anew.
+        RwLockWriteGuard::downgrade(ids)
     }
 
     pub(crate) fn known(&self, stream: &Stream, draft: &Draft<'_>, ids: Option<&IdIndex>) -> Known {

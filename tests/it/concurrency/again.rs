@@ -102,3 +102,30 @@ fn several_threads_stored_one_append() {
         store.close().expect("closed");
     }
 }
+
+#[test]
+fn an_event_was_not_found_by_its_id_while_the_store_was_compacted() {
+    let store = Store::in_memory();
+    let id = |number: u64| Uuid::from_u128(u128::from(number));
+    let all: Vec<_> = (1..=20).map(|number| NewEvent::new("Noted").id(id(number))).collect();
+    store.append(&stream("a"), Expected::Any, all).expect("appended");
+    let ends = AtomicBool::new(false);
+    let look = || {
+        let mut missed = 0;
+        let mut number = 0;
+        while !ends.load(Ordering::Relaxed) {
+            number += 1;
+            missed += u64::from(store.event(id(number % 20 + 1)).is_none());
+        }
+        missed
+    };
+    let missed: u64 = std::thread::scope(|scope| {
+        let threads = [scope.spawn(look), scope.spawn(look)];
+        for _ in 0..100_000 {
+            store.compact();
+        }
+        ends.store(true, Ordering::Relaxed);
+        threads.map(|thread| thread.join().expect("no panic")).iter().sum()
+    });
+    assert_eq!(missed, 0, "events that are there");
+}
