@@ -21,7 +21,7 @@ use annals::journal::file::{FileJournal, FileSettings};
 use annals::testing::crash::Numbers;
 use annals::testing::operation::Choices;
 use annals::{Durability, Expected, NewEvent, Position, Store, StreamId};
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 const ROUNDS: u64 = 50;
 const WRITERS: u64 = 4;
@@ -174,12 +174,19 @@ fn stop_while_rewriting(victim: &Child, folder: &Path, ended: &AtomicBool) {
             continue;
         }
         signal(victim, Signal::STOP);
-        // The file may have taken its place before the signal came.
+        wait_until_stopped(victim);
+        // The file may have taken its place before all threads had stopped.
         if is_rewriting(folder) {
             return;
         }
         signal(victim, Signal::CONT);
     }
+}
+
+/// A signal that was sent has not come yet: threads on other processors go on until it has.
+fn wait_until_stopped(victim: &Child) {
+    let stopped = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_child(victim)), stopped).expect("the victim is there");
 }
 
 fn signal(victim: &Child, signal: Signal) {
