@@ -120,7 +120,7 @@ impl FromStr for Timestamp {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         if let Ok(at) = jiff::Timestamp::from_str(text) {
-            return Ok(Self::from_micros(at.as_microsecond()));
+            return Ok(Self::from_micros(whole_micros(at.as_nanosecond()).unwrap_or(i64::MAX)));
         }
         let micros = parse_calendar(text).ok_or_else(|| {
             Error::invalid(format!(
@@ -143,7 +143,12 @@ fn parse_calendar(text: &str) -> Option<i64> {
     let offset = pieces.to_numeric_offset()?;
     let local = DateTime::from_parts(pieces.date(), pieces.time()?);
     let since_epoch = local.duration_since(EPOCH) - SignedDuration::from_secs(offset.seconds().into());
-    i64::try_from(since_epoch.as_micros()).ok()
+    whole_micros(since_epoch.as_nanos())
+}
+
+/// The microsecond that has begun, before 1970 too: a finer part is cut off, never rounded to a later time.
+fn whole_micros(nanos: i128) -> Option<i64> {
+    i64::try_from(nanos.div_euclid(1000)).ok()
 }
 
 impl Serialize for Timestamp {
@@ -261,6 +266,22 @@ mod tests {
             (at("9999-12-31T12:00:00Z").date(), Timestamp::MIN.date()),
             ("9999-12-31".into(), "-009999-01-01".into())
         );
+    }
+
+    #[test]
+    fn a_part_of_a_microsecond_before_1970_moved_the_time_to_1970() {
+        for (text, cut) in [
+            ("1969-12-31T23:59:59.9999995Z", "1969-12-31T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.999999Z"),
+            ("1969-12-31T23:59:59.0000001Z", "1969-12-31T23:59:59Z"),
+            ("0001-01-01T00:00:00.9999999Z", "0001-01-01T00:00:00.999999Z"),
+            ("-009999-01-01T00:00:00.0000019Z", "-009999-01-01T00:00:00.000001Z"),
+            ("1970-01-01T00:00:00.0000009Z", "1970-01-01T00:00:00Z"),
+            ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z"),
+        ] {
+            assert_eq!(at(text).to_string(), cut, "{text}");
+        }
+        assert_eq!(at("1969-12-31T23:59:59.9999995Z").day(), -1);
     }
 
     #[test]
