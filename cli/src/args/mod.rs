@@ -179,7 +179,7 @@ pub(crate) enum Command {
         #[arg(value_name = "ID|POSITION", value_parser = NonEmptyStringValueParser::new())]
         event: String,
     },
-    /// List events whose data or metadata contain a text, in upper or lower case
+    /// List events whose data or metadata contain a text, case-insensitive
     Search {
         /// What to look for
         #[arg(value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]

@@ -130,7 +130,7 @@ fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
 /// Bytes behind the last member of a gzip file that are neither zero nor another member.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "its gzip data are whole, but other bytes follow them (the first is {0:#04x}): cut them off, or make the file or copy it again"
+    "its gzip data are whole, but other bytes follow them (the first is {0:#04x}): remove them, or make or copy the file again"
 )]
 struct TrailingBytes(u8);
 
