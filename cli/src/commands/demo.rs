@@ -9,7 +9,7 @@ use crate::commands::{export, target, tour};
 use crate::demo::Demo;
 use crate::exit::Outcome;
 use crate::interrupt;
-use crate::output::events::EventWriter;
+use crate::output::events::{EventWriter, Written};
 use crate::output::sink::Sink;
 use crate::output::text::counted;
 use crate::output::wire::Wire;
@@ -22,21 +22,20 @@ pub(crate) fn run(args: &args::Demo, asked: Option<Format>, out: &mut Out<'_>) -
     let events = Demo::new(args.events, args.seed);
     let target = target(&args.output, args.force, Vec::new());
     if target.is_stdout()? {
-        return write(events, export::of_stdout(asked)?, out.stdout);
+        return write(events, export::of_stdout(asked)?, out.stdout).map(drop);
     }
     let format = target.format(asked)?;
     let mut sink = Sink::create(&target)?;
-    write(events, format, &mut sink)?;
+    let written = write(events, format, &mut sink)?;
     sink.keep()?;
-    export::tell(args.events, &target, out)
+    export::tell(written, &target, out)
 }
 
-fn write(events: Demo, format: Format, out: &mut dyn Write) -> Outcome {
+fn write(events: Demo, format: Format, out: &mut dyn Write) -> Outcome<Written> {
     let mut writer = EventWriter::new(format, out, &TimeZone::UTC)?;
     for (written, entry) in (0..).zip(events) {
         interrupt::check(|| format!("{} had been written", counted(written, "event")))?;
         writer.write(&Wire::from((&entry.stream, &entry.event)))?;
     }
-    writer.finish()?;
-    Ok(())
+    writer.finish()
 }

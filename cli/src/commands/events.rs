@@ -3,6 +3,7 @@
 use annals::{Explanation, Order, Query, Store};
 
 use crate::args::{By, Events};
+use crate::commands::export::tell_altered;
 use crate::commands::filters;
 use crate::exit::Outcome;
 use crate::interrupt;
@@ -83,7 +84,8 @@ fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
 /// Writes one page, and where the next one begins.
 fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let page = store.query(query).page()?;
-    write_all(out.format, out.stdout, &out.zone, &page.events)?;
+    let written = write_all(out.format, out.stdout, &out.zone, &page.events)?;
+    tell_altered(written, out)?;
     if let (true, Some(next)) = (out.is_table(), page.next) {
         out.hint(&format!(
             "there is more: the same again with --cursor {next}, or --limit 0 for all"
@@ -96,8 +98,8 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
 pub(crate) fn write_whole(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let mut writer = EventWriter::new(out.format, out.stdout, &out.zone)?;
     copy(store, query, &mut writer)?;
-    writer.finish()?;
-    Ok(())
+    let written = writer.finish()?;
+    tell_altered(written, out)
 }
 
 /// Hands every event that `query` finds to `writer`, until one of both fails or Ctrl-C is pressed.

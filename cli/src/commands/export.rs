@@ -5,7 +5,7 @@ use annals::{Query, Store};
 use crate::args::{Filters, Global};
 use crate::commands::{events, filters, open};
 use crate::exit::{Failure, Outcome};
-use crate::output::events::EventWriter;
+use crate::output::events::{EventWriter, Written};
 use crate::output::sink::Sink;
 use crate::output::target::Target;
 use crate::output::text::{clean, counted};
@@ -42,7 +42,7 @@ pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
 }
 
 /// Writes what `query` finds to `target`; returns how many events there were.
-pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<u64> {
+pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<Written> {
     let mut sink = Sink::create(target)?;
     let mut writer = EventWriter::new(format, &mut sink, &out.zone)?;
     events::copy(store, query, &mut writer)?;
@@ -52,10 +52,23 @@ pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Form
 }
 
 /// Reports how many events were written.
-pub(crate) fn tell(written: u64, target: &Target, out: &mut Out<'_>) -> Outcome {
-    Ok(out.hint(&clean(&format!(
+pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outcome {
+    out.hint(&clean(&format!(
         "{} written to {}",
-        counted(written, "event"),
+        counted(written.events, "event"),
         target.path.display()
-    )))?)
+    )))?;
+    tell_altered(written, out)
+}
+
+/// Reports events that cannot be read from what was written as they are.
+pub(crate) fn tell_altered(written: Written, out: &mut Out<'_>) -> Outcome {
+    if written.altered == 0 {
+        return Ok(());
+    }
+    Ok(out.hint(&format!(
+        "warning: {} not whole in what was written: data or metadata that are not UTF-8, or metadata that are not a JSON object; \
+         the store still has them",
+        counted(written.altered, "event")
+    ))?)
 }

@@ -3,6 +3,7 @@
 use annals::{AsOf, Store, Version};
 
 use crate::args::Stream;
+use crate::commands::export::tell_altered;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 use crate::output::events::write_all;
@@ -37,5 +38,6 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
         );
         out.line(&clean(&text))?;
     }
-    write_all(out.format, out.stdout, &out.zone, &events).map(drop)
+    let written = write_all(out.format, out.stdout, &out.zone, &events)?;
+    tell_altered(written, out)
 }

@@ -41,7 +41,15 @@ const DATA_SHOWN: usize = 400;
 /// Takes events one by one and writes them; tables appear at the end, when their widths are known.
 pub(crate) struct EventWriter<'a> {
     form: Form<'a>,
-    written: u64,
+    written: Written,
+}
+
+/// How many events were written.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Written {
+    pub(crate) events: u64,
+    /// Those of them whose data or metadata the format cannot hold; a table, which is for people, is not counted.
+    pub(crate) altered: u64,
 }
 
 enum Form<'a> {
@@ -71,14 +79,17 @@ impl<'a> EventWriter<'a> {
                 Form::Csv(Box::new(writer))
             }
         };
-        Ok(Self { form, written: 0 })
+        Ok(Self {
+            form,
+            written: Written::default(),
+        })
     }
 
     pub(crate) fn write(&mut self, event: &Wire<'_>) -> Outcome {
         match &mut self.form {
             Form::Table { grid, zone, .. } => grid.push(&row(event, zone)),
             Form::Json(out) => {
-                out.write_all(if self.written == 0 { b"[\n" } else { b",\n" })?;
+                out.write_all(if self.written.events == 0 { b"[\n" } else { b",\n" })?;
                 event.write_json(out)?;
             }
             Form::JsonLines(out) => {
@@ -87,16 +98,17 @@ impl<'a> EventWriter<'a> {
             }
             Form::Csv(out) => event.write_csv(out)?,
         }
-        self.written += 1;
+        self.written.events += 1;
+        self.written.altered += u64::from(!matches!(self.form, Form::Table { .. }) && !event.fits_text());
         Ok(())
     }
 
-    /// Writes what is left; answers how many events there were.
-    pub(crate) fn finish(self) -> Outcome<u64> {
+    /// Writes what is left; returns how many events there were.
+    pub(crate) fn finish(self) -> Outcome<Written> {
         match self.form {
-            Form::Table { grid, out, .. } if self.written > 0 => grid.write(out)?,
+            Form::Table { grid, out, .. } if self.written.events > 0 => grid.write(out)?,
             Form::Table { out, .. } => writeln!(out, "no events")?,
-            Form::Json(out) if self.written == 0 => out.write_all(b"[]\n")?,
+            Form::Json(out) if self.written.events == 0 => out.write_all(b"[]\n")?,
             Form::Json(out) => out.write_all(b"\n]\n")?,
             Form::JsonLines(_) => {}
             Form::Csv(mut out) => out.flush()?,
@@ -119,7 +131,7 @@ fn row(event: &Wire<'_>, zone: &TimeZone) -> [String; 7] {
 }
 
 /// Writes many events that are at hand.
-pub(crate) fn write_all(format: Format, out: &mut dyn Write, zone: &TimeZone, events: &[Event]) -> Outcome<u64> {
+pub(crate) fn write_all(format: Format, out: &mut dyn Write, zone: &TimeZone, events: &[Event]) -> Outcome<Written> {
     let mut writer = EventWriter::new(format, out, zone)?;
     for event in events {
         writer.write(&event.into())?;

@@ -203,6 +203,14 @@ impl Wire<'_> {
         Ok(out.write_record(None::<&[u8]>)?)
     }
 
+    /// Whether a line of text can hold data and metadata, so that they can be read from it: both are UTF-8, and the metadata are an object.
+    pub(crate) fn fits_text(&self) -> bool {
+        let is_text = [self.metadata, self.data]
+            .iter()
+            .all(|bytes| str::from_utf8(bytes).is_ok());
+        is_text && (self.metadata.is_empty() || self.metadata.starts_with(b"{"))
+    }
+
     /// The ids and the rest of the metadata in one object; nothing when there is neither.
     fn merged_metadata(&self) -> Outcome<Vec<u8>> {
         let ids = Ids {

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Child, Stdio};
 
+use annals::{Expected, NewEvent, Store, StreamId};
+
 use crate::support::{Folder, Ran, ask, line, program, run};
 
 fn export(store: &Path, target: &Path, more: &[&str]) -> Ran {
@@ -341,5 +343,55 @@ fn a_name_and_a_format_that_contradict_each_other_were_not_refused() {
     assert_eq!(lines(&into), 3_000);
     for into in ["-", "z.txt"] {
         run(program().args(["import", "--into", into]).arg(&store)).failed(2);
+    }
+}
+
+/// A store of events whose data and metadata JSON and CSV hold, or not.
+fn odd_store(folder: &Folder) {
+    let url = format!("file:{}", folder.path("odd").display());
+    let store = Store::open_url(&url).unwrap();
+    let event = || NewEvent::new("T").timestamp("2026-01-31T12:00:00Z".parse().unwrap());
+    let events = vec![
+        event().data("{\"a\":\"\u{fffd}\"}"),
+        event().data("no JSON, but text"),
+        event().data([0, 0xff, 0x80]),
+        event().metadata([0xfe]),
+        event().metadata("[1]"),
+        event().metadata("[1]").correlation("c"),
+    ];
+    let stream = StreamId::new("X", "a");
+    store.append(&stream, Expected::Any, events).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_text_were_replaced_in_an_export_without_a_word() {
+    let folder = Folder::new();
+    odd_store(&folder);
+    let store = folder.path("odd");
+    for name in ["a.jsonl", "a.json", "a.jsonl.gz", "a.csv"] {
+        let ran = export(&store, &folder.path(name), &[]);
+        assert!(ran.stderr.contains("6 events written to"), "{name}: {}", ran.stderr);
+        assert!(
+            ran.stderr.contains("warning: 4 events not whole"),
+            "{name}: {}",
+            ran.stderr
+        );
+    }
+    for (arguments, altered) in [
+        (&["events", "--format", "jsonl"][..], "4 events"),
+        (&["events", "--format", "csv", "--limit", "3"], "1 event"),
+        (&["stream", "a", "--format", "json"], "4 events"),
+        (&["export", "--output", "-", "--until", "3"], "1 event"),
+    ] {
+        let ran = ask(&store, arguments);
+        assert!(
+            ran.stderr.contains(&format!("warning: {altered} not whole")),
+            "{}",
+            ran.stderr
+        );
+    }
+    for arguments in [&["events"][..], &["export", "--output", "-", "--until", "2"]] {
+        assert!(!ask(&store, arguments).stderr.contains("warning"), "{arguments:?}");
     }
 }
