@@ -124,7 +124,7 @@ impl FromStr for Timestamp {
         }
         let micros = parse_calendar(text).ok_or_else(|| {
             Error::invalid(format!(
-                "'{text}' is not a time with an offset: write it as RFC 3339, like 2026-01-31T12:00:00Z"
+                "'{text}' is not a time of the calendar with an offset: write it as RFC 3339, like 2026-01-31T12:00:00Z"
             ))
         })?;
         Self::try_from_micros(micros).map_err(|_| {

@@ -35,9 +35,15 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         serde_json::from_slice(line).map_err(|error| not_text(line).unwrap_or_else(|| bad_json(&error)))?;
     check_depth(wire.event_data)?;
     check_depth(wire.metadata)?;
-    let metadata = wire
-        .metadata
-        .map(|metadata| parse_metadata(&on_one_line(metadata.get())));
+    // A store may have metadata that are no object, and exports them as they are.
+    let is_exported = wire.position.is_some() && wire.version.is_some();
+    let metadata = wire.metadata.map(|metadata| match on_one_line(metadata.get()) {
+        json if is_exported && !json.starts_with('{') => Ok(Metadata {
+            rest: json.into_owned().into_bytes(),
+            ..Metadata::default()
+        }),
+        json => parse_metadata(&json),
+    });
     let metadata = metadata.transpose()?.unwrap_or_default();
     let event = NewEvent {
         id: wire.event_id,

@@ -223,14 +223,21 @@ impl Wire<'_> {
         if merged == b"{}" {
             return Ok(self.metadata.to_vec());
         }
-        // What was read is an object with members and without space around it.
-        if let Some(members) = self.metadata.strip_prefix(b"{") {
+        if let Some(members) = members(self.metadata).filter(|members| !members.is_empty()) {
             merged.pop();
             merged.push(b',');
             merged.extend(members);
+            merged.push(b'}');
         }
         Ok(merged)
     }
+}
+
+/// What is between the braces of a JSON object; `None` for anything else.
+fn members(json: &[u8]) -> Option<&[u8]> {
+    serde_json::from_slice::<&RawValue>(json).ok()?;
+    let inner = json.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
+    Some(inner.trim_ascii())
 }
 
 /// JSON as it is, on one line; what is not JSON as a text.

@@ -206,3 +206,40 @@ fn an_export_could_not_be_imported() {
         );
     }
 }
+
+#[test]
+fn an_export_with_odd_metadata_could_not_be_imported() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let metadata = [
+        "{}",
+        " {} ",
+        "[1]",
+        "7",
+        "\"text\"",
+        "null",
+        " {\"a\": 1 } ",
+        "{\"a\":{}}",
+        "",
+    ];
+    with_store(&url, |store| {
+        let stream = annals::StreamId::new("Thing", "a");
+        for (number, metadata) in metadata.iter().enumerate() {
+            let event = annals::NewEvent::new("Noted").metadata(*metadata).data("{}");
+            let with_user = event.clone().user(format!("u-{number}"));
+            store.append(&stream, Expected::Any, vec![event, with_user]).unwrap();
+        }
+    });
+    let out = folder.path("out.jsonl");
+    ask(&url, &["export", "--output", out.to_str().unwrap()]).ok();
+    let copy = folder.url("copy");
+    assert_eq!(import(&copy, &out)["newEvents"], 2 * metadata.len());
+    // Objects keep their members beside the ids.
+    let users = ask(&copy, &["--format", "json", "events", "--metadata", "/a=1"]).ok();
+    assert_eq!(json(&users).as_array().unwrap().len(), 2);
+    for number in 0..metadata.len() {
+        let user = format!("u-{number}");
+        let found = ask(&copy, &["--format", "json", "events", "--user", &user]).ok();
+        assert_eq!(json(&found).as_array().unwrap().len(), 1, "{user}");
+    }
+}
