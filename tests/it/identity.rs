@@ -156,33 +156,6 @@ fn a_switched_link_split_its_store_in_two() {
 }
 
 #[test]
-fn a_segment_that_was_moved_away_went_on_being_written() {
-    type Change = fn(&Path);
-    let changes: [(&str, Change); 3] = [
-        ("removed", |segment| fs::remove_file(segment).expect("removed")),
-        ("renamed", |segment| {
-            fs::rename(segment, segment.with_extension("bak")).expect("renamed");
-        }),
-        ("replaced by a copy", |segment| {
-            fs::copy(segment, segment.with_extension("bak")).expect("copied");
-            fs::rename(segment.with_extension("bak"), segment).expect("renamed");
-        }),
-    ];
-    for (what, change) in changes {
-        let folder = TempFolder::new();
-        let store = open(folder.path()).expect("a store");
-        let last = append(&store).expect("appended");
-        change(&folder.path().join(format!("{:020}.segment", 1)));
-        let (still, error) = append_until_refused(&store);
-        assert_eq!(still, last, "{what}: an append after it was acknowledged");
-        assert!(
-            error.contains(".segment") && error.contains("removed, renamed or replaced"),
-            "{what}: {error}"
-        );
-    }
-}
-
-#[test]
 fn a_repair_that_was_refused_removed_what_another_was_writing() {
     let folder = TempFolder::new();
     let [at, to, part]: [PathBuf; 3] = ["at", "to", "to.part"].map(|name| folder.path().join(name));
@@ -239,7 +212,8 @@ fn a_store_whose_folder_was_replaced_compacts_nothing() {
 #[test]
 fn a_renamed_segment_took_events_that_its_store_did_not_have() {
     type Change = fn(&Path);
-    let changes: [(&str, Change); 4] = [
+    let changes: [(&str, Change); 5] = [
+        ("removed", |segment| fs::remove_file(segment).expect("removed")),
         ("renamed", |segment| {
             fs::rename(segment, segment.with_extension("old")).expect("renamed");
         }),

@@ -67,7 +67,7 @@ fn zstd_that_begins_with_a_skippable_frame_was_no_zstd() {
         4,
     );
     has(&folder, "a.jsonl.zst", [frame(), frame(), packed.clone()].concat(), 2);
-    // By its content, whatever it is called.
+    // Recognised by content, not by name.
     has(&folder, "a.jsonl", [frame(), packed.clone()].concat(), 2);
     refused(
         &folder,

@@ -241,7 +241,7 @@ impl DiskFile for OpenFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        // A file that was removed takes every byte and keeps none; one that was moved keeps them where nobody looks.
+        // A file that was removed or moved takes every byte, and the store that is opened next finds none of them.
         if self.folder.has(&self.name, &self.file)? {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! The file `head`: how far the store has come, so that a last segment that is missing, or cut, is found.
 //!
-//! It is written behind the segments, when one is begun and when the store is closed. So it never promises more than there was; after
-//! a crash it may promise less, and where it cannot be read it promises nothing.
+//! It is written when the store is opened, after a segment is begun, and when the store is closed. So it never promises more than the
+//! segments have; after a crash it may promise less.
 
 use std::io;
 

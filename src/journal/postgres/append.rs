@@ -198,7 +198,7 @@ enum Sent {
     Lost(JournalError),
 }
 
-/// The wait after so many calls. Several that were in each other's way do not come back together.
+/// The back-off after a number of attempts, with jitter, so that conflicting calls do not retry at the same time.
 fn pause(sends: u32) -> Duration {
     let longest = PAUSE_FIRST.saturating_mul(1 << sends.min(10)).min(PAUSE_LONGEST);
     let random = RandomIds.next(SystemClock.now()).as_u64_pair().1 % 1024;

@@ -33,7 +33,7 @@ const CHANGES: u64 = 4096;
 
 const WHAT: &str = "changes cannot be read";
 
-/// How often a call makes a slot anew that was dropped under it.
+/// How often one call creates the slot again after another process dropped it.
 const REPAIRS_MAX: usize = 3;
 
 /// How changes are captured.
@@ -196,7 +196,7 @@ impl ChangeCapture {
             match self.read_once() {
                 Ok(Read::Changes(changes)) => return Ok(Some(changes)),
                 Ok(Read::Nothing) => return Ok(None),
-                // It is made anew, and what lies between is in the table.
+                // The slot is created again, and the missing part is read from the table.
                 Ok(Read::NoSlot) => self.at = None,
                 Err(error) => {
                     self.at = None;

@@ -1,4 +1,4 @@
-//! A slot that cannot be read any more is dropped, so that it is made anew.
+//! Drops a slot that cannot be read any more, so that another is created.
 
 use super::super::connect::{Server, Session};
 use super::slot::{self, OWN};
@@ -8,8 +8,8 @@ use crate::journal::JournalError;
 /// Finds out why the log cannot be read, and drops the slot where that helps. Returns whether there is no slot now. `is_undefined` says
 /// that the server does not know the slot, or the publication.
 ///
-/// The server looks a publication up as it was when the log was written: one that is made anew is not found for what lies before it, and so
-/// the slot must be made anew as well. The same goes for a slot of which the server has discarded the log. What the slot has not told of is
+/// The server looks a publication up as it was when the log was written: one that is created again is not found for what lies before it, and so
+/// the slot must be created again as well. The same goes for a slot of which the server has discarded the log. What the slot has not told of is
 /// read from the table then.
 pub(super) async fn repair(
     server: &Server,
