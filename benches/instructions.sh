@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# Counts the instructions of the store's main operations with callgrind, and compares them with the committed figures.
+#
+#   benches/instructions.sh            print the figures; fail if one is more than 5 % above benches/instructions.txt
+#   benches/instructions.sh --update   write them to benches/instructions.txt
+#
+# Figures depend on the compiler: they are compared only where `rustc -V` is the one they were committed with, and printed otherwise.
+# Needs valgrind, which the script installs with apt-get where it may.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Work, as the program calls it, and the count that is run once and twice.
+works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:2000 conversation:5000 type-query:20)
+tolerance_percent=5
+committed=benches/instructions.txt
+out=target/instructions
+compiler=$(rustc -V)
+
+if ! command -v valgrind >/dev/null; then
+    { apt-get install -y valgrind || sudo -n apt-get install -y valgrind; } >/dev/null 2>&1 || true
+fi
+if ! command -v valgrind >/dev/null; then
+    echo "counting instructions needs valgrind: install it, for example with 'apt-get install valgrind'" >&2
+    exit 1
+fi
+
+mkdir -p "$out"
+program=$(cargo bench --quiet -p annals --bench instructions --no-run --message-format=json |
+    sed -n 's/.*"name":"instructions".*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+
+# count WORK COUNT: the instructions of the whole run; the profile stays in $out.
+count() {
+    valgrind --tool=callgrind --callgrind-out-file="$out/$1.$2" "$program" "$1" "$2" 2>"$out/$1.log" ||
+        { cat "$out/$1.log" >&2; exit 1; }
+    sed -n 's/^==.*Collected : \([0-9]*\).*/\1/p' "$out/$1.log"
+}
+
+figures=$out/figures.txt
+: >"$figures"
+for entry in "${works[@]}"; do
+    work=${entry%:*} once=${entry#*:}
+    difference=$(($(count "$work" $((2 * once))) - $(count "$work" "$once")))
+    printf '%s: %d\n' "${work//-/ }" $((difference / once)) | tee -a "$figures"
+done
+
+# by_file PROFILE: the instructions of each source file, without those of what it calls. A line of costs belongs to the file named last;
+# the line after `calls=` holds the cost of the callee.
+by_file() {
+    awk '
+        /^(fl|fi|fe)=/ {
+            text = substr($0, index($0, "=") + 1)
+            number = text; sub(/ .*/, "", number)
+            if (text ~ / /) { sub(/^[^ ]* /, "", text); names[number] = text }
+            current = number
+        }
+        /^calls=/ { callee = 1; next }
+        /^[0-9+*-]/ { if (callee) callee = 0; else cost[current] += $2 }
+        END { for (number in cost) print cost[number], names[number] }
+    ' "$1"
+}
+
+once=${works[0]#*:}
+echo
+echo "single append by source file (instructions of the file's own code, inlined code by where it is written):"
+{
+    by_file "$out/single-append.$once" | sed 's/^/1 /'
+    by_file "$out/single-append.$((2 * once))" | sed 's/^/2 /'
+} | awk -v count="$once" '
+    { work = $1; cost = $2; $1 = ""; $2 = ""; sub(/^ +/, "")
+      file = $0; if (!sub(/.*\/benches\//, "benches/", file) && !sub(/.*\/crates\//, "", file) && sub(/.*\/src\//, "src/", file) == 0) file = "libraries"
+      if ($0 ~ /\/(rustc|registry|rust)\//) file = "libraries"
+      sum[file] += work == 2 ? cost : -cost }
+    END { for (file in sum) if (sum[file] / count >= 5) printf "%8d  %s\n", sum[file] / count, file }
+' | sort -rn
+
+if [ "${1:-}" = --update ]; then
+    { echo "$compiler"; cat "$figures"; } >"$committed"
+    echo "wrote $committed"
+    exit
+fi
+
+if [ "$(head -1 "$committed")" != "$compiler" ]; then
+    echo
+    echo "not compared: the committed figures are of $(head -1 "$committed"), this is $compiler"
+    exit
+fi
+
+failed=0
+while IFS=: read -r work figure; do
+    limit=$(sed -n "s/^$work: //p" "$committed")
+    if [ -z "$limit" ]; then
+        echo "$work: no committed figure; run benches/instructions.sh --update" >&2
+        failed=1
+    elif [ $((figure * 100)) -gt $((limit * (100 + tolerance_percent))) ]; then
+        echo "$work:$figure instructions, more than $tolerance_percent % above the committed $limit" >&2
+        failed=1
+    fi
+done <"$figures"
+exit $failed
