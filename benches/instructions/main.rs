@@ -144,6 +144,11 @@ fn type_queries(count: usize) {
     let (store, names) = filled(READ_EVENTS, AGGREGATES);
     for number in 0..count {
         let query = Query::all().event_type(&names.types[number % TYPES]);
-        black_box(sure(store.query(query).uncached().fold(0, |sum, event| sum + event.position().0)));
+        black_box(sure(
+            store
+                .query(query)
+                .uncached()
+                .fold(0, |sum, event| sum + event.position().0),
+        ));
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use crate::event::Kind;
-use crate::event::chunk::{Chunk, Header, Payload};
+use crate::event::chunk::{CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::Names;
 use crate::{Event, EventRef};
 
@@ -21,12 +21,16 @@ pub(super) struct Sample {
 
 /// One event for each sample, at positions 1, 2, 3 and on.
 pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
+    chunk_from(1, samples)
+}
+
+fn chunk_from(first: u64, samples: &[Sample]) -> Chunk {
     let mut chunk = Chunk::default();
     let kind = chunk.add_kind(Arc::new(Kind {
         event_type: "Tested".into(),
         ..Kind::default()
     }));
-    for (sample, position) in samples.iter().zip(1..) {
+    for (sample, position) in samples.iter().zip(first..) {
         let id = Uuid::from_u128(sample.id);
         let header = Header {
             position,
@@ -57,8 +61,10 @@ pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
 
 /// The same, to keep.
 pub(super) fn events_of(samples: &[Sample]) -> Vec<Event> {
-    let chunk = chunk_of(samples);
-    (0..chunk.len())
-        .map(|index| EventRef::new(&chunk, index).to_event())
-        .collect()
+    let mut events = Vec::with_capacity(samples.len());
+    for part in samples.chunks(CHUNK_EVENTS) {
+        let chunk = chunk_from(events.len() as u64 + 1, part);
+        events.extend((0..chunk.len()).map(|index| EventRef::new(&chunk, index).to_event()));
+    }
+    events
 }

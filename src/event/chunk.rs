@@ -1,17 +1,27 @@
-//! A thousand events: what all have in records of one size, names and payloads in one buffer each.
+//! Two thousand events: records of one size, a dictionary of names, and payloads in blocks.
 
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::names::{self, Names, Part};
+use super::dictionary::{Code, Dictionary};
+use super::names::{Names, PARTS, Part};
 use crate::event::Kind;
 
 /// Events in a full chunk.
-pub(crate) const CHUNK_EVENTS: usize = 1024;
+pub(crate) const CHUNK_EVENTS: usize = 2048;
 
-/// A payload from this size on has an allocation of its own, so that growing a chunk never copies it.
+// Each name of each event could have a code of its own.
+const _: () = assert!(CHUNK_EVENTS * PARTS < u16::MAX as usize);
+
+/// A payload from this size on has an allocation of its own, so that growing a block never copies it.
 pub(crate) const LARGE_PAYLOAD_BYTES: usize = 16 * 1024;
+
+/// Bytes of a block of payloads. Below the size that the allocator fetches from the operating system one by one, 128 KiB in glibc.
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// A chunk with this many blocks is full, whatever its events.
+const BLOCKS: usize = 16;
 
 /// A column that is mostly empty: nothing is kept until the first value that is not the default.
 #[derive(Clone, Debug)]
@@ -56,19 +66,21 @@ pub(crate) struct Header {
     pub(crate) kind: u16,
 }
 
-/// What a chunk keeps of every event: 48 bytes, so that appending or reading one touches a line or two of memory.
+/// What a chunk keeps of every event, so that appending or reading one touches a line or two of memory.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     position: u64,
     time: i64,
     id: Uuid,
     version: u32,
-    names_end: u32,
-    payload_end: u32,
+    /// The number of a block and the place in it.
+    payload_start: u32,
+    payload_bytes: u16,
     kind: u16,
+    names: [Code; PARTS],
 }
 
-const _: () = assert!(size_of::<Record>() == 48);
+const _: () = assert!(size_of::<Record>() == 56);
 
 /// Up to [`CHUNK_EVENTS`] events of one lane, in the order of their positions.
 ///
@@ -80,20 +92,22 @@ pub(crate) struct Chunk {
     delays: Sparse<i64>,
     metadata_bytes: Sparse<u32>,
     large: Sparse<Option<Arc<[u8]>>>,
-    names: String,
-    payload: Vec<u8>,
+    names: Dictionary,
+    blocks: Vec<Vec<u8>>,
     kind_table: Vec<Arc<Kind>>,
     /// Whether any event may be the system's.
     has_system: bool,
 }
 
 impl Chunk {
-    /// An empty chunk with room for as much as `like` holds.
-    pub(crate) fn with_room_like(like: &Self) -> Self {
+    /// An empty chunk with room for as much as `like` holds, which is full.
+    pub(crate) fn with_room_like(like: &mut Self) -> Self {
+        let block = Vec::with_capacity(like.payload_bytes().min(BLOCK_BYTES));
         Self {
             records: Vec::with_capacity(CHUNK_EVENTS),
-            names: String::with_capacity(like.names.len() + like.names.len() / 32),
-            payload: Vec::with_capacity(like.payload.len() + like.payload.len() / 32),
+            names: Dictionary::with_room_like(&mut like.names),
+            blocks: vec![block],
+            kind_table: Vec::with_capacity(like.kind_table.len()),
             ..Self::default()
         }
     }
@@ -102,13 +116,8 @@ impl Chunk {
         self.records.len()
     }
 
-    /// Bytes of all names.
-    pub(crate) fn names_bytes(&self) -> usize {
-        self.names.len()
-    }
-
     pub(crate) fn is_full(&self) -> bool {
-        self.records.len() == CHUNK_EVENTS
+        self.records.len() == CHUNK_EVENTS || self.blocks.len() > BLOCKS
     }
 
     /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
@@ -118,40 +127,61 @@ impl Chunk {
         u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
     }
 
+    /// Appends an event.
     pub(crate) fn push(&mut self, header: &Header, names: &Names<'_>, payload: Payload<'_>) {
-        names.write(&mut self.names);
-        self.push_record(header, payload);
+        let codes = names
+            .parts()
+            .map(|name| name.map_or(Code::NONE, |name| self.names.intern(name)));
+        self.push_record(header, codes, payload);
     }
 
-    /// Appends an event whose names are written already.
-    fn push_record(&mut self, header: &Header, payload: Payload<'_>) {
+    /// Appends an event whose names have codes.
+    fn push_record(&mut self, header: &Header, names: [Code; PARTS], payload: Payload<'_>) {
         let index = self.records.len();
-        self.push_payload(index, payload);
+        let (payload_start, payload_bytes) = self.push_payload(index, payload);
         self.delays.set(index, header.recorded.wrapping_sub(header.time));
         self.records.push(Record {
             position: header.position,
             time: header.time,
             id: header.id,
             version: header.version,
-            names_end: end(self.names.len()),
-            payload_end: end(self.payload.len()),
+            payload_start,
+            payload_bytes,
             kind: header.kind,
+            names,
         });
     }
 
-    fn push_payload(&mut self, index: usize, payload: Payload<'_>) {
+    /// Appends metadata and data; returns where they start, and how many bytes they have there.
+    fn push_payload(&mut self, index: usize, payload: Payload<'_>) -> (u32, u16) {
         match payload {
             Payload::Small { metadata, data } => {
-                self.payload.reserve(metadata.len() + data.len());
-                self.payload.extend_from_slice(metadata);
-                self.payload.extend_from_slice(data);
-                self.metadata_bytes.set(index, end(metadata.len()));
+                self.metadata_bytes.set(index, length(metadata.len()));
+                let bytes = metadata.len() + data.len();
+                let number = self.block_with_room(bytes);
+                let block = &mut self.blocks[number];
+                let start = length(number * BLOCK_BYTES + block.len());
+                block.extend_from_slice(metadata);
+                block.extend_from_slice(data);
+                (start, u16::try_from(bytes).unwrap_or(u16::MAX))
             }
             Payload::Large { both, metadata_bytes } => {
                 self.large.set(index, Some(Arc::clone(both)));
                 self.metadata_bytes.set(index, metadata_bytes);
+                (0, 0)
             }
         }
+    }
+
+    /// The number of a block that has room for so many bytes, fewer than [`LARGE_PAYLOAD_BYTES`].
+    #[inline]
+    fn block_with_room(&mut self, bytes: usize) -> usize {
+        if self.blocks.last().is_none_or(|block| block.len() + bytes > BLOCK_BYTES) {
+            // The first block of a small store grows as it fills.
+            let room = if self.blocks.is_empty() { 0 } else { BLOCK_BYTES };
+            self.blocks.push(Vec::with_capacity(room));
+        }
+        self.blocks.len() - 1
     }
 
     /// Appends a copy of event `index` of `other`; without names, metadata and data if `bytes` is [`Bytes::Drop`].
@@ -161,22 +191,26 @@ impl Chunk {
             kind,
             ..other.header(index)
         };
-        if bytes == Bytes::Keep {
-            self.names.push_str(other.names(index));
+        if bytes == Bytes::Drop {
+            let payload = Payload::Small {
+                metadata: &[],
+                data: &[],
+            };
+            self.push_record(&header, [Code::NONE; PARTS], payload);
+            return;
         }
-        let (metadata, data) = if bytes == Bytes::Keep {
-            other.payload(index)
-        } else {
-            (&[][..], &[][..])
-        };
-        let payload = match other.large_payload(index).filter(|_| bytes == Bytes::Keep) {
+        let names = other
+            .names(index)
+            .map(|name| name.map_or(Code::NONE, |name| self.names.intern(name)));
+        let (metadata, data) = other.payload(index);
+        let payload = match other.large_payload(index) {
             Some(both) => Payload::Large {
                 both,
-                metadata_bytes: end(metadata.len()),
+                metadata_bytes: length(metadata.len()),
             },
             None => Payload::Small { metadata, data },
         };
-        self.push_record(&header, payload);
+        self.push_record(&header, names, payload);
     }
 
     /// The place of the first event above a position.
@@ -184,21 +218,16 @@ impl Chunk {
         self.records.partition_point(|record| record.position <= position)
     }
 
-    /// A copy of the events from place `first` on, without metadata and data.
-    pub(crate) fn outline(&self, first: usize) -> Self {
-        let names_start = if first == 0 {
-            0
-        } else {
-            self.records[first - 1].names_end
-        };
+    /// A copy of the events from place `first` on, and of the names from place `first_name` on, without metadata and data.
+    pub(crate) fn outline(&self, first: usize, first_name: usize) -> Self {
         let outline = |record: &Record| Record {
-            names_end: record.names_end - names_start,
-            payload_end: 0,
+            payload_start: 0,
+            payload_bytes: 0,
             ..*record
         };
         Self {
             records: self.records[first..].iter().map(outline).collect(),
-            names: self.names[names_start as usize..].to_owned(),
+            names: self.names.from_place(first_name),
             kind_table: self.kind_table.clone(),
             has_system: self.has_system,
             ..Self::default()
@@ -213,10 +242,14 @@ impl Chunk {
         }
     }
 
-    /// Gives back the room that is not used.
-    pub(crate) fn shrink(&mut self) {
-        self.names.shrink_to_fit();
-        self.payload.shrink_to_fit();
+    /// Gives back the room that is not used. No event will be added.
+    pub(crate) fn seal(&mut self) {
+        self.records.shrink_to_fit();
+        self.names.seal();
+        if let Some(last) = self.blocks.last_mut() {
+            last.shrink_to_fit();
+        }
+        self.blocks.shrink_to_fit();
         self.delays.0.shrink_to_fit();
         self.metadata_bytes.0.shrink_to_fit();
         self.large.0.shrink_to_fit();
@@ -230,7 +263,8 @@ impl Chunk {
         self.metadata_bytes.0.clear();
         self.large.0.clear();
         self.names.clear();
-        self.payload.clear();
+        self.blocks.truncate(1);
+        self.blocks.iter_mut().for_each(Vec::clear);
         self.kind_table.clear();
         self.has_system = false;
     }
@@ -278,23 +312,32 @@ impl Chunk {
         &self.kind_table[usize::from(self.records[index].kind)]
     }
 
+    /// The place of an event's kind in the table.
+    #[inline]
+    pub(crate) fn kind_place(&self, index: usize) -> usize {
+        usize::from(self.records[index].kind)
+    }
+
     #[inline]
     pub(crate) fn is_system(&self, index: usize) -> bool {
         self.has_system && self.kind(index).event_type.starts_with('$')
     }
 
+    /// Every name of an event, in the order of [`Part`].
     #[inline]
-    pub(crate) fn names(&self, index: usize) -> &str {
-        let start = if index == 0 {
-            0
-        } else {
-            self.records[index - 1].names_end
-        };
-        &self.names[start as usize..self.records[index].names_end as usize]
+    pub(crate) fn names(&self, index: usize) -> [Option<&str>; PARTS] {
+        self.records[index].names.map(|code| self.names.get(code))
     }
 
+    #[inline]
     pub(crate) fn name(&self, index: usize, part: Part) -> Option<&str> {
-        names::read(self.names(index), part)
+        self.names.get(self.code(index, part))
+    }
+
+    /// The code of a name of an event.
+    #[inline]
+    pub(crate) fn code(&self, index: usize, part: Part) -> Code {
+        self.records[index].names[part as usize]
     }
 
     fn large_payload(&self, index: usize) -> Option<&Arc<[u8]>> {
@@ -304,22 +347,28 @@ impl Chunk {
     /// Metadata and data.
     #[inline]
     pub(crate) fn payload(&self, index: usize) -> (&[u8], &[u8]) {
-        let both = if let Some(both) = self.large_payload(index) {
-            both
-        } else {
-            let start = if index == 0 {
-                0
-            } else {
-                self.records[index - 1].payload_end
-            };
-            &self.payload[start as usize..self.records[index].payload_end as usize]
+        let both = match self.large_payload(index) {
+            Some(both) => both,
+            None => self.small_payload(index),
         };
         both.split_at(self.metadata_bytes.get(index).copied().unwrap_or(0) as usize)
     }
 
+    #[inline]
+    fn small_payload(&self, index: usize) -> &[u8] {
+        let record = &self.records[index];
+        let (number, start) = (
+            record.payload_start as usize / BLOCK_BYTES,
+            record.payload_start as usize % BLOCK_BYTES,
+        );
+        let block = self.blocks.get(number).map_or(&[][..], Vec::as_slice);
+        &block[start..start + usize::from(record.payload_bytes)]
+    }
+
     /// Bytes of metadata and data.
     pub(crate) fn payload_bytes(&self) -> usize {
-        self.payload.len() + self.large.0.iter().flatten().map(|both| both.len()).sum::<usize>()
+        let large = self.large.0.iter().flatten().map(|both| both.len());
+        self.blocks.iter().map(Vec::len).chain(large).sum()
     }
 
     /// Bytes taken from the system, payload included.
@@ -329,8 +378,9 @@ impl Chunk {
             + self.metadata_bytes.0.capacity() * 4
             + self.large.0.capacity() * size_of::<Option<Arc<[u8]>>>()
             + self.large.0.iter().flatten().map(|both| both.len()).sum::<usize>()
-            + self.names.capacity()
-            + self.payload.capacity()
+            + self.names.memory_bytes()
+            + self.blocks.capacity() * size_of::<Vec<u8>>()
+            + self.blocks.iter().map(Vec::capacity).sum::<usize>()
             + self.kind_table.capacity() * 8
     }
 }
@@ -342,7 +392,7 @@ pub(crate) enum Bytes {
     Drop,
 }
 
-/// A length within a chunk. The limits of names and payloads keep every buffer of a chunk far below 4 GiB.
-fn end(length: usize) -> u32 {
-    u32::try_from(length).unwrap_or(u32::MAX)
+/// A length within a chunk. The limits of payloads keep every buffer of a chunk far below 4 GiB.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
 }

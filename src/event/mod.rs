@@ -1,6 +1,7 @@
 //! Events: as they are handed in (`new.rs`), as they are read in place, and as they are kept.
 
 pub(crate) mod chunk;
+mod dictionary;
 pub(crate) mod names;
 mod new;
 pub(crate) mod system;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use self::chunk::Chunk;
-use self::names::Part;
 pub use self::names::Tags;
+use self::names::{PARTS, Part};
 pub(crate) use self::new::Kind;
 pub use self::new::{ContentType, NewEvent};
 use crate::{Name, Position, StreamId, Timestamp, Version};
@@ -36,10 +37,12 @@ impl<'a> EventRef<'a> {
 
     /// A copy to keep.
     pub fn to_event(self) -> Event {
-        let names = self.chunk.names(self.index).as_bytes();
+        let names = self.all_names();
         let (metadata, data) = self.chunk.payload(self.index);
-        let mut bytes = Vec::with_capacity(names.len() + metadata.len() + data.len());
-        bytes.extend_from_slice(names);
+        let mut bytes = Vec::with_capacity(self.names_bytes() + metadata.len() + data.len());
+        for name in names.iter().flatten() {
+            bytes.extend_from_slice(name.as_bytes());
+        }
         bytes.extend_from_slice(metadata);
         bytes.extend_from_slice(data);
         Event {
@@ -48,8 +51,8 @@ impl<'a> EventRef<'a> {
             recorded: self.chunk.recorded(self.index),
             id: self.chunk.id(self.index),
             version: self.chunk.version(self.index),
-            names_bytes: u32::try_from(names.len()).unwrap_or(u32::MAX),
-            metadata_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX),
+            name_bytes: names.map(|name| name.map_or(ABSENT, |name| length(name.len()))),
+            metadata_bytes: length(metadata.len()),
             kind: Arc::clone(self.chunk.kind(self.index)),
             bytes: bytes.into_boxed_slice(),
         }
@@ -80,11 +83,6 @@ impl<'a> EventRef<'a> {
         self.chunk.kind(self.index)
     }
 
-    /// The address of what the event has in common with others: the same for events of one kind, mostly.
-    pub(crate) fn kind_address(self) -> usize {
-        Arc::as_ptr(self.chunk.kind(self.index)).addr()
-    }
-
     fn name(self, part: Part) -> Option<&'a str> {
         self.chunk.name(self.index, part)
     }
@@ -95,12 +93,12 @@ impl<'a> EventRef<'a> {
 
     /// Bytes of its names.
     pub(crate) fn names_bytes(self) -> usize {
-        self.chunk.names(self.index).len()
+        self.all_names().into_iter().flatten().map(str::len).sum()
     }
 
     /// Every name at once, in the order of [`Part`].
-    pub(crate) fn all_names(self) -> [Option<&'a str>; names::PARTS] {
-        names::read_all(self.chunk.names(self.index))
+    pub(crate) fn all_names(self) -> [Option<&'a str>; PARTS] {
+        self.chunk.names(self.index)
     }
 
     pub(crate) fn raw_position(self) -> u64 {
@@ -124,6 +122,13 @@ impl<'a> EventRef<'a> {
     }
 }
 
+/// The bytes of a name that an event does not have.
+const ABSENT: u32 = u32::MAX;
+
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// An event to keep: what happened, to which aggregate, and when.
 ///
 /// Its data is a copy of its own; keeping one event keeps nothing else alive.
@@ -134,7 +139,8 @@ pub struct Event {
     recorded: i64,
     id: Uuid,
     version: u32,
-    names_bytes: u32,
+    /// Bytes of each name; [`ABSENT`] for none.
+    name_bytes: [u32; PARTS],
     metadata_bytes: u32,
     kind: Arc<Kind>,
     /// Names, metadata and data: one allocation an event.
@@ -147,12 +153,20 @@ impl Event {
     }
 
     fn name(&self, part: Part) -> Option<&str> {
-        let (names, _) = self.bytes.split_at(self.names_bytes as usize);
-        names::read(str::from_utf8(names).unwrap_or_default(), part)
+        let part = part as usize;
+        let bytes = Some(self.name_bytes[part]).filter(|bytes| *bytes != ABSENT)? as usize;
+        let start = self.names_bytes(part);
+        str::from_utf8(&self.bytes[start..start + bytes]).ok()
+    }
+
+    /// Bytes of the first `parts` names.
+    fn names_bytes(&self, parts: usize) -> usize {
+        let names = self.name_bytes[..parts].iter().filter(|bytes| **bytes != ABSENT);
+        names.map(|bytes| *bytes as usize).sum()
     }
 
     fn payload(&self) -> (&[u8], &[u8]) {
-        let (_, payload) = self.bytes.split_at(self.names_bytes as usize);
+        let (_, payload) = self.bytes.split_at(self.names_bytes(PARTS));
         payload.split_at(self.metadata_bytes as usize)
     }
 
@@ -336,7 +350,7 @@ impl PartialEq for Event {
             && self.id == other.id
             && self.time == other.time
             && self.recorded == other.recorded
-            && self.names_bytes == other.names_bytes
+            && self.name_bytes == other.name_bytes
             && self.metadata_bytes == other.metadata_bytes
             && self.bytes == other.bytes
             && self.kind == other.kind

@@ -1,7 +1,4 @@
-//! How the names of one event are written into one `str`: six lengths, then the texts.
-//!
-//! A length is written as the character with the code *length + 1*, or 0 for "absent", so that the whole buffer stays valid
-//! UTF-8 and can be sliced without checking it again. Tags are one part, written the same way inside.
+//! The names of one event, and tags as one of them.
 
 /// Which name of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +13,7 @@ pub(crate) enum Part {
 
 pub(crate) const PARTS: usize = 6;
 
-/// No part may be longer, so that its length is a character below the surrogates.
+/// No part may be longer, so that the length of a tag is a character below the surrogates.
 pub(crate) const PART_BYTES_MAX: usize = 0xd7fe;
 
 /// The names of one event, before they are written.
@@ -31,8 +28,10 @@ pub(crate) struct Names<'a> {
     pub(crate) tags: Option<&'a str>,
 }
 
-impl Names<'_> {
-    fn parts(&self) -> [Option<&str>; PARTS] {
+impl<'a> Names<'a> {
+    /// The names in the order of [`Part`].
+    #[inline]
+    pub(crate) fn parts(&self) -> [Option<&'a str>; PARTS] {
         [
             Some(self.aggregate_id),
             self.correlation_id,
@@ -42,88 +41,17 @@ impl Names<'_> {
             self.tags,
         ]
     }
-
-    /// Appends the names to `out`.
-    pub(crate) fn write(&self, out: &mut String) {
-        let parts = self.parts();
-        let length: usize = parts.iter().flatten().map(|part| part.len()).sum();
-        out.reserve(length + 3 * PARTS);
-        // Nearly always every length is one byte.
-        let short = parts.map(short_length);
-        if short.contains(&u8::MAX) {
-            out.extend(parts.map(length_char));
-        } else {
-            out.push_str(str::from_utf8(&short).unwrap_or_default());
-        }
-        for part in parts.into_iter().flatten() {
-            out.push_str(part);
-        }
-    }
 }
 
-/// The character of a length where that is one byte, [`u8::MAX`] otherwise.
-fn short_length(part: Option<&str>) -> u8 {
-    let code = part.map_or(0, |text| text.len() + 1);
-    u8::try_from(code).ok().filter(u8::is_ascii).unwrap_or(u8::MAX)
-}
-
-fn length_char(part: Option<&str>) -> char {
-    let code = part.map_or(0, |text| text.len() + 1);
+/// The length of a tag, as the character with the code *length + 1*: so tags are valid UTF-8 together.
+fn length_char(tag: &str) -> char {
+    let code = tag.len() + 1;
     u32::try_from(code).ok().and_then(char::from_u32).unwrap_or_default()
 }
 
-/// Bytes that a part takes, its length included.
-pub(crate) fn part_bytes(length: Option<usize>) -> usize {
-    let code = length.map_or(0, |length| length + 1);
-    let code_bytes = u32::try_from(code)
-        .ok()
-        .and_then(char::from_u32)
-        .unwrap_or_default()
-        .len_utf8();
-    code_bytes + length.unwrap_or(0)
-}
-
-/// Reads one name out of what [`Names::write`] wrote.
-#[inline]
-pub(crate) fn read(names: &str, part: Part) -> Option<&str> {
-    let part = part as usize;
-    let (codes, texts) = read_lengths(names)?;
-    let length = usize::from(codes[part]).checked_sub(1)?;
-    let start: usize = codes[..part]
-        .iter()
-        .map(|code| usize::from(*code).saturating_sub(1))
-        .sum();
-    texts.get(start..start + length)
-}
-
-/// Reads every name at once, in the order of [`Part`].
-#[inline]
-pub(crate) fn read_all(names: &str) -> [Option<&str>; PARTS] {
-    let Some((codes, mut texts)) = read_lengths(names) else {
-        return [None; PARTS];
-    };
-    codes.map(|code| {
-        let (text, rest) = texts.split_at_checked(usize::from(code).checked_sub(1)?)?;
-        texts = rest;
-        Some(text)
-    })
-}
-
-/// The codes of the six lengths, and the texts.
-#[inline]
-fn read_lengths(names: &str) -> Option<([u16; PARTS], &str)> {
-    if let Some((short, texts)) = names.split_at_checked(PARTS)
-        && let Ok(short) = <[u8; PARTS]>::try_from(short.as_bytes())
-        && short.is_ascii()
-    {
-        return Some((short.map(u16::from), texts));
-    }
-    let mut chars = names.chars();
-    let mut codes = [0; PARTS];
-    for code in &mut codes {
-        *code = u16::try_from(u32::from(chars.next()?)).ok()?;
-    }
-    Some((codes, chars.as_str()))
+/// Bytes that a tag takes, its length included.
+pub(crate) fn tag_bytes(tag: &str) -> usize {
+    length_char(tag).len_utf8() + tag.len()
 }
 
 /// Writes tags as one part.
@@ -136,7 +64,7 @@ pub(crate) fn write_tags<'a>(tags: impl Iterator<Item = &'a str>) -> String {
 /// Appends tags as one part to `out`.
 pub(crate) fn write_tags_to<'a>(tags: impl Iterator<Item = &'a str>, out: &mut String) {
     for tag in tags {
-        out.push(length_char(Some(tag)));
+        out.push(length_char(tag));
         out.push_str(tag);
     }
 }
@@ -171,29 +99,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_written_is_read(
-            aggregate_id in ".{1,200}",
-            correlation in proptest::option::of(".{0,200}"),
-            user in proptest::option::of(".{0,9}"),
-            tags in proptest::collection::vec(".{0,150}", 0..5),
-        ) {
-            let tag_text = write_tags(tags.iter().map(String::as_str));
-            let names = Names {
-                aggregate_id: &aggregate_id,
-                correlation_id: correlation.as_deref(),
-                user_id: user.as_deref(),
-                tags: (!tags.is_empty()).then_some(&tag_text),
-                ..Names::default()
-            };
-            let mut out = String::new();
-            names.write(&mut out);
-            prop_assert_eq!(read(&out, Part::AggregateId), Some(aggregate_id.as_str()));
-            prop_assert_eq!(read(&out, Part::Correlation), correlation.as_deref());
-            prop_assert_eq!(read(&out, Part::Causation), None);
-            prop_assert_eq!(read(&out, Part::User), user.as_deref());
-            prop_assert_eq!(read(&out, Part::Organization), None);
-            let read_tags: Vec<_> = Tags::new(read(&out, Part::Tags).unwrap_or_default()).collect();
-            prop_assert_eq!(read_tags, tags);
+        fn tags_that_were_written_are_read(tags in proptest::collection::vec(".{0,150}", 0..5)) {
+            let part = write_tags(tags.iter().map(String::as_str));
+            prop_assert_eq!(part.len(), tags.iter().map(|tag| tag_bytes(tag)).sum::<usize>());
+            prop_assert_eq!(Tags::new(&part).collect::<Vec<_>>(), tags);
         }
     }
 }

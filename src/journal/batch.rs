@@ -252,7 +252,6 @@ impl Batch {
     pub(crate) fn push_unique(&mut self, kind: &Arc<Kind>, unique: &Unique<'_>) {
         self.note(unique.position);
         let chunk = self.open_chunk();
-        let before = chunk.names_bytes();
         let header = Header {
             position: unique.position,
             version: unique.version,
@@ -275,8 +274,8 @@ impl Batch {
             };
             chunk.push(&header, &unique.names, payload);
         }
-        let names = chunk.names_bytes() - before;
-        self.bytes += bytes + names;
+        let names = unique.names.parts().into_iter().flatten().map(str::len);
+        self.bytes += bytes + names.sum::<usize>();
     }
 
     /// Adds a copy of an event with a higher position than the last.
@@ -292,8 +291,8 @@ impl Batch {
     /// Adds a copy of event `index` of `chunk`.
     pub(crate) fn push_copy(&mut self, chunk: &Chunk, index: usize) {
         self.note(chunk.position(index));
-        let (metadata, data) = chunk.payload(index);
-        self.bytes += chunk.names(index).len() + metadata.len() + data.len();
+        let event = EventRef::new(chunk, index);
+        self.bytes += event.names_bytes() + event.metadata().len() + event.data().len();
         self.open_chunk().push_copy(chunk, index, Bytes::Keep);
     }
 
@@ -330,8 +329,13 @@ impl Batch {
     #[expect(clippy::expect_used, reason = "a chunk was pushed if there was none with room")]
     fn open_chunk(&mut self) -> &mut Chunk {
         if self.chunks.last().is_none_or(Chunk::is_full) {
-            let like_last = || self.chunks.last().map_or_else(Chunk::default, Chunk::with_room_like);
-            let next = self.spare.pop().unwrap_or_else(like_last);
+            let spare = self.spare.pop();
+            let like_last = || {
+                self.chunks
+                    .last_mut()
+                    .map_or_else(Chunk::default, Chunk::with_room_like)
+            };
+            let next = spare.unwrap_or_else(like_last);
             self.chunks.push(next);
         }
         self.chunks.last_mut().expect("there is a chunk with room")

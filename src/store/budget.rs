@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::draft::Draft;
-use crate::event::names::part_bytes;
+use crate::event::names::tag_bytes;
 use crate::journal::Batch;
 use crate::settings::{Budget, WhenFull};
 use crate::{Error, EventRef, NewEvent, Result};
@@ -19,7 +19,7 @@ impl Cost {
     pub(crate) fn of(drafts: &[Draft<'_>]) -> Self {
         let mut cost = Self::default();
         for draft in drafts {
-            let id_bytes = part_bytes(Some(draft.stream.aggregate_id.len()));
+            let id_bytes = draft.stream.aggregate_id.len();
             for event in draft.events {
                 cost.events += 1;
                 cost.bytes += signed(id_bytes + event_bytes(event));
@@ -65,12 +65,8 @@ fn event_bytes(event: &NewEvent) -> usize {
         &event.user_id,
         &event.organization_id,
     ];
-    let names: usize = names
-        .into_iter()
-        .map(|name| part_bytes(name.as_ref().map(|name| name.len())))
-        .sum();
-    let tags: usize = event.tags.iter().map(|tag| part_bytes(Some(tag.len()))).sum();
-    let tags = part_bytes((!event.tags.is_empty()).then_some(tags));
+    let names: usize = names.into_iter().flatten().map(|name| name.len()).sum();
+    let tags: usize = event.tags.iter().map(|tag| tag_bytes(tag)).sum();
     let overhead = usize::try_from(EVENT_OVERHEAD_BYTES).unwrap_or(usize::MAX);
     overhead + names + tags + event.metadata.len() + event.data.len()
 }

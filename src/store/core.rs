@@ -14,8 +14,9 @@ use super::lane::{Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
 use crate::event::chunk::Chunk;
+use crate::event::names::Part;
 use crate::event::system;
-use crate::{Event, EventRef};
+use crate::{Event, EventRef, Name};
 
 /// All events and all streams.
 ///
@@ -260,31 +261,49 @@ impl<'a> View<'a> {
 
 /// Events without their payloads, as they are now: for the index, which asks for no more. No lock is held while it is looked at.
 #[derive(Debug)]
-pub(crate) struct Outlines<'a> {
-    log: &'a Log,
+pub(crate) struct IndexInput<'a> {
+    core: &'a Core,
     lanes: smallvec::SmallVec<[Outline; 4]>,
     pages: PageCache,
 }
 
-impl<'a> Outlines<'a> {
-    /// The events above `after`, as far as they are written.
-    pub(crate) fn new(core: &'a Core, after: u64) -> Self {
-        let lanes = core.lanes.iter().map(|own| own.read().lane.outline(after)).collect();
+impl<'a> IndexInput<'a> {
+    /// The events above `after`, as far as they are written; of each lane without the names of a chunk that are `known`: so many.
+    pub(crate) fn new(core: &'a Core, after: u64, known: impl Fn(usize) -> (u64, usize)) -> Self {
+        let outline = |(lane, own): (usize, &CachePadded<RwLock<OwnLane>>)| own.read().lane.outline(after, known(lane));
         Self {
-            log: &core.log,
-            lanes,
+            core,
+            lanes: core.lanes.iter().enumerate().map(outline).collect(),
             pages: PageCache::default(),
         }
     }
 
+    /// The same with all names.
+    pub(crate) fn with_names(core: &'a Core, after: u64) -> Self {
+        Self::new(core, after, |_| (0, 0))
+    }
+
     /// The positions from `first` to `last` that may have an event.
     pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
-        self.log.positions(first, last)
+        self.core.log.positions(first, last)
     }
 
     #[inline]
     pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        let place = self.log.place(position, &mut self.pages)?;
-        self.lanes.get(place.lane)?.event(place.slot)
+        self.placed(position).map(|(_, event)| event)
+    }
+
+    /// The event with its place.
+    #[inline]
+    pub(crate) fn placed(&mut self, position: u64) -> Option<(Place, EventRef<'_>)> {
+        let place = self.core.log.place(position, &mut self.pages)?;
+        let event = self.lanes.get(place.lane)?.event(place.slot)?;
+        Some((place, event))
+    }
+
+    /// A name of an event, whether it was left out here or not.
+    pub(crate) fn name(&self, position: u64, part: Part) -> Option<Name> {
+        let name = |event: EventRef<'_>| event.all_names()[part as usize].map(Name::from);
+        self.core.with_event(position, &mut PageCache::default(), name)?
     }
 }

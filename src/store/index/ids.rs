@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use uuid::Uuid;
 
-use super::super::core::{Core, Outlines};
+use super::super::core::{Core, IndexInput};
 use super::super::tables::spread;
 
 /// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
@@ -22,7 +22,7 @@ impl IdIndex {
     }
 
     pub(crate) fn extend(&mut self, core: &Core, to: u64) {
-        let mut events = Outlines::new(core, self.complete_to);
+        let mut events = IndexInput::with_names(core, self.complete_to);
         for position in events.positions(self.complete_to + 1, to) {
             let Some(event) = events.event(position) else { continue };
             let half = self.hasher.hash_one(event.id()) as u32;

@@ -2,6 +2,7 @@
 
 mod extract;
 mod ids;
+mod keys;
 mod terms;
 
 use std::fmt;
@@ -10,9 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::core::{Core, Outlines, View};
-pub(crate) use extract::{Extract, Memo};
+use super::core::{Core, IndexInput, View};
+pub(crate) use extract::Extract;
 pub(crate) use ids::IdIndex;
+use keys::KeyCache;
 pub(crate) use terms::{FieldNumber, TermIndex};
 
 use crate::{EventRef, Field, Name};
@@ -37,13 +39,13 @@ const SWEEP_FACTOR: u32 = 4;
 /// An index that follows the log.
 #[derive(Debug)]
 pub(crate) struct LiveIndex {
-    index: RwLock<(Arc<TermIndex>, Memo)>,
+    index: RwLock<(Arc<TermIndex>, KeyCache)>,
     complete_to: AtomicU64,
     extract: Extract,
 }
 
 /// The terms, held still.
-pub(crate) struct Terms<'a>(RwLockReadGuard<'a, (Arc<TermIndex>, Memo)>);
+pub(crate) struct Terms<'a>(RwLockReadGuard<'a, (Arc<TermIndex>, KeyCache)>);
 
 impl std::ops::Deref for Terms<'_> {
     type Target = TermIndex;
@@ -66,7 +68,7 @@ impl LiveIndex {
         let index = self.index.read();
         let complete_to = AtomicU64::new(index.0.complete_to());
         Self {
-            index: RwLock::new((Arc::clone(&index.0), Memo::default())),
+            index: RwLock::new((Arc::clone(&index.0), KeyCache::default())),
             complete_to,
             extract: self.extract.clone(),
         }
@@ -80,8 +82,8 @@ impl LiveIndex {
             if shared && position.saturating_sub(guard.0.complete_to()) <= SCAN_MAX {
                 break;
             }
-            let (index, memo) = &mut *guard;
-            self.extend(core, position, Arc::make_mut(index), memo);
+            let (index, keys) = &mut *guard;
+            self.extend(core, position, Arc::make_mut(index), keys);
         }
         Terms(self.index.read())
     }
@@ -90,8 +92,8 @@ impl LiveIndex {
     pub(crate) fn read_whole(&self, core: &Core, position: u64) -> Terms<'_> {
         if self.complete_to.load(Ordering::Acquire) < position {
             let mut guard = self.index.write();
-            let (index, memo) = &mut *guard;
-            self.extend(core, position, Arc::make_mut(index), memo);
+            let (index, keys) = &mut *guard;
+            self.extend(core, position, Arc::make_mut(index), keys);
         }
         Terms(self.index.read())
     }
@@ -102,26 +104,27 @@ impl LiveIndex {
             return;
         }
         if let Some(mut guard) = self.index.try_write() {
-            let (index, memo) = &mut *guard;
-            self.extend(core, published, Arc::make_mut(index), memo);
+            let (index, keys) = &mut *guard;
+            self.extend(core, published, Arc::make_mut(index), keys);
         }
     }
 
-    fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, memo: &mut Memo) {
+    fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, keys: &mut KeyCache) {
         while index.complete_to() < to {
             let bite = to.min(index.complete_to() + BITE);
             let terms_before = index.len();
             match &self.extract {
-                Extract::Main => memo.extend_main(index, &mut Outlines::new(core, index.complete_to()), bite),
+                Extract::Main => keys.extend(index, core, bite),
                 Extract::Causation => {
-                    let mut events = Outlines::new(core, index.complete_to());
+                    let mut events = IndexInput::with_names(core, index.complete_to());
                     extract::extend_causation(index, &mut events, bite);
                 }
                 Extract::Custom(_, indexer) => extract::extend_custom(index, &mut View::new(core), bite, &**indexer),
             }
             let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
-            if core.log.floor() > 0 {
-                index.sweep(core.log.floor(), SWEEP_TERMS + SWEEP_FACTOR * added);
+            if core.log.floor() > 0 && index.sweep(core.log.floor(), SWEEP_TERMS + SWEEP_FACTOR * added) {
+                // The key of a term that was forgotten may be another's by now.
+                *keys = KeyCache::default();
             }
             self.complete_to.store(index.complete_to(), Ordering::Release);
         }
@@ -132,7 +135,7 @@ impl LiveIndex {
         let mut guard = self.index.write();
         let mut view = View::new(core);
         let compacted = guard.0.compacted(|position| view.event(position).is_some());
-        *guard = (Arc::new(compacted), Memo::default());
+        *guard = (Arc::new(compacted), KeyCache::default());
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -43,9 +43,6 @@ fn day_of(field: FieldNumber, text: &str) -> Option<i64> {
     Some(time.day())
 }
 
-/// Keys that are kept as guesses.
-const RECENT: usize = 1024;
-
 /// Terms and their positions, complete up to a position.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermIndex {
@@ -57,8 +54,6 @@ pub(crate) struct TermIndex {
     fields: Vec<Vec<u32>>,
     /// The keys of days, by their number since 1970.
     days: BTreeMap<i64, u32>,
-    /// The keys met last, by some bits of the hash. Each is a guess, compared with the text before it is used.
-    recent: Vec<u32>,
     /// Every event of the system, so that reads can leave them out.
     system: Ascending,
     complete_to: u64,
@@ -90,19 +85,9 @@ impl TermIndex {
 
     /// The key of a term, made if it is new.
     pub(crate) fn key(&mut self, field: FieldNumber, text: &str) -> u32 {
-        if self.recent.is_empty() {
-            self.recent.resize(RECENT, u32::MAX);
-        }
         let half = self.half(field, text);
-        let recent = half as usize % RECENT;
-        if self.is(self.recent[recent], field, text) {
-            return self.recent[recent];
-        }
-        let key = self
-            .find_hashed(half, field, text)
-            .unwrap_or_else(|| self.insert(half, field, text));
-        self.recent[recent] = key;
-        key
+        self.find_hashed(half, field, text)
+            .unwrap_or_else(|| self.insert(half, field, text))
     }
 
     fn insert(&mut self, half: u32, field: FieldNumber, text: &str) -> u32 {
@@ -254,7 +239,6 @@ impl TermIndex {
             .map(|term| term.positions.heap_bytes() + term.text.heap_bytes())
             .sum();
         self.terms.memory_bytes()
-            + self.recent.capacity() * 4
             + self.tables.memory_bytes()
             + heap
             + self.fields.iter().map(|keys| keys.capacity() * 4).sum::<usize>()

@@ -135,7 +135,7 @@ impl Lane {
     }
 
     fn seal(&mut self) {
-        let next = Chunk::with_room_like(&self.open);
+        let next = Chunk::with_room_like(&mut self.open);
         self.seal_before(next);
     }
 
@@ -148,7 +148,7 @@ impl Lane {
 
     fn seal_before(&mut self, next: Chunk) {
         let mut chunk = std::mem::replace(&mut self.open, next);
-        chunk.shrink();
+        chunk.seal();
         let dropped = self.open_dropped.take().map(|dropped| Arc::new(*dropped));
         if dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len()) {
             self.emptied.push(self.open_chunk());
@@ -195,14 +195,16 @@ impl Lane {
         found
     }
 
-    /// The sealed events, and those above position `after` that are open, without their payloads.
-    pub(crate) fn outline(&self, after: u64) -> Outline {
+    /// The sealed events, and those above position `after` that are open, without their payloads. Of the open names only those that are
+    /// not `known`: so many of a chunk's.
+    pub(crate) fn outline(&self, after: u64, known: (u64, usize)) -> Outline {
         let first = self.open.first_after(after);
         let dropped = self.open_dropped.clone();
+        let first_name = if known.0 == self.open_chunk() { known.1 } else { 0 };
         Outline {
             snapshot: self.snapshot(),
             first,
-            open: self.open.outline(first),
+            open: self.open.outline(first, first_name),
             dropped,
         }
     }
@@ -255,13 +257,15 @@ impl Lane {
 
     /// Rewrites what holds more than it must, of the events up to position `journaled`.
     pub(crate) fn compact(&mut self, journaled: u64) {
+        if self.open_dropped.is_some() {
+            self.seal_before(Chunk::default());
+        }
         self.release(journaled);
         for sealed in Arc::make_mut(&mut self.sealed) {
             if sealed.last_position() <= journaled {
                 sealed.compact();
             }
         }
-        self.open.shrink();
         self.kinds.retain(|known| Arc::strong_count(&known.kind) > 1);
         self.kinds.shrink_to_fit(|known| known.hash);
     }
@@ -301,7 +305,7 @@ impl Lane {
             self.seal_before(Chunk::default());
         }
         let slot = self.next_slot();
-        chunk.shrink();
+        chunk.seal();
         self.live_events += chunk.len() as u64;
         Arc::make_mut(&mut self.sealed).push(Sealed {
             chunk: Some(Arc::new(chunk)),

@@ -71,7 +71,7 @@ impl Sealed {
             };
             copy.push_copy(chunk, index, bytes);
         }
-        copy.shrink();
+        copy.seal();
         if copy.memory_bytes() < chunk.memory_bytes() {
             self.chunk = Some(Arc::new(copy));
         }

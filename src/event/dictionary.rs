@@ -1,0 +1,179 @@
+//! The names of a chunk's events, each kept once: a name is a code, and the code a place in one text.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+
+/// Codes found by bits of the hash of their name. A collision costs a second entry of the same name, never a wrong one, so names from
+/// outside cannot make the table slow and its hash needs no random seed.
+const RECENT: usize = 512;
+
+/// Names that are compared one by one before a table is worth its memory.
+const FEW: usize = 8;
+
+const HASHER: FixedState = FixedState::with_seed(0);
+
+/// A name of a [`Dictionary`], or none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Code(u16);
+
+impl Code {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The place of the name in the dictionary.
+    #[inline]
+    pub(crate) fn place(self) -> Option<usize> {
+        usize::from(self.0).checked_sub(1)
+    }
+}
+
+/// Names by code. At most 65,535: a chunk has fewer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dictionary {
+    /// The place of the first name that is kept: those before were [left out](Self::from_place).
+    first: usize,
+    texts: String,
+    /// Where each name ends in `texts`.
+    ends: Vec<u32>,
+    recent: Option<Box<[Code; RECENT]>>,
+}
+
+impl Dictionary {
+    /// An empty dictionary with room for as much as `like` holds, which is complete.
+    pub(crate) fn with_room_like(like: &mut Self) -> Self {
+        Self {
+            first: 0,
+            texts: String::with_capacity(like.texts.len() + like.texts.len() / 32),
+            ends: Vec::with_capacity(like.ends.len() + like.ends.len() / 32),
+            recent: like.recent.take(),
+        }
+    }
+
+    /// A copy of the names from a place on, under the same codes.
+    pub(crate) fn from_place(&self, place: usize) -> Self {
+        let first = place.clamp(self.first, self.len());
+        let start = self.start(first - self.first);
+        let ends = self.ends[first - self.first..].iter();
+        Self {
+            first,
+            texts: self.texts[start..].to_owned(),
+            ends: ends.map(|end| end - length(start)).collect(),
+            recent: None,
+        }
+    }
+
+    /// The code of `name`, which is added unless it was met lately.
+    #[inline]
+    pub(crate) fn intern(&mut self, name: &str) -> Code {
+        if self.ends.len() < FEW {
+            return self.intern_few(name);
+        }
+        let slot = HASHER.hash_one(name.as_bytes()) as usize % RECENT;
+        let known = self.recent.as_ref().map_or(Code::NONE, |recent| recent[slot]);
+        if self.get(known) == Some(name) {
+            return known;
+        }
+        let code = self.push(name);
+        self.recent.get_or_insert_with(|| Box::new([Code::NONE; RECENT]))[slot] = code;
+        code
+    }
+
+    fn intern_few(&mut self, name: &str) -> Code {
+        let known = (0..self.ends.len()).find(|place| self.text(*place) == Some(name));
+        match known {
+            Some(place) => code(self.first + place),
+            None => self.push(name),
+        }
+    }
+
+    fn push(&mut self, name: &str) -> Code {
+        self.texts.push_str(name);
+        self.ends.push(length(self.texts.len()));
+        code(self.len() - 1)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, code: Code) -> Option<&str> {
+        self.text(code.place()?.checked_sub(self.first)?)
+    }
+
+    #[inline]
+    fn text(&self, place: usize) -> Option<&str> {
+        let end = *self.ends.get(place)?;
+        self.texts.get(self.start(place)..end as usize)
+    }
+
+    #[inline]
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
+    }
+
+    /// The place that the next name will have.
+    pub(crate) fn len(&self) -> usize {
+        self.first + self.ends.len()
+    }
+
+    /// Forgets all names and keeps the room. What the table still says is compared before it is used.
+    pub(crate) fn clear(&mut self) {
+        self.first = 0;
+        self.texts.clear();
+        self.ends.clear();
+    }
+
+    /// Gives back the room that is not used: no name will be added.
+    pub(crate) fn seal(&mut self) {
+        self.texts.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.recent = None;
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let recent = self.recent.as_ref().map_or(0, |recent| size_of_val(&**recent));
+        self.texts.capacity() + self.ends.capacity() * size_of::<u32>() + recent
+    }
+}
+
+fn code(place: usize) -> Code {
+    Code(u16::try_from(place + 1).unwrap_or(0))
+}
+
+/// A length within a dictionary. The limits of names keep every dictionary far below 4 GiB.
+fn length(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_was_interned_is_found(names in proptest::collection::vec("[a-cø]{0,3}", 0..300), from in 0_usize..400) {
+            let mut dictionary = Dictionary::default();
+            let codes: Vec<_> = names.iter().map(|name| dictionary.intern(name)).collect();
+            let tail = dictionary.from_place(from);
+            for (name, code) in names.iter().zip(codes) {
+                prop_assert_eq!(dictionary.get(code), Some(name.as_str()));
+                let is_kept = code.place() >= Some(from);
+                prop_assert_eq!(tail.get(code), is_kept.then_some(name.as_str()));
+            }
+            prop_assert_eq!(dictionary.get(Code::NONE), None);
+        }
+    }
+
+    #[test]
+    fn a_name_is_kept_once() {
+        let mut dictionary = Dictionary::default();
+        for _ in 0..3 {
+            for number in 0..100 {
+                dictionary.intern(&format!("user-{number}"));
+            }
+        }
+        // Two names of 100 may share a place in the table.
+        assert!(dictionary.len() < 160, "{}", dictionary.len());
+        dictionary.clear();
+        assert_eq!(dictionary.intern("user-1"), code(0));
+    }
+}
