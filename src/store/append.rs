@@ -8,9 +8,8 @@ use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
 use super::directory::Place;
-use super::draft::{self, Draft, Stamper};
+use super::draft::{self, Draft, Stamps};
 use super::index::IdIndex;
-use super::lane::Entry;
 use super::repetition::{Known, OwnIds};
 use super::shard::{Shard, Stream};
 use crate::event::system;
@@ -201,17 +200,12 @@ impl Engine {
         events: &'a [NewEvent],
         own_ids: OwnIds,
     ) -> Draft<'a> {
-        let stamper = Stamper {
-            clock: &*self.clock,
-            ids: &*self.ids,
-            hasher: &self.core.hasher,
-        };
         Draft {
             stream,
             stream_hash: self.core.hash(&stream.aggregate_id),
             expected,
             events,
-            stamps: stamper.stamp(stream, events),
+            stamps: Stamps::of(events, &*self.clock, &*self.ids),
             own_ids,
         }
     }
@@ -340,17 +334,9 @@ pub(crate) fn write_events(
     first: u64,
     mut tell: impl FnMut(u64),
 ) {
-    for ((event, stamp), position) in draft.events.iter().zip(&draft.stamps).zip(first..) {
+    for (place, position) in (0..draft.events.len()).zip(first..) {
         stream.push(position);
-        tell(lane.push(
-            event,
-            stamp,
-            Entry {
-                stream: draft.stream,
-                position,
-                version: stream.version,
-            },
-        ));
+        tell(lane.push(draft, place, position, stream.version));
     }
 }
 

@@ -1,30 +1,34 @@
 //! What an append does before it takes a lock: checks its input, and stamps ids, times and hashes.
 
-use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
-use super::lane::tag_part;
 use super::repetition::OwnIds;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
+use crate::event::names;
 use crate::settings::Limits;
 use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, NewSnapshot, Result, StreamId};
 
-/// What the store adds to a new event.
-#[derive(Clone, Debug)]
-pub(crate) struct Stamp {
-    pub(crate) id: Uuid,
-    pub(crate) time: i64,
+/// What the store adds to new events.
+#[derive(Debug)]
+pub(crate) struct Stamps {
+    /// When they are recorded, in microseconds since 1970.
     pub(crate) recorded: i64,
-    pub(crate) kind_hash: u64,
+    pub(crate) ids: SmallVec<[Uuid; 1]>,
+    /// One for each event, or none where no event needs one.
+    extras: Vec<Extra>,
+}
+
+/// What few events have.
+#[derive(Debug)]
+pub(crate) struct Extra {
+    /// Tags as one part of the names.
     pub(crate) tags: Option<Box<str>>,
     /// Metadata and data, when they are large.
     pub(crate) large: Option<Arc<[u8]>>,
 }
-
-pub(crate) type Stamps = SmallVec<[Stamp; 1]>;
 
 /// One aggregate's part of an append, ready to be written.
 #[derive(Debug)]
@@ -38,41 +42,43 @@ pub(crate) struct Draft<'a> {
     pub(crate) own_ids: OwnIds,
 }
 
-/// Stamps new events.
-#[derive(Debug)]
-pub(crate) struct Stamper<'a> {
-    pub(crate) clock: &'a dyn Clock,
-    pub(crate) ids: &'a dyn IdSource,
-    pub(crate) hasher: &'a foldhash::fast::RandomState,
-}
-
-impl Stamper<'_> {
-    pub(crate) fn stamp(&self, stream: &StreamId, events: &[NewEvent]) -> Stamps {
-        let now = self.clock.now();
-        let recorded = now.as_micros();
-        let stamp = |event: &NewEvent| Stamp {
-            id: event.id.unwrap_or_else(|| self.ids.next(now)),
-            time: event.timestamp.map_or(recorded, crate::Timestamp::as_micros),
-            recorded,
-            kind_hash: self.kind_hash(stream, event),
-            tags: tag_part(event),
-            large: large_payload(event),
-        };
-        events.iter().map(stamp).collect()
+impl Stamps {
+    pub(crate) fn of(events: &[NewEvent], clock: &dyn Clock, ids: &dyn IdSource) -> Self {
+        let now = clock.now();
+        let id = |event: &NewEvent| event.id.unwrap_or_else(|| ids.next(now));
+        let needs_extra = |event: &NewEvent| !event.tags.is_empty() || is_large(event);
+        Self {
+            recorded: now.as_micros(),
+            ids: match events {
+                [event] => smallvec![id(event)],
+                events => events.iter().map(id).collect(),
+            },
+            extras: if events.iter().any(needs_extra) {
+                events.iter().map(Extra::of).collect()
+            } else {
+                Vec::new()
+            },
+        }
     }
 
-    fn kind_hash(&self, stream: &StreamId, event: &NewEvent) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(event.event_type.as_bytes());
-        hasher.write(stream.aggregate_type.as_bytes());
-        // The rest is nearly always the same; it is compared, not hashed.
-        hasher.finish()
+    #[inline]
+    pub(crate) fn extra(&self, place: usize) -> Option<&Extra> {
+        self.extras.get(place)
     }
 }
 
-fn large_payload(event: &NewEvent) -> Option<Arc<[u8]>> {
-    let bytes = event.metadata.len() + event.data.len();
-    (bytes >= LARGE_PAYLOAD_BYTES).then(|| [&event.metadata[..], &event.data[..]].concat().into())
+impl Extra {
+    fn of(event: &NewEvent) -> Self {
+        let tags = || names::write_tags(event.tags.iter().map(Name::as_str)).into();
+        Self {
+            tags: (!event.tags.is_empty()).then(tags),
+            large: is_large(event).then(|| [&event.metadata[..], &event.data[..]].concat().into()),
+        }
+    }
+}
+
+fn is_large(event: &NewEvent) -> bool {
+    event.metadata.len() + event.data.len() >= LARGE_PAYLOAD_BYTES
 }
 
 /// # Errors
@@ -180,7 +186,7 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(too_long(&format!("the {what}"), text.len(), bytes_max));
     }
-    if text.as_bytes().contains(&0) {
+    if has_zero(text.as_bytes()) {
         return Err(Error::invalid(format!(
             "the {what} {text:?} has a U+0000 in it: databases, and programs in C, cannot hold such a name"
         )));
@@ -188,6 +194,35 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     Ok(())
 }
 
+/// Whether a byte is 0, eight at a time: names are too short for a vectorised search to pay its call.
+#[inline]
+fn has_zero(bytes: &[u8]) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    // A borrow out of a byte's lowest bit reaches its highest only where the byte was 0, or a lower one was.
+    let zero_in = |word: &[u8; 8]| {
+        let word = u64::from_ne_bytes(*word);
+        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
+    };
+    match bytes.last_chunk() {
+        // The last word overlaps the one before.
+        Some(last) => bytes.as_chunks().0.iter().any(zero_in) || zero_in(last),
+        None => bytes.iter().any(|byte| *byte == 0),
+    }
+}
+
 fn too_long(what: &str, bytes: usize, max: usize) -> Error {
     Error::invalid(format!("{what} has {bytes} bytes: at most {max} are allowed"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn a_zero_is_found_wherever_it_is(bytes in proptest::collection::vec(0_u8..4, 0..40), high in proptest::bool::ANY) {
+            let bytes: Vec<_> = bytes.into_iter().map(|byte| if high && byte > 0 { byte + 0x7e } else { byte }).collect();
+            proptest::prop_assert_eq!(has_zero(&bytes), bytes.contains(&0));
+        }
+    }
 }

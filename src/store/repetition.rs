@@ -194,7 +194,7 @@ fn acknowledged(matches: &Matches, last: Match) -> Appended {
 fn event_known(draft: &Draft<'_>, found: Match) -> Conflict {
     Conflict::EventKnown {
         stream: draft.stream.clone(),
-        id: draft.stamps[found.place].id,
+        id: draft.stamps.ids[found.place],
         version: Version(found.version),
         position: Position(found.position),
     }

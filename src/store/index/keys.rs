@@ -105,15 +105,14 @@ impl ChunkKeys {
             let Some(name) = chunk.code(place, part).place() else {
                 continue;
             };
-            let known = self.names.get(name).map_or(UNKNOWN, |keys| keys[slot]);
-            let key = match (known, chunk.name(place, part)) {
-                (UNKNOWN, Some(text)) => self.learn(name, slot, index.key(field, text)),
-                (UNKNOWN, None) => {
+            let mut key = self.names.get(name).map_or(UNKNOWN, |keys| keys[slot]);
+            if key == UNKNOWN {
+                let Some(text) = chunk.name(place, part) else {
                     is_known = false;
                     continue;
-                }
-                (known, _) => known,
-            };
+                };
+                key = self.learn(name, slot, index.key(field, text));
+            }
             index.add(key, position);
         }
         is_known && self.add_tags(index, event, position)

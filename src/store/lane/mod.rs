@@ -5,6 +5,7 @@
 
 mod sealed;
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -12,12 +13,12 @@ use hashbrown::HashTable;
 pub(crate) use self::sealed::Snapshot;
 use self::sealed::{Dropped, Sealed};
 use super::budget::EventCost;
-use super::draft::Stamp;
+use super::draft::Draft;
 use crate::event::Kind;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
-use crate::event::names::{self, Names};
+use crate::event::names::Names;
 use crate::journal::Batch;
-use crate::{EventRef, Name, NewEvent, StreamId};
+use crate::{EventRef, NewEvent, StreamId, Timestamp};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;
 
@@ -34,6 +35,7 @@ struct KnownKind {
 /// full leaves slots unused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
+    hasher: foldhash::fast::RandomState,
     kinds: HashTable<KnownKind>,
     sealed: Arc<Vec<Sealed>>,
     first_chunk: u64,
@@ -42,14 +44,6 @@ pub(crate) struct Lane {
     live_events: u64,
     /// Numbers of sealed chunks whose events are all dropped, and which are still there.
     emptied: Vec<u64>,
-}
-
-/// What an event is written with, beside itself.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'a> {
-    pub(crate) stream: &'a StreamId,
-    pub(crate) position: u64,
-    pub(crate) version: u32,
 }
 
 impl Lane {
@@ -70,35 +64,49 @@ impl Lane {
         }
     }
 
-    /// Appends an event, and answers its slot.
-    pub(crate) fn push(&mut self, event: &NewEvent, stamp: &Stamp, entry: Entry<'_>) -> u64 {
+    /// Appends event `place` of a draft, and answers its slot.
+    pub(crate) fn push(&mut self, draft: &Draft<'_>, place: usize, position: u64, version: u32) -> u64 {
         if self.open.is_full() {
             self.seal();
         }
         let slot = self.next_slot();
+        let (event, stamps) = (&draft.events[place], &draft.stamps);
+        let extra = stamps.extra(place);
         let header = Header {
-            position: entry.position,
-            version: entry.version,
-            id: stamp.id,
-            time: stamp.time,
-            recorded: stamp.recorded,
-            kind: self.place_of_kind(entry.stream, event, stamp.kind_hash),
+            position,
+            version,
+            id: stamps.ids[place],
+            time: event.timestamp.map_or(stamps.recorded, Timestamp::as_micros),
+            recorded: stamps.recorded,
+            kind: self.place_of_kind(draft.stream, event),
         };
         let names = Names {
-            aggregate_id: &entry.stream.aggregate_id,
+            aggregate_id: &draft.stream.aggregate_id,
             correlation_id: event.correlation_id.as_deref(),
             causation_id: event.causation_id.as_deref(),
             user_id: event.user_id.as_deref(),
             organization_id: event.organization_id.as_deref(),
-            tags: stamp.tags.as_deref(),
+            tags: extra.and_then(|extra| extra.tags.as_deref()),
         };
-        self.open.push(&header, &names, stamp.payload(event));
+        let payload = match extra.and_then(|extra| extra.large.as_ref()) {
+            Some(both) => Payload::Large {
+                both,
+                metadata_bytes: u32::try_from(event.metadata.len()).unwrap_or(u32::MAX),
+            },
+            None => Payload::Small {
+                metadata: &event.metadata,
+                data: &event.data,
+            },
+        };
+        self.open.push(&header, &names, payload);
         self.live_events += 1;
         slot
     }
 
-    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent, hash: u64) -> u16 {
+    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent) -> u16 {
         let chunk = self.open_chunk();
+        // The rest is nearly always the same; it is compared, not hashed.
+        let hash = self.hasher.hash_one(event.event_type.as_bytes());
         let found = self.kinds.find_mut(hash, |known| {
             known.kind.event_type == event.event_type
                 && known.kind.aggregate_type == stream.aggregate_type
@@ -372,24 +380,4 @@ pub(crate) struct LaneUsage {
     pub(crate) payload_bytes: u64,
     /// Payload included.
     pub(crate) memory_bytes: u64,
-}
-
-impl Stamp {
-    fn payload<'a>(&'a self, event: &'a NewEvent) -> Payload<'a> {
-        match &self.large {
-            Some(both) => Payload::Large {
-                both,
-                metadata_bytes: u32::try_from(event.metadata.len()).unwrap_or(u32::MAX),
-            },
-            None => Payload::Small {
-                metadata: &event.metadata,
-                data: &event.data,
-            },
-        }
-    }
-}
-
-/// Tags as one part of the names, if there are any.
-pub(crate) fn tag_part(event: &NewEvent) -> Option<Box<str>> {
-    (!event.tags.is_empty()).then(|| names::write_tags(event.tags.iter().map(Name::as_str)).into())
 }
