@@ -2,7 +2,7 @@
 //! live tails, and a journal in files or in PostgreSQL where it is to be durable.
 //!
 //! ```
-//! use annals::{Expected, NewEvent, Order, Position, Query, Store, StreamId};
+//! use annals::{Expected, IntoBytes, IntoText, NewEvent, Order, Position, Query, Store, StreamId};
 //!
 //! let store = Store::in_memory();
 //! let order = StreamId::new("Order", "order-1");
@@ -104,7 +104,7 @@ mod time;
 mod url;
 
 pub use error::{Conflict, Error};
-pub use event::{ContentType, Event, EventRef, NewEvent, Tags};
+pub use event::{ContentType, Event, EventRef, IntoBytes, IntoText, NewEvent, Tags};
 pub use gap::{Gap, GapReason};
 pub use id::{IdSource, RandomIds, SeededIds};
 pub use journal::{JournalError, RecoveryReport};

@@ -1,6 +1,6 @@
 //! Names: short UTF-8 texts that identify aggregates, types, users and conversations.
 
-use std::borrow::Borrow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::ops::Deref;
 
@@ -91,6 +91,30 @@ impl From<String> for Name {
 impl From<&Name> for Name {
     fn from(name: &Name) -> Self {
         name.clone()
+    }
+}
+
+impl From<Cow<'_, str>> for Name {
+    fn from(text: Cow<'_, str>) -> Self {
+        Self(CompactString::from(text))
+    }
+}
+
+impl From<&Cow<'_, str>> for Name {
+    fn from(text: &Cow<'_, str>) -> Self {
+        Self(CompactString::new(text))
+    }
+}
+
+impl From<Name> for Cow<'_, str> {
+    fn from(name: Name) -> Self {
+        Self::Owned(name.0.into())
+    }
+}
+
+impl<'a> From<&'a Name> for Cow<'a, str> {
+    fn from(name: &'a Name) -> Self {
+        Self::Borrowed(name)
     }
 }
 

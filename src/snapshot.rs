@@ -74,7 +74,7 @@ impl NewSnapshot {
     }
 
     /// The system's event that it is kept as.
-    pub(crate) fn into_event(self) -> NewEvent {
+    pub(crate) fn into_event(self) -> NewEvent<'static> {
         NewEvent::new(SNAPSHOTTED)
             .schema_version(self.schema_version)
             .metadata(system::version_json(self.version))

@@ -1,5 +1,6 @@
 //! Streams: which aggregate, at which version, and what an append asks and answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -100,23 +101,48 @@ impl fmt::Display for Expected {
 
 /// One aggregate's part of an append to several.
 #[derive(Clone, Debug)]
-pub struct Append {
-    /// Where to.
-    pub stream: StreamId,
+pub struct Append<'a> {
+    /// The stream to append to.
+    pub stream: Cow<'a, StreamId>,
     /// What the writer believes about it.
     pub expected: Expected,
     /// What happened, in order.
-    pub events: Vec<NewEvent>,
+    pub events: Vec<NewEvent<'a>>,
 }
 
-impl Append {
+impl<'a> Append<'a> {
     /// `events` for `stream`, if it is where `expected` says.
-    pub fn new(stream: StreamId, expected: Expected, events: Vec<NewEvent>) -> Self {
+    pub fn new(stream: impl Into<Cow<'a, StreamId>>, expected: Expected, events: impl Into<Vec<NewEvent<'a>>>) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             expected,
-            events,
+            events: events.into(),
         }
+    }
+}
+
+impl<'a> From<&'a StreamId> for Cow<'a, StreamId> {
+    fn from(stream: &'a StreamId) -> Self {
+        Self::Borrowed(stream)
+    }
+}
+
+impl From<StreamId> for Cow<'_, StreamId> {
+    fn from(stream: StreamId) -> Self {
+        Self::Owned(stream)
+    }
+}
+
+impl<'a> From<NewEvent<'a>> for Vec<NewEvent<'a>> {
+    fn from(event: NewEvent<'a>) -> Self {
+        vec![event]
+    }
+}
+
+/// A part is a slice of one: it is appended as it is.
+impl<'a> AsRef<[Append<'a>]> for Append<'a> {
+    fn as_ref(&self) -> &[Append<'a>] {
+        std::slice::from_ref(self)
     }
 }
 

@@ -89,7 +89,7 @@ fn append_for_ever(store: &Store, synced: &Store, writer: u64) {
         let handle = if number % 2 == 0 { synced } else { store };
         let count = 1 + number % 3;
         let event = |part: u64| NewEvent::new("Written").data(format!("{part} of {count}{}", " ".repeat(200)));
-        let events = (1..=count).map(event).collect();
+        let events = (1..=count).map(event).collect::<Vec<_>>();
         let appended = handle.append(&stream(writer), Expected::Any, events).expect("appended");
         if appended.durability == Durability::Synced {
             let line = format!("{} {} {}\n", writer, appended.last_position, appended.last_version);

@@ -60,7 +60,7 @@ impl Names {
         &self.streams[number % self.streams.len()]
     }
 
-    fn event(&self, number: usize) -> NewEvent {
+    fn event(&self, number: usize) -> NewEvent<'_> {
         let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         NewEvent::new(&self.types[mixed % TYPES])
             .correlation(&self.correlations[number / CONVERSATION_EVENTS])
@@ -88,7 +88,7 @@ fn single_append(count: usize, aggregates: usize) {
     let (store, names) = (store(), Names::new(count, aggregates));
     for number in 0..count {
         let expected = Expected::exactly((number / aggregates) as u64);
-        sure(store.append(names.stream(number), expected, vec![names.event(number)]));
+        sure(store.append(names.stream(number), expected, [names.event(number)]));
     }
 }
 
@@ -97,7 +97,7 @@ fn batches(count: usize) {
     for number in 0..count {
         let events = (number * 10..number * 10 + 10).map(|number| names.event(number));
         let expected = Expected::exactly((number / AGGREGATES * 10) as u64);
-        sure(store.append(names.stream(number), expected, events.collect()));
+        sure(store.append(names.stream(number), expected, events.collect::<Vec<_>>()));
     }
 }
 
@@ -106,15 +106,15 @@ fn conditional_append(count: usize) {
     let (store, names) = (store(), Names::new(count, AGGREGATES));
     for number in 0..count {
         let condition = Condition::none(Query::all().event_type("AccountClosed"));
-        let append = Append::new(names.stream(number).clone(), Expected::Any, vec![names.event(number)]);
-        sure(store.append_if(&condition, vec![append]));
+        let append = Append::new(names.stream(number), Expected::Any, [names.event(number)]);
+        sure(store.append_if(&condition, append));
     }
 }
 
 fn filled(events: usize, aggregates: usize) -> (Store, Names) {
     let (store, names) = (store(), Names::new(events, aggregates));
     for number in 0..events {
-        sure(store.append(names.stream(number), Expected::Any, vec![names.event(number)]));
+        sure(store.append(names.stream(number), Expected::Any, [names.event(number)]));
     }
     // The index is up to date before anything is counted.
     black_box(sure(store.query(Query::all().event_type("none")).count()));

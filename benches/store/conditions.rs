@@ -54,8 +54,8 @@ fn by_aggregate(work: &Work) -> Duration {
         let stream = work.stream(batch.aggregate);
         let query = Query::all().aggregate(&stream.aggregate_id);
         let condition = Condition::none_after(query, Position(known(batch.first) as u64));
-        let append = Append::new(stream.clone(), Expected::Any, work.events(batch));
-        sure(store.append_if(&condition, vec![append]));
+        let append = Append::new(stream, Expected::Any, work.events(batch));
+        sure(store.append_if(&condition, append));
     }
     start.elapsed()
 }
@@ -65,7 +65,7 @@ fn by_aggregate_naively(work: &Work) -> Duration {
     let naive = Mutex::<Naive>::empty();
     for batch in interleaved(AGGREGATES, ROUNDS, 1) {
         let stream = work.stream(batch.aggregate);
-        let events = work.events(batch);
+        let events = work.kept(batch);
         let mut naive = naive.lock();
         assert!(!naive.has_aggregate_after(&stream.aggregate_id, known(batch.first)));
         assert!(naive.append(stream, batch.version as u64, events));
@@ -78,8 +78,8 @@ fn by_type(work: &Work, never: &Name) -> Duration {
     let store = Store::in_memory();
     for batch in interleaved(AGGREGATES, ROUNDS, 1) {
         let condition = Condition::none(Query::all().event_type(never));
-        let append = Append::new(work.stream(batch.aggregate).clone(), Expected::Any, work.events(batch));
-        sure(store.append_if(&condition, vec![append]));
+        let append = Append::new(work.stream(batch.aggregate), Expected::Any, work.events(batch));
+        sure(store.append_if(&condition, append));
     }
     start.elapsed()
 }
@@ -88,7 +88,7 @@ fn by_type_naively(work: &Work, never: &Name) -> Duration {
     let start = Instant::now();
     let naive = Mutex::<Naive>::empty();
     for batch in interleaved(AGGREGATES, ROUNDS, 1) {
-        let events = work.events(batch);
+        let events = work.kept(batch);
         let mut naive = naive.lock();
         assert!(!naive.has_type_after(never, 0));
         assert!(naive.append(work.stream(batch.aggregate), batch.version as u64, events));

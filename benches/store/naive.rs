@@ -1,13 +1,38 @@
 //! The store one writes by hand in an afternoon: a vector and two hash maps, behind one lock.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use annals::{Clock as _, Name, NewEvent, StreamId, SystemClock, Timestamp};
 
+/// An event with names and bytes of its own: short names without an allocation, as a careful author would keep them.
+#[derive(Clone)]
+#[expect(dead_code, reason = "a store keeps all of it; nothing here asks for some")]
+pub(crate) struct OwnedEvent {
+    pub(crate) event_type: Name,
+    correlation_id: Option<Name>,
+    user_id: Option<Name>,
+    organization_id: Option<Name>,
+    pub(crate) data: Vec<u8>,
+}
+
+impl From<&NewEvent<'_>> for OwnedEvent {
+    fn from(event: &NewEvent<'_>) -> Self {
+        let name = |name: &Option<Cow<'_, str>>| name.as_ref().map(Name::from);
+        Self {
+            event_type: Name::from(&event.event_type),
+            correlation_id: name(&event.correlation_id),
+            user_id: name(&event.user_id),
+            organization_id: name(&event.organization_id),
+            data: event.data.to_vec(),
+        }
+    }
+}
+
 /// An event as it is kept. Its id would be its index: a random one costs as much as the rest of the append.
 #[derive(Clone)]
 pub(crate) struct Kept {
-    pub(crate) event: NewEvent,
+    pub(crate) event: OwnedEvent,
     pub(crate) version: u64,
     #[expect(dead_code, reason = "a store keeps it; nothing here asks for it")]
     recorded_at: Timestamp,
@@ -22,7 +47,7 @@ pub(crate) struct Naive {
 
 impl Naive {
     /// Answers whether the stream was at `version`.
-    pub(crate) fn append(&mut self, stream: &StreamId, version: u64, events: Vec<NewEvent>) -> bool {
+    pub(crate) fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
         let actual = self.by_stream.get(&stream.aggregate_id).map_or(0, Vec::len);
         if actual as u64 != version {
             return false;

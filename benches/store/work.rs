@@ -3,7 +3,7 @@
 use annals::{Expected, Name, NewEvent, Store, StreamId};
 use parking_lot::Mutex;
 
-use crate::naive::Naive;
+use crate::naive::{Naive, OwnedEvent};
 use crate::sure;
 
 /// Types of events: 1,000,000 events have 125,000 of each.
@@ -16,7 +16,8 @@ pub(crate) const PAYLOAD: &[u8; 128] = br#"{"amount":1250,"currency":"EUR","refe
 /// What a store has to do to be filled.
 pub(crate) trait Log: Sync {
     fn empty() -> Self;
-    fn append(&self, stream: &StreamId, version: u64, events: Vec<NewEvent>);
+    /// Makes the events of a batch and appends them.
+    fn append(&self, work: &Work, batch: Batch);
 }
 
 impl Log for Store {
@@ -24,8 +25,13 @@ impl Log for Store {
         Self::in_memory()
     }
 
-    fn append(&self, stream: &StreamId, version: u64, events: Vec<NewEvent>) {
-        sure(Self::append(self, stream, Expected::exactly(version), events));
+    fn append(&self, work: &Work, batch: Batch) {
+        let (stream, expected) = (work.stream(batch.aggregate), Expected::exactly(batch.version as u64));
+        if batch.count == 1 {
+            sure(Self::append(self, stream, expected, work.event(batch.first)));
+        } else {
+            sure(Self::append(self, stream, expected, work.events(batch)));
+        }
     }
 }
 
@@ -34,8 +40,12 @@ impl Log for Mutex<Naive> {
         Self::default()
     }
 
-    fn append(&self, stream: &StreamId, version: u64, events: Vec<NewEvent>) {
-        assert!(self.lock().append(stream, version, events), "the naive store refused");
+    fn append(&self, work: &Work, batch: Batch) {
+        let events = work.kept(batch);
+        let appended = self
+            .lock()
+            .append(work.stream(batch.aggregate), batch.version as u64, events);
+        assert!(appended, "the naive store refused");
     }
 }
 
@@ -100,7 +110,7 @@ impl Work {
         &self.correlations[number % self.correlations.len()]
     }
 
-    pub(crate) fn event(&self, number: usize) -> NewEvent {
+    pub(crate) fn event(&self, number: usize) -> NewEvent<'_> {
         // Types and users are mixed, so that an aggregate has several.
         let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         NewEvent::new(self.event_type(mixed))
@@ -110,15 +120,21 @@ impl Work {
             .data(PAYLOAD)
     }
 
-    pub(crate) fn events(&self, batch: Batch) -> Vec<NewEvent> {
+    pub(crate) fn events(&self, batch: Batch) -> Vec<NewEvent<'_>> {
         (batch.first..batch.first + batch.count)
             .map(|number| self.event(number))
             .collect()
     }
 
+    /// The same events as a store keeps that needs its own names and bytes.
+    pub(crate) fn kept(&self, batch: Batch) -> Vec<OwnedEvent> {
+        let numbers = batch.first..batch.first + batch.count;
+        numbers.map(|number| OwnedEvent::from(&self.event(number))).collect()
+    }
+
     pub(crate) fn fill(&self, log: &impl Log, batches: impl Iterator<Item = Batch>) {
         for batch in batches {
-            log.append(self.stream(batch.aggregate), batch.version as u64, self.events(batch));
+            log.append(self, batch);
         }
     }
 

@@ -6,6 +6,7 @@ pub(crate) mod names;
 mod new;
 pub(crate) mod system;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -15,8 +16,8 @@ use self::chunk::Chunk;
 pub use self::names::Tags;
 use self::names::{PARTS, Part};
 pub(crate) use self::new::Kind;
-pub use self::new::{ContentType, NewEvent};
-use crate::{Name, Position, StreamId, Timestamp, Version};
+pub use self::new::{ContentType, IntoBytes, IntoText, NewEvent};
+use crate::{Position, StreamId, Timestamp, Version};
 
 /// An event read in place, without copying it.
 #[derive(Clone, Copy)]
@@ -190,22 +191,22 @@ impl Event {
         self.recorded
     }
 
-    /// The event as one to append again: the same id, time, names and bytes, without its place.
-    pub fn to_new(&self) -> NewEvent {
+    /// The event as one to append again: the same id, time, names and bytes, without its place. It borrows from this one.
+    pub fn to_new(&self) -> NewEvent<'_> {
         NewEvent {
             id: Some(self.id),
-            event_type: self.kind.event_type.clone(),
+            event_type: self.event_type().into(),
             schema_version: self.kind.schema_version,
             timestamp: Some(self.timestamp()),
-            correlation_id: self.correlation_id().map(Name::from),
-            causation_id: self.causation_id().map(Name::from),
-            user_id: self.user_id().map(Name::from),
-            organization_id: self.organization_id().map(Name::from),
-            tags: self.tags().map(Name::from).collect(),
+            correlation_id: self.correlation_id().map(Cow::Borrowed),
+            causation_id: self.causation_id().map(Cow::Borrowed),
+            user_id: self.user_id().map(Cow::Borrowed),
+            organization_id: self.organization_id().map(Cow::Borrowed),
+            tags: self.tags().map(Cow::Borrowed).collect(),
             metadata_type: self.kind.metadata_type.clone(),
-            metadata: self.metadata().to_vec(),
+            metadata: self.metadata().into(),
             data_type: self.kind.data_type.clone(),
-            data: self.data().to_vec(),
+            data: self.data().into(),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Events as they are handed in.
 
+use std::borrow::Cow;
+
 use uuid::Uuid;
 
 use crate::{Name, Timestamp};
@@ -47,68 +49,159 @@ pub(crate) struct Kind {
     pub(crate) metadata_type: ContentType,
 }
 
-/// An event to append. What is left out, the store fills in: an id, and the time.
+/// A text that an event borrows or owns: what [`NewEvent`] takes as a name.
+pub trait IntoText<'a> {
+    /// The text, borrowed where that is possible.
+    fn into_text(self) -> Cow<'a, str>;
+}
+
+/// Bytes that an event borrows or owns: what [`NewEvent`] takes as data and metadata.
+pub trait IntoBytes<'a> {
+    /// The bytes, borrowed where that is possible.
+    fn into_bytes(self) -> Cow<'a, [u8]>;
+}
+
+macro_rules! into_text {
+    ($($type:ty => |$value:ident| $text:expr),* $(,)?) => { $(
+        impl<'a> IntoText<'a> for $type {
+            fn into_text(self) -> Cow<'a, str> {
+                let $value = self;
+                $text
+            }
+        }
+    )* };
+}
+
+into_text! {
+    &'a str => |text| Cow::Borrowed(text),
+    &'a String => |text| Cow::Borrowed(text),
+    &'a Name => |name| Cow::Borrowed(name.as_str()),
+    &'a Cow<'_, str> => |text| Cow::Borrowed(&**text),
+    String => |text| Cow::Owned(text),
+    Name => |name| name.into(),
+    Uuid => |id| Cow::Owned(id.hyphenated().to_string()),
+    Cow<'a, str> => |text| text,
+}
+
+macro_rules! into_bytes {
+    ($([$($generics:tt)*] $type:ty => |$value:ident| $bytes:expr),* $(,)?) => { $(
+        impl<'a, $($generics)*> IntoBytes<'a> for $type {
+            fn into_bytes(self) -> Cow<'a, [u8]> {
+                let $value = self;
+                $bytes
+            }
+        }
+    )* };
+}
+
+into_bytes! {
+    [] &'a str => |text| Cow::Borrowed(text.as_bytes()),
+    [] &'a String => |text| Cow::Borrowed(text.as_bytes()),
+    [] String => |text| Cow::Owned(text.into()),
+    [] Cow<'a, str> => |text| match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into()),
+    },
+    [] &'a [u8] => |bytes| Cow::Borrowed(bytes),
+    [] &'a Vec<u8> => |bytes| Cow::Borrowed(bytes),
+    [] Vec<u8> => |bytes| Cow::Owned(bytes),
+    [] Box<[u8]> => |bytes| Cow::Owned(bytes.into()),
+    [] Cow<'a, [u8]> => |bytes| bytes,
+    [const N: usize] &'a [u8; N] => |bytes| Cow::Borrowed(bytes),
+    [const N: usize] [u8; N] => |bytes| Cow::Owned(bytes.into()),
+}
+
+/// An event to append. The store adds an id and a time where the event has none.
+///
+/// An event borrows what it can: texts and bytes are copied once, into the store. [`into_owned`](Self::into_owned) makes it independent of
+/// what it was made from.
 ///
 /// ```
 /// use annals::NewEvent;
 ///
+/// let order = String::from("order-17");
 /// let event = NewEvent::new("PaymentReceived")
 ///     .data(r#"{"amount": 250}"#)
-///     .correlation("order-17")
+///     .correlation(&order)
 ///     .user("anna")
 ///     .tag("card");
 /// assert_eq!(event.event_type, "PaymentReceived");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct NewEvent {
+pub struct NewEvent<'a> {
     /// The caller's id, if it brings one: a UUID that stands for this event alone. Appending it again is then recognised.
     pub id: Option<Uuid>,
     /// What happened.
-    pub event_type: Name,
+    pub event_type: Cow<'a, str>,
     /// The version of the payload's schema; 1 unless told otherwise.
     pub schema_version: u32,
     /// When it happened; when it is recorded unless told otherwise.
     pub timestamp: Option<Timestamp>,
     /// The conversation it belongs to.
-    pub correlation_id: Option<Name>,
+    pub correlation_id: Option<Cow<'a, str>>,
     /// The event or command that caused it.
-    pub causation_id: Option<Name>,
+    pub causation_id: Option<Cow<'a, str>>,
     /// Who did it.
-    pub user_id: Option<Name>,
+    pub user_id: Option<Cow<'a, str>>,
     /// For which organization.
-    pub organization_id: Option<Name>,
+    pub organization_id: Option<Cow<'a, str>>,
     /// Words to find it by.
-    pub tags: Vec<Name>,
+    pub tags: Vec<Cow<'a, str>>,
     /// What the bytes of `metadata` are.
     pub metadata_type: ContentType,
     /// Kept to the byte; empty for none.
-    pub metadata: Vec<u8>,
+    pub metadata: Cow<'a, [u8]>,
     /// What the bytes of `data` are.
     pub data_type: ContentType,
     /// Kept to the byte; empty for none.
-    pub data: Vec<u8>,
+    pub data: Cow<'a, [u8]>,
 }
 
-impl NewEvent {
-    /// An event of type `event_type` and nothing else.
-    pub fn new(event_type: impl Into<Name>) -> Self {
-        Self {
-            event_type: event_type.into(),
-            schema_version: 1,
-            ..Self::default()
-        }
-    }
-
+impl NewEvent<'_> {
     /// An event whose data is `value` as JSON.
     ///
     /// # Errors
     ///
     /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON, such as a map whose keys are not texts.
     #[cfg(feature = "json")]
-    pub fn json(event_type: impl Into<Name>, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
+    pub fn json<'a>(
+        event_type: impl IntoText<'a>,
+        value: &impl serde::Serialize,
+    ) -> Result<NewEvent<'a>, crate::Error> {
         let data = serde_json::to_vec(value)
             .map_err(|error| crate::Error::invalid(format!("the data cannot be written as JSON: {error}")))?;
-        Ok(Self::new(event_type).data(data))
+        Ok(NewEvent::new(event_type).data(data))
+    }
+
+    /// The same event, with texts and bytes of its own.
+    pub fn into_owned(self) -> NewEvent<'static> {
+        let owned = |name: Option<Cow<'_, str>>| name.map(|name| Cow::Owned(name.into_owned()));
+        NewEvent {
+            id: self.id,
+            event_type: Cow::Owned(self.event_type.into_owned()),
+            schema_version: self.schema_version,
+            timestamp: self.timestamp,
+            correlation_id: owned(self.correlation_id),
+            causation_id: owned(self.causation_id),
+            user_id: owned(self.user_id),
+            organization_id: owned(self.organization_id),
+            tags: self.tags.into_iter().map(|tag| Cow::Owned(tag.into_owned())).collect(),
+            metadata_type: self.metadata_type,
+            metadata: Cow::Owned(self.metadata.into_owned()),
+            data_type: self.data_type,
+            data: Cow::Owned(self.data.into_owned()),
+        }
+    }
+}
+
+impl<'a> NewEvent<'a> {
+    /// An event of type `event_type` and nothing else.
+    pub fn new(event_type: impl IntoText<'a>) -> Self {
+        Self {
+            event_type: event_type.into_text(),
+            schema_version: 1,
+            ..Self::default()
+        }
     }
 
     /// With the caller's own id, which makes the append [idempotent](crate::Store::append).
@@ -134,50 +227,50 @@ impl NewEvent {
 
     /// As part of the conversation `id`.
     #[must_use]
-    pub fn correlation(mut self, id: impl Into<Name>) -> Self {
-        self.correlation_id = Some(id.into());
+    pub fn correlation(mut self, id: impl IntoText<'a>) -> Self {
+        self.correlation_id = Some(id.into_text());
         self
     }
 
     /// Caused by the event or command `id`.
     #[must_use]
-    pub fn causation(mut self, id: impl Into<Name>) -> Self {
-        self.causation_id = Some(id.into());
+    pub fn causation(mut self, id: impl IntoText<'a>) -> Self {
+        self.causation_id = Some(id.into_text());
         self
     }
 
     /// Done by `id`.
     #[must_use]
-    pub fn user(mut self, id: impl Into<Name>) -> Self {
-        self.user_id = Some(id.into());
+    pub fn user(mut self, id: impl IntoText<'a>) -> Self {
+        self.user_id = Some(id.into_text());
         self
     }
 
     /// Done for `id`.
     #[must_use]
-    pub fn organization(mut self, id: impl Into<Name>) -> Self {
-        self.organization_id = Some(id.into());
+    pub fn organization(mut self, id: impl IntoText<'a>) -> Self {
+        self.organization_id = Some(id.into_text());
         self
     }
 
     /// With one more tag.
     #[must_use]
-    pub fn tag(mut self, tag: impl Into<Name>) -> Self {
-        self.tags.push(tag.into());
+    pub fn tag(mut self, tag: impl IntoText<'a>) -> Self {
+        self.tags.push(tag.into_text());
         self
     }
 
     /// With these bytes as metadata: a JSON object unless [`metadata_type`](Self::metadata_type) says otherwise.
     #[must_use]
-    pub fn metadata(mut self, metadata: impl Into<Vec<u8>>) -> Self {
-        self.metadata = metadata.into();
+    pub fn metadata(mut self, metadata: impl IntoBytes<'a>) -> Self {
+        self.metadata = metadata.into_bytes();
         self
     }
 
     /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
     #[must_use]
-    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
-        self.data = data.into();
+    pub fn data(mut self, data: impl IntoBytes<'a>) -> Self {
+        self.data = data.into_bytes();
         self
     }
 
@@ -186,5 +279,12 @@ impl NewEvent {
     pub fn content_type(mut self, data_type: ContentType) -> Self {
         self.data_type = data_type;
         self
+    }
+}
+
+/// An event is a slice of one: it is appended as it is.
+impl<'a> AsRef<[NewEvent<'a>]> for NewEvent<'a> {
+    fn as_ref(&self) -> &[NewEvent<'a>] {
+        std::slice::from_ref(self)
     }
 }

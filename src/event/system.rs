@@ -81,7 +81,7 @@ pub(crate) enum SystemEvent {
 
 impl Change {
     /// The system's event that tells of it.
-    pub(crate) fn event(&self, gone_to: Option<u32>) -> NewEvent {
+    pub(crate) fn event(&self, gone_to: Option<u32>) -> NewEvent<'static> {
         let (event_type, mut parts) = match self {
             Self::Truncate(version) => ("$truncated", vec![format!("\"toVersion\":{version}")]),
             Self::Archive {

@@ -51,7 +51,7 @@ pub(crate) trait Remote: Send + Sync + fmt::Debug {
 pub(crate) struct RemoteAppend<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) expected: Expected,
-    pub(crate) events: &'a [NewEvent],
+    pub(crate) events: &'a [NewEvent<'a>],
     /// Their ids, one for each.
     pub(crate) ids: &'a [Uuid],
     /// Whether the caller brought them.

@@ -29,7 +29,7 @@ impl Engine {
         &self,
         stream: &StreamId,
         expected: Expected,
-        events: &[NewEvent],
+        events: &[NewEvent<'_>],
         acknowledge: Durability,
     ) -> Result<Appended> {
         if let Some(following) = &self.following {
@@ -183,13 +183,13 @@ impl Engine {
         &self,
         stream: &'a StreamId,
         expected: Expected,
-        events: &'a [NewEvent],
+        events: &'a [NewEvent<'a>],
     ) -> Result<Draft<'a>> {
         Ok(self.draft_with(stream, expected, events, OwnIds::of(events)?))
     }
 
     /// An event of the system, which the store itself gives an id.
-    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent) -> Draft<'a> {
+    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> Draft<'a> {
         self.draft_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
     }
 
@@ -197,7 +197,7 @@ impl Engine {
         &self,
         stream: &'a StreamId,
         expected: Expected,
-        events: &'a [NewEvent],
+        events: &'a [NewEvent<'a>],
         own_ids: OwnIds,
     ) -> Draft<'a> {
         Draft {
@@ -253,7 +253,7 @@ impl Engine {
 
     /// Appends an event of the system about `aggregate`, under the lock of its shard. The caller calls
     /// [`finish`](Self::finish) when it has let go of the lock.
-    pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent) -> u64 {
+    pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent<'_>) -> u64 {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
         let draft = self.system_draft(&stream, event);
         if let Some(flushing) = &self.flushing {

@@ -19,7 +19,7 @@ use crate::{Append, Appended, Condition, Conflict, Durability, Error, Field, Fil
 impl Engine {
     pub(crate) fn append_all(
         &self,
-        appends: &[Append],
+        appends: &[Append<'_>],
         condition: Option<&Condition>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
@@ -43,7 +43,7 @@ impl Engine {
         result
     }
 
-    fn check_appends(&self, appends: &[Append]) -> Result<()> {
+    fn check_appends(&self, appends: &[Append<'_>]) -> Result<()> {
         let limits = &self.settings.limits;
         let events: usize = appends.iter().map(|part| part.events.len()).sum();
         if events.max(appends.len()) > limits.batch_events_max {
@@ -64,7 +64,7 @@ impl Engine {
         draft::check_batch_bytes(bytes.sum(), limits)
     }
 
-    fn check_named_once(&self, appends: &[Append]) -> Result<()> {
+    fn check_named_once(&self, appends: &[Append<'_>]) -> Result<()> {
         if appends.len() < 2 {
             return Ok(());
         }

@@ -58,7 +58,7 @@ fn signed(bytes: usize) -> i64 {
 }
 
 /// Bytes of names, payload and overhead, as [`EventCost`] finds them again when the event is dropped.
-fn event_bytes(event: &NewEvent) -> usize {
+fn event_bytes(event: &NewEvent<'_>) -> usize {
     let names = [
         &event.correlation_id,
         &event.causation_id,

@@ -9,7 +9,7 @@ use super::repetition::OwnIds;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
 use crate::event::names;
 use crate::settings::Limits;
-use crate::{Clock, ContentType, Error, IdSource, Name, NewEvent, NewSnapshot, Result, StreamId};
+use crate::{Clock, ContentType, Error, IdSource, NewEvent, NewSnapshot, Result, StreamId};
 
 /// What the store adds to new events.
 #[derive(Debug)]
@@ -36,17 +36,17 @@ pub(crate) struct Draft<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) stream_hash: u64,
     pub(crate) expected: crate::Expected,
-    pub(crate) events: &'a [NewEvent],
+    pub(crate) events: &'a [NewEvent<'a>],
     pub(crate) stamps: Stamps,
     /// The ids that the caller brings, by which a repetition is recognised.
     pub(crate) own_ids: OwnIds,
 }
 
 impl Stamps {
-    pub(crate) fn of(events: &[NewEvent], clock: &dyn Clock, ids: &dyn IdSource) -> Self {
+    pub(crate) fn of(events: &[NewEvent<'_>], clock: &dyn Clock, ids: &dyn IdSource) -> Self {
         let now = clock.now();
-        let id = |event: &NewEvent| event.id.unwrap_or_else(|| ids.next(now));
-        let needs_extra = |event: &NewEvent| !event.tags.is_empty() || is_large(event);
+        let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| ids.next(now));
+        let needs_extra = |event: &NewEvent<'_>| !event.tags.is_empty() || is_large(event);
         Self {
             recorded: now.as_micros(),
             ids: match events {
@@ -68,8 +68,8 @@ impl Stamps {
 }
 
 impl Extra {
-    fn of(event: &NewEvent) -> Self {
-        let tags = || names::write_tags(event.tags.iter().map(Name::as_str)).into();
+    fn of(event: &NewEvent<'_>) -> Self {
+        let tags = || names::write_tags(event.tags.iter().map(AsRef::as_ref)).into();
         Self {
             tags: (!event.tags.is_empty()).then(tags),
             large: is_large(event).then(|| [&event.metadata[..], &event.data[..]].concat().into()),
@@ -77,14 +77,14 @@ impl Extra {
     }
 }
 
-fn is_large(event: &NewEvent) -> bool {
+fn is_large(event: &NewEvent<'_>) -> bool {
     event.metadata.len() + event.data.len() >= LARGE_PAYLOAD_BYTES
 }
 
 /// # Errors
 ///
 /// [`Error::Invalid`] with the field, the length and the limit.
-pub(crate) fn check(stream: &StreamId, events: &[NewEvent], limits: &Limits) -> Result<()> {
+pub(crate) fn check(stream: &StreamId, events: &[NewEvent<'_>], limits: &Limits) -> Result<()> {
     check_own_name("aggregate type", &stream.aggregate_type, limits)?;
     check_own_name("aggregate id", &stream.aggregate_id, limits)?;
     if events.len() > limits.batch_events_max {
@@ -112,7 +112,7 @@ pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-fn check_event(event: &NewEvent, limits: &Limits) -> Result<()> {
+fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     check_own_name("event type", &event.event_type, limits)?;
     let names = [
         ("correlation id", &event.correlation_id),
@@ -166,7 +166,7 @@ pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<
     Ok(())
 }
 
-fn check_own_name(what: &str, name: &Name, limits: &Limits) -> Result<()> {
+fn check_own_name(what: &str, name: &str, limits: &Limits) -> Result<()> {
     if name.starts_with('$') {
         return Err(Error::invalid(format!(
             "{what} '{name}' begins with '$': such names are the system's"
@@ -175,7 +175,7 @@ fn check_own_name(what: &str, name: &Name, limits: &Limits) -> Result<()> {
     check_name(what, name, limits.name_bytes_max)
 }
 
-fn check_name(what: &str, name: &Name, bytes_max: usize) -> Result<()> {
+fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(format!("the {what} is empty")));
     }

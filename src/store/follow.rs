@@ -235,13 +235,13 @@ impl Engine {
         following: &Following,
         stream: &StreamId,
         expected: Expected,
-        events: &[NewEvent],
+        events: &[NewEvent<'_>],
     ) -> Result<Appended> {
         self.check_open()?;
         draft::check(stream, events, &self.settings.limits)?;
         OwnIds::of(events)?;
         let now = self.clock.now();
-        let id = |event: &NewEvent| event.id.unwrap_or_else(|| self.ids.next(now));
+        let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| self.ids.next(now));
         let ids: Vec<_> = events.iter().map(id).collect();
         let appended = following.remote.append(&RemoteAppend {
             stream,
@@ -265,7 +265,7 @@ impl Engine {
     pub(crate) fn append_all_elsewhere(
         &self,
         following: &Following,
-        appends: &[Append],
+        appends: &[Append<'_>],
         condition: Option<&Condition>,
     ) -> Result<Vec<Appended>> {
         match (appends, condition) {

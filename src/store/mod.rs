@@ -232,12 +232,14 @@ impl Store {
     /// is. Nothing was written, in each case. [`Unavailable`](crate::Error::Unavailable) where the store [follows](Self::follow) one that cannot
     /// be written now; it says so where the events are stored, or may be. [`Failed`](crate::Error::Failed) when the journal has: whether these events survive
     /// is not known until the store is opened anew.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "whoever appends has no use for the events any more, and a store may keep them"
-    )]
-    pub fn append(&self, stream: &StreamId, expected: Expected, events: Vec<NewEvent>) -> Result<Appended> {
-        self.engine().append(stream, expected, &events, self.acknowledge)
+    pub fn append<'e>(
+        &self,
+        stream: &StreamId,
+        expected: Expected,
+        events: impl AsRef<[NewEvent<'e>]>,
+    ) -> Result<Appended> {
+        self.engine()
+            .append(stream, expected, events.as_ref(), self.acknowledge)
     }
 
     /// Appends to several aggregates, all or none, at consecutive positions in the order given.
@@ -245,9 +247,8 @@ impl Store {
     /// # Errors
     ///
     /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) when one is named twice.
-    #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
-    pub fn append_all(&self, appends: Vec<Append>) -> Result<Vec<Appended>> {
-        self.engine().append_all(&appends, None, self.acknowledge)
+    pub fn append_all<'e>(&self, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
+        self.engine().append_all(appends.as_ref(), None, self.acknowledge)
     }
 
     /// Appends if `condition` holds: nothing that matches its query was added after its position.
@@ -259,9 +260,9 @@ impl Store {
     ///
     /// As [`append_all`](Self::append_all); [`Conflict`](crate::Error::Conflict) with the first event that matches when the
     /// condition does not hold.
-    #[expect(clippy::needless_pass_by_value, reason = "as `append`")]
-    pub fn append_if(&self, condition: &Condition, appends: Vec<Append>) -> Result<Vec<Appended>> {
-        self.engine().append_all(&appends, Some(condition), self.acknowledge)
+    pub fn append_if<'e>(&self, condition: &Condition, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
+        self.engine()
+            .append_all(appends.as_ref(), Some(condition), self.acknowledge)
     }
 
     /// The event with this id, the first if several have it.

@@ -26,7 +26,7 @@ impl OwnIds {
     /// # Errors
     ///
     /// [`Error::Invalid`] when two events have the same id.
-    pub(crate) fn of(events: &[NewEvent]) -> Result<Self> {
+    pub(crate) fn of(events: &[NewEvent<'_>]) -> Result<Self> {
         let own = events.iter().enumerate();
         let mut ids: SmallVec<[_; 1]> = own.filter_map(|(place, event)| Some((event.id?, place))).collect();
         ids.sort_unstable();

@@ -41,10 +41,10 @@ impl Store {
     ///
     /// That of `decide`, which is not repeated; the last [`Conflict`](Error::Conflict) when every attempt met one; otherwise as
     /// [`append_if`](Self::append_if).
-    pub fn transact<E: From<Error>>(
+    pub fn transact<'e, E: From<Error>>(
         &self,
         query: Query,
-        decide: impl FnMut(&[Event]) -> Result<Vec<Append>, E>,
+        decide: impl FnMut(&[Event]) -> Result<Vec<Append<'e>>, E>,
     ) -> Result<Vec<Appended>, E> {
         self.transaction(query).run(decide)
     }
@@ -91,9 +91,9 @@ impl Transaction<'_> {
     /// # Errors
     ///
     /// As [`Store::transact`].
-    pub fn run<E: From<Error>>(
+    pub fn run<'e, E: From<Error>>(
         self,
-        mut decide: impl FnMut(&[Event]) -> Result<Vec<Append>, E>,
+        mut decide: impl FnMut(&[Event]) -> Result<Vec<Append<'e>>, E>,
     ) -> Result<Vec<Appended>, E> {
         let mut attempt = 1;
         loop {

@@ -65,7 +65,7 @@ pub(super) fn choose_expected<I: Iterator<Item = u16>>(
     }
 }
 
-pub(super) fn choose_append<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Append {
+pub(super) fn choose_append<I: Iterator<Item = u16>>(choices: &mut Choices<I>, model: &Model) -> Append<'static> {
     let stream = choose_stream(choices);
     let expected = choose_expected(choices, model, &stream);
     let count = match choices.below(12) {
@@ -74,11 +74,11 @@ pub(super) fn choose_append<I: Iterator<Item = u16>>(choices: &mut Choices<I>, m
         _ => 300,
     };
     let own_ids = choices.one_in(3);
-    let events = (0..count).map(|_| choose_event(choices, own_ids)).collect();
+    let events = (0..count).map(|_| choose_event(choices, own_ids)).collect::<Vec<_>>();
     Append::new(stream, expected, events)
 }
 
-pub(super) fn choose_event<I: Iterator<Item = u16>>(choices: &mut Choices<I>, own_id: bool) -> NewEvent {
+pub(super) fn choose_event<I: Iterator<Item = u16>>(choices: &mut Choices<I>, own_id: bool) -> NewEvent<'static> {
     let amount = choices.below(5);
     let mut event = NewEvent::new(choose_name(choices, "Happened", 4))
         .data(format!(
@@ -90,19 +90,22 @@ pub(super) fn choose_event<I: Iterator<Item = u16>>(choices: &mut Choices<I>, ow
         event.id = Some(Uuid::from_u64_pair(7, choices.below(u64::from(u16::MAX))));
     }
     if choices.one_in(2) {
-        event.correlation_id = Some(choose_name(choices, "conversation-", 5));
-        event.causation_id = Some(choose_name(choices, "cause-", 3));
+        event.correlation_id = Some(choose_name(choices, "conversation-", 5).into());
+        event.causation_id = Some(choose_name(choices, "cause-", 3).into());
     }
     if choices.one_in(2) {
-        event.user_id = Some(choose_name(choices, "user-", 3));
-        event.organization_id = Some(choose_name(choices, "org-", 2));
+        event.user_id = Some(choose_name(choices, "user-", 3).into());
+        event.organization_id = Some(choose_name(choices, "org-", 2).into());
         event = event.metadata("{\"ip\":\"::1\"}");
     }
     if choices.one_in(3) {
-        event.tags = vec![choose_name(choices, "tag-", 3), choose_name(choices, "tag-", 3)];
+        event.tags = vec![
+            choose_name(choices, "tag-", 3).into(),
+            choose_name(choices, "tag-", 3).into(),
+        ];
     }
     if choices.one_in(60) {
-        event.data = vec![b' '; 20_000];
+        event.data = vec![b' '; 20_000].into();
     }
     event
 }

@@ -18,7 +18,7 @@ pub struct Pair {
     store: Store,
     model: Model,
     clock: Arc<ManualClock>,
-    last: Vec<Append>,
+    last: Vec<Append<'static>>,
     /// The store's journal has failed: nothing more is compared.
     failed: bool,
 }
@@ -188,7 +188,7 @@ impl Pair {
     }
 
     fn append_several<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
-        let mut parts: Vec<Append> = Vec::new();
+        let mut parts: Vec<Append<'static>> = Vec::new();
         for _ in 0..=choices.below(4) {
             let part = choose_append(choices, &self.model);
             if parts
@@ -214,7 +214,7 @@ impl Pair {
         }
     }
 
-    fn append_parts(&mut self, parts: Vec<Append>, condition: Option<&Condition>) {
+    fn append_parts(&mut self, parts: Vec<Append<'static>>, condition: Option<&Condition>) {
         let want = self.model.append(&parts, condition, self.clock.now());
         let got = match condition {
             Some(condition) => self.store.append_if(condition, parts.clone()),

@@ -274,7 +274,7 @@ fn archiving_does_not_wait_for_the_disk_once_for_each_aggregate() {
         let event = NewEvent::new("Noted").timestamp(START);
         Append::new(stream(&format!("a-{number}")), Expected::Any, vec![event; 2])
     });
-    store.append_all(batches.collect()).expect("appended");
+    store.append_all(batches.collect::<Vec<_>>()).expect("appended");
     let before = syncs.load(Ordering::Relaxed);
     let archived = store.archive(day(1), "old", |_| Ok::<_, Error>(()));
     assert_eq!(archived.expect("archived").aggregates, 500);

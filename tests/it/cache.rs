@@ -22,7 +22,7 @@ fn add(store: &Store, id: &str, count: u64) {
             .timestamp(START.after(Duration::from_secs(mixed)))
     };
     store
-        .append(&stream(id), Expected::Any, (0..count).map(event).collect())
+        .append(&stream(id), Expected::Any, (0..count).map(event).collect::<Vec<_>>())
         .expect("anything goes");
 }
 

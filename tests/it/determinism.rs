@@ -99,7 +99,7 @@ fn large() -> Store {
         let event = |number: u64| noted(number).user(format!("user-{}", number % 10));
         let id = format!("a{}", round % 100);
         store
-            .append(&stream(&id), Expected::Any, (0..100).map(event).collect())
+            .append(&stream(&id), Expected::Any, (0..100).map(event).collect::<Vec<_>>())
             .expect("anything goes");
     }
     store.truncate("a0", Version(101)).expect("it exists");

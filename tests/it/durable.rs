@@ -19,7 +19,7 @@ fn order(number: u32) -> StreamId {
     StreamId::new("Order", format!("order-{number}"))
 }
 
-fn events(count: usize) -> Vec<NewEvent> {
+fn events(count: usize) -> Vec<NewEvent<'static>> {
     let event = |number: usize| {
         NewEvent::new(if number.is_multiple_of(2) { "Placed" } else { "Paid" })
             .data(format!("{{\"number\":{number}}}"))

@@ -185,7 +185,7 @@ fn open(folder: &Path) -> Store {
         .expect("a store")
 }
 
-fn everything() -> Vec<(StreamId, Vec<NewEvent>)> {
+fn everything() -> Vec<(StreamId, Vec<NewEvent<'static>>)> {
     let order = |number: u8| StreamId::new("Order", format!("order-{number}"));
     let full = NewEvent::new("Placed")
         .schema_version(300)

@@ -29,7 +29,7 @@ fn open_with(folder: &Path, compress: bool) -> annals::Result<Store> {
     builder.journal(FileJournal::open_with(folder, files)?).open()
 }
 
-fn noted(text: &str) -> NewEvent {
+fn noted(text: &str) -> NewEvent<'static> {
     NewEvent::new("Noted").data(text.repeat(20))
 }
 

@@ -15,11 +15,11 @@ pub(crate) fn stream(id: &str) -> StreamId {
 }
 
 /// An event of type `Noted`, with its number as JSON.
-pub(crate) fn noted(number: u64) -> NewEvent {
+pub(crate) fn noted(number: u64) -> NewEvent<'static> {
     NewEvent::new("Noted").data(number.to_string())
 }
 
-pub(crate) fn events(count: u64) -> Vec<NewEvent> {
+pub(crate) fn events(count: u64) -> Vec<NewEvent<'static>> {
     (1..=count).map(noted).collect()
 }
 

@@ -176,7 +176,7 @@ fn an_append_whose_answer_is_lost_is_made_once() {
 fn ends_with(change: &str) -> (Store, Error) {
     let schema = prepared();
     let follower = follow(&schema);
-    let many = (0..4).map(noted).collect();
+    let many = (0..4).map(noted).collect::<Vec<_>>();
     follower
         .append(&note("note-1"), Expected::NoStream, many)
         .expect("it is new");

@@ -294,7 +294,7 @@ fn changes_come_to_the_byte_and_a_long_transaction_in_order() {
                 i64::try_from(number).unwrap_or(0) - 5_000,
             ))
     };
-    let events = (0..10_000).map(odd).collect();
+    let events = (0..10_000).map(odd).collect::<Vec<_>>();
     store
         .append(&StreamId::new("Größe", "a\tb\n"), Expected::Any, events)
         .expect("appended");

@@ -53,7 +53,11 @@ impl Work {
             let events = if number % 40 == 0 { 400 } else { 1 + number % 3 };
             let event = |part: u64| NewEvent::new("Written").data(format!("\"{part} of {events}\""));
             let appended = handle
-                .append(&stream(writer), Expected::Any, (1..=events).map(event).collect())
+                .append(
+                    &stream(writer),
+                    Expected::Any,
+                    (1..=events).map(event).collect::<Vec<_>>(),
+                )
                 .expect("the server comes back in time");
             if appended.durability == Durability::Synced {
                 let mut acknowledged = self.acknowledged.lock();

@@ -11,7 +11,7 @@ pub(crate) fn note(id: &str) -> StreamId {
     StreamId::new("Note", id)
 }
 
-pub(crate) fn noted(number: u64) -> NewEvent {
+pub(crate) fn noted(number: u64) -> NewEvent<'static> {
     NewEvent::new("Noted").data(number.to_string())
 }
 
@@ -82,7 +82,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
     let writer = write(&schema);
     let follower = follow(&schema);
     for id in ["kept", "limited", "truncated", "deleted", "for good"] {
-        let events = (1..=5).map(noted).collect();
+        let events = (1..=5).map(noted).collect::<Vec<_>>();
         writer.append(&note(id), Expected::NoStream, events).expect("it is new");
     }
     let limits = StreamLimits {
@@ -94,7 +94,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
     writer.delete("deleted", Expected::Any).expect("it is there");
     writer.tombstone("for good", Expected::Any).expect("it is there");
     // Too few for rows to leave: a follower that comes late has other gaps then.
-    let many = (0..900).map(noted).collect();
+    let many = (0..900).map(noted).collect::<Vec<_>>();
     writer.append(&note("limited"), Expected::Any, many).expect("any");
     let last = writer
         .append(&note("deleted"), Expected::NoStream, vec![noted(6)])
@@ -121,7 +121,7 @@ fn an_append_is_seen_whole() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for round in 0..5 {
-                let events = (0..9_000).map(|_| noted(round)).collect();
+                let events = (0..9_000).map(|_| noted(round)).collect::<Vec<_>>();
                 writer.append(&note("long"), Expected::Any, events).expect("any");
             }
         });
@@ -245,7 +245,7 @@ fn a_follower_reads_its_own_appends_and_gets_the_conflicts_of_a_store_in_memory(
 }
 
 /// Events with whatever an event can have.
-fn odd_events() -> Vec<NewEvent> {
+fn odd_events() -> Vec<NewEvent<'static>> {
     let data: [&[u8]; 11] = [
         b"",
         b"null",
@@ -273,7 +273,7 @@ fn odd_events() -> Vec<NewEvent> {
         let mut event = NewEvent::new("Tab\t\"quoted\" \\ \u{1f} ä")
             .data(data)
             .content_type(kind.clone());
-        event.metadata = data.to_vec();
+        event.metadata = data.to_vec().into();
         event.metadata_type = kind.clone();
         event.user_id = Some("\u{7f}\r\n".into());
         event.tags = vec!["a,b".into(), "{\"}".into(), "'".into()];
@@ -337,7 +337,7 @@ fn an_append_made_again_through_a_follower_is_answered_as_the_first_time() {
     let first = one
         .append(&note("note-1"), Expected::NoStream, vec![event(1), event(2)])
         .expect("it is new");
-    one.append(&note("note-1"), Expected::Any, (0..40).map(noted).collect())
+    one.append(&note("note-1"), Expected::Any, (0..40).map(noted).collect::<Vec<_>>())
         .expect("any");
     for expected in [Expected::NoStream, Expected::Any, Expected::exactly(0)] {
         let again = other

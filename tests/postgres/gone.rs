@@ -32,7 +32,7 @@ fn open(schema: &Schema) -> Store {
 
 /// So many events more of an aggregate.
 fn fill(store: &Store, id: &str, count: u64) {
-    let events = (0..count).map(noted).collect();
+    let events = (0..count).map(noted).collect::<Vec<_>>();
     store.append(&note(id), Expected::Any, events).expect("any");
 }
 

@@ -49,7 +49,7 @@ fn fill_as(schema: &Schema, partition: Partition, months: &[i64]) -> Store {
                 .append(&note("note-1"), Expected::Any, vec![noted(number)])
                 .expect("any");
         }
-        let many = (0..100).map(noted).collect();
+        let many = (0..100).map(noted).collect::<Vec<_>>();
         store.append(&note("note-2"), Expected::Any, many).expect("any");
     }
     store

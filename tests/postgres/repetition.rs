@@ -13,7 +13,7 @@ use crate::follow::{follow, url_at};
 use crate::support::prepared;
 
 /// The id of an event; 0 stands for none.
-fn event(id: u64) -> NewEvent {
+fn event(id: u64) -> NewEvent<'static> {
     let event = NewEvent::new("Noted").data("{}");
     if id == 0 {
         event
@@ -86,7 +86,11 @@ fn changes() -> impl Strategy<Value = Vec<(u64, Change)>> {
 }
 
 fn append(store: &Store, (number, expected, ids): &Batch) -> std::result::Result<Appended, String> {
-    comparable(store.append(&note(*number), *expected, ids.iter().map(|id| event(*id)).collect()))
+    comparable(store.append(
+        &note(*number),
+        *expected,
+        ids.iter().map(|id| event(*id)).collect::<Vec<_>>(),
+    ))
 }
 
 proptest! {

@@ -161,7 +161,11 @@ fn what_was_deleted_is_not_among_the_live_events() {
     let store = store.acknowledging(Durability::Synced).expect("it can");
     let event = |number: u32| NewEvent::new("Noted").data(number.to_string());
     let append = |id: &str| {
-        let appended = store.append(&StreamId::new("Note", id), Expected::Any, (1..=3).map(event).collect());
+        let appended = store.append(
+            &StreamId::new("Note", id),
+            Expected::Any,
+            (1..=3).map(event).collect::<Vec<_>>(),
+        );
         appended.expect("nothing is expected");
     };
     ["truncated", "deleted", "for good", "untouched"]

@@ -59,7 +59,7 @@ fn use_store(schema: &Schema, url: &str, what: &str) {
         let appended = store.append(&note("one"), Expected::exactly(number), vec![noted(number)]);
         appended.unwrap_or_else(|error| panic!("{what}: {error}"));
     }
-    let many = (0..100).map(noted).collect();
+    let many = (0..100).map(noted).collect::<Vec<_>>();
     store
         .append(&note("two"), Expected::NoStream, many)
         .unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -75,13 +75,13 @@ impl Story {
         let event = NewEvent {
             id: Some(id),
             timestamp: Some(moment.time),
-            correlation_id: self.correlation.clone(),
-            causation_id: moment.cause.map(Name::from),
-            user_id: step.user.map(Name::from),
-            organization_id: self.organization.clone(),
-            tags: step.tag.map(Name::from).into_iter().collect(),
-            metadata: self.metadata.clone().into_bytes(),
-            data: step.data.into_bytes(),
+            correlation_id: self.correlation.clone().map(Into::into),
+            causation_id: moment.cause.map(|cause| cause.to_string().into()),
+            user_id: step.user.map(|user| user.to_owned().into()),
+            organization_id: self.organization.clone().map(Into::into),
+            tags: step.tag.map(|tag| tag.to_owned().into()).into_iter().collect(),
+            metadata: self.metadata.clone().into_bytes().into(),
+            data: step.data.into_bytes().into(),
             ..NewEvent::new(step.event_type)
         };
         self.entries.push(Entry {

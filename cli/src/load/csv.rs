@@ -181,10 +181,12 @@ impl Mapping {
                 "{} is there twice: in its column and in metadata",
                 noun(role)
             ))),
-            (Some(text), None) => Ok(Some(text.into())),
-            (None, within) => Ok(within),
+            (Some(text), None) => Ok(Some(text.to_owned().into())),
+            (None, within) => Ok(within.map(Into::into)),
         };
         let time = |role, text| when::parse(text).map_err(|reason| BadLine(format!("{}: {reason}", noun(role))));
+        let tags = cell(Role::Tags).map(tags).transpose()?.unwrap_or_default();
+        let event_type = cell(Role::EventType).ok_or_else(|| BadLine("the event type is empty".to_owned()))?;
         let event = NewEvent {
             id: parse(cell(Role::EventId), "eventId is not a UUID")?,
             schema_version: parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1),
@@ -193,11 +195,11 @@ impl Mapping {
             causation_id: id(Role::Causation, metadata.causation_id)?,
             user_id: id(Role::User, metadata.user_id)?,
             organization_id: id(Role::Organization, metadata.organization_id)?,
-            tags: cell(Role::Tags).map(tags).transpose()?.unwrap_or_default(),
-            metadata: metadata.rest,
-            data: self.data(&record)?,
+            tags: tags.into_iter().map(Into::into).collect(),
+            metadata: metadata.rest.into(),
+            data: self.data(&record)?.into(),
             data_type: ContentType::Json,
-            ..NewEvent::new(cell(Role::EventType).ok_or_else(|| BadLine("the event type is empty".to_owned()))?)
+            ..NewEvent::new(event_type.to_owned())
         };
         let aggregate = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
         let kind = cell(Role::AggregateType).map_or_else(|| self.aggregate_type.clone(), Name::from);
@@ -267,7 +269,7 @@ impl Mapping {
 /// # Errors
 ///
 /// A [`BadLine`] that says which column is wrong, and why.
-pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId, NewEvent), BadLine> {
+pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId, NewEvent<'static>), BadLine> {
     mapping.entry(record).map(|entry| (entry.stream, entry.event))
 }
 
@@ -276,7 +278,7 @@ pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId,
 /// # Errors
 ///
 /// A [`BadLine`] of the first line that is wrong.
-pub fn parse_text(text: &[u8], columns: &Columns) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+pub fn parse_text(text: &[u8], columns: &Columns) -> Result<Vec<(StreamId, NewEvent<'static>)>, BadLine> {
     let mut file = open(encoding::without_marks(text), columns).map_err(|(_, reason)| BadLine(reason))?;
     let (mut record, mut events) = (ByteRecord::new(), Vec::new());
     while let Some((line, entry)) = file
@@ -478,7 +480,7 @@ mod tests {
 
     const XES: &str = "case:concept:name,concept:name,org:group,org:resource,time:timestamp,lifecycle:transition\n";
 
-    fn read(text: &str) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+    fn read(text: &str) -> Result<Vec<(StreamId, NewEvent<'static>)>, BadLine> {
         parse_text(text.as_bytes(), &Columns::default())
     }
 
@@ -494,7 +496,7 @@ mod tests {
         assert_eq!(event.user_id, Some("Anna".into()));
         assert_eq!(event.organization_id, Some("Group 1".into()));
         assert_eq!(event.timestamp.unwrap().to_string(), "2011-10-11T11:45:40.276Z");
-        assert_eq!(event.data, br#"{"lifecycle:transition":"complete"}"#);
+        assert_eq!(&*event.data, br#"{"lifecycle:transition":"complete"}"#);
     }
 
     #[test]
@@ -509,7 +511,7 @@ mod tests {
         let text = b"what,when,order,note\nPlaced,2026-01-31,o-1,\"a \"\"b\"\"\nc\"\n";
         let events = parse_text(text, &columns).unwrap();
         assert_eq!(events[0].0, StreamId::new("Order", "o-1"));
-        assert_eq!(events[0].1.data, br#"{"note":"a \"b\"\nc"}"#);
+        assert_eq!(&*events[0].1.data, br#"{"note":"a \"b\"\nc"}"#);
     }
 
     #[test]
@@ -521,8 +523,8 @@ mod tests {
         let (_, event) = read(text).unwrap().remove(0);
         assert_eq!(event.schema_version, 2);
         assert_eq!(event.tags, ["x y"]);
-        assert_eq!(event.metadata, br#"{"ip":1}"#);
-        assert_eq!(event.data, br#"{ "a": 1 }"#);
+        assert_eq!(&*event.metadata, br#"{"ip":1}"#);
+        assert_eq!(&*event.data, br#"{ "a": 1 }"#);
         assert_eq!(event.causation_id, None);
     }
 

@@ -212,7 +212,7 @@ pub fn parse_file(name: &Path, bytes: Vec<u8>, columns: &csv::Columns) -> Result
 }
 
 /// A line by its number, and the event that it holds.
-pub type ParsedLine = (u64, Result<(StreamId, NewEvent), BadLine>);
+pub type ParsedLine = (u64, Result<(StreamId, NewEvent<'static>), BadLine>);
 
 fn read(kind: Kind, bytes: impl BufRead, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
     match kind {

@@ -20,7 +20,7 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The id of the next event of the file: its own if it has one.
-    pub(crate) fn next(&mut self, stream: &StreamId, event: &NewEvent) -> Uuid {
+    pub(crate) fn next(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> Uuid {
         if let Some(id) = event.id {
             return id;
         }
@@ -35,11 +35,11 @@ impl Identity {
     }
 
     /// Writes everything that the event says, so that no two events are written alike.
-    fn write(&mut self, stream: &StreamId, event: &NewEvent) {
+    fn write(&mut self, stream: &StreamId, event: &NewEvent<'_>) {
         self.bytes.clear();
         self.bytes.extend(event.schema_version.to_be_bytes());
         self.number(event.timestamp.map(|time| time.as_micros()));
-        for text in [&stream.aggregate_type, &stream.aggregate_id, &event.event_type] {
+        for text in [&*stream.aggregate_type, &*stream.aggregate_id, &*event.event_type] {
             self.part(text.as_bytes());
         }
         for name in [
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn event() -> NewEvent {
+    fn event() -> NewEvent<'static> {
         NewEvent::new("T").timestamp(Timestamp::from_micros(1)).data("{}")
     }
 
@@ -107,7 +107,7 @@ mod tests {
     fn everything_an_event_says_is_in_its_id() {
         let stream = StreamId::new("A", "a");
         let mut identity = Identity::default();
-        let other = |change: fn(&mut NewEvent)| {
+        let other = |change: fn(&mut NewEvent<'_>)| {
             let mut event = event();
             change(&mut event);
             event
@@ -131,8 +131,8 @@ mod tests {
             other(|event| event.tags = vec!["x".into()]),
             other(|event| event.tags = vec!["x".into(), "y".into()]),
             other(|event| event.tags = vec!["xy".into()]),
-            other(|event| event.metadata = b"{}".to_vec()),
-            other(|event| event.data = Vec::new()),
+            other(|event| event.metadata = b"{}".into()),
+            other(|event| event.data = Vec::new().into()),
         ] {
             ids.push(identity.next(&stream, &event));
         }

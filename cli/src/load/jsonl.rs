@@ -20,7 +20,7 @@ use crate::load::{BadLine, Entry, JSON_DEPTH_MAX, LINE_BYTES_MAX};
 /// # Errors
 ///
 /// A [`BadLine`] that says what is wrong, and where in the line.
-pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent), BadLine> {
+pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent<'static>), BadLine> {
     parse_entry(line).map(|entry| (entry.stream, entry.event))
 }
 
@@ -49,15 +49,15 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         id: wire.event_id,
         schema_version: wire.event_version.unwrap_or(1),
         timestamp: Some(wire.timestamp),
-        correlation_id: metadata.correlation_id,
-        causation_id: metadata.causation_id,
-        user_id: metadata.user_id,
-        organization_id: metadata.organization_id,
-        tags: wire.tags.unwrap_or_default(),
-        metadata: metadata.rest,
+        correlation_id: metadata.correlation_id.map(Into::into),
+        causation_id: metadata.causation_id.map(Into::into),
+        user_id: metadata.user_id.map(Into::into),
+        organization_id: metadata.organization_id.map(Into::into),
+        tags: wire.tags.unwrap_or_default().into_iter().map(Into::into).collect(),
+        metadata: metadata.rest.into(),
         data: wire
             .event_data
-            .map(|data| on_one_line(data.get()).into_owned().into_bytes())
+            .map(|data| on_one_line(data.get()).into_owned().into_bytes().into())
             .unwrap_or_default(),
         ..NewEvent::new(wire.event_type)
     };
@@ -100,7 +100,7 @@ pub(crate) fn not_utf8(byte: u8) -> String {
 /// # Errors
 ///
 /// A [`BadLine`] of the first value that is no event, with the line in which it begins.
-pub fn parse_text(text: &[u8]) -> Result<Vec<(StreamId, NewEvent)>, BadLine> {
+pub fn parse_text(text: &[u8]) -> Result<Vec<(StreamId, NewEvent<'static>)>, BadLine> {
     let mut elements = Elements::new(text);
     let (mut element, mut events) = (Vec::new(), Vec::new());
     let in_line = |(line, reason): (u64, String)| BadLine(format!("line {line}: {reason}"));
@@ -335,7 +335,7 @@ mod tests {
         text
     }
 
-    fn event(rest: &str) -> NewEvent {
+    fn event(rest: &str) -> NewEvent<'static> {
         parse_line(line(rest).as_bytes()).unwrap().1
     }
 
@@ -356,10 +356,10 @@ mod tests {
     #[test]
     fn data_is_kept_to_the_byte() {
         assert_eq!(
-            event(r#","eventData": { "b":1.50,"a" : [ 1e3 ] } "#).data,
+            &*event(r#","eventData": { "b":1.50,"a" : [ 1e3 ] } "#).data,
             br#"{ "b":1.50,"a" : [ 1e3 ] }"#
         );
-        assert_eq!(event(r#","eventData":null"#).data, b"null");
+        assert_eq!(&*event(r#","eventData":null"#).data, b"null");
     }
 
     #[test]
@@ -435,8 +435,8 @@ mod tests {
         let text = line(",\"eventData\":{\r\n \"a\": \"\\n\"\n},\"metadata\":{\n\"userId\":\n\"u\",\n\"x\":[1,\n2]}");
         let events = parse_text(text.as_bytes()).unwrap();
         let event = &events[0].1;
-        assert_eq!(event.data, b"{   \"a\": \"\\n\" }");
-        assert_eq!(event.metadata, b"{\"x\":[1, 2]}");
+        assert_eq!(&*event.data, b"{   \"a\": \"\\n\" }");
+        assert_eq!(&*event.metadata, b"{\"x\":[1, 2]}");
         assert_eq!(event.user_id, Some("u".into()));
         assert!(parse_text(line(",\"eventData\":\"a\nb\"").as_bytes()).is_err());
     }

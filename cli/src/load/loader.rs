@@ -230,14 +230,14 @@ impl Loader {
     }
 
     /// The event of a durable store with the same id. In what a store has exported, events of several aggregates may have one id.
-    fn kept(&self, stream: &StreamId, event: &NewEvent, is_exported: bool) -> Option<Event> {
+    fn kept(&self, stream: &StreamId, event: &NewEvent<'_>, is_exported: bool) -> Option<Event> {
         let Kind::Durable { .. } = self.kind else { return None };
         let kept = self.store.event(event.id?)?;
         (!is_exported || *kept.aggregate_id() == *stream.aggregate_id).then_some(kept)
     }
 
     /// Whether a durable store had dropped the event.
-    fn had(&mut self, stream: &StreamId, event: &NewEvent) -> bool {
+    fn had(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> bool {
         let Kind::Durable { dropped, .. } = &mut self.kind else {
             return false;
         };
@@ -277,17 +277,17 @@ impl Loader {
 }
 
 /// `event` as a line of a log has it: ends of lines between the words of its JSON are spaces.
-fn on_one_line(mut event: NewEvent) -> NewEvent {
+fn on_one_line(mut event: NewEvent<'_>) -> NewEvent<'_> {
     for payload in [&mut event.metadata, &mut event.data] {
         if let Some(json) = wire::on_one_line(payload) {
-            *payload = json.get().as_bytes().to_vec();
+            *payload = json.get().as_bytes().to_vec().into();
         }
     }
     event
 }
 
 /// Whether the event that was there already says what `again` says.
-fn check_same(kept: &Event, stream: &StreamId, again: &NewEvent) -> Result<(), Refusal> {
+fn check_same(kept: &Event, stream: &StreamId, again: &NewEvent<'_>) -> Result<(), Refusal> {
     let is_same = || kept.to_new() == *again || on_one_line(kept.to_new()) == on_one_line(again.clone());
     if kept.stream_id() == *stream && is_same() {
         return Ok(());

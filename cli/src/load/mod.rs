@@ -37,7 +37,7 @@ pub struct Entry {
     /// The aggregate it happened to.
     pub stream: StreamId,
     /// The event.
-    pub event: NewEvent,
+    pub event: NewEvent<'static>,
     /// When the store that wrote the file had taken it.
     pub recorded_at: Option<Timestamp>,
     /// Its position and version in that store.

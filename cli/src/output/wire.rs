@@ -93,8 +93,8 @@ impl<'a> From<&'a Event> for Wire<'a> {
     }
 }
 
-impl<'a> From<(&'a StreamId, &'a NewEvent)> for Wire<'a> {
-    fn from((stream, event): (&'a StreamId, &'a NewEvent)) -> Self {
+impl<'a> From<(&'a StreamId, &'a NewEvent<'_>)> for Wire<'a> {
+    fn from((stream, event): (&'a StreamId, &'a NewEvent<'_>)) -> Self {
         Self {
             place: None,
             id: event.id,

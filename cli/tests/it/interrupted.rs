@@ -83,7 +83,7 @@ fn stored(store: &Path) -> Vec<Event> {
 }
 
 /// What must be the same however often an import was interrupted.
-fn contents(events: &[Event]) -> Vec<(annals::NewEvent, annals::Version, annals::Position)> {
+fn contents(events: &[Event]) -> Vec<(annals::NewEvent<'_>, annals::Version, annals::Position)> {
     events
         .iter()
         .map(|event| (event.to_new(), event.version(), event.position()))

@@ -272,7 +272,7 @@ fn json(append: &RemoteAppend<'_>) -> String {
     out
 }
 
-fn put_event(out: &mut String, event: &NewEvent) {
+fn put_event(out: &mut String, event: &NewEvent<'_>) {
     let names = [
         ("eventType", Some(&event.event_type)),
         ("correlationId", event.correlation_id.as_ref()),

@@ -103,12 +103,12 @@ impl Lane {
         slot
     }
 
-    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent) -> u16 {
+    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> u16 {
         let chunk = self.open_chunk();
         // The rest is nearly always the same; it is compared, not hashed.
         let hash = self.hasher.hash_one(event.event_type.as_bytes());
         let found = self.kinds.find_mut(hash, |known| {
-            known.kind.event_type == event.event_type
+            known.kind.event_type == *event.event_type
                 && known.kind.aggregate_type == stream.aggregate_type
                 && known.kind.schema_version == event.schema_version
                 && known.kind.data_type == event.data_type
@@ -123,7 +123,7 @@ impl Lane {
         }
         let kind = Arc::new(Kind {
             aggregate_type: stream.aggregate_type.clone(),
-            event_type: event.event_type.clone(),
+            event_type: (&event.event_type).into(),
             schema_version: event.schema_version,
             data_type: event.data_type.clone(),
             metadata_type: event.metadata_type.clone(),

@@ -48,15 +48,15 @@ fn passes(event: &Recorded, filter: &Filter) -> bool {
 fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
     let new = &event.event;
     match field {
-        Field::EventType => vec![new.event_type.clone()],
+        Field::EventType => vec![(&new.event_type).into()],
         Field::AggregateType => vec![event.stream.aggregate_type.clone()],
         Field::Aggregate => vec![event.stream.aggregate_id.clone()],
-        Field::Correlation => new.correlation_id.iter().cloned().collect(),
-        Field::Causation => new.causation_id.iter().cloned().collect(),
-        Field::User => new.user_id.iter().cloned().collect(),
-        Field::Organization => new.organization_id.iter().cloned().collect(),
+        Field::Correlation => new.correlation_id.iter().map(Name::from).collect(),
+        Field::Causation => new.causation_id.iter().map(Name::from).collect(),
+        Field::User => new.user_id.iter().map(Name::from).collect(),
+        Field::Organization => new.organization_id.iter().map(Name::from).collect(),
         Field::Day => vec![event.time.date().into()],
-        Field::Tag => new.tags.clone(),
+        Field::Tag => new.tags.iter().map(Name::from).collect(),
         Field::Index(_) => vec![Name::from((new.data.len() % 3).to_string())],
     }
 }

@@ -28,7 +28,7 @@ pub struct Recorded {
     /// When it was taken.
     pub recorded: Timestamp,
     /// What was appended; shared by the copies of a model.
-    pub event: Arc<NewEvent>,
+    pub event: Arc<NewEvent<'static>>,
     /// It was dropped.
     pub dropped: bool,
 }
@@ -65,7 +65,7 @@ enum Known {
     Some(Conflict),
 }
 
-fn has_id_twice(part: &Append) -> bool {
+fn has_id_twice(part: &Append<'_>) -> bool {
     let ids: Vec<_> = part.events.iter().filter_map(|event| event.id).collect();
     (1..ids.len()).any(|place| ids[..place].contains(&ids[place]))
 }
@@ -94,7 +94,7 @@ impl Model {
     /// As the store.
     pub fn append(
         &mut self,
-        parts: &[Append],
+        parts: &[Append<'_>],
         condition: Option<&Condition>,
         now: Timestamp,
     ) -> Result<Vec<Acknowledged>> {
@@ -122,7 +122,7 @@ impl Model {
         Ok(acknowledged)
     }
 
-    fn check(&self, part: &Append) -> Result<Option<Acknowledged>> {
+    fn check(&self, part: &Append<'_>) -> Result<Option<Acknowledged>> {
         let unknown = Stream {
             aggregate_type: part.stream.aggregate_type.clone(),
             ..Stream::default()
@@ -158,10 +158,10 @@ impl Model {
     }
 
     /// Whether the events of a part are there already, by the ids that they bring.
-    fn known(&self, part: &Append) -> Known {
+    fn known(&self, part: &Append<'_>) -> Known {
         let stored: Vec<_> = self.of_stream(&part.stream.aggregate_id).collect();
-        let is_own = |event: &&NewEvent| event.id.is_some();
-        let match_of = |event: &NewEvent| {
+        let is_own = |event: &&NewEvent<'_>| event.id.is_some();
+        let match_of = |event: &NewEvent<'_>| {
             let same = |there: &&&Recorded| event.id.is_some() && there.event.id == event.id;
             Some((event.id?, *stored.iter().find(same)?))
         };
@@ -169,7 +169,7 @@ impl Model {
             return Known::None;
         };
         let known = Conflict::EventKnown {
-            stream: part.stream.clone(),
+            stream: StreamId::clone(&part.stream),
             id,
             version: Version(first.version),
             position: Position(first.position),
@@ -211,7 +211,7 @@ impl Model {
         }
     }
 
-    fn write(&mut self, part: &Append, now: Timestamp) -> Acknowledged {
+    fn write(&mut self, part: &Append<'_>, now: Timestamp) -> Acknowledged {
         let stream = self.streams.entry(part.stream.aggregate_id.clone()).or_default();
         let (version, position) = (stream.version, self.events.len() as u64);
         let count = part.events.len() as u64;
@@ -225,11 +225,11 @@ impl Model {
             let position = self.events.len() as u64 + 1;
             self.events.push(Recorded {
                 position,
-                stream: part.stream.clone(),
+                stream: StreamId::clone(&part.stream),
                 version: version + position - self.events.len() as u64,
                 time: event.timestamp.unwrap_or(now),
                 recorded: now,
-                event: Arc::new(event.clone()),
+                event: Arc::new(event.clone().into_owned()),
                 dropped: false,
             });
         }
@@ -317,7 +317,7 @@ impl Model {
         let event = self.of_stream(&stream).last()?;
         let metadata = String::from_utf8_lossy(&event.event.metadata);
         let version = metadata.trim_start_matches("{\"version\":").trim_end_matches('}');
-        Some((event.position, version.parse().ok()?, event.event.data.clone()))
+        Some((event.position, version.parse().ok()?, event.event.data.to_vec()))
     }
 
     /// The version of the last event of an aggregate that is gone.
@@ -449,7 +449,8 @@ impl Model {
         let Some(known) = self.events.get((event.position().0 - 1) as usize) else {
             return false;
         };
-        let mut new = event.to_event().to_new();
+        let kept = event.to_event();
+        let mut new = kept.to_new();
         let mut appended = NewEvent::clone(&known.event);
         appended.timestamp = Some(known.time);
         if appended.id.is_none() {

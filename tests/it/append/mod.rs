@@ -189,7 +189,7 @@ fn one_conflict_refuses_every_part() {
             };
             Append::new(stream(["x", THREE, "y"][number]), expected, events(2))
         };
-        let got = store.append_all((0..3).map(part).collect());
+        let got = store.append_all((0..3).map(part).collect::<Vec<_>>());
         assert!(matches!(got, Err(Error::Conflict(_))), "{got:?}");
         assert_eq!(everything(&store), before, "part {bad} was wrong");
     }
@@ -287,7 +287,7 @@ fn content_types_are_kept() {
                 .content_type(data.clone())
                 .data(vec![0, 255, 128]);
             event.metadata_type = metadata.clone();
-            event.metadata = vec![254, 0];
+            event.metadata = vec![254, 0].into();
             store
                 .append(&stream("a"), Expected::Any, vec![event])
                 .expect("it is valid");

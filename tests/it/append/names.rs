@@ -91,11 +91,12 @@ fn a_zero_is_refused_in_every_name_and_none_in_a_payload() {
 }
 
 /// An append of one event with a name of this many bytes in the place of this number.
-fn named(place: usize, bytes: usize) -> (StreamId, NewEvent) {
+fn named(place: usize, bytes: usize) -> (StreamId, NewEvent<'static>) {
     with_name(place, &"n".repeat(bytes))
 }
 
-fn with_name(place: usize, name: &str) -> (StreamId, NewEvent) {
+fn with_name(place: usize, name: &str) -> (StreamId, NewEvent<'static>) {
+    let name = name.to_owned();
     let mut stream = stream("a");
     let mut event = noted(1);
     match place {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::everything;
 use crate::support::{fill, noted, stream};
 
-fn with_ids(ids: std::ops::Range<u128>) -> Vec<NewEvent> {
+fn with_ids(ids: std::ops::Range<u128>) -> Vec<NewEvent<'static>> {
     ids.map(|id| noted(1).id(Uuid::from_u128(id))).collect()
 }
 
@@ -71,7 +71,7 @@ fn events_without_ids_are_no_repetition() {
 }
 
 /// Appends to an aggregate that has the events 1 to 3 and then `more` without ids. Answers what there is to it, and nothing is stored.
-fn refused(expected: Expected, more: u64, events: Vec<NewEvent>) -> Error {
+fn refused(expected: Expected, more: u64, events: Vec<NewEvent<'static>>) -> Error {
     let store = Store::in_memory();
     store
         .append(&stream("a"), Expected::NoStream, with_ids(1..4))

@@ -15,7 +15,7 @@ const THREADS: u64 = 4;
 const ROUNDS: u64 = 60;
 
 /// The same events each time: three for a long stream, where the index of ids decides, or one for a short one.
-fn events(round: u64) -> Vec<NewEvent> {
+fn events(round: u64) -> Vec<NewEvent<'static>> {
     let count = if round.is_multiple_of(3) { 1 } else { 3 };
     let id = |number: u64| Uuid::from_u128(u128::from(round * 10 + number));
     (1..=count)

@@ -11,7 +11,7 @@ use crate::support::{fill, found, numbers, positions, stream};
 const ROUNDS: u64 = 400;
 
 /// One event of a batch, which says in its data which batch, how long that is, and its place in it.
-fn member(writer: u64, round: u64, place: u64, length: u64) -> NewEvent {
+fn member(writer: u64, round: u64, place: u64, length: u64) -> NewEvent<'static> {
     let batch = writer * 1_000_000 + round;
     NewEvent::new(if batch.is_multiple_of(2) { "Even" } else { "Odd" })
         .id(Uuid::from_u128(u128::from(batch * 100 + place)))
@@ -69,8 +69,8 @@ fn write(store: &Store, writer: u64) {
             vec![(id(0), one.expect("anything goes"))]
         } else {
             let part =
-                |(part, events): (u64, &[NewEvent])| Append::new(stream(&id(part)), Expected::Any, events.to_vec());
-            let parts = (0..).zip(all.chunks(2)).map(part).collect();
+                |(part, events): (u64, &[NewEvent<'static>])| Append::new(stream(&id(part)), Expected::Any, events);
+            let parts = (0..).zip(all.chunks(2)).map(part).collect::<Vec<_>>();
             let several = store.append_all(parts).expect("anything goes");
             (0..).map(id).zip(several).collect()
         };
@@ -78,7 +78,7 @@ fn write(store: &Store, writer: u64) {
     }
 }
 
-fn check_own(store: &Store, all: &[NewEvent], appended: &[(String, Appended)]) {
+fn check_own(store: &Store, all: &[NewEvent<'_>], appended: &[(String, Appended)]) {
     let (first, last) = (
         appended[0].1.first_position,
         appended[appended.len() - 1].1.last_position,

@@ -69,7 +69,7 @@ fn aggregates_appended_to_at_once_move_at_once() {
                     let event = noted(version).correlation(format!("{writer}-{version}"));
                     Append::new(stream(ids[(place + turn) % 3]), Expected::exactly(version), vec![event])
                 };
-                match store.append_all((0..3).map(part).collect()) {
+                match store.append_all((0..3).map(part).collect::<Vec<_>>()) {
                     Ok(appended) => {
                         assert_eq!(appended[2].last_position.0, appended[0].first_position.0 + 2);
                         version += 1;
@@ -99,14 +99,14 @@ fn aggregates_appended_to_at_once_move_at_once() {
 }
 
 /// What writers race for in a round: their condition, and what each appends.
-type Race = fn(u64, u64) -> (Condition, Append);
+type Race = fn(u64, u64) -> (Condition, Append<'static>);
 
-fn append_to(id: &str, event: NewEvent) -> Append {
+fn append_to(id: &str, event: NewEvent<'static>) -> Append<'static> {
     Append::new(stream(id), Expected::Any, vec![event])
 }
 
 /// Whether the append was made; if not, what the conflict names can be read.
-fn wins_race(store: &Store, condition: &Condition, append: Append) -> bool {
+fn wins_race(store: &Store, condition: &Condition, append: Append<'static>) -> bool {
     match store.append_if(condition, vec![append]) {
         Ok(_) => true,
         Err(Error::Conflict(conflict)) => {

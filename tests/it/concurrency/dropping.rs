@@ -72,7 +72,7 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
                 let id = format!("w{worker}-{}", round % 20);
                 let event = |number| noted(number).correlation(format!("c-{id}")).tag("all");
                 let appended = store
-                    .append(&stream(&id), Expected::Any, (1..=10).map(event).collect())
+                    .append(&stream(&id), Expected::Any, (1..=10).map(event).collect::<Vec<_>>())
                     .expect("anything goes");
                 if round >= 20 {
                     // Nothing of an earlier round is left.

@@ -76,7 +76,7 @@ fn claims() -> Query {
     Query::all().event_type("Claimed")
 }
 
-fn claim(by: &str) -> Vec<Append> {
+fn claim(by: &str) -> Vec<Append<'_>> {
     let claimed = NewEvent::new("Claimed").user(by);
     vec![Append::new(StreamId::new("Name", "ada"), Expected::Any, vec![claimed])]
 }
@@ -230,7 +230,7 @@ fn claim_name(store: &Store, writer: u64, name: u32) -> bool {
         if !claims.is_empty() {
             return Err(Refused(None));
         }
-        let event = NewEvent::new("Claimed").correlation(&*name);
+        let event = NewEvent::new("Claimed").correlation(name.clone());
         Ok(vec![Append::new(
             stream(&format!("writer-{writer}")),
             Expected::Any,

@@ -32,7 +32,7 @@ fn look(count: usize, event: EventRef<'_>) -> usize {
     count + usize::from(!event.data().is_empty())
 }
 
-fn event(facts: &Facts<'_>) -> NewEvent {
+fn event<'a>(facts: &Facts<'a>) -> NewEvent<'a> {
     NewEvent::new(facts.event_type)
         .correlation(facts.correlation)
         .user(facts.user)
@@ -49,7 +49,7 @@ impl Peer for Annals {
     }
 
     async fn append(&mut self, content: &Content, batch: &Batch) -> Result<()> {
-        let events = content.batch(batch).map(|facts| event(&facts)).collect();
+        let events = content.batch(batch).map(|facts| event(&facts)).collect::<Vec<_>>();
         let stream = StreamId::new("Account", content.aggregate(batch.aggregate));
         self.0
             .append(&stream, Expected::exactly(batch.version as u64), events)?;
