@@ -12,7 +12,7 @@ use crate::follow::{append_in_sql, events, note, noted, url_at};
 use crate::support::{Schema, Taker, batch, prepared, sql};
 
 /// Settings that anyone may have set for a role, each with a value that is not the usual one.
-const SETTINGS: [(&str, &str); 29] = [
+const SETTINGS: [(&str, &str); 32] = [
     ("default_transaction_isolation", "serializable"),
     ("default_transaction_isolation", "repeatable read"),
     ("default_transaction_read_only", "on"),
@@ -42,6 +42,9 @@ const SETTINGS: [(&str, &str); 29] = [
     ("session_replication_role", "replica"),
     ("plpgsql.variable_conflict", "use_variable"),
     ("plpgsql.extra_errors", "all"),
+    ("exit_on_error", "on"),
+    ("client_min_messages", "error"),
+    ("default_toast_compression", "pglz"),
 ];
 
 /// The part of a URL that sets it, before what a role has set.
@@ -250,4 +253,35 @@ fn what_may_be_repeated_is_repeated() {
     }
     let conflict = follower.append(&note("40001"), Expected::NoStream, vec![noted(1)]);
     assert!(matches!(conflict, Err(Error::Conflict(_))), "{conflict:?}");
+}
+
+/// The server then ends the session after each error, and reports the error as one that ended it: whether a transaction was rolled back is
+/// not said.
+#[test]
+fn a_refusal_was_in_doubt_where_a_role_exits_on_errors() {
+    let schema = prepared();
+    let url = schema.url_with(&option("exit_on_error", "on"));
+    let follower = Store::follow(&url_at(&url, &schema)).expect("it can be followed");
+    for (state, part) in [("22012", "nothing was written"), ("P0001", "nothing was written")] {
+        schema.sql(&format!(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$; \
+             CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()"
+        ));
+        let refused = follower.append(&note("one"), Expected::Any, vec![noted(1)]);
+        let said = refused.expect_err("it is refused").to_string();
+        assert!(said.contains(part) && said.contains(state), "{said}");
+        schema.sql("DROP TRIGGER refuse ON events; DROP FUNCTION refuse");
+    }
+    schema.sql(
+        "CREATE SEQUENCE tries; CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         IF nextval('tries') < 4 THEN RAISE EXCEPTION 'no' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()",
+    );
+    let appended = follower.append(&note("one"), Expected::NoStream, vec![noted(1)]);
+    assert_eq!(appended.expect("it is repeated").last_version.0, 1);
+    schema.sql("DROP TRIGGER refuse ON events; DROP FUNCTION refuse; DROP SEQUENCE tries");
+    for _ in 0..3 {
+        let conflict = follower.append(&note("one"), Expected::NoStream, vec![noted(1)]);
+        assert!(matches!(conflict, Err(Error::Conflict(_))), "{conflict:?}");
+    }
 }

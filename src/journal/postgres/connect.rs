@@ -177,7 +177,7 @@ impl Server {
 
 /// The settings that change what a statement means, what it waits for, or when a session ends, in the one place where they are set. Those
 /// that a server does not have are left out. A commit is on the server's disk at least; a server that waits for more may.
-const SETTINGS: [(&str, &str); 20] = [
+const SETTINGS: [(&str, &str); 21] = [
     // Each statement sees what was committed before it, and may write.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
@@ -186,6 +186,8 @@ const SETTINGS: [(&str, &str); 20] = [
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
+    // An error ends the transaction, and not the session: only then does it say that the transaction was rolled back.
+    ("exit_on_error", "off"),
     // How statements, and the bodies of functions, are read.
     ("standard_conforming_strings", "on"),
     ("escape_string_warning", "off"),
