@@ -342,3 +342,40 @@ fn check_no_slot(schema: &Schema, slot: &str, part: &str) {
     let count = format!("SELECT count(*) FROM pg_replication_slots WHERE slot_name = '{slot}'");
     assert_eq!(schema.value(&count), "1");
 }
+
+/// The server keeps no place for the reader then: what was acknowledged would come again after the next start, without a word.
+#[test]
+fn an_acknowledgement_without_a_checkpoint_was_taken_for_done() {
+    for (number, meddle) in [
+        "DELETE FROM checkpoints",
+        "TRUNCATE checkpoints",
+        "UPDATE checkpoints SET name = 'other'",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let schema = Schema::new();
+        let reader = Reader::new(&schema, &format!("unnoted_{number}"));
+        let store = store(&schema);
+        write(&store, 3);
+        let mut capture = reader.open();
+        drain(&mut capture);
+        write(&store, 2);
+        let changes = capture.take().expect("it can be read").expect("two events");
+        schema.sql(meddle);
+        let refused = capture.acknowledge(&changes).expect_err(meddle);
+        assert_eq!(refused.kind(), JournalErrorKind::Failed, "{meddle}: {refused}");
+        let said = refused.to_string();
+        assert!(said.contains("checkpoint") && said.contains(&reader.slot), "{said}");
+        let refused = capture
+            .take()
+            .map(drop)
+            .expect_err("the slot is not known to the store");
+        assert!(
+            refused.to_string().contains("has not made the replication slot"),
+            "{refused}"
+        );
+        schema.sql(&format!("SELECT pg_drop_replication_slot('{}')", reader.slot));
+        assert_eq!(positions(&drain(&mut capture)), (1..=5).collect::<Vec<_>>(), "{meddle}");
+    }
+}

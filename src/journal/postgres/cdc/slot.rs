@@ -230,6 +230,7 @@ pub(super) async fn acknowledge(server: &Server, at: &At, slot: &str, changes: &
     let part = PART_POSITIONS.cast_signed();
     let parameters: [&(dyn ToSql + Sync); 7] = [&slot, &position, &place, &mark.id, &mark.recorded, &part, &is_same];
     if within(server, session.client.execute(note, &parameters)).await? == 0 {
+        check_noted(server, session, slot).await?;
         // Where nothing is lost, rows have left: what was read comes again.
         return check_lost(server, session, &changes.batch).await;
     }
@@ -237,6 +238,21 @@ pub(super) async fn acknowledge(server: &Server, at: &At, slot: &str, changes: &
         Some(lsn) => within(server, advance(session, slot, lsn)).await,
         None => Ok(()),
     }
+}
+
+/// # Errors
+///
+/// Failed when the checkpoint of the slot was deleted: nothing can be acknowledged then.
+async fn check_noted(server: &Server, session: &Session, slot: &str) -> Result<(), JournalError> {
+    let ask = "SELECT EXISTS (SELECT FROM checkpoints WHERE name = $1)";
+    if within(server, session.client.query_one_scalar(ask, &[&slot])).await? {
+        return Ok(());
+    }
+    Err(JournalError::failed(format!(
+        "the events were not acknowledged: the checkpoint of the slot '{slot}' is no longer in the table checkpoints; restore its row, or drop \
+         the slot with SELECT pg_drop_replication_slot('{slot}') to read from the first event again: {}",
+        server.place()
+    )))
 }
 
 /// # Errors
