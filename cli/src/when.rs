@@ -24,7 +24,8 @@ pub(crate) fn parse_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String>
         .parse()
         .map_err(|_| format!("'{text}' is neither a time like 2026-01-31T12:00:00Z nor a date like 2026-01-31"))?;
     let instant = match zone.to_ambiguous_timestamp(local).compatible() {
-        Ok(instant) => Timestamp::try_from_micros(instant.as_microsecond()),
+        // One rule for fractions of a microsecond, with and without an offset.
+        Ok(instant) => instant.to_string().parse(),
         // Within a day of either end of time.
         Err(_) => at_the_edge(local, zone),
     };
@@ -88,6 +89,21 @@ pub(crate) fn show(time: Timestamp, zone: &TimeZone) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_local_time_before_1970_was_cut_towards_1970() {
+        for (local, offset) in [
+            ("1969-12-31T23:59:59.9999999", "Z"),
+            ("1969-12-31 23:59:59.999999999", "Z"),
+            ("1900-01-01T00:00:00.0000001", "Z"),
+            ("2026-01-31T12:00:00.1234567", "Z"),
+        ] {
+            assert_eq!(parse(local), parse(&format!("{local}{offset}")), "{local}");
+        }
+        let zone = TimeZone::get("Asia/Tokyo").unwrap();
+        let local = "1969-12-31T23:59:59.9999999";
+        assert_eq!(parse_in(local, &zone), parse(&format!("{local}+09:00")));
+    }
 
     #[test]
     fn times_are_read_as_people_write_them() {
