@@ -143,6 +143,9 @@ impl FromStr for Date {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
+        if let Some(date) = parse_signed(text) {
+            return Ok(date);
+        }
         let date = jiff::civil::Date::strptime("%Y-%m-%d", text)
             .map_err(|_| Error::invalid(format!("'{text}' is not a date: write it as 2026-01-31")))?;
         Ok(Self::from_days(days_from_civil(
@@ -151,6 +154,18 @@ impl FromStr for Date {
             date.day().into(),
         )))
     }
+}
+
+/// Parses a date whose year has a sign and six digits, as [`Display`](fmt::Display) writes it.
+fn parse_signed(text: &str) -> Option<Date> {
+    let mut fields = text.get(1..)?.splitn(3, '-');
+    let mut number = || fields.next()?.parse::<u32>().ok().map(i64::from);
+    let (year, month, day) = (number()?, number()?, number()?);
+    let year = if text.starts_with('-') { -year } else { year };
+    let is_bounded = year.abs() <= 999_999 && (1..=12).contains(&month) && (1..=31).contains(&day);
+    let date = is_bounded.then(|| Date::from_days(days_from_civil(year, month, day)))?;
+    // Rejects days that the month does not have, and any other spelling.
+    (date.to_string() == text).then_some(date)
 }
 
 impl Serialize for Date {
@@ -189,8 +204,37 @@ mod tests {
     }
 
     #[test]
+    fn a_date_was_written_in_a_form_that_was_not_read() {
+        for text in [
+            "-000001-12-31",
+            "+010000-01-01",
+            "-009999-01-01",
+            "0000-02-29",
+            "9999-12-31",
+        ] {
+            let date = text.parse::<Date>().expect(text);
+            assert_eq!(date.to_string(), text);
+        }
+        for days in [-4_371_587, -719_529, 0, 2_932_896, 2_932_897] {
+            let date = Date::from_days(days);
+            assert_eq!(date.to_string().parse(), Ok(date));
+        }
+    }
+
+    #[test]
     fn what_is_no_date_is_refused() {
-        for text in ["", "2026", "2026-13-01", "2026-02-30", "today"] {
+        for text in [
+            "",
+            "2026",
+            "2026-13-01",
+            "2026-02-30",
+            "today",
+            "-000001-02-29",
+            "+010000-1-1",
+            "-000000-01-01",
+            "+10000-01-01",
+            "+9999999-01-01",
+        ] {
             assert!(matches!(text.parse::<Date>(), Err(Error::Invalid(_))), "{text}");
         }
     }
