@@ -123,7 +123,7 @@ mod tests {
             ("file:a%zz", "write %25"),
             ("file:a%+1", "write %25"),
             ("file:%ff", "not UTF-8"),
-            ("file:a%00", "is a zero"),
+            ("file:a%00", "a zero byte"),
         ] {
             assert!(refused(url).contains(part), "{url}: {}", refused(url));
         }
@@ -178,7 +178,7 @@ mod tests {
                 "durability=",
                 "durability is '', but must be volatile, written or synced",
             ),
-            ("durability=synced&durability=synced", "durability is there twice"),
+            ("durability=synced&durability=synced", "durability is given twice"),
             ("when_behind=drop", "but must be wait or refuse"),
             (
                 "write_within=20",

@@ -18,6 +18,8 @@ use self::folder::FolderUrl;
 #[cfg(any(feature = "file", feature = "postgres"))]
 use self::options::StoreOptions;
 #[cfg(feature = "postgres")]
+pub(crate) use self::options::decode;
+#[cfg(feature = "postgres")]
 use self::postgres::PostgresUrl;
 #[cfg(feature = "file")]
 use crate::journal::file::{FileJournal, FileReader};
@@ -62,7 +64,7 @@ use crate::{Durability, WhenBehind};
 /// | `lease`, `lease_wait`, `timeout` | as `write_within` | `PostgresSettings` |
 /// | `partition` | `month` | `PostgresSettings` |
 /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | as for libpq |
-/// | `sslrootcert` | a file of authorities in PEM, or `system` | as for libpq; without it, the system's |
+/// | `sslrootcert` | a PEM file of certificate authorities, or `system` | as for libpq, with an `sslmode` that verifies the server; the system's authorities by default |
 /// | `target_session_attrs` | `any`, `read-write`, `read-only` | which of several servers a store that follows reads from; what writes goes to the one that can be written |
 /// | `application_name`, `load_balance_hosts`, `channel_binding`, `connect_timeout` … | | as for libpq |
 ///

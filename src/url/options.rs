@@ -87,18 +87,22 @@ pub(super) fn each(options: &str) -> impl Iterator<Item = Result<(&str, &str)>> 
     options.split('&').filter(|_| !options.is_empty()).map(move |option| {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         if seen.contains(&name) {
-            return invalid(format!("the option {name} is there twice"));
+            return invalid(format!("the option {name} is given twice"));
         }
         seen.push(name);
         Ok((name, value))
     })
 }
 
-/// `text` with its percent-encoded bytes as they are.
-pub(super) fn decode(text: &str) -> Result<String> {
+/// Decodes the percent-encoded bytes of `text`.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] when a `%` is not followed by two hexadecimal digits, or the result is not UTF-8 or contains a zero byte.
+pub(crate) fn decode(text: &str) -> Result<String> {
     let refuse = || {
         Error::invalid(format!(
-            "'{text}' has a % without two digits behind it: write %25 for a % itself"
+            "'{text}' has a % that is not followed by two hexadecimal digits: write %25 for a % itself"
         ))
     };
     let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
@@ -115,7 +119,7 @@ pub(super) fn decode(text: &str) -> Result<String> {
     match String::from_utf8(decoded) {
         Ok(decoded) if !decoded.contains('\0') => Ok(decoded),
         _ => invalid(format!(
-            "'{text}' cannot be read: what its % stand for is not UTF-8, or is a zero"
+            "'{text}' is invalid: its percent-encoded bytes are not UTF-8, or contain a zero byte"
         )),
     }
 }

@@ -145,7 +145,7 @@ mod tests {
             ("partition=year", "partition is 'year', but must be month"),
             ("schema=", "schema must have 1 to 63 bytes"),
             ("schema=pg_mine", "not begin with pg_"),
-            ("schema=a&schema=b", "schema is there twice"),
+            ("schema=a&schema=b", "schema is given twice"),
             ("sslmode=maybe", "sslmode is 'maybe', but must be disable, prefer"),
             ("durability=forever", "durability is 'forever'"),
             ("segment_bytes=64MiB", "'segment_bytes' is no option of postgres"),

@@ -7,6 +7,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use super::tls::{Roots, Tls, Verify};
 use crate::journal::{JournalError, JournalErrorKind};
+use crate::url::decode;
 
 /// Options of an address, beside those of the store.
 pub(crate) const OPTIONS: [&str; 17] = [
@@ -53,20 +54,11 @@ fn invalid(message: impl Into<Box<str>>) -> JournalError {
 }
 
 impl Address {
-    /// Reads an address. No message has a part of it but an option's name and value: there may be a password in it.
+    /// Parses an address. Messages show the name and value of an option at most: another part of the URL may hold a password.
     pub(crate) fn parse(url: &str) -> Result<Self, JournalError> {
         let (base, options) = url.split_once('?').unwrap_or((url, ""));
-        let (mut mode, mut roots, mut others) = (None, None, Vec::new());
-        for option in options.split('&').filter(|option| !option.is_empty()) {
-            let (name, value) = option.split_once('=').unwrap_or((option, ""));
-            match name {
-                "sslmode" => mode = Some(value),
-                "sslrootcert" => roots = Some(value),
-                name if OPTIONS.contains(&name) => others.push(option),
-                name => return Err(unknown(name)),
-            }
-        }
-        let mut config = read(&format!("{base}?{}", others.join("&")))?;
+        let options = Options::parse(options)?;
+        let mut config = read(&format!("{base}?{}", options.others.join("&")))?;
         if config.get_application_name().is_none() {
             config.application_name("annals");
         }
@@ -75,7 +67,7 @@ impl Address {
         }
         check_names(&config)?;
         check_count(&config)?;
-        let (mode, tls) = tls(mode, roots)?;
+        let (mode, tls) = tls(options.mode, options.roots)?;
         config.ssl_mode(mode);
         Ok(Self { config, tls })
     }
@@ -84,6 +76,36 @@ impl Address {
     pub(super) fn hosts(&self) -> Vec<(String, Config)> {
         let config = &self.config;
         (0..count(config)).map(|place| one_of(config, place)).collect()
+    }
+}
+
+/// The options of an address: those of TLS, and those that `tokio_postgres` parses.
+#[derive(Default)]
+struct Options<'a> {
+    mode: Option<&'a str>,
+    roots: Option<&'a str>,
+    others: Vec<&'a str>,
+}
+
+impl<'a> Options<'a> {
+    fn parse(text: &'a str) -> Result<Self, JournalError> {
+        let (mut options, mut seen) = (Self::default(), Vec::new());
+        for option in text.split('&').filter(|option| !option.is_empty()) {
+            let (name, value) = option.split_once('=').unwrap_or((option, ""));
+            if !OPTIONS.contains(&name) {
+                return Err(unknown(name));
+            }
+            if seen.contains(&name) {
+                return Err(invalid(format!("the option {name} is given twice")));
+            }
+            seen.push(name);
+            match name {
+                "sslmode" => options.mode = Some(value),
+                "sslrootcert" => options.roots = Some(value),
+                _ => options.others.push(option),
+            }
+        }
+        Ok(options)
     }
 }
 
@@ -201,16 +223,15 @@ fn read(url: &str) -> Result<Config, JournalError> {
     })
 }
 
-/// What libpq means by a mode; one that verifies trusts the system's authorities where no file of them is named.
+/// The TLS mode as libpq defines it. A mode that verifies the server uses the system's certificate authorities unless `sslrootcert` names a file.
 fn tls(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tls), JournalError> {
     let given = roots.is_some();
-    let roots = match roots {
-        None | Some("system") => Roots::System,
-        Some(path) => Roots::File(decoded(path).into()),
-    };
     let (mode, verify) = match mode {
-        Some("disable") => (SslMode::Disable, Verify::Nothing),
-        None | Some("prefer") => (SslMode::Prefer, Verify::Nothing),
+        // As for libpq: the system's authorities have signed certificates for any host.
+        None if roots == Some("system") => (SslMode::Require, Verify::AuthorityAndName),
+        Some("disable") if !given => (SslMode::Disable, Verify::Nothing),
+        None | Some("prefer") if !given => (SslMode::Prefer, Verify::Nothing),
+        None | Some("disable" | "prefer") => return Err(not_verified(mode)),
         Some("require") if given => (SslMode::Require, Verify::Authority),
         Some("require") => (SslMode::Require, Verify::Nothing),
         Some("verify-ca") => (SslMode::Require, Verify::Authority),
@@ -221,25 +242,27 @@ fn tls(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tls), Journa
             )));
         }
     };
+    let roots = match roots {
+        None | Some("system") => Roots::System,
+        Some("") => {
+            return Err(invalid(
+                "the option sslrootcert names no file: write the path of a PEM file, or system",
+            ));
+        }
+        Some(path) => {
+            let path = decode(path).map_err(|error| invalid(format!("the option sslrootcert: {error}")))?;
+            Roots::File(path.into())
+        }
+    };
     Ok((mode, Tls { verify, roots }))
 }
 
-/// A path with its `%2F` and the like as what they stand for.
-fn decoded(path: &str) -> String {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((byte, behind)) = rest.split_first() {
-        let code = behind.get(..2).and_then(|digits| str::from_utf8(digits).ok());
-        let code = code.and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        if let Some(code) = code.filter(|_| *byte == b'%') {
-            bytes.push(code);
-            rest = &behind[2..];
-        } else {
-            bytes.push(*byte);
-            rest = behind;
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn not_verified(mode: Option<&str>) -> JournalError {
+    invalid(format!(
+        "the option sslrootcert has no effect with sslmode={}, which does not verify the server: write sslmode=verify-full, or leave \
+         sslrootcert out",
+        mode.unwrap_or("prefer")
+    ))
 }
 
 #[cfg(test)]
@@ -320,6 +343,43 @@ mod tests {
         ] {
             let refused = Address::parse(url).expect_err(url).to_string();
             assert!(refused.contains(part), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_authorities_was_ignored_where_nothing_is_verified() {
+        for (options, part) in [
+            ("sslrootcert=ca.pem", "sslmode=verify-full"),
+            ("sslrootcert=ca.pem&sslmode=prefer", "sslmode=verify-full"),
+            ("sslmode=disable&sslrootcert=ca.pem", "sslmode=verify-full"),
+            ("sslrootcert=system&sslmode=prefer", "sslmode=verify-full"),
+            ("sslrootcert=&sslmode=verify-full", "names no file"),
+            ("sslrootcert=%zz.pem&sslmode=verify-full", "write %25"),
+            ("sslrootcert=%+1.pem&sslmode=verify-full", "write %25"),
+            ("sslrootcert=%ff.pem&sslmode=verify-full", "not UTF-8"),
+        ] {
+            let refused = Address::parse(&format!("postgres://db/orders?{options}")).map(drop);
+            let said = refused.expect_err(options).to_string();
+            assert!(said.contains("sslrootcert") && said.contains(part), "{options}: {said}");
+        }
+        let tls = |options: &str| parse(&format!("postgres://db/orders?{options}")).tls;
+        assert_eq!(tls("sslrootcert=system").verify, Verify::AuthorityAndName);
+        assert_eq!(tls("sslrootcert=system").roots, Roots::System);
+        let file = Roots::File("my ca.pem".into());
+        assert_eq!(tls("sslmode=verify-ca&sslrootcert=my%20ca.pem").roots, file);
+    }
+
+    #[test]
+    fn the_last_of_two_values_of_an_option_was_taken() {
+        for options in [
+            "sslmode=verify-full&sslmode=disable",
+            "host=a&port=1&host=b",
+            "user=anna&user=berta",
+            "sslmode=disable&sslmode=disable",
+        ] {
+            let refused = Address::parse(&format!("postgres://db/orders?{options}")).map(drop);
+            let said = refused.expect_err(options).to_string();
+            assert!(said.contains("twice"), "{options}: {said}");
         }
     }
 }
