@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 
 /// Codes found by bits of the hash of their name. A collision costs a second entry of the same name, never a wrong one, so names from
 /// outside cannot make the table slow and its hash needs no random seed.
-const RECENT: usize = 2048;
+const RECENT: usize = 4096;
 
 /// Names that are compared one by one before a table is worth its memory.
 const FEW: usize = 8;

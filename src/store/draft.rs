@@ -166,15 +166,15 @@ pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<
     Ok(())
 }
 
+#[inline]
 fn check_own_name(what: &str, name: &str, limits: &Limits) -> Result<()> {
-    if name.starts_with('$') {
-        return Err(Error::invalid(format!(
-            "{what} '{name}' begins with '$': such names are the system's"
-        )));
+    if name.as_bytes().first() == Some(&b'$') {
+        return Err(reserved(what, name));
     }
     check_name(what, name, limits.name_bytes_max)
 }
 
+#[inline]
 fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     if name.is_empty() {
         return Err(Error::invalid(format!("the {what} is empty")));
@@ -182,16 +182,27 @@ fn check_name(what: &str, name: &str, bytes_max: usize) -> Result<()> {
     check_text(what, name, bytes_max)
 }
 
+#[inline]
 fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(too_long(&format!("the {what}"), text.len(), bytes_max));
     }
     if has_zero(text.as_bytes()) {
-        return Err(Error::invalid(format!(
-            "the {what} {text:?} has a U+0000 in it: databases, and programs in C, cannot hold such a name"
-        )));
+        return Err(with_zero(what, text));
     }
     Ok(())
+}
+
+#[cold]
+fn reserved(what: &str, name: &str) -> Error {
+    Error::invalid(format!("{what} '{name}' begins with '$': such names are the system's"))
+}
+
+#[cold]
+fn with_zero(what: &str, text: &str) -> Error {
+    Error::invalid(format!(
+        "the {what} {text:?} has a U+0000 in it: databases, and programs in C, cannot hold such a name"
+    ))
 }
 
 /// Whether a byte is 0, eight at a time: names are too short for a vectorised search to pay its call.
@@ -210,6 +221,7 @@ fn has_zero(bytes: &[u8]) -> bool {
     }
 }
 
+#[cold]
 fn too_long(what: &str, bytes: usize, max: usize) -> Error {
     Error::invalid(format!("{what} has {bytes} bytes: at most {max} are allowed"))
 }

@@ -27,6 +27,9 @@ impl OwnIds {
     ///
     /// [`Error::Invalid`] when two events have the same id.
     pub(crate) fn of(events: &[NewEvent<'_>]) -> Result<Self> {
+        if events.iter().all(|event| event.id.is_none()) {
+            return Ok(Self::default());
+        }
         let own = events.iter().enumerate();
         let mut ids: SmallVec<[_; 1]> = own.filter_map(|(place, event)| Some((event.id?, place))).collect();
         ids.sort_unstable();
