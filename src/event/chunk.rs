@@ -227,7 +227,7 @@ impl Chunk {
         };
         Self {
             records: self.records[first..].iter().map(outline).collect(),
-            names: self.names.from_place(first_name),
+            names: self.names.tail_from(first_name),
             kind_table: self.kind_table.clone(),
             has_system: self.has_system,
             ..Self::default()

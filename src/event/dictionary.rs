@@ -30,7 +30,7 @@ impl Code {
 /// Names by code. At most 65,535: a chunk has fewer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dictionary {
-    /// The place of the first name that is kept: those before were [left out](Self::from_place).
+    /// The place of the first name that is kept: those before were [left out](Self::tail_from).
     first: usize,
     texts: String,
     /// Where each name ends in `texts`.
@@ -50,7 +50,7 @@ impl Dictionary {
     }
 
     /// A copy of the names from a place on, under the same codes.
-    pub(crate) fn from_place(&self, place: usize) -> Self {
+    pub(crate) fn tail_from(&self, place: usize) -> Self {
         let first = place.clamp(self.first, self.len());
         let start = self.start(first - self.first);
         let ends = self.ends[first - self.first..].iter();
@@ -153,7 +153,7 @@ mod tests {
         fn what_was_interned_is_found(names in proptest::collection::vec("[a-cø]{0,3}", 0..300), from in 0_usize..400) {
             let mut dictionary = Dictionary::default();
             let codes: Vec<_> = names.iter().map(|name| dictionary.intern(name)).collect();
-            let tail = dictionary.from_place(from);
+            let tail = dictionary.tail_from(from);
             for (name, code) in names.iter().zip(codes) {
                 prop_assert_eq!(dictionary.get(code), Some(name.as_str()));
                 let is_kept = code.place() >= Some(from);

@@ -87,10 +87,17 @@ impl Engine {
         let mut appended = acknowledged(draft, version, first);
         appended.durability = self.finish(appended.last_position.0, acknowledge)?;
         if surplus.is_some() {
-            let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
-            self.limit_to(shard.write(), key, surplus);
+            self.limit_later(draft, surplus);
         }
         Ok(Some(appended))
+    }
+
+    /// Drops the events of a stream up to a version, now that readers see what came in their place.
+    pub(crate) fn limit_later(&self, draft: &Draft<'_>, to: Option<u32>) {
+        let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
+        if let Some(key) = shard.find(draft.stream_hash, &draft.stream.aggregate_id) {
+            self.limit_to(shard.write(), key, to);
+        }
     }
 
     /// The first acknowledgement again, when its events are as safe as this time is asked for.

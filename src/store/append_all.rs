@@ -109,13 +109,13 @@ impl Engine {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop((selection, ids));
-        let keys = self.make_streams(&mut locks, drafts, admissions);
+        let keys = self.make_streams(&mut locks, drafts);
         let mut written = self.write_drafts(&mut locks, drafts, &keys);
         let surplus = self.limit_drafts(&mut locks, drafts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;
-        for (shard, key, to) in surplus {
-            self.limit_to(self.core.write(shard).write(), key, Some(to));
+        for (draft, to) in surplus {
+            self.limit_later(draft, Some(to));
         }
         for part in &mut written {
             part.durability = durability;
@@ -207,36 +207,33 @@ impl Engine {
     }
 
     /// The keys of the streams that the drafts are written to; new streams are made.
-    fn make_streams(
-        &self,
-        locks: &mut Locks<'_>,
-        drafts: &[Draft<'_>],
-        admissions: Vec<Admission>,
-    ) -> Vec<Option<u32>> {
-        let make = |(draft, admission): (&Draft<'_>, Admission)| {
-            let Admission::New(key) = admission else { return None };
-            if draft.events.is_empty() {
-                return key;
-            }
+    fn make_streams(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>]) -> Vec<Option<u32>> {
+        for draft in drafts.iter().filter(|draft| !draft.events.is_empty()) {
             // A shard that a fork shares is copied here, before positions are reserved.
             let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
-            Some(key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream)))
+            if shard.find(draft.stream_hash, &draft.stream.aggregate_id).is_none() {
+                shard.create(draft.stream_hash, draft.stream);
+            }
+        }
+        // Making one stream may move others: only now they stay where they are.
+        let key = |draft: &Draft<'_>| {
+            let shard = locks.shard(self.core.shard_of(draft.stream_hash));
+            shard.find(draft.stream_hash, &draft.stream.aggregate_id)
         };
-        drafts.iter().zip(admissions).map(make).collect()
+        drafts.iter().map(key).collect()
     }
 
-    /// Drops what the streams have beyond their limits. Answers what must wait: in which shard, of which stream, up to which version.
-    fn limit_drafts(
+    /// Drops what the streams have beyond their limits. Returns what must wait: of which draft's stream, up to which version.
+    fn limit_drafts<'d, 'a>(
         &self,
         locks: &mut Locks<'_>,
-        drafts: &[Draft<'_>],
+        drafts: &'d [Draft<'a>],
         keys: &[Option<u32>],
-    ) -> Vec<(usize, u32, u32)> {
-        let mut limit = |(draft, key): (&Draft<'_>, &Option<u32>)| {
-            let shard = self.core.shard_of(draft.stream_hash);
-            let key = (*key)?;
-            let to = self.limit_appended(locks.shard_mut(shard).write(), key)?;
-            Some((shard, key, to))
+    ) -> Vec<(&'d Draft<'a>, u32)> {
+        let mut limit = |(draft, key): (&'d Draft<'a>, &Option<u32>)| {
+            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
+            let to = self.limit_appended(shard.write(), (*key)?)?;
+            Some((draft, to))
         };
         drafts.iter().zip(keys).filter_map(&mut limit).collect()
     }

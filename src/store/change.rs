@@ -8,22 +8,22 @@ use super::snapshot::snapshots_of;
 use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::settings::WhenBehind;
-use crate::{Conflict, Durability, Error, Expected, GapReason, Position, Result, StreamLimits, Version};
+use crate::{Conflict, Durability, Error, Expected, GapReason, Name, Position, Result, StreamLimits, Version};
 
 /// A change whose system's event is in the log.
 struct Begun {
     position: u64,
-    hash: u64,
     /// What is to be dropped when readers see the event.
     to_drop: Option<ToDrop>,
 }
 
-/// Events of a stream up to a version, and snapshots.
+/// Events of an aggregate up to a version, and its snapshots.
 struct ToDrop {
-    key: u32,
+    hash: u64,
+    id: Name,
     version: u32,
-    /// The stream of the aggregate's snapshots, and up to which version.
-    snapshots: Option<(u32, u32)>,
+    /// The version up to which snapshots are dropped, if any are.
+    snapshots: Option<u32>,
 }
 
 /// Marks a stream as changed. Answers what is to be dropped.
@@ -32,9 +32,10 @@ fn mark(shard: &mut Shard, hash: u64, key: u32, change: &Change) -> ToDrop {
     let snapshots = goes_whole.then(|| snapshots_of(shard, hash, &shard.stream(key).id));
     let snapshots = snapshots.flatten();
     ToDrop {
-        key,
+        hash,
+        id: shard.stream(key).id.clone(),
         version: mark_stream(shard.stream_mut(key), change),
-        snapshots: snapshots.map(|snapshots| (snapshots, shard.stream(snapshots).version)),
+        snapshots: snapshots.map(|snapshots| shard.stream(snapshots).version),
     }
 }
 
@@ -191,23 +192,21 @@ impl Engine {
         // No limit on names or payloads is asked: none may be in the way of a deletion.
         let event = change.event(gone_by_age(guard.stream(key)));
         let position = self.append_change(&mut guard, id, &event);
+        // The event may be the first of its stream, and a new stream moves others.
+        let key = Self::check_change(&guard, hash, id, expected)?;
         let to_drop = if self.core.log.visibility() == Durability::Volatile {
             self.carry_out(&mut guard, key, change, id);
             None
         } else {
-            Some(mark(guard.write(), self.core.hash(id), key, change))
+            Some(mark(guard.write(), hash, key, change))
         };
-        Ok(Begun {
-            position,
-            hash,
-            to_drop,
-        })
+        Ok(Begun { position, to_drop })
     }
 
     /// Drops what a change says, where that had to wait.
     fn end_change(&self, begun: &Begun, reason: GapReason) {
         if let Some(to_drop) = &begun.to_drop {
-            let mut guard = self.core.write(self.core.shard_of(begun.hash));
+            let mut guard = self.core.write(self.core.shard_of(to_drop.hash));
             self.drop_changed(&mut guard, to_drop, reason);
         }
     }
@@ -232,9 +231,13 @@ impl Engine {
 
     fn drop_changed(&self, guard: &mut ShardWrite<'_>, to_drop: &ToDrop, reason: GapReason) {
         let shard = guard.write();
-        self.drop_stream_to(shard, to_drop.key, to_drop.version, reason);
-        self.note_age(shard, to_drop.key);
-        if let Some((key, version)) = to_drop.snapshots {
+        if let Some(key) = shard.find(to_drop.hash, &to_drop.id) {
+            self.drop_stream_to(shard, key, to_drop.version, reason);
+            self.note_age(shard, key);
+        }
+        if let Some(version) = to_drop.snapshots
+            && let Some(key) = snapshots_of(shard, to_drop.hash, &to_drop.id)
+        {
             self.drop_stream_to(shard, key, version, GapReason::Snapshot);
         }
     }

@@ -217,7 +217,7 @@ fn has_zero(bytes: &[u8]) -> bool {
     match bytes.last_chunk() {
         // The last word overlaps the one before.
         Some(last) => bytes.as_chunks().0.iter().any(zero_in) || zero_in(last),
-        None => bytes.iter().any(|byte| *byte == 0),
+        None => bytes.contains(&0),
     }
 }
 

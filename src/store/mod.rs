@@ -33,6 +33,7 @@ mod signal;
 mod slab;
 mod snapshot;
 pub(crate) mod stats;
+mod streams;
 #[cfg(feature = "analytics")]
 pub(crate) mod summary;
 mod sync;

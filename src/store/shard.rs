@@ -1,8 +1,7 @@
 //! One lock's worth of aggregates: the streams that hash to it, and where their events are.
 
 use super::ascending::Ascending;
-use super::slab::Slab;
-use super::tables::Tables;
+use super::streams::StreamTable;
 use crate::{Error, Expected, Name, Result, StreamId, StreamLimits};
 
 /// What a stream keeps.
@@ -17,9 +16,11 @@ pub(crate) struct Policy {
 #[derive(Clone, Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Stream {
+    /// Half of the hash of its id; the other half chose the shard.
+    pub(crate) half: u32,
     pub(crate) id: Name,
     /// The place of its type in the shard's table of types.
-    aggregate_type: u32,
+    pub(super) aggregate_type: u32,
     /// The version of the last event.
     pub(crate) version: u32,
     /// Events up to this version are gone.
@@ -29,7 +30,7 @@ pub(crate) struct Stream {
     pub(crate) deleted_to: u32,
     pub(crate) policy: Option<Box<Policy>>,
     /// Where its latest events are in the log; the last of them has version `version`.
-    positions: Ascending,
+    pub(super) positions: Ascending,
 }
 
 impl Stream {
@@ -121,9 +122,7 @@ impl Stream {
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shard {
-    /// Half of the hash of an id, and its place in `streams`.
-    ids: Tables,
-    streams: Slab<Stream>,
+    streams: StreamTable,
     types: Vec<Name>,
 }
 
@@ -134,9 +133,11 @@ fn half(hash: u64) -> u32 {
 
 impl Shard {
     pub(crate) fn find(&self, hash: u64, id: &str) -> Option<u32> {
-        self.ids.find(half(hash), |key| self.streams[key].id == *id)
+        self.streams.find(half(hash), id)
     }
 
+    /// A stream by its key, which holds until one is [created](Self::create).
+    #[inline]
     pub(crate) fn stream(&self, key: u32) -> &Stream {
         &self.streams[key]
     }
@@ -167,16 +168,15 @@ impl Shard {
         )))
     }
 
+    /// Makes a stream and returns its key. The keys of other streams hold no longer.
     pub(crate) fn create(&mut self, hash: u64, id: &StreamId) -> u32 {
         let aggregate_type = self.place_of_type(&id.aggregate_type);
-        let stream = Stream {
+        self.streams.insert(Stream {
+            half: half(hash),
             id: id.aggregate_id.clone(),
             aggregate_type,
             ..Stream::default()
-        };
-        let key = self.streams.insert(stream);
-        self.ids.insert(half(hash), key);
-        key
+        })
     }
 
     fn place_of_type(&mut self, name: &Name) -> u32 {
@@ -192,7 +192,7 @@ impl Shard {
         let Some(key) = self.find(hash, id) else { return };
         let stream = &mut self.streams[key];
         stream.drop_to(version, position);
-        if forget && stream.is_spent() && self.ids.remove(half(hash), key) {
+        if forget && stream.is_spent() {
             self.streams.remove(key);
         }
     }
@@ -203,7 +203,6 @@ impl Shard {
             stream.positions.shrink();
         }
         self.streams.shrink();
-        self.ids.shrink();
     }
 
     /// What the shard holds of events up to `visible`.
@@ -230,7 +229,7 @@ impl Shard {
             .iter()
             .map(|stream| stream.positions.heap_bytes() + stream.id.heap_bytes())
             .sum();
-        self.streams.memory_bytes() + self.ids.memory_bytes() + heap
+        self.streams.memory_bytes() + heap
     }
 }
 

@@ -68,10 +68,6 @@ impl<T: Default> Slab<T> {
         self.pieces.iter().flatten()
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.pieces.iter_mut().flatten()
-    }
-
     pub(crate) fn memory_bytes(&self) -> usize {
         self.pieces
             .iter()

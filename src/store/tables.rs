@@ -28,7 +28,7 @@ fn rehash(known: &Known) -> u64 {
 
 /// Which of `count` tables a hash belongs to, by bits that no table looks at.
 #[inline]
-fn place(hash: u64, count: usize) -> usize {
+pub(crate) fn place(hash: u64, count: usize) -> usize {
     let mask = count.next_power_of_two() - 1;
     let place = (hash >> 32) as usize & mask;
     if place < count { place } else { place & (mask >> 1) }

@@ -42,7 +42,7 @@ fn fill(folder: &Path) {
         let batch = ["a", "b", "c"].map(|text| noted(&format!("{text}{number}")));
         let id = format!("note-{}", number % 7);
         store
-            .append(&stream(&id), Expected::Any, batch.to_vec())
+            .append(&stream(&id), Expected::Any, batch)
             .expect("appended");
     }
     let large = || NewEvent::new("Large").data(vec![b'x'; 1 << 20]);

@@ -67,7 +67,7 @@ impl KeyCache {
                 index.add_system(position);
             }
             if !is_known {
-                self.lanes[place.lane].add_left_out(index, &mut events, position);
+                add_left_out(index, &events, position);
             }
         }
         index.set_complete_to(to);
@@ -164,22 +164,22 @@ impl ChunkKeys {
         }
         true
     }
+}
 
-    /// Adds an event to its terms, with names that come from its lane: a name may be known in one field, and not in another.
-    fn add_left_out(&mut self, index: &mut TermIndex, events: &mut IndexInput<'_>, position: u64) {
-        for (part, field) in FIELDS {
-            if let Some(text) = events.name(position, part) {
-                let key = index.key(field, &text);
-                index.add(key, position);
-            }
-        }
-        for tag in events
-            .name(position, Part::Tags)
-            .iter()
-            .flat_map(|tags| Tags::new(tags))
-        {
-            let key = index.key(TAG, tag);
+/// Adds an event to its terms, with names that come from its lane: a name may be known in one field, and not in another.
+fn add_left_out(index: &mut TermIndex, events: &IndexInput<'_>, position: u64) {
+    for (part, field) in FIELDS {
+        if let Some(text) = events.name(position, part) {
+            let key = index.key(field, &text);
             index.add(key, position);
         }
+    }
+    for tag in events
+        .name(position, Part::Tags)
+        .iter()
+        .flat_map(|tags| Tags::new(tags))
+    {
+        let key = index.key(TAG, tag);
+        index.add(key, position);
     }
 }
