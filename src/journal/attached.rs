@@ -1,4 +1,4 @@
-//! Archives and the journal they were taken from, read as one.
+//! Archives merged with the journal that they were taken from.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +8,17 @@ use super::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, Recov
 use crate::event::system::{self, Change, SystemEvent};
 use crate::{Durability, EventRef, Gap, GapReason, Position};
 
-/// Events that were moved out of a store, to be read together with it.
+/// Events that were moved out of a store and can be read together with it.
 #[derive(Clone, Debug, Default)]
 pub struct Archive(Vec<Batch>);
 
 impl Archive {
-    /// The events of an archive, in the order of positions.
+    /// Creates an archive from batches in ascending order of positions.
     pub fn new(batches: Vec<Batch>) -> Self {
         Self(batches)
     }
 
-    /// Reads the archive that is in a journal, as [`file::ArchiveWriter`](super::file::ArchiveWriter) writes them.
+    /// Reads an archive from a journal that [`file::ArchiveWriter`](super::file::ArchiveWriter) wrote.
     ///
     /// # Errors
     ///
@@ -29,12 +29,12 @@ impl Archive {
         Ok(Self(taken.0))
     }
 
-    /// How many events it has.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.0.iter().map(Batch::len).sum()
     }
 
-    /// Whether it has none.
+    /// Whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -55,7 +55,7 @@ impl Recover for Taken {
     fn progress(&mut self, _: u64, _: u64) {}
 }
 
-/// A journal with archives in their place again. It can be read, and not written to.
+/// A journal with the events of archives merged in. It is read-only.
 #[derive(Debug)]
 pub(crate) struct Attached {
     journal: Box<dyn Journal>,
@@ -102,14 +102,14 @@ impl Journal for Attached {
     }
 }
 
-/// Several archives may have the same event, but no two events at one position.
+/// Several archives may contain the same event, but not different events at one position.
 fn check_agree<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Result<(), JournalError> {
     let mut ids = BTreeMap::new();
     for event in events {
         let other = *ids.entry(event.position().0).or_insert(event.id());
         if other != event.id() {
             return Err(refused(format!(
-                "the archives are of several stores: position {} is event {other} in one, and {} in another",
+                "the archives belong to different stores: position {} is event {other} in one, and {} in another",
                 event.position(),
                 event.id()
             )));
@@ -118,7 +118,7 @@ fn check_agree<'a>(events: impl Iterator<Item = EventRef<'a>>) -> Result<(), Jou
     Ok(())
 }
 
-/// Nothing is damaged: they do not belong together.
+/// The archives and the journal do not belong together. Nothing is damaged.
 fn refused(message: String) -> JournalError {
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
@@ -126,7 +126,7 @@ fn refused(message: String) -> JournalError {
 fn read_only() -> JournalError {
     JournalError::new(
         JournalErrorKind::Unsupported,
-        "archives are attached: the store can only be read",
+        "the store is read-only while archives are attached",
     )
 }
 
@@ -170,7 +170,7 @@ impl Recover for Merging<'_> {
 }
 
 impl Merging<'_> {
-    /// The positions from `first` to before `end`, whose events are archived or gone.
+    /// Adds the positions from `first` to `end`, exclusive, whose events are archived or gone.
     fn fill(&self, merged: &mut Batch, first: u64, end: u64) {
         let mut next = first;
         for (position, event) in self.archived.range(first..end) {
@@ -181,7 +181,7 @@ impl Merging<'_> {
         skip(merged, next, end);
     }
 
-    /// An event that the journal has. That it was archived is not told again: it is here.
+    /// Adds an event of the journal. A change that archived the merged events is skipped: they are present again.
     fn add(&self, merged: &mut Batch, event: EventRef<'_>) -> Result<(), JournalError> {
         let position = event.position().0;
         if let Some(archived) = self
@@ -190,7 +190,7 @@ impl Merging<'_> {
             .filter(|archived| archived.id() != event.id())
         {
             return Err(refused(format!(
-                "the archive is of another store: position {position} is event {} there, and {} here",
+                "the archive belongs to another store: position {position} is event {} in the archive, and {} in the store",
                 archived.id(),
                 event.id()
             )));
@@ -203,7 +203,7 @@ impl Merging<'_> {
         Ok(())
     }
 
-    /// Whether an event tells that the events of an aggregate were archived which are here.
+    /// Whether an event records the archiving of events that are merged in.
     fn is_undone(&self, event: EventRef<'_>) -> bool {
         let told = event.is_system().then(|| system::parse(event)).flatten();
         let Some(SystemEvent::Changed {
@@ -217,7 +217,7 @@ impl Merging<'_> {
         self.versions.contains(&(system::target(id), to_version))
     }
 
-    /// What a gap still has to tell of.
+    /// The gap without the archived events that are merged in; `None` when none is left.
     fn rest_of(&self, gap: &Gap) -> Option<Gap> {
         if !matches!(gap.reason, GapReason::Archived(_)) {
             return Some(gap.clone());
@@ -230,7 +230,7 @@ impl Merging<'_> {
     fn check_end(&self) -> Result<(), JournalError> {
         match self.archived.keys().next_back() {
             Some(position) if *position > self.last => Err(refused(format!(
-                "the archive is of another store: it has position {position}, and the store ends with {}",
+                "the archive belongs to another store: it contains position {position}, and the store ends at position {}",
                 self.last
             ))),
             _ => Ok(()),

@@ -1,4 +1,4 @@
-//! Batches: whole appends on their way to a journal and back.
+//! Batches: whole appends, written to a journal and returned by recovery.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
 use crate::event::names::{self, Names};
 use crate::{ContentType, EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
 
-/// Events in the order of their positions: one append, or several, each whole.
+/// Events in ascending order of positions: one or more whole appends.
 ///
-/// What a journal hands back may leave positions out whose events are [gone](Self::skip), and says then what has become of them.
+/// A batch from recovery may [skip](Self::skip) positions whose events are gone; its gaps and marks describe them then.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     chunks: Vec<Chunk>,
@@ -23,30 +23,30 @@ pub struct Batch {
     first: u64,
     last: u64,
     bytes: usize,
-    /// Kinds of events met so far, those of [`push`](Self::push).
+    /// The distinct kinds of the events added by [`push`](Self::push).
     kinds: Vec<Arc<Kind>>,
-    /// Empty chunks, for their room.
+    /// Empty chunks, kept to reuse their allocations.
     spare: Vec<Chunk>,
 }
 
-/// One event, as a journal hands it back.
+/// One event, as a journal returns it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// Its place in the store.
+    /// The position in the store.
     pub position: Position,
-    /// Its place in its stream.
+    /// The version in its stream.
     pub version: Version,
-    /// Its own id.
+    /// The id of the event.
     pub id: Uuid,
     /// When it happened.
     pub timestamp: Timestamp,
-    /// When the store took it.
+    /// When the store recorded it.
     pub recorded_at: Timestamp,
-    /// The aggregate it happened to.
+    /// The id of its aggregate.
     pub aggregate_id: &'a str,
     /// The type of that aggregate.
     pub aggregate_type: &'a str,
-    /// What happened.
+    /// The type of the event.
     pub event_type: &'a str,
     /// The version of the payload's schema.
     pub schema_version: u32,
@@ -54,40 +54,40 @@ pub struct Record<'a> {
     pub correlation_id: Option<&'a str>,
     /// The event or command that caused it.
     pub causation_id: Option<&'a str>,
-    /// Who did it.
+    /// The user who caused it.
     pub user_id: Option<&'a str>,
-    /// For which organization.
+    /// The organization of the user.
     pub organization_id: Option<&'a str>,
-    /// Words to find it by.
+    /// The tags that it can be found by.
     pub tags: &'a [&'a str],
-    /// What the bytes of `metadata` are.
+    /// The content type of `metadata`.
     pub metadata_type: &'a str,
     /// The metadata.
     pub metadata: &'a [u8],
-    /// What the bytes of `data` are.
+    /// The content type of `data`.
     pub data_type: &'a str,
     /// The data.
     pub data: &'a [u8],
 }
 
-/// What is left of an aggregate's event that is gone: the version that the aggregate was at.
+/// The version of an aggregate at an event that is gone.
 ///
-/// Without it an aggregate of which nothing is left would begin with version 1 again.
+/// Without marks, an aggregate without any remaining event would start at version 1 again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
-    /// The position that the event had.
+    /// The position of the event.
     pub position: Position,
     /// The type of its aggregate.
     pub aggregate_type: Name,
-    /// Its aggregate.
+    /// The id of its aggregate.
     pub aggregate_id: Name,
-    /// The version that it had: the events of the aggregate up to it are gone.
+    /// The version of the event: the events of the aggregate up to this version are gone.
     pub version: Version,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
 }
 
-/// The names of one event, and where it is: what its kind does not say.
+/// The fields of an event that its kind does not contain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unique<'a> {
     pub(crate) position: u64,
@@ -106,27 +106,27 @@ impl Batch {
         Self::default()
     }
 
-    /// How many events it has.
+    /// The number of events.
     pub fn len(&self) -> usize {
         self.events
     }
 
-    /// Whether it has no event, and leaves none out.
+    /// Whether the batch has neither events nor skipped positions.
     pub fn is_empty(&self) -> bool {
         self.last == 0
     }
 
-    /// The position of its first event, also if that is gone; 0 for an empty batch.
+    /// The first position, skipped or not; 0 for an empty batch.
     pub fn first_position(&self) -> Position {
         Position(self.first)
     }
 
-    /// The position of its last event, also if that is gone; 0 for an empty batch.
+    /// The last position, skipped or not; 0 for an empty batch.
     pub fn last_position(&self) -> Position {
         Position(self.last)
     }
 
-    /// How many positions were skipped.
+    /// The number of skipped positions.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -136,18 +136,18 @@ impl Batch {
         self.is_empty() || self.last - self.first + 1 == self.events as u64 + self.skipped
     }
 
-    /// How many of its events may be gone one day: all but changes.
+    /// The number of events that may be dropped later: all except changes.
     #[cfg(feature = "file")]
     pub(crate) fn removable(&self) -> u64 {
         self.events().filter(|event| !event.is_change()).count() as u64
     }
 
-    /// Why events are gone that were skipped.
+    /// The reasons why the skipped events are gone.
     pub fn gaps(&self) -> &[Gap] {
         &self.gaps
     }
 
-    /// What is left of them, in the order of positions.
+    /// The marks of the skipped events, in ascending order of positions.
     pub fn marks(&self) -> &[Mark] {
         &self.marks
     }
@@ -194,7 +194,7 @@ impl Batch {
         self.push_unique(&kind, &unique);
     }
 
-    /// Says that the events at the next positions, up to `last`, are gone.
+    /// Skips the positions from `first` to `last`: their events are gone.
     ///
     /// # Panics
     ///
@@ -212,12 +212,12 @@ impl Batch {
         self.skipped += last.0 - first.0 + 1;
     }
 
-    /// Says why events are gone that were skipped, or will be.
+    /// Adds the reason for skipped positions, before or after they are skipped.
     pub fn push_gap(&mut self, gap: Gap) {
         self.gaps.push(gap);
     }
 
-    /// Says what is left of an event that was skipped, or will be.
+    /// Adds the mark of a skipped event, before or after its position is skipped.
     ///
     /// # Panics
     ///
@@ -248,7 +248,7 @@ impl Batch {
         kind
     }
 
-    /// Adds an event of a kind that others have too.
+    /// Adds an event of a kind that is shared between events.
     pub(crate) fn push_unique(&mut self, kind: &Arc<Kind>, unique: &Unique<'_>) {
         self.note(unique.position);
         let chunk = self.open_chunk();
@@ -296,7 +296,7 @@ impl Batch {
         self.open_chunk().push_copy(chunk, index, Bytes::Keep);
     }
 
-    /// Empties the batch and keeps its room.
+    /// Clears the batch and keeps its allocations.
     pub(crate) fn clear(&mut self) {
         let mut spare = std::mem::take(&mut self.spare);
         spare.append(&mut self.chunks);
@@ -308,7 +308,7 @@ impl Batch {
         };
     }
 
-    /// Takes the events out, a chunk at a time, and what is left of those that are gone.
+    /// Returns the chunks of events, the gaps and the marks.
     pub(crate) fn into_parts(self) -> (Vec<Chunk>, Vec<Gap>, Vec<Mark>) {
         (self.chunks, self.gaps, self.marks)
     }

@@ -1,26 +1,27 @@
-//! What can go wrong with a journal, sorted by what the store does next.
+//! Errors of journals, classified by the reaction of the store.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
-/// What the store does about an error of its journal.
+/// The reaction of the store to an error of its journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum JournalErrorKind {
-    /// Tries again: nothing of the batch was kept, or the journal will know that all of it was. The disk is full, the server is away.
+    /// Retries: nothing of the batch was stored, or the journal finds out on the next call that all of it was. For example, the disk is full or
+    /// the server is unreachable.
     Retry,
-    /// Refuses appends until it is opened anew.
+    /// Rejects appends until the store is opened again.
     Failed,
-    /// Does not open: what is kept cannot be read.
+    /// Does not open: the stored data cannot be read.
     Corrupt,
-    /// Does not open now: another process has the journal.
+    /// Does not open now: another process holds the journal.
     Locked,
-    /// Refuses what was asked for: the journal cannot do it.
+    /// Rejects the request: the journal does not support it.
     Unsupported,
 }
 
-/// An error of a journal: what happened, to which file or server, and why.
+/// An error of a journal: the failure, the file or server, and the cause.
 #[derive(Clone, Debug)]
 pub struct JournalError {
     kind: JournalErrorKind,
@@ -29,7 +30,7 @@ pub struct JournalError {
 }
 
 impl JournalError {
-    /// An error of this kind. The message says what happened to which thing, in lowercase, without a full stop.
+    /// Creates an error of this kind. The message names the failure and the object, in lowercase, without a full stop.
     pub fn new(kind: JournalErrorKind, message: impl Into<Box<str>>) -> Self {
         Self {
             kind,
@@ -38,24 +39,24 @@ impl JournalError {
         }
     }
 
-    /// An error that ends the journal's work.
+    /// Creates an error after which the journal is unusable.
     pub fn failed(message: impl Into<Box<str>>) -> Self {
         Self::new(JournalErrorKind::Failed, message)
     }
 
-    /// What is kept cannot be read.
+    /// Creates an error for stored data that cannot be read.
     pub fn corrupt(message: impl Into<Box<str>>) -> Self {
         Self::new(JournalErrorKind::Corrupt, message)
     }
 
-    /// With what caused it.
+    /// Sets the cause.
     #[must_use]
     pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.source = Some(Arc::new(source));
         self
     }
 
-    /// What the store does about it.
+    /// The reaction of the store.
     pub fn kind(&self) -> JournalErrorKind {
         self.kind
     }
@@ -72,7 +73,7 @@ impl Eq for JournalError {}
 impl fmt::Display for JournalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)?;
-        // The cause is an error of the system, a few words: whoever reads one line must find it there.
+        // The cause is a short error of the system, and logs often show only this line.
         match &self.source {
             Some(source) => write!(f, ": {source}"),
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! The seam below a store that follows: a log that others write.
+//! The interface below a store that follows: a log that other processes write.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,37 +8,37 @@ use uuid::Uuid;
 use super::{JournalError, Recover, Recovered};
 use crate::{Appended, Expected, NewEvent, Position, Result, StreamId};
 
-/// Reads what others write. One thread at a time calls it.
+/// Reads the events that other processes append. One thread at a time calls it.
 pub(crate) trait Feed: Send + fmt::Debug {
-    /// Hands on what there is after position `after`, at once. What is handed on ends with a whole append, if nothing failed.
+    /// Passes the events after position `after` to `into` without waiting. Unless it fails, the last of them ends an append.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Retry`](super::JournalErrorKind::Retry) when the same may succeed later; any other is final: the log is not the
+    /// [`JournalErrorKind::Retry`](super::JournalErrorKind::Retry) when a later call may succeed; any other error is final: the log is not the
     /// one that was read before, or cannot be read.
     fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError>;
 
-    /// Waits until there may be more, not for long: nobody has to say that there is.
+    /// Blocks until new events may be available, for at most the poll interval; may return spuriously.
     fn wait(&mut self);
 }
 
-/// Where the same log is written.
+/// Appends to the log that a [`Feed`] reads.
 pub(crate) trait Remote: Send + Sync + fmt::Debug {
-    /// Appends, and returns when that is synced.
+    /// Appends, and returns when the events are synced.
     ///
     /// # Errors
     ///
-    /// Those of an append to a store; [`Error::Unavailable`](crate::Error::Unavailable) when it is not known whether it was carried out: then
-    /// the same may be done again.
+    /// Those of an append to a store; [`Error::Unavailable`](crate::Error::Unavailable) when it is unknown whether the events were appended: the
+    /// same append may be retried.
     fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended>;
 
-    /// The longest time that one may take.
+    /// The timeout of an append.
     fn patience(&self) -> Duration;
 
-    /// Ends the wait of the feed.
+    /// Wakes the feed from [`Feed::wait`].
     fn wake(&self);
 
-    /// Ends what the feed does now, and whatever is held to append.
+    /// Interrupts the feed and closes the connection for appends.
     fn stop(&self);
 }
 
@@ -52,9 +52,9 @@ pub(crate) struct RemoteAppend<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) expected: Expected,
     pub(crate) events: &'a [NewEvent<'a>],
-    /// Their ids, one for each.
+    /// The ids of the events, in the same order.
     pub(crate) ids: &'a [Uuid],
-    /// Whether the caller brought them.
+    /// Whether the caller supplied them.
     pub(crate) has_own_ids: bool,
 }
 

@@ -1,11 +1,11 @@
-//! What a journal need not keep: events that are gone from the store, and the parts of the journal that have them.
+//! Compaction of journals: dropped events, and the parts of a journal that contain them.
 
 use hashbrown::HashMap;
 
 use crate::event::system;
 use crate::{EventRef, Gap, GapReason, Name, Position};
 
-/// A part of a journal that can be written anew by itself.
+/// A part of a journal that can be rewritten on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Part {
@@ -13,14 +13,14 @@ pub struct Part {
     pub first: Position,
     /// The position of its last event.
     pub last: Position,
-    /// How many events it has, without the changes of aggregates, which stay, and without those that are gone.
+    /// The number of events, without changes of aggregates, which are retained, and without events that are gone.
     pub events: u64,
-    /// Bytes that it takes.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
 impl Part {
-    /// A part with `events` between these positions.
+    /// Creates a part with `events` between these positions.
     pub fn new(first: Position, last: Position, events: u64, bytes: u64) -> Self {
         Self {
             first,
@@ -31,32 +31,32 @@ impl Part {
     }
 }
 
-/// How far [`rewrite`](super::Journal::rewrite) has come.
+/// The progress of [`rewrite`](super::Journal::rewrite).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rewriting {
-    /// There is more to do.
+    /// More steps are needed.
     More,
-    /// The part is written anew, and takes this many bytes.
+    /// The part is rewritten.
     Done {
-        /// Bytes that the part takes now.
+        /// The new size of the part in bytes.
         bytes: u64,
     },
 }
 
-/// Which events of a part are gone from the store, and why.
+/// The events of a part that the store has dropped, with the reasons.
 #[derive(Clone, Debug, Default)]
 pub struct Gone {
     first: u64,
     last: u64,
-    /// The positions between whose events are still there, ascending.
+    /// The positions in the range whose events are retained, ascending.
     there: Vec<u64>,
-    /// Gaps that are about one aggregate, by its id, and those that are not.
+    /// Gaps of one aggregate, by its id, and all other gaps.
     of_aggregates: HashMap<Name, Vec<Gap>, foldhash::fast::RandomState>,
     of_all: Vec<Gap>,
 }
 
 impl Gone {
-    /// The events from position `first` to `last`, but for those at the positions `there`, which ascend. The gaps tell why.
+    /// The events from position `first` to `last`, except those at the ascending positions `there`. The gaps hold the reasons.
     pub fn new(
         (first, last): (Position, Position),
         there: impl IntoIterator<Item = Position>,
@@ -77,7 +77,7 @@ impl Gone {
         gone
     }
 
-    /// Why an event is gone; `None` if it is not, or if it is a change of an aggregate: those stay.
+    /// The reason why an event is gone; `None` when it is retained, as every change of an aggregate is.
     pub fn reason(&self, event: EventRef<'_>) -> Option<GapReason> {
         if event.is_change() {
             return None;
@@ -85,7 +85,7 @@ impl Gone {
         self.reason_of(event.raw_position(), event.aggregate_id())
     }
 
-    /// The same for an event that is no change, at a position of a stream.
+    /// The same for an event that is not a change, by its position and stream.
     pub(crate) fn reason_of(&self, position: u64, stream: &str) -> Option<GapReason> {
         if !self.contains(position) {
             return None;
@@ -100,7 +100,7 @@ impl Gone {
         (self.first..=self.last).contains(&position) && self.there.binary_search(&position).is_err()
     }
 
-    /// The last gap that reaches over the position: of the aggregate, if there is one.
+    /// The reason of the last gap that covers the position; gaps of the aggregate take precedence.
     fn reason_at(&self, position: u64, aggregate_id: &str) -> GapReason {
         let covers = |gap: &&Gap| {
             let is_of_users = gap.reason != GapReason::Snapshot;

@@ -1,4 +1,4 @@
-//! The seam below the store: what makes appends durable, and what it must keep to.
+//! The interface below the store: the trait that makes appends durable, and its contract.
 
 mod attached;
 mod batch;
@@ -25,67 +25,67 @@ use serde::Serialize;
 
 use crate::{Durability, Position};
 
-/// What makes appends durable.
+/// Makes appends durable.
 ///
-/// A journal is a log of its own: [`recover`](Self::recover) hands back what it holds, [`write`](Self::write) adds to it,
-/// [`sync`](Self::sync) makes sure of it. It knows positions and events, and nothing of the store above it.
+/// A journal is a log: [`recover`](Self::recover) returns its contents, [`write`](Self::write) appends a batch, and
+/// [`sync`](Self::sync) makes the batches durable. It knows positions and events, and nothing of the store above it.
 ///
 /// # Contract
 ///
-/// *Calls.* One thread at a time calls a journal. The first call is `recover`, once; then `write` and `sync` in any order; at
-/// the end `close`. Calls block, as long as they need to.
+/// *Calls.* One thread at a time calls a journal. The first call is `recover`, once; then `write` and `sync` in any order; the
+/// last is `close`. Calls may block.
 ///
-/// *Order.* Batches come in the order of positions, the first at the position after the last that was recovered, and without
-/// a gap. A journal must refuse a batch that is not the next, with [`JournalError::failed`].
+/// *Order.* Batches are written in ascending order of positions without a gap; the first follows the last recovered position. A
+/// journal must reject any other batch with [`JournalError::failed`].
 ///
-/// *Whole batches.* A batch is whole appends. After a crash, `recover` hands back each batch whole or not at all, and none
-/// whose predecessor is missing: a prefix of what was written.
+/// *Atomicity.* A batch consists of whole appends. After a crash, `recover` returns each batch whole or not at all, and none
+/// whose predecessor is missing: the result is a prefix of what was written.
 ///
-/// *Durability.* When `write` returns, the batch survives the end of this process, if [`durability`](Self::durability)
-/// is [`Written`](Durability::Written) or more. When `sync` returns, every batch written before survives the end of the
-/// machine, if it is [`Synced`](Durability::Synced).
+/// *Durability.* When `write` returns, the batch survives a crash of this process if [`durability`](Self::durability)
+/// is at least [`Written`](Durability::Written). When `sync` returns, every batch written before survives a crash of the
+/// machine if `durability` is [`Synced`](Durability::Synced).
 ///
-/// *Every byte.* An event comes back with the position, version, id, times, names, content types and bytes that it had. No name has a
-/// U+0000 in it: the store refuses those. A position whose event is gone, because [`rewrite`](Self::rewrite) was told so, comes back as
-/// skipped, and with it why, and what versions its aggregates were at.
+/// *Fidelity.* `recover` returns each event with its position, version, id, times, names, content types and bytes unchanged. No name
+/// contains U+0000: the store rejects such names. A position whose event [`rewrite`](Self::rewrite) has dropped is returned as skipped,
+/// with the reason and the versions of the affected aggregates.
 ///
-/// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is kept, or the journal finds out whether all
-/// of it is when the same call is made again; no other batch comes before. After any other error the journal is final: no call but `close` will be made. In particular a `sync` that failed
-/// once must not be tried again, because the operating system may have dropped what it could not write.
+/// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is stored, or the journal finds out whether it
+/// is stored when the same call is repeated; no other batch is written before. After any other error only `close` is called. In particular,
+/// a failed `sync` must not be repeated, because the operating system may have discarded the bytes that it could not write.
 ///
-/// `annals::conformance!`, of the feature `testing`, checks of any journal as much of this as shows where nothing fails.
+/// `annals::conformance!`, of the feature `testing`, checks the part of this contract that is observable without faults.
 pub trait Journal: Send + fmt::Debug {
-    /// The most that this journal can promise.
+    /// The highest durability that this journal provides.
     fn durability(&self) -> Durability;
 
-    /// Hands back everything, in order.
+    /// Passes every stored batch to `into`, in ascending order of positions.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Corrupt`] when what is kept cannot be read, with the place of the damage; errors of `into` as they are.
+    /// [`JournalErrorKind::Corrupt`] when the stored data cannot be read, with the place of the damage; errors of `into` unchanged.
     fn recover(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError>;
 
-    /// Adds the next batch.
+    /// Appends the next batch.
     ///
     /// # Errors
     ///
     /// See the contract.
     fn write(&mut self, batch: &Batch) -> Result<(), JournalError>;
 
-    /// Makes everything written so far survive the end of the machine.
+    /// Syncs every batch written so far, so that it survives a crash of the machine.
     ///
     /// # Errors
     ///
-    /// See the contract. [`JournalErrorKind::Unsupported`] where [`durability`](Self::durability) is less.
+    /// See the contract. [`JournalErrorKind::Unsupported`] when [`durability`](Self::durability) is lower than `Synced`.
     fn sync(&mut self) -> Result<(), JournalError>;
 
-    /// The parts that can be [rewritten](Self::rewrite): whatever was written is in one, except for what is still being added to.
-    /// None, unless a journal says otherwise.
+    /// The parts that can be [rewritten](Self::rewrite). They cover every written event except those in the part that is still open.
+    /// The default implementation returns none.
     fn parts(&self) -> Vec<Part> {
         Vec::new()
     }
 
-    /// Ends what is being added to, so that it becomes a part. Everything written is synced by it.
+    /// Seals the open part, so that it can be rewritten. Syncs everything written so far.
     ///
     /// # Errors
     ///
@@ -94,72 +94,71 @@ pub trait Journal: Send + fmt::Debug {
         Ok(())
     }
 
-    /// Whether it is worth it to rewrite `part` of which so many events are gone, before anybody asks for it: where half of them are,
-    /// unless a journal says otherwise.
+    /// Whether automatic compaction should rewrite `part`, of which `gone` events are dropped. The default implementation returns
+    /// `true` when at least half of the events are dropped.
     fn is_worth_rewriting(&self, part: &Part, gone: u64) -> bool {
         gone.saturating_mul(2) >= part.events
     }
 
-    /// Gives the room of events back: goes on with writing `part` anew, without those that `gone` names, and answers how far it
-    /// has come. A call does a piece of work that may come between two appends; the same is called until it is done.
+    /// Performs one step of compacting `part`: rewrites it without the events that `gone` names, and returns the progress. A step is
+    /// short enough to run between two appends; the caller repeats the call until it is done.
     ///
-    /// Whenever the machine ends, either the old part is there or the new one. Changes of aggregates stay: [`Gone::reason`] names none.
+    /// Crash-safe: a part is replaced atomically. Changes of aggregates are retained: [`Gone::reason`] returns `None` for them.
     ///
     /// # Errors
     ///
-    /// Those of what the part is kept in. It stays as it was, and the journal goes on.
+    /// Errors of the storage. The part is unchanged then, and the journal remains usable.
     fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
         let _ = gone;
         Ok(Rewriting::Done { bytes: part.bytes })
     }
 
-    /// Ends the work. What was synced is safe without it.
+    /// Closes the journal. Batches that were synced are durable without it.
     ///
     /// # Errors
     ///
-    /// When what was written last could not be made safe.
+    /// When the last batches could not be synced.
     fn close(self: Box<Self>) -> Result<(), JournalError>;
 }
 
-/// Who takes what a journal hands back.
+/// Receives the contents of a journal during recovery.
 pub trait Recover {
     /// Takes the next batch.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Corrupt`] when it does not fit to the batches before.
+    /// [`JournalErrorKind::Corrupt`] when the batch contradicts the batches before it.
     fn batch(&mut self, batch: Batch) -> Result<(), JournalError>;
 
-    /// Hears how far recovery has come: `done` of `total` bytes, or of whatever the journal counts by.
+    /// Reports progress: `done` of `total` bytes, or of another unit of the journal.
     fn progress(&mut self, done: u64, total: u64);
 }
 
-/// What a journal says of its recovery.
+/// The result of [`Journal::recover`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// Bytes read.
     pub bytes: u64,
-    /// Bytes at the end that held no whole batch and were cut off: a crash came while they were written.
+    /// Bytes of an incomplete batch at the end, left by a crash and cut off.
     pub torn_tail_bytes: u64,
 }
 
-/// What was found when a store was opened.
+/// The result of opening a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// Events that the journal handed back, the system's included.
+    /// Events that the journal returned, including system events.
     pub events: u64,
-    /// Events among them that are gone: truncated, deleted, past a limit or the budget.
+    /// Events among them that were dropped: truncated, deleted, or past a limit or the budget.
     pub dropped: u64,
     /// The position of the last event.
     pub position: Position,
     /// Bytes read.
     pub bytes: u64,
-    /// Bytes at the end that held no whole batch and were cut off: a crash came while they were written, before anyone was told
-    /// that they were safe.
+    /// Bytes of an incomplete batch at the end, left by a crash and cut off. None of them was acknowledged as durable.
     pub torn_tail_bytes: u64,
-    /// How long it took.
+    /// The time that recovery took.
     #[serde(serialize_with = "seconds")]
     pub elapsed: Duration,
 }

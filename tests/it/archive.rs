@@ -196,12 +196,15 @@ fn an_archive_of_another_store_is_refused() {
     assert!(
         refused
             .to_string()
-            .contains("the archive is of another store: position 1 is"),
+            .contains("the archive belongs to another store: position 1 is"),
         "{refused}"
     );
     let empty = TempFolder::new();
     let refused = attach(empty.path(), &to).expect_err("another store");
-    assert!(refused.to_string().contains("and the store ends with 0"), "{refused}");
+    assert!(
+        refused.to_string().contains("and the store ends at position 0"),
+        "{refused}"
+    );
 }
 
 #[test]
@@ -225,7 +228,7 @@ fn archives_that_have_different_events_at_one_position_are_refused() {
     };
     let refused = attach(&[&read[0], &read[1]]).expect_err("two stores").to_string();
     assert!(
-        refused.contains("the archives are of several stores: position 1 is"),
+        refused.contains("the archives belong to different stores: position 1 is"),
         "{refused}"
     );
     let twice = attach(&[&read[0], &read[0]]).expect("the same twice");

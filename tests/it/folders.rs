@@ -333,7 +333,7 @@ fn a_missing_last_segment_was_no_damage() {
     );
     assert_eq!(found.positions_lost, 19 - first);
     assert!(
-        place.what.contains("it is missing") && place.what.contains("repair"),
+        place.what.contains("the segment is missing") && place.what.contains("repair"),
         "{place}"
     );
 

@@ -164,9 +164,9 @@ fn a_repair_that_was_refused_removed_what_another_was_writing() {
     fs::create_dir(&part).expect("made");
     fs::write(part.join("work"), "").expect("written");
     let refused = file::repair(&at, &to, &mut |_, _| {}).expect_err("another writes it");
-    assert!(refused.to_string().contains("to.part is in the way"), "{refused}");
+    assert!(refused.to_string().contains("to.part exists already"), "{refused}");
     let refused = file::ArchiveWriter::create(&to).expect_err("another writes it");
-    assert!(refused.to_string().contains("to.part is in the way"), "{refused}");
+    assert!(refused.to_string().contains("to.part exists already"), "{refused}");
     assert!(part.join("work").exists() && !to.exists());
     // Folders above are made.
     let deep = folder.path().join("a/b/c");

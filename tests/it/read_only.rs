@@ -128,7 +128,7 @@ fn a_pipe_in_the_place_of_a_file_is_refused() {
             Store::open_url(&format!("file:{}", folder.path().display())),
         ] {
             let message = opened.expect_err(name).to_string();
-            assert!(message.contains("it is no file"), "{message}");
+            assert!(message.contains("not a regular file"), "{message}");
         }
     }
 }

@@ -227,7 +227,7 @@ fn cases_of_headers() -> Vec<Case> {
                 (0, 0)
             },
             nothing,
-            "it is no segment",
+            "it is not a segment",
         ),
         case(
             "a segment of zeros",
@@ -276,7 +276,7 @@ fn cases_of_lengths() -> Vec<Case> {
                 (1, at)
             },
             |firsts| vec![firsts[1] + 9..=firsts[2] - 1],
-            "a frame is cut off",
+            "a frame is truncated",
         ),
         case(
             "a segment cut between frames",
@@ -321,7 +321,7 @@ fn cases_of_names() -> Vec<Case> {
                 (0, 0)
             },
             nothing,
-            "it was renamed",
+            "was renamed",
         ),
         case(
             "a segment renamed",
@@ -334,7 +334,7 @@ fn cases_of_names() -> Vec<Case> {
                 (0, 0)
             },
             nothing,
-            "it was renamed",
+            "was renamed",
         ),
         case(
             "a folder named like a segment",
@@ -508,10 +508,10 @@ fn a_repaired_store_takes_nobodys_place() {
         error.to_string()
     };
     assert!(refused(folder.path()).contains("not empty"));
-    assert!(refused(&folder.path().join("within")).contains("within the damaged folder"));
+    assert!(refused(&folder.path().join("within")).contains("inside the damaged directory"));
     let to = new.path().join("store");
     fs::create_dir(new.path().join("store.part")).expect("a folder");
-    assert!(refused(&to).contains("remove it first"));
+    assert!(refused(&to).contains("remove the directory"));
     fs::remove_dir(new.path().join("store.part")).expect("removed");
     assert_eq!(repair(folder.path(), &to).events_saved, EVENTS);
     assert!(refused(&to).contains("not empty"));

@@ -34,12 +34,14 @@ pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
     )))
 }
 
-/// Refuses a path that is no folder, or a folder that holds no store.
+/// Rejects a path that is not a directory, or a directory that contains no store.
 pub(crate) fn check_store(folder: &Path) -> Outcome {
     let name = folder.display();
     if folder.is_dir() {
         return match FileJournal::exists(folder) {
-            Ok(false) => Err(Failure::NotFound(format!("{name} holds no store: it has no segment"))),
+            Ok(false) => Err(Failure::NotFound(format!(
+                "{name} contains no store: there is no segment"
+            ))),
             // An error is met, and told, by reading.
             Ok(true) | Err(_) => Ok(()),
         };

@@ -113,7 +113,7 @@ fn what_cannot_be_done_is_told_before_anything_is() {
     import(&other, &folder.file("one.jsonl", line("a", "Noted", "")));
     let refused = told(on(&url).args(["stats", "--attach"]).arg(folder.path("other")), 2);
     assert!(
-        refused.contains("the archive is of another store: position 1"),
+        refused.contains("the archive belongs to another store: position 1"),
         "{refused}"
     );
     assert_eq!(events(&mut on(&url)), before);

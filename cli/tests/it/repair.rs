@@ -118,7 +118,7 @@ fn a_damaged_store_is_saved_and_left_as_it_is() {
     assert!(
         repair(&store, &to)
             .failed(2)
-            .contains("is not empty: name a new folder")
+            .contains("is not empty: choose a new directory")
     );
 }
 
@@ -127,11 +127,11 @@ fn a_store_that_is_open_or_not_there_is_refused() {
     let folder = Folder::new();
     let path = store(&folder);
     let opened = Store::open(FileJournal::open(&path).unwrap()).unwrap();
-    assert!(verify(&path, "json").failed(1).contains("close that first"));
+    assert!(verify(&path, "json").failed(1).contains("close it there first"));
     assert!(
         repair(&path, &folder.path("new"))
             .failed(1)
-            .contains("close that first")
+            .contains("close it there first")
     );
     drop(opened);
     assert!(
@@ -143,7 +143,7 @@ fn a_store_that_is_open_or_not_there_is_refused() {
     assert!(
         verify(&folder.path("empty"), "json")
             .failed(4)
-            .contains("holds no store")
+            .contains("contains no store")
     );
     assert!(!folder.path("new").exists() && !folder.path("new.part").exists());
 }

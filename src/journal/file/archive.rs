@@ -1,4 +1,4 @@
-//! Archives in folders: events moved out of a store, at the positions that they had.
+//! Archives in directories: events moved out of a store, with their positions.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use super::{FileJournal, FileSettings};
 use crate::journal::{Batch, Journal, JournalError, Recover};
 use crate::{EventRef, Gap, GapReason, Position};
 
-/// Events and bytes that are written at once.
+/// The size of a batch, in events and bytes.
 const BATCH_EVENTS: usize = 4096;
 const BATCH_BYTES: usize = 1 << 20;
 
-/// Writes an archive to a folder: a store of its own, in which the events keep their positions and versions.
+/// Writes an archive to a directory: a separate store in which the events keep their positions and versions.
 ///
-/// The folder appears when it is whole; until then it lies beside, under its name and `.part`.
+/// The archive is built in a directory with the suffix `.part`, which is renamed when it is complete.
 #[derive(Debug)]
 pub struct ArchiveWriter {
     journal: Box<FileJournal>,
@@ -25,12 +25,12 @@ pub struct ArchiveWriter {
 }
 
 impl ArchiveWriter {
-    /// Begins an archive in the folder `to`, which must be empty or not be there.
+    /// Starts an archive in the directory `to`, which must be empty or not exist.
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the folder is not empty, or the `.part` of an archive that was
-    /// interrupted is in the way; [`Retry`](crate::journal::JournalErrorKind::Retry) when it cannot be made.
+    /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the directory is not empty, or the `.part` of an interrupted archive
+    /// exists; [`Retry`](crate::journal::JournalErrorKind::Retry) when it cannot be created.
     pub fn create(to: impl AsRef<Path>) -> Result<Self, JournalError> {
         let target = Target::new(to.as_ref())?;
         target.begin()?;
@@ -54,7 +54,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// Those of the files.
+    /// Errors of the files.
     ///
     /// # Panics
     ///
@@ -91,11 +91,11 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    /// Ends the archive and gives it its name. Then it survives a crash. Answers how many events it has.
+    /// Completes the archive, syncs it and renames it to its final path. Returns the number of events.
     ///
     /// # Errors
     ///
-    /// Those of the files.
+    /// Errors of the files.
     pub fn finish(mut self) -> Result<u64, JournalError> {
         self.write()?;
         self.journal.sync()?;
@@ -120,7 +120,7 @@ impl Drop for ArchiveWriter {
     }
 }
 
-/// Takes what an empty journal has.
+/// Ignores the contents of a journal that is known to be empty.
 pub(super) struct Nothing;
 
 impl Recover for Nothing {

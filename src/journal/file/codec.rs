@@ -1,4 +1,4 @@
-//! The one place that knows bincode. Its varint format is frozen by golden bytes, and written down in `FORMAT.md`.
+//! The only module that uses bincode. Golden bytes pin its varint format, and `FORMAT.md` specifies it.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::error::{DecodeError, EncodeError};
@@ -6,7 +6,7 @@ use bincode::{BorrowDecode, Encode};
 
 use super::format::FRAME_BYTES_MAX;
 
-/// What decoding one value may claim. What is decoded borrows its bytes and allocates nothing by a length that it reads.
+/// The most bytes that decoding one value may claim. Decoded values borrow their bytes; no length that was read causes an allocation.
 const CLAIM_BYTES_MAX: usize = FRAME_BYTES_MAX as usize;
 
 type Config = Configuration<LittleEndian, Varint, Limit<CLAIM_BYTES_MAX>>;
@@ -21,7 +21,7 @@ pub(super) fn encode(value: &impl Encode, out: &mut Vec<u8>) -> Result<(), Encod
     bincode::encode_into_std_write(value, out, CONFIG).map(|_| ())
 }
 
-/// Takes a value off the front of `bytes`.
+/// Decodes a value from the front of `bytes`, and removes its bytes.
 pub(super) fn decode<'a, T: BorrowDecode<'a, ()>>(bytes: &mut &'a [u8]) -> Result<T, DecodeError> {
     let (value, used) = bincode::borrow_decode_from_slice(bytes, CONFIG)?;
     *bytes = &bytes[used..];

@@ -1,4 +1,4 @@
-//! The disk as the journal sees it: one folder of files, and what of them survives a crash.
+//! The storage interface of the journal: one directory of files, and its guarantees after a crash.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -8,85 +8,85 @@ use std::path::{Path, PathBuf};
 use super::handle::{Access, FolderHandle};
 use super::lock::Lock;
 
-/// A folder of files. The real one is [`Folder`]; the feature `testing` has one that fails and forgets on demand.
+/// A directory of files. [`Folder`] implements it for the file system; the feature `testing` has a simulated disk that injects faults.
 ///
-/// What a crash leaves: a file's bytes as they were at its last [`sync`](DiskFile::sync), and any part of what was written after it;
-/// the names as they were at the last [`sync_names`](Self::sync_names), and any of the changes after it.
+/// After a crash, a file contains its bytes as of its last [`sync`](DiskFile::sync) and any part of the later writes; the directory
+/// contains the names as of the last [`sync_names`](Self::sync_names) and any part of the later changes.
 #[expect(
     clippy::missing_errors_doc,
-    reason = "every error is the operating system's, as it is"
+    reason = "every error is an error of the operating system"
 )]
 pub trait Disk: Send + Sync + fmt::Debug {
     /// The names of all files.
     fn names(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file to read it.
+    /// Opens a file for reading.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Opens a file to read and write it.
+    /// Opens a file for reading and writing.
     fn open_writable(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
-    /// Makes a new file. It is an error if there is one.
+    /// Creates a file; fails when it exists.
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
     /// Removes a file.
     fn remove(&self, name: &str) -> io::Result<()>;
 
-    /// Gives a file the name of another, which it takes the place of, or a new one. A crash leaves the one or the other.
+    /// Renames a file, replacing a file of that name atomically.
     fn rename(&self, from: &str, to: &str) -> io::Result<()>;
 
-    /// Makes the names survive a crash.
+    /// Syncs the names of the files.
     fn sync_names(&self) -> io::Result<()>;
 
-    /// Takes the folder for this process alone, until what is answered is dropped. [`io::ErrorKind::WouldBlock`] when another
-    /// has it.
+    /// Locks the directory exclusively until the returned lock is dropped. Fails with [`io::ErrorKind::WouldBlock`] when another process
+    /// holds a lock.
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>>;
 
-    /// Keeps the folder from being taken by a process that writes, until what is answered is dropped; `None` where there is
-    /// nothing to lock by, as where nobody has ever written. Writes nothing. [`io::ErrorKind::WouldBlock`] when another has it.
+    /// Locks the directory against writers until the returned lock is dropped; `None` when there is nothing to lock, as in a directory that
+    /// was never written to. Writes nothing. Fails with [`io::ErrorKind::WouldBlock`] when a writer holds the lock.
     fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>>;
 
-    /// The path of a file, for messages: it may lead elsewhere by now.
+    /// The path of a file, for messages only: it may lead to another file now.
     fn path(&self, name: &str) -> PathBuf;
 }
 
 /// One file.
 #[expect(
     clippy::missing_errors_doc,
-    reason = "every error is the operating system's, as it is"
+    reason = "every error is an error of the operating system"
 )]
 pub trait DiskFile: Send + fmt::Debug {
     /// Its length in bytes.
     fn length(&self) -> io::Result<u64>;
 
-    /// Reads from `offset` on, as much as there is up to the length of `bytes`. Answers how much.
+    /// Reads from `offset` until `bytes` is full or the file ends. Returns the number of bytes read.
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> io::Result<usize>;
 
     /// Writes all of `bytes` at `offset`.
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Cuts the file, or makes it longer with zeros.
+    /// Truncates the file, or extends it with zeros.
     fn set_length(&mut self, length: u64) -> io::Result<()>;
 
-    /// Makes what was written survive a crash, under the name that the file was opened as.
+    /// Syncs the bytes of the file. Fails when its name does not lead to the file any more.
     fn sync(&mut self) -> io::Result<()>;
 }
 
-/// Keeps a folder locked as long as it lives.
+/// A lock of a directory, released when it is dropped.
 pub trait DiskLock: Send + fmt::Debug {
-    /// Whether the lock still keeps others out: the folder and its lock file are still found where they were locked. Costs two
-    /// look-ups of a path.
+    /// Checks that the lock still excludes other processes: the paths of the directory and the lock file still lead to what was locked.
+    /// Costs two path look-ups.
     ///
     /// # Errors
     ///
-    /// What was removed, renamed or replaced since.
+    /// When one of the two was removed, renamed or replaced.
     fn check(&self) -> io::Result<()>;
 }
 
-/// A folder of the file system.
+/// A directory of the file system.
 ///
-/// On Unix it is held open, and files are looked up in it and not by its path: when the folder is renamed, or a link to it is
-/// switched, every file still goes where the others are, and [`DiskLock::check`] fails.
+/// On Unix it is held open, and files are looked up relative to its handle, not by its path: when the directory is renamed, or a link to it
+/// is switched, all files stay together, and [`DiskLock::check`] fails.
 #[derive(Clone, Debug)]
 pub struct Folder {
     path: PathBuf,
@@ -102,27 +102,27 @@ impl Folder {
         &self.path
     }
 
-    /// The folder at `path`, which is made if it is not there.
+    /// Opens the directory at `path`, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// Those of the operating system.
+    /// Errors of the operating system.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let new_names_in = folders_to_change(&path);
         if !path.is_dir() {
             fs::create_dir_all(&path)?;
-            // The names of the new folders must survive too.
+            // The names of the new directories must survive a crash too.
             new_names_in.iter().try_for_each(|folder| sync_folder(folder))?;
         }
         Self::existing(path)
     }
 
-    /// The folder at `path`, which must be there.
+    /// Opens the directory at `path`, which must exist.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] when it is not.
+    /// [`io::ErrorKind::NotFound`] when it does not exist.
     pub fn existing(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         let handle = FolderHandle::of(&path)?;
@@ -130,12 +130,12 @@ impl Folder {
     }
 }
 
-/// Makes a folder's own name survive. Not every system can sync a folder above.
+/// Syncs the name of `path` in its parent directory. A no-op on systems that cannot sync a directory.
 pub(super) fn sync_above(path: &Path) -> io::Result<()> {
     sync_folder(&holder(path))
 }
 
-/// The folder that `path` lies in.
+/// The parent directory of `path`.
 fn holder(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -143,7 +143,7 @@ fn holder(path: &Path) -> PathBuf {
     }
 }
 
-/// The folders that get a new name when the folder at `path` is made, from the innermost out.
+/// The directories that receive a new name when `path` is created, from the innermost out.
 fn folders_to_change(path: &Path) -> Vec<PathBuf> {
     let missing = path
         .ancestors()
@@ -209,7 +209,7 @@ impl Folder {
 struct OpenFile {
     file: File,
     folder: FolderHandle,
-    /// What it was opened as.
+    /// The name that it was opened by.
     name: String,
 }
 
@@ -241,7 +241,7 @@ impl DiskFile for OpenFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        // A file that was removed or moved takes every byte, and the store that is opened next finds none of them.
+        // Writes to a removed or moved file succeed, but the next process that opens the store does not find them.
         if self.folder.has(&self.name, &self.file)? {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! What the operating system says of files, as errors of a journal: sorted by what the store does next.
+//! Errors of the operating system as errors of a journal, classified by the reaction of the store.
 
 use std::io;
 use std::path::Path;
@@ -6,34 +6,34 @@ use std::path::Path;
 use super::disk::Disk;
 use crate::journal::{JournalError, JournalErrorKind};
 
-/// What is kept cannot be read, from this byte of a file on.
+/// The error for damage at a byte of a file.
 pub(super) fn damaged(disk: &dyn Disk, name: &str, offset: u64, what: &str) -> JournalError {
     JournalError::corrupt(format!("{} at byte {offset}: {what}", disk.path(name).display()))
 }
 
-/// A file, or the folder if `name` is empty, that cannot be used while a journal is opened: later it may be.
+/// The error for a file, or for the directory if `name` is empty, that cannot be used while a journal is opened. It may be retried.
 pub(super) fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> JournalError {
     unusable(&disk.path(name), error)
 }
 
-/// A path that cannot be used now.
+/// The error for a path that cannot be used now. It may be retried.
 pub(super) fn unusable(path: &Path, error: io::Error) -> JournalError {
     let message = format!("{} cannot be used", path.display());
     JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }
 
-/// A folder whose lock was not to be had.
+/// The error for a directory that cannot be locked.
 pub(super) fn not_locked(disk: &dyn Disk, error: io::Error) -> JournalError {
     let folder = disk.path("");
     if error.kind() == io::ErrorKind::WouldBlock {
-        let message = format!("{} is open in another process: close that first", folder.display());
+        let message = format!("{} is open in another process: close it there first", folder.display());
         return JournalError::new(JournalErrorKind::Locked, message);
     }
     let message = format!("{} cannot be locked", folder.display());
     JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }
 
-/// A write that failed: to be tried again when there was no room, final otherwise.
+/// The error for a failed write: retried when the disk is full, final otherwise.
 pub(super) fn fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -> JournalError {
     let no_room = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
     if no_room.contains(&error.kind()) {
@@ -43,7 +43,7 @@ pub(super) fn fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -
     final_fault(disk, what, name, error)
 }
 
-/// A failure after which nobody knows what is on the disk.
+/// The error for a failure after which the contents of the disk are unknown.
 pub(super) fn final_fault(disk: &dyn Disk, what: &str, name: &str, error: io::Error) -> JournalError {
     JournalError::failed(format!("{what}: {}", disk.path(name).display())).caused_by(error)
 }

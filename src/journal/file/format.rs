@@ -1,10 +1,10 @@
-//! The bytes of segments and frames that are no events: headers and checksums. `FORMAT.md` says the same in words.
+//! The headers and checksums of segments and frames, as specified in `FORMAT.md`.
 
 use std::ops::Range;
 
 use uuid::Uuid;
 
-/// The version of the format that this program writes, and the only one there is.
+/// The version of the format that this program writes, and the only one that exists.
 pub(super) const FORMAT_VERSION: u16 = 1;
 
 pub(super) const SEGMENT_HEADER_BYTES: usize = 64;
@@ -19,7 +19,7 @@ pub(super) const ALIGNMENT: u64 = 8;
 /// The most bytes of a frame's content: an event's metadata and data may have 1 GiB.
 pub(super) const FRAME_BYTES_MAX: u32 = (1 << 30) + (1 << 20);
 
-/// The highest position: with the events of a frame added to it, a number of 64 bits holds it still.
+/// The highest position: adding the number of events of a frame to it does not overflow 64 bits.
 pub(super) const POSITION_MAX: u64 = i64::MAX as u64;
 
 /// The offset rounded up to where a frame may begin.
@@ -27,30 +27,30 @@ pub(super) fn aligned(offset: u64) -> u64 {
     offset.next_multiple_of(ALIGNMENT)
 }
 
-/// What a segment begins with.
+/// The header of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// The store that the segment is of.
+    /// The store that the segment belongs to.
     pub(super) store: Uuid,
     /// The position of its first event.
     pub(super) first: u64,
-    /// When it was made, in microseconds since 1970.
+    /// When it was created, in microseconds since 1970.
     pub(super) created: i64,
 }
 
-/// Why bytes are no header.
+/// Why bytes are not a valid header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoHeader {
-    /// There are no bytes to read.
-    #[error("it is no file, but a directory, a pipe, a device or a link that leads to no file")]
+    /// The name does not lead to a regular file.
+    #[error("it is not a regular file, but a directory, a pipe, a device or a dangling link")]
     NoFile,
-    /// They do not begin as one.
-    #[error("it is no segment")]
+    /// The magic bytes are missing.
+    #[error("it is not a segment: its first bytes are not those of a segment")]
     Magic,
-    /// They are of a version that this program does not know.
-    #[error("it is of format version {0}, which this program does not know: use a newer one")]
+    /// The version is unknown to this program.
+    #[error("its format version {0} is unknown to this version of annals: use a newer version")]
     Version(u16),
-    /// Their checksum is another.
+    /// The checksum does not match.
     #[error("the checksum of its header is wrong")]
     Checksum,
 }
@@ -89,7 +89,7 @@ impl SegmentHeader {
 
 const HEAD_MAGIC: [u8; 8] = *b"ANNALHED";
 
-/// What the file `head` says.
+/// The contents of the file `head`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeadRecord {
     pub(super) store: Uuid,
@@ -114,7 +114,7 @@ impl HeadRecord {
         bytes
     }
 
-    /// `None` for what a crash has torn, or another version has written: then it says nothing.
+    /// Decodes a head; `None` when a crash has torn it, or another version wrote it: such a head is ignored.
     pub(super) fn decode(bytes: &[u8; Self::BYTES]) -> Option<Self> {
         let is_head = take::<8>(bytes, 0) == HEAD_MAGIC
             && u16::from_le_bytes(take(bytes, 8)) == FORMAT_VERSION
@@ -128,7 +128,7 @@ impl HeadRecord {
     }
 }
 
-/// Whether bytes at the front of a segment may be what a crash has left of a header: each is the header's, or zero.
+/// Whether the first bytes of a segment may be a header torn by a crash: each is the byte of a header, or zero.
 pub(super) fn is_torn_header(bytes: &[u8]) -> bool {
     let mut fixed = [0; 16];
     put(&mut fixed, 0, &SEGMENT_MAGIC);
@@ -139,7 +139,7 @@ pub(super) fn is_torn_header(bytes: &[u8]) -> bool {
         .all(|(byte, header)| *byte == 0 || *byte == header)
 }
 
-/// What a frame has of its batch.
+/// The part of a batch that a frame contains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BatchPart {
     Whole,
@@ -163,29 +163,29 @@ impl BatchPart {
         matches!(self, Self::First | Self::Middle)
     }
 
-    /// The batch began in a frame before: whoever finds this frame behind damage does not have the whole of it.
+    /// The batch started in an earlier frame: reading cannot resume at this frame after damage.
     pub(super) fn began_before(self) -> bool {
         matches!(self, Self::Middle | Self::Last)
     }
 }
 
-/// What a frame begins with.
+/// The header of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {
-    /// What it has of its batch.
+    /// The part of its batch.
     pub(super) part: BatchPart,
     /// The content is compressed.
     pub(super) compressed: bool,
-    /// Events between the first position and the last are gone, and the content begins with what is left of them.
+    /// Events between the first and the last position are gone, and the content starts with their gaps and marks.
     pub(super) sparse: bool,
-    /// Bytes of the content as it is stored, and as it was before it was compressed.
+    /// The size of the content as stored, and before compression.
     pub(super) stored_bytes: u32,
     pub(super) raw_bytes: u32,
     /// Events in the content.
     pub(super) events: u32,
     /// The checksum of the content as it is stored.
     pub(super) checksum: u32,
-    /// The positions of the first and the last event, there or gone; in a mark of what was synced the last position before it, twice.
+    /// The positions of the first and the last event, retained or gone; in a sync mark both are the last position before it.
     pub(super) first: u64,
     pub(super) last: u64,
     /// Everything up to this position was synced before this frame was written.
@@ -198,7 +198,7 @@ const BEGAN_BEFORE: u8 = 4;
 const SPARSE: u8 = 8;
 
 impl FrameHeader {
-    /// The bytes of the header, whose checksum only fits in a segment of this store.
+    /// Encodes the header. Its checksum is valid only in a segment of this store.
     pub(super) fn encode(&self, store: Uuid) -> [u8; FRAME_HEADER_BYTES] {
         let flags = (u8::from(self.compressed) * COMPRESSED)
             | (u8::from(self.part.goes_on()) * GOES_ON)
@@ -241,8 +241,7 @@ impl FrameHeader {
         })
     }
 
-    /// The positions that the frame is about, of a mark of what was synced none, after those before it; `None` if its numbers
-    /// contradict each other.
+    /// The range of positions of the frame, which is empty for a sync mark; `None` when its numbers contradict each other.
     pub(super) fn span(&self) -> Option<Range<u64>> {
         let begin = if self.events == 0 && !self.sparse {
             self.first.checked_add(1)?
@@ -259,7 +258,7 @@ impl FrameHeader {
         (begin > 0 && fits && end <= POSITION_MAX).then_some(begin..end)
     }
 
-    /// Bytes from the beginning of this frame to where the next may begin.
+    /// The size of the frame, padded to the alignment.
     pub(super) fn frame_bytes(&self) -> u64 {
         aligned(FRAME_HEADER_BYTES as u64 + u64::from(self.stored_bytes))
     }

@@ -1,14 +1,14 @@
-//! Frames around contents.
+//! Frames: headers and padding around encoded contents.
 
 use uuid::Uuid;
 
 use super::format::{BatchPart, FRAME_BYTES_MAX, FrameHeader, aligned};
 use crate::journal::JournalError;
 
-/// Bytes of events in a frame, unless one event has more.
+/// The target size of a frame, unless one event is larger.
 pub(super) const FRAME_BYTES: usize = 1 << 20;
 
-/// Makes the frames of one store.
+/// Encodes the frames of one store.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Framing {
     pub(super) store: Uuid,
@@ -19,16 +19,16 @@ pub(super) struct Framing {
     pub(super) compress: bool,
 }
 
-/// What a frame says besides its content.
+/// The header fields of a frame that are independent of its content.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Span {
     pub(super) first: u64,
     pub(super) last: u64,
     pub(super) events: u32,
     pub(super) part: BatchPart,
-    /// The content begins with what is left of events that are gone.
+    /// The content starts with gaps and marks of events that are gone.
     pub(super) sparse: bool,
-    /// Everything up to this position is safe.
+    /// Every event up to this position is synced.
     pub(super) synced: u64,
 }
 
@@ -77,6 +77,6 @@ impl Framing {
 
 pub(super) fn too_long() -> JournalError {
     JournalError::failed(format!(
-        "an event is longer than the {FRAME_BYTES_MAX} bytes that the journal takes"
+        "an event exceeds the journal's limit of {FRAME_BYTES_MAX} bytes per frame: make it smaller"
     ))
 }

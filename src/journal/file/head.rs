@@ -1,7 +1,7 @@
-//! The file `head`: how far the store has come, so that a last segment that is missing, or cut, is found.
+//! The file `head`: the newest segment and a synced position, so that a missing or truncated last segment is detected.
 //!
-//! It is written when the store is opened, after a segment is begun, and when the store is closed. So it never promises more than the
-//! segments have; after a crash it may promise less.
+//! The writer replaces it when the store is opened, after it starts a segment, and when the store is closed. The head never claims more than
+//! the segments contain; after a crash it may claim less.
 
 use std::io;
 
@@ -14,18 +14,18 @@ use super::segments;
 use crate::journal::JournalError;
 
 pub(super) const NAME: &str = "head";
-/// What it is called until it is whole.
+/// The name of a new head until it is complete.
 const NEW: &str = "head.new";
 
-/// What a head says that the segments do not have.
+/// Data that the head records and the segments lack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Missing {
-    /// The file that is missing, or ends too early.
+    /// The file that is missing or truncated.
     pub(super) name: String,
     pub(super) what: String,
 }
 
-/// The last segment of a store as it was found, and the last position in it.
+/// The last segment that was found, and the last position in it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct End {
     pub(super) store: Uuid,
@@ -33,14 +33,14 @@ pub(super) struct End {
     pub(super) position: u64,
 }
 
-/// What is to be done about a head that is no file.
-const NO_FILE: &str = "remove it if the segments are all there, or restore it from a copy";
+/// Advice for a head that is not a regular file.
+const NO_FILE: &str = "remove it if all segments are present, or restore it from a backup";
 
-/// What the head of a folder says; `None` where there is none, or it is torn.
+/// Reads the head of a directory; `None` when there is none, or it is torn.
 ///
 /// # Errors
 ///
-/// [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when it is no file.
+/// [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when it is not a regular file.
 pub(super) fn of_folder(disk: &dyn Disk) -> Result<Option<HeadRecord>, JournalError> {
     read(disk).map_err(|error| {
         if is_no_file(&error) {
@@ -54,7 +54,7 @@ fn is_no_file(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::IsADirectory
 }
 
-/// What is wrong with a head that could not be read.
+/// The description of a head that could not be read.
 pub(super) fn unread(error: &io::Error) -> String {
     if is_no_file(error) {
         return format!("{error}: {NO_FILE}");
@@ -73,17 +73,17 @@ pub(super) fn read(disk: &dyn Disk) -> io::Result<Option<HeadRecord>> {
     Ok((read == bytes.len()).then(|| HeadRecord::decode(&bytes)).flatten())
 }
 
-/// Whether a folder with files of these names holds a store, or what is left of one.
+/// Whether a directory with files of these names contains a store, or the remains of one.
 pub(super) fn is_store(names: &[String]) -> bool {
     names
         .iter()
         .any(|name| name == NAME || segments::first_of(name).is_some())
 }
 
-/// Writes a head in the place of the one that is there, which another name may lead to as well: that of a copy by links.
+/// Replaces the head by a new file. It is never overwritten in place, because a copy by hard links shares the file.
 pub(super) fn write(disk: &dyn Disk, head: &HeadRecord) -> io::Result<()> {
     let mut file = match disk.create(NEW) {
-        // A process was killed before it had renamed it.
+        // A crash came before the rename.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             disk.remove(NEW)?;
             disk.create(NEW)?
@@ -97,17 +97,18 @@ pub(super) fn write(disk: &dyn Disk, head: &HeadRecord) -> io::Result<()> {
     disk.sync_names()
 }
 
-/// What is missing of a store that ends at `end`, or has no segment at all, by what its head says.
+/// Compares the head with the end of the segments; returns the data that is missing. `end` is `None` when there is no segment.
 pub(super) fn missing(head: &HeadRecord, end: Option<End>) -> Option<Missing> {
-    let advice = "restore it from a copy, or repair the store";
+    let advice = "restore it from a backup, or repair the store";
     let newest = || Missing {
         name: segments::name_of(head.segment),
-        what: format!("it is missing: the store had begun it, as its file `{NAME}` says; {advice}"),
+        what: format!("the segment is missing, and the file `{NAME}` records it; {advice}"),
     };
     let Some(end) = end else { return Some(newest()) };
     if end.store != head.store {
-        let what =
-            format!("it is of another store than the segments: remove it if they are all there ({advice} otherwise)");
+        let what = format!(
+            "it belongs to another store than the segments: remove it if all segments are present; otherwise {advice}"
+        );
         let name = NAME.to_owned();
         return Some(Missing { name, what });
     }
@@ -117,7 +118,7 @@ pub(super) fn missing(head: &HeadRecord, end: Option<End>) -> Option<Missing> {
     (end.position < head.synced).then(|| Missing {
         name: segments::name_of(end.segment),
         what: format!(
-            "it ends with position {}: position {} was synced, as the file `{NAME}` says; {advice}",
+            "it ends at position {}, and the file `{NAME}` records that position {} was synced; {advice}",
             end.position, head.synced
         ),
     })

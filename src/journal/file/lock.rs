@@ -1,7 +1,7 @@
-//! The lock of a folder: the folder itself where the system can lock one, and the file `lock` in it.
+//! The lock of a directory: the directory itself where the system supports that, and the file `lock` in it.
 //!
-//! The file is what every program that follows `FORMAT.md` locks. It can be removed, and then a second writer makes another; so a
-//! writer locks the folder too, which cannot be exchanged without becoming another store.
+//! Every program that follows `FORMAT.md` locks the file. The file can be removed, and a second writer would then create another one;
+//! therefore a writer locks the directory too, which cannot be replaced without becoming another store.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -10,10 +10,10 @@ use std::path::{self, Path, PathBuf};
 use super::disk::{DiskLock, Folder};
 use super::handle::{Access, Identity};
 
-/// A lock of the operating system: it ends with the process, however that ends.
+/// A lock of the operating system, released when the process ends, also after a crash.
 #[derive(Debug)]
 pub(super) struct Lock {
-    /// `None` where folders cannot be locked.
+    /// `None` where the system cannot lock directories.
     _folder: Option<Locked>,
     _file: Locked,
     folder_path: PathBuf,
@@ -25,9 +25,9 @@ pub(super) struct Lock {
 impl Lock {
     /// # Errors
     ///
-    /// [`io::ErrorKind::WouldBlock`] when another process, or another lock of this one, has the folder.
+    /// [`io::ErrorKind::WouldBlock`] when another process, or another lock of this process, holds the directory.
     pub(super) fn exclusive(folder: &Folder, name: &str) -> io::Result<Self> {
-        // The folder first: a process that is refused has not put another lock file in the place of a removed one.
+        // The directory first: a process that is refused must not create a new lock file in place of a removed one.
         let locked = lock_folder(folder, File::try_lock)?;
         let file = Locked::new(folder.handle().open(name, Access::Create)?, File::try_lock)?;
         let lock = Self::of(folder, locked, file, name)?;
@@ -36,7 +36,7 @@ impl Lock {
         Ok(lock)
     }
 
-    /// The same beside others that share it; `None` where there is no lock file and no folder that can be locked.
+    /// A shared lock; `None` when there is no lock file and the directory cannot be locked.
     pub(super) fn shared(folder: &Folder, name: &str) -> io::Result<Option<Self>> {
         let locked = lock_folder(folder, File::try_lock_shared)?;
         let file = match folder.handle().open(name, Access::Read) {
@@ -50,13 +50,13 @@ impl Lock {
         Self::of(folder, locked, file, name).map(Some)
     }
 
-    /// Where there is no lock file, the folder takes its place.
+    /// Without a lock file, the directory takes its place.
     fn of_folder(folder: &Folder, locked: Locked) -> io::Result<Self> {
         Self::of(folder, None, locked, "")
     }
 
     fn of(folder: &Folder, locked: Option<Locked>, file: Locked, name: &str) -> io::Result<Self> {
-        // A link is not resolved, so that it is noticed when it is switched; a change of the working directory is none of that.
+        // Links are not resolved, so that a switched link is detected. An absolute path is immune to a change of the working directory.
         let folder_path = path::absolute(folder.own_path())?;
         Ok(Self {
             file_path: folder_path.join(name),
@@ -87,7 +87,7 @@ impl DiskLock for Lock {
     }
 }
 
-/// Locks the folder itself; `None` where the system cannot, as on some network file systems.
+/// Locks the directory itself; `None` where the system cannot, as on some network file systems.
 fn lock_folder(folder: &Folder, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Locked>> {
     let Some(handle) = folder.handle().reopen()? else {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! The journal in files: segments of frames in a folder. [`FORMAT.md`] says what every byte is.
+//! The journal in files: segments of frames in a directory. [`FORMAT.md`] specifies every byte.
 //!
 //! [`FORMAT.md`]: https://docs.rs/crate/annals/latest/source/FORMAT.md
 
@@ -48,14 +48,14 @@ use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
 
 const LOCK_NAME: &str = "lock";
 
-/// How a journal in files is set up.
+/// Settings of a journal in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileSettings {
-    /// Bytes after which a new segment is begun: at least 4 KiB; 64 MiB by default. A batch is never split.
+    /// The size at which the journal starts a new segment: at least 4 KiB; 64 MiB by default. A batch is never split between segments.
     pub segment_bytes: u64,
-    /// Bytes that a segment is made longer at once, ahead of need, where every append is synced: 1 MiB by default; 0 for not at all.
+    /// The number of bytes by which a segment is preallocated when it is synced often: 1 MiB by default; 0 disables preallocation.
     pub preallocate_bytes: u64,
-    /// Frames are compressed where that makes them smaller. Needs the feature `lz4`; off by default.
+    /// Whether frames are compressed when that makes them smaller. Requires the feature `lz4`; off by default.
     pub compress: bool,
 }
 
@@ -79,16 +79,16 @@ impl FileSettings {
             return unsupported("preallocate_bytes must be at most 1 GiB");
         }
         if self.compress && cfg!(not(feature = "lz4")) {
-            return unsupported("frames can only be compressed with the feature `lz4`");
+            return unsupported("compress requires the feature `lz4`");
         }
         Ok(())
     }
 }
 
-/// A journal in the files of a folder, for one process at a time.
+/// A journal in the files of a directory, which one process at a time can open for writing.
 ///
-/// What is written survives the process; what is synced, by `fdatasync`, survives the machine. Of what was not synced a crash
-/// leaves whole batches, and none without those before it.
+/// Written batches survive a crash of the process; synced batches (`fdatasync`) survive a crash of the machine. Of the batches that were not
+/// synced, a crash leaves a prefix of whole batches.
 ///
 /// ```
 /// use annals::journal::file::FileJournal;
@@ -112,7 +112,7 @@ impl FileSettings {
 pub struct FileJournal {
     disk: Arc<dyn Disk>,
     settings: FileSettings,
-    /// `None` until the journal was recovered.
+    /// `None` until the journal is recovered.
     writer: Option<Writer>,
     /// The segment that is being rewritten.
     rewrite: Option<Rewrite>,
@@ -120,17 +120,17 @@ pub struct FileJournal {
 }
 
 impl FileJournal {
-    /// The journal in the folder at `path`, which is made if it is not there.
+    /// Opens the journal in the directory at `path`, which is created if it does not exist.
     ///
     /// # Errors
     ///
-    /// [`Locked`](JournalErrorKind::Locked) when another process, or another store of this one, has it;
-    /// [`Retry`](JournalErrorKind::Retry) when the folder cannot be made or read.
+    /// [`Locked`](JournalErrorKind::Locked) when another process, or another store of this process, has it open;
+    /// [`Retry`](JournalErrorKind::Retry) when the directory cannot be created or read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         Self::open_with(path, FileSettings::default())
     }
 
-    /// The same with other settings.
+    /// Like [`open`](Self::open), with other settings.
     ///
     /// # Errors
     ///
@@ -144,11 +144,11 @@ impl FileJournal {
         Self::on(Arc::new(folder), settings)
     }
 
-    /// Whether there is a journal in the folder at `path`. Nothing is made, and nobody is waited for.
+    /// Whether the directory at `path` contains a journal. Creates nothing and does not wait for locks.
     ///
     /// # Errors
     ///
-    /// Those of the operating system, when there is a folder that cannot be read.
+    /// Errors of the operating system when the directory exists and cannot be read.
     pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
         match Folder::existing(path.as_ref()).and_then(|folder| folder.names()) {
             Ok(names) => Ok(head::is_store(&names)),
@@ -157,7 +157,7 @@ impl FileJournal {
         }
     }
 
-    /// The journal on a disk of any kind.
+    /// Opens the journal on an implementation of [`Disk`].
     ///
     /// # Errors
     ///
@@ -204,7 +204,7 @@ impl Journal for FileJournal {
     }
 
     fn sync(&mut self) -> Result<(), JournalError> {
-        // What was written is where the store is; another store may be where it is looked for.
+        // The batches are in the directory that was opened; its path may lead to another store now.
         self.check_held()?;
         self.writer()?.sync()
     }
@@ -250,7 +250,7 @@ impl Journal for FileJournal {
 impl FileJournal {
     /// # Errors
     ///
-    /// [`Failed`](JournalErrorKind::Failed) when the folder or its lock file is not where it was any more.
+    /// [`Failed`](JournalErrorKind::Failed) when the path of the directory or of its lock file leads to another file, or to none.
     fn check_held(&self) -> Result<(), JournalError> {
         self.lock.check().map_err(|error| {
             JournalError::failed(format!(
@@ -267,7 +267,7 @@ impl FileJournal {
         }
     }
 
-    /// What rewrites a part; that of another part is left where it is.
+    /// The rewrite of `part`; a rewrite of another part is abandoned.
     fn rewriting(&mut self, part: &Part) -> Result<&mut Rewrite, JournalError> {
         if let Some(other) = self.rewrite.take_if(|rewrite| rewrite.part().first != part.first) {
             other.abandon();

@@ -1,4 +1,4 @@
-//! A journal in files that is read, and left as it is.
+//! A read-only journal in files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,9 @@ use super::verify::{existing, lock_shared};
 use crate::Durability;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 
-/// The journal in the files of a folder, to be [read only](crate::Builder::read_only): on a file system that cannot be written to, or where
-/// nothing must change.
+/// A journal in the files of a directory, for [read-only](crate::Builder::read_only) stores, also on a read-only file system.
 ///
-/// Several processes can read at once, none while another writes. What a crash has torn is left out, and stays where it is.
+/// Several processes can read at once, but not while a process writes. An incomplete batch at the end is ignored and left in place.
 #[derive(Debug)]
 pub struct FileReader {
     disk: Arc<dyn Disk>,
@@ -20,16 +19,16 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// The journal in the folder at `path`, which must be there.
+    /// Opens the journal in the directory at `path`, which must exist.
     ///
     /// # Errors
     ///
-    /// [`Locked`](JournalErrorKind::Locked) when a process has it that writes; [`Retry`](JournalErrorKind::Retry) when the folder cannot be read.
+    /// [`Locked`](JournalErrorKind::Locked) when a writer has the store open; [`Retry`](JournalErrorKind::Retry) when the directory cannot be read.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         Self::on(Arc::new(existing(path.as_ref())?))
     }
 
-    /// The journal on a disk of any kind.
+    /// Opens the journal on an implementation of [`Disk`].
     ///
     /// # Errors
     ///
@@ -52,7 +51,7 @@ impl Journal for FileReader {
     fn write(&mut self, _: &Batch) -> Result<(), JournalError> {
         Err(JournalError::new(
             JournalErrorKind::Unsupported,
-            "its files were opened to be read: open them as a `FileJournal`",
+            "the journal is read-only: open it as a `FileJournal` to append",
         ))
     }
 

@@ -1,4 +1,4 @@
-//! Events as the content of a frame: the kinds they are of, then one event after another.
+//! Events as the content of a frame: first the kinds, then the events.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::journal::batch::Unique;
 use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
 use crate::{ContentType, EventRef, Timestamp};
 
-/// What many events of a frame have in common.
+/// The fields that many events of a frame share.
 #[derive(Debug, bincode::Encode, bincode::BorrowDecode)]
 struct WireKind<'a> {
     aggregate_type: &'a str,
@@ -76,7 +76,7 @@ struct WireEvent<'a> {
     data: &'a [u8],
 }
 
-/// Tags: their number in one byte, then each. No list is made room for by a number that was read.
+/// Tags: their number in one byte, then each. The number does not cause an allocation.
 #[derive(Debug, Default)]
 struct WireTags<'a>(SmallVec<[&'a str; 4]>);
 
@@ -105,7 +105,7 @@ impl<'de: 'a, 'a, C> BorrowDecode<'de, C> for WireTags<'a> {
 /// Why the content of a frame cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadContent {
-    #[error("it is not what bincode writes: {0}")]
+    #[error("it is not valid bincode: {0}")]
     Codec(DecodeError),
     #[error("{0}")]
     Value(&'static str),
@@ -121,7 +121,7 @@ impl From<DecodeError> for BadContent {
 #[derive(Debug, Default)]
 pub(super) struct FrameEncoder {
     kinds: Vec<Arc<Kind>>,
-    /// The place of a kind, by its address: the frame holds on to the kind.
+    /// The index of a kind, by its address, which `kinds` keeps alive.
     places: HashMap<usize, u32, foldhash::fast::RandomState>,
     kind_bytes: Vec<u8>,
     event_bytes: Vec<u8>,
@@ -134,13 +134,13 @@ impl FrameEncoder {
         self.events
     }
 
-    /// Bytes of the content so far.
+    /// The size of the content so far.
     pub(super) fn bytes(&self) -> usize {
-        // The number of kinds takes five bytes at most.
+        // The number of kinds takes at most five bytes.
         5 + self.kind_bytes.len() + self.event_bytes.len()
     }
 
-    /// Says, in a sparse frame before every event, how many positions lie between it and the one before.
+    /// Encodes the number of positions between two events, before each event of a sparse frame.
     pub(super) fn skip(&mut self, positions: u64) -> Result<(), EncodeError> {
         codec::encode(&positions, &mut self.event_bytes)
     }
@@ -190,7 +190,7 @@ impl FrameEncoder {
         Ok(place)
     }
 
-    /// Appends the content to `out` and begins the next. Answers how many events it has.
+    /// Appends the content to `out` and resets the encoder. Returns the number of events.
     pub(super) fn finish(&mut self, out: &mut Vec<u8>) -> Result<u32, EncodeError> {
         codec::encode(&(self.kinds.len() as u32), out)?;
         out.extend_from_slice(&self.kind_bytes);
@@ -206,14 +206,14 @@ impl FrameEncoder {
     }
 }
 
-/// Reads the content of a frame with `events` events, the first at position `first`, into `batch`.
+/// Decodes the content of a frame with `events` events, the first at position `first`, into `batch`.
 pub(super) fn decode(mut content: &[u8], events: u32, first: u64, batch: &mut Batch) -> Result<(), BadContent> {
     let mut positions = first..first.saturating_add(u64::from(events));
     let next = |_: &mut &[u8], _: &mut Batch| Ok(positions.next().unwrap_or(u64::MAX));
     decode_events(&mut content, events, next, batch)
 }
 
-/// Reads kinds and then events, to the end of the content. The position of each event is what `next` says, which may read it.
+/// Decodes kinds and events to the end of the content. `next` returns the position of each event, and may decode it.
 pub(super) fn decode_events<'a>(
     bytes: &mut &'a [u8],
     events: u32,
@@ -228,7 +228,7 @@ pub(super) fn decode_events<'a>(
         let event: WireEvent<'_> = codec::decode(bytes)?;
         let kind = kinds
             .get(event.kind as usize)
-            .ok_or(BadContent::Value("an event is of no kind"))?;
+            .ok_or(BadContent::Value("an event has an invalid kind"))?;
         time = time_of(time, event.time_step)?;
         check(&event)?;
         tags.clear();
@@ -255,13 +255,13 @@ pub(super) fn decode_events<'a>(
     if bytes.is_empty() {
         Ok(())
     } else {
-        Err(BadContent::Value("there are bytes behind the last event"))
+        Err(BadContent::Value("there are bytes after the last event"))
     }
 }
 
 /// # Errors
 ///
-/// [`BadContent::Value`] outside of the times that a store keeps: no writer writes such a time.
+/// [`BadContent::Value`] for a time outside the supported range, which no writer writes.
 fn time_of(before: i64, step: i64) -> Result<i64, BadContent> {
     let time = before
         .checked_add(step)
@@ -283,7 +283,7 @@ fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
         };
         let names = [&kind.aggregate_type, &kind.event_type];
         if names.iter().any(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
-            return Err(BadContent::Value("a type is empty, or too long"));
+            return Err(BadContent::Value("a type is empty or too long"));
         }
         let types = [&kind.data_type, &kind.metadata_type];
         if types
@@ -293,17 +293,17 @@ fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
             return Err(BadContent::Value("a content type is too long"));
         }
         if names.iter().any(|name| has_zero(name)) || types.iter().any(|content| has_zero(content.as_str())) {
-            return Err(BadContent::Value("a type has a U+0000 in it"));
+            return Err(BadContent::Value("a type contains U+0000"));
         }
         kinds.push(Arc::new(kind));
     }
     Ok(kinds)
 }
 
-/// What is kept in memory relies on these.
+/// Checks the limits that the store in memory relies on.
 fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
     if event.aggregate_id.is_empty() || event.aggregate_id.len() > STREAM_BYTES_MAX {
-        return Err(BadContent::Value("an aggregate id is empty, or too long"));
+        return Err(BadContent::Value("an aggregate id is empty or too long"));
     }
     let names = [
         event.correlation_id,
@@ -317,7 +317,7 @@ fn check(event: &WireEvent<'_>) -> Result<(), BadContent> {
     }
     let tags = event.tags.0.iter();
     if has_zero(event.aggregate_id) || names.iter().flatten().chain(tags).any(|name| has_zero(name)) {
-        return Err(BadContent::Value("a name has a U+0000 in it"));
+        return Err(BadContent::Value("a name contains U+0000"));
     }
     if event.version == 0 {
         return Err(BadContent::Value("an event has no version"));

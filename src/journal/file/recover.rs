@@ -1,4 +1,4 @@
-//! Reading everything back: one thread reads, others decode, the caller takes the events in order.
+//! Recovery: one thread reads, several decode, and the caller receives the events in order.
 
 use std::io;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use super::writer::Segment;
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind, Part, Recover, Recovered};
 
-/// Blocks read ahead of those being decoded.
+/// The capacity of the queues between the threads, in blocks.
 const BLOCKS_AHEAD: usize = 8;
 
-/// What was found.
+/// The result of recovery.
 #[derive(Debug)]
 pub(super) struct Found {
     /// The position of the last event.
@@ -28,7 +28,7 @@ pub(super) struct Found {
     pub(super) recovered: Recovered,
     /// The segments before the last.
     pub(super) sealed: Vec<Part>,
-    /// The store, and the segment to write on; `None` if there is no segment yet.
+    /// The store, and the segment to append to; `None` if there is no segment yet.
     pub(super) last: Option<(Uuid, Segment)>,
 }
 
@@ -40,26 +40,26 @@ struct Source {
     length: u64,
 }
 
-/// What the reading thread hands on, in order.
+/// An item from the reading thread, in order.
 enum Item {
     /// A block, being decoded.
     Block { segment: usize, decoded: Receiver<Counted> },
-    /// The segment can be read no further.
+    /// Reading the segment stopped.
     Stop { segment: usize, stop: Stop },
-    /// The last segment ends here, in good order.
+    /// The regular end of the last segment.
     End { offset: u64, position: u64 },
 }
 
-/// A decoded block, and how many of its events may be gone one day: counted by the thread that has just had them in its hands.
+/// A decoded block, and the number of its events that may be dropped later, counted by the decoding thread while they are cached.
 type Counted = (Decoded, u64);
 
 type Job = (Block, Sender<Counted>);
 
-/// Hands every event to `into`, and cuts a torn tail off.
+/// Passes every event to `into`, and cuts off a torn end.
 pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Found, JournalError> {
     let disk = &**disk;
     let mut whole = read_whole(disk, into)?;
-    // A folder that is refused is left as it is.
+    // A directory that fails to open is not changed.
     if let Some(name) = &whole.sources.unborn {
         remove_unborn(disk, name)?;
     }
@@ -84,17 +84,17 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, into: &mut dyn Recover) -> Result<Fo
     })
 }
 
-/// Hands every event to `into`, and leaves the files as they are.
+/// Passes every event to `into` without changing the files.
 pub(super) fn read_only(disk: &dyn Disk, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
     read_whole(disk, into)?.recovered(disk)
 }
 
-/// What was read.
+/// The result of reading all segments.
 struct Whole {
     sources: Sources,
-    /// Events of each segment that may be gone one day.
+    /// The number of events of each segment that may be dropped later.
     events: Vec<u64>,
-    /// `None` where there is no segment.
+    /// `None` when there is no segment.
     tail: Option<Tail>,
 }
 
@@ -137,7 +137,7 @@ impl Whole {
     }
 }
 
-/// Who takes the events, and how many of users each segment has.
+/// Counts the user events of each segment on their way to `into`.
 struct Counting<'a> {
     into: &'a mut dyn Recover,
     events: &'a mut [u64],
@@ -150,7 +150,7 @@ impl Counting<'_> {
     }
 }
 
-/// The segments before the last, each up to where the next begins.
+/// The segments before the last, each ending before the next.
 fn parts(sources: &[Source], events: &[u64]) -> Vec<Part> {
     let ends = sources.iter().skip(1).map(|next| Position(next.header.first - 1));
     let sealed = sources.iter().zip(ends).zip(events);
@@ -160,11 +160,11 @@ fn parts(sources: &[Source], events: &[u64]) -> Vec<Part> {
     sealed.map(part).collect()
 }
 
-/// The segments of a folder.
+/// The segments of a directory.
 struct Sources {
     /// In order, their headers checked.
     all: Vec<Source>,
-    /// What a crash has left of one that was about to be made.
+    /// The file of a segment whose creation was interrupted by a crash.
     unborn: Option<String>,
 }
 
@@ -191,7 +191,7 @@ fn sources(disk: &dyn Disk) -> Result<Sources, JournalError> {
     Ok(Sources { all: sources, unborn })
 }
 
-/// A segment with its header; `None` if a crash came before it had one.
+/// A segment with its header; `None` if a crash came before the header was written.
 fn source(disk: &dyn Disk, name: &str, first: u64) -> Result<Option<Source>, JournalError> {
     let Begin { front, length } = segments::begin(disk, name).map_err(|error| unreadable(disk, name, error))?;
     let what = match front {
@@ -215,7 +215,7 @@ fn check_store(disk: &dyn Disk, sources: &[Source]) -> Result<(), JournalError> 
     let Some(first) = sources.first() else { return Ok(()) };
     if first.header.first != 1 {
         let what = format!(
-            "the segment before it is missing: positions 1 to {}",
+            "the segment before it, with the positions 1 to {}, is missing",
             first.header.first - 1
         );
         return Err(damaged(disk, &first.name, 0, &what));
@@ -226,7 +226,7 @@ fn check_store(disk: &dyn Disk, sources: &[Source]) -> Result<(), JournalError> 
     }
 }
 
-/// Where the good part of the last segment ends.
+/// The end of the intact part of the last segment.
 #[derive(Clone, Copy)]
 struct Tail {
     offset: u64,
@@ -252,7 +252,7 @@ fn read_all(
     })
 }
 
-/// Threads that decode: the one that takes the events is at work too.
+/// The number of decoding threads, leaving one processor to the caller.
 fn decoders() -> usize {
     std::thread::available_parallelism().map_or(1, |all| all.get().saturating_sub(1).clamp(1, 8))
 }
@@ -261,12 +261,12 @@ fn decode(jobs: &Receiver<Job>) {
     for (block, decoded) in jobs {
         let block = block.decode();
         let removable = block.batch.removable();
-        // Nobody waits for it when recovery has ended early.
+        // The receiver is gone when recovery has failed.
         drop(decoded.send((block, removable)));
     }
 }
 
-/// The reading thread: every segment, block after block.
+/// The reading thread: reads every segment, block by block.
 fn read(disk: &dyn Disk, sources: &[Source], items: &Sender<Result<Item, JournalError>>, jobs: &Sender<Job>) {
     let mut position = 1;
     for segment in 0..sources.len() {
@@ -281,7 +281,7 @@ fn read(disk: &dyn Disk, sources: &[Source], items: &Sender<Result<Item, Journal
     }
 }
 
-/// Reads one segment. Answers the position that the next begins with; `None` to read no further.
+/// Reads one segment. Returns the first position of the next; `None` to stop reading.
 fn read_segment(
     disk: &dyn Disk,
     sources: &[Source],
@@ -294,7 +294,7 @@ fn read_segment(
     let unreadable = |error| unreadable(disk, &source.name, error);
     if source.header.first != position {
         let what = format!(
-            "it begins with position {}, and should with {position}: a segment is missing",
+            "it starts with position {}, and position {position} is expected: a segment is missing",
             source.header.first
         );
         return Err(damaged(disk, &source.name, 0, &what));
@@ -324,7 +324,7 @@ fn read_segment(
     }
 }
 
-/// Takes the events in order, until the end or the first stop.
+/// Receives the events in order, until the end or the first stop.
 fn take(
     disk: &dyn Disk,
     sources: &[Source],
@@ -344,7 +344,7 @@ fn take(
             Item::Block { segment, decoded } => {
                 let (decoded, removable) = decoded
                     .recv()
-                    .map_err(|_| JournalError::failed("a decoding thread ended early"))?;
+                    .map_err(|_| JournalError::failed("a decoding thread ended unexpectedly"))?;
                 let is_whole = |stop: &Stop| stop.cause == Cause::CrashOrDamage;
                 if decoded.stop.as_ref().is_none_or(is_whole) {
                     counting.batch(segment, decoded.batch, removable)?;
@@ -356,10 +356,10 @@ fn take(
         };
         return judge(disk, sources, segment, &stop, head);
     }
-    Err(JournalError::failed("the reading thread ended early"))
+    Err(JournalError::failed("the reading thread ended unexpectedly"))
 }
 
-/// Whether a crash has left what reading stopped at: then the segment ends there. Otherwise it is an error.
+/// Decides whether a crash caused a stop: then the segment ends there. Otherwise returns an error.
 fn judge(
     disk: &dyn Disk,
     sources: &[Source],
@@ -382,17 +382,17 @@ fn judge(
     })
 }
 
-/// Whether a crash may have torn the segment that begins with `segment`, the last there is: not if the head says that another was begun,
-/// or that the place was synced.
+/// Whether a crash may have torn the last segment, which starts with position `segment`: not if the head records a later segment, or that the
+/// place was synced.
 pub(super) fn may_be_torn(segment: u64, stop: &Stop, head: Option<&HeadRecord>) -> bool {
     head.is_none_or(|head| head.segment <= segment && head.synced < stop.position)
 }
 
-/// Whether it was damage that stopped reading; otherwise a crash has torn the end of the last segment.
+/// Whether damage caused a stop; otherwise a crash has torn the end of the last segment.
 ///
 /// # Errors
 ///
-/// [`Unsupported`](JournalErrorKind::Unsupported) when nothing is wrong with what is there.
+/// [`Unsupported`](JournalErrorKind::Unsupported) when the data is intact and this program lacks a feature to read it.
 pub(super) fn is_damage(
     disk: &dyn Disk,
     name: &str,
@@ -411,7 +411,7 @@ pub(super) fn is_damage(
     }
 }
 
-/// Rids the last segment of what a crash left at its end.
+/// Cuts the torn end off the last segment.
 fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Segment, JournalError> {
     let cut = || -> io::Result<Segment> {
         let mut file = disk.open_writable(&last.name)?;
@@ -438,8 +438,8 @@ fn cut_tail(disk: &dyn Disk, last: &Source, offset: u64) -> Result<Segment, Jour
     cut().map_err(|error| unreadable(disk, &last.name, error))
 }
 
-/// Writes bytes again that an earlier process wrote and may not have synced: from now on they are taken for safe. A sync alone is
-/// not enough. When one has failed before, the operating system shows the bytes and believes that they are on the disk.
+/// Rewrites bytes that an earlier process may not have synced, because they count as synced from now on. A sync alone is not enough: after a
+/// failed sync, the operating system may report the cached bytes as clean although they are not on the disk.
 fn rewrite(file: &mut dyn DiskFile, mut offset: u64, end: u64) -> io::Result<()> {
     let mut bytes = vec![0; 1 << 20];
     while offset < end {

@@ -1,4 +1,4 @@
-//! A new store from what can be read of a damaged one.
+//! Repair: writes the readable events of a damaged store to a new store.
 
 use std::fs;
 use std::path::Path;
@@ -17,34 +17,34 @@ use crate::event::system::LOST;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Record};
 use crate::{Clock, IdSource, Position, RandomIds, SystemClock, Timestamp, Version};
 
-/// Positions that a repaired store can lack: 10 GB of events that say so.
+/// The most positions that a repair fills: about 10 GB of events of type `$lost`.
 const LOST_MAX: u64 = 1 << 28;
-/// Positions that are filled with one batch.
+/// Positions that are filled by one batch.
 const FILL_EVENTS: u64 = 4096;
 
-/// What a repair has saved, and what it could not.
+/// The result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Repair {
-    /// Events saved, the system's included.
+    /// Events saved, including system events.
     pub events_saved: u64,
-    /// Positions whose events are lost: they are gaps of the new store.
+    /// Positions whose events are lost; they are gaps in the new store.
     pub positions_lost: u64,
     /// The last position of the new store.
     pub position: Position,
-    /// What the damaged folder holds. Whatever its damage names is not in the new store.
+    /// The contents of the damaged directory. The events that its damage lists are not in the new store.
     pub found: Verification,
 }
 
-/// Writes a new store to the folder `to`, which must be empty or not be there, with every whole batch of `folder` that can be read.
+/// Writes a new store with every readable batch of `folder` to the directory `to`, which must be empty or not exist.
 ///
 /// Every event keeps its position and version. A position whose event is lost stays empty: a [gap](crate::Gap) of the reason
-/// [`Lost`](crate::GapReason::Lost). What a deletion or truncation that is lost had dropped is there again. The damaged folder is not
-/// touched. `progress` hears how many bytes of how many were read.
+/// [`Lost`](crate::GapReason::Lost). If a deletion or truncation is lost, the events that it had dropped are present again. The damaged
+/// directory is not changed. `progress` receives the number of bytes read and the total.
 ///
-/// The new folder appears when it is whole, and survives a crash when this returns; until then it lies beside, under its name and
-/// `.part`. It is written with the [settings](FileSettings) that are the default: what was compressed no longer is.
+/// The new store is built in a directory with the suffix `.part`, which is synced and renamed when it is complete. It uses the default
+/// [settings](FileSettings), so its frames are not compressed.
 ///
 /// ```
 /// use annals::journal::file;
@@ -62,8 +62,8 @@ pub struct Repair {
 ///
 /// # Errors
 ///
-/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or within `folder`, the
-/// `.part` of a repair that was interrupted is in the way, or more is lost than can be filled; [`Retry`](JournalErrorKind::Retry) or
+/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or is inside `folder`, the
+/// `.part` of an interrupted repair exists, or more than 2^28 positions are lost; [`Retry`](JournalErrorKind::Retry) or
 /// [`Failed`](JournalErrorKind::Failed) when the new store cannot be written.
 pub fn repair(
     folder: impl AsRef<Path>,
@@ -85,7 +85,7 @@ pub fn repair(
     kept
 }
 
-/// The same on disks of any kind. If it is interrupted, part of the new store is there.
+/// Like [`repair`], on implementations of [`Disk`]. An interrupted repair leaves an incomplete store.
 ///
 /// # Errors
 ///
@@ -114,11 +114,11 @@ pub fn repair_on(
     Ok(Repair { found, ..saver.repair })
 }
 
-/// Writes what a walk finds to a new journal.
+/// Writes the batches of a walk to a new journal.
 struct Saver {
     journal: Box<FileJournal>,
     repair: Repair,
-    /// When the last event was recorded: those in place of lost ones must not be younger than what follows.
+    /// When the last saved event was recorded: replacements of lost events must not be newer than the events that follow.
     recorded: Option<Timestamp>,
 }
 
@@ -136,7 +136,7 @@ impl Take for Saver {
 }
 
 impl Saver {
-    /// Puts events in place of those that are lost before position `next`, of the time of the last one saved, or `time`.
+    /// Replaces the events lost before position `next`, with the time of the last saved event, or `time`.
     fn fill(&mut self, next: u64, time: Timestamp) -> Result<(), JournalError> {
         let time = self.recorded.unwrap_or(time);
         let run = self.repair.position.0 + 1;
@@ -144,7 +144,7 @@ impl Saver {
         if lost > LOST_MAX - self.repair.positions_lost {
             return Err(too_many(run, next - 1));
         }
-        // A store may be repaired more than once: runs that begin with other positions are other streams.
+        // A store may be repaired more than once: each run of lost positions has its own stream.
         let stream = format!("$${run}");
         while self.repair.position.0 + 1 < next {
             let mut batch = Batch::new();
@@ -162,8 +162,8 @@ impl Saver {
 
 fn too_many(first: u64, last: u64) -> JournalError {
     let message = format!(
-        "positions {first} to {last} are lost, too many to be filled: repair a copy without the segments behind them, or without the file `head` \
-         if none are"
+        "positions {first} to {last} are lost, more than a repair can fill: repair a copy without the later segments, or, if there are none, \
+         without the file `head`"
     );
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
@@ -191,13 +191,13 @@ fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Rec
     }
 }
 
-/// A folder without a store has nothing to be repaired.
+/// Rejects a directory that contains no store.
 fn check_source(disk: &dyn Disk) -> Result<(), JournalError> {
     let names = disk.names().map_err(|error| unusable(&disk.path(""), error))?;
     if head::is_store(&names) {
         return Ok(());
     }
-    let message = format!("{} holds no store: it has no segment", disk.path("").display());
+    let message = format!("{} contains no store: there is no segment", disk.path("").display());
     Err(JournalError::new(JournalErrorKind::Unsupported, message))
 }
 
@@ -205,7 +205,10 @@ fn check_apart(folder: &Path, to: &Path) -> Result<(), JournalError> {
     let damaged = fs::canonicalize(folder).map_err(|error| unusable(folder, error))?;
     let above = to.ancestors().find_map(|above| fs::canonicalize(above).ok());
     if above.is_some_and(|above| above.starts_with(damaged)) {
-        let message = format!("{} is within the damaged folder: name another", to.display());
+        let message = format!(
+            "{} is inside the damaged directory: choose another directory",
+            to.display()
+        );
         return Err(JournalError::new(JournalErrorKind::Unsupported, message));
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! Writing a sealed segment anew, without the events that are gone.
+//! Rewrites a sealed segment without the events that are gone.
 //!
-//! The new one is written to a file beside, synced, and given the name of the old one. Whenever the machine stops, one of the two has it.
+//! The new segment is written to a temporary file, synced, and renamed over the old one: after a crash the name leads to one of the two.
 
 use std::io;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use super::sparse::SparseEncoder;
 use crate::Position;
 use crate::journal::{Batch, Gone, JournalError, Part, Rewriting};
 
-/// Bytes that are written between two syncs: so many at once keep no append waiting for long.
+/// Bytes written between two syncs. Bounds how long a sync delays an append.
 const SYNC_BYTES: u64 = 4 << 20;
 
-/// A segment on its way to being shorter.
+/// A segment that is being rewritten.
 #[derive(Debug)]
 pub(super) struct Rewrite {
     disk: Arc<dyn Disk>,
@@ -28,11 +28,11 @@ pub(super) struct Rewrite {
     file: Box<dyn DiskFile>,
     offset: u64,
     unsynced: u64,
-    /// Events of users that were kept.
+    /// User events that were retained.
     events: u64,
 }
 
-/// What has become of a segment.
+/// The result of one step.
 #[derive(Debug)]
 pub(super) enum Step {
     More,
@@ -49,7 +49,7 @@ impl Step {
 }
 
 impl Rewrite {
-    /// Begins to rewrite `part`, which ends where a segment does, and of which everything is synced.
+    /// Starts to rewrite `part`, which is a sealed, synced segment.
     pub(super) fn begin(disk: &Arc<dyn Disk>, part: Part, compress: bool) -> Result<Self, JournalError> {
         let name = segments::name_of(part.first.0);
         let begun = || -> io::Result<(SegmentHeader, Scan, Box<dyn DiskFile>)> {
@@ -83,7 +83,7 @@ impl Rewrite {
         &self.part
     }
 
-    /// Takes the next block over; at the end the new segment takes the place of the old one.
+    /// Copies the next block; at the end, replaces the old segment.
     pub(super) fn step(&mut self, gone: &Gone) -> Result<Step, JournalError> {
         let name = segments::name_of(self.part.first.0);
         let next = self.scan.next();
@@ -116,7 +116,7 @@ impl Rewrite {
         )
     }
 
-    /// Writes the frames that have come together.
+    /// Writes the encoded frames.
     fn write(&mut self) -> Result<(), JournalError> {
         let bytes = self.encoder.bytes_mut();
         let mut written = self.file.write_at(self.offset, bytes);
@@ -147,11 +147,11 @@ impl Rewrite {
         unreadable(&*self.disk, &segments::beside(self.part.first.0), error)
     }
 
-    /// Leaves the old segment as it is.
+    /// Discards the rewrite; the old segment is unchanged.
     pub(super) fn abandon(self) {
         let name = segments::beside(self.part.first.0);
         drop(self.file);
-        // What is left of it is removed when the folder is opened.
+        // If this fails, the next open removes the file.
         drop(self.disk.remove(&name));
     }
 }
@@ -163,7 +163,7 @@ fn remove_if_there(disk: &dyn Disk, name: &str) -> io::Result<()> {
     }
 }
 
-/// Removes what is left of rewriting that did not come to its end.
+/// Removes the files of interrupted rewrites.
 pub(super) fn remove_left_over(disk: &dyn Disk) -> io::Result<()> {
     for name in disk.names()?.iter().filter(|name| segments::is_beside(name)) {
         remove_if_there(disk, name)?;

@@ -1,4 +1,4 @@
-//! Reading a segment: its header, then frame after frame, in blocks that can be decoded side by side.
+//! Reads a segment frame by frame, in blocks that can be decoded in parallel.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,78 +12,78 @@ use super::format::{
 use super::{compress, record, sparse};
 use crate::journal::Batch;
 
-/// Bytes of frames that are handed on together, unless one batch has more.
+/// The size of a block, unless one batch is larger.
 const BLOCK_BYTES: usize = 256 << 10;
-/// Bytes read at once while looking for something.
+/// The number of bytes read at once while searching.
 const SEARCH_BYTES: usize = 1 << 20;
-const CUT_OFF: &str = "a frame is cut off";
+const CUT_OFF: &str = "a frame is truncated";
 
-/// Whole batches, as they lie in a segment.
+/// Consecutive whole batches of a segment, encoded.
 #[derive(Debug)]
 pub(super) struct Block {
-    /// Where it begins in the segment.
+    /// The offset in the segment.
     pub(super) offset: u64,
     /// Frames one after another.
     pub(super) bytes: Vec<u8>,
     pub(super) store: Uuid,
 }
 
-/// Where reading comes to a stop before the end: a batch should be there, and is not, or cannot be read.
+/// The place where reading stops before the end: the next batch is missing or cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Stop {
-    /// Where the last whole batch ends: what comes after it cannot be used.
+    /// The end of the last whole batch.
     pub(super) offset: u64,
-    /// The position that should follow.
+    /// The position that is expected next.
     pub(super) position: u64,
     pub(super) what: String,
     pub(super) cause: Cause,
 }
 
-/// What stops reading.
+/// The reason why reading stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cause {
-    /// A crash, unless something says that the place was synced: then damage.
+    /// A crash, or damage if the place is known to have been synced.
     CrashOrDamage,
-    /// Damage: no crash does this.
+    /// Damage that no crash can cause.
     Damage,
-    /// Nothing is wrong, but this program was built without what it takes to read on.
+    /// The data is intact, but this program lacks a feature that is required to read it.
     Unsupported,
 }
 
-/// What comes next in a segment.
+/// The result of one read step.
 #[derive(Debug)]
 pub(super) enum Next {
     Block(Block),
-    /// Nothing more was written.
+    /// The end of the segment.
     End,
     Stop(Stop),
 }
 
-/// Reads one segment from its front to its end.
+/// Reads one segment from start to end.
 #[derive(Debug)]
 pub(super) struct Scan {
     file: Box<dyn DiskFile>,
     length: u64,
     store: Uuid,
-    /// Where the next frame begins.
+    /// The offset of the next frame.
     offset: u64,
-    /// The position that it must begin with.
+    /// The expected first position of the next frame.
     position: u64,
-    /// The last mark of what was synced.
+    /// The highest synced position in the frames read.
     synced: u64,
-    /// The frames behind that mark.
+    /// The frames with positions above `synced`.
     unsynced: VecDeque<Unsynced>,
-    /// What was read of the file, from `window_offset` on.
+    /// The buffered part of the file, from `window_offset`.
     window: Vec<u8>,
     window_offset: u64,
 }
 
-/// Why there is no frame where one should begin.
+/// Why no frame starts at an offset.
 #[derive(Debug)]
 enum NoFrame {
-    /// The segment is all zeros from here on.
+    /// The rest of the segment is zeros.
     Zeros,
-    /// This is wrong.
+    /// The damage that was found.
     Broken(String),
 }
 
@@ -93,16 +93,16 @@ impl NoFrame {
     }
 }
 
-/// A frame that no mark says was synced.
+/// A frame that no later frame records as synced.
 #[derive(Clone, Copy, Debug)]
 struct Unsynced {
-    /// Where it begins.
+    /// Its offset.
     offset: u64,
     /// Its last position.
     last: u64,
 }
 
-/// Whether there is nothing but zeros from `offset` on.
+/// Whether the file contains only zeros from `offset`.
 pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<bool> {
     let mut bytes = vec![0; SEARCH_BYTES];
     loop {
@@ -117,7 +117,7 @@ pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<b
     }
 }
 
-/// Where the last byte is that is not zero, from `offset` on.
+/// The offset after the last nonzero byte from `offset`; `offset` when there is none.
 pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
     let mut bytes = vec![0; SEARCH_BYTES];
     let mut end = offset;
@@ -134,7 +134,7 @@ pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u
 }
 
 impl Scan {
-    /// Begins behind the header of a segment.
+    /// Starts after the header of a segment.
     pub(super) fn new(file: Box<dyn DiskFile>, header: &SegmentHeader) -> io::Result<Self> {
         Ok(Self {
             length: file.length()?,
@@ -149,12 +149,12 @@ impl Scan {
         })
     }
 
-    /// Where the next batch would begin.
+    /// The offset of the next batch.
     pub(super) fn offset(&self) -> u64 {
         self.offset
     }
 
-    /// The position that the next batch would begin with.
+    /// The first position of the next batch.
     pub(super) fn position(&self) -> u64 {
         self.position
     }
@@ -166,7 +166,7 @@ impl Scan {
             bytes: Vec::new(),
             store: self.store,
         };
-        // Of the frames in the block: where the last whole batch ends, and the position after it.
+        // The end of the last whole batch in the block, and the position after it.
         let (mut end, mut after) = (0, self.position);
         let mut position = self.position;
         while end < BLOCK_BYTES {
@@ -194,7 +194,7 @@ impl Scan {
         self.position = position;
     }
 
-    /// The header of the frame at `offset`, which must begin with `position`.
+    /// Reads the header of the frame at `offset`, which must start with `position`.
     fn header_at(&mut self, offset: u64, position: u64) -> io::Result<Result<FrameHeader, NoFrame>> {
         let store = self.store;
         let bytes = self.bytes_at(offset, FRAME_HEADER_BYTES)?;
@@ -208,7 +208,7 @@ impl Scan {
         }
     }
 
-    /// Up to `length` bytes from `offset` on: as many as there are.
+    /// Up to `length` bytes from `offset`, fewer at the end of the file.
     fn bytes_at(&mut self, offset: u64, length: usize) -> io::Result<&[u8]> {
         let end = offset + length as u64;
         if offset < self.window_offset || end > self.window_offset + self.window.len() as u64 {
@@ -241,7 +241,7 @@ impl Scan {
         }
         if header.span().is_none_or(|span| span.start != position) {
             return Err(NoFrame::Broken(format!(
-                "a frame has the positions {} to {}, and should begin with {position}",
+                "a frame contains the positions {} to {}, and position {position} is expected",
                 header.first, header.last
             )));
         }
@@ -255,12 +255,12 @@ impl Scan {
         Ok(header)
     }
 
-    /// Reads the rest as far as `end`, and answers from where on no mark says that the segment was synced.
+    /// Reads to `end`, and returns the offset from which no frame records that the segment was synced.
     pub(super) fn unsynced_from(mut self, end: u64) -> io::Result<u64> {
         let begin = self.position;
         while self.offset < end && matches!(self.next()?, Next::Block(_)) {}
         if self.synced < begin {
-            // Not even the header may be safe.
+            // Even the header may not be synced.
             return Ok(0);
         }
         Ok(self.unsynced.front().map_or(end, |frame| frame.offset.min(end)))
@@ -270,12 +270,12 @@ impl Scan {
         let start = bytes.len();
         let length = header.frame_bytes() as usize;
         bytes.extend_from_slice(self.bytes_at(offset, length)?);
-        // The last frame may lack the zeros behind it; any other lack is found by its checksum.
+        // The padding of the last frame may be missing; the checksum detects any other missing byte.
         bytes.resize(start + length, 0);
         Ok(())
     }
 
-    /// What there was before the end of what can be read; then that.
+    /// Returns the batches before the end first, and on the next call the end itself.
     fn end_of_batches(&self, block: Block, offset: u64, reason: NoFrame) -> Next {
         if !block.bytes.is_empty() {
             return Next::Block(block);
@@ -283,12 +283,12 @@ impl Scan {
         let in_a_batch = offset > self.offset;
         match reason {
             NoFrame::Zeros if !in_a_batch => Next::End,
-            NoFrame::Zeros => Next::Stop(self.stop("a batch lacks its last frames".to_owned())),
+            NoFrame::Zeros => Next::Stop(self.stop("the last frames of a batch are missing".to_owned())),
             NoFrame::Broken(what) => Next::Stop(self.stop(what)),
         }
     }
 
-    /// A stop right after the last whole batch.
+    /// A stop at the end of the last whole batch.
     fn stop(&self, what: String) -> Stop {
         Stop {
             offset: self.offset,
@@ -298,14 +298,14 @@ impl Scan {
         }
     }
 
-    /// Whether any frame of the segment says that the position at `stop` was synced: then it was not a crash that did it. Depends on
-    /// the file alone, and not on how far it was read.
+    /// Whether any frame of the segment records that the position at `stop` was synced: then no crash caused the stop. The result depends on
+    /// the file only, not on how far it was read.
     pub(super) fn was_synced(&self, stop: &Stop) -> io::Result<bool> {
         let is_mark = |_, header: &FrameHeader| header.synced >= stop.position;
         Ok(self.search(SEGMENT_HEADER_BYTES as u64, is_mark)?.is_some())
     }
 
-    /// Goes on behind damage, with the next batch whose positions are those after `position` and below `until`. Answers whether
+    /// Resumes after damage at the next batch with positions from `position` to below `until`. Returns whether
     /// there is one.
     pub(super) fn resume(&mut self, offset: u64, position: u64, until: u64) -> io::Result<bool> {
         let length = self.length;
@@ -327,13 +327,13 @@ impl Scan {
         Ok(true)
     }
 
-    /// The first frame's header from `offset` on that is `wanted`, and where it is.
+    /// Finds the first `wanted` frame header from `offset`, with its offset.
     fn search(
         &self,
         mut offset: u64,
         wanted: impl Fn(u64, &FrameHeader) -> bool,
     ) -> io::Result<Option<(u64, FrameHeader)>> {
-        // A header may lie across the end of what is read at once.
+        // A header may span two reads.
         let mut bytes = vec![0; SEARCH_BYTES + FRAME_HEADER_BYTES];
         loop {
             let read = self.file.read_at(offset, &mut bytes)?;
@@ -346,7 +346,7 @@ impl Scan {
     }
 }
 
-/// Every frame's header in `bytes`, which were read at `offset`, and where it is.
+/// All frame headers in `bytes`, which were read at `offset`, with their offsets.
 fn headers(bytes: &[u8], offset: u64, store: Uuid) -> impl Iterator<Item = (u64, FrameHeader)> {
     let windows = bytes.windows(FRAME_HEADER_BYTES).step_by(ALIGNMENT as usize);
     let offsets = (offset..).step_by(ALIGNMENT as usize);
@@ -356,27 +356,27 @@ fn headers(bytes: &[u8], offset: u64, store: Uuid) -> impl Iterator<Item = (u64,
     })
 }
 
-/// The frames of a batch, and where each begins in the block.
+/// The frames of a batch, with their offsets in the block.
 pub(super) type Group = Vec<(FrameHeader, usize)>;
 
-/// The events of a block, and where reading them came to an end, if it did before the block did.
+/// The decoded events of a block, and the stop before its end, if any.
 #[derive(Debug)]
 pub(super) struct Decoded {
     pub(super) batch: Batch,
     pub(super) stop: Option<Stop>,
-    /// Where the batch ends in the segment.
+    /// The offset in the segment after the decoded batches.
     pub(super) end: u64,
 }
 
 impl Block {
-    /// Decodes the frames, as far as their checksums and contents hold.
+    /// Decodes the batches up to the first invalid checksum or content.
     pub(super) fn decode(&self) -> Decoded {
         let mut decoded = Decoded {
             batch: Batch::new(),
             stop: None,
             end: self.offset,
         };
-        // A batch of several frames is taken whole or not at all.
+        // A batch of several frames is decoded whole or not at all.
         for group in self.groups() {
             if let Err(stop) = self.decode_group(&group, &mut decoded.batch) {
                 decoded.stop = Some(stop);
@@ -403,7 +403,7 @@ impl Block {
         })
     }
 
-    /// Where a batch ends in the segment.
+    /// The offset in the segment after a batch.
     fn end_of(&self, group: &[(FrameHeader, usize)]) -> u64 {
         let end = group
             .last()
@@ -416,7 +416,7 @@ impl Block {
         FrameHeader::decode(bytes.try_into().ok()?, self.store).ok()
     }
 
-    /// Adds the events of a batch to `batch`. Where its frames are whole and cannot be read, part of them may have been added.
+    /// Adds the events of a batch to `batch`. On an error, part of them may have been added.
     pub(super) fn decode_group(&self, group: &[(FrameHeader, usize)], batch: &mut Batch) -> Result<(), Stop> {
         let Some((first, start)) = group.first() else {
             return Ok(());

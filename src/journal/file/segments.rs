@@ -1,4 +1,4 @@
-//! The segments of a folder: their names, and what each begins with.
+//! The segments of a directory: their names and headers.
 
 use std::io;
 
@@ -9,17 +9,20 @@ use super::scan::is_zero_from;
 use crate::journal::JournalError;
 
 const SUFFIX: &str = ".segment";
-/// A segment that is being rewritten, until it takes the place of the old one.
+/// The suffix of a segment that is being rewritten, until it replaces the old one.
 const BESIDE: &str = ".rewrite";
 
-/// What is wrong with a segment that was not born where another follows it.
+/// The damage of a segment without a header that is not the last.
 pub(super) const HEADLESS: &str = "it has no header, and later segments follow it";
-/// What is wrong with a segment that others in the folder do not belong with.
+/// The damage of a segment of another store.
 pub(super) const OF_ANOTHER_STORE: &str = "it belongs to another store";
 
-/// What is wrong with a segment whose header has another position than its name.
+/// The damage of a segment whose name contradicts its header.
 pub(super) fn renamed(header: &SegmentHeader) -> String {
-    format!("it says that it begins with position {}: it was renamed", header.first)
+    format!(
+        "its header contains the first position {}: the file was renamed",
+        header.first
+    )
 }
 
 /// The file of the segment whose first event has this position.
@@ -27,7 +30,7 @@ pub(super) fn name_of(first: u64) -> String {
     format!("{first:020}{SUFFIX}")
 }
 
-/// The file in which that segment is written anew.
+/// The file in which that segment is rewritten.
 pub(super) fn beside(first: u64) -> String {
     format!("{first:020}{BESIDE}")
 }
@@ -36,7 +39,7 @@ pub(super) fn is_beside(name: &str) -> bool {
     number_before(name, BESIDE).is_some()
 }
 
-/// The position in the name of a segment.
+/// Parses the position in the name of a segment.
 pub(super) fn first_of(name: &str) -> Option<u64> {
     number_before(name, SUFFIX)
 }
@@ -63,20 +66,20 @@ pub(super) struct Begin {
     pub(super) length: u64,
 }
 
-/// What a file named like a segment begins with.
+/// The start of a file that is named like a segment.
 #[derive(Debug)]
 pub(super) enum Front {
     Header(SegmentHeader),
-    /// No header, and nothing behind it either: a crash came while the segment was made.
+    /// Neither a header nor any data: a crash came while the segment was created.
     Unborn,
-    /// Something else.
+    /// Anything else.
     Damaged(NoHeader),
 }
 
-/// Reads what the file called `name` begins with.
+/// Reads the start of the file `name`.
 pub(super) fn begin(disk: &dyn Disk, name: &str) -> io::Result<Begin> {
     let file = match disk.open(name) {
-        // A name that is there and leads nowhere is a link.
+        // A listed name that is not found is a dangling link.
         Err(error) if matches!(error.kind(), io::ErrorKind::IsADirectory | io::ErrorKind::NotFound) => {
             return Ok(Begin {
                 front: Front::Damaged(NoHeader::NoFile),

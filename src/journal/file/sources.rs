@@ -1,4 +1,4 @@
-//! The segments of a damaged folder: which are whole, which can be read all the same, and in which order.
+//! The segments of a damaged directory: which are intact, which are still readable, and in which order.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -16,19 +16,19 @@ use crate::journal::JournalError;
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) name: String,
-    /// Its header; where that is damaged, what it must have been.
+    /// Its header; reconstructed when it is damaged.
     pub(super) header: SegmentHeader,
     pub(super) length: u64,
-    /// What is wrong with it as a whole.
+    /// The damage of the file as a whole.
     pub(super) fault: Option<String>,
-    /// Its frames can be read, as far as they are whole.
+    /// Whether its intact frames can be read.
     pub(super) is_readable: bool,
-    /// The position that the next segment to be read begins with: this one goes no further.
+    /// The first position of the next readable segment, which ends this one.
     pub(super) until: u64,
     pub(super) is_last: bool,
 }
 
-/// A file named like a segment, and what it begins with.
+/// A file that is named like a segment, and its start.
 struct Named {
     /// The position in its name.
     first: u64,
@@ -50,9 +50,9 @@ impl Named {
 /// The segments of a folder.
 #[derive(Debug)]
 pub(super) struct Sources {
-    /// In the order of their events. Those that can be read are all of one store.
+    /// In the order of their events. All readable segments belong to one store.
     pub(super) all: Vec<Source>,
-    /// A crash has left one more, which it kept from being made.
+    /// Whether a crash has left one more segment without a header.
     pub(super) unborn: bool,
 }
 
@@ -75,7 +75,7 @@ pub(super) fn sources(disk: &dyn Disk) -> Result<Sources, JournalError> {
     Ok(Sources { all: sources, unborn })
 }
 
-/// The store that most segments say they are of.
+/// The store that most segments belong to.
 fn store_of(disk: &dyn Disk, begins: &[Named]) -> Uuid {
     let mut counts: BTreeMap<Uuid, usize> = BTreeMap::new();
     let mut store = None;
@@ -94,7 +94,7 @@ fn store_of(disk: &dyn Disk, begins: &[Named]) -> Uuid {
     store.map(|(store, _)| store).or_else(by_frames).unwrap_or_default()
 }
 
-/// The store in a damaged header, if frames behind it are of that store.
+/// The store in a damaged header, if a frame of that store follows it.
 fn store_by_frames(disk: &dyn Disk, name: &str) -> Option<Uuid> {
     let file = disk.open(name).ok()?;
     let mut bytes = [0; 16];
@@ -137,7 +137,7 @@ fn source(Named { first, begin }: Named, store: Uuid) -> Source {
     }
 }
 
-/// By their first positions. Of two with the same, the one with the right name is read.
+/// Sorts by first position. Of two segments with the same one, the segment with the correct name is read.
 fn in_order(sources: &mut [Source]) {
     sources.sort_by_key(|source| (source.header.first, source.fault.is_some()));
     let mut read = 0;

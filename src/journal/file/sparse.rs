@@ -1,4 +1,4 @@
-//! Frames of which events are gone: what is left of those, and then the events that are still there.
+//! Sparse frames: gaps and marks of events that are gone, then the remaining events.
 
 use bincode::error::EncodeError;
 use hashbrown::HashMap;
@@ -12,9 +12,9 @@ use crate::journal::{Batch, Gone, JournalError, Mark};
 use crate::settings::NAME_BYTES_MAX;
 use crate::{EventRef, Gap, GapReason, Name, Position, Version};
 
-/// Gaps that a frame keeps apart, at most.
+/// The most gaps in a frame.
 const GAPS_MAX: usize = 1 << 12;
-/// Marks that a frame can have, and from how many on it is ended.
+/// The most marks in a frame, and the number at which the frame is ended.
 const MARKS_MAX: usize = 1 << 18;
 const MARKS_ENOUGH: usize = 1 << 16;
 
@@ -47,7 +47,7 @@ struct WireMark<'a> {
     aggregate_type: &'a str,
     aggregate_id: &'a str,
     version: u32,
-    /// The place of the gap that its event is in.
+    /// The index of the gap that covers its event.
     gap: u32,
 }
 
@@ -85,30 +85,30 @@ impl From<WireReason<'_>> for GapReason {
     }
 }
 
-/// Encodes events and what is left of those that are gone, one sparse frame after another.
+/// Encodes the remaining events, the gaps and the marks into sparse frames.
 #[derive(Debug)]
 pub(super) struct SparseEncoder {
     framing: Framing,
-    /// What the frames say is safe.
+    /// The synced position in the headers.
     synced: u64,
-    /// The frames.
+    /// The encoded frames.
     bytes: Vec<u8>,
     encoder: FrameEncoder,
     gaps: Vec<Gap>,
-    /// The place of the gap of each reason.
+    /// The index of the gap of each reason.
     places: HashMap<GapReason, usize, foldhash::fast::RandomState>,
-    /// Of each aggregate what is left of its last event, unless it was needed already.
+    /// The mark of the last dropped event of each aggregate, until an event needs it.
     latest: HashMap<Name, Mark, foldhash::fast::RandomState>,
-    /// Marks that an event behind them needs: one of the aggregate, or of the system about it.
+    /// Marks that a later event needs: an event of the aggregate, or a system event about it.
     needed: Vec<Mark>,
-    /// The first position of the frame; the next to come; the one behind the last event that is there.
+    /// The first position of the frame, the next position, and the position after the last remaining event.
     first: u64,
     next: u64,
     after_event: u64,
 }
 
 impl SparseEncoder {
-    /// Begins with position `first`.
+    /// Starts at position `first`.
     pub(super) fn new(framing: Framing, first: u64, synced: u64) -> Self {
         Self {
             framing,
@@ -125,7 +125,7 @@ impl SparseEncoder {
         }
     }
 
-    /// Adds a batch without the events that are gone. Answers how many it has still that may be gone one day.
+    /// Adds a batch without the events that are gone. Returns the number of remaining events that may be dropped later.
     pub(super) fn add(&mut self, batch: &Batch, gone: &Gone) -> Result<u64, JournalError> {
         if self.is_full(batch.marks().len()) {
             self.end_frame()?;
@@ -144,7 +144,7 @@ impl SparseEncoder {
                 None => kept += u64::from(self.keep(event)?),
             }
             self.next = event.position().0 + 1;
-            // What gaps tell of may lie anywhere in the batch.
+            // A gap may cover any part of the batch, so a batch with gaps is not split.
             if batch.gaps().is_empty() && self.is_full(0) {
                 self.end_frame()?;
             }
@@ -154,18 +154,18 @@ impl SparseEncoder {
         Ok(kept)
     }
 
-    /// Ends the last frame, and answers all frames that have come together.
+    /// Ends the last frame, and returns all frames.
     pub(super) fn finish(mut self) -> Result<Vec<u8>, JournalError> {
         self.end_frame()?;
         Ok(self.bytes)
     }
 
-    /// The frames that have come together, to be emptied.
+    /// The encoded frames, to be written and cleared.
     pub(super) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
 
-    /// Whether the frame is long enough, with so many marks more.
+    /// Whether the frame should be ended before `marks` more marks are added.
     fn is_full(&self, marks: usize) -> bool {
         self.encoder.bytes() > FRAME_BYTES || self.latest.len() + self.needed.len() + marks > MARKS_ENOUGH
     }
@@ -180,7 +180,7 @@ impl SparseEncoder {
         }
     }
 
-    /// The place of the gap of this reason; of several, where there are too many to keep apart.
+    /// The index of the gap of this reason, or of the gap for several reasons when the frame has too many gaps.
     fn place_of(&mut self, reason: &GapReason) -> usize {
         if let Some(place) = self.places.get(reason) {
             return *place;
@@ -210,13 +210,13 @@ impl SparseEncoder {
         self.latest.insert(mark.aggregate_id.clone(), mark);
     }
 
-    /// Adds an event. Answers whether it may be gone one day.
+    /// Adds an event. Returns whether it may be dropped later.
     fn keep(&mut self, event: EventRef<'_>) -> Result<bool, JournalError> {
         let position = event.position().0;
         let pushed = self.encoder.skip(position - self.after_event);
         pushed.and_then(|()| self.encoder.push(event)).map_err(|_| too_long())?;
         self.after_event = position + 1;
-        // It finds its stream, and the aggregate that it is about, as they were.
+        // Decoding needs the version of its stream, and of the aggregate that it is about.
         let id = event.aggregate_id();
         for stream in [id, system::target(id)] {
             self.needed.extend(self.latest.remove(stream));
@@ -224,7 +224,7 @@ impl SparseEncoder {
         Ok(!event.is_change())
     }
 
-    /// Ends a frame, if anything was added to it.
+    /// Ends the frame, unless it is empty.
     pub(super) fn end_frame(&mut self) -> Result<(), JournalError> {
         if self.next == self.first {
             return Ok(());
@@ -252,7 +252,7 @@ impl SparseEncoder {
         let mut marks = std::mem::take(&mut self.needed);
         marks.extend(self.latest.drain().map(|(_, mark)| mark));
         marks.sort_unstable_by_key(|mark| mark.position);
-        // A gap for every mark, before the gaps are written.
+        // Every mark needs a gap, and gaps are encoded first.
         let places: Vec<_> = marks.iter().map(|mark| self.place_of(&mark.reason)).collect();
         codec::encode(&(self.gaps.len() as u32), content)?;
         for gap in &self.gaps {
@@ -281,7 +281,7 @@ impl SparseEncoder {
     }
 }
 
-/// Reads the content of a sparse frame of the positions `first` to `last` into `batch`.
+/// Decodes the content of a sparse frame with the positions `first` to `last` into `batch`.
 pub(super) fn decode(
     mut content: &[u8],
     events: u32,
@@ -292,9 +292,7 @@ pub(super) fn decode(
     let gaps = decode_gaps(bytes, first, last)?;
     let gone = last - first + 1 - u64::from(events);
     if gaps.iter().try_fold(0_u64, |sum, gap| sum.checked_add(gap.count)) != Some(gone) {
-        return Err(BadContent::Value(
-            "it says why other events are gone than those that are",
-        ));
+        return Err(BadContent::Value("the gaps do not match the number of missing events"));
     }
     decode_marks(bytes, &gaps, first, last, batch)?;
     for gap in gaps.into_iter().filter(|gap| gap.count > 0) {
@@ -304,9 +302,9 @@ pub(super) fn decode(
     let mut left = u64::from(events);
     let position = |bytes: &mut &[u8], batch: &mut Batch| {
         let skip: u64 = codec::decode(bytes)?;
-        // The events behind it have room.
+        // The remaining positions must hold the remaining events.
         let position = next.checked_add(skip).filter(|position| last + 1 - left >= *position);
-        let position = position.ok_or(BadContent::Value("an event lies behind the last position"))?;
+        let position = position.ok_or(BadContent::Value("an event lies after the last position"))?;
         skip_to(batch, next, position);
         (next, left) = (position + 1, left - 1);
         Ok(position)
@@ -316,7 +314,7 @@ pub(super) fn decode(
     Ok(())
 }
 
-/// The positions from `first` to before `next` are gone.
+/// Skips the positions from `first` to `next`, exclusive.
 fn skip_to(batch: &mut Batch, first: u64, next: u64) {
     if next > first {
         batch.skip(Position(first), Position(next - 1));
@@ -332,7 +330,7 @@ fn decode_gaps(bytes: &mut &[u8], first: u64, last: u64) -> Result<Vec<Gap>, Bad
     for _ in 0..count {
         let wire: WireGap<'_> = codec::decode(bytes)?;
         if wire.first < first || wire.last < wire.first || wire.last > last {
-            return Err(BadContent::Value("a gap reaches beyond it"));
+            return Err(BadContent::Value("a gap exceeds the positions of the frame"));
         }
         let reason = GapReason::from(wire.reason);
         if let Some(name) = reason.name() {
@@ -361,13 +359,13 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
         let position = position.filter(|position| before.is_none_or(|before| before < *position));
         let gap = gaps.get(wire.gap as usize);
         let (Some(position), Some(gap)) = (position, gap) else {
-            return Err(BadContent::Value("a mark has no place in it"));
+            return Err(BadContent::Value("a mark has an invalid position or gap"));
         };
         check_name(wire.aggregate_type, NAME_BYTES_MAX)?;
         check_name(wire.aggregate_id, STREAM_BYTES_MAX)?;
         let is_changes = wire.aggregate_id.starts_with('$') && !system::is_snapshot_stream(wire.aggregate_id);
         if wire.version == 0 || is_changes {
-            return Err(BadContent::Value("a mark is of no aggregate, or has no version"));
+            return Err(BadContent::Value("a mark has no version, or its aggregate is invalid"));
         }
         batch.push_mark(Mark {
             position: Position(position),
@@ -383,7 +381,7 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
 
 fn check_name(name: &str, bytes_max: usize) -> Result<(), BadContent> {
     if name.is_empty() || name.len() > bytes_max || name.contains('\0') {
-        return Err(BadContent::Value("a name is empty, too long, or has a U+0000"));
+        return Err(BadContent::Value("a name is empty or too long, or contains U+0000"));
     }
     Ok(())
 }

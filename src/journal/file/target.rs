@@ -1,4 +1,4 @@
-//! New folders: empty to begin with, and there under their name only when they are whole.
+//! Target directories of archives and repairs: built under a temporary name, and renamed when they are complete.
 
 use std::ffi::OsString;
 use std::fs;
@@ -9,17 +9,17 @@ use super::disk::Folder;
 use super::errors::unusable;
 use crate::journal::{JournalError, JournalErrorKind};
 
-/// Where a new folder goes.
+/// The place of a new directory.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// The folder, behind all links.
+    /// The final path, with all links resolved.
     to: PathBuf,
-    /// Where it is until it is whole.
+    /// The temporary path until the directory is complete.
     part: PathBuf,
 }
 
 impl Target {
-    /// The folder at `to`, which must be empty or not be there. Nothing is made yet.
+    /// A directory at `to`, which must be empty or not exist. Creates nothing yet.
     pub(super) fn new(to: &Path) -> Result<Self, JournalError> {
         check_empty(to)?;
         let to = behind_links(to)?;
@@ -29,14 +29,14 @@ impl Target {
         Ok(Self { to, part })
     }
 
-    /// Makes the folder beside, as private as the one that it takes the place of.
+    /// Creates the temporary directory, with the owner and permissions of the directory that it replaces.
     pub(super) fn begin(&self) -> Result<(), JournalError> {
         let part = &self.part;
         let made = || -> io::Result<()> {
             if let Some(above) = part.parent().filter(|above| !above.as_os_str().is_empty()) {
                 Folder::create(above)?;
             }
-            // Not if it is there: another may be at work in it.
+            // Fails when it exists: another process may be writing to it.
             fs::create_dir(part)
         };
         made().map_err(|error| {
@@ -56,12 +56,12 @@ impl Target {
         &self.part
     }
 
-    /// Gives the new folder its name.
+    /// Renames the complete directory to its final path.
     pub(super) fn keep(&self) -> Result<(), JournalError> {
         keep(&self.part, &self.to)
     }
 
-    /// Removes what [`begin`](Self::begin) made. Whatever went wrong is told; a part that cannot be removed is named when it is in the way.
+    /// Removes the temporary directory. A failure is not reported; the next attempt names a directory that is left over.
     pub(super) fn abandon(&self) {
         drop(fs::remove_dir_all(&self.part));
     }
@@ -69,13 +69,13 @@ impl Target {
 
 fn left_over(part: &Path) -> JournalError {
     let message = format!(
-        "{} is in the way: another process is at work in it, or one did not end; if so, remove it first",
+        "{} exists already: another process is writing to it, or was interrupted; if it was interrupted, remove the directory",
         part.display()
     );
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
 
-/// A folder that is empty, or not there.
+/// Checks that `to` is an empty directory or does not exist.
 fn check_empty(to: &Path) -> Result<(), JournalError> {
     let is_empty = match fs::read_dir(to) {
         Ok(mut entries) => entries.next().is_none(),
@@ -86,12 +86,12 @@ fn check_empty(to: &Path) -> Result<(), JournalError> {
     if is_empty { Ok(()) } else { Err(not_empty(to)) }
 }
 
-/// The folder that `to` leads to, which is given its name in the end; `to` itself where there is none yet.
+/// The directory that `to` leads to, with links resolved; `to` itself when it does not exist.
 fn behind_links(to: &Path) -> Result<PathBuf, JournalError> {
     match fs::canonicalize(to) {
         Ok(to) if is_mounted(&to) => {
             let message = format!(
-                "{} is the root of a file system, which cannot be replaced: name a folder in it",
+                "{} is the root of a file system, which cannot be replaced: choose a directory inside it",
                 to.display()
             );
             Err(JournalError::new(JournalErrorKind::Unsupported, message))
@@ -108,11 +108,11 @@ fn is_link(path: &Path) -> bool {
 }
 
 fn leads_nowhere(to: &Path) -> JournalError {
-    let message = format!("{} is a link that leads nowhere: name a folder", to.display());
+    let message = format!("{} is a dangling link: choose a directory", to.display());
     JournalError::new(JournalErrorKind::Unsupported, message)
 }
 
-/// Whether the folder lies on another file system than the one above it.
+/// Whether the directory is on another file system than its parent.
 #[cfg(unix)]
 fn is_mounted(folder: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
@@ -125,7 +125,7 @@ fn is_mounted(folder: &Path) -> bool {
     folder.parent().is_none()
 }
 
-/// Gives `part` the owner and the permissions of `to`, if that is there.
+/// Copies the owner and the permissions of `to`, if it exists, to `part`.
 fn keep_owner(to: &Path, part: &Path) -> io::Result<()> {
     let about = match fs::metadata(to) {
         Ok(about) => about,
@@ -143,7 +143,7 @@ fn keep_owner(to: &Path, part: &Path) -> io::Result<()> {
     fs::set_permissions(part, about.permissions())
 }
 
-/// Gives the new folder its name.
+/// Renames `part` to `to`, replacing an empty directory.
 fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
     let renamed = || -> io::Result<()> {
         if to.is_dir() {
@@ -156,6 +156,6 @@ fn keep(part: &Path, to: &Path) -> Result<(), JournalError> {
 }
 
 pub(super) fn not_empty(folder: &Path) -> JournalError {
-    let message = format!("{} is not empty: name a new folder", folder.display());
+    let message = format!("{} is not empty: choose a new directory", folder.display());
     JournalError::new(JournalErrorKind::Unsupported, message)
 }

@@ -1,4 +1,4 @@
-//! Whether a folder holds what it should, and where it does not: all of it, not only the first place.
+//! Verification of a directory: finds every damage, not only the first.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,20 @@ use super::walk::{Take, Walk};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind};
 
-/// A place in a file where something else should be.
+/// Damage at a place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
-    /// The first byte that cannot be used.
+    /// The first byte that is unusable.
     pub offset: u64,
-    /// The first position that was lost by it; `None` if none was, or the damage listed before has the same.
+    /// The first position that is lost; `None` when none is, or when the damage listed before includes it.
     pub first: Option<Position>,
-    /// The last position that was lost; `None` too if nobody can say how many there were.
+    /// The last position that is lost; `None` also when the number of lost positions is unknown.
     pub last: Option<Position>,
-    /// What was found.
+    /// The description of the damage.
     pub what: String,
 }
 
@@ -35,44 +35,44 @@ impl fmt::Display for Damage {
         match (self.first, self.last) {
             (Some(first), Some(last)) if first == last => write!(f, "; position {first} is lost"),
             (Some(first), Some(last)) => write!(f, "; positions {first} to {last} are lost"),
-            (Some(first), None) => write!(f, "; whatever came from position {first} on is lost"),
+            (Some(first), None) => write!(f, "; all events from position {first} are lost"),
             (None, _) => Ok(()),
         }
     }
 }
 
-/// What a folder holds.
+/// The contents of a directory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Verification {
-    /// Files named like segments.
+    /// The number of files named like segments.
     pub segments: u64,
-    /// Their bytes.
+    /// The size of these files in bytes.
     pub bytes: u64,
-    /// Events that can be read, the system's included.
+    /// Readable events, including system events.
     pub events: u64,
-    /// Of these, events of the system.
+    /// System events among them.
     pub events_system: u64,
-    /// Of these, events in the place of others that were lost before: an earlier repair has put them there.
+    /// Events among them by which an earlier repair replaced lost events.
     pub events_lost_before: u64,
-    /// Events that the store had dropped, and whose room was given back.
+    /// Events that the store dropped and compaction removed.
     pub events_gone: u64,
-    /// The position of the last of them all.
+    /// The last position.
     pub position: Position,
-    /// Positions before the last that can be read, or are known to have been there, whose events are lost.
+    /// Positions whose events are lost, up to the last position that is readable or known to have existed.
     pub positions_lost: u64,
-    /// Bytes at the end that a crash has left of what was never promised. They are no damage: opening the store cuts them off.
+    /// Bytes of an incomplete batch at the end, left by a crash. They are not damage: opening the store cuts them off.
     pub torn_tail_bytes: u64,
-    /// Every damage, in the order of positions, up to 10,000.
+    /// The damage, in ascending order of positions, at most 10,000 entries.
     pub damage: Vec<Damage>,
-    /// How many more there are.
+    /// The number of further damaged places.
     pub damage_not_listed: u64,
 }
 
-/// Reads a whole folder and lists every damage in it. Writes nothing, not even where the folder could be written to.
+/// Reads all files of a store in a directory and lists every damage. Writes nothing.
 ///
-/// A store opens if and only if there is no damage. `progress` hears how many bytes of how many were read.
+/// A store opens if and only if there is no damage. `progress` receives the number of bytes read and the total.
 ///
 /// ```
 /// # let folder = std::env::temp_dir().join(format!("annals-doc-verify-{}", std::process::id()));
@@ -88,20 +88,20 @@ pub struct Verification {
 ///
 /// # Errors
 ///
-/// [`Locked`](JournalErrorKind::Locked) when a process has the store open; [`Retry`](JournalErrorKind::Retry) when the folder
-/// cannot be read; [`Unsupported`](JournalErrorKind::Unsupported) when it is compressed and the feature `lz4` is off.
+/// [`Locked`](JournalErrorKind::Locked) when a process has the store open; [`Retry`](JournalErrorKind::Retry) when the directory
+/// cannot be read; [`Unsupported`](JournalErrorKind::Unsupported) when frames are compressed and the feature `lz4` is off.
 pub fn verify(folder: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, JournalError> {
     verify_on(&existing(folder.as_ref())?, progress)
 }
 
-/// The same on a disk of any kind.
+/// Like [`verify`], on an implementation of [`Disk`].
 ///
 /// # Errors
 ///
 /// As [`verify`].
 pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, JournalError> {
     let _lock = lock_shared(disk)?;
-    Ok(Walk::new(disk, &mut Nobody, progress)?.run()?.found)
+    Ok(Walk::new(disk, &mut Discard, progress)?.run()?.found)
 }
 
 pub(super) fn existing(path: &Path) -> Result<Folder, JournalError> {
@@ -115,9 +115,10 @@ pub(super) fn lock_shared(disk: &dyn Disk) -> Result<Option<Box<dyn DiskLock>>, 
     disk.lock_shared(LOCK_NAME).map_err(|error| not_locked(disk, error))
 }
 
-struct Nobody;
+/// Discards every batch.
+struct Discard;
 
-impl Take for Nobody {
+impl Take for Discard {
     fn batch(&mut self, _: &Batch) -> Result<(), JournalError> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Reading everything that can be read, behind damage too, and noting what cannot.
+//! Reads every readable batch, also after damage, and records the damage.
 
 use std::io;
 
@@ -17,52 +17,52 @@ use crate::event::system;
 use crate::journal::{Batch, JournalError, Mark, refusal};
 use crate::{EventRef, Position};
 
-/// Places of damage that are listed; others are counted.
+/// The most places of damage that are listed; further ones are counted.
 const LISTED_MAX: usize = 10_000;
 
-/// Who takes the batches that can be read.
+/// Receives the readable batches.
 pub(super) trait Take {
-    /// Takes the next batch. Positions before it that were not handed out are lost.
+    /// Takes the next batch. Positions between two batches are lost.
     fn batch(&mut self, batch: &Batch) -> Result<(), JournalError>;
 }
 
-/// What a walk has come to.
+/// The result of a walk.
 pub(super) struct Walked {
     pub(super) found: Verification,
-    /// The position after the last that can be read, or is known to have been there.
+    /// The position after the last one that is readable or known to have existed.
     pub(super) next: u64,
 }
 
-/// Reads a folder from its front to its end.
+/// Reads a directory from the first segment to the last.
 pub(super) struct Walk<'a> {
     disk: &'a dyn Disk,
     head: Option<HeadRecord>,
-    /// What is wrong with the file that should have it.
+    /// The damage of the file `head`.
     head_fault: Option<String>,
     taker: &'a mut dyn Take,
     progress: &'a mut dyn FnMut(u64, u64),
-    /// The position that should come next.
+    /// The position that is expected next.
     position: u64,
     open: Option<Open>,
-    /// The version that each aggregate is at.
+    /// The current version of each aggregate.
     versions: HashMap<Box<str>, u32, foldhash::fast::RandomState>,
-    /// Bytes of the segments before this one.
+    /// The size of the segments before this one.
     done: u64,
     found: Verification,
 }
 
-/// The first damage since the last event that can be read: nobody knows yet which positions were lost by it.
+/// The first damage since the last readable event. The positions that it lost are not known yet.
 struct Open {
-    /// Its place in the list; `None` if it is only counted.
+    /// Its index in the list; `None` if it is only counted.
     listed: Option<usize>,
-    /// The position that should have come.
+    /// The expected position.
     from: u64,
 }
 
-/// Versions of aggregates as they were before a batch.
+/// The versions of aggregates before a batch.
 type Before = SmallVec<[(Box<str>, u32); 8]>;
 
-/// Whether the walk goes on in a segment.
+/// Whether the walk continues in a segment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Go {
     On,
@@ -72,7 +72,7 @@ enum Go {
 impl<'a> Walk<'a> {
     /// # Errors
     ///
-    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the file `head` must not be read.
+    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the file `head` is not readable for this user.
     pub(super) fn new(
         disk: &'a dyn Disk,
         taker: &'a mut dyn Take,
@@ -99,14 +99,14 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Reads everything.
+    /// Reads all segments.
     pub(super) fn run(mut self) -> Result<Walked, JournalError> {
         let Sources { all, unborn } = sources::sources(self.disk)?;
         self.found.segments = all.len() as u64 + u64::from(unborn);
         self.found.bytes = all.iter().map(|source| source.length).sum();
         if let Some(fault) = self.head_fault.take() {
             self.note_file(head::NAME, 0, fault);
-            // No event is lost by it.
+            // A damaged head loses no event.
             self.lose_to(0);
         }
         for source in &all {
@@ -121,7 +121,7 @@ impl<'a> Walk<'a> {
         })
     }
 
-    /// Notes what the head says that there was, behind the last segment.
+    /// Records data that the head lists after the last segment.
     fn check_end(&mut self, last: Option<&Source>) {
         let Some(head) = self.head else { return };
         let end = last.map(|last| End {
@@ -156,7 +156,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Goes to the first frame of a segment, or, where the segment is not what should come, to the first that can be used.
+    /// Moves to the first frame of a segment, or, when the segment is not the expected one, to its first usable frame.
     fn begin(&mut self, source: &Source, scan: &mut Scan) -> Result<Go, JournalError> {
         let first = source.header.first;
         if source.fault.is_none() && first >= self.position {
@@ -164,14 +164,14 @@ impl<'a> Walk<'a> {
             return Ok(Go::On);
         }
         if source.fault.is_none() {
-            let what = format!("it begins with position {first}, which came before");
+            let what = format!("it starts with position {first}, which an earlier segment contains");
             self.note(source, 0, what);
         }
-        // One before where the frames begin, so that the first of them counts.
+        // The search starts after this offset, and the first frame must be included.
         self.resume(source, scan, SEGMENT_HEADER_BYTES as u64 - ALIGNMENT)
     }
 
-    /// Takes what comes next in a segment.
+    /// Reads the next block of a segment.
     fn step(&mut self, source: &Source, scan: &mut Scan) -> Result<Go, JournalError> {
         let offset = scan.offset();
         match scan.next() {
@@ -186,7 +186,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Notes damage, unless it is where a crash has torn the end, and looks for what can be read behind it.
+    /// Records damage, unless it is a torn end, and resumes after it.
     fn stop(&mut self, source: &Source, scan: &mut Scan, stop: Stop) -> Result<Go, JournalError> {
         if self.is_torn(source, scan, &stop)? {
             return Ok(Go::Away);
@@ -195,7 +195,7 @@ impl<'a> Walk<'a> {
         self.resume(source, scan, stop.offset)
     }
 
-    /// Goes on with the first batch behind `offset` that can be used, if there is one.
+    /// Resumes at the first usable batch after `offset`, if there is one.
     fn resume(&mut self, source: &Source, scan: &mut Scan, offset: u64) -> Result<Go, JournalError> {
         match scan.resume(offset, self.position, source.until) {
             Ok(true) => {
@@ -207,7 +207,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// The batches of a block.
+    /// Reads the batches of a block.
     fn block(&mut self, source: &Source, scan: &Scan, block: &Block) -> Result<Go, JournalError> {
         for group in block.groups() {
             let mut batch = Batch::new();
@@ -232,7 +232,7 @@ impl<'a> Walk<'a> {
         Ok(Go::On)
     }
 
-    /// Counts what the store itself has written.
+    /// Counts the system events.
     fn count_system(&mut self, batch: &Batch) {
         for event in batch.events().filter(|event| event.is_system()) {
             self.found.events_system += 1;
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// What filling a store with the batch would be refused for.
+    /// Checks the batch by the rules of recovery.
     fn check(&mut self, batch: &Batch, group: &[(FrameHeader, usize)], block: &Block) -> Result<(), Stop> {
         let mut before = Before::new();
         if let Some(what) = self.check_events(batch, &mut before) {
@@ -290,7 +290,7 @@ impl<'a> Walk<'a> {
         known.err().map(|known| refusal::passed(event, known))
     }
 
-    /// Notes that an aggregate is at a version; the one that it is at, if that is no lower.
+    /// Advances an aggregate to a version; fails with its current version if that is not lower.
     fn pass(&mut self, id: &str, version: u32, before: &mut Before) -> Result<(), u32> {
         let known = self.versions.get(id).copied().unwrap_or(0);
         if version <= known {
@@ -301,7 +301,7 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Whether a crash has left what reading stopped at: then it is no damage, and nothing comes behind it.
+    /// Whether a crash caused a stop: then it is not damage, and the segment ends there.
     fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop) -> Result<bool, JournalError> {
         let may_be_torn = source.is_last && may_be_torn(source.header.first, stop, self.head.as_ref());
         if is_damage(self.disk, &source.name, stop, may_be_torn, || scan.was_synced(stop))? {
@@ -314,7 +314,7 @@ impl<'a> Walk<'a> {
         Ok(true)
     }
 
-    /// Notes a file that cannot be read on.
+    /// Records a file that fails while it is read.
     fn broken(&mut self, source: &Source, offset: u64, error: io::Error) -> Result<Go, JournalError> {
         if error.kind() == io::ErrorKind::PermissionDenied {
             return Err(unreadable(self.disk, &source.name, error));
@@ -323,7 +323,7 @@ impl<'a> Walk<'a> {
         Ok(Go::Away)
     }
 
-    /// Notes damage whose extent nobody knows yet.
+    /// Records damage whose extent is not known yet.
     fn note(&mut self, source: &Source, offset: u64, what: String) {
         self.note_file(&source.name, offset, what);
     }
@@ -346,17 +346,17 @@ impl<'a> Walk<'a> {
         self.open.get_or_insert(Open { listed, from });
     }
 
-    /// Goes on with the event at `position`: those between are lost, and the damage before has done it.
+    /// Continues at `position`: the positions before it are lost by the damage recorded last.
     fn arrive(&mut self, source: &Source, offset: u64, position: u64, what: &str) {
         if position > self.position && self.open.is_none() {
             let should = self.position;
-            let what = format!("it goes on with position {position}, and should with {should}: {what}");
+            let what = format!("it continues with position {position}, and position {should} is expected: {what}");
             self.note(source, offset, what);
         }
         self.lose_to(position - 1);
     }
 
-    /// The positions up to `last` that have not come were lost.
+    /// Records the expected positions up to `last` as lost.
     fn lose_to(&mut self, last: u64) {
         self.position = self.position.max(last + 1);
         let Some(Open { listed, from }) = self.open.take() else {

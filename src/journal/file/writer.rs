@@ -1,4 +1,4 @@
-//! Writing segments: frames one after another, room made ahead, and a new segment when one is long enough.
+//! Writes segments: appends frames, preallocates, and starts a new segment when one is full.
 
 use std::io;
 use std::sync::Arc;
@@ -15,50 +15,50 @@ use super::{FileSettings, head, segments};
 use crate::Position;
 use crate::journal::{Batch, Gone, JournalError, JournalErrorKind, Part};
 
-/// After so many syncs without room made ahead, room is made: whoever syncs rarely does not need it.
+/// The number of syncs of a segment before it is preallocated: a store that rarely syncs does not need it.
 const SYNCS_UNTIL_ROOM: u32 = 4;
 static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
 
-/// Where the journal writes.
+/// The state of the writing journal.
 #[derive(Debug)]
 pub(super) struct Writer {
     disk: Arc<dyn Disk>,
     settings: FileSettings,
     framing: Framing,
     segment: Segment,
-    /// The segments before, which are not written to any more.
+    /// The earlier segments, which are not written to any more.
     sealed: Vec<Part>,
-    /// A segment that could not be made may be there all the same, so nothing may be added to the one before it.
+    /// A segment whose creation failed. Its file may exist, so it must be removed before the current segment is appended to.
     unmade: Option<String>,
     encoder: FrameEncoder,
     bytes: Vec<u8>,
     /// The position of the last event written, and of the last one synced.
     written: u64,
     synced: u64,
-    /// The last mark of what was synced that is in the file.
+    /// The synced position in the last frame of the file.
     marked: u64,
-    /// What the file `head` says, if it was written by this writer.
+    /// The contents of the file `head`, if this writer wrote it.
     noted: Option<HeadRecord>,
 }
 
-/// The segment that is written to.
+/// The segment that is appended to.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) name: String,
     pub(super) file: Box<dyn DiskFile>,
     /// The position of its first event.
     pub(super) first: u64,
-    /// Events of users that it has.
+    /// The number of user events.
     pub(super) events: u64,
-    /// Where the next frame goes.
+    /// The offset of the next frame.
     pub(super) offset: u64,
-    /// Up to here the file is long, with zeros behind `offset`.
+    /// The length of the file, with zeros after `offset`.
     pub(super) length: u64,
     pub(super) syncs: u32,
 }
 
 impl Segment {
-    /// Makes a new segment whose first event has position `first`. When this returns it survives a crash.
+    /// Creates and syncs a segment.
     pub(super) fn create(disk: &dyn Disk, header: &SegmentHeader) -> Result<Self, JournalError> {
         let name = segments::name_of(header.first);
         let failed = |error| fault(disk, "a new segment cannot be made", &name, error);
@@ -81,7 +81,7 @@ impl Segment {
 }
 
 impl Writer {
-    /// Goes on behind the event at position `last`, all of which is synced.
+    /// Continues after position `last`; every event up to it is synced.
     pub(super) fn new(
         disk: Arc<dyn Disk>,
         settings: FileSettings,
@@ -122,7 +122,7 @@ impl Writer {
         }
         if first != self.written + 1 || !batch.is_whole() {
             return Err(JournalError::failed(format!(
-                "a batch of {} events with the positions {first} to {last} does not come after position {}",
+                "a batch of {} events with the positions {first} to {last} does not follow position {}",
                 batch.len(),
                 self.written
             )));
@@ -154,7 +154,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes down how far the store has come. Where that fails, what was written before stands, which promises less.
+    /// Updates the file `head`. A failure is ignored: the previous head is still valid and claims less.
     pub(super) fn note_head(&mut self) {
         let head = HeadRecord {
             store: self.framing.store,
@@ -166,7 +166,7 @@ impl Writer {
         }
     }
 
-    /// Syncs, and leaves a mark of it behind, so that damage found later is known not to come from a crash.
+    /// Syncs, and writes a sync mark, so that damage found later is not taken for a torn end.
     pub(super) fn close(&mut self) -> Result<(), JournalError> {
         self.sync()?;
         self.note_head();
@@ -180,13 +180,13 @@ impl Writer {
             .push(&content, &self.span(self.written, self.written), &mut self.bytes)?;
         match self.append() {
             Ok(()) => self.sync(),
-            // Everything is safe without the mark.
+            // Every event is synced without the mark.
             Err(error) if error.kind() == JournalErrorKind::Retry => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    /// A frame of these positions that is a batch of its own.
+    /// A frame of these positions that is a whole batch.
     fn span(&self, first: u64, last: u64) -> Span {
         Span {
             first,
@@ -198,12 +198,12 @@ impl Writer {
         }
     }
 
-    /// Ends the segment, and begins the next. One that has no event yet stays.
+    /// Seals the segment and starts the next. A segment without events is kept.
     pub(super) fn begin_segment(&mut self) -> Result<(), JournalError> {
         if self.segment.first > self.written {
             return self.sync();
         }
-        // The end is cut and synced first: only the last segment may end in the middle of a frame.
+        // Truncate and sync first: only the last segment may have a torn end.
         let segment = &mut self.segment;
         segment
             .file
@@ -227,7 +227,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Removes what is left of a segment that could not be made: it must not come after what is added to this one now.
+    /// Removes the file of a segment whose creation failed: it must not follow the frames that are appended now.
     fn remove_unmade(&mut self) -> Result<(), JournalError> {
         let Some(name) = &self.unmade else { return Ok(()) };
         let removed = match self.disk.remove(name) {
@@ -261,7 +261,7 @@ impl Writer {
         self.end_frame(&mut content, &mut span)
     }
 
-    /// Ends a frame; what `span` is then is for the next.
+    /// Ends a frame, and advances `span` to the next.
     fn end_frame(&mut self, content: &mut Vec<u8>, span: &mut Span) -> Result<(), JournalError> {
         content.clear();
         span.events = self.encoder.finish(content).map_err(|_| too_long())?;
@@ -271,7 +271,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes the frames that were encoded behind those that are there.
+    /// Appends the encoded frames to the segment.
     fn append(&mut self) -> Result<(), JournalError> {
         self.remove_unmade()?;
         let segment = &mut self.segment;
@@ -288,8 +288,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes the file longer ahead of need, with zeros that are written: a sync that only overwrites is several times cheaper than
-    /// one that makes the file longer. That there is no room is found when there is something to write.
+    /// Preallocates by writing zeros: a sync after overwriting is several times cheaper than one that extends the file. A full disk is
+    /// ignored here, and reported by the next write.
     fn make_room(&mut self) {
         let segment = &mut self.segment;
         if segment.syncs < SYNCS_UNTIL_ROOM {

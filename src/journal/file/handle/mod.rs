@@ -1,4 +1,4 @@
-//! A folder of the file system: on Unix an open handle that every call is relative to, elsewhere its path.
+//! A directory of the file system: on Unix an open handle that every call is relative to, elsewhere its path.
 
 #[cfg_attr(not(unix), path = "portable.rs")]
 #[cfg_attr(unix, path = "unix.rs")]
@@ -10,17 +10,17 @@ pub(super) use self::system::{FolderHandle, Identity};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     Read,
-    /// To read and write it.
+    /// For reading and writing.
     Write,
-    /// The same; it is made if it is not there.
+    /// For reading and writing; the file is created if it does not exist.
     Create,
-    /// The same; it is an error if it is there.
+    /// For reading and writing; fails when the file exists.
     CreateNew,
 }
 
 fn no_file() -> std::io::Error {
     std::io::Error::new(
         std::io::ErrorKind::IsADirectory,
-        "it is no file, but a directory, a pipe, a device or a link to itself",
+        "not a regular file, but a directory, a pipe, a device or a link to itself",
     )
 }

@@ -1,4 +1,4 @@
-//! Systems other than Unix: the folder is looked up by its path, and its identity cannot be compared.
+//! Systems other than Unix: the directory is looked up by its path, and identities cannot be compared.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Access, no_file};
 
-/// A folder by its path.
+/// A directory by its path.
 #[derive(Clone, Debug)]
 pub(in crate::journal::file) struct FolderHandle(PathBuf);
 
@@ -16,7 +16,7 @@ impl FolderHandle {
         Ok(Self(path.to_owned()))
     }
 
-    /// A folder cannot be locked here.
+    /// Directories cannot be locked on these systems.
     pub(in crate::journal::file) fn reopen(&self) -> io::Result<Option<File>> {
         Ok(None)
     }
@@ -24,7 +24,7 @@ impl FolderHandle {
     pub(in crate::journal::file) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.0)? {
-            // A name that is not UTF-8 is none of the store's.
+            // The store has no names that are not UTF-8.
             names.extend(entry?.file_name().into_string());
         }
         Ok(names)
@@ -45,7 +45,7 @@ impl FolderHandle {
         .open(path)
     }
 
-    /// A file that is open cannot be removed or replaced here.
+    /// These systems do not allow an open file to be removed or replaced.
     pub(in crate::journal::file) fn has(&self, _: &str, _: &File) -> io::Result<bool> {
         Ok(true)
     }
@@ -58,7 +58,7 @@ impl FolderHandle {
         fs::rename(self.0.join(from), self.0.join(to))
     }
 
-    /// Names are kept without being asked, and a folder cannot be opened as a file.
+    /// A no-op: names are durable without a sync, and a directory cannot be opened as a file.
     pub(in crate::journal::file) fn sync(&self) -> io::Result<()> {
         Ok(())
     }
@@ -68,7 +68,7 @@ impl FolderHandle {
     }
 }
 
-/// Not known here: a file that is open cannot be removed or replaced.
+/// Empty on these systems, which do not allow an open file to be removed or replaced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal::file) struct Identity;
 

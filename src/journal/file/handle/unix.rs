@@ -1,4 +1,4 @@
-//! Unix: every call is relative to the folder's own handle.
+//! Unix: every call is relative to the open handle of the directory.
 
 use std::fs::File;
 use std::io;
@@ -11,13 +11,13 @@ use rustix::io::Errno;
 
 use super::{Access, no_file};
 
-/// An open folder.
+/// An open directory.
 #[derive(Clone, Debug)]
 pub(in crate::journal::file) struct FolderHandle(Arc<File>);
 
 impl FolderHandle {
     pub(in crate::journal::file) fn of(path: &Path) -> io::Result<Self> {
-        // A pipe in the place of the folder would be waited for without end.
+        // Without DIRECTORY, opening a pipe in place of the directory would block.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
@@ -28,7 +28,7 @@ impl FolderHandle {
         Ok(Self(Arc::new(handle.into())))
     }
 
-    /// A handle of its own, which can be locked beside others of this process.
+    /// A separate handle, which can be locked independently of other handles of this process.
     pub(in crate::journal::file) fn reopen(&self) -> io::Result<Option<File>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Some(openat(&*self.0, ".", flags, Mode::empty())?.into()))
@@ -37,7 +37,7 @@ impl FolderHandle {
     pub(in crate::journal::file) fn names(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(&*self.0)? {
-            // A name that is not UTF-8 is none of the store's.
+            // The store has no names that are not UTF-8.
             names.extend(entry?.file_name().to_str().map(str::to_owned));
         }
         names.retain(|name| name != "." && name != "..");
@@ -52,7 +52,7 @@ impl FolderHandle {
             Access::Create => OFlags::RDWR | OFlags::CREATE,
             Access::CreateNew => OFlags::RDWR | OFlags::CREATE | OFlags::EXCL,
         };
-        // What took the place of the file since it was looked at is not waited for.
+        // NONBLOCK: another file may have replaced the one that was checked, and opening a pipe would block.
         let flags = make | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let opened = openat(&*self.0, name, flags, Mode::from_raw_mode(0o666));
         let file = File::from(opened.map_err(|error| match error {
@@ -66,16 +66,16 @@ impl FolderHandle {
         }
     }
 
-    /// To open a pipe, a socket or a device may block, or have effects.
+    /// Rejects pipes, sockets and devices: opening one may block or have side effects.
     fn check_file(&self, name: &str) -> io::Result<()> {
         match statat(&*self.0, name, AtFlags::empty()) {
             Ok(there) if FileType::from_raw_mode(there.st_mode) != FileType::RegularFile => Err(no_file()),
-            // What is not there, or cannot be looked at, is not opened either.
+            // A missing or inaccessible file fails in `openat`.
             Ok(_) | Err(_) => Ok(()),
         }
     }
 
-    /// Whether `name` still leads to the file that was opened under it. Where it cannot be looked up, nothing is proved.
+    /// Whether `name` still leads to `file`. Returns `true` when the name cannot be looked up, which proves nothing.
     pub(in crate::journal::file) fn has(&self, name: &str, file: &File) -> io::Result<bool> {
         match self.open(name, Access::Read) {
             Ok(there) => Ok(Identity::of(&there)? == Identity::of(file)?),
@@ -96,7 +96,7 @@ impl FolderHandle {
 
     pub(in crate::journal::file) fn sync(&self) -> io::Result<()> {
         match rustix::fs::fsync(&*self.0) {
-            // Some file systems have nothing to sync in a folder.
+            // Some file systems do not support syncing a directory.
             Err(Errno::INVAL) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -107,7 +107,7 @@ impl FolderHandle {
     }
 }
 
-/// The identity of a file or folder, independent of its name: its device and inode.
+/// The identity of a file or directory, independent of its name: its device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::journal::file) struct Identity(u64, u64);
 
@@ -117,7 +117,7 @@ impl Identity {
         Ok(Self(about.dev(), about.ino()))
     }
 
-    /// Whether `path` leads to something else, or nowhere. A path that cannot be looked up proves nothing.
+    /// Whether `path` leads to another file, or to none. Returns `false` when the path cannot be looked up, which proves nothing.
     pub(in crate::journal::file) fn has_left(self, path: &Path) -> bool {
         match std::fs::metadata(path) {
             Ok(about) => Self(about.dev(), about.ino()) != self,
