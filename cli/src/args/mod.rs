@@ -17,15 +17,15 @@ use crate::output::Format;
 use crate::when;
 
 const AFTER_HELP: &str = "\
-Without a command, a tour is given: of the log that --store names, or of one made up.
+Without a command, annals shows a tour of the log that --store names, or of a generated one.
 
 Exit codes:
-  0    done; also when the reader of the output has read enough
-  1    something failed: a file cannot be opened, the disk is full, another program has the store
-  2    the command line is wrong
-  3    a log file is not what it should be, and the message names file, line and reason; or a store is damaged
-  4    what was asked for does not exist
-  130  interrupted by Ctrl-C or SIGTERM; a second one ends at once
+  0    success; also when the reader of the output closes it early
+  1    failure: a file cannot be opened, the disk is full, another program has the store open
+  2    invalid command line
+  3    invalid data in a log file, with file, line and reason; or a damaged store
+  4    not found
+  130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at once
 
 Examples:
   annals demo --events 50000 --output demo.jsonl.gz
@@ -39,14 +39,14 @@ Examples:
 const STORE_VARIABLE: &str = "ANNALS_STORE";
 
 const LONG_ABOUT: &str = "\
-Loads event logs into memory, and asks, traces, counts and draws them.
+Loads event logs into memory, and queries, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again, and \
-nothing is kept on disk but what `demo`, `import --into` and `export` write. They never replace a file without --force.
+A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again; \
+only `demo`, `import --into` and `export` write files, and they never replace a file without --force.
 
-A durable store is a folder, or in a PostgreSQL database. `annals import --store file:DIR LOG` makes one, or appends to it, and so \
-does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same, or `--store DIR`; a folder is read by any \
-number of programs at a time, while none writes it. \
+A durable store is a folder, or is in a PostgreSQL database. `annals import --store file:DIR LOG` creates one or appends to it, and so \
+does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same --store, or `--store DIR`. Any number of programs \
+can read a folder at a time, but not while a program writes it. \
 Options follow a `?`, with `&` between them: durability=volatile|written|synced, backlog_bytes=64MiB, when_behind=wait|refuse, \
 write_within=20ms, sync_within=1s, retry_for=30s; for a folder segment_bytes=64MiB, compress=lz4|none, preallocate_bytes=1MiB; for \
 PostgreSQL schema=annals, partition=month, lease=30s, lease_wait=5s, timeout=30s, and those of libpq, such as sslmode=verify-full. In a path or a \
@@ -54,7 +54,7 @@ password, %20 is a space, %3F a question mark and %25 a percent sign. A password
 
 /// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "annals", version, about = "Load, ask and draw event logs", long_about = LONG_ABOUT, after_help = AFTER_HELP)]
+#[command(name = "annals", version, about = "Load, query and draw event logs", long_about = LONG_ABOUT, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -92,7 +92,13 @@ fn store_of_environment() -> Result<Option<Location>, String> {
     let Some(name) = named else {
         return Ok(None);
     };
-    let name = name.to_string_lossy();
+    // A replacement character would name another folder.
+    let name = name.to_str().ok_or_else(|| {
+        format!(
+            "{STORE_VARIABLE} is not valid UTF-8: {}; set it to a URL in UTF-8",
+            name.display()
+        )
+    })?;
     let store = name.parse::<Location>();
     store
         .map(Some)
@@ -106,18 +112,18 @@ pub(crate) struct Global {
     /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store [default: `ANNALS_STORE` of the environment]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
-    /// An archive of the store (see `annals archive`), a folder or a file: its events are back in their places, and the store can only be
-    /// read; several by repeating it
+    /// An archive of the store (see `annals archive`), a folder or a file: merges its events into the store, which is read-only then; may be
+    /// repeated
     #[arg(long, global = true, value_name = "ARCHIVE")]
     pub(crate) attach: Vec<PathBuf>,
-    /// How the answer is written [default: table]
+    /// The output format [default: table]
     #[arg(long, global = true, value_enum, value_name = "FORMAT")]
     pub(crate) format: Option<Written>,
-    /// Time zone of the times that are shown, and of dates in filters: an IANA name such as Europe/Amsterdam, or an offset such as
+    /// The time zone of the output, and of dates in filters: an IANA name such as Europe/Amsterdam, or an offset such as
     /// +02:00 [default: UTC]
     #[arg(long, global = true, value_name = "ZONE", value_parser = check_zone, allow_hyphen_values = true)]
     pub(crate) time_zone: Option<String>,
-    /// Skip bad lines of a log file: they are counted, and the first ten shown
+    /// Skip invalid lines of a log file: count them, and show the first ten
     #[arg(long, global = true)]
     pub(crate) skip_bad: bool,
     #[command(flatten)]
@@ -187,11 +193,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         events: Events,
     },
-    /// Show figures: of the whole store, or of the events that filters let through
+    /// Show statistics of the whole store, or of the events that match filters
     Stats(Filters),
-    /// Draw how many events there were over time
+    /// Draw the number of events over time
     Trends(Trends),
-    /// Draw how many events there were on each weekday at each hour
+    /// Draw the number of events by weekday and hour
     Heatmap(Filters),
     /// Show a conversation as a tree: what was caused by what
     Trace {
@@ -199,7 +205,7 @@ pub(crate) enum Command {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         correlation: String,
     },
-    /// Load and check log files, after what --store names if it does, and report their figures; a durable store keeps them
+    /// Load and check log files, after the log or store of --store, and report statistics; a durable store keeps the events
     ///
     /// Into a durable store (`--store file:DIR` or `postgres://…`), events are appended, and the command ends when all are safe. An event that is
     /// there already is left out: known by its eventId, or, where it has none, by all that it says and by how many events that say the
@@ -211,7 +217,7 @@ pub(crate) enum Command {
         /// The file: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
-        /// Replace the file if it is there already
+        /// Replace the file if it exists
         #[arg(long)]
         force: bool,
         #[command(flatten)]
@@ -222,10 +228,10 @@ pub(crate) enum Command {
     /// Of every aggregate the events move that happened before the time, from the first on. Its version stays what it is, and later events
     /// go on from there. The archive is whole and safe on disk before the store lets go of anything; then the store's files get shorter.
     Archive(Archive),
-    /// Write the changes of a store in PostgreSQL as they come, whoever makes them: a line of JSON each, at least once, in order
+    /// Write the changes of a store in PostgreSQL as they are committed: one line of JSON each, at least once, in order
     ///
-    /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role that may replicate. What
-    /// was written out is acknowledged, and the next run goes on behind it. While nobody reads, the server keeps its log for the slot.
+    /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role with REPLICATION. Written
+    /// changes are acknowledged, and the next run resumes after them. While no reader is active, the server retains its log for the slot.
     Cdc(Cdc),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
@@ -233,16 +239,16 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         folder: PathBuf,
     },
-    /// Save what can be read of a damaged store to a new one; the damaged one is not touched
+    /// Save the readable events of a damaged store to a new store; the damaged one is not changed
     Repair {
         /// The folder of the store, which must not be open anywhere
         #[arg(value_name = "DIR")]
         folder: PathBuf,
-        /// The folder of the new store: empty, or not there yet
+        /// The folder of the new store, which must be empty or not exist
         #[arg(long, value_name = "NEW")]
         to: PathBuf,
     },
-    /// Make up a log of a cloud that sends bills
+    /// Generate the log of a cloud provider's billing
     Demo(Demo),
 }
 
@@ -252,13 +258,13 @@ pub(crate) struct Cdc {
     /// The replication slot, one for each reader in the whole server: lower-case letters, digits and `_`
     #[arg(long, default_value = "annals", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) slot: String,
-    /// With a new slot, begin with what comes next, not with the first event
+    /// Start a new slot with the next new event, not with the first event
     #[arg(long, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) new_only: bool,
-    /// End when everything that is there was written
+    /// Exit when all existing events are written
     #[arg(long, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) once: bool,
-    /// Warn when the server keeps more than this of its log for the slot
+    /// Warn when the server retains more log than this for the slot
     #[arg(long, default_value = "1GiB", value_name = "BYTES", value_parser = parse_size, conflicts_with_all = ["status", "drop_slot"])]
     pub(crate) warn_lag: Size,
     #[command(flatten)]
@@ -268,10 +274,10 @@ pub(crate) struct Cdc {
 /// What is done about a slot instead of reading it.
 #[derive(Debug, Args)]
 pub(crate) struct Guard {
-    /// Write nothing, but say how far the slot is behind
+    /// Write no changes; show the position and lag of the slot
     #[arg(long, conflicts_with = "drop_slot")]
     pub(crate) status: bool,
-    /// Write nothing, but drop the slot: the server keeps nothing for it any more, and no event is lost
+    /// Write no changes; drop the slot, so that the server retains no log for it. No event is lost
     #[arg(long)]
     pub(crate) drop_slot: bool,
 }
@@ -305,10 +311,10 @@ pub(crate) struct Import {
     /// Write everything that was loaded to this file too: *.jsonl, *.json or *.csv, also with .gz or .zst
     #[arg(long, value_name = "FILE")]
     pub(crate) into: Option<PathBuf>,
-    /// Replace the file of --into if it is there already
+    /// Replace the file of --into if it exists
     #[arg(long, requires = "into")]
     pub(crate) force: bool,
-    /// Import events too that the durable store had dropped: archived, truncated, deleted, or past a limit or a budget
+    /// Also import events that the durable store has dropped: archived, truncated, deleted, or past a limit or a budget
     #[arg(long)]
     pub(crate) include_dropped: bool,
 }
@@ -319,7 +325,7 @@ pub(crate) struct Archive {
     /// What happened before: a time or a date
     #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) before: String,
-    /// Where to: a folder that is empty or not there yet, or a new file *.jsonl, also with .gz or .zst
+    /// The target: a folder that is empty or does not exist, or a new file *.jsonl, also with .gz or .zst
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) to: PathBuf,
 }
@@ -336,7 +342,7 @@ pub(crate) struct Demo {
     /// Where to: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
     #[arg(long, short, default_value = "-", value_name = "FILE")]
     pub(crate) output: PathBuf,
-    /// Replace the file if it is there already
+    /// Replace the file if it exists
     #[arg(long, conflicts_with = "summary")]
     pub(crate) force: bool,
     /// Write nothing, but load the log into memory and give a tour of it

@@ -167,6 +167,36 @@ fn an_option_in_vain_is_refused_with_its_reason() {
     .ok();
 }
 
+#[cfg(unix)]
+#[test]
+fn a_store_of_the_environment_that_is_not_utf_8_was_another_folder() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt as _;
+
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", line("a", "T", ""));
+    for name in [
+        "caf\u{fffd}",
+        "file:caf\u{fffd}",
+        "\u{fffd}",
+        "file:caf\u{fffd}?durability=synced",
+    ] {
+        let bytes = name.replace("\u{fffd}", "\u{1}").into_bytes();
+        let bytes: Vec<u8> = bytes
+            .into_iter()
+            .map(|byte| if byte == 1 { 0xe9 } else { byte })
+            .collect();
+        let mut command = program();
+        command
+            .env("ANNALS_STORE", OsStr::from_bytes(&bytes))
+            .arg("import")
+            .arg(&log);
+        let message = run(command.current_dir(folder.path(""))).failed(2);
+        assert!(message.contains("ANNALS_STORE is not valid UTF-8"), "{name}: {message}");
+    }
+    assert!(!std::path::Path::new(&folder.path("caf\u{fffd}")).exists());
+}
+
 #[test]
 fn an_empty_filter_let_everything_through() {
     let folder = Folder::new();
