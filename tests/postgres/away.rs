@@ -195,11 +195,11 @@ fn another_table_is_not_followed() {
     for (change, part) in [
         (
             "UPDATE head SET store = gen_random_uuid()",
-            "there is another store now behind the same address",
+            "the address leads to another store now",
         ),
         (
             "DELETE FROM events WHERE position > 2; UPDATE head SET position = 2",
-            "set back to position 2, and what follows it has read up to 4",
+            "set back to position 2, and this follower has read up to 4",
         ),
         ("DROP TABLE events CASCADE; DROP TABLE head CASCADE", "42P01"),
     ] {
@@ -216,7 +216,7 @@ fn another_table_is_not_followed() {
     assert!(
         error
             .to_string()
-            .contains("the last event is at position 4, and the head says 6"),
+            .contains("the last event is at position 4, and the table head contains 6"),
         "{error}"
     );
     assert_eq!(

@@ -129,7 +129,7 @@ fn a_server_that_does_not_answer_is_an_error_in_time() {
     let refused = doubtful.journal.write(&batch(4, 1)).expect_err("nobody answers");
     assert_eq!(refused.kind(), JournalErrorKind::Retry);
     assert!(
-        refused.to_string().contains("has not answered within 1000 ms"),
+        refused.to_string().contains("did not respond within 1000 ms"),
         "{refused}"
     );
     assert_eq!(doubtful.write(&batch(4, 1)), Err(JournalErrorKind::Retry));
@@ -231,24 +231,24 @@ fn a_table_with_a_hole_is_damaged() {
     for (loss, part) in [
         (
             "DELETE FROM events WHERE position = 3",
-            "position 3 is missing: behind 2 comes 4",
+            "position 3 is missing: position 4 follows 2",
         ),
         ("DELETE FROM events WHERE position = 1", "position 1 is missing"),
         (
             "DELETE FROM events WHERE position > 3",
-            "ends with position 3, and the head says 5",
+            "ends at position 3, and the table head contains 5",
         ),
         (
             "UPDATE head SET position = 4",
-            "ends with position 5, and the head says 4",
+            "ends at position 5, and the table head contains 4",
         ),
         (
             "UPDATE events SET version = 5000000000 WHERE position = 2",
-            "position 2: its version is none",
+            "position 2: its version is invalid",
         ),
         (
             "UPDATE events SET tags = '{{a},{b}}' WHERE position = 2",
-            "position 2: its tags are no plain list",
+            "position 2: its tags are not a one-dimensional array",
         ),
         (
             "UPDATE events SET user_id = repeat('x', 1025) WHERE position = 2",

@@ -399,32 +399,32 @@ fn a_row_that_is_missing_beside_those_that_are_gone_is_damage() {
     for (loss, part) in [
         (
             "DELETE FROM events WHERE position = 5",
-            "position 5 is missing: behind 4 comes 8",
+            "position 5 is missing: position 8 follows 4",
         ),
         (
             "DELETE FROM events WHERE position = 12",
-            "position 12 is missing: behind 11 comes 13",
+            "position 12 is missing: position 13 follows 11",
         ),
         (
             "DELETE FROM events WHERE position = 20",
-            "ends with position 19, and the head says 20",
+            "ends at position 19, and the table head contains 20",
         ),
         (
             "UPDATE gaps SET events = 3",
-            "1 events are there, up to position 20, that are said to be gone",
+            "1 events up to position 20 are present, and the table gaps records them as gone",
         ),
         ("DELETE FROM gaps", "position 6 is missing"),
         (
             "UPDATE marks SET position = 9",
-            "there is a mark of what is gone at position 9",
+            "the table marks has a row for position 9",
         ),
         (
             "UPDATE marks SET version = 4294967296",
-            "a mark of what is gone cannot be read",
+            "a row of the table marks is invalid",
         ),
         (
             "UPDATE marks SET aggregate_id = ''",
-            "a mark of what is gone cannot be read",
+            "a row of the table marks is invalid",
         ),
     ] {
         let schema = Schema::new();

@@ -292,7 +292,7 @@ fn a_writer_whose_lease_was_over_when_others_appended_writes_no_more() {
         assert!(
             refused
                 .to_string()
-                .contains("the lease was over, and others have appended since"),
+                .contains("the lease expired, and another program has appended since"),
             "{refused}"
         );
     }

@@ -34,7 +34,7 @@ fn a_second_writer_is_told_who_has_the_store_and_since_when() {
         "held by accounting (process ",
         &std::process::id().to_string(),
         &format!("since {since}"),
-        " s more at most",
+        " s unless it is renewed",
     ] {
         assert!(message.contains(part), "{message}: {part}");
     }
@@ -174,7 +174,7 @@ fn the_lease_of_a_process_whose_connection_has_ended_is_free_at_once() {
         assert_eq!(refused.kind(), JournalErrorKind::Failed);
         let message = refused.to_string();
         let holder = format!(
-            "another writer has taken the store over: annals (process {}",
+            "another writer has taken over the store: annals (process {}",
             std::process::id()
         );
         assert!(message.contains(&holder) && message.contains(" since "), "{message}");

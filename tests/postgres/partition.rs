@@ -524,5 +524,10 @@ fn a_position_that_is_in_two_months_is_damage() {
     let damage = schema.journal().expect("it opens").recover(&mut Taker::default());
     let damage = damage.expect_err("it is there twice");
     assert_eq!(damage.kind(), JournalErrorKind::Corrupt);
-    assert!(damage.to_string().contains("position 3 comes again"), "{damage}");
+    assert!(
+        damage
+            .to_string()
+            .contains("the row after position 3 has no higher position"),
+        "{damage}"
+    );
 }

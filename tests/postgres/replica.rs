@@ -167,7 +167,7 @@ fn a_host_that_is_silent_hid_the_one_behind_it() {
         .expect_err("nobody answers");
     for part in [
         &format!("127.0.0.1:{port},127.0.0.1:1/orders"),
-        &format!("127.0.0.1:{port}: it has not answered within 100 ms"),
+        &format!("127.0.0.1:{port}: no response within 100 ms"),
         "127.0.0.1:1: error connecting to server",
     ] {
         assert!(refused.to_string().contains(part), "{refused}");

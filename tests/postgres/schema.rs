@@ -115,7 +115,9 @@ fn a_follower_of_tables_that_are_too_old_says_so() {
     let url = schema.url_with(&format!("options=-c%20role%3D{role}"));
     let refused = Store::follow(&url_at(&url, &schema)).expect_err("it may not change them");
     assert!(
-        refused.to_string().contains("the tables of the store cannot be made"),
+        refused
+            .to_string()
+            .contains("the tables of the store cannot be created"),
         "{refused}"
     );
     schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));

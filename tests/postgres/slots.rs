@@ -156,7 +156,7 @@ fn a_store_that_replaced_another_was_read_from_where_the_other_was() {
         }
         // Its checkpoint is gone with its tables, and so the slot is none of the new store's.
         let message = refused(&schema.url, schema.settings(), &reader.slot);
-        assert!(message.contains("has not made the replication slot"), "{message}");
+        assert!(message.contains("did not create the replication slot"), "{message}");
         sql(
             &schema.url,
             &format!("SELECT pg_drop_replication_slot('{}')", reader.slot),
@@ -242,7 +242,7 @@ fn two_stores_read_from_one_slot_and_each_skipped_events_of_its_own() {
     let reader = Reader::new(&one, "shared");
     assert_eq!(drain(&mut reader.open()).len(), 2);
     let message = refused(&two.url, two.settings(), &reader.slot);
-    for part in ["this store has not made the replication slot", &reader.slot, "--slot"] {
+    for part in ["this store did not create the replication slot", &reader.slot, "--slot"] {
         assert!(message.contains(part), "{message}");
     }
     // Nothing was made, and the other's slot stays where it is.
@@ -319,7 +319,7 @@ fn slots_of_other_databases_and_plug_ins_were_dropped_and_read_from() {
         ),
         (
             format!("SELECT pg_create_logical_replication_slot('{slot}', 'pgoutput')"),
-            "has not made",
+            "did not create",
         ),
     ] {
         if schema.try_sql(&make).is_ok() {
@@ -372,7 +372,7 @@ fn an_acknowledgement_without_a_checkpoint_was_taken_for_done() {
             .map(drop)
             .expect_err("the slot is not known to the store");
         assert!(
-            refused.to_string().contains("has not made the replication slot"),
+            refused.to_string().contains("did not create the replication slot"),
             "{refused}"
         );
         schema.sql(&format!("SELECT pg_drop_replication_slot('{}')", reader.slot));

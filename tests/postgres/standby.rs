@@ -180,7 +180,7 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     assert!(
         fault
             .to_string()
-            .contains("set back to position 5, and what follows it has read up to 8"),
+            .contains("set back to position 5, and this follower has read up to 8"),
         "{fault}"
     );
     assert_eq!(events(&follower), before);
@@ -237,7 +237,7 @@ fn events_that_took_the_places_of_lost_ones_were_skipped_by_a_follower() {
         assert!(
             fault
                 .to_string()
-                .contains("the event at position 8 is another than the one that was read"),
+                .contains("the event at position 8 differs from the one that was read"),
             "{fault}"
         );
         assert_eq!(events(&follower), before);

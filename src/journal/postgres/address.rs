@@ -1,4 +1,4 @@
-//! The address of a server, as libpq writes it: `postgres://user:password@host:port/database?option=value`.
+//! The address of a server, in the syntax of libpq: `postgres://user:password@host:port/database?option=value`.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use super::tls::{Roots, Tls, Verify};
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::url::decode;
 
-/// Options of an address, beside those of the store.
+/// The options of an address, without those of the store.
 pub(crate) const OPTIONS: [&str; 17] = [
     "application_name",
     "channel_binding",
@@ -30,7 +30,7 @@ pub(crate) const OPTIONS: [&str; 17] = [
     "user",
 ];
 
-/// A server, and how much is made sure that it is the one. Neither `Debug` nor `Display` shows the password.
+/// A server and the verification of its identity. Neither `Debug` nor `Display` shows the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(super) config: Config,
@@ -72,7 +72,7 @@ impl Address {
         Ok(Self { config, tls })
     }
 
-    /// The servers that it names, each with what it is called and how it is reached.
+    /// The servers of the address, each with its name and configuration.
     pub(super) fn hosts(&self) -> Vec<(String, Config)> {
         let config = &self.config;
         (0..count(config)).map(|place| one_of(config, place)).collect()
@@ -115,12 +115,12 @@ fn count(config: &Config) -> usize {
 
 /// # Errors
 ///
-/// Unsupported when a host has an @ in its name: it is the rest of a password then, and messages show hosts.
+/// Unsupported when a host name contains an @: it may be a part of a password, and messages show hosts.
 fn check_names(config: &Config) -> Result<(), JournalError> {
     let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
     if config.get_hosts().iter().any(has_at) {
         return Err(invalid(
-            "a host of the PostgreSQL server has an @ in its name: in a user or a password, write %40",
+            "the host name of the PostgreSQL server contains an @: in a user or a password, write %40",
         ));
     }
     Ok(())
@@ -128,25 +128,25 @@ fn check_names(config: &Config) -> Result<(), JournalError> {
 
 /// # Errors
 ///
-/// Unsupported when it is not said which port, or which number, belongs to which host.
+/// Unsupported when ports or numeric addresses cannot be assigned to hosts.
 fn check_count(config: &Config) -> Result<(), JournalError> {
     let (names, numbers) = (config.get_hosts().len(), config.get_hostaddrs().len());
     let ports = config.get_ports().len();
     if names > 0 && numbers > 0 && names != numbers {
         return Err(invalid(format!(
-            "the address has {names} hosts and {numbers} of hostaddr: there must be as many"
+            "the address has {names} hosts and {numbers} of hostaddr: give one hostaddr per host"
         )));
     }
     if ports > 1 && ports != count(config) {
         return Err(invalid(format!(
-            "the address has {} hosts and {ports} ports: there must be as many, or one",
+            "the address has {} hosts and {ports} ports: give one port, or one per host",
             count(config)
         )));
     }
     Ok(())
 }
 
-/// The host at `place`: its name, and the address without the others.
+/// The host at `place`: its name, and the configuration for it alone.
 fn one_of(config: &Config, place: usize) -> (String, Config) {
     let mut one = without_hosts(config);
     let (host, number) = (config.get_hosts().get(place), config.get_hostaddrs().get(place));
@@ -171,7 +171,7 @@ fn one_of(config: &Config, place: usize) -> (String, Config) {
     (format!("{name}:{port}"), one)
 }
 
-/// The same as `config`, and nowhere.
+/// A copy of `config` without hosts.
 fn without_hosts(config: &Config) -> Config {
     let mut other = Config::new();
     other
@@ -194,31 +194,31 @@ fn without_hosts(config: &Config) -> Config {
 
 fn unknown(name: &str) -> JournalError {
     invalid(format!(
-        "{} is no option of a PostgreSQL server: there are {}",
+        "{} is not an option of a PostgreSQL server; the options are {}",
         shown_option(name),
         OPTIONS.join(", ")
     ))
 }
 
-/// The name of an option that is none, unless it may be the rest of a password with a `?` in it.
+/// The name of an unknown option for messages, unless it may be a part of a password that contains a `?`.
 pub(crate) fn shown_option(name: &str) -> String {
     if name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
         format!("'{name}'")
     } else {
-        "what comes behind the ? or an & (in a password, write %3F and %26)".to_owned()
+        "the text after the ? or an & (in a password, write %3F and %26)".to_owned()
     }
 }
 
 fn read(url: &str) -> Result<Config, JournalError> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(invalid(
-            "the address of a PostgreSQL server begins with postgres://, such as postgres://user@host/database",
+            "the address of a PostgreSQL server must begin with postgres://, such as postgres://user@host/database",
         ));
     }
     url.parse().map_err(|error: tokio_postgres::Error| {
         let cause = std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
         invalid(format!(
-            "the address of the PostgreSQL server cannot be read{cause}; write postgres://user@host:5432/database"
+            "the address of the PostgreSQL server is invalid{cause}; write postgres://user@host:5432/database"
         ))
     })
 }

@@ -1,4 +1,4 @@
-//! Appending through the function in the database, as everybody else does who has no lease.
+//! Appends through the function `append_events`, which needs no lease.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,22 +20,22 @@ use crate::{
     Version,
 };
 
-/// The function is called for the store that is followed, and not for one that has taken its schema's name, nor for a copy that is behind what
-/// was read already: no row comes back then.
+/// Calls the function only if the schema contains the store that is followed, and the server has every event that was read; otherwise returns
+/// no row.
 const CALL: &str = "SELECT appended.* FROM \
                     (SELECT store FROM head WHERE (store = $5 OR $5::uuid IS NULL) AND position >= $6 OFFSET 0) AS own, \
                     LATERAL append_events(CASE WHEN own.store IS NOT NULL THEN $1 END, $2, $3, $4::text::jsonb) AS appended";
-/// What others are told, when it is committed: commits that notify wait for each other.
+/// Notifies followers after the commit, because commits with notifications are serialized.
 const ANNOUNCE: &str = "SELECT notify_followers()";
-/// Appends within so long are told of together.
+/// Appends within this time share one notification.
 const GATHER: Duration = Duration::from_millis(5);
 const STORE: &str = "SELECT store FROM head";
 const WHAT: &str = "the events cannot be appended";
-/// The same where the server has rolled the append back.
+/// The same when the server has rolled the append back.
 const NOTHING: &str = "the events cannot be appended, and nothing was written";
-/// How often an append is sent that the server rolls back for a reason that passes.
+/// The most attempts for an append that the server rolls back with a transient error.
 const SENDS_MAX: u32 = 10;
-/// The first wait before it is sent again; each is twice the one before, and up to half of it is left out at random.
+/// The first back-off; it doubles with each attempt, with up to half of it removed as jitter.
 const PAUSE_FIRST: Duration = Duration::from_millis(4);
 const PAUSE_LONGEST: Duration = Duration::from_millis(250);
 
@@ -46,7 +46,7 @@ pub(super) struct PostgresRemote {
     runtime: Arc<Runtime>,
     calls: Arc<Calls>,
     session: Mutex<Option<Arc<Session>>>,
-    /// Whether others are about to be told.
+    /// Whether a notification is scheduled.
     is_announcing: Arc<AtomicBool>,
 }
 
@@ -61,7 +61,7 @@ impl PostgresRemote {
         }
     }
 
-    /// The connection, or another if it was lost.
+    /// The connection, or a new one if it was lost.
     async fn session(&self) -> Result<Arc<Session>, JournalError> {
         let known = self.session.lock().clone();
         if let Some(session) = known.filter(|session| !session.is_closed()) {
@@ -72,8 +72,8 @@ impl PostgresRemote {
         Ok(session)
     }
 
-    /// Calls the function. What the server has rolled back for a reason that passes is sent again; so is, once and over another connection, an
-    /// append whose answer was lost: its ids say whether it was carried out.
+    /// Calls the function. Retries an append that the server rolled back with a transient error, and, once and over a new connection, an append
+    /// whose response was lost: the ids of its events make it idempotent.
     async fn call(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
         let events = json(append);
         let deadline = Instant::now() + self.server.patience();
@@ -117,7 +117,7 @@ impl PostgresRemote {
             Ok(Ok(row)) => self.answered(session, append, row.as_ref()).await,
             Ok(Err(error)) => self.failed(append, &error),
             Err(_) => {
-                // Whatever comes of it, nobody waits for it on this connection.
+                // The call may still complete; later calls use another connection.
                 *self.session.lock() = None;
                 Sent::Lost(timeout(&self.server, WHAT, self.server.patience()))
             }
@@ -139,7 +139,7 @@ impl PostgresRemote {
         }
     }
 
-    /// Why the function was not called. A replica may show a commit a moment before its primary does, so an end before what was read may pass.
+    /// Why the function was not called. A replica may show a commit before its primary does, so a log that ends too early is transient.
     async fn not_called(&self, session: &Session) -> JournalError {
         let found = in_time(&self.server, WHAT, session.client.query_one_scalar(STORE, &[])).await;
         let checked = found.and_then(|found| match self.calls.store.get() {
@@ -147,7 +147,7 @@ impl PostgresRemote {
             None => Ok(()),
         });
         let message = format!(
-            "{NOTHING}: the table ends before position {}, which was read from it: {}",
+            "{NOTHING}: the table ends before position {}, which was read from it before: {}",
             self.calls.read.load(Ordering::SeqCst),
             self.server.place()
         );
@@ -159,7 +159,7 @@ impl PostgresRemote {
             return Sent::Answered(Box::new(Err(refusal)));
         }
         if is_read_only(error) {
-            // The server is no primary any more: the next connection goes to the one that is.
+            // The server is no longer the primary: the next connection looks for the new one.
             *self.session.lock() = None;
         }
         if is_rolled_back(error) {
@@ -169,7 +169,7 @@ impl PostgresRemote {
         }
     }
 
-    /// Tells others that there is more, in a moment.
+    /// Schedules a notification of followers.
     fn announce(&self, session: Arc<Session>, appended: &Appended) {
         let is_new = !appended.repeated && appended.last_position >= appended.first_position;
         if !is_new || self.is_announcing.swap(true, Ordering::SeqCst) {
@@ -178,23 +178,23 @@ impl PostgresRemote {
         let is_announcing = Arc::clone(&self.is_announcing);
         tokio::spawn(async move {
             tokio::time::sleep(GATHER).await;
-            // What is appended from here on is told of the next time.
+            // Later appends schedule the next notification.
             is_announcing.store(false, Ordering::SeqCst);
-            // Whoever may not tell others leaves it to them to look.
+            // Without the right to notify, followers find the events by polling.
             drop(session.client.execute(ANNOUNCE, &[]).await);
         });
     }
 }
 
-/// What has become of a call.
+/// The outcome of a call.
 enum Sent {
-    /// The function has answered: it has appended, or it has refused to.
+    /// The function returned: it appended or refused.
     Answered(Box<Result<Appended>>),
     /// Nothing was sent.
     Unsent(JournalError),
-    /// The server has answered that nothing of it was kept.
+    /// The server reported that it rolled the append back.
     RolledBack(JournalError),
-    /// The answer was lost.
+    /// The response was lost.
     Lost(JournalError),
 }
 
@@ -226,11 +226,11 @@ impl Remote for PostgresRemote {
 }
 
 fn in_doubt(error: JournalError) -> JournalError {
-    let message = "whether the events were appended is not known: read the aggregate before they are appended again";
+    let message = "whether the events were appended is not known: read the aggregate before you append them again";
     JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
 }
 
-/// What is expected, as the function takes it.
+/// The expected version as the function encodes it.
 fn number_of(expected: Expected) -> Option<i64> {
     match expected {
         Expected::Any => None,
@@ -251,12 +251,12 @@ fn appended(row: &Row, has_own_ids: bool) -> Result<Appended, Error> {
         first_version: Version(number(2)?),
         last_version: Version(number(3)?),
         durability: Durability::Synced,
-        // With ids that were made for this append, it was the same call that came before.
+        // With generated ids, only an earlier attempt of this call can have appended them.
         repeated: was_there && has_own_ids,
     })
 }
 
-/// The events as the function takes them.
+/// The events as JSON for the function.
 fn json(append: &RemoteAppend<'_>) -> String {
     let mut out = String::from("[");
     for (event, id) in append.events.iter().zip(append.ids) {
@@ -317,9 +317,9 @@ fn put_event(out: &mut String, event: &NewEvent<'_>) {
     }
 }
 
-/// JSON as it is, and as bytes too what would not come back as it is.
+/// Writes JSON unchanged, and also as bytes when `jsonb` would not preserve it.
 fn put_content(out: &mut String, [json, hex]: [&str; 2], content: &Content<'_>) {
-    // A field that is null is none.
+    // The function treats null as a missing field.
     let null = content.json.filter(|text| text.trim_ascii() == b"null");
     if let Some(text) = content.json.and_then(|text| str::from_utf8(text).ok()) {
         put_field(out, json);

@@ -1,4 +1,4 @@
-//! Connections to a server: which of several it is, how they are made, what every session is set to, and how they end.
+//! Connections: the choice among several servers, the settings of every session, and the detection of poolers.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -17,10 +17,10 @@ use super::{Address, PostgresSettings, password};
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Clock as _, IdSource as _, RandomIds, SystemClock};
 
-/// Where a store is, and how to come there. Its `Debug` shows no password.
+/// The address of a store, and how to connect to it. `Debug` shows no password.
 pub(super) struct Server {
     hosts: Vec<Host>,
-    /// Which of them are read.
+    /// The kind of server to read from.
     to_read: TargetSessionAttrs,
     is_shuffled: bool,
     connector: MakeRustlsConnect,
@@ -38,23 +38,23 @@ impl fmt::Debug for Server {
     }
 }
 
-/// One of the servers that an address names: at most one of them can be written, and the others are copies of it.
+/// One of the servers of an address: at most one of them is the primary, the others are its replicas.
 #[derive(Clone)]
 struct Host {
     name: String,
     config: Config,
 }
 
-/// A connection; it is cut when it is dropped.
+/// A connection, which is aborted when it is dropped.
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) client: Client,
     task: JoinHandle<()>,
-    /// Which process of the server has answered first.
+    /// The server process that responded first.
     backend: String,
 }
 
-/// Which process of which server answers.
+/// Identifies the server process of a session.
 const BACKEND: &str = "pg_catalog.concat(pg_catalog.pg_backend_pid(), ' ', pg_catalog.pg_postmaster_start_time())";
 
 impl Drop for Session {
@@ -68,7 +68,7 @@ impl Server {
         settings.check()?;
         let hosts = address.hosts().into_iter().map(|(name, mut config)| {
             password::find(&mut config)?;
-            // Which it is, every session is asked when it is set up.
+            // Every session is checked when it is set up.
             config.target_session_attrs(TargetSessionAttrs::Any);
             Ok(Host { name, config })
         });
@@ -83,37 +83,37 @@ impl Server {
         })
     }
 
-    /// What it is called in messages.
+    /// The name of the store in messages.
     pub(super) fn place(&self) -> &str {
         &self.place
     }
 
-    /// The longest time that a server may take to answer.
+    /// The timeout of a call.
     pub(super) fn patience(&self) -> Duration {
         self.settings.timeout
     }
 
-    /// What the program calls itself.
+    /// The application name.
     pub(super) fn application(&self) -> &str {
         &self.application
     }
 
-    /// Makes a connection to the server that can be written, ready for the tables of the store.
+    /// Connects to the writable server.
     pub(super) async fn connect_to_write(&self) -> Result<Session, JournalError> {
         self.connect(TargetSessionAttrs::ReadWrite, &Arc::default()).await
     }
 
-    /// The same to one that can be read: the first that is there, if the address does not say which.
+    /// Connects to a readable server: the first that responds, unless the address restricts it.
     pub(super) async fn connect_to_read(&self) -> Result<Session, JournalError> {
         self.connect_to_hear(&Arc::default()).await
     }
 
-    /// The same for a connection that listens: `heard` is notified of what comes, and when the connection ends.
+    /// Like `connect_to_read`, for a connection that listens: signals `heard` on notifications, and when the connection ends.
     pub(super) async fn connect_to_hear(&self, heard: &Arc<Notify>) -> Result<Session, JournalError> {
         self.connect(self.to_read, heard).await
     }
 
-    /// Tries the hosts one after the other. None has more than its part of the time: one that is silent hides no other.
+    /// Tries the hosts in order. Each gets an equal part of the timeout, so that an unresponsive host does not block the others.
     async fn connect(&self, wanted: TargetSessionAttrs, heard: &Arc<Notify>) -> Result<Session, JournalError> {
         let count = u32::try_from(self.hosts.len()).unwrap_or(u32::MAX).max(1);
         let share = self.patience() / count;
@@ -128,7 +128,7 @@ impl Server {
         Err(unreachable(self, &refusals))
     }
 
-    /// The hosts as they are tried: in the order of the address, or from any of them on.
+    /// The hosts in the order of the address, starting at a random one if `load_balance_hosts=random`.
     fn in_order(&self) -> impl Iterator<Item = &Host> {
         let any = || RandomIds.next(SystemClock.now()).as_u128() % self.hosts.len().max(1) as u128;
         let first = if self.is_shuffled { any() as usize } else { 0 };
@@ -153,8 +153,8 @@ impl Server {
         }
     }
 
-    /// What every session is set to, whatever is set for the role, the database or the server. The last answer says whether the server can only
-    /// be read, and which of its processes has answered.
+    /// The statements that set up every session, overriding the settings of the role, the database and the server. The last result contains
+    /// whether the server is read-only, and the server process.
     fn set_up(&self) -> String {
         let values = SETTINGS.map(|(name, value)| format!("('{name}', '{value}')"));
         format!(
@@ -166,23 +166,23 @@ impl Server {
              WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'); \
              SELECT pg_catalog.pg_is_in_recovery(), {BACKEND}; COMMIT",
             quoted(&self.settings.schema),
-            // A statement that the server has not carried out within the time to answer is given up by both.
+            // The server cancels a statement when the client's timeout expires.
             self.settings.timeout.as_millis(),
-            // A session that is forgotten within a transaction keeps the head no longer than a lease.
+            // An abandoned transaction locks the head for at most the time of a lease.
             self.settings.lease.as_millis(),
             values.join(", "),
         )
     }
 }
 
-/// The settings that change what a statement means, what it waits for, or when a session ends, in the one place where they are set. Those
-/// that a server does not have are left out. A commit is on the server's disk at least; a server that waits for more may.
+/// The settings that change what a statement means, what it waits for, or when a session ends. Settings that a server does not have are
+/// skipped. `synchronous_commit` is raised to `on`, and stays higher if it is.
 const SETTINGS: [(&str, &str); 21] = [
     // Each statement sees what was committed before it, and may write.
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
-    // The statement's time, and nothing shorter; an idle session stays, as its end gives the lease away.
+    // Only the statement timeout applies; an idle session must stay open, because its end releases the lease.
     ("lock_timeout", "0"),
     ("idle_session_timeout", "0"),
     ("transaction_timeout", "0"),
@@ -206,7 +206,7 @@ const SETTINGS: [(&str, &str); 21] = [
     ("extra_float_digits", "1"),
 ];
 
-/// What the last of the answers to the set-up says: whether the server can only be read, and which process has answered.
+/// Reads the last result of the set-up: whether the server is read-only, and the server process.
 fn standing(answers: &[SimpleQueryMessage]) -> Result<(bool, String), Error> {
     let (mut is_read_only, mut backend) = (false, String::new());
     for answer in answers {
@@ -220,7 +220,7 @@ fn standing(answers: &[SimpleQueryMessage]) -> Result<(bool, String), Error> {
     Ok((is_read_only, backend))
 }
 
-/// Works for a connection until it ends. What ended it is told to whoever waits for an answer.
+/// Drives a connection until it ends. Pending calls receive the error that ended it.
 async fn drive<S, T>(mut connection: Connection<S, T>, heard: Arc<Notify>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -234,44 +234,44 @@ where
     heard.notify_one();
 }
 
-/// A name as SQL writes it.
+/// Quotes a name for SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 impl Session {
-    /// Waits until the server has gone away.
+    /// Waits until the connection ends.
     pub(super) async fn closed(&mut self) {
-        // Whatever it ended with, it has.
+        // The reason does not matter.
         drop((&mut self.task).await);
     }
 
-    /// Whether the server has gone away.
+    /// Whether the connection has ended.
     pub(super) fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 }
 
-/// A connection to a server that can be read, which is a session of its own.
+/// A connection to a readable server, checked not to share its session by a pooler.
 ///
 /// # Errors
 ///
 /// As [`check_pooler`].
 pub(super) async fn connect_checked(server: &Server) -> Result<Session, JournalError> {
     let session = server.connect_to_read().await?;
-    // A role that may have one connection alone is not asked for another.
+    // The check is skipped for a role that is limited to one connection.
     if let Ok(other) = server.connect_to_read().await {
         check_pooler(server, &session, &other).await?;
     }
     Ok(session)
 }
 
-/// Makes sure that two connections are sessions of their own. A pooler that lends its connections for a transaction shows both the same process,
-/// or one of them another than before, while the other has a transaction open.
+/// Checks that two connections have separate sessions. With a pooler in transaction mode, both show the same server process, or one of them
+/// shows another process than before while the other has a transaction open.
 ///
 /// # Errors
 ///
-/// Unsupported when it does.
+/// Unsupported with a pooler in transaction mode.
 pub(super) async fn check_pooler(server: &Server, one: &Session, two: &Session) -> Result<(), JournalError> {
     let is_shared =
         one.backend == two.backend || in_time(server, "the sessions cannot be compared", is_switched(one, two)).await?;
@@ -280,8 +280,8 @@ pub(super) async fn check_pooler(server: &Server, one: &Session, two: &Session) 
     }
     Err(unsupported(
         server,
-        "a connection pooler shares the sessions of this address by transaction, as pgbouncer does with pool_mode = transaction: settings, locks \
-         and notifications would be those of others; connect to the server itself, or to a pool with pool_mode = session",
+        "a connection pooler shares the sessions of this address by transaction, as pgbouncer does with pool_mode = transaction: clients would share \
+         settings, locks and notifications; connect to the server directly, or to a pool with pool_mode = session",
     ))
 }
 
@@ -298,7 +298,7 @@ async fn backend(client: &Client) -> Result<String, Error> {
     standing(&answers).map(|(_, backend)| backend)
 }
 
-/// Runs calls to the server, as long as it answers in time.
+/// Runs calls to the server within the timeout.
 pub(super) async fn in_time<T>(
     server: &Server,
     what: &str,
@@ -311,7 +311,7 @@ pub(super) async fn in_time<T>(
     }
 }
 
-/// The server cannot do what a store needs.
+/// The server does not support what the store needs.
 pub(super) fn unsupported(server: &Server, what: &str) -> JournalError {
     JournalError::new(JournalErrorKind::Unsupported, format!("{what}: {}", server.place()))
 }

@@ -1,4 +1,4 @@
-//! What PostgreSQL says, as errors of a journal: sorted by what the store does next.
+//! Errors of PostgreSQL as errors of a journal, classified by the reaction of the store.
 
 use std::error::Error as StdError;
 use std::io;
@@ -12,25 +12,25 @@ use super::connect::Server;
 use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
 use crate::{Conflict, Position, Version};
 
-/// What the server, or the way to it, says, in one line.
+/// An error of the server or the network, in one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 struct Said(String);
 
-/// An error while the journal is opened: what does not pass by itself is the caller's to mend.
+/// An error while the journal is opened. An error that is not transient is for the caller to fix.
 pub(super) fn refused(server: &Server, what: &str, error: &Error) -> JournalError {
     sorted(server, what, error, JournalErrorKind::Unsupported)
 }
 
-/// An error of a journal at work.
+/// An error of an open journal.
 pub(super) fn fault(server: &Server, what: &str, error: &Error) -> JournalError {
     sorted(server, what, error, JournalErrorKind::Failed)
 }
 
-/// The server did not answer in time: it may, later.
+/// A timeout, which may be retried.
 pub(super) fn timeout(server: &Server, what: &str, waited: Duration) -> JournalError {
     let message = format!(
-        "{what}: {} has not answered within {} ms",
+        "{what}: {} did not respond within {} ms",
         server.place(),
         waited.as_millis()
     );
@@ -41,11 +41,11 @@ pub(super) fn timeout(server: &Server, what: &str, waited: Duration) -> JournalE
 #[derive(Debug)]
 pub(super) enum Refusal {
     Error(Error),
-    /// It has not answered for so long.
+    /// No response within this time.
     Silent(Duration),
-    /// It cannot be written.
+    /// The server is read-only.
     ReadOnly,
-    /// It can be written.
+    /// The server is writable.
     NotReadOnly,
 }
 
@@ -59,12 +59,12 @@ impl Refusal {
     fn may_pass(&self) -> bool {
         match self {
             Self::Error(error) => may_pass(error),
-            // A standby takes over.
+            // A fail-over may be in progress.
             Self::Silent(_) | Self::ReadOnly | Self::NotReadOnly => true,
         }
     }
 
-    /// Whether the server has answered, and said no.
+    /// Whether the server rejected the connection.
     fn is_answer(&self) -> bool {
         matches!(self, Self::Error(error) if error.as_db_error().is_some())
     }
@@ -72,19 +72,21 @@ impl Refusal {
     fn said(&self) -> String {
         match self {
             Self::Error(error) => said(error),
-            Self::Silent(waited) => format!("it has not answered within {} ms", waited.as_millis()),
-            Self::ReadOnly => "it can only be read, as a replica can".to_owned(),
-            Self::NotReadOnly => "it can be written, and target_session_attrs=read-only asks for a replica".to_owned(),
+            Self::Silent(waited) => format!("no response within {} ms", waited.as_millis()),
+            Self::ReadOnly => "the server is read-only, as a replica is".to_owned(),
+            Self::NotReadOnly => {
+                "the server is writable, and target_session_attrs=read-only requires a replica".to_owned()
+            }
         }
     }
 }
 
-/// None of the hosts would do. It may be gone when one may: the others are not needed then.
+/// The error when no host accepts the connection. It is transient if the refusal of one host is, because one host is enough.
 pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> JournalError {
     let said = match refusals {
         [(_, Refusal::Silent(waited))] => return timeout(server, UNREACHED, *waited),
         [(_, Refusal::ReadOnly)] => {
-            "it can only be read, as a replica can; what is written goes to the primary: name it as well, as in \
+            "the server is read-only, as a replica is; appends need the primary: name it as well, as in \
              postgres://USER@REPLICA,PRIMARY/DATABASE"
                 .to_owned()
         }
@@ -120,7 +122,7 @@ fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKin
     JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said(error)))
 }
 
-/// What the function that appends has decided, as the store would say it; `None` for an error of the server or of the way to it.
+/// A refusal by `append_events` as an error of the store; `None` for an error of the server or the network.
 pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error) -> Option<crate::Error> {
     let said = error.as_db_error()?;
     let detail = said.detail().unwrap_or_default();
@@ -162,20 +164,20 @@ fn known_id(detail: &str) -> Option<Uuid> {
     behind.split('"').nth(1)?.parse().ok()
 }
 
-/// Whether the server has answered that a statement, which is a transaction, was rolled back. An error that ends the connection does not say
-/// so: the commit may have come before it.
+/// Whether the server reported that a single-statement transaction was rolled back. An error that ends the connection does not report that:
+/// the commit may have preceded it.
 pub(super) fn is_rolled_back(error: &Error) -> bool {
     error
         .as_db_error()
         .is_some_and(|said| said.parsed_severity() == Some(Severity::Error))
 }
 
-/// Whether the server can only be read.
+/// Whether the server is read-only.
 pub(super) fn is_read_only(error: &Error) -> bool {
     error.code() == Some(&SqlState::READ_ONLY_SQL_TRANSACTION)
 }
 
-/// The number behind `key` in an object of numbers.
+/// The number after `key` in a JSON object of numbers.
 fn number(object: &str, key: &str) -> u64 {
     let behind = object.split_once(key).map_or("", |(_, behind)| behind);
     let digits = behind.trim_start_matches([' ', ':']);
@@ -190,15 +192,15 @@ fn said(error: &Error) -> String {
         return chain(error);
     };
     let mut text = format!("{} {}: {}", said.severity(), said.code().code(), said.message());
-    for more in [said.detail(), said.hint(), way_out(said)].into_iter().flatten() {
+    for more in [said.detail(), said.hint(), advice(said)].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(more);
     }
     text
 }
 
-/// What to do about what a role may not do.
-fn way_out(said: &DbError) -> Option<&'static str> {
+/// Advice for missing privileges.
+fn advice(said: &DbError) -> Option<&'static str> {
     match *said.code() {
         SqlState::INSUFFICIENT_PRIVILEGE => Some(
             "let the owner of the schema open the store once, and grant the role what POSTGRESQL.md of annals lists for what it does",
@@ -208,7 +210,7 @@ fn way_out(said: &DbError) -> Option<&'static str> {
     }
 }
 
-/// The error and what caused it: each a few words.
+/// The error and its causes, in one line.
 fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -222,37 +224,37 @@ fn chain(error: &dyn StdError) -> String {
     text
 }
 
-/// Whether it may be gone when the call is made again: the server is away, starting, stopping, full, or only for reading.
+/// Whether the error is transient: the server is unreachable, starting, stopping, full, or read-only.
 fn may_pass(error: &Error) -> bool {
     match error.as_db_error() {
         Some(said) => state_may_pass(said),
-        None => error.is_closed() || is_of_the_way(error),
+        None => error.is_closed() || is_of_the_network(error),
     }
 }
 
 fn state_may_pass(said: &DbError) -> bool {
     let code = said.code().code();
-    // Connections, rollbacks for others' sake, resources, the operator, the machine.
+    // Connections, serialization failures, resources, operator intervention, system errors.
     let classes = ["08", "40", "53", "57", "58"];
-    // A lock that was not to be had, a slot that another session has, and a standby that has not taken over.
+    // A lock timeout, a slot in use by another session, and a standby that is not promoted.
     let states = ["55P03", "55006", "25006"];
     classes.iter().any(|class| code.starts_with(class)) || states.contains(&code) || is_without_partition(said)
 }
 
-/// Whether a partition was dropped: another connection makes it anew. A check that forbids a row has the same code, and a name.
+/// Whether a partition was dropped, which a new connection creates again. A user's CHECK that rejects a row has the same code, and a name.
 fn is_without_partition(said: &DbError) -> bool {
     said.code().code() == "23514" && said.constraint().is_none() && said.table() == Some("events")
 }
 
-/// Whether it comes from the network, and not from what is wrong with a certificate.
-fn is_of_the_way(error: &Error) -> bool {
+/// Whether the network caused the error, and not an invalid certificate.
+fn is_of_the_network(error: &Error) -> bool {
     let mut source = error.source();
-    let mut of_the_way = false;
+    let mut of_the_network = false;
     while let Some(cause) = source {
         if let Some(cause) = cause.downcast_ref::<io::Error>() {
-            of_the_way = !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
+            of_the_network = !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput);
         }
         source = cause.source();
     }
-    of_the_way
+    of_the_network
 }

@@ -1,6 +1,6 @@
-//! Following the tables: what others commit is read in the order of positions, from wherever the follower is.
+//! Following the tables: reads the events that other programs commit, in ascending order of positions.
 //!
-//! A notification, or an append of the follower's own, is a reason to look at once, and nothing more: without any, it looks by itself.
+//! A notification, or an append by the follower, only triggers an earlier poll: correctness does not depend on it.
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,13 +20,13 @@ use super::{Address, PostgresSettings, schema};
 use crate::Position;
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered};
 
-/// How often it is looked whether there is more: one row is read by its key.
+/// The poll interval. A poll reads one row by its key.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The same while a replica has not come to what was appended from here.
+/// The poll interval while a replica has not received the events that were appended from here.
 const LOOK_SOON: Duration = Duration::from_millis(10);
 
-const WHAT: &str = "the events of others cannot be read";
-/// Where the log ends, and which event stands where the follower is.
+const WHAT: &str = "new events cannot be read";
+/// The last position, and the event at the position of the follower.
 const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, timestamptz_send(recorded_at) \
                    FROM head LEFT JOIN events ON events.position = $1";
 
@@ -34,7 +34,7 @@ const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, t
 ///
 /// # Errors
 ///
-/// As for a journal there; nobody has to have the lease.
+/// As for a journal in the database; a lease is not needed.
 pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
     let server = Arc::new(Server::new(address, settings)?);
     let runtime = Arc::new(Runtime::new()?);
@@ -55,7 +55,7 @@ pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result
     })
 }
 
-/// Makes the tables, or brings them up to date. Who may not follows those that are there.
+/// Creates or migrates the tables. A role without that right follows readable tables of an older version.
 async fn prepare(server: &Server) -> Result<(), JournalError> {
     let session = connect_checked(server).await?;
     let applied = in_time(server, WHAT, schema::applied(server, &session)).await?;
@@ -74,7 +74,7 @@ async fn prepare(server: &Server) -> Result<(), JournalError> {
     }
 }
 
-/// Makes them where that can be done, and waits until they are where `session` leads: a replica has them a moment later.
+/// Migrates the tables on the primary, and waits until the server of `session` has them: a replica receives them later.
 async fn make(server: &Server, session: &Session) -> Result<(), JournalError> {
     schema::prepare(server, &server.connect_to_write().await?).await?;
     let copied = async {
@@ -86,18 +86,18 @@ async fn make(server: &Server, session: &Session) -> Result<(), JournalError> {
     in_time(server, WHAT, copied).await
 }
 
-/// What a feed is called for, by others.
+/// The state that the feed and the appending threads share.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
-    /// It is worth looking.
+    /// Triggers a poll.
     pub(super) heard: Arc<Notify>,
     /// The last position that was appended from here.
     pub(super) appended: AtomicU64,
-    /// Where the log ended when it was read last.
+    /// The last position of the log at the last poll.
     pub(super) read: AtomicU64,
-    /// Nobody needs it any more.
+    /// Stops the feed.
     pub(super) stop: Notify,
-    /// The store that is followed; not set before it was read.
+    /// The store that is followed; unset before the first poll.
     pub(super) store: OnceLock<Uuid>,
 }
 
@@ -106,31 +106,31 @@ pub(super) struct Calls {
 struct PostgresFeed {
     server: Arc<Server>,
     calls: Arc<Calls>,
-    /// The connection; `None` when it broke.
+    /// The connection; `None` after it broke.
     session: Option<Session>,
-    /// What was read last; `None` before anything was.
+    /// What the last poll found; `None` before the first.
     known: Option<Known>,
-    /// Where the log ended then.
+    /// The last position of the log at the last poll.
     position: u64,
     runtime: Arc<Runtime>,
 }
 
-/// What a server must have to be followed further.
+/// The state that the server must still have at the next poll.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     store: Uuid,
-    /// The event at the last position that was read, unless it was gone.
+    /// The event at the last position read, unless it was gone.
     last: Option<Mark>,
 }
 
-/// Where the log ends.
+/// The end of the log.
 #[derive(Clone, Debug)]
 struct Top {
     store: Uuid,
     position: u64,
-    /// The server is a copy of another, and may be behind it.
+    /// Whether the server is a replica, which may lag behind its primary.
     is_replica: bool,
-    /// The event that was asked for, if it is there.
+    /// The event at the requested position, if it exists.
     mark: Option<Mark>,
 }
 
@@ -174,21 +174,21 @@ impl Feed for PostgresFeed {
         let is_behind = self.calls.appended.load(Ordering::SeqCst) > self.position;
         let pause = if is_behind { LOOK_SOON } else { LOOK_AGAIN };
         let heard = async { tokio::time::timeout(pause, self.calls.heard.notified()).await };
-        // Whether it heard something or not, it looks.
+        // A timeout triggers a poll too.
         drop(self.runtime.block_on(heard));
     }
 }
 
-/// What a look at the server has led to.
+/// The result of a poll.
 struct Read {
-    /// The connection to go on with.
+    /// The connection for the next poll.
     session: Session,
     known: Known,
     position: u64,
     bytes: u64,
 }
 
-/// Reads what comes after position `after`, over a new connection if the last was lost.
+/// Reads the events after position `after`, over a new connection if the last one was lost.
 async fn read_on(
     server: &Server,
     heard: &Arc<Notify>,
@@ -224,7 +224,7 @@ async fn read_on(
     })
 }
 
-/// Notes which event is the last that is handed on.
+/// Records the last event that is passed on.
 struct Noting<'a> {
     into: &'a mut dyn Recover,
     last: Option<Mark>,
@@ -245,7 +245,7 @@ impl Recover for Noting<'_> {
     }
 }
 
-/// A connection that hears when others have appended. A replica cannot listen.
+/// A connection that listens for notifications of appends. A replica does not support LISTEN.
 async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, JournalError> {
     let session = server.connect_to_hear(heard).await?;
     let listening = async {
@@ -262,12 +262,12 @@ async fn listen(server: &Server, heard: &Arc<Notify>) -> Result<Session, Journal
 
 /// # Errors
 ///
-/// Failed when what was read before is not what is there.
+/// Failed when the server does not have the events that were read before.
 fn check(server: &Server, top: &Top, known: Option<&Known>, after: u64) -> Result<(), JournalError> {
     let failed = |message: String| JournalError::failed(format!("{message}: {}", server.place()));
     let Some(known) = known else { return Ok(()) };
     recover::check_store(server, known.store, top.store)?;
-    // The row of an event that is gone may have left.
+    // The row of an event that is gone may have been deleted.
     let differs = known
         .last
         .as_ref()
@@ -275,13 +275,13 @@ fn check(server: &Server, top: &Top, known: Option<&Known>, after: u64) -> Resul
         .is_some_and(|(read, there)| read != there);
     if top.position >= after && differs {
         return Err(failed(format!(
-            "the event at position {after} is another than the one that was read: the server has lost events that it had committed, and \
-             others have taken their positions; open it anew"
+            "the event at position {after} differs from the one that was read: the server has lost committed events, and other events have \
+             their positions; open the store again"
         )));
     }
     if top.position < after && !top.is_replica {
         return Err(failed(format!(
-            "the table was set back to position {}, and what follows it has read up to {after}: open it anew",
+            "the table was set back to position {}, and this follower has read up to {after}: open the store again",
             top.position
         )));
     }

@@ -1,4 +1,4 @@
-//! The head of the log: the row that all writing goes through, and what it says of a writer.
+//! The head of the log: the row that every append updates, and the checks against it.
 
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
@@ -7,7 +7,7 @@ use super::connect::Server;
 use crate::Timestamp;
 use crate::journal::{JournalError, JournalErrorKind};
 
-/// The row, and the position of the last event that is really there.
+/// The row, and the position of the last event in the tables.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     pub(super) store: Uuid,
@@ -21,35 +21,35 @@ pub(super) struct Head {
     pub(super) seconds_left: i64,
 }
 
-/// A time to write in.
+/// A lease for writing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Lease {
     pub(super) store: Uuid,
     pub(super) epoch: i64,
-    /// The lease's own number. The epoch is not enough: a server that has forgotten a commit gives it out again.
+    /// The unique number of the lease. The epoch is not unique: a server that lost a commit assigns it again.
     pub(super) number: Uuid,
 }
 
-/// Where the server is, seen from a batch that may have been written.
+/// Whether the server has a batch that may have been written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
-    /// Nothing of it is there.
+    /// The batch is missing.
     Before,
-    /// All of it is there.
+    /// The batch is present.
     Behind,
 }
 
 const READ: &str = "SELECT store, position, epoch, lease, holder, (extract(epoch FROM held_since) * 1000000)::bigint, \
                     coalesce(ceil(extract(epoch FROM lease_expires - clock_timestamp())), 0)::bigint FROM head FOR UPDATE";
-/// The last may be gone, by what is left of it.
+/// The row of the last event may be deleted; its gap contains the position then.
 const STORED: &str = "SELECT greatest((SELECT coalesce(max(position), 0) FROM events), \
                       (SELECT coalesce(max(last_position), 0) FROM gaps WHERE part = (SELECT max(part) FROM gaps)))";
 
 impl Head {
-    /// Reads the row and locks it until the transaction ends. Whoever is committing is waited for.
+    /// Reads the row and locks it until the transaction ends. Waits for a transaction that has locked it.
     pub(super) async fn lock(client: &Client) -> Result<Self, Error> {
         let row = client.query_one(READ, &[]).await?;
-        // A statement of its own: one that had to wait for the row sees the table as it was before.
+        // A separate statement: one that waited for the row lock has an older snapshot of the table.
         let stored = client.query_one_scalar(STORED, &[]).await?;
         Self::of(&row, stored)
     }
@@ -69,9 +69,9 @@ impl Head {
         })
     }
 
-    /// Who writes, and since when.
+    /// The holder of the lease, and since when.
     pub(super) fn holder(&self) -> String {
-        let holder = self.holder.as_deref().unwrap_or("nobody");
+        let holder = self.holder.as_deref().unwrap_or("an unknown holder");
         match self.held_since {
             Some(since) => format!("{holder} since {since}"),
             None => holder.to_owned(),
@@ -80,25 +80,25 @@ impl Head {
 
     /// # Errors
     ///
-    /// Corrupt when the table ends elsewhere than the head says.
+    /// Corrupt when the last position of the table differs from that of the head.
     pub(super) fn check(&self, server: &Server) -> Result<(), JournalError> {
         if self.position == self.stored {
             return Ok(());
         }
         Err(JournalError::corrupt(format!(
-            "the table events ends with position {}, and the head says {}: {}",
+            "the table events ends at position {}, and the table head contains {}: restore both from the same backup: {}",
             self.stored,
             self.position,
             server.place()
         )))
     }
 
-    /// Whether whoever holds `lease`, and has everything up to `position` acknowledged, may write the batch behind it that ends with
-    /// `last`, or has done so.
+    /// Whether the holder of `lease`, whose events up to `position` are acknowledged, may write the batch that ends with `last`, or has
+    /// written it.
     ///
     /// # Errors
     ///
-    /// Failed when it may not: the head says why.
+    /// Failed when it may not, with the reason.
     pub(super) fn standing(
         &self,
         server: &Server,
@@ -108,24 +108,24 @@ impl Head {
     ) -> Result<Standing, JournalError> {
         let end = self.position.min(self.stored);
         if self.store != lease.store {
-            return Err(failed(server, "there is another store now behind the same address"));
+            return Err(failed(server, "the address leads to another store now"));
         }
         if end < position {
             let message = format!(
-                "the server has lost events that it had committed, from position {} to {position}: it is not the one that took them, or it \
-                 was set back",
+                "the server has lost committed events, from position {} to {position}: another server took over without them, or a backup was \
+                 restored",
                 end + 1
             );
             return Err(failed(server, &message));
         }
         if self.lease != Some(lease.number) {
             let taken = match &self.holder {
-                // As a standby has that took over before it knew of the writer.
+                // A standby took over before it received the lease.
                 _ if self.epoch < lease.epoch => {
-                    "the server has lost the lease of this writer: open the store anew".to_owned()
+                    "the server has lost the lease of this writer: open the store again".to_owned()
                 }
-                Some(_) => format!("another writer has taken the store over: {}", self.holder()),
-                None => "the lease was over, and others have appended since".to_owned(),
+                Some(_) => format!("another writer has taken over the store: {}", self.holder()),
+                None => "the lease expired, and another program has appended since: open the store again".to_owned(),
             };
             return Err(failed(server, &taken));
         }

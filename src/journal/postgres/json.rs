@@ -1,26 +1,26 @@
-//! JSON as PostgreSQL takes it: which bytes it accepts, and which come back from a `jsonb` as they were.
+//! Predicts which JSON PostgreSQL accepts, and which a `jsonb` preserves byte for byte.
 
-/// What a `jsonb` can do for some bytes.
+/// How a `jsonb` treats a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It may be refused: not JSON, or JSON that PostgreSQL does not take.
+    /// PostgreSQL may reject it: it is not JSON, or exceeds a limit.
     Refused,
-    /// It is taken, and its compact form may be other bytes.
+    /// PostgreSQL accepts it, and its compact form may differ.
     Taken,
-    /// Its compact form is the same bytes.
+    /// PostgreSQL accepts it, and its compact form is identical.
     Same,
 }
 
-/// Arrays and objects within each other; PostgreSQL's own bound is its stack, some thousands.
+/// The most nested arrays and objects; PostgreSQL's stack allows several thousand.
 const DEPTH_MAX: usize = 128;
-/// Bytes of a number; PostgreSQL takes 131,072 digits.
+/// The most bytes of a number; PostgreSQL accepts 131,072 digits.
 const NUMBER_BYTES_MAX: usize = 128;
-/// Digits of an exponent: more would make a few bytes thousands of digits.
+/// The most digits of an exponent: more would expand to thousands of digits.
 const EXPONENT_DIGITS_MAX: usize = 2;
-/// PostgreSQL's bound is 256 MiB, of its own form.
+/// The most bytes of a text; PostgreSQL's limit is 256 MiB in its binary form.
 const BYTES_MAX: usize = 32 << 20;
 
-/// What a `jsonb` can do for `bytes`. Says [`Verdict::Refused`] and [`Verdict::Taken`] rather once too often.
+/// Judges `bytes`. Errs towards [`Verdict::Refused`] and [`Verdict::Taken`], which are always safe.
 pub(super) fn judge(bytes: &[u8]) -> Verdict {
     let Ok(text) = str::from_utf8(bytes) else {
         return Verdict::Refused;
@@ -43,7 +43,7 @@ pub(super) fn judge(bytes: &[u8]) -> Verdict {
     }
 }
 
-/// Appends the text of a `jsonb` to `out`, without the spaces that PostgreSQL puts behind commas and colons.
+/// Appends the text of a `jsonb` to `out`, without the spaces that PostgreSQL adds after commas and colons.
 pub(super) fn compact(text: &[u8], out: &mut Vec<u8>) {
     let (mut in_string, mut escaped) = (false, false);
     let kept = text.iter().filter(|byte| {
@@ -60,10 +60,10 @@ pub(super) fn compact(text: &[u8], out: &mut Vec<u8>) {
     out.extend(kept);
 }
 
-/// Reads JSON from the front. Every function answers `None` where PostgreSQL might refuse.
+/// Scans JSON from the front. Every function returns `None` where PostgreSQL might reject the text.
 struct Scan<'a> {
     rest: &'a [u8],
-    /// Whether `jsonb` would give everything so far back as it is.
+    /// Whether `jsonb` preserves everything so far.
     same: bool,
 }
 
@@ -81,7 +81,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A `jsonb` keeps the keys of an object once each, the shorter first.
+    /// A `jsonb` stores each key of an object once, shorter keys first.
     fn object(&mut self, depth: usize) -> Option<()> {
         self.next();
         let mut before: Option<&[u8]> = None;
@@ -116,7 +116,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A string; answers what is between the quotes.
+    /// A string; returns the text between the quotes.
     fn string(&mut self) -> Option<&'a [u8]> {
         let (b'"', text) = self.rest.split_first()? else {
             return None;
@@ -150,12 +150,12 @@ impl<'a> Scan<'a> {
         Some(())
     }
 
-    /// The four digits behind `\u`: any but those of U+0000 and of halves of pairs, whole or not.
+    /// The four digits after `\u`: any except those of U+0000 and of surrogates.
     fn code(&mut self) -> Option<()> {
         let (digits, rest) = self.rest.split_at_checked(4)?;
         self.rest = rest;
         let digits = str::from_utf8(digits).ok()?;
-        // The standard library takes a sign as well.
+        // The standard library accepts a sign too.
         let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
         let code = u32::from_str_radix(digits, 16).ok().filter(|_| is_hex)?;
         char::from_u32(code).filter(|code| *code != '\0').map(drop)
@@ -165,7 +165,7 @@ impl<'a> Scan<'a> {
         let whole = self.rest;
         if self.rest.first() == Some(&b'-') {
             self.next();
-            // There is no -0 in PostgreSQL.
+            // PostgreSQL stores -0 as 0.
             self.same &= self.rest.first() != Some(&b'0');
         }
         let leading_zero = self.rest.first() == Some(&b'0');
@@ -206,7 +206,7 @@ impl<'a> Scan<'a> {
 
     fn spaces(&mut self) {
         let rest = self.rest.trim_ascii_start();
-        // A form feed is a space to the standard library, and not to JSON.
+        // A form feed is white space for the standard library, but not for JSON.
         let skipped = self.rest.len() - rest.len();
         if skipped > 0 && !self.rest[..skipped].contains(&0x0c) {
             self.rest = rest;
@@ -214,7 +214,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Skips `byte`, and spaces before it, if it is there.
+    /// Skips `byte` and the spaces before it, if it follows.
     fn skip(&mut self, byte: u8) -> bool {
         self.spaces();
         let is_there = self.rest.first() == Some(&byte);

@@ -1,7 +1,7 @@
-//! The lease: one writer at a time, and what becomes of it when its holder is gone.
+//! The lease: it admits one writer at a time, and passes to the next writer when its holder is gone.
 //!
-//! What is safe rests on the head alone: a writer's every transaction begins with a change of that row that only its lease can make. The
-//! times, the heartbeat and the advisory lock are there so that a writer that is gone is not waited for longer than needed.
+//! Safety depends on the head only: every transaction of a writer starts with an update of that row that only the holder of the lease can
+//! make. The expiry, the heartbeat and the advisory lock only shorten the wait for a writer that is gone.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use super::head::{Head, Lease};
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Clock, IdSource, RandomIds, SystemClock};
 
-/// How often it is looked whether a lease is free by now.
+/// The poll interval while waiting for the lease.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How long a holder has to come back after the server has started: it tries every second.
+/// How long a holder may take to reconnect after the server has started. It retries every second.
 const COME_BACK_WITHIN: Duration = Duration::from_secs(3);
 
 const HAS_JUST_STARTED: &str = "SELECT clock_timestamp() < pg_postmaster_start_time() + make_interval(secs => $1)";
@@ -30,11 +30,11 @@ const RENEW: &str = "UPDATE head SET lease_expires = clock_timestamp() + make_in
 const RELEASE: &str =
     "UPDATE head SET lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL WHERE lease = $1";
 
-/// Takes the lease, waiting for it as long as the settings say.
+/// Takes the lease, waiting for at most `lease_wait`.
 ///
 /// # Errors
 ///
-/// Locked while another has it, with who that is.
+/// Locked while another writer holds it; the message names the holder.
 pub(super) async fn take(server: &Server, session: &Session) -> Result<Lease, JournalError> {
     let deadline = Instant::now() + server.settings.lease_wait;
     loop {
@@ -52,7 +52,8 @@ pub(super) async fn take(server: &Server, session: &Session) -> Result<Lease, Jo
 
 fn locked(server: &Server, head: &Head) -> JournalError {
     let message = format!(
-        "the store is open elsewhere, held by {}, for {} s more at most if that is gone; close it there, or wait with lease_wait: {}",
+        "the store is open in another process: the lease is held by {}, and expires in {} s unless it is renewed; close the store there, or wait \
+         with lease_wait: {}",
         head.holder(),
         head.seconds_left,
         server.place()
@@ -60,7 +61,7 @@ fn locked(server: &Server, head: &Head) -> JournalError {
     JournalError::new(JournalErrorKind::Locked, message)
 }
 
-/// Takes the lease if it is free; answers who has it otherwise.
+/// Takes the lease if it is free; otherwise returns the head with the holder.
 async fn try_take(server: &Server, session: &Session) -> Result<Result<Lease, Head>, Error> {
     let client = &session.client;
     client.batch_execute("BEGIN").await?;
@@ -84,8 +85,8 @@ async fn try_take(server: &Server, session: &Session) -> Result<Result<Lease, He
     Ok(Ok(lease))
 }
 
-/// Whether the sessions of whoever holds the lease have ended: the advisory lock is free. A server that has just started has ended all
-/// sessions, and a holder is given time to come back.
+/// Whether the sessions of the holder have ended, which frees the advisory lock. A server start ends all sessions, so a holder has time to
+/// reconnect after it.
 async fn is_gone(session: &Session, head: &Head) -> Result<bool, Error> {
     let key = key(head.store, head.epoch);
     let client = &session.client;
@@ -102,10 +103,10 @@ async fn is_gone(session: &Session, head: &Head) -> Result<bool, Error> {
     Ok(was_free)
 }
 
-/// Shows that the holder of a lease is there, as long as the session is. Both of its sessions do, so that one may end.
+/// Holds the advisory lock of the lease while the session lives. Both sessions of a writer hold it, so that one may end.
 pub(super) async fn hold(session: &Session, lease: &Lease) -> Result<(), Error> {
     let key = key(lease.store, lease.epoch);
-    // Whoever looks whether it is free lets it go at once.
+    // Waits only for a process that tests the lock, which releases it at once.
     session
         .client
         .execute("SELECT pg_advisory_lock_shared($1)", &[&key])
@@ -113,7 +114,7 @@ pub(super) async fn hold(session: &Session, lease: &Lease) -> Result<(), Error> 
         .map(drop)
 }
 
-/// Advisory locks have numbers, and are shared by all that is in a database.
+/// The number of the advisory lock. All programs of a database share these numbers.
 fn key(store: Uuid, epoch: i64) -> i64 {
     let (high, low) = store.as_u64_pair();
     (high ^ low.rotate_left(32)).cast_signed().wrapping_add(epoch)
@@ -126,17 +127,17 @@ fn holder(server: &Server) -> String {
     format!("{} (process {} on {host})", server.application(), std::process::id())
 }
 
-/// Gives the lease back.
+/// Releases the lease.
 pub(super) async fn release(session: &Session, lease: &Lease) -> Result<(), Error> {
     session.client.execute(RELEASE, &[&lease.number]).await.map(drop)
 }
 
-/// Renews a lease while nothing is written, on a connection of its own, until it is dropped.
+/// Renews a lease on a separate connection until it is dropped.
 #[derive(Debug)]
 pub(super) struct Heartbeat(AbortHandle);
 
 impl Heartbeat {
-    /// `session` is the one that took the lease.
+    /// Starts to renew the lease over `session`, which took it.
     pub(super) fn start(server: std::sync::Arc<Server>, lease: Lease, session: Session) -> Self {
         let beats = async move {
             let mut session = Some(session);
@@ -155,31 +156,31 @@ impl Drop for Heartbeat {
     }
 }
 
-/// A third of a lease, or until the connection ends; without one, a second at most.
+/// Waits for a third of the lease, or until the connection ends; without a connection, for at most a second.
 async fn pause(server: &Server, session: Option<&mut Session>) {
     let third = server.settings.lease / 3;
     match session.filter(|session| !session.is_closed()) {
-        // That it ended is found out by the next beat.
+        // The next beat detects that the connection ended.
         Some(session) => drop(tokio::time::timeout(third, session.closed()).await),
         None => tokio::time::sleep(third.min(Duration::from_secs(1))).await,
     }
 }
 
-/// Renews the lease, over a new connection if the last was lost. That it cannot, or may not, is found by the next write.
+/// Renews the lease, over a new connection if the last one was lost. The next write detects a lost lease.
 async fn beat(server: &Server, lease: &Lease, session: Option<Session>) -> Option<Session> {
     let session = match session.filter(|session| !session.is_closed()) {
-        None => connect_anew(server, lease).await?,
+        None => reconnect(server, lease).await?,
         Some(session) => session,
     };
     let seconds = server.settings.lease.as_secs_f64();
     let parameters: [&(dyn ToSql + Sync); 2] = [&lease.number, &seconds];
     let renew = session.client.execute(RENEW, &parameters);
     let answered = tokio::time::timeout(server.patience(), renew).await;
-    // A server that answers that it cannot be written may have been taken over from.
+    // A server that became read-only may have been replaced by a standby: reconnect.
     matches!(answered, Ok(Ok(_))).then_some(session)
 }
 
-async fn connect_anew(server: &Server, lease: &Lease) -> Option<Session> {
+async fn reconnect(server: &Server, lease: &Lease) -> Option<Session> {
     let session = server.connect_to_write().await.ok()?;
     in_time(server, "", hold(&session, lease)).await.ok()?;
     Some(session)

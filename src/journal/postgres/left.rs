@@ -1,4 +1,4 @@
-//! What is left of events whose rows have left the table: gaps, by parts, and marks.
+//! Gaps and marks of events whose rows were deleted, by parts of the table.
 
 use std::collections::VecDeque;
 
@@ -16,7 +16,7 @@ const IS_ANY_GONE: &str = "SELECT EXISTS (SELECT FROM gaps WHERE part BETWEEN $1
 const MARKS: &str = "SELECT kind, name, position, aggregate_type, aggregate_id, version FROM marks \
                      WHERE position > $1 AND position <= $2 ORDER BY position";
 
-/// A reason as the tables have it: its kind, and the name that it says.
+/// A reason as stored in the tables: its kind and its name.
 pub(super) fn kind_of(reason: &GapReason) -> (&'static str, &str) {
     match reason {
         GapReason::Budget => ("budget", ""),
@@ -32,7 +32,7 @@ pub(super) fn kind_of(reason: &GapReason) -> (&'static str, &str) {
     }
 }
 
-/// The reason that is the first two columns of a row. One that is unknown was somebody else's.
+/// The reason in the first two columns of a row. An unknown kind is read as `Several`.
 fn reason_of(row: &Row) -> Result<GapReason, Error> {
     let (kind, name): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
     Ok(match kind {
@@ -53,7 +53,7 @@ fn number(row: &Row, column: usize) -> Result<u64, Error> {
     row.try_get::<_, i64>(column).map(i64::cast_unsigned)
 }
 
-/// The marks of positions after `after`, up to `last`; `None` for one that cannot be right.
+/// The marks of positions after `after`, up to `last`; `None` if one is invalid.
 pub(super) async fn marks(client: &Client, after: u64, last: u64) -> Result<Option<VecDeque<Mark>>, Error> {
     let rows = client
         .query(MARKS, &[&after.cast_signed(), &last.cast_signed()])
@@ -79,7 +79,7 @@ fn mark(row: &Row) -> Result<Option<Mark>, Error> {
     }))
 }
 
-/// Gaps by the parts that they are in, each named by its first position.
+/// Gaps by part, which its first position identifies.
 type ByParts = VecDeque<(u64, Vec<Gap>)>;
 
 /// Whether any position after `after`, up to `last`, may be gone.
@@ -107,18 +107,18 @@ pub(super) async fn gaps(client: &Client, after: u64, last: u64) -> Result<ByPar
     Ok(parts)
 }
 
-/// The gaps of the parts that are read next, and how much of the part that is being read was skipped.
+/// The gaps of the next parts, and the number of positions skipped in the current part.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     parts: ByParts,
-    /// The position behind which it is read, and the last that is.
+    /// The position before the first one that is read, and the last one.
     after: u64,
     last: u64,
     skipped: u64,
 }
 
 impl Gaps {
-    /// None yet, of what is read after position `after`, up to `last`.
+    /// No gaps, for reading after position `after`, up to `last`.
     pub(super) fn new(after: u64, last: u64) -> Self {
         Self {
             after,
@@ -127,17 +127,17 @@ impl Gaps {
         }
     }
 
-    /// Whether none is left of the parts that were taken.
+    /// Whether there are no gaps for further parts.
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Takes those of the next parts.
+    /// Adds the gaps of the next parts.
     pub(super) fn expect(&mut self, parts: ByParts) {
         self.parts.extend(parts);
     }
 
-    /// Skips the positions from `first` to `end`, of one part, in `batch`. Answers `false` when so many are not known to be gone.
+    /// Skips the positions from `first` to `end`, of one part, in `batch`. Returns `false` when the gaps do not record that many.
     pub(super) fn skip(&mut self, first: u64, end: u64, batch: &mut Batch) -> bool {
         let Some((part, gaps)) = self.parts.front().filter(|(part, _)| *part == first_of(first)) else {
             return false;
@@ -158,12 +158,12 @@ impl Gaps {
         true
     }
 
-    /// Whether all of a part is read.
+    /// Whether a part is read as a whole.
     fn is_whole(&self, part: u64, gaps: &[Gap]) -> bool {
         part > self.after && gaps.iter().all(|gap| gap.last.0 <= self.last)
     }
 
-    /// Ends the part that has `position`, its last or the last of all. Answers how many of it are gone, and were not skipped.
+    /// Ends the part of `position`. Returns the number of positions that are recorded as gone and were not skipped.
     pub(super) fn end_part(&mut self, position: u64) -> u64 {
         let is_next = self.parts.front().is_some_and(|(part, _)| *part <= position);
         let Some((part, gaps)) = is_next.then(|| self.parts.pop_front()).flatten() else {
@@ -191,7 +191,7 @@ fn total(gaps: &[Gap]) -> u64 {
     gaps.iter().map(|gap| gap.count).sum()
 }
 
-/// What is known of some positions of a part: where several gaps reach over them, they may be of any.
+/// The gap for some positions of a part. Where several gaps cover them, the reason is `Several`.
 fn clipped(gaps: &[Gap], first: u64, last: u64) -> Gap {
     let mut over = gaps.iter().filter(|gap| gap.first.0 <= last && gap.last.0 >= first);
     let reason = match (over.next(), over.next()) {

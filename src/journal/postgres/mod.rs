@@ -1,4 +1,4 @@
-//! The journal in PostgreSQL: events as rows of a table, for one writer at a time.
+//! The journal in PostgreSQL: events as rows of a table, written by one writer at a time.
 
 mod address;
 mod append;
@@ -38,33 +38,32 @@ use self::write::Writer;
 use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
 use crate::Durability;
 
-/// How a journal in PostgreSQL is set up.
+/// Settings of a journal in PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PostgresSettings {
-    /// The schema that the tables are in; it is made if it is not there. `annals` by default.
+    /// The schema of the tables, which is created if it does not exist. `annals` by default.
     pub schema: String,
-    /// How long a writer that is not heard of keeps the store: 100 ms to an hour; 30 s by default. It is free at once when the store
-    /// is closed, and when the server sees that the writer's connection has ended, but not within 3 s from when the server has started: a
-    /// writer may come back.
+    /// How long an unresponsive writer keeps its lease: 100 ms to an hour; 30 s by default. Closing the store releases the lease at once, and so
+    /// does the end of the writer's connections on the server, except within 3 s of a server start, when a writer may reconnect.
     pub lease: Duration,
-    /// How long opening waits for another writer to be gone: up to 24 hours; 5 s by default.
+    /// How long opening waits for the lease of another writer: up to 24 hours; 5 s by default.
     pub lease_wait: Duration,
-    /// How long the server may take to answer: 100 ms to an hour; 30 s by default. Where a URL names several, each has its part of it to
-    /// be connected to.
+    /// The timeout of a call to the server: 100 ms to an hour; 30 s by default. When a URL names several servers, each gets an equal part of it
+    /// to connect.
     pub timeout: Duration,
-    /// Whether the table of events is partitioned: left as it is by default.
+    /// Whether opening partitions the table of events. By default the table is left unchanged.
     pub partition: Partition,
 }
 
-/// Whether a store that is opened partitions the table of its events.
+/// Whether opening a store partitions its table of events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Partition {
-    /// The table stays as it is: one table, unless it was partitioned before.
+    /// The table is left unchanged.
     #[default]
     AsItIs,
-    /// What the store takes in a month, in UTC, is a table of its own. A table that has events already becomes the first of them. It stays
-    /// so, whatever the next store that is opened asks for.
+    /// One partition per month of recording, in UTC. A table that contains events becomes the first partition. The table stays partitioned,
+    /// whatever later settings are.
     ByMonth,
 }
 
@@ -86,7 +85,7 @@ impl PostgresSettings {
         let schema = &self.schema;
         let range = Duration::from_millis(100)..=Duration::from_secs(60 * 60);
         if schema.is_empty() || schema.len() > 63 || schema.contains('\0') || schema.starts_with("pg_") {
-            return unsupported("schema must have 1 to 63 bytes, and not begin with pg_, which is PostgreSQL's");
+            return unsupported("schema must have 1 to 63 bytes, and not begin with pg_, which PostgreSQL reserves");
         }
         if !range.contains(&self.lease) {
             return unsupported("lease must be from 100 ms to an hour");
@@ -101,11 +100,11 @@ impl PostgresSettings {
     }
 }
 
-/// A journal in a database, for one writer at a time.
+/// A journal in a PostgreSQL database, written by one writer at a time.
 ///
-/// A batch is one transaction, so what is written is synced: it survives the server's machine, if the server runs with `fsync`, as it
-/// does unless told otherwise. While the server is away, writes are tried again for
-/// [`retry_for`](crate::FlushSettings::retry_for), and then found to be there or written, never twice.
+/// A batch is one transaction, so a written batch is synced: it survives a crash of the server's machine unless the server runs with
+/// `fsync = off`. While the server is unavailable, writes are retried for [`retry_for`](crate::FlushSettings::retry_for). A retry detects
+/// whether the batch was committed, and never writes it twice.
 ///
 /// ```no_run
 /// use annals::journal::postgres::PostgresJournal;
@@ -121,37 +120,37 @@ pub struct PostgresJournal {
     server: Arc<Server>,
     lease: Lease,
     _heartbeat: Heartbeat,
-    /// The connection that is written on; `None` when it broke, and until the journal was recovered.
+    /// The connection for writes; `None` after it broke, and until the journal is recovered.
     writer: Option<Writer>,
-    /// A connection that nothing was written on yet.
+    /// The connection that opened the journal, until recovery uses it.
     session: Option<Session>,
-    /// The position of the last event; `None` until the journal was recovered.
+    /// The position of the last event; `None` until the journal is recovered.
     position: Option<u64>,
-    /// What is in the table.
+    /// The numbers of events and bytes in the table.
     parts: Parts,
-    /// Why nothing more can be written.
+    /// The final error, after which nothing can be written.
     broken: Option<JournalError>,
-    // The last field: connections end on it.
+    // The last field: dropping the connections requires it.
     runtime: Runtime,
 }
 
-/// How long an orderly end may take that nobody waits for.
+/// The timeout for releasing the lease.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);
 
 impl PostgresJournal {
-    /// The journal in the database at `url`, `postgres://user:password@host:port/database`, whose tables are made if they are not there.
+    /// Opens the journal in the database at `url`, `postgres://user:password@host:port/database`, and creates missing tables.
     ///
-    /// Without a password in the URL it is that of the environment's `PGPASSWORD`, or of the file `.pgpass`, as for libpq.
+    /// A password that is not in the URL comes from the environment variable `PGPASSWORD` or the file `.pgpass`, as in libpq.
     ///
     /// # Errors
     ///
-    /// [`Locked`](JournalErrorKind::Locked) while another writer has the store; [`Retry`](JournalErrorKind::Retry) when the server cannot
-    /// be reached; [`Unsupported`](JournalErrorKind::Unsupported) when it refuses, or the URL is none.
+    /// [`Locked`](JournalErrorKind::Locked) while another writer holds the lease; [`Retry`](JournalErrorKind::Retry) when the server is
+    /// unreachable; [`Unsupported`](JournalErrorKind::Unsupported) when the server refuses, or the URL is invalid.
     pub fn open(url: &str) -> Result<Self, JournalError> {
         Self::open_with(url, PostgresSettings::default())
     }
 
-    /// The same with other settings.
+    /// Like [`open`](Self::open), with other settings.
     ///
     /// # Errors
     ///
@@ -160,7 +159,7 @@ impl PostgresJournal {
         Self::open_at(&Address::parse(url)?, settings)
     }
 
-    /// The same with an address that was read before.
+    /// Like [`open_with`](Self::open_with), with a parsed address.
     pub(crate) fn open_at(address: &Address, settings: PostgresSettings) -> Result<Self, JournalError> {
         let server = Arc::new(Server::new(address, settings)?);
         let runtime = Runtime::new()?;
@@ -177,7 +176,7 @@ impl PostgresJournal {
         })
     }
 
-    /// Whether there are a store's tables. Nothing is made, and nobody is waited for.
+    /// Whether the tables of a store exist. Creates nothing and does not wait for a lease.
     pub(crate) fn exists_at(address: &Address, settings: PostgresSettings) -> Result<bool, JournalError> {
         let server = Server::new(address, settings)?;
         Runtime::new()?.block_on(async {
@@ -187,7 +186,7 @@ impl PostgresJournal {
         })
     }
 
-    /// What `result` says of the journal's further life.
+    /// Drops the connection after an error, and records a final error.
     fn noted<T>(&mut self, result: Result<T, JournalError>) -> Result<T, JournalError> {
         if let Err(error) = &result {
             self.writer = None;
@@ -209,7 +208,7 @@ impl PostgresJournal {
     }
 }
 
-/// What a journal begins with.
+/// The state of a journal that was opened.
 struct Begun {
     server: Arc<Server>,
     lease: Lease,
@@ -227,7 +226,7 @@ async fn begin(server: Arc<Server>) -> Result<Begun, JournalError> {
     let heartbeat = Heartbeat::start(Arc::clone(&server), lease, holder);
     let arranged = partition::arrange(&server, &session, &lease).await;
     if arranged.is_err() {
-        // What it failed with says more than what this may fail with.
+        // The first error is more informative than a failure to release.
         drop(tokio::time::timeout(RELEASE_WITHIN, lease::release(&session, &lease)).await);
     }
     arranged.map(|()| Begun {
@@ -270,7 +269,7 @@ impl Journal for PostgresJournal {
         }
         if first != position + 1 || batch.skipped() > 0 || !batch.is_whole() {
             return Err(JournalError::failed(format!(
-                "a batch of {} events with the positions {first} to {last} does not come after position {position}",
+                "a batch of {} events with the positions {first} to {last} does not follow position {position}",
                 batch.len(),
             )));
         }
@@ -285,17 +284,17 @@ impl Journal for PostgresJournal {
         Ok(())
     }
 
-    /// What is written is committed, and so synced.
+    /// A no-op: a written batch is committed, and so synced.
     fn sync(&mut self) -> Result<(), JournalError> {
         self.check().map(drop)
     }
 
-    /// So many positions each, the last as far as it has come.
+    /// Ranges of 4,096 positions; the last ends at the last event.
     fn parts(&self) -> Vec<Part> {
         self.parts.all(self.position.unwrap_or_default())
     }
 
-    /// A part is not written anew: what it costs is what is deleted.
+    /// Always worthwhile: the cost is proportional to the deleted rows, because a part is not rewritten.
     fn is_worth_rewriting(&self, _: &Part, gone: u64) -> bool {
         gone > 0
     }
@@ -303,7 +302,7 @@ impl Journal for PostgresJournal {
     fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
         let position = self.check()?;
         let writer = self.writer.take();
-        // What failed is no reason to end: it has changed nothing, or all of it, and the next call finds out.
+        // An error is not final: the transaction changed nothing or everything, and the next call detects which.
         let rewriting = rewrite(&self.server, &self.lease, writer, position, (part, gone));
         let (writer, kept) = self.runtime.block_on(rewriting)?;
         self.writer = Some(writer);
@@ -315,14 +314,14 @@ impl Journal for PostgresJournal {
         })
     }
 
-    /// Gives the lease back. Where the server is away, it ends by itself.
+    /// Releases the lease. When the server is unavailable, the lease expires.
     fn close(self: Box<Self>) -> Result<(), JournalError> {
         drop(self);
         Ok(())
     }
 }
 
-/// What reading everything back has led to.
+/// The result of recovery.
 struct Read {
     writer: Writer,
     bytes: u64,
@@ -342,7 +341,7 @@ async fn read(
     };
     let head = in_time(server, what, lock_and_let_go(&session)).await?;
     head.check(server)?;
-    // Nobody else can have moved it: this is to find a lease that was lost already.
+    // Detects a lease that was lost already.
     head.standing(server, lease, head.position, head.position)?;
     let bytes = recover::recover(
         server,
@@ -368,8 +367,8 @@ async fn lock_and_let_go(session: &Session) -> Result<Head, tokio_postgres::Erro
 
 const CANNOT_WRITE: &str = "events cannot be written";
 
-/// Writes `batch` behind `position`, over a new connection if the last was lost: then an earlier call may have written it already. Answers
-/// the connection to go on with.
+/// Writes `batch` after `position`, over a new connection if the last one was lost; an earlier call may have committed it then. Returns the
+/// connection for the next call.
 async fn write(
     server: &Server,
     lease: &Lease,
@@ -387,16 +386,16 @@ async fn write(
     }
     let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&writer.session)).await?;
     match head.standing(server, lease, position, last)? {
-        // What an earlier call had sent over a connection that broke came to the server only now.
+        // The commit of an earlier call, over a broken connection, completed only now.
         Standing::Behind => Ok(writer),
         Standing::Before => Err(JournalError::failed(format!(
-            "the head has moved and come back: {}",
+            "the head moved and moved back: {}",
             server.place()
         ))),
     }
 }
 
-/// Deletes the rows of `part` that are gone. Answers the connection to go on with, and what is left.
+/// Deletes the rows of `part` that are gone. Returns the connection for the next call, and what is retained.
 async fn rewrite(
     server: &Server,
     lease: &Lease,
@@ -410,13 +409,13 @@ async fn rewrite(
     match in_time(server, CANNOT_DELETE, rewritten).await? {
         Some(kept) => Ok((writer, kept)),
         None => Err(JournalError::failed(format!(
-            "{CANNOT_DELETE}: others have changed the table meanwhile: {}",
+            "{CANNOT_DELETE}: another session changed the table at the same time: {}",
             server.place()
         ))),
     }
 }
 
-/// The connection to write on, or another if it was lost, and where the server stands: it has everything up to `position`, or more.
+/// The connection for writes, or a new one if it was lost, and whether the server has events after `position`.
 async fn ready(
     server: &Server,
     lease: &Lease,
@@ -427,13 +426,13 @@ async fn ready(
     if let Some(writer) = writer.filter(|writer| !writer.session.is_closed()) {
         return Ok((writer, Standing::Before));
     }
-    let (writer, head) = connect_anew(server, lease).await?;
+    let (writer, head) = reconnect(server, lease).await?;
     let standing = head.standing(server, lease, position, last)?;
     Ok((writer, standing))
 }
 
-/// A connection to write on, and the head, when whatever the last connection had begun has come to its end.
-async fn connect_anew(server: &Server, lease: &Lease) -> Result<(Writer, Head), JournalError> {
+/// A new connection for writes, and the head after every transaction of the previous connection has ended.
+async fn reconnect(server: &Server, lease: &Lease) -> Result<(Writer, Head), JournalError> {
     let session = server.connect_to_write().await?;
     let head = in_time(server, CANNOT_WRITE, lock_and_let_go(&session)).await?;
     let writer = in_time(server, CANNOT_WRITE, Writer::new(server, lease, session)).await?;
@@ -449,7 +448,7 @@ impl Drop for PostgresJournal {
             .or(self.session.as_ref());
         if let Some(session) = session.filter(|session| !session.is_closed()) {
             let release = async { tokio::time::timeout(RELEASE_WITHIN, lease::release(session, &self.lease)).await };
-            // A lease that cannot be given back ends by itself.
+            // A lease that cannot be released expires.
             drop(self.runtime.block_on(release));
         }
     }

@@ -1,6 +1,6 @@
-//! Partitions: what the store takes in a month as a table of its own, where somebody has asked for it.
+//! Opt-in partitions of the table of events, one per month.
 //!
-//! A month is that of `recorded_at`, as the store's clock has it. Which partitions there are says the server alone.
+//! The month is that of `recorded_at`, by the clock of the store. Only the server knows which partitions exist.
 
 use std::ops::Range;
 
@@ -19,17 +19,17 @@ const STANDING: &str = "SELECT partitioned_by IS NOT NULL, EXISTS (SELECT FROM p
                         WHERE conname = 'events_recorded_before' AND conrelid = 'events'::regclass) FROM head";
 const FREE: &str = "SELECT free_events($1)";
 
-/// Partitions the table, if that is asked for and was not done. Whoever calls it has the lease, so nobody writes meanwhile.
+/// Partitions the table if the settings ask for it and it is not partitioned. The caller holds the lease, so no other program appends.
 ///
 /// # Errors
 ///
-/// Unsupported when the table may not be altered, or something belongs to it that partitions would not have.
+/// Unsupported when the role may not alter the table, or when objects depend on the table that partitions do not support.
 pub(super) async fn arrange(server: &Server, session: &Session, lease: &Lease) -> Result<(), JournalError> {
     let what = "the tables of the store cannot be read";
     let (is_partitioned, is_bound) = in_time(server, what, standing(session)).await?;
     let arranged = match server.settings.partition {
         Partition::ByMonth if !is_partitioned => convert(server, session, lease).await,
-        // Whoever began to partition it has not come to the end.
+        // An earlier conversion was interrupted.
         Partition::AsItIs | Partition::ByMonth if is_bound => {
             session.client.execute(FREE, &[&lease.number]).await.map(drop)
         }
@@ -38,14 +38,14 @@ pub(super) async fn arrange(server: &Server, session: &Session, lease: &Lease) -
     arranged.map_err(|error| refused(server, "the table of events cannot be partitioned", &error))
 }
 
-/// Whether the table is partitioned, and whether somebody has begun to partition it.
+/// Whether the table is partitioned, and whether a conversion has started.
 async fn standing(session: &Session) -> Result<(bool, bool), Error> {
     let row = session.client.query_one(STANDING, &[]).await?;
     Ok((row.try_get(0)?, row.try_get(1)?))
 }
 
-/// A long table takes long: the lease is renewed meanwhile, and others can read. Who reads for long is not waited for, because whoever
-/// comes then would wait as well.
+/// Converts the table. A large table takes long: the heartbeat renews the lease, and other sessions can read. The lock timeout bounds the wait
+/// for long readers, because all later sessions would queue behind the lock.
 async fn convert(server: &Server, session: &Session, lease: &Lease) -> Result<(), Error> {
     let client = &session.client;
     let patience = server.patience().as_millis();
@@ -53,14 +53,14 @@ async fn convert(server: &Server, session: &Session, lease: &Lease) -> Result<()
     client.batch_execute(&without_end).await?;
     let converted = convert_fenced(client, lease).await;
     if converted.is_err() {
-        // What failed says more than what this may fail with.
+        // The first error is more informative than a failure here.
         drop(client.execute(FREE, &[&lease.number]).await);
     }
     let reset = format!("SET statement_timeout = {patience}; SET lock_timeout = 0");
     converted.and(client.batch_execute(&reset).await)
 }
 
-/// That the lease is held is found out anew by what changes the table: one that was held up for longer would drop what others have written.
+/// Each step checks the lease again: a writer that was delayed beyond its lease must not drop events of another writer.
 async fn convert_fenced(client: &Client, lease: &Lease) -> Result<(), Error> {
     let bound = "SELECT bound_events($1)::text";
     let bound: Option<String> = client.query_one_scalar(bound, &[&lease.number]).await?;
@@ -72,15 +72,15 @@ async fn convert_fenced(client: &Client, lease: &Lease) -> Result<(), Error> {
     client.execute(convert, &[&lease.number, &bound]).await.map(drop)
 }
 
-/// The partitions that a connection has found, or made, as it came to them.
+/// The partitions that a connection knows.
 #[derive(Debug, Default)]
 pub(super) struct Partitions {
-    /// When what is in each was recorded, in microseconds since 1970.
+    /// The range of `recorded_at` of each, in microseconds since 1970.
     known: Vec<Range<i64>>,
 }
 
 impl Partitions {
-    /// Nothing is known yet; `None` for a table without partitions.
+    /// An empty list; `None` for a table without partitions.
     pub(super) async fn of(client: &Client) -> Result<Option<Self>, Error> {
         let is_partitioned: bool = client
             .query_one_scalar("SELECT partitioned_by IS NOT NULL FROM head", &[])
@@ -88,7 +88,7 @@ impl Partitions {
         Ok(is_partitioned.then(Self::default))
     }
 
-    /// Makes those that the events of `batch` go to, before they are written: one that stays empty harms nobody.
+    /// Creates the partitions for the events of `batch` before they are written. An empty partition is harmless.
     pub(super) async fn make_for(&mut self, client: &Client, batch: &Batch) -> Result<(), Error> {
         for event in batch.events() {
             let recorded = event.raw_recorded();
@@ -100,7 +100,7 @@ impl Partitions {
     }
 }
 
-/// The partition for what is recorded at a time, which is made if it is not there.
+/// The partition for a time of recording, which is created if it does not exist.
 async fn make(client: &Client, recorded: i64) -> Result<Range<i64>, Error> {
     let time = time_in_table(recorded).to_be_bytes();
     let parameters: [&(dyn ToSql + Sync); 1] = [&Binary(&time)];

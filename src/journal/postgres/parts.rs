@@ -1,9 +1,9 @@
-//! Parts of the table: so many positions each, and what is in them.
+//! Parts of the table: ranges of positions, and the numbers of their events and bytes.
 
 use crate::journal::{Batch, JournalError, Part, Recover};
 use crate::{EventRef, Position};
 
-/// Positions of a part, as the tables have it too. What is gone of one is deleted in one transaction.
+/// The number of positions of a part, as in the tables. The dropped events of a part are deleted in one transaction.
 pub(super) const PART_POSITIONS: u64 = 4096;
 
 /// The first position of the part that has a position.
@@ -16,16 +16,16 @@ pub(super) fn last_of(position: u64) -> u64 {
     first_of(position) + PART_POSITIONS - 1
 }
 
-/// What is in each part, from the first on.
+/// The counts of each part, in order.
 #[derive(Debug, Default)]
 pub(super) struct Parts(Vec<Count>);
 
-/// What is in a part.
+/// The counts of a part.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
-    /// Events, the system's included.
+    /// Events, including system events.
     pub(super) rows: u64,
-    /// Events, without the changes of aggregates, which stay.
+    /// Events without changes of aggregates, which are retained.
     pub(super) events: u64,
     /// Bytes of names, metadata and data.
     bytes: u64,
@@ -55,7 +55,7 @@ impl Parts {
         &mut self.0[place]
     }
 
-    /// All parts that have something, of a table that ends with position `last`.
+    /// All parts with rows, of a table that ends at position `last`.
     pub(super) fn all(&self, last: u64) -> Vec<Part> {
         let numbered = (1..).step_by(PART_POSITIONS as usize).zip(&self.0);
         let parts = numbered.filter(|(_, count)| count.rows > 0).map(|(first, count)| {
@@ -65,7 +65,7 @@ impl Parts {
         parts.collect()
     }
 
-    /// Notes how many rows a part has kept, and how many that are no changes of aggregates. Answers its bytes: rows are taken to be of one length.
+    /// Records the retained rows and events of a part. Returns its new size, assuming rows of equal size.
     pub(super) fn keep(&mut self, part: &Part, rows: u64, events: u64) -> u64 {
         let count = self.at(part.first.0);
         let bytes = count.bytes.saturating_mul(rows) / count.rows.max(1);
@@ -74,7 +74,7 @@ impl Parts {
     }
 }
 
-/// Counts what a journal hands back.
+/// Counts the events of recovery on their way to `into`.
 pub(super) struct Counting<'a> {
     pub(super) into: &'a mut dyn Recover,
     pub(super) parts: &'a mut Parts,

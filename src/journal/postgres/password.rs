@@ -1,4 +1,4 @@
-//! Where a password comes from: the address, then the environment, then the file that libpq reads.
+//! The source of the password: the address, then the environment, then the password file of libpq.
 
 use std::env;
 use std::ffi::OsString;

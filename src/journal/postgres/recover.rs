@@ -1,4 +1,4 @@
-//! Reading everything back: the table in the order of positions, in one stream, and what is left of events that are gone in between.
+//! Recovery: reads the table in ascending order of positions in one stream, merged with the gaps and marks of events that are gone.
 
 use std::collections::VecDeque;
 
@@ -15,13 +15,13 @@ use super::row::{self, BadRow, COLUMNS, Reader};
 use super::wire::take_field;
 use crate::journal::{Batch, JournalError, Mark, Recover};
 
-/// A batch of so many events, or marks, or so many bytes, is handed on.
+/// The size at which a batch is passed on, in events or marks, and in bytes.
 const BATCH_EVENTS: usize = 4096;
 const BATCH_BYTES: usize = 4 << 20;
-/// Where events are gone, so many positions are read at once: what is left of them is read before.
+/// The positions read at once where events are gone. Their gaps and marks are read before.
 const WINDOW_POSITIONS: u64 = 64 * PART_POSITIONS;
 
-/// What a stream of rows begins with: a mark, flags, and an extension of no bytes.
+/// The signature of a `COPY` stream; flags and an empty extension follow it.
 const MARK: &[u8] = b"PGCOPY\n\xff\r\n\0";
 const HEADER_BYTES: usize = MARK.len() + 8;
 
@@ -30,14 +30,14 @@ const WHAT: &str = "the events cannot be read";
 /// Which events are read.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Span {
-    /// All that are there: what the head does not know of must not be.
+    /// All rows; a row after the position of the head is an error.
     Whole { last: u64 },
-    /// Those after a position, as far as others had come.
+    /// The rows after a position, up to another.
     Next { after: u64, last: u64 },
 }
 
 impl Span {
-    /// The position before the first, and that of the last.
+    /// The position before the first event, and that of the last.
     fn ends(self) -> (u64, u64) {
         match self {
             Self::Whole { last } => (0, last),
@@ -45,7 +45,7 @@ impl Span {
         }
     }
 
-    /// Those of its events that come after a position, up to another; up to its last, all.
+    /// The SQL condition for its events after `after`, up to `end`; without an upper bound for the last part of a whole table.
     fn condition(self, after: u64, end: u64) -> String {
         match self {
             Self::Whole { last } if end == last => format!("position > {after}"),
@@ -54,23 +54,23 @@ impl Span {
     }
 }
 
-/// Hands the events of `span` to `into`, of the store with the id `store`. Answers how many bytes were read.
+/// Passes the events of `span` of the store `store` to `into`. Returns the number of bytes read.
 ///
 /// # Errors
 ///
-/// Failed when there is another store, as after its schema was renamed or replaced. Corrupt when rows are missing or cannot be read.
+/// Failed when the schema contains another store, as after it was renamed or replaced. Corrupt when rows are missing or invalid.
 pub(super) async fn recover(
     server: &Server,
     session: &Session,
     (store, span): (Uuid, Span),
     into: &mut dyn Recover,
 ) -> Result<u64, JournalError> {
-    // A long table takes long, and its index is in order already.
+    // A large table takes long; its primary key provides the order without a sort.
     let begin =
         "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_sort = off";
     let (after, last) = span.ends();
     let client = &session.client;
-    // All are sent before the first is answered.
+    // Pipelined: all are sent before the first response.
     let start = try_join3(
         client.batch_execute(begin),
         left::is_any_gone(client, after, last),
@@ -103,23 +103,23 @@ pub(super) async fn recover(
 
 /// # Errors
 ///
-/// Failed when the store that is there is not the one that was there before.
+/// Failed when the schema contains another store than before.
 pub(super) fn check_store(server: &Server, known: Uuid, found: Uuid) -> Result<(), JournalError> {
     if known == found {
         return Ok(());
     }
     Err(JournalError::failed(format!(
-        "there is another store now behind the same address: {}",
+        "the address leads to another store now: {}",
         server.place()
     )))
 }
 
-/// The last position of the window that begins behind `after`.
+/// The last position of the window that starts after `after`.
 fn window_end(after: u64) -> u64 {
     last_of(after + WINDOW_POSITIONS)
 }
 
-/// A `jsonb` that is not needed for its bytes stays where it is.
+/// A `jsonb` value is not read when its bytes are stored separately.
 fn copy_statement(condition: &str) -> String {
     let columns = row::TABLE.map(|(name, _)| match name {
         "metadata" => "CASE WHEN metadata_bytes IS NULL THEN metadata END",
@@ -135,16 +135,16 @@ fn copy_statement(condition: &str) -> String {
 /// A table being read.
 struct Reading<'a> {
     server: &'a Server,
-    /// The position that the head says is the last.
+    /// The last position by the head.
     last: u64,
-    /// What is left of the events of this window that are gone.
+    /// The gaps and marks of this window.
     gaps: Gaps,
     marks: VecDeque<Mark>,
     into: &'a mut dyn Recover,
     reader: Reader,
     batch: Batch,
     position: u64,
-    /// What has come and is not a whole row yet.
+    /// Received bytes of an incomplete row.
     rest: Vec<u8>,
     bytes: u64,
     has_begun: bool,
@@ -168,11 +168,11 @@ impl<'a> Reading<'a> {
     }
 
     fn expect_marks(&mut self, marks: Option<VecDeque<Mark>>) -> Result<(), JournalError> {
-        self.marks = marks.ok_or_else(|| self.corrupt("a mark of what is gone cannot be read"))?;
+        self.marks = marks.ok_or_else(|| self.corrupt("a row of the table marks is invalid"))?;
         Ok(())
     }
 
-    /// Reads the rows up to position `end`.
+    /// Reads the rows of a stream, up to position `end`.
     async fn run(&mut self, stream: CopyOutStream, end: u64) -> Result<(), JournalError> {
         pin_mut!(stream);
         self.has_begun = false;
@@ -183,14 +183,14 @@ impl<'a> Reading<'a> {
             let Some(chunk) = next else { break };
             self.take(&chunk.map_err(|error| self.failed(&error))?)?;
         }
-        // What the last chunk ends with is no row.
+        // The trailer of the stream is not a row.
         self.rest.clear();
         if !self.gaps.is_empty() {
             self.skip_to(end + 1)?;
         }
         match self.marks.front() {
             Some(mark) => Err(self.corrupt(&format!(
-                "there is a mark of what is gone at position {}",
+                "the table marks has a row for position {}, whose event is not gone",
                 mark.position
             ))),
             None => Ok(()),
@@ -202,7 +202,7 @@ impl<'a> Reading<'a> {
         self.hand_on()?;
         if self.position != self.last {
             return Err(self.corrupt(&format!(
-                "the last event is at position {}, and the head says {}",
+                "the last event is at position {}, and the table head contains {}",
                 self.position, self.last
             )));
         }
@@ -217,7 +217,7 @@ impl<'a> Reading<'a> {
         JournalError::corrupt(format!("the table events, {}: {what}", self.server.place()))
     }
 
-    /// Reads the rows that are whole with `chunk`: the server sends one a chunk, and need not.
+    /// Reads the rows that `chunk` completes. The server sends one row per chunk, but the protocol does not require that.
     fn take(&mut self, chunk: &[u8]) -> Result<(), JournalError> {
         self.bytes += chunk.len() as u64;
         if self.rest.is_empty() {
@@ -233,7 +233,7 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Reads rows off the front. Answers how many bytes they had.
+    /// Reads complete rows from the front of `bytes`. Returns their size.
     fn rows(&mut self, bytes: &[u8]) -> Result<usize, JournalError> {
         let mut rest = bytes;
         if !self.has_begun {
@@ -241,7 +241,7 @@ impl<'a> Reading<'a> {
                 return Ok(0);
             }
             if !rest.starts_with(MARK) {
-                return Err(self.corrupt("it is not sent in the form that was asked for"));
+                return Err(self.corrupt("the server did not send it in the binary format of COPY"));
             }
             rest = &rest[HEADER_BYTES..];
             self.has_begun = true;
@@ -258,21 +258,26 @@ impl<'a> Reading<'a> {
             .and_then(|bytes| bytes.try_into().ok())
             .map(u64::from_be_bytes);
         let position = position.filter(|position| *position > self.position);
-        let position = position.ok_or_else(|| self.corrupt(&format!("position {} comes again", self.position)))?;
+        let position = position.ok_or_else(|| {
+            self.corrupt(&format!(
+                "the row after position {} has no higher position",
+                self.position
+            ))
+        })?;
         self.skip_to(position)?;
         let read = self.reader.read(fields, position, &mut self.batch);
         read.map_err(|error| self.corrupt(&format!("position {position}: {error}")))?;
         self.move_to(position)
     }
 
-    /// Takes the positions before `next` for gone, if that is what is left of them says.
+    /// Skips the positions before `next`, whose gaps must record them as gone.
     fn skip_to(&mut self, next: u64) -> Result<(), JournalError> {
         while self.position + 1 < next {
             let first = self.position + 1;
             let end = last_of(first).min(next - 1);
             if !self.gaps.skip(first, end, &mut self.batch) {
                 return Err(self.corrupt(&format!(
-                    "position {first} is missing: behind {} comes {next}",
+                    "position {first} is missing: position {next} follows {}",
                     self.position
                 )));
             }
@@ -301,7 +306,7 @@ impl<'a> Reading<'a> {
         match self.gaps.end_part(self.position) {
             0 => Ok(()),
             count => Err(self.corrupt(&format!(
-                "{count} events are there, up to position {}, that are said to be gone",
+                "{count} events up to position {} are present, and the table gaps records them as gone",
                 self.position
             ))),
         }
@@ -316,7 +321,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// The fields of the first row, and what comes behind it; `None` when it is not whole, or the end.
+/// The fields of the first row, and the bytes after it; `None` when the row is incomplete, or at the end of the stream.
 fn whole_row(bytes: &[u8]) -> Result<Option<(row::Row<'_>, &[u8])>, BadRow> {
     let Some((count, mut rest)) = bytes.split_first_chunk() else {
         return Ok(None);
@@ -324,7 +329,7 @@ fn whole_row(bytes: &[u8]) -> Result<Option<(row::Row<'_>, &[u8])>, BadRow> {
     match i16::from_be_bytes(*count) {
         -1 => return Ok(None),
         count if count == row::count() => {}
-        _ => return Err(BadRow::Field("a row has not as many columns as were asked for")),
+        _ => return Err(BadRow::Field("a row has an unexpected number of columns")),
     }
     let mut fields = [None; COLUMNS];
     for field in &mut fields {

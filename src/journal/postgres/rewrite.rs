@@ -1,4 +1,4 @@
-//! Deleting the rows of events that are gone: those of a part in one transaction, which writes down what is left of them.
+//! Deletes the rows of events that are gone, those of a part in one transaction that also records their gaps and marks.
 
 use hashbrown::HashMap;
 use tokio_postgres::types::ToSql;
@@ -12,15 +12,15 @@ use crate::event::system;
 use crate::journal::{Gone, Mark, Part};
 use crate::{Gap, GapReason, Name, Position, Version};
 
-/// Rows of so many bytes are deleted in one transaction, so that it comes to its end in time.
+/// The most bytes of rows deleted in one transaction, which bounds its duration.
 const BYTES_MAX: i64 = 16 << 20;
 
-/// What is long is not read for its length.
+/// `pg_column_size` does not read the values themselves.
 const READ: &str = "SELECT position, version, event_type, aggregate_type, aggregate_id, \
                     coalesce(pg_column_size(metadata)::int8, 0) + coalesce(pg_column_size(metadata_bytes)::int8, 0) \
                     + coalesce(pg_column_size(data)::int8, 0) + coalesce(pg_column_size(data_bytes)::int8, 0) \
                     FROM events WHERE position BETWEEN $1 AND $2 ORDER BY position";
-/// The sum keeps the index to the range: it is looked up once in each partition, and not for every position.
+/// `position + 0` prevents an index look-up per position: the index is used once per partition, for the range.
 const DELETE: &str = "DELETE FROM events WHERE position BETWEEN $1 AND $2 AND position + 0 = ANY($3)";
 const NOTE_GAPS: &str = "INSERT INTO gaps (part, kind, name, first_position, last_position, events) \
                          SELECT $1, * FROM unnest($2::text[], $3::text[], $4::int8[], $5::int8[], $6::int8[]) \
@@ -29,7 +29,7 @@ const NOTE_GAPS: &str = "INSERT INTO gaps (part, kind, name, first_position, las
                          last_position = greatest(gaps.last_position, excluded.last_position)";
 const NOTE_MARKS: &str = "INSERT INTO marks (position, version, kind, name, aggregate_type, aggregate_id) \
                           SELECT * FROM unnest($1::int8[], $2::int8[], $3::text[], $4::text[], $5::text[], $6::text[])";
-/// A mark says nothing that the next does not, unless there is an event of its aggregate in between, or one of the system about it.
+/// Deletes marks that the next mark of the aggregate makes redundant: no event of the aggregate, and no system event about it, lies between.
 const DROP_MARKS: &str = "DELETE FROM marks USING \
                           (SELECT *, lead(version) OVER later AS next_version, lead(position) OVER later AS next_position \
                            FROM marks WHERE aggregate_id = ANY($1) WINDOW later AS (PARTITION BY aggregate_id ORDER BY position)) AS known \
@@ -39,19 +39,19 @@ const DROP_MARKS: &str = "DELETE FROM marks USING \
                           (SELECT FROM events WHERE events.aggregate_id = '$' || known.aggregate_id \
                            AND events.position > known.position AND events.position < known.next_position)";
 
-/// What has become of a part.
+/// The rows that a part retains.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Kept {
-    /// Rows that are still there.
+    /// Retained rows.
     pub(super) rows: u64,
-    /// Those of them that are no changes of aggregates.
+    /// Retained rows that are not changes of aggregates.
     pub(super) events: u64,
-    /// Some of them are gone, and left for another time.
+    /// Whether rows of events that are gone remain for the next call.
     pub(super) has_more: bool,
 }
 
-/// Deletes what is gone of `part`, or the first of it, and commits. Answers `None`, and has changed nothing, when the head is not at `position`, or is another's,
-/// or somebody else has deleted rows.
+/// Deletes the rows of `part` that are gone, or the first of them, and commits. Returns `None`, without a change, when the head is not at
+/// `position`, another writer holds the lease, or another session deleted rows.
 pub(super) async fn rewrite(
     writer: &Writer,
     lease: &Lease,
@@ -59,7 +59,7 @@ pub(super) async fn rewrite(
     (part, gone): (&Part, &Gone),
 ) -> Result<Option<Kept>, Error> {
     let client = &writer.session.client;
-    // What has come behind it since is in the same part by now, and stays.
+    // The range includes later events of the same part, which are retained.
     let (first, end) = (part.first.0.cast_signed(), last_of(part.first.0).cast_signed());
     let rows = client.query(READ, &[&first, &end]).await?;
     let mut leaving = Leaving::default();
@@ -72,7 +72,7 @@ pub(super) async fn rewrite(
     }
     client.batch_execute("BEGIN").await?;
     let is_ours = writer.stay(lease, position).await?;
-    // What follows is sent when it is known what was deleted: a transaction that comes late and deletes nothing notes nothing.
+    // Gaps are recorded only after the number of deleted rows is known: a delayed transaction that deletes nothing must record nothing.
     let positions = &leaving.positions;
     let is_done = is_ours && client.execute(DELETE, &[&first, &end, positions]).await? == positions.len() as u64;
     if !is_done {
@@ -84,15 +84,15 @@ pub(super) async fn rewrite(
     Ok(Some(kept))
 }
 
-/// What is found in a part.
+/// The rows of a part, split into deleted and retained.
 #[derive(Debug, Default)]
 struct Leaving {
     positions: Vec<i64>,
     bytes: i64,
     gaps: HashMap<GapReason, Gap, foldhash::fast::RandomState>,
-    /// Of each aggregate what is left of its last event, unless it was needed already.
+    /// The mark of the last deleted event of each aggregate, until a retained event needs it.
     latest: HashMap<Name, Mark, foldhash::fast::RandomState>,
-    /// Marks that an event behind them needs: one of the aggregate, or of the system about it.
+    /// Marks that a later event needs: an event of the aggregate, or a system event about it.
     needed: Vec<Mark>,
     kept: Kept,
 }
@@ -108,7 +108,7 @@ impl Leaving {
         let Some(reason) = reason.filter(|_| !is_left) else {
             self.kept.rows += 1;
             self.kept.events += u64::from(!is_change);
-            // It finds its stream, and the aggregate that it is about, as they were.
+            // Recovery needs the version of its stream, and of the aggregate that it is about.
             for stream in [id, system::target(id)] {
                 self.needed.extend(self.latest.remove(stream));
             }
@@ -132,7 +132,7 @@ impl Leaving {
         Ok(())
     }
 
-    /// Writes down what is left of them, in the part that begins with position `part`.
+    /// Records the gaps and marks, in the part that starts with position `part`.
     async fn note(mut self, client: &Client, part: i64) -> Result<(), Error> {
         let gaps = self.gaps.values().map(|gap| (kind_of(&gap.reason), gap));
         let (reasons, gaps): (Vec<_>, Vec<_>) = gaps.unzip();

@@ -1,4 +1,4 @@
-//! One event as a row of the table `events`, in PostgreSQL's binary form, and back.
+//! Conversion between events and rows of the table `events`, in PostgreSQL's binary form.
 
 use std::fmt;
 use std::hash::BuildHasher as _;
@@ -20,7 +20,7 @@ use crate::{ContentType, EventRef, Timestamp};
 /// Columns of a row.
 pub(super) const COLUMNS: usize = 22;
 
-/// The columns, in the order in which they are written and read, and their types.
+/// The columns and their types, in the order in which they are written and read.
 pub(super) const TABLE: [(&str, Type); COLUMNS] = [
     ("position", Type::Int8),
     ("event_id", Type::Uuid),
@@ -59,7 +59,7 @@ pub(super) enum Type {
 }
 
 impl Type {
-    /// What PostgreSQL calls it.
+    /// Its name in PostgreSQL.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Int8 => "int8",
@@ -72,7 +72,7 @@ impl Type {
         }
     }
 
-    /// The number that PostgreSQL knows it by, the same in every server.
+    /// Its OID, which is the same in every server.
     pub(super) fn number(self) -> u32 {
         match self {
             Self::Int8 => 20,
@@ -86,26 +86,26 @@ impl Type {
     }
 }
 
-/// The names of all columns, with a comma between them.
+/// The names of all columns, separated by commas.
 pub(super) fn column_names() -> String {
     TABLE.map(|(name, _)| name).join(", ")
 }
 
-/// How many there are, as it is written before each row.
+/// The number of columns, as written before each row.
 pub(super) fn count() -> i16 {
     i16::try_from(COLUMNS).unwrap_or(i16::MAX)
 }
 
-/// Microseconds from 1970 to 2000, where PostgreSQL counts from.
+/// Microseconds from 1970 to 2000, PostgreSQL's epoch.
 const SINCE_2000: i64 = 946_684_800_000_000;
-/// The earliest time that PostgreSQL has, in 4713 BC, in its own count.
+/// The earliest time that PostgreSQL supports, in 4713 BC, relative to its epoch.
 const TIME_MIN: i64 = -211_813_488_000_000_000;
-/// A time before all others.
+/// The value of `-infinity`.
 const LONG_AGO: i64 = i64::MIN;
 /// The version of the binary form of `jsonb`.
 const JSONB: u8 = 1;
 
-/// Where the fields of a row are written to, one after another.
+/// Receives the fields of a row, in order.
 pub(super) trait Fields {
     /// The buffer of the next field: a length of four bytes, then the value.
     fn next(&mut self) -> &mut Vec<u8>;
@@ -173,7 +173,7 @@ pub(super) fn write(event: EventRef<'_>, fields: &mut impl Fields) {
     }
 }
 
-/// Which event a row is. An id alone may come again at another place, when an append is made again; then it was recorded later.
+/// Identifies an event. An id alone is not enough: a repeated append may store it at another position, with a later time of recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     pub(super) id: Uuid,
@@ -190,12 +190,12 @@ impl Mark {
     }
 }
 
-/// A time as its column has it, in PostgreSQL's count.
+/// A time as stored in its column, relative to PostgreSQL's epoch.
 pub(super) fn time_in_table(micros: i64) -> i64 {
     time_of(micros).unwrap_or(LONG_AGO)
 }
 
-/// A time in PostgreSQL's count, if it has it.
+/// A time relative to PostgreSQL's epoch; `None` when PostgreSQL does not support it.
 fn time_of(micros: i64) -> Option<i64> {
     micros.checked_sub(SINCE_2000).filter(|time| *time >= TIME_MIN)
 }
@@ -204,7 +204,7 @@ fn type_of(content_type: &ContentType) -> Option<&[u8]> {
     (*content_type != ContentType::Json).then(|| content_type.as_str().as_bytes())
 }
 
-/// Metadata or data, in two columns: neither is set where there are no bytes.
+/// Metadata or data in two columns, both NULL when there are no bytes.
 pub(super) struct Content<'a> {
     pub(super) json: Option<&'a [u8]>,
     pub(super) bytes: Option<&'a [u8]>,
@@ -224,12 +224,12 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Why a row cannot be read.
+/// Why a row is invalid.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum BadRow {
     #[error("{0}")]
     Field(&'static str),
-    /// SQL has put a time there that a store does not have.
+    /// A time, written by SQL, that a store does not support.
     #[error(
         "its {column} is {time}, and a time must be from {} to {}: set it to one of these with UPDATE, and {micros} to NULL",
         Timestamp::MIN,
@@ -242,10 +242,10 @@ pub(super) enum BadRow {
     },
 }
 
-/// A time beyond the range of a store.
+/// A time outside the range of a store.
 #[derive(Debug)]
 pub(super) enum Beyond {
-    /// Since 1970. PostgreSQL's last time is more than 64 bits have.
+    /// Microseconds since 1970. PostgreSQL's latest time exceeds 64 bits.
     Micros(i128),
     Infinity(&'static str),
 }
@@ -293,7 +293,7 @@ impl<'a> Values<'a, '_> {
         let bytes = self.bytes()?.try_into();
         bytes
             .map(i64::from_be_bytes)
-            .map_err(|_| BadRow::Field("a number has not 8 bytes"))
+            .map_err(|_| BadRow::Field("a number does not have 8 bytes"))
     }
 
     fn option_number(&mut self) -> Option<i64> {
@@ -303,7 +303,7 @@ impl<'a> Values<'a, '_> {
     fn name(&mut self, longest: usize) -> Result<&'a str, BadRow> {
         let name = self.bytes().and_then(text)?;
         if name.is_empty() || name.len() > longest {
-            return Err(BadRow::Field("a name is empty, or too long"));
+            return Err(BadRow::Field("a name is empty or too long"));
         }
         Ok(name)
     }
@@ -322,15 +322,16 @@ impl<'a> Values<'a, '_> {
 }
 
 impl Reader {
-    /// Adds the event of a row to `batch`, at the position that must come next.
+    /// Adds the event of a row to `batch`, at `position`.
     pub(super) fn read(&mut self, fields: &Row<'_>, position: u64, batch: &mut Batch) -> Result<(), BadRow> {
         let mut row = Values { row: fields, next: 1 };
-        let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow::Field("an id has not 16 bytes"))?;
+        let id = Uuid::from_slice(row.bytes()?).map_err(|_| BadRow::Field("an id does not have 16 bytes"))?;
         let aggregate_id = row.name(STREAM_BYTES_MAX)?;
         let (aggregate_type, event_type) = (row.name(NAME_BYTES_MAX)?, row.name(NAME_BYTES_MAX)?);
-        let schema_version = u32::try_from(row.number()?).map_err(|_| BadRow::Field("its schema version is none"))?;
+        let schema_version =
+            u32::try_from(row.number()?).map_err(|_| BadRow::Field("its schema version is invalid"))?;
         let version = u32::try_from(row.number()?).ok().filter(|version| *version > 0);
-        let version = version.ok_or(BadRow::Field("its version is none"))?;
+        let version = version.ok_or(BadRow::Field("its version is invalid"))?;
         let times = [row.number()?, row.number()?];
         let [correlation_id, causation_id] = [row.option_name()?, row.option_name()?];
         let [user_id, organization_id] = [row.option_name()?, row.option_name()?];
@@ -387,11 +388,11 @@ fn kind_of(kinds: &mut HashTable<Arc<Kind>>, hasher: &foldhash::fast::RandomStat
     kind
 }
 
-/// Microseconds since 1970: those that were too early for PostgreSQL, or what it has.
+/// Microseconds since 1970: from the exact column if it is set, or else from the timestamp.
 ///
 /// # Errors
 ///
-/// When they are beyond the range of a store: SQL has a longer one.
+/// When the time is outside the range of a store, which is smaller than that of SQL.
 fn micros([column, micros]: [&'static str; 2], exact: Option<i64>, time: i64) -> Result<i64, BadRow> {
     let since_1970 = match (exact, time) {
         (Some(exact), _) => Ok(i128::from(exact)),
@@ -417,7 +418,7 @@ fn content<'a>(bytes: Option<&'a [u8]>, json: Option<&[u8]>, room: &'a mut Vec<u
     match json.map(<[u8]>::split_first) {
         None => {}
         Some(Some((&JSONB, text))) => json::compact(text, room),
-        Some(_) => return Err(BadRow::Field("a jsonb is of an unknown form")),
+        Some(_) => return Err(BadRow::Field("a jsonb has an unknown binary form")),
     }
     Ok(room)
 }

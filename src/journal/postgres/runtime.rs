@@ -1,4 +1,4 @@
-//! The runtime of a journal: one thread that drives its connections. Nothing else of the library runs on it.
+//! The async runtime of a journal: one thread that drives its connections, and nothing else.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::journal::{JournalError, JournalErrorKind};
 #[derive(Debug)]
 pub(super) struct Runtime {
     handle: tokio::runtime::Handle,
-    /// Taken when it ends.
+    /// Taken when it is dropped.
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -23,7 +23,7 @@ impl Runtime {
             .enable_all()
             .build()
             .map_err(|error| {
-                let message = "no thread for the connections to PostgreSQL could be started";
+                let message = "the thread for the connections to PostgreSQL cannot be started";
                 JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
             })?;
         Ok(Self {
@@ -32,7 +32,7 @@ impl Runtime {
         })
     }
 
-    /// Runs `future` on this thread. A runtime's own `block_on` would panic in a program whose thread is a runtime's already.
+    /// Runs `future` on this thread. Tokio's own `block_on` would panic on a thread that belongs to another runtime.
     pub(super) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         let _entered = self.handle.enter();
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
@@ -49,14 +49,14 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // Waiting for the end is not allowed in a thread of another runtime, and there is nothing to wait for.
+        // A blocking shutdown would panic on a thread of another runtime, and there is nothing to wait for.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
     }
 }
 
-/// Wakes a thread that waits for its future.
+/// Wakes the thread that is blocked on a future.
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -1,10 +1,10 @@
-//! The tables: made, and brought up to date, by one process at a time.
+//! Creates and migrates the tables, one process at a time.
 
 use super::connect::{Server, Session, in_time, quoted, unsupported};
 use super::errors::refused;
 use crate::journal::JournalError;
 
-/// What is run, in order, each once. One that was released is never changed.
+/// The migrations, in order; each runs once. A released migration is never changed.
 const MIGRATIONS: [(&str, &str); 7] = [
     ("events", include_str!("migrations/0001-events.sql")),
     ("append-events", include_str!("migrations/0002-append-events.sql")),
@@ -15,42 +15,45 @@ const MIGRATIONS: [(&str, &str); 7] = [
     ("own-schema", include_str!("migrations/0007-own-schema.sql")),
 ];
 
-/// The advisory lock of whoever makes tables: the letters of `annals`.
+/// The advisory lock for migrations: the letters of `annals`.
 const LOCK: i64 = 0x61_6e_6e_61_6c_73;
 
-/// Makes what is not there yet. The lease is asked for later, as it is in one of the tables: whoever is refused it has made them all the same.
+/// Applies the missing migrations. The lease is taken later, because it is stored in one of the tables: a program that fails to get it has
+/// migrated the tables nevertheless.
 ///
 /// # Errors
 ///
-/// Unsupported when the schema is of a newer program, or of another, or may not be made.
+/// Unsupported when the schema belongs to a newer version or another program, or cannot be created.
 pub(super) async fn prepare(server: &Server, session: &Session) -> Result<(), JournalError> {
     let what = "the tables of the store cannot be read";
     in_time(server, what, check_encoding(session))
         .await
         .and_then(|is_utf8| {
-            let unfit = "the database is not in UTF-8, which is what names and JSON are: make one with ENCODING 'UTF8'";
+            let unfit = "the encoding of the database is not UTF-8, which names and JSON require: create a database with ENCODING 'UTF8'";
             is_utf8.then_some(()).ok_or_else(|| unsupported(server, unfit))
         })?;
     let known = MIGRATIONS.len();
     let applied = in_time(server, what, applied(server, session)).await?;
     if applied < known {
         let made = tokio::time::timeout(server.patience(), migrate(server, session)).await;
-        let what = "the tables of the store cannot be made";
+        let what = "the tables of the store cannot be created";
         return match made {
             Ok(made) => made.map_err(|error| refused(server, what, &error)),
             Err(_) => Err(super::errors::timeout(server, what, server.patience())),
         };
     }
     if applied > known {
-        let newer = format!("its tables are of version {applied}, and this program knows {known}: use a newer one");
+        let newer = format!(
+            "the tables have version {applied}, and this version of annals supports {known}: use a newer version of annals"
+        );
         return Err(unsupported(server, &newer));
     }
     Ok(())
 }
 
-/// Has the functions of the store act on the schema that they are in. Their paths name it, and differ after it was renamed, or restored from a
-/// dump. A store that was renamed away from the name of this schema is set right too, before anything is appended to this one instead.
-/// Functions that this role does not own stay as they are: they find a renamed schema by its number.
+/// Makes the functions of the store act on their own schema. Their search paths name the schema, and are outdated after it was renamed or
+/// restored from a dump. Functions of a store that was renamed away from the name of this schema are corrected too, before they append to this
+/// store instead. Functions that this role does not own are unchanged: they find a renamed schema by its OID.
 pub(super) async fn settle(server: &Server, session: &Session) -> Result<(), JournalError> {
     if in_time(server, "the tables of the store cannot be read", is_settled(session)).await? {
         return Ok(());
@@ -64,8 +67,8 @@ pub(super) async fn settle(server: &Server, session: &Session) -> Result<(), Jou
     }
 }
 
-/// The functions whose path is not that of their store, of those that this role owns: those of this schema, and those of others that name
-/// this one. The paths are those that migration 7 sets, and those that were set before it.
+/// The functions with an outdated search path, among those that this role owns: functions of this schema, and functions of other schemas that
+/// name this one. Covers the paths of migration 7 and of earlier ones.
 const UNSETTLED: &str = "FROM pg_catalog.pg_proc AS functions JOIN pg_catalog.pg_namespace AS schemas ON schemas.oid = pronamespace, head, \
     unnest(proconfig) AS settings (setting) \
     WHERE starts_with(setting, 'search_path=') AND pg_has_role(proowner, 'USAGE') AND CASE nspname WHEN current_schema() \
@@ -73,7 +76,7 @@ const UNSETTLED: &str = "FROM pg_catalog.pg_proc AS functions JOIN pg_catalog.pg
     ELSE setting = format('search_path=%I, pg_temp', current_schema()) \
         AND to_regclass(format('%I.head', nspname)) IS NOT NULL AND to_regclass(format('%I.events', nspname)) IS NOT NULL END";
 
-/// Sets the path of each of them to its own schema and store.
+/// Sets the search path of each of them to its own schema and store.
 fn settle_statement() -> String {
     format!(
         "DO $$ DECLARE function record; own_store uuid; BEGIN PERFORM pg_advisory_xact_lock({LOCK}); \
@@ -97,7 +100,7 @@ async fn check_encoding(session: &Session) -> Result<bool, tokio_postgres::Error
     Ok(encoding == "UTF8")
 }
 
-/// How many migrations were run.
+/// The number of applied migrations.
 pub(super) async fn applied(server: &Server, session: &Session) -> Result<usize, tokio_postgres::Error> {
     let client = &session.client;
     let is_there =
@@ -116,7 +119,7 @@ async fn migrate(server: &Server, session: &Session) -> Result<(), tokio_postgre
     client.batch_execute("BEGIN").await?;
     client.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
     make_schema(server, session).await?;
-    // Another may have been faster.
+    // Another process may have applied them first.
     let applied = applied(server, session).await?;
     for (number, (name, sql)) in (1_i32..).zip(MIGRATIONS).skip(applied) {
         client.batch_execute(sql).await?;
@@ -126,7 +129,7 @@ async fn migrate(server: &Server, session: &Session) -> Result<(), tokio_postgre
     client.batch_execute("COMMIT").await
 }
 
-/// Whoever may not make schemas may still use one that is there.
+/// Creates the schema and the table of migrations. A role that may not create schemas can use an existing one.
 async fn make_schema(server: &Server, session: &Session) -> Result<(), tokio_postgres::Error> {
     let schema = &server.settings.schema;
     let is_there = "SELECT EXISTS (SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1)";
@@ -143,18 +146,18 @@ async fn make_schema(server: &Server, session: &Session) -> Result<(), tokio_pos
         .await
 }
 
-/// Whether so many migrations are all that this program knows.
+/// Whether `applied` migrations are all that this program knows.
 pub(super) fn is_current(applied: usize) -> bool {
     applied == MIGRATIONS.len()
 }
 
-/// Whether so many migrations have made all that is read.
+/// Whether `applied` migrations suffice for reading.
 pub(super) fn is_readable(applied: usize) -> bool {
     let last = MIGRATIONS.iter().position(|(name, _)| *name == "gone");
     last.is_some_and(|last| applied > last)
 }
 
-/// Whether so many migrations are more than this program knows.
+/// Whether `applied` migrations are more than this program knows.
 pub(super) fn is_newer(applied: usize) -> bool {
     applied > MIGRATIONS.len()
 }

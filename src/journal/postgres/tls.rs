@@ -1,4 +1,4 @@
-//! TLS, and how much of a server's certificate is verified.
+//! TLS, and the verification of the server's certificate.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::journal::{JournalError, JournalErrorKind};
 
-/// What is verified of a server.
+/// The verification of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verify {
-    /// Nothing: what is sent is hidden from who listens, not from who stands in between.
+    /// None: encrypts against eavesdropping, but does not prevent a man in the middle.
     Nothing,
-    /// That an authority has signed its certificate.
+    /// A trusted authority has signed its certificate.
     Authority,
-    /// That, and that it was signed for the host's name.
+    /// A trusted authority has signed its certificate for the name of the host.
     AuthorityAndName,
 }
 
-/// Which authorities are trusted.
+/// The trusted authorities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Roots {
     /// The operating system's.
@@ -33,7 +33,7 @@ pub(super) enum Roots {
     File(PathBuf),
 }
 
-/// How TLS is spoken, where it is.
+/// The settings of TLS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tls {
     pub(super) verify: Verify,
@@ -80,11 +80,16 @@ impl Roots {
         let mut store = RootCertStore::empty();
         match self {
             Self::System => {
-                // One that cannot be read is one less to trust.
+                // An invalid certificate is skipped, which trusts fewer authorities.
                 store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             }
             Self::File(path) => {
-                let bad = |why: &dyn std::fmt::Display| unusable(format!("{}, of sslrootcert, {why}", path.display()));
+                let bad = |why: &dyn std::fmt::Display| {
+                    unusable(format!(
+                        "the file {} of sslrootcert cannot be used: {why}",
+                        path.display()
+                    ))
+                };
                 for certificate in CertificateDer::pem_file_iter(path).map_err(|error| bad(&error))? {
                     let certificate = certificate.map_err(|error| bad(&error))?;
                     store.add(certificate).map_err(|error| bad(&error))?;
@@ -93,14 +98,15 @@ impl Roots {
         }
         if store.is_empty() {
             return Err(unusable(
-                "there is no authority to verify the server's certificate by: name a file with sslrootcert".to_owned(),
+                "there is no certificate authority to verify the server with: name a PEM file with sslrootcert"
+                    .to_owned(),
             ));
         }
         Ok(store)
     }
 }
 
-/// Takes a certificate for any name, and without an authority any certificate.
+/// Accepts a certificate for any name, and without an authority any certificate.
 #[derive(Debug)]
 struct Lenient {
     provider: Arc<CryptoProvider>,

@@ -1,26 +1,26 @@
-//! PostgreSQL's binary forms, as far as rows and arrays are made of them.
+//! PostgreSQL's binary forms of rows and arrays.
 
 use super::row::{BadRow, Type};
 use crate::event::names;
 use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
 
-/// Lengths are bounded by what the store takes in one event, 1 GiB; a longer one PostgreSQL refuses.
+/// Writes a length. Event sizes are limited to 1 GiB; PostgreSQL rejects a longer value.
 pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {
     out.extend_from_slice(&i32::try_from(length).unwrap_or(i32::MAX).to_be_bytes());
 }
 
-/// The four bytes of a number, off the front.
+/// Reads a number of four bytes from the front.
 pub(super) fn take_number(bytes: &mut &[u8]) -> Option<i32> {
     let (number, rest) = bytes.split_first_chunk()?;
     *bytes = rest;
     Some(i32::from_be_bytes(*number))
 }
 
-/// The bytes end before the value does.
+/// The bytes end within the value.
 #[derive(Debug)]
 pub(super) struct Cut;
 
-/// A field with its length before it, off the front; `None` for NULL.
+/// Reads a length-prefixed field from the front; `None` for NULL.
 pub(super) fn take_field<'a>(bytes: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Cut> {
     let length = take_number(bytes).ok_or(Cut)?;
     let Ok(length) = usize::try_from(length) else {
@@ -54,11 +54,11 @@ pub(super) fn put_tags(tags: names::Tags<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// An array of texts: dimensions, whether there are NULLs, the type, then for the one dimension its length and first index, then
+/// Reads an array of texts: the number of dimensions, the NULL flag, the type, then the length and first index of the dimension, then
 /// each text.
 pub(super) fn read_tags(mut array: &[u8], tags: &mut String) -> Result<(), BadRow> {
     tags.clear();
-    let bad = || BadRow::Field("its tags are no plain list of texts");
+    let bad = || BadRow::Field("its tags are not a one-dimensional array of texts");
     let array = &mut array;
     let mut header = [0; 3];
     for number in &mut header {

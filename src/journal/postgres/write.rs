@@ -1,4 +1,4 @@
-//! Writing a batch: one transaction, by one statement for a few events and by `COPY` for many.
+//! Writes a batch in one transaction: a single statement for few events, `COPY` for many.
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::future::{join, join3, try_join, try_join5};
@@ -15,16 +15,16 @@ use super::wire::{put_length, put_tags};
 use crate::event::names::Tags;
 use crate::journal::Batch;
 
-/// From so many events on, `COPY` is faster than a statement with arrays, though it goes to the server and back twice. Measured on
+/// The number of events from which `COPY` is faster than a statement with arrays, although it takes two round trips. Measured on
 /// loopback, two processors, a synced disk: a batch of 4 events takes 0.31 ms by the statement and 0.40 by `COPY`, of 16 0.44 and 0.49,
 /// of 64 0.99 and 0.89, of 4,096 43 and 33.
 const COPY_FROM_EVENTS: usize = 64;
-/// As many bytes as a statement's arrays may have, which PostgreSQL takes up to a GiB of each.
+/// The most bytes in the arrays of a statement. PostgreSQL's limit is 1 GiB per array.
 const ARRAYS_BYTES_MAX: usize = 16 << 20;
-/// Bytes that are handed to a connection at once.
+/// Bytes passed to a connection at once.
 const COPY_BYTES: usize = 256 << 10;
 
-/// The change of the head that every batch begins with: nobody but the holder of the lease can make it, and at the batch's place only.
+/// The update of the head that every batch starts with. It succeeds only for the holder of the lease, at the position before the batch.
 const ADVANCE: &str = "UPDATE head SET position = $3, lease_expires = clock_timestamp() + make_interval(secs => $4) \
                        WHERE lease = $1 AND position = $2";
 const NOTE_DELETIONS: &str = "INSERT INTO deletions (position, aggregate_id, kind, to_version) \
@@ -32,7 +32,7 @@ const NOTE_DELETIONS: &str = "INSERT INTO deletions (position, aggregate_id, kin
                               FROM events WHERE position BETWEEN $1 AND $2 \
                               AND event_type IN ('$truncated', '$deleted', '$tombstoned', '$archived')";
 
-/// A connection that is ready to write.
+/// A connection with prepared statements for writes.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) session: Session,
@@ -40,7 +40,7 @@ pub(super) struct Writer {
     append: Statement,
     copy: Statement,
     note_deletions: Statement,
-    /// Those that are known to be there; `None` for a table that has none.
+    /// The known partitions; `None` for a table without partitions.
     partitions: Option<Partitions>,
     arrays: Arrays,
     lease_seconds: f64,
@@ -70,7 +70,7 @@ impl Writer {
         })
     }
 
-    /// Writes `batch` and commits. Answers `false`, and writes nothing, when the head is not where it was, or is another's.
+    /// Writes `batch` and commits. Returns `false`, without a change, when the head has moved or another writer holds the lease.
     pub(super) async fn write(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
         if let Some(partitions) = &mut self.partitions {
             partitions.make_for(&self.session.client, batch).await?;
@@ -83,14 +83,14 @@ impl Writer {
         }
     }
 
-    /// Within a transaction, makes sure that the head is at `position` and this writer's, until it ends.
+    /// Within a transaction, locks the head if it is at `position` and this writer holds the lease. Returns whether it does.
     pub(super) async fn stay(&self, lease: &Lease, position: u64) -> Result<bool, Error> {
         let position = position.cast_signed();
         let parameters: [&(dyn ToSql + Sync); 4] = [&lease.number, &position, &position, &self.lease_seconds];
         Ok(self.session.client.execute(&self.advance, &parameters).await? > 0)
     }
 
-    /// One statement, and so one transaction and one way to the server and back.
+    /// One statement, and so one transaction and one round trip.
     async fn append(&mut self, lease: &Lease, batch: &Batch) -> Result<bool, Error> {
         self.arrays.begin();
         for event in batch.events() {
@@ -110,7 +110,7 @@ impl Writer {
         let client = &self.session.client;
         let (before, last) = ends(batch);
         let parameters: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
-        // All three are sent before the first is answered.
+        // Pipelined: all three are sent before the first response.
         let begin_first = client.batch_execute("BEGIN");
         let (begun, advanced, copy) = join3(
             begin_first,
@@ -133,7 +133,7 @@ impl Writer {
             client.execute(&self.note_deletions, &[&(before + 1), &last]).await?;
             client.batch_execute("COMMIT").await?;
         } else {
-            // A transaction whose copy failed is rolled back by its COMMIT: the copy's answer says which it was.
+            // COMMIT rolls back a transaction whose copy failed; the result of the copy tells the two apart.
             let (copied, committed) = join(sink.finish(), client.batch_execute("COMMIT")).await;
             copied?;
             committed?;
@@ -142,7 +142,7 @@ impl Writer {
     }
 }
 
-/// The position before a batch, and its last.
+/// The position before a batch, and its last position.
 fn ends(batch: &Batch) -> (i64, i64) {
     let first = batch.first_position().0.cast_signed();
     (first - 1, batch.last_position().0.cast_signed())
@@ -157,7 +157,7 @@ fn append_statement() -> String {
         .zip(TABLE)
         .map(|(number, (_, column))| format!("${number}::{}[]", element(column).name()));
     let arrays: Vec<_> = arrays.collect();
-    // A list of lists is no list of rows: tags come as texts that stand for lists.
+    // `unnest` flattens nested arrays, so tags are sent as the text form of an array.
     let columns = TABLE.map(|(name, column)| {
         let cast = if column == Type::Texts { "::text[]" } else { "" };
         format!("{name}{cast}")
@@ -171,7 +171,7 @@ fn append_statement() -> String {
     )
 }
 
-/// The type that stands for a column's in an array.
+/// The type of a column's values in an array.
 fn element(column: Type) -> Type {
     if column == Type::Texts { Type::Text } else { column }
 }
@@ -190,7 +190,7 @@ async fn send(batch: &Batch, sink: &mut std::pin::Pin<&mut CopyInSink<Bytes>>) -
     sink.send(rows.0.into()).await
 }
 
-/// Rows one behind the other, as `COPY` takes them.
+/// Consecutive rows in the binary format of `COPY`.
 #[derive(Debug, Default)]
 struct Rows(Vec<u8>);
 
@@ -204,7 +204,7 @@ impl Fields for Rows {
     }
 }
 
-/// Columns, each as an array: the same fields as in a row, with all events' one behind the other.
+/// One array per column, with the fields of all events.
 #[derive(Debug, Default)]
 struct Arrays {
     columns: [Vec<u8>; COLUMNS],
@@ -254,7 +254,7 @@ impl Fields for Arrays {
     }
 }
 
-/// Writes tags as the text of an array: `{"a","b"}`, with a backslash before quotes and backslashes.
+/// Writes tags as the text form of an array: `{"a","b"}`, with quotes and backslashes escaped.
 fn write_tags(tags: Tags<'_>, text: &mut String) {
     text.push('{');
     for (place, tag) in tags.enumerate() {
@@ -270,7 +270,7 @@ fn write_tags(tags: Tags<'_>, text: &mut String) {
     text.push('}');
 }
 
-/// A value as it is sent, of whatever type.
+/// A value in its binary form, for any type.
 #[derive(Debug)]
 pub(super) struct Binary<'a>(pub(super) &'a [u8]);
 

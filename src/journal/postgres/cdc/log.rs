@@ -1,4 +1,4 @@
-//! Reading the log of the server.
+//! Reads changes from the log of the server.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
@@ -11,22 +11,22 @@ use super::slot::{advance, publication};
 use super::{At, CHANGES, Changes, Lsn, WHAT, repair, within};
 use crate::journal::{Batch, JournalError};
 
-/// What a look at the log has led to.
+/// The result of reading the log.
 pub(super) enum Look {
     Changes(Changes),
-    /// The log has nothing new now.
+    /// The log has no further changes now.
     AtItsEnd,
-    /// The log has more, and nothing of events in what was read.
+    /// The log has more changes, and those read contain no events.
     Passed,
     /// The next event of the log is at this position, and events before it are missing.
     Missing {
         next: u64,
     },
-    /// The slot is not there any more.
+    /// The slot does not exist any more.
     NoSlot,
 }
 
-/// Whole transactions of the log, which stay there until they are acknowledged. `own` are the numbers of the store's tables.
+/// Reads whole transactions of the log, which are retained until they are acknowledged. `own` are the OIDs of the store's tables.
 pub(super) async fn read_log(server: &Server, slot: &str, at: &mut At, own: Vec<u32>) -> Result<Look, JournalError> {
     let peek = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'binary', 'true', \
                 'publication_names', $3)";
@@ -55,7 +55,7 @@ pub(super) async fn read_log(server: &Server, slot: &str, at: &mut At, own: Vec<
     taking.finish(slot, at, is_whole).await
 }
 
-/// Messages being read.
+/// The state of decoding messages.
 struct Taking<'a> {
     server: &'a Server,
     decoder: Decoder,
@@ -63,7 +63,7 @@ struct Taking<'a> {
     batch: Batch,
     position: u64,
     end: Option<Lsn>,
-    /// The first position that does not come behind the one before it. Nothing from there on is taken.
+    /// The first position after a gap. Later changes are ignored.
     jump: Option<u64>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Taking<'a> {
     fn insert(&mut self, row: &Row<'_>) -> Result<(), JournalError> {
         let position = row[0].and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes);
         let position = position.ok_or_else(|| self.corrupt("a row has no position"))?;
-        // Those before came before: from the table, or before a connection broke.
+        // Earlier positions were delivered before, from the table or over another connection.
         if position <= self.position {
             return Ok(());
         }
@@ -106,7 +106,7 @@ impl<'a> Taking<'a> {
         }
         match self.reader.read(row, position, &mut self.batch) {
             Ok(()) => self.position = position,
-            // In the table it may have been corrected since.
+            // The row may have been corrected in the table since.
             Err(BadRow::Time { .. }) => self.jump = Some(position + 1),
             Err(error) => return Err(self.corrupt(&format!("position {position}: {error}"))),
         }
@@ -126,7 +126,7 @@ impl<'a> Taking<'a> {
             return Ok(Look::Missing { next });
         }
         if let Some(end) = self.end {
-            // Nothing of events, or nothing new: the slot goes on by itself.
+            // No new events: the slot advances without an acknowledgement.
             within(self.server, advance(&at.session, slot, end)).await?;
         }
         Ok(if is_whole { Look::AtItsEnd } else { Look::Passed })

@@ -1,11 +1,12 @@
-//! Change capture: what anyone writes to the table of events, as a stream, by PostgreSQL's logical decoding.
+//! Change capture: streams every event that is written to the table, by PostgreSQL's logical decoding.
 //!
-//! Every event comes at least once, in the order of positions. What has been taken care of is [acknowledged](ChangeCapture::acknowledge),
-//! and goes on from there after whatever end. The server keeps its log for a reader that does not come: [`status`](ChangeCapture::status)
-//! says how much, and [`drop_slot`](ChangeCapture::drop_slot) ends that. Nothing is lost by it: what was not acknowledged is read from the table.
+//! Every event is delivered at least once, in ascending order of positions. A reader [acknowledges](ChangeCapture::acknowledge) the events that
+//! it has processed, and resumes after them. The server retains its log for an inactive reader: [`status`](ChangeCapture::status) returns how
+//! much, and [`drop_slot`](ChangeCapture::drop_slot) releases it. No event is lost by that: events that were not acknowledged are read from the
+//! table.
 //!
-//! The positions that are handed on have no gap, except for events whose rows were deleted. A slot can be advanced, dropped or used by other
-//! programs, and a publication can be dropped or altered: the events that the log does not have then are read from the table.
+//! The delivered positions have no gap, except for events whose rows were deleted. Other programs can advance, drop or use a slot, and drop or
+//! alter a publication: events that the log lacks are then read from the table.
 
 mod log;
 mod pgoutput;
@@ -28,7 +29,7 @@ use super::{Address, PostgresSettings, schema};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind, Recover};
 
-/// Events that are asked for at once, of the table and of the log. The log's come by whole transactions.
+/// The most events requested at once from the table or the log. The log returns whole transactions.
 const CHANGES: u64 = 4096;
 
 const WHAT: &str = "changes cannot be read";
@@ -36,13 +37,13 @@ const WHAT: &str = "changes cannot be read";
 /// How often one call creates the slot again after another process dropped it.
 const REPAIRS_MAX: usize = 3;
 
-/// How changes are captured.
+/// Settings of change capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CaptureSettings {
     /// The name of the replication slot, and of its checkpoint: lower-case letters, digits and `_`; `annals` by default. Each reader
     /// needs its own name. Slots are named for the whole server: readers of stores in other schemas and databases need other names too.
     pub slot: String,
-    /// Whether a slot that is made begins with the first event of the table, or with what comes next. The first by default.
+    /// Whether a new slot starts with the first event of the table (the default), or with the next new event.
     pub from_the_first: bool,
 }
 
@@ -55,7 +56,7 @@ impl Default for CaptureSettings {
     }
 }
 
-/// A place in the log of the server.
+/// A log sequence number: a place in the write-ahead log of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Lsn(pub u64);
 
@@ -65,31 +66,31 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// Events that have come.
+/// A batch of captured events.
 #[derive(Debug)]
 pub struct Changes {
-    /// The events, in the order of positions.
+    /// The events, in ascending order of positions.
     pub batch: Batch,
-    /// Up to where they come from the log of the server; `None` when they were in the table before the slot was.
+    /// The end of these events in the log of the server; `None` when they were read from the table.
     pub lsn: Option<Lsn>,
-    /// On which of the reader's connections they came.
+    /// The number of the connection that they were read from.
     connection: u64,
 }
 
-/// What a slot costs the server.
+/// The status of a slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct SlotStatus {
-    /// The position that was acknowledged.
+    /// The last acknowledged position.
     pub position: Position,
-    /// Bytes of its log that the server keeps for the slot; `None` when this store has no slot of this name.
+    /// Bytes of log that the server retains for the slot; `None` when this store has no slot of this name.
     pub lag_bytes: Option<u64>,
-    /// Whether the server has thrown away what the slot needs.
+    /// Whether the server has discarded log that the slot needs.
     pub is_lost: bool,
 }
 
-/// Reads the changes of a store in PostgreSQL.
+/// Captures the changes of a store in PostgreSQL.
 ///
 /// ```no_run
 /// use annals::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
@@ -106,48 +107,48 @@ pub struct SlotStatus {
 ///         None => std::thread::sleep(std::time::Duration::from_millis(100)),
 ///     }
 /// }
-/// # #[expect(unreachable_code, reason = "it goes on for ever")]
+/// # #[expect(unreachable_code, reason = "the loop does not end")]
 /// # Ok::<(), annals::JournalError>(())
 /// ```
 #[derive(Debug)]
 pub struct ChangeCapture {
     server: Arc<Server>,
     settings: CaptureSettings,
-    /// `None` until it is needed, and after it broke.
+    /// `None` until it is needed, and after an error.
     at: Option<At>,
-    /// How many connections were made.
+    /// The number of connections so far.
     connections: u64,
-    // The last field: connections end on it.
+    // The last field: dropping the connections requires it.
     runtime: Runtime,
 }
 
-/// Where a reader is.
+/// The connection and position of a reader.
 #[derive(Debug)]
 struct At {
     session: Session,
     connection: u64,
-    /// The store that the checkpoint is of.
+    /// The store of the checkpoint.
     store: Uuid,
-    /// The last event that was handed out.
+    /// The last position that was delivered.
     position: u64,
-    /// The last event that is read from the table.
+    /// The last position that is read from the table instead of the log.
     copied_to: u64,
 }
 
 impl ChangeCapture {
     /// Captures the changes of the store at `url`, `postgres://user:password@host:port/database`, in the schema `annals`. The slot, and the
-    /// publication `annals_events`, are made when they are not there: that needs the right to replicate.
+    /// publication `annals_events`, are created if they do not exist, which requires the REPLICATION attribute.
     ///
     /// # Errors
     ///
-    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when it refuses,
-    /// has no store, or does not run with `wal_level = logical`, or the name of the slot is invalid, or a slot of this name belongs to
-    /// another store, database or plug-in.
+    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server is unreachable; [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when it refuses,
+    /// contains no store, or does not run with `wal_level = logical`, when the name of the slot is invalid, or when a slot of this name
+    /// belongs to another store, database or plug-in.
     pub fn open(url: &str, settings: CaptureSettings) -> Result<Self, JournalError> {
         Self::open_with(url, PostgresSettings::default(), settings)
     }
 
-    /// The same with another schema, or other times.
+    /// Like [`open`](Self::open), with other settings.
     ///
     /// # Errors
     ///
@@ -156,7 +157,7 @@ impl ChangeCapture {
         Self::open_at(&Address::parse(url)?, postgres, settings)
     }
 
-    /// The same with an address that was read before.
+    /// Like [`open_with`](Self::open_with), with a parsed address.
     pub(crate) fn open_at(
         address: &Address,
         postgres: PostgresSettings,
@@ -167,7 +168,7 @@ impl ChangeCapture {
         Ok(capture)
     }
 
-    /// The same without connecting, and so without making anything, until that is asked for.
+    /// Like [`open_at`](Self::open_at), without connecting or creating anything until the first read.
     pub(crate) fn of_slot(
         address: &Address,
         postgres: PostgresSettings,
@@ -185,18 +186,18 @@ impl ChangeCapture {
         })
     }
 
-    /// The next events, if there are any; `None` is no end, but to be asked again a little later.
+    /// Returns the next events; `None` when there are none yet: call it again later.
     ///
     /// # Errors
     ///
-    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server is away: the same can be asked again, and goes on behind what was
-    /// acknowledged. [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when what comes is no row of a store.
+    /// [`Retry`](crate::journal::JournalErrorKind::Retry) when the server is unavailable: retry, which resumes after the acknowledged
+    /// events. [`Corrupt`](crate::journal::JournalErrorKind::Corrupt) when a change is not a row of a store.
     pub fn take(&mut self) -> Result<Option<Changes>, JournalError> {
         for _ in 0..REPAIRS_MAX {
             match self.read_once() {
                 Ok(Read::Changes(changes)) => return Ok(Some(changes)),
                 Ok(Read::Nothing) => return Ok(None),
-                // The slot is created again, and the missing part is read from the table.
+                // The next attempt creates the slot again, and reads the missing events from the table.
                 Ok(Read::NoSlot) => self.at = None,
                 Err(error) => {
                     self.at = None;
@@ -220,13 +221,13 @@ impl ChangeCapture {
         self.runtime.block_on(read(&self.server, &self.settings.slot, at))
     }
 
-    /// Says that these events, and all before, are taken care of: they will not come again, not even to another process.
+    /// Acknowledges these events and all before them: they are not delivered again, also not to another process.
     ///
     /// # Errors
     ///
-    /// As [`take`](Self::take); then they may come again. [`Failed`](crate::journal::JournalErrorKind::Failed) when the server that is there now does not
-    /// have them, as after a fail-over to a standby that was behind: whatever was made of them is not of the store any more, and what
-    /// comes next is what has their positions now.
+    /// As [`take`](Self::take); the events may be delivered again then. [`Failed`](crate::journal::JournalErrorKind::Failed) when the checkpoint
+    /// of the slot was deleted, or when the server does not have the events any more, as after a fail-over to a standby that lagged behind: the
+    /// store has lost these events, and other events may have their positions.
     pub fn acknowledge(&mut self, changes: &Changes) -> Result<(), JournalError> {
         let acknowledged = self.begin().and_then(|()| {
             let Some(at) = &self.at else { return Ok(()) };
@@ -239,7 +240,7 @@ impl ChangeCapture {
         acknowledged
     }
 
-    /// How far the slot is behind.
+    /// Returns the status of the slot.
     ///
     /// # Errors
     ///
@@ -252,8 +253,8 @@ impl ChangeCapture {
         })
     }
 
-    /// Drops the slot, so that the server keeps nothing for it any more. The checkpoint stays: the next reader of this name goes on behind
-    /// it. Slots of this name that belong to other stores, databases or plug-ins stay.
+    /// Drops the slot, so that the server retains no log for it. The checkpoint is kept: the next reader of this name resumes after it. A slot
+    /// of this name that belongs to another store, database or plug-in is not dropped.
     ///
     /// # Errors
     ///
@@ -267,7 +268,7 @@ impl ChangeCapture {
         })
     }
 
-    /// Connects, and makes what is not there.
+    /// Connects, and creates what is missing.
     fn begin(&mut self) -> Result<(), JournalError> {
         if self.at.as_ref().is_some_and(|at| !at.session.is_closed()) {
             return Ok(());
@@ -292,7 +293,10 @@ async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> 
         check_pooler(server, &session, &server.connect_to_write().await?).await?;
     }
     if within(server, schema::applied(server, &session)).await? == 0 {
-        return Err(unsupported(server, "there is no store: `annals import` makes one"));
+        return Err(unsupported(
+            server,
+            "there is no store: create one with `annals import`",
+        ));
     }
     schema::prepare(server, &session).await?;
     schema::settle(server, &session).await?;
@@ -308,7 +312,7 @@ async fn begin(server: &Server, settings: &CaptureSettings, connection: u64) -> 
     })
 }
 
-/// What a call has led to.
+/// The result of a read.
 enum Read {
     Changes(Changes),
     Nothing,
@@ -322,7 +326,7 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
         if let Some(changes) = read_copied(server, at).await? {
             return Ok(Read::Changes(changes));
         }
-        // Asked before the log is read, which has all that was committed and flushed by then.
+        // Read before the log, which then contains everything that was committed and flushed.
         let table = within(server, slot::table(&at.session)).await?;
         recover::check_store(server, at.store, table.store)?;
         check_set_back(server, at, table.position)?;
@@ -333,10 +337,10 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
             Look::Passed => {}
             Look::Missing { next } => at.copied_to = next - 1,
             Look::AtItsEnd if at.position >= table.position => return Ok(Read::Nothing),
-            // The slot was advanced by others, or the publication does not have the table.
+            // Another program advanced the slot, or the publication lacks the table.
             Look::AtItsEnd if is_flushed => at.copied_to = table.position,
             Look::AtItsEnd => {
-                // A commit that is not on the disk is in the table already, and not in the log.
+                // A commit that is not flushed is visible in the table, but not in the log.
                 within(server, slot::flush(&at.session, slot)).await?;
                 is_flushed = true;
             }
@@ -344,7 +348,7 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
     }
 }
 
-/// The next events of those that are read from the table. Where all are gone there is nothing to tell of.
+/// The next events that are read from the table; `None` when there are none, or all of them are gone.
 async fn read_copied(server: &Server, at: &mut At) -> Result<Option<Changes>, JournalError> {
     while at.position < at.copied_to {
         let batch = read_table(server, at).await?;
@@ -361,7 +365,7 @@ async fn read_copied(server: &Server, at: &mut At) -> Result<Option<Changes>, Jo
 
 /// # Errors
 ///
-/// Failed when the table ends before the event that was read last.
+/// Failed when the table ends before the last event that was read.
 fn check_set_back(server: &Server, at: &At, position: u64) -> Result<(), JournalError> {
     if position >= at.position {
         return Ok(());
@@ -374,7 +378,7 @@ fn check_set_back(server: &Server, at: &At, position: u64) -> Result<(), Journal
     )))
 }
 
-/// Events that were there before the slot: the next of them.
+/// Reads the next events from the table.
 async fn read_table(server: &Server, at: &mut At) -> Result<Batch, JournalError> {
     let last = at.copied_to.min(at.position + CHANGES);
     let mut taken = Taken(Batch::new());

@@ -1,22 +1,22 @@
-//! Messages of PostgreSQL's logical decoding plug-in `pgoutput`, version 1 of its protocol, with values in binary: inserts into the table
-//! `events`. "Logical Replication Message Formats" of PostgreSQL's manual says what every byte is.
+//! Decodes messages of PostgreSQL's logical decoding plug-in `pgoutput`, protocol version 1 with binary values: inserts into the table
+//! `events`. "Logical Replication Message Formats" in PostgreSQL's manual specifies every byte.
 
 use hashbrown::HashMap;
 
 use super::super::row::{COLUMNS, Row, TABLE};
 
-/// Columns of a table, at most: as many as PostgreSQL allows.
+/// The most columns of a table, which is PostgreSQL's limit.
 const COLUMNS_MAX: usize = 1_600;
 
-/// What a message says.
+/// A decoded message.
 #[derive(Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a message is looked at, and not kept")]
+#[expect(clippy::large_enum_variant, reason = "a message is decoded and dropped at once")]
 pub(super) enum Message<'a> {
     /// A row was inserted.
     Insert(Row<'a>),
-    /// A transaction ends, and so does everything up to this place in the log of the server.
+    /// The end of a transaction, with its place in the log of the server.
     Commit { end: u64 },
-    /// Nothing of events.
+    /// Any other message.
     Other,
 }
 
@@ -25,20 +25,20 @@ pub(super) enum Message<'a> {
 #[error("{0}")]
 pub(super) struct BadMessage(&'static str);
 
-const CUT: BadMessage = BadMessage("it is cut off");
+const CUT: BadMessage = BadMessage("it is truncated");
 
-/// Reads messages one after another: the description of a table comes before its rows.
+/// Decodes a sequence of messages, in which the description of a table precedes its rows.
 #[derive(Debug)]
 pub(super) struct Decoder {
-    /// The numbers (OIDs) of the store's table `events` and of its partitions. A publication may contain tables of the same name of other
+    /// The OIDs of the store's table `events` and of its partitions. A publication may contain tables of the same name in other
     /// schemas.
     own: Vec<u32>,
-    /// By its number in the server, which column of a table is which of [`TABLE`]; `None` for a table of others.
+    /// The index in [`TABLE`] of each column, by the OID of the table; `None` for other tables.
     tables: HashMap<u32, Option<Vec<Option<usize>>>, foldhash::fast::RandomState>,
 }
 
 impl Decoder {
-    /// A decoder of the rows of these tables.
+    /// Creates a decoder for the rows of these tables.
     pub(super) fn of(own: Vec<u32>) -> Self {
         Self {
             own,
@@ -78,18 +78,18 @@ impl Decoder {
         Ok(())
     }
 
-    /// The row of the store's table; `None` for a row of another.
+    /// A row of the store's table; `None` for a row of another table.
     fn insert<'a>(&self, mut rest: &'a [u8]) -> Result<Option<Row<'a>>, BadMessage> {
         let rest = &mut rest;
         let number = u32::from_be_bytes(take(rest)?);
         let known = self.tables.get(&number);
-        let Some(columns) = known.ok_or(BadMessage("it is of a table that was not described"))? else {
+        let Some(columns) = known.ok_or(BadMessage("its table was not described"))? else {
             return Ok(None);
         };
         let [new] = take(rest)?;
         let count = usize::from(u16::from_be_bytes(take(rest)?));
         if new != b'N' || count != columns.len() {
-            return Err(BadMessage("it is no row of the table that was told of"));
+            return Err(BadMessage("it does not match the description of its table"));
         }
         let mut row = [None; COLUMNS];
         for column in columns {
@@ -119,7 +119,7 @@ fn value<'a>(rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadMessage> {
             *rest = behind;
             Ok(Some(value))
         }
-        _ => Err(BadMessage("a value is not in binary: PostgreSQL 14 or later is needed")),
+        _ => Err(BadMessage("a value is not binary: PostgreSQL 14 or later is required")),
     }
 }
 
@@ -129,7 +129,7 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], BadMessage> {
     Ok(*bytes)
 }
 
-/// A text that ends with a zero.
+/// A zero-terminated text.
 fn text<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], BadMessage> {
     let end = rest.iter().position(|byte| *byte == 0).ok_or(CUT)?;
     let (text, behind) = rest.split_at(end);

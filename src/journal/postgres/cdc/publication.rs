@@ -1,4 +1,4 @@
-//! The publication: which table the server decodes the changes of.
+//! The publication: selects the table whose changes the server decodes.
 
 use tokio_postgres::error::SqlState;
 
@@ -8,14 +8,14 @@ use super::slot::publication;
 use super::{WHAT, within};
 use crate::journal::JournalError;
 
-/// What is there, if anything is. Row filters and lists of columns came with PostgreSQL 15.
+/// The state of an existing publication. Row filters and column lists exist since PostgreSQL 15.
 const STANDING: &str = "SELECT puballtables, pubinsert AND pubviaroot, EXISTS (SELECT FROM pg_catalog.pg_publication_rel AS published \
                         WHERE prpubid = publications.oid AND prrelid = 'events'::regclass \
                         AND to_jsonb(published) ->> 'prqual' IS NULL AND to_jsonb(published) ->> 'prattrs' IS NULL) \
                         FROM pg_catalog.pg_publication AS publications WHERE pubname = $1";
 const WITH: &str = "(publish = 'insert', publish_via_partition_root = true)";
 
-/// Makes the publication, or has it tell of every event again if others have altered it.
+/// Creates the publication, or restores it to publish every event after it was altered.
 pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), JournalError> {
     let client = &session.client;
     let (plain, name) = (publication(server), quoted(&publication(server)));
@@ -33,7 +33,7 @@ pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), Jo
         }
     };
     match client.batch_execute(&change).await {
-        // Another reader was faster.
+        // Another reader created it first.
         Err(error) if error.code() == Some(&SqlState::DUPLICATE_OBJECT) => Ok(()),
         changed => changed.map_err(|error| fault(server, WHAT, &error)),
     }

@@ -5,12 +5,12 @@ use super::slot::{self, OWN};
 use super::{publication, within};
 use crate::journal::JournalError;
 
-/// Finds out why the log cannot be read, and drops the slot where that helps. Returns whether there is no slot now. `is_undefined` says
-/// that the server does not know the slot, or the publication.
+/// Finds out why the log cannot be read, and drops the slot where that helps. Returns whether there is no slot now. `is_undefined` is
+/// set when the server does not know the slot or the publication.
 ///
 /// The server looks a publication up as it was when the log was written: one that is created again is not found for what lies before it, and so
-/// the slot must be created again as well. The same goes for a slot of which the server has discarded the log. What the slot has not told of is
-/// read from the table then.
+/// the slot must be created again as well. The same applies to a slot whose log the server has discarded. Events that the slot did not deliver
+/// are then read from the table.
 pub(super) async fn repair(
     server: &Server,
     session: &Session,

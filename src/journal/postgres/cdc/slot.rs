@@ -1,4 +1,4 @@
-//! The slot and its checkpoint: made, moved, and asked for.
+//! The replication slot and its checkpoint: creates, advances and inspects them.
 
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{PgLsn, ToSql};
@@ -19,25 +19,25 @@ pub(super) fn check_slot(name: &str) -> Result<(), JournalError> {
     }
     Err(JournalError::new(
         JournalErrorKind::Unsupported,
-        "a slot's name has 1 to 63 lower-case letters, digits and _",
+        "invalid name of a replication slot: it must have 1 to 63 lower-case letters, digits and _",
     ))
 }
 
-/// The publication has its name, and a little more.
+/// Checks the length of the schema, whose name is a prefix of the publication's.
 pub(super) fn check_schema(server: &Server) -> Result<(), JournalError> {
     if server.settings.schema.len() <= 56 {
         return Ok(());
     }
     Err(unsupported(
         server,
-        "changes are captured of schemas with names of up to 56 bytes",
+        "change capture supports schemas with names of up to 56 bytes",
     ))
 }
 
-/// The slots of this database that decode for this kind of reader. Names are those of the whole server.
+/// The condition for slots of this database and plug-in. Slot names are unique in the whole server.
 pub(super) const OWN: &str = "database = current_database() AND plugin = 'pgoutput'";
 
-/// Makes the publication and the slot where they are not there.
+/// Creates the publication and the slot if they do not exist.
 pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureSettings) -> Result<(), JournalError> {
     let client = &session.client;
     let level = client.query_one_scalar("SELECT current_setting('wal_level')", &[]);
@@ -45,13 +45,13 @@ pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureS
     if level != "logical" {
         return Err(unsupported(
             server,
-            "the server must run with wal_level = logical to tell of changes",
+            "change capture requires wal_level = logical on the server",
         ));
     }
     check_owner(server, session, &settings.slot).await?;
     publication::arrange(server, session).await?;
-    // Noted before the slot is made: a slot without a checkpoint is that of another store. A reader that ends between the two must not
-    // take for read what came before the slot.
+    // The checkpoint comes first, because a slot without one counts as another store's. After a crash between the two, the events before the
+    // slot must not count as read.
     let note = format!(
         "INSERT INTO checkpoints (name, position) SELECT $1, CASE WHEN $2 THEN 0 ELSE position END FROM head \
          ON CONFLICT (name) DO UPDATE SET copied_to = NULL \
@@ -68,7 +68,7 @@ pub(super) async fn make(server: &Server, session: &Session, settings: &CaptureS
 
 /// # Errors
 ///
-/// Unsupported when there is a slot of this name, and this store has not made it, or another uses it as well.
+/// Unsupported when there is a slot of this name that this store did not create, or that another store uses too.
 async fn check_owner(server: &Server, session: &Session, slot: &str) -> Result<(), JournalError> {
     const CHOOSE: &str = "choose another name with --slot (CaptureSettings::slot)";
     let ask = format!(
@@ -96,7 +96,7 @@ async fn check_owner(server: &Server, session: &Session, slot: &str) -> Result<(
         return Err(unsupported(
             server,
             &format!(
-                "this store has not made the replication slot '{slot}', which another store or program may use: {CHOOSE}, {drop}"
+                "this store did not create the replication slot '{slot}', which another store or program may use: {CHOOSE}, {drop}"
             ),
         ));
     }
@@ -112,7 +112,7 @@ async fn check_owner(server: &Server, session: &Session, slot: &str) -> Result<(
     }
 }
 
-/// The schema of another store of this database that reads from the slot, among those whose checkpoints this role can read.
+/// The schema of another store in this database that reads from the slot, among those whose checkpoints this role can read.
 async fn other_user(server: &Server, session: &Session, slot: &str) -> Result<Option<String>, JournalError> {
     for _ in 0..LOOKS_MAX {
         let Some(ask) = within(server, ask_others(session)).await? else {
@@ -130,10 +130,10 @@ async fn other_user(server: &Server, session: &Session, slot: &str) -> Result<Op
     Ok(None)
 }
 
-/// How often the other stores of a database are looked through, while some of them are dropped.
+/// The most attempts to search the other stores while some of them are dropped.
 const LOOKS_MAX: usize = 10;
 
-/// The statement that asks the checkpoints of other stores; `None` when there are none.
+/// The statement that searches the checkpoints of other stores; `None` when there are none.
 async fn ask_others(session: &Session) -> Result<Option<String>, tokio_postgres::Error> {
     let find = "SELECT quote_ident(nspname), quote_literal(nspname) FROM pg_catalog.pg_class AS tables \
                 JOIN pg_catalog.pg_namespace AS schemas \
@@ -152,19 +152,19 @@ async fn ask_others(session: &Session) -> Result<Option<String>, tokio_postgres:
     Ok((!of_each.is_empty()).then(|| format!("{} LIMIT 1", of_each.join(" UNION ALL "))))
 }
 
-/// One for the schema: two stores in a database have two.
+/// The name of the publication, one per schema.
 pub(super) fn publication(server: &Server) -> String {
     format!("{}_events", server.settings.schema)
 }
 
-/// Whose the table is, where it ends, and the numbers by which the log names it.
+/// The store of the table, its last position, and the OIDs that identify it in the log.
 pub(super) struct Table {
     pub(super) store: Uuid,
     pub(super) position: u64,
     pub(super) numbers: Vec<u32>,
 }
 
-/// The table, and its partitions: one of them has been the table before it was partitioned.
+/// Reads the state of the table and its partitions, one of which is the table before it was partitioned.
 pub(super) async fn table(session: &Session) -> Result<Table, tokio_postgres::Error> {
     let ask = "SELECT store, position, ARRAY(SELECT 'events'::regclass::oid UNION ALL \
                SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = 'events'::regclass) FROM head";
@@ -176,13 +176,13 @@ pub(super) async fn table(session: &Session) -> Result<Table, tokio_postgres::Er
     })
 }
 
-/// Commits something: with it, all that was committed before is on the server's disk, and in its log.
+/// Commits a change, which flushes all earlier commits to the log.
 pub(super) async fn flush(session: &Session, slot: &str) -> Result<(), tokio_postgres::Error> {
     let note = "UPDATE checkpoints SET updated_at = now() WHERE name = $1";
     session.client.execute(note, &[&slot]).await.map(|_| ())
 }
 
-/// Drops the slot, if it is one of this store, and notes that it has none: the next slot of this name may be another store's.
+/// Drops the slot if it belongs to this store, and records that: the next slot of this name may belong to another store.
 pub(super) async fn release(session: &Session, slot: &str) -> Result<(), tokio_postgres::Error> {
     let drop = format!(
         "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND {OWN} \
@@ -193,8 +193,8 @@ pub(super) async fn release(session: &Session, slot: &str) -> Result<(), tokio_p
     session.client.execute(note, &[&slot]).await.map(|_| ())
 }
 
-/// The position behind which the reader goes on, and the one up to which it reads the table: what was written after a slot was made
-/// comes from the slot.
+/// The position after which the reader resumes, and the last position that it reads from the table: events after the creation of the slot come
+/// from the log.
 pub(super) async fn checkpoint(
     session: &Session,
     settings: &CaptureSettings,
@@ -211,16 +211,16 @@ pub(super) async fn checkpoint(
     Ok((number(0)?, number(1)?))
 }
 
-/// Moves the checkpoint behind events that are there, and the slot to where they came from.
+/// Advances the checkpoint over events that the server has, and the slot to their end in the log.
 pub(super) async fn acknowledge(server: &Server, at: &At, slot: &str, changes: &Changes) -> Result<(), JournalError> {
     let session = &at.session;
     let Some(last) = changes.batch.events().last() else {
         return Ok(());
     };
-    // A server that took over since may have come to other places in its log, and have had other events where rows are gone.
+    // A standby that took over may have other places in its log, and other events where rows are gone.
     let is_same = changes.connection == at.connection;
     let lsn = changes.lsn.filter(|_| is_same);
-    // The event is there, or it is known to be gone.
+    // The event exists, or is recorded as gone.
     let note = "UPDATE checkpoints SET position = greatest(checkpoints.position, $2), lsn = coalesce($3, lsn), updated_at = now() \
                 FROM (SELECT) AS one LEFT JOIN events ON events.position = $2 WHERE name = $1 \
                 AND (event_id = $4 AND timestamptz_send(recorded_at) = $5 OR $7 AND event_id IS NULL AND EXISTS \
@@ -231,7 +231,7 @@ pub(super) async fn acknowledge(server: &Server, at: &At, slot: &str, changes: &
     let parameters: [&(dyn ToSql + Sync); 7] = [&slot, &position, &place, &mark.id, &mark.recorded, &part, &is_same];
     if within(server, session.client.execute(note, &parameters)).await? == 0 {
         check_noted(server, session, slot).await?;
-        // Where nothing is lost, rows have left: what was read comes again.
+        // Without a loss, rows were deleted meanwhile, and the events are delivered again.
         return check_lost(server, session, &changes.batch).await;
     }
     match lsn {
@@ -257,7 +257,7 @@ async fn check_noted(server: &Server, session: &Session, slot: &str) -> Result<(
 
 /// # Errors
 ///
-/// Failed when events are not there any more, and not gone either: with the first of them.
+/// Failed when events are neither present nor recorded as gone, with the first of them.
 async fn check_lost(server: &Server, session: &Session, batch: &Batch) -> Result<(), JournalError> {
     let ask = "SELECT min(taken.position) FROM unnest($1::bigint[], $2::uuid[], $3::bytea[]) AS taken (position, id, recorded) \
                LEFT JOIN events ON events.position = taken.position \
@@ -275,13 +275,13 @@ async fn check_lost(server: &Server, session: &Session, batch: &Batch) -> Result
     let first: Option<i64> = within(server, session.client.query_one_scalar(ask, &parameters)).await?;
     first.map_or(Ok(()), |first| {
         Err(JournalError::failed(format!(
-            "the server has lost events that were read from it, from position {first} on, or it was set back: {}",
+            "the server has lost events that were read from it, starting at position {first}, or a backup was restored: {}",
             server.place()
         )))
     })
 }
 
-/// Lets the server forget its log up to a place. A slot that was dropped meanwhile is none of its business.
+/// Releases the log up to a place. A no-op for a slot that was dropped meanwhile.
 pub(super) async fn advance(session: &Session, slot: &str, lsn: Lsn) -> Result<(), tokio_postgres::Error> {
     let advance = format!(
         "SELECT pg_replication_slot_advance(slot_name, $2) FROM pg_replication_slots \
