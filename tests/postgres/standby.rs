@@ -208,7 +208,7 @@ fn a_lease_that_a_standby_does_not_have_was_said_to_be_over() {
     let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(3)]);
     let refused = refused.expect_err("the lease is lost");
     assert!(matches!(refused, Error::Failed(_)), "{refused:?}");
-    let said = "the server has lost the lease of this writer: open the store anew";
+    let said = "the server has lost the lease of this writer: open the store again";
     assert!(refused.to_string().contains(said), "{refused}");
     drop((synced, store));
     assert_eq!(append(&open(&schema, &schema.url, patient()), 1), Position(3));
@@ -323,6 +323,6 @@ fn events_were_skipped_when_lost_ones_were_acknowledged_after_a_fail_over() {
         }
     };
     assert_eq!(refused.kind(), JournalErrorKind::Failed);
-    assert!(refused.to_string().contains("from position 6 on"), "{refused}");
+    assert!(refused.to_string().contains("starting at position 6"), "{refused}");
     assert_eq!(drain(&mut capture), [6, 7, 8, 9]);
 }
