@@ -11,7 +11,7 @@ use annals::{Expected, ManualClock, NewEvent, SeededIds, Store, StreamId};
 
 /// What is tested: a subscription may be cancelled once, and only within a fortnight.
 fn cancel(store: &Store, id: &str, now: annals::Timestamp) -> Result<(), Box<dyn Error>> {
-    let history = store.stream(id).events();
+    let history = store.read_stream(id).events();
     let started = history.first().ok_or("there is no such subscription")?;
     if history
         .iter()
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         out,
         "set up: {} event, with id {}",
         store.visible(),
-        store.stream("subscription-1").events()[0].id()
+        store.read_stream("subscription-1").events()[0].id()
     )?;
 
     // One test: in time.

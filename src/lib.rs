@@ -19,7 +19,7 @@
 //! assert_eq!(latest[0].event_type(), "OrderPaid");
 //!
 //! // In place, without a copy and without a lock.
-//! let bytes = store.stream("order-1").fold(0, |sum, event| sum + event.data().len());
+//! let bytes = store.read_stream("order-1").fold(0, |sum, event| sum + event.data().len());
 //! assert_eq!(bytes, 14);
 //! # Ok::<(), annals::Error>(())
 //! ```
@@ -30,7 +30,7 @@
 //!   the same in one line of configuration.
 //! * [`NewEvent`] is handed in, to a [`StreamId`], with what the writer [`Expected`]; [`Appended`] comes back, or an [`Error`] that says
 //!   what to do next. [`Condition`] makes an append depend on a query.
-//! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::stream`], [`Store::log`] and [`Store::query`] lead to them;
+//! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::read_stream`], [`Store::read_all`] and [`Store::query`] lead to them;
 //!   [`Tail`] follows what comes. A [`Snapshot`] spares reading the beginning of a long stream.
 //! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and

@@ -14,7 +14,7 @@ use crate::{ContentType, Event, Name, NewEvent, Position, Timestamp, Version};
 /// store.save_snapshot("account-1", NewSnapshot::new(Version(1)).data(r#"{"balance":250}"#))?;
 ///
 /// let snapshot = store.snapshot("account-1").expect("it was kept");
-/// let since = store.stream("account-1").after(snapshot.version).events();
+/// let since = store.read_stream("account-1").after(snapshot.version).events();
 /// assert_eq!((snapshot.missing, since.len()), (0, 0));
 /// assert_eq!(snapshot.data, br#"{"balance":250}"#);
 /// # Ok::<(), annals::Error>(())

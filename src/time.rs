@@ -203,7 +203,7 @@ impl Clock for SystemClock {
 /// let store = Store::builder().clock(clock.clone()).open()?;
 /// clock.advance(Duration::from_secs(60));
 /// store.append(&StreamId::new("Order", "order-1"), Expected::NoStream, vec![NewEvent::new("OrderPlaced")])?;
-/// assert_eq!(store.stream("order-1").events()[0].timestamp().to_string(), "2026-01-31T12:01:00Z");
+/// assert_eq!(store.read_stream("order-1").events()[0].timestamp().to_string(), "2026-01-31T12:01:00Z");
 /// # Ok::<(), annals::Error>(())
 /// ```
 #[derive(Debug, Default)]

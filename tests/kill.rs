@@ -70,7 +70,7 @@ fn stream(writer: u64) -> StreamId {
 /// Appends until it is killed; every line printed is an append that was acknowledged as synced.
 fn write(folder: &Path, compacts: bool) {
     let store = open(folder);
-    let synced = store.acknowledging(Durability::Synced).expect("files can be synced");
+    let synced = store.with_durability(Durability::Synced).expect("files can be synced");
     std::thread::scope(|scope| {
         if compacts {
             scope.spawn(|| compact_for_ever(&store));
@@ -222,7 +222,7 @@ fn check(folder: &Path, acknowledged: &Acknowledged, round: u64) {
         assert_eq!(event.version().0, *version, "round {round}, position {position}");
     }
     let (mut there, mut gone) = (0, 0);
-    store.log().include_system().for_each(|_| there += 1);
+    store.read_all().include_system().for_each(|_| there += 1);
     store.gaps().iter().for_each(|gap| gone += gap.count);
     assert_eq!(
         there + gone,
@@ -235,7 +235,7 @@ fn check(folder: &Path, acknowledged: &Acknowledged, round: u64) {
 /// Versions without gaps, and every append whole.
 fn check_writer(store: &Store, writer: u64, round: u64) {
     let (mut version, mut left) = (0, 0);
-    store.stream(&stream(writer).aggregate_id).for_each(|event| {
+    store.read_stream(&stream(writer).aggregate_id).for_each(|event| {
         version += 1;
         assert_eq!(event.version().0, version, "round {round}, writer {writer}");
         let text = String::from_utf8_lossy(event.data());

@@ -126,7 +126,7 @@ fn loads(count: usize) {
     let (store, names) = filled(READ_EVENTS, AGGREGATES);
     for number in 0..count {
         let id = &names.stream(number).aggregate_id;
-        black_box(store.stream(id).fold(0, |sum, event| sum + event.data().len()));
+        black_box(store.read_stream(id).fold(0, |sum, event| sum + event.data().len()));
     }
 }
 

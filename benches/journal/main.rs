@@ -149,7 +149,7 @@ fn fill_new(names: &Names, durability: Durability, writers: usize, count: usize,
     let mut last = Calls::default();
     for _ in 0..times {
         let (store, calls) = open_new();
-        took += names.fill(&sure(store.acknowledging(durability)), writers, count);
+        took += names.fill(&sure(store.with_durability(durability)), writers, count);
         last = calls;
     }
     (took, last)

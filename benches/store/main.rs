@@ -131,7 +131,7 @@ fn loads(criterion: &mut Criterion, work: &Work) {
     };
     let mut group = short(criterion, "load, aggregate of 100", 100);
     group.bench_function("annals, borrowed", |bencher| {
-        bencher.iter(|| store.stream(next()).fold(0, |sum, event| sum + event.data().len()));
+        bencher.iter(|| store.read_stream(next()).fold(0, |sum, event| sum + event.data().len()));
     });
     group.bench_function("naive, borrowed", |bencher| {
         bencher.iter(|| {
@@ -142,7 +142,7 @@ fn loads(criterion: &mut Criterion, work: &Work) {
         });
     });
     group.bench_function("annals, owned", |bencher| {
-        bencher.iter(|| store.stream(next()).events());
+        bencher.iter(|| store.read_stream(next()).events());
     });
     group.bench_function("naive, owned", |bencher| {
         bencher.iter(|| naive.lock().stream(next()).cloned().collect::<Vec<_>>());

@@ -18,7 +18,7 @@ fuzz_target!(|line: &[u8]| {
     if store.append(&stream, Expected::NoStream, vec![event.clone()]).is_err() {
         return;
     }
-    let kept = &store.stream(&stream.aggregate_id).events()[0];
+    let kept = &store.read_stream(&stream.aggregate_id).events()[0];
     event.id = Some(kept.id());
     assert_eq!((kept.stream_id(), kept.to_new()), (stream.clone(), event.clone()));
     let written = annals_cli::json_line(kept).expect("an event that was read can be written");

@@ -33,7 +33,7 @@ static WHOLE: LazyLock<Files> = LazyLock::new(|| {
         ];
         store.append(&stream, Expected::Any, events).expect("appended");
         if number % 16 == 0 {
-            store.truncate("order-0", Version(2)).expect("truncated");
+            store.truncate_before("order-0", Version(2)).expect("truncated");
         }
         store.wait_durable(store.visible()).expect("durable");
         if number == 30 {

@@ -23,7 +23,7 @@ use crate::Event;
 /// # let order = StreamId::new("Order", "order-17");
 /// # let conversation = |event_type| NewEvent::new(event_type).correlation("order-17");
 /// # store.append(&order, Expected::NoStream, vec![conversation("OrderPlaced")])?;
-/// # let placed = store.stream("order-17").events()[0].id();
+/// # let placed = store.read_stream("order-17").events()[0].id();
 /// # store.append(&order, Expected::Any, vec![conversation("OrderPaid").causation(placed)])?;
 /// #
 /// let events = store.query(Query::all().correlation("order-17")).events()?;

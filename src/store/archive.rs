@@ -87,14 +87,14 @@ impl Store {
     ///     })
     /// })?;
     /// assert_eq!((archived.events, archive.len()), (1, 1));
-    /// assert_eq!(store.stream("order-1").events()[0].event_type(), "OrderPaid");
+    /// assert_eq!(store.read_stream("order-1").events()[0].event_type(), "OrderPaid");
     /// # Ok::<(), annals::Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// That of `save`, after which nothing has changed. [`Invalid`](Error::Invalid) when the name is empty, longer than 255 bytes, or has
-    /// a quotation mark, a backslash or a control character in it; otherwise as [`truncate`](Self::truncate), but that it waits where too
+    /// a quotation mark, a backslash or a control character in it; otherwise as [`truncate_before`](Self::truncate_before), but that it waits where too
     /// much waits for the journal: what was moved out until then is.
     pub fn archive<E: From<Error>>(
         &self,

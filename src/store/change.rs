@@ -81,7 +81,7 @@ impl Store {
     ///
     /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Full`] when too much waits
     /// for the journal, and the settings say to refuse; [`Error::Closed`]; that of the journal if it has failed.
-    pub fn truncate(&self, aggregate_id: &str, version: Version) -> Result<Position> {
+    pub fn truncate_before(&self, aggregate_id: &str, version: Version) -> Result<Position> {
         let change = Change::Truncate(version.0.saturating_sub(1));
         self.engine()
             .change(aggregate_id, Expected::Any, &change, self.acknowledge)
@@ -91,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when the aggregate is not where `expected` says; otherwise as [`truncate`](Self::truncate).
+    /// [`Error::Conflict`] when the aggregate is not where `expected` says; otherwise as [`truncate_before`](Self::truncate_before).
     pub fn delete(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
         self.engine()
             .change(aggregate_id, expected, &Change::Delete, self.acknowledge)
@@ -113,7 +113,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// As [`truncate`](Self::truncate).
+    /// As [`truncate_before`](Self::truncate_before).
     pub fn set_limits(&self, aggregate_id: &str, limits: StreamLimits) -> Result<Position> {
         self.engine()
             .change(aggregate_id, Expected::Any, &Change::Limit(limits), self.acknowledge)

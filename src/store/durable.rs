@@ -26,7 +26,7 @@ pub(crate) fn check(wanted: Durability, promised: Durability) -> Result<()> {
 impl Store {
     /// A store that is durable by `journal`, filled with what it holds; otherwise with default settings.
     ///
-    /// Events are readable at once and written behind; [`acknowledging`](Self::acknowledging) and
+    /// Events are readable at once and written behind; [`with_durability`](Self::with_durability) and
     /// [`Settings::durability`](crate::Settings) ask for more.
     ///
     /// # Errors
@@ -42,7 +42,7 @@ impl Store {
     /// # Errors
     ///
     /// [`Invalid`](Error::Invalid) when the store has no journal, or one that promises less.
-    pub fn acknowledging(&self, durability: Durability) -> Result<Self> {
+    pub fn with_durability(&self, durability: Durability) -> Result<Self> {
         check(durability, self.engine().promised())?;
         Ok(Self {
             handle: Arc::clone(&self.handle),

@@ -213,7 +213,7 @@ impl Store {
     }
 
     /// Appends `events` to `stream`, all or none, and returns when everyone can read them and they are as safe as the store, or this
-    /// [handle](Self::acknowledging), asks for.
+    /// [handle](Self::with_durability), asks for.
     ///
     /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; the
     /// first version and position of its acknowledgement are those that an event would have had.

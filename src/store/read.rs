@@ -100,7 +100,7 @@ macro_rules! read_with_options {
 /// # let store = Store::in_memory();
 /// # let order = StreamId::new("Order", "order-1");
 /// # store.append(&order, Expected::Any, vec![NewEvent::new("OrderPlaced"), NewEvent::new("OrderPaid")])?;
-/// let latest = store.stream("order-1").backwards().limit(1).events();
+/// let latest = store.read_stream("order-1").backwards().limit(1).events();
 /// assert_eq!(latest[0].event_type(), "OrderPaid");
 /// # Ok::<(), annals::Error>(())
 /// ```
@@ -115,7 +115,7 @@ pub struct StreamRead<'a> {
 
 impl Store {
     /// The events of the aggregate `aggregate_id`, the first first. An unknown aggregate has none.
-    pub fn stream(&self, aggregate_id: &str) -> StreamRead<'_> {
+    pub fn read_stream(&self, aggregate_id: &str) -> StreamRead<'_> {
         StreamRead {
             store: self,
             id: aggregate_id.into(),
@@ -125,7 +125,7 @@ impl Store {
     }
 
     /// Every event in the order of positions.
-    pub fn log(&self) -> LogRead<'_> {
+    pub fn read_all(&self) -> LogRead<'_> {
         LogRead {
             store: self,
             from: None,

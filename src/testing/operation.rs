@@ -89,7 +89,7 @@ impl Pair {
         #[expect(clippy::expect_used, reason = "the caller knows the journal")]
         let handle = self
             .store
-            .acknowledging(durability)
+            .with_durability(durability)
             .expect("the journal promises as much");
         let own = std::mem::replace(&mut self.store, handle);
         self.model.expire(self.clock.now());
@@ -138,7 +138,7 @@ impl Pair {
         assert_eq!(self.store.visible().0, self.model.position(), "the last position");
         let all = self.model.read_log(None, false, usize::MAX, None, true);
         let mut seen = Vec::new();
-        self.store.log().include_system().for_each(|event| {
+        self.store.read_all().include_system().for_each(|event| {
             assert!(self.model.has(event), "{event:?} is not what was appended");
             seen.push(event.position().0);
         });
@@ -269,7 +269,7 @@ impl Pair {
         };
         let id = stream.aggregate_id;
         let (got, expected) = match &change {
-            Change::TruncateBefore(version) => (self.store.truncate(&id, Version(*version)), Expected::Any),
+            Change::TruncateBefore(version) => (self.store.truncate_before(&id, Version(*version)), Expected::Any),
             Change::Delete => (self.store.delete(&id, expected), expected),
             Change::Tombstone => (self.store.tombstone(&id, expected), expected),
             Change::Limit(limits) => (self.store.set_limits(&id, *limits), Expected::Any),
@@ -342,7 +342,7 @@ impl Pair {
         let id = choose_stream(choices).aggregate_id;
         let (from, backwards, limit) = choose_range(choices, 12);
         let as_of = choose_as_of(choices, &self.model);
-        let mut read = self.store.stream(&id).limit(limit);
+        let mut read = self.store.read_stream(&id).limit(limit);
         if let Some(from) = from {
             read = read.from(Version(from));
         }
@@ -370,7 +370,7 @@ impl Pair {
         let (from, backwards, limit) = choose_range(choices, self.model.position() + 2);
         let as_of = choose_as_of(choices, &self.model);
         let system = choices.one_in(2);
-        let mut read = self.store.log().limit(limit);
+        let mut read = self.store.read_all().limit(limit);
         if let Some(from) = from {
             read = read.from(Position(from));
         }

@@ -278,7 +278,7 @@ impl Store {
     /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
     /// drop(store);
     ///
-    /// assert_eq!(Store::open_url(url)?.stream("order-1").events().len(), 1);
+    /// assert_eq!(Store::open_url(url)?.read_stream("order-1").events().len(), 1);
     /// # std::fs::remove_dir_all(folder).ok();
     /// # }
     /// # Ok::<(), annals::Error>(())

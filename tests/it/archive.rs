@@ -75,10 +75,10 @@ fn old_events_move_to_the_archive_and_leave_gaps() {
     let to = elsewhere.path().join("old");
     let store = open(folder.path());
     fill(&store);
-    let before = store.log().events();
+    let before = store.read_all().events();
     let archived = save(&store, &to).expect("archived");
     assert_eq!((archived.events, archived.aggregates), (5 * DAYS * 3, 3));
-    let left = store.log().events();
+    let left = store.read_all().events();
     assert_eq!(left, before[before.len() / 2..]);
     let compacted = store.compact_journal().expect("compacted");
     assert!(compacted.bytes_after * 3 < compacted.bytes_before * 2, "{compacted:?}");
@@ -86,7 +86,7 @@ fn old_events_move_to_the_archive_and_leave_gaps() {
     drop(store);
 
     let store = open(folder.path());
-    assert_eq!(store.log().events(), left);
+    assert_eq!(store.read_all().events(), left);
     assert_eq!(store.query(Query::all()).count(), Ok(left.len() as u64));
     assert_eq!(
         store.query(Query::all().limit(3)).page().expect("a page").events,
@@ -107,8 +107,8 @@ fn old_events_move_to_the_archive_and_leave_gaps() {
 
     // The archive is a store of its own.
     let old = open(&to);
-    assert_eq!(old.log().events(), before[..before.len() / 2]);
-    assert_eq!(versions(&old.stream("b").events()), (1..=50).collect::<Vec<_>>());
+    assert_eq!(old.read_all().events(), before[..before.len() / 2]);
+    assert_eq!(versions(&old.read_stream("b").events()), (1..=50).collect::<Vec<_>>());
     assert!(
         old.gaps().iter().all(|gap| gap.reason == GapReason::Elsewhere),
         "{:?}",
@@ -130,7 +130,7 @@ fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
     let to = archives.path().join("old");
     let store = open(folder.path());
     fill(&store);
-    let before = store.log().events();
+    let before = store.read_all().events();
     save(&store, &to).expect("archived");
     for compacts in [false, true] {
         if compacts {
@@ -138,9 +138,9 @@ fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
         }
         drop(store.close());
         let whole = attach(folder.path(), &to).expect("a store");
-        assert_eq!(whole.log().events(), before);
+        assert_eq!(whole.read_all().events(), before);
         for id in IDS {
-            assert_eq!(versions(&whole.stream(id).events()), (1..=100).collect::<Vec<_>>());
+            assert_eq!(versions(&whole.read_stream(id).events()), (1..=100).collect::<Vec<_>>());
         }
         assert_eq!(whole.gaps(), []);
         let refused = whole.append(&stream("a"), Expected::Any, vec![NewEvent::new("Noted")]);
@@ -152,7 +152,10 @@ fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
     drop(store);
     let whole = attach(folder.path(), &to).expect("a store");
     assert_eq!(
-        (whole.stream("a").events().len(), whole.stream("b").events().len()),
+        (
+            whole.read_stream("a").events().len(),
+            whole.read_stream("b").events().len()
+        ),
         (100, 0)
     );
 }
@@ -162,7 +165,7 @@ fn an_archive_that_could_not_be_saved_changes_nothing() {
     let (folder, archives) = (TempFolder::new(), TempFolder::new());
     let store = open(folder.path());
     fill(&store);
-    let before = store.log().include_system().events();
+    let before = store.read_all().include_system().events();
     let failed = store.archive(day(DAYS), "old", |_| {
         Err(Error::from(JournalError::failed("the tape tore")))
     });
@@ -176,7 +179,7 @@ fn an_archive_that_could_not_be_saved_changes_nothing() {
         let refused = store.archive(day(DAYS), name, |_| Ok::<_, Error>(()));
         assert!(matches!(refused, Err(Error::Invalid(_))), "{name}: {refused:?}");
     }
-    assert_eq!(store.log().include_system().events(), before);
+    assert_eq!(store.read_all().include_system().events(), before);
     assert_eq!(std::fs::read_dir(archives.path()).expect("a folder").count(), 1);
     let none = store.archive(START, "old", |_| -> Result<(), Error> {
         panic!("there is nothing to save")
@@ -232,7 +235,7 @@ fn archives_that_have_different_events_at_one_position_are_refused() {
         "{refused}"
     );
     let twice = attach(&[&read[0], &read[0]]).expect("the same twice");
-    assert_eq!(twice.log().events().len() as u64, 10 * DAYS * 3);
+    assert_eq!(twice.read_all().events().len() as u64, 10 * DAYS * 3);
 }
 
 /// A journal that counts how often it is synced.
@@ -281,7 +284,7 @@ fn archiving_does_not_wait_for_the_disk_once_for_each_aggregate() {
     let before = syncs.load(Ordering::Relaxed);
     let archived = store.archive(day(1), "old", |_| Ok::<_, Error>(()));
     assert_eq!(archived.expect("archived").aggregates, 500);
-    assert_eq!(store.log().events(), []);
+    assert_eq!(store.read_all().events(), []);
     let took = syncs.load(Ordering::Relaxed) - before;
     assert!(took < 50, "{took} syncs");
 }
@@ -297,10 +300,10 @@ fn attached_events_were_gone_when_an_age_limit_was_changed_after_they_were_archi
         ..StreamLimits::default()
     };
     store.set_limits("a", years(1_000)).expect("limited");
-    let before = store.log().events();
+    let before = store.read_all().events();
     save(&store, &to).expect("archived");
     store.set_limits("a", years(2_000)).expect("limited");
     store.close().expect("closed");
     drop(store);
-    assert_eq!(attach(folder.path(), &to).expect("a store").log().events(), before);
+    assert_eq!(attach(folder.path(), &to).expect("a store").read_all().events(), before);
 }

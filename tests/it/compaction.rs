@@ -72,7 +72,7 @@ fn ask(store: &Store, ids: &[&str]) -> Asked {
         *gaps.entry(format!("{:?}", gap.reason)).or_default() += gap.count;
     }
     Asked {
-        log: store.log().include_system().events(),
+        log: store.read_all().include_system().events(),
         count: store.query(Query::all()).count().expect("a count"),
         first: store.query(Query::all().limit(3)).events().expect("the first"),
         streams: ids.iter().map(|id| store.stream_info(id)).collect(),
@@ -93,7 +93,7 @@ fn drop_in_every_way(store: &Store) {
             .wait_durable(store.reached(Durability::Volatile))
             .expect("durable");
     }
-    store.truncate("truncated", Version(140)).expect("truncated");
+    store.truncate_before("truncated", Version(140)).expect("truncated");
     store.delete("deleted", Expected::Any).expect("deleted");
     store.delete("again", Expected::Any).expect("deleted");
     fill(store, "again", 2);
@@ -123,7 +123,7 @@ fn a_store_opened_after_its_compaction_counted_events_that_were_gone() {
         assert_eq!(all().count(), Ok(100));
         assert_eq!(all().positions().map(|positions| positions.len()), Ok(100));
         let page = store.query(Query::all().limit(3)).page().expect("a page");
-        assert_eq!(page.events, store.stream("left").events()[..3]);
+        assert_eq!(page.events, store.read_stream("left").events()[..3]);
     }
 }
 
@@ -170,9 +170,13 @@ fn aggregates_of_which_nothing_is_left_keep_their_versions() {
     for _ in 0..2 {
         let store = open(folder.path());
         assert_eq!(store.visible(), Position(1200));
-        assert!(store.log().events().len() < 200, "{}", store.log().events().len());
+        assert!(
+            store.read_all().events().len() < 200,
+            "{}",
+            store.read_all().events().len()
+        );
         let gone: u64 = store.gaps().iter().map(|gap| gap.count).sum();
-        assert_eq!(gone + store.log().events().len() as u64, 1200);
+        assert_eq!(gone + store.read_all().events().len() as u64, 1200);
         assert!(
             store.gaps().iter().all(|gap| gap.reason == GapReason::Budget),
             "{:?}",
@@ -371,17 +375,17 @@ fn events_are_not_given_up_for_a_truncation_that_a_crash_can_lose() {
         fill(&store, "a", 100);
         store.wait_durable(store.visible()).expect("durable");
     }
-    store.truncate("a", Version(1991)).expect("truncated");
+    store.truncate_before("a", Version(1991)).expect("truncated");
     // Half of every segment is gone by now: whoever waits for a write does the work.
-    let written = store.acknowledging(Durability::Written).expect("a handle");
+    let written = store.with_durability(Durability::Written).expect("a handle");
     written
         .append(&stream("b"), Expected::Any, events(1))
         .expect("appended");
     disk.crash(&mut Choices::new(std::iter::empty()));
     drop((store, written));
     let store = on_disk(&disk).expect("a store");
-    let log = store.log().include_system().events();
+    let log = store.read_all().include_system().events();
     let is_truncated = log.iter().any(|event| event.event_type() == "$truncated");
-    let left = store.stream("a").events().len();
+    let left = store.read_stream("a").events().len();
     assert_eq!(left, if is_truncated { 10 } else { 2000 });
 }

@@ -24,13 +24,13 @@ fn live(store: &Store, clock: &ManualClock, rounds: u64) {
         let id = format!("a{}", round % 5);
         fill(store, &id, round % 3 + 1);
         if round % 7 == 6 {
-            store.truncate(&id, Version(2)).expect("it exists");
+            store.truncate_before(&id, Version(2)).expect("it exists");
         }
     }
 }
 
 fn history(store: &Store) -> Vec<Event> {
-    store.log().include_system().events()
+    store.read_all().include_system().events()
 }
 
 #[test]
@@ -82,14 +82,14 @@ fn a_fork_has_a_time_of_its_own() {
     clock.advance(Duration::from_secs(60));
     fill(&template, "a", 1);
     fill(&fork, "a", 1);
-    let recorded = |store: &Store| store.stream("a").events()[0].recorded_at();
+    let recorded = |store: &Store| store.read_stream("a").events()[0].recorded_at();
     assert_eq!(recorded(&template), START.after(Duration::from_secs(60)));
     assert_eq!(recorded(&fork), START);
     let own = Arc::new(ManualClock::at(START));
     let other = template.fork_with_clock(Arc::<ManualClock>::clone(&own));
     own.advance(Duration::from_secs(5));
     fill(&other, "b", 1);
-    assert_eq!(other.stream("b").events()[0].recorded_at(), own.now());
+    assert_eq!(other.read_stream("b").events()[0].recorded_at(), own.now());
 }
 
 /// 50,000 events of 100 aggregates, of which one was truncated.
@@ -102,7 +102,7 @@ fn large() -> Store {
             .append(&stream(&id), Expected::Any, (0..100).map(event).collect::<Vec<_>>())
             .expect("anything goes");
     }
-    store.truncate("a0", Version(101)).expect("it exists");
+    store.truncate_before("a0", Version(101)).expect("it exists");
     store
 }
 
@@ -131,7 +131,7 @@ fn disturb(store: &Store) {
         )
         .expect("anything goes");
     store.delete("a9", Expected::Any).expect("it exists");
-    store.truncate("a10", Version(400)).expect("it exists");
+    store.truncate_before("a10", Version(400)).expect("it exists");
     store.tombstone("a11", Expected::Any).expect("it exists");
     store.compact();
 }

@@ -38,7 +38,7 @@ fn a_closed_store_comes_back_as_it_was() {
             .append(&order(number % 7), Expected::Any, events(3))
             .expect("appended");
     }
-    store.truncate("order-1", Version(4)).expect("truncated");
+    store.truncate_before("order-1", Version(4)).expect("truncated");
     store.delete("order-2", Expected::Any).expect("deleted");
     store.tombstone("order-3", Expected::Any).expect("tombstoned");
     let limits = StreamLimits {
@@ -47,7 +47,7 @@ fn a_closed_store_comes_back_as_it_was() {
     };
     store.set_limits("order-4", limits).expect("limited");
     store.append(&order(4), Expected::Any, events(1)).expect("appended");
-    let before = store.log().include_system().events();
+    let before = store.read_all().include_system().events();
     let (infos, gaps) = (infos(&store), store.gaps());
     store.close().expect("closed");
     assert!(matches!(
@@ -57,7 +57,7 @@ fn a_closed_store_comes_back_as_it_was() {
     drop(store);
 
     let store = open(&folder);
-    let after = store.log().include_system().events();
+    let after = store.read_all().include_system().events();
     assert_eq!(after, before);
     assert_eq!(self::infos(&store), infos);
     assert_eq!(store.gaps(), gaps);
@@ -89,7 +89,7 @@ fn infos(store: &Store) -> Vec<Option<annals::StreamInfo>> {
 fn an_acknowledgement_says_what_was_reached() {
     let folder = TempFolder::new();
     let store = open(&folder);
-    let synced = store.acknowledging(Durability::Synced).expect("a handle");
+    let synced = store.with_durability(Durability::Synced).expect("a handle");
     let first = synced.append(&order(1), Expected::Any, events(2)).expect("appended");
     assert_eq!(first.durability, Durability::Synced);
     assert!(store.reached(Durability::Synced) >= first.last_position);
@@ -129,12 +129,12 @@ fn long_appends_and_many_segments_come_back() {
     store
         .append(&order(1001), Expected::NoStream, events(5000))
         .expect("appended");
-    let before = store.log().events();
+    let before = store.read_all().events();
     drop(store);
     assert!(std::fs::read_dir(folder.path()).expect("a folder").count() > 3);
     let store = open();
-    assert!(store.log().events() == before);
-    assert_eq!(store.stream("order-1001").events().len(), 5000);
+    assert!(store.read_all().events() == before);
+    assert_eq!(store.read_stream("order-1001").events().len(), 5000);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_failing_disk_is_named_in_the_error() {
             .journal(journal)
             .open()
             .expect("a store");
-        let safe = store.acknowledging(Durability::Synced).expect("a handle");
+        let safe = store.with_durability(Durability::Synced).expect("a handle");
         safe.append(&order(1), Expected::Any, events(1)).expect("appended");
         disk.fail(call, fault);
         let failed = safe
@@ -216,7 +216,7 @@ fn a_failing_disk_is_named_in_the_error() {
             .expect_err("the disk failed");
         assert!(failed.to_string().ends_with(message), "{failed}");
         assert_eq!(store.reached(Durability::Synced), Position(1));
-        assert_eq!(store.stream("order-1").events().len(), 2);
+        assert_eq!(store.read_stream("order-1").events().len(), 2);
     }
 }
 
@@ -239,7 +239,7 @@ fn a_full_disk_is_waited_for() {
 fn nothing_is_called_safe_in_a_folder_that_is_gone() {
     let folder = TempFolder::new();
     let store = open(&folder);
-    let safe = store.acknowledging(Durability::Synced).expect("a handle");
+    let safe = store.with_durability(Durability::Synced).expect("a handle");
     safe.append(&order(1), Expected::Any, events(1)).expect("appended");
     std::fs::remove_dir_all(folder.path()).expect("removed");
     let failed = safe.append(&order(1), Expected::Any, events(1));
@@ -267,7 +267,7 @@ fn on(disk: &SimulatedDisk) -> Store {
     };
     let journal = FileJournal::on(Arc::new(disk.clone()), settings).expect("a journal");
     let store = Store::open(journal).expect("a store");
-    store.acknowledging(Durability::Synced).expect("a handle")
+    store.with_durability(Durability::Synced).expect("a handle")
 }
 
 #[test]
@@ -341,7 +341,7 @@ fn the_longest_append_comes_back_whole() {
     assert_eq!(appended.last_position, Position(100_000));
     store.close().expect("closed");
     drop(store);
-    assert_eq!(open(&folder).stream("order-1").events().len(), 100_000);
+    assert_eq!(open(&folder).read_stream("order-1").events().len(), 100_000);
 }
 
 #[test]
@@ -359,6 +359,6 @@ fn many_stores_live_side_by_side() {
     drop(stores);
     for number in 0..300 {
         let store = Store::open_url(&url(number)).expect("a store");
-        assert_eq!(store.stream(&format!("order-{number}")).events().len(), 2);
+        assert_eq!(store.read_stream(&format!("order-{number}")).events().len(), 2);
     }
 }

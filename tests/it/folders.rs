@@ -22,7 +22,7 @@ fn open(folder: &Path) -> Result<Store> {
 }
 
 fn append(store: &Store, count: u32) {
-    let store = store.acknowledging(Durability::Synced).expect("a handle");
+    let store = store.with_durability(Durability::Synced).expect("a handle");
     for number in 0..count {
         let event = NewEvent::new("Noted").data(vec![b'x'; 1000]);
         let id = format!("a-{}", number % 3);
@@ -368,7 +368,7 @@ fn a_repaired_store_had_its_lost_events_counted_as_readable() {
 
     // Of a store that is repaired twice, and has events of the system besides.
     let store = open(&saved).expect("it opens");
-    store.truncate("a-0", annals::Version(2)).expect("truncated");
+    store.truncate_before("a-0", annals::Version(2)).expect("truncated");
     store.close().expect("closed");
     drop(store);
     file::repair(&saved, &again, &mut |_, _| {}).expect("repaired");

@@ -163,7 +163,7 @@ fn write_everything(folder: &Path) {
     }
     let limits = |max_count, max_age| StreamLimits { max_count, max_age };
     let limited = limits(Some(2), Some(Duration::from_millis(90_500)));
-    store.truncate("order-1", Version(2)).expect("truncated");
+    store.truncate_before("order-1", Version(2)).expect("truncated");
     store.set_limits("order-1", limited).expect("limited");
     store.set_limits("order-1", limits(None, None)).expect("limited");
     store.delete("order-2", Expected::Any).expect("deleted");
@@ -300,7 +300,7 @@ fn a_store_of_format_1_is_what_it_was() {
         let folder = copy_of_fixture(name);
         agree(folder.path(), &noted_events(folder.path()));
         let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
-        let live = |id: &str| store.stream(id).events().len();
+        let live = |id: &str| store.read_stream(id).events().len();
         assert_eq!(store.visible().0, 53);
         assert_eq!((live("order-1"), live("order-2"), live("large")), (2, 0, 0));
         assert_eq!(store.stream_info("large").expect("known").version, Version(3));

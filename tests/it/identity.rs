@@ -199,7 +199,7 @@ fn a_store_whose_folder_was_replaced_compacts_nothing() {
     for _ in 0..12 {
         append(&store).expect("appended");
     }
-    store.truncate("a", annals::Version(11)).expect("truncated");
+    store.truncate_before("a", annals::Version(11)).expect("truncated");
     fs::rename(&at, &moved).expect("renamed");
     fs::create_dir(&at).expect("made");
     assert!(store.compact_journal().is_err());

@@ -128,7 +128,7 @@ fn a_stream_is_read_from_any_version_both_ways() {
     let store = store();
     let version = |position: u64| (position % 3 == 1).then_some(position.div_ceil(3));
     for reading in readings(&[0, 1, 2, 250, 500, 501, u64::MAX], 7) {
-        check(reading, read!(store.stream("b"), Version, reading), version);
+        check(reading, read!(store.read_stream("b"), Version, reading), version);
     }
 }
 
@@ -136,17 +136,17 @@ fn a_stream_is_read_from_any_version_both_ways() {
 fn the_log_is_read_from_any_position_both_ways() {
     let store = store();
     for reading in readings(&[0, 1, 513, 1500, 1501, u64::MAX], 600) {
-        check(reading, read!(store.log(), Position, reading), Some);
+        check(reading, read!(store.read_all(), Position, reading), Some);
     }
-    assert_eq!(store.log().after(Position(1498)).events().len(), 2);
-    assert_eq!(store.log().after(Position(u64::MAX)).events().len(), 0);
+    assert_eq!(store.read_all().after(Position(1498)).events().len(), 2);
+    assert_eq!(store.read_all().after(Position(u64::MAX)).events().len(), 0);
 }
 
 #[test]
 fn an_unknown_aggregate_has_no_events() {
     let store = store();
     for id in ["", "z", "$a"] {
-        assert!(store.stream(id).events().is_empty(), "{id}");
+        assert!(store.read_stream(id).events().is_empty(), "{id}");
         assert!(store.stream_info(id).is_none(), "{id}");
     }
 }
@@ -169,7 +169,7 @@ fn an_event_is_found_by_its_id_and_its_position() {
         .append(&stream("a"), Expected::Any, vec![late])
         .expect("anything goes");
     assert!(store.event(Uuid::from_u128(1501)).is_some());
-    store.truncate("b", Version(2)).expect("it exists");
+    store.truncate_before("b", Version(2)).expect("it exists");
     assert_eq!(store.event(Uuid::from_u128(1)), None);
     assert_eq!(store.event_at(Position(1)), None);
 }
@@ -388,7 +388,7 @@ fn an_indexer_finds_what_it_was_written_for() {
     assert_eq!(found(&store, query()).len(), 9);
     fill(&store, "a", 20);
     assert_eq!(found(&store, query()).len(), 10);
-    store.truncate("a", Version(101)).expect("it exists");
+    store.truncate_before("a", Version(101)).expect("it exists");
     store.compact();
     assert_eq!(found(&store, query()).len(), 1);
     let terms = store.terms(&Field::Index("length".into()));
@@ -407,7 +407,7 @@ fn the_events_of_the_system_were_counted_among_the_terms_of_an_indexer() {
         .open()
         .expect("there is one");
     fill(&store, "a", 2);
-    store.truncate("a", Version(2)).expect("it exists");
+    store.truncate_before("a", Version(2)).expect("it exists");
     store.compact();
     assert_eq!(store.terms(&Field::Index("length".into())), [("1".into(), 1)]);
 }
@@ -422,11 +422,11 @@ fn two_indexers_of_one_name_are_refused() {
 fn the_events_of_the_system_are_left_out_unless_asked_for() {
     let store = Store::in_memory();
     fill(&store, "a", 3);
-    store.truncate("a", Version(2)).expect("it exists");
+    store.truncate_before("a", Version(2)).expect("it exists");
     store.delete("a", Expected::Any).expect("it exists");
     fill(&store, "a", 1);
-    assert_eq!(positions(&store.log().events()), [6]);
-    assert_eq!(positions(&store.log().include_system().events()), [4, 5, 6]);
+    assert_eq!(positions(&store.read_all().events()), [6]);
+    assert_eq!(positions(&store.read_all().include_system().events()), [4, 5, 6]);
     assert_eq!(found(&store, Query::all()), [6]);
     assert_eq!(found(&store, Query::all().include_system()), [4, 5, 6]);
     assert_eq!(found(&store, Query::all().include_system().event_type("$deleted")), [5]);

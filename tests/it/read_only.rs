@@ -34,11 +34,11 @@ fn a_store_that_is_read_only_takes_nothing() {
     store.close().expect("closed");
     drop(store);
     let store = read(folder.path()).expect("it can be read");
-    assert_eq!(store.stream("a").events().len(), 3);
+    assert_eq!(store.read_stream("a").events().len(), 3);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
     assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
     assert!(matches!(
-        store.truncate("a", annals::Version(2)),
+        store.truncate_before("a", annals::Version(2)),
         Err(Error::ReadOnly(_))
     ));
 }
@@ -86,7 +86,7 @@ fn a_disk_that_takes_nothing_can_be_read() {
     disk.fail(1, Fault::PowerLoss);
     let reader = FileReader::on(Arc::new(disk)).expect("a journal");
     let store = Store::builder().read_only().journal(reader).open().expect("a store");
-    assert_eq!(store.stream("a").events().len(), 3);
+    assert_eq!(store.read_stream("a").events().len(), 3);
 }
 
 #[test]

@@ -37,13 +37,11 @@ fn noted(text: &str) -> NewEvent<'static> {
 fn fill(folder: &Path) {
     let store = open_with(folder, true).expect("a store");
     // What waits is written: each append is a batch.
-    let store = store.acknowledging(Durability::Written).expect("a handle");
+    let store = store.with_durability(Durability::Written).expect("a handle");
     for number in 0..200_u32 {
         let batch = ["a", "b", "c"].map(|text| noted(&format!("{text}{number}")));
         let id = format!("note-{}", number % 7);
-        store
-            .append(&stream(&id), Expected::Any, batch)
-            .expect("appended");
+        store.append(&stream(&id), Expected::Any, batch).expect("appended");
     }
     let large = || NewEvent::new("Large").data(vec![b'x'; 1 << 20]);
     store
@@ -363,7 +361,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 fn by_position(store: &Store) -> BTreeMap<u64, Event> {
-    let events = store.log().events();
+    let events = store.read_all().events();
     events.into_iter().map(|event| (event.position().0, event)).collect()
 }
 

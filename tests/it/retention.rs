@@ -41,7 +41,7 @@ fn a_full_store_refuses() {
         let refused = store.append(&stream("a"), Expected::NoStream, events(1));
         assert!(refused.is_err());
     }
-    store.truncate("a", Version(6)).expect("it exists");
+    store.truncate_before("a", Version(6)).expect("it exists");
     fill(&store, "a", 5);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
@@ -74,7 +74,7 @@ fn a_store_full_of_bytes_refuses() {
     }
     let refused = store.append(&stream("a"), Expected::Any, big());
     assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
-    store.truncate("a", Version(2)).expect("it exists");
+    store.truncate_before("a", Version(2)).expect("it exists");
     assert!(store.append(&stream("a"), Expected::Any, big()).is_ok());
 }
 
@@ -88,7 +88,7 @@ fn the_oldest_make_room() {
             let held = store.stats().events;
             assert!(held <= 100, "{held} events");
         }
-        let kept = positions(&store.log().events());
+        let kept = positions(&store.read_all().events());
         let first = kept[0];
         assert_eq!(kept, (first..=store.visible().0).collect::<Vec<_>>());
         if store.visible().0 > 100 {
@@ -96,12 +96,12 @@ fn the_oldest_make_room() {
         }
         assert_eq!(found(&store, Query::all()), kept);
         assert_eq!(
-            store.stream("a").events().len() + store.stream("b").events().len(),
+            store.read_stream("a").events().len() + store.read_stream("b").events().len(),
             kept.len()
         );
         assert!(
             store
-                .stream("a")
+                .read_stream("a")
                 .events()
                 .iter()
                 .all(|event| event.position().0 >= first)
@@ -156,19 +156,19 @@ fn what_is_too_old_is_never_seen() {
         clock.advance(seconds(10));
         fill(&store, "a", 2);
         let now = annals::Clock::now(&*clock);
-        for event in store.log().events() {
+        for event in store.read_all().events() {
             assert!(event.recorded_at().after(seconds(100)) > now, "{event:?}");
         }
         assert_eq!(
             store.query(Query::all()).count(),
-            Ok(store.stream("a").events().len() as u64)
+            Ok(store.read_stream("a").events().len() as u64)
         );
     }
-    assert_eq!(positions(&store.log().events()), (41..=60).collect::<Vec<_>>());
+    assert_eq!(positions(&store.read_all().events()), (41..=60).collect::<Vec<_>>());
     assert_eq!(gaps(&store), [(1, 40, 40, GapReason::Age)]);
     // Nobody has to append.
     clock.advance(seconds(1_000));
-    assert_eq!(store.stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("a").events().len(), 0);
     assert_eq!(store.event_at(Position(60)), None);
     assert_eq!(store.stats().events, 0);
     assert_eq!(gaps(&store), [(1, 60, 60, GapReason::Age)]);
@@ -206,7 +206,7 @@ fn an_aggregate_keeps_its_latest() {
         (Version(17), 4, Version(13))
     );
     assert_eq!(info.limits, limits(Some(4), None));
-    assert_eq!(store.stream("b").events().len(), 10);
+    assert_eq!(store.read_stream("b").events().len(), 10);
     assert_eq!(store.gaps().iter().map(|gap| gap.count).sum::<u64>(), 13);
     assert!(
         store
@@ -230,18 +230,18 @@ fn an_aggregate_keeps_what_is_young() {
     fill(&store, "b", 1);
     // The last one happened at 100 s; what happened at 60 s is exactly 40 s old.
     store.set_limits("a", limits(None, Some(40))).expect("it exists");
-    assert_eq!(store.stream("a").events().len(), 4);
+    assert_eq!(store.read_stream("a").events().len(), 4);
     clock.advance(Duration::from_micros(9_999_999));
-    assert_eq!(store.stream("a").events().len(), 4);
+    assert_eq!(store.read_stream("a").events().len(), 4);
     clock.advance(Duration::from_micros(1));
-    assert_eq!(store.stream("a").events().len(), 3);
+    assert_eq!(store.read_stream("a").events().len(), 3);
     clock.advance(seconds(1_000));
     assert_eq!(found(&store, Query::all()), [11]);
     assert_eq!(gaps(&store), [(1, 10, 10, GapReason::Limit("a".into()))]);
     fill(&store, "a", 1);
-    assert_eq!(store.stream("a").events().len(), 1);
+    assert_eq!(store.read_stream("a").events().len(), 1);
     clock.advance(seconds(40));
-    assert_eq!(store.stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("a").events().len(), 0);
 }
 
 #[test]
@@ -265,12 +265,12 @@ fn after_a_truncation_the_age_of_the_next_event_was_forgotten() {
     store.set_limits("a", limits(None, Some(100))).expect("it exists");
     clock.advance(seconds(50));
     fill(&store, "a", 1);
-    store.truncate("a", Version(2)).expect("it exists");
-    assert_eq!(store.stream("a").events().len(), 1);
+    store.truncate_before("a", Version(2)).expect("it exists");
+    assert_eq!(store.read_stream("a").events().len(), 1);
     clock.advance(seconds(99));
-    assert_eq!(store.stream("a").events().len(), 1);
+    assert_eq!(store.read_stream("a").events().len(), 1);
     clock.advance(seconds(1));
-    assert_eq!(store.stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("a").events().len(), 0);
 }
 
 #[test]
@@ -286,10 +286,10 @@ fn after_the_budget_dropped_the_age_of_the_next_event_still_counts() {
     fill(&store, "a", 3);
     // Drops the first event of `a` and the system's own.
     fill(&store, "b", 7);
-    assert_eq!(store.stream("a").events().len(), 3);
+    assert_eq!(store.read_stream("a").events().len(), 3);
     clock.advance(seconds(100));
-    assert_eq!(store.stream("a").events().len(), 0);
-    assert_eq!(store.stream("b").events().len(), 7);
+    assert_eq!(store.read_stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("b").events().len(), 7);
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn a_deleted_aggregate_comes_back_where_it_was() {
     fill(&store, "a", 5);
     let told = store.delete("a", Expected::exactly(5)).expect("the version is right");
     assert_eq!(told, Position(6));
-    assert_eq!(store.stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("a").events().len(), 0);
     let info = store.stream_info("a").expect("it is known");
     assert_eq!(
         (info.version, info.events, info.dropped_to),
@@ -329,7 +329,7 @@ fn a_tombstone_is_for_good() {
     ] {
         assert_eq!(store.append(&stream("a"), expected, events(1)), Err(deleted.clone()));
     }
-    assert_eq!(store.truncate("a", Version(1)), Err(deleted.clone()));
+    assert_eq!(store.truncate_before("a", Version(1)), Err(deleted.clone()));
     assert_eq!(store.delete("a", Expected::Any), Err(deleted.clone()));
     assert_eq!(store.tombstone("a", Expected::Any), Err(deleted.clone()));
     assert_eq!(store.set_limits("a", StreamLimits::default()), Err(deleted));
@@ -357,12 +357,15 @@ fn a_change_that_conflicts_changes_nothing() {
     for unknown in [
         store.delete("z", Expected::Any),
         store.tombstone("z", Expected::Any),
-        store.truncate("z", Version(1)),
+        store.truncate_before("z", Version(1)),
         store.set_limits("z", StreamLimits::default()),
     ] {
         assert!(matches!(unknown, Err(Error::Invalid(_))), "{unknown:?}");
     }
-    assert_eq!((store.visible(), store.stream("a").events().len()), (Position(5), 5));
+    assert_eq!(
+        (store.visible(), store.read_stream("a").events().len()),
+        (Position(5), 5)
+    );
 }
 
 #[test]
@@ -370,7 +373,7 @@ fn a_truncation_drops_what_is_before_its_version() {
     for (version, left) in [(0, 5), (1, 5), (2, 4), (5, 1), (6, 0), (100, 0), (u64::MAX, 0)] {
         let store = Store::in_memory();
         fill(&store, "a", 5);
-        store.truncate("a", Version(version)).expect("it exists");
+        store.truncate_before("a", Version(version)).expect("it exists");
         assert_eq!(
             numbers(&store, "a"),
             (6 - left..=5).collect::<Vec<_>>(),
@@ -379,8 +382,8 @@ fn a_truncation_drops_what_is_before_its_version() {
         assert_eq!(store.gaps().iter().map(|gap| gap.count).sum::<u64>(), 5 - left);
         assert_eq!(fill(&store, "a", 1).first_version, Version(6));
         // Back again is not possible.
-        store.truncate("a", Version(1)).expect("it exists");
-        assert_eq!(store.stream("a").events().len() as u64, left + 1);
+        store.truncate_before("a", Version(1)).expect("it exists");
+        assert_eq!(store.read_stream("a").events().len() as u64, left + 1);
     }
 }
 
@@ -409,7 +412,7 @@ fn what_is_dropped_is_nowhere() {
     store.delete("a", Expected::Any).expect("it exists");
     let kept: Vec<_> = (1..=300).filter(|position| position % 2 == 0).collect();
     for _ in 0..2 {
-        assert_eq!(positions(&store.log().events()), kept);
+        assert_eq!(positions(&store.read_all().events()), kept);
         assert_eq!(found(&store, Query::all()), kept);
         assert_eq!(found(&store, Query::all().user("anna")), kept);
         assert_eq!(found(&store, Query::all().aggregate("a")), [0; 0]);
@@ -428,7 +431,7 @@ fn a_query_without_filters_on_a_compacted_store_showed_dropped_events() {
     fill(&store, "a", 5_000);
     fill(&store, "b", 5_000);
     store.delete("a", Expected::Any).expect("it exists");
-    store.truncate("b", Version(2_501)).expect("it exists");
+    store.truncate_before("b", Version(2_501)).expect("it exists");
     store.compact();
     let kept: Vec<_> = (7_501..=10_000).collect();
     assert_eq!(found(&store, Query::all()), kept);
@@ -523,7 +526,7 @@ fn a_limit_of_nothing_keeps_nothing() {
     fill(&store, "a", 3);
     store.set_limits("a", limits(Some(0), None)).expect("it exists");
     assert_eq!(fill(&store, "a", 2).last_version, Version(5));
-    assert_eq!(store.stream("a").events().len(), 0);
+    assert_eq!(store.read_stream("a").events().len(), 0);
     assert_eq!(fill(&store, "a", 2).last_version, Version(7));
 }
 
@@ -575,7 +578,7 @@ fn a_gap_of_events_from_two_threads_began_after_its_end() {
         });
         fill(&store, if round % 2 == 0 { "a" } else { "b" }, 1);
     }
-    let last = store.stream("a").backwards().limit(1).events()[0].position();
+    let last = store.read_stream("a").backwards().limit(1).events()[0].position();
     store.delete("a", Expected::Any).expect("it exists");
     let gaps = store.gaps();
     assert_eq!((gaps[0].first, gaps[0].last, gaps[0].count), (Position(1), last, 15));

@@ -84,8 +84,8 @@ fn snapshots_are_no_events_of_their_aggregate() {
     save(&store, "a", 2, "two");
     let next = store.append(&stream("a"), Expected::exactly(2), crate::support::events(1));
     assert_eq!(next.expect("version 2").last_version, Version(3));
-    assert_eq!(store.stream("a").events().len(), 3);
-    assert_eq!(store.log().events().len(), 3);
+    assert_eq!(store.read_stream("a").events().len(), 3);
+    assert_eq!(store.read_all().events().len(), 3);
     assert_eq!(store.query(Query::all()).count(), Ok(3));
     let stats = store.stats();
     assert_eq!((stats.events, stats.system_events, stats.aggregates), (3, 1, 1));
@@ -102,7 +102,7 @@ fn what_cannot_stand_for_the_events_is_refused() {
     assert!(refused("b", 1).contains("not known"));
     assert!(refused("a", 0).contains("versions 1 to 5"));
     assert!(refused("a", 6).contains("versions 1 to 5"));
-    store.truncate("a", Version(4)).expect("truncated");
+    store.truncate_before("a", Version(4)).expect("truncated");
     assert!(refused("a", 2).contains("up to version 3 are gone"));
     save(&store, "a", 3, "as far as the truncation");
     store.delete("a", Expected::Any).expect("deleted");
@@ -129,7 +129,7 @@ fn truncating_leaves_it_and_deleting_drops_it() {
     let store = Store::in_memory();
     fill(&store, "a", 3);
     save(&store, "a", 3, "three");
-    store.truncate("a", Version(4)).expect("truncated");
+    store.truncate_before("a", Version(4)).expect("truncated");
     store
         .set_limits(
             "a",
@@ -196,7 +196,7 @@ fn it_is_there_again_and_those_before_take_no_room() {
         let store = open(folder.path());
         assert_eq!(kept(&store, "a"), Some((20, format!("20{long}"))));
         assert_eq!(kept(&store, "b"), None);
-        let events: Vec<Event> = store.stream("a").events();
+        let events: Vec<Event> = store.read_stream("a").events();
         assert_eq!(events.len(), 20);
         let compacted = store.compact_journal().expect("compacted");
         assert!(compacted.bytes_after < 10_000, "{compacted:?}");
@@ -386,7 +386,7 @@ fn an_aggregate_that_comes_while_the_budget_drops_a_snapshot_keeps_its_events() 
     save(&store, "a", 1, &"x".repeat(20_000));
     *clock.store.lock() = None;
     let last = clock.appended.load(Ordering::Relaxed) - 1;
-    assert_eq!(store.stream(&format!("new-{last}")).events().len(), 1);
+    assert_eq!(store.read_stream(&format!("new-{last}")).events().len(), 1);
 }
 
 #[test]
@@ -414,7 +414,7 @@ fn gaps_of_events_count_no_snapshots() {
     save(&store, "a", 1, "one");
     save(&store, "a", 1, "one more");
     fill(&store, "b", 1);
-    store.truncate("b", Version(2)).expect("truncated");
+    store.truncate_before("b", Version(2)).expect("truncated");
     let mut tail = store.tail(Query::all(), Position(0)).expect("valid");
     let gaps = std::iter::from_fn(|| tail.try_next()).filter_map(|delivery| match delivery {
         Delivery::Gap(gap) => Some((gap.first, gap.count, gap.reason)),
@@ -439,10 +439,10 @@ fn a_snapshot_did_not_say_that_events_after_it_are_gone() {
             store.set_limits("a", limits).map(drop).expect("limited");
         }),
         ("truncated", 1, |store, _| {
-            store.truncate("a", Version(4)).map(drop).expect("truncated");
+            store.truncate_before("a", Version(4)).map(drop).expect("truncated");
         }),
         ("truncated to the snapshot", 0, |store, _| {
-            store.truncate("a", Version(3)).map(drop).expect("truncated");
+            store.truncate_before("a", Version(3)).map(drop).expect("truncated");
         }),
     ];
     for (what, missing, change) in changes {
@@ -453,7 +453,7 @@ fn a_snapshot_did_not_say_that_events_after_it_are_gone() {
         change(&store, limit(1));
         let snapshot = store.snapshot("a").expect("it is kept");
         assert_eq!((snapshot.version, snapshot.missing), (Version(2), missing), "{what}");
-        let after = store.stream("a").after(snapshot.version).events();
+        let after = store.read_stream("a").after(snapshot.version).events();
         assert_eq!(after.len() as u64 + snapshot.missing, 3, "{what}");
         assert_eq!(store.fork().snapshot("a"), Some(snapshot), "{what}");
         // A later snapshot has it all again.

@@ -87,7 +87,7 @@ pub(crate) fn found(store: &Store, query: Query) -> Vec<u64> {
 
 /// The data of every event of an aggregate, as numbers.
 pub(crate) fn numbers(store: &Store, id: &str) -> Vec<u64> {
-    let events = store.stream(id).events();
+    let events = store.read_stream(id).events();
     events
         .iter()
         .map(|event| event.json().expect("the data is a number"))

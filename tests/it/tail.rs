@@ -195,7 +195,7 @@ fn what_was_dropped_is_delivered_as_a_gap() {
     let store = Store::in_memory();
     fill(&store, "a", 5);
     let mut tail = follow(&store, 0);
-    store.truncate("a", Version(4)).expect("it exists");
+    store.truncate_before("a", Version(4)).expect("it exists");
     let Some(Delivery::Gap(gap)) = tail.next() else {
         panic!("the gap comes first");
     };

@@ -31,7 +31,7 @@ fn without_notifications_a_follower_catches_up() {
     for round in 0..10 {
         let appended = one.append(&note("note-1"), Expected::exactly(round), vec![noted(round)]);
         other.wait_visible(appended.expect("nobody else writes").last_position);
-        assert_eq!(other.stream("note-1").events().len() as u64, round + 1);
+        assert_eq!(other.read_stream("note-1").events().len() as u64, round + 1);
     }
 }
 
@@ -96,7 +96,7 @@ fn a_follower_whose_connections_are_ended_goes_on() {
             }
             let position = append_in_sql(&schema, "other");
             follower.wait_visible(Position(position));
-            assert_eq!(follower.stream("other").events().len() as u64, round + 1);
+            assert_eq!(follower.read_stream("other").events().len() as u64, round + 1);
         }
     });
     assert_eq!(
@@ -125,7 +125,7 @@ fn while_the_server_is_away_a_follower_is_read_and_then_goes_on() {
             follower.fault().map(|fault| fault.kind()),
             Some(JournalErrorKind::Retry)
         );
-        assert_eq!(follower.stream("note-1").events().len() as u64, round);
+        assert_eq!(follower.read_stream("note-1").events().len() as u64, round);
         cluster.control(&["-w", "-t", "60", "start"]);
         let position = append_in_sql(&schema, "note-1");
         follower.wait_visible(Position(position));
@@ -186,7 +186,7 @@ fn ends_with(change: &str) -> (Store, Error) {
     assert_eq!(tail.next(), None);
     let refused = follower.append(&note("note-1"), Expected::Any, vec![noted(4)]);
     assert_eq!(events(&follower).len(), 4);
-    assert_eq!(follower.fork().stream("note-1").events().len(), 4);
+    assert_eq!(follower.fork().read_stream("note-1").events().len(), 4);
     (follower, refused.expect_err("nothing is appended to another table"))
 }
 

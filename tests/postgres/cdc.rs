@@ -74,7 +74,7 @@ pub(crate) fn drain(capture: &mut ChangeCapture) -> Vec<Event> {
 }
 
 pub(crate) fn everything(store: &Store) -> Vec<Event> {
-    store.log().include_system().events()
+    store.read_all().include_system().events()
 }
 
 #[test]
@@ -86,7 +86,7 @@ fn what_was_there_before_the_slot_comes_and_what_is_written_then() {
     let mut capture = reader.open();
     assert_eq!(drain(&mut capture), everything(&store));
     write(&store, 30);
-    store.truncate("note-1", Version(3)).expect("truncated");
+    store.truncate_before("note-1", Version(3)).expect("truncated");
     store
         .wait_durable(store.reached(annals::Durability::Volatile))
         .expect("written");

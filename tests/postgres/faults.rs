@@ -43,7 +43,7 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn write(&self, store: &Store, writer: u64) {
-        let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+        let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
         for number in 0.. {
             if self.is_over.load(Ordering::SeqCst) {
                 return;
@@ -81,7 +81,7 @@ pub(crate) fn check(store: &Store, work: &Work) {
     let (mut position, mut versions, mut left) = (0, [0; WRITERS as usize], [0; WRITERS as usize]);
     let acknowledged = work.acknowledged.lock();
     let mut found = 0;
-    store.log().for_each(|event| {
+    store.read_all().for_each(|event| {
         position += 1;
         assert_eq!(event.position().0, position, "positions without gaps");
         let writer: usize = event.aggregate_id()["writer-".len()..].parse().expect("a number");
@@ -181,7 +181,7 @@ fn an_append_that_waits_fails_when_the_server_stays_away() {
         ..FlushSettings::default()
     };
     let store = open(&schema, &url, flush);
-    let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     note(&synced).expect("the server is there");
     // What is connected is cut, and what connects is not served.
     proxy.refuse();

@@ -28,7 +28,7 @@ pub(crate) fn follow(schema: &Schema) -> Store {
 
 fn write(schema: &Schema) -> Store {
     let store = Store::open(schema.journal().expect("it opens")).expect("it can be read");
-    store.acknowledging(Durability::Synced).expect("PostgreSQL can")
+    store.with_durability(Durability::Synced).expect("PostgreSQL can")
 }
 
 pub(crate) fn append_in_sql(schema: &Schema, id: &str) -> u64 {
@@ -39,7 +39,7 @@ pub(crate) fn append_in_sql(schema: &Schema, id: &str) -> u64 {
 
 pub(crate) fn events(store: &Store) -> Vec<Event> {
     let mut events = Vec::new();
-    store.log().for_each(|event| events.push(event.to_event()));
+    store.read_all().for_each(|event| events.push(event.to_event()));
     events
 }
 
@@ -49,7 +49,7 @@ pub(crate) fn assert_same(follower: &Store, other: &Store) {
     assert_eq!(follower.gaps(), other.gaps());
     for (id, _) in other.terms(&annals::Field::Aggregate) {
         assert_eq!(follower.stream_info(&id), other.stream_info(&id));
-        assert_eq!(follower.stream(&id).events(), other.stream(&id).events());
+        assert_eq!(follower.read_stream(&id).events(), other.read_stream(&id).events());
     }
 }
 
@@ -90,7 +90,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
         ..StreamLimits::default()
     };
     writer.set_limits("limited", limits).expect("it is there");
-    writer.truncate("truncated", Version(4)).expect("it is there");
+    writer.truncate_before("truncated", Version(4)).expect("it is there");
     writer.delete("deleted", Expected::Any).expect("it is there");
     writer.tombstone("for good", Expected::Any).expect("it is there");
     // Too few for rows to leave: a follower that comes late has other gaps then.
@@ -127,7 +127,7 @@ fn an_append_is_seen_whole() {
         });
         while follower.visible() < Position(45_000) {
             assert_eq!(follower.visible().0 % 9_000, 0);
-            assert_eq!(follower.stream("long").events().len() % 9_000, 0);
+            assert_eq!(follower.read_stream("long").events().len() % 9_000, 0);
         }
     });
 }
@@ -409,7 +409,7 @@ pub(crate) fn race(store: &Store, name: &str) {
         ) {
             Ok(appended) => assert_eq!(
                 store
-                    .stream("shared")
+                    .read_stream("shared")
                     .events()
                     .last()
                     .map(|event| event.version() >= appended.last_version),

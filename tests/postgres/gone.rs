@@ -61,7 +61,7 @@ fn ask(store: &Store) -> Asked {
         *gaps.entry(format!("{:?}", gap.reason)).or_default() += gap.count;
     }
     Asked {
-        log: store.log().include_system().events(),
+        log: store.read_all().include_system().events(),
         count: store.query(Query::all()).count().expect("a count"),
         first: store.query(Query::all().limit(3)).events().expect("the first"),
         streams: IDS.iter().map(|id| store.stream_info(id)).collect(),
@@ -87,7 +87,7 @@ fn drop_in_every_way(store: &Store) {
         }
         wait(store);
     }
-    store.truncate("truncated", Version(110)).expect("truncated");
+    store.truncate_before("truncated", Version(110)).expect("truncated");
     store.delete("deleted", Expected::Any).expect("deleted");
     store.delete("again", Expected::Any).expect("deleted");
     fill(store, "again", 2);
@@ -123,7 +123,7 @@ fn what_is_gone_has_no_row_and_what_is_left_is_as_it_was() {
         assert_eq!(store.recovery().events, before.log.len() as u64);
         check_goes_on(&store);
         // What has come since is in the same part, and some of it is gone too.
-        store.truncate("whole", Version(100)).expect("truncated");
+        store.truncate_before("whole", Version(100)).expect("truncated");
         let before = ask(&store);
         store.compact_journal().expect("compacted");
         assert_eq!(rows(&schema), before.log.len() as u64);
@@ -166,7 +166,7 @@ fn aggregates_of_which_no_row_is_left_keep_their_versions() {
         assert_eq!(store.visible(), Position(9001));
         assert!(rows(&schema) < 200, "{} rows", rows(&schema));
         let gone: u64 = store.gaps().iter().map(|gap| gap.count).sum();
-        assert_eq!(gone + store.log().events().len() as u64, 9001);
+        assert_eq!(gone + store.read_all().events().len() as u64, 9001);
         assert!(store.gaps().iter().all(|gap| gap.reason == GapReason::Budget));
         for number in [0, 1, 2000, 2999] {
             let id = format!("session-{number}");
@@ -201,9 +201,9 @@ fn rows_leave_by_themselves() {
     while rows(&schema) > 2001 {
         std::thread::yield_now();
     }
-    let before = store.log().include_system().events();
+    let before = store.read_all().include_system().events();
     drop(store);
-    assert_eq!(open(&schema).log().include_system().events(), before);
+    assert_eq!(open(&schema).read_all().include_system().events(), before);
 }
 
 #[test]
@@ -223,7 +223,7 @@ fn a_store_that_was_archived_is_read_without_what_went() {
     assert_eq!(rows(&schema), 40 + 40);
     drop(store);
     let store = open(&schema);
-    assert_eq!(store.log().events().len(), 40);
+    assert_eq!(store.read_all().events().len(), 40);
     let gaps = store.gaps();
     assert!(
         gaps.iter().all(|gap| gap.reason == GapReason::Archived("old".into())),
@@ -377,7 +377,7 @@ fn rows_that_are_long_leave_a_few_at_a_time() {
         "29 29"
     );
     drop(journal);
-    assert_eq!(open(&schema).stream("long").events().len(), 1);
+    assert_eq!(open(&schema).read_stream("long").events().len(), 1);
 }
 
 #[test]
@@ -455,8 +455,8 @@ fn a_follower_that_is_behind_when_rows_leave_sees_a_gap() {
     proxy.block();
     fill(&store, "both", 100);
     fill(&store, "unseen", 100);
-    store.truncate("seen", Version(50)).expect("truncated");
-    store.truncate("both", Version(150)).expect("truncated");
+    store.truncate_before("seen", Version(50)).expect("truncated");
+    store.truncate_before("both", Version(150)).expect("truncated");
     store.delete("unseen", Expected::Any).expect("deleted");
     fill(&store, "last", 1);
     wait(&store);
@@ -469,8 +469,8 @@ fn a_follower_that_is_behind_when_rows_leave_sees_a_gap() {
     let late = follow(&schema);
     for follower in [&behind, &ahead, &late] {
         assert_eq!(
-            follower.log().include_system().events(),
-            store.log().include_system().events()
+            follower.read_all().include_system().events(),
+            store.read_all().include_system().events()
         );
         assert_eq!(follower.query(Query::all()).count(), store.query(Query::all()).count());
         for id in ["seen", "both", "unseen", "last"] {
@@ -522,7 +522,9 @@ fn nothing_is_lost_when_the_server_crashes_while_rows_leave() {
             for round in 1.. {
                 fill(&store, "long", 100);
                 fill(&store, &format!("short-{round}"), 10);
-                store.truncate("long", Version(100 * round - 20)).expect("it is there");
+                store
+                    .truncate_before("long", Version(100 * round - 20))
+                    .expect("it is there");
                 store
                     .delete(&format!("short-{round}"), Expected::Any)
                     .expect("it is there");

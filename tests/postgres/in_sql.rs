@@ -7,7 +7,7 @@ use crate::support::{Schema, batch, last_error, prepared, recovered};
 
 fn open(schema: &Schema) -> Store {
     let store = Store::open(schema.journal().expect("it opens")).expect("it can be read");
-    store.acknowledging(Durability::Synced).expect("PostgreSQL can")
+    store.with_durability(Durability::Synced).expect("PostgreSQL can")
 }
 
 /// First and last position, first and last version, and whether it was made before.
@@ -32,7 +32,7 @@ fn refused(schema: &Schema, arguments: &str) -> (String, String, String) {
 
 fn events(store: &Store) -> Vec<Event> {
     let mut events = Vec::new();
-    store.log().for_each(|event| events.push(event.to_event()));
+    store.read_all().for_each(|event| events.push(event.to_event()));
     events
 }
 

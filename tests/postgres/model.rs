@@ -37,7 +37,7 @@ fn follow(schema: &Schema, clock: &Arc<ManualClock>) -> Store {
 fn check_followers(followers: &[Store], store: &Store) {
     for follower in followers {
         follower.wait_visible(store.visible());
-        let log = |store: &Store| store.log().include_system().events();
+        let log = |store: &Store| store.read_all().include_system().events();
         assert_eq!(log(follower), log(store));
         for (id, _) in store.terms(&Field::Aggregate) {
             assert_eq!(follower.stream_info(&id), store.stream_info(&id));
@@ -53,7 +53,7 @@ fn check_live(schema: &Schema, store: &Store) {
         .map(|row| row[0].as_deref().unwrap_or("0").parse().expect("a number"))
         .collect();
     let mut seen = BTreeSet::new();
-    store.log().for_each(|event| {
+    store.read_all().for_each(|event| {
         seen.insert(event.position().0);
     });
     assert!(seen.is_subset(&live), "{seen:?} of {live:?}");
@@ -88,7 +88,7 @@ proptest! {
             }
             if compacts {
                 store.compact_journal().expect("compacted");
-                let rows = store.log().include_system().events().len();
+                let rows = store.read_all().include_system().events().len();
                 assert_eq!(schema.value("SELECT count(*) FROM events"), rows.to_string());
             }
             pair.check_all();

@@ -27,7 +27,7 @@ fn open(schema: &Schema, partition: Partition, clock: &Arc<ManualClock>) -> Stor
     let clock = Arc::clone(clock);
     let opened = Store::builder().clock(clock).journal(journal).open();
     let store = opened.expect("it can be read");
-    store.acknowledging(Durability::Synced).expect("PostgreSQL can")
+    store.with_durability(Durability::Synced).expect("PostgreSQL can")
 }
 
 fn clock_at(micros: i64) -> Arc<ManualClock> {
@@ -181,7 +181,7 @@ fn a_table_that_is_there_becomes_the_first_partition() {
     follower.wait_visible(store.visible());
     assert_same(&follower, &store);
     // What was written before comes as what was written since.
-    let all: Vec<Event> = store.log().include_system().events();
+    let all: Vec<Event> = store.read_all().include_system().events();
     let seen: Vec<_> = drain(&mut capture).iter().map(Event::position).collect();
     assert_eq!(
         seen,
@@ -362,7 +362,7 @@ fn changes_of_partitions_are_captured() {
     let reader = Reader::new(&schema, "partitions");
     let mut capture = reader.open();
     let store = fill(&schema, &[FEBRUARY, MARCH]);
-    store.truncate("note-1", Version(10)).expect("it is there");
+    store.truncate_before("note-1", Version(10)).expect("it is there");
     let positions: Vec<_> = drain(&mut capture).iter().map(|event| event.position().0).collect();
     assert_eq!(positions, (1..=511).collect::<Vec<_>>());
 }

@@ -37,7 +37,7 @@ enum Change {
 fn change(store: &Store, number: u64, change: &Change) -> Result<()> {
     let id = note(number).aggregate_id;
     match change {
-        Change::Truncate(version) => store.truncate(&id, Version(*version)).map(drop),
+        Change::Truncate(version) => store.truncate_before(&id, Version(*version)).map(drop),
         Change::Delete => store.delete(&id, Expected::Any).map(drop),
         Change::Limit(max_count) => {
             let limits = StreamLimits {

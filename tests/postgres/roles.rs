@@ -149,7 +149,7 @@ fn a_follower_needs_these_grants() {
         vec![NewEvent::new("Noted")],
     );
     assert_eq!(appended.expect("it was granted enough").last_version, Version(1));
-    assert_eq!(store.stream("note-1").events().len(), 1);
+    assert_eq!(store.read_stream("note-1").events().len(), 1);
     drop(store);
     revoke(&schema, &follower);
 }
@@ -158,7 +158,7 @@ fn a_follower_needs_these_grants() {
 fn what_was_deleted_is_not_among_the_live_events() {
     let schema = Schema::new();
     let store = Store::open(schema.journal().expect("it opens")).expect("it is empty");
-    let store = store.acknowledging(Durability::Synced).expect("it can");
+    let store = store.with_durability(Durability::Synced).expect("it can");
     let event = |number: u32| NewEvent::new("Noted").data(number.to_string());
     let append = |id: &str| {
         let appended = store.append(
@@ -171,7 +171,7 @@ fn what_was_deleted_is_not_among_the_live_events() {
     ["truncated", "deleted", "for good", "untouched"]
         .into_iter()
         .for_each(append);
-    store.truncate("truncated", Version(2)).expect("it is there");
+    store.truncate_before("truncated", Version(2)).expect("it is there");
     store.delete("deleted", Expected::Any).expect("it is there");
     store.tombstone("for good", Expected::Any).expect("it is there");
     append("deleted");
@@ -191,7 +191,7 @@ fn what_was_deleted_is_not_among_the_live_events() {
         .collect();
     let mut seen = Vec::new();
     store
-        .log()
+        .read_all()
         .for_each(|event| seen.push((event.aggregate_id().to_owned(), event.version().to_string())));
     assert_eq!(live, seen);
     assert_eq!(live.len(), 2 + 3 + 3 + 1);

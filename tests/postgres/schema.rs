@@ -50,7 +50,7 @@ fn functions_of_an_earlier_program_are_brought_up_to_date() {
     assert_eq!(as_role.last(), Some(&vec![Some("3".to_owned())]));
     let follower = follow(&schema);
     let times: Vec<_> = follower
-        .log()
+        .read_all()
         .events()
         .iter()
         .map(|event| event.timestamp().as_micros())
@@ -65,7 +65,7 @@ fn functions_of_an_earlier_program_are_brought_up_to_date() {
 fn tables_of_an_earlier_program_are_brought_up_to_date() {
     let schema = first_tables();
     let store = Store::open(schema.journal().expect("it may change them")).expect("it can be read");
-    let store = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let store = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let stream = StreamId::new("Note", "note-1");
     let appended = store.append(&stream, Expected::exactly(1), vec![noted(1)]);
     assert_eq!(appended.expect("it is at that version").last_position, Position(2));
@@ -73,7 +73,7 @@ fn tables_of_an_earlier_program_are_brought_up_to_date() {
     store.compact_journal().expect("compacted");
     store.close().expect("the server is there");
     assert_eq!(append_in_sql(&schema, "note-1"), 4);
-    assert_eq!(follow(&schema).log().events().len(), 1);
+    assert_eq!(follow(&schema).read_all().events().len(), 1);
 }
 
 /// The rights of a writer of the first program; the owner brings the tables up to date, and grants again what POSTGRESQL.md says.
@@ -91,7 +91,7 @@ fn a_writer_of_an_earlier_program_goes_on_when_it_is_granted_the_rest() {
     drop(schema.journal().expect("its owner may"));
     grant_more(&schema, WRITER, &role);
     let store = Store::open(open().expect("it was granted enough")).expect("it can be read");
-    let store = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let store = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let stream = StreamId::new("Note", "note-1");
     let appended = store.append(&stream, Expected::exactly(1), vec![noted(1)]);
     assert_eq!(appended.expect("it is at that version").last_position, Position(2));

@@ -57,7 +57,7 @@ fn use_store(schema: &Schema, url: &str, what: &str) {
     let at = |schema: &Schema| url_at(url, schema);
     let journal = PostgresJournal::open_with(url, schema.settings()).unwrap_or_else(|error| panic!("{what}: {error}"));
     let store = Store::open(journal).unwrap_or_else(|error| panic!("{what}: {error}"));
-    let store = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let store = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     for number in 0..3 {
         let appended = store.append(&note("one"), Expected::exactly(number), vec![noted(number)]);
         appended.unwrap_or_else(|error| panic!("{what}: {error}"));

@@ -7,7 +7,7 @@ use crate::support::Schema;
 
 fn open(schema: &Schema) -> Store {
     let store = Store::open(schema.journal().expect("it opens")).expect("it can be read");
-    store.acknowledging(Durability::Synced).expect("PostgreSQL can")
+    store.with_durability(Durability::Synced).expect("PostgreSQL can")
 }
 
 fn kept(store: &Store, id: &str) -> Option<(Version, Vec<u8>)> {
@@ -58,7 +58,7 @@ fn the_last_of_each_aggregate_is_there_in_sql() {
         }
     }
     store.delete("note-2", Expected::Any).expect("deleted");
-    store.truncate("note-3", Version(2)).expect("truncated");
+    store.truncate_before("note-3", Version(2)).expect("truncated");
     let rows =
         schema.sql("SELECT aggregate_id, version, data ->> 'notes', data_bytes IS NULL FROM snapshots ORDER BY 1");
     let rows: Vec<_> = rows

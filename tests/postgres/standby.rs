@@ -82,7 +82,7 @@ impl Pair {
 
 /// Appends so many events, each acknowledged when it is synced. Answers where the last is.
 fn append(store: &Store, count: u64) -> Position {
-    let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     for number in 0..count {
         synced
             .append(&note("note-1"), Expected::Any, vec![noted(number)])
@@ -161,7 +161,7 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     let before = events(&store);
     pair.fail_over();
 
-    let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(9)]);
     let refused = refused.expect_err("the server has lost events");
     assert!(matches!(refused, Error::Failed(_)), "{refused:?}");
@@ -204,7 +204,7 @@ fn a_lease_that_a_standby_does_not_have_was_said_to_be_over() {
     pair.cut_off();
     let store = open(&schema, &schema.url, patient());
     pair.fail_over();
-    let synced = store.acknowledging(Durability::Synced).expect("PostgreSQL can");
+    let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(3)]);
     let refused = refused.expect_err("the lease is lost");
     assert!(matches!(refused, Error::Failed(_)), "{refused:?}");

@@ -133,7 +133,7 @@ struct Seen {
 impl Seen {
     fn of(store: &Store) -> Self {
         let mut seen = Self::default();
-        store.log().for_each(|event| {
+        store.read_all().for_each(|event| {
             let time = event.timestamp();
             seen.first = Some(seen.first.map_or(time, |first| first.min(time)));
             seen.last = Some(seen.last.map_or(time, |last| last.max(time)));

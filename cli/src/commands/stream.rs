@@ -13,7 +13,7 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     let Some(info) = store.stream_info(&args.id) else {
         return Err(Failure::NotFound(format!("there is no aggregate '{}'", args.id)));
     };
-    let mut stream = store.stream(&args.id);
+    let mut stream = store.read_stream(&args.id);
     if let Some(from) = args.from {
         stream = stream.from(Version(from));
     }

@@ -31,7 +31,7 @@ impl Dropped {
     pub(crate) fn of(store: &Store) -> Self {
         let is_budget = |reason: &GapReason| matches!(reason, GapReason::Budget | GapReason::Age | GapReason::Several);
         let has_lost = store.gaps().iter().any(|gap| is_budget(&gap.reason));
-        let oldest = || store.log().limit(1).events().first().map(Event::timestamp);
+        let oldest = || store.read_all().limit(1).events().first().map(Event::timestamp);
         Self {
             cuts: HashMap::new(),
             log: has_lost.then(oldest).flatten(),
@@ -62,7 +62,7 @@ fn cut(store: &Store, id: &str, log: Option<Timestamp>) -> Option<Timestamp> {
     if let Some(before) = archived_before(store, id, info.dropped_to) {
         return Some(before);
     }
-    let oldest = store.stream(id).limit(1).events().first().map(Event::timestamp);
+    let oldest = store.read_stream(id).limit(1).events().first().map(Event::timestamp);
     // An event may have been dropped that happened at the same time.
     let cut = oldest.or_else(|| last_change(store, id).map(|change| change.recorded_at()));
     cut.map(|cut| cut.after(Duration::from_micros(1))).or(log)
@@ -70,7 +70,7 @@ fn cut(store: &Store, id: &str, log: Option<Timestamp>) -> Option<Timestamp> {
 
 /// The time before which all was archived, if an archive has the last event that is gone.
 fn archived_before(store: &Store, id: &str, dropped_to: Version) -> Option<Timestamp> {
-    let changes = store.stream(&changes_of(id)).events();
+    let changes = store.read_stream(&changes_of(id)).events();
     let archived = changes.iter().rfind(|change| change.event_type() == "$archived")?;
     let archived: Archived = serde_json::from_slice(archived.data()).ok()?;
     let before = Timestamp::from_micros(archived.before_micros?);
@@ -78,7 +78,7 @@ fn archived_before(store: &Store, id: &str, dropped_to: Version) -> Option<Times
 }
 
 fn last_change(store: &Store, id: &str) -> Option<Event> {
-    store.stream(&changes_of(id)).backwards().limit(1).events().pop()
+    store.read_stream(&changes_of(id)).backwards().limit(1).events().pop()
 }
 
 /// The system's stream about an aggregate.

@@ -114,10 +114,10 @@ type Drop = (&'static str, u64, fn(&Store));
 fn importing_again_brought_dropped_events_back() {
     let drops: [Drop; 6] = [
         ("truncated", 4, |store| {
-            store.truncate("a", Version(5)).unwrap();
+            store.truncate_before("a", Version(5)).unwrap();
         }),
         ("truncated whole", 10, |store| {
-            store.truncate("a", Version(11)).unwrap();
+            store.truncate_before("a", Version(11)).unwrap();
         }),
         ("deleted", 10, |store| {
             store.delete("a", Expected::Any).unwrap();

@@ -79,7 +79,7 @@ fn send(signal: &str, child: &Child) {
 }
 
 fn stored(store: &Path) -> Vec<Event> {
-    Store::open_url(store.to_str().unwrap()).unwrap().log().events()
+    Store::open_url(store.to_str().unwrap()).unwrap().read_all().events()
 }
 
 /// What must be the same however often an import was interrupted.

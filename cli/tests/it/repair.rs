@@ -11,7 +11,7 @@ use crate::support::{Folder, Ran, ask, program, run};
 fn store(folder: &Folder) -> PathBuf {
     let path = folder.path("store");
     let store = Store::open(FileJournal::open(&path).unwrap()).unwrap();
-    let store = store.acknowledging(Durability::Written).unwrap();
+    let store = store.with_durability(Durability::Written).unwrap();
     for number in 0..20 {
         let stream = StreamId::new("Order", format!("order-{}", number % 3));
         let events = vec![NewEvent::new("Placed").data("{}"), NewEvent::new("Paid").data("{}")];
@@ -113,7 +113,7 @@ fn a_damaged_store_is_saved_and_left_as_it_is() {
     assert_eq!(std::fs::read(&file).unwrap(), before);
     verify(&to, "json").ok();
     let opened = Store::open(FileJournal::open(&to).unwrap()).unwrap();
-    assert_eq!((opened.log().events().len(), opened.visible().0), (38, 40));
+    assert_eq!((opened.read_all().events().len(), opened.visible().0), (38, 40));
     drop(opened);
     assert!(
         repair(&store, &to)

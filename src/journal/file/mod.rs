@@ -97,13 +97,13 @@ impl FileSettings {
 /// # let folder = std::env::temp_dir().join(format!("annals-doc-{}", std::process::id()));
 /// let store = Store::open(FileJournal::open(&folder)?)?;
 /// let order = StreamId::new("Order", "order-1");
-/// let placed = store.acknowledging(Durability::Synced)?.append(&order, Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+/// let placed = store.with_durability(Durability::Synced)?.append(&order, Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
 /// assert_eq!(placed.durability, Durability::Synced);
 /// store.close()?;
 /// # drop(store);
 ///
 /// let store = Store::open(FileJournal::open(&folder)?)?;
-/// assert_eq!(store.stream("order-1").events()[0].event_type(), "OrderPlaced");
+/// assert_eq!(store.read_stream("order-1").events()[0].event_type(), "OrderPlaced");
 /// # drop(store);
 /// # std::fs::remove_dir_all(folder).ok();
 /// # Ok::<(), annals::Error>(())

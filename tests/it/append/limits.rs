@@ -15,7 +15,7 @@ fn low_limits_were_in_the_way_of_a_deletion() {
     });
     let appended = store.append(&StreamId::new("A", "a"), Expected::Any, vec![NewEvent::new("N")]);
     assert!(appended.is_ok(), "{appended:?}");
-    assert_eq!(store.truncate("a", Version(1)), Ok(Position(2)));
+    assert_eq!(store.truncate_before("a", Version(1)), Ok(Position(2)));
     assert_eq!(store.delete("a", Expected::Any), Ok(Position(3)));
 }
 

@@ -30,7 +30,7 @@ fn is_invalid<T>(result: &Result<T>) -> bool {
 
 /// Everything that an append could have changed.
 fn everything(store: &Store) -> (Vec<u64>, Position, u64) {
-    let log = store.log().include_system().events();
+    let log = store.read_all().include_system().events();
     (positions(&log), store.visible(), store.stats().aggregates)
 }
 
@@ -228,7 +228,7 @@ fn a_closed_store_refuses_appends_and_answers_reads() {
             .append_all(vec![Append::new(stream("a"), Expected::Any, events(1))])
             .map(|_| ()),
     );
-    closed(store.truncate(THREE, Version(1)).map(|_| ()));
+    closed(store.truncate_before(THREE, Version(1)).map(|_| ()));
     closed(store.delete(THREE, Expected::Any).map(|_| ()));
     closed(store.tombstone(THREE, Expected::Any).map(|_| ()));
     closed(store.set_limits(THREE, annals::StreamLimits::default()).map(|_| ()));
@@ -259,12 +259,12 @@ fn payloads_survive_to_the_byte() {
             .expect("it is within the limits");
         wanted.push((bytes(metadata, 1), bytes(data, 2)));
     }
-    let kept = store.stream("a").events();
+    let kept = store.read_stream("a").events();
     for (event, (metadata, data)) in kept.iter().zip(&wanted) {
         assert!(event.metadata() == metadata && event.data() == data, "{event:?}");
     }
     let mut in_place = 0;
-    store.log().for_each(|event| {
+    store.read_all().for_each(|event| {
         let (metadata, data) = &wanted[in_place];
         assert!(event.metadata() == metadata && event.data() == data, "{event:?}");
         in_place += 1;
@@ -293,7 +293,7 @@ fn content_types_are_kept() {
                 .expect("it is valid");
         }
     }
-    let kept = store.stream("a").events();
+    let kept = store.read_stream("a").events();
     let pairs = types
         .iter()
         .flat_map(|data| types.iter().map(move |metadata| (data, metadata)));

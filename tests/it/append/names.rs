@@ -20,7 +20,7 @@ fn names_of_the_system_are_refused() {
         );
     }
     for refused in [
-        store.truncate("$three", Version(1)),
+        store.truncate_before("$three", Version(1)),
         store.delete("$three", Expected::Any),
         store.tombstone("$deleted", Expected::Any),
     ] {
@@ -170,7 +170,7 @@ fn an_aggregate_with_the_longest_name_can_be_deleted() {
         let id = "n".repeat(max);
         fill(&store, &id, 2);
         assert_eq!(store.delete(&id, Expected::exactly(2)), Ok(Position(3)));
-        assert_eq!(store.stream(&id).events().len(), 0);
+        assert_eq!(store.read_stream(&id).events().len(), 0);
     }
 }
 
@@ -194,7 +194,7 @@ fn the_longest_names_all_at_once_survive() {
     store
         .append(&StreamId::new(long('t'), id.as_str()), Expected::Any, vec![event])
         .expect("each name has 1,024 bytes");
-    let kept = &store.stream(&id).events()[0];
+    let kept = &store.read_stream(&id).events()[0];
     assert_eq!(kept.aggregate_type(), long('t'));
     assert_eq!(kept.event_type(), long('e'));
     assert_eq!(kept.correlation_id(), Some(long('c').as_str()));

@@ -199,7 +199,7 @@ type Change = fn(&Store);
 fn an_id_is_known_as_long_as_its_event_is_retained() {
     let drops: [(&str, Change); 4] = [
         ("truncated", |store| {
-            store.truncate("a", Version(4)).expect("it exists");
+            store.truncate_before("a", Version(4)).expect("it exists");
         }),
         ("deleted", |store| {
             store.delete("a", Expected::Any).expect("it exists");
@@ -251,7 +251,7 @@ fn a_dropped_repetition_is_a_conflict() {
     store
         .append(&stream("a"), Expected::NoStream, with_ids(1..3))
         .expect("there is none");
-    store.truncate("a", Version(2)).expect("it exists");
+    store.truncate_before("a", Version(2)).expect("it exists");
     let got = store.append(&stream("a"), Expected::exactly(0), with_ids(1..3));
     assert!(matches!(got, Err(Error::Conflict(_))), "{got:?}");
 }
@@ -293,5 +293,5 @@ fn an_event_appended_again_is_the_same() {
     store
         .append(&stream("a"), Expected::Any, vec![event.clone()])
         .expect("it is valid");
-    assert_eq!(store.stream("a").events()[0].to_new(), event);
+    assert_eq!(store.read_stream("a").events()[0].to_new(), event);
 }

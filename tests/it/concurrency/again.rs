@@ -63,7 +63,7 @@ fn disturb(store: &Store, number: u64, ends: &AtomicBool) {
                 store
                     .append(&other, Expected::Any, vec![NewEvent::new("Noted")])
                     .expect("appended");
-                store.truncate("other", Version(count)).expect("truncated");
+                store.truncate_before("other", Version(count)).expect("truncated");
             }
         }
     }

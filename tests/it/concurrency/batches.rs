@@ -85,13 +85,13 @@ fn check_own(store: &Store, all: &[NewEvent<'_>], appended: &[(String, Appended)
     );
     let want: Vec<_> = (first.0..=last.0).collect();
     assert_eq!(want.len(), all.len(), "the batch is not contiguous");
-    let of_log = store.log().from(first).limit(all.len()).events();
+    let of_log = store.read_all().from(first).limit(all.len()).events();
     assert_eq!(positions(&of_log), want);
     for (event, new) in of_log.iter().zip(all) {
         assert_eq!(Some(event.id()), new.id);
     }
     for (id, part) in appended {
-        let versions = store.stream(id).from(part.first_version).events();
+        let versions = store.read_stream(id).from(part.first_version).events();
         assert_eq!(versions[0].position(), part.first_position);
     }
     let correlation = all[0].correlation_id.as_ref().expect("it has one");
@@ -109,11 +109,11 @@ fn check_own(store: &Store, all: &[NewEvent<'_>], appended: &[(String, Appended)
 
 fn check_prefix(store: &Store) {
     let floor = store.visible();
-    let seen = store.log().fold(Whole::default(), Whole::next);
+    let seen = store.read_all().fold(Whole::default(), Whole::next);
     seen.end();
     assert_eq!(seen.events, seen.last, "there is a gap");
     assert!(seen.last >= floor.0);
-    let kept: Vec<Event> = store.log().backwards().limit(50).events();
+    let kept: Vec<Event> = store.read_all().backwards().limit(50).events();
     assert!(
         kept.windows(2)
             .all(|pair| pair[0].position().0 == pair[1].position().0 + 1)
@@ -158,7 +158,7 @@ fn readers_see_a_prefix_of_whole_batches() {
     assert_eq!(store.visible(), Position(events * WRITERS));
     for number in 0..24 {
         let versions: Vec<_> = store
-            .stream(&format!("a{number}"))
+            .read_stream(&format!("a{number}"))
             .events()
             .iter()
             .map(|event| event.version().0)

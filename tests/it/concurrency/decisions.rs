@@ -42,7 +42,7 @@ fn one_writer_wins_each_version() {
         },
         |_| {
             let versions: Vec<_> = store
-                .stream("a")
+                .read_stream("a")
                 .events()
                 .iter()
                 .map(|event| event.version().0)
@@ -85,7 +85,7 @@ fn aggregates_appended_to_at_once_move_at_once() {
             }
         },
         |_| {
-            let counts = store.log().fold(BTreeMap::new(), |mut counts, event| {
+            let counts = store.read_all().fold(BTreeMap::new(), |mut counts, event| {
                 *counts.entry(event.aggregate_id().to_owned()).or_insert(0) += 1;
                 counts
             });

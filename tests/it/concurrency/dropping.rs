@@ -11,7 +11,7 @@ fn drop_some(store: &Store, id: &str, round: u64, appended: &Appended) -> u64 {
     match round % 4 {
         0 => {
             let version = Version(appended.first_version.0 + 5);
-            store.truncate(id, version).expect("it exists");
+            store.truncate_before(id, version).expect("it exists");
             first + 5
         }
         1 => {
@@ -39,7 +39,7 @@ fn drop_some(store: &Store, id: &str, round: u64, appended: &Appended) -> u64 {
 /// Checks that of the positions from `first` to `last`, all of `id`, those from `kept_from` on are seen and no other.
 fn check_kept(store: &Store, id: &str, first: u64, kept_from: u64, last: u64) {
     let want: Vec<_> = (kept_from..=last).collect();
-    assert_eq!(positions(&store.stream(id).events()), want, "the stream {id}");
+    assert_eq!(positions(&store.read_stream(id).events()), want, "the stream {id}");
     for query in [
         Query::all().aggregate(id),
         Query::all().correlation(format!("c-{id}")),
@@ -57,7 +57,7 @@ fn check_kept(store: &Store, id: &str, first: u64, kept_from: u64, last: u64) {
     for position in first..kept_from {
         assert_eq!(store.event_at(Position(position)), None);
     }
-    let of_log = store.log().from(Position(first)).limit(200).events();
+    let of_log = store.read_all().from(Position(first)).limit(200).events();
     let is_gone = |event: &Event| event.aggregate_id() == id && event.position().0 < kept_from;
     assert!(!of_log.iter().any(is_gone), "the log");
 }
@@ -76,7 +76,7 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
                     .expect("anything goes");
                 if round >= 20 {
                     // Nothing of an earlier round is left.
-                    store.truncate(&id, appended.first_version).expect("it exists");
+                    store.truncate_before(&id, appended.first_version).expect("it exists");
                 }
                 let kept_from = drop_some(&store, &id, round, &appended);
                 check_kept(
@@ -90,7 +90,7 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
         },
         |round| {
             let mut last = 0;
-            store.log().include_system().for_each(|event| {
+            store.read_all().include_system().for_each(|event| {
                 assert!(event.position().0 > last);
                 last = event.position().0;
             });
@@ -105,7 +105,7 @@ fn what_was_dropped_is_not_seen_however_busy_the_store_is() {
             store.stats();
         },
     );
-    assert_eq!(found(&store, Query::all()), positions(&store.log().events()));
+    assert_eq!(found(&store, Query::all()), positions(&store.read_all().events()));
     let gone: u64 = store.gaps().iter().map(|gap| gap.count).sum();
     let held = store.stats();
     assert_eq!(gone + held.events + held.system_events, store.visible().0);
@@ -126,7 +126,7 @@ fn a_budget_holds_beside_writers() {
             }
         },
         |_| {
-            let kept = positions(&store.log().events());
+            let kept = positions(&store.read_all().events());
             assert!(kept.windows(2).all(|pair| pair[0] < pair[1]));
             let held = store.query(Query::all()).count().expect("the query is valid");
             // Each writer may be one batch ahead of what is dropped.
@@ -138,7 +138,7 @@ fn a_budget_holds_beside_writers() {
     assert_eq!(store.visible(), Position(WRITERS * 160 * 15));
     let gone: u64 = store.gaps().iter().map(|gap| gap.count).sum();
     assert_eq!(gone + held, store.visible().0);
-    let kept = positions(&store.log().events());
+    let kept = positions(&store.read_all().events());
     assert_eq!(
         kept,
         (store.visible().0 - held + 1..=store.visible().0).collect::<Vec<_>>()

@@ -159,7 +159,7 @@ fn every_conflict_names_what_to_wait_for() {
             assert_eq!((position, store.visible()), (Position(1), Position(0)), "{what}");
             gate.open();
             store.wait_visible(position);
-            assert_eq!(store.stream("a").events()[0].id(), id, "{what}");
+            assert_eq!(store.read_stream("a").events()[0].id(), id, "{what}");
         });
     }
 }

@@ -102,11 +102,11 @@ fn an_append_was_refused_for_its_age_when_all_was_written() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(settings));
     let placed = || vec![NewEvent::new("Placed").id(uuid::Uuid::from_u128(7))];
-    let written = store.acknowledging(Durability::Written).expect("a handle");
+    let written = store.with_durability(Durability::Written).expect("a handle");
     written.append(&order(), Expected::Any, placed()).expect("appended");
     storage.hold();
     std::thread::scope(|scope| {
-        let synced = store.acknowledging(Durability::Synced).expect("a handle");
+        let synced = store.with_durability(Durability::Synced).expect("a handle");
         let again = scope.spawn(move || synced.append(&order(), Expected::Any, placed()));
         while store.stats().backlog_bytes == 0 {
             std::thread::yield_now();

@@ -133,5 +133,5 @@ fn archiving_many_aggregates_needs_no_large_backlog() {
     let store = open(&storage, flush(refusing));
     let archived = store.archive(Timestamp::from_micros(1), "old", |_| Ok::<_, Error>(()));
     assert_eq!(archived.map(|archived| archived.aggregates), Ok(3000));
-    assert_eq!(store.log().events(), []);
+    assert_eq!(store.read_all().events(), []);
 }

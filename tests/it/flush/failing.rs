@@ -32,7 +32,7 @@ fn what_never_succeeds_is_given_up() {
         }),
     );
     storage.fail_next(&[JournalErrorKind::Retry]);
-    let failed = store.acknowledging(Durability::Synced).expect("a handle");
+    let failed = store.with_durability(Durability::Synced).expect("a handle");
     assert!(matches!(append(&failed), Err(Error::Failed(_))));
 }
 
@@ -47,7 +47,7 @@ fn a_failed_journal_leaves_the_store_readable_and_refuses_appends() {
                 ..flush(lazy())
             },
         );
-        let safe = store.acknowledging(Durability::Synced).expect("a handle");
+        let safe = store.with_durability(Durability::Synced).expect("a handle");
         append(&safe).expect("appended");
         storage.fail_next(&[JournalErrorKind::Failed]);
         let failed = append(&safe).expect_err("the journal failed").to_string();
@@ -59,7 +59,7 @@ fn a_failed_journal_leaves_the_store_readable_and_refuses_appends() {
         assert!(matches!(store.close(), Err(Error::Failed(_))));
         // What was never safe was never seen, where that was asked for.
         let seen = if visible == Durability::Synced { 1 } else { 2 };
-        assert_eq!(store.stream("order-1").events().len(), seen);
+        assert_eq!(store.read_stream("order-1").events().len(), seen);
         assert_eq!(
             store.stream_info("order-1").map(|info| info.version.0),
             Some(seen as u64)

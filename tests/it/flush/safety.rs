@@ -12,7 +12,7 @@ fn nothing_is_deleted_before_its_deletion_is_safe() {
         store.tombstone("order-1", Expected::Any),
         Err(Error::Failed(_))
     ));
-    assert_eq!(store.stream("order-1").events().len(), 1);
+    assert_eq!(store.read_stream("order-1").events().len(), 1);
     assert!(store.gaps().is_empty());
 }
 
@@ -46,7 +46,7 @@ fn events_dropped_before_they_were_written_are_written_all_the_same() {
 fn more_durability_than_there_is_is_refused() {
     let in_memory = Store::in_memory();
     assert!(matches!(
-        in_memory.acknowledging(Durability::Written),
+        in_memory.with_durability(Durability::Written),
         Err(Error::Invalid(_))
     ));
     assert!(matches!(in_memory.wait_durable(Position(0)), Err(Error::Invalid(_))));
@@ -63,7 +63,7 @@ fn more_durability_than_there_is_is_refused() {
         Err(Error::Invalid(_))
     ));
     let store = open(&storage, Settings::default());
-    let written = store.acknowledging(Durability::Written).expect("a handle");
+    let written = store.with_durability(Durability::Written).expect("a handle");
     assert_eq!(append(&written).expect("appended").durability, Durability::Written);
     assert!(matches!(
         store.when_durable(Position(2), Durability::Written),
@@ -149,7 +149,7 @@ fn what_is_past_a_limit_is_seen_until_what_comes_instead_is_safe() {
     };
     store.set_limits("order-1", limits).expect("limited");
     let versions = |store: &Store| -> Vec<_> {
-        let events = store.stream("order-1").events();
+        let events = store.read_stream("order-1").events();
         events.iter().map(|event| event.version().0).collect()
     };
     let look = |version| {

@@ -74,7 +74,7 @@ fn the_longest_time_there_is_does_not_end_the_journal() {
             ..FlushSettings::default()
         }),
     );
-    let written = store.acknowledging(Durability::Written).expect("a handle");
+    let written = store.with_durability(Durability::Written).expect("a handle");
     append(&store).expect("appended");
     let_the_journal_sleep(&store);
     append(&written).expect("appended");
@@ -94,7 +94,7 @@ fn a_journal_that_cannot_sync_does_not_write_each_event_alone() {
             ..lazy()
         }),
     );
-    let written = store.acknowledging(Durability::Written).expect("a handle");
+    let written = store.with_durability(Durability::Written).expect("a handle");
     append(&written).expect("appended");
     for _ in 0..1000 {
         append(&store).expect("appended");

@@ -57,7 +57,7 @@ impl Peer for Annals {
     }
 
     async fn load(&self, aggregate: &str) -> Result<usize> {
-        Ok(self.0.stream(aggregate).events().len())
+        Ok(self.0.read_stream(aggregate).events().len())
     }
 
     fn by_type(&self, event_type: &str) -> Result<usize> {
@@ -103,7 +103,7 @@ impl Peer for AnnalsInPlace {
     }
 
     async fn load(&self, aggregate: &str) -> Result<usize> {
-        Ok(self.0.0.stream(aggregate).fold(0, look))
+        Ok(self.0.0.read_stream(aggregate).fold(0, look))
     }
 
     fn by_type(&self, event_type: &str) -> Result<usize> {
