@@ -115,12 +115,12 @@ pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::Store;
-pub use store::answer::{Answer, CacheState, Explanation, Page};
-pub use store::archive::{Archived, Outdated};
+pub use store::archive::{ArchiveCandidates, Archived};
 pub use store::builder::Builder;
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::durable::Ticket;
+pub use store::query_run::{CacheState, Explanation, Page, QueryRun};
 pub use store::read::{LogRead, StreamRead};
 pub use store::reclaim::JournalCompaction;
 pub use store::retention::Compaction;

@@ -1,7 +1,7 @@
 //! Asking a store: the summaries of an answer, and a conversation.
 
 use super::{Bucket, Heatmap, Statistics, TimeZone, Trend};
-use crate::store::answer::Answer;
+use crate::store::query_run::QueryRun;
 use crate::store::summary::Summary;
 use crate::{Event, EventRef, Name, Query, Result, Store};
 
@@ -24,7 +24,7 @@ summary!(Statistics);
 summary!(Trend);
 summary!(Heatmap);
 
-impl Answer<'_> {
+impl QueryRun<'_> {
     /// How many events there are: in all, by hour of the day, by day, by organization and by user.
     ///
     /// The answer is kept, and what was appended since is added to it; so asking again costs as much as there is new.

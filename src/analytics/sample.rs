@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::event::Kind;
+use crate::event::EventSchema;
 use crate::event::chunk::{CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::Names;
 use crate::{Event, EventRef};
@@ -26,9 +26,9 @@ pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
 
 fn chunk_from(first: u64, samples: &[Sample]) -> Chunk {
     let mut chunk = Chunk::default();
-    let kind = chunk.add_kind(Arc::new(Kind {
+    let kind = chunk.add_kind(Arc::new(EventSchema {
         event_type: "Tested".into(),
-        ..Kind::default()
+        ..EventSchema::default()
     }));
     for (sample, position) in samples.iter().zip(first..) {
         let id = Uuid::from_u128(sample.id);

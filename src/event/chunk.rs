@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::dictionary::{Code, Dictionary};
 use super::names::{Names, PARTS, Part};
-use crate::event::Kind;
+use crate::event::EventSchema;
 
 /// Events in a full chunk.
 pub(crate) const CHUNK_EVENTS: usize = 2048;
@@ -94,7 +94,7 @@ pub(crate) struct Chunk {
     large: Sparse<Option<Arc<[u8]>>>,
     names: Dictionary,
     blocks: Vec<Vec<u8>>,
-    kind_table: Vec<Arc<Kind>>,
+    kind_table: Vec<Arc<EventSchema>>,
     /// Whether any event may be the system's.
     has_system: bool,
 }
@@ -121,7 +121,7 @@ impl Chunk {
     }
 
     /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
-    pub(crate) fn add_kind(&mut self, kind: Arc<Kind>) -> u16 {
+    pub(crate) fn add_kind(&mut self, kind: Arc<EventSchema>) -> u16 {
         self.has_system |= kind.event_type.starts_with('$');
         self.kind_table.push(kind);
         u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
@@ -235,7 +235,7 @@ impl Chunk {
     }
 
     /// The place of `kind` in the table, given now if it has none.
-    pub(crate) fn place_of_kind(&mut self, kind: &Arc<Kind>) -> u16 {
+    pub(crate) fn place_of_kind(&mut self, kind: &Arc<EventSchema>) -> u16 {
         match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {
             Some(place) => u16::try_from(place).unwrap_or(u16::MAX),
             None => self.add_kind(Arc::clone(kind)),
@@ -308,7 +308,7 @@ impl Chunk {
     }
 
     #[inline]
-    pub(crate) fn kind(&self, index: usize) -> &Arc<Kind> {
+    pub(crate) fn kind(&self, index: usize) -> &Arc<EventSchema> {
         &self.kind_table[usize::from(self.records[index].kind)]
     }
 

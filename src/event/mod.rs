@@ -15,7 +15,7 @@ use uuid::Uuid;
 use self::chunk::Chunk;
 pub use self::names::Tags;
 use self::names::{PARTS, Part};
-pub(crate) use self::new::Kind;
+pub(crate) use self::new::EventSchema;
 pub use self::new::{ContentType, IntoBytes, IntoText, NewEvent};
 use crate::{Position, StreamId, Timestamp, Version};
 
@@ -76,11 +76,11 @@ impl<'a> EventRef<'a> {
 
     /// What the event has in common with others.
     #[cfg(any(feature = "file", feature = "postgres"))]
-    pub(crate) fn kind_arc(self) -> &'a Arc<Kind> {
+    pub(crate) fn kind_arc(self) -> &'a Arc<EventSchema> {
         self.chunk.kind(self.index)
     }
 
-    fn kind(self) -> &'a Kind {
+    fn kind(self) -> &'a EventSchema {
         self.chunk.kind(self.index)
     }
 
@@ -143,13 +143,13 @@ pub struct Event {
     /// Bytes of each name; [`ABSENT`] for none.
     name_bytes: [u32; PARTS],
     metadata_bytes: u32,
-    kind: Arc<Kind>,
+    kind: Arc<EventSchema>,
     /// Names, metadata and data: one allocation an event.
     bytes: Box<[u8]>,
 }
 
 impl Event {
-    fn kind(&self) -> &Kind {
+    fn kind(&self) -> &EventSchema {
         &self.kind
     }
 

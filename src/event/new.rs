@@ -41,7 +41,7 @@ impl From<&str> for ContentType {
 
 /// What many events have in common, kept once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Kind {
+pub(crate) struct EventSchema {
     pub(crate) aggregate_type: Name,
     pub(crate) event_type: Name,
     pub(crate) schema_version: u32,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::event::Kind;
+use crate::event::EventSchema;
 use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
 use crate::event::names::{self, Names};
 use crate::{ContentType, EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
@@ -24,7 +24,7 @@ pub struct Batch {
     last: u64,
     bytes: usize,
     /// The distinct kinds of the events added by [`push`](Self::push).
-    kinds: Vec<Arc<Kind>>,
+    kinds: Vec<Arc<EventSchema>>,
     /// Empty chunks, kept to reuse their allocations.
     spare: Vec<Chunk>,
 }
@@ -232,8 +232,8 @@ impl Batch {
         self.marks.push(mark);
     }
 
-    fn kind_of(&mut self, record: &Record<'_>) -> Arc<Kind> {
-        let kind = Kind {
+    fn kind_of(&mut self, record: &Record<'_>) -> Arc<EventSchema> {
+        let kind = EventSchema {
             aggregate_type: record.aggregate_type.into(),
             event_type: record.event_type.into(),
             schema_version: record.schema_version,
@@ -249,7 +249,7 @@ impl Batch {
     }
 
     /// Adds an event of a kind that is shared between events.
-    pub(crate) fn push_unique(&mut self, kind: &Arc<Kind>, unique: &Unique<'_>) {
+    pub(crate) fn push_unique(&mut self, kind: &Arc<EventSchema>, unique: &Unique<'_>) {
         self.note(unique.position);
         let chunk = self.open_chunk();
         let header = Header {

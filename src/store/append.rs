@@ -8,8 +8,8 @@ use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
 use super::directory::Place;
-use super::draft::{self, Draft, Stamps};
 use super::index::IdIndex;
+use super::prepare::{self, EventMeta, PreparedAppend};
 use super::repetition::{Known, OwnIds};
 use super::shard::{Shard, Stream};
 use crate::event::system;
@@ -36,7 +36,7 @@ impl Engine {
             return self.append_elsewhere(following, stream, expected, events);
         }
         self.expire_due();
-        draft::check(stream, events, &self.settings.limits)?;
+        prepare::check(stream, events, &self.settings.limits)?;
         let draft = self.draft(stream, expected, events)?;
         let cost = self.admit(std::slice::from_ref(&draft))?;
         let result = self.append_draft(&draft, acknowledge);
@@ -44,7 +44,7 @@ impl Engine {
         result
     }
 
-    fn append_draft(&self, draft: &Draft<'_>, acknowledge: Durability) -> Result<Appended> {
+    fn append_draft(&self, draft: &PreparedAppend<'_>, acknowledge: Durability) -> Result<Appended> {
         if let Some(appended) = self.append_draft_with(draft, None, acknowledge)? {
             Ok(appended)
         } else {
@@ -58,7 +58,7 @@ impl Engine {
     /// `None` when the index of ids is needed, and is not held.
     fn append_draft_with(
         &self,
-        draft: &Draft<'_>,
+        draft: &PreparedAppend<'_>,
         ids: Option<RwLockReadGuard<'_, IdIndex>>,
         acknowledge: Durability,
     ) -> Result<Option<Appended>> {
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Drops the events of a stream up to a version, now that readers see what came in their place.
-    pub(crate) fn limit_later(&self, draft: &Draft<'_>, to: Option<u32>) {
+    pub(crate) fn limit_later(&self, draft: &PreparedAppend<'_>, to: Option<u32>) {
         let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
         if let Some(key) = shard.find(draft.stream_hash, &draft.stream.aggregate_id) {
             self.limit_to(shard.write(), key, to);
@@ -107,7 +107,7 @@ impl Engine {
     }
 
     /// Reserves positions for a draft, writes its events there, and publishes them. Answers the first position.
-    fn write_draft(&self, shard: &mut Shard, key: u32, draft: &Draft<'_>) -> u64 {
+    fn write_draft(&self, shard: &mut Shard, key: u32, draft: &PreparedAppend<'_>) -> u64 {
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
         let OwnLane { lane, pages } = &mut *own;
@@ -191,12 +191,12 @@ impl Engine {
         stream: &'a StreamId,
         expected: Expected,
         events: &'a [NewEvent<'a>],
-    ) -> Result<Draft<'a>> {
+    ) -> Result<PreparedAppend<'a>> {
         Ok(self.draft_with(stream, expected, events, OwnIds::of(events)?))
     }
 
     /// An event of the system, which the store itself gives an id.
-    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> Draft<'a> {
+    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> PreparedAppend<'a> {
         self.draft_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
     }
 
@@ -206,13 +206,13 @@ impl Engine {
         expected: Expected,
         events: &'a [NewEvent<'a>],
         own_ids: OwnIds,
-    ) -> Draft<'a> {
-        Draft {
+    ) -> PreparedAppend<'a> {
+        PreparedAppend {
             stream,
             stream_hash: self.core.hash(&stream.aggregate_id),
             expected,
             events,
-            stamps: Stamps::of(events, &*self.clock, &*self.ids),
+            stamps: EventMeta::of(events, &*self.clock, &*self.ids),
             own_ids,
         }
     }
@@ -232,7 +232,12 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Conflict`], [`Error::Deleted`], or [`Error::Invalid`] for the wrong type or a full stream.
-    pub(crate) fn check_draft(&self, shard: &Shard, draft: &Draft<'_>, ids: Option<&IdIndex>) -> Result<Admission> {
+    pub(crate) fn check_draft(
+        &self,
+        shard: &Shard,
+        draft: &PreparedAppend<'_>,
+        ids: Option<&IdIndex>,
+    ) -> Result<Admission> {
         let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id);
         let Some(stream) = key.map(|key| shard.stream(key)) else {
             return check_unknown(draft).map(|()| Admission::New(None));
@@ -270,7 +275,7 @@ impl Engine {
     }
 
     /// The same for an event of the system for which there is room. Answers its position.
-    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &Draft<'_>) -> u64 {
+    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &PreparedAppend<'_>) -> u64 {
         let key = guard.find(draft.stream_hash, &draft.stream.aggregate_id);
         let shard = guard.write();
         let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));
@@ -282,7 +287,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Full`], and the error of the journal if it has failed.
-    pub(crate) fn admit(&self, drafts: &[Draft<'_>]) -> Result<Option<Cost>> {
+    pub(crate) fn admit(&self, drafts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
         self.admit_cost(|| Cost::of(drafts))
     }
 
@@ -337,7 +342,7 @@ impl Engine {
 pub(crate) fn write_events(
     stream: &mut Stream,
     lane: &mut super::lane::Lane,
-    draft: &Draft<'_>,
+    draft: &PreparedAppend<'_>,
     first: u64,
     mut tell: impl FnMut(u64),
 ) {
@@ -347,14 +352,14 @@ pub(crate) fn write_events(
     }
 }
 
-fn check_unknown(draft: &Draft<'_>) -> Result<()> {
+fn check_unknown(draft: &PreparedAppend<'_>) -> Result<()> {
     if Stream::default().meets(draft.expected) {
         return Ok(());
     }
     Err(conflict(&Stream::default(), draft).into())
 }
 
-pub(crate) fn conflict(stream: &Stream, draft: &Draft<'_>) -> Conflict {
+pub(crate) fn conflict(stream: &Stream, draft: &PreparedAppend<'_>) -> Conflict {
     Conflict::Version {
         stream: draft.stream.clone(),
         expected: draft.expected,
@@ -364,7 +369,7 @@ pub(crate) fn conflict(stream: &Stream, draft: &Draft<'_>) -> Conflict {
 }
 
 /// The acknowledgement of events written from position `first` on, to a stream that was at `version`.
-pub(crate) fn acknowledged(draft: &Draft<'_>, version: u32, first: u64) -> Appended {
+pub(crate) fn acknowledged(draft: &PreparedAppend<'_>, version: u32, first: u64) -> Appended {
     let (version, count) = (u64::from(version), draft.events.len() as u64);
     Appended {
         first_version: Version(version + 1),

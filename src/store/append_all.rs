@@ -5,11 +5,11 @@ use smallvec::SmallVec;
 use super::Engine;
 use super::append::{Admission, acknowledged, write_events};
 use super::core::{OwnLane, ShardRead, ShardWrite};
-use super::cow::Cow;
 use super::directory::Place;
-use super::draft::{self, Draft};
+use super::fork_shared::ForkShared;
 use super::index::IdIndex;
 use super::matcher::Matcher;
+use super::prepare::{self, PreparedAppend};
 use super::repetition::part_known;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
@@ -54,14 +54,14 @@ impl Engine {
             )));
         }
         for part in appends {
-            draft::check(&part.stream, &part.events, limits)?;
+            prepare::check(&part.stream, &part.events, limits)?;
         }
         self.check_named_once(appends)?;
         let bytes = appends
             .iter()
             .flat_map(|part| &part.events)
             .map(|event| event.metadata.len() + event.data.len());
-        draft::check_batch_bytes(bytes.sum(), limits)
+        prepare::check_batch_bytes(bytes.sum(), limits)
     }
 
     fn check_named_once(&self, appends: &[Append<'_>]) -> Result<()> {
@@ -81,7 +81,7 @@ impl Engine {
 
     fn append_drafts(
         &self,
-        drafts: &[Draft<'_>],
+        drafts: &[PreparedAppend<'_>],
         condition: Option<&Condition>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
@@ -123,7 +123,12 @@ impl Engine {
         Ok(written)
     }
 
-    fn check_drafts(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], ids: Option<&IdIndex>) -> Result<Vec<Admission>> {
+    fn check_drafts(
+        &self,
+        locks: &Locks<'_>,
+        drafts: &[PreparedAppend<'_>],
+        ids: Option<&IdIndex>,
+    ) -> Result<Vec<Admission>> {
         let mut admissions = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let shard = locks.shard(self.core.shard_of(draft.stream_hash));
@@ -140,7 +145,7 @@ impl Engine {
                 Admission::Repeated(appended) => Some((draft, appended)),
                 Admission::New(_) | Admission::Unclear => None,
             });
-        let is_new = |(draft, admission): (&Draft<'_>, &Admission)| {
+        let is_new = |(draft, admission): (&PreparedAppend<'_>, &Admission)| {
             !draft.events.is_empty() && matches!(admission, Admission::New(_))
         };
         // Some parts stored before and others not: what is stored is another append than this one.
@@ -151,11 +156,16 @@ impl Engine {
     }
 
     /// The first acknowledgements, if every part that brings events was stored before.
-    fn all_repeated(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], admissions: &[Admission]) -> Option<Vec<Appended>> {
+    fn all_repeated(
+        &self,
+        locks: &Locks<'_>,
+        drafts: &[PreparedAppend<'_>],
+        admissions: &[Admission],
+    ) -> Option<Vec<Appended>> {
         let any = admissions
             .iter()
             .any(|admission| matches!(admission, Admission::Repeated(_)));
-        let repeated = |(draft, admission): (&Draft<'_>, &Admission)| match admission {
+        let repeated = |(draft, admission): (&PreparedAppend<'_>, &Admission)| match admission {
             Admission::Repeated(appended) => Some(*appended),
             Admission::New(key) if draft.events.is_empty() => {
                 let shard = locks.shard(self.core.shard_of(draft.stream_hash));
@@ -167,7 +177,12 @@ impl Engine {
             .flatten()
     }
 
-    fn write_drafts(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
+    fn write_drafts(
+        &self,
+        locks: &mut Locks<'_>,
+        drafts: &[PreparedAppend<'_>],
+        keys: &[Option<u32>],
+    ) -> Vec<Appended> {
         let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
         if count == 0 {
             return self.nothing_written(locks, drafts, keys);
@@ -198,8 +213,8 @@ impl Engine {
         written
     }
 
-    fn nothing_written(&self, locks: &Locks<'_>, drafts: &[Draft<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
-        let nothing = |(draft, key): (&Draft<'_>, &Option<u32>)| {
+    fn nothing_written(&self, locks: &Locks<'_>, drafts: &[PreparedAppend<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
+        let nothing = |(draft, key): (&PreparedAppend<'_>, &Option<u32>)| {
             let shard = locks.shard(self.core.shard_of(draft.stream_hash));
             self.nothing_appended(key.map_or(0, |key| shard.stream(key).version))
         };
@@ -207,7 +222,7 @@ impl Engine {
     }
 
     /// The keys of the streams that the drafts are written to; new streams are made.
-    fn make_streams(&self, locks: &mut Locks<'_>, drafts: &[Draft<'_>]) -> Vec<Option<u32>> {
+    fn make_streams(&self, locks: &mut Locks<'_>, drafts: &[PreparedAppend<'_>]) -> Vec<Option<u32>> {
         for draft in drafts.iter().filter(|draft| !draft.events.is_empty()) {
             // A shard that a fork shares is copied here, before positions are reserved.
             let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
@@ -216,7 +231,7 @@ impl Engine {
             }
         }
         // Making one stream may move others: only now they stay where they are.
-        let key = |draft: &Draft<'_>| {
+        let key = |draft: &PreparedAppend<'_>| {
             let shard = locks.shard(self.core.shard_of(draft.stream_hash));
             shard.find(draft.stream_hash, &draft.stream.aggregate_id)
         };
@@ -227,10 +242,10 @@ impl Engine {
     fn limit_drafts<'d, 'a>(
         &self,
         locks: &mut Locks<'_>,
-        drafts: &'d [Draft<'a>],
+        drafts: &'d [PreparedAppend<'a>],
         keys: &[Option<u32>],
-    ) -> Vec<(&'d Draft<'a>, u32)> {
-        let mut limit = |(draft, key): (&'d Draft<'a>, &Option<u32>)| {
+    ) -> Vec<(&'d PreparedAppend<'a>, u32)> {
+        let mut limit = |(draft, key): (&'d PreparedAppend<'a>, &Option<u32>)| {
             let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
             let to = self.limit_appended(shard.write(), (*key)?)?;
             Some((draft, to))
@@ -257,7 +272,7 @@ enum Lock<'a> {
 struct Locks<'a>(SmallVec<[(usize, Lock<'a>); 4]>);
 
 impl<'a> Locks<'a> {
-    fn take(engine: &'a Engine, drafts: &[Draft<'_>], watch: Option<&Watch<'_>>) -> Self {
+    fn take(engine: &'a Engine, drafts: &[PreparedAppend<'_>], watch: Option<&Watch<'_>>) -> Self {
         let core = &engine.core;
         let mut written: SmallVec<[usize; 4]> = drafts.iter().map(|draft| core.shard_of(draft.stream_hash)).collect();
         written.sort_unstable();
@@ -287,7 +302,7 @@ impl<'a> Locks<'a> {
         self.0.binary_search_by_key(&shard, |(shard, _)| *shard).ok()
     }
 
-    fn get(&self, shard: usize) -> Option<&Cow<Shard>> {
+    fn get(&self, shard: usize) -> Option<&ForkShared<Shard>> {
         match &self.0.get(self.place(shard)?)?.1 {
             Lock::Read(guard) => Some(guard),
             Lock::Write(guard) => Some(guard),
@@ -295,12 +310,12 @@ impl<'a> Locks<'a> {
     }
 
     #[expect(clippy::panic, reason = "a shard that an append writes to is locked by `take`")]
-    fn shard(&self, shard: usize) -> &Cow<Shard> {
+    fn shard(&self, shard: usize) -> &ForkShared<Shard> {
         self.get(shard).unwrap_or_else(|| panic!("shard {shard} is not locked"))
     }
 
     #[expect(clippy::panic, reason = "a shard that an append writes to is locked by `take`")]
-    fn shard_mut(&mut self, shard: usize) -> &mut Cow<Shard> {
+    fn shard_mut(&mut self, shard: usize) -> &mut ForkShared<Shard> {
         let place = self.place(shard);
         match place.map(|place| &mut self.0[place].1) {
             Some(Lock::Write(guard)) => guard,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::core::View;
+use super::core::EventReader;
 use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::{Durability, Error, EventRef, Name, Position, Result, Timestamp};
@@ -14,7 +14,7 @@ const STREAMS_AT_ONCE: usize = 1024;
 
 /// Events that are to be moved out of a store, in the order of their positions.
 #[derive(Clone, Debug)]
-pub struct Outdated<'a> {
+pub struct ArchiveCandidates<'a> {
     store: &'a Store,
     positions: Vec<u64>,
     /// Aggregates, and the version up to which their events are outdated.
@@ -32,7 +32,7 @@ pub struct Archived {
     pub aggregates: u64,
 }
 
-impl Outdated<'_> {
+impl ArchiveCandidates<'_> {
     /// How many there are.
     pub fn len(&self) -> usize {
         self.positions.len()
@@ -49,7 +49,7 @@ impl Outdated<'_> {
     ///
     /// That of `save`.
     pub fn try_for_each<E>(&self, mut save: impl FnMut(EventRef<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut view = View::new(&self.store.engine().core);
+        let mut view = EventReader::new(&self.store.engine().core);
         for position in &self.positions {
             // What was dropped since is not outdated any more, but gone.
             if let Some(event) = view.event(*position) {
@@ -100,7 +100,7 @@ impl Store {
         &self,
         before: Timestamp,
         name: &str,
-        save: impl FnOnce(&Outdated<'_>) -> Result<(), E>,
+        save: impl FnOnce(&ArchiveCandidates<'_>) -> Result<(), E>,
     ) -> Result<Archived, E> {
         check_name(name)?;
         self.engine().check_changes()?;
@@ -123,15 +123,15 @@ impl Store {
         })
     }
 
-    fn outdated(&self, before: Timestamp) -> Outdated<'_> {
+    fn outdated(&self, before: Timestamp) -> ArchiveCandidates<'_> {
         let engine = self.engine();
         let visible = engine.visible();
-        let mut outdated = Outdated {
+        let mut outdated = ArchiveCandidates {
             store: self,
             positions: Vec::new(),
             streams: Vec::new(),
         };
-        let mut view = View::new(&engine.core);
+        let mut view = EventReader::new(&engine.core);
         for (id, first_version, positions) in engine.streams_to(visible) {
             let is_old = |position: &u64| view.event(*position).is_some_and(|event| event.timestamp() < before);
             let known = outdated.positions.len();

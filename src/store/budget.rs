@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::draft::Draft;
+use super::prepare::PreparedAppend;
 use crate::event::names::tag_bytes;
 use crate::journal::Batch;
 use crate::settings::{Budget, WhenFull};
@@ -16,7 +16,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    pub(crate) fn of(drafts: &[Draft<'_>]) -> Self {
+    pub(crate) fn of(drafts: &[PreparedAppend<'_>]) -> Self {
         let mut cost = Self::default();
         for draft in drafts {
             let id_bytes = draft.stream.aggregate_id.len();

@@ -13,7 +13,7 @@ use moka::sync::Cache;
 use serde::Serialize;
 
 use super::Engine;
-use super::answer::{CacheState, Found, Key, keep_first};
+use super::query_run::{CacheState, Found, Key, keep_first};
 use super::select::Bounds;
 use crate::query::{Order, Query};
 use crate::settings::CacheSettings;

@@ -8,8 +8,8 @@ use crossbeam_utils::CachePadded;
 use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::budget::DroppedRun;
-use super::cow::Cow;
 use super::directory::{PageCache, Place};
+use super::fork_shared::ForkShared;
 use super::lane::{Lane, Outline, Snapshot};
 use super::log::Log;
 use super::shard::Shard;
@@ -24,7 +24,7 @@ use crate::{Event, EventRef, Name};
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) log: Log,
-    shards: Box<[CachePadded<RwLock<Cow<Shard>>>]>,
+    shards: Box<[CachePadded<RwLock<ForkShared<Shard>>>]>,
     lanes: Box<[CachePadded<RwLock<OwnLane>>]>,
     pub(crate) hasher: foldhash::fast::RandomState,
 }
@@ -32,12 +32,12 @@ pub(crate) struct Core {
 /// A lane, with the page of the directory that its events are entered in.
 #[derive(Debug, Default)]
 pub(crate) struct OwnLane {
-    pub(crate) lane: Cow<Lane>,
+    pub(crate) lane: ForkShared<Lane>,
     pub(crate) pages: PageCache,
 }
 
-pub(crate) type ShardRead<'a> = RwLockReadGuard<'a, Cow<Shard>>;
-pub(crate) type ShardWrite<'a> = RwLockWriteGuard<'a, Cow<Shard>>;
+pub(crate) type ShardRead<'a> = RwLockReadGuard<'a, ForkShared<Shard>>;
+pub(crate) type ShardWrite<'a> = RwLockWriteGuard<'a, ForkShared<Shard>>;
 
 /// Threads that have written so far: each takes the next lane, round and round.
 static THREADS: AtomicUsize = AtomicUsize::new(0);
@@ -140,7 +140,7 @@ impl Core {
 
     /// The events at `positions`, to keep.
     pub(crate) fn events(&self, positions: &[u64]) -> Vec<Event> {
-        let mut view = View::new(self);
+        let mut view = EventReader::new(self);
         let mut events = Vec::with_capacity(positions.len());
         events.extend(positions.iter().filter_map(|position| view.keep(*position)));
         events
@@ -182,7 +182,7 @@ impl Core {
 
 /// A reader that holds no lock while the caller looks at an event: sealed events are read in place, others are copied.
 #[derive(Debug)]
-pub(crate) struct View<'a> {
+pub(crate) struct EventReader<'a> {
     core: &'a Core,
     lanes: smallvec::SmallVec<[LaneView; 4]>,
     pages: PageCache,
@@ -197,7 +197,7 @@ struct LaneView {
     end: u64,
 }
 
-impl<'a> View<'a> {
+impl<'a> EventReader<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
         Self {
             core,

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::builder::Builder;
-use super::draft;
 use super::log::Log;
+use super::prepare;
 use super::recover::Recovery;
 use super::repetition::OwnIds;
 use super::signal::Signal;
@@ -238,7 +238,7 @@ impl Engine {
         events: &[NewEvent<'_>],
     ) -> Result<Appended> {
         self.check_open()?;
-        draft::check(stream, events, &self.settings.limits)?;
+        prepare::check(stream, events, &self.settings.limits)?;
         OwnIds::of(events)?;
         let now = self.clock.now();
         let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| self.ids.next(now));

@@ -1,27 +1,29 @@
 //! The engine: streams in shards, events in lanes, the log that orders them, the index that follows it, and the reads of both.
 
-pub(crate) mod answer;
 mod append;
 mod append_all;
 pub(crate) mod archive;
-mod ascending;
+mod arena;
 mod budget;
 pub(crate) mod builder;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 mod change;
 mod core;
-mod cow;
 mod directory;
-mod draft;
 pub(crate) mod durable;
 mod flush;
 mod follow;
+mod fork_shared;
 pub(crate) mod gaps;
 mod index;
+mod key_table;
 mod lane;
 mod log;
 mod matcher;
+mod posting_list;
+mod prepare;
+pub(crate) mod query_run;
 pub(crate) mod read;
 pub(crate) mod reclaim;
 mod recover;
@@ -30,14 +32,12 @@ pub(crate) mod retention;
 mod select;
 mod shard;
 mod signal;
-mod slab;
 mod snapshot;
 pub(crate) mod stats;
 mod streams;
 #[cfg(feature = "analytics")]
 pub(crate) mod summary;
 mod sync;
-mod tables;
 pub(crate) mod tail;
 pub(crate) mod transact;
 

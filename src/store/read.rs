@@ -1,12 +1,12 @@
 //! Reading one aggregate, and the whole log: forwards or backwards, to keep or in place.
 
-use super::core::View;
+use super::core::EventReader;
 use super::shard::Stream;
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 
 /// Positions of a stream taken under its shard's lock at once: writers wait for no more.
-const BITE: usize = 512;
+const BATCH: usize = 512;
 
 /// What a read may see.
 #[derive(Clone, Copy, Debug)]
@@ -150,13 +150,13 @@ impl StreamRead<'_> {
     /// The events, to keep.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut bites = Bites::new(self);
-        let mut view = View::new(&self.store.engine().core);
+        let mut batches = Bites::new(self);
+        let mut view = EventReader::new(&self.store.engine().core);
         while events.len() < self.options.limit
-            && let Some(positions) = bites.next()
+            && let Some(positions) = batches.next()
         {
             let kept = positions.into_iter().filter_map(|position| view.keep(position));
-            events.extend(kept.filter(|event| bites.horizon.admits_kept(event)));
+            events.extend(kept.filter(|event| batches.horizon.admits_kept(event)));
         }
         events.truncate(self.options.limit);
         events
@@ -166,15 +166,15 @@ impl StreamRead<'_> {
     pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> T {
         let mut value = init;
         let mut left = self.options.limit;
-        let mut bites = Bites::new(self);
-        let mut view = View::new(&self.store.engine().core);
+        let mut batches = Bites::new(self);
+        let mut view = EventReader::new(&self.store.engine().core);
         while left > 0
-            && let Some(positions) = bites.next()
+            && let Some(positions) = batches.next()
         {
             for position in positions {
                 if let Some(event) = view
                     .event(position)
-                    .filter(|event| left > 0 && bites.horizon.admits(*event))
+                    .filter(|event| left > 0 && batches.horizon.admits(*event))
                 {
                     value = step(value, event);
                     left -= 1;
@@ -187,13 +187,13 @@ impl StreamRead<'_> {
 
 read_with_options!(StreamRead);
 
-/// The positions of a stream, cut into bites: writers wait for no more than one.
+/// The positions of a stream, cut into batches: writers wait for no more than one.
 struct Bites<'a> {
     engine: &'a Engine,
     id: &'a str,
     hash: u64,
     horizon: Horizon,
-    /// The version that the next bite begins with.
+    /// The version that the next batch begins with.
     next: u64,
     backwards: bool,
     size: u64,
@@ -210,11 +210,11 @@ impl<'a> Bites<'a> {
             horizon: Horizon::new(engine, read.options.as_of),
             next: read.from.map_or(start, |version| version.0),
             backwards: read.options.backwards,
-            size: read.options.limit.clamp(1, BITE) as u64,
+            size: read.options.limit.clamp(1, BATCH) as u64,
         }
     }
 
-    /// The positions of the next bite; `None` at the end.
+    /// The positions of the next batch; `None` at the end.
     fn next(&mut self) -> Option<Vec<u64>> {
         let shard = self.engine.core.read(self.engine.core.shard_of(self.hash));
         let stream = shard.stream(shard.find(self.hash, self.id)?);
@@ -322,7 +322,7 @@ impl LogRead<'_> {
         init: T,
         mut step: impl FnMut(T, EventRef<'_>) -> T,
     ) -> T {
-        let mut view = View::new(&self.store.engine().core);
+        let mut view = EventReader::new(&self.store.engine().core);
         let mut left = self.options.limit;
         let mut value = init;
         for position in positions {

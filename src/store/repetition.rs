@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::Engine;
 use super::directory::PageCache;
-use super::draft::Draft;
 use super::index::IdIndex;
+use super::prepare::PreparedAppend;
 use super::shard::Stream;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, Version};
 
@@ -92,7 +92,7 @@ impl Engine {
         RwLockWriteGuard::downgrade(ids)
     }
 
-    pub(crate) fn known(&self, stream: &Stream, draft: &Draft<'_>, ids: Option<&IdIndex>) -> Known {
+    pub(crate) fn known(&self, stream: &Stream, draft: &PreparedAppend<'_>, ids: Option<&IdIndex>) -> Known {
         if draft.own_ids.0.is_empty() || stream.live_events() == 0 {
             return Known::None;
         }
@@ -115,7 +115,7 @@ impl Engine {
     }
 
     /// Compares the ids of the stream's events above a position.
-    fn scan(&self, stream: &Stream, draft: &Draft<'_>, after: u64) -> Matches {
+    fn scan(&self, stream: &Stream, draft: &PreparedAppend<'_>, after: u64) -> Matches {
         let mut pages = PageCache::default();
         let positions = stream.positions_after(after);
         let matches = positions.filter_map(|position| {
@@ -130,7 +130,7 @@ impl Engine {
         matches.collect()
     }
 
-    fn look_up(&self, stream: &Stream, draft: &Draft<'_>, ids: &IdIndex) -> Matches {
+    fn look_up(&self, stream: &Stream, draft: &PreparedAppend<'_>, ids: &IdIndex) -> Matches {
         let mut pages = PageCache::default();
         let mut matches = Matches::new();
         for (id, place) in &draft.own_ids.0 {
@@ -160,7 +160,7 @@ fn continues(stream: &Stream, expected: Expected, first: u64) -> bool {
 }
 
 /// The first acknowledgement, if every event of the part is there, in the same order and one after another.
-fn whole_run(matches: &Matches, draft: &Draft<'_>) -> Option<Appended> {
+fn whole_run(matches: &Matches, draft: &PreparedAppend<'_>) -> Option<Appended> {
     if draft.own_ids.0.len() != draft.events.len() {
         return None;
     }
@@ -194,7 +194,7 @@ fn acknowledged(matches: &Matches, last: Match) -> Appended {
     }
 }
 
-fn event_known(draft: &Draft<'_>, found: Match) -> Conflict {
+fn event_known(draft: &PreparedAppend<'_>, found: Match) -> Conflict {
     Conflict::EventKnown {
         stream: draft.stream.clone(),
         id: draft.stamps.ids[found.place],
@@ -204,7 +204,7 @@ fn event_known(draft: &Draft<'_>, found: Match) -> Conflict {
 }
 
 /// The conflict of a part that was stored before, with an append of which another part was not.
-pub(crate) fn part_known(draft: &Draft<'_>, appended: &Appended) -> Conflict {
+pub(crate) fn part_known(draft: &PreparedAppend<'_>, appended: &Appended) -> Conflict {
     event_known(
         draft,
         Match {

@@ -19,7 +19,7 @@ pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
 const DROP_PART: u64 = 64;
 
 /// Events dropped under the locks at once, at most.
-const DROP_BITE: u64 = 1024;
+const DROP_BATCH: u64 = 1024;
 
 /// What [`Store::compact`] gave back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -233,7 +233,7 @@ impl Engine {
         let mut pages = PageCache::default();
         loop {
             let floor = self.core.log.floor();
-            let until = self.droppable_to().min(floor + DROP_BITE);
+            let until = self.droppable_to().min(floor + DROP_BATCH);
             let recorded = |event: EventRef<'_>| event.recorded_at();
             let mut first_kept = None;
             for position in self.core.log.positions(floor + 1, until) {
@@ -268,7 +268,7 @@ impl Engine {
                 .events
                 .map_or(0, |max| u64::try_from(held.events).unwrap_or(0).saturating_sub(max));
             let part = u64::try_from(held.events).unwrap_or(0) / DROP_PART;
-            let count = surplus.max(part).clamp(1, DROP_BITE);
+            let count = surplus.max(part).clamp(1, DROP_BATCH);
             if !usage.is_over(budget) || self.drop_oldest(count, &GapReason::Budget) == 0 {
                 return;
             }

@@ -1,6 +1,6 @@
 //! One lock's worth of aggregates: the streams that hash to it, and where their events are.
 
-use super::ascending::Ascending;
+use super::posting_list::PostingList;
 use super::streams::StreamTable;
 use crate::{Error, Expected, Name, Result, StreamId, StreamLimits};
 
@@ -30,7 +30,7 @@ pub(crate) struct Stream {
     pub(crate) deleted_to: u32,
     pub(crate) policy: Option<Box<Policy>>,
     /// Where its latest events are in the log; the last of them has version `version`.
-    pub(super) positions: Ascending,
+    pub(super) positions: PostingList,
 }
 
 impl Stream {

@@ -2,7 +2,7 @@
 
 use super::budget::Cost;
 use super::directory::PageCache;
-use super::draft::{self, Draft};
+use super::prepare::{self, PreparedAppend};
 use super::shard::{Shard, Stream};
 use super::{Engine, Store};
 use crate::event::system;
@@ -62,7 +62,7 @@ impl Engine {
     fn save_snapshot(&self, id: &str, snapshot: NewSnapshot, acknowledge: Durability) -> Result<Position> {
         self.check_changes()?;
         self.expire_due();
-        draft::check_snapshot(&snapshot, &self.settings.limits)?;
+        prepare::check_snapshot(&snapshot, &self.settings.limits)?;
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
         let (version, event) = (snapshot.version, snapshot.into_event());
         let draft = self.system_draft(&stream, &event);
@@ -86,7 +86,7 @@ impl Engine {
         Ok(Position(position))
     }
 
-    fn write_snapshot(&self, id: &str, version: Version, draft: &Draft<'_>) -> Result<Saved> {
+    fn write_snapshot(&self, id: &str, version: Version, draft: &PreparedAppend<'_>) -> Result<Saved> {
         let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
         self.check_open()?;
         let key = Self::check_change(&guard, draft.stream_hash, id, Expected::Any)?;
@@ -99,7 +99,7 @@ impl Engine {
 
     /// Drops the snapshots before the one at `position`. Their stream is looked up again: a budget forgets a stream that it has emptied, and
     /// another may have its key by now.
-    fn drop_snapshots_before(&self, draft: &Draft<'_>, position: u64) {
+    fn drop_snapshots_before(&self, draft: &PreparedAppend<'_>, position: u64) {
         let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
         let Some(key) = guard.find(draft.stream_hash, &draft.stream.aggregate_id) else {
             return;
@@ -109,7 +109,7 @@ impl Engine {
     }
 
     /// The position of the snapshot that is there, if it is of a later version.
-    fn later_snapshot(&self, shard: &Shard, draft: &Draft<'_>, version: Version) -> Option<u64> {
+    fn later_snapshot(&self, shard: &Shard, draft: &PreparedAppend<'_>, version: Version) -> Option<u64> {
         let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id)?;
         let position = shard.stream(key).last_position()?;
         let version_of = |event: EventRef<'_>| system::snapshot_version(event.metadata());

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ascending::Ascending;
-use super::core::View;
+use super::core::EventReader;
 use super::directory::PageCache;
 use super::flush::Flushing;
+use super::posting_list::PostingList;
 use super::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
 
@@ -119,7 +119,7 @@ impl Engine {
             return index
                 .read(&self.core, self.core.log.visible())
                 .positions(number, value)
-                .map_or(0, Ascending::len);
+                .map_or(0, PostingList::len);
         }
         let hash = self.core.hash(value);
         let shard = self.core.read(self.core.shard_of(hash));
@@ -148,7 +148,7 @@ impl Engine {
                 .map(|(text, list)| (text.clone(), list.range(floor, visible).collect()))
                 .collect()
         };
-        let mut view = View::new(&self.core);
+        let mut view = EventReader::new(&self.core);
         let mut count = |positions: Vec<u64>| {
             let seen = |position: &u64| view.event(*position).is_some_and(|event| !event.is_system());
             positions.into_iter().filter(seen).count() as u64

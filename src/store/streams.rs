@@ -2,8 +2,8 @@
 
 use hashbrown::HashTable;
 
+use super::key_table::{place, spread};
 use super::shard::Stream;
-use super::tables::{place, spread};
 
 /// Streams for each table: with more, one table is divided. Twice as many, and a little chance, fit into [`BUCKETS_MAX`].
 const TABLE_STREAMS: usize = 400;
@@ -11,7 +11,7 @@ const TABLE_STREAMS: usize = 400;
 /// More buckets than a table ever has, so that a table and a bucket make a key.
 const BUCKETS_MAX: usize = 1 << 14;
 
-/// Tables of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
+/// KeyTable of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
 /// worth, however many streams there are. None before the first stream.
 ///
 /// A key says where a stream is. It holds until a stream is inserted.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 
-use super::answer::Answer;
+use super::query_run::QueryRun;
 use crate::{EventRef, Result};
 
 /// A value fed with events, in any order.
@@ -15,7 +15,7 @@ pub(crate) trait Summary: Any + Clone + Send + Sync {
     fn weight(&self) -> usize;
 }
 
-impl Answer<'_> {
+impl QueryRun<'_> {
     /// The summary of the answer, beginning with `empty`. In the cache it is known by the query and `name`.
     #[cfg_attr(
         not(feature = "cache"),
@@ -52,7 +52,7 @@ impl Answer<'_> {
         bounds.after = bounds.after.max(after);
         let engine = self.engine();
         let mut scan = super::select::Scan::new(engine, &self.query, bounds, super::select::Direction::Ascending)?;
-        let mut view = super::core::View::new(&engine.core);
+        let mut view = super::core::EventReader::new(&engine.core);
         let mut any = false;
         while let Some(positions) = scan.next()? {
             for position in positions {
@@ -71,7 +71,7 @@ pub(crate) mod cached {
     use std::any::Any;
 
     use super::super::cache::{Prefixes, Source, query_bytes};
-    use super::{Answer, Summary};
+    use super::{QueryRun, Summary};
     use crate::Result;
     use crate::query::Query;
 
@@ -80,7 +80,7 @@ pub(crate) mod cached {
 
     /// Finds a summary, or the rest of one.
     pub(super) struct SummarySource<'a, S> {
-        pub(super) answer: &'a Answer<'a>,
+        pub(super) answer: &'a QueryRun<'a>,
         pub(super) empty: &'a S,
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 
-use super::core::View;
+use super::core::EventReader;
 use super::log::Log;
 use super::select::{Bounds, Direction, Scan};
 use super::{Engine, Store};
@@ -182,7 +182,7 @@ impl Tail {
         };
         let mut missing = Missing {
             log: &self.engine.core.log,
-            view: View::new(&self.engine.core),
+            view: EventReader::new(&self.engine.core),
             found: None,
         };
         let mut delivered = delivered.iter().map(|event| event.position().0).peekable();
@@ -223,7 +223,7 @@ impl Tail {
 /// Counts what is gone of what was not delivered.
 struct Missing<'a> {
     log: &'a Log,
-    view: View<'a>,
+    view: EventReader<'a>,
     /// The first position, the last, and how many are gone.
     found: Option<(u64, u64, u64)>,
 }

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::Path;
 
 use annals::journal::file::ArchiveWriter;
-use annals::{EventRef, Outdated, Store};
+use annals::{ArchiveCandidates, EventRef, Store};
 
 use crate::args::{Archive, Global};
 use crate::commands::{filters, target};
@@ -86,7 +86,7 @@ fn is_file(to: &Path) -> Outcome<bool> {
     }
 }
 
-fn save(outdated: &Outdated<'_>, to: &Path) -> Outcome {
+fn save(outdated: &ArchiveCandidates<'_>, to: &Path) -> Outcome {
     let total = outdated.len() as u64;
     let mut progress = Progress::of_events(&to.display().to_string());
     let mut done = 0;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::codec;
 use super::format::FRAME_BYTES_MAX;
-use crate::event::Kind;
+use crate::event::EventSchema;
 use crate::event::names::{self, Names};
 use crate::event::system::STREAM_BYTES_MAX;
 use crate::journal::Batch;
@@ -120,7 +120,7 @@ impl From<DecodeError> for BadContent {
 /// Encodes runs of events, one frame's content after another.
 #[derive(Debug, Default)]
 pub(super) struct FrameEncoder {
-    kinds: Vec<Arc<Kind>>,
+    kinds: Vec<Arc<EventSchema>>,
     /// The index of a kind, by its address, which `kinds` keeps alive.
     places: HashMap<usize, u32, foldhash::fast::RandomState>,
     kind_bytes: Vec<u8>,
@@ -171,7 +171,7 @@ impl FrameEncoder {
         Ok(())
     }
 
-    fn place_of_kind(&mut self, kind: &Arc<Kind>) -> Result<u32, EncodeError> {
+    fn place_of_kind(&mut self, kind: &Arc<EventSchema>) -> Result<u32, EncodeError> {
         let address = Arc::as_ptr(kind).addr();
         if let Some(place) = self.places.get(&address) {
             return Ok(*place);
@@ -269,12 +269,12 @@ fn time_of(before: i64, step: i64) -> Result<i64, BadContent> {
     Ok(time.ok_or(BadContent::Value("a time is out of range"))?.as_micros())
 }
 
-fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<Kind>>, BadContent> {
+fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<EventSchema>>, BadContent> {
     let count: u32 = codec::decode(bytes)?;
     let mut kinds = Vec::new();
     for _ in 0..count {
         let wire: WireKind<'_> = codec::decode(bytes)?;
-        let kind = Kind {
+        let kind = EventSchema {
             aggregate_type: wire.aggregate_type.into(),
             event_type: wire.event_type.into(),
             schema_version: wire.schema_version,

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::json::{self, Verdict};
 use super::wire::{put_length, read_tags, text};
-use crate::event::Kind;
+use crate::event::EventSchema;
 use crate::event::names::{self, Names};
 use crate::event::system::STREAM_BYTES_MAX;
 use crate::journal::Batch;
@@ -262,7 +262,7 @@ impl fmt::Display for Beyond {
 /// Reads rows, and keeps what many of them have in common.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    kinds: HashTable<Arc<Kind>>,
+    kinds: HashTable<Arc<EventSchema>>,
     hasher: foldhash::fast::RandomState,
     tags: String,
     metadata: Vec<u8>,
@@ -345,7 +345,7 @@ impl Reader {
         let kind = kind_of(
             &mut self.kinds,
             &self.hasher,
-            Kind {
+            EventSchema {
                 aggregate_type: aggregate_type.into(),
                 event_type: event_type.into(),
                 schema_version,
@@ -378,7 +378,11 @@ impl Reader {
     }
 }
 
-fn kind_of(kinds: &mut HashTable<Arc<Kind>>, hasher: &foldhash::fast::RandomState, kind: Kind) -> Arc<Kind> {
+fn kind_of(
+    kinds: &mut HashTable<Arc<EventSchema>>,
+    hasher: &foldhash::fast::RandomState,
+    kind: EventSchema,
+) -> Arc<EventSchema> {
     let hash = hasher.hash_one(&kind);
     if let Some(known) = kinds.find(hash, |known| **known == kind) {
         return Arc::clone(known);

@@ -7,7 +7,7 @@ use crate::journal::Batch;
 use crate::settings::FlushSettings;
 
 /// Events copied under a lane's lock at once, at most.
-const BITE: u64 = 64;
+const BATCH: u64 = 64;
 
 /// Copies events into batches.
 #[derive(Debug, Default)]
@@ -27,9 +27,9 @@ impl Collector {
         {
             let end = core.log.end_of_append(next, &mut self.pages).unwrap_or(next);
             // Short appends are taken together.
-            let end = if end < next + BITE {
+            let end = if end < next + BATCH {
                 let room = settings.events.saturating_sub(batch.len()) as u64;
-                self.whole_appends(core, end, published.min(next + BITE.min(room) - 1))
+                self.whole_appends(core, end, published.min(next + BATCH.min(room) - 1))
             } else {
                 end
             };
@@ -68,8 +68,8 @@ impl Collector {
             } else {
                 let own = core.read_lane(place.lane);
                 snapshots[place.lane] = Some(own.lane.snapshot());
-                let bite = to.min(next + BITE - 1);
-                next = own.lane.copy_run(next, bite, place.slot, batch);
+                let until = to.min(next + BATCH - 1);
+                next = own.lane.copy_run(next, until, place.slot, batch);
             }
         }
     }

@@ -12,7 +12,7 @@ use super::super::budget::Cost;
 use super::super::reclaim::Reclaim;
 use super::Flushing;
 use super::collect::Collector;
-use super::patience::Patience;
+use super::group_commit::GroupCommitDelay;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::{Durability, Result};
 
@@ -125,7 +125,7 @@ impl Flusher {
         let arrivals = || flushing.arrivals.load(Ordering::Acquire);
         let synced = engine.core.log.reached(Durability::Synced);
         if flushing.wanted_synced.load(Ordering::Acquire) > synced {
-            let mut patience = Patience::new(self.sync_took, Instant::now());
+            let mut patience = GroupCommitDelay::new(self.sync_took, Instant::now());
             while arrivals() < self.expected && patience.lasts(arrivals() - self.served, Instant::now()) {
                 std::thread::yield_now();
             }

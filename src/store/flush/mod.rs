@@ -3,7 +3,7 @@
 mod age;
 mod collect;
 mod flusher;
-mod patience;
+mod group_commit;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::super::core::{Core, IndexInput};
-use super::super::tables::spread;
+use super::super::key_table::spread;
 
 /// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
 #[derive(Debug, Default)]

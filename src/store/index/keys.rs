@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::super::core::{Core, IndexInput};
-use super::extract::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
+use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
 use super::terms::{FieldNumber, TermIndex};
 use crate::event::chunk::CHUNK_EVENTS;
 use crate::event::names::{Part, Tags};

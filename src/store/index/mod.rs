@@ -1,8 +1,8 @@
-//! The one inverted index, kept by following the log: appends extend it a bite at a time, a query extends it to where it reads.
+//! The one inverted index, kept by following the log: appends extend it a batch at a time, a query extends it to where it reads.
 
-mod extract;
 mod ids;
 mod keys;
+mod source;
 mod terms;
 
 use std::fmt;
@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{RwLock, RwLockReadGuard};
 
-use super::core::{Core, IndexInput, View};
-pub(crate) use extract::Extract;
+use super::core::{Core, EventReader, IndexInput};
 pub(crate) use ids::IdIndex;
 use keys::KeyCache;
+pub(crate) use source::IndexSource;
 pub(crate) use terms::{FieldNumber, TermIndex};
 
 use crate::{EventRef, Field, Name};
@@ -23,7 +23,7 @@ use crate::{EventRef, Field, Name};
 pub(crate) type Indexer = dyn Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync;
 
 /// Events indexed in one go: queries wait for no more.
-const BITE: u64 = 1024;
+const BATCH: u64 = 1024;
 
 /// Events that may wait to be indexed before an append takes its turn at it.
 const BACKLOG_MAX: u64 = 1024;
@@ -31,7 +31,7 @@ const BACKLOG_MAX: u64 = 1024;
 /// Events so few that a fork looks through them rather than copying the index it shares.
 const SCAN_MAX: u64 = 1024;
 
-/// Terms looked at for room to give back with every bite, and for every term that the bite added. More are looked at than added,
+/// Terms looked at for room to give back with every batch, and for every term that the batch added. More are looked at than added,
 /// so under a budget the terms that have lost their events do not pile up.
 const SWEEP_TERMS: u32 = 64;
 const SWEEP_FACTOR: u32 = 4;
@@ -41,7 +41,7 @@ const SWEEP_FACTOR: u32 = 4;
 pub(crate) struct LiveIndex {
     index: RwLock<(Arc<TermIndex>, KeyCache)>,
     complete_to: AtomicU64,
-    extract: Extract,
+    extract: IndexSource,
 }
 
 /// The terms, held still.
@@ -56,7 +56,7 @@ impl std::ops::Deref for Terms<'_> {
 }
 
 impl LiveIndex {
-    fn new(extract: Extract) -> Self {
+    fn new(extract: IndexSource) -> Self {
         Self {
             index: RwLock::default(),
             complete_to: AtomicU64::new(0),
@@ -111,15 +111,17 @@ impl LiveIndex {
 
     fn extend(&self, core: &Core, to: u64, index: &mut TermIndex, keys: &mut KeyCache) {
         while index.complete_to() < to {
-            let bite = to.min(index.complete_to() + BITE);
+            let batch = to.min(index.complete_to() + BATCH);
             let terms_before = index.len();
             match &self.extract {
-                Extract::Main => keys.extend(index, core, bite),
-                Extract::Causation => {
+                IndexSource::Main => keys.extend(index, core, batch),
+                IndexSource::Causation => {
                     let mut events = IndexInput::with_names(core, index.complete_to());
-                    extract::extend_causation(index, &mut events, bite);
+                    source::extend_causation(index, &mut events, batch);
                 }
-                Extract::Custom(_, indexer) => extract::extend_custom(index, &mut View::new(core), bite, &**indexer),
+                IndexSource::Custom(_, indexer) => {
+                    source::extend_custom(index, &mut EventReader::new(core), batch, &**indexer)
+                }
             }
             let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
             if core.log.floor() > 0 && index.sweep(core.log.floor(), SWEEP_TERMS + SWEEP_FACTOR * added) {
@@ -133,7 +135,7 @@ impl LiveIndex {
     /// Rebuilds the lists without the positions of dropped events.
     pub(crate) fn compact(&self, core: &Core) {
         let mut guard = self.index.write();
-        let mut view = View::new(core);
+        let mut view = EventReader::new(core);
         let compacted = guard.0.compacted(|position| view.event(position).is_some());
         *guard = (Arc::new(compacted), KeyCache::default());
     }
@@ -154,10 +156,10 @@ pub(crate) struct Indexes {
 
 impl Indexes {
     pub(crate) fn new(indexers: Vec<(Name, Arc<Indexer>)>) -> Self {
-        let custom = |(name, indexer)| LiveIndex::new(Extract::Custom(name, indexer));
+        let custom = |(name, indexer)| LiveIndex::new(IndexSource::Custom(name, indexer));
         Self {
-            main: LiveIndex::new(Extract::Main),
-            causation: LiveIndex::new(Extract::Causation),
+            main: LiveIndex::new(IndexSource::Main),
+            causation: LiveIndex::new(IndexSource::Causation),
             custom: indexers.into_iter().map(custom).collect(),
             ids: RwLock::default(),
         }
@@ -177,13 +179,13 @@ impl Indexes {
     /// The index that knows `field`, and its number there. Aggregates are found through their streams instead.
     pub(crate) fn of(&self, field: &Field) -> Option<(&LiveIndex, FieldNumber)> {
         match field {
-            Field::EventType => Some((&self.main, extract::EVENT_TYPE)),
-            Field::AggregateType => Some((&self.main, extract::AGGREGATE_TYPE)),
-            Field::Correlation => Some((&self.main, extract::CORRELATION)),
-            Field::User => Some((&self.main, extract::USER)),
-            Field::Organization => Some((&self.main, extract::ORGANIZATION)),
-            Field::Day => Some((&self.main, extract::DAY)),
-            Field::Tag => Some((&self.main, extract::TAG)),
+            Field::EventType => Some((&self.main, source::EVENT_TYPE)),
+            Field::AggregateType => Some((&self.main, source::AGGREGATE_TYPE)),
+            Field::Correlation => Some((&self.main, source::CORRELATION)),
+            Field::User => Some((&self.main, source::USER)),
+            Field::Organization => Some((&self.main, source::ORGANIZATION)),
+            Field::Day => Some((&self.main, source::DAY)),
+            Field::Tag => Some((&self.main, source::TAG)),
             Field::Causation => Some((&self.causation, 0)),
             Field::Index(name) => self
                 .custom

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::RangeInclusive;
 
-use super::super::ascending::Ascending;
-use super::super::slab::Slab;
-use super::super::tables::Tables;
-use super::extract::DAY;
+use super::super::arena::Arena;
+use super::super::key_table::KeyTable;
+use super::super::posting_list::PostingList;
+use super::source::DAY;
 use crate::{Name, Timestamp};
 
 /// Numbers a field within an index.
@@ -19,7 +19,7 @@ struct Term {
     /// Its place among the terms of its field.
     place: u32,
     text: Name,
-    positions: Ascending,
+    positions: PostingList,
 }
 
 impl Default for Term {
@@ -29,7 +29,7 @@ impl Default for Term {
             field: FieldNumber::MAX,
             place: 0,
             text: Name::default(),
-            positions: Ascending::default(),
+            positions: PostingList::default(),
         }
     }
 }
@@ -48,14 +48,14 @@ fn day_of(field: FieldNumber, text: &str) -> Option<i64> {
 pub(crate) struct TermIndex {
     hasher: foldhash::fast::RandomState,
     /// Half of the hash of a term, and its place in `terms`.
-    tables: Tables,
-    terms: Slab<Term>,
+    tables: KeyTable,
+    terms: Arena<Term>,
     /// The keys of each field's terms: what asks for one field does not go through the others.
     fields: Vec<Vec<u32>>,
     /// The keys of days, by their number since 1970.
     days: BTreeMap<i64, u32>,
     /// Every event of the system, so that reads can leave them out.
-    system: Ascending,
+    system: PostingList,
     complete_to: u64,
     /// The term that [`sweep`](Self::sweep) looks at next.
     sweep_next: u32,
@@ -99,7 +99,7 @@ impl TermIndex {
             field,
             place: of_field.len() as u32,
             text: text.into(),
-            positions: Ascending::default(),
+            positions: PostingList::default(),
         };
         let key = self.terms.insert(term);
         of_field.push(key);
@@ -130,16 +130,16 @@ impl TermIndex {
         self.system.push(position);
     }
 
-    pub(crate) fn system(&self) -> &Ascending {
+    pub(crate) fn system(&self) -> &PostingList {
         &self.system
     }
 
-    pub(crate) fn positions(&self, field: FieldNumber, text: &str) -> Option<&Ascending> {
+    pub(crate) fn positions(&self, field: FieldNumber, text: &str) -> Option<&PostingList> {
         self.find(field, text).map(|key| &self.terms[key].positions)
     }
 
     /// Every value of a field, with its positions.
-    pub(crate) fn values(&self, field: FieldNumber) -> impl Iterator<Item = (&Name, &Ascending)> {
+    pub(crate) fn values(&self, field: FieldNumber) -> impl Iterator<Item = (&Name, &PostingList)> {
         let keys = self.fields.get(usize::from(field)).into_iter().flatten();
         keys.map(|key| &self.terms[*key])
             .filter(|term| !term.positions.is_empty())
@@ -147,7 +147,7 @@ impl TermIndex {
     }
 
     /// The positions of each day in a range, by its number since 1970.
-    pub(crate) fn days(&self, days: RangeInclusive<i64>) -> impl Iterator<Item = &Ascending> {
+    pub(crate) fn days(&self, days: RangeInclusive<i64>) -> impl Iterator<Item = &PostingList> {
         let days = (days.start() <= days.end()).then(|| self.days.range(days));
         days.into_iter().flatten().map(|(_, key)| &self.terms[*key].positions)
     }
@@ -194,7 +194,7 @@ impl TermIndex {
             compacted.system.push(position);
         }
         for term in self.terms.iter() {
-            let mut kept = Ascending::default();
+            let mut kept = PostingList::default();
             for position in term.positions.range(0, u64::MAX).filter(|position| keep(*position)) {
                 kept.push(position);
             }

@@ -13,8 +13,8 @@ use hashbrown::HashTable;
 pub(crate) use self::sealed::Snapshot;
 use self::sealed::{Dropped, Sealed};
 use super::budget::EventCost;
-use super::draft::Draft;
-use crate::event::Kind;
+use super::prepare::PreparedAppend;
+use crate::event::EventSchema;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::Names;
 use crate::journal::Batch;
@@ -24,7 +24,7 @@ const CHUNK: u64 = CHUNK_EVENTS as u64;
 
 #[derive(Clone, Debug)]
 struct KnownKind {
-    kind: Arc<Kind>,
+    kind: Arc<EventSchema>,
     hash: u64,
     /// The chunk in whose table it has `place`.
     chunk: u64,
@@ -65,7 +65,7 @@ impl Lane {
     }
 
     /// Appends event `place` of a draft, and answers its slot.
-    pub(crate) fn push(&mut self, draft: &Draft<'_>, place: usize, position: u64, version: u32) -> u64 {
+    pub(crate) fn push(&mut self, draft: &PreparedAppend<'_>, place: usize, position: u64, version: u32) -> u64 {
         if self.open.is_full() {
             self.seal();
         }
@@ -121,7 +121,7 @@ impl Lane {
             }
             return known.place;
         }
-        let kind = Arc::new(Kind {
+        let kind = Arc::new(EventSchema {
             aggregate_type: stream.aggregate_type.clone(),
             event_type: (&event.event_type).into(),
             schema_version: event.schema_version,

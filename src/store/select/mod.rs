@@ -1,17 +1,17 @@
 //! From a query to positions: terms are looked up, the rarest leads, the others are met by skipping, the rest is tried on events.
 
 mod node;
+mod ranges;
 mod scan;
-mod spans;
 
 use smallvec::SmallVec;
 
 use self::node::Node;
+pub(crate) use self::ranges::Direction;
+use self::ranges::Ranges;
 pub(crate) use self::scan::{Scan, Work};
-pub(crate) use self::spans::Direction;
-use self::spans::Spans;
 use super::Engine;
-use super::core::View;
+use super::core::EventReader;
 use super::index::{LiveIndex, Terms};
 use super::matcher::Matcher;
 use crate::query::Query;
@@ -189,7 +189,7 @@ impl<'a> Selection<'a> {
             ..bounds
         };
         let (tree, log) = (self.tree(indexed), &self.engine.core.log);
-        let mut spans = Spans::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
+        let mut spans = Ranges::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
         while let Some(span) = spans.next() {
             let found = first_matching(self.engine, self.query, matcher, tree.candidates(span, log))?;
             if found.is_some() {
@@ -220,7 +220,7 @@ pub(crate) fn first_matching(
         made = Matcher::new(query, &engine.indexes)?;
         &made
     };
-    let mut view = View::new(&engine.core);
+    let mut view = EventReader::new(&engine.core);
     let answers = |position: &u64| view.event(*position).is_some_and(|event| matcher.matches(event));
     Ok(candidates.into_iter().find(answers))
 }

@@ -2,8 +2,8 @@
 
 use smallvec::SmallVec;
 
-use super::super::ascending::Ascending;
 use super::super::log::Log;
+use super::super::posting_list::PostingList;
 use super::Bounds;
 
 /// Fewer candidates than this are looked up one by one rather than merged.
@@ -13,7 +13,7 @@ const PROBE_CANDIDATES: usize = 32;
 pub(super) enum Node<'g> {
     /// The index does not know: anything may match.
     Unknown,
-    Lists(SmallVec<[&'g Ascending; 2]>),
+    Lists(SmallVec<[&'g PostingList; 2]>),
     Positions(Vec<u64>),
     All(Vec<Node<'g>>),
     Any(Vec<Node<'g>>),

@@ -1,10 +1,10 @@
 //! A query at work, a window at a time.
 
 use super::super::Engine;
-use super::super::core::View;
+use super::super::core::EventReader;
 use super::super::matcher::Matcher;
 use super::node::Node;
-use super::spans::{Direction, Spans};
+use super::ranges::{Direction, Ranges};
 use super::{Aggregates, Bounds, Selection, is_simple};
 use crate::Result;
 use crate::query::Query;
@@ -25,7 +25,7 @@ pub(crate) struct Scan<'a> {
     query: &'a Query,
     matcher: Option<Matcher>,
     direction: Direction,
-    spans: Option<Spans>,
+    spans: Option<Ranges>,
     bounds: Bounds,
     pub(crate) work: Work,
 }
@@ -82,7 +82,7 @@ impl<'a> Scan<'a> {
         let bounds = self.bounds;
         let spans = self
             .spans
-            .get_or_insert_with(|| Spans::new(bounds, tree.count_at_most(bounds), direction));
+            .get_or_insert_with(|| Ranges::new(bounds, tree.count_at_most(bounds), direction));
         let Some(span) = spans.next() else {
             return Ok(None);
         };
@@ -129,7 +129,7 @@ impl<'a> Scan<'a> {
             None => self.matcher.insert(Matcher::new(self.query, &self.engine.indexes)?),
         };
         self.work.examined += positions.len() as u64;
-        let mut view = View::new(&self.engine.core);
+        let mut view = EventReader::new(&self.engine.core);
         positions.retain(|position| view.event(*position).is_some_and(|event| matcher.matches(event)));
         Ok(())
     }

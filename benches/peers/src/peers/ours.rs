@@ -1,6 +1,6 @@
 //! Annals, with the settings it comes with, and three ways to read.
 
-use annals::{Answer, EventRef, Expected, NewEvent, Query, Store, StreamId};
+use annals::{EventRef, Expected, NewEvent, Query, QueryRun, Store, StreamId};
 
 use crate::peer::{Peer, Result};
 use crate::work::{Batch, Content, Facts, Work};
@@ -18,11 +18,11 @@ pub struct AnnalsCached(Annals);
 pub struct AnnalsInPlace(Annals);
 
 impl Annals {
-    fn by_type(&self, event_type: &str) -> Answer<'_> {
+    fn by_type(&self, event_type: &str) -> QueryRun<'_> {
         self.0.query(Query::all().event_type(event_type))
     }
 
-    fn conversation(&self, correlation: &str) -> Answer<'_> {
+    fn conversation(&self, correlation: &str) -> QueryRun<'_> {
         self.0.query(Query::all().correlation(correlation))
     }
 }

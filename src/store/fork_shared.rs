@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 /// Owned, as long as nobody shares it: then writing needs no atomic operation.
 #[derive(Debug)]
-pub(crate) enum Cow<T> {
+pub(crate) enum ForkShared<T> {
     Owned(Box<T>),
     Shared(Arc<T>),
 }
 
-impl<T: Default> Default for Cow<T> {
+impl<T: Default> Default for ForkShared<T> {
     fn default() -> Self {
         Self::Owned(Box::default())
     }
 }
 
-impl<T: Clone + Default> Cow<T> {
+impl<T: Clone + Default> ForkShared<T> {
     /// The value, to write to; copied first if it is shared. A value whose other forks were dropped is not.
     #[inline]
     pub(crate) fn write(&mut self) -> &mut T {
@@ -31,7 +31,7 @@ impl<T: Clone + Default> Cow<T> {
     }
 }
 
-impl<T: Default> Cow<T> {
+impl<T: Default> ForkShared<T> {
     /// The value, to share with a fork.
     pub(crate) fn share(&mut self) -> Self {
         let shared = match self {
@@ -43,7 +43,7 @@ impl<T: Default> Cow<T> {
     }
 }
 
-impl<T> Deref for Cow<T> {
+impl<T> Deref for ForkShared<T> {
     type Target = T;
 
     #[inline]
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn writing_to_one_leaves_the_other() {
-        let mut a: Cow<Vec<u8>> = Cow::default();
+        let mut a: ForkShared<Vec<u8>> = ForkShared::default();
         a.write().push(1);
         let mut b = a.share();
         b.write().push(2);
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_fork_that_was_dropped_made_the_next_write_copy() {
-        let mut value: Cow<Counted> = Cow::default();
+        let mut value: ForkShared<Counted> = ForkShared::default();
         for _ in 0..3 {
             drop(value.share());
             assert_eq!(value.write().0, 0);

@@ -12,7 +12,7 @@ const SYNCS_LONGEST: u32 = 4;
 /// With `n` of them there, and so much time gone since the wait began, a sync now serves one in each `(time gone + sync) / n`. Who comes
 /// sooner than that after the one before makes this less, and who comes later makes it more.
 #[derive(Debug)]
-pub(super) struct Patience {
+pub(super) struct GroupCommitDelay {
     sync: Duration,
     began: Instant,
     /// How many have come, and when the last of them did.
@@ -20,7 +20,7 @@ pub(super) struct Patience {
     last_came: Instant,
 }
 
-impl Patience {
+impl GroupCommitDelay {
     /// Begins to wait `now`, where a sync takes `sync`.
     pub(super) fn new(sync: Duration, now: Instant) -> Self {
         Self {
@@ -53,7 +53,7 @@ mod tests {
     /// How long is waited where the n-th comes at the n-th of these microseconds, and none after.
     fn waited(comes: &[u64]) -> u64 {
         let began = Instant::now();
-        let mut patience = Patience::new(SYNC, began);
+        let mut patience = GroupCommitDelay::new(SYNC, began);
         let there = |at: u64| comes.iter().filter(|come| **come <= at).count();
         let lasts = |at: &u64| patience.lasts(there(*at), began + Duration::from_micros(*at));
         (0..10_000).take_while(lasts).count() as u64
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn a_slow_disk_is_no_reason_to_wait_for_long() {
         let began = Instant::now();
-        let mut patience = Patience::new(Duration::from_secs(1), began);
+        let mut patience = GroupCommitDelay::new(Duration::from_secs(1), began);
         assert!(patience.lasts(0, began + Duration::from_micros(499)));
         assert!(!patience.lasts(0, began + Duration::from_micros(500)));
     }

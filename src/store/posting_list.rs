@@ -5,12 +5,12 @@ use smallvec::SmallVec;
 /// Numbers in a full block.
 const BLOCK_NUMBERS: usize = 256;
 
-/// Ascending numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
+/// PostingList numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
 ///
 /// The latest numbers are in `tail`, as variable-length differences (seven bits a byte, the lowest first); full blocks are set
 /// aside, so that a search skips them by their first numbers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ascending {
+pub(crate) struct PostingList {
     /// The first number of the tail.
     tail_first: u64,
     last: u64,
@@ -76,7 +76,7 @@ fn read_difference(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
     Some(difference)
 }
 
-impl Ascending {
+impl PostingList {
     /// Appends a number greater than the last.
     pub(crate) fn push(&mut self, number: u64) {
         debug_assert!(self.count == 0 || number > self.last, "{number} follows {}", self.last);
@@ -253,8 +253,8 @@ mod tests {
 
     use super::*;
 
-    fn list(differences: &[u64]) -> (Ascending, Vec<u64>) {
-        let mut list = Ascending::default();
+    fn list(differences: &[u64]) -> (PostingList, Vec<u64>) {
+        let mut list = PostingList::default();
         let mut numbers = Vec::new();
         let mut number = 0;
         for difference in differences {
@@ -310,6 +310,6 @@ mod tests {
 
     #[test]
     fn a_list_is_small() {
-        assert!(size_of::<Ascending>() <= 64);
+        assert!(size_of::<PostingList>() <= 64);
     }
 }

@@ -13,7 +13,7 @@ use crate::{Clock, ContentType, Error, IdSource, NewEvent, NewSnapshot, Result, 
 
 /// What the store adds to new events.
 #[derive(Debug)]
-pub(crate) struct Stamps {
+pub(crate) struct EventMeta {
     /// When they are recorded, in microseconds since 1970.
     pub(crate) recorded: i64,
     pub(crate) ids: SmallVec<[Uuid; 1]>,
@@ -32,17 +32,17 @@ pub(crate) struct Extra {
 
 /// One aggregate's part of an append, ready to be written.
 #[derive(Debug)]
-pub(crate) struct Draft<'a> {
+pub(crate) struct PreparedAppend<'a> {
     pub(crate) stream: &'a StreamId,
     pub(crate) stream_hash: u64,
     pub(crate) expected: crate::Expected,
     pub(crate) events: &'a [NewEvent<'a>],
-    pub(crate) stamps: Stamps,
+    pub(crate) stamps: EventMeta,
     /// The ids that the caller brings, by which a repetition is recognised.
     pub(crate) own_ids: OwnIds,
 }
 
-impl Stamps {
+impl EventMeta {
     pub(crate) fn of(events: &[NewEvent<'_>], clock: &dyn Clock, ids: &dyn IdSource) -> Self {
         let now = clock.now();
         let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| ids.next(now));

@@ -13,13 +13,13 @@ pub(crate) enum Direction {
 }
 
 /// Cuts bounds into windows of about as many candidates each.
-pub(super) struct Spans {
+pub(super) struct Ranges {
     left: Bounds,
     width: u64,
     direction: Direction,
 }
 
-impl Spans {
+impl Ranges {
     pub(super) fn new(bounds: Bounds, candidates: u64, direction: Direction) -> Self {
         let width = match candidates {
             0..=WINDOW_CANDIDATES => bounds.len(),

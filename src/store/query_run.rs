@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::core::View;
+use super::core::EventReader;
 use super::select::{Bounds, Direction, Scan, Work};
 use super::{Engine, Store};
 use crate::query::{AsOf, Cursor, Order, Query};
@@ -22,7 +22,7 @@ pub(crate) struct Key {
 /// Each call fixes what is visible once, at its start, and sees nothing of what comes after.
 #[derive(Debug)]
 #[must_use = "a query is answered by one of its methods"]
-pub struct Answer<'a> {
+pub struct QueryRun<'a> {
     store: &'a Store,
     pub(super) query: Query,
     cached: bool,
@@ -108,8 +108,8 @@ pub(crate) struct Found {
 
 impl Store {
     /// Puts `query` to the store.
-    pub fn query(&self, query: Query) -> Answer<'_> {
-        Answer {
+    pub fn query(&self, query: Query) -> QueryRun<'_> {
+        QueryRun {
             store: self,
             query,
             cached: true,
@@ -117,8 +117,8 @@ impl Store {
     }
 }
 
-impl Answer<'_> {
-    /// Answer without the cache.
+impl QueryRun<'_> {
+    /// QueryRun without the cache.
     pub fn uncached(mut self) -> Self {
         self.cached = false;
         self
@@ -225,7 +225,7 @@ impl Answer<'_> {
     ///
     /// As [`events`](Self::events).
     pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> Result<T> {
-        let mut view = View::new(&self.engine().core);
+        let mut view = EventReader::new(&self.engine().core);
         let mut value = init;
         let mut left = self.query.limit.unwrap_or(usize::MAX);
         let mut windows = self.windows()?;
@@ -393,7 +393,7 @@ impl Engine {
     }
 
     fn sort_by_time(&self, query: &Query, keys: &mut Vec<Key>, want: usize) {
-        let mut view = View::new(&self.core);
+        let mut view = EventReader::new(&self.core);
         keys.retain_mut(|key| match view.event(key.position) {
             Some(event) => {
                 key.time = event.raw_time();

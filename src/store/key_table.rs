@@ -8,10 +8,10 @@ type Known = (u32, u32);
 /// Entries for each table: with more, one table is divided. Twice as many, and a little chance, fit into 1,024 places.
 const TABLE_ENTRIES: usize = 400;
 
-/// Tables of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
+/// KeyTable of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
 /// a table's worth, however many there are. None before the first entry.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tables {
+pub(crate) struct KeyTable {
     tables: Vec<HashTable<Known>>,
     len: usize,
 }
@@ -34,7 +34,7 @@ pub(crate) fn place(hash: u64, count: usize) -> usize {
     if place < count { place } else { place & (mask >> 1) }
 }
 
-impl Tables {
+impl KeyTable {
     /// The key of the entry with this hash that `is_it` says yes to.
     #[inline]
     pub(crate) fn find(&self, half: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
@@ -105,16 +105,16 @@ mod tests {
 
     use super::*;
 
-    fn filled(entries: u32) -> Tables {
+    fn filled(entries: u32) -> KeyTable {
         let hasher = foldhash::fast::FixedState::default();
-        let mut tables = Tables::default();
+        let mut tables = KeyTable::default();
         (0..entries).for_each(|key| tables.insert(hasher.hash_one(key) as u32, key));
         tables
     }
 
     #[test]
     fn what_is_inserted_is_found_until_it_is_removed() {
-        let mut tables = Tables::default();
+        let mut tables = KeyTable::default();
         assert!(!tables.remove(7, 7));
         assert_eq!(tables.find(7, |_| true), None);
         (0..5_000).for_each(|key| tables.insert(key % 1_000, key));

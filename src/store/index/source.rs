@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::core::{IndexInput, View};
+use super::super::core::{EventReader, IndexInput};
 use super::Indexer;
 use super::terms::{FieldNumber, TermIndex};
 use crate::{EventRef, Name};
@@ -18,7 +18,7 @@ pub(super) const TAG: FieldNumber = 6;
 
 /// What an index is made of.
 #[derive(Clone)]
-pub(crate) enum Extract {
+pub(crate) enum IndexSource {
     /// The fields that every store is asked for.
     Main,
     /// What caused the event.
@@ -27,7 +27,7 @@ pub(crate) enum Extract {
     Custom(Name, Arc<Indexer>),
 }
 
-impl fmt::Debug for Extract {
+impl fmt::Debug for IndexSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Main => "Main",
@@ -37,7 +37,7 @@ impl fmt::Debug for Extract {
     }
 }
 
-impl Extract {
+impl IndexSource {
     pub(crate) fn is_named(&self, wanted: &str) -> bool {
         matches!(self, Self::Custom(name, _) if *name == *wanted)
     }
@@ -61,7 +61,7 @@ pub(super) fn extend_causation(index: &mut TermIndex, events: &mut IndexInput<'_
     index.set_complete_to(to);
 }
 
-pub(super) fn extend_custom(index: &mut TermIndex, events: &mut View<'_>, to: u64, indexer: &Indexer) {
+pub(super) fn extend_custom(index: &mut TermIndex, events: &mut EventReader<'_>, to: u64, indexer: &Indexer) {
     let mut found = Vec::new();
     for position in events.positions(index.complete_to() + 1, to) {
         if let Some(event) = events.event(position) {

@@ -3,12 +3,12 @@
 const PIECE: usize = 1024;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Slab<T> {
+pub(crate) struct Arena<T> {
     pieces: Vec<Vec<T>>,
     free: Vec<u32>,
 }
 
-impl<T> Default for Slab<T> {
+impl<T> Default for Arena<T> {
     fn default() -> Self {
         Self {
             pieces: Vec::new(),
@@ -17,7 +17,7 @@ impl<T> Default for Slab<T> {
     }
 }
 
-impl<T: Default> Slab<T> {
+impl<T: Default> Arena<T> {
     /// Adds `value` and answers its key.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(key) = self.free.pop() {
@@ -77,7 +77,7 @@ impl<T: Default> Slab<T> {
     }
 }
 
-impl<T> std::ops::Index<u32> for Slab<T> {
+impl<T> std::ops::Index<u32> for Arena<T> {
     type Output = T;
 
     fn index(&self, key: u32) -> &T {
@@ -85,7 +85,7 @@ impl<T> std::ops::Index<u32> for Slab<T> {
     }
 }
 
-impl<T> std::ops::IndexMut<u32> for Slab<T> {
+impl<T> std::ops::IndexMut<u32> for Arena<T> {
     fn index_mut(&mut self, key: u32) -> &mut T {
         &mut self.pieces[key as usize / PIECE][key as usize % PIECE]
     }
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn keys_are_given_again() {
-        let mut slab = Slab::default();
+        let mut slab = Arena::default();
         let keys: Vec<u32> = (0..3000).map(|value| slab.insert(value)).collect();
         assert!(keys.iter().all(|key| slab[*key] == *key));
         assert_eq!(slab.remove(1500), 1500);
