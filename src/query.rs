@@ -352,14 +352,14 @@ impl Query {
         self
     }
 
-    /// QueryRun in this order.
+    /// Return events in this order.
     #[must_use]
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// QueryRun at most this many events.
+    /// Return at most this many events.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
@@ -373,7 +373,7 @@ impl Query {
         self
     }
 
-    /// QueryRun as the store was at this position or time.
+    /// Return what the store was at this position or time.
     #[must_use]
     pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
         self.as_of = Some(as_of.into());

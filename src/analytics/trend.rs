@@ -18,7 +18,7 @@ const BYTES_PER_ROW: usize = 32;
 /// What to do with rows in which nothing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Empty {
-    /// QueryRun them, with a count of 0.
+    /// Return them, with a count of 0.
     Include,
     /// Leave them out.
     Leave,

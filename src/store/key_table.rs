@@ -8,7 +8,7 @@ type Known = (u32, u32);
 /// Entries for each table: with more, one table is divided. Twice as many, and a little chance, fit into 1,024 places.
 const TABLE_ENTRIES: usize = 400;
 
-/// KeyTable of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
+/// Tables of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
 /// a table's worth, however many there are. None before the first entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTable {

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 /// Numbers in a full block.
 const BLOCK_NUMBERS: usize = 256;
 
-/// PostingList numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
+/// Ascending numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
 ///
 /// The latest numbers are in `tail`, as variable-length differences (seven bits a byte, the lowest first); full blocks are set
 /// aside, so that a search skips them by their first numbers.

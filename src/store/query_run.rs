@@ -118,7 +118,7 @@ impl Store {
 }
 
 impl QueryRun<'_> {
-    /// QueryRun without the cache.
+    /// Run without the cache.
     pub fn uncached(mut self) -> Self {
         self.cached = false;
         self

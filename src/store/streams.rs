@@ -11,7 +11,7 @@ const TABLE_STREAMS: usize = 400;
 /// More buckets than a table ever has, so that a table and a bucket make a key.
 const BUCKETS_MAX: usize = 1 << 14;
 
-/// KeyTable of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
+/// Tables of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
 /// worth, however many streams there are. None before the first stream.
 ///
 /// A key says where a stream is. It holds until a stream is inserted.

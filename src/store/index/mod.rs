@@ -120,7 +120,7 @@ impl LiveIndex {
                     source::extend_causation(index, &mut events, batch);
                 }
                 IndexSource::Custom(_, indexer) => {
-                    source::extend_custom(index, &mut EventReader::new(core), batch, &**indexer)
+                    source::extend_custom(index, &mut EventReader::new(core), batch, &**indexer);
                 }
             }
             let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
