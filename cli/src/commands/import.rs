@@ -56,8 +56,8 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     out.hint(&safe(report, url.folder().is_some()))?;
     if report.dropped > 0 {
         out.hint(&format!(
-            "{} left out: they happened before the store's history of their aggregates begins (archived, truncated, deleted, or past a limit); \
-             --include-dropped imports them",
+            "{} left out: the store has dropped events of their aggregates (archived, truncated, deleted, or past a limit), and these may be \
+             among them; --include-dropped imports them",
             counted(report.dropped, "event")
         ))?;
     }

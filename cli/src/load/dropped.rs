@@ -1,21 +1,55 @@
 //! What a durable store had dropped before an import: importing a log again does not bring it back.
 //!
-//! The store forgets the ids of events with the events, so what was dropped is known by its time: an aggregate's history was cut somewhere,
-//! and an event before the cut is taken for one that was dropped.
+//! The store forgets the ids of events with the events, so an event that it does not have may be new, or dropped. An aggregate that has lost
+//! events therefore takes only what is new for certain: an event that is no older than the oldest retained one, and that either stands behind
+//! the newest retained one in the log, or happened after that was recorded.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use annals::{Event, GapReason, Name, Store, StreamId, Timestamp, Version};
 use serde::Deserialize;
+use uuid::Uuid;
 
 /// The cuts of the aggregates that were asked for, as they were before the first event was imported.
 #[derive(Debug)]
 pub(crate) struct Dropped {
-    /// Events before this time are dropped; `None` where all are retained.
-    cuts: HashMap<Name, Option<Timestamp>>,
-    /// The same for aggregates that the store has forgotten.
+    /// `None` where all events are retained.
+    cuts: HashMap<Name, Option<Cut>>,
+    /// Events before this time are dropped of aggregates that the store has forgotten.
     log: Option<Timestamp>,
+    /// Nothing was dropped of any aggregate.
+    is_whole: bool,
+}
+
+/// Where the history of an aggregate was cut.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    /// Events before this time are dropped.
+    before: Timestamp,
+    /// `None` where the time alone decides.
+    newest: Option<Newest>,
+}
+
+/// The newest event that an aggregate retains, or the change that dropped all.
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    id: Uuid,
+    recorded: Timestamp,
+    /// The log has come to it.
+    is_passed: bool,
+}
+
+impl Cut {
+    fn at(before: Timestamp) -> Self {
+        Self { before, newest: None }
+    }
+
+    /// Whether an event that the store does not have is taken for dropped. What is dated later than `now` says nothing of its order.
+    fn has(self, happened: Timestamp, now: Timestamp) -> bool {
+        let is_newer = |newest: Newest| newest.is_passed || (happened > newest.recorded && happened <= now);
+        happened < self.before || !self.newest.is_none_or(is_newer)
+    }
 }
 
 /// The data of `$archived`.
@@ -30,42 +64,71 @@ impl Dropped {
     /// Looks at what the log as a whole has lost: to a budget or to age.
     pub(crate) fn of(store: &Store) -> Self {
         let is_budget = |reason: &GapReason| matches!(reason, GapReason::Budget | GapReason::Age | GapReason::Several);
-        let has_lost = store.gaps().iter().any(|gap| is_budget(&gap.reason));
+        let gaps = store.gaps();
+        let has_lost = gaps.iter().any(|gap| is_budget(&gap.reason));
         let oldest = || store.read_all().limit(1).events().first().map(Event::timestamp);
         Self {
             cuts: HashMap::new(),
             log: has_lost.then(oldest).flatten(),
+            is_whole: gaps.is_empty(),
         }
     }
 
-    /// Whether an event that the store does not have happened before its aggregate was cut.
+    /// Whether an event that the store does not have is taken for one that it has dropped.
     pub(crate) fn has(&mut self, store: &Store, stream: &StreamId, happened: Option<Timestamp>) -> bool {
-        let id = &stream.aggregate_id;
-        let known = self.cuts.get(id).copied();
-        let cut = known.unwrap_or_else(|| {
-            let cut = cut(store, id, self.log);
-            self.cuts.insert(id.clone(), cut);
-            cut
-        });
-        happened.zip(cut).is_some_and(|(happened, cut)| happened < cut)
+        if self.is_whole {
+            return false;
+        }
+        let cut = *self.cut(store, &stream.aggregate_id);
+        happened.zip(cut).is_some_and(|(happened, cut)| cut.has(happened, now()))
+    }
+
+    /// The log has come to an event that the store retains.
+    pub(crate) fn pass(&mut self, store: &Store, event: &Event) {
+        if self.is_whole {
+            return;
+        }
+        let cut = self.cut(store, event.aggregate_id()).as_mut();
+        if let Some(newest) = cut.and_then(|cut| cut.newest.as_mut()) {
+            newest.is_passed |= newest.id == event.id();
+        }
+    }
+
+    fn cut(&mut self, store: &Store, id: &str) -> &mut Option<Cut> {
+        let log = self.log.map(Cut::at);
+        self.cuts.entry(id.into()).or_insert_with(|| cut(store, id, log))
     }
 }
 
-fn cut(store: &Store, id: &str, log: Option<Timestamp>) -> Option<Timestamp> {
+fn now() -> Timestamp {
+    annals::Clock::now(&annals::SystemClock)
+}
+
+fn cut(store: &Store, id: &str, log: Option<Cut>) -> Option<Cut> {
     let Some(info) = store.stream_info(id) else { return log };
     if info.tombstoned {
-        return Some(Timestamp::MAX);
+        return Some(Cut::at(Timestamp::MAX));
     }
     if info.dropped_to == Version(0) {
         return None;
     }
     if let Some(before) = archived_before(store, id, info.dropped_to) {
-        return Some(before);
+        return Some(Cut::at(before));
     }
-    let oldest = store.read_stream(id).limit(1).events().first().map(Event::timestamp);
-    // An event may have been dropped that happened at the same time.
-    let cut = oldest.or_else(|| last_change(store, id).map(|change| change.recorded_at()));
-    cut.map(|cut| cut.after(Duration::from_micros(1))).or(log)
+    let retained = store.read_stream(id);
+    let newest = retained.clone().backwards().limit(1).events().pop();
+    let Some(newest) = newest.or_else(|| last_change(store, id)) else { return log };
+    let oldest = retained.limit(1).events().pop();
+    let oldest = oldest.map_or_else(|| newest.recorded_at(), |oldest| oldest.timestamp());
+    Some(Cut {
+        // An event may have been dropped that happened at the same time.
+        before: oldest.after(Duration::from_micros(1)),
+        newest: Some(Newest {
+            id: newest.id(),
+            recorded: newest.recorded_at(),
+            is_passed: false,
+        }),
+    })
 }
 
 /// The time before which all was archived, if an archive has the last event that is gone.

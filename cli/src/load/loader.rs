@@ -30,7 +30,7 @@ pub(crate) struct Report {
     pub(crate) repeated: u64,
     /// Events that a durable store had before.
     pub(crate) known: u64,
-    /// Events from before a durable store was cut: it had dropped them, or would have.
+    /// Events taken for dropped: a durable store has lost events of their aggregates, and these may be among them.
     pub(crate) dropped: u64,
     pub(crate) bad: u64,
     /// The first bad lines, as they are shown.
@@ -208,6 +208,7 @@ impl Loader {
         }
         if let Some(kept) = self.kept(&stream, &event, place.is_some()) {
             check_same(&kept, &stream, &event)?;
+            self.pass(&kept);
             self.count_again(kept.position());
             return Ok(());
         }
@@ -243,6 +244,16 @@ impl Loader {
         };
         let has = |dropped: &mut Dropped| dropped.has(&self.store, stream, event.timestamp);
         dropped.as_mut().is_some_and(has)
+    }
+
+    /// The log has come to an event that a durable store has.
+    fn pass(&mut self, kept: &Event) {
+        if let Kind::Durable {
+            dropped: Some(dropped), ..
+        } = &mut self.kind
+        {
+            dropped.pass(&self.store, kept);
+        }
     }
 
     /// Counts a line whose event is at `position` already.

@@ -243,3 +243,87 @@ fn an_export_with_odd_metadata_could_not_be_imported() {
         assert_eq!(json(&found).as_array().unwrap().len(), 1, "{user}");
     }
 }
+
+/// Events of aggregate `a` on these days of January, in this order.
+fn days(days: &[u32]) -> Vec<String> {
+    let event = |day: &u32| {
+        line("a", "Noted", &format!(r#","eventData":{day}"#))
+            .replace("2026-01-31T12:00:00Z", &format!("2026-01-{day:02}T12:00:00Z"))
+    };
+    days.iter().map(event).collect()
+}
+
+/// Truncates aggregate `a`.
+fn truncate(url: &Path, version: u64) {
+    with_store(url, |store| {
+        store.truncate_before("a", Version(version)).unwrap();
+    });
+}
+
+#[test]
+fn importing_again_revived_dropped_events_of_a_log_that_is_not_in_the_order_of_time() {
+    let orders: [&[u32]; 5] = [
+        &[9, 8, 7, 6, 5, 4, 3, 2, 1],
+        &[5, 9, 1, 8, 2, 7, 3, 6, 4],
+        &[9, 1, 2, 3, 4, 5, 6, 7, 8],
+        &[1, 1, 1, 1, 1, 1, 1, 1, 1],
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9],
+    ];
+    for order in orders {
+        for version in [2, 5, 9, 10] {
+            let folder = Folder::new();
+            let url = folder.url("store");
+            let log = folder.file("log.jsonl", days(order).join("\n"));
+            import(&url, &log);
+            truncate(&url, version);
+            let before = stats(&url)["events"].clone();
+            for _ in 0..2 {
+                let again = import(&url, &log);
+                let counts = (&again["newEvents"], &again["droppedEvents"]);
+                assert_eq!(counts, (&json("0"), &(version - 1).into()), "{order:?} before {version}");
+                assert_eq!(stats(&url)["events"], before);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_the_newest_event_of_a_log_is_new_whatever_was_dropped_before() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    import(&url, &folder.file("one.jsonl", days(&[3, 9, 5, 4]).join("\n")));
+    truncate(&url, 4);
+    // The log has grown: one event is no later than one that was dropped.
+    let grown = folder.file("two.jsonl", days(&[3, 9, 5, 4, 8, 10]).join("\n"));
+    let again = import(&url, &grown);
+    assert_eq!(
+        (&again["newEvents"], &again["droppedEvents"], &again["knownEvents"]),
+        (&json("2"), &json("3"), &json("1"))
+    );
+    // Another file, without what is known: none of it is new for certain. It can be imported all the same.
+    let other = folder.file("three.jsonl", days(&[7, 11]).join("\n"));
+    let refused = import(&url, &other);
+    assert_eq!((&refused["newEvents"], &refused["droppedEvents"]), (&json("0"), &json("2")));
+    let all = run(program()
+        .args(["--format", "json", "import", "--include-dropped", "--store"])
+        .arg(&url)
+        .arg(&other));
+    assert_eq!(json(&all.ok())["newEvents"], 2);
+    // An aggregate that has lost nothing takes whatever comes.
+    let others: Vec<_> = days(&[1, 2]).iter().map(|line| line.replace("\"a\"", "\"c\"")).collect();
+    assert_eq!(import(&url, &folder.file("four.jsonl", others.join("\n")))["newEvents"], 2);
+}
+
+#[test]
+fn an_event_later_than_all_that_was_recorded_is_new() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    import(&url, &folder.file("one.jsonl", days(&[3, 9, 5, 4]).join("\n")));
+    truncate(&url, 4);
+    let now = annals::Clock::now(&annals::SystemClock).to_string();
+    let live = line("a", "Noted", "").replace("2026-01-31T12:00:00Z", &now);
+    // One that is dated later than today may have been dropped long ago.
+    let future = line("a", "Noted", "").replace("2026-01-31", "2999-01-31");
+    let imported = import(&url, &folder.file("two.jsonl", [live, future].join("\n")));
+    assert_eq!((&imported["newEvents"], &imported["droppedEvents"]), (&json("1"), &json("1")));
+}
