@@ -43,35 +43,24 @@ for entry in "${works[@]}"; do
     printf '%s: %d\n' "${work//-/ }" $((difference / once)) | tee -a "$figures"
 done
 
-# by_file PROFILE: the instructions of each source file, without those of what it calls. A line of costs belongs to the file named last;
-# the line after `calls=` holds the cost of the callee.
-by_file() {
-    awk '
-        /^(fl|fi|fe)=/ {
-            text = substr($0, index($0, "=") + 1)
-            number = text; sub(/ .*/, "", number)
-            if (text ~ / /) { sub(/^[^ ]* /, "", text); names[number] = text }
-            current = number
-        }
-        /^calls=/ { callee = 1; next }
-        /^[0-9+*-]/ { if (callee) callee = 0; else cost[current] += $2 }
-        END { for (number in cost) print cost[number], names[number] }
-    ' "$1"
-}
-
+# The steps of a single append: functions of the library with what they call, above 50 instructions an append.
 once=${works[0]#*:}
 echo
-echo "single append by source file (instructions of the file's own code, inlined code by where it is written):"
-{
-    by_file "$out/single-append.$once" | sed 's/^/1 /'
-    by_file "$out/single-append.$((2 * once))" | sed 's/^/2 /'
-} | awk -v count="$once" '
-    { work = $1; cost = $2; $1 = ""; $2 = ""; sub(/^ +/, "")
-      file = $0; if (!sub(/.*\/benches\//, "benches/", file) && !sub(/.*\/crates\//, "", file) && sub(/.*\/src\//, "src/", file) == 0) file = "libraries"
-      if ($0 ~ /\/(rustc|registry|rust)\//) file = "libraries"
-      sum[file] += work == 2 ? cost : -cost }
-    END { for (file in sum) if (sum[file] / count >= 5) printf "%8d  %s\n", sum[file] / count, file }
-' | sort -rn
+echo "single append by function, with what it calls (start-up included):"
+callgrind_annotate --inclusive=yes --threshold=100 "$out/single-append.$((2 * once))" 2>/dev/null | awk -v count=$((2 * once)) '
+    /\.rs:annals::/ && !/=>/ {
+        instructions = $1; gsub(",", "", instructions)
+        name = $0; sub(/^.*\.rs:annals::/, "", name); sub(/ *\[.*/, "", name)
+        if (!(name in seen) && instructions / count >= 50) printf "%8d  %s\n", instructions / count, name
+        seen[name] = 1
+    }' | sort -rn
+# The line of a call has the number of calls at its end: (40,000x).
+callgrind_annotate --tree=calling --inclusive=yes --threshold=100 "$out/single-append.$((2 * once))" 2>/dev/null | awk -v count=$((2 * once)) '
+    /> .*malloc\.c:(malloc|calloc|realloc) \([0-9,]+x\)/ {
+        calls = $0; sub(/.*\(/, "", calls); sub(/x\).*/, "", calls); gsub(",", "", calls); allocations += calls
+    }
+    END { printf "\nallocations: %.2f an append (start-up included)\n", allocations / count }'
+echo
 
 if [ "${1:-}" = --update ]; then
     { echo "$compiler"; cat "$figures"; } >"$committed"

@@ -40,7 +40,8 @@ impl<'a> EventRef<'a> {
     pub fn to_event(self) -> Event {
         let names = self.all_names();
         let (metadata, data) = self.chunk.payload(self.index);
-        let mut bytes = Vec::with_capacity(self.names_bytes() + metadata.len() + data.len());
+        let names_bytes: usize = names.iter().flatten().map(|name| name.len()).sum();
+        let mut bytes = Vec::with_capacity(names_bytes + metadata.len() + data.len());
         for name in names.iter().flatten() {
             bytes.extend_from_slice(name.as_bytes());
         }

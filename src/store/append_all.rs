@@ -16,6 +16,9 @@ use super::shard::Shard;
 use crate::query::Query;
 use crate::{Append, Appended, Condition, Conflict, Durability, Error, Field, Filter, Name, Position, Result};
 
+/// How often an append on condition is tried without holding other appends up.
+const TRIES: usize = 3;
+
 impl Engine {
     pub(crate) fn append_all(
         &self,
@@ -86,31 +89,97 @@ impl Engine {
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
         let watch = condition.map(|condition| Watch::new(self, condition)).transpose()?;
+        if let Some(watch) = &watch {
+            let mut seen = watch.after;
+            for _ in 0..TRIES {
+                if let Some(written) = self.append_undisturbed(drafts, watch, &mut seen, acknowledge)? {
+                    return Ok(written);
+                }
+            }
+        }
+        self.append_locked(drafts, watch.as_ref(), acknowledge)
+    }
+
+    /// Appends if nothing else was appended since the condition was looked at, without any lock, up to the last position. `None` if something
+    /// was: what came up to `seen` does not match.
+    fn append_undisturbed(
+        &self,
+        drafts: &[PreparedAppend<'_>],
+        watch: &Watch<'_>,
+        seen: &mut u64,
+        acknowledge: Durability,
+    ) -> Result<Option<Vec<Appended>>> {
+        let last = self.core.log.reserved();
+        self.core.log.await_published(last);
+        let found = watch.first_match(self, *seen, last)?;
+        let locks = Locks::take(self, drafts, None);
+        self.check_open()?;
+        let admissions = self.check_drafts(&locks, drafts, None)?;
+        if is_unclear(&admissions) {
+            return Ok(None);
+        }
+        if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
+            drop(locks);
+            return self.repeat_all(repeated, acknowledge).map(Some);
+        }
+        if let Some(position) = found {
+            return Err(unmet(position));
+        }
+        *seen = last.max(*seen);
+        self.write_all(locks, drafts, Some(last), acknowledge)
+    }
+
+    /// Appends with every shard locked that the condition could read, so that nothing comes between.
+    fn append_locked(
+        &self,
+        drafts: &[PreparedAppend<'_>],
+        watch: Option<&Watch<'_>>,
+        acknowledge: Durability,
+    ) -> Result<Vec<Appended>> {
         // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
-        let selection = watch.as_ref().and_then(|watch| watch.selection(self));
+        let selection = watch.and_then(|watch| watch.selection(self));
         let mut ids = None;
-        let mut locks = Locks::take(self, drafts, watch.as_ref());
+        let mut locks = Locks::take(self, drafts, watch);
         self.check_open()?;
         let mut admissions = self.check_drafts(&locks, drafts, None)?;
         if is_unclear(&admissions) {
             // The index of ids comes before the shards as well.
             drop(locks);
             let held = &*ids.insert(self.ids_held());
-            locks = Locks::take(self, drafts, watch.as_ref());
+            locks = Locks::take(self, drafts, watch);
             self.check_open()?;
             admissions = self.check_drafts(&locks, drafts, Some(held))?;
         }
         if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
             drop(locks);
-            let repeat = |part| self.repeat(part, acknowledge);
-            return repeated.into_iter().map(repeat).collect();
+            return self.repeat_all(repeated, acknowledge);
         }
-        if let Some(watch) = &watch {
+        if let Some(watch) = watch {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop((selection, ids));
+        let written = self.write_all(locks, drafts, None, acknowledge)?;
+        Ok(written.unwrap_or_default())
+    }
+
+    fn repeat_all(&self, repeated: Vec<Appended>, acknowledge: Durability) -> Result<Vec<Appended>> {
+        let repeat = |part| self.repeat(part, acknowledge);
+        repeated.into_iter().map(repeat).collect()
+    }
+
+    /// Writes the events of drafts that were checked, if `last` is the last position, where one is given; `None` if it is not.
+    fn write_all(
+        &self,
+        mut locks: Locks<'_>,
+        drafts: &[PreparedAppend<'_>],
+        last: Option<u64>,
+        acknowledge: Durability,
+    ) -> Result<Option<Vec<Appended>>> {
         let keys = self.make_streams(&mut locks, drafts);
-        let mut written = self.write_drafts(&mut locks, drafts, &keys);
+        let Some(mut written) = self.write_drafts(&mut locks, drafts, &keys, last) else {
+            self.unmake_streams(&mut locks, drafts);
+            return Ok(None);
+        };
         let surplus = self.limit_drafts(&mut locks, drafts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;
@@ -120,7 +189,7 @@ impl Engine {
         for part in &mut written {
             part.durability = durability;
         }
-        Ok(written)
+        Ok(Some(written))
     }
 
     fn check_drafts(
@@ -182,17 +251,21 @@ impl Engine {
         locks: &mut Locks<'_>,
         drafts: &[PreparedAppend<'_>],
         keys: &[Option<u32>],
-    ) -> Vec<Appended> {
+        last: Option<u64>,
+    ) -> Option<Vec<Appended>> {
         let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
         if count == 0 {
-            return self.nothing_written(locks, drafts, keys);
+            return Some(self.nothing_written(locks, drafts, keys));
         }
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
         let OwnLane { lane, pages } = &mut *own;
         let lane = lane.write();
         lane.make_room(count);
-        let first = self.core.log.reserve(count as u64);
+        let first = match last {
+            Some(last) => self.core.log.reserve_after(last, count as u64)?,
+            None => self.core.log.reserve(count as u64),
+        };
         let mut places = Vec::with_capacity(count);
         let mut written = Vec::with_capacity(drafts.len());
         for (draft, key) in drafts.iter().zip(keys) {
@@ -210,7 +283,15 @@ impl Engine {
         }
         self.core.log.enter_all(first, &places, pages);
         self.core.log.publish(pages);
-        written
+        Some(written)
+    }
+
+    /// Forgets the streams that were made for events that were not written.
+    fn unmake_streams(&self, locks: &mut Locks<'_>, drafts: &[PreparedAppend<'_>]) {
+        for draft in drafts {
+            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
+            shard.forget_unwritten(draft.stream_hash, &draft.stream.aggregate_id);
+        }
     }
 
     fn nothing_written(&self, locks: &Locks<'_>, drafts: &[PreparedAppend<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
@@ -252,6 +333,11 @@ impl Engine {
         };
         drafts.iter().zip(keys).filter_map(&mut limit).collect()
     }
+}
+
+fn unmet(position: u64) -> Error {
+    let position = Position(position);
+    Conflict::Condition { position }.into()
 }
 
 fn is_unclear(admissions: &[Admission]) -> bool {
@@ -385,12 +471,34 @@ impl<'a> Watch<'a> {
             }
             (None, None) => None,
         };
-        match found {
-            Some(position) => Err(Conflict::Condition {
-                position: Position(position),
-            }
-            .into()),
-            None => Ok(()),
+        found.map_or(Ok(()), |position| Err(unmet(position)))
+    }
+
+    /// The first match after position `after`, up to `last`: looked for without a lock that an append waits for.
+    fn first_match(&self, engine: &Engine, after: u64, last: u64) -> Result<Option<u64>> {
+        let bounds = Bounds {
+            after,
+            until: self.until().min(last),
+        };
+        let Some(aggregates) = self.aggregates else {
+            let selection = Selection::for_condition(engine, self.query, last);
+            return selection.first_match(self.matcher.as_ref(), bounds);
+        };
+        let mut positions = Vec::new();
+        for id in aggregates {
+            let hash = engine.core.hash(id);
+            let shard = engine.core.read(engine.core.shard_of(hash));
+            Self::positions_of(&shard, hash, id, bounds, &mut positions);
+        }
+        positions.sort_unstable();
+        first_matching(engine, self.query, self.matcher.as_ref(), positions)
+    }
+
+    /// Adds the positions of an aggregate's events within the bounds.
+    fn positions_of(shard: &Shard, hash: u64, id: &str, bounds: Bounds, positions: &mut Vec<u64>) {
+        if let Some(key) = shard.find(hash, id) {
+            let after = shard.stream(key).positions_after(bounds.after);
+            positions.extend(after.take_while(|position| *position <= bounds.until));
         }
     }
 
@@ -401,9 +509,11 @@ impl<'a> Watch<'a> {
             let Some(shard) = locks.get(engine.core.shard_of(hash)) else {
                 continue;
             };
-            let Some(key) = shard.find(hash, id) else { continue };
-            let after = shard.stream(key).positions_after(self.after);
-            positions.extend(after.take_while(|position| *position <= self.until()));
+            let bounds = Bounds {
+                after: self.after,
+                until: self.until(),
+            };
+            Self::positions_of(shard, hash, id, bounds, &mut positions);
         }
         positions.sort_unstable();
         first_matching(engine, self.query, self.matcher.as_ref(), positions)

@@ -85,6 +85,14 @@ impl Log {
         self.reserved.fetch_add(count, Ordering::Relaxed) + 1
     }
 
+    /// Takes the `count` positions after `last` and returns the first, if `last` is the last position taken.
+    pub(crate) fn reserve_after(&self, last: u64, count: u64) -> Option<u64> {
+        let taken = self
+            .reserved
+            .compare_exchange(last, last + count, Ordering::AcqRel, Ordering::Relaxed);
+        taken.is_ok().then_some(last + 1)
+    }
+
     pub(crate) fn reserved(&self) -> u64 {
         self.reserved.load(Ordering::Acquire)
     }
@@ -417,6 +425,32 @@ mod simulation {
                 thread.join().expect("a writer ends");
             }
             assert_eq!(log.published(), 3);
+            check_prefix(&log);
+        });
+    }
+
+    #[test]
+    fn two_appends_on_condition_never_take_the_same_place() {
+        loom::model(|| {
+            let log = shared();
+            let decide = |log: &Log| {
+                let last = log.reserved();
+                log.await_published(last);
+                let first = log.reserve_after(last, 1)?;
+                let place = Place { lane: 0, slot: first };
+                let mut cache = PageCache::default();
+                log.enter(first, place, 1, &mut cache);
+                log.publish(&mut cache);
+                Some((last, first))
+            };
+            let other = Arc::clone(&log);
+            let thread = loom::thread::spawn(move || decide(&other));
+            let mine = decide(&log);
+            let theirs = thread.join().expect("a writer ends");
+            // Who took a place had seen everything before it; one of two that saw the same was refused.
+            let taken: Vec<_> = [mine, theirs].into_iter().flatten().collect();
+            assert!(!taken.is_empty() && taken.iter().all(|(last, first)| first - last == 1));
+            assert_eq!(log.published(), taken.len() as u64);
             check_prefix(&log);
         });
     }

@@ -197,6 +197,14 @@ impl Shard {
         }
     }
 
+    /// Forgets a stream that never had an event.
+    pub(crate) fn forget_unwritten(&mut self, hash: u64, id: &str) {
+        let key = self.find(hash, id);
+        if let Some(key) = key.filter(|key| self.streams[*key].version == 0) {
+            self.streams.remove(key);
+        }
+    }
+
     /// Gives back spare room.
     pub(crate) fn compact(&mut self) {
         for stream in self.streams.iter_mut() {

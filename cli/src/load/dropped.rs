@@ -80,7 +80,9 @@ impl Dropped {
             return false;
         }
         let cut = *self.cut(store, &stream.aggregate_id);
-        happened.zip(cut).is_some_and(|(happened, cut)| cut.has(happened, now()))
+        happened
+            .zip(cut)
+            .is_some_and(|(happened, cut)| cut.has(happened, now()))
     }
 
     /// The log has come to an event that the store retains.
@@ -117,7 +119,9 @@ fn cut(store: &Store, id: &str, log: Option<Cut>) -> Option<Cut> {
     }
     let retained = store.read_stream(id);
     let newest = retained.clone().backwards().limit(1).events().pop();
-    let Some(newest) = newest.or_else(|| last_change(store, id)) else { return log };
+    let Some(newest) = newest.or_else(|| last_change(store, id)) else {
+        return log;
+    };
     let oldest = retained.limit(1).events().pop();
     let oldest = oldest.map_or_else(|| newest.recorded_at(), |oldest| oldest.timestamp());
     Some(Cut {

@@ -280,7 +280,11 @@ fn importing_again_revived_dropped_events_of_a_log_that_is_not_in_the_order_of_t
             for _ in 0..2 {
                 let again = import(&url, &log);
                 let counts = (&again["newEvents"], &again["droppedEvents"]);
-                assert_eq!(counts, (&json("0"), &(version - 1).into()), "{order:?} before {version}");
+                assert_eq!(
+                    counts,
+                    (&json("0"), &(version - 1).into()),
+                    "{order:?} before {version}"
+                );
                 assert_eq!(stats(&url)["events"], before);
             }
         }
@@ -303,15 +307,24 @@ fn what_follows_the_newest_event_of_a_log_is_new_whatever_was_dropped_before() {
     // Another file, without what is known: none of it is new for certain. It can be imported all the same.
     let other = folder.file("three.jsonl", days(&[7, 11]).join("\n"));
     let refused = import(&url, &other);
-    assert_eq!((&refused["newEvents"], &refused["droppedEvents"]), (&json("0"), &json("2")));
+    assert_eq!(
+        (&refused["newEvents"], &refused["droppedEvents"]),
+        (&json("0"), &json("2"))
+    );
     let all = run(program()
         .args(["--format", "json", "import", "--include-dropped", "--store"])
         .arg(&url)
         .arg(&other));
     assert_eq!(json(&all.ok())["newEvents"], 2);
     // An aggregate that has lost nothing takes whatever comes.
-    let others: Vec<_> = days(&[1, 2]).iter().map(|line| line.replace("\"a\"", "\"c\"")).collect();
-    assert_eq!(import(&url, &folder.file("four.jsonl", others.join("\n")))["newEvents"], 2);
+    let others: Vec<_> = days(&[1, 2])
+        .iter()
+        .map(|line| line.replace("\"a\"", "\"c\""))
+        .collect();
+    assert_eq!(
+        import(&url, &folder.file("four.jsonl", others.join("\n")))["newEvents"],
+        2
+    );
 }
 
 #[test]
@@ -325,5 +338,8 @@ fn an_event_later_than_all_that_was_recorded_is_new() {
     // One that is dated later than today may have been dropped long ago.
     let future = line("a", "Noted", "").replace("2026-01-31", "2999-01-31");
     let imported = import(&url, &folder.file("two.jsonl", [live, future].join("\n")));
-    assert_eq!((&imported["newEvents"], &imported["droppedEvents"]), (&json("1"), &json("1")));
+    assert_eq!(
+        (&imported["newEvents"], &imported["droppedEvents"]),
+        (&json("1"), &json("1"))
+    );
 }

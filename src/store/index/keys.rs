@@ -3,6 +3,7 @@
 use smallvec::SmallVec;
 
 use super::super::core::{Core, IndexInput};
+use super::super::directory::PageCache;
 use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
 use super::terms::{FieldNumber, TermIndex};
 use crate::event::chunk::CHUNK_EVENTS;
@@ -15,6 +16,9 @@ const FIELDS: [(Part, FieldNumber); 3] = [
     (Part::User, USER),
     (Part::Organization, ORGANIZATION),
 ];
+
+/// Events so few that they are looked at in their lanes rather than copied.
+const FEW: u64 = 32;
 
 /// The key of a term that was not looked up yet.
 const UNKNOWN: u32 = u32::MAX;
@@ -51,6 +55,37 @@ impl KeyCache {
     /// Adds the events above those in the index, up to `to`.
     pub(super) fn extend(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
         self.lanes.resize_with(core.lane_count(), ChunkKeys::default);
+        if to.saturating_sub(index.complete_to()) <= FEW {
+            self.extend_in_place(index, core, to);
+        } else {
+            self.extend_from_copies(index, core, to);
+        }
+        index.set_complete_to(to);
+    }
+
+    /// Adds a few events, each under the lock of its lane.
+    fn extend_in_place(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
+        let mut pages = PageCache::default();
+        for position in index.complete_to() + 1..=to {
+            let Some(place) = core.log.place(position, &mut pages) else {
+                continue;
+            };
+            let own = core.read_lane(place.lane);
+            let Some(event) = own.lane.event(place.slot) else {
+                continue;
+            };
+            let keys = &mut self.lanes[place.lane];
+            keys.turn_to(place.slot / CHUNK_EVENTS as u64);
+            keys.add_kind_and_names(index, event, position);
+            self.add_day(index, event.timestamp(), position);
+            if event.is_system() {
+                index.add_system(position);
+            }
+        }
+    }
+
+    /// Adds many events, without holding up the lanes that they are in.
+    fn extend_from_copies(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
         let lanes = &self.lanes;
         let mut events = IndexInput::new(core, index.complete_to(), |lane| {
             (lanes[lane].chunk, lanes[lane].names.len())
@@ -70,7 +105,6 @@ impl KeyCache {
                 add_left_out(index, &events, position);
             }
         }
-        index.set_complete_to(to);
     }
 
     fn add_day(&mut self, index: &mut TermIndex, time: Timestamp, position: u64) {

@@ -31,9 +31,9 @@ const BACKLOG_MAX: u64 = 1024;
 /// Events so few that a fork looks through them rather than copying the index it shares.
 const SCAN_MAX: u64 = 1024;
 
-/// Terms looked at for room to give back with every batch, and for every term that the batch added. More are looked at than added,
+/// Terms looked at for room to give back with every whole batch, and for every term that the batch added. More are looked at than added,
 /// so under a budget the terms that have lost their events do not pile up.
-const SWEEP_TERMS: u32 = 64;
+const SWEEP_TERMS: u64 = 64;
 const SWEEP_FACTOR: u32 = 4;
 
 /// An index that follows the log.
@@ -113,6 +113,7 @@ impl LiveIndex {
         while index.complete_to() < to {
             let batch = to.min(index.complete_to() + BATCH);
             let terms_before = index.len();
+            let part = (SWEEP_TERMS * (batch - index.complete_to())).div_ceil(BATCH) as u32;
             match &self.extract {
                 IndexSource::Main => keys.extend(index, core, batch),
                 IndexSource::Causation => {
@@ -124,7 +125,7 @@ impl LiveIndex {
                 }
             }
             let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
-            if core.log.floor() > 0 && index.sweep(core.log.floor(), SWEEP_TERMS + SWEEP_FACTOR * added) {
+            if core.log.floor() > 0 && index.sweep(core.log.floor(), part + SWEEP_FACTOR * added) {
                 // The key of a term that was forgotten may be another's by now.
                 *keys = KeyCache::default();
             }

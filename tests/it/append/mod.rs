@@ -316,3 +316,16 @@ fn a_condition_after_the_last_position_of_all_panicked() {
         store.append_if(&condition, vec![part]).expect("nothing comes after it");
     }
 }
+
+#[test]
+fn a_condition_that_fails_leaves_no_stream_behind() {
+    let store = Store::in_memory();
+    store.append(&stream("a"), Expected::Any, events(1)).expect("it is new");
+    let condition = Condition::none(Query::all().aggregate("a"));
+    let refused = store.append_if(&condition, Append::new(stream("b"), Expected::NoStream, events(1)));
+    assert!(matches!(refused, Err(Error::Conflict(_))), "{refused:?}");
+    assert_eq!((store.stream_info("b"), store.stats().aggregates), (None, 1));
+    // Not even its type is known.
+    let other = StreamId::new("Other", "b");
+    store.append(&other, Expected::NoStream, events(1)).expect("it is new");
+}
