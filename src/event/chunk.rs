@@ -97,6 +97,8 @@ pub(crate) struct Chunk {
     kind_table: Vec<Arc<EventSchema>>,
     /// Whether any event may be the system's.
     has_system: bool,
+    /// How often it was rewritten: codes and places of kinds are of one revision.
+    revision: u32,
 }
 
 impl Chunk {
@@ -110,6 +112,18 @@ impl Chunk {
             kind_table: Vec::with_capacity(like.kind_table.len()),
             ..Self::default()
         }
+    }
+
+    /// An empty chunk, to be filled with what is left of another.
+    pub(crate) fn next_revision(of: &Self) -> Self {
+        Self {
+            revision: of.revision + 1,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn revision(&self) -> u32 {
+        self.revision
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -230,6 +244,7 @@ impl Chunk {
             names: self.names.tail_from(first_name),
             kind_table: self.kind_table.clone(),
             has_system: self.has_system,
+            revision: self.revision,
             ..Self::default()
         }
     }

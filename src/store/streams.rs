@@ -14,7 +14,7 @@ const BUCKETS_MAX: usize = 1 << 14;
 /// Tables of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
 /// worth, however many streams there are. None before the first stream.
 ///
-/// A key says where a stream is. It holds until a stream is inserted.
+/// A key says where a stream is. It holds until a stream is inserted, and in a copy as well.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamTable {
     tables: Vec<HashTable<Stream>>,
@@ -153,6 +153,19 @@ mod tests {
             assert_eq!(find(&table, number), (number % 2 == 1).then_some(number));
         }
         assert_eq!(table.iter().count(), 2_500);
+    }
+
+    #[test]
+    fn a_copy_has_the_same_keys() {
+        let mut table = StreamTable::default();
+        (0..3_000).for_each(|number| _ = table.insert(stream(number)));
+        let copy = table.clone();
+        for number in 0..3_000 {
+            let key = table
+                .find(stream(number).half, &stream(number).id)
+                .expect("it is there");
+            assert_eq!(copy[key].version, number);
+        }
     }
 
     #[test]

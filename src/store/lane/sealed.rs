@@ -62,7 +62,7 @@ impl Sealed {
         let Some((chunk, dropped)) = self.chunk.as_ref().zip(self.dropped.as_ref()) else {
             return;
         };
-        let mut copy = Chunk::default();
+        let mut copy = Chunk::next_revision(chunk);
         for index in 0..chunk.len() {
             let bytes = if dropped.contains(index) {
                 Bytes::Drop
