@@ -4,6 +4,7 @@ mod args;
 mod commands;
 pub mod demo;
 mod exit;
+mod hex;
 mod interrupt;
 pub mod load;
 mod output;
@@ -36,7 +37,8 @@ pub fn run() -> ExitCode {
 /// An event as `export` writes it: one JSON object, without an end of line. `None` if it cannot be written.
 pub fn json_line(event: &annals::Event) -> Option<Vec<u8>> {
     let mut line = Vec::new();
-    output::wire::Wire::from(event).write_json(&mut line).ok()?;
+    let wire = output::wire::Wire::from(event);
+    wire.write_json(&mut line, output::payload::Fidelity::Exact).ok()?;
     Some(line)
 }
 

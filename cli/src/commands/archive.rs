@@ -12,8 +12,9 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::feed::Kind;
 use crate::load::progress::Progress;
-use crate::load::{Location, durable, jsonl};
+use crate::load::{LINE_BYTES_MAX, Location, durable, jsonl};
 use crate::output::Out;
+use crate::output::payload::Fidelity;
 use crate::output::sections::Sections;
 use crate::output::sink::Sink;
 use crate::output::text::{bytes, clean, counted};
@@ -117,8 +118,16 @@ fn save(outdated: &ArchiveCandidates<'_>, to: &Path) -> Outcome {
 /// An event as a line, once it is sure that the same event can be read from it.
 fn write_line(event: EventRef<'_>, line: &mut Vec<u8>) -> Outcome {
     line.clear();
-    Wire::from(event).write_json(line)?;
+    Wire::from(event).write_json(line, Fidelity::Exact)?;
     let kept = event.to_event();
+    if line.len() > LINE_BYTES_MAX {
+        return Err(Failure::Data(format!(
+            "the event at position {} has a line of {} bytes, but a line can have at most {LINE_BYTES_MAX}; archive to a folder, which holds \
+             every event",
+            event.position(),
+            line.len()
+        )));
+    }
     let read = jsonl::parse_entry(line).ok().filter(|read| {
         read.stream == kept.stream_id()
             && read.event == kept.to_new()
@@ -127,8 +136,7 @@ fn write_line(event: EventRef<'_>, line: &mut Vec<u8>) -> Outcome {
     });
     if read.is_none() {
         return Err(Failure::Data(format!(
-            "the event at position {} is not the same when it is read from a line of JSON: its data or metadata are of another kind; \
-             archive to a folder, which holds every event",
+            "the event at position {} is not the same when it is read from a line of JSON; archive to a folder, which holds every event",
             kept.position()
         )));
     }

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use crate::exit::{Failure, Outcome};
 use crate::output::events::write_all;
+use crate::output::payload::Fidelity;
 use crate::output::text::{clean, indented};
 use crate::output::wire::Wire;
 use crate::output::{Format, Out};
@@ -18,7 +19,7 @@ pub(crate) fn show(store: &Store, which: &str, out: &mut Out<'_>) -> Outcome {
         Format::Table => describe(&event, out),
         Format::Csv => write_all(Format::Csv, out.stdout, &out.zone, &[event]).map(drop),
         Format::Json | Format::Jsonl => {
-            Wire::from(&event).write_json(&mut out.stdout)?;
+            Wire::from(&event).write_json(&mut out.stdout, Fidelity::Readable)?;
             out.line("")
         }
     }

@@ -9,6 +9,7 @@ use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::Out;
 use crate::output::events::{EventWriter, write_all};
+use crate::output::payload::Fidelity;
 use crate::output::sections::Sections;
 use crate::output::text::counted;
 
@@ -54,7 +55,7 @@ fn answer(store: &Store, query: Query, events: &Events, out: &mut Out<'_>) -> Ou
     if limit.is_some() {
         write_page(store, query, out)
     } else {
-        write_whole(store, query, out)
+        write_whole(store, query, Fidelity::Readable, out)
     }
 }
 
@@ -95,8 +96,8 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
 }
 
 /// Writes everything while it is read.
-pub(crate) fn write_whole(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
-    let mut writer = EventWriter::new(out.format, out.stdout, &out.zone)?;
+pub(crate) fn write_whole(store: &Store, query: Query, fidelity: Fidelity, out: &mut Out<'_>) -> Outcome {
+    let mut writer = EventWriter::new(out.format, fidelity, out.stdout, &out.zone)?;
     copy(store, query, &mut writer)?;
     let written = writer.finish()?;
     tell_altered(written, out)

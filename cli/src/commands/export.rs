@@ -5,7 +5,9 @@ use annals::{Query, Store};
 use crate::args::{Filters, Global};
 use crate::commands::{events, filters, open};
 use crate::exit::{Failure, Outcome};
+use crate::load::LINE_BYTES_MAX;
 use crate::output::events::{EventWriter, Written};
+use crate::output::payload::Fidelity;
 use crate::output::sink::Sink;
 use crate::output::target::Target;
 use crate::output::text::{clean, counted};
@@ -22,7 +24,7 @@ pub(crate) fn run(
     let query = filters::query(filters, &out.zone)?;
     if target.is_stdout()? {
         out.format = of_stdout(asked)?;
-        return events::write_whole(&open(global, out)?, query, out);
+        return events::write_whole(&open(global, out)?, query, Fidelity::Exact, out);
     }
     let format = target.format(asked)?;
     // Before a log is loaded in vain.
@@ -44,7 +46,7 @@ pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
 /// Writes what `query` finds to `target`; returns how many events there were.
 pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<Written> {
     let mut sink = Sink::create(target)?;
-    let mut writer = EventWriter::new(format, &mut sink, &out.zone)?;
+    let mut writer = EventWriter::new(format, Fidelity::Exact, &mut sink, &out.zone)?;
     events::copy(store, query, &mut writer)?;
     let written = writer.finish()?;
     sink.keep()?;
@@ -61,14 +63,21 @@ pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outc
     tell_altered(written, out)
 }
 
-/// Reports events that cannot be read from what was written as they are.
+/// Reports events that cannot be read back from what was written.
 pub(crate) fn tell_altered(written: Written, out: &mut Out<'_>) -> Outcome {
-    if written.altered == 0 {
-        return Ok(());
+    if written.altered > 0 {
+        out.hint(&format!(
+            "warning: {} not whole in what was written: CSV cannot hold data or metadata that are not UTF-8, or metadata that are not a JSON \
+             object; *.jsonl holds them, and the store still has them",
+            counted(written.altered, "event")
+        ))?;
     }
-    Ok(out.hint(&format!(
-        "warning: {} not whole in what was written: data or metadata that are not UTF-8, or metadata that are not a JSON object; \
-         the store still has them",
-        counted(written.altered, "event")
-    ))?)
+    if written.too_long > 0 {
+        out.hint(&format!(
+            "warning: {} with more than {} MiB of JSON, which an import refuses; the store still has them",
+            counted(written.too_long, "event"),
+            LINE_BYTES_MAX >> 20
+        ))?;
+    }
+    Ok(())
 }

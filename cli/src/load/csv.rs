@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use crate::load::dialect::Dialect;
 use crate::load::encoding;
-use crate::load::jsonl::{Metadata, check_depth, not_utf8, parse_metadata, push_member};
+use crate::load::jsonl::{check_depth, not_utf8};
+use crate::load::metadata::{Metadata, parse_metadata, push_member};
 use crate::load::{BadLine, Entry};
 use crate::when;
 
@@ -191,10 +192,10 @@ impl Mapping {
             id: parse(cell(Role::EventId), "eventId is not a UUID")?,
             schema_version: parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1),
             timestamp: Some(time(Role::Time, cell(Role::Time).unwrap_or_default())?),
-            correlation_id: id(Role::Correlation, metadata.correlation_id)?,
-            causation_id: id(Role::Causation, metadata.causation_id)?,
-            user_id: id(Role::User, metadata.user_id)?,
-            organization_id: id(Role::Organization, metadata.organization_id)?,
+            correlation_id: id(Role::Correlation, metadata.ids.correlation)?,
+            causation_id: id(Role::Causation, metadata.ids.causation)?,
+            user_id: id(Role::User, metadata.ids.user)?,
+            organization_id: id(Role::Organization, metadata.ids.organization)?,
             tags: tags.into_iter().map(Into::into).collect(),
             metadata: metadata.rest.into(),
             data: self.data(&record)?.into(),

@@ -1,15 +1,16 @@
 //! One line of JSON as one event: the wire format, read strictly and kept to the byte.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use annals::{Name, NewEvent, Position, StreamId, Timestamp, Version};
+use annals::{ContentType, Name, NewEvent, Position, StreamId, Timestamp, Version};
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::Deserializer;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
+use crate::hex;
 use crate::load::elements::Elements;
+use crate::load::metadata::{Ids, Metadata, read_metadata};
 use crate::load::reader::Line;
 use crate::load::{BadLine, Entry, JSON_DEPTH_MAX, LINE_BYTES_MAX};
 
@@ -31,34 +32,24 @@ pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent<'static>), BadLine>
 /// The same as of [`parse_line`].
 pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
     check_object(line)?;
-    let wire: Wire<'_> =
+    let mut wire: Wire<'_> =
         serde_json::from_slice(line).map_err(|error| not_text(line).unwrap_or_else(|| bad_json(&error)))?;
-    check_depth(wire.event_data)?;
-    check_depth(wire.metadata)?;
-    // A store may have metadata that are no object, and exports them as they are.
-    let is_exported = wire.position.is_some() && wire.version.is_some();
-    let metadata = wire.metadata.map(|metadata| match on_one_line(metadata.get()) {
-        json if is_exported && !json.starts_with('{') => Ok(Metadata {
-            rest: json.into_owned().into_bytes(),
-            ..Metadata::default()
-        }),
-        json => parse_metadata(&json),
-    });
-    let metadata = metadata.transpose()?.unwrap_or_default();
+    let place = wire.position.map(Position).zip(wire.version.map(Version));
+    let metadata = wire.metadata(place.is_some())?;
+    let data = wire.data()?;
     let event = NewEvent {
         id: wire.event_id,
         schema_version: wire.event_version.unwrap_or(1),
         timestamp: Some(wire.timestamp),
-        correlation_id: metadata.correlation_id.map(Into::into),
-        causation_id: metadata.causation_id.map(Into::into),
-        user_id: metadata.user_id.map(Into::into),
-        organization_id: metadata.organization_id.map(Into::into),
+        correlation_id: metadata.ids.correlation.map(Into::into),
+        causation_id: metadata.ids.causation.map(Into::into),
+        user_id: metadata.ids.user.map(Into::into),
+        organization_id: metadata.ids.organization.map(Into::into),
         tags: wire.tags.unwrap_or_default().into_iter().map(Into::into).collect(),
+        metadata_type: content_type(wire.metadata_type),
         metadata: metadata.rest.into(),
-        data: wire
-            .event_data
-            .map(|data| on_one_line(data.get()).into_owned().into_bytes().into())
-            .unwrap_or_default(),
+        data_type: content_type(wire.event_data_type),
+        data: data.into(),
         ..NewEvent::new(wire.event_type)
     };
     let stream = StreamId {
@@ -69,8 +60,13 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
         stream,
         event,
         recorded_at: wire.recorded_at,
-        place: wire.position.map(Position).zip(wire.version.map(Version)),
+        place,
     })
+}
+
+/// JSON, unless the line says otherwise.
+fn content_type(name: Option<Name>) -> ContentType {
+    name.map_or(ContentType::Json, |name| ContentType::from(&*name))
 }
 
 /// Refuses an array: read as the fields of an event in their order, it could be one.
@@ -132,9 +128,64 @@ struct Wire<'a> {
     recorded_at: Option<Timestamp>,
     #[serde(borrow, default, deserialize_with = "raw")]
     event_data: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "data_hex")]
+    event_data_hex: Option<Vec<u8>>,
+    event_data_type: Option<Name>,
     #[serde(borrow)]
     metadata: Option<&'a RawValue>,
+    #[serde(default, deserialize_with = "metadata_hex")]
+    metadata_hex: Option<Vec<u8>>,
+    metadata_type: Option<Name>,
+    correlation_id: Option<Name>,
+    causation_id: Option<Name>,
+    user_id: Option<Name>,
+    organization_id: Option<Name>,
     tags: Option<Vec<Name>>,
+}
+
+impl Wire<'_> {
+    /// Takes the data, from whichever field has them.
+    fn data(&mut self) -> Result<Vec<u8>, BadLine> {
+        match (self.event_data, self.event_data_hex.take()) {
+            (Some(_), Some(_)) => Err(both("eventData", "eventDataHex")),
+            (None, bytes) => Ok(bytes.unwrap_or_default()),
+            (Some(json), None) => {
+                check_depth(Some(json))?;
+                Ok(on_one_line(json.get()).into_owned().into_bytes())
+            }
+        }
+    }
+
+    /// Takes the metadata, from whichever field has them, and the ids beside them. Only an export has ids there: where the metadata are no
+    /// object to hold them.
+    fn metadata(&mut self, is_exported: bool) -> Result<Metadata, BadLine> {
+        let ids = Ids {
+            correlation: self.correlation_id.take(),
+            causation: self.causation_id.take(),
+            user: self.user_id.take(),
+            organization: self.organization_id.take(),
+        };
+        if let (Some((name, _)), false) = (ids.iter().next(), is_exported || self.metadata_hex.is_some()) {
+            return Err(BadLine(format!("unknown field `{name}`{METADATA_ADVICE}")));
+        }
+        match (self.metadata, self.metadata_hex.take()) {
+            (Some(_), Some(_)) => Err(both("metadata", "metadataHex")),
+            (None, Some(rest)) => Ok(Metadata { ids, rest }),
+            (json, None) => read_metadata(json, is_exported)?.with_ids(&ids),
+        }
+    }
+}
+
+fn both(json: &str, hex: &str) -> BadLine {
+    BadLine(format!("{json} and {hex} are both there: leave one out"))
+}
+
+fn data_hex<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Vec<u8>>, D::Error> {
+    hex::field("eventDataHex", field)
+}
+
+fn metadata_hex<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Vec<u8>>, D::Error> {
+    hex::field("metadataHex", field)
 }
 
 /// A value as it is written; `null` is a value too.
@@ -142,101 +193,13 @@ fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValu
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// What the metadata of the wire hold: four ids that are fields of an event, and the rest.
-#[derive(Debug, Default)]
-pub(crate) struct Metadata {
-    pub(crate) correlation_id: Option<Name>,
-    pub(crate) causation_id: Option<Name>,
-    pub(crate) user_id: Option<Name>,
-    pub(crate) organization_id: Option<Name>,
-    /// A JSON object, or nothing.
-    pub(crate) rest: Vec<u8>,
-}
-
 /// JSON without ends of lines, as a line of a log has it. They can only be between its words, where a space is as good.
-fn on_one_line(json: &str) -> Cow<'_, str> {
+pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) {
         Cow::Owned(json.replace(['\n', '\r'], " "))
     } else {
         Cow::Borrowed(json)
     }
-}
-
-pub(crate) fn parse_metadata(json: &str) -> Result<Metadata, BadLine> {
-    serde_json::from_str(json).map_err(|error| BadLine(format!("metadata: {}", without_place(&error))))
-}
-
-impl<'de> Deserialize<'de> for Metadata {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(MetadataVisitor)
-    }
-}
-
-struct MetadataVisitor;
-
-impl<'de> Visitor<'de> for MetadataVisitor {
-    type Value = Metadata;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Metadata, A::Error> {
-        let mut metadata = Metadata::default();
-        let mut seen = [false; 4];
-        while let Some(Key(key)) = map.next_key()? {
-            let (index, field) = match &*key {
-                "correlationId" => (0, &mut metadata.correlation_id),
-                "causationId" => (1, &mut metadata.causation_id),
-                "userId" => (2, &mut metadata.user_id),
-                "organizationId" => (3, &mut metadata.organization_id),
-                other => {
-                    push_member(&mut metadata.rest, other, map.next_value()?);
-                    continue;
-                }
-            };
-            if std::mem::replace(&mut seen[index], true) {
-                return Err(serde::de::Error::custom(format_args!("'{key}' is there twice")));
-            }
-            *field = map.next_value()?;
-        }
-        if !metadata.rest.is_empty() {
-            metadata.rest.push(b'}');
-        }
-        Ok(metadata)
-    }
-}
-
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-        impl<'de> Visitor<'de> for Text {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a key")
-            }
-
-            fn visit_borrowed_str<E>(self, key: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(key)))
-            }
-
-            fn visit_str<E>(self, key: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(key.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// Writes one more member of an object that is not closed yet.
-pub(crate) fn push_member(object: &mut Vec<u8>, key: &str, value: &RawValue) {
-    object.push(if object.is_empty() { b'{' } else { b',' });
-    object.extend(serde_json::Value::from(key).to_string().as_bytes());
-    object.push(b':');
-    object.extend(value.get().as_bytes());
 }
 
 /// What is passed through unread must still be readable later.
@@ -315,7 +278,7 @@ fn is_id_of_metadata(field: &str) -> bool {
 }
 
 /// The message without the place that `serde_json` writes behind it: its line is always 1.
-fn without_place(error: &serde_json::Error) -> String {
+pub(crate) fn without_place(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.rfind(" at line ") {
         text.truncate(end);

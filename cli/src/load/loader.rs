@@ -15,8 +15,8 @@ use crate::load::identity::Identity;
 use crate::load::positions::Positions;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
+use crate::output::payload;
 use crate::output::text::{counted, grouped};
-use crate::output::wire;
 
 /// Bad lines that are shown one by one.
 const BAD_LINES_SHOWN: usize = 10;
@@ -289,9 +289,9 @@ impl Loader {
 
 /// `event` as a line of a log has it: ends of lines between the words of its JSON are spaces.
 fn on_one_line(mut event: NewEvent<'_>) -> NewEvent<'_> {
-    for payload in [&mut event.metadata, &mut event.data] {
-        if let Some(json) = wire::on_one_line(payload) {
-            *payload = json.get().as_bytes().to_vec().into();
+    for bytes in [&mut event.metadata, &mut event.data] {
+        if let Some(json) = str::from_utf8(bytes).ok().and_then(payload::on_one_line) {
+            *bytes = json.get().as_bytes().to_vec().into();
         }
     }
     event

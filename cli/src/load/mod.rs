@@ -12,6 +12,7 @@ pub(crate) mod feed;
 pub(crate) mod identity;
 pub mod jsonl;
 pub(crate) mod loader;
+pub(crate) mod metadata;
 mod packing;
 mod positions;
 pub(crate) mod progress;

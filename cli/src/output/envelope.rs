@@ -8,12 +8,13 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::exit::Outcome;
-use crate::output::wire::{Wire, on_one_line};
+use crate::output::payload::{Fidelity, on_one_line};
+use crate::output::wire::Wire;
 
 /// Which envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Envelope {
-    /// As `export` writes events.
+    /// As `events` writes them.
     Json,
     /// `CloudEvents` 1.0 in JSON, of <https://github.com/cloudevents/spec>.
     CloudEvents,
@@ -38,7 +39,7 @@ impl Envelope {
         match self {
             Self::Json => {
                 let mut line = Vec::new();
-                Wire::from(event).write_json(&mut line)?;
+                Wire::from(event).write_json(&mut line, Fidelity::Readable)?;
                 out.write_all(&line)?;
             }
             Self::CloudEvents => serde_json::to_writer(&mut *out, &CloudEvent::of(event, origin))?,
@@ -80,7 +81,7 @@ struct CloudEvent<'a> {
 
 impl<'a> CloudEvent<'a> {
     fn of(event: EventRef<'a>, origin: &Origin<'a>) -> Self {
-        let data = on_one_line(event.data());
+        let data = json(event.data());
         let bytes = (data.is_none() && !event.data().is_empty()).then(|| base64(event.data()));
         Self {
             specversion: "1.0",
@@ -175,7 +176,7 @@ impl<'a> Debezium<'a> {
 impl<'a> Row<'a> {
     fn of(event: EventRef<'a>) -> Self {
         let text = |bytes: &[u8]| {
-            let text = || on_one_line(bytes).map_or_else(|| base64(bytes), |json| json.get().to_owned());
+            let text = || json(bytes).map_or_else(|| base64(bytes), |json| json.get().to_owned());
             (!bytes.is_empty()).then(text)
         };
         Self {
@@ -199,6 +200,10 @@ impl<'a> Row<'a> {
             data_type: event.data_type().as_str().to_owned(),
         }
     }
+}
+
+fn json(bytes: &[u8]) -> Option<Box<RawValue>> {
+    on_one_line(str::from_utf8(bytes).ok()?)
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -1,12 +1,14 @@
 //! Events in every format, one after the other.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use annals::Event;
 use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
+use crate::load::LINE_BYTES_MAX;
 use crate::output::Format;
+use crate::output::payload::Fidelity;
 use crate::output::table::{Align, Grid, Narrow};
 use crate::output::wire::{COLUMNS, Wire};
 use crate::when;
@@ -41,6 +43,7 @@ const DATA_SHOWN: usize = 400;
 /// Takes events one by one and writes them; tables appear at the end, when their widths are known.
 pub(crate) struct EventWriter<'a> {
     form: Form<'a>,
+    fidelity: Fidelity,
     written: Written,
 }
 
@@ -48,8 +51,10 @@ pub(crate) struct EventWriter<'a> {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     pub(crate) events: u64,
-    /// Those of them whose data or metadata the format cannot hold; a table, which is for people, is not counted.
+    /// Those of them whose data or metadata a record of CSV cannot hold.
     pub(crate) altered: u64,
+    /// Those of them whose line of JSON is too long to be read.
+    pub(crate) too_long: u64,
 }
 
 enum Form<'a> {
@@ -64,7 +69,7 @@ enum Form<'a> {
 }
 
 impl<'a> EventWriter<'a> {
-    pub(crate) fn new(format: Format, out: &'a mut dyn Write, zone: &TimeZone) -> Outcome<Self> {
+    pub(crate) fn new(format: Format, fidelity: Fidelity, out: &'a mut dyn Write, zone: &TimeZone) -> Outcome<Self> {
         let form = match format {
             Format::Table => Form::Table {
                 grid: Grid::new(&GRID, &NARROW),
@@ -81,6 +86,7 @@ impl<'a> EventWriter<'a> {
         };
         Ok(Self {
             form,
+            fidelity,
             written: Written::default(),
         })
     }
@@ -90,16 +96,18 @@ impl<'a> EventWriter<'a> {
             Form::Table { grid, zone, .. } => grid.push(&row(event, zone)),
             Form::Json(out) => {
                 out.write_all(if self.written.events == 0 { b"[\n" } else { b",\n" })?;
-                event.write_json(out)?;
+                self.written.too_long += u64::from(write_json(event, self.fidelity, out)?);
             }
             Form::JsonLines(out) => {
-                event.write_json(out)?;
+                self.written.too_long += u64::from(write_json(event, self.fidelity, out)?);
                 out.write_all(b"\n")?;
             }
-            Form::Csv(out) => event.write_csv(out)?,
+            Form::Csv(out) => {
+                event.write_csv(out)?;
+                self.written.altered += u64::from(!event.fits_csv());
+            }
         }
         self.written.events += 1;
-        self.written.altered += u64::from(!matches!(self.form, Form::Table { .. }) && !event.fits_text());
         Ok(())
     }
 
@@ -114,6 +122,31 @@ impl<'a> EventWriter<'a> {
             Form::Csv(mut out) => out.flush()?,
         }
         Ok(self.written)
+    }
+}
+
+/// Writes an event as JSON; returns whether it is too long to be read.
+fn write_json(event: &Wire<'_>, fidelity: Fidelity, out: &mut dyn Write) -> Outcome<bool> {
+    let mut counted = Counted { out, bytes: 0 };
+    event.write_json(&mut counted, fidelity)?;
+    Ok(counted.bytes > LINE_BYTES_MAX)
+}
+
+/// Counts the bytes that are written.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -132,7 +165,7 @@ fn row(event: &Wire<'_>, zone: &TimeZone) -> [String; 7] {
 
 /// Writes many events that are at hand.
 pub(crate) fn write_all(format: Format, out: &mut dyn Write, zone: &TimeZone, events: &[Event]) -> Outcome<Written> {
-    let mut writer = EventWriter::new(format, out, zone)?;
+    let mut writer = EventWriter::new(format, Fidelity::Readable, out, zone)?;
     for event in events {
         writer.write(&event.into())?;
     }

@@ -3,6 +3,7 @@
 pub(crate) mod draw;
 pub(crate) mod envelope;
 pub(crate) mod events;
+pub(crate) mod payload;
 pub(crate) mod records;
 pub(crate) mod sections;
 pub(crate) mod sink;

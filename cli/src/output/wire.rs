@@ -2,12 +2,14 @@
 
 use std::io::Write;
 
-use annals::{Event, EventRef, NewEvent, StreamId, Timestamp};
+use annals::{ContentType, Event, EventRef, NewEvent, StreamId, Timestamp};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::exit::Outcome;
+use crate::load::metadata::Ids;
+use crate::output::payload::{Fidelity, Metadata, Payload};
 
 /// The columns of CSV, in order.
 pub(crate) const COLUMNS: [&str; 16] = [
@@ -44,7 +46,9 @@ pub(crate) struct Wire<'a> {
     pub(crate) user_id: Option<&'a str>,
     pub(crate) organization_id: Option<&'a str>,
     pub(crate) tags: Vec<&'a str>,
+    pub(crate) metadata_type: ContentType,
     pub(crate) metadata: &'a [u8],
+    pub(crate) data_type: ContentType,
     pub(crate) data: &'a [u8],
 }
 
@@ -75,7 +79,9 @@ macro_rules! wire_of_stored {
             user_id: $event.user_id(),
             organization_id: $event.organization_id(),
             tags: $event.tags().collect(),
+            metadata_type: $event.metadata_type(),
             metadata: $event.metadata(),
+            data_type: $event.data_type(),
             data: $event.data(),
         }
     };
@@ -108,7 +114,9 @@ impl<'a> From<(&'a StreamId, &'a NewEvent<'_>)> for Wire<'a> {
             user_id: event.user_id.as_deref(),
             organization_id: event.organization_id.as_deref(),
             tags: event.tags.iter().map(|tag| &**tag).collect(),
+            metadata_type: event.metadata_type.clone(),
             metadata: &event.metadata,
+            data_type: event.data_type.clone(),
             data: &event.data,
         }
     }
@@ -134,26 +142,32 @@ struct Json<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     event_data: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    event_data_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event_data_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causation_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization_id: Option<&'a str>,
     #[serde(skip_serializing_if = "<[&str]>::is_empty")]
     tags: &'a [&'a str],
 }
 
-#[derive(Serialize)]
-struct Ids<'a> {
-    #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
-    correlation: Option<&'a str>,
-    #[serde(rename = "causationId", skip_serializing_if = "Option::is_none")]
-    causation: Option<&'a str>,
-    #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
-    user: Option<&'a str>,
-    #[serde(rename = "organizationId", skip_serializing_if = "Option::is_none")]
-    organization: Option<&'a str>,
-}
-
 impl Wire<'_> {
     /// Writes the event as one JSON object, without an end of line.
-    pub(crate) fn write_json(&self, out: &mut impl Write) -> Outcome {
+    pub(crate) fn write_json(&self, out: &mut impl Write, fidelity: Fidelity) -> Outcome {
+        let data = Payload::of_data(self.data, fidelity)?;
+        let metadata = Metadata::of(self.metadata, self.ids(), self.place.is_some(), fidelity)?;
         let json = Json {
             event_id: self.id,
             position: self.place.map(|place| place.position),
@@ -164,11 +178,28 @@ impl Wire<'_> {
             event_version: self.event_version,
             timestamp: self.timestamp,
             recorded_at: self.place.map(|place| place.recorded_at),
-            event_data: raw(self.data)?,
-            metadata: raw(&self.merged_metadata()?)?,
+            event_data: data.json,
+            event_data_hex: data.hex,
+            event_data_type: other_type(&self.data_type),
+            metadata: metadata.payload.json,
+            metadata_hex: metadata.payload.hex,
+            metadata_type: other_type(&self.metadata_type),
+            correlation_id: metadata.beside.correlation,
+            causation_id: metadata.beside.causation,
+            user_id: metadata.beside.user,
+            organization_id: metadata.beside.organization,
             tags: &self.tags,
         };
         Ok(serde_json::to_writer(out, &json)?)
+    }
+
+    fn ids(&self) -> Ids<&str> {
+        Ids {
+            correlation: self.correlation_id,
+            causation: self.causation_id,
+            user: self.user_id,
+            organization: self.organization_id,
+        }
     }
 
     /// Writes the event as one CSV record of [`COLUMNS`].
@@ -203,75 +234,23 @@ impl Wire<'_> {
         Ok(out.write_record(None::<&[u8]>)?)
     }
 
-    /// Whether a line of text can hold data and metadata, so that they can be read from it: both are UTF-8, and the metadata are an object.
-    pub(crate) fn fits_text(&self) -> bool {
+    /// Whether a record of CSV can hold data and metadata, so that they can be read from it: both are UTF-8, and the metadata are an object.
+    pub(crate) fn fits_csv(&self) -> bool {
         let is_text = [self.metadata, self.data]
             .iter()
             .all(|bytes| str::from_utf8(bytes).is_ok());
         is_text && (self.metadata.is_empty() || self.metadata.starts_with(b"{"))
     }
-
-    /// The ids and the rest of the metadata in one object; nothing when there is neither.
-    fn merged_metadata(&self) -> Outcome<Vec<u8>> {
-        let ids = Ids {
-            correlation: self.correlation_id,
-            causation: self.causation_id,
-            user: self.user_id,
-            organization: self.organization_id,
-        };
-        let mut merged = serde_json::to_vec(&ids)?;
-        if merged == b"{}" {
-            return Ok(self.metadata.to_vec());
-        }
-        if let Some(members) = members(self.metadata).filter(|members| !members.is_empty()) {
-            merged.pop();
-            merged.push(b',');
-            merged.extend(members);
-            merged.push(b'}');
-        }
-        Ok(merged)
-    }
 }
 
-/// What is between the braces of a JSON object; `None` for anything else.
-fn members(json: &[u8]) -> Option<&[u8]> {
-    serde_json::from_slice::<&RawValue>(json).ok()?;
-    let inner = json.trim_ascii().strip_prefix(b"{")?.strip_suffix(b"}")?;
-    Some(inner.trim_ascii())
-}
-
-/// JSON as it is, on one line; what is not JSON as a text.
-fn raw(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    match on_one_line(bytes) {
-        Some(raw) => Ok(Some(raw)),
-        None => Ok(Some(serde_json::value::to_raw_value(&String::from_utf8_lossy(bytes))?)),
-    }
-}
-
-/// JSON, if that is what it is. An end of a line can only be between its words: a space is as good.
-pub(crate) fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
-    let raw = RawValue::from_string(str::from_utf8(bytes).ok()?.to_owned()).ok()?;
-    if !raw.get().contains(['\n', '\r']) {
-        return Some(raw);
-    }
-    RawValue::from_string(raw.get().replace(['\n', '\r'], " ")).ok()
+/// A content type that a line must say: any but JSON.
+fn other_type(content_type: &ContentType) -> Option<&str> {
+    Some(content_type.as_str()).filter(|name| *name != ContentType::Json.as_str())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn data_of_several_lines_broke_the_line() {
-        let raw = |bytes: &[u8]| on_one_line(bytes).map(|raw| raw.get().to_owned());
-        assert_eq!(raw(b"{\n  \"a\": 1\r\n}").as_deref(), Some("{   \"a\": 1  }"));
-        assert_eq!(raw(b"\"a\\nb\"").as_deref(), Some("\"a\\nb\""));
-        // No JSON, and none after its lines were joined.
-        assert_eq!(raw(b"\"a\nb\""), None);
-    }
     use crate::demo::random::Random;
     use crate::load::csv::{Columns, parse_text};
     use crate::load::jsonl::parse_line;
@@ -286,7 +265,9 @@ mod tests {
     fn what_was_read_is_written_to_the_byte() {
         let (stream, event) = parse_line(LINE.as_bytes()).unwrap();
         let mut out = Vec::new();
-        Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+        Wire::from((&stream, &event))
+            .write_json(&mut out, Fidelity::Exact)
+            .unwrap();
         assert_eq!(String::from_utf8(out).unwrap(), LINE);
     }
 
@@ -304,7 +285,9 @@ mod tests {
     fn an_event_without_anything_is_short() {
         let (stream, event) = (StreamId::new("A", "a"), NewEvent::new("T"));
         let mut out = Vec::new();
-        Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+        Wire::from((&stream, &event))
+            .write_json(&mut out, Fidelity::Exact)
+            .unwrap();
         assert_eq!(
             out,
             br#"{"aggregateId":"a","aggregateType":"A","eventType":"T","eventVersion":1}"#
@@ -322,7 +305,9 @@ mod tests {
                 continue;
             };
             let mut out = Vec::new();
-            Wire::from((&stream, &event)).write_json(&mut out).unwrap();
+            Wire::from((&stream, &event))
+                .write_json(&mut out, Fidelity::Exact)
+                .unwrap();
             assert_eq!(
                 parse_line(&out),
                 Ok((stream, event)),

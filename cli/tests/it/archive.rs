@@ -1,6 +1,6 @@
 //! Old events out of a store, into an archive, and back in their places to be read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -120,30 +120,52 @@ fn what_cannot_be_done_is_told_before_anything_is() {
     assert!(!to.exists());
 }
 
-/// A line of JSON holds JSON on one line alone; a folder holds every event as it is.
+/// A store with one old event.
+fn store_of(folder: &Folder, data: &[u8]) -> PathBuf {
+    let url = folder.url("orders");
+    let mut settings = annals::Settings::default();
+    settings.limits.payload_bytes_max = 16 << 20;
+    let store: annals::StoreUrl = url.to_str().unwrap().parse().unwrap();
+    let store = store.open(annals::Store::builder().settings(settings)).unwrap();
+    let stream = annals::StreamId::new("Thing", "a");
+    let event = annals::NewEvent::new("Noted")
+        .data(data)
+        .timestamp(annals::Timestamp::from_micros(0));
+    store.append(&stream, annals::Expected::Any, vec![event]).unwrap();
+    store.close().unwrap();
+    url
+}
+
+/// A line has at most 16 MiB, and a byte that is not text takes two digits of it; a folder holds every event as it is.
 #[test]
 fn what_a_line_cannot_hold_is_not_archived_to_lines() {
-    for data in ["{\n\"a\": 1}", "no JSON"] {
+    let folder = Folder::new();
+    let url = store_of(&folder, &vec![0xff; 9 << 20]);
+    let refused = archive(&url, &folder.path("old.jsonl")).failed(3);
+    assert!(
+        refused.contains("position 1") && refused.contains("archive to a folder"),
+        "{refused}"
+    );
+    assert!(!folder.path("old.jsonl").exists());
+    assert_eq!(events(&mut on(&url)).len(), 1);
+    archive(&url, &folder.path("old")).ok();
+    assert_eq!(events(&mut on(&url)).len(), 0);
+    assert_eq!(events(&mut on(&folder.path("old"))).len(), 1);
+}
+
+#[test]
+fn data_that_are_no_json_on_one_line_were_not_archived_to_lines() {
+    for data in [&b"{\n\"a\": 1}"[..], b"no JSON", b"\xff\0", b" 1 "] {
         let folder = Folder::new();
-        let url = folder.url("orders");
-        let store = annals::Store::open_url(url.to_str().unwrap()).unwrap();
-        let stream = annals::StreamId::new("Thing", "a");
-        let event = annals::NewEvent::new("Noted")
-            .data(data)
-            .timestamp(annals::Timestamp::from_micros(0));
-        store.append(&stream, annals::Expected::Any, vec![event]).unwrap();
-        store.close().unwrap();
-        drop(store);
-        let refused = archive(&url, &folder.path("old.jsonl")).failed(3);
-        assert!(
-            refused.contains("position 1") && refused.contains("archive to a folder"),
-            "{refused}"
-        );
-        assert!(!folder.path("old.jsonl").exists());
-        assert_eq!(events(&mut on(&url)).len(), 1);
-        archive(&url, &folder.path("old")).ok();
+        let url = store_of(&folder, data);
+        let before = events(&mut on(&url));
+        archive(&url, &folder.path("old.jsonl")).ok();
         assert_eq!(events(&mut on(&url)).len(), 0);
-        assert_eq!(events(&mut on(&folder.path("old"))).len(), 1);
+        let attached = events(on(&url).arg("--attach").arg(folder.path("old.jsonl")));
+        assert_eq!(attached, before);
+        run(on(&folder.url("copy")).arg("import").arg(folder.path("old.jsonl"))).ok();
+        let copy = annals::Store::open_url(folder.url("copy").to_str().unwrap()).unwrap();
+        assert_eq!(copy.event_at(annals::Position(1)).unwrap().data(), data);
     }
 }
 

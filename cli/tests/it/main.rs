@@ -12,6 +12,7 @@ mod files;
 mod flags;
 mod formats;
 mod interrupted;
+mod payloads;
 mod pipes;
 mod real_data;
 mod repair;

@@ -1,0 +1,126 @@
+//! Data and metadata as fields of a line of JSON: as JSON, or as hexadecimal digits where JSON does not preserve the bytes.
+
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::exit::Outcome;
+use crate::hex;
+use crate::load::jsonl::check_depth;
+use crate::load::metadata::{Ids, read_metadata};
+
+/// How data and metadata are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fidelity {
+    /// To be read: JSON on one line, other text as a string of JSON, and only what is not UTF-8 as hexadecimal digits.
+    Readable,
+    /// To be imported: every byte that would be another then is written as hexadecimal digits.
+    Exact,
+}
+
+/// A field of a line; none for no bytes.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    pub(crate) json: Option<Box<RawValue>>,
+    pub(crate) hex: Option<String>,
+}
+
+impl Payload {
+    /// The data of an event.
+    pub(crate) fn of_data(data: &[u8], fidelity: Fidelity) -> Outcome<Self> {
+        let Some(json) = readable(data)? else {
+            return Ok(Self::of_bytes(data));
+        };
+        let is_same = || json.get().as_bytes() == data && check_depth(Some(&json)).is_ok();
+        if fidelity == Fidelity::Exact && !is_same() {
+            return Ok(Self::of_bytes(data));
+        }
+        Ok(Self::of_json(json))
+    }
+
+    fn of_json(json: Box<RawValue>) -> Self {
+        Self {
+            json: Some(json),
+            hex: None,
+        }
+    }
+
+    fn of_bytes(bytes: &[u8]) -> Self {
+        Self {
+            json: None,
+            hex: (!bytes.is_empty()).then(|| hex::encode(bytes)),
+        }
+    }
+}
+
+/// The metadata of an event, and its ids where no object of metadata holds them.
+#[derive(Debug)]
+pub(crate) struct Metadata<'a> {
+    pub(crate) payload: Payload,
+    /// The ids beside the metadata.
+    pub(crate) beside: Ids<&'a str>,
+}
+
+impl<'a> Metadata<'a> {
+    /// `is_stored` says whether the line has a position and a version: only then metadata are read that are not an object.
+    pub(crate) fn of(metadata: &[u8], ids: Ids<&'a str>, is_stored: bool, fidelity: Fidelity) -> Outcome<Self> {
+        let written = match readable(metadata)? {
+            Some(json) if json.get().starts_with('{') => Some((within(&json, &ids)?, Ids::default())),
+            Some(json) => Some((json, ids)),
+            None if metadata.is_empty() && ids.iter().next().is_some() => Some((to_raw_value(&ids)?, Ids::default())),
+            None => None,
+        };
+        let is_kept = |json: &RawValue, beside: &Ids<&str>| {
+            let read = read_metadata(Some(json), is_stored).and_then(|read| read.with_ids(&beside.to_names()));
+            read.is_ok_and(|read| read.rest == metadata && read.ids == ids.to_names())
+        };
+        match written {
+            Some((json, beside)) if fidelity == Fidelity::Readable || is_kept(&json, &beside) => Ok(Self {
+                payload: Payload::of_json(json),
+                beside,
+            }),
+            _ => Ok(Self {
+                payload: Payload::of_bytes(metadata),
+                beside: ids,
+            }),
+        }
+    }
+}
+
+/// An object of metadata with the ids before its members.
+fn within(json: &RawValue, ids: &Ids<&str>) -> Outcome<Box<RawValue>> {
+    let members = json.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    Ok(RawValue::from_string(ids.before(members.unwrap_or_default())?)?)
+}
+
+/// JSON on one line, other text as a string of JSON; `None` for no bytes and for bytes that are not UTF-8.
+fn readable(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
+    let Some(text) = str::from_utf8(bytes).ok().filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    match on_one_line(text) {
+        Some(json) => Ok(Some(json)),
+        None => Ok(Some(to_raw_value(text)?)),
+    }
+}
+
+/// JSON, if that is what it is. An end of a line can only be between its words: a space is as good.
+pub(crate) fn on_one_line(text: &str) -> Option<Box<RawValue>> {
+    let json = RawValue::from_string(text.to_owned()).ok()?;
+    if !json.get().contains(['\n', '\r']) {
+        return Some(json);
+    }
+    RawValue::from_string(json.get().replace(['\n', '\r'], " ")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_of_several_lines_broke_the_line() {
+        let json = |text: &str| on_one_line(text).map(|json| json.get().to_owned());
+        assert_eq!(json("{\n  \"a\": 1\r\n}").as_deref(), Some("{   \"a\": 1  }"));
+        assert_eq!(json("\"a\\nb\"").as_deref(), Some("\"a\\nb\""));
+        // No JSON, and none after its lines were joined.
+        assert_eq!(json("\"a\nb\""), None);
+    }
+}
