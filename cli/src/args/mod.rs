@@ -213,6 +213,10 @@ pub(crate) enum Command {
     /// before the store's history of its aggregate begins was dropped from it, and is left out as well.
     Import(Import),
     /// Write events to a file
+    ///
+    /// JSON restores every event when it is imported: bytes that would change are hexadecimal digits, in `eventDataHex` and `metadataHex` instead
+    /// of `eventData` and `metadata`; a content type other than application/json is in `eventDataType` or `metadataType`. CSV holds UTF-8
+    /// alone, without content types, and the command warns of events with other bytes.
     Export {
         /// The file: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]
@@ -231,7 +235,8 @@ pub(crate) enum Command {
     /// Write the changes of a store in PostgreSQL as they are committed: one line of JSON each, at least once, in order
     ///
     /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role with REPLICATION. Written
-    /// changes are acknowledged, and the next run resumes after them. While no reader is active, the server retains its log for the slot.
+    /// changes are acknowledged, and the next run resumes after them. While no reader is active, the server retains its log for the slot. As JSON,
+    /// data and metadata that are not UTF-8 are hexadecimal digits, in `eventDataHex` and `metadataHex`.
     Cdc(Cdc),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {

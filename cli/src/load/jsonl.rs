@@ -16,7 +16,7 @@ use crate::load::{BadLine, Entry, JSON_DEPTH_MAX, LINE_BYTES_MAX};
 
 /// Reads one line, without its end, as the event it holds and the stream it is part of.
 ///
-/// `position` and `version` are the store's to give: they are read, and not heeded.
+/// The store assigns `position` and `version`: they are read, and ignored, but that the metadata of a line with both are kept to the byte.
 ///
 /// # Errors
 ///
@@ -435,6 +435,29 @@ mod tests {
         let at = bytes.iter().position(|byte| *byte == b'?').unwrap();
         bytes[at] = 0xff;
         assert!(parse_line(&bytes).is_err());
+    }
+
+    #[test]
+    fn an_export_keeps_metadata_to_the_byte() {
+        let place = r#","position":1,"version":1"#;
+        for (metadata, user, rest) in [
+            (r#"{"a": 1 , "a":2}"#, None, r#"{"a": 1 , "a":2}"#),
+            ("{}", None, "{}"),
+            ("null", None, ""),
+            (r#"{"userId":"u"}"#, Some("u"), ""),
+            (r#"{"userId":"u", "a": 1 }"#, Some("u"), r#"{ "a": 1 }"#),
+            // It is no export that has the ids elsewhere.
+            (r#"{"a": 1,"userId":"u"}"#, Some("u"), r#"{"a":1}"#),
+            (r#"{ "userId":"u","a": 1}"#, Some("u"), r#"{"a":1}"#),
+            (r#"[1],"userId":"u""#, Some("u"), "[1]"),
+            (r#"{"a": 1},"userId":"u""#, Some("u"), r#"{"a": 1}"#),
+        ] {
+            let event = event(&format!(r#"{place},"metadata":{metadata}"#));
+            assert_eq!(event.user_id.as_deref(), user, "{metadata}");
+            assert_eq!(String::from_utf8_lossy(&event.metadata), rest, "{metadata}");
+        }
+        let plain = event(r#","metadata":{"a": 1}"#);
+        assert_eq!(&*plain.metadata, br#"{"a":1}"#);
     }
 
     #[test]

@@ -210,3 +210,59 @@ fn base64(bytes: &[u8]) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use annals::{ContentType, Expected, NewEvent, Query, Store, StreamId};
+
+    use super::*;
+
+    /// The change that `event` is, in `envelope`.
+    fn change(envelope: Envelope, event: NewEvent<'_>) -> serde_json::Value {
+        let (store, mut line) = (Store::in_memory(), Vec::new());
+        store
+            .append(&StreamId::new("A", "a"), Expected::Any, vec![event])
+            .unwrap();
+        let origin = Origin {
+            store: "postgres://host/db",
+            slot: "annals",
+            lsn: None,
+            now: Timestamp::from_micros(0),
+        };
+        let write = |event: EventRef<'_>| envelope.write(event, &origin, &mut line).unwrap();
+        store.query(Query::all()).for_each(write).unwrap();
+        assert_eq!(line.pop(), Some(b'\n'));
+        serde_json::from_slice(&line).unwrap()
+    }
+
+    #[test]
+    fn a_change_of_bytes_that_are_no_text_had_replacement_characters() {
+        let event = || {
+            NewEvent::new("T")
+                .data([0xff, 0])
+                .content_type(ContentType::Bytes)
+                .metadata([0xfe])
+                .user("u")
+        };
+        let json = change(Envelope::Json, event());
+        assert_eq!(json["eventDataHex"], "ff00");
+        assert_eq!(json["eventDataType"], "application/octet-stream");
+        assert_eq!((&json["metadataHex"], &json["userId"]), (&"fe".into(), &"u".into()));
+        assert!(
+            json.get("eventData").is_none() && json.get("metadata").is_none(),
+            "{json}"
+        );
+        // Text stays text, and JSON stays JSON.
+        let text = change(Envelope::Json, NewEvent::new("T").data("text").metadata("{\"a\":\n1}"));
+        assert_eq!(
+            (&text["eventData"], &text["metadata"]["a"]),
+            (&"text".into(), &1.into())
+        );
+        assert!(
+            text.get("eventDataHex").is_none() && text.get("eventDataType").is_none(),
+            "{text}"
+        );
+        assert_eq!(change(Envelope::CloudEvents, event())["data_base64"], "/wA=");
+        assert_eq!(change(Envelope::Debezium, event())["after"]["data"], "/wA=");
+    }
+}
