@@ -83,9 +83,7 @@ impl Engine {
     /// The same for a stream that was appended to, except for what may not be dropped yet: readers must see what came in its place
     /// before. Answers the version up to which that is; [`limit_to`](Self::limit_to) drops it.
     pub(crate) fn limit_appended(&self, shard: &mut Shard, key: u32) -> Option<u32> {
-        if shard.stream(key).policy.is_none() {
-            return None;
-        }
+        shard.stream(key).policy.as_ref()?;
         if self.core.log.visibility() == Durability::Volatile {
             self.apply_limits(shard, key);
             return None;
