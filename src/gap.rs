@@ -110,7 +110,6 @@ impl fmt::Display for Gap {
 
 impl Gap {
     /// The event at `position` alone.
-    #[cfg(any(test, feature = "file", feature = "postgres"))]
     pub(crate) fn at(position: u64, reason: GapReason) -> Self {
         Self {
             first: Position(position),

@@ -125,7 +125,7 @@ pub use store::read::{LogRead, StreamRead};
 pub use store::reclaim::JournalCompaction;
 pub use store::retention::Compaction;
 pub use store::stats::StoreStats;
-pub use store::tail::{Delivery, Tail};
+pub use store::tail::{Delivery, Tail, TailCancel, TailStream};
 pub use store::transact::Transaction;
 pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,

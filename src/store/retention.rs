@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -10,7 +11,7 @@ use super::budget::Cost;
 use super::directory::PageCache;
 use super::shard::{Shard, Stream};
 use super::{Engine, Store};
-use crate::{Durability, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
+use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
 
 /// When streams with an age limit have something to drop.
 pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
@@ -165,6 +166,41 @@ impl Engine {
         if due != i64::MAX && due <= self.clock.now().as_micros() {
             self.expire(self.clock.now());
         }
+    }
+
+    /// Whether any event may become too old.
+    #[inline]
+    pub(crate) fn may_expire(&self) -> bool {
+        self.settings.budget.age.is_some() || self.expiry.load(Ordering::Acquire) != i64::MAX
+    }
+
+    /// Why `event` is too old to be delivered, if it is. Drops nothing: while the store has not caught up with the clock, the event's
+    /// own age decides; once it has, so does whether the event is still there.
+    pub(crate) fn expired(&self, event: &Event) -> Option<GapReason> {
+        let now = self.clock.now();
+        let reason = self.past_age(event, now)?;
+        let is_due = self.expiry.load(Ordering::Acquire) <= now.as_micros();
+        let is_there = || {
+            let position = event.position().0;
+            let seen = self.core.with_event(position, &mut PageCache::default(), |_| ());
+            position > self.core.log.floor() && seen.is_some()
+        };
+        (is_due || !is_there()).then_some(reason)
+    }
+
+    /// The limit by age that `event` is past at `now`.
+    fn past_age(&self, event: &Event, now: Timestamp) -> Option<GapReason> {
+        let is_past = |age: &Duration| event.recorded_at().is_past(*age, now);
+        if self.settings.budget.age.as_ref().is_some_and(is_past) {
+            return Some(GapReason::Age);
+        }
+        let id = event.aggregate_id();
+        let hash = self.core.hash(id);
+        let shard = self.core.read(self.core.shard_of(hash));
+        let stream = shard.stream(shard.find(hash, id)?);
+        let age = stream.limits().max_age?;
+        let is_past = event.timestamp().is_past(age, now);
+        is_past.then(|| GapReason::Limit(stream.id.clone()))
     }
 
     fn expire(&self, now: Timestamp) {

@@ -52,6 +52,25 @@ impl Signal {
         }
     }
 
+    /// Wakes one task, and all threads: one of them may wait for a change that concerns it alone. Called after that change.
+    pub(crate) fn wake(&self, task: u64) {
+        fence(Ordering::SeqCst);
+        if self.waiting.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        self.turn.next();
+        let woken = {
+            let mut tasks = self.tasks.lock();
+            self.condvar.notify_all();
+            let woken = tasks.remove(&task);
+            self.waiting.fetch_sub(usize::from(woken.is_some()), Ordering::SeqCst);
+            woken
+        };
+        if let Some(waker) = woken {
+            waker.wake();
+        }
+    }
+
     /// Sleeps while `condition` holds, until `deadline` if there is one.
     pub(crate) fn wait_while(&self, deadline: Option<Instant>, mut condition: impl FnMut() -> bool) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
@@ -101,5 +120,77 @@ impl Signal {
         if self.tasks.lock().remove(&task).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+}
+
+#[cfg(all(test, not(annals_loom)))]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::task::Wake;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn one_task_is_woken_and_the_others_wait_on() {
+        let signal = Signal::default();
+        let counts = [(); 3].map(|()| Arc::new(Count::default()));
+        let tasks = [(); 3].map(|()| signal.new_task());
+        for (task, count) in tasks.iter().zip(&counts) {
+            signal.register(*task, &Waker::from(Arc::clone(count)));
+        }
+        let woken = || counts.each_ref().map(|count| count.0.load(Ordering::SeqCst));
+        signal.wake(tasks[1]);
+        signal.wake(tasks[1]);
+        assert_eq!(woken(), [0, 1, 0]);
+        assert_eq!(signal.waiting.load(Ordering::SeqCst), 2);
+        signal.notify();
+        assert_eq!(woken(), [1, 1, 1]);
+        assert_eq!(signal.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn threads_are_woken_with_a_task() {
+        let deadline = Instant::now().checked_add(Duration::from_secs(600));
+        for deadline in [None, deadline] {
+            let (signal, ends) = (Signal::default(), AtomicBool::new(false));
+            std::thread::scope(|scope| {
+                scope.spawn(|| signal.wait_while(deadline, || !ends.load(Ordering::SeqCst)));
+                ends.store(true, Ordering::SeqCst);
+                signal.wake(7);
+            });
+            assert_eq!(signal.waiting.load(Ordering::SeqCst), 0);
+        }
+    }
+}
+
+#[cfg(all(test, annals_loom))]
+mod simulation {
+    use super::super::sync::{Arc, AtomicBool};
+    use super::*;
+
+    #[test]
+    fn a_cancelled_sleeper_is_woken() {
+        loom::model(|| {
+            let signal = Arc::new(Signal::default());
+            let cancelled = Arc::new(AtomicBool::new(false));
+            let sleeper = {
+                let (signal, cancelled) = (Arc::clone(&signal), Arc::clone(&cancelled));
+                loom::thread::spawn(move || signal.wait_while(None, || !cancelled.load(Ordering::SeqCst)))
+            };
+            cancelled.swap(true, Ordering::SeqCst);
+            signal.wake(0);
+            sleeper.join().expect("the sleeper is woken");
+        });
     }
 }

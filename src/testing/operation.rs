@@ -431,8 +431,8 @@ impl Pair {
         let tail = self.store.tail(query.clone(), Position(0));
         let mut seen = Vec::new();
         if let Ok(mut tail) = tail {
-            while let Some(delivery) = tail.try_next() {
-                if let crate::Delivery::Event(event) = delivery {
+            while !tail.is_caught_up() {
+                if let Some(crate::Delivery::Event(event)) = tail.try_next() {
                     seen.push(event.position().0);
                 }
             }

@@ -97,8 +97,8 @@ pub(crate) fn numbers(store: &Store, id: &str) -> Vec<u64> {
 /// The positions of what a tail has now.
 pub(crate) fn drain(tail: &mut Tail) -> Vec<u64> {
     let mut seen = Vec::new();
-    while let Some(delivery) = tail.try_next() {
-        if let Delivery::Event(event) = delivery {
+    while !tail.is_caught_up() {
+        if let Some(Delivery::Event(event)) = tail.try_next() {
             seen.push(event.position().0);
         }
     }

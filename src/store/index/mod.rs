@@ -74,6 +74,11 @@ impl LiveIndex {
         }
     }
 
+    /// Whether the terms are complete up to `position`, and no thread is extending them: whether they can be read without waiting.
+    pub(crate) fn is_ready(&self, position: u64) -> bool {
+        self.complete_to.load(Ordering::Acquire) >= position && !self.index.is_locked_exclusive()
+    }
+
     /// The terms, complete up to `position`; or nearly so in a fork that shares them, with the rest to be looked through.
     pub(crate) fn read(&self, core: &Core, position: u64) -> Terms<'_> {
         while self.complete_to.load(Ordering::Acquire) < position {

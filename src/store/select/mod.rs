@@ -225,6 +225,27 @@ pub(crate) fn first_matching(
     Ok(candidates.into_iter().find(answers))
 }
 
+/// Whether terms narrow the query, and every index that it reads is complete up to `position` and can be read without waiting.
+pub(crate) fn is_indexed(engine: &Engine, query: &Query, position: u64) -> bool {
+    let is_read = |index: &&LiveIndex| {
+        std::ptr::eq(*index, &raw const engine.indexes.main) || uses_any(&query.filters, engine, index)
+    };
+    let mut indexes = engine.indexes.all().filter(is_read);
+    query.filters.iter().any(has_terms) && indexes.all(|index| index.is_ready(position))
+}
+
+/// Whether terms alone name every candidate of the filter.
+fn has_terms(filter: &Filter) -> bool {
+    match filter {
+        Filter::Is(..) => true,
+        Filter::All(filters) => filters.iter().any(has_terms),
+        Filter::Any(filters) => filters.iter().all(has_terms),
+        #[cfg(feature = "json")]
+        Filter::Metadata(..) | Filter::Data(..) => false,
+        Filter::Text(_) => false,
+    }
+}
+
 /// Whether the filters ask for nothing but the main index.
 fn is_plain(filters: &[Filter]) -> bool {
     filters.iter().all(|filter| match filter {

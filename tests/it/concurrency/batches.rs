@@ -171,7 +171,7 @@ fn readers_see_a_prefix_of_whole_batches() {
 fn tails_deliver_every_event_once_and_in_order() {
     let store = Store::in_memory();
     let tail = |query: Query| store.tail(query, Position(0)).expect("the query is valid");
-    let (mut all, mut filtered, mut polled) = (
+    let (mut all, mut filtered, polled) = (
         tail(Query::all()),
         tail(Query::all().event_type("Odd").user("writer-1")),
         tail(Query::all()),
@@ -180,7 +180,8 @@ fn tails_deliver_every_event_once_and_in_order() {
         let of_all = scope.spawn(move || all.events().map(|event| event.position().0).collect::<Vec<_>>());
         let of_filtered = scope.spawn(move || filtered.events().map(|event| event.position().0).collect::<Vec<_>>());
         let of_polled = scope.spawn(move || {
-            let next = |tail: &mut annals::Tail| {
+            let mut polled = polled.into_stream();
+            let next = |tail: &mut annals::TailStream| {
                 let poll = |context: &mut std::task::Context<'_>| {
                     futures_core::Stream::poll_next(std::pin::Pin::new(&mut *tail), context)
                 };

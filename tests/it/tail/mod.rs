@@ -1,8 +1,8 @@
 //! Tails: what is there, then what comes, once and in order, however it is waited for.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+mod calls;
+mod stream;
+
 use std::time::Duration;
 
 use annals::journal::file::FileJournal;
@@ -11,9 +11,8 @@ use annals::{
     Delivery, Error, Expected, Gap, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Timestamp,
     Version,
 };
-use futures_core::Stream;
 
-use crate::support::{TempFolder, drain, events, fill, keeping, noted, stream};
+use crate::support::{TempFolder, drain, fill, keeping, noted, stream};
 
 /// Longer than any test takes.
 const LONG: Duration = Duration::from_secs(600);
@@ -27,21 +26,6 @@ fn position(delivery: Option<Delivery>) -> Option<u64> {
         Delivery::Event(event) => Some(event.position().0),
         Delivery::Gap(_) => None,
     }
-}
-
-/// Counts how often it was woken.
-#[derive(Default)]
-struct Count(AtomicU64);
-
-impl Wake for Count {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-}
-
-fn poll(tail: &mut Tail, waker: &Arc<Count>) -> Poll<Option<Delivery>> {
-    let waker = Waker::from(Arc::clone(waker));
-    std::pin::Pin::new(tail).poll_next(&mut Context::from_waker(&waker))
 }
 
 #[test]
@@ -253,96 +237,6 @@ fn the_position_of_a_tail_is_where_it_can_go_on() {
         let mut again = follow(&store, tail.position().0);
         assert_eq!(position(again.try_next()), (taken < 600).then_some(taken + 1));
     }
-}
-
-#[test]
-fn a_task_is_woken_by_an_append() {
-    let store = Store::in_memory();
-    let mut tail = follow(&store, 0);
-    let waker = Arc::new(Count::default());
-    assert_eq!(poll(&mut tail, &waker), Poll::Pending);
-    fill(&store, "a", 1);
-    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
-    assert!(matches!(poll(&mut tail, &waker), Poll::Ready(Some(Delivery::Event(_)))));
-    // Nobody waits any more.
-    fill(&store, "a", 1);
-    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
-}
-
-#[test]
-fn a_task_polled_often_waits_once() {
-    let store = Store::in_memory();
-    let mut tail = follow(&store, 0);
-    let (old, new) = (Arc::new(Count::default()), Arc::new(Count::default()));
-    for _ in 0..10_000 {
-        assert_eq!(poll(&mut tail, &old), Poll::Pending);
-    }
-    assert_eq!(poll(&mut tail, &new), Poll::Pending);
-    fill(&store, "a", 1);
-    // The last waker is the one that counts, once.
-    assert_eq!((old.0.load(Ordering::SeqCst), new.0.load(Ordering::SeqCst)), (0, 1));
-    assert_eq!(Arc::strong_count(&old), 1, "a waker of an earlier poll is kept");
-}
-
-#[test]
-fn a_dropped_tail_leaves_no_waker_behind() {
-    let store = Store::in_memory();
-    let waker = Arc::new(Count::default());
-    for _ in 0..100 {
-        assert_eq!(poll(&mut follow(&store, 0), &waker), Poll::Pending);
-    }
-    assert_eq!(Arc::strong_count(&waker), 1);
-    fill(&store, "a", 1);
-    assert_eq!(waker.0.load(Ordering::SeqCst), 0);
-}
-
-#[test]
-fn closing_wakes_the_tasks() {
-    let store = Store::in_memory();
-    let mut tail = follow(&store, 0);
-    let waker = Arc::new(Count::default());
-    assert_eq!(poll(&mut tail, &waker), Poll::Pending);
-    drop(store);
-    assert_eq!(waker.0.load(Ordering::SeqCst), 1);
-    assert_eq!(poll(&mut tail, &waker), Poll::Ready(None));
-}
-
-#[test]
-fn tasks_on_many_threads_get_every_event() {
-    let store = Store::in_memory();
-    let next = |tail: &mut Tail| {
-        futures_executor::block_on(std::future::poll_fn(|context| {
-            std::pin::Pin::new(&mut *tail).poll_next(context)
-        }))
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..3 {
-            let mut tail = follow(&store, 0);
-            scope.spawn(move || {
-                for wanted in 1..=2000 {
-                    assert_eq!(position(next(&mut tail)), Some(wanted));
-                }
-                assert_eq!(next(&mut tail), None);
-            });
-        }
-        let writers: Vec<_> = ["a", "b"]
-            .into_iter()
-            .map(|id| {
-                let store = &store;
-                scope.spawn(move || {
-                    for _ in 0..500 {
-                        store
-                            .append(&stream(id), Expected::Any, events(2))
-                            .expect("anything goes");
-                    }
-                })
-            })
-            .collect();
-        for writer in writers {
-            writer.join().expect("a writer ends");
-        }
-        store.close().expect("closed");
-    });
 }
 
 #[test]

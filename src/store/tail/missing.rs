@@ -1,0 +1,87 @@
+//! What a tail missed: events that were dropped before it came to them, as gaps.
+
+use super::Tail;
+use crate::store::core::EventReader;
+use crate::store::log::Log;
+use crate::store::select::Bounds;
+use crate::{Event, Gap, GapReason, Position};
+
+impl Tail {
+    /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
+    pub(super) fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
+        let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        // Snapshots that are gone are nothing to miss for who reads users' events.
+        gaps.retain(|gap| self.query.system || gap.reason != GapReason::Snapshot);
+        let reason = match gaps.as_slice() {
+            [] => return None,
+            [gap] => gap.reason.clone(),
+            _ => GapReason::Several,
+        };
+        let mut missing = Missing {
+            log: &self.engine.core.log,
+            view: EventReader::new(&self.engine.core),
+            found: None,
+        };
+        let mut delivered = delivered.iter().map(|event| event.position().0).peekable();
+        for (first, last) in runs(&gaps, bounds) {
+            let mut next = first;
+            while delivered.next_if(|position| *position < first).is_some() {}
+            while let Some(position) = delivered.next_if(|position| *position <= last) {
+                missing.look(next, position - 1);
+                next = position + 1;
+            }
+            missing.look(next, last);
+        }
+        let (first, last, count) = missing.found?;
+        Some(Gap {
+            first: Position(first),
+            last: Position(last),
+            count,
+            reason,
+        })
+    }
+}
+
+/// Counts what is gone of what was not delivered.
+struct Missing<'a> {
+    log: &'a Log,
+    view: EventReader<'a>,
+    /// The first position, the last, and how many are gone.
+    found: Option<(u64, u64, u64)>,
+}
+
+impl Missing<'_> {
+    /// Looks at positions that gaps tell of: at those that may have an event, however many never had one, or lie below the floor.
+    fn look(&mut self, first: u64, last: u64) {
+        let mut next = first;
+        for position in self.log.positions(first.max(self.log.floor() + 1), last) {
+            if self.view.event(position).is_some() {
+                self.add(next, position - 1);
+                next = position + 1;
+            }
+        }
+        self.add(next, last);
+    }
+
+    fn add(&mut self, first: u64, last: u64) {
+        if first <= last {
+            let (from, _, before) = self.found.unwrap_or((first, last, 0));
+            self.found = Some((from, last, before + (last - first + 1)));
+        }
+    }
+}
+
+/// The positions within bounds that gaps tell of: first and last of each run, ascending and apart.
+fn runs(gaps: &[Gap], bounds: Bounds) -> Vec<(u64, u64)> {
+    let within = |gap: &Gap| (gap.first.0.max(bounds.after + 1), gap.last.0.min(bounds.until));
+    let mut all: Vec<_> = gaps.iter().map(within).filter(|(first, last)| first <= last).collect();
+    all.sort_unstable();
+    all.dedup_by(|next, run| {
+        let meets = next.0 <= run.1.saturating_add(1);
+        if meets {
+            run.1 = run.1.max(next.1);
+        }
+        meets
+    });
+    all
+}

@@ -1,0 +1,457 @@
+//! Following the log: existing events first, then new ones, as a blocking iterator or as a stream.
+
+mod cancel;
+mod missing;
+mod stream;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use self::cancel::Cancelled;
+pub use self::cancel::TailCancel;
+pub use self::stream::TailStream;
+use super::core::EventReader;
+use super::matcher::Matcher;
+use super::select::{self, Bounds, Direction, Scan};
+use super::{Engine, Store};
+use crate::query::Query;
+use crate::{Error, Event, Gap, Position, Result};
+
+/// Events taken from the log at once where the caller does not say how many.
+const BATCH_EVENTS: usize = 256;
+
+/// Deliveries of a batch, at most.
+const BATCH_MAX: usize = 4096;
+
+/// Positions examined in one step.
+const STEP_POSITIONS: u64 = 16 * 1024;
+
+/// Events read in one step of a poll, where no index says which positions match.
+const STEP_EVENTS: usize = 1024;
+
+/// Positions without an event passed over in one step.
+const STEP_ABSENT: u64 = 1 << 28;
+
+/// What a tail delivers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The next event.
+    Event(Event),
+    /// Events that were dropped before this tail came to them, whether they would have matched its query or not. No event is in
+    /// two of a tail's gaps, or in a gap and delivered.
+    Gap(Gap),
+}
+
+/// Follows the log from a position on: delivers each matching event once, in order, without gap or double.
+///
+/// | call | waits | examines |
+/// |---|---|---|
+/// | [`next`](Iterator::next), [`next_batch`](Self::next_batch) | until there is a delivery, or the tail ends | any number of positions |
+/// | [`next_before`](Self::next_before), [`next_timeout`](Self::next_timeout) | the same, or until the deadline | the same, but nothing after the deadline |
+/// | [`try_next`](Self::try_next), [`try_batch`](Self::try_batch) | never | at most 16,384 positions |
+/// | a poll of the [stream](Self::into_stream) | never | at most 16,384 positions |
+///
+/// A tail ends when the store is closed and everything before was delivered, when its query's `until` is reached, or when it is
+/// [cancelled](Self::cancel_handle). A tail that is read slowly does not hold back writers: its backlog is the log itself.
+///
+/// **Events that are too old** are never delivered. The calls that wait drop what the store no longer keeps, as every read does.
+/// The calls that never wait do not: they compare each event's own age with the limits before they deliver it, and report an event
+/// that is due to be dropped as a [`Gap`]. Such an event is judged by its own timestamp, even if an aggregate with a limit by age
+/// still retains it behind an event with a later timestamp. Truncation and deletion reach the tail when it takes events from the
+/// log: up to 4,096 events that were taken before are still delivered.
+///
+/// ```
+/// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+/// let store = Store::in_memory();
+/// let mut paid = store.tail(Query::all().event_type("InvoicePaid"), Position(0))?;
+/// assert!(paid.try_next().is_none());
+///
+/// store.append(&StreamId::new("Invoice", "invoice-1"), Expected::Any, vec![
+///     NewEvent::new("InvoiceIssued"),
+///     NewEvent::new("InvoicePaid"),
+/// ])?;
+/// assert_eq!(paid.events().next().map(|event| event.position()), Some(Position(2)));
+/// # Ok::<(), annals::Error>(())
+/// ```
+pub struct Tail {
+    engine: Arc<Engine>,
+    query: Query,
+    matcher: Matcher,
+    /// Every position up to here was examined.
+    seen: u64,
+    ready: VecDeque<Delivery>,
+    /// An event in `ready` may become too old.
+    may_age: bool,
+    cancelled: Arc<Cancelled>,
+    task: u64,
+}
+
+/// What a step through the log may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// Bounded work: no retention, and no index is built.
+    Poll,
+    /// Drops what is too old first, and extends the indexes that the query needs.
+    Blocking,
+}
+
+impl fmt::Debug for Tail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tail")
+            .field("query", &self.query)
+            .field("position", &self.position())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Follows what matches `query` after position `after`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the query is, or when it has an order, a limit, a cursor or an `as_of`: a tail has none.
+    pub fn tail(&self, query: Query, after: Position) -> Result<Tail> {
+        if query.order != crate::Order::Position
+            || query.limit.is_some()
+            || query.cursor.is_some()
+            || query.as_of.is_some()
+        {
+            return Err(Error::invalid(
+                "a tail has no order, limit, cursor or as_of: take them off the query",
+            ));
+        }
+        let engine = Arc::clone(self.engine_arc());
+        let task = engine.core.log.visible_signal().new_task();
+        Ok(Tail {
+            matcher: Matcher::new(&query, &engine.indexes)?,
+            seen: after.0.max(query.after.0),
+            engine,
+            query,
+            ready: VecDeque::new(),
+            may_age: false,
+            cancelled: Arc::default(),
+            task,
+        })
+    }
+}
+
+impl Tail {
+    /// The position up to which this tail has delivered everything: where another tail can go on.
+    pub fn position(&self) -> Position {
+        // A gap comes before the events of its batch.
+        Position(match self.ready.front() {
+            Some(Delivery::Event(event)) => event.position().0 - 1,
+            Some(Delivery::Gap(gap)) => gap.first.0 - 1,
+            None => self.seen,
+        })
+    }
+
+    /// Whether everything that is visible now was examined and delivered.
+    ///
+    /// [`try_next`](Self::try_next) and [`try_batch`](Self::try_batch) may find nothing although there is more to examine; this
+    /// tells the two apart.
+    pub fn is_caught_up(&self) -> bool {
+        self.ready.is_empty() && self.seen >= self.visible()
+    }
+
+    /// The next delivery, if there is one within the next 16,384 positions. Never waits.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+    /// # let store = Store::in_memory();
+    /// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced"); 3])?;
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// let mut count = 0;
+    /// while !tail.is_caught_up() {
+    ///     count += usize::from(tail.try_next().is_some());
+    /// }
+    /// assert_eq!(count, 3);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn try_next(&mut self) -> Option<Delivery> {
+        if self.ready.is_empty() {
+            self.step(Step::Poll, BATCH_EVENTS);
+        }
+        self.deliver()
+    }
+
+    /// The deliveries that there are within the next 16,384 positions: at most `max`, and at most 4,096. Never waits.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+    /// # let store = Store::in_memory();
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// assert!(tail.try_batch(100).is_empty());
+    ///
+    /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced"); 3])?;
+    /// assert_eq!(tail.try_batch(100).len(), 3);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn try_batch(&mut self, max: usize) -> Vec<Delivery> {
+        let max = max.min(BATCH_MAX);
+        if self.ready.len() < max {
+            self.step(Step::Poll, max - self.ready.len());
+        }
+        self.deliver_batch(max)
+    }
+
+    /// Waits for the next deliveries: at least one, at most `max`, and at most 4,096. Empty when the tail has ended, and at once
+    /// when `max` is 0.
+    ///
+    /// It returns what one step through the log finds: it does not wait for a batch to fill.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+    /// # let store = Store::in_memory();
+    /// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced"); 3])?;
+    /// # store.close()?;
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// let mut sizes = Vec::new();
+    /// loop {
+    ///     let batch = tail.next_batch(2);
+    ///     if batch.is_empty() {
+    ///         break;
+    ///     }
+    ///     sizes.push(batch.len());
+    /// }
+    /// assert_eq!(sizes, [2, 1]);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn next_batch(&mut self, max: usize) -> Vec<Delivery> {
+        let max = max.min(BATCH_MAX);
+        if self.ready.len() < max {
+            self.fill(max - self.ready.len(), None);
+        }
+        self.engine.expire_due();
+        self.deliver_batch(max)
+    }
+
+    /// Waits for the next delivery until `deadline`. `None` when there is none by then, or when the tail has ended.
+    ///
+    /// With a deadline in the past it takes one step through the log and does not wait.
+    ///
+    /// ```
+    /// # use std::time::{Duration, Instant};
+    /// # use annals::{Position, Query, Store};
+    /// # let store = Store::in_memory();
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// let deadline = Instant::now() + Duration::from_millis(5);
+    /// assert!(tail.next_before(deadline).is_none());
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn next_before(&mut self, deadline: Instant) -> Option<Delivery> {
+        self.next_until(Some(deadline))
+    }
+
+    /// Waits for the next delivery for `timeout`: see [`next_before`](Self::next_before).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use annals::{Position, Query, Store};
+    /// # let store = Store::in_memory();
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// assert!(tail.next_timeout(Duration::from_millis(5)).is_none());
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn next_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
+        // A timeout beyond the range of the clock never ends.
+        self.next_until(Instant::now().checked_add(timeout))
+    }
+
+    /// The events alone, without the gaps.
+    pub fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.filter_map(|delivery| match delivery {
+            Delivery::Event(event) => Some(event),
+            Delivery::Gap(_) => None,
+        })
+    }
+
+    fn next_until(&mut self, deadline: Option<Instant>) -> Option<Delivery> {
+        if self.ready.is_empty() {
+            self.fill(BATCH_EVENTS, deadline);
+        }
+        self.engine.expire_due();
+        self.deliver()
+    }
+
+    /// Steps through the log, and waits, until there is a delivery, or the tail ends, or `deadline` has passed.
+    fn fill(&mut self, want: usize, deadline: Option<Instant>) {
+        loop {
+            let moved = self.step(Step::Blocking, want);
+            let is_late = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if !self.ready.is_empty() || self.is_ended() || is_late() {
+                return;
+            }
+            if !moved {
+                self.wait(deadline);
+            }
+        }
+    }
+
+    fn wait(&self, deadline: Option<Instant>) {
+        let log = &self.engine.core.log;
+        let waits = || log.visible() <= self.seen && !log.is_closed() && !self.cancelled.is_set();
+        log.visible_signal().wait_while(deadline, waits);
+    }
+
+    fn register(&self, waker: &Waker) {
+        self.engine.core.log.visible_signal().register(self.task, waker);
+    }
+
+    fn unregister(&self) {
+        self.engine.core.log.visible_signal().unregister(self.task);
+    }
+
+    fn end(&self) -> u64 {
+        self.query.until.map_or(u64::MAX, |until| until.0)
+    }
+
+    /// The last position that this tail may examine now.
+    fn visible(&self) -> u64 {
+        self.engine.core.log.visible().min(self.end())
+    }
+
+    /// Whether no further delivery can come.
+    fn is_ended(&self) -> bool {
+        let log = &self.engine.core.log;
+        self.cancelled.is_set() || self.seen >= self.end() || (log.is_closed() && self.seen >= log.visible())
+    }
+
+    /// Examines the next positions, and takes up to `want` events of them; returns whether there were any positions.
+    fn step(&mut self, step: Step, want: usize) -> bool {
+        if step == Step::Blocking {
+            self.engine.expire_due();
+        }
+        let visible = self.visible();
+        if self.seen >= visible || self.cancelled.is_set() {
+            return false;
+        }
+        let (positions, bounds) = self.matches(step, self.reach(visible), want);
+        let events = self.engine.core.events(&positions);
+        self.ready.extend(self.missing(bounds, &events).map(Delivery::Gap));
+        self.ready.extend(events.into_iter().map(Delivery::Event));
+        self.seen = bounds.until;
+        true
+    }
+
+    /// The next positions to examine. What is below the floor is dropped and passed over in one step, and so are positions that
+    /// never had an event.
+    fn reach(&self, visible: u64) -> Bounds {
+        let log = &self.engine.core.log;
+        let horizon = visible.min(self.seen.saturating_add(STEP_ABSENT));
+        let next = log.positions(self.seen + 1, horizon).next().unwrap_or(horizon);
+        let reach = (self.seen + STEP_POSITIONS).max(log.floor()).max(next - 1);
+        Bounds {
+            after: self.seen,
+            until: visible.min(reach),
+        }
+    }
+
+    /// The first matching positions within `bounds`, at most `want`, and the bounds within which these are all.
+    fn matches(&self, step: Step, bounds: Bounds, want: usize) -> (Vec<u64>, Bounds) {
+        // The index may still name what was dropped.
+        let live = Bounds {
+            after: bounds.after.max(self.engine.core.log.floor()),
+            ..bounds
+        };
+        let is_indexed = || select::is_indexed(&self.engine, &self.query, live.until);
+        let (positions, until) = if step == Step::Blocking || is_indexed() {
+            self.matches_of_index(live, want)
+        } else {
+            self.matches_of_log(live, want)
+        };
+        (positions, Bounds { until, ..bounds })
+    }
+
+    fn matches_of_index(&self, bounds: Bounds, want: usize) -> (Vec<u64>, u64) {
+        let mut positions = Vec::new();
+        // The query was valid when the tail was made.
+        let Ok(mut scan) = Scan::new(&self.engine, &self.query, bounds, Direction::Ascending) else {
+            return (positions, bounds.until);
+        };
+        while let Ok(Some(window)) = scan.next() {
+            positions.extend(window);
+            if positions.len() > want {
+                break;
+            }
+        }
+        if positions.len() <= want {
+            return (positions, bounds.until);
+        }
+        positions.truncate(want);
+        let last = positions.last().copied().unwrap_or(bounds.until);
+        (positions, last)
+    }
+
+    /// The same by reading events: at most [`STEP_EVENTS`].
+    fn matches_of_log(&self, bounds: Bounds, want: usize) -> (Vec<u64>, u64) {
+        let core = &self.engine.core;
+        let mut view = EventReader::new(core);
+        let mut positions = Vec::new();
+        for (read, position) in core.log.positions(bounds.after + 1, bounds.until).enumerate() {
+            if read == STEP_EVENTS || positions.len() == want {
+                return (positions, position - 1);
+            }
+            if view.event(position).is_some_and(|event| self.matcher.matches(event)) {
+                positions.push(position);
+            }
+        }
+        (positions, bounds.until)
+    }
+
+    fn deliver_batch(&mut self, max: usize) -> Vec<Delivery> {
+        let mut batch = Vec::with_capacity(max.min(self.ready.len()));
+        while batch.len() < max
+            && let Some(delivery) = self.deliver()
+        {
+            batch.push(delivery);
+        }
+        batch
+    }
+
+    /// The next delivery that is ready. Events that have become too old since they were taken are one gap.
+    fn deliver(&mut self) -> Option<Delivery> {
+        if self.cancelled.is_set() {
+            return None;
+        }
+        self.may_age |= self.engine.may_expire();
+        if !self.may_age {
+            return self.ready.pop_front();
+        }
+        self.aged().map(Delivery::Gap).or_else(|| self.ready.pop_front())
+    }
+
+    /// Takes the events that are too old off the front.
+    fn aged(&mut self) -> Option<Gap> {
+        let mut aged: Option<Gap> = None;
+        while let Some(Delivery::Event(event)) = self.ready.front()
+            && let Some(reason) = self.engine.expired(event)
+        {
+            let gap = Gap::at(event.position().0, reason);
+            match &mut aged {
+                Some(all) if all.reason == gap.reason => all.merge(&gap),
+                Some(_) => break,
+                none => *none = Some(gap),
+            }
+            self.ready.pop_front();
+        }
+        aged
+    }
+}
+
+impl Iterator for Tail {
+    type Item = Delivery;
+
+    fn next(&mut self) -> Option<Delivery> {
+        self.next_until(None)
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        self.unregister();
+    }
+}

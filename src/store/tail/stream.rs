@@ -1,0 +1,105 @@
+//! A tail as a stream of any async runtime.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::{Delivery, Tail, TailCancel};
+use crate::Position;
+
+/// A [`Tail`] as a [`Stream`] of any async runtime: made by [`Tail::into_stream`].
+///
+/// A poll never waits. It examines at most 16,384 positions; when it finds nothing in them and there are more, it wakes its task and
+/// returns `Pending`, so that other tasks have their turn. A poll drops no events and builds no index.
+#[derive(Debug)]
+#[must_use = "a stream does nothing unless it is polled"]
+pub struct TailStream {
+    tail: Tail,
+}
+
+/// What a poll found.
+enum Found {
+    Item(Option<Delivery>),
+    /// Nothing yet, and there are more positions to examine.
+    More,
+    /// Nothing until the log grows.
+    CaughtUp,
+}
+
+impl Tail {
+    /// This tail as a [`Stream`].
+    ///
+    /// ```
+    /// # use annals::{Delivery, Expected, NewEvent, Position, Query, Store, StreamId};
+    /// use futures_util::StreamExt;
+    ///
+    /// # futures_executor::block_on(async {
+    /// let store = Store::in_memory();
+    /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+    ///
+    /// let mut deliveries = store.tail(Query::all(), Position(0))?.into_stream();
+    /// assert!(matches!(deliveries.next().await, Some(Delivery::Event(_))));
+    /// store.close()?;
+    /// assert_eq!(deliveries.next().await, None);
+    /// # Ok::<(), annals::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn into_stream(self) -> TailStream {
+        TailStream { tail: self }
+    }
+
+    fn poll_once(&mut self) -> Found {
+        let delivery = self.try_next();
+        if delivery.is_some() || self.is_ended() {
+            Found::Item(delivery)
+        } else if self.is_caught_up() {
+            Found::CaughtUp
+        } else {
+            Found::More
+        }
+    }
+}
+
+impl TailStream {
+    /// The position up to which this stream has delivered everything: see [`Tail::position`].
+    pub fn position(&self) -> Position {
+        self.tail.position()
+    }
+
+    /// A handle that ends this stream from elsewhere: see [`Tail::cancel_handle`].
+    pub fn cancel_handle(&self) -> TailCancel {
+        self.tail.cancel_handle()
+    }
+
+    /// The tail again, to be read by blocking calls.
+    pub fn into_tail(self) -> Tail {
+        self.tail.unregister();
+        self.tail
+    }
+}
+
+impl Stream for TailStream {
+    type Item = Delivery;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        let tail = &mut self.get_mut().tail;
+        let mut found = tail.poll_once();
+        if matches!(found, Found::CaughtUp) {
+            tail.register(context.waker());
+            // The waker is not woken by what came before it was registered.
+            found = tail.poll_once();
+            if !matches!(found, Found::CaughtUp) {
+                tail.unregister();
+            }
+        }
+        match found {
+            Found::Item(item) => Poll::Ready(item),
+            Found::CaughtUp => Poll::Pending,
+            Found::More => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
