@@ -206,7 +206,7 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     refused(
         program(&store).env("HOME", home.path()),
-        "can be read by others: chmod 0600 it",
+        "is readable by other users: restrict it with chmod 0600",
     );
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     let_in(program(&store).env("HOME", home.path()));
