@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Work, as the program calls it, and the count that is run once and twice.
-works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:2000 conversation:5000 type-query:20)
+works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:10000 conversation:40000 type-query:200)
 tolerance_percent=5
 committed=benches/instructions.txt
 out=target/instructions
