@@ -3,6 +3,7 @@
 //! A thread keeps to its lane, so events that were written one after another lie one after another, whatever aggregates they
 //! belong to: that is what makes appending, replaying and reading a conversation quick.
 
+mod list;
 mod sealed;
 
 use std::hash::BuildHasher;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use self::list::SealedList;
 pub(crate) use self::sealed::Snapshot;
 use self::sealed::{Dropped, Sealed};
 use super::budget::EventCost;
@@ -37,7 +39,7 @@ struct KnownKind {
 pub(crate) struct Lane {
     hasher: foldhash::fast::RandomState,
     kinds: HashTable<KnownKind>,
-    sealed: Arc<Vec<Sealed>>,
+    sealed: SealedList,
     first_chunk: u64,
     open: Chunk,
     open_dropped: Option<Box<Dropped>>,
@@ -161,7 +163,7 @@ impl Lane {
         if dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len()) {
             self.emptied.push(self.open_chunk());
         }
-        Arc::make_mut(&mut self.sealed).push(Sealed {
+        self.sealed.push(Sealed {
             chunk: Some(Arc::new(chunk)),
             dropped,
         });
@@ -188,7 +190,7 @@ impl Lane {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            sealed: Arc::clone(&self.sealed),
+            sealed: self.sealed.clone(),
             first_chunk: self.first_chunk,
         }
     }
@@ -222,8 +224,7 @@ impl Lane {
         let cost = EventCost::of(self.event(slot)?);
         let place = usize::try_from((slot / CHUNK) - self.first_chunk).ok()?;
         let index = (slot % CHUNK) as usize;
-        if place < self.sealed.len() {
-            let sealed = &mut Arc::make_mut(&mut self.sealed)[place];
+        if let Some(sealed) = self.sealed.get_mut(place) {
             let dropped = Arc::make_mut(sealed.dropped.get_or_insert_with(|| Arc::new(Dropped::none())));
             dropped.insert(index);
             if sealed.chunk.as_ref().is_some_and(|chunk| chunk.len() == dropped.count) {
@@ -243,18 +244,19 @@ impl Lane {
         if self.emptied.is_empty() {
             return;
         }
-        let sealed = Arc::make_mut(&mut self.sealed);
-        let first_chunk = self.first_chunk;
+        let (sealed, first_chunk) = (&mut self.sealed, self.first_chunk);
         self.emptied.retain(|number| {
-            let sealed = &mut sealed[(number - first_chunk) as usize];
-            let is_needed = sealed.last_position() > journaled;
-            if !is_needed {
+            let place = (number - first_chunk) as usize;
+            let is_needed = sealed
+                .get(place)
+                .is_some_and(|sealed| sealed.last_position() > journaled);
+            if let Some(sealed) = sealed.get_mut(place).filter(|_| !is_needed) {
                 sealed.chunk = None;
             }
             is_needed
         });
         let gone = sealed.iter().take_while(|sealed| sealed.chunk.is_none()).count();
-        sealed.drain(..gone);
+        sealed.drop_front(gone);
         self.first_chunk += gone as u64;
     }
 
@@ -269,8 +271,11 @@ impl Lane {
             self.seal_before(Chunk::default());
         }
         self.release(journaled);
-        for sealed in Arc::make_mut(&mut self.sealed) {
-            if sealed.last_position() <= journaled {
+        for place in 0..self.sealed.len() {
+            let is_due = |sealed: &Sealed| sealed.dropped.is_some() && sealed.last_position() <= journaled;
+            if self.sealed.get(place).is_some_and(is_due)
+                && let Some(sealed) = self.sealed.get_mut(place)
+            {
                 sealed.compact();
             }
         }
@@ -315,7 +320,7 @@ impl Lane {
         let slot = self.next_slot();
         chunk.seal();
         self.live_events += chunk.len() as u64;
-        Arc::make_mut(&mut self.sealed).push(Sealed {
+        self.sealed.push(Sealed {
             chunk: Some(Arc::new(chunk)),
             dropped: None,
         });

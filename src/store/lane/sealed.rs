@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::CHUNK;
+use super::list::SealedList;
 use crate::EventRef;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk};
 
@@ -81,7 +82,7 @@ impl Sealed {
 /// The sealed chunks of a lane at one moment, to read without its lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
-    pub(super) sealed: Arc<Vec<Sealed>>,
+    pub(super) sealed: SealedList,
     pub(super) first_chunk: u64,
 }
 
