@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use annals::Store;
 use parking_lot::Mutex;
 
-use crate::naive::Naive;
+use crate::naive::{FiveMaps, Naive};
 use crate::sure;
 use crate::work::{Log, Work, interleaved};
 
@@ -60,6 +60,8 @@ pub(crate) fn answered() -> bool {
             eprintln!("{}", way.fill::<Store>(&work).as_nanos());
         } else if task == format!("{way:?} naive") {
             eprintln!("{}", way.fill::<Mutex<Naive>>(&work).as_nanos());
+        } else if task == format!("{way:?} naive with five maps") {
+            eprintln!("{}", way.fill::<Mutex<FiveMaps>>(&work).as_nanos());
         }
     }
     true

@@ -7,7 +7,6 @@ use annals::{Clock as _, Name, NewEvent, StreamId, SystemClock, Timestamp};
 
 /// An event with names and bytes of its own: short names without an allocation, as a careful author would keep them.
 #[derive(Clone)]
-#[expect(dead_code, reason = "a store keeps all of it; nothing here asks for some")]
 pub(crate) struct OwnedEvent {
     pub(crate) event_type: Name,
     correlation_id: Option<Name>,
@@ -43,6 +42,38 @@ pub(crate) struct Naive {
     pub(crate) events: Vec<Kept>,
     by_stream: HashMap<Name, Vec<usize>>,
     by_type: HashMap<Name, Vec<usize>>,
+}
+
+/// The same with what it takes to answer what Annals does: maps by correlation, user and organization as well.
+#[derive(Default)]
+pub(crate) struct FiveMaps {
+    naive: Naive,
+    by_correlation: HashMap<Name, Vec<usize>>,
+    by_user: HashMap<Name, Vec<usize>>,
+    by_organization: HashMap<Name, Vec<usize>>,
+}
+
+impl FiveMaps {
+    /// Answers whether the stream was at `version`.
+    pub(crate) fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
+        let first = self.naive.events.len();
+        if !self.naive.append(stream, version, events) {
+            return false;
+        }
+        for (kept, index) in self.naive.events[first..].iter().zip(first..) {
+            let event = &kept.event;
+            for (map, name) in [
+                (&mut self.by_correlation, &event.correlation_id),
+                (&mut self.by_user, &event.user_id),
+                (&mut self.by_organization, &event.organization_id),
+            ] {
+                if let Some(name) = name {
+                    add(map, name, index);
+                }
+            }
+        }
+        true
+    }
 }
 
 impl Naive {

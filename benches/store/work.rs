@@ -3,7 +3,7 @@
 use annals::{Expected, Name, NewEvent, Store, StreamId};
 use parking_lot::Mutex;
 
-use crate::naive::{Naive, OwnedEvent};
+use crate::naive::{FiveMaps, Naive, OwnedEvent};
 use crate::sure;
 
 /// Types of events: 1,000,000 events have 125,000 of each.
@@ -36,6 +36,20 @@ impl Log for Store {
 }
 
 impl Log for Mutex<Naive> {
+    fn empty() -> Self {
+        Self::default()
+    }
+
+    fn append(&self, work: &Work, batch: Batch) {
+        let events = work.kept(batch);
+        let appended = self
+            .lock()
+            .append(work.stream(batch.aggregate), batch.version as u64, events);
+        assert!(appended, "the naive store refused");
+    }
+}
+
+impl Log for Mutex<FiveMaps> {
     fn empty() -> Self {
         Self::default()
     }
