@@ -232,6 +232,8 @@ fn tls(mode: Option<&str>, roots: Option<&str>) -> Result<(SslMode, Tls), Journa
         Some("disable") if !given => (SslMode::Disable, Verify::Nothing),
         None | Some("prefer") if !given => (SslMode::Prefer, Verify::Nothing),
         None | Some("disable" | "prefer") => return Err(not_verified(mode)),
+        // The same holds for these: libpq refuses them too.
+        Some(weak @ ("require" | "verify-ca")) if roots == Some("system") => return Err(any_host(weak)),
         Some("require") if given => (SslMode::Require, Verify::Authority),
         Some("require") => (SslMode::Require, Verify::Nothing),
         Some("verify-ca") => (SslMode::Require, Verify::Authority),
@@ -262,6 +264,12 @@ fn not_verified(mode: Option<&str>) -> JournalError {
         "the option sslrootcert has no effect with sslmode={}, which does not verify the server: write sslmode=verify-full, or leave \
          sslrootcert out",
         mode.unwrap_or("prefer")
+    ))
+}
+
+fn any_host(mode: &str) -> JournalError {
+    invalid(format!(
+        "the option sslrootcert=system with sslmode={mode} would accept the certificate of any host: write sslmode=verify-full"
     ))
 }
 
@@ -353,6 +361,8 @@ mod tests {
             ("sslrootcert=ca.pem&sslmode=prefer", "sslmode=verify-full"),
             ("sslmode=disable&sslrootcert=ca.pem", "sslmode=verify-full"),
             ("sslrootcert=system&sslmode=prefer", "sslmode=verify-full"),
+            ("sslrootcert=system&sslmode=require", "any host"),
+            ("sslmode=verify-ca&sslrootcert=system", "any host"),
             ("sslrootcert=&sslmode=verify-full", "names no file"),
             ("sslrootcert=%zz.pem&sslmode=verify-full", "write %25"),
             ("sslrootcert=%+1.pem&sslmode=verify-full", "write %25"),
