@@ -175,6 +175,31 @@ fn a_repair_that_was_refused_removed_what_another_was_writing() {
 }
 
 #[test]
+fn a_store_that_was_moved_closed_without_a_word() {
+    for written in [0, 1] {
+        for removes_lock in [false, true] {
+            let folder = TempFolder::new();
+            let (at, moved) = (folder.path().join("at"), folder.path().join("moved"));
+            let store = open(&at).expect("opened");
+            let last = append(&store).expect("appended");
+            for _ in 0..written {
+                append(&store).expect("appended");
+            }
+            let held = if removes_lock {
+                fs::remove_file(at.join("lock")).expect("removed");
+                &at
+            } else {
+                fs::rename(&at, &moved).expect("moved");
+                &moved
+            };
+            let closed = store.close().expect_err("it was moved").to_string();
+            assert!(closed.contains("removed, renamed or replaced"), "{closed}");
+            assert_whole(held, Position(last.0 + written));
+        }
+    }
+}
+
+#[test]
 fn a_store_behind_a_link_is_one_store() {
     let folder = TempFolder::new();
     let [current, first]: [PathBuf; 2] = ["current", "first"].map(|name| folder.path().join(name));

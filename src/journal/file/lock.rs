@@ -47,7 +47,10 @@ impl Lock {
             },
             Err(error) => return Err(error),
         };
-        Self::of(folder, locked, file, name).map(Some)
+        let lock = Self::of(folder, locked, file, name)?;
+        // Another process may have removed the file between opening and locking it.
+        lock.check()?;
+        Ok(Some(lock))
     }
 
     /// Without a lock file, the directory takes its place.

@@ -243,7 +243,9 @@ impl Journal for FileJournal {
         if let Some(rewrite) = self.rewrite.take() {
             rewrite.abandon();
         }
-        self.end()
+        self.end()?;
+        // All is safe in the directory that was opened. Whoever looks for it under its name must know where it is.
+        self.check_held()
     }
 }
 
