@@ -82,6 +82,7 @@ impl Engine {
         let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
         let version = state.stream(key).version;
         let first = self.write_draft(state, key, draft);
+        self.count_written(|| Cost::of(std::slice::from_ref(draft)));
         let surplus = self.limit_appended(state, key);
         drop((shard, ids));
         let mut appended = acknowledged(draft, version, first);
@@ -310,6 +311,14 @@ impl Engine {
                 .inspect_err(|_| self.give_back(cost))?;
         }
         Ok(Some(cost))
+    }
+
+    /// Counts what was written, for forks. The caller holds the lock of a shard that was written to.
+    #[inline]
+    pub(super) fn count_written(&self, cost: impl FnOnce() -> Cost) {
+        if let Some(usage) = &self.usage {
+            usage.add_written(cost());
+        }
     }
 
     /// Gives the room back if nothing was written; makes room by dropping if the budget says so.

@@ -4,6 +4,7 @@ use smallvec::SmallVec;
 
 use super::Engine;
 use super::append::{Admission, acknowledged, write_events};
+use super::budget::Cost;
 use super::core::{OwnLane, ShardRead, ShardWrite};
 use super::directory::Place;
 use super::fork_shared::ForkShared;
@@ -180,6 +181,7 @@ impl Engine {
             self.unmake_streams(&mut locks, drafts);
             return Ok(None);
         };
+        self.count_written(|| Cost::of(drafts));
         let surplus = self.limit_drafts(&mut locks, drafts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;

@@ -134,27 +134,74 @@ impl DroppedRun {
     }
 }
 
-/// What is held now.
+/// Events and bytes that threads count.
 #[derive(Debug, Default)]
-pub(crate) struct Usage {
+struct Counter {
     events: AtomicI64,
     bytes: AtomicI64,
 }
 
-impl Usage {
-    pub(crate) fn copy(&self) -> Self {
-        let held = self.held();
+impl Counter {
+    fn starting(cost: Cost) -> Self {
         Self {
-            events: AtomicI64::new(held.events),
-            bytes: AtomicI64::new(held.bytes),
+            events: AtomicI64::new(cost.events),
+            bytes: AtomicI64::new(cost.bytes),
         }
     }
 
-    pub(crate) fn held(&self) -> Cost {
+    fn now(&self) -> Cost {
         Cost {
             events: self.events.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
         }
+    }
+
+    /// Returns the sum.
+    fn add(&self, cost: Cost) -> Cost {
+        Cost {
+            events: self.events.fetch_add(cost.events, Ordering::Relaxed) + cost.events,
+            bytes: self.bytes.fetch_add(cost.bytes, Ordering::Relaxed) + cost.bytes,
+        }
+    }
+
+    fn subtract(&self, cost: Cost) {
+        self.events.fetch_sub(cost.events, Ordering::Relaxed);
+        self.bytes.fetch_sub(cost.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What is held now.
+#[derive(Debug, Default)]
+pub(crate) struct Usage {
+    /// With the appends under way, which have taken their room.
+    held: Counter,
+    /// Without them. It changes under the lock of a shard, so that a fork, which locks all, counts what it has.
+    written: Counter,
+}
+
+impl Usage {
+    /// The usage of a fork, while all shards are locked.
+    pub(crate) fn fork(&self) -> Self {
+        let written = self.written.now();
+        Self {
+            held: Counter::starting(written),
+            written: Counter::starting(written),
+        }
+    }
+
+    pub(crate) fn held(&self) -> Cost {
+        self.held.now()
+    }
+
+    /// Counts as written what has taken its room before.
+    pub(crate) fn add_written(&self, cost: Cost) {
+        self.written.add(cost);
+    }
+
+    /// Gives back the room of events that were dropped.
+    pub(crate) fn drop_written(&self, cost: Cost) {
+        self.written.subtract(cost);
+        self.held.subtract(cost);
     }
 
     /// Takes room for `cost`.
@@ -163,8 +210,7 @@ impl Usage {
     ///
     /// [`Error::Full`] when there is not enough and the budget refuses; nothing is taken then.
     pub(crate) fn take(&self, cost: Cost, budget: &Budget) -> Result<()> {
-        let events = self.events.fetch_add(cost.events, Ordering::Relaxed) + cost.events;
-        let bytes = self.bytes.fetch_add(cost.bytes, Ordering::Relaxed) + cost.bytes;
+        let Cost { events, bytes } = self.held.add(cost);
         if budget.when_full == WhenFull::DropOldest {
             return Ok(());
         }
@@ -180,13 +226,13 @@ impl Usage {
 
     /// Counts what is there, whether it fits or not.
     pub(crate) fn add(&self, cost: Cost) {
-        self.events.fetch_add(cost.events, Ordering::Relaxed);
-        self.bytes.fetch_add(cost.bytes, Ordering::Relaxed);
+        self.held.add(cost);
+        self.written.add(cost);
     }
 
+    /// Gives back the room of an append that was not written.
     pub(crate) fn give_back(&self, cost: Cost) {
-        self.events.fetch_sub(cost.events, Ordering::Relaxed);
-        self.bytes.fetch_sub(cost.bytes, Ordering::Relaxed);
+        self.held.subtract(cost);
     }
 
     /// Whether more is held than the budget allows.

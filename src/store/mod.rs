@@ -334,9 +334,14 @@ impl Store {
         let drops_compacted = engine.drops_compacted.load(Ordering::Acquire);
         // The index first: it must not know of events that the copy of the log has not.
         let indexes = engine.indexes.fork();
-        let (core, (gaps, drops)) = engine
-            .core
-            .fork(|| (engine.gaps.lock().clone(), engine.drops.load(Ordering::Acquire)));
+        let (core, (gaps, drops, usage)) = engine.core.fork(|| {
+            let drops = engine.drops.load(Ordering::Acquire);
+            (
+                engine.gaps.lock().clone(),
+                drops,
+                engine.usage.as_ref().map(Usage::fork),
+            )
+        });
         Engine {
             core,
             indexes,
@@ -357,7 +362,7 @@ impl Store {
             },
             clock,
             ids: engine.ids.fork(),
-            usage: engine.usage.as_ref().map(Usage::copy),
+            usage,
             gaps: Mutex::new(gaps),
             expiry: AtomicI64::new(engine.expiry.load(Ordering::Acquire)),
             aging: Mutex::new(engine.aging.lock().clone()),

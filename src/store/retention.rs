@@ -128,7 +128,7 @@ impl Engine {
             reason,
         });
         if let Some(usage) = &self.usage {
-            usage.give_back(Cost::new(run.counted, run.bytes));
+            usage.drop_written(Cost::new(run.counted, run.bytes));
         }
         self.drops.fetch_add(1, Ordering::AcqRel);
         self.dropped_events.fetch_add(run.count, Ordering::AcqRel);

@@ -66,10 +66,7 @@ impl Engine {
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
         let (version, event) = (snapshot.version, snapshot.into_event());
         let draft = self.system_draft(&stream, &event);
-        let cost = self.admit_cost(|| Cost {
-            events: 0,
-            ..Cost::of(std::slice::from_ref(&draft))
-        })?;
+        let cost = self.admit_cost(|| cost_of(&draft))?;
         // A fork has the snapshot and what it drops, or neither.
         let _whole = self.changing.read();
         let saved = self.write_snapshot(id, version, &draft);
@@ -94,7 +91,9 @@ impl Engine {
         if let Some(position) = self.later_snapshot(&guard, draft, version) {
             return Ok(Saved::Outdated(position));
         }
-        Ok(Saved::New(self.append_system(&mut guard, draft)))
+        let position = self.append_system(&mut guard, draft);
+        self.count_written(|| cost_of(draft));
+        Ok(Saved::New(position))
     }
 
     /// Drops the snapshots before the one at `position`. Their stream is looked up again: a budget forgets a stream that it has emptied, and
@@ -115,6 +114,14 @@ impl Engine {
         let version_of = |event: EventRef<'_>| system::snapshot_version(event.metadata());
         let there = self.core.with_event(position, &mut PageCache::default(), version_of);
         there.flatten().filter(|there| *there > version).map(|_| position)
+    }
+}
+
+/// What a budget counts: no event, but its bytes.
+fn cost_of(draft: &PreparedAppend<'_>) -> Cost {
+    Cost {
+        events: 0,
+        ..Cost::of(std::slice::from_ref(draft))
     }
 }
 

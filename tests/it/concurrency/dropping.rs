@@ -1,6 +1,11 @@
 //! Dropping beside writers and readers: what is gone is gone for everyone.
 
-use annals::{Appended, Event, Expected, Field, Order, Position, Query, Store, StreamLimits, Version};
+use std::sync::{Arc, Barrier};
+
+use annals::{
+    Append, Appended, Budget, Condition, Event, Expected, Field, Order, Position, Query, Settings, Store, StreamLimits,
+    Version,
+};
 
 use super::{WRITERS, run};
 use crate::support::{drain, events, fill, found, keeping, noted, positions, stream};
@@ -144,4 +149,46 @@ fn a_budget_holds_beside_writers() {
         (store.visible().0 - held + 1..=store.visible().0).collect::<Vec<_>>()
     );
     assert_eq!(drain(&mut tail), kept);
+}
+
+#[test]
+fn a_fork_counted_an_append_under_way_against_its_budget() {
+    let barrier = Arc::new([(); 2].map(|()| Barrier::new(2)));
+    let waits = Arc::clone(&barrier);
+    let budget = Budget {
+        events: Some(10),
+        ..Budget::default()
+    };
+    let store = Store::builder()
+        .settings(Settings {
+            budget,
+            ..Settings::default()
+        })
+        // The condition is looked at when its append has taken room, and before it is written.
+        .indexer("slow", move |_, _| waits.iter().for_each(|barrier| _ = barrier.wait()))
+        .open()
+        .expect("a store");
+    fill(&store, "a", 1);
+    let fork = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let condition = Condition::none(Query::all().index("slow", "x"));
+            store.append_if(&condition, vec![Append::new(stream("b"), Expected::Any, events(3))])
+        });
+        barrier[0].wait();
+        let fork = store.fork();
+        barrier[1].wait();
+        let appended = writer.join().expect("the writer ends").expect("nothing matches");
+        assert_eq!(appended[0].last_position, Position(4));
+        fork
+    });
+    for (store, room) in [(&fork, 9), (&store.fork(), 6), (&store, 6)] {
+        assert_eq!(fill(store, "c", room).last_position, Position(10));
+        assert!(store.append(&stream("c"), Expected::Any, events(1)).is_err());
+        store.delete("c", Expected::Any).expect("it exists");
+        fill(store, "c", room);
+    }
+    let second = fork.fork();
+    second.delete("a", Expected::Any).expect("it exists");
+    fill(&second, "c", 1);
+    assert!(second.append(&stream("c"), Expected::Any, events(1)).is_err());
 }
