@@ -23,6 +23,9 @@ const BLOCK_BYTES: usize = 64 * 1024;
 /// A chunk with this many blocks is full, whatever its events.
 const BLOCKS: usize = 16;
 
+/// A chunk with as many bytes of names is full, whatever its events: the index copies the names of an open chunk.
+const NAMES_BYTES: usize = 4 << 20;
+
 /// A column that is mostly empty: nothing is kept until the first value that is not the default.
 #[derive(Clone, Debug)]
 struct Sparse<T>(Vec<T>);
@@ -131,7 +134,7 @@ impl Chunk {
     }
 
     pub(crate) fn is_full(&self) -> bool {
-        self.records.len() == CHUNK_EVENTS || self.blocks.len() > BLOCKS
+        self.records.len() == CHUNK_EVENTS || self.blocks.len() > BLOCKS || self.names.text_bytes() >= NAMES_BYTES
     }
 
     /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
@@ -257,10 +260,10 @@ impl Chunk {
         }
     }
 
-    /// Gives back the room that is not used. No event will be added.
-    pub(crate) fn seal(&mut self) {
+    /// Gives back the room that is not used: no event will be added, or none soon.
+    pub(crate) fn shrink(&mut self) {
         self.records.shrink_to_fit();
-        self.names.seal();
+        self.names.shrink();
         if let Some(last) = self.blocks.last_mut() {
             last.shrink_to_fit();
         }

@@ -120,8 +120,14 @@ impl Dictionary {
         self.ends.clear();
     }
 
-    /// Gives back the room that is not used: no name will be added.
-    pub(crate) fn seal(&mut self) {
+    /// Bytes of all names.
+    #[inline]
+    pub(crate) fn text_bytes(&self) -> usize {
+        self.texts.len()
+    }
+
+    /// Gives back the room that is not used: no name will be added, or none soon.
+    pub(crate) fn shrink(&mut self) {
         self.texts.shrink_to_fit();
         self.ends.shrink_to_fit();
         self.recent = None;

@@ -53,6 +53,10 @@ impl Default for KeyCache {
 }
 
 impl KeyCache {
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.lanes.iter().map(ChunkKeys::memory_bytes).sum()
+    }
+
     /// Adds the events above those in the index, up to `to`.
     pub(super) fn extend(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
         self.lanes.resize_with(core.lane_count(), ChunkKeys::default);
@@ -118,6 +122,15 @@ impl KeyCache {
 }
 
 impl ChunkKeys {
+    fn memory_bytes(&self) -> usize {
+        let spilled = self.tags.iter().filter(|keys| keys.spilled());
+        size_of::<Self>()
+            + self.kinds.capacity() * size_of::<[u32; 2]>()
+            + self.names.capacity() * size_of::<[u32; FIELDS.len()]>()
+            + self.tags.capacity() * size_of::<SmallVec<[u32; 4]>>()
+            + spilled.map(|keys| keys.capacity() * size_of::<u32>()).sum::<usize>()
+    }
+
     #[inline]
     fn turn_to(&mut self, slot: u64, event: EventRef<'_>) {
         let chunk = (slot / CHUNK_EVENTS as u64, event.place().0.revision());

@@ -147,7 +147,8 @@ impl LiveIndex {
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.index.read().0.memory_bytes()
+        let index = self.index.read();
+        index.0.memory_bytes() + index.1.memory_bytes()
     }
 }
 

@@ -158,7 +158,7 @@ impl Lane {
 
     fn seal_before(&mut self, next: Chunk) {
         let mut chunk = std::mem::replace(&mut self.open, next);
-        chunk.seal();
+        chunk.shrink();
         let dropped = self.open_dropped.take().map(|dropped| Arc::new(*dropped));
         if dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len()) {
             self.emptied.push(self.open_chunk());
@@ -166,6 +166,7 @@ impl Lane {
         self.sealed.push(Sealed {
             chunk: Some(Arc::new(chunk)),
             dropped,
+            purged: 0,
         });
     }
 
@@ -270,6 +271,8 @@ impl Lane {
         if self.open_dropped.is_some() {
             self.seal_before(Chunk::default());
         }
+        // It has room for as much as the chunk before it had, which may be far more than it needs.
+        self.open.shrink();
         self.release(journaled);
         for place in 0..self.sealed.len() {
             let is_due = |sealed: &Sealed| sealed.dropped.is_some() && sealed.last_position() <= journaled;
@@ -318,11 +321,12 @@ impl Lane {
             self.seal_before(Chunk::default());
         }
         let slot = self.next_slot();
-        chunk.seal();
+        chunk.shrink();
         self.live_events += chunk.len() as u64;
         self.sealed.push(Sealed {
             chunk: Some(Arc::new(chunk)),
             dropped: None,
+            purged: 0,
         });
         slot
     }
@@ -385,4 +389,71 @@ pub(crate) struct LaneUsage {
     pub(crate) payload_bytes: u64,
     /// Payload included.
     pub(crate) memory_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Expected, NewEvent, Query, Settings, Store, StreamId};
+
+    fn append(store: &Store, id: &str, event: NewEvent<'_>) {
+        let stream = StreamId::new("Note", id);
+        store.append(&stream, Expected::Any, event).expect("anything goes");
+    }
+
+    fn with_tags(number: usize) -> NewEvent<'static> {
+        (0..32).fold(NewEvent::new("Noted"), |event, tag| {
+            event.tag(format!("{number:0>400}-{tag:0>400}"))
+        })
+    }
+
+    fn open() -> Store {
+        let mut settings = Settings::default();
+        settings.limits.name_bytes_max = 1_024;
+        Store::builder().settings(settings).open().expect("a store")
+    }
+
+    #[test]
+    fn the_open_chunk_kept_room_for_long_names_after_a_compaction() {
+        let store = open();
+        (0..1_000).for_each(|number| append(&store, "long", with_tags(number)));
+        for lane in 0..store.engine().core.lane_count() {
+            let mut own = store.engine().core.write_lane(lane);
+            own.lane.write().seal();
+        }
+        append(&store, "kept", NewEvent::new("Noted"));
+        store.delete("long", Expected::Any).expect("it exists");
+        store.compact();
+        let bytes = store.stats().memory_bytes;
+        assert!(bytes < 1 << 20, "{bytes} bytes for an event");
+        append(&store, "kept", with_tags(1));
+        assert_eq!(store.read_stream("kept").events().len(), 2);
+    }
+
+    #[test]
+    fn names_made_a_chunk_of_many_megabytes() {
+        let store = open();
+        (0..1_000).for_each(|number| append(&store, "long", with_tags(number)));
+        let core = &store.engine().core;
+        for lane in 0..core.lane_count() {
+            let own = core.read_lane(lane);
+            let sealed = own.lane.sealed.iter().filter_map(|sealed| sealed.chunk.as_deref());
+            for chunk in sealed.chain([&own.lane.open]) {
+                assert!(chunk.memory_bytes() < 16 << 20, "{} bytes", chunk.memory_bytes());
+            }
+        }
+        let tag = format!("{:0>400}-{:0>400}", 999, 31);
+        assert_eq!(store.query(Query::all().tag(tag)).count().expect("a query"), 1);
+    }
+
+    #[test]
+    fn the_keys_of_names_were_in_no_statistics() {
+        let store = Store::in_memory();
+        for number in 0..2_000_u32 {
+            append(&store, "a", NewEvent::new("Noted").user(number.to_string()));
+        }
+        assert_eq!(store.query(Query::all().user("7")).count().expect("a query"), 1);
+        // A fork shares the terms, and has no keys yet: 12 bytes for each of 2,000 names.
+        let keys = store.stats().index_bytes - store.fork().stats().index_bytes;
+        assert!(keys > 24_000, "{keys} bytes");
+    }
 }

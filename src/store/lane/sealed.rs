@@ -41,6 +41,8 @@ pub(crate) struct Sealed {
     /// `None` when all its events are dropped.
     pub(super) chunk: Option<Arc<Chunk>>,
     pub(super) dropped: Option<Arc<Dropped>>,
+    /// How many events were dropped when the chunk was rewritten last.
+    pub(super) purged: usize,
 }
 
 impl Sealed {
@@ -58,11 +60,15 @@ impl Sealed {
         Some(EventRef::new(self.chunk.as_deref()?, index))
     }
 
-    /// Lets go of the bytes of dropped events, where that saves some.
+    /// Lets go of the names and bytes of events that were dropped since the last time; whether or not that saves memory, since they may
+    /// have been erased.
     pub(super) fn compact(&mut self) {
         let Some((chunk, dropped)) = self.chunk.as_ref().zip(self.dropped.as_ref()) else {
             return;
         };
+        if dropped.count == self.purged {
+            return;
+        }
         let mut copy = Chunk::next_revision(chunk);
         for index in 0..chunk.len() {
             let bytes = if dropped.contains(index) {
@@ -72,10 +78,9 @@ impl Sealed {
             };
             copy.push_copy(chunk, index, bytes);
         }
-        copy.seal();
-        if copy.memory_bytes() < chunk.memory_bytes() {
-            self.chunk = Some(Arc::new(copy));
-        }
+        copy.shrink();
+        self.purged = dropped.count;
+        self.chunk = Some(Arc::new(copy));
     }
 }
 
@@ -106,5 +111,48 @@ impl Snapshot {
     pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
         let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
         self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Expected, NewEvent, Store, StreamId};
+
+    fn append(store: &Store, id: &str, user: &str) {
+        let event = NewEvent::new("Noted").user(user);
+        let stream = StreamId::new("Note", id);
+        store.append(&stream, Expected::Any, event).expect("anything goes");
+    }
+
+    /// Whether a chunk has an event with this user, dropped or not.
+    fn holds(store: &Store, user: &str) -> bool {
+        let core = &store.engine().core;
+        (0..core.lane_count()).any(|lane| {
+            let own = core.read_lane(lane);
+            let snapshot = own.lane.snapshot();
+            let chunks = snapshot.sealed.iter().filter_map(|sealed| sealed.chunk.as_deref());
+            chunks
+                .flat_map(|chunk| (0..chunk.len()).flat_map(|index| chunk.names(index)))
+                .any(|name| name == Some(user))
+        })
+    }
+
+    #[test]
+    fn erased_names_stayed_in_a_chunk_that_became_no_smaller() {
+        for kept_bytes in [1, 200] {
+            let store = Store::in_memory();
+            // The first names of a dictionary are met again under other codes: those that are kept become the first.
+            (0..8).for_each(|number| append(&store, "gone", &format!("erased-{number}")));
+            for _ in 0..3 {
+                (0..8).for_each(|number| append(&store, "kept", &number.to_string().repeat(kept_bytes)));
+            }
+            store.delete("gone", Expected::Any).expect("it exists");
+            store.compact();
+            for number in 0..8 {
+                let user = format!("erased-{number}");
+                assert!(!holds(&store, &user), "{user}, beside names of {kept_bytes} bytes");
+                assert!(holds(&store, &number.to_string().repeat(kept_bytes)));
+            }
+        }
     }
 }
