@@ -1,5 +1,6 @@
 //! Appending: what is expected, what conflicts, and what an append answers.
 
+mod chunks;
 mod limits;
 mod names;
 mod repetition;

@@ -4,6 +4,8 @@ mod again;
 mod batches;
 mod decisions;
 mod dropping;
+mod mutex;
+mod terms;
 mod transactions;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,13 +26,18 @@ fn repeat(first: u64, done: &AtomicBool, look: &impl Fn(u64)) {
 
 /// Runs `work` on this many threads, and `beside` on two others over and over until they are done.
 fn run(store: &Store, work: impl Fn(u64) + Sync, beside: impl Fn(u64) + Sync) {
+    run_on(WRITERS, store, work, beside);
+}
+
+/// The same on `writers` threads.
+fn run_on(writers: u64, store: &Store, work: impl Fn(u64) + Sync, beside: impl Fn(u64) + Sync) {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for other in 0..2 {
             let (done, beside) = (&done, &beside);
             scope.spawn(move || repeat(other, done, beside));
         }
-        let workers: Vec<_> = (0..WRITERS)
+        let workers: Vec<_> = (0..writers)
             .map(|worker| {
                 let work = &work;
                 scope.spawn(move || work(worker))

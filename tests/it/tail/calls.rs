@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use annals::{Delivery, Position, Query, Store, Tail};
+use annals::{Delivery, Position, Query, Store, Tail, TailStream};
+use futures_util::StreamExt;
 
 use super::{LONG, follow, position};
 use crate::support::fill;
@@ -194,4 +195,59 @@ fn a_cancelled_tail_disturbs_no_other() {
         fill(&store, "a", 1);
         assert_eq!(waiter.join().expect("it ends"), Some(1));
     });
+}
+
+#[test]
+fn tails_cancelled_while_the_store_closes_all_end() {
+    for round in 0..40 {
+        let store = Store::in_memory();
+        fill(&store, "a", 300);
+        let mut tails: Vec<_> = (0..4)
+            .map(|_| follow(&store, if round % 2 == 0 { 300 } else { 0 }))
+            .collect();
+        let streams: Vec<_> = (0..4).map(|_| follow(&store, 300).into_stream()).collect();
+        let handles: Vec<_> = tails.iter().map(Tail::cancel_handle).collect();
+        let of_streams: Vec<_> = streams.iter().map(TailStream::cancel_handle).collect();
+        std::thread::scope(|scope| {
+            for tail in &mut tails {
+                scope.spawn(move || tail.by_ref().count());
+            }
+            for stream in streams {
+                scope.spawn(move || futures_executor::block_on(stream.count()));
+            }
+            for cancel in handles.iter().chain(&of_streams) {
+                scope.spawn(move || cancel.cancel());
+            }
+            scope.spawn(|| store.close());
+        });
+        assert!(
+            tails
+                .iter_mut()
+                .all(|tail| tail.next().is_none() && tail.next_batch(9).is_empty())
+        );
+        drop((tails, store));
+        for cancel in &handles {
+            cancel.cancel();
+            assert!(cancel.is_cancelled());
+        }
+    }
+}
+
+#[test]
+fn odd_positions_and_sizes_end_no_tail_with_a_panic() {
+    let store = Store::in_memory();
+    fill(&store, "a", 3);
+    for after in [0, 3, 4, 1 << 40, u64::MAX - 1, u64::MAX] {
+        for until in [0, 1, 3, u64::MAX] {
+            let query = Query::all().until(Position(until));
+            let mut tail = store.tail(query, Position(after)).expect("the query is valid");
+            let count = tail.try_batch(usize::MAX).len() as u64;
+            assert_eq!(count, until.min(3).saturating_sub(after));
+            assert_eq!(tail.try_next(), None);
+            assert_eq!(tail.next_before(Instant::now()), None);
+            assert!(tail.position().0 >= after);
+            tail.cancel_handle().cancel();
+            assert_eq!(tail.next_timeout(std::time::Duration::MAX), None);
+        }
+    }
 }
