@@ -6,6 +6,9 @@ pub mod conformance;
 pub mod crash;
 #[cfg(feature = "file")]
 pub mod disk;
+pub mod history;
+pub mod history_check;
+mod history_log;
 pub mod model;
 pub mod operation;
 pub mod storage;

@@ -19,6 +19,7 @@ mod durable;
 mod flush;
 mod folders;
 mod format;
+mod histories;
 mod hostile;
 #[cfg(unix)]
 mod identity;
