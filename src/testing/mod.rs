@@ -5,6 +5,8 @@ pub mod conformance;
 #[cfg(feature = "file")]
 pub mod crash;
 #[cfg(feature = "file")]
+pub mod crash_threads;
+#[cfg(feature = "file")]
 pub mod disk;
 pub mod history;
 pub mod history_check;

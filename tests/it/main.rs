@@ -14,6 +14,7 @@ mod compaction;
 mod concurrency;
 mod conformance;
 mod crash;
+mod crash_threads;
 mod determinism;
 mod durable;
 mod flush;

@@ -1,0 +1,424 @@
+//! Seeded crashes of a store with its journal's thread and several threads that use it at once.
+//!
+//! A seed decides the settings, the operations of each thread, the fault of the disk, and what a crash leaves. The scheduler decides how the
+//! threads interleave, so a run is not reproducible to the bit: the seed repeats the choices, and a failure prints the recorded history.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use super::crash::Numbers;
+use super::disk::{Fault, Lie, SimulatedDisk};
+use super::history::{Call, History, Note, Operation, Outcome, Part, Recorder, Recovered, Seen, Watched};
+use super::history_check::check;
+use super::operation::Choices;
+use crate::journal::file::{FileJournal, FileSettings};
+use crate::{
+    Append, Appended, Condition, Durability, Error, Expected, FlushSettings, Name, NewEvent, Position, Query, Result,
+    Settings, Store, StreamId, Version, WhenBehind,
+};
+
+/// Operations of a thread: at least this many, and fewer than twice as many.
+const OPERATIONS: u64 = 30;
+/// Aggregates that the threads share.
+const AGGREGATES: u64 = 4;
+/// Tags that the conditions of appends ask for.
+const TAGS: u64 = 12;
+
+const LEVELS: [Durability; 3] = [Durability::Volatile, Durability::Written, Durability::Synced];
+
+/// Runs two to four threads on one store until the disk fails or they are done, crashes it, recovers it, and checks the history.
+/// With `lies` the disk breaks promises, and some seed must find that out.
+///
+/// # Errors
+///
+/// The fault that the checker found, with the seed and the history.
+pub fn run(seed: u64, lies: &[Lie]) -> Result<History, String> {
+    let mut run = Run::new(seed, lies);
+    let mut history = History::default();
+    let lived = run.live(&mut history).and_then(|()| check(&history));
+    match lived {
+        Ok(()) => Ok(history),
+        Err(fault) => Err(format!("seed {seed}: {fault}\n{history}")),
+    }
+}
+
+struct Run {
+    seed: u64,
+    choices: Choices<Numbers>,
+    disk: SimulatedDisk,
+}
+
+impl Run {
+    fn new(seed: u64, lies: &[Lie]) -> Self {
+        let disk = SimulatedDisk::new();
+        for lie in lies {
+            disk.lie(*lie);
+        }
+        Self {
+            seed,
+            choices: Choices::new(Numbers::new(seed)),
+            disk,
+        }
+    }
+
+    fn live(&mut self, history: &mut History) -> Result<(), String> {
+        self.plan_fault();
+        let settings = self.settings();
+        history.visibility = settings.durability;
+        let survives = match self.open(settings) {
+            Ok(store) => {
+                history.operations = self.work(&store);
+                self.end(store)
+            }
+            Err(Error::Failed(_) | Error::Unavailable(_)) => self.crash(),
+            Err(error) => return Err(format!("the store does not open: {error}")),
+        };
+        history.recovered = Some(self.recover(survives)?);
+        Ok(())
+    }
+
+    /// Has the disk fail at one of its next calls, in three of four runs.
+    fn plan_fault(&mut self) {
+        let call = 1 + self.choices.below(100);
+        match self.choices.below(8) {
+            0..=3 => self.disk.fail(call, Fault::PowerLoss),
+            4 => self.disk.fail(call, Fault::Device),
+            5 => {
+                let calls = 1 + self.choices.below(2) * self.choices.below(30);
+                (call..call + calls).for_each(|call| self.disk.fail(call, Fault::Full));
+            }
+            _ => {}
+        }
+    }
+
+    fn settings(&mut self) -> Settings {
+        let choices = &mut self.choices;
+        let when_behind = [WhenBehind::Wait, WhenBehind::Refuse][choices.below(2) as usize];
+        Settings {
+            shards: 4,
+            durability: LEVELS[choices.below(3) as usize],
+            flush: FlushSettings {
+                bytes: 1 << (8 + choices.below(8)),
+                events: 1 + choices.below(200) as usize,
+                write_within: Duration::from_millis(choices.below(4)),
+                enforce_write_within: choices.one_in(3),
+                sync_within: Duration::from_millis(1 + choices.below(20)),
+                backlog_bytes: 1 << (12 + choices.below(12)),
+                when_behind,
+                retry_for: Duration::from_millis(20 * choices.below(2)),
+            },
+            ..Settings::default()
+        }
+    }
+
+    fn open(&mut self, settings: Settings) -> Result<Store> {
+        let files = FileSettings {
+            segment_bytes: 4096 << self.choices.below(6),
+            preallocate_bytes: 1024 * self.choices.below(3),
+            compress: cfg!(feature = "lz4") && self.choices.one_in(4),
+        };
+        let journal = FileJournal::on(Arc::new(self.disk.clone()), files)?;
+        Store::builder().settings(settings).journal(journal).open()
+    }
+
+    /// Runs the threads to their ends.
+    fn work(&mut self, store: &Store) -> Vec<Operation> {
+        let recorder = Recorder::default();
+        let threads = 2 + self.choices.below(3) as usize;
+        let barrier = Barrier::new(threads);
+        let failed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for number in 0..threads {
+                let seed = self.seed.wrapping_mul(8).wrapping_add(1 + number as u64);
+                let (recorder, barrier, failed) = (&recorder, &barrier, &failed);
+                scope.spawn(move || {
+                    let mut worker = Worker::new(number, seed, store, recorder);
+                    barrier.wait();
+                    worker.run(failed);
+                });
+            }
+        });
+        recorder.operations()
+    }
+
+    /// Ends the life of the store. Returns the durability that survives.
+    fn end(&mut self, store: Store) -> Durability {
+        match self.choices.below(4) {
+            0 | 1 => self.crash(),
+            2 => {
+                self.disk.kill();
+                Durability::Written
+            }
+            _ if store.close().is_ok() => {
+                drop(store);
+                self.disk.kill();
+                Durability::Volatile
+            }
+            _ => self.crash(),
+        }
+    }
+
+    fn crash(&mut self) -> Durability {
+        self.disk.crash(&mut self.choices);
+        while self.choices.one_in(4) {
+            self.disk.fail(1 + self.choices.below(8), Fault::PowerLoss);
+            drop(self.open(Settings::default()));
+            self.disk.crash(&mut self.choices);
+        }
+        Durability::Synced
+    }
+
+    /// Opens the store on a good disk, reads it, and appends to it.
+    fn recover(&mut self, survives: Durability) -> Result<Recovered, String> {
+        let store = self
+            .open(Settings::default())
+            .map_err(|error| format!("the store does not open again: {error}"))?;
+        let end = store.visible().0;
+        let versions = (0..AGGREGATES).map(|number| {
+            let info = store.stream_info(&aggregate(number));
+            (aggregate(number), info.map_or(0, |info| info.version.0))
+        });
+        let recovered = Recovered {
+            survives,
+            end,
+            versions: versions.collect(),
+            log: read_all(&store),
+        };
+        let expected = Expected::Exactly(Version(recovered.versions[0].1));
+        let next = store.append(&stream(&aggregate(0)), expected, vec![NewEvent::new("Noted")]);
+        match next {
+            Ok(appended) if appended.first_position == Position(end + 1) => Ok(recovered),
+            other => Err(format!("after the recovery to {end} an append returns {other:?}")),
+        }
+    }
+}
+
+/// One thread's operations.
+struct Worker<'a> {
+    number: usize,
+    choices: Choices<Numbers>,
+    handles: [Store; 3],
+    recorder: &'a Recorder,
+    /// The next label.
+    label: u64,
+    /// What the thread knows of versions, and of the end of the log.
+    versions: HashMap<Name, u64>,
+    position: u64,
+}
+
+impl<'a> Worker<'a> {
+    fn new(number: usize, seed: u64, store: &Store, recorder: &'a Recorder) -> Self {
+        let with = |durability| store.with_durability(durability).unwrap_or_else(|_| store.clone());
+        Self {
+            number,
+            choices: Choices::new(Numbers::new(seed)),
+            handles: LEVELS.map(with),
+            recorder,
+            label: 1_000_000 * (1 + number as u64),
+            versions: HashMap::new(),
+            position: 0,
+        }
+    }
+
+    /// Works until the store fails for one of the threads, and reads what is there then.
+    fn run(&mut self, failed: &AtomicBool) {
+        for _ in 0..OPERATIONS + self.choices.below(OPERATIONS) {
+            if failed.load(Ordering::Relaxed) {
+                break;
+            }
+            if self.choices.one_in(4) {
+                std::thread::yield_now();
+            }
+            let call = self.choose();
+            if let Outcome::InDoubt(_) = self.call(&call) {
+                failed.store(true, Ordering::Relaxed);
+            }
+        }
+        self.call(&Call::ReadAll);
+    }
+
+    fn choose(&mut self) -> Call {
+        match self.choices.below(20) {
+            0..=7 => self.choose_append(1, false),
+            8..=10 => self.choose_append(3, false),
+            11..=13 => self.choose_append(2, true),
+            14 | 15 => Call::ReadStream(self.choose_aggregate()),
+            16 | 17 => Call::ReadAll,
+            18 if self.choices.one_in(6) => Call::Compact,
+            _ => self.choose_drop(),
+        }
+    }
+
+    fn choose_aggregate(&mut self) -> Name {
+        aggregate(self.choices.below(AGGREGATES))
+    }
+
+    fn choose_durability(&mut self) -> Durability {
+        LEVELS[[0, 0, 1, 2][self.choices.below(4) as usize]]
+    }
+
+    /// An append to at most `most` aggregates.
+    fn choose_append(&mut self, most: u64, is_conditional: bool) -> Call {
+        let first = self.choices.below(AGGREGATES);
+        let parts = (0..=self.choices.below(most)).map(|part| self.choose_part(aggregate((first + part) % AGGREGATES)));
+        let parts = parts.collect::<Vec<_>>();
+        let tag = self.choices.below(TAGS);
+        let after = if self.choices.one_in(4) { 0 } else { self.position };
+        Call::Append {
+            parts,
+            condition: is_conditional.then_some(Watched { tag, after }),
+            durability: self.choose_durability(),
+        }
+    }
+
+    fn choose_part(&mut self, aggregate: Name) -> Part {
+        let events = (0..=self.choices.below(4)).map(|_| self.choose_note()).collect();
+        let known = self.versions.get(&aggregate).copied().unwrap_or(0);
+        let expected = match self.choices.below(8) {
+            0..=3 => Expected::Any,
+            4..=6 => Expected::Exactly(Version(known)),
+            _ => Expected::NoStream,
+        };
+        Part {
+            aggregate,
+            expected,
+            events,
+        }
+    }
+
+    fn choose_note(&mut self) -> Note {
+        self.label += 1;
+        Note {
+            label: self.label,
+            tag: self.choices.below(TAGS),
+        }
+    }
+
+    fn choose_drop(&mut self) -> Call {
+        let aggregate = self.choose_aggregate();
+        let known = self.versions.get(&aggregate).copied().unwrap_or(0);
+        let is_deletion = self.choices.one_in(3);
+        Call::Drop {
+            before: (!is_deletion).then(|| self.choices.below(known + 2)),
+            expected: [Expected::Any, Expected::Exactly(Version(known))][self.choices.below(2) as usize],
+            aggregate,
+            durability: self.choose_durability(),
+        }
+    }
+
+    /// Makes the call, records it, and learns from its outcome.
+    fn call(&mut self, call: &Call) -> Outcome {
+        let outcome = self.recorder.record(self.number, call.clone(), |call| self.make(call));
+        match (call, &outcome) {
+            (Call::Append { parts, .. }, Outcome::Appended(appended)) => self.learn_append(parts, appended),
+            (_, Outcome::Read(seen)) => self.learn_read(seen),
+            _ => {}
+        }
+        outcome
+    }
+
+    fn learn_append(&mut self, parts: &[Part], appended: &[Appended]) {
+        for (part, appended) in parts.iter().zip(appended) {
+            self.versions.insert(part.aggregate.clone(), appended.last_version.0);
+        }
+    }
+
+    fn learn_read(&mut self, seen: &[Seen]) {
+        for seen in seen {
+            self.position = self.position.max(seen.position);
+            if let super::history::What::Note(_) = seen.what {
+                self.versions.insert(seen.aggregate.clone(), seen.version);
+            }
+        }
+    }
+
+    fn handle(&self, durability: Durability) -> &Store {
+        &self.handles[durability as usize]
+    }
+
+    fn make(&self, call: &Call) -> Outcome {
+        match call {
+            Call::Append {
+                parts,
+                condition,
+                durability,
+            } => append(self.handle(*durability), parts, *condition).map_or_else(failed, Outcome::Appended),
+            Call::Drop {
+                aggregate,
+                expected,
+                before,
+                durability,
+            } => {
+                let store = self.handle(*durability);
+                let dropped = match before {
+                    Some(before) => store.truncate_before(aggregate, Version(*before)),
+                    None => store.delete(aggregate, *expected),
+                };
+                dropped.map_or_else(failed, Outcome::Dropped)
+            }
+            Call::ReadStream(aggregate) => {
+                let mut seen = Vec::new();
+                let read = self.handles[0].read_stream(aggregate);
+                read.for_each(|event| seen.push(Seen::of(event)));
+                Outcome::Read(seen)
+            }
+            Call::ReadAll => Outcome::Read(read_all(&self.handles[0])),
+            Call::Compact => self.handles[0].compact_journal().map_or_else(failed, |_| Outcome::Done),
+        }
+    }
+}
+
+fn append(store: &Store, parts: &[Part], condition: Option<Watched>) -> Result<Vec<Appended>> {
+    let appends: Vec<_> = parts.iter().map(to_append).collect();
+    match (condition, appends.as_slice()) {
+        (Some(watched), appends) => {
+            let query = Query::all().tag(format!("tag-{}", watched.tag));
+            store.append_if(&Condition::none_after(query, Position(watched.after)), appends)
+        }
+        (None, [one]) => store
+            .append(&one.stream, one.expected, &one.events)
+            .map(|one| vec![one]),
+        (None, appends) => store.append_all(appends),
+    }
+}
+
+fn to_append(part: &Part) -> Append<'static> {
+    let events = part.events.iter().map(|note| {
+        NewEvent::new("Noted")
+            .tag(format!("tag-{}", note.tag))
+            .data(note.label.to_string())
+    });
+    Append::new(stream(&part.aggregate), part.expected, events.collect::<Vec<_>>())
+}
+
+fn failed(error: Error) -> Outcome {
+    match error {
+        Error::Conflict(conflict) => Outcome::Conflict(*conflict),
+        Error::Invalid(_) | Error::Deleted(_) | Error::Full(_) => Outcome::Refused(error.to_string()),
+        Error::Closed
+        | Error::ReadOnly(_)
+        | Error::Unavailable(_)
+        | Error::Unreadable(_)
+        | Error::Corrupt(_)
+        | Error::Failed(_) => Outcome::InDoubt(error.to_string()),
+    }
+}
+
+fn read_all(store: &Store) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    store
+        .read_all()
+        .include_system()
+        .for_each(|event| seen.push(Seen::of(event)));
+    seen
+}
+
+fn aggregate(number: u64) -> Name {
+    format!("counter-{number}").into()
+}
+
+fn stream(aggregate: &Name) -> StreamId {
+    StreamId::new("Counter", aggregate.clone())
+}
