@@ -210,10 +210,13 @@ fn is_unmet(expected: Expected, actual: u64) -> bool {
 fn existed(log: &Log<'_>, operation: &Operation, aggregate: &Name, version: u64) -> bool {
     let events = || log.facts.values().filter(|fact| is_event_of(fact, aggregate));
     let of_version = |version| events().find(|fact| fact.version == Some(version));
+    let is_end = |fact: &Fact<'_>| fact.is_last && fact.by.is_some_and(|append| append.invoked < operation.returned);
+    // Of an append in doubt, only the part of another aggregate may have been seen.
+    let may_be_it = |fact: &Fact<'_>| fact.version.is_none() && is_end(fact);
     let may_begin = match of_version(version) {
         _ if version == 0 => true,
-        Some(last) => last.is_last && last.by.is_some_and(|append| append.invoked < operation.returned),
-        None => is_doubtful(log, operation, |_, of, _| of == aggregate),
+        Some(last) => is_end(last),
+        None => is_doubtful(log, operation, |_, of, _| of == aggregate) || events().any(may_be_it),
     };
     let ends = of_version(version + 1).and_then(|next| next.by);
     may_begin && ends.is_none_or(|append| append.returned > operation.invoked)

@@ -150,6 +150,27 @@ fn in_doubt() -> Outcome {
     Outcome::InDoubt("the power is off".to_owned())
 }
 
+/// A conflict with the part of an append in doubt of which a deletion in doubt leaves the other part.
+fn conflict_with_half_seen() -> History {
+    let mut both = appending("a", Expected::Any, &[4]);
+    if let (Call::Append { parts, .. }, Call::Append { parts: more, .. }) =
+        (&mut both, appending("b", Expected::Any, &[5]))
+    {
+        parts.extend(more);
+    }
+    let label_5 = Seen {
+        what: What::Note(5),
+        ..seen("b", 1, 4)
+    };
+    let operations = vec![
+        append(0, "a", &[1, 2], 1, 1),
+        long(operation(10, both, in_doubt()), 30),
+        conflict(20, 1, 3),
+        long(delete(22, in_doubt()), 31),
+    ];
+    recovered(history(operations), 5, vec![label_5, deletion(5)])
+}
+
 #[test]
 fn correct_histories_pass() {
     let doubtful = |invoked| operation(invoked, appending("b", Expected::Any, &[3]), in_doubt());
@@ -178,6 +199,10 @@ fn correct_histories_pass() {
         (
             "an append in doubt that was not",
             history(vec![first(), doubtful(2), read(20, &[1, 2])]),
+        ),
+        (
+            "a conflict with an append in doubt of which half was deleted",
+            conflict_with_half_seen(),
         ),
         ("a recovery", recovered(with([]), 3, log())),
         (
