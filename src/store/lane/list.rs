@@ -76,6 +76,7 @@ mod tests {
         Sealed {
             chunk: None,
             dropped: Some(Arc::new(dropped)),
+            purged: 0,
         }
     }
 
