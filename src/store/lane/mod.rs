@@ -24,6 +24,9 @@ use crate::{EventRef, NewEvent, StreamId, Timestamp};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;
 
+/// Kinds that a lane knows when it seals a chunk, at most; a chunk has half as many.
+const KINDS_MAX: usize = 2 * CHUNK_EVENTS;
+
 #[derive(Clone, Debug)]
 struct KnownKind {
     kind: Arc<EventSchema>,
@@ -163,11 +166,20 @@ impl Lane {
         if dropped.as_ref().is_some_and(|dropped| dropped.count == chunk.len()) {
             self.emptied.push(self.open_chunk());
         }
+        self.forget_kinds();
         self.sealed.push(Sealed {
             chunk: Some(Arc::new(chunk)),
             dropped,
             purged: 0,
         });
+    }
+
+    /// Forgets the kinds that the open chunk does not have, when there are many: those that come again are made anew.
+    fn forget_kinds(&mut self) {
+        if self.kinds.len() > KINDS_MAX {
+            let chunk = self.open_chunk();
+            self.kinds.retain(|known| known.chunk == chunk);
+        }
     }
 
     /// The event in `slot`, unless it was dropped.
@@ -443,6 +455,31 @@ mod tests {
         }
         let tag = format!("{:0>400}-{:0>400}", 999, 31);
         assert_eq!(store.query(Query::all().tag(tag)).count().expect("a query"), 1);
+    }
+
+    #[test]
+    fn kinds_of_events_that_had_gone_piled_up_under_a_budget() {
+        let mut settings = Settings::default();
+        settings.budget.events = Some(100);
+        settings.budget.when_full = crate::WhenFull::DropOldest;
+        let store = Store::builder().settings(settings).open().expect("a store");
+        for number in 0..20_000_u32 {
+            let event = NewEvent::new(format!("Noted{}", number % 10_000)).schema_version(number);
+            append(&store, "a", event);
+        }
+        let core = &store.engine().core;
+        let kinds = (0..core.lane_count()).map(|lane| core.read_lane(lane).lane.kinds.len());
+        assert!(kinds.clone().sum::<usize>() < 7_000, "{:?}", kinds.collect::<Vec<_>>());
+        for number in [19_999, 19_950] {
+            let found = store.query(Query::all().event_type(format!("Noted{}", number % 10_000)));
+            let versions = found
+                .events()
+                .expect("a query")
+                .iter()
+                .map(crate::Event::schema_version)
+                .collect::<Vec<_>>();
+            assert_eq!(versions, [number]);
+        }
     }
 
     #[test]
