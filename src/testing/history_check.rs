@@ -24,6 +24,7 @@ use crate::{Appended, Conflict, Durability, Expected, Name};
 pub fn check(history: &History) -> Result<(), String> {
     let log = Log::new(history)?;
     check_positions(&log)?;
+    check_drops(&log)?;
     let aggregates: BTreeSet<_> = log.facts.values().map(|fact| &fact.aggregate).collect();
     aggregates
         .into_iter()
@@ -66,6 +67,23 @@ fn check_positions(log: &Log<'_>) -> Result<(), String> {
         .unwrap_or(0);
     let next = log.facts.range(hole..).next().map(|(_, fact)| fact.to_string());
     Err(format!("position {hole} is a hole before {}", next.unwrap_or_default()))
+}
+
+/// Checks that a deletion or truncation that was seen without an acknowledgement was in doubt.
+fn check_drops(log: &Log<'_>) -> Result<(), String> {
+    for (position, fact) in log.facts.iter().filter(|(_, fact)| fact.by.is_none()) {
+        let mut in_doubt = log
+            .history
+            .operations
+            .iter()
+            .filter(|operation| is_drop_in_doubt(operation));
+        let is_known =
+            in_doubt.any(|drop| matches!(&drop.call, Call::Drop { aggregate, .. } if *aggregate == fact.aggregate));
+        if !is_known {
+            return Err(format!("no thread dropped what position {position} says: {fact}"));
+        }
+    }
+    Ok(())
 }
 
 fn is_drop_in_doubt(operation: &Operation) -> bool {

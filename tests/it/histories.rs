@@ -260,6 +260,9 @@ fn wrong_recoveries_are_reported() {
     let mut without_2 = log();
     without_2.remove(1);
     let of_nobody = [log(), vec![seen("a", 3, 4)]].concat();
+    let deletion_of_nobody = recovered(with([]), 4, [log(), vec![deletion(4)]].concat());
+    let found = check(&deletion_of_nobody).expect_err("no thread deleted it");
+    assert_eq!(found, "no thread dropped what position 4 says: a Deleted");
     let undeleted = [log(), vec![deletion(4)]].concat();
     let half = recovered(history(vec![volatile()]), 1, log()[..1].to_vec());
     assert_reported([
