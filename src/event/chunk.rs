@@ -190,7 +190,7 @@ impl Chunk {
         }
     }
 
-    /// The number of a block that has room for so many bytes, fewer than [`LARGE_PAYLOAD_BYTES`].
+    /// The number of a block with room for `bytes`, which is less than [`LARGE_PAYLOAD_BYTES`].
     #[inline]
     fn block_with_room(&mut self, bytes: usize) -> usize {
         if self.blocks.last().is_none_or(|block| block.len() + bytes > BLOCK_BYTES) {

@@ -87,6 +87,10 @@ impl Dictionary {
     }
 
     fn push(&mut self, name: &str) -> Code {
+        assert!(
+            self.len() < usize::from(u16::MAX),
+            "a dictionary has at most 65,535 names"
+        );
         self.texts.push_str(name);
         self.ends.push(length(self.texts.len()));
         code(self.len() - 1)

@@ -193,7 +193,7 @@ impl Engine {
         let event = change.event(gone_by_age(guard.stream(key)));
         let position = self.append_change(&mut guard, id, &event);
         // The event may be the first of its stream, and a new stream moves others.
-        let key = Self::check_change(&guard, hash, id, expected)?;
+        let key = guard.find(hash, id).unwrap_or(key);
         let to_drop = if self.core.log.visibility() == Durability::Volatile {
             self.carry_out(&mut guard, key, change, id);
             None

@@ -268,7 +268,8 @@ pub(crate) struct IndexInput<'a> {
 }
 
 impl<'a> IndexInput<'a> {
-    /// The events above `after`, as far as they are written; of each lane without the names of a chunk that are `known`: so many.
+    /// The written events above `after`. `known` returns, for a lane, the number of a chunk and how many of its names the caller knows: these
+    /// names are left out.
     pub(crate) fn new(core: &'a Core, after: u64, known: impl Fn(usize) -> (u64, usize)) -> Self {
         let outline = |(lane, own): (usize, &CachePadded<RwLock<OwnLane>>)| own.read().lane.outline(after, known(lane));
         Self {

@@ -244,7 +244,7 @@ impl Journal for FileJournal {
             rewrite.abandon();
         }
         self.end()?;
-        // All is safe in the directory that was opened. Whoever looks for it under its name must know where it is.
+        // Everything is synced in the directory that was opened, but its path may lead elsewhere now.
         self.check_held()
     }
 }

@@ -24,7 +24,7 @@ use crate::{EventRef, NewEvent, StreamId, Timestamp};
 
 const CHUNK: u64 = CHUNK_EVENTS as u64;
 
-/// Kinds that a lane knows when it seals a chunk, at most; a chunk has half as many.
+/// Kinds that a lane retains when it seals a chunk; a chunk has at most half as many.
 const KINDS_MAX: usize = 2 * CHUNK_EVENTS;
 
 #[derive(Clone, Debug)]
@@ -63,7 +63,7 @@ impl Lane {
 
     /// Makes room for `count` events that fit into one chunk, before positions are reserved.
     pub(crate) fn make_room(&mut self, count: usize) {
-        let fits = self.open.len() + count <= CHUNK_EVENTS;
+        let fits = self.open.len() + count <= CHUNK_EVENTS && !self.open.is_full();
         if !fits && count <= CHUNK_EVENTS {
             self.seal();
         }
@@ -174,7 +174,7 @@ impl Lane {
         });
     }
 
-    /// Forgets the kinds that the open chunk does not have, when there are many: those that come again are made anew.
+    /// Forgets the kinds that the chunk being sealed does not have, when there are more than [`KINDS_MAX`].
     fn forget_kinds(&mut self) {
         if self.kinds.len() > KINDS_MAX {
             let chunk = self.open_chunk();
@@ -218,8 +218,8 @@ impl Lane {
         found
     }
 
-    /// The sealed events, and those above position `after` that are open, without their payloads. Of the open names only those that are
-    /// not `known`: so many of a chunk's.
+    /// The sealed events, and the open events above position `after` without their payloads. `known` is the number of a chunk and how many of
+    /// its names the caller knows: these names are left out.
     pub(crate) fn outline(&self, after: u64, known: (u64, usize)) -> Outline {
         let first = self.open.first_after(after);
         let dropped = self.open_dropped.clone();

@@ -75,7 +75,7 @@ fn decide_in_fork(fork: &Store, query: &Query) {
 }
 
 #[test]
-fn a_condition_that_deletions_fulfil_was_met_twice() {
+fn a_condition_is_a_mutex_beside_deletions_forks_and_compactions() {
     let queries = [
         Query::all().tag("mutex"),
         Query::all().aggregate("mutex"),

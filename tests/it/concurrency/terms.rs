@@ -125,7 +125,7 @@ fn disturb(store: &Store, round: u64) {
 }
 
 #[test]
-fn events_got_the_terms_of_others_beside_compactions_forks_and_deletions() {
+fn terms_are_those_of_the_events_beside_compactions_forks_and_deletions() {
     let store = Store::in_memory();
     run_on(6, &store, |worker| work(&store, worker), |round| disturb(&store, round));
     check(&store);
@@ -134,7 +134,7 @@ fn events_got_the_terms_of_others_beside_compactions_forks_and_deletions() {
 }
 
 #[test]
-fn events_got_the_terms_of_others_beside_a_budget() {
+fn terms_are_those_of_the_events_beside_a_budget() {
     let store = keeping(5_000);
     run_on(6, &store, |worker| work(&store, worker), |round| disturb(&store, round));
     check(&store);
