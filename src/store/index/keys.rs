@@ -3,7 +3,7 @@
 use smallvec::SmallVec;
 
 use super::super::core::{Core, IndexInput};
-use super::super::directory::PageCache;
+use super::super::directory::{PageCache, Place};
 use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
 use super::terms::{FieldNumber, TermIndex};
 use crate::event::chunk::CHUNK_EVENTS;
@@ -79,13 +79,7 @@ impl KeyCache {
             let Some(event) = own.lane.event(place.slot) else {
                 continue;
             };
-            let keys = &mut self.lanes[place.lane];
-            keys.turn_to(place.slot, event);
-            keys.add_kind_and_names(index, event, position);
-            self.add_day(index, event.timestamp(), position);
-            if event.is_system() {
-                index.add_system(position);
-            }
+            self.add_event(index, place, event, position);
         }
     }
 
@@ -99,17 +93,23 @@ impl KeyCache {
             let Some((place, event)) = events.placed(position) else {
                 continue;
             };
-            let keys = &mut self.lanes[place.lane];
-            keys.turn_to(place.slot, event);
-            let is_known = keys.add_kind_and_names(index, event, position);
-            self.add_day(index, event.timestamp(), position);
-            if event.is_system() {
-                index.add_system(position);
-            }
-            if !is_known {
+            if !self.add_event(index, place, event, position) {
                 add_left_out(index, &events, position);
             }
         }
+    }
+
+    /// Adds an event to its terms. Returns `false` if a name that is not known was left out of the input.
+    #[inline]
+    fn add_event(&mut self, index: &mut TermIndex, place: Place, event: EventRef<'_>, position: u64) -> bool {
+        let keys = &mut self.lanes[place.lane];
+        keys.turn_to(place.slot, event);
+        let is_known = keys.add_kind_and_names(index, event, position);
+        self.add_day(index, event.timestamp(), position);
+        if event.is_system() {
+            index.add_system(position);
+        }
+        is_known
     }
 
     fn add_day(&mut self, index: &mut TermIndex, time: Timestamp, position: u64) {
