@@ -39,17 +39,22 @@ impl Engine {
         prepare::check(stream, events, &self.settings.limits)?;
         let draft = self.draft(stream, expected, events)?;
         let cost = self.admit(std::slice::from_ref(&draft))?;
-        let result = self.append_draft(&draft, acknowledge);
+        let result = self.append_draft(&draft, cost, acknowledge);
         self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
         result
     }
 
-    fn append_draft(&self, draft: &PreparedAppend<'_>, acknowledge: Durability) -> Result<Appended> {
-        if let Some(appended) = self.append_draft_with(draft, None, acknowledge)? {
+    fn append_draft(
+        &self,
+        draft: &PreparedAppend<'_>,
+        cost: Option<Cost>,
+        acknowledge: Durability,
+    ) -> Result<Appended> {
+        if let Some(appended) = self.append_draft_with(draft, None, cost, acknowledge)? {
             Ok(appended)
         } else {
             let ids = self.ids_held();
-            let appended = self.append_draft_with(draft, Some(ids), acknowledge)?;
+            let appended = self.append_draft_with(draft, Some(ids), cost, acknowledge)?;
             // With the index held nothing is unclear.
             appended.ok_or(Error::Closed)
         }
@@ -60,6 +65,7 @@ impl Engine {
         &self,
         draft: &PreparedAppend<'_>,
         ids: Option<RwLockReadGuard<'_, IdIndex>>,
+        cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Option<Appended>> {
         let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
@@ -82,7 +88,7 @@ impl Engine {
         let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
         let version = state.stream(key).version;
         let first = self.write_draft(state, key, draft);
-        self.count_written(|| Cost::of(std::slice::from_ref(draft)));
+        self.count_written(cost);
         let surplus = self.limit_appended(state, key);
         drop((shard, ids));
         let mut appended = acknowledged(draft, version, first);
@@ -313,11 +319,11 @@ impl Engine {
         Ok(Some(cost))
     }
 
-    /// Counts what was written, for forks. The caller holds the lock of a shard that was written to.
+    /// Counts what was written, at the cost that was admitted, for forks. The caller holds the lock of a shard that was written to.
     #[inline]
-    pub(super) fn count_written(&self, cost: impl FnOnce() -> Cost) {
-        if let Some(usage) = &self.usage {
-            usage.add_written(cost());
+    pub(super) fn count_written(&self, cost: Option<Cost>) {
+        if let Some((usage, cost)) = self.usage.as_ref().zip(cost) {
+            usage.add_written(cost);
         }
     }
 

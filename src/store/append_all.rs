@@ -37,7 +37,7 @@ impl Engine {
             .map(|part| self.draft(&part.stream, part.expected, &part.events))
             .collect::<Result<_>>()?;
         let cost = self.admit(&drafts)?;
-        let result = self.append_drafts(&drafts, condition, acknowledge);
+        let result = self.append_drafts(&drafts, condition, cost, acknowledge);
         self.settle(
             cost,
             result
@@ -87,27 +87,29 @@ impl Engine {
         &self,
         drafts: &[PreparedAppend<'_>],
         condition: Option<&Condition>,
+        cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
         let watch = condition.map(|condition| Watch::new(self, condition)).transpose()?;
         if let Some(watch) = &watch {
             let mut seen = watch.after;
             for _ in 0..TRIES {
-                if let Some(written) = self.append_undisturbed(drafts, watch, &mut seen, acknowledge)? {
+                if let Some(written) = self.append_undisturbed(drafts, watch, &mut seen, cost, acknowledge)? {
                     return Ok(written);
                 }
             }
         }
-        self.append_locked(drafts, watch.as_ref(), acknowledge)
+        self.append_locked(drafts, watch.as_ref(), cost, acknowledge)
     }
 
-    /// Appends if nothing else was appended since the condition was looked at, without any lock, up to the last position. `None` if something
-    /// was: what came up to `seen` does not match.
+    /// Evaluates the condition without locks up to the last reserved position, and appends if that is still the last. Otherwise returns
+    /// `None`; no event up to `seen` matches the condition then.
     fn append_undisturbed(
         &self,
         drafts: &[PreparedAppend<'_>],
         watch: &Watch<'_>,
         seen: &mut u64,
+        cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Option<Vec<Appended>>> {
         let last = self.core.log.reserved();
@@ -127,7 +129,7 @@ impl Engine {
             return Err(unmet(position));
         }
         *seen = last.max(*seen);
-        self.write_all(locks, drafts, Some(last), acknowledge)
+        self.write_all(locks, drafts, Some(last), cost, acknowledge)
     }
 
     /// Appends with every shard locked that the condition could read, so that nothing comes between.
@@ -135,6 +137,7 @@ impl Engine {
         &self,
         drafts: &[PreparedAppend<'_>],
         watch: Option<&Watch<'_>>,
+        cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
         // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
@@ -159,7 +162,7 @@ impl Engine {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop((selection, ids));
-        let written = self.write_all(locks, drafts, None, acknowledge)?;
+        let written = self.write_all(locks, drafts, None, cost, acknowledge)?;
         Ok(written.unwrap_or_default())
     }
 
@@ -174,6 +177,7 @@ impl Engine {
         mut locks: Locks<'_>,
         drafts: &[PreparedAppend<'_>],
         last: Option<u64>,
+        cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Option<Vec<Appended>>> {
         let keys = self.make_streams(&mut locks, drafts);
@@ -181,7 +185,7 @@ impl Engine {
             self.unmake_streams(&mut locks, drafts);
             return Ok(None);
         };
-        self.count_written(|| Cost::of(drafts));
+        self.count_written(cost);
         let surplus = self.limit_drafts(&mut locks, drafts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;

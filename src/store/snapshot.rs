@@ -69,7 +69,7 @@ impl Engine {
         let cost = self.admit_cost(|| cost_of(&draft))?;
         // A fork has the snapshot and what it drops, or neither.
         let _whole = self.changing.read();
-        let saved = self.write_snapshot(id, version, &draft);
+        let saved = self.write_snapshot(id, version, &draft, cost);
         self.settle(cost, matches!(saved, Ok(Saved::New(_))));
         let position = match &saved {
             Ok(Saved::New(position) | Saved::Outdated(position)) => *position,
@@ -83,7 +83,13 @@ impl Engine {
         Ok(Position(position))
     }
 
-    fn write_snapshot(&self, id: &str, version: Version, draft: &PreparedAppend<'_>) -> Result<Saved> {
+    fn write_snapshot(
+        &self,
+        id: &str,
+        version: Version,
+        draft: &PreparedAppend<'_>,
+        cost: Option<Cost>,
+    ) -> Result<Saved> {
         let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
         self.check_open()?;
         let key = Self::check_change(&guard, draft.stream_hash, id, Expected::Any)?;
@@ -92,7 +98,7 @@ impl Engine {
             return Ok(Saved::Outdated(position));
         }
         let position = self.append_system(&mut guard, draft);
-        self.count_written(|| cost_of(draft));
+        self.count_written(cost);
         Ok(Saved::New(position))
     }
 
