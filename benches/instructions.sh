@@ -5,7 +5,7 @@
 #   benches/instructions.sh --update   write them to benches/instructions.txt
 #
 # Figures depend on the compiler: they are compared only where `rustc -V` is the one they were committed with, and printed otherwise.
-# Needs valgrind, which the script installs with apt-get where it may.
+# Needs valgrind, which the script installs with apt-get where it may; exits with 2 where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,7 +21,7 @@ if ! command -v valgrind >/dev/null; then
 fi
 if ! command -v valgrind >/dev/null; then
     echo "counting instructions needs valgrind: install it, for example with 'apt-get install valgrind'" >&2
-    exit 1
+    exit 2
 fi
 
 mkdir -p "$out"

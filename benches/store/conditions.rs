@@ -6,7 +6,7 @@ use annals::{Append, Condition, Expected, Name, Position, Query, Store};
 use criterion::Criterion;
 use parking_lot::Mutex;
 
-use crate::naive::Naive;
+use crate::naive::{ByHand as _, Naive};
 use crate::work::{Log as _, Work, interleaved};
 use crate::{long, sure};
 

@@ -37,6 +37,12 @@ pub(crate) struct Kept {
     recorded_at: Timestamp,
 }
 
+/// A store written by hand, used behind one lock.
+pub(crate) trait ByHand: Default + Send {
+    /// Returns whether the stream was at `version`.
+    fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool;
+}
+
 #[derive(Default)]
 pub(crate) struct Naive {
     pub(crate) events: Vec<Kept>,
@@ -53,9 +59,8 @@ pub(crate) struct FiveMaps {
     by_organization: HashMap<Name, Vec<usize>>,
 }
 
-impl FiveMaps {
-    /// Answers whether the stream was at `version`.
-    pub(crate) fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
+impl ByHand for FiveMaps {
+    fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
         let first = self.naive.events.len();
         if !self.naive.append(stream, version, events) {
             return false;
@@ -76,9 +81,8 @@ impl FiveMaps {
     }
 }
 
-impl Naive {
-    /// Answers whether the stream was at `version`.
-    pub(crate) fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
+impl ByHand for Naive {
+    fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool {
         let actual = self.by_stream.get(&stream.aggregate_id).map_or(0, Vec::len);
         if actual as u64 != version {
             return false;
@@ -96,7 +100,9 @@ impl Naive {
         }
         true
     }
+}
 
+impl Naive {
     /// Whether an event of this type came after so many.
     pub(crate) fn has_type_after(&self, event_type: &Name, after: usize) -> bool {
         let last = self.by_type.get(event_type).and_then(|indexes| indexes.last());

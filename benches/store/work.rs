@@ -3,7 +3,7 @@
 use annals::{Expected, Name, NewEvent, Store, StreamId};
 use parking_lot::Mutex;
 
-use crate::naive::{FiveMaps, Naive, OwnedEvent};
+use crate::naive::{ByHand, OwnedEvent};
 use crate::sure;
 
 /// Types of events: 1,000,000 events have 125,000 of each.
@@ -35,7 +35,7 @@ impl Log for Store {
     }
 }
 
-impl Log for Mutex<Naive> {
+impl<S: ByHand> Log for Mutex<S> {
     fn empty() -> Self {
         Self::default()
     }
@@ -45,21 +45,7 @@ impl Log for Mutex<Naive> {
         let appended = self
             .lock()
             .append(work.stream(batch.aggregate), batch.version as u64, events);
-        assert!(appended, "the naive store refused");
-    }
-}
-
-impl Log for Mutex<FiveMaps> {
-    fn empty() -> Self {
-        Self::default()
-    }
-
-    fn append(&self, work: &Work, batch: Batch) {
-        let events = work.kept(batch);
-        let appended = self
-            .lock()
-            .append(work.stream(batch.aggregate), batch.version as u64, events);
-        assert!(appended, "the naive store refused");
+        assert!(appended, "the store refused");
     }
 }
 

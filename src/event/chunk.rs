@@ -173,8 +173,12 @@ impl Chunk {
     fn push_payload(&mut self, index: usize, payload: Payload<'_>) -> (u32, u16) {
         match payload {
             Payload::Small { metadata, data } => {
-                self.metadata_bytes.set(index, length(metadata.len()));
                 let bytes = metadata.len() + data.len();
+                assert!(
+                    bytes < LARGE_PAYLOAD_BYTES,
+                    "a payload of {bytes} bytes needs an allocation of its own"
+                );
+                self.metadata_bytes.set(index, length(metadata.len()));
                 let number = self.block_with_room(bytes);
                 let block = &mut self.blocks[number];
                 let start = length(number * BLOCK_BYTES + block.len());

@@ -158,21 +158,6 @@ pub struct NewEvent<'a> {
 }
 
 impl NewEvent<'_> {
-    /// An event whose data is `value` as JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON, such as a map whose keys are not texts.
-    #[cfg(feature = "json")]
-    pub fn json<'a>(
-        event_type: impl IntoText<'a>,
-        value: &impl serde::Serialize,
-    ) -> Result<NewEvent<'a>, crate::Error> {
-        let data = serde_json::to_vec(value)
-            .map_err(|error| crate::Error::invalid(format!("the data cannot be written as JSON: {error}")))?;
-        Ok(NewEvent::new(event_type).data(data))
-    }
-
     /// The same event, with texts and bytes of its own.
     pub fn into_owned(self) -> NewEvent<'static> {
         let owned = |name: Option<Cow<'_, str>>| name.map(|name| Cow::Owned(name.into_owned()));
@@ -202,6 +187,18 @@ impl<'a> NewEvent<'a> {
             schema_version: 1,
             ..Self::default()
         }
+    }
+
+    /// An event whose data is `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON, such as a map whose keys are not texts.
+    #[cfg(feature = "json")]
+    pub fn json(event_type: impl IntoText<'a>, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
+        let data = serde_json::to_vec(value)
+            .map_err(|error| crate::Error::invalid(format!("the data cannot be written as JSON: {error}")))?;
+        Ok(Self::new(event_type).data(data))
     }
 
     /// With the caller's own id, which makes the append [idempotent](crate::Store::append).

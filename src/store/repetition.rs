@@ -88,7 +88,7 @@ impl Engine {
         drop(ids);
         let mut ids = self.indexes.ids.write();
         ids.extend(&self.core, position);
-        // Not let go of in between: a compaction begins the index anew.
+        // Downgraded without a release: a compaction in between would start with an empty index.
         RwLockWriteGuard::downgrade(ids)
     }
 

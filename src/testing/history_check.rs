@@ -240,7 +240,7 @@ fn existed(log: &Log<'_>, operation: &Operation, aggregate: &Name, version: u64)
     may_begin && ends.is_none_or(|append| append.returned > operation.invoked)
 }
 
-/// Whether an append that nobody saw, and that began before `operation` returned, may have written such an event.
+/// Whether an unseen append that was invoked before `operation` returned may have written such an event.
 fn is_doubtful(log: &Log<'_>, operation: &Operation, is_it: impl Fn(usize, &Name, u64) -> bool) -> bool {
     let mut before = log.unseen().filter(|append| append.invoked < operation.returned);
     before.any(|append| append.notes().any(|(part, of, note)| is_it(part, of, note.tag)))

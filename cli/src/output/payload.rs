@@ -102,7 +102,7 @@ fn readable(bytes: &[u8]) -> Outcome<Option<Box<RawValue>>> {
     }
 }
 
-/// JSON, if that is what it is. An end of a line can only be between its words: a space is as good.
+/// `text` as JSON on one line, if it is JSON. Line ends between its tokens become spaces.
 pub(crate) fn on_one_line(text: &str) -> Option<Box<RawValue>> {
     let json = RawValue::from_string(text.to_owned()).ok()?;
     if !json.get().contains(['\n', '\r']) {

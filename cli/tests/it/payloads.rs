@@ -82,57 +82,61 @@ fn check_copy(folder: &Folder, store: &Path, log: &Path, copy: &str) {
     assert_eq!(said(&export(store, "-")), said(&export(&copy, "-")));
 }
 
-/// Data and metadata that a line cannot have as they are, and such that it can.
+/// Data that a line can hold as JSON, and data that it cannot.
+const ODD_DATA: [&[u8]; 18] = [
+    b"",
+    b"\xff",
+    &[0xff; 16 << 10],
+    b"\0",
+    b"a\0b",
+    b"\"a\\u0000b\"",
+    b"\"text\"",
+    b"text",
+    b"id,amount\r\n1,\"a \"\"b\"\"\"\r\n",
+    b"null",
+    b" null",
+    b"{\"a\": 1 }",
+    b"{\"a\":\n1}",
+    b"[1,\r2]",
+    b"1 2",
+    b"\"\\ud800\"",
+    b"\xef\xbb\xbf{}",
+    "\"\u{fffd}\u{2028}\u{7f}\"".as_bytes(),
+];
+
+/// The same for metadata.
+const ODD_METADATA: [&[u8]; 20] = [
+    b"{}",
+    b"{ }",
+    b" {\"a\":1}",
+    b"{\"a\":1}\n",
+    b"{\"a\": 1, \"b\": [1, 2]}",
+    b"{ \"a\" : 1 }",
+    b"{\"a\":1,\"a\":2}",
+    b"{\"userId\":\"x\"}",
+    b"{\"userId\":null}",
+    b"{\"user\\u0049d\":\"x\"}",
+    b"{\"userId\":1}",
+    b"{\"\\ud800\":1}",
+    b"{,}",
+    b"[1]",
+    b"null",
+    b"7",
+    b"text",
+    b"\"text\"",
+    b"\xfe",
+    b"\0",
+];
+
+/// Events with data, metadata and content types of every kind.
 fn odd_events() -> Vec<NewEvent<'static>> {
     let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
-    let of_data = [
-        &b""[..],
-        b"\xff",
-        &[0xff; 16 << 10],
-        b"\0",
-        b"a\0b",
-        b"\"a\\u0000b\"",
-        b"\"text\"",
-        b"text",
-        b"id,amount\r\n1,\"a \"\"b\"\"\"\r\n",
-        b"null",
-        b" null",
-        b"{\"a\": 1 }",
-        b"{\"a\":\n1}",
-        b"[1,\r2]",
-        b"1 2",
-        b"\"\\ud800\"",
-        b"\xef\xbb\xbf{}",
-        "\"\u{fffd}\u{2028}\u{7f}\"".as_bytes(),
-    ];
-    let of_metadata = [
-        &b"{}"[..],
-        b"{ }",
-        b" {\"a\":1}",
-        b"{\"a\":1}\n",
-        b"{\"a\": 1, \"b\": [1, 2]}",
-        b"{ \"a\" : 1 }",
-        b"{\"a\":1,\"a\":2}",
-        b"{\"userId\":\"x\"}",
-        b"{\"userId\":null}",
-        b"{\"user\\u0049d\":\"x\"}",
-        b"{\"userId\":1}",
-        b"{\"\\ud800\":1}",
-        b"{,}",
-        b"[1]",
-        b"null",
-        b"7",
-        b"text",
-        b"\"text\"",
-        b"\xfe",
-        b"\0",
-    ];
-    let mut events: Vec<_> = of_data.iter().map(|data| event().data(data.to_vec())).collect();
+    let mut events: Vec<_> = ODD_DATA.iter().map(|data| event().data(data.to_vec())).collect();
     for levels in [128, 129] {
         events.push(event().data(nested(levels)));
         events.push(event().metadata(format!("{{\"a\":{}}}", nested(levels - 1))));
     }
-    for metadata in of_metadata {
+    for metadata in ODD_METADATA {
         let metadata = metadata.to_vec();
         events.push(event().metadata(metadata.clone()));
         events.push(event().metadata(metadata.clone()).user("anna").correlation("c-\"1\""));

@@ -10,7 +10,7 @@ impl Tail {
     /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
     pub(super) fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
         let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
-        // Snapshots that are gone are nothing to miss for who reads users' events.
+        // A tail that leaves out system events does not report dropped snapshots.
         gaps.retain(|gap| self.query.system || gap.reason != GapReason::Snapshot);
         let reason = match gaps.as_slice() {
             [] => return None,

@@ -39,7 +39,7 @@ fn a_task_is_woken_by_an_append() {
     fill(&store, "a", 1);
     assert_eq!(waker.0.load(Ordering::SeqCst), 1);
     assert!(matches!(poll(&mut tail, &waker), Poll::Ready(Some(Delivery::Event(_)))));
-    // Nobody waits any more.
+    // The task is not registered any more.
     fill(&store, "a", 1);
     assert_eq!(waker.0.load(Ordering::SeqCst), 1);
 }
