@@ -15,7 +15,7 @@ use super::shard::{Shard, Stream};
 use crate::event::system;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, StreamId, Version};
 
-/// What the check of a draft found.
+/// What the check of a prepared append found.
 pub(crate) enum Admission {
     /// To be written: to the stream with this key, or a new one.
     New(Option<u32>),
@@ -37,41 +37,41 @@ impl Engine {
         }
         self.expire_due();
         prepare::check(stream, events, &self.settings.limits)?;
-        let draft = self.draft(stream, expected, events)?;
-        let cost = self.admit(std::slice::from_ref(&draft))?;
-        let result = self.append_draft(&draft, cost, acknowledge);
+        let prepared = self.prepare(stream, expected, events)?;
+        let cost = self.admit(std::slice::from_ref(&prepared))?;
+        let result = self.append_prepared(&prepared, cost, acknowledge);
         self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
         result
     }
 
-    fn append_draft(
+    fn append_prepared(
         &self,
-        draft: &PreparedAppend<'_>,
+        prepared: &PreparedAppend<'_>,
         cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Appended> {
-        if let Some(appended) = self.append_draft_with(draft, None, cost, acknowledge)? {
+        if let Some(appended) = self.append_prepared_with(prepared, None, cost, acknowledge)? {
             Ok(appended)
         } else {
             let ids = self.ids_held();
-            let appended = self.append_draft_with(draft, Some(ids), cost, acknowledge)?;
+            let appended = self.append_prepared_with(prepared, Some(ids), cost, acknowledge)?;
             // With the index held nothing is unclear.
             appended.ok_or(Error::Closed)
         }
     }
 
     /// `None` when the index of ids is needed, and is not held.
-    fn append_draft_with(
+    fn append_prepared_with(
         &self,
-        draft: &PreparedAppend<'_>,
+        prepared: &PreparedAppend<'_>,
         ids: Option<RwLockReadGuard<'_, IdIndex>>,
         cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Option<Appended>> {
-        let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
+        let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
         // Under the lock: whoever closes the store takes every lock once, and then knows of every append.
         self.check_open()?;
-        let key = match self.check_draft(&shard, draft, ids.as_deref())? {
+        let key = match self.check_prepared(&shard, prepared, ids.as_deref())? {
             Admission::New(key) => key,
             Admission::Repeated(appended) => {
                 drop((shard, ids));
@@ -79,30 +79,30 @@ impl Engine {
             }
             Admission::Unclear => return Ok(None),
         };
-        if draft.events.is_empty() {
+        if prepared.events.is_empty() {
             return Ok(Some(
                 self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)),
             ));
         }
         let state = shard.write();
-        let key = key.unwrap_or_else(|| state.create(draft.stream_hash, draft.stream));
+        let key = key.unwrap_or_else(|| state.create(prepared.stream_hash, prepared.stream));
         let version = state.stream(key).version;
-        let first = self.write_draft(state, key, draft);
+        let first = self.write_prepared(state, key, prepared);
         self.count_written(cost);
         let surplus = self.limit_appended(state, key);
         drop((shard, ids));
-        let mut appended = acknowledged(draft, version, first);
+        let mut appended = acknowledged(prepared, version, first);
         appended.durability = self.finish(appended.last_position.0, acknowledge)?;
         if surplus.is_some() {
-            self.limit_later(draft, surplus);
+            self.limit_later(prepared, surplus);
         }
         Ok(Some(appended))
     }
 
     /// Drops the events of a stream up to a version, now that readers see what came in their place.
-    pub(crate) fn limit_later(&self, draft: &PreparedAppend<'_>, to: Option<u32>) {
-        let mut shard = self.core.write(self.core.shard_of(draft.stream_hash));
-        if let Some(key) = shard.find(draft.stream_hash, &draft.stream.aggregate_id) {
+    pub(crate) fn limit_later(&self, prepared: &PreparedAppend<'_>, to: Option<u32>) {
+        let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
+        if let Some(key) = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id) {
             self.limit_to(shard.write(), key, to);
         }
     }
@@ -113,25 +113,25 @@ impl Engine {
         Ok(appended)
     }
 
-    /// Reserves positions for a draft, writes its events there, and publishes them. Answers the first position.
-    fn write_draft(&self, shard: &mut Shard, key: u32, draft: &PreparedAppend<'_>) -> u64 {
+    /// Reserves positions for a prepared append, writes its events there and publishes them. Returns the first position.
+    fn write_prepared(&self, shard: &mut Shard, key: u32, prepared: &PreparedAppend<'_>) -> u64 {
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
         let OwnLane { lane, pages } = &mut *own;
         let lane = lane.write();
-        lane.make_room(draft.events.len());
-        let first = self.core.log.reserve(draft.events.len() as u64);
+        lane.make_room(prepared.events.len());
+        let first = self.core.log.reserve(prepared.events.len() as u64);
         let mut place = Place {
             lane: number,
             slot: lane.next_slot(),
         };
         let stream = shard.stream_mut(key);
-        if draft.events.len() == 1 {
-            write_events(stream, lane, draft, first, |slot| place.slot = slot);
+        if prepared.events.len() == 1 {
+            write_events(stream, lane, prepared, first, |slot| place.slot = slot);
             self.core.log.enter(first, place, 1, pages);
         } else {
-            let mut places = Vec::with_capacity(draft.events.len());
-            write_events(stream, lane, draft, first, |slot| {
+            let mut places = Vec::with_capacity(prepared.events.len());
+            write_events(stream, lane, prepared, first, |slot| {
                 places.push(Place { lane: number, slot });
             });
             self.core.log.enter_all(first, &places, pages);
@@ -193,21 +193,21 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Invalid`] when two events bring the same id.
-    pub(crate) fn draft<'a>(
+    pub(crate) fn prepare<'a>(
         &self,
         stream: &'a StreamId,
         expected: Expected,
         events: &'a [NewEvent<'a>],
     ) -> Result<PreparedAppend<'a>> {
-        Ok(self.draft_with(stream, expected, events, OwnIds::of(events)?))
+        Ok(self.prepare_with(stream, expected, events, OwnIds::of(events)?))
     }
 
     /// An event of the system, which the store itself gives an id.
-    pub(crate) fn system_draft<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> PreparedAppend<'a> {
-        self.draft_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
+    pub(crate) fn prepare_system<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> PreparedAppend<'a> {
+        self.prepare_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
     }
 
-    fn draft_with<'a>(
+    fn prepare_with<'a>(
         &self,
         stream: &'a StreamId,
         expected: Expected,
@@ -219,7 +219,7 @@ impl Engine {
             stream_hash: self.core.hash(&stream.aggregate_id),
             expected,
             events,
-            stamps: EventMeta::of(events, &*self.clock, &*self.ids),
+            meta: EventMeta::of(events, &*self.clock, &*self.ids),
             own_ids,
         }
     }
@@ -239,29 +239,29 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Conflict`], [`Error::Deleted`], or [`Error::Invalid`] for the wrong type or a full stream.
-    pub(crate) fn check_draft(
+    pub(crate) fn check_prepared(
         &self,
         shard: &Shard,
-        draft: &PreparedAppend<'_>,
+        prepared: &PreparedAppend<'_>,
         ids: Option<&IdIndex>,
     ) -> Result<Admission> {
-        let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id);
+        let key = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id);
         let Some(stream) = key.map(|key| shard.stream(key)) else {
-            return check_unknown(draft).map(|()| Admission::New(None));
+            return check_unknown(prepared).map(|()| Admission::New(None));
         };
         if stream.tombstoned {
             return Err(Error::Deleted(stream.id.clone()));
         }
-        shard.check_type(stream, draft.stream)?;
-        let holds = stream.meets(draft.expected);
-        match self.known(stream, draft, ids) {
+        shard.check_type(stream, prepared.stream)?;
+        let holds = stream.meets(prepared.expected);
+        match self.known(stream, prepared, ids) {
             Known::All(appended) => return Ok(Admission::Repeated(appended)),
             Known::Unclear => return Ok(Admission::Unclear),
             Known::Some(known) if holds => return Err(known.into()),
-            Known::None | Known::Some(_) if !holds => return Err(conflict(stream, draft).into()),
+            Known::None | Known::Some(_) if !holds => return Err(conflict(stream, prepared).into()),
             Known::None | Known::Some(_) => {}
         }
-        if draft.events.len() as u64 > u64::from(u32::MAX - stream.version) {
+        if prepared.events.len() as u64 > u64::from(u32::MAX - stream.version) {
             return Err(Error::invalid(format!(
                 "aggregate '{}' is full: it has 2^32 versions",
                 stream.id
@@ -274,28 +274,28 @@ impl Engine {
     /// [`finish`](Self::finish) when it has let go of the lock.
     pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent<'_>) -> u64 {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
-        let draft = self.system_draft(&stream, event);
+        let prepared = self.prepare_system(&stream, event);
         if let Some(flushing) = &self.flushing {
-            flushing.add(self, Cost::of(std::slice::from_ref(&draft)));
+            flushing.add(self, Cost::of(std::slice::from_ref(&prepared)));
         }
-        self.append_system(guard, &draft)
+        self.append_system(guard, &prepared)
     }
 
     /// The same for an event of the system for which there is room. Answers its position.
-    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, draft: &PreparedAppend<'_>) -> u64 {
-        let key = guard.find(draft.stream_hash, &draft.stream.aggregate_id);
+    pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, prepared: &PreparedAppend<'_>) -> u64 {
+        let key = guard.find(prepared.stream_hash, &prepared.stream.aggregate_id);
         let shard = guard.write();
-        let key = key.unwrap_or_else(|| shard.create(draft.stream_hash, draft.stream));
-        self.write_draft(shard, key, draft)
+        let key = key.unwrap_or_else(|| shard.create(prepared.stream_hash, prepared.stream));
+        self.write_prepared(shard, key, prepared)
     }
 
-    /// Takes room for the drafts in the budget and before the journal, before any lock.
+    /// Takes room for the parts of an append in the budget and before the journal, before any lock.
     ///
     /// # Errors
     ///
     /// [`Error::Full`], and the error of the journal if it has failed.
-    pub(crate) fn admit(&self, drafts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
-        self.admit_cost(|| Cost::of(drafts))
+    pub(crate) fn admit(&self, parts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
+        self.admit_cost(|| Cost::of(parts))
     }
 
     /// The same for what costs `cost`.
@@ -353,39 +353,39 @@ impl Engine {
     }
 }
 
-/// Writes the events of a draft at the positions from `first` on, and tells their slots.
+/// Writes the events of a prepared append at the positions from `first` on, and tells their slots.
 pub(crate) fn write_events(
     stream: &mut Stream,
     lane: &mut super::lane::Lane,
-    draft: &PreparedAppend<'_>,
+    prepared: &PreparedAppend<'_>,
     first: u64,
     mut tell: impl FnMut(u64),
 ) {
-    for (place, position) in (0..draft.events.len()).zip(first..) {
+    for (place, position) in (0..prepared.events.len()).zip(first..) {
         stream.push(position);
-        tell(lane.push(draft, place, position, stream.version));
+        tell(lane.push(prepared, place, position, stream.version));
     }
 }
 
-fn check_unknown(draft: &PreparedAppend<'_>) -> Result<()> {
-    if Stream::default().meets(draft.expected) {
+fn check_unknown(prepared: &PreparedAppend<'_>) -> Result<()> {
+    if Stream::default().meets(prepared.expected) {
         return Ok(());
     }
-    Err(conflict(&Stream::default(), draft).into())
+    Err(conflict(&Stream::default(), prepared).into())
 }
 
-pub(crate) fn conflict(stream: &Stream, draft: &PreparedAppend<'_>) -> Conflict {
+pub(crate) fn conflict(stream: &Stream, prepared: &PreparedAppend<'_>) -> Conflict {
     Conflict::Version {
-        stream: draft.stream.clone(),
-        expected: draft.expected,
+        stream: prepared.stream.clone(),
+        expected: prepared.expected,
         actual: Version(u64::from(stream.version)),
         position: Position(stream.last_position().unwrap_or(0)),
     }
 }
 
 /// The acknowledgement of events written from position `first` on, to a stream that was at `version`.
-pub(crate) fn acknowledged(draft: &PreparedAppend<'_>, version: u32, first: u64) -> Appended {
-    let (version, count) = (u64::from(version), draft.events.len() as u64);
+pub(crate) fn acknowledged(prepared: &PreparedAppend<'_>, version: u32, first: u64) -> Appended {
+    let (version, count) = (u64::from(version), prepared.events.len() as u64);
     Appended {
         first_version: Version(version + 1),
         last_version: Version(version + count),

@@ -32,12 +32,12 @@ impl Engine {
         }
         self.expire_due();
         self.check_appends(appends)?;
-        let drafts: Vec<_> = appends
+        let parts: Vec<_> = appends
             .iter()
-            .map(|part| self.draft(&part.stream, part.expected, &part.events))
+            .map(|part| self.prepare(&part.stream, part.expected, &part.events))
             .collect::<Result<_>>()?;
-        let cost = self.admit(&drafts)?;
-        let result = self.append_drafts(&drafts, condition, cost, acknowledge);
+        let cost = self.admit(&parts)?;
+        let result = self.append_parts(&parts, condition, cost, acknowledge);
         self.settle(
             cost,
             result
@@ -83,9 +83,9 @@ impl Engine {
         Ok(())
     }
 
-    fn append_drafts(
+    fn append_parts(
         &self,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         condition: Option<&Condition>,
         cost: Option<Cost>,
         acknowledge: Durability,
@@ -94,19 +94,19 @@ impl Engine {
         if let Some(watch) = &watch {
             let mut seen = watch.after;
             for _ in 0..TRIES {
-                if let Some(written) = self.append_undisturbed(drafts, watch, &mut seen, cost, acknowledge)? {
+                if let Some(written) = self.append_undisturbed(parts, watch, &mut seen, cost, acknowledge)? {
                     return Ok(written);
                 }
             }
         }
-        self.append_locked(drafts, watch.as_ref(), cost, acknowledge)
+        self.append_locked(parts, watch.as_ref(), cost, acknowledge)
     }
 
     /// Evaluates the condition without locks up to the last reserved position, and appends if that is still the last. Otherwise returns
     /// `None`; no event up to `seen` matches the condition then.
     fn append_undisturbed(
         &self,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         watch: &Watch<'_>,
         seen: &mut u64,
         cost: Option<Cost>,
@@ -115,13 +115,13 @@ impl Engine {
         let last = self.core.log.reserved();
         self.core.log.await_published(last);
         let found = watch.first_match(self, *seen, last)?;
-        let locks = Locks::take(self, drafts, None);
+        let locks = Locks::take(self, parts, None);
         self.check_open()?;
-        let admissions = self.check_drafts(&locks, drafts, None)?;
+        let admissions = self.check_parts(&locks, parts, None)?;
         if is_unclear(&admissions) {
             return Ok(None);
         }
-        if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
+        if let Some(repeated) = self.all_repeated(&locks, parts, &admissions) {
             drop(locks);
             return self.repeat_all(repeated, acknowledge).map(Some);
         }
@@ -129,13 +129,13 @@ impl Engine {
             return Err(unmet(position));
         }
         *seen = last.max(*seen);
-        self.write_all(locks, drafts, Some(last), cost, acknowledge)
+        self.write_all(locks, parts, Some(last), cost, acknowledge)
     }
 
     /// Appends with every shard locked that the condition could read, so that nothing comes between.
     fn append_locked(
         &self,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         watch: Option<&Watch<'_>>,
         cost: Option<Cost>,
         acknowledge: Durability,
@@ -143,18 +143,18 @@ impl Engine {
         // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
         let selection = watch.and_then(|watch| watch.selection(self));
         let mut ids = None;
-        let mut locks = Locks::take(self, drafts, watch);
+        let mut locks = Locks::take(self, parts, watch);
         self.check_open()?;
-        let mut admissions = self.check_drafts(&locks, drafts, None)?;
+        let mut admissions = self.check_parts(&locks, parts, None)?;
         if is_unclear(&admissions) {
             // The index of ids comes before the shards as well.
             drop(locks);
             let held = &*ids.insert(self.ids_held());
-            locks = Locks::take(self, drafts, watch);
+            locks = Locks::take(self, parts, watch);
             self.check_open()?;
-            admissions = self.check_drafts(&locks, drafts, Some(held))?;
+            admissions = self.check_parts(&locks, parts, Some(held))?;
         }
-        if let Some(repeated) = self.all_repeated(&locks, drafts, &admissions) {
+        if let Some(repeated) = self.all_repeated(&locks, parts, &admissions) {
             drop(locks);
             return self.repeat_all(repeated, acknowledge);
         }
@@ -162,7 +162,7 @@ impl Engine {
             watch.check(self, &locks, selection.as_ref())?;
         }
         drop((selection, ids));
-        let written = self.write_all(locks, drafts, None, cost, acknowledge)?;
+        let written = self.write_all(locks, parts, None, cost, acknowledge)?;
         Ok(written.unwrap_or_default())
     }
 
@@ -171,26 +171,26 @@ impl Engine {
         repeated.into_iter().map(repeat).collect()
     }
 
-    /// Writes the events of drafts that were checked, if `last` is the last position, where one is given; `None` if it is not.
+    /// Writes the events of parts that were checked. With `last`, returns `None` and writes nothing if that is no longer the last position.
     fn write_all(
         &self,
         mut locks: Locks<'_>,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         last: Option<u64>,
         cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Option<Vec<Appended>>> {
-        let keys = self.make_streams(&mut locks, drafts);
-        let Some(mut written) = self.write_drafts(&mut locks, drafts, &keys, last) else {
-            self.unmake_streams(&mut locks, drafts);
+        let keys = self.make_streams(&mut locks, parts);
+        let Some(mut written) = self.write_parts(&mut locks, parts, &keys, last) else {
+            self.unmake_streams(&mut locks, parts);
             return Ok(None);
         };
         self.count_written(cost);
-        let surplus = self.limit_drafts(&mut locks, drafts, &keys);
+        let surplus = self.limit_parts(&mut locks, parts, &keys);
         drop(locks);
         let durability = self.finish(last_position(&written), acknowledge)?;
-        for (draft, to) in surplus {
-            self.limit_later(draft, Some(to));
+        for (part, to) in surplus {
+            self.limit_later(part, Some(to));
         }
         for part in &mut written {
             part.durability = durability;
@@ -198,34 +198,34 @@ impl Engine {
         Ok(Some(written))
     }
 
-    fn check_drafts(
+    fn check_parts(
         &self,
         locks: &Locks<'_>,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         ids: Option<&IdIndex>,
     ) -> Result<Vec<Admission>> {
-        let mut admissions = Vec::with_capacity(drafts.len());
-        for draft in drafts {
-            let shard = locks.shard(self.core.shard_of(draft.stream_hash));
-            admissions.push(self.check_draft(shard, draft, ids)?);
+        let mut admissions = Vec::with_capacity(parts.len());
+        for part in parts {
+            let shard = locks.shard(self.core.shard_of(part.stream_hash));
+            admissions.push(self.check_prepared(shard, part, ids)?);
             if is_unclear(&admissions) {
                 // The first part that is refused gives the error, so none is checked before this one is clear.
                 return Ok(admissions);
             }
         }
-        let repeated = drafts
+        let repeated = parts
             .iter()
             .zip(&admissions)
-            .find_map(|(draft, admission)| match admission {
-                Admission::Repeated(appended) => Some((draft, appended)),
+            .find_map(|(part, admission)| match admission {
+                Admission::Repeated(appended) => Some((part, appended)),
                 Admission::New(_) | Admission::Unclear => None,
             });
-        let is_new = |(draft, admission): (&PreparedAppend<'_>, &Admission)| {
-            !draft.events.is_empty() && matches!(admission, Admission::New(_))
+        let is_new = |(part, admission): (&PreparedAppend<'_>, &Admission)| {
+            !part.events.is_empty() && matches!(admission, Admission::New(_))
         };
         // Some parts stored before and others not: what is stored is another append than this one.
-        match repeated.filter(|_| drafts.iter().zip(&admissions).any(is_new)) {
-            Some((draft, appended)) => Err(part_known(draft, appended).into()),
+        match repeated.filter(|_| parts.iter().zip(&admissions).any(is_new)) {
+            Some((part, appended)) => Err(part_known(part, appended).into()),
             None => Ok(admissions),
         }
     }
@@ -234,34 +234,34 @@ impl Engine {
     fn all_repeated(
         &self,
         locks: &Locks<'_>,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         admissions: &[Admission],
     ) -> Option<Vec<Appended>> {
         let any = admissions
             .iter()
             .any(|admission| matches!(admission, Admission::Repeated(_)));
-        let repeated = |(draft, admission): (&PreparedAppend<'_>, &Admission)| match admission {
+        let repeated = |(part, admission): (&PreparedAppend<'_>, &Admission)| match admission {
             Admission::Repeated(appended) => Some(*appended),
-            Admission::New(key) if draft.events.is_empty() => {
-                let shard = locks.shard(self.core.shard_of(draft.stream_hash));
+            Admission::New(key) if part.events.is_empty() => {
+                let shard = locks.shard(self.core.shard_of(part.stream_hash));
                 Some(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)))
             }
             Admission::New(_) | Admission::Unclear => None,
         };
-        any.then(|| drafts.iter().zip(admissions).map(repeated).collect())
+        any.then(|| parts.iter().zip(admissions).map(repeated).collect())
             .flatten()
     }
 
-    fn write_drafts(
+    fn write_parts(
         &self,
         locks: &mut Locks<'_>,
-        drafts: &[PreparedAppend<'_>],
+        parts: &[PreparedAppend<'_>],
         keys: &[Option<u32>],
         last: Option<u64>,
     ) -> Option<Vec<Appended>> {
-        let count: usize = drafts.iter().map(|draft| draft.events.len()).sum();
+        let count: usize = parts.iter().map(|part| part.events.len()).sum();
         if count == 0 {
-            return Some(self.nothing_written(locks, drafts, keys));
+            return Some(self.nothing_written(locks, parts, keys));
         }
         let number = self.core.own_lane();
         let mut own = self.core.write_lane(number);
@@ -273,19 +273,19 @@ impl Engine {
             None => self.core.log.reserve(count as u64),
         };
         let mut places = Vec::with_capacity(count);
-        let mut written = Vec::with_capacity(drafts.len());
-        for (draft, key) in drafts.iter().zip(keys) {
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
-            let Some(key) = key.filter(|_| !draft.events.is_empty()) else {
+        let mut written = Vec::with_capacity(parts.len());
+        for (part, key) in parts.iter().zip(keys) {
+            let shard = locks.shard_mut(self.core.shard_of(part.stream_hash));
+            let Some(key) = key.filter(|_| !part.events.is_empty()) else {
                 written.push(self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)));
                 continue;
             };
             let stream = shard.write().stream_mut(key);
             let (version, next) = (stream.version, first + places.len() as u64);
-            write_events(stream, lane, draft, next, |slot| {
+            write_events(stream, lane, part, next, |slot| {
                 places.push(Place { lane: number, slot });
             });
-            written.push(acknowledged(draft, version, next));
+            written.push(acknowledged(part, version, next));
         }
         self.core.log.enter_all(first, &places, pages);
         self.core.log.publish(pages);
@@ -293,51 +293,51 @@ impl Engine {
     }
 
     /// Forgets the streams that were made for events that were not written.
-    fn unmake_streams(&self, locks: &mut Locks<'_>, drafts: &[PreparedAppend<'_>]) {
-        for draft in drafts {
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
-            shard.forget_unwritten(draft.stream_hash, &draft.stream.aggregate_id);
+    fn unmake_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) {
+        for part in parts {
+            let shard = locks.shard_mut(self.core.shard_of(part.stream_hash)).write();
+            shard.forget_unwritten(part.stream_hash, &part.stream.aggregate_id);
         }
     }
 
-    fn nothing_written(&self, locks: &Locks<'_>, drafts: &[PreparedAppend<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
-        let nothing = |(draft, key): (&PreparedAppend<'_>, &Option<u32>)| {
-            let shard = locks.shard(self.core.shard_of(draft.stream_hash));
+    fn nothing_written(&self, locks: &Locks<'_>, parts: &[PreparedAppend<'_>], keys: &[Option<u32>]) -> Vec<Appended> {
+        let nothing = |(part, key): (&PreparedAppend<'_>, &Option<u32>)| {
+            let shard = locks.shard(self.core.shard_of(part.stream_hash));
             self.nothing_appended(key.map_or(0, |key| shard.stream(key).version))
         };
-        drafts.iter().zip(keys).map(nothing).collect()
+        parts.iter().zip(keys).map(nothing).collect()
     }
 
-    /// The keys of the streams that the drafts are written to; new streams are made.
-    fn make_streams(&self, locks: &mut Locks<'_>, drafts: &[PreparedAppend<'_>]) -> Vec<Option<u32>> {
-        for draft in drafts.iter().filter(|draft| !draft.events.is_empty()) {
+    /// The keys of the streams that the parts are written to; new streams are made.
+    fn make_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) -> Vec<Option<u32>> {
+        for part in parts.iter().filter(|part| !part.events.is_empty()) {
             // A shard that a fork shares is copied here, before positions are reserved.
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash)).write();
-            if shard.find(draft.stream_hash, &draft.stream.aggregate_id).is_none() {
-                shard.create(draft.stream_hash, draft.stream);
+            let shard = locks.shard_mut(self.core.shard_of(part.stream_hash)).write();
+            if shard.find(part.stream_hash, &part.stream.aggregate_id).is_none() {
+                shard.create(part.stream_hash, part.stream);
             }
         }
         // Making one stream may move others: only now they stay where they are.
-        let key = |draft: &PreparedAppend<'_>| {
-            let shard = locks.shard(self.core.shard_of(draft.stream_hash));
-            shard.find(draft.stream_hash, &draft.stream.aggregate_id)
+        let key = |part: &PreparedAppend<'_>| {
+            let shard = locks.shard(self.core.shard_of(part.stream_hash));
+            shard.find(part.stream_hash, &part.stream.aggregate_id)
         };
-        drafts.iter().map(key).collect()
+        parts.iter().map(key).collect()
     }
 
-    /// Drops what the streams have beyond their limits. Returns what must wait: of which draft's stream, up to which version.
-    fn limit_drafts<'d, 'a>(
+    /// Drops what the streams have beyond their limits. Returns what must wait: of which part's stream, up to which version.
+    fn limit_parts<'d, 'a>(
         &self,
         locks: &mut Locks<'_>,
-        drafts: &'d [PreparedAppend<'a>],
+        parts: &'d [PreparedAppend<'a>],
         keys: &[Option<u32>],
     ) -> Vec<(&'d PreparedAppend<'a>, u32)> {
-        let mut limit = |(draft, key): (&'d PreparedAppend<'a>, &Option<u32>)| {
-            let shard = locks.shard_mut(self.core.shard_of(draft.stream_hash));
+        let mut limit = |(part, key): (&'d PreparedAppend<'a>, &Option<u32>)| {
+            let shard = locks.shard_mut(self.core.shard_of(part.stream_hash));
             let to = self.limit_appended(shard.write(), (*key)?)?;
-            Some((draft, to))
+            Some((part, to))
         };
-        drafts.iter().zip(keys).filter_map(&mut limit).collect()
+        parts.iter().zip(keys).filter_map(&mut limit).collect()
     }
 }
 
@@ -364,9 +364,9 @@ enum Lock<'a> {
 struct Locks<'a>(SmallVec<[(usize, Lock<'a>); 4]>);
 
 impl<'a> Locks<'a> {
-    fn take(engine: &'a Engine, drafts: &[PreparedAppend<'_>], watch: Option<&Watch<'_>>) -> Self {
+    fn take(engine: &'a Engine, parts: &[PreparedAppend<'_>], watch: Option<&Watch<'_>>) -> Self {
         let core = &engine.core;
-        let mut written: SmallVec<[usize; 4]> = drafts.iter().map(|draft| core.shard_of(draft.stream_hash)).collect();
+        let mut written: SmallVec<[usize; 4]> = parts.iter().map(|part| core.shard_of(part.stream_hash)).collect();
         written.sort_unstable();
         let mut wanted = written.clone();
         match watch.map(|watch| watch.aggregates) {

@@ -16,11 +16,11 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    pub(crate) fn of(drafts: &[PreparedAppend<'_>]) -> Self {
+    pub(crate) fn of(parts: &[PreparedAppend<'_>]) -> Self {
         let mut cost = Self::default();
-        for draft in drafts {
-            let id_bytes = draft.stream.aggregate_id.len();
-            for event in draft.events {
+        for part in parts {
+            let id_bytes = part.stream.aggregate_id.len();
+            for event in part.events {
                 cost.events += 1;
                 cost.bytes += signed(id_bytes + event_bytes(event));
             }

@@ -1,4 +1,4 @@
-//! What an append does before it takes a lock: checks its input, and stamps ids, times and hashes.
+//! What an append does before it takes a lock: checks its input, and adds ids, times and hashes.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(crate) struct PreparedAppend<'a> {
     pub(crate) stream_hash: u64,
     pub(crate) expected: crate::Expected,
     pub(crate) events: &'a [NewEvent<'a>],
-    pub(crate) stamps: EventMeta,
+    pub(crate) meta: EventMeta,
     /// The ids that the caller brings, by which a repetition is recognised.
     pub(crate) own_ids: OwnIds,
 }

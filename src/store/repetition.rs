@@ -92,34 +92,34 @@ impl Engine {
         RwLockWriteGuard::downgrade(ids)
     }
 
-    pub(crate) fn known(&self, stream: &Stream, draft: &PreparedAppend<'_>, ids: Option<&IdIndex>) -> Known {
-        if draft.own_ids.0.is_empty() || stream.live_events() == 0 {
+    pub(crate) fn known(&self, stream: &Stream, prepared: &PreparedAppend<'_>, ids: Option<&IdIndex>) -> Known {
+        if prepared.own_ids.0.is_empty() || stream.live_events() == 0 {
             return Known::None;
         }
         let matches = match ids {
-            _ if stream.live_events() <= SCAN_EVENTS_MAX => self.scan(stream, draft, 0),
+            _ if stream.live_events() <= SCAN_EVENTS_MAX => self.scan(stream, prepared, 0),
             Some(ids) => {
-                let mut matches = self.look_up(stream, draft, ids);
-                matches.extend(self.scan(stream, draft, ids.complete_to()));
+                let mut matches = self.look_up(stream, prepared, ids);
+                matches.extend(self.scan(stream, prepared, ids.complete_to()));
                 matches
             }
             None => return Known::Unclear,
         };
         let first = matches.iter().min_by_key(|found| (found.place, found.version));
-        let run = whole_run(&matches, draft).filter(|run| continues(stream, draft.expected, run.first_version.0));
+        let run = whole_run(&matches, prepared).filter(|run| continues(stream, prepared.expected, run.first_version.0));
         match (first, run) {
             (None, _) => Known::None,
             (Some(_), Some(appended)) => Known::All(appended),
-            (Some(first), None) => Known::Some(event_known(draft, *first)),
+            (Some(first), None) => Known::Some(event_known(prepared, *first)),
         }
     }
 
     /// Compares the ids of the stream's events above a position.
-    fn scan(&self, stream: &Stream, draft: &PreparedAppend<'_>, after: u64) -> Matches {
+    fn scan(&self, stream: &Stream, prepared: &PreparedAppend<'_>, after: u64) -> Matches {
         let mut pages = PageCache::default();
         let positions = stream.positions_after(after);
         let matches = positions.filter_map(|position| {
-            let known = |event: crate::EventRef<'_>| Some((draft.own_ids.place_of(event.id())?, event.version().0));
+            let known = |event: crate::EventRef<'_>| Some((prepared.own_ids.place_of(event.id())?, event.version().0));
             let (place, version) = self.core.with_event(position, &mut pages, known)??;
             Some(Match {
                 place,
@@ -130,10 +130,10 @@ impl Engine {
         matches.collect()
     }
 
-    fn look_up(&self, stream: &Stream, draft: &PreparedAppend<'_>, ids: &IdIndex) -> Matches {
+    fn look_up(&self, stream: &Stream, prepared: &PreparedAppend<'_>, ids: &IdIndex) -> Matches {
         let mut pages = PageCache::default();
         let mut matches = Matches::new();
-        for (id, place) in &draft.own_ids.0 {
+        for (id, place) in &prepared.own_ids.0 {
             for position in ids.candidates(*id) {
                 let is_known = |event: crate::EventRef<'_>| event.id() == *id && *event.aggregate_id() == *stream.id;
                 let version = |event: crate::EventRef<'_>| is_known(event).then(|| event.version().0);
@@ -160,11 +160,11 @@ fn continues(stream: &Stream, expected: Expected, first: u64) -> bool {
 }
 
 /// The first acknowledgement, if every event of the part is there, in the same order and one after another.
-fn whole_run(matches: &Matches, draft: &PreparedAppend<'_>) -> Option<Appended> {
-    if draft.own_ids.0.len() != draft.events.len() {
+fn whole_run(matches: &Matches, prepared: &PreparedAppend<'_>) -> Option<Appended> {
+    if prepared.own_ids.0.len() != prepared.events.len() {
         return None;
     }
-    let mut runs = vec![0_usize; draft.events.len()];
+    let mut runs = vec![0_usize; prepared.events.len()];
     let mut sorted = matches.clone();
     sorted.sort_unstable_by_key(|found| found.version);
     let mut previous: Option<Match> = None;
@@ -172,7 +172,7 @@ fn whole_run(matches: &Matches, draft: &PreparedAppend<'_>) -> Option<Appended> 
         let follows = previous.is_some_and(|last| last.place + 1 == found.place && last.version + 1 == found.version);
         // How many of the append's events end in this one without a break.
         runs[found.place] = if follows { runs[found.place - 1] + 1 } else { 1 };
-        if found.place + 1 == draft.events.len() && runs[found.place] == draft.events.len() {
+        if found.place + 1 == prepared.events.len() && runs[found.place] == prepared.events.len() {
             return Some(acknowledged(matches, found));
         }
         previous = Some(found);
@@ -194,19 +194,19 @@ fn acknowledged(matches: &Matches, last: Match) -> Appended {
     }
 }
 
-fn event_known(draft: &PreparedAppend<'_>, found: Match) -> Conflict {
+fn event_known(prepared: &PreparedAppend<'_>, found: Match) -> Conflict {
     Conflict::EventKnown {
-        stream: draft.stream.clone(),
-        id: draft.stamps.ids[found.place],
+        stream: prepared.stream.clone(),
+        id: prepared.meta.ids[found.place],
         version: Version(found.version),
         position: Position(found.position),
     }
 }
 
 /// The conflict of a part that was stored before, with an append of which another part was not.
-pub(crate) fn part_known(draft: &PreparedAppend<'_>, appended: &Appended) -> Conflict {
+pub(crate) fn part_known(prepared: &PreparedAppend<'_>, appended: &Appended) -> Conflict {
     event_known(
-        draft,
+        prepared,
         Match {
             place: 0,
             version: appended.first_version.0,

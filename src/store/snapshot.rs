@@ -65,11 +65,11 @@ impl Engine {
         prepare::check_snapshot(&snapshot, &self.settings.limits)?;
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
         let (version, event) = (snapshot.version, snapshot.into_event());
-        let draft = self.system_draft(&stream, &event);
-        let cost = self.admit_cost(|| cost_of(&draft))?;
+        let prepared = self.prepare_system(&stream, &event);
+        let cost = self.admit_cost(|| cost_of(&prepared))?;
         // A fork has the snapshot and what it drops, or neither.
         let _whole = self.changing.read();
-        let saved = self.write_snapshot(id, version, &draft, cost);
+        let saved = self.write_snapshot(id, version, &prepared, cost);
         self.settle(cost, matches!(saved, Ok(Saved::New(_))));
         let position = match &saved {
             Ok(Saved::New(position) | Saved::Outdated(position)) => *position,
@@ -78,7 +78,7 @@ impl Engine {
         self.finish(position, acknowledge)?;
         if matches!(saved, Ok(Saved::New(_))) {
             // Readers see it: they need none before it.
-            self.drop_snapshots_before(&draft, position);
+            self.drop_snapshots_before(&prepared, position);
         }
         Ok(Position(position))
     }
@@ -87,26 +87,26 @@ impl Engine {
         &self,
         id: &str,
         version: Version,
-        draft: &PreparedAppend<'_>,
+        prepared: &PreparedAppend<'_>,
         cost: Option<Cost>,
     ) -> Result<Saved> {
-        let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
+        let mut guard = self.core.write(self.core.shard_of(prepared.stream_hash));
         self.check_open()?;
-        let key = Self::check_change(&guard, draft.stream_hash, id, Expected::Any)?;
+        let key = Self::check_change(&guard, prepared.stream_hash, id, Expected::Any)?;
         check_version(guard.stream(key), version)?;
-        if let Some(position) = self.later_snapshot(&guard, draft, version) {
+        if let Some(position) = self.later_snapshot(&guard, prepared, version) {
             return Ok(Saved::Outdated(position));
         }
-        let position = self.append_system(&mut guard, draft);
+        let position = self.append_system(&mut guard, prepared);
         self.count_written(cost);
         Ok(Saved::New(position))
     }
 
     /// Drops the snapshots before the one at `position`. Their stream is looked up again: a budget forgets a stream that it has emptied, and
     /// another may have its key by now.
-    fn drop_snapshots_before(&self, draft: &PreparedAppend<'_>, position: u64) {
-        let mut guard = self.core.write(self.core.shard_of(draft.stream_hash));
-        let Some(key) = guard.find(draft.stream_hash, &draft.stream.aggregate_id) else {
+    fn drop_snapshots_before(&self, prepared: &PreparedAppend<'_>, position: u64) {
+        let mut guard = self.core.write(self.core.shard_of(prepared.stream_hash));
+        let Some(key) = guard.find(prepared.stream_hash, &prepared.stream.aggregate_id) else {
             return;
         };
         let version = guard.stream(key).version_before(position);
@@ -114,8 +114,8 @@ impl Engine {
     }
 
     /// The position of the snapshot that is there, if it is of a later version.
-    fn later_snapshot(&self, shard: &Shard, draft: &PreparedAppend<'_>, version: Version) -> Option<u64> {
-        let key = shard.find(draft.stream_hash, &draft.stream.aggregate_id)?;
+    fn later_snapshot(&self, shard: &Shard, prepared: &PreparedAppend<'_>, version: Version) -> Option<u64> {
+        let key = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id)?;
         let position = shard.stream(key).last_position()?;
         let version_of = |event: EventRef<'_>| system::snapshot_version(event.metadata());
         let there = self.core.with_event(position, &mut PageCache::default(), version_of);
@@ -124,10 +124,10 @@ impl Engine {
 }
 
 /// What a budget counts: no event, but its bytes.
-fn cost_of(draft: &PreparedAppend<'_>) -> Cost {
+fn cost_of(prepared: &PreparedAppend<'_>) -> Cost {
     Cost {
         events: 0,
-        ..Cost::of(std::slice::from_ref(draft))
+        ..Cost::of(std::slice::from_ref(prepared))
     }
 }
 

@@ -69,24 +69,24 @@ impl Lane {
         }
     }
 
-    /// Appends event `place` of a draft, and answers its slot.
-    pub(crate) fn push(&mut self, draft: &PreparedAppend<'_>, place: usize, position: u64, version: u32) -> u64 {
+    /// Appends event `place` of a prepared append and returns its slot.
+    pub(crate) fn push(&mut self, prepared: &PreparedAppend<'_>, place: usize, position: u64, version: u32) -> u64 {
         if self.open.is_full() {
             self.seal();
         }
         let slot = self.next_slot();
-        let (event, stamps) = (&draft.events[place], &draft.stamps);
-        let extra = stamps.extra(place);
+        let (event, meta) = (&prepared.events[place], &prepared.meta);
+        let extra = meta.extra(place);
         let header = Header {
             position,
             version,
-            id: stamps.ids[place],
-            time: event.timestamp.map_or(stamps.recorded, Timestamp::as_micros),
-            recorded: stamps.recorded,
-            kind: self.place_of_kind(draft.stream, event),
+            id: meta.ids[place],
+            time: event.timestamp.map_or(meta.recorded, Timestamp::as_micros),
+            recorded: meta.recorded,
+            kind: self.place_of_kind(prepared.stream, event),
         };
         let names = Names {
-            aggregate_id: &draft.stream.aggregate_id,
+            aggregate_id: &prepared.stream.aggregate_id,
             correlation_id: event.correlation_id.as_deref(),
             causation_id: event.causation_id.as_deref(),
             user_id: event.user_id.as_deref(),
