@@ -179,6 +179,7 @@ impl NewEvent<'_> {
     }
 }
 
+// Each method moves the fields that it keeps, rather than the whole event: the compiler then leaves most of the copies out.
 impl<'a> NewEvent<'a> {
     /// An event of type `event_type` and nothing else.
     pub fn new(event_type: impl IntoText<'a>) -> Self {
@@ -203,51 +204,69 @@ impl<'a> NewEvent<'a> {
 
     /// With the caller's own id, which makes the append [idempotent](crate::Store::append).
     #[must_use]
-    pub fn id(mut self, id: Uuid) -> Self {
-        self.id = Some(id);
-        self
+    #[inline]
+    pub fn id(self, id: Uuid) -> Self {
+        Self { id: Some(id), ..self }
     }
 
     /// With a schema version other than 1.
     #[must_use]
-    pub fn schema_version(mut self, version: u32) -> Self {
-        self.schema_version = version;
-        self
+    #[inline]
+    pub fn schema_version(self, version: u32) -> Self {
+        Self {
+            schema_version: version,
+            ..self
+        }
     }
 
     /// Having happened at `timestamp`.
     #[must_use]
-    pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
-        self.timestamp = Some(timestamp);
-        self
+    #[inline]
+    pub fn timestamp(self, timestamp: Timestamp) -> Self {
+        Self {
+            timestamp: Some(timestamp),
+            ..self
+        }
     }
 
     /// As part of the conversation `id`.
     #[must_use]
-    pub fn correlation(mut self, id: impl IntoText<'a>) -> Self {
-        self.correlation_id = Some(id.into_text());
-        self
+    #[inline]
+    pub fn correlation(self, id: impl IntoText<'a>) -> Self {
+        Self {
+            correlation_id: Some(id.into_text()),
+            ..self
+        }
     }
 
     /// Caused by the event or command `id`.
     #[must_use]
-    pub fn causation(mut self, id: impl IntoText<'a>) -> Self {
-        self.causation_id = Some(id.into_text());
-        self
+    #[inline]
+    pub fn causation(self, id: impl IntoText<'a>) -> Self {
+        Self {
+            causation_id: Some(id.into_text()),
+            ..self
+        }
     }
 
     /// Done by `id`.
     #[must_use]
-    pub fn user(mut self, id: impl IntoText<'a>) -> Self {
-        self.user_id = Some(id.into_text());
-        self
+    #[inline]
+    pub fn user(self, id: impl IntoText<'a>) -> Self {
+        Self {
+            user_id: Some(id.into_text()),
+            ..self
+        }
     }
 
     /// Done for `id`.
     #[must_use]
-    pub fn organization(mut self, id: impl IntoText<'a>) -> Self {
-        self.organization_id = Some(id.into_text());
-        self
+    #[inline]
+    pub fn organization(self, id: impl IntoText<'a>) -> Self {
+        Self {
+            organization_id: Some(id.into_text()),
+            ..self
+        }
     }
 
     /// With one more tag.
@@ -259,23 +278,29 @@ impl<'a> NewEvent<'a> {
 
     /// With these bytes as metadata: a JSON object unless [`metadata_type`](Self::metadata_type) says otherwise.
     #[must_use]
-    pub fn metadata(mut self, metadata: impl IntoBytes<'a>) -> Self {
-        self.metadata = metadata.into_bytes();
-        self
+    #[inline]
+    pub fn metadata(self, metadata: impl IntoBytes<'a>) -> Self {
+        Self {
+            metadata: metadata.into_bytes(),
+            ..self
+        }
     }
 
     /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
     #[must_use]
-    pub fn data(mut self, data: impl IntoBytes<'a>) -> Self {
-        self.data = data.into_bytes();
-        self
+    #[inline]
+    pub fn data(self, data: impl IntoBytes<'a>) -> Self {
+        Self {
+            data: data.into_bytes(),
+            ..self
+        }
     }
 
     /// With data that is not JSON.
     #[must_use]
-    pub fn content_type(mut self, data_type: ContentType) -> Self {
-        self.data_type = data_type;
-        self
+    #[inline]
+    pub fn content_type(self, data_type: ContentType) -> Self {
+        Self { data_type, ..self }
     }
 }
 
