@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::dictionary::{Code, Dictionary};
-use super::names::{Names, PARTS, Part};
+use super::names::{NameHash, Names, PARTS, Part};
 use crate::event::EventSchema;
 
 /// Events in a full chunk.
@@ -144,12 +144,39 @@ impl Chunk {
         u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
     }
 
+    /// The kind at a place of the table. It may be any number.
+    #[inline]
+    pub(crate) fn kind_at(&self, place: u16) -> Option<&EventSchema> {
+        self.kind_table.get(usize::from(place)).map(AsRef::as_ref)
+    }
+
     /// Appends an event.
     pub(crate) fn push(&mut self, header: &Header, names: &Names<'_>, payload: Payload<'_>) {
-        let codes = names
-            .parts()
-            .map(|name| name.map_or(Code::NONE, |name| self.names.intern(name)));
+        self.push_hashed(header, names, &names.hashes(), payload);
+    }
+
+    /// Appends an event whose names have these hashes.
+    #[inline]
+    pub(crate) fn push_hashed(
+        &mut self,
+        header: &Header,
+        names: &Names<'_>,
+        hashes: &[u32; PARTS],
+        payload: Payload<'_>,
+    ) {
+        let codes = self.intern(names.parts(), hashes);
         self.push_record(header, codes, payload);
+    }
+
+    #[inline]
+    fn intern(&mut self, names: [Option<&str>; PARTS], hashes: &[u32; PARTS]) -> [Code; PARTS] {
+        let mut codes = [Code::NONE; PARTS];
+        for ((code, name), hash) in codes.iter_mut().zip(names).zip(hashes) {
+            if let Some(name) = name {
+                *code = self.names.intern(name, *hash);
+            }
+        }
+        codes
     }
 
     /// Appends an event whose names have codes.
@@ -220,9 +247,9 @@ impl Chunk {
             self.push_record(&header, [Code::NONE; PARTS], payload);
             return;
         }
-        let names = other
-            .names(index)
-            .map(|name| name.map_or(Code::NONE, |name| self.names.intern(name)));
+        let names = other.names(index);
+        let hashes = names.map(|name| name.map_or(0, |name| NameHash::of(name).hash()));
+        let names = self.intern(names, &hashes);
         let (metadata, data) = other.payload(index);
         let payload = match other.large_payload(index) {
             Some(both) => Payload::Large {
@@ -340,6 +367,11 @@ impl Chunk {
         usize::from(self.records[index].kind)
     }
 
+    /// Whether any event may be the system's.
+    pub(crate) fn has_system(&self) -> bool {
+        self.has_system
+    }
+
     #[inline]
     pub(crate) fn is_system(&self, index: usize) -> bool {
         self.has_system && self.kind(index).event_type.starts_with('$')
@@ -349,6 +381,17 @@ impl Chunk {
     #[inline]
     pub(crate) fn names(&self, index: usize) -> [Option<&str>; PARTS] {
         self.records[index].names.map(|code| self.names.get(code))
+    }
+
+    /// The bytes of every name of an event, in the order of [`Part`].
+    #[inline]
+    pub(crate) fn names_bytes(&self, index: usize) -> [Option<&[u8]>; PARTS] {
+        let codes = &self.records[index].names;
+        let mut names = [None; PARTS];
+        for (name, code) in names.iter_mut().zip(codes) {
+            *name = self.names.bytes(*code);
+        }
+        names
     }
 
     #[inline]

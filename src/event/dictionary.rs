@@ -1,17 +1,11 @@
 //! The names of a chunk's events, each kept once: a name is a code, and the code a place in one text.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-
-/// Codes found by bits of the hash of their name. A collision costs a second entry of the same name, never a wrong one, so names from
+/// Codes found by bits of the [hash](super::names::NameHash) of their name. A collision costs a second entry of the same name, never a wrong one, so names from
 /// outside cannot make the table slow and its hash needs no random seed.
 const RECENT: usize = 4096;
 
 /// Names that are compared one by one before a table is worth its memory.
 const FEW: usize = 8;
-
-const HASHER: FixedState = FixedState::with_seed(0);
 
 /// A name of a [`Dictionary`], or none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,17 +56,26 @@ impl Dictionary {
         }
     }
 
-    /// The code of `name`, which is added unless it was met lately.
+    /// The code of `name`, which has this hash and is added unless it was met lately.
     #[inline]
-    pub(crate) fn intern(&mut self, name: &str) -> Code {
+    pub(crate) fn intern(&mut self, name: &str, hash: u32) -> Code {
         if self.ends.len() < FEW {
             return self.intern_few(name);
         }
-        let slot = HASHER.hash_one(name.as_bytes()) as usize % RECENT;
-        let known = self.recent.as_ref().map_or(Code::NONE, |recent| recent[slot]);
-        if self.get(known) == Some(name) {
-            return known;
+        let slot = hash as usize % RECENT;
+        match &self.recent {
+            Some(recent) if self.is(recent[slot], name) => recent[slot],
+            _ => self.add(name, slot),
         }
+    }
+
+    /// Whether `code` stands for `name`. It may be any code.
+    #[inline]
+    fn is(&self, code: Code, name: &str) -> bool {
+        self.bytes(code).is_some_and(|bytes| is_same(bytes, name.as_bytes()))
+    }
+
+    fn add(&mut self, name: &str, slot: usize) -> Code {
         let code = self.push(name);
         self.recent.get_or_insert_with(|| Box::new([Code::NONE; RECENT]))[slot] = code;
         code
@@ -99,6 +102,14 @@ impl Dictionary {
     #[inline]
     pub(crate) fn get(&self, code: Code) -> Option<&str> {
         self.text(code.place()?.checked_sub(self.first)?)
+    }
+
+    /// The bytes of a name.
+    #[inline]
+    pub(crate) fn bytes(&self, code: Code) -> Option<&[u8]> {
+        let place = code.place()?.checked_sub(self.first)?;
+        let end = *self.ends.get(place)?;
+        self.texts.as_bytes().get(self.start(place)..end as usize)
     }
 
     #[inline]
@@ -143,6 +154,20 @@ impl Dictionary {
     }
 }
 
+/// Whether two names are the same: most are too short for a comparison by a call.
+#[inline]
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    match (one.first_chunk::<8>(), other.first_chunk::<8>()) {
+        (Some(first), Some(other_first)) if one.len() <= 16 => {
+            first == other_first && one.last_chunk::<8>() == other.last_chunk::<8>()
+        }
+        _ => one == other,
+    }
+}
+
 fn code(place: usize) -> Code {
     Code(u16::try_from(place + 1).unwrap_or(0))
 }
@@ -156,13 +181,18 @@ fn length(bytes: usize) -> u32 {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::names::NameHash;
     use super::*;
+
+    fn intern(dictionary: &mut Dictionary, name: &str) -> Code {
+        dictionary.intern(name, NameHash::of(name).hash())
+    }
 
     proptest! {
         #[test]
         fn what_was_interned_is_found(names in proptest::collection::vec("[a-cø]{0,3}", 0..300), from in 0_usize..400) {
             let mut dictionary = Dictionary::default();
-            let codes: Vec<_> = names.iter().map(|name| dictionary.intern(name)).collect();
+            let codes: Vec<_> = names.iter().map(|name| intern(&mut dictionary, name)).collect();
             let tail = dictionary.tail_from(from);
             for (name, code) in names.iter().zip(codes) {
                 prop_assert_eq!(dictionary.get(code), Some(name.as_str()));
@@ -178,12 +208,12 @@ mod tests {
         let mut dictionary = Dictionary::default();
         for _ in 0..3 {
             for number in 0..100 {
-                dictionary.intern(&format!("user-{number}"));
+                intern(&mut dictionary, &format!("user-{number}"));
             }
         }
         // Two names of 100 may share a place in the table.
         assert!(dictionary.len() < 160, "{}", dictionary.len());
         dictionary.clear();
-        assert_eq!(dictionary.intern("user-1"), code(0));
+        assert_eq!(intern(&mut dictionary, "user-1"), code(0));
     }
 }

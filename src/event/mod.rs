@@ -38,12 +38,19 @@ impl<'a> EventRef<'a> {
 
     /// A copy to keep.
     pub fn to_event(self) -> Event {
-        let names = self.all_names();
+        let names = self.chunk.names_bytes(self.index);
         let (metadata, data) = self.chunk.payload(self.index);
-        let names_bytes: usize = names.iter().flatten().map(|name| name.len()).sum();
-        let mut bytes = Vec::with_capacity(names_bytes + metadata.len() + data.len());
+        let mut name_bytes = [ABSENT; PARTS];
+        let mut bytes_count = metadata.len() + data.len();
+        for (bytes, name) in name_bytes.iter_mut().zip(&names) {
+            if let Some(name) = name {
+                *bytes = length(name.len());
+                bytes_count += name.len();
+            }
+        }
+        let mut bytes = Vec::with_capacity(bytes_count);
         for name in names.iter().flatten() {
-            bytes.extend_from_slice(name.as_bytes());
+            bytes.extend_from_slice(name);
         }
         bytes.extend_from_slice(metadata);
         bytes.extend_from_slice(data);
@@ -53,7 +60,7 @@ impl<'a> EventRef<'a> {
             recorded: self.chunk.recorded(self.index),
             id: self.chunk.id(self.index),
             version: self.chunk.version(self.index),
-            name_bytes: names.map(|name| name.map_or(ABSENT, |name| length(name.len()))),
+            name_bytes,
             metadata_bytes: length(metadata.len()),
             kind: Arc::clone(self.chunk.kind(self.index)),
             bytes: bytes.into_boxed_slice(),

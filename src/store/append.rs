@@ -7,9 +7,10 @@ use parking_lot::RwLockReadGuard;
 use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
-use super::directory::Place;
+use super::directory::{PageCache, PlaceRun};
 use super::index::IdIndex;
-use super::prepare::{self, EventMeta, PreparedAppend};
+use super::lane::Lane;
+use super::prepare::{self, EventMeta, Hashes, PreparedAppend};
 use super::repetition::{Known, OwnIds};
 use super::shard::{Shard, Stream};
 use crate::event::system;
@@ -36,8 +37,8 @@ impl Engine {
             return self.append_elsewhere(following, stream, expected, events);
         }
         self.expire_due();
-        prepare::check(stream, events, &self.settings.limits)?;
-        let prepared = self.prepare(stream, expected, events)?;
+        let hashes = prepare::check(stream, events, &self.settings.limits)?;
+        let prepared = self.prepare(stream, expected, events, hashes)?;
         let cost = self.admit(std::slice::from_ref(&prepared))?;
         let result = self.append_prepared(&prepared, cost, acknowledge);
         self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
@@ -121,23 +122,29 @@ impl Engine {
         let lane = lane.write();
         lane.make_room(prepared.events.len());
         let first = self.core.log.reserve(prepared.events.len() as u64);
-        let mut place = Place {
-            lane: number,
-            slot: lane.next_slot(),
-        };
-        let stream = shard.stream_mut(key);
-        if prepared.events.len() == 1 {
-            write_events(stream, lane, prepared, first, |slot| place.slot = slot);
-            self.core.log.enter(first, place, 1, pages);
-        } else {
-            let mut places = Vec::with_capacity(prepared.events.len());
-            write_events(stream, lane, prepared, first, |slot| {
-                places.push(Place { lane: number, slot });
-            });
-            self.core.log.enter_all(first, &places, pages);
-        }
-        self.core.log.publish(pages);
+        let slot = lane.next_slot();
+        write_events(shard.stream_mut(key), lane, prepared, first);
+        self.enter_written(first, prepared.events.len(), (number, slot), lane, pages);
         first
+    }
+
+    /// Publishes `count` events that were written to a lane, the first at position `first` and in the slot of `place`.
+    #[inline]
+    pub(super) fn enter_written(
+        &self,
+        first: u64,
+        count: usize,
+        (number, slot): (usize, u64),
+        lane: &Lane,
+        pages: &mut PageCache,
+    ) {
+        let log = &self.core.log;
+        if lane.next_slot() == slot + count as u64 {
+            log.enter(first, &[PlaceRun::new(number, slot, count as u64)], pages);
+        } else {
+            log.enter(first, &lane.runs_since(number, slot), pages);
+        }
+        log.publish(pages);
     }
 
     /// Waits until the append is readable and as safe as asked for, and takes a turn at the work that follows appends. Answers
@@ -198,13 +205,16 @@ impl Engine {
         stream: &'a StreamId,
         expected: Expected,
         events: &'a [NewEvent<'a>],
+        hashes: Hashes,
     ) -> Result<PreparedAppend<'a>> {
-        Ok(self.prepare_with(stream, expected, events, OwnIds::of(events)?))
+        Ok(self.prepare_with(stream, expected, events, hashes, OwnIds::of(events)?))
     }
 
     /// An event of the system, which the store itself gives an id.
     pub(crate) fn prepare_system<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> PreparedAppend<'a> {
-        self.prepare_with(stream, Expected::Any, std::slice::from_ref(event), OwnIds::default())
+        let hashes = prepare::hashes_unchecked(stream, event, &self.settings.limits);
+        let events = std::slice::from_ref(event);
+        self.prepare_with(stream, Expected::Any, events, hashes, OwnIds::default())
     }
 
     fn prepare_with<'a>(
@@ -212,6 +222,7 @@ impl Engine {
         stream: &'a StreamId,
         expected: Expected,
         events: &'a [NewEvent<'a>],
+        hashes: Hashes,
         own_ids: OwnIds,
     ) -> PreparedAppend<'a> {
         PreparedAppend {
@@ -219,7 +230,7 @@ impl Engine {
             stream_hash: self.core.hash(&stream.aggregate_id),
             expected,
             events,
-            meta: EventMeta::of(events, &*self.clock, &*self.ids),
+            meta: EventMeta::of(events, hashes, &*self.clock, &*self.ids),
             own_ids,
         }
     }
@@ -353,17 +364,12 @@ impl Engine {
     }
 }
 
-/// Writes the events of a prepared append at the positions from `first` on, and tells their slots.
-pub(crate) fn write_events(
-    stream: &mut Stream,
-    lane: &mut super::lane::Lane,
-    prepared: &PreparedAppend<'_>,
-    first: u64,
-    mut tell: impl FnMut(u64),
-) {
+/// Writes the events of a prepared append at the positions from `first` on.
+#[inline]
+pub(crate) fn write_events(stream: &mut Stream, lane: &mut Lane, prepared: &PreparedAppend<'_>, first: u64) {
     for (place, position) in (0..prepared.events.len()).zip(first..) {
         stream.push(position);
-        tell(lane.push(prepared, place, position, stream.version));
+        lane.push(prepared, place, position, stream.version);
     }
 }
 

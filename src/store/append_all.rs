@@ -6,11 +6,10 @@ use super::Engine;
 use super::append::{Admission, acknowledged, write_events};
 use super::budget::Cost;
 use super::core::{OwnLane, ShardRead, ShardWrite};
-use super::directory::Place;
 use super::fork_shared::ForkShared;
 use super::index::IdIndex;
 use super::matcher::Matcher;
-use super::prepare::{self, PreparedAppend};
+use super::prepare::{self, Hashes, PreparedAppend};
 use super::repetition::part_known;
 use super::select::{Bounds, Selection, first_matching, is_simple};
 use super::shard::Shard;
@@ -19,6 +18,10 @@ use crate::{Append, Appended, Condition, Conflict, Durability, Error, Field, Fil
 
 /// How often an append on condition is tried without holding other appends up.
 const TRIES: usize = 3;
+
+/// Most appends have one part.
+type Admissions = SmallVec<[Admission; 1]>;
+type Keys = SmallVec<[Option<u32>; 1]>;
 
 impl Engine {
     pub(crate) fn append_all(
@@ -31,10 +34,11 @@ impl Engine {
             return self.append_all_elsewhere(following, appends, condition);
         }
         self.expire_due();
-        self.check_appends(appends)?;
-        let parts: Vec<_> = appends
+        let hashes = self.check_appends(appends)?;
+        let parts: SmallVec<[_; 1]> = appends
             .iter()
-            .map(|part| self.prepare(&part.stream, part.expected, &part.events))
+            .zip(hashes)
+            .map(|(part, hashes)| self.prepare(&part.stream, part.expected, &part.events, hashes))
             .collect::<Result<_>>()?;
         let cost = self.admit(&parts)?;
         let result = self.append_parts(&parts, condition, cost, acknowledge);
@@ -47,7 +51,7 @@ impl Engine {
         result
     }
 
-    fn check_appends(&self, appends: &[Append<'_>]) -> Result<()> {
+    fn check_appends(&self, appends: &[Append<'_>]) -> Result<SmallVec<[Hashes; 1]>> {
         let limits = &self.settings.limits;
         let events: usize = appends.iter().map(|part| part.events.len()).sum();
         if events.max(appends.len()) > limits.batch_events_max {
@@ -57,15 +61,15 @@ impl Engine {
                 limits.batch_events_max
             )));
         }
-        for part in appends {
-            prepare::check(&part.stream, &part.events, limits)?;
-        }
+        let check = |part: &Append<'_>| prepare::check(&part.stream, &part.events, limits);
+        let hashes = appends.iter().map(check).collect::<Result<_>>()?;
         self.check_named_once(appends)?;
         let bytes = appends
             .iter()
             .flat_map(|part| &part.events)
             .map(|event| event.metadata.len() + event.data.len());
-        prepare::check_batch_bytes(bytes.sum(), limits)
+        prepare::check_batch_bytes(bytes.sum(), limits)?;
+        Ok(hashes)
     }
 
     fn check_named_once(&self, appends: &[Append<'_>]) -> Result<()> {
@@ -203,8 +207,8 @@ impl Engine {
         locks: &Locks<'_>,
         parts: &[PreparedAppend<'_>],
         ids: Option<&IdIndex>,
-    ) -> Result<Vec<Admission>> {
-        let mut admissions = Vec::with_capacity(parts.len());
+    ) -> Result<Admissions> {
+        let mut admissions = Admissions::new();
         for part in parts {
             let shard = locks.shard(self.core.shard_of(part.stream_hash));
             admissions.push(self.check_prepared(shard, part, ids)?);
@@ -272,7 +276,7 @@ impl Engine {
             Some(last) => self.core.log.reserve_after(last, count as u64)?,
             None => self.core.log.reserve(count as u64),
         };
-        let mut places = Vec::with_capacity(count);
+        let (slot, mut next) = (lane.next_slot(), first);
         let mut written = Vec::with_capacity(parts.len());
         for (part, key) in parts.iter().zip(keys) {
             let shard = locks.shard_mut(self.core.shard_of(part.stream_hash));
@@ -281,14 +285,12 @@ impl Engine {
                 continue;
             };
             let stream = shard.write().stream_mut(key);
-            let (version, next) = (stream.version, first + places.len() as u64);
-            write_events(stream, lane, part, next, |slot| {
-                places.push(Place { lane: number, slot });
-            });
+            let version = stream.version;
+            write_events(stream, lane, part, next);
             written.push(acknowledged(part, version, next));
+            next += part.events.len() as u64;
         }
-        self.core.log.enter_all(first, &places, pages);
-        self.core.log.publish(pages);
+        self.enter_written(first, count, (number, slot), lane, pages);
         Some(written)
     }
 
@@ -309,7 +311,7 @@ impl Engine {
     }
 
     /// The keys of the streams that the parts are written to; new streams are made.
-    fn make_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) -> Vec<Option<u32>> {
+    fn make_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) -> Keys {
         for part in parts.iter().filter(|part| !part.events.is_empty()) {
             // A shard that a fork shares is copied here, before positions are reserved.
             let shard = locks.shard_mut(self.core.shard_of(part.stream_hash)).write();

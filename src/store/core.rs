@@ -10,7 +10,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::budget::DroppedRun;
 use super::directory::{PageCache, Place};
 use super::fork_shared::ForkShared;
-use super::lane::{Lane, Outline, Snapshot};
+use super::lane::{Lane, Outline, Snapshot, Stretch};
 use super::log::Log;
 use super::shard::Shard;
 use crate::event::chunk::Chunk;
@@ -291,15 +291,17 @@ impl<'a> IndexInput<'a> {
 
     #[inline]
     pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        self.placed(position).map(|(_, event)| event)
+        let place = self.place(position)?;
+        self.lanes.get(place.lane)?.event(place.slot)
     }
 
-    /// The event with its place.
-    #[inline]
-    pub(crate) fn placed(&mut self, position: u64) -> Option<(Place, EventRef<'_>)> {
-        let place = self.core.log.place(position, &mut self.pages)?;
-        let event = self.lanes.get(place.lane)?.event(place.slot)?;
-        Some((place, event))
+    pub(crate) fn place(&mut self, position: u64) -> Option<Place> {
+        self.core.log.place(position, &mut self.pages)
+    }
+
+    /// The events that follow each other from `place` on, which has the event at `position`, up to position `to`.
+    pub(crate) fn stretch(&self, place: Place, position: u64, to: u64) -> Option<Stretch<'_>> {
+        self.lanes.get(place.lane)?.stretch(place.slot, position, to)
     }
 
     /// A name of an event, whether it was left out here or not.

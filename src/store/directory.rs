@@ -1,7 +1,5 @@
 //! Where the event of each position is: pages of entries that are written once and read without a lock.
 
-use std::collections::VecDeque;
-
 use super::sync::{Arc, AtomicU64, Ordering, RwLock};
 
 /// Entries of a page.
@@ -12,6 +10,22 @@ const PAGE_ENTRIES: u64 = if cfg!(annals_loom) { 2 } else { 4096 };
 pub(crate) struct Place {
     pub(crate) lane: usize,
     pub(crate) slot: u64,
+}
+
+/// Places of one lane that follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PlaceRun {
+    pub(crate) first: Place,
+    pub(crate) count: u64,
+}
+
+impl PlaceRun {
+    pub(crate) fn new(lane: usize, slot: u64, count: u64) -> Self {
+        Self {
+            first: Place { lane, slot },
+            count,
+        }
+    }
 }
 
 /// A place in eight bytes, with the length of the batch that begins there.
@@ -98,7 +112,7 @@ const ABSENT_MAX: u64 = 1 << 26;
 struct Pages {
     first: u64,
     /// `None` where no position has an event, and none will.
-    pages: VecDeque<Option<Arc<Page>>>,
+    pages: Vec<Option<Arc<Page>>>,
 }
 
 impl Pages {
@@ -167,11 +181,16 @@ impl Directory {
     #[inline]
     pub(crate) fn get(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
         let number = page_number(position);
-        let list = match &mut cache.list {
-            Some(list) if number < list.end() => list,
-            other => other.insert(Arc::clone(&self.pages.read())),
-        };
-        read_entry(list.get(number)?, position)
+        match &cache.list {
+            Some(list) if number < list.end() => read_entry(list.get(number)?, position),
+            _ => self.get_anew(position, cache),
+        }
+    }
+
+    #[cold]
+    fn get_anew(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
+        let list = cache.list.insert(Arc::clone(&self.pages.read()));
+        read_entry(list.get(page_number(position))?, position)
     }
 
     fn page_or_new(&self, number: u64) -> Arc<Page> {
@@ -183,7 +202,7 @@ impl Directory {
         // Writers come in any order: whoever comes first makes the pages before its own too.
         while pages.end() <= number {
             let next = pages.end();
-            pages.pages.push_back(Some(Arc::new(Page::new(next))));
+            pages.pages.push(Some(Arc::new(Page::new(next))));
         }
         pages
             .get(number)
@@ -202,7 +221,7 @@ impl Directory {
             return false;
         }
         while pages.end() < number {
-            pages.pages.push_back(None);
+            pages.pages.push(None);
         }
         true
     }
@@ -227,19 +246,19 @@ impl Directory {
         }
         let mut guard = self.pages.write();
         let pages = make_mut(&mut guard);
-        while pages.first < forgotten && pages.pages.len() > 1 {
-            pages.pages.pop_front();
-            pages.first += 1;
-        }
+        let spare = pages.pages.len().saturating_sub(1);
+        let count = spare.min(usize::try_from(forgotten - pages.first).unwrap_or(usize::MAX));
+        pages.pages.drain(..count);
+        pages.first += count as u64;
     }
 
     /// A directory of its own that shares the full pages.
     pub(crate) fn fork(&self, position: u64) -> Self {
         let mut pages = Pages::clone(&self.pages.read());
         while pages.end() > pages.first && (pages.end() - 1) * PAGE_ENTRIES >= position {
-            pages.pages.pop_back();
+            pages.pages.pop();
         }
-        if let Some(Some(last)) = pages.pages.back_mut() {
+        if let Some(Some(last)) = pages.pages.last_mut() {
             *last = Arc::new(last.copy_to(position));
         }
         Self {

@@ -8,7 +8,7 @@
 
 use crossbeam_utils::{Backoff, CachePadded};
 
-use super::directory::{Directory, Entry, PageCache, Place};
+use super::directory::{Directory, Entry, PageCache, Place, PlaceRun};
 use super::signal::Signal;
 use super::sync::{AtomicBool, AtomicU64, Ordering, fence, pause};
 use crate::Durability;
@@ -97,25 +97,21 @@ impl Log {
         self.reserved.load(Ordering::Acquire)
     }
 
-    /// Says that the `count` events from position `first` on are in the slots from `place` on.
+    /// Says that the events of an append, which begins at position `first`, are where `runs` says.
     #[inline]
-    pub(crate) fn enter(&self, first: u64, place: Place, count: u64, cache: &mut PageCache) {
-        for offset in (0..count).rev() {
-            let length = if offset == 0 { count } else { 0 };
-            let place = Place {
-                slot: place.slot + offset,
-                ..place
-            };
-            self.directory.set(first + offset, Entry::new(place, length), cache);
-        }
-    }
-
-    /// Says that the events from position `first` on are where `places` says.
-    pub(crate) fn enter_all(&self, first: u64, places: &[Place], cache: &mut PageCache) {
-        let count = places.len() as u64;
-        for (place, position) in places.iter().rev().zip((first..first + count).rev()) {
-            let length = if position == first { count } else { 0 };
-            self.directory.set(position, Entry::new(*place, length), cache);
+    pub(crate) fn enter(&self, first: u64, runs: &[PlaceRun], cache: &mut PageCache) {
+        let count: u64 = runs.iter().map(|run| run.count).sum();
+        let mut position = first + count;
+        for run in runs.iter().rev() {
+            for offset in (0..run.count).rev() {
+                position -= 1;
+                let length = if position == first { count } else { 0 };
+                let place = Place {
+                    slot: run.first.slot + offset,
+                    ..run.first
+                };
+                self.directory.set(position, Entry::new(place, length), cache);
+            }
         }
     }
 
@@ -334,7 +330,7 @@ mod tests {
     fn write(log: &Log, count: u64) -> u64 {
         let mut cache = PageCache::default();
         let first = log.reserve(count);
-        log.enter(first, Place { lane: 1, slot: first }, count, &mut cache);
+        log.enter(first, &[PlaceRun::new(1, first, count)], &mut cache);
         log.publish(&mut cache);
         first
     }
@@ -346,13 +342,10 @@ mod tests {
         let hole = log.reserve(2);
         write(&log, 3);
         assert_eq!(log.published(), 0);
-        log.enter_all(
-            hole,
-            &[Place { lane: 0, slot: 0 }, Place { lane: 0, slot: 1 }],
-            &mut cache,
-        );
+        log.enter(hole, &[PlaceRun::new(0, 0, 1), PlaceRun::new(0, 7, 1)], &mut cache);
         log.publish(&mut cache);
         assert_eq!(log.published(), 5);
+        assert_eq!(log.place(2, &mut cache), Some(Place { lane: 0, slot: 7 }));
         assert_eq!(log.place(4, &mut cache), Some(Place { lane: 1, slot: 4 }));
     }
 
@@ -393,7 +386,7 @@ mod simulation {
     fn write(log: &Log, count: u64) -> u64 {
         let mut cache = PageCache::default();
         let first = log.reserve(count);
-        log.enter(first, Place { lane: 0, slot: first }, count, &mut cache);
+        log.enter(first, &[PlaceRun::new(0, first, count)], &mut cache);
         log.publish(&mut cache);
         log.await_published(first + count - 1);
         first
@@ -437,9 +430,8 @@ mod simulation {
                 let last = log.reserved();
                 log.await_published(last);
                 let first = log.reserve_after(last, 1)?;
-                let place = Place { lane: 0, slot: first };
                 let mut cache = PageCache::default();
-                log.enter(first, place, 1, &mut cache);
+                log.enter(first, &[PlaceRun::new(0, first, 1)], &mut cache);
                 log.publish(&mut cache);
                 Some((last, first))
             };

@@ -14,8 +14,7 @@ pub(crate) struct PostingList {
     /// The first number of the tail.
     tail_first: u64,
     last: u64,
-    count: u64,
-    /// Numbers in the tail.
+    /// Numbers in the tail: none only if the list is empty.
     tail_count: u16,
     tail: SmallVec<[u8; 16]>,
     #[expect(
@@ -39,6 +38,37 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Appends the numbers from the `skip`-th on to `numbers`, until there are `end`.
+    fn copy_nth_on(self, mut skip: usize, end: usize, numbers: &mut Vec<u64>) {
+        let (mut number, mut bytes) = (self.first, self.bytes.iter().copied());
+        while numbers.len() < end {
+            if skip == 0 {
+                numbers.push(number);
+            } else {
+                skip -= 1;
+            }
+            match read_difference(&mut bytes) {
+                Some(difference) => number = number.wrapping_add(difference),
+                None => return,
+            }
+        }
+    }
+
+    /// Appends the numbers above `after`, up to `until`, to `numbers`.
+    fn copy_range(self, after: u64, until: u64, numbers: &mut Vec<u64>) {
+        let (mut number, mut bytes) = (self.first, self.bytes.iter().copied());
+        numbers.reserve(BLOCK_NUMBERS.min(self.bytes.len() + 1));
+        while number <= until {
+            if number > after {
+                numbers.push(number);
+            }
+            match read_difference(&mut bytes) {
+                Some(difference) => number = number.wrapping_add(difference),
+                None => return,
+            }
+        }
+    }
+
     fn numbers(self) -> Numbers<impl Iterator<Item = u8>> {
         Numbers {
             next: Some(self.first),
@@ -62,6 +92,7 @@ impl<I: Iterator<Item = u8>> Iterator for Numbers<I> {
     }
 }
 
+#[inline]
 fn read_difference(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
     let first = bytes.next()?;
     let mut difference = u64::from(first & 0x7f);
@@ -78,27 +109,68 @@ fn read_difference(bytes: &mut impl Iterator<Item = u8>) -> Option<u64> {
 
 impl PostingList {
     /// Appends a number greater than the last.
+    #[inline]
     pub(crate) fn push(&mut self, number: u64) {
-        debug_assert!(self.count == 0 || number > self.last, "{number} follows {}", self.last);
-        if usize::from(self.tail_count) == BLOCK_NUMBERS {
-            self.set_tail_aside();
-        }
-        if self.tail_count == 0 {
-            self.tail_first = number;
-        } else {
+        debug_assert!(self.is_empty() || number > self.last, "{number} follows {}", self.last);
+        let goes_on = !usize::from(self.tail_count).is_multiple_of(BLOCK_NUMBERS);
+        if goes_on {
             self.write_difference(number - self.last);
+        } else {
+            self.begin_tail(number);
         }
         self.last = number;
-        self.count += 1;
         self.tail_count += 1;
     }
 
-    fn write_difference(&mut self, mut difference: u64) {
+    /// Appends `count` numbers that follow each other, of which `first` is greater than the last.
+    #[inline]
+    pub(crate) fn push_run(&mut self, first: u64, count: u64) {
+        self.push(first);
+        if count > 1 {
+            self.go_on_to(first + count);
+        }
+    }
+
+    /// Appends the numbers behind the last, up to the one before `end`.
+    fn go_on_to(&mut self, end: u64) {
+        while self.last + 1 < end {
+            let room = BLOCK_NUMBERS as u64 - u64::from(self.tail_count);
+            let more = room.min(end - 1 - self.last);
+            if more == 0 {
+                self.push(self.last + 1);
+                continue;
+            }
+            // At most a block.
+            self.tail.resize(self.tail.len() + more as usize, 1);
+            self.tail_count += more as u16;
+            self.last += more;
+        }
+    }
+
+    #[inline]
+    fn write_difference(&mut self, difference: u64) {
+        if difference < 0x80 {
+            self.tail.push(difference as u8);
+        } else {
+            self.write_long_difference(difference);
+        }
+    }
+
+    fn write_long_difference(&mut self, mut difference: u64) {
         while difference >= 0x80 {
             self.tail.push((difference & 0x7f) as u8 | 0x80);
             difference >>= 7;
         }
         self.tail.push(difference as u8);
+    }
+
+    /// Begins a tail with `number`, in the place of a full one.
+    #[cold]
+    fn begin_tail(&mut self, number: u64) {
+        if self.tail_count > 0 {
+            self.set_tail_aside();
+        }
+        self.tail_first = number;
     }
 
     fn set_tail_aside(&mut self) {
@@ -112,16 +184,16 @@ impl PostingList {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.tail_count == 0
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.count
+        (self.blocks().len() * BLOCK_NUMBERS) as u64 + u64::from(self.tail_count)
     }
 
     /// The greatest number, if there is one.
     pub(crate) fn last(&self) -> Option<u64> {
-        (self.count > 0).then_some(self.last)
+        (!self.is_empty()).then_some(self.last)
     }
 
     fn blocks(&self) -> &[Block] {
@@ -165,6 +237,30 @@ impl PostingList {
             .take_while(move |number| *number <= until)
     }
 
+    /// Appends the numbers above `after`, up to `until`, to `numbers`.
+    pub(crate) fn copy_range(&self, after: u64, until: u64, numbers: &mut Vec<u64>) {
+        for run in self
+            .runs_from(self.place_after(after))
+            .take_while(|run| run.first <= until)
+        {
+            run.copy_range(after, until, numbers);
+        }
+    }
+
+    /// Appends `count` numbers from the `skip`-th on, counting from 0, to `numbers`, or fewer where the list ends.
+    pub(crate) fn copy_nth_on(&self, skip: u64, count: usize, numbers: &mut Vec<u64>) {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let (mut skip, place) = (skip % BLOCK_NUMBERS, skip / BLOCK_NUMBERS);
+        let end = numbers.len().saturating_add(count);
+        for run in self.runs_from(place) {
+            run.copy_nth_on(skip, end, numbers);
+            skip = 0;
+            if numbers.len() == end {
+                break;
+            }
+        }
+    }
+
     /// The numbers from the `skip`-th on, counting from 0.
     pub(crate) fn nth_on(&self, skip: u64) -> impl Iterator<Item = u64> {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -175,12 +271,12 @@ impl PostingList {
 
     /// How many numbers lie above `after`, up to `until`, at most: counted by whole blocks.
     pub(crate) fn count_at_most(&self, after: u64, until: u64) -> u64 {
-        if self.count == 0 || self.last <= after {
+        if self.is_empty() || self.last <= after {
             return 0;
         }
         let first = self.place_after(after);
         let end = self.runs_from(first).take_while(|run| run.first <= until).count();
-        (end * BLOCK_NUMBERS).min(usize::try_from(self.count).unwrap_or(usize::MAX)) as u64
+        self.len().min((end * BLOCK_NUMBERS) as u64)
     }
 
     /// Keeps of `candidates`, which ascend, those that are in the list.
@@ -217,7 +313,7 @@ impl PostingList {
 
     /// Gives back the room of numbers up to `floor`, as far as whole blocks go. Numbers keep no place of their own after that.
     pub(crate) fn drop_to(&mut self, floor: u64) {
-        if self.count > 0 && self.last <= floor {
+        if !self.is_empty() && self.last <= floor {
             *self = Self::default();
             return;
         }
@@ -226,7 +322,6 @@ impl PostingList {
         };
         let keep = blocks.partition_point(|block| block.first <= floor).saturating_sub(1);
         blocks.drain(..keep);
-        self.count -= (keep * BLOCK_NUMBERS) as u64;
     }
 
     /// Gives back spare room.
@@ -271,12 +366,27 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_run_is_its_numbers_one_by_one(runs in prop::collection::vec((1..400u64, 1..700u64), 0..9)) {
+            let (mut list, mut one_by_one) = (PostingList::default(), PostingList::default());
+            let mut next = 0;
+            for (gap, count) in runs {
+                list.push_run(next + gap, count);
+                (next + gap..next + gap + count).for_each(|number| one_by_one.push(number));
+                next += gap + count;
+            }
+            prop_assert_eq!(format!("{list:?}"), format!("{one_by_one:?}"));
+        }
+
+        #[test]
         fn a_range_is_what_a_vector_says(differences in differences(), a in 0..1usize << 20, b in 0..1usize << 20, shift in 0..3u64) {
             let (list, numbers) = list(&differences);
             let pick = |at: usize| numbers.get(at % (numbers.len() + 1)).copied().unwrap_or(u64::MAX);
             let (after, until) = (pick(a).saturating_sub(shift), pick(b).saturating_sub(1));
             let want: Vec<_> = numbers.iter().copied().filter(|n| *n > after && *n <= until).collect();
             prop_assert_eq!(list.range(after, until).collect::<Vec<_>>(), want.clone());
+            let mut copied = vec![7];
+            list.copy_range(after, until, &mut copied);
+            prop_assert_eq!(&copied[1..], &want);
             prop_assert!(list.count_at_most(after, until) >= want.len() as u64);
         }
 
@@ -284,7 +394,12 @@ mod tests {
         fn the_nth_is_what_a_vector_says(differences in differences(), skip in 0..1300usize) {
             let (list, numbers) = list(&differences);
             let want: Vec<_> = numbers.iter().copied().skip(skip).collect();
-            prop_assert_eq!(list.nth_on(skip as u64).collect::<Vec<_>>(), want);
+            prop_assert_eq!(list.nth_on(skip as u64).collect::<Vec<_>>(), &want[..]);
+            for count in [0, 1, 300, usize::MAX] {
+                let mut copied = vec![7];
+                list.copy_nth_on(skip as u64, count, &mut copied);
+                prop_assert_eq!(&copied[1..], &want[..want.len().min(count)]);
+            }
             prop_assert_eq!(list.len(), numbers.len() as u64);
             prop_assert_eq!(list.last(), numbers.last().copied());
         }

@@ -7,9 +7,20 @@ use uuid::Uuid;
 
 use super::repetition::OwnIds;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
-use crate::event::names;
+use crate::event::names::{self, NameHash, PARTS, Part};
 use crate::settings::Limits;
 use crate::{Clock, ContentType, Error, IdSource, NewEvent, NewSnapshot, Result, StreamId};
+
+/// The hashes of an event's names.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct NameHashes {
+    pub(crate) event_type: u32,
+    /// In the order of [`Part`]; 0 where there is no name.
+    pub(crate) parts: [u32; PARTS],
+}
+
+/// The hashes of each event's names.
+pub(crate) type Hashes = SmallVec<[NameHashes; 1]>;
 
 /// What the store adds to new events.
 #[derive(Debug)]
@@ -17,6 +28,7 @@ pub(crate) struct EventMeta {
     /// When they are recorded, in microseconds since 1970.
     pub(crate) recorded: i64,
     pub(crate) ids: SmallVec<[Uuid; 1]>,
+    pub(crate) hashes: Hashes,
     /// One for each event, or none where no event needs one.
     extras: Vec<Extra>,
 }
@@ -43,21 +55,27 @@ pub(crate) struct PreparedAppend<'a> {
 }
 
 impl EventMeta {
-    pub(crate) fn of(events: &[NewEvent<'_>], clock: &dyn Clock, ids: &dyn IdSource) -> Self {
+    pub(crate) fn of(events: &[NewEvent<'_>], mut hashes: Hashes, clock: &dyn Clock, ids: &dyn IdSource) -> Self {
         let now = clock.now();
         let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| ids.next(now));
         let needs_extra = |event: &NewEvent<'_>| !event.tags.is_empty() || is_large(event);
+        let extras: Vec<_> = if events.iter().any(needs_extra) {
+            events.iter().map(Extra::of).collect()
+        } else {
+            Vec::new()
+        };
+        for (hashes, extra) in hashes.iter_mut().zip(&extras) {
+            let tags = extra.tags.as_deref();
+            hashes.parts[Part::Tags as usize] = tags.map_or(0, |tags| NameHash::of(tags).hash());
+        }
         Self {
             recorded: now.as_micros(),
             ids: match events {
                 [event] => smallvec![id(event)],
                 events => events.iter().map(id).collect(),
             },
-            extras: if events.iter().any(needs_extra) {
-                events.iter().map(Extra::of).collect()
-            } else {
-                Vec::new()
-            },
+            hashes,
+            extras,
         }
     }
 
@@ -81,10 +99,12 @@ fn is_large(event: &NewEvent<'_>) -> bool {
     event.metadata.len() + event.data.len() >= LARGE_PAYLOAD_BYTES
 }
 
+/// Checks names, and hashes them on the way.
+///
 /// # Errors
 ///
 /// [`Error::Invalid`] with the field, the length and the limit.
-pub(crate) fn check(stream: &StreamId, events: &[NewEvent<'_>], limits: &Limits) -> Result<()> {
+pub(crate) fn check(stream: &StreamId, events: &[NewEvent<'_>], limits: &Limits) -> Result<Hashes> {
     check_own_name("aggregate type", &stream.aggregate_type, limits)?;
     check_own_name("aggregate id", &stream.aggregate_id, limits)?;
     if events.len() > limits.batch_events_max {
@@ -94,12 +114,73 @@ pub(crate) fn check(stream: &StreamId, events: &[NewEvent<'_>], limits: &Limits)
             limits.batch_events_max
         )));
     }
+    let id_hash = NameHash::of(&stream.aggregate_id).hash();
+    let mut hashes = Hashes::with_capacity(events.len());
     let mut batch_bytes = 0;
     for event in events {
-        check_event(event, limits)?;
-        batch_bytes += event.metadata.len() + event.data.len();
+        let mut names = NameCheck::new(limits);
+        hashes.push(names.hashes(id_hash, event));
+        let bytes = event.metadata.len() + event.data.len();
+        if !names.are_sound || bytes > limits.payload_bytes_max {
+            check_event(event, limits)?;
+        }
+        batch_bytes += bytes;
     }
-    check_batch_bytes(batch_bytes, limits)
+    check_batch_bytes(batch_bytes, limits)?;
+    Ok(hashes)
+}
+
+/// Whether names are as they must be, without saying what is wrong.
+struct NameCheck<'a> {
+    limits: &'a Limits,
+    are_sound: bool,
+}
+
+impl<'a> NameCheck<'a> {
+    fn new(limits: &'a Limits) -> Self {
+        Self {
+            limits,
+            are_sound: true,
+        }
+    }
+
+    #[inline]
+    fn hashes(&mut self, id_hash: u32, event: &NewEvent<'_>) -> NameHashes {
+        let is_plain = |content_type: &ContentType| !matches!(content_type, ContentType::Other(_));
+        self.are_sound &= !event.event_type.starts_with('$')
+            && event.tags.is_empty()
+            && is_plain(&event.data_type)
+            && is_plain(&event.metadata_type);
+        NameHashes {
+            event_type: self.hash(Some(&event.event_type)),
+            parts: [
+                id_hash,
+                self.hash(event.correlation_id.as_deref()),
+                self.hash(event.causation_id.as_deref()),
+                self.hash(event.user_id.as_deref()),
+                self.hash(event.organization_id.as_deref()),
+                0,
+            ],
+        }
+    }
+
+    #[inline]
+    fn hash(&mut self, name: Option<&str>) -> u32 {
+        let Some(name) = name else { return 0 };
+        if name.is_empty() || name.len() > self.limits.name_bytes_max {
+            self.are_sound = false;
+            return 0;
+        }
+        let hash = NameHash::of(name);
+        self.are_sound &= !hash.has_zero();
+        hash.hash()
+    }
+}
+
+/// The hashes of an event of the system, whose names need no check.
+pub(crate) fn hashes_unchecked(stream: &StreamId, event: &NewEvent<'_>, limits: &Limits) -> Hashes {
+    let id_hash = NameHash::of(&stream.aggregate_id).hash();
+    smallvec![NameCheck::new(limits).hashes(id_hash, event)]
 }
 
 /// # Errors
@@ -112,6 +193,7 @@ pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
+/// The checks of an event, one after another; it is here only if one of them may fail.
 fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     check_own_name("event type", &event.event_type, limits)?;
     let names = [
@@ -125,6 +207,22 @@ fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
             check_name(what, name, limits.name_bytes_max)?;
         }
     }
+    check_tags(event, limits)?;
+    for content_type in [&event.data_type, &event.metadata_type] {
+        // The well-known ones are no names of the caller's.
+        if let ContentType::Other(name) = content_type {
+            check_text("content type", name, limits.name_bytes_max)?;
+        }
+    }
+    let bytes = event.metadata.len() + event.data.len();
+    if bytes > limits.payload_bytes_max {
+        let what = "an event's metadata and data";
+        return Err(too_long(what, bytes, limits.payload_bytes_max));
+    }
+    Ok(())
+}
+
+fn check_tags(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     if event.tags.len() > limits.tags_max {
         return Err(Error::invalid(format!(
             "{} tags: at most {} are allowed",
@@ -134,20 +232,6 @@ fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     }
     for tag in &event.tags {
         check_name("tag", tag, limits.name_bytes_max)?;
-    }
-    for content_type in [&event.data_type, &event.metadata_type] {
-        // The well-known ones are no names of the caller's.
-        if let ContentType::Other(name) = content_type {
-            check_text("content type", name, limits.name_bytes_max)?;
-        }
-    }
-    let bytes = event.metadata.len() + event.data.len();
-    if bytes > limits.payload_bytes_max {
-        return Err(too_long(
-            "an event's metadata and data",
-            bytes,
-            limits.payload_bytes_max,
-        ));
     }
     Ok(())
 }
@@ -168,7 +252,7 @@ pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<
 
 #[inline]
 fn check_own_name(what: &str, name: &str, limits: &Limits) -> Result<()> {
-    if name.as_bytes().first() == Some(&b'$') {
+    if name.starts_with('$') {
         return Err(reserved(what, name));
     }
     check_name(what, name, limits.name_bytes_max)
@@ -187,7 +271,7 @@ fn check_text(what: &str, text: &str, bytes_max: usize) -> Result<()> {
     if text.len() > bytes_max {
         return Err(too_long(&format!("the {what}"), text.len(), bytes_max));
     }
-    if has_zero(text.as_bytes()) {
+    if NameHash::of(text).has_zero() {
         return Err(with_zero(what, text));
     }
     Ok(())
@@ -205,36 +289,7 @@ fn with_zero(what: &str, text: &str) -> Error {
     ))
 }
 
-/// Whether a byte is 0, eight at a time: names are too short for a vectorised search to pay its call.
-#[inline]
-fn has_zero(bytes: &[u8]) -> bool {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    // A borrow out of a byte's lowest bit reaches its highest only where the byte was 0, or a lower one was.
-    let zero_in = |word: &[u8; 8]| {
-        let word = u64::from_ne_bytes(*word);
-        word.wrapping_sub(ONES) & !word & (ONES << 7) != 0
-    };
-    match bytes.last_chunk() {
-        // The last word overlaps the one before.
-        Some(last) => bytes.as_chunks().0.iter().any(zero_in) || zero_in(last),
-        None => bytes.contains(&0),
-    }
-}
-
 #[cold]
 fn too_long(what: &str, bytes: usize, max: usize) -> Error {
     Error::invalid(format!("{what} has {bytes} bytes: at most {max} are allowed"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    proptest::proptest! {
-        #[test]
-        fn a_zero_is_found_wherever_it_is(bytes in proptest::collection::vec(0_u8..4, 0..40), high in proptest::bool::ANY) {
-            let bytes: Vec<_> = bytes.into_iter().map(|byte| if high && byte > 0 { byte + 0x7e } else { byte }).collect();
-            proptest::prop_assert_eq!(has_zero(&bytes), bytes.contains(&0));
-        }
-    }
 }

@@ -246,10 +246,7 @@ impl<'a> Bites<'a> {
 }
 
 fn take(stream: &Stream, first: u64, count: u64) -> Vec<u64> {
-    let count = usize::try_from(count).unwrap_or(0);
-    let mut positions = Vec::with_capacity(count);
-    positions.extend(stream.positions_from(first).take(count));
-    positions
+    stream.some_positions_from(first, usize::try_from(count).unwrap_or(0))
 }
 
 /// The whole log, to be read in one of several ways.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::Engine;
 use super::budget::Cost;
-use super::directory::{PageCache, Place};
+use super::directory::{PageCache, PlaceRun};
 use super::shard::Shard;
 use crate::event::chunk::Chunk;
 use crate::event::system::{self, SystemEvent};
@@ -196,7 +196,7 @@ impl Recovery<'_> {
             self.skip_to(position)?;
             if let Some(slot) = slots.next() {
                 let log = &self.engine.core.log;
-                log.enter(position, Place { lane, slot }, 1, &mut self.pages);
+                log.enter(position, &[PlaceRun::new(lane, slot, 1)], &mut self.pages);
                 self.position = position;
             }
             self.replay_marks(position)?;
@@ -278,7 +278,7 @@ impl Recovery<'_> {
                 .count() as u64
                 + 1;
             let log = &self.engine.core.log;
-            log.enter(first, Place { lane, slot }, run, &mut self.pages);
+            log.enter(first, &[PlaceRun::new(lane, slot, run)], &mut self.pages);
             self.position = first + run - 1;
             slot += run;
         }

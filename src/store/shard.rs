@@ -58,9 +58,21 @@ impl Stream {
 
     /// The positions of the events from version `from` on.
     pub(crate) fn positions_from(&self, from: u64) -> impl Iterator<Item = u64> {
-        let from = from.max(u64::from(self.dropped_to) + 1);
+        self.positions.nth_on(self.place_of(from))
+    }
+
+    /// The same, `count` of them at most.
+    pub(crate) fn some_positions_from(&self, from: u64, count: usize) -> Vec<u64> {
+        let mut positions = Vec::with_capacity(count);
+        self.positions.copy_nth_on(self.place_of(from), count, &mut positions);
+        positions
+    }
+
+    /// The place of a version's event among the positions; of the first that is there, for one that is gone.
+    fn place_of(&self, version: u64) -> u64 {
+        let from = version.max(u64::from(self.dropped_to) + 1);
         let first_listed = u64::from(self.version) + 1 - self.positions.len();
-        self.positions.nth_on(from.saturating_sub(first_listed))
+        from.saturating_sub(first_listed)
     }
 
     /// The positions of the events above a position.
@@ -120,6 +132,14 @@ impl Stream {
     }
 }
 
+#[cold]
+fn of_another_type(known: &Name, id: &StreamId) -> Error {
+    Error::invalid(format!(
+        "aggregate '{}' is of type '{known}', not '{}': an id belongs to one type",
+        id.aggregate_id, id.aggregate_type
+    ))
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shard {
     streams: StreamTable,
@@ -132,6 +152,7 @@ fn half(hash: u64) -> u32 {
 }
 
 impl Shard {
+    #[inline]
     pub(crate) fn find(&self, hash: u64, id: &str) -> Option<u32> {
         self.streams.find(half(hash), id)
     }
@@ -157,15 +178,13 @@ impl Shard {
     /// # Errors
     ///
     /// [`Error::Invalid`] when the stream is of another type.
+    #[inline]
     pub(crate) fn check_type(&self, stream: &Stream, id: &StreamId) -> Result<()> {
         let known = &self.types[stream.aggregate_type as usize];
         if *known == id.aggregate_type {
             return Ok(());
         }
-        Err(Error::invalid(format!(
-            "aggregate '{}' is of type '{known}', not '{}': an id belongs to one type",
-            id.aggregate_id, id.aggregate_type
-        )))
+        Err(of_another_type(known, id))
     }
 
     /// Makes a stream and returns its key. The keys of other streams hold no longer.

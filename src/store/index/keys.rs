@@ -1,14 +1,17 @@
 //! The keys of terms by the codes of a chunk's dictionary: a name is hashed and compared once a chunk, not once an event.
+//!
+//! Events are added a stretch at a time, field by field: the events of one chunk at consecutive positions.
 
 use smallvec::SmallVec;
 
 use super::super::core::{Core, IndexInput};
-use super::super::directory::{PageCache, Place};
+use super::super::directory::PageCache;
+use super::super::lane::Stretch;
 use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
 use super::terms::{FieldNumber, TermIndex};
-use crate::event::chunk::CHUNK_EVENTS;
 use crate::event::names::{Part, Tags};
-use crate::{EventRef, Timestamp};
+use crate::time::MICROS_PER_DAY;
+use crate::{Name, Timestamp};
 
 /// The names that are terms, one each.
 const FIELDS: [(Part, FieldNumber); 3] = [
@@ -17,37 +20,79 @@ const FIELDS: [(Part, FieldNumber); 3] = [
     (Part::Organization, ORGANIZATION),
 ];
 
+/// The fields of a kind that are terms.
+const KIND_FIELDS: [FieldNumber; 2] = [EVENT_TYPE, AGGREGATE_TYPE];
+
 /// Events so few that they are looked at in their lanes rather than copied.
 const FEW: u64 = 32;
 
 /// The key of a term that was not looked up yet.
 const UNKNOWN: u32 = u32::MAX;
 
+/// A name that was left out of a stretch because its code was known, in whatever field: asked for by position.
+type LeftOut<'a> = dyn Fn(u64, Part) -> Option<Name> + 'a;
+
+/// Consecutive events with the same term of a field, to be added to it together.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    key: u32,
+    first: u64,
+    /// The position behind the last.
+    end: u64,
+}
+
+impl Run {
+    #[inline]
+    fn add(&mut self, index: &mut TermIndex, key: u32, position: u64) {
+        if self.key == key && self.end == position {
+            self.end += 1;
+            return;
+        }
+        if self.first < self.end {
+            self.finish(index);
+        }
+        *self = Self {
+            key,
+            first: position,
+            end: position + 1,
+        };
+    }
+
+    fn finish(&self, index: &mut TermIndex) {
+        index.add_run(self.key, self.first, self.end - self.first);
+    }
+}
+
 /// The keys of the terms of one chunk, by the places of kinds and names in it.
 #[derive(Clone, Debug, Default)]
 struct ChunkKeys {
     /// The number of the chunk in its lane, and its revision.
     chunk: (u64, u32),
-    /// Event type and aggregate type.
-    kinds: Vec<[u32; 2]>,
+    kinds: Vec<[u32; KIND_FIELDS.len()]>,
     names: Vec<[u32; FIELDS.len()]>,
     tags: Vec<SmallVec<[u32; 4]>>,
+}
+
+/// The day that was met last.
+#[derive(Clone, Debug)]
+struct LastDay {
+    /// Its first microsecond.
+    start: i64,
+    key: u32,
 }
 
 /// The keys of the terms of each lane's latest chunk, and of the latest day.
 #[derive(Clone, Debug)]
 pub(crate) struct KeyCache {
     lanes: Vec<ChunkKeys>,
-    day_number: i64,
-    day: u32,
+    day: LastDay,
 }
 
 impl Default for KeyCache {
     fn default() -> Self {
         Self {
             lanes: Vec::new(),
-            day_number: i64::MIN,
-            day: UNKNOWN,
+            day: LastDay { start: 0, key: UNKNOWN },
         }
     }
 }
@@ -68,18 +113,19 @@ impl KeyCache {
         index.set_complete_to(to);
     }
 
-    /// Adds a few events, each under the lock of its lane.
+    /// Adds a few events, each stretch of them under the lock of its lane.
     fn extend_in_place(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
         let mut pages = PageCache::default();
-        for position in index.complete_to() + 1..=to {
-            let Some(place) = core.log.place(position, &mut pages) else {
+        let mut next = index.complete_to() + 1;
+        while next <= to {
+            let Some(place) = core.log.place(next, &mut pages) else {
+                next += 1;
                 continue;
             };
             let own = core.read_lane(place.lane);
-            let Some(event) = own.lane.event(place.slot) else {
-                continue;
-            };
-            self.add_event(index, place, event, position);
+            let stretch = own.lane.stretch(place.slot, next, to);
+            next = stretch.as_ref().map_or(next + 1, Stretch::end);
+            self.add(index, place.lane, stretch.as_ref(), &|_, _| None);
         }
     }
 
@@ -89,35 +135,58 @@ impl KeyCache {
         let mut events = IndexInput::new(core, index.complete_to(), |lane| {
             (lanes[lane].chunk.0, lanes[lane].names.len())
         });
-        for position in events.positions(index.complete_to() + 1, to) {
-            let Some((place, event)) = events.placed(position) else {
+        let mut next = index.complete_to() + 1;
+        while next <= to {
+            let Some(place) = events.place(next) else {
+                next = events.positions(next + 1, to).next().unwrap_or(to + 1);
                 continue;
             };
-            if !self.add_event(index, place, event, position) {
-                add_left_out(index, &events, position);
+            let stretch = events.stretch(place, next, to);
+            next = stretch.as_ref().map_or(next + 1, Stretch::end);
+            self.add(index, place.lane, stretch.as_ref(), &|position, part| {
+                events.name(position, part)
+            });
+        }
+    }
+
+    fn add(&mut self, index: &mut TermIndex, lane: usize, stretch: Option<&Stretch<'_>>, left_out: &LeftOut<'_>) {
+        let Some(stretch) = stretch else { return };
+        let keys = &mut self.lanes[lane];
+        keys.turn_to(stretch);
+        keys.add_kinds(index, stretch);
+        for slot in 0..FIELDS.len() {
+            keys.add_names(index, slot, stretch, left_out);
+        }
+        keys.add_tags(index, stretch, left_out);
+        self.day.add(index, stretch);
+        add_system(index, stretch);
+    }
+}
+
+impl LastDay {
+    fn add(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>) {
+        let mut run = Run::default();
+        for (place, position) in stretch.places() {
+            let time = stretch.chunk.time(place);
+            let is_same = (0..MICROS_PER_DAY).contains(&time.wrapping_sub(self.start));
+            if !is_same || self.key == UNKNOWN {
+                self.turn_to(index, Timestamp::from_micros(time));
             }
+            run.add(index, self.key, position);
         }
+        run.finish(index);
     }
 
-    /// Adds an event to its terms. Returns `false` if a name that is not known was left out of the input.
-    #[inline]
-    fn add_event(&mut self, index: &mut TermIndex, place: Place, event: EventRef<'_>, position: u64) -> bool {
-        let keys = &mut self.lanes[place.lane];
-        keys.turn_to(place.slot, event);
-        let is_known = keys.add_kind_and_names(index, event, position);
-        self.add_day(index, event.timestamp(), position);
-        if event.is_system() {
-            index.add_system(position);
-        }
-        is_known
+    fn turn_to(&mut self, index: &mut TermIndex, time: Timestamp) {
+        self.start = time.day() * MICROS_PER_DAY;
+        self.key = index.key(DAY, &time.date());
     }
+}
 
-    fn add_day(&mut self, index: &mut TermIndex, time: Timestamp, position: u64) {
-        if time.day() != self.day_number {
-            self.day_number = time.day();
-            self.day = index.key(DAY, &time.date());
-        }
-        index.add(self.day, position);
+fn add_system(index: &mut TermIndex, stretch: &Stretch<'_>) {
+    if stretch.chunk.has_system() {
+        let system = stretch.places().filter(|(place, _)| stretch.chunk.is_system(*place));
+        system.for_each(|(_, position)| index.add_system(position));
     }
 }
 
@@ -125,15 +194,14 @@ impl ChunkKeys {
     fn memory_bytes(&self) -> usize {
         let spilled = self.tags.iter().filter(|keys| keys.spilled());
         size_of::<Self>()
-            + self.kinds.capacity() * size_of::<[u32; 2]>()
+            + self.kinds.capacity() * size_of::<[u32; KIND_FIELDS.len()]>()
             + self.names.capacity() * size_of::<[u32; FIELDS.len()]>()
             + self.tags.capacity() * size_of::<SmallVec<[u32; 4]>>()
             + spilled.map(|keys| keys.capacity() * size_of::<u32>()).sum::<usize>()
     }
 
-    #[inline]
-    fn turn_to(&mut self, slot: u64, event: EventRef<'_>) {
-        let chunk = (slot / CHUNK_EVENTS as u64, event.place().0.revision());
+    fn turn_to(&mut self, stretch: &Stretch<'_>) {
+        let chunk = (stretch.number, stretch.chunk.revision());
         if self.chunk != chunk {
             self.chunk = chunk;
             self.kinds.clear();
@@ -142,47 +210,55 @@ impl ChunkKeys {
         }
     }
 
-    /// Adds an event to its terms. Returns `false` if a name that is not known was left out of the input.
-    #[inline]
-    fn add_kind_and_names(&mut self, index: &mut TermIndex, event: EventRef<'_>, position: u64) -> bool {
-        let [event_type, aggregate_type] = self.kind(index, event);
-        index.add(event_type, position);
-        index.add(aggregate_type, position);
-        let (chunk, place) = event.place();
-        let mut is_known = true;
-        for (slot, (part, field)) in FIELDS.into_iter().enumerate() {
-            let Some(name) = chunk.code(place, part).place() else {
+    fn add_kinds(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>) {
+        let mut runs = [Run::default(); KIND_FIELDS.len()];
+        for (place, position) in stretch.places() {
+            let kind = stretch.chunk.kind_place(place);
+            let keys = match self.kinds.get(kind) {
+                Some(keys) if keys[0] != UNKNOWN => *keys,
+                _ => self.look_kind_up(index, stretch, place),
+            };
+            for (run, key) in runs.iter_mut().zip(keys) {
+                run.add(index, key, position);
+            }
+        }
+        for run in runs {
+            run.finish(index);
+        }
+    }
+
+    #[cold]
+    fn look_kind_up(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>, place: usize) -> [u32; KIND_FIELDS.len()] {
+        let schema = stretch.chunk.kind(place);
+        let names = [&schema.event_type, &schema.aggregate_type];
+        let kind = stretch.chunk.kind_place(place);
+        if self.kinds.len() <= kind {
+            self.kinds.resize(kind + 1, [UNKNOWN; KIND_FIELDS.len()]);
+        }
+        self.kinds[kind] = std::array::from_fn(|field| index.key(KIND_FIELDS[field], names[field]));
+        self.kinds[kind]
+    }
+
+    fn add_names(&mut self, index: &mut TermIndex, slot: usize, stretch: &Stretch<'_>, left_out: &LeftOut<'_>) {
+        let (part, field) = FIELDS[slot];
+        let mut run = Run::default();
+        for (place, position) in stretch.places() {
+            let Some(name) = stretch.chunk.code(place, part).place() else {
                 continue;
             };
             let mut key = self.names.get(name).map_or(UNKNOWN, |keys| keys[slot]);
             if key == UNKNOWN {
-                let Some(text) = chunk.name(place, part) else {
-                    is_known = false;
+                let look_up = |text: &str| index.key(field, text);
+                let Some(found) = with_name(stretch, place, part, left_out, look_up) else {
                     continue;
                 };
-                key = self.learn(name, slot, index.key(field, text));
+                key = self.learn(name, slot, found);
             }
-            index.add(key, position);
+            run.add(index, key, position);
         }
-        is_known && self.add_tags(index, event, position)
-    }
-
-    #[inline]
-    fn kind(&mut self, index: &mut TermIndex, event: EventRef<'_>) -> [u32; 2] {
-        let (chunk, place) = event.place();
-        let kind = chunk.kind_place(place);
-        if let Some(keys) = self.kinds.get(kind).filter(|keys| keys[0] != UNKNOWN) {
-            return *keys;
+        if run.first < run.end {
+            run.finish(index);
         }
-        let keys = [
-            index.key(EVENT_TYPE, event.event_type()),
-            index.key(AGGREGATE_TYPE, event.aggregate_type()),
-        ];
-        if self.kinds.len() <= kind {
-            self.kinds.resize(kind + 1, [UNKNOWN; 2]);
-        }
-        self.kinds[kind] = keys;
-        keys
     }
 
     fn learn(&mut self, name: usize, slot: usize, key: u32) -> u32 {
@@ -193,43 +269,36 @@ impl ChunkKeys {
         key
     }
 
-    /// Returns `false` if the tags are not known and were left out of the input.
-    fn add_tags(&mut self, index: &mut TermIndex, event: EventRef<'_>, position: u64) -> bool {
-        let (chunk, place) = event.place();
-        let Some(name) = chunk.code(place, Part::Tags).place() else {
-            return true;
-        };
-        if self.tags.get(name).is_none_or(|keys| keys.is_empty()) {
-            let Some(text) = chunk.name(place, Part::Tags) else {
-                return false;
+    fn add_tags(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>, left_out: &LeftOut<'_>) {
+        for (place, position) in stretch.places() {
+            let Some(name) = stretch.chunk.code(place, Part::Tags).place() else {
+                continue;
             };
-            if self.tags.len() <= name {
-                self.tags.resize_with(name + 1, SmallVec::new);
+            if self.tags.get(name).is_none_or(|keys| keys.is_empty()) {
+                if self.tags.len() <= name {
+                    self.tags.resize_with(name + 1, SmallVec::new);
+                }
+                let look_up = |tags: &str| Tags::new(tags).map(|tag| index.key(TAG, tag)).collect();
+                self.tags[name] = with_name(stretch, place, Part::Tags, left_out, look_up).unwrap_or_default();
             }
-            self.tags[name] = Tags::new(text).map(|tag| index.key(TAG, tag)).collect();
+            for key in &self.tags[name] {
+                index.add(*key, position);
+            }
         }
-        for key in &self.tags[name] {
-            index.add(*key, position);
-        }
-        true
     }
 }
 
-/// Adds an event to its terms, with names that come from its lane: a name may be known in one field, and not in another.
-fn add_left_out(index: &mut TermIndex, events: &IndexInput<'_>, position: u64) {
-    for (part, field) in FIELDS {
-        if let Some(text) = events.name(position, part) {
-            let key = index.key(field, &text);
-            index.add(key, position);
-        }
-    }
-    for tag in events
-        .name(position, Part::Tags)
-        .iter()
-        .flat_map(|tags| Tags::new(tags))
-    {
-        let key = index.key(TAG, tag);
-        index.add(key, position);
+/// Calls `look_up` with a name of an event, if it has one.
+fn with_name<R>(
+    stretch: &Stretch<'_>,
+    place: usize,
+    part: Part,
+    left_out: &LeftOut<'_>,
+    look_up: impl FnOnce(&str) -> R,
+) -> Option<R> {
+    match stretch.chunk.name(place, part) {
+        Some(name) => Some(look_up(name)),
+        None => left_out(stretch.position_of(place), part).map(|name| look_up(&name)),
     }
 }
 

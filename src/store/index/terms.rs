@@ -126,6 +126,12 @@ impl TermIndex {
         }
     }
 
+    /// Says that the `count` events from position `first` on have the term.
+    #[inline]
+    pub(crate) fn add_run(&mut self, key: u32, first: u64, count: u64) {
+        self.terms[key].positions.push_run(first, count);
+    }
+
     pub(crate) fn add_system(&mut self, position: u64) {
         self.system.push(position);
     }

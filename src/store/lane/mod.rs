@@ -5,6 +5,7 @@
 
 mod list;
 mod sealed;
+mod stretch;
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -14,7 +15,9 @@ use hashbrown::HashTable;
 use self::list::SealedList;
 pub(crate) use self::sealed::Snapshot;
 use self::sealed::{Dropped, Sealed};
+pub(crate) use self::stretch::Stretch;
 use super::budget::EventCost;
+use super::directory::PlaceRun;
 use super::prepare::PreparedAppend;
 use crate::event::EventSchema;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
@@ -27,6 +30,9 @@ const CHUNK: u64 = CHUNK_EVENTS as u64;
 /// Kinds that a lane retains when it seals a chunk; a chunk has at most half as many.
 const KINDS_MAX: usize = 2 * CHUNK_EVENTS;
 
+/// Kinds of events that are found by a comparison, without the table.
+const RECENT_KINDS: usize = 32;
+
 #[derive(Clone, Debug)]
 struct KnownKind {
     kind: Arc<EventSchema>,
@@ -36,12 +42,23 @@ struct KnownKind {
     place: u16,
 }
 
+#[inline]
+fn is_of_kind(kind: &EventSchema, stream: &StreamId, event: &NewEvent<'_>) -> bool {
+    kind.event_type == *event.event_type
+        && kind.aggregate_type == stream.aggregate_type
+        && kind.schema_version == event.schema_version
+        && kind.data_type == event.data_type
+        && kind.metadata_type == event.metadata_type
+}
+
 /// The events of one lane. A slot is the number of a chunk and the place of an event in it; a chunk that is sealed before it is
 /// full leaves slots unused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
     hasher: foldhash::fast::RandomState,
     kinds: HashTable<KnownKind>,
+    /// Places of kinds that were met lately, by their event types' hashes. The kind there is compared before it is used.
+    recent_kinds: [u16; RECENT_KINDS],
     sealed: SealedList,
     first_chunk: u64,
     open: Chunk,
@@ -69,12 +86,23 @@ impl Lane {
         }
     }
 
-    /// Appends event `place` of a prepared append and returns its slot.
-    pub(crate) fn push(&mut self, prepared: &PreparedAppend<'_>, place: usize, position: u64, version: u32) -> u64 {
+    /// Where the events from `slot` on are: a chunk that was sealed before it was full leaves slots unused.
+    pub(crate) fn runs_since(&self, lane: usize, slot: u64) -> Vec<PlaceRun> {
+        let mut runs = Vec::new();
+        for number in slot / CHUNK..=self.open_chunk() {
+            let sealed = self.sealed.get((number - self.first_chunk) as usize);
+            let len = sealed.map_or(self.open.len(), Sealed::len) as u64;
+            let first = slot.max(number * CHUNK);
+            runs.push(PlaceRun::new(lane, first, number * CHUNK + len - first));
+        }
+        runs
+    }
+
+    /// Appends event `place` of a prepared append.
+    pub(crate) fn push(&mut self, prepared: &PreparedAppend<'_>, place: usize, position: u64, version: u32) {
         if self.open.is_full() {
             self.seal();
         }
-        let slot = self.next_slot();
         let (event, meta) = (&prepared.events[place], &prepared.meta);
         let extra = meta.extra(place);
         let header = Header {
@@ -83,7 +111,7 @@ impl Lane {
             id: meta.ids[place],
             time: event.timestamp.map_or(meta.recorded, Timestamp::as_micros),
             recorded: meta.recorded,
-            kind: self.place_of_kind(prepared.stream, event),
+            kind: self.place_of_kind(prepared.stream, event, meta.hashes[place].event_type),
         };
         let names = Names {
             aggregate_id: &prepared.stream.aggregate_id,
@@ -103,22 +131,30 @@ impl Lane {
                 data: &event.data,
             },
         };
-        self.open.push(&header, &names, payload);
+        self.open
+            .push_hashed(&header, &names, &meta.hashes[place].parts, payload);
         self.live_events += 1;
-        slot
     }
 
-    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> u16 {
+    /// The place of an event's kind in the table of the open chunk. `type_hash` is of its event type.
+    #[inline]
+    fn place_of_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>, type_hash: u32) -> u16 {
+        let recent = type_hash as usize % RECENT_KINDS;
+        let place = self.recent_kinds[recent];
+        let known = self.open.kind_at(place);
+        if known.is_some_and(|kind| is_of_kind(kind, stream, event)) {
+            return place;
+        }
+        self.recent_kinds[recent] = self.find_kind(stream, event);
+        self.recent_kinds[recent]
+    }
+
+    fn find_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> u16 {
         let chunk = self.open_chunk();
         // The rest is nearly always the same; it is compared, not hashed.
         let hash = self.hasher.hash_one(event.event_type.as_bytes());
-        let found = self.kinds.find_mut(hash, |known| {
-            known.kind.event_type == *event.event_type
-                && known.kind.aggregate_type == stream.aggregate_type
-                && known.kind.schema_version == event.schema_version
-                && known.kind.data_type == event.data_type
-                && known.kind.metadata_type == event.metadata_type
-        });
+        let is_it = |known: &KnownKind| is_of_kind(&known.kind, stream, event);
+        let found = self.kinds.find_mut(hash, is_it);
         if let Some(known) = found {
             if known.chunk != chunk {
                 known.chunk = chunk;
@@ -199,6 +235,22 @@ impl Lane {
             .as_ref()
             .is_some_and(|dropped| dropped.contains(index));
         (!dropped && index < self.open.len()).then(|| EventRef::new(&self.open, index))
+    }
+
+    /// The events from `slot` on, which has the event at `position`, that follow each other up to position `to`.
+    pub(crate) fn stretch(&self, slot: u64, position: u64, to: u64) -> Option<Stretch<'_>> {
+        let number = slot / CHUNK;
+        let place = usize::try_from(number.checked_sub(self.first_chunk)?).ok()?;
+        match self.sealed.get(place) {
+            Some(sealed) => sealed.stretch(slot, (position, to)),
+            None => Stretch::new(
+                (&self.open, number),
+                0,
+                (slot % CHUNK) as usize,
+                (position, to),
+                self.open_dropped.as_deref(),
+            ),
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -380,6 +432,16 @@ pub(crate) struct Outline {
 }
 
 impl Outline {
+    /// The events from `slot` on, which has the event at `position`, that follow each other up to position `to`.
+    pub(crate) fn stretch(&self, slot: u64, position: u64, to: u64) -> Option<Stretch<'_>> {
+        if slot < self.snapshot.end() {
+            return self.snapshot.stretch(slot, (position, to));
+        }
+        let first = ((slot % CHUNK) as usize).checked_sub(self.first)?;
+        let chunk = (&self.open, slot / CHUNK);
+        Stretch::new(chunk, self.first, first, (position, to), self.dropped.as_deref())
+    }
+
     #[inline]
     pub(crate) fn event(&self, slot: u64) -> Option<EventRef<'_>> {
         if slot < self.snapshot.end() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::CHUNK;
 use super::list::SealedList;
+use super::stretch::Stretch;
 use crate::EventRef;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk};
 
@@ -46,6 +47,11 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
+    /// Events of the chunk, dropped ones too; 0 if it is gone.
+    pub(super) fn len(&self) -> usize {
+        self.chunk.as_deref().map_or(0, Chunk::len)
+    }
+
     /// The position of the last event; 0 if the chunk is gone.
     pub(super) fn last_position(&self) -> u64 {
         let chunk = self.chunk.as_deref().filter(|chunk| chunk.len() > 0);
@@ -58,6 +64,12 @@ impl Sealed {
             return None;
         }
         Some(EventRef::new(self.chunk.as_deref()?, index))
+    }
+
+    /// The events from `slot` on at the positions from the first to the last of `positions`, as far as they follow each other.
+    pub(super) fn stretch(&self, slot: u64, positions: (u64, u64)) -> Option<Stretch<'_>> {
+        let chunk = (self.chunk.as_deref()?, slot / CHUNK);
+        Stretch::new(chunk, 0, (slot % CHUNK) as usize, positions, self.dropped.as_deref())
     }
 
     /// Lets go of the names and bytes of events that were dropped since the last time; whether or not that saves memory, since they may
@@ -104,6 +116,12 @@ impl Snapshot {
         let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
         let index = (slot % CHUNK) as usize;
         (index < chunk.len()).then_some((chunk, index))
+    }
+
+    /// The events from a sealed slot on, as far as they follow each other; see [`Sealed::stretch`].
+    pub(super) fn stretch(&self, slot: u64, positions: (u64, u64)) -> Option<Stretch<'_>> {
+        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
+        self.sealed.get(place as usize)?.stretch(slot, positions)
     }
 
     /// The event of a sealed slot, unless it was dropped.

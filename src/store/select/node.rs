@@ -78,14 +78,16 @@ impl Node<'_> {
     pub(super) fn candidates(&self, bounds: Bounds, log: &Log) -> Vec<u64> {
         match self {
             Self::Unknown => log.positions(bounds.after + 1, bounds.until).collect(),
-            Self::Lists(lists) => union(lists.iter().map(|list| list.range(bounds.after, bounds.until))),
+            Self::Lists(lists) => union(lists.iter(), |list, all| {
+                list.copy_range(bounds.after, bounds.until, all);
+            }),
             Self::Positions(positions) => positions
                 .iter()
                 .copied()
                 .filter(|p| *p > bounds.after && *p <= bounds.until)
                 .collect(),
             Self::All(nodes) => intersection(nodes, bounds, log),
-            Self::Any(nodes) => union(nodes.iter().map(|node| node.candidates(bounds, log).into_iter())),
+            Self::Any(nodes) => union(nodes.iter(), |node, all| all.extend(node.candidates(bounds, log))),
         }
     }
 
@@ -117,10 +119,11 @@ impl Node<'_> {
     }
 }
 
-fn union(mut runs: impl ExactSizeIterator<Item = impl Iterator<Item = u64>>) -> Vec<u64> {
-    let several = runs.len() > 1;
-    let mut all = runs.next().map_or_else(Vec::new, Iterator::collect);
-    runs.for_each(|run| all.extend(run));
+/// The numbers that `add` appends for each of several, in ascending order.
+fn union<T>(each: impl ExactSizeIterator<Item = T>, add: impl Fn(T, &mut Vec<u64>)) -> Vec<u64> {
+    let several = each.len() > 1;
+    let mut all = Vec::new();
+    each.for_each(|one| add(one, &mut all));
     if several {
         all.sort_unstable();
         all.dedup();

@@ -1,0 +1,56 @@
+//! Events of one chunk at consecutive positions.
+
+use super::sealed::Dropped;
+use crate::event::chunk::Chunk;
+
+/// Events that follow each other in one chunk and in the log, none of them dropped. There is at least one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stretch<'a> {
+    pub(crate) chunk: &'a Chunk,
+    /// The number of the chunk in its lane.
+    pub(crate) number: u64,
+    /// The place of the first event in `chunk`, and its position in the log.
+    first: usize,
+    position: u64,
+    len: usize,
+}
+
+impl<'a> Stretch<'a> {
+    /// The events from place `first` of `chunk` on, which begin at `position` and end at position `to` at the latest. The chunk has number
+    /// `number` and lacks its first `left_out` events.
+    pub(super) fn new(
+        (chunk, number): (&'a Chunk, u64),
+        left_out: usize,
+        first: usize,
+        (position, to): (u64, u64),
+        dropped: Option<&Dropped>,
+    ) -> Option<Self> {
+        let belongs = |(place, there): &(usize, u64)| {
+            chunk.position(*place) == *there && dropped.is_none_or(|dropped| !dropped.contains(place + left_out))
+        };
+        let len = (first..chunk.len()).zip(position..=to).take_while(belongs).count();
+        (len > 0).then_some(Self {
+            chunk,
+            number,
+            first,
+            position,
+            len,
+        })
+    }
+
+    /// The places of the events in the chunk, with their positions in the log.
+    #[inline]
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, u64)> + use<> {
+        (self.first..self.first + self.len).zip(self.position..)
+    }
+
+    /// The position behind the last event.
+    pub(crate) fn end(&self) -> u64 {
+        self.position + self.len as u64
+    }
+
+    /// The position of the event at `place` of the chunk.
+    pub(crate) fn position_of(&self, place: usize) -> u64 {
+        self.chunk.position(place)
+    }
+}
