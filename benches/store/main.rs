@@ -1,15 +1,21 @@
-//! Everything the store does in memory, beside a vector and two hash maps behind one lock.
+//! Everything the store does in memory, beside a vector and hash maps behind one lock.
 //!
 //! `cargo bench --bench store`. Events carry 128 bytes of JSON, a type, a correlation, a user and an organization, and the store
-//! indexes all of them; the naive store indexes streams and types, and with five maps what Annals does, but days. Their names are made before the clock starts; making an event
-//! of them is part of an append, and a row of its own. *Cold* is the first fill of a process, *warm* a later one.
+//! indexes all of them; the naive store indexes streams and types, and with five maps what Annals does, but days. Their names are
+//! made before the clock starts. Making an event of them is part of an append, except where a row says *made before*, and a row of
+//! its own: borrowed events for Annals, owned ones for the naive stores, which keep what they are handed. *Cold* is the first fill of a process, *warm* a later one.
 //!
-//! The longest append of ten million is told by `cargo run --release -p annals-peers --bin memory`.
+//! `ANNALS_BENCH_GROWTH=1 cargo bench --bench store` measures instead how appends slow down in a store of 20,000,000 events.
+//! `cargo run --release -p annals-peers --bin memory` measures the longest of 10,000,000 appends.
 
 mod child;
 mod conditions;
+mod fills;
+mod growth;
+mod loads;
 mod naive;
 mod reads;
+mod terms;
 mod work;
 
 use std::fmt::Debug;
@@ -21,21 +27,24 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
 use parking_lot::Mutex;
 
-use self::child::Way;
-use self::naive::{FiveMaps, Naive};
-use self::work::{Log, PAYLOAD, Work, interleaved};
+use self::naive::{FiveMaps, Naive, OwnedEvent};
+use self::work::{Ids, Log, PAYLOAD, Work, interleaved};
 
 fn main() {
-    if child::answered() {
+    if child::ran_task() {
+        return;
+    }
+    if growth::is_asked() {
+        growth::print();
         return;
     }
     let mut criterion = Criterion::default().configure_from_args();
-    let work = Work::new(100_000, 1_000_000);
+    let work = Work::new(Ids::Short, 100_000, 1_000_000);
     making(&mut criterion, &work);
-    fills(&mut criterion, &work);
+    fills::fills(&mut criterion);
     conditions::conditions(&mut criterion, &work);
     hot(&mut criterion, &work);
-    loads(&mut criterion, &work);
+    loads::loads(&mut criterion, &work);
     reads::reads(&mut criterion, &work);
     copies(&mut criterion, &work);
     criterion.final_summary();
@@ -78,32 +87,13 @@ fn making(criterion: &mut Criterion, work: &Work) {
             work.event(number)
         });
     });
+    group.bench_function("naive", |bencher| {
+        bencher.iter(|| {
+            number += 1;
+            OwnedEvent::from(&work.event(number))
+        });
+    });
     group.finish();
-}
-
-fn fills(criterion: &mut Criterion, work: &Work) {
-    for (way, name) in [
-        (Way::Single, "append, 100k aggregates x 10"),
-        (Way::TwoThreads, "append, 2 threads"),
-        (Way::Batches, "append, batches of 10"),
-    ] {
-        let mut group = long(criterion, name, 1_000_000);
-        for store in ["annals", "naive", "naive with five maps"] {
-            group.bench_function(format!("{store}, cold"), |bencher| {
-                bencher.iter_custom(|times| (0..times).map(|_| way.fill_in_child(store)).sum());
-            });
-        }
-        group.bench_function("annals, warm", |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| way.fill::<Store>(work)).sum());
-        });
-        group.bench_function("naive, warm", |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| way.fill::<Mutex<Naive>>(work)).sum());
-        });
-        group.bench_function("naive with five maps, warm", |bencher| {
-            bencher.iter_custom(|times| (0..times).map(|_| way.fill::<Mutex<FiveMaps>>(work)).sum());
-        });
-        group.finish();
-    }
 }
 
 fn hot(criterion: &mut Criterion, work: &Work) {
@@ -119,36 +109,8 @@ fn hot(criterion: &mut Criterion, work: &Work) {
     group.bench_function("naive", |bencher| {
         bencher.iter_with_large_drop(|| filled::<Mutex<Naive>>(work));
     });
-    group.finish();
-}
-
-fn loads(criterion: &mut Criterion, work: &Work) {
-    let store = Store::in_memory();
-    work.fill(&store, interleaved(1_000, 10, 10));
-    let naive = Mutex::<Naive>::empty();
-    work.fill(&naive, interleaved(1_000, 10, 10));
-    let mut turn = 0;
-    let mut next = move || {
-        turn += 7_919;
-        &work.stream(turn % 1_000).aggregate_id
-    };
-    let mut group = short(criterion, "load, aggregate of 100", 100);
-    group.bench_function("annals, borrowed", |bencher| {
-        bencher.iter(|| store.read_stream(next()).fold(0, |sum, event| sum + event.data().len()));
-    });
-    group.bench_function("naive, borrowed", |bencher| {
-        bencher.iter(|| {
-            naive
-                .lock()
-                .stream(next())
-                .fold(0, |sum, kept| sum + kept.event.data.len())
-        });
-    });
-    group.bench_function("annals, owned", |bencher| {
-        bencher.iter(|| store.read_stream(next()).events());
-    });
-    group.bench_function("naive, owned", |bencher| {
-        bencher.iter(|| naive.lock().stream(next()).cloned().collect::<Vec<_>>());
+    group.bench_function("naive with five maps", |bencher| {
+        bencher.iter_with_large_drop(|| filled::<Mutex<FiveMaps>>(work));
     });
     group.finish();
 }
@@ -173,5 +135,9 @@ fn copies(criterion: &mut Criterion, work: &Work) {
             black_box(sure(fork.query(query.clone()).uncached().events()));
         });
     });
+    drop(store);
+    let naive = Mutex::<Naive>::empty();
+    work.fill(&naive, interleaved(5_000, 10, 1));
+    group.bench_function("naive, clone and drop", |bencher| bencher.iter(|| naive.lock().clone()));
     group.finish();
 }

@@ -43,7 +43,7 @@ pub(crate) trait ByHand: Default + Send {
     fn append(&mut self, stream: &StreamId, version: u64, events: Vec<OwnedEvent>) -> bool;
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Naive {
     pub(crate) events: Vec<Kept>,
     by_stream: HashMap<Name, Vec<usize>>,
@@ -57,6 +57,44 @@ pub(crate) struct FiveMaps {
     by_correlation: HashMap<Name, Vec<usize>>,
     by_user: HashMap<Name, Vec<usize>>,
     by_organization: HashMap<Name, Vec<usize>>,
+}
+
+/// [`Naive`] with a tag for each event, and a map by tag.
+#[derive(Default)]
+pub(crate) struct Tagged {
+    naive: Naive,
+    tags: Vec<Name>,
+    by_tag: HashMap<Name, Vec<usize>>,
+}
+
+impl Tagged {
+    /// Appends unless an event with this tag follows the first `known`; returns whether it did.
+    pub(crate) fn append_if(
+        &mut self,
+        stream: &StreamId,
+        version: u64,
+        event: OwnedEvent,
+        tag: &Name,
+        known: usize,
+    ) -> bool {
+        let last = self.by_tag.get(tag).and_then(|indexes| indexes.last());
+        if last.is_some_and(|index| *index >= known) || !self.naive.append(stream, version, vec![event]) {
+            return false;
+        }
+        add(&mut self.by_tag, tag, self.tags.len());
+        self.tags.push(tag.clone());
+        true
+    }
+}
+
+impl FiveMaps {
+    pub(crate) fn of_user(&self, user: &Name) -> impl Iterator<Item = &Kept> {
+        self.naive.at(self.by_user.get(user))
+    }
+
+    pub(crate) fn of_correlation(&self, correlation: &Name) -> impl Iterator<Item = &Kept> {
+        self.naive.at(self.by_correlation.get(correlation))
+    }
 }
 
 impl ByHand for FiveMaps {

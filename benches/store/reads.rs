@@ -5,6 +5,7 @@ use criterion::{Criterion, Throughput};
 use parking_lot::Mutex;
 
 use crate::naive::Naive;
+use crate::terms::terms;
 use crate::work::{Log as _, Work, interleaved};
 use crate::{short, sure};
 
@@ -19,7 +20,7 @@ pub(crate) fn reads(criterion: &mut Criterion, work: &Work) {
     replays(criterion, &store, &naive);
     by_type(criterion, work, &store, &naive);
     drop(naive);
-    rare(criterion, work, &store);
+    terms(criterion, work, &store);
     tail(criterion, &store);
 }
 
@@ -110,37 +111,6 @@ fn by_type(criterion: &mut Criterion, work: &Work, store: &Store, naive: &Mutex<
     });
     group.bench_function("naive", |bencher| {
         bencher.iter(|| naive.lock().of_type(&never).cloned().collect::<Vec<_>>());
-    });
-    group.finish();
-}
-
-fn rare(criterion: &mut Criterion, work: &Work, store: &Store) {
-    let mut turn = 0;
-    let mut next = move || {
-        turn += 7_919;
-        turn
-    };
-    let mut group = short(criterion, "conversation of 10, by correlation", 1);
-    group.bench_function("annals, borrowed", |bencher| {
-        bencher.iter(|| {
-            let answer = store.query(Query::all().correlation(work.correlation(next())));
-            sure(answer.fold(0, |sum, event| sum + event.data().len()))
-        });
-    });
-    group.bench_function("annals, owned", |bencher| {
-        bencher.iter(|| sure(store.query(Query::all().correlation(work.correlation(next()))).events()));
-    });
-    group.finish();
-
-    let mut group = short(criterion, "a type of 125,000 and a conversation of 10", 1);
-    group.bench_function("annals, owned", |bencher| {
-        bencher.iter(|| {
-            let number = next();
-            let query = Query::all()
-                .event_type(work.event_type(number))
-                .correlation(work.correlation(number));
-            sure(store.query(query).events())
-        });
     });
     group.finish();
 }
