@@ -17,7 +17,9 @@ use std::time::Duration;
 
 use annals_peers::child;
 use annals_peers::peer::{Measure, Peer, Result, Scale};
-use annals_peers::peers::{Annals, AnnalsCached, AnnalsInPlace, CqrsEs, Eventually, Indexed, Naive, Sourcerer};
+use annals_peers::peers::{
+    Annals, AnnalsCached, AnnalsInPlace, CqrsEs, EventCore, Eventually, Indexed, Naive, Sourcerer,
+};
 use annals_peers::work::Work;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, SamplingMode, Throughput};
@@ -40,6 +42,7 @@ fn main() -> Result<()> {
         row::<Indexed>(&mut group, work);
         row::<Eventually>(&mut group, work);
         row::<Sourcerer>(&mut group, work);
+        row::<EventCore>(&mut group, work);
         row_in_child::<CqrsEs>(&mut group, work);
         group.finish();
     }

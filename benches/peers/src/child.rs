@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::peer::{Fresh, Measure, Pause, Peer, Result, Scale, fresh, pause};
-use crate::peers::{Annals, CqrsEs, Eventually, Indexed, Naive, Sourcerer};
+use crate::peers::{Annals, CqrsEs, EventCore, Eventually, Indexed, Naive, Sourcerer};
 use crate::work::Work;
 
 /// Tells a process that it is a child, and what to measure.
@@ -77,6 +77,7 @@ pub fn answer() -> Result<bool> {
         [what, peer, rest @ ..] if *peer == Indexed::NAME => run::<Indexed>(what, rest),
         [what, peer, rest @ ..] if *peer == Eventually::NAME => run::<Eventually>(what, rest),
         [what, peer, rest @ ..] if *peer == Sourcerer::NAME => run::<Sourcerer>(what, rest),
+        [what, peer, rest @ ..] if *peer == EventCore::NAME => run::<EventCore>(what, rest),
         [what, peer, rest @ ..] if *peer == CqrsEs::NAME => run::<CqrsEs>(what, rest),
         _ => Err(format!("no such task: {task}").into()),
     }?;

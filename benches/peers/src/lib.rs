@@ -10,6 +10,7 @@
 //! | `naive, indexed` | yes | yes | yes | counts an id, reads the clock |
 //! | `eventually` 0.4.0 | yes, not atomic with the append | no | no | copies each event for its subscribers |
 //! | `sourcerer` 0.1.1 | yes | no | no | answers with a copy of each event |
+//! | `eventcore-memory` 2.1.0 | yes | of Rust types, by a scan | no | makes an id, serializes each event to JSON and keeps both |
 //! | `cqrs-es` 0.5.0 | no | no | no | copies the whole stream, and prints a line |
 //!
 //! `cqrs-es` prints one line for every append and every load. It is measured in a process of its own whose output goes to

@@ -6,7 +6,7 @@
 
 use annals_peers::child::{answer, fresh_in_child, pause_in_child};
 use annals_peers::peer::{Fresh, Peer, Result};
-use annals_peers::peers::{Annals, CqrsEs, Eventually, Indexed, Naive, Sourcerer};
+use annals_peers::peers::{Annals, CqrsEs, EventCore, Eventually, Indexed, Naive, Sourcerer};
 
 /// Processes for each row.
 const PROCESSES: usize = 5;
@@ -24,6 +24,7 @@ fn main() -> Result<()> {
         Indexed::NAME,
         Eventually::NAME,
         Sourcerer::NAME,
+        EventCore::NAME,
         CqrsEs::NAME,
     ];
     for name in names {

@@ -1,12 +1,14 @@
 //! The stores.
 
 mod cqrs_es;
+mod eventcore;
 mod eventually;
 mod naive;
 mod ours;
 mod sourcerer;
 
 pub use cqrs_es::CqrsEs;
+pub use eventcore::EventCore;
 pub use eventually::Eventually;
 pub use naive::{Indexed, Naive};
 pub use ours::{Annals, AnnalsCached, AnnalsInPlace};
@@ -39,6 +41,7 @@ mod tests {
         check::<Indexed>();
         check::<Eventually>();
         check::<Sourcerer>();
+        check::<EventCore>();
         check::<CqrsEs>();
     }
 
@@ -64,9 +67,10 @@ mod tests {
             loads::<Indexed>(&content),
             loads::<Eventually>(&content),
             loads::<Sourcerer>(&content),
+            loads::<EventCore>(&content),
             loads::<CqrsEs>(&content),
         ];
-        assert_eq!(loaded, [100; 6]);
+        assert_eq!(loaded, [100; 7]);
     }
 
     #[test]
@@ -115,6 +119,7 @@ mod tests {
         let content = Content::new(10, 1_000);
         assert!(refuses::<Annals>(&content) && refuses::<Naive>(&content) && refuses::<Indexed>(&content));
         assert!(refuses::<Eventually>(&content) && refuses::<Sourcerer>(&content));
+        assert!(refuses::<EventCore>(&content));
         assert!(
             !refuses::<CqrsEs>(&content),
             "cqrs-es checks versions now: say so in the table"
