@@ -48,7 +48,7 @@ impl Fill {
         }
     }
 
-    /// Cold fills take as long as warm ones: those whose inputs differ little from others are measured warm only.
+    /// Rows that differ in one input from a row that is measured cold are measured warm only: that bounds the time of a run.
     fn is_measured_cold(self) -> bool {
         matches!(self, Self::Single | Self::TwoThreads | Self::Batches | Self::Uuids)
     }

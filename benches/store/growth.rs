@@ -1,4 +1,4 @@
-//! What an append costs in a store that is twenty times as large.
+//! What an append costs in a store that is twenty times as large. It takes about five minutes and twelve gigabytes.
 
 use std::time::{Duration, Instant};
 

@@ -40,7 +40,8 @@ pub fn pause_in_child(peer: &str, aggregates: usize) -> Result<Pause> {
     Ok(Pause {
         longest: Duration::from_secs_f64(number(&answer, 0)?),
         longest_running: Duration::from_secs_f64(number(&answer, 1)?),
-        over_a_millisecond: number(&answer, 2)?,
+        p9999: Duration::from_secs_f64(number(&answer, 2)?),
+        over_a_millisecond: number(&answer, 3)?,
     })
 }
 
@@ -81,11 +82,12 @@ pub fn answer() -> Result<bool> {
         [what, peer, rest @ ..] if *peer == CqrsEs::NAME => run::<CqrsEs>(what, rest),
         _ => Err(format!("no such task: {task}").into()),
     }?;
-    eprintln!("{}", numbers.map(|number| number.to_string()).join(" "));
+    let numbers: Vec<_> = numbers.iter().map(f64::to_string).collect();
+    eprintln!("{}", numbers.join(" "));
     Ok(true)
 }
 
-fn run<P: Peer>(what: &str, rest: &[&str]) -> Result<[f64; 3]> {
+fn run<P: Peer>(what: &str, rest: &[&str]) -> Result<Vec<f64>> {
     match (what, rest) {
         ("time", [name, times]) => {
             let work = Work::ALL
@@ -93,16 +95,21 @@ fn run<P: Peer>(what: &str, rest: &[&str]) -> Result<[f64; 3]> {
                 .find(|work| work.name() == *name)
                 .ok_or("no such work")?;
             let time = Measure::<P>::new(Scale::FULL).time(work, times.parse()?)?;
-            Ok([time.as_secs_f64(), 0.0, 0.0])
+            Ok(vec![time.as_secs_f64()])
         }
         ("fresh", []) => {
             let fresh = fresh::<P>(Scale::FULL)?;
-            Ok([fresh.cold_per_second, fresh.warm_per_second, fresh.bytes_per_event])
+            Ok(vec![
+                fresh.cold_per_second,
+                fresh.warm_per_second,
+                fresh.bytes_per_event,
+            ])
         }
         ("pause", [aggregates]) => {
             let pause = pause::<P>(aggregates.parse()?)?;
-            let (longest, running) = (pause.longest.as_secs_f64(), pause.longest_running.as_secs_f64());
-            Ok([longest, running, f64::from(pause.over_a_millisecond)])
+            let times = [pause.longest, pause.longest_running, pause.p9999];
+            let seconds = times.iter().map(Duration::as_secs_f64);
+            Ok(seconds.chain([f64::from(pause.over_a_millisecond)]).collect())
         }
         _ => Err(format!("no such task: {what} {rest:?}").into()),
     }

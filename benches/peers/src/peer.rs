@@ -212,13 +212,15 @@ fn resident_bytes() -> Result<f64> {
     Ok(kilobytes * 1024.0)
 }
 
-/// The longest that one append of many took.
+/// The longest that single appends of many took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pause {
     /// By the clock.
     pub longest: Duration,
     /// The longest without the time in which another process had the processor.
     pub longest_running: Duration,
+    /// By the clock, the longest of all but one in 10,000.
+    pub p9999: Duration,
     /// Appends that took longer than a millisecond, without that time.
     pub over_a_millisecond: u32,
 }
@@ -231,6 +233,8 @@ pub fn pause<P: Peer>(aggregates: usize) -> Result<Pause> {
     let content = Content::new(aggregates, aggregates * 10);
     let mut peer = P::empty();
     let mut pause = Pause::default();
+    // Not zero: the pages of the list are touched before anything is timed.
+    let mut all = vec![Duration::MAX; aggregates * 10];
     let mut waited = waited_for_processor();
     block_on(async {
         for (number, batch) in interleaved(aggregates, 10, 1).enumerate() {
@@ -240,13 +244,25 @@ pub fn pause<P: Peer>(aggregates: usize) -> Result<Pause> {
             let start = Instant::now();
             peer.append(&content, &batch).await?;
             let took = start.elapsed();
+            all[number] = took;
             if took > Duration::from_micros(100) {
                 pause.note(took, waited_for_processor().saturating_sub(waited));
                 waited = waited_for_processor();
             }
         }
+        pause.p9999 = percentile(&mut all, 9_999);
         Ok(pause)
     })
+}
+
+/// The time that `per_10_000` of 10,000 of `times` do not exceed.
+fn percentile(times: &mut [Duration], per_10_000: usize) -> Duration {
+    let index = (times.len() * per_10_000).div_ceil(10_000).saturating_sub(1);
+    if times.is_empty() {
+        Duration::ZERO
+    } else {
+        *times.select_nth_unstable(index).1
+    }
 }
 
 impl Pause {
@@ -268,4 +284,20 @@ fn waited_for_processor() -> Duration {
             .and_then(|text| text.parse().ok())
             .unwrap_or(0),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_percentile_leaves_out_one_in_ten_thousand() {
+        let mut times: Vec<_> = (1..=20_000).rev().map(Duration::from_nanos).collect();
+        assert_eq!(percentile(&mut times, 9_999), Duration::from_nanos(19_998));
+        assert_eq!(
+            percentile(&mut [Duration::from_nanos(7)], 9_999),
+            Duration::from_nanos(7)
+        );
+        assert_eq!(percentile(&mut [], 9_999), Duration::ZERO);
+    }
 }
