@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use parking_lot::{Mutex, RwLock};
-
 use super::budget::Usage;
 #[cfg(feature = "cache")]
 use super::cache;
@@ -13,6 +11,7 @@ use super::core::Core;
 use super::flush::Flushing;
 use super::index::{Indexer, Indexes};
 use super::log::Log;
+use super::sync::{Mutex, RwLock};
 use super::{Engine, Store, durable};
 use crate::journal::{Archive, Attached, Journal, RecoveryReport};
 use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};

@@ -1,11 +1,8 @@
 //! The events and the streams together: shards of aggregates, lanes of events, and the log that orders them.
 
-use std::cell::Cell;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::budget::DroppedRun;
 use super::directory::{PageCache, Place};
@@ -13,6 +10,7 @@ use super::fork_shared::ForkShared;
 use super::lane::{Lane, Outline, Snapshot, Stretch};
 use super::log::Log;
 use super::shard::Shard;
+use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_number};
 use crate::event::chunk::Chunk;
 use crate::event::names::Part;
 use crate::event::system;
@@ -38,13 +36,6 @@ pub(crate) struct OwnLane {
 
 pub(crate) type ShardRead<'a> = RwLockReadGuard<'a, ForkShared<Shard>>;
 pub(crate) type ShardWrite<'a> = RwLockWriteGuard<'a, ForkShared<Shard>>;
-
-/// Threads that have written so far: each takes the next lane, round and round.
-static THREADS: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
-}
 
 fn padded<T: Default>(count: usize) -> Box<[CachePadded<RwLock<T>>]> {
     (0..count).map(|_| CachePadded::default()).collect()
@@ -117,9 +108,9 @@ impl Core {
         self.lanes[lane].write()
     }
 
-    /// The lane of this thread.
+    /// The lane of this thread: each thread that begins to write takes the next, round and round.
     pub(crate) fn own_lane(&self) -> usize {
-        THREAD.get() % self.lanes.len()
+        thread_number() % self.lanes.len()
     }
 
     /// Shows the event at `position` to `look`, unless it was dropped. `look` runs under a lock: it is the store's own.

@@ -32,6 +32,8 @@ pub(crate) mod retention;
 mod select;
 mod shard;
 mod signal;
+#[cfg(all(test, annals_loom))]
+mod simulation;
 mod snapshot;
 pub(crate) mod stats;
 mod streams;
@@ -45,7 +47,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-use parking_lot::{Mutex, RwLock};
 use uuid::Uuid;
 
 use self::budget::Usage;
@@ -57,6 +58,7 @@ use self::follow::Following;
 use self::gaps::Gaps;
 use self::index::Indexes;
 use self::retention::Aging;
+use self::sync::{Mutex, RwLock};
 use crate::journal::RecoveryReport;
 use crate::{
     Append, Appended, Clock, Condition, Durability, Event, Expected, Field, IdSource, Name, NewEvent, Position,

@@ -1,11 +1,25 @@
-//! The primitives of the watermark protocol: the real ones, or those of loom, which tries every interleaving.
+//! The locks and atomics that threads of a store meet in: the real ones, or those of loom, which tries every interleaving.
 
 #[cfg(not(annals_loom))]
 mod real {
+    use std::cell::Cell;
     pub(crate) use std::sync::Arc;
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
-    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+    /// Threads that have asked for their number so far.
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+
+    thread_local! {
+        static THREAD: Cell<usize> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// The number of this thread, in the order in which threads first ask for it.
+    #[inline]
+    pub(crate) fn thread_number() -> usize {
+        THREAD.get()
+    }
 
     /// Lets another thread go first.
     pub(crate) fn pause(backoff: &crossbeam_utils::Backoff) {
@@ -46,8 +60,22 @@ mod real {
 #[cfg(annals_loom)]
 mod simulated {
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::MutexGuard;
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+    loom::lazy_static! {
+        /// Not an atomic of loom: the order in which threads ask is the order in which loom runs them.
+        static ref THREADS: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    }
+
+    loom::thread_local! {
+        static THREAD: usize = THREADS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The number of this thread, in the order in which threads first ask for it.
+    pub(crate) fn thread_number() -> usize {
+        THREAD.with(|number| *number)
+    }
 
     /// loom's mutex with the face of `parking_lot`'s.
     #[derive(Debug, Default)]
@@ -64,7 +92,7 @@ mod simulated {
     }
 
     /// loom's lock with the face of `parking_lot`'s.
-    #[derive(Debug)]
+    #[derive(Debug, Default)]
     pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
 
     impl<T> RwLock<T> {
@@ -72,12 +100,20 @@ mod simulated {
             Self(loom::sync::RwLock::new(value))
         }
 
-        pub(crate) fn read(&self) -> loom::sync::RwLockReadGuard<'_, T> {
+        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
             self.0.read().expect("loom stops at the first panic")
         }
 
-        pub(crate) fn write(&self) -> loom::sync::RwLockWriteGuard<'_, T> {
+        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
             self.0.write().expect("loom stops at the first panic")
+        }
+
+        pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
+            self.0.try_write().ok()
+        }
+
+        pub(crate) fn is_locked_exclusive(&self) -> bool {
+            self.0.try_read().is_err()
         }
     }
 

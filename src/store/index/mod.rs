@@ -9,9 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::{RwLock, RwLockReadGuard};
-
 use super::core::{Core, EventReader, IndexInput};
+use super::sync::{RwLock, RwLockReadGuard};
 pub(crate) use ids::IdIndex;
 use keys::KeyCache;
 pub(crate) use source::IndexSource;
@@ -158,7 +157,7 @@ pub(crate) struct Indexes {
     pub(crate) main: LiveIndex,
     causation: LiveIndex,
     custom: Vec<LiveIndex>,
-    pub(crate) ids: RwLock<IdIndex>,
+    pub(crate) ids: parking_lot::RwLock<IdIndex>,
 }
 
 impl Indexes {
@@ -168,7 +167,7 @@ impl Indexes {
             main: LiveIndex::new(IndexSource::Main),
             causation: LiveIndex::new(IndexSource::Causation),
             custom: indexers.into_iter().map(custom).collect(),
-            ids: RwLock::default(),
+            ids: parking_lot::RwLock::default(),
         }
     }
 
@@ -179,7 +178,7 @@ impl Indexes {
             main: self.main.fork(),
             causation: anew(&self.causation),
             custom: self.custom.iter().map(anew).collect(),
-            ids: RwLock::default(),
+            ids: parking_lot::RwLock::default(),
         }
     }
 
