@@ -3,13 +3,12 @@
 //! The journal's thread does it between two batches: a part of the journal after the other, and of each a piece at a time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::directory::PageCache;
 use super::flush::Flushing;
+use super::sync::{AtomicU64, Mutex, Ordering};
 use super::{Engine, Store};
 use crate::journal::{Gone, Journal, JournalError, JournalErrorKind, Part, Rewriting};
 use crate::{Durability, Error, Position, Result};

@@ -4,13 +4,13 @@ mod age;
 mod collect;
 mod flusher;
 mod group_commit;
+#[cfg(all(test, annals_loom))]
+mod simulation;
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
 use std::thread::{JoinHandle, ThreadId};
 
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
 
 use self::age::UnwrittenAge;
 use self::flusher::Flusher;
@@ -18,6 +18,7 @@ use super::Engine;
 use super::budget::Cost;
 use super::reclaim::Requests;
 use super::signal::Signal;
+use super::sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::settings::{FlushSettings, WhenBehind};
 use crate::{Durability, Error, Result};
