@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use annals::journal::JournalErrorKind;
-use annals::journal::file::{self, FileJournal, FileReader, FileSettings, Verification};
+use annals::journal::file::{self, ArchiveWriter, FileJournal, FileReader, FileSettings, Folder, Verification};
+use annals::journal::{JournalError, JournalErrorKind};
 use annals::{Durability, Error, Expected, GapReason, NewEvent, Position, Result, Store};
 
 use crate::support::{TempFolder, stream};
@@ -415,4 +415,38 @@ fn a_link_or_a_pipe_as_a_file_of_the_store_kept_it_from_being_repaired() {
         assert!(events == saved, "{name}, {what}: {events} events were saved");
         assert_eq!(verify(&to).damage, [], "{name}, {what}");
     }
+}
+
+/// What is done with a directory, for its path.
+type ByPath = fn(&Path) -> std::result::Result<(), JournalError>;
+
+#[test]
+fn an_empty_path_was_an_unclear_error_or_the_current_directory() {
+    let folder = TempFolder::new();
+    fill(folder.path());
+    let calls: [(&str, ByPath); 5] = [
+        ("open", |path| FileJournal::open(path).map(drop)),
+        ("read", |path| FileReader::open(path).map(drop)),
+        ("verify", |path| file::verify(path, &mut |_, _| {}).map(drop)),
+        ("repair", |path| file::repair(path, "saved", &mut |_, _| {}).map(drop)),
+        ("archive", |path| ArchiveWriter::create(path).map(drop)),
+    ];
+    for (what, call) in calls {
+        let error = call(Path::new("")).expect_err(what);
+        assert_eq!(error.kind(), JournalErrorKind::Unsupported, "{what}");
+        let message = error.to_string();
+        assert!(
+            message.starts_with("the path of the directory is empty: pass its path"),
+            "{what}: {message}"
+        );
+    }
+    let repaired = file::repair(folder.path(), "", &mut |_, _| {}).expect_err("a target");
+    assert_eq!(repaired.kind(), JournalErrorKind::Unsupported);
+    let invalid = std::io::ErrorKind::InvalidInput;
+    assert_eq!(FileJournal::exists("").expect_err("no path").kind(), invalid);
+    assert_eq!(Folder::create("").expect_err("no path").kind(), invalid);
+    assert_eq!(Folder::existing("").expect_err("no path").kind(), invalid);
+    // The current directory has a name, and a path of one component is in it.
+    assert!(Folder::existing(".").is_ok());
+    assert!(!FileJournal::exists("no-such-folder").expect("it can be looked for"));
 }

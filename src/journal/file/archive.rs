@@ -29,7 +29,7 @@ impl ArchiveWriter {
     ///
     /// # Errors
     ///
-    /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the directory is not empty, or the `.part` of an interrupted archive
+    /// [`Unsupported`](crate::journal::JournalErrorKind::Unsupported) when the path is empty, the directory is not empty, or the `.part` of an interrupted archive
     /// exists; [`Retry`](crate::journal::JournalErrorKind::Retry) when it cannot be created.
     pub fn create(to: impl AsRef<Path>) -> Result<Self, JournalError> {
         let target = Target::new(to.as_ref())?;

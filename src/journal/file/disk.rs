@@ -106,9 +106,10 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// Errors of the operating system.
+    /// Errors of the operating system; [`io::ErrorKind::InvalidInput`] when the path is empty.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
+        check_path(&path)?;
         let new_names_in = folders_to_change(&path);
         if !path.is_dir() {
             fs::create_dir_all(&path)?;
@@ -122,12 +123,26 @@ impl Folder {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] when it does not exist.
+    /// [`io::ErrorKind::NotFound`] when it does not exist; [`io::ErrorKind::InvalidInput`] when the path is empty.
     pub fn existing(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
+        check_path(&path)?;
         let handle = FolderHandle::of(&path)?;
         Ok(Self { path, handle })
     }
+}
+
+/// Rejects the empty path, which is no path of a directory, although some calls of the system take it for the current one.
+///
+/// # Errors
+///
+/// [`io::ErrorKind::InvalidInput`] when the path is empty.
+pub(super) fn check_path(path: &Path) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        let message = "the path of the directory is empty: pass its path, or `.` for the current directory";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+    }
+    Ok(())
 }
 
 /// Syncs the name of `path` in its parent directory. A no-op on systems that cannot sync a directory.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::disk::Disk;
+use super::disk::{self, Disk};
 use crate::journal::{JournalError, JournalErrorKind};
 
 /// The error for damage at a byte of a file.
@@ -20,6 +20,15 @@ pub(super) fn unreadable(disk: &dyn Disk, name: &str, error: io::Error) -> Journ
 pub(super) fn unusable(path: &Path, error: io::Error) -> JournalError {
     let message = format!("{} cannot be used", path.display());
     JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+}
+
+/// Rejects the empty path.
+///
+/// # Errors
+///
+/// [`JournalErrorKind::Unsupported`] when the path is empty.
+pub(super) fn check_path(path: &Path) -> Result<(), JournalError> {
+    disk::check_path(path).map_err(|error| JournalError::new(JournalErrorKind::Unsupported, error.to_string()))
 }
 
 /// The error for a directory that cannot be locked.

@@ -36,7 +36,7 @@ use uuid::Uuid;
 
 pub use self::archive::ArchiveWriter;
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
-use self::errors::not_locked;
+use self::errors::{check_path, not_locked};
 use self::format::SegmentHeader;
 pub use self::reader::FileReader;
 pub use self::repair::{Repair, repair, repair_on};
@@ -125,7 +125,8 @@ impl FileJournal {
     /// # Errors
     ///
     /// [`Locked`](JournalErrorKind::Locked) when another process, or another store of this process, has it open;
-    /// [`Retry`](JournalErrorKind::Retry) when the directory cannot be created or read.
+    /// [`Retry`](JournalErrorKind::Retry) when the directory cannot be created or read;
+    /// [`Unsupported`](JournalErrorKind::Unsupported) when the path is empty.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         Self::open_with(path, FileSettings::default())
     }
@@ -137,6 +138,7 @@ impl FileJournal {
     /// As [`open`](Self::open), and [`Unsupported`](JournalErrorKind::Unsupported) when a setting is out of its range.
     pub fn open_with(path: impl AsRef<Path>, settings: FileSettings) -> Result<Self, JournalError> {
         let path = path.as_ref();
+        check_path(path)?;
         let folder = Folder::create(path).map_err(|error| {
             let message = format!("the folder {} cannot be used", path.display());
             JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
@@ -148,7 +150,7 @@ impl FileJournal {
     ///
     /// # Errors
     ///
-    /// Errors of the operating system when the directory exists and cannot be read.
+    /// Errors of the operating system when the directory exists and cannot be read; [`io::ErrorKind::InvalidInput`] when the path is empty.
     pub fn exists(path: impl AsRef<Path>) -> io::Result<bool> {
         match Folder::existing(path.as_ref()).and_then(|folder| folder.names()) {
             Ok(names) => Ok(head::is_store(&names)),

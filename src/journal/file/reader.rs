@@ -23,7 +23,8 @@ impl FileReader {
     ///
     /// # Errors
     ///
-    /// [`Locked`](JournalErrorKind::Locked) when a writer has the store open; [`Retry`](JournalErrorKind::Retry) when the directory cannot be read.
+    /// [`Locked`](JournalErrorKind::Locked) when a writer has the store open; [`Retry`](JournalErrorKind::Retry) when the directory cannot be read;
+    /// [`Unsupported`](JournalErrorKind::Unsupported) when the path is empty.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, JournalError> {
         Self::on(Arc::new(existing(path.as_ref())?))
     }

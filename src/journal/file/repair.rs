@@ -62,7 +62,7 @@ pub struct Repair {
 ///
 /// # Errors
 ///
-/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is not empty or is inside `folder`, the
+/// As [`verify`](super::verify), and [`Unsupported`](JournalErrorKind::Unsupported) when `to` is an empty path, is not empty or is inside `folder`, the
 /// `.part` of an interrupted repair exists, or more than 2^28 positions are lost; [`Retry`](JournalErrorKind::Retry) or
 /// [`Failed`](JournalErrorKind::Failed) when the new store cannot be written.
 pub fn repair(

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::disk::Folder;
-use super::errors::unusable;
+use super::errors::{check_path, unusable};
 use crate::journal::{JournalError, JournalErrorKind};
 
 /// The place of a new directory.
@@ -21,6 +21,7 @@ pub(super) struct Target {
 impl Target {
     /// A directory at `to`, which must be empty or not exist. Creates nothing yet.
     pub(super) fn new(to: &Path) -> Result<Self, JournalError> {
+        check_path(to)?;
         check_empty(to)?;
         let to = behind_links(to)?;
         let mut name = to.file_name().map(OsString::from).unwrap_or_default();

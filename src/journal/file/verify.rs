@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::LOCK_NAME;
 use super::disk::{Disk, DiskLock, Folder};
-use super::errors::not_locked;
+use super::errors::{check_path, not_locked};
 use super::walk::{Take, Walk};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind};
@@ -89,7 +89,8 @@ pub struct Verification {
 /// # Errors
 ///
 /// [`Locked`](JournalErrorKind::Locked) when a process has the store open; [`Retry`](JournalErrorKind::Retry) when the directory
-/// cannot be read; [`Unsupported`](JournalErrorKind::Unsupported) when frames are compressed and the feature `lz4` is off.
+/// cannot be read; [`Unsupported`](JournalErrorKind::Unsupported) when its path is empty, or when frames are compressed and the feature `lz4`
+/// is off.
 pub fn verify(folder: impl AsRef<Path>, progress: &mut dyn FnMut(u64, u64)) -> Result<Verification, JournalError> {
     verify_on(&existing(folder.as_ref())?, progress)
 }
@@ -105,6 +106,7 @@ pub fn verify_on(disk: &dyn Disk, progress: &mut dyn FnMut(u64, u64)) -> Result<
 }
 
 pub(super) fn existing(path: &Path) -> Result<Folder, JournalError> {
+    check_path(path)?;
     Folder::existing(path).map_err(|error| {
         let message = format!("the folder {} cannot be read", path.display());
         JournalError::new(JournalErrorKind::Retry, message).caused_by(error)

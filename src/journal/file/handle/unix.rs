@@ -19,11 +19,6 @@ impl FolderHandle {
     pub(in crate::journal::file) fn of(path: &Path) -> io::Result<Self> {
         // Without DIRECTORY, opening a pipe in place of the directory would block.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let path = if path.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            path
-        };
         let handle = openat(rustix::fs::CWD, path, flags, Mode::empty())?;
         Ok(Self(Arc::new(handle.into())))
     }
