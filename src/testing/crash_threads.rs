@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
@@ -15,8 +16,8 @@ use super::history_check::check;
 use super::operation::Choices;
 use crate::journal::file::{FileJournal, FileSettings};
 use crate::{
-    Append, Appended, Condition, Durability, Error, Expected, FlushSettings, Name, NewEvent, Position, Query, Result,
-    Settings, Store, StreamId, Version, WhenBehind,
+    Append, Appended, Condition, Durability, Error, EventRef, Expected, FlushSettings, Name, NewEvent, Position, Query,
+    Result, Settings, Store, StreamId, Version, WhenBehind,
 };
 
 /// Operations of a thread: at least this many, and fewer than twice as many.
@@ -25,6 +26,10 @@ const OPERATIONS: u64 = 30;
 const AGGREGATES: u64 = 4;
 /// Tags that the conditions of appends ask for.
 const TAGS: u64 = 12;
+/// The same in a run whose threads compete for them.
+const CONTENDED_TAGS: u64 = 2;
+/// The longest that a run may take. Most take less than a tenth of a second.
+const TIME_LIMIT: Duration = Duration::from_secs(120);
 
 const LEVELS: [Durability; 3] = [Durability::Volatile, Durability::Written, Durability::Synced];
 
@@ -33,14 +38,30 @@ const LEVELS: [Durability; 3] = [Durability::Volatile, Durability::Written, Dura
 ///
 /// # Errors
 ///
-/// The fault that the checker found, with the seed and the history.
+/// The fault that the checker found, with the seed and the history; that the run has not ended after two minutes.
 pub fn run(seed: u64, lies: &[Lie]) -> Result<History, String> {
-    let mut run = Run::new(seed, lies);
-    let mut history = History::default();
-    let lived = run.live(&mut history).and_then(|()| check(&history));
-    match lived {
-        Ok(()) => Ok(history),
-        Err(fault) => Err(format!("seed {seed}: {fault}\n{history}")),
+    run_within(seed, lies, TIME_LIMIT)
+}
+
+/// Like [`run`], with another limit of time. The threads of a run that has not ended by then are left behind.
+///
+/// # Errors
+///
+/// As [`run`]; the calls that have not returned are named.
+pub fn run_within(seed: u64, lies: &[Lie], limit: Duration) -> Result<History, String> {
+    let recorder = Arc::new(Recorder::default());
+    let mut run = Run::new(seed, lies, Arc::clone(&recorder));
+    let (result, results) = mpsc::channel();
+    let thread = std::thread::spawn(move || drop(result.send(run.checked())));
+    match results.recv_timeout(limit) {
+        Ok(result) => result,
+        Err(RecvTimeoutError::Timeout) => Err(format!(
+            "seed {seed}: the run has not ended after {limit:?}\n{recorder}"
+        )),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Err(format!("seed {seed}: the run has no result")),
+        },
     }
 }
 
@@ -48,18 +69,33 @@ struct Run {
     seed: u64,
     choices: Choices<Numbers>,
     disk: SimulatedDisk,
+    recorder: Arc<Recorder>,
+    /// Whether the threads compete: half of their operations are appends on condition, for few tags.
+    is_contended: bool,
 }
 
 impl Run {
-    fn new(seed: u64, lies: &[Lie]) -> Self {
+    fn new(seed: u64, lies: &[Lie], recorder: Arc<Recorder>) -> Self {
         let disk = SimulatedDisk::new();
         for lie in lies {
             disk.lie(*lie);
         }
+        let mut choices = Choices::new(Numbers::new(seed));
         Self {
             seed,
-            choices: Choices::new(Numbers::new(seed)),
+            is_contended: choices.one_in(3),
+            choices,
             disk,
+            recorder,
+        }
+    }
+
+    fn checked(&mut self) -> Result<History, String> {
+        let mut history = History::default();
+        let lived = self.live(&mut history).and_then(|()| check(&history));
+        match lived {
+            Ok(()) => Ok(history),
+            Err(fault) => Err(format!("seed {}: {fault}\n{history}", self.seed)),
         }
     }
 
@@ -120,27 +156,28 @@ impl Run {
             compress: cfg!(feature = "lz4") && self.choices.one_in(4),
         };
         let journal = FileJournal::on(Arc::new(self.disk.clone()), files)?;
-        Store::builder().settings(settings).journal(journal).open()
+        let builder = Store::builder().settings(settings).journal(journal);
+        builder.indexer("tag", index_slowly).open()
     }
 
     /// Runs the threads to their ends.
     fn work(&mut self, store: &Store) -> Vec<Operation> {
-        let recorder = Recorder::default();
         let threads = 2 + self.choices.below(3) as usize;
+        let is_contended = self.is_contended;
         let barrier = Barrier::new(threads);
         let failed = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for number in 0..threads {
                 let seed = self.seed.wrapping_mul(8).wrapping_add(1 + number as u64);
-                let (recorder, barrier, failed) = (&recorder, &barrier, &failed);
+                let (recorder, barrier, failed) = (&*self.recorder, &barrier, &failed);
                 scope.spawn(move || {
-                    let mut worker = Worker::new(number, seed, store, recorder);
+                    let mut worker = Worker::new(number, seed, store, recorder, is_contended);
                     barrier.wait();
                     worker.run(failed);
                 });
             }
         });
-        recorder.operations()
+        self.recorder.operations()
     }
 
     /// Ends the life of the store. Returns the durability that survives.
@@ -201,6 +238,7 @@ struct Worker<'a> {
     choices: Choices<Numbers>,
     handles: [Store; 3],
     recorder: &'a Recorder,
+    is_contended: bool,
     /// The next label.
     label: u64,
     /// What the thread knows of versions, and of the end of the log.
@@ -209,13 +247,14 @@ struct Worker<'a> {
 }
 
 impl<'a> Worker<'a> {
-    fn new(number: usize, seed: u64, store: &Store, recorder: &'a Recorder) -> Self {
+    fn new(number: usize, seed: u64, store: &Store, recorder: &'a Recorder, is_contended: bool) -> Self {
         let with = |durability| store.with_durability(durability).unwrap_or_else(|_| store.clone());
         Self {
             number,
             choices: Choices::new(Numbers::new(seed)),
             handles: LEVELS.map(with),
             recorder,
+            is_contended,
             label: 1_000_000 * (1 + number as u64),
             versions: HashMap::new(),
             position: 0,
@@ -240,6 +279,9 @@ impl<'a> Worker<'a> {
     }
 
     fn choose(&mut self) -> Call {
+        if self.is_contended && self.choices.one_in(2) {
+            return self.choose_contended();
+        }
         match self.choices.below(20) {
             0..=7 => self.choose_append(1, false),
             8..=10 => self.choose_append(3, false),
@@ -273,6 +315,24 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// An append of one event, if no thread has appended another with the same tag since this was chosen.
+    fn choose_contended(&mut self) -> Call {
+        let part = Part {
+            aggregate: self.choose_aggregate(),
+            expected: Expected::Any,
+            events: vec![self.choose_note()],
+        };
+        let watched = Watched {
+            tag: part.events[0].tag,
+            after: self.handles[0].visible().0,
+        };
+        Call::Append {
+            parts: vec![part],
+            condition: Some(watched),
+            durability: Durability::Volatile,
+        }
+    }
+
     fn choose_part(&mut self, aggregate: Name) -> Part {
         let events = (0..=self.choices.below(4)).map(|_| self.choose_note()).collect();
         let known = self.versions.get(&aggregate).copied().unwrap_or(0);
@@ -290,9 +350,10 @@ impl<'a> Worker<'a> {
 
     fn choose_note(&mut self) -> Note {
         self.label += 1;
+        let tags = if self.is_contended { CONTENDED_TAGS } else { TAGS };
         Note {
             label: self.label,
-            tag: self.choices.below(TAGS),
+            tag: self.choices.below(tags),
         }
     }
 
@@ -334,6 +395,17 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The condition of an append. Threads that compete ask the slow index.
+    fn condition(&self, watched: Watched) -> Condition {
+        let tag = format!("tag-{}", watched.tag);
+        let query = if self.is_contended {
+            Query::all().index("tag", tag)
+        } else {
+            Query::all().tag(tag)
+        };
+        Condition::none_after(query, Position(watched.after))
+    }
+
     fn handle(&self, durability: Durability) -> &Store {
         &self.handles[durability as usize]
     }
@@ -344,7 +416,10 @@ impl<'a> Worker<'a> {
                 parts,
                 condition,
                 durability,
-            } => append(self.handle(*durability), parts, *condition).map_or_else(failed, Outcome::Appended),
+            } => {
+                let condition = condition.map(|watched| self.condition(watched));
+                append(self.handle(*durability), parts, condition).map_or_else(failed, Outcome::Appended)
+            }
             Call::Drop {
                 aggregate,
                 expected,
@@ -370,13 +445,16 @@ impl<'a> Worker<'a> {
     }
 }
 
-fn append(store: &Store, parts: &[Part], condition: Option<Watched>) -> Result<Vec<Appended>> {
+/// Finds the tags of an event. It lets other threads go first, so that they append while a condition is checked.
+fn index_slowly(event: EventRef<'_>, tags: &mut Vec<Name>) {
+    std::thread::yield_now();
+    tags.extend(event.tags().map(Name::from));
+}
+
+fn append(store: &Store, parts: &[Part], condition: Option<Condition>) -> Result<Vec<Appended>> {
     let appends: Vec<_> = parts.iter().map(to_append).collect();
     match (condition, appends.as_slice()) {
-        (Some(watched), appends) => {
-            let query = Query::all().tag(format!("tag-{}", watched.tag));
-            store.append_if(&Condition::none_after(query, Position(watched.after)), appends)
-        }
+        (Some(condition), appends) => store.append_if(&condition, appends),
         (None, [one]) => store
             .append(&one.stream, one.expected, &one.events)
             .map(|one| vec![one]),

@@ -43,7 +43,12 @@ pub enum Lie {
     SyncNames,
     /// Files are not cut.
     Cut,
+    /// Syncs of files do not return, after the first eight.
+    Return,
 }
+
+/// Syncs that return on a disk with [`Lie::Return`].
+const SYNCS: u32 = 8;
 
 #[derive(Debug, Default)]
 struct State {
@@ -60,6 +65,8 @@ struct State {
     faults: BTreeMap<u64, Fault>,
     dark: bool,
     lies: Vec<Lie>,
+    /// Syncs of files on a disk with [`Lie::Return`].
+    syncs: u32,
 }
 
 /// A file: as it is seen, as it is safe, and what lies between.
@@ -99,6 +106,16 @@ impl SimulatedDisk {
     /// Has the disk break a promise from now on.
     pub fn lie(&self, lie: Lie) {
         self.state.lock().lies.push(lie);
+    }
+
+    /// Whether another sync of a file returns.
+    fn returns(&self) -> bool {
+        let mut state = self.state.lock();
+        if !state.lies.contains(&Lie::Return) {
+            return true;
+        }
+        state.syncs += 1;
+        state.syncs <= SYNCS
     }
 
     /// Ends the process: what it wrote is seen by the next, synced or not.
@@ -468,6 +485,9 @@ impl DiskFile for SimulatedFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        while !self.disk.returns() {
+            std::thread::park();
+        }
         let number = self.number;
         self.disk.change(self.life, |state, fault| {
             let lies = state.lies.contains(&Lie::Sync);

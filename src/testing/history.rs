@@ -1,5 +1,6 @@
 //! A history of operations that several threads ran on one store, each with the time of its invocation and of its return.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -201,14 +202,18 @@ impl Operation {
 pub struct Recorder {
     clock: AtomicU64,
     operations: Mutex<Vec<Operation>>,
+    /// The call of each thread that has not returned, with the time of its invocation.
+    under_way: Mutex<BTreeMap<usize, (u64, Call)>>,
 }
 
 impl Recorder {
     /// Runs `run`, and records it with the logical times around it. Returns the outcome.
     pub fn record(&self, thread: usize, call: Call, run: impl FnOnce(&Call) -> Outcome) -> Outcome {
         let invoked = self.clock.fetch_add(1, Ordering::SeqCst);
+        self.under_way.lock().insert(thread, (invoked, call.clone()));
         let outcome = run(&call);
         let returned = self.clock.fetch_add(1, Ordering::SeqCst);
+        self.under_way.lock().remove(&thread);
         self.operations.lock().push(Operation {
             thread,
             invoked,
@@ -238,6 +243,22 @@ impl fmt::Display for History {
         };
         write!(f, "recovered to position {}:", recovered.end)?;
         show_all(f, &recovered.log)
+    }
+}
+
+/// The calls that have not returned, then the operations that have.
+impl fmt::Display for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let under_way = self.under_way.lock();
+        if under_way.is_empty() {
+            writeln!(f, "no thread is in a call")?;
+        }
+        for (thread, (invoked, call)) in under_way.iter() {
+            writeln!(f, "thread {thread} [{invoked}..] {call} has not returned")?;
+        }
+        self.operations()
+            .iter()
+            .try_for_each(|operation| writeln!(f, "{operation}"))
     }
 }
 

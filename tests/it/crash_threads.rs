@@ -38,6 +38,17 @@ fn a_journal_that_does_not_sync_is_found_out_by_threads() {
     );
 }
 
+/// A disk whose syncs do not return stands for a store that waits for what never comes.
+#[test]
+fn a_run_that_hung_was_no_failure() {
+    let limit = std::time::Duration::from_secs(1);
+    // Some seeds lose the power before, and some sync so late that only the end of the store waits.
+    let faults = (0..20).filter_map(|seed| crash_threads::run_within(seed, &[Lie::Return], limit).err());
+    let hang = faults.into_iter().find(|fault| fault.contains("has not returned"));
+    let hang = hang.expect("some call waits for the ninth sync");
+    assert!(hang.contains("the run has not ended after 1s"), "{hang}");
+}
+
 /// Conflicts, refusals, doubts and drops all occur, or the histories would show nothing.
 #[test]
 fn histories_have_every_outcome() {
