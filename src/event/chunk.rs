@@ -261,28 +261,6 @@ impl Chunk {
         self.push_record(&header, names, payload);
     }
 
-    /// The place of the first event above a position.
-    pub(crate) fn first_after(&self, position: u64) -> usize {
-        self.records.partition_point(|record| record.position <= position)
-    }
-
-    /// A copy of the events from place `first` on, and of the names from place `first_name` on, without metadata and data.
-    pub(crate) fn outline(&self, first: usize, first_name: usize) -> Self {
-        let outline = |record: &Record| Record {
-            payload_start: 0,
-            payload_bytes: 0,
-            ..*record
-        };
-        Self {
-            records: self.records[first..].iter().map(outline).collect(),
-            names: self.names.tail_from(first_name),
-            kind_table: self.kind_table.clone(),
-            has_system: self.has_system,
-            revision: self.revision,
-            ..Self::default()
-        }
-    }
-
     /// The place of `kind` in the table, given now if it has none.
     pub(crate) fn place_of_kind(&mut self, kind: &Arc<EventSchema>) -> u16 {
         match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {

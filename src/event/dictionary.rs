@@ -24,8 +24,6 @@ impl Code {
 /// Names by code. At most 65,535: a chunk has fewer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dictionary {
-    /// The place of the first name that is kept: those before were [left out](Self::tail_from).
-    first: usize,
     texts: String,
     /// Where each name ends in `texts`.
     ends: Vec<u32>,
@@ -36,23 +34,9 @@ impl Dictionary {
     /// An empty dictionary with room for as much as `like` holds, which is complete.
     pub(crate) fn with_room_like(like: &mut Self) -> Self {
         Self {
-            first: 0,
             texts: String::with_capacity(like.texts.len() + like.texts.len() / 32),
             ends: Vec::with_capacity(like.ends.len() + like.ends.len() / 32),
             recent: like.recent.take(),
-        }
-    }
-
-    /// A copy of the names from a place on, under the same codes.
-    pub(crate) fn tail_from(&self, place: usize) -> Self {
-        let first = place.clamp(self.first, self.len());
-        let start = self.start(first - self.first);
-        let ends = self.ends[first - self.first..].iter();
-        Self {
-            first,
-            texts: self.texts[start..].to_owned(),
-            ends: ends.map(|end| end - length(start)).collect(),
-            recent: None,
         }
     }
 
@@ -84,7 +68,7 @@ impl Dictionary {
     fn intern_few(&mut self, name: &str) -> Code {
         let known = (0..self.ends.len()).find(|place| self.text(*place) == Some(name));
         match known {
-            Some(place) => code(self.first + place),
+            Some(place) => code(place),
             None => self.push(name),
         }
     }
@@ -101,13 +85,13 @@ impl Dictionary {
 
     #[inline]
     pub(crate) fn get(&self, code: Code) -> Option<&str> {
-        self.text(code.place()?.checked_sub(self.first)?)
+        self.text(code.place()?)
     }
 
     /// The bytes of a name.
     #[inline]
     pub(crate) fn bytes(&self, code: Code) -> Option<&[u8]> {
-        let place = code.place()?.checked_sub(self.first)?;
+        let place = code.place()?;
         let end = *self.ends.get(place)?;
         self.texts.as_bytes().get(self.start(place)..end as usize)
     }
@@ -125,12 +109,11 @@ impl Dictionary {
 
     /// The place that the next name will have.
     pub(crate) fn len(&self) -> usize {
-        self.first + self.ends.len()
+        self.ends.len()
     }
 
     /// Forgets all names and keeps the room. What the table still says is compared before it is used.
     pub(crate) fn clear(&mut self) {
-        self.first = 0;
         self.texts.clear();
         self.ends.clear();
     }
@@ -190,14 +173,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_interned_is_found(names in proptest::collection::vec("[a-cø]{0,3}", 0..300), from in 0_usize..400) {
+        fn what_was_interned_is_found(names in proptest::collection::vec("[a-cø]{0,3}", 0..300)) {
             let mut dictionary = Dictionary::default();
             let codes: Vec<_> = names.iter().map(|name| intern(&mut dictionary, name)).collect();
-            let tail = dictionary.tail_from(from);
             for (name, code) in names.iter().zip(codes) {
                 prop_assert_eq!(dictionary.get(code), Some(name.as_str()));
-                let is_kept = code.place() >= Some(from);
-                prop_assert_eq!(tail.get(code), is_kept.then_some(name.as_str()));
             }
             prop_assert_eq!(dictionary.get(Code::NONE), None);
         }

@@ -7,14 +7,13 @@ use crossbeam_utils::CachePadded;
 use super::budget::DroppedRun;
 use super::directory::{PageCache, Place};
 use super::fork_shared::ForkShared;
-use super::lane::{Lane, Outline, Snapshot, Stretch};
+use super::lane::{Lane, Snapshot, Stretch};
 use super::log::Log;
 use super::shard::Shard;
 use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_number};
 use crate::event::chunk::Chunk;
-use crate::event::names::Part;
 use crate::event::system;
-use crate::{Event, EventRef, Name};
+use crate::{Event, EventRef};
 
 /// All events and all streams.
 ///
@@ -26,6 +25,9 @@ pub(crate) struct Core {
     lanes: Box<[CachePadded<RwLock<OwnLane>>]>,
     pub(crate) hasher: foldhash::fast::RandomState,
 }
+
+/// Events that are indexed under one lock of their lane.
+const STRETCH_EVENTS: u64 = 64;
 
 /// A lane, with the page of the directory that its events are entered in.
 #[derive(Debug, Default)]
@@ -122,6 +124,26 @@ impl Core {
     ) -> Option<R> {
         let place = self.log.place(position, pages)?;
         self.read_lane(place.lane).lane.event(place.slot).map(look)
+    }
+
+    /// Shows the events above `after`, up to `to`, to `look`, a stretch at a time with the number of its lane. `look` runs under a lock, which
+    /// a writer waits for: it is the store's own, and a stretch is short.
+    pub(crate) fn each_stretch(&self, after: u64, to: u64, mut look: impl FnMut(usize, &Stretch<'_>)) {
+        let mut pages = PageCache::default();
+        let mut next = after + 1;
+        while next <= to {
+            let Some(place) = self.log.place(next, &mut pages) else {
+                next = self.log.positions(next + 1, to).next().unwrap_or(u64::MAX);
+                continue;
+            };
+            let end = to.min(next + STRETCH_EVENTS - 1);
+            let own = self.read_lane(place.lane);
+            let stretch = own.lane.stretch(place.slot, next, end);
+            next = stretch.as_ref().map_or(next + 1, Stretch::end);
+            if let Some(stretch) = stretch {
+                look(place.lane, &stretch);
+            }
+        }
     }
 
     /// The event at `position`, to keep.
@@ -247,57 +269,5 @@ impl<'a> EventReader<'a> {
         drop(own);
         self.lanes[place.lane] = LaneView { snapshot, end };
         self.lanes[place.lane].snapshot.sealed_event(place.slot)
-    }
-}
-
-/// Events without their payloads, as they are now: for the index, which asks for no more. No lock is held while it is looked at.
-#[derive(Debug)]
-pub(crate) struct IndexInput<'a> {
-    core: &'a Core,
-    lanes: smallvec::SmallVec<[Outline; 4]>,
-    pages: PageCache,
-}
-
-impl<'a> IndexInput<'a> {
-    /// The written events above `after`. `known` returns, for a lane, the number of a chunk and how many of its names the caller knows: these
-    /// names are left out.
-    pub(crate) fn new(core: &'a Core, after: u64, known: impl Fn(usize) -> (u64, usize)) -> Self {
-        let outline = |(lane, own): (usize, &CachePadded<RwLock<OwnLane>>)| own.read().lane.outline(after, known(lane));
-        Self {
-            core,
-            lanes: core.lanes.iter().enumerate().map(outline).collect(),
-            pages: PageCache::default(),
-        }
-    }
-
-    /// The same with all names.
-    pub(crate) fn with_names(core: &'a Core, after: u64) -> Self {
-        Self::new(core, after, |_| (0, 0))
-    }
-
-    /// The positions from `first` to `last` that may have an event.
-    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
-        self.core.log.positions(first, last)
-    }
-
-    #[inline]
-    pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        let place = self.place(position)?;
-        self.lanes.get(place.lane)?.event(place.slot)
-    }
-
-    pub(crate) fn place(&mut self, position: u64) -> Option<Place> {
-        self.core.log.place(position, &mut self.pages)
-    }
-
-    /// The events that follow each other from `place` on, which has the event at `position`, up to position `to`.
-    pub(crate) fn stretch(&self, place: Place, position: u64, to: u64) -> Option<Stretch<'_>> {
-        self.lanes.get(place.lane)?.stretch(place.slot, position, to)
-    }
-
-    /// A name of an event, whether it was left out here or not.
-    pub(crate) fn name(&self, position: u64, part: Part) -> Option<Name> {
-        let name = |event: EventRef<'_>| event.all_names()[part as usize].map(Name::from);
-        self.core.with_event(position, &mut PageCache::default(), name)?
     }
 }

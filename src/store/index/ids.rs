@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use uuid::Uuid;
 
-use super::super::core::{Core, IndexInput};
+use super::super::core::Core;
 use super::super::key_table::spread;
 
 /// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
@@ -22,13 +22,13 @@ impl IdIndex {
     }
 
     pub(crate) fn extend(&mut self, core: &Core, to: u64) {
-        let mut events = IndexInput::with_names(core, self.complete_to);
-        for position in events.positions(self.complete_to + 1, to) {
-            let Some(event) = events.event(position) else { continue };
-            let half = self.hasher.hash_one(event.id()) as u32;
-            self.positions
-                .insert_unique(spread(half), (half, position), |known| spread(known.0));
-        }
+        core.each_stretch(self.complete_to, to, |_, stretch| {
+            for (place, position) in stretch.places() {
+                let half = self.hasher.hash_one(stretch.chunk.id(place)) as u32;
+                self.positions
+                    .insert_unique(spread(half), (half, position), |known| spread(known.0));
+            }
+        });
         self.complete_to = self.complete_to.max(to);
         self.forget_to(core.log.floor());
     }

@@ -4,14 +4,13 @@
 
 use smallvec::SmallVec;
 
-use super::super::core::{Core, IndexInput};
-use super::super::directory::PageCache;
+use super::super::core::Core;
 use super::super::lane::Stretch;
 use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
 use super::terms::{FieldNumber, TermIndex};
+use crate::Timestamp;
 use crate::event::names::{Part, Tags};
 use crate::time::MICROS_PER_DAY;
-use crate::{Name, Timestamp};
 
 /// The names that are terms, one each.
 const FIELDS: [(Part, FieldNumber); 3] = [
@@ -23,14 +22,8 @@ const FIELDS: [(Part, FieldNumber); 3] = [
 /// The fields of a kind that are terms.
 const KIND_FIELDS: [FieldNumber; 2] = [EVENT_TYPE, AGGREGATE_TYPE];
 
-/// Events so few that they are looked at in their lanes rather than copied.
-const FEW: u64 = 32;
-
 /// The key of a term that was not looked up yet.
 const UNKNOWN: u32 = u32::MAX;
-
-/// A name that was left out of a stretch because its code was known, in whatever field: asked for by position.
-type LeftOut<'a> = dyn Fn(u64, Part) -> Option<Name> + 'a;
 
 /// Consecutive events with the same term of a field, to be added to it together.
 #[derive(Clone, Copy, Debug, Default)]
@@ -105,61 +98,12 @@ impl KeyCache {
     /// Adds the events above those in the index, up to `to`.
     pub(super) fn extend(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
         self.lanes.resize_with(core.lane_count(), ChunkKeys::default);
-        if to.saturating_sub(index.complete_to()) <= FEW {
-            self.extend_in_place(index, core, to);
-        } else {
-            self.extend_from_copies(index, core, to);
-        }
-        index.set_complete_to(to);
-    }
-
-    /// Adds a few events, each stretch of them under the lock of its lane.
-    fn extend_in_place(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
-        let mut pages = PageCache::default();
-        let mut next = index.complete_to() + 1;
-        while next <= to {
-            let Some(place) = core.log.place(next, &mut pages) else {
-                next += 1;
-                continue;
-            };
-            let own = core.read_lane(place.lane);
-            let stretch = own.lane.stretch(place.slot, next, to);
-            next = stretch.as_ref().map_or(next + 1, Stretch::end);
-            self.add(index, place.lane, stretch.as_ref(), &|_, _| None);
-        }
-    }
-
-    /// Adds many events, without holding up the lanes that they are in.
-    fn extend_from_copies(&mut self, index: &mut TermIndex, core: &Core, to: u64) {
-        let lanes = &self.lanes;
-        let mut events = IndexInput::new(core, index.complete_to(), |lane| {
-            (lanes[lane].chunk.0, lanes[lane].names.len())
+        core.each_stretch(index.complete_to(), to, |lane, stretch| {
+            self.lanes[lane].add(index, stretch);
+            self.day.add(index, stretch);
+            add_system(index, stretch);
         });
-        let mut next = index.complete_to() + 1;
-        while next <= to {
-            let Some(place) = events.place(next) else {
-                next = events.positions(next + 1, to).next().unwrap_or(to + 1);
-                continue;
-            };
-            let stretch = events.stretch(place, next, to);
-            next = stretch.as_ref().map_or(next + 1, Stretch::end);
-            self.add(index, place.lane, stretch.as_ref(), &|position, part| {
-                events.name(position, part)
-            });
-        }
-    }
-
-    fn add(&mut self, index: &mut TermIndex, lane: usize, stretch: Option<&Stretch<'_>>, left_out: &LeftOut<'_>) {
-        let Some(stretch) = stretch else { return };
-        let keys = &mut self.lanes[lane];
-        keys.turn_to(stretch);
-        keys.add_kinds(index, stretch);
-        for slot in 0..FIELDS.len() {
-            keys.add_names(index, slot, stretch, left_out);
-        }
-        keys.add_tags(index, stretch, left_out);
-        self.day.add(index, stretch);
-        add_system(index, stretch);
+        index.set_complete_to(to);
     }
 }
 
@@ -210,6 +154,15 @@ impl ChunkKeys {
         }
     }
 
+    fn add(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>) {
+        self.turn_to(stretch);
+        self.add_kinds(index, stretch);
+        for slot in 0..FIELDS.len() {
+            self.add_names(index, slot, stretch);
+        }
+        self.add_tags(index, stretch);
+    }
+
     fn add_kinds(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>) {
         let mut runs = [Run::default(); KIND_FIELDS.len()];
         for (place, position) in stretch.places() {
@@ -239,7 +192,7 @@ impl ChunkKeys {
         self.kinds[kind]
     }
 
-    fn add_names(&mut self, index: &mut TermIndex, slot: usize, stretch: &Stretch<'_>, left_out: &LeftOut<'_>) {
+    fn add_names(&mut self, index: &mut TermIndex, slot: usize, stretch: &Stretch<'_>) {
         let (part, field) = FIELDS[slot];
         let mut run = Run::default();
         for (place, position) in stretch.places() {
@@ -248,11 +201,8 @@ impl ChunkKeys {
             };
             let mut key = self.names.get(name).map_or(UNKNOWN, |keys| keys[slot]);
             if key == UNKNOWN {
-                let look_up = |text: &str| index.key(field, text);
-                let Some(found) = with_name(stretch, place, part, left_out, look_up) else {
-                    continue;
-                };
-                key = self.learn(name, slot, found);
+                let text = stretch.chunk.name(place, part).unwrap_or_default();
+                key = self.learn(name, slot, index.key(field, text));
             }
             run.add(index, key, position);
         }
@@ -269,7 +219,7 @@ impl ChunkKeys {
         key
     }
 
-    fn add_tags(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>, left_out: &LeftOut<'_>) {
+    fn add_tags(&mut self, index: &mut TermIndex, stretch: &Stretch<'_>) {
         for (place, position) in stretch.places() {
             let Some(name) = stretch.chunk.code(place, Part::Tags).place() else {
                 continue;
@@ -278,27 +228,13 @@ impl ChunkKeys {
                 if self.tags.len() <= name {
                     self.tags.resize_with(name + 1, SmallVec::new);
                 }
-                let look_up = |tags: &str| Tags::new(tags).map(|tag| index.key(TAG, tag)).collect();
-                self.tags[name] = with_name(stretch, place, Part::Tags, left_out, look_up).unwrap_or_default();
+                let tags = Tags::new(stretch.chunk.name(place, Part::Tags).unwrap_or_default());
+                self.tags[name] = tags.map(|tag| index.key(TAG, tag)).collect();
             }
             for key in &self.tags[name] {
                 index.add(*key, position);
             }
         }
-    }
-}
-
-/// Calls `look_up` with a name of an event, if it has one.
-fn with_name<R>(
-    stretch: &Stretch<'_>,
-    place: usize,
-    part: Part,
-    left_out: &LeftOut<'_>,
-    look_up: impl FnOnce(&str) -> R,
-) -> Option<R> {
-    match stretch.chunk.name(place, part) {
-        Some(name) => Some(look_up(name)),
-        None => left_out(stretch.position_of(place), part).map(|name| look_up(&name)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{Core, EventReader, IndexInput};
+use super::core::{Core, EventReader};
 use super::sync::{RwLock, RwLockReadGuard};
 pub(crate) use ids::IdIndex;
 use keys::KeyCache;
@@ -120,10 +120,7 @@ impl LiveIndex {
             let part = (SWEEP_TERMS * (batch - index.complete_to())).div_ceil(BATCH) as u32;
             match &self.extract {
                 IndexSource::Main => keys.extend(index, core, batch),
-                IndexSource::Causation => {
-                    let mut events = IndexInput::with_names(core, index.complete_to());
-                    source::extend_causation(index, &mut events, batch);
-                }
+                IndexSource::Causation => source::extend_causation(index, core, batch),
                 IndexSource::Custom(_, indexer) => {
                     source::extend_custom(index, &mut EventReader::new(core), batch, &**indexer);
                 }

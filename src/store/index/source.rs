@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::core::{EventReader, IndexInput};
+use super::super::core::{Core, EventReader};
 use super::Indexer;
 use super::terms::{FieldNumber, TermIndex};
-use crate::{EventRef, Name};
+use crate::Name;
+use crate::event::names::Part;
 
 pub(super) const EVENT_TYPE: FieldNumber = 0;
 pub(super) const AGGREGATE_TYPE: FieldNumber = 1;
@@ -50,14 +51,15 @@ impl IndexSource {
     }
 }
 
-pub(super) fn extend_causation(index: &mut TermIndex, events: &mut IndexInput<'_>, to: u64) {
-    for position in events.positions(index.complete_to() + 1, to) {
-        let cause = events.event(position).and_then(EventRef::causation_id);
-        if let Some(cause) = cause {
-            let key = index.key(0, cause);
-            index.add(key, position);
+pub(super) fn extend_causation(index: &mut TermIndex, core: &Core, to: u64) {
+    core.each_stretch(index.complete_to(), to, |_, stretch| {
+        for (place, position) in stretch.places() {
+            if let Some(cause) = stretch.chunk.name(place, Part::Causation) {
+                let key = index.key(0, cause);
+                index.add(key, position);
+            }
         }
-    }
+    });
     index.set_complete_to(to);
 }
 

@@ -239,17 +239,10 @@ impl Lane {
 
     /// The events from `slot` on, which has the event at `position`, that follow each other up to position `to`.
     pub(crate) fn stretch(&self, slot: u64, position: u64, to: u64) -> Option<Stretch<'_>> {
-        let number = slot / CHUNK;
-        let place = usize::try_from(number.checked_sub(self.first_chunk)?).ok()?;
+        let place = usize::try_from((slot / CHUNK).checked_sub(self.first_chunk)?).ok()?;
         match self.sealed.get(place) {
             Some(sealed) => sealed.stretch(slot, (position, to)),
-            None => Stretch::new(
-                (&self.open, number),
-                0,
-                (slot % CHUNK) as usize,
-                (position, to),
-                self.open_dropped.as_deref(),
-            ),
+            None => Stretch::new(&self.open, slot, (position, to), self.open_dropped.as_deref()),
         }
     }
 
@@ -268,20 +261,6 @@ impl Lane {
             scratch.push_copy(&self.open, index, Bytes::Keep);
         }
         found
-    }
-
-    /// The sealed events, and the open events above position `after` without their payloads. `known` is the number of a chunk and how many of
-    /// its names the caller knows: these names are left out.
-    pub(crate) fn outline(&self, after: u64, known: (u64, usize)) -> Outline {
-        let first = self.open.first_after(after);
-        let dropped = self.open_dropped.clone();
-        let first_name = if known.0 == self.open_chunk() { known.1 } else { 0 };
-        Outline {
-            snapshot: self.snapshot(),
-            first,
-            open: self.open.outline(first, first_name),
-            dropped,
-        }
     }
 
     /// Drops the event in `slot`; answers what it held, if it was there.
@@ -418,41 +397,6 @@ impl Lane {
             payload_bytes: chunks().map(Chunk::payload_bytes).sum::<usize>() as u64,
             memory_bytes: chunks().map(Chunk::memory_bytes).sum::<usize>() as u64,
         }
-    }
-}
-
-/// A lane's events without the payloads of those that are open.
-#[derive(Debug)]
-pub(crate) struct Outline {
-    snapshot: Snapshot,
-    /// The place in the open chunk of the first event in `open`.
-    first: usize,
-    open: Chunk,
-    dropped: Option<Box<Dropped>>,
-}
-
-impl Outline {
-    /// The events from `slot` on, which has the event at `position`, that follow each other up to position `to`.
-    pub(crate) fn stretch(&self, slot: u64, position: u64, to: u64) -> Option<Stretch<'_>> {
-        if slot < self.snapshot.end() {
-            return self.snapshot.stretch(slot, (position, to));
-        }
-        let first = ((slot % CHUNK) as usize).checked_sub(self.first)?;
-        let chunk = (&self.open, slot / CHUNK);
-        Stretch::new(chunk, self.first, first, (position, to), self.dropped.as_deref())
-    }
-
-    #[inline]
-    pub(crate) fn event(&self, slot: u64) -> Option<EventRef<'_>> {
-        if slot < self.snapshot.end() {
-            return self.snapshot.sealed_event(slot);
-        }
-        let index = (slot % CHUNK) as usize;
-        let dropped = self.dropped.as_ref().is_some_and(|dropped| dropped.contains(index));
-        let place = index
-            .checked_sub(self.first)
-            .filter(|place| !dropped && *place < self.open.len())?;
-        Some(EventRef::new(&self.open, place))
     }
 }
 

@@ -68,8 +68,7 @@ impl Sealed {
 
     /// The events from `slot` on at the positions from the first to the last of `positions`, as far as they follow each other.
     pub(super) fn stretch(&self, slot: u64, positions: (u64, u64)) -> Option<Stretch<'_>> {
-        let chunk = (self.chunk.as_deref()?, slot / CHUNK);
-        Stretch::new(chunk, 0, (slot % CHUNK) as usize, positions, self.dropped.as_deref())
+        Stretch::new(self.chunk.as_deref()?, slot, positions, self.dropped.as_deref())
     }
 
     /// Lets go of the names and bytes of events that were dropped since the last time; whether or not that saves memory, since they may
@@ -116,12 +115,6 @@ impl Snapshot {
         let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
         let index = (slot % CHUNK) as usize;
         (index < chunk.len()).then_some((chunk, index))
-    }
-
-    /// The events from a sealed slot on, as far as they follow each other; see [`Sealed::stretch`].
-    pub(super) fn stretch(&self, slot: u64, positions: (u64, u64)) -> Option<Stretch<'_>> {
-        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
-        self.sealed.get(place as usize)?.stretch(slot, positions)
     }
 
     /// The event of a sealed slot, unless it was dropped.

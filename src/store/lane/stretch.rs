@@ -1,5 +1,6 @@
 //! Events of one chunk at consecutive positions.
 
+use super::CHUNK;
 use super::sealed::Dropped;
 use crate::event::chunk::Chunk;
 
@@ -16,22 +17,21 @@ pub(crate) struct Stretch<'a> {
 }
 
 impl<'a> Stretch<'a> {
-    /// The events from place `first` of `chunk` on, which begin at `position` and end at position `to` at the latest. The chunk has number
-    /// `number` and lacks its first `left_out` events.
+    /// The events of a chunk from `slot` on, which begin at `position` and end at position `to` at the latest.
     pub(super) fn new(
-        (chunk, number): (&'a Chunk, u64),
-        left_out: usize,
-        first: usize,
+        chunk: &'a Chunk,
+        slot: u64,
         (position, to): (u64, u64),
         dropped: Option<&Dropped>,
     ) -> Option<Self> {
         let belongs = |(place, there): &(usize, u64)| {
-            chunk.position(*place) == *there && dropped.is_none_or(|dropped| !dropped.contains(place + left_out))
+            chunk.position(*place) == *there && dropped.is_none_or(|dropped| !dropped.contains(*place))
         };
+        let first = (slot % CHUNK) as usize;
         let len = (first..chunk.len()).zip(position..=to).take_while(belongs).count();
         (len > 0).then_some(Self {
             chunk,
-            number,
+            number: slot / CHUNK,
             first,
             position,
             len,
@@ -47,10 +47,5 @@ impl<'a> Stretch<'a> {
     /// The position behind the last event.
     pub(crate) fn end(&self) -> u64 {
         self.position + self.len as u64
-    }
-
-    /// The position of the event at `place` of the chunk.
-    pub(crate) fn position_of(&self, place: usize) -> u64 {
-        self.chunk.position(place)
     }
 }
