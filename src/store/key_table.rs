@@ -34,6 +34,17 @@ pub(crate) fn place(hash: u64, count: usize) -> usize {
     if place < count { place } else { place & (mask >> 1) }
 }
 
+/// Rebuilds a table without room when removed entries take at least an eighth of it: they leave marks, and a table that is more than half
+/// full doubles instead of removing its marks.
+fn renew(table: &mut HashTable<Known>) {
+    let full = table.num_buckets() / 8 * 7;
+    if table.len() == table.capacity() && table.len() < full / 8 * 7 {
+        for known in std::mem::replace(table, HashTable::with_capacity(full)) {
+            table.insert_unique(rehash(&known), known, rehash);
+        }
+    }
+}
+
 impl KeyTable {
     /// The key of the entry with this hash that `is_it` says yes to.
     #[inline]
@@ -56,6 +67,7 @@ impl KeyTable {
     fn insert_known(&mut self, known: Known) {
         let hash = rehash(&known);
         let place = place(hash, self.tables.len());
+        renew(&mut self.tables[place]);
         self.tables[place].insert_unique(hash, known, rehash);
     }
 
@@ -141,6 +153,26 @@ mod tests {
             copy.shrink();
             tables.shrink();
             assert_eq!(tables.memory_bytes(), copy.memory_bytes(), "{entries}");
+        }
+    }
+
+    #[test]
+    fn removed_entries_doubled_their_tables() {
+        let hasher = foldhash::fast::FixedState::default();
+        let half = |key: u32| hasher.hash_one(key) as u32;
+        let buckets = |tables: &KeyTable| tables.tables.iter().map(HashTable::num_buckets).sum::<usize>();
+        for entries in [5_000, 10_000, 19_000] {
+            let mut tables = filled(entries);
+            let before = buckets(&tables);
+            for key in 0..entries * 20 {
+                assert!(tables.remove(half(key), key));
+                tables.insert(half(key + entries), key + entries);
+            }
+            let after = buckets(&tables);
+            assert!(
+                after <= before / 4 * 5,
+                "{before} buckets became {after} for {entries} entries"
+            );
         }
     }
 
