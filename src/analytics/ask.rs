@@ -1,4 +1,4 @@
-//! Asking a store: the summaries of an answer, and a conversation.
+//! Queries that return summaries, and the events of a conversation.
 
 use super::{Bucket, Heatmap, Statistics, TimeZone, Trend};
 use crate::store::query_run::QueryRun;
@@ -25,9 +25,9 @@ summary!(Trend);
 summary!(Heatmap);
 
 impl QueryRun<'_> {
-    /// How many events there are: in all, by hour of the day, by day, by organization and by user.
+    /// Counts events: in total, by hour of the day, by day, by organization and by user.
     ///
-    /// The answer is kept, and what was appended since is added to it; so asking again costs as much as there is new.
+    /// The result is cached. The next call adds only the events that were appended since, so it costs as much as there are new events.
     ///
     /// ```
     /// # use annals::{Expected, NewEvent, Query, Store, StreamId, analytics::TimeZone};
@@ -40,32 +40,32 @@ impl QueryRun<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is invalid.
     pub fn statistics(&self, zone: &TimeZone) -> Result<Statistics> {
         self.summary(&format!("statistics {zone}"), &Statistics::new(zone.clone()))
     }
 
-    /// How many events there are by hour, day, ISO week or month. Kept and extended like [`statistics`](Self::statistics).
+    /// Counts events by hour, day, ISO week or month. Cached and extended like [`statistics`](Self::statistics).
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is invalid.
     pub fn trend(&self, bucket: Bucket, zone: &TimeZone) -> Result<Trend> {
         self.summary(&format!("trend {bucket:?} {zone}"), &Trend::new(bucket, zone.clone()))
     }
 
-    /// How many events there are by weekday and hour. Kept and extended like [`statistics`](Self::statistics).
+    /// Counts events by weekday and hour. Cached and extended like [`statistics`](Self::statistics).
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when the query is.
+    /// [`Error::Invalid`](crate::Error::Invalid) when the query is invalid.
     pub fn heatmap(&self, zone: &TimeZone) -> Result<Heatmap> {
         self.summary(&format!("heatmap {zone}"), &Heatmap::new(zone.clone()))
     }
 }
 
 impl Store {
-    /// Every event of a conversation, in order; [`CausationTree`](super::CausationTree) shows what caused what in it.
+    /// Every event of a conversation, ascending by position; [`CausationTree`](super::CausationTree) arranges them by cause.
     pub fn conversation(&self, correlation_id: impl Into<Name>) -> Vec<Event> {
         // A query of one term is always valid.
         self.query(Query::all().correlation(correlation_id))

@@ -1,4 +1,4 @@
-//! Hours, days, weeks, months and years as numbers: which one a point in time is in, when it starts, and what it is called.
+//! Hours, days, weeks, months and years as numbers: the bucket of a point in time, its start and its label.
 
 use std::fmt;
 
@@ -9,14 +9,14 @@ use super::local::WallClock;
 use super::zone::{self, MICROS_PER_DAY, MICROS_PER_HOUR, Span};
 use crate::Timestamp;
 
-/// No clock was ever set by more than this.
+/// The largest change of an offset: no clock was ever set by more than this.
 const CLOCK_CHANGE_MAX: i64 = 3 * MICROS_PER_DAY;
 
-/// How long one row of a trend is.
+/// The length of one row of a trend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Bucket {
-    /// An hour of the wall clock. One that the clock shows twice is two rows, one that it skips is none.
+    /// An hour of the wall clock. An hour that the clock shows twice has two rows, a skipped hour has none.
     Hour,
     /// From midnight to midnight.
     Day,
@@ -41,7 +41,7 @@ impl fmt::Display for Bucket {
 }
 
 impl Bucket {
-    /// The number of the bucket that `at` is in: of an hour its first microsecond; days, weeks, months and years are counted.
+    /// The number of the bucket that contains `at`: for an hour its first microsecond, for days, weeks, months and years a count.
     pub(super) fn key(self, clock: &mut WallClock, at: Timestamp) -> i64 {
         match self {
             Self::Hour => hour_start(clock.span(at.as_micros()), at.as_micros()),
@@ -52,7 +52,7 @@ impl Bucket {
         }
     }
 
-    /// The number of the bucket after that of `key`.
+    /// The number of the bucket after `key`.
     pub(super) fn next(self, clock: &mut WallClock, key: i64) -> i64 {
         match self {
             Self::Hour => hour_end(clock.span(key), key),
@@ -60,7 +60,7 @@ impl Bucket {
         }
     }
 
-    /// How many buckets there are from one number to another, about.
+    /// The approximate number of buckets between two numbers.
     pub(super) fn distance(self, first: i64, last: i64) -> i64 {
         match self {
             Self::Hour => (last - first) / MICROS_PER_HOUR + 1,
@@ -68,7 +68,7 @@ impl Bucket {
         }
     }
 
-    /// Whether the calendar of the zone has this bucket: a zone that crosses the date line skips a day.
+    /// Whether this bucket exists in the calendar of the zone: a zone that crosses the date line skips a day.
     pub(super) fn occurs(self, clock: &WallClock, key: i64) -> bool {
         let start = |key| clock.zone().start_of(Date::from_days(key));
         self != Self::Day || start(key) != start(key + 1)
@@ -95,17 +95,17 @@ impl Bucket {
     }
 }
 
-/// The first microsecond of the hour of the wall clock that `micros` is in: not before its offset began.
+/// The first microsecond of the wall clock's hour that contains `micros`, but not before its offset began.
 fn hour_start(span: Span, micros: i64) -> i64 {
     (wall_hour(span, micros) - span.offset).max(span.from)
 }
 
-/// The first microsecond after that hour: not after its offset ended.
+/// The first microsecond after that hour, but not after its offset ended.
 fn hour_end(span: Span, micros: i64) -> i64 {
     (wall_hour(span, micros) + MICROS_PER_HOUR - span.offset).min(span.until)
 }
 
-/// What the wall clock showed at the last full hour, in microseconds as if it stood in UTC.
+/// The wall clock's time at the last full hour, in microseconds as if it were UTC.
 fn wall_hour(span: Span, micros: i64) -> i64 {
     let wall = micros + span.offset;
     wall - wall.rem_euclid(MICROS_PER_HOUR)
@@ -117,13 +117,13 @@ fn hour_label(clock: &mut WallClock, key: i64) -> String {
     let day = Date::from_days(wall.div_euclid(MICROS_PER_DAY));
     let mut label = format!("{day}T{:02}:00", wall.rem_euclid(MICROS_PER_DAY) / MICROS_PER_HOUR);
     if is_shown_again(clock, span, key) {
-        // Writing to a text cannot fail.
+        // Writing to a string cannot fail.
         zone::write_offset(&mut label, span.offset).unwrap_or_default();
     }
     label
 }
 
-/// Whether the wall clock shows this hour, or a part of it, with another offset too.
+/// Whether the wall clock shows this hour, or a part of it, with another offset as well.
 fn is_shown_again(clock: &mut WallClock, span: Span, key: i64) -> bool {
     let wall = wall_hour(span, key);
     let is_near = |change: i64| change.abs_diff(key) < CLOCK_CHANGE_MAX.unsigned_abs();

@@ -1,4 +1,4 @@
-//! Which event of a conversation caused which.
+//! The causes of the events of a conversation, as a tree.
 
 use std::iter::FusedIterator;
 
@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use crate::Event;
 
-/// The events of a conversation as a tree: under each event, those it caused.
+/// The events of a conversation as a tree: the children of an event are the events that it caused.
 ///
-/// An event's parent is the one whose id it names as its causation. An event without a causation, or whose causation is not
-/// among the events given, is a root. So is the first event of a circle, in which every event is named as the cause of the next.
+/// The causation id of an event names its parent. An event is a root when it has no causation id, or when no given event has that id.
+/// The first event of a cycle, in which each event causes the next, is a root as well.
 ///
-/// Every event given is in the tree once. It is made, walked and dropped without recursion, however deep it is.
+/// Every given event is in the tree once. Building, walking and dropping the tree need no recursion, at any depth.
 ///
 /// ```
 /// use annals::analytics::CausationTree;
@@ -34,7 +34,7 @@ use crate::Event;
 /// ```
 #[derive(Clone, Debug)]
 pub struct CausationTree<'a> {
-    /// In order of position.
+    /// Ascending by position.
     entries: Vec<Entry<'a>>,
     first_root: Option<usize>,
 }
@@ -44,13 +44,13 @@ struct Entry<'a> {
     event: &'a Event,
     parent: Option<usize>,
     first_child: Option<usize>,
-    /// The next event with the same parent; of a root, the next root.
+    /// The next event with the same parent; for a root, the next root.
     next_sibling: Option<usize>,
     depth: usize,
 }
 
 impl<'a> CausationTree<'a> {
-    /// The tree of `events`, which can be in any order.
+    /// Builds the tree of `events`, which can be in any order.
     pub fn new(events: &'a [Event]) -> Self {
         let mut events: Vec<_> = events.iter().collect();
         events.sort_by_key(|event| event.position());
@@ -61,22 +61,22 @@ impl<'a> CausationTree<'a> {
         tree
     }
 
-    /// Events in the tree.
+    /// The number of events in the tree.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are no events.
+    /// Whether the tree has no events.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The events that no event of the tree caused, in order of position.
+    /// The roots: events that no event of the tree caused, ascending by position.
     pub fn roots(&self) -> impl Iterator<Item = Node<'_, 'a>> {
         self.siblings(self.first_root)
     }
 
-    /// Every event, each before those it caused, those in order of position: the order in which a tree is drawn.
+    /// Every event, each before the events that it caused, which are ascending by position: the order in which a tree is drawn.
     pub fn walk(&self) -> Walk<'_, 'a> {
         Walk {
             tree: self,
@@ -92,7 +92,7 @@ impl<'a> CausationTree<'a> {
         Node { tree: self, index }
     }
 
-    /// The index that a walk comes to after `index`.
+    /// The index that follows `index` in a walk.
     fn after(&self, index: usize) -> Option<usize> {
         let entry = &self.entries[index];
         if entry.first_child.is_some() {
@@ -102,7 +102,7 @@ impl<'a> CausationTree<'a> {
         lineage.find_map(|index| self.entries[index].next_sibling)
     }
 
-    /// Sets the depths. A parent can have a later position than its child, so it goes by the walk.
+    /// Sets the depths in the order of the walk: a parent can have a higher position than its child.
     fn measure(&mut self) {
         let mut next = self.first_root;
         while let Some(index) = next {
@@ -114,7 +114,7 @@ impl<'a> CausationTree<'a> {
     }
 }
 
-/// The index of each event's parent. Of several events with one id, the first is the parent.
+/// The index of each event's parent. When several events have the same id, the first is the parent.
 fn parents(events: &[&Event]) -> Vec<Option<usize>> {
     let mut by_id = HashMap::<Uuid, usize, RandomState>::with_capacity_and_hasher(events.len(), RandomState::default());
     for (index, event) in events.iter().enumerate() {
@@ -124,9 +124,9 @@ fn parents(events: &[&Event]) -> Vec<Option<usize>> {
     events.iter().map(parent).collect()
 }
 
-/// Makes the first event of each circle a root.
+/// Makes the first event of each cycle a root.
 fn break_circles(parents: &mut [Option<usize>]) {
-    // On which path upwards an event was seen first: paths are numbered from 1 by where they begin.
+    // The path upwards on which an event was first visited: paths are numbered from 1 by their first event.
     let mut seen_on = vec![0; parents.len()];
     for start in 0..parents.len() {
         let path = start + 1;
@@ -158,7 +158,7 @@ fn link<'a>(events: &[&'a Event], parents: &[Option<usize>]) -> CausationTree<'a
         entries: events.iter().zip(parents).map(entry).collect(),
         first_root: None,
     };
-    // The last first, so that each list ends up in order of position.
+    // In reverse order, so that each list ends up ascending by position.
     for (index, parent) in parents.iter().enumerate().rev() {
         let list = match parent {
             Some(parent) => &mut tree.entries[*parent].first_child,
@@ -170,7 +170,7 @@ fn link<'a>(events: &[&'a Event], parents: &[Option<usize>]) -> CausationTree<'a
     tree
 }
 
-/// An event in its place in a [`CausationTree`].
+/// An event and its place in a [`CausationTree`].
 #[derive(Clone, Copy, Debug)]
 pub struct Node<'t, 'a> {
     tree: &'t CausationTree<'a>,
@@ -183,7 +183,7 @@ impl<'t, 'a> Node<'t, 'a> {
         self.entry().event
     }
 
-    /// How many events led to it: 0 for a root.
+    /// The number of its ancestors: 0 for a root.
     pub fn depth(self) -> usize {
         self.entry().depth
     }
@@ -193,18 +193,18 @@ impl<'t, 'a> Node<'t, 'a> {
         self.entry().parent.map(|parent| self.tree.node(parent))
     }
 
-    /// The events it caused, in order of position.
+    /// The events that it caused, ascending by position.
     pub fn children(self) -> impl Iterator<Item = Node<'t, 'a>> {
         self.tree.siblings(self.entry().first_child)
     }
 
-    /// Whether no event with the same parent, or no root, comes after it: its branch is drawn as `└` and not as `├`.
+    /// Whether it is the last event of its parent, or the last root: its branch is drawn as `└` instead of `├`.
     pub fn is_last(self) -> bool {
         self.entry().next_sibling.is_none()
     }
 
-    /// For each level above its own whose roots or children go on below, whether a line passes: the outermost first, as they are
-    /// drawn from the left. As many as it is deep.
+    /// For each level above its own, from the outermost, whether a vertical line is drawn: it is when more roots or children of that level
+    /// follow below. The number of entries is the depth.
     ///
     /// ```
     /// # use annals::analytics::Node;
@@ -225,7 +225,7 @@ impl<'t, 'a> Node<'t, 'a> {
     }
 }
 
-/// The events of a [`CausationTree`], each before those it caused.
+/// Iterates over the events of a [`CausationTree`], each before the events that it caused.
 #[derive(Clone, Debug)]
 pub struct Walk<'t, 'a> {
     tree: &'t CausationTree<'a>,
@@ -251,7 +251,7 @@ mod tests {
     use super::super::sample::{Sample, events_of};
     use super::*;
 
-    /// Events with the ids 1, 2, 3 and on; a cause of 0 is none.
+    /// Events with the ids 1, 2, 3 and so on; a cause of 0 means none.
     fn caused_by(causes: &[u128]) -> Vec<Event> {
         let causation = |cause: u128| (cause > 0).then(|| Uuid::from_u128(cause).to_string());
         let sample = |(cause, id): (&u128, u128)| Sample {

@@ -1,16 +1,16 @@
-//! How often each text occurred, and how often none was given.
+//! Counts of names, and of events without a name.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-/// Bytes of the table for one name: a fat pointer, a number, and the table's own.
+/// Bytes of the table for one name: a fat pointer, a number, and the overhead of the table.
 const BYTES_PER_NAME: usize = size_of::<(Box<str>, u64)>() + 1;
 
-/// How many events there were of each user, or of each organization, and how many without one.
+/// The number of events of each user or of each organization, and of events without one.
 ///
-/// In JSON, an object from name to number, ordered by name; the events without a name are not in it.
+/// Serialised as an object from name to number, ordered by name, without the events that have no name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     named: HashMap<Box<str>, u64, RandomState>,
@@ -41,17 +41,17 @@ impl Counts {
         }
     }
 
-    /// Events with this name.
+    /// The number of events with this name.
     pub fn get(&self, name: &str) -> u64 {
         self.named.get(name).copied().unwrap_or(0)
     }
 
-    /// Events without a name.
+    /// The number of events without a name.
     pub fn without(&self) -> u64 {
         self.without
     }
 
-    /// Different names.
+    /// The number of distinct names.
     pub fn len(&self) -> usize {
         self.named.len()
     }
@@ -61,12 +61,12 @@ impl Counts {
         self.named.is_empty()
     }
 
-    /// Names and their numbers of events, in no order.
+    /// Names with their numbers of events, in no particular order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, u64)> {
         self.named.iter().map(|(name, count)| (&**name, *count))
     }
 
-    /// Names and their numbers of events: the largest first, by name where it is the same.
+    /// Names with their numbers of events, descending by number, then ascending by name.
     pub fn ranked(&self) -> Vec<(&str, u64)> {
         let mut ranked: Vec<_> = self.iter().collect();
         ranked.sort_unstable_by(|(name, count), (other_name, other)| other.cmp(count).then(name.cmp(other_name)));

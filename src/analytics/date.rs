@@ -1,4 +1,4 @@
-//! Dates of the calendar, as days that can be counted.
+//! Calendar dates as numbers of days.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::Error;
 
-/// A day of the calendar, in no time zone in particular. Written as `YYYY-MM-DD`.
+/// A calendar date without a time zone. Formatted as `YYYY-MM-DD`.
 ///
 /// ```
 /// use annals::analytics::Date;
@@ -33,7 +33,7 @@ impl Date {
         self.days
     }
 
-    /// The first day of a month, which is counted from January of year 0.
+    /// The first day of a month; months are counted from January of year 0.
     pub(super) fn first_of_month(month: i64) -> Self {
         Self::from_days(days_from_civil(month.div_euclid(12), month.rem_euclid(12) + 1, 1))
     }
@@ -69,7 +69,7 @@ impl Date {
         usize::try_from((self.days + 3).rem_euclid(7)).unwrap_or_default()
     }
 
-    /// Weeks, from Monday to Sunday, since that of 1970-01-01.
+    /// Weeks, from Monday to Sunday, since the week of 1970-01-01.
     pub(super) fn weeks(self) -> i64 {
         (self.days + 3).div_euclid(7)
     }
@@ -80,9 +80,9 @@ impl Date {
     }
 }
 
-/// The week of ISO 8601 that begins on `monday`, as `YYYY-Www`.
+/// The ISO 8601 week that begins on `monday`, as `YYYY-Www`.
 pub(super) fn iso_week_label(monday: Date) -> String {
-    // A week belongs to the year that has most of its days, and so its Thursday.
+    // A week belongs to the year that has most of its days, which is the year of its Thursday.
     let thursday = monday.days + 3;
     let (year, ..) = civil_from_days(thursday);
     let week = (thursday - days_from_civil(year, 1, 1)) / 7 + 1;
@@ -95,7 +95,7 @@ pub(super) fn month_label(date: Date) -> String {
     format!("{}-{month:02}", year_text(year))
 }
 
-/// A year, with a sign and six digits where four do not do.
+/// A year, with a sign and six digits when four digits are not enough.
 pub(super) fn year_text(year: i64) -> String {
     if (0..=9999).contains(&year) {
         format!("{year:04}")

@@ -1,4 +1,4 @@
-//! How busy each hour of the week is.
+//! Events by weekday and hour.
 
 use serde::Serialize;
 use serde::ser::SerializeStruct;
@@ -7,7 +7,7 @@ use super::local::WallClock;
 use super::zone::TimeZone;
 use crate::{Error, EventRef, Timestamp};
 
-/// Events by day of the week and hour of the day.
+/// Counts of events by weekday and hour of the day.
 ///
 /// ```
 /// use annals::analytics::Heatmap;
@@ -25,7 +25,7 @@ pub struct Heatmap {
 }
 
 impl Heatmap {
-    /// An empty heatmap in the days and hours of `zone`.
+    /// Creates an empty heatmap with the days and hours of `zone`.
     pub fn new(zone: TimeZone) -> Self {
         Self {
             clock: WallClock::new(zone),
@@ -33,22 +33,22 @@ impl Heatmap {
         }
     }
 
-    /// Counts `event`, by when it happened.
+    /// Counts `event` at its timestamp.
     pub fn add(&mut self, event: EventRef<'_>) {
         self.add_at(event.timestamp());
     }
 
-    /// Counts one event that happened at `at`.
+    /// Counts one event at `at`.
     pub fn add_at(&mut self, at: Timestamp) {
         let local = self.clock.read(at);
         self.counts[local.date.weekday()][local.hour] += 1;
     }
 
-    /// Adds what `other` has counted.
+    /// Adds the counts of `other`.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the time zones differ: nothing was added.
+    /// [`Invalid`](Error::Invalid) when the time zones differ; nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         self.clock.check_same_zone(&other.clock)?;
         for (count, more) in self
@@ -62,27 +62,27 @@ impl Heatmap {
         Ok(())
     }
 
-    /// Events of each day of the week, Monday first, and each hour, midnight first.
+    /// The number of events of each weekday, from Monday, and each hour, from midnight.
     pub fn counts(&self) -> &[[u64; 24]; 7] {
         &self.counts
     }
 
-    /// Events of the busiest hour.
+    /// The number of events of the busiest hour.
     pub fn max(&self) -> u64 {
         self.counts.as_flattened().iter().copied().max().unwrap_or(0)
     }
 
-    /// All events.
+    /// The total number of events.
     pub fn total(&self) -> u64 {
         self.counts.as_flattened().iter().sum()
     }
 
-    /// In whose days and hours.
+    /// The time zone of the days and hours.
     pub fn time_zone(&self) -> &TimeZone {
         self.clock.zone()
     }
 
-    /// The memory it takes.
+    /// Bytes of memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
     }

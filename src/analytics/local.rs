@@ -1,16 +1,16 @@
-//! From points in time to the wall clock of a zone, fast for many of them.
+//! Converts points in time to the wall clock of a zone; fast for many of them.
 
 use super::date::Date;
 use super::zone::{MICROS_PER_DAY, MICROS_PER_HOUR, Span, TimeZone};
 use crate::{Error, Timestamp};
 
-/// Ranges kept at once: enough for events of eight years in any order.
+/// Ranges cached at once: enough for events of eight years in any order.
 const SLOTS: usize = 16;
 
-/// Points in time in which one slot is used: 2^44 microseconds, 203 days.
+/// The span of one slot as a power of two: 2^44 microseconds, 203 days.
 const SLOT_SHIFT: u32 = 44;
 
-/// What the wall clock shows.
+/// A time of the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Local {
     pub(super) date: Date,
@@ -18,7 +18,7 @@ pub(super) struct Local {
     pub(super) hour: usize,
 }
 
-/// The wall clock of a zone, which remembers the ranges between transitions that it was asked for.
+/// The wall clock of a zone, with a cache of the ranges between transitions.
 #[derive(Clone, Debug)]
 pub(super) struct WallClock {
     zone: TimeZone,
@@ -50,7 +50,7 @@ impl WallClock {
         )))
     }
 
-    /// The range around `micros` in which the offset is the same.
+    /// The range around `micros` that has one offset.
     pub(super) fn span(&mut self, micros: i64) -> Span {
         let slot = usize::try_from(micros.unsigned_abs() >> SLOT_SHIFT).unwrap_or_default() % SLOTS;
         let known = self.spans[slot];
@@ -62,7 +62,7 @@ impl WallClock {
         span
     }
 
-    /// Microseconds that the wall clock shows, as if it stood in UTC.
+    /// The time of the wall clock in microseconds, as if it were UTC.
     fn wall_micros(&mut self, at: Timestamp) -> i64 {
         let micros = at.as_micros();
         micros + self.span(micros).offset
@@ -83,7 +83,7 @@ impl WallClock {
 }
 
 impl PartialEq for WallClock {
-    /// Two clocks are the same when their zones are, whatever they remember.
+    /// Two clocks are equal when their zones are; their caches are not compared.
     fn eq(&self, other: &Self) -> bool {
         self.zone == other.zone
     }

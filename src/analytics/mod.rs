@@ -1,8 +1,8 @@
-//! Questions about many events at once: statistics, trends, a heatmap, and what caused what.
+//! Summaries of many events: statistics, trends, heatmaps and causation trees.
 //!
-//! All but the tree are plain values: made empty, fed with events, and merged with others of their kind. What is made of the
-//! first events of a store and what is made of the rest add up to what is made of all of them, so an answer that is kept can be
-//! extended by what was appended since. None of them holds a store or an event.
+//! All but the tree are plain values: they are created empty, count events, and can be merged. Merging the summary of the first events of
+//! a store with that of the rest gives the summary of all, so a cached summary can be extended with the events that were appended since.
+//! A summary borrows neither the store nor its events.
 //!
 //! ```
 //! use annals::analytics::{Bucket, Empty, TimeZone, Trend};

@@ -1,4 +1,4 @@
-//! Events made by hand, for the tests of this folder.
+//! Sample events for the tests of this directory.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::event::chunk::{CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::Names;
 use crate::{Event, EventRef};
 
-/// What a test has to say of an event.
+/// The properties of an event that a test chooses.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sample {
     pub(super) id: u128,
@@ -19,7 +19,7 @@ pub(super) struct Sample {
     pub(super) organization: Option<String>,
 }
 
-/// One event for each sample, at positions 1, 2, 3 and on.
+/// One event for each sample, at positions 1, 2, 3 and so on.
 pub(super) fn chunk_of(samples: &[Sample]) -> Chunk {
     chunk_from(1, samples)
 }
@@ -59,7 +59,7 @@ fn chunk_from(first: u64, samples: &[Sample]) -> Chunk {
     chunk
 }
 
-/// The same, to keep.
+/// The same as owned events.
 pub(super) fn events_of(samples: &[Sample]) -> Vec<Event> {
     let mut events = Vec::with_capacity(samples.len());
     for part in samples.chunks(CHUNK_EVENTS) {

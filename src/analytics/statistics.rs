@@ -1,4 +1,4 @@
-//! How many events there were: in all, and by hour, day, organization and user.
+//! Counts of events: in total, and by hour, day, organization and user.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use super::local::WallClock;
 use super::zone::TimeZone;
 use crate::{Error, EventRef, Timestamp};
 
-/// Bytes of an ordered map for one day and its count, about.
+/// Approximate bytes of an ordered map for one day and its count.
 const BYTES_PER_DAY: usize = 32;
 
-/// How many events there were: in all, and by hour of the day, by day, by organization and by user.
+/// Counts of events: in total, by hour of the day, by day, by organization and by user.
 ///
-/// In JSON, with the names in camelCase; `byHour` is a list of 24 numbers, the other groups are objects.
+/// Serialised with names in camelCase; `byHour` is a list of 24 numbers, the other groups are objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statistics {
     clock: WallClock,
@@ -30,7 +30,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Statistics of no events, in the days and hours of `zone`.
+    /// Creates empty statistics with the days and hours of `zone`.
     pub fn new(zone: TimeZone) -> Self {
         Self {
             clock: WallClock::new(zone),
@@ -44,7 +44,7 @@ impl Statistics {
         }
     }
 
-    /// Counts `event`, by when it happened.
+    /// Counts `event` at its timestamp.
     pub fn add(&mut self, event: EventRef<'_>) {
         let at = event.timestamp();
         let local = self.clock.read(at);
@@ -56,11 +56,11 @@ impl Statistics {
         self.widen(Some(at), Some(at));
     }
 
-    /// Adds what `other` has counted.
+    /// Adds the counts of `other`.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the time zones differ: nothing was added.
+    /// [`Invalid`](Error::Invalid) when the time zones differ; nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         self.clock.check_same_zone(&other.clock)?;
         self.total += other.total;
@@ -81,47 +81,47 @@ impl Statistics {
         self.last = self.last.max(last);
     }
 
-    /// All events.
+    /// The total number of events.
     pub fn total(&self) -> u64 {
         self.total
     }
 
-    /// When the earliest of them happened.
+    /// The earliest timestamp; `None` without events.
     pub fn first(&self) -> Option<Timestamp> {
         self.first
     }
 
-    /// When the latest of them happened.
+    /// The latest timestamp; `None` without events.
     pub fn last(&self) -> Option<Timestamp> {
         self.last
     }
 
-    /// Events of each hour of the day, midnight first, on whichever day.
+    /// The number of events of each hour of the day, from midnight, over all days.
     pub fn by_hour(&self) -> &[u64; 24] {
         &self.by_hour
     }
 
-    /// Events of each day on which there were any.
+    /// The number of events of each day that has any.
     pub fn by_day(&self) -> &BTreeMap<Date, u64> {
         &self.by_day
     }
 
-    /// Events done for each organization.
+    /// The number of events of each organization.
     pub fn by_organization(&self) -> &Counts {
         &self.by_organization
     }
 
-    /// Events done by each user.
+    /// The number of events of each user.
     pub fn by_user(&self) -> &Counts {
         &self.by_user
     }
 
-    /// In whose days and hours.
+    /// The time zone of the days and hours.
     pub fn time_zone(&self) -> &TimeZone {
         self.clock.zone()
     }
 
-    /// The memory it takes, about.
+    /// Approximate bytes of memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.by_day.len() * BYTES_PER_DAY
@@ -185,7 +185,7 @@ mod tests {
     fn hours_and_days_are_those_of_the_zone() {
         let statistics = statistics("Europe/Amsterdam", &samples());
         let mut by_hour = [0; 24];
-        // The hour from two to three is there twice in October, and not at all in March.
+        // The hour from two to three occurs twice in October, and not at all in March.
         (by_hour[2], by_hour[3], by_hour[23]) = (2, 1, 1);
         assert_eq!(statistics.by_hour(), &by_hour);
         let by_day: Vec<_> = statistics

@@ -9,18 +9,18 @@ use super::local::WallClock;
 use super::zone::TimeZone;
 use crate::{Error, EventRef, Timestamp};
 
-/// Rows that a trend answers at most when it includes empty ones.
+/// The most rows that a trend returns when it includes empty ones.
 const ROWS_MAX: i64 = 1_000_000;
 
-/// Bytes of an ordered map for one number and its count, about.
+/// Approximate bytes of an ordered map for one number and its count.
 const BYTES_PER_ROW: usize = 32;
 
-/// What to do with rows in which nothing happened.
+/// Whether rows without events are returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Empty {
-    /// Return them, with a count of 0.
+    /// They are returned with a count of 0.
     Include,
-    /// Leave them out.
+    /// They are left out.
     Leave,
 }
 
@@ -28,12 +28,12 @@ pub enum Empty {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct TrendRow {
-    /// Its first moment.
+    /// The first moment of the row.
     pub start: Timestamp,
-    /// Such as `2026-01-31T13:00`, `2026-01-31`, `2026-W05` or `2026-01`; where the clock shows an hour twice, with the offset
-    /// that tells them apart: `2026-10-25T02:00+01:00`.
+    /// The label, such as `2026-01-31T13:00`, `2026-01-31`, `2026-W05` or `2026-01`. An hour that the clock shows twice has its offset as
+    /// well: `2026-10-25T02:00+01:00`.
     pub label: String,
-    /// Events in it.
+    /// The number of events of the row.
     pub count: u64,
 }
 
@@ -54,12 +54,12 @@ pub struct TrendRow {
 pub struct Trend {
     bucket: Bucket,
     clock: WallClock,
-    /// By the number that the bucket has.
+    /// By the number of the bucket.
     counts: BTreeMap<i64, u64>,
 }
 
 impl Trend {
-    /// An empty trend with rows of `bucket`, as the clocks and calendars of `zone` have them.
+    /// Creates an empty trend with rows of `bucket` in the calendar of `zone`.
     pub fn new(bucket: Bucket, zone: TimeZone) -> Self {
         Self {
             bucket,
@@ -68,17 +68,17 @@ impl Trend {
         }
     }
 
-    /// Counts `event`, by when it happened.
+    /// Counts `event` at its timestamp.
     pub fn add(&mut self, event: EventRef<'_>) {
         self.add_at(event.timestamp());
     }
 
-    /// Counts one event that happened at `at`.
+    /// Counts one event at `at`.
     pub fn add_at(&mut self, at: Timestamp) {
         *self.row_of(at) += 1;
     }
 
-    /// Makes the rows reach to the one of `at`, where empty ones are asked for.
+    /// Extends the rows to the row of `at`, when empty rows are included.
     pub fn reach(&mut self, at: Timestamp) {
         self.row_of(at);
     }
@@ -88,11 +88,11 @@ impl Trend {
         self.counts.entry(key).or_insert(0)
     }
 
-    /// Adds what `other` has counted.
+    /// Adds the counts of `other`.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the time zones or the lengths of the rows differ: nothing was added.
+    /// [`Invalid`](Error::Invalid) when the time zones or the lengths of the rows differ; nothing is added then.
     pub fn merge(&mut self, other: &Self) -> Result<(), Error> {
         self.clock.check_same_zone(&other.clock)?;
         if self.bucket != other.bucket {
@@ -107,31 +107,31 @@ impl Trend {
         Ok(())
     }
 
-    /// All events.
+    /// The total number of events.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
     }
 
-    /// How long its rows are.
+    /// The length of the rows.
     pub fn bucket(&self) -> Bucket {
         self.bucket
     }
 
-    /// In whose hours and days.
+    /// The time zone of the hours and days.
     pub fn time_zone(&self) -> &TimeZone {
         self.clock.zone()
     }
 
-    /// The memory it takes, about.
+    /// Approximate bytes of memory.
     pub fn bytes(&self) -> usize {
         size_of::<Self>() + self.counts.len() * BYTES_PER_ROW
     }
 
-    /// The rows, the earliest first.
+    /// The rows, ascending by time.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when there were more than a million rows, empty ones included: use longer rows, or leave the
+    /// [`Invalid`](Error::Invalid) when there are more than a million rows, empty ones included: use longer rows, or leave the
     /// empty ones out.
     pub fn rows(&self, empty: Empty) -> Result<Vec<TrendRow>, Error> {
         let mut clock = self.clock.clone();

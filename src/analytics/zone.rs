@@ -1,4 +1,4 @@
-//! Time zones: by name from the time zone database, or a fixed offset.
+//! Time zones: named zones of the time zone database, and fixed offsets.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -14,12 +14,12 @@ pub(super) const MICROS_PER_SECOND: i64 = 1_000_000;
 pub(super) const MICROS_PER_HOUR: i64 = 3_600 * MICROS_PER_SECOND;
 pub(super) const MICROS_PER_DAY: i64 = 24 * MICROS_PER_HOUR;
 
-/// Transitions that keep the offset, such as those that only rename the zone, passed over in one search.
+/// The most transitions without a change of the offset, such as a new name of the zone, that one search skips.
 const SAME_OFFSET_MAX: usize = 64;
 
-/// Where days and hours begin: a time zone by its IANA name, or a fixed offset from UTC.
+/// A time zone by its IANA name, or a fixed offset from UTC.
 ///
-/// Two time zones are equal when their names are; names are compared as the database writes them.
+/// Two time zones are equal when their names are equal, in the spelling of the database.
 ///
 /// ```
 /// use annals::analytics::TimeZone;
@@ -50,7 +50,7 @@ impl Default for Rules {
     }
 }
 
-/// A range of time in which a zone keeps one offset from UTC, in microseconds: `from` is in it, `until` is not.
+/// A range of time with one offset from UTC, in microseconds: from `from`, inclusive, to `until`, exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) from: i64,
@@ -68,7 +68,7 @@ impl TimeZone {
     /// Coordinated Universal Time.
     pub const UTC: Self = Self(Rules::Fixed(0));
 
-    /// The time zone of this machine; UTC where it has none.
+    /// The time zone of this machine; UTC when it has none.
     pub fn system() -> Self {
         let zone = tz::TimeZone::system();
         if zone.is_unknown() {
@@ -87,7 +87,7 @@ impl TimeZone {
         }
     }
 
-    /// A range around `micros` in which the offset stays the same: the longest, mostly.
+    /// A range around `micros` that has one offset; usually the longest one.
     pub(super) fn span(&self, micros: i64) -> Span {
         match &self.0 {
             Rules::Fixed(offset) => Span {
@@ -121,7 +121,7 @@ fn region_start(zone: &tz::TimeZone, date: Date) -> Option<Timestamp> {
 }
 
 fn region_span(zone: &tz::TimeZone, micros: i64) -> Span {
-    // Transitions are at whole seconds, so a whole second has one offset.
+    // Transitions happen at whole seconds, so a whole second has one offset.
     let at = known_second(micros.div_euclid(MICROS_PER_SECOND));
     let offset = zone.to_offset(at);
     Span {
@@ -131,13 +131,13 @@ fn region_span(zone: &tz::TimeZone, micros: i64) -> Span {
     }
 }
 
-/// The second itself, or the nearest that jiff's timestamps reach: no zone changes its offset beyond it.
+/// The second, clamped to the range of jiff's timestamps: no zone changes its offset outside it.
 fn known_second(second: i64) -> jiff::Timestamp {
     let nearest = second.clamp(jiff::Timestamp::MIN.as_second(), jiff::Timestamp::MAX.as_second());
     jiff::Timestamp::from_second(nearest).unwrap_or_default()
 }
 
-/// When the zone took on the `offset` that it has at `at`, or later where that takes long to find.
+/// The time from which the zone has the `offset` of `at`, or a later time when the search would take too long.
 fn last_change(zone: &tz::TimeZone, at: jiff::Timestamp, offset: tz::Offset) -> Option<jiff::Timestamp> {
     let after = jiff::Timestamp::from_second(at.as_second() + 1).unwrap_or(at);
     let same = zone
@@ -147,7 +147,7 @@ fn last_change(zone: &tz::TimeZone, at: jiff::Timestamp, offset: tz::Offset) -> 
     same.last().map(|transition| transition.timestamp())
 }
 
-/// When the zone gives up the `offset` that it has at `at`, or earlier where that takes long to find.
+/// The time until which the zone has the `offset` of `at`, or an earlier time when the search would take too long.
 fn next_change(zone: &tz::TimeZone, at: jiff::Timestamp, offset: tz::Offset) -> Option<jiff::Timestamp> {
     let mut next = None;
     for transition in zone.following(at).take(SAME_OFFSET_MAX) {
@@ -175,7 +175,7 @@ impl fmt::Debug for TimeZone {
     }
 }
 
-/// Writes an offset in microseconds as `+02:00`, with seconds where there are any.
+/// Formats an offset in microseconds as `+02:00`, with seconds when it has any.
 pub(super) fn write_offset(out: &mut impl fmt::Write, offset: i64) -> fmt::Result {
     let sign = if offset < 0 { '-' } else { '+' };
     let seconds = offset.unsigned_abs() / MICROS_PER_SECOND.unsigned_abs();
@@ -230,7 +230,7 @@ impl FromStr for TimeZone {
     }
 }
 
-/// Reads `Z`, `UTC`, `+02`, `+0200` or `+02:00`, into microseconds.
+/// Parses `Z`, `UTC`, `+02`, `+0200` or `+02:00` into microseconds.
 fn parse_offset(text: &str) -> Option<i64> {
     if text.eq_ignore_ascii_case("z") || text.eq_ignore_ascii_case("utc") {
         return Some(0);

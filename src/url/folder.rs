@@ -1,4 +1,4 @@
-//! The URL of a store in a folder: its path, and its options.
+//! The URL of a store in a directory: path and options.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use super::options::{OPTIONS, StoreOptions, bytes, decode, each, refusal};
 use crate::Result;
 use crate::journal::file::FileSettings;
 
-/// A folder, and what the URL says of its store.
+/// A directory, and the options of its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct FolderUrl {
     pub(super) folder: PathBuf,
@@ -16,7 +16,7 @@ pub(super) struct FolderUrl {
 }
 
 impl FolderUrl {
-    /// The folder, without options.
+    /// The directory with default options.
     pub(super) fn of(folder: PathBuf) -> Self {
         Self {
             folder,
@@ -24,11 +24,11 @@ impl FolderUrl {
         }
     }
 
-    /// Reads what follows `file:`.
+    /// Parses the part of a URL after `file:`.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] with what is allowed.
+    /// [`Error::Invalid`] with the allowed values.
     pub(super) fn parse(rest: &str) -> Result<Self> {
         let (path, options) = rest.split_once('?').unwrap_or((rest, ""));
         let mut url = Self::of(parse_path(path)?);

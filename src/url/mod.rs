@@ -1,4 +1,4 @@
-//! Stores by their URLs: `memory:`, `file:DIR?option=value` and `postgres://HOST/DATABASE?option=value`. What the options mean is said by the settings they stand for.
+//! URLs of stores: `memory:`, `file:DIR?option=value` and `postgres://HOST/DATABASE?option=value`. Each option sets the setting of its name.
 
 #[cfg(feature = "file")]
 mod folder;
@@ -33,17 +33,17 @@ use crate::{Builder, Error, Result, Store};
 #[cfg(any(feature = "file", feature = "postgres"))]
 use crate::{Durability, WhenBehind};
 
-/// Which store, and how it is set up: what [`Store::open_url`] reads.
+/// The location and the options of a store, as [`Store::open_url`] parses them.
 ///
 /// | URL | store |
 /// |---|---|
 /// | `memory:` | in memory, without a journal |
 /// | `file:DIR`, `file:///DIR` | durable by a journal in the folder `DIR`; needs the feature `file` |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | durable by a journal in the database; needs the feature `postgres` |
-/// | `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE` | the same on a server that has standbys: whichever can be written |
+/// | `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE` | the same on a server with standbys: the store uses the server that accepts writes |
 ///
-/// `DIR` is relative to the current folder unless it begins with `/`. A `%` and two digits stand for a byte: `%20` for a space, `%3F`
-/// for `?`, `%25` for `%` itself. Options follow a `?`, with a `&` between them; each stands for the setting of its name:
+/// `DIR` is relative to the current directory unless it begins with `/`. `%` and two hexadecimal digits encode a byte: `%20` a space, `%3F`
+/// a `?`, `%25` a `%`. Options follow a `?`, separated by `&`; each sets the setting of its name:
 ///
 /// | option of every durable store | value | setting |
 /// |---|---|---|
@@ -65,7 +65,7 @@ use crate::{Durability, WhenBehind};
 /// | `partition` | `month` | `PostgresSettings` |
 /// | `sslmode` | `disable`, `prefer`, `require`, `verify-ca`, `verify-full` | as for libpq |
 /// | `sslrootcert` | a PEM file of certificate authorities, or `system` | as for libpq, with an `sslmode` that verifies the server; the system's authorities by default |
-/// | `target_session_attrs` | `any`, `read-write`, `read-only` | which of several servers a store that follows reads from; what writes goes to the one that can be written |
+/// | `target_session_attrs` | `any`, `read-write`, `read-only` | the server that a following store reads from; writes go to the server that accepts them |
 /// | `application_name`, `load_balance_hosts`, `channel_binding`, `connect_timeout` … | | as for libpq |
 ///
 /// Neither `Debug` nor `Display` shows a password.
@@ -96,13 +96,13 @@ enum Place {
 }
 
 impl StoreUrl {
-    /// The store in the folder at `path`, as it is set up by default.
+    /// The URL of the store in the directory at `path`, with default options.
     #[cfg(feature = "file")]
     pub fn of_folder(path: impl Into<PathBuf>) -> Self {
         Self(Place::Folder(Box::new(FolderUrl::of(path.into()))))
     }
 
-    /// The folder that the store is in; `None` for one that is in none.
+    /// The directory of the store; `None` for a store that is not in files.
     pub fn folder(&self) -> Option<&Path> {
         match &self.0 {
             Place::Memory => None,
@@ -113,7 +113,7 @@ impl StoreUrl {
         }
     }
 
-    /// The same with this durability, whatever the URL says. A store in memory has none to choose.
+    /// Replaces the durability of the URL. No effect on a store in memory.
     #[must_use = "the URL with the durability is the result"]
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_durability(mut self, durability: Durability) -> Self {
@@ -123,8 +123,8 @@ impl StoreUrl {
         self
     }
 
-    /// The same with this answer to a journal that is slow, whatever the URL says. A store in memory has none.
-    #[must_use = "the URL with the answer is the result"]
+    /// Replaces the reaction to a slow journal of the URL. No effect on a store in memory.
+    #[must_use = "the URL with the reaction is the result"]
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_when_behind(mut self, when_behind: WhenBehind) -> Self {
         if let Some(options) = self.options() {
@@ -144,19 +144,22 @@ impl StoreUrl {
         }
     }
 
-    /// Whether the store is there already. Nothing is made, and nobody is waited for; a store in memory never is.
+    /// Whether the store exists. Creates nothing and waits for no lock. A store in memory never exists.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](Error::Unavailable) when that cannot be found out now.
+    /// [`Unavailable`](Error::Unavailable) when the directory or the server cannot be read now; [`Invalid`](Error::Invalid) when the path is
+    /// empty.
     pub fn exists(&self) -> Result<bool> {
         match &self.0 {
             Place::Memory => Ok(false),
             #[cfg(feature = "file")]
             Place::Folder(url) => {
-                let unreadable = |error| {
+                let unreadable = |error: std::io::Error| {
+                    let is_path = error.kind() == std::io::ErrorKind::InvalidInput;
+                    let kind = [JournalErrorKind::Retry, JournalErrorKind::Unsupported][usize::from(is_path)];
                     let message = format!("the folder {} cannot be read", url.folder.display());
-                    JournalError::new(JournalErrorKind::Retry, message).caused_by(error)
+                    JournalError::new(kind, message).caused_by(error)
                 };
                 Ok(FileJournal::exists(&url.folder).map_err(unreadable)?)
             }
@@ -166,7 +169,7 @@ impl StoreUrl {
         }
     }
 
-    /// Captures the changes of the store.
+    /// Opens a change capture of the store.
     ///
     /// # Errors
     ///
@@ -181,11 +184,11 @@ impl StoreUrl {
         ChangeCapture::open_at(address, postgres, settings).map_err(|error| Error::from(error).of_reader())
     }
 
-    /// The slot that changes are captured by, to ask for its status or to drop it: nothing is made.
+    /// The replication slot of the change capture, to query its status or to drop it. Creates nothing.
     ///
     /// # Errors
     ///
-    /// As [`capture`](Self::capture), but for those of the server.
+    /// As [`capture`](Self::capture), without the errors of the server.
     #[cfg(feature = "postgres")]
     pub fn slot(&self, settings: CaptureSettings) -> Result<ChangeCapture> {
         let Place::Database(url) = &self.0 else {
@@ -195,7 +198,7 @@ impl StoreUrl {
         Ok(ChangeCapture::of_slot(address, postgres, settings)?)
     }
 
-    /// Follows the store with what `builder` has: other programs, and other stores that follow, write it at the same time.
+    /// Follows the store with the clock, ids, indexers and progress of `builder`. Other programs and other following stores can write to it.
     ///
     /// # Errors
     ///
@@ -218,7 +221,7 @@ impl StoreUrl {
         }
     }
 
-    /// Opens the store with what `builder` has; where the URL has an option, it comes before the builder's setting.
+    /// Opens the store with `builder`. Options of the URL override the settings of the builder.
     ///
     /// # Errors
     ///
@@ -263,8 +266,8 @@ fn followed(url: &PostgresUrl) -> Result<crate::journal::Followed> {
 }
 
 impl Store {
-    /// The store that `url` names: `memory:`, or one in a folder or in a database, which is made if it is not there, such as
-    /// `file:orders?durability=synced`. [`StoreUrl`] says how a URL is written, and which options it can have.
+    /// Opens the store at `url`, such as `memory:` or `file:orders?durability=synced`. A store in a directory or a database is created when it
+    /// does not exist. [`StoreUrl`] describes the syntax and the options.
     ///
     /// ```
     /// use annals::{Expected, NewEvent, Store, StreamId};
@@ -291,13 +294,13 @@ impl Store {
         Self::builder().open_url(url)
     }
 
-    /// A store in memory that follows the one at `url`, in PostgreSQL: it has what is there, and reads on as others append, in SQL and
-    /// through other stores that follow, or as its writer does.
+    /// Opens a store in memory that follows the PostgreSQL store at `url`: it reads the existing events, and then those that its writer, other
+    /// following stores and SQL append.
     ///
-    /// An [append](Self::append) is made by `append_events` in the database, and returns when this store reads it. What takes the locks of
-    /// a store is [`Invalid`](Error::Invalid): appends to several aggregates or under a condition, and changes of an aggregate.
+    /// An [append](Self::append) calls `append_events` in the database, and returns when this store has read the events. Appends to several
+    /// aggregates or under a condition, and changes of an aggregate, need the locks of a store and fail with [`Invalid`](Error::Invalid).
     ///
-    /// While the server is away it is read as it is, and [`fault`](Self::fault) says why it does not go on. It needs no lease.
+    /// While the server is unreachable, reads return the events so far, and [`fault`](Self::fault) returns the error. No lease is needed.
     ///
     /// # Errors
     ///
@@ -308,21 +311,21 @@ impl Store {
 }
 
 impl Builder {
-    /// Makes the store that `url` names, with this builder's clock, ids, indexers and progress. An option of the URL comes before the
-    /// setting it stands for, and the journal it names takes the place of the builder's own.
+    /// Opens the store at `url` with the clock, ids, indexers and progress of this builder. Options of the URL override the settings, and its
+    /// journal replaces the journal of the builder.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the URL is not as [`StoreUrl`] says; otherwise as [`open`](Self::open).
+    /// [`Invalid`](Error::Invalid) when the URL does not have the syntax of [`StoreUrl`]; otherwise as [`open`](Self::open).
     pub fn open_url(self, url: &str) -> Result<Store> {
         url.parse::<StoreUrl>()?.open(self)
     }
 
-    /// Makes a store that follows the one at `url`; see [`Store::follow`]. A URL that names a replica names the primary as well, for appends.
+    /// Opens a store that follows the store at `url`; see [`Store::follow`]. For appends, a URL of a replica must name the primary as well.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the URL names no store that can be followed, or the server refuses;
+    /// [`Invalid`](Error::Invalid) when the store at the URL cannot be followed, or the server rejects the connection;
     /// [`Unavailable`](Error::Unavailable) when it cannot be reached; [`Corrupt`](Error::Corrupt) when its tables are damaged;
     /// [`Unreadable`](Error::Unreadable) when the server refuses to read them.
     pub fn follow(self, url: &str) -> Result<Store> {
@@ -347,7 +350,7 @@ impl FromStr for StoreUrl {
             Some(("postgres" | "postgresql", _)) => {
                 invalid("stores in PostgreSQL need the feature `postgres` of annals")
             }
-            // There may be a password in it.
+            // The URL may contain a password.
             _ if url.contains('@') => invalid(NO_STORE),
             _ => invalid(format!("'{url}' names no store: {NO_STORE}")),
         }
@@ -358,7 +361,7 @@ const NO_STORE: &str =
     "write memory:, or file:DIR, such as file:orders?durability=synced, or postgres://user@host/database";
 
 impl fmt::Display for StoreUrl {
-    /// Where the store is, without options and passwords.
+    /// The location of the store, without options and passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Place::Memory => f.write_str("memory:"),
@@ -378,7 +381,7 @@ fn invalid<T>(message: impl Into<Box<str>>) -> Result<T> {
 mod tests {
     use super::*;
 
-    /// What is said of a URL that names no store.
+    /// The error message for an invalid URL.
     pub(super) fn refused(url: &str) -> String {
         match url.parse::<StoreUrl>() {
             Err(Error::Invalid(message)) => message.into(),

@@ -1,11 +1,11 @@
-//! The options that every durable store's URL can have, and how the values of options are written.
+//! The options that the URL of any durable store can have, and the syntax of their values.
 
 use std::time::Duration;
 
 use super::invalid;
 use crate::{Durability, Error, Result, Settings, WhenBehind};
 
-/// The longest time that an option can ask for.
+/// The longest duration that an option accepts.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The names of the options.
@@ -19,7 +19,7 @@ pub(super) const OPTIONS: [&str; 7] = [
     "when_behind",
 ];
 
-/// What a URL says of a store, whatever its journal is.
+/// The options of a store that do not depend on its journal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct StoreOptions {
     pub(super) durability: Option<Durability>,
@@ -32,11 +32,11 @@ pub(super) struct StoreOptions {
 }
 
 impl StoreOptions {
-    /// Sets the option `name`, if it is one of these.
+    /// Sets the option `name`; returns whether it is one of these.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] with what is allowed.
+    /// [`Error::Invalid`] with the allowed values.
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<bool> {
         let choice = |allowed: &str| refusal(name, value, allowed);
         match name {
@@ -62,7 +62,7 @@ impl StoreOptions {
         Ok(true)
     }
 
-    /// Puts what the URL says in place of what `settings` say.
+    /// Overrides `settings` with the options of the URL.
     pub(super) fn adjust(&self, settings: &mut Settings) {
         let flush = &mut settings.flush;
         replace(&mut settings.durability, self.durability);
@@ -81,7 +81,7 @@ fn replace<T>(setting: &mut T, option: Option<T>) {
     }
 }
 
-/// Every option of a URL, its name and its value; an error for one that is there twice.
+/// The name and value of every option of a URL; an error for a duplicate option.
 pub(super) fn each(options: &str) -> impl Iterator<Item = Result<(&str, &str)>> {
     let mut seen = Vec::new();
     options.split('&').filter(|_| !options.is_empty()).map(move |option| {
@@ -124,17 +124,17 @@ pub(crate) fn decode(text: &str) -> Result<String> {
     }
 }
 
-/// The value of an option in bytes.
+/// Parses an option that is a number of bytes.
 pub(super) fn bytes(name: &str, value: &str) -> Result<u64> {
     parse_bytes(value).ok_or_else(|| refusal(name, value, "bytes, such as 65536, 64KiB or 64MiB"))
 }
 
-/// The value of an option that is a time.
+/// Parses an option that is a duration.
 pub(super) fn time(name: &str, value: &str) -> Result<Duration> {
     parse_duration(value).ok_or_else(|| refusal(name, value, "a time, such as 20ms or 1s, up to 24 hours"))
 }
 
-/// `64MiB` as bytes.
+/// Parses a size such as `64MiB`.
 fn parse_bytes(text: &str) -> Option<u64> {
     let (number, unit) = number_and_unit(text)?;
     let shift = match unit {
@@ -148,7 +148,7 @@ fn parse_bytes(text: &str) -> Option<u64> {
     number.checked_mul(1 << shift)
 }
 
-/// `20ms` as a time.
+/// Parses a duration such as `20ms`.
 fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let duration = match unit {

@@ -1,13 +1,13 @@
-//! The URL of a store in PostgreSQL: the server's address, and the options of the store and of its journal among the address's own.
+//! The URL of a store in PostgreSQL: the address of the server, and the options of the store and its journal beside those of the address.
 
 use super::options::{OPTIONS, StoreOptions, decode, each, refusal, time};
 use crate::journal::postgres::{ADDRESS_OPTIONS, Address, Partition, PostgresSettings, shown_option};
 use crate::{Error, Limits, Result};
 
-/// Bytes of an event's metadata and data.
+/// The most bytes of an event's metadata and data.
 const PAYLOAD_BYTES_MAX: usize = 512 << 20;
 
-/// A database, and what the URL says of its store. Its `Debug` shows no password.
+/// A database, and the options of its store. `Debug` shows no password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PostgresUrl {
     pub(super) address: Address,
@@ -16,11 +16,11 @@ pub(super) struct PostgresUrl {
 }
 
 impl PostgresUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] with what is allowed, and without the part of the URL that a password may be in.
+    /// [`Error::Invalid`] with the allowed values, without the part of the URL that can contain a password.
     pub(super) fn parse(url: &str) -> Result<Self> {
         let (base, options) = url.split_once('?').unwrap_or((url, ""));
         let (mut journal, mut store, mut others) = (PostgresSettings::default(), StoreOptions::default(), Vec::new());
@@ -48,7 +48,7 @@ impl PostgresUrl {
 
     /// # Errors
     ///
-    /// [`Error::Invalid`] when events may be longer than a row of a table, which has a GiB, with what stands beside their bytes.
+    /// [`Error::Invalid`] when an event can exceed a row of a table, which holds 1 GiB including the other columns.
     pub(super) fn check_limits(limits: &Limits) -> Result<()> {
         if limits.payload_bytes_max <= PAYLOAD_BYTES_MAX {
             return Ok(());
