@@ -1,4 +1,4 @@
-//! What is done to a store, chosen by numbers: names, events, appends, ranges, queries.
+//! Names, events, appends, ranges and queries, chosen by numbers.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use super::model::Model;
 use crate::query::{AsOf, Query};
 use crate::{Append, Expected, Field, Filter, Name, NewEvent, Order, Position, StreamId, Timestamp};
 
-/// Numbers that decide what happens: from a property test, from a fuzzer, from a seed. When they run out they are 0.
+/// Choices made by a sequence of numbers from a property test, a fuzzer or a seed. After the end of the sequence every number is 0.
 #[derive(Clone, Debug)]
 pub struct Choices<I>(I);
 
 impl<I: Iterator<Item = u16>> Choices<I> {
-    /// Decisions by these numbers.
+    /// Choices by these numbers.
     pub fn new(numbers: I) -> Self {
         Self(numbers)
     }
@@ -28,7 +28,7 @@ impl<I: Iterator<Item = u16>> Choices<I> {
     }
 }
 
-/// Where the clock of a pair starts.
+/// The start time of a pair's clock.
 pub const START: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
 pub(super) fn choose_name<I: Iterator<Item = u16>>(choices: &mut Choices<I>, prefix: &str, count: u64) -> Name {
@@ -37,7 +37,7 @@ pub(super) fn choose_name<I: Iterator<Item = u16>>(choices: &mut Choices<I>, pre
 
 pub(super) fn choose_stream<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> StreamId {
     let id = choices.below(6);
-    // Rarely of the wrong type.
+    // Rarely, the type is wrong.
     let kind = if choices.one_in(40) { id + 1 } else { id } % 2;
     StreamId::new(format!("Type{kind}"), format!("aggregate-{id}"))
 }

@@ -1,4 +1,4 @@
-//! The contract of a [`Journal`] as tests, for any implementation: one line each.
+//! The contract of a [`Journal`] as tests: one line runs them all for an implementation.
 //!
 //! ```
 //! # mod tests {
@@ -19,25 +19,25 @@ use uuid::Uuid;
 use crate::journal::{Batch, Gone, Journal, JournalError, JournalErrorKind, Mark, Part, Record, Recover, Rewriting};
 use crate::{Durability, Event, Gap, GapReason, Position, Timestamp, Version};
 
-/// Where journals keep what they keep: it outlives them.
+/// The storage of a journal, which survives the journal.
 pub trait Storage {
-    /// A journal that goes on with what is here.
+    /// Opens a journal on this storage.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Locked`] while there is another.
+    /// [`JournalErrorKind::Locked`] while another journal is open.
     fn open(&self) -> Result<Box<dyn Journal>, JournalError>;
 
-    /// The process ends without closing the journal: what it had open is let go.
+    /// Ends the process without closing the journal; releases its locks and files.
     fn lose_process(&self) {}
 
-    /// The machine ends. Where that cannot be had, it is as if the process did.
+    /// Ends the machine; an implementation that cannot simulate this ends the process.
     fn lose_machine(&self) {
         self.lose_process();
     }
 }
 
-/// Makes a test of every rule of the contract, in a module `$name`; `$storage` makes an empty
+/// Generates a module `$name` with a test for every rule of the contract; `$storage` is an expression for an empty
 /// [`Storage`](crate::testing::conformance::Storage).
 #[macro_export]
 macro_rules! conformance {
@@ -74,12 +74,12 @@ macro_rules! conformance {
     };
 }
 
-/// Takes everything down that a journal hands back.
+/// Records everything that a journal returns during recovery.
 #[derive(Debug, Default)]
 struct Taker {
     events: Vec<Event>,
     skipped: u64,
-    /// How many events the gaps tell of.
+    /// The number of events in the gaps.
     told: u64,
     marks: Vec<Mark>,
     refuses: bool,
@@ -125,7 +125,7 @@ fn write_all(journal: &mut dyn Journal, batches: &[Batch]) {
     }
 }
 
-/// A batch of `count` plain events from position `first` on, of one aggregate.
+/// A batch of `count` plain events of one aggregate, from position `first`.
 fn batch(first: u64, count: u64) -> Batch {
     let mut batch = Batch::new();
     for position in first..first + count {
@@ -169,13 +169,13 @@ fn events(batches: &[Batch]) -> Vec<Event> {
     all.map(crate::EventRef::to_event).collect()
 }
 
-/// Of a new journal nothing comes back.
+/// A new journal recovers nothing.
 pub fn an_empty_journal_hands_back_nothing(storage: &dyn Storage) {
     let (_journal, events) = open(storage);
     assert!(events.is_empty());
 }
 
-/// Every field comes back to the byte, at its limits too.
+/// Every field is recovered byte for byte, also at its limits.
 pub fn every_field_comes_back(storage: &dyn Storage) {
     let long = "é".repeat(127);
     let tags: Vec<_> = (0..32).map(|number| format!("tag-{number}")).collect();
@@ -224,7 +224,7 @@ fn close(journal: Box<dyn Journal>) {
     journal.close().expect("the journal closes");
 }
 
-/// What was written comes back in the order of positions.
+/// Written batches are recovered in ascending order of positions.
 pub fn batches_come_back_in_order(storage: &dyn Storage) {
     let mut batches = Vec::new();
     let mut first = 1;
@@ -239,7 +239,7 @@ pub fn batches_come_back_in_order(storage: &dyn Storage) {
     assert_eq!(got, events(&batches));
 }
 
-/// A batch of many events, and one of many bytes, come back whole.
+/// A batch of many events and a batch of many bytes are recovered whole.
 pub fn long_batches_come_back_whole(storage: &dyn Storage) {
     let mut large = Batch::new();
     for position in 30_001..=30_005 {
@@ -258,7 +258,7 @@ pub fn long_batches_come_back_whole(storage: &dyn Storage) {
     assert!(got == events(&batches), "{} events came back", got.len());
 }
 
-/// A journal that was closed takes the next batch after it was opened again.
+/// A journal that was closed and opened again accepts the next batch.
 pub fn it_goes_on_where_it_ended(storage: &dyn Storage) {
     let batches = [batch(1, 3), batch(4, 1), batch(5, 2)];
     for (count, batch) in batches.iter().enumerate() {
@@ -271,8 +271,7 @@ pub fn it_goes_on_where_it_ended(storage: &dyn Storage) {
     assert_eq!(got, events(&batches));
 }
 
-/// A journal that promises [`Written`](Durability::Written) keeps what was written when the process ends; what another keeps is
-/// a prefix all the same.
+/// A journal that promises [`Written`](Durability::Written) retains written batches when the process ends; any other retains a prefix.
 pub fn what_was_written_survives_the_process(storage: &dyn Storage) {
     let batches = [batch(1, 3), batch(4, 300)];
     let (mut journal, _) = open(storage);
@@ -284,7 +283,7 @@ pub fn what_was_written_survives_the_process(storage: &dyn Storage) {
     check_prefix(&got, &batches, if promised >= Durability::Written { 303 } else { 0 });
 }
 
-/// Asserts that what came back is whole batches from the first on, and `least` events or more.
+/// Asserts that the recovered events are whole batches from the first on, with at least `least` events.
 fn check_prefix(got: &[Event], batches: &[Batch], least: usize) {
     let all = events(batches);
     assert!(got.len() >= least, "{} of {least} promised events came back", got.len());
@@ -297,7 +296,7 @@ fn check_prefix(got: &[Event], batches: &[Batch], least: usize) {
     );
 }
 
-/// A journal that promises [`Synced`](Durability::Synced) keeps what was synced when the machine ends.
+/// A journal that promises [`Synced`](Durability::Synced) retains synced batches when the machine ends.
 pub fn what_was_synced_survives_the_machine(storage: &dyn Storage) {
     let batches = [batch(1, 10), batch(11, 20), batch(31, 5)];
     let (mut journal, _) = open(storage);
@@ -314,7 +313,7 @@ pub fn what_was_synced_survives_the_machine(storage: &dyn Storage) {
     check_prefix(&got, &batches, if promised == Durability::Synced { 30 } else { 0 });
 }
 
-/// Closing makes everything as safe as the journal can.
+/// Closing makes every batch as durable as the journal promises.
 pub fn what_was_closed_survives_the_machine(storage: &dyn Storage) {
     let batches = [batch(1, 10)];
     let (mut journal, _) = open(storage);
@@ -326,7 +325,7 @@ pub fn what_was_closed_survives_the_machine(storage: &dyn Storage) {
     check_prefix(&got, &batches, if promised == Durability::Synced { 10 } else { 0 });
 }
 
-/// A batch that leaves positions out, or has them already, is refused, and nothing of it is kept.
+/// A batch that skips or repeats positions is rejected, and none of it is stored.
 pub fn a_batch_out_of_order_is_refused(storage: &dyn Storage) {
     for wrong in [batch(5, 1), batch(3, 1), batch(1, 9)] {
         let (mut journal, before) = open(storage);
@@ -344,7 +343,7 @@ pub fn a_batch_out_of_order_is_refused(storage: &dyn Storage) {
     }
 }
 
-/// A journal that cannot promise [`Synced`](Durability::Synced) says so when it is asked to sync.
+/// A journal that does not promise [`Synced`](Durability::Synced) returns an error from `sync`.
 pub fn a_sync_that_means_nothing_is_refused(storage: &dyn Storage) {
     let (mut journal, _) = open(storage);
     write(&mut *journal, &batch(1, 1));
@@ -353,7 +352,7 @@ pub fn a_sync_that_means_nothing_is_refused(storage: &dyn Storage) {
     assert_eq!(kind, refused);
 }
 
-/// While a journal is open there is no other.
+/// A second journal cannot be opened while the first is open.
 pub fn one_journal_at_a_time_has_it(storage: &dyn Storage) {
     let (journal, _) = open(storage);
     let second = storage.open().map(drop);
@@ -363,7 +362,7 @@ pub fn one_journal_at_a_time_has_it(storage: &dyn Storage) {
     let _third = open(storage);
 }
 
-/// What the taker of events says is what recovery answers.
+/// Recovery returns the error of the receiver unchanged.
 pub fn an_error_of_the_taker_ends_recovery(storage: &dyn Storage) {
     let (mut journal, _) = open(storage);
     write(&mut *journal, &batch(1, 3000));
@@ -374,13 +373,13 @@ pub fn an_error_of_the_taker_ends_recovery(storage: &dyn Storage) {
     };
     let recovered = storage.open().and_then(|mut journal| journal.recover(&mut taker));
     let kind = recovered.err().map(|error| error.kind());
-    // A journal that keeps nothing has nothing to be refused.
+    // A journal that stores nothing passes nothing to the receiver.
     assert!(taker.events.is_empty());
     assert!(matches!(kind, None | Some(JournalErrorKind::Corrupt)), "{kind:?}");
 }
 
-/// A journal with parts gives the room of events back that are gone: they come back as skipped, with the reason, and with the version
-/// that their aggregate was at. One without parts keeps everything.
+/// Compaction removes dropped events: recovery skips them, with the reason and with the version of their aggregate. A journal without parts
+/// retains everything.
 #[expect(clippy::expect_used, reason = "as above")]
 pub fn what_is_gone_is_skipped_and_the_rest_comes_back(storage: &dyn Storage) {
     let batches = [batch(1, 100), batch(101, 51)];
@@ -412,7 +411,7 @@ pub fn what_is_gone_is_skipped_and_the_rest_comes_back(storage: &dyn Storage) {
     expected.retain(|event| !is_gone(event.position().0));
     let kept = journal.durability() == Durability::Synced;
     assert!(expected.starts_with(&taker.events) && (taker.events.len() == expected.len() || !kept));
-    assert_eq!(taker.told, taker.skipped, "gaps tell of as many events as are gone");
+    assert_eq!(taker.told, taker.skipped, "the gaps count as many events as are gone");
     if is_gone(151) {
         assert_eq!((taker.skipped, taker.events.len()), (101, 50));
         let last = taker.marks.last().expect("what is left of the last event");

@@ -1,4 +1,4 @@
-//! Seeded crashes: a store on a disk that fails, its crash, its recovery, and whether it kept its word.
+//! Seeded crashes: a store on a failing disk, its crash and its recovery, checked against the model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,22 +11,22 @@ use crate::{Durability, Error, FlushSettings, ManualClock, Result, Settings, Sto
 
 /// Lives of a store, each ended by a crash, in one run.
 const LIVES: u64 = 5;
-/// Operations in a life, at most.
+/// The most operations of a life.
 const OPERATIONS: u64 = 40;
-/// Questions after each recovery.
+/// Queries after each recovery.
 const QUESTIONS: usize = 8;
 
 /// Runs a store through several lives and crashes, all decided by `seed`, and checks after each recovery that
 ///
 /// * every append that was acknowledged as synced is there, or as written if only the process ended;
 /// * what is there is a prefix of what was appended, and ends with a whole append;
-/// * store and model agree in everything else that can be asked.
+/// * all other queries of store and model return the same.
 ///
-/// With `lies` the disk does not keep its word, and some seed must find that out. Answers how many events there were in the end.
+/// With `lies` the disk breaks promises, and some seed must detect it. Returns the number of events at the end.
 ///
 /// # Panics
 ///
-/// When any of it does not hold. The message begins with the seed.
+/// When a check fails. The message begins with the seed.
 pub fn run(seed: u64, lies: &[Lie]) -> u64 {
     let mut run = Run::new(seed, lies);
     for _ in 0..LIVES {
@@ -35,12 +35,12 @@ pub fn run(seed: u64, lies: &[Lie]) -> u64 {
     run.model.position()
 }
 
-/// Numbers from a seed, forever: `SplitMix64` (Steele, Lea and Flood, 2014), a quarter of it at a time.
+/// An infinite sequence of numbers from a seed: `SplitMix64` (Steele, Lea and Flood, 2014), 16 of its 64 bits at a time.
 #[derive(Clone, Debug)]
 pub struct Numbers(u64);
 
 impl Numbers {
-    /// The numbers of this seed.
+    /// The sequence of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -63,7 +63,7 @@ struct Run {
     choices: Choices<Numbers>,
     disk: SimulatedDisk,
     clock: Arc<ManualClock>,
-    /// What the last life ended with.
+    /// The model at the end of the last life.
     model: Model,
 }
 
@@ -78,14 +78,14 @@ enum End {
     Closed,
 }
 
-/// What was promised in a life, and what the model was after every operation.
+/// The promises of a life, and the model after every operation.
 struct Promises {
     written: u64,
     synced: u64,
     history: Vec<Model>,
 }
 
-/// Closes the store: everything is safe, or the disk has failed.
+/// Closes the store: afterwards everything is synced, or the disk has failed.
 fn close(store: &Store, promises: &mut Promises) -> End {
     if store.close().is_err() {
         return End::Machine;
@@ -110,7 +110,7 @@ impl Run {
         }
     }
 
-    /// Opens the store, works, and ends; then opens it again and checks it.
+    /// Opens the store, runs operations and ends the life; then recovers the store and checks it.
     fn live(&mut self) {
         self.plan_faults();
         let mut promises = Promises {
@@ -120,7 +120,7 @@ impl Run {
         };
         let end = match self.open() {
             Ok(store) => self.work(&store, &mut promises),
-            // The crash came before there was a store.
+            // The crash happened before the store was created.
             Err(Error::Failed(_) | Error::Unavailable(_)) => End::Machine,
             Err(error) => self.fail(&format!("the store does not open: {error}")),
         };
@@ -134,7 +134,7 @@ impl Run {
         self.check(end, &promises);
     }
 
-    /// Opens the store on a disk that fails while it recovers, or a little later. What is seen once is safe from then on.
+    /// Opens the store on a disk that fails during recovery or soon after. Every event that one recovery returns is synced from then on.
     fn recover_with_faults(&mut self, promises: &mut Promises) {
         let faults = [Fault::PowerLoss, Fault::Device, Fault::Full];
         let fault = faults[self.choices.below(3) as usize];
@@ -162,7 +162,7 @@ impl Run {
             0..=3 => self.disk.fail(call, Fault::PowerLoss),
             4 => self.disk.fail(call, Fault::Device),
             5 => {
-                // Full once, or for a while.
+                // Full for one call, or for several.
                 let calls = 1 + self.choices.below(2) * self.choices.below(30);
                 (call..call + calls).for_each(|call| self.disk.fail(call, Fault::Full));
             }
@@ -205,11 +205,11 @@ impl Run {
             pair.change_something(&mut self.choices, durability);
             promises.history.push(pair.model().clone());
             if self.choices.below(6) == 0 {
-                // It is enough to ask: what is answered is what `reached` says.
+                // The result is not needed: `reached` returns the progress.
                 drop(store.wait_durable(store.reached(Durability::Volatile)));
             }
             if self.choices.below(10) == 0 {
-                // Whatever becomes of it, nothing that can be asked is another.
+                // Whether it succeeds or not, no query returns anything else.
                 drop(store.compact_journal());
             }
             promises.written = store.reached(Durability::Written).0;
@@ -226,7 +226,7 @@ impl Run {
         }
     }
 
-    /// Opens the store as a good disk has it, and compares.
+    /// Opens the store on a good disk and compares it with the model.
     fn check(&mut self, end: End, promises: &Promises) {
         let store = match self.open_with(Settings {
             shards: 4,
@@ -255,7 +255,7 @@ impl Run {
         pair.check_all();
         pair.ask(&mut self.choices, QUESTIONS);
         self.model = model.clone();
-        // The next life begins after an orderly end, or after another sudden one.
+        // The next life begins after a clean close, or after another crash.
         if self.choices.below(2) == 0 {
             self.disk.kill();
         }

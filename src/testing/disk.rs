@@ -1,4 +1,4 @@
-//! A disk in memory that fails when told to, and forgets at a crash what it did not promise to keep.
+//! A disk in memory that fails on demand, and loses unsynced data at a crash.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,30 +11,30 @@ use super::operation::Choices;
 use crate::journal::file::{Disk, DiskFile, DiskLock, FileJournal, FileSettings};
 use crate::journal::{Journal, JournalError};
 
-/// Bytes that a disk writes whole or not at all.
+/// Bytes that a disk writes atomically.
 const SECTOR_BYTES: usize = 512;
 
 /// A disk in memory.
 ///
-/// It keeps apart what a process sees and what is safe. At a [crash](Self::crash) what was not synced survives in part: nothing,
-/// everything, all up to some byte, or some sectors and not others; names that were not synced come and go likewise.
+/// It separates the data that a process sees from the data that is synced. At a [crash](Self::crash) a part of the unsynced data survives:
+/// nothing, everything, all bytes up to some offset, or some of the sectors. Unsynced changes of names survive or are lost as well.
 #[derive(Clone, Debug, Default)]
 pub struct SimulatedDisk {
     state: Arc<Mutex<State>>,
 }
 
-/// What goes wrong on a [`SimulatedDisk`].
+/// A fault of a [`SimulatedDisk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The power fails: this call and all after it, until the disk is [crashed](SimulatedDisk::crash) and used again.
+    /// The power fails: this call and all later calls fail until the disk is [crashed](SimulatedDisk::crash) and used again.
     PowerLoss,
-    /// An error of the device. A sync that meets one loses what it should have made safe.
+    /// The device returns an error. A sync with this fault loses the data that it should have synced.
     Device,
-    /// There is no room for this call; part of what was to be written may be.
+    /// The disk is full for this call; a part of a write may be stored.
     Full,
 }
 
-/// A promise that a [`SimulatedDisk`] breaks, as a journal with a bug would by not asking for it.
+/// A promise that a [`SimulatedDisk`] breaks. It stands for a journal with a bug that omits the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lie {
     /// Files are not synced.
@@ -54,13 +54,13 @@ const SYNCS: u32 = 8;
 struct State {
     files: Vec<Contents>,
     names: BTreeMap<String, usize>,
-    /// The names that are safe, and the changes since.
+    /// The synced names, and the changes since.
     safe_names: BTreeMap<String, usize>,
     changes: Vec<Change>,
-    /// How often the disk was crashed or its process ended: what was opened before is dead.
+    /// The number of crashes and ends of the process: files that were opened before are unusable.
     life: u32,
     locked_in: Option<u32>,
-    /// Calls that change something, in this life.
+    /// Changing calls in this life.
     calls: u64,
     faults: BTreeMap<u64, Fault>,
     dark: bool,
@@ -69,7 +69,7 @@ struct State {
     syncs: u32,
 }
 
-/// A file: as it is seen, as it is safe, and what lies between.
+/// A file: its visible contents, its synced contents, and the changes in between.
 #[derive(Clone, Debug, Default)]
 struct Contents {
     seen: Vec<u8>,
@@ -96,14 +96,14 @@ impl SimulatedDisk {
         Self::default()
     }
 
-    /// Has the `call`-th call from now that changes something fail.
+    /// Makes the `call`-th changing call from now fail.
     pub fn fail(&self, call: u64, fault: Fault) {
         let mut state = self.state.lock();
         let call = state.calls + call.max(1);
         state.faults.insert(call, fault);
     }
 
-    /// Has the disk break a promise from now on.
+    /// Makes the disk break a promise from now on.
     pub fn lie(&self, lie: Lie) {
         self.state.lock().lies.push(lie);
     }
@@ -118,12 +118,12 @@ impl SimulatedDisk {
         state.syncs <= SYNCS
     }
 
-    /// Ends the process: what it wrote is seen by the next, synced or not.
+    /// Ends the process: the next process sees everything that was written, synced or not.
     pub fn kill(&self) {
         self.state.lock().begin_life();
     }
 
-    /// Ends the machine: of what was not synced, `choices` decide what is left.
+    /// Ends the machine: `choices` decide which unsynced data survive.
     pub fn crash<I: Iterator<Item = u16>>(&self, choices: &mut Choices<I>) {
         let mut state = self.state.lock();
         state.lose_names(choices);
@@ -133,7 +133,7 @@ impl SimulatedDisk {
         state.begin_life();
     }
 
-    /// Changes a byte of a file, as a decaying disk does. Answers `false` if there is none.
+    /// Flips a bit of a file, like bit rot. Returns `false` when the file does not have this byte.
     pub fn flip(&self, name: &str, offset: usize) -> bool {
         let mut state = self.state.lock();
         let Some(file) = state.names.get(name).copied() else {
@@ -148,13 +148,13 @@ impl SimulatedDisk {
         offset < file.seen.len()
     }
 
-    /// The bytes of a file, as a process sees them.
+    /// The contents of a file that a process sees.
     pub fn bytes(&self, name: &str) -> Option<Vec<u8>> {
         let state = self.state.lock();
         state.names.get(name).map(|file| state.files[*file].seen.clone())
     }
 
-    /// Puts a file there, safe at once.
+    /// Creates a file that is synced at once.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         let mut state = self.state.lock();
         let number = state.files.len();
@@ -266,7 +266,7 @@ impl Pending {
         }
     }
 
-    /// The front of the write, up to some byte.
+    /// The first bytes of the write survive.
     fn tear<I: Iterator<Item = u16>>(&self, choices: &mut Choices<I>, contents: &mut Vec<u8>) {
         if let Self::Write { offset, bytes } = self {
             let part = choices.below(bytes.len() as u64) as usize;
@@ -274,7 +274,7 @@ impl Pending {
         }
     }
 
-    /// Some sectors of the write and not others.
+    /// Some sectors of the write survive.
     fn scatter<I: Iterator<Item = u16>>(&self, choices: &mut Choices<I>, contents: &mut Vec<u8>) {
         match self {
             Self::Write { offset, bytes } => {
@@ -457,7 +457,7 @@ impl DiskFile for SimulatedFile {
     fn write_at(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let number = self.number;
         self.disk.change(self.life, |state, fault| {
-            // A write that fails may have come some way.
+            // A failed write may be stored in part.
             let part = if fault.is_some_and(|fault| fault != Fault::PowerLoss) {
                 bytes.len() / 2
             } else {
@@ -501,7 +501,7 @@ impl DiskFile for SimulatedFile {
                 }
                 Some(fault) => {
                     if fault == Fault::Device {
-                        // What could not be made safe is forgotten: the next sync will not try it again.
+                        // The data that could not be synced are dropped: the next sync does not retry them.
                         file.pending.clear();
                     }
                     Err(error(fault))

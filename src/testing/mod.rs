@@ -1,4 +1,4 @@
-//! For tests of stores: the reference model, and the operations that are tried on both.
+//! Support for tests of stores: the reference model, random operations, simulated crashes and the contract of journals.
 
 mod choose;
 pub mod conformance;

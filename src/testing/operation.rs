@@ -1,4 +1,4 @@
-//! Operations on a store, chosen by numbers, and tried on the store and its model side by side.
+//! Operations chosen by numbers, run on a store and on its model.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct Pair {
     model: Model,
     clock: Arc<ManualClock>,
     last: Vec<Append<'static>>,
-    /// The store's journal has failed: nothing more is compared.
+    /// The journal has failed: no result is compared any more.
     failed: bool,
 }
 
@@ -30,7 +30,7 @@ impl Default for Pair {
 }
 
 impl Pair {
-    /// An empty store with this many shards, and its model.
+    /// An empty store with `shards` shards, and its model.
     ///
     /// # Panics
     ///
@@ -48,7 +48,7 @@ impl Pair {
         Self::of(store, Model::default(), clock)
     }
 
-    /// What the store of a pair is made by.
+    /// The builder of a pair's store.
     pub fn builder(clock: &Arc<ManualClock>, settings: Settings) -> Builder {
         Store::builder()
             .settings(settings)
@@ -59,7 +59,7 @@ impl Pair {
             })
     }
 
-    /// A store, made by [`builder`](Self::builder), and a model that are the same.
+    /// A store from [`builder`](Self::builder) and a model with the same events.
     pub fn of(store: Store, model: Model, clock: Arc<ManualClock>) -> Self {
         Self {
             store,
@@ -70,7 +70,7 @@ impl Pair {
         }
     }
 
-    /// The model as it is now.
+    /// The model.
     pub fn model(&self) -> &Model {
         &self.model
     }
@@ -80,11 +80,11 @@ impl Pair {
         self.failed
     }
 
-    /// Does to both what the choices say, of what changes something; through a handle of the store that waits for `durability`.
+    /// Runs a changing operation on both, through a handle of the store that waits for `durability`.
     ///
     /// # Panics
     ///
-    /// When store and model differ, or the store has no journal that promises as much.
+    /// When store and model differ, or the journal of the store promises less than `durability`.
     pub fn change_something<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>, durability: Durability) {
         #[expect(clippy::expect_used, reason = "the caller knows the journal")]
         let handle = self
@@ -105,7 +105,7 @@ impl Pair {
         self.store = own;
     }
 
-    /// Does what the choices say to both, and compares.
+    /// Runs an operation on both and compares the results.
     ///
     /// # Panics
     ///
@@ -128,7 +128,7 @@ impl Pair {
         }
     }
 
-    /// Compares every event, and what can be asked of the whole.
+    /// Compares every event and the queries on the whole store.
     ///
     /// # Panics
     ///
@@ -161,14 +161,14 @@ impl Pair {
         assert_eq!(stats.events + stats.system_events, all.len() as u64, "{stats:?}");
     }
 
-    /// Queries without a filter, which no list of the index answers.
+    /// Queries without a filter, which need no list of the index.
     fn check_unfiltered(&self) {
         for query in [Query::all(), Query::all().limit(3)] {
             self.check_answer(&query, &self.model.query(&query));
         }
     }
 
-    /// Asks what `choices` say, so many times, and compares the answers. Changes nothing.
+    /// Runs `times` queries that `choices` choose, and compares the results. Changes nothing.
     pub fn ask<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>, times: usize) {
         for _ in 0..times {
             match choices.below(4) {
@@ -240,7 +240,7 @@ impl Pair {
             };
             parts.iter().map(numbers).collect::<Vec<_>>()
         });
-        // What an empty part is told of positions is where the log stands, before or after the other parts.
+        // The positions of an empty part are the end of the log, before or after the other parts.
         let comparable = parts.iter().all(|part| !part.events.is_empty());
         if comparable || want.is_err() {
             assert_same(&got, &want, &parts);
@@ -288,7 +288,7 @@ impl Pair {
         let last = last.and_then(|position| self.model.events.get(usize::try_from(position).ok()? - 1));
         let last = last.map_or(0, |event| event.version);
         let version = (last + 1).saturating_sub(choices.below(3));
-        // Text, and bytes that are none.
+        // Text, and bytes that are not text.
         let data = vec![choices.below(256) as u8; choices.below(300) as usize];
         let snapshot = NewSnapshot::new(Version(version)).data(data.as_slice());
         let got = self.store.save_snapshot(&id, snapshot);
@@ -323,7 +323,7 @@ impl Pair {
         }
     }
 
-    /// Goes on in a fork, while the template goes its own way, which the fork must not see.
+    /// Continues in a fork, while the original is changed; the fork must not see these changes.
     fn continue_in_a_fork(&mut self) {
         let template = self.store.clone();
         self.store = template.fork_with_clock(Arc::<ManualClock>::clone(&self.clock));
@@ -440,7 +440,7 @@ impl Pair {
         assert_eq!(seen, want, "{query:?} as a tail");
     }
 
-    /// Pages through an answer and finds what it is at once.
+    /// Reads a result page by page, and compares it with the whole result.
     fn page_through<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
         let mut query = choose_query(choices, &self.model);
         query.limit = None;
@@ -470,10 +470,10 @@ fn panic_differs(message: &str) -> ! {
     panic!("{message}")
 }
 
-/// Compares results; of an invalid call only that it is one.
+/// Compares results; for an invalid call only that both reject it.
 fn assert_same<T: std::fmt::Debug + PartialEq>(got: &Result<T>, want: &Result<T>, what: &impl std::fmt::Debug) {
     match (got, want) {
-        // The model has no version to name when a part of several was stored before.
+        // The model has no version to report when one of several parts was stored before.
         (Err(Error::Invalid(_)), Err(Error::Invalid(_))) | (Err(Error::Conflict(_)), Err(Error::Closed)) => {}
         _ => assert_eq!(got, want, "{what:?}"),
     }

@@ -1,4 +1,4 @@
-//! A journal in memory that does as it is told: slow, failing, forgetful. For tests of stores, and as the shortest example of one.
+//! A journal in memory that blocks, fails or loses data on demand: for tests of stores, and as the shortest example of a journal.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::conformance::Storage;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Durability, Position};
 
-/// What [`MemoryJournal`]s keep their batches in: it outlives them as a disk outlives processes.
+/// The storage of [`MemoryJournal`]s, which survives them as a disk survives processes.
 ///
 /// ```
 /// use annals::testing::storage::MemoryStorage;
@@ -37,7 +37,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     batches: Vec<Batch>,
-    /// How many of them are synced.
+    /// The number of synced batches.
     synced: usize,
     syncs: u64,
     is_open: bool,
@@ -46,7 +46,7 @@ struct State {
 }
 
 impl MemoryStorage {
-    /// An empty one, whose journals promise this much.
+    /// Creates an empty storage whose journals promise `durability`.
     pub fn new(durability: Durability) -> Self {
         Self {
             shared: Arc::new(Shared {
@@ -57,11 +57,11 @@ impl MemoryStorage {
         }
     }
 
-    /// A journal that goes on with what is here.
+    /// Opens a journal on this storage.
     ///
     /// # Errors
     ///
-    /// [`JournalErrorKind::Locked`] while there is another.
+    /// [`JournalErrorKind::Locked`] while another journal is open.
     pub fn journal(&self) -> Result<MemoryJournal, JournalError> {
         let mut state = self.shared.state.lock();
         if state.is_open {
@@ -77,34 +77,34 @@ impl MemoryStorage {
         })
     }
 
-    /// Has the next calls of `write` and `sync` fail, one for each kind.
+    /// Makes the next calls of `write` and `sync` fail, one for each kind.
     pub fn fail_next(&self, kinds: &[JournalErrorKind]) {
         self.shared.state.lock().faults.extend(kinds.iter().rev());
     }
 
-    /// Has `write` and `sync` wait until [`release`](Self::release).
+    /// Makes `write` and `sync` block until [`release`](Self::release).
     pub fn hold(&self) {
         self.shared.state.lock().is_held = true;
     }
 
-    /// Lets `write` and `sync` go on.
+    /// Unblocks `write` and `sync`.
     pub fn release(&self) {
         self.shared.state.lock().is_held = false;
         self.shared.released.notify_all();
     }
 
-    /// How often was synced.
+    /// The number of syncs.
     pub fn syncs(&self) -> u64 {
         self.shared.state.lock().syncs
     }
 
-    /// The position of the last event that was written.
+    /// The position of the last written event.
     pub fn written(&self) -> Position {
         let state = self.shared.state.lock();
         state.batches.last().map_or(Position(0), Batch::last_position)
     }
 
-    /// Waits while it is held, and fails if that was asked for.
+    /// Blocks while the storage is held, and fails when a failure is due.
     fn begin_call(&self) -> Result<parking_lot::MutexGuard<'_, State>, JournalError> {
         let mut state = self.shared.state.lock();
         self.shared.released.wait_while(&mut state, |state| state.is_held);
@@ -136,7 +136,7 @@ impl Storage for MemoryStorage {
     }
 }
 
-/// A journal that keeps batches as they are.
+/// A journal that stores batches unchanged.
 #[derive(Debug)]
 pub struct MemoryJournal {
     storage: MemoryStorage,

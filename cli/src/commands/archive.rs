@@ -1,4 +1,4 @@
-//! `archive`: moves old events out of a durable store, to a folder or to a file of JSON lines.
+//! `archive`: moves old events of a durable store to a directory or to a file of JSON lines.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -53,13 +53,13 @@ fn give_room_back(store: &Store, archived: &annals::Archived, out: &mut Out<'_>)
     sections.write(out)
 }
 
-/// What the store calls the archive.
+/// The name of the archive in the store.
 fn name_of(to: &Path) -> String {
     let name = to.file_name().unwrap_or_default().to_string_lossy();
     name.replace(['"', '\\'], "_")
 }
 
-/// Refuses what cannot be an archive before anything is done.
+/// Rejects an invalid target before any work is done.
 fn check_target(to: &Path) -> Outcome {
     let is_taken = if is_file(to)? {
         to.exists()
@@ -75,7 +75,7 @@ fn check_target(to: &Path) -> Outcome {
     Ok(())
 }
 
-/// Whether the archive is to be a file of JSON lines; otherwise it is a folder.
+/// Whether the archive is a file of JSON lines; otherwise it is a directory.
 fn is_file(to: &Path) -> Outcome<bool> {
     match Kind::of(to) {
         Ok(Kind::JsonLines) if to != Path::new("-") => Ok(true),
@@ -115,7 +115,7 @@ fn save(outdated: &ArchiveCandidates<'_>, to: &Path) -> Outcome {
     Ok(())
 }
 
-/// An event as a line, once it is sure that the same event can be read from it.
+/// Formats an event as a line, and verifies that the line parses to the same event.
 fn write_line(event: EventRef<'_>, line: &mut Vec<u8>) -> Outcome {
     line.clear();
     Wire::from(event).write_json(line, Fidelity::Exact)?;

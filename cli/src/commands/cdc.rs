@@ -1,4 +1,4 @@
-//! `cdc`: the changes of a store in PostgreSQL, a line of JSON each, as they come.
+//! `cdc`: streams the changes of a store in PostgreSQL as lines of JSON.
 
 use std::time::Duration;
 
@@ -15,11 +15,11 @@ use crate::output::envelope::{Envelope, Origin};
 use crate::output::sections::Sections;
 use crate::output::text::{bytes, clean, counted};
 
-/// How long it is waited before it is looked again whether something has come.
+/// The pause between two polls.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause while the server is away: each is twice the one before.
+/// The longest pause while the server is unreachable; each pause is twice the one before.
 const PAUSE_AWAY_MAX: Duration = Duration::from_secs(10);
-/// How often it is looked how far the slot is behind: every so many pauses or batches.
+/// Pauses or batches between two checks of the slot's lag.
 const GUARD_EVERY: u64 = 100;
 
 pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
@@ -58,7 +58,7 @@ fn envelope(format: Option<Written>) -> Outcome<Envelope> {
     }
 }
 
-/// Says what the slot costs the server, and drops it if that is asked for.
+/// Reports what the slot costs the server, and drops it when requested.
 fn guard(capture: &mut ChangeCapture, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
     let mut status = capture.status().map_err(failure)?;
     if cdc.guard.drop_slot && status.lag_bytes.is_none() {
@@ -66,7 +66,7 @@ fn guard(capture: &mut ChangeCapture, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
     } else if cdc.guard.drop_slot {
         capture.drop_slot().map_err(failure)?;
         status = capture.status().map_err(failure)?;
-        out.hint("the slot is dropped; its checkpoint stays, and whoever comes again goes on behind it")?;
+        out.hint("the slot is dropped; its checkpoint stays, and a later capture with this slot continues after it")?;
     }
     let mut sections = Sections::default();
     sections.count("position", "acknowledged position", status.position.0);
@@ -104,7 +104,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Writes what has come. Answers whether anything has.
+    /// Writes the available changes. Returns whether there were any.
     fn turn(&mut self, turn: u64, out: &mut Out<'_>) -> Result<bool, Stopped> {
         if turn.is_multiple_of(GUARD_EVERY) {
             let status = self.capture.status()?;
@@ -130,11 +130,11 @@ impl Stream<'_> {
             self.envelope.write(event, &origin, out.stdout)?;
             self.written += 1;
         }
-        // What is acknowledged has left this program.
+        // Only changes that have left this program are acknowledged.
         Ok(out.stdout.flush()?)
     }
 
-    /// Warns of a slot that is far behind.
+    /// Warns when the slot lags far behind.
     fn warn(&self, status: &SlotStatus, out: &mut Out<'_>) -> Outcome {
         let limit = self.cdc.warn_lag.0;
         let Some(lag) = status.lag_bytes.filter(|lag| *lag > limit) else {
@@ -169,7 +169,7 @@ impl Stream<'_> {
     }
 }
 
-/// An error of reading: it has nothing to say of appends.
+/// An error of a read, worded without appends.
 fn failure(error: JournalError) -> Failure {
     if error.kind() == JournalErrorKind::Failed {
         return Failure::Runtime(error.to_string());
@@ -177,9 +177,9 @@ fn failure(error: JournalError) -> Failure {
     Error::from(error).into()
 }
 
-/// Why there is nothing more now.
+/// Why no more changes are available now.
 enum Stopped {
-    /// The server is away.
+    /// The server is unreachable.
     Away(JournalError),
     For(Failure),
 }

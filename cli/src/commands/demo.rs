@@ -1,4 +1,4 @@
-//! `demo`: a made-up log, written as it is made up.
+//! `demo`: writes a generated log.
 
 use std::io::Write;
 

@@ -1,4 +1,4 @@
-//! `event`: one event in full.
+//! `event`: shows one event with all its fields.
 
 use annals::{Event, Position, Store};
 use uuid::Uuid;
@@ -65,7 +65,7 @@ fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {
     describe_payload("data", event.data(), out)
 }
 
-/// Writes JSON over several lines: in the order in which it is written, unlike its first form in nothing but space.
+/// Writes JSON over several lines. Only white space differs from the stored form.
 fn describe_payload(label: &str, payload: &[u8], out: &mut Out<'_>) -> Outcome {
     if payload.is_empty() {
         return out.line(&format!("{label:LABEL_WIDTH$}-"));

@@ -1,4 +1,4 @@
-//! `events` and `search`: lists of events, page by page or as a whole.
+//! `events` and `search`: list events, by page or all at once.
 
 use annals::{Explanation, Order, Query, Store};
 
@@ -13,7 +13,7 @@ use crate::output::payload::Fidelity;
 use crate::output::sections::Sections;
 use crate::output::text::counted;
 
-/// Events in a table, unless `--limit` says otherwise.
+/// Rows of a table without `--limit`.
 const LIMIT_TABLE: usize = 50;
 
 pub(crate) fn list(store: &Store, events: &Events, out: &mut Out<'_>) -> Outcome {
@@ -59,7 +59,7 @@ fn answer(store: &Store, query: Query, events: &Events, out: &mut Out<'_>) -> Ou
     }
 }
 
-/// Writes how events are found: as text for people, as figures in other formats.
+/// Writes the query plan: as text for people, as figures in other formats.
 fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
     if out.is_table() {
         return out.line(explanation.to_string().trim_end());
@@ -82,7 +82,7 @@ fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
     sections.write(out)
 }
 
-/// Writes one page, and where the next one begins.
+/// Writes one page, and the cursor of the next one.
 fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let page = store.query(query).page()?;
     let written = write_all(out.format, out.stdout, &out.zone, &page.events)?;
@@ -95,7 +95,7 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
-/// Writes everything while it is read.
+/// Writes all events while they are read.
 pub(crate) fn write_whole(store: &Store, query: Query, fidelity: Fidelity, out: &mut Out<'_>) -> Outcome {
     let mut writer = EventWriter::new(out.format, fidelity, out.stdout, &out.zone)?;
     copy(store, query, &mut writer)?;
@@ -103,7 +103,7 @@ pub(crate) fn write_whole(store: &Store, query: Query, fidelity: Fidelity, out: 
     tell_altered(written, out)
 }
 
-/// Hands every event that `query` finds to `writer`, until one of both fails or Ctrl-C is pressed.
+/// Passes every event that matches `query` to `writer`, until either fails or Ctrl-C is pressed.
 pub(crate) fn copy(store: &Store, query: Query, writer: &mut EventWriter<'_>) -> Outcome {
     let (mut outcome, mut written) = (Ok(()), 0);
     store.query(query).for_each(|event| {

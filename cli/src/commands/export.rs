@@ -1,4 +1,4 @@
-//! `export`: events written to a file, in the order of the log.
+//! `export`: writes events to a file, ascending by position.
 
 use annals::{Query, Store};
 
@@ -13,7 +13,7 @@ use crate::output::target::Target;
 use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
-/// Exports to `target` in the format that was `asked` for, or that the name of the target says.
+/// Exports to `target` in the requested format, or in the format of the target's file name.
 pub(crate) fn run(
     global: &Global,
     asked: Option<Format>,
@@ -27,13 +27,13 @@ pub(crate) fn run(
         return events::write_whole(&open(global, out)?, query, Fidelity::Exact, out);
     }
     let format = target.format(asked)?;
-    // Before a log is loaded in vain.
+    // Before the log is loaded, which can take long.
     target.check()?;
     let written = to_file(&open(global, out)?, query, target, format, out)?;
     tell(written, target, out)
 }
 
-/// What is written to the standard output: lines of JSON, unless something else is asked for.
+/// The format of standard output: lines of JSON, unless another format is requested.
 pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
     match asked {
         Some(Format::Table) => Err(Failure::Usage(
@@ -43,7 +43,7 @@ pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
     }
 }
 
-/// Writes what `query` finds to `target`; returns how many events there were.
+/// Writes the events that match `query` to `target`; returns their number.
 pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<Written> {
     let mut sink = Sink::create(target)?;
     let mut writer = EventWriter::new(format, Fidelity::Exact, &mut sink, &out.zone)?;
@@ -53,7 +53,7 @@ pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Form
     Ok(written)
 }
 
-/// Reports how many events were written.
+/// Reports the number of written events.
 pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outcome {
     out.hint(&clean(&format!(
         "{} written to {}",
@@ -63,7 +63,7 @@ pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outc
     tell_altered(written, out)
 }
 
-/// Reports events that cannot be read back from what was written.
+/// Reports events that cannot be read back from the written file.
 pub(crate) fn tell_altered(written: Written, out: &mut Out<'_>) -> Outcome {
     if written.altered > 0 {
         out.hint(&format!(

@@ -1,4 +1,4 @@
-//! From the flags of a command to a query.
+//! Converts the flags of a command to a query.
 
 use annals::{Field, Filter, Position, Query, Timestamp};
 use jiff::tz::TimeZone;
@@ -7,7 +7,7 @@ use crate::args::Filters;
 use crate::exit::{Failure, Outcome};
 use crate::when;
 
-/// The query that lets through what all the filters let through. Dates are meant in `zone`.
+/// The query for events that match all filters. Dates are in `zone`.
 pub(crate) fn query(filters: &Filters, zone: &TimeZone) -> Outcome<Query> {
     let mut query = Query::all();
     for (field, values) in terms(filters) {
@@ -68,7 +68,7 @@ fn texts(values: &[String]) -> Vec<&str> {
     values.iter().map(String::as_str).collect()
 }
 
-/// Types between commas, and the whole in case a comma is part of a type's name.
+/// Types separated by commas, and the whole text as well, since the name of a type can contain a comma.
 fn types(values: &[String]) -> Vec<&str> {
     let mut types: Vec<&str> = values
         .iter()

@@ -1,4 +1,4 @@
-//! `heatmap`: how many events there were on each weekday at each hour, as shades.
+//! `heatmap`: shows the number of events by weekday and hour as shades.
 
 use annals::analytics::Heatmap;
 use annals::{Query, Store};
@@ -23,7 +23,7 @@ const WEEKDAYS: [&str; 7] = [
 ];
 const HOURS: &str = "000102030405060708091011121314151617181920212223";
 const HOURS_NARROW: &str = "0     6     12    18";
-/// What two characters for each hour take.
+/// The width of two characters for each hour.
 const WIDE: usize = 72;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {

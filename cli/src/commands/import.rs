@@ -1,4 +1,4 @@
-//! `import`: loads and checks files, appends them to a durable store, and reports what they hold.
+//! `import`: loads and checks files, appends them to a durable store, and reports their contents.
 
 use std::path::{Path, PathBuf};
 
@@ -47,7 +47,7 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
 /// Appends `files` to a durable store.
 fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
     for file in &import.files {
-        // A log that is not there makes no store.
+        // A missing log must not create a store.
         feed::check(file)?;
     }
     let mut loader = Loader::into_durable(durable::open_to_import(url, out)?, import.include_dropped);
@@ -69,7 +69,7 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     sections.write(out)
 }
 
-/// How many events of the files are in the store: each once, however often the files have it.
+/// The number of the files' events in the store; a repeated event counts once.
 fn safe(report: &Report, is_folder: bool) -> String {
     let stored = report.stored();
     let repeated = match report.repeated {
@@ -86,7 +86,7 @@ fn safe(report: &Report, is_folder: bool) -> String {
     )
 }
 
-/// Loads `files`, tells of bad lines, and writes what there is to `into`.
+/// Loads `files`, reports bad lines, and writes the events to `into`.
 fn load_files(
     loader: &mut Loader,
     global: &Global,
@@ -113,13 +113,13 @@ fn add_report(sections: &mut Sections, report: &Report) {
     sections.count("eventsPerSecond", "events a second", rate(report));
 }
 
-/// Events taken in a second.
+/// Events per second.
 pub(crate) fn rate(report: &Report) -> u64 {
     let micros = report.elapsed.as_micros().max(1);
     u64::try_from(u128::from(report.taken()) * 1_000_000 / micros).unwrap_or(u64::MAX)
 }
 
-/// How long it took to load, in words.
+/// The duration of loading, in words.
 pub(crate) fn pace(report: &Report) -> String {
     let events = counted(report.events, "event");
     format!(

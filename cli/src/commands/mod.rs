@@ -1,4 +1,4 @@
-//! The commands: one a file, each from its arguments to its answer.
+//! The commands: one module each, from the arguments to the output.
 
 mod archive;
 mod cdc;
@@ -31,7 +31,7 @@ use crate::output::Out;
 use crate::output::target::Target;
 use crate::output::text::{clean, counted};
 
-/// Does what the command line says.
+/// Runs the command of the command line.
 pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     let global = &cli.global;
     check_sources(cli)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     }
 }
 
-/// Refuses options of log files where none is read, and of durable stores where none is opened.
+/// Rejects options of log files when none is read, and of durable stores when none is opened.
 fn check_sources(cli: &Cli) -> Outcome {
     let global = &cli.global;
     let mut logs: Vec<&Path> = Vec::new();
@@ -91,7 +91,7 @@ fn check_sources(cli: &Cli) -> Outcome {
     Ok(())
 }
 
-/// A file to write by a command that reads `inputs`.
+/// The output file of a command that reads `inputs`.
 fn target(path: &Path, force: bool, inputs: Vec<PathBuf>) -> Target {
     Target {
         path: path.to_owned(),
@@ -123,7 +123,7 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     Ok(loader.store)
 }
 
-/// Loads `location` after what `loader` has, and tells of bad lines.
+/// Loads `location` after the events of `loader`, and reports bad lines.
 fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out<'_>) -> Outcome {
     if let Location::File(path) = location {
         loader.load(path, &options(global))?;
@@ -138,7 +138,7 @@ fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out
     }
 }
 
-/// The time zone of the answer, as the library has it.
+/// The time zone of the output.
 fn time_zone(out: &Out<'_>) -> Outcome<TimeZone> {
     Ok(out.zone_name().parse()?)
 }
@@ -150,7 +150,7 @@ fn options(global: &Global) -> Options {
     }
 }
 
-/// Lists the first bad lines on the standard error, and says how many there were.
+/// Writes the first bad lines and their number to standard error.
 fn report_bad_lines(loader: &Loader, out: &mut Out<'_>) -> Outcome {
     let report = &loader.report;
     for line in &report.bad_shown {

@@ -1,4 +1,4 @@
-//! `repair`: a new store from what can be read of a damaged one.
+//! `repair`: creates a new store from the readable events of a damaged one.
 
 use std::path::Path;
 
@@ -14,7 +14,7 @@ use crate::watch::watch;
 pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
     check_store(folder)?;
     let (path, target) = (folder.to_owned(), to.to_owned());
-    // Its components: the name of a folder may end with a slash.
+    // Compared by components: the path of a directory may end with a slash.
     let left = format!(
         "{}.part holds what was saved so far: remove it before you try again",
         to.components().as_path().display()

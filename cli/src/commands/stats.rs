@@ -1,4 +1,4 @@
-//! `stats`: figures of a whole store, or of the events that filters let through.
+//! `stats`: figures of a whole store, or of the events that match the filters.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,9 +14,9 @@ use crate::output::sections::{Sections, ranked};
 use crate::output::text::{bytes, grouped};
 use crate::when;
 
-/// Types in a table: enough for all of a usual log.
+/// Rows of types: enough for all types of a usual log.
 const TYPES_SHOWN: usize = 60;
-/// Users, organizations and days in a table.
+/// Rows of users, organizations and days.
 const SHOWN: usize = 15;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
@@ -26,7 +26,7 @@ pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
     of_query(store, filters, out)?.write(out)
 }
 
-/// What a store holds.
+/// The contents of a store.
 pub(crate) fn of_store(store: &Store, out: &Out<'_>) -> Sections {
     let mut sections = figures_of_store(store, out);
     sections.list(
@@ -44,7 +44,7 @@ pub(crate) fn of_store(store: &Store, out: &Out<'_>) -> Sections {
     sections
 }
 
-/// What a store holds, in numbers.
+/// The figures of a store.
 pub(crate) fn figures_of_store(store: &Store, out: &Out<'_>) -> Sections {
     let stats = store.stats();
     let seen = Seen::of(store);
@@ -101,7 +101,7 @@ pub(crate) fn figures_of_store(store: &Store, out: &Out<'_>) -> Sections {
     sections
 }
 
-/// Bytes in all, and of one event.
+/// Bytes in total, and per event.
 pub(crate) fn memory(memory_bytes: u64, events: u64) -> String {
     let each = memory_bytes
         .checked_div(events)
@@ -119,10 +119,10 @@ fn terms(store: &Store, field: &Field) -> Vec<(String, u64)> {
     ranked(store.terms(field))
 }
 
-/// What the index does not know, found by reading every event once.
+/// Figures that the index does not have, counted by reading every event once.
 #[derive(Default)]
 struct Seen {
-    /// For each correlation, the type of the first aggregate in it, and whether there are others.
+    /// For each correlation, the type of its first aggregate, and whether it has others.
     correlations: HashMap<String, (String, bool)>,
     without_correlation: u64,
     without_user: u64,

@@ -1,4 +1,4 @@
-//! `stream`: the events of one aggregate, by version.
+//! `stream`: lists the events of one aggregate, ascending by version.
 
 use annals::{AsOf, Store, Version};
 

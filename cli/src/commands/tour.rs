@@ -1,4 +1,4 @@
-//! Without a command: what a log holds, drawn, and what to ask next.
+//! Without a command: an overview of a log with charts, and suggestions of commands.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,12 +18,12 @@ use crate::output::text::{clean, counted};
 
 const DEMO_EVENTS: u64 = 100_000;
 const DEMO_SEED: u64 = 42;
-/// Conversations that are looked at to find one worth showing.
+/// The most conversations that are examined for an example.
 const CANDIDATES: usize = 500;
-/// The size of a conversation that is worth showing: it has a story, and fits on a screen.
+/// The size of an example conversation: not trivial, and no longer than a screen.
 const CONVERSATION_EVENTS: std::ops::RangeInclusive<u64> = 5..=14;
 
-/// A tour of what `--store` names, or of a log that is made up.
+/// Shows the store of `--store`, or a generated log.
 pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
     match &global.store {
         None | Some(Location::Memory) => of_demo(DEMO_EVENTS, DEMO_SEED, out),
@@ -45,7 +45,7 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
     }
 }
 
-/// A tour of a log that is made up.
+/// Shows a generated log.
 pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
     let mut loader = Loader::new()?;
     let started = Instant::now();
@@ -64,11 +64,11 @@ pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
     tour(&loader.store, &loader.report, &source, out)
 }
 
-/// Where a log comes from, in words.
+/// The origin of a log, in words.
 struct Source {
     title: String,
     file: String,
-    /// What to do before anything else can be asked.
+    /// The command that must be run before the suggested ones.
     first_hint: Option<String>,
 }
 
@@ -110,7 +110,7 @@ fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> O
     )
 }
 
-/// The conversation across the most types of aggregates, then of events; of those that are neither too small nor too large.
+/// The conversation with the most types of aggregates, then of events, among those of a suitable size.
 fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
     let mut names: Vec<String> = store
         .terms(&Field::Correlation)
@@ -133,7 +133,7 @@ fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
     Ok(best.map(|(_, name, events)| (name, events)))
 }
 
-/// What to ask next, with names that are in this log.
+/// Suggested commands, with names from this log.
 fn hints(store: &Store, source: &Source, correlation: Option<&str>, out: &mut Out<'_>) -> Outcome {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let rare = store

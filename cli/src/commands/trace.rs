@@ -1,4 +1,4 @@
-//! `trace`: a conversation as a tree of what was caused by what.
+//! `trace`: shows a conversation as a tree of causes.
 
 use std::collections::BTreeSet;
 
@@ -27,7 +27,7 @@ pub(crate) fn show(store: &Store, correlation: &str, out: &mut Out<'_>) -> Outco
     }
 }
 
-/// The conversation's events as a tree, one a line.
+/// The events of the conversation as a tree, one per line.
 pub(crate) fn draw(correlation: &str, events: &[Event], out: &mut Out<'_>) -> Outcome {
     let aggregates: BTreeSet<&str> = events.iter().map(Event::aggregate_id).collect();
     let (size, aggregates) = (
@@ -62,7 +62,7 @@ fn span(events: &[Event]) -> String {
     }
 }
 
-/// The lines that lead to a node. Very deep trees are cut on the left, for no terminal is that wide.
+/// The branches before a node. Very deep trees are cut on the left, because no terminal is that wide.
 fn branch(node: Node<'_, '_>) -> String {
     const LEVELS_SHOWN: usize = 24;
     let lines = node.lines();

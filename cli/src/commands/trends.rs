@@ -1,4 +1,4 @@
-//! `trends`: how many events there were over time, as bars.
+//! `trends`: shows the number of events over time as bars.
 
 use annals::analytics::{Bucket, Empty, Trend, TrendRow};
 use annals::{Query, Store};
@@ -14,14 +14,14 @@ use crate::output::text::{counted, grouped};
 
 const COLUMNS_HEIGHT: u64 = 5;
 const MICROS_PER_DAY: u64 = 86_400_000_000;
-/// Days from the first event to the last, at most, and how long rows are then: a table is at most a few screens long.
+/// The most days from the first event to the last, with the length of the rows: a table is at most a few screens long.
 const SPANS: [(u64, Bucket); 4] = [
     (1, Bucket::Hour),
     (92, Bucket::Day),
     (130 * 7, Bucket::IsoWeek),
     (20 * 366, Bucket::Month),
 ];
-/// As [`SPANS`], for columns: there are several in a line.
+/// Like [`SPANS`], for columns, of which several fit into a line.
 const SPANS_OF_COLUMNS: [(u64, Bucket); 3] = [
     (2 * 366, Bucket::Day),
     (10 * 366, Bucket::IsoWeek),
@@ -40,7 +40,7 @@ pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
         return records(&rows).write(out);
     }
     if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
-        // A sparkline without its gaps would tell another story.
+        // Without its gaps a sparkline would be misleading.
         let counts: Vec<u64> = trend
             .rows(Empty::Include)
             .map_or_else(|_| counts(&rows), |rows| counts(&rows));
@@ -62,10 +62,10 @@ fn bucket(length: Length) -> Bucket {
     }
 }
 
-/// A trend whose rows fit the time from its first event to its last: the first of `spans` that is not exceeded says how long they are, or
-/// they are years.
+/// A trend whose rows fit the time from the first event to the last: the first of `spans` that is long enough decides their length;
+/// otherwise they are years.
 fn by_span(store: &Store, query: &Query, spans: &[(u64, Bucket)], out: &Out<'_>) -> Outcome<Trend> {
-    // Days without events are no rows, so there are never more days than events.
+    // Days without events have no row, so there are never more rows than events.
     let by_day = of(store, query.clone(), Bucket::Day, out)?;
     let days = by_day.rows(Empty::Leave)?;
     let micros = |row: Option<&TrendRow>| row.map_or(0, |row| row.start.as_micros());
@@ -117,7 +117,7 @@ fn draw(rows: &[TrendRow], out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
-/// The whole store as high columns under a heading: for the tour.
+/// The whole store as high columns under a heading, for the tour.
 pub(crate) fn draw_columns(store: &Store, out: &mut Out<'_>) -> Outcome {
     let trend = by_span(store, &Query::all(), &SPANS_OF_COLUMNS, out)?;
     let name = match trend.bucket() {

@@ -1,4 +1,4 @@
-//! `verify`: reads every byte of a store in files, and lists what is damaged.
+//! `verify`: reads every byte of a store in files, and lists the damage.
 
 use std::path::Path;
 
@@ -42,7 +42,7 @@ pub(crate) fn check_store(folder: &Path) -> Outcome {
             Ok(false) => Err(Failure::NotFound(format!(
                 "{name} contains no store: there is no segment"
             ))),
-            // An error is met, and told, by reading.
+            // Reading meets and reports the error.
             Ok(true) | Err(_) => Ok(()),
         };
     }
@@ -54,7 +54,7 @@ pub(crate) fn check_store(folder: &Path) -> Outcome {
     Err(Failure::NotFound(format!("there is no folder {name}")))
 }
 
-/// What a folder holds, in figures.
+/// The figures of a directory.
 pub(crate) fn describe(sections: &mut Sections, found: &Verification) {
     sections.count("segments", "segments", found.segments);
     sections.figure("bytes", "bytes", found.bytes.into(), bytes(found.bytes));
@@ -77,7 +77,7 @@ pub(crate) fn describe(sections: &mut Sections, found: &Verification) {
     sections.count("damagedPlaces", "damaged places", places);
 }
 
-/// Writes figures, and what is damaged: as a list where there are only rows.
+/// Writes the figures and the damage, as a list in formats that have only rows.
 pub(crate) fn write(sections: &mut Sections, found: &Verification, out: &mut Out<'_>) -> Outcome {
     let mut records = Records::new(&["file", "offset", "first", "last", "what"]);
     found.damage.iter().for_each(|damage| records.push(row(damage)));

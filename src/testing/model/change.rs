@@ -1,17 +1,17 @@
-//! What may become of an aggregate, and how the event of the system says it.
+//! Changes of aggregates, and the system events that record them.
 
 use crate::StreamLimits;
 
-/// What may become of an aggregate.
+/// A change of an aggregate.
 #[derive(Clone, Debug)]
 pub enum Change {
     /// Its events before this version are dropped.
     TruncateBefore(u64),
     /// It is deleted softly.
     Delete,
-    /// It is deleted for good.
+    /// It is tombstoned.
     Tombstone,
-    /// It keeps less.
+    /// It gets limits.
     Limit(StreamLimits),
 }
 

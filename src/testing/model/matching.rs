@@ -1,4 +1,4 @@
-//! Whether an event answers a query.
+//! Whether an event matches a query.
 
 use super::Recorded;
 use crate::query::{AsOf, Query};

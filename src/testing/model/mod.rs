@@ -1,4 +1,4 @@
-//! The reference: a list of events and loops over it, obvious at a glance and slow.
+//! The reference model: a list of events and loops over it, slow and easy to verify.
 
 mod change;
 mod matching;
@@ -14,22 +14,22 @@ use crate::{
     StreamLimits, Timestamp, Version,
 };
 
-/// An event, as the model keeps it.
+/// An event of the model.
 #[derive(Clone, Debug)]
 pub struct Recorded {
-    /// Its place in the store.
+    /// Its position.
     pub position: u64,
-    /// The aggregate it happened to.
+    /// Its aggregate.
     pub stream: StreamId,
-    /// Its place in the stream.
+    /// Its version.
     pub version: u64,
-    /// When it happened.
+    /// Its timestamp.
     pub time: Timestamp,
-    /// When it was taken.
+    /// The time at which it was recorded.
     pub recorded: Timestamp,
-    /// What was appended; shared by the copies of a model.
+    /// The appended event; copies of a model share it.
     pub event: Arc<NewEvent<'static>>,
-    /// It was dropped.
+    /// Whether it was dropped.
     pub dropped: bool,
 }
 
@@ -51,17 +51,17 @@ struct Stream {
 /// A store that is a list.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    /// Every event there ever was.
+    /// Every event ever appended.
     pub events: Vec<Recorded>,
     streams: BTreeMap<Name, Stream>,
 }
 
-/// What there is of the events of an append, by their ids.
+/// Which events of an append are stored already, by their ids.
 enum Known {
     None,
-    /// All, one after another.
+    /// All of them, one after another.
     All(Acknowledged),
-    /// Some, or all in another order.
+    /// Some of them, or all in another order.
     Some(Conflict),
 }
 
@@ -91,7 +91,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As the store.
+    /// The same as the store.
     pub fn append(
         &mut self,
         parts: &[Append<'_>],
@@ -157,7 +157,7 @@ impl Model {
         .into()
     }
 
-    /// Whether the events of a part are there already, by the ids that they bring.
+    /// Whether the events of a part are stored already, by their own ids.
     fn known(&self, part: &Append<'_>) -> Known {
         let stored: Vec<_> = self.of_stream(&part.stream.aggregate_id).collect();
         let is_own = |event: &&NewEvent<'_>| event.id.is_some();
@@ -246,7 +246,7 @@ impl Model {
     ///
     /// # Errors
     ///
-    /// As the store.
+    /// The same as the store.
     pub fn change(&mut self, id: &Name, expected: Expected, change: &Change, now: Timestamp) -> Result<u64> {
         let Some(stream) = self.streams.get(id) else {
             return Err(Error::invalid("unknown"));
@@ -283,11 +283,11 @@ impl Model {
         Ok(self.position())
     }
 
-    /// Keeps a snapshot of an aggregate at a version, unless it has a later one. Answers the position of the one that it has then.
+    /// Saves a snapshot of an aggregate at a version, unless a later one exists. Returns the position of the latest snapshot.
     ///
     /// # Errors
     ///
-    /// As the store.
+    /// The same as the store.
     pub fn save_snapshot(&mut self, id: &Name, version: u64, data: &[u8], now: Timestamp) -> Result<u64> {
         let Some(stream) = self.streams.get(id) else {
             return Err(Error::invalid("unknown"));
@@ -311,7 +311,7 @@ impl Model {
         Ok(self.position())
     }
 
-    /// The snapshot of an aggregate: its position, its version, its data.
+    /// The snapshot of an aggregate: position, version and data.
     pub fn snapshot(&self, id: &str) -> Option<(u64, u64, Vec<u8>)> {
         let stream = snapshots(id);
         let event = self.of_stream(&stream).last()?;
@@ -320,7 +320,7 @@ impl Model {
         Some((event.position, version.parse().ok()?, event.event.data.to_vec()))
     }
 
-    /// The version of the last event of an aggregate that is gone.
+    /// The version of the last dropped event of an aggregate.
     fn gone_to(&self, id: &str) -> Option<u64> {
         let of_stream = |event: &&Recorded| event.stream.aggregate_id == *id && event.dropped;
         self.events.iter().filter(of_stream).map(|event| event.version).max()
@@ -347,7 +347,7 @@ impl Model {
         }
     }
 
-    /// Drops what is too old at `now`.
+    /// Drops the events that are past an age limit at `now`.
     pub fn expire(&mut self, now: Timestamp) {
         let aged: Vec<_> = self
             .streams
@@ -417,7 +417,7 @@ impl Model {
         take(events.map(|event| event.position).collect(), backwards, limit)
     }
 
-    /// The positions of the events that answer a query without a cursor.
+    /// The positions of the events that match a query without its cursor.
     pub fn query(&self, query: &Query) -> Vec<u64> {
         let in_range = |event: &&Recorded| {
             event.position > query.after.0 && query.until.is_none_or(|until| event.position <= until.0)
@@ -444,7 +444,7 @@ impl Model {
         )
     }
 
-    /// Whether an event of the store is the one that the model has at its position.
+    /// Whether an event of the store equals the model's event at its position.
     pub fn has(&self, event: EventRef<'_>) -> bool {
         let Some(known) = self.events.get((event.position().0 - 1) as usize) else {
             return false;
@@ -464,7 +464,7 @@ impl Model {
     }
 }
 
-/// The system's stream of an aggregate's snapshots.
+/// The system stream of the snapshots of an aggregate.
 fn snapshots(id: &str) -> String {
     format!("$$snapshot:{id}")
 }
