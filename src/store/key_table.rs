@@ -36,11 +36,11 @@ pub(crate) fn place(hash: u64, count: usize) -> usize {
 
 /// Rebuilds a table without room when removed entries take at least an eighth of it: they leave marks, and a table that is more than half
 /// full doubles instead of removing its marks.
-fn renew(table: &mut HashTable<Known>) {
+pub(crate) fn renew<T>(table: &mut HashTable<T>, rehash: impl Fn(&T) -> u64) {
     let full = table.num_buckets() / 8 * 7;
     if table.len() == table.capacity() && table.len() < full / 8 * 7 {
-        for known in std::mem::replace(table, HashTable::with_capacity(full)) {
-            table.insert_unique(rehash(&known), known, rehash);
+        for entry in std::mem::replace(table, HashTable::with_capacity(full)) {
+            table.insert_unique(rehash(&entry), entry, &rehash);
         }
     }
 }
@@ -67,7 +67,7 @@ impl KeyTable {
     fn insert_known(&mut self, known: Known) {
         let hash = rehash(&known);
         let place = place(hash, self.tables.len());
-        renew(&mut self.tables[place]);
+        renew(&mut self.tables[place], rehash);
         self.tables[place].insert_unique(hash, known, rehash);
     }
 

@@ -2,7 +2,7 @@
 
 use hashbrown::HashTable;
 
-use super::key_table::{place, spread};
+use super::key_table::{place, renew, spread};
 use super::shard::Stream;
 
 /// Streams for each table: with more, one table is divided. Twice as many, and a little chance, fit into [`BUCKETS_MAX`].
@@ -52,6 +52,7 @@ impl StreamTable {
     fn insert_in_place(&mut self, stream: Stream) -> u32 {
         let hash = rehash(&stream);
         let number = place(hash, self.tables.len());
+        renew(&mut self.tables[number], rehash);
         let entry = self.tables[number].insert_unique(hash, stream, rehash);
         key(number, entry.bucket_index())
     }
@@ -153,6 +154,28 @@ mod tests {
             assert_eq!(find(&table, number), (number % 2 == 1).then_some(number));
         }
         assert_eq!(table.iter().count(), 2_500);
+    }
+
+    #[test]
+    fn streams_that_were_forgotten_doubled_their_tables() {
+        let buckets = |table: &StreamTable| table.tables.iter().map(HashTable::num_buckets).sum::<usize>();
+        for streams in [5_000, 10_000, 19_000] {
+            let mut table = StreamTable::default();
+            (0..streams).for_each(|number| _ = table.insert(stream(number)));
+            let before = buckets(&table);
+            for number in 0..streams * 20 {
+                let key = table
+                    .find(stream(number).half, &stream(number).id)
+                    .expect("it is there");
+                table.remove(key);
+                table.insert(stream(number + streams));
+            }
+            let after = buckets(&table);
+            assert!(
+                after <= before / 4 * 5,
+                "{before} buckets became {after} for {streams} streams"
+            );
+        }
     }
 
     #[test]
