@@ -39,9 +39,9 @@ impl Engine {
         self.expire_due();
         let hashes = prepare::check(stream, events, &self.settings.limits)?;
         let prepared = self.prepare(stream, expected, events, hashes)?;
-        let cost = self.admit(std::slice::from_ref(&prepared))?;
+        let cost = self.reserve(std::slice::from_ref(&prepared))?;
         let result = self.append_prepared(&prepared, cost, acknowledge);
-        self.settle(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
+        self.release_reservation(cost, result.as_ref().is_ok_and(|appended| !appended.repeated));
         result
     }
 
@@ -93,7 +93,7 @@ impl Engine {
         let surplus = self.limit_appended(state, key);
         drop((shard, ids));
         let mut appended = acknowledged(prepared, version, first);
-        appended.durability = self.finish(appended.last_position.0, acknowledge)?;
+        appended.durability = self.acknowledge(appended.last_position.0, acknowledge)?;
         if surplus.is_some() {
             self.limit_later(prepared, surplus);
         }
@@ -153,7 +153,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`Error::Failed`] when the journal has, [`Error::Closed`] when it ended before it came so far.
-    pub(crate) fn finish(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
+    pub(crate) fn acknowledge(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
         let durability = self.await_durable(last, acknowledge)?;
         self.indexes.main.assist(&self.core, last);
         self.note_log_age();
@@ -282,7 +282,7 @@ impl Engine {
     }
 
     /// Appends an event of the system about `aggregate`, under the lock of its shard. The caller calls
-    /// [`finish`](Self::finish) when it has let go of the lock.
+    /// [`acknowledge`](Self::acknowledge) when it has let go of the lock.
     pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent<'_>) -> u64 {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
         let prepared = self.prepare_system(&stream, event);
@@ -300,27 +300,27 @@ impl Engine {
         self.write_prepared(shard, key, prepared)
     }
 
-    /// Takes room for the parts of an append in the budget and before the journal, before any lock.
+    /// Reserves room for the parts of an append in the budget and in the backlog, before any lock is taken.
     ///
     /// # Errors
     ///
     /// [`Error::Full`], and the error of the journal if it has failed.
-    pub(crate) fn admit(&self, parts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
-        self.admit_cost(|| Cost::of(parts))
+    pub(crate) fn reserve(&self, parts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
+        self.reserve_cost(|| Cost::of(parts))
     }
 
     /// The same for what costs `cost`.
     ///
     /// # Errors
     ///
-    /// As [`admit`](Self::admit).
-    pub(super) fn admit_cost(&self, cost: impl FnOnce() -> Cost) -> Result<Option<Cost>> {
+    /// As [`reserve`](Self::reserve).
+    pub(super) fn reserve_cost(&self, cost: impl FnOnce() -> Cost) -> Result<Option<Cost>> {
         if self.usage.is_none() && self.flushing.is_none() {
             return Ok(None);
         }
         let cost = cost();
         if let Some(flushing) = &self.flushing {
-            flushing.admit(self, cost)?;
+            flushing.reserve(self, cost)?;
         }
         if let Some(usage) = &self.usage {
             usage
@@ -330,7 +330,7 @@ impl Engine {
         Ok(Some(cost))
     }
 
-    /// Counts what was written, at the cost that was admitted, for forks. The caller holds the lock of a shard that was written to.
+    /// Counts what was written, at the cost that was reserved, for forks. The caller holds the lock of a shard that was written to.
     #[inline]
     pub(super) fn count_written(&self, cost: Option<Cost>) {
         if let Some((usage, cost)) = self.usage.as_ref().zip(cost) {
@@ -338,8 +338,8 @@ impl Engine {
         }
     }
 
-    /// Gives the room back if nothing was written; makes room by dropping if the budget says so.
-    pub(crate) fn settle(&self, cost: Option<Cost>, written: bool) {
+    /// Releases the reservation if nothing was written; then drops events if the budget is exceeded and says so.
+    pub(crate) fn release_reservation(&self, cost: Option<Cost>, written: bool) {
         let Some(cost) = cost else { return };
         if !written {
             self.give_back(cost);

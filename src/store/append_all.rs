@@ -40,9 +40,9 @@ impl Engine {
             .zip(hashes)
             .map(|(part, hashes)| self.prepare(&part.stream, part.expected, &part.events, hashes))
             .collect::<Result<_>>()?;
-        let cost = self.admit(&parts)?;
+        let cost = self.reserve(&parts)?;
         let result = self.append_parts(&parts, condition, cost, acknowledge);
-        self.settle(
+        self.release_reservation(
             cost,
             result
                 .as_ref()
@@ -192,7 +192,7 @@ impl Engine {
         self.count_written(cost);
         let surplus = self.limit_parts(&mut locks, parts, &keys);
         drop(locks);
-        let durability = self.finish(last_position(&written), acknowledge)?;
+        let durability = self.acknowledge(last_position(&written), acknowledge)?;
         for (part, to) in surplus {
             self.limit_later(part, Some(to));
         }

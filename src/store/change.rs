@@ -131,13 +131,13 @@ impl Engine {
         self.check_changes()?;
         if let Some(flushing) = &self.flushing {
             // How long the event is depends on the stream, but it is short: there must be room left before it.
-            flushing.admit(self, Cost::default())?;
+            flushing.reserve(self, Cost::default())?;
         }
         // A fork has what was changed and what that drops, or neither.
         let _whole = self.changing.read();
         let begun = self.begin_change(id, expected, change)?;
         // What is dropped cannot be brought back: not before it is as safe as readers may expect.
-        self.finish(begun.position, acknowledge)?;
+        self.acknowledge(begun.position, acknowledge)?;
         self.end_change(&begun, change.reason(id));
         Ok(Position(begun.position))
     }
@@ -161,7 +161,7 @@ impl Engine {
             }
         }
         if let Some((last, _)) = begun.last() {
-            self.finish(last.position, Durability::Volatile)?;
+            self.acknowledge(last.position, Durability::Volatile)?;
         }
         for (one, reason) in begun {
             self.end_change(&one, reason);

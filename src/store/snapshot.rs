@@ -66,16 +66,16 @@ impl Engine {
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
         let (version, event) = (snapshot.version, snapshot.into_event());
         let prepared = self.prepare_system(&stream, &event);
-        let cost = self.admit_cost(|| cost_of(&prepared))?;
+        let cost = self.reserve_cost(|| cost_of(&prepared))?;
         // A fork has the snapshot and what it drops, or neither.
         let _whole = self.changing.read();
         let saved = self.write_snapshot(id, version, &prepared, cost);
-        self.settle(cost, matches!(saved, Ok(Saved::New(_))));
+        self.release_reservation(cost, matches!(saved, Ok(Saved::New(_))));
         let position = match &saved {
             Ok(Saved::New(position) | Saved::Outdated(position)) => *position,
             Err(_) => return saved.map(|_| Position(0)),
         };
-        self.finish(position, acknowledge)?;
+        self.acknowledge(position, acknowledge)?;
         if matches!(saved, Ok(Saved::New(_))) {
             // Readers see it: they need none before it.
             self.drop_snapshots_before(&prepared, position);

@@ -116,7 +116,7 @@ impl Flushing {
     /// # Errors
     ///
     /// [`Error::Full`] when there is none and the settings say to refuse; the error of the journal if it has failed.
-    pub(crate) fn admit(&self, engine: &Engine, cost: Cost) -> Result<()> {
+    pub(crate) fn reserve(&self, engine: &Engine, cost: Cost) -> Result<()> {
         self.admit_or(engine, cost, self.settings.when_behind)
     }
 
@@ -124,7 +124,7 @@ impl Flushing {
     ///
     /// # Errors
     ///
-    /// As [`admit`](Self::admit).
+    /// As [`reserve`](Self::reserve).
     pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
         let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
         // What is longer than the whole backlog passes when it is alone.
