@@ -36,6 +36,7 @@
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
 //!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
 //!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
+//! * [`cqrs`] builds on it: typed events, aggregates, and commands that decide on them.
 //! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
 //!
 //! # What it does not do
@@ -52,6 +53,8 @@
 //! | position | the place of an event in the whole store: 1, 2, 3 … without gaps, never reused |
 //! | expected version | what the writer believes: any, no stream, stream exists, exactly N |
 //! | append | one atomic batch: all events or none, consecutive versions and positions |
+//! | command, decision, rejection | what an aggregate is asked to do; the events that it decides on; why it refuses |
+//! | codec | what writes typed events as bytes, and reads them |
 //! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |
 //! | visible | the last position that reads see; everything up to it is there, without a hole |
@@ -77,6 +80,7 @@
 //! |---|---|---|
 //! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
 //! | `cache` | yes | answers kept and extended from the tail; moka |
+//! | `cqrs` | yes | [`cqrs`]: typed events, aggregates, commands; serde_path_to_error |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
@@ -85,6 +89,8 @@
 
 #[cfg(feature = "analytics")]
 pub mod analytics;
+#[cfg(feature = "cqrs")]
+pub mod cqrs;
 mod error;
 mod event;
 mod gap;

@@ -252,6 +252,8 @@ pub struct StreamInfo {
     pub events: u64,
     /// Versions up to this one are gone: truncated, deleted, or past a limit. 0 if none is.
     pub dropped_to: Version,
+    /// The version at which the aggregate was deleted last; 0 if it never was. What comes after it is a new beginning.
+    pub deleted_to: Version,
     /// Deleted for good.
     pub tombstoned: bool,
     /// What it keeps.

@@ -309,6 +309,7 @@ impl Store {
             version: Version(version),
             events: stream.live_events() - unseen,
             dropped_to: Version(u64::from(stream.dropped_to)),
+            deleted_to: Version(u64::from(stream.deleted_to)),
             tombstoned: stream.tombstoned,
             limits: stream.limits(),
         })

@@ -6,6 +6,8 @@ pub mod conformance;
 pub mod crash;
 #[cfg(feature = "file")]
 pub mod crash_threads;
+#[cfg(feature = "cqrs")]
+mod difference;
 #[cfg(feature = "file")]
 pub mod disk;
 pub mod history;
@@ -13,4 +15,9 @@ pub mod history_check;
 mod history_log;
 pub mod model;
 pub mod operation;
+#[cfg(feature = "cqrs")]
+mod scenario;
 pub mod storage;
+
+#[cfg(feature = "cqrs")]
+pub use scenario::{Outcome, Scenario};

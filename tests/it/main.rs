@@ -13,6 +13,7 @@ mod cache;
 mod compaction;
 mod concurrency;
 mod conformance;
+mod cqrs;
 mod crash;
 mod crash_threads;
 mod determinism;

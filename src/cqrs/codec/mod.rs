@@ -1,0 +1,107 @@
+//! Codecs: an event as a variant of a serde enum, and as the type and the data that the store keeps.
+
+mod decode;
+mod encode;
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::ContentType;
+
+/// An event as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// The name of the variant.
+    pub event_type: String,
+    /// The fields of the variant; empty for a variant without fields.
+    pub data: Vec<u8>,
+}
+
+/// Writes the variants of a serde enum as events, and reads them back.
+///
+/// The variant is the event type, and its fields are the data. The tag of the enum is not stored: the store has a field for it. All three
+/// representations of enums with a tag work: serde's default, `#[serde(tag = "type", content = "data")]`, and `#[serde(tag = "type")]`.
+pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
+    /// What the bytes of the data are.
+    fn content_type(&self) -> ContentType;
+
+    /// Writes an event.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unwritable`] when `event` is not a variant of an enum, or its fields cannot be written in this format.
+    fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError>;
+
+    /// Reads an event.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::UnknownType`] when the enum has no variant `event_type`; [`CodecError::Unreadable`] when the data is not that of the variant.
+    fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError>;
+}
+
+/// Why an event cannot be written or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// The enum has no variant with the name of the event type.
+    #[error("unknown event type '{event_type}': the enum has the variants {known}")]
+    UnknownType {
+        /// The event type.
+        event_type: String,
+        /// The variants of the enum, as a list to read.
+        known: String,
+    },
+    /// The data is not that of the variant.
+    #[error("the data does not decode at '{path}': {message}")]
+    Unreadable {
+        /// Where in the data, such as `lines[2].price`; `.` for the whole.
+        path: String,
+        /// What serde says.
+        message: String,
+    },
+    /// The value cannot be written as an event.
+    #[error("the value cannot be written as an event: {0}")]
+    Unwritable(String),
+}
+
+/// Events as JSON. The default.
+///
+/// ```
+/// use annals::cqrs::{Codec, Json};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// enum AccountEvent {
+///     Deposited { amount: u64 },
+///     Closed,
+/// }
+///
+/// let encoded = Json.encode(&AccountEvent::Deposited { amount: 250 })?;
+/// assert_eq!((encoded.event_type.as_str(), encoded.data.as_slice()), ("Deposited", &br#"{"amount":250}"#[..]));
+///
+/// let decoded: AccountEvent = Json.decode("Deposited", br#"{"amount":250}"#)?;
+/// assert_eq!(decoded, AccountEvent::Deposited { amount: 250 });
+///
+/// let error = Json.decode::<AccountEvent>("Deposited", br#"{"amount":"much"}"#).unwrap_err();
+/// assert!(error.to_string().starts_with("the data does not decode at 'amount': invalid type: string"));
+/// # Ok::<(), annals::cqrs::CodecError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Json;
+
+impl Codec for Json {
+    fn content_type(&self) -> ContentType {
+        ContentType::Json
+    }
+
+    fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError> {
+        encode::encode(event)
+    }
+
+    fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError> {
+        decode::decode(event_type, data)
+    }
+}

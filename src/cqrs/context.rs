@@ -1,0 +1,84 @@
+//! Who acts, and why: what events carry beside their data.
+
+use crate::{EventRef, Name, NewEvent};
+
+/// Who acts, for which organization, in which conversation, and because of what. Events that are appended with a context carry it.
+///
+/// ```
+/// use annals::cqrs::Context;
+///
+/// let context = Context::new().user("anna").correlation("checkout-9");
+/// assert_eq!(context.user.as_deref(), Some("anna"));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Context {
+    /// Who acts.
+    pub user: Option<Name>,
+    /// For which organization.
+    pub organization: Option<Name>,
+    /// The conversation.
+    pub correlation: Option<Name>,
+    /// The event or command that is the cause.
+    pub causation: Option<Name>,
+}
+
+impl Context {
+    /// A context that says nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The context of what follows from an event: its user, organization and conversation, with the event as the cause.
+    ///
+    /// An event without a correlation begins a conversation, which is named after the event's id.
+    pub fn caused_by(event: EventRef<'_>) -> Self {
+        let id = || Name::from(event.id().hyphenated().to_string());
+        Self {
+            user: event.user_id().map(Name::from),
+            organization: event.organization_id().map(Name::from),
+            correlation: Some(event.correlation_id().map_or_else(id, Name::from)),
+            causation: Some(id()),
+        }
+    }
+
+    /// With a user.
+    #[must_use]
+    pub fn user(mut self, id: impl Into<Name>) -> Self {
+        self.user = Some(id.into());
+        self
+    }
+
+    /// With an organization.
+    #[must_use]
+    pub fn organization(mut self, id: impl Into<Name>) -> Self {
+        self.organization = Some(id.into());
+        self
+    }
+
+    /// With a conversation.
+    #[must_use]
+    pub fn correlation(mut self, id: impl Into<Name>) -> Self {
+        self.correlation = Some(id.into());
+        self
+    }
+
+    /// With a cause.
+    #[must_use]
+    pub fn causation(mut self, id: impl Into<Name>) -> Self {
+        self.causation = Some(id.into());
+        self
+    }
+
+    /// Writes the context to an event.
+    pub(super) fn apply<'a>(&'a self, event: NewEvent<'a>) -> NewEvent<'a> {
+        let borrow = |name: &'a Option<Name>| name.as_deref().map(Into::into);
+        NewEvent {
+            user_id: borrow(&self.user),
+            organization_id: borrow(&self.organization),
+            correlation_id: borrow(&self.correlation),
+            causation_id: borrow(&self.causation),
+            ..event
+        }
+    }
+}

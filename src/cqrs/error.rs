@@ -1,0 +1,116 @@
+//! What can go wrong when aggregates are loaded and commands are executed, sorted by what the caller does next.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+use super::CodecError;
+use crate::{Conflict, Error, Name, Position, Version};
+
+/// Why an aggregate cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// An event does not decode. Add a variant or a default to the enum; or skip types that are unknown.
+    #[error(
+        "cannot read event {event_id} (type '{event_type}', position {position}) of aggregate '{aggregate_id}': {error}"
+    )]
+    Undecodable {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The event.
+        event_id: Uuid,
+        /// Its type.
+        event_type: Name,
+        /// Its position.
+        position: Position,
+        /// What is wrong with it.
+        error: Box<CodecError>,
+    },
+    /// Events are gone that the state depends on. Load the aggregate from a snapshot, or attach the archive that has them.
+    #[error(
+        "aggregate '{aggregate_id}' cannot be loaded: its events from version {first} to version {last} are gone; use a snapshot, or attach \
+         the archive that has them"
+    )]
+    Incomplete {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The first version that is gone.
+        first: Version,
+        /// The last version that is gone.
+        last: Version,
+    },
+    /// The aggregate has no such version yet.
+    #[error("aggregate '{aggregate_id}' has no version {wanted}: its last version is {last}")]
+    NoSuchVersion {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The version that was asked for.
+        wanted: Version,
+        /// The version of its last event.
+        last: Version,
+    },
+}
+
+/// Why a command had no effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandError<R> {
+    /// The rules of the domain refuse the command. Nothing was appended; tell the user.
+    Rejected(R),
+    /// The aggregate cannot be loaded. Nothing was appended.
+    Load(LoadError),
+    /// The aggregate decided on an event that cannot be written, or could not be read again. Nothing was appended; fix the event's type.
+    Unwritable {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The event's type, where it is known.
+        event_type: Option<Name>,
+        /// What is wrong with it.
+        error: Box<CodecError>,
+    },
+    /// Every attempt met an append of another writer. Nothing was appended; try again later, or allow for more attempts.
+    Contended {
+        /// The number of attempts.
+        attempts: u32,
+        /// What the last attempt met.
+        conflict: Box<Conflict>,
+    },
+    /// The store refuses the append, or has failed; see [`Error`] for what to do.
+    Store(Error),
+}
+
+impl<R: fmt::Display> fmt::Display for CommandError<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejection) => write!(f, "the command is rejected: {rejection}"),
+            Self::Load(error) => error.fmt(f),
+            Self::Unwritable {
+                aggregate_id,
+                event_type,
+                error,
+            } => {
+                let event_type = event_type.as_deref().unwrap_or("unknown");
+                write!(
+                    f,
+                    "cannot append an event of type '{event_type}' to aggregate '{aggregate_id}': {error}"
+                )
+            }
+            Self::Contended { attempts, conflict } => {
+                write!(
+                    f,
+                    "the command met other appends in all of {attempts} attempts; the last: {conflict}"
+                )
+            }
+            Self::Store(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<R: fmt::Debug + fmt::Display> std::error::Error for CommandError<R> {}
+
+impl<R> From<LoadError> for CommandError<R> {
+    fn from(error: LoadError) -> Self {
+        Self::Load(error)
+    }
+}

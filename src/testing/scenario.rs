@@ -1,0 +1,228 @@
+//! Given what happened, when a command comes, then these events follow: tests of aggregates.
+
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::difference::difference;
+use crate::cqrs::{Aggregate, Aggregates, Codec, CommandError, Json};
+use crate::{Clock, Expected, ManualClock, NewEvent, Store, StreamId, Timestamp, Version};
+
+/// The id of the aggregate in a scenario.
+const ID: &str = "scenario";
+
+/// The time at which a scenario begins: 2026-01-01T00:00:00Z.
+const BEGIN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
+
+/// A test of an aggregate: what happened before, then a command.
+///
+/// It runs on a real store in memory, through the same [`Aggregates`] as production, so that events are encoded, appended at the expected version and
+/// read back. What [`Outcome`] compares are the events that the store has committed.
+///
+/// ```
+/// use annals::cqrs::Aggregate;
+/// use annals::testing::Scenario;
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// # enum Event { Opened, Closed }
+/// # enum Command { Open, Close }
+/// # #[derive(Default)]
+/// # struct Door { open: bool }
+/// # impl Aggregate for Door {
+/// #     const TYPE: &'static str = "Door";
+/// #     type Event = Event;
+/// #     type Command = Command;
+/// #     type Rejection = &'static str;
+/// #     fn initial() -> Self { Self::default() }
+/// #     fn decide(&self, command: &Command) -> Result<Vec<Event>, &'static str> {
+/// #         match (command, self.open) {
+/// #             (Command::Open, false) => Ok(vec![Event::Opened]),
+/// #             (Command::Close, true) => Ok(vec![Event::Closed]),
+/// #             _ => Err("it is so already"),
+/// #         }
+/// #     }
+/// #     fn evolve(&mut self, event: Event) { self.open = matches!(event, Event::Opened); }
+/// # }
+///
+/// Scenario::<Door>::given([]).when(Command::Open).then([Event::Opened]).then_state(|door| assert!(door.open));
+/// Scenario::<Door>::given([Event::Opened]).when(Command::Open).then_rejected("it is so already");
+/// ```
+pub struct Scenario<A> {
+    store: Store,
+    clock: Arc<ManualClock>,
+    aggregates: Aggregates<A>,
+    stream: StreamId,
+}
+
+impl<A: Aggregate> Debug for Scenario<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("stream", &self.stream)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Scenario<A> {
+    /// A scenario in which these events have happened, in this order, at midnight on 2026-01-01 UTC.
+    ///
+    /// # Panics
+    ///
+    /// When an event cannot be written.
+    #[track_caller]
+    pub fn given(events: impl IntoIterator<Item = A::Event>) -> Self {
+        let clock = Arc::new(ManualClock::at(BEGIN));
+        let store = Store::builder().clock(Arc::clone(&clock) as Arc<dyn Clock>).open();
+        let store = must(store);
+        let scenario = Self {
+            aggregates: Aggregates::new(&store),
+            stream: StreamId::new(A::TYPE, ID),
+            clock,
+            store,
+        };
+        scenario.and_given(events)
+    }
+
+    /// More events that have happened, at the time that [`advance`](Self::advance) has moved the clock to.
+    ///
+    /// # Panics
+    ///
+    /// When an event cannot be written.
+    #[must_use]
+    #[track_caller]
+    pub fn and_given(self, events: impl IntoIterator<Item = A::Event>) -> Self {
+        for event in events {
+            let encoded = must(Json.encode(&event));
+            let event = NewEvent::new(&encoded.event_type).data(&encoded.data);
+            must(self.store.append(&self.stream, Expected::Any, event));
+        }
+        self
+    }
+
+    /// Moves the clock of the store.
+    #[must_use]
+    pub fn advance(self, duration: Duration) -> Self {
+        self.clock.advance(duration);
+        self
+    }
+
+    /// Executes a command.
+    ///
+    /// # Panics
+    ///
+    /// When the command fails for another reason than a rejection: an event that does not decode, or cannot be written.
+    #[track_caller]
+    #[must_use = "an outcome is compared with what was expected"]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a scenario reads better with the command itself"
+    )]
+    pub fn when(self, command: A::Command) -> Outcome<A>
+    where
+        A::Rejection: Debug,
+    {
+        let before = self.version();
+        let rejection = match self.aggregates.execute(ID, &command) {
+            Ok(_) => None,
+            Err(CommandError::Rejected(rejection)) => Some(rejection),
+            Err(error) => fail(&format!("the command failed: {error:?}")),
+        };
+        let decode = |event: &crate::Event| must(Json.decode(event.event_type(), event.data()));
+        let committed = self.store.read_stream(ID).after(before).events();
+        Outcome {
+            events: committed.iter().map(decode).collect(),
+            rejection,
+            state: must(self.aggregates.load(ID)).state,
+        }
+    }
+
+    fn version(&self) -> Version {
+        self.store.stream_info(ID).map_or(Version(0), |info| info.version)
+    }
+}
+
+/// What a command did in a [`Scenario`].
+pub struct Outcome<A: Aggregate> {
+    events: Vec<A::Event>,
+    rejection: Option<A::Rejection>,
+    state: A,
+}
+
+impl<A: Aggregate> Debug for Outcome<A>
+where
+    A::Event: Debug,
+    A::Rejection: Debug,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("events", &self.events)
+            .field("rejection", &self.rejection)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A: Aggregate> Outcome<A>
+where
+    A::Event: Debug + PartialEq,
+    A::Rejection: Debug,
+{
+    /// The command was taken, and these events were committed, no more and no fewer.
+    ///
+    /// # Panics
+    ///
+    /// With the events that differ, or the rejection.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
+    pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> Self {
+        if let Some(rejection) = &self.rejection {
+            fail(&format!("the command was rejected: {rejection:?}"));
+        }
+        let expected: Vec<_> = expected.into_iter().collect();
+        if let Some(difference) = difference(&expected, &self.events) {
+            fail(&format!("the events differ (- expected, + committed):\n{difference}"));
+        }
+        self
+    }
+
+    /// The command was rejected for this reason, and no event was committed.
+    ///
+    /// # Panics
+    ///
+    /// With the other reason, or the events that were committed.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
+    pub fn then_rejected(self, expected: impl Into<A::Rejection>) -> Self
+    where
+        A::Rejection: PartialEq,
+    {
+        let Some(rejection) = &self.rejection else {
+            fail(&format!(
+                "the command was not rejected; it committed {:#?}",
+                self.events
+            ));
+        };
+        let expected = [expected.into()];
+        if let Some(difference) = difference(&expected, std::slice::from_ref(rejection)) {
+            fail(&format!("the rejection differs (- expected, + actual):\n{difference}"));
+        }
+        self
+    }
+
+    /// Shows the state after the command to `check`, which asserts what has to hold.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
+    pub fn then_state(self, check: impl FnOnce(&A)) -> Self {
+        check(&self.state);
+        self
+    }
+}
+
+#[track_caller]
+fn must<T, E: Debug>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| fail(&format!("the scenario cannot be set up: {error:?}")))
+}
+
+#[track_caller]
+#[expect(clippy::panic, reason = "a test that fails panics")]
+fn fail(message: &str) -> ! {
+    panic!("{message}")
+}
