@@ -30,14 +30,14 @@ pub(super) fn settings() -> Settings {
     settings
 }
 
-/// A store of two shards and two lanes, on a machine with however many processors.
+/// A store of two shards and two lanes, whatever the number of processors.
 fn store() -> Store {
     let mut engine = Store::builder().settings(settings()).engine(Log::new(), None);
     engine.core = Core::new(Log::new(), 2, 2);
     Store::of(engine)
 }
 
-/// Two aggregates in different shards: hashes are other ones in every store.
+/// Two aggregates in different shards. Hashes differ from store to store.
 fn aggregates(store: &Store) -> [StreamId; 2] {
     let core = &store.engine().core;
     [0, 1].map(|shard| {
@@ -56,13 +56,17 @@ fn transfer(store: &Store, accounts: &[StreamId; 2]) {
 
 /// Appends two events to one aggregate.
 fn pay(store: &Store, account: &StreamId) {
-    let events = [NewEvent::new("Withdrawn"), NewEvent::new("Deposited")];
+    pay_as(store, account, "original");
+}
+
+fn pay_as(store: &Store, account: &StreamId, user: &str) {
+    let events = ["Withdrawn", "Deposited"].map(|what| NewEvent::new(what).user(user));
     store
         .append(account, Expected::Any, events)
         .expect("an append without a condition");
 }
 
-/// Asks the index for the appends of a store.
+/// Counts the appends of a store by the index.
 fn count(store: &Store) -> u64 {
     let query = Query::all().event_type("Deposited");
     store.query(query).count().expect("a valid query")
@@ -107,7 +111,13 @@ fn check(store: &Store, accounts: &[StreamId; 2]) -> u64 {
 fn check_both(store: &Store, fork: &Store, accounts: &[StreamId; 2], written: u64) {
     let forked = check(fork, accounts);
     assert_eq!(check(store, accounts), written);
-    pay(fork, &accounts[0]);
+    pay_as(fork, &accounts[0], "fork");
+    let of_fork = |store: &Store| store.query(Query::all().user("fork")).count().expect("a valid query");
+    assert_eq!(
+        (of_fork(fork), of_fork(store)),
+        (2, 0),
+        "an index knows events of the other store"
+    );
     assert_eq!((check(fork, accounts), check(store, accounts)), (forked + 2, written));
     transfer(store, accounts);
     assert_eq!(

@@ -13,14 +13,15 @@ use super::flusher::Flusher;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Durability, Error, Expected, NewEvent, StreamId};
 
-/// What the journal was given, in positions. Not atomics of loom: only the journal's thread changes them while the model runs.
+/// The last positions that the journal has written and synced. Not atomics of loom: only the journal's thread changes them while the model
+/// runs.
 #[derive(Debug, Default)]
 struct Seen {
     written: AtomicU64,
     synced: AtomicU64,
 }
 
-/// What fails for good.
+/// The call that fails permanently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fails {
     Nothing,
@@ -118,7 +119,7 @@ fn work(engine: &Engine, journal: Recorder) {
     Flusher::new(Box::new(journal)).run(engine, flushing);
 }
 
-/// What an event of [`append`] takes in the backlog.
+/// Bytes of an event of [`append`] in the backlog.
 const EVENT_BYTES: u64 = 102;
 
 /// Appends one event.
