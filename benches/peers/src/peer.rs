@@ -219,7 +219,7 @@ pub struct Pause {
     pub longest: Duration,
     /// The longest without the time in which another process had the processor.
     pub longest_running: Duration,
-    /// By the clock, the longest of all but one in 10,000.
+    /// The longest of all but one in 10,000, without that time.
     pub p9999: Duration,
     /// Appends that took longer than a millisecond, without that time.
     pub over_a_millisecond: u32,
@@ -246,7 +246,7 @@ pub fn pause<P: Peer>(aggregates: usize) -> Result<Pause> {
             let took = start.elapsed();
             all[number] = took;
             if took > Duration::from_micros(100) {
-                pause.note(took, waited_for_processor().saturating_sub(waited));
+                all[number] = pause.note(took, waited_for_processor().saturating_sub(waited));
                 waited = waited_for_processor();
             }
         }
@@ -266,11 +266,13 @@ fn percentile(times: &mut [Duration], per_10_000: usize) -> Duration {
 }
 
 impl Pause {
-    fn note(&mut self, took: Duration, waited: Duration) {
+    /// Returns how long the append ran.
+    fn note(&mut self, took: Duration, waited: Duration) -> Duration {
         let running = took.saturating_sub(waited);
         self.longest = self.longest.max(took);
         self.longest_running = self.longest_running.max(running);
         self.over_a_millisecond += u32::from(running > Duration::from_millis(1));
+        running
     }
 }
 

@@ -44,8 +44,8 @@ fn print_fresh_table() -> Result<()> {
 
 fn print_pause_table() -> Result<()> {
     println!("\nThe longest of single appends, ten to each aggregate, median of {PROCESSES} processes (least to most)");
-    println!("*Without waiting* leaves out the time in which another process had the processor\n");
-    println!("| store | appends | longest | without waiting | p99.99 | longer than 1 ms |");
+    println!("All but the first column of times leave out the time in which another process had the processor\n");
+    println!("| store | appends | longest by the clock | longest | p99.99 | longer than 1 ms |");
     println!("|---|---|---|---|---|---|");
     for (name, aggregates) in [
         (Annals::NAME, 1_000_000),
