@@ -102,6 +102,16 @@ fn a_variant_without_fields_has_no_data() {
     }
 }
 
+#[derive(Debug, PartialEq, Deserialize)]
+enum Color {
+    Red,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+enum Painted {
+    Painted { color: Color },
+}
+
 #[test]
 fn an_unknown_type_is_told_from_data_that_does_not_decode() {
     fn unknown<E: DeserializeOwned + Debug + PartialEq>() {
@@ -121,14 +131,6 @@ fn an_unknown_type_is_told_from_data_that_does_not_decode() {
     unknown::<Adjacent>();
     unknown::<Internal>();
     // A variant of an enum inside the data is no event type.
-    #[derive(Debug, PartialEq, Deserialize)]
-    enum Color {
-        Red,
-    }
-    #[derive(Debug, PartialEq, Deserialize)]
-    enum Painted {
-        Painted { color: Color },
-    }
     let error = Json
         .decode::<Painted>("Painted", br#"{"color":"Blue"}"#)
         .expect_err("no such color");

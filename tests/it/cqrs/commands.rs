@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use annals::cqrs::{Aggregate, Aggregates, CommandError, Context, Retry};
-use annals::testing::Scenario;
+use annals::testing::{Outcome, Scenario};
 use annals::{Expected, NewEvent, Position, Store, StoreUrl, StreamId, Version};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -261,7 +261,7 @@ fn an_event_that_could_never_be_read_was_stored() {
 }
 
 #[test]
-fn a_scenario_says_what_differs() {
+fn a_scenario_compares_what_was_committed() {
     let deposited = |amount| AccountEvent::Deposited { amount };
     Scenario::<Account>::given([deposited(3)])
         .when(AccountCommand::Withdraw(3))
@@ -272,39 +272,29 @@ fn a_scenario_says_what_differs() {
         .and_given([deposited(1)])
         .when(AccountCommand::Withdraw(5))
         .then_rejected("the balance is 4");
-    let failures: [(Box<dyn Fn() + Send + Sync>, &str); 4] = [
-        (
-            Box::new(move || {
-                _ = Scenario::<Account>::given([])
-                    .when(AccountCommand::Deposit(3))
-                    .then([deposited(4)])
-            }),
-            "the events differ (- expected, + committed):\n   1   Deposited {\n   1 -     amount: 4,\n   1 +     amount: 3,\n",
-        ),
-        (
-            Box::new(|| _ = Scenario::<Account>::given([]).when(AccountCommand::Deposit(3)).then([])),
-            "   1 + Deposited {",
-        ),
-        (
-            Box::new(|| {
-                _ = Scenario::<Account>::given([])
-                    .when(AccountCommand::Withdraw(3))
-                    .then([])
-            }),
-            "the command was rejected: \"the balance is 0\"",
-        ),
-        (
-            Box::new(|| {
-                _ = Scenario::<Account>::given([])
-                    .when(AccountCommand::Audit)
-                    .then_rejected("no")
-            }),
-            "the command was not rejected; it committed []",
-        ),
-    ];
-    for (fails, message) in failures {
-        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails)).expect_err("it has to fail");
-        let text = panic.downcast_ref::<String>().expect("a message");
-        assert!(text.contains(message), "{text}");
-    }
+}
+
+fn failure(scenario: impl FnOnce() -> Outcome<Account>) -> String {
+    let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(scenario)).expect_err("it has to fail");
+    panic.downcast_ref::<String>().expect("a message").clone()
+}
+
+#[test]
+fn a_scenario_that_fails_says_what_differs() {
+    let given_nothing = || Scenario::<Account>::given([]);
+    let deposit = || given_nothing().when(AccountCommand::Deposit(3));
+    let text = failure(|| deposit().then([AccountEvent::Deposited { amount: 4 }]));
+    let difference = "the events differ (- expected, + committed):\n   1   Deposited {\n   1 -     amount: 4,\n   1 +     amount: 3,\n";
+    assert_eq!(text, difference);
+    let text = failure(|| deposit().then([]));
+    assert!(text.contains("   1 + Deposited {"), "{text}");
+    let text = failure(|| given_nothing().when(AccountCommand::Withdraw(3)).then([]));
+    assert_eq!(text, "the command was rejected: \"the balance is 0\"");
+    let text = failure(|| given_nothing().when(AccountCommand::Audit).then_rejected("no"));
+    assert_eq!(text, "the command was not rejected; it committed []");
+    let text = failure(|| given_nothing().when(AccountCommand::Withdraw(3)).then_rejected("no"));
+    assert!(
+        text.contains("- \"no\"") && text.contains("+ \"the balance is 0\""),
+        "{text}"
+    );
 }
