@@ -42,6 +42,7 @@ pub(crate) mod summary;
 mod sync;
 pub(crate) mod tail;
 pub(crate) mod transact;
+mod type_table;
 
 use std::fmt;
 use std::sync::Arc;

@@ -2,6 +2,7 @@
 
 use super::posting_list::PostingList;
 use super::streams::StreamTable;
+use super::type_table::TypeTable;
 use crate::{Error, Expected, Name, Result, StreamId, StreamLimits};
 
 /// What a stream keeps.
@@ -19,7 +20,7 @@ pub(crate) struct Stream {
     /// Half of the hash of its id; the other half chose the shard.
     pub(crate) half: u32,
     pub(crate) id: Name,
-    /// The place of its type in the shard's table of types.
+    /// The key of its type in the shard's table of types.
     pub(super) aggregate_type: u32,
     /// The version of the last event.
     pub(crate) version: u32,
@@ -143,7 +144,7 @@ fn of_another_type(known: &Name, id: &StreamId) -> Error {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shard {
     streams: StreamTable,
-    types: Vec<Name>,
+    types: TypeTable,
 }
 
 /// The half of an id's hash that the table keeps; the other half chose the shard.
@@ -172,7 +173,7 @@ impl Shard {
     }
 
     pub(crate) fn stream_id(&self, stream: &Stream) -> StreamId {
-        StreamId::new(self.types[stream.aggregate_type as usize].clone(), stream.id.clone())
+        StreamId::new(self.types.name(stream.aggregate_type).clone(), stream.id.clone())
     }
 
     /// # Errors
@@ -180,7 +181,7 @@ impl Shard {
     /// [`Error::Invalid`] when the stream is of another type.
     #[inline]
     pub(crate) fn check_type(&self, stream: &Stream, id: &StreamId) -> Result<()> {
-        let known = &self.types[stream.aggregate_type as usize];
+        let known = self.types.name(stream.aggregate_type);
         if *known == id.aggregate_type {
             return Ok(());
         }
@@ -189,7 +190,7 @@ impl Shard {
 
     /// Makes a stream and returns its key. The keys of other streams hold no longer.
     pub(crate) fn create(&mut self, hash: u64, id: &StreamId) -> u32 {
-        let aggregate_type = self.place_of_type(&id.aggregate_type);
+        let aggregate_type = self.types.add_stream(&id.aggregate_type);
         self.streams.insert(Stream {
             half: half(hash),
             id: id.aggregate_id.clone(),
@@ -198,12 +199,9 @@ impl Shard {
         })
     }
 
-    fn place_of_type(&mut self, name: &Name) -> u32 {
-        let place = self.types.iter().position(|known| known == name).unwrap_or_else(|| {
-            self.types.push(name.clone());
-            self.types.len() - 1
-        });
-        u32::try_from(place).unwrap_or(u32::MAX)
+    fn remove(&mut self, key: u32) {
+        self.types.remove_stream(self.streams[key].aggregate_type);
+        self.streams.remove(key);
     }
 
     /// Forgets the first event of a stream, and the stream with it if nothing is left and `forget` says so.
@@ -212,7 +210,7 @@ impl Shard {
         let stream = &mut self.streams[key];
         stream.drop_to(version, position);
         if forget && stream.is_spent() {
-            self.streams.remove(key);
+            self.remove(key);
         }
     }
 
@@ -220,7 +218,7 @@ impl Shard {
     pub(crate) fn forget_unwritten(&mut self, hash: u64, id: &str) {
         let key = self.find(hash, id);
         if let Some(key) = key.filter(|key| self.streams[*key].version == 0) {
-            self.streams.remove(key);
+            self.remove(key);
         }
     }
 
@@ -230,6 +228,7 @@ impl Shard {
             stream.positions.shrink();
         }
         self.streams.shrink();
+        self.types.shrink();
     }
 
     /// What the shard holds of events up to `visible`.
@@ -256,7 +255,7 @@ impl Shard {
             .iter()
             .map(|stream| stream.positions.heap_bytes() + stream.id.heap_bytes())
             .sum();
-        self.streams.memory_bytes() + heap
+        self.streams.memory_bytes() + self.types.memory_bytes() + heap
     }
 }
 
