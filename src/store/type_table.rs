@@ -83,7 +83,11 @@ mod tests {
             types.remove_stream(keys.remove(0));
             keys.push(types.add_stream(&name(number)));
         }
-        assert!(types.memory_bytes() <= full / 4 * 5, "{full} bytes became {}", types.memory_bytes());
+        assert!(
+            types.memory_bytes() <= full / 4 * 5,
+            "{full} bytes became {}",
+            types.memory_bytes()
+        );
         for (key, number) in keys.iter().zip(19_900..) {
             assert_eq!(*types.name(*key), name(number));
         }
