@@ -16,12 +16,12 @@ use super::shard::{Shard, Stream};
 use crate::event::system;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, StreamId, Version};
 
-/// What the check of a prepared append found.
+/// The result of checking a prepared append.
 pub(crate) enum Admission {
-    /// To be written: to the stream with this key, or a new one.
+    /// The append can be written, to the stream with this key or to a new one.
     New(Option<u32>),
     Repeated(Appended),
-    /// Whether it is a repetition must be looked up in the index of ids.
+    /// Only the index of ids can tell whether it is a duplicate.
     Unclear,
 }
 
@@ -56,12 +56,12 @@ impl Engine {
         } else {
             let ids = self.ids_held();
             let appended = self.append_prepared_with(prepared, Some(ids), cost, acknowledge)?;
-            // With the index held nothing is unclear.
+            // With the index held the check is never unclear.
             appended.ok_or(Error::Closed)
         }
     }
 
-    /// `None` when the index of ids is needed, and is not held.
+    /// Returns `None` if the index of ids is needed and is not held.
     fn append_prepared_with(
         &self,
         prepared: &PreparedAppend<'_>,
@@ -70,7 +70,7 @@ impl Engine {
         acknowledge: Durability,
     ) -> Result<Option<Appended>> {
         let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
-        // Under the lock: whoever closes the store takes every lock once, and then knows of every append.
+        // Under the lock: closing the store takes every lock once, so it sees every earlier append.
         self.check_open()?;
         let key = match self.check_prepared(&shard, prepared, ids.as_deref())? {
             Admission::New(key) => key,
@@ -100,7 +100,7 @@ impl Engine {
         Ok(Some(appended))
     }
 
-    /// Drops the events of a stream up to a version, now that readers see what came in their place.
+    /// Drops the events of a stream up to a version, once readers see the events that displaced them.
     pub(crate) fn limit_later(&self, prepared: &PreparedAppend<'_>, to: Option<u32>) {
         let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
         if let Some(key) = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id) {
@@ -108,7 +108,7 @@ impl Engine {
         }
     }
 
-    /// The first acknowledgement again, when its events are as safe as this time is asked for.
+    /// Returns the first acknowledgement once its events have the durability requested now.
     pub(crate) fn repeat(&self, mut appended: Appended, acknowledge: Durability) -> Result<Appended> {
         appended.durability = self.await_durable(appended.last_position.0, acknowledge)?;
         Ok(appended)
@@ -128,7 +128,7 @@ impl Engine {
         first
     }
 
-    /// Publishes `count` events that were written to a lane, the first at position `first` and in the slot of `place`.
+    /// Publishes `count` events that were written to a lane, the first at position `first` in this lane and slot.
     #[inline]
     pub(super) fn enter_written(
         &self,
@@ -147,12 +147,12 @@ impl Engine {
         log.publish(pages);
     }
 
-    /// Waits until the append is readable and as safe as asked for, and takes a turn at the work that follows appends. Answers
-    /// how safe it is.
+    /// Waits until the append is visible and as durable as requested, and extends the index if it is behind. Returns
+    /// the durability reached.
     ///
     /// # Errors
     ///
-    /// [`Error::Failed`] when the journal has, [`Error::Closed`] when it ended before it came so far.
+    /// [`Error::Failed`] if the journal failed, [`Error::Closed`] if it stopped before it reached `last`.
     pub(crate) fn acknowledge(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
         let durability = self.await_durable(last, acknowledge)?;
         self.indexes.main.assist(&self.core, last);
@@ -160,7 +160,7 @@ impl Engine {
         Ok(durability)
     }
 
-    /// What was added now will be too old then, where the budget says so.
+    /// Notes when the events added now expire, if the budget has an age.
     pub(crate) fn note_log_age(&self) {
         if let Some(age) = self.settings.budget.age {
             self.expiry
@@ -168,7 +168,7 @@ impl Engine {
         }
     }
 
-    /// Waits until everything up to `position` is readable, and as safe as asked for.
+    /// Waits until everything up to `position` is visible and as durable as requested.
     fn await_durable(&self, position: u64, acknowledge: Durability) -> Result<Durability> {
         let log = &self.core.log;
         log.await_published(position);
@@ -199,7 +199,7 @@ impl Engine {
 
     /// # Errors
     ///
-    /// [`Error::Invalid`] when two events bring the same id.
+    /// [`Error::Invalid`] if two events have the same id.
     pub(crate) fn prepare<'a>(
         &self,
         stream: &'a StreamId,
@@ -210,7 +210,7 @@ impl Engine {
         Ok(self.prepare_with(stream, expected, events, hashes, OwnIds::of(events)?))
     }
 
-    /// An event of the system, which the store itself gives an id.
+    /// Prepares a system event, whose id the store assigns.
     pub(crate) fn prepare_system<'a>(&self, stream: &'a StreamId, event: &'a NewEvent<'a>) -> PreparedAppend<'a> {
         let hashes = prepare::hashes_unchecked(stream, event, &self.settings.limits);
         let events = std::slice::from_ref(event);
@@ -249,7 +249,7 @@ impl Engine {
 
     /// # Errors
     ///
-    /// [`Error::Conflict`], [`Error::Deleted`], or [`Error::Invalid`] for the wrong type or a full stream.
+    /// [`Error::Conflict`], [`Error::Deleted`], or [`Error::Invalid`] for another type or a full stream.
     pub(crate) fn check_prepared(
         &self,
         shard: &Shard,
@@ -281,8 +281,8 @@ impl Engine {
         Ok(Admission::New(key))
     }
 
-    /// Appends an event of the system about `aggregate`, under the lock of its shard. The caller calls
-    /// [`acknowledge`](Self::acknowledge) when it has let go of the lock.
+    /// Appends a system event about `aggregate`, under the lock of its shard. The caller calls
+    /// [`acknowledge`](Self::acknowledge) after it has released the lock.
     pub(crate) fn append_change(&self, guard: &mut ShardWrite<'_>, aggregate: &str, event: &NewEvent<'_>) -> u64 {
         let stream = StreamId::new("$aggregate", system::change_stream(aggregate));
         let prepared = self.prepare_system(&stream, event);
@@ -292,7 +292,7 @@ impl Engine {
         self.append_system(guard, &prepared)
     }
 
-    /// The same for an event of the system for which there is room. Answers its position.
+    /// Appends a prepared system event without reserving room. Returns its position.
     pub(super) fn append_system(&self, guard: &mut ShardWrite<'_>, prepared: &PreparedAppend<'_>) -> u64 {
         let key = guard.find(prepared.stream_hash, &prepared.stream.aggregate_id);
         let shard = guard.write();
@@ -309,7 +309,7 @@ impl Engine {
         self.reserve_cost(|| Cost::of(parts))
     }
 
-    /// The same for what costs `cost`.
+    /// The same for a cost that is computed only if needed.
     ///
     /// # Errors
     ///
@@ -330,7 +330,7 @@ impl Engine {
         Ok(Some(cost))
     }
 
-    /// Counts what was written, at the cost that was reserved, for forks. The caller holds the lock of a shard that was written to.
+    /// Counts a written append at its reserved cost, for forks. The caller holds the lock of a shard that was written to.
     #[inline]
     pub(super) fn count_written(&self, cost: Option<Cost>) {
         if let Some((usage, cost)) = self.usage.as_ref().zip(cost) {
@@ -338,7 +338,7 @@ impl Engine {
         }
     }
 
-    /// Releases the reservation if nothing was written; then drops events if the budget is exceeded and says so.
+    /// Releases the reservation if nothing was written; then drops the oldest events if the budget is exceeded and permits it.
     pub(crate) fn release_reservation(&self, cost: Option<Cost>, written: bool) {
         let Some(cost) = cost else { return };
         if !written {
@@ -350,14 +350,14 @@ impl Engine {
         self.make_room();
     }
 
-    /// Gives back room before the journal.
+    /// Releases room in the journal's backlog.
     fn give_back(&self, cost: Cost) {
         if let Some(flushing) = &self.flushing {
             flushing.give_back(self, cost);
         }
     }
 
-    /// What can be done once the journal has more events.
+    /// Releases chunks and drops events that waited for the journal.
     pub(crate) fn after_flush(&self) {
         self.core.release_journaled();
         self.make_room();

@@ -1,4 +1,4 @@
-//! Appending to several aggregates at once, and only if a condition on the whole store holds.
+//! Appending to several aggregates at once, optionally on a condition on the whole store.
 
 use smallvec::SmallVec;
 
@@ -16,7 +16,7 @@ use super::shard::Shard;
 use crate::query::Query;
 use crate::{Append, Appended, Condition, Conflict, Durability, Error, Field, Filter, Name, Position, Result};
 
-/// How often an append on condition is tried without holding other appends up.
+/// Tries of a conditional append that do not block other appends.
 const TRIES: usize = 3;
 
 /// Most appends have one part.
@@ -136,7 +136,7 @@ impl Engine {
         self.write_all(locks, parts, Some(last), cost, acknowledge)
     }
 
-    /// Appends with every shard locked that the condition could read, so that nothing comes between.
+    /// Appends with every shard locked that the condition could read, so that no append comes between.
     fn append_locked(
         &self,
         parts: &[PreparedAppend<'_>],
@@ -144,14 +144,14 @@ impl Engine {
         cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Vec<Appended>> {
-        // The index comes before the shards in the order of locks: whoever extends it locks lanes too.
+        // The index comes before the shards in the lock order: extending it locks lanes too.
         let selection = watch.and_then(|watch| watch.selection(self));
         let mut ids = None;
         let mut locks = Locks::take(self, parts, watch);
         self.check_open()?;
         let mut admissions = self.check_parts(&locks, parts, None)?;
         if is_unclear(&admissions) {
-            // The index of ids comes before the shards as well.
+            // The index of ids comes before the shards, too.
             drop(locks);
             let held = &*ids.insert(self.ids_held());
             locks = Locks::take(self, parts, watch);
@@ -175,7 +175,7 @@ impl Engine {
         repeated.into_iter().map(repeat).collect()
     }
 
-    /// Writes the events of parts that were checked. With `last`, returns `None` and writes nothing if that is no longer the last position.
+    /// Writes the events of checked parts. With `last`, returns `None` and writes nothing if that is no longer the last position.
     fn write_all(
         &self,
         mut locks: Locks<'_>,
@@ -213,7 +213,7 @@ impl Engine {
             let shard = locks.shard(self.core.shard_of(part.stream_hash));
             admissions.push(self.check_prepared(shard, part, ids)?);
             if is_unclear(&admissions) {
-                // The first part that is refused gives the error, so none is checked before this one is clear.
+                // The first rejected part determines the error, so later parts are not checked before this one is clear.
                 return Ok(admissions);
             }
         }
@@ -227,14 +227,14 @@ impl Engine {
         let is_new = |(part, admission): (&PreparedAppend<'_>, &Admission)| {
             !part.events.is_empty() && matches!(admission, Admission::New(_))
         };
-        // Some parts stored before and others not: what is stored is another append than this one.
+        // Some parts were stored before and others were not: the stored append is a different one.
         match repeated.filter(|_| parts.iter().zip(&admissions).any(is_new)) {
             Some((part, appended)) => Err(part_known(part, appended).into()),
             None => Ok(admissions),
         }
     }
 
-    /// The first acknowledgements, if every part that brings events was stored before.
+    /// The first acknowledgements, if every part with events was stored before.
     fn all_repeated(
         &self,
         locks: &Locks<'_>,
@@ -294,7 +294,7 @@ impl Engine {
         Some(written)
     }
 
-    /// Forgets the streams that were made for events that were not written.
+    /// Removes the streams that were created for events that were not written.
     fn unmake_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) {
         for part in parts {
             let shard = locks.shard_mut(self.core.shard_of(part.stream_hash)).write();
@@ -310,7 +310,7 @@ impl Engine {
         parts.iter().zip(keys).map(nothing).collect()
     }
 
-    /// The keys of the streams that the parts are written to; new streams are made.
+    /// Creates missing streams, and returns the key of each part's stream.
     fn make_streams(&self, locks: &mut Locks<'_>, parts: &[PreparedAppend<'_>]) -> Keys {
         for part in parts.iter().filter(|part| !part.events.is_empty()) {
             // A shard that a fork shares is copied here, before positions are reserved.
@@ -319,7 +319,7 @@ impl Engine {
                 shard.create(part.stream_hash, part.stream);
             }
         }
-        // Making one stream may move others: only now they stay where they are.
+        // Creating a stream may move others, so keys are valid only after the last creation.
         let key = |part: &PreparedAppend<'_>| {
             let shard = locks.shard(self.core.shard_of(part.stream_hash));
             shard.find(part.stream_hash, &part.stream.aggregate_id)
@@ -327,7 +327,7 @@ impl Engine {
         parts.iter().map(key).collect()
     }
 
-    /// Drops what the streams have beyond their limits. Returns what must wait: of which part's stream, up to which version.
+    /// Drops the events of the streams beyond their limits. Returns the drops that must wait: a part and the version up to which its stream is dropped.
     fn limit_parts<'d, 'a>(
         &self,
         locks: &mut Locks<'_>,
@@ -418,10 +418,10 @@ impl<'a> Locks<'a> {
     }
 }
 
-/// A condition, made ready to be checked under the locks.
+/// A condition, prepared to be checked under the locks.
 struct Watch<'a> {
     query: &'a Query,
-    /// Made at once unless the query is a few terms, which are always valid.
+    /// Created early unless the query has only a few terms, which are always valid.
     matcher: Option<Matcher>,
     after: u64,
     /// The aggregates that the query is limited to, if it names any.
@@ -452,7 +452,7 @@ impl<'a> Watch<'a> {
         })
     }
 
-    /// The part of the answer that the index knows, with the index held still; none is needed for named aggregates.
+    /// The selection of the query with its indexes locked for reading; `None` for named aggregates, which need no index.
     fn selection(&self, engine: &'a Engine) -> Option<Selection<'a>> {
         self.aggregates
             .is_none()
@@ -465,12 +465,12 @@ impl<'a> Watch<'a> {
 
     /// # Errors
     ///
-    /// [`Error::Conflict`] with the first event that matches.
+    /// [`Error::Conflict`] with the first matching event.
     fn check(&self, engine: &Engine, locks: &Locks<'_>, selection: Option<&Selection<'_>>) -> Result<()> {
         let found = match (self.aggregates, selection) {
             (Some(aggregates), _) => self.first_of_aggregates(engine, locks, aggregates)?,
             (None, Some(selection)) => {
-                // All shards are locked: what is reserved is written.
+                // All shards are locked, so all reserved positions are written.
                 let bounds = Bounds {
                     after: self.after,
                     until: self.until().min(engine.core.log.reserved()),
@@ -482,7 +482,7 @@ impl<'a> Watch<'a> {
         found.map_or(Ok(()), |position| Err(unmet(position)))
     }
 
-    /// The first match after position `after`, up to `last`: looked for without a lock that an append waits for.
+    /// Finds the first match after position `after`, up to `last`, without a lock that blocks appends for long.
     fn first_match(&self, engine: &Engine, after: u64, last: u64) -> Result<Option<u64>> {
         let bounds = Bounds {
             after,

@@ -68,8 +68,8 @@ use crate::{
 
 /// An event store in memory.
 ///
-/// A handle: clones share one store, from any number of threads. When the last handle is dropped the store is
-/// [closed](Self::close), and its [tails](crate::Tail) end.
+/// A handle: clones share one store and can be used from any number of threads. Dropping the last handle
+/// [closes](Self::close) the store and ends its [tails](crate::Tail).
 ///
 /// Nothing survives the process, unless the store was opened with a [journal](crate::journal); see [`Durability`].
 ///
@@ -87,11 +87,11 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Store {
     handle: Arc<Handle>,
-    /// What appends through this handle wait for.
+    /// The durability that appends through this handle wait for.
     acknowledge: Durability,
 }
 
-/// What closes the store when the last of its handles is dropped.
+/// Closes the store when its last handle is dropped.
 #[derive(Debug)]
 struct Handle {
     engine: Arc<Engine>,
@@ -99,7 +99,7 @@ struct Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // Nobody is left to hear of a journal that fails now; whoever wants to know calls `close`.
+        // A failure of the journal cannot be reported here; a caller that needs it calls `close`.
         drop(self.engine.close());
     }
 }
@@ -112,37 +112,37 @@ pub(crate) struct Engine {
     pub(crate) cache: cache::Lazy<cache::QueryCache>,
     #[cfg(all(feature = "cache", feature = "analytics"))]
     pub(crate) summaries: cache::Lazy<summary::cached::SummaryCache>,
-    /// What the journal's thread shares with appends, if there is a journal.
+    /// State shared by the journal's thread and appends, if there is a journal.
     pub(crate) flushing: Option<Flushing>,
-    /// What the thread that reads what others write shares with appends, if the store follows.
+    /// State shared by the following thread and appends, if the store follows.
     following: Option<Following>,
     recovery: RecoveryReport,
-    /// No append is taken any more.
+    /// Appends fail: the store is closing.
     closing: AtomicBool,
-    /// Why none ever was.
+    /// Why the store is read-only, if it is.
     read_only: Option<&'static str>,
-    /// Its journal was read with archives.
+    /// Whether the journal was read with archives.
     has_archives: bool,
     /// Held for reading while an aggregate is changed, for writing while the store is forked.
     changing: RwLock<()>,
     settings: Settings,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    /// Counted only where the budget asks for it.
+    /// Counted only if the budget needs it.
     usage: Option<Usage>,
     gaps: Mutex<Gaps>,
-    /// When something will be too old, in microseconds since 1970; `i64::MAX` for never.
+    /// When the next event expires, in microseconds since 1970; `i64::MAX` for never.
     expiry: AtomicI64,
     aging: Mutex<Aging>,
     /// Held while the oldest events are dropped.
     dropping: Mutex<()>,
-    /// How often events were dropped: the epoch of the cache.
+    /// Number of drops: the epoch of the cache.
     drops: AtomicU64,
-    /// How many events were dropped.
+    /// Number of dropped events.
     dropped_events: AtomicU64,
-    /// The same number as `drops` when the index was last rid of dropped events.
+    /// The value of `drops` when dropped events were last removed from the index.
     drops_compacted: AtomicU64,
-    /// Whether the journal had positions whose events were gone: there never was anything to drop here.
+    /// Whether the recovered journal had positions without an event; they never count as drops here.
     has_skipped: AtomicBool,
 }
 
@@ -155,7 +155,7 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Drops what is too old, and answers the position that a read beginning now may see.
+    /// Drops expired events, and returns the position up to which a read that starts now may read.
     pub(crate) fn visible(&self) -> u64 {
         self.expire_due();
         self.core.log.visible()
@@ -166,24 +166,24 @@ impl Engine {
         self.drops.load(Ordering::Acquire)
     }
 
-    /// Whether there may be positions without an event.
+    /// Whether positions without an event may exist.
     pub(crate) fn has_gaps(&self) -> bool {
         self.drops.load(Ordering::Acquire) > 0 || self.has_skipped.load(Ordering::Acquire)
     }
 
-    /// Whether the index may name events that are gone.
+    /// Whether the index may name dropped events.
     pub(crate) fn has_dropped(&self) -> bool {
         self.drops.load(Ordering::Acquire) != self.drops_compacted.load(Ordering::Acquire)
     }
 }
 
 impl Store {
-    /// A store with default settings: the machine's clock, random ids, nothing bounded.
+    /// Creates a store with default settings: the system clock, random ids, no budget.
     pub fn in_memory() -> Self {
         Self::builder().make()
     }
 
-    /// A store to be set up.
+    /// Returns a builder with default settings.
     pub fn builder() -> Builder {
         Builder {
             settings: Settings::default(),
@@ -215,27 +215,27 @@ impl Store {
         &self.handle.engine
     }
 
-    /// Appends `events` to `stream`, all or none, and returns when everyone can read them and they are as safe as the store, or this
-    /// [handle](Self::with_durability), asks for.
+    /// Appends `events` to `stream`, all or none, and returns when they are visible to all readers and have the durability of the store and
+    /// of this [handle](Self::with_durability).
     ///
-    /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; the
-    /// first version and position of its acknowledgement are those that an event would have had.
+    /// The events get consecutive versions and positions. An empty list is checked against `expected` and changes nothing; it
+    /// returns the version and position that an event would have had as the first ones.
     ///
-    /// An append is idempotent by the [ids](NewEvent::id) that its events bring. Each id is looked for among the events that the aggregate
-    /// retains, however old they are. When all of them are there, one after another, and where `expected` would have put them, the append is a
-    /// repetition: it returns the first acknowledgement, and nothing is stored. When some are there and some are not, it fails with
-    /// [`Conflict::EventKnown`](crate::Conflict::EventKnown). An id is forgotten with its event: what was truncated, deleted, archived or dropped by a
-    /// limit is appended again. Ids of other aggregates are not looked at.
+    /// An append is idempotent if its events have [ids](NewEvent::id). Each id is compared with all events that the aggregate
+    /// retains. If all ids exist, consecutively, and where `expected` would have put them, the append is a
+    /// duplicate: it returns the first acknowledgement and stores nothing. If only some ids exist, it fails with
+    /// [`Conflict::EventKnown`](crate::Conflict::EventKnown). An id is forgotten with its event: events that were truncated, deleted, archived or dropped
+    /// by a limit are appended again. Ids of other aggregates are not compared.
     ///
     /// # Errors
     ///
-    /// [`Conflict`](crate::Error::Conflict) when the stream is not where `expected` says: read it and decide again.
-    /// [`Invalid`](crate::Error::Invalid) when a name or a payload is beyond the [`Limits`](crate::Limits), a name begins with
-    /// `$`, or the aggregate is of another type. [`Deleted`](crate::Error::Deleted) when it was deleted for good.
-    /// [`Full`](crate::Error::Full) when the budget is, or the journal is behind. [`Closed`](crate::Error::Closed) when the store
-    /// is. Nothing was written, in each case. [`Unavailable`](crate::Error::Unavailable) where the store [follows](Self::follow) one that cannot
-    /// be written now; it says so where the events are stored, or may be. [`Failed`](crate::Error::Failed) when the journal has: whether these events survive
-    /// is not known until the store is opened anew.
+    /// [`Conflict`](crate::Error::Conflict) if the stream's version does not match `expected`: read it and decide again.
+    /// [`Invalid`](crate::Error::Invalid) if a name or a payload exceeds the [`Limits`](crate::Limits), a name begins with
+    /// `$`, or the aggregate has another type. [`Deleted`](crate::Error::Deleted) if the aggregate has a tombstone.
+    /// [`Full`](crate::Error::Full) if the budget or the journal's backlog is full. [`Closed`](crate::Error::Closed) if the store
+    /// is closed. In each of these cases nothing was written. [`Unavailable`](crate::Error::Unavailable) if the store [follows](Self::follow) one that is not
+    /// writable now; the error says if the events are or may be stored. [`Failed`](crate::Error::Failed) if the journal failed: whether these events survive
+    /// is unknown until the store is reopened.
     pub fn append<'e>(
         &self,
         stream: &StreamId,
@@ -246,32 +246,32 @@ impl Store {
             .append(stream, expected, events.as_ref(), self.acknowledge)
     }
 
-    /// Appends to several aggregates, all or none, at consecutive positions in the order given.
+    /// Appends to several aggregates, all or none, at consecutive positions in the given order.
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) when one is named twice.
+    /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) if an aggregate is named twice.
     pub fn append_all<'e>(&self, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
         self.engine().append_all(appends.as_ref(), None, self.acknowledge)
     }
 
-    /// Appends if `condition` holds: nothing that matches its query was added after its position.
+    /// Appends if `condition` holds: no event after its position matches its query.
     ///
-    /// The check and the append are atomic: no other append comes between them. A repetition, by the ids of the events, is recognised before
-    /// the condition is looked at. [`transact`](Self::transact) reads, decides, appends, and tries again after a conflict.
+    /// The check and the append are atomic: no other append comes between them. A duplicate, by the ids of the events, is detected before
+    /// the condition is evaluated. [`transact`](Self::transact) reads, decides, appends, and retries after a conflict.
     ///
     /// # Errors
     ///
-    /// As [`append_all`](Self::append_all); [`Conflict`](crate::Error::Conflict) with the first event that matches when the
+    /// As [`append_all`](Self::append_all); [`Conflict`](crate::Error::Conflict) with the first matching event if the
     /// condition does not hold.
     pub fn append_if<'e>(&self, condition: &Condition, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
         self.engine()
             .append_all(appends.as_ref(), Some(condition), self.acknowledge)
     }
 
-    /// The event with this id, the first if several have it.
+    /// Returns the event with this id, the first if several have it.
     ///
-    /// The first call builds an index of ids, which is extended from the tail after that.
+    /// The first call builds an index of ids; later calls extend it by the new events.
     pub fn event(&self, id: Uuid) -> Option<Event> {
         let engine = self.engine();
         let visible = engine.visible();
@@ -283,7 +283,7 @@ impl Store {
         events.find(|event| event.id() == id && event.position().0 <= visible)
     }
 
-    /// The event at this position.
+    /// Returns the event at this position.
     pub fn event_at(&self, position: Position) -> Option<Event> {
         let engine = self.engine();
         let visible = engine.visible();
@@ -293,7 +293,7 @@ impl Store {
             .flatten()
     }
 
-    /// What is known of an aggregate without reading its events; `None` if it never had one.
+    /// Returns the state of an aggregate without reading its events; `None` if it never had one.
     pub fn stream_info(&self, aggregate_id: &str) -> Option<StreamInfo> {
         let engine = self.engine();
         let visible = engine.visible();
@@ -316,15 +316,15 @@ impl Store {
         })
     }
 
-    /// The position of the last event that reads see.
+    /// Returns the position up to which events are visible to reads.
     pub fn visible(&self) -> Position {
         Position(self.engine().visible())
     }
 
-    /// An independent copy: the same events, limits and gaps, and from here on its own.
+    /// Returns an independent copy with the same events, limits and gaps.
     ///
-    /// Nothing is copied until one of the two is written to; then each copies the shards it writes to. Clock and ids go on as
-    /// their [`fork`](Clock::fork) says. The copy has no journal: it is as durable as its memory.
+    /// The copy is lazy: the first write to a shard, in either store, copies that shard. [`Clock::fork`] and
+    /// [`IdSource::fork`] make its clock and ids. The copy has no journal: its events are volatile.
     #[must_use = "the copy is the result"]
     pub fn fork(&self) -> Self {
         Self::of(self.fork_engine(Arc::clone(&self.engine().clock).fork()))
@@ -333,10 +333,10 @@ impl Store {
     fn fork_engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = self.engine();
         let _unchanged = engine.changing.write();
-        // Nothing expires meanwhile, and no compaction is taken for one that came before the index was copied.
+        // Blocks expiry, and keeps `drops_compacted` no newer than the copy of the index.
         let _one = engine.dropping.lock();
         let drops_compacted = engine.drops_compacted.load(Ordering::Acquire);
-        // The index first: it must not know of events that the copy of the log has not.
+        // The index first: it must not name events that the copy of the log does not have.
         let indexes = engine.indexes.fork();
         let (core, (gaps, drops, usage)) = engine.core.fork(|| {
             let drops = engine.drops.load(Ordering::Acquire);
@@ -378,23 +378,23 @@ impl Store {
         }
     }
 
-    /// A fork that reads this clock instead of the fork of its own.
+    /// Forks the store with this clock instead of a fork of its clock.
     #[cfg(feature = "testing")]
     #[must_use = "the copy is the result"]
     pub fn fork_with_clock(&self, clock: Arc<dyn Clock>) -> Self {
         Self::of(self.fork_engine(clock))
     }
 
-    /// The limits set on an aggregate.
+    /// Returns the limits of an aggregate.
     pub fn limits(&self, aggregate_id: &str) -> StreamLimits {
         self.stream_info(aggregate_id)
             .map(|info| info.limits)
             .unwrap_or_default()
     }
 
-    /// Every value of a field among the events that can be read, with how many have it, ordered by value.
+    /// Returns every value of a field among the visible events with its number of events, ordered by value.
     ///
-    /// The system's events are not counted.
+    /// System events are not counted.
     pub fn terms(&self, field: &Field) -> Vec<(Name, u64)> {
         let engine = self.engine();
         let visible = engine.visible();

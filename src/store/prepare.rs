@@ -1,4 +1,4 @@
-//! What an append does before it takes a lock: checks its input, and adds ids, times and hashes.
+//! The work of an append before it takes a lock: checking its input, and adding ids, times and hashes.
 
 use std::sync::Arc;
 
@@ -22,18 +22,18 @@ pub(crate) struct NameHashes {
 /// The hashes of each event's names.
 pub(crate) type Hashes = SmallVec<[NameHashes; 1]>;
 
-/// What the store adds to new events.
+/// The data that the store adds to new events.
 #[derive(Debug)]
 pub(crate) struct EventMeta {
     /// When they are recorded, in microseconds since 1970.
     pub(crate) recorded: i64,
     pub(crate) ids: SmallVec<[Uuid; 1]>,
     pub(crate) hashes: Hashes,
-    /// One for each event, or none where no event needs one.
+    /// One for each event, or empty if no event needs one.
     extras: Vec<Extra>,
 }
 
-/// What few events have.
+/// Data that few events have.
 #[derive(Debug)]
 pub(crate) struct Extra {
     /// Tags as one part of the names.
@@ -50,7 +50,7 @@ pub(crate) struct PreparedAppend<'a> {
     pub(crate) expected: crate::Expected,
     pub(crate) events: &'a [NewEvent<'a>],
     pub(crate) meta: EventMeta,
-    /// The ids that the caller brings, by which a repetition is recognised.
+    /// The ids set by the caller, by which a duplicate is detected.
     pub(crate) own_ids: OwnIds,
 }
 
@@ -99,7 +99,7 @@ fn is_large(event: &NewEvent<'_>) -> bool {
     event.metadata.len() + event.data.len() >= LARGE_PAYLOAD_BYTES
 }
 
-/// Checks names, and hashes them on the way.
+/// Checks names and hashes them in the same pass.
 ///
 /// # Errors
 ///
@@ -130,7 +130,7 @@ pub(crate) fn check(stream: &StreamId, events: &[NewEvent<'_>], limits: &Limits)
     Ok(hashes)
 }
 
-/// Whether names are as they must be, without saying what is wrong.
+/// Detects invalid names without describing the fault.
 struct NameCheck<'a> {
     limits: &'a Limits,
     are_sound: bool,
@@ -177,7 +177,7 @@ impl<'a> NameCheck<'a> {
     }
 }
 
-/// The hashes of an event of the system, whose names need no check.
+/// The hashes of a system event, whose names need no check.
 pub(crate) fn hashes_unchecked(stream: &StreamId, event: &NewEvent<'_>, limits: &Limits) -> Hashes {
     let id_hash = NameHash::of(&stream.aggregate_id).hash();
     smallvec![NameCheck::new(limits).hashes(id_hash, event)]
@@ -185,7 +185,7 @@ pub(crate) fn hashes_unchecked(stream: &StreamId, event: &NewEvent<'_>, limits: 
 
 /// # Errors
 ///
-/// [`Error::Invalid`] when there are too many.
+/// [`Error::Invalid`] when `bytes` exceeds `batch_bytes_max`.
 pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
     if bytes > limits.batch_bytes_max {
         return Err(too_long("an append's metadata and data", bytes, limits.batch_bytes_max));
@@ -193,7 +193,7 @@ pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
     Ok(())
 }
 
-/// The checks of an event, one after another; it is here only if one of them may fail.
+/// Checks an event field by field. Called only if a check may fail.
 fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     check_own_name("event type", &event.event_type, limits)?;
     let names = [
@@ -209,7 +209,7 @@ fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     }
     check_tags(event, limits)?;
     for content_type in [&event.data_type, &event.metadata_type] {
-        // The well-known ones are no names of the caller's.
+        // The well-known content types are not names set by the caller.
         if let ContentType::Other(name) = content_type {
             check_text("content type", name, limits.name_bytes_max)?;
         }
@@ -238,7 +238,7 @@ fn check_tags(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
 
 /// # Errors
 ///
-/// [`Error::Invalid`] when the data, or the name of what they are, is too long.
+/// [`Error::Invalid`] when the data or the name of the content type is too long.
 pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<()> {
     if let ContentType::Other(name) = &snapshot.data_type {
         check_text("content type", name, limits.name_bytes_max)?;

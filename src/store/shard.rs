@@ -1,19 +1,19 @@
-//! One lock's worth of aggregates: the streams that hash to it, and where their events are.
+//! A shard: the streams behind one lock, with the positions of their events.
 
 use super::posting_list::PostingList;
 use super::streams::StreamTable;
 use super::type_table::TypeTable;
 use crate::{Error, Expected, Name, Result, StreamId, StreamLimits};
 
-/// What a stream keeps.
+/// The limits of a stream, and when they next apply.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Policy {
     pub(crate) limits: StreamLimits,
-    /// When its first event will be too old, if that is noted: microseconds since 1970.
+    /// When its first event expires, if that is noted: microseconds since 1970.
     pub(crate) due: Option<i64>,
 }
 
-/// One aggregate's run of events. Aligned, so that an append touches two lines of memory that are fetched together.
+/// The events of one aggregate. Aligned, so that an append touches two cache lines that are fetched together.
 #[derive(Clone, Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Stream {
@@ -24,13 +24,13 @@ pub(crate) struct Stream {
     pub(super) aggregate_type: u32,
     /// The version of the last event.
     pub(crate) version: u32,
-    /// Events up to this version are gone.
+    /// Events up to this version are dropped.
     pub(crate) dropped_to: u32,
     pub(crate) tombstoned: bool,
-    /// The version at which it was deleted last; 0 if it never was.
+    /// The version at the last deletion; 0 if it was never deleted.
     pub(crate) deleted_to: u32,
     pub(crate) policy: Option<Box<Policy>>,
-    /// Where its latest events are in the log; the last of them has version `version`.
+    /// The positions of its latest events; the last of them has version `version`.
     pub(super) positions: PostingList,
 }
 
@@ -41,7 +41,7 @@ impl Stream {
         self.positions.push(position);
     }
 
-    /// Adds a recovered event. Those between it and the last are gone, if there were any.
+    /// Adds a recovered event. Versions between it and the last event count as dropped.
     pub(crate) fn recover(&mut self, version: u32, position: u64) {
         if version > self.version + 1 {
             self.dropped_to = version - 1;
@@ -51,7 +51,7 @@ impl Stream {
         self.push(position);
     }
 
-    /// Takes events up to `version` for gone that came after those that are known, all of which are dropped.
+    /// Marks all events up to `version` as dropped. Every known event must be dropped already.
     pub(crate) fn pass(&mut self, version: u32) {
         self.version = version;
         self.dropped_to = version;
@@ -62,14 +62,14 @@ impl Stream {
         self.positions.nth_on(self.place_of(from))
     }
 
-    /// The same, `count` of them at most.
+    /// The same, at most `count` positions.
     pub(crate) fn some_positions_from(&self, from: u64, count: usize) -> Vec<u64> {
         let mut positions = Vec::with_capacity(count);
         self.positions.copy_nth_on(self.place_of(from), count, &mut positions);
         positions
     }
 
-    /// The place of a version's event among the positions; of the first that is there, for one that is gone.
+    /// The index of a version's event in `positions`; of the first retained event if that version is dropped.
     fn place_of(&self, version: u64) -> u64 {
         let from = version.max(u64::from(self.dropped_to) + 1);
         let first_listed = u64::from(self.version) + 1 - self.positions.len();
@@ -83,13 +83,13 @@ impl Stream {
         self.positions.range(position.max(first.saturating_sub(1)), u64::MAX)
     }
 
-    /// The version of the last event before a position; of the last that is gone, if none is there.
+    /// The version of the last event before a position; the last dropped version if there is none.
     pub(crate) fn version_before(&self, position: u64) -> u32 {
         let before = self.positions_from(0).take_while(|there| *there < position).count();
         self.dropped_to + u32::try_from(before).unwrap_or(u32::MAX)
     }
 
-    /// Events that readers do not see yet, if they see what is up to `visible`.
+    /// Number of events above `visible`, which readers do not see yet.
     pub(crate) fn unseen_events(&self, visible: u64) -> u64 {
         self.positions_after(visible).count() as u64
     }
@@ -98,7 +98,7 @@ impl Stream {
         self.positions.last().filter(|_| self.live_events() > 0)
     }
 
-    /// Forgets the events up to a version, the last of which is at `position`.
+    /// Drops the events up to a version, the last of which is at `position`.
     pub(crate) fn drop_to(&mut self, version: u32, position: u64) {
         self.dropped_to = self.dropped_to.max(version);
         self.positions.drop_to(position);
@@ -112,12 +112,12 @@ impl Stream {
         self.policy.as_ref().map(|policy| policy.limits).unwrap_or_default()
     }
 
-    /// Whether it has had an event, and was not deleted since.
+    /// Whether it has had an event since its last deletion.
     pub(crate) fn exists(&self) -> bool {
         self.version > self.deleted_to
     }
 
-    /// Whether the stream is where a writer believes.
+    /// Whether the stream's version matches the expected one.
     pub(crate) fn meets(&self, expected: Expected) -> bool {
         match expected {
             Expected::Any => true,
@@ -127,7 +127,7 @@ impl Stream {
         }
     }
 
-    /// Whether forgetting the stream would forget nothing but its version.
+    /// Whether removing the stream would lose only its version.
     fn is_spent(&self) -> bool {
         self.live_events() == 0 && !self.tombstoned && self.exists() && self.policy.is_none()
     }
@@ -158,7 +158,7 @@ impl Shard {
         self.streams.find(half(hash), id)
     }
 
-    /// A stream by its key, which holds until one is [created](Self::create).
+    /// A stream by its key, which is valid until a stream is [created](Self::create).
     #[inline]
     pub(crate) fn stream(&self, key: u32) -> &Stream {
         &self.streams[key]
@@ -178,7 +178,7 @@ impl Shard {
 
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the stream is of another type.
+    /// [`Error::Invalid`] if the stream has another type.
     #[inline]
     pub(crate) fn check_type(&self, stream: &Stream, id: &StreamId) -> Result<()> {
         let known = self.types.name(stream.aggregate_type);
@@ -188,7 +188,7 @@ impl Shard {
         Err(of_another_type(known, id))
     }
 
-    /// Makes a stream and returns its key. The keys of other streams hold no longer.
+    /// Creates a stream and returns its key. The keys of other streams become invalid.
     pub(crate) fn create(&mut self, hash: u64, id: &StreamId) -> u32 {
         let aggregate_type = self.types.add_stream(&id.aggregate_type);
         self.streams.insert(Stream {
@@ -204,7 +204,7 @@ impl Shard {
         self.streams.remove(key);
     }
 
-    /// Forgets the first event of a stream, and the stream with it if nothing is left and `forget` says so.
+    /// Drops the first event of a stream; with `forget`, removes the stream if nothing but its version is left.
     pub(crate) fn drop_first(&mut self, hash: u64, id: &str, (version, position): (u32, u64), forget: bool) {
         let Some(key) = self.find(hash, id) else { return };
         let stream = &mut self.streams[key];
@@ -214,7 +214,7 @@ impl Shard {
         }
     }
 
-    /// Forgets a stream that never had an event.
+    /// Removes a stream that never had an event.
     pub(crate) fn forget_unwritten(&mut self, hash: u64, id: &str) {
         let key = self.find(hash, id);
         if let Some(key) = key.filter(|key| self.streams[*key].version == 0) {
@@ -222,7 +222,7 @@ impl Shard {
         }
     }
 
-    /// Gives back spare room.
+    /// Releases unused capacity.
     pub(crate) fn compact(&mut self) {
         for stream in self.streams.iter_mut() {
             stream.positions.shrink();
@@ -231,7 +231,7 @@ impl Shard {
         self.types.shrink();
     }
 
-    /// What the shard holds of events up to `visible`.
+    /// The usage of the shard, for events up to `visible`.
     pub(crate) fn usage(&self, visible: u64) -> ShardUsage {
         let mut usage = ShardUsage {
             memory_bytes: self.memory_bytes() as u64,
@@ -259,15 +259,15 @@ impl Shard {
     }
 }
 
-/// What a shard holds.
+/// The usage of a shard.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ShardUsage {
     pub(crate) streams: u64,
     pub(crate) system_events: u64,
-    /// Events that readers do not see yet, the system's too.
+    /// Events that readers do not see yet, including system events.
     pub(crate) unseen_events: u64,
     pub(crate) memory_bytes: u64,
 }
 
-/// A stream has one line of memory fetched with the next, and a table of streams is as long as that.
+/// A stream has two cache lines, which are fetched together.
 const _: () = assert!(size_of::<Stream>() == 128);
