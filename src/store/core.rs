@@ -1,4 +1,4 @@
-//! The events and the streams together: shards of aggregates, lanes of events, and the log that orders them.
+//! Events and streams: shards of aggregates, lanes of events, and the log that orders them.
 
 use std::hash::BuildHasher;
 
@@ -17,7 +17,7 @@ use crate::{Event, EventRef};
 
 /// All events and all streams.
 ///
-/// Locks are taken in this order: shards by their numbers, then lanes, of which nobody who writes holds two.
+/// Locks are taken in this order: shards in ascending order, then lanes. A writer holds one lane.
 #[derive(Debug)]
 pub(crate) struct Core {
     pub(crate) log: Log,
@@ -26,10 +26,10 @@ pub(crate) struct Core {
     pub(crate) hasher: foldhash::fast::RandomState,
 }
 
-/// Events that are indexed under one lock of their lane.
+/// Events indexed per lock acquisition of their lane; bounds how long writers wait.
 const STRETCH_EVENTS: u64 = 64;
 
-/// A lane, with the page of the directory that its events are entered in.
+/// A lane, with the cached page of the directory for its entries.
 #[derive(Debug, Default)]
 pub(crate) struct OwnLane {
     pub(crate) lane: ForkShared<Lane>,
@@ -53,7 +53,7 @@ impl Core {
         }
     }
 
-    /// An independent copy: shards and lanes are shared until written to. `beside` is done while everything stands still.
+    /// Creates an independent copy: shards and lanes are shared until written to. `beside` runs while all locks are held.
     pub(crate) fn fork<R>(&self, beside: impl FnOnce() -> R) -> (Self, R) {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
@@ -78,7 +78,7 @@ impl Core {
     }
 
     pub(crate) fn hash(&self, aggregate_id: &str) -> u64 {
-        // The system's streams of an aggregate lie in the shard of the aggregate.
+        // The system streams of an aggregate are in the aggregate's shard.
         self.hasher.hash_one(system::target(aggregate_id))
     }
 
@@ -110,12 +110,12 @@ impl Core {
         self.lanes[lane].write()
     }
 
-    /// The lane of this thread: each thread that begins to write takes the next, round and round.
+    /// The lane of this thread: threads are assigned to lanes in turn.
     pub(crate) fn own_lane(&self) -> usize {
         thread_number() % self.lanes.len()
     }
 
-    /// Shows the event at `position` to `look`, unless it was dropped. `look` runs under a lock: it is the store's own.
+    /// Calls `look` with the event at `position`, unless it was dropped. `look` runs under the lane's lock and must not be user code.
     pub(crate) fn with_event<R>(
         &self,
         position: u64,
@@ -126,8 +126,8 @@ impl Core {
         self.read_lane(place.lane).lane.event(place.slot).map(look)
     }
 
-    /// Shows the events above `after`, up to `to`, to `look`, a stretch at a time with the number of its lane. `look` runs under a lock, which
-    /// a writer waits for: it is the store's own, and a stretch is short.
+    /// Calls `look` with the events above `after`, up to `to`, a stretch at a time with the number of its lane. `look` runs under the lane's
+    /// lock, which blocks a writer: it must not be user code, and a stretch is short.
     pub(crate) fn each_stretch(&self, after: u64, to: u64, mut look: impl FnMut(usize, &Stretch<'_>)) {
         let mut pages = PageCache::default();
         let mut next = after + 1;
@@ -146,12 +146,12 @@ impl Core {
         }
     }
 
-    /// The event at `position`, to keep.
+    /// The event at `position`, owned.
     pub(crate) fn event(&self, position: u64, pages: &mut PageCache) -> Option<Event> {
         self.with_event(position, pages, |event| event.to_event())
     }
 
-    /// The events at `positions`, to keep.
+    /// The events at `positions`, owned.
     pub(crate) fn events(&self, positions: &[u64]) -> Vec<Event> {
         let mut view = EventReader::new(self);
         let mut events = Vec::with_capacity(positions.len());
@@ -159,7 +159,7 @@ impl Core {
         events
     }
 
-    /// Drops the events at `positions`; answers what they held together.
+    /// Drops the events at `positions`; returns their total cost.
     pub(crate) fn drop_events(&self, positions: &[u64]) -> Option<DroppedRun> {
         let mut pages = PageCache::default();
         let mut slots = vec![Vec::new(); self.lanes.len()];
@@ -182,7 +182,7 @@ impl Core {
         run
     }
 
-    /// Gives back what was kept for the journal alone.
+    /// Releases the chunks that were retained only for the journal.
     pub(crate) fn release_journaled(&self) {
         let journaled = self.log.journaled();
         for lane in 0..self.lanes.len() {
@@ -193,7 +193,7 @@ impl Core {
     }
 }
 
-/// A reader that holds no lock while the caller looks at an event: sealed events are read in place, others are copied.
+/// Reads events without holding a lock while the caller looks at one: sealed events in place, others as a copy.
 #[derive(Debug)]
 pub(crate) struct EventReader<'a> {
     core: &'a Core,
@@ -206,7 +206,7 @@ pub(crate) struct EventReader<'a> {
 #[derive(Clone, Debug, Default)]
 struct LaneView {
     snapshot: Snapshot,
-    /// The first slot that the snapshot does not know.
+    /// The first slot after the snapshot.
     end: u64,
 }
 
@@ -235,7 +235,7 @@ impl<'a> EventReader<'a> {
         self.lanes[place.lane].snapshot.sealed_event(place.slot)
     }
 
-    /// The event at `position`, to keep, unless it was dropped.
+    /// The event at `position`, owned, unless it was dropped.
     pub(crate) fn keep(&mut self, position: u64) -> Option<Event> {
         let place = self.core.log.place(position, &mut self.pages)?;
         if place.slot >= self.lanes.get(place.lane)?.end {
@@ -254,7 +254,7 @@ impl<'a> EventReader<'a> {
             .map(EventRef::to_event)
     }
 
-    /// The event from its lane: copied if it is open still, from a new snapshot otherwise.
+    /// The event from its lane: a copy if its chunk is open, otherwise from a new snapshot.
     fn event_of_lane(&mut self, place: Place) -> Option<EventRef<'_>> {
         let own = self.core.read_lane(place.lane);
         let snapshot = own.lane.snapshot();

@@ -1,18 +1,18 @@
-//! Where the event of each position is: pages of entries that are written once and read without a lock.
+//! The place of each position's event: pages of entries that are written once and read without a lock.
 
 use super::sync::{Arc, AtomicU64, Ordering, RwLock};
 
 /// Entries of a page.
 const PAGE_ENTRIES: u64 = if cfg!(annals_loom) { 2 } else { 4096 };
 
-/// Where an event is: its lane, and its slot there.
+/// The place of an event: its lane, and its slot in the lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) lane: usize,
     pub(crate) slot: u64,
 }
 
-/// Places of one lane that follow each other.
+/// Consecutive places of one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PlaceRun {
     pub(crate) first: Place,
@@ -28,7 +28,7 @@ impl PlaceRun {
     }
 }
 
-/// A place in eight bytes, with the length of the batch that begins there.
+/// A place in eight bytes, with the length of the batch that begins at its position.
 ///
 /// ```text
 /// bit 63     62 … 46          45 … 36   35 … 0
@@ -104,14 +104,14 @@ impl Page {
     }
 }
 
-/// The most pages of which nothing is there: 512 MiB of places for them.
+/// The maximum number of consecutive absent pages: their list takes 512 MiB.
 const ABSENT_MAX: u64 = 1 << 26;
 
-/// All pages, from the first that is not forgotten.
+/// All pages, from the first retained one.
 #[derive(Clone, Debug, Default)]
 struct Pages {
     first: u64,
-    /// `None` where no position has an event, and none will.
+    /// `None` if no position of the page will ever have an event.
     pages: Vec<Option<Arc<Page>>>,
 }
 
@@ -128,9 +128,9 @@ impl Pages {
     }
 }
 
-/// The pages that a user of the directory has met: most accesses need no lock.
+/// Pages cached by a user of the directory, so that most accesses need no lock.
 ///
-/// A writer keeps the page it writes to. A reader keeps the list of all pages; while it does, adding a page copies the list.
+/// A writer caches the page it writes to. A reader caches the list of all pages; meanwhile adding a page copies the list.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PageCache {
     page: Option<Arc<Page>>,
@@ -166,7 +166,7 @@ impl Directory {
         }
     }
 
-    /// The entry of `position`, if it is written and not forgotten: for a writer, near what it wrote.
+    /// The entry of `position`, if it is written and retained. For a writer, near the entries it wrote.
     #[inline]
     pub(crate) fn get_near(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
         let number = page_number(position);
@@ -177,7 +177,7 @@ impl Directory {
         read_entry(page, position)
     }
 
-    /// The entry of `position`, if it is written and not forgotten: for a reader, anywhere.
+    /// The entry of `position`, if it is written and retained. For a reader, at any position.
     #[inline]
     pub(crate) fn get(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
         let number = page_number(position);
@@ -199,7 +199,7 @@ impl Directory {
         }
         let mut guard = self.pages.write();
         let pages = make_mut(&mut guard);
-        // Writers come in any order: whoever comes first makes the pages before its own too.
+        // Writers arrive in any order: the first one also creates the pages before its own.
         while pages.end() <= number {
             let next = pages.end();
             pages.pages.push(Some(Arc::new(Page::new(next))));
@@ -209,7 +209,7 @@ impl Directory {
             .map_or_else(|| Arc::new(Page::new(number)), Arc::clone)
     }
 
-    /// Says that no position before `next` will have an event that has none now. Answers `false` if those are too many.
+    /// Records that no event will be added before `next`. Returns `false` if that skips more than [`ABSENT_MAX`] pages.
     pub(crate) fn skip_to(&self, next: u64) -> bool {
         let number = page_number(next);
         let mut guard = self.pages.write();
@@ -226,7 +226,7 @@ impl Directory {
         true
     }
 
-    /// The positions from `first` to `last` that may have an event: those of pages that are there.
+    /// The positions from `first` to `last` that may have an event: those of existing pages.
     pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
         let pages = Arc::clone(&self.pages.read());
         let numbers = page_number(first).max(pages.first)..page_number(last.max(1)).saturating_add(1).min(pages.end());
@@ -238,7 +238,7 @@ impl Directory {
             })
     }
 
-    /// Gives back the pages that hold nothing above `position`; the last page stays.
+    /// Releases the pages without positions above `position`, except the last page.
     pub(crate) fn forget_to(&self, position: u64) {
         let forgotten = position / PAGE_ENTRIES;
         if self.pages.read().first >= forgotten {
@@ -252,7 +252,7 @@ impl Directory {
         pages.first += count as u64;
     }
 
-    /// A directory of its own that shares the full pages.
+    /// Creates an independent directory that shares the full pages.
     pub(crate) fn fork(&self, position: u64) -> Self {
         let mut pages = Pages::clone(&self.pages.read());
         while pages.end() > pages.first && (pages.end() - 1) * PAGE_ENTRIES >= position {
@@ -279,7 +279,7 @@ fn read_entry(page: &Page, position: u64) -> Option<Entry> {
     (entry != 0).then_some(Entry(entry))
 }
 
-/// The list, to change; a copy if readers have it.
+/// The list, for writing; copied first if readers share it.
 fn make_mut(pages: &mut Arc<Pages>) -> &mut Pages {
     if Arc::get_mut(pages).is_none() {
         *pages = Arc::new(Pages::clone(pages));

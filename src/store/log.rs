@@ -1,9 +1,9 @@
 //! The one order of all events: positions, where each event is, and the watermark below which there is no hole.
 //!
-//! Four numbers only grow: `reserved >= published >= written >= synced`, the last two for what the journal has. Readers see what
-//! has reached the durability of the store: `published` without a journal. A writer reserves positions under its shard's lock, writes its
-//! events and their entries here, and publishes: it moves `published` over every entry that is written. An entry is written
-//! for the last event of a batch first and for the first event last, with the length of the batch, so that `published` moves by
+//! Four numbers only grow: `reserved >= published >= written >= synced`. The journal raises the last two. Readers see events up to
+//! the number of the store's durability: `published` without a journal. A writer reserves positions under the locks of its shard and its
+//! lane, writes its events, enters their places here, and publishes: it moves `published` over every written entry. It writes the entry
+//! of the last event of a batch first and of the first event last, with the length of the batch, so that `published` moves by
 //! whole batches.
 
 use crossbeam_utils::{Backoff, CachePadded};
@@ -17,23 +17,23 @@ use crate::Durability;
 pub(crate) struct Log {
     reserved: CachePadded<AtomicU64>,
     published: CachePadded<AtomicU64>,
-    /// What the journal has.
+    /// The last position that the journal has written.
     written: CachePadded<AtomicU64>,
-    /// What the journal has made sure of.
+    /// The last position that the journal has synced.
     synced: AtomicU64,
-    /// How safe an event is that readers see.
+    /// The durability at which readers see an event.
     visibility: Durability,
-    /// The most that the journal promises: what it has is no safer.
+    /// The highest durability that the journal promises.
     promised: Durability,
     has_journal: bool,
-    /// The journal will never write more.
+    /// Whether the journal has stopped writing.
     halted: AtomicBool,
     /// Events up to this position have been dropped.
     floor: AtomicU64,
     closed: AtomicBool,
     directory: Directory,
     signal: Signal,
-    /// Raised when `written` is, and when `synced` is.
+    /// Notified when `written` or `synced` is raised.
     written_signal: Signal,
     synced_signal: Signal,
 }
@@ -43,7 +43,7 @@ impl Log {
         Self::at(0, 0, Directory::default())
     }
 
-    /// A log with a journal that promises this much, from which readers see what is as safe as `visibility`.
+    /// Creates a log with a journal that promises `promised`, whose readers see events of durability `visibility`.
     pub(crate) fn with_journal(promised: Durability, visibility: Durability) -> Self {
         Self {
             visibility,
@@ -72,7 +72,7 @@ impl Log {
         }
     }
 
-    /// A log that continues from here on its own. No writer may be at work: the caller holds every shard.
+    /// Creates an independent log that continues at this one's end. No writer may be active: the caller holds every shard.
     pub(crate) fn fork(&self) -> Self {
         self.publish(&mut PageCache::default());
         let published = self.published();
@@ -80,7 +80,7 @@ impl Log {
         Self::at(published, self.floor(), self.directory.fork(published))
     }
 
-    /// Takes the next `count` positions and answers the first.
+    /// Takes the next `count` positions and returns the first.
     pub(crate) fn reserve(&self, count: u64) -> u64 {
         self.reserved.fetch_add(count, Ordering::Relaxed) + 1
     }
@@ -97,7 +97,7 @@ impl Log {
         self.reserved.load(Ordering::Acquire)
     }
 
-    /// Says that the events of an append, which begins at position `first`, are where `runs` says.
+    /// Enters the places of an append's events, which begin at position `first`.
     #[inline]
     pub(crate) fn enter(&self, first: u64, runs: &[PlaceRun], cache: &mut PageCache) {
         let count: u64 = runs.iter().map(|run| run.count).sum();
@@ -115,9 +115,9 @@ impl Log {
         }
     }
 
-    /// Moves `published` as far as entries are written.
+    /// Moves `published` over all written entries.
     ///
-    /// Of two writers at least one sees the other's entry: each writes its own, then a fence, then reads on.
+    /// Each writer writes its entry, passes a fence, and reads the next entries, so at least one of two writers sees the other's entry.
     pub(crate) fn publish(&self, cache: &mut PageCache) {
         fence(Ordering::SeqCst);
         let mut published = self.published.load(Ordering::Acquire);
@@ -144,11 +144,11 @@ impl Log {
         }
     }
 
-    /// Waits until everything up to `position` is published: until the writers before have written theirs.
+    /// Waits until everything up to `position` is published, which depends on the writers of earlier positions.
     pub(crate) fn await_published(&self, position: u64) {
         let backoff = Backoff::new();
         while self.published() < position {
-            // loom gives up on a loop that spins, so it sleeps at once.
+            // loom rejects a spinning loop, so there it sleeps at once.
             if backoff.is_completed() || cfg!(annals_loom) {
                 self.signal.wait_while(None, || self.published() < position);
             } else {
@@ -161,7 +161,7 @@ impl Log {
         self.published.load(Ordering::Acquire)
     }
 
-    /// How far the log has come to be this safe.
+    /// The last position that has reached this durability.
     pub(crate) fn reached(&self, durability: Durability) -> u64 {
         match durability {
             Durability::Volatile => self.published(),
@@ -170,7 +170,7 @@ impl Log {
         }
     }
 
-    /// How safe the event at `position` is.
+    /// The durability of the event at `position`.
     pub(crate) fn durability_of(&self, position: u64) -> Durability {
         let levels = [Durability::Synced, Durability::Written];
         let reached = |level: &Durability| *level <= self.promised && self.reached(*level) >= position;
@@ -195,7 +195,7 @@ impl Log {
         self.has_journal
     }
 
-    /// The position up to which nothing needs to be kept for the journal.
+    /// The position up to which no event needs to be retained for the journal.
     pub(crate) fn journaled(&self) -> u64 {
         if self.has_journal {
             self.reached(Durability::Written)
@@ -204,7 +204,7 @@ impl Log {
         }
     }
 
-    /// The journal has written, or synced, everything up to `position`.
+    /// Records that the journal has written or synced everything up to `position`.
     pub(crate) fn raise(&self, durability: Durability, position: u64) {
         match durability {
             Durability::Volatile => return,
@@ -214,7 +214,7 @@ impl Log {
         self.signal_of(durability).notify();
     }
 
-    /// Raised when more has become as safe as `durability`.
+    /// The signal that is notified when more events reach `durability`.
     pub(crate) fn signal_of(&self, durability: Durability) -> &Signal {
         match durability {
             Durability::Volatile => &self.signal,
@@ -223,14 +223,14 @@ impl Log {
         }
     }
 
-    /// Waits until everything up to `position` is as safe as `durability`. Answers `false` when it never will be.
+    /// Waits until everything up to `position` has reached `durability`. Returns `false` if it never will.
     pub(crate) fn await_reached(&self, durability: Durability, position: u64) -> bool {
         if durability == Durability::Volatile {
             self.await_published(position);
             return true;
         }
         let waits = || self.reached(durability) < position && !self.is_halted();
-        // A write that only the operating system has to take is done before a thread can sleep and wake. A sync takes longer.
+        // The operating system accepts a write faster than a thread sleeps and wakes. A sync takes longer.
         let backoff = Backoff::new();
         while durability == Durability::Written && waits() && !backoff.is_completed() && !cfg!(annals_loom) {
             pause(&backoff);
@@ -239,7 +239,7 @@ impl Log {
         self.reached(durability) >= position
     }
 
-    /// The journal will never write more: nobody waits for it any longer.
+    /// Records that the journal has stopped, and wakes all waiters.
     pub(crate) fn halt(&self) {
         self.halted.store(true, Ordering::SeqCst);
         self.notify_all();
@@ -249,7 +249,7 @@ impl Log {
         self.halted.load(Ordering::SeqCst)
     }
 
-    /// Raised when readers may see more.
+    /// The signal that is notified when more events are visible.
     pub(crate) fn visible_signal(&self) -> &Signal {
         self.signal_of(self.visibility)
     }
@@ -260,20 +260,20 @@ impl Log {
         }
     }
 
-    /// Where the append that begins at `position` ends, if it is published.
+    /// The last position of the append that begins at `position`, if it is entered.
     pub(crate) fn end_of_append(&self, position: u64, cache: &mut PageCache) -> Option<u64> {
         let length = self.directory.get(position, cache)?.batch_length()?;
         Some(position + length - 1)
     }
 
-    /// Puts an empty log where a recovered one ends.
+    /// Moves all watermarks to the end of the recovered events.
     pub(crate) fn recovered_to(&self, position: u64) {
         for mark in [&*self.reserved, &*self.published, &*self.written, &self.synced] {
             mark.store(position, Ordering::Release);
         }
     }
 
-    /// The same for one that is read: everything up to `position` is there, entered by the one thread that writes.
+    /// The same for a log with readers: the only writer has entered everything up to `position`.
     pub(crate) fn followed_to(&self, position: u64) {
         self.recovered_to(position);
         self.notify_all();
@@ -283,13 +283,13 @@ impl Log {
         self.floor.load(Ordering::Acquire)
     }
 
-    /// Says that events up to `floor` are gone.
+    /// Records that events up to `floor` are dropped.
     pub(crate) fn raise_floor(&self, floor: u64) {
         self.floor.fetch_max(floor, Ordering::AcqRel);
         self.directory.forget_to(floor);
     }
 
-    /// Says that the positions before `next` that have no event never will. Answers `false` if those are too many.
+    /// Records that no event will be added before `next`. Returns `false` if the skipped positions exceed the directory's limit.
     pub(crate) fn skip_to(&self, next: u64) -> bool {
         self.directory.skip_to(next)
     }
@@ -317,7 +317,7 @@ impl Log {
     }
 }
 
-/// A log that threads share, for the tests below and under loom.
+/// A log shared by threads, for the tests below and under loom.
 #[cfg(test)]
 fn shared() -> super::sync::Arc<Log> {
     super::sync::Arc::new(Log::new())
@@ -439,7 +439,7 @@ mod simulation {
             let thread = loom::thread::spawn(move || decide(&other));
             let mine = decide(&log);
             let theirs = thread.join().expect("a writer ends");
-            // Who took a place had seen everything before it; one of two that saw the same was refused.
+            // Each successful append had seen everything before it; if both saw the same, one failed.
             let taken: Vec<_> = [mine, theirs].into_iter().flatten().collect();
             assert!(!taken.is_empty() && taken.iter().all(|(last, first)| first - last == 1));
             assert_eq!(log.published(), taken.len() as u64);

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::super::core::Core;
 use super::super::key_table::spread;
 
-/// The positions of events by the hash of their ids. The event itself says whether the id is the one asked for.
+/// The positions of events by the hash of their ids. Callers compare the id of the event itself.
 #[derive(Debug, Default)]
 pub(crate) struct IdIndex {
     hasher: foldhash::fast::RandomState,
@@ -33,7 +33,7 @@ impl IdIndex {
         self.forget_to(core.log.floor());
     }
 
-    /// Gives back the entries of events up to `floor`, once they are half of all.
+    /// Releases the entries of events up to `floor`, once they are half of all.
     fn forget_to(&mut self, floor: u64) {
         if self.positions.len() as u64 > 2 * self.complete_to.saturating_sub(floor).max(1024) {
             self.positions.retain(|known| known.1 > floor);

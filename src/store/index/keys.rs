@@ -1,4 +1,4 @@
-//! The keys of terms by the codes of a chunk's dictionary: a name is hashed and compared once a chunk, not once an event.
+//! The keys of terms by the codes of a chunk's dictionary: a name is hashed and compared once per chunk, not once per event.
 //!
 //! Events are added a stretch at a time, field by field: the events of one chunk at consecutive positions.
 
@@ -12,7 +12,7 @@ use crate::Timestamp;
 use crate::event::names::{Part, Tags};
 use crate::time::MICROS_PER_DAY;
 
-/// The names that are terms, one each.
+/// The names that are terms.
 const FIELDS: [(Part, FieldNumber); 3] = [
     (Part::Correlation, CORRELATION),
     (Part::User, USER),
@@ -22,15 +22,15 @@ const FIELDS: [(Part, FieldNumber); 3] = [
 /// The fields of a kind that are terms.
 const KIND_FIELDS: [FieldNumber; 2] = [EVENT_TYPE, AGGREGATE_TYPE];
 
-/// The key of a term that was not looked up yet.
+/// The key of a term that has not been looked up yet.
 const UNKNOWN: u32 = u32::MAX;
 
-/// Consecutive events with the same term of a field, to be added to it together.
+/// Consecutive events with the same term of a field, added to it together.
 #[derive(Clone, Copy, Debug, Default)]
 struct Run {
     key: u32,
     first: u64,
-    /// The position behind the last.
+    /// The position after the last event.
     end: u64,
 }
 
@@ -66,7 +66,7 @@ struct ChunkKeys {
     tags: Vec<SmallVec<[u32; 4]>>,
 }
 
-/// The day that was met last.
+/// The day of the last event.
 #[derive(Clone, Debug)]
 struct LastDay {
     /// Its first microsecond.
@@ -242,7 +242,7 @@ impl ChunkKeys {
 mod tests {
     use crate::{Expected, NewEvent, Query, Store, StreamId};
 
-    /// Rewrites the chunks that have lost events, as a compaction does before it comes to the index.
+    /// Rewrites the chunks that have lost events, as a compaction does before it compacts the index.
     fn rewrite_chunks(store: &Store) {
         let core = &store.engine().core;
         for lane in 0..core.lane_count() {
@@ -264,7 +264,7 @@ mod tests {
                 append(&format!("gone-{round}"), user);
             }
             assert_eq!(count(Query::all().user("anna")), round + 1);
-            // The next are not in the index yet when their chunk is rewritten without the first.
+            // These events are not in the index yet when their chunk is rewritten without the first ones.
             for user in ["cleo", "anna", "bert"] {
                 append("kept", user);
             }

@@ -1,4 +1,4 @@
-//! The one inverted index, kept by following the log: appends extend it a batch at a time, a query extends it to where it reads.
+//! The inverted index, which follows the log: appends extend it in batches, a query extends it to the position that it reads to.
 
 mod ids;
 mod keys;
@@ -18,20 +18,20 @@ pub(crate) use terms::{FieldNumber, TermIndex};
 
 use crate::{EventRef, Field, Name};
 
-/// Finds the values of a registered index in an event.
+/// Adds the values of a registered index in an event to a list.
 pub(crate) type Indexer = dyn Fn(EventRef<'_>, &mut Vec<Name>) + Send + Sync;
 
-/// Events indexed in one go: queries wait for no more.
+/// Positions indexed per batch; `complete_to` advances after each.
 const BATCH: u64 = 1024;
 
-/// Events that may wait to be indexed before an append takes its turn at it.
+/// Positions that may wait to be indexed before an append extends the index.
 const BACKLOG_MAX: u64 = 1024;
 
-/// Events so few that a fork looks through them rather than copying the index it shares.
+/// Positions up to which a fork scans events rather than copying the index that it shares.
 const SCAN_MAX: u64 = 1024;
 
-/// Terms looked at for room to give back with every whole batch, and for every term that the batch added. More are looked at than added,
-/// so under a budget the terms that have lost their events do not pile up.
+/// Terms swept with every whole batch, and for every term that the batch added. More terms are swept than added,
+/// so under a budget the terms without events do not accumulate.
 const SWEEP_TERMS: u64 = 64;
 const SWEEP_FACTOR: u32 = 4;
 
@@ -43,7 +43,7 @@ pub(crate) struct LiveIndex {
     extract: IndexSource,
 }
 
-/// The terms, held still.
+/// The terms, locked for reading.
 pub(crate) struct Terms<'a>(RwLockReadGuard<'a, (Arc<TermIndex>, KeyCache)>);
 
 impl std::ops::Deref for Terms<'_> {
@@ -73,12 +73,12 @@ impl LiveIndex {
         }
     }
 
-    /// Whether the terms are complete up to `position`, and no thread is extending them: whether they can be read without waiting.
+    /// Whether the terms are complete up to `position`, and no thread is extending them, so that a read does not wait.
     pub(crate) fn is_ready(&self, position: u64) -> bool {
         self.complete_to.load(Ordering::Acquire) >= position && !self.index.is_locked_exclusive()
     }
 
-    /// The terms, complete up to `position`; or nearly so in a fork that shares them, with the rest to be looked through.
+    /// The terms, complete up to `position`. In a fork that shares them they may lack up to [`SCAN_MAX`] positions, which the caller scans.
     pub(crate) fn read(&self, core: &Core, position: u64) -> Terms<'_> {
         while self.complete_to.load(Ordering::Acquire) < position {
             let mut guard = self.index.write();
@@ -92,7 +92,7 @@ impl LiveIndex {
         Terms(self.index.read())
     }
 
-    /// The terms, complete up to `position` even in a fork: for what no look through the rest would complete.
+    /// The terms, complete up to `position` even in a fork: for callers that cannot scan the rest.
     pub(crate) fn read_whole(&self, core: &Core, position: u64) -> Terms<'_> {
         if self.complete_to.load(Ordering::Acquire) < position {
             let mut guard = self.index.write();
@@ -102,7 +102,7 @@ impl LiveIndex {
         Terms(self.index.read())
     }
 
-    /// Extends the index if many events wait and nobody else is at it.
+    /// Extends the index if it is [`BACKLOG_MAX`] positions behind and no other thread uses it.
     pub(crate) fn assist(&self, core: &Core, published: u64) {
         if published.saturating_sub(self.complete_to.load(Ordering::Relaxed)) < BACKLOG_MAX {
             return;
@@ -127,7 +127,7 @@ impl LiveIndex {
             }
             let added = u32::try_from(index.len().saturating_sub(terms_before)).unwrap_or(u32::MAX);
             if core.log.floor() > 0 && index.sweep(core.log.floor(), part + SWEEP_FACTOR * added) {
-                // The key of a term that was forgotten may be another's by now.
+                // The key of a removed term may now belong to another term.
                 *keys = KeyCache::default();
             }
             self.complete_to.store(index.complete_to(), Ordering::Release);
@@ -168,7 +168,7 @@ impl Indexes {
         }
     }
 
-    /// The same indexes for a fork. Those that only some reads need are built anew at first use.
+    /// The indexes of a fork. Those that only some reads need are rebuilt at first use.
     pub(crate) fn fork(&self) -> Self {
         let anew = |index: &LiveIndex| LiveIndex::new(index.extract.clone());
         Self {
@@ -179,7 +179,7 @@ impl Indexes {
         }
     }
 
-    /// The index that knows `field`, and its number there. Aggregates are found through their streams instead.
+    /// The index that has `field`, and the field's number in it. Aggregates are found through their streams instead.
     pub(crate) fn of(&self, field: &Field) -> Option<(&LiveIndex, FieldNumber)> {
         match field {
             Field::EventType => Some((&self.main, source::EVENT_TYPE)),

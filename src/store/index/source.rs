@@ -1,4 +1,4 @@
-//! Which terms an event has, for each kind of index.
+//! The terms of an event, for each kind of index.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,14 +17,14 @@ pub(super) const ORGANIZATION: FieldNumber = 4;
 pub(super) const DAY: FieldNumber = 5;
 pub(super) const TAG: FieldNumber = 6;
 
-/// What an index is made of.
+/// The source of an index's terms.
 #[derive(Clone)]
 pub(crate) enum IndexSource {
-    /// The fields that every store is asked for.
+    /// The fields that every store indexes.
     Main,
-    /// What caused the event.
+    /// The causation id.
     Causation,
-    /// What the user's function finds, under the name it was registered with.
+    /// The values found by the user's function, with its registered name.
     Custom(Name, Arc<Indexer>),
 }
 

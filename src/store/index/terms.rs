@@ -1,4 +1,4 @@
-//! The inverted index: from a term, which is a field and a value, to the positions of the events that have it.
+//! The inverted index: from a term, which is a field and a value, to the positions of its events.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher;
@@ -10,20 +10,20 @@ use super::super::posting_list::PostingList;
 use super::source::DAY;
 use crate::{Name, Timestamp};
 
-/// Numbers a field within an index.
+/// The number of a field within an index.
 pub(crate) type FieldNumber = u8;
 
 #[derive(Clone, Debug)]
 struct Term {
     field: FieldNumber,
-    /// Its place among the terms of its field.
+    /// Its index among the terms of its field.
     place: u32,
     text: Name,
     positions: PostingList,
 }
 
 impl Default for Term {
-    /// The place of a term that was forgotten: of no field, so that no text is taken for it.
+    /// A removed term: it has no field, so it matches no text.
     fn default() -> Self {
         Self {
             field: FieldNumber::MAX,
@@ -34,10 +34,10 @@ impl Default for Term {
     }
 }
 
-/// About what a day takes in the map of days.
+/// Approximate bytes of a day in the map of days.
 const DAY_BYTES: usize = 24;
 
-/// The number of the day that a term stands for, if it is one.
+/// The number of the day of a term, if the term is a day.
 fn day_of(field: FieldNumber, text: &str) -> Option<i64> {
     let time: Timestamp = (field == DAY).then(|| format!("{text}T00:00:00Z").parse().ok())??;
     Some(time.day())
@@ -47,14 +47,14 @@ fn day_of(field: FieldNumber, text: &str) -> Option<i64> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TermIndex {
     hasher: foldhash::fast::RandomState,
-    /// Half of the hash of a term, and its place in `terms`.
+    /// Half of the hash of a term, and its key in `terms`.
     tables: KeyTable,
     terms: Arena<Term>,
-    /// The keys of each field's terms: what asks for one field does not go through the others.
+    /// The keys of each field's terms, so that a query for one field does not scan the others.
     fields: Vec<Vec<u32>>,
     /// The keys of days, by their number since 1970.
     days: BTreeMap<i64, u32>,
-    /// Every event of the system, so that reads can leave them out.
+    /// The positions of all system events, so that reads can leave them out.
     system: PostingList,
     complete_to: u64,
     /// The term that [`sweep`](Self::sweep) looks at next.
@@ -62,7 +62,7 @@ pub(crate) struct TermIndex {
 }
 
 impl TermIndex {
-    /// The position up to which every event is in the index.
+    /// The position up to which the index is complete.
     pub(crate) fn complete_to(&self) -> u64 {
         self.complete_to
     }
@@ -83,7 +83,7 @@ impl TermIndex {
         self.tables.find(half, |key| self.is(key, field, text))
     }
 
-    /// The key of a term, made if it is new.
+    /// The key of a term, which is added if it is new.
     pub(crate) fn key(&mut self, field: FieldNumber, text: &str) -> u32 {
         let half = self.half(field, text);
         self.find_hashed(half, field, text)
@@ -110,7 +110,7 @@ impl TermIndex {
         key
     }
 
-    /// Whether `key` stands for this term. It may be any number.
+    /// Whether `key` is the key of this term. It may be any number.
     #[inline]
     pub(crate) fn is(&self, key: u32, field: FieldNumber, text: &str) -> bool {
         self.terms
@@ -118,7 +118,7 @@ impl TermIndex {
             .is_some_and(|term| term.field == field && term.text == *text)
     }
 
-    /// Says that the event at `position` has the term; saying it twice is the same.
+    /// Adds `position` to the term; idempotent for the last position.
     pub(crate) fn add(&mut self, key: u32, position: u64) {
         let positions = &mut self.terms[key].positions;
         if positions.last() != Some(position) {
@@ -126,7 +126,7 @@ impl TermIndex {
         }
     }
 
-    /// Says that the `count` events from position `first` on have the term.
+    /// Adds the `count` positions from `first` on to the term.
     #[inline]
     pub(crate) fn add_run(&mut self, key: u32, first: u64, count: u64) {
         self.terms[key].positions.push_run(first, count);
@@ -158,9 +158,9 @@ impl TermIndex {
         days.into_iter().flatten().map(|(_, key)| &self.terms[*key].positions)
     }
 
-    /// Looks at `count` terms more, and gives back what they hold of positions up to `floor`; forgets those with nothing left.
+    /// Drops the positions up to `floor` from the next `count` terms, and removes terms without positions.
     ///
-    /// Answers whether any term was forgotten: keys kept elsewhere may then stand for another term.
+    /// Returns whether a term was removed: cached keys may then belong to another term.
     pub(crate) fn sweep(&mut self, floor: u64, count: u32) -> bool {
         let room = u32::try_from(self.terms.room()).unwrap_or(u32::MAX);
         let mut forgot = false;
@@ -189,7 +189,7 @@ impl TermIndex {
         lost_all
     }
 
-    /// The same index with the positions for which `keep` holds, and without the terms that have none.
+    /// A copy with the positions for which `keep` returns true, without terms that have none.
     pub(crate) fn compacted(&self, mut keep: impl FnMut(u64) -> bool) -> Self {
         let mut compacted = Self {
             hasher: self.hasher.clone(),
@@ -216,7 +216,7 @@ impl TermIndex {
         compacted
     }
 
-    /// Terms there are.
+    /// Number of terms.
     pub(crate) fn len(&self) -> usize {
         self.terms.len()
     }
@@ -273,7 +273,7 @@ mod tests {
         index
     }
 
-    /// Keys and positions that are looked at for one field, and for a range of days.
+    /// Keys and positions that are read for one field, and for a range of days.
     fn visited(index: &TermIndex) -> (usize, usize, usize) {
         let keys = index.fields.get(usize::from(DAY)).map_or(0, Vec::len);
         (keys, index.values(DAY).count(), index.days(3..=5).count())
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn what_is_forgotten_is_in_no_list_of_its_field() {
         let mut index = index(30, 100);
-        // Days 1 to 20 lose all events, and every correlation.
+        // Days 1 to 20 and every correlation lose all events.
         index.sweep(20, u32::MAX);
         assert_eq!((index.values(DAY).count(), index.days(0..=29).count()), (10, 10));
         assert_eq!((index.values(CORRELATION).count(), index.len()), (0, 10));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::sealed::Sealed;
 
-/// Chunks of a page: what is copied when a list is added to, or a chunk of it changed, while a reader has it.
+/// Chunks of a page: the unit that is copied when a list with readers is extended or changed.
 const PAGE_CHUNKS: usize = 64;
 
 type Page = Vec<Sealed>;
@@ -13,7 +13,7 @@ type Page = Vec<Sealed>;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SealedList {
     pages: Arc<Vec<Arc<Page>>>,
-    /// Chunks at the front of the first page that were taken off the list.
+    /// Chunks at the front of the first page that were removed from the list.
     skipped: usize,
     len: usize,
 }
@@ -29,7 +29,7 @@ impl SealedList {
         self.pages.get(place / PAGE_CHUNKS)?.get(place % PAGE_CHUNKS)
     }
 
-    /// A chunk, to change.
+    /// A chunk, for writing.
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut Sealed> {
         let place = place + self.skipped;
         let page = Arc::make_mut(&mut self.pages).get_mut(place / PAGE_CHUNKS)?;
@@ -49,7 +49,7 @@ impl SealedList {
         self.pages.iter().flat_map(|page| page.iter()).skip(self.skipped)
     }
 
-    /// Takes the first `count` chunks off the list.
+    /// Removes the first `count` chunks.
     pub(super) fn drop_front(&mut self, count: usize) {
         let count = count.min(self.len);
         self.skipped += count;
@@ -69,7 +69,7 @@ mod tests {
     use super::super::sealed::Dropped;
     use super::*;
 
-    /// A chunk that can be told from others by the event that it has dropped.
+    /// A chunk identified by the event that it has dropped.
     fn numbered(number: usize) -> Sealed {
         let mut dropped = Dropped::none();
         dropped.insert(number);

@@ -1,7 +1,7 @@
-//! Events in the order they came, from the threads that write to one lane.
+//! The events of the threads that write to one lane, in the order they were written.
 //!
-//! A thread keeps to its lane, so events that were written one after another lie one after another, whatever aggregates they
-//! belong to: that is what makes appending, replaying and reading a conversation quick.
+//! A thread always writes to the same lane, so events written consecutively are adjacent in memory, whatever their aggregates.
+//! That makes appending, replaying and reading a conversation fast.
 
 mod list;
 mod sealed;
@@ -30,14 +30,14 @@ const CHUNK: u64 = CHUNK_EVENTS as u64;
 /// Kinds that a lane retains when it seals a chunk; a chunk has at most half as many.
 const KINDS_MAX: usize = 2 * CHUNK_EVENTS;
 
-/// Kinds of events that are found by a comparison, without the table.
+/// Kinds of events that are found by one comparison, without the table.
 const RECENT_KINDS: usize = 32;
 
 #[derive(Clone, Debug)]
 struct KnownKind {
     kind: Arc<EventSchema>,
     hash: u64,
-    /// The chunk in whose table it has `place`.
+    /// The chunk in whose table the kind has `place`.
     chunk: u64,
     place: u16,
 }
@@ -57,14 +57,14 @@ fn is_of_kind(kind: &EventSchema, stream: &StreamId, event: &NewEvent<'_>) -> bo
 pub(crate) struct Lane {
     hasher: foldhash::fast::RandomState,
     kinds: HashTable<KnownKind>,
-    /// Places of kinds that were met lately, by their event types' hashes. The kind there is compared before it is used.
+    /// Places of recent kinds, by their event types' hashes. The kind is compared before its place is used.
     recent_kinds: [u16; RECENT_KINDS],
     sealed: SealedList,
     first_chunk: u64,
     open: Chunk,
     open_dropped: Option<Box<Dropped>>,
     live_events: u64,
-    /// Numbers of sealed chunks whose events are all dropped, and which are still there.
+    /// Numbers of sealed chunks whose events are all dropped, and which are not released yet.
     emptied: Vec<u64>,
 }
 
@@ -78,7 +78,7 @@ impl Lane {
         self.open_chunk() * CHUNK + self.open.len() as u64
     }
 
-    /// Makes room for `count` events that fit into one chunk, before positions are reserved.
+    /// Seals the open chunk if `count` events do not fit in it but fit in a new one. Called before positions are reserved.
     pub(crate) fn make_room(&mut self, count: usize) {
         let fits = self.open.len() + count <= CHUNK_EVENTS && !self.open.is_full();
         if !fits && count <= CHUNK_EVENTS {
@@ -86,7 +86,7 @@ impl Lane {
         }
     }
 
-    /// Where the events from `slot` on are: a chunk that was sealed before it was full leaves slots unused.
+    /// The places of the events from `slot` on. They have gaps where a chunk was sealed before it was full.
     pub(crate) fn runs_since(&self, lane: usize, slot: u64) -> Vec<PlaceRun> {
         let mut runs = Vec::new();
         for number in slot / CHUNK..=self.open_chunk() {
@@ -151,7 +151,7 @@ impl Lane {
 
     fn find_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> u16 {
         let chunk = self.open_chunk();
-        // The rest is nearly always the same; it is compared, not hashed.
+        // The other fields nearly always match; they are compared, not hashed.
         let hash = self.hasher.hash_one(event.event_type.as_bytes());
         let is_it = |known: &KnownKind| is_of_kind(&known.kind, stream, event);
         let found = self.kinds.find_mut(hash, is_it);
@@ -188,7 +188,7 @@ impl Lane {
         self.seal_before(next);
     }
 
-    /// Seals what is open, so that a fork shares it; what comes next begins small.
+    /// Seals the open chunk, so that a fork shares it; the next chunk starts with no capacity.
     pub(crate) fn seal_for_fork(&mut self) {
         if self.open.len() > 0 {
             self.seal_before(Chunk::default());
@@ -237,7 +237,7 @@ impl Lane {
         (!dropped && index < self.open.len()).then(|| EventRef::new(&self.open, index))
     }
 
-    /// The events from `slot` on, which has the event at `position`, that follow each other up to position `to`.
+    /// The consecutive events from `slot`, which has position `position`, up to position `to`.
     pub(crate) fn stretch(&self, slot: u64, position: u64, to: u64) -> Option<Stretch<'_>> {
         let place = usize::try_from((slot / CHUNK).checked_sub(self.first_chunk)?).ok()?;
         match self.sealed.get(place) {
@@ -263,7 +263,7 @@ impl Lane {
         found
     }
 
-    /// Drops the event in `slot`; answers what it held, if it was there.
+    /// Drops the event in `slot`; returns its cost, unless it was dropped before.
     pub(crate) fn drop_slot(&mut self, slot: u64) -> Option<EventCost> {
         let cost = EventCost::of(self.event(slot)?);
         let place = usize::try_from((slot / CHUNK) - self.first_chunk).ok()?;
@@ -283,7 +283,7 @@ impl Lane {
         Some(cost)
     }
 
-    /// Gives back the chunks of which nothing is left, if nobody needs their events up to position `journaled`.
+    /// Releases the chunks whose events are all dropped, if the journal has them: up to position `journaled`.
     pub(crate) fn release(&mut self, journaled: u64) {
         if self.emptied.is_empty() {
             return;
@@ -304,17 +304,17 @@ impl Lane {
         self.first_chunk += gone as u64;
     }
 
-    /// Whether there is something to release.
+    /// Whether there are chunks to release.
     pub(crate) fn has_emptied(&self) -> bool {
         !self.emptied.is_empty()
     }
 
-    /// Rewrites what holds more than it must, of the events up to position `journaled`.
+    /// Rewrites the chunks that have lost events, up to position `journaled`.
     pub(crate) fn compact(&mut self, journaled: u64) {
         if self.open_dropped.is_some() {
             self.seal_before(Chunk::default());
         }
-        // It has room for as much as the chunk before it had, which may be far more than it needs.
+        // Its capacity is that of the chunk before it, which may be far more than it needs.
         self.open.shrink();
         self.release(journaled);
         for place in 0..self.sealed.len() {
@@ -329,8 +329,8 @@ impl Lane {
         self.kinds.shrink_to_fit(|known| known.hash);
     }
 
-    /// Copies the events in `slot` and after it that have the positions from `first` to `last`, dropped ones too, until one is
-    /// elsewhere. Answers the first position that was not copied.
+    /// Copies the events from `slot` on that have the positions from `first` to `last`, including dropped ones, until one is in
+    /// another place. Returns the first position that was not copied.
     pub(crate) fn copy_run(&self, first: u64, last: u64, mut slot: u64, batch: &mut Batch) -> u64 {
         let mut next = first;
         while next <= last
@@ -342,12 +342,12 @@ impl Lane {
         }
         assert!(
             next > first,
-            "the event at position {first} was let go before the journal had it"
+            "the event at position {first} was released before the journal had it"
         );
         next
     }
 
-    /// The chunk and place of the event in `slot`, dropped or not.
+    /// The chunk and index of the event in `slot`, dropped or not.
     fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
         let place = (slot / CHUNK).checked_sub(self.first_chunk)? as usize;
         let index = (slot % CHUNK) as usize;
@@ -358,7 +358,7 @@ impl Lane {
         (index < chunk.len()).then_some((chunk, index))
     }
 
-    /// Takes a full chunk of recovered events over. Answers its first slot.
+    /// Adds a full chunk of recovered events. Returns its first slot.
     pub(crate) fn adopt(&mut self, mut chunk: Chunk) -> u64 {
         if self.open.len() > 0 {
             self.seal_before(Chunk::default());
@@ -374,7 +374,7 @@ impl Lane {
         slot
     }
 
-    /// Adds a copy of event `index` of `chunk`, and answers its slot.
+    /// Adds a copy of event `index` of `chunk`, and returns its slot.
     pub(crate) fn push_copy(&mut self, chunk: &Chunk, index: usize) -> u64 {
         if self.open.is_full() {
             self.seal();
@@ -400,12 +400,12 @@ impl Lane {
     }
 }
 
-/// What a lane holds.
+/// The usage of a lane.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct LaneUsage {
     pub(crate) events: u64,
     pub(crate) payload_bytes: u64,
-    /// Payload included.
+    /// Including payloads.
     pub(crate) memory_bytes: u64,
 }
 
@@ -495,7 +495,7 @@ mod tests {
             append(&store, "a", NewEvent::new("Noted").user(number.to_string()));
         }
         assert_eq!(store.query(Query::all().user("7")).count().expect("a query"), 1);
-        // A fork shares the terms, and has no keys yet: 12 bytes for each of 2,000 names.
+        // A fork shares the terms but has no keys yet: 12 bytes for each of 2,000 names.
         let keys = store.stats().index_bytes - store.fork().stats().index_bytes;
         assert!(keys > 24_000, "{keys} bytes");
     }

@@ -27,7 +27,7 @@ impl Dropped {
         self.bits[index / 64] & (1 << (index % 64)) != 0
     }
 
-    /// Whether it was not in before.
+    /// Returns whether it was not dropped before.
     pub(super) fn insert(&mut self, index: usize) -> bool {
         let new = !self.contains(index);
         self.bits[index / 64] |= 1 << (index % 64);
@@ -36,23 +36,23 @@ impl Dropped {
     }
 }
 
-/// A full chunk, which no one changes any more.
+/// A sealed chunk. Its events never change.
 #[derive(Clone, Debug)]
 pub(crate) struct Sealed {
     /// `None` when all its events are dropped.
     pub(super) chunk: Option<Arc<Chunk>>,
     pub(super) dropped: Option<Arc<Dropped>>,
-    /// How many events were dropped when the chunk was rewritten last.
+    /// Number of dropped events when the chunk was last rewritten.
     pub(super) purged: usize,
 }
 
 impl Sealed {
-    /// Events of the chunk, dropped ones too; 0 if it is gone.
+    /// Number of events of the chunk, including dropped ones; 0 if it is released.
     pub(super) fn len(&self) -> usize {
         self.chunk.as_deref().map_or(0, Chunk::len)
     }
 
-    /// The position of the last event; 0 if the chunk is gone.
+    /// The position of the last event; 0 if the chunk is released.
     pub(super) fn last_position(&self) -> u64 {
         let chunk = self.chunk.as_deref().filter(|chunk| chunk.len() > 0);
         chunk.map_or(0, |chunk| chunk.position(chunk.len() - 1))
@@ -66,13 +66,13 @@ impl Sealed {
         Some(EventRef::new(self.chunk.as_deref()?, index))
     }
 
-    /// The events from `slot` on at the positions from the first to the last of `positions`, as far as they follow each other.
+    /// The consecutive events from `slot` on, at the positions from the first to the last of `positions`.
     pub(super) fn stretch(&self, slot: u64, positions: (u64, u64)) -> Option<Stretch<'_>> {
         Stretch::new(self.chunk.as_deref()?, slot, positions, self.dropped.as_deref())
     }
 
-    /// Lets go of the names and bytes of events that were dropped since the last time; whether or not that saves memory, since they may
-    /// have been erased.
+    /// Purges the names and bytes of events that were dropped since the last rewrite, even if that saves no memory: they may have been
+    /// dropped to erase them.
     pub(super) fn compact(&mut self) {
         let Some((chunk, dropped)) = self.chunk.as_ref().zip(self.dropped.as_ref()) else {
             return;
@@ -95,7 +95,7 @@ impl Sealed {
     }
 }
 
-/// The sealed chunks of a lane at one moment, to read without its lock.
+/// A snapshot of a lane's sealed chunks, read without its lock.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Snapshot {
     pub(super) sealed: SealedList,
@@ -109,7 +109,7 @@ impl Snapshot {
         (self.first_chunk + self.sealed.len() as u64) * CHUNK
     }
 
-    /// The chunk and place of a sealed slot's event, dropped or not.
+    /// The chunk and index of a sealed slot's event, dropped or not.
     pub(crate) fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
         let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
         let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
@@ -152,7 +152,7 @@ mod tests {
     fn erased_names_stayed_in_a_chunk_that_became_no_smaller() {
         for kept_bytes in [1, 200] {
             let store = Store::in_memory();
-            // The first names of a dictionary are met again under other codes: those that are kept become the first.
+            // The first eight names are found by comparison: names that are kept move among them and get other codes.
             (0..8).for_each(|number| append(&store, "gone", &format!("erased-{number}")));
             for _ in 0..3 {
                 (0..8).for_each(|number| append(&store, "kept", &number.to_string().repeat(kept_bytes)));

@@ -4,20 +4,20 @@ use super::CHUNK;
 use super::sealed::Dropped;
 use crate::event::chunk::Chunk;
 
-/// Events that follow each other in one chunk and in the log, none of them dropped. There is at least one.
+/// Events that are consecutive in one chunk and in the log, none of them dropped. Never empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stretch<'a> {
     pub(crate) chunk: &'a Chunk,
     /// The number of the chunk in its lane.
     pub(crate) number: u64,
-    /// The place of the first event in `chunk`, and its position in the log.
+    /// The index of the first event in `chunk`, and its position in the log.
     first: usize,
     position: u64,
     len: usize,
 }
 
 impl<'a> Stretch<'a> {
-    /// The events of a chunk from `slot` on, which begin at `position` and end at position `to` at the latest.
+    /// The events of a chunk from `slot` on, at the positions from `position` to `to` at most.
     pub(super) fn new(
         chunk: &'a Chunk,
         slot: u64,
@@ -38,13 +38,13 @@ impl<'a> Stretch<'a> {
         })
     }
 
-    /// The places of the events in the chunk, with their positions in the log.
+    /// The indexes of the events in the chunk, with their positions in the log.
     #[inline]
     pub(crate) fn places(&self) -> impl Iterator<Item = (usize, u64)> + use<> {
         (self.first..self.first + self.len).zip(self.position..)
     }
 
-    /// The position behind the last event.
+    /// The position after the last event.
     pub(crate) fn end(&self) -> u64 {
         self.position + self.len as u64
     }
