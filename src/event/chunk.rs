@@ -1,4 +1,4 @@
-//! Two thousand events: records of one size, a dictionary of names, and payloads in blocks.
+//! A chunk of up to 2,048 events: records of one size, a dictionary of names, and payloads in blocks.
 
 use std::sync::Arc;
 
@@ -11,22 +11,22 @@ use crate::event::EventSchema;
 /// Events in a full chunk.
 pub(crate) const CHUNK_EVENTS: usize = 2048;
 
-// Each name of each event could have a code of its own.
+// Every name of every event can have its own code.
 const _: () = assert!(CHUNK_EVENTS * PARTS < u16::MAX as usize);
 
-/// A payload from this size on has an allocation of its own, so that growing a block never copies it.
+/// A payload of at least this size has its own allocation, so that growing a block never copies it.
 pub(crate) const LARGE_PAYLOAD_BYTES: usize = 16 * 1024;
 
-/// Bytes of a block of payloads. Below the size that the allocator fetches from the operating system one by one, 128 KiB in glibc.
+/// Bytes of a block of payloads. Below the size for which the allocator makes a system call each time, 128 KiB in glibc.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// A chunk with this many blocks is full, whatever its events.
+/// A chunk with more blocks than this is full, whatever its number of events.
 const BLOCKS: usize = 16;
 
-/// A chunk with as many bytes of names is full, whatever its events: the index copies the names of an open chunk.
+/// A chunk with this many bytes of names is full, whatever its number of events: it bounds the time to grow a dictionary.
 const NAMES_BYTES: usize = 4 << 20;
 
-/// A column that is mostly empty: nothing is kept until the first value that is not the default.
+/// A column that is mostly empty: it stores nothing before the first value that is not the default.
 #[derive(Clone, Debug)]
 struct Sparse<T>(Vec<T>);
 
@@ -57,7 +57,7 @@ pub(crate) enum Payload<'a> {
     Large { both: &'a Arc<[u8]>, metadata_bytes: u32 },
 }
 
-/// Everything of one event but its names and bytes.
+/// The fields of an event other than its names and payload.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Header {
     pub(crate) position: u64,
@@ -69,14 +69,14 @@ pub(crate) struct Header {
     pub(crate) kind: u16,
 }
 
-/// What a chunk keeps of every event, so that appending or reading one touches a line or two of memory.
+/// The fixed-size part of an event, so that appending or reading one touches one or two cache lines.
 #[derive(Clone, Copy, Debug)]
 struct Record {
     position: u64,
     time: i64,
     id: Uuid,
     version: u32,
-    /// The number of a block and the place in it.
+    /// The number of a block times [`BLOCK_BYTES`], plus the offset in it.
     payload_start: u32,
     payload_bytes: u16,
     kind: u16,
@@ -98,14 +98,14 @@ pub(crate) struct Chunk {
     names: Dictionary,
     blocks: Vec<Vec<u8>>,
     kind_table: Vec<Arc<EventSchema>>,
-    /// Whether any event may be the system's.
+    /// Whether any event may be a system event.
     has_system: bool,
-    /// How often it was rewritten: codes and places of kinds are of one revision.
+    /// Number of rewrites: codes and places of kinds are valid for one revision.
     revision: u32,
 }
 
 impl Chunk {
-    /// An empty chunk with room for as much as `like` holds, which is full.
+    /// Creates an empty chunk with the capacity that the full chunk `like` uses.
     pub(crate) fn with_room_like(like: &mut Self) -> Self {
         let block = Vec::with_capacity(like.payload_bytes().min(BLOCK_BYTES));
         Self {
@@ -117,7 +117,7 @@ impl Chunk {
         }
     }
 
-    /// An empty chunk, to be filled with what is left of another.
+    /// Creates an empty chunk for a rewrite of `of`.
     pub(crate) fn next_revision(of: &Self) -> Self {
         Self {
             revision: of.revision + 1,
@@ -137,14 +137,14 @@ impl Chunk {
         self.records.len() == CHUNK_EVENTS || self.blocks.len() > BLOCKS || self.names.text_bytes() >= NAMES_BYTES
     }
 
-    /// Gives `kind` a place in the table, for [`Header::kind`]. A chunk has fewer events than places.
+    /// Adds `kind` to the table and returns its place, for [`Header::kind`]. A chunk has fewer events than places.
     pub(crate) fn add_kind(&mut self, kind: Arc<EventSchema>) -> u16 {
         self.has_system |= kind.event_type.starts_with('$');
         self.kind_table.push(kind);
         u16::try_from(self.kind_table.len() - 1).unwrap_or(u16::MAX)
     }
 
-    /// The kind at a place of the table. It may be any number.
+    /// The kind at a place of the table. `place` may be any number.
     #[inline]
     pub(crate) fn kind_at(&self, place: u16) -> Option<&EventSchema> {
         self.kind_table.get(usize::from(place)).map(AsRef::as_ref)
@@ -196,7 +196,7 @@ impl Chunk {
         });
     }
 
-    /// Appends metadata and data; returns where they start, and how many bytes they have there.
+    /// Appends metadata and data; returns their start and their length in the blocks.
     fn push_payload(&mut self, index: usize, payload: Payload<'_>) -> (u32, u16) {
         match payload {
             Payload::Small { metadata, data } => {
@@ -261,7 +261,7 @@ impl Chunk {
         self.push_record(&header, names, payload);
     }
 
-    /// The place of `kind` in the table, given now if it has none.
+    /// The place of `kind` in the table, to which it is added if it is new.
     pub(crate) fn place_of_kind(&mut self, kind: &Arc<EventSchema>) -> u16 {
         match self.kind_table.iter().position(|known| Arc::ptr_eq(known, kind)) {
             Some(place) => u16::try_from(place).unwrap_or(u16::MAX),
@@ -269,7 +269,7 @@ impl Chunk {
         }
     }
 
-    /// Gives back the room that is not used: no event will be added, or none soon.
+    /// Releases unused capacity. Called when no event will be added soon.
     pub(crate) fn shrink(&mut self) {
         self.records.shrink_to_fit();
         self.names.shrink();
@@ -283,7 +283,7 @@ impl Chunk {
         self.kind_table.shrink_to_fit();
     }
 
-    /// Empties the chunk and keeps its room.
+    /// Empties the chunk and keeps its capacity.
     pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.delays.0.clear();
@@ -345,7 +345,7 @@ impl Chunk {
         usize::from(self.records[index].kind)
     }
 
-    /// Whether any event may be the system's.
+    /// Whether any event may be a system event.
     pub(crate) fn has_system(&self) -> bool {
         self.has_system
     }
@@ -355,13 +355,13 @@ impl Chunk {
         self.has_system && self.kind(index).event_type.starts_with('$')
     }
 
-    /// Every name of an event, in the order of [`Part`].
+    /// The names of an event, in the order of [`Part`].
     #[inline]
     pub(crate) fn names(&self, index: usize) -> [Option<&str>; PARTS] {
         self.records[index].names.map(|code| self.names.get(code))
     }
 
-    /// The bytes of every name of an event, in the order of [`Part`].
+    /// The bytes of the names of an event, in the order of [`Part`].
     #[inline]
     pub(crate) fn names_bytes(&self, index: usize) -> [Option<&[u8]>; PARTS] {
         let codes = &self.records[index].names;
@@ -414,7 +414,7 @@ impl Chunk {
         self.blocks.iter().map(Vec::len).chain(large).sum()
     }
 
-    /// Bytes taken from the system, payload included.
+    /// Allocated bytes, including payloads.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.records.capacity() * size_of::<Record>()
             + self.delays.0.capacity() * 8
@@ -428,7 +428,7 @@ impl Chunk {
     }
 }
 
-/// What becomes of an event's names, metadata and data when it is copied.
+/// Whether a copy of an event has its names, metadata and data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Bytes {
     Keep,

@@ -1,10 +1,10 @@
-//! The names of a chunk's events, each kept once: a name is a code, and the code a place in one text.
+//! The distinct names of a chunk's events: a code stands for a name, and each name is a slice of one text.
 
-/// Codes found by bits of the [hash](super::names::NameHash) of their name. A collision costs a second entry of the same name, never a wrong one, so names from
-/// outside cannot make the table slow and its hash needs no random seed.
+/// Size of the table of recent codes, indexed by bits of the [hash](super::names::NameHash) of the name. A collision adds a second entry of
+/// the same name and never returns another name, so names from outside cannot slow the table down and its hash needs no random seed.
 const RECENT: usize = 4096;
 
-/// Names that are compared one by one before a table is worth its memory.
+/// Names that are compared one by one before the table is worth its memory.
 const FEW: usize = 8;
 
 /// A name of a [`Dictionary`], or none.
@@ -21,7 +21,7 @@ impl Code {
     }
 }
 
-/// Names by code. At most 65,535: a chunk has fewer.
+/// Names by code. At most 65,535; a chunk has fewer.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dictionary {
     texts: String,
@@ -31,7 +31,7 @@ pub(crate) struct Dictionary {
 }
 
 impl Dictionary {
-    /// An empty dictionary with room for as much as `like` holds, which is complete.
+    /// Creates an empty dictionary with the capacity that the complete `like` uses.
     pub(crate) fn with_room_like(like: &mut Self) -> Self {
         Self {
             texts: String::with_capacity(like.texts.len() + like.texts.len() / 32),
@@ -40,7 +40,7 @@ impl Dictionary {
         }
     }
 
-    /// The code of `name`, which has this hash and is added unless it was met lately.
+    /// Returns the code of `name`, which has this hash. Adds the name if it is not recent.
     #[inline]
     pub(crate) fn intern(&mut self, name: &str, hash: u32) -> Code {
         if self.ends.len() < FEW {
@@ -53,7 +53,7 @@ impl Dictionary {
         }
     }
 
-    /// Whether `code` stands for `name`. It may be any code.
+    /// Whether `code` stands for `name`. `code` may be any code.
     #[inline]
     fn is(&self, code: Code, name: &str) -> bool {
         self.bytes(code).is_some_and(|bytes| is_same(bytes, name.as_bytes()))
@@ -107,12 +107,12 @@ impl Dictionary {
         place.checked_sub(1).map_or(0, |before| self.ends[before] as usize)
     }
 
-    /// The place that the next name will have.
+    /// Number of names: the place of the next one.
     pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
-    /// Forgets all names and keeps the room. What the table still says is compared before it is used.
+    /// Removes all names and keeps the capacity. Codes left in the table are compared before use.
     pub(crate) fn clear(&mut self) {
         self.texts.clear();
         self.ends.clear();
@@ -124,7 +124,7 @@ impl Dictionary {
         self.texts.len()
     }
 
-    /// Gives back the room that is not used: no name will be added, or none soon.
+    /// Releases unused capacity. Called when no name will be added soon.
     pub(crate) fn shrink(&mut self) {
         self.texts.shrink_to_fit();
         self.ends.shrink_to_fit();
@@ -137,7 +137,7 @@ impl Dictionary {
     }
 }
 
-/// Whether two names are the same: most are too short for a comparison by a call.
+/// Whether two names are equal. Most are too short for a call to be worth it.
 #[inline]
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     if one.len() != other.len() {

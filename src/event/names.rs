@@ -1,6 +1,6 @@
 //! The names of one event, and tags as one of them.
 
-/// Which name of an event.
+/// The kind of a name of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
     AggregateId,
@@ -13,10 +13,10 @@ pub(crate) enum Part {
 
 pub(crate) const PARTS: usize = 6;
 
-/// No part may be longer, so that the length of a tag is a character below the surrogates.
+/// Maximum bytes of a part, so that the length of a tag is a character below the surrogates.
 pub(crate) const PART_BYTES_MAX: usize = 0xd7fe;
 
-/// The names of one event, before they are written.
+/// The names of one event before they are written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Names<'a> {
     pub(crate) aggregate_id: &'a str,
@@ -24,7 +24,7 @@ pub(crate) struct Names<'a> {
     pub(crate) causation_id: Option<&'a str>,
     pub(crate) user_id: Option<&'a str>,
     pub(crate) organization_id: Option<&'a str>,
-    /// As [`write_tags`] made them.
+    /// As returned by [`write_tags`].
     pub(crate) tags: Option<&'a str>,
 }
 
@@ -42,22 +42,22 @@ impl<'a> Names<'a> {
         ]
     }
 
-    /// The hashes of the names, in the same order; 0 where there is none.
+    /// The hashes of the names, in the same order; 0 for an absent name.
     pub(crate) fn hashes(&self) -> [u32; PARTS] {
         self.parts()
             .map(|name| name.map_or(0, |name| NameHash::of(name).hash()))
     }
 }
 
-/// The hash of a name, and whether U+0000 is in it: found in one pass, eight bytes at a time. Names are too short for a vectorised search to pay
-/// its call. The hash folds a product, as that of the crate `foldhash` does, and has no seed: dictionaries need none.
+/// The hash of a name, and whether it contains U+0000, computed in one pass, eight bytes at a time. Names are too short for a vectorised search
+/// to be worth the call. The hash folds a product, as the crate `foldhash` does. It has no seed: dictionaries need none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameHash {
     state: u64,
     zeros: u64,
 }
 
-/// Digits of pi, which have no pattern.
+/// Digits of pi.
 const KEYS: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 
 impl NameHash {
@@ -109,7 +109,7 @@ impl NameHash {
     }
 }
 
-/// Both halves of a product, folded into one.
+/// Folds both halves of a product into one.
 #[inline]
 fn fold(one: u64, other: u64) -> u64 {
     let product = u128::from(one) * u128::from(other);
@@ -138,13 +138,13 @@ fn short_word(bytes: &[u8]) -> [u8; 8] {
     word
 }
 
-/// The length of a tag, as the character with the code *length + 1*: so tags are valid UTF-8 together.
+/// The length of a tag, as the character with the code *length + 1*, so that joined tags are valid UTF-8.
 fn length_char(tag: &str) -> char {
     let code = tag.len() + 1;
     u32::try_from(code).ok().and_then(char::from_u32).unwrap_or_default()
 }
 
-/// Bytes that a tag takes, its length included.
+/// Bytes of a tag, including its length.
 pub(crate) fn tag_bytes(tag: &str) -> usize {
     length_char(tag).len_utf8() + tag.len()
 }
@@ -164,7 +164,7 @@ pub(crate) fn write_tags_to<'a>(tags: impl Iterator<Item = &'a str>, out: &mut S
     }
 }
 
-/// The tags of an event, in the order they were given.
+/// The tags of an event, in the given order.
 #[derive(Clone, Debug)]
 pub struct Tags<'a>(&'a str);
 

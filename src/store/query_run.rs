@@ -1,4 +1,4 @@
-//! The answer of a query: in order, up to a limit, from the cache where that is shorter.
+//! Running a query: results in order, up to a limit, from the cache where that is faster.
 
 use std::cmp::Reverse;
 use std::fmt;
@@ -10,16 +10,16 @@ use super::{Engine, Store};
 use crate::query::{AsOf, Cursor, Order, Query};
 use crate::{Error, Event, EventRef, Field, Filter, Gap, Position, Result, Timestamp};
 
-/// What orders a match: its time, where the query asks for that, and its position.
+/// The sort key of a match: its time, if the query orders by time, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
     pub(crate) time: i64,
     pub(crate) position: u64,
 }
 
-/// A query put to a store, to be answered in one of several ways.
+/// A query of a store, run by one of its methods.
 ///
-/// Each call fixes what is visible once, at its start, and sees nothing of what comes after.
+/// Each call fixes the visible position once, at its start, and does not see later events.
 #[derive(Debug)]
 #[must_use = "a query is answered by one of its methods"]
 pub struct QueryRun<'a> {
@@ -28,55 +28,55 @@ pub struct QueryRun<'a> {
     cached: bool,
 }
 
-/// A part of an answer.
+/// A page of a query's result.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Page {
     /// The events, in the query's order.
     pub events: Vec<Event>,
-    /// Where the answer goes on, if it does: see [`Query::cursor`].
+    /// The cursor of the next page, if there is one: see [`Query::cursor`].
     pub next: Option<Cursor>,
-    /// What was dropped among the positions that the query covers.
+    /// The gaps of dropped events among the positions that the query covers.
     pub gaps: Vec<Gap>,
-    /// The position as of which this is the answer.
+    /// The position as of which the result is complete.
     pub as_of: Position,
 }
 
-/// How an answer was found.
+/// How a query was run.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Explanation {
-    /// The terms of the query that the index knows, with their events, the rarest first.
+    /// The terms of the query, with their number of events, the rarest first.
     pub terms: Vec<(Field, Vec<crate::Name>, u64)>,
-    /// Whether conditions had to be tried on the events themselves.
+    /// Whether conditions were tested on the events themselves.
     pub tried_on_events: bool,
-    /// Candidates that the index named.
+    /// Candidates from the index.
     pub candidates: u64,
-    /// Events looked at to try conditions on.
+    /// Events on which conditions were tested.
     pub examined: u64,
-    /// Events in the answer.
+    /// Events in the result.
     pub matches: u64,
-    /// Windows of positions that the work was cut into.
+    /// Windows of positions that the query ran in.
     pub windows: u64,
     /// Shards of the store.
     pub shards: usize,
-    /// What the cache had to say.
+    /// The cache outcome.
     pub cache: CacheState,
-    /// How long it took.
+    /// The duration of the query.
     pub elapsed: Duration,
 }
 
-/// What the cache had to say to a query.
+/// The cache outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheState {
-    /// It was not asked: switched off, or the index is as quick.
+    /// The cache was not used: it is switched off, or the index is as fast.
     Bypassed,
-    /// The whole answer was there.
+    /// The cache had the whole result.
     Hit,
-    /// The answer was there but for the tail, which was added.
+    /// The cache had the result without its tail, which was added.
     Extended,
-    /// The answer was found anew.
+    /// The cache had no result.
     Miss,
 }
 
@@ -98,7 +98,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-/// The keys of an answer.
+/// The keys of a result.
 pub(crate) struct Found {
     pub(crate) keys: std::sync::Arc<Vec<Key>>,
     pub(crate) as_of: u64,
@@ -107,7 +107,7 @@ pub(crate) struct Found {
 }
 
 impl Store {
-    /// Puts `query` to the store.
+    /// Returns a run of `query`.
     pub fn query(&self, query: Query) -> QueryRun<'_> {
         QueryRun {
             store: self,
@@ -118,7 +118,7 @@ impl Store {
 }
 
 impl QueryRun<'_> {
-    /// Run without the cache.
+    /// Runs without the cache.
     pub fn uncached(mut self) -> Self {
         self.cached = false;
         self
@@ -128,18 +128,18 @@ impl QueryRun<'_> {
         self.store.engine()
     }
 
-    /// The events, to keep.
+    /// Returns the events.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the query is: filters too deep or too many, an index that is not registered, a cursor of
+    /// [`Error::Invalid`] if the query is invalid: too deep or too many filters, an unregistered index, a cursor of
     /// another order, a JSON pointer without its slash.
     pub fn events(&self) -> Result<Vec<Event>> {
         let found = self.find(self.query.limit)?;
         Ok(self.load(&found.keys))
     }
 
-    /// The events up to the query's limit, and where to go on.
+    /// Returns the events up to the query's limit, and the cursor of the next page.
     ///
     /// # Errors
     ///
@@ -178,7 +178,7 @@ impl QueryRun<'_> {
         self.engine().core.events(&positions)
     }
 
-    /// The positions of the events, in the query's order.
+    /// Returns the positions of the events, in the query's order.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl QueryRun<'_> {
         Ok(found.keys.iter().map(|key| Position(key.position)).collect())
     }
 
-    /// How many events there are, up to the query's limit.
+    /// Returns the number of events, up to the query's limit.
     ///
     /// # Errors
     ///
@@ -197,9 +197,9 @@ impl QueryRun<'_> {
         Ok(self.find(self.query.limit)?.keys.len() as u64)
     }
 
-    /// Shows each event to `look`, in place and in order.
+    /// Calls `look` with each event, in place and in order.
     ///
-    /// No lock is held meanwhile: `look` may take its time, and may call the store.
+    /// No lock is held meanwhile: `look` may be slow, and may call the store.
     ///
     /// # Errors
     ///
@@ -210,7 +210,7 @@ impl QueryRun<'_> {
 
     /// Folds the events, in place and in order, into one value.
     ///
-    /// No lock is held meanwhile: `step` may take its time, and may call the store.
+    /// No lock is held meanwhile: `step` may be slow, and may call the store.
     ///
     /// ```
     /// # use annals::{Expected, NewEvent, Query, Store, StreamId};
@@ -242,7 +242,7 @@ impl QueryRun<'_> {
         Ok(value)
     }
 
-    /// The positions in the query's order, a window at a time; all at once where the order is by time.
+    /// The positions in the query's order, a window at a time; in one window if the order is by time.
     fn windows(&self) -> Result<Windows<'_>> {
         let engine = self.engine();
         let bounds = self.query_bounds(engine.visible())?;
@@ -260,7 +260,7 @@ impl QueryRun<'_> {
         )?)))
     }
 
-    /// The keys of the answer, the first `want` of them.
+    /// The first `want` keys of the result.
     fn find(&self, want: Option<usize>) -> Result<Found> {
         let engine = self.engine();
         let visible = engine.visible();
@@ -296,7 +296,7 @@ impl QueryRun<'_> {
         self.cached && self.query.as_of.is_none() && self.engine().settings.cache.bytes > 0
     }
 
-    /// How the answer is found, by finding it.
+    /// Runs the query and returns how it was run.
     ///
     /// # Errors
     ///
@@ -340,7 +340,7 @@ fn collect_terms(engine: &Engine, filters: &[Filter], terms: &mut Vec<(Field, Ve
     }
 }
 
-/// The positions a query covers, of what is above `floor` and visible.
+/// The positions that a query covers, above `floor` and up to `visible`.
 fn bounds(query: &Query, floor: u64, visible: u64) -> Result<Bounds> {
     let mut bounds = Bounds {
         after: query.after.0.max(floor),
@@ -368,7 +368,7 @@ fn bounds(query: &Query, floor: u64, visible: u64) -> Result<Bounds> {
 }
 
 impl Engine {
-    /// The first `want` keys of a query's answer among the positions within `bounds`.
+    /// The first `want` keys of a query's result within `bounds`.
     pub(crate) fn collect(&self, query: &Query, bounds: Bounds, want: usize) -> Result<(Vec<Key>, Work)> {
         let mut scan = Scan::new(self, query, bounds, direction(query.order))?;
         let mut found = Vec::new();
@@ -379,7 +379,7 @@ impl Engine {
         Ok((self.order(query, found, want), scan.work))
     }
 
-    /// The first `want` keys in the query's order, of positions that come in the order of the scan.
+    /// The first `want` keys in the query's order, of positions in the order of the scan.
     fn order(&self, query: &Query, positions: Vec<u64>, want: usize) -> Vec<Key> {
         let mut keys: Vec<_> = positions
             .into_iter()
@@ -420,7 +420,7 @@ impl Windows<'_> {
     }
 }
 
-/// The direction in which positions come in the order, or any where the order is by time.
+/// The scan direction for an order; any direction if the order is by time.
 fn direction(order: Order) -> Direction {
     match order {
         Order::PositionDescending => Direction::Descending,

@@ -1,14 +1,14 @@
-//! Reading one aggregate, and the whole log: forwards or backwards, to keep or in place.
+//! Reading one aggregate or the whole log: forwards or backwards, owned or in place.
 
 use super::core::EventReader;
 use super::shard::Stream;
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 
-/// Positions of a stream taken under its shard's lock at once: writers wait for no more.
+/// Positions of a stream copied per lock acquisition; bounds how long writers wait.
 const BATCH: usize = 512;
 
-/// What a read may see.
+/// The events that a read may see.
 #[derive(Clone, Copy, Debug)]
 struct Horizon {
     until: u64,
@@ -45,7 +45,7 @@ impl Horizon {
     }
 }
 
-/// What a stream and the log are asked alike.
+/// The options that reads of a stream and of the log share.
 #[derive(Clone, Copy, Debug)]
 struct Options {
     backwards: bool,
@@ -67,25 +67,25 @@ impl Default for Options {
 macro_rules! read_with_options {
     ($reader:ident) => {
         impl $reader<'_> {
-            /// The last first.
+            /// Reads in descending order.
             pub fn backwards(mut self) -> Self {
                 self.options.backwards = true;
                 self
             }
 
-            /// At most this many.
+            /// Reads at most `limit` events.
             pub fn limit(mut self, limit: usize) -> Self {
                 self.options.limit = limit;
                 self
             }
 
-            /// As the store was at this position or time.
+            /// Reads the store as it was at this position or time.
             pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
                 self.options.as_of = Some(as_of.into());
                 self
             }
 
-            /// Shows each event to `look`, in place. No lock is held meanwhile.
+            /// Calls `look` with each event, in place. No lock is held meanwhile.
             pub fn for_each(&self, mut look: impl FnMut(EventRef<'_>)) {
                 self.fold((), |(), event| look(event));
             }
@@ -93,7 +93,7 @@ macro_rules! read_with_options {
     };
 }
 
-/// The events of one aggregate, to be read in one of several ways.
+/// A read of the events of one aggregate.
 ///
 /// ```
 /// # use annals::{Expected, NewEvent, Store, StreamId, Version};
@@ -114,7 +114,7 @@ pub struct StreamRead<'a> {
 }
 
 impl Store {
-    /// The events of the aggregate `aggregate_id`, the first first. An unknown aggregate has none.
+    /// Reads the events of the aggregate `aggregate_id`, ascending by version. An unknown aggregate has none.
     pub fn read_stream(&self, aggregate_id: &str) -> StreamRead<'_> {
         StreamRead {
             store: self,
@@ -124,7 +124,7 @@ impl Store {
         }
     }
 
-    /// Every event in the order of positions.
+    /// Reads all events, ascending by position.
     pub fn read_all(&self) -> LogRead<'_> {
         LogRead {
             store: self,
@@ -136,18 +136,18 @@ impl Store {
 }
 
 impl StreamRead<'_> {
-    /// Begin with this version.
+    /// Starts at this version.
     pub fn from(mut self, version: Version) -> Self {
         self.from = Some(version);
         self
     }
 
-    /// Begin with the version after this one: that of a snapshot, or the last that was read.
+    /// Starts after this version, for example that of a snapshot or of the last event read.
     pub fn after(self, version: Version) -> Self {
         self.from(Version(version.0.saturating_add(1)))
     }
 
-    /// The events, to keep.
+    /// Returns the events.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
         let mut batches = Bites::new(self);
@@ -187,13 +187,13 @@ impl StreamRead<'_> {
 
 read_with_options!(StreamRead);
 
-/// The positions of a stream, cut into batches: writers wait for no more than one.
+/// The positions of a stream, in batches; writers wait for one batch at most.
 struct Bites<'a> {
     engine: &'a Engine,
     id: &'a str,
     hash: u64,
     horizon: Horizon,
-    /// The version that the next batch begins with.
+    /// The first version of the next batch.
     next: u64,
     backwards: bool,
     size: u64,
@@ -249,7 +249,7 @@ fn take(stream: &Stream, first: u64, count: u64) -> Vec<u64> {
     stream.some_positions_from(first, usize::try_from(count).unwrap_or(0))
 }
 
-/// The whole log, to be read in one of several ways.
+/// A read of the whole log.
 #[derive(Clone, Debug)]
 #[must_use = "the log is read by one of its methods"]
 pub struct LogRead<'a> {
@@ -260,18 +260,18 @@ pub struct LogRead<'a> {
 }
 
 impl LogRead<'_> {
-    /// Begin with this position.
+    /// Starts at this position.
     pub fn from(mut self, position: Position) -> Self {
         self.from = Some(position);
         self
     }
 
-    /// Begin after this position.
+    /// Starts after this position.
     pub fn after(self, position: Position) -> Self {
         self.from(Position(position.0.saturating_add(1)))
     }
 
-    /// The system's events too: those whose type begins with `$`.
+    /// Includes system events, whose type begins with `$`.
     pub fn include_system(mut self) -> Self {
         self.system = true;
         self
@@ -292,7 +292,7 @@ impl LogRead<'_> {
         horizon.admits(event) && (self.system || !event.is_system())
     }
 
-    /// The events, to keep.
+    /// Returns the events.
     pub fn events(&self) -> Vec<Event> {
         self.fold(Vec::new(), |mut events, event| {
             events.push(event.to_event());

@@ -1,4 +1,4 @@
-//! From a query to positions: terms are looked up, the rarest leads, the others are met by skipping, the rest is tried on events.
+//! From a query to positions: looks up the terms, intersects the rarest with the others, and tests other conditions on events.
 
 mod node;
 mod ranges;
@@ -34,19 +34,19 @@ impl Bounds {
     }
 }
 
-/// Days of a time range that are worth a union.
+/// Maximum days of a time range whose lists are united.
 const DAYS_MAX: usize = 1000;
 
-/// How filters on aggregates are answered.
+/// How filters on aggregates are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aggregates {
-    /// By asking their shards.
+    /// By locking their shards.
     Ask,
-    /// Not at all: the shards are about to be locked.
+    /// Not at all: the caller is about to lock the shards.
     Leave,
 }
 
-/// A query beside the indexes it needs, which are held still.
+/// A query with the indexes it needs, locked for reading.
 pub(crate) struct Selection<'a> {
     engine: &'a Engine,
     query: &'a Query,
@@ -56,13 +56,13 @@ pub(crate) struct Selection<'a> {
 }
 
 impl<'a> Selection<'a> {
-    /// For a condition that is about to lock shards. The indexes are brought up to `position` first.
+    /// Creates a selection for a condition that is about to lock shards. Extends the indexes up to `position` first.
     pub(crate) fn for_condition(engine: &'a Engine, query: &'a Query, position: u64) -> Self {
         Self::with(engine, query, position, Aggregates::Leave)
     }
 
     fn with(engine: &'a Engine, query: &'a Query, position: u64, aggregates: Aggregates) -> Self {
-        // Always in this order, which is the order of their locks.
+        // Always in this order, which is the lock order of the indexes.
         let main = engine.indexes.main.read(&engine.core, position);
         let needs = |index: &&LiveIndex| {
             !std::ptr::eq(*index, &raw const engine.indexes.main) && uses_any(&query.filters, engine, index)
@@ -154,7 +154,7 @@ impl<'a> Selection<'a> {
         Node::Positions(positions)
     }
 
-    /// The days that a time range touches, to narrow it. The time itself is tried on the events.
+    /// The lists of the days of a time range. The exact time is tested on the events.
     fn days(&self) -> Option<Node<'_>> {
         if !has_times(self.query) {
             return None;
@@ -165,9 +165,9 @@ impl<'a> Selection<'a> {
         (lists.len() <= DAYS_MAX).then_some(Node::Lists(lists))
     }
 
-    /// Whether the tree decides alone, with the system's events left out by list.
+    /// Whether the tree alone decides, apart from system events, which are left out by their list.
     fn is_exact(&self, tree: &Node<'_>) -> bool {
-        // Once compacted, the lists name no dropped event; a range of positions still does.
+        // After a compaction the lists name no dropped event, but a range of positions still does.
         let names_dropped = self.engine.has_dropped() || (self.engine.has_gaps() && !tree.is_listed());
         tree.is_exact() && !needs_events(self.query) && !names_dropped
     }
@@ -179,7 +179,7 @@ impl<'a> Selection<'a> {
         }
     }
 
-    /// The first match within the bounds, tried on the events.
+    /// The first match within the bounds, tested on the events.
     pub(crate) fn first_match(&self, matcher: Option<&Matcher>, bounds: Bounds) -> Result<Option<u64>> {
         if bounds.is_empty() {
             return Ok(None);
@@ -203,7 +203,7 @@ impl<'a> Selection<'a> {
     }
 }
 
-/// The first of `candidates` that answers the query; `matcher` is made of it if it is not there already.
+/// The first of `candidates` that matches the query. A missing `matcher` is created.
 pub(crate) fn first_matching(
     engine: &Engine,
     query: &Query,
@@ -225,7 +225,7 @@ pub(crate) fn first_matching(
     Ok(candidates.into_iter().find(answers))
 }
 
-/// Whether terms narrow the query, and every index that it reads is complete up to `position` and can be read without waiting.
+/// Whether the query has terms, and every index that it reads is complete up to `position` and readable without waiting.
 pub(crate) fn is_indexed(engine: &Engine, query: &Query, position: u64) -> bool {
     let is_read = |index: &&LiveIndex| {
         std::ptr::eq(*index, &raw const engine.indexes.main) || uses_any(&query.filters, engine, index)
@@ -234,7 +234,7 @@ pub(crate) fn is_indexed(engine: &Engine, query: &Query, position: u64) -> bool 
     query.filters.iter().any(has_terms) && indexes.all(|index| index.is_ready(position))
 }
 
-/// Whether terms alone name every candidate of the filter.
+/// Whether terms name every candidate of the filter.
 fn has_terms(filter: &Filter) -> bool {
     match filter {
         Filter::Is(..) => true,
@@ -246,7 +246,7 @@ fn has_terms(filter: &Filter) -> bool {
     }
 }
 
-/// Whether the filters ask for nothing but the main index.
+/// Whether the filters need only the main index.
 fn is_plain(filters: &[Filter]) -> bool {
     filters.iter().all(|filter| match filter {
         Filter::Is(field, _) => !matches!(field, Field::Causation | Field::Index(_)),
@@ -271,12 +271,12 @@ fn has_times(query: &Query) -> bool {
     query.since.is_some() || query.before.is_some()
 }
 
-/// Whether conditions beyond the filters must be tried on the events.
+/// Whether conditions other than the filters must be tested on the events.
 fn needs_events(query: &Query) -> bool {
     has_times(query) || matches!(query.as_of, Some(crate::AsOf::Time(_)))
 }
 
-/// Whether the query is a few terms and nothing that could be invalid.
+/// Whether the query has only a few terms, which cannot be invalid.
 pub(crate) fn is_simple(query: &Query) -> bool {
     let simple = |filter: &Filter| matches!(filter, Filter::Is(field, values) if !matches!(field, Field::Index(_) | Field::Day) && values.len() < 64);
     query.filters.len() < 64 && query.filters.iter().all(simple) && !needs_events(query)

@@ -1,4 +1,4 @@
-//! What filters come to in the index: lists of positions, met and united.
+//! Filters resolved by the index: lists of positions, intersected and united.
 
 use smallvec::SmallVec;
 
@@ -6,12 +6,12 @@ use super::super::log::Log;
 use super::super::posting_list::PostingList;
 use super::Bounds;
 
-/// Fewer candidates than this are looked up one by one rather than merged.
+/// Up to this many candidates are looked up one by one rather than merged.
 const PROBE_CANDIDATES: usize = 32;
 
-/// What a filter comes to in the index.
+/// A filter resolved by the index.
 pub(super) enum Node<'g> {
-    /// The index does not know: anything may match.
+    /// The index cannot decide: any event may match.
     Unknown,
     Lists(SmallVec<[&'g PostingList; 2]>),
     Positions(Vec<u64>),
@@ -20,7 +20,7 @@ pub(super) enum Node<'g> {
 }
 
 impl Node<'_> {
-    /// Matches within the bounds, at most.
+    /// An upper bound of the matches within the bounds.
     pub(super) fn count_at_most(&self, bounds: Bounds) -> u64 {
         match self {
             Self::Unknown => bounds.len(),
@@ -91,7 +91,7 @@ impl Node<'_> {
         }
     }
 
-    /// Keeps of `candidates` those that may match.
+    /// Keeps the candidates that may match.
     fn retain(&self, candidates: &mut Vec<u64>, log: &Log) {
         match self {
             Self::Unknown => {}
@@ -119,7 +119,7 @@ impl Node<'_> {
     }
 }
 
-/// The numbers that `add` appends for each of several, in ascending order.
+/// The numbers that `add` appends for each item, in ascending order.
 fn union<T>(each: impl ExactSizeIterator<Item = T>, add: impl Fn(T, &mut Vec<u64>)) -> Vec<u64> {
     let several = each.len() > 1;
     let mut all = Vec::new();

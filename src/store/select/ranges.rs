@@ -1,18 +1,18 @@
-//! The windows in which a query is answered.
+//! The windows of positions in which a query runs.
 
 use super::Bounds;
 
-/// Fewer candidates than this are found in one go.
+/// Up to this many candidates are found in one window.
 const WINDOW_CANDIDATES: u64 = 4096;
 
-/// Which way windows move.
+/// The direction in which windows move.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Ascending,
     Descending,
 }
 
-/// Cuts bounds into windows of about as many candidates each.
+/// Cuts bounds into windows, the first with about [`WINDOW_CANDIDATES`] candidates and each next one twice as wide.
 pub(super) struct Ranges {
     left: Bounds,
     width: u64,

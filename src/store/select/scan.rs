@@ -1,4 +1,4 @@
-//! A query at work, a window at a time.
+//! A running query, a window at a time.
 
 use super::super::Engine;
 use super::super::core::EventReader;
@@ -9,17 +9,17 @@ use super::{Aggregates, Bounds, Selection, is_simple};
 use crate::Result;
 use crate::query::Query;
 
-/// What the work for an answer came to.
+/// The work done for a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Work {
-    /// Candidates that the index named.
+    /// Candidates from the index.
     pub(crate) candidates: u64,
-    /// Events looked at.
+    /// Events tested.
     pub(crate) examined: u64,
     pub(crate) windows: u64,
 }
 
-/// A query at work: gives the matching positions, a window at a time.
+/// A running query: returns the matching positions, a window at a time.
 pub(crate) struct Scan<'a> {
     engine: &'a Engine,
     query: &'a Query,
@@ -35,7 +35,7 @@ impl<'a> Scan<'a> {
     ///
     /// [`Invalid`](crate::Error::Invalid) as [`Matcher::new`].
     pub(crate) fn new(engine: &'a Engine, query: &'a Query, bounds: Bounds, direction: Direction) -> Result<Self> {
-        // A query of terms alone is checked by resolving them; anything else by making its conditions ready.
+        // A query with only terms is always valid; compiling the conditions validates any other.
         let matcher = if is_simple(query) {
             None
         } else {
@@ -93,7 +93,7 @@ impl<'a> Scan<'a> {
         Ok(Some(positions))
     }
 
-    /// The candidates within `span`, and whether the index alone has decided.
+    /// The candidates within `span`, and whether the index alone decided.
     fn candidates(&mut self, selection: &Selection<'_>, tree: &Node<'_>, span: Bounds) -> (Vec<u64>, bool) {
         let indexed = Bounds {
             until: span.until.min(selection.complete_to()).max(span.after),
@@ -112,7 +112,7 @@ impl<'a> Scan<'a> {
         (positions, exact)
     }
 
-    /// Tries on events what the index could not decide, and brings the positions into the scan's direction.
+    /// Tests the events if the index did not decide, and orders the positions in the scan's direction.
     fn complete(&mut self, positions: &mut Vec<u64>, exact: bool) -> Result<()> {
         if !exact {
             self.try_on_events(positions)?;

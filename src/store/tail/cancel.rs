@@ -1,4 +1,4 @@
-//! Ending a tail from elsewhere.
+//! Cancelling a tail from another thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -16,9 +16,9 @@ impl Cancelled {
     }
 }
 
-/// Ends one [`Tail`], or the [stream](super::TailStream) that was made of it, from any thread.
+/// Cancels one [`Tail`], or the [stream](super::TailStream) made from it, from any thread.
 ///
-/// A handle does not keep the store's memory: it may outlive the tail and the store.
+/// A handle does not retain the store's memory: it may outlive the tail and the store.
 #[derive(Clone, Debug)]
 pub struct TailCancel {
     cancelled: Arc<Cancelled>,
@@ -27,7 +27,7 @@ pub struct TailCancel {
 }
 
 impl Tail {
-    /// A handle that ends this tail from elsewhere, while a call waits too.
+    /// Returns a handle that cancels this tail from any thread, even while a call waits.
     ///
     /// ```
     /// # use annals::{Position, Query, Store};
@@ -50,9 +50,9 @@ impl Tail {
 }
 
 impl TailCancel {
-    /// Ends the tail: a call that waits returns, a pending stream is woken, and no further delivery comes, not even one that was ready.
+    /// Cancels the tail: a waiting call returns, a pending stream is woken, and nothing more is delivered, not even a ready delivery.
     ///
-    /// [`Tail::position`] says how far the tail came. A second call changes nothing.
+    /// [`Tail::position`] returns the position that the tail reached. Idempotent.
     pub fn cancel(&self) {
         if self.cancelled.0.swap(true, Ordering::SeqCst) {
             return;
@@ -62,7 +62,7 @@ impl TailCancel {
         }
     }
 
-    /// Whether the tail was cancelled.
+    /// Returns whether the tail was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.is_set()
     }

@@ -1,4 +1,4 @@
-//! What a tail missed: events that were dropped before it came to them, as gaps.
+//! The gaps of a tail: events that were dropped before it reached them.
 
 use super::Tail;
 use crate::store::core::EventReader;
@@ -7,7 +7,7 @@ use crate::store::select::Bounds;
 use crate::{Event, Gap, GapReason, Position};
 
 impl Tail {
-    /// What was dropped within the bounds before it could be delivered, as one gap. Looked for after the events were taken.
+    /// The events within the bounds that were dropped before delivery, as one gap. Called after the events were taken.
     pub(super) fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
         let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
         // A tail that leaves out system events does not report dropped snapshots.
@@ -42,16 +42,16 @@ impl Tail {
     }
 }
 
-/// Counts what is gone of what was not delivered.
+/// Counts the dropped events that were not delivered.
 struct Missing<'a> {
     log: &'a Log,
     view: EventReader<'a>,
-    /// The first position, the last, and how many are gone.
+    /// The first position, the last, and the number of dropped events.
     found: Option<(u64, u64, u64)>,
 }
 
 impl Missing<'_> {
-    /// Looks at positions that gaps tell of: at those that may have an event, however many never had one, or lie below the floor.
+    /// Counts the dropped events in a range of the gaps. Reads only positions that may have an event and are above the floor.
     fn look(&mut self, first: u64, last: u64) {
         let mut next = first;
         for position in self.log.positions(first.max(self.log.floor() + 1), last) {
@@ -71,7 +71,7 @@ impl Missing<'_> {
     }
 }
 
-/// The positions within bounds that gaps tell of: first and last of each run, ascending and apart.
+/// The positions of the gaps within bounds: first and last of each run, ascending and disjoint.
 fn runs(gaps: &[Gap], bounds: Bounds) -> Vec<(u64, u64)> {
     let within = |gap: &Gap| (gap.first.0.max(bounds.after + 1), gap.last.0.min(bounds.until));
     let mut all: Vec<_> = gaps.iter().map(within).filter(|(first, last)| first <= last).collect();

@@ -1,4 +1,4 @@
-//! Following the log: existing events first, then new ones, as a blocking iterator or as a stream.
+//! Following the log: existing events, then new ones, as a blocking iterator or as a stream.
 
 mod cancel;
 mod missing;
@@ -20,32 +20,32 @@ use super::{Engine, Store};
 use crate::query::Query;
 use crate::{Error, Event, Gap, Position, Result};
 
-/// Events taken from the log at once where the caller does not say how many.
+/// Events taken from the log at once if the caller sets no number.
 const BATCH_EVENTS: usize = 256;
 
-/// Deliveries of a batch, at most.
+/// Maximum deliveries of a batch.
 const BATCH_MAX: usize = 4096;
 
 /// Positions examined in one step.
 const STEP_POSITIONS: u64 = 16 * 1024;
 
-/// Events read in one step of a poll, where no index says which positions match.
+/// Events read in one step of a poll, if no index names the matching positions.
 const STEP_EVENTS: usize = 1024;
 
 /// Positions without an event passed over in one step.
 const STEP_ABSENT: u64 = 1 << 28;
 
-/// What a tail delivers.
+/// A delivery of a tail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The next event.
     Event(Event),
-    /// Events that were dropped before this tail came to them, whether they would have matched its query or not. No event is in
-    /// two of a tail's gaps, or in a gap and delivered.
+    /// Events that were dropped before this tail reached them, whether or not they would have matched its query. No event is in
+    /// two gaps of a tail, or both in a gap and delivered.
     Gap(Gap),
 }
 
-/// Follows the log from a position on: delivers each matching event once, in order, without gap or double.
+/// Follows the log from a position on: delivers each matching event exactly once, in order.
 ///
 /// | call | waits | examines |
 /// |---|---|---|
@@ -54,14 +54,14 @@ pub enum Delivery {
 /// | [`try_next`](Self::try_next), [`try_batch`](Self::try_batch) | never | at most 16,384 positions |
 /// | a poll of the [stream](Self::into_stream) | never | at most 16,384 positions |
 ///
-/// A tail ends when the store is closed and everything before was delivered, when its query's `until` is reached, or when it is
-/// [cancelled](Self::cancel_handle). A tail that is read slowly does not hold back writers: its backlog is the log itself.
+/// A tail ends when the store is closed and all events are delivered, when it reaches its query's `until`, or when it is
+/// [cancelled](Self::cancel_handle). A slow tail does not block writers: its backlog is the log itself.
 ///
-/// **Events that are too old** are never delivered. The calls that wait drop what the store no longer keeps, as every read does.
-/// The calls that never wait do not: they compare each event's own age with the limits before they deliver it, and report an event
-/// that is due to be dropped as a [`Gap`]. Such an event is judged by its own timestamp, even if an aggregate with a limit by age
-/// still retains it behind an event with a later timestamp. Truncation and deletion reach the tail when it takes events from the
-/// log: up to 4,096 events that were taken before are still delivered.
+/// **Expired events** are never delivered. The calls that wait drop expired events first, as every read does.
+/// The calls that never wait do not: they compare each event's own age with the limits before they deliver it, and report an expired
+/// event as a [`Gap`]. Such an event is judged by its own timestamp, even if an aggregate with a limit by age
+/// still retains it behind an event with a later timestamp. Truncation and deletion take effect when the tail takes events from the
+/// log: it still delivers up to 4,096 events that it took before.
 ///
 /// ```
 /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
@@ -80,21 +80,21 @@ pub struct Tail {
     engine: Arc<Engine>,
     query: Query,
     matcher: Matcher,
-    /// Every position up to here was examined.
+    /// The last examined position.
     seen: u64,
     ready: VecDeque<Delivery>,
-    /// An event in `ready` may become too old.
+    /// Whether an event in `ready` may expire.
     may_age: bool,
     cancelled: Arc<Cancelled>,
     task: u64,
 }
 
-/// What a step through the log may do.
+/// The work that a step through the log may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
-    /// Bounded work: no retention, and no index is built.
+    /// Bounded work: drops no events and builds no index.
     Poll,
-    /// Drops what is too old first, and extends the indexes that the query needs.
+    /// Drops expired events first, and extends the indexes that the query needs.
     Blocking,
 }
 
@@ -108,11 +108,11 @@ impl fmt::Debug for Tail {
 }
 
 impl Store {
-    /// Follows what matches `query` after position `after`.
+    /// Follows the events after position `after` that match `query`.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the query is, or when it has an order, a limit, a cursor or an `as_of`: a tail has none.
+    /// [`Error::Invalid`] if the query is invalid, or has an order, a limit, a cursor or an `as_of`, which tails do not support.
     pub fn tail(&self, query: Query, after: Position) -> Result<Tail> {
         if query.order != crate::Order::Position
             || query.limit.is_some()
@@ -139,7 +139,7 @@ impl Store {
 }
 
 impl Tail {
-    /// The position up to which this tail has delivered everything: where another tail can go on.
+    /// Returns the position up to which this tail has delivered everything: another tail can continue there.
     pub fn position(&self) -> Position {
         // A gap comes before the events of its batch.
         Position(match self.ready.front() {
@@ -149,15 +149,15 @@ impl Tail {
         })
     }
 
-    /// Whether everything that is visible now was examined and delivered.
+    /// Returns whether all visible positions were examined and all matches delivered.
     ///
-    /// [`try_next`](Self::try_next) and [`try_batch`](Self::try_batch) may find nothing although there is more to examine; this
-    /// tells the two apart.
+    /// [`try_next`](Self::try_next) and [`try_batch`](Self::try_batch) may return nothing although there are more positions to examine; this
+    /// distinguishes the two.
     pub fn is_caught_up(&self) -> bool {
         self.ready.is_empty() && self.seen >= self.visible()
     }
 
-    /// The next delivery, if there is one within the next 16,384 positions. Never waits.
+    /// Returns the next delivery, if there is one within the next 16,384 positions. Never waits.
     ///
     /// ```
     /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
@@ -178,7 +178,7 @@ impl Tail {
         self.deliver()
     }
 
-    /// The deliveries that there are within the next 16,384 positions: at most `max`, and at most 4,096. Never waits.
+    /// Returns the deliveries within the next 16,384 positions: at most `max`, and at most 4,096. Never waits.
     ///
     /// ```
     /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
@@ -198,10 +198,10 @@ impl Tail {
         self.deliver_batch(max)
     }
 
-    /// Waits for the next deliveries: at least one, at most `max`, and at most 4,096. Empty when the tail has ended, and at once
-    /// when `max` is 0.
+    /// Waits for the next deliveries: at least one, at most `max`, and at most 4,096. Returns an empty list when the tail has ended, and
+    /// immediately when `max` is 0.
     ///
-    /// It returns what one step through the log finds: it does not wait for a batch to fill.
+    /// It returns the deliveries of one step through the log, and does not wait for a batch to fill.
     ///
     /// ```
     /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
@@ -229,9 +229,9 @@ impl Tail {
         self.deliver_batch(max)
     }
 
-    /// Waits for the next delivery until `deadline`. `None` when there is none by then, or when the tail has ended.
+    /// Waits for the next delivery until `deadline`. Returns `None` at the deadline, or when the tail has ended.
     ///
-    /// With a deadline in the past it takes one step through the log and does not wait.
+    /// With a deadline in the past it takes one step through the log without waiting.
     ///
     /// ```
     /// # use std::time::{Duration, Instant};
@@ -246,7 +246,7 @@ impl Tail {
         self.next_until(Some(deadline))
     }
 
-    /// Waits for the next delivery for `timeout`: see [`next_before`](Self::next_before).
+    /// Waits for the next delivery for at most `timeout`: see [`next_before`](Self::next_before).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -257,11 +257,11 @@ impl Tail {
     /// # Ok::<(), annals::Error>(())
     /// ```
     pub fn next_timeout(&mut self, timeout: Duration) -> Option<Delivery> {
-        // A timeout beyond the range of the clock never ends.
+        // A timeout beyond the range of the clock waits forever.
         self.next_until(Instant::now().checked_add(timeout))
     }
 
-    /// The events alone, without the gaps.
+    /// Iterates over the events, without the gaps.
     pub fn events(&mut self) -> impl Iterator<Item = Event> {
         self.filter_map(|delivery| match delivery {
             Delivery::Event(event) => Some(event),
@@ -277,7 +277,7 @@ impl Tail {
         self.deliver()
     }
 
-    /// Steps through the log, and waits, until there is a delivery, or the tail ends, or `deadline` has passed.
+    /// Steps through the log and waits until there is a delivery, the tail ends, or `deadline` has passed.
     fn fill(&mut self, want: usize, deadline: Option<Instant>) {
         loop {
             let moved = self.step(Step::Blocking, want);
@@ -320,7 +320,7 @@ impl Tail {
         self.cancelled.is_set() || self.seen >= self.end() || (log.is_closed() && self.seen >= log.visible())
     }
 
-    /// Examines the next positions, and takes up to `want` events of them; returns whether there were any positions.
+    /// Examines the next positions and takes up to `want` events; returns whether there were any positions.
     fn step(&mut self, step: Step, want: usize) -> bool {
         if step == Step::Blocking {
             self.engine.expire_due();
@@ -337,7 +337,7 @@ impl Tail {
         true
     }
 
-    /// The next positions to examine. What is below the floor is dropped and passed over in one step, and so are positions that
+    /// The next positions to examine. Positions below the floor are skipped in one step, and so are positions that
     /// never had an event.
     fn reach(&self, visible: u64) -> Bounds {
         let log = &self.engine.core.log;
@@ -350,9 +350,9 @@ impl Tail {
         }
     }
 
-    /// The first matching positions within `bounds`, at most `want`, and the bounds within which these are all.
+    /// The first matching positions within `bounds`, at most `want`, and the bounds that they cover completely.
     fn matches(&self, step: Step, bounds: Bounds, want: usize) -> (Vec<u64>, Bounds) {
-        // The index may still name what was dropped.
+        // The index may still name dropped events.
         let live = Bounds {
             after: bounds.after.max(self.engine.core.log.floor()),
             ..bounds
@@ -368,7 +368,7 @@ impl Tail {
 
     fn matches_of_index(&self, bounds: Bounds, want: usize) -> (Vec<u64>, u64) {
         let mut positions = Vec::new();
-        // The query was valid when the tail was made.
+        // The query was valid when the tail was created.
         let Ok(mut scan) = Scan::new(&self.engine, &self.query, bounds, Direction::Ascending) else {
             return (positions, bounds.until);
         };
@@ -412,7 +412,7 @@ impl Tail {
         batch
     }
 
-    /// The next delivery that is ready. Events that have become too old since they were taken are one gap.
+    /// The next ready delivery. Events that have expired since they were taken are one gap.
     fn deliver(&mut self) -> Option<Delivery> {
         if self.cancelled.is_set() {
             return None;
@@ -424,7 +424,7 @@ impl Tail {
         self.aged().map(Delivery::Gap).or_else(|| self.ready.pop_front())
     }
 
-    /// Takes the events that are too old off the front.
+    /// Removes the expired events from the front.
     fn aged(&mut self) -> Option<Gap> {
         let mut aged: Option<Gap> = None;
         while let Some(Delivery::Event(event)) = self.ready.front()

@@ -8,27 +8,27 @@ use futures_core::Stream;
 use super::{Delivery, Tail, TailCancel};
 use crate::Position;
 
-/// A [`Tail`] as a [`Stream`] of any async runtime: made by [`Tail::into_stream`].
+/// A [`Tail`] as a [`Stream`] of any async runtime, created by [`Tail::into_stream`].
 ///
-/// A poll never waits. It examines at most 16,384 positions; when it finds nothing in them and there are more, it wakes its task and
-/// returns `Pending`, so that other tasks have their turn. A poll drops no events and builds no index.
+/// A poll never waits. It examines at most 16,384 positions; if it finds nothing and there are more, it wakes its task and
+/// returns `Pending`, so that other tasks can run. A poll drops no events and builds no index.
 #[derive(Debug)]
 #[must_use = "a stream does nothing unless it is polled"]
 pub struct TailStream {
     tail: Tail,
 }
 
-/// What a poll found.
+/// The result of a poll.
 enum Found {
     Item(Option<Delivery>),
-    /// Nothing yet, and there are more positions to examine.
+    /// Nothing found, but there are more positions to examine.
     More,
-    /// Nothing until the log grows.
+    /// Nothing to examine until the log grows.
     CaughtUp,
 }
 
 impl Tail {
-    /// This tail as a [`Stream`].
+    /// Converts this tail into a [`Stream`].
     ///
     /// ```
     /// # use annals::{Delivery, Expected, NewEvent, Position, Query, Store, StreamId};
@@ -62,17 +62,17 @@ impl Tail {
 }
 
 impl TailStream {
-    /// The position up to which this stream has delivered everything: see [`Tail::position`].
+    /// Returns the position up to which this stream has delivered everything: see [`Tail::position`].
     pub fn position(&self) -> Position {
         self.tail.position()
     }
 
-    /// A handle that ends this stream from elsewhere: see [`Tail::cancel_handle`].
+    /// Returns a handle that cancels this stream from any thread: see [`Tail::cancel_handle`].
     pub fn cancel_handle(&self) -> TailCancel {
         self.tail.cancel_handle()
     }
 
-    /// The tail again, to be read by blocking calls.
+    /// Converts this stream back into a tail, for blocking calls.
     pub fn into_tail(self) -> Tail {
         self.tail.unregister();
         self.tail
@@ -87,7 +87,7 @@ impl Stream for TailStream {
         let mut found = tail.poll_once();
         if matches!(found, Found::CaughtUp) {
             tail.register(context.waker());
-            // The waker is not woken by what came before it was registered.
+            // Events that came before the registration do not wake the waker.
             found = tail.poll_once();
             if !matches!(found, Found::CaughtUp) {
                 tail.unregister();
