@@ -1,4 +1,4 @@
-//! Changing an aggregate: truncation, deletion, limits. Each is an event of the system, and drops events.
+//! Changing an aggregate: truncation, deletion, limits. Each writes a system event and drops events.
 
 use super::budget::Cost;
 use super::core::ShardWrite;
@@ -10,10 +10,10 @@ use crate::event::system::Change;
 use crate::settings::WhenBehind;
 use crate::{Conflict, Durability, Error, Expected, GapReason, Name, Position, Result, StreamLimits, Version};
 
-/// A change whose system's event is in the log.
+/// A change whose system event is in the log.
 struct Begun {
     position: u64,
-    /// What is to be dropped when readers see the event.
+    /// The drop that waits until readers see the event.
     to_drop: Option<ToDrop>,
 }
 
@@ -26,7 +26,7 @@ struct ToDrop {
     snapshots: Option<u32>,
 }
 
-/// Marks a stream as changed. Answers what is to be dropped.
+/// Marks a stream as changed. Returns the events to drop.
 fn mark(shard: &mut Shard, hash: u64, key: u32, change: &Change) -> ToDrop {
     let goes_whole = matches!(change, Change::Delete | Change::Tombstone);
     let snapshots = goes_whole.then(|| snapshots_of(shard, hash, &shard.stream(key).id));
@@ -39,7 +39,7 @@ fn mark(shard: &mut Shard, hash: u64, key: u32, change: &Change) -> ToDrop {
     }
 }
 
-/// Marks a stream as changed. Answers the version up to which its events are to be dropped.
+/// Marks a stream as changed. Returns the version up to which to drop its events.
 fn mark_stream(stream: &mut Stream, change: &Change) -> u32 {
     match change {
         Change::Truncate(version)
@@ -66,38 +66,38 @@ fn mark_stream(stream: &mut Stream, change: &Change) -> u32 {
     }
 }
 
-/// The version up to which a stream's events are gone, where time alone may have done it.
+/// The version up to which a stream's events are dropped, if an age limit may have dropped them.
 fn gone_by_age(stream: &Stream) -> Option<u32> {
     let ages = stream.limits().max_age.is_some() && stream.dropped_to > 0;
     ages.then_some(stream.dropped_to)
 }
 
 impl Store {
-    /// Drops the events of an aggregate before `version`, at once and everywhere. Its version stays what it is.
+    /// Drops the events of an aggregate before `version` from all reads. Its version does not change.
     ///
-    /// Answers the position of the system's event that tells of it.
+    /// Returns the position of the system event that records the truncation.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the aggregate is unknown; [`Error::Deleted`] when it was deleted for good; [`Error::Full`] when too much waits
-    /// for the journal, and the settings say to refuse; [`Error::Closed`]; that of the journal if it has failed.
+    /// [`Error::Invalid`] if the aggregate is unknown; [`Error::Deleted`] if it has a tombstone; [`Error::Full`] if the journal's
+    /// backlog is full and the settings are to refuse; [`Error::Closed`]; the journal's error if it has failed.
     pub fn truncate_before(&self, aggregate_id: &str, version: Version) -> Result<Position> {
         let change = Change::Truncate(version.0.saturating_sub(1));
         self.engine()
             .change(aggregate_id, Expected::Any, &change, self.acknowledge)
     }
 
-    /// Deletes an aggregate softly: its events are dropped, and it may be appended to again, where its versions go on.
+    /// Deletes an aggregate softly: drops its events. Later appends continue its versions.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when the aggregate is not where `expected` says; otherwise as [`truncate_before`](Self::truncate_before).
+    /// [`Error::Conflict`] if the aggregate's version does not match `expected`; otherwise as [`truncate_before`](Self::truncate_before).
     pub fn delete(&self, aggregate_id: &str, expected: Expected) -> Result<Position> {
         self.engine()
             .change(aggregate_id, expected, &Change::Delete, self.acknowledge)
     }
 
-    /// Deletes an aggregate for good: its events are dropped, and appending to it is an error from now on.
+    /// Deletes an aggregate permanently: drops its events, and later appends fail.
     ///
     /// # Errors
     ///
@@ -107,9 +107,9 @@ impl Store {
             .change(aggregate_id, expected, &Change::Tombstone, self.acknowledge)
     }
 
-    /// Sets what an aggregate keeps, from now on and for what it holds already.
+    /// Sets the limits of an aggregate, for existing and later events.
     ///
-    /// An event is too old when its timestamp is; events are dropped from the first on, as far as they are too old.
+    /// Events expire by their timestamp. They are dropped from the first on, up to the first that has not expired.
     ///
     /// # Errors
     ///
@@ -130,19 +130,19 @@ impl Engine {
     ) -> Result<Position> {
         self.check_changes()?;
         if let Some(flushing) = &self.flushing {
-            // How long the event is depends on the stream, but it is short: there must be room left before it.
+            // The event's length depends on the stream, but it is short: the backlog only must not be full before it.
             flushing.reserve(self, Cost::default())?;
         }
-        // A fork has what was changed and what that drops, or neither.
+        // A fork has the change and its drop, or neither.
         let _whole = self.changing.read();
         let begun = self.begin_change(id, expected, change)?;
-        // What is dropped cannot be brought back: not before it is as safe as readers may expect.
+        // A drop cannot be undone, so it waits until the change has the durability of the store.
         self.acknowledge(begun.position, acknowledge)?;
         self.end_change(&begun, change.reason(id));
         Ok(Position(begun.position))
     }
 
-    /// The same to many aggregates, which wait for the journal together. One that was deleted for good is passed over.
+    /// The same for many aggregates, with one wait for the journal. Aggregates with a tombstone are skipped.
     pub(super) fn change_all(&self, changes: &[(&str, Change)]) -> Result<()> {
         let _whole = self.changing.read();
         let mut begun = Vec::with_capacity(changes.len());
@@ -169,7 +169,7 @@ impl Engine {
         failed.map_or(Ok(()), Err)
     }
 
-    /// Waits for room before the journal, where the settings say to refuse too: of many changes the first would leave none for the others.
+    /// Waits for room in the journal's backlog, even if the settings are to refuse: the first of many changes could fill it for the others.
     fn await_room(&self) -> Result<()> {
         let flushing = self.flushing.as_ref();
         flushing.map_or(Ok(()), |flushing| {
@@ -177,7 +177,7 @@ impl Engine {
         })
     }
 
-    /// Appends the system's event, and drops what it says where readers see the event at once.
+    /// Appends the system event, and drops its events if readers see it at once.
     fn begin_change(&self, id: &str, expected: Expected, change: &Change) -> Result<Begun> {
         self.expire_due();
         if id.starts_with('$') {
@@ -189,10 +189,10 @@ impl Engine {
         let mut guard = self.core.write(self.core.shard_of(hash));
         self.check_open()?;
         let key = Self::check_change(&guard, hash, id, expected)?;
-        // No limit on names or payloads is asked: none may be in the way of a deletion.
+        // Limits on names or payloads are not checked: none may prevent a deletion.
         let event = change.event(gone_by_age(guard.stream(key)));
         let position = self.append_change(&mut guard, id, &event);
-        // The event may be the first of its stream, and a new stream moves others.
+        // The event may create its stream, and a new stream moves others.
         let key = guard.find(hash, id).unwrap_or(key);
         let to_drop = if self.core.log.visibility() == Durability::Volatile {
             self.carry_out(&mut guard, key, change, id);
@@ -203,7 +203,7 @@ impl Engine {
         Ok(Begun { position, to_drop })
     }
 
-    /// Drops what a change says, where that had to wait.
+    /// Drops the events of a change, if that had to wait.
     fn end_change(&self, begun: &Begun, reason: GapReason) {
         if let Some(to_drop) = &begun.to_drop {
             let mut guard = self.core.write(self.core.shard_of(to_drop.hash));
@@ -213,7 +213,7 @@ impl Engine {
 
     /// # Errors
     ///
-    /// [`Error::Invalid`] where the store follows.
+    /// [`Error::Invalid`] if the store follows.
     pub(super) fn check_changes(&self) -> Result<()> {
         if self.following.is_none() {
             return Ok(());
@@ -223,7 +223,7 @@ impl Engine {
         ))
     }
 
-    /// Marks a stream as changed, and drops what that says. Its system's event is in the log.
+    /// Marks a stream as changed, and drops its events. The system event is in the log already.
     pub(crate) fn carry_out(&self, guard: &mut ShardWrite<'_>, key: u32, change: &Change, id: &str) {
         let to_drop = mark(guard.write(), self.core.hash(id), key, change);
         self.drop_changed(guard, &to_drop, change.reason(id));

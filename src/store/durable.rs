@@ -1,4 +1,4 @@
-//! What survives: asking for it, waiting for it, and closing a store so that everything does.
+//! Durability: requesting it, waiting for it, and closing a store.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::{Engine, Store};
 use crate::journal::{Journal, JournalError, RecoveryReport};
 use crate::{Durability, Error, Position, Result};
 
-/// Refuses what nobody can wait for.
+/// Rejects a durability that the store cannot provide.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] when a store whose journal, or lack of one, promises `promised` is asked for more.
+/// [`Error::Invalid`] when `wanted` exceeds `promised`.
 pub(crate) fn check(wanted: Durability, promised: Durability) -> Result<()> {
     if wanted <= promised {
         return Ok(());
@@ -24,10 +24,10 @@ pub(crate) fn check(wanted: Durability, promised: Durability) -> Result<()> {
 }
 
 impl Store {
-    /// A store that is durable by `journal`, filled with what it holds; otherwise with default settings.
+    /// Opens a store with `journal`, recovers its events, and uses default settings.
     ///
-    /// Events are readable at once and written behind; [`with_durability`](Self::with_durability) and
-    /// [`Settings::durability`](crate::Settings) ask for more.
+    /// Events are visible at once and written in the background; [`with_durability`](Self::with_durability) and
+    /// [`Settings::durability`](crate::Settings) raise the durability.
     ///
     /// # Errors
     ///
@@ -36,12 +36,12 @@ impl Store {
         Self::builder().journal(journal).open()
     }
 
-    /// A handle of the same store whose appends are acknowledged when they are this safe, or as safe as the store demands if that
-    /// is more.
+    /// Returns a handle of the same store whose appends are acknowledged at this durability, or at the store's if that
+    /// is higher.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the store has no journal, or one that promises less.
+    /// [`Invalid`](Error::Invalid) if the store has no journal, or its journal promises less.
     pub fn with_durability(&self, durability: Durability) -> Result<Self> {
         check(durability, self.engine().promised())?;
         Ok(Self {
@@ -50,8 +50,8 @@ impl Store {
         })
     }
 
-    /// The position up to which every event is as safe as `durability`, now; 0 if the store cannot promise that much, as without a
-    /// journal, which promises no more than [`Volatile`](Durability::Volatile).
+    /// Returns the position up to which every event has reached `durability`; 0 if the store does not promise that durability. Without a
+    /// journal it promises only [`Volatile`](Durability::Volatile).
     pub fn reached(&self, durability: Durability) -> Position {
         let log = &self.engine().core.log;
         if durability > log.promised() {
@@ -60,12 +60,12 @@ impl Store {
         Position(log.reached(durability))
     }
 
-    /// A ticket for the moment when every event up to `position` is as safe as `durability`: to [wait](Ticket::wait) for, or to
-    /// `.await` on any runtime. The journal begins to work on it now.
+    /// Returns a ticket that completes when every event up to `position` has reached `durability`. [Wait](Ticket::wait) for it, or
+    /// `.await` it on any runtime. The journal starts to work on it immediately.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the store cannot promise that much, or has no such position yet.
+    /// [`Invalid`](Error::Invalid) if the store does not promise that durability, or has no such position yet.
     pub fn when_durable(&self, position: Position, durability: Durability) -> Result<Ticket> {
         let engine = self.engine_arc();
         check(durability, engine.promised())?;
@@ -95,14 +95,14 @@ impl Store {
         self.when_durable(position, Durability::Synced)?.wait()
     }
 
-    /// What was found when the store was opened; all zero without a journal.
+    /// Returns the report of the recovery when the store was opened; all zero without a journal.
     pub fn recovery(&self) -> RecoveryReport {
         self.engine().recovery
     }
 
-    /// What the journal failed with, if it has: the store takes no more appends, and can still be read, as far as it was visible then.
+    /// Returns the error of a failed journal: the store rejects appends, and reads see the events that were visible then.
     ///
-    /// Of a store that [follows](Self::follow): why it does not read on now, if it does not. That passes, where the error may.
+    /// For a store that [follows](Self::follow): why it cannot read new events now. A transient error disappears later.
     pub fn fault(&self) -> Option<JournalError> {
         let engine = self.engine();
         match &engine.following {
@@ -111,7 +111,7 @@ impl Store {
         }
     }
 
-    /// Waits until reads see the event at `position`, or the store is closed, or its journal has failed.
+    /// Waits until the event at `position` is visible, the store is closed, or its journal has failed.
     pub fn wait_visible(&self, position: Position) {
         let log = &self.engine().core.log;
         log.visible_signal().wait_while(None, || {
@@ -119,20 +119,20 @@ impl Store {
         });
     }
 
-    /// Closes the store for every handle: appends are refused, what was appended is made as safe as the journal can, reads go on,
-    /// tails end. Dropping the last handle does the same. A waker that the journal's thread calls may do either; that does not wait
-    /// for the end.
+    /// Closes the store for every handle: appends fail, the journal writes and syncs all events, reads continue,
+    /// tails end. Dropping the last handle does the same. A waker that the journal's thread calls may do either, without waiting
+    /// for the journal.
     ///
     /// # Errors
     ///
-    /// [`Failed`](Error::Failed) when the journal has, now or before: [`reached`](Self::reached) says what is safe.
+    /// [`Failed`](Error::Failed) if the journal has failed: [`reached`](Self::reached) returns the durable position.
     pub fn close(&self) -> Result<()> {
         self.engine().close()
     }
 }
 
 impl Engine {
-    /// The most that an append can wait for.
+    /// The highest durability that an append can wait for.
     fn promised(&self) -> Durability {
         self.core.log.promised()
     }
@@ -144,7 +144,7 @@ impl Engine {
             following.stop();
         }
         if let Some(flushing) = &self.flushing {
-            // Whoever holds a shard finishes; whoever comes after sees that the store closes.
+            // Appends that hold a shard finish; later ones see that the store is closing.
             for shard in 0..self.core.shard_count() {
                 drop(self.core.write(shard));
             }
@@ -160,8 +160,8 @@ impl Engine {
 
 /// Waits for events to become durable: blocking, or as a future.
 ///
-/// It keeps the store's memory, not the store: when the last handle is dropped, the journal writes what there is, and the
-/// ticket is served.
+/// It retains the store's memory but does not keep the store open: when the last handle is dropped, the journal writes the remaining
+/// events, and the ticket completes.
 #[derive(Debug)]
 #[must_use = "a ticket is waited for, or awaited"]
 pub struct Ticket {
@@ -172,11 +172,11 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Waits.
+    /// Blocks until the ticket completes.
     ///
     /// # Errors
     ///
-    /// [`Failed`](Error::Failed) when the journal has; [`Closed`](Error::Closed) when it ended before it came so far.
+    /// [`Failed`](Error::Failed) if the journal failed; [`Closed`](Error::Closed) if it stopped before that position.
     pub fn wait(self) -> Result<()> {
         match &self.engine.flushing {
             Some(flushing) => flushing.wait(&self.engine, self.durability, self.position),
@@ -203,7 +203,7 @@ impl Future for Ticket {
         }
         let signal = self.engine.core.log.signal_of(self.durability);
         signal.register(self.task, context.waker());
-        // What came before the waker was registered did not wake it.
+        // Events that came before the registration do not wake the waker.
         self.look().map_or(Poll::Pending, Poll::Ready)
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// Owned, as long as nobody shares it: then writing needs no atomic operation.
+/// A value that is owned until it is shared: writing to an owned value needs no atomic operation.
 #[derive(Debug)]
 pub(crate) enum ForkShared<T> {
     Owned(Box<T>),
@@ -17,7 +17,7 @@ impl<T: Default> Default for ForkShared<T> {
 }
 
 impl<T: Clone + Default> ForkShared<T> {
-    /// The value, to write to; copied first if it is shared. A value whose other forks were dropped is not.
+    /// The value, for writing; copied first if it is shared. If all other forks were dropped, it is not copied.
     #[inline]
     pub(crate) fn write(&mut self) -> &mut T {
         if let Self::Shared(shared) = self {
@@ -32,7 +32,7 @@ impl<T: Clone + Default> ForkShared<T> {
 }
 
 impl<T: Default> ForkShared<T> {
-    /// The value, to share with a fork.
+    /// Shares the value with a fork.
     pub(crate) fn share(&mut self) -> Self {
         let shared = match self {
             Self::Owned(value) => Arc::new(std::mem::take(&mut **value)),

@@ -1,4 +1,4 @@
-//! Filling a store with what its journal holds: the same events, in the same order, with the same consequences.
+//! Recovering a store from its journal: the same events, in the same order, with the same effects.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
@@ -16,20 +16,20 @@ use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recov
 use crate::{EventRef, GapReason, Position, Result, StreamId};
 
 impl Engine {
-    /// Takes over what `journal` holds. The store is nobody else's yet.
+    /// Recovers the events of `journal`. The store is not shared yet.
     ///
     /// # Errors
     ///
-    /// Those of the journal.
+    /// The errors of the journal.
     pub(crate) fn recover(&mut self, journal: &mut dyn Journal, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
         self.fill(progress, |into| journal.recover(into))
     }
 
-    /// Takes over what `read` hands on.
+    /// Recovers the events that `read` passes on.
     ///
     /// # Errors
     ///
-    /// Those of `read`.
+    /// The errors of `read`.
     pub(super) fn fill(
         &mut self,
         progress: &mut dyn FnMut(u64, u64),
@@ -43,7 +43,7 @@ impl Engine {
         })?;
         self.indexes.main.read_whole(&self.core, self.core.log.published());
         if self.settings.budget.age.is_some() {
-            // The first read looks at what is too old.
+            // The first read drops expired events.
             self.expiry.store(i64::MIN, Ordering::Release);
         }
         let live: u64 = (0..self.core.lane_count())
@@ -60,9 +60,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Has a thread extend the index whenever `work` says that the log has grown. Without such a thread it is left for later.
+    /// Runs `work` with a thread that extends the index when notified that the log has grown. If the thread cannot start, the index is extended later.
     fn indexing_meanwhile<T>(&self, work: impl FnOnce(SyncSender<()>) -> T) -> T {
-        // One message that waits is enough: it is about all that was published before it is read.
+        // One pending message is enough: it covers everything published before it is received.
         let (grown, growth) = mpsc::sync_channel(1);
         std::thread::scope(|scope| {
             let follow = move || {
@@ -77,16 +77,16 @@ impl Engine {
     }
 }
 
-/// Takes batches into a store, one after another.
+/// Adds recovered batches to a store, one after another.
 pub(super) struct Recovery<'a> {
     engine: &'a Engine,
     pages: PageCache,
     events: u64,
     /// The last position that was entered.
     position: u64,
-    /// What is left of events that are gone, and was not replayed yet.
+    /// Marks of purged events that are not replayed yet.
     marks: VecDeque<Mark>,
-    /// Told when the log has grown.
+    /// Notified when the log has grown.
     grown: Option<SyncSender<()>>,
     progress: &'a mut dyn FnMut(u64, u64),
 }
@@ -97,7 +97,7 @@ impl Recover for Recovery<'_> {
         self.engine.core.log.recovered_to(self.position);
         self.engine.make_room();
         if let Some(grown) = &self.grown {
-            // Where it is full, there is a message already that will be about this too.
+            // If it is full, the pending message covers this batch too.
             grown.try_send(()).ok();
         }
         Ok(())
@@ -109,7 +109,7 @@ impl Recover for Recovery<'_> {
 }
 
 impl<'a> Recovery<'a> {
-    /// Goes on behind what `engine` has.
+    /// Continues after the last position of `engine`.
     pub(super) fn new(engine: &'a Engine, progress: &'a mut dyn FnMut(u64, u64)) -> Self {
         Self {
             engine,
@@ -129,11 +129,11 @@ impl<'a> Recovery<'a> {
 }
 
 impl Recovery<'_> {
-    /// Takes a batch that nobody sees yet.
+    /// Adds a batch that is not visible yet.
     ///
     /// # Errors
     ///
-    /// Corrupt when it does not fit to those before.
+    /// Corrupt if the batch does not continue the earlier ones.
     pub(super) fn take(&mut self, batch: Batch) -> Result<(), JournalError> {
         if batch.is_empty() {
             return Ok(());
@@ -182,7 +182,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Takes a copy of what does not fill a chunk: a store that follows gets a few events at a time, all the time.
+    /// Copies a chunk that is not full: a store that follows receives a few events at a time.
     fn copy(&mut self, lane: usize, chunk: &Chunk) -> Result<(), JournalError> {
         let mut slots = {
             let mut own = self.engine.core.write_lane(lane);
@@ -222,7 +222,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Nothing comes at the positions before `next` any more.
+    /// Skips the positions before `next` that have no event.
     fn skip_to(&self, next: u64) -> Result<(), JournalError> {
         let log = &self.engine.core.log;
         if !log.skip_to(next) {
@@ -237,7 +237,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Brings aggregates to the versions that their events before position `next` had, which are gone.
+    /// Raises aggregates to the versions of their purged events before position `next`.
     fn replay_marks(&mut self, next: u64) -> Result<(), JournalError> {
         while self.marks.front().is_some_and(|mark| mark.position.0 < next)
             && let Some(mark) = self.marks.pop_front()
@@ -260,13 +260,13 @@ impl Recovery<'_> {
         if version <= known {
             return Err(JournalError::corrupt(refusal::mark_passed(mark, known)));
         }
-        // What the journal still had of it was gone from memory already.
+        // The events that the journal still had were dropped from memory before.
         engine.drop_stream_to(shard, key, known, mark.reason.clone());
         shard.stream_mut(key).pass(version);
         Ok(())
     }
 
-    /// Says where the events of a chunk are, a run of consecutive positions at a time.
+    /// Enters the places of a chunk's events, a run of consecutive positions at a time.
     fn enter(&mut self, lane: usize, first_slot: u64, snapshot: &super::lane::Snapshot) -> Result<(), JournalError> {
         let mut slot = first_slot;
         while let Some((chunk, index)) = snapshot.raw(slot) {
@@ -285,7 +285,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// Does to the streams what appending the event did.
+    /// Applies the effects of an event to the streams, as appending it did.
     fn replay(&mut self, event: EventRef<'_>) -> Result<(), JournalError> {
         if system::is_misplaced(event) {
             return Err(JournalError::corrupt(refusal::misplaced(event)));
@@ -307,7 +307,7 @@ impl Recovery<'_> {
             let (change, gone_to) = match told {
                 SystemEvent::Changed { change, gone_to } => (change, gone_to),
                 SystemEvent::Lost => {
-                    // What was at this position is gone, and so is what stands for it.
+                    // The original event is lost; the `$lost` event in its place is dropped too.
                     engine.drop_stream_to(shard, key, version, GapReason::Lost);
                     return Ok(());
                 }
@@ -319,8 +319,8 @@ impl Recovery<'_> {
             let target = system::target(id);
             let hash = engine.core.hash(target);
             if let Some(key) = shard.find(hash, target) {
-                // What was too old then is gone, whatever limits the aggregate has now. Where archives are attached, what had been
-                // archived by then counts as gone, and is here.
+                // Events that had expired then are dropped, whatever limits the aggregate has now. With archives attached, events
+                // that had been archived by then are included in `gone_to`, but are present here.
                 if gone_to.is_some() && !engine.has_archives {
                     engine.limit_to(shard, key, gone_to);
                 }
@@ -333,7 +333,7 @@ impl Recovery<'_> {
     }
 }
 
-/// The place of a stream, which is made if it is not there.
+/// The key of a stream, which is created if it does not exist.
 fn key_of(shard: &mut Shard, hash: u64, aggregate_type: &str, id: &str) -> u32 {
     shard
         .find(hash, id)

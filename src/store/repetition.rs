@@ -1,8 +1,8 @@
-//! Appends that are made again: recognised event by event, by the ids that the caller brings.
+//! Duplicate appends, detected event by event by the ids that the caller sets.
 //!
-//! An id is known as long as its event is retained, and to its own aggregate alone. A short stream is scanned; for a long one the
-//! index of ids is asked, which follows the log. The index comes before the shards in the order of locks, so a check that needs it
-//! is made a second time with the index held.
+//! An id is known while its event is retained, and only to its own aggregate. A short stream is scanned; a long one needs the
+//! index of ids, which follows the log. The index comes before the shards in the lock order, so a check that needs it
+//! is repeated with the index held.
 
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use smallvec::SmallVec;
@@ -18,14 +18,14 @@ use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position,
 /// Retained events of a stream that are scanned for ids.
 const SCAN_EVENTS_MAX: u64 = 64;
 
-/// The ids that the caller brings for a part of an append, each with the place of its event, sorted by id.
+/// The ids set by the caller in a part of an append, each with the index of its event, sorted by id.
 #[derive(Debug, Default)]
 pub(crate) struct OwnIds(SmallVec<[(Uuid, usize); 1]>);
 
 impl OwnIds {
     /// # Errors
     ///
-    /// [`Error::Invalid`] when two events have the same id.
+    /// [`Error::Invalid`] if two events have the same id.
     pub(crate) fn of(events: &[NewEvent<'_>]) -> Result<Self> {
         if events.iter().all(|event| event.id.is_none()) {
             return Ok(Self::default());
@@ -50,10 +50,10 @@ impl OwnIds {
     }
 }
 
-/// An event of the aggregate that has the id of one that is to be appended.
+/// A stored event of the aggregate that has the id of an event in the append.
 #[derive(Clone, Copy, Debug)]
 struct Match {
-    /// The place of the event in the append.
+    /// The index of the event in the append.
     place: usize,
     version: u64,
     position: u64,
@@ -61,25 +61,25 @@ struct Match {
 
 type Matches = SmallVec<[Match; 1]>;
 
-/// What is known of the events of a part of an append.
+/// Which events of a part of an append are stored.
 pub(crate) enum Known {
-    /// None of them is there.
+    /// None of them.
     None,
-    /// All are there, one after another: the first acknowledgement.
+    /// All of them, consecutively: the first acknowledgement.
     All(Appended),
-    /// Some are there, or all in another order.
+    /// Some of them, or all in another order.
     Some(Conflict),
     /// Only the index of ids can tell.
     Unclear,
 }
 
 impl Engine {
-    /// The index of ids, complete to what is published now and held still.
+    /// The index of ids, locked for reading and complete up to the published position.
     pub(crate) fn ids_held(&self) -> RwLockReadGuard<'_, IdIndex> {
         self.ids_to(self.core.log.published())
     }
 
-    /// The same, complete to a position at least.
+    /// The same, complete up to `position` at least.
     pub(crate) fn ids_to(&self, position: u64) -> RwLockReadGuard<'_, IdIndex> {
         let ids = self.indexes.ids.read();
         if ids.complete_to() >= position {
@@ -150,7 +150,7 @@ impl Engine {
     }
 }
 
-/// Whether events that begin with version `first` are where an append with this expectation would have put them.
+/// Whether events that start at version `first` are where an append with this expectation would have put them.
 fn continues(stream: &Stream, expected: Expected, first: u64) -> bool {
     match expected {
         Expected::Exactly(version) => first == version.0.saturating_add(1),
@@ -159,7 +159,7 @@ fn continues(stream: &Stream, expected: Expected, first: u64) -> bool {
     }
 }
 
-/// The first acknowledgement, if every event of the part is there, in the same order and one after another.
+/// The first acknowledgement, if every event of the part is stored, consecutively and in the same order.
 fn whole_run(matches: &Matches, prepared: &PreparedAppend<'_>) -> Option<Appended> {
     if prepared.own_ids.0.len() != prepared.events.len() {
         return None;
@@ -170,7 +170,7 @@ fn whole_run(matches: &Matches, prepared: &PreparedAppend<'_>) -> Option<Appende
     let mut previous: Option<Match> = None;
     for found in sorted {
         let follows = previous.is_some_and(|last| last.place + 1 == found.place && last.version + 1 == found.version);
-        // How many of the append's events end in this one without a break.
+        // Length of the run of the append's events that ends in this one.
         runs[found.place] = if follows { runs[found.place - 1] + 1 } else { 1 };
         if found.place + 1 == prepared.events.len() && runs[found.place] == prepared.events.len() {
             return Some(acknowledged(matches, found));

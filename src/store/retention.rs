@@ -13,16 +13,16 @@ use super::shard::{Shard, Stream};
 use super::{Engine, Store};
 use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
 
-/// When streams with an age limit have something to drop.
+/// When streams with an age limit next have expired events.
 pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
 
-/// The least part of a budget that is dropped at once, so that not every append has to drop.
+/// The smallest part of the events, as a divisor, that a budget drops at once, so that not every append has to drop.
 const DROP_PART: u64 = 64;
 
-/// Events dropped under the locks at once, at most.
+/// Maximum events dropped per lock acquisition.
 const DROP_BATCH: u64 = 1024;
 
-/// What [`Store::compact`] gave back.
+/// The result of [`Store::compact`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -33,7 +33,7 @@ pub struct Compaction {
     pub bytes_after: u64,
 }
 
-/// The version up to which a stream has more events than it keeps, if it has.
+/// The version up to which a stream exceeds its maximum count, if it does.
 pub(super) fn surplus(stream: &Stream) -> Option<u32> {
     let max = stream.limits().max_count?;
     let to = u64::from(stream.version).saturating_sub(max);
@@ -41,15 +41,15 @@ pub(super) fn surplus(stream: &Stream) -> Option<u32> {
 }
 
 impl Store {
-    /// What was dropped, in the order it was.
+    /// Returns the gaps of all dropped events, in the order in which they were dropped.
     pub fn gaps(&self) -> Vec<Gap> {
         self.engine().visible();
         self.engine().gaps.lock().between(0, u64::MAX)
     }
 
-    /// Gives memory back: the bytes of dropped events, terms that no event has any more, spare room.
+    /// Releases memory: the bytes of dropped events, terms without events, unused capacity.
     ///
-    /// Appends wait for a shard while it is compacted, queries for the index.
+    /// Appends wait for a shard or a lane while it is compacted, and queries wait for the index.
     pub fn compact(&self) -> Compaction {
         let engine = self.engine();
         let bytes_before = self.stats().memory_bytes;
@@ -75,14 +75,14 @@ impl Store {
 }
 
 impl Engine {
-    /// Drops what a stream has beyond its count, and notes when it will have something beyond its age.
+    /// Drops the events of a stream beyond its maximum count, and notes when the next one exceeds its maximum age.
     pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) {
         let to = surplus(shard.stream(key));
         self.limit_to(shard, key, to);
     }
 
-    /// The same for a stream that was appended to, except for what may not be dropped yet: readers must see what came in its place
-    /// before. Answers the version up to which that is; [`limit_to`](Self::limit_to) drops it.
+    /// The same for a stream that was appended to. If readers do not see the new events yet, it drops nothing and returns the
+    /// version up to which [`limit_to`](Self::limit_to) drops events later.
     pub(crate) fn limit_appended(&self, shard: &mut Shard, key: u32) -> Option<u32> {
         shard.stream(key).policy.as_ref()?;
         if self.core.log.visibility() == Durability::Volatile {
@@ -93,7 +93,7 @@ impl Engine {
         surplus(shard.stream(key))
     }
 
-    /// Drops the events of a stream up to version `to`, if there is one, as beyond its limits.
+    /// Drops the events of a stream up to version `to`, if there is one, because of its limits.
     pub(crate) fn limit_to(&self, shard: &mut Shard, key: u32, to: Option<u32>) {
         if let Some(to) = to {
             let reason = GapReason::Limit(shard.stream(key).id.clone());
@@ -114,8 +114,8 @@ impl Engine {
         }
     }
 
-    /// Drops the events at `positions` and tells of it: as a gap, to the budget, and to the cache. Their shard is locked, and the
-    /// gaps are: whoever misses an event finds the gap, and a fork has both or neither.
+    /// Drops the events at `positions` and records the drop as a gap, in the budget and as a new epoch. The caller has locked their shard. The
+    /// gaps are locked meanwhile, so a reader that misses an event finds the gap, and a fork has both or neither.
     fn drop_events(&self, positions: &[u64], reason: GapReason) {
         let mut gaps = self.gaps.lock();
         let Some(run) = self.core.drop_events(positions) else {
@@ -134,7 +134,7 @@ impl Engine {
         self.dropped_events.fetch_add(run.count, Ordering::AcqRel);
     }
 
-    /// Notes when the first event of a stream will be too old. What was noted before about another event means nothing then.
+    /// Notes when the first event of a stream expires. This replaces the note about an earlier event.
     pub(super) fn note_age(&self, shard: &mut Shard, key: u32) {
         let stream = shard.stream(key);
         if stream.limits().max_age.is_none() {
@@ -159,7 +159,7 @@ impl Engine {
         }
     }
 
-    /// Drops what is too old, if anything is. Every read and append begins with this, so what is too old is never seen.
+    /// Drops expired events, if there are any. Every read and append starts with this, so expired events are never seen.
     #[inline]
     pub(crate) fn expire_due(&self) {
         let due = self.expiry.load(Ordering::Acquire);
@@ -168,14 +168,14 @@ impl Engine {
         }
     }
 
-    /// Whether any event may become too old.
+    /// Whether any event may expire.
     #[inline]
     pub(crate) fn may_expire(&self) -> bool {
         self.settings.budget.age.is_some() || self.expiry.load(Ordering::Acquire) != i64::MAX
     }
 
-    /// Why `event` is too old to be delivered, if it is. Drops nothing: while the store has not caught up with the clock, the event's
-    /// own age decides; once it has, so does whether the event is still there.
+    /// Why `event` has expired, if it has. Drops nothing: until the store has dropped the events that are due, the event's
+    /// own age decides; after that, the event must also be dropped.
     pub(crate) fn expired(&self, event: &Event) -> Option<GapReason> {
         let now = self.clock.now();
         let reason = self.past_age(event, now)?;
@@ -188,7 +188,7 @@ impl Engine {
         (is_due || !is_there()).then_some(reason)
     }
 
-    /// The limit by age that `event` is past at `now`.
+    /// The age limit that `event` exceeds at `now`.
     fn past_age(&self, event: &Event, now: Timestamp) -> Option<GapReason> {
         let is_past = |age: &Duration| event.recorded_at().is_past(*age, now);
         if self.settings.budget.age.as_ref().is_some_and(is_past) {
@@ -205,7 +205,7 @@ impl Engine {
 
     fn expire(&self, now: Timestamp) {
         let _one = self.dropping.lock();
-        // It stays due while the work is done, so that other readers wait for it.
+        // `expiry` stays due during the work, so that other readers wait for it.
         let seen = self.expiry.load(Ordering::Acquire);
         if seen > now.as_micros() {
             return;
@@ -217,7 +217,7 @@ impl Engine {
         let next_of_log = age.map_or(i64::MAX, |age| self.expire_log(now, age));
         let aging = self.aging.lock();
         let next = aging.peek().map_or(i64::MAX, |Reverse((due, _))| *due).min(next_of_log);
-        // Where somebody has set an earlier time meanwhile, that stands: the next reader looks again.
+        // An earlier time set by another thread meanwhile remains: the next reader checks again.
         let _earlier = self
             .expiry
             .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
@@ -250,7 +250,7 @@ impl Engine {
         self.note_age(shard, key);
     }
 
-    /// Drops the events of a stream that are past its age at `now`.
+    /// Drops the events of a stream that exceed its maximum age at `now`.
     pub(crate) fn drop_expired(&self, shard: &mut Shard, key: u32, now: Timestamp) {
         let stream = shard.stream(key);
         let Some(age) = stream.limits().max_age else { return };
@@ -265,7 +265,7 @@ impl Engine {
         self.drop_stream_to(shard, key, version, reason);
     }
 
-    /// Drops the oldest events as far as they were recorded `age` ago or more. Answers when the next will be too old, at the latest.
+    /// Drops the oldest events that were recorded at least `age` ago. Returns when to check again.
     fn expire_log(&self, now: Timestamp, age: std::time::Duration) -> i64 {
         let mut pages = PageCache::default();
         loop {
@@ -312,15 +312,15 @@ impl Engine {
         }
     }
 
-    /// The oldest events can be dropped up to here: what the journal does not have yet is kept.
+    /// The position up to which the oldest events can be dropped: events that the journal does not have are retained.
     fn droppable_to(&self) -> u64 {
         self.core.log.published().min(self.core.log.journaled())
     }
 
-    /// Drops the first `count` positions above the floor. Answers how many positions the floor rose.
+    /// Drops the first `count` positions above the floor. Returns by how many positions the floor rose.
     fn drop_oldest(&self, count: u64, reason: &GapReason) -> u64 {
         let (floor, last) = (self.core.log.floor(), self.droppable_to());
-        // Positions that never had an event in memory are passed over at once.
+        // Positions that never had an event in memory are skipped at once.
         let first = self.core.log.positions(floor + 1, last).next().unwrap_or(last);
         let to = first.saturating_sub(1).saturating_add(count).min(last);
         if to <= floor {
@@ -333,7 +333,7 @@ impl Engine {
 
     /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
     fn drop_oldest_to(&self, floor: u64, to: u64, reason: &GapReason) {
-        // A journal keeps what memory drops: an aggregate must not begin again there with a version that it had.
+        // A journal retains events that memory drops: an aggregate must not reuse a version in it.
         let forget = !self.core.log.has_journal();
         let mut pages = PageCache::default();
         let mut of_shard = vec![Vec::new(); self.core.shard_count()];

@@ -1,4 +1,4 @@
-//! Waking those who wait for the log to grow, at no cost while nobody waits.
+//! Waking threads and tasks that wait for the log, at no cost while none wait.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -6,14 +6,14 @@ use std::time::Instant;
 
 use super::sync::{AtomicU64, AtomicUsize, Condvar, Mutex, Ordering, Turn, fence, wait_until};
 
-/// Threads and tasks that wait. A task is known by the number it was given, so that it waits once however often it is polled.
+/// Waiting threads and tasks. A task has a number, so that it is registered once however often it is polled.
 #[derive(Debug)]
 pub(crate) struct Signal {
     waiting: AtomicUsize,
-    /// Where threads sleep that have no deadline.
+    /// Threads without a deadline sleep on this.
     turn: Turn,
     tasks: Mutex<HashMap<u64, Waker>>,
-    /// Where threads sleep that have one, by the lock of the tasks.
+    /// Threads with a deadline sleep on this, with the lock of the tasks.
     condvar: Condvar,
     next_task: AtomicU64,
 }
@@ -31,10 +31,10 @@ impl Default for Signal {
 }
 
 impl Signal {
-    /// Wakes everyone. Called after what they wait for has changed.
+    /// Wakes all waiters. Called after the state that they wait for has changed.
     ///
-    /// A waiter says that it waits, then a fence, then looks; this looks for waiters after a fence that follows the change. So
-    /// either the waiter sees the change or this sees the waiter.
+    /// A waiter registers, passes a fence, and checks the state. This call checks for waiters after a fence that follows the change. So
+    /// either the waiter sees the change or this call sees the waiter.
     pub(crate) fn notify(&self) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) == 0 {
@@ -52,7 +52,7 @@ impl Signal {
         }
     }
 
-    /// Wakes one task, and all threads: one of them may wait for a change that concerns it alone. Called after that change.
+    /// Wakes one task and all threads, after a change that may concern only one of them.
     pub(crate) fn wake(&self, task: u64) {
         fence(Ordering::SeqCst);
         if self.waiting.load(Ordering::Relaxed) == 0 {
@@ -84,7 +84,7 @@ impl Signal {
 
     fn sleep(&self, condition: &mut dyn FnMut() -> bool) {
         loop {
-            // Before looking: a change that comes behind the look ends this turn.
+            // Before the check: a change after the check ends this turn.
             let turn = self.turn.now();
             if !condition() {
                 return;
@@ -100,12 +100,12 @@ impl Signal {
         }
     }
 
-    /// A number for a task that will wait.
+    /// Returns a number for a task that will wait.
     pub(crate) fn new_task(&self) -> u64 {
         self.next_task.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Has `waker` woken when the log grows. The caller must look once more after this.
+    /// Registers `waker` to be woken when the log grows. The caller must check the state again after this.
     pub(crate) fn register(&self, task: u64, waker: &Waker) {
         let mut tasks = self.tasks.lock();
         if tasks.insert(task, waker.clone()).is_none() {
@@ -115,7 +115,7 @@ impl Signal {
         fence(Ordering::SeqCst);
     }
 
-    /// Forgets the task.
+    /// Removes the task.
     pub(crate) fn unregister(&self, task: u64) {
         if self.tasks.lock().remove(&task).is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);

@@ -1,20 +1,20 @@
-//! The streams of a shard in hash tables of their own: finding a stream is reading it, without a list of keys before.
+//! The streams of a shard, stored in the hash tables that find them, without a separate table of keys.
 
 use hashbrown::HashTable;
 
 use super::key_table::{place, renew, spread};
 use super::shard::Stream;
 
-/// Streams for each table: with more, one table is divided. Twice as many, and a little chance, fit into [`BUCKETS_MAX`].
+/// Average streams per table: with more, one table is divided. Twice as many, with random variation, fit into [`BUCKETS_MAX`].
 const TABLE_STREAMS: usize = 400;
 
-/// More buckets than a table ever has, so that a table and a bucket make a key.
+/// An upper bound of the buckets of a table, so that a table and a bucket form a key.
 const BUCKETS_MAX: usize = 1 << 14;
 
-/// Tables of which one is divided in two every [`TABLE_STREAMS`] streams, in turn (linear hashing): no insertion moves more than a table's
-/// worth, however many streams there are. None before the first stream.
+/// Tables of streams. Every [`TABLE_STREAMS`] insertions one table is divided in two, in turn (linear hashing): no insertion moves more than one
+/// table. There is no table before the first stream.
 ///
-/// A key says where a stream is. It holds until a stream is inserted, and in a copy as well.
+/// A key is the location of a stream. It is valid until a stream is inserted, and is valid in a copy too.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct StreamTable {
     tables: Vec<HashTable<Stream>>,
@@ -40,7 +40,7 @@ impl StreamTable {
         Some(key(number, bucket))
     }
 
-    /// Adds a stream that is not there, and returns its key. Other keys hold no longer.
+    /// Adds a new stream and returns its key. Other keys become invalid.
     pub(crate) fn insert(&mut self, stream: Stream) -> u32 {
         if self.len >= self.tables.len() * TABLE_STREAMS {
             self.divide();
@@ -57,7 +57,7 @@ impl StreamTable {
         key(number, entry.bucket_index())
     }
 
-    /// Adds a table, and gives it what belongs there of the one table that may have such.
+    /// Adds a table, and moves to it the streams that belong there, which are all in one table.
     fn divide(&mut self) {
         let count = self.tables.len();
         let divided = count - count.checked_ilog2().map_or(0, |bits| 1 << bits);
@@ -85,7 +85,7 @@ impl StreamTable {
         self.tables.iter_mut().flatten()
     }
 
-    /// Gives back spare room. Keys hold no longer.
+    /// Releases unused capacity. Keys become invalid.
     pub(crate) fn shrink(&mut self) {
         self.tables.iter_mut().for_each(|table| table.shrink_to_fit(rehash));
         self.tables.shrink_to_fit();

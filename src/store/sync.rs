@@ -1,4 +1,4 @@
-//! The locks and atomics that threads of a store meet in: the real ones, or those of loom, which tries every interleaving.
+//! The locks and atomics shared by threads of a store: the real ones, or those of loom, which tests every interleaving.
 
 #[cfg(not(annals_loom))]
 mod real {
@@ -26,7 +26,7 @@ mod real {
         backoff.snooze();
     }
 
-    /// A number that threads sleep on until it changes. All of them are woken by one call to the system, and need no lock then.
+    /// A number that threads sleep on until it changes. One system call wakes all of them, and they need no lock then.
     #[derive(Debug, Default)]
     pub(crate) struct Turn(std::sync::atomic::AtomicU32);
 
@@ -35,7 +35,7 @@ mod real {
             self.0.load(Ordering::SeqCst)
         }
 
-        /// Sleeps until it is another turn than `seen`, or sooner.
+        /// Sleeps until the turn differs from `seen`; may return spuriously.
         pub(crate) fn wait(&self, seen: u32) {
             atomic_wait::wait(&self.0, seen);
         }
@@ -46,7 +46,7 @@ mod real {
         }
     }
 
-    /// Sleeps until `condvar` is notified or `deadline` has passed, or sooner.
+    /// Sleeps until `condvar` is notified or `deadline` has passed; may return spuriously.
     pub(crate) fn wait_until<'a, T>(
         condvar: &Condvar,
         mut guard: MutexGuard<'a, T>,
@@ -77,7 +77,7 @@ mod simulated {
         THREAD.with(|number| *number)
     }
 
-    /// loom's mutex with the face of `parking_lot`'s.
+    /// loom's mutex with the interface of `parking_lot`'s.
     #[derive(Debug, Default)]
     pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
 
@@ -91,7 +91,7 @@ mod simulated {
         }
     }
 
-    /// loom's lock with the face of `parking_lot`'s.
+    /// loom's lock with the interface of `parking_lot`'s.
     #[derive(Debug, Default)]
     pub(crate) struct RwLock<T>(loom::sync::RwLock<T>);
 
@@ -117,7 +117,7 @@ mod simulated {
         }
     }
 
-    /// loom's condition variable with the face of `parking_lot`'s.
+    /// loom's condition variable with the interface of `parking_lot`'s.
     #[derive(Debug, Default)]
     pub(crate) struct Condvar(loom::sync::Condvar);
 
@@ -140,7 +140,7 @@ mod simulated {
             *self.0.lock()
         }
 
-        /// Sleeps until it is another turn than `seen`.
+        /// Sleeps until the turn differs from `seen`.
         pub(crate) fn wait(&self, seen: u32) {
             let mut turn = self.0.lock();
             while *turn == seen {
