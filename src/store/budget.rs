@@ -1,4 +1,4 @@
-//! How much the store holds, counted only where a budget asks for it.
+//! The usage of a store, counted only if its budget needs it.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -28,13 +28,13 @@ impl Cost {
         cost
     }
 
-    /// What the events of a batch cost, the system's too.
+    /// The cost of a batch's events, including system events.
     pub(crate) fn of_batch(batch: &Batch) -> Self {
         let events = batch.len() as u64;
         Self::new(events, batch.bytes() as u64 + events * EVENT_OVERHEAD_BYTES)
     }
 
-    /// What the users' events of a batch cost.
+    /// The cost of a batch's user events.
     pub(crate) fn of_users(batch: &Batch) -> Self {
         let mut cost = Self::default();
         for event in batch.events() {
@@ -57,7 +57,7 @@ fn signed(bytes: usize) -> i64 {
     i64::try_from(bytes).unwrap_or(i64::MAX)
 }
 
-/// Bytes of names, payload and overhead, as [`EventCost`] finds them again when the event is dropped.
+/// Bytes of names, payload and overhead. [`EventCost`] computes the same when the event is dropped.
 fn event_bytes(event: &NewEvent<'_>) -> usize {
     let names = [
         &event.correlation_id,
@@ -71,17 +71,17 @@ fn event_bytes(event: &NewEvent<'_>) -> usize {
     overhead + names + tags + event.metadata.len() + event.data.len()
 }
 
-/// What one event holds, by the measure of the budget.
+/// The cost of one event, as the budget counts it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EventCost {
     pub(crate) position: u64,
-    /// 0 for the system's.
+    /// 0 for system events.
     pub(crate) events: u64,
     /// 0 for changes of aggregates, which no budget counts.
     pub(crate) bytes: u64,
 }
 
-/// What an event costs beyond its names and payload: its record, its entry in the directory, its postings.
+/// Bytes of an event beyond its names and payload: its record, its entry in the directory, its postings.
 pub(crate) const EVENT_OVERHEAD_BYTES: u64 = 100;
 
 impl EventCost {
@@ -109,7 +109,7 @@ pub(crate) struct DroppedRun {
     pub(crate) first: u64,
     pub(crate) last: u64,
     pub(crate) count: u64,
-    /// Those of them that the budget counts.
+    /// Number of these that the budget counts.
     pub(crate) counted: u64,
     pub(crate) bytes: u64,
 }
@@ -170,12 +170,12 @@ impl Counter {
     }
 }
 
-/// What is held now.
+/// The current usage.
 #[derive(Debug, Default)]
 pub(crate) struct Usage {
-    /// With the appends under way, which have taken their room.
+    /// Including appends in progress, which have reserved their room.
     held: Counter,
-    /// Without them. It changes under the lock of a shard, so that a fork, which locks all, counts what it has.
+    /// Without them. Changed under the lock of a shard, so that a fork, which locks all shards, counts exactly its own events.
     written: Counter,
 }
 
@@ -193,22 +193,22 @@ impl Usage {
         self.held.now()
     }
 
-    /// Counts as written what has taken its room before.
+    /// Counts an append with reserved room as written.
     pub(crate) fn add_written(&self, cost: Cost) {
         self.written.add(cost);
     }
 
-    /// Gives back the room of events that were dropped.
+    /// Releases the room of dropped events.
     pub(crate) fn drop_written(&self, cost: Cost) {
         self.written.subtract(cost);
         self.held.subtract(cost);
     }
 
-    /// Takes room for `cost`.
+    /// Reserves room for `cost`.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] when there is not enough and the budget refuses; nothing is taken then.
+    /// [`Error::Full`] if there is not enough and the budget is to refuse; nothing is reserved then.
     pub(crate) fn take(&self, cost: Cost, budget: &Budget) -> Result<()> {
         let Cost { events, bytes } = self.held.add(cost);
         if budget.when_full == WhenFull::DropOldest {
@@ -224,18 +224,18 @@ impl Usage {
         }
     }
 
-    /// Counts what is there, whether it fits or not.
+    /// Counts existing events, whether or not they fit.
     pub(crate) fn add(&self, cost: Cost) {
         self.held.add(cost);
         self.written.add(cost);
     }
 
-    /// Gives back the room of an append that was not written.
+    /// Releases the room of an append that was not written.
     pub(crate) fn give_back(&self, cost: Cost) {
         self.held.subtract(cost);
     }
 
-    /// Whether more is held than the budget allows.
+    /// Whether the usage exceeds the budget.
     pub(crate) fn is_over(&self, budget: &Budget) -> bool {
         let held = self.held();
         over("events", held.events, budget.events).is_some() || over("bytes", held.bytes, budget.bytes).is_some()

@@ -1,8 +1,8 @@
-//! Answers kept: never wrong, only short, and made whole from the tail.
+//! Caches of results: an entry is never stale, only incomplete, and is extended by the tail of the log.
 //!
-//! An entry is complete to a position and is never taken back. What removes events raises the store's epoch, and an entry of
-//! another epoch is not used. So no order of calls to the map, whatever it does inside, can show a stale answer: an entry that
-//! comes late is shorter, or of an epoch gone by.
+//! An entry is complete up to a position and is never invalidated. Dropping events raises the store's epoch, and an entry of
+//! another epoch is not used. So no order of calls to the map can return a stale result: an entry that is stored
+//! late is shorter, or of an earlier epoch.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,29 +19,29 @@ use crate::query::{Order, Query};
 use crate::settings::CacheSettings;
 use crate::{Filter, Result};
 
-/// With fewer candidates than this the index answers as quickly as the cache.
+/// Up to this many candidates the index is as fast as the cache.
 pub(crate) const WORTH_CANDIDATES: u64 = 64;
 
-/// An entry larger than this part of the cache is not kept.
+/// An entry larger than the cache's size divided by this is not stored.
 const LARGEST_PART: u64 = 8;
 
-/// The longest that an entry lives: the map takes nothing beyond a thousand years.
+/// The maximum lifetime of an entry: the map rejects more than a thousand years.
 const TIME_TO_LIVE_MAX: Duration = Duration::from_secs(1_000 * 365 * 24 * 3600);
 
-/// What the query cache has done.
+/// Statistics of the query cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct CacheStats {
-    /// Answers that were there.
+    /// Results that the cache had.
     pub hits: u64,
-    /// Answers that were there but for the tail.
+    /// Results that the cache had without their tail.
     pub extensions: u64,
-    /// Answers found anew.
+    /// Results that the cache did not have.
     pub misses: u64,
-    /// Answers kept now, about.
+    /// Approximate number of cached results.
     pub entries: u64,
-    /// Bytes of answers kept now, about.
+    /// Approximate bytes of cached results.
     pub bytes: u64,
 }
 
@@ -59,7 +59,7 @@ impl std::ops::Add for CacheStats {
     }
 }
 
-/// A value that is complete to a position.
+/// A value that is complete up to a position.
 #[derive(Debug)]
 pub(crate) struct Entry<V> {
     epoch: u64,
@@ -68,7 +68,7 @@ pub(crate) struct Entry<V> {
     bytes: u64,
 }
 
-/// Values by their keys, each complete to a position.
+/// Values by key, each complete up to a position.
 #[derive(Debug)]
 pub(crate) struct Prefixes<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync + 'static> {
     entries: Cache<K, Arc<Entry<V>>, foldhash::fast::RandomState>,
@@ -78,7 +78,7 @@ pub(crate) struct Prefixes<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync 
     misses: AtomicU64,
 }
 
-/// A cache that is made when it is first used: a store that answers no large query has none.
+/// A cache that is created at first use: a store without large queries has none.
 #[derive(Debug)]
 pub(crate) struct Lazy<C>(OnceLock<C>);
 
@@ -99,15 +99,15 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Laz
     }
 }
 
-/// What a cache may be asked to do for a value: to find it, or its tail.
+/// Computes a value for a cache, or extends it by the tail of the log.
 pub(crate) trait Source<V> {
-    /// The value of everything up to `visible`.
+    /// The value of all events up to `visible`.
     fn whole(&mut self, visible: u64) -> Result<V>;
 
-    /// The value extended by what is above `complete_to`, up to `visible`; `None` if that adds nothing.
+    /// The value extended by the events above `complete_to`, up to `visible`; `None` if they add nothing.
     fn extended(&mut self, value: &V, complete_to: u64, visible: u64) -> Result<Option<V>>;
 
-    /// Bytes that the value takes.
+    /// Bytes of the value.
     fn bytes(&self, value: &V) -> u64;
 }
 
@@ -128,7 +128,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Pre
         }
     }
 
-    /// The value of `key`, the position it is complete to, and where it came from.
+    /// Returns the value of `key`, the position that it is complete up to, and the cache outcome.
     pub(crate) fn get(
         &self,
         engine: &Engine,
@@ -136,7 +136,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Pre
         visible: u64,
         source: &mut impl Source<V>,
     ) -> Result<(Arc<V>, u64, CacheState)> {
-        // Read before anything is looked at: what is dropped meanwhile makes the entry one of a past epoch.
+        // Read before any event: a drop meanwhile gives the entry a past epoch.
         let epoch = engine.epoch();
         let entry = self.entries.get(key).filter(|entry| entry.epoch == epoch);
         let Some(entry) = entry else {
@@ -188,7 +188,7 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Pre
     }
 }
 
-/// Answers by their queries and how many events were wanted.
+/// Results by query and number of requested events.
 pub(crate) type QueryCache = Prefixes<(Query, usize), Vec<Key>>;
 
 impl QueryCache {
@@ -217,7 +217,7 @@ impl QueryCache {
     }
 }
 
-/// Finds the keys of an answer.
+/// Computes the keys of a result.
 struct AnswerSource<'a, B> {
     engine: &'a Engine,
     query: &'a Query,
@@ -263,7 +263,7 @@ impl<B: Fn(u64) -> Result<Bounds>> Source<Vec<Key>> for AnswerSource<'_, B> {
     }
 }
 
-/// Bytes that a query takes, about.
+/// Approximate bytes of a query.
 pub(crate) fn query_bytes(query: &Query) -> u64 {
     size_of::<Query>() as u64 + query.filters.iter().map(filter_bytes).sum::<u64>()
 }

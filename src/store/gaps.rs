@@ -2,14 +2,14 @@
 
 use crate::{Gap, GapReason};
 
-/// Gaps kept apart, at most.
+/// Maximum number of separate gaps.
 const GAPS_MAX: usize = 4096;
 
-/// All gaps of a store, in the order they were made.
+/// All gaps of a store, in the order of their creation.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gaps {
     all: Vec<Gap>,
-    /// Snapshots go all the time, and nobody asks which: one gap, wherever they were.
+    /// Superseded snapshots are counted in one gap, whatever their positions.
     snapshots: Option<Gap>,
 }
 
@@ -51,7 +51,7 @@ impl Gaps {
         self.all.insert(0, merged);
     }
 
-    /// The gaps that reach into the positions above `after`, up to `until`.
+    /// The gaps that overlap the positions above `after`, up to `until`.
     pub(crate) fn between(&self, after: u64, until: u64) -> Vec<Gap> {
         self.all
             .iter()

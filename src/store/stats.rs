@@ -1,4 +1,4 @@
-//! What a store holds, by part.
+//! Statistics of a store, by part.
 
 use std::time::Duration;
 
@@ -11,46 +11,46 @@ use super::posting_list::PostingList;
 use super::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
 
-/// What a store holds.
+/// Statistics of a store.
 ///
-/// Memory is counted as taken from the system: spare room included, the allocator's own overhead not.
+/// Memory is counted as allocated: including unused capacity, without the allocator's overhead.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct StoreStats {
-    /// Events that can be read, without the system's.
+    /// Visible events, without system events.
     pub events: u64,
-    /// Events of the system.
+    /// System events.
     pub system_events: u64,
-    /// Aggregates, deleted ones included.
+    /// Aggregates, including deleted ones.
     pub aggregates: u64,
     /// The position of the last event.
     pub position: Position,
     /// Bytes of metadata and data.
     pub payload_bytes: u64,
-    /// Bytes of events beyond their payload: columns, names, spare room, and where each position is.
+    /// Bytes of events beyond their payload: records, names, unused capacity, and the directory of positions.
     pub record_bytes: u64,
     /// Bytes of the table of aggregates.
     pub stream_bytes: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
-    /// All of these.
+    /// The sum of these.
     pub memory_bytes: u64,
-    /// Events that would be lost if the machine stopped now: those that a journal has not synced. Without a journal, all are.
+    /// Events that would be lost if the machine stopped now: those that the journal has not synced. Without a journal, all events.
     pub events_at_risk: u64,
-    /// How long ago the store took the oldest of them, by its clock; in seconds where it is serialised. Zero without any, and without a
+    /// The age of the oldest of them, by the store's clock; serialised in seconds. Zero if there are none, and without a
     /// journal.
     #[serde(rename = "atRiskSeconds", serialize_with = "crate::journal::seconds")]
     pub at_risk_for: Duration,
     /// Bytes of events that wait to be written by the journal.
     pub backlog_bytes: u64,
-    /// What the query cache has done.
+    /// Statistics of the query cache.
     #[cfg(feature = "cache")]
     pub cache: super::cache::CacheStats,
 }
 
 impl Store {
-    /// What the store holds, by part.
+    /// Returns the statistics of the store.
     pub fn stats(&self) -> StoreStats {
         let engine = self.engine();
         let mut stats = StoreStats {
@@ -93,7 +93,7 @@ impl Store {
 impl Engine {
     fn events_at_risk(&self) -> u64 {
         let log = &self.core.log;
-        // The later number first: it only grows.
+        // `synced` first: `published` is read later, so it is not below.
         let synced = log.reached(Durability::Synced);
         log.published() - synced.min(log.published())
     }
@@ -113,7 +113,7 @@ impl Engine {
         Duration::from_micros(u64::try_from(age).unwrap_or(0))
     }
 
-    /// Events that the index has for a value, dropped ones included.
+    /// Number of events that the index has for a value, including dropped ones.
     pub(crate) fn count_of(&self, field: &Field, value: &str) -> u64 {
         if let Some((index, number)) = self.indexes.of(field) {
             return index
@@ -126,12 +126,12 @@ impl Engine {
         shard.find(hash, value).map_or(0, |key| shard.stream(key).live_events())
     }
 
-    /// Every value of a field, with the events up to `visible` that have it.
+    /// Every value of a field, with its number of events up to `visible`.
     pub(crate) fn terms(&self, field: &Field, visible: u64) -> Vec<(Name, u64)> {
         let Some((index, number)) = self.indexes.of(field) else {
             return self.aggregates(visible);
         };
-        // The main index alone knows which events are the system's.
+        // Only the main index knows which events are system events.
         let no_system = self.indexes.main.read_whole(&self.core, visible).system().is_empty();
         let lists: Vec<(Name, Vec<u64>)> = {
             let terms = index.read_whole(&self.core, visible);

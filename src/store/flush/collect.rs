@@ -1,4 +1,4 @@
-//! Takes events out of memory for the journal, whole appends in the order of positions, dropped ones too.
+//! Copies events from memory for the journal: whole appends in the order of positions, including dropped events.
 
 use super::super::core::Core;
 use super::super::directory::PageCache;
@@ -6,7 +6,7 @@ use super::super::lane::Snapshot;
 use crate::journal::Batch;
 use crate::settings::FlushSettings;
 
-/// Events copied under a lane's lock at once, at most.
+/// Events copied per lock acquisition of a lane; bounds how long writers wait.
 const BATCH: u64 = 64;
 
 /// Copies events into batches.
@@ -17,7 +17,7 @@ pub(crate) struct Collector {
 }
 
 impl Collector {
-    /// The appends from position `from` on, as many as the settings let together and up to `published`; at least one.
+    /// Copies the appends from position `from` on, up to `published` and the settings' limits of a batch; at least one.
     pub(crate) fn collect(&mut self, core: &Core, from: u64, published: u64, settings: &FlushSettings) -> Batch {
         let mut batch = std::mem::take(&mut self.spare);
         let mut snapshots = vec![None; core.lane_count()];
@@ -26,7 +26,7 @@ impl Collector {
             && (batch.is_empty() || (batch.len() < settings.events && batch.bytes() < settings.bytes))
         {
             let end = core.log.end_of_append(next, &mut self.pages).unwrap_or(next);
-            // Short appends are taken together.
+            // Short appends are copied together.
             let end = if end < next + BATCH {
                 let room = settings.events.saturating_sub(batch.len()) as u64;
                 self.whole_appends(core, end, published.min(next + BATCH.min(room) - 1))
@@ -40,7 +40,7 @@ impl Collector {
         batch
     }
 
-    /// The end of the last append that ends by `limit`, given the end of one.
+    /// The end of the last append that ends at or before `limit`, given the end of one.
     fn whole_appends(&mut self, core: &Core, mut end: u64, limit: u64) -> u64 {
         while let Some(next) = core
             .log
@@ -74,7 +74,7 @@ impl Collector {
         }
     }
 
-    /// Takes a batch back when it was written, for its room.
+    /// Takes back a written batch, to reuse its capacity.
     pub(crate) fn take_back(&mut self, mut batch: Batch) {
         batch.clear();
         self.spare = batch;

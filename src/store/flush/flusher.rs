@@ -1,6 +1,6 @@
-//! The journal's thread: takes what is published, writes it, syncs it, and tells how far it has come.
+//! The journal's thread: copies published events, writes and syncs them, and reports its progress.
 //!
-//! Group commit is what comes of it: while one sync runs, the next batch gathers.
+//! This results in group commit: while one sync runs, the next batch accumulates.
 
 use std::time::{Duration, Instant};
 
@@ -16,24 +16,24 @@ use super::group_commit::GroupCommitDelay;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::{Durability, Result};
 
-/// The first wait before a write is tried again; every wait is twice the one before, up to a second.
+/// The first wait before a write is retried; each wait is twice the previous one, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
-/// For so many bytes written, a step of rewriting is done where there is something to rewrite: half of what a step reads, so that
-/// appends that wait for nothing do not outrun it.
+/// Bytes written per step of compaction, while there is something to compact: half of the bytes that a step reads, so that
+/// appends that do not wait cannot outrun compaction.
 const RECLAIM_EVERY: u64 = 128 << 10;
 
-/// The journal, and what is known of its work.
+/// The journal, and the state of its work.
 #[derive(Debug)]
 pub(super) struct Flusher {
     journal: Option<Box<dyn Journal>>,
     collector: Collector,
-    /// When the oldest event that is written but not synced was written.
+    /// When the oldest written but unsynced event was written.
     written_at: Option<Instant>,
-    /// Arrivals that the syncs so far have served, and those that the next will.
+    /// Arrivals that previous syncs have served, and those that the next one will.
     served: usize,
     serving: usize,
-    /// Arrivals by which everyone whom the last sync set free waits again.
+    /// The number of arrivals at which all threads released by the last sync wait again.
     expected: usize,
     sync_took: Duration,
     reclaim: Reclaim,
@@ -55,7 +55,7 @@ impl Flusher {
 
     /// Works until the store is closed or the journal fails.
     pub(super) fn run(&mut self, engine: &Engine, flushing: &Flushing) {
-        // Whatever ends this thread, a panic of the journal too, nobody must wait for it any longer.
+        // However this thread ends, even by a panic of the journal, no thread may wait for it afterwards.
         let _end = Halt(engine);
         while !engine.core.log.is_halted() {
             let stopping = flushing.stopping.load(Ordering::SeqCst);
@@ -74,14 +74,14 @@ impl Flusher {
         if !engine.core.log.is_halted() {
             self.sync(engine, flushing);
         }
-        // A journal that has failed is dropped as it is.
+        // A failed journal is dropped without closing it.
         let journal = self.journal.take().filter(|_| !engine.core.log.is_halted());
         if let Some(Err(error)) = journal.map(Journal::close) {
             fail(engine, flushing, error);
         }
     }
 
-    /// Writes what has come, and syncs if somebody waits for it or it is time.
+    /// Writes new events, and syncs if a thread waits for it or a sync is due.
     pub(super) fn turn(&mut self, engine: &Engine, flushing: &Flushing) {
         let log = &engine.core.log;
         self.gather(engine, flushing);
@@ -96,7 +96,7 @@ impl Flusher {
         }
         if let Some((age, time)) = began.filter(|_| !log.is_halted()) {
             age.note(time);
-            // Appends that wait for the age look again.
+            // Appends that wait because of the age check again.
             log.signal_of(Durability::Written).notify();
         }
         if !log.is_halted() && self.sync_is_due(engine, flushing) {
@@ -105,7 +105,7 @@ impl Flusher {
         self.reclaim(engine, flushing, 1);
     }
 
-    /// Gives some of the journal's room back, in so many steps, where it has parts that can be rewritten once they are safe.
+    /// Compacts the journal in at most this many steps, if it has parts to compact.
     fn reclaim(&mut self, engine: &Engine, flushing: &Flushing, steps: u64) {
         for _ in 0..steps {
             let ends = engine.core.log.is_halted() || flushing.stopping.load(Ordering::SeqCst);
@@ -120,7 +120,7 @@ impl Flusher {
         }
     }
 
-    /// Lets those whom the last sync set free append again, so that they share the next one too, as long as that pays.
+    /// Waits for the threads released by the last sync to append again, so that they share the next sync, as long as that is worth it.
     fn gather(&mut self, engine: &Engine, flushing: &Flushing) {
         let arrivals = || flushing.arrivals.load(Ordering::Acquire);
         let synced = engine.core.log.reached(Durability::Synced);
@@ -134,11 +134,11 @@ impl Flusher {
                 std::thread::yield_now();
             }
         }
-        // Their events are published: whoever waits has appended.
+        // Their events are published: a thread waits only after its append.
         self.serving = arrivals();
     }
 
-    /// Writes the next batch. Answers how many bytes it has, by the measure of the budget.
+    /// Writes the next batch. Returns its bytes, as the budget counts them.
     fn write(&mut self, engine: &Engine, flushing: &Flushing, published: u64) -> u64 {
         let log = &engine.core.log;
         let from = log.journaled() + 1;
@@ -149,7 +149,7 @@ impl Flusher {
             if flushing.durability == Durability::Synced {
                 self.written_at.get_or_insert_with(Instant::now);
             }
-            // Before the signal: whoever waits for room must find it when it wakes.
+            // Before the signal: threads that wait for room must find it when they wake.
             flushing.backlog.fetch_sub(bytes, Ordering::AcqRel);
             log.raise(Durability::Written, batch.last_position().0);
             engine.after_flush();
@@ -187,7 +187,7 @@ impl Flusher {
         }
     }
 
-    /// Calls the journal until it succeeds, fails for good, or has been tried for long enough. Answers whether it succeeded.
+    /// Calls the journal until it succeeds, fails permanently, or the time to retry is over. Returns whether it succeeded.
     fn attempt(
         &mut self,
         engine: &Engine,
@@ -221,7 +221,7 @@ impl Flusher {
     /// Sleeps until there is work.
     fn sleep(&self, engine: &Engine, flushing: &Flushing) {
         let log = &engine.core.log;
-        // Who waits for a write only has the next one ready sooner than this thread sleeps and wakes.
+        // A thread that waits only for a write appends again sooner than this thread sleeps and wakes.
         let backoff = Backoff::new();
         while !backoff.is_completed() && !cfg!(annals_loom) {
             if self.is_due(engine, flushing) {
@@ -232,16 +232,16 @@ impl Flusher {
         let settings = &flushing.settings;
         let stopping = || flushing.stopping.load(Ordering::SeqCst);
         let unwritten = || log.published() > log.journaled();
-        // Too far for the clock is as good as never.
+        // A deadline beyond the range of the clock means never.
         let sync_at = self.written_at.and_then(|at| at.checked_add(settings.sync_within));
         if !unwritten() {
-            // Nothing to write until something is appended: its time begins then.
+            // There is nothing to write; the time starts with the next append.
             let reclaims = || self.reclaim.is_due(engine, &flushing.requests);
             log.signal_of(Durability::Volatile).wait_while(sync_at, || {
                 !unwritten() && !self.sync_is_due(engine, flushing) && !reclaims() && !stopping()
             });
         }
-        // Where it is enforced, events are written before appends are held back by their age.
+        // If `write_within` is enforced, events are written before their age holds appends back.
         let divisor = if settings.enforce_write_within { 2 } else { 1 };
         let write_at = Instant::now()
             .checked_add(settings.write_within / divisor)
@@ -252,7 +252,7 @@ impl Flusher {
             .wait_while(deadline, || !self.is_due(engine, flushing) && !stopping());
     }
 
-    /// Whether somebody waits, or enough has gathered.
+    /// Whether a thread waits, or enough events are unwritten.
     pub(super) fn is_due(&self, engine: &Engine, flushing: &Flushing) -> bool {
         let log = &engine.core.log;
         let (published, written) = (log.published(), log.journaled());
@@ -266,7 +266,7 @@ impl Flusher {
     }
 }
 
-/// Halts the log when the journal's work ends, in whatever way.
+/// Halts the log when the journal's thread ends, also by a panic.
 struct Halt<'a>(&'a Engine);
 
 impl Drop for Halt<'_> {
@@ -278,7 +278,7 @@ impl Drop for Halt<'_> {
             flushing.fault.lock().get_or_insert(error);
         }
         self.0.core.log.halt();
-        // Whoever stopped it may not wait for it.
+        // The thread that stopped it may not be waiting for it.
         if self.0.closing.load(Ordering::SeqCst) {
             self.0.core.log.close();
         }

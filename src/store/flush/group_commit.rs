@@ -1,27 +1,27 @@
-//! How long a sync waits for more to share it.
+//! The group commit delay: how long a sync waits for more threads to share it.
 
 use std::time::{Duration, Instant};
 
-/// Whatever a sync takes, it counts for no more than this.
+/// The maximum duration that is assumed for a sync.
 const SYNC_LONGEST: Duration = Duration::from_millis(1);
-/// The most that is waited, in syncs.
+/// The maximum delay, in durations of a sync.
 const SYNCS_LONGEST: u32 = 4;
 
-/// Waits while it pays: while those who wait for a sync come faster than the disk would serve those that are there.
+/// Waits while threads arrive at a sync faster than the disk would serve those that wait already.
 ///
-/// With `n` of them there, and so much time gone since the wait began, a sync now serves one in each `(time gone + sync) / n`. Who comes
-/// sooner than that after the one before makes this less, and who comes later makes it more.
+/// With `n` waiting threads and a time `elapsed` since the delay began, a sync now serves one thread per `(elapsed + sync) / n`. A thread that
+/// arrives sooner than that after the previous one lowers this value, and a later one raises it.
 #[derive(Debug)]
 pub(super) struct GroupCommitDelay {
     sync: Duration,
     began: Instant,
-    /// How many have come, and when the last of them did.
+    /// Number of arrived threads, and when the last of them arrived.
     come: usize,
     last_came: Instant,
 }
 
 impl GroupCommitDelay {
-    /// Begins to wait `now`, where a sync takes `sync`.
+    /// Starts the delay at `now`, if a sync takes `sync`.
     pub(super) fn new(sync: Duration, now: Instant) -> Self {
         Self {
             sync: sync.min(SYNC_LONGEST),
@@ -31,14 +31,14 @@ impl GroupCommitDelay {
         }
     }
 
-    /// Whether to wait for another `now`, when `come` are there.
+    /// Whether to wait for another thread at `now`, when `come` have arrived.
     pub(super) fn lasts(&mut self, come: usize, now: Instant) -> bool {
         if come > self.come {
             (self.come, self.last_came) = (come, now);
         }
         let gone = now.saturating_duration_since(self.began);
         let for_each = (self.sync + gone) / u32::try_from(come.max(1)).unwrap_or(u32::MAX);
-        // One alone waits for a second no longer than half a sync: there may be none.
+        // A single thread waits for a second one for half a sync at most: there may be none.
         let longest = for_each.min(self.sync / 2);
         now.saturating_duration_since(self.last_came) < longest && gone < self.sync * SYNCS_LONGEST
     }
@@ -50,7 +50,7 @@ mod tests {
 
     const SYNC: Duration = Duration::from_micros(200);
 
-    /// How long is waited where the n-th comes at the n-th of these microseconds, and none after.
+    /// The delay if the n-th thread arrives at the n-th of these microseconds, and none after.
     fn waited(comes: &[u64]) -> u64 {
         let began = Instant::now();
         let mut patience = GroupCommitDelay::new(SYNC, began);

@@ -1,4 +1,4 @@
-//! What appends share with the journal's thread: the backlog, demands, and failure.
+//! State shared by appends and the journal's thread: the backlog, requested positions, and failure.
 
 mod age;
 mod collect;
@@ -23,40 +23,40 @@ use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::settings::{FlushSettings, WhenBehind};
 use crate::{Durability, Error, Result};
 
-/// What appends and the journal's thread share.
+/// State shared by appends and the journal's thread.
 #[derive(Debug)]
 pub(crate) struct Flushing {
     settings: FlushSettings,
-    /// The most that the journal can promise.
+    /// The highest durability that the journal promises.
     pub(crate) durability: Durability,
-    /// Bytes of events that the journal does not have yet, by the measure of the budget.
+    /// Bytes of events that the journal does not have yet, as the budget counts them.
     backlog: CachePadded<AtomicI64>,
-    /// Kept where appends are held back by it.
+    /// Tracked only if the settings hold appends back by it.
     unwritten_age: Option<UnwrittenAge>,
-    /// The position up to which somebody waits for events to be written, and to be synced.
+    /// The highest positions whose write and sync were requested.
     wanted_written: AtomicU64,
     wanted_synced: AtomicU64,
-    /// How often a thread began to wait for a sync.
+    /// Number of waits for a sync that were started.
     arrivals: AtomicUsize,
     /// Threads that wait for room in the backlog.
     waiting_for_room: AtomicUsize,
     stopping: AtomicBool,
-    /// Raised when there is work for the journal.
+    /// Notified when there is work for the journal.
     work: Signal,
     fault: Mutex<Option<JournalError>>,
     worker: Mutex<Worker>,
     /// The journal's thread.
     thread: OnceLock<ThreadId>,
-    /// Who asks for the journal to be compacted.
+    /// Requests to compact the journal.
     pub(crate) requests: Requests,
 }
 
-/// Who does the journal's work.
+/// The thread that does the journal's work.
 #[derive(Debug)]
 enum Worker {
-    /// A thread of its own.
+    /// A dedicated thread.
     Thread(Option<JoinHandle<()>>),
-    /// Whoever waits: for tests that must run the same way each time.
+    /// The waiting threads: for deterministic tests.
     #[cfg(feature = "testing")]
     Waiters(Box<Flusher>),
 }
@@ -81,11 +81,11 @@ impl Flushing {
         }
     }
 
-    /// Begins the work, on a thread of its own.
+    /// Starts the journal's thread.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] when the system has no thread left.
+    /// [`Error::Unavailable`] if the system cannot start a thread.
     pub(crate) fn start(&self, engine: &Arc<Engine>, journal: Box<dyn Journal>) -> Result<()> {
         let engine = Arc::clone(engine);
         let mut flusher = Flusher::new(journal);
@@ -105,29 +105,29 @@ impl Flushing {
         Ok(())
     }
 
-    /// Has those who wait do the work.
+    /// Makes waiting threads do the work.
     #[cfg(feature = "testing")]
     pub(crate) fn start_by_hand(&self, journal: Box<dyn Journal>) {
         *self.worker.lock() = Worker::Waiters(Box::new(Flusher::new(journal)));
     }
 
-    /// Takes room for `cost` in the backlog.
+    /// Reserves room for `cost` in the backlog.
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] when there is none and the settings say to refuse; the error of the journal if it has failed.
+    /// [`Error::Full`] if there is no room and the settings are to refuse; the error of the journal if it has failed.
     pub(crate) fn reserve(&self, engine: &Engine, cost: Cost) -> Result<()> {
         self.admit_or(engine, cost, self.settings.when_behind)
     }
 
-    /// The same, where the answer is `when_behind` if there is no room.
+    /// The same, with `when_behind` instead of the settings.
     ///
     /// # Errors
     ///
     /// As [`reserve`](Self::reserve).
     pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
         let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
-        // What is longer than the whole backlog passes when it is alone.
+        // An append larger than the whole backlog is admitted when the backlog is empty.
         let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue(engine);
         loop {
             let held = self.hold(engine, cost);
@@ -136,7 +136,7 @@ impl Flushing {
             }
             self.give_back(engine, cost);
             if when_behind == WhenBehind::Refuse {
-                // Whoever tries again later is to find room.
+                // Request a write, so that a retry finds room.
                 self.work_on(engine, Durability::Written, engine.core.log.published());
                 return Err(Error::Full(self.refusal(engine, held, max).into()));
             }
@@ -145,21 +145,21 @@ impl Flushing {
         }
     }
 
-    /// Adds to the backlog. Answers what was in it.
+    /// Adds to the backlog. Returns its previous size.
     fn hold(&self, engine: &Engine, cost: Cost) -> i64 {
         let held = self.backlog.fetch_add(cost.bytes, Ordering::AcqRel);
         if let Some(age) = &self.unwritten_age {
-            // Before the look at what there is: it is no later than any event that is added after.
+            // Before the check for unwritten events, so that it is no later than any event added after.
             let now = age.now();
             if held <= 0 || !has_unwritten(engine) {
-                // The first that is not written. Others may hold room that add nothing: appends that are repeated or refused.
+                // The first unwritten event. Duplicate or rejected appends may hold room, but they add no event.
                 age.note(now);
             }
         }
         held
     }
 
-    /// Whether the oldest event that is not written is too old for another to be added.
+    /// Whether the oldest unwritten event is older than `write_within`.
     fn is_overdue(&self, engine: &Engine) -> bool {
         let is_old = |age: &UnwrittenAge| age.get() > self.settings.write_within;
         self.unwritten_age.as_ref().is_some_and(is_old) && has_unwritten(engine)
@@ -177,7 +177,7 @@ impl Flushing {
 
     fn wait_for_room(&self, engine: &Engine, fits: impl Fn(i64) -> bool) {
         let log = &engine.core.log;
-        // Whoever publishes after this looks whether somebody waits; what was published before is asked for here.
+        // Later appends see the waiter and wake the journal; a write of earlier events is requested here.
         self.waiting_for_room.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.work_on(engine, Durability::Written, log.published());
@@ -187,12 +187,12 @@ impl Flushing {
         self.waiting_for_room.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Counts what was not asked for: an event of the system.
+    /// Counts an event without a reservation: a system event.
     pub(crate) fn add(&self, engine: &Engine, cost: Cost) {
         self.hold(engine, cost);
     }
 
-    /// Gives room back that was not used, and tells those who wait for some.
+    /// Releases unused room, and wakes the threads that wait for room.
     pub(crate) fn give_back(&self, engine: &Engine, cost: Cost) {
         self.backlog.fetch_sub(cost.bytes, Ordering::AcqRel);
         engine.core.log.signal_of(Durability::Written).notify();
@@ -205,7 +205,7 @@ impl Flushing {
 
     /// # Errors
     ///
-    /// [`Error::Failed`] when the journal has; [`Error::Closed`] when it ended as it should.
+    /// [`Error::Failed`] if the journal failed; [`Error::Closed`] if it stopped regularly.
     pub(crate) fn check(&self, engine: &Engine) -> Result<()> {
         if !engine.core.log.is_halted() {
             return Ok(());
@@ -213,12 +213,12 @@ impl Flushing {
         Err(self.fault().map_or(Error::Closed, Error::Failed))
     }
 
-    /// What the journal failed with.
+    /// The error of the failed journal.
     pub(crate) fn fault(&self) -> Option<JournalError> {
         self.fault.lock().clone()
     }
 
-    /// Waits until everything up to `position` is as safe as `durability`.
+    /// Waits until everything up to `position` has reached `durability`.
     ///
     /// # Errors
     ///
@@ -236,7 +236,7 @@ impl Flushing {
         if reached { Ok(()) } else { self.check(engine) }
     }
 
-    /// Has the journal come to `position`, without waiting for it.
+    /// Requests `durability` up to `position`, without waiting.
     pub(crate) fn demand(&self, engine: &Engine, durability: Durability, position: u64) {
         self.wanted_written.fetch_max(position, Ordering::AcqRel);
         if durability == Durability::Synced {
@@ -245,7 +245,7 @@ impl Flushing {
         self.wake(engine);
     }
 
-    /// Wakes the journal's thread, whichever of two things it sleeps for: something to write, or the time to do it.
+    /// Wakes the journal's thread, whether it sleeps until there are events or until it is time to write them.
     fn wake(&self, engine: &Engine) {
         self.work.notify();
         engine.core.log.signal_of(Durability::Volatile).notify();
@@ -267,7 +267,7 @@ impl Flushing {
         }
     }
 
-    /// An append that waits for nothing has come: wakes the journal if enough has gathered.
+    /// Called by an append that does not wait for the journal: wakes the journal if enough events are unwritten.
     pub(crate) fn nudge(&self, engine: &Engine, last: u64) {
         let unwritten = last.saturating_sub(engine.core.log.journaled());
         let is_enough = unwritten >= self.settings.events as u64 || self.backlog_bytes() >= self.settings.bytes as u64;
@@ -276,8 +276,8 @@ impl Flushing {
         }
     }
 
-    /// Ends the work: writes and syncs what there is. Answers whether that was waited for: the journal's own thread, in a waker that
-    /// it calls, cannot.
+    /// Stops the journal, which writes and syncs all events first. Returns whether the call waited for it: the journal's own thread, in a
+    /// waker that it calls, cannot wait.
     pub(crate) fn stop(&self, engine: &Engine) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake(engine);
@@ -288,7 +288,7 @@ impl Flushing {
         match &mut *worker {
             Worker::Thread(thread) => {
                 if let Some(thread) = thread.take() {
-                    // A journal that panicked has halted the log, and whoever waits has been told.
+                    // A journal that panicked has halted the log and woken all waiters.
                     drop(thread.join());
                 }
             }

@@ -77,10 +77,10 @@ struct Simulated {
 }
 
 impl Simulated {
-    /// With room for `events` of the events that [`append`] appends.
+    /// Opens a store with room for `events` events of [`append`].
     fn new(promised: Durability, fails: Fails, events: u64) -> Self {
         let mut settings = settings();
-        // No time passes under loom: only what wakes the journal's thread makes it work.
+        // No time passes under loom: the journal's thread works only when it is woken.
         settings.flush.write_within = Duration::from_secs(1 << 20);
         settings.flush.sync_within = Duration::from_secs(1 << 20);
         settings.flush.backlog_bytes = events * EVENT_BYTES;
@@ -190,7 +190,7 @@ fn appends_that_wait_for_room_are_woken_when_the_journal_fails() {
         let other = spawn_append(&simulated.store, Durability::Volatile);
         let mine = append(&simulated.store, Durability::Volatile);
         let theirs = other.join().expect("a writer ends");
-        // Either append took the only room, and the other asked for it, or came when the journal had failed.
+        // One append took the only room; the other requested room, or came after the journal had failed.
         assert!(is_failure(&mine) != is_failure(&theirs), "{mine:?}, {theirs:?}");
         simulated.close();
     });
