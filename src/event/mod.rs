@@ -1,4 +1,4 @@
-//! Events: as they are handed in (`new.rs`), as they are read in place, and as they are kept.
+//! Events: new ones (`new.rs`), borrowed ones that are read in place, and owned ones.
 
 pub(crate) mod chunk;
 mod dictionary;
@@ -31,12 +31,12 @@ impl<'a> EventRef<'a> {
         Self { chunk, index }
     }
 
-    /// The chunk it is in, and its place there.
+    /// The chunk of the event, and its index in the chunk.
     pub(crate) fn place(self) -> (&'a Chunk, usize) {
         (self.chunk, self.index)
     }
 
-    /// A copy to keep.
+    /// Returns an owned copy.
     pub fn to_event(self) -> Event {
         let names = self.chunk.names_bytes(self.index);
         let (metadata, data) = self.chunk.payload(self.index);
@@ -72,17 +72,17 @@ impl<'a> EventRef<'a> {
         self.chunk.is_system(self.index)
     }
 
-    /// Whether it is a snapshot.
+    /// Whether the event is a snapshot.
     pub(crate) fn is_snapshot(self) -> bool {
         self.is_system() && self.event_type() == system::SNAPSHOTTED
     }
 
-    /// Whether it is a [change](system::is_change).
+    /// Whether the event is a [change](system::is_change).
     pub(crate) fn is_change(self) -> bool {
         self.is_system() && system::is_change(self.event_type())
     }
 
-    /// What the event has in common with others.
+    /// The fields that the event shares with others of its kind.
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub(crate) fn kind_arc(self) -> &'a Arc<EventSchema> {
         self.chunk.kind(self.index)
@@ -100,12 +100,12 @@ impl<'a> EventRef<'a> {
         self.chunk.payload(self.index)
     }
 
-    /// Bytes of its names.
+    /// Bytes of the event's names.
     pub(crate) fn names_bytes(self) -> usize {
         self.all_names().into_iter().flatten().map(str::len).sum()
     }
 
-    /// Every name at once, in the order of [`Part`].
+    /// All names, in the order of [`Part`].
     pub(crate) fn all_names(self) -> [Option<&'a str>; PARTS] {
         self.chunk.names(self.index)
     }
@@ -131,16 +131,16 @@ impl<'a> EventRef<'a> {
     }
 }
 
-/// The bytes of a name that an event does not have.
+/// The length that stands for an absent name.
 const ABSENT: u32 = u32::MAX;
 
 fn length(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
-/// An event to keep: what happened, to which aggregate, and when.
+/// An owned event: what happened, to which aggregate, and when.
 ///
-/// Its data is a copy of its own; keeping one event keeps nothing else alive.
+/// It owns a copy of its data, and keeps no other memory alive.
 #[derive(Clone)]
 pub struct Event {
     position: u64,
@@ -148,11 +148,11 @@ pub struct Event {
     recorded: i64,
     id: Uuid,
     version: u32,
-    /// Bytes of each name; [`ABSENT`] for none.
+    /// Bytes of each name; [`ABSENT`] for an absent name.
     name_bytes: [u32; PARTS],
     metadata_bytes: u32,
     kind: Arc<EventSchema>,
-    /// Names, metadata and data: one allocation an event.
+    /// Names, metadata and data, in one allocation.
     bytes: Box<[u8]>,
 }
 
@@ -199,7 +199,7 @@ impl Event {
         self.recorded
     }
 
-    /// The event as one to append again: the same id, time, names and bytes, without its place. It borrows from this one.
+    /// Returns a new event with the same id, time, names and bytes, without position and version. It borrows from this one.
     pub fn to_new(&self) -> NewEvent<'_> {
         NewEvent {
             id: Some(self.id),
@@ -223,50 +223,50 @@ impl Event {
 macro_rules! fields {
     ([$($generics:tt)*] $type:ty, $self:ident: $receiver:ty, $text:ty, $bytes:ty, $tags:ty) => {
         impl $($generics)* $type {
-            /// The place of the event in the whole store.
+            /// The position of the event in the log.
             #[inline]
             pub fn position($self: $receiver) -> Position {
                 Position($self.raw_position())
             }
 
-            /// The place of the event in its stream.
+            /// The version of the event in its stream.
             #[inline]
             pub fn version($self: $receiver) -> Version {
                 Version(u64::from($self.raw_version()))
             }
 
-            /// The event's own id.
+            /// The id of the event.
             pub fn id($self: $receiver) -> Uuid {
                 $self.raw_id()
             }
 
-            /// When it happened.
+            /// When the event happened.
             #[inline]
             pub fn timestamp($self: $receiver) -> Timestamp {
                 Timestamp::from_micros($self.raw_time())
             }
 
-            /// When the store took it.
+            /// When the store recorded the event.
             pub fn recorded_at($self: $receiver) -> Timestamp {
                 Timestamp::from_micros($self.raw_recorded())
             }
 
-            /// The aggregate it happened to.
+            /// The id of the event's aggregate.
             pub fn aggregate_id($self: $receiver) -> $text {
                 $self.name(Part::AggregateId).unwrap_or_default()
             }
 
-            /// The type of that aggregate.
+            /// The type of the event's aggregate.
             pub fn aggregate_type($self: $receiver) -> $text {
                 &$self.kind().aggregate_type
             }
 
-            /// The stream it is part of.
+            /// The stream of the event.
             pub fn stream_id($self: $receiver) -> StreamId {
                 StreamId::new($self.aggregate_type(), $self.aggregate_id())
             }
 
-            /// What happened.
+            /// The type of the event.
             pub fn event_type($self: $receiver) -> $text {
                 &$self.kind().event_type
             }
@@ -276,57 +276,57 @@ macro_rules! fields {
                 $self.kind().schema_version
             }
 
-            /// The conversation it belongs to.
+            /// The correlation id: the conversation of the event.
             pub fn correlation_id($self: $receiver) -> Option<$text> {
                 $self.name(Part::Correlation)
             }
 
-            /// The event or command that caused it.
+            /// The causation id: the event or command that caused the event.
             pub fn causation_id($self: $receiver) -> Option<$text> {
                 $self.name(Part::Causation)
             }
 
-            /// Who did it.
+            /// The id of the user who caused the event.
             pub fn user_id($self: $receiver) -> Option<$text> {
                 $self.name(Part::User)
             }
 
-            /// For which organization.
+            /// The id of the organization of the event.
             pub fn organization_id($self: $receiver) -> Option<$text> {
                 $self.name(Part::Organization)
             }
 
-            /// Words to find it by.
+            /// The tags of the event.
             pub fn tags($self: $receiver) -> $tags {
                 Tags::new($self.name(Part::Tags).unwrap_or_default())
             }
 
-            /// What the bytes of [`data`](Self::data) are.
+            /// The content type of [`data`](Self::data).
             pub fn data_type($self: $receiver) -> ContentType {
                 $self.kind().data_type.clone()
             }
 
-            /// What the bytes of [`metadata`](Self::metadata) are.
+            /// The content type of [`metadata`](Self::metadata).
             pub fn metadata_type($self: $receiver) -> ContentType {
                 $self.kind().metadata_type.clone()
             }
 
-            /// The data, to the byte as it was appended.
+            /// The data, byte for byte as appended.
             #[inline]
             pub fn data($self: $receiver) -> $bytes {
                 $self.payload().1
             }
 
-            /// The metadata, to the byte as it was appended; without what is a field of its own.
+            /// The metadata, byte for byte as appended; without the fields that have their own method.
             pub fn metadata($self: $receiver) -> $bytes {
                 $self.payload().0
             }
 
-            /// The data read from JSON.
+            /// Deserializes the data from JSON.
             ///
             /// # Errors
             ///
-            /// The error of `serde_json`, when the data is not JSON or not a `T`.
+            /// The error of `serde_json`, if the data is not JSON or not a `T`.
             #[cfg(feature = "json")]
             pub fn json<T: serde::de::DeserializeOwned>($self: $receiver) -> serde_json::Result<T> {
                 serde_json::from_slice($self.data())
@@ -352,7 +352,7 @@ fields!([<'a>] EventRef<'a>, self: Self, &'a str, &'a [u8], Tags<'a>);
 fields!([] Event, self: &Self, &str, &[u8], Tags<'_>);
 
 impl PartialEq for Event {
-    /// Two events are the same when all their fields are.
+    /// Two events are equal if all their fields are equal.
     fn eq(&self, other: &Self) -> bool {
         self.position == other.position
             && self.version == other.version

@@ -1,4 +1,4 @@
-//! Events as they are handed in.
+//! New events, before they are appended.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::{Name, Timestamp};
 
-/// What the bytes of `data` or `metadata` are.
+/// The content type of `data` or `metadata`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ContentType {
     /// `application/json`.
@@ -19,7 +19,7 @@ pub enum ContentType {
 }
 
 impl ContentType {
-    /// The media type.
+    /// Returns the media type.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Json => "application/json",
@@ -39,7 +39,7 @@ impl From<&str> for ContentType {
     }
 }
 
-/// What many events have in common, kept once.
+/// The fields that many events share, stored once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct EventSchema {
     pub(crate) aggregate_type: Name,
@@ -49,15 +49,15 @@ pub(crate) struct EventSchema {
     pub(crate) metadata_type: ContentType,
 }
 
-/// A text that an event borrows or owns: what [`NewEvent`] takes as a name.
+/// A text that an event borrows or owns. [`NewEvent`] accepts it as a name.
 pub trait IntoText<'a> {
-    /// The text, borrowed where that is possible.
+    /// Returns the text, borrowed if possible.
     fn into_text(self) -> Cow<'a, str>;
 }
 
-/// Bytes that an event borrows or owns: what [`NewEvent`] takes as data and metadata.
+/// Bytes that an event borrows or owns. [`NewEvent`] accepts them as data and metadata.
 pub trait IntoBytes<'a> {
-    /// The bytes, borrowed where that is possible.
+    /// Returns the bytes, borrowed if possible.
     fn into_bytes(self) -> Cow<'a, [u8]>;
 }
 
@@ -111,10 +111,10 @@ into_bytes! {
     [const N: usize] [u8; N] => |bytes| Cow::Owned(bytes.into()),
 }
 
-/// An event to append. The store adds an id and a time where the event has none.
+/// An event to append. The store adds an id and a time if the event has none.
 ///
-/// An event borrows what it can: texts and bytes are copied once, into the store. [`into_owned`](Self::into_owned) makes it independent of
-/// what it was made from.
+/// An event can borrow its texts and bytes, which are copied once, into the store. [`into_owned`](Self::into_owned) makes it independent of
+/// the borrowed values.
 ///
 /// ```
 /// use annals::NewEvent;
@@ -129,36 +129,36 @@ into_bytes! {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NewEvent<'a> {
-    /// The caller's id, if it brings one: a UUID that stands for this event alone. Appending it again is then recognised.
+    /// The caller's unique id of the event, if any. It makes the append [idempotent](crate::Store::append).
     pub id: Option<Uuid>,
-    /// What happened.
+    /// The type of the event.
     pub event_type: Cow<'a, str>,
-    /// The version of the payload's schema; 1 unless told otherwise.
+    /// The version of the payload's schema; 1 by default.
     pub schema_version: u32,
-    /// When it happened; when it is recorded unless told otherwise.
+    /// When the event happened; by default, when it is recorded.
     pub timestamp: Option<Timestamp>,
-    /// The conversation it belongs to.
+    /// The correlation id: the conversation of the event.
     pub correlation_id: Option<Cow<'a, str>>,
-    /// The event or command that caused it.
+    /// The causation id: the event or command that caused the event.
     pub causation_id: Option<Cow<'a, str>>,
-    /// Who did it.
+    /// The id of the user who caused the event.
     pub user_id: Option<Cow<'a, str>>,
-    /// For which organization.
+    /// The id of the organization of the event.
     pub organization_id: Option<Cow<'a, str>>,
-    /// Words to find it by.
+    /// The tags of the event.
     pub tags: Vec<Cow<'a, str>>,
-    /// What the bytes of `metadata` are.
+    /// The content type of `metadata`.
     pub metadata_type: ContentType,
-    /// Kept to the byte; empty for none.
+    /// The metadata, stored byte for byte; empty for none.
     pub metadata: Cow<'a, [u8]>,
-    /// What the bytes of `data` are.
+    /// The content type of `data`.
     pub data_type: ContentType,
-    /// Kept to the byte; empty for none.
+    /// The data, stored byte for byte; empty for none.
     pub data: Cow<'a, [u8]>,
 }
 
 impl NewEvent<'_> {
-    /// The same event, with texts and bytes of its own.
+    /// Returns the same event with owned texts and bytes.
     pub fn into_owned(self) -> NewEvent<'static> {
         let owned = |name: Option<Cow<'_, str>>| name.map(|name| Cow::Owned(name.into_owned()));
         NewEvent {
@@ -179,9 +179,9 @@ impl NewEvent<'_> {
     }
 }
 
-// Each method moves the fields that it keeps, rather than the whole event: the compiler then leaves most of the copies out.
+// Each method moves the unchanged fields rather than the whole event: the compiler then omits most of the copies.
 impl<'a> NewEvent<'a> {
-    /// An event of type `event_type` and nothing else.
+    /// Creates an event of type `event_type` without other fields.
     pub fn new(event_type: impl IntoText<'a>) -> Self {
         Self {
             event_type: event_type.into_text(),
@@ -190,11 +190,11 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// An event whose data is `value` as JSON.
+    /// Creates an event whose data is `value` as JSON.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON, such as a map whose keys are not texts.
+    /// [`Invalid`](crate::Error::Invalid) if `value` cannot be serialized as JSON, such as a map whose keys are not texts.
     #[cfg(feature = "json")]
     pub fn json(event_type: impl IntoText<'a>, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
         let data = serde_json::to_vec(value)
@@ -202,14 +202,14 @@ impl<'a> NewEvent<'a> {
         Ok(Self::new(event_type).data(data))
     }
 
-    /// With the caller's own id, which makes the append [idempotent](crate::Store::append).
+    /// Sets the caller's id, which makes the append [idempotent](crate::Store::append).
     #[must_use]
     #[inline]
     pub fn id(self, id: Uuid) -> Self {
         Self { id: Some(id), ..self }
     }
 
-    /// With a schema version other than 1.
+    /// Sets the schema version.
     #[must_use]
     #[inline]
     pub fn schema_version(self, version: u32) -> Self {
@@ -219,7 +219,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// Having happened at `timestamp`.
+    /// Sets the time at which the event happened.
     #[must_use]
     #[inline]
     pub fn timestamp(self, timestamp: Timestamp) -> Self {
@@ -229,7 +229,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// As part of the conversation `id`.
+    /// Sets the correlation id.
     #[must_use]
     #[inline]
     pub fn correlation(self, id: impl IntoText<'a>) -> Self {
@@ -239,7 +239,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// Caused by the event or command `id`.
+    /// Sets the causation id.
     #[must_use]
     #[inline]
     pub fn causation(self, id: impl IntoText<'a>) -> Self {
@@ -249,7 +249,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// Done by `id`.
+    /// Sets the user id.
     #[must_use]
     #[inline]
     pub fn user(self, id: impl IntoText<'a>) -> Self {
@@ -259,7 +259,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// Done for `id`.
+    /// Sets the organization id.
     #[must_use]
     #[inline]
     pub fn organization(self, id: impl IntoText<'a>) -> Self {
@@ -269,14 +269,14 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// With one more tag.
+    /// Adds a tag.
     #[must_use]
     pub fn tag(mut self, tag: impl IntoText<'a>) -> Self {
         self.tags.push(tag.into_text());
         self
     }
 
-    /// With these bytes as metadata: a JSON object unless [`metadata_type`](Self::metadata_type) says otherwise.
+    /// Sets the metadata: a JSON object, unless [`metadata_type`](Self::metadata_type) is another type.
     #[must_use]
     #[inline]
     pub fn metadata(self, metadata: impl IntoBytes<'a>) -> Self {
@@ -286,7 +286,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
+    /// Sets the data: JSON, unless [`content_type`](Self::content_type) sets another type.
     #[must_use]
     #[inline]
     pub fn data(self, data: impl IntoBytes<'a>) -> Self {
@@ -296,7 +296,7 @@ impl<'a> NewEvent<'a> {
         }
     }
 
-    /// With data that is not JSON.
+    /// Sets the content type of the data.
     #[must_use]
     #[inline]
     pub fn content_type(self, data_type: ContentType) -> Self {
@@ -304,7 +304,7 @@ impl<'a> NewEvent<'a> {
     }
 }
 
-/// An event is a slice of one: it is appended as it is.
+/// An event is a slice of one event, so that it can be appended directly.
 impl<'a> AsRef<[NewEvent<'a>]> for NewEvent<'a> {
     fn as_ref(&self) -> &[NewEvent<'a>] {
         std::slice::from_ref(self)

@@ -1,4 +1,4 @@
-//! What the system's events say: written when an aggregate is changed, read when a store is filled with its journal.
+//! The content of system events: written when an aggregate is changed, and parsed at recovery.
 
 use std::time::Duration;
 
@@ -6,30 +6,30 @@ use std::time::Duration;
 use crate::settings::NAME_BYTES_MAX;
 use crate::{EventRef, GapReason, Name, NewEvent, StreamLimits, Version};
 
-/// The type of events in place of those that were lost.
+/// The type of events that replace lost events.
 pub(crate) const LOST: &str = "$lost";
 /// The type of events that are snapshots.
 pub(crate) const SNAPSHOTTED: &str = "$snapshotted";
 
-/// What the system's stream of an aggregate's snapshots is called, before the aggregate's id. No aggregate is called `$…`, so the
-/// [stream of its changes](change_stream) cannot have this name.
+/// The prefix of the system stream of an aggregate's snapshots, before the aggregate's id. No aggregate id begins with `$`, so no
+/// [stream of changes](change_stream) has such a name.
 const SNAPSHOTS: &str = "$$snapshot:";
 
-/// What the id of a stream may have in bytes at most: an aggregate's, or one of the system's for it.
+/// Maximum bytes of a stream's id: of an aggregate, or of a system stream about it.
 #[cfg(any(feature = "file", feature = "postgres"))]
 pub(crate) const STREAM_BYTES_MAX: usize = NAME_BYTES_MAX + SNAPSHOTS.len();
 
-/// The system's stream of what became of an aggregate.
+/// The system stream of an aggregate's changes.
 pub(crate) fn change_stream(aggregate_id: &str) -> Name {
     format!("${aggregate_id}").into()
 }
 
-/// The system's stream of an aggregate's snapshots.
+/// The system stream of an aggregate's snapshots.
 pub(crate) fn snapshot_stream(aggregate_id: &str) -> Name {
     format!("{SNAPSHOTS}{aggregate_id}").into()
 }
 
-/// The aggregate that a stream is about: the system's streams of an aggregate, and its own.
+/// The aggregate of a stream: of its own stream, or of a system stream about it.
 pub(crate) fn target(stream: &str) -> &str {
     let Some(rest) = stream.strip_prefix('$') else {
         return stream;
@@ -37,26 +37,27 @@ pub(crate) fn target(stream: &str) -> &str {
     stream.strip_prefix(SNAPSHOTS).unwrap_or(rest)
 }
 
-/// Whether events of a type say what became of an aggregate, or of a position: without them the log could not be replayed.
+/// Whether events of a type record a change of an aggregate, or a lost position: replay needs them.
 pub(crate) fn is_change(event_type: &str) -> bool {
     event_type.starts_with('$') && event_type != SNAPSHOTTED
 }
 
-/// Whether a stream of the system is of snapshots.
+/// Whether a stream is a system stream of snapshots.
 pub(crate) fn is_snapshot_stream(stream: &str) -> bool {
     stream.starts_with(SNAPSHOTS)
 }
 
-/// What becomes of an aggregate.
+/// A change of an aggregate.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Change {
     /// Its events up to this version are dropped.
     Truncate(u64),
-    /// They were moved to an archive before.
+    /// Its events up to a version are dropped after they were moved to an archive.
     Archive {
         to_version: u64,
         archive: Name,
-        /// They happened before this time, as none that is left: microseconds since 1970. Earlier programs did not say it.
+        /// The archived events happened before this time, and the first retained one did not: microseconds since 1970. Earlier versions
+        /// did not record it.
         before: Option<i64>,
     },
     Delete,
@@ -64,23 +65,23 @@ pub(crate) enum Change {
     Limit(StreamLimits),
 }
 
-/// What an event of the system says.
+/// The content of a system event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum SystemEvent {
     Changed {
         change: Change,
-        /// The version up to which events were gone by age before, if that is said: it depended on the clock, and cannot be found
-        /// out again.
+        /// The version up to which events had expired before, if recorded: it depended on the clock and cannot be
+        /// recomputed.
         gone_to: Option<u32>,
     },
-    /// What was at its position is lost.
+    /// The original event at its position is lost.
     Lost,
-    /// A snapshot, which takes the place of those before.
+    /// A snapshot, which replaces earlier ones.
     Snapshot,
 }
 
 impl Change {
-    /// The system's event that tells of it.
+    /// The system event that records the change.
     pub(crate) fn event(&self, gone_to: Option<u32>) -> NewEvent<'static> {
         let (event_type, mut parts) = match self {
             Self::Truncate(version) => ("$truncated", vec![format!("\"toVersion\":{version}")]),
@@ -104,7 +105,7 @@ impl Change {
         NewEvent::new(event_type).data(format!("{{{}}}", parts.join(",")))
     }
 
-    /// Why what it drops is gone.
+    /// The reason for the gaps of the dropped events.
     pub(crate) fn reason(&self, id: &str) -> GapReason {
         match self {
             Self::Truncate(_) => GapReason::Truncated(id.into()),
@@ -122,18 +123,18 @@ fn limits_json(limits: &StreamLimits) -> Vec<String> {
     [count, age].into_iter().flatten().collect()
 }
 
-/// The metadata of a snapshot: the version of the last event that is in it.
+/// The metadata of a snapshot: the version of the last event that it includes.
 pub(crate) fn version_json(version: Version) -> String {
     format!("{{\"version\":{version}}}")
 }
 
-/// The version that [`version_json`] has written.
+/// Parses the version written by [`version_json`].
 pub(crate) fn snapshot_version(metadata: &[u8]) -> Option<Version> {
     let version = number(str::from_utf8(metadata).ok()?, "version")?;
     version.parse().ok().map(Version)
 }
 
-/// Whether an event is in a stream of another kind than its own: what is left of it, once it is gone, could not be read.
+/// Whether an event is in a stream of the wrong kind: once purged, its mark could not be read.
 pub(crate) fn is_misplaced(event: EventRef<'_>) -> bool {
     let id = event.aggregate_id();
     if event.is_snapshot() {
@@ -142,10 +143,10 @@ pub(crate) fn is_misplaced(event: EventRef<'_>) -> bool {
     !event.is_system() && id.starts_with('$')
 }
 
-/// What a system's event says; `None` if this program does not know.
+/// Parses a system event; `None` if this version does not know its type.
 pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
     if event.is_snapshot() {
-        // Its data are the caller's: any bytes.
+        // Its data is the caller's: any bytes.
         return Some(SystemEvent::Snapshot);
     }
     parse_change(event.event_type(), str::from_utf8(event.data()).ok()?)
@@ -178,13 +179,13 @@ fn limits(data: &str) -> StreamLimits {
     }
 }
 
-/// The number behind `key` in an object that the store itself has written, without spaces.
+/// The number of `key` in a JSON object written by the store, without spaces.
 fn number<'a>(object: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = object.split_once(&format!("\"{key}\":"))?;
     rest.split([',', '}']).next()
 }
 
-/// The text behind `key`, which needs no escape.
+/// The text of `key`, which has no escapes.
 fn text<'a>(object: &'a str, key: &str) -> Option<&'a str> {
     let (_, rest) = object.split_once(&format!("\"{key}\":\""))?;
     rest.split('"').next()

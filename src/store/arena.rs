@@ -1,4 +1,4 @@
-//! A growing table whose entries never move: growing copies nothing, so no append waits for it.
+//! A table whose entries never move: growing copies nothing, so no append waits for it.
 
 const PIECE: usize = 1024;
 
@@ -18,7 +18,7 @@ impl<T> Default for Arena<T> {
 }
 
 impl<T: Default> Arena<T> {
-    /// Adds `value` and answers its key.
+    /// Adds `value` and returns its key.
     pub(crate) fn insert(&mut self, value: T) -> u32 {
         if let Some(key) = self.free.pop() {
             self[key] = value;
@@ -36,13 +36,13 @@ impl<T: Default> Arena<T> {
         u32::try_from(full * PIECE + place).unwrap_or(u32::MAX)
     }
 
-    /// Takes the value of `key` out; the key is given again later.
+    /// Removes the value of `key`; the key is reused later.
     pub(crate) fn remove(&mut self, key: u32) -> T {
         self.free.push(key);
         std::mem::take(&mut self[key])
     }
 
-    /// Entries ever added, removed ones included.
+    /// Number of keys, including removed ones.
     pub(crate) fn room(&self) -> usize {
         self.pieces.len().saturating_sub(1) * PIECE + self.pieces.last().map_or(0, Vec::len)
     }
@@ -52,7 +52,7 @@ impl<T: Default> Arena<T> {
         self.pieces.get(key as usize / PIECE)?.get(key as usize % PIECE)
     }
 
-    /// Gives back spare room.
+    /// Releases unused capacity.
     pub(crate) fn shrink(&mut self) {
         self.pieces.iter_mut().for_each(Vec::shrink_to_fit);
         self.pieces.shrink_to_fit();
@@ -63,7 +63,7 @@ impl<T: Default> Arena<T> {
         self.room() - self.free.len()
     }
 
-    /// All entries, removed ones as their default.
+    /// All entries; removed ones are default values.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.pieces.iter().flatten()
     }

@@ -1,22 +1,22 @@
-//! A hash table in many small ones, so that growing takes no time: keys of entries that are kept elsewhere, by their hashes.
+//! A hash table split into small tables, so that growing is incremental. It maps hashes to keys of entries stored elsewhere.
 
 use hashbrown::HashTable;
 
 /// Half of an entry's hash, and the entry's key.
 type Known = (u32, u32);
 
-/// Entries for each table: with more, one table is divided. Twice as many, and a little chance, fit into 1,024 places.
+/// Average entries per table: with more, one table is divided. Twice as many, with random variation, fit into 1,024 buckets.
 const TABLE_ENTRIES: usize = 400;
 
-/// Tables of which one is divided in two every [`TABLE_ENTRIES`] entries, in turn (linear hashing): no insertion moves more than
-/// a table's worth, however many there are. None before the first entry.
+/// Tables of keys. Every [`TABLE_ENTRIES`] entries one table is divided in two, in turn (linear hashing): no insertion moves more than
+/// one table. There is no table before the first entry.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KeyTable {
     tables: Vec<HashTable<Known>>,
     len: usize,
 }
 
-/// Spreads half a hash over the bits that a table looks at: the lowest and the highest.
+/// Spreads half a hash over the bits that a table uses: the lowest and the highest.
 pub(crate) fn spread(half: u32) -> u64 {
     u64::from(half).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -26,7 +26,7 @@ fn rehash(known: &Known) -> u64 {
     spread(known.0)
 }
 
-/// Which of `count` tables a hash belongs to, by bits that no table looks at.
+/// The table of a hash, out of `count`, by bits that no table uses.
 #[inline]
 pub(crate) fn place(hash: u64, count: usize) -> usize {
     let mask = count.next_power_of_two() - 1;
@@ -34,8 +34,8 @@ pub(crate) fn place(hash: u64, count: usize) -> usize {
     if place < count { place } else { place & (mask >> 1) }
 }
 
-/// Rebuilds a table without room when removed entries take at least an eighth of it: they leave marks, and a table that is more than half
-/// full doubles instead of removing its marks.
+/// Rebuilds a full table if removed entries take at least an eighth of it: they leave marks, and a table that is more than half
+/// full would double instead of removing its marks.
 pub(crate) fn renew<T>(table: &mut HashTable<T>, rehash: impl Fn(&T) -> u64) {
     let full = table.num_buckets() / 8 * 7;
     if table.len() == table.capacity() && table.len() < full / 8 * 7 {
@@ -46,7 +46,7 @@ pub(crate) fn renew<T>(table: &mut HashTable<T>, rehash: impl Fn(&T) -> u64) {
 }
 
 impl KeyTable {
-    /// The key of the entry with this hash that `is_it` says yes to.
+    /// The key of the entry with this hash for which `is_it` returns true.
     #[inline]
     pub(crate) fn find(&self, half: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         let hash = spread(half);
@@ -71,7 +71,7 @@ impl KeyTable {
         self.tables[place].insert_unique(hash, known, rehash);
     }
 
-    /// Adds a table, and gives it what belongs there of the one table that may have such.
+    /// Adds a table, and moves to it the entries that belong there, which are all in one table.
     fn divide(&mut self) {
         let count = self.tables.len();
         let divided = count - count.checked_ilog2().map_or(0, |bits| 1 << bits);
@@ -83,7 +83,7 @@ impl KeyTable {
         }
     }
 
-    /// Forgets a key; answers whether it was there.
+    /// Removes a key; returns whether it was there.
     pub(crate) fn remove(&mut self, half: u32, key: u32) -> bool {
         let hash = spread(half);
         let place = place(hash, self.tables.len());
@@ -98,7 +98,7 @@ impl KeyTable {
         is_known
     }
 
-    /// Gives back spare room.
+    /// Releases unused capacity.
     pub(crate) fn shrink(&mut self) {
         self.tables.iter_mut().for_each(|table| table.shrink_to_fit(rehash));
         self.tables.shrink_to_fit();

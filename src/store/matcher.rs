@@ -1,4 +1,4 @@
-//! Whether one event answers a query: the conditions of a query, made ready to be tried on many events.
+//! Whether an event matches a query: the conditions of a query, compiled to be tested on many events.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use crate::json::{self, Pattern};
 use crate::query::{AsOf, Query};
 use crate::{Error, EventRef, Field, Filter, Name, Result, Timestamp};
 
-/// Filters within filters, at most.
+/// Maximum depth of nested filters.
 const DEPTH_MAX: usize = 16;
 
-/// Conditions and values of a query, at most.
+/// Maximum number of conditions and values of a query.
 const SIZE_MAX: usize = 100_000;
 
 /// The conditions of a query.
@@ -43,7 +43,7 @@ enum Test {
 impl Matcher {
     /// # Errors
     ///
-    /// [`Error::Invalid`] when a filter is too deep or too large, or names an index that was not registered.
+    /// [`Error::Invalid`] if a filter is too deep or too large, or names an unregistered index.
     pub(crate) fn new(query: &Query, indexes: &Indexes) -> Result<Self> {
         let mut size_left = SIZE_MAX;
         let tests = compile_all(&query.filters, indexes, 0, &mut size_left)?;
@@ -138,7 +138,7 @@ fn compile_is(field: &Field, values: &[Name], indexes: &Indexes) -> Result<Test>
     }
 }
 
-/// The day written exactly as the index writes it.
+/// Parses a day that is written exactly as the index writes it.
 fn parse_day(text: &str) -> Option<i64> {
     let time: Timestamp = format!("{text}T00:00:00Z").parse().ok()?;
     (time.date() == text).then(|| time.day())
@@ -208,7 +208,7 @@ impl Needle {
 
     fn is_in(&self, bytes: &[u8]) -> bool {
         let needle = self.folded.as_bytes();
-        // Most payloads are ASCII, and what is found byte by byte is found.
+        // Most payloads are ASCII. A match by bytes is always a match.
         if self.folded.is_ascii() && (contains_ascii(bytes, needle) || bytes.is_ascii()) {
             return contains_ascii(bytes, needle);
         }
@@ -216,8 +216,8 @@ impl Needle {
     }
 }
 
-/// The text by full case folding, letter by letter: what a letter folds to never depends on its neighbours, so a part of a text folds to a
-/// part of the folded text. Down, up and down again brings all forms of a letter together: both sigmas, sharp s and its capital, ligatures.
+/// Folds a text by full case folding, letter by letter. The folding of a letter never depends on its neighbours, so a part of a text folds to a
+/// part of the folded text. Lower, upper and lower case again unites all forms of a letter: both sigmas, sharp s and its capital, ligatures.
 fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -299,7 +299,7 @@ mod tests {
         for (text, bytes) in [("i", "\u{131}"), ("σ", "ΚΩ"), ("ss", "s"), ("é", "e"), ("ä", "\u{ff}")] {
             assert!(!Needle::new(text).is_in(bytes.as_bytes()), "{text} in {bytes}");
         }
-        // What is no UTF-8 does not hide the rest.
+        // Invalid UTF-8 does not hide the rest.
         assert!(Needle::new("ΣΟΣ").is_in(b"\xff \xcf\x83\xce\xbf\xcf\x82 \xfe"));
     }
 

@@ -1,20 +1,20 @@
-//! A list of ascending numbers, kept as differences: the positions of a term's events, and of a stream's.
+//! A list of ascending numbers, stored as differences: the positions of a term's events, and of a stream's.
 
 use smallvec::SmallVec;
 
 /// Numbers in a full block.
 const BLOCK_NUMBERS: usize = 256;
 
-/// Ascending numbers in little memory: one number costs nothing beyond the list itself, each further one a byte or two.
+/// A compressed list of ascending numbers: the first number takes no heap memory, each further one a byte or two.
 ///
-/// The latest numbers are in `tail`, as variable-length differences (seven bits a byte, the lowest first); full blocks are set
-/// aside, so that a search skips them by their first numbers.
+/// The latest numbers are in `tail`, as variable-length differences (seven bits a byte, the lowest first). Full blocks are moved to
+/// `blocks`, so that a search skips them by their first numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PostingList {
     /// The first number of the tail.
     tail_first: u64,
     last: u64,
-    /// Numbers in the tail: none only if the list is empty.
+    /// Numbers in the tail: 0 only if the list is empty.
     tail_count: u16,
     tail: SmallVec<[u8; 16]>,
     #[expect(
@@ -30,7 +30,7 @@ struct Block {
     bytes: Box<[u8]>,
 }
 
-/// A block or the tail, to decode.
+/// A block or the tail, for decoding.
 #[derive(Clone, Copy)]
 struct Run<'a> {
     first: u64,
@@ -122,7 +122,7 @@ impl PostingList {
         self.tail_count += 1;
     }
 
-    /// Appends `count` numbers that follow each other, of which `first` is greater than the last.
+    /// Appends `count` consecutive numbers from `first` on, which is greater than the last.
     #[inline]
     pub(crate) fn push_run(&mut self, first: u64, count: u64) {
         self.push(first);
@@ -131,7 +131,7 @@ impl PostingList {
         }
     }
 
-    /// Appends the numbers behind the last, up to the one before `end`.
+    /// Appends the numbers after the last, up to the one before `end`.
     fn go_on_to(&mut self, end: u64) {
         while self.last + 1 < end {
             let room = BLOCK_NUMBERS as u64 - u64::from(self.tail_count);
@@ -140,7 +140,7 @@ impl PostingList {
                 self.push(self.last + 1);
                 continue;
             }
-            // At most a block.
+            // At most one block.
             self.tail.resize(self.tail.len() + more as usize, 1);
             self.tail_count += more as u16;
             self.last += more;
@@ -164,7 +164,7 @@ impl PostingList {
         self.tail.push(difference as u8);
     }
 
-    /// Begins a tail with `number`, in the place of a full one.
+    /// Starts a new tail with `number`, and moves a full one to the blocks.
     #[cold]
     fn begin_tail(&mut self, number: u64) {
         if self.tail_count > 0 {
@@ -218,7 +218,7 @@ impl PostingList {
         (place..=self.blocks().len()).map_while(|place| self.run(place))
     }
 
-    /// The run that holds the first number after `after`, or the one before it.
+    /// The run that has the first number above `after`, or the run before it.
     fn place_after(&self, after: u64) -> usize {
         if self.tail_count > 0 && self.tail_first <= after {
             return self.blocks().len();
@@ -247,7 +247,7 @@ impl PostingList {
         }
     }
 
-    /// Appends `count` numbers from the `skip`-th on, counting from 0, to `numbers`, or fewer where the list ends.
+    /// Appends up to `count` numbers from the `skip`-th on, counting from 0, to `numbers`.
     pub(crate) fn copy_nth_on(&self, skip: u64, count: usize, numbers: &mut Vec<u64>) {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         let (mut skip, place) = (skip % BLOCK_NUMBERS, skip / BLOCK_NUMBERS);
@@ -269,7 +269,7 @@ impl PostingList {
             .skip(skip % BLOCK_NUMBERS)
     }
 
-    /// How many numbers lie above `after`, up to `until`, at most: counted by whole blocks.
+    /// An upper bound of the count of numbers above `after`, up to `until`: counted by whole blocks.
     pub(crate) fn count_at_most(&self, after: u64, until: u64) -> u64 {
         if self.is_empty() || self.last <= after {
             return 0;
@@ -279,7 +279,7 @@ impl PostingList {
         self.len().min((end * BLOCK_NUMBERS) as u64)
     }
 
-    /// Keeps of `candidates`, which ascend, those that are in the list.
+    /// Keeps the `candidates`, which are ascending, that are in the list.
     pub(crate) fn retain_common(&self, candidates: &mut Vec<u64>) {
         let Some((&lowest, &highest)) = candidates.first().zip(candidates.last()) else {
             return;
@@ -311,7 +311,7 @@ impl PostingList {
                 .is_some_and(|run| run.numbers().take_while(|candidate| *candidate <= number).last() == Some(number))
     }
 
-    /// Gives back the room of numbers up to `floor`, as far as whole blocks go. Numbers keep no place of their own after that.
+    /// Drops whole blocks of numbers up to `floor`. This changes the indexes of the remaining numbers.
     pub(crate) fn drop_to(&mut self, floor: u64) {
         if !self.is_empty() && self.last <= floor {
             *self = Self::default();
@@ -324,7 +324,7 @@ impl PostingList {
         blocks.drain(..keep);
     }
 
-    /// Gives back spare room.
+    /// Releases unused capacity.
     pub(crate) fn shrink(&mut self) {
         self.tail.shrink_to_fit();
         if let Some(blocks) = self.blocks.as_mut() {
@@ -332,7 +332,7 @@ impl PostingList {
         }
     }
 
-    /// Bytes kept outside the list itself.
+    /// Bytes allocated outside the list itself.
     pub(crate) fn heap_bytes(&self) -> usize {
         let tail = if self.tail.spilled() { self.tail.capacity() } else { 0 };
         let blocks = self.blocks.as_deref().map_or(0, |blocks| {

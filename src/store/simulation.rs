@@ -8,13 +8,13 @@ use crate::{Append, Expected, NewEvent, Query, Settings, StreamId, Version};
 /// loom's own stack, 32 KiB, is too small for an append.
 const STACK_BYTES: usize = 1 << 17;
 
-/// Starts a thread of the model that has room for an append.
+/// Starts a thread of the model with enough stack for an append.
 pub(super) fn spawn<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> loom::thread::JoinHandle<T> {
     let builder = loom::thread::Builder::new().stack_size(STACK_BYTES / size_of::<usize>());
     builder.spawn(work).expect("loom starts a thread")
 }
 
-/// Runs `body` in every interleaving, on a thread that has room for an append.
+/// Runs `body` in every interleaving, on a thread with enough stack for an append.
 pub(super) fn model(body: impl Fn() + Clone + Send + Sync + 'static) {
     loom::model(move || {
         let body = body.clone();
@@ -24,13 +24,13 @@ pub(super) fn model(body: impl Fn() + Clone + Send + Sync + 'static) {
 
 pub(super) fn settings() -> Settings {
     let mut settings = Settings::default();
-    // A query cache would bring locks that loom does not know.
+    // A query cache would add locks that loom does not simulate.
     settings.cache.bytes = 0;
     settings.shards = 1;
     settings
 }
 
-/// A store of two shards and two lanes, whatever the number of processors.
+/// A store with two shards and two lanes, whatever the number of processors.
 fn store() -> Store {
     let mut engine = Store::builder().settings(settings()).engine(Log::new(), None);
     engine.core = Core::new(Log::new(), 2, 2);
@@ -66,13 +66,13 @@ fn pay_as(store: &Store, account: &StreamId, user: &str) {
         .expect("an append without a condition");
 }
 
-/// Counts the appends of a store by the index.
+/// Counts the appends of a store through the index.
 fn count(store: &Store) -> u64 {
     let query = Query::all().event_type("Deposited");
     store.query(query).count().expect("a valid query")
 }
 
-/// Checks that a store has whole appends without a hole, and that log, streams and index agree. Returns how many events it has.
+/// Checks that a store has whole appends without a hole, and that log, streams and index agree. Returns the number of its events.
 fn check(store: &Store, accounts: &[StreamId; 2]) -> u64 {
     let log = &store.engine().core.log;
     assert_eq!(
@@ -107,7 +107,7 @@ fn check(store: &Store, accounts: &[StreamId; 2]) -> u64 {
     visible
 }
 
-/// Checks a fork that was taken while `written` events were appended to `store`, and that both go on, each on its own.
+/// Checks a fork that was taken while `written` events were appended to `store`, and that both continue independently.
 fn check_both(store: &Store, fork: &Store, accounts: &[StreamId; 2], written: u64) {
     let forked = check(fork, accounts);
     assert_eq!(check(store, accounts), written);

@@ -1,4 +1,4 @@
-//! Summaries of an answer: values fed with its events, kept in the cache and extended from the tail.
+//! Summaries of a query's result: values fed with its events, cached and extended by the tail of the log.
 
 use std::any::Any;
 
@@ -7,16 +7,16 @@ use crate::{EventRef, Result};
 
 /// A value fed with events, in any order.
 pub(crate) trait Summary: Any + Clone + Send + Sync {
-    /// Takes an event in.
+    /// Adds an event.
     fn take(&mut self, event: EventRef<'_>);
 
-    /// Bytes that the value takes.
+    /// Bytes of the value.
     #[cfg(feature = "cache")]
     fn weight(&self) -> usize;
 }
 
 impl QueryRun<'_> {
-    /// The summary of the answer, beginning with `empty`. In the cache it is known by the query and `name`.
+    /// Computes the summary of the result, starting with `empty`. Its key in the cache is the query and `name`.
     #[cfg_attr(
         not(feature = "cache"),
         expect(unused_variables, reason = "the name is for the cache")
@@ -45,7 +45,7 @@ impl QueryRun<'_> {
         })
     }
 
-    /// Feeds the events above `after`, up to `visible`, to `summary`; answers whether there were any.
+    /// Adds the events above `after`, up to `visible`, to `summary`; returns whether there were any.
     #[cfg(feature = "cache")]
     fn feed<S: Summary>(&self, summary: &mut S, after: u64, visible: u64) -> Result<bool> {
         let mut bounds = self.query_bounds(visible)?;
@@ -75,10 +75,10 @@ pub(crate) mod cached {
     use crate::Result;
     use crate::query::Query;
 
-    /// Summaries by their queries and names.
+    /// Summaries by query and name.
     pub(crate) type SummaryCache = Prefixes<(Query, String), Box<dyn Any + Send + Sync>>;
 
-    /// Finds a summary, or the rest of one.
+    /// Computes a summary, or extends one.
     pub(super) struct SummarySource<'a, S> {
         pub(super) answer: &'a QueryRun<'a>,
         pub(super) empty: &'a S,

@@ -1,4 +1,4 @@
-//! The aggregate types of a shard's streams, each kept once, as long as a stream has it.
+//! The aggregate types of a shard's streams. Each is stored once, while a stream has it.
 
 use std::hash::BuildHasher;
 
@@ -30,7 +30,7 @@ impl TypeTable {
         &self.types[key].name
     }
 
-    /// The key of a type for one stream more.
+    /// Counts one more stream of a type, and returns the type's key.
     pub(crate) fn add_stream(&mut self, name: &Name) -> u32 {
         let half = self.half(name);
         let key = self.keys.find(half, |key| self.types[key].name == *name);
@@ -46,7 +46,7 @@ impl TypeTable {
         key
     }
 
-    /// Forgets a stream of a type, and the type with the last of its streams.
+    /// Removes a stream of a type, and the type with its last stream.
     pub(crate) fn remove_stream(&mut self, key: u32) {
         self.types[key].streams -= 1;
         if self.types[key].streams == 0 {
@@ -55,7 +55,7 @@ impl TypeTable {
         }
     }
 
-    /// Gives back spare room.
+    /// Releases unused capacity.
     pub(crate) fn shrink(&mut self) {
         self.types.shrink();
         self.keys.shrink();
