@@ -1,4 +1,4 @@
-//! Moving old events out of a store: into an archive first, and out of memory and of the journal only then.
+//! Moving old events to an archive: they are saved first, and then dropped from memory and purged from the journal.
 
 use serde::Serialize;
 
@@ -7,51 +7,51 @@ use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::{Durability, Error, EventRef, Name, Position, Result, Timestamp};
 
-/// Bytes of an archive's name, at most.
+/// Maximum bytes of an archive's name.
 const ARCHIVE_NAME_BYTES_MAX: usize = 255;
-/// Aggregates that wait for the journal together.
+/// Aggregates per wait for the journal.
 const STREAMS_AT_ONCE: usize = 1024;
 
-/// Events that are to be moved out of a store, in the order of their positions.
+/// The events to archive, in the order of their positions.
 #[derive(Clone, Debug)]
 pub struct ArchiveCandidates<'a> {
     store: &'a Store,
     positions: Vec<u64>,
-    /// Aggregates, and the version up to which their events are outdated.
+    /// Aggregates, and the version up to which their events are archived.
     streams: Vec<(Name, u64)>,
 }
 
-/// What [`Store::archive`] has moved out.
+/// The result of [`Store::archive`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Archived {
-    /// Events that are in the archive now, and no longer in the store.
+    /// Events moved from the store to the archive.
     pub events: u64,
-    /// Aggregates that they are of.
+    /// Aggregates of these events.
     pub aggregates: u64,
 }
 
 impl ArchiveCandidates<'_> {
-    /// How many there are.
+    /// Returns the number of events.
     pub fn len(&self) -> usize {
         self.positions.len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no events.
     pub fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
 
-    /// Hands every event to `save`, in the order of positions, until one is refused.
+    /// Calls `save` with every event, in the order of positions, until it returns an error.
     ///
     /// # Errors
     ///
-    /// That of `save`.
+    /// The error of `save`.
     pub fn try_for_each<E>(&self, mut save: impl FnMut(EventRef<'_>) -> Result<(), E>) -> Result<(), E> {
         let mut view = EventReader::new(&self.store.engine().core);
         for position in &self.positions {
-            // What was dropped since is not outdated any more, but gone.
+            // Events dropped since the selection are skipped.
             if let Some(event) = view.event(*position) {
                 save(event)?;
             }
@@ -61,15 +61,15 @@ impl ArchiveCandidates<'_> {
 }
 
 impl Store {
-    /// Moves the events out that happened before a time: of every aggregate from the first on, as far as they are that old.
+    /// Moves the events before a time to an archive: the oldest events of every aggregate, up to its first later event.
     ///
-    /// `save` puts them into an archive, and must return only when that is safe. Then every aggregate gets an event of the system,
-    /// `$archived`, with the name of the archive, and its old events are gone from the store: a [gap](crate::Gap) of the reason
-    /// [`Archived`](crate::GapReason::Archived). Its version stays what it is. [`compact_journal`](Self::compact_journal) makes the room
-    /// free that they take in the journal.
+    /// `save` stores them in an archive, and must return only when they are durable. Then every aggregate gets a system event,
+    /// `$archived`, with the name of the archive, and its old events are dropped from the store: a [gap](crate::Gap) with the reason
+    /// [`Archived`](crate::GapReason::Archived). Its version does not change. [`compact_journal`](Self::compact_journal) purges
+    /// them from the journal.
     ///
-    /// Whenever the machine stops, every event is in the store or in the archive; where it stops in between, some are in both, and
-    /// the same can be done again with another archive.
+    /// Crash-safe: every event is in the store or in the archive at any time. After a crash some events may be in both; then
+    /// archive again, with another archive.
     ///
     /// ```
     /// use annals::{Expected, NewEvent, Store, StreamId, Timestamp};
@@ -93,9 +93,9 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// That of `save`, after which nothing has changed. [`Invalid`](Error::Invalid) when the name is empty, longer than 255 bytes, or has
-    /// a quotation mark, a backslash or a control character in it; otherwise as [`truncate_before`](Self::truncate_before), but that it waits where too
-    /// much waits for the journal: what was moved out until then is.
+    /// The error of `save`, after which the store is unchanged. [`Invalid`](Error::Invalid) if the name is empty, longer than 255 bytes, or contains
+    /// a quotation mark, a backslash or a control character. Otherwise as [`truncate_before`](Self::truncate_before), but it waits if the journal's
+    /// backlog is full, and the aggregates archived before the error remain archived.
     pub fn archive<E: From<Error>>(
         &self,
         before: Timestamp,
@@ -147,7 +147,7 @@ impl Store {
 }
 
 impl Engine {
-    /// Every aggregate of users with its first version that is there, and the positions of its events up to `visible`.
+    /// Every user aggregate with its first retained version, and the positions of its events up to `visible`.
     fn streams_to(&self, visible: u64) -> Vec<(Name, u64, Vec<u64>)> {
         let mut all = Vec::new();
         for shard in 0..self.core.shard_count() {
@@ -163,8 +163,8 @@ impl Engine {
         all
     }
 
-    /// Says of each that its events up to a version are in the archive, and drops those. An aggregate that somebody has deleted
-    /// meanwhile has none.
+    /// Records for each aggregate that its events up to a version are in the archive, and drops them. An aggregate that was deleted
+    /// meanwhile has no events.
     fn archive_streams(&self, streams: &[(Name, u64)], archive: &str, before: Timestamp) -> Result<()> {
         let changes: Vec<_> = streams
             .iter()

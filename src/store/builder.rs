@@ -1,4 +1,4 @@
-//! Setting up a store, and opening it: in memory, with a journal, or to be read alone.
+//! Configuring and opening a store: in memory, with a journal, or read-only.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use super::{Engine, Store, durable};
 use crate::journal::{Archive, Attached, Journal, RecoveryReport};
 use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};
 
-/// Sets up a store.
+/// Configures and opens a store.
 ///
 /// ```
 /// use annals::{Budget, Query, SeededIds, Settings, Store, WhenFull};
@@ -57,28 +57,28 @@ impl fmt::Debug for Builder {
 }
 
 impl Builder {
-    /// With these settings.
+    /// Sets the settings.
     pub fn settings(mut self, settings: Settings) -> Self {
         self.settings = settings;
         self
     }
 
-    /// With this clock.
+    /// Sets the clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
     }
 
-    /// With this source of event ids.
+    /// Sets the source of event ids.
     pub fn ids(mut self, ids: Arc<dyn IdSource>) -> Self {
         self.ids = ids;
         self
     }
 
-    /// With an index of what `indexer` finds in an event: it pushes the values.
+    /// Registers an index of the values that `indexer` pushes for an event.
     ///
-    /// The index is built from the log when a query first asks for it, and extended from the tail after that. The function must
-    /// always find the same in the same event, and must not call the store.
+    /// The index is built from the log when a query first uses it, and then extended by new events. The function must
+    /// always push the same values for the same event, and must not call the store.
     pub fn indexer(
         mut self,
         name: impl Into<Name>,
@@ -88,54 +88,54 @@ impl Builder {
         self
     }
 
-    /// Durable by this journal: what it holds is read when the store is opened, and it is given what is appended.
+    /// Sets the journal: opening the store reads its events, and appends are written to it.
     pub fn journal(mut self, journal: impl Journal + 'static) -> Self {
         self.journal = Some(Box::new(journal));
         self
     }
 
-    /// Attaches an archive of this store: its events are in their places again, and the store can only be read: an append is
+    /// Attaches an archive of this store: its events are back at their positions. The store is read-only: an append fails with
     /// [`ReadOnly`](crate::Error::ReadOnly).
     ///
-    /// What an age limit had dropped before it was changed can be there again, as far as the journal has it still.
-    /// What was changed since stays changed: of an aggregate that was deleted after its events were archived, those are gone here too. Of
-    /// several archives, a later one can be attached alone; an earlier one needs those after it, or its events lie before a gap.
+    /// Events that an age limit had dropped before the limit was changed can be present again, if the journal still has them.
+    /// Later changes remain in effect: if an aggregate was deleted after its events were archived, those are dropped here too. Of
+    /// several archives, a later one can be attached alone; an earlier one needs the later ones, or a gap follows its events.
     pub fn attach(mut self, archive: Archive) -> Self {
         self.archives.push(archive);
         self
     }
 
-    /// To be read as it is: an append is [`ReadOnly`](crate::Error::ReadOnly), and the journal is read, and closed. A URL of a folder leaves its
-    /// files as they are then, and several processes can read it at once; a journal of files is such a
-    /// [`FileReader`](crate::journal::file::FileReader). A store in PostgreSQL is read without a lease, whoever writes it meanwhile, unless
+    /// Opens the store read-only: an append fails with [`ReadOnly`](crate::Error::ReadOnly), and the journal is read and then closed. With the URL of
+    /// a folder the files do not change, and several processes can read them at once; as a journal use a
+    /// [`FileReader`](crate::journal::file::FileReader). A store in PostgreSQL is read without a lease, also while another process writes it, unless
     /// archives are attached.
     pub fn read_only(mut self) -> Self {
         self.read_only = true;
         self
     }
 
-    /// Calls `progress` with bytes read and bytes in all, while the journal is read.
+    /// Calls `progress` with the bytes read and the total bytes, while the journal is read.
     pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
         self.progress = Box::new(progress);
         self
     }
 
-    /// Without a thread for the journal: whoever waits for it does its work. So a test with a seed runs the same way each time.
+    /// Runs the journal without a thread: threads that wait for it do its work, so that a test with a seed is deterministic.
     #[cfg(feature = "testing")]
     pub fn journal_by_hand(mut self) -> Self {
         self.by_hand = true;
         self
     }
 
-    /// Makes the store, and fills it with what its journal holds.
+    /// Creates the store and recovers the events of its journal.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](crate::Error::Invalid) when a setting is out of its range, two indexers have one name, or the settings ask for
-    /// more durability than the journal has, or this program was built without what it takes to read the journal.
-    /// [`Unavailable`](crate::Error::Unavailable) when another process has the journal, or the operating system does not let it be read
-    /// now. [`Corrupt`](crate::Error::Corrupt) when it is damaged. [`Failed`](crate::Error::Failed) when it cannot be written to;
-    /// [`Unreadable`](crate::Error::Unreadable) when it is opened to be read, and reading fails for good.
+    /// [`Invalid`](crate::Error::Invalid) if a setting is out of range, two indexers have the same name, the settings require
+    /// more durability than the journal provides, or this program was built without a feature that the journal needs.
+    /// [`Unavailable`](crate::Error::Unavailable) if another process has the journal open, or the operating system cannot read it
+    /// now. [`Corrupt`](crate::Error::Corrupt) if it is damaged. [`Failed`](crate::Error::Failed) if it cannot be written;
+    /// [`Unreadable`](crate::Error::Unreadable) if the store is opened read-only and reading fails permanently.
     pub fn open(mut self) -> Result<Store> {
         self.check()?;
         match self.journal.take() {
@@ -144,11 +144,11 @@ impl Builder {
                 "archives are attached to the store that they were taken from: open it with its journal",
             )),
             None if self.read_only => Err(crate::Error::invalid(
-                "a store in memory alone that can only be read is always empty: open it with a journal",
+                "a read-only store without a journal is always empty: open it with a journal",
             )),
             Some(journal) => self.open_journal(journal),
             None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
-                "the settings ask for durability, and there is no journal: open the store with one",
+                "the settings require durability, but the store has no journal: open it with one",
             )),
             None => Ok(self.make()),
         }
@@ -159,7 +159,7 @@ impl Builder {
         for (place, (name, _)) in self.indexers.iter().enumerate() {
             if self.indexers[..place].iter().any(|(other, _)| other == name) {
                 return Err(crate::Error::invalid(format!(
-                    "two indexers are named '{name}': name one otherwise"
+                    "two indexers have the name '{name}': rename one of them"
                 )));
             }
         }
@@ -189,13 +189,13 @@ impl Builder {
         Ok(store)
     }
 
-    /// Reads the journal, and the archives with it as one. Nothing can be added.
+    /// Reads the journal and the archives as one journal. The store is read-only.
     fn open_to_read(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
         let archives = std::mem::take(&mut self.archives);
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
         if archives.is_empty() {
-            engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
+            engine.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
             engine
                 .recover(&mut *journal, &mut *progress)
                 .map_err(crate::Error::of_reader)?;

@@ -19,7 +19,7 @@ pub(crate) fn check(wanted: Durability, promised: Durability) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "'{wanted}' was asked for, and the store can promise no more than '{promised}': open it with a journal that can"
+        "durability '{wanted}' exceeds '{promised}', the highest that the store provides: open it with another journal"
     )))
 }
 
@@ -72,7 +72,7 @@ impl Store {
         let published = engine.core.log.published();
         if position.0 > published {
             return Err(Error::invalid(format!(
-                "position {position} is not taken yet: the last is {published}"
+                "position {position} has no event yet: the last position is {published}"
             )));
         }
         if let Some(flushing) = &engine.flushing {

@@ -1,7 +1,7 @@
-//! Following a log that others write: a thread reads on, and readers see what it has read.
+//! Following the log of another writer: a thread reads its new events, which readers then see.
 #![cfg_attr(
     not(feature = "postgres"),
-    expect(dead_code, reason = "a database alone can be followed")
+    expect(dead_code, reason = "only a database can be followed")
 )]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,40 +21,40 @@ use super::{Engine, Store, durable};
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};
 use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 
-/// The first wait before what failed is tried again; every wait is twice the one before, up to a second.
+/// The first wait before a retry; each wait is twice the previous one, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_LONGEST: Duration = Duration::from_secs(1);
 
-/// What the thread that reads on shares with appends.
+/// State shared by the following thread and appends.
 #[derive(Debug)]
 pub(crate) struct Following {
     remote: Box<dyn Remote>,
-    /// Why it does not read on now.
+    /// Why it cannot read new events now.
     fault: Mutex<Option<JournalError>>,
     stopping: AtomicBool,
-    /// Raised when it shall stop.
+    /// Notified when the thread is to stop.
     stop: Signal,
     worker: Mutex<Option<JoinHandle<()>>>,
     thread: OnceLock<ThreadId>,
 }
 
 impl Builder {
-    /// Makes a store that follows a log, and fills it with what there is.
+    /// Creates a store that follows a log, and recovers the log's events.
     ///
     /// # Errors
     ///
-    /// Those of the feed, and those of settings.
+    /// The errors of the feed and of the settings.
     pub(crate) fn open_following(mut self, followed: Followed) -> Result<Store> {
         let Followed { mut feed, remote } = followed;
         self.check()?;
         if !self.archives.is_empty() {
             return Err(Error::invalid(
-                "archives are attached to a store that is opened, not to one that follows",
+                "archives cannot be attached to a store that follows: open the store without following",
             ));
         }
         durable::check(self.settings.durability, Durability::Synced)?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
-        // What is read is synced where it comes from, so readers never wait for that.
+        // The feed returns only synced events, so readers never wait for a sync.
         let log = Log::with_journal(Durability::Synced, Durability::Volatile);
         let mut engine = self.engine(log, None);
         let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
@@ -69,24 +69,24 @@ impl Builder {
 }
 
 impl Builder {
-    /// Whether the store is to be read, and nothing with it.
+    /// Whether the store is opened read-only and without archives.
     #[cfg(feature = "postgres")]
     pub(crate) fn is_read_alone(&self) -> bool {
         self.read_only && self.archives.is_empty()
     }
 
-    /// Makes a store that is what a log is now.
+    /// Creates a read-only store with the current events of a log.
     ///
     /// # Errors
     ///
-    /// Those of the feed, and those of settings.
+    /// The errors of the feed and of the settings.
     #[cfg(feature = "postgres")]
     pub(crate) fn read_now(mut self, followed: Followed) -> Result<Store> {
         let Followed { mut feed, .. } = followed;
         self.check()?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
-        engine.read_only = Some("it was opened by `read_only`, without which it can be appended to");
+        engine.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
         let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
         filled.map_err(Error::of_reader)?;
         let store = Store::of(engine);
@@ -107,11 +107,11 @@ impl Following {
         }
     }
 
-    /// Begins to read on.
+    /// Starts the following thread.
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] when the system has no thread left.
+    /// [`Error::Unavailable`] if the system cannot start a thread.
     fn start(&self, engine: &Arc<Engine>, mut feed: Box<dyn Feed>) -> Result<()> {
         let engine = Arc::clone(engine);
         let thread = std::thread::Builder::new()
@@ -123,13 +123,14 @@ impl Following {
                 }
             })
             .map_err(|error| {
-                JournalError::new(JournalErrorKind::Retry, "no thread to follow with could be started").caused_by(error)
+                JournalError::new(JournalErrorKind::Retry, "cannot start the thread that follows the log")
+                    .caused_by(error)
             })?;
         *self.worker.lock() = Some(thread);
         Ok(())
     }
 
-    /// Reads on until the store is closed, or the log is not to be followed any more.
+    /// Reads new events until the store is closed, or the log can no longer be followed.
     fn run(&self, engine: &Engine, feed: &mut dyn Feed) {
         let _end = End(engine);
         let mut pause = RETRY_FIRST;
@@ -159,7 +160,7 @@ impl Following {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Ends the work, and waits for that, unless it is the thread itself that asks.
+    /// Stops the thread, and waits for it unless the caller is the thread itself.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify();
@@ -168,19 +169,19 @@ impl Following {
             return;
         }
         if let Some(thread) = self.worker.lock().take() {
-            // One that panicked has closed the log.
+            // A thread that panicked has closed the log.
             drop(thread.join());
         }
     }
 
-    /// Why it does not read on now.
+    /// Why it cannot read new events now.
     pub(crate) fn fault(&self) -> Option<JournalError> {
         self.fault.lock().clone()
     }
 
     /// # Errors
     ///
-    /// What the log cannot be followed for any more.
+    /// The error after which the log can no longer be followed.
     pub(crate) fn check(&self) -> Result<()> {
         let is_final = |error: &JournalError| error.kind() != JournalErrorKind::Retry;
         match self.fault().filter(is_final) {
@@ -191,7 +192,7 @@ impl Following {
     }
 }
 
-/// Closes the log when nobody reads on any more, in whatever way that came: tails end.
+/// Closes the log when the following thread ends, also by a panic, so that tails end.
 struct End<'a>(&'a Engine);
 
 impl Drop for End<'_> {
@@ -206,14 +207,14 @@ impl Drop for End<'_> {
 }
 
 impl Engine {
-    /// Takes over what has come.
+    /// Adds the new events of the feed.
     fn read_on(&self, feed: &mut dyn Feed) -> Result<(), JournalError> {
         let mut round = Round::default();
         feed.next(Position(self.core.log.published()), &mut round)?;
         if round.0.is_empty() {
             return Ok(());
         }
-        // A fork has all of a round or nothing.
+        // A fork has all events of a round or none.
         let whole = self.changing.read();
         let mut progress = |_, _| {};
         let mut recovery = Recovery::new(self, &mut progress);
@@ -229,7 +230,7 @@ impl Engine {
 }
 
 impl Engine {
-    /// Appends where the log is written, and returns when it can be read here.
+    /// Appends through the writer of the log, and returns when the events are visible here.
     pub(crate) fn append_elsewhere(
         &self,
         following: &Following,
@@ -250,7 +251,7 @@ impl Engine {
             ids: &ids,
             has_own_ids: events.iter().all(|event| event.id.is_some()),
         });
-        // After a conflict the caller reads again, and is to find what there is.
+        // After a conflict the caller reads again, and needs the newest events.
         following.remote.wake();
         let appended = appended?;
         if !events.is_empty() {
@@ -261,7 +262,7 @@ impl Engine {
 
     /// # Errors
     ///
-    /// [`Error::Invalid`] for more than one aggregate, or a condition: those take the locks of a store.
+    /// [`Error::Invalid`] for several aggregates or a condition: these need the locks of the writer.
     pub(crate) fn append_all_elsewhere(
         &self,
         following: &Following,
@@ -274,8 +275,8 @@ impl Engine {
                 .append_elsewhere(following, &part.stream, part.expected, &part.events)
                 .map(|appended| vec![appended]),
             _ => Err(Error::invalid(
-                "a store that follows appends to one aggregate at a time, and under no condition: what others append meanwhile it cannot \
-                 hold up; open the store as its writer",
+                "a store that follows appends to one aggregate at a time, and without a condition, because it cannot block the appends of \
+                 the writer; open the store as its writer",
             )),
         }
     }
@@ -289,7 +290,7 @@ impl Engine {
             return Ok(());
         }
         let message = format!(
-            "the events are stored, at the positions {} to {last}, and cannot be read here yet: do not append them again, and wait for \
+            "the events are stored at the positions {} to {last}, but are not visible here yet: do not append them again, and wait for \
              position {last}",
             appended.first_position
         );
@@ -301,7 +302,7 @@ impl Engine {
     }
 }
 
-/// What was read until readers may see it: a batch may end within an append, the whole does not.
+/// Events that were read but are not visible yet: a batch may end within an append, a whole round does not.
 #[derive(Default)]
 struct Round(Vec<Batch>);
 

@@ -1,6 +1,6 @@
-//! Giving the journal's room back: events that are gone from memory need not stay in it.
+//! Compacting the journal: purging events that were dropped from memory.
 //!
-//! The journal's thread does it between two batches: a part of the journal after the other, and of each a piece at a time.
+//! The journal's thread does it between two batches: one part of the journal after another, each in small steps.
 
 use std::collections::VecDeque;
 
@@ -13,50 +13,49 @@ use super::{Engine, Store};
 use crate::journal::{Gone, Journal, JournalError, JournalErrorKind, Part, Rewriting};
 use crate::{Durability, Error, Position, Result};
 
-/// So many events must have been dropped before the journal's thread looks where it is worth it to rewrite something, and at
-/// least this part of all events.
+/// Minimum number of dropped events before compaction is considered, and minimum part of all events as a divisor.
 const DROPPED_MIN: u64 = 1024;
 const DROPPED_PART: u64 = 16;
 
-/// What [`Store::compact_journal`] gave back.
+/// The result of [`Store::compact_journal`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct JournalCompaction {
     /// Parts of the journal that were rewritten: segments of a journal in files, 4,096 positions each of one in PostgreSQL.
     pub parts: u64,
-    /// Bytes of all parts before.
+    /// Bytes of all parts before the compaction.
     pub bytes_before: u64,
-    /// Bytes of all parts after.
+    /// Bytes of all parts after the compaction.
     pub bytes_after: u64,
 }
 
-/// What those who ask share with the journal's thread.
+/// Compaction requests, shared by callers and the journal's thread.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    /// How often was asked, and how many of these were answered.
+    /// Number of requests, and number of answered ones.
     asked: AtomicU64,
     answered: AtomicU64,
-    /// The position of the last event when somebody asked.
+    /// The position of the last event at the latest request.
     asked_at: AtomicU64,
     answer: Mutex<Option<std::result::Result<JournalCompaction, JournalError>>>,
 }
 
 impl Store {
-    /// Gives back what the journal takes for events that are gone: dropped, truncated, deleted, past a limit or the budget.
+    /// Purges dropped events from the journal: truncated, deleted, archived, or dropped by a limit or the budget.
     ///
-    /// The store does this by itself, when enough has been dropped, where it is worth it: half of a segment of a journal in files, any row of
-    /// one in PostgreSQL. This does it everywhere at once, and waits for the end.
-    /// Reads and appends go on. Whenever the machine stops, nothing is lost: of each part either the old form is there or the new.
+    /// The store does this automatically when enough events are dropped: half of a segment of a journal in files, any row of
+    /// one in PostgreSQL. This call compacts all parts and waits for the end.
+    /// Reads and appends continue. Crash-safe: a part is replaced atomically.
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) when the store has no journal; [`Unavailable`](Error::Unavailable) when the journal could not
-    /// rewrite a part, which stays as it was; [`Failed`](Error::Failed) when the journal has; [`Closed`](Error::Closed).
+    /// [`Invalid`](Error::Invalid) if the store has no journal; [`Unavailable`](Error::Unavailable) if the journal could not
+    /// rewrite a part, which is unchanged; [`Failed`](Error::Failed) if the journal failed; [`Closed`](Error::Closed).
     pub fn compact_journal(&self) -> Result<JournalCompaction> {
         let engine = self.engine();
         let Some(flushing) = &engine.flushing else {
-            return Err(Error::invalid("the store has no journal: it is in memory alone"));
+            return Err(Error::invalid("the store has no journal to compact: open it with one"));
         };
         engine.expire_due();
         let last = engine.core.log.published();
@@ -77,7 +76,7 @@ impl Store {
     }
 }
 
-/// The work of giving room back.
+/// The state of a compaction.
 #[derive(Debug, Default)]
 pub(super) struct Reclaim {
     parts: VecDeque<Part>,
@@ -85,7 +84,7 @@ pub(super) struct Reclaim {
     /// The request that is being answered.
     serving: Option<u64>,
     done: JournalCompaction,
-    /// Next is looked when so many events have been dropped.
+    /// Number of dropped events at which compaction is considered next.
     look_at: u64,
 }
 
@@ -93,12 +92,12 @@ pub(super) struct Reclaim {
 struct Current {
     part: Part,
     gone: Gone,
-    /// Why the events are gone is safe when everything up to this position is.
+    /// The position whose sync makes the reasons of all drops in this part durable.
     safe_at: u64,
 }
 
 impl Reclaim {
-    /// Whether there is something to do.
+    /// Whether there is a step to do.
     pub(super) fn is_due(&self, engine: &Engine, requests: &Requests) -> bool {
         self.current.is_some()
             || !self.parts.is_empty()
@@ -107,11 +106,11 @@ impl Reclaim {
             || engine.dropped_events.load(Ordering::Acquire) >= self.look_at.max(DROPPED_MIN)
     }
 
-    /// Does a piece of the work.
+    /// Does one step.
     ///
     /// # Errors
     ///
-    /// What the journal cannot go on after. Whatever else goes wrong is told to those who asked, and leaves the journal as it was.
+    /// Errors after which the journal cannot continue. Other errors are returned to the callers and leave the journal unchanged.
     pub(super) fn step(
         &mut self,
         engine: &Engine,
@@ -140,7 +139,7 @@ impl Reclaim {
         Ok(())
     }
 
-    /// Whether nothing is under way.
+    /// Whether no compaction is in progress.
     fn begins(&self) -> bool {
         self.current.is_none() && self.parts.is_empty() && self.serving.is_none()
     }
@@ -163,7 +162,7 @@ impl Reclaim {
         Ok(())
     }
 
-    /// Looks what is worth it: for a request everything, otherwise parts of which enough is gone.
+    /// Selects the parts to compact: all parts for a request, otherwise those with enough dropped events.
     fn begin(
         &mut self,
         engine: &Engine,
@@ -174,7 +173,7 @@ impl Reclaim {
         let asked = requests.asked.load(Ordering::SeqCst);
         let is_asked = asked > requests.answered.load(Ordering::SeqCst);
         if is_asked && engine.core.log.journaled() < requests.asked_at.load(Ordering::SeqCst) {
-            // The journal must have what it is to give back.
+            // The journal must have the events that it is to purge.
             return Ok(());
         }
         self.serving = is_asked.then_some(asked);
@@ -185,7 +184,7 @@ impl Reclaim {
             }
             sealed => sealed?,
         }
-        // Nothing is rewritten that rests on what is not safe, and never will be.
+        // A journal that never syncs is not compacted: the reasons of the drops would never be durable.
         let mut parts = journal.parts();
         parts.retain(|_| flushing.durability == Durability::Synced);
         let events: u64 = parts.iter().map(|part| part.events).sum();
@@ -223,9 +222,9 @@ fn bytes_of(parts: &[Part]) -> u64 {
 impl Current {
     fn of(engine: &Engine, part: Part) -> Self {
         let there = engine.positions_between(&part);
-        // Behind it: whatever is not there has its gap by now.
+        // After reading the positions: every missing event has its gap by now.
         let gaps = engine.gaps.lock().between(part.first.0 - 1, part.last.0);
-        // What has dropped an event since is the business of another time; what had dropped one before has its position by now.
+        // Later drops belong to the next compaction; the system events of earlier drops have reserved their positions by now.
         let safe_at = engine.core.log.reserved();
         Self {
             gone: Gone::new((part.first, part.last), there, gaps),
@@ -236,7 +235,7 @@ impl Current {
 }
 
 impl Engine {
-    /// The positions of a part whose events are there.
+    /// The positions of the retained events of a part.
     fn positions_between(&self, part: &Part) -> Vec<Position> {
         let mut pages = PageCache::default();
         let positions = self.core.log.positions(part.first.0, part.last.0);
@@ -246,7 +245,7 @@ impl Engine {
             .collect()
     }
 
-    /// Events of a part that are there, without the changes of aggregates, which a journal keeps.
+    /// Number of retained events of a part, without changes of aggregates, which a journal always keeps.
     fn events_between(&self, part: &Part) -> u64 {
         let mut pages = PageCache::default();
         let positions = self.core.log.positions(part.first.0, part.last.0);

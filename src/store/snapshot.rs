@@ -1,4 +1,4 @@
-//! Keeping snapshots of aggregates: events of the system, of which each aggregate has the last.
+//! Snapshots of aggregates: system events, of which each aggregate retains the latest.
 
 use super::budget::Cost;
 use super::directory::PageCache;
@@ -10,38 +10,38 @@ use crate::{
     Durability, Error, EventRef, Expected, GapReason, NewSnapshot, Position, Result, Snapshot, StreamId, Version,
 };
 
-/// What has become of a snapshot that was handed in.
+/// The result of saving a snapshot.
 enum Saved {
-    /// It is at this position.
+    /// It was written at this position.
     New(u64),
-    /// The one at this position is of a later version.
+    /// The existing one, at this position, has a later version.
     Outdated(u64),
 }
 
 impl Store {
-    /// Keeps a snapshot of an aggregate, in the place of the one that it has. Answers the snapshot's position.
+    /// Saves a snapshot of an aggregate, which replaces its previous one. Returns the snapshot's position.
     ///
-    /// A snapshot is an event of the system: as safe as an append, there again after recovery, and for those who follow. Truncating,
-    /// limits and archiving leave it; deleting the aggregate drops it, and so may a budget that drops the oldest. A snapshot of an earlier version than the one that is
-    /// there changes nothing, and is answered with the position of that one: whoever took it was slow.
+    /// A snapshot is a system event: it is as durable as an append, is recovered, and reaches followers. Truncation,
+    /// limits and archiving retain it. Deleting the aggregate drops it, and a budget that drops the oldest events may drop it. A snapshot with
+    /// an earlier version than the existing one changes nothing, and the call returns the position of the existing one.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the aggregate is unknown or deleted, has no such version yet, was deleted since then, or has dropped events
-    /// behind it, and when the data is [too long](crate::Limits::payload_bytes_max); [`Error::Deleted`] when it was deleted for good;
-    /// [`Error::Full`]; [`Error::Closed`]; those of the journal.
+    /// [`Error::Invalid`] if the aggregate is unknown or deleted, has no such version yet, was deleted since that version, or has dropped
+    /// events after it, or if the data is [too long](crate::Limits::payload_bytes_max); [`Error::Deleted`] if it has a tombstone;
+    /// [`Error::Full`]; [`Error::Closed`]; the errors of the journal.
     pub fn save_snapshot(&self, aggregate_id: &str, snapshot: NewSnapshot) -> Result<Position> {
         self.engine().save_snapshot(aggregate_id, snapshot, self.acknowledge)
     }
 
-    /// The snapshot of an aggregate, if it has one. What happened since is read [after](crate::StreamRead::after) its version; where
-    /// [`missing`](Snapshot::missing) is not 0, some of that is gone.
+    /// Returns the snapshot of an aggregate, if it has one. Read the later events [after](crate::StreamRead::after) its version; if
+    /// [`missing`](Snapshot::missing) is not 0, that many of them are dropped.
     pub fn snapshot(&self, aggregate_id: &str) -> Option<Snapshot> {
         let engine = self.engine();
         engine.expire_due();
         let stream = system::snapshot_stream(aggregate_id);
         let hash = engine.core.hash(&stream);
-        // Under the lock: the one that readers see is dropped under it, when they see the next.
+        // Under the lock: the visible snapshot is dropped under it, once the next one is visible.
         let shard = engine.core.read(engine.core.shard_of(hash));
         let visible = engine.core.log.visible();
         let stream = shard.stream(shard.find(hash, &stream)?);
@@ -67,7 +67,7 @@ impl Engine {
         let (version, event) = (snapshot.version, snapshot.into_event());
         let prepared = self.prepare_system(&stream, &event);
         let cost = self.reserve_cost(|| cost_of(&prepared))?;
-        // A fork has the snapshot and what it drops, or neither.
+        // A fork has the snapshot and its drop, or neither.
         let _whole = self.changing.read();
         let saved = self.write_snapshot(id, version, &prepared, cost);
         self.release_reservation(cost, matches!(saved, Ok(Saved::New(_))));
@@ -77,7 +77,7 @@ impl Engine {
         };
         self.acknowledge(position, acknowledge)?;
         if matches!(saved, Ok(Saved::New(_))) {
-            // Readers see it: they need none before it.
+            // Readers see it, so they need no earlier one.
             self.drop_snapshots_before(&prepared, position);
         }
         Ok(Position(position))
@@ -102,8 +102,8 @@ impl Engine {
         Ok(Saved::New(position))
     }
 
-    /// Drops the snapshots before the one at `position`. Their stream is looked up again: a budget forgets a stream that it has emptied, and
-    /// another may have its key by now.
+    /// Drops the snapshots before the one at `position`. Looks their stream up again: a budget may have removed it, and
+    /// another stream may have its key.
     fn drop_snapshots_before(&self, prepared: &PreparedAppend<'_>, position: u64) {
         let mut guard = self.core.write(self.core.shard_of(prepared.stream_hash));
         let Some(key) = guard.find(prepared.stream_hash, &prepared.stream.aggregate_id) else {
@@ -113,7 +113,7 @@ impl Engine {
         self.drop_stream_to(guard.write(), key, version, GapReason::Snapshot);
     }
 
-    /// The position of the snapshot that is there, if it is of a later version.
+    /// The position of the existing snapshot, if it has a later version.
     fn later_snapshot(&self, shard: &Shard, prepared: &PreparedAppend<'_>, version: Version) -> Option<u64> {
         let key = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id)?;
         let position = shard.stream(key).last_position()?;
@@ -123,7 +123,7 @@ impl Engine {
     }
 }
 
-/// What a budget counts: no event, but its bytes.
+/// The cost for the budget: the bytes, but no event.
 fn cost_of(prepared: &PreparedAppend<'_>) -> Cost {
     Cost {
         events: 0,
@@ -138,12 +138,12 @@ pub(super) fn snapshots_of(shard: &Shard, hash: u64, id: &str) -> Option<u32> {
 
 /// # Errors
 ///
-/// [`Error::Invalid`] when a stream is not at `version`, or no snapshot of that version can stand for its events.
+/// [`Error::Invalid`] if a stream has no `version` yet, or a snapshot of it cannot replace the stream's events.
 fn check_version(stream: &Stream, version: Version) -> Result<()> {
     let id = &stream.id;
     if !stream.exists() {
         return Err(Error::invalid(format!(
-            "aggregate '{id}' was deleted: there is nothing to take a snapshot of"
+            "aggregate '{id}' was deleted: it has no events to take a snapshot of"
         )));
     }
     if version.0 == 0 || version.0 > u64::from(stream.version) {

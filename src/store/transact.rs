@@ -1,23 +1,23 @@
-//! Decisions on what a query finds: read, decide, append on condition, and try again after a conflict.
+//! Decisions on the result of a query: read, decide, append on a condition, and retry after a conflict.
 
 use std::time::{Duration, Instant};
 
 use super::Store;
 use crate::{Append, Appended, Condition, Conflict, Error, Event, Query};
 
-/// How often a transaction is tried, unless it says otherwise.
+/// Default number of attempts of a transaction.
 const ATTEMPTS: u32 = 32;
-/// The longest pause before the second attempt; it doubles with every attempt, up to the second number.
+/// The maximum pause before the second attempt. It doubles with every attempt, up to the constant below.
 const PAUSE: Duration = Duration::from_micros(50);
 const PAUSE_MAX: Duration = Duration::from_millis(20);
 
 impl Store {
-    /// Appends what `decide` makes of the events that `query` finds, if no event that it finds was added meanwhile; otherwise reads and
+    /// Appends the events that `decide` returns for the result of `query`, if no matching event was added meanwhile. Otherwise reads and
     /// decides again, at most 32 times.
     ///
-    /// This is the loop that an append on a condition needs: after a conflict it waits until the conflicting event is visible, so that
+    /// This is the retry loop of a conditional append: after a conflict it waits until the conflicting event is visible, so that
     /// it does not decide on the same events again, and pauses for a random time that grows with the attempts.
-    /// [`transaction`](Self::transaction) sets the number of attempts. When nothing is decided, nothing is checked and appended.
+    /// [`transaction`](Self::transaction) sets the number of attempts. If `decide` returns no appends, nothing is checked or appended.
     ///
     /// ```
     /// use annals::{Append, Expected, NewEvent, Query, Store, StreamId};
@@ -39,7 +39,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// That of `decide`, which is not repeated; the last [`Conflict`](Error::Conflict) when every attempt met one; otherwise as
+    /// The error of `decide`, which is not retried; the last [`Conflict`](Error::Conflict) if every attempt had one; otherwise as
     /// [`append_if`](Self::append_if).
     pub fn transact<'e, E: From<Error>>(
         &self,
@@ -49,7 +49,7 @@ impl Store {
         self.transaction(query).run(decide)
     }
 
-    /// A [transaction](Self::transact) whose number of attempts can be set.
+    /// Returns a [transaction](Self::transact) whose number of attempts can be set.
     pub fn transaction(&self, query: Query) -> Transaction<'_> {
         Transaction {
             store: self,
@@ -60,7 +60,7 @@ impl Store {
 }
 
 impl Store {
-    /// Waits for a random time ("full jitter"), so that writers that met once do not meet again; not after the store was closed.
+    /// Waits for a random time ("full jitter"), so that writers do not conflict again. Does not wait after the store was closed.
     fn pause(&self, attempt: u32) {
         let longest = PAUSE.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX);
         let random = f64::from(crate::id::draw() as u32) / f64::from(u32::MAX);
@@ -70,7 +70,7 @@ impl Store {
     }
 }
 
-/// A decision on what a query finds. See [`Store::transact`].
+/// A decision on the result of a query. See [`Store::transact`].
 #[derive(Clone, Debug)]
 #[must_use = "a transaction does nothing until it is run"]
 pub struct Transaction<'a> {
@@ -80,13 +80,13 @@ pub struct Transaction<'a> {
 }
 
 impl Transaction<'_> {
-    /// Tries at most so many times; at least once.
+    /// Sets the maximum number of attempts, at least 1.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
         self
     }
 
-    /// Runs it.
+    /// Runs the transaction.
     ///
     /// # Errors
     ///

@@ -98,8 +98,7 @@ impl Flushing {
                 }
             })
             .map_err(|error| {
-                JournalError::new(JournalErrorKind::Retry, "no thread for the journal could be started")
-                    .caused_by(error)
+                JournalError::new(JournalErrorKind::Retry, "cannot start the journal's thread").caused_by(error)
             })?;
         *self.worker.lock() = Worker::Thread(Some(thread));
         Ok(())
