@@ -19,6 +19,7 @@ pub(crate) mod gaps;
 mod index;
 mod key_table;
 mod lane;
+mod linear_tables;
 mod log;
 mod matcher;
 mod posting_list;

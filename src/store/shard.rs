@@ -199,9 +199,10 @@ impl Shard {
         })
     }
 
-    fn remove(&mut self, key: u32) {
-        self.types.remove_stream(self.streams[key].aggregate_type);
-        self.streams.remove(key);
+    fn remove(&mut self, key: u32, id: &str) {
+        let stream = &self.streams[key];
+        self.types.remove_stream(stream.aggregate_type);
+        self.streams.remove(stream.half, id);
     }
 
     /// Drops the first event of a stream; with `forget`, removes the stream if nothing but its version is left.
@@ -210,7 +211,7 @@ impl Shard {
         let stream = &mut self.streams[key];
         stream.drop_to(version, position);
         if forget && stream.is_spent() {
-            self.remove(key);
+            self.remove(key, id);
         }
     }
 
@@ -218,7 +219,7 @@ impl Shard {
     pub(crate) fn forget_unwritten(&mut self, hash: u64, id: &str) {
         let key = self.find(hash, id);
         if let Some(key) = key.filter(|key| self.streams[*key].version == 0) {
-            self.remove(key);
+            self.remove(key, id);
         }
     }
 

@@ -6,7 +6,7 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::super::core::Core;
-use super::super::key_table::spread;
+use super::super::linear_tables::spread;
 
 /// The positions of events by the hash of their ids. Callers compare the id of the event itself.
 #[derive(Debug, Default)]
