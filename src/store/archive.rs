@@ -187,6 +187,6 @@ fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(format!(
-        "an archive's name has 1 to {ARCHIVE_NAME_BYTES_MAX} bytes, without quotation marks, backslashes and control characters: {name:?} cannot be one"
+        "invalid archive name {name:?}: it must have 1 to {ARCHIVE_NAME_BYTES_MAX} bytes, without quotation marks, backslashes and control characters"
     )))
 }

@@ -245,5 +245,6 @@ impl Usage {
 fn over(what: &str, held: i64, max: Option<u64>) -> Option<String> {
     let max = max?;
     let held = u64::try_from(held).unwrap_or(0);
-    (held > max).then(|| format!("it would hold {held} {what} of {max} allowed; drop some, or raise the budget"))
+    (held > max)
+        .then(|| format!("with this append it holds {held} {what}, of {max} allowed; drop events, or raise the budget"))
 }

@@ -219,7 +219,7 @@ impl Engine {
             return Ok(());
         }
         Err(Error::invalid(
-            "a store that follows changes no aggregate: open the store as its writer, and truncate, delete, limit, archive or take snapshots there",
+            "a store that follows cannot change an aggregate: open the store as its writer to truncate, delete, limit, archive or take snapshots",
         ))
     }
 

@@ -286,7 +286,7 @@ fn make_mut(pages: &mut Arc<Pages>) -> &mut Pages {
     }
     #[expect(
         clippy::expect_used,
-        reason = "nobody else can have what was made a line above under the lock"
+        reason = "the list was created a line above under the lock, so no reader shares it"
     )]
     Arc::get_mut(pages).expect("the list is this lock's alone")
 }

@@ -285,7 +285,7 @@ fn reserved(what: &str, name: &str) -> Error {
 #[cold]
 fn with_zero(what: &str, text: &str) -> Error {
     Error::invalid(format!(
-        "the {what} {text:?} has a U+0000 in it: databases, and programs in C, cannot hold such a name"
+        "the {what} {text:?} has a U+0000 in it, which databases and programs in C cannot store: remove it"
     ))
 }
 

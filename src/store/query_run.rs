@@ -355,7 +355,7 @@ fn bounds(query: &Query, floor: u64, visible: u64) -> Result<Bounds> {
     if let Some(cursor) = query.cursor {
         if cursor.time.is_some() != query.order.is_by_time() {
             return Err(Error::invalid(format!(
-                "cursor {cursor} belongs to another order: keep the order of the query"
+                "cursor {cursor} belongs to a query with another order: use it with the order of its query"
             )));
         }
         match query.order {

@@ -205,7 +205,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    /// A batch comes right after the one before, and says of every position what is there.
+    /// Checks that a batch starts right after the previous one, and that its events and gaps cover all its positions.
     fn check(&self, batch: &Batch) -> Result<(), JournalError> {
         let (first, last) = (batch.first_position(), batch.last_position());
         let before = self.position;
@@ -228,7 +228,7 @@ impl Recovery<'_> {
         if !log.skip_to(next) {
             return Err(JournalError::new(
                 JournalErrorKind::Unsupported,
-                format!("too many events before position {next} are gone: their places do not fit into memory"),
+                format!("too many positions before {next} have no event: the directory cannot skip them"),
             ));
         }
         if self.events == 0 {

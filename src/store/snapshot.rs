@@ -148,7 +148,7 @@ fn check_version(stream: &Stream, version: Version) -> Result<()> {
     }
     if version.0 == 0 || version.0 > u64::from(stream.version) {
         return Err(Error::invalid(format!(
-            "a snapshot of version {version} of aggregate '{id}', which has the versions 1 to {}: it must contain events that happened",
+            "cannot save a snapshot of version {version}: aggregate '{id}' has the versions 1 to {}",
             stream.version
         )));
     }

@@ -8,7 +8,7 @@ mod real {
 
     pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-    /// Threads that have asked for their number so far.
+    /// Number of threads that have a number.
     static THREADS: AtomicUsize = AtomicUsize::new(0);
 
     thread_local! {

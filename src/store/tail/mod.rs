@@ -120,7 +120,7 @@ impl Store {
             || query.as_of.is_some()
         {
             return Err(Error::invalid(
-                "a tail has no order, limit, cursor or as_of: take them off the query",
+                "a tail supports no order, limit, cursor or as_of: remove them from the query",
             ));
         }
         let engine = Arc::clone(self.engine_arc());
