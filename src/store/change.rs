@@ -130,7 +130,7 @@ impl Engine {
     ) -> Result<Position> {
         self.check_changes()?;
         if let Some(flushing) = &self.flushing {
-            // The event's length depends on the stream, but it is short: the backlog only must not be full before it.
+            // The event's length depends on the stream, but it is short: it only needs a backlog that is not full.
             flushing.reserve(self, Cost::default())?;
         }
         // A fork has the change and its drop, or neither.

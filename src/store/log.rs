@@ -1,4 +1,4 @@
-//! The one order of all events: positions, where each event is, and the watermark below which there is no hole.
+//! The order of all events: positions, the place of each event, and the watermark below which there is no hole.
 //!
 //! Four numbers only grow: `reserved >= published >= written >= synced`. The journal raises the last two. Readers see events up to
 //! the number of the store's durability: `published` without a journal. A writer reserves positions under the locks of its shard and its

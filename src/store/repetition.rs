@@ -203,7 +203,7 @@ fn event_known(prepared: &PreparedAppend<'_>, found: Match) -> Conflict {
     }
 }
 
-/// The conflict of a part that was stored before, with an append of which another part was not.
+/// The conflict of a part that was stored before, if another part of the append was not.
 pub(crate) fn part_known(prepared: &PreparedAppend<'_>, appended: &Appended) -> Conflict {
     event_known(
         prepared,
