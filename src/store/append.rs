@@ -154,6 +154,7 @@ impl Engine {
     ///
     /// [`Error::Failed`] if the journal failed, [`Error::Closed`] if it stopped before it reached `last`.
     pub(crate) fn acknowledge(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
+        self.core.log.announce();
         let durability = self.await_durable(last, acknowledge)?;
         self.indexes.main.assist(&self.core, last);
         self.note_log_age();

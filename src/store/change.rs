@@ -200,6 +200,8 @@ impl Engine {
         } else {
             Some(mark(guard.write(), hash, key, change))
         };
+        drop(guard);
+        self.core.log.announce();
         Ok(Begun { position, to_drop })
     }
 

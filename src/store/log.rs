@@ -115,13 +115,12 @@ impl Log {
         }
     }
 
-    /// Moves `published` over all written entries.
+    /// Moves `published` over all written entries. The caller releases its locks and calls [`announce`](Self::announce).
     ///
     /// Each writer writes its entry, passes a fence, and reads the next entries, so at least one of two writers sees the other's entry.
     pub(crate) fn publish(&self, cache: &mut PageCache) {
         fence(Ordering::SeqCst);
         let mut published = self.published.load(Ordering::Acquire);
-        let mut moved = false;
         while let Some(length) = self
             .directory
             .get_near(published + 1, cache)
@@ -132,16 +131,15 @@ impl Log {
                 .published
                 .compare_exchange(published, next, Ordering::AcqRel, Ordering::Acquire)
             {
-                Ok(_) => {
-                    published = next;
-                    moved = true;
-                }
+                Ok(_) => published = next,
                 Err(current) => published = current,
             }
         }
-        if moved {
-            self.signal.notify();
-        }
+    }
+
+    /// Wakes those that wait for `published`. The caller holds no lock: a waker may call the store.
+    pub(crate) fn announce(&self) {
+        self.signal.notify();
     }
 
     /// Waits until everything up to `position` is published, which depends on the writers of earlier positions.
@@ -332,6 +330,7 @@ mod tests {
         let first = log.reserve(count);
         log.enter(first, &[PlaceRun::new(1, first, count)], &mut cache);
         log.publish(&mut cache);
+        log.announce();
         first
     }
 
@@ -388,6 +387,7 @@ mod simulation {
         let first = log.reserve(count);
         log.enter(first, &[PlaceRun::new(0, first, count)], &mut cache);
         log.publish(&mut cache);
+        log.announce();
         log.await_published(first + count - 1);
         first
     }
@@ -433,6 +433,7 @@ mod simulation {
                 let mut cache = PageCache::default();
                 log.enter(first, &[PlaceRun::new(0, first, 1)], &mut cache);
                 log.publish(&mut cache);
+                log.announce();
                 Some((last, first))
             };
             let other = Arc::clone(&log);

@@ -30,6 +30,9 @@ enum Found {
 impl Tail {
     /// Converts this tail into a [`Stream`].
     ///
+    /// The task is woken on the thread that appends, changes an aggregate, or writes the journal, under no lock of shards or lanes. A waker may
+    /// read and append; it must not wait for the journal, or [fork](crate::Store::fork) the store, on that thread.
+    ///
     /// ```
     /// # use annals::{Delivery, Expected, NewEvent, Position, Query, Store, StreamId};
     /// use futures_util::StreamExt;

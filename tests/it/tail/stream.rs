@@ -361,3 +361,48 @@ fn a_limit_by_age_holds_for_a_poll() {
         assert_eq!(events, [3, 4], "{blocking}");
     }
 }
+
+/// A waker that does what an executor may do when it polls at once: it reads and changes the store.
+struct CallsTheStore(Store);
+
+impl Wake for CallsTheStore {
+    fn wake(self: Arc<Self>) {
+        let store = &self.0;
+        assert_eq!(store.read_stream("a").fold(0, |count, _| count + 1), store.visible().0);
+        fill(&store.fork(), "a", 1);
+    }
+}
+
+/// Runs `work`, and fails if it does not end.
+fn ends(work: impl FnOnce() + Send + 'static) {
+    let (done, ended) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        work();
+        done.send(()).expect("the test waits");
+    });
+    ended
+        .recv_timeout(Duration::from_secs(60))
+        .expect("an append waited for itself");
+    thread.join().expect("it ended well");
+}
+
+#[test]
+fn a_waker_that_called_the_store_waited_for_the_append_that_woke_it() {
+    let wait = |store: &Store| {
+        let mut tail = follow(store, store.visible().0).into_stream();
+        let waker = Waker::from(Arc::new(CallsTheStore(store.clone())));
+        let polled = std::pin::Pin::new(&mut tail).poll_next(&mut Context::from_waker(&waker));
+        assert_eq!(polled, Poll::Pending);
+        tail
+    };
+    ends(move || {
+        let store = Store::in_memory();
+        let tail = wait(&store);
+        fill(&store, "a", 1);
+        drop(tail);
+        let tail = wait(&store);
+        let append = annals::Append::new(stream("a"), Expected::exactly(1), events(2));
+        store.append_all(append.clone()).expect("two events");
+        drop((tail, append));
+    });
+}
