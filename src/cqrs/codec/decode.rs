@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, MapAccess,
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IgnoredAny, IntoDeserializer, MapAccess,
     VariantAccess, Visitor,
 };
 use serde_path_to_error::Track;
@@ -56,7 +57,16 @@ impl From<serde_json::Error> for DecodeError {
 type Result<T> = std::result::Result<T, DecodeError>;
 
 pub(super) fn decode<E: DeserializeOwned>(event_type: &str, data: &[u8]) -> std::result::Result<E, CodecError> {
-    decode_with(event_type, data, None).map_err(|error| explain::<E>(event_type, data, error))
+    decode_with(event_type, data, None)
+        .or_else(|error| decode_missing(event_type, data).ok_or(error))
+        .map_err(|error| explain::<E>(event_type, data, error))
+}
+
+/// Decodes data that is missing as data without a field: the variant was written without fields, and has fields with defaults now.
+fn decode_missing<E: DeserializeOwned>(event_type: &str, data: &[u8]) -> Option<E> {
+    data.is_empty()
+        .then(|| decode_with(event_type, b"{}", None).ok())
+        .flatten()
 }
 
 fn decode_with<E: DeserializeOwned>(event_type: &str, data: &[u8], track: Option<&mut Track>) -> Result<E> {
@@ -145,7 +155,7 @@ impl<'de> Deserializer<'de> for EventDeserializer<'de, '_> {
     ) -> Result<V::Value> {
         let [tag, content] = fields else {
             return Err(DecodeError::custom(
-                "a struct was asked for: events are read as an enum",
+                "the type is a struct: an event is read as a variant of an enum",
             ));
         };
         visitor.visit_map(Beside {
@@ -178,8 +188,9 @@ impl<'de, 't> EnumAccess<'de> for EventDeserializer<'de, 't> {
 impl<'de> VariantAccess<'de> for EventDeserializer<'de, '_> {
     type Error = DecodeError;
 
+    /// Fields that the variant does not have are ignored, as serde ignores them in a struct.
     fn unit_variant(self) -> Result<()> {
-        self.fields(std::marker::PhantomData)
+        self.fields(PhantomData::<IgnoredAny>).map(|_| ())
     }
 
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value> {
@@ -191,7 +202,8 @@ impl<'de> VariantAccess<'de> for EventDeserializer<'de, '_> {
     }
 
     fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value> {
-        self.fields(Struct { fields, visitor })
+        let data = if self.data.is_empty() { b"{}" } else { self.data };
+        Self { data, ..self }.fields(Struct { fields, visitor })
     }
 }
 
@@ -248,13 +260,41 @@ impl<'de> MapAccess<'de> for Beside<'de, '_> {
         self.next += 1;
         match self.event.take() {
             Some(event) if self.next == 1 => {
-                let variant: StrDeserializer<'_, DecodeError> = event.event_type.into_deserializer();
+                let variant = TagBeside(event.event_type);
                 self.event = Some(event);
                 seed.deserialize(variant)
             }
             Some(event) => event.fields(seed),
             None => Err(DecodeError::custom("the content was read before")),
         }
+    }
+}
+
+/// The tag of an enum beside the content. Serde's derive asks for an enum there, and a field of a struct for its own type.
+struct TagBeside<'de>(&'de str);
+
+impl<'de> Deserializer<'de> for TagBeside<'de> {
+    type Error = DecodeError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> Result<V::Value> {
+        Err(DecodeError::custom(
+            "the type is a struct: an event is read as a variant of an enum",
+        ))
+    }
+
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value> {
+        let variant: StrDeserializer<'_, DecodeError> = self.0.into_deserializer();
+        variant.deserialize_enum(name, variants, visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct newtype_struct seq tuple
+        tuple_struct map struct identifier ignored_any
     }
 }
 

@@ -1,7 +1,9 @@
 //! A serializer for variants of enums: the name of the variant becomes the event type, and its fields become JSON.
 
 use serde::Serialize;
-use serde::ser::{Error as _, Impossible, SerializeStruct, SerializeStructVariant, SerializeTupleVariant, Serializer};
+use serde::ser::{
+    Error as _, Impossible, SerializeMap, SerializeStruct, SerializeStructVariant, SerializeTupleVariant, Serializer,
+};
 
 use super::{CodecError, Encoded};
 
@@ -36,13 +38,13 @@ type Result<T> = std::result::Result<T, EncodeError>;
 
 pub(super) fn encode<E: Serialize>(event: &E) -> std::result::Result<Encoded, CodecError> {
     event
-        .serialize(EventSerializer)
+        .serialize(EventSerializer { of_enum: None })
         .map_err(|error| CodecError::Unwritable(error.0))
 }
 
 fn not_a_variant<T>(what: &str) -> Result<T> {
     Err(EncodeError::custom(format!(
-        "it is {what}, and an event is a variant of an enum"
+        "it is {what}: an event is a variant of an enum that serde writes with a tag"
     )))
 }
 
@@ -82,7 +84,10 @@ impl Parts {
     }
 }
 
-struct EventSerializer;
+struct EventSerializer {
+    /// The enum whose variants without fields are taken alone, if there is one.
+    of_enum: Option<&'static str>,
+}
 
 /// A serializer's methods for what is not an event.
 macro_rules! refuse {
@@ -100,8 +105,8 @@ impl Serializer for EventSerializer {
     type SerializeTuple = Impossible<Encoded, EncodeError>;
     type SerializeTupleStruct = Impossible<Encoded, EncodeError>;
     type SerializeTupleVariant = Parts;
-    type SerializeMap = Impossible<Encoded, EncodeError>;
-    type SerializeStruct = Tagged;
+    type SerializeMap = TaggedMap;
+    type SerializeStruct = TaggedStruct;
     type SerializeStructVariant = Parts;
 
     refuse! {
@@ -121,7 +126,10 @@ impl Serializer for EventSerializer {
         value.serialize(self)
     }
 
-    fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<Encoded> {
+    fn serialize_unit_variant(self, name: &'static str, _: u32, variant: &'static str) -> Result<Encoded> {
+        if self.of_enum.is_some_and(|of_enum| of_enum != name) {
+            return not_a_variant("a struct with a field that is an enum");
+        }
         Ok(Encoded {
             event_type: variant.to_owned(),
             data: Vec::new(),
@@ -149,8 +157,11 @@ impl Serializer for EventSerializer {
         Ok(Parts::new(variant, b'{', b'}'))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Tagged> {
-        Ok(Tagged::Begun)
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<TaggedStruct> {
+        Ok(TaggedStruct {
+            name,
+            tagged: Tagged::Begun,
+        })
     }
 
     fn serialize_seq(self, _: Option<usize>) -> Result<Self::SerializeSeq> {
@@ -165,8 +176,11 @@ impl Serializer for EventSerializer {
         not_a_variant("a tuple struct")
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<Self::SerializeMap> {
-        not_a_variant("a map")
+    fn serialize_map(self, _: Option<usize>) -> Result<TaggedMap> {
+        Ok(TaggedMap {
+            tagged: Tagged::Begun,
+            key: None,
+        })
     }
 }
 
@@ -196,51 +210,120 @@ impl SerializeStructVariant for Parts {
     }
 }
 
-/// An enum with a tag, which serde writes as a struct whose first field is the tag.
+/// An enum with a tag, which serde writes as a struct or a map whose first field is the tag.
 enum Tagged {
     Begun,
     /// The tag stands beside the content, which is one field at most.
-    Beside(Encoded),
+    Beside {
+        encoded: Encoded,
+        has_content: bool,
+    },
     /// The tag stands among the fields.
     Among(Parts),
 }
 
-impl SerializeStruct for Tagged {
-    type Ok = Encoded;
-    type Error = EncodeError;
-
-    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+impl Tagged {
+    fn add<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<()> {
         match self {
-            Self::Begun => *self = tag(key, value)?,
-            Self::Beside(encoded) => encoded.data = serde_json::to_vec(value)?,
+            Self::Begun => *self = Self::Among(tag_among(key, value)?),
+            Self::Beside { has_content: true, .. } => return not_a_variant("a struct with a field that is an enum"),
+            Self::Beside { encoded, has_content } => {
+                encoded.data = serde_json::to_vec(value)?;
+                *has_content = true;
+            }
             Self::Among(parts) => parts.add(Some(key), value)?,
         }
         Ok(())
     }
 
-    fn end(self) -> Result<Encoded> {
+    fn finish(self, what: &str) -> Result<Encoded> {
         match self {
-            Self::Begun => not_a_variant("a struct"),
-            Self::Beside(encoded) => Ok(encoded),
+            Self::Begun => not_a_variant(what),
+            Self::Beside { encoded, .. } => Ok(encoded),
             Self::Among(parts) => Ok(parts.finish()),
         }
     }
 }
 
-/// The tag, by its field. A tag beside the content is a variant for serde, and one among the fields is a string.
-fn tag<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Tagged> {
+/// The variant, where the first field is a tag beside the content: serde writes it as a variant without fields, of an enum with the name of
+/// the struct.
+fn tag_beside<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Option<Encoded> {
+    let of_enum = Some(name);
+    let encoded = value.serialize(EventSerializer { of_enum }).ok()?;
+    let is_name = serde_json::to_value(value).is_ok_and(|value| value.is_string());
+    is_name.then_some(encoded)
+}
+
+/// Begins the object of the fields that stand beside their tag. Serde hands over the tag as a `str`; a text in a field or a map is of a type
+/// that has a size, such as `String`.
+fn tag_among<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Parts> {
+    let is_sized = size_of::<&T>() == size_of::<&()>();
     let name = serde_json::to_value(value)?;
-    let name = name
-        .as_str()
-        .map_or_else(|| not_a_variant("a struct"), |name| Ok(name.to_owned()))?;
-    if value.serialize(EventSerializer).is_ok() {
-        let data = Vec::new();
-        return Ok(Tagged::Beside(Encoded { event_type: name, data }));
-    }
+    let Some(name) = name.as_str().filter(|_| !is_sized) else {
+        return not_a_variant(&format!("a struct or a map that begins with the field '{key}'"));
+    };
     if key != TAG {
         return Err(EncodeError::custom(format!(
-            "its first field is '{key}': the tag of an event is called '{TAG}'"
+            "the tag of its enum is called '{key}': write #[serde(tag = \"{TAG}\")], or name the content too"
         )));
     }
-    Ok(Tagged::Among(Parts::new(&name, b'{', b'}')))
+    Ok(Parts::new(name, b'{', b'}'))
+}
+
+struct TaggedStruct {
+    name: &'static str,
+    tagged: Tagged,
+}
+
+impl SerializeStruct for TaggedStruct {
+    type Ok = Encoded;
+    type Error = EncodeError;
+
+    fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
+        if matches!(self.tagged, Tagged::Begun)
+            && let Some(encoded) = tag_beside(self.name, value)
+        {
+            self.tagged = Tagged::Beside {
+                encoded,
+                has_content: false,
+            };
+            return Ok(());
+        }
+        self.tagged.add(key, value)
+    }
+
+    fn end(self) -> Result<Encoded> {
+        self.tagged.finish("a struct")
+    }
+}
+
+/// A variant whose fields serde writes as a map: those with `#[serde(flatten)]`, or of a type that is a map itself.
+struct TaggedMap {
+    tagged: Tagged,
+    key: Option<String>,
+}
+
+impl SerializeMap for TaggedMap {
+    type Ok = Encoded;
+    type Error = EncodeError;
+
+    fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
+        let key = serde_json::to_value(key)?;
+        let Some(key) = key.as_str() else {
+            return Err(EncodeError::custom(format!(
+                "a key of its map is {key}: serde reads texts alone there"
+            )));
+        };
+        self.key = Some(key.to_owned());
+        Ok(())
+    }
+
+    fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
+        let key = self.key.take().unwrap_or_default();
+        self.tagged.add(&key, value)
+    }
+
+    fn end(self) -> Result<Encoded> {
+        self.tagged.finish("a map")
+    }
 }

@@ -22,7 +22,12 @@ pub struct Encoded {
 /// Writes the variants of a serde enum as events, and reads them back.
 ///
 /// The variant is the event type, and its fields are the data. The tag of the enum is not stored: the store has a field for it. All three
-/// representations of enums with a tag work: serde's default, `#[serde(tag = "type", content = "data")]`, and `#[serde(tag = "type")]`.
+/// representations of enums with a tag work: serde's default, `#[serde(tag = "type", content = "data")]` with any two names, and
+/// `#[serde(tag = "type")]` with this name alone. Structs, maps, and untagged enums of either are refused: they have no variant that could be the
+/// event type.
+///
+/// A variant without fields decodes whatever fields the data has, except in an enum with `content`. A variant that was stored without fields and
+/// has fields now decodes when all of them have defaults.
 pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
     /// What the bytes of the data are.
     fn content_type(&self) -> ContentType;
@@ -57,7 +62,7 @@ pub enum CodecError {
     /// The data is not that of the variant.
     #[error("the data does not decode at '{path}': {message}")]
     Unreadable {
-        /// Where in the data, such as `lines[2].price`; `.` for the whole.
+        /// Where in the data, such as `lines[2].price`; `.` for the whole, and in an enum with its tag among the fields.
         path: String,
         /// What serde says.
         message: String,
@@ -68,6 +73,10 @@ pub enum CodecError {
 }
 
 /// Events as JSON. The default.
+///
+/// JSON writes some values of Rust alike, and reads them back as the other one: `Some(())`, `Some(None)` and a `Some` of a number that is not
+/// finite come back as `None`. In an enum with its tag among the fields serde reads no 128-bit integers and no map whose keys are not texts;
+/// [`Aggregates::execute`](super::Aggregates::execute) refuses such an event before it is stored.
 ///
 /// ```
 /// use annals::cqrs::{Codec, Json};

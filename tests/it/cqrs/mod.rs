@@ -3,6 +3,7 @@
 mod codec;
 mod commands;
 mod loading;
+mod shapes;
 
 use annals::cqrs::Aggregate;
 use serde::{Deserialize, Serialize};
