@@ -46,3 +46,13 @@ pub struct Loaded<A> {
     /// The version of the last event; 0 when there is none, or when none came after the aggregate was deleted.
     pub version: Version,
 }
+
+impl<A: Aggregate> Loaded<A> {
+    /// The aggregate before its first event.
+    pub(super) fn initial() -> Self {
+        Self {
+            state: A::initial(),
+            version: Version(0),
+        }
+    }
+}

@@ -24,13 +24,13 @@ pub enum LoadError {
         event_type: Name,
         /// Its position.
         position: Position,
-        /// What is wrong with it.
+        /// Why it does not decode.
         error: Box<CodecError>,
     },
-    /// Events are gone that the state depends on. Load the aggregate from a snapshot, or attach the archive that has them.
+    /// Events that the state depends on are gone. If they were archived, attach the archive.
     #[error(
-        "aggregate '{aggregate_id}' cannot be loaded: its events from version {first} to version {last} are gone; use a snapshot, or attach \
-         the archive that has them"
+        "aggregate '{aggregate_id}' cannot be loaded: its events from version {first} to version {last} are gone (truncated, deleted, archived, \
+         or past a limit or a budget); if they were archived, attach the archive"
     )]
     Incomplete {
         /// The aggregate.
@@ -39,6 +39,22 @@ pub enum LoadError {
         first: Version,
         /// The last version that is gone.
         last: Version,
+    },
+    /// The aggregate was deleted for good; use another id.
+    #[error("aggregate '{aggregate_id}' was deleted for good: use another id")]
+    Deleted {
+        /// The aggregate.
+        aggregate_id: Name,
+    },
+    /// The id belongs to an aggregate of another type; use another id, or load it as what it is.
+    #[error("aggregate '{aggregate_id}' is of type '{actual}', not '{wanted}': an id belongs to one type")]
+    OtherType {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The type that was to be loaded.
+        wanted: Name,
+        /// The type that it has.
+        actual: Name,
     },
     /// The aggregate has no such version yet.
     #[error("aggregate '{aggregate_id}' has no version {wanted}: its last version is {last}")]
@@ -66,7 +82,7 @@ pub enum CommandError<R> {
         aggregate_id: Name,
         /// The event's type, where it is known.
         event_type: Option<Name>,
-        /// What is wrong with it.
+        /// Why it cannot be written.
         error: Box<CodecError>,
     },
     /// Every attempt met an append of another writer. Nothing was appended; try again later, or allow for more attempts.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::aggregates::Until;
 use super::codec::Encoded;
 use super::{Aggregate, Aggregates, Codec, CodecError, CommandError, Loaded};
 use crate::{Appended, Conflict, Error, Event, EventRef, Expected, NewEvent, StreamId, Version};
@@ -95,7 +96,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             }
         };
         let id = stream.aggregate_id.as_str();
-        let loaded = self.load_seeing(id, &self.store.read_stream(id), see)?;
+        let loaded = self.load_until(id, Until::Now, see)?;
         let mut executed = Executed {
             appended: None,
             version: loaded.version,

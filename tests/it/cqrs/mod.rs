@@ -2,7 +2,9 @@
 
 mod codec;
 mod commands;
+
 mod loading;
+mod past;
 mod shapes;
 
 use annals::cqrs::Aggregate;
