@@ -10,44 +10,89 @@ use crate::{Appended, Conflict, Error, Event, EventRef, Expected, NewEvent, Stre
 /// What a command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// Where its events are; `None` when it made nothing happen.
+    /// The acknowledgement of its events; `None` when it decided on none.
     pub appended: Option<Appended>,
     /// The version of the aggregate after the command.
     pub version: Version,
-    /// How often it was decided.
+    /// The number of attempts, the first one included.
     pub attempts: u32,
 }
 
-/// The ids that the events of a command get, so that the command is recognized when it comes again.
+/// A command with an id, for one aggregate: the ids that its events get, so that the command is recognized when it comes again.
 #[derive(Clone, Copy)]
-struct CommandId(Uuid);
+struct CommandId<'a> {
+    id: Uuid,
+    aggregate_id: &'a str,
+}
 
-impl CommandId {
-    /// The id of the command's event with this place, counted from 0: a UUID of version 5 (RFC 9562), with the command's as the namespace.
+impl CommandId<'_> {
+    /// The id of the command's event with this place, counted from 0: a UUID of version 5 (RFC 9562), with the command's as the namespace. The
+    /// aggregate is part of it: a command to several aggregates has events of its own in each.
     fn event(self, place: u64) -> Uuid {
-        Uuid::new_v5(&self.0, &place.to_be_bytes())
+        let name = [&place.to_be_bytes()[..], self.aggregate_id.as_bytes()].concat();
+        Uuid::new_v5(&self.id, &name)
+    }
+}
+
+/// The events of a command that the aggregate has already.
+struct Known<'a> {
+    command: Option<CommandId<'a>>,
+    /// The id of the next event, if there is one.
+    next: Option<Uuid>,
+    events: Vec<Event>,
+}
+
+impl<'a> Known<'a> {
+    fn of(command: Option<CommandId<'a>>) -> Self {
+        Self {
+            command,
+            next: command.map(|command| command.event(0)),
+            events: Vec::new(),
+        }
+    }
+
+    fn see(&mut self, event: EventRef<'_>) {
+        if self.next == Some(event.id()) {
+            self.events.push(event.to_event());
+            self.next = self.command.map(|command| command.event(self.events.len() as u64));
+        }
     }
 }
 
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Loads the aggregate, decides the command on its state, and appends the events at the version that was loaded.
     ///
-    /// When another append came in between, all of it is done again, on the new state, as often as [`Retry`](super::Retry) says. A rejection is
-    /// not retried. A command that decides on no events appends nothing.
+    /// When another append came in between, the whole attempt is repeated on the new state, as often as [`Retry`](super::Retry) says. A
+    /// rejection is not retried. A command that decides on no events appends nothing. The events are readable when this returns, and as safe as
+    /// the store's handle asks for.
+    ///
+    /// A soft deletion keeps the version of an aggregate, so a command that was decided before it may be appended after it, as the first event
+    /// of the new beginning.
     ///
     /// # Errors
     ///
-    /// See [`CommandError`]. Nothing was appended, unless the store [failed](Error::Failed).
+    /// See [`CommandError`]. Nothing was appended, unless the store [failed](Error::Failed), or was [closed](Error::Closed) or
+    /// [unavailable](Error::Unavailable) while the append waited.
+    ///
+    /// # Panics
+    ///
+    /// When the aggregate's functions panic. Nothing was appended, and the store is unaffected.
     pub fn execute(&self, id: &str, command: &A::Command) -> Result<Executed, CommandError<A::Rejection>> {
         self.execute_as(None, id, command)
     }
 
-    /// The same for a command with an id. When its events are there already, they are acknowledged again, and nothing is decided.
+    /// Executes a command that has an id. When its events are in the store already, they are acknowledged again, and nothing is decided.
     ///
-    /// The command is recognized by the ids of its events, so it is recognized after a restart, on another machine, and as long as the aggregate
-    /// retains these events. A command that was rejected, or made nothing happen, is decided again.
+    /// The command is recognized by the ids of its events, which follow from its id and the aggregate's. So it is recognized after a restart, on
+    /// another machine, and as long as the aggregate retains these events. The id alone identifies the command: another command with a used id
+    /// is acknowledged with the first result. On another aggregate the same id is another command. A command that was rejected, or
+    /// decided on no events, is decided again.
     ///
     /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    ///
+    /// # Panics
     ///
     /// As [`execute`](Self::execute).
     pub fn execute_once(
@@ -56,12 +101,16 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         id: &str,
         command: &A::Command,
     ) -> Result<Executed, CommandError<A::Rejection>> {
-        self.execute_as(Some(CommandId(command_id)), id, command)
+        let command_id = CommandId {
+            id: command_id,
+            aggregate_id: id,
+        };
+        self.execute_as(Some(command_id), id, command)
     }
 
     fn execute_as(
         &self,
-        command_id: Option<CommandId>,
+        command_id: Option<CommandId<'_>>,
         id: &str,
         command: &A::Command,
     ) -> Result<Executed, CommandError<A::Rejection>> {
@@ -84,26 +133,22 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
 
     fn attempt(
         &self,
-        command_id: Option<CommandId>,
+        command_id: Option<CommandId<'_>>,
         stream: &StreamId,
         command: &A::Command,
         attempts: u32,
     ) -> Result<Executed, CommandError<A::Rejection>> {
-        let mut known: Vec<Event> = Vec::new();
-        let see = |event: EventRef<'_>| {
-            if command_id.is_some_and(|command| command.event(known.len() as u64) == event.id()) {
-                known.push(event.to_event());
-            }
-        };
+        let mut known = Known::of(command_id);
         let id = stream.aggregate_id.as_str();
-        let loaded = self.load_until(id, Until::Now, see)?;
+        let loaded = self.load_until(id, Until::Now, |event| known.see(event))?;
         let mut executed = Executed {
             appended: None,
             version: loaded.version,
             attempts,
         };
-        if !known.is_empty() {
-            executed.appended = Some(self.acknowledge_again(stream, &known)?);
+        if let Some(first) = known.events.first() {
+            let before = Version(first.version().0 - 1);
+            executed.appended = Some(self.acknowledge_again(stream, before, &known.events)?);
             return Ok(executed);
         }
         let events = loaded.state.decide(command).map_err(CommandError::Rejected)?;
@@ -116,16 +161,23 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     /// The store recognizes events by their ids, and acknowledges them when they are as safe as this handle asks for.
-    fn acknowledge_again(&self, stream: &StreamId, known: &[Event]) -> Result<Appended, CommandError<A::Rejection>> {
+    ///
+    /// They are expected where they are, after version `before`: an aggregate that is deleted meanwhile does not get them anew.
+    fn acknowledge_again(
+        &self,
+        stream: &StreamId,
+        before: Version,
+        known: &[Event],
+    ) -> Result<Appended, CommandError<A::Rejection>> {
         let events: Vec<_> = known.iter().map(Event::to_new).collect();
         self.store
-            .append(stream, Expected::Any, events)
+            .append(stream, Expected::Exactly(before), events)
             .map_err(CommandError::Store)
     }
 
     fn append(
         &self,
-        command_id: Option<CommandId>,
+        command_id: Option<CommandId<'_>>,
         stream: &StreamId,
         loaded: &Loaded<A>,
         events: &[A::Event],

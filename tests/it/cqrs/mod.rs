@@ -2,7 +2,7 @@
 
 mod codec;
 mod commands;
-
+mod hostile;
 mod loading;
 mod past;
 mod shapes;
