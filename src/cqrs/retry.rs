@@ -1,12 +1,13 @@
-//! How often a command is tried, and how long it pauses in between.
+//! How often a command is attempted, and how long it pauses in between.
 
 use std::time::Duration;
 
 use crate::id;
 
-/// How often a command is tried when other appends come in between, and how long it pauses before it is tried again.
+/// How often a command is attempted when other appends come in between, and how long it pauses before the next attempt.
 ///
-/// A pause is random between 0 and a bound ("full jitter"), so that writers that met once do not meet again. The bound doubles with each attempt.
+/// A pause is random between 0 and a bound ("full jitter"), which spreads writers that met once. The bound doubles with each attempt, up to
+/// `longest_pause`. A handle blocks its thread while it pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The number of attempts, the first one included; 0 means 1. 10 by default.
@@ -42,14 +43,20 @@ impl Retry {
         self.first_pause.saturating_mul(doubled).min(self.longest_pause)
     }
 
+    /// The pause after an attempt: the bound times `share` / 2^32.
+    fn drawn(&self, attempt: u32, share: u32) -> Duration {
+        let bound = u64::try_from(self.bound(attempt).as_nanos()).unwrap_or(u64::MAX);
+        let nanos = (u128::from(bound) * u128::from(share)) >> u32::BITS;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
     /// Blocks for the pause after an attempt.
     #[expect(
         clippy::disallowed_methods,
         reason = "there is no condition to wait for: other writers are to go first"
     )]
     pub(super) fn pause(&self, attempt: u32) {
-        let share = f64::from(id::draw() as u32) / f64::from(u32::MAX);
-        std::thread::sleep(self.bound(attempt).mul_f64(share));
+        std::thread::sleep(self.drawn(attempt, id::draw() as u32));
     }
 }
 
@@ -66,5 +73,18 @@ mod tests {
         };
         let bounds = [1, 2, 3, 4, 33, u32::MAX].map(|attempt| retry.bound(attempt).as_millis());
         assert_eq!(bounds, [2, 4, 8, 9, 9, 9]);
+    }
+
+    #[test]
+    fn a_pause_without_a_bound_panicked() {
+        let retry = Retry {
+            attempts: u32::MAX,
+            first_pause: Duration::MAX,
+            longest_pause: Duration::MAX,
+        };
+        for attempt in [1, 2, u32::MAX] {
+            assert_eq!(retry.drawn(attempt, 0), Duration::ZERO);
+            assert!(retry.drawn(attempt, u32::MAX) > Duration::from_secs(500 * 365 * 24 * 60 * 60));
+        }
     }
 }
