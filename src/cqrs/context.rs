@@ -4,6 +4,8 @@ use crate::{EventRef, Name, NewEvent};
 
 /// Who acts, for which organization, in which conversation, and because of what. Events that are appended with a context carry it.
 ///
+/// The store checks the names when a command appends events: a name that is empty or too long is [`Error::Invalid`](crate::Error::Invalid) then.
+///
 /// ```
 /// use annals::cqrs::Context;
 ///
@@ -24,7 +26,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context that says nothing.
+    /// An empty context.
     pub fn new() -> Self {
         Self::default()
     }
@@ -42,28 +44,28 @@ impl Context {
         }
     }
 
-    /// With a user.
+    /// Sets the user.
     #[must_use]
     pub fn user(mut self, id: impl Into<Name>) -> Self {
         self.user = Some(id.into());
         self
     }
 
-    /// With an organization.
+    /// Sets the organization.
     #[must_use]
     pub fn organization(mut self, id: impl Into<Name>) -> Self {
         self.organization = Some(id.into());
         self
     }
 
-    /// With a conversation.
+    /// Sets the conversation.
     #[must_use]
     pub fn correlation(mut self, id: impl Into<Name>) -> Self {
         self.correlation = Some(id.into());
         self
     }
 
-    /// With a cause.
+    /// Sets the cause.
     #[must_use]
     pub fn causation(mut self, id: impl Into<Name>) -> Self {
         self.causation = Some(id.into());

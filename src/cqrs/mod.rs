@@ -89,7 +89,7 @@
 //!
 //! [`Aggregates::execute`] loads the aggregate, decides, and appends at the version that it has loaded. When another append came in between,
 //! it loads and decides again, after a random pause that grows with the attempts; [`Retry`] sets how often and how long.
-//! [`Aggregates::execute_once`] takes the id of a command, and returns the first result when the same command comes again, also after a restart.
+//! [`Aggregates::execute_once`] takes the id of a command, and returns the first result when the same id comes again, also after a restart.
 //! A [`Context`] says who acts, for which organization, in which conversation and because of what; the events carry it.
 //!
 //! # The past
