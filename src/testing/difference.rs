@@ -1,10 +1,11 @@
-//! What differs between two lists of values, for people to read.
+//! The differences between two lists of values, for people to read.
 
 use std::fmt::{Debug, Write};
 
 /// The differences, a line each: `-` for what was expected, `+` for what is there. `None` when the lists are the same.
 ///
-/// Of two values in the same place, only the lines of their pretty forms that differ are shown.
+/// Of two values in the same place, only the lines of their pretty forms that differ are shown; all lines when the forms are the same, or differ in their
+/// first line or in length.
 pub(super) fn difference<T: Debug + PartialEq>(expected: &[T], actual: &[T]) -> Option<String> {
     if expected == actual {
         return None;
@@ -21,7 +22,7 @@ fn add_place<T: Debug + PartialEq>(text: &mut String, number: usize, expected: O
         (Some(expected), Some(actual)) if expected == actual => return add(text, number, ' ', &format!("{actual:?}")),
         (expected, actual) => (pretty(expected), pretty(actual)),
     };
-    if expected.len() != actual.len() || expected.first() != actual.first() {
+    if expected == actual || expected.len() != actual.len() || expected.first() != actual.first() {
         let lines = |sign, lines: Vec<String>| lines.into_iter().map(move |line| (sign, line));
         for (sign, line) in lines('-', expected).chain(lines('+', actual)) {
             add(text, number, sign, &line);
@@ -66,6 +67,9 @@ mod tests {
         let text = difference(&expected, &[circle(1), circle(3)]).expect("they differ");
         let want = "   1   Circle { radius: 1, color: \"red\" }\n   2   Circle {\n   2 -     radius: 2,\n   2 +     radius: 3,\n   3 - Point\n";
         assert_eq!(text, want);
+        // Values that differ where their debug form does not show it.
+        let text = difference(&[0.0, f64::NAN], &[0.0, f64::NAN]).expect("they differ");
+        assert_eq!(text, "   1   0.0\n   2 - NaN\n   2 + NaN\n");
         let text = difference(&[Shape::Point], &[circle(1)]).expect("they differ");
         assert_eq!(text.lines().filter(|line| line.contains(" + ")).count(), 4, "{text}");
     }

@@ -1,6 +1,6 @@
 //! Given what happened, when a command comes, then these events follow: tests of aggregates.
 
-use std::fmt::{self, Debug};
+use std::fmt::{self, Debug, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,6 +47,7 @@ const BEGIN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 /// Scenario::<Door>::given([]).when(Command::Open).then([Event::Opened]).then_state(|door| assert!(door.open));
 /// Scenario::<Door>::given([Event::Opened]).when(Command::Open).then_rejected("it is so already");
 /// ```
+#[must_use = "a scenario tests nothing without a command"]
 pub struct Scenario<A> {
     store: Store,
     clock: Arc<ManualClock>,
@@ -87,7 +88,6 @@ impl<A: Aggregate> Scenario<A> {
     /// # Panics
     ///
     /// When an event cannot be written.
-    #[must_use]
     #[track_caller]
     pub fn and_given(self, events: impl IntoIterator<Item = A::Event>) -> Self {
         for event in events {
@@ -99,7 +99,6 @@ impl<A: Aggregate> Scenario<A> {
     }
 
     /// Moves the clock of the store.
-    #[must_use]
     pub fn advance(self, duration: Duration) -> Self {
         self.clock.advance(duration);
         self
@@ -109,7 +108,7 @@ impl<A: Aggregate> Scenario<A> {
     ///
     /// # Panics
     ///
-    /// When the command fails for another reason than a rejection: an event that does not decode, or cannot be written.
+    /// When the command fails for another reason than a rejection, such as an event that does not decode or cannot be written.
     #[track_caller]
     #[must_use = "an outcome is compared with what was expected"]
     #[expect(
@@ -200,6 +199,12 @@ where
                 self.events
             ));
         };
+        if !self.events.is_empty() {
+            fail(&format!(
+                "the command was rejected, and yet events were committed: {:#?}",
+                self.events
+            ));
+        }
         let expected = [expected.into()];
         if let Some(difference) = difference(&expected, std::slice::from_ref(rejection)) {
             fail(&format!("the rejection differs (- expected, + actual):\n{difference}"));
@@ -217,8 +222,8 @@ where
 }
 
 #[track_caller]
-fn must<T, E: Debug>(result: Result<T, E>) -> T {
-    result.unwrap_or_else(|error| fail(&format!("the scenario cannot be set up: {error:?}")))
+fn must<T, E: Display>(result: Result<T, E>) -> T {
+    result.unwrap_or_else(|error| fail(&format!("the scenario cannot be carried out: {error}")))
 }
 
 #[track_caller]
