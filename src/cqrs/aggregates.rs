@@ -155,7 +155,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// [`LoadError::Undecodable`] when an event does not decode; [`LoadError::Incomplete`] when events were truncated, archived, or dropped by a
     /// limit or a budget; [`LoadError::OtherType`] when the aggregate is of another type; [`LoadError::Deleted`] when it was deleted for good.
     pub fn load(&self, id: &str) -> Result<Loaded<A>, LoadError> {
-        self.load_until(id, Until::Now, |_| {})
+        self.load_until(id, Until::Now)
     }
 
     /// The aggregate as it was with the event of this version; in its initial state with version 0.
@@ -168,7 +168,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         if version.0 == 0 {
             return Ok(Loaded::initial());
         }
-        let loaded = self.load_until(id, Until::Version(version), |_| {})?;
+        let loaded = self.load_until(id, Until::Version(version))?;
         if loaded.version != version {
             let info = self.store.stream_info(id);
             return Err(LoadError::NoSuchVersion {
@@ -186,16 +186,38 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     ///
     /// As [`load`](Self::load); [`LoadError::Incomplete`] when the aggregate was deleted since.
     pub fn load_as_of(&self, id: &str, as_of: impl Into<AsOf>) -> Result<Loaded<A>, LoadError> {
-        self.load_until(id, Until::AsOf(as_of.into()), |_| {})
+        self.load_until(id, Until::AsOf(as_of.into()))
     }
 
-    /// Folds the events of an aggregate into the state; `see` is shown each of them.
-    pub(super) fn load_until(
+    fn load_until(&self, id: &str, until: Until) -> Result<Loaded<A>, LoadError> {
+        self.load_seeing(id, until, || (), |(), _| {})
+            .map(|(loaded, ())| loaded)
+    }
+
+    /// Folds the events of an aggregate into the state, and into another value that `begin` makes and `see` changes.
+    pub(super) fn load_seeing<T>(
         &self,
         id: &str,
         until: Until,
-        mut see: impl FnMut(EventRef<'_>),
-    ) -> Result<Loaded<A>, LoadError> {
+        begin: impl Fn() -> T,
+        see: impl Fn(&mut T, EventRef<'_>),
+    ) -> Result<(Loaded<A>, T), LoadError> {
+        loop {
+            let mut seen = begin();
+            let loaded = self.fold(id, until, |event| see(&mut seen, event))?;
+            if !self.has_lost_last(id, loaded.version) {
+                return Ok((loaded, seen));
+            }
+        }
+    }
+
+    /// Whether events after `last` were dropped while those before were read: a fold does not miss them, as none follows. They are not
+    /// read again, so each repetition needs another drop.
+    fn has_lost_last(&self, id: &str, last: Version) -> bool {
+        last.0 > 0 && self.store.stream_info(id).is_some_and(|info| info.dropped_to > last)
+    }
+
+    fn fold(&self, id: &str, until: Until, mut see: impl FnMut(EventRef<'_>)) -> Result<Loaded<A>, LoadError> {
         let read = until.read(&self.store, id);
         let loaded = read.fold(Ok(Loaded::initial()), |loaded: Result<Loaded<A>, LoadError>, event| {
             let mut loaded = loaded?;

@@ -138,9 +138,8 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         command: &A::Command,
         attempts: u32,
     ) -> Result<Executed, CommandError<A::Rejection>> {
-        let mut known = Known::of(command_id);
         let id = stream.aggregate_id.as_str();
-        let loaded = self.load_until(id, Until::Now, |event| known.see(event))?;
+        let (loaded, known) = self.load_seeing(id, Until::Now, || Known::of(command_id), Known::see)?;
         let mut executed = Executed {
             appended: None,
             version: loaded.version,

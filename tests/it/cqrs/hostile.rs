@@ -271,6 +271,43 @@ fn a_limit_that_drops_events_while_a_command_is_executed_is_noticed() {
     );
 }
 
+/// A change that drops events of aggregate `a`.
+type Drops = fn(&Store) -> Position;
+
+#[test]
+fn an_aggregate_that_is_dropped_while_it_is_loaded_was_loaded_in_part() {
+    let deleted: Drops = |store| store.delete("a", Expected::Any).expect("it exists");
+    let truncated: Drops = |store| store.truncate_before("a", Version(4)).expect("it exists");
+    let tombstoned: Drops = |store| store.tombstone("a", Expected::Any).expect("it exists");
+    let load = |drops: Drops, version: Option<u64>| {
+        let store = Store::in_memory();
+        let written = notes(&store).execute("a", &write(&["1", "2", "3"]));
+        written.expect("events");
+        let dropping = store.clone();
+        do_next(move || {
+            drops(&dropping);
+        });
+        let loaded = match version {
+            Some(version) => notes(&store).load_version("a", Version(version)),
+            None => notes(&store).load("a"),
+        };
+        loaded.map(|loaded| (loaded.version.0, loaded.state.texts.len()))
+    };
+    let incomplete = Err(LoadError::Incomplete {
+        aggregate_id: "a".into(),
+        first: Version(1),
+        last: Version(3),
+    });
+    assert_eq!(load(deleted, None), Ok((0, 0)));
+    assert_eq!(load(deleted, Some(2)), incomplete);
+    assert_eq!(load(truncated, None), incomplete);
+    assert_eq!(load(truncated, Some(3)), incomplete);
+    let gone = LoadError::Deleted {
+        aggregate_id: "a".into(),
+    };
+    assert_eq!(load(tombstoned, None), Err(gone));
+}
+
 #[test]
 fn a_store_that_cannot_be_written_refuses_commands_and_loads() {
     let folder = TempFolder::new();
