@@ -237,7 +237,7 @@ fn an_append_that_cannot_be_read_says_that_it_is_stored() {
     let error = appended.expect_err("it cannot be read");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     for part in [
-        "stored, at the positions 1 to 2",
+        "stored at the positions 1 to 2",
         "do not append them again",
         "another store",
     ] {

@@ -128,7 +128,7 @@ fn an_append_waits_for_a_replica_that_is_behind_and_not_for_ever() {
     let error = append(1).expect_err("it cannot be read");
     assert!(matches!(error, Error::Unavailable(_)), "{error:?}");
     for part in [
-        "stored, at the positions 2 to 2",
+        "stored at the positions 2 to 2",
         "do not append them again",
         "wait for position 2",
     ] {
