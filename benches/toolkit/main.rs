@@ -57,7 +57,7 @@ impl Aggregate for Account {
     }
 }
 
-/// A store in which the account has so many events.
+/// A store with one account that has `events` events.
 fn filled(events: u64) -> Store {
     let store = Store::in_memory();
     for number in 0..events {
@@ -91,7 +91,7 @@ fn execute_by_hand(store: &Store, id: &str, amount: u64) {
     let data = serde_json::to_vec(&Movement::of(amount)).expect("JSON");
     let event = NewEvent::new("Deposited").data(data);
     let stream = StreamId::new("Account", id);
-    store.append(&stream, expected, event).expect("nobody else appends");
+    store.append(&stream, expected, event).expect("no other writer");
 }
 
 fn rehydration(criterion: &mut Criterion) {

@@ -68,7 +68,7 @@ fn last_deletion(changes: &StreamRead<'_>) -> Option<Position> {
 ///
 /// A handle: cheap to clone, and usable from many threads at once. It caches no state; every command is decided on the events of the store.
 ///
-/// Commands are acknowledged as the store's handle says: with [`Store::with_durability`], events are as safe as asked for when a command returns.
+/// Commands are acknowledged as the store's handle says: with [`Store::with_durability`], events have the requested durability when a command returns.
 pub struct Aggregates<A, C = Json> {
     pub(super) store: Store,
     pub(super) codec: C,
@@ -148,7 +148,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
 
     /// The aggregate as it is now. One that never had an event, or none since it was deleted, is in its [initial](Aggregate::initial) state.
     ///
-    /// So is one that a budget has dropped with its last event from a store without a journal: such a store knows it no longer.
+    /// So is one that a budget has dropped with its last event from a store without a journal: such a store forgets the aggregate.
     ///
     /// # Errors
     ///

@@ -61,7 +61,7 @@ pub enum LoadError {
     NoSuchVersion {
         /// The aggregate.
         aggregate_id: Name,
-        /// The version that was asked for.
+        /// The requested version.
         wanted: Version,
         /// The version of its last event.
         last: Version,

@@ -159,9 +159,10 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         Ok(executed)
     }
 
-    /// The store recognizes events by their ids, and acknowledges them when they are as safe as this handle asks for.
+    /// Appends known events once more. The store recognizes them by their ids, and acknowledges them when they have the durability of this handle.
     ///
-    /// They are expected where they are, after version `before`: an aggregate that is deleted meanwhile does not get them anew.
+    /// The expected version is `before`, the one they were appended at. If the aggregate was deleted meanwhile, the append conflicts
+    /// instead of storing the events a second time.
     fn acknowledge_again(
         &self,
         stream: &StreamId,

@@ -95,6 +95,20 @@ fn close(store: &Store, promises: &mut Promises) -> End {
     End::Closed
 }
 
+/// Makes the disk fail at one of its next `calls` calls, in three of four runs: for one call, or for several where it is full.
+pub(super) fn plan_fault(disk: &SimulatedDisk, choices: &mut Choices<Numbers>, calls: u64) {
+    let call = 1 + choices.below(calls);
+    match choices.below(8) {
+        0..=3 => disk.fail(call, Fault::PowerLoss),
+        4 => disk.fail(call, Fault::Device),
+        5 => {
+            let full = 1 + choices.below(2) * choices.below(30);
+            (call..call + full).for_each(|call| disk.fail(call, Fault::Full));
+        }
+        _ => {}
+    }
+}
+
 impl Run {
     fn new(seed: u64, lies: &[Lie]) -> Self {
         let disk = SimulatedDisk::new();
@@ -112,7 +126,7 @@ impl Run {
 
     /// Opens the store, runs operations and ends the life; then recovers the store and checks it.
     fn live(&mut self) {
-        self.plan_faults();
+        plan_fault(&self.disk, &mut self.choices, 60);
         let mut promises = Promises {
             written: self.model.position(),
             synced: self.model.position(),
@@ -153,20 +167,6 @@ impl Run {
             self.disk.crash(&mut self.choices);
         } else {
             self.disk.kill();
-        }
-    }
-
-    fn plan_faults(&mut self) {
-        let call = 1 + self.choices.below(60);
-        match self.choices.below(8) {
-            0..=3 => self.disk.fail(call, Fault::PowerLoss),
-            4 => self.disk.fail(call, Fault::Device),
-            5 => {
-                // Full for one call, or for several.
-                let calls = 1 + self.choices.below(2) * self.choices.below(30);
-                (call..call + calls).for_each(|call| self.disk.fail(call, Fault::Full));
-            }
-            _ => {}
         }
     }
 

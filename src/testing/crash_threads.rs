@@ -9,7 +9,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use super::crash::Numbers;
+use super::crash::{Numbers, plan_fault};
 use super::disk::{Fault, Lie, SimulatedDisk};
 use super::history::{Call, History, Note, Operation, Outcome, Part, Recorder, Recovered, Seen, Watched};
 use super::history_check::check;
@@ -100,7 +100,7 @@ impl Run {
     }
 
     fn live(&mut self, history: &mut History) -> Result<(), String> {
-        self.plan_fault();
+        plan_fault(&self.disk, &mut self.choices, 100);
         let settings = self.settings();
         history.visibility = settings.durability;
         let survives = match self.open(settings) {
@@ -113,20 +113,6 @@ impl Run {
         };
         history.recovered = Some(self.recover(survives)?);
         Ok(())
-    }
-
-    /// Has the disk fail at one of its next calls, in three of four runs.
-    fn plan_fault(&mut self) {
-        let call = 1 + self.choices.below(100);
-        match self.choices.below(8) {
-            0..=3 => self.disk.fail(call, Fault::PowerLoss),
-            4 => self.disk.fail(call, Fault::Device),
-            5 => {
-                let calls = 1 + self.choices.below(2) * self.choices.below(30);
-                (call..call + calls).for_each(|call| self.disk.fail(call, Fault::Full));
-            }
-            _ => {}
-        }
     }
 
     fn settings(&mut self) -> Settings {
