@@ -2,11 +2,14 @@
 
 mod decode;
 mod encode;
+mod value;
+mod variants;
 
 use std::fmt;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::ContentType;
 
@@ -45,6 +48,33 @@ pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
     ///
     /// [`CodecError::UnknownType`] when the enum has no variant `event_type`; [`CodecError::Unreadable`] when the data is not that of the variant.
     fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError>;
+
+    /// The data of an event as a value, of which a change of the schema makes the value of a newer one. Missing data is [`Value::Null`].
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unreadable`] when the data is not of this format, when a value cannot represent it, or when the format does not describe
+    /// itself.
+    fn to_value(&self, data: &[u8]) -> Result<Value, CodecError>;
+
+    /// Writes a value as the data of an event: the reverse of [`to_value`](Self::to_value).
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unwritable`] when the format cannot represent the value.
+    #[expect(
+        clippy::wrong_self_convention,
+        reason = "it is a pair with `to_value`, and makes data, not a codec"
+    )]
+    fn from_value(&self, value: &Value) -> Result<Vec<u8>, CodecError>;
+
+    /// The event types of `E`: the names of its variants, in the order of the enum. A variant with aliases is listed with each of its names.
+    ///
+    /// Empty when `E` is not an enum that serde writes with a tag, and when `#[serde(tag = "type")]` and `#[serde(other)]` come together: such an
+    /// enum reads every event type, and serde does not list its variants.
+    fn event_types<E: DeserializeOwned>(&self) -> &'static [&'static str] {
+        variants::variants::<E>()
+    }
 }
 
 /// Why an event cannot be written or read.
@@ -112,5 +142,13 @@ impl Codec for Json {
 
     fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError> {
         decode::decode(event_type, data)
+    }
+
+    fn to_value(&self, data: &[u8]) -> Result<Value, CodecError> {
+        value::of_json(data)
+    }
+
+    fn from_value(&self, value: &Value) -> Result<Vec<u8>, CodecError> {
+        value::to_json(value)
     }
 }

@@ -6,6 +6,7 @@ mod hostile;
 mod loading;
 mod past;
 mod shapes;
+mod values;
 
 use annals::cqrs::Aggregate;
 use serde::{Deserialize, Serialize};
