@@ -25,6 +25,8 @@ pub struct NewSnapshot {
     pub version: Version,
     /// The version of its schema; 1 unless told otherwise. Whoever reads a snapshot of another schema than his own reads the events instead.
     pub schema_version: u32,
+    /// How many snapshots of the aggregate are retained, this one included: 1 unless told otherwise, at most 64. Earlier ones serve reads of the past.
+    pub keep: u32,
     /// What the bytes of `data` are.
     pub data_type: ContentType,
     /// Kept to the byte.
@@ -37,6 +39,7 @@ impl NewSnapshot {
         Self {
             version,
             schema_version: 1,
+            keep: 1,
             ..Self::default()
         }
     }
@@ -59,6 +62,13 @@ impl NewSnapshot {
         self
     }
 
+    /// Retains this many snapshots of the aggregate, this one included.
+    #[must_use]
+    pub fn keep(mut self, keep: u32) -> Self {
+        self.keep = keep;
+        self
+    }
+
     /// With these bytes as data: JSON unless [`content_type`](Self::content_type) says otherwise.
     #[must_use]
     pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
@@ -77,7 +87,7 @@ impl NewSnapshot {
     pub(crate) fn into_event(self) -> NewEvent<'static> {
         NewEvent::new(SNAPSHOTTED)
             .schema_version(self.schema_version)
-            .metadata(system::version_json(self.version))
+            .metadata(system::snapshot_json(self.version, self.keep))
             .content_type(self.data_type)
             .data(self.data)
     }

@@ -77,7 +77,10 @@ pub(crate) enum SystemEvent {
     /// The original event at its position is lost.
     Lost,
     /// A snapshot, which replaces earlier ones.
-    Snapshot,
+    Snapshot {
+        /// How many are retained, this one included; at least 1.
+        keep: u32,
+    },
 }
 
 impl Change {
@@ -123,12 +126,24 @@ fn limits_json(limits: &StreamLimits) -> Vec<String> {
     [count, age].into_iter().flatten().collect()
 }
 
-/// The metadata of a snapshot: the version of the last event that it includes.
-pub(crate) fn version_json(version: Version) -> String {
-    format!("{{\"version\":{version}}}")
+/// The metadata of a snapshot: the version of the last event that it includes, and how many snapshots are retained if more than one.
+pub(crate) fn snapshot_json(version: Version, keep: u32) -> String {
+    if keep > 1 {
+        format!("{{\"version\":{version},\"keep\":{keep}}}")
+    } else {
+        format!("{{\"version\":{version}}}")
+    }
 }
 
-/// Parses the version written by [`version_json`].
+/// Parses the number of retained snapshots written by [`snapshot_json`].
+fn snapshot_keep(metadata: &[u8]) -> u32 {
+    let keep = str::from_utf8(metadata)
+        .ok()
+        .and_then(|text| number(text, "keep")?.parse().ok());
+    keep.unwrap_or(1).max(1)
+}
+
+/// Parses the version written by [`snapshot_json`].
 pub(crate) fn snapshot_version(metadata: &[u8]) -> Option<Version> {
     let version = number(str::from_utf8(metadata).ok()?, "version")?;
     version.parse().ok().map(Version)
@@ -147,7 +162,8 @@ pub(crate) fn is_misplaced(event: EventRef<'_>) -> bool {
 pub(crate) fn parse(event: EventRef<'_>) -> Option<SystemEvent> {
     if event.is_snapshot() {
         // Its data is the caller's: any bytes.
-        return Some(SystemEvent::Snapshot);
+        let keep = snapshot_keep(event.metadata());
+        return Some(SystemEvent::Snapshot { keep });
     }
     parse_change(event.event_type(), str::from_utf8(event.data()).ok()?)
 }
@@ -225,12 +241,13 @@ mod tests {
         }
 
         #[test]
-        fn streams_of_the_system_name_their_aggregate(id in "[a-z0-9: ][a-z0-9:$ ]{0,20}", version in any::<u64>()) {
+        fn streams_of_the_system_name_their_aggregate(id in "[a-z0-9: ][a-z0-9:$ ]{0,20}", version in any::<u64>(), keep in any::<u32>()) {
             for stream in [change_stream(&id), snapshot_stream(&id), id.as_str().into()] {
                 prop_assert_eq!(target(&stream), id.as_str());
             }
-            let metadata = version_json(Version(version));
+            let metadata = snapshot_json(Version(version), keep);
             prop_assert_eq!(snapshot_version(metadata.as_bytes()), Some(Version(version)));
+            prop_assert_eq!(snapshot_keep(metadata.as_bytes()), keep.max(1));
         }
     }
 }

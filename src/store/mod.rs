@@ -64,7 +64,7 @@ use self::sync::{Mutex, RwLock};
 use crate::journal::RecoveryReport;
 use crate::{
     Append, Appended, Clock, Condition, Durability, Event, Expected, Field, IdSource, Name, NewEvent, Position,
-    RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Version,
+    RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Timestamp, Version,
 };
 
 /// An event store in memory.
@@ -208,6 +208,11 @@ impl Store {
         }
     }
 
+    /// Whether another handle is of the same store.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(self.engine_arc(), other.engine_arc())
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.handle.engine
     }
@@ -315,6 +320,11 @@ impl Store {
             tombstoned: stream.tombstoned,
             limits: stream.limits(),
         })
+    }
+
+    /// Returns the time of the store's clock.
+    pub fn now(&self) -> Timestamp {
+        self.engine().clock.now()
     }
 
     /// Returns the position up to which events are visible to reads.

@@ -11,6 +11,9 @@ use crate::event::names::{self, NameHash, PARTS, Part};
 use crate::settings::Limits;
 use crate::{Clock, ContentType, Error, IdSource, NewEvent, NewSnapshot, Result, StreamId};
 
+/// Maximum number of snapshots that an aggregate retains.
+const SNAPSHOTS_MAX: u32 = 64;
+
 /// The hashes of an event's names.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct NameHashes {
@@ -242,6 +245,12 @@ fn check_tags(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
 pub(crate) fn check_snapshot(snapshot: &NewSnapshot, limits: &Limits) -> Result<()> {
     if let ContentType::Other(name) = &snapshot.data_type {
         check_text("content type", name, limits.name_bytes_max)?;
+    }
+    if snapshot.keep > SNAPSHOTS_MAX {
+        return Err(Error::invalid(format!(
+            "{} snapshots of an aggregate cannot be kept: the limit is {SNAPSHOTS_MAX}",
+            snapshot.keep
+        )));
     }
     let bytes = snapshot.data.len();
     if bytes > limits.payload_bytes_max {

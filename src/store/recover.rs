@@ -311,8 +311,8 @@ impl Recovery<'_> {
                     engine.drop_stream_to(shard, key, version, GapReason::Lost);
                     return Ok(());
                 }
-                SystemEvent::Snapshot => {
-                    engine.drop_stream_to(shard, key, version - 1, GapReason::Snapshot);
+                SystemEvent::Snapshot { keep } => {
+                    engine.drop_stream_to(shard, key, version.saturating_sub(keep), GapReason::Snapshot);
                     return Ok(());
                 }
             };

@@ -19,7 +19,8 @@ enum Saved {
 }
 
 impl Store {
-    /// Saves a snapshot of an aggregate, which replaces its previous one. Returns the snapshot's position.
+    /// Saves a snapshot of an aggregate. It replaces earlier ones, unless it is to be [kept](NewSnapshot::keep) beside them. Returns the
+    /// snapshot's position.
     ///
     /// A snapshot is a system event: it is as durable as an append, is recovered, and reaches followers. Truncation,
     /// limits and archiving retain it. Deleting the aggregate drops it, and a budget that drops the oldest events may drop it. A snapshot with
@@ -34,9 +35,16 @@ impl Store {
         self.engine().save_snapshot(aggregate_id, snapshot, self.acknowledge)
     }
 
-    /// Returns the snapshot of an aggregate, if it has one. Read the later events [after](crate::StreamRead::after) its version; if
+    /// Returns the latest snapshot of an aggregate, if it has one. Read the later events [after](crate::StreamRead::after) its version; if
     /// [`missing`](Snapshot::missing) is not 0, that many of them are dropped.
     pub fn snapshot(&self, aggregate_id: &str) -> Option<Snapshot> {
+        self.snapshot_until(aggregate_id, Version(u64::MAX))
+    }
+
+    /// Returns the latest retained snapshot of an aggregate whose version is at most `version`: where a read of the past begins.
+    ///
+    /// An aggregate retains one snapshot unless its snapshots were saved with [`keep`](NewSnapshot::keep).
+    pub fn snapshot_until(&self, aggregate_id: &str, version: Version) -> Option<Snapshot> {
         let engine = self.engine();
         engine.expire_due();
         let stream = system::snapshot_stream(aggregate_id);
@@ -45,9 +53,12 @@ impl Store {
         let shard = engine.core.read(engine.core.shard_of(hash));
         let visible = engine.core.log.visible();
         let stream = shard.stream(shard.find(hash, &stream)?);
-        let position = stream.positions_from(0).take_while(|there| *there <= visible).last()?;
-        let event = engine.core.event(position, &mut PageCache::default())?;
-        let snapshot = Snapshot::of(aggregate_id, &event)?;
+        let there: Vec<_> = stream.positions_from(0).take_while(|there| *there <= visible).collect();
+        let mut there = there.into_iter().rev();
+        let snapshot = there.find_map(|position| {
+            let event = engine.core.event(position, &mut PageCache::default())?;
+            Snapshot::of(aggregate_id, &event).filter(|snapshot| snapshot.version <= version)
+        })?;
         let dropped_to = shard
             .find(hash, aggregate_id)
             .map_or(0, |key| shard.stream(key).dropped_to);
@@ -64,7 +75,8 @@ impl Engine {
         self.expire_due();
         prepare::check_snapshot(&snapshot, &self.settings.limits)?;
         let stream = StreamId::new("$snapshot", system::snapshot_stream(id));
-        let (version, event) = (snapshot.version, snapshot.into_event());
+        let (version, keep) = (snapshot.version, snapshot.keep.max(1));
+        let event = snapshot.into_event();
         let prepared = self.prepare_system(&stream, &event);
         let cost = self.reserve_cost(|| cost_of(&prepared))?;
         // A fork has the snapshot and its drop, or neither.
@@ -78,7 +90,7 @@ impl Engine {
         self.acknowledge(position, acknowledge)?;
         if matches!(saved, Ok(Saved::New(_))) {
             // Readers see it, so they need no earlier one.
-            self.drop_snapshots_before(&prepared, position);
+            self.drop_snapshots_before(&prepared, position, keep);
         }
         Ok(Position(position))
     }
@@ -102,14 +114,14 @@ impl Engine {
         Ok(Saved::New(position))
     }
 
-    /// Drops the snapshots before the one at `position`. Looks their stream up again: a budget may have removed it, and
+    /// Drops the snapshots before the last `keep` up to the one at `position`. Looks their stream up again: a budget may have removed it, and
     /// another stream may have its key.
-    fn drop_snapshots_before(&self, prepared: &PreparedAppend<'_>, position: u64) {
+    fn drop_snapshots_before(&self, prepared: &PreparedAppend<'_>, position: u64, keep: u32) {
         let mut guard = self.core.write(self.core.shard_of(prepared.stream_hash));
         let Some(key) = guard.find(prepared.stream_hash, &prepared.stream.aggregate_id) else {
             return;
         };
-        let version = guard.stream(key).version_before(position);
+        let version = guard.stream(key).version_before(position).saturating_sub(keep - 1);
         self.drop_stream_to(guard.write(), key, version, GapReason::Snapshot);
     }
 

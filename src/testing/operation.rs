@@ -290,9 +290,10 @@ impl Pair {
         let version = (last + 1).saturating_sub(choices.below(3));
         // Text, and bytes that are not text.
         let data = vec![choices.below(256) as u8; choices.below(300) as usize];
-        let snapshot = NewSnapshot::new(Version(version)).data(data.as_slice());
+        let keep = 1 + u32::try_from(choices.below(3)).unwrap_or(0);
+        let snapshot = NewSnapshot::new(Version(version)).data(data).keep(keep);
+        let want = self.model.save_snapshot(&id, &snapshot, self.clock.now());
         let got = self.store.save_snapshot(&id, snapshot);
-        let want = self.model.save_snapshot(&id, version, &data, self.clock.now());
         self.failed |= matches!(got, Err(Error::Failed(_)));
         if !self.failed {
             let what = format!("a snapshot of {id} at version {version}");
@@ -304,7 +305,14 @@ impl Pair {
     fn check_snapshot(&self, id: &str) {
         let got = self.store.snapshot(id);
         let got = got.map(|there| (there.position.0, there.version.0, there.data));
-        assert_eq!(got, self.model.snapshot(id), "the snapshot of {id}");
+        let want = self.model.snapshot(id);
+        assert_eq!(got, want, "the snapshot of {id}");
+        for version in 0..want.map_or(0, |(_, version, _)| version) {
+            let got = self.store.snapshot_until(id, Version(version));
+            let got = got.map(|there| (there.position.0, there.version.0, there.data));
+            let want = self.model.snapshot_until(id, version);
+            assert_eq!(got, want, "the snapshot of {id} until version {version}");
+        }
     }
 
     fn pass_time<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {

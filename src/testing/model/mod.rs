@@ -10,8 +10,8 @@ pub use self::change::Change;
 use self::matching::{is_before, matches};
 use crate::query::{AsOf, Query};
 use crate::{
-    Append, Condition, Conflict, Error, EventRef, Expected, Name, NewEvent, Order, Position, Result, StreamId,
-    StreamLimits, Timestamp, Version,
+    Append, Condition, Conflict, Error, EventRef, Expected, Name, NewEvent, NewSnapshot, Order, Position, Result,
+    StreamId, StreamLimits, Timestamp, Version,
 };
 
 /// An event of the model.
@@ -288,7 +288,8 @@ impl Model {
     /// # Errors
     ///
     /// The same as the store.
-    pub fn save_snapshot(&mut self, id: &Name, version: u64, data: &[u8], now: Timestamp) -> Result<u64> {
+    pub fn save_snapshot(&mut self, id: &Name, snapshot: &NewSnapshot, now: Timestamp) -> Result<u64> {
+        let version = snapshot.version.0;
         let Some(stream) = self.streams.get(id) else {
             return Err(Error::invalid("unknown"));
         };
@@ -302,22 +303,41 @@ impl Model {
         if let Some((position, _, _)) = self.snapshot(id).filter(|(_, there, _)| *there > version) {
             return Ok(position);
         }
-        self.drop_below(&snapshots(id), u64::MAX);
+        let keep = u64::from(snapshot.keep);
+        let last = self
+            .streams
+            .get(snapshots(id).as_str())
+            .map_or(0, |stream| stream.version);
+        self.drop_below(&snapshots(id), (last + 2).saturating_sub(keep));
+        let keep = if keep > 1 {
+            format!(",\"keep\":{keep}")
+        } else {
+            String::new()
+        };
         let event = NewEvent::new("$snapshotted")
-            .metadata(format!("{{\"version\":{version}}}"))
-            .data(data);
+            .metadata(format!("{{\"version\":{version}{keep}}}"))
+            .data(snapshot.data.as_slice());
         let stream = StreamId::new("$snapshot", snapshots(id));
         self.write(&Append::new(stream, Expected::Any, vec![event]), now);
         Ok(self.position())
     }
 
-    /// The snapshot of an aggregate: position, version and data.
+    /// The latest snapshot of an aggregate: position, version and data.
     pub fn snapshot(&self, id: &str) -> Option<(u64, u64, Vec<u8>)> {
+        self.snapshot_until(id, u64::MAX)
+    }
+
+    /// The latest snapshot of an aggregate whose version is at most `version`.
+    pub fn snapshot_until(&self, id: &str, version: u64) -> Option<(u64, u64, Vec<u8>)> {
         let stream = snapshots(id);
-        let event = self.of_stream(&stream).last()?;
-        let metadata = String::from_utf8_lossy(&event.event.metadata);
-        let version = metadata.trim_start_matches("{\"version\":").trim_end_matches('}');
-        Some((event.position, version.parse().ok()?, event.event.data.to_vec()))
+        let events = self.of_stream(&stream);
+        let read = events.filter_map(|event| {
+            let metadata = String::from_utf8_lossy(&event.event.metadata);
+            let number = metadata.trim_start_matches("{\"version\":");
+            let number = number.split([',', '}']).next()?.parse().ok()?;
+            Some((event.position, number, event.event.data.to_vec()))
+        });
+        read.filter(|(_, there, _)| *there <= version).last()
     }
 
     /// The version of the last dropped event of an aggregate.
