@@ -45,6 +45,8 @@ pub struct Loaded<A> {
     pub state: A,
     /// The version of the last event; 0 when there is none, or when none came after the aggregate was deleted.
     pub version: Version,
+    /// The number of events that the load read: all of the aggregate's, or those after a snapshot.
+    pub folded: u64,
 }
 
 impl<A: Aggregate> Loaded<A> {
@@ -53,6 +55,7 @@ impl<A: Aggregate> Loaded<A> {
         Self {
             state: A::initial(),
             version: Version(0),
+            folded: 0,
         }
     }
 }

@@ -1,92 +1,39 @@
-//! Loading aggregates: folding their events in place.
+//! The aggregates of one type: a handle that loads them, and executes commands on them.
 
 use std::fmt;
-use std::marker::PhantomData;
+use std::sync::Arc;
 
-use super::{Aggregate, Codec, Context, Json, LoadError, Loaded, Retry};
-use crate::event::system::change_stream;
-use crate::{AsOf, EventRef, Position, Store, StreamRead, Version};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// What a load does with an event whose type is not a variant of the aggregate's enum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UnknownEvents {
-    /// The load fails with [`LoadError::Undecodable`].
-    #[default]
-    Fail,
-    /// The event is skipped: the state does not depend on it.
-    Skip,
-}
-
-/// How far the events of an aggregate are folded.
-#[derive(Clone, Copy)]
-pub(super) enum Until {
-    Now,
-    Version(Version),
-    AsOf(AsOf),
-}
-
-impl Until {
-    fn read<'a>(self, store: &'a Store, id: &str) -> StreamRead<'a> {
-        let read = store.read_stream(id);
-        match self {
-            Self::Now => read,
-            // Events may be gone before the first: those that are later than this version are left out by the fold.
-            Self::Version(version) => read.limit(usize::try_from(version.0).unwrap_or(usize::MAX)),
-            Self::AsOf(as_of) => read.as_of(as_of),
-        }
-    }
-
-    fn includes(self, version: Version) -> bool {
-        match self {
-            Self::Version(last) => version <= last,
-            Self::Now | Self::AsOf(_) => true,
-        }
-    }
-
-    /// Whether the last deletion of the aggregate, of the events up to version `deleted_to`, came later.
-    fn is_before_deletion(self, store: &Store, id: &str, deleted_to: Version) -> bool {
-        match self {
-            Self::Now => false,
-            Self::Version(version) => version <= deleted_to,
-            Self::AsOf(as_of) => {
-                let changes = change_stream(id);
-                let changes = store.read_stream(&changes);
-                last_deletion(&changes) != last_deletion(&changes.clone().as_of(as_of))
-            }
-        }
-    }
-}
-
-fn last_deletion(changes: &StreamRead<'_>) -> Option<Position> {
-    changes.fold(None, |last, change| match change.event_type() {
-        "$deleted" => Some(change.position()),
-        _ => last,
-    })
-}
+use super::loading::Until;
+use super::snapshot::{SnapshotCounts, SnapshotPolicy, Snapshots};
+use super::{
+    Aggregate, Codec, Context, Json, LoadError, Loaded, ReadError, Retry, TypedEvents, UnknownEvents, Upcasters,
+};
+use crate::{AsOf, Error, Position, Query, Store, Version};
 
 /// The aggregates of one type in a store: loaded, and changed by commands.
 ///
 /// A handle: cheap to clone, and usable from many threads at once. It caches no state; every command is decided on the events of the store.
 ///
 /// Commands are acknowledged as the store's handle says: with [`Store::with_durability`], events have the requested durability when a command returns.
-pub struct Aggregates<A, C = Json> {
+pub struct Aggregates<A: Aggregate, C = Json> {
     pub(super) store: Store,
-    pub(super) codec: C,
+    pub(super) events: TypedEvents<A::Event, C>,
     pub(super) context: Context,
     pub(super) retry: Retry,
-    unknown: UnknownEvents,
-    aggregate: PhantomData<fn() -> A>,
+    pub(super) snapshots: Option<Arc<Snapshots<A>>>,
 }
 
-impl<A, C: Clone> Clone for Aggregates<A, C> {
+impl<A: Aggregate, C: Clone> Clone for Aggregates<A, C> {
     fn clone(&self) -> Self {
         Self {
             store: self.store.clone(),
-            codec: self.codec.clone(),
+            events: self.events.clone(),
             context: self.context.clone(),
             retry: self.retry,
-            unknown: self.unknown,
-            aggregate: PhantomData,
+            snapshots: self.snapshots.clone(),
         }
     }
 }
@@ -95,10 +42,10 @@ impl<A: Aggregate, C: Codec> fmt::Debug for Aggregates<A, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Aggregates")
             .field("type", &A::TYPE)
-            .field("codec", &self.codec)
+            .field("events", &self.events)
             .field("context", &self.context)
             .field("retry", &self.retry)
-            .field("unknown", &self.unknown)
+            .field("snapshots", &self.snapshots)
             .finish_non_exhaustive()
     }
 }
@@ -115,11 +62,10 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     pub fn with_codec(store: &Store, codec: C) -> Self {
         Self {
             store: store.clone(),
-            codec,
+            events: TypedEvents::with_codec(codec),
             context: Context::default(),
             retry: Retry::default(),
-            unknown: UnknownEvents::default(),
-            aggregate: PhantomData,
+            snapshots: None,
         }
     }
 
@@ -133,8 +79,68 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Sets whether events of unknown types are skipped. By default they are an error.
     #[must_use]
     pub fn unknown_events(mut self, unknown: UnknownEvents) -> Self {
-        self.unknown = unknown;
+        self.events = self.events.unknown_events(unknown);
         self
+    }
+
+    /// Sets the upcasters, which convert events of older schemas whenever the aggregate is loaded.
+    #[must_use]
+    pub fn upcasters(mut self, upcasters: &Upcasters) -> Self {
+        self.events = self.events.upcasters(upcasters);
+        self
+    }
+
+    /// Saves the state as a snapshot when `policy` says so, and loads aggregates from their snapshots.
+    ///
+    /// A snapshot is ignored, and replaced by the next one, when the state has another shape now: another field, type or variant, as serde sees
+    /// them. The state is saved as JSON. See [`snapshot_counts`](Self::snapshot_counts) for what happened.
+    #[must_use]
+    pub fn snapshots(mut self, policy: SnapshotPolicy) -> Self
+    where
+        A: Serialize + DeserializeOwned,
+    {
+        self.snapshots = Some(Arc::new(Snapshots::new(policy)));
+        self
+    }
+
+    /// Saves a snapshot of the aggregate now. Returns its position, or `None` when the aggregate has no event.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`](Self::load); [`LoadError::Snapshot`] when this handle has no [snapshots](Self::snapshots), or the store refuses the
+    /// snapshot.
+    pub fn save_snapshot(&self, id: &str) -> Result<Option<Position>, LoadError> {
+        let refused = |error| LoadError::Snapshot {
+            aggregate_id: id.into(),
+            error,
+        };
+        let Some(snapshots) = &self.snapshots else {
+            return Err(refused(Error::invalid(
+                "the handle has no snapshots: call `Aggregates::snapshots` first",
+            )));
+        };
+        let loaded = self.load(id)?;
+        if loaded.version.0 == 0 {
+            return Ok(None);
+        }
+        snapshots.save(&self.store, id, &loaded).map(Some).map_err(refused)
+    }
+
+    /// What snapshots did for this handle and its clones; all zero without [snapshots](Self::snapshots).
+    pub fn snapshot_counts(&self) -> SnapshotCounts {
+        self.snapshots
+            .as_ref()
+            .map(|snapshots| snapshots.counts())
+            .unwrap_or_default()
+    }
+
+    /// Checks that every stored event of this aggregate type has a path to its newest schema; see [`TypedEvents::check`].
+    ///
+    /// # Errors
+    ///
+    /// As [`TypedEvents::check`].
+    pub fn check(&self) -> Result<(), ReadError> {
+        self.events.check(&self.store, Query::all().aggregate_type(A::TYPE))
     }
 
     /// A handle whose commands append events with this context.
@@ -190,144 +196,6 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     fn load_until(&self, id: &str, until: Until) -> Result<Loaded<A>, LoadError> {
-        self.load_seeing(id, until, || (), |(), _| {})
-            .map(|(loaded, ())| loaded)
-    }
-
-    /// Folds the events of an aggregate into the state, and into another value that `begin` makes and `see` changes.
-    pub(super) fn load_seeing<T>(
-        &self,
-        id: &str,
-        until: Until,
-        begin: impl Fn() -> T,
-        see: impl Fn(&mut T, EventRef<'_>),
-    ) -> Result<(Loaded<A>, T), LoadError> {
-        loop {
-            let mut seen = begin();
-            let loaded = self.fold(id, until, |event| see(&mut seen, event))?;
-            if !self.has_lost_last(id, loaded.version) {
-                return Ok((loaded, seen));
-            }
-        }
-    }
-
-    /// Whether events after `last` were dropped while those before were read: a fold does not miss them, as none follows. They are not
-    /// read again, so each repetition needs another drop.
-    fn has_lost_last(&self, id: &str, last: Version) -> bool {
-        last.0 > 0 && self.store.stream_info(id).is_some_and(|info| info.dropped_to > last)
-    }
-
-    fn fold(&self, id: &str, until: Until, mut see: impl FnMut(EventRef<'_>)) -> Result<Loaded<A>, LoadError> {
-        let read = until.read(&self.store, id);
-        let loaded = read.fold(Ok(Loaded::initial()), |loaded: Result<Loaded<A>, LoadError>, event| {
-            let mut loaded = loaded?;
-            if !until.includes(event.version()) {
-                return Ok(loaded);
-            }
-            self.check_next(id, loaded.version, event)?;
-            see(event);
-            if let Some(decoded) = self.decode(event)? {
-                loaded.state.evolve(decoded);
-            }
-            loaded.version = event.version();
-            Ok(loaded)
-        })?;
-        if loaded.version.0 == 0 {
-            self.check_none(id, until)?;
-        }
-        Ok(loaded)
-    }
-
-    /// The event, decoded; `None` when its type is unknown and skipped.
-    fn decode(&self, event: EventRef<'_>) -> Result<Option<A::Event>, LoadError> {
-        use super::CodecError::UnknownType;
-        match self.codec.decode(event.event_type(), event.data()) {
-            Ok(decoded) => Ok(Some(decoded)),
-            Err(UnknownType { .. }) if self.unknown == UnknownEvents::Skip => Ok(None),
-            Err(error) => Err(LoadError::Undecodable {
-                aggregate_id: event.aggregate_id().into(),
-                event_id: event.id(),
-                event_type: event.event_type().into(),
-                position: event.position(),
-                error: Box::new(error),
-            }),
-        }
-    }
-
-    /// # Errors
-    ///
-    /// [`LoadError::Incomplete`] when events are gone between version `last` and the event; [`LoadError::OtherType`].
-    fn check_next(&self, id: &str, last: Version, event: EventRef<'_>) -> Result<(), LoadError> {
-        if last.0 == 0 {
-            return self.check_first(id, event);
-        }
-        if event.version().0 == last.0 + 1 {
-            return Ok(());
-        }
-        Err(incomplete(id, last.0 + 1, event.version().0 - 1))
-    }
-
-    /// The first event that is there. What was deleted before it does not count: the aggregate began again.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError::Incomplete`] when events before it are gone for another reason; [`LoadError::OtherType`].
-    fn check_first(&self, id: &str, event: EventRef<'_>) -> Result<(), LoadError> {
-        check_type::<A>(id, event.aggregate_type())?;
-        let before = event.version().0 - 1;
-        if before == 0 {
-            return Ok(());
-        }
-        // A budget may have dropped the aggregate since its event was read: then it is not known.
-        let info = self.store.stream_info(id);
-        let deleted_to = info.map_or(0, |info| info.deleted_to.0);
-        if before > deleted_to {
-            return Err(incomplete(id, deleted_to + 1, before));
-        }
-        Ok(())
-    }
-
-    /// No event is there.
-    ///
-    /// # Errors
-    ///
-    /// [`LoadError::Incomplete`] when there were events at that time; [`LoadError::Deleted`]; [`LoadError::OtherType`].
-    fn check_none(&self, id: &str, until: Until) -> Result<(), LoadError> {
-        let Some(info) = self.store.stream_info(id) else {
-            return Ok(());
-        };
-        check_type::<A>(id, &info.stream.aggregate_type)?;
-        if info.tombstoned {
-            let aggregate_id = id.into();
-            return Err(LoadError::Deleted { aggregate_id });
-        }
-        let is_before_deletion = info.deleted_to.0 > 0 && until.is_before_deletion(&self.store, id, info.deleted_to);
-        let begin = if is_before_deletion { 0 } else { info.deleted_to.0 };
-        if info.dropped_to.0 > begin {
-            return Err(incomplete(id, begin + 1, info.dropped_to.0));
-        }
-        Ok(())
-    }
-}
-
-/// # Errors
-///
-/// [`LoadError::OtherType`] when `actual` is not the type of `A`.
-fn check_type<A: Aggregate>(id: &str, actual: &str) -> Result<(), LoadError> {
-    if actual == A::TYPE {
-        return Ok(());
-    }
-    Err(LoadError::OtherType {
-        aggregate_id: id.into(),
-        wanted: A::TYPE.into(),
-        actual: actual.into(),
-    })
-}
-
-fn incomplete(id: &str, first: u64, last: u64) -> LoadError {
-    LoadError::Incomplete {
-        aggregate_id: id.into(),
-        first: Version(first),
-        last: Version(last),
+        self.load_with(id, until).map(|(loaded, _)| loaded)
     }
 }

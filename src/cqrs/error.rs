@@ -5,28 +5,46 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::CodecError;
-use crate::{Conflict, Error, Name, Position, Version};
+use crate::{Conflict, Error, EventRef, Name, Position, Version};
+
+/// An event that does not decode: its type is unknown, its data is not that of the variant, or no upcaster leads to the newest schema.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "cannot read event {event_id} (type '{event_type}', position {position}) of aggregate '{aggregate_id}': {error}"
+)]
+#[non_exhaustive]
+pub struct Undecodable {
+    /// The aggregate.
+    pub aggregate_id: Name,
+    /// The event.
+    pub event_id: Uuid,
+    /// Its type.
+    pub event_type: Name,
+    /// Its position.
+    pub position: Position,
+    /// Why it does not decode.
+    pub error: CodecError,
+}
+
+impl Undecodable {
+    pub(super) fn new(event: EventRef<'_>, error: CodecError) -> Self {
+        Self {
+            aggregate_id: event.aggregate_id().into(),
+            event_id: event.id(),
+            event_type: event.event_type().into(),
+            position: event.position(),
+            error,
+        }
+    }
+}
 
 /// Why an aggregate cannot be loaded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// An event does not decode. Add a variant or a default to the enum; or skip types that are unknown.
-    #[error(
-        "cannot read event {event_id} (type '{event_type}', position {position}) of aggregate '{aggregate_id}': {error}"
-    )]
-    Undecodable {
-        /// The aggregate.
-        aggregate_id: Name,
-        /// The event.
-        event_id: Uuid,
-        /// Its type.
-        event_type: Name,
-        /// Its position.
-        position: Position,
-        /// Why it does not decode.
-        error: Box<CodecError>,
-    },
+    /// An event does not decode. Add a variant, a default or an upcaster; or skip types that are unknown.
+    #[error(transparent)]
+    Undecodable(#[from] Box<Undecodable>),
     /// Events that the state depends on are gone. If they were archived, attach the archive.
     #[error(
         "aggregate '{aggregate_id}' cannot be loaded: its events from version {first} to version {last} are gone (truncated, deleted, archived, \
@@ -55,6 +73,14 @@ pub enum LoadError {
         wanted: Name,
         /// The type that it has.
         actual: Name,
+    },
+    /// The snapshot cannot be saved.
+    #[error("cannot save a snapshot of aggregate '{aggregate_id}': {error}")]
+    Snapshot {
+        /// The aggregate.
+        aggregate_id: Name,
+        /// What the store says.
+        error: Error,
     },
     /// The aggregate has no such version yet.
     #[error("aggregate '{aggregate_id}' has no version {wanted}: its last version is {last}")]
@@ -85,6 +111,15 @@ pub enum CommandError<R> {
         /// Why it cannot be written.
         error: Box<CodecError>,
     },
+    /// Another command had this id. Nothing was appended; a new command gets an id of its own.
+    Reused {
+        /// The id of both commands.
+        command_id: Uuid,
+        /// The aggregate.
+        aggregate_id: Name,
+        /// The position of the other command's first event.
+        position: Position,
+    },
     /// Every attempt met an append of another writer. Nothing was appended; try again later, or allow for more attempts.
     Contended {
         /// The number of attempts.
@@ -112,6 +147,15 @@ impl<R: fmt::Display> fmt::Display for CommandError<R> {
                     "cannot append an event of type '{event_type}' to aggregate '{aggregate_id}': {error}"
                 )
             }
+            Self::Reused {
+                command_id,
+                aggregate_id,
+                position,
+            } => write!(
+                f,
+                "another command with the id {command_id} was executed on aggregate '{aggregate_id}' (event at position {position}): a new command \
+                 needs an id of its own"
+            ),
             Self::Contended { attempts, conflict } => {
                 write!(
                     f,
@@ -124,6 +168,36 @@ impl<R: fmt::Display> fmt::Display for CommandError<R> {
 }
 
 impl<R: fmt::Debug + fmt::Display> std::error::Error for CommandError<R> {}
+
+impl<R> CommandError<R> {
+    /// The same error with the rejection converted, for example to a type that several aggregates share.
+    pub fn map_rejection<T>(self, map: impl FnOnce(R) -> T) -> CommandError<T> {
+        match self {
+            Self::Rejected(rejection) => CommandError::Rejected(map(rejection)),
+            Self::Load(error) => CommandError::Load(error),
+            Self::Unwritable {
+                aggregate_id,
+                event_type,
+                error,
+            } => CommandError::Unwritable {
+                aggregate_id,
+                event_type,
+                error,
+            },
+            Self::Reused {
+                command_id,
+                aggregate_id,
+                position,
+            } => CommandError::Reused {
+                command_id,
+                aggregate_id,
+                position,
+            },
+            Self::Contended { attempts, conflict } => CommandError::Contended { attempts, conflict },
+            Self::Store(error) => CommandError::Store(error),
+        }
+    }
+}
 
 impl<R> From<LoadError> for CommandError<R> {
     fn from(error: LoadError) -> Self {

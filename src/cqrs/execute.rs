@@ -1,11 +1,13 @@
 //! Executing commands: load, decide, append at the version that was loaded, and again after a conflict.
 
+use serde::Serialize;
 use uuid::Uuid;
 
-use super::aggregates::Until;
-use super::codec::Encoded;
-use super::{Aggregate, Aggregates, Codec, CodecError, CommandError, Loaded};
-use crate::{Appended, Conflict, Error, Event, EventRef, Expected, NewEvent, StreamId, Version};
+use super::loading::Until;
+use super::part::{CommandId, Part, Settle};
+use super::retry::with_retry;
+use super::{Aggregate, Aggregates, Codec, CommandError};
+use crate::{Appended, Durability, StreamId, Ticket, Version};
 
 /// What a command did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,45 +20,15 @@ pub struct Executed {
     pub attempts: u32,
 }
 
-/// A command with an id, for one aggregate: the ids that its events get, so that the command is recognized when it comes again.
-#[derive(Clone, Copy)]
-struct CommandId<'a> {
-    id: Uuid,
-    aggregate_id: &'a str,
-}
-
-impl CommandId<'_> {
-    /// The id of the command's event with this place, counted from 0: a UUID of version 5 (RFC 9562), with the command's as the namespace. The
-    /// aggregate is part of it: a command to several aggregates has events of its own in each.
-    fn event(self, place: u64) -> Uuid {
-        let name = [&place.to_be_bytes()[..], self.aggregate_id.as_bytes()].concat();
-        Uuid::new_v5(&self.id, &name)
-    }
-}
-
-/// The events of a command that the aggregate has already.
-struct Known<'a> {
-    command: Option<CommandId<'a>>,
-    /// The id of the next event, if there is one.
-    next: Option<Uuid>,
-    events: Vec<Event>,
-}
-
-impl<'a> Known<'a> {
-    fn of(command: Option<CommandId<'a>>) -> Self {
-        Self {
-            command,
-            next: command.map(|command| command.event(0)),
-            events: Vec::new(),
-        }
-    }
-
-    fn see(&mut self, event: EventRef<'_>) {
-        if self.next == Some(event.id()) {
-            self.events.push(event.to_event());
-            self.next = self.command.map(|command| command.event(self.events.len() as u64));
-        }
-    }
+/// A command whose events are readable, and on their way to the journal.
+#[derive(Debug)]
+#[must_use = "the ticket says when the events are durable"]
+pub struct Pending {
+    /// What the command did.
+    pub executed: Executed,
+    /// Completes when the events are as durable as asked for: [wait](Ticket::wait) for it, or `.await` it on any runtime. `None` when the command
+    /// decided on no events.
+    pub ticket: Option<Ticket>,
 }
 
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
@@ -71,8 +43,8 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     ///
     /// # Errors
     ///
-    /// See [`CommandError`]. Nothing was appended, unless the store [failed](Error::Failed), or was [closed](Error::Closed) or
-    /// [unavailable](Error::Unavailable) while the append waited.
+    /// See [`CommandError`]. Nothing was appended, unless the store [failed](crate::Error::Failed), or was [closed](crate::Error::Closed) or
+    /// [unavailable](crate::Error::Unavailable) while the append waited.
     ///
     /// # Panics
     ///
@@ -84,13 +56,14 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Executes a command that has an id. When its events are in the store already, they are acknowledged again, and nothing is decided.
     ///
     /// The command is recognized by the ids of its events, which follow from its id and the aggregate's. So it is recognized after a restart, on
-    /// another machine, and as long as the aggregate retains these events. The id alone identifies the command: another command with a used id
-    /// is acknowledged with the first result. On another aggregate the same id is another command. A command that was rejected, or
-    /// decided on no events, is decided again.
+    /// another machine, and as long as the aggregate retains these events. On another aggregate the same id is another command. A command that was
+    /// rejected, or decided on no events, is decided again.
+    ///
+    /// The first event's metadata has a digest of the command as JSON. Another command with the same id is an error.
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute).
+    /// As [`execute`](Self::execute); [`CommandError::Reused`] when another command had this id.
     ///
     /// # Panics
     ///
@@ -100,129 +73,128 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         command_id: Uuid,
         id: &str,
         command: &A::Command,
-    ) -> Result<Executed, CommandError<A::Rejection>> {
-        let command_id = CommandId {
-            id: command_id,
-            aggregate_id: id,
-        };
-        self.execute_as(Some(command_id), id, command)
+    ) -> Result<Executed, CommandError<A::Rejection>>
+    where
+        A::Command: Serialize,
+    {
+        let command_id = CommandId::new(command_id, command)?;
+        self.execute_as(Some(&command_id), id, command)
+    }
+
+    /// Executes a command without waiting until its events are durable: the ticket says when they have this durability.
+    ///
+    /// The command is decided on this thread, and its events are readable when this returns. Conflicts are retried as by
+    /// [`execute`](Self::execute), with the same pauses.
+    ///
+    /// ```
+    /// # use annals::{Durability, Store};
+    /// # use annals::cqrs::{Aggregate, Aggregates};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] enum Event { Opened }
+    /// # struct Door;
+    /// # impl Aggregate for Door {
+    /// #     const TYPE: &'static str = "Door";
+    /// #     type Event = Event;
+    /// #     type Command = ();
+    /// #     type Rejection = String;
+    /// #     fn initial() -> Self { Self }
+    /// #     fn decide(&self, _: &()) -> Result<Vec<Event>, String> { Ok(vec![Event::Opened]) }
+    /// #     fn evolve(&mut self, _: Event) {}
+    /// # }
+    /// let doors = Aggregates::<Door>::new(&Store::in_memory());
+    /// let pending = doors.execute_async("door-1", &(), Durability::Volatile)?;
+    /// assert_eq!(pending.executed.version.0, 1);
+    /// if let Some(ticket) = pending.ticket {
+    ///     ticket.wait()?; // or `ticket.await?`
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute); [`Error::Invalid`](crate::Error::Invalid) when the store does not promise this durability. Then nothing was appended.
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn execute_async(
+        &self,
+        id: &str,
+        command: &A::Command,
+        durability: Durability,
+    ) -> Result<Pending, CommandError<A::Rejection>> {
+        self.store.with_durability(durability).map_err(CommandError::Store)?;
+        let store = self
+            .store
+            .with_durability(Durability::Volatile)
+            .map_err(CommandError::Store)?;
+        let executed = Self { store, ..self.clone() }.execute(id, command)?;
+        let ticket = |appended: Appended| self.store.when_durable(appended.last_position, durability);
+        let ticket = executed.appended.map(ticket).transpose();
+        Ok(Pending {
+            executed,
+            ticket: ticket.map_err(CommandError::Store)?,
+        })
     }
 
     fn execute_as(
         &self,
-        command_id: Option<CommandId<'_>>,
+        command_id: Option<&CommandId>,
         id: &str,
         command: &A::Command,
     ) -> Result<Executed, CommandError<A::Rejection>> {
         let stream = StreamId::new(A::TYPE, id);
-        let mut attempts = 1;
-        loop {
-            match self.attempt(command_id, &stream, command, attempts) {
-                Err(CommandError::Store(Error::Conflict(conflict))) if is_version(&conflict) => {
-                    if attempts >= self.retry.attempts {
-                        return Err(CommandError::Contended { attempts, conflict });
-                    }
-                    self.store.wait_visible(conflict.wait_for());
-                    self.retry.pause(attempts);
-                    attempts += 1;
-                }
-                outcome => return outcome,
+        with_retry(&self.store, self.retry, |attempts| {
+            let (part, settle) = self.decide(command_id, &stream, command)?;
+            let mut executed = Executed {
+                appended: None,
+                version: part.version,
+                attempts,
+            };
+            if !part.is_empty() {
+                let appended = part.append_to(&self.store)?;
+                executed.version = executed.version.max(appended.last_version);
+                executed.appended = Some(appended);
+                self.settle(id, settle);
             }
-        }
+            Ok(executed)
+        })
     }
 
-    fn attempt(
+    /// Decides a command on the current state, and writes its events, without appending them.
+    pub(super) fn decide(
         &self,
-        command_id: Option<CommandId<'_>>,
+        command_id: Option<&CommandId>,
         stream: &StreamId,
         command: &A::Command,
-        attempts: u32,
-    ) -> Result<Executed, CommandError<A::Rejection>> {
+    ) -> Result<(Part, Settle<A>), CommandError<A::Rejection>> {
         let id = stream.aggregate_id.as_str();
-        let (loaded, known) = self.load_seeing(id, Until::Now, || Known::of(command_id), Known::see)?;
-        let mut executed = Executed {
-            appended: None,
-            version: loaded.version,
-            attempts,
-        };
-        if let Some(first) = known.events.first() {
-            let before = Version(first.version().0 - 1);
-            executed.appended = Some(self.acknowledge_again(stream, before, &known.events)?);
-            return Ok(executed);
+        let (loaded, since) = self.load_with(id, Until::Now)?;
+        if let Some(command_id) = command_id
+            && let Some(known) = Part::known(&self.store, command_id, stream, loaded.version)?
+        {
+            return Ok((known, Settle::nothing(loaded)));
         }
-        let events = loaded.state.decide(command).map_err(CommandError::Rejected)?;
-        if !events.is_empty() {
-            let appended = self.append(command_id, stream, &loaded, &events)?;
-            executed.version = appended.last_version;
-            executed.appended = Some(appended);
+        let decided = loaded.state.decide(command).map_err(CommandError::Rejected)?;
+        let mut part = Part::new(stream.clone(), loaded.version);
+        let mut settle = Settle::of(loaded, since);
+        for event in decided {
+            let place = part.len();
+            let id = command_id.map(|command_id| command_id.event(id, place));
+            let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
+            let encoded = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
+            settle.events.push((encoded.1, encoded.0.data.len()));
+            part.add(self.events.new_event(&encoded.0), &self.context, id, metadata);
         }
-        Ok(executed)
+        Ok((part, settle))
     }
 
-    /// Appends known events once more. The store recognizes them by their ids, and acknowledges them when they have the durability of this handle.
-    ///
-    /// The expected version is `before`, the one they were appended at. If the aggregate was deleted meanwhile, the append conflicts
-    /// instead of storing the events a second time.
-    fn acknowledge_again(
-        &self,
-        stream: &StreamId,
-        before: Version,
-        known: &[Event],
-    ) -> Result<Appended, CommandError<A::Rejection>> {
-        let events: Vec<_> = known.iter().map(Event::to_new).collect();
-        self.store
-            .append(stream, Expected::Exactly(before), events)
-            .map_err(CommandError::Store)
+    /// Saves a snapshot of the state after a command, if one is due.
+    pub(super) fn settle(&self, id: &str, settle: Settle<A>) {
+        if let Some(snapshots) = &self.snapshots
+            && !settle.events.is_empty()
+        {
+            let (loaded, since) = settle.evolved(self.store.now());
+            snapshots.save_if_due(&self.store, id, &loaded, &since);
+        }
     }
-
-    fn append(
-        &self,
-        command_id: Option<CommandId<'_>>,
-        stream: &StreamId,
-        loaded: &Loaded<A>,
-        events: &[A::Event],
-    ) -> Result<Appended, CommandError<A::Rejection>> {
-        let encode = |event| self.encode(stream, event);
-        let encoded: Vec<_> = events.iter().map(encode).collect::<Result<_, _>>()?;
-        let new: Vec<_> = (0..)
-            .zip(&encoded)
-            .map(|(place, encoded)| NewEvent {
-                id: command_id.map(|command| command.event(place)),
-                ..self.context.apply(
-                    NewEvent::new(&encoded.event_type)
-                        .data(&encoded.data)
-                        .content_type(self.codec.content_type()),
-                )
-            })
-            .collect();
-        let expected = match loaded.version {
-            Version(0) => Expected::NoStream,
-            version => Expected::Exactly(version),
-        };
-        self.store.append(stream, expected, new).map_err(CommandError::Store)
-    }
-
-    fn encode(&self, stream: &StreamId, event: &A::Event) -> Result<Encoded, CommandError<A::Rejection>> {
-        let unwritable = |event_type: Option<&str>, error: CodecError| CommandError::Unwritable {
-            aggregate_id: stream.aggregate_id.clone(),
-            event_type: event_type.map(Into::into),
-            error: Box::new(error),
-        };
-        let encoded = self.codec.encode(event).map_err(|error| unwritable(None, error))?;
-        self.verify(&encoded)
-            .map_err(|error| unwritable(Some(&encoded.event_type), error))?;
-        Ok(encoded)
-    }
-
-    /// Reads an event back before it is stored: an event that can be written and never read would make its aggregate unusable.
-    fn verify(&self, encoded: &Encoded) -> Result<(), CodecError> {
-        self.codec
-            .decode::<A::Event>(&encoded.event_type, &encoded.data)
-            .map(drop)
-    }
-}
-
-/// Whether deciding again on a newer state can resolve the conflict.
-fn is_version(conflict: &Conflict) -> bool {
-    matches!(conflict, Conflict::Version { .. })
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::id;
+use super::CommandError;
+use crate::{Conflict, Error, Store, id};
 
 /// How often a command is attempted when other appends come in between, and how long it pauses before the next attempt.
 ///
@@ -57,6 +58,36 @@ impl Retry {
     )]
     pub(super) fn pause(&self, attempt: u32) {
         std::thread::sleep(self.drawn(attempt, id::draw() as u32));
+    }
+}
+
+/// Attempts a command, and again after a conflict with another writer. The attempt gets its number, counted from 1.
+pub(super) fn with_retry<T, R>(
+    store: &Store,
+    retry: Retry,
+    mut attempt: impl FnMut(u32) -> Result<T, CommandError<R>>,
+) -> Result<T, CommandError<R>> {
+    let mut attempts = 1;
+    loop {
+        match attempt(attempts) {
+            Err(CommandError::Store(Error::Conflict(conflict))) if may_pass(&conflict) => {
+                if attempts >= retry.attempts {
+                    return Err(CommandError::Contended { attempts, conflict });
+                }
+                store.wait_visible(conflict.wait_for());
+                retry.pause(attempts);
+                attempts += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Whether deciding again on newer events can resolve the conflict.
+fn may_pass(conflict: &Conflict) -> bool {
+    match conflict {
+        Conflict::Version { .. } | Conflict::Condition { .. } => true,
+        Conflict::EventKnown { .. } => false,
     }
 }
 

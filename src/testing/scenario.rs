@@ -48,7 +48,7 @@ const BEGIN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 /// Scenario::<Door>::given([Event::Opened]).when(Command::Open).then_rejected("it is so already");
 /// ```
 #[must_use = "a scenario tests nothing without a command"]
-pub struct Scenario<A> {
+pub struct Scenario<A: Aggregate> {
     store: Store,
     clock: Arc<ManualClock>,
     aggregates: Aggregates<A>,

@@ -97,6 +97,16 @@ pub enum CodecError {
         /// What serde says.
         message: String,
     },
+    /// The event is of an older schema, and cannot be converted to the newest.
+    #[error("type '{event_type}' in schema version {schema_version} cannot be upcast: {why}")]
+    NotUpcast {
+        /// The event type.
+        event_type: String,
+        /// The schema version.
+        schema_version: u32,
+        /// What is missing, or what the upcaster says.
+        why: String,
+    },
     /// The value cannot be written as an event.
     #[error("the value cannot be written as an event: {0}")]
     Unwritable(String),

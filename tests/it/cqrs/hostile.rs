@@ -44,6 +44,7 @@ enum Note {
     Written { text: String },
 }
 
+#[derive(Serialize)]
 enum Command {
     Write(Vec<String>),
     WriteInterrupted(Vec<String>),
@@ -166,15 +167,22 @@ fn a_command_on_two_aggregates_gave_their_events_the_same_ids() {
 }
 
 #[test]
-fn another_command_under_a_used_id_changes_nothing() {
+fn another_command_under_a_used_id_was_answered_with_the_first_result() {
     let store = Store::in_memory();
     notes(&store).execute_once(ONE, "a", &write(&["1"])).expect("an event");
-    let other = notes(&store)
-        .execute_once(ONE, "a", &write(&["2", "3"]))
+    for other in [write(&["2", "3"]), write(&[]), write(&["1", "1"])] {
+        let refused = notes(&store).execute_once(ONE, "a", &other);
+        let Err(CommandError::Reused { position, .. }) = &refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!((*position, store.visible()), (Position(1), Position(1)));
+        let message = refused.expect_err("it is refused").to_string();
+        assert!(message.contains("a new command needs an id of its own"), "{message}");
+    }
+    let again = notes(&store)
+        .execute_once(ONE, "a", &write(&["1"]))
         .expect("the first result");
-    let appended = other.appended.expect("the first events");
-    assert_eq!((appended.repeated, appended.last_version), (true, Version(1)));
-    assert_eq!(store.visible(), Position(1));
+    assert!(again.appended.expect("an event").repeated);
 }
 
 #[test]
@@ -207,7 +215,7 @@ fn events_of_a_deleted_aggregate_were_appended_anew_as_a_repetition() {
     let again = notes(&store)
         .execute_once(ONE, "a", &write(&["other"]))
         .expect("decided again");
-    assert_eq!((again.attempts, again.version), (2, Version(2)));
+    assert_eq!(again.version, Version(2));
     assert!(!again.appended.expect("an event").repeated);
     assert_eq!(notes(&store).load("a").expect("it is whole").state.texts, ["other"]);
 }

@@ -2,17 +2,21 @@
 
 mod codec;
 mod commands;
+mod decisions;
 mod hostile;
 mod loading;
 mod past;
 mod shapes;
+mod snapshots;
+mod together;
+mod upcasting;
 mod values;
 
 use annals::cqrs::Aggregate;
 use serde::{Deserialize, Serialize};
 
 /// An account, the domain of these tests.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Account {
     balance: u64,
     events: u64,
@@ -24,7 +28,7 @@ pub(crate) enum AccountEvent {
     Withdrawn { amount: u64 },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) enum AccountCommand {
     Deposit(u64),
     Withdraw(u64),

@@ -1,0 +1,314 @@
+//! Decisions over a query: what they depend on is any set of events, not one aggregate.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::part::{CommandId, Part};
+use super::retry::with_retry;
+use super::{Codec, CommandError, Context, Json, LoadError, Retry, TypedEvents, UnknownEvents, Upcasters};
+use crate::{
+    Append, Appended, Condition, Error, Event, EventRef, Expected, Name, Position, Query, Store, StreamId, Version,
+};
+
+/// A command whose rules depend on the events of a query, whatever aggregates they belong to: a *dynamic consistency boundary*.
+///
+/// The implementing type is the command. Its functions are pure, as those of an [`Aggregate`](super::Aggregate).
+///
+/// ```
+/// use annals::cqrs::{CommandError, Decided, Decision, Decisions};
+/// use annals::{EventRef, Query, Store, StreamId};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum Booking {
+///     SeatBooked { seat: u32 },
+/// }
+///
+/// /// Books a seat of a show, if it is free and the guest has none.
+/// struct BookSeat {
+///     show: String,
+///     seat: u32,
+///     guest: String,
+/// }
+///
+/// impl Decision for BookSeat {
+///     type State = Vec<(u32, String)>;
+///     type Event = Booking;
+///     type Rejection = &'static str;
+///
+///     fn query(&self) -> Query {
+///         Query::all().event_type("SeatBooked").tag(format!("show:{}", self.show))
+///     }
+///
+///     fn initial(&self) -> Self::State {
+///         Vec::new()
+///     }
+///
+///     fn evolve(&self, taken: &mut Self::State, Booking::SeatBooked { seat }: Booking, record: EventRef<'_>) {
+///         taken.push((seat, record.aggregate_id().to_owned()));
+///     }
+///
+///     fn decide(&self, taken: &Self::State) -> Result<Vec<Decided<Booking>>, &'static str> {
+///         if taken.iter().any(|(seat, guest)| *seat == self.seat || *guest == self.guest) {
+///             return Err("the seat is taken, or the guest has one");
+///         }
+///         let booked = Decided::new(StreamId::new("Guest", self.guest.as_str()), Booking::SeatBooked { seat: self.seat });
+///         Ok(vec![booked.tag(format!("show:{}", self.show))])
+///     }
+/// }
+///
+/// let decisions = Decisions::new(&Store::in_memory());
+/// let book = |seat, guest: &str| decisions.execute(&BookSeat { show: "hamlet".into(), seat, guest: guest.into() });
+/// book(7, "anna")?;
+/// assert!(matches!(book(7, "bert"), Err(CommandError::Rejected(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub trait Decision {
+    /// What the events of the query lead to.
+    type State;
+
+    /// The event types that the decision reads and writes: a serde enum.
+    type Event: Serialize + DeserializeOwned;
+
+    /// Why the command is refused by the rules of the domain.
+    type Rejection;
+
+    /// The events that the decision depends on. An event that comes to it before the append makes the decision be taken again.
+    fn query(&self) -> Query;
+
+    /// The state before the first event.
+    fn initial(&self) -> Self::State;
+
+    /// Changes the state as an event says.
+    fn evolve(&self, state: &mut Self::State, event: Self::Event, record: EventRef<'_>);
+
+    /// The events that the command makes happen in this state; none when nothing has to happen.
+    ///
+    /// # Errors
+    ///
+    /// The rejection, when the rules of the domain refuse the command. It is not retried.
+    fn decide(&self, state: &Self::State) -> Result<Vec<Decided<Self::Event>>, Self::Rejection>;
+}
+
+/// An event that a [`Decision`] makes happen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided<E> {
+    stream: StreamId,
+    event: E,
+    tags: Vec<Name>,
+}
+
+impl<E> Decided<E> {
+    /// An event of this aggregate.
+    pub fn new(stream: StreamId, event: E) -> Self {
+        Self {
+            stream,
+            event,
+            tags: Vec::new(),
+        }
+    }
+
+    /// Adds a tag, which queries find the event by.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<Name>) -> Self {
+        self.tags.push(tag.into());
+        self
+    }
+}
+
+/// Executes [decisions](Decision) on a store. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Decisions<C = Json> {
+    store: Store,
+    codec: C,
+    upcasters: Upcasters,
+    unknown: UnknownEvents,
+    context: Context,
+    retry: Retry,
+}
+
+impl Decisions {
+    /// Decisions on the events of `store`, as JSON.
+    pub fn new(store: &Store) -> Self {
+        Self::with_codec(store, Json)
+    }
+}
+
+impl<C: Codec> Decisions<C> {
+    /// Decisions on the events of `store`, in the format of `codec`.
+    pub fn with_codec(store: &Store, codec: C) -> Self {
+        Self {
+            store: store.clone(),
+            codec,
+            upcasters: Upcasters::new(),
+            unknown: UnknownEvents::default(),
+            context: Context::new(),
+            retry: Retry::default(),
+        }
+    }
+
+    /// Sets the number of attempts and the pauses between them.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets the upcasters, which convert events of older schemas.
+    #[must_use]
+    pub fn upcasters(mut self, upcasters: &Upcasters) -> Self {
+        self.upcasters = upcasters.clone();
+        self
+    }
+
+    /// Sets whether events of the query with unknown types are skipped. By default they are an error.
+    #[must_use]
+    pub fn unknown_events(mut self, unknown: UnknownEvents) -> Self {
+        self.unknown = unknown;
+        self
+    }
+
+    /// A handle whose decisions append events with this context.
+    #[must_use]
+    pub fn with_context(&self, context: Context) -> Self {
+        Self {
+            context,
+            ..self.clone()
+        }
+    }
+
+    /// Folds the events of the decision's query, decides, and appends the events if no other event has come to the query meanwhile. Otherwise
+    /// folds and decides again, as often as [`Retry`] says.
+    ///
+    /// Events of one aggregate are appended together, in their order. Returns an acknowledgement for each aggregate, in the order of their first
+    /// events. Events of the query that limits, truncation or deletion have dropped are not seen.
+    ///
+    /// # Errors
+    ///
+    /// See [`CommandError`]. Nothing was appended, unless the store [failed](Error::Failed), or was [closed](Error::Closed) or
+    /// [unavailable](Error::Unavailable) while the append waited.
+    ///
+    /// # Panics
+    ///
+    /// When the decision's functions panic. Nothing was appended, and the store is unaffected.
+    pub fn execute<D: Decision>(&self, decision: &D) -> Result<Vec<Appended>, CommandError<D::Rejection>> {
+        with_retry(&self.store, self.retry, |_| self.attempt(None, decision))
+    }
+
+    /// Executes a decision that has an id. When its events are in the store already, they are acknowledged again, and nothing is decided.
+    ///
+    /// As [`Aggregates::execute_once`](super::Aggregates::execute_once), but the events are recognized in whatever aggregates they are: the first
+    /// call builds the store's index of event ids.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute); [`CommandError::Reused`] when another command had this id.
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn execute_once<D: Decision + Serialize>(
+        &self,
+        command_id: Uuid,
+        decision: &D,
+    ) -> Result<Vec<Appended>, CommandError<D::Rejection>> {
+        let command_id = CommandId::new(command_id, decision)?;
+        with_retry(&self.store, self.retry, |_| {
+            if let Some(known) = self.known(&command_id)? {
+                return self.store.append_all(known).map_err(CommandError::Store);
+            }
+            self.attempt(Some(&command_id), decision)
+        })
+    }
+
+    fn attempt<D: Decision>(
+        &self,
+        command_id: Option<&CommandId>,
+        decision: &D,
+    ) -> Result<Vec<Appended>, CommandError<D::Rejection>> {
+        let events = TypedEvents::with_codec(self.codec.clone())
+            .upcasters(&self.upcasters)
+            .unknown_events(self.unknown);
+        let as_of = self.store.visible();
+        let state = self.fold(&events, decision, as_of)?;
+        let decided = decision.decide(&state).map_err(CommandError::Rejected)?;
+        if decided.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appends = self.write(&events, command_id, decided)?;
+        let condition = Condition::none_after(decision.query(), as_of);
+        self.store.append_if(&condition, appends).map_err(CommandError::Store)
+    }
+
+    fn fold<D: Decision>(
+        &self,
+        events: &TypedEvents<D::Event, C>,
+        decision: &D,
+        as_of: Position,
+    ) -> Result<D::State, CommandError<D::Rejection>> {
+        let read = self.store.query(decision.query().as_of(as_of));
+        let state = read.fold(Ok(decision.initial()), |state: Result<D::State, LoadError>, record| {
+            let mut state = state?;
+            events.each(record, |event| decision.evolve(&mut state, event, record))?;
+            Ok(state)
+        });
+        Ok(state.map_err(CommandError::Store)??)
+    }
+
+    fn write<E: Serialize + DeserializeOwned, R>(
+        &self,
+        events: &TypedEvents<E, C>,
+        command_id: Option<&CommandId>,
+        decided: Vec<Decided<E>>,
+    ) -> Result<Vec<Append<'static>>, CommandError<R>> {
+        let mut parts: Vec<Part> = Vec::new();
+        for (place, Decided { stream, event, tags }) in (0..).zip(decided) {
+            let there = parts.iter().position(|part| part.stream == stream);
+            let there = there.unwrap_or_else(|| {
+                parts.push(Part::anywhere(stream));
+                parts.len() - 1
+            });
+            let part = &mut parts[there];
+            let (encoded, _) = events.encode(&event).map_err(|error| part.unwritable(error))?;
+            let new = tags
+                .iter()
+                .fold(events.new_event(&encoded), |event, tag| event.tag(tag.as_str()));
+            let id = command_id.map(|command_id| command_id.event("", place));
+            let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
+            part.add(new, &self.context, id, metadata);
+        }
+        Ok(parts.into_iter().map(Part::into_append).collect())
+    }
+
+    /// The events of a command that the store has already, as appends that it recognizes.
+    fn known<R>(&self, command_id: &CommandId) -> Result<Option<Vec<Append<'static>>>, CommandError<R>> {
+        let event = |place| self.store.event(command_id.event("", place));
+        let Some(first) = event(0) else {
+            return Ok(None);
+        };
+        command_id.check(&first)?;
+        let all = std::iter::once(first).chain((1..).map_while(event));
+        let mut appends: Vec<Append<'static>> = Vec::new();
+        for event in all {
+            let stream = event.stream_id();
+            let new = event.to_new().into_owned();
+            match appends.iter_mut().find(|append| *append.stream == stream) {
+                Some(append) => append.events.push(new),
+                None => appends.push(Append::new(stream, before(&event), vec![new])),
+            }
+        }
+        Ok(Some(appends))
+    }
+}
+
+/// The expected version that an event was appended at.
+fn before(event: &Event) -> Expected {
+    Expected::Exactly(Version(event.version().0 - 1))
+}
+
+impl<R> From<Error> for CommandError<R> {
+    fn from(error: Error) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,205 @@
+//! Loading aggregates: folding their events in place, from the nearest snapshot on.
+
+use super::snapshot::Since;
+use super::{Aggregate, Aggregates, Codec, LoadError, Loaded};
+use crate::event::system::change_stream;
+use crate::{AsOf, EventRef, Position, Store, StreamRead, Version};
+
+/// How far the events of an aggregate are folded.
+#[derive(Clone, Copy)]
+pub(super) enum Until {
+    Now,
+    Version(Version),
+    AsOf(AsOf),
+}
+
+impl Until {
+    fn read<'a>(self, store: &'a Store, id: &str, after: Version) -> StreamRead<'a> {
+        let read = store.read_stream(id).after(after);
+        match self {
+            Self::Now => read,
+            // Events may be gone before the first: those that are later than this version are left out by the fold.
+            Self::Version(version) => {
+                let events = version.0.saturating_sub(after.0);
+                read.limit(usize::try_from(events).unwrap_or(usize::MAX))
+            }
+            Self::AsOf(as_of) => read.as_of(as_of),
+        }
+    }
+
+    fn includes(self, version: Version) -> bool {
+        match self {
+            Self::Version(last) => version <= last,
+            Self::Now | Self::AsOf(_) => true,
+        }
+    }
+
+    /// The last version that may be in a snapshot to begin at.
+    fn last_of_snapshot(self, store: &Store, id: &str) -> Version {
+        match self {
+            Self::Now => Version(u64::MAX),
+            Self::Version(version) => version,
+            Self::AsOf(as_of) => {
+                let last = store.read_stream(id).as_of(as_of).backwards().limit(1);
+                last.fold(Version(0), |_, event| event.version())
+            }
+        }
+    }
+
+    /// Whether the last deletion of the aggregate, of the events up to version `deleted_to`, came later.
+    fn is_before_deletion(self, store: &Store, id: &str, deleted_to: Version) -> bool {
+        match self {
+            Self::Now => false,
+            Self::Version(version) => version <= deleted_to,
+            Self::AsOf(as_of) => {
+                let changes = change_stream(id);
+                let changes = store.read_stream(&changes);
+                last_deletion(&changes) != last_deletion(&changes.clone().as_of(as_of))
+            }
+        }
+    }
+}
+
+fn last_deletion(changes: &StreamRead<'_>) -> Option<Position> {
+    changes.fold(None, |last, change| match change.event_type() {
+        "$deleted" => Some(change.position()),
+        _ => last,
+    })
+}
+
+impl<A: Aggregate, C: Codec> Aggregates<A, C> {
+    /// Loads an aggregate, with what came since its last snapshot.
+    pub(super) fn load_with(&self, id: &str, until: Until) -> Result<(Loaded<A>, Since), LoadError> {
+        loop {
+            let begin = self.begin(id, until);
+            let from = begin.version;
+            let (loaded, since) = self.fold(id, until, begin)?;
+            if !self.has_changed(id, from, loaded.version) {
+                return Ok((loaded, since));
+            }
+        }
+    }
+
+    /// The state to begin at: that of the nearest snapshot, or the initial one.
+    fn begin(&self, id: &str, until: Until) -> Loaded<A> {
+        let from_snapshot = || {
+            let snapshots = self.snapshots.as_ref()?;
+            let info = self.store.stream_info(id)?;
+            let is_own = info.stream.aggregate_type == A::TYPE && !info.tombstoned;
+            let last = until.last_of_snapshot(&self.store, id);
+            is_own.then(|| snapshots.load(&self.store, id, last)).flatten()
+        };
+        from_snapshot().unwrap_or_else(Loaded::initial)
+    }
+
+    /// Whether the events that were folded, after version `from` up to `last`, are not the aggregate's any more. Then they are folded again;
+    /// each repetition needs another drop.
+    fn has_changed(&self, id: &str, from: Version, last: Version) -> bool {
+        let Some(info) = self.store.stream_info(id).filter(|_| last.0 > 0) else {
+            return false;
+        };
+        // Events after `last` were dropped while those before were read: a fold does not miss them, as none follows.
+        let has_lost_last = info.dropped_to > last;
+        // The aggregate was deleted after its snapshot was read, and began again.
+        let has_lost_snapshot = from.0 > 0 && info.deleted_to >= from;
+        has_lost_last || has_lost_snapshot
+    }
+
+    fn fold(&self, id: &str, until: Until, begin: Loaded<A>) -> Result<(Loaded<A>, Since), LoadError> {
+        let read = until.read(&self.store, id, begin.version);
+        let begin = (begin, Since::default());
+        let (loaded, since) = read.fold(Ok(begin), |folded: Result<(Loaded<A>, Since), LoadError>, event| {
+            let (mut loaded, mut since) = folded?;
+            if !until.includes(event.version()) {
+                return Ok((loaded, since));
+            }
+            self.check_next(id, loaded.version, event)?;
+            self.events.each(event, |decoded| loaded.state.evolve(decoded))?;
+            loaded.version = event.version();
+            loaded.folded += 1;
+            since.add(event.data().len(), event.recorded_at());
+            Ok((loaded, since))
+        })?;
+        if loaded.version.0 == 0 {
+            self.check_none(id, until)?;
+        }
+        Ok((loaded, since))
+    }
+
+    /// # Errors
+    ///
+    /// [`LoadError::Incomplete`] when events are gone between version `last` and the event; [`LoadError::OtherType`].
+    fn check_next(&self, id: &str, last: Version, event: EventRef<'_>) -> Result<(), LoadError> {
+        if last.0 == 0 {
+            return self.check_first(id, event);
+        }
+        if event.version().0 == last.0 + 1 {
+            return Ok(());
+        }
+        Err(incomplete(id, last.0 + 1, event.version().0 - 1))
+    }
+
+    /// The first event that is there. What was deleted before it does not count: the aggregate began again.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Incomplete`] when events before it are gone for another reason; [`LoadError::OtherType`].
+    fn check_first(&self, id: &str, event: EventRef<'_>) -> Result<(), LoadError> {
+        check_type::<A>(id, event.aggregate_type())?;
+        let before = event.version().0 - 1;
+        if before == 0 {
+            return Ok(());
+        }
+        // A budget may have dropped the aggregate since its event was read: then it is not known.
+        let info = self.store.stream_info(id);
+        let deleted_to = info.map_or(0, |info| info.deleted_to.0);
+        if before > deleted_to {
+            return Err(incomplete(id, deleted_to + 1, before));
+        }
+        Ok(())
+    }
+
+    /// No event is there.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError::Incomplete`] when there were events at that time; [`LoadError::Deleted`]; [`LoadError::OtherType`].
+    fn check_none(&self, id: &str, until: Until) -> Result<(), LoadError> {
+        let Some(info) = self.store.stream_info(id) else {
+            return Ok(());
+        };
+        check_type::<A>(id, &info.stream.aggregate_type)?;
+        if info.tombstoned {
+            let aggregate_id = id.into();
+            return Err(LoadError::Deleted { aggregate_id });
+        }
+        let is_before_deletion = info.deleted_to.0 > 0 && until.is_before_deletion(&self.store, id, info.deleted_to);
+        let begin = if is_before_deletion { 0 } else { info.deleted_to.0 };
+        if info.dropped_to.0 > begin {
+            return Err(incomplete(id, begin + 1, info.dropped_to.0));
+        }
+        Ok(())
+    }
+}
+
+/// # Errors
+///
+/// [`LoadError::OtherType`] when `actual` is not the type of `A`.
+fn check_type<A: Aggregate>(id: &str, actual: &str) -> Result<(), LoadError> {
+    if actual == A::TYPE {
+        return Ok(());
+    }
+    Err(LoadError::OtherType {
+        aggregate_id: id.into(),
+        wanted: A::TYPE.into(),
+        actual: actual.into(),
+    })
+}
+
+fn incomplete(id: &str, first: u64, last: u64) -> LoadError {
+    LoadError::Incomplete {
+        aggregate_id: id.into(),
+        first: Version(first),
+        last: Version(last),
+    }
+}

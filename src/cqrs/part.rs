@@ -1,0 +1,185 @@
+//! One aggregate's part of a command: the events that were decided, before they are appended.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::snapshot::Since;
+use super::{Aggregate, CodecError, CommandError, Context, Loaded};
+use crate::{Append, Appended, Event, EventRef, Expected, NewEvent, Store, StreamId, Timestamp, Version};
+
+/// The id of a command, and a digest of what it asks for: the same command comes again with both, another one with the id alone.
+#[derive(Clone, Debug)]
+pub(super) struct CommandId {
+    id: Uuid,
+    digest: Uuid,
+}
+
+impl CommandId {
+    pub(super) fn new<R>(id: Uuid, command: &impl Serialize) -> Result<Self, CommandError<R>> {
+        // As a value: its maps are sorted.
+        let json = serde_json::to_value(command).map_err(|error| {
+            let what =
+                format!("the command cannot be written as JSON, which tells it from others with its id: {error}");
+            CommandError::Store(crate::Error::invalid(what))
+        })?;
+        let digest = Uuid::new_v5(&id, json.to_string().as_bytes());
+        Ok(Self { id, digest })
+    }
+
+    /// The id of the command's event with this place, counted from 0: a UUID of version 5 (RFC 9562), with the command's as the namespace. The
+    /// aggregate is part of it: a command to several aggregates has events of its own in each.
+    pub(super) fn event(&self, aggregate_id: &str, place: u64) -> Uuid {
+        let name = [&place.to_be_bytes()[..], aggregate_id.as_bytes()].concat();
+        Uuid::new_v5(&self.id, &name)
+    }
+
+    /// # Errors
+    ///
+    /// [`CommandError::Reused`] when `first` is the first event of another command.
+    pub(super) fn check<R>(&self, first: &Event) -> Result<(), CommandError<R>> {
+        if first.metadata() == self.metadata().as_bytes() {
+            return Ok(());
+        }
+        Err(CommandError::Reused {
+            command_id: self.id,
+            aggregate_id: first.aggregate_id().into(),
+            position: first.position(),
+        })
+    }
+
+    /// The metadata of the command's first event.
+    pub(super) fn metadata(&self) -> String {
+        format!("{{\"command\":\"{}\"}}", self.digest)
+    }
+}
+
+/// The events of one aggregate that a command appends.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) stream: StreamId,
+    /// The version of the aggregate that the command was decided on.
+    pub(super) version: Version,
+    expected: Expected,
+    events: Vec<NewEvent<'static>>,
+}
+
+impl Part {
+    pub(super) fn new(stream: StreamId, version: Version) -> Self {
+        let expected = match version {
+            Version(0) => Expected::NoStream,
+            version => Expected::Exactly(version),
+        };
+        Self {
+            stream,
+            version,
+            expected,
+            events: Vec::new(),
+        }
+    }
+
+    /// A part that is appended wherever the aggregate stands.
+    pub(super) fn anywhere(stream: StreamId) -> Self {
+        Self {
+            expected: Expected::Any,
+            ..Self::new(stream, Version(0))
+        }
+    }
+
+    /// The events of a command that the aggregate has already, up to version `last`.
+    ///
+    /// Appended once more, the store recognizes them by their ids, and acknowledges them when they have the requested durability. The expected
+    /// version is the one they were appended at: if the aggregate was deleted meanwhile, the append conflicts instead of storing them a
+    /// second time.
+    pub(super) fn known<R>(
+        store: &Store,
+        command_id: &CommandId,
+        stream: &StreamId,
+        last: Version,
+    ) -> Result<Option<Self>, CommandError<R>> {
+        let id = stream.aggregate_id.as_str();
+        let mut next = command_id.event(id, 0);
+        let mut events: Vec<Event> = Vec::new();
+        store.read_stream(id).for_each(|event: EventRef<'_>| {
+            if event.id() == next && event.version() <= last {
+                events.push(event.to_event());
+                next = command_id.event(id, events.len() as u64);
+            }
+        });
+        let Some(first) = events.first() else {
+            return Ok(None);
+        };
+        command_id.check(first)?;
+        let mut part = Self::new(stream.clone(), last);
+        part.expected = Expected::Exactly(Version(first.version().0 - 1));
+        part.events = events.iter().map(|event| event.to_new().into_owned()).collect();
+        Ok(Some(part))
+    }
+
+    pub(super) fn add(&mut self, event: NewEvent<'_>, context: &Context, id: Option<Uuid>, metadata: Option<String>) {
+        let event = context.apply(event);
+        let event = match metadata {
+            Some(metadata) => event.metadata(metadata),
+            None => event,
+        };
+        self.events.push(NewEvent { id, ..event }.into_owned());
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.events.len() as u64
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    pub(super) fn append_to<R>(&self, store: &Store) -> Result<Appended, CommandError<R>> {
+        store
+            .append(&self.stream, self.expected, &self.events)
+            .map_err(CommandError::Store)
+    }
+
+    pub(super) fn into_append(self) -> Append<'static> {
+        Append::new(self.stream, self.expected, self.events)
+    }
+
+    pub(super) fn unwritable<R>(&self, (event_type, error): (Option<String>, CodecError)) -> CommandError<R> {
+        CommandError::Unwritable {
+            aggregate_id: self.stream.aggregate_id.clone(),
+            event_type: event_type.map(Into::into),
+            error: Box::new(error),
+        }
+    }
+}
+
+/// What is left to do when the events of a command are appended: the state that they lead to may be worth a snapshot.
+pub(super) struct Settle<A: Aggregate> {
+    loaded: Loaded<A>,
+    since: Since,
+    /// The events as they are read back, with the bytes of their data.
+    pub(super) events: Vec<(A::Event, usize)>,
+}
+
+impl<A: Aggregate> Settle<A> {
+    pub(super) fn of(loaded: Loaded<A>, since: Since) -> Self {
+        Self {
+            loaded,
+            since,
+            events: Vec::new(),
+        }
+    }
+
+    /// Nothing is left to do.
+    pub(super) fn nothing(loaded: Loaded<A>) -> Self {
+        Self::of(loaded, Since::default())
+    }
+
+    /// The state after the events, which were recorded now.
+    pub(super) fn evolved(mut self, now: Timestamp) -> (Loaded<A>, Since) {
+        for (event, bytes) in self.events {
+            self.loaded.state.evolve(event);
+            self.loaded.version.0 += 1;
+            self.since.add(bytes, now);
+        }
+        (self.loaded, self.since)
+    }
+}

@@ -1,0 +1,3 @@
+pub(super) fn fingerprint<T: serde::de::DeserializeOwned>() -> u32 {
+    1
+}

@@ -1,0 +1,193 @@
+//! Commands to several aggregates that take effect together or not at all.
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::part::{CommandId, Part};
+use super::retry::with_retry;
+use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
+use crate::{Append, Appended, Error, Store, StreamId};
+
+/// Executes commands to several aggregates, of one type or of several, as one atomic append.
+///
+/// ```
+/// use annals::Store;
+/// use annals::cqrs::{Aggregate, Aggregates, CommandError, Together};
+/// # use serde::{Deserialize, Serialize};
+/// # #[derive(Serialize, Deserialize)] enum AccountEvent { Deposited { amount: u64 }, Withdrawn { amount: u64 } }
+/// # enum AccountCommand { Deposit { amount: u64 }, Withdraw { amount: u64 } }
+/// # #[derive(Default)] struct Account { balance: u64 }
+/// # impl Aggregate for Account {
+/// #     const TYPE: &'static str = "Account";
+/// #     type Event = AccountEvent;
+/// #     type Command = AccountCommand;
+/// #     type Rejection = &'static str;
+/// #     fn initial() -> Self { Self::default() }
+/// #     fn decide(&self, command: &AccountCommand) -> Result<Vec<AccountEvent>, &'static str> {
+/// #         match *command {
+/// #             AccountCommand::Deposit { amount } => Ok(vec![AccountEvent::Deposited { amount }]),
+/// #             AccountCommand::Withdraw { amount } if amount > self.balance => Err("not covered"),
+/// #             AccountCommand::Withdraw { amount } => Ok(vec![AccountEvent::Withdrawn { amount }]),
+/// #         }
+/// #     }
+/// #     fn evolve(&mut self, event: AccountEvent) {
+/// #         match event {
+/// #             AccountEvent::Deposited { amount } => self.balance += amount,
+/// #             AccountEvent::Withdrawn { amount } => self.balance -= amount,
+/// #         }
+/// #     }
+/// # }
+///
+/// let store = Store::in_memory();
+/// let accounts = Aggregates::<Account>::new(&store);
+/// accounts.execute("anna", &AccountCommand::Deposit { amount: 100 })?;
+///
+/// let transfer = |amount| {
+///     Together::new(&store).execute(|work| {
+///         work.execute(&accounts, "anna", &AccountCommand::Withdraw { amount })?;
+///         work.execute(&accounts, "bert", &AccountCommand::Deposit { amount })
+///     })
+/// };
+/// transfer(60)?;
+/// assert!(matches!(transfer(60), Err(CommandError::Rejected("not covered"))));
+/// assert_eq!(accounts.load("bert")?.state.balance, 60);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Together {
+    store: Store,
+    retry: Retry,
+}
+
+impl Together {
+    /// Commands to aggregates of `store`. Events have the durability of this handle when they are acknowledged.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            retry: Retry::default(),
+        }
+    }
+
+    /// Sets the number of attempts and the pauses between them.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Calls `work`, which executes commands on a [`Work`], and appends all their events at once. After a conflict in one of the aggregates,
+    /// `work` is called again.
+    ///
+    /// Returns an acknowledgement for each aggregate that has new events, in the order of the commands.
+    ///
+    /// # Errors
+    ///
+    /// The first error that `work` returns; otherwise as [`Aggregates::execute`]; [`Error::Invalid`] when `work` has two commands for
+    /// one aggregate.
+    ///
+    /// # Panics
+    ///
+    /// When `work` or an aggregate's functions panic. Nothing was appended, and the store is unaffected.
+    pub fn execute<R>(
+        &self,
+        mut work: impl FnMut(&mut Work<'_>) -> Result<(), CommandError<R>>,
+    ) -> Result<Vec<Appended>, CommandError<R>> {
+        with_retry(&self.store, self.retry, |_| {
+            let mut commands = Work {
+                store: &self.store,
+                parts: Vec::new(),
+                settles: Vec::new(),
+            };
+            work(&mut commands)?;
+            commands.append()
+        })
+    }
+}
+
+/// Commands that take effect together. See [`Together`].
+pub struct Work<'a> {
+    store: &'a Store,
+    parts: Vec<Part>,
+    /// What each aggregate type has to do after the append.
+    settles: Vec<Box<dyn FnOnce()>>,
+}
+
+impl std::fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work")
+            .field("parts", &self.parts)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Work<'_> {
+    /// Decides a command on the current state of an aggregate. Its events are appended with those of the other commands.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aggregates::execute`]; [`Error::Invalid`] when `aggregates` is of another store. Use [`CommandError::map_rejection`] where the
+    /// aggregates have different rejections.
+    pub fn execute<A: Aggregate + 'static, C: Codec>(
+        &mut self,
+        aggregates: &Aggregates<A, C>,
+        id: &str,
+        command: &A::Command,
+    ) -> Result<(), CommandError<A::Rejection>> {
+        self.decide(aggregates, None, id, command)
+    }
+
+    /// Decides a command that has an id, as [`Aggregates::execute_once`] does. All commands of one piece of work may have the same id.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute) and [`Aggregates::execute_once`].
+    pub fn execute_once<A: Aggregate + 'static, C: Codec>(
+        &mut self,
+        command_id: Uuid,
+        aggregates: &Aggregates<A, C>,
+        id: &str,
+        command: &A::Command,
+    ) -> Result<(), CommandError<A::Rejection>>
+    where
+        A::Command: Serialize,
+    {
+        let command_id = CommandId::new(command_id, command)?;
+        self.decide(aggregates, Some(&command_id), id, command)
+    }
+
+    fn decide<A: Aggregate + 'static, C: Codec>(
+        &mut self,
+        aggregates: &Aggregates<A, C>,
+        command_id: Option<&CommandId>,
+        id: &str,
+        command: &A::Command,
+    ) -> Result<(), CommandError<A::Rejection>> {
+        if !aggregates.store.is_same(self.store) {
+            let error = Error::invalid(format!(
+                "aggregate '{id}' is of another store than the others: one append goes to one store"
+            ));
+            return Err(CommandError::Store(error));
+        }
+        let stream = StreamId::new(A::TYPE, id);
+        let (part, settle) = aggregates.decide(command_id, &stream, command)?;
+        if !part.is_empty() {
+            self.parts.push(part);
+            let aggregates = aggregates.clone();
+            self.settles
+                .push(Box::new(move || aggregates.settle(&stream.aggregate_id, settle)));
+        }
+        Ok(())
+    }
+
+    fn append<R>(self) -> Result<Vec<Appended>, CommandError<R>> {
+        if self.parts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let appends: Vec<Append<'_>> = self.parts.into_iter().map(Part::into_append).collect();
+        let appended = self.store.append_all(appends).map_err(CommandError::Store)?;
+        for settle in self.settles {
+            settle();
+        }
+        Ok(appended)
+    }
+}
