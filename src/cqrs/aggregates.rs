@@ -7,9 +7,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::loading::Until;
+use super::projection::Inline;
 use super::snapshot::{SnapshotCounts, SnapshotPolicy, Snapshots};
 use super::{
-    Aggregate, Codec, Context, Json, LoadError, Loaded, ReadError, Retry, TypedEvents, UnknownEvents, Upcasters,
+    Aggregate, Codec, Context, Json, Live, LoadError, Loaded, Projection, ReadError, Retry, TypedEvents, UnknownEvents,
+    Upcasters,
 };
 use crate::{AsOf, Error, Position, Query, Store, Version};
 
@@ -24,6 +26,8 @@ pub struct Aggregates<A: Aggregate, C = Json> {
     pub(super) context: Context,
     pub(super) retry: Retry,
     pub(super) snapshots: Option<Arc<Snapshots<A>>>,
+    /// Ascending by address: all handles lock them in one order.
+    pub(super) inline: Vec<Arc<dyn Inline>>,
 }
 
 impl<A: Aggregate, C: Clone> Clone for Aggregates<A, C> {
@@ -34,6 +38,7 @@ impl<A: Aggregate, C: Clone> Clone for Aggregates<A, C> {
             context: self.context.clone(),
             retry: self.retry,
             snapshots: self.snapshots.clone(),
+            inline: self.inline.clone(),
         }
     }
 }
@@ -66,6 +71,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             context: Context::default(),
             retry: Retry::default(),
             snapshots: None,
+            inline: Vec::new(),
         }
     }
 
@@ -100,6 +106,21 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         A: Serialize + DeserializeOwned,
     {
         self.snapshots = Some(Arc::new(Snapshots::new(policy)));
+        self
+    }
+
+    /// Brings `projection` up to date with every command of this handle: when the command returns, the read model has its events, and no reader of
+    /// the read model is without them. The projection can [refuse](Projection::check) an event before it is appended.
+    ///
+    /// One command at a time is appended through an inline projection, also while it waits for the journal. Appends that go another way
+    /// are seen when the projection is read, or by the next command, but cannot be refused.
+    ///
+    /// A projection that has failed refuses every command, until it is [reset](Live::reset).
+    #[must_use]
+    pub fn inline<P: Projection>(mut self, projection: &Live<P>) -> Self {
+        self.inline.push(Arc::new(projection.clone()));
+        self.inline.sort_by_key(|projection| projection.address());
+        self.inline.dedup_by_key(|projection| projection.address());
         self
     }
 

@@ -1,6 +1,6 @@
 //! Who acts, and why: what events carry beside their data.
 
-use crate::{EventRef, Name, NewEvent};
+use crate::{Event, Name, NewEvent};
 
 /// Who acts, for which organization, in which conversation, and because of what. Events that are appended with a context carry it.
 ///
@@ -34,7 +34,7 @@ impl Context {
     /// The context of what follows from an event: its user, organization and conversation, with the event as the cause.
     ///
     /// An event without a correlation begins a conversation, which is named after the event's id.
-    pub fn caused_by(event: EventRef<'_>) -> Self {
+    pub fn caused_by(event: &Event) -> Self {
         let id = || Name::from(event.id().hyphenated().to_string());
         Self {
             user: event.user_id().map(Name::from),

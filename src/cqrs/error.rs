@@ -5,7 +5,7 @@ use std::fmt;
 use uuid::Uuid;
 
 use super::CodecError;
-use crate::{Conflict, Error, EventRef, Name, Position, Version};
+use crate::{Conflict, Error, Event, EventRef, Name, Position, Version};
 
 /// An event that does not decode: its type is unknown, its data is not that of the variant, or no upcaster leads to the newest schema.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,16 @@ pub struct Undecodable {
 
 impl Undecodable {
     pub(super) fn new(event: EventRef<'_>, error: CodecError) -> Self {
+        Self {
+            aggregate_id: event.aggregate_id().into(),
+            event_id: event.id(),
+            event_type: event.event_type().into(),
+            position: event.position(),
+            error,
+        }
+    }
+
+    pub(super) fn of_event(event: &Event, error: CodecError) -> Self {
         Self {
             aggregate_id: event.aggregate_id().into(),
             event_id: event.id(),
@@ -111,6 +121,11 @@ pub enum CommandError<R> {
         /// Why it cannot be written.
         error: Box<CodecError>,
     },
+    /// An inline projection refuses an event, or has failed. Nothing was appended.
+    Inline {
+        /// What the projection says.
+        reason: String,
+    },
     /// Another command had this id. Nothing was appended; a new command gets an id of its own.
     Reused {
         /// The id of both commands.
@@ -147,6 +162,7 @@ impl<R: fmt::Display> fmt::Display for CommandError<R> {
                     "cannot append an event of type '{event_type}' to aggregate '{aggregate_id}': {error}"
                 )
             }
+            Self::Inline { reason } => write!(f, "an inline projection refuses the command: {reason}"),
             Self::Reused {
                 command_id,
                 aggregate_id,
@@ -184,6 +200,7 @@ impl<R> CommandError<R> {
                 event_type,
                 error,
             },
+            Self::Inline { reason } => CommandError::Inline { reason },
             Self::Reused {
                 command_id,
                 aggregate_id,

@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::loading::Until;
 use super::part::{CommandId, Part, Settle};
+use super::projection::with_inline;
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
@@ -151,7 +152,9 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
                 attempts,
             };
             if !part.is_empty() {
-                let appended = part.append_to(&self.store)?;
+                let refused = |reason| CommandError::Inline { reason };
+                let append = || part.append_to(&self.store);
+                let appended = with_inline(&self.inline, part.events(), refused, append)?;
                 executed.version = executed.version.max(appended.last_version);
                 executed.appended = Some(appended);
                 self.settle(id, settle);

@@ -109,8 +109,11 @@ mod error;
 mod execute;
 mod loading;
 mod part;
+mod process;
+mod projection;
 mod retry;
 mod snapshot;
+mod subscription;
 mod together;
 mod typed;
 mod upcast;
@@ -122,8 +125,14 @@ pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};
 pub use error::{CommandError, LoadError, Undecodable};
 pub use execute::{Executed, Pending};
+pub use process::{
+    AfterFailure, FailedEvent, HandlerError, Letter, OnFailure, Processor, ProcessorState, ProcessorStatus, Processors,
+    StartError, StartFrom, StopReason, WaitError,
+};
+pub use projection::{Live, LiveError, Projected, Projection, ProjectionBuilder, Row, Table};
 pub use retry::Retry;
 pub use snapshot::{SnapshotCounts, SnapshotPolicy};
+pub use subscription::{Delivered, Subscription, SubscriptionBuilder};
 pub use together::{Together, Work};
 pub use typed::{ReadError, Recorded, TypedEvents, UnknownEvents};
 pub use upcast::{MissingPath, MissingPaths, Upcast, Upcasters};

@@ -61,6 +61,7 @@ pub(super) struct Part {
     pub(super) version: Version,
     expected: Expected,
     events: Vec<NewEvent<'static>>,
+    is_known: bool,
 }
 
 impl Part {
@@ -74,6 +75,7 @@ impl Part {
             version,
             expected,
             events: Vec::new(),
+            is_known: false,
         }
     }
 
@@ -110,6 +112,7 @@ impl Part {
         };
         command_id.check(first)?;
         let mut part = Self::new(stream.clone(), last);
+        part.is_known = true;
         part.expected = Expected::Exactly(Version(first.version().0 - 1));
         part.events = events.iter().map(|event| event.to_new().into_owned()).collect();
         Ok(Some(part))
@@ -126,6 +129,11 @@ impl Part {
 
     pub(super) fn len(&self) -> u64 {
         self.events.len() as u64
+    }
+
+    /// Those that are new: a repetition has been checked before.
+    pub(super) fn events(&self) -> &[NewEvent<'static>] {
+        if self.is_known { &[] } else { &self.events }
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -57,7 +57,12 @@ impl Retry {
         reason = "there is no condition to wait for: other writers are to go first"
     )]
     pub(super) fn pause(&self, attempt: u32) {
-        std::thread::sleep(self.drawn(attempt, id::draw() as u32));
+        std::thread::sleep(self.draw_pause(attempt));
+    }
+
+    /// A random pause after an attempt.
+    pub(super) fn draw_pause(&self, attempt: u32) -> Duration {
+        self.drawn(attempt, id::draw() as u32)
     }
 }
 

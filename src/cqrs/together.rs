@@ -1,9 +1,12 @@
 //! Commands to several aggregates that take effect together or not at all.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::part::{CommandId, Part};
+use super::projection::{Inline, with_inline};
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
 use crate::{Append, Appended, Error, Store, StreamId};
@@ -96,6 +99,7 @@ impl Together {
             let mut commands = Work {
                 store: &self.store,
                 parts: Vec::new(),
+                inline: Vec::new(),
                 settles: Vec::new(),
             };
             work(&mut commands)?;
@@ -108,6 +112,8 @@ impl Together {
 pub struct Work<'a> {
     store: &'a Store,
     parts: Vec<Part>,
+    /// The inline projections of all aggregates, ascending by address.
+    inline: Vec<Arc<dyn Inline>>,
     /// What each aggregate type has to do after the append.
     settles: Vec<Box<dyn FnOnce()>>,
 }
@@ -171,6 +177,7 @@ impl Work<'_> {
         let stream = StreamId::new(A::TYPE, id);
         let (part, settle) = aggregates.decide(command_id, &stream, command)?;
         if !part.is_empty() {
+            self.add_inline(&aggregates.inline);
             self.parts.push(part);
             let aggregates = aggregates.clone();
             self.settles
@@ -179,12 +186,21 @@ impl Work<'_> {
         Ok(())
     }
 
+    fn add_inline(&mut self, inline: &[Arc<dyn Inline>]) {
+        self.inline.extend_from_slice(inline);
+        self.inline.sort_by_key(|projection| projection.address());
+        self.inline.dedup_by_key(|projection| projection.address());
+    }
+
     fn append<R>(self) -> Result<Vec<Appended>, CommandError<R>> {
         if self.parts.is_empty() {
             return Ok(Vec::new());
         }
+        let events: Vec<_> = self.parts.iter().flat_map(Part::events).cloned().collect();
         let appends: Vec<Append<'_>> = self.parts.into_iter().map(Part::into_append).collect();
-        let appended = self.store.append_all(appends).map_err(CommandError::Store)?;
+        let refused = |reason| CommandError::Inline { reason };
+        let append = || self.store.append_all(appends).map_err(CommandError::Store);
+        let appended = with_inline(&self.inline, &events, refused, append)?;
         for settle in self.settles {
             settle();
         }

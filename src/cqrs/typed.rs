@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -212,23 +213,16 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
 
     /// Calls `take` with each typed event that an event of the store is.
     pub(super) fn each(&self, event: EventRef<'_>, mut take: impl FnMut(E)) -> Result<(), Box<Undecodable>> {
-        let decoded = if self.upcasters.concern(event.event_type()) {
-            self.each_upcast(event, &mut take)
-        } else {
-            self.decode_one(event.event_type(), event.data(), &mut take)
-        };
-        decoded.map_err(|error| Box::new(Undecodable::new(event, error)))
+        self.each_of(event.event_type(), event.schema_version(), event.data(), &mut take)
+            .map_err(|error| Box::new(Undecodable::new(event, error)))
     }
 
-    fn each_upcast(&self, event: EventRef<'_>, take: &mut impl FnMut(E)) -> Result<(), CodecError> {
-        if self.upcasters.is_newest(event.event_type(), event.schema_version()) {
-            return self.decode_one(event.event_type(), event.data(), take);
+    fn each_of(&self, event_type: &str, version: u32, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
+        if !self.upcasters.concern(event_type) || self.upcasters.is_newest(event_type, version) {
+            return self.decode_one(event_type, data, take);
         }
-        let data = self.codec.to_value(event.data())?;
-        for upcast in self
-            .upcasters
-            .upcast(event.event_type(), event.schema_version(), data)?
-        {
+        let data = self.codec.to_value(data)?;
+        for upcast in self.upcasters.upcast(event_type, version, data)? {
             let data = self.codec.from_value(&upcast.data)?;
             self.decode_one(&upcast.event_type, &data, take)?;
         }
@@ -242,6 +236,53 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
             Err(error) => return Err(error),
         }
         Ok(())
+    }
+}
+
+/// What reads typed events, whatever the codec is.
+trait ReadTyped<E>: Send + Sync {
+    fn read(&self, event_type: &str, version: u32, data: &[u8], take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
+}
+
+impl<E: DeserializeOwned, C: Codec> ReadTyped<E> for TypedEvents<E, C> {
+    fn read(&self, event_type: &str, version: u32, data: &[u8], mut take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        self.each_of(event_type, version, data, &mut take)
+    }
+}
+
+/// [`TypedEvents`] of whatever codec.
+pub(super) struct Reader<E>(Arc<dyn ReadTyped<E>>);
+
+impl<E> Clone for Reader<E> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<E> Reader<E> {
+    pub(super) fn read(&self, event: &Event, take: &mut dyn FnMut(E)) -> Result<(), Box<Undecodable>> {
+        self.0
+            .read(event.event_type(), event.schema_version(), event.data(), take)
+            .map_err(|error| Box::new(Undecodable::of_event(event, error)))
+    }
+
+    /// The typed events that an event to append is; none when its type is unknown.
+    pub(super) fn read_new(&self, event: &NewEvent<'_>) -> Result<Vec<E>, CodecError> {
+        let mut read = Vec::new();
+        match self
+            .0
+            .read(&event.event_type, event.schema_version, &event.data, &mut |event| {
+                read.push(event);
+            }) {
+            Ok(()) | Err(CodecError::UnknownType { .. }) => Ok(read),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<E: DeserializeOwned + 'static, C: Codec> TypedEvents<E, C> {
+    pub(super) fn reader(&self) -> Reader<E> {
+        Reader(Arc::new(self.clone()))
     }
 }
 

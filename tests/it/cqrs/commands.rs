@@ -203,7 +203,7 @@ fn events_carry_the_context_of_their_command() {
     }
     let follow_up = store
         .read_stream("a")
-        .fold(None, |_, event| Some(Context::caused_by(event)));
+        .fold(None, |_, event| Some(Context::caused_by(&event.to_event())));
     let follow_up = follow_up.expect("there are events");
     assert_eq!(follow_up.correlation.as_deref(), Some("c-1"));
     assert_eq!(

@@ -1,0 +1,97 @@
+//! A processor's checkpoint in the store: a snapshot of the processor's own stream, whose version is the epoch.
+
+use crate::cqrs::process::status::StopReason;
+use crate::{Durability, Expected, Name, NewEvent, NewSnapshot, Position, Store, StreamId, Version};
+
+/// The aggregate type of the streams of processors.
+const PROCESSOR: &str = "annals.Processor";
+
+/// Where a processor begins that has no checkpoint yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StartFrom {
+    /// At the first event.
+    #[default]
+    Beginning,
+    /// At the events after those that are visible when it starts.
+    End,
+    /// At the events after this position.
+    After(Position),
+}
+
+/// The right to process under a name, and the position up to which everything is processed.
+///
+/// Each start appends an event to the processor's stream: its version is the epoch. The checkpoint is a snapshot of the stream at the version
+/// of the epoch, so the store replaces it in place, and keeps the later epoch's where two save one.
+#[derive(Debug)]
+pub(in crate::cqrs) struct Checkpoint {
+    store: Store,
+    id: Name,
+    epoch: u64,
+    saved: Position,
+}
+
+impl Checkpoint {
+    /// Begins a new epoch. Every earlier holder of the name stops when it saves next.
+    pub(in crate::cqrs) fn take(store: &Store, name: &str, from: StartFrom) -> Result<Self, StopReason> {
+        // What is lost in a crash is processed again.
+        let store = store.with_durability(Durability::Volatile).map_err(storage)?;
+        let id = Name::from(format!("annals.processor/{name}"));
+        let stream = StreamId::new(PROCESSOR, id.clone());
+        let started = NewEvent::new("annals.ProcessorStarted");
+        let started = store.append(&stream, Expected::Any, started).map_err(storage)?;
+        let mut checkpoint = Self {
+            saved: Self::read(&store, &id)?.unwrap_or(match from {
+                StartFrom::Beginning => Position(0),
+                StartFrom::End => Position(started.first_position.0 - 1),
+                StartFrom::After(position) => position,
+            }),
+            epoch: started.last_version.0,
+            store,
+            id,
+        };
+        checkpoint.save(checkpoint.saved)?;
+        Ok(checkpoint)
+    }
+
+    /// The checkpoint of a processor, running or not.
+    fn read(store: &Store, id: &str) -> Result<Option<Position>, StopReason> {
+        let Some(snapshot) = store.snapshot(id) else {
+            return Ok(None);
+        };
+        let position = str::from_utf8(&snapshot.data).ok().and_then(|text| text.parse().ok());
+        let position = position.ok_or_else(|| StopReason::Storage(format!("the snapshot of '{id}' is no position")))?;
+        Ok(Some(Position(position)))
+    }
+
+    pub(in crate::cqrs) fn position(&self) -> Position {
+        self.saved
+    }
+
+    /// Saves the position.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Superseded`] when another epoch has begun; [`StopReason::Storage`].
+    pub(in crate::cqrs) fn save(&mut self, position: Position) -> Result<(), StopReason> {
+        let snapshot = NewSnapshot::new(Version(self.epoch)).data(position.to_string());
+        self.store.save_snapshot(&self.id, snapshot).map_err(storage)?;
+        self.saved = position;
+        self.check()
+    }
+
+    /// # Errors
+    ///
+    /// [`StopReason::Superseded`] when another epoch has begun.
+    pub(in crate::cqrs) fn check(&self) -> Result<(), StopReason> {
+        let newest = self.store.stream_info(&self.id).map_or(0, |info| info.version.0);
+        if newest == self.epoch {
+            return Ok(());
+        }
+        Err(StopReason::Superseded { epoch: self.epoch })
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is the argument of `map_err`")]
+pub(in crate::cqrs) fn storage(error: crate::Error) -> StopReason {
+    StopReason::Storage(error.to_string())
+}

@@ -1,0 +1,174 @@
+//! Failures of handlers: which are retried, and what happens in the end.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use super::control::Control;
+use super::status::{FailedEvent, StopReason};
+use crate::Event;
+use crate::cqrs::Retry;
+
+/// Why a handler could not handle an event.
+///
+/// Every error converts to one that is retried, so `?` works in handlers. [`permanent`](Self::permanent) makes one that is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerError {
+    reason: String,
+    is_permanent: bool,
+}
+
+impl HandlerError {
+    /// An error that may pass: the event is handled again.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_permanent: false,
+        }
+    }
+
+    /// An error that comes again with every attempt: the event is not retried.
+    pub fn permanent(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            is_permanent: true,
+        }
+    }
+
+    /// Whether another attempt cannot succeed.
+    pub fn is_permanent(&self) -> bool {
+        self.is_permanent
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl<E: Error> From<E> for HandlerError {
+    fn from(error: E) -> Self {
+        Self::transient(error.to_string())
+    }
+}
+
+/// What a processor does when a handler fails: how often it tries, and what it does then.
+///
+/// By default an event is attempted 5 times, with random pauses of up to 100 ms, 200 ms, and so on; then the processor stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnFailure {
+    /// The attempts at an event, and the pauses between them.
+    pub retry: Retry,
+    /// What happens after the last attempt.
+    pub then: AfterFailure,
+}
+
+/// What a processor does with an event whose attempts have all failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// It stops at this event, with the reason, until it is resumed.
+    #[default]
+    Stop,
+    /// It parks the event as a dead letter, with the reason, and goes on.
+    Park,
+}
+
+impl Default for OnFailure {
+    fn default() -> Self {
+        let retry = Retry {
+            attempts: 5,
+            first_pause: Duration::from_millis(100),
+            longest_pause: Duration::from_secs(10),
+        };
+        Self {
+            retry,
+            then: AfterFailure::Stop,
+        }
+    }
+}
+
+impl OnFailure {
+    /// Stops at the first failure.
+    pub fn stop() -> Self {
+        Self {
+            retry: Retry::never(),
+            then: AfterFailure::Stop,
+        }
+    }
+
+    /// Parks an event at the first failure.
+    pub fn park() -> Self {
+        Self {
+            retry: Retry::never(),
+            then: AfterFailure::Park,
+        }
+    }
+
+    /// Sets the number of attempts, and the pauses between them.
+    #[must_use]
+    pub fn retry(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+}
+
+/// How handling an event ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::cqrs) enum Handled {
+    Done,
+    /// Every attempt has failed, and the event is to be parked.
+    Failed {
+        reason: String,
+        attempts: u32,
+    },
+}
+
+/// Handles an event, and again as the policy says. The attempt gets its number, counted from 1.
+pub(in crate::cqrs) fn attempt(
+    policy: &OnFailure,
+    control: &Control,
+    event: &Event,
+    mut handle: impl FnMut(u32) -> Result<(), HandlerError>,
+) -> Result<Handled, StopReason> {
+    let mut attempts = 1;
+    loop {
+        let error = match catch_unwind(AssertUnwindSafe(|| handle(attempts))) {
+            Ok(Ok(())) => return Ok(Handled::Done),
+            Ok(Err(error)) => error,
+            Err(panic) => {
+                return Err(StopReason::failed(
+                    event,
+                    format!("the handler panicked: {}", panic_text(&*panic)),
+                ));
+            }
+        };
+        control.note_error(FailedEvent::of(event), &error.reason);
+        if error.is_permanent || attempts >= policy.retry.attempts {
+            return match policy.then {
+                AfterFailure::Stop => Err(StopReason::failed(event, with_attempts(&error.reason, attempts))),
+                AfterFailure::Park => Ok(Handled::Failed {
+                    reason: error.reason,
+                    attempts,
+                }),
+            };
+        }
+        control.wait_for(policy.retry.draw_pause(attempts))?;
+        attempts += 1;
+    }
+}
+
+fn with_attempts(reason: &str, attempts: u32) -> String {
+    if attempts == 1 {
+        reason.to_owned()
+    } else {
+        format!("{reason} (after {attempts} attempts)")
+    }
+}
+
+/// The message of a panic.
+pub(in crate::cqrs) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "(no message)".to_owned())
+}

@@ -1,0 +1,175 @@
+//! Dead letters: events that a processor or a group could not handle, parked in a stream of the store until they are replayed or dropped.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::checkpoint::storage;
+use super::status::StopReason;
+use crate::cqrs::{Json, TypedEvents, UnknownEvents};
+use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timestamp};
+
+/// The aggregate type of the streams of dead letters.
+const LETTERS: &str = "annals.DeadLetters";
+
+/// An event that could not be handled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Letter {
+    /// The position of the event.
+    pub position: Position,
+    /// Its id.
+    pub event_id: Uuid,
+    /// Its type.
+    pub event_type: Name,
+    /// Its aggregate: its later events are parked behind it, so that their order is kept.
+    pub aggregate_id: Name,
+    /// Why it was parked.
+    pub reason: String,
+    /// The number of attempts at it.
+    pub attempts: u32,
+    /// When it was parked.
+    pub parked_at: Timestamp,
+}
+
+#[derive(Serialize, Deserialize)]
+enum LetterEvent {
+    #[serde(rename = "annals.LetterParked", rename_all = "camelCase")]
+    Parked {
+        position: u64,
+        event_id: Uuid,
+        event_type: Name,
+        aggregate_id: Name,
+        reason: String,
+        attempts: u32,
+    },
+    #[serde(rename = "annals.LetterReplayed")]
+    Replayed { position: u64 },
+    #[serde(rename = "annals.LetterDropped")]
+    Dropped { position: u64 },
+}
+
+/// The dead letters of one name.
+#[derive(Debug)]
+pub(in crate::cqrs) struct Letters {
+    store: Store,
+    stream: StreamId,
+    parked: BTreeMap<Position, Letter>,
+    /// The number of letters of each aggregate that has any.
+    aggregates: BTreeMap<Name, u64>,
+}
+
+/// The reason of an event that is parked for the sake of the order.
+pub(in crate::cqrs) const BEHIND: &str = "an earlier event of its aggregate is parked";
+
+/// The longest reason that is stored, in bytes.
+const REASON_BYTES_MAX: usize = 4_096;
+
+impl Letters {
+    /// Reads the letters of a name.
+    pub(in crate::cqrs) fn open(store: &Store, name: &str) -> Result<Self, StopReason> {
+        let mut letters = Self {
+            store: store.with_durability(Durability::Volatile).map_err(storage)?,
+            stream: StreamId::new(LETTERS, format!("annals.letters/{name}")),
+            parked: BTreeMap::new(),
+            aggregates: BTreeMap::new(),
+        };
+        let events = TypedEvents::<LetterEvent, Json>::new().unknown_events(UnknownEvents::Skip);
+        let read = events.read_stream(store, &letters.stream.aggregate_id);
+        for recorded in read.map_err(|error| StopReason::Storage(error.to_string()))? {
+            letters.apply(recorded.event, recorded.record.recorded_at());
+        }
+        Ok(letters)
+    }
+
+    fn apply(&mut self, event: LetterEvent, at: Timestamp) {
+        match event {
+            LetterEvent::Parked {
+                position,
+                event_id,
+                event_type,
+                aggregate_id,
+                reason,
+                attempts,
+            } => self.insert(Letter {
+                position: Position(position),
+                event_id,
+                event_type,
+                aggregate_id,
+                reason,
+                attempts,
+                parked_at: at,
+            }),
+            LetterEvent::Replayed { position } | LetterEvent::Dropped { position } => self.remove(Position(position)),
+        }
+    }
+
+    fn insert(&mut self, letter: Letter) {
+        let aggregate_id = letter.aggregate_id.clone();
+        if self.parked.insert(letter.position, letter).is_none() {
+            *self.aggregates.entry(aggregate_id).or_default() += 1;
+        }
+    }
+
+    fn remove(&mut self, position: Position) {
+        let Some(letter) = self.parked.remove(&position) else {
+            return;
+        };
+        if let Some(count) = self.aggregates.get_mut(&letter.aggregate_id) {
+            *count -= 1;
+            if *count == 0 {
+                self.aggregates.remove(&letter.aggregate_id);
+            }
+        }
+    }
+
+    fn append(&mut self, event: LetterEvent) -> Result<(), StopReason> {
+        let events = TypedEvents::<LetterEvent, Json>::new();
+        let (encoded, _) = events
+            .encode(&event)
+            .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
+        let new = events.new_event(&encoded);
+        self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
+        let now = self.store.now();
+        self.apply(event, now);
+        Ok(())
+    }
+
+    /// Parks an event. It is stored when this returns: only then the checkpoint may pass it.
+    pub(in crate::cqrs) fn park(&mut self, event: &Event, reason: &str, attempts: u32) -> Result<(), StopReason> {
+        let end = (0..=reason.len().min(REASON_BYTES_MAX))
+            .rev()
+            .find(|end| reason.is_char_boundary(*end));
+        self.append(LetterEvent::Parked {
+            position: event.position().0,
+            event_id: event.id(),
+            event_type: event.event_type().into(),
+            aggregate_id: event.aggregate_id().into(),
+            reason: reason[..end.unwrap_or(0)].to_owned(),
+            attempts,
+        })
+    }
+
+    pub(in crate::cqrs) fn replayed(&mut self, position: Position) -> Result<(), StopReason> {
+        self.append(LetterEvent::Replayed { position: position.0 })
+    }
+
+    pub(in crate::cqrs) fn dropped(&mut self, position: Position) -> Result<(), StopReason> {
+        self.append(LetterEvent::Dropped { position: position.0 })
+    }
+
+    pub(in crate::cqrs) fn get(&self, position: Position) -> Option<&Letter> {
+        self.parked.get(&position)
+    }
+
+    /// Whether an earlier event of the aggregate is parked.
+    pub(in crate::cqrs) fn hold(&self, aggregate_id: &str) -> bool {
+        self.aggregates.contains_key(aggregate_id)
+    }
+
+    /// All letters, ascending by position.
+    pub(in crate::cqrs) fn all(&self) -> Vec<Letter> {
+        self.parked.values().cloned().collect()
+    }
+}

@@ -1,0 +1,280 @@
+//! Processors: threads that follow the log, each with a name, a checkpoint, and a state that says what it is doing.
+
+mod checkpoint;
+mod control;
+mod failure;
+mod letters;
+mod runner;
+mod status;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+pub(super) use self::checkpoint::Checkpoint;
+pub use self::checkpoint::StartFrom;
+pub(super) use self::control::{Control, Order};
+pub use self::failure::{AfterFailure, HandlerError, OnFailure};
+pub(super) use self::failure::{Handled, attempt, panic_text};
+pub use self::letters::Letter;
+pub(super) use self::letters::{BEHIND, Letters};
+pub(super) use self::runner::{Runner, Sink};
+pub use self::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
+use crate::{Error, Name, Position, Store};
+
+/// The longest name of a processor, in bytes: its stream's id has a prefix.
+const NAME_BYTES_MAX: usize = 200;
+
+/// The processors of a program: projections, subscriptions and sagas that run on threads of their own.
+///
+/// Cheap to clone. When the last clone is dropped, the processors end; each finishes the batch that it handles.
+#[derive(Clone, Debug)]
+pub struct Processors {
+    store: Store,
+    running: Arc<Running>,
+}
+
+#[derive(Default)]
+struct Running {
+    processors: Mutex<BTreeMap<Name, Thread>>,
+}
+
+struct Thread {
+    control: Arc<Control>,
+    thread: JoinHandle<()>,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.processors.lock().keys()).finish()
+    }
+}
+
+impl Running {
+    /// Ends all, and waits for them.
+    fn end(&self) {
+        let all = std::mem::take(&mut *self.processors.lock());
+        for processor in all.values() {
+            processor.control.give(Order::End);
+        }
+        for processor in all.into_values() {
+            // A handler may drop the last handle: its own thread is not waited for.
+            if processor.thread.thread().id() != thread::current().id() {
+                drop(processor.thread.join());
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Processors {
+    /// No processors yet, for events of `store`.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            running: Arc::default(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Starts a thread that feeds the sink which `make` returns.
+    pub(super) fn start<S: Sink + 'static>(
+        &self,
+        name: &Name,
+        make: impl FnOnce(&Arc<Control>) -> S,
+    ) -> Result<Processor, StartError> {
+        check_name(name)?;
+        let mut processors = self.running.processors.lock();
+        if let Some(there) = processors.get(name)
+            && there.control.status().state != ProcessorState::Ended
+        {
+            return Err(StartError::NameTaken { name: name.clone() });
+        }
+        let control = Control::new(name, &self.store);
+        let runner = Runner::new(&self.store, &control, make(&control));
+        let thread = thread::Builder::new()
+            .name(format!("annals {name}"))
+            .spawn(move || runner.run())
+            .map_err(|error| StartError::NoThread {
+                name: name.clone(),
+                reason: error.to_string(),
+            })?;
+        let processor = Processor {
+            control: Arc::clone(&control),
+        };
+        processors.insert(name.clone(), Thread { control, thread });
+        Ok(processor)
+    }
+
+    /// The processor of this name, if it was started here.
+    pub fn get(&self, name: &str) -> Option<Processor> {
+        let processors = self.running.processors.lock();
+        let control = Arc::clone(&processors.get(name)?.control);
+        Some(Processor { control })
+    }
+
+    fn all(&self) -> Vec<Processor> {
+        let processors = self.running.processors.lock();
+        let handle = |thread: &Thread| Processor {
+            control: Arc::clone(&thread.control),
+        };
+        processors.values().map(handle).collect()
+    }
+
+    /// What every processor is doing, by name.
+    pub fn statuses(&self) -> Vec<ProcessorStatus> {
+        self.all().iter().map(Processor::status).collect()
+    }
+
+    /// Waits until every processor has processed what is visible now. Returns that position.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] for the first processor, by name, that stopped, is paused, or did not come so far in time.
+    pub fn when_caught_up(&self, timeout: Duration) -> Result<Position, WaitError> {
+        let (target, begun) = (self.store.visible(), Instant::now());
+        for processor in self.all() {
+            processor.when_processed(target, timeout.saturating_sub(begun.elapsed()))?;
+        }
+        Ok(target)
+    }
+
+    /// Waits until every processor has processed everything, also the events that processors append meanwhile. Returns the last position.
+    ///
+    /// For tests: in a program that takes commands meanwhile it may never be so.
+    ///
+    /// # Errors
+    ///
+    /// As [`when_caught_up`](Self::when_caught_up).
+    pub fn when_idle(&self, timeout: Duration) -> Result<Position, WaitError> {
+        let begun = Instant::now();
+        loop {
+            let target = self.when_caught_up(timeout.saturating_sub(begun.elapsed()))?;
+            if self.store.visible() == target {
+                return Ok(target);
+            }
+        }
+    }
+
+    /// Ends all processors and waits for their threads. Their checkpoints say how far they came.
+    pub fn end(&self) {
+        self.running.end();
+    }
+}
+
+fn check_name(name: &Name) -> Result<(), StartError> {
+    let is_fine = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
+    if is_fine {
+        return Ok(());
+    }
+    Err(StartError::InvalidName {
+        bytes: name.len(),
+        name: name
+            .chars()
+            .take(40)
+            .filter(|c| !c.is_control())
+            .collect::<String>()
+            .into(),
+    })
+}
+
+/// Why a processor cannot be started.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A processor of this name runs here already.
+    #[error("a processor named '{name}' is running already: end it, or use another name")]
+    NameTaken {
+        /// The name.
+        name: Name,
+    },
+    /// The name is empty, too long, or has control characters.
+    #[error(
+        "'{name}' ({bytes} bytes) is no name of a processor: use 1 to {NAME_BYTES_MAX} bytes without control characters"
+    )]
+    InvalidName {
+        /// The beginning of the name.
+        name: Name,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The system has no thread for it.
+    #[error("cannot start a thread for processor '{name}': {reason}")]
+    NoThread {
+        /// The name.
+        name: Name,
+        /// What the system says.
+        reason: String,
+    },
+    /// The store refuses what the processor needs.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+/// A handle of a processor. Cheap to clone; the processor runs on when the handle is dropped.
+#[derive(Clone)]
+pub struct Processor {
+    control: Arc<Control>,
+}
+
+impl fmt::Debug for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processor").field("status", &self.status()).finish()
+    }
+}
+
+impl Processor {
+    /// What it is doing.
+    pub fn status(&self) -> ProcessorStatus {
+        self.control.status()
+    }
+
+    /// Stops it after the batch that it handles, until it is [resumed](Self::resume). Returns when it has stopped.
+    pub fn pause(&self) {
+        self.control.give(Order::Pause);
+        self.control
+            .wait_for_state(|state| !matches!(state, ProcessorState::Running | ProcessorState::CaughtUp));
+    }
+
+    /// Lets it go on after its checkpoint: after a pause, or after it stopped because of a failure.
+    pub fn resume(&self) {
+        self.control.give(Order::Run);
+    }
+
+    /// Ends it after the batch that it handles. Returns when it has ended.
+    pub fn end(&self) {
+        self.control.give(Order::End);
+        self.control.wait_for_state(|state| *state == ProcessorState::Ended);
+    }
+
+    /// Waits until it has processed what is visible now. Returns its position.
+    ///
+    /// # Errors
+    ///
+    /// [`WaitError`] at once when it stopped, is paused or has ended, or when one of its own handlers waits; otherwise when the time is over.
+    pub fn when_caught_up(&self, timeout: Duration) -> Result<Position, WaitError> {
+        self.when_processed(self.control.visible(), timeout)
+    }
+
+    /// Waits until it has processed the event at `position`, such as [`Appended::last_position`](crate::Appended::last_position), and committed its
+    /// checkpoint. Returns its position.
+    ///
+    /// # Errors
+    ///
+    /// As [`when_caught_up`](Self::when_caught_up).
+    pub fn when_processed(&self, position: Position, timeout: Duration) -> Result<Position, WaitError> {
+        self.control.wait_until(position, timeout)
+    }
+}

@@ -1,0 +1,226 @@
+//! Projections on demand: brought up to date whenever they are read.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::model::Failed;
+use super::{Model, Projection};
+use crate::cqrs::process::panic_text;
+use crate::cqrs::typed::Reader;
+use crate::cqrs::{Codec, FailedEvent, TypedEvents};
+use crate::{Error, Gap, Position, Query, Store, Tail};
+
+/// Deliveries taken at once.
+const BATCH: usize = 256;
+
+/// A read model that is brought up to date whenever it is read: it has every event that is visible at that time. No thread, no waiting.
+///
+/// Cheap to clone; the clones share the read model. With [`Aggregates::inline`](crate::cqrs::Aggregates::inline), commands bring it up to date
+/// too, and it can refuse their events.
+///
+/// ```
+/// use annals::cqrs::{HandlerError, Live, Projection};
+/// use annals::{Event, Expected, NewEvent, Store, StreamId};
+///
+/// #[derive(serde::Deserialize)]
+/// enum Visit {
+///     Visited,
+/// }
+///
+/// #[derive(Default)]
+/// struct Visits(u64);
+///
+/// impl Projection for Visits {
+///     type Event = Visit;
+///
+///     fn apply(&mut self, _: Visit, _: &Event) -> Result<(), HandlerError> {
+///         self.0 += 1;
+///         Ok(())
+///     }
+/// }
+///
+/// let store = Store::in_memory();
+/// let visits = Live::new(&store, Visits::default());
+/// store.append(&StreamId::new("Page", "home"), Expected::Any, NewEvent::new("Visited"))?;
+/// assert_eq!(visits.read(|visits| visits.0)?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Live<P: Projection> {
+    shared: Arc<Mutex<Inner<P>>>,
+}
+
+pub(super) struct Inner<P: Projection> {
+    pub(super) model: Model<P>,
+    pub(super) reader: Reader<P::Event>,
+    query: Query,
+    tail: Tail,
+    /// What it failed at: it reads nothing more.
+    failed: Option<LiveError>,
+}
+
+impl<P: Projection> Clone for Live<P> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
+impl<P: Projection> fmt::Debug for Live<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Live").finish_non_exhaustive()
+    }
+}
+
+impl<P: Projection> Live<P> {
+    /// A read model of the events of its types in `store`, as JSON. It reads nothing yet.
+    ///
+    /// # Panics
+    ///
+    /// Never: a query for event types is valid.
+    #[expect(clippy::expect_used, reason = "a query for event types is valid")]
+    pub fn new(store: &Store, projection: P) -> Self {
+        Self::with_events(store, projection, &TypedEvents::new()).expect("a query for event types is valid")
+    }
+
+    /// A read model with another codec, upcasters, or unknown types.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the store refuses the query for the event types.
+    pub fn with_events<C: Codec>(
+        store: &Store,
+        projection: P,
+        events: &TypedEvents<P::Event, C>,
+    ) -> Result<Self, Error> {
+        Self::with_reader(store, projection, events.reader(), events.all())
+    }
+
+    fn with_reader(store: &Store, projection: P, reader: Reader<P::Event>, query: Query) -> Result<Self, Error> {
+        let inner = Inner::new(store, projection, reader, query)?;
+        Ok(Self {
+            shared: Arc::new(Mutex::new(inner)),
+        })
+    }
+
+    /// Brings the read model up to date, and looks at it. Other readers wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`LiveError`] when an event cannot be applied or events are gone: now, or at an earlier read. [`reset`](Self::reset) begins again.
+    pub fn read<T>(&self, look: impl FnOnce(&P) -> T) -> Result<T, LiveError> {
+        let mut inner = self.shared.lock();
+        inner.catch_up()?;
+        Ok(look(&inner.model.projection))
+    }
+
+    /// Brings the read model up to date. Returns the position that it is of.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn catch_up(&self) -> Result<Position, LiveError> {
+        let mut inner = self.shared.lock();
+        inner.catch_up()?;
+        Ok(inner.model.seen)
+    }
+
+    /// Replaces the read model by one before its first event, and reads all events again when it is read next.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] when the store refuses to be read.
+    pub fn reset(&self, store: &Store, fresh: P) -> Result<(), Error> {
+        let mut inner = self.shared.lock();
+        inner.tail = store.tail(inner.query.clone(), Position(0))?;
+        inner.model = Model::new(fresh);
+        inner.failed = None;
+        Ok(())
+    }
+
+    pub(super) fn lock_inner(&self) -> MutexGuard<'_, Inner<P>> {
+        self.shared.lock()
+    }
+
+    pub(super) fn address_of_shared(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+}
+
+impl<P: Projection> Inner<P> {
+    pub(super) fn new(store: &Store, projection: P, reader: Reader<P::Event>, query: Query) -> Result<Self, Error> {
+        Ok(Self {
+            model: Model::new(projection),
+            reader,
+            tail: store.tail(query.clone(), Position(0))?,
+            query,
+            failed: None,
+        })
+    }
+
+    pub(super) fn catch_up(&mut self) -> Result<(), LiveError> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        while !self.tail.is_caught_up() {
+            let batch = self.tail.try_batch(BATCH);
+            let position = self.tail.position();
+            let (model, reader) = (&mut self.model, &self.reader);
+            let applied = catch_unwind(AssertUnwindSafe(|| model.apply_all(reader, &batch, position)));
+            let failed = match applied {
+                Ok(Ok(())) => continue,
+                Ok(Err(Failed::Event(event, error))) => LiveError::Failed {
+                    event: Box::new(FailedEvent::of(event)),
+                    reason: error.to_string(),
+                },
+                Ok(Err(Failed::Gap(gap, error))) => LiveError::Gap {
+                    gap: Box::new(gap.clone()),
+                    reason: error.to_string(),
+                },
+                Err(panic) => LiveError::Panicked {
+                    after: model.seen,
+                    reason: panic_text(&*panic),
+                },
+            };
+            self.failed = Some(failed.clone());
+            return Err(failed);
+        }
+        Ok(())
+    }
+}
+
+/// Why a read model is not up to date.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LiveError {
+    /// An event cannot be applied, or does not decode.
+    #[error("the read model stopped at {event}: {reason}")]
+    Failed {
+        /// The event.
+        event: Box<FailedEvent>,
+        /// What the projection says.
+        reason: String,
+    },
+    /// Events are gone.
+    #[error("{} events from position {} to {} are gone ({:?}): {reason}", gap.count, gap.first, gap.last, gap.reason)]
+    Gap {
+        /// The events.
+        gap: Box<Gap>,
+        /// What the projection says.
+        reason: String,
+    },
+    /// The projection panicked.
+    #[error("the read model panicked at an event after position {after}: {reason}")]
+    Panicked {
+        /// The last position that it has seen.
+        after: Position,
+        /// The message.
+        reason: String,
+    },
+    /// The store refuses to be read.
+    #[error(transparent)]
+    Store(#[from] Error),
+}

@@ -1,0 +1,97 @@
+//! Projections: read models that follow from events, on a thread of their own, inline, or on demand.
+
+mod inline;
+mod live;
+mod model;
+mod spawn;
+mod table;
+
+use serde::de::DeserializeOwned;
+
+pub(super) use self::inline::{Inline, with_inline};
+pub use self::live::{Live, LiveError};
+pub(super) use self::model::Model;
+pub use self::spawn::{Projected, ProjectionBuilder};
+pub use self::table::{Row, Table};
+use super::HandlerError;
+use crate::{Event, Gap};
+
+/// A read model in memory: a state that follows from the events of an enum.
+///
+/// The implementing type is the read model. It is built from the first event on: by a thread of its own with [`Processors::project`], or on
+/// demand with [`Live`].
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use annals::cqrs::{HandlerError, Processors, Projection};
+/// use annals::{Event, Expected, NewEvent, Store, StreamId};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// enum AccountEvent {
+///     Deposited { amount: u64 },
+///     Withdrawn { amount: u64 },
+/// }
+///
+/// /// The money in all accounts.
+/// #[derive(Default)]
+/// struct Total(u64);
+///
+/// impl Projection for Total {
+///     type Event = AccountEvent;
+///
+///     fn apply(&mut self, event: AccountEvent, _: &Event) -> Result<(), HandlerError> {
+///         match event {
+///             AccountEvent::Deposited { amount } => self.0 += amount,
+///             AccountEvent::Withdrawn { amount } => self.0 -= amount,
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// let store = Store::in_memory();
+/// let processors = Processors::new(&store);
+/// let total = processors.project("total", Total::default()).start()?;
+///
+/// let deposited = NewEvent::new("Deposited").data(r#"{"amount":250}"#);
+/// let appended = store.append(&StreamId::new("Account", "account-1"), Expected::Any, deposited)?;
+/// total.when_processed(appended.last_position, Duration::from_secs(5))?;
+/// assert_eq!(total.read(|total| total.0), 250);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// [`Processors::project`]: super::Processors::project
+pub trait Projection: Send + Sync + 'static {
+    /// The event types: a serde enum with a variant for each that the read model depends on. Events of other types are not read.
+    type Event: DeserializeOwned + 'static;
+
+    /// Changes the read model as an event says. `record` has the event's position, time and names.
+    ///
+    /// # Errors
+    ///
+    /// Why the event cannot be applied. The read model must be as it was before, because the event may be applied again.
+    fn apply(&mut self, event: Self::Event, record: &Event) -> Result<(), HandlerError>;
+
+    /// Called where events are gone before they were applied: past a limit or a budget, deleted, truncated, or archived. By default the
+    /// projection stops with the gap as the reason; one that can do without these events returns `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// Why the projection cannot do without these events.
+    fn gap(&mut self, _gap: &Gap) -> Result<(), HandlerError> {
+        Err(HandlerError::permanent(
+            "the projection needs every event: implement `Projection::gap` to go on without them",
+        ))
+    }
+
+    /// Refuses an event that is about to be appended by an [inline](super::Aggregates::inline) command: the command is rejected, and nothing
+    /// is appended. Called with the read model up to date, and no other inline command in between.
+    ///
+    /// # Errors
+    ///
+    /// Why the event must not be appended.
+    fn check(&self, _event: &Self::Event) -> Result<(), String> {
+        Ok(())
+    }
+}

@@ -1,0 +1,70 @@
+//! A read model in memory, and how far it was fed.
+
+use super::Projection;
+use crate::cqrs::HandlerError;
+use crate::cqrs::typed::Reader;
+use crate::{Delivery, Event, Gap, Position};
+
+/// A read model, with the last position that it has seen. Both change under one lock.
+pub(in crate::cqrs) struct Model<P> {
+    pub(in crate::cqrs) projection: P,
+    pub(in crate::cqrs) seen: Position,
+}
+
+/// What a read model failed at.
+pub(in crate::cqrs) enum Failed<'a> {
+    Event(&'a Event, HandlerError),
+    Gap(&'a Gap, HandlerError),
+}
+
+impl<P: Projection> Model<P> {
+    pub(in crate::cqrs) fn new(projection: P) -> Self {
+        Self {
+            projection,
+            seen: Position(0),
+        }
+    }
+
+    /// Applies an event, unless the read model has seen it: it may have been rebuilt meanwhile.
+    pub(in crate::cqrs) fn apply(&mut self, reader: &Reader<P::Event>, event: &Event) -> Result<(), HandlerError> {
+        if event.position() <= self.seen {
+            return Ok(());
+        }
+        let mut applied = Ok(());
+        let projection = &mut self.projection;
+        let apply = &mut |typed| {
+            if applied.is_ok() {
+                applied = projection.apply(typed, event);
+            }
+        };
+        let read = reader.read(event, apply);
+        read.map_err(|error| HandlerError::permanent(error.to_string()))?;
+        applied?;
+        self.seen = event.position();
+        Ok(())
+    }
+
+    pub(in crate::cqrs) fn gap(&mut self, gap: &Gap) -> Result<(), HandlerError> {
+        if gap.last <= self.seen {
+            return Ok(());
+        }
+        self.projection.gap(gap)
+    }
+
+    /// Applies deliveries in order, up to the first that fails.
+    pub(in crate::cqrs) fn apply_all<'a>(
+        &mut self,
+        reader: &Reader<P::Event>,
+        batch: &'a [Delivery],
+        position: Position,
+    ) -> Result<(), Failed<'a>> {
+        for delivery in batch {
+            match delivery {
+                Delivery::Event(event) => self.apply(reader, event).map_err(|error| Failed::Event(event, error))?,
+                Delivery::Gap(gap) => self.gap(gap).map_err(|error| Failed::Gap(gap, error))?,
+            }
+        }
+        self.seen = self.seen.max(position);
+        Ok(())
+    }
+}

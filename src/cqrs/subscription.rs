@@ -1,0 +1,446 @@
+//! Subscriptions: handlers that are called with every event of a query, at least once, by a thread of their own.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use super::process::{
+    BEHIND, Checkpoint, Control, Handled, Letter, Letters, Processor, Processors, Sink, StartError, StartFrom,
+    StopReason, attempt,
+};
+use super::typed::Reader;
+use super::{AfterFailure, Codec, Context, HandlerError, OnFailure, TypedEvents};
+use crate::{Delivery, Event, Gap, Name, Position, Query, Store};
+
+/// Positions without an event for the handler after which the checkpoint is saved all the same: the next start skips them.
+const QUIET_POSITIONS: u64 = 1_000;
+
+/// An event that a handler is called with.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Delivered<'a, E> {
+    /// The typed event.
+    pub event: E,
+    /// Its position, time and names.
+    pub record: &'a Event,
+    /// The number of the attempt, counted from 1.
+    pub attempt: u32,
+    /// The same for every delivery of this event to this subscription or group, and for no other: a handler that stores it with its effect
+    /// recognizes a repetition. It is a UUID that follows from the event's id and the name; the events that an upcaster splits one into have
+    /// different ones.
+    pub key: Uuid,
+    /// What follows from this event: its user, organization and conversation, with the event as the cause. Commands made through it carry it
+    /// on.
+    pub context: Context,
+}
+
+/// The idempotency key of an event for a subscription or group.
+pub(super) fn idempotency_key(event_id: Uuid, name: &str, part: u32) -> Uuid {
+    let of = [&part.to_be_bytes()[..], name.as_bytes()].concat();
+    Uuid::new_v5(&event_id, &of)
+}
+
+impl<'a, E> Delivered<'a, E> {
+    pub(super) fn of(event: E, record: &'a Event, name: &str, part: u32, attempt: u32) -> Self {
+        Self {
+            event,
+            record,
+            attempt,
+            key: idempotency_key(record.id(), name, part),
+            context: Context::caused_by(record),
+        }
+    }
+}
+
+type Handler<E> = dyn Fn(Delivered<'_, E>) -> Result<(), HandlerError> + Send + Sync;
+
+impl Processors {
+    /// Calls `handler` with every event of the types of `E`, in the order of the log, at least once, on a thread of its own.
+    ///
+    /// The checkpoint is kept in the store. After a crash the handler gets the events again that came after the last checkpoint: those of one
+    /// batch, of at most 256 events. [`Delivered::key`] tells them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use annals::cqrs::{Delivered, Processors};
+    /// use annals::{Expected, NewEvent, Store, StreamId};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// enum OrderEvent {
+    ///     Paid { total: u64 },
+    /// }
+    ///
+    /// let store = Store::in_memory();
+    /// let processors = Processors::new(&store);
+    /// let receipts = processors.subscribe("receipts", |paid: Delivered<'_, OrderEvent>| {
+    ///     let OrderEvent::Paid { total } = paid.event;
+    ///     // send_mail(paid.key, total)?;
+    ///     assert_eq!(total, 250);
+    ///     Ok(())
+    /// });
+    /// let receipts = receipts.start()?;
+    /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, NewEvent::new("Paid").data(r#"{"total":250}"#))?;
+    /// receipts.when_caught_up(Duration::from_secs(5))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn subscribe<E: DeserializeOwned + 'static>(
+        &self,
+        name: impl Into<Name>,
+        handler: impl Fn(Delivered<'_, E>) -> Result<(), HandlerError> + Send + Sync + 'static,
+    ) -> SubscriptionBuilder<E> {
+        let events = TypedEvents::<E>::new();
+        SubscriptionBuilder {
+            processors: self.clone(),
+            name: name.into(),
+            handler: Arc::new(handler),
+            reader: events.reader(),
+            query: events.all(),
+            on_failure: OnFailure::default(),
+            from: StartFrom::default(),
+            skips_gaps: false,
+        }
+    }
+}
+
+/// How a subscription is run. See [`Processors::subscribe`].
+#[must_use = "a subscription runs when it is started"]
+pub struct SubscriptionBuilder<E> {
+    processors: Processors,
+    name: Name,
+    handler: Arc<Handler<E>>,
+    reader: Reader<E>,
+    query: Query,
+    on_failure: OnFailure,
+    from: StartFrom,
+    skips_gaps: bool,
+}
+
+impl<E> fmt::Debug for SubscriptionBuilder<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SubscriptionBuilder")
+            .field("name", &self.name)
+            .field("query", &self.query)
+            .field("on_failure", &self.on_failure)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
+    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    pub fn events<C: Codec>(mut self, events: &TypedEvents<E, C>) -> Self {
+        self.reader = events.reader();
+        self.query = events.all();
+        self
+    }
+
+    /// Sets the events that the handler is called with. By default those of its event types.
+    pub fn query(mut self, query: Query) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// Sets what happens when the handler fails.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets where the subscription begins that has no checkpoint yet.
+    pub fn start_from(mut self, from: StartFrom) -> Self {
+        self.from = from;
+        self
+    }
+
+    /// Goes on where events are gone before the handler saw them: past a limit or a budget, deleted, truncated, or archived. By default the
+    /// subscription stops there, with the gap as the reason.
+    pub fn skip_gaps(mut self) -> Self {
+        self.skips_gaps = true;
+        self
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when the name is taken or invalid, or the query is.
+    pub fn start(self) -> Result<Subscription<E>, StartError> {
+        let store = self.processors.store().clone();
+        drop(store.tail(self.query.clone(), Position(0))?);
+        let shared = Arc::new(Shared {
+            store,
+            name: self.name.clone(),
+            handler: self.handler,
+            reader: self.reader,
+            letters: Mutex::new(None),
+        });
+        let (query, on_failure, from, skips_gaps) = (self.query, self.on_failure, self.from, self.skips_gaps);
+        let processor = self.processors.start(&self.name, |control| SubscriptionSink {
+            shared: Arc::clone(&shared),
+            control: Arc::clone(control),
+            query,
+            on_failure,
+            from,
+            skips_gaps,
+            checkpoint: None,
+        })?;
+        Ok(Subscription { shared, processor })
+    }
+}
+
+struct Shared<E> {
+    store: Store,
+    name: Name,
+    handler: Arc<Handler<E>>,
+    reader: Reader<E>,
+    /// `None` before the thread has read them.
+    letters: Mutex<Option<Letters>>,
+}
+
+impl<E> Shared<E> {
+    /// Calls the handler with the typed events of a record.
+    fn call(&self, record: &Event, attempt: u32) -> Result<(), HandlerError> {
+        let mut typed = Vec::with_capacity(1);
+        let read = self.reader.read(record, &mut |event| typed.push(event));
+        read.map_err(|error| HandlerError::permanent(error.to_string()))?;
+        for (part, event) in (0..).zip(typed) {
+            (self.handler)(Delivered::of(event, record, &self.name, part, attempt))?;
+        }
+        Ok(())
+    }
+
+    fn with_letters<T>(&self, work: impl FnOnce(&mut Letters) -> Result<T, StopReason>) -> Result<T, StopReason> {
+        let mut letters = self.letters.lock();
+        if letters.is_none() {
+            *letters = Some(Letters::open(&self.store, &self.name)?);
+        }
+        match &mut *letters {
+            Some(letters) => work(letters),
+            None => Err(StopReason::Storage("the dead letters are not read".to_owned())),
+        }
+    }
+}
+
+/// A subscription that runs. Also its [`Processor`]: see there for its status, and for waiting. Cheap to clone.
+pub struct Subscription<E> {
+    shared: Arc<Shared<E>>,
+    processor: Processor,
+}
+
+impl<E> Clone for Subscription<E> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+            processor: self.processor.clone(),
+        }
+    }
+}
+
+impl<E> fmt::Debug for Subscription<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("status", &self.processor.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<E> Deref for Subscription<E> {
+    type Target = Processor;
+
+    fn deref(&self) -> &Processor {
+        &self.processor
+    }
+}
+
+impl<E> Subscription<E> {
+    /// The events that were parked as dead letters, ascending by position.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Storage`] when they cannot be read.
+    pub fn letters(&self) -> Result<Vec<Letter>, StopReason> {
+        self.shared.with_letters(|letters| Ok(letters.all()))
+    }
+
+    /// Calls the handler, on this thread, with the parked events, ascending by position. Those that are handled are letters no more. Where one
+    /// fails, the later ones of its aggregate are left. Returns the number of events handled.
+    ///
+    /// The checkpoint stays where it is. Events of an aggregate that come while it has letters are parked behind them.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Storage`] when letters cannot be read or written.
+    pub fn replay_letters(&self) -> Result<u64, StopReason> {
+        let mut handled = 0;
+        let mut failed: Vec<Name> = Vec::new();
+        let mut after = Position(0);
+        // Letters that are parked meanwhile follow in their turn.
+        while let Some(letter) = self.next_letter(after)? {
+            after = letter.position;
+            if failed.contains(&letter.aggregate_id) {
+                continue;
+            }
+            if self.replay(&letter)? {
+                handled += 1;
+            } else {
+                failed.push(letter.aggregate_id);
+            }
+        }
+        Ok(handled)
+    }
+
+    fn next_letter(&self, after: Position) -> Result<Option<Letter>, StopReason> {
+        let next = |letters: &mut Letters| Ok(letters.all().into_iter().find(|letter| letter.position > after));
+        self.shared.with_letters(next)
+    }
+
+    fn replay(&self, letter: &Letter) -> Result<bool, StopReason> {
+        let event = self.shared.store.event_at(letter.position);
+        let called = match &event {
+            Some(event) => self.shared.call(event, letter.attempts + 1),
+            None => Err(HandlerError::permanent(
+                "the event itself is gone from the store: drop the letter",
+            )),
+        };
+        match (called, event) {
+            (Ok(()), _) => self
+                .shared
+                .with_letters(|letters| letters.replayed(letter.position))
+                .map(|()| true),
+            (Err(error), Some(event)) => {
+                let reason = error.to_string();
+                self.shared
+                    .with_letters(|letters| letters.park(&event, &reason, letter.attempts + 1))?;
+                Ok(false)
+            }
+            (Err(_), None) => Ok(false),
+        }
+    }
+
+    /// Drops a parked event: the handler is never called with it. Returns whether there was such a letter.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Storage`] when letters cannot be read or written.
+    pub fn drop_letter(&self, position: Position) -> Result<bool, StopReason> {
+        self.shared.with_letters(|letters| {
+            if letters.get(position).is_none() {
+                return Ok(false);
+            }
+            letters.dropped(position).map(|()| true)
+        })
+    }
+}
+
+struct SubscriptionSink<E> {
+    shared: Arc<Shared<E>>,
+    control: Arc<Control>,
+    query: Query,
+    on_failure: OnFailure,
+    from: StartFrom,
+    skips_gaps: bool,
+    checkpoint: Option<Checkpoint>,
+}
+
+impl<E> SubscriptionSink<E> {
+    fn deliver(&self, delivery: &Delivery) -> Result<bool, StopReason> {
+        match delivery {
+            Delivery::Event(event) => self.handle_event(event),
+            Delivery::Gap(gap) => self.handle_gap(gap).map(|()| false),
+        }
+    }
+
+    fn handle_gap(&self, gap: &Gap) -> Result<(), StopReason> {
+        if self.skips_gaps {
+            return Ok(());
+        }
+        Err(StopReason::Gap {
+            gap: gap.clone(),
+            reason: "call `skip_gaps` to go on without these events".to_owned(),
+        })
+    }
+
+    fn handle_event(&self, event: &Event) -> Result<bool, StopReason> {
+        let parks = self.on_failure.then == AfterFailure::Park;
+        let (is_parked, is_held) = self.shared.with_letters(|letters| {
+            Ok((
+                letters.get(event.position()).is_some(),
+                letters.hold(event.aggregate_id()),
+            ))
+        })?;
+        if is_parked {
+            return Ok(false);
+        }
+        if is_held && parks {
+            return self.park(event, BEHIND, 0);
+        }
+        match attempt(&self.on_failure, &self.control, event, |number| {
+            self.shared.call(event, number)
+        })? {
+            Handled::Done => self.control.count(1, 0),
+            Handled::Failed { reason, attempts } => return self.park(event, &reason, attempts),
+        }
+        Ok(true)
+    }
+
+    fn park(&self, event: &Event, reason: &str, attempts: u32) -> Result<bool, StopReason> {
+        self.shared
+            .with_letters(|letters| letters.park(event, reason, attempts))?;
+        self.control.count(0, 1);
+        Ok(true)
+    }
+
+    fn save(&mut self, position: Position) -> Result<(), StopReason> {
+        match &mut self.checkpoint {
+            Some(checkpoint) => checkpoint.save(position),
+            None => Ok(()),
+        }
+    }
+}
+
+impl<E> Sink for SubscriptionSink<E>
+where
+    E: 'static,
+{
+    fn query(&self) -> Query {
+        self.query.clone()
+    }
+
+    fn begin(&mut self) -> Result<Position, StopReason> {
+        let checkpoint = Checkpoint::take(&self.shared.store, &self.shared.name, self.from)?;
+        let position = checkpoint.position();
+        self.checkpoint = Some(checkpoint);
+        self.shared.with_letters(|_| Ok(()))?;
+        Ok(position)
+    }
+
+    fn handle(&mut self, batch: &[Delivery], position: Position) -> Result<(), StopReason> {
+        let mut any = false;
+        for delivery in batch {
+            match self.deliver(delivery) {
+                Ok(handled) => any |= handled,
+                Err(reason) => {
+                    // The events before are not handled again.
+                    let before = match delivery {
+                        Delivery::Event(event) => event.position().0 - 1,
+                        Delivery::Gap(gap) => gap.first.0 - 1,
+                    };
+                    if any {
+                        self.save(Position(before))?;
+                    }
+                    return Err(reason);
+                }
+            }
+        }
+        let saved = self.checkpoint.as_ref().map_or(position, Checkpoint::position);
+        if any || position.0 - saved.0 >= QUIET_POSITIONS {
+            self.save(position)?;
+        }
+        Ok(())
+    }
+}
