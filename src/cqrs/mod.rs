@@ -96,12 +96,20 @@
 //!
 //! [`Aggregates::load_version`] and [`Aggregates::load_as_of`] return an aggregate as it was at a version, at a position of the log, or at a time.
 //!
+//! # Buses
+//!
+//! A [`CommandBus`] takes commands to their handlers, and a [`QueryBus`] queries, both through the same kind of [`middleware`]: log, time,
+//! validate, authorize, retry, or a function of the user. Handlers are registered at the start, and a required message without one fails
+//! [`BusBuilder::build`]. A handler receives the [`Context`] of the dispatch, and the events that it appends with it carry it. The [`Bus`] has
+//! an example with this domain.
+//!
 //! # Tests
 //!
 //! With the feature `testing`, `annals::testing::Scenario` states what a test gives, does and expects.
 
 mod aggregate;
 mod aggregates;
+mod bus;
 mod codec;
 mod context;
 mod decision;
@@ -120,6 +128,10 @@ mod upcast;
 
 pub use aggregate::{Aggregate, Loaded};
 pub use aggregates::Aggregates;
+pub use bus::{
+    Bus, BusBuilder, BusError, BusKind, CommandBus, Commands, DispatchError, Message, Queries, QueryBus, Sender,
+    middleware,
+};
 pub use codec::{Codec, CodecError, Encoded, Json};
 pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};
