@@ -54,8 +54,8 @@
 //! | expected version | what the writer believes: any, no stream, stream exists, exactly N |
 //! | append | one atomic batch: all events or none, consecutive versions and positions |
 //! | command, decision, rejection | what an aggregate is asked to do; the events that it decides on; why it refuses |
-//! | bus | takes a command or a query to the handler of its type |
-//! | middleware | a function around all handlers of a bus: it runs them, refuses, or runs them again |
+//! | bus | dispatches a command or a query to the handler of its type |
+//! | middleware | a function around all handlers of a bus: it calls them, refuses, or retries |
 //! | codec | what writes typed events as bytes, and reads them |
 //! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |

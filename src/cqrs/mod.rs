@@ -98,10 +98,9 @@
 //!
 //! # Buses
 //!
-//! A [`CommandBus`] takes commands to their handlers, and a [`QueryBus`] queries, both through the same kind of [`middleware`]: log, time,
-//! validate, authorize, retry, or a function of the user. Handlers are registered at the start, and a required message without one fails
-//! [`BusBuilder::build`]. A handler receives the [`Context`] of the dispatch, and the events that it appends with it carry it. The [`Bus`] has
-//! an example with this domain.
+//! A [`CommandBus`] dispatches commands to their handlers, and a [`QueryBus`] queries. [`middleware`] runs around the handlers: log, time,
+//! validate, authorize, retry, or any function of its signature. Handlers are registered at the start; [`BusBuilder::build`] fails when a
+//! required message has none. A handler receives the [`Context`] of the dispatch, and passes it on to the aggregates. [`Bus`] has an example.
 //!
 //! # Tests
 //!

@@ -16,7 +16,7 @@ pub struct BusBuilder<K> {
     layers: Vec<Box<dyn Middleware>>,
     /// The required messages: name and type.
     required: BTreeSet<(&'static str, TypeId)>,
-    /// The type that has each name.
+    /// The first type of each name.
     names: BTreeMap<&'static str, TypeId>,
     handled_twice: BTreeSet<&'static str>,
     ambiguous: BTreeSet<&'static str>,
@@ -47,7 +47,7 @@ impl<K: BusKind> BusBuilder<K> {
 
     /// Registers the handler of a message type.
     ///
-    /// The handler gets the context of the dispatch, and passes it to the calls it makes: [`Aggregates::with_context`](crate::cqrs::Aggregates::with_context),
+    /// The handler gets the context of the dispatch, and passes it on to the calls it makes: [`Aggregates::with_context`](crate::cqrs::Aggregates::with_context),
     /// or a dispatch on another bus.
     #[must_use]
     pub fn handle<M: Message<Bus = Bus<K>>>(
@@ -79,7 +79,7 @@ impl<K: BusKind> BusBuilder<K> {
         self
     }
 
-    /// Adds a middleware inside of those added before: the first one is the outermost. It runs for all messages of the bus.
+    /// Adds a middleware, inside the ones added before: the first one is the outermost. It runs for all messages of the bus.
     #[must_use]
     pub fn layer(mut self, middleware: impl Middleware) -> Self {
         self.layers.push(Box::new(middleware));

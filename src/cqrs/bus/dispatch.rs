@@ -1,4 +1,4 @@
-//! What middleware sees: the dispatch, the rest of the way, and the outcome.
+//! The dispatch, the next step and the outcome, as middleware sees them.
 
 use std::any::{Any, type_name};
 use std::cell::Cell;
@@ -45,7 +45,7 @@ pub(super) fn too_deep() -> Outcome {
     Outcome::refused("bus", reason)
 }
 
-/// How far a dispatch is.
+/// The attempt of a dispatch, and whether it is nested.
 pub(super) struct Progress {
     attempt: Cell<u32>,
     is_nested: bool,
@@ -129,7 +129,7 @@ impl<'a> Dispatch<'a> {
     }
 }
 
-/// The middleware inside, and the handler at last.
+/// The rest of a dispatch: the middleware inside, then the handler.
 #[derive(Clone, Copy)]
 pub struct Next<'a> {
     layers: &'a [Box<dyn Middleware>],
@@ -149,7 +149,7 @@ impl<'a> Next<'a> {
         Self { layers, handler }
     }
 
-    /// Runs the middleware inside and the handler. A panic of theirs is the outcome.
+    /// Runs the middleware inside and the handler. When one of them panics, the outcome is [`Outcome::Panicked`].
     pub fn run(self, dispatch: &Dispatch<'_>) -> Outcome {
         match self.layers.split_first() {
             Some((first, layers)) => caught("middleware", || first(dispatch, Next { layers, ..self })),
@@ -171,9 +171,9 @@ fn panic_message(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or("the panic has no text").to_owned()
 }
 
-/// A function around the handlers of a bus: it runs [`Next`] never, once, or several times, and returns an outcome.
+/// A function around the handlers of a bus. It runs [`Next`] once, several times, or not at all, and returns an outcome.
 ///
-/// Every function and closure of this signature is one. It is called for all messages of the bus, from many threads at once.
+/// All functions and closures of this signature implement it. The bus calls it for all messages, from many threads at once.
 pub trait Middleware: Fn(&Dispatch<'_>, Next<'_>) -> Outcome + Send + Sync + 'static {}
 
 impl<F: Fn(&Dispatch<'_>, Next<'_>) -> Outcome + Send + Sync + 'static> Middleware for F {}
@@ -183,9 +183,9 @@ pub trait HandlerError: Any + fmt::Display {}
 
 impl<E: Any + fmt::Display> HandlerError for E {}
 
-/// How a dispatch, or one attempt of it, ended.
+/// The outcome of a dispatch, or of one attempt.
 ///
-/// It displays as one text, such as `ok` or `failed: the balance is 3`.
+/// It displays as text, such as `ok` or `failed: the balance is 3`.
 #[non_exhaustive]
 pub enum Outcome {
     /// The handler returned this [reply](Message::Reply).

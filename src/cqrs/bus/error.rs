@@ -1,4 +1,4 @@
-//! What can go wrong when a bus is built, and when it dispatches a message.
+//! The errors of building a bus, and of a dispatch.
 
 use std::fmt;
 
@@ -76,7 +76,7 @@ pub enum DispatchError<E> {
         /// The reason.
         reason: String,
     },
-    /// The handler or a middleware panicked. The bus stays usable; fix the code that panicked.
+    /// The handler or a middleware panicked, before or after the handler had an effect. The bus stays usable; fix the code that panicked.
     Panicked {
         /// The message.
         message: &'static str,

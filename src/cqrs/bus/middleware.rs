@@ -1,6 +1,6 @@
-//! Functions around the handlers of a [bus](super::Bus): log, time, validate, authorize, retry, and those of the user.
+//! Middleware of a [bus](super::Bus): functions around all its handlers.
 //!
-//! A middleware of the user is a plain function:
+//! [`log`], [`time`], [`validate`], [`authorize`] and [`retry`] are ready-made. Other middleware is a plain function:
 //!
 //! ```
 //! use annals::cqrs::middleware::{Dispatch, Next, Outcome};
@@ -15,7 +15,7 @@
 //!     next.run(&dispatch.with_context(&context))
 //! }
 //!
-//! /// Keeps all messages from their handlers.
+//! /// Refuses all messages.
 //! fn maintenance(_: &Dispatch<'_>, _: Next<'_>) -> Outcome {
 //!     Outcome::refused("maintenance", "the service is read-only until 6:00")
 //! }
@@ -33,12 +33,12 @@ use crate::cqrs::{Context, Retry};
 /// A log line is cut after this number of bytes.
 const MAX_LINE: usize = 2_048;
 
-/// Writes a line for each outcome: the message, the attempt, the context, and how it ended.
+/// Writes a line for each outcome: the message, the attempt, the context, and the outcome.
 ///
-/// The line has no line break, and no other control character: they are escaped. It is cut after 2,048 bytes. Inside of [`retry`] each
-/// attempt has a line; outside of it, the dispatch has one, with the number of the last attempt.
+/// Line breaks and other control characters are escaped, and a line is cut after 2,048 bytes. Inside [`retry`] each attempt has a line; outside,
+/// the dispatch has one, with the number of the last attempt.
 ///
-/// Such a line is `Deposit, attempt 1, user anna: failed: the balance is 3`.
+/// An example: `Deposit, attempt 1, user anna: failed: the balance is 3`.
 pub fn log(write: impl Fn(&str) + Send + Sync + 'static) -> impl Middleware {
     move |dispatch: &Dispatch<'_>, next: Next<'_>| {
         let outcome = next.run(dispatch);
@@ -81,7 +81,9 @@ fn escaped(line: &str) -> String {
     escaped
 }
 
-/// Reports how long the middleware inside and the handler took, with all attempts of a [`retry`] inside and their pauses.
+/// Reports the duration of a dispatch, or of an attempt inside [`retry`]: of the middleware inside and the handler.
+///
+/// Outside [`retry`] it includes all attempts, and the pauses between them.
 pub fn time(report: impl Fn(&Dispatch<'_>, Duration, &Outcome) + Send + Sync + 'static) -> impl Middleware {
     move |dispatch: &Dispatch<'_>, next: Next<'_>| {
         let begun = Instant::now();
@@ -91,7 +93,7 @@ pub fn time(report: impl Fn(&Dispatch<'_>, Duration, &Outcome) + Send + Sync + '
     }
 }
 
-/// Refuses messages of type `M` that the check refuses, with its reason, by `validate`.
+/// Refuses messages of type `M` for which the check fails, with the reason that it returns. Other messages pass.
 pub fn validate<M: Message>(check: impl Fn(&M) -> Result<(), String> + Send + Sync + 'static) -> impl Middleware {
     move |dispatch: &Dispatch<'_>, next: Next<'_>| match dispatch.message::<M>().map_or(Ok(()), &check) {
         Ok(()) => next.run(dispatch),
@@ -99,9 +101,9 @@ pub fn validate<M: Message>(check: impl Fn(&M) -> Result<(), String> + Send + Sy
     }
 }
 
-/// Refuses messages that the context does not permit, with the reason of the check, by `authorize`. The check gets the message's name.
+/// Refuses messages for which the check of the message's name and the context fails, with the reason that it returns.
 ///
-/// A check that depends on the message itself is a middleware of the user, with [`Dispatch::message`].
+/// For a check that depends on the message itself, write a middleware that calls [`Dispatch::message`].
 pub fn authorize(
     check: impl Fn(&'static str, &Context) -> Result<(), String> + Send + Sync + 'static,
 ) -> impl Middleware {

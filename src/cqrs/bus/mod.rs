@@ -14,61 +14,24 @@ use super::Context;
 mod builder;
 mod dispatch;
 mod error;
+mod message;
 pub mod middleware;
 
 pub use builder::BusBuilder;
 pub use error::{BusError, DispatchError};
+pub use message::{BusKind, Commands, Message, Queries};
 
-/// A command or a query: what a [`Bus`] takes to the handler of its type.
-///
-/// A struct or enum of the user. The [bus](Bus) has an example.
-pub trait Message: 'static {
-    /// The bus that takes the message: [`CommandBus`] or [`QueryBus`]. A dispatch on the other one does not compile.
-    type Bus;
-
-    /// What the handler returns.
-    type Reply: 'static;
-
-    /// The error of the handler. One of a command is often [`CommandError`](super::CommandError).
-    type Error: fmt::Display + 'static;
-
-    /// The name in log lines and errors, such as `Deposit`. Each message type of a bus has a different name.
-    const NAME: &'static str;
-}
-
-/// The kind of a bus: which messages it takes.
-pub trait BusKind: 'static {
-    /// The name of the bus in errors, such as `command bus`.
-    const NAME: &'static str;
-}
-
-/// The kind of the [`CommandBus`].
-#[derive(Debug)]
-pub enum Commands {}
-
-impl BusKind for Commands {
-    const NAME: &'static str = "command bus";
-}
-
-/// The kind of the [`QueryBus`].
-#[derive(Debug)]
-pub enum Queries {}
-
-impl BusKind for Queries {
-    const NAME: &'static str = "query bus";
-}
-
-/// Takes commands to their handlers.
+/// Dispatches commands to their handlers.
 pub type CommandBus = Bus<Commands>;
 
-/// Takes queries to their handlers.
+/// Dispatches queries to their handlers.
 pub type QueryBus = Bus<Queries>;
 
-/// Takes each message to the handler of its type, through the same middleware.
+/// Dispatches each message to the handler of its type, through the middleware of the bus.
 ///
 /// A handle: cheap to clone, and usable from many threads at once. It has no thread and no queue; a dispatch runs the middleware and the handler
-/// on the thread of the caller, and returns the handler's reply. No lock is held meanwhile, so a handler can dispatch other messages. Such a
-/// nested dispatch is never [retried](middleware::retry): its failure goes up to the outermost dispatch. At most 64 dispatches are nested.
+/// on the thread of the caller, and returns the handler's reply. It holds no lock, so a handler can dispatch other messages. Such a nested
+/// dispatch is never [retried](middleware::retry): its failure goes up to the outermost dispatch. At most 64 dispatches are nested on a thread.
 ///
 /// Handlers are registered at the start, and [`BusBuilder::build`] fails when a required message has none.
 ///
@@ -170,7 +133,7 @@ pub struct Bus<K> {
     kind: PhantomData<fn() -> K>,
 }
 
-/// What a bus is built of.
+/// The handlers and the middleware of a bus.
 struct Routes {
     /// A [`Handler`] for each type of message.
     handlers: Handlers,
@@ -220,8 +183,8 @@ impl<K: BusKind> Bus<K> {
     ///
     /// See [`DispatchError`]. A panic of the handler or of a middleware is one of them, unless panics abort the process.
     pub fn dispatch<M: Message<Bus = Self>>(&self, message: &M, context: &Context) -> Result<M> {
-        match self.handler::<M>() {
-            Some(handler) => self.run(&handler, message, context),
+        match self.handler::<M>().and_then(|handler| handler.downcast_ref()) {
+            Some(handler) => self.run(handler, message, context),
             None => Err(DispatchError::NoHandler {
                 bus: K::NAME,
                 message: M::NAME,
@@ -235,7 +198,10 @@ impl<K: BusKind> Bus<K> {
     ///
     /// [`BusError`] when the message has no handler.
     pub fn sender<M: Message<Bus = Self>>(&self) -> std::result::Result<Sender<M>, BusError> {
-        let handler = self.handler::<M>().ok_or_else(|| BusError {
+        let handler = self
+            .handler::<M>()
+            .and_then(|handler| Arc::clone(handler).downcast().ok());
+        let handler = handler.ok_or_else(|| BusError {
             unhandled: vec![M::NAME],
             ..BusError::new::<K>()
         })?;
@@ -245,9 +211,9 @@ impl<K: BusKind> Bus<K> {
         })
     }
 
-    fn handler<M: Message<Bus = Self>>(&self) -> Option<Arc<Handler<M>>> {
-        let handler = self.routes.handlers.get(&TypeId::of::<M>())?;
-        Arc::clone(handler).downcast().ok()
+    /// The [`Handler`] of the message.
+    fn handler<M: Message<Bus = Self>>(&self) -> Option<&Arc<dyn Any + Send + Sync>> {
+        self.routes.handlers.get(&TypeId::of::<M>())
     }
 
     fn run<M: Message<Bus = Self>>(&self, handler: &Handler<M>, message: &M, context: &Context) -> Result<M> {
