@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use annals::Store;
 use annals::cqrs::middleware::{Dispatch, Middleware, Next, Outcome, authorize, log, retry, time, validate};
-use annals::cqrs::{Aggregates, Bus, BusBuilder, BusKind, CommandBus, Context, DispatchError, QueryBus};
+use annals::cqrs::{Aggregates, Bus, BusBuilder, BusKind, CommandBus, Context, DispatchError, Message, QueryBus};
 
 use super::{Balance, Calls, ForAccount, Lines, Outer, Try, TryError, attempts, handle_try, transient};
 use crate::cqrs::{Account, AccountCommand};
@@ -250,4 +250,54 @@ fn time_is_reported_once_for_all_attempts() {
         .expect("the third attempt");
     bus.dispatch(&Try::Reject, &Context::new()).expect_err("a rejection");
     assert_eq!(lines.take(), ["Try true true", "Try false true"]);
+}
+
+/// A command that fails with itself, and panics where its text is wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Unprintable;
+
+impl std::fmt::Display for Unprintable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("no text")
+    }
+}
+
+impl Message for Unprintable {
+    type Bus = CommandBus;
+    type Reply = ();
+    type Error = Self;
+    const NAME: &'static str = "Unprintable";
+}
+
+#[test]
+fn an_error_whose_text_panics_is_returned_unless_a_middleware_wants_the_text() {
+    let silent = CommandBus::builder().handle(|command: &Unprintable, _| Err(*command));
+    let silent = silent.layer(retry(attempts(2), |outcome| outcome.error() == Some(&Unprintable)));
+    let failed = silent
+        .build()
+        .expect("a handler")
+        .dispatch(&Unprintable, &Context::new());
+    assert_eq!(failed, Err(DispatchError::Failed(Unprintable)));
+    let lines = Lines::default();
+    let logged = CommandBus::builder()
+        .layer(log(lines.write()))
+        .layer(log(|_| ()))
+        .handle(|command: &Unprintable, _| Err(*command))
+        .build()
+        .expect("a handler");
+    let panicked = logged
+        .dispatch(&Unprintable, &Context::new())
+        .expect_err("the inner log panics");
+    let place_is_middleware = matches!(
+        panicked,
+        DispatchError::Panicked {
+            place: "middleware",
+            ..
+        }
+    );
+    assert!(place_is_middleware);
+    assert_eq!(
+        lines.take(),
+        ["Unprintable, attempt 1: the middleware panicked: no text"]
+    );
 }
