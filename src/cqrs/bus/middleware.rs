@@ -119,8 +119,9 @@ pub fn authorize(
 /// another attempt may resolve, such as [`CommandError::Contended`](crate::cqrs::CommandError::Contended), and never a rejection. Refused
 /// messages and panics are not retried.
 ///
-/// Attempts never multiply: only the outermost dispatch of a thread retries, and several layers of `retry` count the same attempts. A handler
-/// that executes through [`Aggregates`](crate::cqrs::Aggregates) has its own retry; set it to [`Retry::never`] where the bus retries.
+/// Attempts never multiply: only the outermost dispatch of a thread retries, and several layers of `retry` count the same attempts. The
+/// [aggregates](crate::cqrs::Aggregates::retry) and [decisions](crate::cqrs::Decisions::retry) that a handler executes retry conflicts too: set
+/// theirs to [`Retry::never`] where the bus retries conflicts.
 pub fn retry(retry: Retry, is_transient: impl Fn(&Outcome) -> bool + Send + Sync + 'static) -> impl Middleware {
     move |dispatch: &Dispatch<'_>, next: Next<'_>| loop {
         let outcome = next.run(dispatch);
