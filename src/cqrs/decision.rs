@@ -109,6 +109,21 @@ impl<E> Decided<E> {
         }
     }
 
+    /// The aggregate.
+    pub fn stream(&self) -> &StreamId {
+        &self.stream
+    }
+
+    /// The event.
+    pub fn event(&self) -> &E {
+        &self.event
+    }
+
+    /// The tags.
+    pub fn tags(&self) -> &[Name] {
+        &self.tags
+    }
+
     /// Adds a tag, which queries find the event by.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Name>) -> Self {

@@ -119,6 +119,7 @@ mod part;
 mod process;
 mod projection;
 mod retry;
+mod saga;
 mod snapshot;
 mod subscription;
 mod together;
@@ -142,6 +143,9 @@ pub use process::{
 };
 pub use projection::{Live, LiveError, Projected, Projection, ProjectionBuilder, Row, Table};
 pub use retry::Retry;
+#[cfg(feature = "testing")]
+pub(crate) use saga::SagaByHand;
+pub use saga::{Action, Due, Route, Saga, SagaBuilder, SagaError, SagaPhase, SagaStatus, Sagas, SendError, Sending};
 pub use snapshot::{SnapshotCounts, SnapshotPolicy};
 pub use subscription::{Delivered, Subscription, SubscriptionBuilder};
 pub use together::{Together, Work};

@@ -420,6 +420,10 @@ where
     }
 
     fn handle(&mut self, batch: &[Delivery], position: Position) -> Result<(), StopReason> {
+        if !batch.is_empty() {
+            // Before the handler is called: saving the checkpoint would notice too late.
+            self.checkpoint.as_ref().map_or(Ok(()), Checkpoint::check)?;
+        }
         let mut any = false;
         for delivery in batch {
             match self.deliver(delivery) {

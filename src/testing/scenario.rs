@@ -1,18 +1,16 @@
 //! Given what happened, when a command comes, then these events follow: tests of aggregates.
 
-use std::fmt::{self, Debug, Display};
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::difference::difference;
+use super::expect::{BEGIN, fail, must};
 use crate::cqrs::{Aggregate, Aggregates, Codec, CommandError, Json};
-use crate::{Clock, Expected, ManualClock, NewEvent, Store, StreamId, Timestamp, Version};
+use crate::{Clock, Expected, ManualClock, NewEvent, Store, StreamId, Version};
 
 /// The id of the aggregate in a scenario.
 const ID: &str = "scenario";
-
-/// The time at which a scenario begins: 2026-01-01T00:00:00Z.
-const BEGIN: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
 /// A test of an aggregate: what happened before, then a command.
 ///
@@ -131,6 +129,7 @@ impl<A: Aggregate> Scenario<A> {
             events: committed.iter().map(decode).collect(),
             rejection,
             state: must(self.aggregates.load(ID)).state,
+            matched: 0,
         }
     }
 
@@ -144,6 +143,8 @@ pub struct Outcome<A: Aggregate> {
     events: Vec<A::Event>,
     rejection: Option<A::Rejection>,
     state: A,
+    /// The number of events that were expected so far.
+    matched: usize,
 }
 
 impl<A: Aggregate> Debug for Outcome<A>
@@ -172,13 +173,46 @@ where
     #[track_caller]
     #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
     pub fn then(self, expected: impl IntoIterator<Item = A::Event>) -> Self {
+        let expected: Vec<_> = expected.into_iter().collect();
+        let end = self.events.len();
+        self.compare(&expected, end)
+    }
+
+    /// The command was taken, and this is the next of the events that were committed. [`and_no_more`](Self::and_no_more) says that it is the
+    /// last.
+    ///
+    /// # Panics
+    ///
+    /// With the event that differs, or the rejection.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
+    pub fn then_next(self, expected: A::Event) -> Self {
+        let end = self.events.len().min(self.matched + 1);
+        self.compare(&[expected], end)
+    }
+
+    /// No other events were committed than those that were expected.
+    ///
+    /// # Panics
+    ///
+    /// With the other events.
+    #[track_caller]
+    #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
+    pub fn and_no_more(self) -> Self {
+        let end = self.events.len();
+        self.compare(&[], end)
+    }
+
+    /// Compares the events that were not expected so far, up to `end`.
+    #[track_caller]
+    fn compare(mut self, expected: &[A::Event], end: usize) -> Self {
         if let Some(rejection) = &self.rejection {
             fail(&format!("the command was rejected: {rejection:?}"));
         }
-        let expected: Vec<_> = expected.into_iter().collect();
-        if let Some(difference) = difference(&expected, &self.events) {
+        if let Some(difference) = difference(expected, &self.events[self.matched..end]) {
             fail(&format!("the events differ (- expected, + committed):\n{difference}"));
         }
+        self.matched = end;
         self
     }
 
@@ -219,15 +253,4 @@ where
         check(&self.state);
         self
     }
-}
-
-#[track_caller]
-fn must<T, E: Display>(result: Result<T, E>) -> T {
-    result.unwrap_or_else(|error| fail(&format!("the scenario cannot be carried out: {error}")))
-}
-
-#[track_caller]
-#[expect(clippy::panic, reason = "a test that fails panics")]
-fn fail(message: &str) -> ! {
-    panic!("{message}")
 }

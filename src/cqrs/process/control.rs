@@ -191,7 +191,7 @@ impl Control {
         self.unpark();
     }
 
-    fn unpark(&self) {
+    pub(in crate::cqrs) fn unpark(&self) {
         if let Some(thread) = &self.inner.lock().thread {
             thread.unpark();
         }

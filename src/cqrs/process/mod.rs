@@ -259,6 +259,16 @@ impl Processor {
         self.control.wait_for_state(|state| *state == ProcessorState::Ended);
     }
 
+    /// Whether this thread runs a handler of this processor.
+    pub(super) fn is_own_handler(&self) -> bool {
+        self.control.is_handling()
+    }
+
+    /// Lets its thread look for something to do.
+    pub(super) fn wake(&self) {
+        self.control.unpark();
+    }
+
     /// Waits until it has processed what is visible now. Returns its position.
     ///
     /// # Errors

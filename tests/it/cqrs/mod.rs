@@ -8,6 +8,8 @@ mod hostile;
 mod loading;
 mod past;
 mod projections;
+mod sagas;
+mod scenarios;
 mod shapes;
 mod snapshots;
 mod subscriptions;

@@ -1,0 +1,389 @@
+//! Sagas on threads of their own, and their handles.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::instance::{Instance, SagaStatus, stream_of};
+use super::sink::{Dispatcher, SagaSink, View, read_stream};
+use super::{Saga, SendError, Sending};
+use crate::cqrs::process::{Control, Processor, ProcessorState, Processors, Runner, StartError, StartFrom, StopReason};
+use crate::cqrs::typed::Reader;
+use crate::cqrs::{Codec, Retry, TypedEvents};
+use crate::{Name, Position, Query, Store};
+
+/// How often a handle that waits for an order looks whether the processor still runs.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What is to be done with an instance by hand.
+#[derive(Clone, Debug)]
+pub(super) enum Verb {
+    Retry,
+    Abandon(String),
+}
+
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) key: String,
+    pub(super) verb: Verb,
+    answer: SyncSender<bool>,
+}
+
+impl Order {
+    /// Tells the handle whether there was something to do.
+    pub(super) fn answer(&self, found: bool) {
+        // The handle may have given up.
+        _ = self.answer.try_send(found);
+    }
+}
+
+/// Orders of handles on their way to the thread.
+#[derive(Debug, Default)]
+pub(super) struct Orders(Mutex<VecDeque<Order>>);
+
+impl Orders {
+    pub(super) fn take(&self) -> Option<Order> {
+        self.0.lock().pop_front()
+    }
+}
+
+impl Processors {
+    /// Runs the instances of saga `S`. `dispatcher` executes the commands that they send: on aggregates, by
+    /// [`execute_once`](crate::cqrs::Aggregates::execute_once) with the id of the [`Sending`], or elsewhere.
+    ///
+    /// ```no_run
+    /// # use annals::cqrs::*;
+    /// # use annals::{Event, Store};
+    /// # #[derive(serde::Serialize, serde::Deserialize)] enum Command { Open }
+    /// # #[derive(serde::Serialize, serde::Deserialize)] enum Happened { Opened }
+    /// # #[derive(Default, serde::Serialize, serde::Deserialize)] struct Opening;
+    /// # impl Saga for Opening {
+    /// #     const TYPE: &'static str = "Opening";
+    /// #     type Event = Happened;
+    /// #     type Command = Command;
+    /// #     fn route(_: &Happened, record: &Event) -> Route { Route::start(record.aggregate_id()) }
+    /// #     fn react(&mut self, _: Happened) -> Vec<Action<Command>> { Vec::new() }
+    /// # }
+    /// # struct Door;
+    /// # impl Aggregate for Door {
+    /// #     const TYPE: &'static str = "Door";
+    /// #     type Event = Happened;
+    /// #     type Command = Command;
+    /// #     type Rejection = String;
+    /// #     fn initial() -> Self { Self }
+    /// #     fn decide(&self, _: &Command) -> Result<Vec<Happened>, String> { Ok(vec![Happened::Opened]) }
+    /// #     fn evolve(&mut self, _: Happened) {}
+    /// # }
+    /// # fn run(store: &Store, processors: &Processors) -> Result<(), StartError> {
+    /// let doors = Aggregates::<Door>::new(store);
+    /// let openings = processors.saga::<Opening>(move |command, sending| {
+    ///     let doors = doors.with_context(sending.context.clone());
+    ///     doors.execute_once(sending.command_id, &sending.key, command)?;
+    ///     Ok(())
+    /// });
+    /// let openings = openings.start()?;
+    /// for stuck in openings.stuck() {
+    ///     println!("{} is stuck: {:?}", stuck.key, stuck.stuck);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn saga<S: Saga>(
+        &self,
+        dispatcher: impl Fn(&S::Command, &Sending) -> Result<(), SendError> + Send + Sync + 'static,
+    ) -> SagaBuilder<S> {
+        let events = TypedEvents::<S::Event>::new();
+        SagaBuilder {
+            processors: self.clone(),
+            dispatcher: Arc::new(dispatcher),
+            reader: events.reader(),
+            query: events.all(),
+            retry: Retry {
+                attempts: 5,
+                first_pause: Duration::from_millis(100),
+                longest_pause: Duration::from_secs(10),
+            },
+            from: StartFrom::default(),
+            skips_gaps: false,
+        }
+    }
+}
+
+/// How a saga is run. See [`Processors::saga`].
+#[must_use = "a saga runs when it is started"]
+pub struct SagaBuilder<S: Saga> {
+    processors: Processors,
+    dispatcher: Arc<Dispatcher<S::Command>>,
+    reader: Reader<S::Event>,
+    query: Query,
+    retry: Retry,
+    from: StartFrom,
+    skips_gaps: bool,
+}
+
+impl<S: Saga> fmt::Debug for SagaBuilder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SagaBuilder")
+            .field("type", &S::TYPE)
+            .field("query", &self.query)
+            .field("retry", &self.retry)
+            .field("from", &self.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S: Saga> SagaBuilder<S> {
+    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    pub fn events<C: Codec>(mut self, events: &TypedEvents<S::Event, C>) -> Self {
+        self.reader = events.reader();
+        self.query = events.all();
+        self
+    }
+
+    /// Sets the events that the saga reacts to. By default those of its event types.
+    pub fn query(mut self, query: Query) -> Self {
+        self.query = query;
+        self
+    }
+
+    /// Sets how often a command that fails is sent, and the pauses between, by the store's clock. Then the instance is stuck. 5 attempts by
+    /// default, with random pauses of up to 100 ms, 200 ms, and so on.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets where the saga begins that has no checkpoint yet.
+    pub fn start_from(mut self, from: StartFrom) -> Self {
+        self.from = from;
+        self
+    }
+
+    /// Goes on where events are gone before the saga saw them. By default it stops there, with the gap as the reason.
+    pub fn skip_gaps(mut self) -> Self {
+        self.skips_gaps = true;
+        self
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`] when a processor is named as the saga's type, or the query is invalid.
+    pub fn start(self) -> Result<Sagas<S>, StartError> {
+        let processors = self.processors.clone();
+        let store = processors.store().clone();
+        drop(store.tail(self.query.clone(), Position(0))?);
+        let (view, orders) = (Arc::default(), Arc::default());
+        let (shown, taken) = (Arc::clone(&view), Arc::clone(&orders));
+        let processor = processors.start(&Name::from(S::TYPE), |control| self.sink(control, shown, taken))?;
+        Ok(Sagas {
+            store,
+            view,
+            orders,
+            processor,
+            saga: PhantomData,
+        })
+    }
+
+    fn sink(self, control: &Arc<Control>, view: Arc<Mutex<View>>, orders: Arc<Orders>) -> SagaSink<S> {
+        SagaSink {
+            store: self.processors.store().clone(),
+            control: Arc::clone(control),
+            reader: self.reader,
+            query: self.query,
+            dispatcher: self.dispatcher,
+            retry: self.retry,
+            from: self.from,
+            skips_gaps: self.skips_gaps,
+            view,
+            orders,
+            checkpoint: None,
+            active: std::collections::BTreeMap::new(),
+            due: std::collections::BTreeSet::new(),
+        }
+    }
+
+    /// The saga without a thread: it does what is to do when it is told.
+    #[cfg(feature = "testing")]
+    pub(crate) fn by_hand(self) -> SagaByHand<S> {
+        let store = self.processors.store().clone();
+        let control = Control::new(&Name::from(S::TYPE), &store);
+        let view = Arc::<Mutex<View>>::default();
+        let sink = self.sink(&control, Arc::clone(&view), Arc::default());
+        SagaByHand {
+            runner: Runner::new(&store, &control, sink),
+            store,
+            view,
+        }
+    }
+}
+
+/// A saga that runs when it is told, for tests.
+#[cfg(feature = "testing")]
+pub(crate) struct SagaByHand<S: Saga> {
+    store: Store,
+    runner: Runner<SagaSink<S>>,
+    view: Arc<Mutex<View>>,
+}
+
+#[cfg(feature = "testing")]
+impl<S: Saga> SagaByHand<S> {
+    /// Handles what is visible, and what is due. Returns when the next timer is due.
+    pub(crate) fn run(&mut self) -> Result<Option<crate::Timestamp>, StopReason> {
+        self.runner.drain()
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Result<Option<SagaStatus>, SagaError> {
+        status_of::<S>(&self.store, &self.view, key)
+    }
+}
+
+/// The instance with a key: one that has not ended, or what its stream says.
+fn status_of<S: Saga>(store: &Store, view: &Mutex<View>, key: &str) -> Result<Option<SagaStatus>, SagaError> {
+    if let Some(status) = view.lock().active.get(key) {
+        return Ok(Some(status.clone()));
+    }
+    let mut instance = Instance::new(stream_of(S::TYPE, key), key);
+    let events = read_stream(store, &instance.stream.aggregate_id).map_err(SagaError::Unreadable)?;
+    for (event, record) in events {
+        instance.apply(event, &record);
+    }
+    Ok((instance.version.0 > 0).then(|| instance.status()))
+}
+
+/// The instances of a saga that runs. Also its [`Processor`]: see there for its status, and for waiting. Cheap to clone.
+pub struct Sagas<S> {
+    store: Store,
+    view: Arc<Mutex<View>>,
+    orders: Arc<Orders>,
+    processor: Processor,
+    saga: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Sagas<S> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            view: Arc::clone(&self.view),
+            orders: Arc::clone(&self.orders),
+            processor: self.processor.clone(),
+            saga: PhantomData,
+        }
+    }
+}
+
+impl<S> fmt::Debug for Sagas<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sagas")
+            .field("status", &self.processor.status())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> Deref for Sagas<S> {
+    type Target = Processor;
+
+    fn deref(&self) -> &Processor {
+        &self.processor
+    }
+}
+
+impl<S: Saga> Sagas<S> {
+    /// The instances that have not ended, by key.
+    pub fn active(&self) -> Vec<SagaStatus> {
+        self.view.lock().active.values().cloned().collect()
+    }
+
+    /// The instances that cannot go on without help, by key.
+    pub fn stuck(&self) -> Vec<SagaStatus> {
+        let mut stuck = self.active();
+        stuck.retain(|saga| saga.stuck.is_some());
+        stuck
+    }
+
+    /// The instance with a key, also one that has ended: as its last run was.
+    ///
+    /// # Errors
+    ///
+    /// [`SagaError::Unreadable`] when the instance's stream cannot be read.
+    pub fn get(&self, key: &str) -> Result<Option<SagaStatus>, SagaError> {
+        status_of::<S>(&self.store, &self.view, key)
+    }
+
+    /// The number of events for instances that were not running.
+    pub fn ignored(&self) -> u64 {
+        self.view.lock().ignored
+    }
+
+    /// Lets an instance that is stuck send its command again. Returns whether there was such an instance.
+    ///
+    /// # Errors
+    ///
+    /// [`SagaError::NotRunning`] when the processor is paused or has stopped.
+    pub fn retry(&self, key: &str) -> Result<bool, SagaError> {
+        self.order(key, Verb::Retry)
+    }
+
+    /// Ends an instance as it is: nothing more is sent, and nothing is undone. Returns whether there was one that had not ended.
+    ///
+    /// # Errors
+    ///
+    /// [`SagaError::NotRunning`] when the processor is paused or has stopped.
+    pub fn abandon(&self, key: &str, reason: &str) -> Result<bool, SagaError> {
+        self.order(key, Verb::Abandon(reason.to_owned()))
+    }
+
+    fn order(&self, key: &str, verb: Verb) -> Result<bool, SagaError> {
+        if self.processor.is_own_handler() {
+            return Err(SagaError::OwnHandler { saga: S::TYPE });
+        }
+        let (answer, answered) = sync_channel(1);
+        let order = Order {
+            key: key.to_owned(),
+            verb,
+            answer,
+        };
+        self.orders.0.lock().push_back(order);
+        loop {
+            self.processor.wake();
+            match answered.recv_timeout(LOOK) {
+                Ok(found) => return Ok(found),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.check_running()?,
+            }
+        }
+    }
+
+    fn check_running(&self) -> Result<(), SagaError> {
+        let status = self.processor.status();
+        if matches!(status.state, ProcessorState::Running | ProcessorState::CaughtUp) {
+            return Ok(());
+        }
+        self.orders.0.lock().clear();
+        Err(SagaError::NotRunning(Box::new(status)))
+    }
+}
+
+/// Why an instance of a saga cannot be read or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SagaError {
+    /// The processor of the saga does not run: resume it first.
+    #[error("the saga does not run, so nothing is changed: {0}")]
+    NotRunning(Box<crate::cqrs::ProcessorStatus>),
+    /// The stream of the instance cannot be read.
+    #[error("the instance cannot be read: {0}")]
+    Unreadable(StopReason),
+    /// A handler of the saga gives the saga an order. It would wait for itself.
+    #[error("a handler of saga '{saga}' orders '{saga}' itself: do it outside of its handlers")]
+    OwnHandler {
+        /// The saga.
+        saga: &'static str,
+    },
+}
