@@ -83,6 +83,8 @@
 //! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
 //! | `cache` | yes | answers kept and extended from the tail; moka |
 //! | `cqrs` | yes | [`cqrs`]: typed events, aggregates, commands; serde_path_to_error |
+//! | `cbor` | no | typed events as CBOR; ciborium |
+//! | `bincode-codec` | no | typed events as bincode; bincode |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |

@@ -132,6 +132,10 @@ pub use bus::{
     Bus, BusBuilder, BusError, BusKind, CommandBus, Commands, DispatchError, Message, Queries, QueryBus, Sender,
     middleware,
 };
+#[cfg(feature = "bincode-codec")]
+pub use codec::Bincode;
+#[cfg(feature = "cbor")]
+pub use codec::Cbor;
 pub use codec::{Codec, CodecError, Encoded, Json};
 pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};

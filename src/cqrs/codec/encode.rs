@@ -1,10 +1,13 @@
-//! A serializer for variants of enums: the name of the variant becomes the event type, and its fields become JSON.
+//! A serializer for variants of enums: the name of the variant becomes the event type, and its fields become the data in a format.
+
+use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::ser::{
     Error as _, Impossible, SerializeMap, SerializeStruct, SerializeStructVariant, SerializeTupleVariant, Serializer,
 };
 
+use super::format::{Fields, Format};
 use super::{CodecError, Encoded};
 
 /// The tag of an internally tagged enum. Serde does not tell a serializer which field the tag is.
@@ -28,17 +31,17 @@ impl serde::ser::Error for EncodeError {
     }
 }
 
-impl From<serde_json::Error> for EncodeError {
-    fn from(error: serde_json::Error) -> Self {
+impl EncodeError {
+    pub(super) fn new(error: impl std::fmt::Display) -> Self {
         Self(error.to_string())
     }
 }
 
 type Result<T> = std::result::Result<T, EncodeError>;
 
-pub(super) fn encode<E: Serialize>(event: &E) -> std::result::Result<Encoded, CodecError> {
+pub(super) fn encode<F: Format, E: Serialize>(event: &E) -> std::result::Result<Encoded, CodecError> {
     event
-        .serialize(EventSerializer { of_enum: None })
+        .serialize(EventSerializer::<F>::new(None))
         .map_err(|error| CodecError::Unwritable(error.0))
 }
 
@@ -48,45 +51,63 @@ fn not_a_variant<T>(what: &str) -> Result<T> {
     )))
 }
 
-/// JSON that is written a part at a time: an object or an array.
-struct Parts {
-    event_type: String,
-    json: Vec<u8>,
-    end: u8,
+/// A value as the data of an event.
+fn data_of<F: Format, T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
+    let mut data = Vec::new();
+    F::write(&mut data, value)?;
+    Ok(data)
 }
 
-impl Parts {
-    fn new(event_type: &str, begin: u8, end: u8) -> Self {
+/// Data that is written a field at a time.
+struct Parts<F> {
+    event_type: String,
+    data: Vec<u8>,
+    fields: Fields,
+    is_first: bool,
+    format: PhantomData<F>,
+}
+
+impl<F: Format> Parts<F> {
+    fn new(event_type: &str, fields: Fields) -> Self {
+        let mut data = Vec::new();
+        F::begin(&mut data, fields);
         Self {
             event_type: event_type.to_owned(),
-            json: vec![begin],
-            end,
+            data,
+            fields,
+            is_first: true,
+            format: PhantomData,
         }
     }
 
     fn add<T: Serialize + ?Sized>(&mut self, key: Option<&str>, value: &T) -> Result<()> {
-        if self.json.len() > 1 {
-            self.json.push(b',');
-        }
-        if let Some(key) = key {
-            serde_json::to_writer(&mut self.json, key)?;
-            self.json.push(b':');
-        }
-        Ok(serde_json::to_writer(&mut self.json, value)?)
+        F::begin_field(&mut self.data, key, self.is_first)?;
+        self.is_first = false;
+        F::write(&mut self.data, value)
     }
 
     fn finish(mut self) -> Encoded {
-        self.json.push(self.end);
+        F::end(&mut self.data, self.fields);
         Encoded {
             event_type: self.event_type,
-            data: self.json,
+            data: self.data,
         }
     }
 }
 
-struct EventSerializer {
+struct EventSerializer<F> {
     /// The enum whose variants without fields are taken alone, if there is one.
     of_enum: Option<&'static str>,
+    format: PhantomData<F>,
+}
+
+impl<F> EventSerializer<F> {
+    fn new(of_enum: Option<&'static str>) -> Self {
+        Self {
+            of_enum,
+            format: PhantomData,
+        }
+    }
 }
 
 /// A serializer's methods for what is not an event.
@@ -98,16 +119,16 @@ macro_rules! refuse {
     )* };
 }
 
-impl Serializer for EventSerializer {
+impl<F: Format> Serializer for EventSerializer<F> {
     type Ok = Encoded;
     type Error = EncodeError;
     type SerializeSeq = Impossible<Encoded, EncodeError>;
     type SerializeTuple = Impossible<Encoded, EncodeError>;
     type SerializeTupleStruct = Impossible<Encoded, EncodeError>;
-    type SerializeTupleVariant = Parts;
-    type SerializeMap = TaggedMap;
-    type SerializeStruct = TaggedStruct;
-    type SerializeStructVariant = Parts;
+    type SerializeTupleVariant = Parts<F>;
+    type SerializeMap = TaggedMap<F>;
+    type SerializeStruct = TaggedStruct<F>;
+    type SerializeStructVariant = Parts<F>;
 
     refuse! {
         serialize_bool(bool) => "a boolean", serialize_i8(i8) => "a number", serialize_i16(i16) => "a number",
@@ -145,19 +166,19 @@ impl Serializer for EventSerializer {
     ) -> Result<Encoded> {
         Ok(Encoded {
             event_type: variant.to_owned(),
-            data: serde_json::to_vec(value)?,
+            data: data_of::<F, T>(value)?,
         })
     }
 
-    fn serialize_tuple_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Parts> {
-        Ok(Parts::new(variant, b'[', b']'))
+    fn serialize_tuple_variant(self, _: &'static str, _: u32, variant: &'static str, len: usize) -> Result<Parts<F>> {
+        Ok(Parts::new(variant, Fields::List(len)))
     }
 
-    fn serialize_struct_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Parts> {
-        Ok(Parts::new(variant, b'{', b'}'))
+    fn serialize_struct_variant(self, _: &'static str, _: u32, variant: &'static str, _: usize) -> Result<Parts<F>> {
+        Ok(Parts::new(variant, Fields::Record))
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<TaggedStruct> {
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<TaggedStruct<F>> {
         Ok(TaggedStruct {
             name,
             tagged: Tagged::Begun,
@@ -176,15 +197,19 @@ impl Serializer for EventSerializer {
         not_a_variant("a tuple struct")
     }
 
-    fn serialize_map(self, _: Option<usize>) -> Result<TaggedMap> {
+    fn serialize_map(self, _: Option<usize>) -> Result<TaggedMap<F>> {
         Ok(TaggedMap {
             tagged: Tagged::Begun,
             key: None,
         })
     }
+
+    fn is_human_readable(&self) -> bool {
+        F::HUMAN_READABLE
+    }
 }
 
-impl SerializeTupleVariant for Parts {
+impl<F: Format> SerializeTupleVariant for Parts<F> {
     type Ok = Encoded;
     type Error = EncodeError;
 
@@ -197,12 +222,21 @@ impl SerializeTupleVariant for Parts {
     }
 }
 
-impl SerializeStructVariant for Parts {
+impl<F: Format> SerializeStructVariant for Parts<F> {
     type Ok = Encoded;
     type Error = EncodeError;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
         self.add(Some(key), value)
+    }
+
+    fn skip_field(&mut self, key: &'static str) -> Result<()> {
+        if F::DESCRIBES_ITSELF {
+            return Ok(());
+        }
+        Err(EncodeError::custom(format!(
+            "its field '{key}' is skipped, and this format cannot tell which fields are there: remove #[serde(skip_serializing_if = ...)]"
+        )))
     }
 
     fn end(self) -> Result<Encoded> {
@@ -211,7 +245,7 @@ impl SerializeStructVariant for Parts {
 }
 
 /// An enum with a tag, which serde writes as a struct or a map whose first field is the tag.
-enum Tagged {
+enum Tagged<F> {
     Begun,
     /// The tag stands beside the content, which is one field at most.
     Beside {
@@ -219,16 +253,16 @@ enum Tagged {
         has_content: bool,
     },
     /// The tag stands among the fields.
-    Among(Parts),
+    Among(Parts<F>),
 }
 
-impl Tagged {
+impl<F: Format> Tagged<F> {
     fn add<T: Serialize + ?Sized>(&mut self, key: &str, value: &T) -> Result<()> {
         match self {
             Self::Begun => *self = Self::Among(tag_among(key, value)?),
             Self::Beside { has_content: true, .. } => return not_a_variant("a struct with a field that is an enum"),
             Self::Beside { encoded, has_content } => {
-                encoded.data = serde_json::to_vec(value)?;
+                encoded.data = data_of::<F, T>(value)?;
                 *has_content = true;
             }
             Self::Among(parts) => parts.add(Some(key), value)?,
@@ -247,42 +281,55 @@ impl Tagged {
 
 /// The variant, where the first field is a tag beside the content: serde writes it as a variant without fields, of an enum with the name of
 /// the struct.
-fn tag_beside<T: Serialize + ?Sized>(name: &'static str, value: &T) -> Option<Encoded> {
-    let of_enum = Some(name);
-    let encoded = value.serialize(EventSerializer { of_enum }).ok()?;
+fn tag_beside<F: Format, T: Serialize + ?Sized>(name: &'static str, value: &T) -> Option<Encoded> {
+    let encoded = value.serialize(EventSerializer::<F>::new(Some(name))).ok()?;
     let is_name = serde_json::to_value(value).is_ok_and(|value| value.is_string());
     is_name.then_some(encoded)
 }
 
 /// Begins the object of the fields that stand beside their tag. Serde hands over the tag as a `str`; a text in a field or a map is of a type
 /// that has a size, such as `String`.
-fn tag_among<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Parts> {
+fn tag_among<F: Format, T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Parts<F>> {
     let is_sized = size_of::<&T>() == size_of::<&()>();
-    let name = serde_json::to_value(value)?;
+    let name = serde_json::to_value(value).map_err(EncodeError::new)?;
     let Some(name) = name.as_str().filter(|_| !is_sized) else {
         return not_a_variant(&format!("a struct or a map that begins with the field '{key}'"));
     };
+    check_tag::<F>()?;
     if key != TAG {
         return Err(EncodeError::custom(format!(
             "the tag of its enum is called '{key}': write #[serde(tag = \"{TAG}\")], or name the content too"
         )));
     }
-    Ok(Parts::new(name, b'{', b'}'))
+    Ok(Parts::new(name, Fields::Record))
 }
 
-struct TaggedStruct {
+/// # Errors
+///
+/// When the format does not describe itself: serde has to look at the data of an enum with a tag before it knows what the data is.
+fn check_tag<F: Format>() -> Result<()> {
+    if F::DESCRIBES_ITSELF {
+        return Ok(());
+    }
+    Err(EncodeError::custom(
+        "its enum has a tag, and this format writes enums with a tag that it cannot read: remove #[serde(tag = ...)], or use another codec",
+    ))
+}
+
+struct TaggedStruct<F> {
     name: &'static str,
-    tagged: Tagged,
+    tagged: Tagged<F>,
 }
 
-impl SerializeStruct for TaggedStruct {
+impl<F: Format> SerializeStruct for TaggedStruct<F> {
     type Ok = Encoded;
     type Error = EncodeError;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
         if matches!(self.tagged, Tagged::Begun)
-            && let Some(encoded) = tag_beside(self.name, value)
+            && let Some(encoded) = tag_beside::<F, T>(self.name, value)
         {
+            check_tag::<F>()?;
             self.tagged = Tagged::Beside {
                 encoded,
                 has_content: false,
@@ -298,17 +345,17 @@ impl SerializeStruct for TaggedStruct {
 }
 
 /// A variant whose fields serde writes as a map: those with `#[serde(flatten)]`, or of a type that is a map itself.
-struct TaggedMap {
-    tagged: Tagged,
+struct TaggedMap<F> {
+    tagged: Tagged<F>,
     key: Option<String>,
 }
 
-impl SerializeMap for TaggedMap {
+impl<F: Format> SerializeMap for TaggedMap<F> {
     type Ok = Encoded;
     type Error = EncodeError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        let key = serde_json::to_value(key)?;
+        let key = serde_json::to_value(key).map_err(EncodeError::new)?;
         let Some(key) = key.as_str() else {
             return Err(EncodeError::custom(format!(
                 "a key of its map is {key}: serde reads texts alone there"

@@ -1,7 +1,19 @@
 //! Codecs: an event as a variant of a serde enum, and as the type and the data that the store keeps.
 
+#[cfg(feature = "bincode-codec")]
+mod bincode;
+#[cfg(feature = "bincode-codec")]
+mod bounded;
+#[cfg(feature = "cbor")]
+mod cbor;
+#[cfg(feature = "cbor")]
+mod cbor_value;
 mod decode;
 mod encode;
+mod event;
+mod format;
+mod json;
+mod missing;
 mod value;
 mod variants;
 
@@ -12,6 +24,12 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::ContentType;
+
+#[cfg(feature = "bincode-codec")]
+pub use bincode::Bincode;
+#[cfg(feature = "cbor")]
+pub use cbor::Cbor;
+pub use json::Json;
 
 /// An event as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,55 +128,4 @@ pub enum CodecError {
     /// The value cannot be written as an event.
     #[error("the value cannot be written as an event: {0}")]
     Unwritable(String),
-}
-
-/// Events as JSON. The default.
-///
-/// JSON writes some values of Rust alike, and reads them back as the other one: `Some(())`, `Some(None)` and a `Some` of a number that is not
-/// finite come back as `None`. In an enum with its tag among the fields serde reads no 128-bit integers and no map whose keys are not texts;
-/// [`Aggregates::execute`](super::Aggregates::execute) refuses such an event before it is stored.
-///
-/// ```
-/// use annals::cqrs::{Codec, Json};
-/// use serde::{Deserialize, Serialize};
-///
-/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
-/// enum AccountEvent {
-///     Deposited { amount: u64 },
-///     Closed,
-/// }
-///
-/// let encoded = Json.encode(&AccountEvent::Deposited { amount: 250 })?;
-/// assert_eq!((encoded.event_type.as_str(), encoded.data.as_slice()), ("Deposited", &br#"{"amount":250}"#[..]));
-///
-/// let decoded: AccountEvent = Json.decode("Deposited", br#"{"amount":250}"#)?;
-/// assert_eq!(decoded, AccountEvent::Deposited { amount: 250 });
-///
-/// let error = Json.decode::<AccountEvent>("Deposited", br#"{"amount":"much"}"#).unwrap_err();
-/// assert!(error.to_string().starts_with("the data does not decode at 'amount': invalid type: string"));
-/// # Ok::<(), annals::cqrs::CodecError>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Json;
-
-impl Codec for Json {
-    fn content_type(&self) -> ContentType {
-        ContentType::Json
-    }
-
-    fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError> {
-        encode::encode(event)
-    }
-
-    fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError> {
-        decode::decode(event_type, data)
-    }
-
-    fn to_value(&self, data: &[u8]) -> Result<Value, CodecError> {
-        value::of_json(data)
-    }
-
-    fn from_value(&self, value: &Value) -> Result<Vec<u8>, CodecError> {
-        value::to_json(value)
-    }
 }

@@ -4,6 +4,8 @@ mod bus;
 mod codec;
 mod commands;
 mod decisions;
+#[cfg(all(feature = "cbor", feature = "bincode-codec"))]
+mod formats;
 mod hostile;
 mod loading;
 mod past;
