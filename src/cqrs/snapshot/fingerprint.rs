@@ -1,3 +1,0 @@
-pub(super) fn fingerprint<T: serde::de::DeserializeOwned>() -> u32 {
-    1
-}
