@@ -114,6 +114,7 @@ mod context;
 mod decision;
 mod error;
 mod execute;
+mod group;
 mod loading;
 mod part;
 mod process;
@@ -141,6 +142,7 @@ pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};
 pub use error::{CommandError, LoadError, Undecodable};
 pub use execute::{Executed, Pending};
+pub use group::{Group, GroupBuilder, GroupError, GroupStatus, LeaseLost, Received};
 pub use process::{
     AfterFailure, FailedEvent, HandlerError, Letter, OnFailure, Processor, ProcessorState, ProcessorStatus, Processors,
     StartError, StartFrom, StopReason, WaitError,

@@ -27,6 +27,8 @@ struct Inner {
     handled: u64,
     parked: u64,
     last_error: Option<(FailedEvent, String)>,
+    /// How often it was caught up, and had done what was due.
+    rounds: u64,
     thread: Option<Thread>,
 }
 
@@ -83,6 +85,7 @@ impl Control {
                 handled: 0,
                 parked: 0,
                 last_error: None,
+                rounds: 0,
                 thread: None,
             }),
             changed: Condvar::new(),
@@ -109,6 +112,12 @@ impl Control {
             inner.state = state;
             self.changed.notify_all();
         }
+    }
+
+    /// It is caught up, and has done what was due.
+    pub(in crate::cqrs) fn end_round(&self) {
+        self.inner.lock().rounds += 1;
+        self.changed.notify_all();
     }
 
     /// Everything up to `position` is processed and committed.
@@ -226,6 +235,28 @@ impl Control {
 
     /// Waits until everything up to `target` is processed.
     pub(in crate::cqrs) fn wait_until(&self, target: Position, timeout: Duration) -> Result<Position, WaitError> {
+        self.wait_while(target, timeout, |inner| inner.position < target)
+    }
+
+    /// Waits until it is caught up, and has done what is due by the clock as it is now.
+    pub(in crate::cqrs) fn wait_round(&self, timeout: Duration) -> Result<(), WaitError> {
+        let begun = Instant::now();
+        // A round that has begun may have looked at the clock before: the second begins after it.
+        for _ in 0..2 {
+            let (rounds, target) = (self.inner.lock().rounds, self.store.visible());
+            self.unpark();
+            let left = timeout.saturating_sub(begun.elapsed());
+            self.wait_while(target, left, |inner| inner.rounds <= rounds)?;
+        }
+        Ok(())
+    }
+
+    fn wait_while(
+        &self,
+        target: Position,
+        timeout: Duration,
+        waits: impl Fn(&Inner) -> bool,
+    ) -> Result<Position, WaitError> {
         if self.is_handling() {
             return Err(WaitError::OwnHandler {
                 name: self.name.clone(),
@@ -233,26 +264,23 @@ impl Control {
         }
         let deadline = Instant::now().checked_add(timeout);
         let mut inner = self.inner.lock();
-        loop {
-            if inner.position >= target {
-                return Ok(inner.position);
-            }
+        while waits(&inner) {
             let is_running = matches!(inner.state, ProcessorState::Running | ProcessorState::CaughtUp);
-            if !is_running {
+            let is_over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+            if !is_running || is_over {
                 drop(inner);
                 let status = Box::new(self.status());
-                return Err(WaitError::NotRunning { target, status });
+                return Err(match is_running {
+                    false => WaitError::NotRunning { target, status },
+                    true => WaitError::TimedOut { target, status },
+                });
             }
-            let is_over = deadline.is_some_and(|deadline| self.changed.wait_until(&mut inner, deadline).timed_out());
-            if is_over && inner.position < target {
-                drop(inner);
-                let status = Box::new(self.status());
-                return Err(WaitError::TimedOut { target, status });
-            }
-            if deadline.is_none() {
-                self.changed.wait(&mut inner);
+            match deadline {
+                Some(deadline) => drop(self.changed.wait_until(&mut inner, deadline)),
+                None => self.changed.wait(&mut inner),
             }
         }
+        Ok(inner.position)
     }
 
     pub(in crate::cqrs) fn visible(&self) -> Position {

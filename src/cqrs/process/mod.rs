@@ -151,7 +151,8 @@ impl Processors {
         Ok(target)
     }
 
-    /// Waits until every processor has processed everything, also the events that processors append meanwhile. Returns the last position.
+    /// Waits until every processor has processed everything, also the events that processors append meanwhile, and has done what is due by the
+    /// store's clock. Returns the last position.
     ///
     /// For tests: in a program that takes commands meanwhile it may never be so.
     ///
@@ -160,8 +161,12 @@ impl Processors {
     /// As [`when_caught_up`](Self::when_caught_up).
     pub fn when_idle(&self, timeout: Duration) -> Result<Position, WaitError> {
         let begun = Instant::now();
+        let left = || timeout.saturating_sub(begun.elapsed());
         loop {
-            let target = self.when_caught_up(timeout.saturating_sub(begun.elapsed()))?;
+            let target = self.when_caught_up(left())?;
+            for processor in self.all() {
+                processor.control.wait_round(left())?;
+            }
             if self.store.visible() == target {
                 return Ok(target);
             }

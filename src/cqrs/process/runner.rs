@@ -113,6 +113,9 @@ impl<S: Sink> Runner<S> {
             };
             let due = if is_caught_up { self.tick()? } else { None };
             self.control.set_position(position, state);
+            if is_caught_up {
+                self.control.end_round();
+            }
             if is_caught_up || self.control.order() != Order::Run {
                 return Ok(due);
             }

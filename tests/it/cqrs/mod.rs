@@ -6,6 +6,7 @@ mod commands;
 mod decisions;
 #[cfg(all(feature = "cbor", feature = "bincode-codec"))]
 mod formats;
+mod groups;
 mod hostile;
 mod loading;
 mod past;
