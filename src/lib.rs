@@ -36,7 +36,7 @@
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
 //!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
 //!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
-//! * [`cqrs`] builds on it: typed events, aggregates, and commands that decide on them.
+//! * [`cqrs`] builds on it: aggregates and commands, projections, subscriptions and sagas, on typed events.
 //! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
 //!
 //! # What it does not do
@@ -56,6 +56,7 @@
 //! | command, decision, rejection | what an aggregate is asked to do; the events that it decides on; why it refuses |
 //! | bus | dispatches a command or a query to the handler of its type |
 //! | middleware | a function around all handlers of a bus: it calls them, refuses, or retries |
+//! | typed event, upcaster | an event as a variant of a serde enum; what converts an event of an older schema when it is read |
 //! | codec | what writes typed events as bytes, and reads them |
 //! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |
@@ -63,7 +64,7 @@
 //! | journal | what makes appends durable: none, files, PostgreSQL, yours |
 //! | durability | how safe an event is: volatile (in memory), written (survives the process), synced (survives the machine) |
 //! | batch | whole appends on their way to the journal |
-//! | lease, epoch | the right to write to a journal that several processes can reach, for a time; the number of leases so far |
+//! | lease, epoch | the right to write to a journal that several processes can reach, for a time; the number of leases, or of starts of a processor, so far |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
 //! | follower | a store in memory that reads on as others write one in PostgreSQL |
 //! | recovery | filling a store with what its journal holds |
@@ -74,6 +75,12 @@
 //! | gap | events that were dropped, moved to an archive, or lost with a damaged file, with their number and the reason |
 //! | compaction | giving back what dropped events take: memory, or room of the journal, which keeps of them their gap and, of an aggregate's last, a *mark* |
 //! | archive | old events of a store, moved out of it; *attached*, they are in their places again, to be read |
+//! | projection, read model | what folds events of many aggregates into a state for queries; the state |
+//! | processor | a named thread that follows the log: a projection, a subscription or a saga |
+//! | checkpoint | the position up to which a processor has handled everything |
+//! | subscription, consumer group | a handler that gets every event; consumers that compete for events |
+//! | dead letter | an event that could not be handled, parked in the store until it is replayed or dropped |
+//! | saga, compensation | a process over several aggregates, which sends commands and sets timers; what undoes one of its steps |
 //! | change capture | what anyone writes to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
@@ -82,7 +89,7 @@
 //! |---|---|---|
 //! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
 //! | `cache` | yes | answers kept and extended from the tail; moka |
-//! | `cqrs` | yes | [`cqrs`]: typed events, aggregates, commands; serde_path_to_error |
+//! | `cqrs` | yes | [`cqrs`]: aggregates, commands, projections, subscriptions, sagas; serde_path_to_error |
 //! | `cbor` | no | typed events as CBOR; ciborium |
 //! | `bincode-codec` | no | typed events as bincode; bincode |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |

@@ -34,3 +34,4 @@ mod standby;
 mod support;
 mod times;
 mod tls;
+mod toolkit;

@@ -270,9 +270,10 @@ impl Control {
             if !is_running || is_over {
                 drop(inner);
                 let status = Box::new(self.status());
-                return Err(match is_running {
-                    false => WaitError::NotRunning { target, status },
-                    true => WaitError::TimedOut { target, status },
+                return Err(if is_running {
+                    WaitError::TimedOut { target, status }
+                } else {
+                    WaitError::NotRunning { target, status }
                 });
             }
             match deadline {

@@ -343,7 +343,16 @@ impl<S: Saga> SagaSink<S> {
         context: &Context,
     ) -> Result<(), StopReason> {
         let id = reaction_id(instance, &reaction.input);
+        let is_same_run = reaction.run == instance.run;
+        let is_event = matches!(reaction.input, Input::Event { .. });
         let reacted = self.reacted(instance, reaction)?;
+        // Nothing to remember: read again, the event would leave the instance as it is once more, or come before a later one.
+        let SagaEvent::Reacted { state, actions, .. } = &reacted else {
+            return Ok(());
+        };
+        if is_same_run && is_event && actions.is_empty() && *state == instance.state {
+            return Ok(());
+        }
         self.append(instance, vec![reacted], context, Some(id))
     }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::instance::{Instance, SagaStatus, stream_of};
 use super::sink::{Dispatcher, SagaSink, View, read_stream};
 use super::{Saga, SendError, Sending};
-use crate::cqrs::process::{Control, Processor, ProcessorState, Processors, Runner, StartError, StartFrom, StopReason};
+use crate::cqrs::process::{Control, Processor, ProcessorState, Processors, StartError, StartFrom, StopReason};
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Codec, Retry, TypedEvents};
 use crate::{Name, Position, Query, Store};
@@ -218,7 +218,7 @@ impl<S: Saga> SagaBuilder<S> {
         let view = Arc::<Mutex<View>>::default();
         let sink = self.sink(&control, Arc::clone(&view), Arc::default());
         SagaByHand {
-            runner: Runner::new(&store, &control, sink),
+            runner: crate::cqrs::process::Runner::new(&store, &control, sink),
             store,
             view,
         }
@@ -229,7 +229,7 @@ impl<S: Saga> SagaBuilder<S> {
 #[cfg(feature = "testing")]
 pub(crate) struct SagaByHand<S: Saga> {
     store: Store,
-    runner: Runner<SagaSink<S>>,
+    runner: crate::cqrs::process::Runner<SagaSink<S>>,
     view: Arc<Mutex<View>>,
 }
 

@@ -1,0 +1,68 @@
+// The domain of the guide in `mod.rs`: its examples include it.
+
+use annals::cqrs::Aggregate;
+use serde::{Deserialize, Serialize};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum AccountEvent {
+    Opened { owner: String },
+    Deposited { amount: u64 },
+    Withdrawn { amount: u64 },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum AccountCommand {
+    Open { owner: String },
+    Deposit { amount: u64 },
+    Withdraw { amount: u64 },
+}
+
+#[derive(Debug, PartialEq, thiserror::Error)]
+enum Rejection {
+    #[error("the account is open already")]
+    AlreadyOpen,
+    #[error("the account is not open")]
+    NotOpen,
+    #[error("the balance is {balance}")]
+    Overdrawn { balance: u64 },
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Account {
+    owner: Option<String>,
+    balance: u64,
+}
+
+// An aggregate is three functions: where it begins, what a command makes happen, and what an event changes.
+impl Aggregate for Account {
+    const TYPE: &'static str = "Account";
+    type Event = AccountEvent;
+    type Command = AccountCommand;
+    type Rejection = Rejection;
+
+    fn initial() -> Self {
+        Self::default()
+    }
+
+    fn decide(&self, command: &AccountCommand) -> Result<Vec<AccountEvent>, Rejection> {
+        match command {
+            AccountCommand::Open { .. } if self.owner.is_some() => Err(Rejection::AlreadyOpen),
+            AccountCommand::Open { owner } => Ok(vec![AccountEvent::Opened { owner: owner.clone() }]),
+            _ if self.owner.is_none() => Err(Rejection::NotOpen),
+            AccountCommand::Deposit { amount } => Ok(vec![AccountEvent::Deposited { amount: *amount }]),
+            AccountCommand::Withdraw { amount } if *amount > self.balance => {
+                Err(Rejection::Overdrawn { balance: self.balance })
+            }
+            AccountCommand::Withdraw { amount } => Ok(vec![AccountEvent::Withdrawn { amount: *amount }]),
+        }
+    }
+
+    fn evolve(&mut self, event: AccountEvent) {
+        match event {
+            AccountEvent::Opened { owner } => self.owner = Some(owner),
+            AccountEvent::Deposited { amount } => self.balance += amount,
+            AccountEvent::Withdrawn { amount } => self.balance -= amount,
+        }
+    }
+}
+
