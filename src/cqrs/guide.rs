@@ -1,24 +1,24 @@
 // The domain of the guide in `mod.rs`: its examples include it.
 
 use annals::cqrs::Aggregate;
-use serde::{Deserialize, Serialize};
+pub use serde::{Deserialize, Serialize};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum AccountEvent {
+pub enum AccountEvent {
     Opened { owner: String },
     Deposited { amount: u64 },
     Withdrawn { amount: u64 },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-enum AccountCommand {
+pub enum AccountCommand {
     Open { owner: String },
     Deposit { amount: u64 },
     Withdraw { amount: u64 },
 }
 
 #[derive(Debug, PartialEq, thiserror::Error)]
-enum Rejection {
+pub enum Rejection {
     #[error("the account is open already")]
     AlreadyOpen,
     #[error("the account is not open")]
@@ -28,9 +28,9 @@ enum Rejection {
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Account {
-    owner: Option<String>,
-    balance: u64,
+pub struct Account {
+    pub owner: Option<String>,
+    pub balance: u64,
 }
 
 // An aggregate is three functions: where it begins, what a command makes happen, and what an event changes.

@@ -101,7 +101,8 @@
 //! ```
 //! use annals::Store;
 //! use annals::cqrs::{Aggregates, SnapshotPolicy};
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs"));
+//! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
+//! # use domain::*;
 //!
 //! let store = Store::in_memory();
 //! let accounts = Aggregates::<Account>::new(&store).snapshots(SnapshotPolicy::every(10));
@@ -128,7 +129,8 @@
 //! ```
 //! use annals::Store;
 //! use annals::cqrs::{Aggregates, CommandError, Together};
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs"));
+//! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
+//! # use domain::*;
 //!
 //! let store = Store::in_memory();
 //! let accounts = Aggregates::<Account>::new(&store);
@@ -157,7 +159,8 @@
 //! ```
 //! use annals::cqrs::{Aggregates, HandlerError, Live, Projection};
 //! use annals::{Event, Store};
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs"));
+//! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
+//! # use domain::*;
 //!
 //! /// The money in all accounts.
 //! #[derive(Default)]
@@ -200,7 +203,8 @@
 //!
 //! use annals::cqrs::{Action, Aggregates, Processors, Route, Saga};
 //! use annals::{Event, Store};
-//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs"));
+//! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
+//! # use domain::*;
 //!
 //! /// Thanks every new customer with a gift.
 //! #[derive(Default, Serialize, Deserialize)]

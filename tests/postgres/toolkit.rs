@@ -146,8 +146,8 @@ fn what_the_toolkit_keeps_is_there_after_a_restart() {
         processors.when_idle(SOON).expect("they run");
         assert_eq!(
             mailer.letters().expect("readable").len(),
-            7,
-            "13, and 14 to 19 behind it"
+            8,
+            "13, and seven events behind it"
         );
         let phase = fee.get("a").expect("readable").map(|saga| saga.phase);
         assert!(matches!(phase, Some(SagaPhase::Failed { .. })), "{phase:?}");

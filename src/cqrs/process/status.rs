@@ -126,6 +126,8 @@ impl StopReason {
     }
 }
 
+impl std::error::Error for StopReason {}
+
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
