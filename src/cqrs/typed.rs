@@ -138,8 +138,15 @@ impl<E, C: Codec> TypedEvents<E, C> {
 
 impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     /// A query for every event of these types, and of the older types that the upcasters convert to them.
+    ///
+    /// Event types are compared by name alone. Where aggregates of several types have event types of one name, add
+    /// [`aggregate_type`](Query::aggregate_type). If serde does not tell the variants of `E`, the query is for every event: those that are none fail to
+    /// decode, and are not passed over in silence.
     pub fn all(&self) -> Query {
         let known = self.codec.event_types::<E>();
+        if known.is_empty() {
+            return Query::all();
+        }
         let older = self.upcasters.leading_to(known);
         Query::all().event_types(known.iter().copied().chain(older.iter().map(String::as_str)))
     }

@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 
 use self::broker::{Broker, Signal};
 pub use self::received::{LeaseLost, Received};
-use super::process::{Letter, StartFrom, StopReason, panic_text};
+use super::process::{Letter, StartFrom, StopReason, check_name, panic_text};
 use super::typed::Reader;
 use super::{Codec, HandlerError, Retry, TypedEvents};
 use crate::{Name, Position, Query, Store};
 
 /// The longest time between two looks at the store's clock: a clock that a test moves wakes nothing.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(200);
 
 /// How a group hands out events.
 #[derive(Clone, Copy, Debug)]
@@ -160,8 +160,9 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`StopReason`] when the checkpoint or the dead letters cannot be read, or the query is invalid.
+    /// [`StopReason`] when the checkpoint or the dead letters cannot be read, or the name or the query is invalid.
     pub fn open(self) -> Result<Group<E>, StopReason> {
+        check_name(&self.name).map_err(|error| StopReason::Storage(error.to_string()))?;
         let signal = Arc::<Signal>::default();
         let broker = Broker::open(
             &self.store,

@@ -179,7 +179,7 @@ impl Processors {
     }
 }
 
-fn check_name(name: &Name) -> Result<(), StartError> {
+pub(super) fn check_name(name: &Name) -> Result<(), StartError> {
     let is_fine = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
     if is_fine {
         return Ok(());

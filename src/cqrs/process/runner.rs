@@ -18,7 +18,7 @@ use crate::{Delivery, Error, Position, Query, Store, Tail, Timestamp};
 const BATCH: usize = 256;
 
 /// The longest time between two looks at the store's clock while timers are set: a clock that a test moves wakes nothing.
-const TICK: Duration = Duration::from_millis(50);
+const TICK: Duration = Duration::from_millis(200);
 
 /// What a processor feeds.
 pub(in crate::cqrs) trait Sink: Send {

@@ -86,7 +86,8 @@ pub trait Projection: Send + Sync + 'static {
     }
 
     /// Refuses an event that is about to be appended by an [inline](super::Aggregates::inline) command: the command is rejected, and nothing
-    /// is appended. Called with the read model up to date, and no other inline command in between.
+    /// is appended. Called with the read model up to date, and no other inline command in between. Each event of a command is checked against the
+    /// read model as it was before the command.
     ///
     /// # Errors
     ///

@@ -17,6 +17,8 @@ pub use self::instance::{SagaPhase, SagaStatus};
 pub(crate) use self::spawn::SagaByHand;
 pub use self::spawn::{SagaBuilder, SagaError, Sagas};
 use super::{CommandError, Context, HandlerError};
+#[cfg(feature = "analytics")]
+use crate::Error;
 use crate::{Event, Timestamp};
 
 /// A process manager: a state that reacts to events with commands and timers.
@@ -208,16 +210,44 @@ impl<C> Action<C> {
     }
 }
 
-/// When a timer is due.
-///
-/// A local time becomes an instant when the timer is set: `"2026-03-29T01:30[Europe/Berlin]".parse::<jiff::Zoned>()` and
-/// [`Timestamp::from_micros`] of it. So neither a clock change nor the zone of the machine moves it.
+/// When a timer is due: always an instant, so neither a clock change nor the zone of the machine moves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// At this time.
     At(Timestamp),
     /// This long after the reaction.
     After(Duration),
+}
+
+impl Due {
+    /// At a local time of a time zone.
+    ///
+    /// Of a time that a clock change repeats it is the first; a time that one skips is as much later as the clock is set forward.
+    ///
+    /// ```
+    /// use annals::cqrs::Due;
+    ///
+    /// let due = Due::local("2026-07-01T09:00", "Europe/Berlin")?;
+    /// assert_eq!(due, Due::At("2026-07-01T07:00:00Z".parse()?));
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when `time` is no date and time without an offset, or the zone is not in the time zone database.
+    #[cfg(feature = "analytics")]
+    pub fn local(time: &str, zone: &str) -> Result<Self, Error> {
+        let invalid = |error: jiff::Error| {
+            let what = format!(
+                "'{time}' in '{zone}' is no local time, such as '2026-03-29T09:00' in 'Europe/Berlin': {error}"
+            );
+            Error::invalid(what)
+        };
+        let civil: jiff::civil::DateTime = time.parse().map_err(invalid)?;
+        let zone = jiff::tz::TimeZone::get(zone).map_err(invalid)?;
+        let at = zone.to_ambiguous_timestamp(civil).compatible().map_err(invalid)?;
+        Ok(Self::At(Timestamp::try_from_micros(at.as_microsecond())?))
+    }
 }
 
 /// What a command is sent with.

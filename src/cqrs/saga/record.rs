@@ -25,7 +25,7 @@ pub(super) enum SagaEvent {
     Compensated { step: u64 },
     #[serde(rename = "annals.SagaStuck")]
     Stuck { step: u64, reason: String, attempts: u32 },
-    /// Somebody let a stuck instance try again.
+    /// A stuck instance was told to try again.
     #[serde(rename = "annals.SagaRetried")]
     Retried {},
     #[serde(rename = "annals.SagaAbandoned")]

@@ -345,6 +345,10 @@ fn gaps_and_starting_points_are_as_with_subscriptions() {
         .open()
         .expect("it opens");
     nothing(&at_end);
+    for name in ["", &"x".repeat(201), "a\u{0}b"] {
+        let refused = Group::<AccountEvent>::builder(&store, name).open();
+        assert!(matches!(refused.map(|_| ()), Err(StopReason::Storage(_))), "{name}");
+    }
     let beyond = StartFrom::After(Position(999));
     let beyond = Group::<AccountEvent>::builder(&store, "beyond")
         .start_from(beyond)

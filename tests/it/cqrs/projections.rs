@@ -122,6 +122,32 @@ fn a_long_stretch_without_events_of_the_projection_left_its_position_behind() {
 }
 
 #[test]
+fn a_projection_whose_type_is_no_enum_saw_no_event_and_said_nothing() {
+    #[derive(serde::Deserialize)]
+    struct Amount {
+        #[expect(dead_code, reason = "it is never read")]
+        amount: u64,
+    }
+    struct Amounts;
+    impl Projection for Amounts {
+        type Event = Amount;
+        fn apply(&mut self, _: Amount, _: &Event) -> Result<(), HandlerError> {
+            Ok(())
+        }
+    }
+    let store = Store::in_memory();
+    deposit(&store, "a", 5);
+    let error = Live::new(&store, Amounts)
+        .read(|_| ())
+        .expect_err("it is a struct")
+        .to_string();
+    assert!(
+        error.contains("the type is a struct: an event is read as a variant of an enum"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_failure_stops_the_projection_with_event_and_reason() {
     let store = Store::in_memory();
     for amount in 1..=4 {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use annals::cqrs::{
-    Action, Aggregates, HandlerError, ProcessorState, Processors, Retry, Route, Saga, SagaError, SagaPhase, Sagas,
+    Action, Aggregates, Due, HandlerError, ProcessorState, Processors, Retry, Route, Saga, SagaError, SagaPhase, Sagas,
     SendError, Sending, StopReason,
 };
 use annals::{Clock, Event, Expected, ManualClock, NewEvent, Position, Query, Store, StoreUrl, StreamId};
@@ -616,4 +616,32 @@ fn a_key_beyond_the_limit_stops_the_saga() {
     request(&store, &"x".repeat(240), 10);
     let error = sagas.when_caught_up(SOON).expect_err("it stops").to_string();
     assert!(error.contains("the key of its saga has 240 bytes"), "{error}");
+}
+
+#[test]
+fn a_local_deadline_moved_with_the_clock_change() {
+    let due = |time, zone| Due::local(time, zone).expect("a local time");
+    let at = |time: &str| Due::At(time.parse().expect("a time"));
+    for (time, zone, utc) in [
+        ("2026-03-28T02:30", "Europe/Berlin", "2026-03-28T01:30:00Z"),
+        // Skipped: the clock goes from 02:00 to 03:00.
+        ("2026-03-29T02:30", "Europe/Berlin", "2026-03-29T01:30:00Z"),
+        ("2026-03-29T03:30", "Europe/Berlin", "2026-03-29T01:30:00Z"),
+        // Twice: the first of the two.
+        ("2026-10-25T02:30", "Europe/Berlin", "2026-10-25T00:30:00Z"),
+        ("2026-10-25T03:30", "Europe/Berlin", "2026-10-25T02:30:00Z"),
+        ("2026-10-25T09:00", "Asia/Kolkata", "2026-10-25T03:30:00Z"),
+        ("2026-10-25T09:00:00.000001", "UTC", "2026-10-25T09:00:00.000001Z"),
+    ] {
+        assert_eq!(due(time, zone), at(utc), "{time} in {zone}");
+    }
+    for (time, zone) in [
+        ("2026-03-29T02:30", "Mars/Olympus"),
+        ("noon", "UTC"),
+        ("2026-02-30T00:00", "UTC"),
+        ("", ""),
+    ] {
+        let error = Due::local(time, zone).expect_err("no local time").to_string();
+        assert!(error.contains("is no local time"), "{error}");
+    }
 }
