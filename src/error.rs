@@ -40,7 +40,7 @@ pub enum Error {
     Corrupt(JournalError),
     /// The journal failed, now or before. Whether the events of *this* append survive is unknown until the store is opened again;
     /// everything that was acknowledged as durable survives. The store can still be read.
-    #[error("the journal has failed, and the store takes no more appends until it is opened anew: {0}")]
+    #[error("the journal has failed, and the store rejects appends until it is reopened: {0}")]
     Failed(JournalError),
 }
 

@@ -326,7 +326,7 @@ impl Engine {
         if let Some(usage) = &self.usage {
             usage
                 .take(cost, &self.settings.budget)
-                .inspect_err(|_| self.give_back(cost))?;
+                .inspect_err(|_| self.release(cost))?;
         }
         Ok(Some(cost))
     }
@@ -343,18 +343,18 @@ impl Engine {
     pub(crate) fn release_reservation(&self, cost: Option<Cost>, written: bool) {
         let Some(cost) = cost else { return };
         if !written {
-            self.give_back(cost);
+            self.release(cost);
             if let Some(usage) = &self.usage {
-                usage.give_back(cost);
+                usage.release(cost);
             }
         }
         self.make_room();
     }
 
     /// Releases room in the journal's backlog.
-    fn give_back(&self, cost: Cost) {
+    fn release(&self, cost: Cost) {
         if let Some(flushing) = &self.flushing {
-            flushing.give_back(self, cost);
+            flushing.release(self, cost);
         }
     }
 

@@ -217,7 +217,7 @@ impl Usage {
         let over = over("events", events, budget.events).or_else(|| over("bytes", bytes, budget.bytes));
         match over {
             Some(message) => {
-                self.give_back(cost);
+                self.release(cost);
                 Err(Error::Full(message.into()))
             }
             None => Ok(()),
@@ -231,7 +231,7 @@ impl Usage {
     }
 
     /// Releases the room of an append that was not written.
-    pub(crate) fn give_back(&self, cost: Cost) {
+    pub(crate) fn release(&self, cost: Cost) {
         self.held.subtract(cost);
     }
 

@@ -183,12 +183,12 @@ impl Directory {
         let number = page_number(position);
         match &cache.list {
             Some(list) if number < list.end() => read_entry(list.get(number)?, position),
-            _ => self.get_anew(position, cache),
+            _ => self.look_up(position, cache),
         }
     }
 
     #[cold]
-    fn get_anew(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
+    fn look_up(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {
         let list = cache.list.insert(Arc::clone(&self.pages.read()));
         read_entry(list.get(page_number(position))?, position)
     }

@@ -150,7 +150,7 @@ impl StreamRead<'_> {
     /// Returns the events.
     pub fn events(&self) -> Vec<Event> {
         let mut events = Vec::new();
-        let mut batches = Bites::new(self);
+        let mut batches = Batches::new(self);
         let mut view = EventReader::new(&self.store.engine().core);
         while events.len() < self.options.limit
             && let Some(positions) = batches.next()
@@ -166,7 +166,7 @@ impl StreamRead<'_> {
     pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> T {
         let mut value = init;
         let mut left = self.options.limit;
-        let mut batches = Bites::new(self);
+        let mut batches = Batches::new(self);
         let mut view = EventReader::new(&self.store.engine().core);
         while left > 0
             && let Some(positions) = batches.next()
@@ -188,7 +188,7 @@ impl StreamRead<'_> {
 read_with_options!(StreamRead);
 
 /// The positions of a stream, in batches; writers wait for one batch at most.
-struct Bites<'a> {
+struct Batches<'a> {
     engine: &'a Engine,
     id: &'a str,
     hash: u64,
@@ -199,7 +199,7 @@ struct Bites<'a> {
     size: u64,
 }
 
-impl<'a> Bites<'a> {
+impl<'a> Batches<'a> {
     fn new(read: &'a StreamRead<'_>) -> Self {
         let engine = read.store.engine();
         let start = if read.options.backwards { u64::MAX } else { 1 };

@@ -241,7 +241,7 @@ fn with_time_to_live(time_to_live: Duration) -> Store {
 }
 
 #[test]
-fn an_answer_whose_time_is_over_is_found_anew() {
+fn an_answer_whose_time_is_over_is_computed_again() {
     // No time to live is over at once; the clock of a longer one is not a test's to set.
     let store = with_time_to_live(Duration::ZERO);
     let query = Query::all().user("anna");

@@ -82,7 +82,7 @@ mod tests {
         NewEvent::new("T").timestamp(Timestamp::from_micros(1)).data("{}")
     }
 
-    /// An id that changes when the program does would store every log of every user anew.
+    /// An id that changes when the program does would store every log of every user again.
     #[test]
     fn ids_are_frozen() {
         let stream = StreamId::new("A", "a");

@@ -414,7 +414,7 @@ fn errors_of_readers_spoke_of_appends() {
                 "{command:?}: {said}"
             );
             assert!(
-                !said.contains("append") && !said.contains("opened anew"),
+                !said.contains("append") && !said.contains("until it is reopened"),
                 "{command:?}: {said}"
             );
         }

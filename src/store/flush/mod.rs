@@ -133,7 +133,7 @@ impl Flushing {
             if fits(held) {
                 return Ok(());
             }
-            self.give_back(engine, cost);
+            self.release(engine, cost);
             if when_behind == WhenBehind::Refuse {
                 // Request a write, so that a retry finds room.
                 self.work_on(engine, Durability::Written, engine.core.log.published());
@@ -192,7 +192,7 @@ impl Flushing {
     }
 
     /// Releases unused room, and wakes the threads that wait for room.
-    pub(crate) fn give_back(&self, engine: &Engine, cost: Cost) {
+    pub(crate) fn release(&self, engine: &Engine, cost: Cost) {
         self.backlog.fetch_sub(cost.bytes, Ordering::AcqRel);
         engine.core.log.signal_of(Durability::Written).notify();
     }

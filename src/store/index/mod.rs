@@ -170,11 +170,11 @@ impl Indexes {
 
     /// The indexes of a fork. Those that only some reads need are rebuilt at first use.
     pub(crate) fn fork(&self) -> Self {
-        let anew = |index: &LiveIndex| LiveIndex::new(index.extract.clone());
+        let empty = |index: &LiveIndex| LiveIndex::new(index.extract.clone());
         Self {
             main: self.main.fork(),
-            causation: anew(&self.causation),
-            custom: self.custom.iter().map(anew).collect(),
+            causation: empty(&self.causation),
+            custom: self.custom.iter().map(empty).collect(),
             ids: parking_lot::RwLock::default(),
         }
     }

@@ -128,7 +128,7 @@ fn an_append_answers_where_its_events_are() {
 }
 
 #[test]
-fn a_soft_deletion_does_not_start_versions_anew() {
+fn a_soft_deletion_does_not_restart_versions() {
     let store = store();
     let appended = store
         .append(&stream(DELETED), Expected::NoStream, events(1))

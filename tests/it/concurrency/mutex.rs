@@ -8,17 +8,17 @@ use super::run_on;
 use crate::support::{fill, found, noted, stream};
 
 /// How a lock is given back: whose event it is, and the version of the event.
-type GiveBack = fn(&Store, &str, Version);
+type DropEvents = fn(&Store, &str, Version);
 
-fn give_back_by_deleting(store: &Store, id: &str, _: Version) {
+fn drop_by_deleting(store: &Store, id: &str, _: Version) {
     store.delete(id, Expected::Any).expect("it exists");
 }
 
-fn give_back_by_truncating(store: &Store, id: &str, version: Version) {
+fn drop_by_truncating(store: &Store, id: &str, version: Version) {
     store.truncate_before(id, Version(version.0 + 1)).expect("it exists");
 }
 
-fn give_back_by_limiting(store: &Store, id: &str, _: Version) {
+fn drop_by_limiting(store: &Store, id: &str, _: Version) {
     let none = StreamLimits {
         max_count: Some(0),
         max_age: None,
@@ -27,10 +27,10 @@ fn give_back_by_limiting(store: &Store, id: &str, _: Version) {
     store.set_limits(id, StreamLimits::default()).expect("it exists");
 }
 
-const WAYS: [GiveBack; 3] = [give_back_by_deleting, give_back_by_truncating, give_back_by_limiting];
+const WAYS: [DropEvents; 3] = [drop_by_deleting, drop_by_truncating, drop_by_limiting];
 
 /// Takes the lock, looks whether another thread holds it, and gives it back.
-fn hold(store: &Store, query: &Query, id: &str, give_back: GiveBack, held: &AtomicBool) -> bool {
+fn hold(store: &Store, query: &Query, id: &str, drop_events: DropEvents, held: &AtomicBool) -> bool {
     let event = NewEvent::new("Locked").tag("mutex").user("mutex");
     let append = Append::new(stream(id), Expected::Any, vec![event]);
     let taken = match store.append_if(&Condition::none(query.clone()), vec![append]) {
@@ -43,7 +43,7 @@ fn hold(store: &Store, query: &Query, id: &str, give_back: GiveBack, held: &Atom
     assert!(!held.swap(true, Ordering::SeqCst), "two threads hold {query:?}");
     assert_eq!(found(store, query.clone()), [taken[0].last_position.0], "{query:?}");
     assert!(held.swap(false, Ordering::SeqCst));
-    give_back(store, id, taken[0].last_version);
+    drop_events(store, id, taken[0].last_version);
     true
 }
 

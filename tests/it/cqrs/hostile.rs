@@ -204,7 +204,7 @@ fn a_command_whose_first_events_are_gone_is_not_executed_again() {
 }
 
 #[test]
-fn events_of_a_deleted_aggregate_were_appended_anew_as_a_repetition() {
+fn events_of_a_deleted_aggregate_were_appended_again_as_a_repetition() {
     let store = Store::in_memory();
     notes(&store).execute_once(ONE, "a", &write(&["1"])).expect("an event");
     // The deletion comes between the load and the acknowledgement.

@@ -86,7 +86,7 @@ fn an_aggregate_without_its_first_events_was_loaded_as_if_it_were_whole() {
 }
 
 #[test]
-fn a_deleted_aggregate_begins_anew() {
+fn a_deleted_aggregate_begins_again() {
     let store = Store::in_memory();
     (0..3).for_each(|_| deposit(&store, 1));
     store.delete("a", Expected::Any).expect("it exists");

@@ -52,7 +52,7 @@ fn a_failed_journal_leaves_the_store_readable_and_refuses_appends() {
         storage.fail_next(&[JournalErrorKind::Failed]);
         let failed = append(&safe).expect_err("the journal failed").to_string();
         assert!(failed.contains("the memory failed, as it was told to"), "{failed}");
-        assert!(failed.contains("opened anew"), "{failed}");
+        assert!(failed.contains("until it is reopened"), "{failed}");
         assert!(matches!(append(&store), Err(Error::Failed(_))));
         assert!(matches!(store.delete("order-1", Expected::Any), Err(Error::Failed(_))));
         assert!(store.fault().is_some());
