@@ -270,7 +270,7 @@
 //!
 //! Beside the events of aggregates, the store has events of the toolkit's own, with types that begin with `annals.`: the starts of subscriptions,
 //! groups and sagas, whose checkpoints are snapshots of these streams; dead letters; and what instances of sagas did. Read models in memory store
-//! nothing.
+//! nothing. A store that follows another saves no snapshots, so it runs read models, but no subscriptions, groups and sagas.
 //!
 //! # Tests
 //!

@@ -295,8 +295,8 @@ impl<E> Subscription<E> {
     }
 
     fn next_letter(&self, after: Position) -> Result<Option<Letter>, StopReason> {
-        let next = |letters: &mut Letters| Ok(letters.all().into_iter().find(|letter| letter.position > after));
-        self.shared.with_letters(next)
+        self.shared
+            .with_letters(|letters| Ok(letters.next_after(after).cloned()))
     }
 
     fn replay(&self, letter: &Letter) -> Result<bool, StopReason> {

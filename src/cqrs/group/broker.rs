@@ -400,7 +400,7 @@ impl<E> Broker<E> {
             in_flight: self.open.len(),
             ready,
             waiting,
-            letters: self.letters.all().len(),
+            letters: self.letters.len(),
             stopped: self.stopped.clone(),
         }
     }

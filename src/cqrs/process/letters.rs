@@ -1,6 +1,7 @@
 //! Dead letters: events that a processor or a group could not handle, parked in a stream of the store until they are replayed or dropped.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -166,6 +167,16 @@ impl Letters {
     /// Whether an earlier event of the aggregate is parked.
     pub(in crate::cqrs) fn hold(&self, aggregate_id: &str) -> bool {
         self.aggregates.contains_key(aggregate_id)
+    }
+
+    /// The first letter after a position.
+    pub(in crate::cqrs) fn next_after(&self, position: Position) -> Option<&Letter> {
+        let after = self.parked.range((Bound::Excluded(position), Bound::Unbounded));
+        after.map(|(_, letter)| letter).next()
+    }
+
+    pub(in crate::cqrs) fn len(&self) -> usize {
+        self.parked.len()
     }
 
     /// All letters, ascending by position.

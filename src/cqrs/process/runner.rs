@@ -124,7 +124,8 @@ impl<S: Sink> Runner<S> {
 
     fn open(&mut self) -> Result<Tail, StopReason> {
         let _handling = Handling::of(self.control.name());
-        let after = self.sink.begin()?;
+        let sink = &mut self.sink;
+        let after = caught(|| sink.begin())?;
         let last = self.store.visible();
         if after > last {
             return Err(StopReason::CheckpointBeyondLog {

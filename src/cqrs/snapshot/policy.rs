@@ -73,8 +73,8 @@ impl SnapshotPolicy {
         self
     }
 
-    /// Sets the version of the state: 1 by default. Raise it when [`evolve`](crate::cqrs::Aggregate::evolve) changes its meaning while the shape of the
-    /// state stays the same, so that older snapshots are ignored.
+    /// Sets the version of the state: 1 by default. Raise it when [`evolve`](crate::cqrs::Aggregate::evolve) or an upcaster changes its meaning
+    /// while the shape of the state stays the same, so that older snapshots are ignored.
     pub fn state_version(mut self, version: u32) -> Self {
         self.state_version = version;
         self

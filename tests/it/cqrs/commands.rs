@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use annals::cqrs::{Aggregate, Aggregates, CommandError, Context, Retry};
 use annals::testing::{Outcome, Scenario};
 use annals::{Expected, NewEvent, Position, Store, StoreUrl, StreamId, Version};
+use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -297,4 +298,61 @@ fn a_scenario_that_fails_says_what_differs() {
         text.contains("- \"no\"") && text.contains("+ \"the balance is 0\""),
         "{text}"
     );
+}
+
+/// What happens between two commands.
+#[derive(Clone, Copy, Debug)]
+enum Between {
+    /// A command with this id, which may have come before.
+    Command(u8),
+    /// The program ends, and another opens what the journal has.
+    Restart,
+    /// Another writer appends.
+    Overtake,
+}
+
+fn between() -> impl Strategy<Value = Between> {
+    prop_oneof![
+        8 => (0_u8..6).prop_map(Between::Command),
+        1 => Just(Between::Restart),
+        2 => Just(Between::Overtake),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    /// However often a command comes, across restarts and conflicts, it takes effect once.
+    #[test]
+    fn a_command_with_an_id_takes_effect_once(steps in proptest::collection::vec(between(), 1..40), snapshots: bool) {
+        let folder = TempFolder::new();
+        let open = || StoreUrl::of_folder(folder.path()).open(Store::builder()).expect("a store");
+        let mut store = open();
+        let (mut seen, mut others) = (std::collections::BTreeSet::new(), 0_u64);
+        for step in steps {
+            match step {
+                Between::Command(id) => {
+                    let accounts = if snapshots {
+                        accounts(&store).snapshots(annals::cqrs::SnapshotPolicy::every(2))
+                    } else {
+                        accounts(&store)
+                    };
+                    let amount = AccountCommand::Deposit(1 << id);
+                    let done = accounts.execute_once(Uuid::from_u128(u128::from(id) + 1), "a", &amount);
+                    let appended = done.expect("a deposit").appended.expect("an event");
+                    prop_assert_eq!(appended.repeated, !seen.insert(id));
+                }
+                Between::Restart => {
+                    store.close().expect("it is written");
+                    store = open();
+                }
+                Between::Overtake => {
+                    others += 1;
+                    accounts(&store).execute("a", &AccountCommand::Deposit(1 << 20)).expect("a deposit");
+                }
+            }
+        }
+        let sum = seen.iter().map(|id| 1_u64 << id).sum::<u64>() + (others << 20);
+        prop_assert_eq!(accounts(&store).load("a").map(|loaded| loaded.state.balance), Ok(sum));
+    }
 }
