@@ -319,6 +319,8 @@ pub use process::{
     StartError, StartFrom, StopReason, WaitError,
 };
 pub use projection::{Live, LiveError, Projected, Projection, ProjectionBuilder, Row, Table};
+#[cfg(feature = "postgres")]
+pub use projection::{Rows, SqlError, SqlProjected, SqlProjection, SqlProjectionBuilder};
 pub use retry::Retry;
 #[cfg(feature = "testing")]
 pub(crate) use saga::SagaByHand;
@@ -327,4 +329,10 @@ pub use snapshot::{SnapshotCounts, SnapshotPolicy};
 pub use subscription::{Delivered, Subscription, SubscriptionBuilder};
 pub use together::{Together, Work};
 pub use typed::{ReadError, Recorded, TypedEvents, UnknownEvents};
+/// What statements of a [`SqlProjection`] take and return: parameters, rows, and the types of their columns.
+#[cfg(feature = "postgres")]
+pub mod sql {
+    pub use tokio_postgres::Row;
+    pub use tokio_postgres::types::{self, FromSql, ToSql};
+}
 pub use upcast::{MissingPath, MissingPaths, Upcast, Upcasters};

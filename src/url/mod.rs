@@ -21,6 +21,8 @@ use self::options::StoreOptions;
 pub(crate) use self::options::decode;
 #[cfg(feature = "postgres")]
 use self::postgres::PostgresUrl;
+#[cfg(all(feature = "cqrs", feature = "postgres"))]
+pub(crate) use self::postgres::database_at;
 #[cfg(feature = "file")]
 use crate::journal::file::{FileJournal, FileReader};
 #[cfg(feature = "postgres")]

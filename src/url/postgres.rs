@@ -1,6 +1,8 @@
 //! The URL of a store in PostgreSQL: the address of the server, and the options of the store and its journal beside those of the address.
 
 use super::options::{OPTIONS, StoreOptions, decode, each, refusal, time};
+#[cfg(feature = "cqrs")]
+use crate::journal::postgres::Database;
 use crate::journal::postgres::{ADDRESS_OPTIONS, Address, Partition, PostgresSettings, shown_option};
 use crate::{Error, Limits, Result};
 
@@ -13,6 +15,21 @@ pub(super) struct PostgresUrl {
     pub(super) address: Address,
     pub(super) journal: PostgresSettings,
     pub(super) options: StoreOptions,
+    /// Whether the URL names the schema.
+    has_schema: bool,
+}
+
+/// The database of a URL for read models: without the option `schema`, sessions keep the `search_path` of the role. The options of a store have
+/// no effect.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] as [`PostgresUrl::parse`], and when TLS or the password file cannot be used.
+#[cfg(feature = "cqrs")]
+pub(crate) fn database_at(url: &str) -> Result<Database> {
+    let url = PostgresUrl::parse(url)?;
+    let schema = url.has_schema.then(|| url.journal.schema.clone());
+    Ok(Database::new(&url.address, url.journal, schema)?)
 }
 
 impl PostgresUrl {
@@ -24,10 +41,11 @@ impl PostgresUrl {
     pub(super) fn parse(url: &str) -> Result<Self> {
         let (base, options) = url.split_once('?').unwrap_or((url, ""));
         let (mut journal, mut store, mut others) = (PostgresSettings::default(), StoreOptions::default(), Vec::new());
+        let mut has_schema = false;
         for option in each(options) {
             let (name, value) = option?;
             match name {
-                "schema" => journal.schema = decode(value)?,
+                "schema" => (journal.schema, has_schema) = (decode(value)?, true),
                 "lease" => journal.lease = time(name, value)?,
                 "lease_wait" => journal.lease_wait = time(name, value)?,
                 "timeout" => journal.timeout = time(name, value)?,
@@ -43,6 +61,7 @@ impl PostgresUrl {
             address: Address::parse(&format!("{base}?{}", others.join("&")))?,
             journal,
             options: store,
+            has_schema,
         })
     }
 

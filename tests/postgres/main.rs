@@ -22,6 +22,8 @@ mod model;
 mod partition;
 mod pooler;
 mod proxy;
+#[cfg(feature = "cqrs")]
+mod read_models;
 mod renamed;
 mod repetition;
 mod replica;

@@ -29,6 +29,7 @@ struct Inner {
     last_error: Option<(FailedEvent, String)>,
     /// How often it was caught up, and had done what was due.
     rounds: u64,
+    waits_for: Option<String>,
     thread: Option<Thread>,
 }
 
@@ -86,6 +87,7 @@ impl Control {
                 parked: 0,
                 last_error: None,
                 rounds: 0,
+                waits_for: None,
                 thread: None,
             }),
             changed: Condvar::new(),
@@ -138,6 +140,12 @@ impl Control {
 
     pub(in crate::cqrs) fn note_error(&self, event: FailedEvent, reason: &str) {
         self.inner.lock().last_error = Some((event, reason.to_owned()));
+    }
+
+    /// Notes what the processor waits for, and retries.
+    #[cfg(feature = "postgres")]
+    pub(in crate::cqrs) fn note_wait(&self, waits_for: Option<String>) {
+        self.inner.lock().waits_for = waits_for;
     }
 
     /// Stops with a reason; an order to run again is needed then.
@@ -218,6 +226,7 @@ impl Control {
                 handled: inner.handled,
                 parked: inner.parked,
                 last_error: inner.last_error.clone(),
+                waits_for: inner.waits_for.clone(),
             }
         };
         let (now, position) = (self.store.now(), status.position.0);

@@ -139,17 +139,21 @@ impl Letters {
 
     /// Parks an event. It is stored when this returns: only then the checkpoint may pass it.
     pub(in crate::cqrs) fn park(&mut self, event: &Event, reason: &str, attempts: u32) -> Result<(), StopReason> {
-        let end = (0..=reason.len().min(REASON_BYTES_MAX))
-            .rev()
-            .find(|end| reason.is_char_boundary(*end));
         self.append(LetterEvent::Parked {
             position: event.position().0,
             event_id: event.id(),
             event_type: event.event_type().into(),
             aggregate_id: event.aggregate_id().into(),
-            reason: reason[..end.unwrap_or(0)].to_owned(),
+            reason: Self::shortened(reason).to_owned(),
             attempts,
         })
+    }
+
+    /// The part of a reason that is stored.
+    pub(in crate::cqrs) fn shortened(reason: &str) -> &str {
+        let mut ends = (0..=reason.len().min(REASON_BYTES_MAX)).rev();
+        let end = ends.find(|end| reason.is_char_boundary(*end));
+        &reason[..end.unwrap_or(0)]
     }
 
     pub(in crate::cqrs) fn replayed(&mut self, position: Position) -> Result<(), StopReason> {

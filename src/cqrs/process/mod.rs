@@ -17,6 +17,8 @@ use parking_lot::Mutex;
 
 pub(super) use self::checkpoint::Checkpoint;
 pub use self::checkpoint::StartFrom;
+#[cfg(feature = "postgres")]
+pub(super) use self::control::Handling;
 pub(super) use self::control::{Control, Order};
 pub use self::failure::{AfterFailure, HandlerError, OnFailure};
 pub(super) use self::failure::{Handled, attempt, panic_text};
@@ -244,6 +246,12 @@ impl Processor {
     /// What it is doing.
     pub fn status(&self) -> ProcessorStatus {
         self.control.status()
+    }
+
+    /// Whether this thread runs a handler of it.
+    #[cfg(feature = "postgres")]
+    pub(super) fn is_handling(&self) -> bool {
+        self.control.is_handling()
     }
 
     /// Stops it after the batch that it handles, until it is [resumed](Self::resume). Returns when it has stopped.

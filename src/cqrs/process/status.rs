@@ -101,6 +101,9 @@ pub enum StopReason {
     },
     /// The checkpoint, or what else the processor keeps, cannot be read or written. Nothing is skipped: resume when the cause is gone.
     Storage(String),
+    /// The database of a read model refuses what the processor needs: its tables cannot be created, or its checkpoint is missing, or of another
+    /// store. Nothing is skipped: resume when the cause is gone. While a database is unavailable, the processor retries and does not stop.
+    Database(String),
     /// The processor was told to end while it waited.
     Ended,
 }
@@ -121,6 +124,7 @@ impl StopReason {
             | Self::Superseded { .. }
             | Self::CheckpointBeyondLog { .. }
             | Self::Storage(_)
+            | Self::Database(_)
             | Self::Ended => None,
         }
     }
@@ -147,6 +151,7 @@ impl fmt::Display for StopReason {
                  another name"
             ),
             Self::Storage(reason) => write!(f, "its checkpoint cannot be kept: {reason}"),
+            Self::Database(reason) => write!(f, "its read model cannot be kept: {reason}"),
             Self::Ended => f.write_str("it was told to end"),
         }
     }
@@ -172,6 +177,8 @@ pub struct ProcessorStatus {
     pub parked: u64,
     /// The last failure since it was started, whether a later attempt succeeded or not.
     pub last_error: Option<(FailedEvent, String)>,
+    /// What it waits for in order to go on, such as a database that is away, and why. It retries by itself.
+    pub waits_for: Option<String>,
 }
 
 impl fmt::Display for ProcessorStatus {
@@ -181,6 +188,9 @@ impl fmt::Display for ProcessorStatus {
             "processor '{}' is at position {}, {} behind, {}",
             self.name, self.position, self.lag_events, self.state
         )?;
+        if let Some(waits_for) = &self.waits_for {
+            write!(f, "; it waits and retries: {waits_for}")?;
+        }
         if let Some((event, error)) = &self.last_error {
             write!(f, "; last error: {error} at {event}")?;
         }

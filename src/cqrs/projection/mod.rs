@@ -3,6 +3,8 @@
 mod inline;
 mod live;
 mod model;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod spawn;
 mod table;
 
@@ -11,6 +13,8 @@ use serde::de::DeserializeOwned;
 pub(super) use self::inline::{Inline, with_inline};
 pub use self::live::{Live, LiveError};
 pub(super) use self::model::Model;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Rows, SqlError, SqlProjected, SqlProjection, SqlProjectionBuilder};
 pub use self::spawn::{Projected, ProjectionBuilder};
 pub use self::table::{Row, Table};
 use super::HandlerError;

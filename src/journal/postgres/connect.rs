@@ -25,6 +25,8 @@ pub(super) struct Server {
     is_shuffled: bool,
     connector: MakeRustlsConnect,
     pub(super) settings: PostgresSettings,
+    /// The schema that sessions use; `None` for the `search_path` of the role.
+    schema: Option<String>,
     place: String,
     application: String,
 }
@@ -65,6 +67,16 @@ impl Drop for Session {
 
 impl Server {
     pub(super) fn new(address: &Address, settings: PostgresSettings) -> Result<Self, JournalError> {
+        let schema = settings.schema.clone();
+        Self::with_schema(address, settings, Some(schema))
+    }
+
+    /// Like `new`, with another schema than that of the settings, or that of the role.
+    pub(super) fn with_schema(
+        address: &Address,
+        settings: PostgresSettings,
+        schema: Option<String>,
+    ) -> Result<Self, JournalError> {
         settings.check()?;
         let hosts = address.hosts().into_iter().map(|(name, mut config)| {
             password::find(&mut config)?;
@@ -77,7 +89,11 @@ impl Server {
             to_read: address.config.get_target_session_attrs(),
             is_shuffled: address.config.get_load_balance_hosts() == LoadBalanceHosts::Random,
             connector: address.tls.connector()?,
-            place: format!("{address}, schema {}", settings.schema),
+            place: match &schema {
+                Some(schema) => format!("{address}, schema {schema}"),
+                None => address.to_string(),
+            },
+            schema,
             application: address.config.get_application_name().unwrap_or_default().to_owned(),
             settings,
         })
@@ -86,6 +102,12 @@ impl Server {
     /// The name of the store in messages.
     pub(super) fn place(&self) -> &str {
         &self.place
+    }
+
+    /// The schema that sessions use; `None` for the `search_path` of the role.
+    #[cfg(feature = "cqrs")]
+    pub(super) fn schema(&self) -> Option<&str> {
+        self.schema.as_deref()
     }
 
     /// The timeout of a call.
@@ -156,16 +178,20 @@ impl Server {
     /// The statements that set up every session, overriding the settings of the role, the database and the server. The last result contains
     /// whether the server is read-only, and the server process.
     fn set_up(&self) -> String {
+        let path = self
+            .schema
+            .as_ref()
+            .map(|schema| format!("SET search_path TO {}; ", quoted(schema)));
         let values = SETTINGS.map(|(name, value)| format!("('{name}', '{value}')"));
         format!(
             "START TRANSACTION ISOLATION LEVEL READ COMMITTED; \
-             SET search_path TO {}; SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
+             {}SET statement_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
              SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {}) AS settings (name, value) \
              WHERE pg_catalog.current_setting(name, true) IS NOT NULL; \
              SELECT pg_catalog.set_config('synchronous_commit', 'on', false) \
              WHERE pg_catalog.current_setting('synchronous_commit') IN ('off', 'local'); \
              SELECT pg_catalog.pg_is_in_recovery(), {BACKEND}; COMMIT",
-            quoted(&self.settings.schema),
+            path.unwrap_or_default(),
             // The server cancels a statement when the client's timeout expires.
             self.settings.timeout.as_millis(),
             // An abandoned transaction locks the head for at most the time of a lease.

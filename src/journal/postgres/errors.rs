@@ -58,7 +58,7 @@ impl From<Error> for Refusal {
 impl Refusal {
     fn may_pass(&self) -> bool {
         match self {
-            Self::Error(error) => may_pass(error),
+            Self::Error(error) => is_transient(error),
             // A fail-over may be in progress.
             Self::Silent(_) | Self::ReadOnly | Self::NotReadOnly => true,
         }
@@ -115,7 +115,7 @@ const UNREACHED: &str = "PostgreSQL cannot be reached";
 
 fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKind) -> JournalError {
     let kind = match error.code() {
-        _ if may_pass(error) => JournalErrorKind::Retry,
+        _ if is_transient(error) => JournalErrorKind::Retry,
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => JournalErrorKind::Unsupported,
         _ => otherwise,
     };
@@ -188,11 +188,20 @@ fn number(object: &str, key: &str) -> u64 {
 }
 
 fn said(error: &Error) -> String {
+    let text = plain(error);
+    match error.as_db_error().and_then(advice) {
+        Some(advice) => format!("{text}; {advice}"),
+        None => text,
+    }
+}
+
+/// The error in one line, without advice about the tables of a store.
+pub(super) fn plain(error: &Error) -> String {
     let Some(said) = error.as_db_error() else {
         return chain(error);
     };
     let mut text = format!("{} {}: {}", said.severity(), said.code().code(), said.message());
-    for more in [said.detail(), said.hint(), advice(said)].into_iter().flatten() {
+    for more in [said.detail(), said.hint()].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(more);
     }
@@ -225,7 +234,7 @@ fn chain(error: &dyn StdError) -> String {
 }
 
 /// Whether the error is transient: the server is unreachable, starting, stopping, full, or read-only.
-fn may_pass(error: &Error) -> bool {
+pub(super) fn is_transient(error: &Error) -> bool {
     match error.as_db_error() {
         Some(said) => state_may_pass(said),
         None => error.is_closed() || is_of_the_network(error),

@@ -4,6 +4,8 @@ mod address;
 mod append;
 pub mod cdc;
 mod connect;
+#[cfg(feature = "cqrs")]
+mod database;
 mod errors;
 mod follow;
 mod head;
@@ -27,6 +29,8 @@ use std::time::Duration;
 
 pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
 use self::connect::{Server, Session, check_pooler, connect_checked, in_time};
+#[cfg(feature = "cqrs")]
+pub(crate) use self::database::{Database, Failure, Link, Parameter};
 pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;
