@@ -153,8 +153,8 @@
 //!
 //! A [`Projection`] is a state that follows from the events of many aggregates. [`Processors::project`] keeps one up to date on a thread;
 //! [`Live`] brings one up to date when it is read; with [`Aggregates::inline`], commands do it, and the projection can refuse their events.
-//! A [`Table`] finds rows by more than their key. With the feature `postgres`, read models in PostgreSQL commit their rows and their checkpoint
-//! in one transaction.
+//! A [`Table`] finds rows by more than their key. With the feature `postgres`, `Processors::project_to_postgres` keeps tables of PostgreSQL up to date,
+//! whose rows commit in one transaction with the checkpoint.
 //!
 //! ```
 //! use annals::cqrs::{Aggregates, HandlerError, Live, Projection};

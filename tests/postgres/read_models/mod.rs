@@ -2,6 +2,7 @@
 
 mod away;
 mod contents;
+mod example;
 mod hostile;
 mod owners;
 mod poison;

@@ -31,7 +31,8 @@ impl Gate {
     pub(super) fn wait_for_handler(&self) {
         let mut state = self.0.0.lock();
         while state.1 == 0 {
-            self.0.1.wait(&mut state);
+            let waited = self.0.1.wait_for(&mut state, SOON);
+            assert!(!waited.timed_out(), "no handler came");
         }
     }
 }
