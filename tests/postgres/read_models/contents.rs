@@ -97,6 +97,32 @@ fn a_log_that_was_replaced_was_projected_on_top_of_the_old_rows() {
 }
 
 #[test]
+fn a_replaced_store_could_not_be_projected_again() {
+    for count in [2, 3, 4] {
+        let bench = Bench::new();
+        for amount in 1..=3 {
+            bench.deposit("a", amount);
+        }
+        bench.start(&Ledger::new()).when_caught_up(SOON).expect("it runs");
+        bench.processors.end();
+        let other = Store::in_memory();
+        let amounts: Vec<_> = (0..count).map(|amount| 100 + amount).collect();
+        for amount in &amounts {
+            deposit(&other, "a", *amount);
+        }
+        let processors = Processors::new(&other);
+        let ledger = processors.project_to_postgres("ledger", bench.url.as_str(), Ledger::new());
+        let ledger = ledger.start().expect("it starts");
+        stopped(&ledger);
+        assert_eq!(ledger.rebuild(), Ok(Position(amounts.len() as u64)));
+        ledger.resume();
+        deposit(&other, "a", 7);
+        ledger.when_caught_up(SOON).expect("it goes on");
+        assert_eq!(bench.amounts(), [amounts, vec![7]].concat());
+    }
+}
+
+#[test]
 fn a_quiet_stretch_was_read_again_at_every_start() {
     let bench = Bench::new();
     let ledger = bench.start(&Ledger::new());

@@ -57,19 +57,28 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// # Errors
     ///
-    /// [`StopReason::Database`] when the processor has not begun, or its own handler calls: it would wait for its own transaction.
-    pub(super) fn open(&self) -> Result<Opened, Trouble> {
-        let name = &self.model.name;
+    /// [`StopReason::Database`] when the processor's own handler calls: it would wait for its own transaction.
+    pub(super) fn connect(&self) -> Result<Opened, Trouble> {
         if self.processor.is_handling() {
             return Err(Trouble::refused(format!(
-                "a handler of '{name}' would wait for its own transaction: call outside of its handlers"
+                "a handler of '{}' would wait for its own transaction: call outside of its handlers",
+                self.model.name
             )));
         }
-        if self.model.epoch.load(Ordering::Acquire) == 0 {
+        open(&self.model.database, &Place::Live, false)
+    }
+
+    /// Like `connect`, for a call that needs the right to process.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Database`] also when the processor has not begun.
+    pub(super) fn open(&self) -> Result<Opened, Trouble> {
+        if self.model.epoch.load(Ordering::Acquire) == 0 && !self.processor.is_handling() {
             let status = self.status();
             return Err(Trouble::refused(format!("the processor has not begun yet: {status}")));
         }
-        open(&self.model.database, &Place::Live, false)
+        self.connect()
     }
 
     /// The right to process, as the running processor has it.

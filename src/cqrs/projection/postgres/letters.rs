@@ -22,9 +22,14 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// [`StopReason::Database`] when the database cannot be read.
     pub fn letters(&self) -> Result<Vec<Letter>, StopReason> {
-        let mut opened = self.open().map_err(Trouble::into_reason)?;
-        self.read_letters(&mut opened, Position(0), i64::MAX)
-            .map_err(Trouble::into_reason)
+        let read = self.connect().and_then(|mut opened| {
+            // Before the first start there is no table.
+            if !opened.tables.has_letters(&mut opened.link)? {
+                return Ok(Vec::new());
+            }
+            self.read_letters(&mut opened, Position(0), i64::MAX)
+        });
+        read.map_err(Trouble::into_reason)
     }
 
     /// Applies the parked events, on this thread, ascending by position, each in a transaction. Those that are applied are letters no more. Where

@@ -1,5 +1,7 @@
 //! A read model that is built from the first event on, beside the one that is read, and takes its place.
 
+use std::sync::atomic::Ordering;
+
 use uuid::Uuid;
 
 use super::SqlProjection;
@@ -11,7 +13,7 @@ use super::tables::quoted;
 use super::trouble::Trouble;
 use crate::Position;
 use crate::cqrs::StopReason;
-use crate::cqrs::process::{Control, ProcessorState, Runner};
+use crate::cqrs::process::{Control, Runner};
 
 impl<P: SqlProjection> SqlProjected<P> {
     /// Builds the read model from the first event on, in a schema beside the one that is read, and replaces the tables of it in one transaction.
@@ -19,7 +21,8 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// * Readers see the old tables or the new ones, complete. The replacement waits for transactions that read the old tables, for at most
     ///   `timeout`. A transaction with the isolation level `REPEATABLE READ` that began before it finds the new tables empty.
-    /// * Every handler in flight, here or in another process, ends first, or its transaction fails: no handler writes into the new tables twice.
+    /// * The replacement waits for the batch in flight, here or in another process, for at most `timeout`. No handler that began before writes into
+    ///   the new tables.
     /// * A table, view or sequence that [`create`](SqlProjection::create) makes replaces the one of its name; so a changed shape takes effect.
     ///   Grants to roles are carried over, those on single columns are not. Other objects, such as functions, are refused.
     /// * The role needs the privilege to create schemas, and owns the tables.
@@ -82,38 +85,32 @@ impl<P: SqlProjection> SqlProjected<P> {
             .map_err(|failure| Trouble::from(failure).into_reason())
     }
 
-    /// Replaces the tables while the processor is paused, and the checkpoint locked against all others.
+    /// Replaces the tables while the checkpoint is locked, against the processor and against all others.
     fn replace(
         &self,
         opened: &mut Opened,
         runner: &mut Runner<SqlSink<P>>,
         beside: &str,
     ) -> Result<Position, StopReason> {
-        let is_running = |state| matches!(state, ProcessorState::Running | ProcessorState::CaughtUp);
-        let is_paused = is_running(self.status().state);
-        if is_paused {
-            self.processor.pause();
-        }
-        let schema = opened.tables.schema.clone();
-        let replaced = self.fenced_swap(opened, runner, (&schema, beside));
-        if is_paused {
-            self.processor.resume();
-        }
-        replaced
-    }
-
-    fn fenced_swap(
-        &self,
-        opened: &mut Opened,
-        runner: &mut Runner<SqlSink<P>>,
-        schemas: (&str, &str),
-    ) -> Result<Position, StopReason> {
-        self.fenced(opened, |batch| {
+        let live = opened.tables.schema.clone();
+        let (old, mut new) = (self.model.epoch.load(Ordering::Acquire), 0);
+        let replaced = self.fenced(opened, |batch| {
             // What came meanwhile, so that the new tables are not behind the old ones.
             runner.drain().map_err(Trouble::Stop)?;
-            let name = &self.model.name;
-            swap(batch.link(), schemas, name)
-        })
+            let swapped = swap(batch.link(), (&live, beside), &self.model.name)?;
+            // The processor, which waits for the checkpoint, goes on in the new epoch.
+            new = swapped.epoch;
+            self.model.epoch.store(new, Ordering::Release);
+            Ok(swapped.position)
+        });
+        if replaced.is_err() {
+            // Unless it has begun another epoch meanwhile.
+            let _restored = self
+                .model
+                .epoch
+                .compare_exchange(new, old, Ordering::AcqRel, Ordering::Relaxed);
+        }
+        replaced
     }
 }
 

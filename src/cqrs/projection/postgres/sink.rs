@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::SqlProjection;
@@ -100,6 +101,31 @@ impl<P: SqlProjection> SqlSink<P> {
     }
 
     fn try_chunk(&mut self, chunk: &[Delivery], end: Position, at_once: bool) -> Result<(), Trouble> {
+        self.adopt_epoch();
+        match self.transact(chunk, end, at_once) {
+            Err(Trouble::Stop(StopReason::Superseded { .. })) if self.is_rebuilt() => {
+                Err(Trouble::Away("the read model was rebuilt".to_owned()))
+            }
+            done => done,
+        }
+    }
+
+    /// Whether a rebuild in this process has begun another epoch.
+    fn is_rebuilt(&self) -> bool {
+        self.place == Place::Live && self.model.epoch.load(Ordering::Acquire) != self.owner.epoch
+    }
+
+    /// Goes on with the rebuilt tables, after their checkpoint.
+    fn adopt_epoch(&mut self) {
+        if self.is_rebuilt() {
+            self.owner.epoch = self.model.epoch.load(Ordering::Acquire);
+            self.owner.saved = Position(0);
+            // Statements that were prepared for the old tables are not used again.
+            self.opened = None;
+        }
+    }
+
+    fn transact(&mut self, chunk: &[Delivery], end: Position, at_once: bool) -> Result<(), Trouble> {
         let taken = self.opened.take().filter(|opened| !opened.link.is_closed());
         let mut opened = match taken {
             Some(opened) => opened,

@@ -1,6 +1,6 @@
 //! Replaces the tables of a read model by those of its rebuild, in the open transaction.
 
-use super::batch::unreadable;
+use super::batch::{number, unreadable};
 use super::tables::quoted;
 use super::trouble::Trouble;
 use crate::Position;
@@ -32,9 +32,15 @@ const GRANTS: &str = "SELECT pg_catalog.format('GRANT %s ON %s %I.%I TO %s%s', p
      FROM pg_catalog.pg_class JOIN pg_catalog.pg_namespace ON pg_namespace.oid = relnamespace, pg_catalog.aclexplode(relacl) \
      WHERE relnamespace = pg_catalog.to_regnamespace($1) AND relname = ANY ($2) AND grantee <> relowner";
 
+/// The checkpoint of the new tables.
+pub(super) struct Swapped {
+    pub(super) position: Position,
+    pub(super) epoch: u64,
+}
+
 /// Moves the relations of schema `beside` to schema `live`, which is quoted, with the checkpoint and the letters of this name. Raises the epoch,
-/// so that a transaction that began before fails. Returns the new position.
-pub(super) fn swap(link: &mut Link, (live, beside): (&str, &str), name: &str) -> Result<Position, Trouble> {
+/// so that a transaction that began before fails.
+pub(super) fn swap(link: &mut Link, (live, beside): (&str, &str), name: &str) -> Result<Swapped, Trouble> {
     let beside = &quoted(beside);
     let mut of_kinds = Vec::new();
     for (kind, word) in KINDS {
@@ -54,11 +60,11 @@ pub(super) fn swap(link: &mut Link, (live, beside): (&str, &str), name: &str) ->
     for grant in grants {
         link.batch(&grant)?;
     }
-    let position = move_checkpoint(link, (live, beside), name)?;
+    let swapped = move_checkpoint(link, (live, beside), name)?;
     link.batch(&format!(
         "DROP TABLE {beside}.annals_checkpoints, {beside}.annals_dead_letters; DROP SCHEMA {beside}"
     ))?;
-    Ok(position)
+    Ok(swapped)
 }
 
 /// # Errors
@@ -83,15 +89,19 @@ fn drop_relations(link: &mut Link, live: &str, word: &str, names: &[String]) -> 
     link.batch(&format!("DROP {word} IF EXISTS {}", names.join(", ")))
 }
 
-fn move_checkpoint(link: &mut Link, (live, beside): (&str, &str), name: &str) -> Result<Position, Trouble> {
+fn move_checkpoint(link: &mut Link, (live, beside): (&str, &str), name: &str) -> Result<Swapped, Trouble> {
     let update = format!(
         "UPDATE {live}.annals_checkpoints AS it SET position = new.position, event_id = new.event_id, epoch = it.epoch + 1, \
-         updated_at = pg_catalog.now() FROM {beside}.annals_checkpoints AS new WHERE it.name = $1 AND new.name = $1 RETURNING new.position"
+         updated_at = pg_catalog.now() FROM {beside}.annals_checkpoints AS new WHERE it.name = $1 AND new.name = $1 RETURNING new.position, it.epoch"
     );
     let rows = link.query(None, &update, &[&name])?;
-    let position: Option<i64> = rows.first().and_then(|row| row.try_get(0).ok());
-    let position = position.and_then(|position| u64::try_from(position).ok());
-    let position = position.ok_or_else(|| Trouble::refused("the checkpoint of the rebuild is missing"))?;
+    let row = rows
+        .first()
+        .ok_or_else(|| Trouble::refused("the checkpoint of the rebuild is missing"))?;
+    let swapped = Swapped {
+        position: Position(number(row, 0)?),
+        epoch: number(row, 1)?,
+    };
     link.execute(
         None,
         &format!("DELETE FROM {live}.annals_dead_letters WHERE name = $1"),
@@ -101,7 +111,7 @@ fn move_checkpoint(link: &mut Link, (live, beside): (&str, &str), name: &str) ->
         "INSERT INTO {live}.annals_dead_letters (name, position, event_id, event_type, aggregate_id, reason, attempts, parked_at) \
          SELECT name, position, event_id, event_type, aggregate_id, reason, attempts, parked_at FROM {beside}.annals_dead_letters"
     ))?;
-    Ok(Position(position))
+    Ok(swapped)
 }
 
 fn texts(link: &mut Link, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<String>, Trouble> {

@@ -66,6 +66,11 @@ impl Tables {
         schema.map(Self::new).ok_or_else(|| unusable(none))
     }
 
+    /// Whether the table of letters exists.
+    pub(super) fn has_letters(&self, link: &mut Link) -> Result<bool, Failure> {
+        exists(link, &format!("{}.annals_dead_letters", self.schema))
+    }
+
     /// Creates the missing tables in the open transaction, one process at a time.
     pub(super) fn create(&self, link: &mut Link) -> Result<(), Failure> {
         let schema = &self.schema;
@@ -76,7 +81,7 @@ impl Tables {
                  event_id uuid, updated_at timestamptz NOT NULL)"
             ))?;
         }
-        if !exists(link, &format!("{schema}.annals_dead_letters"))? {
+        if !self.has_letters(link)? {
             link.batch(&format!(
                 "CREATE TABLE {schema}.annals_dead_letters (name text, position bigint, event_id uuid NOT NULL, event_type text NOT NULL, \
                  aggregate_id text NOT NULL, reason text NOT NULL, attempts integer NOT NULL, parked_at timestamptz NOT NULL, \
