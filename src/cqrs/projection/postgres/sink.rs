@@ -119,7 +119,6 @@ impl<P: SqlProjection> SqlSink<P> {
     fn adopt_epoch(&mut self) {
         if self.is_rebuilt() {
             self.owner.epoch = self.model.epoch.load(Ordering::Acquire);
-            self.owner.saved = Position(0);
             // Statements that were prepared for the old tables are not used again.
             self.opened = None;
         }
