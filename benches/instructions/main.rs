@@ -7,6 +7,9 @@ use std::hint::black_box;
 
 use annals::{Append, Condition, Expected, NewEvent, Query, Settings, Store, StreamId};
 
+#[cfg(feature = "cqrs")]
+mod toolkit;
+
 const AGGREGATES: usize = 1_000;
 const TYPES: usize = 8;
 const USERS: usize = 1_000;
@@ -29,6 +32,8 @@ fn main() {
         ("load-of-100", Some(count)) => loads(count),
         ("conversation", Some(count)) => conversations(count),
         ("type-query", Some(count)) => type_queries(count),
+        #[cfg(feature = "cqrs")]
+        (work, Some(count)) => toolkit::work(work).into_iter().for_each(|work| work(count)),
         // `cargo test --benches` and `cargo bench` start it without work.
         _ => {}
     }
