@@ -5,7 +5,7 @@ use annals::{Conflict, Error, Event, Expected, NewEvent, Store, StreamId};
 use serde::{Deserialize, Serialize};
 
 /// The state of an account.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Account {
     pub(crate) balance: u64,
 }

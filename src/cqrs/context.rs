@@ -73,14 +73,11 @@ impl Context {
     }
 
     /// Writes the context to an event.
-    pub(super) fn apply<'a>(&'a self, event: NewEvent<'a>) -> NewEvent<'a> {
-        let borrow = |name: &'a Option<Name>| name.as_deref().map(Into::into);
-        NewEvent {
-            user_id: borrow(&self.user),
-            organization_id: borrow(&self.organization),
-            correlation_id: borrow(&self.correlation),
-            causation_id: borrow(&self.causation),
-            ..event
-        }
+    pub(super) fn apply(&self, event: &mut NewEvent<'_>) {
+        let copy = |name: &Option<Name>| name.as_deref().map(|name| name.to_owned().into());
+        event.user_id = copy(&self.user);
+        event.organization_id = copy(&self.organization);
+        event.correlation_id = copy(&self.correlation);
+        event.causation_id = copy(&self.causation);
     }
 }

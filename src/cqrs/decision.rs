@@ -287,8 +287,8 @@ impl<C: Codec> Decisions<C> {
             let part = &mut parts[there];
             let (encoded, _) = events.encode(&event).map_err(|error| part.unwritable(error))?;
             let new = tags
-                .iter()
-                .fold(events.new_event(&encoded), |event, tag| event.tag(tag.as_str()));
+                .into_iter()
+                .fold(events.new_event(encoded), |event, tag| event.tag(tag));
             let id = command_id.map(|command_id| command_id.event("", place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
             part.add(new, &self.context, id, metadata);

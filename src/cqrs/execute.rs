@@ -154,7 +154,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             if !part.is_empty() {
                 let refused = |reason| CommandError::Inline { reason };
                 let append = || part.append_to(&self.store);
-                let appended = with_inline(&self.inline, part.events(), refused, append)?;
+                let appended = with_inline(&self.store, &self.inline, part.events(), refused, append)?;
                 executed.version = executed.version.max(appended.last_version);
                 executed.appended = Some(appended);
                 self.settle(id, settle);
@@ -179,14 +179,17 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         }
         let decided = loaded.state.decide(command).map_err(CommandError::Rejected)?;
         let mut part = Part::new(stream.clone(), loaded.version);
+        part.reserve(decided.len());
         let mut settle = Settle::of(loaded, since);
         for event in decided {
             let place = part.len();
             let id = command_id.map(|command_id| command_id.event(id, place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
-            let encoded = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
-            settle.events.push((encoded.1, encoded.0.data.len()));
-            part.add(self.events.new_event(&encoded.0), &self.context, id, metadata);
+            let (encoded, read) = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
+            if self.snapshots.is_some() {
+                settle.events.push((read, encoded.data.len()));
+            }
+            part.add(self.events.new_event(encoded), &self.context, id, metadata);
         }
         Ok((part, settle))
     }

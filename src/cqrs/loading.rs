@@ -95,7 +95,10 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Whether the events that were folded, after version `from` up to `last`, are not the aggregate's any more. Then they are folded again;
     /// each repetition needs another drop.
     fn has_changed(&self, id: &str, from: Version, last: Version) -> bool {
-        let Some(info) = self.store.stream_info(id).filter(|_| last.0 > 0) else {
+        if last.0 == 0 {
+            return false;
+        }
+        let Some(info) = self.store.stream_info(id) else {
             return false;
         };
         // Events after `last` were dropped while those before were read: a fold does not miss them, as none follows.
@@ -107,23 +110,27 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
 
     fn fold(&self, id: &str, until: Until, begin: Loaded<A>) -> Result<(Loaded<A>, Since), LoadError> {
         let read = until.read(&self.store, id, begin.version);
-        let begin = (begin, Since::default());
-        let (loaded, since) = read.fold(Ok(begin), |folded: Result<(Loaded<A>, Since), LoadError>, event| {
-            let (mut loaded, mut since) = folded?;
-            if !until.includes(event.version()) {
-                return Ok((loaded, since));
+        let (mut loaded, mut since) = (begin, Since::default());
+        let mut folded = Ok(());
+        read.for_each(|event| {
+            if folded.is_ok() && until.includes(event.version()) {
+                folded = self.fold_one(id, &mut loaded, event);
+                since.add(event.data().len(), event.recorded_at());
             }
-            self.check_next(id, loaded.version, event)?;
-            self.events.each(event, |decoded| loaded.state.evolve(decoded))?;
-            loaded.version = event.version();
-            loaded.folded += 1;
-            since.add(event.data().len(), event.recorded_at());
-            Ok((loaded, since))
-        })?;
+        });
+        folded?;
         if loaded.version.0 == 0 {
             self.check_none(id, until)?;
         }
         Ok((loaded, since))
+    }
+
+    fn fold_one(&self, id: &str, loaded: &mut Loaded<A>, event: EventRef<'_>) -> Result<(), LoadError> {
+        self.check_next(id, loaded.version, event)?;
+        self.events.each(event, |decoded| loaded.state.evolve(decoded))?;
+        loaded.version = event.version();
+        loaded.folded += 1;
+        Ok(())
     }
 
     /// # Errors

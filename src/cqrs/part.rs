@@ -118,13 +118,24 @@ impl Part {
         Ok(Some(part))
     }
 
-    pub(super) fn add(&mut self, event: NewEvent<'_>, context: &Context, id: Option<Uuid>, metadata: Option<String>) {
-        let event = context.apply(event);
-        let event = match metadata {
-            Some(metadata) => event.metadata(metadata),
-            None => event,
-        };
-        self.events.push(NewEvent { id, ..event }.into_owned());
+    pub(super) fn add(
+        &mut self,
+        mut event: NewEvent<'static>,
+        context: &Context,
+        id: Option<Uuid>,
+        metadata: Option<String>,
+    ) {
+        context.apply(&mut event);
+        event.id = id;
+        if let Some(metadata) = metadata {
+            event.metadata = metadata.into_bytes().into();
+        }
+        self.events.push(event);
+    }
+
+    /// Makes room for exactly this number of events: an event is large.
+    pub(super) fn reserve(&mut self, events: usize) {
+        self.events.reserve_exact(events);
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -163,7 +174,7 @@ impl Part {
 pub(super) struct Settle<A: Aggregate> {
     loaded: Loaded<A>,
     since: Since,
-    /// The events as they are read back, with the bytes of their data.
+    /// The events as they are read back, with the bytes of their data; none when no snapshots are saved.
     pub(super) events: Vec<(A::Event, usize)>,
 }
 

@@ -200,7 +200,7 @@ impl Work<'_> {
         let appends: Vec<Append<'_>> = self.parts.into_iter().map(Part::into_append).collect();
         let refused = |reason| CommandError::Inline { reason };
         let append = || self.store.append_all(appends).map_err(CommandError::Store);
-        let appended = with_inline(&self.inline, &events, refused, append)?;
+        let appended = with_inline(self.store, &self.inline, &events, refused, append)?;
         for settle in self.settles {
             settle();
         }

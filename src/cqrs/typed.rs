@@ -128,10 +128,11 @@ impl<E, C: Codec> TypedEvents<E, C> {
     }
 
     /// A new event of this type and data, with the newest schema version that the upcasters know.
-    pub(super) fn new_event<'a>(&self, encoded: &'a Encoded) -> NewEvent<'a> {
-        NewEvent::new(&encoded.event_type)
-            .schema_version(self.upcasters.newest(&encoded.event_type))
-            .data(&encoded.data)
+    pub(super) fn new_event(&self, encoded: Encoded) -> NewEvent<'static> {
+        let schema_version = self.upcasters.newest(&encoded.event_type);
+        NewEvent::new(encoded.event_type)
+            .schema_version(schema_version)
+            .data(encoded.data)
             .content_type(self.codec.content_type())
     }
 }
@@ -219,11 +220,13 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 
     /// Calls `take` with each typed event that an event of the store is.
+    #[inline]
     pub(super) fn each(&self, event: EventRef<'_>, mut take: impl FnMut(E)) -> Result<(), Box<Undecodable>> {
         self.each_of(event.event_type(), event.schema_version(), event.data(), &mut take)
             .map_err(|error| Box::new(Undecodable::new(event, error)))
     }
 
+    #[inline]
     fn each_of(&self, event_type: &str, version: u32, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
         if !self.upcasters.concern(event_type) || self.upcasters.is_newest(event_type, version) {
             return self.decode_one(event_type, data, take);
@@ -236,6 +239,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Ok(())
     }
 
+    #[inline]
     fn decode_one(&self, event_type: &str, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
         match self.codec.decode(event_type, data) {
             Ok(event) => take(event),

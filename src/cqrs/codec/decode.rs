@@ -82,10 +82,12 @@ struct Encoded<'a> {
 
 impl Encoded<'_> {
     /// Whether there is no data, where data has at least one byte.
+    #[inline]
     fn is_missing<F: Format>(self) -> bool {
         F::DESCRIBES_ITSELF && self.data.is_empty()
     }
 
+    #[inline]
     fn read<F: Format, E: DeserializeOwned>(self, is_traced: bool) -> Result<E, Failed> {
         if self.is_missing::<F>() {
             return self.read_missing::<F, E>(Missing::Unit, is_traced);
@@ -105,6 +107,7 @@ impl Encoded<'_> {
     }
 }
 
+#[inline]
 pub(super) fn decode<F: Format, E: DeserializeOwned>(event_type: &str, data: &[u8]) -> Result<E, CodecError> {
     let event = Encoded { event_type, data };
     event
@@ -152,6 +155,7 @@ pub(super) struct Reading<'a> {
 }
 
 impl Reading<'_> {
+    #[inline]
     pub(super) fn event<'de, F: Format, E: Deserialize<'de>, D: Deserializer<'de>>(
         self,
         fields: D,

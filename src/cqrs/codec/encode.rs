@@ -51,9 +51,12 @@ fn not_a_variant<T>(what: &str) -> Result<T> {
     )))
 }
 
+/// Bytes of data that are allocated at first. Most events need no more: data that grows from nothing is moved several times.
+const DATA_BYTES: usize = 128;
+
 /// A value as the data of an event.
 fn data_of<F: Format, T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
-    let mut data = Vec::new();
+    let mut data = Vec::with_capacity(DATA_BYTES);
     F::write(&mut data, value)?;
     Ok(data)
 }
@@ -69,7 +72,7 @@ struct Parts<F> {
 
 impl<F: Format> Parts<F> {
     fn new(event_type: &str, fields: Fields) -> Self {
-        let mut data = Vec::new();
+        let mut data = Vec::with_capacity(DATA_BYTES);
         F::begin(&mut data, fields);
         Self {
             event_type: event_type.to_owned(),

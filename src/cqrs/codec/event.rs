@@ -17,6 +17,7 @@ use super::format::Format;
 type UnknownCell<'a> = &'a Cell<Option<Unknown>>;
 
 /// Reads something from the event type.
+#[inline]
 fn of_event_type<T, E: Error>(
     event_type: &str,
     unknown: UnknownCell<'_>,
@@ -78,6 +79,7 @@ impl<'de, F: Format, D: Deserializer<'de>> Deserializer<'de> for EventDeserializ
     }
 
     /// Serde's default representation.
+    #[inline]
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -123,6 +125,7 @@ impl<'de, F: Format, D: Deserializer<'de>> EnumAccess<'de> for EventDeserializer
     type Error = D::Error;
     type Variant = Self;
 
+    #[inline]
     fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), D::Error> {
         let variant = of_event_type(self.event.event_type, self.unknown, |variant| seed.deserialize(variant))?;
         Ok((variant, self))
@@ -141,6 +144,7 @@ impl<'de, F: Format, D: Deserializer<'de>> VariantAccess<'de> for EventDeseriali
         self.fields.deserialize_ignored_any(IgnoredAny).map(drop)
     }
 
+    #[inline]
     fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, D::Error> {
         seed.deserialize(self.fields)
     }
@@ -149,6 +153,7 @@ impl<'de, F: Format, D: Deserializer<'de>> VariantAccess<'de> for EventDeseriali
         self.fields.deserialize_tuple(len, visitor)
     }
 
+    #[inline]
     fn struct_variant<V: Visitor<'de>>(
         self,
         fields: &'static [&'static str],

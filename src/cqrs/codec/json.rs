@@ -48,6 +48,7 @@ impl Codec for Json {
         encode::encode::<Self, E>(event)
     }
 
+    #[inline]
     fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError> {
         decode::decode::<Self, E>(event_type, data)
     }
@@ -94,6 +95,7 @@ impl Format for Json {
         });
     }
 
+    #[inline]
     fn read<E: DeserializeOwned>(event_type: &str, data: &[u8], is_traced: bool) -> Result<E, Failed> {
         let mut json = serde_json::Deserializer::from_slice(data);
         let reading = Reading {

@@ -130,7 +130,7 @@ impl Letters {
         let (encoded, _) = events
             .encode(&event)
             .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
-        let new = events.new_event(&encoded);
+        let new = events.new_event(encoded);
         self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
         let now = self.store.now();
         self.apply(event, now);

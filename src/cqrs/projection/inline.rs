@@ -7,7 +7,7 @@ use parking_lot::MutexGuard;
 
 use super::live::Inner;
 use super::{Live, Projection};
-use crate::NewEvent;
+use crate::{NewEvent, Store};
 
 /// A projection that commands bring up to date.
 pub(in crate::cqrs) trait Inline: Send + Sync {
@@ -22,13 +22,17 @@ pub(in crate::cqrs) trait InlineGuard {
     /// Whether the projection takes these events, after all that are visible.
     fn check(&mut self, events: &[NewEvent<'_>]) -> Result<(), String>;
 
-    /// Applies what is visible. A failure is told by the next check and the next reader: the events are stored.
-    fn catch_up(&mut self);
+    /// Applies the events that were checked, which are appended, and all that are visible. A failure is told by the next check and the next
+    /// reader: the events are stored.
+    fn catch_up(&mut self, store: &Store, events: &[NewEvent<'_>]);
 }
 
 impl<P: Projection> Inline for Live<P> {
     fn lock(&self) -> Box<dyn InlineGuard + '_> {
-        Box::new(self.lock_inner())
+        Box::new(Checking {
+            inner: self.lock_inner(),
+            typed: Vec::new(),
+        })
     }
 
     fn address(&self) -> usize {
@@ -36,18 +40,33 @@ impl<P: Projection> Inline for Live<P> {
     }
 }
 
-impl<P: Projection> InlineGuard for MutexGuard<'_, Inner<P>> {
+/// A projection that no other command gets at.
+struct Checking<'a, P: Projection> {
+    inner: MutexGuard<'a, Inner<P>>,
+    /// What each of the events that were checked decodes to: they are not decoded again when they are applied.
+    typed: Vec<Vec<P::Event>>,
+}
+
+impl<P: Projection> InlineGuard for Checking<'_, P> {
     fn check(&mut self, events: &[NewEvent<'_>]) -> Result<(), String> {
-        (**self).catch_up().map_err(|error| error.to_string())?;
+        self.inner.catch_up().map_err(|error| error.to_string())?;
+        self.typed.reserve_exact(events.len());
         for event in events {
-            let typed = self.reader.read_new(event).map_err(|error| error.to_string())?;
-            typed.iter().try_for_each(|event| self.model.projection.check(event))?;
+            let typed = self.inner.reader.read_new(event).map_err(|error| error.to_string())?;
+            let model = &self.inner.model;
+            typed.iter().try_for_each(|event| model.projection.check(event))?;
+            self.typed.push(typed);
         }
         Ok(())
     }
 
-    fn catch_up(&mut self) {
-        drop((**self).catch_up());
+    fn catch_up(&mut self, store: &Store, events: &[NewEvent<'_>]) {
+        for (event, typed) in events.iter().zip(self.typed.drain(..)) {
+            if !self.inner.apply_next(store, event, typed) {
+                break;
+            }
+        }
+        drop(self.inner.catch_up());
     }
 }
 
@@ -65,8 +84,9 @@ impl Drop for Appending {
     }
 }
 
-/// Appends `events` by `append`, if every projection takes them, and brings the projections up to date.
+/// Appends `events` to `store` by `append`, if every projection takes them, and brings the projections up to date.
 pub(in crate::cqrs) fn with_inline<T, E>(
+    store: &Store,
     projections: &[Arc<dyn Inline>],
     events: &[NewEvent<'_>],
     refused: impl FnOnce(String) -> E,
@@ -88,7 +108,7 @@ pub(in crate::cqrs) fn with_inline<T, E>(
     }
     let appended = append()?;
     for guard in &mut guards {
-        guard.catch_up();
+        guard.catch_up(store, events);
     }
     Ok(appended)
 }

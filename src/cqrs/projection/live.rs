@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -11,7 +12,7 @@ use super::{Model, Projection};
 use crate::cqrs::process::panic_text;
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Codec, FailedEvent, TypedEvents};
-use crate::{Error, Gap, Position, Query, Store, Tail};
+use crate::{Error, Gap, NewEvent, Position, Query, Store, Tail};
 
 /// Deliveries taken at once.
 const BATCH: usize = 256;
@@ -170,25 +171,53 @@ impl<P: Projection> Inner<P> {
             let position = self.tail.position();
             let (model, reader) = (&mut self.model, &self.reader);
             let applied = catch_unwind(AssertUnwindSafe(|| model.apply_all(reader, &batch, position)));
-            let failed = match applied {
-                Ok(Ok(())) => continue,
-                Ok(Err(Failed::Event(event, error))) => LiveError::Failed {
-                    event: Box::new(FailedEvent::of(event)),
-                    reason: error.to_string(),
-                },
-                Ok(Err(Failed::Gap(gap, error))) => LiveError::Gap {
-                    gap: Box::new(gap.clone()),
-                    reason: error.to_string(),
-                },
-                Err(panic) => LiveError::Panicked {
-                    after: model.seen,
-                    reason: panic_text(&*panic),
-                },
-            };
-            self.failed = Some(failed.clone());
-            return Err(failed);
+            self.note(applied)?;
         }
         Ok(())
+    }
+
+    /// Applies the next event of the log, if it is `new`, which was decoded to `typed`. Returns whether it did: otherwise the tail delivers what
+    /// comes next. So an event that another writer appended in between, and one that is gone already, are not passed over.
+    pub(super) fn apply_next(&mut self, store: &Store, new: &NewEvent<'_>, typed: Vec<P::Event>) -> bool {
+        let next = Position(self.tail.position().0 + 1);
+        let event = store.event_at(next).filter(|event| {
+            let is_same_type = event.event_type() == new.event_type && event.schema_version() == new.schema_version;
+            is_same_type && event.data() == &*new.data && !typed.is_empty()
+        });
+        let Some(event) = event else {
+            return false;
+        };
+        let model = &mut self.model;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            let applied = model.apply_typed(typed, &event);
+            applied.map_err(|error| Failed::Event(&event, error))
+        }));
+        if self.note(applied).is_err() {
+            return false;
+        }
+        self.tail.skip_to(next);
+        true
+    }
+
+    /// Keeps what the projection failed at, if it failed.
+    fn note(&mut self, applied: thread::Result<Result<(), Failed<'_>>>) -> Result<(), LiveError> {
+        let failed = match applied {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(Failed::Event(event, error))) => LiveError::Failed {
+                event: Box::new(FailedEvent::of(event)),
+                reason: error.to_string(),
+            },
+            Ok(Err(Failed::Gap(gap, error))) => LiveError::Gap {
+                gap: Box::new(gap.clone()),
+                reason: error.to_string(),
+            },
+            Err(panic) => LiveError::Panicked {
+                after: self.model.seen,
+                reason: panic_text(&*panic),
+            },
+        };
+        self.failed = Some(failed.clone());
+        Err(failed)
     }
 }
 

@@ -44,6 +44,15 @@ impl<P: Projection> Model<P> {
         Ok(())
     }
 
+    /// Applies an event that is decoded already, after all that the read model has seen.
+    pub(in crate::cqrs) fn apply_typed(&mut self, typed: Vec<P::Event>, event: &Event) -> Result<(), HandlerError> {
+        for typed in typed {
+            self.projection.apply(typed, event)?;
+        }
+        self.seen = event.position();
+        Ok(())
+    }
+
     pub(in crate::cqrs) fn gap(&mut self, gap: &Gap) -> Result<(), HandlerError> {
         if gap.last <= self.seen {
             return Ok(());

@@ -15,7 +15,7 @@ use super::{Action, Due, Route, Saga, SendError, Sending};
 use crate::cqrs::process::{Checkpoint, Control, FailedEvent, Sink, StartFrom, StopReason, panic_text};
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Context, HandlerError, Retry, TypedEvents};
-use crate::{Delivery, Error, Event, Expected, NewEvent, Position, Query, Store, Timestamp, Version};
+use crate::{Delivery, Error, Event, Expected, Position, Query, Store, Timestamp, Version};
 
 /// Positions without an event for the saga after which the checkpoint is saved all the same.
 const QUIET_POSITIONS: u64 = 1_000;
@@ -383,18 +383,16 @@ impl<S: Saga> SagaSink<S> {
         id: Option<Uuid>,
     ) -> Result<(), StopReason> {
         let typed = TypedEvents::<SagaEvent>::new();
-        let mut written = Vec::with_capacity(events.len());
+        let mut new = Vec::with_capacity(events.len());
         for event in &events {
             let (encoded, _) = typed
                 .encode(event)
                 .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
-            written.push(encoded);
+            let mut event = typed.new_event(encoded);
+            context.apply(&mut event);
+            event.id = id;
+            new.push(event);
         }
-        let new: Vec<_> = written
-            .iter()
-            .map(|encoded| context.apply(typed.new_event(encoded)))
-            .collect();
-        let new: Vec<_> = new.into_iter().map(|event| NewEvent { id, ..event }).collect();
         let expected = match instance.version {
             Version(0) => Expected::NoStream,
             version => Expected::Exactly(version),

@@ -149,6 +149,26 @@ impl Tail {
         })
     }
 
+    /// Continues after `position`: does not deliver the events and gaps up to it. A tail that is there already stays where it is.
+    ///
+    /// ```
+    /// # use annals::{Expected, NewEvent, Position, Query, Store, StreamId};
+    /// # let store = Store::in_memory();
+    /// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced"); 3])?;
+    /// let mut tail = store.tail(Query::all(), Position(0))?;
+    /// tail.skip_to(Position(2));
+    /// assert_eq!(tail.events().next().map(|event| event.position()), Some(Position(3)));
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    pub fn skip_to(&mut self, position: Position) {
+        let is_after = |delivery: &Delivery| match delivery {
+            Delivery::Event(event) => event.position() > position,
+            Delivery::Gap(gap) => gap.last > position,
+        };
+        self.ready.retain(is_after);
+        self.seen = self.seen.max(position.0);
+    }
+
     /// Returns whether all visible positions were examined and all matches delivered.
     ///
     /// [`try_next`](Self::try_next) and [`try_batch`](Self::try_batch) may return nothing although there are more positions to examine; this

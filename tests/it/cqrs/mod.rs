@@ -8,6 +8,7 @@ mod decisions;
 mod formats;
 mod groups;
 mod hostile;
+mod inline;
 mod loading;
 mod past;
 mod projections;

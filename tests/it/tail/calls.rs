@@ -251,3 +251,30 @@ fn odd_positions_and_sizes_end_no_tail_with_a_panic() {
         }
     }
 }
+
+#[test]
+fn a_tail_that_skips_delivers_what_comes_after() {
+    let store = Store::in_memory();
+    fill(&store, "a", 600);
+    // Before the tail has taken events, with events at hand, to where it is, and beyond the log.
+    for (delivered, to, next) in [
+        (0, 5, 6),
+        (3, 10, 11),
+        (3, 400, 401),
+        (7, 3, 8),
+        (7, 7, 8),
+        (0, 599, 600),
+    ] {
+        let mut tail = follow(&store, 0);
+        assert_eq!((&mut tail).take(delivered).count(), delivered);
+        tail.skip_to(Position(to));
+        assert_eq!(tail.position(), Position(next - 1), "{delivered} {to}");
+        assert_eq!(position(tail.try_next()), Some(next), "{delivered} {to}");
+    }
+    let mut tail = follow(&store, 0);
+    tail.skip_to(Position(601));
+    fill(&store, "b", 2);
+    assert_eq!(position(tail.next()), Some(602));
+    tail.skip_to(Position(u64::MAX));
+    assert_eq!((tail.try_next(), tail.is_caught_up()), (None, true));
+}
