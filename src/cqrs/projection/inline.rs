@@ -3,16 +3,18 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use parking_lot::MutexGuard;
-
-use super::live::Inner;
+use super::live::Guard;
 use super::{Live, Projection};
 use crate::{NewEvent, Store};
 
 /// A projection that commands bring up to date.
 pub(in crate::cqrs) trait Inline: Send + Sync {
     /// Lets no other command in between until the guard is dropped.
-    fn lock(&self) -> Box<dyn InlineGuard + '_>;
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot: this thread looks at the projection.
+    fn lock(&self) -> Result<Box<dyn InlineGuard + '_>, String>;
 
     /// Tells projections apart, and gives them the order in which they are locked.
     fn address(&self) -> usize;
@@ -28,11 +30,12 @@ pub(in crate::cqrs) trait InlineGuard {
 }
 
 impl<P: Projection> Inline for Live<P> {
-    fn lock(&self) -> Box<dyn InlineGuard + '_> {
-        Box::new(Checking {
-            inner: self.lock_inner(),
+    fn lock(&self) -> Result<Box<dyn InlineGuard + '_>, String> {
+        let inner = Self::lock(self).map_err(|error| error.to_string())?;
+        Ok(Box::new(Checking {
+            inner,
             typed: Vec::new(),
-        })
+        }))
     }
 
     fn address(&self) -> usize {
@@ -42,7 +45,7 @@ impl<P: Projection> Inline for Live<P> {
 
 /// A projection that no other command gets at.
 struct Checking<'a, P: Projection> {
-    inner: MutexGuard<'a, Inner<P>>,
+    inner: Guard<'a, P>,
     /// What each of the events that were checked decodes to: they are not decoded again when they are applied.
     typed: Vec<Vec<P::Event>>,
 }
@@ -100,7 +103,11 @@ pub(in crate::cqrs) fn with_inline<T, E>(
         return Err(refused(what.to_owned()));
     }
     let _appending = Appending;
-    let mut guards: Vec<_> = projections.iter().map(|projection| projection.lock()).collect();
+    let guards: Result<Vec<_>, String> = projections.iter().map(|projection| projection.lock()).collect();
+    let mut guards = match guards {
+        Ok(guards) => guards,
+        Err(reason) => return Err(refused(reason)),
+    };
     for guard in &mut guards {
         if let Err(reason) = guard.check(events) {
             return Err(refused(reason));

@@ -1,6 +1,8 @@
 //! Projections on demand: brought up to date whenever they are read.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -51,6 +53,37 @@ const BATCH: usize = 256;
 /// ```
 pub struct Live<P: Projection> {
     shared: Arc<Mutex<Inner<P>>>,
+}
+
+thread_local! {
+    /// The addresses of the read models that this thread has locked.
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+/// A read model that this thread has locked.
+pub(super) struct Guard<'a, P: Projection> {
+    inner: MutexGuard<'a, Inner<P>>,
+    address: usize,
+}
+
+impl<P: Projection> Drop for Guard<'_, P> {
+    fn drop(&mut self) {
+        HELD.with_borrow_mut(|held| held.retain(|address| *address != self.address));
+    }
+}
+
+impl<P: Projection> Deref for Guard<'_, P> {
+    type Target = Inner<P>;
+
+    fn deref(&self) -> &Inner<P> {
+        &self.inner
+    }
+}
+
+impl<P: Projection> DerefMut for Guard<'_, P> {
+    fn deref_mut(&mut self) -> &mut Inner<P> {
+        &mut self.inner
+    }
 }
 
 pub(super) struct Inner<P: Projection> {
@@ -111,9 +144,9 @@ impl<P: Projection> Live<P> {
     ///
     /// # Errors
     ///
-    /// [`LiveError`] when an event cannot be applied or events are gone: now, or at an earlier read. [`reset`](Self::reset) begins again.
+    /// [`LiveError::InUse`] when `look`, or the projection, uses the read model itself; otherwise [`LiveError`] when an event cannot be applied or events are gone: now, or at an earlier read. [`reset`](Self::reset) begins again.
     pub fn read<T>(&self, look: impl FnOnce(&P) -> T) -> Result<T, LiveError> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.lock()?;
         inner.catch_up()?;
         Ok(look(&inner.model.projection))
     }
@@ -124,7 +157,7 @@ impl<P: Projection> Live<P> {
     ///
     /// As [`read`](Self::read).
     pub fn catch_up(&self) -> Result<Position, LiveError> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.lock()?;
         inner.catch_up()?;
         Ok(inner.model.seen)
     }
@@ -133,17 +166,28 @@ impl<P: Projection> Live<P> {
     ///
     /// # Errors
     ///
-    /// [`Error`] when the store refuses to be read.
+    /// [`Error`] when the store refuses to be read, or a look at the read model resets it.
     pub fn reset(&self, store: &Store, fresh: P) -> Result<(), Error> {
-        let mut inner = self.shared.lock();
+        let mut inner = self.lock().map_err(|error| Error::invalid(error.to_string()))?;
         inner.tail = store.tail(inner.query.clone(), Position(0))?;
         inner.model = Model::new(fresh);
         inner.failed = None;
         Ok(())
     }
 
-    pub(super) fn lock_inner(&self) -> MutexGuard<'_, Inner<P>> {
-        self.shared.lock()
+    /// Lets no other thread in until the guard is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`LiveError::InUse`] when this thread has the guard already: it would wait for itself.
+    pub(super) fn lock(&self) -> Result<Guard<'_, P>, LiveError> {
+        let address = self.address_of_shared();
+        if HELD.with_borrow(|held| held.contains(&address)) {
+            return Err(LiveError::InUse);
+        }
+        let inner = self.shared.lock();
+        HELD.with_borrow_mut(|held| held.push(address));
+        Ok(Guard { inner, address })
     }
 
     pub(super) fn address_of_shared(&self) -> usize {
@@ -249,6 +293,9 @@ pub enum LiveError {
         /// The message.
         reason: String,
     },
+    /// A look at the read model, or its projection, uses the read model itself. It would wait for itself.
+    #[error("the read model is in use by this thread: use what the look is given, or use it after the look")]
+    InUse,
     /// The store refuses to be read.
     #[error(transparent)]
     Store(#[from] Error),

@@ -9,6 +9,8 @@ use crate::{Delivery, Event, Gap, Position};
 pub(in crate::cqrs) struct Model<P> {
     pub(in crate::cqrs) projection: P,
     pub(in crate::cqrs) seen: Position,
+    /// The event applied last, and the number of its parts that are applied: a retry goes on after them.
+    applied: (Position, u32),
 }
 
 /// What a read model failed at.
@@ -22,6 +24,7 @@ impl<P: Projection> Model<P> {
         Self {
             projection,
             seen: Position(0),
+            applied: (Position(0), 0),
         }
     }
 
@@ -30,11 +33,16 @@ impl<P: Projection> Model<P> {
         if event.position() <= self.seen {
             return Ok(());
         }
-        let mut applied = Ok(());
-        let projection = &mut self.projection;
+        if self.applied.0 != event.position() {
+            self.applied = (event.position(), 0);
+        }
+        let (mut applied, mut part) = (Ok(()), 0);
+        let (projection, (_, parts)) = (&mut self.projection, &mut self.applied);
         let apply = &mut |typed| {
-            if applied.is_ok() {
+            part += 1;
+            if applied.is_ok() && part > *parts {
                 applied = projection.apply(typed, event);
+                *parts += u32::from(applied.is_ok());
             }
         };
         let read = reader.read(event, apply);

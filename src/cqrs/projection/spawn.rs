@@ -152,12 +152,13 @@ impl<P: Projection> Deref for Projected<P> {
 impl<P: Projection> Projected<P> {
     /// Looks at the read model. It does not change meanwhile; a long look delays the thread, but no append.
     pub fn read<T>(&self, look: impl FnOnce(&P) -> T) -> T {
-        look(&self.shared.model.read().projection)
+        // Recursive: the thread may wait for a look that looks once more.
+        look(&self.shared.model.read_recursive().projection)
     }
 
     /// Looks at the read model, and tells the position that it is of.
     pub fn read_at<T>(&self, look: impl FnOnce(&P) -> T) -> (T, Position) {
-        let model = self.shared.model.read();
+        let model = self.shared.model.read_recursive();
         (look(&model.projection), model.seen)
     }
 

@@ -1,5 +1,6 @@
 //! The event-sourcing toolkit.
 
+mod attacks;
 mod bus;
 mod codec;
 mod commands;
