@@ -173,7 +173,7 @@ impl Instance {
     pub(super) fn apply(&mut self, event: SagaEvent, record: &Event) {
         self.version = record.version();
         self.changed_at = record.recorded_at();
-        self.attempts = None;
+        let (before, was_stuck) = (self.next_command(), self.stuck.is_some());
         match event {
             SagaEvent::Reacted {
                 run,
@@ -192,6 +192,16 @@ impl Instance {
             SagaEvent::Completed {} => self.apply_end(SagaPhase::Completed),
             SagaEvent::Failed { reason } => self.apply_end(SagaPhase::Failed { reason }),
         }
+        // An event or a timer does not give the same command more attempts.
+        if self.next_command() != before || self.stuck.is_some() || was_stuck {
+            self.attempts = None;
+        }
+    }
+
+    /// The number of the next command to send, and whether it is a compensation.
+    fn next_command(&self) -> Option<(u64, bool)> {
+        let is_compensation = matches!(self.phase, SagaPhase::Compensating { .. });
+        self.next_step().map(|step| (step.number, is_compensation))
     }
 
     fn apply_sent(&mut self, step: u64) {

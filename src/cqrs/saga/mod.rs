@@ -2,8 +2,10 @@
 
 mod instance;
 mod record;
+mod restore;
 mod sink;
 mod spawn;
+mod streak;
 
 use std::fmt;
 use std::time::Duration;

@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::instance::{Attempts, Instance, SagaPhase, SagaStatus, stream_of};
 use super::record::{Input, Recorded, SagaEvent};
+use super::restore::{restored, restored_all};
 use super::spawn::{Orders, Verb};
+use super::streak::{STEPS_AT_ONCE, Streak};
 use super::{Action, Due, Route, Saga, SendError, Sending};
-use crate::cqrs::process::{Checkpoint, Control, FailedEvent, Sink, StartFrom, StopReason, panic_text};
+use crate::cqrs::process::{Checkpoint, Control, FailedEvent, Order, Sink, StartFrom, StopReason, panic_text};
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Context, HandlerError, Retry, TypedEvents};
 use crate::{Delivery, Error, Event, Expected, Position, Query, Store, Timestamp, Version};
@@ -22,9 +24,6 @@ const QUIET_POSITIONS: u64 = 1_000;
 
 /// The longest key, in bytes: it is part of a stream's id.
 const KEY_BYTES_MAX: usize = 200;
-
-/// The most commands that an instance sends before it waits for an event or a timer: more are an endless loop.
-const STEPS_AT_ONCE: usize = 1_000;
 
 pub(super) type Dispatcher<C> = dyn Fn(&C, &Sending) -> Result<(), SendError> + Send + Sync;
 
@@ -112,24 +111,31 @@ impl<S: Saga> SagaSink<S> {
 
     /// Fires the timers, and makes the attempts, that are due at this time, the earliest first.
     fn fire_due(&mut self, now: Timestamp) -> Result<(), StopReason> {
-        // A clock that was set back: what is due is judged alike here and where commands are sent.
-        let now = now.min(self.store.now());
-        while let Some((due, key)) = self.due.first().filter(|(due, _)| *due <= now).cloned() {
+        let mut streak = Streak::default();
+        loop {
+            // A clock may be set back at any time: what is due is judged alike here and where commands are sent.
+            let now = now.min(self.store.now());
+            let Some((due, key)) = self.due.first().filter(|(due, _)| *due <= now).cloned() else {
+                return Ok(());
+            };
+            if self.control.order() != Order::Run {
+                return Err(StopReason::Ended);
+            }
             self.due.remove(&(due, key.clone()));
             let mut instance = self.take(&key)?;
-            let fired = self.fire(&mut instance, now);
+            let fired = self.fire(&mut instance, now, &mut streak);
             let advanced = fired.and_then(|()| self.advance(&mut instance));
             self.put(instance);
             advanced?;
         }
-        Ok(())
     }
 
-    fn fire(&mut self, instance: &mut Instance, now: Timestamp) -> Result<(), StopReason> {
+    fn fire(&mut self, instance: &mut Instance, now: Timestamp, streak: &mut Streak) -> Result<(), StopReason> {
         let due = instance.next_timer().filter(|(_, timer)| timer.due <= now);
         let Some((name, timer)) = due.map(|(name, timer)| (name.clone(), timer)) else {
             return Ok(());
         };
+        streak.add(instance, &name, timer)?;
         let input = Input::Timer {
             name: name.clone(),
             token: timer.token,
@@ -284,11 +290,7 @@ impl<S: Saga> SagaSink<S> {
             }
             return Ok(instance);
         }
-        let mut instance = Instance::new(stream_of(S::TYPE, key), key);
-        for recorded in read_stream(&self.store, &instance.stream.aggregate_id)? {
-            instance.apply(recorded.0, &recorded.1);
-        }
-        Ok(instance)
+        restored(&self.store, stream_of(S::TYPE, key), key)
     }
 
     fn put(&mut self, instance: Instance) {
@@ -310,18 +312,7 @@ impl<S: Saga> SagaSink<S> {
         self.active.clear();
         self.due.clear();
         self.view.lock().active.clear();
-        let mut instances: BTreeMap<String, Instance> = BTreeMap::new();
-        for (event, record) in read(&self.store, Query::all().aggregate_type(S::TYPE))? {
-            let id = record.aggregate_id().to_owned();
-            let key = id
-                .strip_prefix(S::TYPE)
-                .and_then(|rest| rest.strip_prefix('/'))
-                .unwrap_or(&id)
-                .to_owned();
-            let new = || Instance::new(record.stream_id(), &key);
-            instances.entry(id).or_insert_with(new).apply(event, &record);
-        }
-        for mut instance in instances.into_values().filter(|instance| !instance.is_ended()) {
+        for mut instance in restored_all(&self.store, S::TYPE)? {
             let advanced = self.advance(&mut instance);
             self.put(instance);
             advanced?;
@@ -521,23 +512,6 @@ fn caught<T>(record: &Event, call: impl FnOnce() -> T) -> Result<T, StopReason> 
         event: FailedEvent::of(record),
         reason: format!("the saga panicked: {}", panic_text(&*panic)),
     })
-}
-
-/// The events of an instance.
-pub(super) fn read_stream(store: &Store, id: &str) -> Result<Vec<(SagaEvent, Event)>, StopReason> {
-    let read = TypedEvents::<SagaEvent>::new().read_stream(store, id);
-    Ok(pairs(read.map_err(|error| StopReason::Storage(error.to_string()))?))
-}
-
-fn read(store: &Store, query: Query) -> Result<Vec<(SagaEvent, Event)>, StopReason> {
-    let read = TypedEvents::<SagaEvent>::new().query(store, query);
-    Ok(pairs(read.map_err(|error| StopReason::Storage(error.to_string()))?))
-}
-
-fn pairs(read: Vec<crate::cqrs::Recorded<SagaEvent>>) -> Vec<(SagaEvent, Event)> {
-    read.into_iter()
-        .map(|recorded| (recorded.event, recorded.record))
-        .collect()
 }
 
 impl<S: Saga> Sink for SagaSink<S> {

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::instance::{Instance, SagaStatus, stream_of};
-use super::sink::{Dispatcher, SagaSink, View, read_stream};
+use super::instance::{SagaStatus, stream_of};
+use super::restore::restored;
+use super::sink::{Dispatcher, SagaSink, View};
 use super::{Saga, SendError, Sending};
 use crate::cqrs::process::{Control, Processor, ProcessorState, Processors, StartError, StartFrom, StopReason};
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Codec, Retry, TypedEvents};
-use crate::{Name, Position, Query, Store};
+use crate::{Error, Name, Position, Query, Store};
 
 /// How often a handle that waits for an order looks whether the processor still runs.
 const LOOK: Duration = Duration::from_millis(20);
@@ -175,8 +176,9 @@ impl<S: Saga> SagaBuilder<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] when a processor is named as the saga's type, or the query is invalid.
+    /// [`StartError`] when a processor is named as the saga's type, the type contains '/', or the query is invalid.
     pub fn start(self) -> Result<Sagas<S>, StartError> {
+        check_type(S::TYPE)?;
         let processors = self.processors.clone();
         let store = processors.store().clone();
         drop(store.tail(self.query.clone(), Position(0))?);
@@ -225,6 +227,16 @@ impl<S: Saga> SagaBuilder<S> {
     }
 }
 
+/// The id of an instance's stream is type, '/', key: another type may not begin with this one and '/'.
+fn check_type(saga_type: &str) -> Result<(), Error> {
+    if !saga_type.contains('/') {
+        return Ok(());
+    }
+    Err(Error::invalid(format!(
+        "the type of saga '{saga_type}' contains '/', which ends the type in the ids of its streams: use another character"
+    )))
+}
+
 /// A saga that runs when it is told, for tests.
 #[cfg(feature = "testing")]
 pub(crate) struct SagaByHand<S: Saga> {
@@ -250,11 +262,7 @@ fn status_of<S: Saga>(store: &Store, view: &Mutex<View>, key: &str) -> Result<Op
     if let Some(status) = view.lock().active.get(key) {
         return Ok(Some(status.clone()));
     }
-    let mut instance = Instance::new(stream_of(S::TYPE, key), key);
-    let events = read_stream(store, &instance.stream.aggregate_id).map_err(SagaError::Unreadable)?;
-    for (event, record) in events {
-        instance.apply(event, &record);
-    }
+    let instance = restored(store, stream_of(S::TYPE, key), key).map_err(SagaError::Unreadable)?;
     Ok((instance.version.0 > 0).then(|| instance.status()))
 }
 
@@ -355,18 +363,21 @@ impl<S: Saga> Sagas<S> {
             self.processor.wake();
             match answered.recv_timeout(LOOK) {
                 Ok(found) => return Ok(found),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => self.check_running()?,
+                // The order was given up, because the processor did not run.
+                Err(RecvTimeoutError::Disconnected) => return Err(self.not_running()),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            let status = self.processor.status();
+            if !matches!(status.state, ProcessorState::Running | ProcessorState::CaughtUp) {
+                self.orders.0.lock().clear();
+                // It may have been carried out just before.
+                return answered.try_recv().map_err(|_| self.not_running());
             }
         }
     }
 
-    fn check_running(&self) -> Result<(), SagaError> {
-        let status = self.processor.status();
-        if matches!(status.state, ProcessorState::Running | ProcessorState::CaughtUp) {
-            return Ok(());
-        }
-        self.orders.0.lock().clear();
-        Err(SagaError::NotRunning(Box::new(status)))
+    fn not_running(&self) -> SagaError {
+        SagaError::NotRunning(Box::new(self.processor.status()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What handlers, other owners, clocks and other threads do at the wrong moment.
 
 mod models;
+mod sagas;
 
 use std::sync::mpsc::channel;
 use std::time::Duration;
