@@ -1,7 +1,9 @@
 //! Subscriptions: handlers that are called with every event of a query, at least once, by a thread of their own.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -10,7 +12,7 @@ use uuid::Uuid;
 
 use super::process::{
     BEHIND, Checkpoint, Control, Handled, Letter, Letters, Processor, Processors, Sink, StartError, StartFrom,
-    StopReason, attempt,
+    StopReason, attempt, is_bookkeeping, panic_text,
 };
 use super::typed::Reader;
 use super::{AfterFailure, Codec, Context, HandlerError, OnFailure, TypedEvents};
@@ -139,7 +141,8 @@ impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
         self
     }
 
-    /// Sets the events that the handler is called with. By default those of its event types.
+    /// Sets the events that the handler is called with. By default those of its event types. The events by which processors store their starts
+    /// and dead letters are left out.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self
@@ -178,6 +181,7 @@ impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
             handler: self.handler,
             reader: self.reader,
             letters: Mutex::new(None),
+            replayed: Mutex::default(),
         });
         let (query, on_failure, from, skips_gaps) = (self.query, self.on_failure, self.from, self.skips_gaps);
         let processor = self.processors.start(&self.name, |control| SubscriptionSink {
@@ -200,6 +204,8 @@ struct Shared<E> {
     reader: Reader<E>,
     /// `None` before the thread has read them.
     letters: Mutex<Option<Letters>>,
+    /// The aggregates whose letters are being replayed.
+    replayed: Mutex<BTreeSet<Name>>,
 }
 
 impl<E> Shared<E> {
@@ -214,6 +220,34 @@ impl<E> Shared<E> {
         Ok(())
     }
 
+    /// Calls the handler outside of the processor. A panic is a failure.
+    fn call_caught(&self, record: &Event, attempt: u32) -> Result<(), HandlerError> {
+        catch_unwind(AssertUnwindSafe(|| self.call(record, attempt))).unwrap_or_else(|panic| {
+            let what = format!("the handler panicked: {}", panic_text(&*panic));
+            Err(HandlerError::permanent(what))
+        })
+    }
+
+    /// Begins to replay the letters of an aggregate, unless another call does so.
+    fn begin_replay(&self, aggregate_id: &Name) -> Option<Replaying<'_>> {
+        let is_first = self.replayed.lock().insert(aggregate_id.clone());
+        is_first.then(|| Replaying {
+            replayed: &self.replayed,
+            aggregate_id: aggregate_id.clone(),
+        })
+    }
+
+    /// As [`with_letters`](Self::with_letters), with what other handles and owners of the name have stored.
+    fn with_newest_letters<T>(
+        &self,
+        work: impl FnOnce(&mut Letters) -> Result<T, StopReason>,
+    ) -> Result<T, StopReason> {
+        self.with_letters(|letters| {
+            letters.refresh()?;
+            work(letters)
+        })
+    }
+
     fn with_letters<T>(&self, work: impl FnOnce(&mut Letters) -> Result<T, StopReason>) -> Result<T, StopReason> {
         let mut letters = self.letters.lock();
         if letters.is_none() {
@@ -223,6 +257,18 @@ impl<E> Shared<E> {
             Some(letters) => work(letters),
             None => Err(StopReason::Storage("the dead letters are not read".to_owned())),
         }
+    }
+}
+
+/// Lets no other call replay the letters of an aggregate until it is dropped.
+struct Replaying<'a> {
+    replayed: &'a Mutex<BTreeSet<Name>>,
+    aggregate_id: Name,
+}
+
+impl Drop for Replaying<'_> {
+    fn drop(&mut self) {
+        self.replayed.lock().remove(&self.aggregate_id);
     }
 }
 
@@ -264,11 +310,12 @@ impl<E> Subscription<E> {
     ///
     /// [`StopReason::Storage`] when they cannot be read.
     pub fn letters(&self) -> Result<Vec<Letter>, StopReason> {
-        self.shared.with_letters(|letters| Ok(letters.all()))
+        self.shared.with_newest_letters(|letters| Ok(letters.all()))
     }
 
     /// Calls the handler, on this thread, with the parked events, ascending by position. Those that are handled are letters no more. Where one
-    /// fails, the later ones of its aggregate are left. Returns the number of events handled.
+    /// fails or panics, the later ones of its aggregate are left. Aggregates whose letters another call replays at the time are left, too.
+    /// Returns the number of events handled.
     ///
     /// The checkpoint stays where it is. Events of an aggregate that come while it has letters are parked behind them.
     ///
@@ -285,10 +332,10 @@ impl<E> Subscription<E> {
             if failed.contains(&letter.aggregate_id) {
                 continue;
             }
-            if self.replay(&letter)? {
-                handled += 1;
-            } else {
-                failed.push(letter.aggregate_id);
+            match self.shared.begin_replay(&letter.aggregate_id) {
+                Some(_replaying) if self.letter(after)?.is_none() => {}
+                Some(_replaying) if self.replay(&letter)? => handled += 1,
+                _ => failed.push(letter.aggregate_id),
             }
         }
         Ok(handled)
@@ -296,39 +343,44 @@ impl<E> Subscription<E> {
 
     fn next_letter(&self, after: Position) -> Result<Option<Letter>, StopReason> {
         self.shared
-            .with_letters(|letters| Ok(letters.next_after(after).cloned()))
+            .with_newest_letters(|letters| Ok(letters.next_after(after).cloned()))
+    }
+
+    fn letter(&self, position: Position) -> Result<Option<Letter>, StopReason> {
+        self.shared
+            .with_newest_letters(|letters| Ok(letters.get(position).cloned()))
     }
 
     fn replay(&self, letter: &Letter) -> Result<bool, StopReason> {
         let event = self.shared.store.event_at(letter.position);
         let called = match &event {
-            Some(event) => self.shared.call(event, letter.attempts + 1),
+            Some(event) => self.shared.call_caught(event, letter.attempts + 1),
             None => Err(HandlerError::permanent(
                 "the event itself is gone from the store: drop the letter",
             )),
         };
-        match (called, event) {
-            (Ok(()), _) => self
-                .shared
-                .with_letters(|letters| letters.replayed(letter.position))
-                .map(|()| true),
-            (Err(error), Some(event)) => {
-                let reason = error.to_string();
-                self.shared
-                    .with_letters(|letters| letters.park(&event, &reason, letter.attempts + 1))?;
-                Ok(false)
+        let handled = called.is_ok();
+        self.shared.with_newest_letters(|letters| {
+            // It may have been dropped meanwhile.
+            if letters.get(letter.position).is_none() {
+                return Ok(());
             }
-            (Err(_), None) => Ok(false),
-        }
+            match (called, event) {
+                (Ok(()), _) => letters.replayed(letter.position),
+                (Err(error), Some(event)) => letters.park(&event, &error.to_string(), letter.attempts + 1),
+                (Err(_), None) => Ok(()),
+            }
+        })?;
+        Ok(handled)
     }
 
-    /// Drops a parked event: the handler is never called with it. Returns whether there was such a letter.
+    /// Drops a parked event: the handler is not called with it again. Returns whether there was such a letter.
     ///
     /// # Errors
     ///
     /// [`StopReason::Storage`] when letters cannot be read or written.
     pub fn drop_letter(&self, position: Position) -> Result<bool, StopReason> {
-        self.shared.with_letters(|letters| {
+        self.shared.with_newest_letters(|letters| {
             if letters.get(position).is_none() {
                 return Ok(false);
             }
@@ -350,6 +402,7 @@ struct SubscriptionSink<E> {
 impl<E> SubscriptionSink<E> {
     fn deliver(&self, delivery: &Delivery) -> Result<bool, StopReason> {
         match delivery {
+            Delivery::Event(event) if is_bookkeeping(event) => Ok(false),
             Delivery::Event(event) => self.handle_event(event),
             Delivery::Gap(gap) => self.handle_gap(gap).map(|()| false),
         }
@@ -415,7 +468,7 @@ where
         let checkpoint = Checkpoint::take(&self.shared.store, &self.shared.name, self.from)?;
         let position = checkpoint.position();
         self.checkpoint = Some(checkpoint);
-        self.shared.with_letters(|_| Ok(()))?;
+        self.shared.with_newest_letters(|_| Ok(()))?;
         Ok(position)
     }
 
@@ -423,6 +476,7 @@ where
         if !batch.is_empty() {
             // Before the handler is called: saving the checkpoint would notice too late.
             self.checkpoint.as_ref().map_or(Ok(()), Checkpoint::check)?;
+            self.shared.with_newest_letters(|_| Ok(()))?;
         }
         let mut any = false;
         for delivery in batch {

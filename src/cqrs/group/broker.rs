@@ -1,6 +1,7 @@
 //! What the consumers of a group share: what is fetched, handed out, acknowledged and parked.
 
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -11,7 +12,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::lanes::{Entry, Lanes};
 use super::{GroupSettings, GroupStatus};
-use crate::cqrs::process::{BEHIND, Checkpoint, Letter, Letters, StopReason};
+use crate::cqrs::process::{BEHIND, Checkpoint, Letter, Letters, StopReason, is_bookkeeping, panic_text};
 use crate::cqrs::typed::Reader;
 use crate::{Delivery, Error, Event, Name, Position, Query, Store, TailStream, Timestamp};
 
@@ -132,7 +133,7 @@ impl<E> Broker<E> {
 
     /// Goes on after the checkpoint, in a new epoch. What is handed out is handed out again.
     pub(super) fn resume(&mut self) -> Result<(), StopReason> {
-        let fresh = Self::open(
+        let mut fresh = Self::open(
             &self.store,
             &self.name,
             self.query.clone(),
@@ -140,6 +141,7 @@ impl<E> Broker<E> {
             self.settings,
             Arc::clone(&self.signal),
         )?;
+        fresh.lanes = self.lanes.renewed();
         *self = fresh;
         Ok(())
     }
@@ -180,10 +182,16 @@ impl<E> Broker<E> {
             return Ok(None);
         };
         let mut typed = Vec::with_capacity(1);
-        let read = self.reader.read(&entry.record, &mut |event| typed.push(event));
-        if let Err(error) = read {
+        let (reader, record) = (&self.reader, &entry.record);
+        let read = catch_unwind(AssertUnwindSafe(|| reader.read(record, &mut |event| typed.push(event))));
+        let failed = match read {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(panic) => Some(format!("decoding it panicked: {}", panic_text(&*panic))),
+        };
+        if let Some(reason) = failed {
             let attempts = entry.attempts + 1;
-            self.park(&aggregate_id, &error.to_string(), attempts)?;
+            self.park(&aggregate_id, &reason, attempts)?;
             return Ok(None);
         }
         entry.parts = u32::try_from(typed.len()).unwrap_or(u32::MAX);
@@ -244,6 +252,9 @@ impl<E> Broker<E> {
     }
 
     fn admit(&mut self, event: Event) -> Result<(), StopReason> {
+        if is_bookkeeping(&event) {
+            return Ok(());
+        }
         // It was parked before a crash, and the checkpoint did not say so.
         if self.letters.get(event.position()).is_some() {
             return Ok(());
@@ -382,6 +393,7 @@ impl<E> Broker<E> {
     }
 
     pub(super) fn drop_letter(&mut self, position: Position) -> Result<bool, StopReason> {
+        self.checkpoint.check()?;
         let Some(letter) = self.letters.get(position) else {
             return Ok(false);
         };

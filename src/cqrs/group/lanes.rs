@@ -59,6 +59,14 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    /// No lanes, and tokens that these have not given: a lease of theirs is none here.
+    pub(super) fn renewed(&self) -> Self {
+        Self {
+            next_token: self.next_token,
+            ..Self::default()
+        }
+    }
+
     /// Adds an event behind the others of its aggregate.
     pub(super) fn push(&mut self, entry: Entry) {
         let name = Name::from(entry.record.aggregate_id());

@@ -119,7 +119,8 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
         self
     }
 
-    /// Sets the events that the group consumes. By default those of its event types.
+    /// Sets the events that the group consumes. By default those of its event types. The events by which processors store their starts and dead
+    /// letters are left out.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self

@@ -4,7 +4,7 @@ use crate::cqrs::process::status::StopReason;
 use crate::{Durability, Expected, Name, NewEvent, NewSnapshot, Position, Store, StreamId, Version};
 
 /// The aggregate type of the streams of processors.
-const PROCESSOR: &str = "annals.Processor";
+pub(super) const PROCESSOR: &str = "annals.Processor";
 
 /// Where a processor begins that has no checkpoint yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

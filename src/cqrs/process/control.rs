@@ -297,10 +297,10 @@ impl Control {
         self.store.visible()
     }
 
-    /// Waits until the thread has carried out the last order.
-    pub(in crate::cqrs) fn wait_for_state(&self, is_there: impl Fn(&ProcessorState) -> bool) {
+    /// Waits until the thread has carried out the order, or has got another one.
+    pub(in crate::cqrs) fn wait_for_state(&self, order: Order, is_there: impl Fn(&ProcessorState) -> bool) {
         let mut inner = self.inner.lock();
-        while !is_there(&inner.state) && !self.is_handling() {
+        while inner.order == order && !is_there(&inner.state) && !self.is_handling() {
             self.changed.wait(&mut inner);
         }
     }

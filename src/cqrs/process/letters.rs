@@ -9,10 +9,10 @@ use uuid::Uuid;
 use super::checkpoint::storage;
 use super::status::StopReason;
 use crate::cqrs::{Json, TypedEvents, UnknownEvents};
-use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timestamp};
+use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timestamp, Version};
 
 /// The aggregate type of the streams of dead letters.
-const LETTERS: &str = "annals.DeadLetters";
+pub(super) const LETTERS: &str = "annals.DeadLetters";
 
 /// An event that could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,8 @@ enum LetterEvent {
 pub(in crate::cqrs) struct Letters {
     store: Store,
     stream: StreamId,
+    /// The version of the stream up to which it is read.
+    version: Version,
     parked: BTreeMap<Position, Letter>,
     /// The number of letters of each aggregate that has any.
     aggregates: BTreeMap<Name, u64>,
@@ -67,21 +69,42 @@ pub(in crate::cqrs) const BEHIND: &str = "an earlier event of its aggregate is p
 /// The longest reason that is stored, in bytes.
 const REASON_BYTES_MAX: usize = 4_096;
 
+fn version_of(store: &Store, stream: &StreamId) -> Version {
+    store
+        .stream_info(&stream.aggregate_id)
+        .map_or(Version(0), |info| info.version)
+}
+
 impl Letters {
     /// Reads the letters of a name.
     pub(in crate::cqrs) fn open(store: &Store, name: &str) -> Result<Self, StopReason> {
+        let store = store.with_durability(Durability::Volatile).map_err(storage)?;
+        Self::read(store, StreamId::new(LETTERS, format!("annals.letters/{name}")))
+    }
+
+    fn read(store: Store, stream: StreamId) -> Result<Self, StopReason> {
         let mut letters = Self {
-            store: store.with_durability(Durability::Volatile).map_err(storage)?,
-            stream: StreamId::new(LETTERS, format!("annals.letters/{name}")),
+            // Before the events: what is appended meanwhile is read again.
+            version: version_of(&store, &stream),
+            store,
+            stream,
             parked: BTreeMap::new(),
             aggregates: BTreeMap::new(),
         };
         let events = TypedEvents::<LetterEvent, Json>::new().unknown_events(UnknownEvents::Skip);
-        let read = events.read_stream(store, &letters.stream.aggregate_id);
+        let read = events.read_stream(&letters.store, &letters.stream.aggregate_id);
         for recorded in read.map_err(|error| StopReason::Storage(error.to_string()))? {
             letters.apply(recorded.event, recorded.record.recorded_at());
         }
         Ok(letters)
+    }
+
+    /// Reads the letters again if another owner of the name, or another handle, has changed them.
+    pub(in crate::cqrs) fn refresh(&mut self) -> Result<(), StopReason> {
+        if version_of(&self.store, &self.stream) != self.version {
+            *self = Self::read(self.store.clone(), self.stream.clone())?;
+        }
+        Ok(())
     }
 
     fn apply(&mut self, event: LetterEvent, at: Timestamp) {
@@ -131,7 +154,10 @@ impl Letters {
             .encode(&event)
             .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
         let new = events.new_event(encoded);
-        self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
+        let appended = self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
+        if appended.last_version.0 == self.version.0 + 1 {
+            self.version = appended.last_version;
+        }
         let now = self.store.now();
         self.apply(event, now);
         Ok(())

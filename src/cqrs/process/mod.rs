@@ -26,7 +26,7 @@ pub use self::letters::Letter;
 pub(super) use self::letters::{BEHIND, Letters};
 pub(super) use self::runner::{Runner, Sink};
 pub use self::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
-use crate::{Error, Name, Position, Store};
+use crate::{Error, Event, Name, Position, Store};
 
 /// The longest name of a processor, in bytes: its stream's id has a prefix.
 const NAME_BYTES_MAX: usize = 200;
@@ -181,6 +181,12 @@ impl Processors {
     }
 }
 
+/// Whether an event is of a processor's own streams. Subscriptions and groups are not fed with these: a handler that fails at a letter would
+/// park it, which is another letter.
+pub(super) fn is_bookkeeping(event: &Event) -> bool {
+    [checkpoint::PROCESSOR, letters::LETTERS].contains(&event.aggregate_type())
+}
+
 pub(super) fn check_name(name: &Name) -> Result<(), StartError> {
     let is_fine = !name.is_empty() && name.len() <= NAME_BYTES_MAX && !name.chars().any(char::is_control);
     if is_fine {
@@ -254,11 +260,13 @@ impl Processor {
         self.control.is_handling()
     }
 
-    /// Stops it after the batch that it handles, until it is [resumed](Self::resume). Returns when it has stopped.
+    /// Stops it after the batch that it handles, until it is [resumed](Self::resume). Returns when it has stopped, or when another thread has
+    /// resumed or ended it meanwhile.
     pub fn pause(&self) {
         self.control.give(Order::Pause);
-        self.control
-            .wait_for_state(|state| !matches!(state, ProcessorState::Running | ProcessorState::CaughtUp));
+        self.control.wait_for_state(Order::Pause, |state| {
+            !matches!(state, ProcessorState::Running | ProcessorState::CaughtUp)
+        });
     }
 
     /// Lets it go on after its checkpoint: after a pause, or after it stopped because of a failure.
@@ -269,7 +277,8 @@ impl Processor {
     /// Ends it after the batch that it handles. Returns when it has ended.
     pub fn end(&self) {
         self.control.give(Order::End);
-        self.control.wait_for_state(|state| *state == ProcessorState::Ended);
+        self.control
+            .wait_for_state(Order::End, |state| *state == ProcessorState::Ended);
     }
 
     /// Whether this thread runs a handler of this processor.

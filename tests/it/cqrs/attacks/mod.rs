@@ -1,5 +1,6 @@
 //! What handlers, other owners, clocks and other threads do at the wrong moment.
 
+mod handlers;
 mod models;
 mod sagas;
 
