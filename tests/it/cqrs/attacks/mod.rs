@@ -3,6 +3,7 @@
 mod handlers;
 mod models;
 mod sagas;
+mod timers;
 
 use std::sync::mpsc::channel;
 use std::time::Duration;

@@ -72,14 +72,12 @@ fn a_timer_that_sets_itself_at_once_kept_its_saga_from_ending() {
     let (manual, _clock) = clocked(Budget::default());
     for store in [Store::in_memory(), manual] {
         let processors = Processors::new(&store);
-        let hearts = processors.saga::<Heart>(|_, _| Ok(())).start().expect("it starts");
+        processors.saga::<Heart>(|_, _| Ok(())).start().expect("it starts");
         begin(&store, "anna", 0);
-        let stopped = {
-            let hearts = hearts.clone();
-            returns("a wait for the saga", move || {
-                hearts.when_caught_up(Duration::from_secs(10))
-            })
-        };
+        let waiting = processors.clone();
+        let stopped = returns("a wait for the saga", move || {
+            waiting.when_idle(Duration::from_secs(10))
+        });
         let ended = processors.clone();
         returns("the end of the saga", move || ended.end());
         let stopped = stopped.expect_err("it cannot go on").to_string();
