@@ -1,7 +1,7 @@
 //! A processor's checkpoint in the store: a snapshot of the processor's own stream, whose version is the epoch.
 
 use crate::cqrs::process::status::StopReason;
-use crate::{Durability, Expected, Name, NewEvent, NewSnapshot, Position, Store, StreamId, Version};
+use crate::{Appended, Durability, Expected, Name, NewEvent, NewSnapshot, Position, Store, StreamId, Version};
 
 /// The aggregate type of the streams of processors.
 pub(super) const PROCESSOR: &str = "annals.Processor";
@@ -36,9 +36,7 @@ impl Checkpoint {
         // What is lost in a crash is processed again.
         let store = store.with_durability(Durability::Volatile).map_err(storage)?;
         let id = Name::from(format!("annals.processor/{name}"));
-        let stream = StreamId::new(PROCESSOR, id.clone());
-        let started = NewEvent::new("annals.ProcessorStarted");
-        let started = store.append(&stream, Expected::Any, started).map_err(storage)?;
+        let started = Self::begin(&store, &id, Expected::Any)?;
         let mut checkpoint = Self {
             saved: Self::read(&store, &id)?.unwrap_or(match from {
                 StartFrom::Beginning => Position(0),
@@ -49,8 +47,22 @@ impl Checkpoint {
             store,
             id,
         };
-        checkpoint.save(checkpoint.saved)?;
+        let (saved, last) = (checkpoint.saved, checkpoint.store.visible());
+        if saved > last {
+            return Err(StopReason::CheckpointBeyondLog {
+                checkpoint: saved,
+                last,
+            });
+        }
+        checkpoint.save(saved)?;
         Ok(checkpoint)
+    }
+
+    /// Appends the start of an epoch.
+    fn begin(store: &Store, id: &Name, expected: Expected) -> Result<Appended, StopReason> {
+        let stream = StreamId::new(PROCESSOR, id.clone());
+        let started = NewEvent::new("annals.ProcessorStarted");
+        store.append(&stream, expected, started).map_err(storage)
     }
 
     /// The checkpoint of a processor, running or not.
@@ -73,6 +85,10 @@ impl Checkpoint {
     ///
     /// [`StopReason::Superseded`] when another epoch has begun; [`StopReason::Storage`].
     pub(in crate::cqrs) fn save(&mut self, position: Position) -> Result<(), StopReason> {
+        if self.store.stream_info(&self.id).is_none() {
+            // A budget has dropped the stream. Another owner that began it again meanwhile has the right.
+            self.epoch = Self::begin(&self.store, &self.id, Expected::NoStream)?.last_version.0;
+        }
         let snapshot = NewSnapshot::new(Version(self.epoch)).data(position.to_string());
         self.store.save_snapshot(&self.id, snapshot).map_err(storage)?;
         self.saved = position;
@@ -81,13 +97,13 @@ impl Checkpoint {
 
     /// # Errors
     ///
-    /// [`StopReason::Superseded`] when another epoch has begun.
+    /// [`StopReason::Superseded`] when another epoch has begun. A stream that a budget has dropped shows no other owner: the next save begins it
+    /// again.
     pub(in crate::cqrs) fn check(&self) -> Result<(), StopReason> {
-        let newest = self.store.stream_info(&self.id).map_or(0, |info| info.version.0);
-        if newest == self.epoch {
-            return Ok(());
+        match self.store.stream_info(&self.id) {
+            Some(info) if info.version.0 != self.epoch => Err(StopReason::Superseded { epoch: self.epoch }),
+            Some(_) | None => Ok(()),
         }
-        Err(StopReason::Superseded { epoch: self.epoch })
     }
 }
 

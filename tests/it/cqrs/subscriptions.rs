@@ -366,3 +366,35 @@ fn an_event_of_an_append_without_events_is_waited_for_in_no_time() {
         .when_processed(Position(appended.first_position.0 - 1), SOON)
         .expect("it runs");
 }
+
+#[test]
+fn a_budget_that_dropped_the_start_of_a_subscription_stopped_it() {
+    let store = crate::support::keeping(50);
+    let (seen, processors) = (Log::default(), Processors::new(&store));
+    let log = seen.clone();
+    let handler = move |delivered: Delivered<'_, AccountEvent>| {
+        log.add(&delivered);
+        Ok(())
+    };
+    let lenient = processors
+        .subscribe("lenient", handler)
+        .skip_gaps()
+        .start()
+        .expect("it starts");
+    let group = annals::cqrs::Group::<AccountEvent>::builder(&store, "group")
+        .skip_gaps()
+        .open()
+        .expect("it opens");
+    let mut received = 0;
+    for round in 0..8 {
+        for number in 0..30 {
+            deposit(&store, &format!("a{round}-{number}"), round * 30 + number);
+        }
+        processors.when_idle(SOON).expect("it goes on");
+        while let Some(message) = group.try_receive().expect("it goes on") {
+            message.ack().expect("its lease holds");
+            received += 1;
+        }
+    }
+    assert_eq!((seen.amounts(), received), ((0..240).collect(), 240));
+}
