@@ -1,4 +1,4 @@
-//! A complaint: a saga that refunds and ships again, undoes its steps when one is refused, and does not wait forever.
+//! A complaint: a saga that refunds and ships a replacement, compensates its steps when one is rejected, and times out after two weeks.
 //!
 //! `cargo run --example complaint_saga`
 
@@ -22,7 +22,7 @@ enum ComplaintEvent {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Do {
+enum Command {
     Refund,
     TakeBackRefund,
     Reserve(String),
@@ -31,7 +31,7 @@ enum Do {
     Remind,
 }
 
-/// A refund and a reservation at once; the parcel when the customer accepts, within two weeks.
+/// Refunds and reserves a replacement at once; ships it when the customer accepts within two weeks.
 #[derive(Default, Serialize, Deserialize)]
 struct Complaint {
     article: String,
@@ -41,7 +41,7 @@ struct Complaint {
 impl Saga for Complaint {
     const TYPE: &'static str = "ComplaintSaga";
     type Event = ComplaintEvent;
-    type Command = Do;
+    type Command = Command;
 
     fn route(event: &ComplaintEvent, record: &Event) -> Route {
         match event {
@@ -50,30 +50,30 @@ impl Saga for Complaint {
         }
     }
 
-    fn react(&mut self, event: ComplaintEvent) -> Vec<Action<Do>> {
+    fn react(&mut self, event: ComplaintEvent) -> Vec<Action<Command>> {
         match event {
             ComplaintEvent::Raised { article } => {
                 self.article.clone_from(&article);
                 vec![
-                    Action::step(Do::Refund, Do::TakeBackRefund),
-                    Action::step(Do::Reserve(article.clone()), Do::ReleaseReservation(article)),
+                    Action::step(Command::Refund, Command::TakeBackRefund),
+                    Action::step(Command::Reserve(article.clone()), Command::ReleaseReservation(article)),
                     Action::timer_after("answer", DAY * 7),
                 ]
             }
-            ComplaintEvent::Accepted => vec![Action::send(Do::Ship(self.article.clone())), Action::Complete],
+            ComplaintEvent::Accepted => vec![Action::send(Command::Ship(self.article.clone())), Action::Complete],
         }
     }
 
-    fn timeout(&mut self, timer: &str) -> Vec<Action<Do>> {
+    fn timeout(&mut self, timer: &str) -> Vec<Action<Command>> {
         if self.reminded {
             return vec![Action::fail("no answer in two weeks")];
         }
         self.reminded = true;
-        vec![Action::send(Do::Remind), Action::timer_after(timer, DAY * 7)]
+        vec![Action::send(Command::Remind), Action::timer_after(timer, DAY * 7)]
     }
 }
 
-fn happens(store: &Store, id: &str, event: NewEvent<'_>) -> annals::Result<()> {
+fn append(store: &Store, id: &str, event: NewEvent<'_>) -> annals::Result<()> {
     store
         .append(&StreamId::new("Complaint", id), Expected::Any, event)
         .map(drop)
@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let processors = Processors::new(&store);
     let sagas = processors.saga::<Complaint>(|command, sending| {
         println!("  {}: {command:?}", sending.key);
-        if matches!(command, Do::Reserve(article) if article == "lamp") {
+        if matches!(command, Command::Reserve(article) if article == "lamp") {
             return Err(SendError::Rejected("lamps are sold out".to_owned()));
         }
         Ok(())
@@ -94,15 +94,15 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     println!("three complaints");
     for (id, article) in [("accepted", "chair"), ("refused", "lamp"), ("forgotten", "table")] {
-        happens(
+        append(
             &store,
             id,
             NewEvent::new("Raised").data(format!(r#"{{"article":"{article}"}}"#)),
         )?;
         processors.when_idle(SOON)?;
     }
-    println!("one customer answers");
-    happens(&store, "accepted", NewEvent::new("Accepted"))?;
+    println!("one customer accepts");
+    append(&store, "accepted", NewEvent::new("Accepted"))?;
     processors.when_idle(SOON)?;
     for week in 1..=2 {
         println!("week {week} is over");

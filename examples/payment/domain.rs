@@ -1,4 +1,4 @@
-//! The domain: what happens to payments, what can be asked of them, the read model, and the saga.
+//! The domain: the events and commands of a payment, the aggregate, the read model, and the saga.
 
 use std::time::Duration;
 
@@ -6,48 +6,48 @@ use annals::cqrs::{Action, Aggregate, HandlerError, Projection, Route, Row, Saga
 use annals::{Event, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// What happens to a payment.
+/// The events of a payment: JSON data, with the variant as the event type.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Paying {
+pub(crate) enum PaymentEvent {
     Created(u64),
     Authorized,
     Completed,
     Cancelled,
 }
-/// What can be asked of it.
+/// The commands to a payment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) enum Ask {
+pub(crate) enum Command {
     Create(u64),
     Authorize,
     Complete,
     Cancel,
 }
-/// The aggregate: its state is the last event, and it decides which commands are possible.
+/// The aggregate: its state is its last event, which determines the commands that it accepts.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Payment(pub(crate) Option<Paying>);
+pub(crate) struct Payment(pub(crate) Option<PaymentEvent>);
 impl Aggregate for Payment {
     const TYPE: &'static str = "Payment";
-    type Event = Paying;
-    type Command = Ask;
+    type Event = PaymentEvent;
+    type Command = Command;
     type Rejection = String;
 
     fn initial() -> Self {
         Self(None)
     }
-    fn decide(&self, ask: &Ask) -> Result<Vec<Paying>, String> {
-        Ok(vec![match (ask, &self.0) {
-            (Ask::Create(cents), None) => Paying::Created(*cents),
-            (Ask::Authorize, Some(Paying::Created(_))) => Paying::Authorized,
-            (Ask::Complete, Some(Paying::Authorized)) => Paying::Completed,
-            (Ask::Cancel, Some(Paying::Created(_) | Paying::Authorized)) => Paying::Cancelled,
-            (ask, last) => return Err(format!("{ask:?} is not possible after {last:?}")),
+    fn decide(&self, command: &Command) -> Result<Vec<PaymentEvent>, String> {
+        Ok(vec![match (command, &self.0) {
+            (Command::Create(cents), None) => PaymentEvent::Created(*cents),
+            (Command::Authorize, Some(PaymentEvent::Created(_))) => PaymentEvent::Authorized,
+            (Command::Complete, Some(PaymentEvent::Authorized)) => PaymentEvent::Completed,
+            (Command::Cancel, Some(PaymentEvent::Created(_) | PaymentEvent::Authorized)) => PaymentEvent::Cancelled,
+            (command, last) => return Err(format!("{command:?} is not possible after {last:?}")),
         }])
     }
-    fn evolve(&mut self, event: Paying) {
+    fn evolve(&mut self, event: PaymentEvent) {
         self.0 = Some(event);
     }
 }
-/// The read model: a row for each payment, found by its status, too.
+/// The read model: one row per payment, indexed by its status.
 pub(crate) type Payments = Table<String, Line>;
 
 #[derive(Debug)]
@@ -70,15 +70,15 @@ impl Row for Line {
 pub(crate) struct Summary(pub(crate) Payments);
 
 impl Projection for Summary {
-    type Event = Paying;
+    type Event = PaymentEvent;
 
-    fn apply(&mut self, event: Paying, record: &Event) -> Result<(), HandlerError> {
+    fn apply(&mut self, event: PaymentEvent, record: &Event) -> Result<(), HandlerError> {
         let (id, status, at) = (
             record.aggregate_id().to_owned(),
             record.event_type().to_owned(),
             record.timestamp(),
         );
-        if let Paying::Created(cents) = event {
+        if let PaymentEvent::Created(cents) = event {
             let (created, changed) = (at, at);
             self.0.insert(
                 id,
@@ -95,25 +95,25 @@ impl Projection for Summary {
         Ok(())
     }
 }
-/// The saga: a payment that is not completed within an hour is cancelled.
+/// The saga: cancels a payment that is not completed within an hour.
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Expiry;
 impl Saga for Expiry {
     const TYPE: &'static str = "Expiry";
-    type Event = Paying;
-    type Command = Ask;
+    type Event = PaymentEvent;
+    type Command = Command;
 
-    fn route(_: &Paying, record: &Event) -> Route {
+    fn route(_: &PaymentEvent, record: &Event) -> Route {
         Route::start(record.aggregate_id())
     }
-    fn react(&mut self, event: Paying) -> Vec<Action<Ask>> {
+    fn react(&mut self, event: PaymentEvent) -> Vec<Action<Command>> {
         match event {
-            Paying::Created(_) => vec![Action::timer_after("expiry", Duration::from_secs(3_600))],
-            Paying::Authorized => Vec::new(),
-            Paying::Completed | Paying::Cancelled => vec![Action::Complete],
+            PaymentEvent::Created(_) => vec![Action::timer_after("expiry", Duration::from_secs(3_600))],
+            PaymentEvent::Authorized => Vec::new(),
+            PaymentEvent::Completed | PaymentEvent::Cancelled => vec![Action::Complete],
         }
     }
-    fn timeout(&mut self, _: &str) -> Vec<Action<Ask>> {
-        vec![Action::send(Ask::Cancel)]
+    fn timeout(&mut self, _: &str) -> Vec<Action<Command>> {
+        vec![Action::send(Command::Cancel)]
     }
 }

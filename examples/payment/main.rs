@@ -11,7 +11,8 @@ use std::time::Duration;
 use annals::cqrs::{Aggregates, Context, Processors, Projected};
 use annals::{Event, Field, ManualClock, Position, Query, Store, Version};
 
-use crate::domain::{Ask, Expiry, Payment, Summary};
+use crate::domain::Command::{Authorize, Cancel, Complete, Create};
+use crate::domain::{Expiry, Payment, Summary};
 
 const SOON: Duration = Duration::from_secs(10);
 
@@ -24,30 +25,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     let processors = Processors::new(&store);
     let summary = processors.project("payments", Summary::default()).start()?;
     let cancelling = payments.clone();
-    let expiry = processors.saga::<Expiry>(move |ask, sending| {
+    let expiry = processors.saga::<Expiry>(move |command, sending| {
         let payments = cancelling.with_context(sending.context.clone());
-        payments.execute_once(sending.command_id, &sending.key, ask)?;
+        payments.execute_once(sending.command_id, &sending.key, command)?;
         Ok(())
     });
     expiry.start()?;
 
     println!("12:00  three payments are made");
-    for (id, user, asks) in [
-        ("p1", "anna", vec![Ask::Create(2_500), Ask::Authorize, Ask::Complete]),
-        ("p2", "bert", vec![Ask::Create(990), Ask::Cancel, Ask::Complete]),
-        ("p3", "anna", vec![Ask::Create(12_000), Ask::Authorize]),
+    for (id, user, commands) in [
+        ("p1", "anna", vec![Create(2_500), Authorize, Complete]),
+        ("p2", "bert", vec![Create(990), Cancel, Complete]),
+        ("p3", "anna", vec![Create(12_000), Authorize]),
     ] {
         let payments = payments.with_context(Context::new().user(user).correlation(id));
-        for ask in asks {
+        for command in commands {
             clock.advance(Duration::from_secs(90));
-            if let Err(rejected) = payments.execute(id, &ask) {
+            if let Err(rejected) = payments.execute(id, &command) {
                 println!("       {id}: {rejected}");
             }
         }
     }
     processors.when_idle(SOON)?;
     report(&summary);
-    println!("14:12  what was not completed within an hour has expired");
+    println!("14:12  payments not completed within an hour have expired");
     clock.advance(Duration::from_secs(2 * 3_600));
     processors.when_idle(SOON)?;
     report(&summary);
@@ -60,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The queries of the read model: a summary, the active payments, the processing times.
+/// Queries the read model: the payments of each status, with their processing times.
 fn report(summary: &Projected<Summary>) {
     summary.read(|Summary(payments)| {
         for status in ["Authorized", "Completed", "Cancelled"] {
@@ -72,7 +73,7 @@ fn report(summary: &Projected<Summary>) {
     });
 }
 
-/// The queries of the log: status history, audit trail, search, statistics, and the past.
+/// Queries the log: status history, audit trail, search, statistics, and past states.
 fn history(store: &Store, payments: &Aggregates<Payment>) -> Result<(), Box<dyn Error>> {
     let list = |events: Vec<Event>| {
         let types: Vec<_> = events.iter().map(Event::event_type).collect();
@@ -100,17 +101,17 @@ fn history(store: &Store, payments: &Aggregates<Payment>) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// Given what happened, when a command comes, then these events follow.
+/// Tests the aggregate and the saga: given events, when a command or an event, then these events or commands.
 #[cfg(feature = "testing")]
 fn test() {
     use annals::testing::{SagaScenario, Scenario};
-    use domain::Paying;
+    use domain::PaymentEvent;
 
-    Scenario::<Payment>::given([Paying::Created(5)])
-        .when(Ask::Authorize)
-        .then([Paying::Authorized]);
+    Scenario::<Payment>::given([PaymentEvent::Created(5)])
+        .when(Authorize)
+        .then([PaymentEvent::Authorized]);
     SagaScenario::<Expiry>::new()
-        .when("p1", Paying::Created(5))
+        .when("p1", PaymentEvent::Created(5))
         .advance(Duration::from_secs(3_600))
-        .then_sends([Ask::Cancel]);
+        .then_sends([Cancel]);
 }

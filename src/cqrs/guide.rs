@@ -1,4 +1,4 @@
-// The domain of the guide in `mod.rs`: its examples include it.
+// The domain of the guide in `mod.rs`, included by its examples.
 
 use annals::cqrs::Aggregate;
 pub use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ pub enum AccountCommand {
 
 #[derive(Debug, PartialEq, thiserror::Error)]
 pub enum Rejection {
-    #[error("the account is open already")]
+    #[error("the account is already open")]
     AlreadyOpen,
     #[error("the account is not open")]
     NotOpen,
@@ -33,7 +33,7 @@ pub struct Account {
     pub balance: u64,
 }
 
-// An aggregate is three functions: where it begins, what a command makes happen, and what an event changes.
+// Three functions: the initial state, the events that a command leads to, and the change that an event makes.
 impl Aggregate for Account {
     const TYPE: &'static str = "Account";
     type Event = AccountEvent;

@@ -1,10 +1,10 @@
 //! The event-sourcing toolkit: aggregates and commands, projections, subscriptions and sagas, on typed events.
 //!
-//! It calls nothing but the store's public methods, so it works on memory, files and PostgreSQL alike.
+//! It is built on the store's public methods, so it works with every journal: memory, files and PostgreSQL.
 //!
 //! # From the first event to a command
 //!
-//! Events are variants of a serde enum. The variant is the event type, and its fields are the event's data:
+//! Events are the variants of a serde enum. The variant's name is the event type, and its fields are the event's data:
 //!
 //! ```
 //! use annals::Store;
@@ -26,7 +26,7 @@
 //!
 //! #[derive(Debug, PartialEq, thiserror::Error)]
 //! enum Rejection {
-//!     #[error("the account is open already")]
+//!     #[error("the account is already open")]
 //!     AlreadyOpen,
 //!     #[error("the account is not open")]
 //!     NotOpen,
@@ -40,7 +40,7 @@
 //!     balance: u64,
 //! }
 //!
-//! // An aggregate is three functions: where it begins, what a command makes happen, and what an event changes.
+//! // Three functions: the initial state, the events that a command leads to, and the change that an event makes.
 //! impl Aggregate for Account {
 //!     const TYPE: &'static str = "Account";
 //!     type Event = AccountEvent;
@@ -79,24 +79,26 @@
 //! accounts.execute("account-1", &AccountCommand::Deposit { amount: 250 })?;
 //!
 //! // The command is decided on the current state. A rejection appends nothing.
-//! let refused = accounts.execute("account-1", &AccountCommand::Withdraw { amount: 900 });
-//! assert!(matches!(refused, Err(CommandError::Rejected(Rejection::Overdrawn { balance: 250 }))));
+//! let rejected = accounts.execute("account-1", &AccountCommand::Withdraw { amount: 900 });
+//! assert!(matches!(rejected, Err(CommandError::Rejected(Rejection::Overdrawn { balance: 250 }))));
 //! assert_eq!(accounts.load("account-1")?.state.balance, 250);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What a command does
+//! # How a command is executed
 //!
-//! [`Aggregates::execute`] loads the aggregate, decides, and appends at the version that it has loaded. When another append came in between,
-//! it loads and decides again, after a random pause that grows with the attempts; [`Retry`] sets how often and how long.
-//! [`Aggregates::execute_once`] takes the id of a command, and returns the first result when the same id comes again, also after a restart.
-//! [`Aggregates::execute_async`] does not wait for the journal: it returns a ticket. A [`Context`] says who acts, for which organization, in
-//! which conversation and because of what; the events carry it.
+//! [`Aggregates::execute`] loads the aggregate, calls [`decide`](Aggregate::decide), and appends the events at the loaded version. If another
+//! append intervened, it loads and decides again after a random pause, at most 10 times in all; [`Retry`] configures attempts and pauses.
 //!
-//! # The past, and snapshots
+//! [`Aggregates::execute_once`] makes a command idempotent: a command with the same id returns the first result, also after a restart.
+//! [`Aggregates::execute_async`] returns a ticket instead of waiting until the events are durable. A [`Context`] carries the user, the
+//! organization, the correlation id and the causation id; [`Aggregates::with_context`] writes it to the events.
+//!
+//! # Time travel and snapshots
 //!
 //! [`Aggregates::load_version`] and [`Aggregates::load_as_of`] return an aggregate as it was at a version, at a position of the log, or at a
-//! time. A state that serde can write is saved as a snapshot every 100 events, or as [`SnapshotPolicy`] says; a load reads what came since.
+//! time. By default a load folds every event. [`Aggregates::snapshots`] saves the state as a snapshot as its [`SnapshotPolicy`] demands, every
+//! 100 events by default; a load then folds only the events after the snapshot. The state must implement serde's traits.
 //!
 //! ```
 //! use annals::Store;
@@ -115,16 +117,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Events that change their shape
+//! # Schema evolution
 //!
-//! What is stored never changes. [`Upcasters`] convert events of older schemas when they are read: one to one, one to many, under another name, or to
-//! nothing. [`TypedEvents`] has the codec, the upcasters, and what is done with unknown types; every reader below takes one.
-//! [`Aggregates::check`] lists, at the start of a program, the stored schemas without a path to the newest.
+//! Stored events never change. [`Upcasters`] convert events of older schema versions on every read: they change the data, rename, split or drop
+//! events. [`TypedEvents`] combines the codec, the upcasters, and the policy for unknown event types; every reader below accepts one.
+//! Call [`Aggregates::check`] when the program starts: it fails with a list of the stored schema versions that have no path to the newest.
 //!
-//! # Rules over several aggregates
+//! # Rules across aggregates
 //!
-//! [`Together`] executes commands on several aggregates as one append. A [`Decision`] depends on the events of any query: a name that is taken, a
-//! course that is full.
+//! [`Together`] executes commands on several aggregates as one atomic append. A [`Decision`] depends on the events of any query, for rules such as
+//! "a user name is unique" or "a course has at most 20 students"; it appends on the condition that the query has no newer events.
 //!
 //! ```
 //! use annals::Store;
@@ -151,10 +153,14 @@
 //!
 //! # Read models
 //!
-//! A [`Projection`] is a state that follows from the events of many aggregates. [`Processors::project`] keeps one up to date on a thread;
-//! [`Live`] brings one up to date when it is read; with [`Aggregates::inline`], commands do it, and the projection can refuse their events.
-//! A [`Table`] finds rows by more than their key. With the feature `postgres`, `Processors::project_to_postgres` keeps tables of PostgreSQL up to date,
-//! whose rows commit in one transaction with the checkpoint.
+//! A [`Projection`] folds the events of many aggregates into a read model. It runs in one of three ways:
+//!
+//! * [`Processors::project`] updates it on its own thread: appends do not wait, and reads may lag behind.
+//! * [`Live`] updates it when it is read: no thread, and a read sees every visible event.
+//! * [`Aggregates::inline`] updates it within each command, and lets it reject the command's events.
+//!
+//! A [`Table`] indexes rows by secondary keys. With the feature `postgres`, `Processors::project_to_postgres` updates tables in PostgreSQL; rows and
+//! checkpoint commit in one transaction.
 //!
 //! ```
 //! use annals::cqrs::{Aggregates, HandlerError, Live, Projection};
@@ -162,7 +168,7 @@
 //! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
 //! # use domain::*;
 //!
-//! /// The money in all accounts.
+//! /// The sum of all balances.
 //! #[derive(Default)]
 //! struct Total(u64);
 //!
@@ -187,16 +193,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Reactions
+//! # Subscriptions and consumer groups
 //!
-//! [`Processors::subscribe`] calls a handler with every event, in order, at least once. A [`Group`] hands events out to consumers that compete, each
-//! aggregate's in order. Both keep their checkpoint in the store, and park what cannot be handled as dead letters, to be replayed or dropped. Every
-//! delivery has a key by which a handler recognizes a repetition.
+//! [`Processors::subscribe`] calls a handler with every event, in the order of the log, at least once. A [`Group`] distributes events to competing
+//! consumers and keeps the order within each aggregate. Both keep their checkpoint in the store. A group parks an event that it cannot handle as
+//! a dead letter; a subscription does so with [`AfterFailure::Park`]. Dead letters are listed, replayed or dropped. Every delivery carries an
+//! idempotency key.
 //!
 //! # Sagas
 //!
-//! A [`Saga`] is a process over several aggregates: it reacts to events with commands and timers, and undoes its steps when it fails. Its state is
-//! kept as events, so it goes on after a crash between any two steps, and sends no command twice.
+//! A [`Saga`] coordinates several aggregates: it reacts to events with commands and timers, and compensates its steps when it fails. Its state is
+//! stored as events, so it continues after a crash between any two steps. After a crash it may send a command again, with the same id:
+//! [`Aggregates::execute_once`] executes it once.
 //!
 //! ```
 //! use std::time::Duration;
@@ -206,7 +214,7 @@
 //! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
 //! # use domain::*;
 //!
-//! /// Thanks every new customer with a gift.
+//! /// Deposits a gift into every new account.
 //! #[derive(Default, Serialize, Deserialize)]
 //! struct Welcome;
 //!
@@ -229,10 +237,10 @@
 //!
 //! let store = Store::in_memory();
 //! let (accounts, processors) = (Aggregates::<Account>::new(&store), Processors::new(&store));
-//! let gifts = accounts.clone();
+//! let targets = accounts.clone();
 //! let welcome = processors.saga::<Welcome>(move |command, sending| {
-//!     let gifts = gifts.with_context(sending.context.clone());
-//!     gifts.execute_once(sending.command_id, &sending.key, command)?;
+//!     let accounts = targets.with_context(sending.context.clone());
+//!     accounts.execute_once(sending.command_id, &sending.key, command)?;
 //!     Ok(())
 //! });
 //! welcome.start()?;
@@ -242,40 +250,40 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # When something fails
+//! # Failures
 //!
-//! A processor has a name and a [state](ProcessorState): running, caught up, paused, stopped with the reason and the event, or ended. What one
-//! processor meets affects no other, and no append.
+//! A processor is the thread of a projection, a subscription or a saga. It has a name and a [state](ProcessorState): running, caught up, paused,
+//! stopped with the reason and the event, or ended. The failure of one processor affects no other processor, and no append.
 //!
-//! | what fails | what happens | what to do |
+//! | failure | reaction | what to do |
 //! |---|---|---|
-//! | a handler returns an error | retried with pauses, then the processor stops at the event, or parks it: [`OnFailure`] | fix it and [resume](Processor::resume), or replay the letters |
-//! | a handler panics | the processor stops at the event | fix it, and resume |
-//! | an event does not decode | it stops at the event, or parks it | add a variant, a default or an upcaster |
-//! | events are gone that it has not seen | it stops with the gap, unless it says that it can do without | attach the archive, or skip the gap |
-//! | a second processor of the name starts | in one [`Processors`] it is refused; otherwise the first stops: its epoch has passed | end one of them |
-//! | the checkpoint is beyond the log | it stops | the store was replaced or restored: rebuild, or use another name |
-//! | a command of a saga fails | sent again with pauses; then the instance is [stuck](Sagas::stuck), and others go on | [`Sagas::retry`] or [`Sagas::abandon`] |
+//! | a handler returns an error | the event is retried, then the processor stops at it or parks it, as [`OnFailure`] says | fix the handler, then [resume](Processor::resume) or replay the dead letters |
+//! | a handler panics | the processor stops at the event, without a retry | fix the handler, then resume |
+//! | an event does not decode | the processor stops at the event, or parks it; a saga always stops | add a variant, a default or an upcaster |
+//! | events were dropped before the processor saw them | it stops with the gap, unless it skips gaps | attach the archive, or skip gaps |
+//! | a second processor of the same name starts | an error in the same [`Processors`]; otherwise the first one stops with [`StopReason::Superseded`] | end one of them |
+//! | the checkpoint is beyond the end of the log | the processor stops | the store was replaced or restored: rebuild, or use another name |
+//! | a command of a saga fails | it is retried, then the instance is [stuck](Sagas::stuck); other instances continue | [`Sagas::retry`] or [`Sagas::abandon`] |
 //!
-//! [`Processor::when_processed`] and [`Processors::when_caught_up`] wait for committed checkpoints; they end at once, with the reason, when a
-//! processor does not run.
+//! [`Processor::when_processed`] and [`Processors::when_caught_up`] wait until events are processed and the checkpoint is committed. When a processor
+//! does not run, they fail at once with its status.
 //!
 //! # Buses
 //!
-//! A [`CommandBus`] dispatches commands to their handlers, and a [`QueryBus`] queries. [`middleware`] runs around the handlers: log, time,
-//! validate, authorize, retry, or any function of its signature. Handlers are registered at the start; [`BusBuilder::build`] fails when a
-//! required message has none. A handler receives the [`Context`] of the dispatch, and passes it on to the aggregates. [`Bus`] has an example.
+//! A [`CommandBus`] dispatches commands to their handlers, and a [`QueryBus`] dispatches queries. [`middleware`] wraps the handlers: log, time,
+//! validate, authorize, retry, or any function with its signature. Handlers are registered at start-up; [`BusBuilder::build`] fails when a
+//! required message has no handler. A handler receives the [`Context`] of the dispatch and passes it to the aggregates. [`Bus`] has an example.
 //!
 //! # What the toolkit stores
 //!
-//! Beside the events of aggregates, the store has events of the toolkit's own, with types that begin with `annals.`: the starts of subscriptions,
-//! groups and sagas, whose checkpoints are snapshots of these streams; dead letters; and what instances of sagas did. Read models in memory store
-//! nothing. A store that follows another saves no snapshots, so it runs read models, but no subscriptions, groups and sagas.
+//! The toolkit appends its own events to the same store. Their types begin with `annals.`: one event for each start of a subscription, group or
+//! saga; dead letters; and the history of saga instances. Checkpoints are snapshots of the processors' streams. Read models in memory store
+//! nothing. A store that follows another saves no snapshots, so it runs read models, but no subscriptions, groups or sagas.
 //!
 //! # Tests
 //!
-//! With the feature `testing`, `annals::testing` has scenarios that state what a test gives, does and expects: `Scenario` for aggregates,
-//! `DecisionScenario`, `ProjectionScenario` and `SagaScenario`, where time moves by hand and fires the timers.
+//! With the feature `testing`, `annals::testing` provides given-when-then scenarios: `Scenario` for aggregates, `DecisionScenario`,
+//! `ProjectionScenario`, and `SagaScenario`, which advances a manual clock and fires the timers.
 
 mod aggregate;
 mod aggregates;
@@ -329,7 +337,7 @@ pub use snapshot::{SnapshotCounts, SnapshotPolicy};
 pub use subscription::{Delivered, Subscription, SubscriptionBuilder};
 pub use together::{Together, Work};
 pub use typed::{ReadError, Recorded, TypedEvents, UnknownEvents};
-/// What statements of a [`SqlProjection`] take and return: parameters, rows, and the types of their columns.
+/// The parameters, rows and column types of a [`SqlProjection`]'s statements.
 #[cfg(feature = "postgres")]
 pub mod sql {
     pub use tokio_postgres::Row;
