@@ -1,14 +1,14 @@
-//! The seam that a user's aggregate implements.
+//! The trait of an aggregate.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Version;
 
-/// An entity whose state follows from its events, and which decides what a command makes happen.
+/// An entity that is folded from its events, and decides commands on its state.
 ///
 /// The implementing type is the state. Its functions are pure: they read no clock, draw no random number and call no other service, so that the
-/// same events always lead to the same state. What a decision needs from outside travels in the command.
+/// same events always lead to the same state. The command carries everything else that a decision needs, such as the time.
 ///
 /// The [module](super) has an example.
 pub trait Aggregate: Sized {
@@ -18,27 +18,27 @@ pub trait Aggregate: Sized {
     /// The event types: a serde enum with one variant for each.
     type Event: Serialize + DeserializeOwned;
 
-    /// What can be asked of the aggregate.
+    /// The commands to the aggregate.
     type Command;
 
-    /// Why a command is refused by the rules of the domain.
+    /// The reason for which the rules of the domain reject a command.
     type Rejection;
 
     /// The state before the first event.
     fn initial() -> Self;
 
-    /// The events that the command makes happen in this state; none when nothing has to happen.
+    /// Decides a command in this state. Returns the events to append; an empty list appends nothing.
     ///
     /// # Errors
     ///
-    /// The rejection, when the rules of the domain refuse the command. It is not retried.
+    /// The rejection, when the rules of the domain reject the command. It is not retried.
     fn decide(&self, command: &Self::Command) -> Result<Vec<Self::Event>, Self::Rejection>;
 
-    /// Changes the state as the event says. An event has happened, so this cannot refuse it.
+    /// Applies an event to the state. The event is stored, so this cannot reject it.
     fn evolve(&mut self, event: Self::Event);
 }
 
-/// An aggregate as it was loaded.
+/// A loaded aggregate: its state and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loaded<A> {
     /// The state after the event of `version`.

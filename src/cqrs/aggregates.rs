@@ -1,4 +1,4 @@
-//! The aggregates of one type: a handle that loads them, and executes commands on them.
+//! A handle of the aggregates of one type: loads them, and executes commands on them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,11 +15,11 @@ use super::{
 };
 use crate::{AsOf, Error, Position, Query, Store, Version};
 
-/// The aggregates of one type in a store: loaded, and changed by commands.
+/// Loads the aggregates of type `A`, and executes commands on them.
 ///
-/// A handle: cheap to clone, and usable from many threads at once. It caches no state; every command is decided on the events of the store.
+/// Cheap to clone, and usable from many threads at once. It caches no state: every command reads the events of the store.
 ///
-/// Commands are acknowledged as the store's handle says: with [`Store::with_durability`], events have the requested durability when a command returns.
+/// A command returns when its events have the durability of the store's handle; [`Store::with_durability`] sets it.
 pub struct Aggregates<A: Aggregate, C = Json> {
     pub(super) store: Store,
     pub(super) events: TypedEvents<A::Event, C>,
@@ -56,14 +56,14 @@ impl<A: Aggregate, C: Codec> fmt::Debug for Aggregates<A, C> {
 }
 
 impl<A: Aggregate> Aggregates<A> {
-    /// The aggregates of type `A` in `store`, with events as JSON.
+    /// The aggregates of type `A` in `store`, with events as JSON, without snapshots and upcasters.
     pub fn new(store: &Store) -> Self {
         Self::with_codec(store, Json)
     }
 }
 
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
-    /// The aggregates of type `A` in `store`, with events in the format of `codec`.
+    /// The aggregates of type `A` in `store`, with events in the format of `codec`, without snapshots and upcasters.
     pub fn with_codec(store: &Store, codec: C) -> Self {
         Self {
             store: store.clone(),
@@ -75,7 +75,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         }
     }
 
-    /// Sets the number of attempts and the pauses between them.
+    /// Sets the number of attempts and the pauses between them; see [`Retry`] for the defaults.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -89,17 +89,17 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self
     }
 
-    /// Sets the upcasters, which convert events of older schemas whenever the aggregate is loaded.
+    /// Sets the upcasters, which convert events of older schemas whenever an aggregate is loaded.
     #[must_use]
     pub fn upcasters(mut self, upcasters: &Upcasters) -> Self {
         self.events = self.events.upcasters(upcasters);
         self
     }
 
-    /// Saves the state as a snapshot when `policy` says so, and loads aggregates from their snapshots.
+    /// Saves snapshots as `policy` demands, and loads aggregates from their snapshots. Off by default.
     ///
-    /// A snapshot is ignored, and replaced by the next one, when the state has another shape now: another field, type or variant, as serde sees
-    /// them. The state is saved as JSON. See [`snapshot_counts`](Self::snapshot_counts) for what happened.
+    /// The state is saved as JSON, with a fingerprint of its shape as serde sees it. When a field, type or variant has changed since, the load
+    /// ignores the snapshot, and the next one replaces it. [`snapshot_counts`](Self::snapshot_counts) counts what snapshots did.
     #[must_use]
     pub fn snapshots(mut self, policy: SnapshotPolicy) -> Self
     where
@@ -109,13 +109,13 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self
     }
 
-    /// Brings `projection` up to date with every command of this handle: when the command returns, the read model has its events, and no reader of
-    /// the read model is without them. The projection can [refuse](Projection::check) an event before it is appended.
+    /// Updates `projection` within every command of this handle: when a command returns, every reader of the read model sees its events.
     ///
-    /// One command at a time is appended through an inline projection, also while it waits for the journal. Appends that go another way
-    /// are seen when the projection is read, or by the next command, but cannot be refused.
+    /// The projection can [reject](Projection::check) an event before it is appended. It serializes commands: one at a time is appended, and holds
+    /// the projection's lock while it waits for the journal. The projection cannot reject events that are appended in another way; it applies them
+    /// at the next command or read.
     ///
-    /// A projection that has failed refuses every command, until it is [reset](Live::reset).
+    /// A projection that has failed rejects every command until it is [reset](Live::reset).
     #[must_use]
     pub fn inline<P: Projection>(mut self, projection: &Live<P>) -> Self {
         self.inline.push(Arc::new(projection.clone()));
@@ -124,11 +124,11 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self
     }
 
-    /// Saves a snapshot of the aggregate now. Returns its position, or `None` when the aggregate has no event.
+    /// Saves a snapshot of the aggregate now, whatever the policy is. Returns its position, or `None` if the aggregate has no event.
     ///
     /// # Errors
     ///
-    /// As [`load`](Self::load); [`LoadError::Snapshot`] when this handle has no [snapshots](Self::snapshots), or the store refuses the
+    /// As [`load`](Self::load); [`LoadError::Snapshot`] when this handle has no [snapshots](Self::snapshots), or the store rejects the
     /// snapshot.
     pub fn save_snapshot(&self, id: &str) -> Result<Option<Position>, LoadError> {
         let refused = |error| LoadError::Snapshot {
@@ -147,7 +147,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         snapshots.save(&self.store, id, &loaded).map(Some).map_err(refused)
     }
 
-    /// What snapshots did for this handle and its clones; all zero without [snapshots](Self::snapshots).
+    /// Counts what snapshots did for this handle and its clones; all zero without [snapshots](Self::snapshots).
     pub fn snapshot_counts(&self) -> SnapshotCounts {
         self.snapshots
             .as_ref()
@@ -164,7 +164,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self.events.check(&self.store, Query::all().aggregate_type(A::TYPE))
     }
 
-    /// A handle whose commands append events with this context.
+    /// Returns a handle whose commands append events with this context.
     #[must_use]
     pub fn with_context(&self, context: Context) -> Self {
         Self {
@@ -173,9 +173,10 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         }
     }
 
-    /// The aggregate as it is now. One that never had an event, or none since it was deleted, is in its [initial](Aggregate::initial) state.
+    /// Loads the current state of an aggregate. One without events, or without events since its deletion, has its [initial](Aggregate::initial)
+    /// state.
     ///
-    /// So is one that a budget has dropped with its last event from a store without a journal: such a store forgets the aggregate.
+    /// In a store without a journal, an aggregate whose last event a budget has dropped has its initial state, too.
     ///
     /// # Errors
     ///
@@ -185,7 +186,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self.load_until(id, Until::Now)
     }
 
-    /// The aggregate as it was with the event of this version; in its initial state with version 0.
+    /// Loads an aggregate as it was after the event of this version; version 0 is its initial state.
     ///
     /// # Errors
     ///
@@ -207,7 +208,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         Ok(loaded)
     }
 
-    /// The aggregate as it was at a position of the log, or as it had been recorded at a time.
+    /// Loads an aggregate as it was at a position of the log, or at a recording time.
     ///
     /// # Errors
     ///

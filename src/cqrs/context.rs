@@ -1,10 +1,10 @@
-//! Who acts, and why: what events carry beside their data.
+//! The context of a command: user, organization, correlation and causation.
 
 use crate::{Event, Name, NewEvent};
 
-/// Who acts, for which organization, in which conversation, and because of what. Events that are appended with a context carry it.
+/// The user, organization, correlation and causation of a command; its events carry them.
 ///
-/// The store checks the names when a command appends events: a name that is empty or too long is [`Error::Invalid`](crate::Error::Invalid) then.
+/// The store validates the names when a command appends events: an empty or too long name is an [`Error::Invalid`](crate::Error::Invalid).
 ///
 /// ```
 /// use annals::cqrs::Context;
@@ -15,13 +15,13 @@ use crate::{Event, Name, NewEvent};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Context {
-    /// Who acts.
+    /// The user that acts.
     pub user: Option<Name>,
-    /// For which organization.
+    /// The organization that the user acts for.
     pub organization: Option<Name>,
-    /// The conversation.
+    /// The correlation id: the conversation that the events belong to.
     pub correlation: Option<Name>,
-    /// The event or command that is the cause.
+    /// The causation id: the event or command that caused the events.
     pub causation: Option<Name>,
 }
 
@@ -31,9 +31,9 @@ impl Context {
         Self::default()
     }
 
-    /// The context of what follows from an event: its user, organization and conversation, with the event as the cause.
+    /// The context for reactions to an event: its user, organization and correlation, with the event's id as the causation.
     ///
-    /// An event without a correlation begins a conversation, which is named after the event's id.
+    /// If the event has no correlation, its id becomes the correlation.
     pub fn caused_by(event: &Event) -> Self {
         let id = || Name::from(event.id().hyphenated().to_string());
         Self {
@@ -58,21 +58,21 @@ impl Context {
         self
     }
 
-    /// Sets the conversation.
+    /// Sets the correlation id.
     #[must_use]
     pub fn correlation(mut self, id: impl Into<Name>) -> Self {
         self.correlation = Some(id.into());
         self
     }
 
-    /// Sets the cause.
+    /// Sets the causation id.
     #[must_use]
     pub fn causation(mut self, id: impl Into<Name>) -> Self {
         self.causation = Some(id.into());
         self
     }
 
-    /// Writes the context to an event.
+    /// Writes the context to an event, and replaces the context that it has.
     pub(super) fn apply(&self, event: &mut NewEvent<'_>) {
         let copy = |name: &Option<Name>| name.as_deref().map(|name| name.to_owned().into());
         event.user_id = copy(&self.user);

@@ -1,4 +1,4 @@
-//! Decisions over a query: what they depend on is any set of events, not one aggregate.
+//! Decisions over a query: commands that depend on any set of events, not on one aggregate.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,9 +11,9 @@ use crate::{
     Append, Appended, Condition, Error, Event, EventRef, Expected, Name, Position, Query, Store, StreamId, Version,
 };
 
-/// A command whose rules depend on the events of a query, whatever aggregates they belong to: a *dynamic consistency boundary*.
+/// A command whose rules depend on the events of a query, of any aggregates: a *dynamic consistency boundary*.
 ///
-/// The implementing type is the command. Its functions are pure, as those of an [`Aggregate`](super::Aggregate).
+/// The implementing type is the command. Its functions are pure, like those of an [`Aggregate`](super::Aggregate).
 ///
 /// ```
 /// use annals::cqrs::{CommandError, Decided, Decision, Decisions};
@@ -65,33 +65,33 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub trait Decision {
-    /// What the events of the query lead to.
+    /// The state that the events of the query are folded into.
     type State;
 
     /// The event types that the decision reads and writes: a serde enum.
     type Event: Serialize + DeserializeOwned;
 
-    /// Why the command is refused by the rules of the domain.
+    /// The reason for which the rules of the domain reject the command.
     type Rejection;
 
-    /// The events that the decision depends on. An event that comes to it before the append makes the decision be taken again.
+    /// The events that the decision depends on. If the query gets another event before the append, the decision is retried.
     fn query(&self) -> Query;
 
     /// The state before the first event.
     fn initial(&self) -> Self::State;
 
-    /// Changes the state as an event says.
+    /// Applies an event to the state.
     fn evolve(&self, state: &mut Self::State, event: Self::Event, record: EventRef<'_>);
 
-    /// The events that the command makes happen in this state; none when nothing has to happen.
+    /// Decides the command in this state. Returns the events to append; an empty list appends nothing.
     ///
     /// # Errors
     ///
-    /// The rejection, when the rules of the domain refuse the command. It is not retried.
+    /// The rejection, when the rules of the domain reject the command. It is not retried.
     fn decide(&self, state: &Self::State) -> Result<Vec<Decided<Self::Event>>, Self::Rejection>;
 }
 
-/// An event that a [`Decision`] makes happen.
+/// An event that a [`Decision`] appends, with its aggregate and tags.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decided<E> {
     stream: StreamId,
@@ -124,7 +124,7 @@ impl<E> Decided<E> {
         &self.tags
     }
 
-    /// Adds a tag, which queries find the event by.
+    /// Adds a tag, by which queries find the event.
     #[must_use]
     pub fn tag(mut self, tag: impl Into<Name>) -> Self {
         self.tags.push(tag.into());
@@ -144,14 +144,14 @@ pub struct Decisions<C = Json> {
 }
 
 impl Decisions {
-    /// Decisions on the events of `store`, as JSON.
+    /// Decisions on the events of `store`, with events as JSON.
     pub fn new(store: &Store) -> Self {
         Self::with_codec(store, Json)
     }
 }
 
 impl<C: Codec> Decisions<C> {
-    /// Decisions on the events of `store`, in the format of `codec`.
+    /// Decisions on the events of `store`, with events in the format of `codec`.
     pub fn with_codec(store: &Store, codec: C) -> Self {
         Self {
             store: store.clone(),
@@ -163,7 +163,7 @@ impl<C: Codec> Decisions<C> {
         }
     }
 
-    /// Sets the number of attempts and the pauses between them.
+    /// Sets the number of attempts and the pauses between them; see [`Retry`] for the defaults.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
@@ -184,7 +184,7 @@ impl<C: Codec> Decisions<C> {
         self
     }
 
-    /// A handle whose decisions append events with this context.
+    /// Returns a handle whose decisions append events with this context.
     #[must_use]
     pub fn with_context(&self, context: Context) -> Self {
         Self {
@@ -193,11 +193,10 @@ impl<C: Codec> Decisions<C> {
         }
     }
 
-    /// Folds the events of the decision's query, decides, and appends the events if no other event has come to the query meanwhile. Otherwise
-    /// folds and decides again, as often as [`Retry`] says.
+    /// Folds the events of the decision's query, decides, and appends the events on the condition that the query has no newer events.
     ///
-    /// Events of one aggregate are appended together, in their order. Returns an acknowledgement for each aggregate, in the order of their first
-    /// events. Events of the query that limits, truncation or deletion have dropped are not seen.
+    /// If the condition fails, it folds and decides again, as [`Retry`] says. Returns one acknowledgement per aggregate, in the order of their
+    /// first events; the events of one aggregate keep their order. The decision does not see events that limits, truncation or deletion dropped.
     ///
     /// # Errors
     ///
@@ -211,10 +210,10 @@ impl<C: Codec> Decisions<C> {
         with_retry(&self.store, self.retry, |_| self.attempt(None, decision))
     }
 
-    /// Executes a decision that has an id. When its events are in the store already, they are acknowledged again, and nothing is decided.
+    /// Executes a decision at most once: if its events are already stored, it returns their acknowledgements without deciding again.
     ///
-    /// As [`Aggregates::execute_once`](super::Aggregates::execute_once), but the events are recognized in whatever aggregates they are: the first
-    /// call builds the store's index of event ids.
+    /// Works like [`Aggregates::execute_once`](super::Aggregates::execute_once), but finds the events in any aggregate. The first call builds the
+    /// store's index of event ids.
     ///
     /// # Errors
     ///

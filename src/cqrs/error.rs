@@ -1,4 +1,4 @@
-//! What can go wrong when aggregates are loaded and commands are executed, sorted by what the caller does next.
+//! The errors of loading aggregates and executing commands, by what the caller does next.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl Undecodable {
     }
 }
 
-/// Why an aggregate cannot be loaded.
+/// A failure to load an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -89,7 +89,7 @@ pub enum LoadError {
     Snapshot {
         /// The aggregate.
         aggregate_id: Name,
-        /// What the store says.
+        /// The store's error.
         error: Error,
     },
     /// The aggregate has no such version yet.
@@ -104,11 +104,11 @@ pub enum LoadError {
     },
 }
 
-/// Why a command had no effect.
+/// A failure of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CommandError<R> {
-    /// The rules of the domain refuse the command. Nothing was appended; tell the user.
+    /// The rules of the domain reject the command. Nothing was appended; tell the user.
     Rejected(R),
     /// The aggregate cannot be loaded. Nothing was appended.
     Load(LoadError),
@@ -121,12 +121,12 @@ pub enum CommandError<R> {
         /// Why it cannot be written.
         error: Box<CodecError>,
     },
-    /// An inline projection refuses an event, or has failed. Nothing was appended.
+    /// An inline projection rejects an event, or has failed. Nothing was appended; reset a projection that has failed.
     Inline {
-        /// What the projection says.
+        /// The projection's reason.
         reason: String,
     },
-    /// Another command had this id. Nothing was appended; a new command gets an id of its own.
+    /// Another command had this id. Nothing was appended; use a new id for a new command.
     Reused {
         /// The id of both commands.
         command_id: Uuid,
@@ -135,14 +135,14 @@ pub enum CommandError<R> {
         /// The position of the other command's first event.
         position: Position,
     },
-    /// Every attempt met an append of another writer. Nothing was appended; try again later, or allow for more attempts.
+    /// Every attempt conflicted with another append. Nothing was appended; retry later, or allow more attempts.
     Contended {
         /// The number of attempts.
         attempts: u32,
-        /// What the last attempt met.
+        /// The conflict of the last attempt.
         conflict: Box<Conflict>,
     },
-    /// The store refuses the append, or has failed; see [`Error`] for what to do.
+    /// The store rejects the append, or has failed; whether the events are stored depends on the [`Error`].
     Store(Error),
 }
 
@@ -175,7 +175,7 @@ impl<R: fmt::Display> fmt::Display for CommandError<R> {
             Self::Contended { attempts, conflict } => {
                 write!(
                     f,
-                    "the command met other appends in all of {attempts} attempts; the last: {conflict}"
+                    "the command conflicted with other appends in all {attempts} attempts: {conflict}; retry later, or allow more attempts"
                 )
             }
             Self::Store(error) => error.fmt(f),

@@ -1,4 +1,4 @@
-//! Executing commands: load, decide, append at the version that was loaded, and again after a conflict.
+//! Executes commands: load, decide, append at the loaded version, and retry after a conflict.
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -10,10 +10,10 @@ use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
 
-/// What a command did.
+/// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Executed {
-    /// The acknowledgement of its events; `None` when it decided on none.
+    /// The acknowledgement of its events; `None` if it decided on no events.
     pub appended: Option<Appended>,
     /// The version of the aggregate after the command.
     pub version: Version,
@@ -21,26 +21,25 @@ pub struct Executed {
     pub attempts: u32,
 }
 
-/// A command whose events are readable, and on their way to the journal.
+/// A command whose events are readable, and not yet known to be durable.
 #[derive(Debug)]
 #[must_use = "the ticket says when the events are durable"]
 pub struct Pending {
-    /// What the command did.
+    /// The result of the command.
     pub executed: Executed,
-    /// Completes when the events are as durable as asked for: [wait](Ticket::wait) for it, or `.await` it on any runtime. `None` when the command
+    /// Completes when the events have the requested durability: [wait](Ticket::wait) for it, or `.await` it on any runtime. `None` when the command
     /// decided on no events.
     pub ticket: Option<Ticket>,
 }
 
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
-    /// Loads the aggregate, decides the command on its state, and appends the events at the version that was loaded.
+    /// Loads the aggregate, decides the command on its state, and appends the events at the loaded version.
     ///
-    /// When another append came in between, the whole attempt is repeated on the new state, as often as [`Retry`](super::Retry) says. A
-    /// rejection is not retried. A command that decides on no events appends nothing. The events are readable when this returns, and as safe as
-    /// the store's handle asks for.
+    /// If another append intervenes, it loads and decides again, as [`Retry`](super::Retry) says: 10 attempts by default. A rejection is not
+    /// retried. A command that decides on no events appends nothing. When this returns, the events are readable, and have the durability of the
+    /// store's handle.
     ///
-    /// A soft deletion keeps the version of an aggregate, so a command that was decided before it may be appended after it, as the first event
-    /// of the new beginning.
+    /// A soft deletion does not change an aggregate's version. A command that was decided before the deletion may therefore be appended after it.
     ///
     /// # Errors
     ///
@@ -54,13 +53,14 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self.execute_as(None, id, command)
     }
 
-    /// Executes a command that has an id. When its events are in the store already, they are acknowledged again, and nothing is decided.
+    /// Executes a command at most once: if its events are already stored, it returns their acknowledgement without deciding again.
     ///
-    /// The command is recognized by the ids of its events, which follow from its id and the aggregate's. So it is recognized after a restart, on
-    /// another machine, and as long as the aggregate retains these events. On another aggregate the same id is another command. A command that was
+    /// The ids of the events are derived from the command's id and the aggregate's id. So a repetition is recognized after a restart and on
+    /// another machine, as long as the aggregate retains these events. On another aggregate the same id is another command. A command that was
     /// rejected, or decided on no events, is decided again.
     ///
-    /// The first event's metadata has a digest of the command as JSON. Another command with the same id is an error.
+    /// The first event's metadata is a digest of the command as JSON, which detects another command with the same id. The check reads all events of
+    /// the aggregate, with or without snapshots.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         self.execute_as(Some(&command_id), id, command)
     }
 
-    /// Executes a command without waiting until its events are durable: the ticket says when they have this durability.
+    /// Executes a command without waiting until its events are durable; the returned ticket completes when they have `durability`.
     ///
     /// The command is decided on this thread, and its events are readable when this returns. Conflicts are retried as by
     /// [`execute`](Self::execute), with the same pauses.
@@ -112,7 +112,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     ///
     /// # Errors
     ///
-    /// As [`execute`](Self::execute); [`Error::Invalid`](crate::Error::Invalid) when the store does not promise this durability. Then nothing was appended.
+    /// As [`execute`](Self::execute); [`Error::Invalid`](crate::Error::Invalid) when the journal cannot provide this durability; nothing was appended.
     ///
     /// # Panics
     ///

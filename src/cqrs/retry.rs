@@ -1,14 +1,14 @@
-//! How often a command is attempted, and how long it pauses in between.
+//! The retry policy: attempts and pauses.
 
 use std::time::Duration;
 
 use super::CommandError;
 use crate::{Conflict, Error, Store, id};
 
-/// How often a command is attempted when other appends come in between, and how long it pauses before the next attempt.
+/// The number of attempts, and the pauses between them: exponential back-off with full jitter.
 ///
-/// A pause is random between 0 and a bound ("full jitter"), which spreads writers that met once. The bound doubles with each attempt, up to
-/// `longest_pause`. A handle blocks its thread while it pauses.
+/// A pause is random between 0 and a bound, so that writers that conflicted once do not conflict again. The bound doubles with each attempt, up to
+/// `longest_pause`. A pause blocks the calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retry {
     /// The number of attempts, the first one included; 0 means 1. 10 by default.

@@ -1,4 +1,4 @@
-//! Commands to several aggregates that take effect together or not at all.
+//! Atomic commands to several aggregates.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
 use crate::{Append, Appended, Error, Store, StreamId};
 
-/// Executes commands to several aggregates, of one type or of several, as one atomic append.
+/// Executes commands on several aggregates, of one type or of several, as one atomic append.
 ///
 /// ```
 /// use annals::Store;
@@ -63,7 +63,7 @@ pub struct Together {
 }
 
 impl Together {
-    /// Commands to aggregates of `store`. Events have the durability of this handle when they are acknowledged.
+    /// Atomic commands on aggregates of `store`. Events have the durability of this handle when they are acknowledged.
     pub fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
@@ -71,21 +71,21 @@ impl Together {
         }
     }
 
-    /// Sets the number of attempts and the pauses between them.
+    /// Sets the number of attempts and the pauses between them; see [`Retry`] for the defaults.
     #[must_use]
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Calls `work`, which executes commands on a [`Work`], and appends all their events at once. After a conflict in one of the aggregates,
-    /// `work` is called again.
+    /// Calls `work`, which executes commands on a [`Work`], and appends all their events atomically.
     ///
-    /// Returns an acknowledgement for each aggregate that has new events, in the order of the commands.
+    /// After a conflict in one of the aggregates, it calls `work` again, so `work` must have no other effects. Returns one acknowledgement per
+    /// aggregate with events, in the order of the commands.
     ///
     /// # Errors
     ///
-    /// The first error that `work` returns; otherwise as [`Aggregates::execute`]; [`Error::Invalid`] when `work` has two commands for
+    /// The first error that `work` returns; otherwise as [`Aggregates::execute`]; [`Error::Invalid`] when `work` executes two commands on
     /// one aggregate.
     ///
     /// # Panics
@@ -108,7 +108,7 @@ impl Together {
     }
 }
 
-/// Commands that take effect together. See [`Together`].
+/// The commands of one atomic append. See [`Together`].
 pub struct Work<'a> {
     store: &'a Store,
     parts: Vec<Part>,
@@ -127,11 +127,11 @@ impl std::fmt::Debug for Work<'_> {
 }
 
 impl Work<'_> {
-    /// Decides a command on the current state of an aggregate. Its events are appended with those of the other commands.
+    /// Decides a command on the current state of an aggregate. Its events are appended with those of the other commands, not by this call.
     ///
     /// # Errors
     ///
-    /// As [`Aggregates::execute`]; [`Error::Invalid`] when `aggregates` is of another store. Use [`CommandError::map_rejection`] where the
+    /// As [`Aggregates::execute`]; [`Error::Invalid`] when `aggregates` belongs to another store. Use [`CommandError::map_rejection`] where the
     /// aggregates have different rejections.
     pub fn execute<A: Aggregate + 'static, C: Codec>(
         &mut self,
@@ -142,7 +142,7 @@ impl Work<'_> {
         self.decide(aggregates, None, id, command)
     }
 
-    /// Decides a command that has an id, as [`Aggregates::execute_once`] does. All commands of one piece of work may have the same id.
+    /// Decides a command at most once, like [`Aggregates::execute_once`]. Commands on different aggregates may share the id.
     ///
     /// # Errors
     ///

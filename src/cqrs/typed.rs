@@ -1,4 +1,4 @@
-//! Typed events: how the variants of an enum are written to a store, and read from it.
+//! Typed events: writes the variants of a serde enum to a store, and reads them back.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -18,14 +18,14 @@ pub enum UnknownEvents {
     /// The read fails with [`Undecodable`].
     #[default]
     Fail,
-    /// The event is skipped: the reader does not depend on it.
+    /// The reader skips the event.
     Skip,
 }
 
-/// The events of a serde enum `E`: the codec that writes and reads them, the upcasters of their older schemas, and what is done with others.
+/// The codec, the upcasters and the policy for unknown types of a serde enum `E`.
 ///
-/// Every typed reader has one: aggregates, decisions, projections, subscriptions and sagas, so that all of them read an event alike. Cheap
-/// to clone.
+/// Aggregates, decisions, projections, subscriptions, groups and sagas read events through one, so all of them decode an event alike. Cheap to
+/// clone.
 ///
 /// ```
 /// use annals::cqrs::TypedEvents;
@@ -45,7 +45,7 @@ pub enum UnknownEvents {
 ///     NewEvent::new("Closed"),
 /// ])?;
 ///
-/// // Events of other types are not among those of the enum.
+/// // `all` selects the types of the enum: it does not read `Audited`.
 /// let events = TypedEvents::<AccountEvent>::new();
 /// let read = events.query(&store, events.all())?;
 /// assert_eq!(read[0].event, AccountEvent::Deposited { amount: 250 });
@@ -80,17 +80,17 @@ impl<E, C: fmt::Debug> fmt::Debug for TypedEvents<E, C> {
     }
 }
 
-/// A typed event, and the event of the store that it was read from.
+/// A typed event with the stored event that it was decoded from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Recorded<E> {
     /// The variant.
     pub event: E,
-    /// Its position, version, time and names. Several typed events have one record where an upcaster splits it.
+    /// The stored event: position, version, time and names. The typed events that an upcaster splits it into share it.
     pub record: Event,
 }
 
 impl<E> TypedEvents<E> {
-    /// The events of `E` as JSON, with no older schemas.
+    /// The events of `E` as JSON, without upcasters. Unknown types are an error.
     pub fn new() -> Self {
         Self::with_codec(Json)
     }
@@ -103,7 +103,7 @@ impl<E> Default for TypedEvents<E> {
 }
 
 impl<E, C: Codec> TypedEvents<E, C> {
-    /// The events of `E` in the format of `codec`, with no older schemas.
+    /// The events of `E` in the format of `codec`, without upcasters. Unknown types are an error.
     pub fn with_codec(codec: C) -> Self {
         Self {
             codec,
@@ -138,11 +138,11 @@ impl<E, C: Codec> TypedEvents<E, C> {
 }
 
 impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
-    /// A query for every event of these types, and of the older types that the upcasters convert to them.
+    /// Returns a query for the events of these types, and of the older types that the upcasters convert to them.
     ///
-    /// Event types are compared by name alone. Where aggregates of several types have event types of one name, add
-    /// [`aggregate_type`](Query::aggregate_type). If serde does not tell the variants of `E`, the query is for every event: those that are none fail to
-    /// decode, and are not passed over in silence.
+    /// It compares event types by name alone. If aggregates of several types share an event type's name, add
+    /// [`aggregate_type`](Query::aggregate_type). If serde does not report the variants of `E`, for example of an untagged enum, the query selects
+    /// every event; events that are no variant then fail to decode instead of being skipped silently.
     pub fn all(&self) -> Query {
         let known = self.codec.event_types::<E>();
         if known.is_empty() {
@@ -152,8 +152,8 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Query::all().event_types(known.iter().copied().chain(older.iter().map(String::as_str)))
     }
 
-    /// The typed events that an event of the store is: one, or none where an upcaster drops it or its type is unknown and skipped, or several
-    /// where an upcaster splits it.
+    /// Decodes a stored event. Returns one typed event; none if an upcaster drops it or its type is unknown and skipped; several if an upcaster
+    /// splits it.
     ///
     /// # Errors
     ///
@@ -164,7 +164,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Ok(decoded)
     }
 
-    /// The events of an aggregate, ascending by version.
+    /// Reads the events of an aggregate, ascending by version.
     ///
     /// # Errors
     ///
@@ -174,7 +174,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         read.fold(Ok(Vec::new()), |all, event| self.record(all, event))
     }
 
-    /// The events that match a query, such as [`all`](Self::all) with further filters.
+    /// Reads the events that match a query, such as [`all`](Self::all) with further filters, in the query's order.
     ///
     /// # Errors
     ///
@@ -202,10 +202,10 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Ok(all)
     }
 
-    /// Checks that every stored event among those of `query` has a path to its newest schema, and that the enum has a variant for it.
-    /// Programs call it at their start, to learn of a missing upcaster before the first event that needs it.
+    /// Checks that every stored event of `query` has a path to its newest schema and to a variant of the enum.
     ///
-    /// It looks at the types and schema versions of all events of the query, not at their data.
+    /// Call it when the program starts, to find a missing upcaster before the first event needs it. It reads the type and schema version of every
+    /// event of the query, not the data; the cost is linear in their number.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         missing.into_result().map_err(ReadError::MissingPaths)
     }
 
-    /// Calls `take` with each typed event that an event of the store is.
+    /// Calls `take` with each typed event that a stored event decodes to.
     #[inline]
     pub(super) fn each(&self, event: EventRef<'_>, mut take: impl FnMut(E)) -> Result<(), Box<Undecodable>> {
         self.each_of(event.event_type(), event.schema_version(), event.data(), &mut take)
@@ -250,7 +250,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 }
 
-/// What reads typed events, whatever the codec is.
+/// Reads typed events; erases the codec's type.
 trait ReadTyped<E>: Send + Sync {
     fn read(&self, event_type: &str, version: u32, data: &[u8], take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
 }
@@ -261,7 +261,7 @@ impl<E: DeserializeOwned, C: Codec> ReadTyped<E> for TypedEvents<E, C> {
     }
 }
 
-/// [`TypedEvents`] of whatever codec.
+/// [`TypedEvents`] without the codec's type.
 pub(super) struct Reader<E>(Arc<dyn ReadTyped<E>>);
 
 impl<E> Clone for Reader<E> {
@@ -277,7 +277,7 @@ impl<E> Reader<E> {
             .map_err(|error| Box::new(Undecodable::of_event(event, error)))
     }
 
-    /// The typed events that an event to append is; none when its type is unknown.
+    /// Decodes an event that is about to be appended; returns none if its type is unknown.
     pub(super) fn read_new(&self, event: &NewEvent<'_>) -> Result<Vec<E>, CodecError> {
         let mut read = Vec::new();
         match self
@@ -298,8 +298,7 @@ impl<E: DeserializeOwned + 'static, C: Codec> TypedEvents<E, C> {
 }
 
 impl<E: Serialize + DeserializeOwned, C: Codec> TypedEvents<E, C> {
-    /// Writes an event, and reads it back: an event that can be written and never read would make its aggregate unusable. Returns it as later
-    /// reads will see it, too.
+    /// Encodes an event and decodes it again, because an event that is stored and does not decode makes its aggregate unusable. Returns both.
     pub(super) fn encode(&self, event: &E) -> Result<(Encoded, E), (Option<String>, CodecError)> {
         let encoded = self.codec.encode(event).map_err(|error| (None, error))?;
         match self.codec.decode(&encoded.event_type, &encoded.data) {
@@ -309,23 +308,23 @@ impl<E: Serialize + DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 }
 
-/// Why typed events cannot be read.
+/// A failure to read or check typed events.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// An event does not decode. Add a variant, a default or an upcaster; or skip types that are unknown.
+    /// An event does not decode. Add a variant, a default or an upcaster; or skip unknown types.
     #[error(transparent)]
     Undecodable(#[from] Box<Undecodable>),
-    /// Stored events have no path to the newest schema of their type.
+    /// Stored events have no path to the newest schema of their type. Register upcasters, or add variants.
     #[error(transparent)]
     MissingPaths(MissingPaths),
-    /// The store refuses the query.
+    /// The store rejects the query, or cannot be read.
     #[error(transparent)]
     Store(#[from] crate::Error),
 }
 
 impl ReadError {
-    /// The position of the event that does not decode.
+    /// The position of the event that does not decode; `None` for other errors.
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Undecodable(error) => Some(error.position),

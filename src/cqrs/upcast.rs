@@ -1,4 +1,4 @@
-//! Upcasters: events of older schemas are converted to newer ones whenever they are read. What is stored never changes.
+//! Upcasters: convert events of older schema versions on every read. Stored events never change.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -9,18 +9,18 @@ use serde_json::Value;
 use super::CodecError;
 use crate::{EventRef, Position};
 
-/// The longest chain of conversions of one event: a longer one goes in a circle.
+/// The most conversions of one event, splits included; more are taken for a cycle.
 const STEPS_MAX: usize = 256;
 
-/// The longest path of conversions that the check follows.
+/// The longest path of conversions that the check follows; a longer one is taken for a cycle.
 const DEPTH_MAX: usize = 64;
 
-/// An event on its way to the newest schema.
+/// An event of an intermediate or the newest schema: what a conversion returns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upcast {
     /// The event type.
     pub event_type: String,
-    /// The version of its schema.
+    /// The version of its schema, from 1.
     pub schema_version: u32,
     /// The data.
     pub data: Value,
@@ -48,12 +48,13 @@ struct Step {
 
 /// Conversions of events from one schema version to the next: one to one, one to many, under another name, or to nothing.
 ///
-/// A conversion is registered for an event type and a schema version, and leads to the next version or to other types; the results are converted
-/// on from there. The newest version of a type is the one that its last conversion leads to. New events get the newest version.
+/// A conversion is registered for an event type and a schema version. Its results are converted further until they have the newest schema, with at
+/// most 256 conversions per stored event. The newest version of a type is the highest that a conversion leads to, and 1 if none does. New events
+/// get the newest version.
 ///
-/// Conversions take and return data as JSON, whatever the codec is. They are applied on every typed read: when aggregates are loaded, by
-/// projections, subscriptions, sagas, and queries. The version of an aggregate is that of the stored events: an event that is split or
-/// dropped counts once.
+/// Conversions take and return the data as a JSON value, with every codec. Every typed read applies them: loading an aggregate, projections,
+/// subscriptions, groups, sagas and queries. An aggregate's version counts stored events: an event that is split or dropped counts once. A later
+/// registration for the same type and version replaces an earlier one.
 ///
 /// ```
 /// use annals::cqrs::{Upcast, Upcasters};
@@ -104,7 +105,7 @@ impl Upcasters {
 
     /// Changes the data of `event_type` from schema version `version` to the next.
     ///
-    /// What `change` returns as an error becomes the message of the [`Undecodable`](super::Undecodable) event.
+    /// An error of `change` makes the event [`Undecodable`](super::Undecodable), with the error as the reason.
     #[must_use]
     pub fn change(
         self,
@@ -116,7 +117,7 @@ impl Upcasters {
         self.convert(event_type, version, to, change)
     }
 
-    /// Gives `event_type` of schema version `version` another name, with the same data.
+    /// Renames `event_type` of schema version `version` to the type and schema version `to`; the data stays the same.
     #[must_use]
     pub fn rename(self, event_type: &str, version: u32, to: (&str, u32)) -> Self {
         self.convert(event_type, version, to, |_| Ok(()))
@@ -128,9 +129,9 @@ impl Upcasters {
         self.split(event_type, version, &[], |_| Ok(Vec::new()))
     }
 
-    /// Replaces `event_type` of schema version `version` by any number of events, whose types and versions are among `to`.
+    /// Replaces `event_type` of schema version `version` by any number of events, whose types and schema versions must be among `to`.
     ///
-    /// A later registration for the same type and version replaces an earlier one.
+    /// An error of `split`, or an event that is not among `to`, makes the stored event [`Undecodable`](super::Undecodable).
     #[must_use]
     pub fn split(
         mut self,
@@ -165,7 +166,7 @@ impl Upcasters {
         })
     }
 
-    /// The newest schema version of a type: 1 when no conversion leads to it.
+    /// Returns the newest schema version of a type: the highest that a conversion leads to, or 1.
     pub fn newest(&self, event_type: &str) -> u32 {
         let targets = self.types.values().flat_map(BTreeMap::values).flat_map(|step| &step.to);
         let versions = targets
@@ -240,7 +241,7 @@ impl Upcasters {
             let kind = (result.event_type.as_str(), result.schema_version);
             if !step.to.iter().any(|(name, version)| (name.as_str(), *version) == kind) {
                 let what = format!(
-                    "its upcaster returned type '{}' in schema version {}, which it does not declare",
+                    "its upcaster returned type '{}' in schema version {}, which it does not declare: add it to the upcaster's `to`",
                     kind.0, kind.1
                 );
                 return Err(not_upcast(&from, &what));
@@ -284,7 +285,7 @@ pub struct MissingPath {
     pub schema_version: u32,
     /// The number of such events.
     pub events: u64,
-    /// The position of the first.
+    /// The position of the first such event.
     pub first: Position,
     /// What is missing.
     pub why: String,
