@@ -1,4 +1,4 @@
-//! Subscriptions: handlers that are called with every event of a query, at least once, by a thread of their own.
+//! Subscriptions: threads that call a handler with every event of a query, at least once.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -21,22 +21,21 @@ use crate::{Delivery, Event, Gap, Name, Position, Query, Store};
 /// Positions without an event for the handler after which the checkpoint is saved all the same: the next start skips them.
 const QUIET_POSITIONS: u64 = 1_000;
 
-/// An event that a handler is called with.
+/// An event that a subscription passes to its handler.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Delivered<'a, E> {
     /// The typed event.
     pub event: E,
-    /// Its position, time and names.
+    /// The stored event: position, time and names.
     pub record: &'a Event,
-    /// The number of the attempt, counted from 1.
+    /// The number of the attempt, counted from 1; a replay of a dead letter continues the count.
     pub attempt: u32,
-    /// The same for every delivery of this event to this subscription or group, and for no other: a handler that stores it with its effect
-    /// recognizes a repetition. It is a UUID that follows from the event's id and the name; the events that an upcaster splits one into have
-    /// different ones.
+    /// The idempotency key: the same for every delivery of this event to this subscription, and unique to it. A handler that stores the key with its
+    /// effect recognizes a repeated delivery. It is a UUID derived from the event's id, the subscription's name, and the part where an upcaster
+    /// splits the event.
     pub key: Uuid,
-    /// What follows from this event: its user, organization and conversation, with the event as the cause. Commands made through it carry it
-    /// on.
+    /// The context for commands that react to this event: its user, organization and correlation, with the event's id as the causation.
     pub context: Context,
 }
 
@@ -61,10 +60,11 @@ impl<'a, E> Delivered<'a, E> {
 type Handler<E> = dyn Fn(Delivered<'_, E>) -> Result<(), HandlerError> + Send + Sync;
 
 impl Processors {
-    /// Calls `handler` with every event of the types of `E`, in the order of the log, at least once, on a thread of its own.
+    /// Subscribes `handler` to every event of the types of `E`, in the order of the log, at least once, on its own thread.
     ///
-    /// The checkpoint is kept in the store. After a crash the handler gets the events again that came after the last checkpoint: those of one
-    /// batch, of at most 256 events. [`Delivered::key`] tells them.
+    /// The store keeps the checkpoint under `name`, which has 1 to 200 bytes. It is saved after every batch of at most 257 events, without waiting
+    /// for the journal. After a crash, the events after the last checkpoint that reached the journal are delivered again; [`Delivered::key`]
+    /// identifies them. A handler runs for one event at a time, and may be called again for an event that it has failed at.
     ///
     /// ```
     /// use std::time::Duration;
@@ -109,7 +109,7 @@ impl Processors {
     }
 }
 
-/// How a subscription is run. See [`Processors::subscribe`].
+/// The settings of a subscription. See [`Processors::subscribe`].
 #[must_use = "a subscription runs when it is started"]
 pub struct SubscriptionBuilder<E> {
     processors: Processors,
@@ -134,33 +134,35 @@ impl<E> fmt::Debug for SubscriptionBuilder<E> {
 }
 
 impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
-    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    /// Sets the codec, the upcasters and the policy for unknown types, and resets the query to these types: call it before `query`.
+    ///
+    /// By default, events are JSON of the newest schema.
     pub fn events<C: Codec>(mut self, events: &TypedEvents<E, C>) -> Self {
         self.reader = events.reader();
         self.query = events.all();
         self
     }
 
-    /// Sets the events that the handler is called with. By default those of its event types. The events by which processors store their starts
-    /// and dead letters are left out.
+    /// Sets the query of the events. By default, all events of the types of `E`. Events in which processors store their starts and dead letters are
+    /// excluded.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self
     }
 
-    /// Sets what happens when the handler fails.
+    /// Sets the policy for an event that the handler fails at; see [`OnFailure`] for the default.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// Sets where the subscription begins that has no checkpoint yet.
+    /// Sets where a subscription without a checkpoint begins. By default, at the first event.
     pub fn start_from(mut self, from: StartFrom) -> Self {
         self.from = from;
         self
     }
 
-    /// Goes on where events are gone before the handler saw them: past a limit or a budget, deleted, truncated, or archived. By default the
+    /// Continues where events were dropped before the handler saw them: by a limit, a budget, deletion, truncation or archiving. By default, the
     /// subscription stops there, with the gap as the reason.
     pub fn skip_gaps(mut self) -> Self {
         self.skips_gaps = true;
@@ -171,7 +173,7 @@ impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] when the name is taken or invalid, or the query is.
+    /// [`StartError`] when the name is taken or invalid, or the query is invalid.
     pub fn start(self) -> Result<Subscription<E>, StartError> {
         let store = self.processors.store().clone();
         drop(store.tail(self.query.clone(), Position(0))?);
@@ -272,7 +274,9 @@ impl Drop for Replaying<'_> {
     }
 }
 
-/// A subscription that runs. Also its [`Processor`]: see there for its status, and for waiting. Cheap to clone.
+/// A handle of a started subscription. Cheap to clone.
+///
+/// It dereferences to its [`Processor`], which has the status, `pause`, `resume`, and the waits.
 pub struct Subscription<E> {
     shared: Arc<Shared<E>>,
     processor: Processor,
@@ -304,7 +308,7 @@ impl<E> Deref for Subscription<E> {
 }
 
 impl<E> Subscription<E> {
-    /// The events that were parked as dead letters, ascending by position.
+    /// Lists the dead letters, ascending by position.
     ///
     /// # Errors
     ///
@@ -313,11 +317,11 @@ impl<E> Subscription<E> {
         self.shared.with_newest_letters(|letters| Ok(letters.all()))
     }
 
-    /// Calls the handler, on this thread, with the parked events, ascending by position. Those that are handled are letters no more. Where one
-    /// fails or panics, the later ones of its aggregate are left. Aggregates whose letters another call replays at the time are left, too.
-    /// Returns the number of events handled.
+    /// Calls the handler with the dead letters on this thread, ascending by position. Returns the number of events handled.
     ///
-    /// The checkpoint stays where it is. Events of an aggregate that come while it has letters are parked behind them.
+    /// A letter that is handled is removed. If one fails or panics, the later letters of its aggregate remain, as do letters that
+    /// another call is replaying. With [`AfterFailure::Park`], new events of an
+    /// aggregate with letters are parked behind them. The checkpoint does not change.
     ///
     /// # Errors
     ///
@@ -374,7 +378,7 @@ impl<E> Subscription<E> {
         Ok(handled)
     }
 
-    /// Drops a parked event: the handler is not called with it again. Returns whether there was such a letter.
+    /// Drops a dead letter: it is not replayed. Returns whether there was one at `position`.
     ///
     /// # Errors
     ///

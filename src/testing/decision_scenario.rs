@@ -1,4 +1,4 @@
-//! Given what happened, when a decision is taken, then these events follow: tests of decisions over a query.
+//! Given-when-then tests of decisions over a query.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -9,10 +9,9 @@ use super::expect::{append, decided, empty_store, fail, must};
 use crate::cqrs::{CommandError, Decided, Decision, Decisions};
 use crate::{ManualClock, Store};
 
-/// A test of a [`Decision`]: what happened before, in any aggregates, then the decision.
+/// A test of a [`Decision`]: given events of any aggregates, when the decision is executed, then these events or a rejection.
 ///
-/// It runs on a real store in memory, through the same [`Decisions`] as production. An event is stated with its aggregate and its tags, as the decision
-/// itself states it.
+/// It runs on a store in memory, through the same [`Decisions`] as production. Events are [`Decided`]: with their aggregate and tags.
 ///
 /// ```
 /// use annals::cqrs::{Decided, Decision};
@@ -56,7 +55,7 @@ impl<D> Debug for DecisionScenario<D> {
 }
 
 impl<D: Decision> DecisionScenario<D> {
-    /// A scenario in which these events have happened, in this order, at midnight on 2026-01-01 UTC.
+    /// Begins a scenario with these events, in this order, at midnight on 2026-01-01 UTC.
     ///
     /// # Panics
     ///
@@ -72,7 +71,7 @@ impl<D: Decision> DecisionScenario<D> {
         scenario.and_given(events)
     }
 
-    /// More events that have happened, at the time that [`advance`](Self::advance) has moved the clock to.
+    /// Appends more events, at the time that [`advance`](Self::advance) has moved the clock to.
     ///
     /// # Panics
     ///
@@ -85,13 +84,13 @@ impl<D: Decision> DecisionScenario<D> {
         self
     }
 
-    /// Moves the clock of the store.
+    /// Advances the clock of the store.
     pub fn advance(self, duration: Duration) -> Self {
         self.clock.advance(duration);
         self
     }
 
-    /// Takes the decision.
+    /// Executes the decision.
     ///
     /// # Panics
     ///
@@ -120,7 +119,7 @@ impl<D: Decision> DecisionScenario<D> {
     }
 }
 
-/// What a decision did in a [`DecisionScenario`].
+/// The outcome of a decision in a [`DecisionScenario`].
 pub struct DecisionOutcome<D: Decision> {
     events: Vec<Decided<D::Event>>,
     rejection: Option<D::Rejection>,
@@ -144,7 +143,7 @@ where
     D::Event: Debug + PartialEq,
     D::Rejection: Debug,
 {
-    /// The decision was taken, and these events were committed, no more and no fewer.
+    /// Asserts that the decision committed exactly these events.
     ///
     /// # Panics
     ///
@@ -160,7 +159,7 @@ where
         }
     }
 
-    /// The decision was rejected for this reason, and no event was committed.
+    /// Asserts that the decision was rejected for this reason, and committed no event.
     ///
     /// # Panics
     ///

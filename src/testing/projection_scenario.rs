@@ -1,4 +1,4 @@
-//! Given what happened, then a read model is like this: tests of projections.
+//! Given-then tests of projections.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::expect::{append, empty_store, fail};
 use crate::cqrs::{Decided, Live, Projection};
 use crate::{ManualClock, Store};
 
-/// A test of a [`Projection`]: what happened, then what the read model shows.
+/// A test of a [`Projection`]: given these events, then this read model.
 ///
 /// The events are stored and read back, as in production.
 ///
@@ -47,7 +47,7 @@ impl<P: Projection> ProjectionScenario<P>
 where
     P::Event: serde::Serialize,
 {
-    /// A scenario that begins with this read model, before its first event, at midnight on 2026-01-01 UTC.
+    /// Begins a scenario with this read model, before its first event, at midnight on 2026-01-01 UTC.
     #[must_use = "a scenario tests nothing without an expectation"]
     pub fn of(projection: P) -> Self {
         let (store, clock) = empty_store();
@@ -58,7 +58,7 @@ where
         }
     }
 
-    /// Events that happen now, in this order.
+    /// Appends these events, in this order, at the current time of the clock.
     ///
     /// # Panics
     ///
@@ -72,14 +72,14 @@ where
         self
     }
 
-    /// Moves the clock of the store.
+    /// Advances the clock of the store.
     #[must_use = "a scenario tests nothing without an expectation"]
     pub fn advance(self, duration: Duration) -> Self {
         self.clock.advance(duration);
         self
     }
 
-    /// Shows the read model, with every event, to `check`, which asserts what has to hold.
+    /// Applies all events, and passes the read model to `check` for assertions.
     ///
     /// # Panics
     ///
@@ -93,7 +93,7 @@ where
         self
     }
 
-    /// The read model stopped, with a reason that contains this text.
+    /// Asserts that the read model stopped, with a reason that contains this text.
     ///
     /// # Panics
     ///

@@ -1,4 +1,4 @@
-//! When these events happen and time passes, then a saga sends these commands: tests of sagas.
+//! When-then tests of sagas, with a manual clock.
 
 use std::collections::VecDeque;
 use std::fmt::{self, Debug};
@@ -12,10 +12,10 @@ use super::expect::{append, empty_store, fail, must};
 use crate::cqrs::{Decided, HandlerError, Processors, Retry, Saga, SagaByHand, SagaPhase, SendError};
 use crate::{ManualClock, Store, StreamId, Timestamp};
 
-/// A test of a [`Saga`]: events happen and time passes, then it sends these commands.
+/// A test of a [`Saga`]: when these events happen and time passes, then it sends these commands.
 ///
-/// The saga runs as in production, on a real store in memory, but without a thread: what is to do is done before the next line of the scenario. Time
-/// moves by hand, from one timer to the next. Commands succeed, unless the scenario says otherwise.
+/// The saga runs as in production, on a store in memory, but without a thread: each step of the scenario returns when the saga has nothing left to do.
+/// The clock is manual. Commands succeed, except after [`rejecting`](Self::rejecting) or [`failing`](Self::failing), and are not retried.
 ///
 /// ```
 /// use std::time::Duration;
@@ -95,7 +95,7 @@ where
     S::Event: serde::Serialize,
     S::Command: Clone + Debug + PartialEq,
 {
-    /// A scenario in which nothing has happened, at midnight on 2026-01-01 UTC.
+    /// Begins a scenario without events, at midnight on 2026-01-01 UTC.
     #[must_use = "a scenario tests nothing without an expectation"]
     pub fn new() -> Self {
         let (store, clock) = empty_store();
@@ -125,7 +125,7 @@ where
         }
     }
 
-    /// An event happens in the aggregate with this id; its type is "Scenario". The saga reacts to it.
+    /// Appends an event to the aggregate with this id, of the aggregate type `Scenario`. The saga reacts to it.
     ///
     /// # Panics
     ///
@@ -136,7 +136,7 @@ where
         self.happens(&Decided::new(StreamId::new("Scenario", aggregate_id), event))
     }
 
-    /// An event happens in an aggregate of a certain type, or with tags.
+    /// Appends an event with an aggregate type and tags. The saga reacts to it.
     ///
     /// # Panics
     ///
@@ -149,7 +149,7 @@ where
         self
     }
 
-    /// The next command is rejected for this reason.
+    /// Makes the next command that has no outcome yet be rejected, for this reason.
     #[must_use = "a scenario tests nothing without an expectation"]
     pub fn rejecting(self, reason: &str) -> Self {
         self.shared
@@ -159,7 +159,7 @@ where
         self
     }
 
-    /// The next command fails for this reason, whether it took effect or not.
+    /// Makes the next command that has no outcome yet fail permanently, for this reason: the instance is stuck.
     #[must_use = "a scenario tests nothing without an expectation"]
     pub fn failing(self, reason: &str) -> Self {
         self.shared
@@ -169,7 +169,7 @@ where
         self
     }
 
-    /// Lets time pass. Timers fire in the order in which they are due, each at its own time.
+    /// Advances the clock. Timers fire in the order in which they are due, each at its due time.
     ///
     /// # Panics
     ///
@@ -193,7 +193,7 @@ where
         self.store.now()
     }
 
-    /// Since the last expectation the saga has sent these commands, compensations included, no more and no fewer.
+    /// Asserts that the saga has sent exactly these commands and compensations since the last `then_sends`.
     ///
     /// # Panics
     ///
@@ -209,7 +209,7 @@ where
         self
     }
 
-    /// Shows the state of an instance to `check`, which asserts what has to hold.
+    /// Passes the state of an instance to `check` for assertions.
     ///
     /// # Panics
     ///
@@ -224,7 +224,7 @@ where
         self
     }
 
-    /// The instance has ended like this.
+    /// Asserts that the instance is in this phase.
     ///
     /// # Panics
     ///
@@ -241,7 +241,7 @@ where
         self
     }
 
-    /// The instance is stuck, with a reason that contains this text.
+    /// Asserts that the instance is stuck, with a reason that contains this text.
     ///
     /// # Panics
     ///

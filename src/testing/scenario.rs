@@ -1,4 +1,4 @@
-//! Given what happened, when a command comes, then these events follow: tests of aggregates.
+//! Given-when-then tests of aggregates.
 
 use std::fmt::{self, Debug};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::{Clock, Expected, ManualClock, NewEvent, Store, StreamId, Version};
 /// The id of the aggregate in a scenario.
 const ID: &str = "scenario";
 
-/// A test of an aggregate: what happened before, then a command.
+/// A test of an aggregate: given events, when a command is executed, then these events, a rejection or a state.
 ///
-/// It runs on a real store in memory, through the same [`Aggregates`] as production, so that events are encoded, appended at the expected version and
-/// read back. What [`Outcome`] compares are the events that the store has committed.
+/// It runs on a store in memory, through the same [`Aggregates`] as production: events are encoded, appended at the expected version and read back.
+/// [`Outcome`] compares the events that the store has committed.
 ///
 /// ```
 /// use annals::cqrs::Aggregate;
@@ -62,7 +62,7 @@ impl<A: Aggregate> Debug for Scenario<A> {
 }
 
 impl<A: Aggregate> Scenario<A> {
-    /// A scenario in which these events have happened, in this order, at midnight on 2026-01-01 UTC.
+    /// Begins a scenario with these events, in this order, at midnight on 2026-01-01 UTC.
     ///
     /// # Panics
     ///
@@ -81,7 +81,7 @@ impl<A: Aggregate> Scenario<A> {
         scenario.and_given(events)
     }
 
-    /// More events that have happened, at the time that [`advance`](Self::advance) has moved the clock to.
+    /// Appends more events, at the time that [`advance`](Self::advance) has moved the clock to.
     ///
     /// # Panics
     ///
@@ -96,7 +96,7 @@ impl<A: Aggregate> Scenario<A> {
         self
     }
 
-    /// Moves the clock of the store.
+    /// Advances the clock of the store.
     pub fn advance(self, duration: Duration) -> Self {
         self.clock.advance(duration);
         self
@@ -138,7 +138,7 @@ impl<A: Aggregate> Scenario<A> {
     }
 }
 
-/// What a command did in a [`Scenario`].
+/// The outcome of a command in a [`Scenario`].
 pub struct Outcome<A: Aggregate> {
     events: Vec<A::Event>,
     rejection: Option<A::Rejection>,
@@ -165,7 +165,7 @@ where
     A::Event: Debug + PartialEq,
     A::Rejection: Debug,
 {
-    /// The command was taken, and these events were committed, no more and no fewer.
+    /// Asserts that the command committed exactly these events.
     ///
     /// # Panics
     ///
@@ -178,8 +178,7 @@ where
         self.compare(&expected, end)
     }
 
-    /// The command was taken, and this is the next of the events that were committed. [`and_no_more`](Self::and_no_more) says that it is the
-    /// last.
+    /// Asserts that this is the next committed event. [`and_no_more`](Self::and_no_more) asserts that it is the last.
     ///
     /// # Panics
     ///
@@ -191,7 +190,7 @@ where
         self.compare(&[expected], end)
     }
 
-    /// No other events were committed than those that were expected.
+    /// Asserts that the command committed no other events.
     ///
     /// # Panics
     ///
@@ -216,7 +215,7 @@ where
         self
     }
 
-    /// The command was rejected for this reason, and no event was committed.
+    /// Asserts that the command was rejected for this reason, and committed no event.
     ///
     /// # Panics
     ///
@@ -235,7 +234,7 @@ where
         };
         if !self.events.is_empty() {
             fail(&format!(
-                "the command was rejected, and yet events were committed: {:#?}",
+                "the command was rejected, but committed events: {:#?}",
                 self.events
             ));
         }
@@ -246,7 +245,7 @@ where
         self
     }
 
-    /// Shows the state after the command to `check`, which asserts what has to hold.
+    /// Passes the state after the command to `check` for assertions.
     #[track_caller]
     #[expect(clippy::return_self_not_must_use, reason = "most scenarios end here")]
     pub fn then_state(self, check: impl FnOnce(&A)) -> Self {

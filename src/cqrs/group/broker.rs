@@ -214,7 +214,7 @@ impl<E> Broker<E> {
     fn expire(&mut self, now: Timestamp) -> Result<(), StopReason> {
         while let Some((name, is_leased)) = self.lanes.next_due(now) {
             if is_leased {
-                self.fail(&name, "its consumer did not answer in time", now)?;
+                self.fail(&name, "its consumer did not acknowledge it in time", now)?;
             } else {
                 self.lanes.set_ready(&name);
             }

@@ -1,4 +1,4 @@
-//! Consumer groups: consumers that compete for the events of a query, each event to one of them, the events of an aggregate in order.
+//! Consumer groups: competing consumers of the events of a query, in order within each aggregate.
 
 mod broker;
 mod lanes;
@@ -34,13 +34,14 @@ pub(super) struct GroupSettings {
 
 /// A named group of consumers that compete for events, at least once.
 ///
-/// Each event goes to one consumer, which acknowledges it. An event that is not acknowledged goes to another consumer: when its consumer gives it
-/// back, drops it, or does not answer in time. After its last attempt it is parked as a dead letter. The events of one aggregate are handed
-/// out in order, one at a time; behind a dead letter, later events of the aggregate are parked, too. Events of different aggregates are handed
-/// out in parallel.
+/// Each event goes to one consumer, which acknowledges it. If the consumer rejects it, drops it, or does not acknowledge it before the lease
+/// expires, it is delivered again after a pause. After the last attempt it is parked as a dead letter. The events of one aggregate are
+/// delivered in order, one at a time; events of different aggregates in parallel. Later events of an aggregate with a dead letter are parked
+/// behind it.
 ///
-/// The group's checkpoint and its dead letters are kept in the store. Leases and pauses follow the store's clock. A group has no thread of its own.
-/// Cheap to clone: a clone for each consumer.
+/// The store keeps the group's checkpoint and dead letters. Leases and pauses follow the store's clock. A group has no thread. Cheap to clone: give
+/// each consumer a clone. A name has 1 to 200 bytes; a group, a subscription or a saga that is started later with the same
+/// name stops it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -91,7 +92,7 @@ impl<E> fmt::Debug for Group<E> {
     }
 }
 
-/// How a group is opened. See [`Group::builder`].
+/// The settings of a group. See [`Group::builder`].
 #[must_use = "a group is opened by `open`"]
 pub struct GroupBuilder<E> {
     store: Store,
@@ -112,56 +113,59 @@ impl<E> fmt::Debug for GroupBuilder<E> {
 }
 
 impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
-    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    /// Sets the codec, the upcasters and the policy for unknown types, and resets the query to these types: call it before `query`.
+    ///
+    /// By default, events are JSON of the newest schema.
     pub fn events<C: Codec>(mut self, events: &TypedEvents<E, C>) -> Self {
         self.reader = events.reader();
         self.query = events.all();
         self
     }
 
-    /// Sets the events that the group consumes. By default those of its event types. The events by which processors store their starts and dead
-    /// letters are left out.
+    /// Sets the query of the events. By default, all events of the types of `E`. Events in which processors store their starts and dead letters are
+    /// excluded.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self
     }
 
-    /// Sets how long a consumer has an event before it goes to another. 30 seconds by default.
+    /// Sets how long a consumer may hold an event before the attempt counts as failed. 30 seconds by default.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self
     }
 
-    /// Sets how often an event is handed out, and the pauses between, before it is parked. 5 attempts by default, with random pauses of up to 1 s,
-    /// 2 s, and so on.
+    /// Sets the attempts at an event before it is parked, and the pauses between them. By default, 5 attempts, with random pauses of up to 1 s, 2 s
+    /// and so on, at most 60 s.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.settings.retry = retry;
         self
     }
 
-    /// Sets how many events are fetched and not acknowledged at most: 1,024 by default, at least 1.
+    /// Sets the maximum number of events that are fetched and not acknowledged. 1,024 by default; 0 means 1.
     pub fn max_in_flight(mut self, events: usize) -> Self {
         self.settings.max_in_flight = events.max(1);
         self
     }
 
-    /// Sets where the group begins that has no checkpoint yet.
+    /// Sets where a group without a checkpoint begins. By default, at the first event.
     pub fn start_from(mut self, from: StartFrom) -> Self {
         self.settings.from = from;
         self
     }
 
-    /// Goes on where events are gone before a consumer saw them. By default the group stops there, with the gap as the reason.
+    /// Continues where events were dropped before a consumer saw them. By default, the group stops there, with the gap as the reason.
     pub fn skip_gaps(mut self) -> Self {
         self.settings.skips_gaps = true;
         self
     }
 
-    /// Opens the group. An earlier opening of the same name stops: its consumers get [`StopReason::Superseded`].
+    /// Opens the group. A group of the same name that was opened earlier stops: its consumers get [`StopReason::Superseded`].
     ///
     /// # Errors
     ///
-    /// [`StopReason`] when the checkpoint or the dead letters cannot be read, or the name or the query is invalid.
+    /// [`StopReason::Storage`] when the checkpoint or the dead letters cannot be read or written, or the name or the query is invalid;
+    /// [`StopReason::CheckpointBeyondLog`].
     pub fn open(self) -> Result<Group<E>, StopReason> {
         check_name(&self.name).map_err(|error| StopReason::Storage(error.to_string()))?;
         let signal = Arc::<Signal>::default();
@@ -185,38 +189,38 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
     }
 }
 
-/// What a group is doing.
+/// The status of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupStatus {
     /// Its name.
     pub name: Name,
-    /// Everything up to here is acknowledged or parked.
+    /// The position up to which every event is acknowledged or parked.
     pub position: Position,
-    /// The number of positions after that, of whatever events.
+    /// The number of visible positions after `position`, including those of events that the group does not read.
     pub lag_events: u64,
-    /// The events that are fetched, and neither acknowledged nor parked.
+    /// The number of events that are fetched, and neither acknowledged nor parked.
     pub in_flight: usize,
-    /// The aggregates with an event that can be handed out.
+    /// The number of aggregates whose next event can be delivered.
     pub ready: usize,
-    /// The aggregates whose event a consumer has, or which is to be handed out again later.
+    /// The number of aggregates whose next event is held by a consumer, or waits for its next attempt.
     pub waiting: usize,
-    /// The dead letters.
+    /// The number of dead letters.
     pub letters: usize,
-    /// Why it hands out nothing more, until it is [resumed](Group::resume).
+    /// The reason for which it has stopped, until it is [resumed](Group::resume); `None` while it runs.
     pub stopped: Option<StopReason>,
 }
 
-/// Why a consumer gets no event.
+/// A failure to receive an event.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GroupError {
-    /// The group has stopped. Resume it when the cause is gone.
+    /// The group has stopped. Fix the cause, and resume it.
     #[error("group '{name}' has stopped: {reason}")]
     Stopped {
         /// The group.
         name: Name,
-        /// Why.
+        /// The reason.
         reason: StopReason,
     },
     /// The group was [ended](Group::end), or the store is closed.
@@ -228,7 +232,7 @@ pub enum GroupError {
 }
 
 impl<E: DeserializeOwned + 'static> Group<E> {
-    /// The group of this name, for the events of the types of `E` in `store`.
+    /// Builds a group of this name for the events of the types of `E` in `store`.
     pub fn builder(store: &Store, name: impl Into<Name>) -> GroupBuilder<E> {
         let events = TypedEvents::<E>::new();
         GroupBuilder {
@@ -252,7 +256,7 @@ impl<E: DeserializeOwned + 'static> Group<E> {
 }
 
 impl<E> Group<E> {
-    /// Waits for an event, for at most `timeout`. Returns `None` when the time is over.
+    /// Waits for an event, for at most `timeout`. Returns `None` when the timeout elapses.
     ///
     /// # Errors
     ///
@@ -278,7 +282,7 @@ impl<E> Group<E> {
         }
     }
 
-    /// An event, if one can be handed out now.
+    /// Returns an event if one can be delivered now; does not wait.
     ///
     /// # Errors
     ///
@@ -305,9 +309,10 @@ impl<E> Group<E> {
         }
     }
 
-    /// Handles events with `handler` on this thread until the group is [ended](Self::end) or stops: an event that is handled is acknowledged,
-    /// one that fails is given back, and one that fails [for good](HandlerError::permanent) is parked. A panic is a failure. Call it on as
-    /// many threads as there are to be consumers. Returns the number of events handled.
+    /// Calls `handler` with events on this thread until the group is [ended](Self::end) or stops. Call it on one thread per consumer.
+    ///
+    /// A handled event is acknowledged. A transient error or a panic is an attempt that failed; a [permanent](HandlerError::permanent) error parks the
+    /// event. Returns the number of deliveries that were acknowledged, retried or parked, which excludes lost leases.
     ///
     /// # Errors
     ///
@@ -333,7 +338,7 @@ impl<E> Group<E> {
         }
     }
 
-    /// Ends the group for all its handles: consumers that wait return. What is handed out can still be acknowledged. The checkpoint is saved.
+    /// Ends the group for all its handles, and saves the checkpoint. Waiting consumers return; events that are held can still be acknowledged.
     pub fn end(&self) {
         self.shared.is_ended.store(true, Ordering::Release);
         // A failure is told by the status.
@@ -341,23 +346,23 @@ impl<E> Group<E> {
         self.shared.signal.notify();
     }
 
-    /// Goes on after the checkpoint when the group has stopped. What is handed out and not acknowledged is handed out again.
+    /// Resumes a stopped group after its checkpoint. Events that are not acknowledged are delivered again.
     ///
     /// # Errors
     ///
-    /// [`StopReason`] when it cannot.
+    /// As [`GroupBuilder::open`]; the group stays stopped.
     pub fn resume(&self) -> Result<(), StopReason> {
         let resumed = self.shared.broker.lock().resume();
         self.shared.signal.notify();
         resumed
     }
 
-    /// What the group is doing.
+    /// The status of the group.
     pub fn status(&self) -> GroupStatus {
         self.shared.broker.lock().status()
     }
 
-    /// Waits until everything up to `position` is acknowledged or parked, for at most `timeout`. Returns whether it is.
+    /// Waits until every event up to `position` is acknowledged or parked, for at most `timeout`. Returns `false` when the timeout elapses.
     ///
     /// # Errors
     ///
@@ -385,19 +390,21 @@ impl<E> Group<E> {
         self.shared.broker.lock().letters()
     }
 
-    /// Hands the dead letters of an aggregate out again, or all of them, in order. Returns their number. An event is a letter no more when it is
-    /// acknowledged; when it fails, it and those behind it are parked again. The checkpoint stays where it is.
+    /// Delivers the dead letters of an aggregate again, or those of all aggregates with `None`, in order. Returns their number.
+    ///
+    /// A letter that is acknowledged is removed. If one fails, it and those behind it are parked again. A letter whose event was dropped from the
+    /// store is not delivered. The checkpoint does not change.
     pub fn replay_letters(&self, aggregate_id: Option<&str>) -> u64 {
         let count = self.shared.broker.lock().replay(aggregate_id);
         self.shared.signal.notify();
         count
     }
 
-    /// Drops a dead letter: no consumer gets it. Returns whether there was one that is not being replayed.
+    /// Drops a dead letter: it is not replayed. Returns `false` if there is none at `position`, or its aggregate's letters are being replayed.
     ///
     /// # Errors
     ///
-    /// [`StopReason::Storage`] when that cannot be stored.
+    /// [`StopReason::Storage`] when the drop cannot be stored; the reason of the stop when the group has stopped.
     pub fn drop_letter(&self, position: Position) -> Result<bool, StopReason> {
         self.shared.broker.lock().run(|broker| broker.drop_letter(position))
     }

@@ -1,4 +1,4 @@
-//! An event that a consumer of a group has.
+//! An event that a consumer of a group holds.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,19 +11,20 @@ use crate::cqrs::Context;
 use crate::cqrs::subscription::idempotency_key;
 use crate::{Event, Name};
 
-/// An event that a consumer of a [`Group`](super::Group) has, until it acknowledges it, gives it back or parks it. Dropped without any of these, it
-/// is given back.
+/// An event that a consumer of a [`Group`](super::Group) holds until it calls [`ack`](Self::ack), [`nack`](Self::nack) or [`park`](Self::park).
+///
+/// Dropping it is a `nack`.
 pub struct Received<E> {
     /// The typed event.
     pub event: E,
-    /// Its position, time and names.
+    /// The stored event: position, time and names.
     pub record: Arc<Event>,
     /// The number of the attempt, counted from 1.
     pub attempt: u32,
-    /// The same for every delivery of this event to this group, and for no other: a handler that stores it with its effect recognizes a
-    /// repetition.
+    /// The idempotency key: the same for every delivery of this event to this group, and unique to it. A handler that stores the key with its effect
+    /// recognizes a repeated delivery.
     pub key: Uuid,
-    /// What follows from this event: its user, organization and conversation, with the event as the cause.
+    /// The context for commands that react to this event: its user, organization and correlation, with the event's id as the causation.
     pub context: Context,
     group: Arc<Shared<E>>,
     aggregate_id: Name,
@@ -41,10 +42,14 @@ impl<E> fmt::Debug for Received<E> {
     }
 }
 
-/// The consumer had the event for too long: it went to another. What the consumer did stands; the other recognizes it by the
-/// [key](Received::key).
+/// The consumer no longer holds the event: its lease expired, or the group was resumed or stopped.
+///
+/// The event may be delivered again. The consumer's effects stand; the next consumer recognizes them by the [key](Received::key).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the event at position {position} went to another consumer, because this one did not answer in time")]
+#[error(
+    "the consumer lost its lease of the event at position {position}: it did not acknowledge it in time, or the group has stopped; the event may be \
+     delivered again"
+)]
 pub struct LeaseLost {
     /// The position of the event.
     pub position: crate::Position,
@@ -65,11 +70,11 @@ impl<E> Received<E> {
         }
     }
 
-    /// The event is handled.
+    /// Acknowledges the event: it is handled.
     ///
     /// # Errors
     ///
-    /// [`LeaseLost`] when it went to another consumer, or the group has stopped.
+    /// [`LeaseLost`] when the lease has expired, or the group has stopped.
     pub fn ack(mut self) -> Result<(), LeaseLost> {
         self.is_settled = true;
         let mut broker = self.group.broker.lock();
@@ -78,7 +83,7 @@ impl<E> Received<E> {
         self.settled(held.unwrap_or(false))
     }
 
-    /// The event could not be handled: it is handed out again after a pause, or parked after the last attempt.
+    /// Fails this attempt: the event is delivered again after a pause, or parked after the last attempt.
     ///
     /// # Errors
     ///
@@ -89,7 +94,7 @@ impl<E> Received<E> {
         self.settled(held)
     }
 
-    /// The event cannot be handled: it is parked as a dead letter.
+    /// Parks the event as a dead letter, without further attempts.
     ///
     /// # Errors
     ///

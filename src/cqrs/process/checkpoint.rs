@@ -6,15 +6,15 @@ use crate::{Appended, Durability, Expected, Name, NewEvent, NewSnapshot, Positio
 /// The aggregate type of the streams of processors.
 pub(super) const PROCESSOR: &str = "annals.Processor";
 
-/// Where a processor begins that has no checkpoint yet.
+/// The position at which a processor without a checkpoint begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
     /// At the first event.
     #[default]
     Beginning,
-    /// At the events after those that are visible when it starts.
+    /// After the events that are visible when it starts.
     End,
-    /// At the events after this position.
+    /// After this position.
     After(Position),
 }
 
@@ -71,7 +71,8 @@ impl Checkpoint {
             return Ok(None);
         };
         let position = str::from_utf8(&snapshot.data).ok().and_then(|text| text.parse().ok());
-        let position = position.ok_or_else(|| StopReason::Storage(format!("the snapshot of '{id}' is no position")))?;
+        let position =
+            position.ok_or_else(|| StopReason::Storage(format!("the snapshot of '{id}' is not a position")))?;
         Ok(Some(Position(position)))
     }
 

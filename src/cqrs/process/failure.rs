@@ -1,4 +1,4 @@
-//! Failures of handlers: which are retried, and what happens in the end.
+//! Failures of handlers: which are retried, and what follows the last attempt.
 
 use std::error::Error;
 use std::fmt;
@@ -10,9 +10,10 @@ use super::status::{FailedEvent, StopReason};
 use crate::Event;
 use crate::cqrs::Retry;
 
-/// Why a handler could not handle an event.
+/// The error of a handler: transient or permanent.
 ///
-/// Every error converts to one that is retried, so `?` works in handlers. [`permanent`](Self::permanent) makes one that is not.
+/// Every [`Error`] converts to a transient one, which is retried, so `?` works in handlers. [`permanent`](Self::permanent) makes one that is
+/// not retried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError {
     reason: String,
@@ -20,7 +21,7 @@ pub struct HandlerError {
 }
 
 impl HandlerError {
-    /// An error that may pass: the event is handled again.
+    /// A transient error: the event is retried.
     pub fn transient(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -28,7 +29,7 @@ impl HandlerError {
         }
     }
 
-    /// An error that comes again with every attempt: the event is not retried.
+    /// A permanent error: the event is not retried.
     pub fn permanent(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -36,7 +37,7 @@ impl HandlerError {
         }
     }
 
-    /// Whether another attempt cannot succeed.
+    /// Whether the error is permanent.
     pub fn is_permanent(&self) -> bool {
         self.is_permanent
     }
@@ -54,24 +55,25 @@ impl<E: Error> From<E> for HandlerError {
     }
 }
 
-/// What a processor does when a handler fails: how often it tries, and what it does then.
+/// The policy for an event that a handler fails at: the retries, and what follows the last attempt.
 ///
-/// By default an event is attempted 5 times, with random pauses of up to 100 ms, 200 ms, and so on; then the processor stops.
+/// By default, an event is attempted 5 times, with random pauses of up to 100 ms, 200 ms and so on, at most 10 s; then the processor stops. A
+/// permanent error is not retried. A panic is neither retried nor parked: the processor stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OnFailure {
-    /// The attempts at an event, and the pauses between them.
+    /// The number of attempts, and the pauses between them.
     pub retry: Retry,
-    /// What happens after the last attempt.
+    /// The reaction to the last failed attempt.
     pub then: AfterFailure,
 }
 
-/// What a processor does with an event whose attempts have all failed.
+/// The reaction to an event whose attempts have all failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AfterFailure {
-    /// It stops at this event, with the reason, until it is resumed.
+    /// The processor stops at the event, with the reason, until it is resumed.
     #[default]
     Stop,
-    /// It parks the event as a dead letter, with the reason, and goes on.
+    /// The processor parks the event as a dead letter, with the reason, and continues.
     Park,
 }
 
@@ -90,7 +92,7 @@ impl Default for OnFailure {
 }
 
 impl OnFailure {
-    /// Stops at the first failure.
+    /// Stops at the first failure, without a retry.
     pub fn stop() -> Self {
         Self {
             retry: Retry::never(),
@@ -98,7 +100,7 @@ impl OnFailure {
         }
     }
 
-    /// Parks an event at the first failure.
+    /// Parks an event at the first failure, without a retry.
     pub fn park() -> Self {
         Self {
             retry: Retry::never(),

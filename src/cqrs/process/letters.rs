@@ -14,7 +14,7 @@ use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timest
 /// The aggregate type of the streams of dead letters.
 pub(super) const LETTERS: &str = "annals.DeadLetters";
 
-/// An event that could not be handled.
+/// A dead letter: an event that could not be handled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Letter {
@@ -24,11 +24,11 @@ pub struct Letter {
     pub event_id: Uuid,
     /// Its type.
     pub event_type: Name,
-    /// Its aggregate: its later events are parked behind it, so that their order is kept.
+    /// Its aggregate, whose later events are parked behind it to keep their order.
     pub aggregate_id: Name,
-    /// Why it was parked.
+    /// The reason, truncated to 4,096 bytes.
     pub reason: String,
-    /// The number of attempts at it.
+    /// The number of attempts; 0 for an event that was parked behind another.
     pub attempts: u32,
     /// When it was parked.
     pub parked_at: Timestamp,

@@ -1,4 +1,4 @@
-//! Processors: threads that follow the log, each with a name, a checkpoint, and a state that says what it is doing.
+//! Processors: named threads that follow the log, each with a checkpoint and a state.
 
 mod checkpoint;
 mod control;
@@ -31,9 +31,10 @@ use crate::{Error, Event, Name, Position, Store};
 /// The longest name of a processor, in bytes: its stream's id has a prefix.
 const NAME_BYTES_MAX: usize = 200;
 
-/// The processors of a program: projections, subscriptions and sagas that run on threads of their own.
+/// The processors of a program: projections, subscriptions and sagas, each on its own thread.
 ///
-/// Cheap to clone. When the last clone is dropped, the processors end; each finishes the batch that it handles.
+/// A name has 1 to 200 bytes without control characters, and is unique among the processors and groups of a store. Cheap to clone. Dropping the
+/// last clone ends all processors and waits until each has finished its current batch.
 #[derive(Clone, Debug)]
 pub struct Processors {
     store: Store,
@@ -79,7 +80,7 @@ impl Drop for Running {
 }
 
 impl Processors {
-    /// No processors yet, for events of `store`.
+    /// An empty set of processors for the events of `store`.
     pub fn new(store: &Store) -> Self {
         Self {
             store: store.clone(),
@@ -120,7 +121,7 @@ impl Processors {
         Ok(processor)
     }
 
-    /// The processor of this name, if it was started here.
+    /// The processor of this name, if this set started it; it may have ended.
     pub fn get(&self, name: &str) -> Option<Processor> {
         let processors = self.running.processors.lock();
         let control = Arc::clone(&processors.get(name)?.control);
@@ -135,16 +136,16 @@ impl Processors {
         processors.values().map(handle).collect()
     }
 
-    /// What every processor is doing, by name.
+    /// The status of every processor, ascending by name.
     pub fn statuses(&self) -> Vec<ProcessorStatus> {
         self.all().iter().map(Processor::status).collect()
     }
 
-    /// Waits until every processor has processed what is visible now. Returns that position.
+    /// Waits until every processor has processed the events that are visible now. Returns that position.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] for the first processor, by name, that stopped, is paused, or did not come so far in time.
+    /// [`WaitError`] for the first processor, by name, that does not run or does not reach the position in time.
     pub fn when_caught_up(&self, timeout: Duration) -> Result<Position, WaitError> {
         let (target, begun) = (self.store.visible(), Instant::now());
         for processor in self.all() {
@@ -153,10 +154,10 @@ impl Processors {
         Ok(target)
     }
 
-    /// Waits until every processor has processed everything, also the events that processors append meanwhile, and has done what is due by the
-    /// store's clock. Returns the last position.
+    /// Waits until no processor has work left: every event is processed, also those that processors append, and every due timer has fired. Returns the
+    /// last position.
     ///
-    /// For tests: in a program that takes commands meanwhile it may never be so.
+    /// Use it in tests: while other threads append events, it may not return before the timeout.
     ///
     /// # Errors
     ///
@@ -175,7 +176,7 @@ impl Processors {
         }
     }
 
-    /// Ends all processors and waits for their threads. Their checkpoints say how far they came.
+    /// Ends all processors and waits for their threads. Each finishes its current batch and saves its checkpoint.
     pub fn end(&self) {
         self.running.end();
     }
@@ -203,40 +204,40 @@ pub(super) fn check_name(name: &Name) -> Result<(), StartError> {
     })
 }
 
-/// Why a processor cannot be started.
+/// A failure to start a processor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// A processor of this name runs here already.
-    #[error("a processor named '{name}' is running already: end it, or use another name")]
+    /// This set already runs a processor of this name. End it, or use another name.
+    #[error("a processor named '{name}' is already running: end it, or use another name")]
     NameTaken {
         /// The name.
         name: Name,
     },
-    /// The name is empty, too long, or has control characters.
+    /// The name is empty, longer than 200 bytes, or has control characters.
     #[error(
-        "'{name}' ({bytes} bytes) is no name of a processor: use 1 to {NAME_BYTES_MAX} bytes without control characters"
+        "'{name}' ({bytes} bytes) is not a valid name of a processor: use 1 to {NAME_BYTES_MAX} bytes without control characters"
     )]
     InvalidName {
-        /// The beginning of the name.
+        /// The first 40 characters of the name, without control characters.
         name: Name,
-        /// Its length.
+        /// Its length in bytes.
         bytes: usize,
     },
-    /// The system has no thread for it.
+    /// The operating system cannot start a thread.
     #[error("cannot start a thread for processor '{name}': {reason}")]
     NoThread {
         /// The name.
         name: Name,
-        /// What the system says.
+        /// The operating system's error.
         reason: String,
     },
-    /// The store refuses what the processor needs.
+    /// The store rejects the query of the processor.
     #[error(transparent)]
     Store(#[from] Error),
 }
 
-/// A handle of a processor. Cheap to clone; the processor runs on when the handle is dropped.
+/// A handle of a processor. Cheap to clone; dropping it does not end the processor.
 #[derive(Clone)]
 pub struct Processor {
     control: Arc<Control>,
@@ -249,7 +250,7 @@ impl fmt::Debug for Processor {
 }
 
 impl Processor {
-    /// What it is doing.
+    /// The state and progress of the processor.
     pub fn status(&self) -> ProcessorStatus {
         self.control.status()
     }
@@ -260,8 +261,9 @@ impl Processor {
         self.control.is_handling()
     }
 
-    /// Stops it after the batch that it handles, until it is [resumed](Self::resume). Returns when it has stopped, or when another thread has
-    /// resumed or ended it meanwhile.
+    /// Pauses it after its current batch, until it is [resumed](Self::resume). A pause between retries ends at once.
+    ///
+    /// Blocks until it has paused, or another thread has resumed or ended it; in one of its own handlers it returns at once.
     pub fn pause(&self) {
         self.control.give(Order::Pause);
         self.control.wait_for_state(Order::Pause, |state| {
@@ -269,12 +271,14 @@ impl Processor {
         });
     }
 
-    /// Lets it go on after its checkpoint: after a pause, or after it stopped because of a failure.
+    /// Resumes it after its checkpoint, when it is paused or stopped. Does nothing after [`end`](Self::end).
     pub fn resume(&self) {
         self.control.give(Order::Run);
     }
 
-    /// Ends it after the batch that it handles. Returns when it has ended.
+    /// Ends it after its current batch. It cannot be resumed, only started again.
+    ///
+    /// Blocks until it has ended; in one of its own handlers it returns at once.
     pub fn end(&self) {
         self.control.give(Order::End);
         self.control
@@ -291,17 +295,18 @@ impl Processor {
         self.control.unpark();
     }
 
-    /// Waits until it has processed what is visible now. Returns its position.
+    /// Waits until it has processed the events that are visible now. Returns its position.
     ///
     /// # Errors
     ///
-    /// [`WaitError`] at once when it stopped, is paused or has ended, or when one of its own handlers waits; otherwise when the time is over.
+    /// [`WaitError::NotRunning`] at once when it has stopped, is paused or has ended; [`WaitError::OwnHandler`] at once in one of its own handlers;
+    /// [`WaitError::TimedOut`].
     pub fn when_caught_up(&self, timeout: Duration) -> Result<Position, WaitError> {
         self.when_processed(self.control.visible(), timeout)
     }
 
-    /// Waits until it has processed the event at `position`, such as [`Appended::last_position`](crate::Appended::last_position), and committed its
-    /// checkpoint. Returns its position.
+    /// Waits until it has processed the events up to `position`, such as [`Appended::last_position`](crate::Appended::last_position), and committed
+    /// its checkpoint. Returns its position.
     ///
     /// # Errors
     ///

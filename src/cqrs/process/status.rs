@@ -1,4 +1,4 @@
-//! What a processor is doing, and why it stopped.
+//! The state of a processor, and the reasons for which it stops.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,13 +10,13 @@ use crate::{Event, Gap, Name, Position};
 /// The state of a processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProcessorState {
-    /// It has events to process.
+    /// It processes events, or retries one.
     Running,
-    /// It has processed every visible event, and waits for more.
+    /// It has processed every visible event.
     CaughtUp,
     /// It was [paused](super::Processor::pause).
     Paused,
-    /// It stopped because of a failure, and goes on when it is [resumed](super::Processor::resume).
+    /// It stopped because of a failure; [`resume`](super::Processor::resume) restarts it after its checkpoint.
     Stopped(StopReason),
     /// It was [ended](super::Processor::end), or its store was closed.
     Ended,
@@ -34,7 +34,7 @@ impl fmt::Display for ProcessorState {
     }
 }
 
-/// The event that a handler failed at.
+/// The event at which a handler failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailedEvent {
@@ -69,42 +69,44 @@ impl fmt::Display for FailedEvent {
     }
 }
 
-/// Why a processor stopped.
+/// The reason for which a processor or a group stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
-    /// A handler failed at an event, or panicked, or the event does not decode. Fix the handler, and resume.
+    /// A handler failed or panicked at an event, or the event does not decode. Fix the handler, and resume.
     Failed {
         /// The event.
         event: FailedEvent,
-        /// What the handler says.
+        /// The handler's error.
         reason: String,
     },
-    /// Events are gone that the processor has not seen. Decide in its `gap` function whether it can do without them.
+    /// Events were dropped before the processor saw them. Attach their archive, or skip gaps: `skip_gaps` of a builder, or the `gap` function
+    /// of a projection.
     Gap {
         /// The events.
         gap: Gap,
-        /// What the processor says.
+        /// The reason for which the processor needs them, or how to skip them.
         reason: String,
     },
-    /// Another processor of the same name has started since. One processor of a name runs at a time.
+    /// Another processor of the same name has started. End one of them; resuming this one stops the other.
     Superseded {
-        /// The epoch of this one.
+        /// The epoch of this processor, which has ended.
         epoch: u64,
     },
-    /// The checkpoint is beyond the end of the log: the store was replaced by another, or restored from an older copy.
+    /// The checkpoint is beyond the end of the log: the store was replaced, or restored from an older copy. Rebuild, or use another name.
     CheckpointBeyondLog {
         /// The checkpoint.
         checkpoint: Position,
         /// The last position of the log.
         last: Position,
     },
-    /// The checkpoint, or what else the processor keeps, cannot be read or written. Nothing is skipped: resume when the cause is gone.
+    /// The processor cannot read or write its own state: checkpoint, dead letters or saga instances; or it panicked outside of an event. Nothing is
+    /// skipped: fix the cause, and resume.
     Storage(String),
-    /// The database of a read model refuses what the processor needs: its tables cannot be created, or its checkpoint is missing, or of another
-    /// store. Nothing is skipped: resume when the cause is gone. While a database is unavailable, the processor retries and does not stop.
+    /// The database of a read model rejects what the processor needs: its tables cannot be created, or its checkpoint is missing or belongs to another
+    /// store. Nothing is skipped: fix the cause, and resume. While a database is unavailable, the processor retries and does not stop.
     Database(String),
-    /// The processor was told to end while it waited.
+    /// The processor was ended or paused while it waited for a retry.
     Ended,
 }
 
@@ -116,7 +118,7 @@ impl StopReason {
         }
     }
 
-    /// The event that the processor stopped at.
+    /// The event at which the processor stopped; `None` if it stopped for another reason.
     pub fn event(&self) -> Option<&FailedEvent> {
         match self {
             Self::Failed { event, .. } => Some(event),
@@ -143,41 +145,44 @@ impl fmt::Display for StopReason {
             ),
             Self::Superseded { epoch } => write!(
                 f,
-                "another processor of this name has started since epoch {epoch}: one processor of a name runs at a time"
+                "another processor of this name has started since epoch {epoch}: one processor of a name runs at a time; end one of them"
             ),
             Self::CheckpointBeyondLog { checkpoint, last } => write!(
                 f,
                 "its checkpoint {checkpoint} is beyond the end of the log, position {last}: the store was replaced or restored; rebuild, or use \
                  another name"
             ),
-            Self::Storage(reason) => write!(f, "its checkpoint cannot be kept: {reason}"),
-            Self::Database(reason) => write!(f, "its read model cannot be kept: {reason}"),
-            Self::Ended => f.write_str("it was told to end"),
+            Self::Storage(reason) => write!(
+                f,
+                "it cannot read or write its own state: {reason}; fix the cause, and resume"
+            ),
+            Self::Database(reason) => write!(f, "its read model cannot be updated: {reason}"),
+            Self::Ended => f.write_str("it was ended or paused"),
         }
     }
 }
 
-/// What a processor has done, and what is left.
+/// The progress of a processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProcessorStatus {
     /// Its name.
     pub name: Name,
-    /// What it is doing.
+    /// Its state.
     pub state: ProcessorState,
-    /// The last position that it has processed: all its events up to here are handled, and its checkpoint says so.
+    /// The last position that it has processed: its events up to here are handled or parked, and its checkpoint covers them.
     pub position: Position,
-    /// The number of positions that it has not looked at yet, of whatever events.
+    /// The number of visible positions after `position`, including those of events that it does not read.
     pub lag_events: u64,
-    /// How long ago the first event was recorded that it has not looked at; zero when there is none.
+    /// The age of the event after `position`; zero if there is none, or if that event was dropped.
     pub lag: Duration,
-    /// The number of events handled since it was started.
+    /// The number of events handled since it started.
     pub handled: u64,
-    /// The number of events parked since it was started.
+    /// The number of events parked since it started.
     pub parked: u64,
-    /// The last failure since it was started, whether a later attempt succeeded or not.
+    /// The last failure of a handler since it started, also if a later attempt succeeded.
     pub last_error: Option<(FailedEvent, String)>,
-    /// What it waits for in order to go on, such as a database that is away, and why. It retries by itself.
+    /// The cause for which it waits and retries, such as an unavailable database; `None` if it does not wait.
     pub waits_for: Option<String>,
 }
 
@@ -198,27 +203,27 @@ impl fmt::Display for ProcessorStatus {
     }
 }
 
-/// Why a wait for a processor ended without what was waited for.
+/// A wait for a processor that did not succeed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitError {
-    /// The processor does not run: it stopped, is paused, or has ended. The status says why.
-    #[error("waiting for position {target} is in vain: {status}")]
+    /// The processor has stopped, is paused, or has ended. The status has the reason; resume or start it.
+    #[error("position {target} will not be processed, because the processor does not run: {status}")]
     NotRunning {
-        /// The position that was waited for.
+        /// The awaited position.
         target: Position,
-        /// What the processor is doing.
+        /// The status of the processor.
         status: Box<ProcessorStatus>,
     },
-    /// The time is over. The status says how far the processor is, and what its last error was.
+    /// The timeout elapsed. The status has the position and the last error.
     #[error("position {target} was not processed in time: {status}")]
     TimedOut {
-        /// The position that was waited for.
+        /// The awaited position.
         target: Position,
-        /// What the processor is doing.
+        /// The status of the processor.
         status: Box<ProcessorStatus>,
     },
-    /// A handler of the processor waits for the processor itself. It would wait forever.
+    /// A handler of the processor waits for its own processor, which would deadlock. Wait outside of its handlers.
     #[error("a handler of processor '{name}' waits for '{name}' itself: wait outside of its handlers")]
     OwnHandler {
         /// The name of the processor.

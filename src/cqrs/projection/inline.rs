@@ -1,4 +1,4 @@
-//! Projections inline: commands bring them up to date, and they can refuse events.
+//! Inline projections: commands update them, and they can reject events.
 
 use std::cell::Cell;
 use std::sync::Arc;

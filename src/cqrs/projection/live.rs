@@ -1,4 +1,4 @@
-//! Projections on demand: brought up to date whenever they are read.
+//! Projections on demand: updated when they are read.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,10 +19,10 @@ use crate::{Error, Gap, NewEvent, Position, Query, Store, Tail};
 /// Deliveries taken at once.
 const BATCH: usize = 256;
 
-/// A read model that is brought up to date whenever it is read: it has every event that is visible at that time. No thread, no waiting.
+/// A read model that is updated when it is read: a read sees every event that is visible at that time.
 ///
-/// Cheap to clone; the clones share the read model. With [`Aggregates::inline`](crate::cqrs::Aggregates::inline), commands bring it up to date
-/// too, and it can refuse their events.
+/// It has no thread. The first read applies all events, later reads the new ones. Cheap to clone; the clones share the read model. With
+/// [`Aggregates::inline`](crate::cqrs::Aggregates::inline), commands update it, too, and it can reject their events.
 ///
 /// ```
 /// use annals::cqrs::{HandlerError, Live, Projection};
@@ -110,7 +110,7 @@ impl<P: Projection> fmt::Debug for Live<P> {
 }
 
 impl<P: Projection> Live<P> {
-    /// A read model of the events of its types in `store`, as JSON. It reads nothing yet.
+    /// A read model of the events of its types in `store`, with events as JSON. It reads no events yet.
     ///
     /// # Panics
     ///
@@ -120,11 +120,11 @@ impl<P: Projection> Live<P> {
         Self::with_events(store, projection, &TypedEvents::new()).expect("a query for event types is valid")
     }
 
-    /// A read model with another codec, upcasters, or unknown types.
+    /// A read model with another codec, upcasters, or policy for unknown types.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the store refuses the query for the event types.
+    /// [`Error::Invalid`] when the store rejects the query for the event types.
     pub fn with_events<C: Codec>(
         store: &Store,
         projection: P,
@@ -140,18 +140,19 @@ impl<P: Projection> Live<P> {
         })
     }
 
-    /// Brings the read model up to date, and looks at it. Other readers wait meanwhile.
+    /// Updates the read model, and passes it to `look`. Other readers and inline commands wait until `look` returns.
     ///
     /// # Errors
     ///
-    /// [`LiveError::InUse`] when `look`, or the projection, uses the read model itself; otherwise [`LiveError`] when an event cannot be applied or events are gone: now, or at an earlier read. [`reset`](Self::reset) begins again.
+    /// [`LiveError::InUse`] when `look` or the projection uses the read model itself; otherwise [`LiveError`] when an event cannot be applied or events
+    /// were dropped, in this read or an earlier one. [`reset`](Self::reset) clears that.
     pub fn read<T>(&self, look: impl FnOnce(&P) -> T) -> Result<T, LiveError> {
         let mut inner = self.lock()?;
         inner.catch_up()?;
         Ok(look(&inner.model.projection))
     }
 
-    /// Brings the read model up to date. Returns the position that it is of.
+    /// Updates the read model. Returns the position up to which it has seen the log.
     ///
     /// # Errors
     ///
@@ -162,11 +163,11 @@ impl<P: Projection> Live<P> {
         Ok(inner.model.seen)
     }
 
-    /// Replaces the read model by one before its first event, and reads all events again when it is read next.
+    /// Replaces the read model by `fresh`, a read model before its first event. The next read applies all events of `store` again.
     ///
     /// # Errors
     ///
-    /// [`Error`] when the store refuses to be read, or a look at the read model resets it.
+    /// [`Error`] when the store rejects the query, or `look` of a read calls this.
     pub fn reset(&self, store: &Store, fresh: P) -> Result<(), Error> {
         let mut inner = self.lock().map_err(|error| Error::invalid(error.to_string()))?;
         inner.tail = store.tail(inner.query.clone(), Position(0))?;
@@ -265,38 +266,38 @@ impl<P: Projection> Inner<P> {
     }
 }
 
-/// Why a read model is not up to date.
+/// A failure to update a read model.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LiveError {
-    /// An event cannot be applied, or does not decode.
+    /// An event cannot be applied, or does not decode. Fix the projection, and reset it.
     #[error("the read model stopped at {event}: {reason}")]
     Failed {
         /// The event.
         event: Box<FailedEvent>,
-        /// What the projection says.
+        /// The projection's error.
         reason: String,
     },
-    /// Events are gone.
+    /// Events were dropped before they were applied.
     #[error("{} events from position {} to {} are gone ({:?}): {reason}", gap.count, gap.first, gap.last, gap.reason)]
     Gap {
         /// The events.
         gap: Box<Gap>,
-        /// What the projection says.
+        /// The projection's error.
         reason: String,
     },
-    /// The projection panicked.
+    /// The projection panicked. Fix it, and reset it.
     #[error("the read model panicked at an event after position {after}: {reason}")]
     Panicked {
         /// The last position that it has seen.
         after: Position,
-        /// The message.
+        /// The message of the panic.
         reason: String,
     },
-    /// A look at the read model, or its projection, uses the read model itself. It would wait for itself.
+    /// `look` of a read, or the projection, uses the read model itself, which would deadlock.
     #[error("the read model is in use by this thread: use what the look is given, or use it after the look")]
     InUse,
-    /// The store refuses to be read.
+    /// The store rejects the query.
     #[error(transparent)]
     Store(#[from] Error),
 }

@@ -1,4 +1,4 @@
-//! Projections: read models that follow from events, on a thread of their own, inline, or on demand.
+//! Projections: read models folded from events, on their own thread, inline, or on demand.
 
 mod inline;
 mod live;
@@ -20,10 +20,10 @@ pub use self::table::{Row, Table};
 use super::HandlerError;
 use crate::{Event, Gap};
 
-/// A read model in memory: a state that follows from the events of an enum.
+/// A read model in memory that is folded from the events of an enum.
 ///
-/// The implementing type is the read model. It is built from the first event on: by a thread of its own with [`Processors::project`], or on
-/// demand with [`Live`].
+/// The implementing type is the read model. It is built from the first event: on its own thread with [`Processors::project`], or on demand with
+/// [`Live`].
 ///
 /// ```
 /// use std::time::Duration;
@@ -38,7 +38,7 @@ use crate::{Event, Gap};
 ///     Withdrawn { amount: u64 },
 /// }
 ///
-/// /// The money in all accounts.
+/// /// The sum of all balances.
 /// #[derive(Default)]
 /// struct Total(u64);
 ///
@@ -70,32 +70,34 @@ pub trait Projection: Send + Sync + 'static {
     /// The event types: a serde enum with a variant for each that the read model depends on. Events of other types are not read.
     type Event: DeserializeOwned + 'static;
 
-    /// Changes the read model as an event says. `record` has the event's position, time and names.
+    /// Applies an event to the read model. `record` has the event's position, time and names.
     ///
     /// # Errors
     ///
-    /// Why the event cannot be applied. The read model must be as it was before, because the event may be applied again.
+    /// The reason for which the event cannot be applied. The read model must be unchanged then, because the event may be applied again.
     fn apply(&mut self, event: Self::Event, record: &Event) -> Result<(), HandlerError>;
 
-    /// Called where events are gone before they were applied: past a limit or a budget, deleted, truncated, or archived. By default the
-    /// projection stops with the gap as the reason; one that can do without these events returns `Ok`.
+    /// Handles a gap: events that were dropped before they were applied, by a limit, a budget, deletion, truncation or archiving.
+    ///
+    /// By default, the projection stops with the gap as the reason. One that does not need these events returns `Ok`.
     ///
     /// # Errors
     ///
-    /// Why the projection cannot do without these events.
+    /// The reason for which the projection needs these events.
     fn gap(&mut self, _gap: &Gap) -> Result<(), HandlerError> {
         Err(HandlerError::permanent(
             "the projection needs every event: implement `Projection::gap` to go on without them",
         ))
     }
 
-    /// Refuses an event that is about to be appended by an [inline](super::Aggregates::inline) command: the command is rejected, and nothing
-    /// is appended. Called with the read model up to date, and no other inline command in between. Each event of a command is checked against the
-    /// read model as it was before the command.
+    /// Checks an event that an [inline](super::Aggregates::inline) command is about to append. An error rejects the command, and nothing is appended.
+    ///
+    /// The read model is up to date, and no other inline command intervenes before the append. Each event of a command is checked against the
+    /// read model as it was before the command. By default, every event passes.
     ///
     /// # Errors
     ///
-    /// Why the event must not be appended.
+    /// The reason for which the event must not be appended.
     fn check(&self, _event: &Self::Event) -> Result<(), String> {
         Ok(())
     }

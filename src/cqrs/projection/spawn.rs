@@ -1,4 +1,4 @@
-//! Projections on threads of their own.
+//! Projections on their own threads.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,9 @@ use crate::{Delivery, Event, Name, Position, Query, Store};
 const SKIPPED_MAX: usize = 1_000;
 
 impl Processors {
-    /// A read model in memory that a thread of its own keeps up to date. It is built from the first event on whenever the program starts.
+    /// Runs a read model in memory on its own thread. It is rebuilt from the first event whenever the program starts.
+    ///
+    /// `name` has 1 to 200 bytes.
     pub fn project<P: Projection>(&self, name: impl Into<Name>, projection: P) -> ProjectionBuilder<P> {
         let events = TypedEvents::<P::Event>::new();
         ProjectionBuilder {
@@ -32,7 +34,7 @@ impl Processors {
     }
 }
 
-/// How a projection is run. See [`Processors::project`].
+/// The settings of a projection. See [`Processors::project`].
 #[must_use = "a projection runs when it is started"]
 pub struct ProjectionBuilder<P: Projection> {
     processors: Processors,
@@ -54,20 +56,23 @@ impl<P: Projection> fmt::Debug for ProjectionBuilder<P> {
 }
 
 impl<P: Projection> ProjectionBuilder<P> {
-    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    /// Sets the codec, the upcasters and the policy for unknown types, and resets the query to these types: call it before `query`.
+    ///
+    /// By default, events are JSON of the newest schema.
     pub fn events<C: Codec>(mut self, events: &TypedEvents<P::Event, C>) -> Self {
         self.reader = events.reader();
         self.query = events.all();
         self
     }
 
-    /// Sets the events that the projection reads. By default those of its event types.
+    /// Sets the query of the events. By default, all events of the types of `P::Event`.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self
     }
 
-    /// Sets what happens when an event cannot be applied. A parked event is [kept in memory](Projected::skipped).
+    /// Sets the policy for an event that cannot be applied; see [`OnFailure`] for the default. A parked event is skipped and
+    /// [listed](Projected::skipped).
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
@@ -77,7 +82,7 @@ impl<P: Projection> ProjectionBuilder<P> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] when the name is taken or invalid, or the query is.
+    /// [`StartError`] when the name is taken or invalid, or the query is invalid.
     pub fn start(self) -> Result<Projected<P>, StartError> {
         let store = self.processors.store().clone();
         // An invalid query is an error here, not on the thread.
@@ -114,9 +119,9 @@ struct Skipped {
     count: u64,
 }
 
-/// A read model that a thread keeps up to date. Also its [`Processor`]: see there for its status, and for waiting.
+/// A handle of a read model that a thread updates. Cheap to clone.
 ///
-/// Cheap to clone.
+/// It dereferences to its [`Processor`], which has the status, `pause`, `resume`, and the waits.
 pub struct Projected<P: Projection> {
     store: Store,
     shared: Arc<Shared<P>>,
@@ -150,32 +155,32 @@ impl<P: Projection> Deref for Projected<P> {
 }
 
 impl<P: Projection> Projected<P> {
-    /// Looks at the read model. It does not change meanwhile; a long look delays the thread, but no append.
+    /// Passes the read model to `look`. It does not change until `look` returns, which delays its thread, but no append.
     pub fn read<T>(&self, look: impl FnOnce(&P) -> T) -> T {
         // Recursive: the thread may wait for a look that looks once more.
         look(&self.shared.model.read_recursive().projection)
     }
 
-    /// Looks at the read model, and tells the position that it is of.
+    /// Passes the read model to `look`, and returns the position up to which it has seen the log.
     pub fn read_at<T>(&self, look: impl FnOnce(&P) -> T) -> (T, Position) {
         let model = self.shared.model.read_recursive();
         (look(&model.projection), model.seen)
     }
 
-    /// The events that were parked because they could not be applied, with the reasons: the last 1,000 at most, and the number of all.
+    /// The last 1,000 events that were parked, with the reasons, and the number of all parked events. Held in memory.
     pub fn skipped(&self) -> (Vec<(Event, String)>, u64) {
         let skipped = self.shared.skipped.lock();
         (skipped.events.iter().cloned().collect(), skipped.count)
     }
 
-    /// Builds the read model from the first event on, beside the one that is read, and replaces it when it has come as far. Blocks meanwhile; the
-    /// old one stays readable and up to date until it is replaced.
+    /// Rebuilds the read model from the first event beside the current one, and swaps them when it has caught up. Returns its position.
     ///
-    /// `fresh` is the read model before the first event. A projection that had stopped stays stopped: resume it.
+    /// `fresh` is the read model before its first event. Blocks until the swap; the current one stays readable and is updated until then. A stopped
+    /// projection stays stopped: resume it.
     ///
     /// # Errors
     ///
-    /// [`LiveError`] when an event cannot be applied, or events are gone. Then nothing is replaced.
+    /// [`LiveError`] when an event cannot be applied, or events were dropped; the current read model stays. Failed events are not retried or parked.
     pub fn rebuild(&self, fresh: P) -> Result<Position, LiveError> {
         let reader = self.shared.reader.clone();
         let mut rebuilt = Inner::new(&self.store, fresh, reader, self.shared.query.clone())?;

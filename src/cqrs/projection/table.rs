@@ -1,4 +1,4 @@
-//! Rows of a read model, found by their key and by other fields.
+//! Rows of a read model, indexed by their key and by other fields.
 
 use std::collections::hash_map::{HashMap, RandomState};
 use std::collections::{BTreeSet, btree_set};
@@ -7,15 +7,14 @@ use std::hash::Hash;
 
 /// A row of a [`Table`].
 pub trait Row {
-    /// What the row is found by, beside its key: an enum with a variant for each field that is looked for, or the field's type if there is
-    /// one.
+    /// The secondary key: the type of the indexed field, or an enum with one variant per indexed field.
     type Secondary: Clone + Eq + Hash;
 
-    /// The secondary keys of the row as it is.
+    /// The secondary keys of the row in its current state.
     fn secondary_keys(&self) -> Vec<Self::Secondary>;
 }
 
-/// Rows in memory by key, with secondary keys: the read model behind `find_by_status` and the like.
+/// Rows in memory, indexed by key and by secondary keys, for queries such as `find_by_status`.
 ///
 /// ```
 /// use annals::cqrs::{Row, Table};
@@ -90,7 +89,7 @@ impl<K: Clone + Ord + Hash, R: Row> Table<K, R> {
         self.rows.get(key)
     }
 
-    /// Adds a row, and returns the one that it replaces.
+    /// Inserts a row. Returns the row that it replaces, if any.
     pub fn insert(&mut self, key: K, row: R) -> Option<R> {
         let replaced = self.remove(&key);
         self.enter(&key, row.secondary_keys());
@@ -98,14 +97,14 @@ impl<K: Clone + Ord + Hash, R: Row> Table<K, R> {
         replaced
     }
 
-    /// Removes a row.
+    /// Removes and returns a row.
     pub fn remove(&mut self, key: &K) -> Option<R> {
         let row = self.rows.remove(key)?;
         self.withdraw(key, &row.secondary_keys());
         Some(row)
     }
 
-    /// Changes a row, and the secondary keys that it is found by. Returns what `change` returns; `None` when there is no such row.
+    /// Changes a row, and updates its secondary keys. Returns the result of `change`, or `None` if there is no such row.
     pub fn update<T>(&mut self, key: &K, change: impl FnOnce(&mut R) -> T) -> Option<T> {
         let row = self.rows.get_mut(key)?;
         let before = row.secondary_keys();
@@ -130,7 +129,7 @@ impl<K: Clone + Ord + Hash, R: Row> Table<K, R> {
         self.by_secondary.get(secondary).map_or(0, BTreeSet::len)
     }
 
-    /// All rows, in no order.
+    /// All rows, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &R)> {
         self.rows.iter()
     }

@@ -1,4 +1,4 @@
-//! One instance of a saga: what its events lead to.
+//! One instance of a saga, folded from its events.
 
 use std::collections::BTreeMap;
 
@@ -9,51 +9,51 @@ use super::record::{Input, Recorded, SagaEvent};
 use crate::cqrs::Context;
 use crate::{Event, Name, StreamId, Timestamp, Version};
 
-/// How far an instance is.
+/// The phase of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SagaPhase {
     /// It has commands to send, or waits for events or timers.
     Running,
-    /// It failed for this reason, and undoes its steps.
+    /// It failed for this reason, and compensates its steps.
     Compensating {
-        /// Why it failed.
+        /// The reason of the failure.
         reason: String,
     },
-    /// It has ended as it should.
+    /// It has completed.
     Completed,
-    /// It has failed for this reason, and its steps are undone.
+    /// It failed for this reason, and its steps are compensated.
     Failed {
-        /// Why it failed.
+        /// The reason of the failure.
         reason: String,
     },
-    /// It was [abandoned](super::Sagas::abandon) as it was.
+    /// It was [abandoned](super::Sagas::abandon); nothing was compensated.
     Abandoned {
-        /// What the caller said.
+        /// The reason that the caller gave.
         reason: String,
     },
 }
 
-/// What an instance is doing.
+/// The status of an instance.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct SagaStatus {
     /// Its key.
     pub key: String,
-    /// The number of its run, from 1: a key whose instance has ended may start again.
+    /// The number of its run, from 1: an instance that has ended may start again.
     pub run: u64,
-    /// How far it is.
+    /// Its phase.
     pub phase: SagaPhase,
-    /// Why it cannot go on without help: the reason of the last failure of a command.
+    /// The reason for which it is stuck, which is the last failure of a command; `None` if it is not stuck.
     pub stuck: Option<String>,
-    /// The commands, or compensations, that it has still to send.
+    /// The number of commands or compensations that it has yet to send.
     pub steps_left: usize,
-    /// The timers that it waits for, with the times when they are due.
+    /// The timers that are set, with the times at which they are due.
     pub timers: BTreeMap<String, Timestamp>,
     /// Its state, as JSON.
     pub state: Value,
     /// When this run started.
     pub started_at: Timestamp,
-    /// When it changed last.
+    /// When its last event was recorded.
     pub changed_at: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! Sagas: processes over several aggregates, which react to events with commands, wait for timers, and undo their steps when they fail.
+//! Sagas: processes over several aggregates that react to events with commands and timers, and compensate their steps when they fail.
 
 mod instance;
 mod record;
@@ -23,11 +23,15 @@ use super::{CommandError, Context, HandlerError};
 use crate::Error;
 use crate::{Event, Timestamp};
 
-/// A process manager: a state that reacts to events with commands and timers.
+/// A process manager: a state machine that reacts to events with commands and timers.
 ///
-/// The implementing type is the state of one instance. Its functions are pure: what is to happen is returned as [`Action`]s. The state, the
-/// reactions and what became of them are events of the instance's own stream, `TYPE/key`. So a saga goes on after a crash at any point, and
-/// sends no command twice: each command has an id that follows from the instance and the number of the step.
+/// The implementing type is the state of one instance. Its functions are pure: they return the [`Action`]s to perform. The state, the actions and
+/// their outcomes are events of the instance's stream, `TYPE/key`, so a saga continues after a crash at any point. A command that was sent right
+/// before a crash is sent again with the same id, which is derived from the instance and the number of the step; execute commands by
+/// [`Aggregates::execute_once`](super::Aggregates::execute_once).
+///
+/// An instance that sends 1,000 commands in a row without waiting for an event or a timer is stuck. A panic stops the processor, and so does a timer that
+/// fires 1,000 times without a later due time.
 ///
 /// ```
 /// use std::time::Duration;
@@ -93,34 +97,34 @@ pub trait Saga: Default + Serialize + DeserializeOwned + Send + 'static {
     /// The event types that the saga reacts to: a serde enum.
     type Event: DeserializeOwned + 'static;
 
-    /// The commands that it sends. They are stored as JSON until they are sent.
+    /// The commands that the saga sends. They are stored as JSON.
     type Command: Serialize + DeserializeOwned + Send + 'static;
 
-    /// Which instance an event is for.
+    /// Routes an event to an instance.
     fn route(event: &Self::Event, record: &Event) -> Route;
 
-    /// Changes the state as an event says, and returns what is to happen.
+    /// Applies an event to the state, and returns the actions to perform.
     fn react(&mut self, event: Self::Event) -> Vec<Action<Self::Command>>;
 
-    /// Called when a timer is due. A timer that was cancelled or set again does not come here.
+    /// Handles a timer that is due. Not called for a timer that was cancelled or set again. By default, returns no actions.
     fn timeout(&mut self, _timer: &str) -> Vec<Action<Self::Command>> {
         Vec::new()
     }
 
-    /// Called when a command was rejected by the rules of the domain. By default the saga fails, and its earlier steps are compensated.
+    /// Handles a command that the rules of the domain rejected. By default, the saga fails, and its earlier steps are compensated.
     fn rejected(&mut self, _command: &Self::Command, reason: &str) -> Vec<Action<Self::Command>> {
         vec![Action::fail(reason)]
     }
 }
 
-/// Which instance of a saga an event is for.
+/// The instance of a saga that an event is routed to. A key has 1 to 200 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// It starts the instance with this key, or goes to it if it is running. An instance that has ended starts again, with a new state.
+    /// Starts the instance with this key, or continues it if it is running. An instance that has ended starts again, with a new state.
     Start(String),
-    /// It goes to the running instance with this key. If there is none, the event is counted as ignored.
+    /// Continues the running instance with this key. If there is none, the event is counted as [ignored](super::Sagas::ignored).
     Resume(String),
-    /// It is for no instance.
+    /// Ignores the event.
     Ignore,
 }
 
@@ -136,18 +140,18 @@ impl Route {
     }
 }
 
-/// What a saga makes happen. Commands are sent in the order in which they are returned, each after the one before it has succeeded.
+/// An action of a saga. Commands are sent in the returned order, each after the previous one has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action<C> {
     /// Sends a command.
     Send {
         /// The command.
         command: C,
-        /// What undoes it: sent when the saga fails, in the reverse order of the steps. It is also sent when it is not known whether the
-        /// command took effect, so it must do no harm then.
+        /// The command that undoes it, sent when the saga fails, in the reverse order of the steps. It is also sent when it is unknown whether
+        /// the command took effect, so it must succeed without effect then.
         compensation: Option<C>,
     },
-    /// Sets the timer of this name, or sets it again.
+    /// Sets the timer of this name, and replaces one that is set.
     SetTimer {
         /// The name.
         name: String,
@@ -159,11 +163,11 @@ pub enum Action<C> {
         /// The name.
         name: String,
     },
-    /// Ends the saga when its commands are sent. Its timers are cancelled.
+    /// Cancels the timers, and completes the saga when its commands are sent.
     Complete,
-    /// Ends the saga: its timers and the commands not yet sent are cancelled, and its steps compensated.
+    /// Fails the saga: cancels its timers and unsent commands, and compensates its steps.
     Fail {
-        /// Why.
+        /// The reason.
         reason: String,
     },
 }
@@ -177,7 +181,7 @@ impl<C> Action<C> {
         }
     }
 
-    /// A command, and what undoes it.
+    /// A command with its compensation.
     pub fn step(command: C, compensation: C) -> Self {
         Self::Send {
             command,
@@ -185,7 +189,7 @@ impl<C> Action<C> {
         }
     }
 
-    /// A timer that is due this long after the time of the store's clock.
+    /// A timer that is due after a duration, by the store's clock.
     pub fn timer_after(name: impl Into<String>, after: Duration) -> Self {
         Self::SetTimer {
             name: name.into(),
@@ -193,7 +197,7 @@ impl<C> Action<C> {
         }
     }
 
-    /// A timer that is due at a time; at once if that is past.
+    /// A timer that is due at a time; at once if the time is past.
     pub fn timer_at(name: impl Into<String>, at: Timestamp) -> Self {
         Self::SetTimer {
             name: name.into(),
@@ -206,13 +210,13 @@ impl<C> Action<C> {
         Self::CancelTimer { name: name.into() }
     }
 
-    /// Fails for a reason.
+    /// Fails the saga for a reason.
     pub fn fail(reason: impl Into<String>) -> Self {
         Self::Fail { reason: reason.into() }
     }
 }
 
-/// When a timer is due: always an instant, so neither a clock change nor the zone of the machine moves it.
+/// The time at which a timer is due: an instant, independent of the machine's time zone and of daylight saving time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Due {
     /// At this time.
@@ -222,9 +226,10 @@ pub enum Due {
 }
 
 impl Due {
-    /// At a local time of a time zone.
+    /// At a local time in a time zone.
     ///
-    /// Of a time that a clock change repeats it is the first; a time that one skips is as much later as the clock is set forward.
+    /// If a daylight saving change repeats the time, the first occurrence is due. If it skips the time, the timer is due later by the skipped
+    /// duration.
     ///
     /// ```
     /// use annals::cqrs::Due;
@@ -252,26 +257,26 @@ impl Due {
     }
 }
 
-/// What a command is sent with.
+/// The id, context and key that accompany a command of a saga.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Sending {
-    /// The id of the command, the same whenever it is sent again: for [`Aggregates::execute_once`](super::Aggregates::execute_once).
+    /// The id of the command, which is the same when it is sent again: pass it to [`Aggregates::execute_once`](super::Aggregates::execute_once).
     pub command_id: Uuid,
-    /// The user, organization and conversation of the event that the saga reacted to, with the reaction as the cause.
+    /// The user, organization and correlation of the event that the saga reacted to, with the reaction's id as the causation.
     pub context: Context,
-    /// The instance.
+    /// The key of the instance.
     pub key: String,
-    /// The number of the attempt since the program started, counted from 1.
+    /// The number of the attempt, counted from 1. The count restarts when the program restarts, or when the stuck instance is retried.
     pub attempt: u32,
 }
 
-/// Why a command that a saga sends had no effect.
+/// A failure of a command that a saga sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendError {
-    /// The rules of the domain refuse it: the saga decides what happens next.
+    /// The rules of the domain rejected it; [`Saga::rejected`] decides how the saga continues.
     Rejected(String),
-    /// It failed for another reason: it is sent again, and then the instance is stuck.
+    /// It failed for another reason. A transient error is retried; after the last attempt, or a permanent error, the instance is stuck.
     Failed(HandlerError),
 }
 

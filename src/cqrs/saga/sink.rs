@@ -77,7 +77,7 @@ impl<S: Saga> SagaSink<S> {
         };
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             let reason = format!(
-                "the key of its saga has {} bytes: it needs 1 to {KEY_BYTES_MAX}",
+                "the key of the saga's instance has {} bytes: return a key of 1 to {KEY_BYTES_MAX} bytes",
                 key.len()
             );
             return Err(StopReason::failed(record, reason));
@@ -168,7 +168,7 @@ impl<S: Saga> SagaSink<S> {
         self.stick(
             instance,
             step,
-            format!("it sent {STEPS_AT_ONCE} commands without waiting for an event"),
+            format!("it sent {STEPS_AT_ONCE} commands without waiting for an event or a timer"),
             0,
         )
     }

@@ -1,4 +1,4 @@
-//! Sagas on threads of their own, and their handles.
+//! Sagas on their own threads, and their handles.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -55,8 +55,10 @@ impl Orders {
 }
 
 impl Processors {
-    /// Runs the instances of saga `S`. `dispatcher` executes the commands that they send: on aggregates, by
-    /// [`execute_once`](crate::cqrs::Aggregates::execute_once) with the id of the [`Sending`], or elsewhere.
+    /// Runs the instances of saga `S` on one thread. `dispatcher` executes the commands that they send.
+    ///
+    /// A dispatcher calls [`execute_once`](crate::cqrs::Aggregates::execute_once) with the id of the [`Sending`], or passes the id to another
+    /// service as its idempotency key. While it runs, the other instances wait. The processor's name is [`S::TYPE`](Saga::TYPE).
     ///
     /// ```no_run
     /// # use annals::cqrs::*;
@@ -116,7 +118,7 @@ impl Processors {
     }
 }
 
-/// How a saga is run. See [`Processors::saga`].
+/// The settings of a saga. See [`Processors::saga`].
 #[must_use = "a saga runs when it is started"]
 pub struct SagaBuilder<S: Saga> {
     processors: Processors,
@@ -140,33 +142,36 @@ impl<S: Saga> fmt::Debug for SagaBuilder<S> {
 }
 
 impl<S: Saga> SagaBuilder<S> {
-    /// Sets the codec, the upcasters, and what is done with unknown types. By default events are JSON of the newest schema.
+    /// Sets the codec, the upcasters and the policy for unknown types, and resets the query to these types: call it before `query`.
+    ///
+    /// By default, events are JSON of the newest schema.
     pub fn events<C: Codec>(mut self, events: &TypedEvents<S::Event, C>) -> Self {
         self.reader = events.reader();
         self.query = events.all();
         self
     }
 
-    /// Sets the events that the saga reacts to. By default those of its event types.
+    /// Sets the query of the events. By default, all events of the types of `S::Event`.
     pub fn query(mut self, query: Query) -> Self {
         self.query = query;
         self
     }
 
-    /// Sets how often a command that fails is sent, and the pauses between, by the store's clock. Then the instance is stuck. 5 attempts by
-    /// default, with random pauses of up to 100 ms, 200 ms, and so on.
+    /// Sets the attempts at a command that fails, and the pauses between them, by the store's clock. After the last attempt, the instance is stuck.
+    ///
+    /// By default, 5 attempts, with random pauses of up to 100 ms, 200 ms and so on, at most 10 s.
     pub fn retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
     }
 
-    /// Sets where the saga begins that has no checkpoint yet.
+    /// Sets where a saga without a checkpoint begins. By default, at the first event.
     pub fn start_from(mut self, from: StartFrom) -> Self {
         self.from = from;
         self
     }
 
-    /// Goes on where events are gone before the saga saw them. By default it stops there, with the gap as the reason.
+    /// Continues where events were dropped before the saga saw them. By default, it stops there, with the gap as the reason.
     pub fn skip_gaps(mut self) -> Self {
         self.skips_gaps = true;
         self
@@ -176,7 +181,7 @@ impl<S: Saga> SagaBuilder<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError`] when a processor is named as the saga's type, the type contains '/', or the query is invalid.
+    /// [`StartError`] when a processor of the name `S::TYPE` runs, the name is invalid or contains '/', or the query is invalid.
     pub fn start(self) -> Result<Sagas<S>, StartError> {
         check_type(S::TYPE)?;
         let processors = self.processors.clone();
@@ -266,7 +271,9 @@ fn status_of<S: Saga>(store: &Store, view: &Mutex<View>, key: &str) -> Result<Op
     Ok((instance.version.0 > 0).then(|| instance.status()))
 }
 
-/// The instances of a saga that runs. Also its [`Processor`]: see there for its status, and for waiting. Cheap to clone.
+/// A handle of a started saga and its instances. Cheap to clone.
+///
+/// It dereferences to its [`Processor`], which has the status, `pause`, `resume`, and the waits.
 pub struct Sagas<S> {
     store: Store,
     view: Arc<Mutex<View>>,
@@ -304,19 +311,19 @@ impl<S> Deref for Sagas<S> {
 }
 
 impl<S: Saga> Sagas<S> {
-    /// The instances that have not ended, by key.
+    /// The instances that have not ended, ascending by key.
     pub fn active(&self) -> Vec<SagaStatus> {
         self.view.lock().active.values().cloned().collect()
     }
 
-    /// The instances that cannot go on without help, by key.
+    /// The instances that are stuck until [`retry`](Self::retry) or [`abandon`](Self::abandon), ascending by key.
     pub fn stuck(&self) -> Vec<SagaStatus> {
         let mut stuck = self.active();
         stuck.retain(|saga| saga.stuck.is_some());
         stuck
     }
 
-    /// The instance with a key, also one that has ended: as its last run was.
+    /// The last run of the instance with a key, also one that has ended; `None` if it never started.
     ///
     /// # Errors
     ///
@@ -325,25 +332,25 @@ impl<S: Saga> Sagas<S> {
         status_of::<S>(&self.store, &self.view, key)
     }
 
-    /// The number of events for instances that were not running.
+    /// The number of events routed by [`Route::Resume`](super::Route::Resume) to instances that were not running, since the saga started.
     pub fn ignored(&self) -> u64 {
         self.view.lock().ignored
     }
 
-    /// Lets an instance that is stuck send its command again. Returns whether there was such an instance.
+    /// Makes a stuck instance send its command again. Returns whether the instance was stuck. Blocks until the saga's thread has done so.
     ///
     /// # Errors
     ///
-    /// [`SagaError::NotRunning`] when the processor is paused or has stopped.
+    /// [`SagaError::NotRunning`] when the processor is paused, stopped or ended; [`SagaError::OwnHandler`] in a handler of the saga.
     pub fn retry(&self, key: &str) -> Result<bool, SagaError> {
         self.order(key, Verb::Retry)
     }
 
-    /// Ends an instance as it is: nothing more is sent, and nothing is undone. Returns whether there was one that had not ended.
+    /// Ends an instance without sending or compensating anything more. Returns whether it was active. Blocks until the saga's thread has done so.
     ///
     /// # Errors
     ///
-    /// [`SagaError::NotRunning`] when the processor is paused or has stopped.
+    /// [`SagaError::NotRunning`] when the processor is paused, stopped or ended; [`SagaError::OwnHandler`] in a handler of the saga.
     pub fn abandon(&self, key: &str, reason: &str) -> Result<bool, SagaError> {
         self.order(key, Verb::Abandon(reason.to_owned()))
     }
@@ -381,18 +388,20 @@ impl<S: Saga> Sagas<S> {
     }
 }
 
-/// Why an instance of a saga cannot be read or changed.
+/// A failure to read or change an instance of a saga.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SagaError {
-    /// The processor of the saga does not run: resume it first.
-    #[error("the saga does not run, so nothing is changed: {0}")]
+    /// The processor of the saga does not run, so nothing was changed: resume it first.
+    #[error("the saga does not run, so nothing was changed; resume it first: {0}")]
     NotRunning(Box<crate::cqrs::ProcessorStatus>),
     /// The stream of the instance cannot be read.
-    #[error("the instance cannot be read: {0}")]
+    #[error("cannot read the instance: {0}")]
     Unreadable(StopReason),
-    /// A handler of the saga gives the saga an order. It would wait for itself.
-    #[error("a handler of saga '{saga}' orders '{saga}' itself: do it outside of its handlers")]
+    /// A handler of the saga changes an instance of its own saga, which would deadlock. Do it outside of its handlers.
+    #[error(
+        "a handler of saga '{saga}' retries or abandons an instance of '{saga}', which would deadlock: do it outside of its handlers"
+    )]
     OwnHandler {
         /// The saga.
         saga: &'static str,

@@ -615,7 +615,10 @@ fn a_key_beyond_the_limit_stops_the_saga() {
     let sagas = start(&store, &processors);
     request(&store, &"x".repeat(240), 10);
     let error = sagas.when_caught_up(SOON).expect_err("it stops").to_string();
-    assert!(error.contains("the key of its saga has 240 bytes"), "{error}");
+    assert!(
+        error.contains("the key of the saga's instance has 240 bytes"),
+        "{error}"
+    );
 }
 
 #[test]
