@@ -391,6 +391,7 @@ fn a_budget_that_dropped_the_start_of_a_subscription_stopped_it() {
             deposit(&store, &format!("a{round}-{number}"), round * 30 + number);
         }
         processors.when_idle(SOON).expect("it goes on");
+        lenient.when_caught_up(SOON).expect("it goes on");
         while let Some(message) = group.try_receive().expect("it goes on") {
             message.ack().expect("its lease holds");
             received += 1;
