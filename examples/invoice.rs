@@ -57,7 +57,6 @@ impl Aggregate for Invoice {
     }
 }
 
-/// From each older schema to the next.
 fn upcasters() -> Upcasters {
     Upcasters::new()
         .change("Billed", 1, |data| {
