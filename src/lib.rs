@@ -81,7 +81,7 @@
 //! | subscription, consumer group | a handler that gets every event; consumers that compete for events |
 //! | dead letter | an event that could not be handled, parked until it is replayed or dropped: in the store, or beside the rows of a read model in PostgreSQL |
 //! | saga, compensation | a process over several aggregates, which sends commands and sets timers; what undoes one of its steps |
-//! | change capture | what anyone writes to a store in PostgreSQL, as a stream, at least once |
+//! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
 //!

@@ -32,15 +32,15 @@ pub trait Peer: Sized {
     /// Appends the events of `batch` if its aggregate is at its version, where the store can check that.
     async fn append(&mut self, content: &Content, batch: &Batch) -> Result<()>;
 
-    /// Reads the events of an aggregate into values of one's own, and counts them.
+    /// Reads the events of an aggregate into owned values, and counts them.
     async fn load(&self, aggregate: &str) -> Result<usize>;
 
-    /// Reads the events of a type, in the order of the store, into values of one's own, and counts them.
+    /// Reads the events of a type, in the order of the store, into owned values, and counts them.
     fn by_type(&self, event_type: &str) -> Result<usize> {
         Err(format!("{} cannot find events by type: {event_type}", Self::NAME).into())
     }
 
-    /// Reads the events of a conversation into values of one's own, and counts them.
+    /// Reads the events of a conversation into owned values, and counts them.
     fn conversation(&self, correlation: &str) -> Result<usize> {
         Err(format!("{} cannot find a conversation: {correlation}", Self::NAME).into())
     }

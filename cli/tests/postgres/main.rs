@@ -184,7 +184,7 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
         assert!(said.contains(part) && !said.contains("s3"), "{said}");
         assert_eq!(output.status.code(), Some(2), "{said}");
     };
-    // There is no store there: whoever is told so was let in.
+    // There is no store there: the command that reports so was let in.
     let let_in = |command: &mut Command| {
         let output = command.arg("stats").output().unwrap();
         assert_eq!(output.status.code(), Some(4), "{}", said(&output));

@@ -237,7 +237,7 @@ impl Projection for Panicking {
 
     fn apply(&mut self, event: AccountEvent, _: &Event) -> Result<(), HandlerError> {
         let AccountEvent::Deposited { amount } = event else {
-            panic!("nobody withdraws here");
+            panic!("withdrawals are not expected");
         };
         self.0.fetch_add(amount, Ordering::Relaxed);
         Ok(())
@@ -268,7 +268,10 @@ fn a_panic_stops_the_projection_and_no_other() {
         .when_processed(last, SOON)
         .expect_err("it panicked")
         .to_string();
-    assert!(error.contains("the handler panicked: nobody withdraws here"), "{error}");
+    assert!(
+        error.contains("the handler panicked: withdrawals are not expected"),
+        "{error}"
+    );
     assert_eq!(sum.load(Ordering::Relaxed), 5);
     // On demand too, and the next read says so again.
     let live = Live::new(&store, Panicking(sum));

@@ -123,7 +123,7 @@ fn a_snapshot_of_another_aggregate_type_or_version_was_read_as_a_state() {
     assert_eq!(newer.load("a").expect("it is whole").folded, 0, "it is replaced");
     let SnapshotCounts { outdated, used, .. } = newer.snapshot_counts();
     assert_eq!((outdated, used), (2, 1));
-    // A snapshot that somebody else saved by hand, and one that does not decode under the right shape.
+    // A snapshot of another shape, saved without the toolkit, and one of this shape that does not decode.
     store
         .save_snapshot("a", NewSnapshot::new(Version(6)).data(r#"{"balance":900,"events":6}"#))
         .expect("it is saved");

@@ -338,7 +338,7 @@ fn a_quiet_stretch_was_read_again_at_every_start() {
     let saved = store.snapshot("annals.processor/mailer").expect("a checkpoint");
     let saved: u64 = String::from_utf8_lossy(&saved.data).parse().expect("a position");
     assert!(saved >= 1_000, "{saved}");
-    // The checkpoints themselves keep nobody busy.
+    // The subscription's own checkpoints are no work for it.
     let before = processors.when_idle(SOON).expect("it runs");
     assert_eq!(processors.when_idle(SOON), Ok(before));
     assert_eq!(
