@@ -62,7 +62,7 @@ type Handler<E> = dyn Fn(Delivered<'_, E>) -> Result<(), HandlerError> + Send + 
 impl Processors {
     /// Subscribes `handler` to every event of the types of `E`, in the order of the log, at least once, on its own thread.
     ///
-    /// The store keeps the checkpoint under `name`, which has 1 to 200 bytes. It is saved after every batch of at most 257 events, without waiting
+    /// The store keeps the checkpoint under `name`, which has 1 to 200 bytes. It is saved after every batch of at most 256 events, without waiting
     /// for the journal. After a crash, the events after the last checkpoint that reached the journal are delivered again; [`Delivered::key`]
     /// identifies them. A handler runs for one event at a time, and may be called again for an event that it has failed at.
     ///

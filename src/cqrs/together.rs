@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::part::{CommandId, Part};
-use super::projection::{Inline, with_inline};
+use super::projection::{Inline, add_inline, with_inline};
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
 use crate::{Append, Appended, Error, Store, StreamId};
@@ -177,19 +177,13 @@ impl Work<'_> {
         let stream = StreamId::new(A::TYPE, id);
         let (part, settle) = aggregates.decide(command_id, &stream, command)?;
         if !part.is_empty() {
-            self.add_inline(&aggregates.inline);
+            add_inline(&mut self.inline, aggregates.inline.iter().cloned());
             self.parts.push(part);
             let aggregates = aggregates.clone();
             self.settles
                 .push(Box::new(move || aggregates.settle(&stream.aggregate_id, settle)));
         }
         Ok(())
-    }
-
-    fn add_inline(&mut self, inline: &[Arc<dyn Inline>]) {
-        self.inline.extend_from_slice(inline);
-        self.inline.sort_by_key(|projection| projection.address());
-        self.inline.dedup_by_key(|projection| projection.address());
     }
 
     fn append<R>(self) -> Result<Vec<Appended>, CommandError<R>> {

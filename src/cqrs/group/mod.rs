@@ -282,7 +282,8 @@ impl<E> Group<E> {
         }
     }
 
-    /// Returns an event if one can be delivered now; does not wait.
+    /// Returns an event if one can be delivered now; does not wait. It examines at most 16,384 positions of the log: after a long stretch of other
+    /// events it may return `None` before [`receive`](Self::receive) would.
     ///
     /// # Errors
     ///

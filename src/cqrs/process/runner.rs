@@ -100,7 +100,7 @@ impl<S: Sink> Runner<S> {
                 None => self.open()?,
             };
             let mut batch: Vec<_> = self.first.take().into_iter().collect();
-            batch.extend(tail.try_batch(BATCH));
+            batch.extend(tail.try_batch(BATCH - batch.len()));
             let position = tail.position();
             self.feed(&batch, position)?;
             // After the batch: its handlers may have appended.
@@ -186,8 +186,5 @@ impl<S: Sink> Runner<S> {
 
 /// A panic of a sink outside of a single event's attempts stops the processor too.
 fn caught<T>(call: impl FnOnce() -> Result<T, StopReason>) -> Result<T, StopReason> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let reason = format!("the processor panicked: {}", panic_text(&*panic));
-        Err(StopReason::Storage(reason))
-    })
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(StopReason::Panicked(panic_text(&*panic))))
 }

@@ -100,9 +100,11 @@ pub enum StopReason {
         /// The last position of the log.
         last: Position,
     },
-    /// The processor cannot read or write its own state: checkpoint, dead letters or saga instances; or it panicked outside of an event. Nothing is
-    /// skipped: fix the cause, and resume.
+    /// The processor cannot read or write its own state: checkpoint, dead letters or saga instances. Nothing is skipped: fix the cause, and
+    /// resume.
     Storage(String),
+    /// The processor panicked outside of an attempt at an event, for example in a saga's reaction to a timer. Fix the cause, and resume.
+    Panicked(String),
     /// The database of a read model rejects what the processor needs: its tables cannot be created, or its checkpoint is missing or belongs to another
     /// store. Nothing is skipped: fix the cause, and resume. While a database is unavailable, the processor retries and does not stop.
     Database(String),
@@ -126,6 +128,7 @@ impl StopReason {
             | Self::Superseded { .. }
             | Self::CheckpointBeyondLog { .. }
             | Self::Storage(_)
+            | Self::Panicked(_)
             | Self::Database(_)
             | Self::Ended => None,
         }
@@ -156,6 +159,7 @@ impl fmt::Display for StopReason {
                 f,
                 "it cannot read or write its own state: {reason}; fix the cause, and resume"
             ),
+            Self::Panicked(reason) => write!(f, "it panicked: {reason}; fix the cause, and resume"),
             Self::Database(reason) => write!(f, "its read model cannot be updated: {reason}"),
             Self::Ended => f.write_str("it was ended or paused"),
         }

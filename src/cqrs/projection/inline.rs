@@ -87,6 +87,13 @@ impl Drop for Appending {
     }
 }
 
+/// Adds projections to others: each once, in the order in which all commands lock them.
+pub(in crate::cqrs) fn add_inline(all: &mut Vec<Arc<dyn Inline>>, more: impl IntoIterator<Item = Arc<dyn Inline>>) {
+    all.extend(more);
+    all.sort_by_key(|projection| projection.address());
+    all.dedup_by_key(|projection| projection.address());
+}
+
 /// Appends `events` to `store` by `append`, if every projection takes them, and brings the projections up to date.
 pub(in crate::cqrs) fn with_inline<T, E>(
     store: &Store,

@@ -481,7 +481,7 @@ fn state_of<S: Saga>(instance: &Instance) -> Result<S, StopReason> {
 fn caught_in<T>(instance: &Instance, call: impl FnOnce() -> T) -> Result<T, StopReason> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let (id, reason) = (&instance.stream.aggregate_id, panic_text(&*panic));
-        StopReason::Storage(format!("the saga panicked in '{id}': {reason}"))
+        StopReason::Panicked(format!("{reason} (in the instance '{id}')"))
     })
 }
 
