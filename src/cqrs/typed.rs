@@ -164,6 +164,20 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Ok(decoded)
     }
 
+    /// Decodes an owned event, such as one that a [`Tail`](crate::Tail) delivers. Otherwise as [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// [`Undecodable`] when the event does not decode.
+    pub fn decode_event(&self, event: &Event) -> Result<Vec<E>, Box<Undecodable>> {
+        let mut decoded = Vec::with_capacity(1);
+        self.each_of(event.event_type(), event.schema_version(), event.data(), &mut |event| {
+            decoded.push(event);
+        })
+        .map_err(|error| Box::new(Undecodable::of_event(event, error)))?;
+        Ok(decoded)
+    }
+
     /// Reads the events of an aggregate, ascending by version.
     ///
     /// # Errors

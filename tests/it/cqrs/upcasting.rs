@@ -111,6 +111,16 @@ fn chains_differed_by_path() {
     assert_eq!(read[1].record.position(), read[2].record.position());
     let queried = events().query(&store, events().all()).expect("it decodes");
     assert_eq!(queried, read);
+    let mut tail = store.tail(events().all(), Position(0)).expect("a query for types");
+    let tailed: Vec<_> = std::iter::from_fn(|| tail.try_next()).collect();
+    let mut decoded = Vec::new();
+    for delivery in tailed {
+        let annals::Delivery::Event(event) = delivery else {
+            panic!("nothing is gone");
+        };
+        decoded.extend(events().decode_event(&event).expect("it decodes"));
+    }
+    assert_eq!(decoded, want);
     // The next version is not used twice.
     let paid = invoices.execute("a", &Invoice::Paid).expect("an event");
     assert_eq!(paid.version, Version(7));
