@@ -1,5 +1,7 @@
 //! Ctrl-C and SIGTERM: the first stops the work at a boundary, the second ends the program at once.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +24,9 @@ pub(crate) fn listen() -> Outcome {
 )]
 fn on_signal() {
     if PRESSED.swap(true, Ordering::Relaxed) {
-        for path in UNFINISHED.lock().iter() {
+        // Held to the end: no other file is made after these are removed.
+        let unfinished = UNFINISHED.lock();
+        for path in unfinished.iter() {
             // The process ends now; a file that cannot be removed is only untidy.
             drop(std::fs::remove_file(path));
         }
@@ -39,9 +43,12 @@ pub(crate) fn check(so_far: impl FnOnce() -> String) -> Outcome {
     }
 }
 
-/// Has a second Ctrl-C remove the file `path`, until [`finished`].
-pub(crate) fn unfinished(path: &Path) {
-    UNFINISHED.lock().push(path.to_owned());
+/// Makes a temporary file that a second Ctrl-C removes, until [`finished`]. No signal comes between its creation and its entry in the list.
+pub(crate) fn unfinished(create: impl FnOnce() -> io::Result<(PathBuf, File)>) -> io::Result<(PathBuf, File)> {
+    let mut unfinished = UNFINISHED.lock();
+    let (path, file) = create()?;
+    unfinished.push(path.clone());
+    Ok((path, file))
 }
 
 /// Undoes [`unfinished`]: the file `path` is whole, or removed.

@@ -111,8 +111,7 @@ impl Part {
     /// Makes the file, with the owner and the permissions of `before`, which it is going to replace.
     pub(crate) fn create(target: &Path, replace: bool, before: Option<&Metadata>) -> io::Result<(Self, File)> {
         let target = behind_links(target)?;
-        let (path, file) = create_beside(&target, before)?;
-        interrupt::unfinished(&path);
+        let (path, file) = interrupt::unfinished(|| create_beside(&target, before))?;
         let part = Self { path, target, replace };
         if let Some(before) = before {
             keep_access(&file, before)?;

@@ -306,6 +306,15 @@ fn interrupted(signals: &[&str]) {
     assert_eq!(names_beside(&target), [""; 0], "{said}");
 }
 
+/// The second signal came between the creation of the temporary file and its entry in the list of files to remove.
+#[cfg(unix)]
+#[test]
+fn a_second_interrupt_left_a_file_that_was_being_made() {
+    for _ in 0..20 {
+        interrupted(&["-INT", "-INT"]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_interrupted_export_leaves_nothing() {
