@@ -1,24 +1,89 @@
-//! A payment system: commands, an aggregate, a read model, a saga, queries, and a test. `cargo run --example payment`
-
+//! A payment system: commands, an aggregate, a read model, a saga, and a test. Queries are in `queries.rs`. `cargo run --example payment`
 #![expect(clippy::print_stdout, reason = "an example prints")]
-
-mod domain;
-
+mod queries;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
 
-use annals::cqrs::{Aggregates, Context, Processors, Projected};
-use annals::{Event, Field, ManualClock, Position, Query, Store, Version};
+use annals::cqrs::{Action, Aggregate, Aggregates, Context, HandlerError, Processors, Projection, Route, Saga, Table};
+use annals::{Event, ManualClock, Store};
+use serde::{Deserialize, Serialize};
 
-use crate::domain::Command::{Authorize, Cancel, Complete, Create};
-use crate::domain::{Expiry, Payment, Summary};
-
-const SOON: Duration = Duration::from_secs(10);
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum PaymentEvent {
+    Created(u64),
+    Authorized,
+    Completed,
+    Cancelled,
+}
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+enum Command {
+    Create(u64),
+    Authorize,
+    Complete,
+    Cancel,
+}
+/// The aggregate: its state is its last event, which determines the commands that it accepts.
+#[derive(Debug, PartialEq)]
+struct Payment(Option<PaymentEvent>);
+impl Aggregate for Payment {
+    const TYPE: &'static str = "Payment";
+    type Event = PaymentEvent;
+    type Command = Command;
+    type Rejection = String;
+    fn initial() -> Self {
+        Self(None)
+    }
+    fn decide(&self, command: &Command) -> Result<Vec<PaymentEvent>, String> {
+        Ok(vec![match (command, &self.0) {
+            (Command::Create(cents), None) => PaymentEvent::Created(*cents),
+            (Command::Authorize, Some(PaymentEvent::Created(_))) => PaymentEvent::Authorized,
+            (Command::Complete, Some(PaymentEvent::Authorized)) => PaymentEvent::Completed,
+            (Command::Cancel, Some(PaymentEvent::Created(_) | PaymentEvent::Authorized)) => PaymentEvent::Cancelled,
+            (command, last) => return Err(format!("{command:?} is not possible after {last:?}")),
+        }])
+    }
+    fn evolve(&mut self, event: PaymentEvent) {
+        self.0 = Some(event);
+    }
+}
+/// The read model: one row per payment, indexed by its status.
+#[derive(Default)]
+struct Summary(Table<String, queries::Line>);
+impl Projection for Summary {
+    type Event = PaymentEvent;
+    fn apply(&mut self, event: PaymentEvent, record: &Event) -> Result<(), HandlerError> {
+        let id = record.aggregate_id().to_owned();
+        if let PaymentEvent::Created(cents) = event {
+            self.0.insert(id, queries::Line::new(cents, record));
+        } else {
+            self.0.update(&id, |line| line.update(record));
+        }
+        Ok(())
+    }
+}
+/// The saga: cancels a payment that is not completed within an hour.
+#[derive(Default, Serialize, Deserialize)]
+struct Expiry;
+impl Saga for Expiry {
+    const TYPE: &'static str = "Expiry";
+    type Event = PaymentEvent;
+    type Command = Command;
+    fn route(_: &PaymentEvent, record: &Event) -> Route {
+        Route::start(record.aggregate_id())
+    }
+    fn react(&mut self, event: PaymentEvent) -> Vec<Action<Command>> {
+        match event {
+            PaymentEvent::Created(_) => vec![Action::timer_after("expiry", queries::HOUR)],
+            PaymentEvent::Authorized => Vec::new(),
+            PaymentEvent::Completed | PaymentEvent::Cancelled => vec![Action::Complete],
+        }
+    }
+    fn timeout(&mut self, _: &str) -> Vec<Action<Command>> {
+        vec![Action::send(Command::Cancel)]
+    }
+}
 
 fn main() -> Result<(), Box<dyn Error>> {
-    #[cfg(feature = "testing")]
-    test();
     let clock = Arc::new(ManualClock::at("2026-01-31T12:00:00Z".parse()?));
     let store = Store::builder().clock(Arc::<ManualClock>::clone(&clock)).open()?;
     let payments = Aggregates::<Payment>::new(&store);
@@ -31,87 +96,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(())
     });
     expiry.start()?;
-
-    println!("12:00  three payments are made");
-    for (id, user, commands) in [
-        ("p1", "anna", vec![Create(2_500), Authorize, Complete]),
-        ("p2", "bert", vec![Create(990), Cancel, Complete]),
-        ("p3", "anna", vec![Create(12_000), Authorize]),
-    ] {
+    for (id, user, command) in queries::COMMANDS {
+        clock.advance(queries::HOUR / 40);
         let payments = payments.with_context(Context::new().user(user).correlation(id));
-        for command in commands {
-            clock.advance(Duration::from_secs(90));
-            if let Err(rejected) = payments.execute(id, &command) {
-                println!("       {id}: {rejected}");
-            }
+        if let Err(rejected) = payments.execute(id, &command) {
+            println!("{id}: {rejected}");
         }
     }
-    processors.when_idle(SOON)?;
-    report(&summary);
-    println!("14:12  payments not completed within an hour have expired");
-    clock.advance(Duration::from_secs(2 * 3_600));
-    processors.when_idle(SOON)?;
-    report(&summary);
-    history(&store, &payments)?;
-    println!(
-        "replay: {} events give the same read model",
-        summary.rebuild(Summary::default())?
-    );
-    report(&summary);
-    Ok(())
+    queries::report("three payments", &processors, &summary)?;
+    clock.advance(2 * queries::HOUR);
+    queries::report("two hours later", &processors, &summary)?;
+    queries::history(&store, &payments)?;
+    summary.rebuild(Summary::default())?;
+    queries::report("the read model, after a replay", &processors, &summary)
 }
 
-/// Queries the read model: the payments of each status, with their processing times.
-fn report(summary: &Projected<Summary>) {
-    summary.read(|Summary(payments)| {
-        for status in ["Authorized", "Completed", "Cancelled"] {
-            for (id, line) in payments.find(&status.to_owned()) {
-                let seconds = (line.changed.as_micros() - line.created.as_micros()) / 1_000_000;
-                println!("       {status:<10} {id} {:>7} cents, after {seconds} s", line.cents);
-            }
-        }
-    });
-}
-
-/// Queries the log: status history, audit trail, search, statistics, and past states.
-fn history(store: &Store, payments: &Aggregates<Payment>) -> Result<(), Box<dyn Error>> {
-    let list = |events: Vec<Event>| {
-        let types: Vec<_> = events.iter().map(Event::event_type).collect();
-        types.join(", ")
-    };
-    println!("status history of p3: {}", list(store.read_stream("p3").events()));
-    let made = Query::all().aggregate_type("Payment");
-    println!(
-        "what anna did: {}",
-        list(store.query(made.clone().user("anna")).events()?)
-    );
-    println!("search for 990: {}", list(store.query(made.text("990")).events()?));
-    for (status, count) in store
-        .terms(&Field::EventType)
-        .iter()
-        .filter(|(name, _)| !name.starts_with("annals."))
-    {
-        println!("{count} x {status}");
-    }
-    println!("p3 at version 1: {:?}", payments.load_version("p3", Version(1))?.state);
-    println!(
-        "p1 at position 3 of the log: {:?}",
-        payments.load_as_of("p1", Position(3))?.state
-    );
-    Ok(())
-}
-
-/// Tests the aggregate and the saga: given events, when a command or an event, then these events or commands.
 #[cfg(feature = "testing")]
-fn test() {
-    use annals::testing::{SagaScenario, Scenario};
-    use domain::PaymentEvent;
-
-    Scenario::<Payment>::given([PaymentEvent::Created(5)])
-        .when(Authorize)
-        .then([PaymentEvent::Authorized]);
-    SagaScenario::<Expiry>::new()
-        .when("p1", PaymentEvent::Created(5))
-        .advance(Duration::from_secs(3_600))
-        .then_sends([Cancel]);
+#[test]
+fn an_authorized_payment_is_completed() {
+    let payment = annals::testing::Scenario::<Payment>::given([PaymentEvent::Created(5), PaymentEvent::Authorized]);
+    payment.when(Command::Complete).then([PaymentEvent::Completed]);
 }
