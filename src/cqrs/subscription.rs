@@ -317,6 +317,16 @@ impl<E> Subscription<E> {
         self.shared.with_newest_letters(|letters| Ok(letters.all()))
     }
 
+    /// The number of records of dead letters that a limit or a truncation of the store has dropped, 0 if none: letters among them cannot be listed
+    /// or replayed any more. Set no limit on the stream `annals.letters/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`StopReason::Storage`] when the letters cannot be read.
+    pub fn lost_letter_records(&self) -> Result<u64, StopReason> {
+        self.shared.with_letters(|letters| Ok(letters.lost()))
+    }
+
     /// Calls the handler with the dead letters on this thread, ascending by position. Returns the number of events handled.
     ///
     /// A letter that is handled is removed. If one fails or panics, the later letters of its aggregate remain, as do letters that

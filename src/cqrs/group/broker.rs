@@ -413,6 +413,7 @@ impl<E> Broker<E> {
             ready,
             waiting,
             letters: self.letters.len(),
+            lost_letter_records: self.letters.lost(),
             stopped: self.stopped.clone(),
         }
     }

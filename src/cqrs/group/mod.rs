@@ -207,6 +207,9 @@ pub struct GroupStatus {
     pub waiting: usize,
     /// The number of dead letters.
     pub letters: usize,
+    /// The number of records of dead letters that a limit or a truncation of the store has dropped, 0 if none: letters among them cannot be listed
+    /// or replayed any more.
+    pub lost_letter_records: u64,
     /// The reason for which it has stopped, until it is [resumed](Group::resume); `None` while it runs.
     pub stopped: Option<StopReason>,
 }

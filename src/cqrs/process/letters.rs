@@ -205,6 +205,12 @@ impl Letters {
         after.map(|(_, letter)| letter).next()
     }
 
+    /// The number of records of the stream that a limit or a truncation has dropped, letters among them.
+    pub(in crate::cqrs) fn lost(&self) -> u64 {
+        let info = self.store.stream_info(&self.stream.aggregate_id);
+        info.map_or(0, |info| info.dropped_to.0)
+    }
+
     pub(in crate::cqrs) fn len(&self) -> usize {
         self.parked.len()
     }

@@ -8,7 +8,7 @@ use annals::cqrs::{
     Aggregates, Delivered, HandlerError, OnFailure, ProcessorState, Processors, Retry, StartFrom, StopReason,
     Subscription, WaitError,
 };
-use annals::{Expected, NewEvent, Position, Query, Store, StoreUrl, StreamId};
+use annals::{Expected, NewEvent, Position, Query, Store, StoreUrl, StreamId, StreamLimits, Version};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -200,6 +200,28 @@ fn letters_keep_the_order_of_their_aggregate() {
     processors.when_idle(SOON).expect("it runs");
     assert_eq!(log.amounts().last(), Some(&6));
     assert_eq!(mailer.drop_letter(Position(3)), Ok(false));
+}
+
+#[test]
+fn letters_that_a_limit_cut_were_lost_without_a_word() {
+    let store = Store::in_memory();
+    for amount in 1..=3 {
+        deposit(&store, &format!("{amount}"), amount);
+    }
+    let (log, processors) = (Log::default(), Processors::new(&store));
+    let mailer = subscribe(&processors, &log, OnFailure::park(), |_| true);
+    processors.when_idle(SOON).expect("it goes on");
+    assert_eq!(mailer.letters().expect("readable").len(), 3);
+    assert_eq!(mailer.lost_letter_records(), Ok(0));
+    let limits = StreamLimits {
+        max_count: Some(1),
+        ..StreamLimits::default()
+    };
+    let stream = format!("annals.letters/{}", mailer.status().name);
+    store.set_limits(&stream, limits).expect("stored");
+    assert_eq!(mailer.lost_letter_records(), Ok(2));
+    store.truncate_before(&stream, Version(4)).expect("truncated");
+    assert_eq!(mailer.lost_letter_records(), Ok(3));
 }
 
 #[test]
