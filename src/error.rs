@@ -26,6 +26,9 @@ pub enum Error {
     /// The store was closed. Nothing was written, unless it was closed while the append waited for durability; open the store again.
     #[error("the store is closed: open a new one")]
     Closed,
+    /// This store cannot do that, and says so in its capabilities. Nothing was written; use one that can.
+    #[error("this store cannot {0}")]
+    Unsupported(Box<str>),
     /// The store was opened read-only. Nothing was written; open it for writing.
     #[error("the store can only be read: {0}")]
     ReadOnly(&'static str),

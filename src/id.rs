@@ -15,6 +15,11 @@ pub trait IdSource: Send + Sync + fmt::Debug {
     /// An id never given before by this source, for an event recorded at `now`.
     fn next(&self, now: Timestamp) -> Uuid;
 
+    /// A random number, for the pauses between attempts.
+    fn draw(&self) -> u64 {
+        draw()
+    }
+
     /// The source of a [fork](crate::Store::fork) of the store: continues where this one stands, independently.
     fn fork(&self) -> Arc<dyn IdSource>;
 }
@@ -58,6 +63,7 @@ impl IdSource for RandomIds {
 #[derive(Debug)]
 pub struct SeededIds {
     count: AtomicU64,
+    draws: AtomicU64,
     seed: u64,
 }
 
@@ -66,6 +72,7 @@ impl SeededIds {
     pub fn new(seed: u64) -> Self {
         Self {
             count: AtomicU64::new(0),
+            draws: AtomicU64::new(0),
             seed,
         }
     }
@@ -81,9 +88,15 @@ impl IdSource for SeededIds {
         )
     }
 
+    fn draw(&self) -> u64 {
+        let count = self.draws.fetch_add(1, Ordering::Relaxed);
+        scramble(scramble(self.seed).wrapping_sub(count))
+    }
+
     fn fork(&self) -> Arc<dyn IdSource> {
         Arc::new(Self {
             count: AtomicU64::new(self.count.load(Ordering::Relaxed)),
+            draws: AtomicU64::new(self.draws.load(Ordering::Relaxed)),
             seed: self.seed,
         })
     }
@@ -98,7 +111,7 @@ fn uuid_v7(now: Timestamp, high: u64, low: u64) -> Uuid {
 }
 
 /// Spreads a counter over all 64 bits, one to one (the finaliser of `SplitMix64`, Steele, Lea and Flood 2014).
-fn scramble(value: u64) -> u64 {
+pub(crate) fn scramble(value: u64) -> u64 {
     let mut z = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -52,6 +52,9 @@ impl Undecodable {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] crate::Error),
     /// An event does not decode. Add a variant, a default or an upcaster; or skip types that are unknown.
     #[error(transparent)]
     Undecodable(#[from] Box<Undecodable>),

@@ -70,6 +70,8 @@ fn last_deletion(changes: &StreamRead<'_>) -> Option<Position> {
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Loads an aggregate, with what came since its last snapshot.
     pub(super) fn load_with(&self, id: &str, until: Until) -> Result<(Loaded<A>, Since), LoadError> {
+        #[cfg(feature = "testing")]
+        self.store.read_with_faults(Some(id))?;
         loop {
             let begin = self.begin(id, until);
             let from = begin.version;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::CommandError;
-use crate::{Conflict, Error, Store, id};
+use crate::{Conflict, Error, Store};
 
 /// The number of attempts, and the pauses between them: exponential back-off with full jitter.
 ///
@@ -56,13 +56,13 @@ impl Retry {
         clippy::disallowed_methods,
         reason = "there is no condition to wait for: other writers are to go first"
     )]
-    pub(super) fn pause(&self, attempt: u32) {
-        std::thread::sleep(self.draw_pause(attempt));
+    pub(super) fn pause(&self, attempt: u32, share: u32) {
+        std::thread::sleep(self.drawn(attempt, share));
     }
 
     /// A random pause after an attempt.
-    pub(super) fn draw_pause(&self, attempt: u32) -> Duration {
-        self.drawn(attempt, id::draw() as u32)
+    pub(super) fn draw_pause(&self, attempt: u32, store: &Store) -> Duration {
+        self.drawn(attempt, store.draw())
     }
 }
 
@@ -80,7 +80,7 @@ pub(super) fn with_retry<T, R>(
                     return Err(CommandError::Contended { attempts, conflict });
                 }
                 store.wait_visible(conflict.wait_for());
-                retry.pause(attempts);
+                retry.pause(attempts, store.draw());
                 attempts += 1;
             }
             outcome => return outcome,

@@ -447,6 +447,9 @@ impl<E> SubscriptionSink<E> {
             return self.park(event, BEHIND, 0);
         }
         match attempt(&self.on_failure, &self.control, event, |number| {
+            #[cfg(feature = "testing")]
+            self.control
+                .staged_fault(crate::testing::faults::Operation::Handler, event)?;
             self.shared.call(event, number)
         })? {
             Handled::Done => self.control.count(1, 0),

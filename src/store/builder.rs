@@ -210,7 +210,7 @@ impl Builder {
         Ok(store)
     }
 
-    pub(super) fn make(self) -> Store {
+    pub(crate) fn make(self) -> Store {
         Store::of(self.engine(Log::new(), None))
     }
 

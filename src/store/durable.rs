@@ -45,8 +45,8 @@ impl Store {
     pub fn with_durability(&self, durability: Durability) -> Result<Self> {
         check(durability, self.engine().promised())?;
         Ok(Self {
-            handle: Arc::clone(&self.handle),
             acknowledge: durability,
+            ..self.clone()
         })
     }
 

@@ -90,6 +90,9 @@ pub struct Store {
     handle: Arc<Handle>,
     /// The durability that appends through this handle wait for.
     acknowledge: Durability,
+    /// What goes wrong in the calls of this handle.
+    #[cfg(feature = "testing")]
+    pub(crate) faults: Option<crate::testing::faults::Faults>,
 }
 
 /// Closes the store when its last handle is dropped.
@@ -205,6 +208,8 @@ impl Store {
         Self {
             handle: Arc::new(Handle { engine }),
             acknowledge: Durability::Volatile,
+            #[cfg(feature = "testing")]
+            faults: None,
         }
     }
 
@@ -213,8 +218,19 @@ impl Store {
         Arc::ptr_eq(self.engine_arc(), other.engine_arc())
     }
 
+    /// Whether another store writes, and this one follows it.
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_follower(&self) -> bool {
+        self.engine().following.is_some()
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.handle.engine
+    }
+
+    /// A random number, for the pauses between attempts; the same for the same seed where ids are [seeded](crate::SeededIds).
+    pub(crate) fn draw(&self) -> u32 {
+        (self.engine().ids.draw() >> u32::BITS) as u32
     }
 
     pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
@@ -248,8 +264,15 @@ impl Store {
         expected: Expected,
         events: impl AsRef<[NewEvent<'e>]>,
     ) -> Result<Appended> {
-        self.engine()
-            .append(stream, expected, events.as_ref(), self.acknowledge)
+        let (engine, events) = (self.engine(), events.as_ref());
+        #[cfg(feature = "testing")]
+        if self.faults.is_some() {
+            let append = [Append::new(stream, expected, events)];
+            return self.append_with_faults(&append, None, || {
+                engine.append(stream, expected, events, self.acknowledge)
+            });
+        }
+        engine.append(stream, expected, events, self.acknowledge)
     }
 
     /// Appends to several aggregates, all or none, at consecutive positions in the given order.
@@ -258,7 +281,7 @@ impl Store {
     ///
     /// As [`append`](Self::append), for any of them; [`Invalid`](crate::Error::Invalid) if an aggregate is named twice.
     pub fn append_all<'e>(&self, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
-        self.engine().append_all(appends.as_ref(), None, self.acknowledge)
+        self.append_several(appends.as_ref(), None)
     }
 
     /// Appends if `condition` holds: no event after its position matches its query.
@@ -271,8 +294,16 @@ impl Store {
     /// As [`append_all`](Self::append_all); [`Conflict`](crate::Error::Conflict) with the first matching event if the
     /// condition does not hold.
     pub fn append_if<'e>(&self, condition: &Condition, appends: impl AsRef<[Append<'e>]>) -> Result<Vec<Appended>> {
-        self.engine()
-            .append_all(appends.as_ref(), Some(condition), self.acknowledge)
+        self.append_several(appends.as_ref(), Some(condition))
+    }
+
+    fn append_several(&self, appends: &[Append<'_>], condition: Option<&Condition>) -> Result<Vec<Appended>> {
+        let append = || self.engine().append_all(appends, condition, self.acknowledge);
+        #[cfg(feature = "testing")]
+        if self.faults.is_some() {
+            return self.append_with_faults(appends, condition, append);
+        }
+        append()
     }
 
     /// Returns the event with this id, the first if several have it.

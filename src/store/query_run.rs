@@ -170,6 +170,8 @@ impl QueryRun<'_> {
     }
 
     pub(super) fn query_bounds(&self, visible: u64) -> Result<Bounds> {
+        #[cfg(feature = "testing")]
+        self.store.read_with_faults(None)?;
         bounds(&self.query, self.engine().core.log.floor(), visible)
     }
 

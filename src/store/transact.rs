@@ -63,7 +63,7 @@ impl Store {
     /// Waits for a random time ("full jitter"), so that writers do not conflict again. Does not wait after the store was closed.
     fn pause(&self, attempt: u32) {
         let longest = PAUSE.saturating_mul(1 << attempt.min(16)).min(PAUSE_MAX);
-        let random = f64::from(crate::id::draw() as u32) / f64::from(u32::MAX);
+        let random = f64::from(self.draw()) / f64::from(u32::MAX);
         let log = &self.engine().core.log;
         let deadline = Instant::now().checked_add(longest.mul_f64(random));
         log.visible_signal().wait_while(deadline, || !log.is_closed());

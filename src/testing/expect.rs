@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::sync::Arc;
 
+pub(super) use super::fail::fail;
 use crate::cqrs::{Codec, Decided, Json};
 use crate::{Clock, Event, Expected, ManualClock, NewEvent, Store, Timestamp};
 
@@ -38,10 +39,4 @@ pub(super) fn decided<E: serde::de::DeserializeOwned>(event: &Event) -> Decided<
 #[track_caller]
 pub(super) fn must<T, E: Display>(result: Result<T, E>) -> T {
     result.unwrap_or_else(|error| fail(&format!("the scenario cannot be carried out: {error}")))
-}
-
-#[track_caller]
-#[expect(clippy::panic, reason = "a test that fails panics")]
-pub(super) fn fail(message: &str) -> ! {
-    panic!("{message}")
 }

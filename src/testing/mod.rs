@@ -1,5 +1,7 @@
 //! Support for tests of stores: the reference model, random operations, simulated crashes and the contract of journals.
 
+#[cfg(feature = "json")]
+mod appended;
 mod choose;
 pub mod conformance;
 #[cfg(feature = "file")]
@@ -12,8 +14,14 @@ mod decision_scenario;
 mod difference;
 #[cfg(feature = "file")]
 pub mod disk;
+pub mod event_store;
 #[cfg(feature = "cqrs")]
 mod expect;
+#[cfg(any(feature = "json", feature = "cqrs"))]
+mod fail;
+pub mod faults;
+#[cfg(feature = "json")]
+mod golden;
 pub mod history;
 pub mod history_check;
 mod history_log;
@@ -25,13 +33,19 @@ mod projection_scenario;
 mod saga_scenario;
 #[cfg(feature = "cqrs")]
 mod scenario;
+mod seed;
 pub mod storage;
 
+#[cfg(feature = "json")]
+pub use appended::{EventMatcher, Recorder, event};
 #[cfg(feature = "cqrs")]
 pub use decision_scenario::{DecisionOutcome, DecisionScenario};
+#[cfg(feature = "json")]
+pub use golden::Golden;
 #[cfg(feature = "cqrs")]
 pub use projection_scenario::ProjectionScenario;
 #[cfg(feature = "cqrs")]
 pub use saga_scenario::SagaScenario;
 #[cfg(feature = "cqrs")]
 pub use scenario::{Outcome, Scenario};
+pub use seed::Seed;

@@ -8,6 +8,7 @@
 
 mod ages;
 mod append;
+mod appended;
 mod archive;
 mod cache;
 mod compaction;
@@ -18,9 +19,12 @@ mod crash;
 mod crash_threads;
 mod determinism;
 mod durable;
+mod event_store;
+mod faults;
 mod flush;
 mod folders;
 mod format;
+mod golden;
 mod histories;
 mod hostile;
 #[cfg(unix)]
@@ -30,6 +34,7 @@ mod read;
 mod read_only;
 mod repair;
 mod retention;
+mod seed;
 mod snapshots;
 mod support;
 mod tail;

@@ -1,6 +1,27 @@
-//! The journal in PostgreSQL keeps the contract.
+//! The journal in PostgreSQL keeps the contract of journals, and a store on it the contract of stores.
 
-use crate::support::Schema;
+use annals::testing::event_store::Guarded;
+use annals::{Durability, Store};
+
+use crate::follow::follow;
+use crate::support::{Schema, prepared};
 
 annals::conformance!(postgres, Schema::new());
 annals::conformance!(partitioned, Schema::partitioned());
+
+fn store(schema: Schema) -> Guarded<Store, Schema> {
+    let journal = schema.journal().expect("the schema is free");
+    let store = Store::open(journal).expect("the journal is empty");
+    let store = store.with_durability(Durability::Synced).expect("PostgreSQL has it");
+    Guarded { store, guard: schema }
+}
+
+fn follower() -> Guarded<Store, Schema> {
+    let guard = prepared();
+    let store = follow(&guard);
+    Guarded { store, guard }
+}
+
+annals::event_store_conformance!(a_store, store(Schema::new()));
+annals::event_store_conformance!(a_partitioned_store, store(Schema::partitioned()));
+annals::event_store_conformance!(a_follower, follower());

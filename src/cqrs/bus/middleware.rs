@@ -130,7 +130,7 @@ pub fn retry(retry: Retry, is_transient: impl Fn(&Outcome) -> bool + Send + Sync
             return outcome;
         }
         drop(outcome);
-        retry.pause(dispatch.attempt());
+        retry.pause(dispatch.attempt(), crate::id::draw() as u32);
         dispatch.begin_attempt();
     }
 }

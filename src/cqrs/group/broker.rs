@@ -328,7 +328,7 @@ impl<E> Broker<E> {
         if attempts >= self.settings.retry.attempts {
             return self.park(name, reason, attempts);
         }
-        let until = now.after(self.settings.retry.draw_pause(attempts));
+        let until = now.after(self.settings.retry.draw_pause(attempts, &self.store));
         self.lanes.delay(name, until);
         Ok(())
     }

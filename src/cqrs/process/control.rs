@@ -8,7 +8,13 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+#[cfg(feature = "testing")]
+use super::failure::HandlerError;
 use super::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
+#[cfg(feature = "testing")]
+use crate::Event;
+#[cfg(feature = "testing")]
+use crate::testing::faults::Operation;
 use crate::{Name, Position, Store};
 
 /// What the processor's thread is to do.
@@ -31,6 +37,9 @@ struct Inner {
     rounds: u64,
     waits_for: Option<String>,
     thread: Option<Thread>,
+    /// It has no thread: it takes orders at once.
+    #[cfg(feature = "testing")]
+    is_by_hand: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +83,21 @@ impl Wake for Control {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Inner {
+    /// Without a thread there is nobody else to change the state.
+    fn obey_by_hand(&mut self) {
+        if !self.is_by_hand {
+            return;
+        }
+        match self.order {
+            Order::End => self.state = ProcessorState::Ended,
+            Order::Pause if !matches!(self.state, ProcessorState::Stopped(_)) => self.state = ProcessorState::Paused,
+            Order::Pause | Order::Run => {}
+        }
+    }
+}
+
 impl Control {
     pub(in crate::cqrs) fn new(name: &Name, store: &Store) -> Arc<Self> {
         Arc::new(Self {
@@ -89,6 +113,8 @@ impl Control {
                 rounds: 0,
                 waits_for: None,
                 thread: None,
+                #[cfg(feature = "testing")]
+                is_by_hand: false,
             }),
             changed: Condvar::new(),
         })
@@ -102,6 +128,22 @@ impl Control {
 
     pub(in crate::cqrs) fn attach(&self, thread: Thread) {
         self.inner.lock().thread = Some(thread);
+    }
+
+    pub(in crate::cqrs) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    #[cfg(feature = "testing")]
+    pub(in crate::cqrs) fn set_by_hand(&self) {
+        self.inner.lock().is_by_hand = true;
+    }
+
+    /// Fails if a test has staged a fault on this event.
+    #[cfg(feature = "testing")]
+    pub(in crate::cqrs) fn staged_fault(&self, on: Operation, event: &Event) -> Result<(), HandlerError> {
+        let handled = self.store.handle_with_faults(on, &self.name, event);
+        handled.map_err(HandlerError::transient)
     }
 
     pub(in crate::cqrs) fn order(&self) -> Order {
@@ -203,6 +245,8 @@ impl Control {
         if order == Order::Run && inner.state != ProcessorState::CaughtUp {
             inner.state = ProcessorState::Running;
         }
+        #[cfg(feature = "testing")]
+        inner.obey_by_hand();
         self.changed.notify_all();
         drop(inner);
         self.unpark();

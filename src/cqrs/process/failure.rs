@@ -155,7 +155,7 @@ pub(in crate::cqrs) fn attempt(
                 }),
             };
         }
-        control.wait_for(policy.retry.draw_pause(attempts))?;
+        control.wait_for(policy.retry.draw_pause(attempts, control.store()))?;
         attempts += 1;
     }
 }

@@ -1,5 +1,7 @@
 //! Processors: named threads that follow the log, each with a checkpoint and a state.
 
+#[cfg(feature = "testing")]
+mod by_hand;
 mod checkpoint;
 mod control;
 mod failure;
@@ -43,12 +45,21 @@ pub struct Processors {
 
 #[derive(Default)]
 struct Running {
-    processors: Mutex<BTreeMap<Name, Thread>>,
+    processors: Mutex<BTreeMap<Name, Started>>,
+    #[cfg(feature = "testing")]
+    by_hand: Option<by_hand::Choice>,
 }
 
-struct Thread {
+struct Started {
     control: Arc<Control>,
-    thread: JoinHandle<()>,
+    work: Work,
+}
+
+/// What runs a processor.
+enum Work {
+    Thread(JoinHandle<()>),
+    #[cfg(feature = "testing")]
+    ByHand(Arc<Mutex<dyn by_hand::Step>>),
 }
 
 impl fmt::Debug for Running {
@@ -65,10 +76,20 @@ impl Running {
             processor.control.give(Order::End);
         }
         for processor in all.into_values() {
+            processor.work.join();
+        }
+    }
+}
+
+impl Work {
+    /// Waits until the processor has ended.
+    fn join(self) {
+        match self {
             // A handler may drop the last handle: its own thread is not waited for.
-            if processor.thread.thread().id() != thread::current().id() {
-                drop(processor.thread.join());
-            }
+            Self::Thread(thread) if thread.thread().id() == thread::current().id() => {}
+            Self::Thread(thread) => drop(thread.join()),
+            #[cfg(feature = "testing")]
+            Self::ByHand(_) => {}
         }
     }
 }
@@ -106,19 +127,27 @@ impl Processors {
             return Err(StartError::NameTaken { name: name.clone() });
         }
         let control = Control::new(name, &self.store);
-        let runner = Runner::new(&self.store, &control, make(&control));
-        let thread = thread::Builder::new()
-            .name(format!("annals {name}"))
+        let work = self.work(name, Runner::new(&self.store, &control, make(&control)))?;
+        let processor = Processor {
+            control: Arc::clone(&control),
+        };
+        processors.insert(name.clone(), Started { control, work });
+        Ok(processor)
+    }
+
+    fn work<S: Sink + 'static>(&self, name: &Name, runner: Runner<S>) -> Result<Work, StartError> {
+        #[cfg(feature = "testing")]
+        if self.running.by_hand.is_some() {
+            return Ok(by_hand::work(runner));
+        }
+        let thread = thread::Builder::new().name(format!("annals {name}"));
+        let thread = thread
             .spawn(move || runner.run())
             .map_err(|error| StartError::NoThread {
                 name: name.clone(),
                 reason: error.to_string(),
             })?;
-        let processor = Processor {
-            control: Arc::clone(&control),
-        };
-        processors.insert(name.clone(), Thread { control, thread });
-        Ok(processor)
+        Ok(Work::Thread(thread))
     }
 
     /// The processor of this name, if this set started it; it may have ended.
@@ -130,7 +159,7 @@ impl Processors {
 
     fn all(&self) -> Vec<Processor> {
         let processors = self.running.processors.lock();
-        let handle = |thread: &Thread| Processor {
+        let handle = |thread: &Started| Processor {
             control: Arc::clone(&thread.control),
         };
         processors.values().map(handle).collect()
@@ -148,6 +177,8 @@ impl Processors {
     /// [`WaitError`] for the first processor, by name, that does not run or does not reach the position in time.
     pub fn when_caught_up(&self, timeout: Duration) -> Result<Position, WaitError> {
         let (target, begun) = (self.store.visible(), Instant::now());
+        #[cfg(feature = "testing")]
+        self.run_by_hand(timeout);
         for processor in self.all() {
             processor.when_processed(target, timeout.saturating_sub(begun.elapsed()))?;
         }
@@ -167,6 +198,10 @@ impl Processors {
         let left = || timeout.saturating_sub(begun.elapsed());
         loop {
             let target = self.when_caught_up(left())?;
+            #[cfg(feature = "testing")]
+            if self.running.by_hand.is_some() {
+                return Ok(self.store.visible());
+            }
             for processor in self.all() {
                 processor.control.wait_round(left())?;
             }

@@ -82,7 +82,7 @@ impl<S: Sink> Runner<S> {
 
     /// Feeds the sink; returns when there is another order, or the store is closed.
     fn run_until_stopped(&mut self) -> Result<Left, StopReason> {
-        (self.tail, self.first) = (None, None);
+        self.let_go();
         while self.control.order() == Order::Run {
             let due = self.drain()?;
             if !self.wait(due) {
@@ -95,31 +95,47 @@ impl<S: Sink> Runner<S> {
     /// Feeds the sink with all visible events, and with the timers that are due. Returns when the next one is.
     pub(in crate::cqrs) fn drain(&mut self) -> Result<Option<Timestamp>, StopReason> {
         loop {
-            let mut tail = match self.tail.take() {
-                Some(tail) => tail,
-                None => self.open()?,
-            };
-            let mut batch: Vec<_> = self.first.take().into_iter().collect();
-            batch.extend(tail.try_batch(BATCH - batch.len()));
-            let position = tail.position();
-            self.feed(&batch, position)?;
-            // After the batch: its handlers may have appended.
-            let is_caught_up = tail.is_caught_up();
-            self.tail = Some(tail);
-            let state = if is_caught_up {
-                ProcessorState::CaughtUp
-            } else {
-                ProcessorState::Running
-            };
-            let due = if is_caught_up { self.tick()? } else { None };
-            self.control.set_position(position, state);
-            if is_caught_up {
-                self.control.end_round();
-            }
+            let (is_caught_up, due) = self.feed_next(BATCH)?;
             if is_caught_up || self.control.order() != Order::Run {
                 return Ok(due);
             }
         }
+    }
+
+    /// Feeds the sink with at most `max` deliveries, and, when it is caught up, with the timers that are due. Returns whether it is, and when the next
+    /// timer is due.
+    pub(super) fn feed_next(&mut self, max: usize) -> Result<(bool, Option<Timestamp>), StopReason> {
+        let mut tail = match self.tail.take() {
+            Some(tail) => tail,
+            None => self.open()?,
+        };
+        let mut batch: Vec<_> = self.first.take().into_iter().collect();
+        batch.extend(tail.try_batch(max - batch.len()));
+        let position = tail.position();
+        self.feed(&batch, position)?;
+        // After the batch: its handlers may have appended.
+        let is_caught_up = tail.is_caught_up();
+        self.tail = Some(tail);
+        let state = if is_caught_up {
+            ProcessorState::CaughtUp
+        } else {
+            ProcessorState::Running
+        };
+        let due = if is_caught_up { self.tick()? } else { None };
+        self.control.set_position(position, state);
+        if is_caught_up {
+            self.control.end_round();
+        }
+        Ok((is_caught_up, due))
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Lets go of the tail: after a stop the sink says where to go on.
+    pub(super) fn let_go(&mut self) {
+        (self.tail, self.first) = (None, None);
     }
 
     fn open(&mut self) -> Result<Tail, StopReason> {

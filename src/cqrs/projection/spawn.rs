@@ -208,6 +208,9 @@ impl<P: Projection> ProjectionSink<P> {
             model, reader, skipped, ..
         } = &*self.shared;
         let handled = attempt(&self.on_failure, &self.control, event, |_| {
+            #[cfg(feature = "testing")]
+            self.control
+                .staged_fault(crate::testing::faults::Operation::Projection, event)?;
             model.write().apply(reader, event)
         })?;
         match handled {

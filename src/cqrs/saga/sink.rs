@@ -247,7 +247,7 @@ impl<S: Saga> SagaSink<S> {
             self.stick(instance, step, error.to_string(), attempt)?;
             return Ok(true);
         }
-        let next = self.store.now().after(self.retry.draw_pause(attempt));
+        let next = self.store.now().after(self.retry.draw_pause(attempt, &self.store));
         instance.attempts = Some(Attempts { count: attempt, next });
         Ok(false)
     }

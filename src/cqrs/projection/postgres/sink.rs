@@ -64,7 +64,10 @@ impl<P: SqlProjection> SqlSink<P> {
                     failures += 1;
                     self.opened = None;
                     self.control.note_wait(Some(text));
-                    if let Err(ended) = self.control.wait_for(BACK_OFF.draw_pause(failures)) {
+                    if let Err(ended) = self
+                        .control
+                        .wait_for(BACK_OFF.draw_pause(failures, self.control.store()))
+                    {
                         break Err(ended);
                     }
                 }
@@ -267,6 +270,9 @@ impl<P: SqlProjection> Chunk<'_, P> {
         }
         let mut trouble = None;
         let handled = attempt(policy, self.control, event, |number| {
+            #[cfg(feature = "testing")]
+            self.control
+                .staged_fault(crate::testing::faults::Operation::Projection, event)?;
             // An error of the handler leads to the next attempt; trouble ends the attempts.
             self.attempt(batch, event, number).unwrap_or_else(|error| {
                 trouble = Some(error);

@@ -1,0 +1,181 @@
+//! Expectations of what a test has appended.
+
+mod matcher;
+
+use std::fmt::Write;
+
+pub use self::matcher::{EventMatcher, event};
+use crate::{Event, EventRef, Position, Query, Store};
+
+/// The events that have been appended to a store since the recorder was made.
+///
+/// ```
+/// use annals::assert_appended;
+/// use annals::testing::{Recorder, event};
+/// # use annals::{Expected, NewEvent, Store, StreamId};
+///
+/// let store = Store::in_memory();
+/// let recorder = Recorder::of(&store);
+/// // Something that is tested appends:
+/// # let new = NewEvent::new("OrderPlaced").data(r#"{"cents": 5, "items": ["tea"]}"#).correlation("checkout-7");
+/// # store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![new])?;
+///
+/// assert_appended!(recorder, event("OrderPlaced").in_stream("order-1").with_data(serde_json::json!({"cents": 5})));
+/// recorder.assert_exactly([event("OrderPlaced").correlation("checkout-7")]);
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    store: Store,
+    after: Position,
+}
+
+/// Asserts that each of these events was appended: `assert_appended!(recorder, event("OrderPlaced"), event("OrderPaid").once())`.
+///
+/// Other events may have been appended too; [`Recorder::assert_exactly`] is stricter. On failure it prints what was appended, as a tree of causes.
+#[macro_export]
+macro_rules! assert_appended {
+    ($recorder:expr, $($matcher:expr),+ $(,)?) => {
+        $crate::testing::Recorder::assert_appended(&$recorder, [$($matcher),+])
+    };
+}
+
+impl Recorder {
+    /// Records what is appended from now on.
+    pub fn of(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            after: store.visible(),
+        }
+    }
+
+    /// The events that were appended, without those in which processors and sagas keep their own state, and without system events.
+    pub fn appended(&self) -> Vec<Event> {
+        let is_own = |event: &EventRef<'_>| event.aggregate_type().starts_with("annals.");
+        self.store
+            .read_all()
+            .after(self.after)
+            .fold(Vec::new(), |mut events, event| {
+                if !is_own(&event) {
+                    events.push(event.to_event());
+                }
+                events
+            })
+    }
+
+    /// Asserts that each of these events was appended.
+    ///
+    /// # Panics
+    ///
+    /// When one was not, or not as often as it says.
+    #[track_caller]
+    pub fn assert_appended(&self, expected: impl IntoIterator<Item = EventMatcher>) {
+        let appended = self.appended();
+        for matcher in expected {
+            let count = appended.iter().filter(|event| matcher.matches(event)).count();
+            if !matcher.accepts(count) {
+                let nearest = matcher.nearest(&appended).unwrap_or_default();
+                self.fail(&format!("{matcher}, and {count} were appended\n{nearest}"), &appended);
+            }
+        }
+    }
+
+    /// Asserts that exactly these events were appended, in this order.
+    ///
+    /// # Panics
+    ///
+    /// When others were.
+    #[track_caller]
+    pub fn assert_exactly(&self, expected: impl IntoIterator<Item = EventMatcher>) {
+        let (appended, expected) = (self.appended(), expected.into_iter().collect::<Vec<_>>());
+        for (place, (event, matcher)) in appended.iter().zip(&expected).enumerate() {
+            if let Some(difference) = matcher.difference(event) {
+                self.fail(
+                    &format!("event {} is not {matcher}:\n{difference}", place + 1),
+                    &appended,
+                );
+            }
+        }
+        if appended.len() != expected.len() {
+            let wanted = format!(
+                "{} events were expected, and {} appended",
+                expected.len(),
+                appended.len()
+            );
+            self.fail(&wanted, &appended);
+        }
+    }
+
+    /// Asserts that nothing was appended.
+    ///
+    /// # Panics
+    ///
+    /// When something was.
+    #[track_caller]
+    pub fn assert_nothing_appended(&self) {
+        self.assert_exactly([]);
+    }
+
+    /// What was appended, as a tree of causes: each event below the one that caused it.
+    pub fn tree(&self) -> String {
+        tree(&self.appended())
+    }
+
+    #[track_caller]
+    fn fail(&self, what: &str, appended: &[Event]) -> ! {
+        super::fail::fail(&format!(
+            "{what}\nappended since position {}:\n{}",
+            self.after,
+            tree(appended)
+        ))
+    }
+}
+
+impl Store {
+    /// The events of a correlation as a tree of causes, a line each: for the message of a failed test.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) for a name that no correlation has.
+    pub fn causation_text(&self, correlation: &str) -> crate::Result<String> {
+        Ok(tree(&self.query(Query::all().correlation(correlation)).events()?))
+    }
+}
+
+/// Each event below the one that caused it; events without a cause among them stand at the margin.
+fn tree(events: &[Event]) -> String {
+    let mut text = String::new();
+    let depths = depths(events);
+    for (event, depth) in events.iter().zip(depths) {
+        // Writing to a string does not fail.
+        _ = writeln!(
+            text,
+            "{:>7} {}{} {} {}",
+            event.position(),
+            "  ".repeat(depth.min(32)),
+            event.event_type(),
+            event.aggregate_id(),
+            String::from_utf8_lossy(event.data())
+                .chars()
+                .take(120)
+                .collect::<String>()
+        );
+    }
+    if text.is_empty() {
+        text.push_str("(no event)\n");
+    }
+    text
+}
+
+/// The number of causes above each event. A cause comes before its effects.
+fn depths(events: &[Event]) -> Vec<usize> {
+    let mut by_id = std::collections::HashMap::new();
+    let mut depths = Vec::with_capacity(events.len());
+    for event in events {
+        let above = event.causation_id().and_then(|cause| by_id.get(cause));
+        let depth = above.map_or(0, |depth: &usize| depth + 1);
+        by_id.insert(event.id().to_string(), depth);
+        depths.push(depth);
+    }
+    depths
+}

@@ -1,0 +1,7 @@
+//! How an assertion fails.
+
+#[track_caller]
+#[expect(clippy::panic, reason = "a test that fails panics")]
+pub(super) fn fail(message: &str) -> ! {
+    panic!("{message}")
+}

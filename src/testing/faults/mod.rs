@@ -1,0 +1,249 @@
+//! Faults as data: a store that fails, conflicts, is slow, or loses an acknowledgement, on demand.
+//!
+//! A [`Fault`] says on which calls it acts, and what happens then, in Rust or as JSON:
+//!
+//! ```
+//! # #[cfg(feature = "json")] {
+//! use annals::testing::faults::Faults;
+//! use annals::{Expected, NewEvent, Store, StreamId};
+//!
+//! let faults = Faults::from_json(r#"{"on": "append", "aggregate": "order-*", "do": "commit_then_timeout"}"#)?;
+//! let store = Store::in_memory().with_faults(&faults);
+//!
+//! let order = StreamId::new("Order", "order-1");
+//! let lost = store.append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")]);
+//! assert!(lost.is_err(), "the caller does not learn that the event is stored");
+//! assert_eq!(store.read_stream("order-1").events().len(), 1);
+//! faults.assert_all_fired();
+//! # }
+//! # Ok::<(), annals::Error>(())
+//! ```
+//!
+//! Faults belong to a handle, [`Store::with_faults`], and to everything that is made of it: aggregates, processors, groups, sagas. Other handles of
+//! the same store have none, so a test can look at what is stored. Faults of the journal are those of [`Faults::journal`].
+
+mod fault;
+mod inject;
+mod journal;
+mod pattern;
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+pub use self::fault::{Effect, Fault, Operation};
+pub use self::journal::FaultyJournal;
+use crate::journal::Journal;
+use crate::{Error, Result};
+
+/// The largest number of faults at once.
+const FAULTS_MAX: usize = 1_024;
+/// The number of fired faults that are kept.
+const FIRED_MAX: usize = 65_536;
+
+/// A set of faults, and what became of them. Cheap to clone: clones share one state.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    seed: u64,
+    faults: Vec<Armed>,
+    fired: Vec<Fired>,
+}
+
+/// A fault, and the calls that it has seen.
+#[derive(Debug)]
+struct Armed {
+    fault: Fault,
+    calls: u64,
+    fired: u64,
+}
+
+/// A fault that fired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Fired {
+    /// The place of the fault among the faults, counted from 0.
+    pub fault: usize,
+    /// The number of the call among those that the fault matches, counted from 1.
+    pub call: u64,
+    /// What happened.
+    pub effect: Effect,
+    /// The call: the operation, and what it was about.
+    pub at: String,
+}
+
+impl fmt::Display for Fired {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "fault {}, call {}: {} at {}",
+            self.fault, self.call, self.effect, self.at
+        )
+    }
+}
+
+/// A call that faults are held against.
+#[derive(Clone, Copy, Debug)]
+struct Call<'a> {
+    operation: Operation,
+    /// The aggregates that it is about.
+    aggregates: &'a [&'a str],
+    /// The types of its events.
+    event_types: &'a [&'a str],
+    /// The processor that makes it.
+    processor: Option<&'a str>,
+    /// Whether it checks an expected version or a condition.
+    is_conditional: bool,
+}
+
+impl Faults {
+    /// These faults. Their [chances](Fault::chance) are drawn from the seed of the run: see [`Seed`](super::Seed).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for an effect that the operation cannot have, for a number out of bounds, and for more than 1,024 faults.
+    pub fn new(faults: impl IntoIterator<Item = Fault>) -> Result<Self> {
+        Self::seeded(super::Seed::of_run().value(), faults)
+    }
+
+    /// These faults, with this seed for their chances.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn seeded(seed: u64, faults: impl IntoIterator<Item = Fault>) -> Result<Self> {
+        let none = Inner {
+            seed,
+            faults: Vec::new(),
+            fired: Vec::new(),
+        };
+        let all = Self {
+            inner: Arc::new(Mutex::new(none)),
+        };
+        faults.into_iter().try_for_each(|fault| all.add(fault))?;
+        Ok(all)
+    }
+
+    /// Reads a fault, or an array of faults, from JSON.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for what is no JSON, for a field or a word that is not known, and as [`new`](Self::new).
+    #[cfg(feature = "json")]
+    pub fn from_json(text: &str) -> Result<Self> {
+        let is_one = text.trim_start().starts_with('{');
+        let faults = if is_one {
+            serde_json::from_str(text).map(|fault| vec![fault])
+        } else {
+            serde_json::from_str(text)
+        };
+        Self::new(faults.map_err(|error| Error::invalid(format!("the faults cannot be read: {error}")))?)
+    }
+
+    /// Adds a fault. Its calls are counted from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    pub fn add(&self, fault: Fault) -> Result<()> {
+        fault.check()?;
+        let mut inner = self.inner.lock();
+        if inner.faults.len() == FAULTS_MAX {
+            return Err(Error::invalid(format!("there are {FAULTS_MAX} faults already")));
+        }
+        inner.faults.push(Armed {
+            fault,
+            calls: 0,
+            fired: 0,
+        });
+        Ok(())
+    }
+
+    /// Removes all faults, so that every call succeeds from now on. What fired stays on record.
+    pub fn clear(&self) {
+        self.inner.lock().faults.clear();
+    }
+
+    /// The faults that fired, in order: the first 65,536.
+    pub fn fired(&self) -> Vec<Fired> {
+        self.inner.lock().fired.clone()
+    }
+
+    /// The faults that never fired.
+    pub fn unfired(&self) -> Vec<Fault> {
+        let inner = self.inner.lock();
+        let unfired = inner.faults.iter().filter(|armed| armed.fired == 0);
+        unfired.map(|armed| armed.fault.clone()).collect()
+    }
+
+    /// Fails the test if a fault never fired: then the test did not prove what it staged.
+    ///
+    /// # Panics
+    ///
+    /// When there is such a fault; the message lists them, and those that fired.
+    pub fn assert_all_fired(&self) {
+        let unfired = self.unfired();
+        let fired: Vec<_> = self.fired().iter().map(Fired::to_string).collect();
+        assert!(
+            unfired.is_empty(),
+            "these faults never fired: {unfired:#?}\nthese did: {fired:#?}"
+        );
+    }
+
+    /// The same journal, with faults on [`Operation::Flush`].
+    pub fn journal(&self, journal: Box<dyn Journal>) -> FaultyJournal {
+        FaultyJournal::new(journal, self.clone())
+    }
+
+    /// The effect on a call, and how long a delay lasts; of several faults that fire the first acts, and all are counted.
+    fn draw(&self, call: &Call<'_>) -> Option<Fault> {
+        let mut inner = self.inner.lock();
+        let Inner { seed, faults, fired } = &mut *inner;
+        let mut acting = None;
+        for (place, armed) in faults.iter_mut().enumerate() {
+            if acting.is_some() || !armed.fault.matches(call) || !armed.fires(*seed, place) {
+                continue;
+            }
+            acting = Some(armed.fault.clone());
+            if fired.len() < FIRED_MAX {
+                fired.push(Fired {
+                    fault: place,
+                    call: armed.calls,
+                    effect: armed.fault.effect,
+                    at: call.to_string(),
+                });
+            }
+        }
+        acting
+    }
+}
+
+impl Armed {
+    /// Counts a call that matches, and draws whether the fault fires at it.
+    fn fires(&mut self, seed: u64, place: usize) -> bool {
+        self.calls += 1;
+        let is_due = self.calls >= self.fault.nth && self.fired < self.fault.times_or_default();
+        let fires = is_due && self.fault.is_drawn(seed ^ ((place as u64) << 48) ^ self.calls);
+        self.fired += u64::from(fires);
+        fires
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.operation)?;
+        if let Some(processor) = self.processor {
+            write!(f, " of '{processor}'")?;
+        }
+        for (place, aggregate) in self.aggregates.iter().enumerate() {
+            let before = if place == 0 { " on" } else { "," };
+            write!(f, "{before} '{aggregate}'")?;
+        }
+        Ok(())
+    }
+}

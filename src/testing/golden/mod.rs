@@ -1,0 +1,203 @@
+//! Golden histories: the events of a test as a file of JSON lines that people review, and that later runs are compared with.
+
+mod alias;
+mod compare;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use self::alias::Aliases;
+use self::compare::differing_lines;
+use crate::{Event, EventRef, Store, Timestamp};
+
+/// The variable of the environment that has golden files rewritten.
+const VARIABLE: &str = "UPDATE";
+/// The number of bytes of a golden file that are read: more is not reviewed by people.
+const FILE_BYTES_MAX: u64 = 64 << 20;
+
+/// A history that is compared with a file.
+///
+/// The file has a JSON object a line for each event. Ids are aliased: the first id is `id-1`, wherever it occurs again, in
+/// names and in the payload too, and so are all UUIDs. Times are left out, and `<time>` stands for those in the payload; with [`times`](Self::times) they are the seconds since the
+/// first event. So the file stays the same from run to run. With `UPDATE=1` in the environment it is written instead of compared.
+///
+/// ```
+/// use annals::testing::Golden;
+/// # use annals::{Expected, NewEvent, Store, StreamId};
+///
+/// let store = Store::in_memory();
+/// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced").data(r#"{"cents": 5}"#)])?;
+/// assert_eq!(
+///     Golden::of(&store).to_string(),
+///     "{\"id\":\"id-1\",\"stream\":\"Order order-1\",\"version\":1,\"type\":\"OrderPlaced\",\"data\":{\"cents\":5}}\n",
+/// );
+/// // In a test: Golden::of(&store).assert("tests/golden/order.jsonl");
+/// # Ok::<(), annals::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a golden history does nothing until it is asserted"]
+pub struct Golden {
+    events: Vec<Event>,
+    with_times: bool,
+}
+
+impl Golden {
+    /// The history of a store: its events, without those in which processors and sagas keep their own state, and without system events.
+    pub fn of(store: &Store) -> Self {
+        let is_own = |event: &EventRef<'_>| event.aggregate_type().starts_with("annals.");
+        let events = store.read_all().fold(Vec::new(), |mut events, event| {
+            if !is_own(&event) {
+                events.push(event.to_event());
+            }
+            events
+        });
+        Self::of_events(events)
+    }
+
+    /// The history of these events.
+    pub fn of_events(events: impl IntoIterator<Item = Event>) -> Self {
+        Self {
+            events: events.into_iter().collect(),
+            with_times: false,
+        }
+    }
+
+    /// Includes the times, as seconds since the first event. For stores whose [clock](crate::ManualClock) is moved by hand.
+    pub fn times(mut self) -> Self {
+        self.with_times = true;
+        self
+    }
+
+    /// Fails the test if the history differs from the file, and prints the lines that differ. Relative paths begin at the folder of the package.
+    ///
+    /// # Panics
+    ///
+    /// When it differs; when the file is not there or cannot be read; with `UPDATE=1`, when it cannot be written.
+    #[track_caller]
+    pub fn assert(&self, path: impl AsRef<Path>) {
+        let path = of_package(path.as_ref());
+        let is_update = std::env::var_os(VARIABLE).is_some_and(|value| value == "1");
+        let outcome = if is_update {
+            self.write(&path)
+        } else {
+            self.compare(&path)
+        };
+        if let Err(difference) = outcome {
+            super::fail::fail(&difference);
+        }
+    }
+
+    /// Compares the history with a file.
+    ///
+    /// # Errors
+    ///
+    /// The lines that differ, or why the file cannot be read.
+    pub fn compare(&self, path: &Path) -> Result<(), String> {
+        let told = |error: &dyn std::fmt::Display| {
+            format!(
+                "{}: {error}. To write it, run the test once with {VARIABLE}=1",
+                path.display()
+            )
+        };
+        let size = fs::metadata(path).map_err(|error| told(&error))?.len();
+        if size > FILE_BYTES_MAX {
+            return Err(told(&format!(
+                "it has {size} bytes, and at most {FILE_BYTES_MAX} are compared"
+            )));
+        }
+        let expected = fs::read_to_string(path).map_err(|error| told(&error))?;
+        // A checkout may have changed the line ends.
+        let expected = expected.replace("\r\n", "\n");
+        match differing_lines(&expected, &self.to_string()) {
+            None => Ok(()),
+            Some(lines) => Err(format!(
+                "the history differs from {} (- the file, + this run). If it is as it should be, run the test with {VARIABLE}=1\n{lines}",
+                path.display()
+            )),
+        }
+    }
+
+    /// Writes the history to a file, whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// Why the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), String> {
+        let write = || -> io::Result<()> {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            let part = path.with_extension(format!("{}.part", std::process::id()));
+            fs::write(&part, self.to_string())?;
+            fs::rename(&part, path).inspect_err(|_| drop(fs::remove_file(&part)))
+        };
+        write().map_err(|error| format!("{} cannot be written: {error}", path.display()))
+    }
+}
+
+/// Tests run in the folder of the package, and programs that were made from it elsewhere.
+fn of_package(path: &Path) -> PathBuf {
+    match std::env::var_os("CARGO_MANIFEST_DIR") {
+        Some(folder) if path.is_relative() => Path::new(&folder).join(path),
+        _ => path.to_owned(),
+    }
+}
+
+impl std::fmt::Display for Golden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut aliases = Aliases::default();
+        let begin = self.events.first().map(Event::timestamp);
+        for event in &self.events {
+            let begin = begin.filter(|_| self.with_times);
+            writeln!(f, "{}", Value::Object(line(event, begin, &mut aliases)))?;
+        }
+        Ok(())
+    }
+}
+
+/// An event as a JSON object, without what is empty.
+fn line(event: &Event, begin: Option<Timestamp>, aliases: &mut Aliases) -> Map<String, Value> {
+    let mut line = Map::new();
+    line.insert("id".into(), aliases.id(event.id()).into());
+    let stream = format!("{} {}", event.aggregate_type(), aliases.text(event.aggregate_id()));
+    line.insert("stream".into(), stream.into());
+    line.insert("version".into(), event.version().0.into());
+    line.insert("type".into(), event.event_type().into());
+    if event.schema_version() != 1 {
+        line.insert("schema".into(), event.schema_version().into());
+    }
+    if let Some(begin) = begin {
+        line.insert("second".into(), seconds_between(begin, event.timestamp()));
+    }
+    for (name, value) in [
+        ("correlation", event.correlation_id()),
+        ("causation", event.causation_id()),
+        ("user", event.user_id()),
+        ("organization", event.organization_id()),
+    ] {
+        if let Some(value) = value {
+            line.insert(name.into(), aliases.text(value).into());
+        }
+    }
+    let tags: Vec<Value> = event.tags().map(|tag| aliases.text(tag).into()).collect();
+    if !tags.is_empty() {
+        line.insert("tags".into(), tags.into());
+    }
+    for (name, bytes) in [("metadata", event.metadata()), ("data", event.data())] {
+        if !bytes.is_empty() {
+            line.insert(name.into(), aliases.payload(bytes));
+        }
+    }
+    line
+}
+
+fn seconds_between(begin: Timestamp, end: Timestamp) -> Value {
+    let micros = end.as_micros().saturating_sub(begin.as_micros());
+    if micros % 1_000_000 == 0 {
+        return (micros / 1_000_000).into();
+    }
+    format!("{}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs()).into()
+}
