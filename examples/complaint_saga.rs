@@ -16,13 +16,13 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 const SOON: Duration = Duration::from_secs(10);
 
 #[derive(Deserialize)]
-enum ComplaintEvent {
+pub(crate) enum ComplaintEvent {
     Raised { article: String },
     Accepted,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-enum Command {
+pub(crate) enum Command {
     Refund,
     TakeBackRefund,
     Reserve(String),
@@ -33,7 +33,7 @@ enum Command {
 
 /// Refunds and reserves a replacement at once; ships it when the customer accepts within two weeks.
 #[derive(Default, Serialize, Deserialize)]
-struct Complaint {
+pub(crate) struct Complaint {
     article: String,
     reminded: bool,
 }

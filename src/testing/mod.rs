@@ -30,6 +30,8 @@ pub mod operation;
 #[cfg(feature = "cqrs")]
 mod projection_scenario;
 #[cfg(feature = "cqrs")]
+mod saga_matrix;
+#[cfg(feature = "cqrs")]
 mod saga_scenario;
 #[cfg(feature = "cqrs")]
 mod scenario;
@@ -44,6 +46,8 @@ pub use decision_scenario::{DecisionOutcome, DecisionScenario};
 pub use golden::Golden;
 #[cfg(feature = "cqrs")]
 pub use projection_scenario::ProjectionScenario;
+#[cfg(feature = "cqrs")]
+pub use saga_matrix::{Incident, MatrixRow, SagaMatrix, SagaTable};
 #[cfg(feature = "cqrs")]
 pub use saga_scenario::SagaScenario;
 #[cfg(feature = "cqrs")]

@@ -34,6 +34,7 @@ mod read;
 mod read_only;
 mod repair;
 mod retention;
+mod saga_matrix;
 mod seed;
 mod snapshots;
 mod support;

@@ -222,12 +222,7 @@ fn the_seed_of_a_red_test_was_not_told() {
     // The child prints its seed, and takes one from the environment.
     let child = |seed: Option<&str>| {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.args([
-            "--exact",
-            "seed::prints_the_seed_of_the_run",
-            "--nocapture",
-            "--include-ignored",
-        ]);
+        command.args(["--exact", "seed::prints_the_seed_of_the_run", "--nocapture"]);
         command.env_remove("ANNALS_SEED");
         if let Some(seed) = seed {
             command.env("ANNALS_SEED", seed);

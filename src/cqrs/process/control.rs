@@ -304,6 +304,14 @@ impl Control {
         Ok(())
     }
 
+    /// Fails if it does not run, although it may have reached the position that is waited for: nothing that is due will be done.
+    #[cfg(feature = "testing")]
+    pub(in crate::cqrs) fn check_runs(&self) -> Result<(), WaitError> {
+        let runs = |inner: &Inner| matches!(inner.state, ProcessorState::Running | ProcessorState::CaughtUp);
+        let waited = self.wait_while(self.store.visible(), Duration::ZERO, |inner| !runs(inner));
+        waited.map(drop)
+    }
+
     fn wait_while(
         &self,
         target: Position,

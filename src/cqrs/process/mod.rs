@@ -200,7 +200,10 @@ impl Processors {
             let target = self.when_caught_up(left())?;
             #[cfg(feature = "testing")]
             if self.running.by_hand.is_some() {
-                return Ok(self.store.visible());
+                self.all()
+                    .iter()
+                    .try_for_each(|processor| processor.control.check_runs())?;
+                return Ok(target);
             }
             for processor in self.all() {
                 processor.control.wait_round(left())?;

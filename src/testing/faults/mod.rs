@@ -200,15 +200,16 @@ impl Faults {
         FaultyJournal::new(journal, self.clone())
     }
 
-    /// The effect on a call, and how long a delay lasts; of several faults that fire the first acts, and all are counted.
+    /// The fault that acts on a call: the first of those that are due. The call counts for all that match.
     fn draw(&self, call: &Call<'_>) -> Option<Fault> {
         let mut inner = self.inner.lock();
         let Inner { seed, faults, fired } = &mut *inner;
         let mut acting = None;
         for (place, armed) in faults.iter_mut().enumerate() {
-            if acting.is_some() || !armed.fault.matches(call) || !armed.fires(*seed, place) {
+            if !armed.fault.matches(call) || !armed.is_due(*seed, place) || acting.is_some() {
                 continue;
             }
+            armed.fired += 1;
             acting = Some(armed.fault.clone());
             if fired.len() < FIRED_MAX {
                 fired.push(Fired {
@@ -224,13 +225,11 @@ impl Faults {
 }
 
 impl Armed {
-    /// Counts a call that matches, and draws whether the fault fires at it.
-    fn fires(&mut self, seed: u64, place: usize) -> bool {
+    /// Counts a call that matches, and draws whether the fault is to act on it.
+    fn is_due(&mut self, seed: u64, place: usize) -> bool {
         self.calls += 1;
-        let is_due = self.calls >= self.fault.nth && self.fired < self.fault.times_or_default();
-        let fires = is_due && self.fault.is_drawn(seed ^ ((place as u64) << 48) ^ self.calls);
-        self.fired += u64::from(fires);
-        fires
+        let is_in_range = self.calls >= self.fault.nth && self.fired < self.fault.times_or_default();
+        is_in_range && self.fault.is_drawn(seed ^ ((place as u64) << 48) ^ self.calls)
     }
 }
 
