@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::de::Read;
 
 use super::decode::{Failed, Found, Reading};
 use super::encode::EncodeError;
@@ -27,7 +28,7 @@ use crate::ContentType;
 /// }
 ///
 /// let encoded = Json.encode(&AccountEvent::Deposited { amount: 250 })?;
-/// assert_eq!((encoded.event_type.as_str(), encoded.data.as_slice()), ("Deposited", &br#"{"amount":250}"#[..]));
+/// assert_eq!((&*encoded.event_type, encoded.data.as_slice()), ("Deposited", &br#"{"amount":250}"#[..]));
 ///
 /// let decoded: AccountEvent = Json.decode("Deposited", br#"{"amount":250}"#)?;
 /// assert_eq!(decoded, AccountEvent::Deposited { amount: 250 });
@@ -97,17 +98,34 @@ impl Format for Json {
 
     #[inline]
     fn read<E: DeserializeOwned>(event_type: &str, data: &[u8], is_traced: bool) -> Result<E, Failed> {
-        let mut json = serde_json::Deserializer::from_slice(data);
-        let reading = Reading {
-            event_type,
-            has_content: true,
-            is_traced,
-        };
-        let event = reading
-            .event::<Self, _, _>(&mut json)
-            .map_err(|(error, found)| Failed::new(error.to_string(), found))?;
-        json.end()
-            .map_err(|error| Failed::new(error.to_string(), Found::default()))?;
-        Ok(event)
+        // A text is checked once, and a slice at each of its strings. A string that is skipped is not checked: it is no error there.
+        match str::from_utf8(data) {
+            Ok(text) if !is_traced => read_from(serde_json::Deserializer::from_str(text), event_type, false),
+            _ => read_slice(event_type, data, is_traced),
+        }
     }
+}
+
+#[cold]
+fn read_slice<E: DeserializeOwned>(event_type: &str, data: &[u8], is_traced: bool) -> Result<E, Failed> {
+    read_from(serde_json::Deserializer::from_slice(data), event_type, is_traced)
+}
+
+#[inline]
+fn read_from<'de, E: DeserializeOwned, R: Read<'de>>(
+    mut json: serde_json::Deserializer<R>,
+    event_type: &str,
+    is_traced: bool,
+) -> Result<E, Failed> {
+    let reading = Reading {
+        event_type,
+        has_content: true,
+        is_traced,
+    };
+    let event = reading
+        .event::<Json, _, _>(&mut json)
+        .map_err(|(error, found)| Failed::new(error.to_string(), found))?;
+    json.end()
+        .map_err(|error| Failed::new(error.to_string(), Found::default()))?;
+    Ok(event)
 }

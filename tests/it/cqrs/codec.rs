@@ -179,3 +179,23 @@ fn what_is_no_variant_is_refused() {
         assert!(matches!(result, Err(CodecError::Unwritable(_))), "{result:?}");
     }
 }
+
+#[test]
+fn bytes_that_are_no_text_made_an_event_undecodable_in_a_field_that_is_skipped() {
+    let line = Line {
+        article: "a".to_owned(),
+        count: Some(1),
+    };
+    for skipped in [&b"\xff"[..], b"\xc3(", b"a\xed\xa0\x80"] {
+        let data = [br#"{"old":""#, skipped, br#"","article":"a","count":1}"#].concat();
+        assert_eq!(Json.decode("order.paid", &data), Ok(External::Paid(line.clone())));
+        let data = [br#"{"article":""#, skipped, br#"","count":1}"#].concat();
+        match Json.decode::<External>("order.paid", &data) {
+            Err(CodecError::Unreadable { path, message }) => {
+                assert_eq!(path, "article");
+                assert!(message.starts_with("invalid unicode code point"), "{message}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
