@@ -128,6 +128,7 @@ impl<E, C: Codec> TypedEvents<E, C> {
     }
 
     /// A new event of this type and data, with the newest schema version that the upcasters know.
+    #[inline]
     pub(super) fn new_event(&self, encoded: Encoded) -> NewEvent<'static> {
         let schema_version = self.upcasters.newest(&encoded.event_type);
         NewEvent::new(encoded.event_type)
@@ -317,7 +318,7 @@ impl<E: Serialize + DeserializeOwned, C: Codec> TypedEvents<E, C> {
         let encoded = self.codec.encode(event).map_err(|error| (None, error))?;
         match self.codec.decode(&encoded.event_type, &encoded.data) {
             Ok(read) => Ok((encoded, read)),
-            Err(error) => Err((Some(encoded.event_type), error)),
+            Err(error) => Err((Some(encoded.event_type.into_owned()), error)),
         }
     }
 }

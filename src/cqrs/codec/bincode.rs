@@ -46,7 +46,7 @@ fn config() -> impl Config {
 /// }
 ///
 /// let encoded = Bincode.encode(&AccountEvent::Deposited { amount: 250 })?;
-/// assert_eq!((encoded.event_type.as_str(), encoded.data.as_slice()), ("Deposited", &[250][..]));
+/// assert_eq!((&*encoded.event_type, encoded.data.as_slice()), ("Deposited", &[250][..]));
 /// let decoded: AccountEvent = Bincode.decode("Deposited", &encoded.data)?;
 /// assert_eq!(decoded, AccountEvent::Deposited { amount: 250 });
 /// # Ok::<(), annals::cqrs::CodecError>(())

@@ -49,7 +49,7 @@ const TRACED: [u8; 2] = [0x83, 0xf5];
 /// }
 ///
 /// let encoded = Cbor.encode(&AccountEvent::Deposited { amount: 250 })?;
-/// assert_eq!((encoded.event_type.as_str(), encoded.data.len()), ("Deposited", 11));
+/// assert_eq!((&*encoded.event_type, encoded.data.len()), ("Deposited", 11));
 /// let decoded: AccountEvent = Cbor.decode("Deposited", &encoded.data)?;
 /// assert_eq!(decoded, AccountEvent::Deposited { amount: 250 });
 /// # Ok::<(), annals::cqrs::CodecError>(())

@@ -1,5 +1,6 @@
 //! A serializer for variants of enums: the name of the variant becomes the event type, and its fields become the data in a format.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 
 use serde::Serialize;
@@ -63,7 +64,7 @@ fn data_of<F: Format, T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>> {
 
 /// Data that is written a field at a time.
 struct Parts<F> {
-    event_type: String,
+    event_type: Cow<'static, str>,
     data: Vec<u8>,
     fields: Fields,
     is_first: bool,
@@ -71,11 +72,11 @@ struct Parts<F> {
 }
 
 impl<F: Format> Parts<F> {
-    fn new(event_type: &str, fields: Fields) -> Self {
+    fn new(event_type: impl Into<Cow<'static, str>>, fields: Fields) -> Self {
         let mut data = Vec::with_capacity(DATA_BYTES);
         F::begin(&mut data, fields);
         Self {
-            event_type: event_type.to_owned(),
+            event_type: event_type.into(),
             data,
             fields,
             is_first: true,
@@ -155,7 +156,7 @@ impl<F: Format> Serializer for EventSerializer<F> {
             return not_a_variant("a struct with a field that is an enum");
         }
         Ok(Encoded {
-            event_type: variant.to_owned(),
+            event_type: variant.into(),
             data: Vec::new(),
         })
     }
@@ -168,7 +169,7 @@ impl<F: Format> Serializer for EventSerializer<F> {
         value: &T,
     ) -> Result<Encoded> {
         Ok(Encoded {
-            event_type: variant.to_owned(),
+            event_type: variant.into(),
             data: data_of::<F, T>(value)?,
         })
     }
@@ -304,7 +305,7 @@ fn tag_among<F: Format, T: Serialize + ?Sized>(key: &str, value: &T) -> Result<P
             "the tag of its enum is called '{key}': write #[serde(tag = \"{TAG}\")], or name the content too"
         )));
     }
-    Ok(Parts::new(name, Fields::Record))
+    Ok(Parts::new(name.to_owned(), Fields::Record))
 }
 
 /// # Errors

@@ -17,6 +17,7 @@ mod missing;
 mod value;
 mod variants;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::Serialize;
@@ -34,8 +35,8 @@ pub use json::Json;
 /// An event as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// The name of the variant.
-    pub event_type: String,
+    /// The name of the variant. It is borrowed where serde has it as a constant.
+    pub event_type: Cow<'static, str>,
     /// The fields of the variant; empty for a variant without fields.
     pub data: Vec<u8>,
 }

@@ -40,7 +40,7 @@ fn round_trip<E: Serialize + DeserializeOwned + PartialEq + Debug>(event: &E) ->
     let decoded: E = Json.decode(&encoded.event_type, &encoded.data).expect("it decodes");
     assert_eq!(decoded, *event);
     let data = String::from_utf8(encoded.data).expect("JSON is text");
-    (encoded.event_type, data)
+    (encoded.event_type.into_owned(), data)
 }
 
 fn lines() -> impl Strategy<Value = Vec<Line>> {

@@ -68,7 +68,7 @@ fn round_trip<E: Event>(codec: &impl Codec, event: &E) -> (String, Vec<u8>) {
     let encoded = codec.encode(event).expect("it is an event");
     let decoded: E = codec.decode(&encoded.event_type, &encoded.data).expect("it decodes");
     assert_eq!(decoded, *event);
-    (encoded.event_type, encoded.data)
+    (encoded.event_type.into_owned(), encoded.data)
 }
 
 /// A round trip by way of a value, as an event takes that is upcast.
