@@ -3,7 +3,7 @@
 use super::snapshot::Since;
 use super::{Aggregate, Aggregates, Codec, LoadError, Loaded};
 use crate::event::system::change_stream;
-use crate::{AsOf, EventRef, Position, Store, StreamRead, Version};
+use crate::{AsOf, EventRef, Position, Store, StreamInfo, StreamRead, Version};
 
 /// How far the events of an aggregate are folded.
 #[derive(Clone, Copy)]
@@ -73,7 +73,11 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         #[cfg(feature = "testing")]
         self.store.read_with_faults(Some(id))?;
         loop {
-            let begin = self.begin(id, until);
+            // Nothing is read of an aggregate that the store does not know: the first command of each would set up a read in vain.
+            let Some(info) = self.store.stream_info(id) else {
+                return Ok((Loaded::initial(), Since::default()));
+            };
+            let begin = self.begin(id, until, &info);
             let from = begin.version;
             let (loaded, since) = self.fold(id, until, begin)?;
             if !self.has_changed(id, from, loaded.version) {
@@ -83,10 +87,9 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     /// The state to begin at: that of the nearest snapshot, or the initial one.
-    fn begin(&self, id: &str, until: Until) -> Loaded<A> {
+    fn begin(&self, id: &str, until: Until, info: &StreamInfo) -> Loaded<A> {
         let from_snapshot = || {
             let snapshots = self.snapshots.as_ref()?;
-            let info = self.store.stream_info(id)?;
             let is_own = info.stream.aggregate_type == A::TYPE && !info.tombstoned;
             let last = until.last_of_snapshot(&self.store, id);
             is_own.then(|| snapshots.load(&self.store, id, last)).flatten()
