@@ -1,5 +1,7 @@
 //! The context of a command: user, organization, correlation and causation.
 
+use std::borrow::Cow;
+
 use crate::{Event, Name, NewEvent};
 
 /// The user, organization, correlation and causation of a command; its events carry them.
@@ -74,10 +76,16 @@ impl Context {
 
     /// Writes the context to an event, and replaces the context that it has.
     pub(super) fn apply(&self, event: &mut NewEvent<'_>) {
-        let copy = |name: &Option<Name>| name.as_deref().map(|name| name.to_owned().into());
-        event.user_id = copy(&self.user);
-        event.organization_id = copy(&self.organization);
-        event.correlation_id = copy(&self.correlation);
-        event.causation_id = copy(&self.causation);
+        copy(self.user.as_deref(), &mut event.user_id);
+        copy(self.organization.as_deref(), &mut event.organization_id);
+        copy(self.correlation.as_deref(), &mut event.correlation_id);
+        copy(self.causation.as_deref(), &mut event.causation_id);
+    }
+}
+
+#[inline]
+fn copy(name: Option<&str>, to: &mut Option<Cow<'_, str>>) {
+    if name.is_some() || to.is_some() {
+        *to = name.map(|name| name.to_owned().into());
     }
 }

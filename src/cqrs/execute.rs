@@ -143,9 +143,9 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         id: &str,
         command: &A::Command,
     ) -> Result<Executed, CommandError<A::Rejection>> {
-        let stream = StreamId::new(A::TYPE, id);
+        let mut part = Part::anywhere(StreamId::new(A::TYPE, id));
         with_retry(&self.store, self.retry, |attempts| {
-            let (part, settle) = self.decide(command_id, &stream, command)?;
+            let settle = self.decide(command_id, command, &mut part)?;
             let mut executed = Executed {
                 appended: None,
                 version: part.version,
@@ -163,27 +163,25 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         })
     }
 
-    /// Decides a command on the current state, and writes its events, without appending them.
+    /// Decides a command on the current state of the part's aggregate, and writes its events to the part, without appending them.
     pub(super) fn decide(
         &self,
         command_id: Option<&CommandId>,
-        stream: &StreamId,
         command: &A::Command,
-    ) -> Result<(Part, Settle<A>), CommandError<A::Rejection>> {
-        let id = stream.aggregate_id.as_str();
-        let (loaded, since) = self.load_with(id, Until::Now)?;
+        part: &mut Part,
+    ) -> Result<Settle<A>, CommandError<A::Rejection>> {
+        let (loaded, since) = self.load_with(&part.stream.aggregate_id, Until::Now)?;
         if let Some(command_id) = command_id
-            && let Some(known) = Part::known(&self.store, command_id, stream, loaded.version)?
+            && part.begin_known(&self.store, command_id, loaded.version)?
         {
-            return Ok((known, Settle::nothing(loaded)));
+            return Ok(Settle::nothing(loaded));
         }
         let decided = loaded.state.decide(command).map_err(CommandError::Rejected)?;
-        let mut part = Part::new(stream.clone(), loaded.version);
-        part.reserve(decided.len());
+        part.begin(loaded.version, decided.len());
         let mut settle = Settle::of(loaded, since);
         for event in decided {
             let place = part.len();
-            let id = command_id.map(|command_id| command_id.event(id, place));
+            let id = command_id.map(|command_id| command_id.event(&part.stream.aggregate_id, place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
             let (encoded, read) = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
             if self.snapshots.is_some() {
@@ -191,7 +189,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             }
             part.add(self.events.new_event(encoded), &self.context, id, metadata);
         }
-        Ok((part, settle))
+        Ok(settle)
     }
 
     /// Saves a snapshot of the state after a command, if one is due.

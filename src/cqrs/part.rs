@@ -1,6 +1,7 @@
 //! One aggregate's part of a command: the events that were decided, before they are appended.
 
 use serde::Serialize;
+use smallvec::SmallVec;
 use uuid::Uuid;
 
 use super::snapshot::Since;
@@ -60,45 +61,47 @@ pub(super) struct Part {
     /// The version of the aggregate that the command was decided on.
     pub(super) version: Version,
     expected: Expected,
-    events: Vec<NewEvent<'static>>,
+    /// An event is large, and most commands decide on one: it has no allocation of its own.
+    events: SmallVec<[NewEvent<'static>; 1]>,
     is_known: bool,
 }
 
 impl Part {
-    pub(super) fn new(stream: StreamId, version: Version) -> Self {
-        let expected = match version {
-            Version(0) => Expected::NoStream,
-            version => Expected::Exactly(version),
-        };
+    /// A part without events, that is appended wherever the aggregate stands.
+    pub(super) fn anywhere(stream: StreamId) -> Self {
         Self {
             stream,
-            version,
-            expected,
-            events: Vec::new(),
+            version: Version(0),
+            expected: Expected::Any,
+            events: SmallVec::new(),
             is_known: false,
         }
     }
 
-    /// A part that is appended wherever the aggregate stands.
-    pub(super) fn anywhere(stream: StreamId) -> Self {
-        Self {
-            expected: Expected::Any,
-            ..Self::new(stream, Version(0))
-        }
+    /// Begins again, without events: this number is decided on `version` of the aggregate, and appended there.
+    pub(super) fn begin(&mut self, version: Version, events: usize) {
+        self.version = version;
+        self.expected = match version {
+            Version(0) => Expected::NoStream,
+            version => Expected::Exactly(version),
+        };
+        self.events.clear();
+        self.events.reserve_exact(events);
+        self.is_known = false;
     }
 
-    /// The events of a command that the aggregate has already, up to version `last`.
+    /// Begins again with the events of a command that the aggregate has already, up to version `last`. Returns whether it has them.
     ///
     /// Appended once more, the store recognizes them by their ids, and acknowledges them when they have the requested durability. The expected
     /// version is the one they were appended at: if the aggregate was deleted meanwhile, the append conflicts instead of storing them a
     /// second time.
-    pub(super) fn known<R>(
+    pub(super) fn begin_known<R>(
+        &mut self,
         store: &Store,
         command_id: &CommandId,
-        stream: &StreamId,
         last: Version,
-    ) -> Result<Option<Self>, CommandError<R>> {
-        let id = stream.aggregate_id.as_str();
+    ) -> Result<bool, CommandError<R>> {
+        let id = self.stream.aggregate_id.as_str();
         let mut next = command_id.event(id, 0);
         let mut events: Vec<Event> = Vec::new();
         store.read_stream(id).for_each(|event: EventRef<'_>| {
@@ -108,34 +111,33 @@ impl Part {
             }
         });
         let Some(first) = events.first() else {
-            return Ok(None);
+            return Ok(false);
         };
         command_id.check(first)?;
-        let mut part = Self::new(stream.clone(), last);
-        part.is_known = true;
-        part.expected = Expected::Exactly(Version(first.version().0 - 1));
-        part.events = events.iter().map(|event| event.to_new().into_owned()).collect();
-        Ok(Some(part))
+        self.begin(last, events.len());
+        self.is_known = true;
+        self.expected = Expected::Exactly(Version(first.version().0 - 1));
+        self.events
+            .extend(events.iter().map(|event| event.to_new().into_owned()));
+        Ok(true)
     }
 
+    #[inline]
     pub(super) fn add(
         &mut self,
-        mut event: NewEvent<'static>,
+        event: NewEvent<'static>,
         context: &Context,
         id: Option<Uuid>,
         metadata: Option<String>,
     ) {
-        context.apply(&mut event);
-        event.id = id;
-        if let Some(metadata) = metadata {
-            event.metadata = metadata.into_bytes().into();
+        let event = NewEvent { id, ..event };
+        self.events.push(match metadata {
+            Some(metadata) => event.metadata(metadata),
+            None => event,
+        });
+        if let Some(event) = self.events.last_mut() {
+            context.apply(event);
         }
-        self.events.push(event);
-    }
-
-    /// Makes room for exactly this number of events: an event is large.
-    pub(super) fn reserve(&mut self, events: usize) {
-        self.events.reserve_exact(events);
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -158,7 +160,7 @@ impl Part {
     }
 
     pub(super) fn into_append(self) -> Append<'static> {
-        Append::new(self.stream, self.expected, self.events)
+        Append::new(self.stream, self.expected, self.events.into_vec())
     }
 
     pub(super) fn unwritable<R>(&self, (event_type, error): (Option<String>, CodecError)) -> CommandError<R> {

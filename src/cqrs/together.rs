@@ -174,14 +174,13 @@ impl Work<'_> {
             ));
             return Err(CommandError::Store(error));
         }
-        let stream = StreamId::new(A::TYPE, id);
-        let (part, settle) = aggregates.decide(command_id, &stream, command)?;
+        let mut part = Part::anywhere(StreamId::new(A::TYPE, id));
+        let settle = aggregates.decide(command_id, command, &mut part)?;
         if !part.is_empty() {
             add_inline(&mut self.inline, aggregates.inline.iter().cloned());
+            let (aggregates, id) = (aggregates.clone(), part.stream.aggregate_id.clone());
             self.parts.push(part);
-            let aggregates = aggregates.clone();
-            self.settles
-                .push(Box::new(move || aggregates.settle(&stream.aggregate_id, settle)));
+            self.settles.push(Box::new(move || aggregates.settle(&id, settle)));
         }
         Ok(())
     }
