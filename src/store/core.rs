@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use crossbeam_utils::CachePadded;
 
 use super::budget::DroppedRun;
-use super::directory::{PageCache, Place};
+use super::directory::{Directory, Entry, PageCache, Place};
 use super::fork_shared::ForkShared;
 use super::lane::{Lane, Snapshot, Stretch};
 use super::log::Log;
@@ -149,6 +149,20 @@ impl Core {
     /// The event at `position`, owned.
     pub(crate) fn event(&self, position: u64, pages: &mut PageCache) -> Option<Event> {
         self.with_event(position, pages, |event| event.to_event())
+    }
+
+    /// The event at `position`, owned, for a caller that reads this one alone.
+    ///
+    /// It is often the thread that has just appended it: its lane has the page of the directory, which takes a lock to find otherwise.
+    pub(crate) fn single_event(&self, position: u64) -> Option<Event> {
+        let number = self.own_lane();
+        let own = self.read_lane(number);
+        let place = Directory::get_cached(position, &own.pages).map(Entry::place);
+        if let Some(place) = place.filter(|place| place.lane == number) {
+            return own.lane.event(place.slot).map(EventRef::to_event);
+        }
+        drop(own);
+        self.event(position, &mut PageCache::default())
     }
 
     /// The events at `positions`, owned.

@@ -177,6 +177,15 @@ impl Directory {
         read_entry(page, position)
     }
 
+    /// The entry of `position`, if it is written and on the page that a writer has cached.
+    #[inline]
+    pub(crate) fn get_cached(position: u64, cache: &PageCache) -> Option<Entry> {
+        let page = cache.page.as_ref()?;
+        (page.number == page_number(position))
+            .then(|| read_entry(page, position))
+            .flatten()
+    }
+
     /// The entry of `position`, if it is written and retained. For a reader, at any position.
     #[inline]
     pub(crate) fn get(&self, position: u64, cache: &mut PageCache) -> Option<Entry> {

@@ -325,9 +325,7 @@ impl Store {
         let engine = self.engine();
         let visible = engine.visible();
         let known = position.0 > 0 && position.0 <= visible;
-        known
-            .then(|| engine.core.event(position.0, &mut PageCache::default()))
-            .flatten()
+        known.then(|| engine.core.single_event(position.0)).flatten()
     }
 
     /// Returns the state of an aggregate without reading its events; `None` if it never had one.
