@@ -1,5 +1,6 @@
 //! A handle of the aggregates of one type: loads them, and executes commands on them.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -7,13 +8,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::loading::Until;
-use super::projection::{Inline, add_inline};
+use super::projection::{Inline, Typed, add_inline};
 use super::snapshot::{SnapshotCounts, SnapshotPolicy, Snapshots};
 use super::{
     Aggregate, Codec, Context, Json, Live, LoadError, Loaded, Projection, ReadError, Retry, TypedEvents, UnknownEvents,
     Upcasters,
 };
 use crate::{AsOf, Error, Position, Query, Store, Version};
+
+/// Decoded events as a value whose type is found out at run time.
+type Share<E> = fn(&mut Typed<E>) -> &mut dyn Any;
 
 /// Loads the aggregates of type `A`, and executes commands on them.
 ///
@@ -28,6 +32,8 @@ pub struct Aggregates<A: Aggregate, C = Json> {
     pub(super) snapshots: Option<Arc<Snapshots<A>>>,
     /// Ascending by address: all handles lock them in one order.
     pub(super) inline: Vec<Arc<dyn Inline>>,
+    /// Offers the decoded events of a command to projections, whose enum may be the same; none without inline projections.
+    pub(super) share: Option<Share<A::Event>>,
 }
 
 impl<A: Aggregate, C: Clone> Clone for Aggregates<A, C> {
@@ -39,6 +45,7 @@ impl<A: Aggregate, C: Clone> Clone for Aggregates<A, C> {
             retry: self.retry,
             snapshots: self.snapshots.clone(),
             inline: self.inline.clone(),
+            share: self.share,
         }
     }
 }
@@ -72,6 +79,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             retry: Retry::default(),
             snapshots: None,
             inline: Vec::new(),
+            share: None,
         }
     }
 
@@ -119,7 +127,11 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     ///
     /// A projection that has failed rejects every command until it is [reset](Live::reset).
     #[must_use]
-    pub fn inline<P: Projection>(mut self, projection: &Live<P>) -> Self {
+    pub fn inline<P: Projection>(mut self, projection: &Live<P>) -> Self
+    where
+        A::Event: 'static,
+    {
+        self.share = Some(|typed| typed);
         let added: Arc<dyn Inline> = Arc::new(projection.clone());
         add_inline(&mut self.inline, [added]);
         self

@@ -1,11 +1,13 @@
 //! Executes commands: load, decide, append at the loaded version, and retry after a conflict.
 
+use std::any::TypeId;
+
 use serde::Serialize;
 use uuid::Uuid;
 
 use super::loading::Until;
 use super::part::{CommandId, Part, Settle};
-use super::projection::with_inline;
+use super::projection::{Batch, with_inline};
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
@@ -145,7 +147,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     ) -> Result<Executed, CommandError<A::Rejection>> {
         let mut part = Part::anywhere(StreamId::new(A::TYPE, id));
         with_retry(&self.store, self.retry, |attempts| {
-            let settle = self.decide(command_id, command, &mut part)?;
+            let mut settle = self.decide(command_id, command, &mut part)?;
             let mut executed = Executed {
                 appended: None,
                 version: part.version,
@@ -154,7 +156,8 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             if !part.is_empty() {
                 let refused = |reason| CommandError::Inline { reason };
                 let append = || part.append_to(&self.store);
-                let appended = with_inline(&self.store, &self.inline, part.events(), refused, append)?;
+                let batch = self.batch(&part, &mut settle);
+                let appended = with_inline(&self.store, &self.inline, batch, refused, append)?;
                 executed.version = executed.version.max(appended.last_version);
                 executed.appended = Some(appended);
                 self.settle(id, settle);
@@ -184,12 +187,21 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             let id = command_id.map(|command_id| command_id.event(&part.stream.aggregate_id, place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
             let (encoded, read) = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
-            if self.snapshots.is_some() {
-                settle.events.push((read, encoded.data.len()));
+            if self.snapshots.is_some() || self.share.is_some() {
+                settle.add(read, encoded.data.len());
             }
             part.add(self.events.new_event(encoded), &self.context, id, metadata);
         }
         Ok(settle)
+    }
+
+    /// The events of a command, with what they were decoded to, unless a snapshot needs that.
+    fn batch<'a>(&self, part: &'a Part, settle: &'a mut Settle<A>) -> Batch<'a> {
+        let mut batch = Batch::new(part.events());
+        if let (Some(share), None) = (self.share, &self.snapshots) {
+            batch.share(share(&mut settle.events), TypeId::of::<C>());
+        }
+        batch
     }
 
     /// Saves a snapshot of the state after a command, if one is due.

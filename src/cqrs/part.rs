@@ -4,6 +4,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::projection::Typed;
 use super::snapshot::Since;
 use super::{Aggregate, CodecError, CommandError, Context, Loaded};
 use crate::{Append, Appended, Event, EventRef, Expected, NewEvent, Store, StreamId, Timestamp, Version};
@@ -176,8 +177,10 @@ impl Part {
 pub(super) struct Settle<A: Aggregate> {
     loaded: Loaded<A>,
     since: Since,
-    /// The events as they are read back, with the bytes of their data; none when no snapshots are saved.
-    pub(super) events: Vec<(A::Event, usize)>,
+    /// The events as they are read back; none when there is no use for them.
+    pub(super) events: Typed<A::Event>,
+    /// The bytes of the data of each event.
+    bytes: SmallVec<[usize; 1]>,
 }
 
 impl<A: Aggregate> Settle<A> {
@@ -185,7 +188,8 @@ impl<A: Aggregate> Settle<A> {
         Self {
             loaded,
             since,
-            events: Vec::new(),
+            events: Typed::new(),
+            bytes: SmallVec::new(),
         }
     }
 
@@ -194,9 +198,14 @@ impl<A: Aggregate> Settle<A> {
         Self::of(loaded, Since::default())
     }
 
+    pub(super) fn add(&mut self, event: A::Event, bytes: usize) {
+        self.events.push(event);
+        self.bytes.push(bytes);
+    }
+
     /// The state after the events, which were recorded now.
     pub(super) fn evolved(mut self, now: Timestamp) -> (Loaded<A>, Since) {
-        for (event, bytes) in self.events {
+        for (event, bytes) in self.events.into_iter().zip(self.bytes) {
             self.loaded.state.evolve(event);
             self.loaded.version.0 += 1;
             self.since.add(bytes, now);

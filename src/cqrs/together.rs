@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::part::{CommandId, Part};
-use super::projection::{Inline, add_inline, with_inline};
+use super::projection::{Batch, Inline, add_inline, with_inline};
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
 use crate::{Append, Appended, Error, Store, StreamId};
@@ -193,7 +193,7 @@ impl Work<'_> {
         let appends: Vec<Append<'_>> = self.parts.into_iter().map(Part::into_append).collect();
         let refused = |reason| CommandError::Inline { reason };
         let append = || self.store.append_all(appends).map_err(CommandError::Store);
-        let appended = with_inline(self.store, &self.inline, &events, refused, append)?;
+        let appended = with_inline(self.store, &self.inline, Batch::new(&events), refused, append)?;
         for settle in self.settles {
             settle();
         }

@@ -1,5 +1,6 @@
 //! Typed events: writes the variants of a serde enum to a store, and reads them back.
 
+use std::any::TypeId;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -243,7 +244,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
 
     #[inline]
     fn each_of(&self, event_type: &str, version: u32, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
-        if !self.upcasters.concern(event_type) || self.upcasters.is_newest(event_type, version) {
+        if self.is_newest(event_type, version) {
             return self.decode_one(event_type, data, take);
         }
         let data = self.codec.to_value(data)?;
@@ -252,6 +253,12 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
             self.decode_one(&upcast.event_type, &data, take)?;
         }
         Ok(())
+    }
+
+    /// Whether an event is decoded as it is stored, without a conversion.
+    #[inline]
+    fn is_newest(&self, event_type: &str, version: u32) -> bool {
+        !self.upcasters.concern(event_type) || self.upcasters.is_newest(event_type, version)
     }
 
     #[inline]
@@ -268,11 +275,19 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
 /// Reads typed events; erases the codec's type.
 trait ReadTyped<E>: Send + Sync {
     fn read(&self, event_type: &str, version: u32, data: &[u8], take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
+
+    /// Whether it decodes an event as a codec of this type does, without a conversion.
+    fn reads_like(&self, codec: TypeId, event_type: &str, version: u32) -> bool;
 }
 
 impl<E: DeserializeOwned, C: Codec> ReadTyped<E> for TypedEvents<E, C> {
     fn read(&self, event_type: &str, version: u32, data: &[u8], mut take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
         self.each_of(event_type, version, data, &mut take)
+    }
+
+    fn reads_like(&self, codec: TypeId, event_type: &str, version: u32) -> bool {
+        // A codec without a field has no settings that two of its type could differ in.
+        size_of::<C>() == 0 && TypeId::of::<C>() == codec && self.is_newest(event_type, version)
     }
 }
 
@@ -292,17 +307,17 @@ impl<E> Reader<E> {
             .map_err(|error| Box::new(Undecodable::of_event(event, error)))
     }
 
-    /// Decodes an event that is about to be appended; returns none if its type is unknown.
-    pub(super) fn read_new(&self, event: &NewEvent<'_>) -> Result<Vec<E>, CodecError> {
-        let mut read = Vec::new();
-        match self
-            .0
-            .read(&event.event_type, event.schema_version, &event.data, &mut |event| {
-                read.push(event);
-            }) {
-            Ok(()) | Err(CodecError::UnknownType { .. }) => Ok(read),
-            Err(error) => Err(error),
+    /// Decodes an event that is about to be appended; nothing if its type is unknown.
+    pub(super) fn read_new(&self, event: &NewEvent<'_>, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        match self.0.read(&event.event_type, event.schema_version, &event.data, take) {
+            Err(CodecError::UnknownType { .. }) => Ok(()),
+            read => read,
         }
+    }
+
+    /// Whether it decodes an event that is about to be appended as a codec of this type does, without a conversion.
+    pub(super) fn reads_like(&self, codec: TypeId, event: &NewEvent<'_>) -> bool {
+        self.0.reads_like(codec, &event.event_type, event.schema_version)
     }
 }
 

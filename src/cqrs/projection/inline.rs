@@ -1,11 +1,52 @@
 //! Inline projections: commands update them, and they can reject events.
 
+use std::any::{Any, TypeId};
 use std::cell::Cell;
+use std::mem;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use super::live::Guard;
 use super::{Live, Projection};
+use crate::cqrs::typed::Reader;
 use crate::{NewEvent, Store};
+
+/// The decoded events of a command: most commands have one.
+pub(in crate::cqrs) type Typed<E> = SmallVec<[E; 1]>;
+
+/// The events that a command is about to append.
+pub(in crate::cqrs) struct Batch<'a> {
+    events: &'a [NewEvent<'a>],
+    decoded: Option<Decoded<'a>>,
+}
+
+/// The events of a [`Batch`] as the command decoded them, to prove that they can be read.
+struct Decoded<'a> {
+    /// [`Typed`] of the command's enum, with an element for each event until a projection takes them.
+    typed: &'a mut dyn Any,
+    codec: TypeId,
+}
+
+impl<'a> Batch<'a> {
+    pub(in crate::cqrs) fn new(events: &'a [NewEvent<'a>]) -> Self {
+        Self { events, decoded: None }
+    }
+
+    /// Lets a projection of the same enum take `typed`, which a codec of type `codec` decoded, instead of decoding the events again.
+    pub(in crate::cqrs) fn share(&mut self, typed: &'a mut dyn Any, codec: TypeId) {
+        self.decoded = Some(Decoded { typed, codec });
+    }
+
+    /// The decoded events, if `reader` would decode them alike, and no other projection has them.
+    fn take<E: 'static>(&mut self, reader: &Reader<E>) -> Option<Typed<E>> {
+        let Decoded { typed, codec } = self.decoded.as_mut()?;
+        let typed = typed.downcast_mut::<Typed<E>>()?;
+        let is_alike = |event: &NewEvent<'_>| reader.reads_like(*codec, event);
+        let is_own = typed.len() == self.events.len() && self.events.iter().all(is_alike);
+        is_own.then(|| mem::take(typed))
+    }
+}
 
 /// A projection that commands bring up to date.
 pub(in crate::cqrs) trait Inline: Send + Sync {
@@ -16,13 +57,20 @@ pub(in crate::cqrs) trait Inline: Send + Sync {
     /// Why it cannot: this thread looks at the projection.
     fn lock(&self) -> Result<Box<dyn InlineGuard + '_>, String>;
 
+    /// Checks the events, appends them by `append`, and applies them if it returns `true`. The projection is locked meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// Why the events are not appended.
+    fn append(&self, store: &Store, batch: &mut Batch<'_>, append: &mut dyn FnMut() -> bool) -> Result<(), String>;
+
     /// Tells projections apart, and gives them the order in which they are locked.
     fn address(&self) -> usize;
 }
 
 pub(in crate::cqrs) trait InlineGuard {
     /// Whether the projection takes these events, after all that are visible.
-    fn check(&mut self, events: &[NewEvent<'_>]) -> Result<(), String>;
+    fn check(&mut self, batch: &mut Batch<'_>) -> Result<(), String>;
 
     /// Applies the events that were checked, which are appended, and all that are visible. A failure is told by the next check and the next
     /// reader: the events are stored.
@@ -31,11 +79,16 @@ pub(in crate::cqrs) trait InlineGuard {
 
 impl<P: Projection> Inline for Live<P> {
     fn lock(&self) -> Result<Box<dyn InlineGuard + '_>, String> {
-        let inner = Self::lock(self).map_err(|error| error.to_string())?;
-        Ok(Box::new(Checking {
-            inner,
-            typed: Vec::new(),
-        }))
+        Ok(Box::new(Checking::lock(self)?))
+    }
+
+    fn append(&self, store: &Store, batch: &mut Batch<'_>, append: &mut dyn FnMut() -> bool) -> Result<(), String> {
+        let mut guard = Checking::lock(self)?;
+        guard.check(batch)?;
+        if append() {
+            guard.catch_up(store, batch.events);
+        }
+        Ok(())
     }
 
     fn address(&self) -> usize {
@@ -46,26 +99,50 @@ impl<P: Projection> Inline for Live<P> {
 /// A projection that no other command gets at.
 struct Checking<'a, P: Projection> {
     inner: Guard<'a, P>,
-    /// What each of the events that were checked decodes to: they are not decoded again when they are applied.
-    typed: Vec<Vec<P::Event>>,
+    /// What the events that were checked decode to, in order: they are not decoded again when they are applied.
+    typed: Typed<P::Event>,
+    /// How many of `typed` each event decodes to; empty when it is one for each.
+    parts: Vec<usize>,
 }
 
-impl<P: Projection> InlineGuard for Checking<'_, P> {
-    fn check(&mut self, events: &[NewEvent<'_>]) -> Result<(), String> {
-        self.inner.catch_up().map_err(|error| error.to_string())?;
-        self.typed.reserve_exact(events.len());
+impl<'a, P: Projection> Checking<'a, P> {
+    fn lock(live: &'a Live<P>) -> Result<Self, String> {
+        Ok(Self {
+            inner: live.lock().map_err(|error| error.to_string())?,
+            typed: Typed::new(),
+            parts: Vec::new(),
+        })
+    }
+
+    fn decode(&mut self, events: &[NewEvent<'_>]) -> Result<(), String> {
         for event in events {
-            let typed = self.inner.reader.read_new(event).map_err(|error| error.to_string())?;
-            let model = &self.inner.model;
-            typed.iter().try_for_each(|event| model.projection.check(event))?;
-            self.typed.push(typed);
+            let (reader, typed) = (&self.inner.reader, &mut self.typed);
+            let before = typed.len();
+            let read = reader.read_new(event, &mut |event| typed.push(event));
+            read.map_err(|error| error.to_string())?;
+            self.parts.push(self.typed.len() - before);
         }
         Ok(())
     }
+}
+
+impl<P: Projection> InlineGuard for Checking<'_, P> {
+    fn check(&mut self, batch: &mut Batch<'_>) -> Result<(), String> {
+        self.inner.catch_up().map_err(|error| error.to_string())?;
+        match batch.take(&self.inner.reader) {
+            Some(typed) => self.typed = typed,
+            None => self.decode(batch.events)?,
+        }
+        let projection = &self.inner.model.projection;
+        self.typed.iter().try_for_each(|event| projection.check(event))
+    }
 
     fn catch_up(&mut self, store: &Store, events: &[NewEvent<'_>]) {
-        for (event, typed) in events.iter().zip(self.typed.drain(..)) {
-            if !self.inner.apply_next(store, event, typed) {
+        let mut typed = mem::take(&mut self.typed).into_iter();
+        let mut parts = self.parts.iter();
+        for event in events {
+            let parts = parts.next().copied().unwrap_or(1);
+            if parts == 0 || !self.inner.apply_next(store, event, typed.by_ref().take(parts)) {
                 break;
             }
         }
@@ -94,11 +171,11 @@ pub(in crate::cqrs) fn add_inline(all: &mut Vec<Arc<dyn Inline>>, more: impl Int
     all.dedup_by_key(|projection| projection.address());
 }
 
-/// Appends `events` to `store` by `append`, if every projection takes them, and brings the projections up to date.
+/// Appends a batch to `store` by `append`, if every projection takes its events, and brings the projections up to date.
 pub(in crate::cqrs) fn with_inline<T, E>(
     store: &Store,
     projections: &[Arc<dyn Inline>],
-    events: &[NewEvent<'_>],
+    batch: Batch<'_>,
     refused: impl FnOnce(String) -> E,
     append: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
@@ -110,19 +187,48 @@ pub(in crate::cqrs) fn with_inline<T, E>(
         return Err(refused(what.to_owned()));
     }
     let _appending = Appending;
+    match projections {
+        [projection] => with_one(store, &**projection, batch, refused, append),
+        projections => with_all(store, projections, batch, refused, append),
+    }
+}
+
+/// Most commands have one projection at most: its guard has no allocation.
+fn with_one<T, E>(
+    store: &Store,
+    projection: &dyn Inline,
+    mut batch: Batch<'_>,
+    refused: impl FnOnce(String) -> E,
+    append: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let (mut append, mut appended) = (Some(append), None);
+    let checked = projection.append(store, &mut batch, &mut || {
+        appended = append.take().map(|append| append());
+        matches!(appended, Some(Ok(_)))
+    });
+    appended.unwrap_or_else(|| Err(refused(checked.err().unwrap_or_default())))
+}
+
+fn with_all<T, E>(
+    store: &Store,
+    projections: &[Arc<dyn Inline>],
+    mut batch: Batch<'_>,
+    refused: impl FnOnce(String) -> E,
+    append: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     let guards: Result<Vec<_>, String> = projections.iter().map(|projection| projection.lock()).collect();
     let mut guards = match guards {
         Ok(guards) => guards,
         Err(reason) => return Err(refused(reason)),
     };
     for guard in &mut guards {
-        if let Err(reason) = guard.check(events) {
+        if let Err(reason) = guard.check(&mut batch) {
             return Err(refused(reason));
         }
     }
     let appended = append()?;
     for guard in &mut guards {
-        guard.catch_up(store, events);
+        guard.catch_up(store, batch.events);
     }
     Ok(appended)
 }

@@ -1,10 +1,10 @@
 //! Projections on demand: updated when they are read.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use parking_lot::{Mutex, MutexGuard};
@@ -52,23 +52,32 @@ const BATCH: usize = 256;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Live<P: Projection> {
-    shared: Arc<Mutex<Inner<P>>>,
+    shared: Arc<Shared<P>>,
 }
 
-thread_local! {
-    /// The addresses of the read models that this thread has locked.
-    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+struct Shared<P: Projection> {
+    inner: Mutex<Inner<P>>,
+    /// The [thread](this_thread) that has locked it; 0 for none. A thread finds its own mark here alone while it has the lock.
+    owner: AtomicUsize,
+}
+
+/// A number that no other running thread has.
+fn this_thread() -> usize {
+    thread_local! {
+        static MARK: u8 = const { 0 };
+    }
+    MARK.with(|mark| std::ptr::from_ref(mark).addr())
 }
 
 /// A read model that this thread has locked.
 pub(super) struct Guard<'a, P: Projection> {
     inner: MutexGuard<'a, Inner<P>>,
-    address: usize,
+    owner: &'a AtomicUsize,
 }
 
 impl<P: Projection> Drop for Guard<'_, P> {
     fn drop(&mut self) {
-        HELD.with_borrow_mut(|held| held.retain(|address| *address != self.address));
+        self.owner.store(0, Ordering::Relaxed);
     }
 }
 
@@ -136,7 +145,10 @@ impl<P: Projection> Live<P> {
     fn with_reader(store: &Store, projection: P, reader: Reader<P::Event>, query: Query) -> Result<Self, Error> {
         let inner = Inner::new(store, projection, reader, query)?;
         Ok(Self {
-            shared: Arc::new(Mutex::new(inner)),
+            shared: Arc::new(Shared {
+                inner: Mutex::new(inner),
+                owner: AtomicUsize::new(0),
+            }),
         })
     }
 
@@ -182,13 +194,13 @@ impl<P: Projection> Live<P> {
     ///
     /// [`LiveError::InUse`] when this thread has the guard already: it would wait for itself.
     pub(super) fn lock(&self) -> Result<Guard<'_, P>, LiveError> {
-        let address = self.address_of_shared();
-        if HELD.with_borrow(|held| held.contains(&address)) {
+        let (owner, this_thread) = (&self.shared.owner, this_thread());
+        if owner.load(Ordering::Relaxed) == this_thread {
             return Err(LiveError::InUse);
         }
-        let inner = self.shared.lock();
-        HELD.with_borrow_mut(|held| held.push(address));
-        Ok(Guard { inner, address })
+        let inner = self.shared.inner.lock();
+        owner.store(this_thread, Ordering::Relaxed);
+        Ok(Guard { inner, owner })
     }
 
     pub(super) fn address_of_shared(&self) -> usize {
@@ -223,11 +235,16 @@ impl<P: Projection> Inner<P> {
 
     /// Applies the next event of the log, if it is `new`, which was decoded to `typed`. Returns whether it did: otherwise the tail delivers what
     /// comes next. So an event that another writer appended in between, and one that is gone already, are not passed over.
-    pub(super) fn apply_next(&mut self, store: &Store, new: &NewEvent<'_>, typed: Vec<P::Event>) -> bool {
+    pub(super) fn apply_next(
+        &mut self,
+        store: &Store,
+        new: &NewEvent<'_>,
+        typed: impl Iterator<Item = P::Event>,
+    ) -> bool {
         let next = Position(self.tail.position().0 + 1);
         let event = store.event_at(next).filter(|event| {
             let is_same_type = event.event_type() == new.event_type && event.schema_version() == new.schema_version;
-            is_same_type && event.data() == &*new.data && !typed.is_empty()
+            is_same_type && event.data() == &*new.data
         });
         let Some(event) = event else {
             return false;

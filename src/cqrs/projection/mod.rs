@@ -10,7 +10,7 @@ mod table;
 
 use serde::de::DeserializeOwned;
 
-pub(super) use self::inline::{Inline, add_inline, with_inline};
+pub(super) use self::inline::{Batch, Inline, Typed, add_inline, with_inline};
 pub use self::live::{Live, LiveError};
 pub(super) use self::model::Model;
 #[cfg(feature = "postgres")]

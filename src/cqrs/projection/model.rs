@@ -53,7 +53,11 @@ impl<P: Projection> Model<P> {
     }
 
     /// Applies an event that is decoded already, after all that the read model has seen.
-    pub(in crate::cqrs) fn apply_typed(&mut self, typed: Vec<P::Event>, event: &Event) -> Result<(), HandlerError> {
+    pub(in crate::cqrs) fn apply_typed(
+        &mut self,
+        typed: impl Iterator<Item = P::Event>,
+        event: &Event,
+    ) -> Result<(), HandlerError> {
         for typed in typed {
             self.projection.apply(typed, event)?;
         }

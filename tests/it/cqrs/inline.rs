@@ -1,7 +1,13 @@
 //! Projections inline: commands that meet other writers, and commands with several events.
 
-use annals::cqrs::{Aggregates, HandlerError, Live, Projection, Together};
-use annals::{Event, Expected, NewEvent, Query, Store, StreamId};
+use annals::cqrs::{
+    Aggregate, Aggregates, Codec, CodecError, Encoded, HandlerError, Json, Live, Projection, SnapshotPolicy, Together,
+    TypedEvents, Upcasters,
+};
+use annals::{ContentType, Event, Expected, NewEvent, Query, Store, StreamId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Account, AccountCommand, AccountEvent};
@@ -77,4 +83,173 @@ fn an_inline_projection_applies_all_events_of_a_command_with_several_aggregates(
     }
     let applied = [(1, "a", 1), (2, "b", 2), (3, "a", 3)].map(|(at, id, amount)| (at, id.to_owned(), amount));
     assert_eq!(live.read(|all| all.0.clone()), Ok(applied.to_vec()));
+}
+
+/// The deposits alone, as an enum of the projection's own.
+#[derive(Deserialize)]
+enum Deposit {
+    Deposited { amount: u64 },
+}
+
+#[derive(Default)]
+struct Deposits(Vec<u64>);
+
+impl Projection for Deposits {
+    type Event = Deposit;
+
+    fn apply(&mut self, event: Deposit, _: &Event) -> Result<(), HandlerError> {
+        let Deposit::Deposited { amount } = event;
+        self.0.push(amount);
+        Ok(())
+    }
+}
+
+/// JSON whose amounts are multiplied when they are read.
+#[derive(Clone, Debug)]
+struct Scaled(u64);
+
+impl Codec for Scaled {
+    fn content_type(&self) -> ContentType {
+        ContentType::Json
+    }
+
+    fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError> {
+        Json.encode(event)
+    }
+
+    fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError> {
+        let mut value = self.to_value(data)?;
+        value["amount"] = json!(value["amount"].as_u64().map(|amount| amount * self.0));
+        Json.decode(event_type, &self.from_value(&value)?)
+    }
+
+    fn to_value(&self, data: &[u8]) -> Result<Value, CodecError> {
+        Json.to_value(data)
+    }
+
+    fn from_value(&self, value: &Value) -> Result<Vec<u8>, CodecError> {
+        Json.from_value(value)
+    }
+}
+
+fn amounts(live: &Live<Applied>) -> Vec<u64> {
+    let amounts = live.read(|applied| applied.0.iter().map(|(_, _, amount)| *amount).collect());
+    amounts.expect("a read model")
+}
+
+#[test]
+fn an_inline_projection_read_events_with_the_settings_of_the_command() {
+    let store = Store::in_memory();
+    let with = |events: &TypedEvents<AccountEvent>| {
+        Live::with_events(&store, Applied::default(), events).expect("a read model")
+    };
+    let [first, second] = [with(&TypedEvents::new()), with(&TypedEvents::new())];
+    let doubled = with(
+        &TypedEvents::new().upcasters(&Upcasters::new().change("Deposited", 1, |data| {
+            data["amount"] = json!(data["amount"].as_u64().map(|amount| amount * 2));
+            Ok(())
+        })),
+    );
+    let split = with(&TypedEvents::new().upcasters(&Upcasters::new().split(
+        "Deposited",
+        1,
+        &[("Deposited", 2)],
+        |data| Ok(vec![annals::cqrs::Upcast::new("Deposited", 2, data); 2]),
+    )));
+    let scaled = TypedEvents::with_codec(Scaled(10));
+    let scaled = Live::with_events(&store, Applied::default(), &scaled).expect("a read model");
+    let deposits = Live::new(&store, Deposits::default());
+    let accounts = Aggregates::<Account, _>::with_codec(&store, Scaled(1));
+    let accounts = accounts
+        .inline(&first)
+        .inline(&second)
+        .inline(&doubled)
+        .inline(&split)
+        .inline(&scaled)
+        .inline(&deposits);
+    for command in [AccountCommand::Deposit(7), AccountCommand::Exchange(3, 5)] {
+        accounts.execute("a", &command).expect("a deposit");
+    }
+    assert_eq!([amounts(&first), amounts(&second)], [[7, 3, 5], [7, 3, 5]]);
+    assert_eq!(amounts(&doubled), [14, 3, 10]);
+    assert_eq!(amounts(&split), [7, 7, 3, 5, 5]);
+    assert_eq!(amounts(&scaled), [70, 30, 50]);
+    assert_eq!(deposits.read(|deposits| deposits.0.clone()), Ok(vec![7, 5]));
+}
+
+#[test]
+fn an_inline_projection_alone_or_beside_snapshots_missed_an_event() {
+    let dropping = TypedEvents::new().upcasters(&Upcasters::new().drop("Withdrawn", 1));
+    for (settings, each) in [(TypedEvents::new(), vec![9, 1, 2]), (dropping, vec![9, 2])] {
+        let store = Store::in_memory();
+        let live = Live::with_events(&store, Applied::default(), &settings).expect("a read model");
+        let plain = Aggregates::<Account>::new(&store).inline(&live);
+        let saving = plain.clone().snapshots(SnapshotPolicy::every(1));
+        for accounts in [&plain, &saving, &plain.clone(), &saving.clone()] {
+            accounts.execute("a", &AccountCommand::Deposit(9)).expect("a deposit");
+            accounts
+                .execute("a", &AccountCommand::Exchange(1, 2))
+                .expect("an exchange");
+        }
+        assert_eq!(amounts(&live), each.repeat(4));
+        assert_eq!(saving.load("a").expect("an account").state.balance, 40);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Noted {
+    Noted {
+        text: String,
+        #[serde(skip)]
+        local: u64,
+    },
+}
+
+struct Note;
+
+impl Aggregate for Note {
+    const TYPE: &'static str = "Note";
+    type Event = Noted;
+    type Command = u64;
+    type Rejection = String;
+
+    fn initial() -> Self {
+        Self
+    }
+
+    fn decide(&self, local: &u64) -> Result<Vec<Noted>, String> {
+        let text = "a note".to_owned();
+        Ok(vec![Noted::Noted { text, local: *local }])
+    }
+
+    fn evolve(&mut self, _: Noted) {}
+}
+
+#[derive(Default)]
+struct Notes(Vec<Noted>);
+
+impl Projection for Notes {
+    type Event = Noted;
+
+    fn apply(&mut self, event: Noted, _: &Event) -> Result<(), HandlerError> {
+        self.0.push(event);
+        Ok(())
+    }
+
+    fn check(&self, event: &Noted) -> Result<(), String> {
+        let Noted::Noted { local, .. } = event;
+        (*local == 0).then_some(()).ok_or_else(|| "it is not stored".to_owned())
+    }
+}
+
+#[test]
+fn an_inline_projection_saw_what_a_command_decided_and_not_what_is_stored() {
+    let store = Store::in_memory();
+    let live = Live::new(&store, Notes::default());
+    let notes = Aggregates::<Note>::new(&store).inline(&live);
+    notes.execute("a", &7).expect("a note");
+    let rebuilt = Live::new(&store, Notes::default());
+    let read = |live: &Live<Notes>| live.read(|notes| notes.0.clone());
+    assert_eq!(read(&live), read(&rebuilt));
+    assert_eq!(read(&live).map(|notes| notes.len()), Ok(1));
 }
