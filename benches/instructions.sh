@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions of the store's main operations with callgrind, and compares them with the committed figures.
+# Counts the instructions of the main operations of the store and the toolkit with callgrind, and compares them with the committed figures.
 #
 #   benches/instructions.sh            print the figures; fail if one is more than 5 % above benches/instructions.txt
 #   benches/instructions.sh --update   write them to benches/instructions.txt
@@ -12,7 +12,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Work, as the program calls it, and the count that is run once and twice.
-works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:10000 conversation:40000 type-query:200)
+works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:10000 conversation:40000 type-query:200
+    load-typed:1000 load-by-hand:1000 command:10000 command-by-hand:10000 command-inline:10000 command-handler-and-record:10000)
 tolerance_percent=5
 committed=benches/instructions.txt
 out=target/instructions

@@ -7,7 +7,9 @@ use std::time::Duration;
 use annals::cqrs::{Aggregates, HandlerError, Live, Processors, Projection};
 use annals::{Delivery, Event, Position, Query};
 
-use self::domain::{Account, AccountEvent, decode_by_hand, execute_by_hand, filled, id_of, load_by_hand, sure};
+use self::domain::{
+    Account, AccountEvent, Movement, decode_by_hand, execute_by_hand, filled, id_of, load_by_hand, sure,
+};
 use super::store;
 
 #[path = "../toolkit/domain.rs"]
@@ -26,8 +28,12 @@ pub(crate) fn work(name: &str) -> Option<fn(usize)> {
         "load-by-hand" => load_untyped,
         "command" => command,
         "command-by-hand" => command_by_hand,
+        "two-commands" => two_commands,
+        "two-commands-by-hand" => two_commands_by_hand,
         "command-inline" => inline,
         "command-applied-by-hand" => applied_by_hand,
+        "command-handler-and-record" => handler_and_record,
+        "command-handler" => handler_alone,
         "projection" => projection,
         "projection-live" => projection_live,
         "projection-by-hand" => projection_by_hand,
@@ -67,6 +73,26 @@ fn command_by_hand(count: usize) {
     }
 }
 
+/// The first and the second command of each aggregate.
+fn two_commands(count: usize) {
+    let store = store();
+    let accounts = Aggregates::<Account>::new(&store);
+    for number in 0..count {
+        for _ in 0..2 {
+            black_box(sure(accounts.execute(&id_of(number), &5)));
+        }
+    }
+}
+
+fn two_commands_by_hand(count: usize) {
+    let store = store();
+    for number in 0..count {
+        for _ in 0..2 {
+            black_box(execute_by_hand(&store, &id_of(number), 5));
+        }
+    }
+}
+
 /// The balances by account.
 #[derive(Default)]
 struct Balances(HashMap<String, u64>);
@@ -75,12 +101,18 @@ impl Projection for Balances {
     type Event = AccountEvent;
 
     fn apply(&mut self, event: AccountEvent, record: &Event) -> Result<(), HandlerError> {
-        let (AccountEvent::Deposited(movement) | AccountEvent::Withdrawn(movement)) = event;
-        match self.0.get_mut(record.aggregate_id()) {
-            Some(balance) => *balance += movement.amount,
-            None => drop(self.0.insert(record.aggregate_id().to_owned(), movement.amount)),
-        }
+        self.add(event, record.aggregate_id());
         Ok(())
+    }
+}
+
+impl Balances {
+    fn add(&mut self, event: AccountEvent, id: &str) {
+        let (AccountEvent::Deposited(movement) | AccountEvent::Withdrawn(movement)) = event;
+        match self.0.get_mut(id) {
+            Some(balance) => *balance += movement.amount,
+            None => drop(self.0.insert(id.to_owned(), movement.amount)),
+        }
     }
 }
 
@@ -105,6 +137,35 @@ fn applied_by_hand(count: usize) {
         if let Some(event) = position.and_then(|position| store.event_at(position)) {
             apply(&mut balances, &event);
         }
+    }
+    assert_eq!(balances.0.len(), count);
+}
+
+/// The handler of an event that is at hand, with the record of it that the handler is given.
+fn handler_and_record(count: usize) {
+    let store = store();
+    let accounts = Aggregates::<Account>::new(&store);
+    let mut balances = Balances::default();
+    for number in 0..count {
+        let executed = sure(accounts.execute(&id_of(number), &5));
+        let position = executed.appended.map(|appended| appended.last_position);
+        if let Some(record) = position.and_then(|position| store.event_at(position)) {
+            let applied = balances.apply(AccountEvent::Deposited(Movement::of(5)), &record);
+            sure(applied.map_err(|error| error.to_string()));
+        }
+    }
+    assert_eq!(balances.0.len(), count);
+}
+
+/// The handler of an event that is at hand, without its record.
+fn handler_alone(count: usize) {
+    let store = store();
+    let accounts = Aggregates::<Account>::new(&store);
+    let mut balances = Balances::default();
+    for number in 0..count {
+        let id = id_of(number);
+        black_box(sure(accounts.execute(&id, &5)));
+        balances.add(AccountEvent::Deposited(Movement::of(5)), &id);
     }
     assert_eq!(balances.0.len(), count);
 }

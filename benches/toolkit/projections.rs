@@ -189,6 +189,17 @@ fn inline(criterion: &mut Criterion) {
         });
         balances.into_inner().0.len()
     };
+    let with_record = |store: &Store| {
+        let balances = Mutex::new(Balances::default());
+        execute(&Aggregates::new(store), &ids, |_, position| {
+            if let Some(record) = store.event_at(position) {
+                let event = AccountEvent::Deposited(crate::domain::Movement::of(5));
+                let applied = balances.lock().apply(event, &record);
+                sure(applied.map_err(|error| error.to_string()));
+            }
+        });
+        balances.into_inner().0.len()
+    };
     let handler_alone = |store: &Store| {
         let balances = Mutex::new(Balances::default());
         execute(&Aggregates::new(store), &ids, |id, _| {
@@ -203,6 +214,7 @@ fn inline(criterion: &mut Criterion) {
         ("no projection", &without as &dyn Fn(&Store) -> usize),
         ("inline", &inline),
         ("read back, decoded and applied by hand", &by_hand),
+        ("applied by hand from the event at hand and its record", &with_record),
         ("applied by hand from the event at hand", &handler_alone),
     ] {
         assert_eq!(work(&Store::in_memory()), AGGREGATES, "{name}");
