@@ -323,9 +323,10 @@ impl Store {
     /// Returns the event at this position.
     pub fn event_at(&self, position: Position) -> Option<Event> {
         let engine = self.engine();
-        let visible = engine.visible();
-        let known = position.0 > 0 && position.0 <= visible;
-        known.then(|| engine.core.single_event(position.0)).flatten()
+        if position.0 == 0 || position.0 > engine.visible() {
+            return None;
+        }
+        engine.core.single_event(position.0)
     }
 
     /// Returns the state of an aggregate without reading its events; `None` if it never had one.

@@ -242,13 +242,13 @@ impl<P: Projection> Inner<P> {
         typed: impl Iterator<Item = P::Event>,
     ) -> bool {
         let next = Position(self.tail.position().0 + 1);
-        let event = store.event_at(next).filter(|event| {
-            let is_same_type = event.event_type() == new.event_type && event.schema_version() == new.schema_version;
-            is_same_type && event.data() == &*new.data
-        });
-        let Some(event) = event else {
+        let Some(event) = store.event_at(next) else {
             return false;
         };
+        let is_same_type = event.event_type() == new.event_type && event.schema_version() == new.schema_version;
+        if !is_same_type || event.data() != &*new.data {
+            return false;
+        }
         let model = &mut self.model;
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = model.apply_typed(typed, &event);
