@@ -2,7 +2,7 @@
 
 use annals::cqrs::{
     Aggregate, Aggregates, Codec, CodecError, Encoded, HandlerError, Json, Live, Projection, SnapshotPolicy, Together,
-    TypedEvents, Upcasters,
+    TypedEvents, Upcast, Upcasters,
 };
 use annals::{ContentType, Event, Expected, NewEvent, Query, Store, StreamId};
 use serde::de::DeserializeOwned;
@@ -137,43 +137,65 @@ fn amounts(live: &Live<Applied>) -> Vec<u64> {
     amounts.expect("a read model")
 }
 
-#[test]
-fn an_inline_projection_read_events_with_the_settings_of_the_command() {
+/// What a projection with these settings reads of commands whose codec is `Scaled(1)`, when it is their only one.
+fn alone<C: Codec>(settings: &TypedEvents<AccountEvent, C>) -> Vec<u64> {
     let store = Store::in_memory();
-    let with = |events: &TypedEvents<AccountEvent>| {
-        Live::with_events(&store, Applied::default(), events).expect("a read model")
-    };
-    let [first, second] = [with(&TypedEvents::new()), with(&TypedEvents::new())];
-    let doubled = with(
-        &TypedEvents::new().upcasters(&Upcasters::new().change("Deposited", 1, |data| {
-            data["amount"] = json!(data["amount"].as_u64().map(|amount| amount * 2));
-            Ok(())
-        })),
-    );
-    let split = with(&TypedEvents::new().upcasters(&Upcasters::new().split(
-        "Deposited",
-        1,
-        &[("Deposited", 2)],
-        |data| Ok(vec![annals::cqrs::Upcast::new("Deposited", 2, data); 2]),
-    )));
-    let scaled = TypedEvents::with_codec(Scaled(10));
-    let scaled = Live::with_events(&store, Applied::default(), &scaled).expect("a read model");
-    let deposits = Live::new(&store, Deposits::default());
-    let accounts = Aggregates::<Account, _>::with_codec(&store, Scaled(1));
-    let accounts = accounts
-        .inline(&first)
-        .inline(&second)
-        .inline(&doubled)
-        .inline(&split)
-        .inline(&scaled)
-        .inline(&deposits);
+    let live = Live::with_events(&store, Applied::default(), settings).expect("a read model");
+    deposit(&Aggregates::with_codec(&store, Scaled(1)).inline(&live));
+    amounts(&live)
+}
+
+fn deposit<C: Codec>(accounts: &Aggregates<Account, C>) {
     for command in [AccountCommand::Deposit(7), AccountCommand::Exchange(3, 5)] {
         accounts.execute("a", &command).expect("a deposit");
     }
-    assert_eq!([amounts(&first), amounts(&second)], [[7, 3, 5], [7, 3, 5]]);
-    assert_eq!(amounts(&doubled), [14, 3, 10]);
-    assert_eq!(amounts(&split), [7, 7, 3, 5, 5]);
-    assert_eq!(amounts(&scaled), [70, 30, 50]);
+}
+
+#[test]
+fn an_inline_projection_read_events_with_the_settings_of_the_command() {
+    let doubled = Upcasters::new().change("Deposited", 1, |data| {
+        data["amount"] = json!(data["amount"].as_u64().map(|amount| amount * 2));
+        Ok(())
+    });
+    let split = Upcasters::new().split("Deposited", 1, &[("Deposited", 2)], |data| {
+        Ok(vec![Upcast::new("Deposited", 2, data); 2])
+    });
+    let (plain, doubled, split) = (
+        TypedEvents::with_codec(Scaled(1)),
+        TypedEvents::with_codec(Scaled(1)).upcasters(&doubled),
+        TypedEvents::with_codec(Scaled(1)).upcasters(&split),
+    );
+    let scaled = TypedEvents::with_codec(Scaled(10));
+    let json = TypedEvents::new();
+    let expected = [
+        vec![7, 3, 5],
+        vec![14, 3, 10],
+        vec![7, 7, 3, 5, 5],
+        vec![70, 30, 50],
+        vec![7, 3, 5],
+    ];
+    let each = [
+        alone(&plain),
+        alone(&doubled),
+        alone(&split),
+        alone(&scaled),
+        alone(&json),
+    ];
+    assert_eq!(each, expected);
+
+    let store = Store::in_memory();
+    let mut accounts = Aggregates::<Account, _>::with_codec(&store, Scaled(1));
+    let lives = [&plain, &doubled, &split, &scaled].map(|settings| {
+        let live = Live::with_events(&store, Applied::default(), settings);
+        live.expect("a read model")
+    });
+    let json = Live::with_events(&store, Applied::default(), &json).expect("a read model");
+    let deposits = Live::new(&store, Deposits::default());
+    for live in lives.iter().chain([&json]) {
+        accounts = accounts.inline(live);
+    }
+    deposit(&accounts.inline(&deposits));
+    assert_eq!(lives.iter().chain([&json]).map(amounts).collect::<Vec<_>>(), expected);
     assert_eq!(deposits.read(|deposits| deposits.0.clone()), Ok(vec![7, 5]));
 }
 
