@@ -1,0 +1,223 @@
+//! The repository that the framework's persistent store calls.
+
+use annals::{Appended, Durability, Error, Event, Expected, NewSnapshot, Query, Store, Version};
+use cqrs_es::Aggregate;
+use cqrs_es::persist::{
+    PersistedEventRepository, PersistenceError, ReplayFeed, ReplayStream, SerializedEvent, SerializedSnapshot,
+};
+use futures_executor::block_on;
+use serde_json::{Value, json};
+
+use crate::mapping::{aggregate_id, stream, to_new, to_serialized, unknown};
+
+/// The number of events that wait for the reader of a replay.
+const REPLAY_QUEUE: usize = 256;
+
+/// The repository of a [`PersistedEventStore`](cqrs_es::persist::PersistedEventStore). Cheap to clone.
+///
+/// [`event_store`](crate::event_store) and [`snapshot_store`](crate::snapshot_store) make one; with [`with_durability`](Self::with_durability) make it by
+/// hand. No call blocks a thread of the executor for the journal: a commit awaits the durability of its events.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    store: Store,
+    durability: Durability,
+    snapshot_size: usize,
+}
+
+impl Repository {
+    /// A repository of this store, whose commits are acknowledged when their events can be read.
+    pub fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            durability: Durability::Volatile,
+            snapshot_size: 1,
+        }
+    }
+
+    /// Acknowledges commits when their events have this durability.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the store's journal promises less.
+    pub fn with_durability(mut self, durability: Durability) -> annals::Result<Self> {
+        self.store.with_durability(durability)?;
+        self.durability = durability;
+        Ok(self)
+    }
+
+    /// The number of events between two snapshots, which must be that of the framework's store: a commit that crosses a multiple of it brings the
+    /// snapshot of that multiple, with events after it.
+    #[must_use]
+    pub fn snapshots_of(mut self, size: usize) -> Self {
+        self.snapshot_size = size.max(1);
+        self
+    }
+
+    /// The events of an aggregate after a version.
+    ///
+    /// # Errors
+    ///
+    /// When some of them are gone, so that a state made of the others would be another one.
+    fn events_after<A: Aggregate>(&self, id: &str, after: Version) -> Result<Vec<Event>, PersistenceError> {
+        let id = aggregate_id::<A>(id);
+        let Some(info) = self.store.stream_info(&id) else {
+            return Ok(Vec::new());
+        };
+        let events = self.store.read_stream(&id).after(after).events();
+        let first = events.first().map_or(info.version.0 + 1, |event| event.version().0);
+        // What is before a deletion belongs to another life of the aggregate.
+        if first > after.0.max(info.deleted_to.0) + 1 {
+            let what = format!(
+                "events of aggregate '{id}' before version {first} are gone (truncated, archived, or past a limit or a budget): its state cannot be \
+                 told; if they were archived, attach the archive"
+            );
+            return Err(unknown(what));
+        }
+        Ok(events)
+    }
+
+    fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Option<Appended>, PersistenceError> {
+        let Some(first) = events.first() else {
+            return Ok(None);
+        };
+        let expected = match first.sequence.saturating_sub(1) {
+            0 => Expected::NoStream,
+            sequence => Expected::Exactly(Version(sequence as u64)),
+        };
+        let new: Vec<_> = events.iter().map(to_new).collect();
+        let appended = self.store.append(&stream::<A>(&first.aggregate_id), expected, new);
+        appended.map(Some).map_err(failed)
+    }
+
+    /// Saves a snapshot of the aggregate at the last multiple of the snapshot's size, folded from the events.
+    ///
+    /// The state that the framework brings is not used: version 0.5.0 applies the events of a command twice to it, in the command's sink and in the
+    /// commit. Without a snapshot the events are read, so what prevents one, such as an event that needs an upcaster, is no failure.
+    async fn save_snapshot<A: Aggregate>(
+        &self,
+        id: &str,
+        number: usize,
+        last: Version,
+    ) -> Result<(), PersistenceError> {
+        let version = last.0 - last.0 % self.snapshot_size as u64;
+        let begin = self.get_snapshot::<A>(id).await?;
+        let begin_version = begin.as_ref().map_or(0, |snapshot| snapshot.current_sequence as u64);
+        if version <= begin_version {
+            return Ok(());
+        }
+        let mut aggregate = match begin {
+            Some(snapshot) => serde_json::from_value(snapshot.aggregate)?,
+            None => A::default(),
+        };
+        for event in self.events_after::<A>(id, Version(begin_version))? {
+            if event.version().0 <= version {
+                aggregate.apply(serde_json::from_slice(event.data())?);
+            }
+        }
+        let mut snapshot = NewSnapshot::new(Version(version));
+        snapshot.data = json!({"snapshot": number, "aggregate": aggregate})
+            .to_string()
+            .into_bytes();
+        self.store
+            .save_snapshot(&aggregate_id::<A>(id), snapshot)
+            .map(drop)
+            .map_err(unknown)
+    }
+
+    /// Feeds a replay from a thread of its own, as fast as its reader takes the events.
+    fn replay(
+        &self,
+        read: impl FnOnce(&Store) -> Result<Vec<Event>, PersistenceError> + Send + 'static,
+    ) -> Result<ReplayStream, PersistenceError> {
+        let (feed, replay) = ReplayStream::new(REPLAY_QUEUE);
+        let store = self.store.clone();
+        let thread = std::thread::Builder::new().name("annals replay".to_owned());
+        thread.spawn(move || feed_all(feed, read(&store))).map_err(unknown)?;
+        Ok(replay)
+    }
+}
+
+/// The framework tells conflicts, a store that is away, and everything else apart.
+fn failed(error: Error) -> PersistenceError {
+    if error.conflict().is_some() {
+        return PersistenceError::OptimisticLockError;
+    }
+    if matches!(error, Error::Closed | Error::Unavailable(_) | Error::Failed(_)) {
+        return PersistenceError::ConnectionError(error.into());
+    }
+    unknown(error)
+}
+
+fn feed_all(mut feed: ReplayFeed, events: Result<Vec<Event>, PersistenceError>) {
+    let all: Box<dyn Iterator<Item = _>> = match events {
+        Ok(events) => Box::new(events.into_iter().map(|event| to_serialized(&event))),
+        Err(error) => Box::new(std::iter::once(Err(error))),
+    };
+    for event in all {
+        // The reader has gone.
+        if block_on(feed.push(event)).is_err() {
+            return;
+        }
+    }
+}
+
+impl PersistedEventRepository for Repository {
+    async fn get_events<A: Aggregate>(&self, id: &str) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        self.get_last_events::<A>(id, 0).await
+    }
+
+    async fn get_last_events<A: Aggregate>(
+        &self,
+        id: &str,
+        last_sequence: usize,
+    ) -> Result<Vec<SerializedEvent>, PersistenceError> {
+        let events = self.events_after::<A>(id, Version(last_sequence as u64))?;
+        events.iter().map(to_serialized).collect()
+    }
+
+    async fn get_snapshot<A: Aggregate>(&self, id: &str) -> Result<Option<SerializedSnapshot>, PersistenceError> {
+        let Some(snapshot) = self.store.snapshot(&aggregate_id::<A>(id)) else {
+            return Ok(None);
+        };
+        let mut data: Value = serde_json::from_slice(&snapshot.data)?;
+        Ok(Some(SerializedSnapshot {
+            aggregate_id: id.to_owned(),
+            aggregate: data["aggregate"].take(),
+            current_sequence: usize::try_from(snapshot.version.0).map_err(unknown)?,
+            current_snapshot: data["snapshot"]
+                .as_u64()
+                .and_then(|number| number.try_into().ok())
+                .unwrap_or(1),
+        }))
+    }
+
+    async fn persist<A: Aggregate>(
+        &self,
+        events: &[SerializedEvent],
+        snapshot: Option<(String, Value, usize)>,
+    ) -> Result<(), PersistenceError> {
+        let Some(appended) = self.append::<A>(events)? else {
+            return Ok(());
+        };
+        if let Some((id, _, number)) = snapshot {
+            drop(self.save_snapshot::<A>(&id, number, appended.last_version).await);
+        }
+        if self.durability > Durability::Volatile {
+            let durable = self.store.when_durable(appended.last_position, self.durability);
+            durable.map_err(failed)?.await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    async fn stream_events<A: Aggregate>(&self, id: &str) -> Result<ReplayStream, PersistenceError> {
+        let (repository, id) = (self.clone(), id.to_owned());
+        self.replay(move |_| repository.events_after::<A>(&id, Version(0)))
+    }
+
+    async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
+        self.replay(|store| {
+            let events = store.query(Query::all().aggregate_type(A::TYPE)).events();
+            events.map_err(unknown)
+        })
+    }
+}
