@@ -295,6 +295,8 @@ mod error;
 mod execute;
 mod group;
 mod loading;
+#[cfg(feature = "migration")]
+pub mod migration;
 mod part;
 mod process;
 mod projection;

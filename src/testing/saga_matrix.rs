@@ -116,7 +116,7 @@ impl fmt::Display for Incident {
 /// .then(|store, _| {
 ///     store.append(&StreamId::new("Order", "order-1"), Expected::NoStream, vec![NewEvent::new("Placed").data("null")]).unwrap();
 /// })
-/// .then(|_, clock| { clock.advance(Duration::from_secs(3_600)); })
+/// .then(|_, clock| clock.advance(Duration::from_secs(3_600)))
 /// .run(|store| match store.read_stream("order-1").events().len() {
 ///     2 => Ok(()),
 ///     other => Err(format!("{other} events instead of one cancellation")),

@@ -51,8 +51,8 @@ fn matrix<'a>(by_id: bool) -> SagaMatrix<'a> {
     SagaMatrix::new(start)
         .then(raise)
         .then(|store, _| append(store, "accepted", NewEvent::new("Accepted")))
-        .then(|_, clock| _ = clock.advance(DAY * 7))
-        .then(|_, clock| _ = clock.advance(DAY * 7))
+        .then(|_, clock| clock.advance(DAY * 7))
+        .then(|_, clock| clock.advance(DAY * 7))
 }
 
 /// Each effect once, and those of a saga that failed undone in reverse.

@@ -18,6 +18,7 @@ mod follow;
 mod gone;
 mod in_sql;
 mod lease;
+mod migration;
 mod model;
 mod partition;
 mod pooler;

@@ -11,6 +11,7 @@ mod groups;
 mod hostile;
 mod inline;
 mod loading;
+mod migration;
 mod past;
 mod projections;
 mod sagas;

@@ -1,0 +1,78 @@
+//! Rows of a query become the first events of aggregates.
+
+use annals::Store;
+use annals::cqrs::migration::rows::{RowError, postgres};
+use annals::cqrs::migration::{Migrated, Migration};
+use serde_json::{Value, json};
+
+use crate::follow::url_at;
+use crate::support::{Schema, prepared};
+
+fn quoted(schema: &Schema) -> String {
+    format!("\"{}\"", schema.name.replace('"', "\"\""))
+}
+
+fn source(schema: &Schema) -> String {
+    url_at(&schema.url, schema)
+}
+
+#[test]
+fn rows_of_a_query_are_migrated() {
+    let schema = prepared();
+    schema.sql(&format!(
+        "CREATE TABLE {}.customers (id int, name text, since timestamptz, tags text[])",
+        quoted(&schema)
+    ));
+    schema.sql(&format!(
+        "INSERT INTO {}.customers SELECT n, 'name ' || n, '2019-05-01T09:00:00Z', ARRAY['a', NULL] FROM generate_series(1, 700) n",
+        quoted(&schema)
+    ));
+    let query = "SELECT id, name, since, tags FROM customers ORDER BY id -- all of them";
+    let rows = postgres(&source(&schema), query).expect("it is a query");
+    let store = Store::in_memory();
+    let migration = Migration::new(&store, "customers", |row: &Value| {
+        let id = row["id"].as_i64().ok_or("it has no id")?;
+        Ok::<_, &str>(Migrated::new("Customer", format!("customer-{id}")).data(row))
+    });
+    let report = migration.run(rows).expect("it ends");
+    assert_eq!((report.read, report.migrated, report.refused_count), (700, 700, 0));
+    let event = store.read_stream("customer-700").events().remove(0);
+    let data: Value = event.json().expect("JSON");
+    assert_eq!(
+        (&data["name"], &data["tags"]),
+        (&json!("name 700"), &json!(["a", null]))
+    );
+    let again = migration
+        .run(postgres(&source(&schema), &format!("{query};")).expect("a query"))
+        .expect("it ends");
+    assert_eq!(again.already, 700);
+}
+
+#[test]
+fn a_query_that_writes_or_fails_is_refused() {
+    let schema = prepared();
+    schema.sql(&format!("CREATE TABLE {}.t (id int)", quoted(&schema)));
+    let refused = |query: &str| match postgres(&source(&schema), query) {
+        Err(RowError::Source(reason)) => reason,
+        Err(other) => panic!("{other}"),
+        Ok(rows) => rows.filter_map(Result::err).map(|error| error.to_string()).collect(),
+    };
+    assert!(
+        refused("SELECT nothing FROM t").contains("nothing"),
+        "{}",
+        refused("SELECT nothing FROM t")
+    );
+    assert!(!refused("DELETE FROM t RETURNING id").is_empty());
+    assert!(refused("SELECT pg_notify('a', 'b'), 1 / (random() * 0)::int").contains("division by zero"));
+    assert!(!refused("SELECT 1; DROP TABLE t").is_empty());
+    assert_eq!(
+        schema.value(&format!("SELECT count(*) FROM {}.t", quoted(&schema))),
+        "0",
+        "the table is there"
+    );
+    assert!(matches!(postgres("memory:", "SELECT 1"), Err(RowError::Source(_))));
+    assert!(matches!(
+        postgres("postgres://localhost:1/none", "SELECT 1"),
+        Err(RowError::Source(_))
+    ));
+}
