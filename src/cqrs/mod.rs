@@ -287,6 +287,8 @@
 
 mod aggregate;
 mod aggregates;
+#[cfg(feature = "audit")]
+pub mod audit;
 mod bus;
 mod codec;
 mod context;

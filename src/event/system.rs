@@ -11,6 +11,12 @@ pub(crate) const LOST: &str = "$lost";
 /// The type of events that are snapshots.
 pub(crate) const SNAPSHOTTED: &str = "$snapshotted";
 
+/// The type of events that record a command.
+pub(crate) const COMMAND: &str = "$command";
+
+/// The prefix of the system stream of the commands to an aggregate, before the aggregate's id.
+const COMMANDS: &str = "$$command:";
+
 /// The prefix of the system stream of an aggregate's snapshots, before the aggregate's id. No aggregate id begins with `$`, so no
 /// [stream of changes](change_stream) has such a name.
 const SNAPSHOTS: &str = "$$snapshot:";
@@ -29,6 +35,12 @@ pub(crate) fn snapshot_stream(aggregate_id: &str) -> Name {
     format!("{SNAPSHOTS}{aggregate_id}").into()
 }
 
+/// The system stream of the commands to an aggregate; with an empty id, of the commands to none.
+#[cfg(feature = "audit")]
+pub(crate) fn command_stream(aggregate_id: &str) -> Name {
+    format!("{COMMANDS}{aggregate_id}").into()
+}
+
 /// The aggregate of a stream: of its own stream, or of a system stream about it.
 pub(crate) fn target(stream: &str) -> &str {
     let Some(rest) = stream.strip_prefix('$') else {
@@ -39,7 +51,12 @@ pub(crate) fn target(stream: &str) -> &str {
 
 /// Whether events of a type record a change of an aggregate, or a lost position: replay needs them.
 pub(crate) fn is_change(event_type: &str) -> bool {
-    event_type.starts_with('$') && event_type != SNAPSHOTTED
+    event_type.starts_with('$') && event_type != SNAPSHOTTED && event_type != COMMAND
+}
+
+/// Whether a stream is a system stream of commands.
+pub(crate) fn is_command_stream(stream: &str) -> bool {
+    stream.starts_with(COMMANDS)
 }
 
 /// Whether a stream is a system stream of snapshots.
@@ -81,6 +98,8 @@ pub(crate) enum SystemEvent {
         /// How many are retained, this one included; at least 1.
         keep: u32,
     },
+    /// The record of a command, which changes nothing.
+    Command,
 }
 
 impl Change {
@@ -155,6 +174,9 @@ pub(crate) fn is_misplaced(event: EventRef<'_>) -> bool {
     if event.is_snapshot() {
         return !is_snapshot_stream(id);
     }
+    if event.is_system() && event.event_type() == COMMAND {
+        return !is_command_stream(id);
+    }
     !event.is_system() && id.starts_with('$')
 }
 
@@ -181,6 +203,7 @@ fn parse_change(event_type: &str, data: &str) -> Option<SystemEvent> {
         "$tombstoned" => Change::Tombstone,
         "$limited" => Change::Limit(limits(data)),
         LOST => return Some(SystemEvent::Lost),
+        COMMAND => return Some(SystemEvent::Command),
         _ => return None,
     };
     let gone_to = number(data, "goneTo").and_then(|text| text.parse().ok());

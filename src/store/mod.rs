@@ -9,6 +9,8 @@ pub(crate) mod builder;
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 mod change;
+#[cfg(feature = "audit")]
+mod command;
 mod core;
 mod directory;
 pub(crate) mod durable;

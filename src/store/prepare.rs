@@ -199,6 +199,21 @@ pub(crate) fn check_batch_bytes(bytes: usize, limits: &Limits) -> Result<()> {
 /// Checks an event field by field. Called only if a check may fail.
 fn check_event(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     check_own_name("event type", &event.event_type, limits)?;
+    check_fields(event, limits)
+}
+
+/// Checks the record of a command to `aggregate_id`, which is empty where there is none.
+///
+/// # Errors
+///
+/// [`Error::Invalid`] with the field, the length and the limit.
+#[cfg(feature = "audit")]
+pub(crate) fn check_command(aggregate_id: &str, event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
+    check_text("aggregate id", aggregate_id, limits.name_bytes_max)?;
+    check_fields(event, limits)
+}
+
+fn check_fields(event: &NewEvent<'_>, limits: &Limits) -> Result<()> {
     let names = [
         ("correlation id", &event.correlation_id),
         ("causation id", &event.causation_id),

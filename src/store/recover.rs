@@ -306,6 +306,7 @@ impl Recovery<'_> {
             let told = system::parse(event).ok_or_else(|| JournalError::corrupt(refusal::unknown(event)))?;
             let (change, gone_to) = match told {
                 SystemEvent::Changed { change, gone_to } => (change, gone_to),
+                SystemEvent::Command => return Ok(()),
                 SystemEvent::Lost => {
                     // The original event is lost; the `$lost` event in its place is dropped too.
                     engine.drop_stream_to(shard, key, version, GapReason::Lost);

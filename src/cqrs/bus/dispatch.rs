@@ -98,6 +98,12 @@ impl<'a> Dispatch<'a> {
         self.message.downcast_ref()
     }
 
+    /// The type of the message.
+    #[cfg(feature = "audit")]
+    pub(in crate::cqrs) fn message_type(&self) -> std::any::TypeId {
+        self.message.type_id()
+    }
+
     /// The context that the handler gets.
     pub fn context(&self) -> &'a Context {
         self.context

@@ -363,7 +363,8 @@ fn decode_marks(bytes: &mut &[u8], gaps: &[Gap], first: u64, last: u64, batch: &
         };
         check_name(wire.aggregate_type, NAME_BYTES_MAX)?;
         check_name(wire.aggregate_id, STREAM_BYTES_MAX)?;
-        let is_changes = wire.aggregate_id.starts_with('$') && !system::is_snapshot_stream(wire.aggregate_id);
+        let (id, is_system) = (wire.aggregate_id, wire.aggregate_id.starts_with('$'));
+        let is_changes = is_system && !system::is_snapshot_stream(id) && !system::is_command_stream(id);
         if wire.version == 0 || is_changes {
             return Err(BadContent::Value("a mark has no version, or its aggregate is invalid"));
         }

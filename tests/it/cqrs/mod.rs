@@ -1,6 +1,8 @@
 //! The event-sourcing toolkit.
 
 mod attacks;
+#[cfg(feature = "audit")]
+mod audit;
 mod bus;
 mod codec;
 mod commands;

@@ -1,0 +1,192 @@
+//! Aggregates whose commands are recorded.
+
+use std::any::type_name;
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::commands::{Asked, Became, CommandLog, CommandOutcome};
+use crate::cqrs::{Aggregate, Aggregates, Codec, CommandError, Context, Executed, Json, Pending};
+use crate::{Durability, StreamId};
+
+/// [`Aggregates`] whose commands are recorded in a [`CommandLog`]: accepted, rejected and failed ones.
+///
+/// [`aggregates`](Self::aggregates) are those that it executes on, for everything that is no command.
+pub struct AuditedAggregates<A: Aggregate, C = Json> {
+    aggregates: Aggregates<A, C>,
+    log: CommandLog,
+}
+
+impl<A: Aggregate, C: Clone> Clone for AuditedAggregates<A, C> {
+    fn clone(&self) -> Self {
+        Self {
+            aggregates: self.aggregates.clone(),
+            log: self.log.clone(),
+        }
+    }
+}
+
+impl<A: Aggregate, C: Codec> fmt::Debug for AuditedAggregates<A, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditedAggregates")
+            .field("aggregates", &self.aggregates)
+            .field("log", &self.log)
+            .finish()
+    }
+}
+
+impl CommandLog {
+    /// The same aggregates, with their commands recorded.
+    pub fn aggregates<A: Aggregate, C: Codec>(&self, aggregates: &Aggregates<A, C>) -> AuditedAggregates<A, C> {
+        AuditedAggregates {
+            aggregates: aggregates.clone(),
+            log: self.clone(),
+        }
+    }
+}
+
+type Result<T, A> = std::result::Result<T, CommandError<<A as Aggregate>::Rejection>>;
+
+impl<A: Aggregate, C: Codec> AuditedAggregates<A, C>
+where
+    A::Command: Serialize,
+    A::Rejection: fmt::Display,
+{
+    /// The aggregates, whose reads need no record.
+    pub fn aggregates(&self) -> &Aggregates<A, C> {
+        &self.aggregates
+    }
+
+    /// A handle whose commands have this context; see [`Aggregates::with_context`].
+    #[must_use]
+    pub fn with_context(&self, context: Context) -> Self {
+        Self {
+            aggregates: self.aggregates.with_context(context),
+            log: self.log.clone(),
+        }
+    }
+
+    /// Executes a command and records it; see [`Aggregates::execute`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Aggregates::execute`]. That the record cannot be written is no error of the command; see [`CommandLog`].
+    ///
+    /// # Panics
+    ///
+    /// As [`Aggregates::execute`]; nothing is recorded then.
+    pub fn execute(&self, id: &str, command: &A::Command) -> Result<Executed, A> {
+        self.recorded(None, id, command, |aggregates| {
+            let executed = aggregates.execute(id, command)?;
+            Ok((executed, executed))
+        })
+    }
+
+    /// Executes a command at most once and records it; see [`Aggregates::execute_once`]. A repetition is recorded as such.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aggregates::execute_once`].
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn execute_once(&self, command_id: Uuid, id: &str, command: &A::Command) -> Result<Executed, A> {
+        self.recorded(Some(command_id), id, command, |aggregates| {
+            let executed = aggregates.execute_once(command_id, id, command)?;
+            Ok((executed, executed))
+        })
+    }
+
+    /// Executes a command without waiting until its events are durable, and records it; see [`Aggregates::execute_async`]. The record is written
+    /// when the events are readable.
+    ///
+    /// # Errors
+    ///
+    /// As [`Aggregates::execute_async`].
+    ///
+    /// # Panics
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn execute_async(&self, id: &str, command: &A::Command, durability: Durability) -> Result<Pending, A> {
+        self.recorded(None, id, command, |aggregates| {
+            let pending = aggregates.execute_async(id, command, durability)?;
+            Ok((pending.executed, pending))
+        })
+    }
+
+    fn recorded<T>(
+        &self,
+        command_id: Option<Uuid>,
+        id: &str,
+        command: &A::Command,
+        execute: impl FnOnce(&Aggregates<A, C>) -> Result<(Executed, T), A>,
+    ) -> Result<T, A> {
+        let begun = self.log.begin();
+        let executed = execute(&self.aggregates);
+        let became = match &executed {
+            Ok((executed, _)) => Became {
+                outcome: CommandOutcome::Accepted,
+                reason: None,
+                appended: executed.appended,
+            },
+            Err(error) => Became::of_error(error),
+        };
+        let written = serde_json::value::to_raw_value(command).ok();
+        let asked = Asked {
+            name: name_of::<A::Command>(written.as_deref()),
+            command_id,
+            stream: Some(StreamId::new(A::TYPE, id)),
+            context: Some(&self.aggregates.context),
+            payload: written.filter(|_| self.log.has_payload),
+        };
+        self.log.record(&begun, &asked, became);
+        executed.map(|(_, value)| value)
+    }
+}
+
+impl Became {
+    fn of_error<R: fmt::Display>(error: &CommandError<R>) -> Self {
+        let (outcome, reason) = match error {
+            CommandError::Rejected(rejection) => (CommandOutcome::Rejected, rejection.to_string()),
+            CommandError::Inline { reason } => (CommandOutcome::Rejected, reason.clone()),
+            CommandError::Load(_)
+            | CommandError::Unwritable { .. }
+            | CommandError::Reused { .. }
+            | CommandError::Contended { .. }
+            | CommandError::Store(_) => (CommandOutcome::Failed, error.to_string()),
+        };
+        Self {
+            outcome,
+            reason: Some(reason),
+            appended: None,
+        }
+    }
+}
+
+/// The variant of an enum as serde writes it, or the name of the type.
+fn name_of<T>(written: Option<&RawValue>) -> String {
+    let variant = written.and_then(|written| variant_of(written.get()));
+    let own = || {
+        let name = type_name::<T>();
+        let name = name.split('<').next().unwrap_or(name);
+        name.rsplit("::").next().unwrap_or(name).to_owned()
+    };
+    variant.unwrap_or_else(own)
+}
+
+/// `"Audit"` and `{"Deposit":5}` are variants; an object with another number of keys is a struct.
+fn variant_of(json: &str) -> Option<String> {
+    use std::collections::BTreeMap;
+
+    if json.starts_with('"') {
+        return serde_json::from_str(json).ok();
+    }
+    let object: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
+    let mut keys = object.into_keys();
+    let first = keys.next()?;
+    let is_variant = first.starts_with(char::is_uppercase) && keys.next().is_none();
+    is_variant.then_some(first)
+}

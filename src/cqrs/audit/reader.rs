@@ -1,0 +1,155 @@
+//! Makes the chain by reading the log.
+
+use std::fmt;
+use std::ops::ControlFlow;
+
+use super::head::Head;
+use super::scan::{Progress, feed};
+use super::walk::{Known, Walk};
+use super::{Anchor, AuditKey, ChainEntry, Checkpoint, Fault, PublicKey};
+use crate::{Position, Store, Timestamp};
+
+/// The hash chain over a log, up to the position that was read. It makes [heads](Head).
+///
+/// It reads the log like any other reader: appends do not wait for it, and need not know of it. It keeps no events; its memory is bounded by 200 KB.
+/// A program that makes heads regularly keeps one and calls [`read`](Self::read), or [resumes](Self::resume) from the last head.
+#[derive(Clone)]
+pub struct AuditChain {
+    walk: Walk,
+}
+
+impl fmt::Debug for AuditChain {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditChain")
+            .field("position", &self.position())
+            .field("count", &self.count())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for AuditChain {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl AuditChain {
+    /// A chain without events.
+    pub fn new() -> Self {
+        Self {
+            walk: Walk::after(Checkpoint::default()),
+        }
+    }
+
+    /// The chain of all visible events of a store.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Crossed`] when the store has dropped events.
+    pub fn of(store: &Store) -> Result<Self, Fault> {
+        let mut chain = Self::new();
+        chain.read(store)?;
+        Ok(chain)
+    }
+
+    /// The chain that a head describes. The next [`read`](Self::read) begins at the last whole block, and checks that it meets the head again.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the head.
+    pub fn resume(head: &Head, key: &PublicKey) -> Result<Self, Fault> {
+        head.check_signature(key)?;
+        let mut walk = Walk::after(head.base);
+        let first = head.store.map(|id| (head.first, id));
+        walk.chain = walk.chain.with_past(first, &head.checkpoints);
+        walk.known.push_back(Known {
+            at: head.tip,
+            is_tip: true,
+        });
+        Ok(Self { walk })
+    }
+
+    /// The chain at the end of the last whole block of a dropped prefix.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the anchor.
+    pub fn after(prefix: &Anchor, key: &PublicKey) -> Result<Self, Fault> {
+        prefix.check_signature(key)?;
+        let mut walk = Walk::after(prefix.base);
+        walk.chain = walk.chain.with_past(first_of(prefix), &[]);
+        walk.allow(prefix);
+        Ok(Self { walk })
+    }
+
+    /// Allows the events of an anchor to be missing. To begin after a dropped prefix, use [`after`](Self::after).
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the anchor.
+    pub fn allow(&mut self, anchor: &Anchor, key: &PublicKey) -> Result<(), Fault> {
+        anchor.check_signature(key)?;
+        self.walk.allow(anchor);
+        if self.walk.chain.first().is_none() && anchor.has(anchor.first) {
+            self.walk.chain = self.walk.chain.clone().with_past(first_of(anchor), &[]);
+        }
+        Ok(())
+    }
+
+    /// Reads the events that became visible since the last read.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::Crossed`] when events were dropped before they were read, other than snapshots: the chain cannot have them. After
+    /// [`resume`](Self::resume), the fault of a log that does not meet the head.
+    pub fn read(&mut self, store: &Store) -> Result<(), Fault> {
+        self.read_until(store, store.visible(), &mut |_, _| ControlFlow::Continue(()))
+    }
+
+    /// The same up to a position. `progress` is called every 16,384 events, with the position that was read and the last one to read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read); [`Fault::Stopped`] when `progress` breaks.
+    pub fn read_until(&mut self, store: &Store, until: Position, progress: &mut Progress<'_>) -> Result<(), Fault> {
+        let until = until.min(store.visible());
+        let mut walk = self.walk.clone();
+        feed(store, &mut walk, until, true, progress)?;
+        walk.finish(until)?;
+        self.walk = walk;
+        Ok(())
+    }
+
+    /// Adds an event that was read elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OutOfOrder`] when its position is not above the one before.
+    pub fn push(&mut self, entry: &ChainEntry<'_>) -> Result<(), Fault> {
+        self.walk.take(entry)
+    }
+
+    /// The position of the last event of the chain.
+    pub fn position(&self) -> Position {
+        self.walk.chain.last()
+    }
+
+    /// The number of events of the chain.
+    pub fn count(&self) -> u64 {
+        self.walk.chain.count()
+    }
+
+    /// Signs the chain as it is.
+    pub fn head(&self, key: &AuditKey, made_at: Timestamp) -> Head {
+        Head::sign(&self.walk.chain, key, made_at)
+    }
+
+    /// An anchor that allows every event of this chain to be dropped: make it before the store drops a prefix of the log.
+    pub fn anchor(&self, reason: &str, key: &AuditKey, made_at: Timestamp) -> Anchor {
+        Anchor::of_prefix(&self.walk.chain, reason, key, made_at)
+    }
+}
+
+fn first_of(anchor: &Anchor) -> Option<(Position, uuid::Uuid)> {
+    anchor.store.map(|id| (anchor.first, id))
+}

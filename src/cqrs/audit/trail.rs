@@ -1,0 +1,152 @@
+//! The audit trail: events and commands of an aggregate, a user, a correlation or a period, in the order of the log.
+
+use std::io::{self, Write};
+
+use super::row::{self, Row};
+use crate::event::system::{change_stream, command_stream};
+use crate::{Delivery, Error, Field, Filter, GapReason, Name, Position, Query, Store, Timestamp};
+
+/// Deliveries taken from the log at once.
+const BATCH: usize = 1_024;
+
+/// An error of writing a trail.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrailError {
+    /// The filters are invalid.
+    #[error(transparent)]
+    Store(#[from] Error),
+    /// The output cannot be written.
+    #[error("the audit trail cannot be written: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Selects events and commands, and writes them. All filters must hold; without any, it is the trail of the whole store.
+///
+/// It has the events of the store, the `$command` records of a [`CommandLog`](super::CommandLog), and what changed an aggregate, such as `$deleted`.
+/// Snapshots are no part of it. A gap in the log is a row of its own, of the kind `gap`: a trail does not hide that events are gone.
+///
+/// It is read and written as a stream, in batches of 1,024 events, so its length does not matter. It ends at the position that is visible when the
+/// call begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "a trail is written by one of its methods"]
+pub struct Trail {
+    aggregate: Option<Name>,
+    user: Option<Name>,
+    correlation: Option<Name>,
+    since: Option<Timestamp>,
+    before: Option<Timestamp>,
+}
+
+impl Trail {
+    /// The trail of everything.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Only events of, commands to and changes of this aggregate.
+    pub fn aggregate(mut self, id: impl Into<Name>) -> Self {
+        self.aggregate = Some(id.into());
+        self
+    }
+
+    /// Only what this user did.
+    pub fn user(mut self, id: impl Into<Name>) -> Self {
+        self.user = Some(id.into());
+        self
+    }
+
+    /// Only what belongs to this correlation.
+    pub fn correlation(mut self, id: impl Into<Name>) -> Self {
+        self.correlation = Some(id.into());
+        self
+    }
+
+    /// Only what happened at this time or later.
+    pub fn since(mut self, time: Timestamp) -> Self {
+        self.since = Some(time);
+        self
+    }
+
+    /// Only what happened before this time.
+    pub fn before(mut self, time: Timestamp) -> Self {
+        self.before = Some(time);
+        self
+    }
+
+    fn query(&self) -> Query {
+        let mut query = Query::all().include_system();
+        if let Some(id) = &self.aggregate {
+            let streams = [id.clone(), change_stream(id), command_stream(id)];
+            query = query.filter(Filter::one_of(Field::Aggregate, streams));
+        }
+        if let Some(user) = &self.user {
+            query = query.user(user.clone());
+        }
+        if let Some(correlation) = &self.correlation {
+            query = query.correlation(correlation.clone());
+        }
+        if let Some(since) = self.since {
+            query = query.since(since);
+        }
+        if let Some(before) = self.before {
+            query = query.before(before);
+        }
+        query
+    }
+
+    /// Writes one JSON object a line. Returns the number of rows.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrailError`].
+    pub fn write_jsonl(&self, store: &Store, out: &mut dyn Write) -> Result<u64, TrailError> {
+        self.write(store, &mut |row| row.write_json(out))
+    }
+
+    /// Writes CSV with a header, as RFC 4180 says, with `\n` at the end of each line. Returns the number of rows.
+    ///
+    /// Spreadsheets execute cells that begin like a formula. A text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets a `'` before
+    /// it. JSON lines have every text as it is.
+    ///
+    /// # Errors
+    ///
+    /// See [`TrailError`].
+    pub fn write_csv(&self, store: &Store, out: &mut dyn Write) -> Result<u64, TrailError> {
+        row::write_header(out)?;
+        self.write(store, &mut |row| row.write_csv(out))
+    }
+
+    fn write(&self, store: &Store, write: &mut dyn FnMut(&Row<'_>) -> io::Result<()>) -> Result<u64, TrailError> {
+        let mut tail = store.tail(self.query().until(store.visible()), Position(0))?;
+        let mut rows = 0;
+        loop {
+            let mut batch = tail.next_batch(BATCH);
+            if batch.is_empty() {
+                return Ok(rows);
+            }
+            // A tail delivers a gap before the events of its batch.
+            batch.sort_by_key(position_of);
+            for delivery in &batch {
+                if is_shown(delivery) {
+                    row::with(delivery, &mut *write)?;
+                    rows += 1;
+                }
+            }
+        }
+    }
+}
+
+fn position_of(delivery: &Delivery) -> Position {
+    match delivery {
+        Delivery::Event(event) => event.position(),
+        Delivery::Gap(gap) => gap.first,
+    }
+}
+
+fn is_shown(delivery: &Delivery) -> bool {
+    match delivery {
+        Delivery::Event(event) => event.event_type() != crate::event::system::SNAPSHOTTED,
+        Delivery::Gap(gap) => gap.reason != GapReason::Snapshot,
+    }
+}

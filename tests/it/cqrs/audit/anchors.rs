@@ -1,0 +1,216 @@
+//! Events that are dropped on purpose, with an anchor; and without one, or with one of other events.
+
+use annals::cqrs::audit::{Anchor, AuditChain, AuditKey, ChainEntry, Fault, Verify};
+use annals::journal::Archive;
+use annals::journal::file::{ArchiveWriter, FileJournal};
+use annals::{Error, Expected, Position, Query, Store, Timestamp, Version};
+
+use super::{entries, head, key, log, rich, verify, verify_entries};
+use crate::support::{START, TempFolder, fill, keeping};
+
+fn prefix(store: &Store, to: u64) -> Anchor {
+    let mut chain = AuditChain::new();
+    let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
+    chain.read_until(store, Position(to), &mut go_on).expect("whole");
+    chain.anchor("the budget", &key(), START)
+}
+
+#[test]
+fn an_anchored_prefix_was_tampering() {
+    let store = Store::in_memory();
+    rich(&store, 3_500);
+    let (head, whole, public) = (head(&store), entries(&log(&store)), key().public());
+    for to in [1, 5, 1_023, 1_024, 1_025, 2_048, 3_000, 3_499, 3_500] {
+        let anchor = Anchor::from_json(&prefix(&store, to).to_json()).expect("an anchor");
+        assert_eq!((anchor.count(), anchor.last()), (to, Position(to)));
+        let left = &whole[usize::try_from(to).expect("small")..];
+        let check = |left: &[super::Owned]| {
+            let verify = Verify::new(&head, &public).allow(&anchor);
+            verify.run_entries(left.iter().map(super::Owned::entry))
+        };
+        let verified = check(left).expect("the rest is whole");
+        assert_eq!((verified.last, verified.count), (Position(3_500), 3_500));
+        assert_eq!(verified.first, Position(anchor.base.position.0 + 1));
+        // One more than the anchor has is missing.
+        if left.len() > 1 {
+            let fault = check(&left[1..]).expect_err("one more is gone");
+            assert!(matches!(fault, Fault::Missing { count: 1, .. }), "{to}: {fault}");
+            let mut changed = left.to_vec();
+            changed[0].data.push(b' ');
+            assert!(check(&changed).is_err(), "{to}");
+        }
+        // Without the anchor it is tampering, and with all events it is whole.
+        assert!(verify_entries(left, &head).is_err(), "{to}");
+        check(&whole).expect("nothing is missing");
+    }
+}
+
+#[test]
+fn a_store_with_a_budget_was_tampered_with() {
+    let store = keeping(2_000);
+    fill(&store, "a", 1_900);
+    let anchor = prefix(&store, 1_500);
+    let early = head(&store);
+    fill(&store, "a", 1_500);
+    // 1 to 1,400 are gone: fewer than the anchor allows.
+    let public = key().public();
+    Verify::new(&early, &public)
+        .allow(&anchor)
+        .run(&store)
+        .expect("the rest is whole");
+    let mut chain = AuditChain::after(&anchor, &public).expect("signed");
+    chain.read(&store).expect("nothing else is gone");
+    let late = chain.head(&key(), START);
+    assert_eq!((late.tip.count, late.store), (3_400, early.store));
+    Verify::new(&late, &public)
+        .allow(&anchor)
+        .run(&store)
+        .expect("the rest is whole");
+    Verify::new(&late, &public)
+        .since(&early)
+        .allow(&anchor)
+        .run(&store)
+        .expect("the rest is whole");
+    // More than the anchor has is gone.
+    fill(&store, "a", 600);
+    let fault = Verify::new(&early, &public)
+        .allow(&anchor)
+        .run(&store)
+        .expect_err("2,000 are gone");
+    assert!(
+        matches!(fault, Fault::CutAtEnd { .. } | Fault::Missing { .. }),
+        "{fault}"
+    );
+    let mut chain = AuditChain::after(&anchor, &public).expect("signed");
+    assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })));
+}
+
+#[test]
+fn an_aggregate_that_is_truncated_or_deleted_with_an_anchor_was_tampering() {
+    let public = key().public();
+    for (name, drop) in [
+        (
+            "truncate",
+            (|store: &Store| store.truncate_before("account-1", Version(100)).map(drop)) as fn(&Store) -> _,
+        ),
+        ("delete", |store| store.delete("account-1", Expected::Any).map(drop)),
+    ] {
+        let store = Store::in_memory();
+        rich(&store, 2_000);
+        let head = head(&store);
+        let going = store
+            .query(Query::all().aggregate("account-1"))
+            .events()
+            .expect("events");
+        let going = going.iter().filter(|event| name == "delete" || event.version().0 < 100);
+        let anchor = Anchor::of_events(&head, going.map(ChainEntry::from), name, &key(), START).expect("ascending");
+        let other = store
+            .query(Query::all().aggregate("account-2"))
+            .events()
+            .expect("events");
+        let other =
+            Anchor::of_events(&head, other.iter().map(ChainEntry::from), name, &key(), START).expect("ascending");
+        drop(&store).expect("dropped");
+
+        let fault = verify(&store, &head).expect_err("no anchor");
+        assert!(
+            matches!(fault, Fault::CutAtStart { .. } | Fault::Missing { .. }),
+            "{fault}"
+        );
+        let verified = Verify::new(&head, &public)
+            .allow(&anchor)
+            .run(&store)
+            .expect("the rest is whole");
+        assert_eq!((verified.anchored, verified.count), (anchor.count(), 2_000));
+        let fault = Verify::new(&head, &public)
+            .allow(&other)
+            .run(&store)
+            .expect_err("the anchor has others");
+        assert!(
+            matches!(fault, Fault::CutAtStart { .. } | Fault::Missing { .. }),
+            "{fault}"
+        );
+        // The chain goes on with the anchor, and has the system event.
+        let mut chain = AuditChain::new();
+        chain.allow(&anchor, &public).expect("signed");
+        chain.read(&store).expect("nothing else is gone");
+        let later = chain.head(&key(), START);
+        assert_eq!(later.tip.count, 2_001);
+        Verify::new(&later, &public)
+            .allow(&anchor)
+            .since(&head)
+            .run(&store)
+            .expect("whole");
+        Verify::new(&later, &public).allow(&anchor).run(&store).expect("whole");
+    }
+}
+
+#[test]
+fn an_archive_was_tampering() {
+    let folders = [TempFolder::new(), TempFolder::new()];
+    let archive = folders[1].path().join("old");
+    let store = Store::open(FileJournal::open(folders[0].path()).expect("a journal")).expect("a store");
+    rich(&store, 3_000);
+    let before = head(&store);
+    let day = Timestamp::from_micros(START.as_micros() + 400 * 1_000_001);
+    store
+        .archive(day, "old", |outdated| {
+            let mut writer = ArchiveWriter::create(&archive)?;
+            outdated.try_for_each(|event| writer.push(event))?;
+            writer.finish()?;
+            Ok::<_, Error>(())
+        })
+        .expect("archived");
+    assert!(verify(&store, &before).is_err());
+    store.close().expect("closed");
+    drop(store);
+
+    // The archive has its events in their places: an anchor is made of it, and with it the store is whole.
+    let public = key().public();
+    let of_archive = Store::builder()
+        .read_only()
+        .journal(FileJournal::open(&archive).expect("an archive"))
+        .open()
+        .expect("a store");
+    let archived = log(&of_archive);
+    assert!(archived.len() > 100, "{}", archived.len());
+    let anchor = Anchor::of_events(&before, archived.iter().map(ChainEntry::from), "old", &key(), START);
+    let anchor = anchor.expect("ascending");
+    let store = Store::open(FileJournal::open(folders[0].path()).expect("a journal")).expect("a store");
+    let verified = Verify::new(&before, &public).allow(&anchor).run(&store).expect("whole");
+    assert_eq!(verified.anchored, archived.len() as u64);
+    store.close().expect("closed");
+    drop(store);
+    // Attached, they are there.
+    let attached = Store::builder()
+        .read_only()
+        .journal(FileJournal::open(folders[0].path()).expect("a journal"))
+        .attach(Archive::read(&mut FileJournal::open(&archive).expect("an archive")).expect("an archive"))
+        .open()
+        .expect("a store");
+    verify(&attached, &before).expect("nothing is missing");
+}
+
+#[test]
+fn an_anchor_that_was_changed_or_is_of_another_store_was_believed() {
+    let (store, other) = (Store::in_memory(), Store::in_memory());
+    rich(&store, 1_500);
+    rich(&other, 1_500);
+    let (head, public) = (head(&store), key().public());
+    let with = |anchor: &Anchor| Verify::new(&head, &public).allow(anchor).run(&store);
+    assert_eq!(with(&prefix(&other, 1_100)), Err(Fault::OtherChain { what: "anchor" }));
+    let text = prefix(&store, 1_100).to_json();
+    let longer = text.replace("\"count\":1024", "\"count\":1025");
+    assert_ne!(longer, text);
+    assert_eq!(
+        with(&Anchor::from_json(&longer).expect("an anchor")),
+        Err(Fault::Signature { what: "anchor" })
+    );
+    let forged = AuditChain::of(&store)
+        .expect("whole")
+        .anchor("none", &AuditKey::from_bytes([9; 32]), START);
+    assert!(matches!(with(&forged), Err(Fault::OtherKey { .. })));
+    for bad in ["", "{}", "[]", "{\"format\":\"annals.audit.head/1\"}"] {
+        assert!(matches!(Anchor::from_json(bad), Err(Error::Invalid(_))), "{bad}");
+    }
+}
