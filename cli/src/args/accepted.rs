@@ -29,7 +29,7 @@ const OPTIONS: [(&str, &[&str]); 6] = [
 const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "csv"];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 16] = [
+const TAKEN: [(&str, &[&str]); 17] = [
     ("", READS),
     ("events", READS),
     ("stream", READS),
@@ -43,6 +43,7 @@ const TAKEN: [(&str, &[&str]); 16] = [
     ("export", READS),
     ("archive", &["store", "format", "time-zone"]),
     ("cdc", &["store", "format"]),
+    ("audit", &["store", "attach", "format", "time-zone", "skip-bad", "csv"]),
     ("verify", &["format"]),
     ("repair", &["format"]),
     ("demo", &["format", "time-zone"]),

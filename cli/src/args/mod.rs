@@ -1,6 +1,7 @@
 //! The command line, as clap reads it.
 
 mod accepted;
+pub(crate) mod audit;
 mod csv;
 mod filters;
 
@@ -238,6 +239,12 @@ pub(crate) enum Command {
     /// changes are acknowledged, and the next run resumes after them. While no reader is active, the server retains its log for the slot. As JSON,
     /// data and metadata that are not UTF-8 are hexadecimal digits, in `eventDataHex` and `metadataHex`.
     Cdc(Cdc),
+    /// Show who did what, and make and check evidence that the log was not changed
+    ///
+    /// `key` makes a key, `head` signs what the log is now, and `verify` checks later, with the public key, that it still is. The program takes keys from
+    /// files that their owner alone can read, never from the command line.
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
         /// The folder of the store, which must not be open anywhere

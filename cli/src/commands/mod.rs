@@ -1,6 +1,7 @@
 //! The commands: one module each, from the arguments to the output.
 
 mod archive;
+mod audit;
 mod cdc;
 mod demo;
 mod event;
@@ -54,6 +55,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         }
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         Command::Archive(archive) => archive::run(global, archive, out),
+        Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),
         Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),

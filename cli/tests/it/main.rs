@@ -4,6 +4,7 @@
 
 mod again;
 mod archive;
+mod audit;
 mod bad_input;
 mod commands;
 mod durable;
