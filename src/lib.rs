@@ -81,6 +81,9 @@
 //! | subscription, consumer group | a handler that gets every event; consumers that compete for events |
 //! | dead letter | an event that could not be handled, parked until it is replayed or dropped: in the store, or beside the rows of a read model in PostgreSQL |
 //! | saga, compensation | a process over several aggregates, which sends commands and sets timers; what undoes one of its steps |
+//! | audit trail | who did what and when: events, and the records of commands with their outcome |
+//! | hash chain, link, head | a hash of every event, each block with that of the one before; the hash at a position; a signed link, which is kept outside of the store |
+//! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
 //! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
@@ -90,6 +93,7 @@
 //! | `json` | yes | filters on fields inside metadata and data, [`NewEvent::json`]; serde_json |
 //! | `cache` | yes | answers kept and extended from the tail; moka |
 //! | `cqrs` | yes | [`cqrs`]: aggregates, commands, projections, subscriptions, sagas; serde_path_to_error |
+//! | `audit` | no | `cqrs::audit`: records of commands, the audit trail, a hash chain with signed heads; blake3, ed25519-dalek |
 //! | `cbor` | no | typed events as CBOR; ciborium |
 //! | `bincode-codec` | no | typed events as bincode; bincode |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |

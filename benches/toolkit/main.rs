@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench toolkit`. Each work is done once and its result checked before it is measured.
 
+#[cfg(feature = "audit")]
+mod audit;
 mod commands;
 mod domain;
 mod projections;
@@ -10,9 +12,16 @@ mod rehydration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 
+#[cfg(not(feature = "audit"))]
+mod audit {
+    /// Measured with `--features audit` alone.
+    pub(crate) fn benches(_: &mut criterion::Criterion) {}
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
-    targets = rehydration::benches, commands::benches, projections::benches, reactions::benches
+    targets = rehydration::benches, commands::benches, projections::benches, reactions::benches,
+        audit::benches
 }
 criterion_main!(benches);

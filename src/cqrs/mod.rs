@@ -274,10 +274,17 @@
 //! validate, authorize, retry, or any function with its signature. Handlers are registered at start-up; [`BusBuilder::build`] fails when a
 //! required message has no handler. A handler receives the [`Context`] of the dispatch and passes it to the aggregates. [`Bus`] has an example.
 //!
+//! # Audit
+//!
+//! With the feature `audit`, `cqrs::audit::CommandLog` records each command with its user, outcome and reason: those of aggregates that it wraps, and those
+//! of a bus that has it as a layer. `Trail` writes events and commands of an aggregate, a user, a correlation or a period as JSON lines or CSV.
+//! `AuditChain` hashes the log, a signed `Head` of it is kept elsewhere, and `Verify` finds a later change. The module `cqrs::audit` says what is evident
+//! and what is not.
+//!
 //! # What the toolkit stores
 //!
 //! The toolkit appends its own events to the same store. Their types begin with `annals.`: one event for each start of a subscription, group or
-//! saga; dead letters; and the history of saga instances. Checkpoints are snapshots of the processors' streams. Read models in memory store
+//! saga; dead letters; and the history of saga instances. Records of commands are system events, `$command`. Checkpoints are snapshots of the processors' streams. Read models in memory store
 //! nothing. A store that follows another saves no snapshots, so it runs read models, but no subscriptions, groups or sagas.
 //!
 //! # Tests

@@ -7,6 +7,8 @@
 )]
 #![cfg(unix)]
 
+#[cfg(feature = "audit")]
+mod audit;
 mod away;
 mod cdc;
 mod cluster;

@@ -135,8 +135,18 @@ fn make_key(output: &Path, out: &mut Out<'_>) -> Outcome {
     out.line(&key.public().to_string())
 }
 
+/// Reads a key. One that is given in place of its file is not repeated: it is in the list of processes already.
+fn key_of(path: &Path) -> Outcome<AuditKey> {
+    if path.to_string_lossy().parse::<annals::cqrs::audit::Link>().is_ok() && !path.exists() {
+        let text =
+            "--key names a file: others can see a key on the command line, so make a new one with `annals audit key`";
+        return Err(Failure::Usage(text.to_owned()));
+    }
+    Ok(AuditKey::from_file(path)?)
+}
+
 fn sign_head(global: &Global, asked: &Head, out: &mut Out<'_>) -> Outcome {
-    let key = AuditKey::from_file(&asked.key)?;
+    let key = key_of(&asked.key)?;
     let target = target(&asked.to.output, asked.to.force, inputs(global, &read_files(asked)));
     if !target.is_stdout()? {
         target.check()?;
@@ -208,7 +218,7 @@ fn describe(verified: &Verified) -> Sections {
 }
 
 fn sign_anchor(global: &Global, asked: &Anchor, out: &mut Out<'_>) -> Outcome {
-    let key = AuditKey::from_file(&asked.key)?;
+    let key = key_of(&asked.key)?;
     let head = read_head(&asked.head)?;
     head.check_signature(&key.public()).map_err(|found| failure(&found))?;
     let store = open_durable(global, out)?;

@@ -1,13 +1,15 @@
 //! Aggregates whose commands are recorded.
 
-use std::any::type_name;
+use std::any::{Any, type_name};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::commands::{Asked, Became, CommandLog, CommandOutcome};
+use crate::cqrs::process::panic_text;
 use crate::cqrs::{Aggregate, Aggregates, Codec, CommandError, Context, Executed, Json, Pending};
 use crate::{Durability, StreamId};
 
@@ -76,7 +78,7 @@ where
     ///
     /// # Panics
     ///
-    /// As [`Aggregates::execute`]; nothing is recorded then.
+    /// As [`Aggregates::execute`]; the command is recorded as failed.
     pub fn execute(&self, id: &str, command: &A::Command) -> Result<Executed, A> {
         self.recorded(None, id, command, |aggregates| {
             let executed = aggregates.execute(id, command)?;
@@ -125,14 +127,15 @@ where
         execute: impl FnOnce(&Aggregates<A, C>) -> Result<(Executed, T), A>,
     ) -> Result<T, A> {
         let begun = self.log.begin();
-        let executed = execute(&self.aggregates);
+        let executed = catch_unwind(AssertUnwindSafe(|| execute(&self.aggregates)));
         let became = match &executed {
-            Ok((executed, _)) => Became {
+            Ok(Ok((executed, _))) => Became {
                 outcome: CommandOutcome::Accepted,
                 reason: None,
                 appended: executed.appended,
             },
-            Err(error) => Became::of_error(error),
+            Ok(Err(error)) => Became::of_error(error),
+            Err(panic) => Became::of_panic(&**panic),
         };
         let written = serde_json::value::to_raw_value(command).ok();
         let asked = Asked {
@@ -143,11 +146,20 @@ where
             payload: written.filter(|_| self.log.has_payload),
         };
         self.log.record(&begun, &asked, became);
+        let executed = executed.unwrap_or_else(|panic| resume_unwind(panic));
         executed.map(|(_, value)| value)
     }
 }
 
 impl Became {
+    fn of_panic(panic: &(dyn Any + Send)) -> Self {
+        Self {
+            outcome: CommandOutcome::Failed,
+            reason: Some(format!("the command panicked: {}", panic_text(panic))),
+            appended: None,
+        }
+    }
+
     fn of_error<R: fmt::Display>(error: &CommandError<R>) -> Self {
         let (outcome, reason) = match error {
             CommandError::Rejected(rejection) => (CommandOutcome::Rejected, rejection.to_string()),

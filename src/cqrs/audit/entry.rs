@@ -119,13 +119,9 @@ impl ChainEntry<'_> {
         out.extend_from_slice(&self.timestamp.as_micros().to_le_bytes());
         out.extend_from_slice(&self.recorded_at.as_micros().to_le_bytes());
         out.extend_from_slice(&self.schema_version.to_le_bytes());
-        for text in [
-            self.aggregate_type,
-            self.aggregate_id,
-            self.event_type,
-            self.data_type.as_str(),
-            self.metadata_type.as_str(),
-        ] {
+        write_type(&self.data_type, out);
+        write_type(&self.metadata_type, out);
+        for text in [self.aggregate_type, self.aggregate_id, self.event_type] {
             write_bytes(text.as_bytes(), out);
         }
         for name in [
@@ -158,6 +154,20 @@ impl ChainEntry<'_> {
 fn write_bytes(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&length(bytes.len()));
     out.extend_from_slice(bytes);
+}
+
+/// One byte for the types that nearly all events have: an event then fits into fewer blocks of the hash. The name decides, since journals return
+/// `Json` for an `Other` with its name.
+fn write_type(content_type: &ContentType, out: &mut Vec<u8>) {
+    let name = content_type.as_str();
+    if name == ContentType::Json.as_str() {
+        out.push(0);
+    } else if name == ContentType::Bytes.as_str() {
+        out.push(1);
+    } else {
+        out.push(2);
+        write_bytes(name.as_bytes(), out);
+    }
 }
 
 /// Payloads are shorter than 4 GiB.

@@ -161,8 +161,10 @@ impl<'a> Verify<'a> {
     fn finish(self, mut walk: Walk, visible: Position) -> Result<Verified, Fault> {
         let begun = walk.begun();
         walk.finish(self.head.tip.position)?;
+        // An anchor of a later prefix may leave nothing.
+        let has_any = begun <= self.head.tip.position;
         Ok(Verified {
-            first: begun,
+            first: if has_any { begun } else { Position(0) },
             last: self.head.tip.position,
             count: self.head.tip.count,
             anchored: walk.anchored,

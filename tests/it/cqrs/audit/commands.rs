@@ -300,6 +300,38 @@ fn records_of_dropped_commands_were_damage() {
     assert_eq!(found.damage, []);
 }
 
+#[test]
+fn a_command_that_panicked_left_no_trace() {
+    #[derive(Default)]
+    struct Fuse;
+
+    impl annals::cqrs::Aggregate for Fuse {
+        const TYPE: &'static str = "Fuse";
+        type Event = crate::cqrs::AccountEvent;
+        type Command = ();
+        type Rejection = String;
+
+        fn initial() -> Self {
+            Self
+        }
+
+        fn decide(&self, (): &()) -> Result<Vec<Self::Event>, String> {
+            panic!("it blew")
+        }
+
+        fn evolve(&mut self, _: Self::Event) {}
+    }
+
+    let store = Store::in_memory();
+    let fuses = CommandLog::new(&store).aggregates(&Aggregates::<Fuse>::new(&store));
+    let execute = std::panic::AssertUnwindSafe(|| fuses.execute("a", &()).map(drop));
+    let panic = std::panic::catch_unwind(execute).expect_err("it panics as before");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"it blew"));
+    let (_, record) = &records(&store)[0];
+    assert_eq!(record.outcome, CommandOutcome::Failed);
+    assert_eq!(record.reason.as_deref(), Some("the command panicked: it blew"));
+}
+
 #[derive(Serialize)]
 struct Deposit {
     account: String,
