@@ -463,3 +463,33 @@ fn a_server_that_was_reached_was_said_not_to_be() {
         assert_eq!(output.status.code(), Some(4), "{command:?}: {}", said(&output));
     }
 }
+
+#[test]
+fn a_store_in_a_database_is_verified_against_a_head() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    make_demo(&path("demo.jsonl.gz"), "2500");
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let store = format!("{url}{sign}schema=program_audit_{}", std::process::id());
+    import(&store, &path("demo.jsonl.gz"));
+    let made = Command::new(env!("CARGO_BIN_EXE_annals"))
+        .args(["audit", "key", "--output"])
+        .arg(path("audit.key"))
+        .output()
+        .unwrap();
+    fs::write(path("public"), &made.stdout).unwrap();
+    let mut signed = program(&store);
+    signed.args(["audit", "head", "--key"]).arg(path("audit.key"));
+    let signed = signed.arg("--output").arg(path("head.json")).output().unwrap();
+    assert!(signed.status.success(), "{}", said(&signed));
+    let verify = || {
+        let mut verify = program(&store);
+        verify.args(["audit", "verify", "--format", "json", "--head"]);
+        verify.arg(path("head.json")).arg("--public-key").arg(path("public"));
+        verify
+    };
+    assert_eq!(answer(&mut verify())["events"], 2_500);
+    let trail = program(&store).args(["audit", "trail"]).output().unwrap();
+    assert_eq!(String::from_utf8(trail.stdout).unwrap().lines().count(), 2_500);
+}

@@ -16,7 +16,7 @@ use crate::{Error, Position};
 /// all lanes of a processor's vectors, so the links cost 2 % of the leaves.
 pub(super) const BLOCK: u64 = 1_024;
 
-/// Maximum number of checkpoints of a head. When there are more, every second one is dropped, so a head has at most 100 KB.
+/// Maximum number of checkpoints of a head. When there are more, every second one is dropped, so a head has at most 150 KB.
 pub(super) const CHECKPOINTS_MAX: usize = 1_024;
 
 /// The hash of an event.

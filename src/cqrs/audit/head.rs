@@ -17,7 +17,7 @@ const TEXT_MAX: usize = 1 << 20;
 /// A signed statement of the whole log up to a position: the link of the hash chain there, and links before it.
 ///
 /// A head is what makes tampering evident, so keep it where the store's administrators cannot replace it: with an auditor, in another system, on
-/// paper. It is one JSON object of at most 100 KB, whatever the length of the log: it has at most 1,024 checkpoints.
+/// paper. It is one JSON object of at most 150 KB, whatever the length of the log: it has at most 1,024 checkpoints.
 ///
 /// ```
 /// use annals::{Expected, NewEvent, Store, StreamId};

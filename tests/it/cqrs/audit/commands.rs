@@ -201,6 +201,21 @@ fn a_record_that_cannot_be_written_failed_the_command_or_vanished() {
     assert_eq!(told[0].0, "Deposit");
     assert!(told[0].1.contains("at most 120"), "{}", told[0].1);
 
+    // A store that is full: neither fits, and both say so.
+    let budget = Budget {
+        bytes: Some(2_000),
+        when_full: WhenFull::Refuse,
+        ..Budget::default()
+    };
+    let store = with_budget(budget);
+    let log = CommandLog::new(&store).on_error(|_, error| assert!(matches!(error, Error::Full(_)), "{error}"));
+    let accounts = log.aggregates(&Aggregates::<Account>::new(&store));
+    let executed = (0..50).filter(|_| accounts.execute("a", &AccountCommand::Deposit(5)).is_ok());
+    let executed = executed.count() as u64;
+    assert!(executed > 0 && log.failures() > 0, "{executed}");
+    assert_eq!(records(&store).len() as u64 + log.failures(), 50);
+    assert_eq!(store.read_stream("a").events().len() as u64, executed);
+
     // A closed store: the command fails, and so does its record.
     let store = Store::in_memory();
     let log = CommandLog::new(&store).on_error(|_, _| ());

@@ -1,11 +1,11 @@
 //! Events that were changed, removed, inserted or swapped behind the store.
 
-use annals::cqrs::audit::Fault;
+use annals::cqrs::audit::{Fault, Verify};
 use annals::{Position, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{Owned, entries, head, log, rich, verify, verify_entries};
+use super::{Owned, entries, head, key, log, rich, verify, verify_entries};
 
 /// More than four blocks.
 const COUNT: u64 = 4_500;
@@ -64,14 +64,18 @@ fn each_of_1000_single_byte_changes_is_found_and_located() {
     let (head, whole) = (head(&store), entries(&log(&store)));
     assert_eq!(verify_entries(&whole, &head).map(|found| found.count), Ok(COUNT));
 
+    let public = key().public();
     let inputs = (0..whole.len(), any::<usize>(), any::<usize>(), any::<u8>());
     let mut runner = TestRunner::new(Config::with_cases(1_000));
     runner
         .run(&inputs, |(at, field, place, by)| {
-            let mut changed = whole.clone();
-            change_byte(&mut changed[at], field, place, by);
-            prop_assert_ne!(&changed[at], &whole[at]);
-            let fault = verify_entries(&changed, &head).expect_err("one byte differs");
+            let mut changed = whole[at].clone();
+            change_byte(&mut changed, field, place, by);
+            prop_assert_ne!(&changed, &whole[at]);
+            let entries = whole.iter().enumerate();
+            let entries = entries.map(|(place, event)| if place == at { &changed } else { event }.entry());
+            let fault = Verify::new(&head, &public).run_entries(entries);
+            let fault = fault.expect_err("one byte differs");
             match range(&fault) {
                 Some((first, last)) => {
                     prop_assert!((first..=last).contains(&whole[at].position), "{fault} at {at}");
