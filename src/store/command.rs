@@ -4,18 +4,22 @@ use super::Store;
 use super::budget::Cost;
 use super::prepare;
 use crate::event::system;
-use crate::{NewEvent, Position, Result, StreamId};
+use crate::{Error, NewEvent, Position, Result, StreamId};
 
 impl Store {
     /// Appends the record of a command to `aggregate_id`, which is empty where the command is to no aggregate.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`](crate::Error::Invalid) when a name or the record is too long, or the store follows another; otherwise as
+    /// [`Error::Invalid`] when a name or the record is too long, or the store follows another; otherwise as
     /// [`append`](Self::append).
     pub(crate) fn append_command(&self, aggregate_id: &str, event: &NewEvent<'_>) -> Result<Position> {
         let engine = self.engine();
-        engine.check_changes()?;
+        if engine.following.is_some() {
+            return Err(Error::invalid(
+                "a store that follows another writes no records of commands: execute audited commands in the process that writes the store",
+            ));
+        }
         engine.expire_due();
         prepare::check_command(aggregate_id, event, &engine.settings.limits)?;
         let stream = StreamId::new("$command", system::command_stream(aggregate_id));

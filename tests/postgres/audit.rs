@@ -2,7 +2,7 @@
 
 use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, Fault, Head, Verify};
 use annals::cqrs::{Aggregate, Aggregates};
-use annals::{ContentType, Expected, NewEvent, Position, Store, StreamId, Timestamp};
+use annals::{ContentType, Expected, NewEvent, Position, Query, Store, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::follow::follow;
@@ -171,4 +171,72 @@ fn records_of_commands_are_rows_that_recovery_knows() {
     let follower = follow(&schema);
     follower.wait_visible(Position(62));
     assert_eq!(follower.read_all().include_system().events().len(), 62);
+}
+
+#[test]
+fn records_that_a_budget_dropped_leave_the_table_and_the_others_stay() {
+    let schema = Schema::new();
+    let open = || {
+        let budget = annals::Budget {
+            bytes: Some(40_000),
+            when_full: annals::WhenFull::DropOldest,
+            ..annals::Budget::default()
+        };
+        let settings = annals::Settings {
+            budget,
+            ..annals::Settings::default()
+        };
+        let builder = Store::builder().settings(settings);
+        let journal = schema.journal().expect("a journal");
+        builder.journal(journal).open().expect("a store")
+    };
+    let store = open();
+    let doors = CommandLog::new(&store).aggregates(&Aggregates::<Door>::new(&store));
+    for number in 0..400 {
+        doors
+            .execute(&format!("door-{}", number % 150), &DoorCommand::Open)
+            .ok();
+    }
+    store.wait_durable(store.visible()).expect("durable");
+    store.compact_journal().expect("compacted");
+    let rows = |kind: &str| -> u64 {
+        let text = format!("SELECT count(*) FROM events WHERE event_type {kind} '$command'");
+        schema.value(&text).parse().expect("a number")
+    };
+    assert!(rows("=") < 250 && rows("<>") < 250, "{} and {}", rows("="), rows("<>"));
+    let (before, gaps) = (store.read_all().include_system().events(), store.gaps());
+    store.close().expect("closed");
+    drop((store, doors));
+    let store = open();
+    assert_eq!(store.read_all().include_system().events(), before);
+    let dropped = |gaps: &[annals::Gap]| gaps.iter().map(|gap| gap.count).sum::<u64>();
+    assert_eq!(dropped(&store.gaps()), dropped(&gaps));
+    // Versions of streams whose records are all gone are not used again.
+    let doors = CommandLog::new(&store).aggregates(&Aggregates::<Door>::new(&store));
+    let executed = doors.execute("door-149", &DoorCommand::Break).map(drop);
+    assert!(executed.is_err());
+    let last = store
+        .query(Query::all().include_system().event_type("$command"))
+        .events()
+        .expect("valid");
+    assert!(last.last().expect("a record").version().0 > 2, "{last:?}");
+}
+
+#[test]
+fn a_follower_lost_records_without_a_word() {
+    let schema = Schema::new();
+    let store = open(&schema);
+    fill(&store);
+    store.close().expect("closed");
+    drop(store);
+    let follower = follow(&schema);
+    follower.wait_visible(Position(COUNT));
+    let told = std::sync::Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let sink = std::sync::Arc::clone(&told);
+    let log = CommandLog::new(&follower).on_error(move |_, error| sink.lock().push(error.to_string()));
+    let doors = log.aggregates(&Aggregates::<Door>::new(&follower));
+    doors.execute("door-1", &DoorCommand::Open).expect("its result stands");
+    assert_eq!(log.failures(), 1);
+    let told = told.lock().join("; ");
+    assert!(told.contains("writes no records of commands"), "{told}");
 }

@@ -92,7 +92,7 @@ type OnError = dyn Fn(&CommandRecord, &Error) + Send + Sync;
 /// [durability](Store::with_durability) makes commands wait less.
 ///
 /// Reads, projections, subscriptions and sagas do not get records, unless a query [includes](crate::Query::include_system) system events.
-/// A budget may drop records as it drops events.
+/// A budget may drop records as it drops events. A store that [follows](crate::Store::follow) another cannot write records: each is a failure.
 ///
 /// ```
 /// use annals::Store;
