@@ -73,6 +73,9 @@ pub(crate) struct Head {
     /// An anchor of events that are missing; may be repeated
     #[arg(long, value_name = "ANCHOR")]
     pub(crate) anchor: Vec<PathBuf>,
+    /// Sign what is left of a store that has dropped events before: the first head of such a store
+    #[arg(long, conflicts_with_all = ["since", "anchor"])]
+    pub(crate) accept_gaps: bool,
     #[command(flatten)]
     pub(crate) to: To,
 }
@@ -106,6 +109,9 @@ pub(crate) struct Anchor {
     /// All events up to this position; otherwise all events of --store, which is an archive
     #[arg(long, value_name = "POSITION")]
     pub(crate) up_to: Option<u64>,
+    /// An earlier anchor of the store, with --up-to; may be repeated
+    #[arg(long = "anchor", value_name = "ANCHOR", requires = "up_to")]
+    pub(crate) earlier: Vec<PathBuf>,
     /// Why they are missing
     #[arg(long, default_value = "archived", value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) reason: String,

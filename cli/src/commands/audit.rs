@@ -151,9 +151,13 @@ fn sign_head(global: &Global, asked: &Head, out: &mut Out<'_>) -> Outcome {
     if !target.is_stdout()? {
         target.check()?;
     }
-    let mut chain = begin_chain(asked, &key.public())?;
+    let chain = begin_chain(asked.since.as_deref(), &asked.anchor, &key.public())?;
     let store = open_durable(global, out)?;
-    read(&mut chain, &store, store.visible())?;
+    let chain = if asked.accept_gaps {
+        AuditChain::of_what_is_left(&store).map_err(|found| failure(&found))?
+    } else {
+        read(chain, &store, store.visible())?
+    };
     let head = chain.head(&key, SystemClock.now());
     write_text(&asked.to, &head.to_json(), out)?;
     Ok(out.hint(&format!(
@@ -164,12 +168,12 @@ fn sign_head(global: &Global, asked: &Head, out: &mut Out<'_>) -> Outcome {
 }
 
 /// The chain at the earlier head, or at the end of a dropped prefix, or at the beginning.
-fn begin_chain(asked: &Head, key: &PublicKey) -> Outcome<AuditChain> {
-    let mut chain = match &asked.since {
+fn begin_chain(since: Option<&Path>, anchors: &[PathBuf], key: &PublicKey) -> Outcome<AuditChain> {
+    let mut chain = match since {
         Some(path) => AuditChain::resume(&read_head(path)?, key).map_err(|found| failure(&found))?,
         None => AuditChain::new(),
     };
-    let anchors = read_anchors(&asked.anchor)?;
+    let anchors = read_anchors(anchors)?;
     let longest = anchors.iter().max_by_key(|anchor| anchor.base.position);
     if let Some(prefix) = longest
         && prefix.base.position > chain.position()
@@ -224,8 +228,8 @@ fn sign_anchor(global: &Global, asked: &Anchor, out: &mut Out<'_>) -> Outcome {
     let store = open_durable(global, out)?;
     let now = SystemClock.now();
     let anchor = if let Some(position) = asked.up_to {
-        let mut chain = AuditChain::new();
-        read(&mut chain, &store, Position(position))?;
+        let chain = begin_chain(None, &asked.earlier, &key.public())?;
+        let chain = read(chain, &store, Position(position))?;
         chain.anchor(&asked.reason, &key, now)
     } else {
         let events = store.read_all().include_system().events();
@@ -243,10 +247,11 @@ fn sign_anchor(global: &Global, asked: &Anchor, out: &mut Out<'_>) -> Outcome {
     ))?)
 }
 
-fn read(chain: &mut AuditChain, store: &Store, until: Position) -> Outcome {
+fn read(mut chain: AuditChain, store: &Store, until: Position) -> Outcome<AuditChain> {
     let mut progress = Progress::of_events("the log");
     let read = chain.read_until(store, until, &mut |done, total| show(&mut progress, done, total));
-    read.map_err(|found| failure_in(store, &found))
+    read.map_err(|found| failure_in(store, &found))?;
+    Ok(chain)
 }
 
 fn show(progress: &mut Progress, done: Position, total: Position) -> ControlFlow<()> {
@@ -289,6 +294,9 @@ fn failure_in(store: &Store, found: &Fault) -> Failure {
         gap.reason != annals::GapReason::Snapshot && gap.first <= last && first <= gap.last
     };
     let gap = range.and_then(|range| store.gaps().into_iter().find(|gap| is_within(gap, range)));
+    if matches!(found, Fault::Crossed { .. }) {
+        return Failure::Data(format!("{found} (--accept-gaps)"));
+    }
     match gap {
         Some(gap) => Failure::Data(format!(
             "{found}; the store says: {gap}. `annals audit anchor` makes an anchor of an archive, or before events are dropped"

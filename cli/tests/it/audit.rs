@@ -187,6 +187,19 @@ fn an_archive_was_tampering_without_an_anchor_and_with_one() {
     // Attached, the events are there.
     let report = audited.verify(&head, &["--attach", &archive]).ok();
     assert_eq!(figure(&report, "anchored"), 0);
+    // A store that was never audited before: its first head is of what is left.
+    let first = audited.path("first.json");
+    let error = audited.audit(&["head", "--key", &key, "--output", &first]).failed(3);
+    assert!(error.contains("--accept-gaps"), "{error}");
+    audited
+        .audit(&["head", "--key", &key, "--accept-gaps", "--output", &first])
+        .ok();
+    audited.verify(&first, &[]).ok();
+    let error = audited.verify(&first, &["--attach", &archive]).failed(3);
+    assert!(
+        error.contains("were not there") || error.contains("another store"),
+        "{error}"
+    );
     // A head that goes on after it.
     let later = audited.path("later.json");
     audited
@@ -253,4 +266,36 @@ fn a_trail_is_lines_of_json_or_csv() {
     // A log file has a trail too.
     let of_log = ask(&audited.folder.path("demo.jsonl.gz"), &["audit", "trail"]).ok();
     assert_eq!(of_log.lines().count(), 3_000);
+}
+
+#[test]
+fn a_prefix_that_is_about_to_be_dropped_is_signed() {
+    let audited = Audited::new();
+    let (head, key) = (audited.head("head.json"), audited.path("audit.key"));
+    let (one, two) = (audited.path("one.json"), audited.path("two.json"));
+    let anchor = [
+        "anchor",
+        "--key",
+        &key,
+        "--head",
+        &head,
+        "--reason",
+        "retention",
+        "--up-to",
+    ];
+    audited.audit(&[&anchor[..], &["1500", "--output", &one]].concat()).ok();
+    audited
+        .audit(&[&anchor[..], &["2500", "--anchor", &one, "--output", &two]].concat())
+        .ok();
+    let text = std::fs::read_to_string(&two).unwrap();
+    let anchor: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (&anchor["base"]["position"], &anchor["reason"]),
+        (&2_048.into(), &"retention".into())
+    );
+    let report = audited.verify(&head, &["--anchor", &two]).ok();
+    assert_eq!(
+        (figure(&report, "first"), figure(&report, "anchored")),
+        (2_049.into(), 0.into())
+    );
 }

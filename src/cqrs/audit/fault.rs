@@ -98,7 +98,7 @@ pub enum Fault {
     },
     /// A reader that follows the log met events that were dropped before it read them.
     #[error(
-        "cannot continue the chain after position {after}: {gap}; make the chain before events are dropped, or give an anchor of them"
+        "cannot continue the chain after position {after}: {gap}; give an anchor of them, or begin a chain of what is left"
     )]
     Crossed {
         /// The last position that was read.

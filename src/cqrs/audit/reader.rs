@@ -52,6 +52,21 @@ impl AuditChain {
         Ok(chain)
     }
 
+    /// The chain of the events that a store still has: the first chain of a store that has dropped events before.
+    ///
+    /// Its head says what the log is now. It says nothing of the events that are gone: one that comes back, with an attached archive, is a fault. Reads
+    /// after this one fail at a gap.
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::OutOfOrder`] when the store returns events out of order, which none does.
+    pub fn of_what_is_left(store: &Store) -> Result<Self, Fault> {
+        let mut walk = Walk::after(Checkpoint::default());
+        let mut go_on = |_, _| ControlFlow::Continue(());
+        feed(store, &mut walk, store.visible(), false, &mut go_on)?;
+        Ok(Self { walk })
+    }
+
     /// The chain that a head describes. The next [`read`](Self::read) begins at the last whole block, and checks that it meets the head again.
     ///
     /// # Errors

@@ -214,3 +214,77 @@ fn an_anchor_that_was_changed_or_is_of_another_store_was_believed() {
         assert!(matches!(Anchor::from_json(bad), Err(Error::Invalid(_))), "{bad}");
     }
 }
+
+#[test]
+fn a_store_that_had_dropped_events_before_could_not_be_audited() {
+    let drops: [fn(&Store) -> annals::Result<Position>; 3] = [
+        |store| store.truncate_before("account-1", Version(100)),
+        |store| store.delete("account-0", Expected::Any),
+        |store| Ok(store.visible()),
+    ];
+    for drop_some in drops {
+        let store = Store::in_memory();
+        rich(&store, 2_000);
+        drop_some(&store).expect("dropped");
+        let left = log(&store).len() as u64;
+        let mut chain = AuditChain::of_what_is_left(&store).expect("ascending");
+        let first = chain.head(&key(), START);
+        assert_eq!(first.tip.count, left);
+        assert_eq!(verify(&store, &first).expect("it is as it was").count, left);
+        rich(&store, 500);
+        chain.read(&store).expect("nothing else is gone");
+        let later = chain.head(&key(), START);
+        assert_eq!(later.tip.count, left + 500);
+        verify(&store, &later).expect("it is as it was");
+        // What is dropped from now on is a fault.
+        rich(&store, 10);
+        store.delete("account-2", Expected::Any).expect("deleted");
+        assert!(verify(&store, &later).is_err());
+        assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })));
+    }
+}
+
+#[test]
+fn a_second_prefix_could_not_be_dropped() {
+    let (store, public) = (keeping(3_000), key().public());
+    fill(&store, "a", 2_900);
+    let first = prefix(&store, 1_500);
+    fill(&store, "a", 1_500);
+    // 1 to 1,400 are gone. The next anchor begins where the first one ends.
+    let mut chain = AuditChain::after(&first, &public).expect("signed");
+    let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
+    chain
+        .read_until(&store, Position(3_100), &mut go_on)
+        .expect("nothing else is gone");
+    let second = chain.anchor("the budget", &key(), START);
+    chain.read(&store).expect("nothing else is gone");
+    let head = chain.head(&key(), START);
+    fill(&store, "a", 1_500);
+    let check = |anchors: &[&Anchor]| {
+        let verify = Verify::new(&head, &public);
+        let verify = anchors.iter().fold(verify, |verify, anchor| verify.allow(anchor));
+        verify.run(&store)
+    };
+    for anchors in [&[&second][..], &[&first, &second], &[&second, &first]] {
+        let verified = check(anchors).expect("the rest is whole");
+        assert_eq!((verified.count, verified.first), (4_400, Position(3 * 1_024 + 1)));
+    }
+    assert!(check(&[&first]).is_err());
+    // Everything that a head has may be dropped: then nothing is left to verify.
+    let later = prefix_after(&second, &store, 5_800);
+    fill(&store, "a", 2_950);
+    let verified = Verify::new(&head, &public)
+        .allow(&later)
+        .run(&store)
+        .expect("nothing is left");
+    assert_eq!((verified.first, verified.last), (Position(0), Position(4_400)));
+}
+
+fn prefix_after(anchor: &Anchor, store: &Store, to: u64) -> Anchor {
+    let mut chain = AuditChain::after(anchor, &key().public()).expect("signed");
+    let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
+    chain
+        .read_until(store, Position(to), &mut go_on)
+        .expect("nothing else is gone");
+    chain.anchor("the budget", &key(), START)
+}
