@@ -127,12 +127,20 @@ impl AuditChain {
     ///
     /// As [`read`](Self::read); [`Fault::Stopped`] when `progress` breaks.
     pub fn read_until(&mut self, store: &Store, until: Position, progress: &mut Progress<'_>) -> Result<(), Fault> {
-        let until = until.min(store.visible());
+        let visible = store.visible();
+        let until = until.min(visible);
         let mut walk = self.walk.clone();
         feed(store, &mut walk, until, true, progress)?;
-        walk.finish(until)?;
-        self.walk = walk;
-        Ok(())
+        match walk.reach(until)? {
+            Some(expected) if expected > visible => Err(Fault::CutAtEnd {
+                last: visible,
+                expected,
+            }),
+            Some(_) | None => {
+                self.walk = walk;
+                Ok(())
+            }
+        }
     }
 
     /// Adds an event that was read elsewhere.

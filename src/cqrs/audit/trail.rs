@@ -62,7 +62,7 @@ impl Trail {
         self
     }
 
-    /// Only what happened at this time or later.
+    /// Only what happened at this time or later: by the time of the event, which a writer may set. A row also has the time at which the store recorded it.
     pub fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self

@@ -160,6 +160,13 @@ impl Walk {
         }
     }
 
+    /// Everything up to `position` was taken: compares with the links that are known up to there. The next known position is left.
+    pub(super) fn reach(&mut self, position: Position) -> Result<Option<Position>, Fault> {
+        self.fill_to(position.0)?;
+        self.meet(position.0)?;
+        Ok(self.known.front().map(|known| known.at.position))
+    }
+
     /// The log has no further event: compares with all links that are left. `end` is the position of the head.
     pub(super) fn finish(&mut self, end: Position) -> Result<(), Fault> {
         self.fill_to(end.0)?;

@@ -78,6 +78,33 @@ fn verification_goes_on_from_a_head() {
 }
 
 #[test]
+fn a_resumed_chain_that_is_read_in_parts_was_a_fault() {
+    let store = Store::in_memory();
+    rich(&store, 1_500);
+    let (early, public) = (head(&store), key().public());
+    rich(&store, 700);
+    let mut go_on = |_, _| std::ops::ControlFlow::Continue(());
+    let mut chain = AuditChain::resume(&early, &public).expect("signed");
+    for until in [1_000, 1_025, 1_200, 1_499, 1_500, 1_501, 2_048, 2_100, 2_200, 9_000] {
+        chain.read_until(&store, Position(until), &mut go_on).expect("whole");
+        let position = chain.position().0;
+        assert_eq!(position, until.clamp(1_024, 2_200));
+    }
+    assert_eq!(chain.head(&key(), START), head(&store));
+    let mut chain = AuditChain::resume(&early, &public).expect("signed");
+    let fork = Store::in_memory();
+    rich(&fork, 1_200);
+    let fault = chain
+        .read_until(&fork, Position(1_100), &mut go_on)
+        .expect_err("it ends early");
+    let expected = Fault::CutAtEnd {
+        last: Position(1_200),
+        expected: Position(1_500),
+    };
+    assert_eq!(fault, expected);
+}
+
+#[test]
 fn going_on_from_a_head_of_another_log_was_not_seen() {
     let (store, other) = (Store::in_memory(), Store::in_memory());
     rich(&store, 1_500);
