@@ -1,5 +1,19 @@
 //! The audit trail, and a hash chain that makes a change of the log evident. Feature `audit`.
 //!
+//! # Who did what
+//!
+//! [`CommandLog`] records every command, accepted, rejected or failed: of [aggregates](CommandLog::aggregates) that it wraps, and as the outermost layer of a
+//! [command bus](CommandLog::bus). Commands of `Together`, `Decisions` and sagas are recorded where a bus dispatches them, or by their targets.
+//! [`Trail`] writes the events and commands of an aggregate, a user, a correlation or a period, in the order of the log.
+//!
+//! # Heads, step by step
+//!
+//! 1. Make a key where the store's administrators cannot read it: [`AuditKey::generate`] and [`AuditKey::write_new`], or `annals audit key`.
+//! 2. Regularly sign a [`Head`] and send it to another place: [`AuditChain::head`], or `annals audit head`. A store that dropped events before begins with
+//!    [`AuditChain::of_what_is_left`].
+//! 3. Before events are dropped, or from an archive, make an [`Anchor`]: [`AuditChain::anchor`], [`Anchor::of_events`], or `annals audit anchor`.
+//! 4. [`Verify`] with a head, the public key and the anchors, or `annals audit verify`.
+//!
 //! # What is evident
 //!
 //! [`AuditChain`] reads the log and hashes every event, each block of 1,024 positions with the hash of the block before it. A [`Head`] is the result

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::commands::CommandRecord;
 use super::hex;
-use crate::event::system::COMMAND;
+use crate::event::system::{COMMAND, target};
 use crate::{Delivery, Event, Gap, Position, Timestamp};
 
 /// What a row is.
@@ -140,7 +140,8 @@ impl<'a> Row<'a> {
             correlation_id: event.correlation_id(),
             causation_id: event.causation_id(),
             aggregate_type: Some(Cow::Borrowed(event.aggregate_type())),
-            aggregate_id: Some(Cow::Borrowed(event.aggregate_id())),
+            // A change of an aggregate is in a stream of the store's own.
+            aggregate_id: Some(Cow::Borrowed(target(event.aggregate_id()))),
             version: Some(event.version().0),
             event_id: Some(event.id()),
             first_position: None,

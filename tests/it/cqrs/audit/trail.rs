@@ -79,6 +79,7 @@ fn a_trail_has_events_commands_and_changes_in_the_order_of_the_log() {
         (&rejected["aggregateId"], &rejected["data"]["Withdraw"]),
         (&"a".into(), &900.into())
     );
+    assert_eq!((&all[5]["aggregateId"], &all[5]["version"]), (&"b".into(), &1.into()));
     assert!(rejected["durationMicros"].is_u64() && rejected["time"].is_string());
     assert_eq!(
         (&all[1]["firstPosition"], &all[1]["lastPosition"]),
