@@ -82,6 +82,15 @@ impl Running {
 }
 
 impl Work {
+    fn spawn<S: Sink + 'static>(name: &Name, runner: Runner<S>) -> Result<Self, StartError> {
+        let thread = thread::Builder::new().name(format!("annals {name}"));
+        let thread = thread.spawn(move || runner.run());
+        thread.map(Self::Thread).map_err(|error| StartError::NoThread {
+            name: name.clone(),
+            reason: error.to_string(),
+        })
+    }
+
     /// Waits until the processor has ended.
     fn join(self) {
         match self {
@@ -127,27 +136,20 @@ impl Processors {
             return Err(StartError::NameTaken { name: name.clone() });
         }
         let control = Control::new(name, &self.store);
-        let work = self.work(name, Runner::new(&self.store, &control, make(&control)))?;
+        let runner = Runner::new(&self.store, &control, make(&control));
+        #[cfg(feature = "testing")]
+        let work = if self.running.by_hand.is_some() {
+            by_hand::work(runner)
+        } else {
+            Work::spawn(name, runner)?
+        };
+        #[cfg(not(feature = "testing"))]
+        let work = Work::spawn(name, runner)?;
         let processor = Processor {
             control: Arc::clone(&control),
         };
         processors.insert(name.clone(), Started { control, work });
         Ok(processor)
-    }
-
-    fn work<S: Sink + 'static>(&self, name: &Name, runner: Runner<S>) -> Result<Work, StartError> {
-        #[cfg(feature = "testing")]
-        if self.running.by_hand.is_some() {
-            return Ok(by_hand::work(runner));
-        }
-        let thread = thread::Builder::new().name(format!("annals {name}"));
-        let thread = thread
-            .spawn(move || runner.run())
-            .map_err(|error| StartError::NoThread {
-                name: name.clone(),
-                reason: error.to_string(),
-            })?;
-        Ok(Work::Thread(thread))
     }
 
     /// The processor of this name, if this set started it; it may have ended.

@@ -129,6 +129,7 @@ impl<S: Sink> Runner<S> {
         Ok((is_caught_up, due))
     }
 
+    #[cfg(feature = "testing")]
     pub(super) fn control(&self) -> &Control {
         &self.control
     }

@@ -1,6 +1,6 @@
 //! The trait [`EventStore`]: what every store can do, and what it declares that it cannot; and its contract as tests.
 //!
-//! [`Store`] implements it on every journal. A client, a distributed log or the backend of a benchmark implements it too, and proves with
+//! [`Store`](crate::Store) implements it on every journal. A client, a distributed log or the backend of a benchmark implements it too, and proves with
 //! [`event_store_conformance!`](crate::event_store_conformance) that a program may use one instead of the other:
 //!
 //! ```

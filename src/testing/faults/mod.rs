@@ -19,7 +19,7 @@
 //! # Ok::<(), annals::Error>(())
 //! ```
 //!
-//! Faults belong to a handle, [`Store::with_faults`], and to everything that is made of it: aggregates, processors, groups, sagas. Other handles of
+//! Faults belong to a handle, [`Store::with_faults`](crate::Store::with_faults), and to everything that is made of it: aggregates, processors, groups, sagas. Other handles of
 //! the same store have none, so a test can look at what is stored. Faults of the journal are those of [`Faults::journal`].
 
 mod fault;
