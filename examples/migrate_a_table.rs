@@ -74,13 +74,12 @@ impl Customers {
 }
 
 fn old_table() -> BTreeMap<String, Customer> {
-    let rows = rows::csv(TABLE.as_bytes()).filter_map(Result::ok);
-    let text = |row: &serde_json::Value, name: &str| row[name].as_str().unwrap_or_default().to_owned();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let customer = |row: serde_json::Value| {
-        let id = format!("customer-{}", text(&row, "id"));
-        let (name, city) = (text(&row, "name"), text(&row, "city"));
-        (id, Customer { name, city })
+        let (name, city) = (text(&row["name"]), text(&row["city"]));
+        (format!("customer-{}", text(&row["id"])), Customer { name, city })
     };
+    let rows = rows::csv(TABLE.as_bytes()).filter_map(Result::ok);
     rows.map(customer).collect()
 }
 
@@ -95,20 +94,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("    {id} from the {from}: {customer:?}");
         Ok(())
     };
-    println!("before:");
     show("customer-1")?;
-
     let migration = Migration::new(&store, "customers", |row| {
         let id = row["id"].as_str().ok_or("it has no id")?;
-        let since = row["since"].as_str().unwrap_or_default();
-        let since = since
-            .parse()
-            .map_err(|error| format!("'since' is '{since}': {error}"))?;
-        Ok::<_, String>(
-            Migrated::new("Customer", format!("customer-{id}"))
-                .data(row)
-                .timestamp(since),
-        )
+        let since = row["since"].as_str().unwrap_or_default().parse();
+        let since = since.map_err(|error| format!("'since': {error}"))?;
+        let migrated = Migrated::new("Customer", format!("customer-{id}")).data(row);
+        Ok::<_, String>(migrated.timestamp(since))
     });
     let report = migration.run(rows::csv(TABLE.as_bytes()))?;
     println!("{report}");
@@ -119,7 +111,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     customers.new.execute("customer-1", &Move("Rom"))?;
     show("customer-1")?;
     show("customer-3")?;
-
     println!("once more, with the row corrected:");
     let corrected = TABLE.replace("yesterday", "2023-01-01T00:00:00Z");
     println!("    {}", migration.run(rows::csv(corrected.as_bytes()))?);

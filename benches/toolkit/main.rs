@@ -6,6 +6,7 @@
 mod audit;
 mod commands;
 mod domain;
+mod fixtures;
 mod projections;
 mod reactions;
 mod rehydration;
@@ -22,6 +23,6 @@ criterion_group! {
     name = benches;
     config = Criterion::default().without_plots();
     targets = rehydration::benches, commands::benches, projections::benches, reactions::benches,
-        audit::benches
+        audit::benches, fixtures::benches
 }
 criterion_main!(benches);
