@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 const SOON: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
-const ORDERS: u64 = 12;
+const ORDERS: u64 = 60;
 
 #[derive(Debug, Default)]
 struct Order(Option<OrderEvent>);
@@ -168,6 +168,32 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
     let (one, other) = (run(Seed::new(1)), run(Seed::new(2)));
     assert_ne!(one.log, other.log);
     assert_ne!(one.handled, other.handled);
+}
+
+/// The next test compares what it prints in two processes, whose hashes, addresses and threads are others.
+#[test]
+fn prints_the_run_of_a_seed() {
+    let trace = run(Seed::new(7));
+    assert!(!trace.log.is_empty());
+    let digest = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{trace:?}").as_bytes());
+    println!("the run is {digest}");
+}
+
+#[test]
+fn the_same_seed_gave_another_run_in_another_process() {
+    let digest = || {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", "seed::prints_the_run_of_a_seed", "--nocapture"]);
+        let output = command.output().expect("it runs");
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = told
+            .lines()
+            .find(|line| line.contains("the run is "))
+            .expect(&told)
+            .to_owned();
+        line.split("the run is ").nth(1).expect("a digest").to_owned()
+    };
+    assert_eq!(digest(), digest());
 }
 
 #[test]
