@@ -100,7 +100,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let since = row["since"].as_str().unwrap_or_default().parse();
         let since = since.map_err(|error| format!("'since': {error}"))?;
         let migrated = Migrated::new("Customer", format!("customer-{id}")).data(row);
-        Ok::<_, String>(migrated.timestamp(since))
+        Ok(migrated.timestamp(since))
     });
     let report = migration.run(rows::csv(TABLE.as_bytes()))?;
     println!("{report}");

@@ -84,6 +84,8 @@
 //! | audit trail | who did what and when: events, and the records of commands with their outcome |
 //! | hash chain, link, head | a hash of every event, each block with that of the one before; the hash at a position; a signed link, which is kept outside of the store |
 //! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
+//! | fault | something that a test has go wrong on calls that it describes: an append that fails, conflicts or loses its acknowledgement |
+//! | golden history | the events of a test as a file, which later runs are compared with |
 //! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
@@ -94,13 +96,14 @@
 //! | `cache` | yes | answers kept and extended from the tail; moka |
 //! | `cqrs` | yes | [`cqrs`]: aggregates, commands, projections, subscriptions, sagas; serde_path_to_error |
 //! | `audit` | no | `cqrs::audit`: records of commands, the audit trail, a hash chain with signed heads; blake3, ed25519-dalek |
+//! | `migration` | no | `cqrs::migration`: rows of a table as the first events of aggregates; csv |
 //! | `cbor` | no | typed events as CBOR; ciborium |
 //! | `bincode-codec` | no | typed events as bincode; bincode |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
 //! | `postgres` | no | `journal::postgres`, and `postgres:` URLs; tokio-postgres, tokio, rustls |
-//! | `testing` | no | the reference model and random operations; a disk and a journal that fail on demand, and the contract of journals as tests |
+//! | `testing` | no | [`testing`]: scenarios, faults on demand, one seed, golden histories; the contracts of stores and journals as tests, the reference model |
 
 #[cfg(feature = "analytics")]
 pub mod analytics;

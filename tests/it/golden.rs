@@ -35,26 +35,16 @@ fn history(cents: u64) -> Store {
     store
 }
 
-const GOLDEN: &str = r#"{"id":"id-1","stream":"Order order-id-2","version":1,"type":"OrderPlaced","correlation":"id-2","user":"anna","tags":["vip"],"data":{"z":"id-2","a":[1.5,"<time>"],"cents":5}}
+const GOLDEN: &str = r#"{"id":"id-1","stream":"Order order-id-2","version":1,"type":"OrderPlaced","correlation":"id-2","user":"anna","tags":["vip"],"data":{"a":[1.5,"<time>"],"cents":5,"z":"id-2"}}
 {"id":"id-3","stream":"Order order-id-2","version":2,"type":"OrderPaid","schema":2,"causation":"id-1","metadata":"not JSON"}
 {"id":"id-4","stream":"Order order-id-2","version":3,"type":"OrderShipped","data":"ff00"}
 "#;
 
 #[test]
 fn ids_and_times_are_aliased() {
-    // Maps are sorted unless another crate of the build keeps their order.
-    let sorted = GOLDEN.replace(
-        r#"{"z":"id-2","a":[1.5,"<time>"],"cents":5}"#,
-        r#"{"a":[1.5,"<time>"],"cents":5,"z":"id-2"}"#,
-    );
-    let line = |text: &str| -> Vec<serde_json::Value> {
-        text.lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"))
-            .collect()
-    };
     let (first, second) = (Golden::of(&history(5)).to_string(), Golden::of(&history(5)).to_string());
     assert_eq!(first, second);
-    assert_eq!(line(&first), line(&sorted));
+    assert_eq!(first, GOLDEN);
 }
 
 #[test]
@@ -69,7 +59,7 @@ fn times_are_seconds_since_the_first_event() {
     let text = Golden::of(&store).times().to_string();
     let seconds: Vec<_> = text
         .lines()
-        .map(|line| line.contains(r#""second":90,"#) || line.contains(r#""second":0,"#))
+        .map(|line| line.contains(r#""second":90}"#) || line.contains(r#""second":0}"#))
         .collect();
     assert_eq!(seconds, [true, true, false], "{text}");
     assert!(text.contains(r#""second":"0.000001""#), "{text}");

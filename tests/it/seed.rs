@@ -172,6 +172,7 @@ fn the_same_seed_gives_the_same_run_byte_for_byte() {
 
 /// The next test compares what it prints in two processes, whose hashes, addresses and threads are others.
 #[test]
+#[expect(clippy::print_stdout, reason = "the next test reads it")]
 fn prints_the_run_of_a_seed() {
     let trace = run(Seed::new(7));
     assert!(!trace.log.is_empty());

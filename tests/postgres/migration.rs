@@ -32,7 +32,7 @@ fn rows_of_a_query_are_migrated() {
     let store = Store::in_memory();
     let migration = Migration::new(&store, "customers", |row: &Value| {
         let id = row["id"].as_i64().ok_or("it has no id")?;
-        Ok::<_, &str>(Migrated::new("Customer", format!("customer-{id}")).data(row))
+        Ok(Migrated::new("Customer", format!("customer-{id}")).data(row))
     });
     let report = migration.run(rows).expect("it ends");
     assert_eq!((report.read, report.migrated, report.refused_count), (700, 700, 0));

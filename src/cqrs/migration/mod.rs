@@ -126,14 +126,11 @@ impl<'a> Migration<'a> {
     /// A migration of this name. `convert` makes an event of a row, or says why it cannot.
     ///
     /// The acknowledgement of each batch has the durability of the store's handle.
-    pub fn new<E>(store: &Store, name: &str, convert: impl Fn(&Value) -> Result<Migrated, E> + 'a) -> Self
-    where
-        E: Into<String> + 'a,
-    {
+    pub fn new(store: &Store, name: &str, convert: impl Fn(&Value) -> Result<Migrated, String> + 'a) -> Self {
         Self {
             store: store.clone(),
             namespace: Uuid::new_v5(&NAMESPACE, name.as_bytes()),
-            convert: Box::new(move |row| convert(row).map_err(Into::into)),
+            convert: Box::new(convert),
             progress: Box::new(|_| {}),
         }
     }

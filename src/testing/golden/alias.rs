@@ -1,6 +1,6 @@
 //! Aliases of what differs from run to run.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
 use serde_json::Value;
@@ -57,6 +57,8 @@ impl Aliases {
             Value::String(text) => self.text(&text).into(),
             Value::Array(values) => values.into_iter().map(|value| self.value(value)).collect(),
             Value::Object(fields) => {
+                // Sorted, whether or not another crate of the build has maps of JSON keep their order.
+                let fields: BTreeMap<_, _> = fields.into_iter().collect();
                 let fields = fields.into_iter();
                 fields
                     .map(|(name, value)| (self.text(&name), self.value(value)))

@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::alias::Aliases;
 use self::compare::differing_lines;
@@ -152,25 +152,35 @@ impl std::fmt::Display for Golden {
         let begin = self.events.first().map(Event::timestamp);
         for event in &self.events {
             let begin = begin.filter(|_| self.with_times);
-            writeln!(f, "{}", Value::Object(line(event, begin, &mut aliases)))?;
+            let fields = fields(event, begin, &mut aliases);
+            let fields: Vec<_> = fields
+                .iter()
+                .map(|(name, value)| format!("\"{name}\":{value}"))
+                .collect();
+            writeln!(f, "{{{}}}", fields.join(","))?;
         }
         Ok(())
     }
 }
 
-/// An event as a JSON object, without what is empty.
-fn line(event: &Event, begin: Option<Timestamp>, aliases: &mut Aliases) -> Map<String, Value> {
-    let mut line = Map::new();
-    line.insert("id".into(), aliases.id(event.id()).into());
-    let stream = format!("{} {}", event.aggregate_type(), aliases.text(event.aggregate_id()));
-    line.insert("stream".into(), stream.into());
-    line.insert("version".into(), event.version().0.into());
-    line.insert("type".into(), event.event_type().into());
+/// The fields of an event, in the order of the file, without those that are empty.
+fn fields(event: &Event, begin: Option<Timestamp>, aliases: &mut Aliases) -> Vec<(&'static str, Value)> {
+    let stream = format!("{} {}", event.aggregate_type(), {
+        // The event's own id is aliased first.
+        aliases.id(event.id());
+        aliases.text(event.aggregate_id())
+    });
+    let mut fields = vec![
+        ("id", aliases.id(event.id()).into()),
+        ("stream", stream.into()),
+        ("version", event.version().0.into()),
+        ("type", event.event_type().into()),
+    ];
     if event.schema_version() != 1 {
-        line.insert("schema".into(), event.schema_version().into());
+        fields.push(("schema", event.schema_version().into()));
     }
     if let Some(begin) = begin {
-        line.insert("second".into(), seconds_between(begin, event.timestamp()));
+        fields.push(("second", seconds_between(begin, event.timestamp())));
     }
     for (name, value) in [
         ("correlation", event.correlation_id()),
@@ -178,20 +188,18 @@ fn line(event: &Event, begin: Option<Timestamp>, aliases: &mut Aliases) -> Map<S
         ("user", event.user_id()),
         ("organization", event.organization_id()),
     ] {
-        if let Some(value) = value {
-            line.insert(name.into(), aliases.text(value).into());
-        }
+        fields.extend(value.map(|value| (name, aliases.text(value).into())));
     }
     let tags: Vec<Value> = event.tags().map(|tag| aliases.text(tag).into()).collect();
     if !tags.is_empty() {
-        line.insert("tags".into(), tags.into());
+        fields.push(("tags", tags.into()));
     }
     for (name, bytes) in [("metadata", event.metadata()), ("data", event.data())] {
         if !bytes.is_empty() {
-            line.insert(name.into(), aliases.payload(bytes));
+            fields.push((name, aliases.payload(bytes)));
         }
     }
-    line
+    fields
 }
 
 fn seconds_between(begin: Timestamp, end: Timestamp) -> Value {

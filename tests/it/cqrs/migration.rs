@@ -14,7 +14,7 @@ fn migration(store: &Store) -> Migration<'static> {
     Migration::new(store, "customers", |row: &Value| {
         let id = row["id"].as_u64().ok_or("it has no id")?;
         let migrated = Migrated::new("Customer", format!("customer-{id}")).data(row);
-        Ok::<_, &str>(migrated.user("import").tag("old"))
+        Ok(migrated.user("import").tag("old"))
     })
 }
 
@@ -209,7 +209,7 @@ fn rows_that_cannot_be_are_reported_and_the_others_migrated() {
     assert_eq!((many.refused_count, many.refused.len()), (1_500, 1_000));
     // Names that no store takes.
     let long = Migration::new(&store, "long", |_: &Value| {
-        Ok::<_, String>(Migrated::new("Customer", "x".repeat(10_000)))
+        Ok(Migrated::new("Customer", "x".repeat(10_000)))
     });
     assert_eq!(long.run(rows(1, 2)).expect("it ends").refused_count, 2);
 }
@@ -278,7 +278,7 @@ fn times_of_the_rows_are_kept() {
     let store = Store::in_memory();
     let at: annals::Timestamp = "2019-05-01T09:00:00.000001Z".parse().expect("a time");
     let migration = Migration::new(&store, "customers", |_: &Value| {
-        Ok::<_, String>(Migrated::new("Customer", "customer-1").timestamp(at))
+        Ok(Migrated::new("Customer", "customer-1").timestamp(at))
     });
     migration.run(rows(1, 1)).expect("it ends");
     let event: Event = store.read_stream("customer-1").events().remove(0);
