@@ -158,8 +158,9 @@ impl Letters {
         if appended.last_version.0 == self.version.0 + 1 {
             self.version = appended.last_version;
         }
-        let now = self.store.now();
-        self.apply(event, now);
+        let record = self.store.event_at(appended.last_position);
+        let at = record.map_or_else(|| self.store.now(), |record| record.recorded_at());
+        self.apply(event, at);
         Ok(())
     }
 

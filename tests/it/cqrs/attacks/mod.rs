@@ -2,6 +2,7 @@
 
 mod handlers;
 mod models;
+mod poison;
 mod sagas;
 mod timers;
 
