@@ -246,13 +246,4 @@ impl Fault {
             && any(&self.event_type, call.event_types)
             && any(&self.processor, call.processor.as_slice())
     }
-
-    /// Draws with the fault's chance. The number of the call is part of `draw`, so that the order of threads does not matter.
-    pub(super) fn is_drawn(&self, draw: u64) -> bool {
-        let Some(chance) = self.chance else {
-            return true;
-        };
-        let share = (crate::id::scramble(draw) >> u32::BITS) as u32;
-        f64::from(share) / (f64::from(u32::MAX) + 1.0) < chance
-    }
 }

@@ -50,7 +50,8 @@ pub struct Faults {
 
 #[derive(Debug)]
 struct Inner {
-    seed: u64,
+    /// That of the run, once a chance is drawn, unless another was given.
+    seed: Option<u64>,
     faults: Vec<Armed>,
     fired: Vec<Fired>,
 }
@@ -108,7 +109,7 @@ impl Faults {
     ///
     /// [`Error::Invalid`] for an effect that the operation cannot have, for a number out of bounds, and for more than 1,024 faults.
     pub fn new(faults: impl IntoIterator<Item = Fault>) -> Result<Self> {
-        Self::seeded(super::Seed::of_run().value(), faults)
+        Self::with_seed(None, faults)
     }
 
     /// These faults, with this seed for their chances.
@@ -117,6 +118,10 @@ impl Faults {
     ///
     /// As [`new`](Self::new).
     pub fn seeded(seed: u64, faults: impl IntoIterator<Item = Fault>) -> Result<Self> {
+        Self::with_seed(Some(seed), faults)
+    }
+
+    fn with_seed(seed: Option<u64>, faults: impl IntoIterator<Item = Fault>) -> Result<Self> {
         let none = Inner {
             seed,
             faults: Vec::new(),
@@ -206,7 +211,7 @@ impl Faults {
         let Inner { seed, faults, fired } = &mut *inner;
         let mut acting = None;
         for (place, armed) in faults.iter_mut().enumerate() {
-            if !armed.fault.matches(call) || !armed.is_due(*seed, place) || acting.is_some() {
+            if !armed.fault.matches(call) || !armed.is_due(seed, place) || acting.is_some() {
                 continue;
             }
             armed.fired += 1;
@@ -226,10 +231,16 @@ impl Faults {
 
 impl Armed {
     /// Counts a call that matches, and draws whether the fault is to act on it.
-    fn is_due(&mut self, seed: u64, place: usize) -> bool {
+    fn is_due(&mut self, seed: &mut Option<u64>, place: usize) -> bool {
         self.calls += 1;
         let is_in_range = self.calls >= self.fault.nth && self.fired < self.fault.times_or_default();
-        is_in_range && self.fault.is_drawn(seed ^ ((place as u64) << 48) ^ self.calls)
+        let Some(chance) = self.fault.chance.filter(|_| is_in_range) else {
+            return is_in_range;
+        };
+        let seed = *seed.get_or_insert_with(|| super::Seed::of_run().value());
+        // The number of the call is part of the draw, so that the order of threads does not matter.
+        let share = (crate::id::scramble(seed ^ ((place as u64) << 48) ^ self.calls) >> u32::BITS) as u32;
+        f64::from(share) / (f64::from(u32::MAX) + 1.0) < chance
     }
 }
 
