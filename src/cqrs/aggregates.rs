@@ -153,11 +153,13 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
                 "the handle has no snapshots: call `Aggregates::snapshots` first",
             )));
         };
-        let loaded = self.load(id)?;
+        let (loaded, since) = self.load_with(id, Until::Now)?;
         if loaded.version.0 == 0 {
             return Ok(None);
         }
-        snapshots.save(&self.store, id, &loaded).map(Some).map_err(refused)
+        let derived = self.events.derived_data();
+        let saved = snapshots.save(&self.store, id, &loaded, since.epoch, derived.as_deref());
+        saved.map(Some).map_err(refused)
     }
 
     /// Counts what snapshots did for this handle and its clones; all zero without [snapshots](Self::snapshots).

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::part::{CommandId, Part};
 use super::retry::with_retry;
-use super::{Codec, CommandError, Context, Json, LoadError, Retry, TypedEvents, UnknownEvents, Upcasters};
+use super::{Codec, CommandError, Context, Json, LoadError, NewEventId, Retry, TypedEvents, UnknownEvents, Upcasters};
 use crate::{
     Append, Appended, Condition, Error, Event, EventRef, Expected, Name, Position, Query, Store, StreamId, Version,
 };
@@ -227,7 +227,7 @@ impl<C: Codec> Decisions<C> {
         command_id: Uuid,
         decision: &D,
     ) -> Result<Vec<Appended>, CommandError<D::Rejection>> {
-        let command_id = CommandId::new(command_id, decision)?;
+        let command_id = CommandId::new(command_id, decision)?.blinded(self.codec.derived_data().as_deref());
         with_retry(&self.store, self.retry, |_| {
             if let Some(known) = self.known(&command_id)? {
                 return self.store.append_all(known).map_err(CommandError::Store);
@@ -284,11 +284,17 @@ impl<C: Codec> Decisions<C> {
                 parts.len() - 1
             });
             let part = &mut parts[there];
-            let (encoded, _) = events.encode(&event).map_err(|error| part.unwritable(error))?;
+            let id = command_id.map(|command_id| command_id.event("", place));
+            let id = TypedEvents::<E, C>::new_id(&self.store, id);
+            let identity = NewEventId {
+                id: id.unwrap_or_default(),
+                aggregate_id: &part.stream.aggregate_id,
+            };
+            let encoded = events.encode(&event, identity);
+            let (encoded, _) = encoded.map_err(|error| part.unwritable(error))?;
             let new = tags
                 .into_iter()
                 .fold(events.new_event(encoded), |event, tag| event.tag(tag));
-            let id = command_id.map(|command_id| command_id.event("", place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
             part.add(new, &self.context, id, metadata);
         }

@@ -9,7 +9,7 @@ use super::loading::Until;
 use super::part::{CommandId, Part, Settle};
 use super::projection::{Batch, with_inline};
 use super::retry::with_retry;
-use super::{Aggregate, Aggregates, Codec, CommandError};
+use super::{Aggregate, Aggregates, Codec, CommandError, NewEventId, TypedEvents};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
 
 /// The result of a command.
@@ -80,7 +80,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     where
         A::Command: Serialize,
     {
-        let command_id = CommandId::new(command_id, command)?;
+        let command_id = CommandId::new(command_id, command)?.blinded(self.events.derived_data().as_deref());
         self.execute_as(Some(&command_id), id, command)
     }
 
@@ -186,7 +186,13 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             let place = part.len();
             let id = command_id.map(|command_id| command_id.event(&part.stream.aggregate_id, place));
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
-            let (encoded, read) = self.events.encode(&event).map_err(|error| part.unwritable(error))?;
+            let id = TypedEvents::<A::Event, C>::new_id(&self.store, id);
+            let identity = NewEventId {
+                id: id.unwrap_or_default(),
+                aggregate_id: &part.stream.aggregate_id,
+            };
+            let encoded = self.events.encode(&event, identity);
+            let (encoded, read) = encoded.map_err(|error| part.unwritable(error))?;
             if self.snapshots.is_some() || self.share.is_some() {
                 settle.add(read, encoded.data.len());
             }
@@ -210,7 +216,8 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             && !settle.events.is_empty()
         {
             let (loaded, since) = settle.evolved(self.store.now());
-            snapshots.save_if_due(&self.store, id, &loaded, &since);
+            let derived = self.events.derived_data();
+            snapshots.save_if_due(&self.store, id, &loaded, &since, derived.as_deref());
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Loading aggregates: folding their events in place, from the nearest snapshot on.
 
+use uuid::Uuid;
+
+use super::codec::DerivedData;
 use super::snapshot::Since;
 use super::{Aggregate, Aggregates, Codec, LoadError, Loaded};
 use crate::event::system::change_stream;
@@ -72,14 +75,18 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     pub(super) fn load_with(&self, id: &str, until: Until) -> Result<(Loaded<A>, Since), LoadError> {
         #[cfg(feature = "testing")]
         self.store.read_with_faults(Some(id))?;
+        let derived = self.snapshots.as_ref().and_then(|_| self.events.derived_data());
+        let derived = derived.as_deref();
         loop {
+            // Before anything is decrypted.
+            let epoch = derived.and_then(|derived| derived.epoch().ok());
             // Nothing is read of an aggregate that the store does not know: the first command of each would set up a read in vain.
             let Some(info) = self.store.stream_info(id) else {
-                return Ok((Loaded::initial(), Since::default()));
+                return Ok((Loaded::initial(), Since::of_epoch(epoch)));
             };
-            let begin = self.begin(id, until, &info);
+            let begin = self.begin(id, until, &info, derived);
             let from = begin.version;
-            let (loaded, since) = self.fold(id, until, begin)?;
+            let (loaded, since) = self.fold(id, until, begin, epoch)?;
             if !self.has_changed(id, from, loaded.version) {
                 return Ok((loaded, since));
             }
@@ -87,12 +94,12 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     /// The state to begin at: that of the nearest snapshot, or the initial one.
-    fn begin(&self, id: &str, until: Until, info: &StreamInfo) -> Loaded<A> {
+    fn begin(&self, id: &str, until: Until, info: &StreamInfo, derived: Option<&dyn DerivedData>) -> Loaded<A> {
         let from_snapshot = || {
             let snapshots = self.snapshots.as_ref()?;
             let is_own = info.stream.aggregate_type == A::TYPE && !info.tombstoned;
             let last = until.last_of_snapshot(&self.store, id);
-            is_own.then(|| snapshots.load(&self.store, id, last)).flatten()
+            is_own.then(|| snapshots.load(&self.store, id, last, derived)).flatten()
         };
         from_snapshot().unwrap_or_else(Loaded::initial)
     }
@@ -113,9 +120,15 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         has_lost_last || has_lost_snapshot
     }
 
-    fn fold(&self, id: &str, until: Until, begin: Loaded<A>) -> Result<(Loaded<A>, Since), LoadError> {
+    fn fold(
+        &self,
+        id: &str,
+        until: Until,
+        begin: Loaded<A>,
+        epoch: Option<Uuid>,
+    ) -> Result<(Loaded<A>, Since), LoadError> {
         let read = until.read(&self.store, id, begin.version);
-        let (mut loaded, mut since) = (begin, Since::default());
+        let (mut loaded, mut since) = (begin, Since::of_epoch(epoch));
         let mut folded = Ok(());
         read.for_each(|event| {
             if folded.is_ok() && until.includes(event.version()) {

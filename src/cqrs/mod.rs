@@ -300,6 +300,8 @@ mod bus;
 mod codec;
 mod context;
 mod decision;
+#[cfg(feature = "erasure")]
+pub mod erasure;
 mod error;
 mod execute;
 mod group;
@@ -309,6 +311,7 @@ pub mod migration;
 mod part;
 mod process;
 mod projection;
+mod reasons;
 mod retry;
 mod saga;
 mod snapshot;
@@ -327,7 +330,7 @@ pub use bus::{
 pub use codec::Bincode;
 #[cfg(feature = "cbor")]
 pub use codec::Cbor;
-pub use codec::{Codec, CodecError, Encoded, Json};
+pub use codec::{Codec, CodecError, DerivedData, Encoded, Json, NewEventId};
 pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};
 pub use error::{CommandError, LoadError, Undecodable};

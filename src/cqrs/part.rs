@@ -4,6 +4,7 @@ use serde::Serialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
 
+use super::codec::DerivedData;
 use super::projection::Typed;
 use super::snapshot::Since;
 use super::{Aggregate, CodecError, CommandError, Context, Loaded};
@@ -26,6 +27,12 @@ impl CommandId {
         })?;
         let digest = Uuid::new_v5(&id, json.to_string().as_bytes());
         Ok(Self { id, digest })
+    }
+
+    /// The same command with a digest that confirms no guess of the command, where the codec hides data.
+    pub(super) fn blinded(self, derived: Option<&dyn DerivedData>) -> Self {
+        let digest = derived.map_or(self.digest, |derived| derived.blind(self.digest));
+        Self { digest, ..self }
     }
 
     /// The id of the command's event with this place, counted from 0: a UUID of version 5 (RFC 9562), with the command's as the namespace. The

@@ -314,7 +314,11 @@ impl<E> Subscription<E> {
     ///
     /// [`StopReason::Storage`] when they cannot be read.
     pub fn letters(&self) -> Result<Vec<Letter>, StopReason> {
-        self.shared.with_newest_letters(|letters| Ok(letters.all()))
+        let letters = self.shared.with_newest_letters(|letters| Ok(letters.all()))?;
+        Ok(letters
+            .into_iter()
+            .map(|letter| self.shared.reader.open_reason(letter))
+            .collect())
     }
 
     /// The number of records of dead letters that a limit or a truncation of the store has dropped, 0 if none: letters among them cannot be listed
@@ -367,6 +371,7 @@ impl<E> Subscription<E> {
 
     fn replay(&self, letter: &Letter) -> Result<bool, StopReason> {
         let event = self.shared.store.event_at(letter.position);
+        let reasons = self.shared.reader.reasons();
         let called = match &event {
             Some(event) => self.shared.call_caught(event, letter.attempts + 1),
             None => Err(HandlerError::permanent(
@@ -381,7 +386,9 @@ impl<E> Subscription<E> {
             }
             match (called, event) {
                 (Ok(()), _) => letters.replayed(letter.position),
-                (Err(error), Some(event)) => letters.park(&event, &error.to_string(), letter.attempts + 1),
+                (Err(error), Some(event)) => {
+                    letters.park(&event, &reasons.seal(error.to_string()), letter.attempts + 1)
+                }
                 (Err(_), None) => Ok(()),
             }
         })?;
@@ -446,6 +453,7 @@ impl<E> SubscriptionSink<E> {
         if is_held && parks {
             return self.park(event, BEHIND, 0);
         }
+        let reasons = self.shared.reader.reasons();
         match attempt(&self.on_failure, &self.control, event, |number| {
             #[cfg(feature = "testing")]
             self.control
@@ -453,7 +461,7 @@ impl<E> SubscriptionSink<E> {
             self.shared.call(event, number)
         })? {
             Handled::Done => self.control.count(1, 0),
-            Handled::Failed { reason, attempts } => return self.park(event, &reason, attempts),
+            Handled::Failed { reason, attempts } => return self.park(event, &reasons.seal(reason), attempts),
         }
         Ok(true)
     }

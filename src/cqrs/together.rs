@@ -157,7 +157,7 @@ impl Work<'_> {
     where
         A::Command: Serialize,
     {
-        let command_id = CommandId::new(command_id, command)?;
+        let command_id = CommandId::new(command_id, command)?.blinded(aggregates.events.derived_data().as_deref());
         self.decide(aggregates, Some(&command_id), id, command)
     }
 

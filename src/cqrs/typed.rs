@@ -8,9 +8,12 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::Encoded;
+use super::codec::{DerivedData, Encoded, NewEventId};
+use super::reasons::Reasons;
 use super::upcast::{MissingPaths, Upcasters};
-use super::{Codec, CodecError, Json, Undecodable};
+use super::{Codec, CodecError, Json, Letter, Undecodable};
+use uuid::Uuid;
+
 use crate::{Event, EventRef, NewEvent, Position, Query, Store};
 
 /// What a reader does with an event whose type is not a variant of its enum.
@@ -128,6 +131,20 @@ impl<E, C: Codec> TypedEvents<E, C> {
         self
     }
 
+    /// What protects data that is derived from the events.
+    pub(super) fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
+        self.codec.derived_data()
+    }
+
+    /// The id of a new event: one that the store would assign later, where the codec needs it earlier.
+    #[inline]
+    pub(super) fn new_id(store: &Store, id: Option<Uuid>) -> Option<Uuid> {
+        if C::BINDS_ID {
+            return Some(id.unwrap_or_else(|| store.new_event_id()));
+        }
+        id
+    }
+
     /// A new event of this type and data, with the newest schema version that the upcasters know.
     #[inline]
     pub(super) fn new_event(&self, encoded: Encoded) -> NewEvent<'static> {
@@ -173,7 +190,7 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     /// [`Undecodable`] when the event does not decode.
     pub fn decode_event(&self, event: &Event) -> Result<Vec<E>, Box<Undecodable>> {
         let mut decoded = Vec::with_capacity(1);
-        self.each_of(event.event_type(), event.schema_version(), event.data(), &mut |event| {
+        self.each_of(Stored::of_event(event), &mut |event| {
             decoded.push(event);
         })
         .map_err(|error| Box::new(Undecodable::of_event(event, error)))?;
@@ -238,19 +255,32 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     /// Calls `take` with each typed event that a stored event decodes to.
     #[inline]
     pub(super) fn each(&self, event: EventRef<'_>, mut take: impl FnMut(E)) -> Result<(), Box<Undecodable>> {
-        self.each_of(event.event_type(), event.schema_version(), event.data(), &mut take)
+        let stored = Stored {
+            event_type: event.event_type(),
+            version: event.schema_version(),
+            data: event.data(),
+            // The id is read only where the codec needs it.
+            id: if C::BINDS_ID { event.id() } else { Uuid::nil() },
+        };
+        self.each_of(stored, &mut take)
             .map_err(|error| Box::new(Undecodable::new(event, error)))
     }
 
     #[inline]
-    fn each_of(&self, event_type: &str, version: u32, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
+    fn each_of(&self, event: Stored<'_>, take: &mut impl FnMut(E)) -> Result<(), CodecError> {
+        let Stored {
+            event_type,
+            version,
+            data,
+            id,
+        } = event;
         if self.is_newest(event_type, version) {
-            return self.decode_one(event_type, data, take);
+            return self.decode_one(event_type, data, id, take);
         }
-        let data = self.codec.to_value(data)?;
+        let data = self.codec.to_value_of(event_type, data, id)?;
         for upcast in self.upcasters.upcast(event_type, version, data)? {
             let data = self.codec.from_value(&upcast.data)?;
-            self.decode_one(&upcast.event_type, &data, take)?;
+            self.decode_one(&upcast.event_type, &data, id, take)?;
         }
         Ok(())
     }
@@ -262,8 +292,8 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 
     #[inline]
-    fn decode_one(&self, event_type: &str, data: &[u8], take: &mut impl FnMut(E)) -> Result<(), CodecError> {
-        match self.codec.decode(event_type, data) {
+    fn decode_one(&self, event_type: &str, data: &[u8], id: Uuid, take: &mut impl FnMut(E)) -> Result<(), CodecError> {
+        match self.codec.decode_of(event_type, data, id) {
             Ok(event) => take(event),
             Err(CodecError::UnknownType { .. }) if self.unknown == UnknownEvents::Skip => {}
             Err(error) => return Err(error),
@@ -272,17 +302,44 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 }
 
+/// What a typed event is decoded from.
+#[derive(Clone, Copy)]
+struct Stored<'a> {
+    event_type: &'a str,
+    version: u32,
+    data: &'a [u8],
+    id: Uuid,
+}
+
+impl<'a> Stored<'a> {
+    #[inline]
+    fn of_event(event: &'a Event) -> Self {
+        Self {
+            event_type: event.event_type(),
+            version: event.schema_version(),
+            data: event.data(),
+            id: event.id(),
+        }
+    }
+}
+
 /// Reads typed events; erases the codec's type.
 trait ReadTyped<E>: Send + Sync {
-    fn read(&self, event_type: &str, version: u32, data: &[u8], take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
+    fn read(&self, event: Stored<'_>, take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
+
+    fn derived_data(&self) -> Option<Arc<dyn DerivedData>>;
 
     /// Whether it decodes an event as a codec of this type does, without a conversion.
     fn reads_like(&self, codec: TypeId, event_type: &str, version: u32) -> bool;
 }
 
 impl<E: DeserializeOwned, C: Codec> ReadTyped<E> for TypedEvents<E, C> {
-    fn read(&self, event_type: &str, version: u32, data: &[u8], mut take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
-        self.each_of(event_type, version, data, &mut take)
+    fn read(&self, event: Stored<'_>, mut take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
+        self.each_of(event, &mut take)
+    }
+
+    fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
+        self.codec.derived_data()
     }
 
     fn reads_like(&self, codec: TypeId, event_type: &str, version: u32) -> bool {
@@ -303,15 +360,34 @@ impl<E> Clone for Reader<E> {
 impl<E> Reader<E> {
     pub(super) fn read(&self, event: &Event, take: &mut dyn FnMut(E)) -> Result<(), Box<Undecodable>> {
         self.0
-            .read(event.event_type(), event.schema_version(), event.data(), take)
+            .read(Stored::of_event(event), take)
             .map_err(|error| Box::new(Undecodable::of_event(event, error)))
     }
 
     /// Decodes an event that is about to be appended; nothing if its type is unknown.
     pub(super) fn read_new(&self, event: &NewEvent<'_>, take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
-        match self.0.read(&event.event_type, event.schema_version, &event.data, take) {
+        let stored = Stored {
+            event_type: &event.event_type,
+            version: event.schema_version,
+            data: &event.data,
+            id: event.id.unwrap_or_default(),
+        };
+        match self.0.read(stored, take) {
             Err(CodecError::UnknownType { .. }) => Ok(()),
             read => read,
+        }
+    }
+
+    /// Begins to handle an event: the reason of its failure is derived from what it decodes to from now on.
+    pub(super) fn reasons(&self) -> Reasons {
+        Reasons::begin(self.0.derived_data())
+    }
+
+    /// The reason of a dead letter as it was before it was stored.
+    pub(super) fn open_reason(&self, letter: Letter) -> Letter {
+        Letter {
+            reason: Reasons::open(self.0.derived_data(), letter.reason),
+            ..letter
         }
     }
 
@@ -329,9 +405,13 @@ impl<E: DeserializeOwned + 'static, C: Codec> TypedEvents<E, C> {
 
 impl<E: Serialize + DeserializeOwned, C: Codec> TypedEvents<E, C> {
     /// Encodes an event and decodes it again, because an event that is stored and does not decode makes its aggregate unusable. Returns both.
-    pub(super) fn encode(&self, event: &E) -> Result<(Encoded, E), (Option<String>, CodecError)> {
-        let encoded = self.codec.encode(event).map_err(|error| (None, error))?;
-        match self.codec.decode(&encoded.event_type, &encoded.data) {
+    pub(super) fn encode(&self, event: &E, new: NewEventId<'_>) -> Result<(Encoded, E), (Option<String>, CodecError)> {
+        let encoded = self.codec.encode_new(event, new).map_err(|error| (None, error))?;
+        let read = self
+            .codec
+            .decode_of(&encoded.event_type, &encoded.data, new.id)
+            .and_then(|read| self.codec.check_new::<E>(&encoded, new.id).map(|()| read));
+        match read {
             Ok(read) => Ok((encoded, read)),
             Err(error) => Err((Some(encoded.event_type.into_owned()), error)),
         }

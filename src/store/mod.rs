@@ -359,6 +359,11 @@ impl Store {
         self.engine().clock.now()
     }
 
+    /// An id as the store assigns it to an event without one.
+    pub(crate) fn new_event_id(&self) -> uuid::Uuid {
+        self.engine().ids.next(self.now())
+    }
+
     /// Returns the position up to which events are visible to reads.
     pub fn visible(&self) -> Position {
         Position(self.engine().visible())

@@ -19,10 +19,12 @@ mod variants;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use uuid::Uuid;
 
 use crate::ContentType;
 
@@ -41,6 +43,40 @@ pub struct Encoded {
     pub data: Vec<u8>,
 }
 
+/// The identity of an event that is about to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewEventId<'a> {
+    /// The id of the event.
+    pub id: Uuid,
+    /// The aggregate that it is appended to.
+    pub aggregate_id: &'a str,
+}
+
+/// Protects what the toolkit derives from events and stores: snapshots of aggregates, the reasons of dead letters, and digests of commands.
+///
+/// A [`Codec`] that hides data of events from the store has one, so that the same data is not stored in clear elsewhere.
+pub trait DerivedData: fmt::Debug + Send + Sync {
+    /// Returns the present epoch. Data that was derived before the epoch ends must not be stored after it.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none now; nothing derived can be stored then.
+    fn epoch(&self) -> Result<Uuid, String>;
+
+    /// Encrypts data that was derived in `epoch`, as a text that is at most 4/3 times as long, and 200 bytes.
+    ///
+    /// # Errors
+    ///
+    /// Why the data must not be stored, for example because the epoch has ended.
+    fn seal(&self, epoch: Uuid, data: &[u8]) -> Result<String, String>;
+
+    /// Decrypts what [`seal`](Self::seal) returned; `None` when its epoch has ended, or it is something else.
+    fn open(&self, sealed: &str) -> Option<Vec<u8>>;
+
+    /// Returns a digest of a digest that confirms no guess of what was digested.
+    fn blind(&self, digest: Uuid) -> Uuid;
+}
+
 /// Writes the variants of a serde enum as events, and reads them back.
 ///
 /// The variant is the event type, and its fields are the data. The tag of the enum is not stored: the store has a field for it. All three
@@ -51,6 +87,9 @@ pub struct Encoded {
 /// A variant without fields decodes whatever fields the data has, except in an enum with `content`. A variant that was stored without fields and
 /// has fields now decodes when all of them have defaults.
 pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
+    /// Whether the data depends on the id of the event. The toolkit then assigns the ids of new events before it encodes them.
+    const BINDS_ID: bool = false;
+
     /// What the bytes of the data are.
     fn content_type(&self) -> ContentType;
 
@@ -67,6 +106,52 @@ pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
     ///
     /// [`CodecError::UnknownType`] when the enum has no variant `event_type`; [`CodecError::Unreadable`] when the data is not that of the variant.
     fn decode<E: DeserializeOwned>(&self, event_type: &str, data: &[u8]) -> Result<E, CodecError>;
+
+    /// Writes an event whose id is known. By default as [`encode`](Self::encode).
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    fn encode_new<E: Serialize>(&self, event: &E, new: NewEventId<'_>) -> Result<Encoded, CodecError> {
+        let NewEventId { .. } = new;
+        self.encode(event)
+    }
+
+    /// Reads the event with this id. By default as [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// As [`decode`](Self::decode).
+    #[inline]
+    fn decode_of<E: DeserializeOwned>(&self, event_type: &str, data: &[u8], event_id: Uuid) -> Result<E, CodecError> {
+        let _: Uuid = event_id;
+        self.decode(event_type, data)
+    }
+
+    /// Checks a new event beyond that it decodes now. By default there is nothing to check.
+    ///
+    /// # Errors
+    ///
+    /// Why the event must not be appended.
+    fn check_new<E: DeserializeOwned>(&self, encoded: &Encoded, event_id: Uuid) -> Result<(), CodecError> {
+        let _: (&Encoded, Uuid) = (encoded, event_id);
+        Ok(())
+    }
+
+    /// The data of the event with this id as a value, for upcasters. By default as [`to_value`](Self::to_value).
+    ///
+    /// # Errors
+    ///
+    /// As [`to_value`](Self::to_value).
+    fn to_value_of(&self, event_type: &str, data: &[u8], event_id: Uuid) -> Result<Value, CodecError> {
+        let _: (&str, Uuid) = (event_type, event_id);
+        self.to_value(data)
+    }
+
+    /// What protects the data that the toolkit derives from events; `None` by default.
+    fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
+        None
+    }
 
     /// The data of an event as a value, of which a change of the schema makes the value of a newer one. Missing data is [`Value::Null`].
     ///

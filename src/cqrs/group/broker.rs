@@ -182,6 +182,7 @@ impl<E> Broker<E> {
             return Ok(None);
         };
         let mut typed = Vec::with_capacity(1);
+        entry.reasons = self.reader.reasons();
         let (reader, record) = (&self.reader, &entry.record);
         let read = catch_unwind(AssertUnwindSafe(|| reader.read(record, &mut |event| typed.push(event))));
         let failed = match read {
@@ -337,8 +338,11 @@ impl<E> Broker<E> {
     fn park(&mut self, name: &Name, reason: &str, attempts: u32) -> Result<(), StopReason> {
         let mut told = Some((reason, attempts));
         for entry in self.lanes.remove(name) {
-            let (reason, attempts) = told.take().unwrap_or((BEHIND, 0));
-            self.letters.park(&entry.record, reason, attempts)?;
+            let (reason, attempts) = match told.take() {
+                Some((reason, attempts)) => (entry.reasons.seal(reason.to_owned()), attempts),
+                None => (BEHIND.to_owned(), 0),
+            };
+            self.letters.park(&entry.record, &reason, attempts)?;
             self.open.remove(&entry.record.position().0);
         }
         self.save_if_worth_it(SAVE_EVERY)
@@ -372,7 +376,8 @@ impl<E> Broker<E> {
     }
 
     pub(super) fn letters(&self) -> Vec<Letter> {
-        self.letters.all()
+        let letters = self.letters.all().into_iter();
+        letters.map(|letter| self.reader.open_reason(letter)).collect()
     }
 
     /// Hands the letters of an aggregate out again, or of all. Returns their number.

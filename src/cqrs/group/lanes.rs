@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
+use crate::cqrs::reasons::Reasons;
 use crate::{Event, Name, Timestamp};
 
 /// An event on its way to a consumer.
@@ -16,6 +17,8 @@ pub(super) struct Entry {
     pub(super) attempts: u32,
     /// Whether it is a dead letter that is replayed.
     pub(super) is_letter: bool,
+    /// How the reason of a failure of the present attempt is stored.
+    pub(super) reasons: Reasons,
 }
 
 impl Entry {
@@ -26,6 +29,7 @@ impl Entry {
             parts: 0,
             attempts: 0,
             is_letter,
+            reasons: Reasons::default(),
         }
     }
 }

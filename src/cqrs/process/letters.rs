@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::checkpoint::storage;
 use super::status::StopReason;
-use crate::cqrs::{Json, TypedEvents, UnknownEvents};
+use crate::cqrs::{Json, NewEventId, TypedEvents, UnknownEvents};
 use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timestamp, Version};
 
 /// The aggregate type of the streams of dead letters.
@@ -73,6 +73,13 @@ fn version_of(store: &Store, stream: &StreamId) -> Version {
     store
         .stream_info(&stream.aggregate_id)
         .map_or(Version(0), |info| info.version)
+}
+
+/// The first bytes of a text, at most this many, without half a character.
+pub(in crate::cqrs) fn shortened(text: &str, bytes: usize) -> &str {
+    let mut ends = (0..=text.len().min(bytes)).rev();
+    let end = ends.find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 impl Letters {
@@ -151,7 +158,13 @@ impl Letters {
     fn append(&mut self, event: LetterEvent) -> Result<(), StopReason> {
         let events = TypedEvents::<LetterEvent, Json>::new();
         let (encoded, _) = events
-            .encode(&event)
+            .encode(
+                &event,
+                NewEventId {
+                    id: Uuid::nil(),
+                    aggregate_id: &self.stream.aggregate_id,
+                },
+            )
             .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
         let new = events.new_event(encoded);
         let appended = self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
@@ -171,16 +184,15 @@ impl Letters {
             event_id: event.id(),
             event_type: event.event_type().into(),
             aggregate_id: event.aggregate_id().into(),
-            reason: Self::shortened(reason).to_owned(),
+            reason: shortened(reason, REASON_BYTES_MAX).to_owned(),
             attempts,
         })
     }
 
     /// The part of a reason that is stored.
+    #[cfg(feature = "postgres")]
     pub(in crate::cqrs) fn shortened(reason: &str) -> &str {
-        let mut ends = (0..=reason.len().min(REASON_BYTES_MAX)).rev();
-        let end = ends.find(|end| reason.is_char_boundary(*end));
-        &reason[..end.unwrap_or(0)]
+        shortened(reason, REASON_BYTES_MAX)
     }
 
     pub(in crate::cqrs) fn replayed(&mut self, position: Position) -> Result<(), StopReason> {

@@ -25,7 +25,7 @@ pub(super) use self::control::{Control, Order};
 pub use self::failure::{AfterFailure, HandlerError, OnFailure};
 pub(super) use self::failure::{Handled, attempt, panic_text};
 pub use self::letters::Letter;
-pub(super) use self::letters::{BEHIND, Letters};
+pub(super) use self::letters::{BEHIND, Letters, shortened};
 pub(super) use self::runner::{Runner, Sink};
 pub use self::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
 use crate::{Error, Event, Name, Position, Store};

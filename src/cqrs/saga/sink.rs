@@ -16,7 +16,7 @@ use super::streak::{STEPS_AT_ONCE, Streak};
 use super::{Action, Due, Route, Saga, SendError, Sending};
 use crate::cqrs::process::{Checkpoint, Control, FailedEvent, Order, Sink, StartFrom, StopReason, panic_text};
 use crate::cqrs::typed::Reader;
-use crate::cqrs::{Context, HandlerError, Retry, TypedEvents};
+use crate::cqrs::{Context, HandlerError, NewEventId, Retry, TypedEvents};
 use crate::{Delivery, Error, Event, Expected, Position, Query, Store, Timestamp, Version};
 
 /// Positions without an event for the saga after which the checkpoint is saved all the same.
@@ -377,7 +377,13 @@ impl<S: Saga> SagaSink<S> {
         let mut new = Vec::with_capacity(events.len());
         for event in &events {
             let (encoded, _) = typed
-                .encode(event)
+                .encode(
+                    event,
+                    NewEventId {
+                        id: Uuid::nil(),
+                        aggregate_id: &instance.stream.aggregate_id,
+                    },
+                )
                 .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
             let mut event = typed.new_event(encoded);
             context.apply(&mut event);

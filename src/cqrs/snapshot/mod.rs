@@ -3,6 +3,7 @@
 mod fingerprint;
 mod policy;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use self::fingerprint::fingerprint;
 pub(super) use self::policy::Since;
 pub use self::policy::SnapshotPolicy;
+use super::codec::DerivedData;
 use super::{Aggregate, Loaded};
 use crate::{Durability, Error, NewSnapshot, Position, Snapshot, Store, Version};
 
@@ -85,23 +87,36 @@ impl<A: Aggregate + Serialize + DeserializeOwned> Snapshots<A> {
 
 impl<A: Aggregate> Snapshots<A> {
     /// The state in the latest usable snapshot whose version is at most `until`.
-    pub(super) fn load(&self, store: &Store, id: &str, until: Version) -> Option<Loaded<A>> {
+    pub(super) fn load(
+        &self,
+        store: &Store,
+        id: &str,
+        until: Version,
+        derived: Option<&dyn DerivedData>,
+    ) -> Option<Loaded<A>> {
         let snapshot = store.snapshot_until(id, until)?;
         // Events that the state lacks are gone: the load has to say so.
         if snapshot.missing > 0 {
             return None;
         }
-        let loaded = self.read(&snapshot)?;
+        let loaded = self.read(&snapshot, derived)?;
         count(&self.counters.used);
         Some(loaded)
     }
 
-    fn read(&self, snapshot: &Snapshot) -> Option<Loaded<A>> {
+    fn read(&self, snapshot: &Snapshot, derived: Option<&dyn DerivedData>) -> Option<Loaded<A>> {
         if snapshot.schema_version != self.schema_version {
             count(&self.counters.outdated);
             return None;
         }
-        let Ok(state) = (self.read)(&snapshot.data) else {
+        let opened = match derived {
+            Some(derived) => str::from_utf8(&snapshot.data)
+                .ok()
+                .and_then(|sealed| derived.open(sealed))
+                .map(Cow::Owned),
+            None => Some(Cow::Borrowed(&*snapshot.data)),
+        };
+        let Some(state) = opened.and_then(|data| (self.read)(&data).ok()) else {
             count(&self.counters.unreadable);
             return None;
         };
@@ -113,18 +128,36 @@ impl<A: Aggregate> Snapshots<A> {
     }
 
     /// Saves the state if the policy says so. A refusal is counted: the command that led to the state has succeeded.
-    pub(super) fn save_if_due(&self, store: &Store, id: &str, loaded: &Loaded<A>, since: &Since) {
+    pub(super) fn save_if_due(
+        &self,
+        store: &Store,
+        id: &str,
+        loaded: &Loaded<A>,
+        since: &Since,
+        derived: Option<&dyn DerivedData>,
+    ) {
         if self.policy.is_due(since, store.now()) {
-            drop(self.save(store, id, loaded));
+            drop(self.save(store, id, loaded, since.epoch, derived));
         }
     }
 
-    /// Saves the state. The call does not wait until it is durable.
-    pub(super) fn save(&self, store: &Store, id: &str, loaded: &Loaded<A>) -> Result<Position, Error> {
+    /// Saves the state, which was loaded in `epoch`. The call does not wait until it is durable.
+    pub(super) fn save(
+        &self,
+        store: &Store,
+        id: &str,
+        loaded: &Loaded<A>,
+        epoch: Option<Uuid>,
+        derived: Option<&dyn DerivedData>,
+    ) -> Result<Position, Error> {
         let write = || {
             let data = (self.write)(&loaded.state).map_err(|error| unwritable::<A>(id, &error))?;
             // A state that can be written and never read would make every load read all events.
             (self.read)(&data).map_err(|error| unwritable::<A>(id, &error))?;
+            let data = match derived {
+                Some(derived) => seal::<A>(derived, epoch, id, &data)?,
+                None => data,
+            };
             let snapshot = NewSnapshot::new(loaded.version)
                 .schema_version(self.schema_version)
                 .keep(self.policy.keep)
@@ -158,6 +191,19 @@ impl<A: Aggregate> Snapshots<A> {
             unreadable,
         }
     }
+}
+
+/// The state as it is stored where the codec hides data.
+fn seal<A: Aggregate>(derived: &dyn DerivedData, epoch: Option<Uuid>, id: &str, data: &[u8]) -> Result<Vec<u8>, Error> {
+    let sealed = epoch
+        .ok_or_else(|| "the keys could not be read when it was loaded".to_owned())
+        .and_then(|epoch| derived.seal(epoch, data));
+    sealed.map(String::into_bytes).map_err(|error| {
+        Error::invalid(format!(
+            "the state of aggregate '{id}' of type '{}' cannot be encrypted for a snapshot: {error}",
+            A::TYPE
+        ))
+    })
 }
 
 fn unwritable<A: Aggregate>(id: &str, error: &serde_json::Error) -> Error {

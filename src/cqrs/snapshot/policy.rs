@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::Timestamp;
 
 /// When a command saves a snapshot of the state that it leads to: every 100 events by default.
@@ -97,9 +99,19 @@ pub(in crate::cqrs) struct Since {
     pub(in crate::cqrs) bytes: u64,
     /// The time of the first event.
     pub(in crate::cqrs) oldest: Option<Timestamp>,
+    /// The epoch of [`DerivedData`](crate::cqrs::DerivedData) in which the load began.
+    pub(in crate::cqrs) epoch: Option<Uuid>,
 }
 
 impl Since {
+    /// Nothing yet, after a load that began in this epoch.
+    pub(in crate::cqrs) fn of_epoch(epoch: Option<Uuid>) -> Self {
+        Self {
+            epoch,
+            ..Self::default()
+        }
+    }
+
     /// Counts an event with this many bytes of data, which was recorded at this time.
     pub(in crate::cqrs) fn add(&mut self, bytes: usize, at: Timestamp) {
         self.events += 1;

@@ -7,6 +7,8 @@ mod bus;
 mod codec;
 mod commands;
 mod decisions;
+#[cfg(feature = "erasure")]
+mod erasure;
 #[cfg(all(feature = "cbor", feature = "bincode-codec"))]
 mod formats;
 mod groups;

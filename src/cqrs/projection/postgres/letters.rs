@@ -76,7 +76,10 @@ impl<P: SqlProjection> SqlProjected<P> {
         let (name, after): (&str, _) = (&self.model.name, signed(after.0));
         let Opened { link, tables } = opened;
         let rows = link.query(None, &tables.letters, &[&name, &after, &limit])?;
-        rows.iter().map(letter).collect()
+        let letters = rows.iter().map(letter);
+        letters
+            .map(|letter| letter.map(|letter| self.model.reader.open_reason(letter)))
+            .collect()
     }
 
     /// Applies a parked event. Returns whether it is a letter no more.
@@ -90,11 +93,16 @@ impl<P: SqlProjection> SqlProjected<P> {
             return Ok(true);
         }
         batch.keep();
+        let reasons = self.model.reader.reasons();
         match self.apply_caught(batch, &event)? {
             Ok(()) => Ok(true),
             Err(error) => {
                 batch.undo()?;
-                batch.park(&event, &error.to_string(), letter.attempts.saturating_add(1))?;
+                batch.park(
+                    &event,
+                    &reasons.seal(error.to_string()),
+                    letter.attempts.saturating_add(1),
+                )?;
                 Ok(false)
             }
         }

@@ -269,6 +269,7 @@ impl<P: SqlProjection> Chunk<'_, P> {
             };
         }
         let mut trouble = None;
+        let reasons = self.model.reader.reasons();
         let handled = attempt(policy, self.control, event, |number| {
             #[cfg(feature = "testing")]
             self.control
@@ -287,7 +288,7 @@ impl<P: SqlProjection> Chunk<'_, P> {
                 batch.keep_handled();
                 Ok(())
             }
-            Handled::Failed { reason, attempts } => batch.park(event, &reason, attempts),
+            Handled::Failed { reason, attempts } => batch.park(event, &reasons.seal(reason), attempts),
         }
     }
 

@@ -1,0 +1,32 @@
+//! Erasure: the right to be forgotten in a log that never changes.
+//!
+//! Personal fields of events are encrypted with a key of their subject, before the store gets the payload. Erasing a subject destroys its key. Then
+//! the fields decode as redacted values, in every copy of the journal.
+//!
+//! * [`Personal`] declares which fields are personal, and whose.
+//! * [`Protected`] is the codec that encrypts and decrypts them.
+//! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], [`MemoryKeys`], or your own. [`Vault::erase`] returns a [`Receipt`].
+//! * [`Scan`] looks for leftovers of plaintext and keys in a store and in files.
+//!
+//! `docs/erasure.md` is the guide: what erasure reaches, and what it cannot.
+
+mod cipher;
+mod derived;
+mod entries;
+mod envelope;
+mod erase;
+mod file;
+mod keys;
+mod mark;
+mod personal;
+mod protected;
+mod scan;
+mod vault;
+
+pub use erase::{Erased, Receipt, Told};
+pub use file::KeyFile;
+pub use keys::{KeyChange, KeyError, KeyStore, MemoryKeys, Secret};
+pub use personal::{Personal, Redacted, Subject};
+pub use protected::Protected;
+pub use scan::{Evidence, Findings, Leftover, Scan, ScanError};
+pub use vault::{NameKind, Vault};

@@ -1,0 +1,276 @@
+//! Which fields of which events are personal, and whose they are.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::envelope::is_envelope;
+
+/// Where the name of the subject of an event is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject(Source);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Field(String),
+    Aggregate,
+}
+
+impl Subject {
+    /// The subject is a field of the event's data: a text or a number at this JSON pointer (RFC 6901), such as `/customer`.
+    pub fn field(pointer: impl Into<String>) -> Self {
+        Self(Source::Field(pointer.into()))
+    }
+
+    /// The subject is the aggregate: its id is the subject's name.
+    pub fn aggregate() -> Self {
+        Self(Source::Aggregate)
+    }
+}
+
+/// The value of a personal field after an erasure.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Redacted {
+    /// A default of the kind of the JSON value: `"[erased]"` for a text, 0 for a number, false, an empty list, an empty object, null for null.
+    #[default]
+    ByKind,
+    /// Null, for fields of type `Option`.
+    Null,
+    /// This text.
+    Text(String),
+    /// This value, for fields of any other type.
+    Value(Value),
+}
+
+impl Redacted {
+    pub(super) fn value(&self, kind: Kind) -> Value {
+        match self {
+            Self::ByKind => kind.redacted(),
+            Self::Null => Value::Null,
+            Self::Text(text) => Value::String(text.clone()),
+            Self::Value(value) => value.clone(),
+        }
+    }
+}
+
+/// The kind of a JSON value. It is stored beside the encrypted value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Null,
+    Flag,
+    Number,
+    Text,
+    List,
+    Object,
+}
+
+impl Kind {
+    const ALL: [(Self, &'static str); 6] = [
+        (Self::Null, "null"),
+        (Self::Flag, "flag"),
+        (Self::Number, "number"),
+        (Self::Text, "text"),
+        (Self::List, "list"),
+        (Self::Object, "object"),
+    ];
+
+    pub(super) fn of(value: &Value) -> Self {
+        match value {
+            Value::Null => Self::Null,
+            Value::Bool(_) => Self::Flag,
+            Value::Number(_) => Self::Number,
+            Value::String(_) => Self::Text,
+            Value::Array(_) => Self::List,
+            Value::Object(_) => Self::Object,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .find(|(_, known)| *known == name)
+            .map(|(kind, _)| *kind)
+    }
+
+    fn redacted(self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Flag => Value::Bool(false),
+            Self::Number => Value::from(0),
+            Self::Text => Value::from("[erased]"),
+            Self::List => Value::Array(Vec::new()),
+            Self::Object => Value::Object(serde_json::Map::new()),
+        }
+    }
+}
+
+/// The personal fields of event types.
+///
+/// A field is named by a JSON pointer (RFC 6901) into the event's data. A `*` in it stands for every element of a list and every member of an object.
+/// A field that is missing is skipped. A field inside another personal field is encrypted with it.
+///
+/// ```
+/// use annals::cqrs::erasure::{Personal, Redacted, Subject};
+///
+/// let personal = Personal::new()
+///     .event("CustomerRegistered", Subject::field("/customer"), ["/name", "/contacts/*/email"])
+///     .event("CustomerMoved", Subject::aggregate(), ["/address"])
+///     .redacted("CustomerMoved", "/address", Redacted::Null);
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Personal {
+    events: Arc<HashMap<String, Vec<Fields>>>,
+    redacted: Arc<HashMap<String, Vec<Redaction>>>,
+}
+
+/// A pointer, and what its fields are after an erasure.
+type Redaction = (Vec<String>, Redacted);
+
+/// The fields of one subject in an event type.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    subject: Subject,
+    pointers: Vec<Vec<String>>,
+}
+
+impl Personal {
+    /// No personal field.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares fields of an event type as personal data of a subject. Call it again for another subject of the same type.
+    ///
+    /// A pointer that does not begin with `/` names a field at the top: `name` is `/name`.
+    #[must_use]
+    pub fn event<'a>(mut self, event_type: &str, subject: Subject, fields: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut pointers: Vec<_> = fields.into_iter().map(segments).collect();
+        // The outer field first: it takes the inner one with it.
+        pointers.sort_by_key(Vec::len);
+        let events = Arc::make_mut(&mut self.events);
+        let declared = events.entry(event_type.to_owned()).or_default();
+        declared.push(Fields { subject, pointers });
+        self
+    }
+
+    /// Sets the value that a field has after an erasure; [`Redacted::ByKind`] by default. The typed event must decode with it.
+    #[must_use]
+    pub fn redacted(mut self, event_type: &str, field: &str, redacted: Redacted) -> Self {
+        let all = Arc::make_mut(&mut self.redacted);
+        all.entry(event_type.to_owned())
+            .or_default()
+            .push((segments(field), redacted));
+        self
+    }
+
+    pub(super) fn of(&self, event_type: &str) -> Option<&[Fields]> {
+        self.events.get(event_type).map(Vec::as_slice)
+    }
+
+    /// The value that a field has after an erasure.
+    pub(super) fn redaction(&self, event_type: &str, path: &str, kind: Kind) -> Value {
+        let path = segments(path);
+        let declared = self.redacted.get(event_type).into_iter().flatten();
+        let last = declared.rev().find(|(pattern, _)| is_match(pattern, &path));
+        last.map_or_else(|| kind.redacted(), |(_, redacted)| redacted.value(kind))
+    }
+}
+
+impl Fields {
+    /// The name of the subject in this event.
+    ///
+    /// # Errors
+    ///
+    /// The place where a name is expected and there is none.
+    pub(super) fn subject(&self, data: &Value, aggregate_id: &str) -> Result<String, String> {
+        let Source::Field(pointer) = &self.subject.0 else {
+            return Ok(aggregate_id.to_owned());
+        };
+        match data.pointer(pointer) {
+            Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),
+            Some(Value::Number(number)) => Ok(number.to_string()),
+            _ => Err(format!(
+                "the field '{pointer}' has no text or number that names the subject of its personal fields"
+            )),
+        }
+    }
+
+    /// Calls `change` with each declared field that is there, and its place.
+    pub(super) fn each<E>(
+        &self,
+        data: &mut Value,
+        change: &mut impl FnMut(&str, &mut Value) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut path = String::new();
+        self.pointers
+            .iter()
+            .try_for_each(|pointer| descend(data, pointer, &mut path, change))
+    }
+}
+
+fn descend<E>(
+    value: &mut Value,
+    pointer: &[String],
+    path: &mut String,
+    change: &mut impl FnMut(&str, &mut Value) -> Result<(), E>,
+) -> Result<(), E> {
+    // A field inside an encrypted one is encrypted already.
+    if is_envelope(value) {
+        return Ok(());
+    }
+    let Some((first, rest)) = pointer.split_first() else {
+        return change(path, value);
+    };
+    match value {
+        Value::Object(members) => {
+            let chosen = members.iter_mut().filter(|(key, _)| first == "*" || *key == first);
+            for (key, value) in chosen {
+                within(path, key, |path| descend(value, rest, path, change))?;
+            }
+        }
+        Value::Array(elements) => {
+            let place: Option<usize> = first.parse().ok();
+            let chosen = elements
+                .iter_mut()
+                .enumerate()
+                .filter(|(at, _)| first == "*" || place == Some(*at));
+            for (at, value) in chosen {
+                within(path, &at.to_string(), |path| descend(value, rest, path, change))?;
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    Ok(())
+}
+
+/// Calls `work` with the path lengthened by a segment.
+pub(super) fn within<T>(path: &mut String, segment: &str, work: impl FnOnce(&mut String) -> T) -> T {
+    let len = path.len();
+    path.push('/');
+    path.push_str(&segment.replace('~', "~0").replace('/', "~1"));
+    let result = work(path);
+    path.truncate(len);
+    result
+}
+
+fn segments(pointer: &str) -> Vec<String> {
+    let pointer = pointer.strip_prefix('/').unwrap_or(pointer);
+    pointer
+        .split('/')
+        .map(|segment| segment.replace("~1", "/").replace("~0", "~"))
+        .collect()
+}
+
+fn is_match(pattern: &[String], path: &[String]) -> bool {
+    pattern.len() == path.len()
+        && pattern
+            .iter()
+            .zip(path)
+            .all(|(pattern, segment)| pattern == "*" || pattern == segment)
+}
