@@ -86,6 +86,8 @@
 //! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
 //! | fault | something that a test has go wrong on calls that it describes: an append that fails, conflicts or loses its acknowledgement |
 //! | golden history | the events of a test as a file, which later runs are compared with |
+//! | subject, erasure | the person that personal fields belong to; destroying the key that encrypts them |
+//! | vault, key store | the keys of subjects; where they are kept |
 //! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
 //!
 //! # Features
@@ -99,6 +101,7 @@
 //! | `migration` | no | `cqrs::migration`: rows of a table as the first events of aggregates; csv |
 //! | `cbor` | no | typed events as CBOR; ciborium |
 //! | `bincode-codec` | no | typed events as bincode; bincode |
+//! | `erasure` | no | `cqrs::erasure`: personal fields encrypted, and erased with their key; chacha20poly1305, blake3, getrandom, zeroize, base64 |
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |

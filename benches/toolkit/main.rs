@@ -6,6 +6,8 @@
 mod audit;
 mod commands;
 mod domain;
+#[cfg(feature = "erasure")]
+mod erasure;
 mod fixtures;
 mod projections;
 mod reactions;
@@ -25,4 +27,15 @@ criterion_group! {
     targets = rehydration::benches, commands::benches, projections::benches, reactions::benches,
         audit::benches, fixtures::benches
 }
+
+#[cfg(feature = "erasure")]
+criterion_group! {
+    name = erasures;
+    config = Criterion::default().without_plots();
+    targets = erasure::benches
+}
+
+#[cfg(feature = "erasure")]
+criterion_main!(benches, erasures);
+#[cfg(not(feature = "erasure"))]
 criterion_main!(benches);

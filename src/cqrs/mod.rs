@@ -281,6 +281,11 @@
 //! `AuditChain` hashes the log, a signed `Head` of it is kept elsewhere, and `Verify` finds a later change. The module `cqrs::audit` says what is evident
 //! and what is not.
 //!
+//! # Erasure
+//!
+//! With the feature `erasure`, the module `erasure` encrypts personal fields of events with a key per subject, before they are stored. Erasing the subject
+//! destroys the key; the fields then decode as redacted values.
+//!
 //! # What the toolkit stores
 //!
 //! The toolkit appends its own events to the same store. Their types begin with `annals.`: one event for each start of a subscription, group or

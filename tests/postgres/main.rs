@@ -15,6 +15,8 @@ mod cluster;
 mod conformance;
 mod contents;
 mod doubt;
+#[cfg(all(feature = "cqrs", feature = "erasure"))]
+mod erasure;
 mod faults;
 mod follow;
 mod gone;

@@ -150,6 +150,7 @@ impl Vault {
     /// clears a cache. Its errors stand in the receipt; [`erase`](Self::erase) calls it again.
     ///
     /// A vault of another process does not call it: handle the event `annals.Erased` there.
+    /// The function must not call [`erase`](Self::erase), which would wait for itself.
     pub fn on_erase(
         &self,
         name: impl Into<String>,

@@ -77,3 +77,25 @@ fn atomic_commands_write_personal_fields_in_clear() {
     assert_eq!(store.visible(), last);
     assert_eq!(customers.load("anna").expect("it decodes").state.name, NAME);
 }
+
+#[cfg(all(feature = "cbor", feature = "bincode-codec"))]
+#[test]
+fn another_format_stores_personal_fields_in_clear() {
+    use annals::cqrs::{Aggregates, Bincode, Cbor, SnapshotPolicy};
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    let cbor = Protected::around(Cbor, &vault, personal());
+    let customers = Aggregates::<Customer, _>::with_codec(&store, cbor).snapshots(SnapshotPolicy::every(1));
+    customers
+        .execute("anna", &CustomerCommand::Register)
+        .expect("a command");
+    assert_eq!(customers.load("anna").expect("it decodes").state.name, NAME);
+    assert!(vault.verify_erasure(&PLAINTEXTS, None).expect("a scan").is_clean());
+    vault.erase("anna").expect("an erasure");
+    assert_eq!(customers.load("anna").expect("it decodes").state.name, "[erased]");
+    // A format without names of fields is refused; what is not personal is written.
+    let bincode = Protected::around(Bincode, &vault, personal());
+    let customers = Aggregates::<Customer, _>::with_codec(&store, bincode);
+    assert!(customers.execute("berta", &CustomerCommand::Register).is_err());
+    assert!(customers.execute("berta", &CustomerCommand::Order(1)).is_ok());
+}
