@@ -503,6 +503,10 @@ where
             self.checkpoint.as_ref().map_or(Ok(()), Checkpoint::check)?;
             self.shared.with_newest_letters(|_| Ok(()))?;
         }
+        #[cfg(feature = "testing")]
+        for delivery in self.shared.store.handled_before_crash(batch) {
+            self.deliver(delivery)?;
+        }
         let mut any = false;
         for delivery in batch {
             match self.deliver(delivery) {

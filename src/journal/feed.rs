@@ -44,7 +44,7 @@ pub(crate) trait Remote: Send + Sync + fmt::Debug {
 
 /// An append to one aggregate.
 #[cfg_attr(
-    not(feature = "postgres"),
+    not(any(feature = "postgres", feature = "testing")),
     expect(dead_code, reason = "a database alone can be followed")
 )]
 #[derive(Clone, Copy, Debug)]

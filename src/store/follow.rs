@@ -1,6 +1,6 @@
 //! Following the log of another writer: a thread reads its new events, which readers then see.
 #![cfg_attr(
-    not(feature = "postgres"),
+    not(any(feature = "postgres", feature = "testing")),
     expect(dead_code, reason = "only a database can be followed")
 )]
 
@@ -92,6 +92,19 @@ impl Builder {
         let store = Store::of(engine);
         store.close()?;
         Ok(store)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Store {
+    /// A builder of a store that follows this one: the same limits and the same clock.
+    pub(crate) fn builder_of_follower(&self) -> Builder {
+        let engine = self.engine();
+        let settings = crate::Settings {
+            limits: engine.settings.limits.clone(),
+            ..crate::Settings::default()
+        };
+        Self::builder().settings(settings).clock(Arc::clone(&engine.clock))
     }
 }
 

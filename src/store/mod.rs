@@ -95,6 +95,9 @@ pub struct Store {
     /// What goes wrong in the calls of this handle.
     #[cfg(feature = "testing")]
     pub(crate) faults: Option<crate::testing::faults::Faults>,
+    /// What happens to the processors that are made of this handle.
+    #[cfg(feature = "testing")]
+    pub(crate) personality: Option<crate::testing::personality::Personality>,
 }
 
 /// Closes the store when its last handle is dropped.
@@ -212,6 +215,8 @@ impl Store {
             acknowledge: Durability::Volatile,
             #[cfg(feature = "testing")]
             faults: None,
+            #[cfg(feature = "testing")]
+            personality: None,
         }
     }
 

@@ -27,6 +27,7 @@ pub mod history_check;
 mod history_log;
 pub mod model;
 pub mod operation;
+pub mod personality;
 #[cfg(feature = "cqrs")]
 mod projection_scenario;
 #[cfg(feature = "cqrs")]

@@ -6,6 +6,9 @@
     reason = "a test fails where what it expects does not hold"
 )]
 
+#[path = "../anomalies/mod.rs"]
+mod anomalies;
+
 mod ages;
 mod append;
 mod appended;
@@ -30,6 +33,7 @@ mod hostile;
 #[cfg(unix)]
 mod identity;
 mod model;
+mod personality;
 mod read;
 mod read_only;
 mod repair;

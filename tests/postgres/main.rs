@@ -7,6 +7,9 @@
 )]
 #![cfg(unix)]
 
+#[path = "../anomalies/mod.rs"]
+mod anomalies;
+
 #[cfg(feature = "audit")]
 mod audit;
 mod away;
@@ -25,6 +28,7 @@ mod lease;
 mod migration;
 mod model;
 mod partition;
+mod personality;
 mod pooler;
 mod proxy;
 #[cfg(feature = "cqrs")]

@@ -1,0 +1,235 @@
+//! A log in memory that another store follows, with the anomalies of a database in between.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::{Anomaly, LAG_MAX, LATE_MAX, Personality};
+use crate::journal::{Batch, Feed, JournalError, JournalErrorKind, Recover, Recovered, Remote, RemoteAppend};
+use crate::{Appended, Durability, Gap, Position, Result, Store};
+
+/// The poll interval, that of a follower of PostgreSQL.
+const POLL: Duration = Duration::from_millis(100);
+/// The poll interval while a test holds something back.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The most events in a batch.
+const BATCH_EVENTS: usize = 4_096;
+
+/// The store that is followed, and what interrupts the feed's waits.
+pub(super) struct Wakeup {
+    store: Store,
+    is_woken: AtomicBool,
+    is_stopped: AtomicBool,
+}
+
+impl fmt::Debug for Wakeup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wakeup").finish_non_exhaustive()
+    }
+}
+
+impl Wakeup {
+    pub(super) fn new(store: &Store) -> Self {
+        Self {
+            store: store.clone(),
+            is_woken: AtomicBool::new(false),
+            is_stopped: AtomicBool::new(false),
+        }
+    }
+
+    fn set(&self, flag: &AtomicBool) {
+        flag.store(true, Ordering::SeqCst);
+        self.store.engine().core.log.visible_signal().notify();
+    }
+
+    fn visible(&self) -> u64 {
+        self.store.engine().core.log.visible()
+    }
+
+    /// Waits until `is_over`, or until the deadline, a call of [`Remote::wake`], or the end.
+    fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
+        let signal = self.store.engine().core.log.visible_signal();
+        signal.wait_while(Some(deadline), || {
+            !is_over() && !self.is_woken.load(Ordering::SeqCst) && !self.is_stopped.load(Ordering::SeqCst)
+        });
+    }
+
+    fn take_woken(&self) -> bool {
+        self.is_woken.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// Reads the events of the store that is followed.
+#[derive(Debug)]
+pub(super) struct MemoryFeed {
+    wakeup: Arc<Wakeup>,
+    personality: Personality,
+    /// The last position that was read.
+    read: u64,
+    /// Whether an append from here ended the last wait.
+    is_woken: bool,
+}
+
+impl MemoryFeed {
+    pub(super) fn new(wakeup: &Arc<Wakeup>, personality: &Personality) -> Self {
+        Self {
+            wakeup: Arc::clone(wakeup),
+            personality: personality.clone(),
+            read: 0,
+            // The first read needs no notification.
+            is_woken: true,
+        }
+    }
+
+    /// How long after a commit of another process the follower looks, if it is not at once.
+    fn delay(&self, next_poll: Instant) -> Option<Instant> {
+        if self.personality.is_held() {
+            return Some(Instant::now() + LOOK_AGAIN);
+        }
+        if self.personality.loses_notification() {
+            return Some(next_poll);
+        }
+        let late = self.personality.draw_delay(Anomaly::LateNotifications, LATE_MAX)?;
+        Some(next_poll.min(Instant::now() + late))
+    }
+
+    /// Waits until the replica may have what was committed.
+    fn wait_for_replay(&mut self) {
+        if self.personality.is_paused() {
+            self.wakeup.wait_until(Instant::now() + LOOK_AGAIN, || false);
+            self.is_woken |= self.wakeup.take_woken();
+        } else if let Some(lag) = self.personality.draw_delay(Anomaly::StaleReads, LAG_MAX) {
+            self.wakeup.wait_until(Instant::now() + lag, || false);
+            self.is_woken |= self.wakeup.take_woken();
+        }
+    }
+}
+
+impl Feed for MemoryFeed {
+    fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let store = &self.wakeup.store;
+        // Before the check: nothing that is committed after a pause is read.
+        let visible = store.visible();
+        let is_told = self.is_woken || !self.personality.is_held();
+        let until = if is_told && !self.personality.is_paused() {
+            visible
+        } else {
+            after
+        };
+        self.read = until.max(after).0;
+        let mut next = after.0;
+        while next < self.read {
+            let batch = read(store, next, self.read);
+            next = batch.last_position().0;
+            into.batch(batch)?;
+        }
+        Ok(Recovered::default())
+    }
+
+    fn wait(&mut self) {
+        let next_poll = Instant::now() + POLL;
+        let has_more = || self.wakeup.visible() > self.read;
+        self.wakeup.wait_until(next_poll, has_more);
+        // An append from here looks at once, and needs no notification.
+        self.is_woken = self.wakeup.take_woken();
+        if !self.is_woken
+            && has_more()
+            && let Some(until) = self.delay(next_poll)
+        {
+            self.wakeup.wait_until(until, || false);
+            self.is_woken = self.wakeup.take_woken();
+        }
+        if has_more() {
+            self.wait_for_replay();
+        }
+    }
+}
+
+/// Reads the events after position `after`, up to `until`, as a batch without holes.
+fn read(store: &Store, after: u64, until: u64) -> Batch {
+    let mut batch = Batch::new();
+    let (mut seen, mut count, mut holes) = (after, 0, Vec::new());
+    let read = store.read_all().include_system().after(Position(after));
+    read.as_of(Position(until)).limit(BATCH_EVENTS).for_each(|event| {
+        skip(&mut batch, &mut holes, seen, event.position().0 - 1);
+        batch.push_ref(event);
+        seen = event.position().0;
+        count += 1;
+    });
+    if count < BATCH_EVENTS {
+        skip(&mut batch, &mut holes, seen, until);
+    }
+    if !holes.is_empty() {
+        let gaps = store.gaps();
+        let within = holes
+            .iter()
+            .flat_map(|hole| gaps.iter().filter_map(|gap| clip(gap, *hole)));
+        within.for_each(|gap| batch.push_gap(gap));
+    }
+    batch
+}
+
+/// Skips the positions after `seen` up to `last`, whose events were dropped.
+fn skip(batch: &mut Batch, holes: &mut Vec<(u64, u64)>, seen: u64, last: u64) {
+    if seen < last {
+        batch.skip(Position(seen + 1), Position(last));
+        holes.push((seen + 1, last));
+    }
+}
+
+/// The part of a gap within positions.
+fn clip(gap: &Gap, (first, last): (u64, u64)) -> Option<Gap> {
+    let (first, last) = (gap.first.0.max(first), gap.last.0.min(last));
+    (first <= last).then(|| Gap {
+        first: Position(first),
+        last: Position(last),
+        count: gap.count.min(last - first + 1),
+        reason: gap.reason.clone(),
+    })
+}
+
+/// Appends to the store that is followed.
+#[derive(Debug)]
+pub(super) struct MemoryRemote {
+    wakeup: Arc<Wakeup>,
+    personality: Personality,
+}
+
+impl MemoryRemote {
+    pub(super) fn new(wakeup: &Arc<Wakeup>, personality: &Personality) -> Self {
+        Self {
+            wakeup: Arc::clone(wakeup),
+            personality: personality.clone(),
+        }
+    }
+}
+
+impl Remote for MemoryRemote {
+    fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
+        if self.personality.rolls_back() {
+            let message = "the events cannot be appended, and nothing was written: could not serialize access due to concurrent update (40001)";
+            return Err(JournalError::new(JournalErrorKind::Retry, message).into());
+        }
+        let with_ids = append.events.iter().zip(append.ids);
+        let events: Vec<_> = with_ids.map(|(event, id)| event.clone().id(*id)).collect();
+        let appended = self.wakeup.store.append(append.stream, append.expected, events)?;
+        Ok(Appended {
+            durability: Durability::Synced,
+            repeated: appended.repeated && append.has_own_ids,
+            ..appended
+        })
+    }
+
+    fn patience(&self) -> Duration {
+        self.personality.timeout
+    }
+
+    fn wake(&self) {
+        self.wakeup.set(&self.wakeup.is_woken);
+    }
+
+    fn stop(&self) {
+        self.wakeup.set(&self.wakeup.is_stopped);
+    }
+}
