@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use annals::cqrs::{Delivered, Processors, Subscription};
+use annals::cqrs::{Delivered, Group, Processors, Subscription};
 use annals::{Conflict, Error, Expected, NewEvent, Position, Query, Store, StreamId, Version};
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -151,7 +152,19 @@ pub(crate) fn mailer(
     mailer.start().expect("it starts")
 }
 
-/// Appends three events. `run` lets the [`mailer`] handle them, with a crash before its checkpoint is stored.
+/// Takes an event from a group, notes it, and acknowledges it.
+pub(crate) fn take(group: &Group<Noted>, seen: &Seen) -> bool {
+    let received = group.receive(Duration::from_millis(100)).expect("it runs");
+    let is_there = received.is_some();
+    if let Some(received) = received {
+        seen.lock()
+            .push((received.record.position(), received.key, received.attempt));
+        received.ack().expect("its lease holds");
+    }
+    is_there
+}
+
+/// Appends three events. `run` lets a [`mailer`] or a group handle them, with a crash before its checkpoint is stored.
 pub(crate) fn events_are_delivered_again_with_the_same_key(store: &Store, run: impl FnOnce(&Seen)) {
     for number in 1..=3 {
         store

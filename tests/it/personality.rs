@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use annals::cqrs::Processors;
+use annals::cqrs::{Group, Processors};
 use annals::testing::Seed;
 use annals::testing::event_store::Guarded;
 use annals::testing::personality::{Anomaly, Personality};
 use annals::{Append, Error, Expected, Position, Query, Store, StreamLimits};
 
-use crate::anomalies::{self, Programs, Seen, mailer, note, noted};
+use crate::anomalies::{self, Noted, Programs, Seen, mailer, note, noted, take};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -103,6 +103,17 @@ fn redelivery() {
         let processors = Processors::new(&store);
         let mailer = mailer(&processors, seen, |_| ());
         mailer.when_caught_up(SOON).expect("it runs");
+    });
+}
+
+#[test]
+fn redelivery_to_a_group() {
+    let personality = only(Anomaly::Redelivery);
+    let store = Store::in_memory().behaves_like(&personality);
+    anomalies::events_are_delivered_again_with_the_same_key(&store, |seen| {
+        personality.redeliver(1);
+        let group = Group::<Noted>::builder(&store, "mailers").open().expect("it opens");
+        while take(&group, seen) {}
     });
 }
 

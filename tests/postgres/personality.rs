@@ -3,11 +3,11 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use annals::cqrs::Processors;
+use annals::cqrs::{Group, Processors};
 use annals::journal::postgres::{PostgresJournal, PostgresSettings};
 use annals::{Durability, Expected, FlushSettings, Position, Settings, Store};
 
-use crate::anomalies::{self, Programs, mailer, note, noted};
+use crate::anomalies::{self, Noted, Programs, mailer, note, noted, take};
 use crate::follow::{append_in_sql, follow, url_at};
 use crate::standby::Pair;
 use crate::support::{Schema, prepared, sql};
@@ -123,6 +123,17 @@ fn open(schema: &Schema) -> Option<Store> {
     Some(store.with_durability(Durability::Synced).expect("PostgreSQL can"))
 }
 
+/// The lease of the process that writes expires, and another process opens the store.
+fn take_over(schema: &Schema) -> Store {
+    let expire = "UPDATE head SET lease = gen_random_uuid(), lease_expires = clock_timestamp() - interval '1 hour'";
+    loop {
+        schema.sql(expire);
+        if let Some(store) = open(schema) {
+            return store;
+        }
+    }
+}
+
 /// The process hangs after the last effect, before its checkpoint is stored. Its lease expires, and another process goes on.
 #[test]
 fn redelivery() {
@@ -139,18 +150,27 @@ fn redelivery() {
             }
         });
         is_last.recv().expect("it comes to the last event");
-        let again = loop {
-            schema.sql(
-                "UPDATE head SET lease = gen_random_uuid(), lease_expires = clock_timestamp() - interval '1 hour'",
-            );
-            if let Some(again) = open(&schema) {
-                break again;
-            }
-        };
+        let again = take_over(&schema);
         let processors = Processors::new(&again);
         mailer(&processors, seen, |_| ()).when_caught_up(SOON).expect("it runs");
         drop(go_on);
         hung.end();
         drop(first);
+    });
+}
+
+/// Two events are acknowledged in a process that hangs before its checkpoint is stored.
+#[test]
+fn redelivery_to_a_group() {
+    let schema = Schema::new();
+    let store = open(&schema).expect("the schema is free");
+    anomalies::events_are_delivered_again_with_the_same_key(&store, |seen| {
+        let open = |store| Group::<Noted>::builder(store, "mailers").open().expect("it opens");
+        let hung = open(&store);
+        assert!(take(&hung, seen) && take(&hung, seen));
+        let again = take_over(&schema);
+        let group = open(&again);
+        while take(&group, seen) {}
+        hung.end();
     });
 }

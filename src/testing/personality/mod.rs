@@ -67,8 +67,8 @@ pub enum Anomaly {
     /// The server rolls back one append of four, at most three in a row: it fails with [`Error::Unavailable`](crate::Error::Unavailable), nothing is
     /// stored, and the same append succeeds later.
     SerializationRetries,
-    /// The process crashes after the handler of a [subscription](crate::cqrs::Processors::subscribe) has run, and before its checkpoint is stored: one
-    /// batch of four is delivered again, in part or whole, with the same [keys](crate::cqrs::Delivered::key).
+    /// The process crashes after an event was handled, and before its checkpoint is stored. One batch of four of a subscription is delivered again, in
+    /// part or whole, and one acknowledged event of four of a group; the idempotency keys and the numbers of the attempts are the same.
     Redelivery,
 }
 
@@ -208,7 +208,7 @@ impl Personality {
         self.state.lock().to_roll_back = appends;
     }
 
-    /// Delivers the next batches of subscriptions again, this number of them. Without effect unless [`Redelivery`](Anomaly::Redelivery) can happen.
+    /// Delivers the next batches of subscriptions, and the next acknowledged events of groups, again: this number of them. Without effect unless [`Redelivery`](Anomaly::Redelivery) can happen.
     pub fn redeliver(&self, batches: u64) {
         self.state.lock().to_redeliver = batches;
     }
@@ -283,7 +283,7 @@ impl Personality {
 
 impl Store {
     /// A handle of the same store as the one writer of a store in this database: [`Redelivery`](Anomaly::Redelivery) happens to the processors that are
-    /// made of it.
+    /// made of it, subscriptions and groups.
     #[must_use]
     pub fn behaves_like(&self, personality: &Personality) -> Self {
         let mut store = self.clone();
@@ -308,6 +308,14 @@ impl Store {
         self.builder_of_follower()
             .ids(ids)
             .open_following(Followed { feed, remote })
+    }
+
+    /// Whether the process crashes before the acknowledgement of a group's event is stored.
+    #[cfg(feature = "cqrs")]
+    pub(crate) fn loses_acknowledgement(&self) -> bool {
+        self.personality
+            .as_ref()
+            .is_some_and(|personality| personality.handled_before_crash(1) > 0)
     }
 
     /// The deliveries of a batch that an earlier process handled, whose checkpoint is lost.
