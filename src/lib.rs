@@ -167,4 +167,5 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../POSTGRESQL.md")]
+#[doc = include_str!("../docs/limits-of-the-memory-store.md")]
 struct Readme;

@@ -1,5 +1,6 @@
 //! The personality of PostgreSQL: the same anomalies as on a real server, each alone.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use annals::cqrs::{Group, Processors};
@@ -7,6 +8,7 @@ use annals::testing::Seed;
 use annals::testing::event_store::Guarded;
 use annals::testing::personality::{Anomaly, Personality};
 use annals::{Append, Error, Expected, Position, Query, Store, StreamLimits};
+use uuid::Uuid;
 
 use crate::anomalies::{self, Noted, Programs, Seen, mailer, note, noted, take};
 
@@ -182,6 +184,62 @@ fn the_same_seed_draws_the_same_anomalies() {
     );
     assert_eq!(run(Seed::new(7)), (failed.clone(), seen));
     assert_ne!(run(Seed::new(8)).0, failed);
+}
+
+/// Appends until it is known that the event is stored, as a program must: again with the same id, and on the newest version after a conflict.
+fn append_once(follower: &Store, id: Uuid, personality: &Personality) -> u64 {
+    for tries in 0.. {
+        let events = follower.read_stream("shared").events();
+        if events.iter().any(|event| event.id() == id) {
+            return tries;
+        }
+        let expected = Expected::exactly(events.len() as u64);
+        match follower.append(&note("shared"), expected, vec![noted(1).id(id)]) {
+            Ok(_) => return tries + 1,
+            Err(Error::Unavailable(_)) => personality.resume_replay(),
+            Err(Error::Conflict(conflict)) => {
+                personality.resume_replay();
+                follower.wait_visible(conflict.wait_for());
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    0
+}
+
+/// Appends 20 events, a few of them while the replica is behind. Returns the number of attempts.
+fn write(follower: &Store, writer: u64, personality: &Personality) -> u64 {
+    let ids = (0..20).map(|number| (number, Uuid::from_u64_pair(writer, number)));
+    let tries = ids.map(|(number, id)| {
+        if number % 7 == 3 {
+            personality.pause_replay();
+        }
+        append_once(follower, id, personality)
+    });
+    let tries = tries.sum();
+    personality.resume_replay();
+    tries
+}
+
+#[test]
+fn programs_that_repeat_their_appends_store_each_event_once() {
+    let personality = &Personality::postgres().timeout(Duration::from_millis(30));
+    let store = Store::in_memory();
+    let follow = || store.followed_like(personality).expect("it can be followed");
+    let followers = [follow(), follow(), follow()];
+    let tries: u64 = std::thread::scope(|scope| {
+        let start = |(writer, follower)| scope.spawn(move || write(follower, writer, personality));
+        let writers: Vec<_> = (1..).zip(&followers).map(start).collect();
+        writers.into_iter().map(|writer| writer.join().expect("no panic")).sum()
+    });
+    assert!(tries > 60, "some appends are repeated");
+    let events = store.read_stream("shared").events();
+    let ids: BTreeSet<_> = events.iter().map(annals::Event::id).collect();
+    assert_eq!((events.len(), ids.len()), (60, 60));
+    for follower in &followers {
+        follower.wait_visible(store.visible());
+        assert_eq!(follower.read_stream("shared").events(), events);
+    }
 }
 
 #[test]

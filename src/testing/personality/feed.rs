@@ -233,3 +233,37 @@ impl Remote for MemoryRemote {
         self.wakeup.set(&self.wakeup.is_stopped);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Seed;
+
+    /// How many of 400 commits a follower looks for at its next poll, before it, and at once.
+    fn looks(personality: &Personality) -> [usize; 3] {
+        let seeded = personality.clone().seeded(Seed::new(7));
+        let feed = MemoryFeed::new(&Arc::new(Wakeup::new(&Store::in_memory())), &seeded);
+        let next_poll = Instant::now() + Duration::from_secs(3_600);
+        let delays: Vec<_> = (0..400).map(|_| feed.delay(next_poll)).collect();
+        let count = |is_one: &dyn Fn(&Option<Instant>) -> bool| delays.iter().filter(|delay| is_one(delay)).count();
+        let (lost, told) = (count(&|at| *at == Some(next_poll)), count(&Option::is_none));
+        [lost, delays.len() - lost - told, told]
+    }
+
+    #[test]
+    fn one_notification_of_four_is_lost_and_the_others_are_late_or_not() {
+        let all = Personality::postgres();
+        let [lost, late, told] = looks(&all);
+        assert!(
+            (50..150).contains(&lost) && late == 400 - lost && told == 0,
+            "{lost} {late} {told}"
+        );
+        let [lost, late, told] = looks(&all.clone().only(Anomaly::LostNotifications));
+        assert!(
+            (50..150).contains(&lost) && told == 400 - lost && late == 0,
+            "{lost} {late} {told}"
+        );
+        assert_eq!(looks(&all.clone().only(Anomaly::LateNotifications)), [0, 400, 0]);
+        assert_eq!(looks(&all.only(Anomaly::Redelivery)), [0, 0, 400]);
+    }
+}
