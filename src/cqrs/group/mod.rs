@@ -302,9 +302,15 @@ impl<E> Group<E> {
             return Err(GroupError::Ended { name: name() });
         }
         let mut broker = self.shared.broker.lock();
+        let before = broker.position();
         let lease = broker.run(Broker::next);
+        let has_moved = broker.position() != before;
         let (waits, is_closed) = (broker.waits(), broker.is_closed());
         drop(broker);
+        if has_moved {
+            // It has parked or passed events without a consumer: others may wait for these.
+            self.shared.signal.notify();
+        }
         match lease {
             Ok(Some(lease)) => Ok((Some(Received::new(&self.shared, lease)), waits)),
             Ok(None) if is_closed && !waits => Err(GroupError::Ended { name: name() }),

@@ -6,6 +6,9 @@ use crate::{Appended, Durability, Expected, Name, NewEvent, NewSnapshot, Positio
 /// The aggregate type of the streams of processors.
 pub(super) const PROCESSOR: &str = "annals.Processor";
 
+/// How often a checkpoint is saved again when a budget drops the stream in between.
+const SAVES_MAX: u32 = 16;
+
 /// The position at which a processor without a checkpoint begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum StartFrom {
@@ -86,14 +89,25 @@ impl Checkpoint {
     ///
     /// [`StopReason::Superseded`] when another epoch has begun; [`StopReason::Storage`].
     pub(in crate::cqrs) fn save(&mut self, position: Position) -> Result<(), StopReason> {
+        let mut attempts = 1;
+        while let Err(error) = self.try_save(position)? {
+            // Appends of others may have a budget drop the stream between its begin and the snapshot.
+            if attempts == SAVES_MAX || self.store.stream_info(&self.id).is_some() {
+                return Err(storage(error));
+            }
+            attempts += 1;
+        }
+        self.saved = position;
+        self.check()
+    }
+
+    fn try_save(&mut self, position: Position) -> Result<Result<Position, crate::Error>, StopReason> {
         if self.store.stream_info(&self.id).is_none() {
             // A budget has dropped the stream. Another owner that began it again meanwhile has the right.
             self.epoch = Self::begin(&self.store, &self.id, Expected::NoStream)?.last_version.0;
         }
         let snapshot = NewSnapshot::new(Version(self.epoch)).data(position.to_string());
-        self.store.save_snapshot(&self.id, snapshot).map_err(storage)?;
-        self.saved = position;
-        self.check()
+        Ok(self.store.save_snapshot(&self.id, snapshot))
     }
 
     /// # Errors

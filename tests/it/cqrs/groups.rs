@@ -243,6 +243,27 @@ fn a_permanent_failure_is_parked_at_once() {
 }
 
 #[test]
+fn a_wait_for_an_event_that_does_not_decode_was_in_vain() {
+    for _ in 0..50 {
+        let store = Store::in_memory();
+        let billing = group(&store);
+        let broken = NewEvent::new("Deposited").data("{}");
+        store
+            .append(&StreamId::new("Account", "b"), Expected::Any, broken)
+            .expect("an event");
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| billing.when_processed(Position(2), SOON));
+            std::thread::yield_now();
+            // Parks the event, and has nothing to deliver.
+            while billing.status().letters == 0 {
+                assert!(billing.try_receive().expect("it goes on").is_none());
+            }
+            assert_eq!(waits.join().expect("it does not panic"), Ok(true));
+        });
+    }
+}
+
+#[test]
 fn what_is_not_acknowledged_comes_again_after_a_restart() {
     let folder = TempFolder::new();
     let open = || {
