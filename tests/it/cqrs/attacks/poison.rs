@@ -165,7 +165,7 @@ fn a_saga_stops_at_it_and_names_it() {
     let folder = TempFolder::new();
     let store = poisoned(&folder);
     let processors = Processors::new(&store);
-    let sagas = processors.saga::<Watch>(|_, _| Ok(())).start().expect("it starts");
+    let sagas = processors.saga::<Watch>(|(), _| Ok(())).start().expect("it starts");
     let error = sagas.when_caught_up(SOON).expect_err("it stops");
     assert!(error.to_string().contains("position 1"), "{error}");
     deposit(&store, 9);
