@@ -18,7 +18,7 @@ pub(crate) enum Audit {
         #[arg(long, short, value_name = "FILE")]
         output: PathBuf,
     },
-    /// Hash every event of a durable store, and sign the result: keep it where nobody who can change the store can change it
+    /// Hash every event of a durable store, and sign the result: keep it out of reach of those who can change the store
     Head(Head),
     /// Check that every event is what it was when a head was signed, that none is missing and none was added
     ///

@@ -171,7 +171,7 @@ async fn two_at_once<S: EventStore<Account>>(make: impl Fn() -> S) -> (usize, i6
 
 #[tokio::test]
 async fn a_lost_update_that_the_frameworks_store_cannot_show() {
-    // The account is overdrawn, and nobody is told.
+    // The account is overdrawn, and no error says so.
     let own = MemStore::<Account>::default();
     assert_eq!(two_at_once(|| own.clone()).await, (2, -100));
     let annals = Store::in_memory();

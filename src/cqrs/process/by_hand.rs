@@ -54,7 +54,7 @@ impl Processors {
     /// [`when_idle`](Self::when_idle), on the thread that calls these, and a seed chooses the order. So a test that calls the store from one thread
     /// gives the same log, byte for byte, for the same seed, and another order of the processors for another.
     ///
-    /// Handles of single processors do not run them: their waits end with what has been done. Pauses between two attempts last as long as ever.
+    /// Handles of single processors do not run them: their waits end with what has been done. Pauses between two attempts are not shortened.
     pub fn by_hand(store: &Store, seed: Seed) -> Self {
         let choice = Choice {
             seed,

@@ -85,7 +85,7 @@ impl Wake for Control {
 
 #[cfg(feature = "testing")]
 impl Inner {
-    /// Without a thread there is nobody else to change the state.
+    /// Without a thread, the order itself changes the state.
     fn obey_by_hand(&mut self) {
         if !self.is_by_hand {
             return;
