@@ -1,6 +1,6 @@
 //! The repository that the framework's persistent store calls.
 
-use annals::{Appended, Durability, Error, Event, Expected, NewSnapshot, Query, Store, Version};
+use annals::{Appended, Durability, Error, Event, Expected, NewSnapshot, Position, Query, Store, Version};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayFeed, ReplayStream, SerializedEvent, SerializedSnapshot,
@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::mapping::{aggregate_id, stream, to_new, to_serialized, unknown};
 
-/// The number of events that wait for the reader of a replay.
-const REPLAY_QUEUE: usize = 256;
+/// The number of events that are read at once for a replay, and that wait for its reader.
+const PAGE: usize = 256;
 
 /// The repository of a [`PersistedEventStore`](cqrs_es::persist::PersistedEventStore). Cheap to clone.
 ///
@@ -124,16 +124,16 @@ impl Repository {
             .map_err(unknown)
     }
 
-    /// Feeds a replay from a thread of its own, as fast as its reader takes the events.
+    /// Feeds a replay from a thread of its own, as fast as its reader takes the events. `read` returns the next ones after a position.
     fn replay(
         &self,
-        read: impl FnOnce(&Store) -> Result<Vec<Event>, PersistenceError> + Send + 'static,
+        read: impl Fn(&Self, Position) -> Result<Vec<Event>, PersistenceError> + Send + 'static,
     ) -> Result<ReplayStream, PersistenceError> {
-        let (feed, replay) = ReplayStream::new(REPLAY_QUEUE);
-        let store = self.store.clone();
+        let (feed, replay) = ReplayStream::new(PAGE);
+        let repository = self.clone();
         let thread = std::thread::Builder::new().name("annals replay".to_owned());
-        thread.spawn(move || feed_all(feed, read(&store))).map_err(unknown)?;
-        Ok(replay)
+        let feeding = thread.spawn(move || feed_all(feed, |after| read(&repository, after)));
+        feeding.map(|_| replay).map_err(unknown)
     }
 }
 
@@ -148,15 +148,22 @@ fn failed(error: Error) -> PersistenceError {
     unknown(error)
 }
 
-fn feed_all(mut feed: ReplayFeed, events: Result<Vec<Event>, PersistenceError>) {
-    let all: Box<dyn Iterator<Item = _>> = match events {
-        Ok(events) => Box::new(events.into_iter().map(|event| to_serialized(&event))),
-        Err(error) => Box::new(std::iter::once(Err(error))),
-    };
-    for event in all {
-        // The reader has gone.
-        if block_on(feed.push(event)).is_err() {
+/// Ends when there are no more events, at an error, and when the reader has gone.
+fn feed_all(mut feed: ReplayFeed, read: impl Fn(Position) -> Result<Vec<Event>, PersistenceError>) {
+    let mut after = Position(0);
+    loop {
+        let events = match read(after) {
+            Ok(events) => events,
+            Err(error) => return drop(block_on(feed.push(Err(error)))),
+        };
+        let Some(last) = events.last() else {
             return;
+        };
+        after = last.position();
+        for event in &events {
+            if block_on(feed.push(to_serialized(event))).is_err() {
+                return;
+            }
         }
     }
 }
@@ -210,14 +217,18 @@ impl PersistedEventRepository for Repository {
     }
 
     async fn stream_events<A: Aggregate>(&self, id: &str) -> Result<ReplayStream, PersistenceError> {
-        let (repository, id) = (self.clone(), id.to_owned());
-        self.replay(move |_| repository.events_after::<A>(&id, Version(0)))
+        let id = id.to_owned();
+        self.replay(move |repository, after| match after {
+            Position(0) => repository.events_after::<A>(&id, Version(0)),
+            // They have all been read.
+            _ => Ok(Vec::new()),
+        })
     }
 
     async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
-        self.replay(|store| {
-            let events = store.query(Query::all().aggregate_type(A::TYPE)).events();
-            events.map_err(unknown)
+        self.replay(|repository, after| {
+            let page = Query::all().aggregate_type(A::TYPE).after(after).limit(PAGE);
+            repository.store.query(page).events().map_err(unknown)
         })
     }
 }

@@ -324,6 +324,17 @@ async fn the_same_id_of_two_types_is_two_aggregates() {
     let mut one = repository.stream_events::<Card>("1").await.expect("streamed");
     assert!(one.next::<Card>(&[]).await.is_some_and(|event| event.is_ok()));
     assert!(one.next::<Card>(&[]).await.is_none());
+    // More than one page of events.
+    accounts
+        .execute("2", Command::Deposit(vec![1; 700]))
+        .await
+        .expect("appended");
+    let mut all = repository.stream_all_events::<Account>().await.expect("streamed");
+    let mut sum = 0;
+    while let Some(event) = all.next::<Account>(&[]).await {
+        sum += event.expect("decoded").sequence;
+    }
+    assert_eq!(sum, 3 + 700 * 701 / 2);
     // A reader that stops early ends the replay.
     drop(repository.stream_all_events::<Account>().await.expect("streamed"));
 }
