@@ -365,6 +365,7 @@ impl Store {
     }
 
     /// An id as the store assigns it to an event without one.
+    #[cfg(feature = "cqrs")]
     pub(crate) fn new_event_id(&self) -> uuid::Uuid {
         self.engine().ids.next(self.now())
     }
