@@ -23,6 +23,8 @@ pub(crate) use self::options::decode;
 use self::postgres::PostgresUrl;
 #[cfg(all(feature = "cqrs", feature = "postgres"))]
 pub(crate) use self::postgres::database_at;
+#[cfg(all(feature = "erasure", feature = "postgres"))]
+pub(crate) use self::postgres::database_of;
 #[cfg(feature = "file")]
 use crate::journal::file::{FileJournal, FileReader};
 #[cfg(feature = "postgres")]

@@ -32,6 +32,18 @@ pub(crate) fn database_at(url: &str) -> Result<Database> {
     Ok(Database::new(&url.address, url.journal, schema)?)
 }
 
+/// As [`database_at`], with a schema for URLs that name none.
+#[cfg(feature = "erasure")]
+pub(crate) fn database_of(url: &str, schema: &str) -> Result<Database> {
+    let url = PostgresUrl::parse(url)?;
+    let schema = if url.has_schema {
+        url.journal.schema.clone()
+    } else {
+        schema.to_owned()
+    };
+    Ok(Database::new(&url.address, url.journal, Some(schema))?)
+}
+
 impl PostgresUrl {
     /// Parses a URL.
     ///

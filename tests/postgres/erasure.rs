@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::support::Schema;
 
-const NAME: &str = "Annabella Quintessa";
+pub(crate) const NAME: &str = "Annabella Quintessa";
 const SOON: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Serialize, Deserialize)]
-enum Named {
+pub(crate) enum Named {
     Named { name: String },
 }
 
 #[derive(Default, Serialize, Deserialize)]
-struct Person {
-    name: String,
+pub(crate) struct Person {
+    pub(crate) name: String,
 }
 
 impl Aggregate for Person {
@@ -49,7 +49,13 @@ fn open(schema: &Schema) -> Store {
     store.with_durability(Durability::Synced).expect("PostgreSQL can")
 }
 
-fn codec(vault: &Vault) -> Protected {
+/// A URL that names the schema.
+pub(crate) fn url(schema: &Schema) -> String {
+    let name: Vec<String> = schema.name.bytes().map(|byte| format!("%{byte:02x}")).collect();
+    schema.url_with(&format!("schema={}", name.concat()))
+}
+
+pub(crate) fn codec(vault: &Vault) -> Protected {
     Protected::new(vault, Personal::new().event("Named", Subject::aggregate(), ["/name"]))
 }
 
@@ -123,24 +129,94 @@ fn tables_keep_personal_data_after_an_erasure() {
     );
     assert!(people(&store, &vault).execute("p", &NAME.to_owned()).is_err());
     assert!(dump(&schema, &rows) > 1_000);
-    let scan = || {
-        Scan::new()
-            .plaintext(NAME)
-            .evidence(&evidence)
-            .store(&store)
-            .path(&rows)
-            .path(&keys)
-    };
-    let findings = scan().run().expect("a scan");
+    let scan = Scan::new()
+        .plaintext(NAME)
+        .evidence(&evidence)
+        .store(&store)
+        .path(&rows)
+        .path(&keys)
+        .database(&url(&schema));
+    let findings = scan.run().expect("a scan");
     assert!(findings.is_clean(), "{findings:?}");
+    assert!(findings.tables > 3 && findings.rows > 3, "{findings:?}");
     // A planted leftover is found in the tables.
     let event = annals::NewEvent::new("Noted").data(format!("\"{NAME}\""));
     store
         .append(&annals::StreamId::new("Note", "n"), annals::Expected::Any, event)
         .expect("an append");
     dump(&schema, &rows);
-    let findings = Scan::new().plaintext(NAME).path(&rows).run().expect("a scan");
-    assert_eq!(findings.count, 1, "{findings:?}");
+    let scan = Scan::new().plaintext(NAME).path(&rows).database(&url(&schema));
+    let findings = scan.run().expect("a scan");
+    assert_eq!(findings.count, 2, "{findings:?}");
+    assert!(findings.leftovers[1].place.contains("events"), "{findings:?}");
     store.close().expect("it is written");
     fs::remove_dir_all(&folder).expect("it is removed");
+}
+
+#[test]
+fn a_leftover_in_any_table_is_not_found() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("the tables"));
+    schema.sql(
+        "CREATE TABLE texts (it text); INSERT INTO texts SELECT 'row ' || n FROM generate_series(1, 5000) n; \
+         CREATE TABLE \"of \"\"bytes\" (id int, it bytea); CREATE TABLE many (it jsonb[]) PARTITION BY RANGE (cardinality(it)); \
+         CREATE TABLE part PARTITION OF many FOR VALUES FROM (0) TO (9); CREATE MATERIALIZED VIEW seen AS SELECT * FROM texts",
+    );
+    let search = || {
+        Scan::new()
+            .plaintext(NAME)
+            .database(&url(&schema))
+            .run()
+            .expect("a scan")
+    };
+    let clean = search();
+    assert!(clean.is_clean() && clean.rows >= 10_000, "{clean:?}");
+    let plants = [
+        (
+            "INSERT INTO texts VALUES (repeat('x', 9000) || 'NAME')",
+            "texts, row 5001",
+        ),
+        ("INSERT INTO \"of \"\"bytes\" VALUES (1, 'NAME')", "bytes\", row 1"),
+        (
+            "INSERT INTO many VALUES (ARRAY['{\"a\": \"NAME\"}'::jsonb])",
+            "part, row 1",
+        ),
+        ("REFRESH MATERIALIZED VIEW seen", "seen, row 5001"),
+    ];
+    for (place, (plant, expected)) in plants.into_iter().enumerate() {
+        schema.sql(&plant.replace("NAME", NAME));
+        let found = search();
+        assert_eq!(found.count, place as u64 + 1, "{plant}: {found:?}");
+        assert!(
+            found
+                .leftovers
+                .iter()
+                .any(|leftover| leftover.place.ends_with(expected)),
+            "{plant}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_searched_is_clean() {
+    let schema = Schema::new();
+    drop(schema.journal().expect("the tables"));
+    let scan = |url: &str| Scan::new().plaintext(NAME).database(url).run();
+    for url in [
+        "postgres://127.0.0.1:1/none?timeout=100ms",
+        "mysql://x",
+        "postgres://anna:s3cr3t@127.0.0.1:1/none",
+    ] {
+        let error = scan(url).expect_err(url).to_string();
+        assert!(
+            error.starts_with("cannot search the tables of") && !error.contains("s3cr3t"),
+            "{error}"
+        );
+    }
+    let role = format!("reader_{}", std::process::id());
+    schema.sql(&format!("CREATE ROLE {role} LOGIN"));
+    let refused = scan(&url(&schema).replace("postgres@", &format!("{role}@")));
+    schema.sql(&format!("DROP ROLE {role}"));
+    let error = refused.expect_err("no right to read").to_string();
+    assert!(error.contains("permission denied"), "{error}");
 }

@@ -24,6 +24,8 @@ mod faults;
 mod follow;
 mod gone;
 mod in_sql;
+#[cfg(all(feature = "cqrs", feature = "erasure"))]
+mod keys;
 mod lease;
 mod migration;
 mod model;

@@ -5,8 +5,8 @@
 //!
 //! * [`Personal`] declares which fields are personal, and whose.
 //! * [`Protected`] is the codec that encrypts and decrypts them.
-//! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], [`MemoryKeys`], or your own. [`Vault::erase`] returns a [`Receipt`].
-//! * [`Scan`] looks for leftovers of plaintext and keys in a store and in files.
+//! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], `PostgresKeys` (feature `postgres`), [`MemoryKeys`], or your own. [`Vault::erase`] returns a [`Receipt`].
+//! * [`Scan`] looks for leftovers of plaintext and keys in a store, in files and in tables.
 //!
 //! `docs/erasure.md` is the guide: what erasure reaches, and what it cannot.
 
@@ -19,14 +19,20 @@ mod file;
 mod keys;
 mod mark;
 mod personal;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod protected;
 mod scan;
+#[cfg(feature = "postgres")]
+mod scan_tables;
 mod vault;
 
 pub use erase::{Erased, Receipt, Told};
 pub use file::KeyFile;
 pub use keys::{KeyChange, KeyError, KeyStore, MemoryKeys, Secret};
 pub use personal::{Personal, Redacted, Subject};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresKeys;
 pub use protected::Protected;
 pub use scan::{Evidence, Findings, Leftover, Scan, ScanError};
 pub use vault::{NameKind, Vault};

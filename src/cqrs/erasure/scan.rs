@@ -1,4 +1,4 @@
-//! Looks for leftovers of plaintext and keys: in the events and snapshots of a store, and in the raw bytes of files.
+//! Looks for leftovers of plaintext and keys: in the events and snapshots of a store, in the raw bytes of files, and in tables.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -94,6 +94,10 @@ pub struct Findings {
     pub files: u64,
     /// The bytes of files searched.
     pub file_bytes: u64,
+    /// The tables of databases searched.
+    pub tables: u64,
+    /// The rows of these tables.
+    pub rows: u64,
 }
 
 impl Findings {
@@ -134,6 +138,14 @@ pub enum ScanError {
         /// The error.
         error: io::Error,
     },
+    /// A database cannot be searched.
+    #[error("cannot search the tables of {database}: {error}")]
+    Database {
+        /// The database, without the password.
+        database: String,
+        /// The error.
+        error: String,
+    },
 }
 
 struct Needle {
@@ -141,15 +153,18 @@ struct Needle {
     bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Looks for plaintexts and key bytes in stores, files and folders.
+/// Looks for plaintexts and key bytes in stores, files, folders, and tables of PostgreSQL.
 ///
 /// A plaintext is looked for as its UTF-8 bytes, as JSON escapes it, in Base64, and in UTF-16. It is not found where it is compressed or
-/// encrypted in another way: of a journal with LZ4, the store's events are searched as they are read. Symbolic links are not followed.
+/// encrypted in another way: search a journal or an archive that is compressed as a [`store`](Self::store), to which the archive is
+/// [attached](crate::Builder::attach). Symbolic links are not followed.
 #[must_use = "a scan searches nothing until `run`"]
 #[derive(Default)]
 pub struct Scan {
     stores: Vec<Store>,
     paths: Vec<PathBuf>,
+    #[cfg(feature = "postgres")]
+    databases: Vec<crate::journal::postgres::Database>,
     needles: Vec<Needle>,
     plaintexts: usize,
     refused: Option<ScanError>,
@@ -220,6 +235,24 @@ impl Scan {
         self
     }
 
+    /// Searches the rows of all tables and materialized views of the schema in this URL, or of every schema of the database when it names none: columns
+    /// of texts, JSON and bytes, as they are. It reads in one snapshot of the database, and changes nothing.
+    ///
+    /// Rows that are deleted or overwritten and not reclaimed by `VACUUM`, the write-ahead log, and large objects are not searched.
+    #[cfg(feature = "postgres")]
+    pub fn database(mut self, url: &str) -> Self {
+        match crate::url::database_at(url) {
+            Ok(database) => self.databases.push(database),
+            Err(error) => {
+                self.refused = Some(ScanError::Database {
+                    database: "PostgreSQL".to_owned(),
+                    error: error.to_string(),
+                });
+            }
+        }
+        self
+    }
+
     fn add(&mut self, name: &str, bytes: &[u8]) {
         if self.needles.iter().any(|needle| needle.bytes.as_slice() == bytes) {
             return;
@@ -262,10 +295,14 @@ impl Scan {
         for path in &self.paths {
             self.search_path(path, 0, &mut findings)?;
         }
+        #[cfg(feature = "postgres")]
+        for database in &self.databases {
+            self.search_database(database, &mut findings)?;
+        }
         Ok(findings)
     }
 
-    fn search(&self, place: &str, bytes: &[u8], findings: &mut Findings) {
+    pub(super) fn search(&self, place: &str, bytes: &[u8], findings: &mut Findings) {
         for needle in &self.needles {
             if let Some(at) = find(bytes, &needle.bytes) {
                 findings.add(place, at as u64, &needle.name);

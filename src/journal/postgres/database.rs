@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+#[cfg(feature = "erasure")]
+use futures_util::StreamExt;
 use futures_util::future::join;
 use parking_lot::Mutex;
 use tokio_postgres::error::{Severity, SqlState};
@@ -189,6 +191,20 @@ impl Link {
             after(statement.1.map(|sql| client.batch_execute(sql)), done),
         );
         self.noted(done)
+    }
+
+    /// Copies rows out, and calls `take` with the bytes of each.
+    #[cfg(feature = "erasure")]
+    pub(crate) fn copy_out(&mut self, sql: &str, take: &mut dyn FnMut(&[u8])) -> Result<(), Failure> {
+        let stream = block(&self.database, self.session.client.copy_out(sql))?;
+        let mut stream = std::pin::pin!(stream);
+        loop {
+            let next = async { stream.next().await.transpose() };
+            match block(&self.database, next)? {
+                Some(row) => take(&row),
+                None => return Ok(()),
+            }
+        }
     }
 
     /// The prepared statement, and what is still to be sent before it.

@@ -236,3 +236,54 @@ fn the_memory_of_the_process_keeps_the_key() {
     assert!(!scan("before").is_clean(), "a living key is in memory");
     assert!(scan("after").is_clean(), "{:?}", scan("after"));
 }
+
+/// Events that were archived before the erasure are erased in the archive, too: it has no key.
+#[test]
+fn an_archive_keeps_personal_data() {
+    use annals::journal::Archive;
+    use annals::journal::file::{ArchiveWriter, FileJournal};
+    let (folder, journal) = (TempFolder::new(), TempFolder::new());
+    let path = |name: &str| folder.path().join(name);
+    let open = || {
+        StoreUrl::of_folder(journal.path())
+            .open(Store::builder())
+            .expect("a store")
+    };
+    let store = open();
+    let vault = vault_in(&store, KeyFile::create(path("keys")).expect("a key file"));
+    register(&customers(&store, &vault));
+    let later = annals::Timestamp::from_micros(store.now().as_micros() + 1);
+    let archived = store.archive(later, "old", |outdated| {
+        let mut archive = ArchiveWriter::create(path("archive"))?;
+        outdated.try_for_each(|event| archive.push(event))?;
+        archive.finish()?;
+        Ok::<_, annals::Error>(())
+    });
+    assert_eq!(archived.expect("an archive").events, 3);
+    let evidence = vault.evidence("anna").expect("a key");
+    let receipt = vault.erase("anna").expect("an erasure");
+    assert_eq!(receipt.events, 0, "the store does not read the archive");
+    drop(vault);
+    store.close().expect("it is written");
+
+    let journal_in = |path: &std::path::Path| FileJournal::open(path).expect("a journal");
+    let archive = Archive::read(&mut journal_in(&path("archive"))).expect("the archive");
+    let attached = Store::builder().journal(journal_in(journal.path())).attach(archive);
+    let attached = attached.open().expect("a store with the archive");
+    let vault = vault_in(&attached, KeyFile::open(path("keys")).expect("the key file"));
+    assert_eq!(
+        customers(&attached, &vault).load("anna").expect("it decodes").state,
+        forgotten()
+    );
+    let scan = || {
+        let scan = PLAINTEXTS.iter().fold(Scan::new(), |scan, text| scan.plaintext(text));
+        scan.evidence(&evidence).path(path("archive")).store(&attached)
+    };
+    let findings = scan().run().expect("a scan");
+    assert!(
+        findings.is_clean() && findings.events >= 3 && findings.files > 0,
+        "{findings:?}"
+    );
+    fs::write(path("archive").join("planted"), NAME).expect("a file");
+    assert_eq!(scan().run().expect("a scan").count, 1);
+}
