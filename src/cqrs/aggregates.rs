@@ -1,6 +1,7 @@
 //! A handle of the aggregates of one type: loads them, and executes commands on them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -153,6 +154,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
                 "the handle has no snapshots: call `Aggregates::snapshots` first",
             )));
         };
+        let id = &*self.stored_id(id)?;
         let (loaded, since) = self.load_with(id, Until::Now)?;
         if loaded.version.0 == 0 {
             return Ok(None);
@@ -213,9 +215,10 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         }
         let loaded = self.load_until(id, Until::Version(version))?;
         if loaded.version != version {
-            let info = self.store.stream_info(id);
+            let id = self.stored_id(id)?;
+            let info = self.store.stream_info(&id);
             return Err(LoadError::NoSuchVersion {
-                aggregate_id: id.into(),
+                aggregate_id: (&*id).into(),
                 wanted: version,
                 last: info.map_or(loaded.version, |info| info.version),
             });
@@ -233,6 +236,14 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     fn load_until(&self, id: &str, until: Until) -> Result<Loaded<A>, LoadError> {
-        self.load_with(id, until).map(|(loaded, _)| loaded)
+        self.load_with(&self.stored_id(id)?, until).map(|(loaded, _)| loaded)
+    }
+
+    /// The id that an aggregate is stored by.
+    #[inline]
+    pub(super) fn stored_id<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, LoadError> {
+        self.events.stored_id(id).map_err(|error| LoadError::NoPseudonym {
+            reason: error.to_string(),
+        })
     }
 }

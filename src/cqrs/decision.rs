@@ -4,12 +4,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+use super::names;
 use super::part::{CommandId, Part};
 use super::retry::with_retry;
-use super::{Codec, CommandError, Context, Json, LoadError, NewEventId, Retry, TypedEvents, UnknownEvents, Upcasters};
-use crate::{
-    Append, Appended, Condition, Error, Event, EventRef, Expected, Name, Position, Query, Store, StreamId, Version,
+use super::{
+    Codec, CodecError, CommandError, Context, Json, LoadError, NameKind, NewEventId, Retry, TypedEvents, UnknownEvents,
+    Upcasters,
 };
+use crate::{Append, Appended, Condition, Error, Event, EventRef, Expected, Name, Query, Store, StreamId, Version};
 
 /// A command whose rules depend on the events of a query, of any aggregates: a *dynamic consistency boundary*.
 ///
@@ -245,13 +247,14 @@ impl<C: Codec> Decisions<C> {
             .upcasters(&self.upcasters)
             .unknown_events(self.unknown);
         let as_of = self.store.visible();
-        let state = self.fold(&events, decision, as_of)?;
+        let query = names::stored_query(&self.codec, decision.query()).map_err(|error| no_pseudonym(&error))?;
+        let state = self.fold(&events, decision, query.clone().as_of(as_of))?;
         let decided = decision.decide(&state).map_err(CommandError::Rejected)?;
         if decided.is_empty() {
             return Ok(Vec::new());
         }
         let appends = self.write(&events, command_id, decided)?;
-        let condition = Condition::none_after(decision.query(), as_of);
+        let condition = Condition::none_after(query, as_of);
         self.store.append_if(&condition, appends).map_err(CommandError::Store)
     }
 
@@ -259,9 +262,9 @@ impl<C: Codec> Decisions<C> {
         &self,
         events: &TypedEvents<D::Event, C>,
         decision: &D,
-        as_of: Position,
+        query: Query,
     ) -> Result<D::State, CommandError<D::Rejection>> {
-        let read = self.store.query(decision.query().as_of(as_of));
+        let read = self.store.query(query);
         let state = read.fold(Ok(decision.initial()), |state: Result<D::State, LoadError>, record| {
             let mut state = state?;
             events.each(record, |event| decision.evolve(&mut state, event, record))?;
@@ -277,7 +280,17 @@ impl<C: Codec> Decisions<C> {
         decided: Vec<Decided<E>>,
     ) -> Result<Vec<Append<'static>>, CommandError<R>> {
         let mut parts: Vec<Part> = Vec::new();
-        for (place, Decided { stream, event, tags }) in (0..).zip(decided) {
+        let context = names::stored_context(&self.codec, &self.context).map_err(|error| no_pseudonym(&error))?;
+        for (
+            place,
+            Decided {
+                stream: named,
+                event,
+                tags,
+            },
+        ) in (0..).zip(decided)
+        {
+            let stream = names::stored_stream(&self.codec, &named).map_err(|error| no_pseudonym(&error))?;
             let there = parts.iter().position(|part| part.stream == stream);
             let there = there.unwrap_or_else(|| {
                 parts.push(Part::anywhere(stream));
@@ -288,15 +301,17 @@ impl<C: Codec> Decisions<C> {
             let id = TypedEvents::<E, C>::new_id(&self.store, id);
             let identity = NewEventId {
                 id: id.unwrap_or_default(),
-                aggregate_id: &part.stream.aggregate_id,
+                aggregate_id: &named.aggregate_id,
             };
             let encoded = events.encode(&event, identity);
             let (encoded, _) = encoded.map_err(|error| part.unwritable(error))?;
-            let new = tags
-                .into_iter()
-                .fold(events.new_event(encoded), |event, tag| event.tag(tag));
+            let mut new = events.new_event(encoded);
+            for tag in tags {
+                let tag = names::stored_name(&self.codec, NameKind::Tag, &tag);
+                new = new.tag(tag.map_err(|error| part.unwritable((None, error)))?);
+            }
             let metadata = command_id.filter(|_| place == 0).map(CommandId::metadata);
-            part.add(new, &self.context, id, metadata);
+            part.add(new, &context, id, metadata);
         }
         Ok(parts.into_iter().map(Part::into_append).collect())
     }
@@ -320,6 +335,11 @@ impl<C: Codec> Decisions<C> {
         }
         Ok(Some(appends))
     }
+}
+
+fn no_pseudonym<R>(error: &CodecError) -> CommandError<R> {
+    let reason = error.to_string();
+    CommandError::Load(LoadError::NoPseudonym { reason })
 }
 
 /// The expected version that an event was appended at.

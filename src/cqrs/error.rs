@@ -87,6 +87,12 @@ pub enum LoadError {
         /// The type that it has.
         actual: Name,
     },
+    /// The id of the aggregate is personal data, and has no pseudonym to load it by: its subject was erased, or the key store cannot be read.
+    #[error("the aggregate has no stored id to load it by: {reason}")]
+    NoPseudonym {
+        /// Why. It does not contain the id.
+        reason: String,
+    },
     /// The snapshot cannot be saved.
     #[error("cannot save a snapshot of aggregate '{aggregate_id}': {error}")]
     Snapshot {

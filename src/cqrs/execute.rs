@@ -9,7 +9,7 @@ use super::loading::Until;
 use super::part::{CommandId, Part, Settle};
 use super::projection::{Batch, with_inline};
 use super::retry::with_retry;
-use super::{Aggregate, Aggregates, Codec, CommandError, NewEventId, TypedEvents};
+use super::{Aggregate, Aggregates, Codec, CommandError, LoadError, NewEventId, TypedEvents};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
 
 /// The result of a command.
@@ -145,7 +145,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         id: &str,
         command: &A::Command,
     ) -> Result<Executed, CommandError<A::Rejection>> {
-        let mut part = Part::anywhere(StreamId::new(A::TYPE, id));
+        let mut part = self.part(id)?;
         with_retry(&self.store, self.retry, |attempts| {
             let mut settle = self.decide(command_id, command, &mut part)?;
             let mut executed = Executed {
@@ -160,10 +160,16 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
                 let appended = with_inline(&self.store, &self.inline, batch, refused, append)?;
                 executed.version = executed.version.max(appended.last_version);
                 executed.appended = Some(appended);
-                self.settle(id, settle);
+                self.settle(&part.stream.aggregate_id, settle);
             }
             Ok(executed)
         })
+    }
+
+    /// The part of a command that concerns an aggregate.
+    pub(super) fn part(&self, id: &str) -> Result<Part, LoadError> {
+        let stored = self.stored_id(id)?;
+        Ok(Part::anywhere(StreamId::new(A::TYPE, &*stored)).named(id))
     }
 
     /// Decides a command on the current state of the part's aggregate, and writes its events to the part, without appending them.
@@ -182,6 +188,8 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         let decided = loaded.state.decide(command).map_err(CommandError::Rejected)?;
         part.begin(loaded.version, decided.len());
         let mut settle = Settle::of(loaded, since);
+        let context = self.events.stored_context(&self.context);
+        let context = context.map_err(|error| part.unwritable((None, error)))?;
         for event in decided {
             let place = part.len();
             let id = command_id.map(|command_id| command_id.event(&part.stream.aggregate_id, place));
@@ -189,14 +197,14 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
             let id = TypedEvents::<A::Event, C>::new_id(&self.store, id);
             let identity = NewEventId {
                 id: id.unwrap_or_default(),
-                aggregate_id: &part.stream.aggregate_id,
+                aggregate_id: part.name(),
             };
             let encoded = self.events.encode(&event, identity);
             let (encoded, read) = encoded.map_err(|error| part.unwritable(error))?;
             if self.snapshots.is_some() || self.share.is_some() {
                 settle.add(read, encoded.data.len());
             }
-            part.add(self.events.new_event(encoded), &self.context, id, metadata);
+            part.add(self.events.new_event(encoded), &context, id, metadata);
         }
         Ok(settle)
     }

@@ -313,6 +313,7 @@ mod group;
 mod loading;
 #[cfg(feature = "migration")]
 pub mod migration;
+mod names;
 mod part;
 mod process;
 mod projection;
@@ -335,7 +336,7 @@ pub use bus::{
 pub use codec::Bincode;
 #[cfg(feature = "cbor")]
 pub use codec::Cbor;
-pub use codec::{Codec, CodecError, DerivedData, Encoded, Json, NewEventId};
+pub use codec::{Codec, CodecError, DerivedData, Encoded, Json, NameKind, NewEventId};
 pub use context::Context;
 pub use decision::{Decided, Decision, Decisions};
 pub use error::{CommandError, LoadError, Undecodable};

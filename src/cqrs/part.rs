@@ -8,7 +8,7 @@ use super::codec::DerivedData;
 use super::projection::Typed;
 use super::snapshot::Since;
 use super::{Aggregate, CodecError, CommandError, Context, Loaded};
-use crate::{Append, Appended, Event, EventRef, Expected, NewEvent, Store, StreamId, Timestamp, Version};
+use crate::{Append, Appended, Event, EventRef, Expected, Name, NewEvent, Store, StreamId, Timestamp, Version};
 
 /// The id of a command, and a digest of what it asks for: the same command comes again with both, another one with the id alone.
 #[derive(Clone, Debug)]
@@ -66,6 +66,8 @@ impl CommandId {
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) stream: StreamId,
+    /// The id of the aggregate as the caller names it, where another one is stored.
+    named: Option<Name>,
     /// The version of the aggregate that the command was decided on.
     pub(super) version: Version,
     expected: Expected,
@@ -79,11 +81,24 @@ impl Part {
     pub(super) fn anywhere(stream: StreamId) -> Self {
         Self {
             stream,
+            named: None,
             version: Version(0),
             expected: Expected::Any,
             events: SmallVec::new(),
             is_known: false,
         }
+    }
+
+    /// The same part, of an aggregate that the caller names `id`.
+    pub(super) fn named(mut self, id: &str) -> Self {
+        self.named = (*self.stream.aggregate_id != *id).then(|| id.into());
+        self
+    }
+
+    /// The id of the aggregate as the caller names it.
+    #[inline]
+    pub(super) fn name(&self) -> &str {
+        self.named.as_ref().unwrap_or(&self.stream.aggregate_id)
     }
 
     /// Begins again, without events: this number is decided on `version` of the aggregate, and appended there.

@@ -9,7 +9,7 @@ use super::part::{CommandId, Part};
 use super::projection::{Batch, Inline, add_inline, with_inline};
 use super::retry::with_retry;
 use super::{Aggregate, Aggregates, Codec, CommandError, Retry};
-use crate::{Append, Appended, Error, Store, StreamId};
+use crate::{Append, Appended, Error, Store};
 
 /// Executes commands on several aggregates, of one type or of several, as one atomic append.
 ///
@@ -174,7 +174,7 @@ impl Work<'_> {
             ));
             return Err(CommandError::Store(error));
         }
-        let mut part = Part::anywhere(StreamId::new(A::TYPE, id));
+        let mut part = aggregates.part(id)?;
         let settle = aggregates.decide(command_id, command, &mut part)?;
         if !part.is_empty() {
             add_inline(&mut self.inline, aggregates.inline.iter().cloned());

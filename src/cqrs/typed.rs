@@ -1,6 +1,7 @@
 //! Typed events: writes the variants of a serde enum to a store, and reads them back.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -9,9 +10,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{DerivedData, Encoded, NewEventId};
+use super::names::stored_context;
 use super::reasons::Reasons;
 use super::upcast::{MissingPaths, Upcasters};
-use super::{Codec, CodecError, Json, Letter, Undecodable};
+use super::{Codec, CodecError, Context, Json, Letter, NameKind, Undecodable};
 use uuid::Uuid;
 
 use crate::{Event, EventRef, NewEvent, Position, Query, Store};
@@ -129,6 +131,18 @@ impl<E, C: Codec> TypedEvents<E, C> {
     pub fn unknown_events(mut self, unknown: UnknownEvents) -> Self {
         self.unknown = unknown;
         self
+    }
+
+    /// The id that an aggregate is stored by.
+    #[inline]
+    pub(super) fn stored_id<'a>(&self, id: &'a str) -> Result<Cow<'a, str>, CodecError> {
+        self.codec.stored_name(NameKind::Aggregate, id)
+    }
+
+    /// The context with the names that are stored.
+    #[inline]
+    pub(super) fn stored_context<'a>(&self, context: &'a Context) -> Result<Cow<'a, Context>, CodecError> {
+        stored_context(&self.codec, context)
     }
 
     /// What protects data that is derived from the events.

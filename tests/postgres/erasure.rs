@@ -51,8 +51,7 @@ fn open(schema: &Schema) -> Store {
 
 /// A URL that names the schema.
 pub(crate) fn url(schema: &Schema) -> String {
-    let name: Vec<String> = schema.name.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    schema.url_with(&format!("schema={}", name.concat()))
+    crate::follow::url_at(&schema.url, schema)
 }
 
 pub(crate) fn codec(vault: &Vault) -> Protected {

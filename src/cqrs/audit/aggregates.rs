@@ -138,11 +138,14 @@ where
             Err(panic) => Became::of_panic(&**panic),
         };
         let written = serde_json::value::to_raw_value(command).ok();
+        // Without a pseudonym, the record has no name rather than a personal one.
+        let stored_id = self.aggregates.stored_id(id).ok();
+        let context = self.aggregates.events.stored_context(&self.aggregates.context).ok();
         let asked = Asked {
             name: name_of::<A::Command>(written.as_deref()),
             command_id,
-            stream: Some(StreamId::new(A::TYPE, id)),
-            context: Some(&self.aggregates.context),
+            stream: stored_id.map(|id| StreamId::new(A::TYPE, &*id)),
+            context: context.as_deref(),
             payload: written.filter(|_| self.log.has_payload),
         };
         self.log.record(&begun, &asked, became);

@@ -48,8 +48,34 @@ pub struct Encoded {
 pub struct NewEventId<'a> {
     /// The id of the event.
     pub id: Uuid,
-    /// The aggregate that it is appended to.
+    /// The aggregate that it is appended to, as the caller names it.
     pub aggregate_id: &'a str,
+}
+
+/// A kind of names that an event carries beside its data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NameKind {
+    /// The id of a user.
+    User,
+    /// The id of an aggregate.
+    Aggregate,
+    /// A correlation id.
+    Correlation,
+    /// A tag.
+    Tag,
+}
+
+impl NameKind {
+    /// `user`, `aggregate`, `correlation` or `tag`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Aggregate => "aggregate",
+            Self::Correlation => "correlation",
+            Self::Tag => "tag",
+        }
+    }
 }
 
 /// Protects what the toolkit derives from events and stores: snapshots of aggregates, the reasons of dead letters, and digests of commands.
@@ -89,6 +115,9 @@ pub trait DerivedData: fmt::Debug + Send + Sync {
 pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
     /// Whether the data depends on the id of the event. The toolkit then assigns the ids of new events before it encodes them.
     const BINDS_ID: bool = false;
+
+    /// Whether [`stored_name`](Self::stored_name) may return another name.
+    const HIDES_NAMES: bool = false;
 
     /// What the bytes of the data are.
     fn content_type(&self) -> ContentType;
@@ -146,6 +175,19 @@ pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
     fn to_value_of(&self, event_type: &str, data: &[u8], event_id: Uuid) -> Result<Value, CodecError> {
         let _: (&str, Uuid) = (event_type, event_id);
         self.to_value(data)
+    }
+
+    /// The name to store instead of `name`. By default names are stored as they are. A stored name that is passed again stays the same.
+    ///
+    /// Aggregates and decisions pass each name that they write, load by, or query by.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unwritable`] when there is none. The error must not contain the name.
+    #[inline]
+    fn stored_name<'a>(&self, kind: NameKind, name: &'a str) -> Result<Cow<'a, str>, CodecError> {
+        let _: NameKind = kind;
+        Ok(Cow::Borrowed(name))
     }
 
     /// What protects the data that the toolkit derives from events; `None` by default.

@@ -1,6 +1,6 @@
 //! The erasure of a subject, and its receipt.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::entries::Subject;
 use super::mark::{self, Mark};
 use super::scan::find;
 use super::{KeyError, Vault};
-use crate::EventRef;
 use crate::cqrs::HandlerError;
+use crate::{EventRef, Name};
 
 /// The most aggregates and positions that a receipt lists.
 const LISTED_MAX: usize = 1_000;
@@ -68,12 +68,13 @@ pub struct Receipt {
     pub derived: Option<Uuid>,
     /// What each listener did.
     pub told: Vec<Told>,
-    /// The number of events that have the subject's name in clear as aggregate id, user, organization, correlation, causation or tag. Erasure
-    /// does not change them: write a [pseudonym](Vault::pseudonym) instead.
+    /// The number of events that have the subject's name in clear as a word of the aggregate id, user, organization, correlation, causation or a
+    /// tag. Erasure does not change them: [declare](super::Personal::name) such names as personal.
     pub names_in_clear: u64,
     /// The first 1,000 positions of these.
     pub clear_positions: Vec<u64>,
-    /// The number of stored states of sagas, which are in clear: erasure does not change them.
+    /// The number of stored states of sagas that had reacted to an event with personal fields of the subject, or that contain its name. They are in
+    /// clear: erasure does not change them.
     pub saga_states: u64,
 }
 
@@ -110,6 +111,10 @@ struct Touched {
     names_in_clear: u64,
     clear_positions: Vec<u64>,
     saga_states: u64,
+    /// The ids of the events, and of the events that sagas wrote in reaction to them.
+    caused: HashSet<Uuid>,
+    /// The streams of the sagas that reacted.
+    sagas: HashSet<Name>,
 }
 
 impl Touched {
@@ -119,6 +124,7 @@ impl Touched {
         let is_value = event.aggregate_id() != mark::STREAM;
         if is_value && key.is_some_and(|key| find(event.data(), key).is_some()) {
             self.events += 1;
+            self.caused.insert(event.id());
             let first = self.first_and_last.map_or(position, |(first, _)| first);
             self.first_and_last = Some((first, position));
             if self.aggregates.len() < LISTED_MAX {
@@ -131,8 +137,28 @@ impl Touched {
                 self.clear_positions.push(position);
             }
         }
-        self.saga_states += u64::from(event.event_type() == "annals.SagaReacted");
+        if event.event_type() == "annals.SagaReacted" {
+            self.saga_states += u64::from(self.is_of_subject(event, subject));
+        }
     }
+
+    /// Whether the state of a saga may have data of the subject: from the event that it reacted to, or from an earlier one.
+    fn is_of_subject(&mut self, state: EventRef<'_>, subject: &str) -> bool {
+        let cause = state.causation_id().and_then(|cause| Uuid::try_parse(cause).ok());
+        if cause.is_some_and(|cause| self.caused.contains(&cause)) {
+            self.sagas.insert(state.aggregate_id().into());
+        }
+        self.sagas.contains(state.aggregate_id())
+            || str::from_utf8(state.data()).is_ok_and(|data| has_word(data, subject))
+    }
+}
+
+/// Whether a text contains a name that no letter or digit continues.
+fn has_word(text: &str, name: &str) -> bool {
+    text.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&text[..at], &text[at + name.len()..]);
+        !before.ends_with(char::is_alphanumeric) && !after.starts_with(char::is_alphanumeric)
+    })
 }
 
 fn has_name(event: EventRef<'_>, name: &str) -> bool {
@@ -142,7 +168,8 @@ fn has_name(event: EventRef<'_>, name: &str) -> bool {
         event.correlation_id(),
         event.causation_id(),
     ];
-    event.aggregate_id() == name || names.contains(&Some(name)) || event.tags().any(|tag| tag == name)
+    let names = names.into_iter().flatten().chain([event.aggregate_id()]);
+    names.chain(event.tags()).any(|text| has_word(text, name))
 }
 
 impl Vault {

@@ -3,7 +3,7 @@
 //! Personal fields of events are encrypted with a key of their subject, before the store gets the payload. Erasing a subject destroys its key. Then
 //! the fields decode as redacted values, in every copy of the journal.
 //!
-//! * [`Personal`] declares which fields are personal, and whose.
+//! * [`Personal`] declares which fields and names are personal, and whose.
 //! * [`Protected`] is the codec that encrypts and decrypts them.
 //! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], `PostgresKeys` (feature `postgres`), [`MemoryKeys`], or your own. [`Vault::erase`] returns a [`Receipt`].
 //! * [`Scan`] looks for leftovers of plaintext and keys in a store, in files and in tables.
@@ -35,4 +35,4 @@ pub use personal::{Personal, Redacted, Subject};
 pub use postgres::PostgresKeys;
 pub use protected::Protected;
 pub use scan::{Evidence, Findings, Leftover, Scan, ScanError};
-pub use vault::{NameKind, Vault};
+pub use vault::Vault;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::envelope::is_envelope;
+use crate::cqrs::NameKind;
 
 /// Where the name of the subject of an event is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Subject {
         Self(Source::Field(pointer.into()))
     }
 
-    /// The subject is the aggregate: its id is the subject's name.
+    /// The subject is the aggregate: its id is the subject's name; without the prefix, where a [prefix](Personal::name) is declared.
     pub fn aggregate() -> Self {
         Self(Source::Aggregate)
     }
@@ -127,6 +128,7 @@ impl Kind {
 pub struct Personal {
     events: Arc<HashMap<String, Vec<Fields>>>,
     redacted: Arc<HashMap<String, Vec<Redaction>>>,
+    names: Arc<HashMap<NameKind, Vec<String>>>,
 }
 
 /// A pointer, and what its fields are after an erasure.
@@ -169,6 +171,45 @@ impl Personal {
         self
     }
 
+    /// Declares names as personal: those of this kind that begin with `prefix`. What follows the prefix is the name of the subject.
+    ///
+    /// The toolkit stores a pseudonym instead: the prefix, `anon-` and 32 hexadecimal digits. Commands and loads by [`Aggregates`](crate::cqrs::Aggregates), and the
+    /// contexts, queries, aggregates and tags of [`Decisions`](crate::cqrs::Decisions), accept the name or the pseudonym. Where the store itself is read, pass
+    /// [`Protected::name`](super::Protected::name) or [`Protected::query`](super::Protected::query). After the erasure of the subject nothing leads from the name to
+    /// the pseudonym, and a command or load by the name fails.
+    ///
+    /// ```
+    /// use annals::Store;
+    /// use annals::cqrs::NameKind;
+    /// use annals::cqrs::erasure::{MemoryKeys, Personal, Protected, Vault};
+    ///
+    /// let vault = Vault::open(&Store::in_memory(), MemoryKeys::new())?;
+    /// let personal = Personal::new()
+    ///     .name(NameKind::User, "")
+    ///     .name(NameKind::Aggregate, "customer-")
+    ///     .name(NameKind::Tag, "customer:");
+    /// let codec = Protected::new(&vault, personal);
+    /// assert!(codec.name(NameKind::Aggregate, "customer-anna")?.starts_with("customer-anon-"));
+    /// assert_eq!(codec.name(NameKind::Aggregate, "order-7")?, "order-7");
+    /// # Ok::<(), annals::cqrs::erasure::KeyError>(())
+    /// ```
+    #[must_use]
+    pub fn name(mut self, kind: NameKind, prefix: &str) -> Self {
+        let prefixes = Arc::make_mut(&mut self.names).entry(kind).or_default();
+        prefixes.push(prefix.to_owned());
+        // The longest one that fits counts.
+        prefixes.sort_by_key(|prefix| std::cmp::Reverse(prefix.len()));
+        self
+    }
+
+    /// The prefix of a name that is declared as personal, and the name of its subject.
+    pub(super) fn subject_of<'a>(&self, kind: NameKind, name: &'a str) -> Option<(&'a str, &'a str)> {
+        let prefixes = self.names.get(&kind)?;
+        let prefix = prefixes.iter().find(|prefix| name.starts_with(prefix.as_str()))?;
+        let (prefix, subject) = name.split_at(prefix.len());
+        (!subject.is_empty()).then_some((prefix, subject))
+    }
+
     pub(super) fn of(&self, event_type: &str) -> Option<&[Fields]> {
         self.events.get(event_type).map(Vec::as_slice)
     }
@@ -188,9 +229,9 @@ impl Fields {
     /// # Errors
     ///
     /// The place where a name is expected and there is none.
-    pub(super) fn subject(&self, data: &Value, aggregate_id: &str) -> Result<String, String> {
+    pub(super) fn subject(&self, data: &Value, aggregate: Result<&str, &str>) -> Result<String, String> {
         let Source::Field(pointer) = &self.subject.0 else {
-            return Ok(aggregate_id.to_owned());
+            return aggregate.map(str::to_owned).map_err(str::to_owned);
         };
         match data.pointer(pointer) {
             Some(Value::String(name)) if !name.is_empty() => Ok(name.clone()),

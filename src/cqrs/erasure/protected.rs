@@ -13,9 +13,11 @@ use zeroize::Zeroizing;
 use super::entries::Entry;
 use super::envelope::{Envelope, MEMBER, associated, is_envelope};
 use super::personal::{Fields, Kind, Personal, within};
+use super::vault::is_pseudonym;
 use super::{KeyError, Vault};
-use crate::ContentType;
-use crate::cqrs::{Codec, CodecError, DerivedData, Encoded, Json, NewEventId};
+use crate::cqrs::names::stored_query;
+use crate::cqrs::{Codec, CodecError, DerivedData, Encoded, Json, NameKind, NewEventId};
+use crate::{ContentType, Query};
 
 /// A codec that encrypts the personal fields of events with the keys of a [`Vault`], around a codec that writes the rest.
 ///
@@ -99,10 +101,8 @@ impl<C: Codec> Protected<C> {
             )));
         }
         // Every subject first: its name may be in a field that is encrypted.
-        let subjects: Result<Vec<_>, _> = fields
-            .iter()
-            .map(|fields| fields.subject(data, event.aggregate_id))
-            .collect();
+        let aggregate = self.subject_of_aggregate(event.aggregate_id);
+        let subjects: Result<Vec<_>, _> = fields.iter().map(|fields| fields.subject(data, aggregate)).collect();
         let mut any = false;
         for (fields, subject) in fields.iter().zip(subjects.map_err(CodecError::Unwritable)?) {
             fields.each(data, &mut |path, value| {
@@ -119,6 +119,47 @@ impl<C: Codec> Protected<C> {
             })?;
         }
         Ok(any)
+    }
+
+    /// The subject that an aggregate is named after.
+    ///
+    /// # Errors
+    ///
+    /// What to do about a pseudonym: nothing leads from it to its subject.
+    fn subject_of_aggregate<'a>(&self, id: &'a str) -> Result<&'a str, &'static str> {
+        let subject = self.personal.subject_of(NameKind::Aggregate, id);
+        let subject = subject.map_or(id, |(_, subject)| subject);
+        if is_pseudonym(subject) {
+            return Err(
+                "its aggregate is named by a pseudonym, which does not lead to the subject of its personal fields: \
+                 execute the command with the name, or declare a field as the subject",
+            );
+        }
+        Ok(subject)
+    }
+
+    /// The name that is stored instead of `name`, where it is [declared](Personal::name) as personal: to read the store by it.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Erased`] when its subject is erased; [`KeyError::Storage`].
+    pub fn name(&self, kind: NameKind, name: &str) -> Result<String, KeyError> {
+        match self.personal.subject_of(kind, name) {
+            Some((prefix, subject)) if !is_pseudonym(subject) => {
+                let pseudonym = self.vault.pseudonym(subject, kind, subject)?;
+                Ok(format!("{prefix}{pseudonym}"))
+            }
+            _ => Ok(name.to_owned()),
+        }
+    }
+
+    /// The query with the names that are stored, where they are [declared](Personal::name) as personal.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unwritable`] when a subject is erased, or the key store cannot be read.
+    pub fn query(&self, query: Query) -> Result<Query, CodecError> {
+        stored_query(self, query)
     }
 
     fn seal(&self, subject: &str, place: Place<'_>, path: &str, value: &Value) -> Result<Value, KeyError> {
@@ -254,6 +295,7 @@ fn mentions_envelope(data: &[u8]) -> bool {
 
 impl<C: Codec> Codec for Protected<C> {
     const BINDS_ID: bool = true;
+    const HIDES_NAMES: bool = true;
 
     fn content_type(&self) -> ContentType {
         self.codec.content_type()
@@ -337,6 +379,16 @@ impl<C: Codec> Codec for Protected<C> {
 
     fn event_types<E: DeserializeOwned>(&self) -> &'static [&'static str] {
         self.codec.event_types::<E>()
+    }
+
+    fn stored_name<'a>(&self, kind: NameKind, name: &'a str) -> Result<Cow<'a, str>, CodecError> {
+        if self.personal.subject_of(kind, name).is_none() {
+            return Ok(Cow::Borrowed(name));
+        }
+        let stored = self.name(kind, name);
+        stored.map(Cow::Owned).map_err(|error| {
+            CodecError::Unwritable(format!("a name of kind {} has no pseudonym: {error}", kind.as_str()))
+        })
     }
 
     fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {

@@ -13,6 +13,7 @@ use super::entries::{Entry, Keys, ROTATIONS_MAX, Subject, key_entry};
 use super::erase::Listener;
 use super::keys::{KeyError, KeyStore, Secret};
 use super::mark::{self, Mark};
+use crate::cqrs::NameKind;
 use crate::{Store, Version};
 
 /// The most entries that a vault caches; more are read from the key store again.
@@ -28,7 +29,8 @@ const CACHED_MAX: usize = 65_536;
 ///
 /// ```
 /// use annals::Store;
-/// use annals::cqrs::erasure::{KeyError, MemoryKeys, NameKind, Vault};
+/// use annals::cqrs::NameKind;
+/// use annals::cqrs::erasure::{KeyError, MemoryKeys, Vault};
 ///
 /// let store = Store::in_memory();
 /// let vault = Vault::open(&store, MemoryKeys::new())?;
@@ -101,29 +103,14 @@ impl fmt::Debug for Vault {
     }
 }
 
-/// What a name is, for [`Vault::pseudonym`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum NameKind {
-    /// The id of a user.
-    User,
-    /// The id of an aggregate.
-    Aggregate,
-    /// A correlation id.
-    Correlation,
-    /// A tag.
-    Tag,
-}
+/// What a pseudonym begins with.
+const PSEUDONYM: &str = "anon-";
 
-impl NameKind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Aggregate => "aggregate",
-            Self::Correlation => "correlation",
-            Self::Tag => "tag",
-        }
-    }
+/// Whether a name is a pseudonym already: `anon-` and 32 hexadecimal digits.
+pub(super) fn is_pseudonym(name: &str) -> bool {
+    name.strip_prefix(PSEUDONYM).is_some_and(|digits| {
+        digits.len() == 32 && digits.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
 }
 
 const SALT: &str = "salt";
@@ -212,10 +199,11 @@ impl Vault {
         inner.keys.update(&inner.subject_entry(subject), reopen).map(drop)
     }
 
-    /// A pseudonym for a name that belongs to a subject: 32 hexadecimal digits that depend on the subject's key, the kind and the name.
+    /// A pseudonym for a name that belongs to a subject: `anon-` and 32 hexadecimal digits that depend on the subject's key, the kind and the name.
     ///
     /// Write it instead of the name, and query by it: it is the same at every call until the subject is erased. After that nothing derives it from
-    /// the name any more. For a name that is a subject itself, such as a user id, pass it as both.
+    /// the name any more. For a name that is a subject itself, such as a user id, pass it as both. [`Personal::name`](super::Personal::name) declares
+    /// such names, and the toolkit then replaces them.
     ///
     /// # Errors
     ///
@@ -227,7 +215,8 @@ impl Vault {
                 generation: live.generation,
             });
         };
-        Ok(keys.names.digest(&[kind.as_str().as_bytes(), name.as_bytes()]))
+        let digest = keys.names.digest(&[kind.as_str().as_bytes(), name.as_bytes()]);
+        Ok(format!("{PSEUDONYM}{digest}"))
     }
 
     /// Whether the subject is erased, and not reopened since.

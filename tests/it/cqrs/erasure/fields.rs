@@ -306,7 +306,7 @@ fn a_rotation_makes_older_values_unreadable() {
     let vault = vault(&store);
     let customers = customers(&store, &vault);
     register(&customers);
-    let pseudonym = vault.pseudonym("anna", annals::cqrs::erasure::NameKind::User, "anna");
+    let pseudonym = vault.pseudonym("anna", annals::cqrs::NameKind::User, "anna");
     vault.rotate("anna").expect("a rotation");
     customers
         .execute("anna", &CustomerCommand::Move("elsewhere".to_owned()))
@@ -317,10 +317,7 @@ fn a_rotation_makes_older_values_unreadable() {
         (state.name.as_str(), state.address.expect("one").street.as_str()),
         (NAME, "elsewhere")
     );
-    assert_eq!(
-        pseudonym,
-        vault.pseudonym("anna", annals::cqrs::erasure::NameKind::User, "anna")
-    );
+    assert_eq!(pseudonym, vault.pseudonym("anna", annals::cqrs::NameKind::User, "anna"));
     vault.erase("anna").expect("an erasure");
     assert_eq!(customers.load("anna").expect("it decodes").state, forgotten());
     assert!(matches!(vault.rotate("anna"), Err(KeyError::Erased { generation: 1 })));

@@ -5,6 +5,7 @@ mod fields;
 mod files;
 mod keys;
 mod leftovers;
+mod names;
 mod reactions;
 
 use annals::Store;

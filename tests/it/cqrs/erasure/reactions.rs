@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use annals::cqrs::{HandlerError, Live, OnFailure, Processors, Projection, TypedEvents};
+use annals::cqrs::{Action, HandlerError, Live, OnFailure, Processors, Projection, Route, Saga, TypedEvents};
 use annals::{Event, Expected, NewEvent, Store, StreamId};
 use serde::{Deserialize, Serialize};
 
@@ -169,4 +169,55 @@ fn a_poison_event_at_the_first_position_stops_everything_after_it() {
         forgotten()
     );
     processors.end();
+}
+
+/// Welcomes a customer; its state has the name in clear.
+#[derive(Default, Serialize, Deserialize)]
+struct Welcome {
+    name: String,
+    events: u64,
+}
+
+impl Saga for Welcome {
+    const TYPE: &'static str = "Welcome";
+    type Event = CustomerEvent;
+    type Command = ();
+
+    fn route(_: &CustomerEvent, record: &Event) -> Route {
+        Route::start(record.aggregate_id())
+    }
+
+    fn react(&mut self, event: CustomerEvent) -> Vec<Action<()>> {
+        self.events += 1;
+        if let CustomerEvent::Registered { name, .. } = event {
+            self.name = name;
+        }
+        Vec::new()
+    }
+}
+
+#[test]
+fn a_receipt_counts_the_sagas_of_others() {
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    let customers = customers(&store, &vault);
+    let processors = Processors::new(&store);
+    let sagas = processors.saga::<Welcome>(|(), _| Ok(())).events(&typed(&vault));
+    let sagas = sagas.start().expect("it starts");
+    for id in ["anna", "berta"] {
+        customers
+            .execute(id, &CustomerCommand::Move(ADDRESS.to_owned()))
+            .expect("a command");
+        customers.execute(id, &CustomerCommand::Order(1)).expect("a command");
+    }
+    customers
+        .execute("carla", &CustomerCommand::Order(1))
+        .expect("a command");
+    sagas.when_caught_up(SOON).expect("it runs");
+    processors.end();
+    // The second state follows from the first, which had an address.
+    let receipt = vault.erase("anna").expect("an erasure");
+    assert_eq!((receipt.saga_states, receipt.is_complete()), (2, false));
+    let receipt = vault.erase("dora").expect("an erasure");
+    assert_eq!((receipt.saga_states, receipt.is_complete()), (0, true));
 }
