@@ -1,6 +1,7 @@
 //! Executes commands: load, decide, append at the loaded version, and retry after a conflict.
 
 use std::any::TypeId;
+use std::borrow::Cow;
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -167,9 +168,12 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     /// The part of a command that concerns an aggregate.
+    #[inline]
     pub(super) fn part(&self, id: &str) -> Result<Part, LoadError> {
-        let stored = self.stored_id(id)?;
-        Ok(Part::anywhere(StreamId::new(A::TYPE, &*stored)).named(id))
+        Ok(match self.stored_id(id)? {
+            Cow::Borrowed(id) => Part::anywhere(StreamId::new(A::TYPE, id)),
+            Cow::Owned(stored) => Part::named(StreamId::new(A::TYPE, stored), Some(id.into())),
+        })
     }
 
     /// Decides a command on the current state of the part's aggregate, and writes its events to the part, without appending them.

@@ -78,21 +78,22 @@ pub(super) struct Part {
 
 impl Part {
     /// A part without events, that is appended wherever the aggregate stands.
+    #[inline]
     pub(super) fn anywhere(stream: StreamId) -> Self {
+        Self::named(stream, None)
+    }
+
+    /// The same, of an aggregate that the caller names differently.
+    #[inline]
+    pub(super) fn named(stream: StreamId, named: Option<Name>) -> Self {
         Self {
             stream,
-            named: None,
+            named,
             version: Version(0),
             expected: Expected::Any,
             events: SmallVec::new(),
             is_known: false,
         }
-    }
-
-    /// The same part, of an aggregate that the caller names `id`.
-    pub(super) fn named(mut self, id: &str) -> Self {
-        self.named = (*self.stream.aggregate_id != *id).then(|| id.into());
-        self
     }
 
     /// The id of the aggregate as the caller names it.

@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use super::live::Guard;
 use super::{Live, Projection};
 use crate::cqrs::typed::Reader;
-use crate::{NewEvent, Store};
+use crate::{Appended, NewEvent, Position, Store};
 
 /// The decoded events of a command: most commands have one.
 pub(in crate::cqrs) type Typed<E> = SmallVec<[E; 1]>;
@@ -57,12 +57,17 @@ pub(in crate::cqrs) trait Inline: Send + Sync {
     /// Why it cannot: this thread looks at the projection.
     fn lock(&self) -> Result<Box<dyn InlineGuard + '_>, String>;
 
-    /// Checks the events, appends them by `append`, and applies them if it returns `true`. The projection is locked meanwhile.
+    /// Checks the events, appends them by `append`, and applies them if it returns where they are. The projection is locked meanwhile.
     ///
     /// # Errors
     ///
     /// Why the events are not appended.
-    fn append(&self, store: &Store, batch: &mut Batch<'_>, append: &mut dyn FnMut() -> bool) -> Result<(), String>;
+    fn append(
+        &self,
+        store: &Store,
+        batch: &mut Batch<'_>,
+        append: &mut dyn FnMut() -> Option<Span>,
+    ) -> Result<(), String>;
 
     /// Tells projections apart, and gives them the order in which they are locked.
     fn address(&self) -> usize;
@@ -72,9 +77,45 @@ pub(in crate::cqrs) trait InlineGuard {
     /// Whether the projection takes these events, after all that are visible.
     fn check(&mut self, batch: &mut Batch<'_>) -> Result<(), String>;
 
-    /// Applies the events that were checked, which are appended, and all that are visible. A failure is told by the next check and the next
-    /// reader: the events are stored.
-    fn catch_up(&mut self, store: &Store, events: &[NewEvent<'_>]);
+    /// Applies the events that were checked, which are appended in `span`. A failure is told by the next check and the next reader: the events are
+    /// stored.
+    fn apply(&mut self, store: &Store, span: Span);
+}
+
+/// The positions that an append got. Without another append in between, and unless it was a repetition, there is one for each of its events.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::cqrs) struct Span {
+    pub(super) first: Position,
+    pub(super) last: Position,
+}
+
+impl Span {
+    /// The number of positions.
+    fn len(self) -> u64 {
+        (self.last.0 + 1).saturating_sub(self.first.0)
+    }
+}
+
+/// The acknowledgement of an append.
+pub(in crate::cqrs) trait Acknowledged {
+    fn span(&self) -> Span;
+}
+
+impl Acknowledged for Appended {
+    fn span(&self) -> Span {
+        Span {
+            first: self.first_position,
+            last: self.last_position,
+        }
+    }
+}
+
+impl Acknowledged for Vec<Appended> {
+    fn span(&self) -> Span {
+        let first = self.first().map_or(Position(1), |appended| appended.first_position);
+        let last = self.last().map_or(Position(0), |appended| appended.last_position);
+        Span { first, last }
+    }
 }
 
 impl<P: Projection> Inline for Live<P> {
@@ -82,11 +123,16 @@ impl<P: Projection> Inline for Live<P> {
         Ok(Box::new(Checking::lock(self)?))
     }
 
-    fn append(&self, store: &Store, batch: &mut Batch<'_>, append: &mut dyn FnMut() -> bool) -> Result<(), String> {
+    fn append(
+        &self,
+        store: &Store,
+        batch: &mut Batch<'_>,
+        append: &mut dyn FnMut() -> Option<Span>,
+    ) -> Result<(), String> {
         let mut guard = Checking::lock(self)?;
         guard.check(batch)?;
-        if append() {
-            guard.catch_up(store, batch.events);
+        if let Some(span) = append() {
+            guard.apply(store, span);
         }
         Ok(())
     }
@@ -103,6 +149,8 @@ struct Checking<'a, P: Projection> {
     typed: Typed<P::Event>,
     /// How many of `typed` each event decodes to; empty when it is one for each.
     parts: Vec<usize>,
+    /// The number of events.
+    events: usize,
 }
 
 impl<'a, P: Projection> Checking<'a, P> {
@@ -111,6 +159,7 @@ impl<'a, P: Projection> Checking<'a, P> {
             inner: live.lock().map_err(|error| error.to_string())?,
             typed: Typed::new(),
             parts: Vec::new(),
+            events: 0,
         })
     }
 
@@ -126,9 +175,25 @@ impl<'a, P: Projection> Checking<'a, P> {
     }
 }
 
+impl<P: Projection> Checking<'_, P> {
+    /// Applies the events that were checked, up to the first of which the projection gets nothing. Returns whether that was all of them.
+    fn apply_checked(&mut self, store: &Store, span: Span) -> bool {
+        let mut typed = mem::take(&mut self.typed).into_iter();
+        let mut parts = self.parts.iter();
+        (span.first.0..=span.last.0).all(|position| {
+            let parts = parts.next().copied().unwrap_or(1);
+            parts > 0
+                && self
+                    .inner
+                    .apply_next(store, Position(position), typed.by_ref().take(parts))
+        })
+    }
+}
+
 impl<P: Projection> InlineGuard for Checking<'_, P> {
     fn check(&mut self, batch: &mut Batch<'_>) -> Result<(), String> {
         self.inner.catch_up().map_err(|error| error.to_string())?;
+        self.events = batch.events.len();
         match batch.take(&self.inner.reader) {
             Some(typed) => self.typed = typed,
             None => self.decode(batch.events)?,
@@ -137,16 +202,12 @@ impl<P: Projection> InlineGuard for Checking<'_, P> {
         self.typed.iter().try_for_each(|event| projection.check(event))
     }
 
-    fn catch_up(&mut self, store: &Store, events: &[NewEvent<'_>]) {
-        let mut typed = mem::take(&mut self.typed).into_iter();
-        let mut parts = self.parts.iter();
-        for event in events {
-            let parts = parts.next().copied().unwrap_or(1);
-            if parts == 0 || !self.inner.apply_next(store, event, typed.by_ref().take(parts)) {
-                break;
-            }
+    fn apply(&mut self, store: &Store, span: Span) {
+        let is_next = span.len() == self.events as u64 && self.inner.is_next(span.first);
+        if !is_next || !self.apply_checked(store, span) {
+            // The tail delivers them, after those of others that are in between.
+            drop(self.inner.catch_up());
         }
-        drop(self.inner.catch_up());
     }
 }
 
@@ -172,7 +233,7 @@ pub(in crate::cqrs) fn add_inline(all: &mut Vec<Arc<dyn Inline>>, more: impl Int
 }
 
 /// Appends a batch to `store` by `append`, if every projection takes its events, and brings the projections up to date.
-pub(in crate::cqrs) fn with_inline<T, E>(
+pub(in crate::cqrs) fn with_inline<T: Acknowledged, E>(
     store: &Store,
     projections: &[Arc<dyn Inline>],
     batch: Batch<'_>,
@@ -194,7 +255,7 @@ pub(in crate::cqrs) fn with_inline<T, E>(
 }
 
 /// Most commands have one projection at most: its guard has no allocation.
-fn with_one<T, E>(
+fn with_one<T: Acknowledged, E>(
     store: &Store,
     projection: &dyn Inline,
     mut batch: Batch<'_>,
@@ -204,12 +265,12 @@ fn with_one<T, E>(
     let (mut append, mut appended) = (Some(append), None);
     let checked = projection.append(store, &mut batch, &mut || {
         appended = append.take().map(|append| append());
-        matches!(appended, Some(Ok(_)))
+        appended.as_ref()?.as_ref().ok().map(Acknowledged::span)
     });
     appended.unwrap_or_else(|| Err(refused(checked.err().unwrap_or_default())))
 }
 
-fn with_all<T, E>(
+fn with_all<T: Acknowledged, E>(
     store: &Store,
     projections: &[Arc<dyn Inline>],
     mut batch: Batch<'_>,
@@ -228,7 +289,7 @@ fn with_all<T, E>(
     }
     let appended = append()?;
     for guard in &mut guards {
-        guard.catch_up(store, batch.events);
+        guard.apply(store, appended.span());
     }
     Ok(appended)
 }

@@ -14,7 +14,7 @@ use super::{Model, Projection};
 use crate::cqrs::process::panic_text;
 use crate::cqrs::typed::Reader;
 use crate::cqrs::{Codec, FailedEvent, TypedEvents};
-use crate::{Error, Gap, NewEvent, Position, Query, Store, Tail};
+use crate::{Error, Gap, Position, Query, Store, Tail};
 
 /// Deliveries taken at once.
 const BATCH: usize = 256;
@@ -233,22 +233,17 @@ impl<P: Projection> Inner<P> {
         Ok(())
     }
 
-    /// Applies the next event of the log, if it is `new`, which was decoded to `typed`. Returns whether it did: otherwise the tail delivers what
-    /// comes next. So an event that another writer appended in between, and one that is gone already, are not passed over.
-    pub(super) fn apply_next(
-        &mut self,
-        store: &Store,
-        new: &NewEvent<'_>,
-        typed: impl Iterator<Item = P::Event>,
-    ) -> bool {
-        let next = Position(self.tail.position().0 + 1);
+    /// Whether the log has no other event between what the read model has seen and this position.
+    pub(super) fn is_next(&self, position: Position) -> bool {
+        position.0 == self.tail.position().0 + 1
+    }
+
+    /// Applies the [next](Self::is_next) event of the log, which was decoded to `typed`. Returns whether it did: otherwise the tail delivers what
+    /// comes next, and so an event that is gone already is not passed over.
+    pub(super) fn apply_next(&mut self, store: &Store, next: Position, typed: impl Iterator<Item = P::Event>) -> bool {
         let Some(event) = store.event_at(next) else {
             return false;
         };
-        let is_same_type = event.event_type() == new.event_type && event.schema_version() == new.schema_version;
-        if !is_same_type || event.data() != &*new.data {
-            return false;
-        }
         let model = &mut self.model;
         let applied = catch_unwind(AssertUnwindSafe(|| {
             let applied = model.apply_typed(typed, &event);

@@ -165,7 +165,9 @@ impl Tail {
             Delivery::Event(event) => event.position() > position,
             Delivery::Gap(gap) => gap.last > position,
         };
-        self.ready.retain(is_after);
+        if !self.ready.is_empty() {
+            self.ready.retain(is_after);
+        }
         self.seen = self.seen.max(position.0);
     }
 
