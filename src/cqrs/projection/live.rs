@@ -183,7 +183,7 @@ impl<P: Projection> Live<P> {
     pub fn reset(&self, store: &Store, fresh: P) -> Result<(), Error> {
         let mut inner = self.lock().map_err(|error| Error::invalid(error.to_string()))?;
         inner.tail = store.tail(inner.query.clone(), Position(0))?;
-        inner.model = Model::new(fresh);
+        inner.model = Model::new(fresh, store.visible());
         inner.failed = None;
         Ok(())
     }
@@ -211,7 +211,7 @@ impl<P: Projection> Live<P> {
 impl<P: Projection> Inner<P> {
     pub(super) fn new(store: &Store, projection: P, reader: Reader<P::Event>, query: Query) -> Result<Self, Error> {
         Ok(Self {
-            model: Model::new(projection),
+            model: Model::new(projection, store.visible()),
             reader,
             tail: store.tail(query.clone(), Position(0))?,
             query,

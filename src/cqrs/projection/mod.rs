@@ -90,6 +90,36 @@ pub trait Projection: Send + Sync + 'static {
         ))
     }
 
+    /// Called when the read model goes live: when it has every event that was there as it started or was reset, and after the swap of a
+    /// [rebuild](Projected::rebuild). A projection with effects outside of itself, such as a message to a browser, has none before, so the events of the past
+    /// do not repeat them. Effects that must not get lost at a crash belong into a [subscription](super::Processors::subscribe).
+    ///
+    /// ```
+    /// # use annals::cqrs::{HandlerError, Projection};
+    /// # use annals::Event;
+    /// # #[derive(serde::Deserialize)] enum Visit { Visited }
+    /// # fn announce(_: u64) {}
+    /// #[derive(Default)]
+    /// struct Visits { count: u64, is_live: bool }
+    ///
+    /// impl Projection for Visits {
+    ///     type Event = Visit;
+    ///
+    ///     fn apply(&mut self, _: Visit, _: &Event) -> Result<(), HandlerError> {
+    ///         self.count += 1;
+    ///         if self.is_live {
+    ///             announce(self.count);
+    ///         }
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn went_live(&mut self) {
+    ///         self.is_live = true;
+    ///     }
+    /// }
+    /// ```
+    fn went_live(&mut self) {}
+
     /// Checks an event that an [inline](super::Aggregates::inline) command is about to append. An error rejects the command, and nothing is appended.
     ///
     /// The read model is up to date, and no other inline command intervenes before the append. Each event of a command is checked against the

@@ -11,6 +11,8 @@ pub(in crate::cqrs) struct Model<P> {
     pub(in crate::cqrs) seen: Position,
     /// The event applied last, and the number of its parts that are applied: a retry goes on after them.
     applied: (Position, u32),
+    /// The last position of the past; `None` when it is live.
+    past: Option<Position>,
 }
 
 /// What a read model failed at.
@@ -20,11 +22,35 @@ pub(in crate::cqrs) enum Failed<'a> {
 }
 
 impl<P: Projection> Model<P> {
-    pub(in crate::cqrs) fn new(projection: P) -> Self {
+    /// A read model before its first event, in a log whose past ends at `past`.
+    pub(in crate::cqrs) fn new(projection: P, past: Position) -> Self {
         Self {
             projection,
             seen: Position(0),
             applied: (Position(0), 0),
+            past: Some(past),
+        }
+    }
+
+    /// Notes that the read model has seen the log up to a position.
+    #[inline]
+    pub(in crate::cqrs) fn saw(&mut self, position: Position) {
+        self.seen = self.seen.max(position);
+        self.go_live_at(self.seen.0 + 1);
+    }
+
+    /// Tells the projection that the past is over, if the next position is after it.
+    #[inline]
+    fn go_live_at(&mut self, next: u64) {
+        if self.past.is_some_and(|past| next > past.0) {
+            self.go_live();
+        }
+    }
+
+    /// The read model replaces another one.
+    pub(in crate::cqrs) fn go_live(&mut self) {
+        if self.past.take().is_some() {
+            self.projection.went_live();
         }
     }
 
@@ -33,6 +59,7 @@ impl<P: Projection> Model<P> {
         if event.position() <= self.seen {
             return Ok(());
         }
+        self.go_live_at(event.position().0);
         if self.applied.0 != event.position() {
             self.applied = (event.position(), 0);
         }
@@ -48,7 +75,7 @@ impl<P: Projection> Model<P> {
         let read = reader.read(event, apply);
         read.map_err(|error| HandlerError::permanent(error.to_string()))?;
         applied?;
-        self.seen = event.position();
+        self.saw(event.position());
         Ok(())
     }
 
@@ -58,10 +85,11 @@ impl<P: Projection> Model<P> {
         typed: impl Iterator<Item = P::Event>,
         event: &Event,
     ) -> Result<(), HandlerError> {
+        self.go_live_at(event.position().0);
         for typed in typed {
             self.projection.apply(typed, event)?;
         }
-        self.seen = event.position();
+        self.saw(event.position());
         Ok(())
     }
 
@@ -85,7 +113,7 @@ impl<P: Projection> Model<P> {
                 Delivery::Gap(gap) => self.gap(gap).map_err(|error| Failed::Gap(gap, error))?,
             }
         }
-        self.seen = self.seen.max(position);
+        self.saw(position);
         Ok(())
     }
 }

@@ -88,7 +88,7 @@ impl<P: Projection> ProjectionBuilder<P> {
         // An invalid query is an error here, not on the thread.
         drop(store.tail(self.query.clone(), Position(0))?);
         let shared = Arc::new(Shared {
-            model: RwLock::new(Model::new(self.projection)),
+            model: RwLock::new(Model::new(self.projection, store.visible())),
             reader: self.reader,
             query: self.query,
             skipped: Mutex::default(),
@@ -184,12 +184,15 @@ impl<P: Projection> Projected<P> {
     pub fn rebuild(&self, fresh: P) -> Result<Position, LiveError> {
         let reader = self.shared.reader.clone();
         let mut rebuilt = Inner::new(&self.store, fresh, reader, self.shared.query.clone())?;
+        // It goes live at the swap, not before.
+        rebuilt.model = Model::new(rebuilt.model.projection, Position(u64::MAX));
         rebuilt.catch_up()?;
         // What came meanwhile is applied while the thread waits, so that the new read model is not behind the old one.
         let mut model = self.shared.model.write();
         rebuilt.catch_up()?;
         let seen = rebuilt.model.seen;
         *model = rebuilt.model;
+        model.go_live();
         *self.shared.skipped.lock() = Skipped::default();
         Ok(seen)
     }
@@ -253,7 +256,7 @@ impl<P: Projection> Sink for ProjectionSink<P> {
             self.deliver(delivery)?;
         }
         let mut model = self.shared.model.write();
-        model.seen = model.seen.max(position);
+        model.saw(position);
         Ok(())
     }
 }

@@ -307,3 +307,23 @@ fn events_that_came_during_a_rebuild_were_lost() {
     ledger.when_caught_up(SOON).expect("it goes on");
     assert_eq!(bench.amounts(), (1..=2_000).collect::<Vec<_>>());
 }
+
+#[test]
+fn a_rebuild_sent_the_mails_again() {
+    let bench = Bench::new();
+    let mails = Arc::new(AtomicU64::new(0));
+    let sent = Arc::clone(&mails);
+    let ledger = bench.start(&Ledger::with(move |_, _, rows| {
+        sent.fetch_add(u64::from(!rows.is_rebuild()), Ordering::Relaxed);
+        Ok(())
+    }));
+    for amount in 1..=3 {
+        bench.deposit("a", amount);
+    }
+    ledger.when_caught_up(SOON).expect("it runs");
+    assert_eq!(ledger.rebuild(), Ok(Position(3)));
+    assert_eq!(mails.load(Ordering::Relaxed), 3);
+    bench.deposit("a", 4);
+    ledger.when_caught_up(SOON).expect("it goes on");
+    assert_eq!((mails.load(Ordering::Relaxed), bench.amounts()), (4, vec![1, 2, 3, 4]));
+}

@@ -22,6 +22,8 @@ pub(super) struct Owner {
     pub(super) name: Name,
     pub(super) epoch: u64,
     pub(super) saved: Position,
+    /// Whether the rows are of a rebuild, which nobody reads yet.
+    pub(super) is_rebuild: bool,
 }
 
 /// A transaction that holds the row of the checkpoint from its beginning to its end. Another owner, a rebuild or a replay waits for it, and so
@@ -136,7 +138,8 @@ impl<'a> Batch<'a> {
     }
 
     pub(super) fn rows(&mut self) -> Rows<'_> {
-        Rows::new(self.link, &mut self.pending, &mut self.is_set)
+        let rows = Rows::new(self.link, &mut self.pending, &mut self.is_set);
+        rows.of_rebuild(self.owner.is_rebuild)
     }
 
     /// Keeps the rows of an event, and separates them from those of the next.

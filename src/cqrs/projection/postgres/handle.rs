@@ -84,6 +84,7 @@ impl<P: SqlProjection> SqlProjected<P> {
     /// The right to process, as the running processor has it.
     pub(super) fn owner(&self) -> Owner {
         Owner {
+            is_rebuild: false,
             name: self.model.name.clone(),
             epoch: self.model.epoch.load(Ordering::Acquire),
             saved: Position(0),

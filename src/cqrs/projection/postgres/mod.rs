@@ -79,7 +79,8 @@ pub trait SqlProjection: Send + Sync + 'static {
 
     /// Changes the rows as an event says. `record` has the event's position, time and names.
     ///
-    /// Called again with the same event when the batch was rolled back: have no other effects than on rows.
+    /// Called again with the same event when the batch was rolled back, and in a rebuild: have no other effects than on rows. One that must be, such as
+    /// a hint to a cache, is left out where [`Rows::is_rebuild`] says so.
     ///
     /// # Errors
     ///

@@ -58,10 +58,10 @@ impl Opened {
     }
 
     /// Has the projection create its tables, all or none.
-    pub(super) fn create<P: SqlProjection>(&mut self, projection: &P) -> Result<(), Trouble> {
+    pub(super) fn create<P: SqlProjection>(&mut self, projection: &P, is_rebuild: bool) -> Result<(), Trouble> {
         self.link.batch("BEGIN")?;
         let (mut pending, mut is_set) = (None, false);
-        let mut rows = Rows::new(&mut self.link, &mut pending, &mut is_set);
+        let mut rows = Rows::new(&mut self.link, &mut pending, &mut is_set).of_rebuild(is_rebuild);
         let created = projection.create(&mut rows);
         let failed = rows.into_failed();
         if let Some(error) = failed.as_ref().filter(|error| error.is_of_database()) {
@@ -96,6 +96,7 @@ impl Opened {
             name: model.name.clone(),
             epoch,
             saved,
+            is_rebuild: *place != Place::Live,
         })
     }
 

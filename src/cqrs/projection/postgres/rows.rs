@@ -56,6 +56,7 @@ pub struct Rows<'a> {
     /// Whether the savepoint of the event is set on the server.
     is_set: &'a mut bool,
     failed: Option<SqlError>,
+    is_rebuild: bool,
 }
 
 impl fmt::Debug for Rows<'_> {
@@ -74,7 +75,19 @@ impl<'a> Rows<'a> {
             pending,
             is_set,
             failed: None,
+            is_rebuild: false,
         }
+    }
+
+    pub(super) fn of_rebuild(mut self, is_rebuild: bool) -> Self {
+        self.is_rebuild = is_rebuild;
+        self
+    }
+
+    /// Whether these are the rows of a [rebuild](super::SqlProjected::rebuild), which handles events that were handled before: leave effects on anything but
+    /// rows out then, such as mails and messages.
+    pub fn is_rebuild(&self) -> bool {
+        self.is_rebuild
     }
 
     /// Executes a statement. Returns the number of rows that it inserted, updated or deleted.

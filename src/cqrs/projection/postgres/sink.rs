@@ -45,6 +45,7 @@ impl<P: SqlProjection> SqlSink<P> {
                 name: model.name.clone(),
                 epoch: 0,
                 saved: Position(0),
+                is_rebuild: place != Place::Live,
             },
             model: Arc::clone(model),
             control: Arc::clone(control),
@@ -86,7 +87,7 @@ impl<P: SqlProjection> SqlSink<P> {
         opened.prepare()?;
         self.owner = opened.take(&self.model, &self.place)?;
         // After the new epoch has begun, so that a rebuild can replace tables of another shape.
-        opened.create(&self.model.projection)?;
+        opened.create(&self.model.projection, self.owner.is_rebuild)?;
         if let Place::Beside(schema) = &self.place {
             check_tables(&mut opened.link, schema)?;
         }
