@@ -38,6 +38,7 @@
 //!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
 //! * [`cqrs`] builds on it: aggregates and commands, projections, subscriptions and sagas, on typed events.
 //! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
+//! * [`testing`] has scenarios, faults on demand and recorded expectations for tests of programs, and the contracts of stores and journals as tests.
 //!
 //! # What it does not do
 //!
@@ -84,8 +85,14 @@
 //! | audit trail | who did what and when: events, and the records of commands with their outcome |
 //! | hash chain, link, head | a hash of every event, each block with that of the one before; the hash at a position; a signed link, which is kept outside of the store |
 //! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
-//! | fault | something that a test has go wrong on calls that it describes: an append that fails, conflicts or loses its acknowledgement |
+//! | migration | rows of a table that become the first events of aggregates, each once |
+//! | scenario | a test in the form given, when, then, of an aggregate, a decision, a projection or a saga |
+//! | fault | a failure that a test injects into the calls that it describes: an append that fails, conflicts or loses its acknowledgement. In the audit: what verification finds |
+//! | personality, anomaly | a store in memory that behaves as a store in PostgreSQL does; something that a program meets there and not in memory, such as a stale read |
+//! | saga matrix, incident | a saga that runs once for each of its steps and each incident; a crash, a lost acknowledgement or a failure at a step |
+//! | seed | the number that decides everything random in a test; the same seed repeats the run |
 //! | golden history | the events of a test as a file, which later runs are compared with |
+//! | capability | an operation that not every event store has; a store that lacks one rejects it |
 //! | subject, erasure | the person that personal fields belong to; destroying the key that encrypts them |
 //! | vault, key store | the keys of subjects; where they are kept |
 //! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
@@ -167,5 +174,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 #[doc = include_str!("../POSTGRESQL.md")]
-#[doc = include_str!("../docs/limits-of-the-memory-store.md")]
 struct Readme;
+
+/// The examples of the guides to testing, which need the features that they describe.
+#[cfg(all(doctest, feature = "testing", feature = "cqrs", feature = "json"))]
+#[doc = include_str!("../docs/testing.md")]
+#[doc = include_str!("../docs/limits-of-the-memory-store.md")]
+struct TestingGuides;

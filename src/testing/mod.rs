@@ -1,4 +1,39 @@
-//! Support for tests of stores: the reference model, random operations, simulated crashes and the contract of journals.
+//! The test bench: for programs that use a store, and for authors of stores and journals.
+//!
+//! # For a program
+//!
+//! | to test | use |
+//! |---|---|
+//! | an aggregate, a decision, a projection, a saga | [`Scenario`], [`DecisionScenario`], [`ProjectionScenario`], [`SagaScenario`] |
+//! | what a program appends | [`Recorder`] with [`event`] and [`assert_appended!`](crate::assert_appended); [`Golden`] compares a whole history with a file |
+//! | a failed, slow or conflicting call, a lost acknowledgement | [`faults`] |
+//! | a saga that crashes at any step | [`SagaMatrix`] |
+//! | what several processes on PostgreSQL do to each other | [`personality`] |
+//! | the same run again | [`Seed`], and [`Processors::by_hand`](crate::cqrs::Processors::by_hand) |
+//!
+//! The guide `docs/testing.md` begins with tests to copy, and says which level of test answers which question.
+//!
+//! ```
+//! use annals::testing::faults::{Effect, Fault, Faults, Operation};
+//! use annals::{Error, Expected, NewEvent, Store, StreamId};
+//!
+//! let store = Store::in_memory();
+//! let faults = Faults::new([Fault::new(Operation::Append, Effect::Fail)])?;
+//! let order = StreamId::new("Order", "order-1");
+//! let place = || store.with_faults(&faults).append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")]);
+//!
+//! assert!(matches!(place(), Err(Error::Unavailable(_))));
+//! place()?; // The program retries, and the fault acts once.
+//! faults.assert_all_fired();
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # For a store or a journal
+//!
+//! * [`event_store`]: the trait of event stores and its contract as tests; [`conformance`]: the contract of journals as tests.
+//! * [`model`] and [`operation`]: the reference model, and random operations that compare a store with it.
+//! * [`disk`], [`storage`], [`crash`] and [`crash_threads`]: a disk and a journal that fail on demand, and seeded crashes.
+//! * [`history`] and [`history_check`]: recorded histories of concurrent operations, and whether they are consistent.
 
 #[cfg(feature = "json")]
 mod appended;
