@@ -104,17 +104,17 @@ fn counts_and_order_are_checked() {
     for (assertion, line) in [
         (
             event("OrderPlaced").times(2),
-            "2 x OrderPlaced was expected, and 1 were appended",
+            "expected 2 x OrderPlaced; matching events appended: 1",
         ),
         (
             event("OrderPaid").times(0),
-            "no event OrderPaid was expected, and 1 were appended",
+            "expected no event OrderPaid; matching events appended: 1",
         ),
         (
             event("OrderLost"),
-            "an event OrderLost was expected, and 0 were appended",
+            "expected an event OrderLost; matching events appended: 0",
         ),
-        (event("OrderPaid").with_data(json!(1)), "data: expected 1, is no JSON"),
+        (event("OrderPaid").with_data(json!(1)), "data: expected 1, is not JSON"),
     ] {
         let message = told(|| recorder.assert_appended([assertion]));
         assert!(message.contains(line), "{line} is not in\n{message}");
@@ -122,8 +122,43 @@ fn counts_and_order_are_checked() {
     let message = told(|| recorder.assert_exactly([event("OrderPaid"), event("OrderPlaced")]));
     assert!(message.contains("event 1 is not an event OrderPaid"), "{message}");
     let message = told(|| recorder.assert_exactly([event("OrderPlaced")]));
-    assert!(message.contains("1 events were expected, and 2 appended"), "{message}");
-    assert!(told(|| recorder.assert_nothing_appended()).contains("0 events were expected, and 2 appended"));
+    assert!(
+        message.contains("event 2 is not expected: OrderPaid at position 3"),
+        "{message}"
+    );
+    assert!(told(|| recorder.assert_nothing_appended()).contains("event 1 is not expected: OrderPlaced at position 2"));
     Recorder::of(&store).assert_nothing_appended();
     assert_eq!(Recorder::of(&store).tree(), "(no event)\n");
+}
+
+#[test]
+fn a_count_in_an_exact_list_was_ignored() {
+    let store = Store::in_memory();
+    let recorder = Recorder::of(&store);
+    let order = StreamId::new("Order", "order-1");
+    let events = vec!["Placed", "Reminded", "Reminded", "Paid"];
+    let events: Vec<_> = events.into_iter().map(NewEvent::new).collect();
+    store.append(&order, Expected::NoStream, events).expect("new");
+
+    let exactly = |reminders: usize| {
+        let list = [
+            event("Placed"),
+            event("Reminded").times(reminders),
+            event("Paid").once(),
+        ];
+        recorder.assert_exactly(list);
+    };
+    exactly(2);
+    for (reminders, line) in [
+        (0, "event 2 is not 1 x Paid"),
+        (1, "event 3 is not 1 x Paid"),
+        (3, "event 4 is not 3 x Reminded"),
+        (usize::MAX, "event 4 is not"),
+    ] {
+        let message = told(|| exactly(reminders));
+        assert!(message.contains(line), "{line} is not in\n{message}");
+    }
+    let message =
+        told(|| recorder.assert_exactly([event("Placed"), event("Reminded").times(2), event("Paid").times(9)]));
+    assert!(message.contains("event 5 is missing: expected 9 x Paid"), "{message}");
 }

@@ -72,7 +72,7 @@ fn only_the_lines_that_differ_are_shown() {
     let golden = Golden::of(&history(5));
     let missing = golden.compare(&path).expect_err("it is not there");
     assert!(
-        missing.contains("order.jsonl") && missing.contains("run the test once with UPDATE=1"),
+        missing.contains("order.jsonl") && missing.contains("run the test with UPDATE=1"),
         "{missing}"
     );
     golden.write(&path).expect("the folder is made");

@@ -1,4 +1,4 @@
-//! What an event is expected to be.
+//! Matchers of events.
 
 use std::fmt::{self, Write};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::{Event, Name};
 
-/// An event that is expected: its type, and what else is said of it.
+/// A description of expected events: the type, and other fields if they are set. Fields that are not set match every value.
 #[derive(Clone, Debug)]
 #[must_use = "a matcher asserts nothing until it is used in an assertion"]
 pub struct EventMatcher {
@@ -19,7 +19,7 @@ pub struct EventMatcher {
     times: Option<usize>,
 }
 
-/// An event of this type.
+/// Matches events of this type; by default, at least one must be there.
 pub fn event(event_type: impl Into<Name>) -> EventMatcher {
     EventMatcher {
         event_type: event_type.into(),
@@ -33,42 +33,43 @@ pub fn event(event_type: impl Into<Name>) -> EventMatcher {
 }
 
 impl EventMatcher {
-    /// Of this aggregate.
+    /// Matches only events of this aggregate.
     pub fn in_stream(mut self, aggregate_id: impl Into<Name>) -> Self {
         self.aggregate_id = Some(aggregate_id.into());
         self
     }
 
-    /// With this correlation.
+    /// Matches only events with this correlation.
     pub fn correlation(mut self, id: impl Into<Name>) -> Self {
         self.correlation = Some(id.into());
         self
     }
 
-    /// Of this user.
+    /// Matches only events of this user.
     pub fn user(mut self, id: impl Into<Name>) -> Self {
         self.user = Some(id.into());
         self
     }
 
-    /// With this tag, among others.
+    /// Matches only events that have this tag. Can be called for several tags.
     pub fn tag(mut self, tag: impl Into<Name>) -> Self {
         self.tags.push(tag.into());
         self
     }
 
-    /// With this data. An object stands for every object that has at least these fields, at any depth; other values are compared whole.
+    /// Matches only events with this JSON as their data. An object matches every object that has at least these fields, at any depth; other values must
+    /// be equal.
     pub fn with_data(mut self, data: Value) -> Self {
         self.data = Some(data);
         self
     }
 
-    /// Exactly once.
+    /// Expects exactly one matching event.
     pub fn once(self) -> Self {
         self.times(1)
     }
 
-    /// Exactly this number of times; 0 for never.
+    /// Expects exactly this number of matching events; 0 for none.
     pub fn times(mut self, times: usize) -> Self {
         self.times = Some(times);
         self
@@ -76,6 +77,11 @@ impl EventMatcher {
 
     pub(super) fn accepts(&self, count: usize) -> bool {
         self.times.map_or(count > 0, |times| times == count)
+    }
+
+    /// The number of events that the matcher stands for in an exact list.
+    pub(super) fn times_in_order(&self) -> usize {
+        self.times.unwrap_or(1)
     }
 
     pub(super) fn matches(&self, event: &Event) -> bool {
@@ -107,7 +113,7 @@ impl EventMatcher {
         if let Some(data) = &self.data {
             match serde_json::from_slice(event.data()) {
                 Ok(actual) => compare_values(&mut text, "data", data, &actual),
-                Err(error) => _ = writeln!(text, "    data: expected {data}, is no JSON: {error}"),
+                Err(error) => _ = writeln!(text, "    data: expected {data}, is not JSON: {error}"),
             }
         }
         (!text.is_empty()).then_some(text)
@@ -157,8 +163,8 @@ impl fmt::Display for EventMatcher {
             write!(f, " with tag '{tag}'")?;
         }
         match &self.data {
-            Some(data) => write!(f, " with data {data} was expected"),
-            None => write!(f, " was expected"),
+            Some(data) => write!(f, " with data {data}"),
+            None => Ok(()),
         }
     }
 }

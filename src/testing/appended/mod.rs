@@ -5,7 +5,7 @@ mod matcher;
 use std::fmt::Write;
 
 pub use self::matcher::{EventMatcher, event};
-use crate::{Event, EventRef, Position, Query, Store};
+use crate::{Event, LogRead, Position, Query, Store};
 
 /// The events that have been appended to a store since the recorder was made.
 ///
@@ -51,16 +51,7 @@ impl Recorder {
 
     /// The events that were appended, without those in which processors and sagas keep their own state, and without system events.
     pub fn appended(&self) -> Vec<Event> {
-        let is_own = |event: &EventRef<'_>| event.aggregate_type().starts_with("annals.");
-        self.store
-            .read_all()
-            .after(self.after)
-            .fold(Vec::new(), |mut events, event| {
-                if !is_own(&event) {
-                    events.push(event.to_event());
-                }
-                events
-            })
+        program_events(&self.store.read_all().after(self.after))
     }
 
     /// Asserts that each of these events was appended.
@@ -75,19 +66,27 @@ impl Recorder {
             let count = appended.iter().filter(|event| matcher.matches(event)).count();
             if !matcher.accepts(count) {
                 let nearest = matcher.nearest(&appended).unwrap_or_default();
-                self.fail(&format!("{matcher}, and {count} were appended\n{nearest}"), &appended);
+                let what = format!("expected {matcher}; matching events appended: {count}\n{nearest}");
+                self.fail(&what, &appended);
             }
         }
     }
 
-    /// Asserts that exactly these events were appended, in this order.
+    /// Asserts that exactly these events were appended, in this order. A matcher with a [count](EventMatcher::times) stands for this number of
+    /// consecutive events.
     ///
     /// # Panics
     ///
     /// When others were.
     #[track_caller]
     pub fn assert_exactly(&self, expected: impl IntoIterator<Item = EventMatcher>) {
-        let (appended, expected) = (self.appended(), expected.into_iter().collect::<Vec<_>>());
+        let appended = self.appended();
+        // One more than there are is enough for a difference, and bounds the list.
+        let repeated = |matcher: EventMatcher| {
+            let times = matcher.times_in_order().min(appended.len() + 1);
+            std::iter::repeat_n(matcher, times)
+        };
+        let expected: Vec<_> = expected.into_iter().flat_map(repeated).collect();
         for (place, (event, matcher)) in appended.iter().zip(&expected).enumerate() {
             if let Some(difference) = matcher.difference(event) {
                 self.fail(
@@ -97,12 +96,8 @@ impl Recorder {
             }
         }
         if appended.len() != expected.len() {
-            let wanted = format!(
-                "{} events were expected, and {} appended",
-                expected.len(),
-                appended.len()
-            );
-            self.fail(&wanted, &appended);
+            let what = difference_in_length(&expected, &appended);
+            self.fail(&what, &appended);
         }
     }
 
@@ -139,6 +134,30 @@ impl Store {
     /// [`Error::Invalid`](crate::Error::Invalid) for a name that no correlation has.
     pub fn causation_text(&self, correlation: &str) -> crate::Result<String> {
         Ok(tree(&self.query(Query::all().correlation(correlation)).events()?))
+    }
+}
+
+/// The events of the program: without those in which processors and sagas keep their own state.
+pub(super) fn program_events(read: &LogRead<'_>) -> Vec<Event> {
+    read.fold(Vec::new(), |mut events, event| {
+        if !event.aggregate_type().starts_with("annals.") {
+            events.push(event.to_event());
+        }
+        events
+    })
+}
+
+/// The first event that is missing or too many, after all events before it matched.
+fn difference_in_length(expected: &[EventMatcher], appended: &[Event]) -> String {
+    match (expected.get(appended.len()), appended.get(expected.len())) {
+        (Some(missing), _) => format!("event {} is missing: expected {missing}", appended.len() + 1),
+        (None, Some(extra)) => format!(
+            "event {} is not expected: {} at position {}",
+            expected.len() + 1,
+            extra.event_type(),
+            extra.position()
+        ),
+        (None, None) => String::new(),
     }
 }
 

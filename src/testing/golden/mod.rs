@@ -11,18 +11,19 @@ use serde_json::Value;
 
 use self::alias::Aliases;
 use self::compare::differing_lines;
-use crate::{Event, EventRef, Store, Timestamp};
+use super::appended::program_events;
+use crate::{Event, Store, Timestamp};
 
-/// The variable of the environment that has golden files rewritten.
+/// The environment variable that rewrites golden files.
 const VARIABLE: &str = "UPDATE";
-/// The number of bytes of a golden file that are read: more is not reviewed by people.
+/// The largest golden file that is read, in bytes: a larger one cannot be reviewed.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
 /// A history that is compared with a file.
 ///
-/// The file has a JSON object a line for each event. Ids are aliased: the first id is `id-1`, wherever it occurs again, in
-/// names and in the payload too, and so are all UUIDs. Times are left out, and `<time>` stands for those in the payload; with [`times`](Self::times) they are the seconds since the
-/// first event. So the file stays the same from run to run. With `UPDATE=1` in the environment it is written instead of compared.
+/// The file has one JSON object per line for each event. What differs from run to run is replaced: the first UUID is `id-1` wherever it occurs, also in
+/// names and in the payload, the second is `id-2`, and so on. A time in the payload becomes `<time>`, and the time of an event is left out, unless
+/// [`times`](Self::times) includes it. With `UPDATE=1` in the environment, [`assert`](Self::assert) writes the file instead of comparing it.
 ///
 /// ```
 /// use annals::testing::Golden;
@@ -47,14 +48,7 @@ pub struct Golden {
 impl Golden {
     /// The history of a store: its events, without those in which processors and sagas keep their own state, and without system events.
     pub fn of(store: &Store) -> Self {
-        let is_own = |event: &EventRef<'_>| event.aggregate_type().starts_with("annals.");
-        let events = store.read_all().fold(Vec::new(), |mut events, event| {
-            if !is_own(&event) {
-                events.push(event.to_event());
-            }
-            events
-        });
-        Self::of_events(events)
+        Self::of_events(program_events(&store.read_all()))
     }
 
     /// The history of these events.
@@ -65,17 +59,18 @@ impl Golden {
         }
     }
 
-    /// Includes the times, as seconds since the first event. For stores whose [clock](crate::ManualClock) is moved by hand.
+    /// Includes the times of events, as seconds since the first event. Use it with a [manual clock](crate::ManualClock), so that they repeat.
     pub fn times(mut self) -> Self {
         self.with_times = true;
         self
     }
 
-    /// Fails the test if the history differs from the file, and prints the lines that differ. Relative paths begin at the folder of the package.
+    /// Asserts that the history equals the file, or writes the file with `UPDATE=1`. A relative path begins at the folder of the package.
     ///
     /// # Panics
     ///
-    /// When it differs; when the file is not there or cannot be read; with `UPDATE=1`, when it cannot be written.
+    /// When the history differs, with the lines that differ; when the file does not exist, cannot be read or has more than 64 MiB; with `UPDATE=1`, when it
+    /// cannot be written.
     #[track_caller]
     pub fn assert(&self, path: impl AsRef<Path>) {
         let path = of_package(path.as_ref());
@@ -98,7 +93,7 @@ impl Golden {
     pub fn compare(&self, path: &Path) -> Result<(), String> {
         let told = |error: &dyn std::fmt::Display| {
             format!(
-                "{}: {error}. To write it, run the test once with {VARIABLE}=1",
+                "cannot compare with {}: {error}; to write it, run the test with {VARIABLE}=1",
                 path.display()
             )
         };
@@ -114,7 +109,7 @@ impl Golden {
         match differing_lines(&expected, &self.to_string()) {
             None => Ok(()),
             Some(lines) => Err(format!(
-                "the history differs from {} (- the file, + this run). If it is as it should be, run the test with {VARIABLE}=1\n{lines}",
+                "the history differs from {} (- the file, + this run). If this run is correct, rewrite the file: run the test with {VARIABLE}=1\n{lines}",
                 path.display()
             )),
         }
@@ -138,7 +133,7 @@ impl Golden {
     }
 }
 
-/// Tests run in the folder of the package, and programs that were made from it elsewhere.
+/// `cargo test` runs in the folder of the package; `cargo run` keeps the current folder.
 fn of_package(path: &Path) -> PathBuf {
     match std::env::var_os("CARGO_MANIFEST_DIR") {
         Some(folder) if path.is_relative() => Path::new(&folder).join(path),
@@ -165,13 +160,11 @@ impl std::fmt::Display for Golden {
 
 /// The fields of an event, in the order of the file, without those that are empty.
 fn fields(event: &Event, begin: Option<Timestamp>, aliases: &mut Aliases) -> Vec<(&'static str, Value)> {
-    let stream = format!("{} {}", event.aggregate_type(), {
-        // The event's own id is aliased first.
-        aliases.id(event.id());
-        aliases.text(event.aggregate_id())
-    });
+    // Aliased before the ids in other fields, so that the numbers follow the order of the events.
+    let id = aliases.id(event.id());
+    let stream = format!("{} {}", event.aggregate_type(), aliases.text(event.aggregate_id()));
     let mut fields = vec![
-        ("id", aliases.id(event.id()).into()),
+        ("id", id.into()),
         ("stream", stream.into()),
         ("version", event.version().0.into()),
         ("type", event.event_type().into()),
