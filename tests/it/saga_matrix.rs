@@ -9,7 +9,7 @@ use annals::{Event, Expected, ManualClock, NewEvent, Store, StreamId};
 use self::complaint_saga::{Command, Complaint};
 
 #[path = "../../examples/complaint_saga.rs"]
-#[expect(dead_code, reason = "the story is told here, not in the example's main function")]
+#[expect(dead_code, reason = "the script is here, not in the example's main function")]
 mod complaint_saga;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -49,10 +49,10 @@ fn matrix<'a>(by_id: bool) -> SagaMatrix<'a> {
         }
     };
     SagaMatrix::new(start)
-        .then(raise)
-        .then(|store, _| append(store, "accepted", NewEvent::new("Accepted")))
-        .then(|_, clock| clock.advance(DAY * 7))
-        .then(|_, clock| clock.advance(DAY * 7))
+        .when(raise)
+        .when(|store, _| append(store, "accepted", NewEvent::new("Accepted")))
+        .when(|_, clock| clock.advance(DAY * 7))
+        .when(|_, clock| clock.advance(DAY * 7))
 }
 
 /// Each effect once, and those of a saga that failed undone in reverse.
@@ -75,16 +75,12 @@ fn effects(store: &Store) -> Result<(), String> {
 }
 
 fn broken(table: &SagaTable, incident: Incident) -> usize {
-    let column = Incident::ALL
-        .iter()
-        .position(|one| *one == incident)
-        .expect("it is one");
-    table.rows.iter().filter(|row| row.outcomes[column].is_err()).count()
+    table.rows.iter().filter(|row| !row.holds_after(incident)).count()
 }
 
 #[test]
 fn complaints_end_the_same_whatever_goes_wrong_at_any_step() {
-    let table = matrix(true).run(effects).expect("it is a story");
+    let table = matrix(true).run(effects).expect("it appends");
     table.assert_holds();
     assert!(
         table.rows.len() > 20,
@@ -98,11 +94,8 @@ fn complaints_end_the_same_whatever_goes_wrong_at_any_step() {
 
 #[test]
 fn a_command_without_its_id_was_carried_out_twice() {
-    let table = matrix(false).run(effects).expect("it is a story");
-    assert!(
-        table.undisturbed.is_ok(),
-        "nothing is wrong as long as nothing goes wrong"
-    );
+    let table = matrix(false).run(effects).expect("it appends");
+    assert!(table.baseline.is_ok(), "nothing is wrong as long as nothing goes wrong");
     assert!(!table.holds());
     let desks = table.rows.iter().filter(|row| row.at.contains("desk-")).count();
     // The effect is stored, and the saga does not know.
@@ -110,7 +103,7 @@ fn a_command_without_its_id_was_carried_out_twice() {
         assert_eq!(broken(&table, incident), desks, "{table}");
     }
     let text = table.to_string();
-    assert!(text.contains("BROKEN") && text.contains("lost answer: "), "{text}");
+    assert!(text.contains("BROKEN") && text.contains("lost ack: "), "{text}");
     let failure = std::panic::catch_unwind(|| table.assert_holds()).expect_err("it does not hold");
     assert!(
         failure
@@ -120,9 +113,9 @@ fn a_command_without_its_id_was_carried_out_twice() {
 }
 
 #[test]
-fn a_story_in_which_nothing_happens_is_refused() {
+fn a_script_in_which_nothing_happens_is_refused() {
     let error = SagaMatrix::new(|_, _| ())
-        .then(|_, _| ())
+        .when(|_, _| ())
         .run(|_| Ok(()))
         .expect_err("no append");
     assert!(error.to_string().contains("append 0 times"), "{error}");
