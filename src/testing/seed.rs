@@ -1,21 +1,21 @@
-//! One seed for everything that a test leaves to chance.
+//! One seed for everything random in a test.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use crate::{Builder, ManualClock, SeededIds, Store, Timestamp, id};
 
-/// The variable of the environment that sets the seed of a run.
+/// The environment variable that sets the seed of a run.
 const VARIABLE: &str = "ANNALS_SEED";
 
 /// 2026-01-01T00:00:00Z.
 const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
-/// One seed for everything that a test leaves to chance: event ids, the clock, the pauses between attempts, the chances of
-/// [faults](super::faults), and the order in which [processors](crate::cqrs::Processors::by_hand) run.
+/// One seed for everything random in a test: event ids, pauses between attempts, the chances of [faults](super::faults), and the order in which
+/// [processors](crate::cqrs::Processors::by_hand) run.
 ///
-/// `ANNALS_SEED` sets it; without it a random one is drawn. Either is printed once in a process, so that the output of a failed test has it. The same
-/// seed repeats a test byte for byte, as long as the test calls the store from one thread.
+/// [`of_run`](Self::of_run) takes the seed from `ANNALS_SEED`, or draws a random one, and prints it, so that the output of a failed test contains it. The
+/// same seed repeats a test byte for byte if one thread calls the store and the clock is manual.
 ///
 /// ```
 /// use annals::testing::Seed;
@@ -34,12 +34,12 @@ const START: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 pub struct Seed(u64);
 
 impl Seed {
-    /// This seed.
+    /// A fixed seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// The seed of this run: `ANNALS_SEED`, or a random one.
+    /// The seed of this process: `ANNALS_SEED`, or a random one. The first call prints it to standard error.
     ///
     /// # Panics
     ///
@@ -55,7 +55,7 @@ impl Seed {
             let seed = match std::env::var(VARIABLE) {
                 Ok(text) => match text.trim().parse() {
                     Ok(seed) => seed,
-                    Err(error) => panic!("{VARIABLE} is '{text}', which is no seed: {error}"),
+                    Err(error) => panic!("invalid {VARIABLE} '{text}': {error}; expected a whole number below 2^64"),
                 },
                 Err(_) => id::draw(),
             };
@@ -69,7 +69,7 @@ impl Seed {
         self.0
     }
 
-    /// Another seed that follows from this one and a name: for the parts of a test that must not disturb each other.
+    /// A seed derived from this one and a name: for parts of a test whose draws must not depend on each other.
     #[must_use]
     pub fn part(self, name: &str) -> Self {
         let mixed = name
@@ -78,24 +78,24 @@ impl Seed {
         Self(id::scramble(mixed))
     }
 
-    /// A number below `end`, the `nth` of this seed; 0 if `end` is 0.
+    /// The `nth` random number of this seed, below `end`; 0 if `end` is 0.
     pub fn below(self, nth: u64, end: u64) -> u64 {
         let draw = id::scramble(self.0.wrapping_add(id::scramble(nth)));
         ((u128::from(draw) * u128::from(end)) >> u64::BITS) as u64
     }
 
-    /// A clock that stands at 2026-01-01T00:00:00Z until it is moved.
+    /// A manual clock at 2026-01-01T00:00:00Z, for every seed.
     pub fn clock(self) -> Arc<ManualClock> {
         Arc::new(ManualClock::at(START))
     }
 
-    /// A builder of a store with this clock, and with ids and pauses of this seed.
+    /// A builder of a store in memory with this clock, and with ids and pauses of this seed. Set a journal or settings on it.
     pub fn builder(self, clock: &Arc<ManualClock>) -> Builder {
         let clock = Arc::<ManualClock>::clone(clock);
         Store::builder().clock(clock).ids(Arc::new(SeededIds::new(self.0)))
     }
 
-    /// A store in memory with a [clock](Self::clock) of its own, and with ids and pauses of this seed.
+    /// A store in memory with its own [clock](Self::clock), and with ids and pauses of this seed. To move the clock, use [`builder`](Self::builder).
     pub fn store(self) -> Store {
         self.builder(&self.clock()).make()
     }

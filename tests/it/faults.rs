@@ -201,7 +201,10 @@ fn reads_fail_and_wait() {
     let tried = store.with_faults(&faults);
     let orders = Aggregates::<Order>::new(&tried);
     let error = orders.load("order-1").expect_err("the first load fails");
-    assert!(error.to_string().contains("a staged fault: the read failed"), "{error}");
+    assert!(
+        error.to_string().contains("a fault of the test on this read"),
+        "{error}"
+    );
     let begun = Instant::now();
     assert_eq!(tried.query(Query::all()).count().expect("it waits"), 1);
     assert!(begun.elapsed() >= delay);
@@ -252,7 +255,10 @@ fn projections_and_handlers_fail_at_an_event() {
     assert_eq!(count.read(|count| count.0), 4, "it is tried again");
     assert_eq!(*handled.lock(), ["order-0", "order-1", "order-3"]);
     let letters = mailer.letters().expect("they are read");
-    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "a staged fault"));
+    assert_eq!(
+        (letters.len(), letters[0].reason.as_str()),
+        (1, "a fault of the test on this event")
+    );
     faults.assert_all_fired();
 }
 
@@ -298,8 +304,8 @@ fn a_fault_that_cannot_be_is_refused() {
         (r#"{"on":"append","do":"explode"}"#, "unknown variant `explode`"),
         (r#"{"on":"append","do":"fail","stream":"x"}"#, "unknown field `stream`"),
         (r#"{"do":"fail"}"#, "missing field `on`"),
-        ("[1]", "the faults cannot be read"),
-        ("", "the faults cannot be read"),
+        ("[1]", "cannot parse the faults"),
+        ("", "cannot parse the faults"),
     ] {
         let error = Faults::from_json(json).expect_err(json);
         assert!(

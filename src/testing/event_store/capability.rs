@@ -1,28 +1,28 @@
-//! What a store declares that it can do.
+//! The capabilities that a store declares.
 
 use std::fmt;
 
-/// Something that not every store can do.
+/// An operation that not every event store has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Capability {
-    /// Appends to several aggregates, all or none.
+    /// Appends to several aggregates in one call, all or none.
     AppendAll,
-    /// Appends on a condition over the whole log.
+    /// Appends on a [condition](crate::Condition) over the whole log.
     AppendIf,
-    /// Recognizes an append by the ids of its events, and acknowledges it again.
+    /// Recognizes a repeated append by the ids of its events, and acknowledges it without storing the events again.
     Idempotence,
-    /// Answers queries by type, aggregate, correlation, user, organization, tag and time.
+    /// Queries by type, aggregate, correlation, user, organization, tag and time.
     Query,
-    /// Reads backwards.
+    /// Reads in descending order.
     Backwards,
-    /// Follows the log.
+    /// Follows the log as it grows.
     Tail,
 }
 
 impl Capability {
-    /// All of them.
+    /// Every capability.
     pub const ALL: [Self; 6] = [
         Self::AppendAll,
         Self::AppendIf,
@@ -32,7 +32,7 @@ impl Capability {
         Self::Tail,
     ];
 
-    /// What it is, in words that follow "this store cannot".
+    /// The operation, as a verb that follows "this store cannot".
     pub fn as_str(self) -> &'static str {
         match self {
             Self::AppendAll => "append to several aggregates at once",
@@ -54,29 +54,29 @@ impl Capability {
 pub struct Capabilities(u8);
 
 impl Capabilities {
-    /// All of them.
+    /// Every capability.
     pub fn all() -> Self {
         Capability::ALL.into_iter().fold(Self::none(), Self::with)
     }
 
-    /// Appends to one aggregate and reads in ascending order, nothing else.
+    /// No capability: a store that appends to one aggregate and reads in ascending order.
     pub fn none() -> Self {
         Self(0)
     }
 
-    /// The same with another one.
+    /// Adds a capability.
     #[must_use]
     pub fn with(self, capability: Capability) -> Self {
         Self(self.0 | capability.bit())
     }
 
-    /// The same without this one.
+    /// Removes a capability.
     #[must_use]
     pub fn without(self, capability: Capability) -> Self {
         Self(self.0 & !capability.bit())
     }
 
-    /// Whether it is among them.
+    /// Whether the set contains a capability.
     pub fn has(self, capability: Capability) -> bool {
         self.0 & capability.bit() != 0
     }

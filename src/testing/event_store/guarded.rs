@@ -1,9 +1,10 @@
-//! A store together with what it stands on.
+//! A store together with a resource that it needs.
 
 use super::{Capabilities, EventStore, EventTail, Range};
 use crate::{Append, Appended, Condition, Event, Position, Query, Result, Version};
 
-/// A store, and what it needs for as long as it is used: a temporary folder, a schema of a database, a server. The store is dropped first.
+/// A store, and a resource that must outlive it: a temporary folder, a schema of a database, a server. The store is dropped first. It implements
+/// [`EventStore`], so [`event_store_conformance!`](crate::event_store_conformance) accepts it.
 #[derive(Clone, Copy, Debug)]
 pub struct Guarded<S, G> {
     /// The store.

@@ -1,7 +1,8 @@
-//! The trait [`EventStore`]: what every store can do, and what it declares that it cannot; and its contract as tests.
+//! The trait [`EventStore`], which event stores of every kind implement, and its contract as tests.
 //!
-//! [`Store`](crate::Store) implements it on every journal. A client, a distributed log or the backend of a benchmark implements it too, and proves with
-//! [`event_store_conformance!`](crate::event_store_conformance) that a program may use one instead of the other:
+//! [`Store`](crate::Store) implements it on every journal. A client, a distributed log or the backend of a benchmark implements it too.
+//! [`event_store_conformance!`](crate::event_store_conformance) generates a test for each rule of the contract. An operation that a store lacks is left out
+//! of its [`Capabilities`], and its rule asserts that the store rejects it:
 //!
 //! ```
 //! # mod tests {
@@ -24,39 +25,42 @@ use crate::{Append, Appended, Condition, Delivery, Error, Event, Position, Query
 
 /// An event store: appends with an expected version, and reads.
 ///
-/// Each call waits for its answer. An append is readable by every later call when it returns, and changes nothing when it fails with
-/// [`Conflict`](Error::Conflict) or [`Invalid`](Error::Invalid). What a store cannot do it leaves out of its
-/// [capabilities](Self::capabilities), and refuses with [`Error::Unsupported`].
+/// Each call blocks until the store replies. When an append returns, every later read of this handle returns its events. An append changes nothing when it fails with
+/// [`Conflict`](Error::Conflict), [`Invalid`](Error::Invalid) or [`Unsupported`](Error::Unsupported); after [`Unavailable`](Error::Unavailable) its events
+/// may be stored or not. Whether an acknowledged append survives a crash depends on the store: see [`Appended::durability`].
+///
+/// A store leaves an operation that it lacks out of its [capabilities](Self::capabilities), and rejects it with [`unsupported`].
 pub trait EventStore: Send + Sync {
-    /// What this store can do beyond appending to one aggregate and reading.
+    /// The operations of this store beyond appending to one aggregate and reading in ascending order. The same for every call.
     fn capabilities(&self) -> Capabilities;
 
     /// Appends to one aggregate, or with [`Capability::AppendAll`] to several, all or none.
     ///
     /// # Errors
     ///
-    /// [`Error::Conflict`] when an expected version does not match; [`Error::Invalid`]; [`Error::Unsupported`]; those of the store's medium.
+    /// [`Error::Conflict`] when an expected version does not match; [`Error::Invalid`] for events that the store cannot keep; [`Error::Unsupported`] for
+    /// several aggregates without [`Capability::AppendAll`]; [`Error::Unavailable`] and others of the store's medium.
     fn append(&self, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
 
-    /// Appends if the condition holds: [`Capability::AppendIf`].
+    /// Appends to one or several aggregates, all or none, if the condition holds: [`Capability::AppendIf`].
     ///
     /// # Errors
     ///
-    /// As [`append`](Self::append).
+    /// As [`append`](Self::append); [`Error::Conflict`] also when the condition does not hold.
     fn append_if(&self, condition: &Condition, appends: &[Append<'_>]) -> Result<Vec<Appended>>;
 
-    /// Reads events of an aggregate, in the order of `range`.
+    /// Reads events of an aggregate, in the order of `range`. An aggregate without events gives an empty list.
     ///
     /// # Errors
     ///
-    /// Those of the store's medium. An aggregate without events is no error.
+    /// Those of the store's medium; [`Error::Unsupported`] for descending order without [`Capability::Backwards`].
     fn read_stream(&self, aggregate_id: &str, range: Range<Version>) -> Result<Vec<Event>>;
 
     /// Reads the log, in the order of `range`, without the events of system streams.
     ///
     /// # Errors
     ///
-    /// Those of the store's medium.
+    /// As [`read_stream`](Self::read_stream).
     fn read_all(&self, range: Range<Position>) -> Result<Vec<Event>>;
 
     /// Reads the events that match a query: [`Capability::Query`].
@@ -66,7 +70,7 @@ pub trait EventStore: Send + Sync {
     /// [`Error::Invalid`] for a query that cannot be answered; [`Error::Unsupported`]; those of the store's medium.
     fn query(&self, query: &Query) -> Result<Vec<Event>>;
 
-    /// Follows the events that match a query after a position: [`Capability::Tail`].
+    /// Follows the events that match a query, beginning after a position; later appends too: [`Capability::Tail`].
     ///
     /// # Errors
     ///
@@ -74,9 +78,9 @@ pub trait EventStore: Send + Sync {
     fn tail(&self, query: &Query, after: Position) -> Result<Box<dyn EventTail>>;
 }
 
-/// Follows a store's log: each matching event once, in order.
+/// A reader that follows a store's log: it delivers each matching event once, ascending by position.
 pub trait EventTail: Send {
-    /// The next delivery; `None` when the time is over, or the tail has ended.
+    /// Waits up to `timeout` for the next delivery; `None` when the time is over, or the tail has ended.
     ///
     /// # Errors
     ///
@@ -84,15 +88,22 @@ pub trait EventTail: Send {
     fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Delivery>>;
 }
 
-/// A part of a stream or of the log.
+/// A part of a stream or of the log. The default is [all](Self::all) of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Range<T> {
-    /// The first version or position that is read; `None` for the first there is, or the last if it reads backwards.
+    /// The version or position to begin with, inclusive; `None` for the first, or the last if the order is descending.
     pub from: Option<T>,
-    /// Reads in descending order.
+    /// Whether the order is descending.
     pub is_backwards: bool,
-    /// At most this number of events.
+    /// The largest number of events.
     pub limit: usize,
+}
+
+impl<T> Default for Range<T> {
+    fn default() -> Self {
+        Self::all()
+    }
 }
 
 impl<T> Range<T> {
@@ -127,7 +138,7 @@ impl<T> Range<T> {
     }
 }
 
-/// The error of a call that a store cannot answer.
+/// The error of a call that needs a capability which the store lacks.
 pub fn unsupported(capability: Capability) -> Error {
     Error::Unsupported(capability.as_str().into())
 }

@@ -1,4 +1,4 @@
-//! A fault as data.
+//! A fault as data: the calls that it acts on, and its effect.
 
 use std::fmt;
 use std::time::Duration;
@@ -14,37 +14,44 @@ const DELAY_MAX: Duration = Duration::from_secs(60);
 /// The longest pattern, in bytes: that of a name.
 const PATTERN_BYTES_MAX: usize = 255;
 
-/// A fault: the calls on which it acts, and what happens then.
+/// A fault: the calls on which it acts, and its effect on them.
 ///
-/// As JSON, for example `{"on": "append", "aggregate": "order-*", "nth": 3, "do": "conflict", "times": 2}`.
+/// A fault without patterns acts on every call of its [`Operation`]. Only matching calls count for `nth` and `times`. In a pattern, `*` stands for any
+/// characters and `?` for one. In JSON, only `on` and `do` are required:
+///
+/// ```json
+/// {"on": "append", "do": "conflict", "aggregate": "order-*", "type": "OrderPaid", "nth": 3, "times": 2}
+/// {"on": "handler", "do": "fail", "processor": "mailer", "chance": 0.25}
+/// {"on": "flush", "do": "delay", "ms": 250}
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Fault {
-    /// The operation.
+    /// The operation that fails.
     pub on: Operation,
-    /// What happens.
+    /// What happens to a call; `do` in JSON.
     #[serde(rename = "do")]
     pub effect: Effect,
-    /// Only calls about an aggregate whose id matches; `*` stands for any characters, `?` for one.
+    /// Only calls about an aggregate whose id matches this pattern, of at most 255 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aggregate: Option<String>,
-    /// Only calls about an event whose type matches.
+    /// Only calls about an event whose type matches this pattern; `type` in JSON.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub event_type: Option<String>,
-    /// Only calls of a processor whose name matches.
+    /// Only calls of a processor whose name matches this pattern; for [`Operation::Projection`] and [`Operation::Handler`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub processor: Option<String>,
-    /// The first call that it acts on, of those that match; counted from 1.
+    /// The first matching call that it acts on, counted from 1, which is the default.
     #[serde(default = "one")]
     pub nth: u64,
-    /// How many times it acts. Once by default, without end with a chance.
+    /// How many calls it acts on. By default 1, or no limit if there is a `chance`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub times: Option<u64>,
-    /// The chance with which it acts on a call, 0 to 1. Without one it acts on each.
+    /// The probability that it acts on a matching call, from 0 to 1. By default it acts on every one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chance: Option<f64>,
-    /// The length of a delay in milliseconds, at most 60,000; 100 by default.
+    /// The length of an [`Effect::Delay`] in milliseconds, at most 60,000; 100 by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ms: Option<u64>,
 }
@@ -53,21 +60,21 @@ fn one() -> u64 {
     1
 }
 
-/// A kind of call.
+/// A kind of call that faults act on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Operation {
-    /// An append of any kind.
+    /// An append of any kind, also of a command or a saga.
     Append,
     /// A query, a load of an aggregate by the toolkit, and every read through [`EventStore`](crate::testing::event_store::EventStore).
     /// [`Store::read_stream`](crate::Store::read_stream) and [`Store::read_all`](crate::Store::read_all) themselves cannot fail.
     Read,
     /// A write or a sync of a [journal](super::Faults::journal).
     Flush,
-    /// An event that a projection applies on its own thread, in memory or in PostgreSQL.
+    /// The application of an event by a projection that runs as a processor, in memory or in PostgreSQL.
     Projection,
-    /// An event that the handler of a subscription gets.
+    /// The call of a subscription's handler with an event.
     Handler,
 }
 
@@ -83,19 +90,20 @@ impl fmt::Display for Operation {
     }
 }
 
-/// What a fault does.
+/// What a fault does to a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Effect {
-    /// The call fails, and nothing is changed: with [`Error::Unavailable`](crate::Error::Unavailable); in a projection or a handler with a transient
-    /// error. A flush fails for good: the store rejects appends from then on.
+    /// The call fails, and nothing is changed. Appends and reads fail with [`Error::Unavailable`](crate::Error::Unavailable), projections and handlers with
+    /// a transient error. A failed flush is permanent: the store rejects appends from then on.
     Fail,
-    /// The append fails with a conflict, and nothing is changed. Acts on appends with an expected version or a condition.
+    /// The append fails with [`Error::Conflict`](crate::Error::Conflict), and nothing is changed. Acts only on appends with an expected version or a
+    /// condition.
     Conflict,
-    /// The call waits first.
+    /// The call waits, and then succeeds.
     Delay,
-    /// The append is stored, and its caller gets [`Error::Unavailable`](crate::Error::Unavailable), as if the acknowledgement had been lost.
+    /// The append is stored, and fails with [`Error::Unavailable`](crate::Error::Unavailable), as if the acknowledgement had been lost.
     CommitThenTimeout,
 }
 
@@ -111,7 +119,7 @@ impl fmt::Display for Effect {
 }
 
 impl Fault {
-    /// A fault that acts on the first call, once.
+    /// A fault that acts once, on the first call of the operation.
     pub fn new(on: Operation, effect: Effect) -> Self {
         Self {
             on,
@@ -126,49 +134,49 @@ impl Fault {
         }
     }
 
-    /// Acts on calls about an aggregate whose id matches; `*` stands for any characters, `?` for one.
+    /// Acts only on calls about an aggregate whose id matches this pattern.
     #[must_use]
     pub fn aggregate(mut self, pattern: impl Into<String>) -> Self {
         self.aggregate = Some(pattern.into());
         self
     }
 
-    /// Acts on calls about an event whose type matches.
+    /// Acts only on calls about an event whose type matches this pattern.
     #[must_use]
     pub fn event_type(mut self, pattern: impl Into<String>) -> Self {
         self.event_type = Some(pattern.into());
         self
     }
 
-    /// Acts on calls of a processor whose name matches.
+    /// Acts only on calls of a processor whose name matches this pattern.
     #[must_use]
     pub fn processor(mut self, pattern: impl Into<String>) -> Self {
         self.processor = Some(pattern.into());
         self
     }
 
-    /// Acts on this call of those that match, counted from 1, and on later ones.
+    /// Acts first on the `nth` matching call, counted from 1.
     #[must_use]
     pub fn nth(mut self, nth: u64) -> Self {
         self.nth = nth;
         self
     }
 
-    /// Acts this number of times.
+    /// Acts on this number of calls.
     #[must_use]
     pub fn times(mut self, times: u64) -> Self {
         self.times = Some(times);
         self
     }
 
-    /// Acts on a call with this chance, 0 to 1.
+    /// Acts on a matching call with this probability, from 0 to 1.
     #[must_use]
     pub fn chance(mut self, chance: f64) -> Self {
         self.chance = Some(chance);
         self
     }
 
-    /// Sets the length of a delay: whole milliseconds.
+    /// Sets the length of an [`Effect::Delay`], rounded down to milliseconds.
     #[must_use]
     pub fn lasting(mut self, delay: Duration) -> Self {
         self.ms = Some(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
@@ -192,7 +200,7 @@ impl Fault {
         }
         if self.ms.is_some() && !may_delay {
             return refuse(format!(
-                "'ms' is the length of a delay, and this one does '{}'",
+                "'ms' is the length of a delay, and 'do' is '{}': leave 'ms' out",
                 self.effect
             ));
         }

@@ -9,7 +9,7 @@ use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Append, Condition, Conflict, Error, Expected, Result, Store, StreamId, Version};
 
 /// Waits as long as a fault says.
-#[expect(clippy::disallowed_methods, reason = "a delay is what was asked for")]
+#[expect(clippy::disallowed_methods, reason = "the test asks for a delay")]
 pub(super) fn pause(fault: &Fault) {
     std::thread::sleep(fault.delay());
 }
@@ -19,7 +19,8 @@ fn unavailable(message: &'static str) -> Error {
 }
 
 impl Store {
-    /// A handle of the same store on whose calls these faults act, and on everything that is made of it.
+    /// A handle of the same store with faults: they act on its calls, and on those of aggregates, processors and groups that use this handle. It
+    /// replaces the faults of this handle, if there are any.
     #[must_use]
     pub fn with_faults(&self, faults: &Faults) -> Self {
         let mut store = self.clone();
@@ -52,7 +53,7 @@ impl Store {
         append: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         match fault.effect {
-            Effect::Fail => Err(unavailable("a staged fault: nothing was stored")),
+            Effect::Fail => Err(unavailable("a fault of the test on this append: nothing was stored")),
             Effect::Conflict => Err(self.staged_conflict(appends, condition).into()),
             Effect::Delay => {
                 pause(fault);
@@ -60,13 +61,13 @@ impl Store {
             }
             Effect::CommitThenTimeout => append().and_then(|_| {
                 Err(unavailable(
-                    "a staged fault: the events are stored, and the acknowledgement is lost",
+                    "a fault of the test on this append: the events are stored, and the acknowledgement is lost",
                 ))
             }),
         }
     }
 
-    /// The conflict of a writer that came first; what it wrote is not there.
+    /// The conflict with an earlier writer, whose events do not exist.
     fn staged_conflict(&self, appends: &[Append<'_>], condition: Option<&Condition>) -> Conflict {
         let position = self.visible();
         let checked = appends.iter().find(|append| append.expected != Expected::Any);
@@ -86,7 +87,7 @@ impl Store {
         Version(info.map_or(0, |info| info.version.0) + 1)
     }
 
-    /// Fails or waits if there is a fault on reading this aggregate, or anything.
+    /// Fails or waits if a fault acts on reads of this aggregate; with `None`, on reads of several.
     pub(crate) fn read_with_faults(&self, aggregate_id: Option<&str>) -> Result<()> {
         let Some(faults) = &self.faults else {
             return Ok(());
@@ -100,7 +101,7 @@ impl Store {
         });
         match fault {
             Some(fault) if fault.effect == Effect::Delay => pause(&fault),
-            Some(_) => return Err(unavailable("a staged fault: the read failed")),
+            Some(_) => return Err(unavailable("a fault of the test on this read")),
             None => {}
         }
         Ok(())
@@ -125,7 +126,7 @@ impl Store {
         });
         match fault {
             Some(fault) if fault.effect == Effect::Delay => pause(&fault),
-            Some(_) => return Err("a staged fault"),
+            Some(_) => return Err("a fault of the test on this event"),
             None => {}
         }
         Ok(())

@@ -26,7 +26,7 @@ impl FaultyJournal {
         });
         match fault {
             Some(fault) if fault.effect == Effect::Delay => super::inject::pause(&fault),
-            Some(_) => return Err(JournalError::failed("a staged fault: the flush failed")),
+            Some(_) => return Err(JournalError::failed("a fault of the test on this flush")),
             None => {}
         }
         Ok(())

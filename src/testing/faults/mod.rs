@@ -1,6 +1,6 @@
 //! Faults as data: a store that fails, conflicts, is slow, or loses an acknowledgement, on demand.
 //!
-//! A [`Fault`] says on which calls it acts, and what happens then, in Rust or as JSON:
+//! A [`Fault`] describes the calls on which it acts and its effect, in Rust or as JSON:
 //!
 //! ```
 //! # #[cfg(feature = "json")] {
@@ -19,8 +19,9 @@
 //! # Ok::<(), annals::Error>(())
 //! ```
 //!
-//! Faults belong to a handle, [`Store::with_faults`](crate::Store::with_faults), and to everything that is made of it: aggregates, processors, groups, sagas. Other handles of
-//! the same store have none, so a test can look at what is stored. Faults of the journal are those of [`Faults::journal`].
+//! Faults act on the calls of one handle, [`Store::with_faults`](crate::Store::with_faults), and of the aggregates, processors, groups and sagas that use
+//! it. Other handles of the same store have none, so a test can check what is stored. For faults of writes and syncs, wrap the store's journal with
+//! [`Faults::journal`].
 
 mod fault;
 mod inject;
@@ -42,7 +43,7 @@ const FAULTS_MAX: usize = 1_024;
 /// The number of fired faults that are kept.
 const FIRED_MAX: usize = 65_536;
 
-/// A set of faults, and what became of them. Cheap to clone: clones share one state.
+/// A set of faults, and a record of those that fired. Cheap to clone: clones share one state.
 #[derive(Clone, Debug)]
 pub struct Faults {
     inner: Arc<Mutex<Inner>>,
@@ -50,7 +51,7 @@ pub struct Faults {
 
 #[derive(Debug)]
 struct Inner {
-    /// That of the run, once a chance is drawn, unless another was given.
+    /// The given seed; otherwise that of the run, once a chance is drawn.
     seed: Option<u64>,
     faults: Vec<Armed>,
     fired: Vec<Fired>,
@@ -68,13 +69,13 @@ struct Armed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fired {
-    /// The place of the fault among the faults, counted from 0.
+    /// The index of the fault in the set, counted from 0.
     pub fault: usize,
     /// The number of the call among those that the fault matches, counted from 1.
     pub call: u64,
     /// What happened.
     pub effect: Effect,
-    /// The call: the operation, and what it was about.
+    /// The call: the operation, and its processor and aggregates.
     pub at: String,
 }
 
@@ -88,7 +89,7 @@ impl fmt::Display for Fired {
     }
 }
 
-/// A call that faults are held against.
+/// A call, which faults may match.
 #[derive(Clone, Copy, Debug)]
 struct Call<'a> {
     operation: Operation,
@@ -103,7 +104,7 @@ struct Call<'a> {
 }
 
 impl Faults {
-    /// These faults. Their [chances](Fault::chance) are drawn from the seed of the run: see [`Seed`](super::Seed).
+    /// A set of these faults. Their [chances](Fault::chance) are drawn from the seed of the run: see [`Seed::of_run`](super::Seed::of_run).
     ///
     /// # Errors
     ///
@@ -112,7 +113,7 @@ impl Faults {
         Self::with_seed(None, faults)
     }
 
-    /// These faults, with this seed for their chances.
+    /// A set of these faults, with this seed for their chances.
     ///
     /// # Errors
     ///
@@ -138,7 +139,7 @@ impl Faults {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for what is no JSON, for a field or a word that is not known, and as [`new`](Self::new).
+    /// [`Error::Invalid`] for invalid JSON, an unknown field, operation or effect, and as [`new`](Self::new).
     #[cfg(feature = "json")]
     pub fn from_json(text: &str) -> Result<Self> {
         let is_one = text.trim_start().starts_with('{');
@@ -147,7 +148,7 @@ impl Faults {
         } else {
             serde_json::from_str(text)
         };
-        Self::new(faults.map_err(|error| Error::invalid(format!("the faults cannot be read: {error}")))?)
+        Self::new(faults.map_err(|error| Error::invalid(format!("cannot parse the faults: {error}")))?)
     }
 
     /// Adds a fault. Its calls are counted from now on.
@@ -159,7 +160,10 @@ impl Faults {
         fault.check()?;
         let mut inner = self.inner.lock();
         if inner.faults.len() == FAULTS_MAX {
-            return Err(Error::invalid(format!("there are {FAULTS_MAX} faults already")));
+            return Err(Error::invalid(format!(
+                "cannot add a fault on {}: the set has {FAULTS_MAX} faults, which is the maximum",
+                fault.on
+            )));
         }
         inner.faults.push(Armed {
             fault,
@@ -169,7 +173,7 @@ impl Faults {
         Ok(())
     }
 
-    /// Removes all faults, so that every call succeeds from now on. What fired stays on record.
+    /// Removes all faults, so that none acts from now on. The record of those that fired is retained.
     pub fn clear(&self) {
         self.inner.lock().faults.clear();
     }
@@ -186,26 +190,26 @@ impl Faults {
         unfired.map(|armed| armed.fault.clone()).collect()
     }
 
-    /// Fails the test if a fault never fired: then the test did not prove what it staged.
+    /// Asserts that every fault fired. A fault that matched no call proves nothing, so call this at the end of a test.
     ///
     /// # Panics
     ///
-    /// When there is such a fault; the message lists them, and those that fired.
+    /// When a fault never fired; the message lists these faults, and those that fired.
     pub fn assert_all_fired(&self) {
         let unfired = self.unfired();
         let fired: Vec<_> = self.fired().iter().map(Fired::to_string).collect();
         assert!(
             unfired.is_empty(),
-            "these faults never fired: {unfired:#?}\nthese did: {fired:#?}"
+            "these faults never fired: {unfired:#?}\nthese fired: {fired:#?}"
         );
     }
 
-    /// The same journal, with faults on [`Operation::Flush`].
+    /// Wraps a journal, so that these faults act on its writes and syncs: [`Operation::Flush`]. Open the store with the wrapped journal.
     pub fn journal(&self, journal: Box<dyn Journal>) -> FaultyJournal {
         FaultyJournal::new(journal, self.clone())
     }
 
-    /// The fault that acts on a call: the first of those that are due. The call counts for all that match.
+    /// The fault that acts on a call: the first that is due. The call counts for every fault that matches it.
     fn draw(&self, call: &Call<'_>) -> Option<Fault> {
         let mut inner = self.inner.lock();
         let Inner { seed, faults, fired } = &mut *inner;
@@ -230,7 +234,7 @@ impl Faults {
 }
 
 impl Armed {
-    /// Counts a call that matches, and draws whether the fault is to act on it.
+    /// Counts a matching call, and decides whether the fault acts on it.
     fn is_due(&mut self, seed: &mut Option<u64>, place: usize) -> bool {
         self.calls += 1;
         let is_in_range = self.calls >= self.fault.nth && self.fired < self.fault.times_or_default();

@@ -11,7 +11,7 @@ use crate::{Appended, Durability, Gap, Position, Result, Store};
 
 /// The poll interval, that of a follower of PostgreSQL.
 const POLL: Duration = Duration::from_millis(100);
-/// The poll interval while a test holds something back.
+/// The poll interval while a test pauses replay or holds notifications.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// The most events in a batch.
 const BATCH_EVENTS: usize = 4_096;
@@ -67,7 +67,7 @@ pub(super) struct MemoryFeed {
     personality: Personality,
     /// The last position that was read.
     read: u64,
-    /// Whether an append from here ended the last wait.
+    /// Whether an append of this follower ended the last wait.
     is_woken: bool,
 }
 
@@ -82,7 +82,7 @@ impl MemoryFeed {
         }
     }
 
-    /// How long after a commit of another process the follower looks, if it is not at once.
+    /// When the follower reads a commit of another process; `None` for at once.
     fn delay(&self, next_poll: Instant) -> Option<Instant> {
         if self.personality.is_held() {
             return Some(Instant::now() + LOOK_AGAIN);
@@ -94,7 +94,7 @@ impl MemoryFeed {
         Some(next_poll.min(Instant::now() + late))
     }
 
-    /// Waits until the replica may have what was committed.
+    /// Waits for the replica, which may have replayed the commit afterwards.
     fn wait_for_replay(&mut self) {
         if self.personality.is_paused() {
             self.wakeup.wait_until(Instant::now() + LOOK_AGAIN, || false);
@@ -109,7 +109,7 @@ impl MemoryFeed {
 impl Feed for MemoryFeed {
     fn next(&mut self, after: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let store = &self.wakeup.store;
-        // Before the check: nothing that is committed after a pause is read.
+        // Taken before the checks: otherwise a commit after the start of a pause could be read.
         let visible = store.visible();
         let is_told = self.is_woken || !self.personality.is_held();
         let until = if is_told && !self.personality.is_paused() {
@@ -131,7 +131,7 @@ impl Feed for MemoryFeed {
         let next_poll = Instant::now() + POLL;
         let has_more = || self.wakeup.visible() > self.read;
         self.wakeup.wait_until(next_poll, has_more);
-        // An append from here looks at once, and needs no notification.
+        // An append of this follower wakes it, without a notification.
         self.is_woken = self.wakeup.take_woken();
         if !self.is_woken
             && has_more()

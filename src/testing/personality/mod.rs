@@ -1,7 +1,8 @@
-//! Personalities: a store in memory that does what makes programs fail on a database.
+//! Personalities: a store in memory that behaves as a store in a database does when several processes use it.
 //!
-//! Tests on a store in memory are fast, and show none of what happens between several processes. A [`Personality`] adds it: the [anomalies](Anomaly)
-//! that a program meets when its store is in PostgreSQL. Each was reproduced on a real server first, by a test that runs unchanged on the personality.
+//! Tests on a store in memory are fast, but there is only one process. A [`Personality`] adds the [anomalies](Anomaly) that a program meets when its
+//! store is in PostgreSQL. Each anomaly was reproduced on a real server first; the same test runs on the personality.
+//! `docs/limits-of-the-memory-store.md` says what still differs.
 //!
 //! A store in PostgreSQL has two kinds of handles, and so has the personality:
 //!
@@ -42,21 +43,21 @@ use crate::Delivery;
 use crate::journal::Followed;
 use crate::{Result, SeededIds, Store};
 
-/// The longest delay of a notification.
+/// The longest random delay of a notification.
 const LATE_MAX: Duration = Duration::from_millis(50);
 /// The longest time that a replica lags behind while replay is not paused.
 const LAG_MAX: Duration = Duration::from_millis(20);
-/// One of this number of draws makes an anomaly happen.
+/// An anomaly happens in one of this number of draws.
 const ONE_IN: u64 = 4;
-/// The most appends that are rolled back one after another by draws.
+/// The largest number of consecutive appends that draws roll back.
 const ROLLED_BACK_MAX: u64 = 3;
 
-/// Something that a program meets on a database, and never on a store in memory.
+/// A behaviour that a program meets when its store is in a database, and not when it is in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 #[repr(u8)]
 pub enum Anomaly {
-    /// A follower hears of a commit of another process up to 50 ms late. A decision on what it reads until then conflicts.
+    /// A follower is notified of a commit of another process up to 50 ms late. Until then it reads stale data, and an append decided on it conflicts.
     LateNotifications,
     /// One notification of four is lost: the follower finds the commit at its next poll, within 100 ms. No event is lost.
     LostNotifications,
@@ -73,7 +74,7 @@ pub enum Anomaly {
 }
 
 impl Anomaly {
-    /// All of them.
+    /// Every anomaly.
     pub const ALL: [Self; 5] = [
         Self::LateNotifications,
         Self::LostNotifications,
@@ -104,7 +105,11 @@ impl fmt::Display for Anomaly {
     }
 }
 
-/// A set of [anomalies](Anomaly), the seed of their draws, and what a test has ordered. Cheap to clone: clones share the draws and the orders.
+/// A set of [anomalies](Anomaly), the seed that draws when they happen, and those that a test stages. Cheap to clone: clones share the draws and
+/// what is staged.
+///
+/// The seed draws when an anomaly happens. To stage one at a given moment, call [`hold_notifications`](Self::hold_notifications),
+/// [`pause_replay`](Self::pause_replay), [`roll_back`](Self::roll_back) or [`redeliver`](Self::redeliver).
 #[derive(Clone, Debug)]
 pub struct Personality {
     anomalies: u8,
@@ -119,17 +124,17 @@ struct State {
     draws: [u64; Anomaly::ALL.len()],
     is_paused: bool,
     is_held: bool,
-    /// The number of appends still to roll back by order.
+    /// The number of staged roll-backs that are left.
     to_roll_back: u64,
-    /// The number of appends that draws have rolled back one after another.
+    /// The number of consecutive appends that draws have rolled back.
     rolled_back: u64,
-    /// The number of batches still to deliver again by order.
+    /// The number of staged redeliveries that are left.
     to_redeliver: u64,
     followers: u64,
 }
 
 impl Personality {
-    /// All anomalies of a store in PostgreSQL, with the seed of the run: see [`Seed::of_run`].
+    /// All anomalies of a store in PostgreSQL, drawn from the seed of the run: see [`Seed::of_run`].
     pub fn postgres() -> Self {
         Self {
             anomalies: Anomaly::ALL.into_iter().fold(0, |all, one| all | one.bit()),
@@ -146,21 +151,21 @@ impl Personality {
         self
     }
 
-    /// The same with this anomaly.
+    /// Switches this anomaly on.
     #[must_use]
     pub fn with(mut self, anomaly: Anomaly) -> Self {
         self.anomalies |= anomaly.bit();
         self
     }
 
-    /// The same without this anomaly.
+    /// Switches this anomaly off.
     #[must_use]
     pub fn without(mut self, anomaly: Anomaly) -> Self {
         self.anomalies &= !anomaly.bit();
         self
     }
 
-    /// The same with this anomaly alone.
+    /// Switches all other anomalies off, and this one on.
     #[must_use]
     pub fn only(mut self, anomaly: Anomaly) -> Self {
         self.anomalies = anomaly.bit();
@@ -172,55 +177,55 @@ impl Personality {
         self.anomalies & anomaly.bit() != 0
     }
 
-    /// Sets how long an append of a follower waits until the follower reads it, 10 s by default: the option `timeout` of the URL.
+    /// Sets how long an append of a follower waits until the follower has read it, 10 s by default: the option `timeout` of a `postgres:` URL.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// Pauses the replay of the replica that followers read: they read nothing that is committed after this call returns. Without effect unless
-    /// [`StaleReads`](Anomaly::StaleReads) can happen.
+    /// Pauses the replay of the replica that followers read: they do not read commits made after this call returns. No effect if
+    /// [`StaleReads`](Anomaly::StaleReads) is off.
     pub fn pause_replay(&self) {
         self.state.lock().is_paused = true;
     }
 
-    /// Resumes the replay. Followers read what was committed meanwhile within 100 ms.
+    /// Resumes the replay. Followers read the commits of the pause within 100 ms.
     pub fn resume_replay(&self) {
         self.state.lock().is_paused = false;
     }
 
-    /// Holds notifications back, and the polls after them: followers read nothing that another process commits after this call returns, until they
-    /// append themselves, get a conflict, or the notifications are [delivered](Self::deliver_notifications). Without effect unless
-    /// [`LateNotifications`](Anomaly::LateNotifications) can happen.
+    /// Holds back notifications and polls: a follower does not read commits of other processes made after this call returns, until it appends, gets a
+    /// conflict, or the notifications are [delivered](Self::deliver_notifications). No effect if [`LateNotifications`](Anomaly::LateNotifications) is off.
     pub fn hold_notifications(&self) {
         self.state.lock().is_held = true;
     }
 
-    /// Delivers the notifications that are held back, within 100 ms.
+    /// Delivers the notifications that were held back, within 100 ms.
     pub fn deliver_notifications(&self) {
         self.state.lock().is_held = false;
     }
 
-    /// Rolls back the next appends of followers, this number of them. Without effect unless [`SerializationRetries`](Anomaly::SerializationRetries)
-    /// can happen.
+    /// Rolls back the next `appends` appends of followers. Replaces an earlier call. No effect if
+    /// [`SerializationRetries`](Anomaly::SerializationRetries) is off.
     pub fn roll_back(&self, appends: u64) {
         self.state.lock().to_roll_back = appends;
     }
 
-    /// Delivers the next batches of subscriptions, and the next acknowledged events of groups, again: this number of them. Without effect unless [`Redelivery`](Anomaly::Redelivery) can happen.
+    /// Delivers the next `batches` batches of subscriptions, or acknowledged events of groups, again. Replaces an earlier call. No effect if
+    /// [`Redelivery`](Anomaly::Redelivery) is off.
     pub fn redeliver(&self, batches: u64) {
         self.state.lock().to_redeliver = batches;
     }
 
-    /// A number below `end`, the next of this anomaly.
+    /// The next random number of this anomaly, below `end`.
     fn draw(&self, state: &mut State, anomaly: Anomaly, end: u64) -> u64 {
         let nth = &mut state.draws[anomaly as usize];
         *nth += 1;
         self.seed.part(anomaly.as_str()).below(*nth, end)
     }
 
-    /// A length of time up to `longest`, or none if the anomaly cannot happen.
+    /// A random time up to `longest`; `None` if the anomaly is off.
     fn draw_delay(&self, anomaly: Anomaly, longest: Duration) -> Option<Duration> {
         if !self.has(anomaly) {
             return None;
@@ -282,8 +287,8 @@ impl Personality {
 }
 
 impl Store {
-    /// A handle of the same store as the one writer of a store in this database: [`Redelivery`](Anomaly::Redelivery) happens to the processors that are
-    /// made of it, subscriptions and groups.
+    /// A handle of the same store that behaves as the writer of a store in a database does: [`Redelivery`](Anomaly::Redelivery) happens to the
+    /// subscriptions and groups that use it.
     #[must_use]
     pub fn behaves_like(&self, personality: &Personality) -> Self {
         let mut store = self.clone();
@@ -291,10 +296,10 @@ impl Store {
         store
     }
 
-    /// A store of another process that follows this one as `Store::follow` follows a store in this database.
+    /// A store that follows this one, as another process follows a store in a database with `Store::follow`.
     ///
-    /// It has a memory of its own, and receives the events of this store on a thread. It appends to this store, one aggregate at a time and without a
-    /// condition, and an append returns when the follower reads it.
+    /// The follower has its own memory, and a thread that receives the events of this store. Its appends go to this store, to one aggregate each and
+    /// without a condition. An append returns when the follower has read it.
     ///
     /// # Errors
     ///
