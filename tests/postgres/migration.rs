@@ -45,7 +45,7 @@ fn rows_of_a_query_are_migrated() {
     let again = migration
         .run(postgres(&source(&schema), &format!("{query};")).expect("a query"))
         .expect("it ends");
-    assert_eq!(again.already, 700);
+    assert_eq!(again.already_migrated, 700);
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! Migration: rows of a table become the first events of aggregates.
 //!
-//! Each row becomes one event, `…Migrated`, of an aggregate of its own. [`rows`] reads JSON lines and CSV, and with the feature `postgres` the result
-//! of a query. The worked example `migrate_a_table` also shows the switch that reads an aggregate from the old table until it is migrated.
+//! Each row becomes one event, such as `CustomerMigrated`, the first of a new aggregate. [`rows`] reads JSON lines and CSV, and with the feature `postgres`
+//! the result of a query. The example `migrate_a_table` also shows the switch that reads an aggregate from the old table until it is migrated.
+//!
+//! A migration keeps no checkpoint. After a crash or an error, run it again: rows that were migrated are recognized, and stay as they are.
 //!
 //! ```
 //! use annals::cqrs::migration::{Migrated, Migration, rows};
 //! use annals::Store;
 //!
 //! let store = Store::in_memory();
-//! let table = "{\"id\": 7, \"name\": \"Anna\"}\n{\"name\": \"nobody\"}\n";
+//! let table = "{\"id\": 7, \"name\": \"Anna\"}\n{\"name\": \"Bert\"}\n";
 //! let customers = Migration::new(&store, "customers", |row| {
 //!     let id = row["id"].as_u64().ok_or("it has no id")?;
 //!     Ok(Migrated::new("Customer", format!("customer-{id}")).data(row))
@@ -17,8 +19,8 @@
 //! assert_eq!((report.migrated, report.refused_count), (1, 1));
 //! assert_eq!(report.refused[0].to_string(), "row 2: it has no id");
 //! assert_eq!(store.read_stream("customer-7").events()[0].event_type(), "CustomerMigrated");
-//! // Once more: what is there already stays as it is.
-//! assert_eq!(customers.run(rows::json_lines(table.as_bytes()))?.already, 1);
+//! // The second run recognizes the row.
+//! assert_eq!(customers.run(rows::json_lines(table.as_bytes()))?.already_migrated, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
@@ -40,7 +42,7 @@ const BATCH: usize = 256;
 /// The namespace of the ids of migrated events.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f8e_64d1_27c3_5b0a_9d41_f2ce_8a63_70be);
 
-/// What a row becomes: the first event of an aggregate.
+/// The event that a row becomes: the first one of an aggregate.
 #[derive(Clone, Debug)]
 #[must_use = "a row is migrated by `Migration::run`"]
 pub struct Migrated {
@@ -61,7 +63,7 @@ impl Migrated {
         }
     }
 
-    /// The data of the event, as JSON.
+    /// Sets the data of the event, as JSON. Data that cannot be written as JSON make the row a refused row.
     pub fn data(mut self, data: &impl Serialize) -> Self {
         match serde_json::to_string(data) {
             Ok(json) => self.event = self.event.data(json),
@@ -70,27 +72,27 @@ impl Migrated {
         self
     }
 
-    /// When it happened: the row's own time. By default, the time of the migration.
+    /// Sets the time of the event, such as the creation time of the row. By default, it is the time of the migration.
     pub fn timestamp(mut self, at: Timestamp) -> Self {
         self.event = self.event.timestamp(at);
         self
     }
 
-    /// The user who caused it.
+    /// Sets the user of the event.
     pub fn user(mut self, id: impl Into<String>) -> Self {
         let id: String = id.into();
         self.event = self.event.user(id);
         self
     }
 
-    /// A tag.
+    /// Adds a tag.
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         let tag: String = tag.into();
         self.event = self.event.tag(tag);
         self
     }
 
-    /// The id follows from the migration, the aggregate and the data: the same row is recognized, another one conflicts.
+    /// The id is derived from the migration, the aggregate and the data: the same row is recognized, and a changed one conflicts.
     fn into_append(mut self, namespace: &Uuid) -> Append<'static> {
         let id = self.stream.aggregate_id.as_bytes();
         let length = (id.len() as u64).to_be_bytes();
@@ -103,10 +105,9 @@ type Convert<'a> = Box<dyn Fn(&Value) -> Result<Migrated, String> + 'a>;
 
 /// A migration of the rows of one table.
 ///
-/// It can be run again, after an end of the process as after new rows: a row that is migrated already is recognized by its aggregate and its
-/// content, as long as the aggregate retains its first event. An aggregate that exists for another reason is not touched, and one that was deleted
-/// after its migration does not come back. Nothing is upcast and no snapshot is affected, since each event is the first of its aggregate. Handlers and
-/// sagas that should not react to what has happened long ago do not name the `…Migrated` types.
+/// It can run again, after a crash or when the table has new rows. A migrated row is recognized by its aggregate and its content, as long as the
+/// aggregate retains its first event. An existing aggregate that the migration did not create is not changed, and an aggregate that was deleted after its
+/// migration is not created again. Handlers and sagas that should not react to old rows leave the `…Migrated` types out of their events.
 pub struct Migration<'a> {
     store: Store,
     namespace: Uuid,
@@ -123,9 +124,10 @@ impl std::fmt::Debug for Migration<'_> {
 }
 
 impl<'a> Migration<'a> {
-    /// A migration of this name. `convert` makes an event of a row, or says why it cannot.
+    /// A migration of this name, which must stay the same from run to run: the ids of the events are derived from it. `convert` makes an event of a row,
+    /// or returns the reason why it cannot.
     ///
-    /// The acknowledgement of each batch has the durability of the store's handle.
+    /// Each batch of 256 rows is one append. It waits for the durability of the store's handle, see [`Store::with_durability`].
     pub fn new(store: &Store, name: &str, convert: impl Fn(&Value) -> Result<Migrated, String> + 'a) -> Self {
         Self {
             store: store.clone(),
@@ -135,19 +137,19 @@ impl<'a> Migration<'a> {
         }
     }
 
-    /// Calls `progress` after each batch of 256 rows.
+    /// Calls `progress` with the report so far, after each batch of 256 rows.
     #[must_use]
     pub fn on_progress(mut self, progress: impl Fn(&MigrationReport) + 'a) -> Self {
         self.progress = Box::new(progress);
         self
     }
 
-    /// Migrates the rows, and reports those that could not be.
+    /// Migrates the rows, and reports those that it refused.
     ///
     /// # Errors
     ///
-    /// [`MigrationError`] when the source cannot be read on, or the store cannot store. What has been migrated stays, and the error has the report
-    /// up to there: run the migration again.
+    /// [`MigrationError`] when the source of the rows or the store fails. Rows that were migrated stay migrated, and the error contains the report up to
+    /// there. Fix the cause, and run the migration again.
     pub fn run(
         &self,
         rows: impl IntoIterator<Item = Result<Value, RowError>>,
@@ -163,7 +165,7 @@ impl<'a> Migration<'a> {
                 },
                 Err(RowError::Row(reason)) => report.refuse(report.read, reason),
                 Err(RowError::Source(reason)) => {
-                    // It is no row.
+                    // The failure of the source is not a row.
                     report.read -= 1;
                     self.append_batch(&mut batch, &mut report)?;
                     return Err(MigrationError::source(reason, report));
@@ -185,7 +187,7 @@ impl<'a> Migration<'a> {
         }
     }
 
-    /// Appends a batch at once, and row by row where that is refused.
+    /// Appends a batch at once, or row by row if the store rejects one of its rows.
     fn append_batch(
         &self,
         batch: &mut Vec<(u64, Append<'static>)>,
@@ -227,12 +229,12 @@ impl<'a> Migration<'a> {
         Ok(())
     }
 
-    /// Why a row must not be appended, although the store would take it.
+    /// Why a row must not be appended although the store would accept it.
     fn refusal(&self, append: &Append<'_>) -> Option<String> {
         let id = &append.stream.aggregate_id;
         let info = self.store.stream_info(id)?;
         let is_gone = info.tombstoned || info.deleted_to.0 > 0;
-        is_gone.then(|| format!("aggregate '{id}' was deleted in the store, and is not brought back"))
+        is_gone.then(|| format!("aggregate '{id}' was deleted in the store, and a migration does not create it again"))
     }
 
     fn reason(&self, append: &Append<'_>, error: &Error) -> String {
@@ -252,7 +254,7 @@ impl<'a> Migration<'a> {
     }
 }
 
-/// Whether the next row can succeed.
+/// Whether the error is about this row alone, so that the next row can succeed.
 fn is_of_a_row(error: &Error) -> bool {
     matches!(
         error,
@@ -263,7 +265,7 @@ fn is_of_a_row(error: &Error) -> bool {
 impl MigrationReport {
     fn count(&mut self, appended: &Appended) {
         if appended.repeated {
-            self.already += 1;
+            self.already_migrated += 1;
         } else {
             self.migrated += 1;
             self.last_position = Some(self.last_position.map_or(appended.last_position, |last: Position| {

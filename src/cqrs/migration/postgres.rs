@@ -24,7 +24,7 @@ pub(super) fn rows(url: &str, query: &str) -> Result<impl Iterator<Item = Result
     let mut link = database.connect().map_err(|error| failed(&error))?;
     let query = query.trim().trim_end_matches(';');
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    // On lines of its own: the query may end with a comment.
+    // The query stands on its own lines, since it may end with a comment.
     let cursor = format!(
         "DECLARE annals_rows NO SCROLL CURSOR FOR SELECT row_to_json(annals_row)::text FROM (\n{query}\n) annals_row"
     );
@@ -55,7 +55,7 @@ impl Iterator for Cursor {
         }
         self.fetched.next().map(|row| {
             let text: &str = row.try_get(0).map_err(|error| failed(&error))?;
-            serde_json::from_str(text).map_err(|error| RowError::Row(format!("it is no JSON: {error}")))
+            serde_json::from_str(text).map_err(|error| RowError::Row(format!("it is not JSON: {error}")))
         })
     }
 }

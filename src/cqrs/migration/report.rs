@@ -1,4 +1,4 @@
-//! What a migration did.
+//! The report of a migration.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use crate::{Error, Position};
 /// The number of refused rows that a report lists.
 const REFUSED_MAX: usize = 1_000;
 
-/// What a migration did.
+/// The report of a migration. After a complete run, `read` is the sum of `migrated`, `already_migrated` and `refused_count`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct MigrationReport {
     /// The number of rows that were read.
     pub read: u64,
-    /// The number of rows that became events now.
+    /// The number of rows that became events in this run.
     pub migrated: u64,
-    /// The number of rows that had become events before.
-    pub already: u64,
+    /// The number of rows that had become events in an earlier run.
+    pub already_migrated: u64,
     /// The number of rows that could not become events.
     pub refused_count: u64,
-    /// The first 1,000 of these, with the reasons; ascending within a batch of 256 rows.
+    /// The first 1,000 refused rows with the reasons, ascending within a batch of 256 rows.
     pub refused: Vec<RefusedRow>,
-    /// The position of the last event.
+    /// The position of the last event of this run; `None` if no row became an event.
     pub last_position: Option<Position>,
 }
 
@@ -32,7 +32,7 @@ pub struct MigrationReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct RefusedRow {
-    /// Its number, counted from 1.
+    /// The number of the row in the source, counted from 1.
     pub row: u64,
     /// The reason.
     pub reason: String,
@@ -58,35 +58,36 @@ impl fmt::Display for MigrationReport {
         let Self {
             read,
             migrated,
-            already,
+            already_migrated,
             refused_count,
             ..
         } = self;
         write!(
             f,
-            "{read} rows read: {migrated} migrated, {already} there already, {refused_count} refused"
+            "{read} rows read: {migrated} migrated, {already_migrated} already migrated, {refused_count} refused"
         )
     }
 }
 
-/// Why a migration ended before the last row. What has been migrated stays: run it again.
+/// Why a migration ended before the last row. Rows that were migrated stay migrated: fix the cause, and run it again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MigrationError {
-    /// The source cannot be read on.
-    #[error("the rows cannot be read on: {reason}; so far, {report}")]
+    /// The source of the rows failed.
+    #[error("cannot read the rows: {reason}; until then, {report}; run the migration again to continue")]
     Source {
         /// The reason.
         reason: String,
-        /// What has been done.
+        /// The report up to the failure.
         report: Box<MigrationReport>,
     },
-    /// The store cannot store.
-    #[error("{error}; so far, {report}")]
+    /// The store failed.
+    #[error("cannot append the rows: {error}; until then, {report}; run the migration again to continue")]
     Store {
         /// The error of the store.
+        #[source]
         error: Error,
-        /// What has been done.
+        /// The report up to the failure.
         report: Box<MigrationReport>,
     },
 }

@@ -1,4 +1,4 @@
-//! Where rows come from: JSON lines, CSV, a query of PostgreSQL, and every other iterator of JSON objects.
+//! Sources of rows: JSON lines, CSV, and a query of PostgreSQL. Any other iterator of JSON objects is a source too.
 
 use std::io::{BufRead, BufReader, Read};
 
@@ -7,14 +7,14 @@ use serde_json::{Map, Value};
 /// The longest row, in bytes.
 const ROW_BYTES_MAX: usize = 16 << 20;
 
-/// Why there is no row.
+/// Why a source did not return a row.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RowError {
-    /// This row cannot be read. The next one may be.
+    /// This row is invalid. It is reported as refused, and the migration continues with the next one.
     #[error("{0}")]
     Row(String),
-    /// The source cannot be read on.
+    /// The source failed. The migration ends.
     #[error("{0}")]
     Source(String),
 }
@@ -23,7 +23,7 @@ fn unreadable(error: &std::io::Error) -> RowError {
     RowError::Source(error.to_string())
 }
 
-/// Reads a JSON object from each line. Empty lines are skipped. A line has at most 16 MiB.
+/// Reads a JSON object from each line, of at most 16 MiB. Empty lines are skipped, and a longer line is a failure of the source.
 pub fn json_lines(source: impl Read) -> impl Iterator<Item = Result<Value, RowError>> {
     let mut source = BufReader::new(source);
     let mut is_over = false;
@@ -50,18 +50,20 @@ fn line(source: &mut impl BufRead) -> Result<Option<Vec<u8>>, RowError> {
         .read_until(b'\n', &mut line)
         .map_err(|error| unreadable(&error))?;
     if line.len() > ROW_BYTES_MAX {
-        return Err(RowError::Source(format!("a row is longer than {ROW_BYTES_MAX} bytes")));
+        return Err(RowError::Source(format!(
+            "a line is longer than {ROW_BYTES_MAX} bytes, which is the maximum of a row"
+        )));
     }
     Ok((!line.is_empty()).then_some(line))
 }
 
 fn object(json: &[u8]) -> Result<Value, RowError> {
     let value: Value =
-        serde_json::from_slice(json).map_err(|error| RowError::Row(format!("it is no JSON: {error}")))?;
+        serde_json::from_slice(json).map_err(|error| RowError::Row(format!("it is not JSON: {error}")))?;
     if value.is_object() {
         return Ok(value);
     }
-    Err(RowError::Row("it is no JSON object".to_owned()))
+    Err(RowError::Row("it is not a JSON object".to_owned()))
 }
 
 /// Reads CSV with a header (RFC 4180): an object of strings for each record. A record has as many fields as the header, and at most 16 MiB.
@@ -102,12 +104,13 @@ fn row(header: &csv::StringRecord, record: csv::Result<csv::ByteRecord>) -> Resu
 
 /// Reads the result of a query: an object for each row, with its columns, as PostgreSQL's `row_to_json` writes them.
 ///
-/// All rows are of one moment: they are read in a transaction that sees no later change, and that changes nothing. `url` is that of a
-/// [store](crate::StoreUrl), whose schema is the `search_path`; the query is one statement without parameters.
+/// The rows are fetched in batches of 256, in one read-only transaction with the isolation level `REPEATABLE READ`, so later changes of the table are not
+/// seen. The transaction stays open until the iterator is dropped. `url` has the form of a [store's URL](crate::StoreUrl), and its schema is the
+/// `search_path`. `query` is one statement without parameters.
 ///
 /// # Errors
 ///
-/// [`RowError::Source`] when the URL is not one of PostgreSQL, the server cannot be reached, or it rejects the query.
+/// [`RowError::Source`] when the URL is not a `postgres:` URL, the server cannot be reached, or it rejects the query.
 #[cfg(feature = "postgres")]
 pub fn postgres(url: &str, query: &str) -> Result<impl Iterator<Item = Result<Value, RowError>> + use<>, RowError> {
     super::postgres::rows(url, query)

@@ -27,7 +27,12 @@ fn each_row_is_the_first_event_of_an_aggregate() {
     let store = Store::in_memory();
     let report = migration(&store).run(rows(1, 1_000)).expect("it ends");
     assert_eq!(
-        (report.read, report.migrated, report.already, report.refused_count),
+        (
+            report.read,
+            report.migrated,
+            report.already_migrated,
+            report.refused_count
+        ),
         (1_000, 1_000, 0, 0)
     );
     assert_eq!(report.last_position, Some(Position(1_000)));
@@ -55,16 +60,19 @@ fn a_migration_that_was_interrupted_doubled_its_rows() {
     assert!(
         error
             .to_string()
-            .contains("the disk is gone; so far, 700 rows read: 700 migrated"),
+            .contains("the disk is gone; until then, 700 rows read: 700 migrated"),
         "{error}"
     );
     drop(store);
     let store = Store::open_url(&url).expect("it opens again");
     let report = migration(&store).run(rows(1, 900)).expect("it ends");
-    assert_eq!((report.migrated, report.already), (200, 700));
+    assert_eq!((report.migrated, report.already_migrated), (200, 700));
     assert_eq!(store.read_all().events().len(), 900);
     let again = migration(&store).run(rows(1, 900)).expect("it ends");
-    assert_eq!((again.migrated, again.already, again.last_position), (0, 900, None));
+    assert_eq!(
+        (again.migrated, again.already_migrated, again.last_position),
+        (0, 900, None)
+    );
 }
 
 #[test]
@@ -79,7 +87,10 @@ fn a_crash_at_any_append_loses_and_doubles_nothing() {
             assert!(matches!(error, MigrationError::Store { .. }), "{error}");
             let report = migration(&store).run(rows(1, 1_000)).expect("it ends");
             assert_eq!(
-                (report.migrated + report.already, store.read_all().events().len()),
+                (
+                    report.migrated + report.already_migrated,
+                    store.read_all().events().len()
+                ),
                 (1_000, 1_000)
             );
         }
@@ -96,7 +107,10 @@ fn a_second_row_of_an_id_was_dropped_without_a_word() {
         json!({"id": 2}),
     ];
     let report = migration(&store).run(same.into_iter().map(Ok)).expect("it ends");
-    assert_eq!((report.migrated, report.already, report.refused_count), (2, 1, 1));
+    assert_eq!(
+        (report.migrated, report.already_migrated, report.refused_count),
+        (2, 1, 1)
+    );
     let refused = report.refused[0].to_string();
     assert!(
         refused.starts_with("row 2: aggregate 'customer-1' was migrated with other data, at position 1"),
@@ -147,8 +161,14 @@ fn what_the_store_has_is_not_touched() {
     for (row, told) in [
         (1, "'customer-1' exists already"),
         (2, "'customer-2'"),
-        (3, "'customer-3' was deleted in the store, and is not brought back"),
-        (4, "'customer-4' was deleted in the store, and is not brought back"),
+        (
+            3,
+            "'customer-3' was deleted in the store, and a migration does not create it again",
+        ),
+        (
+            4,
+            "'customer-4' was deleted in the store, and a migration does not create it again",
+        ),
     ] {
         assert!(
             reasons.iter().any(|(at, reason)| *at == row && reason.contains(told)),
@@ -163,7 +183,7 @@ fn a_customer_who_was_deleted_after_the_migration_came_back() {
     migration(&store).run(rows(1, 3)).expect("it ends");
     store.delete("customer-2", Expected::Any).expect("deleted");
     let report = migration(&store).run(rows(1, 3)).expect("it ends");
-    assert_eq!((report.already, report.refused_count), (2, 1));
+    assert_eq!((report.already_migrated, report.refused_count), (2, 1));
     assert!(store.read_stream("customer-2").events().is_empty());
 }
 
@@ -179,7 +199,7 @@ fn later_events_follow_and_stay() {
             vec![NewEvent::new("CustomerMoved")],
         )
         .expect("appended");
-    assert_eq!(migration(&store).run(rows(1, 1)).expect("it ends").already, 1);
+    assert_eq!(migration(&store).run(rows(1, 1)).expect("it ends").already_migrated, 1);
     let types: Vec<_> = store
         .read_stream("customer-1")
         .events()
@@ -196,11 +216,11 @@ fn rows_that_cannot_be_are_reported_and_the_others_migrated() {
     let report = migration(&store).run(json_lines(lines.as_bytes())).expect("it ends");
     assert_eq!((report.read, report.migrated, report.refused_count), (5, 2, 3));
     let told: Vec<_> = report.refused.iter().map(ToString::to_string).collect();
-    assert!(told[0].starts_with("row 2: it is no JSON: "), "{told:?}");
-    assert_eq!(told[1..], ["row 3: it is no JSON object", "row 4: it has no id"]);
+    assert!(told[0].starts_with("row 2: it is not JSON: "), "{told:?}");
+    assert_eq!(told[1..], ["row 3: it is not a JSON object", "row 4: it has no id"]);
     assert_eq!(
         report.to_string(),
-        "5 rows read: 2 migrated, 0 there already, 3 refused"
+        "5 rows read: 2 migrated, 0 already migrated, 3 refused"
     );
     // More than a report lists.
     let many = migration(&store)
@@ -243,7 +263,9 @@ fn a_line_without_an_end_took_all_the_memory() {
     let rows: Vec<_> = json_lines(endless).collect();
     assert_eq!(
         rows,
-        [Err(RowError::Source("a row is longer than 16777216 bytes".to_owned()))]
+        [Err(RowError::Source(
+            "a line is longer than 16777216 bytes, which is the maximum of a row".to_owned()
+        ))]
     );
 }
 
