@@ -154,7 +154,7 @@ fn sign_head(global: &Global, asked: &Head, out: &mut Out<'_>) -> Outcome {
     let chain = begin_chain(asked.since.as_deref(), &asked.anchor, &key.public())?;
     let store = open_durable(global, out)?;
     let chain = if asked.accept_gaps {
-        AuditChain::of_what_is_left(&store).map_err(|found| failure(&found))?
+        AuditChain::of_remaining(&store).map_err(|found| failure(&found))?
     } else {
         read(chain, &store, store.visible())?
     };

@@ -133,7 +133,7 @@ fn a_changed_head_or_another_key_was_believed() {
     }
     let no_head = audited.folder.file("no.json", "{}");
     let error = audited.verify(&no_head.display().to_string(), &[]).failed(3);
-    assert!(error.contains("this is no audit head"), "{error}");
+    assert!(error.contains("invalid audit head"), "{error}");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_key_could_be_given_as_an_argument_or_be_replaced() {
     let secret = std::fs::read_to_string(audited.path("audit.key")).unwrap();
     let error = audited.audit(&["head", "--key", secret.trim()]).failed(2);
     assert!(
-        !error.contains(&secret.trim()[..16]) || error.contains("cannot take the audit key"),
+        !error.contains(&secret.trim()[..16]) || error.contains("cannot read the audit key"),
         "{error}"
     );
     #[cfg(unix)]

@@ -15,7 +15,7 @@ use crate::{Durability, StreamId};
 
 /// [`Aggregates`] whose commands are recorded in a [`CommandLog`]: accepted, rejected and failed ones.
 ///
-/// [`aggregates`](Self::aggregates) are those that it executes on, for everything that is no command.
+/// It executes commands only; for reads, use the wrapped [`aggregates`](Self::aggregates).
 pub struct AuditedAggregates<A: Aggregate, C = Json> {
     aggregates: Aggregates<A, C>,
     log: CommandLog,
@@ -40,7 +40,7 @@ impl<A: Aggregate, C: Codec> fmt::Debug for AuditedAggregates<A, C> {
 }
 
 impl CommandLog {
-    /// The same aggregates, with their commands recorded.
+    /// Wraps aggregates, so that their commands are recorded.
     pub fn aggregates<A: Aggregate, C: Codec>(&self, aggregates: &Aggregates<A, C>) -> AuditedAggregates<A, C> {
         AuditedAggregates {
             aggregates: aggregates.clone(),
@@ -56,7 +56,7 @@ where
     A::Command: Serialize,
     A::Rejection: fmt::Display,
 {
-    /// The aggregates, whose reads need no record.
+    /// The wrapped aggregates, whose commands are not recorded.
     pub fn aggregates(&self) -> &Aggregates<A, C> {
         &self.aggregates
     }
@@ -74,7 +74,7 @@ where
     ///
     /// # Errors
     ///
-    /// As [`Aggregates::execute`]. That the record cannot be written is no error of the command; see [`CommandLog`].
+    /// As [`Aggregates::execute`]. A record that cannot be written does not fail the command; see [`CommandLog`].
     ///
     /// # Panics
     ///

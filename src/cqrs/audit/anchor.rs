@@ -15,12 +15,11 @@ const FORMAT: &str = "annals.audit.anchor/1";
 /// Maximum bytes of an anchor as text: about three million events.
 const TEXT_MAX: usize = 256 << 20;
 
-/// A signed statement that events may be missing, with what the chain needs in their place.
+/// A signed statement that events may be missing, with the hashes that the chain needs in their place.
 ///
-/// An anchor of a [prefix](super::AuditChain::anchor) has the link at the end of the prefix, whatever its length. An anchor of
-/// [events](Self::of_events) has the hash of each: for aggregates that are truncated, deleted or archived, whose events are spread over the log.
-/// Make it before the events are dropped, or from the archive that has them. Verification accepts what is missing if an anchor has it, and checks
-/// everything else as before.
+/// An anchor of a [prefix](super::AuditChain::anchor) has the link at the end of the prefix, and a constant size. An anchor of [events](Self::of_events)
+/// has the hash of each event: use it for aggregates that are truncated, deleted or archived, whose events are spread over the log. Make an anchor before
+/// the events are dropped, or from the archive that contains them. Verification accepts missing events that an anchor contains, and checks all others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
@@ -34,9 +33,9 @@ pub struct Anchor {
     pub reason: String,
     /// When the anchor was made.
     pub made_at: Timestamp,
-    /// The end of a dropped prefix; 0 where none was.
+    /// The end of a dropped prefix; position 0 if there is none.
     pub base: Checkpoint,
-    /// The position and the hash of each dropped event after it, ascending.
+    /// The position and the hash of each dropped event after `base`, ascending.
     leaves: Vec<(Position, Link)>,
     /// The key that signed the anchor.
     pub public_key: PublicKey,
@@ -44,7 +43,8 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// An anchor of the events `entries`, ascending by position, of the store of which `head` is a head.
+    /// An anchor of the events `entries`, ascending by position. `head` is a head of their store, `reason` says why the events are dropped, and `made_at`
+    /// is the time that the anchor states.
     ///
     /// # Errors
     ///
@@ -68,36 +68,43 @@ impl Anchor {
             }
         }
         let first = head.store.map(|id| (head.first, id));
-        Ok(Self::sign(first, Checkpoint::default(), leaves, reason, (key, made_at)))
+        let unsigned = Self {
+            leaves,
+            ..Self::unsigned(first, reason, key, made_at)
+        };
+        Ok(unsigned.sign(key))
     }
 
     pub(super) fn of_prefix(chain: &Chain, reason: &str, key: &AuditKey, made_at: Timestamp) -> Self {
         let leaves = chain
             .open_leaves()
             .map(|(position, leaf)| (Position(position), Link(leaf)));
-        Self::sign(chain.first(), chain.base(), leaves.collect(), reason, (key, made_at))
+        let unsigned = Self {
+            base: chain.base(),
+            leaves: leaves.collect(),
+            ..Self::unsigned(chain.first(), reason, key, made_at)
+        };
+        unsigned.sign(key)
     }
 
-    fn sign(
-        first: Option<(Position, Uuid)>,
-        base: Checkpoint,
-        leaves: Vec<(Position, Link)>,
-        reason: &str,
-        (key, made_at): (&AuditKey, Timestamp),
-    ) -> Self {
-        let mut anchor = Self {
+    /// An anchor of no events, for the store whose chain begins with `first`.
+    fn unsigned(first: Option<(Position, Uuid)>, reason: &str, key: &AuditKey, made_at: Timestamp) -> Self {
+        Self {
             format: FORMAT.to_owned(),
             store: first.map(|(_, id)| id),
             first: first.map_or(Position(0), |(position, _)| position),
             reason: reason.to_owned(),
             made_at,
-            base,
-            leaves,
+            base: Checkpoint::default(),
+            leaves: Vec::new(),
             public_key: key.public(),
             signature: Signature([0; 64]),
-        };
-        anchor.signature = Signature(key.sign(&anchor.signed_bytes()));
-        anchor
+        }
+    }
+
+    fn sign(mut self, key: &AuditKey) -> Self {
+        self.signature = Signature(key.sign(&self.signed_bytes()));
+        self
     }
 
     /// The number of events that may be missing.
@@ -114,12 +121,12 @@ impl Anchor {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the text has more than 256 MiB, or is no anchor.
+    /// [`Error::Invalid`] when the text has more than 256 MiB, or is not an anchor.
     pub fn from_json(text: &str) -> Result<Self, Error> {
-        let refused = |reason: &dyn fmt::Display| Error::invalid(format!("this is no audit anchor: {reason}"));
+        let refused = |reason: &dyn fmt::Display| Error::invalid(format!("invalid audit anchor: {reason}"));
         if text.len() > TEXT_MAX {
             return Err(refused(&format!(
-                "it has {} bytes, and at most {TEXT_MAX} are read",
+                "it has {} bytes, and the maximum is {TEXT_MAX}",
                 text.len()
             )));
         }

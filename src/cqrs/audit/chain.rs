@@ -49,7 +49,7 @@ impl FromStr for Link {
         let bytes = hex::decode(text);
         bytes
             .map(Self)
-            .ok_or_else(|| Error::invalid("a link has 64 hexadecimal digits"))
+            .ok_or_else(|| Error::invalid("invalid link: expected 64 hexadecimal digits"))
     }
 }
 

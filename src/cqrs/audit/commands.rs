@@ -1,4 +1,4 @@
-//! Records commands: who asked for what, when, and what became of it.
+//! Records commands: the user, the command, the time and the outcome.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,11 +19,12 @@ const PAYLOAD_MAX: usize = 64 * 1_024;
 /// A reason is cut after this number of bytes.
 const REASON_MAX: usize = 2_048;
 
-/// What became of a command.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum CommandOutcome {
-    /// It was executed; it may have led to no event.
+    /// It was executed. It may have led to no event.
     Accepted,
     /// The rules of the domain, a validation or an authorization rejected it.
     Rejected,
@@ -58,9 +59,9 @@ pub struct CommandRecord {
     /// The id of the aggregate.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub aggregate_id: Option<String>,
-    /// What became of it.
+    /// The outcome.
     pub outcome: CommandOutcome,
-    /// Why it was rejected, or how it failed.
+    /// Why it was rejected or failed, cut after 2,048 bytes.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reason: Option<String>,
     /// The position of the first event that it led to.
@@ -69,15 +70,15 @@ pub struct CommandRecord {
     /// The position of the last event that it led to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub last_position: Option<Position>,
-    /// Whether an earlier command with this id led to the events.
+    /// Whether an earlier execution of the command with this id led to the events.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub repeated: bool,
     /// How long it took, all attempts included, in microseconds.
     pub duration_micros: u64,
-    /// The command as JSON.
+    /// The command as JSON, if it has at most 64 KiB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload: Option<Box<RawValue>>,
-    /// The bytes of a payload that was too long to be recorded.
+    /// The length in bytes of a payload that was too long to be recorded.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub payload_bytes: Option<usize>,
 }
@@ -88,8 +89,8 @@ type OnError = dyn Fn(&CommandRecord, &Error) + Send + Sync;
 ///
 /// A record is written after the command, and the command's result does not depend on it: a record that cannot be written is
 /// [counted](Self::failures) and passed to [`on_error`](Self::on_error), which writes to standard error by default. A crash between the two loses
-/// the record, not the events. A record is as durable as an append of this store's handle: a handle with another
-/// [durability](Store::with_durability) makes commands wait less.
+/// the record, not the events. A record is as durable as an append of this store's handle. To make commands wait less, create the log with a handle of
+/// lower [durability](Store::with_durability).
 ///
 /// Reads, projections, subscriptions and sagas do not get records, unless a query [includes](crate::Query::include_system) system events.
 /// A budget may drop records as it drops events. A store that [follows](crate::Store::follow) another cannot write records: each is a failure.
@@ -136,7 +137,7 @@ pub(super) struct Begun {
     since: Instant,
 }
 
-/// A command and where it goes.
+/// A command and its target.
 #[derive(Debug, Default)]
 pub(super) struct Asked<'a> {
     pub(super) name: String,
@@ -146,7 +147,7 @@ pub(super) struct Asked<'a> {
     pub(super) payload: Option<Box<RawValue>>,
 }
 
-/// What became of it.
+/// The outcome of a command, and the events that it led to.
 #[derive(Debug)]
 pub(super) struct Became {
     pub(super) outcome: CommandOutcome,
@@ -174,14 +175,14 @@ impl CommandLog {
         }
     }
 
-    /// Records commands without their payloads: where they have secrets or personal data.
+    /// Records commands without their payloads, for payloads with secrets or personal data.
     #[must_use]
     pub fn without_payloads(mut self) -> Self {
         self.has_payload = false;
         self
     }
 
-    /// Calls `on_error` with each record that cannot be written.
+    /// Calls `on_error` with each record that cannot be written, instead of writing a line to standard error.
     #[must_use]
     pub fn on_error(mut self, on_error: impl Fn(&CommandRecord, &Error) + Send + Sync + 'static) -> Self {
         self.on_error = Arc::new(on_error);

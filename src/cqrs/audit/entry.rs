@@ -102,10 +102,10 @@ impl<'a> From<&'a Event> for ChainEntry<'a> {
 }
 
 impl ChainEntry<'_> {
-    /// Whether the chain has the event.
+    /// Whether the chain contains the event.
     ///
-    /// Snapshots are not in it: the store drops each when a later one replaces it, and they hold nothing that the events do not. `$archived`
-    /// is not in it either: it says where events are, and a store with the archive attached has the events in its place.
+    /// It does not contain snapshots: the store drops each when a later one replaces it, and a snapshot is derived from events. It does not contain
+    /// `$archived` either: a store with the archive attached has the archived events in its place.
     pub fn is_chained(&self) -> bool {
         !matches!(self.event_type, "$snapshotted" | "$archived")
     }

@@ -1,4 +1,4 @@
-//! What verification finds.
+//! The faults that verification finds.
 
 use crate::{Gap, Position};
 
@@ -8,7 +8,7 @@ use super::{Link, PublicKey};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Fault {
-    /// An event between these positions is not what it was.
+    /// An event between these positions was changed.
     #[error(
         "the log was changed: an event from position {first} to {last} is not what it was when the head was signed"
     )]
@@ -18,7 +18,7 @@ pub enum Fault {
         /// The last position that may be changed.
         last: Position,
     },
-    /// Events between these positions are gone, and no anchor has them.
+    /// Events between these positions are missing, and no anchor contains them.
     #[error(
         "{count} events are missing from position {first} to {last}, and no anchor says that they were dropped on purpose"
     )]
@@ -30,7 +30,7 @@ pub enum Fault {
         /// How many are missing.
         count: u64,
     },
-    /// Events between these positions were not there.
+    /// Events between these positions were inserted.
     #[error("{count} events from position {first} to {last} were not there when the head was signed")]
     Inserted {
         /// The first position that may be inserted.
@@ -56,7 +56,7 @@ pub enum Fault {
         /// The last position when the head was signed.
         expected: Position,
     },
-    /// The log begins after its first event, and no anchor has what is missing.
+    /// The log begins after its first event, and no anchor contains the missing events.
     #[error(
         "the log begins at position {first}, not at {expected}, and no anchor says that its beginning was dropped on purpose"
     )]
@@ -66,7 +66,7 @@ pub enum Fault {
         /// The first position when the head was signed.
         expected: Position,
     },
-    /// The first event is another one.
+    /// The first event has another id.
     #[error("the first event is {actual}, not {expected}: this is another store, or its first event was replaced")]
     OtherStore {
         /// The id of the first event when the head was signed.
@@ -75,7 +75,9 @@ pub enum Fault {
         actual: uuid::Uuid,
     },
     /// A head or an anchor is signed by another key than the one that is trusted.
-    #[error("the {what} is signed by the key {actual}, not by {expected}")]
+    #[error(
+        "the {what} is signed by the key {actual}, not by the trusted key {expected}: use the public key of its signer"
+    )]
     OtherKey {
         /// `head` or `anchor`.
         what: &'static str,
@@ -91,14 +93,16 @@ pub enum Fault {
         what: &'static str,
     },
     /// The head to start from, or an anchor, belongs to another chain.
-    #[error("the {what} belongs to another chain than the head")]
+    #[error(
+        "the {what} does not belong to the chain of the head: it must be of the same store, and an earlier head must end before the head"
+    )]
     OtherChain {
-        /// `head` or `anchor`.
+        /// `earlier head` or `anchor`.
         what: &'static str,
     },
-    /// A reader that follows the log met events that were dropped before it read them.
+    /// A chain reached events that were dropped before it read them.
     #[error(
-        "cannot continue the chain after position {after}: {gap}; give an anchor of them, or begin a chain of what is left"
+        "cannot continue the chain after position {after}: {gap}; allow an anchor of these events, or begin a new chain of the remaining events"
     )]
     Crossed {
         /// The last position that was read.
@@ -114,7 +118,7 @@ pub enum Fault {
     },
 }
 
-/// What was verified: every event from `first` to `last` is what it was when the head was signed.
+/// The result of a verification without a fault: every event from `first` to `last` is as it was when the head was signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Verified {
@@ -122,9 +126,9 @@ pub struct Verified {
     pub first: Position,
     /// The position of the head.
     pub last: Position,
-    /// The number of events in the chain up to there.
+    /// The number of events in the chain up to the head.
     pub count: u64,
-    /// The number of these that are gone, and that an anchor has; those before `first` are not counted.
+    /// The number of missing events that an anchor contains, without those before `first`.
     pub anchored: u64,
     /// The link of the head.
     pub link: Link,

@@ -1,4 +1,4 @@
-//! Heads: what the chain was at a position, signed, and kept outside of the store.
+//! Heads: the signed link of the chain at a position, kept outside of the store.
 
 use std::fmt;
 
@@ -16,8 +16,8 @@ const TEXT_MAX: usize = 1 << 20;
 
 /// A signed statement of the whole log up to a position: the link of the hash chain there, and links before it.
 ///
-/// A head is what makes tampering evident, so keep it where the store's administrators cannot replace it: with an auditor, in another system, on
-/// paper. It is one JSON object of at most 150 KB, whatever the length of the log: it has at most 1,024 checkpoints.
+/// A head makes tampering evident, so keep it where the store's administrators cannot replace it: with an auditor, in another system, on paper. It is one
+/// JSON object with at most 1,024 checkpoints, so it has at most 150 KB for a log of any length.
 ///
 /// ```
 /// use annals::{Expected, NewEvent, Store, StreamId};
@@ -77,21 +77,21 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the text has more than 1 MiB, or is no head.
+    /// [`Error::Invalid`] when the text has more than 1 MiB, or is not a head.
     pub fn from_json(text: &str) -> Result<Self, Error> {
+        let refused = |reason: &dyn fmt::Display| Error::invalid(format!("invalid audit head: {reason}"));
         if text.len() > TEXT_MAX {
-            return Err(Error::invalid(format!(
-                "{} bytes are no audit head: it has at most {TEXT_MAX}",
+            return Err(refused(&format!(
+                "it has {} bytes, and the maximum is {TEXT_MAX}",
                 text.len()
             )));
         }
-        let refused = |reason: &dyn fmt::Display| Error::invalid(format!("this is no audit head: {reason}"));
         let head: Self = serde_json::from_str(text).map_err(|error| refused(&error))?;
         if head.format != FORMAT {
             return Err(refused(&format!("its format is '{}', not '{FORMAT}'", head.format)));
         }
         if head.checkpoints.len() > CHECKPOINTS_MAX || !head.is_ascending() {
-            return Err(refused(&"its checkpoints do not ascend, or are more than 1,024"));
+            return Err(refused(&"its checkpoints do not ascend, or there are more than 1,024"));
         }
         Ok(head)
     }

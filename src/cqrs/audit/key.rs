@@ -56,11 +56,11 @@ impl AuditKey {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] when the file cannot be read, holds no key, or, on Unix, others than its owner may read or write it.
+    /// [`Error::Invalid`] when the file cannot be read or does not contain a key, and on Unix when its permissions allow access to the group or others.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let refused =
-            |reason: &str| Error::invalid(format!("cannot take the audit key of {}: {reason}", path.display()));
+            |reason: &str| Error::invalid(format!("cannot read the audit key in {}: {reason}", path.display()));
         let file = File::open(path).map_err(|error| refused(&error.to_string()))?;
         check_owner_only(&file).map_err(|reason| refused(&reason))?;
         let mut text = Zeroizing::new(String::with_capacity(FILE_MAX as usize));
@@ -68,15 +68,15 @@ impl AuditKey {
             .read_to_string(&mut text)
             .map_err(|error| refused(&error.to_string()))?;
         let secret = hex::decode(text.trim()).map(Zeroizing::new);
-        let secret = secret.ok_or_else(|| refused("it must hold 64 hexadecimal digits on one line"))?;
+        let secret = secret.ok_or_else(|| refused("the file must contain 64 hexadecimal digits on one line"))?;
         Ok(Self(SigningKey::from_bytes(&secret)))
     }
 
-    /// Writes the key to a new file that only its owner can read.
+    /// Writes the key to a new file that only its owner can read (mode 600 on Unix), and syncs it.
     ///
     /// # Errors
     ///
-    /// The error of the file system; [`AlreadyExists`](io::ErrorKind::AlreadyExists) when there is a file.
+    /// The error of the file system; [`AlreadyExists`](io::ErrorKind::AlreadyExists) when the file exists, which is never replaced.
     pub fn write_new(&self, path: impl AsRef<Path>) -> io::Result<()> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true);
@@ -114,7 +114,7 @@ fn check_owner_only(file: &File) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "others than its owner may use it (mode {mode:o}): run `chmod 600`, and make a new key if the file was shared"
+        "its permissions allow access to other users (mode {mode:o}): run `chmod 600`, and make a new key if the file was shared"
     ))
 }
 
@@ -148,7 +148,10 @@ impl FromStr for PublicKey {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let key = hex::decode(text.trim()).filter(|bytes| VerifyingKey::from_bytes(bytes).is_ok());
-        key.map(Self)
-            .ok_or_else(|| Error::invalid("a public key has 64 hexadecimal digits, and is a point of the curve"))
+        key.map(Self).ok_or_else(|| {
+            Error::invalid(
+                "invalid public key: expected 64 hexadecimal digits that are a point of the curve of ed25519",
+            )
+        })
     }
 }

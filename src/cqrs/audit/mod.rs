@@ -2,32 +2,54 @@
 //!
 //! # Who did what
 //!
-//! [`CommandLog`] records every command, accepted, rejected or failed: of [aggregates](CommandLog::aggregates) that it wraps, and as the outermost layer of a
-//! [command bus](CommandLog::bus). Commands of `Together`, `Decisions` and sagas are recorded where a bus dispatches them, or by their targets.
-//! [`Trail`] writes the events and commands of an aggregate, a user, a correlation or a period, in the order of the log.
+//! [`CommandLog`] records every command, whether it is accepted, rejected or fails: either wrap [aggregates](CommandLog::aggregates), or make it the
+//! outermost layer of a [command bus](CommandLog::bus). Commands of `Together`, `Decisions` and sagas are recorded only if a bus dispatches them, or if the
+//! aggregates that they call are wrapped. [`Trail`] writes the events and commands of an aggregate, a user, a correlation or a period, ascending by
+//! position.
+//!
+//! ```
+//! use annals::Store;
+//! use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, Trail, Verify};
+//! use annals::cqrs::{Aggregates, Context};
+//! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
+//! # use domain::*;
+//!
+//! let store = Store::in_memory();
+//! let accounts = CommandLog::new(&store).aggregates(&Aggregates::<Account>::new(&store));
+//! let accounts = accounts.with_context(Context::new().user("anna"));
+//! accounts.execute("account-1", &AccountCommand::Open { owner: "anna".into() })?;
+//!
+//! let mut jsonl = Vec::new();
+//! assert_eq!(Trail::new().user("anna").write_jsonl(&store, &mut jsonl)?, 2); // the event and the command
+//!
+//! let key = AuditKey::generate()?; // the auditor keeps the key and the head
+//! let head = AuditChain::of(&store)?.head(&key, store.now());
+//! Verify::new(&head, &key.public()).run(&store)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Heads, step by step
 //!
 //! 1. Make a key where the store's administrators cannot read it: [`AuditKey::generate`] and [`AuditKey::write_new`], or `annals audit key`.
-//! 2. Regularly sign a [`Head`] and send it to another place: [`AuditChain::head`], or `annals audit head`. A store that dropped events before begins with
-//!    [`AuditChain::of_what_is_left`].
+//! 2. Sign a [`Head`] regularly, and send it to another place: [`AuditChain::head`], or `annals audit head`. For a store that has dropped events, the first
+//!    head is one of [`AuditChain::of_remaining`].
 //! 3. Before events are dropped, or from an archive, make an [`Anchor`]: [`AuditChain::anchor`], [`Anchor::of_events`], or `annals audit anchor`.
-//! 4. [`Verify`] with a head, the public key and the anchors, or `annals audit verify`.
+//! 4. [`Verify`] the store with a head, the public key and the anchors, or run `annals audit verify`.
 //!
-//! # What is evident
+//! # What a head proves
 //!
 //! [`AuditChain`] reads the log and hashes every event, each block of 1,024 positions with the hash of the block before it. A [`Head`] is the result
 //! at a position, signed with an [`AuditKey`], and kept elsewhere. [`Verify`] reads the log again. It finds an event that was changed, removed,
 //! inserted or moved, a log whose beginning or end was cut off, and a log that was replaced, and says between which positions.
 //!
-//! * The chain is made by a reader. Appends do not wait for it, and no key is on the path of an append. Events that were appended since the last head
-//!   are not protected yet: make heads as often as the loss of evidence must be short.
+//! * The chain is made by a reader. Appends do not wait for it, and need no key. Events after the last head are not protected yet, so the interval between
+//!   heads bounds what can be changed without evidence.
 //! * It hashes what every journal returns, byte for byte: times are microseconds, and JSON is the text that was appended. So a log verifies after
 //!   a restart, on a follower, and after a move to another journal that keeps positions.
-//! * [Snapshots](crate::Snapshot) are not part of the chain; every other event of a user, of the toolkit and of the store is. `$archived` is the exception
-//!   of the store's: a store with the archive attached has the archived events in its place.
-//! * Events that retention or archiving drops are missing, which is a fault, unless an [`Anchor`] has them.
-//! * A head proves nothing about the time before it was made, and nothing to a reader who does not trust the key.
+//! * The chain contains every event of the program, the toolkit and the store, with two exceptions: [snapshots](crate::Snapshot), and `$archived`, because
+//!   a store with the archive attached has the archived events in its place.
+//! * Events that retention or archiving dropped are missing, which is a fault, unless an [`Anchor`] contains them.
+//! * A head does not prove that the log was unchanged before the head was made. It proves nothing to a reader who does not trust the key.
 
 mod aggregates;
 mod anchor;

@@ -1,4 +1,4 @@
-//! Makes the chain by reading the log.
+//! Builds the chain by reading the log.
 
 use std::fmt;
 use std::ops::ControlFlow;
@@ -11,8 +11,8 @@ use crate::{Position, Store, Timestamp};
 
 /// The hash chain over a log, up to the position that was read. It makes [heads](Head).
 ///
-/// It reads the log like any other reader: appends do not wait for it, and need not know of it. It keeps no events; its memory is bounded by 200 KB.
-/// A program that makes heads regularly keeps one and calls [`read`](Self::read), or [resumes](Self::resume) from the last head.
+/// It reads the log like any other reader, and appends do not wait for it. It keeps no events, and at most 200 KB of memory. A program that makes heads
+/// regularly keeps one chain and calls [`read`](Self::read) before each head. After a restart, it [resumes](Self::resume) from the last head.
 #[derive(Clone)]
 pub struct AuditChain {
     walk: Walk,
@@ -52,22 +52,22 @@ impl AuditChain {
         Ok(chain)
     }
 
-    /// The chain of the events that a store still has: the first chain of a store that has dropped events before.
+    /// The chain of the events that a store still has: the first chain of a store that has dropped events.
     ///
-    /// Its head says what the log is now. It says nothing of the events that are gone: one that comes back, with an attached archive, is a fault. Reads
-    /// after this one fail at a gap.
+    /// Its head covers the remaining events only. A dropped event that reappears, when an archive is attached, is a fault. Later reads fail at a gap.
     ///
     /// # Errors
     ///
-    /// [`Fault::OutOfOrder`] when the store returns events out of order, which none does.
-    pub fn of_what_is_left(store: &Store) -> Result<Self, Fault> {
+    /// [`Fault::OutOfOrder`] when the store returns events out of order, which is a bug of the store.
+    pub fn of_remaining(store: &Store) -> Result<Self, Fault> {
         let mut walk = Walk::after(Checkpoint::default());
         let mut go_on = |_, _| ControlFlow::Continue(());
         feed(store, &mut walk, store.visible(), false, &mut go_on)?;
         Ok(Self { walk })
     }
 
-    /// The chain that a head describes. The next [`read`](Self::read) begins at the last whole block, and checks that it meets the head again.
+    /// The chain that a head describes. The next [`read`](Self::read) begins after the last whole block of the head, and checks that the log still has the
+    /// link of the head.
     ///
     /// # Errors
     ///
@@ -115,13 +115,14 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::Crossed`] when events were dropped before they were read, other than snapshots: the chain cannot have them. After
-    /// [`resume`](Self::resume), the fault of a log that does not meet the head.
+    /// [`Fault::Crossed`] when events other than snapshots were dropped before they were read, so that the chain cannot contain them. After
+    /// [`resume`](Self::resume), the fault of a log that differs from the head. The chain is unchanged after an error.
     pub fn read(&mut self, store: &Store) -> Result<(), Fault> {
         self.read_until(store, store.visible(), &mut |_, _| ControlFlow::Continue(()))
     }
 
-    /// The same up to a position. `progress` is called every 16,384 events, with the position that was read and the last one to read.
+    /// Reads as [`read`](Self::read) does, up to a position. `progress` is called every 16,384 events, with the position that was read and the last one to
+    /// read; if it returns a break, the read stops.
     ///
     /// # Errors
     ///
@@ -162,7 +163,7 @@ impl AuditChain {
         self.walk.chain.count()
     }
 
-    /// Signs the chain as it is.
+    /// Signs the chain as it is now. `made_at` is the time that the head states, usually [`Store::now`].
     pub fn head(&self, key: &AuditKey, made_at: Timestamp) -> Head {
         Head::sign(&self.walk.chain, key, made_at)
     }

@@ -17,17 +17,17 @@ pub enum TrailError {
     #[error(transparent)]
     Store(#[from] Error),
     /// The output cannot be written.
-    #[error("the audit trail cannot be written: {0}")]
+    #[error("cannot write the audit trail: {0}")]
     Io(#[from] io::Error),
 }
 
-/// Selects events and commands, and writes them. All filters must hold; without any, it is the trail of the whole store.
+/// Selects events and commands, and writes them. All filters must match; without filters, it is the trail of the whole store.
 ///
-/// It has the events of the store, the `$command` records of a [`CommandLog`](super::CommandLog), and what changed an aggregate, such as `$deleted`.
-/// Snapshots are no part of it. A gap in the log is a row of its own, of the kind `gap`: a trail does not hide that events are gone.
+/// It contains the events of the store, the `$command` records of a [`CommandLog`](super::CommandLog), and changes of aggregates, such as `$deleted`, but no
+/// snapshots. A gap in the log is a row of the kind `gap`, so a trail shows that events are missing.
 ///
-/// It is read and written as a stream, in batches of 1,024 events, so its length does not matter. It ends at the position that is visible when the
-/// call begins.
+/// It is read and written in batches of 1,024 events, so its memory does not depend on its length. It ends at the position that is visible when the call
+/// begins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a trail is written by one of its methods"]
 pub struct Trail {
@@ -44,31 +44,32 @@ impl Trail {
         Self::default()
     }
 
-    /// Only events of, commands to and changes of this aggregate.
+    /// Only events, commands and changes of this aggregate.
     pub fn aggregate(mut self, id: impl Into<Name>) -> Self {
         self.aggregate = Some(id.into());
         self
     }
 
-    /// Only what this user did.
+    /// Only events and commands of this user.
     pub fn user(mut self, id: impl Into<Name>) -> Self {
         self.user = Some(id.into());
         self
     }
 
-    /// Only what belongs to this correlation.
+    /// Only events and commands of this correlation.
     pub fn correlation(mut self, id: impl Into<Name>) -> Self {
         self.correlation = Some(id.into());
         self
     }
 
-    /// Only what happened at this time or later: by the time of the event, which a writer may set. A row also has the time at which the store recorded it.
+    /// Only events and commands at this time or later. The filter compares the time of the event, which a writer may set; a row also has the time at which
+    /// the store recorded it.
     pub fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self
     }
 
-    /// Only what happened before this time.
+    /// Only events and commands before this time.
     pub fn before(mut self, time: Timestamp) -> Self {
         self.before = Some(time);
         self
@@ -95,7 +96,7 @@ impl Trail {
         query
     }
 
-    /// Writes one JSON object a line. Returns the number of rows.
+    /// Writes one JSON object per line. Returns the number of rows.
     ///
     /// # Errors
     ///
@@ -107,7 +108,7 @@ impl Trail {
     /// Writes CSV with a header, as RFC 4180 says, with `\n` at the end of each line. Returns the number of rows.
     ///
     /// Spreadsheets execute cells that begin like a formula. A text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets a `'` before
-    /// it. JSON lines have every text as it is.
+    /// it. JSON lines contain every text unchanged.
     ///
     /// # Errors
     ///

@@ -10,8 +10,8 @@ use crate::{Position, Store};
 
 /// Verifies a log against a [head](Head): each event up to the head is what it was, none is missing, none was added.
 ///
-/// It reads each event once, in the order of positions, with bounded memory: beside the anchors it holds the hashes of one block. Events that are
-/// appended meanwhile do not matter.
+/// It reads each event once, ascending by position. Its memory is bounded: it holds the anchors and the hashes of one block. Concurrent appends do not
+/// affect it.
 pub struct Verify<'a> {
     head: &'a Head,
     key: &'a PublicKey,
@@ -42,7 +42,7 @@ impl<'a> Verify<'a> {
         }
     }
 
-    /// Begins at an earlier head that was verified before: reads what is after its last whole block.
+    /// Begins at an earlier head that was verified before: reads only the events after its last whole block.
     #[must_use]
     pub fn since(mut self, head: &'a Head) -> Self {
         self.since = Some(head);
@@ -78,7 +78,7 @@ impl<'a> Verify<'a> {
         self.finish(walk, visible)
     }
 
-    /// Verifies events that come from elsewhere, in the order of the log.
+    /// Verifies events from another source, such as an export, ascending by position.
     ///
     /// # Errors
     ///

@@ -227,7 +227,7 @@ fn a_store_that_had_dropped_events_before_could_not_be_audited() {
         rich(&store, 2_000);
         drop_some(&store).expect("dropped");
         let left = log(&store).len() as u64;
-        let mut chain = AuditChain::of_what_is_left(&store).expect("ascending");
+        let mut chain = AuditChain::of_remaining(&store).expect("ascending");
         let first = chain.head(&key(), START);
         assert_eq!(first.tip.count, left);
         assert_eq!(verify(&store, &first).expect("it is as it was").count, left);

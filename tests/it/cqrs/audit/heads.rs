@@ -198,7 +198,7 @@ fn a_key_file_that_others_can_read_was_taken() {
         set_permissions(&path, Permissions::from_mode(mode)).expect("changed");
         let error = AuditKey::from_file(&path).expect_err("others can read it").to_string();
         assert!(
-            error.contains("others than its owner") && error.contains("chmod 600"),
+            error.contains("allow access to other users") && error.contains("chmod 600"),
             "{error}"
         );
     }
