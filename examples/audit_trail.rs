@@ -76,19 +76,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("what ben did:");
     assert_eq!(Trail::new().user("ben").write_jsonl(&store, &mut stdout())?, 1);
 
-    // The auditor keeps the head. The key is in no store; here it is made up.
+    // The auditor keeps the head and the key, outside of the store.
     let key = AuditKey::generate()?;
     let kept = AuditChain::of(&store)?.head(&key, store.now()).to_json();
 
     by("anna").execute("account-1", &AccountCommand::Deposit { amount: 5 })?;
 
-    // A year later, with the public key: what was there then is there, unchanged.
+    // A year later, with the public key: every event up to the head is unchanged.
     let (head, public) = (Head::from_json(&kept)?, key.public());
     let verified = Verify::new(&head, &public).run(&store)?;
     println!("verified: {} events up to position {}", verified.count, verified.last);
     assert_eq!((verified.count, verified.visible.0), (5, 7));
 
-    // An amount is changed in the files, and every checksum of them is made right.
+    // An attacker changes an amount in the files, and corrects every checksum.
     let events: Vec<Event> = store.read_all().include_system().events();
     let entries = events.iter().map(|event| {
         let mut entry = ChainEntry::from(event);

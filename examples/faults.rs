@@ -19,7 +19,7 @@ enum CartEvent {
 #[derive(Debug, Serialize, Deserialize)]
 struct Add(String);
 
-/// A cart takes the same article twice: people order two of a kind.
+/// A cart accepts the same article twice, since customers order two of a kind.
 struct Cart;
 
 impl Aggregate for Cart {
@@ -41,18 +41,19 @@ impl Aggregate for Cart {
     fn evolve(&mut self, _: CartEvent) {}
 }
 
-/// The faults of this example. A test keeps them in a file as well.
+/// The faults of this example. They are data, so a test can also read them from a file.
 const FAULTS: &str = r#"[
-    {"on": "append", "aggregate": "cart-*", "do": "commit_then_timeout", "times": 2},
-    {"on": "append", "aggregate": "stock", "do": "conflict", "times": 3}
+    {"on": "append", "aggregate": "cart-1", "do": "commit_then_timeout"},
+    {"on": "append", "aggregate": "cart-2", "do": "commit_then_timeout"},
+    {"on": "append", "aggregate": "shared-cart", "do": "conflict", "times": 3}
 ]"#;
 
-/// What a browser does: it sends the same again when it gets no answer.
+/// A client that sends the same request again until it gets a reply.
 fn until_it_succeeds<T, E: std::fmt::Display>(mut call: impl FnMut() -> Result<T, E>) -> T {
     loop {
         match call() {
-            Ok(answer) => return answer,
-            Err(error) => println!("    no answer: {error}"),
+            Ok(reply) => return reply,
+            Err(error) => println!("    failed: {error}"),
         }
     }
 }
@@ -74,24 +75,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("a customer adds a lamp, and the acknowledgement is lost:");
     until_it_succeeds(|| carts.execute("cart-1", &lamp));
     println!("    the cart has {}", content(&store, "cart-1"));
+    assert_eq!(
+        store.read_stream("cart-1").events().len(),
+        2,
+        "the retry doubled the order"
+    );
 
-    println!("another customer does, and the command has an id:");
+    println!("another customer adds a lamp, and the command has an id:");
     let id = Uuid::new_v5(&Uuid::NAMESPACE_URL, b"request 2");
     let executed = until_it_succeeds(|| carts.execute_once(id, "cart-2", &lamp));
     println!("    the cart has {}", content(&store, "cart-2"));
-    if let Some(appended) = executed.appended {
-        println!(
-            "    repeated, and answered with the first result: {}",
-            appended.repeated
-        );
-    }
+    assert_eq!(store.read_stream("cart-2").events().len(), 1, "the retry is recognized");
+    assert!(executed.appended.is_some_and(|appended| appended.repeated));
 
-    println!("a store that conflicts three times on demand:");
-    let executed = carts.execute("stock", &lamp)?;
+    println!("an append that conflicts three times on demand:");
+    let executed = carts.execute("shared-cart", &lamp)?;
     println!("    appended at attempt {}", executed.attempts);
 
     faults.assert_all_fired();
-    println!("what went wrong:");
+    println!("the faults that fired:");
     for fired in faults.fired() {
         println!("    {fired}");
     }

@@ -1,4 +1,4 @@
-//! A table of customers moves into the store while the program goes on. `cargo run --example migrate_a_table --features migration`
+//! A table of customers moves into the store while the program runs. `cargo run --example migrate_a_table --features migration`
 
 #![expect(clippy::print_stdout, reason = "an example prints")]
 
@@ -107,13 +107,13 @@ fn main() -> Result<(), Box<dyn Error>> {
     for refused in &report.refused {
         println!("    {refused}");
     }
-    println!("after:");
     customers.new.execute("customer-1", &Move("Rom"))?;
     show("customer-1")?;
     show("customer-3")?;
-    println!("once more, with the row corrected:");
+    println!("again, with the row corrected:");
     let corrected = TABLE.replace("yesterday", "2023-01-01T00:00:00Z");
-    println!("    {}", migration.run(rows::csv(corrected.as_bytes()))?);
+    let again = migration.run(rows::csv(corrected.as_bytes()))?;
+    assert_eq!((again.migrated, again.already_migrated), (1, 3), "{again}");
     show("customer-1")?;
     show("customer-3")
 }

@@ -1,4 +1,4 @@
-//! A tracker of sessions: bounded memory, a thread that follows what happens, and figures at the end.
+//! A tracker of sessions: bounded memory, a thread that follows the log, and statistics at the end.
 //!
 //! `cargo run --release --example sessions`
 
@@ -39,12 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let store = Store::builder().settings(settings).open()?;
 
-    // Counts what matters while it happens. It ends when the store is closed.
+    // Counts sign-ups as they happen. The tail ends when the store is closed.
     let sign_ups = store.tail(Query::all().event_type("SignedUp"), Position(0))?;
     let follower = std::thread::spawn(move || {
         sign_ups.fold((0, 0), |(seen, missed), delivery| match delivery {
             Delivery::Event(_) => (seen + 1, missed),
-            // Any event, not just those it follows: what is gone cannot be asked for its type.
+            // The gap counts events of every type, since the types of dropped events are unknown.
             Delivery::Gap(gap) => (seen, missed + gap.count),
         })
     });
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (seen, missed) = follower.join().map_err(|_| "the follower panicked")?;
     writeln!(
         out,
-        "the follower saw {seen} sign-ups; {missed} events were dropped before it came to them"
+        "the follower saw {seen} sign-ups; {missed} events were dropped before it read them"
     )?;
     Ok(())
 }
