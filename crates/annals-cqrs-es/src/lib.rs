@@ -1,9 +1,28 @@
-//! [Annals](annals) as the persistence of programs that are written with [`cqrs_es`].
+//! [Annals](annals) as the event store of programs that are written with [`cqrs_es`].
 //!
-//! [`event_store`] and [`snapshot_store`] make what a [`CqrsFramework`](cqrs_es::CqrsFramework) takes as its store, on any [`Store`]: in memory for
-//! tests, or on files or PostgreSQL.
+//! [`event_store`] and [`snapshot_store`] return the store that a [`CqrsFramework`](cqrs_es::CqrsFramework) takes. They work on any [`Store`]: in memory for
+//! tests, in files, or in PostgreSQL.
 //!
-//! # What an event becomes
+//! # Durability
+//!
+//! A commit is acknowledged when its events can be read. With [`Repository::with_durability`], it is acknowledged when its events survive a crash of the
+//! process ([`Written`](annals::Durability::Written)) or of the machine ([`Synced`](annals::Durability::Synced)), and awaits this. On a store whose own
+//! settings have such a durability, a commit waits for it too, but blocks a thread of the executor.
+//!
+//! ```
+//! use annals::{Durability, Store};
+//! use annals_cqrs_es::Repository;
+//! # use cqrs_es::Aggregate;
+//! use cqrs_es::persist::PersistedEventStore;
+//!
+//! # fn synced<Account: Aggregate>(store: &Store) -> annals::Result<PersistedEventStore<Repository, Account>> {
+//! let repository = Repository::new(store).with_durability(Durability::Synced)?;
+//! let accounts = PersistedEventStore::<_, Account>::new_event_store(repository);
+//! # Ok(accounts)
+//! # }
+//! ```
+//!
+//! # How an event is stored
 //!
 //! | `cqrs-es` | Annals |
 //! |---|---|
@@ -14,15 +33,14 @@
 //! | payload | data, as JSON |
 //! | metadata | metadata, as JSON; the values of `correlation_id`, `causation_id`, `user_id` and `organization_id` are names of the event too, so that queries find it by them |
 //!
-//! # What is different
+//! # What differs from other stores of the framework
 //!
-//! * An append checks the version: a command that was decided on an older state gets
+//! * An append checks the version: a command that was decided on an older state fails with
 //!   [`AggregateConflict`](cqrs_es::AggregateError::AggregateConflict).
-//! * Events that a limit, a truncation or an archive has dropped are an error, never an aggregate without them.
-//! * Snapshots are folded from the events: the state that version 0.5.0 of the framework hands over for a snapshot has the events of the last command
-//!   twice.
-//! * [`PersistedEventStore::new_aggregate_store`] is not supported: its truth is the snapshot alone, and in Annals a snapshot is a copy of what the
-//!   events say.
+//! * An aggregate that has lost events to a limit, a truncation or an archive fails to load. It is never loaded without these events.
+//! * Snapshots are folded from the stored events, because version 0.5.0 of the framework applies the events of the last command twice to the state that it
+//!   passes for a snapshot.
+//! * [`PersistedEventStore::new_aggregate_store`] is not supported: it stores the state alone, and in Annals a snapshot is derived from events.
 
 mod mapping;
 mod repository;
@@ -34,7 +52,7 @@ use cqrs_es::persist::PersistedEventStore;
 pub use self::mapping::aggregate_id;
 pub use self::repository::Repository;
 
-/// A store for a framework: events are the truth, and an aggregate is loaded from all of them.
+/// An event store for a framework, without snapshots: an aggregate is loaded from all its events.
 ///
 /// ```
 /// # use annals::Store;
@@ -71,8 +89,9 @@ pub fn event_store<A: Aggregate>(store: &Store) -> PersistedEventStore<Repositor
     PersistedEventStore::new_event_store(Repository::new(store))
 }
 
-/// The same with a snapshot after every `size` events, 1 at least: an aggregate is loaded from the snapshot and the events after it.
+/// An event store for a framework, with a snapshot after every `size` events, at least 1: an aggregate is loaded from the last snapshot and the events after
+/// it.
 pub fn snapshot_store<A: Aggregate>(store: &Store, size: usize) -> PersistedEventStore<Repository, A> {
     let size = size.max(1);
-    PersistedEventStore::new_snapshot_store(Repository::new(store).snapshots_of(size), size)
+    PersistedEventStore::new_snapshot_store(Repository::new(store).snapshot_size(size), size)
 }

@@ -1,11 +1,11 @@
-//! What an event of the framework becomes in the log, and back.
+//! Converts events of the framework to events of the log, and back.
 
 use annals::{Event, NewEvent, StreamId};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::{PersistenceError, SerializedEvent};
 use serde_json::{Value, json};
 
-/// The id that an aggregate of the framework has in the store: `TYPE/ID`.
+/// The id of an aggregate of the framework in the store: `TYPE/ID`. Use it for reads and queries of the store.
 pub fn aggregate_id<A: Aggregate>(id: &str) -> String {
     format!("{}/{id}", A::TYPE)
 }

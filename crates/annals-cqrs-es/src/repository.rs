@@ -15,8 +15,8 @@ const PAGE: usize = 256;
 
 /// The repository of a [`PersistedEventStore`](cqrs_es::persist::PersistedEventStore). Cheap to clone.
 ///
-/// [`event_store`](crate::event_store) and [`snapshot_store`](crate::snapshot_store) make one; with [`with_durability`](Self::with_durability) make it by
-/// hand. No call blocks a thread of the executor for the journal: a commit awaits the durability of its events.
+/// [`event_store`](crate::event_store) and [`snapshot_store`](crate::snapshot_store) create one. Create one yourself to set its
+/// [durability](Self::with_durability), which a commit awaits without blocking a thread of the executor.
 #[derive(Clone, Debug)]
 pub struct Repository {
     store: Store,
@@ -34,21 +34,21 @@ impl Repository {
         }
     }
 
-    /// Acknowledges commits when their events have this durability.
+    /// Acknowledges commits when their events have this durability. If the wait fails, the events may be stored.
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the store's journal promises less.
+    /// [`Error::Invalid`] if the store's journal cannot provide this durability.
     pub fn with_durability(mut self, durability: Durability) -> annals::Result<Self> {
         self.store.with_durability(durability)?;
         self.durability = durability;
         Ok(self)
     }
 
-    /// The number of events between two snapshots, which must be that of the framework's store: a commit that crosses a multiple of it brings the
-    /// snapshot of that multiple, with events after it.
+    /// Sets the number of events between two snapshots, at least 1. It must be the `snapshot_size` of the framework's
+    /// [`PersistedEventStore`](cqrs_es::persist::PersistedEventStore).
     #[must_use]
-    pub fn snapshots_of(mut self, size: usize) -> Self {
+    pub fn snapshot_size(mut self, size: usize) -> Self {
         self.snapshot_size = size.max(1);
         self
     }
@@ -57,7 +57,7 @@ impl Repository {
     ///
     /// # Errors
     ///
-    /// When some of them are gone, so that a state made of the others would be another one.
+    /// When some of these events were dropped, since a state without them would be wrong.
     fn events_after<A: Aggregate>(&self, id: &str, after: Version) -> Result<Vec<Event>, PersistenceError> {
         let id = aggregate_id::<A>(id);
         let Some(info) = self.store.stream_info(&id) else {
@@ -65,11 +65,11 @@ impl Repository {
         };
         let events = self.store.read_stream(&id).after(after).events();
         let first = events.first().map_or(info.version.0 + 1, |event| event.version().0);
-        // What is before a deletion belongs to another life of the aggregate.
+        // Events before a deletion are not part of the state of the aggregate that was created again.
         if first > after.0.max(info.deleted_to.0) + 1 {
             let what = format!(
                 "events of aggregate '{id}' before version {first} are gone (truncated, archived, or past a limit or a budget): its state cannot be \
-                 told; if they were archived, attach the archive"
+                 loaded; if they were archived, attach the archive"
             );
             return Err(unknown(what));
         }
@@ -124,7 +124,7 @@ impl Repository {
             .map_err(unknown)
     }
 
-    /// Feeds a replay from a thread of its own, as fast as its reader takes the events. `read` returns the next ones after a position.
+    /// Feeds a replay from its own thread, as fast as the reader takes the events. `read` returns the next page of events after a position.
     fn replay(
         &self,
         read: impl Fn(&Self, Position) -> Result<Vec<Event>, PersistenceError> + Send + 'static,
@@ -137,7 +137,7 @@ impl Repository {
     }
 }
 
-/// The framework tells conflicts, a store that is away, and everything else apart.
+/// The framework distinguishes conflicts, an unavailable store, and all other errors.
 fn failed(error: Error) -> PersistenceError {
     if error.conflict().is_some() {
         return PersistenceError::OptimisticLockError;
@@ -148,7 +148,7 @@ fn failed(error: Error) -> PersistenceError {
     unknown(error)
 }
 
-/// Ends when there are no more events, at an error, and when the reader has gone.
+/// Ends when there are no more events, at the first error, and when the reader is dropped.
 fn feed_all(mut feed: ReplayFeed, read: impl Fn(Position) -> Result<Vec<Event>, PersistenceError>) {
     let mut after = Position(0);
     loop {
@@ -220,7 +220,7 @@ impl PersistedEventRepository for Repository {
         let id = id.to_owned();
         self.replay(move |repository, after| match after {
             Position(0) => repository.events_after::<A>(&id, Version(0)),
-            // They have all been read.
+            // The first page has all events of the aggregate.
             _ => Ok(Vec::new()),
         })
     }
