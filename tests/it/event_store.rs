@@ -95,7 +95,7 @@ impl Altered {
 impl EventStore for Altered {
     fn capabilities(&self) -> Capabilities {
         match self.flaw {
-            Flaw::OnlyAppendsAndReads | Flaw::RefusesWithTheWrongError => Capabilities::none(),
+            Flaw::OnlyAppendsAndReads | Flaw::RefusesWithTheWrongError => Capabilities::none().with(Capability::Fields),
             Flaw::AnswersQueriesItDeniesToHave => Capabilities::all().without(Capability::Query),
             _ => Capabilities::all(),
         }

@@ -19,17 +19,21 @@ pub enum Capability {
     Backwards,
     /// Follows the log as it grows.
     Tail,
+    /// Keeps every field of an event byte for byte: a given id and time, tags, metadata, and data of any content type. A store without it keeps the type,
+    /// the schema version, data that is JSON, and the names of user, organization, correlation and causation.
+    Fields,
 }
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::AppendAll,
         Self::AppendIf,
         Self::Idempotence,
         Self::Query,
         Self::Backwards,
         Self::Tail,
+        Self::Fields,
     ];
 
     /// The operation, as a verb that follows "this store cannot".
@@ -41,6 +45,7 @@ impl Capability {
             Self::Query => "answer queries",
             Self::Backwards => "read backwards",
             Self::Tail => "follow the log",
+            Self::Fields => "keep every field of an event",
         }
     }
 
