@@ -76,3 +76,58 @@ fn a_query_that_writes_or_fails_is_refused() {
         Err(RowError::Source(_))
     ));
 }
+
+#[test]
+fn a_column_of_the_name_of_the_row_failed_the_query() {
+    let schema = prepared();
+    let read = |query: &str| -> Vec<Result<Value, RowError>> {
+        let rows = postgres(&source(&schema), query);
+        rows.unwrap_or_else(|error| panic!("{query}: {error}")).collect()
+    };
+    for name in ["annals_row", "annals_json", "json", "row", "annals_rows"] {
+        let rows = read(&format!("SELECT 1 AS {name}"));
+        assert_eq!(rows, [Ok(json!({name: 1}))]);
+    }
+    let rows = read(
+        "SELECT true AS b, NULL::int AS n, '\\xff00'::bytea AS bytes, 'NaN'::numeric AS nan, '{1,NULL}'::int[] AS many",
+    );
+    assert_eq!(
+        rows,
+        [Ok(
+            json!({"b": true, "n": null, "bytes": "\\xff00", "nan": "NaN", "many": [1, null]})
+        )]
+    );
+}
+
+#[test]
+fn a_row_that_cannot_be_kept_whole_lost_a_part() {
+    let schema = prepared();
+    let reasons = |query: &str| -> Vec<String> {
+        let rows = postgres(&source(&schema), query).expect("a query");
+        rows.filter_map(Result::err).map(|error| error.to_string()).collect()
+    };
+    for (query, told) in [
+        ("SELECT 1 AS id, 2 AS id", "field 'id' is there twice"),
+        (
+            "SELECT 12345678901234567890.12::numeric(30, 2) AS cents",
+            "12345678901234567890.12 has more digits",
+        ),
+        ("SELECT '{\"a\": 1, \"a\": 2}'::json AS j", "field 'a' is there twice"),
+        ("SELECT repeat('x', 17000000) AS note", "longer than 16777216 bytes"),
+    ] {
+        let reasons = reasons(query);
+        assert!(reasons.len() == 1 && reasons[0].contains(told), "{query}: {reasons:?}");
+    }
+    for query in [
+        "SELECT 12345678901234567890.12::numeric(30, 2)::text AS cents",
+        "SELECT 1.50::numeric AS a, 0.1::float8 AS b, 9223372036854775807 AS c, 1e-7::float8 AS d",
+        "SELECT 1 AS id, 2 AS \"ID\"",
+    ] {
+        assert_eq!(reasons(query), [""; 0], "{query}");
+    }
+    // The rows after it are read.
+    let query =
+        "SELECT n AS id, repeat('x', CASE n WHEN 2 THEN 17000000 ELSE 1 END) AS note FROM generate_series(1, 3) n";
+    let rows: Vec<_> = postgres(&source(&schema), query).expect("a query").collect();
+    assert!(rows.len() == 3 && rows[2].is_ok() && rows[1].is_err());
+}

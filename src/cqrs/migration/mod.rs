@@ -39,6 +39,8 @@ use crate::{Append, Appended, Error, Expected, NewEvent, Position, Store, Stream
 
 /// The number of rows that are appended at once.
 const BATCH: usize = 256;
+/// The bytes of data after which a batch is appended, whatever the number of its rows.
+const BATCH_BYTES: usize = 16 << 20;
 /// The namespace of the ids of migrated events.
 const NAMESPACE: Uuid = Uuid::from_u128(0x5f8e_64d1_27c3_5b0a_9d41_f2ce_8a63_70be);
 
@@ -137,7 +139,7 @@ impl<'a> Migration<'a> {
         }
     }
 
-    /// Calls `progress` with the report so far, after each batch of 256 rows.
+    /// Calls `progress` with the report so far, after each batch of 256 rows, or of 16 MiB.
     #[must_use]
     pub fn on_progress(mut self, progress: impl Fn(&MigrationReport) + 'a) -> Self {
         self.progress = Box::new(progress);
@@ -155,12 +157,15 @@ impl<'a> Migration<'a> {
         rows: impl IntoIterator<Item = Result<Value, RowError>>,
     ) -> Result<MigrationReport, MigrationError> {
         let mut report = MigrationReport::default();
-        let mut batch = Vec::with_capacity(BATCH);
+        let (mut batch, mut bytes) = (Vec::with_capacity(BATCH), 0);
         for row in rows {
             report.read += 1;
             match row {
                 Ok(row) => match self.converted(&row) {
-                    Ok(append) => batch.push((report.read, append)),
+                    Ok(append) => {
+                        bytes += append.events.iter().map(|event| event.data.len()).sum::<usize>();
+                        batch.push((report.read, append));
+                    }
                     Err(reason) => report.refuse(report.read, reason),
                 },
                 Err(RowError::Row(reason)) => report.refuse(report.read, reason),
@@ -171,7 +176,8 @@ impl<'a> Migration<'a> {
                     return Err(MigrationError::source(reason, report));
                 }
             }
-            if batch.len() == BATCH {
+            if batch.len() == BATCH || bytes >= BATCH_BYTES {
+                bytes = 0;
                 self.append_batch(&mut batch, &mut report)?;
             }
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rows::RowError;
+use super::rows::{ROW_BYTES_MAX, RowError, json};
 use crate::journal::postgres::Link;
 
 /// The number of rows of one round trip.
@@ -24,9 +24,11 @@ pub(super) fn rows(url: &str, query: &str) -> Result<impl Iterator<Item = Result
     let mut link = database.connect().map_err(|error| failed(&error))?;
     let query = query.trim().trim_end_matches(';');
     let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-    // The query stands on its own lines, since it may end with a comment.
+    // The query stands on its own lines, since it may end with a comment. `.*` is there since a column may have the name of the row.
+    let rows = format!("SELECT row_to_json(annals_row.*)::text AS json FROM (\n{query}\n) annals_row");
     let cursor = format!(
-        "DECLARE annals_rows NO SCROLL CURSOR FOR SELECT row_to_json(annals_row)::text FROM (\n{query}\n) annals_row"
+        "DECLARE annals_rows NO SCROLL CURSOR FOR \
+         SELECT CASE WHEN octet_length(json) <= {ROW_BYTES_MAX} THEN json END FROM ({rows} OFFSET 0) annals_json"
     );
     link.batch(begin).map_err(|error| failed(&error.text))?;
     link.execute(None, &cursor, &[]).map_err(|error| failed(&error.text))?;
@@ -54,8 +56,9 @@ impl Iterator for Cursor {
             }
         }
         self.fetched.next().map(|row| {
-            let text: &str = row.try_get(0).map_err(|error| failed(&error))?;
-            serde_json::from_str(text).map_err(|error| RowError::Row(format!("it is not JSON: {error}")))
+            let text: Option<&str> = row.try_get(0).map_err(|error| failed(&error))?;
+            let too_long = || RowError::Row(format!("it is longer than {ROW_BYTES_MAX} bytes"));
+            json::object(text.ok_or_else(too_long)?.as_bytes())
         })
     }
 }

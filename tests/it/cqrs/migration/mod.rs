@@ -1,5 +1,7 @@
 //! Rows become the first events of aggregates, once.
 
+mod sources;
+
 use std::cell::Cell;
 
 use annals::cqrs::migration::rows::{RowError, csv, json_lines};
