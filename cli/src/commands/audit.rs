@@ -223,6 +223,12 @@ fn describe(verified: &Verified) -> Sections {
 
 fn sign_anchor(global: &Global, asked: &Anchor, out: &mut Out<'_>) -> Outcome {
     let key = key_of(&asked.key)?;
+    let read_files = [&asked.key, &asked.head].into_iter().chain(&asked.earlier);
+    let read_files: Vec<PathBuf> = read_files.cloned().collect();
+    let target = target(&asked.to.output, asked.to.force, inputs(global, &read_files));
+    if !target.is_stdout()? {
+        target.check()?;
+    }
     let head = read_head(&asked.head)?;
     head.check_signature(&key.public()).map_err(|found| failure(&found))?;
     let store = open_durable(global, out)?;

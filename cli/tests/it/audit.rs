@@ -296,6 +296,33 @@ fn a_prefix_that_is_about_to_be_dropped_is_signed() {
     let report = audited.verify(&head, &["--anchor", &two]).ok();
     assert_eq!(
         (figure(&report, "first"), figure(&report, "anchored")),
-        (2_049.into(), 0.into())
+        (1.into(), 0.into()),
+        "nothing is missing so far"
     );
+}
+
+#[test]
+fn an_anchor_replaced_the_key_that_signs_it() {
+    let audited = Audited::new();
+    let (head, key) = (audited.head("head.json"), audited.path("audit.key"));
+    let one = audited.path("one.json");
+    let anchor = ["anchor", "--key", &key, "--head", &head, "--up-to", "1500"];
+    audited.audit(&[&anchor[..], &["--output", &one]].concat()).ok();
+    let read = |path: &str| std::fs::read(path).unwrap();
+    let before = [&key, &head, &one].map(|path| read(path));
+    for target in [&key, &head, &one] {
+        for arguments in [
+            [&anchor[..], &["--anchor", &one, "--force", "--output", target]].concat(),
+            vec![
+                "head", "--key", &key, "--since", &head, "--anchor", &one, "--force", "--output", target,
+            ],
+        ] {
+            let error = audited.audit(&arguments).failed(2);
+            assert!(error.contains("this command reads it"), "{error}");
+        }
+    }
+    assert_eq!([&key, &head, &one].map(|path| read(path)), before);
+    audited
+        .audit(&[&anchor[..], &["--force", "--output", &audited.path("two.json")]].concat())
+        .ok();
 }

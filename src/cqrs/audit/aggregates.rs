@@ -1,14 +1,14 @@
 //! Aggregates whose commands are recorded.
 
-use std::any::{Any, type_name};
+use std::any::Any;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::commands::{Asked, Became, CommandLog, CommandOutcome};
+use super::name;
 use crate::cqrs::process::panic_text;
 use crate::cqrs::{Aggregate, Aggregates, Codec, CommandError, Context, Executed, Json, Pending};
 use crate::{Durability, StreamId};
@@ -137,16 +137,15 @@ where
             Ok(Err(error)) => Became::of_error(error),
             Err(panic) => Became::of_panic(&**panic),
         };
-        let written = serde_json::value::to_raw_value(command).ok();
         // Without a pseudonym, the record has no name rather than a personal one.
         let stored_id = self.aggregates.stored_id(id).ok();
         let context = self.aggregates.events.stored_context(&self.aggregates.context).ok();
         let asked = Asked {
-            name: name_of::<A::Command>(written.as_deref()),
+            name: name::of(command),
             command_id,
             stream: stored_id.map(|id| StreamId::new(A::TYPE, &*id)),
             context: context.as_deref(),
-            payload: written.filter(|_| self.log.has_payload),
+            payload: self.log.payload(command),
         };
         self.log.record(&begun, &asked, became);
         let executed = executed.unwrap_or_else(|panic| resume_unwind(panic));
@@ -179,29 +178,4 @@ impl Became {
             appended: None,
         }
     }
-}
-
-/// The variant of an enum as serde writes it, or the name of the type.
-fn name_of<T>(written: Option<&RawValue>) -> String {
-    let variant = written.and_then(|written| variant_of(written.get()));
-    let own = || {
-        let name = type_name::<T>();
-        let name = name.split('<').next().unwrap_or(name);
-        name.rsplit("::").next().unwrap_or(name).to_owned()
-    };
-    variant.unwrap_or_else(own)
-}
-
-/// `"Audit"` and `{"Deposit":5}` are variants; an object with another number of keys is a struct.
-fn variant_of(json: &str) -> Option<String> {
-    use std::collections::BTreeMap;
-
-    if json.starts_with('"') {
-        return serde_json::from_str(json).ok();
-    }
-    let object: BTreeMap<String, &RawValue> = serde_json::from_str(json).ok()?;
-    let mut keys = object.into_keys();
-    let first = keys.next()?;
-    let is_variant = first.starts_with(char::is_uppercase) && keys.next().is_none();
-    is_variant.then_some(first)
 }

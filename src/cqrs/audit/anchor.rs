@@ -20,6 +20,8 @@ const TEXT_MAX: usize = 256 << 20;
 /// An anchor of a [prefix](super::AuditChain::anchor) has the link at the end of the prefix, and a constant size. An anchor of [events](Self::of_events)
 /// has the hash of each event: use it for aggregates that are truncated, deleted or archived, whose events are spread over the log. Make an anchor before
 /// the events are dropped, or from the archive that contains them. Verification accepts missing events that an anchor contains, and checks all others.
+/// An anchor of a prefix does not let it check the events between two checkpoints of the head of which some are missing:
+/// [`Verified::first`](super::Verified::first) is after them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[non_exhaustive]
@@ -109,7 +111,7 @@ impl Anchor {
 
     /// The number of events that may be missing.
     pub fn count(&self) -> u64 {
-        self.base.count + self.leaves.len() as u64
+        self.base.count.saturating_add(self.leaves.len() as u64)
     }
 
     /// The last position that may be missing; 0 for none.

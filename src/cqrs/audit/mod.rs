@@ -61,6 +61,7 @@ mod fault;
 mod head;
 mod hex;
 mod key;
+mod name;
 mod reader;
 mod row;
 mod scan;

@@ -164,7 +164,10 @@ impl<'a> Row<'a> {
             first_position: record.first_position,
             last_position: record.last_position,
             duration_micros: Some(record.duration_micros),
-            data: record.payload,
+            // A command may hold JSON that was written over several lines.
+            data: record
+                .payload
+                .and_then(|payload| json_on_one_line(payload.get().as_bytes())),
             data_hex: None,
             ..Self::of_event(event)
         }
@@ -228,14 +231,15 @@ fn write_number(number: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
+/// What a formula begins with, for one spreadsheet or another. Some take the full-width characters for the others.
+const FORMULA: [char; 11] = [
+    '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+];
+
 /// A cell, with quotes where it needs them, and a `'` before what a spreadsheet would take for a formula.
 fn write_text(text: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
     let text = text.unwrap_or_default();
-    let guard = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        "'"
-    } else {
-        ""
-    };
+    let guard = if text.starts_with(FORMULA) { "'" } else { "" };
     if text.contains(['"', ',', '\n', '\r']) {
         write!(out, ",\"{guard}{}\"", text.replace('"', "\"\""))
     } else {

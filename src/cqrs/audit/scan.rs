@@ -20,6 +20,9 @@ pub(super) fn feed(
     must_see_all: bool,
     progress: &mut Progress<'_>,
 ) -> Result<(), Fault> {
+    if must_see_all {
+        walk.forget_present(|position| store.event_at(position).is_some());
+    }
     loop {
         let after = walk.seen;
         let mut batch = Batch::new(walk);

@@ -107,8 +107,8 @@ impl Trail {
 
     /// Writes CSV with a header, as RFC 4180 says, with `\n` at the end of each line. Returns the number of rows.
     ///
-    /// Spreadsheets execute cells that begin like a formula. A text that begins with `=`, `+`, `-`, `@`, a tab or a carriage return gets a `'` before
-    /// it. JSON lines contain every text unchanged.
+    /// Spreadsheets execute cells that begin like a formula. A text that begins with `=`, `+`, `-`, `@`, their full-width forms, a tab, a carriage
+    /// return or a line feed gets a `'` before it. JSON lines contain every text unchanged.
     ///
     /// # Errors
     ///

@@ -120,26 +120,43 @@ impl<'a> Verify<'a> {
             if anchor.store != self.head.store {
                 return Err(Fault::OtherChain { what: "anchor" });
             }
-            if anchor.base.position > base.position {
-                base = anchor.base;
-            }
         }
         Ok(self.walk_from(base))
     }
 
     fn walk_from(&self, base: Checkpoint) -> Walk {
         let mut walk = Walk::after(base);
-        let blocks = self.head.checkpoints.iter().chain([&self.head.base]).copied();
-        let mut known: Vec<Known> = blocks.map(|at| Known { at, is_tip: false }).collect();
-        let tips = self.since.into_iter().chain([self.head]).map(|head| head.tip);
-        known.extend(tips.map(|at| Known { at, is_tip: true }));
-        known.retain(|known| known.at.position > base.position);
-        known.sort_by_key(|known| (known.at.position, !known.is_tip));
-        walk.known = known.into();
+        walk.known = self.known_after(base.position).into();
         for anchor in &self.anchors {
             walk.allow(anchor);
+            walk.resumes_to = walk.resumes_to.max(anchor.base.position.0);
         }
         walk
+    }
+
+    /// The links that are compared, ascending.
+    fn known_after(&self, start: Position) -> Vec<Known> {
+        let prefixes = self.anchors.iter().map(|anchor| anchor.base);
+        let blocks = self.head.checkpoints.iter().chain([&self.head.base]).copied();
+        let mut known: Vec<Known> = blocks.chain(prefixes).map(|at| Known { at, is_tip: false }).collect();
+        let heads = || self.since.into_iter().chain([self.head]);
+        known.extend(heads().map(|head| Known {
+            at: head.tip,
+            is_tip: true,
+        }));
+        known.retain(|known| known.at.position > start && known.at.position <= self.head.tip.position);
+        // The last block of a head is open, unless the head has nothing after a closed one.
+        let is_closed = |tip: &Known| heads().any(|head| head.tip == tip.at && head.base.position == head.tip.position);
+        known.sort_by_key(|known| {
+            let place = if known.is_tip {
+                2 * u8::from(is_closed(known))
+            } else {
+                1
+            };
+            (known.at.position, place)
+        });
+        known.dedup_by(|one, next| one.at == next.at && one.is_tip == next.is_tip);
+        known
     }
 
     fn check_first(&self, first: Option<(Position, uuid::Uuid)>) -> Result<(), Fault> {
@@ -159,8 +176,8 @@ impl<'a> Verify<'a> {
     }
 
     fn finish(self, mut walk: Walk, visible: Position) -> Result<Verified, Fault> {
-        let begun = walk.begun();
         walk.finish(self.head.tip.position)?;
+        let begun = walk.begun();
         // An anchor of a later prefix may leave nothing.
         let has_any = begun <= self.head.tip.position;
         Ok(Verified {

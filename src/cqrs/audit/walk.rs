@@ -33,6 +33,8 @@ pub(super) struct Walk {
     /// The positions of all events that may be missing, ascending; and the end of a prefix that may.
     allowed: Vec<u64>,
     allowed_to: u64,
+    /// The chain goes on at a known link up to here where events before it are missing.
+    pub(super) resumes_to: u64,
 }
 
 impl Walk {
@@ -48,6 +50,7 @@ impl Walk {
             start: base.position.0,
             allowed: Vec::new(),
             allowed_to: 0,
+            resumes_to: 0,
         }
     }
 
@@ -63,9 +66,15 @@ impl Walk {
             self.allowed.push(position);
         }
         self.allowed.sort_unstable();
+        self.allowed.dedup();
         if anchor.base.position.0 > 0 {
             self.allowed_to = self.allowed_to.max(anchor.last().0);
         }
+    }
+
+    /// Forgets what anchors have of events that are not missing: it does not explain a gap.
+    pub(super) fn forget_present(&mut self, is_present: impl Fn(Position) -> bool) {
+        self.allowed.retain(|position| !is_present(Position(*position)));
     }
 
     /// Whether anchors have all events of a gap.
@@ -140,7 +149,21 @@ impl Walk {
             self.before = known.at;
             return Ok(());
         }
+        if actual.count < known.at.count && known.at.position.0 <= self.resumes_to {
+            self.resume_at(known);
+            return Ok(());
+        }
         Err(self.fault(known.at, actual.count))
+    }
+
+    /// Goes on at a known link: what is before it is missing in part, so it cannot be verified.
+    fn resume_at(&mut self, known: Known) {
+        if !known.is_tip {
+            self.chain = Chain::after(known.at);
+        }
+        self.before = known.at;
+        self.start = known.at.position.0;
+        self.anchored = 0;
     }
 
     fn fault(&self, expected: Checkpoint, count: u64) -> Fault {

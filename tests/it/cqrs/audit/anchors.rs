@@ -288,3 +288,120 @@ fn prefix_after(anchor: &Anchor, store: &Store, to: u64) -> Anchor {
         .expect("nothing else is gone");
     chain.anchor("the budget", &key(), START)
 }
+
+#[test]
+fn events_of_an_anchored_prefix_that_are_still_there_were_not_verified() {
+    let store = Store::in_memory();
+    rich(&store, 3_500);
+    let (head, whole, public) = (head(&store), entries(&log(&store)), key().public());
+    let anchor = prefix(&store, 3_000);
+    let check = |events: &[super::Owned]| {
+        let verify = Verify::new(&head, &public).allow(&anchor);
+        verify.run_entries(events.iter().map(super::Owned::entry))
+    };
+    assert_eq!(check(&whole).expect("whole").first, Position(1));
+    let run = Verify::new(&head, &public).allow(&anchor).run(&store).expect("whole");
+    assert_eq!((run.first, run.anchored), (Position(1), 0));
+    // Missing: some of the first block, all of it, some of the second block.
+    for (missing, first) in [
+        (0..100, 1_025),
+        (50..51, 1_025),
+        (0..1_024, 1_025),
+        (1_500..1_600, 2_049),
+        (0..1_500, 2_049),
+    ] {
+        let mut left = whole.clone();
+        left.drain(missing.clone());
+        assert_eq!(
+            check(&left).expect("the rest is whole").first,
+            Position(first),
+            "{missing:?}"
+        );
+        for position in [first, first + 700, 3_000, 3_500] {
+            let mut changed = left.clone();
+            let event = changed
+                .iter_mut()
+                .find(|event| event.position == position)
+                .expect("it is there");
+            event.data.push(b' ');
+            let fault = check(&changed).expect_err("it was changed");
+            assert!(
+                matches!(fault, Fault::Changed { .. }),
+                "{missing:?}, {position}: {fault}"
+            );
+        }
+    }
+    for position in [1, 700, 1_024, 1_025, 2_500] {
+        let mut changed = whole.clone();
+        changed[position - 1].data.push(b' ');
+        assert!(matches!(check(&changed), Err(Fault::Changed { .. })), "{position}");
+    }
+    // One is removed, and another one put in its place.
+    let mut replaced = whole.clone();
+    replaced[9].id = [9; 16];
+    assert!(matches!(check(&replaced), Err(Fault::Changed { .. })));
+}
+
+fn anchor_of(store: &Store, id: &str, versions: std::ops::RangeInclusive<u64>) -> Anchor {
+    let events = store.read_stream(id).events();
+    let events: Vec<_> = events
+        .iter()
+        .filter(|event| versions.contains(&event.version().0))
+        .collect();
+    let entries = events.into_iter().map(ChainEntry::from);
+    Anchor::of_events(&head(store), entries, "truncated", &key(), START).expect("ascending")
+}
+
+#[test]
+fn an_anchor_of_other_events_explained_a_gap() {
+    let anchors: [fn(&Store) -> Vec<Anchor>; 4] = [
+        // The half of them, twice; and in parts that overlap.
+        |store| vec![anchor_of(store, "account-1", 1..=20); 2],
+        |store| {
+            vec![
+                anchor_of(store, "account-1", 1..=20),
+                anchor_of(store, "account-1", 10..=21),
+            ]
+        },
+        // As many, but of another aggregate, whose events are there.
+        |store| vec![anchor_of(store, "account-2", 1..=39)],
+        |store| {
+            vec![
+                anchor_of(store, "account-1", 1..=38),
+                anchor_of(store, "account-3", 1..=38),
+            ]
+        },
+    ];
+    for (place, anchors) in anchors.into_iter().enumerate() {
+        let store = Store::in_memory();
+        rich(&store, 2_000);
+        let mut chain = AuditChain::new();
+        for anchor in anchors(&store) {
+            chain.allow(&anchor, &key().public()).expect("signed");
+        }
+        store.truncate_before("account-1", Version(40)).expect("truncated");
+        assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })), "{place}");
+    }
+    let store = Store::in_memory();
+    rich(&store, 2_000);
+    let (before, anchor) = (head(&store), anchor_of(&store, "account-1", 1..=39));
+    let mut chain = AuditChain::new();
+    chain.allow(&anchor, &key().public()).expect("signed");
+    store.truncate_before("account-1", Version(40)).expect("truncated");
+    chain.read(&store).expect("the anchor has all of them");
+    assert_eq!(chain.head(&key(), START).checkpoints[0], before.checkpoints[0]);
+}
+
+#[test]
+fn the_count_of_a_forged_anchor_overflowed() {
+    let store = Store::in_memory();
+    rich(&store, 2_000);
+    let text = prefix(&store, 1_100).to_json();
+    let forged = text.replace("\"count\":1024", &format!("\"count\":{}", u64::MAX));
+    let anchor = Anchor::from_json(&forged).expect("an anchor");
+    assert_eq!(anchor.count(), u64::MAX);
+    assert_eq!(
+        anchor.check_signature(&key().public()),
+        Err(Fault::Signature { what: "anchor" })
+    );
+}

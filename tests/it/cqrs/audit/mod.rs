@@ -4,6 +4,7 @@ mod anchors;
 mod commands;
 mod cuts;
 mod heads;
+mod names;
 mod on_disk;
 mod tampering;
 mod trail;

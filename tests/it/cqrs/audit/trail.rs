@@ -161,6 +161,11 @@ fn a_formula_ran_in_the_spreadsheet_of_the_auditor() {
         ("\rx", "\"=1\""),
         ("a\"b\nc", "{\"a\":\"=1\"}"),
         ("plain", "-5"),
+        ("\nx", ""),
+        ("\u{ff1d}1+1", ""),
+        ("\u{ff0b}1", ""),
+        ("\u{ff0d}1", ""),
+        ("\u{ff20}x", ""),
     ] {
         let event = NewEvent::new("T").user(name).data(data);
         store
@@ -178,6 +183,11 @@ fn a_formula_ran_in_the_spreadsheet_of_the_auditor() {
         ",\"a\"\"b\nc\",",
         ",plain,",
         ",'-5\n",
+        ",\"'\nx\",",
+        ",'\u{ff1d}1+1,",
+        ",'\u{ff0b}1,",
+        ",'\u{ff0d}1,",
+        ",'\u{ff20}x,",
     ] {
         assert!(text.contains(cell), "{cell:?} in {text}");
     }
