@@ -13,6 +13,8 @@
 //! ```
 
 mod capability;
+#[cfg(test)]
+mod defects;
 mod guarded;
 pub mod rules;
 mod store;

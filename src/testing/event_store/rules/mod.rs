@@ -9,6 +9,7 @@
     reason = "every rule panics where it does not hold: that is what it is for"
 )]
 
+mod details;
 mod races;
 
 use std::collections::BTreeSet;
@@ -16,7 +17,15 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-pub use self::races::{a_reader_of_the_log_misses_no_event, one_writer_of_many_gets_each_version};
+pub use self::details::{
+    a_condition_has_every_filter_of_its_query, each_filter_of_a_query_selects,
+    every_expected_version_of_an_append_is_checked, many_events_are_read_whole, names_that_look_alike_are_different,
+    payloads_of_every_kind_are_read_as_they_were_appended,
+};
+pub use self::races::{
+    a_reader_of_the_log_misses_no_event, one_of_many_conditional_appends_is_stored,
+    one_writer_of_many_gets_each_version,
+};
 use super::{Capability, EventStore, Range};
 use crate::{
     Append, Appended, Condition, Conflict, Delivery, Error, Event, Expected, NewEvent, Position, Query, Result,
@@ -71,7 +80,14 @@ macro_rules! event_store_rules {
             a_repeated_append_is_acknowledged_once
             queries_find_what_they_ask_for
             a_tail_delivers_each_event_once
+            payloads_of_every_kind_are_read_as_they_were_appended
+            names_that_look_alike_are_different
+            many_events_are_read_whole
+            every_expected_version_of_an_append_is_checked
+            a_condition_has_every_filter_of_its_query
+            each_filter_of_a_query_selects
             one_writer_of_many_gets_each_version
+            one_of_many_conditional_appends_is_stored
             a_reader_of_the_log_misses_no_event
         }
     };

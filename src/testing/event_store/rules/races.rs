@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::{SOON, append_any, event, log, stream};
-use crate::testing::event_store::{EventStore, Range};
-use crate::{Append, Event, Expected, Position, StreamId, Version};
+use super::{SOON, append_any, assert_refused, event, log, stream};
+use crate::testing::event_store::{Capability, EventStore, Range};
+use crate::{Append, Condition, Event, Expected, Position, Query, StreamId, Version};
 
 const WRITERS: usize = 4;
 const ROUNDS: u64 = 25;
@@ -26,7 +26,15 @@ pub fn one_writer_of_many_gets_each_version(store: &dyn EventStore) {
                 vec![event],
             );
             match store.append(&[append]) {
-                Ok(appended) => won.push(appended[0].last_version),
+                Ok(appended) => {
+                    let first = appended[0].first_version;
+                    assert_eq!(
+                        first,
+                        Version(version.0 + 1),
+                        "an append comes after the version that it expects"
+                    );
+                    won.push(first);
+                }
                 Err(error) => assert!(error.conflict().is_some(), "{error}"),
             }
         }
@@ -49,6 +57,50 @@ pub fn one_writer_of_many_gets_each_version(store: &dyn EventStore) {
             );
         }
     }
+}
+
+/// Of several writers that append on the condition that none of them has, to aggregates of their own, one is served.
+pub fn one_of_many_conditional_appends_is_stored(store: &dyn EventStore) {
+    let claim = |writer: usize, round: u64| {
+        let tag = format!("seat-{round}");
+        let new = event("SeatTaken").tag(tag.clone());
+        let new = Append::new(
+            StreamId::new("Guest", format!("guest-{writer}")),
+            Expected::Any,
+            vec![new],
+        );
+        store.append_if(&Condition::none(Query::all().tag(tag)), &[new])
+    };
+    if !store.capabilities().has(Capability::AppendIf) {
+        assert_refused(Capability::AppendIf, claim(0, 0));
+        return;
+    }
+    let start = std::sync::Barrier::new(WRITERS);
+    let write = |writer: usize| {
+        let won = (0..ROUNDS).filter(|round| {
+            start.wait();
+            match claim(writer, *round) {
+                Ok(_) => true,
+                Err(error) => {
+                    assert!(error.conflict().is_some(), "{error}");
+                    false
+                }
+            }
+        });
+        won.count() as u64
+    };
+    let won: u64 = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || write(writer))).collect();
+        writers
+            .into_iter()
+            .map(|writer| writer.join().expect("a writer ends"))
+            .sum()
+    });
+    assert_eq!(
+        (won, log(store).len() as u64),
+        (ROUNDS, ROUNDS),
+        "each seat is taken once"
+    );
 }
 
 /// A reader that goes on after the last position it saw, while others append, sees every event: no position becomes visible below it.
