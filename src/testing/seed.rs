@@ -1,5 +1,6 @@
 //! One seed for everything random in a test.
 
+use std::env::VarError;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
@@ -57,7 +58,8 @@ impl Seed {
                     Ok(seed) => seed,
                     Err(error) => panic!("invalid {VARIABLE} '{text}': {error}; expected a whole number below 2^64"),
                 },
-                Err(_) => id::draw(),
+                Err(VarError::NotPresent) => id::draw(),
+                Err(error @ VarError::NotUnicode(_)) => panic!("{VARIABLE} is no seed: {error}"),
             };
             eprintln!("annals: to repeat this run, set {VARIABLE}={seed}");
             Self(seed)

@@ -84,7 +84,7 @@ fn what_differs_is_told_by_field() {
         r#"tag: expected "old", is none"#,
         "data.cents: expected 6, is 5",
         r#"data.to.zip: expected 1, is "89073""#,
-        "data.none: expected 2, is null",
+        "data.none: expected 2, is missing",
         "the nearest is at position 2",
         "appended since position 1:",
     ] {
@@ -161,4 +161,32 @@ fn a_count_in_an_exact_list_was_ignored() {
     let message =
         told(|| recorder.assert_exactly([event("Placed"), event("Reminded").times(2), event("Paid").times(9)]));
     assert!(message.contains("event 5 is missing: expected 9 x Paid"), "{message}");
+}
+
+#[test]
+fn a_field_that_is_missing_was_taken_for_null() {
+    let store = Store::in_memory();
+    let recorder = Recorder::of(&store);
+    let new = NewEvent::new("OrderPlaced").data(r#"{"cents": 5, "note": null, "to": {"zip": null}}"#);
+    store
+        .append(&StreamId::new("Order", "order-1"), Expected::Any, vec![new])
+        .expect("appended");
+    for held in [
+        json!({"note": null}),
+        json!({"to": {"zip": null}}),
+        json!({"to": {}}),
+        json!({}),
+    ] {
+        assert_appended!(recorder, event("OrderPlaced").with_data(held).once());
+    }
+    for (missing, line) in [
+        (json!({"coupon": null}), "data.coupon: expected null, is missing"),
+        (json!({"to": {"city": null}}), "data.to.city: expected null, is missing"),
+        (json!({"coupon": "x"}), r#"data.coupon: expected "x", is missing"#),
+        (json!({"cents": null}), "data.cents: expected null, is 5"),
+    ] {
+        assert_appended!(recorder, event("OrderPlaced").with_data(missing.clone()).times(0));
+        let told = told(|| recorder.assert_exactly([event("OrderPlaced").with_data(missing)]));
+        assert!(told.contains(line), "{told}");
+    }
 }

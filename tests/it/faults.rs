@@ -301,6 +301,8 @@ fn a_fault_that_cannot_be_is_refused() {
             r#"{"on":"flush","do":"fail","aggregate":"x"}"#,
             "leave 'aggregate' and 'type' out",
         ),
+        // It would never act: a read names no types.
+        (r#"{"on":"read","do":"fail","type":"OrderPlaced"}"#, "leave 'type' out"),
         (r#"{"on":"append","do":"explode"}"#, "unknown variant `explode`"),
         (r#"{"on":"append","do":"fail","stream":"x"}"#, "unknown field `stream`"),
         (r#"{"do":"fail"}"#, "missing field `on`"),

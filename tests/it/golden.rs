@@ -148,3 +148,53 @@ fn update_rewrites_the_file() {
     assert!(!run(None), "it differs");
     assert!(run(Some("1")) && run(None));
 }
+
+#[test]
+fn half_a_second_earlier_was_half_a_second_later() {
+    let at = |micros| {
+        let store = Store::in_memory();
+        let begin = Timestamp::from_micros(1_767_225_600_000_000);
+        let second = Timestamp::from_micros(begin.as_micros() + micros);
+        let events = [begin, second].map(|time| NewEvent::new("Ticked").timestamp(time));
+        store
+            .append(&StreamId::new("Clock", "clock-1"), Expected::Any, &events)
+            .expect("appended");
+        let text = Golden::of(&store).times().to_string();
+        let second = text.lines().nth(1).and_then(|line| line.split("\"second\":").nth(1));
+        second.expect("it has the time").trim_end_matches('}').to_owned()
+    };
+    for (micros, text) in [
+        (500_000, "\"0.500000\""),
+        (-500_000, "\"-0.500000\""),
+        (-1, "\"-0.000001\""),
+        (-1_500_000, "\"-1.500000\""),
+        (-2_000_000, "-2"),
+        (0, "0"),
+    ] {
+        assert_eq!(at(micros), text);
+    }
+}
+
+#[test]
+fn two_golden_files_of_one_stem_shared_a_temporary_file() {
+    let folder = TempFolder::new();
+    let names = ["order.jsonl", "order.v1.jsonl", "order.v2", "order"];
+    let write = |name: &str, cents| {
+        let path = folder.path().join(name);
+        for _ in 0..200 {
+            Golden::of(&history(cents)).write(&path).expect("it is written");
+        }
+    };
+    std::thread::scope(|scope| {
+        for (cents, name) in names.iter().enumerate() {
+            scope.spawn(move || write(name, cents as u64));
+        }
+    });
+    for (cents, name) in names.iter().enumerate() {
+        let golden = Golden::of(&history(cents as u64));
+        golden
+            .compare(&folder.path().join(name))
+            .expect("it has its own history");
+    }
+    assert_eq!(fs::read_dir(folder.path()).expect("readable").count(), names.len());
+}

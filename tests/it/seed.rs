@@ -272,3 +272,23 @@ fn the_seed_of_a_red_test_was_not_told() {
 fn prints_the_seed_of_the_run() {
     assert_eq!(Seed::of_run(), Seed::of_run());
 }
+
+#[test]
+#[cfg(unix)]
+fn a_seed_that_is_no_text_was_a_random_one() {
+    use std::os::unix::ffi::OsStrExt as _;
+    for (bytes, told) in [
+        (&b"7\xff"[..], "ANNALS_SEED is no seed"),
+        (b"seven", "which is no seed"),
+        (b"", "which is no seed"),
+        (b"-1", "which is no seed"),
+    ] {
+        let output = Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "seed::prints_the_seed_of_the_run", "--nocapture"])
+            .env("ANNALS_SEED", std::ffi::OsStr::from_bytes(bytes))
+            .output()
+            .expect("it runs");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+        assert!(!output.status.success() && text.contains(told), "{bytes:?}: {text}");
+    }
+}

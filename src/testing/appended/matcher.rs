@@ -58,7 +58,7 @@ impl EventMatcher {
     }
 
     /// Matches only events with this JSON as their data. An object matches every object that has at least these fields, at any depth; other values must
-    /// be equal.
+    /// be equal. A field of `null` must be present and null.
     pub fn with_data(mut self, data: Value) -> Self {
         self.data = Some(data);
         self
@@ -134,8 +134,12 @@ impl EventMatcher {
 fn compare_values(text: &mut String, path: &str, expected: &Value, actual: &Value) {
     if let (Value::Object(expected), Value::Object(actual)) = (expected, actual) {
         for (name, expected) in expected {
-            let actual = actual.get(name).unwrap_or(&Value::Null);
-            compare_values(text, &format!("{path}.{name}"), expected, actual);
+            let path = format!("{path}.{name}");
+            match actual.get(name) {
+                Some(actual) => compare_values(text, &path, expected, actual),
+                // Writing to a string does not fail.
+                None => _ = writeln!(text, "    {path}: expected {expected}, is missing"),
+            }
         }
     } else if expected != actual {
         // Writing to a string does not fail.

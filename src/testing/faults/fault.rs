@@ -237,6 +237,9 @@ impl Fault {
         if self.processor.is_some() && !has_processor {
             return Err("only projections and handlers have a 'processor'".to_owned());
         }
+        if self.on == Operation::Read && self.event_type.is_some() {
+            return Err("a read is of no type of event: leave 'type' out".to_owned());
+        }
         if self.on == Operation::Flush && (self.aggregate.is_some() || self.event_type.is_some()) {
             return Err("a flush has the events of many aggregates: leave 'aggregate' and 'type' out".to_owned());
         }

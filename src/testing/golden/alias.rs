@@ -60,9 +60,10 @@ impl Aliases {
                 // Sorted, whether or not another crate of the build has maps of JSON keep their order.
                 let fields: BTreeMap<_, _> = fields.into_iter().collect();
                 let fields = fields.into_iter();
-                fields
-                    .map(|(name, value)| (self.text(&name), self.value(value)))
-                    .collect()
+                let aliased = fields.map(|(name, value)| (self.text(&name), self.value(value)));
+                // Once more: names that are ids are sorted by what they are called now.
+                let aliased: BTreeMap<_, _> = aliased.collect();
+                aliased.into_iter().collect()
             }
             other @ (Value::Null | Value::Bool(_) | Value::Number(_)) => other,
         }

@@ -125,7 +125,9 @@ impl Golden {
             if let Some(folder) = path.parent() {
                 fs::create_dir_all(folder)?;
             }
-            let part = path.with_extension(format!("{}.part", std::process::id()));
+            // Next to it, with its whole name: tests of one process write files whose names begin alike.
+            let mut part = path.as_os_str().to_owned();
+            part.push(format!(".{}.part", std::process::id()));
             fs::write(&part, self.to_string())?;
             fs::rename(&part, path).inspect_err(|_| drop(fs::remove_file(&part)))
         };
@@ -200,5 +202,7 @@ fn seconds_between(begin: Timestamp, end: Timestamp) -> Value {
     if micros % 1_000_000 == 0 {
         return (micros / 1_000_000).into();
     }
-    format!("{}.{:06}", micros / 1_000_000, (micros % 1_000_000).abs()).into()
+    let sign = if micros < 0 { "-" } else { "" };
+    let micros = micros.unsigned_abs();
+    format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000).into()
 }

@@ -59,7 +59,10 @@ fn one_row_that_is_too_long_ended_the_migration() {
         let store = Store::in_memory();
         let report = migration(&store).run(json_lines(text.as_bytes())).expect("it ends");
         assert_eq!((report.migrated, report.refused_count), (migrated, 1));
-        assert_eq!(report.refused[0].reason, "a line is longer than 16777216 bytes, which is the maximum of a row");
+        assert_eq!(
+            report.refused[0].reason,
+            "a line is longer than 16777216 bytes, which is the maximum of a row"
+        );
     }
     let rows = records(format!("id,note\n1,{}\n2,b\n", "x".repeat(17 << 20)));
     assert!(matches!(&rows[..], [Err(RowError::Row(_)), Ok(_)]), "{}", rows.len());
