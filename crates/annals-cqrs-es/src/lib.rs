@@ -26,12 +26,12 @@
 //!
 //! | `cqrs-es` | Annals |
 //! |---|---|
-//! | aggregate type and id | aggregate type, and `TYPE/ID` as the aggregate id, because the framework allows the same id for two types: see [`aggregate_id`] |
+//! | aggregate type and id | aggregate type, and `TYPE/ID` as the aggregate id, because the framework allows the same id for two types; `/` in the type is `%2F`: see [`aggregate_id`] |
 //! | sequence | version |
 //! | event type | event type |
 //! | event version, such as `1.0` | in the metadata; its leading number is the schema version |
 //! | payload | data, as JSON |
-//! | metadata | metadata, as JSON; the values of `correlation_id`, `causation_id`, `user_id` and `organization_id` are names of the event too, so that queries find it by them |
+//! | metadata | metadata, as JSON; the values of `correlation_id`, `causation_id`, `user_id` and `organization_id` are names of the event too, so that queries find it by them, unless they are empty, longer than 255 bytes, or have a zero byte |
 //!
 //! # What differs from other stores of the framework
 //!

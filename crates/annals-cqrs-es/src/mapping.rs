@@ -5,9 +5,17 @@ use cqrs_es::Aggregate;
 use cqrs_es::persist::{PersistenceError, SerializedEvent};
 use serde_json::{Value, json};
 
-/// The id of an aggregate of the framework in the store: `TYPE/ID`. Use it for reads and queries of the store.
+/// Maximum bytes of a name. A longer one is in the metadata only.
+const NAME_BYTES_MAX: usize = 255;
+
+/// The id of an aggregate of the framework in the store: `TYPE/ID`. Use it for reads and queries of the store. In the type `/` becomes `%2F` and `%`
+/// becomes `%25`, so that no two aggregates have the same id.
 pub fn aggregate_id<A: Aggregate>(id: &str) -> String {
-    format!("{}/{id}", A::TYPE)
+    format!("{}{id}", prefix(A::TYPE))
+}
+
+fn prefix(aggregate_type: &str) -> String {
+    format!("{}/", aggregate_type.replace('%', "%25").replace('/', "%2F"))
 }
 
 pub(crate) fn stream<A: Aggregate>(id: &str) -> StreamId {
@@ -31,7 +39,12 @@ pub(crate) fn to_new(event: &SerializedEvent) -> NewEvent<'static> {
         .schema_version(schema_version(&event.event_version))
         .metadata(metadata.to_string())
         .data(event.payload.to_string());
-    let name = |key: &str| event.metadata.get(key).and_then(Value::as_str).map(str::to_owned);
+    // What is no name of the store does not fail the command: the framework takes any text.
+    let is_name = |text: &&str| !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains('\0');
+    let name = |key: &str| {
+        let text = event.metadata.get(key).and_then(Value::as_str);
+        text.filter(is_name).map(str::to_owned)
+    };
     if let Some(id) = name("correlation_id") {
         new = new.correlation(id);
     }
@@ -53,7 +66,7 @@ pub(crate) fn to_serialized(event: &Event) -> Result<SerializedEvent, Persistenc
         PersistenceError::DeserializationError(what.into())
     };
     let aggregate_id = event.aggregate_id();
-    let prefix = format!("{}/", event.aggregate_type());
+    let prefix = prefix(event.aggregate_type());
     // An event that something else has appended has other metadata.
     let metadata = match event.metadata() {
         b"" => Value::Null,
