@@ -38,6 +38,8 @@
 //! * An append checks the version: a command that was decided on an older state fails with
 //!   [`AggregateConflict`](cqrs_es::AggregateError::AggregateConflict).
 //! * An aggregate that has lost events to a limit, a truncation or an archive fails to load. It is never loaded without these events.
+//! * A replay of all events of a type fails where a limit or a truncation of one of its aggregates has dropped some, or a damaged file held some. It does
+//!   not detect events that the age or the budget of the whole store has dropped, or that are in an archive that is not attached.
 //! * Snapshots are folded from the stored events, because version 0.5.0 of the framework applies the events of the last command twice to the state that it
 //!   passes for a snapshot.
 //! * [`PersistedEventStore::new_aggregate_store`] is not supported: it stores the state alone, and in Annals a snapshot is derived from events.

@@ -1,6 +1,8 @@
 //! The repository that the framework's persistent store calls.
 
-use annals::{Appended, Durability, Error, Event, Expected, NewSnapshot, Position, Query, Store, Version};
+use annals::{
+    Appended, Durability, Error, Event, Expected, Gap, GapReason, NewSnapshot, Position, Query, Store, Version,
+};
 use cqrs_es::Aggregate;
 use cqrs_es::persist::{
     PersistedEventRepository, PersistenceError, ReplayFeed, ReplayStream, SerializedEvent, SerializedSnapshot,
@@ -74,6 +76,28 @@ impl Repository {
             return Err(unknown(what));
         }
         Ok(events)
+    }
+
+    /// # Errors
+    ///
+    /// When events of an aggregate of this type are gone, other than by its deletion, or a damaged file held some: a view that is made of the others
+    /// would be another one.
+    fn check_whole<A: Aggregate>(&self) -> Result<(), PersistenceError> {
+        let prefix = aggregate_id::<A>("");
+        // What the whole store retains is the choice of its owner.
+        let is_missed = |gap: &Gap| {
+            if let GapReason::Limit(id) | GapReason::Truncated(id) = &gap.reason {
+                return id.starts_with(&prefix);
+            }
+            gap.reason == GapReason::Lost
+        };
+        match self.store.gaps().into_iter().find(is_missed) {
+            None => Ok(()),
+            Some(gap) => Err(unknown(format!(
+                "the events of type '{}' cannot be replayed: {gap}",
+                A::TYPE
+            ))),
+        }
     }
 
     fn append<A: Aggregate>(&self, events: &[SerializedEvent]) -> Result<Option<Appended>, PersistenceError> {
@@ -230,6 +254,7 @@ impl PersistedEventRepository for Repository {
     }
 
     async fn stream_all_events<A: Aggregate>(&self) -> Result<ReplayStream, PersistenceError> {
+        self.check_whole::<A>()?;
         self.replay(|repository, after| {
             let page = Query::all().aggregate_type(A::TYPE).after(after).limit(PAGE);
             repository.store.query(page).events().map_err(unknown)

@@ -2,9 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a test fails where what it expects does not hold")]
 
-use annals::{Expected, NewSnapshot, Query, Store, Version};
-use annals_cqrs_es::{aggregate_id, event_store, snapshot_store};
+use annals::{Expected, NewSnapshot, Query, Store, StreamLimits, Version};
+use annals_cqrs_es::{Repository, aggregate_id, event_store, snapshot_store};
 use cqrs_es::event_sink::EventSink;
+use cqrs_es::persist::{PersistedEventRepository as _, PersistenceError};
 use cqrs_es::{Aggregate, CqrsFramework, DomainEvent, EventStore};
 use serde::{Deserialize, Serialize};
 
@@ -159,4 +160,49 @@ async fn a_deleted_aggregate_begins_again_with_snapshots() {
             .expect("loaded");
         assert_eq!(loaded.aggregate.sum, 3, "{size}");
     }
+}
+
+async fn replayed<A: Aggregate<Event = Added>>(store: &Store) -> Result<u64, PersistenceError> {
+    let mut all = Repository::new(store).stream_all_events::<A>().await?;
+    let mut sum = 0;
+    while let Some(event) = all.next::<A>(&[]).await {
+        sum += event?.payload.0;
+    }
+    Ok(sum)
+}
+
+#[tokio::test]
+async fn a_replay_left_out_events_that_are_gone() {
+    let limits = || StreamLimits {
+        max_count: Some(1),
+        ..StreamLimits::default()
+    };
+    let drops: [fn(&Store, StreamLimits) -> annals::Result<()>; 3] = [
+        |store, limits| store.set_limits("Counter/a", limits).map(drop),
+        |store, _| store.truncate_before("Counter/a", Version(2)).map(drop),
+        |store, _| store.truncate_before("Counter/a", Version(3)).map(drop),
+    ];
+    for drop_some in drops {
+        let store = Store::in_memory();
+        add::<Short>(&store, "a", 7).await;
+        for number in [1, 2, 4] {
+            add::<Counter>(&store, "a", number).await;
+        }
+        add::<Counter>(&store, "b", 8).await;
+        assert_eq!(replayed::<Counter>(&store).await.expect("all are there"), 15);
+        drop_some(&store, limits()).expect("dropped");
+        let error = replayed::<Counter>(&store).await.expect_err("some are gone");
+        assert!(
+            error.to_string().contains("type 'Counter' cannot be replayed"),
+            "{error}"
+        );
+        assert_eq!(replayed::<Short>(&store).await.expect("another type"), 7);
+    }
+    // A deleted aggregate is no part of a view.
+    let store = Store::in_memory();
+    add::<Counter>(&store, "a", 1).await;
+    add::<Counter>(&store, "b", 8).await;
+    store.delete("Counter/a", Expected::Any).expect("deleted");
+    add::<Counter>(&store, "a", 2).await;
+    assert_eq!(replayed::<Counter>(&store).await.expect("all of them"), 10);
 }
