@@ -217,7 +217,8 @@ pub(crate) enum Command {
     ///
     /// JSON restores every event when it is imported: bytes that would change are hexadecimal digits, in `eventDataHex` and `metadataHex` instead
     /// of `eventData` and `metadata`; a content type other than application/json is in `eventDataType` or `metadataType`. CSV holds UTF-8
-    /// alone, without content types, and the command warns of events with other bytes.
+    /// alone, without content types, and the command warns of events with other bytes. CSV has every text as it is, to be imported again: a
+    /// spreadsheet takes one that begins with =, +, - or @ for a formula. `annals audit trail --format csv` writes a ' before it.
     Export {
         /// The file: *.jsonl, *.json or *.csv, also with .gz or .zst; `-` for the standard output
         #[arg(long, short, value_name = "FILE")]

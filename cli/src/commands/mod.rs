@@ -102,13 +102,22 @@ fn target(path: &Path, force: bool, inputs: Vec<PathBuf>) -> Target {
     }
 }
 
-/// The files that a command reads: the log of `--store`, archives, and `files`.
+/// The files that a command reads: the log of `--store` or the files of its folder, archives, and `files`.
 fn inputs(global: &Global, files: &[PathBuf]) -> Vec<PathBuf> {
     let log = match &global.store {
-        Some(Location::File(path)) => Some(path),
-        Some(Location::Memory | Location::Durable(_)) | None => None,
+        Some(Location::File(path)) => vec![path.clone()],
+        Some(Location::Durable(url)) => url.folder().map(files_of).unwrap_or_default(),
+        Some(Location::Memory) | None => Vec::new(),
     };
-    log.into_iter().chain(&global.attach).chain(files).cloned().collect()
+    log.into_iter()
+        .chain(global.attach.iter().chain(files).cloned())
+        .collect()
+}
+
+/// The files of a folder; none where it cannot be read, which opening the store reports.
+fn files_of(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// Opens the store that `--store` names, or loads the log.

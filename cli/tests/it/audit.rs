@@ -326,3 +326,38 @@ fn an_anchor_replaced_the_key_that_signs_it() {
         .audit(&[&anchor[..], &["--force", "--output", &audited.path("two.json")]].concat())
         .ok();
 }
+
+#[test]
+fn a_signed_head_replaced_a_file_of_the_store() {
+    let audited = Audited::new();
+    let (head, key) = (audited.head("head.json"), audited.path("audit.key"));
+    let folder = audited.url.display().to_string().replace("file:", "");
+    let files = |folder: &str| {
+        let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = entries
+            .map(|path| (path.clone(), std::fs::read(path).unwrap()))
+            .collect();
+        files.sort();
+        files
+    };
+    let before = files(&folder);
+    assert!(before.len() > 1, "a segment and a head");
+    for (file, _) in &before {
+        let file = file.display().to_string();
+        for arguments in [
+            vec!["head", "--key", &key, "--force", "--output", &file],
+            vec![
+                "anchor", "--key", &key, "--head", &head, "--up-to", "100", "--force", "--output", &file,
+            ],
+            vec!["trail", "--format", "csv", "--force", "--output", &file],
+        ] {
+            let error = audited.audit(&arguments).failed(2);
+            assert!(
+                error.contains("this command reads it") || error.contains("its name must say"),
+                "{error}"
+            );
+        }
+    }
+    assert_eq!(files(&folder), before);
+    audited.verify(&head, &[]).ok();
+}
