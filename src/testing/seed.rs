@@ -59,7 +59,9 @@ impl Seed {
                     Err(error) => panic!("invalid {VARIABLE} '{text}': {error}; expected a whole number below 2^64"),
                 },
                 Err(VarError::NotPresent) => id::draw(),
-                Err(error @ VarError::NotUnicode(_)) => panic!("{VARIABLE} is no seed: {error}"),
+                Err(error @ VarError::NotUnicode(_)) => {
+                    panic!("invalid {VARIABLE}: {error}; expected a whole number below 2^64")
+                }
             };
             eprintln!("annals: to repeat this run, set {VARIABLE}={seed}");
             Self(seed)

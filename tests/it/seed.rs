@@ -278,10 +278,10 @@ fn prints_the_seed_of_the_run() {
 fn a_seed_that_is_no_text_was_a_random_one() {
     use std::os::unix::ffi::OsStrExt as _;
     for (bytes, told) in [
-        (&b"7\xff"[..], "ANNALS_SEED is no seed"),
-        (b"seven", "which is no seed"),
-        (b"", "which is no seed"),
-        (b"-1", "which is no seed"),
+        (&b"7\xff"[..], "invalid ANNALS_SEED: "),
+        (b"seven", "invalid ANNALS_SEED 'seven'"),
+        (b"", "invalid ANNALS_SEED ''"),
+        (b"-1", "invalid ANNALS_SEED '-1'"),
     ] {
         let output = Command::new(std::env::current_exe().expect("this program"))
             .args(["--exact", "seed::prints_the_seed_of_the_run", "--nocapture"])
