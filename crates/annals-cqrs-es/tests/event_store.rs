@@ -243,7 +243,9 @@ fn error_of(error: PersistenceError) -> Error {
             Ok(error) => *error,
             Err(error) => Error::Invalid(error.to_string().into()),
         },
-        other => Error::Invalid(other.to_string().into()),
+        other @ (PersistenceError::OptimisticLockError | PersistenceError::DeserializationError(_)) => {
+            Error::Invalid(other.to_string().into())
+        }
     }
 }
 
