@@ -87,7 +87,7 @@
 //! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
 //! | migration | rows of a table that become the first events of aggregates, each once |
 //! | scenario | a test in the form given, when, then, of an aggregate, a decision, a projection or a saga |
-//! | fault | a failure that a test injects into the calls that it describes: an append that fails, conflicts or loses its acknowledgement. In the audit: what verification finds |
+//! | fault | a failure that a test injects into the calls that it describes: an append that fails, conflicts or loses its acknowledgement. |
 //! | personality, anomaly | a store in memory that behaves as a store in PostgreSQL does; something that a program meets there and not in memory, such as a stale read |
 //! | saga matrix, incident | a saga that runs once for each of its steps and each incident; a crash, a lost acknowledgement or a failure at a step |
 //! | seed | the number that decides everything random in a test; the same seed repeats the run |

@@ -1,6 +1,6 @@
 //! The hash chain over a store in PostgreSQL: what it returns is what was hashed, and a row that SQL changes is found.
 
-use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, Fault, Head, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, VerifyError, Head, Verify};
 use annals::cqrs::{Aggregate, Aggregates};
 use annals::{ContentType, Expected, NewEvent, Position, Query, Store, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -22,7 +22,7 @@ fn head(store: &Store) -> Head {
     AuditChain::of(store).expect("whole").head(&key(), store.now())
 }
 
-fn check(store: &Store, head: &Head) -> Result<u64, Fault> {
+fn check(store: &Store, head: &Head) -> Result<u64, VerifyError> {
     let public = key().public();
     Verify::new(head, &public).run(store).map(|verified| verified.count)
 }
@@ -73,7 +73,7 @@ fn a_store_that_was_opened_again_failed_every_honest_entry() {
     // The memory of another store has other ids and recording times, and so another chain.
     let memory = Store::in_memory();
     fill(&memory);
-    assert!(matches!(check(&memory, &before), Err(Fault::OtherStore { .. })));
+    assert!(matches!(check(&memory, &before), Err(VerifyError::OtherStore { .. })));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn a_row_that_sql_changed_was_not_seen() {
         } else {
             (1, 1_024)
         };
-        let expected = Fault::Changed {
+        let expected = VerifyError::Changed {
             first: Position(block.0),
             last: Position(block.1),
         };

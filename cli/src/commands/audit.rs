@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use annals::cqrs::audit::{self, AuditChain, AuditKey, ChainEntry, Fault, PublicKey, TrailError, Verified};
+use annals::cqrs::audit::{self, AuditChain, AuditKey, ChainEntry, VerifyError, PublicKey, TrailError, Verified};
 use annals::{Clock as _, Position, Store, SystemClock};
 
 use crate::args::Global;
@@ -243,7 +243,7 @@ fn sign_anchor(global: &Global, asked: &Anchor, out: &mut Out<'_>) -> Outcome {
         audit::Anchor::of_events(&head, entries, &asked.reason, &key, now).map_err(|found| failure(&found))?
     };
     if anchor.store != head.store {
-        return Err(failure(&Fault::OtherChain { what: "head" }));
+        return Err(failure(&VerifyError::OtherChain { what: "head" }));
     }
     write_text(&asked.to, &anchor.to_json(), out)?;
     Ok(out.hint(&format!(
@@ -277,17 +277,17 @@ fn open_durable(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     durable::open_to_read(url, &global.attach, out)
 }
 
-fn failure(found: &Fault) -> Failure {
-    if let Fault::Stopped { after } = found {
+fn failure(found: &VerifyError) -> Failure {
+    if let VerifyError::Stopped { after } = found {
         return Failure::Interrupted(format!("the log was read up to position {after}"));
     }
     Failure::Data(found.to_string())
 }
 
 /// The same with what the store itself says about missing events.
-fn failure_in(store: &Store, found: &Fault) -> Failure {
-    let range = if let Fault::Missing { first, last, .. }
-    | Fault::CutAtStart {
+fn failure_in(store: &Store, found: &VerifyError) -> Failure {
+    let range = if let VerifyError::Missing { first, last, .. }
+    | VerifyError::CutAtStart {
         first: last,
         expected: first,
     } = found
@@ -300,7 +300,7 @@ fn failure_in(store: &Store, found: &Fault) -> Failure {
         gap.reason != annals::GapReason::Snapshot && gap.first <= last && first <= gap.last
     };
     let gap = range.and_then(|range| store.gaps().into_iter().find(|gap| is_within(gap, range)));
-    if matches!(found, Fault::Crossed { .. }) {
+    if matches!(found, VerifyError::Crossed { .. }) {
         return Failure::Data(format!("{found} (--accept-gaps)"));
     }
     match gap {

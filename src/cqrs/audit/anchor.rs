@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::chain::{BLOCK, Chain, Checkpoint, Leaf, Link};
 use super::head::{Signature, store_bytes, write_checkpoint};
-use super::{AuditKey, ChainEntry, Fault, Head, PublicKey};
+use super::{AuditKey, ChainEntry, VerifyError, Head, PublicKey};
 use crate::{Error, Position, Timestamp};
 
 const FORMAT: &str = "annals.audit.anchor/1";
@@ -50,19 +50,19 @@ impl Anchor {
     ///
     /// # Errors
     ///
-    /// [`Fault::OutOfOrder`] when the positions do not ascend.
+    /// [`VerifyError::OutOfOrder`] when the positions do not ascend.
     pub fn of_events<'a>(
         head: &Head,
         entries: impl IntoIterator<Item = ChainEntry<'a>>,
         reason: &str,
         key: &AuditKey,
         made_at: Timestamp,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, VerifyError> {
         let (mut leaves, mut buffer, mut after) = (Vec::new(), Vec::new(), Position(0));
         for entry in entries {
             let position = entry.position;
             if position <= after {
-                return Err(Fault::OutOfOrder { position, after });
+                return Err(VerifyError::OutOfOrder { position, after });
             }
             after = position;
             if entry.is_chained() {
@@ -158,8 +158,8 @@ impl Anchor {
     ///
     /// # Errors
     ///
-    /// [`Fault::OtherKey`], [`Fault::Signature`].
-    pub fn check_signature(&self, key: &PublicKey) -> Result<(), Fault> {
+    /// [`VerifyError::OtherKey`], [`VerifyError::Signature`].
+    pub fn check_signature(&self, key: &PublicKey) -> Result<(), VerifyError> {
         self.signature
             .check("anchor", &self.public_key, key, &self.signed_bytes())
     }

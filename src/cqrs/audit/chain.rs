@@ -12,7 +12,7 @@ use crate::{Error, Position};
 
 /// Positions of a block.
 ///
-/// A fault is located to a block, and a reader that resumes hashes at most one block again. 1,024 hashes are 32 KiB, which blake3 hashes with
+/// A change is located to a block, and a reader that resumes hashes at most one block again. 1,024 hashes are 32 KiB, which blake3 hashes with
 /// all lanes of a processor's vectors, so the links cost 2 % of the leaves.
 pub(super) const BLOCK: u64 = 1_024;
 

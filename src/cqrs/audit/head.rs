@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::chain::{BLOCK, CHECKPOINTS_MAX, Chain, Checkpoint};
-use super::{AuditKey, Fault, PublicKey, hex};
+use super::{AuditKey, VerifyError, PublicKey, hex};
 use crate::{Error, Position, Timestamp};
 
 const FORMAT: &str = "annals.audit.head/1";
@@ -119,8 +119,8 @@ impl Head {
     ///
     /// # Errors
     ///
-    /// [`Fault::OtherKey`], [`Fault::Signature`].
-    pub fn check_signature(&self, key: &PublicKey) -> Result<(), Fault> {
+    /// [`VerifyError::OtherKey`], [`VerifyError::Signature`].
+    pub fn check_signature(&self, key: &PublicKey) -> Result<(), VerifyError> {
         self.signature
             .check("head", &self.public_key, key, &self.signed_bytes())
     }
@@ -158,9 +158,9 @@ pub(super) fn write_checkpoint(point: &Checkpoint, bytes: &mut Vec<u8>) {
 pub(super) struct Signature(pub(super) [u8; 64]);
 
 impl Signature {
-    pub(super) fn check(self, what: &'static str, by: &PublicKey, key: &PublicKey, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) fn check(self, what: &'static str, by: &PublicKey, key: &PublicKey, bytes: &[u8]) -> Result<(), VerifyError> {
         if by != key {
-            return Err(Fault::OtherKey {
+            return Err(VerifyError::OtherKey {
                 what,
                 expected: *key,
                 actual: *by,
@@ -169,7 +169,7 @@ impl Signature {
         if key.has_signed(bytes, &self.0) {
             return Ok(());
         }
-        Err(Fault::Signature { what })
+        Err(VerifyError::Signature { what })
     }
 }
 

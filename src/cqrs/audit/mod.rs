@@ -48,7 +48,7 @@
 //!   a restart, on a follower, and after a move to another journal that keeps positions.
 //! * The chain contains every event of the program, the toolkit and the store, with two exceptions: [snapshots](crate::Snapshot), and `$archived`, because
 //!   a store with the archive attached has the archived events in its place.
-//! * Events that retention or archiving dropped are missing, which is a fault, unless an [`Anchor`] contains them.
+//! * Events that retention or archiving dropped are missing, which verification reports, unless an [`Anchor`] contains them.
 //! * A head does not prove that the log was unchanged before the head was made. It proves nothing to a reader who does not trust the key.
 
 mod aggregates;
@@ -57,7 +57,7 @@ mod bus;
 mod chain;
 mod commands;
 mod entry;
-mod fault;
+mod error;
 mod head;
 mod hex;
 mod key;
@@ -75,7 +75,7 @@ pub use bus::BusLog;
 pub use chain::{Checkpoint, Link};
 pub use commands::{CommandLog, CommandOutcome, CommandRecord};
 pub use entry::ChainEntry;
-pub use fault::{Fault, Verified};
+pub use error::{VerifyError, Verified};
 pub use head::Head;
 pub use key::{AuditKey, PublicKey};
 pub use reader::AuditChain;

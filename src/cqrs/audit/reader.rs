@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::head::Head;
 use super::scan::{Progress, feed};
 use super::walk::{Known, Walk};
-use super::{Anchor, AuditKey, ChainEntry, Checkpoint, Fault, PublicKey};
+use super::{Anchor, AuditKey, ChainEntry, Checkpoint, VerifyError, PublicKey};
 use crate::{Position, Store, Timestamp};
 
 /// The hash chain over a log, up to the position that was read. It makes [heads](Head).
@@ -45,8 +45,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::Crossed`] when the store has dropped events.
-    pub fn of(store: &Store) -> Result<Self, Fault> {
+    /// [`VerifyError::Crossed`] when the store has dropped events.
+    pub fn of(store: &Store) -> Result<Self, VerifyError> {
         let mut chain = Self::new();
         chain.read(store)?;
         Ok(chain)
@@ -58,8 +58,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::OutOfOrder`] when the store returns events out of order, which is a bug of the store.
-    pub fn of_remaining(store: &Store) -> Result<Self, Fault> {
+    /// [`VerifyError::OutOfOrder`] when the store returns events out of order, which is a bug of the store.
+    pub fn of_remaining(store: &Store) -> Result<Self, VerifyError> {
         let mut walk = Walk::after(Checkpoint::default());
         let mut go_on = |_, _| ControlFlow::Continue(());
         feed(store, &mut walk, store.visible(), false, &mut go_on)?;
@@ -71,8 +71,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the head.
-    pub fn resume(head: &Head, key: &PublicKey) -> Result<Self, Fault> {
+    /// [`VerifyError::OtherKey`] and [`VerifyError::Signature`] when `key` has not signed the head.
+    pub fn resume(head: &Head, key: &PublicKey) -> Result<Self, VerifyError> {
         head.check_signature(key)?;
         let mut walk = Walk::after(head.base);
         let first = head.store.map(|id| (head.first, id));
@@ -88,8 +88,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the anchor.
-    pub fn after(prefix: &Anchor, key: &PublicKey) -> Result<Self, Fault> {
+    /// [`VerifyError::OtherKey`] and [`VerifyError::Signature`] when `key` has not signed the anchor.
+    pub fn after(prefix: &Anchor, key: &PublicKey) -> Result<Self, VerifyError> {
         prefix.check_signature(key)?;
         let mut walk = Walk::after(prefix.base);
         walk.chain = walk.chain.with_past(first_of(prefix), &[]);
@@ -101,8 +101,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::OtherKey`] and [`Fault::Signature`] when `key` has not signed the anchor.
-    pub fn allow(&mut self, anchor: &Anchor, key: &PublicKey) -> Result<(), Fault> {
+    /// [`VerifyError::OtherKey`] and [`VerifyError::Signature`] when `key` has not signed the anchor.
+    pub fn allow(&mut self, anchor: &Anchor, key: &PublicKey) -> Result<(), VerifyError> {
         anchor.check_signature(key)?;
         self.walk.allow(anchor);
         if self.walk.chain.first().is_none() && anchor.has(anchor.first) {
@@ -115,9 +115,9 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::Crossed`] when events other than snapshots were dropped before they were read, so that the chain cannot contain them. After
+    /// [`VerifyError::Crossed`] when events other than snapshots were dropped before they were read, so that the chain cannot contain them. After
     /// [`resume`](Self::resume), the fault of a log that differs from the head. The chain is unchanged after an error.
-    pub fn read(&mut self, store: &Store) -> Result<(), Fault> {
+    pub fn read(&mut self, store: &Store) -> Result<(), VerifyError> {
         self.read_until(store, store.visible(), &mut |_, _| ControlFlow::Continue(()))
     }
 
@@ -126,14 +126,14 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read); [`Fault::Stopped`] when `progress` breaks.
-    pub fn read_until(&mut self, store: &Store, until: Position, progress: &mut Progress<'_>) -> Result<(), Fault> {
+    /// As [`read`](Self::read); [`VerifyError::Stopped`] when `progress` breaks.
+    pub fn read_until(&mut self, store: &Store, until: Position, progress: &mut Progress<'_>) -> Result<(), VerifyError> {
         let visible = store.visible();
         let until = until.min(visible);
         let mut walk = self.walk.clone();
         feed(store, &mut walk, until, true, progress)?;
         match walk.reach(until)? {
-            Some(expected) if expected > visible => Err(Fault::CutAtEnd {
+            Some(expected) if expected > visible => Err(VerifyError::CutAtEnd {
                 last: visible,
                 expected,
             }),
@@ -148,8 +148,8 @@ impl AuditChain {
     ///
     /// # Errors
     ///
-    /// [`Fault::OutOfOrder`] when its position is not above the one before.
-    pub fn push(&mut self, entry: &ChainEntry<'_>) -> Result<(), Fault> {
+    /// [`VerifyError::OutOfOrder`] when its position is not above the one before.
+    pub fn push(&mut self, entry: &ChainEntry<'_>) -> Result<(), VerifyError> {
         self.walk.take(entry)
     }
 

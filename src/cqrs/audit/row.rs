@@ -1,6 +1,7 @@
 //! A row of the audit trail, as JSON and as CSV.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -13,9 +14,10 @@ use crate::event::system::{COMMAND, target};
 use crate::{Delivery, Event, Gap, Position, Timestamp};
 
 /// What a row is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Kind {
+    #[default]
     Event,
     Command,
     /// The store itself: a change of an aggregate.
@@ -24,12 +26,23 @@ enum Kind {
     Gap,
 }
 
+impl Kind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Command => "command",
+            Self::System => "system",
+            Self::Gap => "gap",
+        }
+    }
+}
+
 /// The columns of CSV.
 const COLUMNS: &str = "position,time,recordedAt,kind,name,outcome,reason,userId,organizationId,correlationId,causationId,aggregateType,\
     aggregateId,version,eventId,firstPosition,lastPosition,durationMicros,data\n";
 
 /// A row: who did what, when, and with which outcome.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Row<'a> {
     position: Position,
@@ -98,25 +111,12 @@ impl<'a> Row<'a> {
     fn of_gap(gap: &Gap) -> Self {
         Self {
             position: gap.first,
-            time: None,
-            recorded_at: None,
             kind: Kind::Gap,
             name: Cow::Borrowed("gap"),
-            outcome: None,
             reason: Some(gap.to_string()),
-            user_id: None,
-            organization_id: None,
-            correlation_id: None,
-            causation_id: None,
-            aggregate_type: None,
-            aggregate_id: None,
-            version: None,
-            event_id: None,
             first_position: Some(gap.first),
             last_position: Some(gap.last),
-            duration_micros: None,
-            data: None,
-            data_hex: None,
+            ..Self::default()
         }
     }
 
@@ -133,8 +133,6 @@ impl<'a> Row<'a> {
                 Kind::Event
             },
             name: Cow::Borrowed(event.event_type()),
-            outcome: None,
-            reason: None,
             user_id: event.user_id(),
             organization_id: event.organization_id(),
             correlation_id: event.correlation_id(),
@@ -144,11 +142,9 @@ impl<'a> Row<'a> {
             aggregate_id: Some(Cow::Borrowed(target(event.aggregate_id()))),
             version: Some(event.version().0),
             event_id: Some(event.id()),
-            first_position: None,
-            last_position: None,
-            duration_micros: None,
             data,
             data_hex: is_other.then(|| hex::encode(event.data())),
+            ..Self::default()
         }
     }
 
@@ -179,24 +175,17 @@ impl<'a> Row<'a> {
         out.write_all(b"\n")
     }
 
+    /// The cells of [`COLUMNS`], and the end of the line.
     pub(super) fn write_csv(&self, out: &mut dyn Write) -> io::Result<()> {
-        let position = |position: Option<Position>| position.map(|position| position.0);
-        let time = |time: Option<Timestamp>| time.map(|time| time.to_string()).unwrap_or_default();
-        let kind = match self.kind {
-            Kind::Event => "event",
-            Kind::Command => "command",
-            Kind::System => "system",
-            Kind::Gap => "gap",
-        };
-        let data = self.data.as_deref().map(RawValue::get).or(self.data_hex.as_deref());
-        let id = self.event_id.map(|id| id.to_string());
-        write!(
-            out,
-            "{},{},{},{kind}",
-            self.position,
-            time(self.time),
-            time(self.recorded_at)
-        )?;
+        self.write_cells(&mut Cells { out, separator: "" })?;
+        out.write_all(b"\n")
+    }
+
+    fn write_cells(&self, cells: &mut Cells<'_>) -> io::Result<()> {
+        cells.plain(Some(self.position))?;
+        cells.plain(self.time)?;
+        cells.plain(self.recorded_at)?;
+        cells.plain(Some(self.kind.as_str()))?;
         for text in [
             Some(&*self.name),
             self.outcome,
@@ -208,26 +197,47 @@ impl<'a> Row<'a> {
             self.aggregate_type.as_deref(),
             self.aggregate_id.as_deref(),
         ] {
-            write_text(text, out)?;
+            cells.text(text)?;
         }
-        write_number(self.version, out)?;
-        write_text(id.as_deref(), out)?;
-        for number in [
-            position(self.first_position),
-            position(self.last_position),
-            self.duration_micros,
-        ] {
-            write_number(number, out)?;
-        }
-        write_text(data, out)?;
-        out.write_all(b"\n")
+        cells.plain(self.version)?;
+        cells.plain(self.event_id)?;
+        cells.plain(self.first_position)?;
+        cells.plain(self.last_position)?;
+        cells.plain(self.duration_micros)?;
+        cells.text(self.data.as_deref().map(RawValue::get).or(self.data_hex.as_deref()))
     }
 }
 
-fn write_number(number: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
-    match number {
-        Some(number) => write!(out, ",{number}"),
-        None => out.write_all(b","),
+/// The cells of a line of CSV.
+struct Cells<'a> {
+    out: &'a mut dyn Write,
+    /// What comes before the next cell.
+    separator: &'static str,
+}
+
+impl Cells<'_> {
+    /// A cell that needs no quotes: a number, a time, a word.
+    fn plain(&mut self, value: Option<impl fmt::Display>) -> io::Result<()> {
+        self.separate()?;
+        value.map_or(Ok(()), |value| write!(self.out, "{value}"))
+    }
+
+    /// A cell, with quotes where it needs them, and a `'` before what a spreadsheet would take for a formula.
+    fn text(&mut self, text: Option<&str>) -> io::Result<()> {
+        self.separate()?;
+        let text = text.unwrap_or_default();
+        let guard = if text.starts_with(FORMULA) { "'" } else { "" };
+        if text.contains(['"', ',', '\n', '\r']) {
+            write!(self.out, "\"{guard}{}\"", text.replace('"', "\"\""))
+        } else {
+            write!(self.out, "{guard}{text}")
+        }
+    }
+
+    fn separate(&mut self) -> io::Result<()> {
+        self.out.write_all(self.separator.as_bytes())?;
+        self.separator = ",";
+        Ok(())
     }
 }
 
@@ -235,17 +245,6 @@ fn write_number(number: Option<u64>, out: &mut dyn Write) -> io::Result<()> {
 const FORMULA: [char; 11] = [
     '=', '+', '-', '@', '\t', '\r', '\n', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
 ];
-
-/// A cell, with quotes where it needs them, and a `'` before what a spreadsheet would take for a formula.
-fn write_text(text: Option<&str>, out: &mut dyn Write) -> io::Result<()> {
-    let text = text.unwrap_or_default();
-    let guard = if text.starts_with(FORMULA) { "'" } else { "" };
-    if text.contains(['"', ',', '\n', '\r']) {
-        write!(out, ",\"{guard}{}\"", text.replace('"', "\"\""))
-    } else {
-        write!(out, ",{guard}{text}")
-    }
-}
 
 /// JSON without line breaks, which are whitespace wherever JSON has them.
 fn json_on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {

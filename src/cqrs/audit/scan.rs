@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::walk::Walk;
-use super::{ChainEntry, Fault};
+use super::{ChainEntry, VerifyError};
 use crate::{Gap, GapReason, Position, Store};
 
 /// Events read between two reports of progress.
@@ -19,7 +19,7 @@ pub(super) fn feed(
     until: Position,
     must_see_all: bool,
     progress: &mut Progress<'_>,
-) -> Result<(), Fault> {
+) -> Result<(), VerifyError> {
     if must_see_all {
         walk.forget_present(|position| store.event_at(position).is_some());
     }
@@ -32,7 +32,7 @@ pub(super) fn feed(
             .after(Position(after))
             .as_of(until)
             .limit(BATCH);
-        let taken = read.fold(Ok(0), |taken: Result<usize, Fault>, event| {
+        let taken = read.fold(Ok(0), |taken: Result<usize, VerifyError>, event| {
             let taken = taken?;
             batch.take(&ChainEntry::from(event))?;
             Ok(taken + 1)
@@ -43,7 +43,7 @@ pub(super) fn feed(
         }
         let holes = batch.holes;
         if must_see_all && let Some(gap) = crossed(store, walk, &holes) {
-            return Err(Fault::Crossed {
+            return Err(VerifyError::Crossed {
                 after: Position(after),
                 gap,
             });
@@ -52,7 +52,7 @@ pub(super) fn feed(
             return Ok(());
         }
         if progress(Position(walk.seen), until).is_break() {
-            return Err(Fault::Stopped {
+            return Err(VerifyError::Stopped {
                 after: Position(walk.seen),
             });
         }
@@ -76,7 +76,7 @@ impl<'a> Batch<'a> {
     }
 
     #[inline]
-    fn take(&mut self, entry: &ChainEntry<'_>) -> Result<(), Fault> {
+    fn take(&mut self, entry: &ChainEntry<'_>) -> Result<(), VerifyError> {
         self.note_hole(entry.position.0 - 1);
         self.walk.take(entry)
     }

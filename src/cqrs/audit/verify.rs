@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::scan::feed;
 use super::walk::{Known, Walk};
-use super::{Anchor, ChainEntry, Checkpoint, Fault, Head, PublicKey, Verified};
+use super::{Anchor, ChainEntry, Checkpoint, VerifyError, Head, PublicKey, Verified};
 use crate::{Position, Store};
 
 /// Verifies a log against a [head](Head): each event up to the head is what it was, none is missing, none was added.
@@ -67,8 +67,8 @@ impl<'a> Verify<'a> {
     ///
     /// # Errors
     ///
-    /// The first [`Fault`].
-    pub fn run(mut self, store: &Store) -> Result<Verified, Fault> {
+    /// The first [`VerifyError`].
+    pub fn run(mut self, store: &Store) -> Result<Verified, VerifyError> {
         let mut walk = self.start()?;
         let visible = store.visible();
         if walk.seen == 0 {
@@ -82,8 +82,8 @@ impl<'a> Verify<'a> {
     ///
     /// # Errors
     ///
-    /// The first [`Fault`].
-    pub fn run_entries<'e>(mut self, entries: impl IntoIterator<Item = ChainEntry<'e>>) -> Result<Verified, Fault> {
+    /// The first [`VerifyError`].
+    pub fn run_entries<'e>(mut self, entries: impl IntoIterator<Item = ChainEntry<'e>>) -> Result<Verified, VerifyError> {
         let mut walk = self.start()?;
         let (end, start) = (self.head.tip.position, walk.seen);
         let (mut is_first, mut last) = (true, Position(start));
@@ -105,20 +105,20 @@ impl<'a> Verify<'a> {
     }
 
     /// Checks the signatures, and begins at the last position that is known to be whole.
-    fn start(&mut self) -> Result<Walk, Fault> {
+    fn start(&mut self) -> Result<Walk, VerifyError> {
         self.head.check_signature(self.key)?;
         let mut base = Checkpoint::default();
         if let Some(since) = self.since {
             since.check_signature(self.key)?;
             if since.store.is_some() && since.store != self.head.store || since.tip.position > self.head.tip.position {
-                return Err(Fault::OtherChain { what: "earlier head" });
+                return Err(VerifyError::OtherChain { what: "earlier head" });
             }
             base = since.base;
         }
         for anchor in &self.anchors {
             anchor.check_signature(self.key)?;
             if anchor.store != self.head.store {
-                return Err(Fault::OtherChain { what: "anchor" });
+                return Err(VerifyError::OtherChain { what: "anchor" });
             }
         }
         Ok(self.walk_from(base))
@@ -159,23 +159,23 @@ impl<'a> Verify<'a> {
         known
     }
 
-    fn check_first(&self, first: Option<(Position, uuid::Uuid)>) -> Result<(), Fault> {
+    fn check_first(&self, first: Option<(Position, uuid::Uuid)>) -> Result<(), VerifyError> {
         let (Some(expected), Some((position, actual))) = (self.head.store, first) else {
             return Ok(());
         };
         if position > self.head.first && !self.anchors.iter().any(|anchor| anchor.has(self.head.first)) {
-            return Err(Fault::CutAtStart {
+            return Err(VerifyError::CutAtStart {
                 first: position,
                 expected: self.head.first,
             });
         }
         if position == self.head.first && actual != expected {
-            return Err(Fault::OtherStore { expected, actual });
+            return Err(VerifyError::OtherStore { expected, actual });
         }
         Ok(())
     }
 
-    fn finish(self, mut walk: Walk, visible: Position) -> Result<Verified, Fault> {
+    fn finish(self, mut walk: Walk, visible: Position) -> Result<Verified, VerifyError> {
         walk.finish(self.head.tip.position)?;
         let begun = walk.begun();
         // An anchor of a later prefix may leave nothing.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::chain::{Chain, Checkpoint, Leaf};
-use super::{Anchor, ChainEntry, Fault};
+use super::{Anchor, ChainEntry, VerifyError};
 use crate::{Gap, Position};
 
 /// A link that is known.
@@ -86,10 +86,10 @@ impl Walk {
 
     /// Takes the next event of the log.
     #[inline]
-    pub(super) fn take(&mut self, entry: &ChainEntry<'_>) -> Result<(), Fault> {
+    pub(super) fn take(&mut self, entry: &ChainEntry<'_>) -> Result<(), VerifyError> {
         let position = entry.position.0;
         if position <= self.seen {
-            return Err(Fault::OutOfOrder {
+            return Err(VerifyError::OutOfOrder {
                 position: entry.position,
                 after: Position(self.seen),
             });
@@ -109,7 +109,7 @@ impl Walk {
     }
 
     /// Puts anchored events up to `position` in their places.
-    fn fill_to(&mut self, position: u64) -> Result<(), Fault> {
+    fn fill_to(&mut self, position: u64) -> Result<(), VerifyError> {
         while let Some(first) = self.dropped.first_entry() {
             let at = *first.key();
             if at > position {
@@ -127,7 +127,7 @@ impl Walk {
 
     /// Compares the chain with the known links up to `position`.
     #[inline]
-    fn meet(&mut self, position: u64) -> Result<(), Fault> {
+    fn meet(&mut self, position: u64) -> Result<(), VerifyError> {
         while let Some(known) = self.known.front()
             && known.at.position.0 <= position
         {
@@ -138,7 +138,7 @@ impl Walk {
         Ok(())
     }
 
-    fn compare(&mut self, known: Known) -> Result<(), Fault> {
+    fn compare(&mut self, known: Known) -> Result<(), VerifyError> {
         let actual = if known.is_tip {
             self.chain.tip()
         } else {
@@ -166,36 +166,36 @@ impl Walk {
         self.anchored = 0;
     }
 
-    fn fault(&self, expected: Checkpoint, count: u64) -> Fault {
+    fn fault(&self, expected: Checkpoint, count: u64) -> VerifyError {
         let (first, last) = (Position(self.before.position.0 + 1), expected.position);
         match (count.checked_sub(expected.count), expected.count.checked_sub(count)) {
-            (Some(more), _) if more > 0 => Fault::Inserted {
+            (Some(more), _) if more > 0 => VerifyError::Inserted {
                 first,
                 last,
                 count: more,
             },
-            (_, Some(less)) if less > 0 => Fault::Missing {
+            (_, Some(less)) if less > 0 => VerifyError::Missing {
                 first,
                 last,
                 count: less,
             },
-            _ => Fault::Changed { first, last },
+            _ => VerifyError::Changed { first, last },
         }
     }
 
     /// Everything up to `position` was taken: compares with the links that are known up to there. The next known position is left.
-    pub(super) fn reach(&mut self, position: Position) -> Result<Option<Position>, Fault> {
+    pub(super) fn reach(&mut self, position: Position) -> Result<Option<Position>, VerifyError> {
         self.fill_to(position.0)?;
         self.meet(position.0)?;
         Ok(self.known.front().map(|known| known.at.position))
     }
 
     /// The log has no further event: compares with all links that are left. `end` is the position of the head.
-    pub(super) fn finish(&mut self, end: Position) -> Result<(), Fault> {
+    pub(super) fn finish(&mut self, end: Position) -> Result<(), VerifyError> {
         self.fill_to(end.0)?;
         let met = self.meet(u64::MAX);
         if met.is_err() && self.seen < end.0 && self.chain.last() < end {
-            return Err(Fault::CutAtEnd {
+            return Err(VerifyError::CutAtEnd {
                 last: Position(self.seen),
                 expected: end,
             });

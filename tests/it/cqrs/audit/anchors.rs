@@ -1,6 +1,6 @@
 //! Events that are dropped on purpose, with an anchor; and without one, or with one of other events.
 
-use annals::cqrs::audit::{Anchor, AuditChain, AuditKey, ChainEntry, Fault, Verify};
+use annals::cqrs::audit::{Anchor, AuditChain, AuditKey, ChainEntry, VerifyError, Verify};
 use annals::journal::Archive;
 use annals::journal::file::{ArchiveWriter, FileJournal};
 use annals::{Error, Expected, Position, Query, Store, Timestamp, Version};
@@ -34,7 +34,7 @@ fn an_anchored_prefix_was_tampering() {
         // One more than the anchor has is missing.
         if left.len() > 1 {
             let fault = check(&left[1..]).expect_err("one more is gone");
-            assert!(matches!(fault, Fault::Missing { count: 1, .. }), "{to}: {fault}");
+            assert!(matches!(fault, VerifyError::Missing { count: 1, .. }), "{to}: {fault}");
             let mut changed = left.to_vec();
             changed[0].data.push(b' ');
             assert!(check(&changed).is_err(), "{to}");
@@ -78,11 +78,11 @@ fn a_store_with_a_budget_was_tampered_with() {
         .run(&store)
         .expect_err("2,000 are gone");
     assert!(
-        matches!(fault, Fault::CutAtEnd { .. } | Fault::Missing { .. }),
+        matches!(fault, VerifyError::CutAtEnd { .. } | VerifyError::Missing { .. }),
         "{fault}"
     );
     let mut chain = AuditChain::after(&anchor, &public).expect("signed");
-    assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })));
+    assert!(matches!(chain.read(&store), Err(VerifyError::Crossed { .. })));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn an_aggregate_that_is_truncated_or_deleted_with_an_anchor_was_tampering() {
 
         let fault = verify(&store, &head).expect_err("no anchor");
         assert!(
-            matches!(fault, Fault::CutAtStart { .. } | Fault::Missing { .. }),
+            matches!(fault, VerifyError::CutAtStart { .. } | VerifyError::Missing { .. }),
             "{fault}"
         );
         let verified = Verify::new(&head, &public)
@@ -127,7 +127,7 @@ fn an_aggregate_that_is_truncated_or_deleted_with_an_anchor_was_tampering() {
             .run(&store)
             .expect_err("the anchor has others");
         assert!(
-            matches!(fault, Fault::CutAtStart { .. } | Fault::Missing { .. }),
+            matches!(fault, VerifyError::CutAtStart { .. } | VerifyError::Missing { .. }),
             "{fault}"
         );
         // The chain goes on with the anchor, and has the system event.
@@ -198,18 +198,18 @@ fn an_anchor_that_was_changed_or_is_of_another_store_was_believed() {
     rich(&other, 1_500);
     let (head, public) = (head(&store), key().public());
     let with = |anchor: &Anchor| Verify::new(&head, &public).allow(anchor).run(&store);
-    assert_eq!(with(&prefix(&other, 1_100)), Err(Fault::OtherChain { what: "anchor" }));
+    assert_eq!(with(&prefix(&other, 1_100)), Err(VerifyError::OtherChain { what: "anchor" }));
     let text = prefix(&store, 1_100).to_json();
     let longer = text.replace("\"count\":1024", "\"count\":1025");
     assert_ne!(longer, text);
     assert_eq!(
         with(&Anchor::from_json(&longer).expect("an anchor")),
-        Err(Fault::Signature { what: "anchor" })
+        Err(VerifyError::Signature { what: "anchor" })
     );
     let forged = AuditChain::of(&store)
         .expect("whole")
         .anchor("none", &AuditKey::from_bytes([9; 32]), START);
-    assert!(matches!(with(&forged), Err(Fault::OtherKey { .. })));
+    assert!(matches!(with(&forged), Err(VerifyError::OtherKey { .. })));
     for bad in ["", "{}", "[]", "{\"format\":\"annals.audit.head/1\"}"] {
         assert!(matches!(Anchor::from_json(bad), Err(Error::Invalid(_))), "{bad}");
     }
@@ -240,7 +240,7 @@ fn a_store_that_had_dropped_events_before_could_not_be_audited() {
         rich(&store, 10);
         store.delete("account-2", Expected::Any).expect("deleted");
         assert!(verify(&store, &later).is_err());
-        assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })));
+        assert!(matches!(chain.read(&store), Err(VerifyError::Crossed { .. })));
     }
 }
 
@@ -326,7 +326,7 @@ fn events_of_an_anchored_prefix_that_are_still_there_were_not_verified() {
             event.data.push(b' ');
             let fault = check(&changed).expect_err("it was changed");
             assert!(
-                matches!(fault, Fault::Changed { .. }),
+                matches!(fault, VerifyError::Changed { .. }),
                 "{missing:?}, {position}: {fault}"
             );
         }
@@ -334,12 +334,12 @@ fn events_of_an_anchored_prefix_that_are_still_there_were_not_verified() {
     for position in [1, 700, 1_024, 1_025, 2_500] {
         let mut changed = whole.clone();
         changed[position - 1].data.push(b' ');
-        assert!(matches!(check(&changed), Err(Fault::Changed { .. })), "{position}");
+        assert!(matches!(check(&changed), Err(VerifyError::Changed { .. })), "{position}");
     }
     // One is removed, and another one put in its place.
     let mut replaced = whole.clone();
     replaced[9].id = [9; 16];
-    assert!(matches!(check(&replaced), Err(Fault::Changed { .. })));
+    assert!(matches!(check(&replaced), Err(VerifyError::Changed { .. })));
 }
 
 fn anchor_of(store: &Store, id: &str, versions: std::ops::RangeInclusive<u64>) -> Anchor {
@@ -380,7 +380,7 @@ fn an_anchor_of_other_events_explained_a_gap() {
             chain.allow(&anchor, &key().public()).expect("signed");
         }
         store.truncate_before("account-1", Version(40)).expect("truncated");
-        assert!(matches!(chain.read(&store), Err(Fault::Crossed { .. })), "{place}");
+        assert!(matches!(chain.read(&store), Err(VerifyError::Crossed { .. })), "{place}");
     }
     let store = Store::in_memory();
     rich(&store, 2_000);
@@ -402,6 +402,6 @@ fn the_count_of_a_forged_anchor_overflowed() {
     assert_eq!(anchor.count(), u64::MAX);
     assert_eq!(
         anchor.check_signature(&key().public()),
-        Err(Fault::Signature { what: "anchor" })
+        Err(VerifyError::Signature { what: "anchor" })
     );
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use annals::cqrs::audit::{AuditChain, Fault, Verify};
+use annals::cqrs::audit::{AuditChain, VerifyError, Verify};
 use annals::{Expected, Position, Store};
 
 use super::{entries, head, key, log, rich, verify, verify_entries};
@@ -15,7 +15,7 @@ fn a_log_without_its_end_passed() {
     let (head, whole) = (head(&store), entries(&log(&store)));
     for left in [2_499, 2_100, 2_048, 2_047, 1_024, 500, 1, 0] {
         let fault = verify_entries(&whole[..left], &head).expect_err("the end is gone");
-        let expected = Fault::CutAtEnd {
+        let expected = VerifyError::CutAtEnd {
             last: Position(left as u64),
             expected: Position(2_500),
         };
@@ -25,7 +25,7 @@ fn a_log_without_its_end_passed() {
     let copy = Store::in_memory();
     rich(&copy, 10);
     let fault = verify(&copy, &head).expect_err("another store");
-    assert!(matches!(fault, Fault::OtherStore { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::OtherStore { .. }), "{fault}");
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_log_without_its_beginning_passed() {
     let (head, whole) = (head(&store), entries(&log(&store)));
     for gone in [1, 2, 1_023, 1_024, 1_025, 2_048, 2_499] {
         let fault = verify_entries(&whole[gone..], &head).expect_err("the beginning is gone");
-        let expected = Fault::CutAtStart {
+        let expected = VerifyError::CutAtStart {
             first: Position(gone as u64 + 1),
             expected: Position(1),
         };
@@ -51,7 +51,7 @@ fn dropping_the_oldest_events_without_an_anchor_passed() {
     verify(&store, &head).expect("all is there");
     fill(&store, "a", 700);
     let fault = verify(&store, &head).expect_err("the beginning is gone");
-    assert!(matches!(fault, Fault::CutAtStart { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::CutAtStart { .. }), "{fault}");
 }
 
 #[test]
@@ -63,13 +63,13 @@ fn a_log_that_ends_before_the_head_and_went_on_passed() {
     let head = head(&store);
     verify(&store, &head).expect("it is this log");
     let fault = verify(&fork, &head).expect_err("the fork has 100 events");
-    assert!(matches!(fault, Fault::CutAtEnd { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::CutAtEnd { .. }), "{fault}");
     // The fork goes its own way past the head.
     rich(&fork, 60);
     let fault = verify(&fork, &head).expect_err("the fork has other events");
     assert_eq!(
         fault,
-        Fault::Changed {
+        VerifyError::Changed {
             first: Position(1),
             last: Position(150)
         }
@@ -93,7 +93,7 @@ fn an_empty_log_and_one_event_are_logs() {
     // The empty head says nothing of later events.
     assert_eq!(verify(&store, &empty).expect("nothing was there").visible, Position(1));
     let fault = verify(&Store::in_memory(), &one).expect_err("the event is gone");
-    assert!(matches!(fault, Fault::CutAtEnd { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::CutAtEnd { .. }), "{fault}");
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn events_that_are_appended_meanwhile_changed_the_result() {
         .run(&store);
     assert_eq!(
         stopped,
-        Err(Fault::Stopped {
+        Err(VerifyError::Stopped {
             after: Position(16_384)
         })
     );
@@ -139,14 +139,14 @@ fn a_follower_crossed_a_gap_without_a_word() {
 
     fill(&store, "a", 150);
     let fault = chain.read(&store).expect_err("161 to 210 are gone");
-    let Fault::Crossed { after, gap } = &fault else {
+    let VerifyError::Crossed { after, gap } = &fault else {
         panic!("{fault}");
     };
     assert_eq!((*after, gap.last), (Position(160), Position(210)));
     // It stays where it was, and so does a new one.
     assert_eq!(chain.position(), Position(160));
     assert_eq!(chain.head(&key(), store.now()).tip, before.tip);
-    assert!(matches!(AuditChain::of(&store), Err(Fault::Crossed { .. })));
+    assert!(matches!(AuditChain::of(&store), Err(VerifyError::Crossed { .. })));
 
     // Truncation and deletion are gaps too.
     for drop in [true, false] {
@@ -158,6 +158,6 @@ fn a_follower_crossed_a_gap_without_a_word() {
             store.delete("a", Expected::Any).expect("deleted");
         }
         assert_eq!(appended.last_position, Position(10));
-        assert!(matches!(AuditChain::of(&store), Err(Fault::Crossed { .. })), "{drop}");
+        assert!(matches!(AuditChain::of(&store), Err(VerifyError::Crossed { .. })), "{drop}");
     }
 }

@@ -1,6 +1,6 @@
 //! Heads and keys: what is signed, what is refused, and going on from a head.
 
-use annals::cqrs::audit::{AuditChain, AuditKey, Fault, Head, PublicKey, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, VerifyError, Head, PublicKey, Verify};
 use annals::journal::file::FileJournal;
 use annals::{Error, Position, Store};
 
@@ -23,7 +23,7 @@ fn a_head_that_was_changed_was_believed() {
         match Head::from_json(&changed) {
             Ok(head) => {
                 let fault = verify(&store, &head).expect_err("the head is another one");
-                let is_refused = matches!(fault, Fault::Signature { what: "head" } | Fault::OtherKey { .. });
+                let is_refused = matches!(fault, VerifyError::Signature { what: "head" } | VerifyError::OtherKey { .. });
                 // Digits of a signature or a time may mean the same in two forms.
                 assert!(is_refused, "{at}: {fault}");
             }
@@ -44,13 +44,13 @@ fn a_head_of_another_key_was_believed() {
     let other = AuditKey::from_bytes([8; 32]);
     let forged = AuditChain::of(&store).expect("whole").head(&other, START);
     let fault = verify(&store, &forged).expect_err("the key is not trusted");
-    assert!(matches!(fault, Fault::OtherKey { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::OtherKey { .. }), "{fault}");
     // And one that only says that it is of the trusted key.
     let text = forged
         .to_json()
         .replace(&other.public().to_string(), &key().public().to_string());
     let fault = verify(&store, &Head::from_json(&text).expect("a head")).expect_err("it is not signed by it");
-    assert_eq!(fault, Fault::Signature { what: "head" });
+    assert_eq!(fault, VerifyError::Signature { what: "head" });
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn verification_goes_on_from_a_head() {
         }
     }
     let backwards = Verify::new(&heads[0], &public).since(&heads[1]).run(&store);
-    assert_eq!(backwards, Err(Fault::OtherChain { what: "earlier head" }));
+    assert_eq!(backwards, Err(VerifyError::OtherChain { what: "earlier head" }));
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn a_resumed_chain_that_is_read_in_parts_was_a_fault() {
     let fault = chain
         .read_until(&fork, Position(1_100), &mut go_on)
         .expect_err("it ends early");
-    let expected = Fault::CutAtEnd {
+    let expected = VerifyError::CutAtEnd {
         last: Position(1_200),
         expected: Position(1_500),
     };
@@ -112,7 +112,7 @@ fn going_on_from_a_head_of_another_log_was_not_seen() {
     let head = head(&store);
     let mut chain = AuditChain::resume(&head, &key().public()).expect("signed");
     let fault = chain.read(&other).expect_err("the events after the block are others");
-    assert!(matches!(fault, Fault::Changed { .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::Changed { .. }), "{fault}");
     // One that is shorter.
     let fork = Store::in_memory();
     rich(&fork, 1_200);
@@ -143,7 +143,7 @@ fn a_head_grew_with_the_log() {
     assert!(text.len() < 150_000, "{}", text.len());
     assert_eq!(Head::from_json(&text).expect("a head"), head);
     let again = chain.push(&entry);
-    assert!(matches!(again, Err(Fault::OutOfOrder { .. })));
+    assert!(matches!(again, Err(VerifyError::OutOfOrder { .. })));
 }
 
 #[test]

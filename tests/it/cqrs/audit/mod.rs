@@ -9,7 +9,7 @@ mod on_disk;
 mod tampering;
 mod trail;
 
-use annals::cqrs::audit::{AuditChain, AuditKey, ChainEntry, Fault, Head, Verified, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, ChainEntry, VerifyError, Head, Verified, Verify};
 use annals::{ContentType, Event, Expected, NewEvent, Position, Store, Timestamp, Version};
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub(crate) fn head(store: &Store) -> Head {
     chain.head(&key(), START)
 }
 
-pub(crate) fn verify(store: &Store, head: &Head) -> Result<Verified, Fault> {
+pub(crate) fn verify(store: &Store, head: &Head) -> Result<Verified, VerifyError> {
     Verify::new(head, &key().public()).run(store)
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn entries(events: &[Event]) -> Vec<Owned> {
     events.iter().map(Owned::of).collect()
 }
 
-pub(crate) fn verify_entries(entries: &[Owned], head: &Head) -> Result<Verified, Fault> {
+pub(crate) fn verify_entries(entries: &[Owned], head: &Head) -> Result<Verified, VerifyError> {
     Verify::new(head, &key().public()).run_entries(entries.iter().map(Owned::entry))
 }
 

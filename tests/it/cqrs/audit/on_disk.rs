@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use annals::cqrs::audit::{AuditChain, Fault};
+use annals::cqrs::audit::{AuditChain, VerifyError};
 use annals::journal::file::FileJournal;
 use annals::{Expected, NewEvent, Position, Store};
 use proptest::strategy::{Strategy as _, ValueTree as _};
@@ -164,7 +164,7 @@ fn events_that_a_budget_dropped_while_a_chain_was_made_were_left_out() {
     while chain.position().0 < 20_000 {
         match chain.read(&store) {
             Ok(()) => assert_eq!(chain.count(), chain.position().0),
-            Err(Fault::Crossed { after, gap }) => {
+            Err(VerifyError::Crossed { after, gap }) => {
                 assert!(gap.last > after, "{gap}");
                 crossed += 1;
                 break;

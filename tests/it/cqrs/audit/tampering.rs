@@ -1,6 +1,6 @@
 //! Events that were changed, removed, inserted or swapped behind the store.
 
-use annals::cqrs::audit::{Fault, Verify};
+use annals::cqrs::audit::{VerifyError, Verify};
 use annals::{Position, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -10,8 +10,8 @@ use super::{Owned, entries, head, key, log, rich, verify, verify_entries};
 /// More than four blocks.
 const COUNT: u64 = 4_500;
 
-fn range(fault: &Fault) -> Option<(u64, u64)> {
-    if let Fault::Changed { first, last } | Fault::Missing { first, last, .. } | Fault::Inserted { first, last, .. } =
+fn range(fault: &VerifyError) -> Option<(u64, u64)> {
+    if let VerifyError::Changed { first, last } | VerifyError::Missing { first, last, .. } | VerifyError::Inserted { first, last, .. } =
         fault
     {
         return Some((first.0, last.0));
@@ -81,7 +81,7 @@ fn each_of_1000_single_byte_changes_is_found_and_located() {
                     prop_assert!((first..=last).contains(&whole[at].position), "{fault} at {at}");
                     prop_assert!(last - first < 1_024, "{fault}");
                 }
-                None => prop_assert!(at == 0 && matches!(fault, Fault::OtherStore { .. }), "{fault}"),
+                None => prop_assert!(at == 0 && matches!(fault, VerifyError::OtherStore { .. }), "{fault}"),
             }
             Ok(())
         })
@@ -102,7 +102,7 @@ fn a_removed_an_inserted_and_a_swapped_event_are_found() {
         let mut removed = whole.clone();
         removed.remove(at);
         let fault = verify_entries(&removed, &head).expect_err("an event is missing");
-        assert!(matches!(fault, Fault::Missing { count: 1, .. }), "{fault}");
+        assert!(matches!(fault, VerifyError::Missing { count: 1, .. }), "{fault}");
         assert_eq!(range(&fault), Some(block));
 
         // Removed, and the later ones moved up: as many as before, until the end.
@@ -128,22 +128,22 @@ fn a_removed_an_inserted_and_a_swapped_event_are_found() {
         let fault = verify_entries(&swapped, &head).expect_err("two events are swapped");
         let after = Position(at as u64 + 1);
         let position = Position(at as u64);
-        let is_first = at == 1 && matches!(fault, Fault::CutAtStart { .. });
+        let is_first = at == 1 && matches!(fault, VerifyError::CutAtStart { .. });
         // At the end of a block, the block is compared before its last event comes.
-        let is_boundary = at == 1_024 && matches!(fault, Fault::Missing { count: 1, .. });
+        let is_boundary = at == 1_024 && matches!(fault, VerifyError::Missing { count: 1, .. });
         let is_other = is_first || is_boundary;
-        assert!(is_other || fault == Fault::OutOfOrder { position, after }, "{fault}");
+        assert!(is_other || fault == VerifyError::OutOfOrder { position, after }, "{fault}");
         let (one, other) = (swapped[at].position, swapped[at - 1].position);
         (swapped[at].position, swapped[at - 1].position) = (other, one);
         let fault = verify_entries(&swapped, &head).expect_err("two events are swapped");
-        let is_first = at == 1 && matches!(fault, Fault::OtherStore { .. });
-        assert!(is_first || matches!(fault, Fault::Changed { .. }), "{fault}");
+        let is_first = at == 1 && matches!(fault, VerifyError::OtherStore { .. });
+        assert!(is_first || matches!(fault, VerifyError::Changed { .. }), "{fault}");
 
         // Delivered twice.
         let mut twice = whole.clone();
         twice.insert(at, whole[at].clone());
         let fault = verify_entries(&twice, &head).expect_err("an event twice");
-        assert!(matches!(fault, Fault::OutOfOrder { .. }), "{fault}");
+        assert!(matches!(fault, VerifyError::OutOfOrder { .. }), "{fault}");
     }
 }
 
@@ -166,7 +166,7 @@ fn an_event_inserted_at_the_position_of_a_dropped_snapshot_was_not_seen() {
     };
     inserted.insert(10, forged);
     let fault = verify_entries(&inserted, &head).expect_err("an event more");
-    assert!(matches!(fault, Fault::Inserted { count: 1, .. }), "{fault}");
+    assert!(matches!(fault, VerifyError::Inserted { count: 1, .. }), "{fault}");
     // Another snapshot later changes nothing.
     let snapshot = annals::NewSnapshot::new(annals::Version(3));
     store.save_snapshot("account-1", snapshot).expect("saved");
@@ -197,6 +197,6 @@ fn fields_that_meet_had_the_same_bytes() {
         shift(&mut shifted[1]);
         assert_ne!(shifted, whole, "{number}");
         let fault = verify_entries(&shifted, &head).expect_err("the bytes stand elsewhere");
-        assert!(matches!(fault, Fault::Changed { .. }), "{number}: {fault}");
+        assert!(matches!(fault, VerifyError::Changed { .. }), "{number}: {fault}");
     }
 }

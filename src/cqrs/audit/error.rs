@@ -1,13 +1,13 @@
-//! The faults that verification finds.
+//! What verification finds wrong.
 
 use crate::{Gap, Position};
 
 use super::{Link, PublicKey};
 
-/// The first fault that verification found. Positions are inclusive.
+/// The first thing wrong that verification finds. Positions are inclusive.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Fault {
+pub enum VerifyError {
     /// An event between these positions was changed.
     #[error(
         "the log was changed: an event from position {first} to {last} is not what it was when the head was signed"
