@@ -1,6 +1,6 @@
 //! The hash chain over a store in PostgreSQL: what it returns is what was hashed, and a row that SQL changes is found.
 
-use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, VerifyError, Head, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, CommandLog, Head, Verify, VerifyError};
 use annals::cqrs::{Aggregate, Aggregates};
 use annals::{ContentType, Expected, NewEvent, Position, Query, Store, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@ use std::io::{self, Read as _, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use annals::cqrs::audit::{self, AuditChain, AuditKey, ChainEntry, VerifyError, PublicKey, TrailError, Verified};
+use annals::cqrs::audit::{self, AuditChain, AuditKey, ChainEntry, PublicKey, TrailError, Verified, VerifyError};
 use annals::{Clock as _, Position, Store, SystemClock};
 
 use crate::args::Global;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::chain::{BLOCK, Chain, Checkpoint, Leaf, Link};
 use super::head::{Signature, store_bytes, write_checkpoint};
-use super::{AuditKey, ChainEntry, VerifyError, Head, PublicKey};
+use super::{AuditKey, ChainEntry, Head, PublicKey, VerifyError};
 use crate::{Error, Position, Timestamp};
 
 const FORMAT: &str = "annals.audit.anchor/1";

@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use super::chain::{BLOCK, CHECKPOINTS_MAX, Chain, Checkpoint};
-use super::{AuditKey, VerifyError, PublicKey, hex};
+use super::{AuditKey, PublicKey, VerifyError, hex};
 use crate::{Error, Position, Timestamp};
 
 const FORMAT: &str = "annals.audit.head/1";
@@ -158,7 +158,13 @@ pub(super) fn write_checkpoint(point: &Checkpoint, bytes: &mut Vec<u8>) {
 pub(super) struct Signature(pub(super) [u8; 64]);
 
 impl Signature {
-    pub(super) fn check(self, what: &'static str, by: &PublicKey, key: &PublicKey, bytes: &[u8]) -> Result<(), VerifyError> {
+    pub(super) fn check(
+        self,
+        what: &'static str,
+        by: &PublicKey,
+        key: &PublicKey,
+        bytes: &[u8],
+    ) -> Result<(), VerifyError> {
         if by != key {
             return Err(VerifyError::OtherKey {
                 what,

@@ -75,7 +75,7 @@ pub use bus::BusLog;
 pub use chain::{Checkpoint, Link};
 pub use commands::{CommandLog, CommandOutcome, CommandRecord};
 pub use entry::ChainEntry;
-pub use error::{VerifyError, Verified};
+pub use error::{Verified, VerifyError};
 pub use head::Head;
 pub use key::{AuditKey, PublicKey};
 pub use reader::AuditChain;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::head::Head;
 use super::scan::{Progress, feed};
 use super::walk::{Known, Walk};
-use super::{Anchor, AuditKey, ChainEntry, Checkpoint, VerifyError, PublicKey};
+use super::{Anchor, AuditKey, ChainEntry, Checkpoint, PublicKey, VerifyError};
 use crate::{Position, Store, Timestamp};
 
 /// The hash chain over a log, up to the position that was read. It makes [heads](Head).
@@ -127,7 +127,12 @@ impl AuditChain {
     /// # Errors
     ///
     /// As [`read`](Self::read); [`VerifyError::Stopped`] when `progress` breaks.
-    pub fn read_until(&mut self, store: &Store, until: Position, progress: &mut Progress<'_>) -> Result<(), VerifyError> {
+    pub fn read_until(
+        &mut self,
+        store: &Store,
+        until: Position,
+        progress: &mut Progress<'_>,
+    ) -> Result<(), VerifyError> {
         let visible = store.visible();
         let until = until.min(visible);
         let mut walk = self.walk.clone();

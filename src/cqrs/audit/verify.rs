@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use super::scan::feed;
 use super::walk::{Known, Walk};
-use super::{Anchor, ChainEntry, Checkpoint, VerifyError, Head, PublicKey, Verified};
+use super::{Anchor, ChainEntry, Checkpoint, Head, PublicKey, Verified, VerifyError};
 use crate::{Position, Store};
 
 /// Verifies a log against a [head](Head): each event up to the head is what it was, none is missing, none was added.
@@ -83,7 +83,10 @@ impl<'a> Verify<'a> {
     /// # Errors
     ///
     /// The first [`VerifyError`].
-    pub fn run_entries<'e>(mut self, entries: impl IntoIterator<Item = ChainEntry<'e>>) -> Result<Verified, VerifyError> {
+    pub fn run_entries<'e>(
+        mut self,
+        entries: impl IntoIterator<Item = ChainEntry<'e>>,
+    ) -> Result<Verified, VerifyError> {
         let mut walk = self.start()?;
         let (end, start) = (self.head.tip.position, walk.seen);
         let (mut is_first, mut last) = (true, Position(start));

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use self::broker::{Broker, Signal};
 pub use self::received::{LeaseLost, Received};
-use super::process::{Letter, StartFrom, StopReason, check_name, panic_text};
+use super::process::{Letter, StartError, StartFrom, StopReason, check_name, panic_text};
 use super::typed::Reader;
 use super::{Codec, HandlerError, Retry, TypedEvents};
 use crate::{Name, Position, Query, Store};
@@ -164,10 +164,12 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
     ///
     /// # Errors
     ///
-    /// [`StopReason::Storage`] when the checkpoint or the dead letters cannot be read or written, or the name or the query is invalid;
-    /// [`StopReason::CheckpointBeyondLog`].
-    pub fn open(self) -> Result<Group<E>, StopReason> {
-        check_name(&self.name).map_err(|error| StopReason::Storage(error.to_string()))?;
+    /// [`StartError::InvalidName`]; [`StartError::Store`] when the query is invalid; [`StartError::Stopped`] when the checkpoint or the dead letters cannot be
+    /// read or written, or the checkpoint is beyond the end of the log.
+    pub fn open(self) -> Result<Group<E>, StartError> {
+        check_name(&self.name)?;
+        // An invalid query is an error of the caller, not of the storage.
+        drop(self.store.tail(self.query.clone(), Position(0))?);
         let signal = Arc::<Signal>::default();
         let broker = Broker::open(
             &self.store,
@@ -176,7 +178,11 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
             self.reader,
             self.settings,
             Arc::clone(&signal),
-        )?;
+        )
+        .map_err(|reason| StartError::Stopped {
+            name: self.name.clone(),
+            reason,
+        })?;
         Ok(Group {
             shared: Arc::new(Shared {
                 name: self.name,

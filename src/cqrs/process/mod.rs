@@ -275,6 +275,14 @@ pub enum StartError {
     /// The store rejects the query of the processor.
     #[error(transparent)]
     Store(#[from] Error),
+    /// A [group](super::Group) cannot continue where its checkpoint is.
+    #[error("group '{name}' cannot be opened: {reason}")]
+    Stopped {
+        /// The group.
+        name: Name,
+        /// The reason.
+        reason: StopReason,
+    },
 }
 
 /// A handle of a processor. Cheap to clone; dropping it does not end the processor.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::cqrs::{
-    Aggregates, Group, GroupError, HandlerError, Received, Retry, StartFrom, StopReason, TypedEvents, Upcast, Upcasters,
+    Aggregates, Group, GroupError, HandlerError, Received, Retry, StartError, StartFrom, StopReason, TypedEvents,
+    Upcast, Upcasters,
 };
 use annals::{Budget, Expected, ManualClock, NewEvent, Position, Store, StoreUrl, StreamId};
 use parking_lot::Mutex;
@@ -368,7 +369,10 @@ fn gaps_and_starting_points_are_as_with_subscriptions() {
     nothing(&at_end);
     for name in ["", &"x".repeat(201), "a\u{0}b"] {
         let refused = Group::<AccountEvent>::builder(&store, name).open();
-        assert!(matches!(refused.map(|_| ()), Err(StopReason::Storage(_))), "{name}");
+        assert!(
+            matches!(refused.map(|_| ()), Err(StartError::InvalidName { .. })),
+            "{name}"
+        );
     }
     let beyond = StartFrom::After(Position(999));
     let beyond = Group::<AccountEvent>::builder(&store, "beyond")
@@ -376,7 +380,10 @@ fn gaps_and_starting_points_are_as_with_subscriptions() {
         .open();
     assert!(matches!(
         beyond.map(|_| ()),
-        Err(StopReason::CheckpointBeyondLog { .. })
+        Err(StartError::Stopped {
+            reason: StopReason::CheckpointBeyondLog { .. },
+            ..
+        })
     ));
 }
 

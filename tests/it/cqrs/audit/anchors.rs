@@ -1,6 +1,6 @@
 //! Events that are dropped on purpose, with an anchor; and without one, or with one of other events.
 
-use annals::cqrs::audit::{Anchor, AuditChain, AuditKey, ChainEntry, VerifyError, Verify};
+use annals::cqrs::audit::{Anchor, AuditChain, AuditKey, ChainEntry, Verify, VerifyError};
 use annals::journal::Archive;
 use annals::journal::file::{ArchiveWriter, FileJournal};
 use annals::{Error, Expected, Position, Query, Store, Timestamp, Version};
@@ -198,7 +198,10 @@ fn an_anchor_that_was_changed_or_is_of_another_store_was_believed() {
     rich(&other, 1_500);
     let (head, public) = (head(&store), key().public());
     let with = |anchor: &Anchor| Verify::new(&head, &public).allow(anchor).run(&store);
-    assert_eq!(with(&prefix(&other, 1_100)), Err(VerifyError::OtherChain { what: "anchor" }));
+    assert_eq!(
+        with(&prefix(&other, 1_100)),
+        Err(VerifyError::OtherChain { what: "anchor" })
+    );
     let text = prefix(&store, 1_100).to_json();
     let longer = text.replace("\"count\":1024", "\"count\":1025");
     assert_ne!(longer, text);
@@ -334,7 +337,10 @@ fn events_of_an_anchored_prefix_that_are_still_there_were_not_verified() {
     for position in [1, 700, 1_024, 1_025, 2_500] {
         let mut changed = whole.clone();
         changed[position - 1].data.push(b' ');
-        assert!(matches!(check(&changed), Err(VerifyError::Changed { .. })), "{position}");
+        assert!(
+            matches!(check(&changed), Err(VerifyError::Changed { .. })),
+            "{position}"
+        );
     }
     // One is removed, and another one put in its place.
     let mut replaced = whole.clone();
@@ -380,7 +386,10 @@ fn an_anchor_of_other_events_explained_a_gap() {
             chain.allow(&anchor, &key().public()).expect("signed");
         }
         store.truncate_before("account-1", Version(40)).expect("truncated");
-        assert!(matches!(chain.read(&store), Err(VerifyError::Crossed { .. })), "{place}");
+        assert!(
+            matches!(chain.read(&store), Err(VerifyError::Crossed { .. })),
+            "{place}"
+        );
     }
     let store = Store::in_memory();
     rich(&store, 2_000);

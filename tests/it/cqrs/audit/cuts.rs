@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use annals::cqrs::audit::{AuditChain, VerifyError, Verify};
+use annals::cqrs::audit::{AuditChain, Verify, VerifyError};
 use annals::{Expected, Position, Store};
 
 use super::{entries, head, key, log, rich, verify, verify_entries};
@@ -158,6 +158,9 @@ fn a_follower_crossed_a_gap_without_a_word() {
             store.delete("a", Expected::Any).expect("deleted");
         }
         assert_eq!(appended.last_position, Position(10));
-        assert!(matches!(AuditChain::of(&store), Err(VerifyError::Crossed { .. })), "{drop}");
+        assert!(
+            matches!(AuditChain::of(&store), Err(VerifyError::Crossed { .. })),
+            "{drop}"
+        );
     }
 }

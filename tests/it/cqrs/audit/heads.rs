@@ -1,6 +1,6 @@
 //! Heads and keys: what is signed, what is refused, and going on from a head.
 
-use annals::cqrs::audit::{AuditChain, AuditKey, VerifyError, Head, PublicKey, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, Head, PublicKey, Verify, VerifyError};
 use annals::journal::file::FileJournal;
 use annals::{Error, Position, Store};
 
@@ -23,7 +23,10 @@ fn a_head_that_was_changed_was_believed() {
         match Head::from_json(&changed) {
             Ok(head) => {
                 let fault = verify(&store, &head).expect_err("the head is another one");
-                let is_refused = matches!(fault, VerifyError::Signature { what: "head" } | VerifyError::OtherKey { .. });
+                let is_refused = matches!(
+                    fault,
+                    VerifyError::Signature { what: "head" } | VerifyError::OtherKey { .. }
+                );
                 // Digits of a signature or a time may mean the same in two forms.
                 assert!(is_refused, "{at}: {fault}");
             }

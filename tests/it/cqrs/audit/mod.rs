@@ -9,7 +9,7 @@ mod on_disk;
 mod tampering;
 mod trail;
 
-use annals::cqrs::audit::{AuditChain, AuditKey, ChainEntry, VerifyError, Head, Verified, Verify};
+use annals::cqrs::audit::{AuditChain, AuditKey, ChainEntry, Head, Verified, Verify, VerifyError};
 use annals::{ContentType, Event, Expected, NewEvent, Position, Store, Timestamp, Version};
 use uuid::Uuid;
 

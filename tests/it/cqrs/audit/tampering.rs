@@ -1,6 +1,6 @@
 //! Events that were changed, removed, inserted or swapped behind the store.
 
-use annals::cqrs::audit::{VerifyError, Verify};
+use annals::cqrs::audit::{Verify, VerifyError};
 use annals::{Position, Store};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -11,8 +11,9 @@ use super::{Owned, entries, head, key, log, rich, verify, verify_entries};
 const COUNT: u64 = 4_500;
 
 fn range(fault: &VerifyError) -> Option<(u64, u64)> {
-    if let VerifyError::Changed { first, last } | VerifyError::Missing { first, last, .. } | VerifyError::Inserted { first, last, .. } =
-        fault
+    if let VerifyError::Changed { first, last }
+    | VerifyError::Missing { first, last, .. }
+    | VerifyError::Inserted { first, last, .. } = fault
     {
         return Some((first.0, last.0));
     }
@@ -132,7 +133,10 @@ fn a_removed_an_inserted_and_a_swapped_event_are_found() {
         // At the end of a block, the block is compared before its last event comes.
         let is_boundary = at == 1_024 && matches!(fault, VerifyError::Missing { count: 1, .. });
         let is_other = is_first || is_boundary;
-        assert!(is_other || fault == VerifyError::OutOfOrder { position, after }, "{fault}");
+        assert!(
+            is_other || fault == VerifyError::OutOfOrder { position, after },
+            "{fault}"
+        );
         let (one, other) = (swapped[at].position, swapped[at - 1].position);
         (swapped[at].position, swapped[at - 1].position) = (other, one);
         let fault = verify_entries(&swapped, &head).expect_err("two events are swapped");
