@@ -249,7 +249,8 @@ impl<P: Projection> Inner<P> {
             let applied = model.apply_typed(typed, &event);
             applied.map_err(|error| Failed::Event(&event, error))
         }));
-        if self.note(applied).is_err() {
+        if !matches!(applied, Ok(Ok(()))) {
+            drop(self.note(applied));
             return false;
         }
         self.tail.skip_to(next);
