@@ -7,6 +7,7 @@ use annals::Store;
 use annals::cqrs::Aggregates;
 use annals::cqrs::erasure::{KeyError, KeyStore, PostgresKeys, Protected, Secret, Vault};
 
+use crate::cluster::Cluster;
 use crate::erasure::{NAME, Person, codec, url};
 use crate::support::Schema;
 
@@ -210,4 +211,61 @@ fn keys_are_shown() {
     keys.update("entry", &mut |_| Ok(Secret::new(b"visible".to_vec())))
         .expect("a change");
     assert!(!format!("{keys:?}").contains("visible"));
+}
+
+/// A transaction that has read the table, such as that of a dump. It has no snapshot, which would keep old rows of other tests.
+fn begin_dump(schema: &Schema) -> (tokio::runtime::Runtime, tokio_postgres::Client) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let table = format!("\"{}\".annals_keys", schema.name.replace('"', "\"\""));
+    let client = runtime.block_on(async {
+        let (client, connection) = tokio_postgres::connect(&schema.url, tokio_postgres::NoTls)
+            .await
+            .expect("a connection");
+        tokio::spawn(connection);
+        let read = format!("BEGIN; LOCK TABLE {table} IN ACCESS SHARE MODE");
+        client.batch_execute(&read).await.expect("a lock");
+        client
+    });
+    (runtime, client)
+}
+
+/// `VACUUM FULL` waits for a reader, and every later reader waits behind it. It has a server of its own, because while it waits, it keeps old rows of
+/// other tests.
+#[test]
+fn an_erasure_behind_a_dump_of_the_keys_stops_every_reader_of_keys() {
+    let cluster = Cluster::start(&["fsync = off"], &[]);
+    let (schema, store) = (Schema::on(cluster.url()), Store::in_memory());
+    let vault = vault_with_person(&store, &schema);
+    people(&store, &vault)
+        .execute("q", &NAME.to_owned())
+        .expect("a command");
+    let key = schema.value("SELECT encode(secret, 'hex') FROM annals_keys WHERE name ~ '^key/' LIMIT 1");
+    let dump = begin_dump(&schema);
+    let (copy, impatient) = (store.fork(), format!("{}&timeout=5s", url(&schema)));
+    let other = Vault::open(&copy, PostgresKeys::open(&impatient).expect("a key store")).expect("a vault");
+    std::thread::scope(|scope| {
+        let erased = scope.spawn(|| (vault.erase("p"), vault.erase("q")));
+        while !erased.is_finished() {
+            people(&copy, &other).load("q").expect("it decodes");
+        }
+        let (p, q) = erased.join().expect("it ends");
+        p.and(q).expect("erasures");
+    });
+    assert!(!dump.1.is_closed(), "the dump still runs");
+    assert_eq!(
+        people(&copy, &other).load("q").expect("it decodes").state.name,
+        "[erased]"
+    );
+    let (runtime, client) = dump;
+    runtime.block_on(client.batch_execute("ROLLBACK")).expect("it ends");
+    // The next change removes what the dump had kept.
+    vault.reopen("p").expect("a new generation");
+    schema.sql("CHECKPOINT");
+    let position =
+        format!("SELECT position('\\x{key}'::bytea IN pg_read_binary_file(pg_relation_filepath('annals_keys'))) > 0");
+    assert_eq!(schema.value(&position), "f");
 }

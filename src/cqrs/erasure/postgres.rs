@@ -24,6 +24,9 @@ const BEGIN_CHANGE: &str = "UPDATE annals_key_revision SET revision = revision +
 const WRITE: &str =
     "INSERT INTO annals_keys (name, secret) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET secret = EXCLUDED.secret";
 
+/// How long the table's file waits to be rewritten.
+const CLEAN_PATIENCE: &str = "SET lock_timeout = '500ms'";
+
 const CREATE: &str = "\
     CREATE TABLE IF NOT EXISTS annals_keys (name text PRIMARY KEY, secret bytea NOT NULL); \
     CREATE TABLE IF NOT EXISTS annals_key_revision (revision bigint NOT NULL); \
@@ -39,7 +42,7 @@ const CREATE: &str = "\
 ///
 /// A change that destroys a key also runs `VACUUM FULL` on the table, so that its file does not keep the old row. The role must own the table for
 /// that. PostgreSQL keeps the old row in its write-ahead log until the segment is reused, in archives of the log, on standbys and in backups, and in
-/// the table while an older transaction runs. A server that logs statements with their parameters logs keys: leave `log_statement` at `none` or `ddl`,
+/// the table while an older transaction runs. A transaction that has locked the table postpones `VACUUM FULL` to the next change. A server that logs statements with their parameters logs keys: leave `log_statement` at `none` or `ddl`,
 /// and `log_min_duration_statement` off, for this role.
 ///
 /// ```no_run
@@ -61,6 +64,8 @@ struct Session {
     link: Option<Link>,
     /// When the revision was read last.
     revision: Option<(Instant, u64)>,
+    /// Whether the table's file may keep a destroyed key: the next change cleans it again.
+    is_unclean: bool,
 }
 
 impl fmt::Debug for PostgresKeys {
@@ -213,17 +218,28 @@ impl KeyStore for PostgresKeys {
         session.revision = None;
         // Finds out that a connection is lost while nothing is at stake.
         self.reading(&mut session, revision)?;
+        let is_unclean = session.is_unclean;
         let link = self.link(&mut session).map_err(|error| self.failed("write", &error))?;
         let changed = self.change(link, name, change);
         match &changed {
-            // The rows are right without it: a role that does not own the table may not do it.
-            Ok(changed) if changed.is_destroyed => drop(link.batch("VACUUM FULL annals_keys")),
+            Ok(changed) if changed.is_destroyed || is_unclean => session.is_unclean = clean(link).is_err(),
             Ok(_) => {}
             // An open transaction ends with its connection.
             Err(_) => session.link = None,
         }
         changed.map(|changed| changed.new)
     }
+}
+
+/// Rewrites the table without its old rows. The rows are right without it: a role that does not own the table may not do it, and the server then
+/// only warns.
+///
+/// A transaction that has read the table makes it wait, and all readers of keys wait behind it: so it waits for a short time.
+fn clean(link: &mut Link) -> Result<(), Failure> {
+    link.batch(CLEAN_PATIENCE)?;
+    let cleaned = link.batch("VACUUM FULL annals_keys");
+    link.batch("SET lock_timeout = 0")?;
+    cleaned
 }
 
 fn revision(link: &mut Link) -> Result<u64, Failure> {
