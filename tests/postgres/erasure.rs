@@ -219,3 +219,38 @@ fn a_database_that_cannot_be_searched_is_clean() {
     let error = refused.expect_err("no right to read").to_string();
     assert!(error.contains("permission denied"), "{error}");
 }
+
+/// A policy hides rows, and a scan of the others calls the table clean.
+#[test]
+fn a_scan_calls_a_table_clean_whose_rows_a_policy_hides() {
+    let schema = Schema::new();
+    let role = format!("scanner_{}", std::process::id());
+    let name = schema.name.replace('"', "\"\"");
+    schema.sql(&format!("CREATE SCHEMA \"{name}\""));
+    schema.sql(&format!(
+        "CREATE ROLE {role} LOGIN; GRANT USAGE ON SCHEMA \"{name}\" TO {role}; \
+         CREATE TABLE \"a \"\"table\" (name text); INSERT INTO \"a \"\"table\" VALUES ('{NAME}'); \
+         GRANT SELECT ON \"a \"\"table\" TO {role}"
+    ));
+    let scan = || {
+        let url = format!("{}&user={role}", url(&schema));
+        Scan::new().plaintext(NAME).database(&url).run()
+    };
+    assert_eq!(scan().expect("it is searched").count, 1);
+    let mut refused = Vec::new();
+    for policy in ["ENABLE", "FORCE"] {
+        schema.sql(&format!("ALTER TABLE \"a \"\"table\" {policy} ROW LEVEL SECURITY"));
+        refused.push(scan().map(|findings| findings.is_clean()));
+    }
+    // A policy for all rows hides rows, too, as far as the server knows.
+    schema.sql("CREATE POLICY all_rows ON \"a \"\"table\" USING (true)");
+    refused.push(scan().map(|findings| findings.is_clean()));
+    schema.sql(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+    for refused in refused {
+        let text = refused.expect_err("rows are hidden").to_string();
+        assert!(
+            text.contains("row-level security") && text.contains("BYPASSRLS"),
+            "{text}"
+        );
+    }
+}

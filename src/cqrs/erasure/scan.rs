@@ -238,7 +238,10 @@ impl Scan {
     /// Searches the rows of all tables and materialized views of the schema in this URL, or of every schema of the database when it names none: columns
     /// of texts, JSON and bytes, as they are. It reads in one snapshot of the database, and changes nothing.
     ///
-    /// Rows that are deleted or overwritten and not reclaimed by `VACUUM`, the write-ahead log, and large objects are not searched.
+    /// A table whose rows a policy may hide from the role is an error: scan as a role with `BYPASSRLS`.
+    ///
+    /// Rows that are deleted or overwritten and not reclaimed by `VACUUM`, the write-ahead log, large objects, foreign tables, and the values that
+    /// `ANALYZE` copies into `pg_statistic` are not searched.
     #[cfg(feature = "postgres")]
     pub fn database(mut self, url: &str) -> Self {
         match crate::url::database_at(url) {
