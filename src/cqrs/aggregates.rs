@@ -145,6 +145,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// As [`load`](Self::load); [`LoadError::Snapshot`] when this handle has no [snapshots](Self::snapshots), or the store rejects the
     /// snapshot.
     pub fn save_snapshot(&self, id: &str) -> Result<Option<Position>, LoadError> {
+        let id = &*self.stored_id(id)?;
         let refused = |error| LoadError::Snapshot {
             aggregate_id: id.into(),
             error,
@@ -154,7 +155,6 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
                 "the handle has no snapshots: call `Aggregates::snapshots` first",
             )));
         };
-        let id = &*self.stored_id(id)?;
         let (loaded, since) = self.load_with(id, Until::Now)?;
         if loaded.version.0 == 0 {
             return Ok(None);

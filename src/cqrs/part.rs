@@ -1,5 +1,7 @@
 //! One aggregate's part of a command: the events that were decided, before they are appended.
 
+use std::fmt;
+
 use serde::Serialize;
 use smallvec::SmallVec;
 use uuid::Uuid;
@@ -63,10 +65,9 @@ impl CommandId {
 }
 
 /// The events of one aggregate that a command appends.
-#[derive(Debug)]
 pub(super) struct Part {
     pub(super) stream: StreamId,
-    /// The id of the aggregate as the caller names it, where another one is stored.
+    /// The id of the aggregate as the caller names it, where another one is stored: it is personal data.
     named: Option<Name>,
     /// The version of the aggregate that the command was decided on.
     pub(super) version: Version,
@@ -74,6 +75,16 @@ pub(super) struct Part {
     /// An event is large, and most commands decide on one: it has no allocation of its own.
     events: SmallVec<[NewEvent<'static>; 1]>,
     is_known: bool,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part")
+            .field("stream", &self.stream)
+            .field("expected", &self.expected)
+            .field("events", &self.events)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Part {

@@ -176,7 +176,8 @@ impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
     /// [`StartError`] when the name is taken or invalid, or the query is invalid.
     pub fn start(self) -> Result<Subscription<E>, StartError> {
         let store = self.processors.store().clone();
-        drop(store.tail(self.query.clone(), Position(0))?);
+        let query = self.reader.stored_query(self.query)?;
+        drop(store.tail(query.clone(), Position(0))?);
         let shared = Arc::new(Shared {
             store,
             name: self.name.clone(),
@@ -185,7 +186,7 @@ impl<E: DeserializeOwned + 'static> SubscriptionBuilder<E> {
             letters: Mutex::new(None),
             replayed: Mutex::default(),
         });
-        let (query, on_failure, from, skips_gaps) = (self.query, self.on_failure, self.from, self.skips_gaps);
+        let (on_failure, from, skips_gaps) = (self.on_failure, self.from, self.skips_gaps);
         let processor = self.processors.start(&self.name, |control| SubscriptionSink {
             shared: Arc::clone(&shared),
             control: Arc::clone(control),

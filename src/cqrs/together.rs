@@ -168,13 +168,14 @@ impl Work<'_> {
         id: &str,
         command: &A::Command,
     ) -> Result<(), CommandError<A::Rejection>> {
+        let mut part = aggregates.part(id)?;
         if !aggregates.store.is_same(self.store) {
             let error = Error::invalid(format!(
-                "aggregate '{id}' is of another store than the others: one append goes to one store"
+                "aggregate '{}' is of another store than the others: one append goes to one store",
+                part.stream.aggregate_id
             ));
             return Err(CommandError::Store(error));
         }
-        let mut part = aggregates.part(id)?;
         let settle = aggregates.decide(command_id, command, &mut part)?;
         if !part.is_empty() {
             add_inline(&mut self.inline, aggregates.inline.iter().cloned());

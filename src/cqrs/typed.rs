@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::codec::{DerivedData, Encoded, NewEventId};
-use super::names::stored_context;
+use super::names::{stored_context, stored_query};
 use super::reasons::Reasons;
 use super::upcast::{MissingPaths, Upcasters};
 use super::{Codec, CodecError, Context, Json, Letter, NameKind, Undecodable};
@@ -145,6 +145,10 @@ impl<E, C: Codec> TypedEvents<E, C> {
         stored_context(&self.codec, context)
     }
 
+    fn stored_query(&self, query: Query) -> Result<Query, ReadError> {
+        stored_query(&self.codec, query).map_err(|error| no_pseudonym(&error))
+    }
+
     /// What protects data that is derived from the events.
     pub(super) fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
         self.codec.derived_data()
@@ -211,23 +215,27 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
         Ok(decoded)
     }
 
-    /// Reads the events of an aggregate, ascending by version.
+    /// Reads the events of an aggregate, ascending by version. Of an id that the codec hides, it reads by the stored one.
     ///
     /// # Errors
     ///
-    /// [`Undecodable`] for the first event that does not decode.
-    pub fn read_stream(&self, store: &Store, aggregate_id: &str) -> Result<Vec<Recorded<E>>, Box<Undecodable>> {
-        let read = store.read_stream(aggregate_id);
-        read.fold(Ok(Vec::new()), |all, event| self.record(all, event))
+    /// [`ReadError::Undecodable`] for the first event that does not decode; [`ReadError::NoPseudonym`].
+    pub fn read_stream(&self, store: &Store, aggregate_id: &str) -> Result<Vec<Recorded<E>>, ReadError> {
+        let id = self.stored_id(aggregate_id).map_err(|error| no_pseudonym(&error))?;
+        let read = store.read_stream(&id);
+        let events = read.fold(Ok(Vec::new()), |all, event| self.record(all, event));
+        Ok(events?)
     }
 
-    /// Reads the events that match a query, such as [`all`](Self::all) with further filters, in the query's order.
+    /// Reads the events that match a query, such as [`all`](Self::all) with further filters, in the query's order. It queries by the stored names
+    /// where the codec hides names.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Undecodable`] for the first event that does not decode; [`ReadError::Store`] when the query is invalid.
+    /// [`ReadError::Undecodable`] for the first event that does not decode; [`ReadError::Store`] when the query is invalid;
+    /// [`ReadError::NoPseudonym`].
     pub fn query(&self, store: &Store, query: Query) -> Result<Vec<Recorded<E>>, ReadError> {
-        let read = store.query(query);
+        let read = store.query(self.stored_query(query)?);
         let events = read.fold(Ok(Vec::new()), |all, event| self.record(all, event))?;
         Ok(events?)
     }
@@ -256,8 +264,10 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::MissingPaths`] with the types and versions that have no path; [`ReadError::Store`] when the query is invalid.
+    /// [`ReadError::MissingPaths`] with the types and versions that have no path; [`ReadError::Store`] when the query is invalid;
+    /// [`ReadError::NoPseudonym`].
     pub fn check(&self, store: &Store, query: Query) -> Result<(), ReadError> {
+        let query = self.stored_query(query)?;
         let known = self.codec.event_types::<E>();
         let skip = self.unknown == UnknownEvents::Skip;
         let mut missing = MissingPaths::default();
@@ -341,6 +351,8 @@ impl<'a> Stored<'a> {
 trait ReadTyped<E>: Send + Sync {
     fn read(&self, event: Stored<'_>, take: &mut dyn FnMut(E)) -> Result<(), CodecError>;
 
+    fn stored_query(&self, query: Query) -> Result<Query, ReadError>;
+
     fn derived_data(&self) -> Option<Arc<dyn DerivedData>>;
 
     /// Whether it decodes an event as a codec of this type does, without a conversion.
@@ -350,6 +362,10 @@ trait ReadTyped<E>: Send + Sync {
 impl<E: DeserializeOwned, C: Codec> ReadTyped<E> for TypedEvents<E, C> {
     fn read(&self, event: Stored<'_>, mut take: &mut dyn FnMut(E)) -> Result<(), CodecError> {
         self.each_of(event, &mut take)
+    }
+
+    fn stored_query(&self, query: Query) -> Result<Query, ReadError> {
+        self.stored_query(query)
     }
 
     fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
@@ -376,6 +392,16 @@ impl<E> Reader<E> {
         self.0
             .read(Stored::of_event(event), take)
             .map_err(|error| Box::new(Undecodable::of_event(event, error)))
+    }
+
+    /// The query with the names that are stored: a processor that reads by another name would receive no events.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) when a name has no pseudonym.
+    pub(super) fn stored_query(&self, query: Query) -> Result<Query, crate::Error> {
+        let stored = self.0.stored_query(query);
+        stored.map_err(|error| crate::Error::invalid(error.to_string()))
     }
 
     /// Decodes an event that is about to be appended; nothing if its type is unknown.
@@ -432,6 +458,12 @@ impl<E: Serialize + DeserializeOwned, C: Codec> TypedEvents<E, C> {
     }
 }
 
+fn no_pseudonym(error: &CodecError) -> ReadError {
+    ReadError::NoPseudonym {
+        reason: error.to_string(),
+    }
+}
+
 /// A failure to read or check typed events.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -442,6 +474,12 @@ pub enum ReadError {
     /// Stored events have no path to the newest schema of their type. Register upcasters, or add variants.
     #[error(transparent)]
     MissingPaths(MissingPaths),
+    /// A name to read by is personal data, and has no pseudonym: its subject was erased, or the key store cannot be read.
+    #[error("a name to read by has no stored form: {reason}")]
+    NoPseudonym {
+        /// Why. It does not contain the name.
+        reason: String,
+    },
     /// The store rejects the query, or cannot be read.
     #[error(transparent)]
     Store(#[from] crate::Error),
@@ -452,7 +490,7 @@ impl ReadError {
     pub fn position(&self) -> Option<Position> {
         match self {
             Self::Undecodable(error) => Some(error.position),
-            Self::MissingPaths(_) | Self::Store(_) => None,
+            Self::MissingPaths(_) | Self::NoPseudonym { .. } | Self::Store(_) => None,
         }
     }
 }

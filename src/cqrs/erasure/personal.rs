@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::envelope::is_envelope;
+use super::vault::is_pseudonym;
 use crate::cqrs::NameKind;
 
 /// Where the name of the subject of an event is.
@@ -174,7 +175,8 @@ impl Personal {
     /// Declares names as personal: those of this kind that begin with `prefix`. What follows the prefix is the name of the subject.
     ///
     /// The toolkit stores a pseudonym instead: the prefix, `anon-` and 32 hexadecimal digits. Commands and loads by [`Aggregates`](crate::cqrs::Aggregates), and the
-    /// contexts, queries, aggregates and tags of [`Decisions`](crate::cqrs::Decisions), accept the name or the pseudonym. Where the store itself is read, pass
+    /// contexts, queries, aggregates and tags of [`Decisions`](crate::cqrs::Decisions), accept the name or the pseudonym. [`TypedEvents`](crate::cqrs::TypedEvents) and processors replace the names in
+    /// their queries. Where the store itself is read, pass
     /// [`Protected::name`](super::Protected::name) or [`Protected::query`](super::Protected::query). After the erasure of the subject nothing leads from the name to
     /// the pseudonym, and a command or load by the name fails.
     ///
@@ -203,9 +205,13 @@ impl Personal {
     }
 
     /// The prefix of a name that is declared as personal, and the name of its subject.
+    ///
+    /// The longest prefix counts, except for a pseudonym: it stays one, even where a longer prefix fits.
     pub(super) fn subject_of<'a>(&self, kind: NameKind, name: &'a str) -> Option<(&'a str, &'a str)> {
         let prefixes = self.names.get(&kind)?;
-        let prefix = prefixes.iter().find(|prefix| name.starts_with(prefix.as_str()))?;
+        let is_of_pseudonym = |prefix: &&String| name.strip_prefix(prefix.as_str()).is_some_and(is_pseudonym);
+        let longest = || prefixes.iter().find(|prefix| name.starts_with(prefix.as_str()));
+        let prefix = prefixes.iter().find(is_of_pseudonym).or_else(longest)?;
         let (prefix, subject) = name.split_at(prefix.len());
         (!subject.is_empty()).then_some((prefix, subject))
     }

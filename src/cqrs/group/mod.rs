@@ -171,10 +171,11 @@ impl<E: DeserializeOwned + 'static> GroupBuilder<E> {
         // An invalid query is an error of the caller, not of the storage.
         drop(self.store.tail(self.query.clone(), Position(0))?);
         let signal = Arc::<Signal>::default();
+        let query = self.reader.stored_query(self.query)?;
         let broker = Broker::open(
             &self.store,
             &self.name,
-            self.query,
+            query,
             self.reader,
             self.settings,
             Arc::clone(&signal),

@@ -86,11 +86,12 @@ impl<P: Projection> ProjectionBuilder<P> {
     pub fn start(self) -> Result<Projected<P>, StartError> {
         let store = self.processors.store().clone();
         // An invalid query is an error here, not on the thread.
-        drop(store.tail(self.query.clone(), Position(0))?);
+        let query = self.reader.stored_query(self.query)?;
+        drop(store.tail(query.clone(), Position(0))?);
         let shared = Arc::new(Shared {
             model: RwLock::new(Model::new(self.projection, store.visible())),
             reader: self.reader,
-            query: self.query,
+            query,
             skipped: Mutex::default(),
         });
         let processor = self.processors.start(&self.name, |control| ProjectionSink {

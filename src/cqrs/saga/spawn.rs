@@ -182,8 +182,9 @@ impl<S: Saga> SagaBuilder<S> {
     /// # Errors
     ///
     /// [`StartError`] when a processor of the name `S::TYPE` runs, the name is invalid or contains '/', or the query is invalid.
-    pub fn start(self) -> Result<Sagas<S>, StartError> {
+    pub fn start(mut self) -> Result<Sagas<S>, StartError> {
         check_type(S::TYPE)?;
+        self.query = self.reader.stored_query(self.query)?;
         let processors = self.processors.clone();
         let store = processors.store().clone();
         drop(store.tail(self.query.clone(), Position(0))?);

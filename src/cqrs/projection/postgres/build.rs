@@ -116,14 +116,15 @@ impl<P: SqlProjection> SqlProjectionBuilder<P> {
     pub fn start(self) -> Result<SqlProjected<P>, StartError> {
         let store = self.processors.store().clone();
         // An invalid query or URL is an error here, not on the thread.
-        drop(store.tail(self.query.clone(), Position(0))?);
+        let query = self.reader.stored_query(self.query)?;
+        drop(store.tail(query.clone(), Position(0))?);
         let database = crate::url::database_at(&self.url)?;
         let model = Arc::new(Model {
             store,
             name: self.name.clone(),
             projection: self.projection,
             reader: self.reader,
-            query: self.query,
+            query,
             on_failure: self.on_failure,
             from: self.from,
             batch_size: self.batch_size,

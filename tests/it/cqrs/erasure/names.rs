@@ -1,6 +1,13 @@
 //! Names that are personal: declared kinds are stored as pseudonyms.
 
-use annals::cqrs::{Codec, Context, Decided, Decision, Decisions, LoadError, NameKind, SnapshotPolicy, Together};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use annals::cqrs::{
+    Codec, CommandError, Context, Decided, Decision, Decisions, Delivered, Group, LoadError, NameKind, Processors,
+    SnapshotPolicy, Together, TypedEvents,
+};
 use annals::{EventRef, Query, Store, StreamId, Version};
 use uuid::Uuid;
 
@@ -337,4 +344,127 @@ fn a_record_of_a_command_has_a_declared_name_in_clear() {
         .expect_err("it is erased");
     assert_eq!(record(1).user_id(), None);
     assert_hidden(&vault);
+}
+
+#[test]
+fn an_error_or_debug_text_has_the_declared_name() {
+    let (store, other) = (Store::in_memory(), Store::in_memory());
+    let vault = vault(&store);
+    let customers = named(&store, &vault);
+    customers.execute(ID, &CustomerCommand::Register).expect("a command");
+    let mut texts = vec![
+        customers
+            .save_snapshot(ID)
+            .expect_err("it has no snapshots")
+            .to_string(),
+    ];
+    let of_other = Together::new(&other).execute(|work| work.execute(&customers, ID, &CustomerCommand::Order(1)));
+    texts.push(of_other.expect_err("another store").to_string());
+    Together::new(&store)
+        .execute(|work| {
+            work.execute(&customers, ID, &CustomerCommand::Order(1))?;
+            texts.push(format!("{work:?}"));
+            Ok::<(), CommandError<String>>(())
+        })
+        .expect("a command");
+    let twice = Together::new(&store).execute(|work| {
+        work.execute(&customers, ID, &CustomerCommand::Order(1))?;
+        work.execute(&customers, ID, &CustomerCommand::Order(1))
+    });
+    texts.push(twice.expect_err("one aggregate twice").to_string());
+    for text in texts {
+        assert!(!text.contains("anna"), "{text}");
+        assert!(text.contains("customer-anon-"), "{text}");
+    }
+}
+
+#[test]
+fn a_pseudonym_is_hidden_once_more_under_a_prefix_of_itself() {
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    for prefixes in [
+        ["", "a"],
+        ["", "anon-"],
+        ["customer-", "customer-a"],
+        ["customer-", "customer-anon-"],
+    ] {
+        let personal = prefixes.iter().fold(Personal::new(), |personal, prefix| {
+            personal.name(NameKind::Aggregate, prefix)
+        });
+        let codec = Protected::new(&vault, personal);
+        for name in ["customer-berta", "customer-anna", "bob", "anon-", "anna"] {
+            let stored = codec.name(NameKind::Aggregate, name).expect("a pseudonym");
+            let again = codec.name(NameKind::Aggregate, &stored).expect("a pseudonym");
+            assert_eq!(again, stored, "{prefixes:?} {name}");
+        }
+    }
+}
+
+/// It has the codec, so it knows the stored names.
+#[test]
+fn typed_events_find_nothing_by_a_declared_name() {
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    let customers = named(&store, &vault);
+    customers.execute(ID, &CustomerCommand::Register).expect("a command");
+    let events = TypedEvents::<CustomerEvent, _>::with_codec(codec(&vault));
+    let stored = codec(&vault).name(NameKind::Aggregate, ID).expect("a pseudonym");
+    for id in [ID, &stored] {
+        assert_eq!(events.read_stream(&store, id).expect("it decodes").len(), 1);
+        let query = events.all().aggregate(id).user(MAIL);
+        assert_eq!(events.query(&store, query.clone()).expect("it decodes").len(), 1);
+        events.check(&store, query).expect("a path");
+    }
+    vault.erase(MAIL).expect("an erasure");
+    let errors = [
+        events.read_stream(&store, ID).expect_err("it is erased"),
+        events.query(&store, events.all().user(MAIL)).expect_err("it is erased"),
+        events.check(&store, events.all().user(MAIL)).expect_err("it is erased"),
+    ];
+    for error in errors {
+        let text = error.to_string();
+        assert!(
+            text.contains("the subject was erased (generation 1)") && !text.contains("anna"),
+            "{text}"
+        );
+    }
+    assert_eq!(events.read_stream(&store, &stored).expect("it decodes").len(), 1);
+}
+
+#[test]
+fn a_processor_receives_nothing_by_a_declared_name() {
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    named(&store, &vault)
+        .execute(ID, &CustomerCommand::Register)
+        .expect("a command");
+    let events = TypedEvents::<CustomerEvent, _>::with_codec(codec(&vault));
+    let query = || events.all().user(MAIL).aggregate(ID);
+    let group = Group::<CustomerEvent>::builder(&store, "letters")
+        .events(&events)
+        .query(query());
+    let group = group.open().expect("a group");
+    let received = group.try_receive().expect("it runs").expect("an event");
+    received.ack().expect("it is leased");
+
+    let seen = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&seen);
+    let handler = move |_: Delivered<'_, CustomerEvent>| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    };
+    let processors = Processors::new(&store);
+    let subscription = processors.subscribe("mails", handler).events(&events).query(query());
+    let subscription = subscription.start().expect("it starts");
+    subscription.when_caught_up(Duration::from_secs(30)).expect("it runs");
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+    vault.erase(MAIL).expect("an erasure");
+    let group = Group::<CustomerEvent>::builder(&store, "others")
+        .events(&events)
+        .query(query());
+    let error = group.open().expect_err("it is erased").to_string();
+    assert!(
+        error.contains("the subject was erased") && !error.contains("anna"),
+        "{error}"
+    );
 }
