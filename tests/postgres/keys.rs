@@ -269,3 +269,51 @@ fn an_erasure_behind_a_dump_of_the_keys_stops_every_reader_of_keys() {
         format!("SELECT position('\\x{key}'::bytea IN pg_read_binary_file(pg_relation_filepath('annals_keys'))) > 0");
     assert_eq!(schema.value(&position), "f");
 }
+
+/// A new salt gives every subject a new entry: an erasure would destroy another key than the one that decrypts.
+#[test]
+fn a_lost_salt_makes_an_erasure_destroy_another_key() {
+    let (schema, store) = (Schema::new(), Store::in_memory());
+    drop(vault_with_person(&store, &schema));
+    schema.sql("DELETE FROM annals_keys WHERE name = 'salt'");
+    let error = Vault::open(&store, keys(&schema)).expect_err("no salt").to_string();
+    assert!(
+        error.contains("the salt of the key store is missing: restore it"),
+        "{error}"
+    );
+    schema.sql("INSERT INTO annals_keys VALUES ('salt', 'short')");
+    let error = Vault::open(&store, keys(&schema)).expect_err("no salt").to_string();
+    assert!(error.contains("is damaged"), "{error}");
+}
+
+/// It destroys them: their bytes are not needed for that.
+#[test]
+fn keys_that_are_damaged_or_lost_cannot_be_erased() {
+    for damage in [
+        "UPDATE annals_keys SET secret = 'x' WHERE name ~ '^key/'",
+        "UPDATE annals_keys SET secret = substr(secret, 1, 64) WHERE name ~ '^key/'",
+        "DELETE FROM annals_keys WHERE name ~ '^key/'",
+    ] {
+        let (schema, store) = (Schema::new(), Store::in_memory());
+        let vault = vault_with_person(&store, &schema);
+        // The key of derived data, too.
+        people(&store, &vault)
+            .execute("q", &NAME.to_owned())
+            .expect("a command");
+        vault.erase("q").expect("an erasure");
+        let sql = format!("{damage} AND secret <> '\\x00'; UPDATE annals_key_revision SET revision = revision + 1");
+        schema.sql(&sql);
+        let loaded = people(&store, &vault).load("p").map(drop);
+        let error = loaded.expect_err("no key").to_string();
+        assert!(error.contains("key store") && !error.contains(NAME), "{error}");
+        let receipt = vault.erase("p").expect("an erasure");
+        assert_eq!((receipt.events, receipt.key.is_some()), (1, true), "{damage}");
+        assert_eq!(name_of(&store, &vault), "[erased]");
+        assert_eq!(vault.is_erased("p"), Ok(true));
+        vault.reopen("p").expect("a new generation");
+        people(&store, &vault)
+            .execute("p", &NAME.to_owned())
+            .expect("a command");
+        vault.erase("p").expect("an erasure");
+    }
+}

@@ -204,21 +204,7 @@ impl Vault {
     pub fn erase(&self, subject: &str) -> Result<Receipt, KeyError> {
         let inner = &self.inner;
         let _erasing = inner.erasing.lock();
-        let before = match inner.live(subject) {
-            Ok(live) => Subject {
-                generation: live.generation,
-                key: Some(live.key),
-            },
-            // The key may be destroyed and still linked, after a crash or a restored key store.
-            Err(KeyError::Erased { generation }) => {
-                inner.subject_now(subject)?.unwrap_or(Subject { generation, key: None })
-            }
-            Err(KeyError::NoKey { .. }) => inner.subject_now(subject)?.unwrap_or(Subject {
-                generation: 0,
-                key: None,
-            }),
-            Err(error) => return Err(error),
-        };
+        let before = self.before(subject)?;
         let mut marked = None;
         if let Some(key) = before.key {
             marked = Some(self.destroy(subject, key, before.generation)?);
@@ -243,6 +229,33 @@ impl Vault {
             clear_positions: touched.clear_positions,
             saga_states: touched.saga_states,
         })
+    }
+
+    /// The key of a subject before its erasure. A key that is lost or damaged is destroyed, too.
+    fn before(&self, subject: &str) -> Result<Subject, KeyError> {
+        let inner = &self.inner;
+        let error = match inner.live(subject) {
+            Ok(live) => {
+                return Ok(Subject {
+                    generation: live.generation,
+                    key: Some(live.key),
+                });
+            }
+            Err(error) => error,
+        };
+        // The key may be destroyed and still linked, after a crash or a restored key store.
+        let linked = inner.subject_now(subject)?;
+        match (&error, linked) {
+            (KeyError::Erased { generation }, None) => Ok(Subject {
+                generation: *generation,
+                key: None,
+            }),
+            (KeyError::Erased { .. } | KeyError::NoKey { .. }, Some(linked)) => Ok(linked),
+            (KeyError::Storage(_), Some(linked @ Subject { key: Some(key), .. })) if inner.is_damaged(key)? => {
+                Ok(linked)
+            }
+            _ => Err(error),
+        }
     }
 
     /// Marks the keys as destroyed, and destroys them.

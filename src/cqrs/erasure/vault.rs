@@ -114,6 +114,8 @@ pub(super) fn is_pseudonym(name: &str) -> bool {
 }
 
 const SALT: &str = "salt";
+/// Is written after the salt: where it stands without a salt, the salt was lost.
+const SALTED: &str = "salted";
 const DERIVED: &str = "derived";
 
 impl Vault {
@@ -123,13 +125,7 @@ impl Vault {
     ///
     /// [`KeyError::Storage`] when the key store or the marks cannot be read.
     pub fn open(store: &Store, keys: impl KeyStore) -> Result<Self, KeyError> {
-        let salt = keys.update(SALT, &mut |old| match old {
-            Some(old) => Ok(Zeroizing::new(old.to_vec())),
-            None => Key::random().map(|key| Zeroizing::new(key.bytes().to_vec())),
-        })?;
-        let salt = Key::from_slice(&salt).ok_or_else(|| {
-            KeyError::Storage("the salt of the key store is damaged: restore it from a backup".to_owned())
-        })?;
+        let salt = salt_of(&keys)?;
         let vault = Self {
             inner: Arc::new(Inner {
                 store: store.clone(),
@@ -303,7 +299,8 @@ impl Inner {
         let Some(bytes) = self.keys.read(&key_entry(key))? else {
             return Ok(None);
         };
-        let entry = Arc::new(Entry::parse(&bytes)?);
+        let entry = Entry::parse(&bytes).map_err(|_| damaged(key))?;
+        let entry = Arc::new(entry);
         let mut cache = self.cache.write();
         if cache.state == Some(state) {
             cache.make_room();
@@ -429,7 +426,7 @@ impl Inner {
             Some(bytes) => parse_id(&bytes)?,
             None => self.replace_derived(None)?,
         };
-        if self.opening(key)?.is_none() {
+        if !self.is_usable(key)? {
             return self.replace_derived(Some(key));
         }
         let mut cache = self.cache.write();
@@ -437,6 +434,22 @@ impl Inner {
             cache.derived = Some(key);
         }
         Ok(key)
+    }
+
+    /// Whether a key of derived data encrypts: it is there, whole, and not destroyed. Derived data is made again, so a lost key is no error.
+    fn is_usable(&self, key: Uuid) -> Result<bool, KeyError> {
+        match self.opening(key) {
+            Ok(entry) => Ok(entry.is_some()),
+            Err(KeyError::NoKey { .. }) => Ok(false),
+            Err(_) if self.is_damaged(key)? => self.destroy(key).map(|()| false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the key store has an entry of a key that cannot be parsed.
+    pub(super) fn is_damaged(&self, key: Uuid) -> Result<bool, KeyError> {
+        let bytes = self.keys.read(&key_entry(key))?;
+        Ok(bytes.is_some_and(|bytes| Entry::parse(&bytes).is_err()))
     }
 
     /// Replaces the key of derived data, if it is `old`. Returns the present one.
@@ -466,6 +479,29 @@ impl Inner {
         };
         self.keys.update(&self.subject_entry(subject), unlink).map(drop)
     }
+}
+
+/// The salt of a key store; creates the first one.
+///
+/// Another salt would give every subject another entry: its keys would be lost, and an erasure would destroy others.
+fn salt_of(keys: &impl KeyStore) -> Result<Key, KeyError> {
+    let unusable =
+        |what: &str| KeyError::Storage(format!("the salt of the key store is {what}: restore it from a backup"));
+    let is_salted = keys.read(SALTED)?.is_some();
+    let salt = keys.update(SALT, &mut |old| match old {
+        Some(old) => Ok(Zeroizing::new(old.to_vec())),
+        None if is_salted => Err(unusable("missing")),
+        None => Key::random().map(|key| Zeroizing::new(key.bytes().to_vec())),
+    })?;
+    let salt = Key::from_slice(&salt).ok_or_else(|| unusable("damaged"))?;
+    keys.update(SALTED, &mut |_| Ok(Zeroizing::new(vec![1])))?;
+    Ok(salt)
+}
+
+fn damaged(key: Uuid) -> KeyError {
+    KeyError::Storage(format!(
+        "the entry of key {key} in the key store is damaged: restore the key store from a backup"
+    ))
 }
 
 fn id_bytes(id: Uuid) -> Secret {
