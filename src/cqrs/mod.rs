@@ -4,20 +4,25 @@
 //!
 //! # From the first event to a command
 //!
-//! Events are the variants of a serde enum. The variant's name is the event type, and its fields are the event's data:
+//! Events are the variants of a serde enum. The variant's name is the event type, and its fields are the event's data. The program needs `serde` with
+//! its feature `derive`. A rejection can be any type; this one uses `thiserror`.
+//!
+//! The other examples of this guide use the types of this one:
 //!
 //! ```
 //! use annals::Store;
 //! use annals::cqrs::{Aggregate, Aggregates, CommandError};
 //! use serde::{Deserialize, Serialize};
 //!
-//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 //! enum AccountEvent {
 //!     Opened { owner: String },
 //!     Deposited { amount: u64 },
 //!     Withdrawn { amount: u64 },
 //! }
 //!
+//! // The traits are for commands that have an id, and for those of sagas.
+//! #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 //! enum AccountCommand {
 //!     Open { owner: String },
 //!     Deposit { amount: u64 },
@@ -90,7 +95,8 @@
 //! [`Aggregates::execute`] loads the aggregate, calls [`decide`](Aggregate::decide), and appends the events at the loaded version. If another
 //! append intervened, it loads and decides again after a random pause, at most 10 times in all; [`Retry`] configures attempts and pauses.
 //!
-//! [`Aggregates::execute_once`] makes a command idempotent: a command with the same id returns the first result, also after a restart.
+//! [`Aggregates::execute_once`] makes a command idempotent: a command with the same id returns the first result, also after a restart. The command
+//! must implement `Serialize`.
 //! [`Aggregates::execute_async`] returns a ticket instead of waiting until the events are durable. A [`Context`] carries the user, the
 //! organization, the correlation id and the causation id; [`Aggregates::with_context`] writes it to the events.
 //!
@@ -211,6 +217,7 @@
 //!
 //! use annals::cqrs::{Action, Aggregates, Processors, Route, Saga};
 //! use annals::{Event, Store};
+//! use serde::{Deserialize, Serialize};
 //! # mod domain { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/src/cqrs/guide.rs")); }
 //! # use domain::*;
 //!
