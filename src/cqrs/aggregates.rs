@@ -145,6 +145,9 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// As [`load`](Self::load); [`LoadError::Snapshot`] when this handle has no [snapshots](Self::snapshots), or the store rejects the
     /// snapshot.
     pub fn save_snapshot(&self, id: &str) -> Result<Option<Position>, LoadError> {
+        if self.snapshots.is_some() && !self.knows_id(id)? {
+            return Ok(None);
+        }
         let id = &*self.stored_id(id)?;
         let refused = |error| LoadError::Snapshot {
             aggregate_id: id.into(),
@@ -213,6 +216,13 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         if version.0 == 0 {
             return Ok(Loaded::initial());
         }
+        if !self.knows_id(id)? {
+            return Err(LoadError::NoSuchVersion {
+                aggregate_id: "(without events)".into(),
+                wanted: version,
+                last: Version(0),
+            });
+        }
         let loaded = self.load_until(id, Until::Version(version))?;
         if loaded.version != version {
             let id = self.stored_id(id)?;
@@ -236,7 +246,18 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     }
 
     fn load_until(&self, id: &str, until: Until) -> Result<Loaded<A>, LoadError> {
+        if !self.knows_id(id)? {
+            return Ok(Loaded::initial());
+        }
         self.load_with(&self.stored_id(id)?, until).map(|(loaded, _)| loaded)
+    }
+
+    /// Whether an aggregate may be stored by this id. A load of one that is not makes no pseudonym for it.
+    #[inline]
+    fn knows_id(&self, id: &str) -> Result<bool, LoadError> {
+        self.events.knows_id(id).map_err(|error| LoadError::NoPseudonym {
+            reason: error.to_string(),
+        })
     }
 
     /// The id that an aggregate is stored by.

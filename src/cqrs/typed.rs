@@ -139,6 +139,12 @@ impl<E, C: Codec> TypedEvents<E, C> {
         self.codec.stored_name(NameKind::Aggregate, id)
     }
 
+    /// Whether an aggregate may be stored by this id.
+    #[inline]
+    pub(super) fn knows_id(&self, id: &str) -> Result<bool, CodecError> {
+        self.codec.knows_name(NameKind::Aggregate, id)
+    }
+
     /// The context with the names that are stored.
     #[inline]
     pub(super) fn stored_context<'a>(&self, context: &'a Context) -> Result<Cow<'a, Context>, CodecError> {
@@ -221,6 +227,9 @@ impl<E: DeserializeOwned, C: Codec> TypedEvents<E, C> {
     ///
     /// [`ReadError::Undecodable`] for the first event that does not decode; [`ReadError::NoPseudonym`].
     pub fn read_stream(&self, store: &Store, aggregate_id: &str) -> Result<Vec<Recorded<E>>, ReadError> {
+        if !self.knows_id(aggregate_id).map_err(|error| no_pseudonym(&error))? {
+            return Ok(Vec::new());
+        }
         let id = self.stored_id(aggregate_id).map_err(|error| no_pseudonym(&error))?;
         let read = store.read_stream(&id);
         let events = read.fold(Ok(Vec::new()), |all, event| self.record(all, event));

@@ -190,6 +190,18 @@ pub trait Codec: Clone + Send + Sync + fmt::Debug + 'static {
         Ok(Cow::Borrowed(name))
     }
 
+    /// Whether something may be stored by a name. Where it is not, a load finds nothing, and need not ask for the
+    /// [stored name](Self::stored_name), which may have to be made. True by default.
+    ///
+    /// # Errors
+    ///
+    /// [`CodecError::Unwritable`] when it cannot be found out.
+    #[inline]
+    fn knows_name(&self, kind: NameKind, name: &str) -> Result<bool, CodecError> {
+        let _: (NameKind, &str) = (kind, name);
+        Ok(true)
+    }
+
     /// What protects the data that the toolkit derives from events; `None` by default.
     fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {
         None

@@ -268,6 +268,10 @@ fn withhold(error: CodecError) -> CodecError {
     }
 }
 
+fn no_pseudonym(kind: NameKind, error: &KeyError) -> CodecError {
+    CodecError::Unwritable(format!("a name of kind {} has no pseudonym: {error}", kind.as_str()))
+}
+
 fn unwritable(error: &KeyError) -> CodecError {
     CodecError::Unwritable(error.to_string())
 }
@@ -386,9 +390,16 @@ impl<C: Codec> Codec for Protected<C> {
             return Ok(Cow::Borrowed(name));
         }
         let stored = self.name(kind, name);
-        stored.map(Cow::Owned).map_err(|error| {
-            CodecError::Unwritable(format!("a name of kind {} has no pseudonym: {error}", kind.as_str()))
-        })
+        stored.map(Cow::Owned).map_err(|error| no_pseudonym(kind, &error))
+    }
+
+    fn knows_name(&self, kind: NameKind, name: &str) -> Result<bool, CodecError> {
+        match self.personal.subject_of(kind, name) {
+            Some((_, subject)) if !is_pseudonym(subject) => {
+                self.vault.knows(subject).map_err(|error| no_pseudonym(kind, &error))
+            }
+            _ => Ok(true),
+        }
     }
 
     fn derived_data(&self) -> Option<Arc<dyn DerivedData>> {

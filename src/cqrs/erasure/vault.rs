@@ -215,6 +215,13 @@ impl Vault {
         Ok(format!("{PSEUDONYM}{digest}"))
     }
 
+    /// Whether the subject ever had a key.
+    pub(super) fn knows(&self, subject: &str) -> Result<bool, KeyError> {
+        let state = self.inner.refresh()?;
+        let entry = self.inner.subject_entry(subject);
+        Ok(self.inner.subject(state, &entry)?.is_some())
+    }
+
     /// Whether the subject is erased, and not reopened since.
     ///
     /// # Errors

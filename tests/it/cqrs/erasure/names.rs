@@ -468,3 +468,35 @@ fn a_processor_receives_nothing_by_a_declared_name() {
         "{error}"
     );
 }
+
+#[test]
+fn a_load_by_a_name_that_is_new_creates_keys() {
+    let folder = crate::support::TempFolder::new();
+    let path = folder.path().join("keys");
+    let store = Store::in_memory();
+    let vault = vault_in(
+        &store,
+        annals::cqrs::erasure::KeyFile::create(&path).expect("a key file"),
+    );
+    let customers = named(&store, &vault).snapshots(SnapshotPolicy::every(2));
+    let before = std::fs::read(&path).expect("the key file");
+    assert_eq!(customers.load(ID).expect("nothing is there").version, Version(0));
+    assert_eq!(
+        customers
+            .load_as_of(ID, store.visible())
+            .expect("nothing is there")
+            .version,
+        Version(0)
+    );
+    assert_eq!(customers.save_snapshot(ID), Ok(None));
+    let error = customers
+        .load_version(ID, Version(1))
+        .expect_err("nothing is there")
+        .to_string();
+    assert!(error.contains("has no version 1") && !error.contains("anna"), "{error}");
+    let events = TypedEvents::<CustomerEvent, _>::with_codec(codec(&vault));
+    assert_eq!(events.read_stream(&store, ID).expect("nothing is there").len(), 0);
+    assert!(std::fs::read(&path).expect("the key file") == before);
+    customers.execute(ID, &CustomerCommand::Order(1)).expect("a command");
+    assert_eq!(customers.load(ID).expect("it decodes").version, Version(1));
+}
