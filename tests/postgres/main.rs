@@ -9,6 +9,7 @@
 
 #[path = "../anomalies/mod.rs"]
 mod anomalies;
+mod append_many;
 
 #[cfg(feature = "audit")]
 mod audit;

@@ -18,11 +18,11 @@ const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events, annals.snapshots TO reader;";
 
 pub(crate) const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
-GRANT EXECUTE ON FUNCTION annals.append_events TO appender;";
+GRANT EXECUTE ON FUNCTION annals.append_events, annals.append_many TO appender;";
 
 const FOLLOWER: &str = "GRANT USAGE ON SCHEMA annals TO follower;
 GRANT SELECT ON annals.events, annals.gaps, annals.marks, annals.head, annals.migrations TO follower;
-GRANT EXECUTE ON FUNCTION annals.append_events, annals.notify_followers TO follower;";
+GRANT EXECUTE ON FUNCTION annals.append_events, annals.append_many, annals.notify_followers TO follower;";
 
 /// The grants, for roles and a schema that no other test has.
 fn grant(schema: &Schema, grants: &str, role: &str) {
