@@ -387,6 +387,24 @@ fn several_in_one_call_go_into_partitions() {
     assert_eq!(schema.value("SELECT count(*) FROM partitions()"), "1");
 }
 
+#[test]
+fn the_example_of_the_documentation_appends_several() {
+    let schema = prepared();
+    let page = include_str!("../../POSTGRESQL.md");
+    let example = |call: &str| {
+        let (_, rest) = page.split_once(call).expect("there is one");
+        rest.split_once(";\n").expect("it ends").0
+    };
+    let first = example("```sql\nSELECT * FROM annals.append_events");
+    schema.sql(&format!("SELECT * FROM append_events{first}"));
+    let many = example("error_message FROM annals.append_many");
+    let rows = schema.sql(&format!(
+        "SELECT place, last_position, error_code, error_message FROM append_many{many}"
+    ));
+    let conflict = "2 ZA409 aggregate 'order-1' is at version 2, expected version 1";
+    assert_eq!(lines(rows), ["1 3", conflict, "3 4"]);
+}
+
 fn noted(id: &str, expected: &str) -> String {
     format!(
         r#"{{"aggregateId": "{id}", "aggregateType": "Note", "expectedVersion": {expected}, "events": [{{"eventType": "Noted"}}]}}"#

@@ -23,6 +23,7 @@ mod doubt;
 mod erasure;
 mod faults;
 mod follow;
+mod gather;
 mod gone;
 mod in_sql;
 #[cfg(all(feature = "cqrs", feature = "erasure"))]

@@ -5,12 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
 use super::connect::{Server, Session, in_time};
-use super::errors::{is_read_only, is_rolled_back, refusal, refused, timeout};
+use super::errors::{is_read_only, is_rolled_back, refusal, refusal_of, refused, timeout};
 use super::follow::Calls;
+use super::gather::{Gathering, Joined, Lead, Turn, Waiting};
 use super::recover::check_store;
 use super::row::Content;
 use super::runtime::Runtime;
@@ -25,6 +27,10 @@ use crate::{
 const CALL: &str = "SELECT appended.* FROM \
                     (SELECT store FROM head WHERE (store = $5 OR $5::uuid IS NULL) AND position >= $6 OFFSET 0) AS own, \
                     LATERAL append_events(CASE WHEN own.store IS NOT NULL THEN $1 END, $2, $3, $4::text::jsonb) AS appended";
+/// The same for several appends.
+const CALL_MANY: &str = "SELECT made.* FROM \
+                         (SELECT store FROM head WHERE (store = $2 OR $2::uuid IS NULL) AND position >= $3 OFFSET 0) AS own, \
+                         LATERAL append_many(CASE WHEN own.store IS NOT NULL THEN $1::text::jsonb END) AS made ORDER BY place";
 /// Notifies followers after the commit, because commits with notifications are serialized.
 const ANNOUNCE: &str = "SELECT notify_followers()";
 /// Appends within this time share one notification.
@@ -48,6 +54,7 @@ pub(super) struct PostgresRemote {
     session: Mutex<Option<Arc<Session>>>,
     /// Whether a notification is scheduled.
     is_announcing: Arc<AtomicBool>,
+    gathering: Gathering,
 }
 
 impl PostgresRemote {
@@ -58,6 +65,7 @@ impl PostgresRemote {
             calls,
             session: Mutex::new(None),
             is_announcing: Arc::default(),
+            gathering: Gathering::default(),
         }
     }
 
@@ -80,7 +88,7 @@ impl PostgresRemote {
         let (mut sends, mut is_in_doubt) = (0, false);
         loop {
             sends += 1;
-            let error = match self.call_once(append, &events).await {
+            let error = match self.send(append, &events).await {
                 Sent::Answered(answer) => return *answer,
                 Sent::Lost(error) if is_in_doubt => error,
                 Sent::Lost(_) => {
@@ -100,6 +108,124 @@ impl PostgresRemote {
                 error.into()
             });
         }
+    }
+
+    /// Sends the append at once, or with others when the statement under way has ended.
+    async fn send(&self, append: &RemoteAppend<'_>, events: &str) -> Sent {
+        let (number, mut told) = match self.gathering.join(|| member(append, events)) {
+            Joined::Leads(lead) => return self.call_with_others(append, events, lead).await,
+            Joined::Waits(number, told) => (number, told),
+            Joined::Alone => return self.call_once(append, events).await,
+        };
+        let turn = match tokio::time::timeout(self.server.patience(), &mut told).await {
+            Ok(turn) => turn,
+            Err(_) if self.gathering.leave(number) => {
+                return Sent::Unsent(timeout(&self.server, NOTHING, self.server.patience()));
+            }
+            // The statement that has it is bounded too.
+            Err(_) => told.await,
+        };
+        match turn {
+            Ok(Turn::Lead) => self.call_with_others(append, events, self.gathering.led()).await,
+            Ok(Turn::Sent(row)) => self.answered_by(append, &row),
+            Ok(Turn::Alone) => self.call_once(append, events).await,
+            Ok(Turn::Lost(message)) => Sent::Lost(JournalError::new(JournalErrorKind::Retry, message)),
+            Err(_) => Sent::Lost(JournalError::new(JournalErrorKind::Retry, WHAT)),
+        }
+    }
+
+    /// Sends the append with those that wait.
+    async fn call_with_others(&self, append: &RemoteAppend<'_>, events: &str, lead: Lead<'_>) -> Sent {
+        let others = lead.take();
+        if others.is_empty() {
+            return self.call_once(append, events).await;
+        }
+        match self.call_many(append, events, &others).await {
+            Called::Rows(rows) => self.hand_out(append, others, rows),
+            // The error may be that of another, so each is sent by itself.
+            Called::RolledBack => {
+                for other in others {
+                    other.tell(Turn::Alone);
+                }
+                self.call_once(append, events).await
+            }
+            Called::Lost(error) => {
+                let message = error.to_string();
+                for other in others {
+                    other.tell(Turn::Lost(message.clone()));
+                }
+                Sent::Lost(error)
+            }
+        }
+    }
+
+    async fn call_many(&self, append: &RemoteAppend<'_>, events: &str, others: &[Waiting]) -> Called {
+        let Ok(session) = self.session().await else {
+            return Called::RolledBack;
+        };
+        let mut appends = format!("[{}", member(append, events));
+        for other in others {
+            appends.push(',');
+            appends.push_str(&other.json);
+        }
+        appends.push(']');
+        let read = self.calls.read.load(Ordering::SeqCst).cast_signed();
+        let parameters: [&(dyn ToSql + Sync); 3] = [&appends, &self.calls.store.get(), &read];
+        let call = session.client.query(CALL_MANY, &parameters);
+        match tokio::time::timeout(self.server.patience(), call).await {
+            Ok(Ok(rows)) if rows.len() == others.len() + 1 => {
+                self.announce(session);
+                Called::Rows(rows)
+            }
+            Ok(Ok(_)) => Called::RolledBack,
+            Ok(Err(error)) => self.failed_together(&error),
+            Err(_) => {
+                *self.session.lock() = None;
+                Called::Lost(timeout(&self.server, WHAT, self.server.patience()))
+            }
+        }
+    }
+
+    fn failed_together(&self, error: &Error) -> Called {
+        let denied = [&SqlState::INSUFFICIENT_PRIVILEGE, &SqlState::UNDEFINED_FUNCTION];
+        if error.code().is_some_and(|code| denied.contains(&code)) {
+            self.gathering.stop();
+        }
+        if is_read_only(error) {
+            *self.session.lock() = None;
+        }
+        if is_rolled_back(error) {
+            Called::RolledBack
+        } else {
+            Called::Lost(refused(&self.server, WHAT, error))
+        }
+    }
+
+    /// Gives each append its row. The first is that of the append that led.
+    fn hand_out(&self, append: &RemoteAppend<'_>, others: Vec<Waiting>, rows: Vec<Row>) -> Sent {
+        let mut rows = rows.into_iter();
+        let own = rows.next();
+        for (other, row) in others.into_iter().zip(rows) {
+            other.tell(Turn::Sent(row));
+        }
+        match own {
+            Some(row) => self.answered_by(append, &row),
+            None => Sent::Lost(JournalError::new(JournalErrorKind::Retry, WHAT)),
+        }
+    }
+
+    /// The outcome in a row of `append_many`.
+    fn answered_by(&self, append: &RemoteAppend<'_>, row: &Row) -> Sent {
+        let outcome = match outcome(&self.server, append, row) {
+            Ok(outcome) => outcome,
+            Err(error) => Err(refused(&self.server, WHAT, &error).into()),
+        };
+        if let Ok(appended) = &outcome {
+            self.calls
+                .appended
+                .fetch_max(appended.last_position.0, Ordering::SeqCst);
+        }
+        Sent::Answered(Box::new(outcome))
     }
 
     async fn call_once(&self, append: &RemoteAppend<'_>, events: &str) -> Sent {
@@ -128,11 +254,13 @@ impl PostgresRemote {
         let Some(row) = row else {
             return Sent::RolledBack(self.not_called(&session).await);
         };
-        match appended(row, append.has_own_ids) {
+        match appended(row, 0, append.has_own_ids) {
             Ok(appended) => {
                 let last = appended.last_position.0;
                 self.calls.appended.fetch_max(last, Ordering::SeqCst);
-                self.announce(session, &appended);
+                if !appended.repeated && appended.last_position >= appended.first_position {
+                    self.announce(session);
+                }
                 Sent::Answered(Box::new(Ok(appended)))
             }
             Err(error) => Sent::Answered(Box::new(Err(refused(&self.server, WHAT, &error).into()))),
@@ -170,9 +298,8 @@ impl PostgresRemote {
     }
 
     /// Schedules a notification of followers.
-    fn announce(&self, session: Arc<Session>, appended: &Appended) {
-        let is_new = !appended.repeated && appended.last_position >= appended.first_position;
-        if !is_new || self.is_announcing.swap(true, Ordering::SeqCst) {
+    fn announce(&self, session: Arc<Session>) {
+        if self.is_announcing.swap(true, Ordering::SeqCst) {
             return;
         }
         let is_announcing = Arc::clone(&self.is_announcing);
@@ -194,6 +321,16 @@ enum Sent {
     Unsent(JournalError),
     /// The server reported that it rolled the append back.
     RolledBack(JournalError),
+    /// The response was lost.
+    Lost(JournalError),
+}
+
+/// The outcome of a call for several appends.
+enum Called {
+    /// Each has a row.
+    Rows(Vec<Row>),
+    /// None was written, and some may be.
+    RolledBack,
     /// The response was lost.
     Lost(JournalError),
 }
@@ -242,9 +379,24 @@ fn number_of(expected: Expected) -> Option<i64> {
     }
 }
 
-fn appended(row: &Row, has_own_ids: bool) -> Result<Appended, Error> {
-    let number = |column| row.try_get::<_, i64>(column).map(i64::cast_unsigned);
-    let was_there: bool = row.try_get(4)?;
+/// What a row of `append_many` says, after the place.
+fn outcome(server: &Server, append: &RemoteAppend<'_>, row: &Row) -> Result<Result<Appended>, Error> {
+    let Some(state) = row.try_get::<_, Option<&str>>(6)? else {
+        return appended(row, 1, append.has_own_ids).map(Ok);
+    };
+    let message: &str = row.try_get(7)?;
+    let detail = row.try_get::<_, Option<&str>>(8)?.unwrap_or_default();
+    let refusal = refusal_of(server, append, [state, message, detail]);
+    // The function has no other states.
+    Ok(Err(refusal.unwrap_or_else(|| {
+        JournalError::new(JournalErrorKind::Failed, format!("{WHAT}: {state}: {message}")).into()
+    })))
+}
+
+/// The answer in these columns.
+fn appended(row: &Row, first: usize, has_own_ids: bool) -> Result<Appended, Error> {
+    let number = |column| row.try_get::<_, i64>(first + column).map(i64::cast_unsigned);
+    let was_there: bool = row.try_get(first + 4)?;
     Ok(Appended {
         first_position: Position(number(0)?),
         last_position: Position(number(1)?),
@@ -254,6 +406,24 @@ fn appended(row: &Row, has_own_ids: bool) -> Result<Appended, Error> {
         // With generated ids, only an earlier attempt of this call can have appended them.
         repeated: was_there && has_own_ids,
     })
+}
+
+/// One of several appends as JSON for the function.
+fn member(append: &RemoteAppend<'_>, events: &str) -> String {
+    let mut out = String::with_capacity(events.len() + 128);
+    out.push_str("{\"aggregateId\":");
+    put_text(&mut out, &append.stream.aggregate_id);
+    put_field(&mut out, "aggregateType");
+    put_text(&mut out, &append.stream.aggregate_type);
+    put_field(&mut out, "expectedVersion");
+    match number_of(append.expected) {
+        Some(version) => out.push_str(&version.to_string()),
+        None => out.push_str("null"),
+    }
+    put_field(&mut out, "events");
+    out.push_str(events);
+    out.push('}');
+    out
 }
 
 /// The events as JSON for the function.

@@ -126,12 +126,21 @@ fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKin
 pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error) -> Option<crate::Error> {
     let said = error.as_db_error()?;
     let detail = said.detail().unwrap_or_default();
-    match said.code().code() {
-        "ZA400" => Some(crate::Error::invalid(said.message())),
+    refusal_of(server, append, [said.code().code(), said.message(), detail])
+}
+
+/// The same from its state, message and detail.
+pub(super) fn refusal_of(
+    server: &Server,
+    append: &RemoteAppend<'_>,
+    [state, message, detail]: [&str; 3],
+) -> Option<crate::Error> {
+    match state {
+        "ZA400" => Some(crate::Error::invalid(message)),
         "ZA409" => Some(conflict(append, detail).into()),
         "ZA410" => Some(crate::Error::Deleted(append.stream.aggregate_id.clone())),
         "ZA423" => {
-            let message = format!("{}: {}", said.message(), server.place());
+            let message = format!("{message}: {}", server.place());
             Some(JournalError::new(JournalErrorKind::Locked, message).into())
         }
         _ => None,

@@ -8,6 +8,7 @@ mod connect;
 mod database;
 mod errors;
 mod follow;
+mod gather;
 mod head;
 mod json;
 mod lease;
