@@ -4,6 +4,7 @@
 //! bytes of JSON, a type, a correlation and a user, and go into tables with the same columns and indexes. *By hand* is one transaction a
 //! batch: `COPY` in binary, or `INSERT` from arrays (`UNNEST`); it keeps no lease and checks nothing.
 
+mod appends;
 #[path = "../../tests/postgres/cluster.rs"]
 #[expect(
     dead_code,
@@ -43,6 +44,7 @@ fn main() {
     criterion.final_summary();
     // Criterion has no percentiles.
     if !std::env::args().any(|argument| argument == "--list" || argument == "--test") {
+        appends::appends(&cluster);
         lag(&cluster);
     }
 }

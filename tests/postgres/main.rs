@@ -9,6 +9,7 @@
 
 #[path = "../anomalies/mod.rs"]
 mod anomalies;
+mod append_alike;
 mod append_many;
 
 #[cfg(feature = "audit")]
