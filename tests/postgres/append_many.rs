@@ -215,6 +215,8 @@ fn inner_functions_could_be_given_types_by_other_roles() {
         "append_one('a', 'Note', NULL, '[]', 0, false, now())",
         "lock_head('x', gen_random_uuid())",
         "refusal_of_member('{}')",
+        "fence_partitioning(gen_random_uuid())",
+        "bound_of_events()",
     ] {
         let refused = as_role(&format!("SELECT {inner}")).expect_err(inner);
         assert_eq!(refused.code().map(|code| code.code()), Some("42501"), "{refused:?}");

@@ -436,4 +436,4 @@ END
 $$;
 
 SELECT keep_for_owner(ARRAY['micros_of_time', 'time_of_micros', 'is_valid_tags', 'is_valid_payload', 'is_valid_event', 'is_valid_append', 'refusal_of_call',
-    'repetition_of', 'make_room', 'columns_of', 'append_one', 'lock_head', 'move_head', 'keep_for_owner']);
+    'repetition_of', 'make_room', 'columns_of', 'append_one', 'lock_head', 'move_head', 'keep_for_owner', 'fence_partitioning', 'bound_of_events']);
