@@ -5,7 +5,8 @@
 //!
 //! * [`Personal`] declares which fields and names are personal, and whose.
 //! * [`Protected`] is the codec that encrypts and decrypts them.
-//! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], `PostgresKeys` (feature `postgres`), [`MemoryKeys`], or your own. [`Vault::erase`] returns a [`Receipt`].
+//! * [`Vault`] has the keys, in a [`KeyStore`]: [`KeyFile`], `PostgresKeys` (feature `postgres`), [`MemoryKeys`], or your own. [`Vault::erase`]
+//!   returns a [`Receipt`].
 //! * [`Scan`] looks for leftovers of plaintext and keys in a store, in files and in tables.
 //!
 //! `docs/erasure.md` is the guide: what erasure reaches, and what it cannot.

@@ -174,11 +174,11 @@ impl Personal {
 
     /// Declares names as personal: those of this kind that begin with `prefix`. What follows the prefix is the name of the subject.
     ///
-    /// The toolkit stores a pseudonym instead: the prefix, `anon-` and 32 hexadecimal digits. Commands and loads by [`Aggregates`](crate::cqrs::Aggregates), and the
-    /// contexts, queries, aggregates and tags of [`Decisions`](crate::cqrs::Decisions), accept the name or the pseudonym. [`TypedEvents`](crate::cqrs::TypedEvents) and processors replace the names in
-    /// their queries. Where the store itself is read, pass
-    /// [`Protected::name`](super::Protected::name) or [`Protected::query`](super::Protected::query). After the erasure of the subject nothing leads from the name to
-    /// the pseudonym, and a command or load by the name fails.
+    /// The toolkit stores a pseudonym instead: the prefix, `anon-` and 32 hexadecimal digits. Commands and loads by
+    /// [`Aggregates`](crate::cqrs::Aggregates), and the contexts, queries, aggregates and tags of [`Decisions`](crate::cqrs::Decisions), accept the
+    /// name or the pseudonym. [`TypedEvents`](crate::cqrs::TypedEvents) and processors replace the names in their queries. Where the store itself is
+    /// read, pass [`Protected::name`](super::Protected::name) or [`Protected::query`](super::Protected::query). After the erasure of the subject
+    /// nothing leads from the name to the pseudonym, and a command or load by the name fails.
     ///
     /// ```
     /// use annals::Store;

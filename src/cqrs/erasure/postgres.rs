@@ -42,8 +42,8 @@ const CREATE: &str = "\
 ///
 /// A change that destroys a key also runs `VACUUM FULL` on the table, so that its file does not keep the old row. The role must own the table for
 /// that. PostgreSQL keeps the old row in its write-ahead log until the segment is reused, in archives of the log, on standbys and in backups, and in
-/// the table while an older transaction runs. A transaction that has locked the table postpones `VACUUM FULL` to the next change. A server that logs statements with their parameters logs keys: leave `log_statement` at `none` or `ddl`,
-/// and `log_min_duration_statement` off, for this role.
+/// the table while an older transaction runs. A transaction that has locked the table postpones `VACUUM FULL` to the next change. A server that logs
+/// statements with their parameters logs keys: leave `log_statement` at `none` or `ddl`, and `log_min_duration_statement` off, for this role.
 ///
 /// ```no_run
 /// use annals::Store;
