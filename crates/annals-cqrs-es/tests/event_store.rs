@@ -156,16 +156,19 @@ impl ThroughFramework {
         }
     }
 
-    /// An event as the framework reads it, with what only the store below has.
-    fn event(&self, read: &SerializedEvent) -> Event {
-        let version = Version(read.sequence as u64);
-        let stored = self
+    /// The event in the store below.
+    fn stored(&self, read: &SerializedEvent) -> Event {
+        let read = self
             .store
             .read_stream(&aggregate_id::<Order>(&read.aggregate_id))
-            .from(version)
-            .limit(1)
-            .events();
-        let stored = stored.first().expect("the repository has read it");
+            .from(Version(read.sequence as u64));
+        let stored = read.limit(1).events().pop();
+        stored.expect("the repository has read it")
+    }
+
+    /// An event as the framework reads it, with what only the store below has.
+    fn event(&self, read: &SerializedEvent) -> Event {
+        let stored = self.stored(read);
         let payload: Value = serde_json::from_slice(stored.data()).expect("it is JSON");
         assert_eq!(
             (payload, stored.event_type()),
@@ -174,7 +177,7 @@ impl ThroughFramework {
         let mut batch = Batch::new();
         batch.push(&Record {
             position: stored.position(),
-            version,
+            version: stored.version(),
             id: stored.id(),
             timestamp: stored.timestamp(),
             recorded_at: stored.recorded_at(),
@@ -288,7 +291,7 @@ impl EventStore for ThroughFramework {
             let mut events = Vec::new();
             while let Some(event) = replay.next::<Order>(&[]).await {
                 let event = event.map_err(error_of)?;
-                let read = SerializedEvent {
+                let mut read = SerializedEvent {
                     aggregate_id: event.aggregate_id,
                     sequence: event.sequence,
                     aggregate_type: Order::TYPE.to_owned(),
@@ -297,7 +300,9 @@ impl EventStore for ThroughFramework {
                     payload: event.payload.0,
                     metadata: serde_json::to_value(&event.metadata).expect("texts"),
                 };
-                let event = self.event(&self.with_type(read));
+                // A replay leaves the event type to the payload.
+                self.stored(&read).event_type().clone_into(&mut read.event_type);
+                let event = self.event(&read);
                 if range.from.is_none_or(|from| event.position() >= from) && events.len() < range.limit {
                     events.push(event);
                 }
@@ -312,25 +317,5 @@ impl EventStore for ThroughFramework {
 
     fn tail(&self, _: &Query, _: Position) -> Result<Box<dyn EventTail>> {
         Err(unsupported(Capability::Tail))
-    }
-}
-
-impl ThroughFramework {
-    /// A replay leaves the event type to the payload.
-    fn with_type(&self, read: SerializedEvent) -> SerializedEvent {
-        let version = Version(read.sequence as u64);
-        let stored = self
-            .store
-            .read_stream(&aggregate_id::<Order>(&read.aggregate_id))
-            .from(version)
-            .limit(1)
-            .events();
-        SerializedEvent {
-            event_type: stored
-                .first()
-                .map(|event| event.event_type().to_owned())
-                .unwrap_or_default(),
-            ..read
-        }
     }
 }

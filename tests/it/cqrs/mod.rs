@@ -7,6 +7,7 @@ mod bus;
 mod codec;
 mod commands;
 mod decisions;
+mod effects;
 #[cfg(feature = "erasure")]
 mod erasure;
 #[cfg(all(feature = "cbor", feature = "bincode-codec"))]
