@@ -26,7 +26,7 @@ pub(super) struct Listener {
     tell: Arc<Tell>,
 }
 
-/// An erasure, as listeners are told. The keys are destroyed.
+/// An erasure, as a listener gets it. The keys are destroyed already.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Erased<'a> {
@@ -173,7 +173,7 @@ fn has_name(event: EventRef<'_>, name: &str) -> bool {
 }
 
 impl Vault {
-    /// Registers a function that is told of each erasure by this vault and its clones, after the keys are destroyed: it rebuilds a read model, or
+    /// Registers a function that this vault and its clones call at each erasure, after the keys are destroyed: it rebuilds a read model, or
     /// clears a cache. Its errors stand in the receipt; [`erase`](Self::erase) calls it again.
     ///
     /// A vault of another process does not call it: handle the event `annals.Erased` there.

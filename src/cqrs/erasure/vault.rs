@@ -443,7 +443,7 @@ impl Inner {
         Ok(key)
     }
 
-    /// Whether a key of derived data encrypts: it is there, whole, and not destroyed. Derived data is made again, so a lost key is no error.
+    /// Whether a key of derived data can encrypt: it exists, and is neither damaged nor destroyed. Derived data is made again, so a lost key is no error.
     fn is_usable(&self, key: Uuid) -> Result<bool, KeyError> {
         match self.opening(key) {
             Ok(entry) => Ok(entry.is_some()),

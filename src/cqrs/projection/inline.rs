@@ -77,8 +77,8 @@ pub(in crate::cqrs) trait InlineGuard {
     /// Whether the projection takes these events, after all that are visible.
     fn check(&mut self, batch: &mut Batch<'_>) -> Result<(), String>;
 
-    /// Applies the events that were checked, which are appended in `span`. A failure is told by the next check and the next reader: the events are
-    /// stored.
+    /// Applies the checked events, which were appended at the positions of `span`. The events are stored, so the next check and the next read report
+    /// a failure.
     fn apply(&mut self, store: &Store, span: Span);
 }
 

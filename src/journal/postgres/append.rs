@@ -379,7 +379,7 @@ fn number_of(expected: Expected) -> Option<i64> {
     }
 }
 
-/// What a row of `append_many` says, after the place.
+/// The outcome in a row of `append_many`, after the column `place`.
 fn outcome(server: &Server, append: &RemoteAppend<'_>, row: &Row) -> Result<Result<Appended>, Error> {
     let Some(state) = row.try_get::<_, Option<&str>>(6)? else {
         return appended(row, 1, append.has_own_ids).map(Ok);
@@ -393,7 +393,7 @@ fn outcome(server: &Server, append: &RemoteAppend<'_>, row: &Row) -> Result<Resu
     })))
 }
 
-/// The answer in these columns.
+/// The acknowledgement in the columns from `first` on.
 fn appended(row: &Row, first: usize, has_own_ids: bool) -> Result<Appended, Error> {
     let number = |column| row.try_get::<_, i64>(first + column).map(i64::cast_unsigned);
     let was_there: bool = row.try_get(first + 4)?;

@@ -22,7 +22,7 @@ pub(super) struct Owner {
     pub(super) name: Name,
     pub(super) epoch: u64,
     pub(super) saved: Position,
-    /// Whether the rows are of a rebuild, which nobody reads yet.
+    /// Whether the rows belong to a rebuild that has not replaced the live tables yet.
     pub(super) is_rebuild: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Rules about what is easily lost: payloads, names that look alike, many events, and parts of a request.
+//! Rules about payloads, names that look alike, large reads, and every part of a request.
 
 use super::{SOON, append, append_any, assert_refused, event, log, next, part, stream, types};
 use crate::testing::event_store::{Capability, EventStore, Range};
@@ -11,7 +11,7 @@ use crate::{
 const MANY: usize = 1_200;
 const BATCH: usize = 300;
 
-/// A payload is read byte for byte, whatever it is, and a field that was not set is read as not set.
+/// Payloads of every content type are read byte for byte. A field that was not set stays unset.
 pub fn payloads_of_every_kind_are_read_as_they_were_appended(store: &dyn EventStore) {
     let bytes: Vec<u8> = (0..=255).collect();
     let payloads = [

@@ -1,7 +1,7 @@
 //! Fields of events: encrypted before they are stored, bound to their event, and redacted after an erasure.
 
 use annals::cqrs::erasure::{KeyError, MemoryKeys, Personal, Protected, Redacted, Subject, Vault};
-use annals::cqrs::{Codec, CodecError, CommandError, Json, LoadError, NewEventId, TypedEvents, Upcasters};
+use annals::cqrs::{Codec, CodecError, CommandError, Encoded, Json, LoadError, NewEventId, TypedEvents, Upcasters};
 use annals::{Expected, NewEvent, Position, Store, StreamId};
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -153,6 +153,20 @@ fn a_value_decodes_in_another_event_or_place() {
     }
 }
 
+/// The stored form of `anna`'s new address.
+fn encode_moved(codec: &Protected) -> (Encoded, NewEventId<'static>) {
+    let new = NewEventId {
+        id: Uuid::from_u128(7),
+        aggregate_id: "anna",
+    };
+    let event = CustomerEvent::Moved {
+        address: Address {
+            street: ADDRESS.to_owned(),
+        },
+    };
+    (codec.encode_new(&event, new).expect("it is writable"), new)
+}
+
 #[test]
 fn a_changed_byte_of_a_value_is_not_found() {
     let store = Store::in_memory();
@@ -163,16 +177,7 @@ fn a_changed_byte_of_a_value_is_not_found() {
             .event("Moved", Subject::aggregate(), ["/address"])
             .redacted("Moved", "/address", Redacted::Value(json!({ "street": "" }))),
     );
-    let new = NewEventId {
-        id: Uuid::from_u128(7),
-        aggregate_id: "anna",
-    };
-    let event = CustomerEvent::Moved {
-        address: Address {
-            street: ADDRESS.to_owned(),
-        },
-    };
-    let encoded = codec.encode_new(&event, new).expect("it is writable");
+    let (encoded, new) = encode_moved(&codec);
     for at in 0..encoded.data.len() {
         let mut data = encoded.data.clone();
         data[at] ^= 1;
@@ -195,16 +200,7 @@ fn an_error_quotes_personal_data() {
     let store = Store::in_memory();
     let vault = vault(&store);
     let codec = Protected::new(&vault, personal());
-    let new = NewEventId {
-        id: Uuid::from_u128(7),
-        aggregate_id: "anna",
-    };
-    let event = CustomerEvent::Moved {
-        address: Address {
-            street: ADDRESS.to_owned(),
-        },
-    };
-    let encoded = codec.encode_new(&event, new).expect("it is writable");
+    let (encoded, new) = encode_moved(&codec);
     let error = codec
         .decode_of::<Narrow>("Moved", &encoded.data, new.id)
         .expect_err("another type");
@@ -252,7 +248,7 @@ fn a_subject_without_a_name_gets_a_key() {
     let vault = vault(&store);
     let codec = Protected::new(
         &vault,
-        Personal::new().event("Registered", Subject::field("/nobody"), ["/name"]),
+        Personal::new().event("Registered", Subject::field("/missing"), ["/name"]),
     );
     let new = NewEventId {
         id: Uuid::from_u128(7),
@@ -261,7 +257,7 @@ fn a_subject_without_a_name_gets_a_key() {
     let error = codec
         .encode_new(&registered("anna"), new)
         .expect_err("it has no subject");
-    assert!(error.to_string().contains("'/nobody'"), "{error}");
+    assert!(error.to_string().contains("'/missing'"), "{error}");
 }
 
 #[test]
