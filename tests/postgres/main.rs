@@ -23,6 +23,7 @@ mod doubt;
 #[cfg(all(feature = "cqrs", feature = "erasure"))]
 mod erasure;
 mod faults;
+mod flushes;
 mod follow;
 mod gather;
 mod gone;
@@ -36,6 +37,7 @@ mod partition;
 mod personality;
 mod pooler;
 mod proxy;
+mod queue;
 #[cfg(feature = "cqrs")]
 mod read_models;
 mod renamed;

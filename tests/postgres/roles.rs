@@ -18,7 +18,7 @@ const READER: &str = "GRANT USAGE ON SCHEMA annals TO reader;
 GRANT SELECT ON annals.live_events, annals.snapshots TO reader;";
 
 pub(crate) const APPENDER: &str = "GRANT USAGE ON SCHEMA annals TO appender;
-GRANT EXECUTE ON FUNCTION annals.append_events, annals.append_many TO appender;";
+GRANT EXECUTE ON FUNCTION annals.append_events, annals.append_many, annals.append_unsynced, annals.wait_synced TO appender;";
 
 const FOLLOWER: &str = "GRANT USAGE ON SCHEMA annals TO follower;
 GRANT SELECT ON annals.events, annals.gaps, annals.marks, annals.head, annals.migrations TO follower;

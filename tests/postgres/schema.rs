@@ -41,15 +41,21 @@ fn functions_of_an_earlier_program_are_brought_up_to_date() {
     schema.sql(&format!("BEGIN; {}; {note}; COMMIT", SIXTH.join(";")));
     let role = format!("appending_old_{}", std::process::id());
     schema.sql(&format!("CREATE ROLE {role} NOLOGIN"));
-    grant_more(&schema, &APPENDER.replace(", annals.append_many", ""), &role);
+    grant_more(
+        &schema,
+        &APPENDER.replace(", annals.append_many, annals.append_unsynced, annals.wait_synced", ""),
+        &role,
+    );
     let event = r#"[{"eventType": "Noted", "timestampMicros": 1000000}]"#;
     let append = format!("SELECT last_position FROM append_events('note-1', 'Note', NULL, '{event}')");
     assert_eq!(schema.value(&append), "2");
     drop(schema.journal().expect("it may change them"));
     let as_role = schema.sql(&format!("SET ROLE {role}; {append}"));
     assert_eq!(as_role.last(), Some(&vec![Some("3".to_owned())]));
-    // The function that is new is granted with the one that was there.
-    schema.sql(&format!("SET ROLE {role}; SELECT * FROM append_many('[]')"));
+    // Functions that are new are granted with the one that was there.
+    let others =
+        "SELECT * FROM append_many('[]'); SELECT append_unsynced('note-1', 'Note', NULL, '[]'); SELECT wait_synced(3)";
+    schema.sql(&format!("SET ROLE {role}; {others}"));
     let follower = follow(&schema);
     let times: Vec<_> = follower
         .read_all()

@@ -26,9 +26,12 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LOOK_SOON: Duration = Duration::from_millis(10);
 
 const WHAT: &str = "new events cannot be read";
-/// The last position, and the event at the position of the follower.
-const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, timestamptz_send(recorded_at) \
+/// The last position, and the event at the position of the follower. Tables of an older version have no column `unsynced`.
+const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, timestamptz_send(recorded_at), \
+                   coalesce((to_jsonb(head) ->> 'unsynced')::bigint >= head.position, false) \
                    FROM head LEFT JOIN events ON events.position = $1";
+/// Its commit waits for the flush of all commits before it.
+const SYNC: &str = "SELECT pg_logical_emit_message(true, 'annals', '')";
 
 /// Follows the store in the database at `address`.
 ///
@@ -130,6 +133,8 @@ struct Top {
     position: u64,
     /// Whether the server is a replica, which may lag behind its primary.
     is_replica: bool,
+    /// Whether the last append did not wait for its flush.
+    is_unsynced: bool,
     /// The event at the requested position, if it exists.
     mark: Option<Mark>,
 }
@@ -143,6 +148,7 @@ impl Top {
             store: row.try_get(0)?,
             position: u64::try_from(position).unwrap_or_default(),
             is_replica: row.try_get(2)?,
+            is_unsynced: row.try_get(5)?,
             mark: Option::zip(id, recorded).map(|(id, recorded)| Mark { id, recorded }),
         })
     }
@@ -208,6 +214,10 @@ async fn read_on(
     };
     let mut bytes = 0;
     if top.position > after {
+        if top.is_unsynced && !top.is_replica {
+            // What is shown must survive a crash of the server. A replica receives only what its primary has flushed.
+            in_time(server, WHAT, session.client.batch_execute(SYNC)).await?;
+        }
         let last = top.position;
         bytes = recover::recover(server, &session, (top.store, Span::Next { after, last }), &mut noting).await?;
     } else {

@@ -27,8 +27,12 @@ const TAKE: &str = "UPDATE head SET epoch = $1, lease = $2, holder = $3, held_si
                     lease_expires = clock_timestamp() + make_interval(secs => $4)";
 const RENEW: &str = "UPDATE head SET lease_expires = clock_timestamp() + make_interval(secs => $2::float8) \
                      WHERE lease = $1 AND lease_expires < clock_timestamp() + make_interval(secs => 0.7 * $2::float8)";
-const RELEASE: &str =
-    "UPDATE head SET lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL WHERE lease = $1";
+/// A lease remains while its store has not finished partitioning the table. The first append after its expiry removes the bound of the table.
+const RELEASE: &str = "UPDATE head SET lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL WHERE lease = $1 \
+                       AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint \
+                       WHERE conrelid = 'events'::regclass AND conname = 'events_recorded_before')";
+/// Appends queue for the head by this lock, and rely on no lease being taken meanwhile.
+const QUEUE: &str = "BEGIN; SELECT pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'head'::regclass::oid::int)";
 
 /// Takes the lease, waiting for at most `lease_wait`.
 ///
@@ -64,7 +68,7 @@ fn locked(server: &Server, head: &Head) -> JournalError {
 /// Takes the lease if it is free; otherwise returns the head with the holder.
 async fn try_take(server: &Server, session: &Session) -> Result<Result<Lease, Head>, Error> {
     let client = &session.client;
-    client.batch_execute("BEGIN").await?;
+    client.batch_execute(QUEUE).await?;
     let head = Head::lock(client).await?;
     let is_held = head.lease.is_some() && head.seconds_left > 0;
     if is_held && !is_gone(session, &head).await? {

@@ -5,7 +5,7 @@ use super::errors::refused;
 use crate::journal::JournalError;
 
 /// The migrations, in order; each runs once. A released migration is never changed.
-const MIGRATIONS: [(&str, &str); 9] = [
+const MIGRATIONS: [(&str, &str); 10] = [
     ("events", include_str!("migrations/0001-events.sql")),
     ("append-events", include_str!("migrations/0002-append-events.sql")),
     ("checkpoints", include_str!("migrations/0003-checkpoints.sql")),
@@ -15,6 +15,7 @@ const MIGRATIONS: [(&str, &str); 9] = [
     ("own-schema", include_str!("migrations/0007-own-schema.sql")),
     ("fast-appends", include_str!("migrations/0008-fast-appends.sql")),
     ("append-many", include_str!("migrations/0009-append-many.sql")),
+    ("shared-flushes", include_str!("migrations/0010-shared-flushes.sql")),
 ];
 
 /// The advisory lock for migrations: the letters of `annals`.
