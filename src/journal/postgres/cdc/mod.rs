@@ -335,10 +335,10 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
             Look::NoSlot => return Ok(Read::NoSlot),
             Look::Passed if Instant::now() >= deadline => return Ok(Read::Nothing),
             Look::Passed => {}
-            Look::Missing { next } => at.copied_to = next - 1,
+            Look::Missing { next } => fill(server, at, next - 1).await?,
             Look::AtItsEnd if at.position >= table.position => return Ok(Read::Nothing),
             // Another program advanced the slot, or the publication lacks the table.
-            Look::AtItsEnd if is_flushed => at.copied_to = table.position,
+            Look::AtItsEnd if is_flushed => fill(server, at, table.position).await?,
             Look::AtItsEnd => {
                 // A commit that is not flushed is visible in the table, but not in the log.
                 within(server, slot::flush(&at.session, slot)).await?;
@@ -346,6 +346,14 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
             }
         }
     }
+}
+
+/// Has the events up to `last`, which the log lacks, read from the table. Restores the publication, so that later events come from the log: since
+/// version 18, the server only warns of a publication that was dropped.
+async fn fill(server: &Server, at: &mut At, last: u64) -> Result<(), JournalError> {
+    publication::arrange(server, &at.session).await?;
+    at.copied_to = last;
+    Ok(())
 }
 
 /// The next events that are read from the table; `None` when there are none, or all of them are gone.
