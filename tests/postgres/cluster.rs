@@ -12,10 +12,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 const VARIABLE: &str = "ANNALS_TEST_DATABASE_URL";
+/// Names the directory of another server's programs: `initdb`, `pg_ctl` and `postgres`.
+const PROGRAMS_VARIABLE: &str = "ANNALS_PG_BIN";
+const PROGRAMS: [&str; 3] = ["initdb", "pg_ctl", "postgres"];
 /// For a server with `ssl = on`.
 const CERTIFICATE: &str = include_str!("../fixtures/tls/server.pem");
 const KEY: &str = include_str!("../fixtures/tls/server.key");
-const MISSING: &str = "no PostgreSQL to test against: install Debian's package `postgresql`, or set ANNALS_TEST_DATABASE_URL=postgres://…";
+const MISSING: &str = "no PostgreSQL to test against: install Debian's package `postgresql`, set ANNALS_PG_BIN to the directory of a server's \
+                       programs, or set ANNALS_TEST_DATABASE_URL=postgres://…";
 
 /// The address of the server that tests share.
 pub(crate) fn url() -> String {
@@ -45,16 +49,20 @@ impl Cluster {
         cluster
     }
 
-    /// A standby: a copy that is started, and that gets from then on what this one commits, a moment later.
+    /// A standby: a copy that is started, and that gets from then on what this one commits, a moment later. Nothing may be connected.
+    ///
+    /// The files are copied while the server is stopped, because some packages of servers have no `pg_basebackup`.
     pub(crate) fn standby(&self) -> Self {
         let standby = Self::nowhere();
-        let mut copy = command(&self.programs.join("pg_basebackup"), self.owner);
-        copy.args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname"])
-            .arg(self.url())
-            .arg("--pgdata")
-            .arg(standby.data());
-        run(&mut copy);
-        standby.configure(&format!("port = {}\n", standby.port));
+        self.control(&["-m", "fast", "-w", "stop"]);
+        let mut copy = command(Path::new("cp"), self.owner);
+        run(copy.arg("-a").arg(self.data()).arg(standby.data()));
+        self.begin();
+        standby.configure(&format!(
+            "port = {}\nprimary_conninfo = 'host=127.0.0.1 port={} user=postgres'\n",
+            standby.port, self.port
+        ));
+        fs::write(standby.data().join("standby.signal"), "").expect("it can be written");
         standby.begin();
         standby
     }
@@ -234,10 +242,26 @@ fn free_port() -> u16 {
     listener.local_addr().expect("it listens").port()
 }
 
-/// Where the server's programs are: those of the machine, or of a package that is installed for it.
+/// Where the server's programs are: those that `ANNALS_PG_BIN` names, those of the machine, or of a package that is installed for it.
 fn programs() -> PathBuf {
-    static PROGRAMS: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAMS.get_or_init(|| find().or_else(install).expect(MISSING)).clone()
+    static FOUND: OnceLock<PathBuf> = OnceLock::new();
+    let find = || named().or_else(find).or_else(install).expect(MISSING);
+    FOUND.get_or_init(find).clone()
+}
+
+fn named() -> Option<PathBuf> {
+    let place = PathBuf::from(std::env::var_os(PROGRAMS_VARIABLE).filter(|place| !place.is_empty())?);
+    assert!(
+        has_programs(&place),
+        "{PROGRAMS_VARIABLE}={}: expected the programs {} there",
+        place.display(),
+        PROGRAMS.join(", ")
+    );
+    Some(place)
+}
+
+fn has_programs(place: &Path) -> bool {
+    PROGRAMS.iter().all(|name| place.join(name).is_file())
 }
 
 fn find() -> Option<PathBuf> {
@@ -252,11 +276,7 @@ fn find() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path).collect::<Vec<_>>();
     let mut places = packaged.into_iter().rev().chain(configured).chain(on_path);
-    places.find(|place| {
-        ["initdb", "pg_ctl", "postgres"]
-            .iter()
-            .all(|name| place.join(name).is_file())
-    })
+    places.find(|place| has_programs(place))
 }
 
 /// Debian's package, where this process may install it; without the cluster that it would make and start.
