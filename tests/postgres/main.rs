@@ -53,3 +53,4 @@ mod support;
 mod times;
 mod tls;
 mod toolkit;
+mod wal2json;
