@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::{PAYLOAD, ROWS, Row, sure, tables, timed};
 
 const MEASURED: Duration = Duration::from_secs(4);
-const CLIENTS: [usize; 3] = [1, 8, 32];
+pub(crate) const CLIENTS: [usize; 3] = [1, 8, 32];
 const TOGETHER: usize = 100;
 
 /// The rates of each, with their ratios. Each statement is a transaction.
@@ -42,7 +42,7 @@ pub(crate) fn appends(cluster: &Cluster) {
 }
 
 /// How many of the statement are committed a second. Its parameter is another number each time.
-fn rate(cluster: &Cluster, clients: usize, statement: &str) -> f64 {
+pub(crate) fn rate(cluster: &Cluster, clients: usize, statement: &str) -> f64 {
     drop(tables(cluster, "appended"));
     let next = Arc::new(AtomicI64::new(1));
     let mut builder = tokio::runtime::Builder::new_multi_thread();

@@ -14,6 +14,7 @@ mod appends;
     reason = "it is the tests': they use more of it, and fail where it does not work"
 )]
 mod cluster;
+mod followers;
 mod hand;
 
 use std::fmt::Debug;
@@ -48,6 +49,7 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--list" || argument == "--test") {
         appends::appends(&cluster);
         lag(&cluster);
+        followers::followers(&cluster);
     }
 }
 
