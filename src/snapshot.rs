@@ -51,7 +51,7 @@ impl NewSnapshot {
     /// [`Invalid`](crate::Error::Invalid) when `value` cannot be written as JSON.
     #[cfg(feature = "json")]
     pub fn json(version: Version, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
-        let event = NewEvent::json(SNAPSHOTTED, value)?;
+        let event = NewEvent::json(format!("a snapshot at version {version}"), value)?;
         Ok(Self::new(version).data(event.data))
     }
 
@@ -117,6 +117,30 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Deserializes the data from JSON.
+    ///
+    /// ```
+    /// use annals::{Expected, NewEvent, NewSnapshot, Store, StreamId, Version};
+    ///
+    /// let store = Store::in_memory();
+    /// store.append(&StreamId::new("Cart", "cart-1"), Expected::NoStream, vec![NewEvent::new("ItemAdded")])?;
+    /// store.save_snapshot("cart-1", NewSnapshot::json(Version(1), &["apple"])?)?;
+    ///
+    /// let items: Vec<String> = store.snapshot("cart-1").expect("it was saved").json()?;
+    /// assert_eq!(items, ["apple"]);
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Invalid`](crate::Error::Invalid), which names the snapshot, if the data is not JSON or not a `T`.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::Error> {
+        crate::json::read(&self.data, || {
+            format!("the snapshot of '{}' at version {}", self.aggregate_id, self.version)
+        })
+    }
+
     /// The snapshot of `aggregate_id` that a system's event is.
     pub(crate) fn of(aggregate_id: &str, event: &Event) -> Option<Self> {
         Some(Self {

@@ -28,7 +28,7 @@ const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 /// assert_eq!(at.to_string(), "2011-09-30T22:38:44.546Z");
 /// # Ok::<(), annals::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
@@ -112,6 +112,13 @@ impl fmt::Display for Timestamp {
             Ok(at) => at.fmt(f),
             Err(_) => write!(f, "{}Z", self.civil()),
         }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    /// Writes the same text as [`Display`](fmt::Display).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -206,8 +213,14 @@ impl Clock for SystemClock {
 /// assert_eq!(store.read_stream("order-1").events()[0].timestamp().to_string(), "2026-01-31T12:01:00Z");
 /// # Ok::<(), annals::Error>(())
 /// ```
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct ManualClock(AtomicI64);
+
+impl fmt::Debug for ManualClock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ManualClock").field(&self.now()).finish()
+    }
+}
 
 impl ManualClock {
     /// A clock that shows `now`.
@@ -282,6 +295,22 @@ mod tests {
             assert_eq!(at(text).to_string(), cut, "{text}");
         }
         assert_eq!(at("1969-12-31T23:59:59.9999995Z").day(), -1);
+    }
+
+    #[test]
+    fn a_failed_assertion_showed_a_time_as_microseconds() {
+        for text in [
+            "2026-01-31T12:00:00.000001Z",
+            "-009999-01-01T00:00:00Z",
+            "9999-12-31T23:59:59.999999Z",
+        ] {
+            assert_eq!(format!("{:?}", at(text)), text);
+            assert_eq!(format!("{:?}", Some(at(text))), format!("Some({text})"));
+            assert_eq!(
+                format!("{:?}", ManualClock::at(at(text))),
+                format!("ManualClock({text})")
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::Error;
 /// assert!("2026-02-29".parse::<Date>().is_err());
 /// # Ok::<(), annals::Error>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Date {
     /// Days since 1970-01-01.
     days: i64,
@@ -139,6 +139,13 @@ impl fmt::Display for Date {
     }
 }
 
+impl fmt::Debug for Date {
+    /// Writes the same text as [`Display`](fmt::Display).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl FromStr for Date {
     type Err = Error;
 
@@ -194,6 +201,13 @@ mod tests {
                 let label = format!("{}-W{:02}", year_text(week.year().into()), week.week());
                 prop_assert_eq!(iso_week_label(Date::first_of_week(date.weeks())), label);
             }
+        }
+    }
+
+    #[test]
+    fn a_failed_assertion_showed_a_date_as_a_number_of_days() {
+        for (days, text) in [(20_454, "2026-01-01"), (-719_529, "-000001-12-31")] {
+            assert_eq!(format!("{:?}", Some(Date::from_days(days))), format!("Some({text})"));
         }
     }
 

@@ -326,10 +326,18 @@ macro_rules! fields {
             ///
             /// # Errors
             ///
-            /// The error of `serde_json`, if the data is not JSON or not a `T`.
+            /// [`Invalid`](crate::Error::Invalid), which names the event, if the data is not JSON or not a `T`.
             #[cfg(feature = "json")]
-            pub fn json<T: serde::de::DeserializeOwned>($self: $receiver) -> serde_json::Result<T> {
-                serde_json::from_slice($self.data())
+            pub fn json<T: serde::de::DeserializeOwned>($self: $receiver) -> Result<T, crate::Error> {
+                crate::json::read($self.data(), || {
+                    format!(
+                        "{} (version {} of '{}', at position {})",
+                        $self.event_type(),
+                        $self.version(),
+                        $self.aggregate_id(),
+                        $self.position()
+                    )
+                })
             }
         }
 

@@ -197,9 +197,13 @@ impl<'a> NewEvent<'a> {
     /// [`Invalid`](crate::Error::Invalid) if `value` cannot be serialized as JSON, such as a map whose keys are not texts.
     #[cfg(feature = "json")]
     pub fn json(event_type: impl IntoText<'a>, value: &impl serde::Serialize) -> Result<Self, crate::Error> {
-        let data = serde_json::to_vec(value)
-            .map_err(|error| crate::Error::invalid(format!("the data cannot be written as JSON: {error}")))?;
-        Ok(Self::new(event_type).data(data))
+        let event_type = event_type.into_text();
+        match serde_json::to_vec(value) {
+            Ok(data) => Ok(Self::new(event_type).data(data)),
+            Err(error) => Err(crate::Error::invalid(format!(
+                "the data of {event_type} cannot be written as JSON: {error}"
+            ))),
+        }
     }
 
     /// Sets the caller's id, which makes the append [idempotent](crate::Store::append).

@@ -5,11 +5,22 @@ mod pattern;
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 pub(crate) use self::pattern::{Pattern, at};
 use crate::Error;
+
+/// Deserializes the data of what `of` names.
+pub(crate) fn read<T: DeserializeOwned>(data: &[u8], of: impl FnOnce() -> String) -> Result<T, Error> {
+    serde_json::from_slice(data).map_err(|error| {
+        let (of, bytes) = (of(), data.len());
+        Error::invalid(format!(
+            "the data of {of} cannot be read as the requested type: {error}; the data has {bytes} bytes"
+        ))
+    })
+}
 
 /// A JSON value that a [filter](crate::Filter::Data) compares with, kept as its text: so a number keeps all its digits.
 ///

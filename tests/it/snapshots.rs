@@ -7,8 +7,8 @@ use std::time::Duration;
 use annals::journal::file::{FileJournal, FileSettings};
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::{
-    Budget, Clock, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, Limits, NewSnapshot, Position,
-    Query, Settings, Store, StreamLimits, Timestamp, Version, WhenFull,
+    Budget, Clock, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, Limits, NewEvent, NewSnapshot,
+    Position, Query, Settings, Store, StreamId, StreamLimits, Timestamp, Version, WhenFull,
 };
 
 use crate::support::{TempFolder, fill, stream, with_budget, with_limits};
@@ -459,5 +459,59 @@ fn a_snapshot_did_not_say_that_events_after_it_are_gone() {
         // A later snapshot has it all again.
         store.save_snapshot("a", of_version(5, "5")).expect("saved");
         assert_eq!(store.snapshot("a").expect("it is kept").missing, 0, "{what}");
+    }
+}
+
+#[test]
+fn data_that_cannot_be_read_named_no_event_and_no_snapshot() {
+    let store = Store::in_memory();
+    let added = NewEvent::new("ItemAdded").data("[1]").correlation("c");
+    let stream = StreamId::new("Cart", "cart-1");
+    store.append(&stream, Expected::Any, vec![added]).expect("appended");
+    let snapshot = NewSnapshot::json(Version(1), &vec![1, 2]).expect("it is JSON");
+    store.save_snapshot("cart-1", snapshot).expect("saved");
+    let snapshot = store.snapshot("cart-1").expect("it is kept");
+    assert_eq!(snapshot.json::<Vec<u8>>(), Ok(vec![1, 2]));
+    let event = store.read_stream("cart-1").events().remove(0);
+    assert_eq!(event.json::<Vec<u8>>(), Ok(vec![1]));
+
+    let of_event = "ItemAdded (version 1 of 'cart-1', at position 1)";
+    let of_snapshot = "the snapshot of 'cart-1' at version 1";
+    let mut in_place = Vec::new();
+    store
+        .read_stream("cart-1")
+        .for_each(|event| in_place.push(event.json::<u8>().map_err(|error| error.to_string())));
+    for (of, result) in [
+        (of_event, event.json::<u8>().map_err(|error| error.to_string())),
+        (of_event, in_place.remove(0)),
+        (of_snapshot, snapshot.json::<u8>().map_err(|error| error.to_string())),
+    ] {
+        let error = result.expect_err("a list is no number");
+        assert!(
+            error.starts_with(&format!("the data of {of} cannot be read as the requested type: ")),
+            "{error}"
+        );
+    }
+    // What cannot be written is named too.
+    let odd = std::collections::HashMap::from([((1, 2), 3)]);
+    for (of, error) in [
+        (
+            "Odd",
+            NewEvent::json("Odd", &odd)
+                .map(drop)
+                .expect_err("the keys are no texts"),
+        ),
+        (
+            "a snapshot at version 7",
+            NewSnapshot::json(Version(7), &odd)
+                .map(drop)
+                .expect_err("the keys are no texts"),
+        ),
+    ] {
+        let error = error.to_string();
+        assert!(
+            error.starts_with(&format!("the data of {of} cannot be written as JSON: ")),
+            "{error}"
+        );
     }
 }
