@@ -121,6 +121,7 @@ pub mod analytics;
 pub mod cqrs;
 mod error;
 mod event;
+mod filter;
 mod gap;
 mod id;
 pub mod journal;
@@ -139,13 +140,14 @@ mod url;
 
 pub use error::{Conflict, Error};
 pub use event::{ContentType, Event, EventRef, IntoBytes, IntoText, NewEvent, Tags};
+pub use filter::{Between, Discrete, Field, Filter};
 pub use gap::{Gap, GapReason};
 pub use id::{IdSource, RandomIds, SeededIds};
 pub use journal::{JournalError, RecoveryReport};
 #[cfg(feature = "json")]
 pub use json::JsonValue;
 pub use name::Name;
-pub use query::{AsOf, Cursor, Field, Filter, Order, Query};
+pub use query::{AsOf, Cursor, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::Store;
@@ -154,7 +156,8 @@ pub use store::builder::Builder;
 #[cfg(feature = "cache")]
 pub use store::cache::CacheStats;
 pub use store::durable::Ticket;
-pub use store::query_run::{CacheState, Explanation, Page, QueryRun};
+pub use store::explain::{ExplainedTerm, Explanation};
+pub use store::query_run::{CacheState, Page, QueryRun};
 pub use store::read::{LogRead, StreamRead};
 pub use store::reclaim::JournalCompaction;
 pub use store::retention::Compaction;

@@ -3,83 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::{Error, Name, Position, Timestamp};
-
-/// What an event can be found by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Field {
-    /// What happened.
-    EventType,
-    /// The type of the aggregate.
-    AggregateType,
-    /// The id of the aggregate.
-    Aggregate,
-    /// The conversation.
-    Correlation,
-    /// The causing event or command.
-    Causation,
-    /// Who did it.
-    User,
-    /// For which organization.
-    Organization,
-    /// The UTC day it happened on, as `YYYY-MM-DD`.
-    Day,
-    /// A word given with the event.
-    Tag,
-    /// What an indexer registered under this name has found in the event.
-    Index(Name),
-}
-
-impl fmt::Display for Field {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::EventType => "event type",
-            Self::AggregateType => "aggregate type",
-            Self::Aggregate => "aggregate",
-            Self::Correlation => "correlation",
-            Self::Causation => "causation",
-            Self::User => "user",
-            Self::Organization => "organization",
-            Self::Day => "day",
-            Self::Tag => "tag",
-            Self::Index(name) => name,
-        })
-    }
-}
-
-/// A condition on one event.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Filter {
-    /// The field has one of these values.
-    Is(Field, Vec<Name>),
-    /// All of these hold; with none of them, it always holds.
-    All(Vec<Filter>),
-    /// At least one of these holds; with none of them, it never holds.
-    Any(Vec<Filter>),
-    /// The value at this JSON pointer (RFC 6901) of the metadata equals this one.
-    #[cfg(feature = "json")]
-    Metadata(String, crate::JsonValue),
-    /// The value at this JSON pointer (RFC 6901) of the data equals this one: numbers by value, whatever their size and notation. Nothing
-    /// else of the data is looked at, but that it is JSON; of fields with one name the last counts.
-    #[cfg(feature = "json")]
-    Data(String, crate::JsonValue),
-    /// Metadata or data contain this text, case-insensitive in every script (Unicode case folding).
-    Text(String),
-}
-
-impl Filter {
-    /// `field` is `value`.
-    pub fn is(field: Field, value: impl Into<Name>) -> Self {
-        Self::Is(field, vec![value.into()])
-    }
-
-    /// `field` is one of `values`.
-    pub fn one_of<N: Into<Name>>(field: Field, values: impl IntoIterator<Item = N>) -> Self {
-        Self::Is(field, values.into_iter().map(Into::into).collect())
-    }
-}
+use crate::{Error, Field, Filter, Name, Position, Timestamp};
 
 /// In which order a query answers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -176,7 +100,8 @@ fn parse_cursor(text: &str) -> Option<Cursor> {
 
 /// What to find.
 ///
-/// Conditions add up: an event must meet all of them. Alternatives are written with [`Filter::Any`].
+/// Conditions add up: an event must meet all of them. Alternatives are written with [`Filter::Any`], exceptions with
+/// [`except`](Self::except).
 ///
 /// ```
 /// use annals::{Expected, Field, Filter, NewEvent, Query, Store, StreamId};
@@ -239,6 +164,12 @@ impl Query {
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filters.push(filter);
         self
+    }
+
+    /// Only events that do not meet `filter`.
+    #[must_use]
+    pub fn except(self, filter: Filter) -> Self {
+        self.filter(Filter::not(filter))
     }
 
     term! {

@@ -63,7 +63,15 @@ fn store_names<C: Codec>(codec: &C, filter: &mut Filter) -> Result<(), CodecErro
         Filter::All(filters) | Filter::Any(filters) => {
             filters.iter_mut().try_for_each(|filter| store_names(codec, filter))
         }
-        Filter::Metadata(..) | Filter::Data(..) | Filter::Text(_) => Ok(()),
+        Filter::Not(filter) => store_names(codec, filter),
+        // A pseudonym does not begin as its name does.
+        Filter::Prefix(field, _) => kind_of(field).map_or(Ok(()), |kind| Err(CodecError::HiddenNames(kind))),
+        Filter::Metadata(..)
+        | Filter::Data(..)
+        | Filter::Text(_)
+        | Filter::Versions(_)
+        | Filter::Positions(_)
+        | Filter::Times(_) => Ok(()),
     }
 }
 

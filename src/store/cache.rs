@@ -277,6 +277,9 @@ fn filter_bytes(filter: &Filter) -> u64 {
             (pointer.len() + value.as_str().len()) as u64
         }
         Filter::Text(text) => text.len() as u64,
+        Filter::Not(filter) => filter_bytes(filter),
+        Filter::Prefix(_, prefix) => prefix.heap_bytes() as u64,
+        Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => 0,
     };
     size_of::<Filter>() as u64 + inside
 }

@@ -6,7 +6,7 @@ use super::index::{Indexer, Indexes};
 #[cfg(feature = "json")]
 use crate::json::{self, Pattern};
 use crate::query::{AsOf, Query};
-use crate::{Error, EventRef, Field, Filter, Name, Result, Timestamp};
+use crate::{Between, Error, EventRef, Field, Filter, Name, Position, Result, Timestamp, Version};
 
 /// Maximum depth of nested filters.
 const DEPTH_MAX: usize = 16;
@@ -38,6 +38,13 @@ enum Test {
     #[cfg(feature = "json")]
     Data(String, Pattern),
     Text(Needle),
+    Not(Box<Test>),
+    Prefix(Field, Name),
+    /// Of a registered index.
+    IndexPrefix(Arc<Indexer>, Name),
+    Versions(Between<Version>),
+    Positions(Between<Position>),
+    Times(Between<Timestamp>),
 }
 
 impl Matcher {
@@ -103,6 +110,20 @@ fn compile(filter: &Filter, indexes: &Indexes, depth: usize, size_left: &mut usi
         #[cfg(feature = "json")]
         Filter::Data(pointer, value) => Test::Data(check_pointer(pointer)?, Pattern::new(value)?),
         Filter::Text(text) => Test::Text(Needle::new(text)),
+        Filter::Not(filter) => Test::Not(Box::new(compile(filter, indexes, depth + 1, size_left)?)),
+        Filter::Prefix(Field::Index(name), prefix) => Test::IndexPrefix(registered(name, indexes)?, prefix.clone()),
+        Filter::Prefix(field, prefix) => Test::Prefix(field.clone(), prefix.clone()),
+        Filter::Versions(versions) => Test::Versions(*versions),
+        Filter::Positions(positions) => Test::Positions(*positions),
+        Filter::Times(times) => Test::Times(*times),
+    })
+}
+
+fn registered(name: &Name, indexes: &Indexes) -> Result<Arc<Indexer>> {
+    indexes.indexer(name).map(Arc::clone).ok_or_else(|| {
+        Error::invalid(format!(
+            "no index '{name}' is registered: register it with Builder::indexer"
+        ))
     })
 }
 
@@ -110,14 +131,7 @@ fn compile_is(field: &Field, values: &[Name], indexes: &Indexes) -> Result<Test>
     let mut values = values.to_vec();
     values.sort_unstable();
     match field {
-        Field::Index(name) => {
-            let registered = indexes.indexer(name).ok_or_else(|| {
-                Error::invalid(format!(
-                    "no index '{name}' is registered: register it with Builder::indexer"
-                ))
-            })?;
-            Ok(Test::Index(Arc::clone(registered), values))
-        }
+        Field::Index(name) => Ok(Test::Index(registered(name, indexes)?, values)),
         Field::Day => {
             let day = |text: &Name| {
                 parse_day(text)
@@ -157,13 +171,9 @@ fn check_pointer(pointer: &str) -> Result<String> {
 impl Test {
     fn matches(&self, event: EventRef<'_>) -> bool {
         match self {
-            Self::Is(field, values) => has_value(event, field, values),
+            Self::Is(field, values) => has_value(event, field, |text| is_listed(text, values)),
             Self::Day(days) => days.binary_search(&event.timestamp().day()).is_ok(),
-            Self::Index(indexer, values) => {
-                let mut found = Vec::new();
-                indexer(event, &mut found);
-                found.iter().any(|value| values.binary_search(value).is_ok())
-            }
+            Self::Index(indexer, values) => finds(event, &**indexer, |value| values.binary_search(value).is_ok()),
             Self::All(tests) => tests.iter().all(|test| test.matches(event)),
             Self::Any(tests) => tests.iter().any(|test| test.matches(event)),
             #[cfg(feature = "json")]
@@ -171,22 +181,38 @@ impl Test {
             #[cfg(feature = "json")]
             Self::Data(pointer, value) => has_json(event.data(), pointer, value),
             Self::Text(needle) => needle.is_in(event.data()) || needle.is_in(event.metadata()),
+            Self::Not(test) => !test.matches(event),
+            Self::Prefix(field, prefix) => has_value(event, field, |text| text.starts_with(prefix.as_str())),
+            Self::IndexPrefix(indexer, prefix) => finds(event, &**indexer, |value| value.starts_with(prefix.as_str())),
+            Self::Versions(versions) => versions.contains(event.version()),
+            Self::Positions(positions) => positions.contains(event.position()),
+            Self::Times(times) => times.contains(event.timestamp()),
         }
     }
 }
 
-fn has_value(event: EventRef<'_>, field: &Field, values: &[Name]) -> bool {
-    let listed = |text: &str| values.binary_search_by(|value| value.as_str().cmp(text)).is_ok();
+fn finds(event: EventRef<'_>, indexer: &Indexer, is_wanted: impl Fn(&Name) -> bool) -> bool {
+    let mut found = Vec::new();
+    indexer(event, &mut found);
+    found.iter().any(is_wanted)
+}
+
+fn is_listed(text: &str, values: &[Name]) -> bool {
+    values.binary_search_by(|value| value.as_str().cmp(text)).is_ok()
+}
+
+fn has_value(event: EventRef<'_>, field: &Field, is_wanted: impl Fn(&str) -> bool) -> bool {
     match field {
-        Field::EventType => listed(event.event_type()),
-        Field::AggregateType => listed(event.aggregate_type()),
-        Field::Aggregate => listed(event.aggregate_id()),
-        Field::Correlation => event.correlation_id().is_some_and(listed),
-        Field::Causation => event.causation_id().is_some_and(listed),
-        Field::User => event.user_id().is_some_and(listed),
-        Field::Organization => event.organization_id().is_some_and(listed),
-        Field::Tag => event.tags().any(listed),
-        Field::Day | Field::Index(_) => false,
+        Field::EventType => is_wanted(event.event_type()),
+        Field::AggregateType => is_wanted(event.aggregate_type()),
+        Field::Aggregate => is_wanted(event.aggregate_id()),
+        Field::Correlation => event.correlation_id().is_some_and(is_wanted),
+        Field::Causation => event.causation_id().is_some_and(is_wanted),
+        Field::User => event.user_id().is_some_and(is_wanted),
+        Field::Organization => event.organization_id().is_some_and(is_wanted),
+        Field::Tag => event.tags().any(is_wanted),
+        Field::Day => is_wanted(&event.timestamp().date()),
+        Field::Index(_) => false,
     }
 }
 

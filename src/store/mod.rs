@@ -14,6 +14,7 @@ mod command;
 mod core;
 mod directory;
 pub(crate) mod durable;
+pub(crate) mod explain;
 mod flush;
 mod follow;
 mod fork_shared;

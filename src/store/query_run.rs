@@ -1,14 +1,12 @@
 //! Running a query: results in order, up to a limit, from the cache where that is faster.
 
 use std::cmp::Reverse;
-use std::fmt;
-use std::time::{Duration, Instant};
 
 use super::core::EventReader;
 use super::select::{Bounds, Direction, Scan, Work};
 use super::{Engine, Store};
 use crate::query::{AsOf, Cursor, Order, Query};
-use crate::{Error, Event, EventRef, Field, Filter, Gap, Position, Result, Timestamp};
+use crate::{Error, Event, EventRef, Gap, Position, Result, Timestamp};
 
 /// The sort key of a match: its time, if the query orders by time, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,30 +40,6 @@ pub struct Page {
     pub as_of: Position,
 }
 
-/// How a query was run.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Explanation {
-    /// The terms of the query, with their number of events, the rarest first.
-    pub terms: Vec<(Field, Vec<crate::Name>, u64)>,
-    /// Whether conditions were tested on the events themselves.
-    pub tried_on_events: bool,
-    /// Candidates from the index.
-    pub candidates: u64,
-    /// Events on which conditions were tested.
-    pub examined: u64,
-    /// Events in the result.
-    pub matches: u64,
-    /// Windows of positions that the query ran in.
-    pub windows: u64,
-    /// Shards of the store.
-    pub shards: usize,
-    /// The cache outcome.
-    pub cache: CacheState,
-    /// The duration of the query.
-    pub elapsed: Duration,
-}
-
 /// The cache outcome of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -78,24 +52,6 @@ pub enum CacheState {
     Extended,
     /// The cache had no result.
     Miss,
-}
-
-impl fmt::Display for Explanation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (field, values, events) in &self.terms {
-            let values: Vec<_> = values.iter().take(5).map(crate::Name::as_str).collect();
-            writeln!(f, "term       {field} is {}: {events} events", values.join(" or "))?;
-        }
-        if self.terms.is_empty() {
-            writeln!(f, "term       none: every event is a candidate")?;
-        }
-        writeln!(f, "candidates {} in {} windows", self.candidates, self.windows)?;
-        writeln!(f, "examined   {} events", self.examined)?;
-        writeln!(f, "matches    {}", self.matches)?;
-        writeln!(f, "cache      {}", format!("{:?}", self.cache).to_lowercase())?;
-        writeln!(f, "shards     {}", self.shards)?;
-        write!(f, "elapsed    {:?}", self.elapsed)
-    }
 }
 
 /// The keys of a result.
@@ -263,7 +219,7 @@ impl QueryRun<'_> {
     }
 
     /// The first `want` keys of the result.
-    fn find(&self, want: Option<usize>) -> Result<Found> {
+    pub(super) fn find(&self, want: Option<usize>) -> Result<Found> {
         let engine = self.engine();
         let visible = engine.visible();
         let bounds = self.query_bounds(visible)?;
@@ -296,49 +252,6 @@ impl QueryRun<'_> {
     #[cfg(feature = "cache")]
     pub(super) fn may_be_cached(&self) -> bool {
         self.cached && self.query.as_of.is_none() && self.engine().settings.cache.bytes > 0
-    }
-
-    /// Runs the query and returns how it was run.
-    ///
-    /// # Errors
-    ///
-    /// As [`events`](Self::events).
-    pub fn explain(&self) -> Result<Explanation> {
-        let start = Instant::now();
-        let found = self.find(self.query.limit)?;
-        let elapsed = start.elapsed();
-        let mut terms = Vec::new();
-        collect_terms(self.engine(), &self.query.filters, &mut terms);
-        terms.sort_by_key(|(_, _, events)| *events);
-        Ok(Explanation {
-            terms,
-            tried_on_events: found.work.examined > 0,
-            candidates: found.work.candidates,
-            examined: found.work.examined,
-            matches: found.keys.len() as u64,
-            windows: found.work.windows,
-            shards: self.engine().core.shard_count(),
-            cache: found.cache,
-            elapsed,
-        })
-    }
-}
-
-fn collect_terms(engine: &Engine, filters: &[Filter], terms: &mut Vec<(Field, Vec<crate::Name>, u64)>) {
-    for filter in filters {
-        match filter {
-            Filter::Is(field, values) => {
-                terms.push((
-                    field.clone(),
-                    values.clone(),
-                    values.iter().map(|value| engine.count_of(field, value)).sum(),
-                ));
-            }
-            Filter::All(filters) | Filter::Any(filters) => collect_terms(engine, filters, terms),
-            #[cfg(feature = "json")]
-            Filter::Metadata(..) | Filter::Data(..) => {}
-            Filter::Text(_) => {}
-        }
     }
 }
 

@@ -8,6 +8,7 @@ use super::core::EventReader;
 use super::directory::PageCache;
 use super::flush::Flushing;
 use super::posting_list::PostingList;
+use super::shard::Stream;
 use super::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
 
@@ -124,6 +125,20 @@ impl Engine {
         let hash = self.core.hash(value);
         let shard = self.core.read(self.core.shard_of(hash));
         shard.find(hash, value).map_or(0, |key| shard.stream(key).live_events())
+    }
+
+    /// Number of events that the index has for the values with a prefix, including dropped ones.
+    pub(crate) fn count_with_prefix(&self, field: &Field, prefix: &str) -> u64 {
+        if let Some((index, number)) = self.indexes.of(field) {
+            let terms = index.read(&self.core, self.core.log.visible());
+            return terms.with_prefix(number, prefix).map(|(_, list)| list.len()).sum();
+        }
+        let of_shard = |shard| {
+            let shard = self.core.read(shard);
+            let matching = shard.streams().filter(|stream| stream.id.starts_with(prefix));
+            matching.map(Stream::live_events).sum::<u64>()
+        };
+        (0..self.core.shard_count()).map(of_shard).sum()
     }
 
     /// Every value of a field, with its number of events up to `visible`.

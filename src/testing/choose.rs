@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::model::Model;
 use crate::query::{AsOf, Query};
-use crate::{Append, Expected, Field, Filter, Name, NewEvent, Order, Position, StreamId, Timestamp};
+use crate::{Append, Expected, Field, Filter, Name, NewEvent, Order, Position, StreamId, Timestamp, Version};
 
 /// Choices made by a sequence of numbers from a property test, a fuzzer or a seed. After the end of the sequence every number is 0.
 #[derive(Clone, Debug)]
@@ -157,7 +157,7 @@ pub(super) fn choose_query<I: Iterator<Item = u16>>(choices: &mut Choices<I>, mo
 }
 
 pub(super) fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, depth: u32) -> Filter {
-    let (field, prefix, count) = match choices.below(14) {
+    let (field, prefix, count) = match choices.below(20) {
         0 => (Field::EventType, "Happened", 5),
         1 => (Field::AggregateType, "Type", 3),
         2 => (Field::Aggregate, "aggregate-", 7),
@@ -170,6 +170,9 @@ pub(super) fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, d
         9 => (Field::Day, "2023-11-1", 10),
         10 => return Filter::Text(["n", "AMOUNT", "::1", "nx", "missing"][choices.below(5) as usize].to_owned()),
         11 => return json_filter(choices),
+        14 | 15 => return choose_prefix(choices),
+        16 | 17 if depth > 0 => return Filter::not(choose_filter(choices, depth - 1)),
+        18 | 19 => return choose_between(choices),
         nested if depth > 0 => {
             let filters = (0..choices.below(4))
                 .map(|_| choose_filter(choices, depth - 1))
@@ -187,6 +190,36 @@ pub(super) fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, d
         field,
         (0..values).map(|_| choose_name(choices, prefix, count)).collect(),
     )
+}
+
+/// A prefix that few, many or no values of a field have.
+fn choose_prefix<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
+    let (field, prefixes) = match choices.below(9) {
+        0 => (Field::EventType, ["", "Happened", "Happened1", "happened"]),
+        1 => (Field::AggregateType, ["", "T", "Type1", "Type2"]),
+        2 => (Field::Aggregate, ["", "aggregate-", "aggregate-4", "b"]),
+        3 => (Field::Correlation, ["", "c", "conversation-2", "conversation-22"]),
+        4 => (Field::Causation, ["", "cause-", "cause-1", "d"]),
+        5 => (Field::User, ["", "user-", "user-0", "users"]),
+        6 => (Field::Tag, ["", "t", "tag-2", "tag-9"]),
+        7 => (Field::Day, ["", "2023-11", "2023-11-15", "2024"]),
+        _ => (Field::Index("length".into()), ["", "0", "1", "9"]),
+    };
+    Filter::prefix(field, prefixes[choices.below(4) as usize])
+}
+
+/// A range, sometimes empty or without an end.
+fn choose_between<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
+    let time = |seconds: u64| START.after(Duration::from_secs(seconds * 20_000));
+    let (kind, from, to) = (choices.below(3), choices.below(20), choices.below(40));
+    match (kind, choices.below(4)) {
+        (0, 0) => Filter::versions(Version(from)..),
+        (0, _) => Filter::versions(Version(from)..Version(to)),
+        (1, 0) => Filter::positions(..=Position(to)),
+        (1, _) => Filter::positions(Position(from)..=Position(to)),
+        (_, 0) => Filter::times(time(from)..),
+        _ => Filter::times(time(from)..time(to)),
+    }
 }
 
 #[cfg(feature = "json")]

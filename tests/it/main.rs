@@ -24,6 +24,7 @@ mod determinism;
 mod durable;
 mod event_store;
 mod faults;
+mod filters;
 mod flush;
 mod folders;
 mod format;

@@ -354,7 +354,7 @@ fn an_explanation_names_the_rarest_term_first() {
     let terms: Vec<_> = explanation
         .terms
         .iter()
-        .map(|(field, _, events)| (field, *events))
+        .map(|term| (&term.field, term.events))
         .collect();
     assert_eq!(terms, [(&Field::Correlation, 10), (&Field::EventType, 750)]);
     assert_eq!(explanation.matches, 5);

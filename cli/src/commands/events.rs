@@ -69,15 +69,14 @@ fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
     sections.count("candidates", "candidates", explanation.candidates);
     sections.count("examined", "examined", explanation.examined);
     sections.count("windows", "windows", explanation.windows);
+    let scanned = if explanation.scanned { "yes" } else { "no" };
+    sections.figure("scanned", "scanned", explanation.scanned.into(), scanned.to_owned());
     sections.count("shards", "shards", explanation.shards as u64);
     let cache = format!("{:?}", explanation.cache).to_lowercase();
     sections.figure("cache", "cache", cache.clone().into(), cache);
     let seconds = explanation.elapsed.as_secs_f64();
     sections.figure("seconds", "elapsed", seconds.into(), format!("{seconds:.6} s"));
-    let terms = explanation.terms.iter().map(|(field, values, events)| {
-        let values: Vec<&str> = values.iter().map(|value| value.as_str()).collect();
-        (format!("{field} is {}", values.join(" or ")), *events)
-    });
+    let terms = explanation.terms.iter().map(|term| (term.to_string(), term.events));
     sections.list("terms", "terms", terms.collect(), usize::MAX);
     sections.write(out)
 }

@@ -265,6 +265,9 @@ pub enum CodecError {
         /// What is missing, or what the upcaster says.
         why: String,
     },
+    /// The query has a prefix of names of which the codec stores pseudonyms.
+    #[error("{} names cannot be found by a prefix: the codec stores pseudonyms of them; query by whole names", .0.as_str())]
+    HiddenNames(NameKind),
     /// The value cannot be written as an event.
     #[error("the value cannot be written as an event: {0}")]
     Unwritable(String),

@@ -264,7 +264,10 @@ fn withhold(error: CodecError) -> CodecError {
             message: "the value is not what the event's type expects (withheld: the event has personal data)"
                 .to_owned(),
         },
-        CodecError::UnknownType { .. } | CodecError::NotUpcast { .. } | CodecError::Unwritable(_) => error,
+        CodecError::UnknownType { .. }
+        | CodecError::NotUpcast { .. }
+        | CodecError::HiddenNames(_)
+        | CodecError::Unwritable(_) => error,
     }
 }
 

@@ -152,6 +152,16 @@ impl TermIndex {
             .map(|term| (&term.text, &term.positions))
     }
 
+    /// Number of a field's values, with those that have no events any more.
+    pub(crate) fn count_of(&self, field: FieldNumber) -> usize {
+        self.fields.get(usize::from(field)).map_or(0, Vec::len)
+    }
+
+    /// The values of a field that begin with `prefix`, with their positions.
+    pub(crate) fn with_prefix(&self, field: FieldNumber, prefix: &str) -> impl Iterator<Item = (&Name, &PostingList)> {
+        self.values(field).filter(move |(text, _)| text.starts_with(prefix))
+    }
+
     /// The positions of each day in a range, by its number since 1970.
     pub(crate) fn days(&self, days: RangeInclusive<i64>) -> impl Iterator<Item = &PostingList> {
         let days = (days.start() <= days.end()).then(|| self.days.range(days));

@@ -12,10 +12,10 @@ use self::ranges::Ranges;
 pub(crate) use self::scan::{Scan, Work};
 use super::Engine;
 use super::core::EventReader;
-use super::index::{LiveIndex, Terms};
+use super::index::{FieldNumber, LiveIndex, Terms};
 use super::matcher::Matcher;
 use crate::query::Query;
-use crate::{Field, Filter, Name, Result, Timestamp};
+use crate::{Between, Field, Filter, Name, Position, Result, Timestamp};
 
 /// Positions above `after`, up to `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +32,36 @@ impl Bounds {
     fn len(self) -> u64 {
         self.until.saturating_sub(self.after)
     }
+
+    fn contains(self, position: u64) -> bool {
+        position > self.after && position <= self.until
+    }
+
+    /// The bounds that both have.
+    fn within(self, other: Self) -> Self {
+        Self {
+            after: self.after.max(other.after),
+            until: self.until.min(other.until),
+        }
+    }
+}
+
+/// The bounds of a range of positions.
+fn range(positions: Between<Position>) -> Bounds {
+    if positions.to < positions.from {
+        return Bounds { after: 0, until: 0 };
+    }
+    Bounds {
+        after: positions.from.0.saturating_sub(1),
+        until: positions.to.0,
+    }
 }
 
 /// Maximum days of a time range whose lists are united.
 const DAYS_MAX: usize = 1000;
+
+/// Maximum values of a prefix whose lists are united.
+const PREFIX_MAX: usize = 16 * 1024;
 
 /// How filters on aggregates are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +123,7 @@ impl<'a> Selection<'a> {
             .iter()
             .map(|filter| self.node(filter, bounds))
             .collect();
-        nodes.extend(self.days());
+        nodes.extend(self.days_of_query());
         if nodes.len() == 1 {
             nodes.swap_remove(0)
         } else {
@@ -113,25 +139,76 @@ impl<'a> Selection<'a> {
             Filter::Any(filters) => Node::Any(filters.iter().map(|filter| self.node(filter, bounds)).collect()),
             #[cfg(feature = "json")]
             Filter::Metadata(..) | Filter::Data(..) => Node::Unknown,
-            Filter::Text(_) => Node::Unknown,
+            Filter::Text(_) | Filter::Versions(_) => Node::Unknown,
+            Filter::Not(filter) => Node::except(self.node(filter, bounds)),
+            Filter::Prefix(Field::Aggregate, prefix) => self.aggregates_with(prefix, bounds),
+            Filter::Prefix(field, prefix) => self.lists_with(field, prefix, bounds),
+            Filter::Positions(positions) => Node::Range(range(*positions)),
+            // The exact time is tested on the events.
+            Filter::Times(times) => match self.days(times.from, times.to) {
+                Some(days) => Node::All(vec![days, Node::Unknown]),
+                None => Node::Unknown,
+            },
         }
     }
 
+    /// The locked index that has `field`, and the field's number in it.
+    fn terms(&self, field: &Field) -> Option<(&Terms<'a>, FieldNumber)> {
+        let (index, number) = self.engine.indexes.of(field)?;
+        let other = self.others.iter().find(|(other, _)| std::ptr::eq(*other, index));
+        Some((other.map_or(&self.main, |(_, terms)| terms), number))
+    }
+
     fn lists(&self, field: &Field, values: &[Name]) -> Node<'_> {
-        let Some((index, number)) = self.engine.indexes.of(field) else {
+        let Some((terms, number)) = self.terms(field) else {
             return Node::Unknown;
         };
-        let other = self
-            .others
-            .iter()
-            .find(|(other, _)| std::ptr::eq(*other, index))
-            .map(|(_, terms)| terms);
-        let terms = other.unwrap_or(&self.main);
         let lists: SmallVec<_> = values
             .iter()
             .filter_map(|value| terms.positions(number, value))
             .collect();
         Node::Lists(lists)
+    }
+
+    /// The lists of the values that begin with `prefix`; undecided if testing the events is less work.
+    fn lists_with(&self, field: &Field, prefix: &str, bounds: Bounds) -> Node<'_> {
+        let Some((terms, number)) = self.terms(field) else {
+            return Node::Unknown;
+        };
+        if terms.count_of(number) as u64 > bounds.len() {
+            return Node::Unknown;
+        }
+        let matching = terms.with_prefix(number, prefix);
+        let lists: SmallVec<_> = matching.map(|(_, list)| list).take(PREFIX_MAX + 1).collect();
+        if lists.len() > PREFIX_MAX {
+            return Node::Unknown;
+        }
+        Node::Lists(lists)
+    }
+
+    /// The same for the ids of aggregates.
+    fn aggregates_with(&self, prefix: &str, bounds: Bounds) -> Node<'_> {
+        let core = &self.engine.core;
+        let mut left = bounds.len();
+        let mut positions = Vec::new();
+        if self.aggregates == Aggregates::Leave {
+            return Node::Unknown;
+        }
+        for shard in 0..core.shard_count() {
+            let shard = core.read(shard);
+            for stream in shard.streams() {
+                left = left.saturating_sub(1);
+                if stream.id.starts_with(prefix) {
+                    let events = stream.positions_after(bounds.after);
+                    positions.extend(events.take_while(|position| *position <= bounds.until));
+                }
+            }
+            if left == 0 {
+                return Node::Unknown;
+            }
+        }
+        positions.sort_unstable();
+        Node::Positions(positions)
     }
 
     fn aggregates(&self, ids: &[Name], bounds: Bounds) -> Node<'_> {
@@ -154,14 +231,18 @@ impl<'a> Selection<'a> {
         Node::Positions(positions)
     }
 
-    /// The lists of the days of a time range. The exact time is tested on the events.
-    fn days(&self) -> Option<Node<'_>> {
+    /// The lists of the days of the query's time range. The exact time is tested on the events.
+    fn days_of_query(&self) -> Option<Node<'_>> {
         if !has_times(self.query) {
             return None;
         }
-        let since = self.query.since.map_or(i64::MIN, Timestamp::day);
-        let before = self.query.before.map_or(i64::MAX, Timestamp::day);
-        let lists: SmallVec<_> = self.main.days(since..=before).take(DAYS_MAX + 1).collect();
+        let (since, before) = (self.query.since, self.query.before);
+        self.days(since.unwrap_or(Timestamp::MIN), before.unwrap_or(Timestamp::MAX))
+    }
+
+    /// The lists of the days from one time to another, if there are few.
+    fn days(&self, from: Timestamp, to: Timestamp) -> Option<Node<'_>> {
+        let lists: SmallVec<_> = self.main.days(from.day()..=to.day()).take(DAYS_MAX + 1).collect();
         (lists.len() <= DAYS_MAX).then_some(Node::Lists(lists))
     }
 
@@ -231,7 +312,10 @@ pub(crate) fn is_indexed(engine: &Engine, query: &Query, position: u64) -> bool 
         std::ptr::eq(*index, &raw const engine.indexes.main) || uses_any(&query.filters, engine, index)
     };
     let mut indexes = engine.indexes.all().filter(is_read);
-    query.filters.iter().any(has_terms) && indexes.all(|index| index.is_ready(position))
+    // The values of a prefix are looked for among all of their field, which is no bounded work.
+    query.filters.iter().any(has_terms)
+        && !query.filters.iter().any(has_prefix)
+        && indexes.all(|index| index.is_ready(position))
 }
 
 /// Whether terms name every candidate of the filter.
@@ -242,28 +326,44 @@ fn has_terms(filter: &Filter) -> bool {
         Filter::Any(filters) => filters.iter().all(has_terms),
         #[cfg(feature = "json")]
         Filter::Metadata(..) | Filter::Data(..) => false,
-        Filter::Text(_) => false,
+        Filter::Prefix(..) => true,
+        Filter::Text(_) | Filter::Not(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => false,
+    }
+}
+
+fn has_prefix(filter: &Filter) -> bool {
+    match filter {
+        Filter::Prefix(..) => true,
+        Filter::Not(filter) => has_prefix(filter),
+        Filter::All(filters) | Filter::Any(filters) => filters.iter().any(has_prefix),
+        #[cfg(feature = "json")]
+        Filter::Metadata(..) | Filter::Data(..) => false,
+        Filter::Is(..) | Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => false,
     }
 }
 
 /// Whether the filters need only the main index.
 fn is_plain(filters: &[Filter]) -> bool {
     filters.iter().all(|filter| match filter {
-        Filter::Is(field, _) => !matches!(field, Field::Causation | Field::Index(_)),
+        Filter::Is(field, _) | Filter::Prefix(field, _) => !matches!(field, Field::Causation | Field::Index(_)),
         Filter::All(filters) | Filter::Any(filters) => is_plain(filters),
         #[cfg(feature = "json")]
         Filter::Metadata(..) | Filter::Data(..) => true,
-        Filter::Text(_) => true,
+        Filter::Not(filter) => is_plain(std::slice::from_ref(filter)),
+        Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => true,
     })
 }
 
 fn uses_any(filters: &[Filter], engine: &Engine, index: &LiveIndex) -> bool {
     filters.iter().any(|filter| match filter {
-        Filter::Is(field, _) => engine.indexes.of(field).is_some_and(|(of, _)| std::ptr::eq(of, index)),
+        Filter::Is(field, _) | Filter::Prefix(field, _) => {
+            engine.indexes.of(field).is_some_and(|(of, _)| std::ptr::eq(of, index))
+        }
+        Filter::Not(filter) => uses_any(std::slice::from_ref(filter), engine, index),
         Filter::All(filters) | Filter::Any(filters) => uses_any(filters, engine, index),
         #[cfg(feature = "json")]
         Filter::Metadata(..) | Filter::Data(..) => false,
-        Filter::Text(_) => false,
+        Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => false,
     })
 }
 

@@ -15,15 +15,35 @@ pub(super) enum Node<'g> {
     Unknown,
     Lists(SmallVec<[&'g PostingList; 2]>),
     Positions(Vec<u64>),
+    /// Every position within these bounds.
+    Range(Bounds),
+    /// The positions that the node does not name. It names all events that match its filter, and no other.
+    Not(Box<Node<'g>>),
     All(Vec<Node<'g>>),
     Any(Vec<Node<'g>>),
+}
+
+impl<'g> Node<'g> {
+    /// The events that do not match the filter of `node`.
+    pub(super) fn except(node: Node<'g>) -> Self {
+        if !node.is_exact() {
+            return Self::Unknown;
+        }
+        let is_decided = node.is_decided();
+        let except = Self::Not(Box::new(node));
+        if is_decided {
+            return except;
+        }
+        // A stream lets go of events before the log does: the events decide.
+        Self::All(vec![except, Self::Unknown])
+    }
 }
 
 impl Node<'_> {
     /// An upper bound of the matches within the bounds.
     pub(super) fn count_at_most(&self, bounds: Bounds) -> u64 {
         match self {
-            Self::Unknown => bounds.len(),
+            Self::Unknown | Self::Not(_) => bounds.len(),
             Self::Lists(lists) => {
                 let sum: u64 = lists
                     .iter()
@@ -32,6 +52,7 @@ impl Node<'_> {
                 sum.min(bounds.len())
             }
             Self::Positions(positions) => positions.len() as u64,
+            Self::Range(range) => range.within(bounds).len(),
             Self::All(nodes) => nodes
                 .iter()
                 .map(|node| node.count_at_most(bounds))
@@ -49,15 +70,26 @@ impl Node<'_> {
     pub(super) fn is_exact(&self) -> bool {
         match self {
             Self::Unknown => false,
-            Self::Lists(_) | Self::Positions(_) => true,
+            Self::Lists(_) | Self::Positions(_) | Self::Range(_) => true,
+            Self::Not(node) => node.is_exact(),
             Self::All(nodes) | Self::Any(nodes) => nodes.iter().all(Self::is_exact),
+        }
+    }
+
+    /// Whether every live event that matches is named as long as the index is locked.
+    fn is_decided(&self) -> bool {
+        match self {
+            Self::Unknown | Self::Positions(_) => false,
+            Self::Lists(_) | Self::Range(_) => true,
+            Self::Not(node) => node.is_decided(),
+            Self::All(nodes) | Self::Any(nodes) => nodes.iter().all(Self::is_decided),
         }
     }
 
     /// Whether every candidate comes from a list.
     pub(super) fn is_listed(&self) -> bool {
         match self {
-            Self::Unknown => false,
+            Self::Unknown | Self::Range(_) | Self::Not(_) => false,
             Self::Lists(_) | Self::Positions(_) => true,
             Self::All(nodes) => nodes.iter().any(Self::is_listed),
             Self::Any(nodes) => nodes.iter().all(Self::is_listed),
@@ -69,6 +101,8 @@ impl Node<'_> {
             Self::Unknown => true,
             Self::Lists(lists) => lists.iter().any(|list| list.contains(position)),
             Self::Positions(positions) => positions.binary_search(&position).is_ok(),
+            Self::Range(range) => range.contains(position),
+            Self::Not(node) => !node.contains(position),
             Self::All(nodes) => nodes.iter().all(|node| node.contains(position)),
             Self::Any(nodes) => nodes.iter().any(|node| node.contains(position)),
         }
@@ -86,6 +120,15 @@ impl Node<'_> {
                 .copied()
                 .filter(|p| *p > bounds.after && *p <= bounds.until)
                 .collect(),
+            Self::Range(range) => {
+                let bounds = range.within(bounds);
+                log.positions(bounds.after.saturating_add(1), bounds.until).collect()
+            }
+            Self::Not(node) => {
+                let mut all: Vec<_> = log.positions(bounds.after + 1, bounds.until).collect();
+                remove(&mut all, node.candidates(bounds, log));
+                all
+            }
             Self::All(nodes) => intersection(nodes, bounds, log),
             Self::Any(nodes) => union(nodes.iter(), |node, all| all.extend(node.candidates(bounds, log))),
         }
@@ -97,6 +140,12 @@ impl Node<'_> {
             Self::Unknown => {}
             Self::Lists(lists) if lists.len() == 1 => lists[0].retain_common(candidates),
             Self::All(nodes) => nodes.iter().for_each(|node| node.retain(candidates, log)),
+            Self::Range(range) => candidates.retain(|position| range.contains(*position)),
+            Self::Not(node) => {
+                let mut excluded = candidates.clone();
+                node.retain(&mut excluded, log);
+                remove(candidates, excluded);
+            }
             _ if candidates.len() <= PROBE_CANDIDATES => candidates.retain(|position| self.contains(*position)),
             Self::Lists(_) | Self::Positions(_) | Self::Any(_) => self.retain_merged(candidates, log),
         }
@@ -117,6 +166,15 @@ impl Node<'_> {
             others.peek() == Some(candidate)
         });
     }
+}
+
+/// Removes the numbers that are in `others` too; both are ascending.
+fn remove(numbers: &mut Vec<u64>, others: Vec<u64>) {
+    let mut others = others.into_iter().peekable();
+    numbers.retain(|number| {
+        while others.next_if(|other| other < number).is_some() {}
+        others.peek() != Some(number)
+    });
 }
 
 /// The numbers that `add` appends for each item, in ascending order.

@@ -17,6 +17,8 @@ pub(crate) struct Work {
     /// Events tested.
     pub(crate) examined: u64,
     pub(crate) windows: u64,
+    /// Whether every position of the bounds was a candidate.
+    pub(crate) scanned: bool,
 }
 
 /// A running query: returns the matching positions, a window at a time.
@@ -109,6 +111,7 @@ impl<'a> Scan<'a> {
         }
         self.work.candidates += positions.len() as u64;
         self.work.windows += 1;
+        self.work.scanned |= !tree.is_listed();
         (positions, exact)
     }
 

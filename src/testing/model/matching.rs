@@ -42,6 +42,13 @@ fn passes(event: &Recorded, filter: &Filter) -> bool {
             };
             contains(&event.event.data) || contains(&event.event.metadata)
         }
+        Filter::Not(filter) => !passes(event, filter),
+        Filter::Prefix(field, prefix) => field_values(event, field)
+            .iter()
+            .any(|value| value.starts_with(prefix.as_str())),
+        Filter::Versions(versions) => (versions.from.0..=versions.to.0).contains(&event.version),
+        Filter::Positions(positions) => (positions.from.0..=positions.to.0).contains(&event.position),
+        Filter::Times(times) => times.from <= event.time && event.time <= times.to,
     }
 }
 

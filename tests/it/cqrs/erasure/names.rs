@@ -8,7 +8,7 @@ use annals::cqrs::{
     Codec, CommandError, Context, Decided, Decision, Decisions, Delivered, Group, LoadError, NameKind, Processors,
     SnapshotPolicy, Together, TypedEvents,
 };
-use annals::{EventRef, Query, Store, StreamId, Version};
+use annals::{EventRef, Field, Filter, Query, Store, StreamId, Version};
 use uuid::Uuid;
 
 use super::*;
@@ -499,4 +499,30 @@ fn a_load_by_a_name_that_is_new_creates_keys() {
     assert!(std::fs::read(&path).expect("the key file") == before);
     customers.execute(ID, &CustomerCommand::Order(1)).expect("a command");
     assert_eq!(customers.load(ID).expect("it decodes").version, Version(1));
+}
+
+#[test]
+fn a_prefix_of_names_that_are_pseudonyms_found_others_or_nothing() {
+    let store = Store::in_memory();
+    let vault = vault(&store);
+    for (field, kind) in [
+        (Field::User, NameKind::User),
+        (Field::Aggregate, NameKind::Aggregate),
+        (Field::Correlation, NameKind::Correlation),
+        (Field::Tag, NameKind::Tag),
+    ] {
+        for filter in [
+            Filter::prefix(field.clone(), "anna"),
+            Filter::not(Filter::prefix(field.clone(), "anna")),
+            Filter::Any(vec![Filter::prefix(field.clone(), "")]),
+        ] {
+            let refused = codec(&vault)
+                .query(Query::all().filter(filter))
+                .expect_err("it cannot be found");
+            assert_eq!(refused, annals::cqrs::CodecError::HiddenNames(kind));
+            assert!(!refused.to_string().contains("anna"), "{refused}");
+        }
+    }
+    let plain = Query::all().filter(Filter::not(Filter::prefix(Field::EventType, "Mov")));
+    assert_eq!(codec(&vault).query(plain.clone()).expect("types are no names"), plain);
 }
