@@ -4,6 +4,7 @@ mod accepted;
 pub(crate) mod audit;
 mod csv;
 mod filters;
+pub(crate) mod pattern;
 
 use std::path::PathBuf;
 
@@ -12,7 +13,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use self::csv::Csv;
-pub(crate) use self::filters::Filters;
+pub(crate) use self::filters::{Filters, Terms};
 use crate::load::Location;
 use crate::output::Format;
 use crate::when;

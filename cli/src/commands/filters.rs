@@ -1,19 +1,24 @@
 //! Converts the flags of a command to a query.
 
-use annals::{Field, Filter, Position, Query, Timestamp};
+use annals::{Field, Position, Query, Timestamp};
 use jiff::tz::TimeZone;
 
-use crate::args::Filters;
+use crate::args::pattern::Pattern;
+use crate::args::{Filters, Terms};
 use crate::exit::{Failure, Outcome};
 use crate::when;
 
 /// The query for events that match all filters. Dates are in `zone`.
 pub(crate) fn query(filters: &Filters, zone: &TimeZone) -> Outcome<Query> {
     let mut query = Query::all();
-    for (field, values) in terms(filters) {
-        if !values.is_empty() {
-            query = query.filter(Filter::one_of(field, values));
-        }
+    for (field, patterns) in given(filters.terms()) {
+        query = query.filter(Pattern::any(&field, &patterns));
+    }
+    for (field, patterns) in given(filters.except.terms()) {
+        query = query.except(Pattern::any(&field, &patterns));
+    }
+    if !filters.day.is_empty() {
+        query = query.days(filters.day.iter().map(String::as_str));
     }
     for (pointer, value) in &filters.data {
         query = query.data(pointer.as_str(), value.clone());
@@ -50,35 +55,8 @@ pub(crate) fn time(text: &str, zone: &TimeZone) -> Outcome<Timestamp> {
     when::parse_in(text, zone).map_err(Failure::Usage)
 }
 
-fn terms(filters: &Filters) -> [(Field, Vec<&str>); 9] {
-    [
-        (Field::EventType, types(&filters.event_type)),
-        (Field::AggregateType, texts(&filters.aggregate_type)),
-        (Field::Aggregate, texts(&filters.aggregate)),
-        (Field::Correlation, texts(&filters.correlation)),
-        (Field::Causation, texts(&filters.causation)),
-        (Field::User, texts(&filters.user)),
-        (Field::Organization, texts(&filters.organization)),
-        (Field::Tag, texts(&filters.tag)),
-        (Field::Day, texts(&filters.day)),
-    ]
-}
-
-fn texts(values: &[String]) -> Vec<&str> {
-    values.iter().map(String::as_str).collect()
-}
-
-/// Types separated by commas, and the whole text as well, since the name of a type can contain a comma.
-fn types(values: &[String]) -> Vec<&str> {
-    let mut types: Vec<&str> = values
-        .iter()
-        .flat_map(|value| value.split(',').map(str::trim))
-        .collect();
-    types.extend(values.iter().map(String::as_str));
-    types.retain(|name| !name.is_empty());
-    types.sort_unstable();
-    types.dedup();
-    types
+fn given(terms: Terms) -> impl Iterator<Item = (Field, Vec<Pattern>)> {
+    terms.into_iter().filter(|(_, patterns)| !patterns.is_empty())
 }
 
 #[cfg(test)]
@@ -88,11 +66,6 @@ mod tests {
     #[test]
     fn no_filter_is_every_event() {
         assert_eq!(query(&Filters::default(), &TimeZone::UTC).unwrap(), Query::all());
-    }
-
-    #[test]
-    fn types_are_split_at_commas_and_kept_whole() {
-        assert_eq!(types(&["A, B".to_owned(), "C".to_owned()]), ["A", "A, B", "B", "C"]);
     }
 
     #[test]

@@ -96,6 +96,83 @@ fn filters_let_through_what_fits() {
 }
 
 #[test]
+fn a_star_stands_for_the_rest_of_a_name_and_an_exception_for_all_others() {
+    let folder = Folder::new();
+    let metadata =
+        |user: &str| format!(r#","metadata":{{"userId":"{user}","correlationId":"c-{user}"}},"tags":["{user}"]"#);
+    let lines = [
+        line("order-1", "OrderPlaced", &metadata("anna")),
+        line("order-2", "OrderPaid", &metadata("ann*")),
+        line("order-1", "Order", &metadata("bob")),
+        line("pay-1", "PaymentReceived", ""),
+    ];
+    let store = folder.file("log.jsonl", lines.join("\n"));
+    let cases: [(&[&str], &[u64]); 16] = [
+        (&["--type", "Order*"], &[1, 2, 3]),
+        (&["--type", "OrderP*,PaymentReceived"], &[1, 2, 4]),
+        (&["--type", "OrderPa*", "--type", "Order"], &[2, 3]),
+        (&["--type", "order*"], &[]),
+        (&["--not-type", "Order"], &[1, 2, 4]),
+        (&["--type", "Order*", "--not-type", "OrderP*"], &[3]),
+        (&["--not-type", "Order,PaymentReceived"], &[1, 2]),
+        (&["--aggregate", "order-*"], &[1, 2, 3]),
+        (&["--not-aggregate", "order-*", "--not-aggregate", "x"], &[4]),
+        (&["--aggregate-type", "Th*"], &[1, 2, 3, 4]),
+        (&["--not-aggregate-type", "Thing"], &[]),
+        (&["--user", "ann*"], &[1, 2]),
+        (&["--user", "ann**"], &[2]),
+        (&["--not-user", "*"], &[4]),
+        (&["--correlation", "c-*", "--not-correlation", "c-a*"], &[3]),
+        (
+            &[
+                "--not-organization",
+                "*",
+                "--tag",
+                "*",
+                "--not-tag",
+                "bob",
+                "--not-causation",
+                "*",
+            ],
+            &[1, 2],
+        ),
+    ];
+    for (filters, positions) in cases {
+        let events = ask(&store, &[&["events", "--format", "jsonl"], filters].concat()).ok();
+        let found: Vec<u64> = json_lines(&events)
+            .iter()
+            .filter_map(|event| event["position"].as_u64())
+            .collect();
+        assert_eq!(found, positions, "{filters:?}");
+        let stats = json(&ask(&store, &[&["stats", "--format", "json"], filters].concat()).ok());
+        assert_eq!(stats["events"], positions.len(), "{filters:?}");
+    }
+    let explained = ask(&store, &["events", "--explain", "--not-user", "bob"]).ok();
+    assert!(explained.contains("user is not bob: 1 events"), "{explained}");
+    assert!(explained.contains("scan       every event"), "{explained}");
+    let explained = ask(&store, &["events", "--explain", "--type", "Order*", "--format", "json"]).ok();
+    let explained = json(&explained);
+    assert_eq!(explained["terms"][0]["name"], "event type begins with Order");
+    assert_eq!(explained["scanned"], false);
+}
+
+#[test]
+fn a_star_before_the_end_of_a_value_is_refused() {
+    let folder = Folder::new();
+    let store = folder.file("log.jsonl", line("a", "T", ""));
+    for (filter, told) in [
+        (["--type", "*x"], "'*x' has a * before its end"),
+        (["--type", "A*B"], "such as 'A*'; write ** for a * of the name itself"),
+        (["--type", "A,*B"], "'*B' has a *"),
+        (["--not-user", "a*b*"], "'a*b*' has a *"),
+        (["--aggregate", "a***b"], "'a***b' has a *"),
+    ] {
+        let refused = ask(&store, &[&["stats"][..], &filter].concat()).failed(2);
+        assert!(refused.contains(told), "{refused}");
+    }
+}
+
+#[test]
 fn pages_follow_each_other() {
     let folder = Folder::new();
     let store = folder.demo();

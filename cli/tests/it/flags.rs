@@ -198,6 +198,26 @@ fn a_store_of_the_environment_that_is_not_utf_8_was_another_folder() {
 }
 
 #[test]
+fn an_empty_exception_is_refused() {
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", line("a", "T", ""));
+    for exception in [
+        "--not-type",
+        "--not-aggregate",
+        "--not-aggregate-type",
+        "--not-correlation",
+        "--not-causation",
+        "--not-user",
+        "--not-organization",
+        "--not-tag",
+    ] {
+        for command in [&["events"][..], &["export", "--output", "-"]] {
+            ask(&log, &[command, &[exception, ""]].concat()).failed(2);
+        }
+    }
+}
+
+#[test]
 fn an_empty_filter_let_everything_through() {
     let folder = Folder::new();
     let log = folder.file("log.jsonl", line("a", "T", ""));
