@@ -33,6 +33,7 @@
 //! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::read_stream`], [`Store::read_all`] and [`Store::query`] lead to them;
 //!   [`Tail`] follows what comes. A [`Snapshot`] spares reading the beginning of a long stream.
 //! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
+//!   [`Store::list`] lists the values of a field, such as all users.
 //! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
 //!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
 //!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
@@ -127,6 +128,7 @@ mod id;
 pub mod journal;
 #[cfg(feature = "json")]
 mod json;
+mod list;
 mod name;
 mod query;
 mod settings;
@@ -146,6 +148,7 @@ pub use id::{IdSource, RandomIds, SeededIds};
 pub use journal::{JournalError, RecoveryReport};
 #[cfg(feature = "json")]
 pub use json::JsonValue;
+pub use list::{ListCursor, ListItem, ListOrder, ListPage, ListQuery};
 pub use name::Name;
 pub use query::{AsOf, Cursor, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};

@@ -23,6 +23,7 @@ mod index;
 mod key_table;
 mod lane;
 mod linear_tables;
+mod lists;
 mod log;
 mod matcher;
 mod posting_list;
@@ -447,9 +448,10 @@ impl Store {
             .unwrap_or_default()
     }
 
-    /// Returns every value of a field among the visible events with its number of events, ordered by value.
+    /// Returns every value of a field among the visible events with its number of events, ordered by value. An index that is not registered has
+    /// no values.
     ///
-    /// System events are not counted.
+    /// System events are not counted. [`list`](Self::list) returns a page at a time.
     pub fn terms(&self, field: &Field) -> Vec<(Name, u64)> {
         let engine = self.engine();
         let visible = engine.visible();

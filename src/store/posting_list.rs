@@ -279,6 +279,25 @@ impl PostingList {
         self.len().min((end * BLOCK_NUMBERS) as u64)
     }
 
+    /// Number of the numbers up to `until`.
+    pub(crate) fn count_up_to(&self, until: u64) -> u64 {
+        if self.is_empty() || self.last <= until {
+            return self.len();
+        }
+        let place = self.place_after(until);
+        let up_to = |run: Run<'_>| run.numbers().take_while(|number| *number <= until).count();
+        (place * BLOCK_NUMBERS + self.run(place).map_or(0, up_to)) as u64
+    }
+
+    /// The greatest number up to `until`.
+    pub(crate) fn last_up_to(&self, until: u64) -> Option<u64> {
+        if let Some(last) = self.last().filter(|last| *last <= until) {
+            return Some(last);
+        }
+        let run = self.run(self.place_after(until))?;
+        run.numbers().take_while(|number| *number <= until).last()
+    }
+
     /// Keeps the `candidates`, which are ascending, that are in the list.
     pub(crate) fn retain_common(&self, candidates: &mut Vec<u64>) {
         let Some((&lowest, &highest)) = candidates.first().zip(candidates.last()) else {
@@ -388,6 +407,10 @@ mod tests {
             list.copy_range(after, until, &mut copied);
             prop_assert_eq!(&copied[1..], &want);
             prop_assert!(list.count_at_most(after, until) >= want.len() as u64);
+            for until in [0, after, until, u64::MAX] {
+                let want: Vec<_> = numbers.iter().copied().filter(|number| *number <= until).collect();
+                prop_assert_eq!((list.count_up_to(until), list.last_up_to(until)), (want.len() as u64, want.last().copied()));
+            }
         }
 
         #[test]

@@ -98,6 +98,11 @@ impl Stream {
         self.positions.last().filter(|_| self.live_events() > 0)
     }
 
+    /// The position of the last event up to a position, which may be a dropped one.
+    pub(crate) fn last_position_up_to(&self, position: u64) -> Option<u64> {
+        self.positions.last_up_to(position)
+    }
+
     /// Drops the events up to a version, the last of which is at `position`.
     pub(crate) fn drop_to(&mut self, version: u32, position: u64) {
         self.dropped_to = self.dropped_to.max(version);

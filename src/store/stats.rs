@@ -143,8 +143,11 @@ impl Engine {
 
     /// Every value of a field, with its number of events up to `visible`.
     pub(crate) fn terms(&self, field: &Field, visible: u64) -> Vec<(Name, u64)> {
-        let Some((index, number)) = self.indexes.of(field) else {
+        if *field == Field::Aggregate {
             return self.aggregates(visible);
+        }
+        let Some((index, number)) = self.indexes.of(field) else {
+            return Vec::new();
         };
         // Only the main index knows which events are system events.
         let no_system = self.indexes.main.read_whole(&self.core, visible).system().is_empty();

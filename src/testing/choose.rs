@@ -6,7 +6,10 @@ use uuid::Uuid;
 
 use super::model::Model;
 use crate::query::{AsOf, Query};
-use crate::{Append, Expected, Field, Filter, Name, NewEvent, Order, Position, StreamId, Timestamp, Version};
+use crate::{
+    Append, Expected, Field, Filter, ListOrder, ListQuery, Name, NewEvent, Order, Position, StreamId, Timestamp,
+    Version,
+};
 
 /// Choices made by a sequence of numbers from a property test, a fuzzer or a seed. After the end of the sequence every number is 0.
 #[derive(Clone, Debug)]
@@ -192,8 +195,24 @@ pub(super) fn choose_filter<I: Iterator<Item = u16>>(choices: &mut Choices<I>, d
     )
 }
 
-/// A prefix that few, many or no values of a field have.
 fn choose_prefix<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
+    let (field, prefix) = choose_field_and_prefix(choices);
+    Filter::prefix(field, prefix)
+}
+
+/// A list without a limit.
+pub(super) fn choose_list<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> ListQuery {
+    let (field, prefix) = choose_field_and_prefix(choices);
+    let order = match choices.below(3) {
+        0 => ListOrder::Name,
+        1 => ListOrder::Events,
+        _ => ListOrder::LastActivity,
+    };
+    ListQuery::of(field).prefix(prefix).order(order)
+}
+
+/// A field, and a prefix that few, many or no values of it have.
+fn choose_field_and_prefix<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> (Field, &'static str) {
     let (field, prefixes) = match choices.below(9) {
         0 => (Field::EventType, ["", "Happened", "Happened1", "happened"]),
         1 => (Field::AggregateType, ["", "T", "Type1", "Type2"]),
@@ -205,7 +224,7 @@ fn choose_prefix<I: Iterator<Item = u16>>(choices: &mut Choices<I>) -> Filter {
         7 => (Field::Day, ["", "2023-11", "2023-11-15", "2024"]),
         _ => (Field::Index("length".into()), ["", "0", "1", "9"]),
     };
-    Filter::prefix(field, prefixes[choices.below(4) as usize])
+    (field, prefixes[choices.below(4) as usize])
 }
 
 /// A range, sometimes empty or without an end.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use super::choose::{Choices, START};
-use super::choose::{choose_append, choose_as_of, choose_expected, choose_query, choose_range, choose_stream};
+use super::choose::{
+    choose_append, choose_as_of, choose_expected, choose_list, choose_query, choose_range, choose_stream,
+};
 use super::model::{Change, Model};
 use crate::query::Query;
 use crate::{
@@ -112,7 +114,8 @@ impl Pair {
     /// When store and model differ.
     pub fn step<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
         self.model.expire(self.clock.now());
-        match choices.below(16) {
+        match choices.below(17) {
+            16 => self.list(choices),
             0..=3 => self.append(choices),
             4 => self.append_several(choices),
             5 => self.append_if(choices),
@@ -171,10 +174,11 @@ impl Pair {
     /// Runs `times` queries that `choices` choose, and compares the results. Changes nothing.
     pub fn ask<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>, times: usize) {
         for _ in 0..times {
-            match choices.below(4) {
+            match choices.below(5) {
                 0 => self.read_stream(choices),
                 1 => self.read_log(choices),
                 2 => self.query(choices),
+                3 => self.list(choices),
                 _ => self.page_through(choices),
             }
         }
@@ -446,6 +450,28 @@ impl Pair {
             }
         }
         assert_eq!(seen, want, "{query:?} as a tail");
+    }
+
+    /// Reads a list page by page, and compares it with the model's.
+    fn list<I: Iterator<Item = u16>>(&mut self, choices: &mut Choices<I>) {
+        let query = choose_list(choices);
+        let query = query.limit(1 + choices.below(5) as usize);
+        let want = self.model.list(&query.field, &query.prefix, query.order);
+        let mut seen = Vec::new();
+        let mut next = Some(query.clone());
+        while let Some(part) = next.filter(|_| seen.len() <= want.len()) {
+            let page = self.store.list(&part);
+            let Ok(page) = page else {
+                panic_differs(&format!("{part:?}: {page:?}"))
+            };
+            assert!(page.items.len() == query.limit || page.next.is_none(), "{page:?}");
+            seen.extend(page.items.into_iter().map(|item| {
+                let last = (item.last_position.0, item.last_at);
+                (item.name, item.aggregate_type, item.events, last.0, last.1)
+            }));
+            next = page.next.map(|cursor| query.clone().cursor(cursor));
+        }
+        assert_eq!(seen, want, "{query:?}");
     }
 
     /// Reads a result page by page, and compares it with the whole result.

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use super::decode;
 use super::invalid;
-use super::options::{OPTIONS, StoreOptions, bytes, decode, each, refusal};
+use super::options::{OPTIONS, StoreOptions, bytes, each, refusal};
 use crate::Result;
 use crate::journal::file::FileSettings;
 

@@ -4,6 +4,7 @@
 mod folder;
 #[cfg(any(feature = "file", feature = "postgres"))]
 mod options;
+mod percent;
 #[cfg(feature = "postgres")]
 mod postgres;
 
@@ -17,8 +18,7 @@ use std::str::FromStr;
 use self::folder::FolderUrl;
 #[cfg(any(feature = "file", feature = "postgres"))]
 use self::options::StoreOptions;
-#[cfg(feature = "postgres")]
-pub(crate) use self::options::decode;
+pub(crate) use self::percent::decode;
 #[cfg(feature = "postgres")]
 use self::postgres::PostgresUrl;
 #[cfg(all(feature = "cqrs", feature = "postgres"))]

@@ -1,6 +1,7 @@
 //! The URL of a store in PostgreSQL: the address of the server, and the options of the store and its journal beside those of the address.
 
-use super::options::{OPTIONS, StoreOptions, decode, each, refusal, time};
+use super::decode;
+use super::options::{OPTIONS, StoreOptions, each, refusal, time};
 #[cfg(feature = "cqrs")]
 use crate::journal::postgres::Database;
 use crate::journal::postgres::{ADDRESS_OPTIONS, Address, Partition, PostgresSettings, shown_option};

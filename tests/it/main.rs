@@ -33,6 +33,7 @@ mod histories;
 mod hostile;
 #[cfg(unix)]
 mod identity;
+mod lists;
 mod model;
 mod personality;
 mod read;

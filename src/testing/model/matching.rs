@@ -52,7 +52,7 @@ fn passes(event: &Recorded, filter: &Filter) -> bool {
     }
 }
 
-fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
+pub(super) fn field_values(event: &Recorded, field: &Field) -> Vec<Name> {
     let new = &event.event;
     match field {
         Field::EventType => vec![(&new.event_type).into()],

@@ -1,12 +1,14 @@
 //! The reference model: a list of events and loops over it, slow and easy to verify.
 
 mod change;
+mod listing;
 mod matching;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub use self::change::Change;
+pub use self::listing::Listed;
 use self::matching::{is_before, matches};
 use crate::query::{AsOf, Query};
 use crate::{

@@ -8,7 +8,7 @@ use annals::cqrs::{
     Codec, CommandError, Context, Decided, Decision, Decisions, Delivered, Group, LoadError, NameKind, Processors,
     SnapshotPolicy, Together, TypedEvents,
 };
-use annals::{EventRef, Field, Filter, Query, Store, StreamId, Version};
+use annals::{EventRef, Field, Filter, ListQuery, Query, Store, StreamId, Version};
 use uuid::Uuid;
 
 use super::*;
@@ -84,6 +84,10 @@ fn a_declared_name_is_stored_in_clear() {
         .execute(|work| work.execute(&customers, ID, &CustomerCommand::Order(5)))
         .expect("a command");
     assert_hidden(&vault);
+    for field in [Field::User, Field::Aggregate, Field::Correlation, Field::Tag] {
+        let list = store.list(&ListQuery::of(field)).expect("a list");
+        assert!(!format!("{list:?}").contains("anna"), "{list:?}");
+    }
 
     // By the name and by the pseudonym.
     let stored = codec(&vault).name(NameKind::Aggregate, ID).expect("a pseudonym");
