@@ -29,12 +29,13 @@ const OPTIONS: [(&str, &[&str]); 6] = [
 const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "csv"];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 17] = [
+const TAKEN: [(&str, &[&str]); 18] = [
     ("", READS),
     ("events", READS),
     ("stream", READS),
     ("event", READS),
     ("search", READS),
+    ("list", READS),
     ("stats", READS),
     ("trends", READS),
     ("heatmap", READS),

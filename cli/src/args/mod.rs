@@ -4,6 +4,7 @@ mod accepted;
 pub(crate) mod audit;
 mod csv;
 mod filters;
+pub(crate) mod list;
 pub(crate) mod pattern;
 
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ Examples:
   annals demo --events 50000 --output demo.jsonl.gz
   annals --store demo.jsonl.gz stats
   annals --store demo.jsonl.gz events --type PaymentFailed --since 2026-01-12 --limit 5
+  annals --store demo.jsonl.gz list users --sort last
   annals --store demo.jsonl.gz trends --by week --type InvoicePaid
   annals --store demo.jsonl.gz trace billing-000017
   annals --store file:demo import demo.jsonl.gz";
@@ -195,6 +197,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         events: Events,
     },
+    /// List aggregates, users, types and others, with the number of their events and their last event
+    List(list::List),
     /// Show statistics of the whole store, or of the events that match filters
     Stats(Filters),
     /// Draw the number of events over time

@@ -10,6 +10,7 @@ mod export;
 mod filters;
 mod heatmap;
 mod import;
+mod list;
 mod repair;
 mod stats;
 mod stream;
@@ -44,6 +45,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Stream(stream) => stream::show(&open(global, out)?, stream, out),
         Command::Event { event } => event::show(&open(global, out)?, event, out),
         Command::Search { needle, events } => events::search(&open(global, out)?, needle, events, out),
+        Command::List(list) => list::show(&open(global, out)?, list, out),
         Command::Stats(filters) => stats::show(&open(global, out)?, filters, out),
         Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),
         Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),

@@ -49,6 +49,8 @@ pub(crate) struct Grid {
     rows: Vec<Vec<String>>,
     /// What is done, one after the other, until the table fits.
     steps: Vec<Narrow>,
+    /// Whether the last column has names: it gets the width that they need, and they are cut in their middle.
+    has_names_last: bool,
 }
 
 impl Grid {
@@ -57,7 +59,14 @@ impl Grid {
             columns: columns.to_vec(),
             rows: Vec::new(),
             steps: steps.to_vec(),
+            has_names_last: false,
         }
+    }
+
+    /// Gives the last column, which has names, the width that they need.
+    pub(crate) fn names_last(mut self) -> Self {
+        self.has_names_last = true;
+        self
     }
 
     pub(crate) fn push<T: AsRef<str>>(&mut self, cells: &[T]) {
@@ -134,8 +143,13 @@ impl Grid {
 
     /// The width of the table with a last column that is as narrow as it is read well.
     fn width_needed(&self) -> usize {
-        let last = self.columns.len().saturating_sub(1);
-        self.width_of_others() + self.column_width(last).min(LAST_WIDTH_MIN) + FRAME_WIDTH + 1
+        let last = self.column_width(self.columns.len().saturating_sub(1));
+        let last = if self.has_names_last {
+            last
+        } else {
+            last.min(LAST_WIDTH_MIN)
+        };
+        self.width_of_others() + last + FRAME_WIDTH + 1
     }
 
     fn width_of_others(&self) -> usize {
@@ -163,7 +177,11 @@ impl Grid {
             .saturating_sub(self.width_of_others() + FRAME_WIDTH + 1)
             .max(floor);
         for text in self.rows.iter_mut().filter_map(|row| row.get_mut(last)) {
-            *text = cut(text, left);
+            *text = if self.has_names_last {
+                cut_middle(text, left)
+            } else {
+                cut(text, left)
+            };
         }
     }
 }

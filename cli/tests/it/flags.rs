@@ -3,12 +3,13 @@
 use crate::support::{Folder, ask, import, line, program, run};
 
 /// What a command line needs beside the options that are tried.
-const COMMANDS: [(&str, &[&str]); 16] = [
+const COMMANDS: [(&str, &[&str]); 17] = [
     ("", &[]),
     ("events", &[]),
     ("stream", &["a"]),
     ("event", &["EVENT"]),
     ("search", &["T"]),
+    ("list", &["users"]),
     ("stats", &[]),
     ("trends", &[]),
     ("heatmap", &[]),

@@ -13,6 +13,7 @@ mod files;
 mod flags;
 mod formats;
 mod interrupted;
+mod lists;
 mod payloads;
 mod pipes;
 mod real_data;
