@@ -10,6 +10,8 @@ use crate::cluster::Cluster;
 use crate::{PAYLOAD, ROWS, Row, sure, tables, timed};
 
 const MEASURED: Duration = Duration::from_secs(4);
+/// A session prepares its plans, and maps each page of the server's memory, when it first needs them.
+const WARM_UP: Duration = Duration::from_secs(3);
 pub(crate) const CLIENTS: [usize; 3] = [1, 8, 32];
 const TOGETHER: usize = 100;
 
@@ -25,13 +27,20 @@ pub(crate) fn appends(cluster: &Cluster) {
          tags, data) VALUES ($1::bigint, gen_random_uuid(), 'note-' || $1 % 100000, 'Note', 'Noted', 1, $1 / 100000 + 1, now(), now(), '{{}}', '{data}')"
     );
     let update = "UPDATE head SET position = greatest($1::bigint, position)";
+    let unsynced = append.replace("SELECT append_events", "SELECT last_position FROM append_unsynced");
     for clients in CLIENTS {
-        let [append, insert, update] = [&*append, &*insert, update].map(|statement| rate(cluster, clients, statement));
+        let [append, insert, update] =
+            [&*append, &*insert, update].map(|statement| rate(cluster, clients, &[statement]));
+        let pair = rate(cluster, clients, &[&unsynced, "SELECT wait_synced($1)"]);
         println!(
             "append_events, {clients} clients: {append:.0}/s; INSERT with the same indexes {insert:.0}/s ({:.0} %); \
              UPDATE of one row {update:.0}/s ({:.0} %)",
             100.0 * append / insert,
             100.0 * append / update
+        );
+        println!(
+            "append_unsynced, then wait_synced, {clients} clients: {pair:.0}/s ({:.0} % of INSERT)",
+            100.0 * pair / insert
         );
     }
     let (many, copy) = (append_many(cluster), copy(cluster));
@@ -41,27 +50,36 @@ pub(crate) fn appends(cluster: &Cluster) {
     );
 }
 
-/// How many of the statement are committed a second. Its parameter is another number each time.
-pub(crate) fn rate(cluster: &Cluster, clients: usize, statement: &str) -> f64 {
+/// How often a second the statements are made, each in a transaction of its own. The parameter of the first is another number each time, and that of the
+/// next what the one before returned.
+pub(crate) fn rate(cluster: &Cluster, clients: usize, statements: &[&str]) -> f64 {
     drop(tables(cluster, "appended"));
+    let statements: Vec<_> = statements.iter().map(ToString::to_string).collect();
     let next = Arc::new(AtomicI64::new(1));
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = sure(builder.worker_threads(1).enable_all().build());
-    let start = |_| runtime.spawn(client(cluster.url(), statement.to_owned(), Arc::clone(&next)));
+    let start = |_| runtime.spawn(client(cluster.url(), statements.clone(), Arc::clone(&next)));
     let running: Vec<_> = (0..clients).map(start).collect();
     let count: u32 = running.into_iter().map(|client| sure(runtime.block_on(client))).sum();
     f64::from(count) / MEASURED.as_secs_f64()
 }
 
-async fn client(url: String, statement: String, next: Arc<AtomicI64>) -> u32 {
+async fn client(url: String, statements: Vec<String>, next: Arc<AtomicI64>) -> u32 {
     let (client, connection) = sure(tokio_postgres::connect(&url, NoTls).await);
     tokio::spawn(connection);
     sure(client.batch_execute("SET search_path TO appended").await);
-    let statement = sure(client.prepare(&statement).await);
+    let mut prepared = Vec::new();
+    for statement in &statements {
+        prepared.push(sure(client.prepare(statement).await));
+    }
     let (began, mut count) = (Instant::now(), 0);
-    while began.elapsed() < MEASURED {
-        sure(client.query(&statement, &[&next.fetch_add(1, Ordering::Relaxed)]).await);
-        count += 1;
+    while began.elapsed() < WARM_UP + MEASURED {
+        let mut parameter = next.fetch_add(1, Ordering::Relaxed);
+        for statement in &prepared {
+            let rows = sure(client.query(statement, &[&parameter]).await);
+            parameter = rows.first().and_then(|row| row.try_get(0).ok()).unwrap_or(parameter);
+        }
+        count += u32::from(began.elapsed() > WARM_UP);
     }
     count
 }

@@ -40,7 +40,7 @@ fn by_hand(cluster: &Cluster) {
         "SELECT append_events('note-' || $1::bigint % {AGGREGATES}, 'Note', NULL, '[{{\"eventType\": \"Noted\", \"eventData\": {data}}}]')"
     );
     for clients in CLIENTS {
-        let [insert, append] = [&insert, &append].map(|statement| rate(cluster, clients, statement));
+        let [insert, append] = [&insert, &append].map(|statement| rate(cluster, clients, &[statement]));
         println!(
             "INSERT by hand, {clients} clients: {insert:.0}/s; append_events {append:.0}/s ({:.0} %)",
             100.0 * append / insert

@@ -234,11 +234,12 @@ $$;
 --
 -- It runs with the rights of its owner: a role that may execute it can append, and needs no right to the tables.
 -- Its plans are generic: a plan for the events of one call is of no use to another. They are not compiled: on a table without statistics the
--- estimates are high, and compiling takes longer than the call.
+-- estimates are high, and compiling takes longer than the call. They read no table from end to end: one that was empty when a session made its
+-- plans grows.
 CREATE OR REPLACE FUNCTION append_events(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     -- The OID of the schema and the id of the store.
     home CONSTANT text := pg_catalog.split_part(pg_catalog.current_setting('search_path'), '"home ', 2);
@@ -263,7 +264,7 @@ $$;
 CREATE FUNCTION append_unsynced(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $$
 DECLARE
     -- The OID of the schema and the id of the store.
     home CONSTANT text := pg_catalog.split_part(pg_catalog.current_setting('search_path'), '"home ', 2);
