@@ -194,7 +194,8 @@ fn a_store_of_a_role_with_settings_was_refused_or_in_doubt() {
 #[test]
 fn a_lease_was_lost_when_the_role_of_its_writer_may_not_be_idle() {
     let schema = Schema::new();
-    let url = schema.url_with(&option("idle_session_timeout", "20"));
+    // Less than the writer is idle below, and more than a connection is idle before the store sets it up.
+    let url = schema.url_with(&option("idle_session_timeout", "200"));
     let open = |lease_wait| {
         let settings = PostgresSettings {
             lease_wait,
