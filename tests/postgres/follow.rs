@@ -1,9 +1,15 @@
 //! Stores that follow: they have what others have committed, whoever that is.
 
+use std::future::poll_fn;
+use std::time::Duration;
+
 use annals::{
     Append, Condition, Conflict, ContentType, Delivery, Durability, Error, Event, Expected, NewEvent, Position, Query,
     Store, StreamId, StreamLimits, Version,
 };
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Connection, NoTls, Socket, connect};
 
 use crate::support::{Schema, prepared};
 
@@ -497,4 +503,64 @@ fn reading_a_store_that_is_not_there_makes_none() {
     );
     let made = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{}'", schema.name);
     assert_eq!(schema.value(&made), "0");
+}
+
+/// A program that appends once and ends is the usual writer beside a follower.
+#[test]
+fn an_append_was_never_announced_if_its_store_was_closed_at_once() {
+    let schema = prepared();
+    let mut listener = Listener::new(&schema);
+    for number in 0..5 {
+        let store = follow(&schema);
+        store
+            .append(&note("note-1"), Expected::Any, vec![noted(number)])
+            .expect("appended");
+        store.close().expect("closed");
+        drop(store);
+        assert!(listener.hears(), "append {number} was not announced");
+    }
+}
+
+struct Listener {
+    runtime: tokio::runtime::Runtime,
+    _client: tokio_postgres::Client,
+    notifications: UnboundedReceiver<()>,
+}
+
+impl Listener {
+    fn new(schema: &Schema) -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
+        let runtime = runtime.expect("a runtime can be made");
+        let listen = format!("LISTEN \"annals-{}\"", schema.value("SELECT store FROM head"));
+        let (sender, notifications) = unbounded_channel();
+        let client = runtime.block_on(async {
+            let (client, connection) = connect(&schema.url, NoTls).await.expect("the server is there");
+            tokio::spawn(forward(connection, sender));
+            client.batch_execute(&listen).await.expect("it listens");
+            client
+        });
+        Self {
+            runtime,
+            _client: client,
+            notifications,
+        }
+    }
+
+    /// Whether a notification arrives within 5 s.
+    fn hears(&mut self) -> bool {
+        let wait = async { tokio::time::timeout(Duration::from_secs(5), self.notifications.recv()).await };
+        self.runtime.block_on(wait).is_ok()
+    }
+}
+
+async fn forward(mut connection: Connection<Socket, NoTlsStream>, notifications: UnboundedSender<()>) {
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        let is_notification = matches!(message, AsyncMessage::Notification(_));
+        if is_notification && notifications.send(()).is_err() {
+            return;
+        }
+    }
 }

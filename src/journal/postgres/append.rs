@@ -1,7 +1,7 @@
 //! Appends through the function `append_events`, which needs no lease.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -31,10 +31,13 @@ const CALL: &str = "SELECT appended.* FROM \
 const CALL_MANY: &str = "SELECT made.* FROM \
                          (SELECT store FROM head WHERE (store = $2 OR $2::uuid IS NULL) AND position >= $3 OFFSET 0) AS own, \
                          LATERAL append_many(CASE WHEN own.store IS NOT NULL THEN $1::text::jsonb END) AS made ORDER BY place";
-/// Notifies followers after the commit, because commits with notifications are serialized.
-const ANNOUNCE: &str = "SELECT notify_followers()";
+/// Notifies followers after the commit, because commits with notifications are serialized. Nothing is lost with a notification, so it does not wait
+/// for a flush.
+const ANNOUNCE: &str = "SELECT set_config('synchronous_commit', 'off', true), notify_followers()";
 /// Appends within this time share one notification.
 const GATHER: Duration = Duration::from_millis(5);
+/// The most that closing a store waits for its last notification. Followers poll in any case.
+const LAST_WITHIN: Duration = Duration::from_secs(1);
 const STORE: &str = "SELECT store FROM head";
 const WHAT: &str = "the events cannot be appended";
 /// The same when the server has rolled the append back.
@@ -54,6 +57,8 @@ pub(super) struct PostgresRemote {
     session: Mutex<Option<Arc<Session>>>,
     /// Whether a notification is scheduled.
     is_announcing: Arc<AtomicBool>,
+    /// The last position that followers were notified of.
+    announced: Arc<AtomicU64>,
     gathering: Gathering,
 }
 
@@ -65,6 +70,7 @@ impl PostgresRemote {
             calls,
             session: Mutex::new(None),
             is_announcing: Arc::default(),
+            announced: Arc::default(),
             gathering: Gathering::default(),
         }
     }
@@ -171,7 +177,12 @@ impl PostgresRemote {
         appends.push(']');
         let read = self.calls.read.load(Ordering::SeqCst).cast_signed();
         let parameters: [&(dyn ToSql + Sync); 3] = [&appends, &self.calls.store.get(), &read];
-        let call = session.client.query(CALL_MANY, &parameters);
+        let call = async {
+            session
+                .client
+                .query(&session.prepared(CALL_MANY).await?, &parameters)
+                .await
+        };
         match tokio::time::timeout(self.server.patience(), call).await {
             Ok(Ok(rows)) if rows.len() == others.len() + 1 => {
                 self.announce(session);
@@ -238,7 +249,12 @@ impl PostgresRemote {
         let (expected, store) = (number_of(append.expected), self.calls.store.get());
         let read = self.calls.read.load(Ordering::SeqCst).cast_signed();
         let parameters: [&(dyn ToSql + Sync); 6] = [&id, &kind, &expected, &events, &store, &read];
-        let call = session.client.query_opt(CALL, &parameters);
+        let call = async {
+            session
+                .client
+                .query_opt(&session.prepared(CALL).await?, &parameters)
+                .await
+        };
         match tokio::time::timeout(self.server.patience(), call).await {
             Ok(Ok(row)) => self.answered(session, append, row.as_ref()).await,
             Ok(Err(error)) => self.failed(append, &error),
@@ -258,7 +274,8 @@ impl PostgresRemote {
             Ok(appended) => {
                 let last = appended.last_position.0;
                 self.calls.appended.fetch_max(last, Ordering::SeqCst);
-                if !appended.repeated && appended.last_position >= appended.first_position {
+                // The response to an append that is repeated may have been lost, and with it the notification.
+                if last > self.announced.load(Ordering::SeqCst) {
                     self.announce(session);
                 }
                 Sent::Answered(Box::new(Ok(appended)))
@@ -303,13 +320,35 @@ impl PostgresRemote {
             return;
         }
         let is_announcing = Arc::clone(&self.is_announcing);
+        let (calls, announced) = (Arc::clone(&self.calls), Arc::clone(&self.announced));
         tokio::spawn(async move {
             tokio::time::sleep(GATHER).await;
             // Later appends schedule the next notification.
             is_announcing.store(false, Ordering::SeqCst);
-            // Without the right to notify, followers find the events by polling.
-            drop(session.client.execute(ANNOUNCE, &[]).await);
+            notify(&session, &calls, &announced).await;
         });
+    }
+
+    /// Notifies followers of the last appends, whose scheduled notification ends with the runtime.
+    fn announce_last(&self) {
+        if self.calls.appended.load(Ordering::SeqCst) <= self.announced.load(Ordering::SeqCst) {
+            return;
+        }
+        let Some(session) = self.session.lock().clone() else {
+            return;
+        };
+        let last = notify(&session, &self.calls, &self.announced);
+        self.runtime
+            .block_on(async { drop(tokio::time::timeout(LAST_WITHIN, last).await) });
+    }
+}
+
+/// Without the right to notify, followers find the events by polling.
+async fn notify(session: &Session, calls: &Calls, announced: &AtomicU64) {
+    let appended = calls.appended.load(Ordering::SeqCst);
+    let told = async { session.client.query(&session.prepared(ANNOUNCE).await?, &[]).await };
+    if told.await.is_ok() {
+        announced.fetch_max(appended, Ordering::SeqCst);
     }
 }
 
@@ -356,6 +395,7 @@ impl Remote for PostgresRemote {
     }
 
     fn stop(&self) {
+        self.announce_last();
         self.calls.stop.notify_one();
         self.calls.heard.notify_one();
         *self.session.lock() = None;

@@ -54,6 +54,8 @@ pub(super) struct Session {
     task: JoinHandle<()>,
     /// The server process that responded first.
     backend: String,
+    /// The statements that were prepared, by their text.
+    prepared: parking_lot::Mutex<Vec<(&'static str, tokio_postgres::Statement)>>,
 }
 
 /// Identifies the server process of a session.
@@ -164,6 +166,7 @@ impl Server {
             client,
             task,
             backend: String::new(),
+            prepared: parking_lot::Mutex::default(),
         };
         let answers = session.client.simple_query(&self.set_up()).await?;
         let (is_read_only, backend) = standing(&answers)?;
@@ -266,6 +269,22 @@ pub(super) fn quoted(name: &str) -> String {
 }
 
 impl Session {
+    /// The statement, which the server prepares once for each connection.
+    pub(super) async fn prepared(&self, text: &'static str) -> Result<tokio_postgres::Statement, Error> {
+        let known = self
+            .prepared
+            .lock()
+            .iter()
+            .find(|(of, _)| *of == text)
+            .map(|(_, known)| known.clone());
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let statement = self.client.prepare(text).await?;
+        self.prepared.lock().push((text, statement.clone()));
+        Ok(statement)
+    }
+
     /// Waits until the connection ends.
     pub(super) async fn closed(&mut self) {
         // The reason does not matter.

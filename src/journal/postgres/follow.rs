@@ -141,7 +141,10 @@ struct Top {
 
 impl Top {
     async fn read(session: &Session, after: u64) -> Result<Self, tokio_postgres::Error> {
-        let row = session.client.query_one(TOP, &[&after.cast_signed()]).await?;
+        let row = session
+            .client
+            .query_one(&session.prepared(TOP).await?, &[&after.cast_signed()])
+            .await?;
         let position: i64 = row.try_get(1)?;
         let (id, recorded) = (row.try_get(3)?, row.try_get(4)?);
         Ok(Self {
