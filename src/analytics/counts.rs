@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 /// Bytes of the table for one name: a fat pointer, a number, and the overhead of the table.
 const BYTES_PER_NAME: usize = size_of::<(Box<str>, u64)>() + 1;
 
-/// The number of events of each user or of each organization, and of events without one.
+/// The number of events of each user, organization or type, and of events without one.
 ///
 /// Serialised as an object from name to number, ordered by name, without the events that have no name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -28,6 +28,7 @@ fn chunk_from(first: u64, samples: &[Sample]) -> Chunk {
     let mut chunk = Chunk::default();
     let kind = chunk.add_kind(Arc::new(EventSchema {
         event_type: "Tested".into(),
+        aggregate_type: "Sample".into(),
         ..EventSchema::default()
     }));
     for (sample, position) in samples.iter().zip(first..) {

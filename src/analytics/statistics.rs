@@ -1,4 +1,4 @@
-//! Counts of events: in total, and by hour, day, organization and user.
+//! Counts of events: in total, and by hour, day, type, organization and user.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{Error, EventRef, Timestamp};
 /// Approximate bytes of an ordered map for one day and its count.
 const BYTES_PER_DAY: usize = 32;
 
-/// Counts of events: in total, by hour of the day, by day, by organization and by user.
+/// Counts of events: in total, by hour of the day, by day, by event type, by aggregate type, by organization and by user.
 ///
 /// Serialised with names in camelCase; `byHour` is a list of 24 numbers, the other groups are objects.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Statistics {
     last: Option<Timestamp>,
     by_hour: [u64; 24],
     by_day: BTreeMap<Date, u64>,
+    by_type: Counts,
+    by_aggregate_type: Counts,
     by_organization: Counts,
     by_user: Counts,
 }
@@ -39,6 +41,8 @@ impl Statistics {
             last: None,
             by_hour: [0; 24],
             by_day: BTreeMap::new(),
+            by_type: Counts::default(),
+            by_aggregate_type: Counts::default(),
             by_organization: Counts::default(),
             by_user: Counts::default(),
         }
@@ -51,6 +55,8 @@ impl Statistics {
         self.total += 1;
         self.by_hour[local.hour] += 1;
         *self.by_day.entry(local.date).or_insert(0) += 1;
+        self.by_type.add(Some(event.event_type()));
+        self.by_aggregate_type.add(Some(event.aggregate_type()));
         self.by_organization.add(event.organization_id());
         self.by_user.add(event.user_id());
         self.widen(Some(at), Some(at));
@@ -70,6 +76,8 @@ impl Statistics {
         for (date, count) in &other.by_day {
             *self.by_day.entry(*date).or_insert(0) += count;
         }
+        self.by_type.merge(&other.by_type);
+        self.by_aggregate_type.merge(&other.by_aggregate_type);
         self.by_organization.merge(&other.by_organization);
         self.by_user.merge(&other.by_user);
         self.widen(other.first, other.last);
@@ -106,6 +114,16 @@ impl Statistics {
         &self.by_day
     }
 
+    /// The number of events of each event type.
+    pub fn by_type(&self) -> &Counts {
+        &self.by_type
+    }
+
+    /// The number of events of each aggregate type.
+    pub fn by_aggregate_type(&self) -> &Counts {
+        &self.by_aggregate_type
+    }
+
     /// The number of events of each organization.
     pub fn by_organization(&self) -> &Counts {
         &self.by_organization
@@ -125,6 +143,8 @@ impl Statistics {
     pub fn bytes(&self) -> usize {
         size_of::<Self>()
             + self.by_day.len() * BYTES_PER_DAY
+            + self.by_type.heap_bytes()
+            + self.by_aggregate_type.heap_bytes()
             + self.by_organization.heap_bytes()
             + self.by_user.heap_bytes()
     }
@@ -132,13 +152,15 @@ impl Statistics {
 
 impl Serialize for Statistics {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_struct("Statistics", 10)?;
+        let mut map = serializer.serialize_struct("Statistics", 12)?;
         map.serialize_field("timeZone", self.time_zone())?;
         map.serialize_field("total", &self.total)?;
         map.serialize_field("first", &self.first)?;
         map.serialize_field("last", &self.last)?;
         map.serialize_field("byHour", &self.by_hour)?;
         map.serialize_field("byDay", &self.by_day)?;
+        map.serialize_field("byType", &self.by_type)?;
+        map.serialize_field("byAggregateType", &self.by_aggregate_type)?;
         map.serialize_field("byOrganization", &self.by_organization)?;
         map.serialize_field("withoutOrganization", &self.by_organization.without())?;
         map.serialize_field("byUser", &self.by_user)?;
@@ -207,6 +229,7 @@ mod tests {
         let expected = [
             r#"{"timeZone":"-03:00","total":4,"first":"2026-03-29T01:00:00Z","last":"2026-10-25T01:30:00Z","#,
             &format!(r#""byHour":[{hours}],"byDay":{{"2026-03-28":1,"2026-10-24":3}},"#),
+            r#""byType":{"Tested":4},"byAggregateType":{"Sample":4},"#,
             r#""byOrganization":{"acme":2},"withoutOrganization":2,"byUser":{"anna":2,"bob":1},"withoutUser":1}"#,
         ];
         assert_eq!(json, expected.concat());
@@ -265,6 +288,9 @@ mod tests {
             prop_assert_eq!(&merged, &statistics("Europe/Amsterdam", &samples));
             prop_assert_eq!(merged.by_hour().iter().sum::<u64>(), merged.total());
             prop_assert_eq!(merged.by_day().values().sum::<u64>(), merged.total());
+            for types in [merged.by_type(), merged.by_aggregate_type()] {
+                prop_assert_eq!((types.iter().map(|(_, count)| count).sum::<u64>(), types.without()), (merged.total(), 0));
+            }
             let users = merged.by_user();
             prop_assert_eq!(users.iter().map(|(_, count)| count).sum::<u64>() + users.without(), merged.total());
         }
