@@ -4,7 +4,7 @@ use annals::{Explanation, Order, Query, Store};
 
 use crate::args::{By, Events};
 use crate::commands::export::tell_altered;
-use crate::commands::filters;
+use crate::commands::{filters, nearest};
 use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::Out;
@@ -17,11 +17,15 @@ use crate::output::text::counted;
 const LIMIT_TABLE: usize = 50;
 
 pub(crate) fn list(store: &Store, events: &Events, out: &mut Out<'_>) -> Outcome {
-    answer(store, query(events, out)?, events, out)
+    let query = query(events, out)?;
+    nearest::hint(store, &events.filters, out)?;
+    answer(store, query, events, out)
 }
 
 pub(crate) fn search(store: &Store, needle: &str, events: &Events, out: &mut Out<'_>) -> Outcome {
-    answer(store, query(events, out)?.text(needle), events, out)
+    let query = query(events, out)?.text(needle);
+    nearest::hint(store, &events.filters, out)?;
+    answer(store, query, events, out)
 }
 
 fn query(events: &Events, out: &Out<'_>) -> Outcome<Query> {

@@ -3,7 +3,7 @@
 use annals::{Query, Store};
 
 use crate::args::{Filters, Global};
-use crate::commands::{events, filters, open};
+use crate::commands::{events, filters, nearest, open};
 use crate::exit::{Failure, Outcome};
 use crate::load::LINE_BYTES_MAX;
 use crate::output::events::{EventWriter, Written};
@@ -24,12 +24,16 @@ pub(crate) fn run(
     let query = filters::query(filters, &out.zone)?;
     if target.is_stdout()? {
         out.format = of_stdout(asked)?;
-        return events::write_whole(&open(global, out)?, query, Fidelity::Exact, out);
+        let store = open(global, out)?;
+        nearest::hint(&store, filters, out)?;
+        return events::write_whole(&store, query, Fidelity::Exact, out);
     }
     let format = target.format(asked)?;
     // Before the log is loaded, which can take long.
     target.check()?;
-    let written = to_file(&open(global, out)?, query, target, format, out)?;
+    let store = open(global, out)?;
+    nearest::hint(&store, filters, out)?;
+    let written = to_file(&store, query, target, format, out)?;
     tell(written, target, out)
 }
 

@@ -4,7 +4,7 @@ use annals::analytics::Heatmap;
 use annals::{Query, Store};
 
 use crate::args::Filters;
-use crate::commands::{filters, time_zone};
+use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::draw::shade;
@@ -28,6 +28,7 @@ const WIDE: usize = 72;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
     let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
+    nearest::hint(store, filters, out)?;
     if out.is_table() {
         draw(&heatmap, out)
     } else {

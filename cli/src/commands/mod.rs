@@ -11,6 +11,7 @@ mod filters;
 mod heatmap;
 mod import;
 mod list;
+mod nearest;
 mod repair;
 mod stats;
 mod stream;

@@ -7,7 +7,7 @@ use annals::{Field, Store, Timestamp};
 use serde_json::Value;
 
 use crate::args::Filters;
-use crate::commands::{filters, time_zone};
+use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::sections::{Sections, ranked};
@@ -23,7 +23,9 @@ pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
     if *filters == Filters::default() {
         return of_store(store, out).write(out);
     }
-    of_query(store, filters, out)?.write(out)
+    let sections = of_query(store, filters, out)?;
+    nearest::hint(store, filters, out)?;
+    sections.write(out)
 }
 
 /// The contents of a store.
@@ -163,10 +165,9 @@ impl Seen {
 fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections> {
     let query = filters::query(filters, &out.zone)?;
     let mut statistics = Statistics::new(time_zone(out)?);
-    let (mut types, mut aggregates) = (HashMap::<String, u64>::new(), HashSet::<String>::new());
+    let mut aggregates = HashSet::<String>::new();
     store.query(query).for_each(|event| {
         statistics.add(event);
-        count(&mut types, event.event_type());
         if !aggregates.contains(event.aggregate_id()) {
             aggregates.insert(event.aggregate_id().to_owned());
         }
@@ -183,7 +184,7 @@ fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections
     sections.count("days", "days", statistics.by_day().len() as u64);
     time(&mut sections, "first", "first event", statistics.first(), out);
     time(&mut sections, "last", "last event", statistics.last(), out);
-    sections.list("byType", "by event type", ranked(types), TYPES_SHOWN);
+    sections.list("byType", "by event type", counts(statistics.by_type()), TYPES_SHOWN);
     let hours = (0..)
         .zip(statistics.by_hour())
         .map(|(hour, count)| (format!("{hour:02}:00"), *count));
@@ -198,14 +199,6 @@ fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections
     );
     sections.list("byUser", "by user", counts(statistics.by_user()), SHOWN);
     Ok(sections)
-}
-
-fn count(counts: &mut HashMap<String, u64>, name: &str) {
-    if let Some(count) = counts.get_mut(name) {
-        *count += 1;
-    } else {
-        counts.insert(name.to_owned(), 1);
-    }
 }
 
 fn counts(counts: &Counts) -> Vec<(String, u64)> {

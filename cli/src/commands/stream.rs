@@ -1,9 +1,10 @@
 //! `stream`: lists the events of one aggregate, ascending by version.
 
-use annals::{AsOf, Store, Version};
+use annals::{AsOf, Field, Store, Version};
 
 use crate::args::Stream;
 use crate::commands::export::tell_altered;
+use crate::commands::nearest::did_you_mean;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 use crate::output::events::write_all;
@@ -11,7 +12,8 @@ use crate::output::text::{clean, counted};
 
 pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     let Some(info) = store.stream_info(&args.id) else {
-        return Err(Failure::NotFound(format!("there is no aggregate '{}'", args.id)));
+        let hint = did_you_mean(store, &Field::Aggregate, &args.id)?;
+        return Err(Failure::NotFound(format!("there is no aggregate '{}'{hint}", args.id)));
     };
     let mut stream = store.read_stream(&args.id);
     if let Some(from) = args.from {

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use annals::analytics::{CausationTree, Node};
-use annals::{Event, Query, Store};
+use annals::{Event, Field, Query, Store};
 use jiff::tz::TimeZone;
 use serde_json::Value;
 
+use crate::commands::nearest::did_you_mean;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::Out;
@@ -18,7 +19,10 @@ use crate::when;
 pub(crate) fn show(store: &Store, correlation: &str, out: &mut Out<'_>) -> Outcome {
     let events = store.query(Query::all().correlation(correlation)).events()?;
     if events.is_empty() {
-        return Err(Failure::NotFound(format!("there is no conversation '{correlation}'")));
+        let hint = did_you_mean(store, &Field::Correlation, correlation)?;
+        return Err(Failure::NotFound(format!(
+            "there is no conversation '{correlation}'{hint}"
+        )));
     }
     if out.is_table() {
         draw(correlation, &events, out)

@@ -4,7 +4,7 @@ use annals::analytics::{Bucket, Empty, Trend, TrendRow};
 use annals::{Query, Store};
 
 use crate::args::{Length, Trends};
-use crate::commands::{filters, time_zone};
+use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::draw::{bar, columns, sparkline};
@@ -30,6 +30,7 @@ const SPANS_OF_COLUMNS: [(u64, Bucket); 3] = [
 
 pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
     let query = filters::query(&args.filters, &out.zone)?;
+    nearest::hint(store, &args.filters, out)?;
     let empty = if args.fill { Empty::Include } else { Empty::Leave };
     let trend = match args.by {
         Some(length) => of(store, query, bucket(length), out)?,

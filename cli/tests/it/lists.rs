@@ -127,6 +127,54 @@ fn what_cannot_be_listed_is_refused() {
     }
 }
 
+#[test]
+fn a_name_that_is_almost_one_of_the_store_is_told() {
+    let folder = Folder::new();
+    let store = log(&folder);
+    let missing = |arguments: &[&str]| ask(&store, arguments).failed(4);
+    assert!(missing(&["stream", "odrer-1"]).contains("there is no aggregate 'odrer-1'; did you mean 'order-1'?"));
+    assert!(missing(&["trace", "visit of ana"]).contains("did you mean 'visit of anna'?"));
+    for (command, id) in [("stream", "order-7"), ("stream", "basket"), ("trace", "nothing")] {
+        assert!(!missing(&[command, id]).contains("did you mean"), "{command} {id}");
+    }
+    let told = "no event has the type 'orderplacd'; did you mean 'OrderPlaced'?";
+    for command in [
+        &["events"][..],
+        &["search", "x"],
+        &["stats"],
+        &["trends"],
+        &["heatmap"],
+        &["export", "--output", "-"],
+    ] {
+        let ran = ask(&store, &[command, &["--type", "orderplacd"]].concat());
+        assert!(ran.stderr.contains(told), "{command:?}: {}", ran.stderr);
+        ran.ok();
+        for quiet in ["Sent", "Refunded", "orderplacd*"] {
+            let ran = ask(&store, &[command, &["--type", quiet]].concat());
+            assert!(
+                !ran.stderr.contains("did you mean"),
+                "{command:?} {quiet}: {}",
+                ran.stderr
+            );
+        }
+    }
+    let both = ask(
+        &store,
+        &["events", "--type", "Sentt,OrderPaid", "--aggregate-type", "thing"],
+    );
+    assert!(
+        both.stderr.contains("the type 'Sentt'; did you mean 'Sent'?"),
+        "{}",
+        both.stderr
+    );
+    assert!(
+        both.stderr
+            .contains("the aggregate type 'thing'; did you mean 'Thing'?"),
+        "{}",
+        both.stderr
+    );
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_list_fits_the_terminal() {

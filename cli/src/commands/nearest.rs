@@ -1,0 +1,108 @@
+//! "Did you mean": values of the store that are written almost like one that it does not have.
+
+use annals::{Field, Filter, ListQuery, Name, Query, Store};
+
+use crate::args::Filters;
+use crate::args::pattern::Pattern;
+use crate::exit::Outcome;
+use crate::output::Out;
+use crate::output::text::clean;
+
+/// Values that are compared, at most: a hint takes no longer than an answer.
+const COMPARED_MAX: usize = 100_000;
+/// Names with more bytes are not compared.
+const BYTES_MAX: usize = 200;
+
+/// `; did you mean '…'?`, or nothing if no value of `field` is similar to `name`.
+pub(crate) fn did_you_mean(store: &Store, field: &Field, name: &str) -> Outcome<String> {
+    let nearest = nearest(store, field, name)?;
+    Ok(nearest.map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?")))
+}
+
+/// Tells of types and aggregates of the filters that the store does not have, if it has similar ones.
+pub(crate) fn hint(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
+    let named = [
+        (Field::EventType, "type"),
+        (Field::AggregateType, "aggregate type"),
+        (Field::Aggregate, "aggregate"),
+    ];
+    for (field, patterns) in filters.terms() {
+        let Some((_, what)) = named.iter().find(|(other, _)| *other == field) else {
+            continue;
+        };
+        for name in patterns.iter().filter_map(whole) {
+            let first = Query::all().filter(Filter::is(field.clone(), name)).limit(1);
+            if store.query(first).count()? == 0
+                && let Some(nearest) = nearest(store, &field, name)?
+            {
+                let text = format!("no event has the {what} '{name}'; did you mean '{nearest}'?");
+                out.hint(&clean(&text))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A whole name. One with a comma may be several types.
+fn whole(pattern: &Pattern) -> Option<&str> {
+    match pattern {
+        Pattern::Is(name) if !name.contains(',') => Some(name),
+        Pattern::Is(_) | Pattern::Prefix(_) => None,
+    }
+}
+
+fn nearest(store: &Store, field: &Field, name: &str) -> Outcome<Option<Name>> {
+    let mut best: Option<(usize, Name)> = None;
+    let mut query = ListQuery::of(field.clone()).limit(ListQuery::LIMIT_MAX);
+    for _ in 0..COMPARED_MAX / ListQuery::LIMIT_MAX {
+        let page = store.list(&query)?;
+        for item in page.items {
+            let Some(distance) = distance(name, &item.name) else {
+                continue;
+            };
+            if best.as_ref().is_none_or(|(least, _)| distance < *least) {
+                best = Some((distance, item.name));
+            }
+        }
+        let Some(next) = page.next else { break };
+        query = query.cursor(next);
+    }
+    Ok(best.map(|(_, name)| name))
+}
+
+/// How many letters differ, if the names are similar: case does not matter, and digits must be the same, because they tell ids apart.
+fn distance(name: &str, other: &str) -> Option<usize> {
+    let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
+    let most = 1 + name.chars().count() / 5;
+    if name.len().max(other.len()) > BYTES_MAX
+        || name.len().abs_diff(other.len()) > 4 * most
+        || digits(name) != digits(other)
+    {
+        return None;
+    }
+    let distance = strsim::osa_distance(&name.to_lowercase(), &other.to_lowercase());
+    (distance <= most).then_some(distance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn similar_names_differ_in_few_letters_and_in_no_digit() {
+        for (name, other, similar) in [
+            ("Ordr", "Order", true),
+            ("orderplaced", "OrderPlaced", true),
+            ("PaymentFaield", "PaymentFailed", true),
+            ("Order", "Invoice", false),
+            ("order-9", "order-8", false),
+            ("odrer-9", "order-9", true),
+            ("a", "b", true),
+            ("übrr", "über", true),
+            ("", "Order", false),
+        ] {
+            assert_eq!(distance(name, other).is_some(), similar, "{name} {other}");
+        }
+        assert_eq!(distance(&"x".repeat(500), &"x".repeat(500)), None);
+    }
+}
