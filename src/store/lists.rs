@@ -4,7 +4,7 @@ use super::core::EventReader;
 use super::directory::PageCache;
 use super::index::TermIndex;
 use super::posting_list::PostingList;
-use super::shard::{Shard, Stream};
+use super::shard::Stream;
 use super::{Engine, Store};
 use crate::list::compare;
 use crate::{Error, Field, ListCursor, ListItem, ListOrder, ListPage, ListQuery, Name, Position, Result};
@@ -13,22 +13,25 @@ use crate::{Error, Field, ListCursor, ListItem, ListOrder, ListPage, ListQuery, 
 /// are left out.
 const TRIES: usize = 3;
 
-/// A value, and its events up to a position.
-#[derive(Clone, Debug)]
+/// The events of a value up to a position.
+#[derive(Clone, Copy, Debug)]
 struct Tally {
-    name: Name,
-    aggregate_type: Option<Name>,
     events: u64,
     last: u64,
 }
 
-impl Tally {
-    fn rank(&self, order: ListOrder) -> u64 {
-        match order {
-            ListOrder::Name => 0,
-            ListOrder::Events => self.events,
-            ListOrder::LastActivity => self.last,
-        }
+/// A value of the list, with what it is ordered by.
+#[derive(Clone, Debug)]
+struct Value {
+    rank: u64,
+    name: Name,
+    aggregate_type: Option<Name>,
+    tally: Tally,
+}
+
+impl Value {
+    fn key(&self) -> (u64, &str) {
+        (self.rank, &self.name)
     }
 }
 
@@ -36,7 +39,9 @@ impl Tally {
 struct First<'a> {
     query: &'a ListQuery,
     as_of: u64,
-    tallies: Vec<Tally>,
+    values: Vec<Value>,
+    /// Whether the values are sorted, and all that are wanted: a value after the last of them is not.
+    is_full: bool,
 }
 
 impl First<'_> {
@@ -49,28 +54,48 @@ impl First<'_> {
         name.starts_with(self.query.prefix.as_str())
     }
 
-    fn add(&mut self, tally: Tally) {
-        let rank = tally.rank(self.query.order);
+    fn rank(&self, tally: Tally) -> u64 {
+        match self.query.order {
+            ListOrder::Name => 0,
+            ListOrder::Events => tally.events,
+            ListOrder::LastActivity => tally.last,
+        }
+    }
+
+    /// Adds a value that may be among the first. Most are not, and are not copied.
+    fn add(&mut self, name: &Name, tally: Tally, aggregate_type: impl FnOnce() -> Option<Name>) {
+        let rank = self.rank(tally);
         let cursor = self.query.cursor.as_ref();
-        if tally.events == 0 || cursor.is_some_and(|cursor| !cursor.is_before(rank, &tally.name)) {
+        if tally.events == 0 || cursor.is_some_and(|cursor| !cursor.is_before(rank, name)) || self.is_late(rank, name) {
             return;
         }
-        self.tallies.push(tally);
-        if self.tallies.len() >= 2 * self.want() {
+        self.values.push(Value {
+            rank,
+            name: name.clone(),
+            aggregate_type: aggregate_type(),
+            tally,
+        });
+        if self.values.len() >= 2 * self.want() {
             self.keep_first();
         }
     }
 
+    /// Whether as many values as are wanted come before this one.
+    fn is_late(&self, rank: u64, name: &str) -> bool {
+        let last = self.values.get(self.want() - 1).filter(|_| self.is_full);
+        last.is_some_and(|last| compare((rank, name), last.key()).is_gt())
+    }
+
     fn keep_first(&mut self) {
-        let order = self.query.order;
-        let by_order =
-            |one: &Tally, other: &Tally| compare((one.rank(order), &one.name), (other.rank(order), &other.name));
         let want = self.want();
-        if self.tallies.len() > want {
-            self.tallies.select_nth_unstable_by(want - 1, by_order);
-            self.tallies.truncate(want);
+        if self.values.len() > want {
+            self.values
+                .select_nth_unstable_by(want - 1, |one, other| compare(one.key(), other.key()));
+            self.values.truncate(want);
         }
-        self.tallies.sort_unstable_by(by_order);
+        self.values
+            .sort_unstable_by(|one, other| compare(one.key(), other.key()));
+        self.is_full = self.values.len() == want;
     }
 }
 
@@ -128,7 +153,8 @@ impl Engine {
         let mut first = First {
             query,
             as_of,
-            tallies: Vec::new(),
+            values: Vec::new(),
+            is_full: false,
         };
         if query.field == Field::Aggregate {
             self.add_aggregates(&mut first);
@@ -144,8 +170,8 @@ impl Engine {
             let shard = self.core.read(shard);
             let own = shard.streams().filter(|stream| !stream.id.starts_with('$'));
             for stream in own.filter(|stream| stream.id.starts_with(first.query.prefix.as_str())) {
-                if let Some(tally) = tally_of(&shard, stream, first.as_of) {
-                    first.add(tally);
+                if let Some(tally) = tally_of(stream, first.as_of) {
+                    first.add(&stream.id, tally, || Some(shard.stream_id(stream).aggregate_type));
                 }
             }
         }
@@ -179,36 +205,30 @@ impl Engine {
                     (events, last) = (events + 1, position);
                 }
             }
-            first.add(Tally {
-                name,
-                aggregate_type: None,
-                events,
-                last,
-            });
+            first.add(&name, Tally { events, last }, || None);
         }
     }
 
     /// The page, and whether the last event of every value is there.
     fn page_of(&self, first: First<'_>) -> (ListPage, bool) {
         let (order, limit) = (first.query.order, first.query.limit);
-        let last = first.tallies.get(limit - 1).filter(|_| first.tallies.len() > limit);
+        let last = first.values.get(limit - 1).filter(|_| first.values.len() > limit);
         let next = last.map(|last| ListCursor {
             order,
             as_of: first.as_of,
-            rank: last.rank(order),
+            rank: last.rank,
             name: last.name.clone(),
         });
         let mut pages = PageCache::default();
-        let count = first.tallies.len().min(limit);
-        let described = first.tallies.into_iter().take(limit).filter_map(|tally| {
-            let last_at = self
-                .core
-                .with_event(tally.last, &mut pages, |event| event.timestamp())?;
+        let count = first.values.len().min(limit);
+        let described = first.values.into_iter().take(limit).filter_map(|value| {
+            let Tally { events, last } = value.tally;
+            let last_at = self.core.with_event(last, &mut pages, |event| event.timestamp())?;
             Some(ListItem {
-                name: tally.name,
-                aggregate_type: tally.aggregate_type,
-                events: tally.events,
-                last_position: Position(tally.last),
+                name: value.name,
+                aggregate_type: value.aggregate_type,
+                events,
+                last_position: Position(last),
                 last_at,
             })
         });
@@ -223,24 +243,17 @@ impl Engine {
 fn add_exact(terms: &TermIndex, number: u8, first: &mut First<'_>) {
     for (name, list) in terms.values(number) {
         if first.has_name(name) && !name.starts_with('$') {
-            first.add(Tally {
-                name: name.clone(),
-                aggregate_type: None,
+            let tally = Tally {
                 events: list.count_up_to(first.as_of),
                 last: list.last_up_to(first.as_of).unwrap_or(0),
-            });
+            };
+            first.add(name, tally, || None);
         }
     }
 }
 
-fn tally_of(shard: &Shard, stream: &Stream, as_of: u64) -> Option<Tally> {
+fn tally_of(stream: &Stream, as_of: u64) -> Option<Tally> {
     let events = stream.live_events() - stream.unseen_events(as_of);
     let last = stream.last_position_up_to(as_of).filter(|_| events > 0)?;
-    let id = shard.stream_id(stream);
-    Some(Tally {
-        name: id.aggregate_id,
-        aggregate_type: Some(id.aggregate_type),
-        events,
-        last,
-    })
+    Some(Tally { events, last })
 }
