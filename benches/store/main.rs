@@ -11,6 +11,7 @@
 mod child;
 mod conditions;
 mod fills;
+mod filters;
 mod growth;
 mod loads;
 mod naive;

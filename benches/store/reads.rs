@@ -4,6 +4,7 @@ use annals::{Name, Position, Query, Store};
 use criterion::{Criterion, Throughput};
 use parking_lot::Mutex;
 
+use crate::filters::filters;
 use crate::naive::Naive;
 use crate::terms::terms;
 use crate::work::{Log as _, Work, interleaved};
@@ -21,6 +22,7 @@ pub(crate) fn reads(criterion: &mut Criterion, work: &Work) {
     by_type(criterion, work, &store, &naive);
     drop(naive);
     terms(criterion, work, &store);
+    filters(criterion, work, &store);
     tail(criterion, &store);
 }
 

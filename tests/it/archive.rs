@@ -8,8 +8,8 @@ use std::time::Duration;
 use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
 use annals::journal::{Archive, Batch, Journal, Recover, Recovered};
 use annals::{
-    Append, Durability, Error, Event, Expected, GapReason, JournalError, NewEvent, Query, Settings, Store,
-    StreamLimits, Timestamp, Version,
+    Append, Durability, Error, Event, Expected, Field, Filter, GapReason, JournalError, ListQuery, Name, NewEvent,
+    Position, Query, Settings, Store, StreamLimits, Timestamp, Version,
 };
 
 use crate::support::{START, TempFolder, stream};
@@ -157,6 +157,53 @@ fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
             whole.read_stream("b").events().len()
         ),
         (100, 0)
+    );
+}
+
+/// Values of a field with their numbers of events.
+type Listed = Vec<(Name, u64)>;
+
+/// The positions of filters, and the lists of fields.
+fn filtered_and_listed(store: &Store) -> (Vec<Vec<Position>>, Vec<Listed>) {
+    let filters = [
+        Filter::not(Filter::is(Field::Aggregate, "b")),
+        Filter::not(Filter::is(Field::User, "b")),
+        Filter::prefix(Field::User, ""),
+        Filter::prefix(Field::Day, "2026-02"),
+        Filter::versions(Version(48)..Version(53)),
+        Filter::not(Filter::positions(Position(20)..)),
+        Filter::times(day(3)..=day(12)),
+    ];
+    let found = filters.map(|filter| {
+        store
+            .query(Query::all().filter(filter))
+            .positions()
+            .expect("it is valid")
+    });
+    let lists = [Field::Aggregate, Field::User, Field::Day, Field::EventType].map(|field| {
+        let page = store.list(&ListQuery::of(field)).expect("it is valid");
+        page.items.into_iter().map(|item| (item.name, item.events)).collect()
+    });
+    (found.into(), lists.into())
+}
+
+#[test]
+fn filters_and_lists_see_attached_events_and_no_archived_ones() {
+    let (folder, archives) = (TempFolder::new(), TempFolder::new());
+    let to = archives.path().join("old");
+    let store = open(folder.path());
+    fill(&store);
+    let before = filtered_and_listed(&store);
+    assert_eq!(before.1[0], [("a".into(), 100), ("b".into(), 100), ("c".into(), 100)]);
+    save(&store, &to).expect("archived");
+    let after = filtered_and_listed(&store);
+    assert_eq!(after.1[0], [("a".into(), 50), ("b".into(), 50), ("c".into(), 50)]);
+    assert_eq!(after.0[5], []);
+    drop(store.close());
+    assert_eq!(filtered_and_listed(&open(folder.path())), after);
+    assert_eq!(
+        filtered_and_listed(&attach(folder.path(), &to).expect("a store")),
+        before
     );
 }
 

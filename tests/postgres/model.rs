@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use annals::testing::model::Model;
 use annals::testing::operation::{Choices, Pair, START};
-use annals::{Durability, Field, FlushSettings, ManualClock, Settings, Store};
+use annals::{Durability, Field, Filter, FlushSettings, ListQuery, ManualClock, Query, Settings, Store};
 use proptest::prelude::*;
 
 use crate::follow::url_at;
@@ -41,6 +41,18 @@ fn check_followers(followers: &[Store], store: &Store) {
         assert_eq!(log(follower), log(store));
         for (id, _) in store.terms(&Field::Aggregate) {
             assert_eq!(follower.stream_info(&id), store.stream_info(&id));
+        }
+        for field in [Field::Aggregate, Field::EventType, Field::User, Field::Tag] {
+            let list = |store: &Store| store.list(&ListQuery::of(field.clone())).expect("it is valid");
+            assert_eq!(list(follower), list(store));
+        }
+        for filter in [
+            Filter::not(Filter::is(Field::Aggregate, "aggregate-1")),
+            Filter::prefix(Field::User, "user-"),
+            Filter::not(Filter::prefix(Field::EventType, "Happened1")),
+        ] {
+            let found = |store: &Store| store.query(Query::all().filter(filter.clone())).positions();
+            assert_eq!(found(follower), found(store));
         }
     }
 }
