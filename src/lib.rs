@@ -141,7 +141,7 @@ mod time;
 mod url;
 
 pub use error::{Conflict, Error};
-pub use event::{ContentType, Event, EventRef, IntoBytes, IntoText, NewEvent, Tags};
+pub use event::{ContentType, Event, EventRef, IntoBytes, IntoText, MediaType, NewEvent, Tags};
 pub use filter::{Between, Discrete, Field, Filter};
 pub use gap::{Gap, GapReason};
 pub use id::{IdSource, RandomIds, SeededIds};

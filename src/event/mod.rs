@@ -16,7 +16,7 @@ use self::chunk::Chunk;
 pub use self::names::Tags;
 use self::names::{PARTS, Part};
 pub(crate) use self::new::EventSchema;
-pub use self::new::{ContentType, IntoBytes, IntoText, NewEvent};
+pub use self::new::{ContentType, IntoBytes, IntoText, MediaType, NewEvent};
 use crate::{Position, StreamId, Timestamp, Version};
 
 /// An event read in place, without copying it.

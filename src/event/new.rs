@@ -6,7 +6,14 @@ use uuid::Uuid;
 
 use crate::{Name, Timestamp};
 
-/// The content type of `data` or `metadata`.
+/// The content type of `data` or `metadata`, made from a text by `ContentType::from`.
+///
+/// ```
+/// use annals::ContentType;
+///
+/// assert_eq!(ContentType::from("application/json"), ContentType::Json);
+/// assert_eq!(ContentType::from("text/csv").as_str(), "text/csv");
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ContentType {
     /// `application/json`.
@@ -15,7 +22,19 @@ pub enum ContentType {
     /// `application/octet-stream`.
     Bytes,
     /// Any other media type.
-    Other(Name),
+    Other(MediaType),
+}
+
+/// A media type that is no other variant of [`ContentType`], so two equal types compare equal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MediaType(Name);
+
+impl std::ops::Deref for MediaType {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
 }
 
 impl ContentType {
@@ -34,7 +53,7 @@ impl From<&str> for ContentType {
         match text {
             "application/json" => Self::Json,
             "application/octet-stream" => Self::Bytes,
-            other => Self::Other(other.into()),
+            other => Self::Other(MediaType(other.into())),
         }
     }
 }

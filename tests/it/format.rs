@@ -204,7 +204,7 @@ fn everything() -> Vec<(StreamId, Vec<NewEvent<'static>>)> {
         .content_type(ContentType::Bytes)
         .data([0, 1, 254, 255]);
     let other = NewEvent::new("Signed")
-        .content_type(ContentType::Other("text/plain".into()))
+        .content_type(ContentType::from("text/plain"))
         .data("x".repeat(251));
     let numbered = |number: u32| NewEvent::new("Counted").data(format!("{{\"number\":{number}}}"));
     // More than a frame takes: the batch goes on in a second.

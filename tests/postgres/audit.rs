@@ -47,7 +47,7 @@ fn fill(store: &Store) {
                 .data(data[place])
                 .metadata(r#"{"z":1.0,"aa":{"b":2,"a":1}}"#);
             match place {
-                4 => event.content_type(ContentType::Other("text/plain".into())),
+                4 => event.content_type(ContentType::from("text/plain")),
                 _ => event.user("anna").correlation("c-1").tag("x y").tag("a"),
             }
         })

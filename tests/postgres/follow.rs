@@ -268,8 +268,8 @@ fn odd_events() -> Vec<NewEvent<'static>> {
     let types = [
         ContentType::Json,
         ContentType::Bytes,
-        ContentType::Other("text/\"x\"\n".into()),
-        ContentType::Other("".into()),
+        ContentType::from("text/\"x\"\n"),
+        ContentType::from(""),
     ];
     let mut events = Vec::new();
     for (data, kind) in data

@@ -82,7 +82,7 @@ fn a_store_reads_what_was_appended() {
     assert_eq!(first.data(), br#""x, y: z""#);
     let second = &events[1];
     assert_eq!((second.data(), second.metadata()), (&b"\x00\xff"[..], &b"null"[..]));
-    assert_eq!(second.data_type(), ContentType::Other("image/png".into()));
+    assert_eq!(second.data_type(), ContentType::from("image/png"));
     assert_eq!(second.metadata_type(), ContentType::Json);
     assert_eq!(second.timestamp(), annals::Timestamp::MIN);
     assert_eq!((second.user_id(), second.tags().count()), (None, 0));

@@ -60,7 +60,7 @@ const NO_VALUE: &str = "bincode does not describe itself, so its data cannot be 
 
 impl Codec for Bincode {
     fn content_type(&self) -> ContentType {
-        ContentType::Other("application/x-bincode".into())
+        ContentType::from("application/x-bincode")
     }
 
     fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError> {

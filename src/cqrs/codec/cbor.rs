@@ -59,7 +59,7 @@ pub struct Cbor;
 
 impl Codec for Cbor {
     fn content_type(&self) -> ContentType {
-        ContentType::Other("application/cbor".into())
+        ContentType::from("application/cbor")
     }
 
     fn encode<E: Serialize>(&self, event: &E) -> Result<Encoded, CodecError> {

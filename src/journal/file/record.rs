@@ -51,7 +51,7 @@ impl From<WireType<'_>> for ContentType {
         match wire {
             WireType::Json => Self::Json,
             WireType::Bytes => Self::Bytes,
-            WireType::Other(name) => Self::Other(name.into()),
+            WireType::Other(name) => name.into(),
         }
     }
 }

@@ -279,8 +279,8 @@ fn content_types_are_kept() {
     let types = [
         ContentType::Json,
         ContentType::Bytes,
-        ContentType::Other("text/csv; charset=utf-8".into()),
-        ContentType::Other("application/protobuf".into()),
+        ContentType::from("text/csv; charset=utf-8"),
+        ContentType::from("application/protobuf"),
     ];
     for data in &types {
         for metadata in &types {

@@ -108,8 +108,8 @@ fn with_name(place: usize, name: &str) -> (StreamId, NewEvent<'static>) {
         5 => event = event.user(name),
         6 => event = event.organization(name),
         7 => event = event.tag(name),
-        8 => event = event.content_type(ContentType::Other(name.into())),
-        _ => event.metadata_type = ContentType::Other(name.into()),
+        8 => event = event.content_type(ContentType::from(&*name)),
+        _ => event.metadata_type = ContentType::from(&*name),
     }
     (stream, event)
 }
