@@ -352,3 +352,96 @@ fn what_was_acknowledged_or_seen_survives_crashes_under_load() {
     );
     assert!(lost > 0, "nothing was lost: the crashes prove nothing");
 }
+
+/// An event that `append_events` appended in a transaction that `append_unsynced` then has commit without a wait.
+#[test]
+fn a_follower_showed_an_event_of_a_transaction_whose_last_append_wrote_nothing() {
+    let (cluster, schema) = lazy();
+    let store = follow(&schema);
+    let own = "[{\"eventType\": \"Noted\", \"eventId\": \"018f0000-0000-7000-8000-00000000000a\"}]";
+    schema.sql(&format!("SELECT append_events('note-2', 'Note', 0, '{own}')"));
+    let unsynced = [
+        "SELECT append_unsynced('note-1', 'Note', NULL, '[]')".to_owned(),
+        format!("SELECT append_unsynced('note-2', 'Note', 0, '{own}')"),
+        format!("SAVEPOINT one; SELECT append_unsynced('note-1', 'Note', NULL, '{EVENT}'); ROLLBACK TO one"),
+        "DO $$ BEGIN PERFORM append_unsynced('note-1', 'Note', -2, '[{}]'); EXCEPTION WHEN OTHERS THEN NULL; END $$"
+            .to_owned(),
+        format!(
+            "SELECT append_unsynced('note-1', 'Note', NULL, '{EVENT}'); SELECT append_unsynced('note-1', 'Note', NULL, '[]')"
+        ),
+        format!(
+            "SELECT append_unsynced('note-2', 'Note', 0, '{own}'); SELECT append_events('note-1', 'Note', NULL, '{EVENT}')"
+        ),
+    ];
+    for (unsynced, last) in unsynced.iter().zip([2, 3, 4, 5, 7, 9]) {
+        schema.sql(&format!(
+            "BEGIN; SELECT append_events('note-1', 'Note', NULL, '{EVENT}'); {unsynced}; COMMIT"
+        ));
+        store.wait_visible(Position(last));
+        restart_after_a_crash(&cluster);
+        assert_eq!(found(&schema), format!("{last} {last}"), "{unsynced}");
+        catch_up(&schema, &store, last);
+    }
+}
+
+#[test]
+fn what_a_transaction_waited_for_was_lost_because_it_appended_once_more() {
+    let (cluster, schema) = lazy();
+    let unsynced = format!("SELECT append_unsynced('note-1', 'Note', NULL, '{EVENT}')");
+    let append = format!("SELECT append_events('note-1', 'Note', NULL, '{EVENT}')");
+    let mut last = 0;
+    for transaction in [
+        format!("{unsynced}; SELECT wait_synced(LAST); {unsynced}"),
+        format!("{append}; SELECT wait_synced(LAST); {unsynced}"),
+        format!("SELECT wait_synced(0); {unsynced}; {unsynced}"),
+        format!("SAVEPOINT one; {append}; SELECT wait_synced(LAST); RELEASE one; {unsynced}"),
+        format!("SET LOCAL synchronous_commit = off; {append}; SELECT wait_synced(LAST); {append}"),
+        format!("{append}; SET LOCAL synchronous_commit = off; SELECT wait_synced(LAST); {unsynced}"),
+    ] {
+        let transaction = transaction.replace("LAST", &(last + 1).to_string());
+        schema.sql(&format!("BEGIN; {transaction}; COMMIT"));
+        last += 2;
+        if transaction.contains("RELEASE") || transaction.matches("append").count() == 2 {
+            restart_after_a_crash(&cluster);
+        }
+        assert_eq!(found(&schema), format!("{last} {last}"), "{transaction}");
+    }
+    // The next transaction of the session, and one that has rolled its wait back, do not wait.
+    schema.sql(&format!("BEGIN; SELECT wait_synced(0); COMMIT; {unsynced}"));
+    schema.sql(&format!(
+        "BEGIN; SAVEPOINT one; SELECT wait_synced(0); ROLLBACK TO one; {unsynced}; COMMIT"
+    ));
+    restart_after_a_crash(&cluster);
+    assert_eq!(found(&schema), format!("{last} {last}"), "the server flushed by itself");
+}
+
+/// It may be on its way, or be there: the append must not be repeated.
+#[test]
+fn wait_synced_asked_for_a_second_append_where_the_first_was_not_visible() {
+    let schema = prepared();
+    append(&schema, "append_events");
+    let error = schema
+        .try_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT wait_synced(1); SELECT wait_synced(2)")
+        .expect_err("it is not visible");
+    let said = error.as_db_error().expect("the server says so");
+    assert_eq!(
+        (said.code().code(), said.message()),
+        ("55000", "position 2 is not visible here: the last is 1")
+    );
+    // What is appended here is visible here.
+    let here = format!(
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT append_unsynced('note-1', 'Note', NULL, '{EVENT}'); SELECT wait_synced(2); COMMIT"
+    );
+    schema.sql(&here);
+    let replica = Cluster::start(&LAZY, &[]);
+    let on_primary = Schema::on(replica.url());
+    drop(on_primary.journal().expect("the tables are made"));
+    append(&on_primary, "append_unsynced");
+    let standby = replica.standby();
+    let path = on_primary.name.replace('"', "\"\"");
+    let ask =
+        |position: u64| crate::support::sql(&standby.url(), &format!("SELECT \"{path}\".wait_synced({position})"));
+    assert_eq!(ask(1).expect("it is there")[0][0].as_deref(), Some("1"));
+    let error = ask(2).expect_err("it is not there yet");
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("55000"));
+}

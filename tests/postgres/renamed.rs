@@ -193,3 +193,21 @@ fn change_capture_goes_on_in_a_renamed_schema() {
     assert_eq!(drain(&mut after.open()).len(), 1);
     assert_eq!(drain(&mut successor.open()).len(), 1);
 }
+
+/// The paths of the functions end with their home, and begin with the name.
+#[test]
+fn a_schema_with_the_name_of_a_home_could_not_be_appended_to() {
+    for name in ["a\"home b", "\"home 7 x", "home 1 018f6d2a-7c1e-7000-8000-3f1f6a0c9d11"] {
+        let mut schema = Schema::new();
+        schema.name = format!("{name} {}", std::process::id());
+        drop(schema.journal().expect("the tables are made"));
+        for function in ["append_events", "append_unsynced"] {
+            let append = format!("SELECT {function}('note-1', 'Note', NULL, '[{{\"eventType\": \"Noted\"}}]')");
+            schema.sql(&append);
+        }
+        assert_eq!(schema.value("SELECT wait_synced(2)"), "2", "{name}");
+        let now = renamed(&schema);
+        assert_eq!(append_in_sql(&now, "o"), 3, "{name}");
+        assert_eq!(now.value("SELECT wait_synced(3)"), "3", "{name}");
+    }
+}

@@ -241,8 +241,8 @@ CREATE OR REPLACE FUNCTION append_events(
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $$
 DECLARE
-    -- The OID of the schema and the id of the store.
-    home CONSTANT text := pg_catalog.split_part(pg_catalog.current_setting('search_path'), '"home ', 2);
+    -- The OID of the schema and the id of the store. The path ends with them in at most 54 characters, which have none of the name of the schema.
+    home CONSTANT text := pg_catalog.split_part(pg_catalog."right"(pg_catalog.current_setting('search_path'), 54), '"home ', 2);
     done record;
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
@@ -259,6 +259,9 @@ BEGIN
 END
 $$;
 
+-- As append_events: a table that was empty when a session made its plans grows.
+ALTER FUNCTION append_many(jsonb) SET enable_seqscan = off;
+
 -- As append_events, but the transaction does not wait for its flush, and so the next append does not wait for that either. The events are there for
 -- SQL at once, and survive a crash of the server when wait_synced has returned. Stores that follow show them when they are flushed.
 CREATE FUNCTION append_unsynced(
@@ -266,8 +269,9 @@ CREATE FUNCTION append_unsynced(
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan SET jit = off SET enable_seqscan = off AS $$
 DECLARE
-    -- The OID of the schema and the id of the store.
-    home CONSTANT text := pg_catalog.split_part(pg_catalog.current_setting('search_path'), '"home ', 2);
+    -- The OID of the schema and the id of the store. The path ends with them in at most 54 characters, which have none of the name of the schema.
+    home CONSTANT text := pg_catalog.split_part(pg_catalog."right"(pg_catalog.current_setting('search_path'), 54), '"home ', 2);
+    before text;
     done record;
 BEGIN
     -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
@@ -275,9 +279,16 @@ BEGIN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
         WHERE oid = pg_catalog.split_part(home, ' ', 1)::oid;
     END IF;
-    -- Until the transaction ends.
-    PERFORM set_config('synchronous_commit', 'off', true);
+    before := current_setting('synchronous_commit');
+    -- Until the transaction ends. One in which wait_synced was called waits.
+    IF current_setting('annals.commit_waits', true) IS DISTINCT FROM 'on' THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    END IF;
     done := append_here(aggregate_id, aggregate_type, expected_version, events, "left"(split_part(home, ' ', 2), 36)::uuid);
+    -- Nothing was written that is noted in `unsynced`: the events of an earlier append_events in the transaction are not noted either.
+    IF done.repeated OR done.last_position < done.first_position THEN
+        PERFORM set_config('synchronous_commit', before, true);
+    END IF;
     first_position := done.first_position;
     last_position := done.last_position;
     first_version := done.first_version;
@@ -291,8 +302,8 @@ $$;
 CREATE FUNCTION wait_synced("position" bigint, event_id uuid DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
-    -- The OID of the schema and the id of the store.
-    home CONSTANT text := pg_catalog.split_part(pg_catalog.current_setting('search_path'), '"home ', 2);
+    -- The OID of the schema and the id of the store. The path ends with them in at most 54 characters, which have none of the name of the schema.
+    home CONSTANT text := pg_catalog.split_part(pg_catalog."right"(pg_catalog.current_setting('search_path'), 54), '"home ', 2);
     top record;
     found_id uuid;
 BEGIN
@@ -303,6 +314,11 @@ BEGIN
     END IF;
     -- Read before the flush, which then covers it.
     SELECT head.position AS last, unsynced >= head.position AS is_unsynced INTO STRICT top FROM head;
+    IF wait_synced.position > top.last AND (pg_is_in_recovery() OR current_setting('transaction_isolation') <> 'read committed') THEN
+        RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('position %s is not visible here: the last is %s', wait_synced.position, top.last),
+            HINT = 'Call wait_synced on the primary, in a transaction that is READ COMMITTED. The event may be there: do not append it again.';
+    END IF;
     IF wait_synced.position IS NULL OR wait_synced.position > top.last THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA404',
             MESSAGE = format('no event is at position %s: the last is at %s', coalesce(wait_synced.position::text, 'NULL'), top.last),
@@ -316,10 +332,16 @@ BEGIN
                 HINT = 'The server lost it in a crash, or it has been deleted since: append it again unless it was deleted.';
         END IF;
     END IF;
-    IF top.is_unsynced AND NOT pg_is_in_recovery() THEN
-        IF current_setting('synchronous_commit') = 'off' THEN
-            PERFORM set_config('synchronous_commit', 'on', true);
-        END IF;
+    IF pg_is_in_recovery() THEN
+        -- A replica receives only what its primary has flushed.
+        RETURN top.last;
+    END IF;
+    -- The transaction may have appended, and may append later by append_unsynced: its commit waits for all that.
+    PERFORM set_config('annals.commit_waits', 'on', true);
+    IF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+    IF top.is_unsynced THEN
         -- A commit waits for the flush of all commits before it, if its transaction has written something.
         PERFORM pg_logical_emit_message(true, 'annals', '');
     END IF;
