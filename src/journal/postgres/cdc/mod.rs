@@ -320,7 +320,8 @@ enum Read {
 }
 
 async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalError> {
-    let mut is_flushed = false;
+    // The last position that was in the table before a flush: what came since may not be flushed.
+    let mut flushed = 0;
     let deadline = Instant::now() + server.patience();
     loop {
         if let Some(changes) = read_copied(server, at).await? {
@@ -338,11 +339,11 @@ async fn read(server: &Server, slot: &str, at: &mut At) -> Result<Read, JournalE
             Look::Missing { next } => fill(server, at, next - 1).await?,
             Look::AtItsEnd if at.position >= table.position => return Ok(Read::Nothing),
             // Another program advanced the slot, or the publication lacks the table.
-            Look::AtItsEnd if is_flushed => fill(server, at, table.position).await?,
+            Look::AtItsEnd if at.position < flushed => fill(server, at, flushed).await?,
             Look::AtItsEnd => {
                 // A commit that is not flushed is visible in the table, but not in the log.
                 within(server, slot::flush(&at.session, slot)).await?;
-                is_flushed = true;
+                flushed = table.position;
             }
         }
     }
