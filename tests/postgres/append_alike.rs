@@ -112,11 +112,35 @@ const FIELDS: [(&str, &[&str]); 17] = [
     ("eventID", &["null", "\"a\""]),
     ("$", &["null", "{}"]),
 ];
-const NAMES: &[&str] = &["\"anna\"", "null", "\"$\"", "\"\"", "\"LONG\"", "7", "[\"anna\"]", "{}"];
+const NAMES: &[&str] = &[
+    "\"anna\"",
+    "null",
+    "\"$\"",
+    "\"\"",
+    "\"LONG\"",
+    "\"EDGE\"",
+    "\"OVER\"",
+    "\"QUOTES\"",
+    "7",
+    "[\"anna\"]",
+    "{}",
+];
 const VALUES: &[&str] = &["{\"a\": [1, null]}", "null", "\"text\"", "0", "\"HUGE\"", "[]"];
 const HEX: &[&str] = &["\"00fF\"", "\"\"", "null", "\"0\"", "\"0g\"", "7", "[\"00\"]"];
-const TYPES: &[&str] = &["\"application/json\"", "\"image/png\"", "\"\"", "null", "\"LONG\"", "7"];
-const EVENT_TYPES: [&str; 8] = [
+const TYPES: &[&str] = &[
+    "\"application/json\"",
+    "\"image/png\"",
+    "\"\"",
+    "null",
+    "\"LONG\"",
+    "\"EDGE\"",
+    "\"QUOTES\"",
+    "7",
+];
+const EVENT_TYPES: [&str; 11] = [
+    "\"EDGE\"",
+    "\"OVER\"",
+    "\"QUOTES\"",
     "\"Noted\"",
     "null",
     "\"\"",
@@ -152,6 +176,9 @@ fn filled(event: &str) -> String {
     let many = format!("[{}]", ["\"a\""; 33].join(","));
     event
         .replace("LONG", &"x".repeat(256))
+        .replace("EDGE", &("ä".repeat(127) + "x"))
+        .replace("OVER", &"ä".repeat(128))
+        .replace("QUOTES", &"\\\"".repeat(255))
         .replace("HUGE", &"x".repeat(1 << 20))
         .replace("MANY", &many)
 }

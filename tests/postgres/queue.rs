@@ -143,20 +143,20 @@ fn behind_the_head(schema: &Schema, second: impl FnOnce() + Send, alter: &str) -
             .map_or_else(|| error.to_string(), |code| code.code().to_owned()),
     };
     let hold = format!(
-        "BEGIN; SELECT FROM head FOR UPDATE; DO $$ BEGIN FOR n IN 1..500 LOOP PERFORM pg_stat_clear_snapshot(); \
+        "BEGIN; SELECT FROM head FOR UPDATE; DO $$ BEGIN FOR n IN 1..2000 LOOP PERFORM pg_stat_clear_snapshot(); \
          EXIT WHEN ({WAITING}) >= 3; PERFORM pg_sleep(0.005); END LOOP; END $$; COMMIT"
     );
     std::thread::scope(|scope| {
         let holder = scope.spawn(|| code(&hold));
-        wait_until(
-            schema,
-            "SELECT count(*) > 0 FROM pg_locks WHERE mode = 'RowShareLock' AND granted",
-        );
+        // It sleeps only after it has locked the head.
+        let is_held =
+            "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query LIKE '%FROM head FOR%'";
+        wait_until(schema, is_held);
         let second = scope.spawn(second);
-        wait_until(schema, &format!("SELECT ({WAITING}) = 1"));
+        wait_until(schema, &format!("SELECT ({WAITING}) >= 1"));
         let append = "SELECT append_events('note-1', 'Note', NULL, '[{\"eventType\": \"Noted\"}]')";
         let append = scope.spawn(|| code(append));
-        wait_until(schema, &format!("SELECT ({WAITING}) = 2"));
+        wait_until(schema, &format!("SELECT ({WAITING}) >= 2"));
         let alter = scope.spawn(|| code(alter));
         second.join().expect("it is not ended");
         [holder, append, alter]

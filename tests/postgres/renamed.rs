@@ -208,6 +208,7 @@ fn a_schema_with_the_name_of_a_home_could_not_be_appended_to() {
         assert_eq!(schema.value("SELECT wait_synced(2)"), "2", "{name}");
         let now = renamed(&schema);
         assert_eq!(append_in_sql(&now, "o"), 3, "{name}");
-        assert_eq!(now.value("SELECT wait_synced(3)"), "3", "{name}");
+        now.sql("SELECT append_unsynced('note-1', 'Note', 2, '[{\"eventType\": \"Noted\"}]')");
+        assert_eq!(now.value("SELECT wait_synced(4)"), "4", "{name}");
     }
 }

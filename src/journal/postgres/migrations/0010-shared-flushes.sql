@@ -1,16 +1,17 @@
--- Appends that queue for the head, and appends whose flush is shared.
+-- Appends that queue for the head, and appends that share flushes.
 SELECT set_config('search_path', format('%I, pg_temp, %I', current_schema(),
                                         format('home %s %s', quote_ident(current_schema())::regnamespace::oid, store)), true)
 FROM head;
 
 -- The last position that was appended by a transaction that did not wait for its flush. While it is the position of the head, the events up to
--- it may not be flushed: a later append that waits has flushed them.
+-- it may not be flushed. A later append that waits flushes them, and leaves the head at a higher position.
 ALTER TABLE head ADD COLUMN unsynced bigint NOT NULL DEFAULT 0;
 
--- An update leaves the row's last version behind, and each read of the page looks at all of them: with free space, they are removed earlier.
+-- An update leaves the old version of the row in the page, and each read of the page visits all of them. With free space, the server prunes them
+-- earlier.
 ALTER TABLE head SET (fillfactor = 30);
 
--- What `unsynced` is after an append up to `last` by this transaction.
+-- The value of `unsynced` after this transaction has appended up to position `last`.
 CREATE FUNCTION unsynced_after(last bigint, before bigint) RETURNS bigint
 LANGUAGE sql STABLE AS $$ SELECT CASE WHEN current_setting('synchronous_commit') = 'off' THEN last ELSE before END $$;
 
@@ -29,7 +30,7 @@ END
 $$;
 
 -- Whether an event is valid: true only if refusal_of_event finds nothing. False also for a few that are valid, such as one with an unknown
--- field that is null. PL/pgSQL prepares each expression in each transaction that reaches it, so what few events need stands apart.
+-- field that is null. PL/pgSQL prepares each expression in each transaction that reaches it, so rare checks are separate functions.
 CREATE OR REPLACE FUNCTION is_valid_event(event jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -39,7 +40,7 @@ BEGIN
         RETURN false;
     END IF;
     texts := event - '{eventData, metadata, tags, eventVersion, timestampMicros}'::text[];
-    -- The path is strict, because a lax filter looks into arrays. In JSON, a text is no shorter than by itself.
+    -- The path is strict, because a lax filter looks into arrays. The JSON of a text is at least as long as the text.
     IF (texts - '{eventType, eventId, timestamp, correlationId, causationId, userId, organizationId, metadataHex, metadataType, eventDataHex,
                   eventDataType}'::text[] = '{}'
         AND jsonb_typeof(texts -> 'eventType') = 'string' AND NOT starts_with(texts ->> 'eventType', '$')
@@ -55,9 +56,9 @@ BEGIN
 END
 $$;
 
--- Locks the head for an append, after those that queue for it. `held` says which store has the lease, if one has.
+-- Locks the head for an append, behind the appends that queue for it. `held` names the store that holds the lease, if there is one.
 --
--- The sessions that wait for a row are all woken by each commit, and one of them gets it; the advisory lock wakes only the next.
+-- Each commit wakes all sessions that wait for a row, and one of them locks it; an advisory lock wakes only the next session.
 CREATE OR REPLACE FUNCTION lock_head(caller text, own_store uuid, OUT base bigint, OUT is_partitioned boolean, OUT held text)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -89,8 +90,8 @@ BEGIN
 END
 $$;
 
--- Locks the table and the head for the store that has the lease of this number and is to partition the table: a call that comes late, when others
--- have written, changes nothing. The table first, as an append does.
+-- Locks the table, and then the head, as an append does, for the store that has the lease of this number and partitions the table. A call that comes
+-- after the lease has ended changes nothing.
 CREATE OR REPLACE FUNCTION fence_partitioning(number uuid) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -117,15 +118,15 @@ BEGIN
             PERFORM make_partition(recorded);
         END IF;
     ELSIF bound_of_events() IS NOT NULL THEN
-        -- The store that was partitioning the table has not finished, and has no lease any more. Its bound ends with its lease, because claim_positions
-        -- looks at the lease only.
+        -- The store that was partitioning the table has not finished, and has no lease any more. The bound is removed with the lease, because
+        -- claim_positions checks only the lease.
         ALTER TABLE events DROP CONSTRAINT events_recorded_before;
     END IF;
 END
 $$;
 
--- Moves the head for an append that nothing stands against: there is no lease, the aggregate is as expected, nothing of it was truncated or deleted, and
--- it has none of these events. Otherwise `base` is NULL, and append_one finds the reason.
+-- Moves the head for an append without a conflict: there is no lease, the aggregate is at the expected version, nothing of it was truncated or
+-- deleted, and it has none of these events. Otherwise `base` is NULL, and append_one decides.
 CREATE FUNCTION claim_positions(
     target text, of_type text, expected bigint, number bigint, ids uuid[], own_store uuid,
     OUT base bigint, OUT version_before bigint, OUT recorded timestamptz)
@@ -134,7 +135,7 @@ LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'head'::regclass::oid::int);
     recorded := clock_timestamp();
-    -- Its snapshot is of after the queue, and a store that takes the lease queues too. So nothing that it reads has changed since.
+    -- The snapshot of this statement is taken after the queue, and a store that takes the lease queues too: nothing that it reads changes meanwhile.
     UPDATE head SET position = head.position + number, unsynced = unsynced_after(head.position + number, unsynced)
     FROM (
         SELECT coalesce((
@@ -151,7 +152,7 @@ BEGIN
 END
 $$;
 
--- Appends as append_events says, which has found the store of its schema.
+-- Appends as append_events, which has determined the id of the store.
 CREATE FUNCTION append_here(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb, own_store uuid,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
@@ -176,8 +177,8 @@ BEGIN
     END IF;
     number := jsonb_array_length(new_events);
 
-    -- The executor opens the table and its indexes before it calls claim_positions, and so before the head is locked. Not where an append may have to
-    -- add a partition: it would wait for those that have the table open, while they wait for the head.
+    -- The executor opens the table and its indexes before it calls claim_positions, and so before the head is locked. An append to a partitioned table
+    -- may have to add a partition, so it locks the head first: it could wait for sessions that have the table open while they wait for the head.
     IF number > 0 AND pg_get_partkeydef('events'::regclass) IS NULL THEN
         WITH inserted AS (
             INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
@@ -262,8 +263,8 @@ $$;
 -- As append_events: a table that was empty when a session made its plans grows.
 ALTER FUNCTION append_many(jsonb) SET enable_seqscan = off;
 
--- As append_events, but the transaction does not wait for its flush, and so the next append does not wait for that either. The events are there for
--- SQL at once, and survive a crash of the server when wait_synced has returned. Stores that follow show them when they are flushed.
+-- Like append_events, but the transaction does not wait for its flush, and so the next append does not wait for that flush either. SQL sees the
+-- events at once. They survive a crash of the server after wait_synced has returned. Followers show them when they are flushed.
 CREATE FUNCTION append_unsynced(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
@@ -297,8 +298,8 @@ BEGIN
 END
 $$;
 
--- Returns the last position of the log, up to which all events are flushed when the transaction of this call is committed. Calls at the same time share
--- a flush. With `event_id`, the event at `position` must be that one: after a crash another may be there.
+-- Returns the last position of the log. All events up to it are flushed when the transaction of this call is committed. Concurrent calls share
+-- a flush. With `event_id`, the event at `position` must have this id: after a crash, another event may be there.
 CREATE FUNCTION wait_synced("position" bigint, event_id uuid DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -349,7 +350,8 @@ BEGIN
 END
 $$;
 
-SELECT keep_for_owner(ARRAY['is_valid_event', 'make_room', 'fence_partitioning', 'lock_head', 'move_head', 'unsynced_after', 'claim_positions', 'append_here', 'has_valid_lengths', 'append_unsynced', 'wait_synced']);
+SELECT keep_for_owner(ARRAY['is_valid_event', 'make_room', 'fence_partitioning', 'lock_head', 'move_head', 'unsynced_after', 'claim_positions',
+    'append_here', 'has_valid_lengths', 'append_unsynced', 'wait_synced']);
 
 -- Roles that may execute append_events may execute these.
 DO $$
