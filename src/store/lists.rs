@@ -2,7 +2,6 @@
 
 use super::core::EventReader;
 use super::directory::PageCache;
-use super::index::TermIndex;
 use super::posting_list::PostingList;
 use super::shard::Stream;
 use super::{Engine, Store};
@@ -191,7 +190,12 @@ impl Engine {
         let lists: Vec<(Name, PostingList)> = {
             let terms = index.read_whole(&self.core, first.as_of);
             if (names_system || !has_system) && !self.has_dropped() {
-                return add_exact(&terms, number, first);
+                return add_exact(
+                    terms
+                        .values(number)
+                        .filter(|(name, _)| !names_system || !name.starts_with('$')),
+                    first,
+                );
             }
             let wanted = terms.values(number).filter(|(name, _)| first.has_name(name));
             wanted.map(|(name, list)| (name.clone(), list.clone())).collect()
@@ -239,10 +243,10 @@ impl Engine {
     }
 }
 
-/// Adds the values of a field whose lists name no dropped event and no system event, except by the name of the value.
-fn add_exact(terms: &TermIndex, number: u8, first: &mut First<'_>) {
-    for (name, list) in terms.values(number) {
-        if first.has_name(name) && !name.starts_with('$') {
+/// Adds values whose lists name no dropped event and no system event.
+fn add_exact<'a>(values: impl Iterator<Item = (&'a Name, &'a PostingList)>, first: &mut First<'_>) {
+    for (name, list) in values {
+        if first.has_name(name) {
             let tally = Tally {
                 events: list.count_up_to(first.as_of),
                 last: list.last_up_to(first.as_of).unwrap_or(0),

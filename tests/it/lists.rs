@@ -188,6 +188,52 @@ fn what_was_dropped_and_what_is_the_systems_is_in_no_list() {
 }
 
 #[test]
+fn a_user_or_tag_that_begins_with_a_dollar_was_in_no_list() {
+    let store = Store::builder()
+        .indexer("letter", |event, found| found.extend(event.user_id().map(Into::into)))
+        .open()
+        .expect("the index is registered once");
+    let event = NewEvent::new("Seen")
+        .user("$service")
+        .organization("$org")
+        .correlation("$conversation")
+        .causation("$cause")
+        .tag("$tag");
+    store
+        .append(&stream("a-1"), Expected::Any, event)
+        .expect("only types are reserved");
+    let values = [
+        (Field::User, "$service"),
+        (Field::Organization, "$org"),
+        (Field::Correlation, "$conversation"),
+        (Field::Causation, "$cause"),
+        (Field::Tag, "$tag"),
+        (Field::Index("letter".into()), "$service"),
+    ];
+    let check = |when: &str| {
+        for (field, value) in &values {
+            assert_eq!(
+                counts(&store, &of(field.clone())),
+                named(&[(value, 1)]),
+                "{field}, {when}"
+            );
+            let by_prefix = of(field.clone()).prefix("$").order(ListOrder::Events);
+            assert_eq!(counts(&store, &by_prefix), named(&[(value, 1)]), "{field}, {when}");
+        }
+        assert_eq!(counts(&store, &of(Field::EventType)), named(&[("Seen", 1)]), "{when}");
+        assert_eq!(all(&store, &of(Field::AggregateType)).len(), 1, "{when}");
+    };
+    check("alone");
+    store.save_snapshot("a-1", NewSnapshot::new(Version(1))).expect("saved");
+    check("beside a system event");
+    fill(&store, "a-2", 2);
+    store.delete("a-2", Expected::Any).expect("it exists");
+    check("beside dropped events");
+    store.compact();
+    check("after compaction");
+}
+
+#[test]
 fn a_budget_takes_values_off_their_lists() {
     let store = keeping(10);
     for number in 0..100 {
