@@ -66,15 +66,18 @@ fn misplaced(text: &str) -> String {
     )
 }
 
-/// Reads the patterns of types: several have commas between them, and a name can contain a comma.
+/// Reads the patterns of types: several have commas between them. A name can contain a comma, or spaces at its ends: the whole text is a pattern
+/// too if it is valid.
 pub(crate) fn parse_types(text: &str) -> Result<Types, String> {
     if text.split(',').any(|name| name.trim().is_empty()) {
         return Err("a type is empty: name one, or several with commas between them".to_owned());
     }
     let parts = text.split(',').map(|part| Pattern::parse(part.trim()));
     let mut types = parts.collect::<Result<Vec<_>, _>>()?;
-    if types.len() > 1 && !text.contains('*') {
-        types.push(Pattern::Is(text.to_owned()));
+    if let Ok(whole) = Pattern::parse(text)
+        && !types.contains(&whole)
+    {
+        types.push(whole);
     }
     Ok(Types(types))
 }
@@ -125,12 +128,29 @@ mod tests {
     }
 
     #[test]
+    fn a_type_with_a_comma_and_a_star_or_a_space_before_it_was_not_found() {
+        let is = |name: &str| Pattern::Is(name.to_owned());
+        let prefix = |name: &str| Pattern::Prefix(name.to_owned());
+        for (text, patterns) in [
+            ("A,B**", vec![is("A"), is("B*"), is("A,B*")]),
+            ("A,B*", vec![is("A"), prefix("B"), prefix("A,B")]),
+            (" lead", vec![is("lead"), is(" lead")]),
+            ("tail ", vec![is("tail"), is("tail ")]),
+            (" lead*", vec![prefix("lead"), prefix(" lead")]),
+            ("A", vec![is("A")]),
+            ("*", vec![prefix("")]),
+        ] {
+            assert_eq!(parse_types(text).unwrap().0, patterns, "{text}");
+        }
+    }
+
+    #[test]
     fn types_are_split_at_commas_and_kept_whole() {
         let is = |name: &str| Pattern::Is(name.to_owned());
         assert_eq!(parse_types("A, B").unwrap().0, [is("A"), is("B"), is("A, B")]);
         let with_prefix = [Pattern::Prefix("A".to_owned()), is("B")];
         assert_eq!(parse_types("A*,B").unwrap().0, with_prefix);
-        for text in ["", "A,", "A,*x", "A*, B*C"] {
+        for text in ["", " ", "A,", "A,*x", "A*, B*C"] {
             assert!(parse_types(text).is_err(), "{text}");
         }
     }

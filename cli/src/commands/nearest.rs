@@ -30,9 +30,12 @@ pub(crate) fn hint(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
         let Some((_, what)) = named.iter().find(|(other, _)| *other == field) else {
             continue;
         };
-        for name in patterns.iter().filter_map(whole) {
-            let first = Query::all().filter(Filter::is(field.clone(), name)).limit(1);
-            if store.query(first).count()? == 0
+        let (plain, composed): (Vec<_>, Vec<_>) = patterns.into_iter().partition(is_plain);
+        if has_events(store, Pattern::any(&field, &composed))? {
+            continue;
+        }
+        for name in plain.iter().filter_map(name) {
+            if !has_events(store, Filter::is(field.clone(), name))?
                 && let Some(nearest) = nearest(store, &field, name)?
             {
                 let text = format!("no event has the {what} '{name}'; did you mean '{nearest}'?");
@@ -43,12 +46,21 @@ pub(crate) fn hint(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
     Ok(())
 }
 
-/// A whole name. One with a comma may be several types.
-fn whole(pattern: &Pattern) -> Option<&str> {
+fn name(pattern: &Pattern) -> Option<&str> {
     match pattern {
-        Pattern::Is(name) if !name.contains(',') => Some(name),
-        Pattern::Is(_) | Pattern::Prefix(_) => None,
+        Pattern::Is(name) => Some(name),
+        Pattern::Prefix(_) => None,
     }
+}
+
+/// Whether a pattern stands for itself: one with a comma, or a space at an end, is the whole of a text of which the parts are patterns too.
+fn is_plain(pattern: &Pattern) -> bool {
+    let (Pattern::Is(text) | Pattern::Prefix(text)) = pattern;
+    !text.contains(',') && text.trim() == text
+}
+
+fn has_events(store: &Store, filter: Filter) -> Outcome<bool> {
+    Ok(store.query(Query::all().filter(filter).limit(1)).count()? > 0)
 }
 
 fn nearest(store: &Store, field: &Field, name: &str) -> Outcome<Option<Name>> {

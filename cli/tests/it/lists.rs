@@ -204,3 +204,26 @@ fn a_list_fits_the_terminal() {
         assert_eq!(table.contains("last position"), columns == 120, "{table}");
     }
 }
+
+#[test]
+fn a_hint_told_of_a_part_of_a_type_that_was_found_whole() {
+    let folder = Folder::new();
+    let lines = ["Sent, Paid", " Sent", "Sents", "Paid*"].map(|name| line("order-1", name, ""));
+    let store = folder.file("log.jsonl", lines.join("\n"));
+    for (given, found) in [
+        ("Sent, Paid", "order-1"),
+        (" Sent", "order-1"),
+        ("Paid**", "order-1"),
+        ("Sent, P*", "order-1"),
+    ] {
+        let ran = ask(&store, &["events", "--format", "csv", "--type", given]);
+        assert!(!ran.stderr.contains("did you mean"), "{given}: {}", ran.stderr);
+        assert!(ran.ok().contains(found), "{given}");
+    }
+    let ran = ask(&store, &["events", "--type", "Sent,Pald*,Sentss"]);
+    assert!(
+        ran.stderr.contains("the type 'Sentss'; did you mean 'Sents'?"),
+        "{}",
+        ran.stderr
+    );
+}
