@@ -34,7 +34,7 @@ pub struct Explanation {
     pub elapsed: Duration,
 }
 
-/// A condition of a query that the index has lists for. Formatted as `event type is Paid or Sent`.
+/// A condition of a query that the index has lists for. Formatted as `event type is Paid or Sent`, `user begins with an`, or `user is any`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExplainedTerm {
@@ -52,6 +52,10 @@ pub struct ExplainedTerm {
 
 impl fmt::Display for ExplainedTerm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_prefix && self.values.iter().all(|prefix| prefix.is_empty()) {
+            let relation = if self.is_excluded { "is none" } else { "is any" };
+            return write!(f, "{} {relation}", self.field);
+        }
         let relation = match (self.is_prefix, self.is_excluded) {
             (false, false) => "is",
             (false, true) => "is not",

@@ -321,3 +321,56 @@ fn ranges_are_normalized() {
         "2026-01-31T12:00:00Z..=2026-01-31T12:00:00Z"
     );
 }
+
+#[test]
+fn many_prefixes_in_one_query_took_memory_without_bound() {
+    let store = Store::in_memory();
+    for number in 0..300 {
+        let event = NewEvent::new("Seen").user(format!("user-{}", number % 100));
+        let id = format!("aggregate-{}", number % 150);
+        store.append(&stream(&id), Expected::Any, event).expect("anything goes");
+    }
+    let run = |filter: Filter, want: u64| {
+        let query = Query::all().filter(filter);
+        let explained = store.query(query.clone()).uncached().explain().expect("it is valid");
+        assert_eq!(explained.matches, want, "{query:?}");
+        assert_eq!(store.query(query).count().expect("it is valid"), want);
+        explained.scanned
+    };
+    for (field, prefix, matches) in [
+        (Field::User, "user-1", 33),
+        (Field::Aggregate, "aggregate-1", 122),
+        (Field::EventType, "Seen", 300),
+    ] {
+        let prefixes = |count| vec![Filter::prefix(field.clone(), prefix); count];
+        assert!(!run(Filter::Any(prefixes(3)), matches), "{field}");
+        assert!(run(Filter::Any(prefixes(10_000)), matches), "{field}");
+        assert!(
+            !run(Filter::All(prefixes(10_000)), matches),
+            "{field}: the first ones are lists"
+        );
+        run(Filter::not(Filter::Any(prefixes(10_000))), 300 - matches);
+        run(
+            Filter::All(vec![Filter::Not(Box::new(Filter::prefix(field, prefix))); 10_000]),
+            300 - matches,
+        );
+    }
+}
+
+#[test]
+fn an_explained_prefix_without_text_ended_in_a_blank() {
+    let store = store();
+    for (filter, told) in [
+        (Filter::prefix(Field::User, ""), "user is any"),
+        (Filter::not(Filter::prefix(Field::User, "")), "user is none"),
+        (Filter::prefix(Field::User, "u"), "user begins with u"),
+        (
+            Filter::not(Filter::prefix(Field::Tag, "t")),
+            "tag does not begin with t",
+        ),
+        (Filter::is(Field::User, "user-0"), "user is user-0"),
+    ] {
+        let explained = store.query(Query::all().filter(filter)).explain().expect("it is valid");
+        assert_eq!(explained.terms[0].to_string(), told);
+    }
+}

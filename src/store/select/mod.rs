@@ -4,6 +4,8 @@ mod node;
 mod ranges;
 mod scan;
 
+use std::cell::Cell;
+
 use smallvec::SmallVec;
 
 use self::node::Node;
@@ -63,6 +65,9 @@ const DAYS_MAX: usize = 1000;
 /// Maximum values of a prefix whose lists are united.
 const PREFIX_MAX: usize = 16 * 1024;
 
+/// The prefixes of a query look at no more values than this many times the events of its range.
+const PREFIX_VALUES_PER_EVENT: u64 = 16;
+
 /// How filters on aggregates are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Aggregates {
@@ -79,6 +84,8 @@ pub(crate) struct Selection<'a> {
     aggregates: Aggregates,
     main: Terms<'a>,
     others: Vec<(&'a LiveIndex, Terms<'a>)>,
+    /// Values that the prefixes of the tree may still look at, which bounds its time and its memory.
+    values_left: Cell<u64>,
 }
 
 impl<'a> Selection<'a> {
@@ -107,6 +114,7 @@ impl<'a> Selection<'a> {
             aggregates,
             main,
             others,
+            values_left: Cell::new(0),
         }
     }
 
@@ -117,6 +125,8 @@ impl<'a> Selection<'a> {
     }
 
     fn tree(&self, bounds: Bounds) -> Node<'_> {
+        self.values_left
+            .set(bounds.len().saturating_mul(PREFIX_VALUES_PER_EVENT));
         let mut nodes: Vec<_> = self
             .query
             .filters
@@ -175,7 +185,7 @@ impl<'a> Selection<'a> {
         let Some((terms, number)) = self.terms(field) else {
             return Node::Unknown;
         };
-        if terms.count_of(number) as u64 > bounds.len() {
+        if !self.may_look_at(terms.count_of(number) as u64, bounds) {
             return Node::Unknown;
         }
         let matching = terms.with_prefix(number, prefix);
@@ -186,14 +196,23 @@ impl<'a> Selection<'a> {
         Node::Lists(lists)
     }
 
-    /// The same for the ids of aggregates.
+    /// Whether looking at this many values is less work than testing the events, and the prefixes before left room for it.
+    fn may_look_at(&self, values: u64, bounds: Bounds) -> bool {
+        let left = self.values_left.get().checked_sub(values);
+        let left = left.filter(|_| values <= bounds.len());
+        self.values_left.set(left.unwrap_or(self.values_left.get()));
+        left.is_some()
+    }
+
+    /// The same as [`lists_with`](Self::lists_with) for the ids of aggregates: looks at as many ids as the range has events, and collects no
+    /// more positions.
     fn aggregates_with(&self, prefix: &str, bounds: Bounds) -> Node<'_> {
+        if self.aggregates == Aggregates::Leave || !self.may_look_at(bounds.len(), bounds) {
+            return Node::Unknown;
+        }
         let core = &self.engine.core;
         let mut left = bounds.len();
         let mut positions = Vec::new();
-        if self.aggregates == Aggregates::Leave {
-            return Node::Unknown;
-        }
         for shard in 0..core.shard_count() {
             let shard = core.read(shard);
             for stream in shard.streams() {
