@@ -74,9 +74,8 @@ pub enum Filter {
     /// A value of the field begins with this text; with an empty text, the field has a value.
     ///
     /// The index looks for the prefix among the distinct values of the field, and unites the lists of those that match. The cost grows with the
-    /// number of distinct values and of matches, not with the number of events. The events are
-    /// tested instead if more than 16,384 values match, or if the prefixes of the query together would look at more than 16 values for each event of
-    /// its range.
+    /// number of distinct values and of matches, not with the number of events. The events are tested instead if more than 16,384 values match,
+    /// or if the filters of the query together would look up more than 16 values for each event of its range.
     Prefix(Field, Name),
     /// The version of the event is in this range.
     Versions(Between<Version>),

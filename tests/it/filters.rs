@@ -323,7 +323,7 @@ fn ranges_are_normalized() {
 }
 
 #[test]
-fn many_prefixes_in_one_query_took_memory_without_bound() {
+fn many_prefixes_or_aggregates_in_one_query_took_memory_without_bound() {
     let store = Store::in_memory();
     for number in 0..300 {
         let event = NewEvent::new("Seen").user(format!("user-{}", number % 100));
@@ -337,6 +337,14 @@ fn many_prefixes_in_one_query_took_memory_without_bound() {
         assert_eq!(store.query(query).count().expect("it is valid"), want);
         explained.scanned
     };
+    let is = Filter::is(Field::Aggregate, "aggregate-7");
+    assert!(!run(Filter::Any(vec![is.clone(); 3]), 2));
+    assert!(run(Filter::Any(vec![is.clone(); 10_000]), 2), "aggregates");
+    run(Filter::not(Filter::Any(vec![is; 10_000])), 298);
+    let repeated = Filter::one_of(Field::Aggregate, vec!["aggregate-7"; 10_000]);
+    assert!(run(repeated, 2), "one aggregate, many times");
+    let every = Filter::one_of(Field::Aggregate, (0..150).map(|id| format!("aggregate-{id}")));
+    assert!(!run(Filter::Any(vec![every; 16]), 300), "each of all aggregates");
     for (field, prefix, matches) in [
         (Field::User, "user-1", 33),
         (Field::Aggregate, "aggregate-1", 122),

@@ -65,8 +65,8 @@ const DAYS_MAX: usize = 1000;
 /// Maximum values of a prefix whose lists are united.
 const PREFIX_MAX: usize = 16 * 1024;
 
-/// The prefixes of a query look at no more values than this many times the events of its range.
-const PREFIX_VALUES_PER_EVENT: u64 = 16;
+/// The prefixes and the aggregates of a query look at no more values and positions than this many times the events of its range.
+const LOOKUPS_PER_EVENT: u64 = 16;
 
 /// How filters on aggregates are evaluated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,8 +84,8 @@ pub(crate) struct Selection<'a> {
     aggregates: Aggregates,
     main: Terms<'a>,
     others: Vec<(&'a LiveIndex, Terms<'a>)>,
-    /// Values that the prefixes of the tree may still look at, which bounds its time and its memory.
-    values_left: Cell<u64>,
+    /// Values and positions that the filters of the tree may still look up, which bounds its time and its memory.
+    lookups_left: Cell<u64>,
 }
 
 impl<'a> Selection<'a> {
@@ -114,7 +114,7 @@ impl<'a> Selection<'a> {
             aggregates,
             main,
             others,
-            values_left: Cell::new(0),
+            lookups_left: Cell::new(0),
         }
     }
 
@@ -125,8 +125,7 @@ impl<'a> Selection<'a> {
     }
 
     fn tree(&self, bounds: Bounds) -> Node<'_> {
-        self.values_left
-            .set(bounds.len().saturating_mul(PREFIX_VALUES_PER_EVENT));
+        self.lookups_left.set(bounds.len().saturating_mul(LOOKUPS_PER_EVENT));
         let mut nodes: Vec<_> = self
             .query
             .filters
@@ -198,9 +197,9 @@ impl<'a> Selection<'a> {
 
     /// Whether looking at this many values is less work than testing the events, and the prefixes before left room for it.
     fn may_look_at(&self, values: u64, bounds: Bounds) -> bool {
-        let left = self.values_left.get().checked_sub(values);
+        let left = self.lookups_left.get().checked_sub(values);
         let left = left.filter(|_| values <= bounds.len());
-        self.values_left.set(left.unwrap_or(self.values_left.get()));
+        self.lookups_left.set(left.unwrap_or(self.lookups_left.get()));
         left.is_some()
     }
 
@@ -230,11 +229,13 @@ impl<'a> Selection<'a> {
         Node::Positions(positions)
     }
 
+    /// The positions of the events of these aggregates; undecided if earlier filters of the query have named many.
     fn aggregates(&self, ids: &[Name], bounds: Bounds) -> Node<'_> {
         if self.aggregates == Aggregates::Leave {
             return Node::Unknown;
         }
         let core = &self.engine.core;
+        let most = usize::try_from(self.lookups_left.get()).unwrap_or(usize::MAX);
         let mut positions = Vec::new();
         for id in ids {
             let hash = core.hash(id);
@@ -243,8 +244,14 @@ impl<'a> Selection<'a> {
                 continue;
             };
             let events = shard.stream(key).positions_after(bounds.after);
-            positions.extend(events.take_while(|position| *position <= bounds.until));
+            let room = most - positions.len();
+            let mut events = events.take_while(|position| *position <= bounds.until);
+            positions.extend(events.by_ref().take(room));
+            if events.next().is_some() {
+                return Node::Unknown;
+            }
         }
+        self.lookups_left.set((most - positions.len()) as u64);
         positions.sort_unstable();
         positions.dedup();
         Node::Positions(positions)
