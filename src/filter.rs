@@ -67,9 +67,10 @@ pub enum Filter {
     Data(String, crate::JsonValue),
     /// Metadata or data contain this text, case-insensitive in every script (Unicode case folding).
     Text(String),
-    /// The filter does not hold.
+    /// The inner filter does not hold.
     ///
-    /// Beside other conditions, its events are taken off their lists. Alone, it makes every event of the query's range a candidate.
+    /// Beside other conditions, the index removes the events of the inner filter from the candidates. Alone, every event of the query's range is a
+    /// candidate.
     Not(Box<Filter>),
     /// A value of the field begins with this text; with an empty text, the field has a value.
     ///

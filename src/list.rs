@@ -84,7 +84,10 @@ impl ListQuery {
         self
     }
 
-    /// Continue where a page before ended.
+    /// Continue after the page that returned `cursor`.
+    ///
+    /// The field and the prefix must be those of that page: the cursor has only the order, so a list of another field continues at the same name
+    /// or rank without an error.
     #[must_use]
     pub fn cursor(mut self, cursor: ListCursor) -> Self {
         self.cursor = Some(cursor);
@@ -123,7 +126,7 @@ pub struct ListPage {
     pub as_of: Position,
 }
 
-/// A value of a field, with what the index knows of its events.
+/// A value of a field, with the number of its events and the last of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ListItem {
@@ -139,9 +142,9 @@ pub struct ListItem {
     pub last_at: Timestamp,
 }
 
-/// Where a page of a list ends: continue the same list from here.
+/// The end of a page of a list, from which the same list continues: see [`ListQuery::cursor`].
 ///
-/// It names a value, so appends between two pages shift nothing. Its text form is for links and flags.
+/// It names a value, so appends between two pages do not shift the list. Its text form is for links and flags.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ListCursor {
     pub(crate) order: ListOrder,
@@ -171,8 +174,8 @@ const LETTERS: [(char, ListOrder); 3] = [
 ];
 
 impl fmt::Display for ListCursor {
-    /// Writes the order, the position, the rank and the name, of which every other byte than letters, digits, `-` and `_` is written as `%` and
-    /// two digits.
+    /// Writes the order, the position, the rank and the name. Bytes of the name other than ASCII letters, digits, `-` and `_` become `%` and two
+    /// hexadecimal digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = LETTERS.iter().find(|(_, order)| *order == self.order);
         let letter = letter.map_or('n', |(letter, _)| *letter);

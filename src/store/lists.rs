@@ -8,8 +8,7 @@ use super::{Engine, Store};
 use crate::list::compare;
 use crate::{Error, Field, ListCursor, ListItem, ListOrder, ListPage, ListQuery, Name, Position, Result};
 
-/// A list is made again this many times if events were dropped meanwhile. After the last time, the values that have lost their last event
-/// are left out.
+/// Attempts to read a page while events are being dropped. The last attempt leaves out values whose last event is gone.
 const TRIES: usize = 3;
 
 /// The events of a value up to a position.
@@ -103,11 +102,10 @@ impl Store {
     /// their last activity.
     ///
     /// System events are not counted, and neither are dropped ones; a value without events is not listed. All pages count the events up to
-    /// the position of the first page, so a list is the same whatever is appended between its pages. Events that are dropped between its
-    /// pages are missing from the later ones.
+    /// the position of the first page, so appends between two pages do not change the list. Events that are dropped between two pages are
+    /// missing from the later page; in another order than by name, a value that lost events may be listed on both pages.
     ///
-    /// The list comes from the index: its cost is that of looking at each value of the field once, and at the last event of each listed
-    /// value. If the store has system events with the field, or has dropped events that were not [compacted](Self::compact) yet, the
+    /// The list comes from the index: it looks at each value of the field once, and at the last event of each listed value. If the store has system events with the field, or has dropped events that were not [compacted](Self::compact) yet, the
     /// positions of each value are looked at as well. Types and aggregates are listed without that cost, unless events were dropped.
     ///
     /// # Errors
