@@ -105,8 +105,9 @@ impl Store {
     /// the position of the first page, so appends between two pages do not change the list. Events that are dropped between two pages are
     /// missing from the later page; in another order than by name, a value that lost events may be listed on both pages.
     ///
-    /// The list comes from the index: it looks at each value of the field once, and at the last event of each listed value. If the store has system events with the field, or has dropped events that were not [compacted](Self::compact) yet, the
-    /// positions of each value are looked at as well. Types and aggregates are listed without that cost, unless events were dropped.
+    /// The list comes from the index: it looks at each value of the field once, and at the last event of each listed value. If the store has
+    /// system events with the field, or has dropped events that were not [compacted](Self::compact) yet, it looks at the positions of each value
+    /// as well. Types and aggregates are listed without that cost, unless events were dropped.
     ///
     /// # Errors
     ///
