@@ -130,6 +130,7 @@ pub mod journal;
 mod json;
 mod list;
 mod name;
+mod percent;
 mod query;
 mod settings;
 mod snapshot;

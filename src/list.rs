@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
-use crate::url::decode;
+use crate::percent::decode;
 use crate::{Error, Field, Name, Position, Timestamp};
 
 /// In which order values are listed.

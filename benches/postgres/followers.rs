@@ -104,7 +104,7 @@ fn together(cluster: &Cluster) {
     );
 }
 
-/// So many followers of a new store.
+/// Makes a new store, and followers of it.
 fn follow<const COUNT: usize>(cluster: &Cluster, schema: &str) -> [Store; COUNT] {
     sure(Box::new(open(cluster, schema)).close());
     std::array::from_fn(|_| sure(Store::follow(&format!("{}?schema={schema}", cluster.url()))))

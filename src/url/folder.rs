@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use super::decode;
 use super::invalid;
 use super::options::{OPTIONS, StoreOptions, bytes, each, refusal};
 use crate::Result;
 use crate::journal::file::FileSettings;
+use crate::percent::decode;
 
 /// A directory, and the options of its store.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,6 @@
 mod folder;
 #[cfg(any(feature = "file", feature = "postgres"))]
 mod options;
-mod percent;
 #[cfg(feature = "postgres")]
 mod postgres;
 
@@ -18,7 +17,6 @@ use std::str::FromStr;
 use self::folder::FolderUrl;
 #[cfg(any(feature = "file", feature = "postgres"))]
 use self::options::StoreOptions;
-pub(crate) use self::percent::decode;
 #[cfg(feature = "postgres")]
 use self::postgres::PostgresUrl;
 #[cfg(all(feature = "cqrs", feature = "postgres"))]

@@ -1,10 +1,10 @@
 //! The URL of a store in PostgreSQL: the address of the server, and the options of the store and its journal beside those of the address.
 
-use super::decode;
 use super::options::{OPTIONS, StoreOptions, each, refusal, time};
 #[cfg(feature = "cqrs")]
 use crate::journal::postgres::Database;
 use crate::journal::postgres::{ADDRESS_OPTIONS, Address, Partition, PostgresSettings, shown_option};
+use crate::percent::decode;
 use crate::{Error, Limits, Result};
 
 /// The most bytes of an event's metadata and data.

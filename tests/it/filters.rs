@@ -35,7 +35,7 @@ fn cases() -> Vec<Case> {
     let time = |seconds| START.after(Duration::from_secs(seconds));
     vec![
         (Filter::not(is(Field::User, "user-0")), |n| n % 4 != 0),
-        (Filter::not(is(Field::User, "nobody")), |_| true),
+        (Filter::not(is(Field::User, "unknown")), |_| true),
         (Filter::not(is(Field::Aggregate, "aggregate-3")), |n| n % 10 != 3),
         (Filter::not(Filter::not(is(Field::Tag, "tag-2"))), |n| n % 7 == 2),
         (Filter::not(Filter::All(Vec::new())), |_| false),
@@ -280,7 +280,7 @@ fn an_aggregate_that_is_being_deleted_is_in_no_exception_from_it() {
             Filter::not(Filter::prefix(Field::Aggregate, "a")),
             Filter::not(Filter::Any(vec![
                 Filter::is(Field::Aggregate, "a"),
-                Filter::is(Field::User, "nobody"),
+                Filter::is(Field::User, "unknown"),
             ])),
         ];
         while !done.load(Ordering::Acquire) {

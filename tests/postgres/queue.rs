@@ -18,7 +18,7 @@ fn errors_of_appends(schema: &Schema, while_appending: impl FnOnce()) -> BTreeSe
     let append = |session: u32| {
         let mut states = BTreeSet::new();
         while !is_over.load(Ordering::SeqCst) {
-            // By name and by position of the aggregate: two sessions append to the same aggregates, and each to its own.
+            // Two sessions share an aggregate, and each has one of its own.
             let appends: String = [session / 2, 100 + session, session / 2]
                 .map(|note| {
                     format!("SELECT append_events('note-{note}', 'Note', NULL, '[{{\"eventType\": \"Noted\"}}]');")

@@ -7,7 +7,7 @@ use tokio_postgres::config::{Host, SslMode};
 
 use super::tls::{Roots, Tls, Verify};
 use crate::journal::{JournalError, JournalErrorKind};
-use crate::url::decode;
+use crate::percent::decode;
 
 /// The options of an address, without those of the store.
 pub(crate) const OPTIONS: [&str; 17] = [
