@@ -116,6 +116,9 @@
 //! | `postgres` | no | `journal::postgres`, and `postgres:` URLs; tokio-postgres, tokio, rustls |
 //! | `testing` | no | [`testing`]: scenarios, faults on demand, one seed, golden histories; the contracts of stores and journals as tests, the reference model |
 
+// docs.rs says which feature an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 #[cfg(feature = "analytics")]
 pub mod analytics;
 #[cfg(feature = "cqrs")]
@@ -180,8 +183,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The examples of the README, and of what it points to, are tests too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-#[doc = include_str!("../POSTGRESQL.md")]
+#[doc = include_str!("../docs/postgresql.md")]
+#[doc = include_str!("../docs/durability.md")]
+#[doc = include_str!("../docs/tracking.md")]
 struct Readme;
+
+/// The examples of the guide.
+#[cfg(all(doctest, feature = "cqrs"))]
+#[doc = include_str!("../docs/guide.md")]
+struct Guide;
 
 /// The examples of the guides to testing, which need the features that they describe.
 #[cfg(all(doctest, feature = "testing", feature = "cqrs", feature = "json"))]

@@ -1,4 +1,4 @@
-"""Prints every event in a folder of segments as a line of JSON, and what is left of others; knows nothing but FORMAT.md."""
+"""Prints every event in a folder of segments as a line of JSON, and what is left of others; knows nothing but docs/file-format.md."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-//! The files of a store are what `FORMAT.md` says: an old store is read as it was written, and so is a new one by another program.
+//! The files of a store are what `docs/file-format.md` says: an old store is read as it was written, and so is a new one by another program.
 
 use std::path::Path;
 use std::process::Command;
@@ -359,10 +359,10 @@ fn compressed_frames_are_not_taken_for_damage() {
     assert_eq!(refused, Err(annals::journal::JournalErrorKind::Unsupported));
 }
 
-/// The bytes that `FORMAT.md` shows, with the events that it says are in them.
+/// The bytes that `docs/file-format.md` shows, with the events that it says are in them.
 #[test]
 fn the_example_of_the_format_is_true() {
-    let text = include_str!("../../FORMAT.md");
+    let text = include_str!("../../docs/file-format.md");
     let (_, example) = text.split_once("```text\n").expect("an example");
     let lines = example.lines().take_while(|line| *line != "```");
     let bytes: Vec<u8> = lines

@@ -38,6 +38,8 @@ mod model;
 mod personality;
 mod read;
 mod read_only;
+#[rustfmt::skip] // as the README shows it
+mod readme_example;
 mod repair;
 mod retention;
 mod saga_matrix;
@@ -47,3 +49,4 @@ mod support;
 mod tail;
 #[cfg(unix)]
 mod targets;
+mod tidy;

@@ -10,7 +10,7 @@ use crate::support::{Schema, prepared};
 #[test]
 fn the_example_of_the_documentation_appends_several() {
     let schema = prepared();
-    let page = include_str!("../../POSTGRESQL.md");
+    let page = include_str!("../../docs/postgresql.md");
     let example = |call: &str| {
         let (_, rest) = page.split_once(call).expect("there is one");
         rest.split_once(";\n").expect("it ends").0

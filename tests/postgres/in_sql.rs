@@ -39,7 +39,7 @@ fn events(store: &Store) -> Vec<Event> {
 #[test]
 fn the_example_of_the_documentation_appends() {
     let schema = prepared();
-    let page = include_str!("../../POSTGRESQL.md");
+    let page = include_str!("../../docs/postgresql.md");
     let (_, rest) = page
         .split_once("```sql\nSELECT * FROM annals.append_events")
         .expect("there is one");

@@ -1,4 +1,4 @@
-//! What a role must be granted to write, and to read: POSTGRESQL.md says the same.
+//! What a role must be granted to write, and to read: docs/postgresql.md says the same.
 
 use annals::journal::Journal as _;
 use annals::journal::postgres::PostgresJournal;

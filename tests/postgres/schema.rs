@@ -84,7 +84,7 @@ fn tables_of_an_earlier_program_are_brought_up_to_date() {
     assert_eq!(follow(&schema).read_all().events().len(), 1);
 }
 
-/// The rights of a writer of the first program; the owner brings the tables up to date, and grants again what POSTGRESQL.md says.
+/// The rights of a writer of the first program; the owner brings the tables up to date, and grants again what docs/postgresql.md says.
 #[test]
 fn a_writer_of_an_earlier_program_goes_on_when_it_is_granted_the_rest() {
     const FIRST_WRITER: &str = "GRANT USAGE ON SCHEMA annals TO writer; GRANT SELECT ON ALL TABLES IN SCHEMA annals TO writer; \

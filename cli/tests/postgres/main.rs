@@ -153,7 +153,7 @@ fn loans() {
         return;
     }
     check("loans", &log, 262_200);
-    // The query of POSTGRESQL.md. The figures are counted by another program from the log.
+    // The query of docs/postgresql.md. The figures are counted by another program from the log.
     let query = DECISIONS.replace("annals.", &format!("program_loans_{}.", std::process::id()));
     let answer = Command::new("psql")
         .args(["-qAtc", &query])

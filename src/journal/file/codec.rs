@@ -1,4 +1,4 @@
-//! The only module that uses bincode. Golden bytes pin its varint format, and `FORMAT.md` specifies it.
+//! The only module that uses bincode. Golden bytes pin its varint format, and `docs/file-format.md` specifies it.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
 use bincode::error::{DecodeError, EncodeError};

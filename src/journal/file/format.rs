@@ -1,4 +1,4 @@
-//! The headers and checksums of segments and frames, as specified in `FORMAT.md`.
+//! The headers and checksums of segments and frames, as specified in `docs/file-format.md`.
 
 use std::ops::Range;
 
@@ -303,7 +303,7 @@ mod tests {
         assert_eq!(u32::from_le_bytes(take(&bytes, 60)), 0xe3d4_6902);
     }
 
-    /// The frame of the example in `FORMAT.md`.
+    /// The frame of the example in `docs/file-format.md`.
     #[test]
     fn a_frame_header_is_these_bytes() {
         let header = FrameHeader {

@@ -1,6 +1,6 @@
 //! The lock of a directory: the directory itself where the system supports that, and the file `lock` in it.
 //!
-//! Every program that follows `FORMAT.md` locks the file. The file can be removed, and a second writer would then create another one;
+//! Every program that follows `docs/file-format.md` locks the file. The file can be removed, and a second writer would then create another one;
 //! therefore a writer locks the directory too, which cannot be replaced without becoming another store.
 
 use std::fs::{File, TryLockError};

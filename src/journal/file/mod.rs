@@ -1,6 +1,6 @@
-//! The journal in files: segments of frames in a directory. [`FORMAT.md`] specifies every byte.
+//! The journal in files: segments of frames in a directory. [`docs/file-format.md`] specifies every byte.
 //!
-//! [`FORMAT.md`]: https://docs.rs/crate/annals/latest/source/FORMAT.md
+//! [`docs/file-format.md`]: https://docs.rs/crate/annals/latest/source/docs/file-format.md
 
 #[cfg(all(test, feature = "testing"))]
 mod agreement;

@@ -405,7 +405,7 @@ mod tests {
         }
     }
 
-    /// The content of the example in `FORMAT.md`.
+    /// The content of the example in `docs/file-format.md`.
     const CONTENT: [u8; 60] = *b"\x01\x07Account\x06Opened\x01\0\0\
         \0\x01\x01\x92\xf0\xe0\0\0\x70\0\x80\0\0\0\0\0\0\xaa\xfc\x80\x84\x1e\0\x0a\x03a-1\0\0\0\0\x01\x03new\0\x02{}";
 

@@ -221,7 +221,7 @@ pub(super) fn plain(error: &Error) -> String {
 fn advice(said: &DbError) -> Option<&'static str> {
     match *said.code() {
         SqlState::INSUFFICIENT_PRIVILEGE => Some(
-            "let the owner of the schema open the store once, and grant the role what POSTGRESQL.md of annals lists for what it does",
+            "let the owner of the schema open the store once, and grant the role what docs/postgresql.md of annals lists for what it does",
         ),
         SqlState::UNDEFINED_TABLE => Some("if it is there, the role may not use the schema: GRANT USAGE"),
         _ => None,

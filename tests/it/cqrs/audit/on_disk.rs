@@ -41,7 +41,7 @@ fn frames(bytes: &[u8]) -> Vec<(usize, usize)> {
     frames
 }
 
-/// Makes the checksums of a frame right, as FORMAT.md describes them.
+/// Makes the checksums of a frame right, as docs/file-format.md describes them.
 fn seal(bytes: &mut [u8], at: usize, length: usize) {
     let content = at + FRAME_HEADER;
     let sum = crc32(&[&bytes[content..content + length]]);

@@ -1,0 +1,113 @@
+//! What the texts and the files of the project must keep, where no compiler checks it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Folders that have no texts of the project.
+const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "fixtures"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &Path, extension: &str, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_skipped = SKIPPED.iter().any(|skipped| name == *skipped);
+        if path.is_dir() && !is_skipped {
+            files(&path, extension, into);
+        } else if path.extension().is_some_and(|found| found == extension) {
+            into.push(path);
+        }
+    }
+}
+
+fn pages() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    files(root(), "md", &mut pages);
+    pages
+}
+
+/// The lines of a page that are not in a block of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    let mut in_code = false;
+    text.lines().filter(move |line| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_code ^= is_fence;
+        !in_code && !is_fence
+    })
+}
+
+/// The targets of `[text](target)`.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
+
+/// The anchor that a heading gets on the common hosts of Markdown.
+fn anchor(heading: &str) -> String {
+    let heading = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn anchors(page: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(page).expect("a readable page");
+    prose(&text).filter(|line| line.starts_with('#')).map(anchor).collect()
+}
+
+/// What is wrong with a link of `page`, if anything is.
+fn fault(page: &Path, target: &str) -> Option<String> {
+    let is_elsewhere = target.contains("://") || target.starts_with("mailto:");
+    if is_elsewhere || target.is_empty() {
+        return None;
+    }
+    let (path, fragment) = target.split_once('#').unwrap_or((target, ""));
+    let named = if path.is_empty() {
+        page.to_path_buf()
+    } else {
+        page.parent()?.join(path)
+    };
+    if !named.exists() {
+        return Some(format!("{}: no file {path}", page.display()));
+    }
+    let is_known = fragment.is_empty() || anchors(&named).contains(fragment);
+    (!is_known).then(|| format!("{}: {} has no heading #{fragment}", page.display(), named.display()))
+}
+
+#[test]
+fn a_link_of_a_page_led_nowhere() {
+    let mut faults = Vec::new();
+    let mut checked = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).expect("a readable page");
+        for target in prose(&text).flat_map(links) {
+            checked += 1;
+            faults.extend(fault(&page, target));
+        }
+    }
+    assert_eq!(faults, Vec::<String>::new());
+    assert!(checked > 100, "only {checked} links were found");
+}
+
+#[test]
+fn a_broken_link_passed_the_check() {
+    let page = root().join("README.md");
+    assert!(fault(&page, "docs/nowhere.md").is_some());
+    assert!(fault(&page, "docs/guide.md#no-such-heading").is_some());
+    assert!(fault(&page, "#no-such-heading").is_some());
+    assert_eq!(fault(&page, "docs/guide.md#snapshots"), None);
+    assert_eq!(anchor("## `a_b` C: what, and why?"), "a_b-c-what-and-why");
+}
+
+#[test]
+fn the_test_that_the_readme_shows_was_another_than_the_one_that_runs() {
+    let readme = fs::read_to_string(root().join("README.md")).expect("a README");
+    assert!(readme.contains(include_str!("readme_example.rs").trim_end()));
+}
+
+#[test]
+fn the_architecture_grew_into_a_book() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("an ARCHITECTURE");
+    assert!(text.lines().count() <= 250, "{} lines", text.lines().count());
+}
