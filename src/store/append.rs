@@ -10,9 +10,11 @@ use super::core::{OwnLane, ShardWrite};
 use super::directory::{PageCache, PlaceRun};
 use super::index::IdIndex;
 use super::lane::Lane;
+use super::own_ids::OwnIds;
 use super::prepare::{self, EventMeta, Hashes, PreparedAppend};
-use super::repetition::{Known, OwnIds};
-use super::shard::{Shard, Stream};
+use super::repetition::Known;
+use super::shard::Shard;
+use super::stream::Stream;
 use crate::event::system;
 use crate::{Appended, Conflict, Durability, Error, Expected, NewEvent, Position, Result, StreamId, Version};
 

@@ -19,9 +19,6 @@ use crate::query::{Order, Query};
 use crate::settings::CacheSettings;
 use crate::{Filter, Result};
 
-/// Up to this many candidates the index is as fast as the cache.
-pub(crate) const WORTH_CANDIDATES: u64 = 64;
-
 /// An entry larger than the cache's size divided by this is not stored.
 const LARGEST_PART: u64 = 8;
 

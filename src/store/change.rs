@@ -3,8 +3,9 @@
 use super::budget::Cost;
 use super::core::ShardWrite;
 use super::retention::surplus;
-use super::shard::{Policy, Shard, Stream};
+use super::shard::Shard;
 use super::snapshot::snapshots_of;
+use super::stream::{Policy, Stream};
 use super::{Engine, Store};
 use crate::event::system::Change;
 use crate::settings::WhenBehind;

@@ -13,9 +13,9 @@ use parking_lot::Mutex;
 
 use super::builder::Builder;
 use super::log::Log;
+use super::own_ids::OwnIds;
 use super::prepare;
 use super::recover::Recovery;
-use super::repetition::OwnIds;
 use super::signal::Signal;
 use super::{Engine, Store, durable};
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};

@@ -3,7 +3,7 @@
 use super::core::EventReader;
 use super::directory::PageCache;
 use super::posting_list::PostingList;
-use super::shard::Stream;
+use super::stream::Stream;
 use super::{Engine, Store};
 use crate::list::compare;
 use crate::{Error, Field, ListCursor, ListItem, ListOrder, ListPage, ListQuery, Name, Position, Result};

@@ -26,6 +26,7 @@ mod linear_tables;
 mod lists;
 mod log;
 mod matcher;
+mod own_ids;
 mod posting_list;
 mod prepare;
 pub(crate) mod query_run;
@@ -41,6 +42,7 @@ mod signal;
 mod simulation;
 mod snapshot;
 pub(crate) mod stats;
+mod stream;
 mod streams;
 #[cfg(feature = "analytics")]
 pub(crate) mod summary;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use smallvec::{SmallVec, smallvec};
 use uuid::Uuid;
 
-use super::repetition::OwnIds;
+use super::own_ids::OwnIds;
 use crate::event::chunk::LARGE_PAYLOAD_BYTES;
 use crate::event::names::{self, NameHash, PARTS, Part};
 use crate::settings::Limits;

@@ -8,6 +8,10 @@ use super::{Engine, Store};
 use crate::query::{AsOf, Cursor, Order, Query};
 use crate::{Error, Event, EventRef, Gap, Position, Result, Timestamp};
 
+/// Up to this many candidates the index is as fast as the cache.
+#[cfg(feature = "cache")]
+const WORTH_CANDIDATES: u64 = 64;
+
 /// The sort key of a match: its time, if the query orders by time, and its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Key {
@@ -227,7 +231,7 @@ impl QueryRun<'_> {
         #[cfg(feature = "cache")]
         if self.may_be_cached() {
             let mut scan = Scan::new(engine, &self.query, bounds, direction(self.query.order))?;
-            if let Some(positions) = scan.all_if_few(super::cache::WORTH_CANDIDATES)? {
+            if let Some(positions) = scan.all_if_few(WORTH_CANDIDATES)? {
                 let keys = engine.order(&self.query, positions, want);
                 return Ok(Found {
                     keys: keys.into(),

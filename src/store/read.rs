@@ -1,7 +1,7 @@
 //! Reading one aggregate or the whole log: forwards or backwards, owned or in place.
 
 use super::core::EventReader;
-use super::shard::Stream;
+use super::stream::Stream;
 use super::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::budget::Cost;
 use super::directory::PageCache;
-use super::shard::{Shard, Stream};
+use super::shard::Shard;
+use super::stream::Stream;
 use super::{Engine, Store};
 use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
 

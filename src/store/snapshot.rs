@@ -3,7 +3,8 @@
 use super::budget::Cost;
 use super::directory::PageCache;
 use super::prepare::{self, PreparedAppend};
-use super::shard::{Shard, Stream};
+use super::shard::Shard;
+use super::stream::Stream;
 use super::{Engine, Store};
 use crate::event::system;
 use crate::{

@@ -8,7 +8,7 @@ use super::core::EventReader;
 use super::directory::PageCache;
 use super::flush::Flushing;
 use super::posting_list::PostingList;
-use super::shard::Stream;
+use super::stream::Stream;
 use super::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
 

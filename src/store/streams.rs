@@ -1,7 +1,7 @@
 //! The streams of a shard, stored in the hash tables that find them, without a separate table of keys.
 
 use super::linear_tables::{HalfHash, LinearTables};
-use super::shard::Stream;
+use super::stream::Stream;
 
 /// An upper bound of the buckets of a table, so that a table and a bucket form a key.
 const BUCKETS_MAX: usize = 1 << 14;

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::chain::{BLOCK, Chain, Checkpoint, Leaf, Link};
+use super::chain::{BLOCK, Chain, Checkpoint, Link};
+use super::entry::Leaf;
 use super::head::{Signature, store_bytes, write_checkpoint};
 use super::{AuditKey, ChainEntry, Head, PublicKey, VerifyError};
 use crate::{Error, Position, Timestamp};

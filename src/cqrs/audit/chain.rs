@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use super::entry::ChainEntry;
+use super::entry::{ChainEntry, Leaf};
 use super::hex;
 use crate::{Error, Position};
 
@@ -18,9 +18,6 @@ pub(super) const BLOCK: u64 = 1_024;
 
 /// Maximum number of checkpoints of a head. When there are more, every second one is dropped, so a head has at most 150 KB.
 pub(super) const CHECKPOINTS_MAX: usize = 1_024;
-
-/// The hash of an event.
-pub(super) type Leaf = [u8; 32];
 
 /// What the bytes of a link begin with: of a whole block, and of the last one, which may still grow.
 const CLOSED: [u8; 4] = *b"ABv1";

@@ -2,8 +2,10 @@
 
 use uuid::Uuid;
 
-use super::chain::Leaf;
 use crate::{ContentType, Event, EventRef, Position, Timestamp, Version};
+
+/// The hash of an event.
+pub(super) type Leaf = [u8; 32];
 
 /// The version of these bytes, and what they are: a leaf, never the bytes of a block.
 const LEAF: &[u8; 4] = b"AEv1";

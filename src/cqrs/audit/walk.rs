@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::chain::{Chain, Checkpoint, Leaf};
+use super::chain::{Chain, Checkpoint};
+use super::entry::Leaf;
 use super::{Anchor, ChainEntry, VerifyError};
 use crate::{Gap, Position};
 

@@ -10,8 +10,8 @@ use serde::ser::Serialize;
 use serde_json::Value;
 
 use super::bounded::{Bounded, elements_of};
-use super::decode::{Failed, Found, Reading};
-use super::encode::EncodeError;
+use super::event::Reading;
+use super::failure::{EncodeError, Failed, Found};
 use super::format::{Fields, Format};
 use super::{Codec, CodecError, Encoded, decode, encode};
 use crate::ContentType;

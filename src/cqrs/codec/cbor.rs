@@ -8,14 +8,13 @@ use serde::de::{Deserialize, DeserializeOwned, DeserializeSeed, Deserializer, Er
 use serde::ser::Serialize;
 use serde_json::Value;
 
-use super::decode::{Failed, Found, Reading};
-use super::encode::EncodeError;
+use super::cbor_value::DEPTH;
+use super::event::Reading;
+use super::failure::{EncodeError, Failed, Found};
 use super::format::{Fields, Format};
+use super::value::unreadable;
 use super::{Codec, CodecError, Encoded, cbor_value, decode, encode};
 use crate::ContentType;
-
-/// The number of arrays, maps, tags and enums that may be nested in each other. More would need too much of the stack.
-pub(super) const DEPTH: usize = 128;
 
 /// An array of a length below 24, and one whose length follows in eight bytes, in RFC 8949.
 const SHORT_LIST: u8 = 0x80;
@@ -71,11 +70,21 @@ impl Codec for Cbor {
     }
 
     fn to_value(&self, data: &[u8]) -> Result<Value, CodecError> {
-        cbor_value::to_json(data)
+        if data.is_empty() {
+            return Ok(Value::Null);
+        }
+        let value = parse(data, DEPTH).map_err(|message| unreadable(&message))?;
+        cbor_value::to_json(value)
     }
 
     fn from_value(&self, value: &Value) -> Result<Vec<u8>, CodecError> {
-        cbor_value::of_json(value)
+        if value.is_null() {
+            return Ok(Vec::new());
+        }
+        let mut data = Vec::new();
+        let value = cbor_value::of_json(value)?;
+        Self::write(&mut data, &value).map_err(|error| CodecError::Unwritable(error.to_string()))?;
+        Ok(data)
     }
 }
 
@@ -136,7 +145,7 @@ fn failed(message: String) -> Failed {
 }
 
 /// Parses one value that fills the bytes.
-pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, String> {
+fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, String> {
     let (value, rest) = parse_first(bytes, depth, 0)?;
     check_end(rest)?;
     Ok(value)

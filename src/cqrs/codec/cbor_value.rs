@@ -4,9 +4,10 @@ use ciborium::value::{Integer, Value as CborValue};
 use serde_json::{Number, Value};
 
 use super::CodecError;
-use super::cbor::{Cbor, DEPTH, parse};
-use super::format::Format;
 use super::value::{beyond_64_bits, unreadable};
+
+/// The number of arrays, maps, tags and enums that may be nested in each other. More would need too much of the stack.
+pub(super) const DEPTH: usize = 128;
 
 /// The key of an object that represents bytes.
 const BYTES: &str = "$bytes";
@@ -16,25 +17,7 @@ const MAP: &str = "$map";
 /// Tags of integers of any size, in RFC 8949.
 const LARGE_INTEGERS: [u64; 2] = [2, 3];
 
-pub(super) fn to_json(data: &[u8]) -> Result<Value, CodecError> {
-    if data.is_empty() {
-        return Ok(Value::Null);
-    }
-    let value = parse(data, DEPTH).map_err(|message| unreadable(&message))?;
-    value_to_json(value)
-}
-
-pub(super) fn of_json(value: &Value) -> Result<Vec<u8>, CodecError> {
-    if value.is_null() {
-        return Ok(Vec::new());
-    }
-    let mut data = Vec::new();
-    let value = value_of_json(value, DEPTH)?;
-    Cbor::write(&mut data, &value).map_err(|error| CodecError::Unwritable(error.to_string()))?;
-    Ok(data)
-}
-
-fn value_to_json(value: CborValue) -> Result<Value, CodecError> {
+pub(super) fn to_json(value: CborValue) -> Result<Value, CodecError> {
     Ok(match value {
         CborValue::Null => Value::Null,
         CborValue::Bool(value) => value.into(),
@@ -45,11 +28,7 @@ fn value_to_json(value: CborValue) -> Result<Value, CodecError> {
         },
         CborValue::Text(text) => text.into(),
         CborValue::Bytes(bytes) => object(BYTES, hex(&bytes).into()),
-        CborValue::Array(list) => list
-            .into_iter()
-            .map(value_to_json)
-            .collect::<Result<Vec<_>, _>>()?
-            .into(),
+        CborValue::Array(list) => list.into_iter().map(to_json).collect::<Result<Vec<_>, _>>()?.into(),
         CborValue::Map(entries) => map_to_json(entries)?,
         CborValue::Tag(tag, _) if LARGE_INTEGERS.contains(&tag) => return Err(beyond_64_bits(&"with a CBOR tag")),
         CborValue::Tag(tag, _) => {
@@ -82,12 +61,12 @@ fn map_to_json(entries: Vec<(CborValue, CborValue)>) -> Result<Value, CodecError
     keys.sort_unstable();
     keys.dedup();
     if keys.len() < entries.len() || is_ours {
-        let pair = |(key, value)| Ok(Value::Array(vec![value_to_json(key)?, value_to_json(value)?]));
+        let pair = |(key, value)| Ok(Value::Array(vec![to_json(key)?, to_json(value)?]));
         let pairs: Vec<_> = entries.into_iter().map(pair).collect::<Result<_, _>>()?;
         return Ok(object(MAP, pairs.into()));
     }
     let named = |(key, value): (CborValue, _)| match key.into_text() {
-        Ok(key) => Ok((key, value_to_json(value)?)),
+        Ok(key) => Ok((key, to_json(value)?)),
         Err(key) => Err(unreadable(&format!("a map has the key {key:?}"))),
     };
     entries.into_iter().map(named).collect()
@@ -103,6 +82,10 @@ fn hex(bytes: &[u8]) -> String {
         .iter()
         .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
         .collect()
+}
+
+pub(super) fn of_json(value: &Value) -> Result<CborValue, CodecError> {
+    value_of_json(value, DEPTH)
 }
 
 fn value_of_json(value: &Value, depth: usize) -> Result<CborValue, CodecError> {

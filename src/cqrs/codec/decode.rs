@@ -1,77 +1,15 @@
 //! Decodes an event, and finds out where it does not decode.
 
 use std::cell::Cell;
-use std::fmt;
 
-use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error};
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_path_to_error::Track;
 
 use super::CodecError;
-use super::event::EventDeserializer;
+use super::event::{EventDeserializer, Reading};
+use super::failure::{Failed, Found};
 use super::format::Format;
 use super::missing::Missing;
-
-/// What is wrong with an event type or with missing data, with the variants of the enum where the event type is none of them.
-#[derive(Debug)]
-pub(super) struct DecodeError {
-    pub(super) message: String,
-    pub(super) unknown: Option<Unknown>,
-}
-
-/// The variants of an enum, of which the event type is none.
-pub(super) type Unknown = &'static [&'static str];
-
-impl fmt::Display for DecodeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for DecodeError {}
-
-impl Error for DecodeError {
-    fn custom<T: fmt::Display>(message: T) -> Self {
-        Self {
-            message: message.to_string(),
-            unknown: None,
-        }
-    }
-
-    fn unknown_variant(variant: &str, expected: &'static [&'static str]) -> Self {
-        Self {
-            message: format!("unknown variant '{variant}'"),
-            unknown: Some(expected),
-        }
-    }
-}
-
-/// What is known about data that does not decode, besides the error of its format.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// Where it is, if it was traced.
-    path: Option<String>,
-    /// The variants, when the event type is none of them.
-    unknown: Option<Unknown>,
-}
-
-impl Found {
-    fn new(path: Option<String>, unknown: Option<Unknown>) -> Self {
-        Self { path, unknown }
-    }
-}
-
-/// Data that does not decode.
-#[derive(Debug)]
-pub(super) struct Failed {
-    message: String,
-    found: Found,
-}
-
-impl Failed {
-    pub(super) fn new(message: String, found: Found) -> Self {
-        Self { message, found }
-    }
-}
 
 /// An event to decode.
 #[derive(Clone, Copy)]
@@ -143,15 +81,6 @@ fn explain<F: Format, E: DeserializeOwned>(event: Encoded<'_>, failed: Failed) -
             message,
         },
     }
-}
-
-/// How an event is read from a deserializer of its data.
-#[derive(Clone, Copy)]
-pub(super) struct Reading<'a> {
-    pub(super) event_type: &'a str,
-    /// Whether a variant beside its content has content.
-    pub(super) has_content: bool,
-    pub(super) is_traced: bool,
 }
 
 impl Reading<'_> {

@@ -8,35 +8,12 @@ use serde::ser::{
     Error as _, Impossible, SerializeMap, SerializeStruct, SerializeStructVariant, SerializeTupleVariant, Serializer,
 };
 
+use super::failure::EncodeError;
 use super::format::{Fields, Format};
 use super::{CodecError, Encoded};
 
 /// The tag of an internally tagged enum. Serde does not tell a serializer which field the tag is.
 pub(super) const TAG: &str = "type";
-
-/// What is wrong, in serde's words.
-#[derive(Debug)]
-pub(super) struct EncodeError(String);
-
-impl std::fmt::Display for EncodeError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for EncodeError {}
-
-impl serde::ser::Error for EncodeError {
-    fn custom<T: std::fmt::Display>(message: T) -> Self {
-        Self(message.to_string())
-    }
-}
-
-impl EncodeError {
-    pub(super) fn new(error: impl std::fmt::Display) -> Self {
-        Self(error.to_string())
-    }
-}
 
 type Result<T> = std::result::Result<T, EncodeError>;
 

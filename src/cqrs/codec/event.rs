@@ -9,9 +9,18 @@ use serde::de::{
     DeserializeSeed, Deserializer, EnumAccess, Error, IgnoredAny, IntoDeserializer, MapAccess, VariantAccess, Visitor,
 };
 
-use super::decode::{DecodeError, Reading, Unknown};
 use super::encode::TAG;
+use super::failure::{DecodeError, Unknown};
 use super::format::Format;
+
+/// How an event is read from a deserializer of its data.
+#[derive(Clone, Copy)]
+pub(super) struct Reading<'a> {
+    pub(super) event_type: &'a str,
+    /// Whether a variant beside its content has content.
+    pub(super) has_content: bool,
+    pub(super) is_traced: bool,
+}
 
 /// Is told the variants of the enum when the event type is none of them: the errors of formats do not keep them.
 type UnknownCell<'a> = &'a Cell<Option<Unknown>>;

@@ -3,8 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::decode::Failed;
-use super::encode::EncodeError;
+use super::failure::{EncodeError, Failed};
 
 /// How the fields of a variant are written that serde hands over one by one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

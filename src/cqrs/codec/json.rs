@@ -5,8 +5,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::de::Read;
 
-use super::decode::{Failed, Found, Reading};
-use super::encode::EncodeError;
+use super::event::Reading;
+use super::failure::{EncodeError, Failed, Found};
 use super::format::{Fields, Format};
 use super::{Codec, CodecError, Encoded, decode, encode, value};
 use crate::ContentType;

@@ -5,7 +5,7 @@ use std::iter::Empty;
 use serde::de::value::MapDeserializer;
 use serde::de::{Deserializer, Visitor};
 
-use super::decode::DecodeError;
+use super::failure::DecodeError;
 
 /// Data that is missing, in every format that describes itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,6 +11,7 @@ mod cbor_value;
 mod decode;
 mod encode;
 mod event;
+mod failure;
 mod format;
 mod json;
 mod missing;

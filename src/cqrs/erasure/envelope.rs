@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::personal::Kind;
+use super::kind::Kind;
 
 /// The member that tells an encrypted value from others; its value is the version of the form.
 pub(super) const MEMBER: &str = "$erasable";

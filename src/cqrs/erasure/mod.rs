@@ -18,6 +18,7 @@ mod envelope;
 mod erase;
 mod file;
 mod keys;
+mod kind;
 mod mark;
 mod personal;
 #[cfg(feature = "postgres")]

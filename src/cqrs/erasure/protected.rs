@@ -12,7 +12,8 @@ use zeroize::Zeroizing;
 
 use super::entries::Entry;
 use super::envelope::{Envelope, MEMBER, associated, is_envelope};
-use super::personal::{Fields, Kind, Personal, within};
+use super::kind::Kind;
+use super::personal::{Fields, Personal, within};
 use super::vault::is_pseudonym;
 use super::{KeyError, Vault};
 use crate::cqrs::names::stored_query;

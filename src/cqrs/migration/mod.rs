@@ -24,8 +24,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-#[cfg(feature = "postgres")]
-mod postgres;
 mod report;
 pub mod rows;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 #[cfg(feature = "testing")]
-use super::failure::HandlerError;
+use super::handler_error::HandlerError;
 use super::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
 #[cfg(feature = "testing")]
 use crate::Event;

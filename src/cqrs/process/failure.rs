@@ -1,59 +1,13 @@
 //! Failures of handlers: which are retried, and what follows the last attempt.
 
-use std::error::Error;
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use super::control::Control;
+use super::handler_error::HandlerError;
 use super::status::{FailedEvent, StopReason};
 use crate::Event;
 use crate::cqrs::Retry;
-
-/// The error of a handler: transient or permanent.
-///
-/// Every [`Error`] converts to a transient one, which is retried, so `?` works in handlers. [`permanent`](Self::permanent) makes one that is
-/// not retried.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HandlerError {
-    reason: String,
-    is_permanent: bool,
-}
-
-impl HandlerError {
-    /// A transient error: the event is retried.
-    pub fn transient(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            is_permanent: false,
-        }
-    }
-
-    /// A permanent error: the event is not retried.
-    pub fn permanent(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            is_permanent: true,
-        }
-    }
-
-    /// Whether the error is permanent.
-    pub fn is_permanent(&self) -> bool {
-        self.is_permanent
-    }
-}
-
-impl fmt::Display for HandlerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.reason)
-    }
-}
-
-impl<E: Error> From<E> for HandlerError {
-    fn from(error: E) -> Self {
-        Self::transient(error.to_string())
-    }
-}
 
 /// The policy for an event that a handler fails at: the retries, and what follows the last attempt.
 ///
@@ -146,7 +100,7 @@ pub(in crate::cqrs) fn attempt(
             }
         };
         control.note_error(FailedEvent::of(event), &error.reason);
-        if error.is_permanent || attempts >= policy.retry.attempts {
+        if error.is_permanent() || attempts >= policy.retry.attempts {
             return match policy.then {
                 AfterFailure::Stop => Err(StopReason::failed(event, with_attempts(&error.reason, attempts))),
                 AfterFailure::Park => Ok(Handled::Failed {

@@ -5,6 +5,7 @@ mod by_hand;
 mod checkpoint;
 mod control;
 mod failure;
+mod handler_error;
 mod letters;
 mod runner;
 mod status;
@@ -22,8 +23,9 @@ pub use self::checkpoint::StartFrom;
 #[cfg(feature = "postgres")]
 pub(super) use self::control::Handling;
 pub(super) use self::control::{Control, Order};
-pub use self::failure::{AfterFailure, HandlerError, OnFailure};
+pub use self::failure::{AfterFailure, OnFailure};
 pub(super) use self::failure::{Handled, attempt, panic_text};
+pub use self::handler_error::HandlerError;
 pub use self::letters::Letter;
 pub(super) use self::letters::{BEHIND, Letters, shortened};
 pub(super) use self::runner::{Runner, Sink};

@@ -1,6 +1,7 @@
 //! Sagas: processes over several aggregates that react to events with commands and timers, and compensate their steps when they fail.
 
 mod instance;
+mod orders;
 mod record;
 mod restore;
 mod sink;

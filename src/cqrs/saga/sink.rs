@@ -9,9 +9,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::instance::{Attempts, Instance, SagaPhase, SagaStatus, stream_of};
+use super::orders::{Orders, Verb};
 use super::record::{Input, Recorded, SagaEvent};
 use super::restore::{restored, restored_all};
-use super::spawn::{Orders, Verb};
 use super::streak::{STEPS_AT_ONCE, Streak};
 use super::{Action, Due, Route, Saga, SendError, Sending};
 use crate::cqrs::process::{Checkpoint, Control, FailedEvent, Order, Sink, StartFrom, StopReason, panic_text};

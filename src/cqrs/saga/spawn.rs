@@ -1,16 +1,16 @@
 //! Sagas on their own threads, and their handles.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::instance::{SagaStatus, stream_of};
+use super::orders::{Order, Orders, Verb};
 use super::restore::restored;
 use super::sink::{Dispatcher, SagaSink, View};
 use super::{Saga, SendError, Sending};
@@ -21,38 +21,6 @@ use crate::{Error, Name, Position, Query, Store};
 
 /// How often a handle that waits for an order looks whether the processor still runs.
 const LOOK: Duration = Duration::from_millis(20);
-
-/// What is to be done with an instance by hand.
-#[derive(Clone, Debug)]
-pub(super) enum Verb {
-    Retry,
-    Abandon(String),
-}
-
-#[derive(Debug)]
-pub(super) struct Order {
-    pub(super) key: String,
-    pub(super) verb: Verb,
-    answer: SyncSender<bool>,
-}
-
-impl Order {
-    /// Tells the handle whether there was something to do.
-    pub(super) fn answer(&self, found: bool) {
-        // The handle may have given up.
-        _ = self.answer.try_send(found);
-    }
-}
-
-/// Orders of handles on their way to the thread.
-#[derive(Debug, Default)]
-pub(super) struct Orders(Mutex<VecDeque<Order>>);
-
-impl Orders {
-    pub(super) fn take(&self) -> Option<Order> {
-        self.0.lock().pop_front()
-    }
-}
 
 impl Processors {
     /// Runs the instances of saga `S` on one thread. `dispatcher` executes the commands that they send.
@@ -366,7 +334,7 @@ impl<S: Saga> Sagas<S> {
             verb,
             answer,
         };
-        self.orders.0.lock().push_back(order);
+        self.orders.push(order);
         loop {
             self.processor.wake();
             match answered.recv_timeout(LOOK) {
@@ -377,7 +345,7 @@ impl<S: Saga> Sagas<S> {
             }
             let status = self.processor.status();
             if !matches!(status.state, ProcessorState::Running | ProcessorState::CaughtUp) {
-                self.orders.0.lock().clear();
+                self.orders.clear();
                 // It may have been carried out just before.
                 return answered.try_recv().map_err(|_| self.not_running());
             }

@@ -94,14 +94,6 @@ pub struct Folder {
 }
 
 impl Folder {
-    pub(super) fn handle(&self) -> &FolderHandle {
-        &self.handle
-    }
-
-    pub(super) fn own_path(&self) -> &Path {
-        &self.path
-    }
-
     /// Opens the directory at `path`, which is created if it does not exist.
     ///
     /// # Errors
@@ -170,6 +162,12 @@ fn sync_folder(path: &Path) -> io::Result<()> {
     FolderHandle::of(path)?.sync()
 }
 
+impl DiskLock for Lock {
+    fn check(&self) -> io::Result<()> {
+        Lock::check(self)
+    }
+}
+
 impl Disk for Folder {
     fn names(&self) -> io::Result<Vec<String>> {
         self.handle.names()
@@ -200,11 +198,11 @@ impl Disk for Folder {
     }
 
     fn lock(&self, name: &str) -> io::Result<Box<dyn DiskLock>> {
-        Lock::exclusive(self, name).map(|lock| Box::new(lock) as Box<dyn DiskLock>)
+        Lock::exclusive(&self.handle, &self.path, name).map(|lock| Box::new(lock) as Box<dyn DiskLock>)
     }
 
     fn lock_shared(&self, name: &str) -> io::Result<Option<Box<dyn DiskLock>>> {
-        Lock::shared(self, name).map(|lock| lock.map(|lock| Box::new(lock) as Box<dyn DiskLock>))
+        Lock::shared(&self.handle, &self.path, name).map(|lock| lock.map(|lock| Box::new(lock) as Box<dyn DiskLock>))
     }
 
     fn path(&self, name: &str) -> PathBuf {

@@ -7,8 +7,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{self, Path, PathBuf};
 
-use super::disk::{DiskLock, Folder};
-use super::handle::{Access, Identity};
+use super::handle::{Access, FolderHandle, Identity};
 
 /// A lock of the operating system, released when the process ends, also after a crash.
 #[derive(Debug)]
@@ -26,45 +25,45 @@ impl Lock {
     /// # Errors
     ///
     /// [`io::ErrorKind::WouldBlock`] when another process, or another lock of this process, holds the directory.
-    pub(super) fn exclusive(folder: &Folder, name: &str) -> io::Result<Self> {
+    pub(super) fn exclusive(folder: &FolderHandle, path: &Path, name: &str) -> io::Result<Self> {
         // The directory first: a process that is refused must not create a new lock file in place of a removed one.
         let locked = lock_folder(folder, File::try_lock)?;
-        let file = Locked::new(folder.handle().open(name, Access::Create)?, File::try_lock)?;
-        let lock = Self::of(folder, locked, file, name)?;
+        let file = Locked::new(folder.open(name, Access::Create)?, File::try_lock)?;
+        let lock = Self::of(folder, path, locked, file, name)?;
         // Another process may have removed the file between opening and locking it.
         lock.check()?;
         Ok(lock)
     }
 
     /// A shared lock; `None` when there is no lock file and the directory cannot be locked.
-    pub(super) fn shared(folder: &Folder, name: &str) -> io::Result<Option<Self>> {
+    pub(super) fn shared(folder: &FolderHandle, path: &Path, name: &str) -> io::Result<Option<Self>> {
         let locked = lock_folder(folder, File::try_lock_shared)?;
-        let file = match folder.handle().open(name, Access::Read) {
+        let file = match folder.open(name, Access::Read) {
             Ok(file) => Locked::new(file, File::try_lock_shared)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => match locked {
-                Some(locked) => return Self::of_folder(folder, locked).map(Some),
+                Some(locked) => return Self::of_folder(folder, path, locked).map(Some),
                 None => return Ok(None),
             },
             Err(error) => return Err(error),
         };
-        let lock = Self::of(folder, locked, file, name)?;
+        let lock = Self::of(folder, path, locked, file, name)?;
         // Another process may have removed the file between opening and locking it.
         lock.check()?;
         Ok(Some(lock))
     }
 
     /// Without a lock file, the directory takes its place.
-    fn of_folder(folder: &Folder, locked: Locked) -> io::Result<Self> {
-        Self::of(folder, None, locked, "")
+    fn of_folder(folder: &FolderHandle, path: &Path, locked: Locked) -> io::Result<Self> {
+        Self::of(folder, path, None, locked, "")
     }
 
-    fn of(folder: &Folder, locked: Option<Locked>, file: Locked, name: &str) -> io::Result<Self> {
+    fn of(folder: &FolderHandle, path: &Path, locked: Option<Locked>, file: Locked, name: &str) -> io::Result<Self> {
         // Links are not resolved, so that a switched link is detected. An absolute path is immune to a change of the working directory.
-        let folder_path = path::absolute(folder.own_path())?;
+        let folder_path = path::absolute(path)?;
         Ok(Self {
             file_path: folder_path.join(name),
             folder_path,
-            folder_identity: folder.handle().identity()?,
+            folder_identity: folder.identity()?,
             file_identity: Identity::of(&file.0)?,
             _folder: locked,
             _file: file,
@@ -72,8 +71,11 @@ impl Lock {
     }
 }
 
-impl DiskLock for Lock {
-    fn check(&self) -> io::Result<()> {
+impl Lock {
+    /// # Errors
+    ///
+    /// When the directory or the file was removed, renamed or replaced.
+    pub(super) fn check(&self) -> io::Result<()> {
         let moved = |path: &Path, what: &str| {
             io::Error::other(format!(
                 "{what} {} was removed, renamed or replaced while the store was open",
@@ -91,8 +93,8 @@ impl DiskLock for Lock {
 }
 
 /// Locks the directory itself; `None` where the system cannot, as on some network file systems.
-fn lock_folder(folder: &Folder, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Locked>> {
-    let Some(handle) = folder.handle().reopen()? else {
+fn lock_folder(folder: &FolderHandle, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Option<Locked>> {
+    let Some(handle) = folder.reopen()? else {
         return Ok(None);
     };
     match Locked::new(handle, lock) {

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::archive::Nothing;
+use super::damage::Verification;
 use super::disk::{Disk, Folder};
 use super::errors::unusable;
 use super::target::{self, Target};
-use super::verify::{Verification, existing, lock_shared};
+use super::verify::{existing, lock_shared};
 use super::walk::{Take, Walk, Walked};
 use super::{FileJournal, FileSettings, LOCK_NAME, head};
 use crate::event::system::LOST;

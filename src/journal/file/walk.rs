@@ -5,6 +5,7 @@ use std::io;
 use hashbrown::HashMap;
 use smallvec::SmallVec;
 
+use super::damage::{Damage, Verification};
 use super::disk::Disk;
 use super::errors::unreadable;
 use super::format::{ALIGNMENT, FrameHeader, HeadRecord, SEGMENT_HEADER_BYTES};
@@ -12,7 +13,6 @@ use super::head::{self, End};
 use super::recover::{is_damage, may_be_torn};
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source, Sources};
-use super::verify::{Damage, Verification};
 use crate::event::system;
 use crate::journal::{Batch, JournalError, Mark, refusal};
 use crate::{EventRef, Position};

@@ -9,13 +9,14 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
 
-use super::connect::{Server, Session, in_time};
+use super::calls::Calls;
+use super::connect::{Session, in_time};
 use super::errors::{is_read_only, is_rolled_back, refusal, refusal_of, refused, timeout};
-use super::follow::Calls;
 use super::gather::{Gathering, Joined, Lead, Turn, Waiting};
 use super::recover::check_store;
 use super::row::Content;
 use super::runtime::Runtime;
+use super::server::Server;
 use crate::journal::{JournalError, JournalErrorKind, Remote, RemoteAppend};
 use crate::{
     Appended, Clock as _, Durability, Expected, IdSource as _, NewEvent, Position, RandomIds, Result, SystemClock,

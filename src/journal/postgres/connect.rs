@@ -1,51 +1,18 @@
 //! Connections: the choice among several servers, the settings of every session, and the detection of poolers.
 
-use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio_postgres::config::{LoadBalanceHosts, TargetSessionAttrs};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, SimpleQueryMessage};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::{AsyncMessage, Client, Connection, Error, SimpleQueryMessage};
 
 use super::errors::{Refusal, timeout, unreachable};
-use super::{Address, PostgresSettings, password};
+use super::server::{Host, Server};
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Clock as _, IdSource as _, RandomIds, SystemClock};
-
-/// The address of a store, and how to connect to it. `Debug` shows no password.
-pub(super) struct Server {
-    hosts: Vec<Host>,
-    /// The kind of server to read from.
-    to_read: TargetSessionAttrs,
-    is_shuffled: bool,
-    connector: MakeRustlsConnect,
-    pub(super) settings: PostgresSettings,
-    /// The schema that sessions use; `None` for the `search_path` of the role.
-    schema: Option<String>,
-    place: String,
-    application: String,
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server")
-            .field("place", &self.place)
-            .field("settings", &self.settings)
-            .finish_non_exhaustive()
-    }
-}
-
-/// One of the servers of an address: at most one of them is the primary, the others are its replicas.
-#[derive(Clone)]
-struct Host {
-    name: String,
-    config: Config,
-}
 
 /// A connection, which is aborted when it is dropped.
 #[derive(Debug)]
@@ -68,60 +35,6 @@ impl Drop for Session {
 }
 
 impl Server {
-    pub(super) fn new(address: &Address, settings: PostgresSettings) -> Result<Self, JournalError> {
-        let schema = settings.schema.clone();
-        Self::with_schema(address, settings, Some(schema))
-    }
-
-    /// Like `new`, with another schema than that of the settings, or that of the role.
-    pub(super) fn with_schema(
-        address: &Address,
-        settings: PostgresSettings,
-        schema: Option<String>,
-    ) -> Result<Self, JournalError> {
-        settings.check()?;
-        let hosts = address.hosts().into_iter().map(|(name, mut config)| {
-            password::find(&mut config)?;
-            // Every session is checked when it is set up.
-            config.target_session_attrs(TargetSessionAttrs::Any);
-            Ok(Host { name, config })
-        });
-        Ok(Self {
-            hosts: hosts.collect::<Result<_, JournalError>>()?,
-            to_read: address.config.get_target_session_attrs(),
-            is_shuffled: address.config.get_load_balance_hosts() == LoadBalanceHosts::Random,
-            connector: address.tls.connector()?,
-            place: match &schema {
-                Some(schema) => format!("{address}, schema {schema}"),
-                None => address.to_string(),
-            },
-            schema,
-            application: address.config.get_application_name().unwrap_or_default().to_owned(),
-            settings,
-        })
-    }
-
-    /// The name of the store in messages.
-    pub(super) fn place(&self) -> &str {
-        &self.place
-    }
-
-    /// The schema that sessions use; `None` for the `search_path` of the role.
-    #[cfg(feature = "cqrs")]
-    pub(super) fn schema(&self) -> Option<&str> {
-        self.schema.as_deref()
-    }
-
-    /// The timeout of a call.
-    pub(super) fn patience(&self) -> Duration {
-        self.settings.timeout
-    }
-
-    /// The application name.
-    pub(super) fn application(&self) -> &str {
-        &self.application
-    }
-
     /// Connects to the writable server.
     pub(super) async fn connect_to_write(&self) -> Result<Session, JournalError> {
         self.connect(TargetSessionAttrs::ReadWrite, &Arc::default()).await

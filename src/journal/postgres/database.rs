@@ -13,9 +13,10 @@ use tokio_postgres::error::{Severity, SqlState};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row, Statement};
 
-use super::connect::{Server, Session, check_pooler};
+use super::connect::{Session, check_pooler};
 use super::errors::{is_transient, plain};
 use super::runtime::Runtime;
+use super::server::Server;
 use super::{Address, PostgresSettings};
 use crate::journal::JournalError;
 

@@ -8,7 +8,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 use uuid::Uuid;
 
-use super::connect::Server;
+use super::server::Server;
 use crate::journal::{JournalError, JournalErrorKind, RemoteAppend};
 use crate::{Conflict, Position, Version};
 

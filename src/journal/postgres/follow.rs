@@ -3,8 +3,8 @@
 //! A notification, or an append by the follower, only triggers an earlier poll: correctness does not depend on it.
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -12,10 +12,12 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::append::PostgresRemote;
-use super::connect::{Server, Session, connect_checked, in_time};
+use super::calls::Calls;
+use super::connect::{Session, connect_checked, in_time};
 use super::recover::{self, Span};
 use super::row::Mark;
 use super::runtime::Runtime;
+use super::server::Server;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Recovered};
@@ -87,21 +89,6 @@ async fn make(server: &Server, session: &Session) -> Result<(), JournalError> {
         Ok(())
     };
     in_time(server, WHAT, copied).await
-}
-
-/// The state that the feed and the appending threads share.
-#[derive(Debug, Default)]
-pub(super) struct Calls {
-    /// Triggers a poll.
-    pub(super) heard: Arc<Notify>,
-    /// The last position that was appended from here.
-    pub(super) appended: AtomicU64,
-    /// The last position of the log at the last poll.
-    pub(super) read: AtomicU64,
-    /// Stops the feed.
-    pub(super) stop: Notify,
-    /// The store that is followed; unset before the first poll.
-    pub(super) store: OnceLock<Uuid>,
 }
 
 /// Reads the tables as they grow.

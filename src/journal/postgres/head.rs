@@ -3,7 +3,7 @@
 use tokio_postgres::{Client, Error, Row};
 use uuid::Uuid;
 
-use super::connect::Server;
+use super::server::Server;
 use crate::Timestamp;
 use crate::journal::{JournalError, JournalErrorKind};
 

@@ -11,8 +11,9 @@ use tokio_postgres::Error;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::connect::{Server, Session, in_time};
+use super::connect::{Session, in_time};
 use super::head::{Head, Lease};
+use super::server::Server;
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Clock, IdSource, RandomIds, SystemClock};
 

@@ -2,6 +2,7 @@
 
 mod address;
 mod append;
+mod calls;
 pub mod cdc;
 mod connect;
 #[cfg(feature = "cqrs")]
@@ -21,6 +22,7 @@ mod rewrite;
 mod row;
 mod runtime;
 mod schema;
+mod server;
 mod tls;
 mod wire;
 mod write;
@@ -29,7 +31,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option};
-use self::connect::{Server, Session, check_pooler, connect_checked, in_time};
+use self::connect::{Session, check_pooler, connect_checked, in_time};
 #[cfg(feature = "cqrs")]
 pub(crate) use self::database::{Database, Failure, Link, Parameter};
 pub(crate) use self::follow::follow_at;
@@ -39,6 +41,7 @@ use self::parts::{Counting, Parts};
 use self::recover::Span;
 use self::rewrite::Kept;
 use self::runtime::Runtime;
+use self::server::Server;
 use self::write::Writer;
 use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
 use crate::Durability;

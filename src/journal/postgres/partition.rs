@@ -8,11 +8,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error};
 
 use super::Partition;
-use super::connect::{Server, Session, in_time};
+use super::connect::{Session, in_time};
 use super::errors::refused;
 use super::head::Lease;
 use super::row::time_in_table;
-use super::write::Binary;
+use super::server::Server;
+use super::wire::Binary;
 use crate::journal::{Batch, JournalError};
 
 const STANDING: &str = "SELECT partitioned_by IS NOT NULL, EXISTS (SELECT FROM pg_catalog.pg_constraint \

@@ -7,11 +7,13 @@ use futures_util::{StreamExt as _, pin_mut};
 use tokio_postgres::{CopyOutStream, Error};
 use uuid::Uuid;
 
-use super::connect::{Server, Session, in_time};
+use super::connect::{Session, in_time};
 use super::errors::timeout;
 use super::left::{self, Gaps};
 use super::parts::{PART_POSITIONS, last_of};
-use super::row::{self, BadRow, COLUMNS, Reader};
+use super::row::{self, COLUMNS, Reader};
+use super::server::Server;
+use super::wire::BadRow;
 use super::wire::take_field;
 use crate::journal::{Batch, JournalError, Mark, Recover};
 

@@ -1,6 +1,5 @@
 //! Conversion between events and rows of the table `events`, in PostgreSQL's binary form.
 
-use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
@@ -8,7 +7,7 @@ use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::json::{self, Verdict};
-use super::wire::{put_length, read_tags, text};
+use super::wire::{BadRow, Beyond, Type, put_length, read_tags, text};
 use crate::event::EventSchema;
 use crate::event::names::{self, Names};
 use crate::event::system::STREAM_BYTES_MAX;
@@ -45,46 +44,6 @@ pub(super) const TABLE: [(&str, Type); COLUMNS] = [
     ("occurred_micros", Type::Int8),
     ("recorded_micros", Type::Int8),
 ];
-
-/// The type of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Type {
-    Int8,
-    Uuid,
-    Text,
-    Texts,
-    Time,
-    Json,
-    Bytes,
-}
-
-impl Type {
-    /// Its name in PostgreSQL.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Int8 => "int8",
-            Self::Uuid => "uuid",
-            Self::Text => "text",
-            Self::Texts => "text[]",
-            Self::Time => "timestamptz",
-            Self::Json => "jsonb",
-            Self::Bytes => "bytea",
-        }
-    }
-
-    /// Its OID, which is the same in every server.
-    pub(super) fn number(self) -> u32 {
-        match self {
-            Self::Int8 => 20,
-            Self::Uuid => 2950,
-            Self::Text => 25,
-            Self::Texts => 1009,
-            Self::Time => 1184,
-            Self::Json => 3802,
-            Self::Bytes => 17,
-        }
-    }
-}
 
 /// The names of all columns, separated by commas.
 pub(super) fn column_names() -> String {
@@ -220,41 +179,6 @@ impl<'a> Content<'a> {
         Self {
             json: (verdict != Verdict::Refused).then_some(bytes),
             bytes: (verdict != Verdict::Same && !bytes.is_empty()).then_some(bytes),
-        }
-    }
-}
-
-/// Why a row is invalid.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum BadRow {
-    #[error("{0}")]
-    Field(&'static str),
-    /// A time, written by SQL, that a store does not support.
-    #[error(
-        "its {column} is {time}, and a time must be from {} to {}: set it to one of these with UPDATE, and {micros} to NULL",
-        Timestamp::MIN,
-        Timestamp::MAX
-    )]
-    Time {
-        column: &'static str,
-        micros: &'static str,
-        time: Beyond,
-    },
-}
-
-/// A time outside the range of a store.
-#[derive(Debug)]
-pub(super) enum Beyond {
-    /// Microseconds since 1970. PostgreSQL's latest time exceeds 64 bits.
-    Micros(i128),
-    Infinity(&'static str),
-}
-
-impl fmt::Display for Beyond {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Micros(micros) => write!(f, "{micros} microseconds since 1970"),
-            Self::Infinity(text) => f.write_str(text),
         }
     }
 }

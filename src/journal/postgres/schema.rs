@@ -1,7 +1,8 @@
 //! Creates and migrates the tables, one process at a time.
 
-use super::connect::{Server, Session, in_time, quoted, unsupported};
+use super::connect::{Session, in_time, quoted, unsupported};
 use super::errors::refused;
+use super::server::Server;
 use crate::journal::JournalError;
 
 /// The migrations, in order; each runs once. A released migration is never changed.

@@ -1,8 +1,109 @@
 //! PostgreSQL's binary forms of rows and arrays.
 
-use super::row::{BadRow, Type};
+use std::fmt;
+
+use bytes::{BufMut as _, BytesMut};
+use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
+
+use crate::Timestamp;
 use crate::event::names;
 use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
+
+/// The type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Type {
+    Int8,
+    Uuid,
+    Text,
+    Texts,
+    Time,
+    Json,
+    Bytes,
+}
+
+impl Type {
+    /// Its name in PostgreSQL.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Int8 => "int8",
+            Self::Uuid => "uuid",
+            Self::Text => "text",
+            Self::Texts => "text[]",
+            Self::Time => "timestamptz",
+            Self::Json => "jsonb",
+            Self::Bytes => "bytea",
+        }
+    }
+
+    /// Its OID, which is the same in every server.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Int8 => 20,
+            Self::Uuid => 2950,
+            Self::Text => 25,
+            Self::Texts => 1009,
+            Self::Time => 1184,
+            Self::Json => 3802,
+            Self::Bytes => 17,
+        }
+    }
+}
+
+/// Why a row is invalid.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadRow {
+    #[error("{0}")]
+    Field(&'static str),
+    /// A time, written by SQL, that a store does not support.
+    #[error(
+        "its {column} is {time}, and a time must be from {} to {}: set it to one of these with UPDATE, and {micros} to NULL",
+        Timestamp::MIN,
+        Timestamp::MAX
+    )]
+    Time {
+        column: &'static str,
+        micros: &'static str,
+        time: Beyond,
+    },
+}
+
+/// A time outside the range of a store.
+#[derive(Debug)]
+pub(super) enum Beyond {
+    /// Microseconds since 1970. PostgreSQL's latest time exceeds 64 bits.
+    Micros(i128),
+    Infinity(&'static str),
+}
+
+impl fmt::Display for Beyond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Micros(micros) => write!(f, "{micros} microseconds since 1970"),
+            Self::Infinity(text) => f.write_str(text),
+        }
+    }
+}
+
+/// A value in its binary form, for any type.
+#[derive(Debug)]
+pub(super) struct Binary<'a>(pub(super) &'a [u8]);
+
+impl ToSql for Binary<'_> {
+    fn to_sql(
+        &self,
+        _: &tokio_postgres::types::Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        out.put_slice(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &tokio_postgres::types::Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
 
 /// Writes a length. Event sizes are limited to 1 GiB; PostgreSQL rejects a longer value.
 pub(super) fn put_length(out: &mut Vec<u8>, length: usize) {

@@ -1,17 +1,18 @@
 //! Writes a batch in one transaction: a single statement for few events, `COPY` for many.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::future::{join, join3, try_join, try_join5};
 use futures_util::{SinkExt as _, pin_mut};
-use tokio_postgres::types::{IsNull, ToSql, to_sql_checked};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{CopyInSink, Error, Statement};
 
-use super::connect::{Server, Session};
+use super::connect::Session;
 use super::head::Lease;
 use super::lease;
 use super::partition::Partitions;
-use super::row::{self, COLUMNS, Fields, TABLE, Type};
-use super::wire::{put_length, put_tags};
+use super::row::{self, COLUMNS, Fields, TABLE};
+use super::server::Server;
+use super::wire::{Binary, Type, put_length, put_tags};
 use crate::event::names::Tags;
 use crate::journal::Batch;
 
@@ -268,25 +269,4 @@ fn write_tags(tags: Tags<'_>, text: &mut String) {
         text.push('"');
     }
     text.push('}');
-}
-
-/// A value in its binary form, for any type.
-#[derive(Debug)]
-pub(super) struct Binary<'a>(pub(super) &'a [u8]);
-
-impl ToSql for Binary<'_> {
-    fn to_sql(
-        &self,
-        _: &tokio_postgres::types::Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        out.put_slice(self.0);
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_: &tokio_postgres::types::Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }

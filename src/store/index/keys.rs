@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use super::super::core::Core;
 use super::super::lane::Stretch;
-use super::source::{AGGREGATE_TYPE, CORRELATION, DAY, EVENT_TYPE, ORGANIZATION, TAG, USER};
-use super::terms::{FieldNumber, TermIndex};
+use super::source::{AGGREGATE_TYPE, CORRELATION, EVENT_TYPE, ORGANIZATION, TAG, USER};
+use super::terms::{DAY, FieldNumber, TermIndex};
 use crate::Timestamp;
 use crate::event::names::{Part, Tags};
 use crate::time::MICROS_PER_DAY;

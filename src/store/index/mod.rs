@@ -187,7 +187,7 @@ impl Indexes {
             Field::Correlation => Some((&self.main, source::CORRELATION)),
             Field::User => Some((&self.main, source::USER)),
             Field::Organization => Some((&self.main, source::ORGANIZATION)),
-            Field::Day => Some((&self.main, source::DAY)),
+            Field::Day => Some((&self.main, terms::DAY)),
             Field::Tag => Some((&self.main, source::TAG)),
             Field::Causation => Some((&self.causation, 0)),
             Field::Index(name) => self

@@ -14,7 +14,6 @@ pub(super) const AGGREGATE_TYPE: FieldNumber = 1;
 pub(super) const CORRELATION: FieldNumber = 2;
 pub(super) const USER: FieldNumber = 3;
 pub(super) const ORGANIZATION: FieldNumber = 4;
-pub(super) const DAY: FieldNumber = 5;
 pub(super) const TAG: FieldNumber = 6;
 
 /// The source of an index's terms.

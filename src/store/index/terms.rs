@@ -7,11 +7,13 @@ use std::ops::RangeInclusive;
 use super::super::arena::Arena;
 use super::super::key_table::KeyTable;
 use super::super::posting_list::PostingList;
-use super::source::DAY;
 use crate::{Name, Timestamp};
 
 /// The number of a field within an index.
 pub(crate) type FieldNumber = u8;
+
+/// The field whose values are days. They are also found by their number.
+pub(super) const DAY: FieldNumber = 5;
 
 #[derive(Clone, Debug)]
 struct Term {

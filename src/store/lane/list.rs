@@ -66,7 +66,7 @@ impl SealedList {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::sealed::Dropped;
+    use super::super::dropped::Dropped;
     use super::*;
 
     /// A chunk identified by the event that it has dropped.

@@ -3,8 +3,10 @@
 //! A thread always writes to the same lane, so events written consecutively are adjacent in memory, whatever their aggregates.
 //! That makes appending, replaying and reading a conversation fast.
 
+mod dropped;
 mod list;
 mod sealed;
+mod snapshot;
 mod stretch;
 
 use std::hash::BuildHasher;
@@ -12,9 +14,10 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 
+use self::dropped::Dropped;
 use self::list::SealedList;
-pub(crate) use self::sealed::Snapshot;
-use self::sealed::{Dropped, Sealed};
+use self::sealed::Sealed;
+pub(crate) use self::snapshot::Snapshot;
 pub(crate) use self::stretch::Stretch;
 use super::budget::EventCost;
 use super::directory::PlaceRun;

@@ -2,39 +2,10 @@
 
 use std::sync::Arc;
 
-use super::CHUNK;
-use super::list::SealedList;
+use super::dropped::Dropped;
 use super::stretch::Stretch;
 use crate::EventRef;
-use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk};
-
-/// Which events of a chunk are dropped.
-#[derive(Clone, Debug)]
-pub(super) struct Dropped {
-    bits: [u64; CHUNK_EVENTS / 64],
-    pub(super) count: usize,
-}
-
-impl Dropped {
-    pub(super) fn none() -> Self {
-        Self {
-            bits: [0; CHUNK_EVENTS / 64],
-            count: 0,
-        }
-    }
-
-    pub(super) fn contains(&self, index: usize) -> bool {
-        self.bits[index / 64] & (1 << (index % 64)) != 0
-    }
-
-    /// Returns whether it was not dropped before.
-    pub(super) fn insert(&mut self, index: usize) -> bool {
-        let new = !self.contains(index);
-        self.bits[index / 64] |= 1 << (index % 64);
-        self.count += usize::from(new);
-        new
-    }
-}
+use crate::event::chunk::{Bytes, Chunk};
 
 /// A sealed chunk. Its events never change.
 #[derive(Clone, Debug)]
@@ -92,36 +63,6 @@ impl Sealed {
         copy.shrink();
         self.purged = dropped.count;
         self.chunk = Some(Arc::new(copy));
-    }
-}
-
-/// A snapshot of a lane's sealed chunks, read without its lock.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Snapshot {
-    pub(super) sealed: SealedList,
-    pub(super) first_chunk: u64,
-}
-
-impl Snapshot {
-    /// The first slot that is not sealed.
-    #[inline]
-    pub(crate) fn end(&self) -> u64 {
-        (self.first_chunk + self.sealed.len() as u64) * CHUNK
-    }
-
-    /// The chunk and index of a sealed slot's event, dropped or not.
-    pub(crate) fn raw(&self, slot: u64) -> Option<(&Chunk, usize)> {
-        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
-        let chunk = self.sealed.get(place as usize)?.chunk.as_deref()?;
-        let index = (slot % CHUNK) as usize;
-        (index < chunk.len()).then_some((chunk, index))
-    }
-
-    /// The event of a sealed slot, unless it was dropped.
-    #[inline]
-    pub(crate) fn sealed_event(&self, slot: u64) -> Option<EventRef<'_>> {
-        let place = (slot / CHUNK).checked_sub(self.first_chunk)?;
-        self.sealed.get(place as usize)?.event((slot % CHUNK) as usize)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events of one chunk at consecutive positions.
 
 use super::CHUNK;
-use super::sealed::Dropped;
+use super::dropped::Dropped;
 use crate::event::chunk::Chunk;
 
 /// Events that are consecutive in one chunk and in the log, none of them dropped. Never empty.

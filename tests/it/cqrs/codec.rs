@@ -1,3 +1,5 @@
+//! What every codec writes and reads back.
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 

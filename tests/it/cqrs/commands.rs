@@ -1,3 +1,5 @@
+//! Commands on aggregates: decisions, conflicts, retries and ids.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 

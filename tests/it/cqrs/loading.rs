@@ -1,3 +1,5 @@
+//! Loading aggregates, now and as of the past.
+
 use std::sync::Arc;
 use std::time::Duration;
 

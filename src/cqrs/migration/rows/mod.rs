@@ -2,6 +2,8 @@
 
 mod csv;
 pub(super) mod json;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod quotes;
 
 use std::io::{BufRead, BufReader, Read};
@@ -117,5 +119,5 @@ pub fn csv(source: impl Read) -> impl Iterator<Item = Result<Value, RowError>> {
 /// [`RowError::Source`] when the URL is not a `postgres:` URL, the server cannot be reached, or it rejects the query.
 #[cfg(feature = "postgres")]
 pub fn postgres(url: &str, query: &str) -> Result<impl Iterator<Item = Result<Value, RowError>> + use<>, RowError> {
-    super::postgres::rows(url, query)
+    postgres::rows(url, query)
 }

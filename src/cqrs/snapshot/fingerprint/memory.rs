@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 
 use super::error::{Hint, Refused, take_hints};
-use super::state::{NUMBERED, Names, Probe, State, Step};
+use super::state::{Mark, NUMBERED, Names, Probe, State, Step};
 
 /// The number of values that all passes ask for, at most.
 const VISITS: u32 = 500_000;
@@ -15,14 +15,6 @@ const REFUSED_AFTER: usize = 4;
 
 #[derive(Debug, Default)]
 pub(super) struct Memory(RefCell<State>);
-
-/// A moment of a pass.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Mark {
-    pub(super) changes: u32,
-    pub(super) steps: usize,
-    pub(super) hints: usize,
-}
 
 impl Memory {
     pub(super) fn begin_pass(&self) {

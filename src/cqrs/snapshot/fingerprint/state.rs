@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Hint;
-use super::memory::Mark;
 
 /// Names that the derived code of serde lists.
 pub(super) type Names = &'static [&'static str];
@@ -13,6 +12,14 @@ const LEARNING: usize = 3;
 
 /// The number of fields that are tried by their number.
 pub(super) const NUMBERED: u64 = 16;
+
+/// A moment of a pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) changes: u32,
+    pub(super) steps: usize,
+    pub(super) hints: usize,
+}
 
 /// What is done at a place of the type.
 #[derive(Debug, Default)]

@@ -3,11 +3,14 @@
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
-use super::super::connect::{Server, quoted};
+use super::super::connect::quoted;
 use super::super::errors::{fault, timeout};
-use super::super::row::{BadRow, Reader, Row};
+use super::super::row::{Reader, Row};
+use super::super::server::Server;
+use super::super::wire::BadRow;
 use super::pgoutput::{Decoder, Message};
-use super::slot::{advance, publication};
+use super::publication;
+use super::slot::advance;
 use super::{At, CHANGES, Changes, Lsn, WHAT, repair, within};
 use crate::journal::{Batch, JournalError};
 
@@ -31,7 +34,7 @@ pub(super) async fn read_log(server: &Server, slot: &str, at: &mut At, own: Vec<
     let peek = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, $2, 'proto_version', '1', 'binary', 'true', \
                 'publication_names', $3)";
     let changes = i32::try_from(CHANGES).unwrap_or(i32::MAX);
-    let publication = quoted(&publication(server));
+    let publication = quoted(&publication::name(server));
     let parameters: [&(dyn ToSql + Sync); 3] = [&slot, &changes, &publication];
     let peeked = at.session.client.query(peek, &parameters);
     let rows = match tokio::time::timeout(server.patience(), peeked).await {

@@ -22,9 +22,10 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use self::log::Look;
-use super::connect::{Server, Session, check_pooler, unsupported};
+use super::connect::{Session, check_pooler, unsupported};
 use super::recover::{self, Span};
 use super::runtime::Runtime;
+use super::server::Server;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind, Recover};

@@ -2,9 +2,9 @@
 
 use tokio_postgres::error::SqlState;
 
-use super::super::connect::{Server, Session, quoted};
+use super::super::connect::{Session, quoted};
 use super::super::errors::fault;
-use super::slot::publication;
+use super::super::server::Server;
 use super::{WHAT, within};
 use crate::journal::JournalError;
 
@@ -15,10 +15,15 @@ const STANDING: &str = "SELECT puballtables, pubinsert AND pubviaroot, EXISTS (S
                         FROM pg_catalog.pg_publication AS publications WHERE pubname = $1";
 const WITH: &str = "(publish = 'insert', publish_via_partition_root = true)";
 
+/// The name of the publication, one per schema.
+pub(super) fn name(server: &Server) -> String {
+    format!("{}_events", server.settings.schema)
+}
+
 /// Creates the publication, or restores it to publish every event after it was altered.
 pub(super) async fn arrange(server: &Server, session: &Session) -> Result<(), JournalError> {
     let client = &session.client;
-    let (plain, name) = (publication(server), quoted(&publication(server)));
+    let (plain, name) = (name(server), quoted(&name(server)));
     let standing = within(server, client.query_opt(STANDING, &[&plain])).await?;
     let standing = standing.map(|row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)));
     let standing = standing

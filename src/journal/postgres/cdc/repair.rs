@@ -1,6 +1,7 @@
 //! Drops a slot that cannot be read any more, so that another is created.
 
-use super::super::connect::{Server, Session};
+use super::super::connect::Session;
+use super::super::server::Server;
 use super::slot::{self, OWN};
 use super::{publication, within};
 use crate::journal::JournalError;

@@ -4,10 +4,11 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{PgLsn, ToSql};
 use uuid::Uuid;
 
-use super::super::connect::{Server, Session, unsupported};
+use super::super::connect::{Session, unsupported};
 use super::super::errors::fault;
 use super::super::parts::PART_POSITIONS;
 use super::super::row::Mark;
+use super::super::server::Server;
 use super::{At, CaptureSettings, Changes, Lsn, SlotStatus, WHAT, publication, within};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind};
@@ -150,11 +151,6 @@ async fn ask_others(session: &Session) -> Result<Option<String>, tokio_postgres:
     });
     let of_each: Vec<_> = of_each.collect::<Result<_, tokio_postgres::Error>>()?;
     Ok((!of_each.is_empty()).then(|| format!("{} LIMIT 1", of_each.join(" UNION ALL "))))
-}
-
-/// The name of the publication, one per schema.
-pub(super) fn publication(server: &Server) -> String {
-    format!("{}_events", server.settings.schema)
 }
 
 /// The store of the table, its last position, and the OIDs that identify it in the log.

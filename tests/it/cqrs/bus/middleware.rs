@@ -1,3 +1,5 @@
+//! Middleware around the handlers of a bus.
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Retries of commands by middleware.
+
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, mpsc};
 

@@ -1,3 +1,5 @@
+//! The shapes that types have.
+
 #![expect(dead_code, reason = "only the shapes of types matter")]
 
 use std::collections::{BTreeMap, HashMap};

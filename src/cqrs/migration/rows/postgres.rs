@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rows::{ROW_BYTES_MAX, RowError, json};
+use super::{ROW_BYTES_MAX, RowError, json};
 use crate::journal::postgres::Link;
 
 /// The number of rows of one round trip.

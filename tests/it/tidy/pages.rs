@@ -1,27 +1,10 @@
-//! What the texts and the files of the project must keep, where no compiler checks it.
+//! The texts: links, and what they show.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that have no texts of the project.
-const SKIPPED: [&str; 4] = ["target", ".git", "node_modules", "fixtures"];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn files(folder: &Path, extension: &str, into: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let is_skipped = SKIPPED.iter().any(|skipped| name == *skipped);
-        if path.is_dir() && !is_skipped {
-            files(&path, extension, into);
-        } else if path.extension().is_some_and(|found| found == extension) {
-            into.push(path);
-        }
-    }
-}
+use super::{files, root};
 
 fn pages() -> Vec<PathBuf> {
     let mut pages = Vec::new();
@@ -103,7 +86,7 @@ fn a_broken_link_passed_the_check() {
 #[test]
 fn the_test_that_the_readme_shows_was_another_than_the_one_that_runs() {
     let readme = fs::read_to_string(root().join("README.md")).expect("a README");
-    assert!(readme.contains(include_str!("readme_example.rs").trim_end()));
+    assert!(readme.contains(include_str!("../readme_example.rs").trim_end()));
 }
 
 #[test]
