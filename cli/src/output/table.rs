@@ -228,9 +228,11 @@ fn cell(text: &str, align: Align) -> Cell {
     })
 }
 
-/// The width of the terminal that the standard output is, if it is one and has a width.
+/// The width of the terminal that the standard output is, or what `COLUMNS` says.
 fn terminal() -> Option<usize> {
-    Table::new().width().map(usize::from).filter(|width| *width > 0)
+    let terminal = Table::new().width().map(usize::from).filter(|width| *width > 0);
+    let variable = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
+    terminal.or_else(variable)
 }
 
 /// `text` cut to the width of the terminal, if there is one.

@@ -14,6 +14,7 @@ mod flags;
 mod formats;
 mod interrupted;
 mod lists;
+mod looks;
 mod payloads;
 mod pipes;
 mod real_data;

@@ -8,6 +8,15 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
+const VARIABLES: [&str; 6] = [
+    "ANNALS_STORE",
+    "ANNALS_PAGER",
+    "PAGER",
+    "COLUMNS",
+    "NO_COLOR",
+    "CLICOLOR_FORCE",
+];
+
 /// What the program has answered.
 pub(crate) struct Ran {
     pub(crate) code: i32,
@@ -30,8 +39,15 @@ impl Ran {
 }
 
 pub(crate) fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_annals"));
-    command.env_remove("ANNALS_STORE").stdin(Stdio::null());
+    plain(Command::new(env!("CARGO_BIN_EXE_annals")))
+}
+
+/// Without what the environment of the tests could change about the output.
+fn plain(mut command: Command) -> Command {
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null());
     command
 }
 
@@ -40,8 +56,7 @@ pub(crate) fn program() -> Command {
 pub(crate) fn alone() -> Command {
     let mut command = Command::new("setsid");
     command.arg(env!("CARGO_BIN_EXE_annals"));
-    command.env_remove("ANNALS_STORE").stdin(Stdio::null());
-    command
+    plain(command)
 }
 
 /// Appends the log to the durable store at `url`, and answers the figures of the report.

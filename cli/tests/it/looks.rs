@@ -1,0 +1,333 @@
+//! What a person sees, kept as text files in `tests/looks`.
+//!
+//! `ANNALS_LOOKS=write cargo nextest run -p annals-cli looks` writes the files; `git diff` then shows what looks different.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::support::{Folder, line, program, run};
+
+const WIDTHS: [&str; 2] = ["80", "120"];
+/// Lines whose value differs from run to run, by how they begin, and the value that is kept instead.
+const VARYING: [(&str, &str); 7] = [
+    ("memory ", "{memory}"),
+    ("time taken ", "{seconds}"),
+    ("events a second ", "{rate}"),
+    ("elapsed ", "{seconds}"),
+    ("recorded ", "{now}"),
+    ("room given back ", "{bytes}"),
+    ("bytes  ", "{bytes}"),
+];
+
+/// The commands of the program, and those of `audit`.
+const COMMANDS: [&str; 19] = [
+    "",
+    "events",
+    "stream",
+    "event",
+    "search",
+    "list",
+    "stats",
+    "trends",
+    "heatmap",
+    "trace",
+    "import",
+    "export",
+    "cdc",
+    "archive",
+    "audit",
+    "audit trail",
+    "verify",
+    "repair",
+    "demo",
+];
+
+/// Compares what `arguments` show at every width with the file `name`.
+fn look(folder: &Folder, name: &str, arguments: &[&str]) {
+    look_after(folder, name, arguments, |_| ());
+}
+
+/// As [`look`], of a command that changes what it works on: `before` makes it ready each time.
+fn look_after(folder: &Folder, name: &str, arguments: &[&str], before: impl Fn(&Folder)) {
+    let mut text = format!("$ annals {}\n", arguments.join(" "));
+    for width in WIDTHS {
+        before(folder);
+        write!(text, "\n=== {width} columns\n{}", shown(folder, width, arguments)).unwrap();
+    }
+    compare(name, &text);
+}
+
+/// The output, the errors and the exit code of a run.
+fn shown(folder: &Folder, width: &str, arguments: &[&str]) -> String {
+    let ran = run(program()
+        .current_dir(folder.path(""))
+        .env("COLUMNS", width)
+        .args(arguments));
+    let mut text = ran.stdout;
+    if !ran.stderr.is_empty() {
+        write!(text, "--- standard error\n{}", ran.stderr).unwrap();
+    }
+    if ran.code != 0 {
+        writeln!(text, "--- exit code {}", ran.code).unwrap();
+    }
+    text.lines().map(|line| steady(line) + "\n").collect()
+}
+
+/// The line with a token for what differs from run to run.
+fn steady(line: &str) -> String {
+    if let Some((count, _)) = line.split_once(" loaded in ") {
+        return format!("{count} loaded in {{seconds}}: {{rate}} a second");
+    }
+    let varying = VARYING.iter().find(|(label, _)| line.starts_with(label));
+    varying.map_or_else(
+        || line.to_owned(),
+        |(label, token)| {
+            let spaces = line[label.len()..].chars().take_while(|character| *character == ' ');
+            format!("{label}{}{token}", spaces.collect::<String>())
+        },
+    )
+}
+
+fn compare(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/looks")
+        .join(format!("{name}.txt"));
+    if std::env::var_os("ANNALS_LOOKS").is_some_and(|wish| wish == "write") {
+        fs::write(path, text).unwrap();
+        return;
+    }
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let hint = "ANNALS_LOOKS=write writes what is shown now";
+    assert!(kept == text, "{} differs ({hint}):\n{text}", path.display());
+}
+
+/// A folder with the logs that are looked at.
+fn logs() -> Folder {
+    let folder = Folder::new();
+    demo(&folder);
+    let user = |user: &str| format!(r#","metadata":{{"userId":"{user}"}}"#);
+    folder.file("empty.jsonl", "");
+    folder.file("one.jsonl", line("order-1", "OrderPlaced", &user("anna")));
+    folder.file("wide.jsonl", wide().join("\n"));
+    folder.file("visits.jsonl", visits().join("\n"));
+    folder
+}
+
+fn demo(folder: &Folder) {
+    let arguments = ["demo", "--events", "400", "--seed", "7", "--output", "demo.jsonl"];
+    run(program().current_dir(folder.path("")).args(arguments)).ok();
+}
+
+/// Names that are long, wide, composed or hostile, and long data.
+fn wide() -> Vec<String> {
+    let long = "x".repeat(30);
+    let rest = |data: &str, user: &str| {
+        format!(r#","eventData":{data},"metadata":{{"userId":"{user}","correlationId":"visit"}}"#)
+    };
+    vec![
+        line(
+            "日本語の注文番号-000001",
+            "注文を受け付けました",
+            &rest(r#"{"顧客":"山田太郎"}"#, "山田"),
+        ),
+        line("🦀-1", "Cafe\u{301}Opened", &rest(r#"{"e\u0301":1}"#, "zoe\u{308}")),
+        line(
+            &format!("order-{long}-first"),
+            &format!("Order{long}Placed"),
+            &rest("{}", &long),
+        ),
+        line(
+            &format!("order-{long}-second"),
+            "Sent",
+            &rest(&format!("{{\"text\":\"{}\"}}", "long ".repeat(200_000)), "bob"),
+        ),
+        line("a\\u001b[31m", "T\\r\\nU", &rest("\"\\u202e\u{9b}2J\"", "u")),
+    ]
+}
+
+/// Conversations whose events do not name their causes.
+fn visits() -> Vec<String> {
+    let at = |aggregate: &str, event_type: &str, time: &str| {
+        let rest = r#","metadata":{"correlationId":"visit-1","userId":"anna"}"#;
+        line(aggregate, event_type, rest).replace("12:00:00Z", time)
+    };
+    vec![
+        at("cart-1", "CartOpened", "12:00:00Z"),
+        at("cart-1", "ItemAdded", "12:01:10.500Z"),
+        at("order-1", "OrderPlaced", "12:09:00Z"),
+        at("cart-1", "CartClosed", "12:09:01Z"),
+        at("payment-1", "PaymentRequested", "12:09:02Z"),
+        at("payment-1", "PaymentReceived", "13:30:00Z"),
+        at("order-1", "OrderSent", "15:45:00Z"),
+    ]
+}
+
+/// A durable store with the events of the demo.
+fn store(folder: &Folder) {
+    drop(fs::remove_dir_all(folder.path("store")));
+    let arguments = ["--store", "file:store", "import", "demo.jsonl"];
+    run(program().current_dir(folder.path("")).args(arguments)).ok();
+}
+
+/// A durable store with a byte that is not what was written.
+fn damaged_store(folder: &Folder) {
+    store(folder);
+    let mut files: Vec<_> = fs::read_dir(folder.path("store"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| fs::metadata(path).unwrap().len() > 20_000)
+        .collect();
+    files.sort();
+    let mut bytes = fs::read(&files[0]).unwrap();
+    bytes[12_000] ^= 1;
+    fs::write(&files[0], bytes).unwrap();
+}
+
+#[test]
+fn tour() {
+    let folder = logs();
+    look(&folder, "tour", &["--store", "demo.jsonl"]);
+    look(&folder, "tour-empty", &["--store", "empty.jsonl"]);
+}
+
+#[test]
+fn events() {
+    let folder = logs();
+    look(&folder, "events", &["--store", "demo.jsonl", "events", "--limit", "6"]);
+    look(
+        &folder,
+        "events-zone",
+        &[
+            "--store",
+            "demo.jsonl",
+            "events",
+            "--limit",
+            "3",
+            "--time-zone",
+            "Asia/Kolkata",
+        ],
+    );
+    look(&folder, "events-wide", &["--store", "wide.jsonl", "events"]);
+    look(&folder, "events-none", &["--store", "empty.jsonl", "events"]);
+    look(
+        &folder,
+        "events-explain",
+        &["--store", "demo.jsonl", "events", "--type", "InvoicePaid", "--explain"],
+    );
+    look(
+        &folder,
+        "search",
+        &["--store", "demo.jsonl", "search", "card", "--limit", "3"],
+    );
+    look(
+        &folder,
+        "stream",
+        &["--store", "demo.jsonl", "stream", "invoice-000003"],
+    );
+    look(&folder, "event", &["--store", "demo.jsonl", "event", "7"]);
+}
+
+#[test]
+fn lists() {
+    let folder = logs();
+    for what in ["aggregates", "types"] {
+        look(
+            &folder,
+            &format!("list-{what}"),
+            &["--store", "demo.jsonl", "list", what, "--limit", "5"],
+        );
+    }
+    look(&folder, "list-wide", &["--store", "wide.jsonl", "list", "aggregates"]);
+}
+
+#[test]
+fn statistics() {
+    let folder = logs();
+    look(&folder, "stats", &["--store", "demo.jsonl", "stats"]);
+    look(
+        &folder,
+        "stats-filtered",
+        &["--store", "demo.jsonl", "stats", "--type", "InvoicePaid"],
+    );
+    look(&folder, "stats-one", &["--store", "one.jsonl", "stats"]);
+    look(&folder, "stats-empty", &["--store", "empty.jsonl", "stats"]);
+    look(&folder, "stats-wide", &["--store", "wide.jsonl", "stats"]);
+}
+
+#[test]
+fn drawings() {
+    let folder = logs();
+    look(&folder, "trends", &["--store", "demo.jsonl", "trends"]);
+    look(&folder, "trends-one", &["--store", "one.jsonl", "trends"]);
+    look(&folder, "heatmap", &["--store", "demo.jsonl", "heatmap"]);
+    look(&folder, "heatmap-one", &["--store", "one.jsonl", "heatmap"]);
+    look(&folder, "heatmap-empty", &["--store", "empty.jsonl", "heatmap"]);
+    look(&folder, "trace", &["--store", "demo.jsonl", "trace", "billing-000004"]);
+    look(
+        &folder,
+        "trace-without-causes",
+        &["--store", "visits.jsonl", "trace", "visit-1"],
+    );
+    look(&folder, "trace-wide", &["--store", "wide.jsonl", "trace", "visit"]);
+}
+
+#[test]
+fn stores() {
+    let folder = logs();
+    let archive = [
+        "--store",
+        "file:store",
+        "archive",
+        "--before",
+        "2026-01-09",
+        "--to",
+        "old.jsonl",
+    ];
+    let import = ["--store", "file:store", "import", "one.jsonl"];
+    look_after(&folder, "import", &import, store);
+    look_after(&folder, "archive", &archive, |folder| {
+        drop(fs::remove_file(folder.path("old.jsonl")));
+        store(folder);
+    });
+    look_after(&folder, "verify", &["verify", "store"], store);
+    look_after(&folder, "verify-damaged", &["verify", "store"], damaged_store);
+    look_after(&folder, "repair", &["repair", "store", "--to", "saved"], |folder| {
+        drop(fs::remove_dir_all(folder.path("saved")));
+        damaged_store(folder);
+    });
+}
+
+#[test]
+fn refusals() {
+    let folder = logs();
+    let bad = [line("a", "T", ""), "{\"aggregateId\":1}".to_owned()];
+    folder.file("bad.jsonl", bad.join("\n"));
+    for (name, arguments) in [
+        ("error-no-command", &["evnts"][..]),
+        ("error-no-store", &["stats"]),
+        ("error-no-file", &["--store", "absent.jsonl", "stats"]),
+        ("error-bad-line", &["--store", "bad.jsonl", "stats"]),
+        ("error-skipped", &["--store", "bad.jsonl", "--skip-bad", "events"]),
+        ("error-no-event", &["--store", "demo.jsonl", "event", "9999"]),
+        ("error-no-trace", &["--store", "demo.jsonl", "trace", "bililng-000004"]),
+        (
+            "error-no-type",
+            &["--store", "demo.jsonl", "events", "--type", "InvoicePaied"],
+        ),
+        ("error-value", &["--store", "demo.jsonl", "events", "--order", "size"]),
+        ("error-option", &["--store", "demo.jsonl", "demo"]),
+    ] {
+        look(&folder, name, arguments);
+    }
+}
+
+#[test]
+fn help() {
+    let folder = Folder::new();
+    for command in COMMANDS {
+        let words = command.split_whitespace().chain(["--help"]).collect::<Vec<_>>();
+        let name = command.replace(' ', "-");
+        look(&folder, format!("help-{name}").trim_end_matches('-'), &words);
+    }
+}
