@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use crate::output::screen::{Role, Screen};
 use crate::output::text::clean;
 
 /// What ended the program early.
@@ -45,10 +46,11 @@ impl Failure {
     }
 
     /// Says on `stderr` what happened, unless there is nothing to say.
-    pub(crate) fn report(&self, stderr: &mut impl io::Write) -> ExitCode {
+    pub(crate) fn report(&self, stderr: &mut impl io::Write, screen: Screen) -> ExitCode {
         if !matches!(self, Self::PipeClosed) {
             // Nobody is left to hear of a standard error that cannot be written.
-            drop(writeln!(stderr, "annals: {}", clean(&self.to_string())));
+            let label = screen.paint(Role::Error, "error:");
+            drop(writeln!(stderr, "{label} {}", clean(&self.to_string())));
         }
         ExitCode::from(self.code())
     }
@@ -109,7 +111,7 @@ mod tests {
         let failure = Failure::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(failure.code(), 0);
         let mut stderr = Vec::new();
-        failure.report(&mut stderr);
+        failure.report(&mut stderr, Screen::default());
         assert!(stderr.is_empty());
     }
 
@@ -134,7 +136,7 @@ mod tests {
     #[test]
     fn messages_cannot_move_the_cursor() {
         let mut stderr = Vec::new();
-        Failure::Data("bad \u{1b}[2J".to_owned()).report(&mut stderr);
-        assert_eq!(String::from_utf8_lossy(&stderr), "annals: bad \\u{1b}[2J\n");
+        Failure::Data("bad \u{1b}[2J".to_owned()).report(&mut stderr, Screen::default());
+        assert_eq!(String::from_utf8_lossy(&stderr), "error: bad \\u{1b}[2J\n");
     }
 }

@@ -4,12 +4,13 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
-const OPTIONS: [(&str, &[&str]); 6] = [
+const OPTIONS: [(&str, &[&str]); 7] = [
     ("store", &["store"]),
     ("attach", &["attach"]),
     ("format", &["format"]),
     ("time-zone", &["time_zone"]),
     ("skip-bad", &["skip_bad"]),
+    ("color", &["color"]),
     (
         "csv",
         &[
@@ -26,7 +27,7 @@ const OPTIONS: [(&str, &[&str]); 6] = [
     ),
 ];
 
-const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "csv"];
+const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "color", "csv"];
 
 /// The options that each command takes; without a name, the tour.
 const TAKEN: [(&str, &[&str]); 18] = [
@@ -40,14 +41,14 @@ const TAKEN: [(&str, &[&str]); 18] = [
     ("trends", READS),
     ("heatmap", READS),
     ("trace", READS),
-    ("import", &["store", "format", "time-zone", "skip-bad", "csv"]),
+    ("import", &["store", "format", "time-zone", "skip-bad", "color", "csv"]),
     ("export", READS),
-    ("archive", &["store", "format", "time-zone"]),
-    ("cdc", &["store", "format"]),
-    ("audit", &["store", "attach", "format", "time-zone", "skip-bad", "csv"]),
-    ("verify", &["format"]),
-    ("repair", &["format"]),
-    ("demo", &["format", "time-zone"]),
+    ("archive", &["store", "format", "time-zone", "color"]),
+    ("cdc", &["store", "format", "color"]),
+    ("audit", READS),
+    ("verify", &["format", "color"]),
+    ("repair", &["format", "color"]),
+    ("demo", &["format", "time-zone", "color"]),
 ];
 
 /// Why an option is refused, where the name of the command does not say it.

@@ -7,16 +7,18 @@ mod filters;
 pub(crate) mod list;
 pub(crate) mod pattern;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::builder::NonEmptyStringValueParser;
+use clap::builder::{NonEmptyStringValueParser, Styles};
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
+use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use self::csv::Csv;
 pub(crate) use self::filters::{Filters, Terms};
 use crate::load::Location;
 use crate::output::Format;
+use crate::output::screen::{Colours, Role};
 use crate::when;
 
 const AFTER_HELP: &str = "\
@@ -29,6 +31,12 @@ Exit codes:
   3    invalid data in a log file, with file, line and reason; or a damaged store
   4    not found
   130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at once
+
+Environment:
+  ANNALS_STORE    the store, where --store is not given
+  COLUMNS         the width of tables and drawings, where the output is no terminal; without it, nothing is cut
+  NO_COLOR        no colors, unless --color always is given
+  CLICOLOR_FORCE  colors also where the output is no terminal
 
 Examples:
   annals demo --events 50000 --output demo.jsonl.gz
@@ -69,8 +77,11 @@ pub(crate) struct Cli {
 impl Cli {
     /// Reads the command line of this process.
     pub(crate) fn read() -> Result<Self, clap::Error> {
-        let mut program = accepted::hide_others(Self::command());
-        let matches = program.try_get_matches_from_mut(std::env::args_os())?;
+        let arguments: Vec<OsString> = std::env::args_os().collect();
+        let mut program = accepted::hide_others(Self::command())
+            .styles(STYLES)
+            .color(colours_of(&arguments));
+        let matches = program.try_get_matches_from_mut(arguments)?;
         let refused = |text: String| program.clone().error(ErrorKind::ArgumentConflict, text);
         accepted::check(&matches).map_err(refused)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))?;
@@ -87,6 +98,33 @@ impl Cli {
         written
             .map(|written| written.of_answer(self.command.as_ref()))
             .transpose()
+    }
+}
+
+/// The styles of help texts and of refusals.
+const STYLES: Styles = Styles::plain()
+    .header(Role::Heading.style())
+    .usage(Role::Heading.style())
+    .literal(Role::Command.style())
+    .placeholder(Role::Secondary.style())
+    .error(Role::Error.style())
+    .valid(Role::Type.style())
+    .invalid(Role::Warning.style());
+
+/// What `--color` says, before the command line is read: refusals have colours too.
+fn colours_of(arguments: &[OsString]) -> ColorChoice {
+    let texts = arguments.iter().map(|argument| argument.to_str().unwrap_or_default());
+    let texts: Vec<&str> = texts.take_while(|text| *text != "--").collect();
+    let after = texts
+        .windows(2)
+        .rev()
+        .find(|pair| pair[0] == "--color")
+        .map(|pair| pair[1]);
+    let within = texts.iter().rev().find_map(|text| text.strip_prefix("--color="));
+    match after.or(within) {
+        Some("always") => ColorChoice::Always,
+        Some("never") => ColorChoice::Never,
+        _ => ColorChoice::Auto,
     }
 }
 
@@ -130,6 +168,16 @@ pub(crate) struct Global {
     /// Skip invalid lines of a log file: count them, and show the first ten
     #[arg(long, global = true)]
     pub(crate) skip_bad: bool,
+    /// When the output has colours
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "WHEN",
+        hide_possible_values = true
+    )]
+    pub(crate) color: Colours,
     #[command(flatten)]
     pub(crate) csv: Csv,
 }
@@ -137,7 +185,7 @@ pub(crate) struct Global {
 /// What `--format` can be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Written {
-    /// For people: tables and drawings, cut to the terminal's width
+    /// For people: tables and drawings, as wide as the terminal
     #[default]
     Table,
     /// One JSON document; of `cdc`, one JSON object a line

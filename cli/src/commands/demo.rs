@@ -11,6 +11,7 @@ use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::events::{EventWriter, Written};
 use crate::output::payload::Fidelity;
+use crate::output::screen::Screen;
 use crate::output::sink::Sink;
 use crate::output::text::counted;
 use crate::output::wire::Wire;
@@ -33,7 +34,7 @@ pub(crate) fn run(args: &args::Demo, asked: Option<Format>, out: &mut Out<'_>) -
 }
 
 fn write(events: Demo, format: Format, out: &mut dyn Write) -> Outcome<Written> {
-    let mut writer = EventWriter::new(format, Fidelity::Exact, out, &TimeZone::UTC)?;
+    let mut writer = EventWriter::new(format, Fidelity::Exact, out, &TimeZone::UTC, Screen::default())?;
     for (written, entry) in (0..).zip(events) {
         interrupt::check(|| format!("{} had been written", counted(written, "event")))?;
         writer.write(&Wire::from((&entry.stream, &entry.event)))?;

@@ -17,7 +17,7 @@ pub(crate) fn show(store: &Store, which: &str, out: &mut Out<'_>) -> Outcome {
     let event = find(store, which)?;
     match out.format {
         Format::Table => describe(&event, out),
-        Format::Csv => write_all(Format::Csv, out.stdout, &out.zone, &[event]).map(drop),
+        Format::Csv => write_all(out, &[event]).map(drop),
         Format::Json | Format::Jsonl => {
             Wire::from(&event).write_json(&mut out.stdout, Fidelity::Readable)?;
             out.line("")

@@ -10,6 +10,7 @@ use crate::interrupt;
 use crate::output::Out;
 use crate::output::events::{EventWriter, write_all};
 use crate::output::payload::Fidelity;
+use crate::output::screen::Role;
 use crate::output::sections::Sections;
 use crate::output::text::counted;
 
@@ -81,14 +82,14 @@ fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
     let seconds = explanation.elapsed.as_secs_f64();
     sections.figure("seconds", "elapsed", seconds.into(), format!("{seconds:.6} s"));
     let terms = explanation.terms.iter().map(|term| (term.to_string(), term.events));
-    sections.list("terms", "terms", terms.collect(), usize::MAX);
+    sections.list(("terms", "terms", Role::Plain), terms.collect(), usize::MAX);
     sections.write(out)
 }
 
 /// Writes one page, and the cursor of the next one.
 fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let page = store.query(query).page()?;
-    let written = write_all(out.format, out.stdout, &out.zone, &page.events)?;
+    let written = write_all(out, &page.events)?;
     tell_altered(written, out)?;
     if let (true, Some(next)) = (out.is_table(), page.next) {
         out.hint(&format!(
@@ -100,7 +101,7 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
 
 /// Writes all events while they are read.
 pub(crate) fn write_whole(store: &Store, query: Query, fidelity: Fidelity, out: &mut Out<'_>) -> Outcome {
-    let mut writer = EventWriter::new(out.format, fidelity, out.stdout, &out.zone)?;
+    let mut writer = EventWriter::new(out.format, fidelity, out.stdout, &out.zone, out.screen)?;
     copy(store, query, &mut writer)?;
     let written = writer.finish()?;
     tell_altered(written, out)

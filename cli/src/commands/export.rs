@@ -50,7 +50,7 @@ pub(crate) fn of_stdout(asked: Option<Format>) -> Outcome<Format> {
 /// Writes the events that match `query` to `target`; returns their number.
 pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Format, out: &Out<'_>) -> Outcome<Written> {
     let mut sink = Sink::create(target)?;
-    let mut writer = EventWriter::new(format, Fidelity::Exact, &mut sink, &out.zone)?;
+    let mut writer = EventWriter::new(format, Fidelity::Exact, &mut sink, &out.zone, out.screen)?;
     events::copy(store, query, &mut writer)?;
     let written = writer.finish()?;
     sink.keep()?;
@@ -70,15 +70,15 @@ pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outc
 /// Reports events that cannot be read back from the written file.
 pub(crate) fn tell_altered(written: Written, out: &mut Out<'_>) -> Outcome {
     if written.altered > 0 {
-        out.hint(&format!(
-            "warning: {} not whole in what was written: CSV cannot hold data or metadata that are not UTF-8, or metadata that are not a JSON \
+        out.warn(&format!(
+            "{} not whole in what was written: CSV cannot hold data or metadata that are not UTF-8, or metadata that are not a JSON \
              object; *.jsonl holds them, and the store still has them",
             counted(written.altered, "event")
         ))?;
     }
     if written.too_long > 0 {
-        out.hint(&format!(
-            "warning: {} with more than {} MiB of JSON, which an import refuses; the store still has them",
+        out.warn(&format!(
+            "{} with more than {} MiB of JSON, which an import refuses; the store still has them",
             counted(written.too_long, "event"),
             LINE_BYTES_MAX >> 20
         ))?;

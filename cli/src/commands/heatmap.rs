@@ -7,10 +7,10 @@ use crate::args::Filters;
 use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
-use crate::output::draw::shade;
+use crate::output::draw::{RAMP, RANKS, least, rank, shade};
 use crate::output::records::Records;
-use crate::output::table::terminal_width;
-use crate::output::text::{counted, grouped};
+use crate::output::screen::{Role, Screen};
+use crate::output::text::{counted, grouped, pad};
 
 const WEEKDAYS: [&str; 7] = [
     "Monday",
@@ -21,10 +21,13 @@ const WEEKDAYS: [&str; 7] = [
     "Saturday",
     "Sunday",
 ];
-const HOURS: &str = "000102030405060708091011121314151617181920212223";
-const HOURS_NARROW: &str = "0     6     12    18";
-/// The width of two characters for each hour.
-const WIDE: usize = 72;
+/// What a line has beside its cells: the name of the day, the sum and spaces.
+const MARGIN: usize = 24;
+/// Characters of a cell, at most.
+const CELL_MAX: usize = 3;
+const HOURS: usize = 24;
+/// Hours between two that are named over their columns.
+const HOURS_NAMED: usize = 3;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
     let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
@@ -50,23 +53,68 @@ fn records(heatmap: &Heatmap) -> Records {
     records
 }
 
-/// A row for each weekday, two characters for each hour, or one on a narrow terminal.
+/// A row for each weekday, and up to three characters for each hour.
 pub(crate) fn draw(heatmap: &Heatmap, out: &mut Out<'_>) -> Outcome {
-    let (hours, per_hour) = if terminal_width() < WIDE {
-        (HOURS_NARROW, 1)
-    } else {
-        (HOURS, 2)
-    };
-    out.line(&format!("             {hours}"))?;
+    let (screen, max) = (out.screen, heatmap.max());
+    let cell = (screen.drawing_width().saturating_sub(MARGIN) / HOURS).clamp(1, CELL_MAX);
+    let hours = (0..HOURS)
+        .step_by(HOURS_NAMED)
+        .map(|hour| pad(&format!("{hour:02}"), HOURS_NAMED * cell));
+    let hours: String = hours.collect();
+    out.note(&format!("             {}", hours.trim_end()))?;
     for (weekday, hours) in WEEKDAYS.iter().zip(heatmap.counts()) {
         let cells: String = hours
             .iter()
-            .map(|count| shade(*count, heatmap.max()))
-            .flat_map(|shade| std::iter::repeat_n(shade, per_hour))
+            .map(|count| shaded(rank(*count, max), cell, screen))
             .collect();
-        out.line(&format!("  {weekday:9}  {cells}  {:>9}", grouped(hours.iter().sum())))?;
+        let sum = format!("{:>9}", grouped(hours.iter().sum()));
+        out.line(&format!("  {weekday:9}  {cells}  {}", screen.paint(Role::Number, &sum)))?;
     }
-    let (total, max) = (counted(heatmap.total(), "event"), grouped(heatmap.max()));
-    out.line(&format!("  {total}, hours in {}", out.zone_name()))?;
-    out.line(&format!("  ░ few, █ up to {max} in one cell, blank none"))
+    let total = counted(heatmap.total(), "event");
+    out.note(&format!("  {total} by weekday and hour, {}", out.zone_name()))?;
+    if max == 0 {
+        return Ok(());
+    }
+    let label = screen.paint(Role::Secondary, "  events in an hour:");
+    out.line(&format!("{label} {}", legend(max, screen)))
+}
+
+/// A cell of `width` characters: its shade, in its colour where there are colours.
+fn shaded(rank: usize, width: usize, screen: Screen) -> String {
+    let text = String::from(shade(rank)).repeat(width);
+    RAMP.get(rank.wrapping_sub(1))
+        .map_or_else(|| text.clone(), |colour| screen.block(*colour, &text))
+}
+
+/// What the shades count.
+fn legend(max: u64, screen: Screen) -> String {
+    let ranges = (1..=RANKS).step_by(2).filter_map(|rank| {
+        let (first, last) = (least(rank, max), least(rank + 2, max).saturating_sub(1).min(max));
+        let shades: String = [rank, rank + 1].map(|rank| shaded(rank, 1, screen)).concat();
+        let from = if first == 1 && last > 1 { "1 to " } else { "" };
+        let to = if first == 1 || first == last { "" } else { "to " };
+        (first <= last).then(|| format!("{shades} {from}{to}{}", grouped(last)))
+    });
+    ranges.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_legend_has_every_count_once() {
+        for max in (1..200).chain([4_411, u64::MAX / 8]) {
+            for rank in 1..=RANKS {
+                let first = least(rank, max);
+                assert!(super::rank(first, max) >= rank || first > max, "{rank} of {max}");
+                assert!(super::rank(first - 1, max) < rank, "{rank} of {max}");
+            }
+            assert!(super::rank(max, max) <= RANKS);
+        }
+        let plain = Screen::default();
+        assert_eq!(legend(1, plain), "░░ 1");
+        assert_eq!(legend(2, plain), "░░ 1 ▓▓ 2");
+        assert_eq!(legend(40, plain), "░░ 1 to 10 ▒▒ to 20 ▓▓ to 30 ██ to 40");
+    }
 }

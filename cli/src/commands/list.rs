@@ -8,7 +8,8 @@ use crate::exit::Outcome;
 use crate::interrupt;
 use crate::output::Out;
 use crate::output::records::Records;
-use crate::output::table::{Align, Grid, Narrow};
+use crate::output::screen::Role;
+use crate::output::table::{Column, Grid, Narrow};
 use crate::output::text::{counted, grouped};
 use crate::when;
 
@@ -16,12 +17,12 @@ use crate::when;
 const LIMIT_TABLE: usize = 50;
 
 /// The name is last, where a table has the most room.
-const GRID: [(&str, Align); 5] = [
-    ("events", Align::Right),
-    ("last position", Align::Right),
-    ("last event", Align::Left),
-    ("type", Align::Left),
-    ("name", Align::Left),
+const GRID: [Column; 5] = [
+    Column::right("events", Role::Number),
+    Column::right("last position", Role::Number),
+    Column::left("last event", Role::Secondary),
+    Column::left("type", Role::Type),
+    Column::left("name", Role::Id),
 ];
 
 /// How the table becomes narrower: names and numbers go last.
@@ -116,10 +117,10 @@ fn records(items: &[ListItem], of_aggregates: bool) -> Records {
 }
 
 fn write_table(items: &[ListItem], of_aggregates: bool, out: &mut Out<'_>) -> Outcome {
-    let is_shown = |place: &usize| of_aggregates || GRID[*place].0 != "type";
+    let is_shown = |place: &usize| of_aggregates || GRID[*place].name != "type";
     let shown: Vec<usize> = (0..GRID.len()).filter(is_shown).collect();
     let columns: Vec<_> = shown.iter().map(|place| GRID[*place]).collect();
-    let mut grid = Grid::new(&columns, &NARROW).names_last();
+    let mut grid = Grid::new(&columns, &NARROW, out.screen).names_last();
     for item in items {
         let cells = [
             grouped(item.events),

@@ -10,6 +10,7 @@ use crate::args::Filters;
 use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
+use crate::output::screen::Role;
 use crate::output::sections::{Sections, ranked};
 use crate::output::text::{bytes, grouped};
 use crate::when;
@@ -32,14 +33,12 @@ pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
 pub(crate) fn of_store(store: &Store, out: &Out<'_>) -> Sections {
     let mut sections = figures_of_store(store, out);
     sections.list(
-        "eventTypes",
-        "event types",
+        ("eventTypes", "event types", Role::Type),
         terms(store, &Field::EventType),
         TYPES_SHOWN,
     );
     sections.list(
-        "aggregateTypes",
-        "aggregate types",
+        ("aggregateTypes", "aggregate types", Role::Type),
         terms(store, &Field::AggregateType),
         TYPES_SHOWN,
     );
@@ -184,20 +183,23 @@ fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections
     sections.count("days", "days", statistics.by_day().len() as u64);
     time(&mut sections, "first", "first event", statistics.first(), out);
     time(&mut sections, "last", "last event", statistics.last(), out);
-    sections.list("byType", "by event type", counts(statistics.by_type()), TYPES_SHOWN);
+    sections.list(
+        ("byType", "by event type", Role::Type),
+        counts(statistics.by_type()),
+        TYPES_SHOWN,
+    );
     let hours = (0..)
         .zip(statistics.by_hour())
         .map(|(hour, count)| (format!("{hour:02}:00"), *count));
-    sections.list("byHour", "by hour", hours.collect(), 24);
+    sections.list(("byHour", "by hour", Role::Plain), hours.collect(), 24);
     let days = statistics.by_day().iter().map(|(day, count)| (day.to_string(), *count));
-    sections.list("byDay", "by day", days.collect(), SHOWN);
+    sections.list(("byDay", "by day", Role::Plain), days.collect(), SHOWN);
     sections.list(
-        "byOrganization",
-        "by organization",
+        ("byOrganization", "by organization", Role::Id),
         counts(statistics.by_organization()),
         SHOWN,
     );
-    sections.list("byUser", "by user", counts(statistics.by_user()), SHOWN);
+    sections.list(("byUser", "by user", Role::Id), counts(statistics.by_user()), SHOWN);
     Ok(sections)
 }
 

@@ -40,6 +40,6 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
         );
         out.line(&clean(&text))?;
     }
-    let written = write_all(out.format, out.stdout, &out.zone, &events)?;
+    let written = write_all(out, &events)?;
     tell_altered(written, out)
 }

@@ -12,7 +12,6 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::output::Out;
 use crate::output::records::Records;
-use crate::output::table::cut_to_terminal;
 use crate::output::text::{clean, counted};
 use crate::when;
 
@@ -46,7 +45,7 @@ pub(crate) fn draw(correlation: &str, events: &[Event], out: &mut Out<'_>) -> Ou
     for (drawn, node) in (0_u64..).zip(tree.walk()) {
         interrupt::check(|| format!("{} had been drawn", counted(drawn, "event")))?;
         let text = format!("{}{}", branch(node), label(node.event(), &out.zone));
-        out.line(&cut_to_terminal(&text))?;
+        out.line(&out.screen.cut(&text))?;
     }
     Ok(())
 }

@@ -9,7 +9,6 @@ use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::draw::{bar, columns, sparkline};
 use crate::output::records::Records;
-use crate::output::table::terminal_width;
 use crate::output::text::{counted, grouped};
 
 const COLUMNS_HEIGHT: u64 = 5;
@@ -45,7 +44,7 @@ pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
         let counts: Vec<u64> = trend
             .rows(Empty::Include)
             .map_or_else(|_| counts(&rows), |rows| counts(&rows));
-        out.line(&sparkline(&counts, terminal_width()))?;
+        out.line(&sparkline(&counts, out.screen.drawing_width()))?;
         let span = format!("{} to {}, {}", first.label, last.label, out.zone_name());
         out.line(&format!("{}, {span}", counted(trend.total(), "event")))?;
         out.line("")?;
@@ -105,7 +104,9 @@ fn draw(rows: &[TrendRow], out: &mut Out<'_>) -> Outcome {
     let max = rows.iter().map(|row| row.count).max().unwrap_or(0);
     let label_width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
     let count_width = grouped(max).len();
-    let bar_width = terminal_width()
+    let bar_width = out
+        .screen
+        .drawing_width()
         .saturating_sub(label_width + count_width + 5)
         .clamp(10, 80);
     if rows.is_empty() {
@@ -136,7 +137,10 @@ pub(crate) fn draw_columns(store: &Store, out: &mut Out<'_>) -> Outcome {
         return out.line("no events");
     };
     let counts = counts(&rows);
-    let per_column = counts.len().div_ceil(terminal_width().saturating_sub(4).max(1)).max(1);
+    let per_column = counts
+        .len()
+        .div_ceil(out.screen.drawing_width().saturating_sub(4).max(1))
+        .max(1);
     for line in columns(&counts, per_column, COLUMNS_HEIGHT) {
         out.line(&format!("  {line}"))?;
     }

@@ -3,6 +3,10 @@
 const EIGHTHS: [char; 8] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'];
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
+/// Ranks of a heatmap.
+pub(crate) const RANKS: usize = 8;
+/// Their colours of the 256: from dark to light, and from blue to yellow.
+pub(crate) const RAMP: [u8; RANKS] = [17, 19, 26, 32, 37, 71, 149, 227];
 
 /// A bar of at most `width` characters for `value` of `max`; something is always seen unless it is 0.
 pub(crate) fn bar(value: u64, max: u64, width: usize) -> String {
@@ -52,13 +56,24 @@ pub(crate) fn columns(values: &[u64], together: usize, height: u64) -> Vec<Strin
         .collect()
 }
 
-/// The darker, the nearer `value` is to `max`; only 0 is blank.
-pub(crate) fn shade(value: u64, max: u64) -> char {
+/// How near `value` is to `max`, from 1 to [`RANKS`]; only 0 has no rank.
+pub(crate) fn rank(value: u64, max: u64) -> usize {
     if value == 0 {
-        return SHADES[0];
+        return 0;
     }
-    let rank = 1 + scaled(value.saturating_sub(1), max, 4).min(3);
-    SHADES.get(index(rank)).copied().unwrap_or('█')
+    let top = RANKS as u64;
+    index(1 + scaled(value - 1, max, top).min(top - 1))
+}
+
+/// The least value of which the rank is `rank` or more; more than `max` if there is none.
+pub(crate) fn least(rank: usize, max: u64) -> u64 {
+    let share = u128::from(max) * (rank.saturating_sub(1) as u128);
+    u64::try_from(share.div_ceil(RANKS as u128) + 1).unwrap_or(u64::MAX)
+}
+
+/// The character of a rank: two ranks have one.
+pub(crate) fn shade(rank: usize) -> char {
+    SHADES.get(rank.div_ceil(2)).copied().unwrap_or('█')
 }
 
 /// `value` of `max` on a scale up to `top`, rounded down.
@@ -99,8 +114,15 @@ mod tests {
 
     #[test]
     fn shades_tell_nothing_from_something() {
-        let shades: String = [0, 1, 30, 60, 80, 100].map(|value| shade(value, 100)).iter().collect();
+        let shades: String = [0, 1, 30, 60, 80, 100]
+            .map(|value| shade(rank(value, 100)))
+            .iter()
+            .collect();
         assert_eq!(shades, " ░▒▓██");
-        assert_eq!(shade(1, 1), '░');
+        assert_eq!(shade(rank(1, 1)), '░');
+        assert_eq!(
+            [0, 1, 13, 14, 50, 100].map(|value| rank(value, 100)),
+            [0, 1, 1, 2, 4, 8]
+        );
     }
 }

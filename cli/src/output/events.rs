@@ -7,38 +7,39 @@ use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
 use crate::load::LINE_BYTES_MAX;
-use crate::output::Format;
 use crate::output::payload::Fidelity;
-use crate::output::table::{Align, Grid, Narrow};
+use crate::output::screen::{Role, Screen};
+use crate::output::table::{Column, Grid, Narrow};
 use crate::output::wire::{COLUMNS, Wire};
+use crate::output::{Format, Out};
 use crate::when;
 
-const GRID: [(&str, Align); 7] = [
-    ("position", Align::Right),
-    ("time", Align::Left),
-    ("aggregate", Align::Left),
-    ("version", Align::Right),
-    ("event", Align::Left),
-    ("user", Align::Left),
-    ("data", Align::Left),
+const GRID: [Column; 7] = [
+    Column::right("position", Role::Number),
+    Column::left("time", Role::Secondary),
+    Column::left("aggregate", Role::Id),
+    Column::right("version", Role::Number),
+    Column::left("event", Role::Type),
+    Column::left("user", Role::Id),
+    Column::left("data", Role::Plain),
 ];
 
 /// How the table becomes narrower: what an event is and what it happened to go last.
-const NARROW: [Narrow; 10] = [
+const NARROW: [Narrow; 13] = [
     Narrow::ToSeconds("time"),
     Narrow::Drop("version"),
     Narrow::CutMiddle("user", 12),
     Narrow::CutMiddle("aggregate", 16),
-    Narrow::ToMinutes("time"),
     Narrow::Drop("user"),
     Narrow::Cut("event", 20),
-    Narrow::Drop("data"),
-    Narrow::CutMiddle("aggregate", 8),
+    Narrow::Swap("data", "user"),
+    Narrow::ToMinutes("time"),
+    Narrow::Drop("user"),
+    Narrow::CutMiddle("aggregate", 12),
     Narrow::Drop("position"),
+    Narrow::CutMiddle("aggregate", 8),
+    Narrow::Cut("event", 12),
 ];
-
-/// Characters of data that are looked at for a table, at most.
-const DATA_SHOWN: usize = 400;
 
 /// Takes events one by one and writes them; tables appear at the end, when their widths are known.
 pub(crate) struct EventWriter<'a> {
@@ -61,6 +62,8 @@ enum Form<'a> {
     Table {
         grid: Grid,
         zone: TimeZone,
+        /// Characters of data that can be seen, at most.
+        data_max: usize,
         out: &'a mut dyn Write,
     },
     Json(&'a mut dyn Write),
@@ -69,11 +72,18 @@ enum Form<'a> {
 }
 
 impl<'a> EventWriter<'a> {
-    pub(crate) fn new(format: Format, fidelity: Fidelity, out: &'a mut dyn Write, zone: &TimeZone) -> Outcome<Self> {
+    pub(crate) fn new(
+        format: Format,
+        fidelity: Fidelity,
+        out: &'a mut dyn Write,
+        zone: &TimeZone,
+        screen: Screen,
+    ) -> Outcome<Self> {
         let form = match format {
             Format::Table => Form::Table {
-                grid: Grid::new(&GRID, &NARROW),
+                grid: Grid::new(&GRID, &NARROW, screen),
                 zone: zone.clone(),
+                data_max: screen.width.unwrap_or(usize::MAX),
                 out,
             },
             Format::Json => Form::Json(out),
@@ -93,7 +103,9 @@ impl<'a> EventWriter<'a> {
 
     pub(crate) fn write(&mut self, event: &Wire<'_>) -> Outcome {
         match &mut self.form {
-            Form::Table { grid, zone, .. } => grid.push(&row(event, zone)),
+            Form::Table {
+                grid, zone, data_max, ..
+            } => grid.push(&row(event, zone, *data_max)),
             Form::Json(out) => {
                 out.write_all(if self.written.events == 0 { b"[\n" } else { b",\n" })?;
                 self.written.too_long += u64::from(write_json(event, self.fidelity, out)?);
@@ -150,8 +162,13 @@ impl Write for Counted<'_> {
     }
 }
 
-fn row(event: &Wire<'_>, zone: &TimeZone) -> [String; 7] {
-    let data: String = String::from_utf8_lossy(event.data).chars().take(DATA_SHOWN).collect();
+fn row(event: &Wire<'_>, zone: &TimeZone, data_max: usize) -> [String; 7] {
+    // One more than can be seen, so that the rest is known to be missing.
+    let bytes = event.data.get(..data_max.saturating_mul(4)).unwrap_or(event.data);
+    let data = String::from_utf8_lossy(bytes)
+        .chars()
+        .take(data_max.saturating_add(1))
+        .collect();
     [
         event.place.map(|place| place.position.to_string()).unwrap_or_default(),
         event.timestamp.map(|time| when::show(time, zone)).unwrap_or_default(),
@@ -164,8 +181,8 @@ fn row(event: &Wire<'_>, zone: &TimeZone) -> [String; 7] {
 }
 
 /// Writes many events that are at hand.
-pub(crate) fn write_all(format: Format, out: &mut dyn Write, zone: &TimeZone, events: &[Event]) -> Outcome<Written> {
-    let mut writer = EventWriter::new(format, Fidelity::Readable, out, zone)?;
+pub(crate) fn write_all(out: &mut Out<'_>, events: &[Event]) -> Outcome<Written> {
+    let mut writer = EventWriter::new(out.format, Fidelity::Readable, out.stdout, &out.zone, out.screen)?;
     for event in events {
         writer.write(&event.into())?;
     }

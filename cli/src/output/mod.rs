@@ -5,6 +5,7 @@ pub(crate) mod envelope;
 pub(crate) mod events;
 pub(crate) mod payload;
 pub(crate) mod records;
+pub(crate) mod screen;
 pub(crate) mod sections;
 pub(crate) mod sink;
 pub(crate) mod table;
@@ -18,11 +19,12 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
+use crate::output::screen::{Role, Screen};
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// For people: tables and drawings, cut to the terminal's width.
+    /// For people: tables and drawings, as wide as the screen.
     #[default]
     Table,
     /// One JSON document.
@@ -51,6 +53,9 @@ pub(crate) struct Out<'a> {
     pub(crate) stderr: &'a mut dyn Write,
     pub(crate) format: Format,
     pub(crate) zone: TimeZone,
+    pub(crate) screen: Screen,
+    /// The screen of the standard error.
+    pub(crate) messages: Screen,
 }
 
 impl Out<'_> {
@@ -64,6 +69,23 @@ impl Out<'_> {
         // What has been answered comes first, where both go to one terminal.
         self.stdout.flush()?;
         writeln!(self.stderr, "{text}")
+    }
+
+    /// Writes a warning beside the answer.
+    pub(crate) fn warn(&mut self, text: &str) -> io::Result<()> {
+        let label = self.messages.paint(Role::Warning, "warning:");
+        self.hint(&format!("{label} {text}"))
+    }
+
+    /// Writes a heading of a part of the answer, after an empty line.
+    pub(crate) fn heading(&mut self, text: &str) -> Outcome {
+        self.line("")?;
+        self.line(&self.screen.paint(Role::Heading, text))
+    }
+
+    /// Writes a line that is read last.
+    pub(crate) fn note(&mut self, text: &str) -> Outcome {
+        self.line(&self.screen.paint(Role::Secondary, text))
     }
 
     /// What the time zone is called.

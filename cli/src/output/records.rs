@@ -6,7 +6,8 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use crate::exit::Outcome;
-use crate::output::table::{Align, Grid, Narrow};
+use crate::output::screen::{Role, Screen};
+use crate::output::table::{Column, Grid, Narrow};
 use crate::output::text::grouped;
 use crate::output::{Format, Out};
 
@@ -34,7 +35,7 @@ impl Records {
 
     pub(crate) fn write(&self, out: &mut Out<'_>) -> Outcome {
         match out.format {
-            Format::Table => self.write_table(out.stdout),
+            Format::Table => self.write_table(out.stdout, out.screen),
             Format::Json => self.write_json(out.stdout),
             Format::Jsonl => self.write_json_lines(out.stdout),
             Format::Csv => self.write_csv(out.stdout),
@@ -71,18 +72,22 @@ impl Records {
         Ok(writer.flush()?)
     }
 
-    fn write_table(&self, out: &mut dyn Write) -> Outcome {
-        let is_number = |column: usize| self.rows.iter().all(|row| row.get(column).is_none_or(Value::is_number));
-        let align = |column| if is_number(column) { Align::Right } else { Align::Left };
-        let columns: Vec<_> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(index, name)| (*name, align(index)))
-            .collect();
-        let texts = columns.iter().filter(|(_, align)| *align == Align::Left);
-        let steps: Vec<Narrow> = texts.map(|(name, _)| Narrow::CutMiddle(name, TEXT_WIDTH_MIN)).collect();
-        let mut grid = Grid::new(&columns, &steps);
+    fn write_table(&self, out: &mut dyn Write, screen: Screen) -> Outcome {
+        let is_number = |value: &Value| value.is_number() || value.is_null();
+        let is_numeric = |index: usize| self.rows.iter().filter_map(|row| row.get(index)).all(is_number);
+        let column = |(index, name): (usize, &&'static str)| {
+            if is_numeric(index) {
+                Column::right(name, Role::Number)
+            } else {
+                Column::left(name, Role::Plain)
+            }
+        };
+        let columns: Vec<Column> = self.columns.iter().enumerate().map(column).collect();
+        let cut = |(index, name): (usize, &&'static str)| {
+            (!is_numeric(index)).then_some(Narrow::CutMiddle(name, TEXT_WIDTH_MIN))
+        };
+        let steps: Vec<Narrow> = self.columns.iter().enumerate().filter_map(cut).collect();
+        let mut grid = Grid::new(&columns, &steps, screen).whole_last();
         for row in &self.rows {
             grid.push(&row.iter().map(readable).collect::<Vec<_>>());
         }
@@ -134,6 +139,8 @@ mod tests {
                 stderr: &mut stderr,
                 format,
                 zone: TimeZone::UTC,
+                screen: Screen::default(),
+                messages: Screen::default(),
             })
             .unwrap();
         String::from_utf8(stdout).unwrap()

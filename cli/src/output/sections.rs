@@ -2,11 +2,12 @@
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::exit::Outcome;
 use crate::output::draw::bar;
-use crate::output::table::terminal_width;
-use crate::output::text::{clean, grouped, shorten};
+use crate::output::screen::Role;
+use crate::output::text::{grouped, pad, shorten};
 use crate::output::{Format, Out};
 
 const NAME_WIDTH_MAX: usize = 40;
@@ -32,6 +33,8 @@ struct Figure {
 struct List {
     key: &'static str,
     title: &'static str,
+    /// What the names are.
+    role: Role,
     entries: Vec<(String, u64)>,
     /// How many of them are shown in a table.
     shown: usize,
@@ -54,10 +57,16 @@ impl Sections {
     }
 
     /// Adds a list, of which a table shows the first `shown`.
-    pub(crate) fn list(&mut self, key: &'static str, title: &'static str, entries: Vec<(String, u64)>, shown: usize) {
+    pub(crate) fn list(
+        &mut self,
+        (key, title, role): (&'static str, &'static str, Role),
+        entries: Vec<(String, u64)>,
+        shown: usize,
+    ) {
         self.lists.push(List {
             key,
             title,
+            role,
             entries,
             shown,
         });
@@ -89,11 +98,16 @@ impl Sections {
         let width = self
             .figures
             .iter()
-            .map(|figure| figure.label.chars().count())
+            .map(|figure| figure.label.width())
             .max()
             .unwrap_or(0);
         for figure in &self.figures {
-            out.line(&format!("{:width$}  {}", figure.label, clean(&figure.shown)))?;
+            let label = out.screen.paint(Role::Secondary, &pad(figure.label, width));
+            let is_number = figure.value.is_number();
+            let role = if is_number { Role::Number } else { Role::Plain };
+            let left = out.screen.width.map_or(usize::MAX, |all| all.saturating_sub(width + 2));
+            let shown = out.screen.paint(role, &shorten(&figure.shown, left));
+            out.line(&format!("{label}  {shown}"))?;
         }
         Ok(())
     }
@@ -137,32 +151,24 @@ impl Serialize for Sections {
 
 impl List {
     fn write_table(&self, out: &mut Out<'_>) -> Outcome {
-        out.line("")?;
-        out.line(self.title)?;
+        out.heading(self.title)?;
+        let screen = out.screen;
         let shown = || self.entries.iter().take(self.shown);
         let max = shown().map(|(_, count)| *count).max().unwrap_or(0);
-        let name_width = shown()
-            .map(|(name, _)| shorten(name, NAME_WIDTH_MAX).chars().count())
-            .max()
-            .unwrap_or(0);
-        let count_width = grouped(max).len();
-        let left = terminal_width().saturating_sub(name_width + count_width + 6);
+        let name_max = screen.width.map_or(usize::MAX, |_| NAME_WIDTH_MAX);
+        let names = shown().map(|(name, _)| shorten(name, name_max).width());
+        let (name_width, count_width) = (names.max().unwrap_or(0), grouped(max).len());
+        let left = screen.drawing_width().saturating_sub(name_width + count_width + 6);
         for (name, count) in shown() {
-            let (name, bar) = (
-                shorten(name, NAME_WIDTH_MAX),
-                bar(*count, max, left.clamp(BAR_WIDTH_MIN, BAR_WIDTH)),
-            );
-            out.line(&format!(
-                "  {name:name_width$}  {:>count_width$}  {bar}",
-                grouped(*count)
-            ))?;
+            let name = screen.paint(self.role, &pad(&shorten(name, name_max), name_width));
+            let number = screen.paint(Role::Number, &format!("{:>count_width$}", grouped(*count)));
+            let bar = bar(*count, max, left.clamp(BAR_WIDTH_MIN, BAR_WIDTH));
+            out.line(format!("  {name}  {number}  {}", screen.paint(Role::Bar, &bar)).trim_end())?;
         }
         let more = self.entries.len().saturating_sub(self.shown);
         if more > 0 {
-            out.line(&format!(
-                "  and {} more (all of them with --format json)",
-                grouped(more as u64)
-            ))?;
+            let text = format!("  and {} more (all of them with --format json)", grouped(more as u64));
+            out.note(&text)?;
         }
         Ok(())
     }

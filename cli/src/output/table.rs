@@ -1,30 +1,54 @@
-//! Tables for people: columns as wide as they need, the last one as wide as the terminal leaves; and fewer, narrower columns where a
-//! terminal is too narrow for all.
+//! Tables for people: bold headings over a light rule, columns as wide as they need, and fewer, narrower columns where a screen is too
+//! narrow for all. A note says what is left out.
 
 use std::io::Write;
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
-use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::exit::Outcome;
-use crate::output::text::clean;
+use crate::output::screen::{Role, Screen};
+use crate::output::text::{clean, cut, cut_middle};
 
-/// The width of an output that is no terminal.
-const WIDTH_DEFAULT: usize = 140;
 /// What the last column gets, unless even the other columns have no room.
 const LAST_WIDTH_MIN: usize = 24;
-/// What the last column gets however narrow the terminal is.
+/// What the last column gets however narrow the screen is.
 const LAST_WIDTH_LEAST: usize = 8;
-/// What any other column gets at most.
+/// What any other column gets at most, on a screen with a width.
 const WIDTH_MAX: usize = 44;
-/// What a line takes beside its cells: this much for each, and one.
-const FRAME_WIDTH: usize = 3;
+/// Spaces between columns.
+const GAP: usize = 2;
 
 /// How a column is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
     Right,
+}
+
+/// A column.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Column {
+    pub(crate) name: &'static str,
+    align: Align,
+    role: Role,
+}
+
+impl Column {
+    pub(crate) const fn left(name: &'static str, role: Role) -> Self {
+        Self {
+            name,
+            align: Align::Left,
+            role,
+        }
+    }
+
+    pub(crate) const fn right(name: &'static str, role: Role) -> Self {
+        Self {
+            name,
+            align: Align::Right,
+            role,
+        }
+    }
 }
 
 /// A step by which a table becomes narrower.
@@ -40,149 +64,215 @@ pub(crate) enum Narrow {
     CutMiddle(&'static str, usize),
     /// Leaves a column out.
     Drop(&'static str),
+    /// Leaves a column out, and takes the one back that was left out before: it is narrower.
+    Swap(&'static str, &'static str),
+}
+
+impl Narrow {
+    fn column(self) -> &'static str {
+        let (Self::ToSeconds(name)
+        | Self::ToMinutes(name)
+        | Self::Cut(name, _)
+        | Self::CutMiddle(name, _)
+        | Self::Drop(name)
+        | Self::Swap(name, _)) = self;
+        name
+    }
 }
 
 /// Rows of texts under a header; the texts are cleaned on the way in.
 #[derive(Debug)]
 pub(crate) struct Grid {
-    columns: Vec<(&'static str, Align)>,
+    columns: Vec<Column>,
     rows: Vec<Vec<String>>,
+    /// Columns that are left out, with their cells.
+    dropped: Vec<(Column, Vec<String>)>,
     /// What is done, one after the other, until the table fits.
     steps: Vec<Narrow>,
-    /// Whether the last column has names: it gets the width that they need, and they are cut in their middle.
+    screen: Screen,
+    /// Whether the last column gets the width that it needs before other columns do.
+    is_last_whole: bool,
+    /// Whether the last column has names, which are cut in their middle.
     has_names_last: bool,
+    /// Whether the middle of a text was cut out.
+    is_shortened: bool,
 }
 
 impl Grid {
-    pub(crate) fn new(columns: &[(&'static str, Align)], steps: &[Narrow]) -> Self {
+    pub(crate) fn new(columns: &[Column], steps: &[Narrow], screen: Screen) -> Self {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
+            dropped: Vec::new(),
             steps: steps.to_vec(),
+            screen,
+            is_last_whole: false,
             has_names_last: false,
+            is_shortened: false,
         }
+    }
+
+    /// Gives the last column the width that it needs.
+    pub(crate) fn whole_last(mut self) -> Self {
+        self.is_last_whole = true;
+        self
     }
 
     /// Gives the last column, which has names, the width that they need.
     pub(crate) fn names_last(mut self) -> Self {
         self.has_names_last = true;
-        self
+        self.whole_last()
     }
 
     pub(crate) fn push<T: AsRef<str>>(&mut self, cells: &[T]) {
         let last = cells.len().saturating_sub(1);
         let shown = cells.iter().enumerate().map(|(index, cell)| {
             let text = clean(cell.as_ref());
-            if index == last {
+            if index == last || self.screen.width.is_none() {
                 text.into_owned()
             } else {
-                cut(&text, WIDTH_MAX)
+                cut_middle(&text, WIDTH_MAX)
             }
         });
         self.rows.push(shown.collect());
     }
 
-    /// Writes the table, for the terminal if there is one.
+    /// Writes the table, for the screen that there is.
     pub(crate) fn write(mut self, out: &mut dyn Write) -> Outcome {
-        if let Some(width) = terminal() {
-            self.narrow(width);
+        if let Some(width) = self.screen.width {
+            self.fit(width);
         }
-        self.cut_last(terminal_width());
-        let mut table = Table::new();
-        table
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(self.columns.iter().map(|(name, align)| cell(name, *align)));
+        let widths: Vec<usize> = (0..self.columns.len()).map(|index| self.column_width(index)).collect();
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
+        let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+        let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
+        writeln!(out, "{}", self.line(&names, &widths, Some(Role::Heading)))?;
+        writeln!(out, "{}", self.line(&rules, &widths, Some(Role::Secondary)))?;
         for row in &self.rows {
-            table.add_row(
-                row.iter()
-                    .zip(&self.columns)
-                    .map(|(text, (_, align))| cell(text, *align)),
-            );
+            let cells: Vec<&str> = row.iter().map(String::as_str).collect();
+            writeln!(out, "{}", self.line(&cells, &widths, None))?;
         }
-        Ok(writeln!(out, "{table}")?)
+        self.write_notes(out)
     }
 
-    /// Takes steps until the table fits into `width`.
-    fn narrow(&mut self, width: usize) {
+    /// A line of the table, in one role or in those of the columns.
+    fn line(&self, cells: &[&str], widths: &[usize], role: Option<Role>) -> String {
+        let mut line = String::new();
+        let mut space = 0;
+        for ((cell, column), width) in cells.iter().zip(&self.columns).zip(widths) {
+            let left = width.saturating_sub(cell.width());
+            let (before, after) = match column.align {
+                Align::Left => (0, left),
+                Align::Right => (left, 0),
+            };
+            if !cell.is_empty() {
+                line.extend(std::iter::repeat_n(' ', space + before));
+                line.push_str(&self.screen.paint(role.unwrap_or(column.role), cell));
+                space = 0;
+            }
+            // Spaces are written before what follows them: none end a line.
+            space += after + GAP + if cell.is_empty() { before } else { 0 };
+        }
+        line
+    }
+
+    /// What is left out for want of room, and what is shortened.
+    fn write_notes(&self, out: &mut dyn Write) -> Outcome {
+        let Some(width) = self.screen.width else {
+            return Ok(());
+        };
+        let mut note = |text: &str| writeln!(out, "{}", self.screen.paint(Role::Secondary, &cut(text, width)));
+        if !self.dropped.is_empty() {
+            let names: Vec<&str> = self.dropped.iter().map(|(column, _)| column.name).collect();
+            note(&format!(
+                "not in {width} columns: {} (see --format jsonl)",
+                names.join(", ")
+            ))?;
+        }
+        if self.is_shortened {
+            note("… stands for a part of an id: commands take whole ids (see --format jsonl)")?;
+        }
+        Ok(())
+    }
+
+    /// Takes steps until the table fits into `width`, and gives the last column what is left.
+    fn fit(&mut self, width: usize) {
         for step in std::mem::take(&mut self.steps) {
             let excess = self.width_needed().saturating_sub(width);
             if excess == 0 {
-                return;
+                break;
             }
             self.step(step, excess);
         }
+        let left = width.saturating_sub(self.width_of_others()).max(LAST_WIDTH_LEAST);
+        let last = self.columns.len().saturating_sub(1);
+        let shorten = if self.has_names_last { cut_middle } else { cut };
+        self.is_shortened |= self.has_names_last && self.column_width(last) > left;
+        self.change(last, |text| shorten(text, left));
     }
 
     fn step(&mut self, step: Narrow, excess: usize) {
-        let (Narrow::ToSeconds(name)
-        | Narrow::ToMinutes(name)
-        | Narrow::Cut(name, _)
-        | Narrow::CutMiddle(name, _)
-        | Narrow::Drop(name)) = step;
-        let Some(index) = self.columns.iter().position(|(column, _)| *column == name) else {
+        let Some(index) = self.columns.iter().position(|column| column.name == step.column()) else {
             return;
         };
         let now = self.column_width(index);
-        let change = |text: &str| match step {
-            Narrow::ToSeconds(_) => before(text, '.', 1),
-            Narrow::ToMinutes(_) => before(text, ':', 2),
-            Narrow::Cut(_, least) => cut(text, least.max(now.saturating_sub(excess))),
-            Narrow::CutMiddle(_, least) => cut_middle(text, least.max(now.saturating_sub(excess))),
-            Narrow::Drop(_) => String::new(),
-        };
-        if matches!(step, Narrow::Drop(_)) {
-            self.columns.remove(index);
-            self.rows.iter_mut().for_each(|row| drop(row.remove(index)));
-            return;
+        let room = |least: usize| least.max(now.saturating_sub(excess));
+        match step {
+            Narrow::ToSeconds(_) => self.change(index, |text| before(text, '.', 1)),
+            Narrow::ToMinutes(_) => self.change(index, |text| before(text, ':', 2)),
+            Narrow::Cut(_, least) => self.change(index, |text| cut(text, room(least))),
+            Narrow::CutMiddle(_, least) => {
+                self.is_shortened |= now > room(least);
+                self.change(index, |text| cut_middle(text, room(least)));
+            }
+            Narrow::Drop(_) => self.drop_column(index),
+            Narrow::Swap(_, back) => {
+                self.drop_column(index);
+                self.restore(back, index);
+            }
         }
+    }
+
+    fn change(&mut self, index: usize, change: impl Fn(&str) -> String) {
         for text in self.rows.iter_mut().filter_map(|row| row.get_mut(index)) {
             *text = change(text);
         }
     }
 
+    fn drop_column(&mut self, index: usize) {
+        let column = self.columns.remove(index);
+        let cells = self.rows.iter_mut().map(|row| row.remove(index)).collect();
+        self.dropped.push((column, cells));
+    }
+
+    fn restore(&mut self, name: &str, index: usize) {
+        let Some(place) = self.dropped.iter().position(|(column, _)| column.name == name) else {
+            return;
+        };
+        let (column, cells) = self.dropped.remove(place);
+        self.columns.insert(index, column);
+        self.rows
+            .iter_mut()
+            .zip(cells)
+            .for_each(|(row, cell)| row.insert(index, cell));
+    }
+
     /// The width of the table with a last column that is as narrow as it is read well.
     fn width_needed(&self) -> usize {
         let last = self.column_width(self.columns.len().saturating_sub(1));
-        let last = if self.has_names_last {
-            last
-        } else {
-            last.min(LAST_WIDTH_MIN)
-        };
-        self.width_of_others() + last + FRAME_WIDTH + 1
+        let most = if self.is_last_whole { usize::MAX } else { LAST_WIDTH_MIN };
+        self.width_of_others() + last.min(most)
     }
 
     fn width_of_others(&self) -> usize {
         let last = self.columns.len().saturating_sub(1);
-        (0..last).map(|index| self.column_width(index) + FRAME_WIDTH).sum()
+        (0..last).map(|index| self.column_width(index) + GAP).sum()
     }
 
     fn column_width(&self, index: usize) -> usize {
-        let header = self.columns.get(index).map_or(0, |(name, _)| name.width());
-        self.rows
-            .iter()
-            .filter_map(|row| row.get(index))
-            .map(|text| text.width())
-            .fold(header, usize::max)
-    }
-
-    fn cut_last(&mut self, width: usize) {
-        let last = self.columns.len().saturating_sub(1);
-        let floor = if terminal().is_some() {
-            LAST_WIDTH_LEAST
-        } else {
-            LAST_WIDTH_MIN
-        };
-        let left = width
-            .saturating_sub(self.width_of_others() + FRAME_WIDTH + 1)
-            .max(floor);
-        for text in self.rows.iter_mut().filter_map(|row| row.get_mut(last)) {
-            *text = if self.has_names_last {
-                cut_middle(text, left)
-            } else {
-                cut(text, left)
-            };
-        }
+        let header = self.columns.get(index).map_or(0, |column| column.name.width());
+        let cells = self.rows.iter().filter_map(|row| row.get(index));
+        cells.map(|text| text.width()).fold(header, usize::max)
     }
 }
 
@@ -192,85 +282,45 @@ fn before(text: &str, mark: char, count: usize) -> String {
     end.map_or(text, |(at, _)| &text[..at]).to_owned()
 }
 
-/// `text` cut to `width`, with an ellipsis where something is missing.
-fn cut(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    fitting(text.chars(), width.saturating_sub(1)) + "…"
-}
-
-/// `text` cut to `width`, with an ellipsis for its middle.
-fn cut_middle(text: &str, width: usize) -> String {
-    if text.width() <= width {
-        return text.to_owned();
-    }
-    let room = width.saturating_sub(1);
-    let start = fitting(text.chars(), room.div_ceil(2));
-    let end: String = fitting(text.chars().rev(), room / 2).chars().rev().collect();
-    format!("{start}…{end}")
-}
-
-/// The first of `characters` that fit into `width`.
-fn fitting(characters: impl Iterator<Item = char>, width: usize) -> String {
-    let mut used = 0;
-    let fits = |character: &char| {
-        used += character.width().unwrap_or(0);
-        used <= width
-    };
-    characters.take_while(fits).collect()
-}
-
-fn cell(text: &str, align: Align) -> Cell {
-    Cell::new(text).set_alignment(match align {
-        Align::Left => CellAlignment::Left,
-        Align::Right => CellAlignment::Right,
-    })
-}
-
-/// The width of the terminal that the standard output is, or what `COLUMNS` says.
-fn terminal() -> Option<usize> {
-    let terminal = Table::new().width().map(usize::from).filter(|width| *width > 0);
-    let variable = || std::env::var("COLUMNS").ok()?.parse().ok().filter(|width| *width > 0);
-    terminal.or_else(variable)
-}
-
-/// `text` cut to the width of the terminal, if there is one.
-pub(crate) fn cut_to_terminal(text: &str) -> String {
-    terminal().map_or_else(|| text.to_owned(), |width| cut(text, width))
-}
-
-/// The width of the terminal, or of one that is imagined.
-pub(crate) fn terminal_width() -> usize {
-    terminal().unwrap_or(WIDTH_DEFAULT)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_last_column_is_cut_and_controls_are_shown() {
-        let mut grid = Grid::new(&[("n", Align::Right), ("text", Align::Left)], &[]);
-        grid.push(&["1", &"x".repeat(1_000)]);
-        grid.push(&["22", "\u{1b}[31m"]);
+    fn written(grid: Grid) -> String {
         let mut out = Vec::new();
         grid.write(&mut out).unwrap();
-        let text = String::from_utf8(out).unwrap();
-        assert!(text.contains('…') && text.contains("\\u{1b}[31m"), "{text}");
-        assert!(
-            text.lines().all(|line| line.chars().count() <= terminal_width()),
-            "{text}"
-        );
+        String::from_utf8(out).unwrap()
+    }
+
+    fn screen(width: usize) -> Screen {
+        Screen {
+            width: Some(width),
+            colour: false,
+        }
+    }
+
+    #[test]
+    fn the_last_column_is_cut_and_controls_are_shown() {
+        let columns = [Column::right("n", Role::Number), Column::left("text", Role::Plain)];
+        for (screen, is_cut) in [(screen(100), true), (Screen::default(), false)] {
+            let mut grid = Grid::new(&columns, &[], screen);
+            grid.push(&["1", &"x".repeat(1_000)]);
+            grid.push(&["22", "\u{1b}[31m"]);
+            let text = written(grid);
+            assert_eq!(text.contains('…'), is_cut, "{text}");
+            assert!(text.contains("\\u{1b}[31m"), "{text}");
+            assert_eq!(text.lines().all(|line| line.chars().count() <= 100), is_cut, "{text}");
+            assert!(text.lines().all(|line| !line.ends_with(' ')), "{text}");
+        }
     }
 
     #[test]
     fn steps_are_taken_until_the_table_fits() {
         let columns = [
-            ("n", Align::Right),
-            ("time", Align::Left),
-            ("id", Align::Left),
-            ("text", Align::Left),
+            Column::right("n", Role::Number),
+            Column::left("time", Role::Secondary),
+            Column::left("id", Role::Id),
+            Column::left("text", Role::Plain),
         ];
         let steps = [
             Narrow::ToSeconds("time"),
@@ -284,28 +334,47 @@ mod tests {
                 ["1", "2026-01-31 12:00:00.000+02", "invoice-000017", "日本日本日本"].to_vec(),
             ),
             (
-                65,
+                56,
                 ["1", "2026-01-31 12:00:00", "invoice-000017", "日本日本日本"].to_vec(),
             ),
-            (56, ["1", "2026-01-31 12:00:00", "invoi…00017", "日本日本日本"].to_vec()),
-            (52, ["1", "2026-01-31 12:00", "invo…017", "日本日本日本"].to_vec()),
-            (49, ["1", "2026-01-31 12:00", "invo…017"].to_vec()),
+            (49, ["1", "2026-01-31 12:00:00", "invoi…00017", "日本日本日本"].to_vec()),
+            (45, ["1", "2026-01-31 12:00", "invo…017", "日本日本日本"].to_vec()),
+            (42, ["1", "2026-01-31 12:00", "invo…017"].to_vec()),
         ] {
-            let mut grid = Grid::new(&columns, &steps);
+            let mut grid = Grid::new(&columns, &steps, screen(width));
             grid.push(&["1", "2026-01-31 12:00:00.000+02", "invoice-000017", "日本日本日本"]);
-            grid.narrow(width);
-            grid.cut_last(width);
+            grid.fit(width);
             assert!(grid.width_needed() <= width);
             assert_eq!(grid.rows[0], expected, "{width}");
         }
     }
 
     #[test]
-    fn wide_characters_take_two_columns() {
-        assert_eq!(cut("日本日本", 8), "日本日本");
-        assert_eq!(cut("日本日本", 7), "日本日…");
-        assert_eq!(cut("日本日本", 6), "日本…");
-        assert_eq!(cut_middle("日本日本", 7), "日…本");
-        assert_eq!(cut_middle("abcdefgh", 5), "ab…gh");
+    fn a_note_says_what_is_left_out() {
+        let columns = [
+            Column::left("id", Role::Id),
+            Column::left("user", Role::Id),
+            Column::left("data", Role::Plain),
+        ];
+        let steps = [
+            Narrow::Drop("user"),
+            Narrow::Swap("data", "user"),
+            Narrow::CutMiddle("id", 4),
+        ];
+        let lines = |width| {
+            let mut grid = Grid::new(&columns, &steps, screen(width));
+            grid.push(&["order-1", "anna", "some data that is long"]);
+            written(grid).lines().skip(2).map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(lines(50), ["order-1  anna  some data that is long"]);
+        assert_eq!(
+            lines(36),
+            [
+                "order-1  some data that is long",
+                "not in 36 columns: user (see --form…"
+            ]
+        );
+        assert_eq!(lines(24)[..2], ["order-1  anna", "not in 24 columns: data…"]);
+        assert_eq!(lines(20).len(), 2);
     }
 }

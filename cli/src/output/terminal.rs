@@ -1,22 +1,66 @@
-//! A terminal as the place where output goes: whatever is written, nothing of it speaks to the terminal.
+//! A terminal as the place where output goes: whatever is written, nothing of it but styles speaks to the terminal.
 
 use std::io::{self, Write};
 
 use crate::output::text::clean;
 
+/// Bytes of a style of the program, at most.
+const STYLE_BYTES_MAX: usize = 32;
+
 /// Writes to a terminal what is written to it, with control characters shown as escapes; ends of lines stay.
 pub(crate) struct Terminal<W> {
     inner: W,
+    /// Whether styles pass. What is written must have no others than those of the program.
+    has_styles: bool,
     /// The beginning of a character whose end is still to come.
     begun: Vec<u8>,
 }
 
 impl<W: Write> Terminal<W> {
-    pub(crate) fn new(inner: W) -> Self {
+    pub(crate) fn new(inner: W, has_styles: bool) -> Self {
         Self {
             inner,
+            has_styles,
             begun: Vec::new(),
         }
+    }
+}
+
+impl<W: Write> Terminal<W> {
+    /// Writes a piece of a line, with styles if they pass.
+    fn write_shown(&mut self, mut text: &str) -> io::Result<()> {
+        while let Some((before, style, after)) = split_at_style(text).filter(|_| self.has_styles) {
+            self.inner.write_all(clean(before).as_bytes())?;
+            self.inner.write_all(style.as_bytes())?;
+            text = after;
+        }
+        self.inner.write_all(clean(text).as_bytes())
+    }
+}
+
+/// The text before the first style, the style, and the text after it.
+fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices("\u{1b}[").find_map(|(at, start)| {
+        let rest = &text[at + start.len()..];
+        let codes = rest.find(|character: char| !character.is_ascii_digit() && character != ';')?;
+        let end = at + start.len() + codes + 1;
+        let is_style = rest[codes..].starts_with('m');
+        is_style.then(|| (&text[..at], &text[at..end], &text[end..]))
+    })
+}
+
+/// Where a style begins that does not end in `bytes`; their length if there is none.
+fn before_begun_style(bytes: &[u8]) -> usize {
+    let Some(at) = bytes.iter().rposition(|byte| *byte == 0x1b) else {
+        return bytes.len();
+    };
+    let rest = &bytes[at + 1..];
+    let is_code = |byte: &u8| byte.is_ascii_digit() || *byte == b';';
+    let is_begun = rest.len() < STYLE_BYTES_MAX && rest.first().is_none_or(|byte| *byte == b'[');
+    if is_begun && rest.iter().skip(1).all(is_code) {
+        at
+    } else {
+        bytes.len()
     }
 }
 
@@ -27,11 +71,16 @@ impl<W: Write> Write for Terminal<W> {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
             Ok(_) | Err(_) => self.begun.len(),
         };
+        let whole = if self.has_styles {
+            before_begun_style(&self.begun[..whole])
+        } else {
+            whole
+        };
         let text = String::from_utf8_lossy(&self.begun[..whole]).into_owned();
         self.begun.drain(..whole);
         for line in text.split_inclusive('\n') {
             let (shown, end) = line.strip_suffix('\n').map_or((line, ""), |shown| (shown, "\n"));
-            self.inner.write_all(clean(shown).as_bytes())?;
+            self.write_shown(shown)?;
             self.inner.write_all(end.as_bytes())?;
         }
         Ok(bytes.len())
@@ -47,7 +96,11 @@ mod tests {
     use super::*;
 
     fn shown(pieces: &[&[u8]]) -> String {
-        let mut terminal = Terminal::new(Vec::new());
+        shown_with(false, pieces)
+    }
+
+    fn shown_with(has_styles: bool, pieces: &[&[u8]]) -> String {
+        let mut terminal = Terminal::new(Vec::new(), has_styles);
         for piece in pieces {
             terminal.write_all(piece).unwrap();
         }
@@ -64,6 +117,17 @@ mod tests {
         }
         let single: Vec<&[u8]> = text.as_bytes().chunks(1).collect();
         assert_eq!(shown(&single), want);
+    }
+
+    #[test]
+    fn styles_pass_wherever_they_are_cut_and_nothing_else_does() {
+        let text = "\u{1b}[1;31mred\u{1b}[0m \u{1b}[2J\u{1b}]0;x\u{7}\u{1b}[38;5;17mé\n\u{1b}[";
+        let want = "\u{1b}[1;31mred\u{1b}[0m \\u{1b}[2J\\u{1b}]0;x\\u{7}\u{1b}[38;5;17mé\n";
+        for cut in 0..text.len() {
+            let (start, end) = text.as_bytes().split_at(cut);
+            assert_eq!(shown_with(true, &[start, end]), want, "{cut}");
+        }
+        assert!(!shown(&[text.as_bytes()]).contains('\u{1b}'));
     }
 
     #[test]

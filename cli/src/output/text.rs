@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 /// `text` without anything that could move the cursor, change colours or turn the direction of writing.
 ///
 /// Payloads are hostile: control characters are shown as escapes.
@@ -26,15 +28,51 @@ fn is_hostile(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// `text` cleaned and cut to `width` characters, the last one an ellipsis where something is missing.
+/// `text` cleaned and cut to `width` columns, with an ellipsis where something is missing.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
-    let cleaned = clean(text);
-    if cleaned.chars().nth(width).is_none() {
-        return cleaned.into_owned();
+    cut(&clean(text), width)
+}
+
+/// `text` cut to `width` columns, with an ellipsis where something is missing.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
     }
-    let mut short: String = cleaned.chars().take(width.saturating_sub(1)).collect();
-    short.push('…');
-    short
+    fitting(text.chars(), width.saturating_sub(1)) + "…"
+}
+
+/// `text` cut to `width` columns, with an ellipsis for its middle.
+pub(crate) fn cut_middle(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let room = width.saturating_sub(1);
+    let start = fitting(text.chars(), room.div_ceil(2));
+    let end: String = fitting(text.chars().rev(), room / 2).chars().rev().collect();
+    // A mark without the letter that it belongs to would be drawn on the ellipsis.
+    let end = end.trim_start_matches(|character: char| character.width() == Some(0));
+    format!("{start}…{end}")
+}
+
+/// The first of `characters` that fit into `width` columns.
+fn fitting(characters: impl Iterator<Item = char>, width: usize) -> String {
+    let mut fitting = String::new();
+    for character in characters {
+        fitting.push(character);
+        // Of the whole: some characters change the width of the one before.
+        if fitting.width() > width {
+            fitting.pop();
+            break;
+        }
+    }
+    fitting
+}
+
+/// `text` with spaces behind it, as wide as `width` columns.
+pub(crate) fn pad(text: &str, width: usize) -> String {
+    let mut padded = text.to_owned();
+    padded.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
+    padded
 }
 
 /// `1234567` as `1,234,567`.
@@ -140,6 +178,28 @@ mod tests {
     fn short_text_is_left_alone() {
         assert_eq!(shorten("abc", 3), "abc");
         assert_eq!(shorten("abcd", 3), "ab…");
+    }
+
+    #[test]
+    fn wide_characters_take_two_columns() {
+        assert_eq!(cut("日本日本", 8), "日本日本");
+        assert_eq!(cut("日本日本", 7), "日本日…");
+        assert_eq!(cut("日本日本", 6), "日本…");
+        assert_eq!(cut_middle("日本日本", 7), "日…本");
+        assert_eq!(cut_middle("abcdefgh", 5), "ab…gh");
+        assert_eq!(pad("日本", 6), "日本  ");
+    }
+
+    #[test]
+    fn marks_stay_with_their_letters() {
+        assert_eq!(cut("e\u{301}e\u{301}e\u{301}", 2), "e\u{301}…");
+        assert_eq!(
+            cut_middle("e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}", 4),
+            "e\u{301}e\u{301}…e\u{301}"
+        );
+        // A heart that a selector makes wide.
+        assert_eq!(cut("❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", 5), "❤\u{fe0f}❤\u{fe0f}…");
+        assert_eq!(cut("❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", 3), "❤\u{fe0f}…");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Folder, line, program, run};
+use crate::support::{Folder, line, program, run, without_styles};
 
 const WIDTHS: [&str; 2] = ["80", "120"];
 /// Lines whose value differs from run to run, by how they begin, and the value that is kept instead.
@@ -43,6 +43,20 @@ const COMMANDS: [&str; 19] = [
     "demo",
 ];
 
+/// Control sequences of styles, and how they are kept.
+const STYLES: [(&str, &str); 10] = [
+    ("\u{1b}[0m", "{/}"),
+    ("\u{1b}[1m", "{bold}"),
+    ("\u{1b}[2m", "{dim}"),
+    ("\u{1b}[31m", "{red}"),
+    ("\u{1b}[32m", "{green}"),
+    ("\u{1b}[33m", "{yellow}"),
+    ("\u{1b}[35m", "{magenta}"),
+    ("\u{1b}[36m", "{cyan}"),
+    ("\u{1b}[38;5;", "{fg "),
+    ("\u{1b}[48;5;", "{bg "),
+];
+
 /// Compares what `arguments` show at every width with the file `name`.
 fn look(folder: &Folder, name: &str, arguments: &[&str]) {
     look_after(folder, name, arguments, |_| ());
@@ -51,19 +65,48 @@ fn look(folder: &Folder, name: &str, arguments: &[&str]) {
 /// As [`look`], of a command that changes what it works on: `before` makes it ready each time.
 fn look_after(folder: &Folder, name: &str, arguments: &[&str], before: impl Fn(&Folder)) {
     let mut text = format!("$ annals {}\n", arguments.join(" "));
+    let mut plain = Vec::new();
     for width in WIDTHS {
         before(folder);
-        write!(text, "\n=== {width} columns\n{}", shown(folder, width, arguments)).unwrap();
+        plain.push(shown(folder, width, "never", arguments));
+        write!(text, "\n=== {width} columns\n{}", plain[plain.len() - 1]).unwrap();
+    }
+    for (width, plain) in WIDTHS.iter().zip(plain) {
+        before(folder);
+        let coloured = shown(folder, width, "always", arguments);
+        let named = named_styles(&coloured);
+        assert_eq!(without_styles(&coloured), plain, "{arguments:?}");
+        write!(text, "\n=== {width} columns, in colour\n{named}").unwrap();
     }
     compare(name, &text);
 }
 
+/// The text with the names of styles in place of their control sequences.
+fn named_styles(text: &str) -> String {
+    let named = STYLES
+        .iter()
+        .fold(text.to_owned(), |text, (code, name)| text.replace(code, name));
+    let mut shown = String::new();
+    for part in named.split_inclusive(['m', '}']) {
+        let is_of_256 = part
+            .rfind('{')
+            .is_some_and(|at| part[at..].starts_with("{fg ") || part[at..].starts_with("{bg "));
+        match part.strip_suffix('m').filter(|_| is_of_256) {
+            Some(colour) => shown.extend([colour, "}"]),
+            None => shown.push_str(part),
+        }
+    }
+    assert!(!shown.contains('\u{1b}'), "{shown:?}");
+    shown
+}
+
 /// The output, the errors and the exit code of a run.
-fn shown(folder: &Folder, width: &str, arguments: &[&str]) -> String {
+fn shown(folder: &Folder, width: &str, colours: &str, arguments: &[&str]) -> String {
     let ran = run(program()
         .current_dir(folder.path(""))
         .env("COLUMNS", width)
-        .args(arguments));
+        .args(arguments)
+        .args(["--color", colours]));
     let mut text = ran.stdout;
     if !ran.stderr.is_empty() {
         write!(text, "--- standard error\n{}", ran.stderr).unwrap();
@@ -76,17 +119,20 @@ fn shown(folder: &Folder, width: &str, arguments: &[&str]) -> String {
 
 /// The line with a token for what differs from run to run.
 fn steady(line: &str) -> String {
-    if let Some((count, _)) = line.split_once(" loaded in ") {
+    let bare = without_styles(line);
+    if bare.contains(" loaded in ") {
+        let (count, _) = line.split_once(" loaded in ").unwrap();
         return format!("{count} loaded in {{seconds}}: {{rate}} a second");
     }
-    let varying = VARYING.iter().find(|(label, _)| line.starts_with(label));
-    varying.map_or_else(
-        || line.to_owned(),
-        |(label, token)| {
-            let spaces = line[label.len()..].chars().take_while(|character| *character == ' ');
-            format!("{label}{}{token}", spaces.collect::<String>())
-        },
-    )
+    let Some((label, token)) = VARYING.iter().find(|(label, _)| bare.starts_with(label)) else {
+        return line.to_owned();
+    };
+    // The value is behind the label and its spaces, in a style or in none.
+    let at = line.find(label.trim_end()).unwrap() + label.trim_end().len();
+    let value = bare[label.trim_end().len()..].trim_start();
+    let rest = line[at..].replace(value, token);
+    assert!(rest.contains(token), "{line:?}");
+    format!("{}{rest}", &line[..at])
 }
 
 fn compare(name: &str, text: &str) {

@@ -6,6 +6,7 @@ mod again;
 mod archive;
 mod audit;
 mod bad_input;
+mod colours;
 mod commands;
 mod durable;
 mod file_systems;

@@ -120,6 +120,13 @@ pub(crate) fn on_terminal_of(columns: u16, command: &mut Command) -> String {
     String::from_utf8(shown).unwrap()
 }
 
+/// The text without the control sequences of styles.
+pub(crate) fn without_styles(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    first + &parts.map(|part| part.split_once('m').unwrap().1).collect::<String>()
+}
+
 /// A folder that is gone when the test is.
 pub(crate) struct Folder(TempDir);
 
