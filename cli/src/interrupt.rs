@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first stops the work at a boundary, the second ends the program at once.
+//! Ctrl-C and SIGTERM: the first stops the work at a boundary, the second ends the program at once, unless a pager is open.
 
 use std::fs::File;
 use std::io;
@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use crate::exit::{Failure, Outcome};
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
+/// Whether a pager has the terminal, which must not be left alone with it.
+static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// Temporary files of this process that are not whole yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -23,7 +25,7 @@ pub(crate) fn listen() -> Outcome {
     reason = "a second Ctrl-C ends the program without waiting for a boundary"
 )]
 fn on_signal() {
-    if PRESSED.swap(true, Ordering::Relaxed) {
+    if PRESSED.swap(true, Ordering::Relaxed) && !DEFERRED.load(Ordering::Relaxed) {
         // Held to the end: no other file is made after these are removed.
         let unfinished = UNFINISHED.lock();
         for path in unfinished.iter() {
@@ -32,6 +34,16 @@ fn on_signal() {
         }
         std::process::exit(130);
     }
+}
+
+/// From now on a second signal does not end the program: a pager has the terminal, and Ctrl-C is for it.
+pub(crate) fn begin_deferring() {
+    DEFERRED.store(true, Ordering::Relaxed);
+}
+
+/// The pager has ended.
+pub(crate) fn end_deferring() {
+    DEFERRED.store(false, Ordering::Relaxed);
 }
 
 /// Fails once Ctrl-C was pressed; `so_far` says what had been done.

@@ -16,6 +16,7 @@ use std::process::ExitCode;
 
 use crate::args::Cli;
 use crate::exit::{Failure, Outcome};
+use crate::output::pager::{self, Pager};
 use crate::output::screen::Screen;
 use crate::output::terminal::Terminal;
 use crate::output::{Format, Out};
@@ -48,7 +49,9 @@ fn carry_out(cli: &Cli) -> Outcome {
     let format = cli.format().map_err(Failure::Usage)?.unwrap_or_default();
     let screen = Screen::of_stdout(cli.global.color);
     let has_styles = screen.colour && format == Format::Table;
-    let mut stdout = BufWriter::with_capacity(64 << 10, standard_output(has_styles));
+    let output = Output::new(cli.is_paged, has_styles);
+    let has_hints = output.takes_hints();
+    let mut stdout = BufWriter::with_capacity(64 << 10, output);
     let zone = cli.global.time_zone.as_deref().unwrap_or("UTC");
     let zone = when::parse_zone(zone).map_err(Failure::Usage)?;
     let mut out = Out {
@@ -58,19 +61,59 @@ fn carry_out(cli: &Cli) -> Outcome {
         zone,
         screen,
         messages: Screen::of_stderr(cli.global.color),
+        has_hints,
     };
     let done = commands::run(cli, &mut out);
     let flushed = stdout.flush();
+    // A pager that was left early is waited for too.
+    let finished = stdout.get_mut().finish();
     done?;
-    Ok(flushed?)
+    flushed?;
+    Ok(finished?)
 }
 
-/// The standard output, exact; what a terminal would obey is shown to it instead, but for the program's own styles.
-fn standard_output(has_styles: bool) -> Box<dyn io::Write> {
-    let stdout = io::stdout().lock();
-    if stdout.is_terminal() {
-        Box::new(Terminal::new(stdout, has_styles))
-    } else {
-        Box::new(stdout)
+/// The standard output.
+enum Output {
+    /// Exact.
+    Pipe(io::StdoutLock<'static>),
+    /// What a terminal would obey is shown to it instead, but for the program's own styles.
+    Terminal(Terminal<Pager>),
+}
+
+impl Output {
+    fn new(is_paged: bool, has_styles: bool) -> Self {
+        let stdout = io::stdout().lock();
+        if stdout.is_terminal() {
+            Self::Terminal(Terminal::new(Pager::new(is_paged), has_styles))
+        } else {
+            Self::Pipe(stdout)
+        }
+    }
+
+    fn takes_hints(&self) -> bool {
+        matches!(self, Self::Terminal(terminal) if pager::takes_hints(terminal.inner()))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self {
+            Self::Pipe(_) => Ok(()),
+            Self::Terminal(terminal) => terminal.inner_mut().finish(),
+        }
+    }
+}
+
+impl io::Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Pipe(stdout) => stdout.write(bytes),
+            Self::Terminal(terminal) => terminal.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Pipe(stdout) => stdout.flush(),
+            Self::Terminal(terminal) => terminal.flush(),
+        }
     }
 }

@@ -4,13 +4,14 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
-const OPTIONS: [(&str, &[&str]); 7] = [
+const OPTIONS: [(&str, &[&str]); 8] = [
     ("store", &["store"]),
     ("attach", &["attach"]),
     ("format", &["format"]),
     ("time-zone", &["time_zone"]),
     ("skip-bad", &["skip_bad"]),
     ("color", &["color"]),
+    ("no-pager", &["no_pager"]),
     (
         "csv",
         &[
@@ -28,19 +29,29 @@ const OPTIONS: [(&str, &[&str]); 7] = [
 ];
 
 const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "color", "csv"];
+const SHOWS: &[&str] = &[
+    "store",
+    "attach",
+    "format",
+    "time-zone",
+    "skip-bad",
+    "color",
+    "no-pager",
+    "csv",
+];
 
 /// The options that each command takes; without a name, the tour.
 const TAKEN: [(&str, &[&str]); 18] = [
-    ("", READS),
-    ("events", READS),
-    ("stream", READS),
-    ("event", READS),
-    ("search", READS),
-    ("list", READS),
-    ("stats", READS),
-    ("trends", READS),
-    ("heatmap", READS),
-    ("trace", READS),
+    ("", SHOWS),
+    ("events", SHOWS),
+    ("stream", SHOWS),
+    ("event", SHOWS),
+    ("search", SHOWS),
+    ("list", SHOWS),
+    ("stats", SHOWS),
+    ("trends", SHOWS),
+    ("heatmap", SHOWS),
+    ("trace", SHOWS),
     ("import", &["store", "format", "time-zone", "skip-bad", "color", "csv"]),
     ("export", READS),
     ("archive", &["store", "format", "time-zone", "color"]),
@@ -48,7 +59,7 @@ const TAKEN: [(&str, &[&str]); 18] = [
     ("audit", READS),
     ("verify", &["format", "color"]),
     ("repair", &["format", "color"]),
-    ("demo", &["format", "time-zone", "color"]),
+    ("demo", &["format", "time-zone", "color", "no-pager"]),
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
@@ -89,6 +100,11 @@ pub(super) fn check(matches: &ArgMatches) -> Result<(), String> {
 /// Whether the command of the command line takes `--store`.
 pub(super) fn takes_store(matches: &ArgMatches) -> bool {
     taken(matches).1.contains(&"store")
+}
+
+/// Whether the command of the command line writes an answer that is read on a screen.
+pub(super) fn is_paged(matches: &ArgMatches) -> bool {
+    taken(matches).1.contains(&"no-pager")
 }
 
 /// Hides from the help of each command the options that it does not take.

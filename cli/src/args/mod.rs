@@ -34,6 +34,7 @@ Exit codes:
 
 Environment:
   ANNALS_STORE    the store, where --store is not given
+  ANNALS_PAGER    the pager for answers that are longer than the terminal, with its options; empty for none [default: PAGER, or less -FRX]
   COLUMNS         the width of tables and drawings, where the output is no terminal; without it, nothing is cut
   NO_COLOR        no colors, unless --color always is given
   CLICOLOR_FORCE  colors also where the output is no terminal
@@ -72,6 +73,9 @@ pub(crate) struct Cli {
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
+    /// Whether the answer may go through a pager.
+    #[arg(skip)]
+    pub(crate) is_paged: bool,
 }
 
 impl Cli {
@@ -85,6 +89,8 @@ impl Cli {
         let refused = |text: String| program.clone().error(ErrorKind::ArgumentConflict, text);
         accepted::check(&matches).map_err(refused)?;
         let mut cli = Self::from_arg_matches(&matches).map_err(|error| error.format(&mut program))?;
+        let is_demo = matches!(&cli.command, Some(Command::Demo(demo)) if !demo.summary);
+        cli.is_paged = accepted::is_paged(&matches) && !cli.global.no_pager && !is_demo;
         if cli.global.store.is_none() && accepted::takes_store(&matches) {
             let refused = |text| program.error(ErrorKind::InvalidValue, text);
             cli.global.store = store_of_environment().map_err(refused)?;
@@ -178,6 +184,9 @@ pub(crate) struct Global {
         hide_possible_values = true
     )]
     pub(crate) color: Colours,
+    /// Write long answers to the terminal as they are, without a pager
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
     #[command(flatten)]
     pub(crate) csv: Csv,
 }

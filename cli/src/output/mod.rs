@@ -3,6 +3,7 @@
 pub(crate) mod draw;
 pub(crate) mod envelope;
 pub(crate) mod events;
+pub(crate) mod pager;
 pub(crate) mod payload;
 pub(crate) mod records;
 pub(crate) mod screen;
@@ -56,6 +57,8 @@ pub(crate) struct Out<'a> {
     pub(crate) screen: Screen,
     /// The screen of the standard error.
     pub(crate) messages: Screen,
+    /// Whether hints are written where the answer is: a pager hides the standard error.
+    pub(crate) has_hints: bool,
 }
 
 impl Out<'_> {
@@ -66,6 +69,9 @@ impl Out<'_> {
 
     /// Writes one line beside the answer.
     pub(crate) fn hint(&mut self, text: &str) -> io::Result<()> {
+        if self.has_hints {
+            return writeln!(self.stdout, "{text}");
+        }
         // What has been answered comes first, where both go to one terminal.
         self.stdout.flush()?;
         writeln!(self.stderr, "{text}")

@@ -141,6 +141,7 @@ mod tests {
                 zone: TimeZone::UTC,
                 screen: Screen::default(),
                 messages: Screen::default(),
+                has_hints: false,
             })
             .unwrap();
         String::from_utf8(stdout).unwrap()

@@ -27,6 +27,14 @@ impl<W: Write> Terminal<W> {
 }
 
 impl<W: Write> Terminal<W> {
+    pub(crate) fn inner(&self) -> &W {
+        &self.inner
+    }
+
+    pub(crate) fn inner_mut(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
     /// Writes a piece of a line, with styles if they pass.
     fn write_shown(&mut self, mut text: &str) -> io::Result<()> {
         while let Some((before, style, after)) = split_at_style(text).filter(|_| self.has_styles) {

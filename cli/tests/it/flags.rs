@@ -23,24 +23,28 @@ const COMMANDS: [(&str, &[&str]); 17] = [
     ("demo", &["--events", "3"]),
 ];
 
-const OPTIONS: [(&str, &[&str]); 6] = [
+const OPTIONS: [(&str, &[&str]); 8] = [
     ("store", &["--store", "STORE"]),
     ("attach", &["--attach", "OLD"]),
     ("format", &["--format", "json"]),
     ("time-zone", &["--time-zone", "+02:00"]),
     ("skip-bad", &["--skip-bad"]),
+    ("color", &["--color", "never"]),
+    ("no-pager", &["--no-pager"]),
     ("csv", &["--csv-aggregate", "aggregateId"]),
 ];
 
 /// The options that a command takes with a durable store; those of log files are for logs.
 fn taken(command: &str, store: &str) -> &'static [&'static str] {
     match (command, store) {
-        ("import", _) => &["store", "format", "time-zone", "skip-bad", "csv"],
-        ("archive", "durable") => &["store", "format", "time-zone"],
+        ("import", _) | ("export", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
+        ("archive", "durable") => &["store", "format", "time-zone", "color"],
         ("archive" | "cdc", _) => &[],
-        ("verify" | "repair" | "demo", _) => &["format"],
-        (_, "durable") => &["store", "attach", "format", "time-zone"],
-        (_, "log") => &["store", "format", "time-zone", "skip-bad", "csv"],
+        ("verify" | "repair", _) => &["format", "color"],
+        ("demo", _) => &["format", "color", "no-pager"],
+        ("export", "durable") => &["store", "attach", "format", "time-zone", "color"],
+        (_, "durable") => &["store", "attach", "format", "time-zone", "color", "no-pager"],
+        (_, "log") => &["store", "format", "time-zone", "skip-bad", "color", "no-pager", "csv"],
         _ => &[],
     }
 }
@@ -437,7 +441,10 @@ fn help_showed_options_that_the_command_does_not_take() {
         let stores = if command.is_empty() { "log" } else { "durable" };
         for (option, flags) in OPTIONS {
             // What the other tests do not have: a store in PostgreSQL, and a summary.
-            let is_other = matches!((command, option), ("cdc", "store" | "format") | ("demo", "time-zone"));
+            let is_other = matches!(
+                (command, option),
+                ("cdc", "store" | "format" | "color") | ("demo", "time-zone")
+            );
             let is_taken = [stores, "log"]
                 .iter()
                 .any(|store| taken(command, store).contains(&option))

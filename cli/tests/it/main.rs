@@ -16,6 +16,7 @@ mod formats;
 mod interrupted;
 mod lists;
 mod looks;
+mod paged;
 mod payloads;
 mod pipes;
 mod real_data;

@@ -47,7 +47,8 @@ fn plain(mut command: Command) -> Command {
     for name in VARIABLES {
         command.env_remove(name);
     }
-    command.stdin(Stdio::null());
+    // A pager would wait for keys.
+    command.env("ANNALS_PAGER", "").stdin(Stdio::null());
     command
 }
 
