@@ -480,9 +480,9 @@ pub(crate) struct Stream {
 /// Which trend.
 #[derive(Debug, Args)]
 pub(crate) struct Trends {
-    /// How long a row is [default: by the time between the first event and the last]
-    #[arg(long, value_enum, value_name = "LENGTH")]
-    pub(crate) by: Option<Length>,
+    /// How long a row is
+    #[arg(long, value_enum, default_value_t, value_name = "LENGTH")]
+    pub(crate) by: Length,
     /// Show rows in which nothing happened too
     #[arg(long)]
     pub(crate) fill: bool,
@@ -491,8 +491,11 @@ pub(crate) struct Trends {
 }
 
 /// How long a row of a trend is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Length {
+    /// By the time between the first event and the last: an hour up to a day, a day up to 92, a week up to 130, a month up to 20 years, else a year
+    #[default]
+    Auto,
     /// An hour
     Hour,
     /// A day

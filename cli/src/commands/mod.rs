@@ -10,6 +10,7 @@ mod export;
 mod filters;
 mod heatmap;
 mod import;
+mod lanes;
 mod list;
 mod nearest;
 mod repair;

@@ -1,9 +1,11 @@
 //! Without a command: an overview of a log with charts, and suggestions of commands.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Instant;
 
+use annals::analytics::CausationTree;
 use annals::{Event, Field, Query, Store};
 
 use crate::args::Global;
@@ -14,14 +16,15 @@ use crate::interrupt;
 use crate::load::loader::{Loader, Report};
 use crate::load::{Location, durable};
 use crate::output::Out;
-use crate::output::text::{clean, counted};
+use crate::output::screen::Role;
+use crate::output::text::{bytes, clean, counted};
 
 const DEMO_EVENTS: u64 = 100_000;
 const DEMO_SEED: u64 = 42;
 /// The most conversations that are examined for an example.
 const CANDIDATES: usize = 500;
-/// The size of an example conversation: not trivial, and no longer than a screen.
-const CONVERSATION_EVENTS: std::ops::RangeInclusive<u64> = 5..=14;
+/// The size of an example conversation: not trivial, and no longer than half a screen; else a longer or a shorter one.
+const CONVERSATION_EVENTS: [RangeInclusive<u64>; 3] = [5..=6, 7..=14, 2..=4];
 
 /// Shows the store of `--store`, or a generated log.
 pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
@@ -50,14 +53,14 @@ pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
     let mut loader = Loader::new()?;
     let started = Instant::now();
     for (loaded, entry) in (0..).zip(Demo::new(events, seed)) {
-        interrupt::check(|| format!("{} had been made up", counted(loaded, "event")))?;
+        interrupt::check(|| format!("{} had been generated", counted(loaded, "event")))?;
         loader
             .take(entry)
             .map_err(|reason| Failure::Runtime(reason.to_string()))?;
     }
     loader.report.elapsed = started.elapsed();
     let source = Source {
-        title: format!("A made-up log of a cloud that sends bills (seed {seed})"),
+        title: format!("The generated log of a cloud provider's billing (seed {seed})"),
         file: "demo.jsonl.gz".to_owned(),
         first_hint: Some(format!("demo --events {events} --seed {seed} --output demo.jsonl.gz")),
     };
@@ -82,26 +85,26 @@ impl Source {
     }
 }
 
+/// Two screens of 80 columns and 24 rows, with what a log has to tell first.
 fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> Outcome {
     if !out.is_table() {
         return stats::of_store(store, out).write(out);
     }
-    out.line(&clean(&source.title))?;
+    out.line(&out.screen.paint(Role::Heading, &clean(&source.title)))?;
     out.line(&import::pace(report))?;
-    out.line("")?;
-    stats::of_store(store, out).write(out)?;
     if report.events == 0 {
         return Ok(());
     }
-    trends::draw_columns(store, out)?;
-    out.line("\nHour by hour")?;
-    let heatmap = heatmap::of(store, Query::all(), out)?;
-    heatmap::draw(&heatmap, out)?;
+    figures(store, out)?;
     let conversation = conversation(store)?;
     if let Some((correlation, events)) = &conversation {
-        out.line("\nOne conversation: what was caused by what")?;
+        out.heading("One conversation: what caused what")?;
         trace::draw(correlation, events, out)?;
     }
+    out.heading("Hour by hour")?;
+    let heatmap = heatmap::of(store, Query::all(), out)?;
+    heatmap::draw(&heatmap, out)?;
+    trends::draw_columns(store, out)?;
     hints(
         store,
         source,
@@ -110,22 +113,42 @@ fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> O
     )
 }
 
-/// The conversation with the most types of aggregates, then of events, among those of a suitable size.
+/// The size of a store, in two lines.
+fn figures(store: &Store, out: &mut Out<'_>) -> Outcome {
+    let stats = store.stats();
+    let count = |field, noun| counted(store.terms(&field).len() as u64, noun);
+    let counts = [
+        counted(stats.aggregates, "aggregate"),
+        count(Field::EventType, "event type"),
+        count(Field::Correlation, "correlation"),
+        count(Field::User, "user"),
+    ];
+    out.line(&counts.join(", "))?;
+    let each = stats.memory_bytes.checked_div(stats.events).unwrap_or(0);
+    out.line(&format!(
+        "{} of data and metadata, {} of memory: {} an event",
+        bytes(stats.payload_bytes),
+        bytes(stats.memory_bytes),
+        counted(each, "byte")
+    ))
+}
+
+/// The conversation with the most causes, then types of aggregates, then types of events, among those of a suitable size.
 fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
-    let mut names: Vec<String> = store
-        .terms(&Field::Correlation)
-        .into_iter()
-        .filter(|(_, count)| CONVERSATION_EVENTS.contains(count))
-        .map(|(name, _)| name.to_string())
-        .collect();
-    names.sort_unstable();
-    names.truncate(CANDIDATES);
-    let mut best: Option<((usize, usize), String, Vec<Event>)> = None;
-    for name in names {
+    let mut terms = store.terms(&Field::Correlation);
+    terms.sort_unstable();
+    let of_size = |sizes: &RangeInclusive<u64>| {
+        let names = terms.iter().filter(|(_, count)| sizes.contains(count));
+        names
+            .map(|(name, _)| name.to_string())
+            .take(CANDIDATES)
+            .collect::<Vec<_>>()
+    };
+    let names = CONVERSATION_EVENTS.iter().map(of_size).find(|names| !names.is_empty());
+    let mut best: Option<(Variety, String, Vec<Event>)> = None;
+    for name in names.unwrap_or_default() {
         let events = store.query(Query::all().correlation(name.as_str())).events()?;
-        let kinds: BTreeSet<_> = events.iter().map(Event::aggregate_type).collect();
-        let types: BTreeSet<_> = events.iter().map(Event::event_type).collect();
-        let variety = (kinds.len(), types.len());
+        let variety = variety(&events);
         if best.as_ref().is_none_or(|(most, ..)| variety > *most) {
             best = Some((variety, name, events));
         }
@@ -133,9 +156,28 @@ fn conversation(store: &Store) -> Outcome<Option<(String, Vec<Event>)>> {
     Ok(best.map(|(_, name, events)| (name, events)))
 }
 
+/// The number of caused events, of aggregate types and of event types.
+type Variety = (usize, usize, usize);
+
+fn variety(events: &[Event]) -> Variety {
+    let tree = CausationTree::new(events);
+    let aggregate_types: BTreeSet<_> = events.iter().map(Event::aggregate_type).collect();
+    let event_types: BTreeSet<_> = events.iter().map(Event::event_type).collect();
+    let roots = tree.roots().count();
+    (events.len() - roots, aggregate_types.len(), event_types.len())
+}
+
+/// `text` as a word of a shell.
+fn quoted(text: &str) -> String {
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_./:,+@%".contains(character);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
 /// Suggested commands, with names from this log.
 fn hints(store: &Store, source: &Source, correlation: Option<&str>, out: &mut Out<'_>) -> Outcome {
-    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let rare = store
         .terms(&Field::EventType)
         .into_iter()
@@ -143,19 +185,22 @@ fn hints(store: &Store, source: &Source, correlation: Option<&str>, out: &mut Ou
     let rare = rare.map(|(name, _)| name.to_string()).unwrap_or_default();
     let mut hints = vec![
         format!("events --type {} --limit 5", quoted(&rare)),
+        "stats".to_owned(),
         format!("trends --by week --type {}", quoted(&rare)),
         "heatmap --time-zone Europe/Amsterdam".to_owned(),
         "--help".to_owned(),
     ];
     if let Some(correlation) = correlation {
-        hints.insert(2, format!("trace {}", quoted(correlation)));
+        hints.insert(0, format!("trace {}", quoted(correlation)));
     }
-    out.line("\nAsk more:")?;
+    out.heading("Ask more:")?;
+    let screen = out.screen;
     if let Some(hint) = &source.first_hint {
-        out.line(&format!("  annals {hint}"))?;
+        out.line(&screen.paint(Role::Command, &format!("  annals {hint}")))?;
     }
     for hint in hints {
-        out.line(&clean(&format!("  annals --store {} {hint}", quoted(&source.file))))?;
+        let hint = format!("  annals --store {} {hint}", quoted(&source.file));
+        out.line(&screen.paint(Role::Command, &clean(&hint)))?;
     }
     Ok(())
 }

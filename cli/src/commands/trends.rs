@@ -9,9 +9,13 @@ use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::draw::{bar, columns, sparkline};
 use crate::output::records::Records;
+use crate::output::screen::Role;
+use crate::output::table::{Column, Grid};
 use crate::output::text::{counted, grouped};
 
-const COLUMNS_HEIGHT: u64 = 5;
+const COLUMNS_HEIGHT: u64 = 4;
+const BAR_WIDTH_MIN: usize = 10;
+const BAR_WIDTH_MAX: usize = 80;
 const MICROS_PER_DAY: u64 = 86_400_000_000;
 /// The most days from the first event to the last, with the length of the rows: a table is at most a few screens long.
 const SPANS: [(u64, Bucket); 4] = [
@@ -31,34 +35,49 @@ pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
     let query = filters::query(&args.filters, &out.zone)?;
     nearest::hint(store, &args.filters, out)?;
     let empty = if args.fill { Empty::Include } else { Empty::Leave };
-    let trend = match args.by {
-        Some(length) => of(store, query, bucket(length), out)?,
+    let trend = match bucket(args.by) {
+        Some(bucket) => of(store, query, bucket, out)?,
         None => by_span(store, &query, &SPANS, out)?,
     };
     let rows = trend.rows(empty)?;
     if !out.is_table() {
         return records(&rows).write(out);
     }
-    if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
-        // Without its gaps a sparkline would be misleading.
-        let counts: Vec<u64> = trend
-            .rows(Empty::Include)
-            .map_or_else(|_| counts(&rows), |rows| counts(&rows));
-        out.line(&sparkline(&counts, out.screen.drawing_width()))?;
-        let span = format!("{} to {}, {}", first.label, last.label, out.zone_name());
-        out.line(&format!("{}, {span}", counted(trend.total(), "event")))?;
-        out.line("")?;
-    }
-    draw(&rows, out)
+    let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
+        return out.line("no events");
+    };
+    let name = name_of(trend.bucket());
+    let span = format!("{} to {} by {name}, {}", first.label, last.label, out.zone_name());
+    let total = out.screen.paint(Role::Number, &counted(trend.total(), "event"));
+    out.line(&format!("{total}, {span}"))?;
+    // Without its gaps a sparkline would be misleading.
+    let all = trend.rows(Empty::Include);
+    let line = all.map_or_else(|_| counts(&rows), |rows| counts(&rows));
+    let line = sparkline(&line, out.screen.drawing_width());
+    out.line(&out.screen.paint(Role::Bar, line.trim_end()))?;
+    out.line("")?;
+    draw(&rows, name, out)
 }
 
-fn bucket(length: Length) -> Bucket {
+fn name_of(bucket: Bucket) -> &'static str {
+    match bucket {
+        Bucket::Hour => "hour",
+        Bucket::Day => "day",
+        Bucket::IsoWeek => "week",
+        Bucket::Month => "month",
+        Bucket::Year => "year",
+    }
+}
+
+/// None where the time between the first event and the last decides.
+fn bucket(length: Length) -> Option<Bucket> {
     match length {
-        Length::Hour => Bucket::Hour,
-        Length::Day => Bucket::Day,
-        Length::Week => Bucket::IsoWeek,
-        Length::Month => Bucket::Month,
-        Length::Year => Bucket::Year,
+        Length::Auto => None,
+        Length::Hour => Some(Bucket::Hour),
+        Length::Day => Some(Bucket::Day),
+        Length::Week => Some(Bucket::IsoWeek),
+        Length::Month => Some(Bucket::Month),
+        Length::Year => Some(Bucket::Year),
     }
 }
 
@@ -100,60 +119,49 @@ fn records(rows: &[TrendRow]) -> Records {
     records
 }
 
-fn draw(rows: &[TrendRow], out: &mut Out<'_>) -> Outcome {
+/// A line for each row, with a bar.
+fn draw(rows: &[TrendRow], name: &'static str, out: &mut Out<'_>) -> Outcome {
     let max = rows.iter().map(|row| row.count).max().unwrap_or(0);
-    let label_width = rows.iter().map(|row| row.label.chars().count()).max().unwrap_or(0);
-    let count_width = grouped(max).len();
-    let bar_width = out
-        .screen
-        .drawing_width()
-        .saturating_sub(label_width + count_width + 5)
-        .clamp(10, 80);
-    if rows.is_empty() {
-        return out.line("no events");
-    }
+    let width = |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0);
+    let label_width = width(&mut rows.iter().map(|row| row.label.len()));
+    let others = label_width.max(name.len()) + grouped(max).len().max("events".len()) + 4;
+    let bar_width = out.screen.drawing_width().saturating_sub(others);
+    let bar_width = bar_width.clamp(BAR_WIDTH_MIN, BAR_WIDTH_MAX);
+    let columns = [
+        Column::left(name, Role::Plain),
+        Column::right("events", Role::Number),
+        Column::left("", Role::Bar),
+    ];
+    let mut grid = Grid::new(&columns, &[], out.screen).whole_last();
     for row in rows {
-        let (label, count, bar) = (&row.label, grouped(row.count), bar(row.count, max, bar_width));
-        out.line(&format!("{label:label_width$}  {count:>count_width$}  {bar}"))?;
+        grid.push(&[&row.label, &grouped(row.count), &bar(row.count, max, bar_width)]);
     }
-    Ok(())
+    grid.write(out.stdout)
 }
 
 /// The whole store as high columns under a heading, for the tour.
 pub(crate) fn draw_columns(store: &Store, out: &mut Out<'_>) -> Outcome {
     let trend = by_span(store, &Query::all(), &SPANS_OF_COLUMNS, out)?;
-    let name = match trend.bucket() {
-        Bucket::Hour => "hour",
-        Bucket::Day => "day",
-        Bucket::IsoWeek => "week",
-        Bucket::Month => "month",
-        Bucket::Year => "year",
-    };
-    let mut heading = format!("\n{name} by {name}");
-    heading[1..2].make_ascii_uppercase();
-    out.line(&heading)?;
+    let name = name_of(trend.bucket());
+    let mut heading = format!("{name} by {name}");
+    heading[..1].make_ascii_uppercase();
+    out.heading(&heading)?;
     let rows = trend.rows(Empty::Include)?;
     let (Some(first), Some(last)) = (rows.first(), rows.last()) else {
         return out.line("no events");
     };
     let counts = counts(&rows);
-    let per_column = counts
-        .len()
-        .div_ceil(out.screen.drawing_width().saturating_sub(4).max(1))
-        .max(1);
+    let room = out.screen.drawing_width().saturating_sub(2).max(1);
+    let per_column = counts.len().div_ceil(room).max(1);
     for line in columns(&counts, per_column, COLUMNS_HEIGHT) {
-        out.line(&format!("  {line}"))?;
+        let line = out.screen.paint(Role::Bar, line.trim_end());
+        out.line(format!("  {line}").trim_end())?;
     }
-    let max = counts.iter().max().copied().unwrap_or(0);
-    let unit = if per_column == 1 {
-        format!("one column a {name}")
-    } else {
-        format!("one column {per_column} {name}s")
+    let unit = match per_column {
+        1 => format!("one column a {name}"),
+        many => format!("one column {many} {name}s"),
     };
-    out.line(&format!(
-        "  {} to {}; {unit}, the busiest {name} has {}",
-        first.label,
-        last.label,
-        counted(max, "event")
-    ))
+    let max = grouped(counts.iter().max().copied().unwrap_or(0));
+    let span = format!("{} to {}", first.label, last.label);
+    out.note(&format!("  {span}; {unit}, at most {max} events a {name}"))
 }

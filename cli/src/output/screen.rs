@@ -4,8 +4,6 @@ use std::io::IsTerminal as _;
 
 use anstyle::{Ansi256Color, AnsiColor, Color, Style};
 
-use crate::output::text::cut;
-
 /// The width of drawings where no width is known.
 const DRAWING_WIDTH: usize = 100;
 /// A narrower screen is treated as one of this width.
@@ -22,6 +20,8 @@ pub(crate) enum Role {
     Id,
     /// A type of events or aggregates.
     Type,
+    /// A type behind the branches of a tree.
+    Tree,
     Number,
     Bar,
     Error,
@@ -37,7 +37,7 @@ impl Role {
             Self::Heading => Style::new().bold(),
             Self::Secondary => Style::new().dimmed(),
             Self::Id | Self::Bar => coloured(AnsiColor::Cyan),
-            Self::Type => coloured(AnsiColor::Green),
+            Self::Type | Self::Tree => coloured(AnsiColor::Green),
             Self::Number => coloured(AnsiColor::Magenta),
             Self::Error => coloured(AnsiColor::Red).bold(),
             Self::Warning => coloured(AnsiColor::Yellow).bold(),
@@ -124,11 +124,6 @@ impl Screen {
         } else {
             text.to_owned()
         }
-    }
-
-    /// `text` cut to the width, if there is one.
-    pub(crate) fn cut(self, text: &str) -> String {
-        self.width.map_or_else(|| text.to_owned(), |width| cut(text, width))
     }
 
     /// The width of drawings, which have one everywhere.

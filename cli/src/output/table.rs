@@ -144,7 +144,14 @@ impl Grid {
         }
         let widths: Vec<usize> = (0..self.columns.len()).map(|index| self.column_width(index)).collect();
         let names: Vec<&str> = self.columns.iter().map(|column| column.name).collect();
-        let rules: Vec<String> = widths.iter().map(|width| "─".repeat(*width)).collect();
+        let rule = |(name, width): (&&str, &usize)| {
+            if name.is_empty() {
+                String::new()
+            } else {
+                "─".repeat(*width)
+            }
+        };
+        let rules: Vec<String> = names.iter().zip(&widths).map(rule).collect();
         let rules: Vec<&str> = rules.iter().map(String::as_str).collect();
         writeln!(out, "{}", self.line(&names, &widths, Some(Role::Heading)))?;
         writeln!(out, "{}", self.line(&rules, &widths, Some(Role::Secondary)))?;
@@ -167,13 +174,23 @@ impl Grid {
             };
             if !cell.is_empty() {
                 line.extend(std::iter::repeat_n(' ', space + before));
-                line.push_str(&self.screen.paint(role.unwrap_or(column.role), cell));
+                line.push_str(&self.cell(cell, role.unwrap_or(column.role)));
                 space = 0;
             }
             // Spaces are written before what follows them: none end a line.
             space += after + GAP + if cell.is_empty() { before } else { 0 };
         }
         line
+    }
+
+    fn cell(&self, text: &str, role: Role) -> String {
+        let branches = |character: char| matches!(character, '│' | '├' | '└' | '─' | ' ');
+        if role != Role::Tree {
+            return self.screen.paint(role, text);
+        }
+        let name = text.trim_start_matches(branches);
+        let branches = &text[..text.len() - name.len()];
+        self.screen.paint(Role::Secondary, branches) + &self.screen.paint(role, name)
     }
 
     /// What is left out for want of room, and what is shortened.

@@ -124,6 +124,9 @@ fn steady(line: &str) -> String {
         let (count, _) = line.split_once(" loaded in ").unwrap();
         return format!("{count} loaded in {{seconds}}: {{rate}} a second");
     }
+    if let Some((data, _)) = line.split_once(" of data and metadata, ") {
+        return format!("{data} of data and metadata, {{memory}}");
+    }
     let Some((label, token)) = VARYING.iter().find(|(label, _)| bare.starts_with(label)) else {
         return line.to_owned();
     };
@@ -233,6 +236,8 @@ fn damaged_store(folder: &Folder) {
 #[test]
 fn tour() {
     let folder = logs();
+    let lines = run(program().env("COLUMNS", "80")).ok().lines().count();
+    assert!(lines <= 46, "the tour has {lines} lines: more than two screens");
     look(&folder, "tour", &["--store", "demo.jsonl"]);
     look(&folder, "tour-empty", &["--store", "empty.jsonl"]);
 }
