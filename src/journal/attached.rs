@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashSet;
 
-use super::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, Recovered};
+use super::{Batch, Compactor, Journal, JournalError, JournalErrorKind, Mark, Recover, Recovered};
 use crate::event::system::{self, Change, SystemEvent};
 use crate::{Durability, EventRef, Gap, GapReason, Position};
 
@@ -95,6 +95,10 @@ impl Journal for Attached {
 
     fn sync(&mut self) -> Result<(), JournalError> {
         Err(read_only())
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        None
     }
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {

@@ -2,11 +2,11 @@
 
 mod attached;
 mod batch;
+mod compactor;
 mod error;
 mod feed;
 #[cfg(feature = "file")]
 pub mod file;
-mod gone;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 pub(crate) mod refusal;
@@ -14,9 +14,9 @@ pub(crate) mod refusal;
 pub use self::attached::Archive;
 pub(crate) use self::attached::Attached;
 pub use self::batch::{Batch, Mark, Record};
+pub use self::compactor::{CompactionStep, Compactor, Part, PurgeSet};
 pub use self::error::{JournalError, JournalErrorKind};
 pub(crate) use self::feed::{Feed, Followed, Remote, RemoteAppend};
-pub use self::gone::{Gone, Part, Rewriting};
 
 use std::fmt;
 use std::time::Duration;
@@ -46,7 +46,7 @@ use crate::{Durability, Position};
 /// machine if `durability` is [`Synced`](Durability::Synced).
 ///
 /// *Fidelity.* `recover` returns each event with its position, version, id, times, names, content types and bytes unchanged. No name
-/// contains U+0000: the store rejects such names. A position whose event [`rewrite`](Self::rewrite) has dropped is returned as skipped,
+/// contains U+0000: the store rejects such names. A position whose event was [purged](Compactor) is returned as skipped,
 /// with the reason and the versions of the affected aggregates.
 ///
 /// *Errors.* After an error of kind [`Retry`](JournalErrorKind::Retry) nothing of the batch is stored, or the journal finds out whether it
@@ -79,39 +79,8 @@ pub trait Journal: Send + fmt::Debug {
     /// See the contract. [`JournalErrorKind::Unsupported`] when [`durability`](Self::durability) is lower than `Synced`.
     fn sync(&mut self) -> Result<(), JournalError>;
 
-    /// The parts that can be [rewritten](Self::rewrite). They cover every written event except those in the part that is still open.
-    /// The default implementation returns none.
-    fn parts(&self) -> Vec<Part> {
-        Vec::new()
-    }
-
-    /// Seals the open part, so that it can be rewritten. Syncs everything written so far.
-    ///
-    /// # Errors
-    ///
-    /// As [`write`](Self::write).
-    fn seal(&mut self) -> Result<(), JournalError> {
-        Ok(())
-    }
-
-    /// Whether automatic compaction should rewrite `part`, of which `gone` events are dropped. The default implementation returns
-    /// `true` when at least half of the events are dropped.
-    fn is_worth_rewriting(&self, part: &Part, gone: u64) -> bool {
-        gone.saturating_mul(2) >= part.events
-    }
-
-    /// Performs one step of compacting `part`: rewrites it without the events that `gone` names, and returns the progress. A step is
-    /// short enough to run between two appends; the caller repeats the call until it is done.
-    ///
-    /// Crash-safe: a part is replaced atomically. Changes of aggregates are retained: [`Gone::reason`] returns `None` for them.
-    ///
-    /// # Errors
-    ///
-    /// Errors of the storage. The part is unchanged then, and the journal remains usable.
-    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
-        let _ = gone;
-        Ok(Rewriting::Done { bytes: part.bytes })
-    }
+    /// The compactor of this journal, which purges dropped events; `None` when this journal retains every event.
+    fn compactor(&mut self) -> Option<&mut dyn Compactor>;
 
     /// Closes the journal. Batches that were synced are durable without it.
     ///

@@ -10,7 +10,7 @@ use super::directory::PageCache;
 use super::flush::Flushing;
 use super::sync::{AtomicU64, Mutex, Ordering};
 use super::{Engine, Store};
-use crate::journal::{Gone, Journal, JournalError, JournalErrorKind, Part, Rewriting};
+use crate::journal::{CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet};
 use crate::{Durability, Error, Position, Result};
 
 /// Minimum number of dropped events before compaction is considered, and minimum part of all events as a divisor.
@@ -38,7 +38,7 @@ pub(crate) struct Requests {
     answered: AtomicU64,
     /// The position of the last event at the latest request.
     asked_at: AtomicU64,
-    answer: Mutex<Option<std::result::Result<JournalCompaction, JournalError>>>,
+    answer: Mutex<Option<Result<JournalCompaction>>>,
 }
 
 impl Store {
@@ -50,8 +50,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Invalid`](Error::Invalid) if the store has no journal; [`Unavailable`](Error::Unavailable) if the journal could not
-    /// rewrite a part, which is unchanged; [`Failed`](Error::Failed) if the journal failed; [`Closed`](Error::Closed).
+    /// [`Invalid`](Error::Invalid) if the store has no journal; [`Unsupported`](Error::Unsupported) if its journal has no
+    /// [compactor](crate::journal::Compactor); [`Unavailable`](Error::Unavailable) if the journal could not compact a part, which is unchanged; [`Failed`](Error::Failed) if the journal failed; [`Closed`](Error::Closed).
     pub fn compact_journal(&self) -> Result<JournalCompaction> {
         let engine = self.engine();
         let Some(flushing) = &engine.flushing else {
@@ -70,9 +70,7 @@ impl Store {
             return Err(flushing.check(engine).err().unwrap_or(Error::Closed));
         }
         let answer = flushing.requests.answer.lock().clone();
-        answer
-            .unwrap_or_else(|| Ok(JournalCompaction::default()))
-            .map_err(Error::from)
+        answer.unwrap_or_else(|| Ok(JournalCompaction::default()))
     }
 }
 
@@ -91,7 +89,7 @@ pub(super) struct Reclaim {
 #[derive(Debug)]
 struct Current {
     part: Part,
-    gone: Gone,
+    purge: PurgeSet,
     /// The position whose sync makes the reasons of all drops in this part durable.
     safe_at: u64,
 }
@@ -117,16 +115,22 @@ impl Reclaim {
         flushing: &Flushing,
         journal: &mut dyn Journal,
     ) -> std::result::Result<(), JournalError> {
+        // A journal that never syncs is not compacted: the reasons of the drops would never be durable.
+        let can_sync = flushing.durability == Durability::Synced;
+        let Some(compactor) = journal.compactor().filter(|_| can_sync) else {
+            self.refuse(engine, &flushing.requests, can_sync);
+            return Ok(());
+        };
         if self.begins() {
-            return self.begin(engine, flushing, journal);
+            return self.begin(engine, flushing, compactor);
         }
         let stepped = if self.current.is_some() {
-            self.rewrite(engine, flushing, journal)
+            self.compact(engine, flushing, compactor)
         } else if let Some(part) = self.parts.pop_front() {
             self.current = Some(Current::of(engine, part));
             Ok(())
         } else {
-            self.done.bytes_after = bytes_of(&journal.parts());
+            self.done.bytes_after = bytes_of(&compactor.parts());
             let done = self.done;
             self.answer(engine, &flushing.requests, Ok(done));
             Ok(())
@@ -134,7 +138,7 @@ impl Reclaim {
         if let Err(error) = stepped {
             self.parts.clear();
             self.current = None;
-            self.answer(engine, &flushing.requests, Err(error));
+            self.answer(engine, &flushing.requests, Err(error.into()));
         }
         Ok(())
     }
@@ -144,22 +148,35 @@ impl Reclaim {
         self.current.is_none() && self.parts.is_empty() && self.serving.is_none()
     }
 
-    fn rewrite(
+    fn compact(
         &mut self,
         engine: &Engine,
         flushing: &Flushing,
-        journal: &mut dyn Journal,
+        compactor: &mut dyn Compactor,
     ) -> std::result::Result<(), JournalError> {
         let Some(current) = &self.current else { return Ok(()) };
         if engine.core.log.reached(Durability::Synced) < current.safe_at {
             flushing.demand(engine, Durability::Synced, current.safe_at);
             return Ok(());
         }
-        if let Rewriting::Done { .. } = journal.rewrite(&current.part, &current.gone)? {
+        if let CompactionStep::Done { .. } = compactor.compact(&current.part, &current.purge)? {
             self.done.parts += 1;
             self.current = None;
         }
         Ok(())
+    }
+
+    /// Rejects a request for a journal that cannot be compacted, and considers compaction again only for the next request.
+    fn refuse(&mut self, engine: &Engine, requests: &Requests, can_sync: bool) {
+        self.look_at = u64::MAX;
+        let asked = requests.asked.load(Ordering::SeqCst);
+        self.serving = (asked > requests.answered.load(Ordering::SeqCst)).then_some(asked);
+        let message = if can_sync {
+            "compact its journal, which has no compactor and retains dropped events"
+        } else {
+            "compact its journal, which cannot sync the reasons of the drops"
+        };
+        self.answer(engine, requests, Err(Error::Unsupported(message.into())));
     }
 
     /// Selects the parts to compact: all parts for a request, otherwise those with enough dropped events.
@@ -167,7 +184,7 @@ impl Reclaim {
         &mut self,
         engine: &Engine,
         flushing: &Flushing,
-        journal: &mut dyn Journal,
+        compactor: &mut dyn Compactor,
     ) -> std::result::Result<(), JournalError> {
         let requests = &flushing.requests;
         let asked = requests.asked.load(Ordering::SeqCst);
@@ -177,16 +194,14 @@ impl Reclaim {
             return Ok(());
         }
         self.serving = is_asked.then_some(asked);
-        match if is_asked { journal.seal() } else { Ok(()) } {
+        match if is_asked { compactor.seal() } else { Ok(()) } {
             Err(error) if error.kind() == JournalErrorKind::Retry => {
-                self.answer(engine, requests, Err(error));
+                self.answer(engine, requests, Err(error.into()));
                 return Ok(());
             }
             sealed => sealed?,
         }
-        // A journal that never syncs is not compacted: the reasons of the drops would never be durable.
-        let mut parts = journal.parts();
-        parts.retain(|_| flushing.durability == Durability::Synced);
+        let parts = compactor.parts();
         let events: u64 = parts.iter().map(|part| part.events).sum();
         let dropped = engine.dropped_events.load(Ordering::Acquire);
         self.look_at = dropped + DROPPED_MIN.max(events / DROPPED_PART);
@@ -196,18 +211,13 @@ impl Reclaim {
         };
         let is_worth_it = |part: &Part| {
             let gone = part.events.saturating_sub(engine.events_between(part));
-            gone > 0 && (is_asked || journal.is_worth_rewriting(part, gone))
+            gone > 0 && (is_asked || compactor.should_compact(part, gone))
         };
         self.parts = parts.into_iter().filter(is_worth_it).collect();
         Ok(())
     }
 
-    fn answer(
-        &mut self,
-        engine: &Engine,
-        requests: &Requests,
-        answer: std::result::Result<JournalCompaction, JournalError>,
-    ) {
+    fn answer(&mut self, engine: &Engine, requests: &Requests, answer: Result<JournalCompaction>) {
         let Some(asked) = self.serving.take() else { return };
         *requests.answer.lock() = Some(answer);
         requests.answered.store(asked, Ordering::SeqCst);
@@ -227,7 +237,7 @@ impl Current {
         // Later drops belong to the next compaction; the system events of earlier drops have reserved their positions by now.
         let safe_at = engine.core.log.reserved();
         Self {
-            gone: Gone::new((part.first, part.last), there, gaps),
+            purge: PurgeSet::new((part.first, part.last), there, gaps),
             part,
             safe_at,
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex};
 
 use super::conformance::Storage;
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::journal::{Batch, Compactor, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Durability, Position};
 
 /// The storage of [`MemoryJournal`]s, which survives them as a disk survives processes.
@@ -191,6 +191,10 @@ impl Journal for MemoryJournal {
         state.synced = state.batches.len();
         state.syncs += 1;
         Ok(())
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        None
     }
 
     fn close(mut self: Box<Self>) -> Result<(), JournalError> {

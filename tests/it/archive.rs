@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::journal::file::{self, ArchiveWriter, FileJournal, FileSettings};
-use annals::journal::{Archive, Batch, Journal, Recover, Recovered};
+use annals::journal::{Archive, Batch, Compactor, Journal, Recover, Recovered};
 use annals::{
     Append, Durability, Error, Event, Expected, Field, Filter, GapReason, JournalError, ListQuery, Name, NewEvent,
     Position, Query, Settings, Store, StreamLimits, Timestamp, Version,
@@ -305,6 +305,10 @@ impl Journal for Counting {
     fn sync(&mut self) -> Result<(), JournalError> {
         self.1.fetch_add(1, Ordering::Relaxed);
         self.0.sync()
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        self.0.compactor()
     }
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {

@@ -9,6 +9,7 @@ use annals::journal::file::{self, FileJournal, FileSettings};
 use annals::testing::crash::Numbers;
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::testing::operation::Choices;
+use annals::testing::storage::MemoryStorage;
 use annals::{
     Budget, Durability, Error, Event, Expected, FlushSettings, GapReason, NewEvent, Position, Query, Settings, Store,
     StreamInfo, StreamLimits, Version, WhenFull,
@@ -388,4 +389,24 @@ fn events_are_not_given_up_for_a_truncation_that_a_crash_can_lose() {
     let is_truncated = log.iter().any(|event| event.event_type() == "$truncated");
     let left = store.read_stream("a").events().len();
     assert_eq!(left, if is_truncated { 10 } else { 2000 });
+}
+
+/// The default methods of a journal made it look as if it could be compacted, and had nothing to purge.
+#[test]
+fn a_journal_without_a_compactor_reported_an_empty_compaction() {
+    for durability in [Durability::Volatile, Durability::Written, Durability::Synced] {
+        let journal = MemoryStorage::new(durability).journal().expect("a journal");
+        let store = Store::builder().journal(journal).open().expect("a store");
+        fill(&store, "gone", 3_000);
+        store.delete("gone", Expected::Any).expect("deleted");
+        for _ in 0..2 {
+            let refused = store.compact_journal().expect_err("nothing purges its events");
+            assert!(matches!(refused, Error::Unsupported(_)), "{refused:?}");
+            assert!(refused.to_string().contains("compact its journal"), "{refused}");
+        }
+        fill(&store, "left", 3);
+        store.close().expect("the journal works on");
+    }
+    let refused = Store::in_memory().compact_journal();
+    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
 }

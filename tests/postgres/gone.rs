@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::journal::postgres::PostgresJournal;
-use annals::journal::{Gone, Journal, JournalError, JournalErrorKind, Rewriting};
+use annals::journal::{CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, PurgeSet};
 use annals::{
     Budget, ContentType, Delivery, Durability, Error, Event, Expected, GapReason, NewEvent, Position, Query, Settings,
     Store, StreamInfo, StreamLimits, Timestamp, Version, WhenFull,
@@ -267,11 +267,11 @@ fn appends_in_sql_go_on_where_aggregates_were_whose_rows_are_gone() {
 }
 
 /// Deletes the rows of positions `first` to `last`, of a table of one part.
-pub(crate) fn rewrite(journal: &mut PostgresJournal, first: u64, last: u64) -> Result<Rewriting, JournalError> {
+pub(crate) fn rewrite(journal: &mut PostgresJournal, first: u64, last: u64) -> Result<CompactionStep, JournalError> {
     let part = journal.parts()[0];
     let there = (part.first.0..=part.last.0).filter(|position| !(first..=last).contains(position));
-    let gone = Gone::new((part.first, part.last), there.map(Position), []);
-    journal.rewrite(&part, &gone)
+    let gone = PurgeSet::new((part.first, part.last), there.map(Position), []);
+    journal.compact(&part, &gone)
 }
 
 /// Cuts the connection before and after each statement: all of it is done, or nothing.
@@ -368,9 +368,9 @@ fn rows_that_are_long_leave_a_few_at_a_time() {
     drop(store);
     let mut journal = schema.journal().expect("it opens");
     journal.recover(&mut Taker::default()).expect("it can be read");
-    assert_eq!(rewrite(&mut journal, 1, 29), Ok(Rewriting::More));
+    assert_eq!(rewrite(&mut journal, 1, 29), Ok(CompactionStep::More));
     assert_eq!(rows(&schema), 30 - 17);
-    assert!(matches!(rewrite(&mut journal, 1, 29), Ok(Rewriting::Done { .. })));
+    assert!(matches!(rewrite(&mut journal, 1, 29), Ok(CompactionStep::Done { .. })));
     assert_eq!(rows(&schema), 1);
     assert_eq!(
         schema.value("SELECT string_agg(position || ' ' || version, ',') FROM marks"),

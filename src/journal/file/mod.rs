@@ -45,7 +45,9 @@ pub use self::repair::{Repair, repair, repair_on};
 use self::rewrite::{Rewrite, Step};
 pub use self::verify::{verify, verify_on};
 use self::writer::{Segment, Writer};
-use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
+use super::{
+    Batch, CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet, Recover, Recovered,
+};
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
 
 const LOCK_NAME: &str = "lock";
@@ -213,6 +215,21 @@ impl Journal for FileJournal {
         self.writer()?.sync()
     }
 
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        Some(self)
+    }
+
+    fn close(mut self: Box<Self>) -> Result<(), JournalError> {
+        if let Some(rewrite) = self.rewrite.take() {
+            rewrite.abandon();
+        }
+        self.end()?;
+        // Everything is synced in the directory that was opened, but its path may lead elsewhere now.
+        self.check_held()
+    }
+}
+
+impl Compactor for FileJournal {
     fn parts(&self) -> Vec<Part> {
         self.writer
             .as_ref()
@@ -224,9 +241,14 @@ impl Journal for FileJournal {
         self.writer()?.begin_segment()
     }
 
-    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
+    /// Whether at least half of the events are dropped: the other half is copied.
+    fn should_compact(&self, part: &Part, dropped: u64) -> bool {
+        dropped.saturating_mul(2) >= part.events
+    }
+
+    fn compact(&mut self, part: &Part, purge: &PurgeSet) -> Result<CompactionStep, JournalError> {
         self.check_held()?;
-        let step = self.rewriting(part)?.step(gone);
+        let step = self.rewriting(part)?.step(purge);
         if !matches!(step, Ok(Step::More))
             && let Some(ended) = self.rewrite.take()
             && step.is_err()
@@ -240,16 +262,7 @@ impl Journal for FileJournal {
                 *part = *done;
             }
         }
-        Ok(step.as_rewriting())
-    }
-
-    fn close(mut self: Box<Self>) -> Result<(), JournalError> {
-        if let Some(rewrite) = self.rewrite.take() {
-            rewrite.abandon();
-        }
-        self.end()?;
-        // Everything is synced in the directory that was opened, but its path may lead elsewhere now.
-        self.check_held()
+        Ok(step.as_compaction_step())
     }
 }
 

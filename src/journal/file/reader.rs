@@ -7,7 +7,7 @@ use super::disk::{Disk, DiskLock};
 use super::recover;
 use super::verify::{existing, lock_shared};
 use crate::Durability;
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::journal::{Batch, Compactor, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 
 /// A journal in the files of a directory, for [read-only](crate::Builder::read_only) stores, also on a read-only file system.
 ///
@@ -58,6 +58,10 @@ impl Journal for FileReader {
 
     fn sync(&mut self) -> Result<(), JournalError> {
         Ok(())
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        None
     }
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {

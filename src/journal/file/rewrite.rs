@@ -1,4 +1,4 @@
-//! Rewrites a sealed segment without the events that are gone.
+//! Rewrites a sealed segment without the purged events.
 //!
 //! The new segment is written to a temporary file, synced, and renamed over the old one: after a crash the name leads to one of the two.
 
@@ -13,7 +13,7 @@ use super::scan::{Block, Next, Scan, Stop};
 use super::segments::{self, Front};
 use super::sparse::SparseEncoder;
 use crate::Position;
-use crate::journal::{Batch, Gone, JournalError, Part, Rewriting};
+use crate::journal::{Batch, CompactionStep, JournalError, Part, PurgeSet};
 
 /// Bytes written between two syncs. Bounds how long a sync delays an append.
 const SYNC_BYTES: u64 = 4 << 20;
@@ -40,10 +40,10 @@ pub(super) enum Step {
 }
 
 impl Step {
-    pub(super) fn as_rewriting(&self) -> Rewriting {
+    pub(super) fn as_compaction_step(&self) -> CompactionStep {
         match self {
-            Self::More => Rewriting::More,
-            Self::Done(part) => Rewriting::Done { bytes: part.bytes },
+            Self::More => CompactionStep::More,
+            Self::Done(part) => CompactionStep::Done { bytes: part.bytes },
         }
     }
 }
@@ -84,24 +84,24 @@ impl Rewrite {
     }
 
     /// Copies the next block; at the end, replaces the old segment.
-    pub(super) fn step(&mut self, gone: &Gone) -> Result<Step, JournalError> {
+    pub(super) fn step(&mut self, purge: &PurgeSet) -> Result<Step, JournalError> {
         let name = segments::name_of(self.part.first.0);
         let next = self.scan.next();
         match next.map_err(|error| unreadable(&*self.disk, &name, error))? {
-            Next::Block(block) => self.take(&block, gone).map(|()| Step::More),
+            Next::Block(block) => self.take(&block, purge).map(|()| Step::More),
             Next::End => self.finish().map(Step::Done),
             Next::Stop(stop) => Err(self.damaged(&stop)),
         }
     }
 
-    fn take(&mut self, block: &Block, gone: &Gone) -> Result<(), JournalError> {
+    fn take(&mut self, block: &Block, purge: &PurgeSet) -> Result<(), JournalError> {
         for group in block.groups() {
             let mut batch = Batch::new();
             block
                 .decode_group(&group, &mut batch)
                 .map_err(|stop| self.damaged(&stop))?;
             if !batch.is_empty() {
-                self.events += self.encoder.add(&batch, gone)?;
+                self.events += self.encoder.add(&batch, purge)?;
             }
         }
         self.write()

@@ -8,7 +8,7 @@ use super::format::BatchPart;
 use super::frame::{FRAME_BYTES, Framing, Span, too_long};
 use super::record::{self, BadContent, FrameEncoder};
 use crate::event::system::{self, STREAM_BYTES_MAX};
-use crate::journal::{Batch, Gone, JournalError, Mark};
+use crate::journal::{Batch, JournalError, Mark, PurgeSet};
 use crate::settings::NAME_BYTES_MAX;
 use crate::{EventRef, Gap, GapReason, Name, Position, Version};
 
@@ -125,8 +125,8 @@ impl SparseEncoder {
         }
     }
 
-    /// Adds a batch without the events that are gone. Returns the number of remaining events that may be dropped later.
-    pub(super) fn add(&mut self, batch: &Batch, gone: &Gone) -> Result<u64, JournalError> {
+    /// Adds a batch without the purged events. Returns the number of remaining events that may be dropped later.
+    pub(super) fn add(&mut self, batch: &Batch, purge: &PurgeSet) -> Result<u64, JournalError> {
         if self.is_full(batch.marks().len()) {
             self.end_frame()?;
         }
@@ -139,7 +139,7 @@ impl SparseEncoder {
             while let Some(mark) = marks.next_if(|mark| mark.position < event.position()) {
                 self.latest.insert(mark.aggregate_id.clone(), mark);
             }
-            match gone.reason(event) {
+            match purge.reason(event) {
                 Some(reason) => self.leave_out(event, reason),
                 None => kept += u64::from(self.keep(event)?),
             }

@@ -13,7 +13,7 @@ use super::record::FrameEncoder;
 use super::sparse::SparseEncoder;
 use super::{FileSettings, head, segments};
 use crate::Position;
-use crate::journal::{Batch, Gone, JournalError, JournalErrorKind, Part};
+use crate::journal::{Batch, JournalError, JournalErrorKind, Part, PurgeSet};
 
 /// The number of syncs of a segment before it is preallocated: a store that rarely syncs does not need it.
 const SYNCS_UNTIL_ROOM: u32 = 4;
@@ -135,7 +135,7 @@ impl Writer {
             self.encode(batch)?;
         } else {
             let mut encoder = SparseEncoder::new(self.framing, first, self.synced);
-            encoder.add(batch, &Gone::default())?;
+            encoder.add(batch, &PurgeSet::default())?;
             self.bytes = encoder.finish()?;
         }
         self.append()?;

@@ -43,7 +43,9 @@ use self::rewrite::Kept;
 use self::runtime::Runtime;
 use self::server::Server;
 use self::write::Writer;
-use super::{Batch, Gone, Journal, JournalError, JournalErrorKind, Part, Recover, Recovered, Rewriting};
+use super::{
+    Batch, CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet, Recover, Recovered,
+};
 use crate::Durability;
 
 /// Settings of a journal in PostgreSQL.
@@ -297,35 +299,50 @@ impl Journal for PostgresJournal {
         self.check().map(drop)
     }
 
-    /// Ranges of 4,096 positions; the last ends at the last event.
-    fn parts(&self) -> Vec<Part> {
-        self.parts.all(self.position.unwrap_or_default())
-    }
-
-    /// Always worthwhile: the cost is proportional to the deleted rows, because a part is not rewritten.
-    fn is_worth_rewriting(&self, _: &Part, gone: u64) -> bool {
-        gone > 0
-    }
-
-    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
-        let position = self.check()?;
-        let writer = self.writer.take();
-        // An error is not final: the transaction changed nothing or everything, and the next call detects which.
-        let rewriting = rewrite(&self.server, &self.lease, writer, position, (part, gone));
-        let (writer, kept) = self.runtime.block_on(rewriting)?;
-        self.writer = Some(writer);
-        let bytes = self.parts.keep(part, kept.rows, kept.events);
-        Ok(if kept.has_more {
-            Rewriting::More
-        } else {
-            Rewriting::Done { bytes }
-        })
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        Some(self)
     }
 
     /// Releases the lease. When the server is unavailable, the lease expires.
     fn close(self: Box<Self>) -> Result<(), JournalError> {
         drop(self);
         Ok(())
+    }
+}
+
+impl Compactor for PostgresJournal {
+    /// Ranges of 4,096 positions; the last ends at the last event.
+    fn parts(&self) -> Vec<Part> {
+        self.parts.all(self.position.unwrap_or_default())
+    }
+
+    /// A no-op: rows can be deleted from every part.
+    fn seal(&mut self) -> Result<(), JournalError> {
+        Ok(())
+    }
+
+    /// Always worthwhile: the cost is proportional to the deleted rows, because a part is not rewritten.
+    fn should_compact(&self, _: &Part, dropped: u64) -> bool {
+        dropped > 0
+    }
+
+    fn compact(&mut self, part: &Part, purge: &PurgeSet) -> Result<CompactionStep, JournalError> {
+        let position = self.check()?;
+        if !self.parts.has(part) {
+            let message = format!("there is no part from position {} to {}", part.first, part.last);
+            return Err(JournalError::new(JournalErrorKind::Unsupported, message));
+        }
+        let writer = self.writer.take();
+        // An error is not final: the transaction changed nothing or everything, and the next call detects which.
+        let compacting = rewrite(&self.server, &self.lease, writer, position, (part, purge));
+        let (writer, kept) = self.runtime.block_on(compacting)?;
+        self.writer = Some(writer);
+        let bytes = self.parts.keep(part, kept.rows, kept.events);
+        Ok(if kept.has_more {
+            CompactionStep::More
+        } else {
+            CompactionStep::Done { bytes }
+        })
     }
 }
 
@@ -409,11 +426,11 @@ async fn rewrite(
     lease: &Lease,
     writer: Option<Writer>,
     position: u64,
-    (part, gone): (&Part, &Gone),
+    (part, purge): (&Part, &PurgeSet),
 ) -> Result<(Writer, Kept), JournalError> {
     const CANNOT_DELETE: &str = "the rows of events that are gone cannot be deleted";
     let (writer, _) = ready(server, lease, writer, position, position).await?;
-    let rewritten = rewrite::rewrite(&writer, lease, position, (part, gone));
+    let rewritten = rewrite::rewrite(&writer, lease, position, (part, purge));
     match in_time(server, CANNOT_DELETE, rewritten).await? {
         Some(kept) => Ok((writer, kept)),
         None => Err(JournalError::failed(format!(

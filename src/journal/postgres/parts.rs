@@ -65,6 +65,13 @@ impl Parts {
         parts.collect()
     }
 
+    /// Whether there is a part with this first position and with rows. Its last position may be higher by now.
+    pub(super) fn has(&self, part: &Part) -> bool {
+        let first = part.first.0;
+        let place = usize::try_from(first.saturating_sub(1) / PART_POSITIONS).unwrap_or(usize::MAX);
+        first > 0 && first_of(first) == first && self.0.get(place).is_some_and(|count| count.rows > 0)
+    }
+
     /// Records the retained rows and events of a part. Returns its new size, assuming rows of equal size.
     pub(super) fn keep(&mut self, part: &Part, rows: u64, events: u64) -> u64 {
         let count = self.at(part.first.0);

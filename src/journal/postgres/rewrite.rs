@@ -9,7 +9,7 @@ use super::left::kind_of;
 use super::parts::last_of;
 use super::write::Writer;
 use crate::event::system;
-use crate::journal::{Gone, Mark, Part};
+use crate::journal::{Mark, Part, PurgeSet};
 use crate::{Gap, GapReason, Name, Position, Version};
 
 /// The most bytes of rows deleted in one transaction, which bounds its duration.
@@ -56,7 +56,7 @@ pub(super) async fn rewrite(
     writer: &Writer,
     lease: &Lease,
     position: u64,
-    (part, gone): (&Part, &Gone),
+    (part, purge): (&Part, &PurgeSet),
 ) -> Result<Option<Kept>, Error> {
     let client = &writer.session.client;
     // The range includes later events of the same part, which are retained.
@@ -64,7 +64,7 @@ pub(super) async fn rewrite(
     let rows = client.query(READ, &[&first, &end]).await?;
     let mut leaving = Leaving::default();
     for row in &rows {
-        leaving.take(row, gone)?;
+        leaving.take(row, purge)?;
     }
     let kept = leaving.kept;
     if leaving.positions.is_empty() {
@@ -98,11 +98,11 @@ struct Leaving {
 }
 
 impl Leaving {
-    fn take(&mut self, row: &Row, gone: &Gone) -> Result<(), Error> {
+    fn take(&mut self, row: &Row, purge: &PurgeSet) -> Result<(), Error> {
         let position = row.try_get::<_, i64>(0)?;
         let (event_type, id): (&str, &str) = (row.try_get(2)?, row.try_get(4)?);
         let is_change = system::is_change(event_type);
-        let reason = gone.reason_of(position.cast_unsigned(), id).filter(|_| !is_change);
+        let reason = purge.reason_of(position.cast_unsigned(), id).filter(|_| !is_change);
         let is_left = reason.is_some() && self.bytes >= BYTES_MAX;
         self.kept.has_more |= is_left;
         let Some(reason) = reason.filter(|_| !is_left) else {

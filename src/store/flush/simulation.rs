@@ -10,7 +10,7 @@ use super::super::simulation::{model, settings, spawn};
 use super::super::{Engine, Store};
 use super::Flushing;
 use super::flusher::Flusher;
-use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Recover, Recovered};
+use crate::journal::{Batch, Compactor, Journal, JournalError, JournalErrorKind, Recover, Recovered};
 use crate::{Durability, Error, Expected, NewEvent, StreamId};
 
 /// The last positions that the journal has written and synced. Not atomics of loom: only the journal's thread changes them while the model
@@ -62,6 +62,10 @@ impl Journal for Recorder {
         let written = self.seen.written.load(Ordering::Relaxed);
         self.seen.synced.store(written, Ordering::Relaxed);
         Ok(())
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        None
     }
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {

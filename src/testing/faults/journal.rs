@@ -2,7 +2,7 @@
 
 use super::{Call, Effect, Faults, Operation};
 use crate::Durability;
-use crate::journal::{Batch, Gone, Journal, JournalError, Part, Recover, Recovered, Rewriting};
+use crate::journal::{Batch, Compactor, Journal, JournalError, Recover, Recovered};
 
 /// A journal whose writes and syncs are subject to faults on [`Operation::Flush`].
 #[derive(Debug)]
@@ -52,20 +52,8 @@ impl Journal for FaultyJournal {
         self.journal.sync()
     }
 
-    fn parts(&self) -> Vec<Part> {
-        self.journal.parts()
-    }
-
-    fn seal(&mut self) -> Result<(), JournalError> {
-        self.journal.seal()
-    }
-
-    fn is_worth_rewriting(&self, part: &Part, gone: u64) -> bool {
-        self.journal.is_worth_rewriting(part, gone)
-    }
-
-    fn rewrite(&mut self, part: &Part, gone: &Gone) -> Result<Rewriting, JournalError> {
-        self.journal.rewrite(part, gone)
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        self.journal.compactor()
     }
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use annals::journal::{Batch, Journal, JournalError, Recover, Recovered};
+use annals::journal::{Batch, Compactor, Journal, JournalError, Recover, Recovered};
 use annals::testing::storage::MemoryStorage;
 use annals::{
     Append, Condition, Conflict, Durability, Error, Expected, NewEvent, Position, Query, Result, Settings, Store,
@@ -50,6 +50,10 @@ impl<J: Journal> Journal for Gated<J> {
     fn sync(&mut self) -> std::result::Result<(), JournalError> {
         self.1.pass();
         self.0.sync()
+    }
+
+    fn compactor(&mut self) -> Option<&mut dyn Compactor> {
+        self.0.compactor()
     }
 
     fn close(self: Box<Self>) -> std::result::Result<(), JournalError> {

@@ -1,4 +1,4 @@
-//! The contract of a [`Journal`] as tests: one line runs them all for an implementation.
+//! The contracts of a [`Journal`] and of its [`Compactor`](crate::journal::Compactor) as tests: one line runs them all for an implementation.
 //!
 //! ```
 //! # mod tests {
@@ -14,10 +14,17 @@
     reason = "every rule panics where it does not hold: that is what it is for"
 )]
 
+mod compactor;
+
 use uuid::Uuid;
 
-use crate::journal::{Batch, Gone, Journal, JournalError, JournalErrorKind, Mark, Part, Record, Recover, Rewriting};
-use crate::{Durability, Event, Gap, GapReason, Position, Timestamp, Version};
+pub use self::compactor::{
+    a_compacted_journal_accepts_the_next_batch, a_compaction_that_ends_early_loses_nothing,
+    a_part_that_does_not_exist_is_refused, changes_of_aggregates_survive_compaction,
+    parts_cover_every_event_after_a_seal, what_is_gone_is_skipped_and_the_rest_comes_back,
+};
+use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Record, Recover};
+use crate::{Durability, Event, Position, Timestamp, Version};
 
 /// The storage of a journal, which survives the journal.
 pub trait Storage {
@@ -60,6 +67,11 @@ macro_rules! conformance {
                 one_journal_at_a_time_has_it
                 an_error_of_the_taker_ends_recovery
                 what_is_gone_is_skipped_and_the_rest_comes_back
+                parts_cover_every_event_after_a_seal
+                changes_of_aggregates_survive_compaction
+                a_compaction_that_ends_early_loses_nothing
+                a_compacted_journal_accepts_the_next_batch
+                a_part_that_does_not_exist_is_refused
             }
         }
     };
@@ -376,46 +388,4 @@ pub fn an_error_of_the_taker_ends_recovery(storage: &dyn Storage) {
     // A journal that stores nothing passes nothing to the receiver.
     assert!(taker.events.is_empty());
     assert!(matches!(kind, None | Some(JournalErrorKind::Corrupt)), "{kind:?}");
-}
-
-/// Compaction removes dropped events: recovery skips them, with the reason and with the version of their aggregate. A journal without parts
-/// retains everything.
-#[expect(clippy::expect_used, reason = "as above")]
-pub fn what_is_gone_is_skipped_and_the_rest_comes_back(storage: &dyn Storage) {
-    let batches = [batch(1, 100), batch(101, 51)];
-    let (mut journal, _) = open(storage);
-    write_all(&mut *journal, &batches);
-    journal.seal().expect("what is being added to is ended");
-    let parts = journal.parts();
-    let is_gone = |position: u64| {
-        let is_in = |part: &Part| (part.first.0..=part.last.0).contains(&position);
-        !position.is_multiple_of(3) && parts.iter().any(is_in)
-    };
-    for part in &parts {
-        let there = (part.first.0..=part.last.0).filter(|position| position.is_multiple_of(3));
-        let why = Gap {
-            first: part.first,
-            last: part.last,
-            count: 1,
-            reason: GapReason::Budget,
-        };
-        let gone = Gone::new((part.first, part.last), there.map(Position), [why]);
-        while journal.rewrite(part, &gone).expect("a part is rewritten") == Rewriting::More {}
-    }
-    close(journal);
-    storage.lose_machine();
-    let mut journal = storage.open().expect("the journal opens");
-    let mut taker = Taker::default();
-    journal.recover(&mut taker).expect("the journal is recovered");
-    let mut expected = events(&batches);
-    expected.retain(|event| !is_gone(event.position().0));
-    let kept = journal.durability() == Durability::Synced;
-    assert!(expected.starts_with(&taker.events) && (taker.events.len() == expected.len() || !kept));
-    assert_eq!(taker.told, taker.skipped, "the gaps count as many events as are gone");
-    if is_gone(151) {
-        assert_eq!((taker.skipped, taker.events.len()), (101, 50));
-        let last = taker.marks.last().expect("what is left of the last event");
-        assert_eq!((last.position, last.version), (Position(151), Version(151)));
-        assert_eq!(last.aggregate_id, "order-1");
-    }
 }
