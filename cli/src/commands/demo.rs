@@ -5,7 +5,7 @@ use std::io::Write;
 use jiff::tz::TimeZone;
 
 use crate::args;
-use crate::commands::{export, target, tour};
+use crate::commands::{export, target, tour, written};
 use crate::demo::Demo;
 use crate::exit::Outcome;
 use crate::interrupt;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: &args::Demo, asked: Option<Format>, out: &mut Out<'_>) -
     let mut sink = Sink::create(&target)?;
     let written = write(events, format, &mut sink)?;
     sink.keep()?;
-    export::tell(written, &target, out)
+    written::tell(written, &target, out)
 }
 
 fn write(events: Demo, format: Format, out: &mut dyn Write) -> Outcome<Written> {

@@ -3,7 +3,7 @@
 use annals::{Explanation, Order, Query, Store};
 
 use crate::args::{By, Events};
-use crate::commands::export::tell_altered;
+use crate::commands::written::tell_altered;
 use crate::commands::{filters, nearest};
 use crate::exit::Outcome;
 use crate::interrupt;

@@ -3,14 +3,13 @@
 use annals::{Query, Store};
 
 use crate::args::{Filters, Global};
+use crate::commands::written::tell;
 use crate::commands::{events, filters, nearest, open};
 use crate::exit::{Failure, Outcome};
-use crate::load::LINE_BYTES_MAX;
 use crate::output::events::{EventWriter, Written};
 use crate::output::payload::Fidelity;
 use crate::output::sink::Sink;
 use crate::output::target::Target;
-use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
 /// Exports to `target` in the requested format, or in the format of the target's file name.
@@ -55,33 +54,4 @@ pub(crate) fn to_file(store: &Store, query: Query, target: &Target, format: Form
     let written = writer.finish()?;
     sink.keep()?;
     Ok(written)
-}
-
-/// Reports the number of written events.
-pub(crate) fn tell(written: Written, target: &Target, out: &mut Out<'_>) -> Outcome {
-    out.hint(&clean(&format!(
-        "{} written to {}",
-        counted(written.events, "event"),
-        target.path.display()
-    )))?;
-    tell_altered(written, out)
-}
-
-/// Reports events that cannot be read back from the written file.
-pub(crate) fn tell_altered(written: Written, out: &mut Out<'_>) -> Outcome {
-    if written.altered > 0 {
-        out.warn(&format!(
-            "{} not whole in what was written: CSV cannot hold data or metadata that are not UTF-8, or metadata that are not a JSON \
-             object; *.jsonl holds them, and the store still has them",
-            counted(written.altered, "event")
-        ))?;
-    }
-    if written.too_long > 0 {
-        out.warn(&format!(
-            "{} with more than {} MiB of JSON, which an import refuses; the store still has them",
-            counted(written.too_long, "event"),
-            LINE_BYTES_MAX >> 20
-        ))?;
-    }
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use annals::{Query, StoreUrl};
 
 use crate::args::{Global, Import};
-use crate::commands::{export, inputs, load, options, report_bad_lines, stats, target};
+use crate::commands::{export, inputs, load, options, report_bad_lines, stats, target, written};
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::{Loader, Report};
 use crate::load::{Location, durable, feed};
@@ -100,7 +100,7 @@ fn load_files(
     report_bad_lines(loader, out)?;
     if let Some(target) = into {
         let written = export::to_file(&loader.store, Query::all(), target, target.format(None)?, out)?;
-        export::tell(written, target, out)?;
+        written::tell(written, target, out)?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ mod tour;
 mod trace;
 mod trends;
 mod verify;
+mod written;
 
 use std::path::{Path, PathBuf};
 

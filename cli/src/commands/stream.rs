@@ -3,8 +3,8 @@
 use annals::{AsOf, Field, Store, Version};
 
 use crate::args::Stream;
-use crate::commands::export::tell_altered;
 use crate::commands::nearest::did_you_mean;
+use crate::commands::written::tell_altered;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 use crate::output::events::write_all;

@@ -11,11 +11,12 @@ use annals::{NewEvent, StreamId};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use crate::exit::{Failure, Outcome};
+use crate::load::csv::{self, dialect};
 use crate::load::elements::{Elements, RECORD_SEPARATOR};
 use crate::load::encoding::without_marks;
 use crate::load::packing::Packing;
 use crate::load::reader::{self, Line};
-use crate::load::{BadLine, Entry, csv, dialect, jsonl};
+use crate::load::{BadLine, Entry, jsonl};
 
 const BATCH_LINES: usize = 512;
 /// Bytes of lines after which a batch is handed over, however few they are.

@@ -1,7 +1,5 @@
 //! One line of JSON as one event: the wire format, read strictly and kept to the byte.
 
-use std::borrow::Cow;
-
 use annals::{ContentType, Name, NewEvent, Position, StreamId, Timestamp, Version};
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -10,9 +8,10 @@ use uuid::Uuid;
 
 use crate::hex;
 use crate::load::elements::Elements;
+use crate::load::json_text::{check_depth, on_one_line, without_place};
 use crate::load::metadata::{Ids, Metadata, read_metadata};
 use crate::load::reader::Line;
-use crate::load::{BadLine, Entry, JSON_DEPTH_MAX, LINE_BYTES_MAX};
+use crate::load::{BadLine, Entry, LINE_BYTES_MAX};
 
 /// Reads one line, without its end, as the event it holds and the stream it is part of.
 ///
@@ -193,50 +192,6 @@ fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValu
     <&RawValue>::deserialize(deserializer).map(Some)
 }
 
-/// JSON without ends of lines, as a line of a log has it. They can only be between its words, where a space is as good.
-pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
-    if json.contains(['\n', '\r']) {
-        Cow::Owned(json.replace(['\n', '\r'], " "))
-    } else {
-        Cow::Borrowed(json)
-    }
-}
-
-/// What is passed through unread must still be readable later.
-pub(crate) fn check_depth(raw: Option<&RawValue>) -> Result<(), BadLine> {
-    let Some(text) = raw.map(RawValue::get) else {
-        return Ok(());
-    };
-    let openings = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
-    if openings <= JSON_DEPTH_MAX || depth(text) <= JSON_DEPTH_MAX {
-        return Ok(());
-    }
-    Err(BadLine(format!(
-        "arrays and objects are nested deeper than {JSON_DEPTH_MAX} levels"
-    )))
-}
-
-/// The deepest nesting in a JSON text.
-fn depth(text: &str) -> usize {
-    let (mut now, mut most) = (0_usize, 0);
-    let mut in_text = false;
-    let mut escaped = false;
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'[' | b'{' if !in_text => {
-                now += 1;
-                most = most.max(now);
-            }
-            b']' | b'}' if !in_text => now = now.saturating_sub(1),
-            _ => {}
-        }
-    }
-    most
-}
-
 const METADATA_ADVICE: &str = concat!(
     ": the ids of correlation, causation, user and organization go inside `metadata`, ",
     "as `correlationId`, `causationId`, `userId` and `organizationId`"
@@ -275,15 +230,6 @@ fn is_id_of_metadata(field: &str) -> bool {
         bare.as_str(),
         "correlationid" | "causationid" | "userid" | "organizationid"
     )
-}
-
-/// The message without the place that `serde_json` writes behind it: its line is always 1.
-pub(crate) fn without_place(error: &serde_json::Error) -> String {
-    let mut text = error.to_string();
-    if let Some(end) = text.rfind(" at line ") {
-        text.truncate(end);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::load::BadLine;
-use crate::load::jsonl::{check_depth, on_one_line, without_place};
+use crate::load::json_text::{check_depth, on_one_line, without_place};
 
 /// The ids of an event that its line has in the metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

@@ -3,20 +3,19 @@
 pub(crate) mod archive;
 pub(crate) mod clock;
 pub mod csv;
-mod dialect;
 mod dropped;
 pub(crate) mod durable;
 mod elements;
 mod encoding;
 pub(crate) mod feed;
 pub(crate) mod identity;
+pub(crate) mod json_text;
 pub mod jsonl;
 pub(crate) mod loader;
 pub(crate) mod metadata;
 mod packing;
 mod positions;
 pub(crate) mod progress;
-mod quotes;
 pub(crate) mod reader;
 
 use std::fmt;

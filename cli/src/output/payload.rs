@@ -4,7 +4,7 @@ use serde_json::value::{RawValue, to_raw_value};
 
 use crate::exit::Outcome;
 use crate::hex;
-use crate::load::jsonl::check_depth;
+use crate::load::json_text::check_depth;
 use crate::load::metadata::{Ids, read_metadata};
 
 /// How data and metadata are written.

@@ -117,8 +117,8 @@ impl Imports {
         let imports = found.iter().map(|file| {
             let (own, text) = (module(sources, file), fs::read_to_string(file).expect("a source"));
             let all = paths(&code(&text));
-            let named = all.iter().filter_map(|path| named(&names, &own, path));
-            (own.clone(), named.filter(|other| *other != own).collect())
+            let others = all.iter().filter_map(|path| named(&names, &own, path));
+            (own.clone(), others.filter(|other| *other != own).collect())
         });
         Self(imports.collect())
     }
@@ -161,7 +161,7 @@ fn named(names: &BTreeSet<String>, own: &str, path: &str) -> Option<String> {
 
 #[test]
 fn two_files_imported_each_other() {
-    for sources in ["src"] {
+    for sources in ["src", "cli/src"] {
         let imports = Imports::of(&root().join(sources));
         let found: Vec<_> = imports
             .mutual()

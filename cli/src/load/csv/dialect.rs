@@ -4,8 +4,9 @@ use std::io::{self, BufRead, Cursor, ErrorKind, Read};
 
 use csv::StringRecord;
 
-use crate::load::csv::{Columns, Mapping};
-use crate::load::quotes::Quotes;
+use crate::load::csv::columns::Columns;
+use crate::load::csv::mapping::Mapping;
+use crate::load::csv::quotes::Quotes;
 
 /// Bytes of the first line that are looked at.
 const HEADER_BYTES_MAX: u64 = 64 << 10;
