@@ -52,10 +52,10 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
 pub(crate) fn of_demo(events: u64, seed: u64, out: &mut Out<'_>) -> Outcome {
     let mut loader = Loader::new()?;
     let started = Instant::now();
-    for (loaded, entry) in (0..).zip(Demo::new(events, seed)) {
+    for (loaded, mut entry) in (0..).zip(Demo::new(events, seed)) {
         interrupt::check(|| format!("{} had been generated", counted(loaded, "event")))?;
         loader
-            .take(entry)
+            .take(&mut entry)
             .map_err(|reason| Failure::Runtime(reason.to_string()))?;
     }
     loader.report.elapsed = started.elapsed();

@@ -1,4 +1,4 @@
-//! The other thread: reads and parses a file ahead of the store, in batches, in order.
+//! A file read ahead of the store: one thread reads it and cuts it into pieces, others parse them. Batches come in the order of the file.
 
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, ErrorKind, Read as _};
@@ -8,29 +8,25 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use annals::{NewEvent, StreamId};
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 
 use crate::exit::{Failure, Outcome};
-use crate::load::csv::{self, dialect};
+use crate::load::csv;
 use crate::load::elements::{Elements, RECORD_SEPARATOR};
 use crate::load::encoding::without_marks;
 use crate::load::packing::Packing;
+use crate::load::parsers::{Parsers, Spent, Step, Unwanted};
+use crate::load::pieces::{Batch, Pieces, of_element};
 use crate::load::reader::{self, Line};
-use crate::load::{BadLine, Entry, jsonl};
+use crate::load::{BadLine, jsonl};
 
-const BATCH_LINES: usize = 512;
-/// Bytes of lines after which a batch is handed over, however few they are.
-const BATCH_BYTES: usize = 1 << 20;
-const BATCHES_AHEAD: usize = 8;
 /// How long the store waits for lines before it looks whether Ctrl-C was pressed.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Lines by number, each an event or the reason why it is none.
-pub(crate) type Batch = Vec<(u64, Result<Entry, BadLine>)>;
-
 /// A file being read.
 pub(crate) struct Feed {
-    batches: Receiver<Result<Batch, String>>,
+    steps: Receiver<Step>,
+    spent: Spent,
     path: PathBuf,
     /// Bytes of the file read so far.
     pub(crate) read: Arc<AtomicU64>,
@@ -110,18 +106,23 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
             Failure::Runtime(text)
         }
     })?;
-    let (sender, batches) = crossbeam_channel::bounded(BATCHES_AHEAD);
+    let (parsers, steps, spent) = Parsers::start()?;
     let feed = Feed {
-        batches,
+        steps,
+        spent,
         path: path.to_owned(),
         read: Arc::clone(&source.read),
         total: source.total,
     };
     let columns = columns.clone();
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut out = Batches::new(sender);
+        let mut out = Batches::new(|pieces| parsers.parse(pieces).map_err(|Unwanted| End::Unwanted));
         let end = read(kind, source.bytes, &columns, &mut out);
-        out.finish(end);
+        let end = out.finish(end);
+        parsers.finish(match end {
+            Err(End::Broken(reason)) => Step::Broken(reason),
+            Ok(()) | Err(End::Unwanted) => Step::End,
+        });
     })?;
     Ok(feed)
 }
@@ -129,13 +130,35 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
 impl Feed {
     /// The next lines; `None` at the end of the file.
     pub(crate) fn next(&self, check: impl Fn() -> Outcome) -> Outcome<Option<Batch>> {
-        loop {
-            match self.batches.recv_timeout(PATIENCE) {
-                Ok(Ok(batch)) => return Ok(Some(batch)),
-                Ok(Err(reason)) => return Err(Failure::Data(format!("{}: {reason}", self.path.display()))),
-                Err(RecvTimeoutError::Timeout) => check()?,
-                Err(RecvTimeoutError::Disconnected) => return Ok(None),
-            }
+        match receive(&self.steps, &check)? {
+            Some(Step::Batch(slot)) => receive(&slot, &check)?.map(Some).ok_or_else(|| self.stopped()),
+            Some(Step::Broken(reason)) => Err(Failure::Data(format!("{}: {reason}", self.path.display()))),
+            Some(Step::End) => Ok(None),
+            None => Err(self.stopped()),
+        }
+    }
+
+    /// Gives back a batch that is not needed any more.
+    pub(crate) fn dispose(&self, batch: Batch) {
+        self.spent.dispose(batch);
+    }
+
+    /// A thread has ended without a word: it has panicked, and what it had read is lost.
+    fn stopped(&self) -> Failure {
+        Failure::Runtime(format!(
+            "{}: reading stopped before the end of the file, by a fault of this program",
+            self.path.display()
+        ))
+    }
+}
+
+/// Waits for the next message; `None` when no other will come.
+fn receive<T>(from: &Receiver<T>, check: &impl Fn() -> Outcome) -> Outcome<Option<T>> {
+    loop {
+        match from.recv_timeout(PATIENCE) {
+            Ok(message) => return Ok(Some(message)),
+            Err(RecvTimeoutError::Timeout) => check()?,
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }
 }
@@ -154,40 +177,32 @@ impl End {
     }
 }
 
-/// The batch being filled.
-struct Batches {
-    batch: Batch,
-    bytes: usize,
-    sender: Sender<Result<Batch, String>>,
+/// The batch being filled, and what takes full ones.
+struct Batches<F> {
+    pieces: Pieces,
+    take: F,
 }
 
-impl Batches {
-    fn new(sender: Sender<Result<Batch, String>>) -> Self {
+impl<F: FnMut(Pieces) -> Result<(), End>> Batches<F> {
+    fn new(take: F) -> Self {
         Self {
-            batch: Vec::with_capacity(BATCH_LINES),
-            bytes: 0,
-            sender,
+            pieces: Pieces::default(),
+            take,
         }
     }
 
-    fn push(&mut self, line: u64, entry: Result<Entry, BadLine>, bytes: usize) -> Result<(), End> {
-        self.batch.push((line, entry));
-        self.bytes += bytes;
-        if self.batch.len() >= BATCH_LINES || self.bytes >= BATCH_BYTES {
-            self.bytes = 0;
-            let full = std::mem::replace(&mut self.batch, Vec::with_capacity(BATCH_LINES));
-            self.sender.send(Ok(full)).map_err(|_| End::Unwanted)?;
+    fn push(&mut self, push: impl FnOnce(&mut Pieces)) -> Result<(), End> {
+        push(&mut self.pieces);
+        if self.pieces.is_full() {
+            (self.take)(std::mem::take(&mut self.pieces))?;
         }
         Ok(())
     }
 
-    fn finish(mut self, end: Result<(), End>) {
-        let last = std::mem::take(&mut self.batch);
-        // A receiver that is gone wants no more: that is how an interrupted load ends.
-        drop(self.sender.send(Ok(last)));
-        if let Err(End::Broken(reason)) = end {
-            drop(self.sender.send(Err(reason)));
-        }
+    /// Hands the last batch over, and then says how reading ended.
+    fn finish(mut self, end: Result<(), End>) -> Result<(), End> {
+        (self.take)(self.pieces)?;
+        end
     }
 }
 
@@ -200,22 +215,28 @@ pub fn parse_file(name: &Path, bytes: Vec<u8>, columns: &csv::Columns) -> Result
     let bad = |reason: String| BadLine(reason);
     let kind = Kind::of(name).map_err(|failure| bad(failure.to_string()))?;
     let text = reader::decode(Cursor::new(bytes), Packing::of(name)).map_err(|error| bad(error.to_string()))?;
-    let (sender, batches) = crossbeam_channel::unbounded();
-    let mut out = Batches::new(sender);
-    let end = read(kind, text, columns, &mut out);
-    out.finish(end);
     let mut lines = Vec::new();
-    for batch in batches {
-        let entries = batch.map_err(bad)?.into_iter();
+    let mut out = Batches::new(|pieces: Pieces| {
+        let entries = pieces.parse().into_iter();
         lines.extend(entries.map(|(line, entry)| (line, entry.map(|entry| (entry.stream, entry.event)))));
+        Ok(())
+    });
+    let end = read(kind, text, columns, &mut out);
+    match out.finish(end) {
+        Ok(()) | Err(End::Unwanted) => Ok(lines),
+        Err(End::Broken(reason)) => Err(bad(reason)),
     }
-    Ok(lines)
 }
 
 /// A line by its number, and the event that it holds.
 pub type ParsedLine = (u64, Result<(StreamId, NewEvent<'static>), BadLine>);
 
-fn read(kind: Kind, bytes: impl BufRead, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
+fn read<F: FnMut(Pieces) -> Result<(), End>>(
+    kind: Kind,
+    bytes: impl BufRead,
+    columns: &csv::Columns,
+    out: &mut Batches<F>,
+) -> Result<(), End> {
     match kind {
         Kind::JsonLines => read_json(bytes, false, out),
         Kind::Json => read_json(bytes, true, out),
@@ -223,7 +244,11 @@ fn read(kind: Kind, bytes: impl BufRead, columns: &csv::Columns, out: &mut Batch
     }
 }
 
-fn read_json(mut bytes: impl BufRead, is_array: bool, out: &mut Batches) -> Result<(), End> {
+fn read_json<F: FnMut(Pieces) -> Result<(), End>>(
+    mut bytes: impl BufRead,
+    is_array: bool,
+    out: &mut Batches<F>,
+) -> Result<(), End> {
     let line_end = |error: io::Error| End::broken(1, &error.to_string());
     let (space, first) = reader::leading_space(&mut bytes).map_err(line_end)?;
     let bytes = Cursor::new(space).chain(bytes);
@@ -233,42 +258,27 @@ fn read_json(mut bytes: impl BufRead, is_array: bool, out: &mut Batches) -> Resu
     read_lines(bytes, out)
 }
 
-fn read_lines(mut bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
+fn read_lines<F: FnMut(Pieces) -> Result<(), End>>(mut bytes: impl BufRead, out: &mut Batches<F>) -> Result<(), End> {
     let (mut number, mut line) = (0, Vec::new());
     loop {
         number += 1;
         let read = reader::read_line(&mut bytes, &mut line).map_err(|error| End::broken(number, &error.to_string()))?;
         let text = without_marks(&line);
-        let entry = match read {
+        match read {
             None => return Ok(()),
-            Some(Line::TooLong) => Err(jsonl::too_long()),
-            Some(Line::Whole) if text.trim_ascii().is_empty() => continue,
+            Some(Line::TooLong) => out.push(|pieces| pieces.read(number, Err(jsonl::too_long()), line.len()))?,
+            Some(Line::Whole) if text.trim_ascii().is_empty() => {}
             Some(Line::Whole) if number == 1 && text.trim_ascii().contains(&b'\r') => {
                 // Lines that end with CR alone look like one.
                 return read_elements(Cursor::new(line).chain(&b"\n"[..]).chain(bytes), out);
             }
-            Some(Line::Whole) => jsonl::parse_entry(text).map_err(|reason| seems(reason, text, number)),
-        };
-        out.push(number, entry, line.len())?;
+            Some(Line::Whole) => out.push(|pieces| pieces.line(number, text))?,
+        }
     }
 }
 
-/// Adds to `reason` what the file seems to be, if its first line is no event.
-fn seems(reason: BadLine, text: &[u8], number: u64) -> BadLine {
-    let hint = if number > 1 {
-        return reason;
-    } else if dialect::of_header(text, &csv::Columns::default()).is_some() {
-        "the line is the header of a CSV file, so call the file *.csv"
-    } else if text.trim_ascii() == b"{" {
-        "an event over several lines is read from a file that is called *.json"
-    } else {
-        return reason;
-    };
-    BadLine(format!("{reason}: {hint}"))
-}
-
 /// Reads JSON values however they are laid out: arrays of events, events over several lines, records with separators.
-fn read_elements(bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
+fn read_elements<F: FnMut(Pieces) -> Result<(), End>>(bytes: impl BufRead, out: &mut Batches<F>) -> Result<(), End> {
     let mut elements = Elements::new(bytes);
     let (mut number, mut element) = (0, Vec::new());
     while let Some((line, read)) = elements
@@ -276,22 +286,27 @@ fn read_elements(bytes: impl BufRead, out: &mut Batches) -> Result<(), End> {
         .map_err(|(line, reason)| End::broken(line, &reason))?
     {
         number += 1;
-        let entry = match read {
-            Line::TooLong => Err(jsonl::too_long()),
-            Line::Whole => jsonl::parse_entry(&element),
-        };
-        let entry = entry.map_err(|reason| BadLine(format!("element {number}: {reason}")));
-        out.push(line, entry, element.len())?;
+        match read {
+            Line::TooLong => {
+                let reason = of_element(number, &jsonl::too_long());
+                out.push(|pieces| pieces.read(line, Err(reason), element.len()))?;
+            }
+            Line::Whole => out.push(|pieces| pieces.element(line, number, &element))?,
+        }
     }
     Ok(())
 }
 
-fn read_csv(bytes: impl BufRead, columns: &csv::Columns, out: &mut Batches) -> Result<(), End> {
+fn read_csv<F: FnMut(Pieces) -> Result<(), End>>(
+    bytes: impl BufRead,
+    columns: &csv::Columns,
+    out: &mut Batches<F>,
+) -> Result<(), End> {
     let broken = |(line, reason): (u64, String)| End::broken(line, &reason);
     let mut records = csv::open(bytes, columns).map_err(broken)?;
     let mut record = ::csv::ByteRecord::new();
     while let Some((line, entry)) = records.next(&mut record).map_err(broken)? {
-        out.push(line, entry, record.as_slice().len())?;
+        out.push(|pieces| pieces.read(line, entry, record.as_slice().len()))?;
     }
     Ok(())
 }

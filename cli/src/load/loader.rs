@@ -1,6 +1,7 @@
 //! What takes the events of log files, in the files' order: a store in memory, or a durable one.
 
 use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ use crate::interrupt;
 use crate::load::clock::LogClock;
 use crate::load::dropped::Dropped;
 use crate::load::identity::Identity;
+use crate::load::pieces::Batch;
 use crate::load::positions::Positions;
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
@@ -148,8 +150,10 @@ impl Loader {
     fn load_lines(&mut self, path: &Path, options: &Options) -> Outcome {
         let feed = feed::start(path, &options.columns)?;
         let mut progress = Progress::new(path);
-        while let Some(batch) = feed.next(|| interrupt::check(|| self.so_far(path)))? {
-            self.take_all(path, batch, options)?;
+        while let Some(mut batch) = feed.next(|| interrupt::check(|| self.so_far(path)))? {
+            let taken = self.take_all(path, &mut batch, options);
+            feed.dispose(batch);
+            taken?;
             progress.show(feed.read.load(Ordering::Relaxed), feed.total, || {
                 format!("{} events", grouped(self.report.taken()))
             });
@@ -178,12 +182,13 @@ impl Loader {
         })
     }
 
-    fn take_all(&mut self, path: &Path, batch: feed::Batch, options: &Options) -> Outcome {
+    fn take_all(&mut self, path: &Path, batch: &mut Batch, options: &Options) -> Outcome {
         for (line, entry) in batch {
-            let taken = entry.map_err(Refusal::Line).and_then(|entry| self.take(entry));
+            let entry = entry.as_mut().map_err(|reason| Refusal::Line(reason.clone()));
+            let taken = entry.and_then(|entry| self.take(entry));
             match taken {
                 Ok(()) => {}
-                Err(Refusal::Line(reason)) => self.bad(path, line, &reason, options)?,
+                Err(Refusal::Line(reason)) => self.bad(path, *line, &reason, options)?,
                 Err(Refusal::Store(error)) => return Err(error.into()),
             }
         }
@@ -191,40 +196,38 @@ impl Loader {
     }
 
     /// Appends one event at the end of the log.
-    pub(crate) fn take(&mut self, entry: Entry) -> Result<(), Refusal> {
+    pub(crate) fn take(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
         let Entry {
             stream,
-            mut event,
+            event,
             recorded_at,
             place,
         } = entry;
         match &mut self.kind {
             Kind::Memory(clock) => {
-                if let Some(time) = recorded_at.or(event.timestamp) {
+                if let Some(time) = (*recorded_at).or(event.timestamp) {
                     clock.show(time);
                 }
             }
-            Kind::Durable { identity, .. } => event.id = Some(identity.next(&stream, &event)),
+            Kind::Durable { identity, .. } => event.id = Some(identity.next(stream, event)),
         }
-        if let Some(kept) = self.kept(&stream, &event, place.is_some()) {
-            check_same(&kept, &stream, &event)?;
+        if let Some(kept) = self.kept(stream, event, place.is_some()) {
+            check_same(&kept, stream, event)?;
             self.pass(&kept);
             self.count_again(kept.position());
             return Ok(());
         }
-        if self.had(&stream, &event) {
+        if self.had(stream, event) {
             self.report.dropped += 1;
             return Ok(());
         }
-        // Only an event with an id can be there already.
-        let again = event.id.is_some().then(|| event.clone());
-        let appended = self.store.append(&stream, Expected::Any, vec![event])?;
+        let appended = self.store.append(stream, Expected::Any, slice::from_ref(event))?;
         if !appended.repeated {
             self.report.events += 1;
             return Ok(());
         }
-        if let Some((kept, again)) = self.store.event_at(appended.first_position).zip(again) {
-            check_same(&kept, &stream, &again)?;
+        if let Some(kept) = self.store.event_at(appended.first_position) {
+            check_same(&kept, stream, event)?;
         }
         self.count_again(appended.first_position);
         Ok(())

@@ -14,6 +14,8 @@ pub mod jsonl;
 pub(crate) mod loader;
 pub(crate) mod metadata;
 mod packing;
+mod parsers;
+pub(crate) mod pieces;
 mod positions;
 pub(crate) mod progress;
 pub(crate) mod reader;

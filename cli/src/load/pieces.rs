@@ -1,0 +1,102 @@
+//! Pieces of a file: cut by one thread, in order, and read as events by any.
+
+use std::ops::Range;
+
+use crate::load::csv::{self, dialect};
+use crate::load::{BadLine, Entry, jsonl};
+
+/// Pieces of a batch.
+const PIECES: usize = 512;
+/// Bytes of pieces after which a batch is handed over, however few they are.
+const BYTES: usize = 1 << 20;
+
+/// Lines by number, each an event or the reason why it is none.
+pub(crate) type Batch = Vec<(u64, Result<Entry, BadLine>)>;
+
+/// A piece of a file.
+#[derive(Debug)]
+enum Piece {
+    /// A line of JSON, in the bytes of the batch.
+    Line(Range<usize>),
+    /// An element of JSON, with its number.
+    Element(u64, Range<usize>),
+    /// What needs no reading any more.
+    Read(Box<Result<Entry, BadLine>>),
+}
+
+/// Pieces that follow one another, each with its line.
+#[derive(Debug, Default)]
+pub(crate) struct Pieces {
+    bytes: Vec<u8>,
+    all: Vec<(u64, Piece)>,
+    /// Bytes of the pieces that need no reading.
+    read_bytes: usize,
+}
+
+impl Pieces {
+    pub(crate) fn line(&mut self, line: u64, text: &[u8]) {
+        let range = self.keep(text);
+        self.all.push((line, Piece::Line(range)));
+    }
+
+    pub(crate) fn element(&mut self, line: u64, number: u64, text: &[u8]) {
+        let range = self.keep(text);
+        self.all.push((line, Piece::Element(number, range)));
+    }
+
+    pub(crate) fn read(&mut self, line: u64, entry: Result<Entry, BadLine>, bytes: usize) {
+        self.read_bytes += bytes;
+        self.all.push((line, Piece::Read(Box::new(entry))));
+    }
+
+    fn keep(&mut self, text: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(text);
+        start..self.bytes.len()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.all.len() >= PIECES || self.bytes.len() + self.read_bytes >= BYTES
+    }
+
+    /// Reads every piece.
+    pub(crate) fn parse(self) -> Batch {
+        let Self { bytes, all, .. } = self;
+        let parsed = all.into_iter().map(|(line, piece)| (line, piece.parse(line, &bytes)));
+        parsed.collect()
+    }
+}
+
+impl Piece {
+    fn parse(self, line: u64, bytes: &[u8]) -> Result<Entry, BadLine> {
+        match self {
+            Self::Line(range) => {
+                let text = &bytes[range];
+                jsonl::parse_entry(text).map_err(|reason| seems(reason, text, line))
+            }
+            Self::Element(number, range) => {
+                jsonl::parse_entry(&bytes[range]).map_err(|reason| of_element(number, &reason))
+            }
+            Self::Read(entry) => *entry,
+        }
+    }
+}
+
+/// What is wrong with an element.
+pub(crate) fn of_element(number: u64, reason: &BadLine) -> BadLine {
+    BadLine(format!("element {number}: {reason}"))
+}
+
+/// Adds to `reason` what the file seems to be, if its first line is no event.
+fn seems(reason: BadLine, text: &[u8], line: u64) -> BadLine {
+    let hint = if line > 1 {
+        return reason;
+    } else if dialect::of_header(text, &csv::Columns::default()).is_some() {
+        "the line is the header of a CSV file, so call the file *.csv"
+    } else if text.trim_ascii() == b"{" {
+        "an event over several lines is read from a file that is called *.json"
+    } else {
+        return reason;
+    };
+    BadLine(format!("{reason}: {hint}"))
+}
