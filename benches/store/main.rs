@@ -6,7 +6,7 @@
 //! its own: borrowed events for Annals, owned ones for the naive stores, which keep what they are handed. *Cold* is the first fill of a process, *warm* a later one.
 //!
 //! `ANNALS_BENCH_GROWTH=1 cargo bench --bench store` measures instead how appends slow down in a store of 20,000,000 events.
-//! `cargo run --release -p annals-peers --bin memory` measures the longest of 10,000,000 appends.
+//! `cargo run --profile bench -p annals-peers --bin memory` measures the longest of 10,000,000 appends.
 
 mod child;
 mod conditions;

@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+#[cfg(feature = "postgres")]
 mod cdc;
 mod demo;
 mod event;
@@ -29,6 +30,8 @@ use annals::analytics::TimeZone;
 
 use crate::args::{Cli, Command, Global, Import};
 use crate::exit::{Failure, Outcome};
+#[cfg(not(feature = "postgres"))]
+use crate::load::WITHOUT_POSTGRES;
 use crate::load::feed::Kind;
 use crate::load::loader::Loader;
 use crate::load::{Location, Options, durable};
@@ -58,7 +61,10 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
             let target = target(output, *force, inputs(global, &[]));
             export::run(global, cli.format().map_err(Failure::Usage)?, filters, &target, out)
         }
+        #[cfg(feature = "postgres")]
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
+        #[cfg(not(feature = "postgres"))]
+        Command::Cdc(_) => Err(Failure::Usage(WITHOUT_POSTGRES.to_owned())),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
         Command::Verify { folder } => verify::run(folder, out),

@@ -46,6 +46,11 @@ pub struct Entry {
     pub place: Option<(Position, Version)>,
 }
 
+/// What a program that has no PostgreSQL says where one is asked for.
+#[cfg(not(feature = "postgres"))]
+pub(crate) const WITHOUT_POSTGRES: &str =
+    "this program was built without PostgreSQL: build it again with `cargo install --path cli --features postgres`";
+
 /// Why a line holds no event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine(pub(crate) String);
@@ -94,6 +99,9 @@ impl std::str::FromStr for Location {
                     .map(Self::Durable)
                     .map_err(|error: annals::Error| error.to_string())
             }
+            #[cfg(not(feature = "postgres"))]
+            Some(("postgres" | "postgresql", _)) => Err(WITHOUT_POSTGRES.to_owned()),
+            #[cfg(feature = "postgres")]
             Some(("postgres" | "postgresql", _)) => text
                 .parse()
                 .map(Self::Durable)
@@ -139,7 +147,12 @@ mod tests {
                 .unwrap_err()
                 .contains("'fast' is no option")
         );
-        assert!(matches!("postgres://host/db".parse(), Ok(Location::Durable(_))));
+        let database = "postgres://host/db".parse::<Location>();
+        if cfg!(feature = "postgres") {
+            assert!(matches!(database, Ok(Location::Durable(_))));
+        } else {
+            assert!(database.unwrap_err().contains("without PostgreSQL"));
+        }
         assert!("mysql://host/db".parse::<Location>().is_err());
         assert!("".parse::<Location>().is_err());
     }

@@ -1,6 +1,7 @@
 //! Output: where it goes, in which format, and events and records written in each.
 
 pub(crate) mod draw;
+#[cfg(feature = "postgres")]
 pub(crate) mod envelope;
 pub(crate) mod events;
 pub(crate) mod pager;

@@ -1,6 +1,6 @@
 //! Prints what only fresh processes can tell: memory for each event, cold appends, and the longest append.
 //!
-//! `cargo run --release -p annals-peers --bin memory` prints both tables. It takes about six minutes and six gigabytes.
+//! `cargo run --profile bench -p annals-peers --bin memory` prints both tables. It takes about six minutes and six gigabytes.
 //! `memory fresh` and `memory longest` (after `--bin memory --`) print one of them.
 
 #![expect(clippy::print_stdout, reason = "a table is what it is for")]

@@ -1,7 +1,7 @@
 //! Prints how long commands and loads take with the toolkit, by hand on the store, with `eventually` and with `cqrs-es`: the same domain, one
 //! run, each in processes of its own.
 //!
-//! `cargo run --release -p annals-peers --bin toolkit`. A process does a work once after a first time that does not count, and its time is one
+//! `cargo run --profile bench -p annals-peers --bin toolkit`. A process does a work once after a first time that does not count, and its time is one
 //! of five. `cqrs-es` prints a line for each load and commit; all processes print to nowhere.
 //!
 //! * `cold`: a command on each of 10,000 new aggregates.
