@@ -257,6 +257,12 @@ pub(crate) enum Command {
     /// List aggregates, users, types and others, with the number of their events and their last event
     List(list::List),
     /// Show statistics of the whole store, or of the events that match filters
+    ///
+    /// The JSON is the same for both. It has the names of the library's `Statistics`: `timeZone`, `total`, `first`, `last`, `byHour` (24
+    /// numbers), `byDay`, `byType`, `byAggregateType`, `byOrganization`, `byUser` (objects from names to counts), `withoutOrganization`,
+    /// `withoutUser`; and `aggregates`, `aggregateTypeCount`, `eventTypeCount`, `correlations`, `correlationsAcrossAggregateTypes`,
+    /// `withoutCorrelation`, `users`, `organizations`, `tags`, `days`, `firstDay`, `lastDay`, `payloadBytes`, and `memoryBytes` of the
+    /// store. Hours and days are in --time-zone. `annals import` reports the same, and what it imported.
     Stats(Filters),
     /// Draw the number of events over time
     Trends(Trends),

@@ -11,7 +11,7 @@ use crate::output::Out;
 use crate::output::events::{EventWriter, write_all};
 use crate::output::payload::Fidelity;
 use crate::output::screen::Role;
-use crate::output::sections::Sections;
+use crate::output::sections::{Group, Sections, Shape};
 use crate::output::text::counted;
 
 /// Rows of a table without `--limit`.
@@ -82,7 +82,13 @@ fn explain(explanation: &Explanation, out: &mut Out<'_>) -> Outcome {
     let seconds = explanation.elapsed.as_secs_f64();
     sections.figure("seconds", "elapsed", seconds.into(), format!("{seconds:.6} s"));
     let terms = explanation.terms.iter().map(|term| (term.to_string(), term.events));
-    sections.list(("terms", "terms", Role::Plain), terms.collect(), usize::MAX);
+    let group = Group {
+        key: "terms",
+        title: "terms",
+        role: Role::Plain,
+        shape: Shape::Entries,
+    };
+    sections.list(group, terms.collect(), usize::MAX);
     sections.write(out)
 }
 

@@ -39,7 +39,8 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
         load(&mut loader, store, global, out)?;
     }
     load_files(&mut loader, global, files, into, out)?;
-    let mut sections = stats::of_store(&loader.store, out);
+    let mut sections = stats::of_store(&loader.store, out)?;
+    sections.show_only("byType");
     add_report(&mut sections, &loader.report);
     sections.write(out)
 }
@@ -61,7 +62,8 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
             counted(report.dropped, "event")
         ))?;
     }
-    let mut sections = stats::of_store(&loader.store, out);
+    let mut sections = stats::of_store(&loader.store, out)?;
+    sections.show_only("byType");
     sections.count("newEvents", "new events", report.events);
     sections.count("knownEvents", "events there already", report.known);
     sections.count("droppedEvents", "events dropped before, left out", report.dropped);

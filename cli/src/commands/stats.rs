@@ -1,9 +1,9 @@
-//! `stats`: figures of a whole store, or of the events that match the filters.
+//! `stats`: one report of all events, or of those that match the filters.
 
 use std::collections::{HashMap, HashSet};
 
 use annals::analytics::{Counts, Statistics};
-use annals::{Field, Store, Timestamp};
+use annals::{EventRef, Query, Store, Timestamp};
 use serde_json::Value;
 
 use crate::args::Filters;
@@ -11,7 +11,7 @@ use crate::commands::{filters, nearest, time_zone};
 use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::screen::Role;
-use crate::output::sections::{Sections, ranked};
+use crate::output::sections::{Group, Sections, Shape};
 use crate::output::text::{bytes, grouped};
 use crate::when;
 
@@ -19,95 +19,78 @@ use crate::when;
 const TYPES_SHOWN: usize = 60;
 /// Rows of users, organizations and days.
 const SHOWN: usize = 15;
+const HOURS: usize = 24;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
-    if *filters == Filters::default() {
-        return of_store(store, out).write(out);
-    }
-    let sections = of_query(store, filters, out)?;
+    let query = filters::query(filters, &out.zone)?;
+    let sections = of_query(store, query, out)?;
     nearest::hint(store, filters, out)?;
     sections.write(out)
 }
 
 /// The contents of a store.
-pub(crate) fn of_store(store: &Store, out: &Out<'_>) -> Sections {
-    let mut sections = figures_of_store(store, out);
-    sections.list(
-        ("eventTypes", "event types", Role::Type),
-        terms(store, &Field::EventType),
-        TYPES_SHOWN,
-    );
-    sections.list(
-        ("aggregateTypes", "aggregate types", Role::Type),
-        terms(store, &Field::AggregateType),
-        TYPES_SHOWN,
-    );
-    sections
+pub(crate) fn of_store(store: &Store, out: &Out<'_>) -> Outcome<Sections> {
+    of_query(store, Query::all(), out)
 }
 
-/// The figures of a store.
-pub(crate) fn figures_of_store(store: &Store, out: &Out<'_>) -> Sections {
-    let stats = store.stats();
-    let seen = Seen::of(store);
-    let count_of = |field: &Field| store.terms(field).len() as u64;
-    let days = terms(store, &Field::Day);
-    let day = |day: Option<&String>| day.cloned().unwrap_or_default();
-    let (first_day, last_day) = (
-        day(days.iter().map(|(day, _)| day).min()),
-        day(days.iter().map(|(day, _)| day).max()),
-    );
-
+fn of_query(store: &Store, query: Query, out: &Out<'_>) -> Outcome<Sections> {
+    let mut seen = Seen::new(Statistics::new(time_zone(out)?));
+    store.query(query).for_each(|event| seen.add(event))?;
     let mut sections = Sections::default();
-    sections.count("events", "events", stats.events);
-    sections.count("aggregates", "aggregates", stats.aggregates);
-    sections.count("aggregateTypeCount", "aggregate types", count_of(&Field::AggregateType));
-    sections.count("eventTypeCount", "event types", count_of(&Field::EventType));
-    sections.count("correlations", "correlations", seen.correlations.len() as u64);
-    sections.count(
-        "correlationsAcrossAggregateTypes",
-        "correlations across aggregate types",
-        seen.across(),
-    );
-    sections.count(
-        "eventsWithoutCorrelation",
-        "events without correlation",
-        seen.without_correlation,
-    );
-    sections.count("users", "users", count_of(&Field::User));
-    sections.count("eventsWithoutUser", "events without user", seen.without_user);
-    sections.count("organizations", "organizations", count_of(&Field::Organization));
-    sections.count("tags", "tags", count_of(&Field::Tag));
-    let shown = if days.is_empty() {
-        "0".to_owned()
-    } else {
-        format!("{}, {first_day} to {last_day}", grouped(days.len() as u64))
-    };
-    sections.figure("days", "UTC days", days.len().into(), shown);
-    sections.figure("firstDay", "first day", first_day.clone().into(), first_day);
-    sections.figure("lastDay", "last day", last_day.clone().into(), last_day);
-    time(&mut sections, "first", "first event", seen.first, out);
-    time(&mut sections, "last", "last event", seen.last, out);
-    sections.figure(
-        "payloadBytes",
-        "data and metadata",
-        stats.payload_bytes.into(),
-        bytes(stats.payload_bytes),
-    );
-    sections.figure(
-        "memoryBytes",
-        "memory",
-        stats.memory_bytes.into(),
-        memory(stats.memory_bytes, stats.events),
-    );
-    sections
+    seen.figures(&mut sections, out);
+    let memory_bytes = store.stats().memory_bytes;
+    sections.figure("memoryBytes", "memory", memory_bytes.into(), bytes(memory_bytes));
+    groups(&mut sections, &seen.statistics);
+    Ok(sections)
 }
 
-/// Bytes in total, and per event.
-pub(crate) fn memory(memory_bytes: u64, events: u64) -> String {
-    let each = memory_bytes
-        .checked_div(events)
-        .map(|each| format!(", {} bytes an event", grouped(each)));
-    format!("{}{}", bytes(memory_bytes), each.unwrap_or_default())
+/// The groups of the library's `Statistics`, with its names.
+fn groups(sections: &mut Sections, statistics: &Statistics) {
+    let group = |key, title, role, shape| Group {
+        key,
+        title,
+        role,
+        shape,
+    };
+    for (key, title, role, counted, shown) in [
+        ("byType", "by event type", Role::Type, statistics.by_type(), TYPES_SHOWN),
+        (
+            "byAggregateType",
+            "by aggregate type",
+            Role::Type,
+            statistics.by_aggregate_type(),
+            TYPES_SHOWN,
+        ),
+        (
+            "byOrganization",
+            "by organization",
+            Role::Id,
+            statistics.by_organization(),
+            SHOWN,
+        ),
+        ("byUser", "by user", Role::Id, statistics.by_user(), SHOWN),
+    ] {
+        sections.list(group(key, title, role, Shape::Object), counts(counted), shown);
+    }
+    let hours = (0..).zip(statistics.by_hour());
+    let hours = hours.map(|(hour, count)| (format!("{hour:02}:00"), *count)).collect();
+    let hours_shown = if statistics.total() > 0 { HOURS } else { 0 };
+    sections.list(
+        group("byHour", "by hour", Role::Plain, Shape::Counts),
+        hours,
+        hours_shown,
+    );
+    let days = statistics.by_day().iter().map(|(day, count)| (day.to_string(), *count));
+    sections.list(
+        group("byDay", "by day", Role::Plain, Shape::Object),
+        days.collect(),
+        SHOWN,
+    );
+}
+
+fn counts(counts: &Counts) -> Vec<(String, u64)> {
+    let ranked = counts.ranked().into_iter();
+    ranked.map(|(name, count)| (name.to_owned(), count)).collect()
 }
 
 fn time(sections: &mut Sections, key: &'static str, label: &'static str, time: Option<Timestamp>, out: &Out<'_>) {
@@ -116,97 +99,172 @@ fn time(sections: &mut Sections, key: &'static str, label: &'static str, time: O
     sections.figure(key, label, value, shown);
 }
 
-fn terms(store: &Store, field: &Field) -> Vec<(String, u64)> {
-    ranked(store.terms(field))
-}
-
-/// Figures that the index does not have, counted by reading every event once.
-#[derive(Default)]
+/// What is counted of events, each read once.
 struct Seen {
+    statistics: Statistics,
+    aggregates: HashSet<String>,
+    tags: HashSet<String>,
     /// For each correlation, the type of its first aggregate, and whether it has others.
     correlations: HashMap<String, (String, bool)>,
     without_correlation: u64,
-    without_user: u64,
-    first: Option<Timestamp>,
-    last: Option<Timestamp>,
+    payload_bytes: u64,
 }
 
 impl Seen {
-    fn of(store: &Store) -> Self {
-        let mut seen = Self::default();
-        store.read_all().for_each(|event| {
-            let time = event.timestamp();
-            seen.first = Some(seen.first.map_or(time, |first| first.min(time)));
-            seen.last = Some(seen.last.map_or(time, |last| last.max(time)));
-            seen.without_user += u64::from(event.user_id().is_none());
-            match event.correlation_id() {
-                None => seen.without_correlation += 1,
-                Some(correlation) => seen.correlate(correlation, event.aggregate_type()),
-            }
-        });
-        seen
+    fn new(statistics: Statistics) -> Self {
+        Self {
+            statistics,
+            aggregates: HashSet::new(),
+            tags: HashSet::new(),
+            correlations: HashMap::new(),
+            without_correlation: 0,
+            payload_bytes: 0,
+        }
+    }
+
+    fn add(&mut self, event: EventRef<'_>) {
+        self.statistics.add(event);
+        insert(&mut self.aggregates, event.aggregate_id());
+        event.tags().for_each(|tag| insert(&mut self.tags, tag));
+        self.payload_bytes += (event.data().len() + event.metadata().len()) as u64;
+        match event.correlation_id() {
+            None => self.without_correlation += 1,
+            Some(correlation) => self.correlate(correlation, event.aggregate_type()),
+        }
     }
 
     fn correlate(&mut self, correlation: &str, aggregate_type: &str) {
         if let Some((first, has_others)) = self.correlations.get_mut(correlation) {
             *has_others |= first != aggregate_type;
         } else {
-            self.correlations
-                .insert(correlation.to_owned(), (aggregate_type.to_owned(), false));
+            let first = (aggregate_type.to_owned(), false);
+            self.correlations.insert(correlation.to_owned(), first);
         }
     }
 
     fn across(&self) -> u64 {
         self.correlations.values().filter(|(_, has_others)| *has_others).count() as u64
     }
-}
 
-fn of_query(store: &Store, filters: &Filters, out: &Out<'_>) -> Outcome<Sections> {
-    let query = filters::query(filters, &out.zone)?;
-    let mut statistics = Statistics::new(time_zone(out)?);
-    let mut aggregates = HashSet::<String>::new();
-    store.query(query).for_each(|event| {
-        statistics.add(event);
-        if !aggregates.contains(event.aggregate_id()) {
-            aggregates.insert(event.aggregate_id().to_owned());
+    fn figures(&self, sections: &mut Sections, out: &Out<'_>) {
+        let statistics = &self.statistics;
+        let (types, users) = (statistics.by_type(), statistics.by_user());
+        for (key, label, count) in [
+            ("total", "events", statistics.total()),
+            ("aggregates", "aggregates", self.aggregates.len() as u64),
+            (
+                "aggregateTypeCount",
+                "aggregate types",
+                statistics.by_aggregate_type().len() as u64,
+            ),
+            ("eventTypeCount", "event types", types.len() as u64),
+            ("correlations", "correlations", self.correlations.len() as u64),
+            (
+                "correlationsAcrossAggregateTypes",
+                "correlations across aggregate types",
+                self.across(),
+            ),
+            (
+                "withoutCorrelation",
+                "events without correlation",
+                self.without_correlation,
+            ),
+            ("users", "users", users.len() as u64),
+            ("withoutUser", "events without user", users.without()),
+            (
+                "organizations",
+                "organizations",
+                statistics.by_organization().len() as u64,
+            ),
+            (
+                "withoutOrganization",
+                "events without organization",
+                statistics.by_organization().without(),
+            ),
+            ("tags", "tags", self.tags.len() as u64),
+        ] {
+            sections.count(key, label, count);
         }
-    })?;
-    let mut sections = Sections::default();
-    sections.count("events", "events", statistics.total());
-    sections.count("aggregates", "aggregates", aggregates.len() as u64);
-    sections.count("users", "users", statistics.by_user().len() as u64);
-    sections.count(
-        "organizations",
-        "organizations",
-        statistics.by_organization().len() as u64,
-    );
-    sections.count("days", "days", statistics.by_day().len() as u64);
-    time(&mut sections, "first", "first event", statistics.first(), out);
-    time(&mut sections, "last", "last event", statistics.last(), out);
-    sections.list(
-        ("byType", "by event type", Role::Type),
-        counts(statistics.by_type()),
-        TYPES_SHOWN,
-    );
-    let hours = (0..)
-        .zip(statistics.by_hour())
-        .map(|(hour, count)| (format!("{hour:02}:00"), *count));
-    sections.list(("byHour", "by hour", Role::Plain), hours.collect(), 24);
-    let days = statistics.by_day().iter().map(|(day, count)| (day.to_string(), *count));
-    sections.list(("byDay", "by day", Role::Plain), days.collect(), SHOWN);
-    sections.list(
-        ("byOrganization", "by organization", Role::Id),
-        counts(statistics.by_organization()),
-        SHOWN,
-    );
-    sections.list(("byUser", "by user", Role::Id), counts(statistics.by_user()), SHOWN);
-    Ok(sections)
+        self.times(sections, out);
+        let size = bytes(self.payload_bytes);
+        sections.figure("payloadBytes", "data and metadata", self.payload_bytes.into(), size);
+    }
+
+    fn times(&self, sections: &mut Sections, out: &Out<'_>) {
+        let days = self.statistics.by_day();
+        let day = |day: Option<&annals::analytics::Date>| day.map(ToString::to_string).unwrap_or_default();
+        let (first, last) = (day(days.keys().next()), day(days.keys().next_back()));
+        let shown = if days.is_empty() {
+            "0".to_owned()
+        } else {
+            format!("{}, {first} to {last}", grouped(days.len() as u64))
+        };
+        sections.hidden("timeZone", self.statistics.time_zone().to_string().into());
+        sections.figure("days", "days", days.len().into(), shown);
+        sections.hidden("firstDay", first.into());
+        sections.hidden("lastDay", last.into());
+        time(sections, "first", "first event", self.statistics.first(), out);
+        time(sections, "last", "last event", self.statistics.last(), out);
+    }
 }
 
-fn counts(counts: &Counts) -> Vec<(String, u64)> {
-    counts
-        .ranked()
-        .into_iter()
-        .map(|(name, count)| (name.to_owned(), count))
-        .collect()
+/// Copies a text only if it is new.
+fn insert(names: &mut HashSet<String>, name: &str) {
+    if !names.contains(name) {
+        names.insert(name.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::Field;
+
+    use super::*;
+    use crate::demo::Demo;
+    use crate::load::loader::Loader;
+    use crate::output::Format;
+    use crate::output::screen::Screen;
+
+    #[test]
+    fn the_report_has_what_the_library_writes_under_the_same_names() {
+        let mut loader = Loader::new().unwrap();
+        Demo::new(2_000, 3).for_each(|entry| loader.take(entry).unwrap());
+        let store = loader.store;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let out = Out {
+            stdout: &mut stdout,
+            stderr: &mut stderr,
+            format: Format::Json,
+            zone: when::parse_zone("Asia/Kolkata").unwrap(),
+            screen: Screen::default(),
+            messages: Screen::default(),
+            has_hints: false,
+        };
+        for query in [
+            Query::all(),
+            Query::all().event_type("InvoicePaid"),
+            Query::all().user("nobody"),
+        ] {
+            let written = serde_json::to_value(of_query(&store, query.clone(), &out).unwrap()).unwrap();
+            let library = store
+                .query(query.clone())
+                .statistics(&"Asia/Kolkata".parse().unwrap())
+                .unwrap();
+            let library = serde_json::to_value(library).unwrap();
+            for (name, value) in library.as_object().unwrap() {
+                assert_eq!(&written[name], value, "{name}");
+            }
+        }
+        let whole = serde_json::to_value(of_store(&store, &out).unwrap()).unwrap();
+        for (name, field) in [
+            ("eventTypeCount", Field::EventType),
+            ("aggregates", Field::Aggregate),
+            ("correlations", Field::Correlation),
+            ("organizations", Field::Organization),
+            ("tags", Field::Tag),
+        ] {
+            assert_eq!(whole[name], store.terms(&field).len(), "{name}");
+        }
+        assert_eq!(whole["payloadBytes"], store.stats().payload_bytes);
+    }
 }

@@ -88,7 +88,7 @@ impl Source {
 /// Two screens of 80 columns and 24 rows, with what a log has to tell first.
 fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> Outcome {
     if !out.is_table() {
-        return stats::of_store(store, out).write(out);
+        return stats::of_store(store, out)?.write(out);
     }
     out.line(&out.screen.paint(Role::Heading, &clean(&source.title)))?;
     out.line(&import::pace(report))?;

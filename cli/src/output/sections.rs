@@ -29,12 +29,30 @@ struct Figure {
     shown: String,
 }
 
+/// What a list is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Group {
+    pub(crate) key: &'static str,
+    pub(crate) title: &'static str,
+    /// What the names are.
+    pub(crate) role: Role,
+    pub(crate) shape: Shape,
+}
+
+/// What a list is in JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// A list of objects with a name and a count.
+    Entries,
+    /// An object from names to counts.
+    Object,
+    /// The counts alone.
+    Counts,
+}
+
 #[derive(Debug)]
 struct List {
-    key: &'static str,
-    title: &'static str,
-    /// What the names are.
-    role: Role,
+    group: Group,
     entries: Vec<(String, u64)>,
     /// How many of them are shown in a table.
     shown: usize,
@@ -56,20 +74,21 @@ impl Sections {
         });
     }
 
+    /// Adds a figure that tables do not show, because another has it too.
+    pub(crate) fn hidden(&mut self, key: &'static str, value: Value) {
+        self.figure(key, "", value, String::new());
+    }
+
     /// Adds a list, of which a table shows the first `shown`.
-    pub(crate) fn list(
-        &mut self,
-        (key, title, role): (&'static str, &'static str, Role),
-        entries: Vec<(String, u64)>,
-        shown: usize,
-    ) {
-        self.lists.push(List {
-            key,
-            title,
-            role,
-            entries,
-            shown,
-        });
+    pub(crate) fn list(&mut self, group: Group, entries: Vec<(String, u64)>, shown: usize) {
+        self.lists.push(List { group, entries, shown });
+    }
+
+    /// Has tables show no other lists than that of `key`.
+    pub(crate) fn show_only(&mut self, key: &str) {
+        for list in self.lists.iter_mut().filter(|list| list.group.key != key) {
+            list.shown = 0;
+        }
     }
 
     pub(crate) fn write(&self, out: &mut Out<'_>) -> Outcome {
@@ -78,7 +97,7 @@ impl Sections {
                 self.write_figures(out)?;
                 self.lists
                     .iter()
-                    .filter(|list| !list.entries.is_empty())
+                    .filter(|list| !list.entries.is_empty() && list.shown > 0)
                     .try_for_each(|list| list.write_table(out))
             }
             Format::Json => {
@@ -101,7 +120,7 @@ impl Sections {
             .map(|figure| figure.label.width())
             .max()
             .unwrap_or(0);
-        for figure in &self.figures {
+        for figure in self.figures.iter().filter(|figure| !figure.label.is_empty()) {
             let label = out.screen.paint(Role::Secondary, &pad(figure.label, width));
             let is_number = figure.value.is_number();
             let role = if is_number { Role::Number } else { Role::Plain };
@@ -124,7 +143,7 @@ impl Sections {
         }
         for list in &self.lists {
             for (name, count) in &list.entries {
-                writer.write_record([list.key, name, &count.to_string()])?;
+                writer.write_record([list.group.key, name, &count.to_string()])?;
             }
         }
         Ok(writer.flush()?)
@@ -138,20 +157,28 @@ impl Serialize for Sections {
             map.serialize_entry(figure.key, &figure.value)?;
         }
         for list in &self.lists {
-            let entries: Vec<_> = list
-                .entries
-                .iter()
-                .map(|(name, count)| serde_json::json!({ "name": name, "count": count }))
-                .collect();
-            map.serialize_entry(list.key, &entries)?;
+            map.serialize_entry(list.group.key, &list.json())?;
         }
         map.end()
     }
 }
 
 impl List {
+    fn json(&self) -> Value {
+        let entries = || self.entries.iter();
+        match self.group.shape {
+            Shape::Entries => entries()
+                .map(|(name, count)| serde_json::json!({ "name": name, "count": count }))
+                .collect(),
+            Shape::Object => entries()
+                .map(|(name, count)| (name.clone(), Value::from(*count)))
+                .collect(),
+            Shape::Counts => entries().map(|(_, count)| *count).collect(),
+        }
+    }
+
     fn write_table(&self, out: &mut Out<'_>) -> Outcome {
-        out.heading(self.title)?;
+        out.heading(self.group.title)?;
         let screen = out.screen;
         let shown = || self.entries.iter().take(self.shown);
         let max = shown().map(|(_, count)| *count).max().unwrap_or(0);
@@ -160,7 +187,7 @@ impl List {
         let (name_width, count_width) = (names.max().unwrap_or(0), grouped(max).len());
         let left = screen.drawing_width().saturating_sub(name_width + count_width + 6);
         for (name, count) in shown() {
-            let name = screen.paint(self.role, &pad(&shorten(name, name_max), name_width));
+            let name = screen.paint(self.group.role, &pad(&shorten(name, name_max), name_width));
             let number = screen.paint(Role::Number, &format!("{:>count_width$}", grouped(*count)));
             let bar = bar(*count, max, left.clamp(BAR_WIDTH_MIN, BAR_WIDTH));
             out.line(format!("  {name}  {number}  {}", screen.paint(Role::Bar, &bar)).trim_end())?;
@@ -172,14 +199,4 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// The largest first, then by name.
-pub(crate) fn ranked<N: ToString>(entries: impl IntoIterator<Item = (N, u64)>) -> Vec<(String, u64)> {
-    let mut ranked: Vec<_> = entries
-        .into_iter()
-        .map(|(name, count)| (name.to_string(), count))
-        .collect();
-    ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    ranked
 }

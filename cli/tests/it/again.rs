@@ -48,7 +48,7 @@ fn repeated_event_ids_were_counted_arbitrarily() {
             .as_object_mut()
             .unwrap()
             .retain(|key, _| !key.starts_with("seconds"));
-        (stats["events"].clone(), stats["aggregates"].clone())
+        (stats["total"].clone(), stats["aggregates"].clone())
     };
     assert_eq!(figures(&twice), figures(&once));
     let hint = ask(&twice, &["stats"]).stderr;
@@ -56,15 +56,15 @@ fn repeated_event_ids_were_counted_arbitrarily() {
     assert_eq!(ask(&once, &["stats"]).stderr, "");
     // A durable store counts the same, whatever came first.
     let url = folder.url("store");
-    assert_eq!(import(&url, &twice)["events"], 3000);
-    assert_eq!(import(&url, &once)["events"], 3000);
+    assert_eq!(import(&url, &twice)["total"], 3000);
+    assert_eq!(import(&url, &once)["total"], 3000);
     // An aggregate longer than what was remembered of it.
     let line = |number: usize| {
         let id = format!("018f0000-0000-7000-8000-{number:012}");
         line("long", "Noted", &format!(r#","eventId":"{id}","eventData":{number}"#))
     };
     let long: Vec<_> = (0..500).chain(0..500).chain((0..500).rev()).map(line).collect();
-    assert_eq!(stats(&folder.file("long.jsonl", long.join("\n")))["events"], 500);
+    assert_eq!(stats(&folder.file("long.jsonl", long.join("\n")))["total"], 500);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn importing_again_brought_archived_events_back() {
     let archive = folder.path("old");
     let to = archive.to_str().unwrap();
     ask(&url, &["archive", "--before", "2026-01-11", "--to", to]).ok();
-    assert_eq!(stats(&url)["events"], 10);
+    assert_eq!(stats(&url)["total"], 10);
 
     let again = import(&url, &log);
     assert_eq!(
@@ -83,7 +83,7 @@ fn importing_again_brought_archived_events_back() {
         (&json("0"), &json("10"), &json("10"))
     );
     let attached = ask(&url, &["--attach", to, "--format", "json", "stats"]).ok();
-    assert_eq!(json(&attached)["events"], 20);
+    assert_eq!(json(&attached)["total"], 20);
 
     // A log that has grown, also by an aggregate that is older than the archive's time.
     let more = [
@@ -151,7 +151,7 @@ fn importing_again_brought_dropped_events_back() {
                     store.compact_journal().unwrap();
                 }
             });
-            let before = stats(&url)["events"].clone();
+            let before = stats(&url)["total"].clone();
             assert_eq!(before, 20 - dropped, "{what}");
             let again = import(&url, &log);
             assert_eq!(
@@ -159,7 +159,7 @@ fn importing_again_brought_dropped_events_back() {
                 (&json("0"), &dropped.into()),
                 "{what}, compacted: {compacts}"
             );
-            assert_eq!(stats(&url)["events"], before, "{what}");
+            assert_eq!(stats(&url)["total"], before, "{what}");
         }
     }
 }
@@ -276,7 +276,7 @@ fn importing_again_revived_dropped_events_of_a_log_that_is_not_in_the_order_of_t
             let log = folder.file("log.jsonl", days(order).join("\n"));
             import(&url, &log);
             truncate(&url, version);
-            let before = stats(&url)["events"].clone();
+            let before = stats(&url)["total"].clone();
             for _ in 0..2 {
                 let again = import(&url, &log);
                 let counts = (&again["newEvents"], &again["droppedEvents"]);
@@ -285,7 +285,7 @@ fn importing_again_revived_dropped_events_of_a_log_that_is_not_in_the_order_of_t
                     (&json("0"), &(version - 1).into()),
                     "{order:?} before {version}"
                 );
-                assert_eq!(stats(&url)["events"], before);
+                assert_eq!(stats(&url)["total"], before);
             }
         }
     }

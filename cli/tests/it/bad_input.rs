@@ -72,14 +72,14 @@ fn another_event_with_an_id_that_was_there_counted_as_a_repetition() {
         assert!(message.contains(&expected), "{other}\n{message}");
         let ran = ask(&store, &["--skip-bad", "stats", "--format", "csv"]);
         assert!(ran.stderr.contains("1 bad line left out"), "{}", ran.stderr);
-        assert!(ran.ok().contains("figures,events,1\n"));
+        assert!(ran.ok().contains("figures,total,1\n"));
     }
     // The very same once more, and one of another aggregate, are taken.
     let again = first.clone() + "\n" + &told("b", "U", "");
     let store = folder.file("log.jsonl", [first.as_str(), &again].join("\n"));
     let report = run(program().args(["import", "--format", "json"]).arg(&store)).ok();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    assert_eq!((&report["events"], &report["repeatedEvents"]), (&2.into(), &1.into()));
+    assert_eq!((&report["total"], &report["repeatedEvents"]), (&2.into(), &1.into()));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn bad_lines_are_skipped_on_request() {
     let ran = ask(&store, &["--skip-bad", "stats", "--format", "csv"]);
     assert_eq!(ran.stderr.matches(": line ").count(), 10, "{}", ran.stderr);
     assert!(ran.stderr.contains("12 bad lines left out"));
-    assert!(ran.ok().contains("figures,events,2\n"));
+    assert!(ran.ok().contains("figures,total,2\n"));
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn what_the_store_refuses_is_a_bad_line_too() {
     assert!(
         ask(&store, &["--skip-bad", "stats", "--format", "csv"])
             .ok()
-            .contains("figures,events,2\n")
+            .contains("figures,total,2\n")
     );
     let long = folder.file("long.jsonl", line(&"x".repeat(2_000), "T", ""));
     ask(&long, &["stats"]).failed(3);
@@ -158,7 +158,7 @@ fn marks_returns_and_empty_lines_do_no_harm() {
         assert!(
             ask(&folder.file(name, &text), &["stats", "--format", "csv"])
                 .ok()
-                .contains("figures,events,2\n")
+                .contains("figures,total,2\n")
         );
     }
 }
@@ -172,7 +172,7 @@ fn a_line_that_is_too_long_does_not_fill_the_memory() {
     assert!(
         ask(&store, &["--skip-bad", "stats", "--format", "csv"])
             .ok()
-            .contains("figures,events,1\n")
+            .contains("figures,total,1\n")
     );
     let quote = format!("aggregateId,eventType,time\na,T,\"{}", "x\n".repeat(10 << 20));
     assert!(

@@ -261,7 +261,7 @@ fn a_torn_end_is_left_out_and_told() {
     let again = import(&url, &log);
     assert_eq!(ask(&url, &["stats"]).stderr, "");
     assert_ne!(again["newEvents"], 0);
-    assert_eq!(again["events"], 3_000);
+    assert_eq!(again["total"], 3_000);
     let ids = |events: &[Value]| events.iter().map(|event| event["eventId"].clone()).collect::<Vec<_>>();
     assert_eq!(ids(&events(&url)), ids(&whole));
 }

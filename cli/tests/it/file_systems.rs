@@ -45,12 +45,7 @@ fn a_store_is_read_on_a_file_system_that_cannot_be_written_to() {
     let Some(ran) = in_a_namespace(read, &folder) else {
         return;
     };
-    assert!(
-        ran.stdout.contains("\"events\": 3000"),
-        "{}\n{}",
-        ran.stdout,
-        ran.stderr
-    );
+    assert!(ran.stdout.contains("\"total\": 3000"), "{}\n{}", ran.stdout, ran.stderr);
     let refused = ran.failed(1);
     assert!(
         refused.contains("/mnt/store") && refused.contains("ead-only file system"),
@@ -82,7 +77,7 @@ fn what_was_imported_before_a_file_system_was_full_is_there() {
     );
     let mut counts = shown
         .lines()
-        .filter_map(|line| line.split_once("\"events\": ")?.1.split(',').next());
+        .filter_map(|line| line.split_once("\"total\": ")?.1.split(',').next());
     let before: u64 = counts.next().and_then(|count| count.parse().ok()).expect("a number");
     assert!((1..30_000).contains(&before), "{shown}");
     assert_eq!(counts.next_back(), Some("30000"), "{shown}");

@@ -433,7 +433,7 @@ fn the_summary_of_an_import_counted_lines_not_events() {
     let report = import(&url, &twice);
     let of = |key: &str| report[key].as_u64().unwrap();
     assert_eq!(
-        (of("events"), of("newEvents"), of("knownEvents"), of("repeatedEvents")),
+        (of("total"), of("newEvents"), of("knownEvents"), of("repeatedEvents")),
         (3, 0, 2, 2)
     );
 }

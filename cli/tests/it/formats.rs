@@ -20,7 +20,7 @@ fn has(folder: &Folder, name: &str, bytes: impl AsRef<[u8]>, events: u64) {
     let figures = stats(folder, name, bytes).ok();
     let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]);
     assert!(
-        figures.contains(&format!("figures,events,{events}\n")),
+        figures.contains(&format!("figures,total,{events}\n")),
         "{name} {shown}: {figures}"
     );
 }
@@ -148,7 +148,7 @@ fn a_quote_that_was_never_closed_swallowed_the_rest() {
         "{}",
         ran.stderr
     );
-    assert!(ran.ok().contains("figures,events,1\n"));
+    assert!(ran.ok().contains("figures,total,1\n"));
     refused(
         &folder,
         "h.csv",
@@ -215,7 +215,7 @@ fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
     );
     let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
     assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
-    assert!(ran.ok().contains("figures,events,10000\n"));
+    assert!(ran.ok().contains("figures,total,10000\n"));
     refused(
         &folder,
         "h.csv",
@@ -439,11 +439,11 @@ fn arrays_are_refused_by_line_and_element() {
         "{}",
         ran.stderr
     );
-    assert!(ran.ok().contains("figures,events,1\n"));
+    assert!(ran.ok().contains("figures,total,1\n"));
     let path = folder.file("a.json", format!("[{a},{{\"a\":1}},17,{b}]"));
     let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
     assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
-    assert!(ran.ok().contains("figures,events,2\n"));
+    assert!(ran.ok().contains("figures,total,2\n"));
     // What was read before the end of a broken array is in a store.
     let path = folder.file("a.json", format!("[{a},{b},"));
     let message = run(program()

@@ -102,7 +102,7 @@ fn check(signal: &str, ended: impl Fn(Child, &Folder)) {
     let whole = folder.file("log.jsonl", lines.concat());
     let report = import(&folder.url("store"), &whole);
     assert!(report["knownEvents"].as_u64().unwrap() > 0 && report["newEvents"].as_u64().unwrap() > 0);
-    assert_eq!(report["events"], EVENTS);
+    assert_eq!(report["total"], EVENTS);
     import(&folder.url("at once"), &whole);
     assert!(contents(&stored(&folder.url("store"))) == contents(&stored(&folder.url("at once"))));
 }

@@ -395,7 +395,7 @@ fn an_event_whose_line_is_too_long_was_exported_without_a_word() {
             ran.stderr
         );
         let read = ask(&file, &["--skip-bad", "stats", "--format", "csv"]);
-        assert!(read.ok().contains("figures,events,1\n"));
+        assert!(read.ok().contains("figures,total,1\n"));
     }
 }
 

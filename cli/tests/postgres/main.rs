@@ -107,7 +107,7 @@ fn old_events_move_from_a_database_to_an_archive_and_are_read_with_it_again() {
     let archived = answer(program(&store).args(archive).arg(&old));
     let (moved, freed) = (archived["eventsArchived"].as_u64(), archived["bytesFreed"].as_u64());
     assert!(moved > Some(100) && freed > Some(10_000), "{archived}");
-    let left = statistics(&store)["events"].as_u64();
+    let left = statistics(&store)["total"].as_u64();
     assert_eq!(left.zip(moved).map(|(left, moved)| left + moved), Some(3000));
     let mut attached = program(&store);
     attached.arg("--attach").arg(&old);
@@ -126,7 +126,7 @@ fn a_store_is_read_while_another_process_writes_it() {
     for events in 1..=3_u64 {
         let appended = writer.append(&note, annals::Expected::Any, vec![annals::NewEvent::new("Noted")]);
         writer.wait_durable(appended.unwrap().last_position).unwrap();
-        assert_eq!(statistics(&store)["events"], events);
+        assert_eq!(statistics(&store)["total"], events);
     }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("log.jsonl");
@@ -245,7 +245,7 @@ fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
         import.wait().unwrap();
         before = stored();
     }
-    assert_eq!(import(&store, &log)["events"], 20_000);
+    assert_eq!(import(&store, &log)["total"], 20_000);
     assert_eq!(stored(), 20_000);
 }
 
