@@ -1,6 +1,7 @@
 //! How the program ends: every failure, its message and its exit code.
 
-use std::io;
+use std::io::{self, ErrorKind};
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::output::screen::{Role, Screen};
@@ -33,6 +34,23 @@ pub(crate) enum Failure {
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
+    /// Why a file cannot be opened or read, and what to do.
+    pub(crate) fn of_input(path: &Path, error: &io::Error) -> Self {
+        let name = path.display();
+        if error.kind() == ErrorKind::NotFound {
+            return Self::NotFound(format!("cannot open {name}: there is no such file; check the path"));
+        }
+        let text = if error.kind() == ErrorKind::PermissionDenied {
+            format!("cannot open {name}: permission denied; change its permissions")
+        } else {
+            format!("cannot read {name}: {error}")
+        };
+        if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) {
+            return Self::Data(text);
+        }
+        Self::Runtime(text)
+    }
+
     /// What the program ends with: documented in `--help`.
     pub(crate) fn code(&self) -> u8 {
         match self {
@@ -92,6 +110,24 @@ impl From<annals::Error> for Failure {
         }
         Self::Runtime(of_store(&error))
     }
+}
+
+/// Why a file cannot be written, and what to do.
+pub(crate) fn of_output(path: &Path, error: &io::Error) -> String {
+    let name = path.display();
+    let is = |kind| error.kind() == kind;
+    let reason = if is(ErrorKind::NotFound) {
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new(".")).display();
+        format!("the folder {folder} does not exist; create it, or name another file")
+    } else if is(ErrorKind::PermissionDenied) {
+        "permission denied; name another file".to_owned()
+    } else if is(ErrorKind::StorageFull) {
+        "no space left on the device; free space, and run the command again".to_owned()
+    } else {
+        error.to_string()
+    };
+    format!("cannot write {name}: {reason}")
 }
 
 /// What a store's error says to a command, which ends with it: that later appends fail too is of no concern to it.

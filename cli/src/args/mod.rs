@@ -26,10 +26,10 @@ Without a command, annals shows a tour of the log that --store names, or of a ge
 
 Exit codes:
   0    success; also when the reader of the output closes it early
-  1    failure: a file cannot be opened, the disk is full, another program has the store open
+  1    failure: a file cannot be read or written, the disk is full, a database cannot be reached, another program has the store open
   2    invalid command line
   3    invalid data in a log file, with file, line and reason; or a damaged store
-  4    not found
+  4    not found: a log, a store, an event, an aggregate or a correlation
   130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at once
 
 Environment:

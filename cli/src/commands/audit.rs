@@ -11,7 +11,7 @@ use annals::{Clock as _, Position, Store, SystemClock};
 use crate::args::Global;
 use crate::args::audit::{Anchor, Audit, Head, To, Trail, Verify};
 use crate::commands::{export, filters, inputs, open, target};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, of_output};
 use crate::interrupt;
 use crate::load::progress::Progress;
 use crate::load::{Location, durable};
@@ -75,10 +75,10 @@ fn trail_of(asked: &Trail, out: &Out<'_>) -> Outcome<audit::Trail> {
         trail = trail.correlation(correlation.as_str());
     }
     if let Some(since) = &asked.since {
-        trail = trail.since(filters::time(since, &out.zone)?);
+        trail = trail.since(filters::time("since", since, &out.zone)?);
     }
     if let Some(before) = &asked.before {
-        trail = trail.before(filters::time(before, &out.zone)?);
+        trail = trail.before(filters::time("before", before, &out.zone)?);
     }
     Ok(trail)
 }
@@ -130,7 +130,7 @@ fn make_key(output: &Path, out: &mut Out<'_>) -> Outcome {
                 "{name} is there already: a key is never replaced; name another file"
             ));
         }
-        Failure::Runtime(format!("{name}: {error}"))
+        Failure::Runtime(of_output(output, &error))
     })?;
     out.line(&key.public().to_string())
 }
@@ -312,17 +312,7 @@ fn failure_in(store: &Store, found: &VerifyError) -> Failure {
 }
 
 fn read_text(path: &Path) -> Outcome<String> {
-    let named = |error: io::Error| {
-        if error.kind() == io::ErrorKind::NotFound {
-            return Failure::NotFound(format!("there is no file {}", path.display()));
-        }
-        let text = format!("{}: {error}", path.display());
-        if error.kind() == io::ErrorKind::InvalidData {
-            Failure::Data(text)
-        } else {
-            Failure::Runtime(text)
-        }
-    };
+    let named = |error: io::Error| Failure::of_input(path, &error);
     let mut text = String::new();
     let file = fs::File::open(path).map_err(named)?;
     file.take(FILE_MAX + 1).read_to_string(&mut text).map_err(named)?;

@@ -32,10 +32,11 @@ fn find(store: &Store, which: &str) -> Outcome<Event> {
         store.event(id)
     } else {
         return Err(Failure::Usage(format!(
-            "'{which}' is neither a position nor the id of an event"
+            "'{which}' is neither a position nor the id of an event; `annals events` shows positions, and ids with --format jsonl"
         )));
     };
-    found.ok_or_else(|| Failure::NotFound(format!("there is no event {which}")))
+    let last = store.visible();
+    found.ok_or_else(|| Failure::NotFound(format!("there is no event {which}; the last position is {last}")))
 }
 
 fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {

@@ -34,10 +34,10 @@ pub(crate) fn query(filters: &Filters, zone: &TimeZone) -> Outcome<Query> {
 
 fn ranges(mut query: Query, filters: &Filters, zone: &TimeZone) -> Outcome<Query> {
     if let Some(since) = &filters.since {
-        query = query.since(time(since, zone)?);
+        query = query.since(time("since", since, zone)?);
     }
     if let Some(before) = &filters.before {
-        query = query.before(time(before, zone)?);
+        query = query.before(time("before", before, zone)?);
     }
     if let Some(after) = filters.after {
         query = query.after(Position(after));
@@ -51,8 +51,9 @@ fn ranges(mut query: Query, filters: &Filters, zone: &TimeZone) -> Outcome<Query
     Ok(query)
 }
 
-pub(crate) fn time(text: &str, zone: &TimeZone) -> Outcome<Timestamp> {
-    when::parse_in(text, zone).map_err(Failure::Usage)
+/// The time that `--flag` names.
+pub(crate) fn time(flag: &str, text: &str, zone: &TimeZone) -> Outcome<Timestamp> {
+    when::parse_in(text, zone).map_err(|reason| Failure::Usage(format!("invalid value of --{flag}: {reason}")))
 }
 
 fn given(terms: Terms) -> impl Iterator<Item = (Field, Vec<Pattern>)> {

@@ -112,7 +112,8 @@ fn add_report(sections: &mut Sections, report: &Report) {
     sections.count("repeatedEvents", "repeated events, left out", report.repeated);
     sections.count("badLines", "bad lines, left out", report.bad);
     sections.figure("seconds", "time taken", seconds.into(), format!("{seconds:.2} s"));
-    sections.count("eventsPerSecond", "events a second", rate(report));
+    let (rate, shown) = (rate(report), format!("{} events a second", grouped(rate(report))));
+    sections.figure("eventsPerSecond", "rate", rate.into(), shown);
 }
 
 /// Events per second.

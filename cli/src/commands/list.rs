@@ -44,7 +44,9 @@ pub(crate) fn show(store: &Store, list: &List, out: &mut Out<'_>) -> Outcome {
     };
     let page = read(store, list, limit)?;
     let of_aggregates = list.what == Listed::Aggregates;
-    if out.is_table() {
+    if out.is_table() && page.items.is_empty() {
+        out.line(&format!("no {}", noun(list.what)))?;
+    } else if out.is_table() {
         write_table(&page.items, of_aggregates, out)?;
     } else {
         records(&page.items, of_aggregates).write(out)?;
@@ -95,6 +97,18 @@ fn query(list: &List) -> Outcome<ListQuery> {
     match &list.cursor {
         Some(cursor) => Ok(query.cursor(cursor.parse()?)),
         None => Ok(query),
+    }
+}
+
+fn noun(what: Listed) -> &'static str {
+    match what {
+        Listed::Aggregates => "aggregates",
+        Listed::AggregateTypes => "types of aggregates",
+        Listed::Correlations => "correlations",
+        Listed::Organizations => "organizations",
+        Listed::Tags => "tags",
+        Listed::Types => "types of events",
+        Listed::Users => "users",
     }
 }
 

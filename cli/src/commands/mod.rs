@@ -134,7 +134,7 @@ fn files_of(folder: &Path) -> Vec<PathBuf> {
 /// Opens the store that `--store` names, or loads the log.
 fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     let Some(location) = &global.store else {
-        let text = "which log? Name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` makes one up";
+        let text = "no store is named: name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` generates a log";
         return Err(Failure::Usage(text.to_owned()));
     };
     if let Location::Durable(url) = location {
@@ -176,10 +176,10 @@ fn options(global: &Global) -> Options {
 fn report_bad_lines(loader: &Loader, out: &mut Out<'_>) -> Outcome {
     let report = &loader.report;
     for line in &report.bad_shown {
-        out.hint(&clean(line))?;
+        out.warn(&clean(line))?;
     }
     if report.bad > 0 {
-        out.hint(&format!("{} left out", counted(report.bad, "bad line")))?;
+        out.warn(&format!("{} left out", counted(report.bad, "bad line")))?;
     }
     Ok(())
 }

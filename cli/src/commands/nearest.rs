@@ -13,10 +13,10 @@ const COMPARED_MAX: usize = 100_000;
 /// Names with more bytes are not compared.
 const BYTES_MAX: usize = 200;
 
-/// `; did you mean '…'?`, or nothing if no value of `field` is similar to `name`.
-pub(crate) fn did_you_mean(store: &Store, field: &Field, name: &str) -> Outcome<String> {
+/// `; did you mean '…'?`, if a value of `field` is similar to `name`.
+pub(crate) fn did_you_mean(store: &Store, field: &Field, name: &str) -> Outcome<Option<String>> {
     let nearest = nearest(store, field, name)?;
-    Ok(nearest.map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?")))
+    Ok(nearest.map(|nearest| format!("; did you mean '{nearest}'?")))
 }
 
 /// Tells of types and aggregates of the filters that the store does not have, if it has similar ones.
@@ -39,7 +39,7 @@ pub(crate) fn hint(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outco
                 && let Some(nearest) = nearest(store, &field, name)?
             {
                 let text = format!("no event has the {what} '{name}'; did you mean '{nearest}'?");
-                out.hint(&clean(&text))?;
+                out.warn(&clean(&text))?;
             }
         }
     }

@@ -13,6 +13,7 @@ use crate::output::text::{clean, counted};
 pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     let Some(info) = store.stream_info(&args.id) else {
         let hint = did_you_mean(store, &Field::Aggregate, &args.id)?;
+        let hint = hint.unwrap_or_else(|| "; `annals list aggregates` shows those that there are".to_owned());
         return Err(Failure::NotFound(format!("there is no aggregate '{}'{hint}", args.id)));
     };
     let mut stream = store.read_stream(&args.id);

@@ -27,7 +27,8 @@ pub(crate) fn show(store: &Store, correlation: &str, out: &mut Out<'_>) -> Outco
     if events.is_empty() {
         let hint = did_you_mean(store, &Field::Correlation, correlation)?;
         return Err(Failure::NotFound(format!(
-            "there is no conversation '{correlation}'{hint}"
+            "there is no conversation '{correlation}'{}",
+            hint.unwrap_or_else(|| "; `annals list correlations` shows those that there are".to_owned())
         )));
     }
     if out.is_table() {

@@ -23,7 +23,11 @@ pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
     describe(&mut sections, &found);
     write(&mut sections, &found, out)?;
     if found.damage.is_empty() {
-        return Ok(());
+        let text = format!(
+            "no damage: all {} were read and are what was written",
+            bytes(found.bytes)
+        );
+        return if out.is_table() { out.line(&text) } else { Ok(()) };
     }
     let all = found.damage.len() as u64 + found.damage_not_listed;
     Err(Failure::Data(format!(
@@ -40,7 +44,7 @@ pub(crate) fn check_store(folder: &Path) -> Outcome {
     if folder.is_dir() {
         return match FileJournal::exists(folder) {
             Ok(false) => Err(Failure::NotFound(format!(
-                "{name} contains no store: there is no segment"
+                "{name} contains no store: there is no segment in it; name the folder of a store"
             ))),
             // Reading meets and reports the error.
             Ok(true) | Err(_) => Ok(()),
@@ -48,10 +52,10 @@ pub(crate) fn check_store(folder: &Path) -> Outcome {
     }
     if folder.to_string_lossy().contains("://") {
         return Err(Failure::Usage(format!(
-            "{name} is no folder: stores in files alone are verified and repaired"
+            "{name} is no folder: only stores in files are verified and repaired; name the folder of one"
         )));
     }
-    Err(Failure::NotFound(format!("there is no folder {name}")))
+    Err(Failure::NotFound(format!("there is no folder {name}; check the path")))
 }
 
 /// The figures of a directory.

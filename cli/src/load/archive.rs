@@ -38,8 +38,11 @@ fn read(path: &Path) -> Outcome<Archive> {
 
 fn read_folder(path: &Path) -> Outcome<Archive> {
     let exists = FileJournal::exists(path);
-    if !exists.map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))? {
-        return Err(Failure::NotFound(format!("there is no archive at {}", path.display())));
+    if !exists.map_err(|error| Failure::Runtime(format!("cannot read the archive {}: {error}", path.display())))? {
+        return Err(Failure::NotFound(format!(
+            "there is no archive at {}; check the path of --attach",
+            path.display()
+        )));
     }
     let mut journal = FileJournal::open(path).map_err(Error::from)?;
     Ok(Archive::read(&mut journal).map_err(Error::from)?)

@@ -39,7 +39,7 @@ pub(crate) fn check_exists(url: &StoreUrl) -> Outcome {
         return Ok(());
     }
     Err(Failure::NotFound(format!(
-        "there is no store at {}: `annals import LOG` with the same --store makes one",
+        "there is no store at {}; check the path (`annals import LOG` with the same --store creates one)",
         name(url)
     )))
 }

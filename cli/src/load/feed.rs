@@ -72,7 +72,7 @@ pub(crate) fn check(path: &Path) -> Outcome {
     let is_file = std::fs::metadata(path).map(|data| data.is_file());
     // A pipe that is opened and closed again has lost its writer.
     let opened = is_file.and_then(|is_file| if is_file { File::open(path).map(drop) } else { Ok(()) });
-    opened.map_err(|error| Failure::Runtime(format!("{}: {error}", path.display())))
+    opened.map_err(|error| Failure::of_input(path, &error))
 }
 
 /// What the file `path` holds, by its name. A pipe or a device without such a name holds JSON.
@@ -82,8 +82,8 @@ fn kind_of_file(path: &Path) -> Outcome<Kind> {
         return kind;
     }
     match std::fs::metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::Usage(format!(
-            "{0}: there is no such file or folder (`annals import --store file:{0} LOG` makes a store there)",
+        Err(error) if error.kind() == ErrorKind::NotFound => Err(Failure::NotFound(format!(
+            "cannot open {0}: there is no such file or folder; check the path (`annals import --store file:{0} LOG` creates a store there)",
             path.display()
         ))),
         Ok(data) if data.is_dir() => Err(Failure::Usage(format!(
@@ -98,14 +98,7 @@ fn kind_of_file(path: &Path) -> Outcome<Kind> {
 /// Opens `path` and begins to read it.
 pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
     let kind = kind_of_file(path)?;
-    let source = reader::open(path).map_err(|error| {
-        let text = format!("{}: {error}", path.display());
-        if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) {
-            Failure::Data(text)
-        } else {
-            Failure::Runtime(text)
-        }
-    })?;
+    let source = reader::open(path).map_err(|error| Failure::of_input(path, &error))?;
     let (parsers, steps, spent) = Parsers::start()?;
     let feed = Feed {
         steps,

@@ -272,7 +272,9 @@ impl Loader {
     fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
         let text = format!("{}: line {line}: {reason}", path.display());
         if !options.skip_bad {
-            return Err(Failure::Data(format!("{text} (--skip-bad goes on without bad lines)")));
+            return Err(Failure::Data(format!(
+                "{text}; fix the line, or skip invalid lines with --skip-bad"
+            )));
         }
         self.report.bad += 1;
         if self.report.bad_shown.len() < BAD_LINES_SHOWN {

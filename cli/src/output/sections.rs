@@ -120,13 +120,25 @@ impl Sections {
             .map(|figure| figure.label.width())
             .max()
             .unwrap_or(0);
+        let is_count = |shown: &str| {
+            shown
+                .chars()
+                .all(|character| character.is_ascii_digit() || character == ',')
+        };
+        let counts = self.figures.iter().filter(|figure| is_count(&figure.shown));
+        let count_width = counts.map(|figure| figure.shown.len()).max().unwrap_or(0);
         for figure in self.figures.iter().filter(|figure| !figure.label.is_empty()) {
             let label = out.screen.paint(Role::Secondary, &pad(figure.label, width));
             let is_number = figure.value.is_number();
             let role = if is_number { Role::Number } else { Role::Plain };
             let left = out.screen.width.map_or(usize::MAX, |all| all.saturating_sub(width + 2));
+            let space = if is_count(&figure.shown) {
+                count_width - figure.shown.len()
+            } else {
+                0
+            };
             let shown = out.screen.paint(role, &shorten(&figure.shown, left));
-            out.line(&format!("{label}  {shown}"))?;
+            out.line(&format!("{label}  {:space$}{shown}", ""))?;
         }
         Ok(())
     }

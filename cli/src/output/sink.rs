@@ -7,7 +7,7 @@ use std::path::Path;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Outcome, of_output};
 use crate::output::target::{Found, Part, Target, named, open_through};
 
 /// A file being written under another name, until [`keep`](Self::keep); or a pipe, a device or a socket, written as it comes.
@@ -80,13 +80,7 @@ impl Sink {
             }
             Found::Other(data) => open_through(path, data).map(|file| (None, file)),
         };
-        let (part, file) = opened.map_err(|error| {
-            if error.kind() == ErrorKind::NotFound {
-                let text = "the folder that it is to be in is not there";
-                return Failure::Runtime(format!("{}: {text}", path.display()));
-            }
-            named(path, &error)
-        })?;
+        let (part, file) = opened.map_err(|error| named(path, &error))?;
         let writer = Writer::new(file, path).map_err(|error| named(path, &error))?;
         Ok(Self {
             writer,
@@ -115,7 +109,7 @@ impl Sink {
         if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) {
             return error;
         }
-        io::Error::new(error.kind(), format!("{}: {error}", self.target.path.display()))
+        io::Error::new(error.kind(), of_output(&self.target.path, &error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, of_output};
 use crate::interrupt;
 use crate::load::feed::Kind;
 use crate::output::Format;
@@ -145,7 +145,7 @@ impl Drop for Part {
 }
 
 pub(crate) fn named(path: &Path, error: &io::Error) -> Failure {
-    Failure::Runtime(format!("{}: {error}", path.display()))
+    Failure::Runtime(of_output(path, error))
 }
 
 /// Opens what is no regular file, to be written through.

@@ -463,11 +463,11 @@ fn the_command_line_is_checked() {
     run(program().args(["--store", "memory:", "events", "--cursor", "x"])).failed(2);
     run(program().args(["--store", "memory:", "events", "--since", "soon"])).failed(2);
     run(program().args(["--store", "memory:", "events", "--where", "a=1"])).failed(2);
-    run(program().args(["--store", "log.txt", "events"])).failed(2);
+    run(program().args(["--store", "log.txt", "events"])).failed(4);
     assert!(run(program().arg("--help")).ok().contains("Exit codes"));
     assert!(
         run(program().args(["--store", "no-such-file.jsonl", "stats"]))
-            .failed(1)
+            .failed(4)
             .contains("no-such-file.jsonl")
     );
 }

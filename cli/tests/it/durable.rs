@@ -188,7 +188,7 @@ fn who_reads_makes_no_store() {
     for command in ["events", "stats", "heatmap"] {
         let message = ask(&folder.url("store"), &[command]).failed(4);
         assert!(
-            message.contains("`annals import LOG` with the same --store makes one"),
+            message.contains("`annals import LOG` with the same --store creates one"),
             "{message}"
         );
     }

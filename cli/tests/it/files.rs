@@ -179,12 +179,12 @@ fn devices_and_sockets_are_written_through() {
         assert!(
             export(&store, &full, &[])
                 .failed(1)
-                .contains("full.jsonl: No space left on device")
+                .contains("full.jsonl: no space left on the device; free space")
         );
     }
     let message = export(&store, &folder.path("no/x.jsonl"), &[]).failed(1);
     assert!(
-        message.contains("x.jsonl: the folder that it is to be in is not there"),
+        message.contains("x.jsonl: the folder ") && message.contains("/no does not exist; create it"),
         "{message}"
     );
     let socket = folder.path("s.jsonl");

@@ -389,9 +389,9 @@ fn a_store_that_is_not_there_was_a_matter_of_its_name() {
     let log = folder.file("log.jsonl", line("a", "T", ""));
     let missing = folder.path("nothere");
     for arguments in [&["stats"][..], &[], &["import", log.to_str().unwrap()]] {
-        let message = ask(&missing, arguments).failed(2);
+        let message = ask(&missing, arguments).failed(4);
         let expected = format!(
-            "{0}: there is no such file or folder (`annals import --store file:{0} LOG` makes a store there)",
+            "cannot open {0}: there is no such file or folder; check the path (`annals import --store file:{0} LOG` creates a store there)",
             missing.display()
         );
         assert!(message.contains(&expected), "{message}");
@@ -401,7 +401,7 @@ fn a_store_that_is_not_there_was_a_matter_of_its_name() {
     assert!(message.contains("its name must say what it holds"), "{message}");
     let message = run(program().arg("import").arg(folder.path(""))).failed(2);
     assert!(message.contains("it is a folder, not a log file"), "{message}");
-    let message = run(program().arg("import").arg(&missing)).failed(2);
+    let message = run(program().arg("import").arg(&missing)).failed(4);
     assert!(message.contains("there is no such file or folder"), "{message}");
 }
 

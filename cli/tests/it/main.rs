@@ -9,6 +9,7 @@ mod bad_input;
 mod colours;
 mod commands;
 mod durable;
+mod exits;
 mod file_systems;
 mod files;
 mod flags;
