@@ -26,23 +26,27 @@ Without a command, annals shows a tour of the log that --store names, or of a ge
 
 Exit codes:
   0    success; also when the reader of the output closes it early
-  1    failure: a file cannot be read or written, the disk is full, a database cannot be reached, another program has the store open
+  1    failure: a file cannot be read or written, the disk is full, a database
+       cannot be reached, another program has the store open
   2    invalid command line
-  3    invalid data in a log file, with file, line and reason; or a damaged store
+  3    invalid data in a log file, with file, line and reason; a damaged store
   4    not found: a log, a store, an event, an aggregate or a correlation
-  130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at once
+  130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at
+       once, unless a pager is open
 
 Environment:
-  ANNALS_STORE    the store, where --store is not given
-  ANNALS_PAGER    the pager for answers that are longer than the terminal, with its options; empty for none [default: PAGER, or less -FRX]
-  COLUMNS         the width of tables and drawings, where the output is no terminal; without it, nothing is cut
+  ANNALS_STORE    the store, if --store is not given
+  ANNALS_PAGER    the pager for answers that are longer than the terminal, with
+                  its options; empty for none [default: PAGER, or less -FRX]
+  COLUMNS         the width of tables and drawings, if the output is no
+                  terminal; without it, nothing is cut
   NO_COLOR        no colors, unless --color always is given
-  CLICOLOR_FORCE  colors also where the output is no terminal
+  CLICOLOR_FORCE  colors also if the output is no terminal
 
 Examples:
   annals demo --events 50000 --output demo.jsonl.gz
   annals --store demo.jsonl.gz stats
-  annals --store demo.jsonl.gz events --type PaymentFailed --since 2026-01-12 --limit 5
+  annals --store demo.jsonl.gz events --type PaymentFailed --since 2026-01-12
   annals --store demo.jsonl.gz list users --sort last
   annals --store demo.jsonl.gz trends --by week --type InvoicePaid
   annals --store demo.jsonl.gz trace billing-000017
@@ -174,15 +178,8 @@ pub(crate) struct Global {
     /// Skip invalid lines of a log file: count them, and show the first ten
     #[arg(long, global = true)]
     pub(crate) skip_bad: bool,
-    /// When the output has colours
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        default_value_t,
-        value_name = "WHEN",
-        hide_possible_values = true
-    )]
+    /// When the output has colors: auto is on a terminal only, unless `NO_COLOR` or `CLICOLOR_FORCE` is set
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
     pub(crate) color: Colours,
     /// Write long answers to the terminal as they are, without a pager
     #[arg(long, global = true)]
@@ -197,15 +194,17 @@ pub(crate) enum Written {
     /// For people: tables and drawings, as wide as the terminal
     #[default]
     Table,
-    /// One JSON document; of `cdc`, one JSON object a line
+    /// One JSON document
     Json,
     /// One JSON object a line
     Jsonl,
     /// Comma-separated values with a header
     Csv,
     /// Of `cdc`: `CloudEvents` 1.0, one a line
+    #[value(hide = true)]
     Cloudevents,
     /// Of `cdc`: as Debezium writes changes, one a line
+    #[value(hide = true)]
     Debezium,
 }
 
@@ -294,6 +293,9 @@ pub(crate) enum Command {
         /// Replace the file if it exists
         #[arg(long)]
         force: bool,
+        /// At most this many, 0 for all [default: all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
         #[command(flatten)]
         filters: Filters,
     },
@@ -305,7 +307,8 @@ pub(crate) enum Command {
     /// Write the changes of a store in PostgreSQL as they are committed: one line of JSON each, at least once, in order
     ///
     /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role with REPLICATION. Written
-    /// changes are acknowledged, and the next run resumes after them. While no reader is active, the server retains its log for the slot. As JSON,
+    /// changes are acknowledged, and the next run resumes after them. --format is json, cloudevents (`CloudEvents` 1.0) or debezium (as Debezium
+    /// writes changes), with one object a line. While no reader is active, the server retains its log for the slot. As JSON,
     /// data and metadata that are not UTF-8 are hexadecimal digits, in `eventDataHex` and `metadataHex`.
     Cdc(Cdc),
     /// Show who did what, and make and check evidence that the log was not changed
@@ -438,7 +441,7 @@ pub(crate) struct Events {
     #[arg(long, value_enum, default_value_t, value_name = "ORDER")]
     pub(crate) order: By,
     /// The last first
-    #[arg(long, visible_alias = "reverse")]
+    #[arg(long, aliases = ["reverse", "backwards"])]
     pub(crate) descending: bool,
     /// At most this many, 0 for all [default: 50 in a table, all in other formats]
     #[arg(long, value_name = "N")]
@@ -469,12 +472,12 @@ pub(crate) struct Stream {
     /// The aggregate's id
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
-    /// From this version on; backwards, down from it
+    /// From this version on; with --descending, down from it
     #[arg(long, value_name = "VERSION")]
     pub(crate) from: Option<u64>,
     /// The last first
-    #[arg(long)]
-    pub(crate) backwards: bool,
+    #[arg(long, aliases = ["backwards", "reverse"])]
+    pub(crate) descending: bool,
     /// At most this many, 0 for all [default: all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,

@@ -16,11 +16,15 @@ use crate::output::{Format, Out};
 pub(crate) fn run(
     global: &Global,
     asked: Option<Format>,
-    filters: &Filters,
+    (filters, limit): (&Filters, Option<usize>),
     target: &Target,
     out: &mut Out<'_>,
 ) -> Outcome {
     let query = filters::query(filters, &out.zone)?;
+    let query = match limit {
+        Some(limit) => query.limit(limit),
+        None => query,
+    };
     if target.is_stdout()? {
         out.format = of_stdout(asked)?;
         let store = open(global, out)?;

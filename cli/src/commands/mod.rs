@@ -57,9 +57,15 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),
         Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
         Command::Import(import) => import::run(global, import, out),
-        Command::Export { filters, output, force } => {
+        Command::Export {
+            filters,
+            output,
+            force,
+            limit,
+        } => {
             let target = target(output, *force, inputs(global, &[]));
-            export::run(global, cli.format().map_err(Failure::Usage)?, filters, &target, out)
+            let which = (filters, limit.filter(|limit| *limit > 0));
+            export::run(global, cli.format().map_err(Failure::Usage)?, which, &target, out)
         }
         #[cfg(feature = "postgres")]
         Command::Cdc(cdc) => cdc::run(global, cdc, out),

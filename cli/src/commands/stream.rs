@@ -20,7 +20,7 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     if let Some(from) = args.from {
         stream = stream.from(Version(from));
     }
-    if args.backwards {
+    if args.descending {
         stream = stream.backwards();
     }
     if let Some(limit) = args.limit.filter(|limit| *limit > 0) {

@@ -98,7 +98,13 @@ fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> O
     figures(store, out)?;
     let conversation = conversation(store)?;
     if let Some((correlation, events)) = &conversation {
-        out.heading("One conversation: what caused what")?;
+        let has_causes = variety(events).0 > 0;
+        let what = if has_causes {
+            "what caused what"
+        } else {
+            "what happened when"
+        };
+        out.heading(&format!("One conversation: {what}"))?;
         trace::draw(correlation, events, out)?;
     }
     out.heading("Hour by hour")?;

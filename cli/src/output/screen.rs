@@ -50,15 +50,13 @@ const fn coloured(colour: AnsiColor) -> Style {
     Style::new().fg_color(Some(Color::Ansi(colour)))
 }
 
-/// When the output has colours.
+/// When the output has colours: [`Auto`](Self::Auto) is on a terminal, unless `NO_COLOR` is set or `TERM` is dumb, and everywhere if
+/// `CLICOLOR_FORCE` is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Colours {
-    /// On a terminal, unless `NO_COLOR` is set or `TERM` is dumb; everywhere if `CLICOLOR_FORCE` is set
     #[default]
     Auto,
-    /// Always
     Always,
-    /// Never
     Never,
 }
 

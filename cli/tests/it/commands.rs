@@ -227,7 +227,11 @@ fn a_stream_has_its_versions_in_order() {
     };
     assert_eq!(versions(&[]), [1, 2, 3]);
     assert_eq!(versions(&["--from", "2"]), [2, 3]);
-    assert_eq!(versions(&["--backwards", "--limit", "2"]), [3, 2]);
+    for flag in ["--descending", "--backwards", "--reverse"] {
+        assert_eq!(versions(&[flag, "--limit", "2"]), [3, 2], "{flag}");
+        let newest = ask(&store, &["events", flag, "--limit", "1", "--format", "jsonl"]).ok();
+        assert_eq!(json_lines(&newest)[0]["position"], 3_000, "{flag}");
+    }
     assert!(
         ask(&store, &["stream", "invoice-000003"])
             .ok()
@@ -417,6 +421,25 @@ fn a_symbolic_link_was_replaced_by_what_was_written() {
         message.contains("round.jsonl: its symbolic links lead nowhere"),
         "{message}"
     );
+}
+
+#[test]
+fn an_export_had_no_limit() {
+    let folder = Folder::new();
+    let store = folder.demo();
+    for (limit, lines) in [("1", 1), ("17", 17), ("0", 3_000), ("99999", 3_000)] {
+        let text = ask(&store, &["export", "--output", "-", "--limit", limit]).ok();
+        assert_eq!(text.lines().count(), lines, "{limit}");
+    }
+    let few = ask(
+        &store,
+        &["export", "--output", "-", "--limit", "2", "--type", "InvoicePaid"],
+    )
+    .ok();
+    assert_eq!(few.matches("\"InvoicePaid\"").count(), 2, "{few}");
+    let file = folder.path("few.csv");
+    ask(&store, &["export", "--output", file.to_str().unwrap(), "--limit", "5"]).ok();
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 6);
 }
 
 #[test]
