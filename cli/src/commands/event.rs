@@ -6,6 +6,7 @@ use uuid::Uuid;
 use crate::exit::{Failure, Outcome};
 use crate::output::events::write_all;
 use crate::output::payload::Fidelity;
+use crate::output::screen::{Role, Screen};
 use crate::output::text::{clean, indented};
 use crate::output::wire::Wire;
 use crate::output::{Format, Out};
@@ -43,35 +44,40 @@ fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {
     let tags = event.tags().collect::<Vec<_>>().join(", ");
     let type_and_version = format!("{} (schema version {})", event.event_type(), event.schema_version());
     let zone = out.zone.clone();
-    for (label, value) in [
-        ("event", type_and_version.as_str()),
-        ("id", &event.id().to_string()),
-        ("position", &event.position().to_string()),
-        (
-            "aggregate",
-            &format!("{} {}", event.aggregate_type(), event.aggregate_id()),
-        ),
-        ("version", &event.version().to_string()),
-        ("happened", &when::show(event.timestamp(), &zone)),
-        ("recorded", &when::show(event.recorded_at(), &zone)),
-        ("correlation", event.correlation_id().unwrap_or("-")),
-        ("causation", event.causation_id().unwrap_or("-")),
-        ("user", event.user_id().unwrap_or("-")),
-        ("organization", event.organization_id().unwrap_or("-")),
-        ("tags", if tags.is_empty() { "-" } else { &tags }),
+    let aggregate = format!("{} {}", event.aggregate_type(), event.aggregate_id());
+    for (label, value, role) in [
+        ("event", type_and_version.as_str(), Role::Type),
+        ("id", &event.id().to_string(), Role::Id),
+        ("position", &event.position().to_string(), Role::Number),
+        ("aggregate", &aggregate, Role::Id),
+        ("version", &event.version().to_string(), Role::Number),
+        ("happened", &when::show(event.timestamp(), &zone), Role::Plain),
+        ("recorded", &when::show(event.recorded_at(), &zone), Role::Plain),
+        ("correlation", event.correlation_id().unwrap_or("-"), Role::Id),
+        ("causation", event.causation_id().unwrap_or("-"), Role::Id),
+        ("user", event.user_id().unwrap_or("-"), Role::Id),
+        ("organization", event.organization_id().unwrap_or("-"), Role::Id),
+        ("tags", if tags.is_empty() { "-" } else { &tags }, Role::Plain),
     ] {
-        out.line(&format!("{label:LABEL_WIDTH$}{}", clean(value)))?;
+        let role = if value == "-" { Role::Secondary } else { role };
+        let value = out.screen.paint(role, &clean(value));
+        out.line(&format!("{}{value}", label_of(label, out.screen)))?;
     }
     describe_payload("metadata", event.metadata(), out)?;
     describe_payload("data", event.data(), out)
 }
 
+fn label_of(label: &str, screen: Screen) -> String {
+    screen.paint(Role::Secondary, &format!("{label:LABEL_WIDTH$}"))
+}
+
 /// Writes JSON over several lines. Only white space differs from the stored form.
 fn describe_payload(label: &str, payload: &[u8], out: &mut Out<'_>) -> Outcome {
     if payload.is_empty() {
-        return out.line(&format!("{label:LABEL_WIDTH$}-"));
+        let none = out.screen.paint(Role::Secondary, "-");
+        return out.line(&format!("{}{none}", label_of(label, out.screen)));
     }
-    out.line(label)?;
+    out.note(label)?;
     for line in indented(&String::from_utf8_lossy(payload)).lines() {
         out.line(&format!("  {}", clean(line)))?;
     }

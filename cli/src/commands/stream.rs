@@ -8,6 +8,7 @@ use crate::commands::written::tell_altered;
 use crate::exit::{Failure, Outcome};
 use crate::output::Out;
 use crate::output::events::write_all;
+use crate::output::screen::Role;
 use crate::output::text::{clean, counted};
 
 pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
@@ -33,13 +34,10 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     };
     let events = stream.events();
     if out.is_table() {
-        let text = format!(
-            "{}: version {}, {}",
-            info.stream,
-            info.version,
-            counted(info.events, "event")
-        );
-        out.line(&clean(&text))?;
+        let title = format!("{}:", clean(&info.stream.to_string()));
+        let title = out.screen.paint(Role::Heading, &title);
+        let events = counted(info.events, "event");
+        out.line(&format!("{title} version {}, {events}", info.version))?;
     }
     let written = write_all(out, &events)?;
     tell_altered(written, out)

@@ -27,7 +27,11 @@ pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
             "no damage: all {} were read and are what was written",
             bytes(found.bytes)
         );
-        return if out.is_table() { out.line(&text) } else { Ok(()) };
+        return if out.is_table() {
+            out.line(&format!("\n{text}"))
+        } else {
+            Ok(())
+        };
     }
     let all = found.damage.len() as u64 + found.damage_not_listed;
     Err(Failure::Data(format!(
@@ -95,6 +99,7 @@ pub(crate) fn write(sections: &mut Sections, found: &Verification, out: &mut Out
         }
     }
     if !found.damage.is_empty() {
+        out.line("")?;
         records.write(out)?;
     }
     if found.damage_not_listed > 0 {

@@ -207,7 +207,7 @@ impl Grid {
             ))?;
         }
         if self.is_shortened {
-            note("… stands for a part of an id: commands take whole ids (see --format jsonl)")?;
+            note("… stands for a part of a name: commands take whole names (see --format jsonl)")?;
         }
         Ok(())
     }

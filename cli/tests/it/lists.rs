@@ -191,7 +191,7 @@ events  last event           type   name
 ──────  ───────────────────  ─────  ────────────────────────────────────────────
      1  2026-01-31 12:00:00  Thing  aggregate-xxxxxxxxxxxx…xxxxxxxxxxxxxxxxx-end
 not in 80 columns: last position (see --format jsonl)
-… stands for a part of an id: commands take whole ids (see --format jsonl)
+… stands for a part of a name: commands take whole names (see --format jsonl)
 ";
     assert_eq!(shown(80), at_80);
     let header = |table: &str| table.lines().next().unwrap().to_owned();

@@ -58,6 +58,9 @@ const STYLES: [(&str, &str); 10] = [
     ("\u{1b}[48;5;", "{bg "),
 ];
 
+/// A byte within the first frame of a segment.
+const DAMAGED_BYTE: usize = 150;
+
 /// Compares what `arguments` show at every width with the file `name`.
 fn look(folder: &Folder, name: &str, arguments: &[&str]) {
     look_after(folder, name, arguments, |_| ());
@@ -220,18 +223,23 @@ fn store(folder: &Folder) {
     run(program().current_dir(folder.path("")).args(arguments)).ok();
 }
 
-/// A durable store with a byte that is not what was written.
+/// A durable store with a byte that is not what was written: in the first of its two imports, so that how their events are written together
+/// makes no difference.
 fn damaged_store(folder: &Folder) {
-    store(folder);
-    let mut files: Vec<_> = fs::read_dir(folder.path("store"))
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| fs::metadata(path).unwrap().len() > 20_000)
-        .collect();
-    files.sort();
-    let mut bytes = fs::read(&files[0]).unwrap();
-    bytes[12_000] ^= 1;
-    fs::write(&files[0], bytes).unwrap();
+    drop(fs::remove_dir_all(folder.path("store")));
+    for log in ["one.jsonl", "visits.jsonl"] {
+        let arguments = ["--store", "file:store", "import", log];
+        run(program().current_dir(folder.path("")).args(arguments)).ok();
+    }
+    let entries = fs::read_dir(folder.path("store")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let segment = paths
+        .filter(|path| path.extension().is_some_and(|name| name == "segment"))
+        .min()
+        .unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[DAMAGED_BYTE] ^= 1;
+    fs::write(&segment, bytes).unwrap();
 }
 
 #[test]
