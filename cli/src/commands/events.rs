@@ -98,9 +98,7 @@ fn write_page(store: &Store, query: Query, out: &mut Out<'_>) -> Outcome {
     let written = write_all(out, &page.events)?;
     tell_altered(written, out)?;
     if let (true, Some(next)) = (out.is_table(), page.next) {
-        out.hint(&format!(
-            "there is more: the same again with --cursor {next}, or --limit 0 for all"
-        ))?;
+        out.hint(&format!("for more, add --cursor {next}, or --limit 0 for all"))?;
     }
     Ok(())
 }

@@ -52,9 +52,7 @@ pub(crate) fn show(store: &Store, list: &List, out: &mut Out<'_>) -> Outcome {
         records(&page.items, of_aggregates).write(out)?;
     }
     match page.next {
-        Some(next) => Ok(out.hint(&format!(
-            "there is more: the same again with --cursor {next}, or --limit 0 for all"
-        ))?),
+        Some(next) => Ok(out.hint(&format!("for more, add --cursor {next}, or --limit 0 for all"))?),
         None => Ok(()),
     }
 }

@@ -22,7 +22,7 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 23] = [
     "",
     "events",
     "stream",
@@ -39,6 +39,10 @@ const COMMANDS: [&str; 19] = [
     "archive",
     "audit",
     "audit trail",
+    "audit key",
+    "audit head",
+    "audit verify",
+    "audit anchor",
     "verify",
     "repair",
     "demo",
