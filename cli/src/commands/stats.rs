@@ -228,7 +228,7 @@ mod tests {
     #[test]
     fn the_report_has_what_the_library_writes_under_the_same_names() {
         let mut loader = Loader::new().unwrap();
-        Demo::new(2_000, 3).for_each(|entry| loader.take(entry).unwrap());
+        Demo::new(2_000, 3).for_each(|mut entry| loader.take(&mut entry).unwrap());
         let store = loader.store;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let out = Out {
