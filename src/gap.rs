@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Name, Position};
 
 /// Why events were dropped.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum GapReason {
@@ -79,7 +79,7 @@ impl GapReason {
 /// Events that are gone.
 ///
 /// `count` events between `first` and `last` are gone; others between them may still be there.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Gap {
@@ -109,6 +109,16 @@ impl fmt::Display for Gap {
 }
 
 impl Gap {
+    /// `count` events between `first` and `last` are gone.
+    pub fn new(first: Position, last: Position, count: u64, reason: GapReason) -> Self {
+        Self {
+            first,
+            last,
+            count,
+            reason,
+        }
+    }
+
     /// The event at `position` alone.
     pub(crate) fn at(position: u64, reason: GapReason) -> Self {
         Self {

@@ -171,6 +171,7 @@ pub use store::retention::Compaction;
 pub use store::stats::StoreStats;
 pub use store::tail::{Delivery, Tail, TailCancel, TailStream};
 pub use store::transact::Transaction;
+pub use store::visible::Visible;
 pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };

@@ -123,26 +123,16 @@ impl Row {
 fn batch_of(rows: &[Row]) -> Batch {
     let mut batch = Batch::new();
     for row in rows {
-        batch.push(&Record {
-            position: Position(row.position),
-            version: Version(row.version),
-            id: row.id,
-            timestamp: row.time,
-            recorded_at: row.time,
-            aggregate_id: &row.aggregate,
-            aggregate_type: "Payment",
-            event_type: &row.event_type,
-            schema_version: 1,
-            correlation_id: Some(&row.correlation),
-            causation_id: None,
-            user_id: Some(&row.user),
-            organization_id: None,
-            tags: &[],
-            metadata_type: "application/json",
-            metadata: b"",
-            data_type: "application/json",
-            data: PAYLOAD,
-        });
+        let mut record = Record::new(Position(row.position), Version(row.version), row.id);
+        record.timestamp = row.time;
+        record.recorded_at = row.time;
+        record.aggregate_id = &row.aggregate;
+        record.aggregate_type = "Payment";
+        record.event_type = &row.event_type;
+        record.correlation_id = Some(&row.correlation);
+        record.user_id = Some(&row.user);
+        record.data = PAYLOAD;
+        batch.push(&record);
     }
     batch
 }

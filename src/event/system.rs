@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-#[cfg(any(feature = "file", feature = "postgres"))]
 use crate::settings::NAME_BYTES_MAX;
 use crate::{EventRef, GapReason, Name, NewEvent, StreamLimits, Version};
 
@@ -22,7 +21,6 @@ const COMMANDS: &str = "$$command:";
 const SNAPSHOTS: &str = "$$snapshot:";
 
 /// Maximum bytes of a stream's id: of an aggregate, or of a system stream about it.
-#[cfg(any(feature = "file", feature = "postgres"))]
 pub(crate) const STREAM_BYTES_MAX: usize = NAME_BYTES_MAX + SNAPSHOTS.len();
 
 /// The system stream of an aggregate's changes.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::event::EventSchema;
@@ -9,9 +10,13 @@ use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
 use crate::event::names::{self, Names};
 use crate::{ContentType, EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
 
+/// The media type of [`ContentType::Json`].
+const JSON: &str = "application/json";
+
 /// Events in ascending order of positions: one or more whole appends.
 ///
-/// A batch from recovery may [skip](Self::skip) positions whose events are gone; its gaps and marks describe them then.
+/// A batch is serialized by serde with everything that a journal must return, in any format: see the example `directory_journal`. A format for
+/// people gets data that are UTF-8 as a string. A batch from recovery may [skip](Self::skip) positions whose events are gone; its gaps and marks describe them then.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     chunks: Vec<Chunk>,
@@ -29,8 +34,23 @@ pub struct Batch {
     spare: Vec<Chunk>,
 }
 
-/// One event, as a journal returns it.
+/// One event, as a journal returns it. [`Record::new`] makes one whose other fields can then be set.
+///
+/// ```
+/// use annals::journal::{Batch, Record};
+/// use annals::{Position, Version};
+///
+/// let mut record = Record::new(Position(1), Version(1), uuid::Uuid::from_u128(1));
+/// record.aggregate_type = "Order";
+/// record.aggregate_id = "order-1";
+/// record.event_type = "OrderPlaced";
+/// record.data = br#"{"total": 250}"#;
+/// let mut batch = Batch::new();
+/// batch.push(&record);
+/// assert_eq!(batch.len(), 1);
+/// ```
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Record<'a> {
     /// The position in the store.
     pub position: Position,
@@ -70,10 +90,38 @@ pub struct Record<'a> {
     pub data: &'a [u8],
 }
 
+impl Record<'_> {
+    /// An event with these numbers, with empty names and data, at the time zero, and with content type JSON.
+    pub fn new(position: Position, version: Version, id: Uuid) -> Self {
+        Self {
+            position,
+            version,
+            id,
+            timestamp: Timestamp::default(),
+            recorded_at: Timestamp::default(),
+            aggregate_id: "",
+            aggregate_type: "",
+            event_type: "",
+            schema_version: 1,
+            correlation_id: None,
+            causation_id: None,
+            user_id: None,
+            organization_id: None,
+            tags: &[],
+            metadata_type: JSON,
+            metadata: b"",
+            data_type: JSON,
+            data: b"",
+        }
+    }
+}
+
 /// The version of an aggregate at an event that is gone.
 ///
 /// Without marks, an aggregate without any remaining event would start at version 1 again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Mark {
     /// The position of the event.
     pub position: Position,
@@ -85,6 +133,19 @@ pub struct Mark {
     pub version: Version,
     /// The reason.
     pub reason: GapReason,
+}
+
+impl Mark {
+    /// The mark of an event that is gone for `reason`.
+    pub fn new(event: EventRef<'_>, reason: GapReason) -> Self {
+        Self {
+            position: event.position(),
+            aggregate_type: event.aggregate_type().into(),
+            aggregate_id: event.aggregate_id().into(),
+            version: event.version(),
+            reason,
+        }
+    }
 }
 
 /// The fields of an event that its kind does not contain.

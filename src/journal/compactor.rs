@@ -2,7 +2,7 @@
 
 use hashbrown::HashMap;
 
-use super::JournalError;
+use super::{Batch, JournalError, Mark};
 use crate::event::system;
 use crate::{EventRef, Gap, GapReason, Name, Position};
 
@@ -80,6 +80,14 @@ impl Part {
     }
 }
 
+impl Part {
+    /// The part that consists of `batch`, of this size in bytes.
+    pub fn of(batch: &Batch, bytes: u64) -> Self {
+        let events = batch.events().filter(|event| !event.is_change()).count() as u64;
+        Self::new(batch.first_position(), batch.last_position(), events, bytes)
+    }
+}
+
 /// The progress of [`Compactor::compact`].
 ///
 /// Exhaustive: a part is compacted or not, and the caller must repeat the call until it is.
@@ -147,6 +155,31 @@ impl PurgeSet {
         Some(self.reason_at(position, stream))
     }
 
+    /// Returns `batch` without the purged events: their positions are skipped, with gaps, and with the marks that recovery needs. For a journal that
+    /// compacts a part by writing it again.
+    #[must_use]
+    pub fn apply(&self, batch: &Batch) -> Batch {
+        let mut purged = Purged::default();
+        for gap in batch.gaps() {
+            purged.add_gap(gap.clone());
+        }
+        let mut marks = batch.marks().iter().cloned().peekable();
+        for event in batch.events() {
+            while let Some(mark) = marks.next_if(|mark| mark.position < event.position()) {
+                purged.latest.insert(mark.aggregate_id.clone(), mark);
+            }
+            purged.skip_to(batch, event.position());
+            match self.reason(event) {
+                Some(reason) => purged.leave_out(event, reason),
+                None => purged.keep(event),
+            }
+        }
+        purged
+            .latest
+            .extend(marks.map(|mark| (mark.aggregate_id.clone(), mark)));
+        purged.finish(batch)
+    }
+
     fn contains(&self, position: u64) -> bool {
         (self.first..=self.last).contains(&position) && self.there.binary_search(&position).is_err()
     }
@@ -162,5 +195,68 @@ impl PurgeSet {
             .and_then(|gaps| gaps.iter().rev().find(covers))
             .or_else(|| self.of_all.iter().rev().find(covers));
         found.map_or(GapReason::Several, |gap| gap.reason.clone())
+    }
+}
+
+/// A batch without its purged events, while it is being made.
+#[derive(Default)]
+struct Purged {
+    batch: Batch,
+    gaps: HashMap<GapReason, Gap, foldhash::fast::RandomState>,
+    /// The mark of the last dropped event of each aggregate, until an event needs it.
+    latest: HashMap<Name, Mark, foldhash::fast::RandomState>,
+    /// Marks that a later event needs: an event of the aggregate, or a system event about it.
+    needed: Vec<Mark>,
+}
+
+impl Purged {
+    fn add_gap(&mut self, gap: Gap) {
+        match self.gaps.get_mut(&gap.reason) {
+            Some(same) => same.merge(&gap),
+            None => drop(self.gaps.insert(gap.reason.clone(), gap)),
+        }
+    }
+
+    /// Skips the positions before `position` that have no event.
+    fn skip_to(&mut self, of: &Batch, position: Position) {
+        let next = match self.batch.last_position().0 {
+            0 => of.first_position().0,
+            last => last + 1,
+        };
+        if next < position.0 {
+            self.batch.skip(Position(next), Position(position.0 - 1));
+        }
+    }
+
+    fn leave_out(&mut self, event: EventRef<'_>, reason: GapReason) {
+        let mark = Mark::new(event, reason.clone());
+        self.batch.skip(event.position(), event.position());
+        self.add_gap(Gap::at(event.position().0, reason));
+        self.latest.insert(mark.aggregate_id.clone(), mark);
+    }
+
+    fn keep(&mut self, event: EventRef<'_>) {
+        self.batch.push_ref(event);
+        let id = event.aggregate_id();
+        for stream in [id, system::target(id)] {
+            self.needed.extend(self.latest.remove(stream));
+        }
+    }
+
+    fn finish(mut self, of: &Batch) -> Batch {
+        if !of.is_empty() {
+            self.skip_to(of, Position(of.last_position().0 + 1));
+        }
+        self.needed.extend(self.latest.into_values());
+        self.needed.sort_unstable_by_key(|mark| mark.position);
+        for mark in self.needed {
+            self.batch.push_mark(mark);
+        }
+        let mut gaps: Vec<_> = self.gaps.into_values().collect();
+        gaps.sort_unstable_by_key(|gap| (gap.first, gap.last));
+        for gap in gaps {
+            self.batch.push_gap(gap);
+        }
+        self.batch
     }
 }

@@ -3,6 +3,7 @@
 mod attached;
 mod batch;
 mod compactor;
+mod encoding;
 mod error;
 mod feed;
 #[cfg(feature = "file")]
@@ -16,7 +17,7 @@ pub(crate) use self::attached::Attached;
 pub use self::batch::{Batch, Mark, Record};
 pub use self::compactor::{CompactionStep, Compactor, Part, PurgeSet};
 pub use self::error::{JournalError, JournalErrorKind};
-pub(crate) use self::feed::{Feed, Followed, Remote, RemoteAppend};
+pub use self::feed::{Feed, Followed, Remote, RemoteAppend};
 
 use std::fmt;
 use std::time::Duration;
@@ -103,13 +104,21 @@ pub trait Recover {
     fn progress(&mut self, done: u64, total: u64);
 }
 
-/// The result of [`Journal::recover`].
+/// The result of [`Journal::recover`] and [`Feed::next`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovered {
     /// Bytes read.
     pub bytes: u64,
     /// Bytes of an incomplete batch at the end, left by a crash and cut off.
     pub torn_tail_bytes: u64,
+}
+
+impl Recovered {
+    /// A recovery that read `bytes`, and cut `torn_tail_bytes` off the end.
+    pub fn new(bytes: u64, torn_tail_bytes: u64) -> Self {
+        Self { bytes, torn_tail_bytes }
+    }
 }
 
 /// The result of opening a store.

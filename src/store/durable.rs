@@ -111,14 +111,6 @@ impl Store {
         }
     }
 
-    /// Waits until the event at `position` is visible, the store is closed, or its journal has failed.
-    pub fn wait_visible(&self, position: Position) {
-        let log = &self.engine().core.log;
-        log.visible_signal().wait_while(None, || {
-            log.visible() < position.0 && !log.is_closed() && !log.is_halted()
-        });
-    }
-
     /// Closes the store for every handle: appends fail, the journal writes and syncs all events, reads continue,
     /// tails end. Dropping the last handle does the same. A waker that the journal's thread calls may do either, without waiting
     /// for the journal.

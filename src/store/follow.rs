@@ -1,8 +1,4 @@
 //! Following the log of another writer: a thread reads its new events, which readers then see.
-#![cfg_attr(
-    not(any(feature = "postgres", feature = "testing")),
-    expect(dead_code, reason = "only a database can be followed")
-)]
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -39,19 +35,38 @@ pub(crate) struct Following {
 }
 
 impl Builder {
-    /// Creates a store that follows a log, and recovers the log's events.
+    /// Opens a store in memory that follows a log: it reads the existing events, and then those that other processes append. [`Store::follow`] does
+    /// so for a URL.
+    ///
+    /// An [append](Store::append) goes through the [`Remote`], and returns when this store has read the events. Appends to several aggregates or
+    /// under a condition, and changes of an aggregate, need the locks of a store and fail with [`Invalid`](Error::Invalid).
+    ///
+    /// While the log cannot be read, reads return the events so far, and [`fault`](Store::fault) returns the error.
+    ///
+    /// ```
+    /// # #[cfg(feature = "testing")]
+    /// # {
+    /// use annals::testing::personality::Personality;
+    /// use annals::{Expected, NewEvent, Store, StreamId};
+    ///
+    /// let store = Store::in_memory();
+    /// let follower = Store::builder().follow_log(store.log_like(&Personality::postgres()))?;
+    /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, vec![NewEvent::new("OrderPlaced")])?;
+    /// follower.wait_visible(annals::Position(1));
+    /// assert_eq!(follower.read_stream("order-1").events().len(), 1);
+    /// # }
+    /// # Ok::<(), annals::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// The errors of the feed and of the settings.
-    pub(crate) fn open_following(mut self, followed: Followed) -> Result<Store> {
-        let Followed { mut feed, remote } = followed;
+    /// [`Invalid`](Error::Invalid) when the builder has a journal or archives, or is read-only, and when a setting is out of range;
+    /// [`Unavailable`](Error::Unavailable) when the log cannot be read now; [`Corrupt`](Error::Corrupt) when it is damaged;
+    /// [`Unreadable`](Error::Unreadable) when it cannot be read permanently.
+    pub fn follow_log(mut self, followed: Followed) -> Result<Store> {
+        let (mut feed, remote) = followed.into_parts();
         self.check()?;
-        if !self.archives.is_empty() {
-            return Err(Error::invalid(
-                "archives cannot be attached to a store that follows: open the store without following",
-            ));
-        }
+        self.check_follows()?;
         durable::check(self.settings.durability, Durability::Synced)?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         // The feed returns only synced events, so readers never wait for a sync.
@@ -66,24 +81,16 @@ impl Builder {
         }
         Ok(store)
     }
-}
 
-impl Builder {
-    /// Whether the store is opened read-only and without archives.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn is_read_alone(&self) -> bool {
-        self.read_only && self.archives.is_empty()
-    }
-
-    /// Creates a read-only store with the current events of a log.
+    /// Opens a read-only store with the current events of a log, and drops the feed.
     ///
     /// # Errors
     ///
-    /// The errors of the feed and of the settings.
-    #[cfg(feature = "postgres")]
-    pub(crate) fn read_now(mut self, followed: Followed) -> Result<Store> {
-        let Followed { mut feed, .. } = followed;
+    /// As [`follow_log`](Self::follow_log).
+    pub fn read_log(mut self, mut feed: impl Feed) -> Result<Store> {
+        self.read_only = false;
         self.check()?;
+        self.check_follows()?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
         engine.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
@@ -92,6 +99,26 @@ impl Builder {
         let store = Store::of(engine);
         store.close()?;
         Ok(store)
+    }
+
+    fn check_follows(&self) -> Result<()> {
+        let with = match (&self.journal, self.archives.is_empty(), self.read_only) {
+            (Some(_), ..) => {
+                "a journal cannot be set for a store that follows, because it reads another log: open the store without it"
+            }
+            (None, false, _) => "archives cannot be attached to a store that follows: open the store without following",
+            (None, true, true) => {
+                "a store that follows is not read-only: read the log with `read_log`, or open the store without `read_only`"
+            }
+            (None, true, false) => return Ok(()),
+        };
+        Err(Error::invalid(with))
+    }
+
+    /// Whether the store is opened read-only and without archives.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn is_read_alone(&self) -> bool {
+        self.read_only && self.archives.is_empty()
     }
 }
 
@@ -257,13 +284,9 @@ impl Engine {
         let now = self.clock.now();
         let id = |event: &NewEvent<'_>| event.id.unwrap_or_else(|| self.ids.next(now));
         let ids: Vec<_> = events.iter().map(id).collect();
-        let appended = following.remote.append(&RemoteAppend {
-            stream,
-            expected,
-            events,
-            ids: &ids,
-            has_own_ids: events.iter().all(|event| event.id.is_some()),
-        });
+        let has_own_ids = events.iter().all(|event| event.id.is_some());
+        let append = RemoteAppend::new(stream, expected, events, &ids, has_own_ids);
+        let appended = following.remote.append(&append);
         // After a conflict the caller reads again, and needs the newest events.
         following.remote.wake();
         let appended = appended?;
@@ -296,7 +319,7 @@ impl Engine {
 
     fn await_followed(&self, following: &Following, appended: &Appended) -> Result<()> {
         let (log, last) = (&self.core.log, appended.last_position.0);
-        let deadline = Instant::now().checked_add(following.remote.patience());
+        let deadline = Instant::now().checked_add(following.remote.timeout());
         log.visible_signal()
             .wait_while(deadline, || log.visible() < last && !log.is_closed());
         if log.visible() >= last {

@@ -50,6 +50,7 @@ mod sync;
 pub(crate) mod tail;
 pub(crate) mod transact;
 mod type_table;
+pub(crate) mod visible;
 
 use std::fmt;
 use std::sync::Arc;

@@ -210,9 +210,10 @@ impl StoreUrl {
             #[cfg(feature = "postgres")]
             Place::Database(url) => {
                 let mut builder = builder;
+                builder.journal = None;
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
-                builder.open_following(followed(url)?)
+                builder.follow_log(followed(url)?)
             }
             _ => {
                 drop(builder);
@@ -252,7 +253,7 @@ impl StoreUrl {
                             "there is no store at {self}, in the schema of the URL, that could be read"
                         ));
                     }
-                    return builder.read_now(followed(url)?);
+                    return builder.read_log(followed(url)?.into_parts().0);
                 }
                 PostgresUrl::check_limits(&builder.settings.limits)?;
                 let journal = PostgresJournal::open_at(&url.address, url.journal.clone())?;

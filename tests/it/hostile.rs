@@ -5,7 +5,7 @@ use std::path::Path;
 
 use annals::journal::file::{FileJournal, FileSettings, verify};
 use annals::journal::{Batch, Journal as _, JournalError, Record, Recover};
-use annals::{Event, Position, Query, Result, Snapshot, Store, Timestamp, Version};
+use annals::{Event, Position, Query, Result, Snapshot, Store, Version};
 use proptest::prelude::*;
 use proptest::sample::select;
 use uuid::Uuid;
@@ -69,26 +69,13 @@ fn write(folder: &Path, events: &[Choice]) {
         let version = versions.entry(*id).or_insert(0);
         *version += 1;
         let mut batch = Batch::new();
-        batch.push(&Record {
-            position: Position(position),
-            version: Version(*version),
-            id: Uuid::from_u128(position.into()),
-            timestamp: Timestamp::from_micros(0),
-            recorded_at: Timestamp::from_micros(0),
-            aggregate_id: id,
-            aggregate_type: "Account",
-            event_type,
-            schema_version: 1,
-            correlation_id: None,
-            causation_id: None,
-            user_id: None,
-            organization_id: None,
-            tags: &[],
-            metadata_type: "application/json",
-            metadata: metadata.as_bytes(),
-            data_type: "application/json",
-            data,
-        });
+        let mut record = Record::new(Position(position), Version(*version), Uuid::from_u128(position.into()));
+        record.aggregate_id = id;
+        record.aggregate_type = "Account";
+        record.event_type = event_type;
+        record.metadata = metadata.as_bytes();
+        record.data = data;
+        batch.push(&record);
         journal.write(&batch).expect("written");
     }
     journal.sync().expect("synced");

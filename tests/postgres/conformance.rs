@@ -1,5 +1,8 @@
 //! The journal in PostgreSQL keeps the contract of journals, and a store on it the contract of stores.
 
+use annals::journal::postgres::follow as follow_log;
+use annals::journal::{Followed, JournalError};
+use annals::testing::conformance::Log;
 use annals::testing::event_store::Guarded;
 use annals::{Durability, Store};
 
@@ -8,6 +11,14 @@ use crate::support::{Schema, prepared};
 
 annals::conformance!(postgres, Schema::new());
 annals::conformance!(partitioned, Schema::partitioned());
+
+impl Log for Schema {
+    fn connect(&self) -> Result<Followed, JournalError> {
+        follow_log(&self.url, self.settings())
+    }
+}
+
+annals::feed_conformance!(feed, prepared());
 
 fn store(schema: Schema) -> Guarded<Store, Schema> {
     let journal = schema.journal().expect("the schema is free");

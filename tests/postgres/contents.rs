@@ -97,26 +97,27 @@ fn push(batch: &mut Batch, position: u64, content: &Content) {
     let tags: Vec<_> = content.tags.iter().map(String::as_str).collect();
     let aggregate_id = format!("{}'\"\\", content.tags.first().map_or("a", String::as_str));
     let [occurred, recorded] = content.times.map(Timestamp::from_micros);
-    batch.push(&Record {
-        position: Position(position),
-        version: Version(position),
-        id: Uuid::from_u64_pair(position, u64::MAX),
-        timestamp: occurred,
-        recorded_at: recorded,
-        aggregate_id: &aggregate_id,
-        aggregate_type: "Type",
-        event_type: "Happened",
-        schema_version: position as u32,
-        correlation_id,
-        causation_id,
-        user_id,
-        organization_id,
-        tags: &tags,
-        metadata_type: content.types[0],
-        metadata: &content.metadata,
-        data_type: content.types[1],
-        data: &content.data,
-    });
+    let mut record = Record::new(
+        Position(position),
+        Version(position),
+        Uuid::from_u64_pair(position, u64::MAX),
+    );
+    record.timestamp = occurred;
+    record.recorded_at = recorded;
+    record.aggregate_id = &aggregate_id;
+    record.aggregate_type = "Type";
+    record.event_type = "Happened";
+    record.schema_version = position as u32;
+    record.correlation_id = correlation_id;
+    record.causation_id = causation_id;
+    record.user_id = user_id;
+    record.organization_id = organization_id;
+    record.tags = &tags;
+    record.metadata_type = content.types[0];
+    record.metadata = &content.metadata;
+    record.data_type = content.types[1];
+    record.data = &content.data;
+    batch.push(&record);
 }
 
 /// Writes the contents as batches of these lengths, and reads them back.

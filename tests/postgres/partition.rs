@@ -126,26 +126,12 @@ fn a_batch_of_two_months_is_written_whole() {
 }
 
 fn push_recorded(batch: &mut Batch, position: u64, recorded: i64) {
-    batch.push(&Record {
-        position: Position(position),
-        version: Version(position),
-        id: Uuid::from_u64_pair(1, position),
-        timestamp: Timestamp::from_micros(0),
-        recorded_at: Timestamp::from_micros(recorded),
-        aggregate_id: "order-1",
-        aggregate_type: "Order",
-        event_type: "OrderPlaced",
-        schema_version: 1,
-        correlation_id: None,
-        causation_id: None,
-        user_id: None,
-        organization_id: None,
-        tags: &[],
-        metadata_type: "application/json",
-        metadata: b"",
-        data_type: "application/json",
-        data: b"",
-    });
+    let mut record = Record::new(Position(position), Version(position), Uuid::from_u64_pair(1, position));
+    record.recorded_at = Timestamp::from_micros(recorded);
+    record.aggregate_id = "order-1";
+    record.aggregate_type = "Order";
+    record.event_type = "OrderPlaced";
+    batch.push(&record);
 }
 
 #[test]

@@ -130,26 +130,14 @@ fn row(message: &SimpleQueryMessage) -> Option<Vec<Option<String>>> {
 pub(crate) fn batch(first: u64, count: u64) -> Batch {
     let mut batch = Batch::new();
     for position in first..first + count {
-        batch.push(&Record {
-            position: Position(position),
-            version: Version(position),
-            id: Uuid::from_u64_pair(1, position),
-            timestamp: Timestamp::from_micros(position.cast_signed()),
-            recorded_at: Timestamp::default(),
-            aggregate_id: "order-1",
-            aggregate_type: "Order",
-            event_type: "OrderPlaced",
-            schema_version: 1,
-            correlation_id: None,
-            causation_id: None,
-            user_id: None,
-            organization_id: None,
-            tags: &[],
-            metadata_type: "application/json",
-            metadata: b"",
-            data_type: "application/json",
-            data: format!("\"position {position} of {count}\"").as_bytes(),
-        });
+        let data = format!("\"position {position} of {count}\"");
+        let mut record = Record::new(Position(position), Version(position), Uuid::from_u64_pair(1, position));
+        record.timestamp = Timestamp::from_micros(position.cast_signed());
+        record.aggregate_id = "order-1";
+        record.aggregate_type = "Order";
+        record.event_type = "OrderPlaced";
+        record.data = data.as_bytes();
+        batch.push(&record);
     }
     batch
 }

@@ -85,25 +85,22 @@ fn push(batch: &mut Batch, entry: &Entry, last: &mut u64) -> Result<(), BadLine>
     }
     *last = position.0;
     let tags: Vec<&str> = event.tags.iter().map(|tag| &**tag).collect();
-    batch.push(&Record {
-        position,
-        version,
-        id,
-        timestamp: event.timestamp.unwrap_or(recorded_at),
-        recorded_at,
-        aggregate_id: &stream.aggregate_id,
-        aggregate_type: &stream.aggregate_type,
-        event_type: &event.event_type,
-        schema_version: event.schema_version,
-        correlation_id: event.correlation_id.as_deref(),
-        causation_id: event.causation_id.as_deref(),
-        user_id: event.user_id.as_deref(),
-        organization_id: event.organization_id.as_deref(),
-        tags: &tags,
-        metadata_type: event.metadata_type.as_str(),
-        metadata: &event.metadata,
-        data_type: event.data_type.as_str(),
-        data: &event.data,
-    });
+    let mut record = Record::new(position, version, id);
+    record.timestamp = event.timestamp.unwrap_or(recorded_at);
+    record.recorded_at = recorded_at;
+    record.aggregate_id = &stream.aggregate_id;
+    record.aggregate_type = &stream.aggregate_type;
+    record.event_type = &event.event_type;
+    record.schema_version = event.schema_version;
+    record.correlation_id = event.correlation_id.as_deref();
+    record.causation_id = event.causation_id.as_deref();
+    record.user_id = event.user_id.as_deref();
+    record.organization_id = event.organization_id.as_deref();
+    record.tags = &tags;
+    record.metadata_type = event.metadata_type.as_str();
+    record.metadata = &event.metadata;
+    record.data_type = event.data_type.as_str();
+    record.data = &event.data;
+    batch.push(&record);
     Ok(())
 }

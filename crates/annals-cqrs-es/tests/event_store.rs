@@ -175,26 +175,19 @@ impl ThroughFramework {
             (read.payload.clone(), read.event_type.as_str())
         );
         let mut batch = Batch::new();
-        batch.push(&Record {
-            position: stored.position(),
-            version: stored.version(),
-            id: stored.id(),
-            timestamp: stored.timestamp(),
-            recorded_at: stored.recorded_at(),
-            aggregate_id: &read.aggregate_id,
-            aggregate_type: &read.aggregate_type,
-            event_type: &read.event_type,
-            schema_version: stored.schema_version(),
-            correlation_id: name(&read.metadata, "correlation_id"),
-            causation_id: name(&read.metadata, "causation_id"),
-            user_id: name(&read.metadata, "user_id"),
-            organization_id: name(&read.metadata, "organization_id"),
-            tags: &[],
-            metadata_type: "application/json",
-            metadata: b"",
-            data_type: "application/json",
-            data: stored.data(),
-        });
+        let mut record = Record::new(stored.position(), stored.version(), stored.id());
+        record.timestamp = stored.timestamp();
+        record.recorded_at = stored.recorded_at();
+        record.aggregate_id = &read.aggregate_id;
+        record.aggregate_type = &read.aggregate_type;
+        record.event_type = &read.event_type;
+        record.schema_version = stored.schema_version();
+        record.correlation_id = name(&read.metadata, "correlation_id");
+        record.causation_id = name(&read.metadata, "causation_id");
+        record.user_id = name(&read.metadata, "user_id");
+        record.organization_id = name(&read.metadata, "organization_id");
+        record.data = stored.data();
+        batch.push(&record);
         let event = batch.events().next().map(|event| event.to_event());
         event.expect("it was pushed")
     }

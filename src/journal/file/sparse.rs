@@ -199,13 +199,7 @@ impl SparseEncoder {
     }
 
     fn leave_out(&mut self, event: EventRef<'_>, reason: GapReason) {
-        let mark = Mark {
-            position: event.position(),
-            aggregate_type: event.aggregate_type().into(),
-            aggregate_id: event.aggregate_id().into(),
-            version: event.version(),
-            reason: reason.clone(),
-        };
+        let mark = Mark::new(event, reason.clone());
         self.add_gap(&Gap::at(mark.position.0, reason));
         self.latest.insert(mark.aggregate_id.clone(), mark);
     }

@@ -245,9 +245,9 @@ impl PostgresRemote {
             Ok(session) => session,
             Err(error) => return Sent::Unsent(error),
         };
-        let stream = append.stream;
+        let stream = append.stream();
         let (id, kind) = (&*stream.aggregate_id, &*stream.aggregate_type);
-        let (expected, store) = (number_of(append.expected), self.calls.store.get());
+        let (expected, store) = (number_of(append.expected()), self.calls.store.get());
         let read = self.calls.read.load(Ordering::SeqCst).cast_signed();
         let parameters: [&(dyn ToSql + Sync); 6] = [&id, &kind, &expected, &events, &store, &read];
         let call = async {
@@ -271,7 +271,7 @@ impl PostgresRemote {
         let Some(row) = row else {
             return Sent::RolledBack(self.not_called(&session).await);
         };
-        match appended(row, 0, append.has_own_ids) {
+        match appended(row, 0, append.has_own_ids()) {
             Ok(appended) => {
                 let last = appended.last_position.0;
                 self.calls.appended.fetch_max(last, Ordering::SeqCst);
@@ -387,7 +387,7 @@ impl Remote for PostgresRemote {
         self.runtime.block_on(self.call(append))
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         self.server.patience()
     }
 
@@ -423,7 +423,7 @@ fn number_of(expected: Expected) -> Option<i64> {
 /// The outcome in a row of `append_many`, after the column `place`.
 fn outcome(server: &Server, append: &RemoteAppend<'_>, row: &Row) -> Result<Result<Appended>, Error> {
     let Some(state) = row.try_get::<_, Option<&str>>(6)? else {
-        return appended(row, 1, append.has_own_ids).map(Ok);
+        return appended(row, 1, append.has_own_ids()).map(Ok);
     };
     let message: &str = row.try_get(7)?;
     let detail = row.try_get::<_, Option<&str>>(8)?.unwrap_or_default();
@@ -453,11 +453,11 @@ fn appended(row: &Row, first: usize, has_own_ids: bool) -> Result<Appended, Erro
 fn member(append: &RemoteAppend<'_>, events: &str) -> String {
     let mut out = String::with_capacity(events.len() + 128);
     out.push_str("{\"aggregateId\":");
-    put_text(&mut out, &append.stream.aggregate_id);
+    put_text(&mut out, &append.stream().aggregate_id);
     put_field(&mut out, "aggregateType");
-    put_text(&mut out, &append.stream.aggregate_type);
+    put_text(&mut out, &append.stream().aggregate_type);
     put_field(&mut out, "expectedVersion");
-    match number_of(append.expected) {
+    match number_of(append.expected()) {
         Some(version) => out.push_str(&version.to_string()),
         None => out.push_str("null"),
     }
@@ -470,7 +470,7 @@ fn member(append: &RemoteAppend<'_>, events: &str) -> String {
 /// The events as JSON for the function.
 fn json(append: &RemoteAppend<'_>) -> String {
     let mut out = String::from("[");
-    for (event, id) in append.events.iter().zip(append.ids) {
+    for (event, id) in append.events().iter().zip(append.ids()) {
         if out.len() > 1 {
             out.push(',');
         }

@@ -138,7 +138,7 @@ pub(super) fn refusal_of(
     match state {
         "ZA400" => Some(crate::Error::invalid(message)),
         "ZA409" => Some(conflict(append, detail).into()),
-        "ZA410" => Some(crate::Error::Deleted(append.stream.aggregate_id.clone())),
+        "ZA410" => Some(crate::Error::Deleted(append.stream().aggregate_id.clone())),
         "ZA423" => {
             let message = format!("{message}: {}", server.place());
             Some(JournalError::new(JournalErrorKind::Locked, message).into())
@@ -149,7 +149,7 @@ pub(super) fn refusal_of(
 
 /// The conflict that the detail of a refusal describes.
 fn conflict(append: &RemoteAppend<'_>, detail: &str) -> Conflict {
-    let stream = append.stream.clone();
+    let stream = append.stream().clone();
     let position = Position(number(detail, "\"position\""));
     match known_id(detail) {
         Some(id) => Conflict::EventKnown {
@@ -160,7 +160,7 @@ fn conflict(append: &RemoteAppend<'_>, detail: &str) -> Conflict {
         },
         None => Conflict::Version {
             stream,
-            expected: append.expected,
+            expected: append.expected(),
             actual: Version(number(detail, "\"actualVersion\"")),
             position,
         },

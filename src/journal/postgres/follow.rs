@@ -35,11 +35,27 @@ const TOP: &str = "SELECT store, head.position, pg_is_in_recovery(), event_id, t
 /// Its commit waits for the flush of all commits before it.
 const SYNC: &str = "SELECT pg_logical_emit_message(true, 'annals', '')";
 
-/// Follows the store in the database at `address`.
+/// The log of the store in the database at `url`, to be [followed](crate::Builder::follow_log). Creates missing tables; a lease is not needed.
+///
+/// [`Store::follow`](crate::Store::follow) does this and opens the store.
+///
+/// ```no_run
+/// use annals::Store;
+/// use annals::journal::postgres::{PostgresSettings, follow};
+///
+/// let followed = follow("postgres://orders@localhost/orders", PostgresSettings::default())?;
+/// let store = Store::builder().follow_log(followed)?;
+/// # Ok::<(), annals::Error>(())
+/// ```
 ///
 /// # Errors
 ///
-/// As for a journal in the database; a lease is not needed.
+/// As [`PostgresJournal::open_with`](super::PostgresJournal::open_with), without the lease.
+pub fn follow(url: &str, settings: PostgresSettings) -> Result<Followed, JournalError> {
+    follow_at(&Address::parse(url)?, settings)
+}
+
+/// Like [`follow`], with a parsed address.
 pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result<Followed, JournalError> {
     let server = Arc::new(Server::new(address, settings)?);
     let runtime = Arc::new(Runtime::new()?);
@@ -54,10 +70,7 @@ pub(crate) fn follow_at(address: &Address, settings: PostgresSettings) -> Result
         position: 0,
         runtime,
     };
-    Ok(Followed {
-        feed: Box::new(feed),
-        remote: Box::new(remote),
-    })
+    Ok(Followed::new(feed, remote))
 }
 
 /// Creates or migrates the tables. A role without that right follows readable tables of an older version.

@@ -34,6 +34,7 @@ pub(crate) use self::address::{Address, OPTIONS as ADDRESS_OPTIONS, shown_option
 use self::connect::{Session, check_pooler, connect_checked, in_time};
 #[cfg(feature = "cqrs")]
 pub(crate) use self::database::{Database, Failure, Link, Parameter};
+pub use self::follow::follow;
 pub(crate) use self::follow::follow_at;
 use self::head::{Head, Lease, Standing};
 use self::lease::Heartbeat;

@@ -15,6 +15,7 @@
 )]
 
 mod compactor;
+pub mod feed;
 
 use uuid::Uuid;
 
@@ -23,6 +24,7 @@ pub use self::compactor::{
     a_part_that_does_not_exist_is_refused, changes_of_aggregates_survive_compaction,
     parts_cover_every_event_after_a_seal, what_is_gone_is_skipped_and_the_rest_comes_back,
 };
+pub use self::feed::Log;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Record, Recover};
 use crate::{Durability, Event, Position, Timestamp, Version};
 

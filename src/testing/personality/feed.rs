@@ -1,9 +1,13 @@
 //! A log in memory that another store follows, with the anomalies of a database in between.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::{Anomaly, LAG_MAX, LATE_MAX, Personality};
 use crate::journal::{Batch, Feed, JournalError, JournalErrorKind, Recover, Recovered, Remote, RemoteAppend};
@@ -17,15 +21,21 @@ const LOOK_AGAIN: Duration = Duration::from_millis(10);
 const BATCH_EVENTS: usize = 4_096;
 
 /// The store that is followed, and what interrupts the feed's waits.
+#[derive(Debug)]
 pub(super) struct Wakeup {
     store: Store,
     is_woken: AtomicBool,
     is_stopped: AtomicBool,
+    /// The thread that waits.
+    waiting: Mutex<Option<Thread>>,
 }
 
-impl fmt::Debug for Wakeup {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wakeup").finish_non_exhaustive()
+/// Wakes a thread that waits for the store.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
@@ -35,24 +45,39 @@ impl Wakeup {
             store: store.clone(),
             is_woken: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
+            waiting: Mutex::new(None),
         }
     }
 
     fn set(&self, flag: &AtomicBool) {
         flag.store(true, Ordering::SeqCst);
-        self.store.engine().core.log.visible_signal().notify();
+        if let Some(thread) = &*self.waiting.lock() {
+            thread.unpark();
+        }
     }
 
-    fn visible(&self) -> u64 {
-        self.store.engine().core.log.visible()
+    fn is_interrupted(&self) -> bool {
+        self.is_woken.load(Ordering::SeqCst) || self.is_stopped.load(Ordering::SeqCst)
     }
 
-    /// Waits until `is_over`, or until the deadline, a call of [`Remote::wake`], or the end.
-    fn wait_until(&self, deadline: Instant, is_over: impl Fn() -> bool) {
-        let signal = self.store.engine().core.log.visible_signal();
-        signal.wait_while(Some(deadline), || {
-            !is_over() && !self.is_woken.load(Ordering::SeqCst) && !self.is_stopped.load(Ordering::SeqCst)
-        });
+    /// Waits until the event at `position` is visible, if there is one, or until the deadline, a call of [`Remote::wake`], or the end.
+    fn wait_until(&self, deadline: Instant, position: Option<Position>) {
+        let thread = std::thread::current();
+        // Before the checks: a call of `set` after them finds the thread.
+        *self.waiting.lock() = Some(thread.clone());
+        let waker = Waker::from(Arc::new(Unpark(thread)));
+        let mut visible = position.map(|position| self.store.when_visible(position));
+        while !self.is_interrupted() {
+            let context = &mut Context::from_waker(&waker);
+            let is_visible = visible
+                .as_mut()
+                .is_some_and(|visible| Pin::new(visible).poll(context).is_ready());
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_visible || left.is_zero() {
+                return;
+            }
+            std::thread::park_timeout(left);
+        }
     }
 
     fn take_woken(&self) -> bool {
@@ -97,10 +122,10 @@ impl MemoryFeed {
     /// Waits for the replica, which may have replayed the commit afterwards.
     fn wait_for_replay(&mut self) {
         if self.personality.is_paused() {
-            self.wakeup.wait_until(Instant::now() + LOOK_AGAIN, || false);
+            self.wakeup.wait_until(Instant::now() + LOOK_AGAIN, None);
             self.is_woken |= self.wakeup.take_woken();
         } else if let Some(lag) = self.personality.draw_delay(Anomaly::StaleReads, LAG_MAX) {
-            self.wakeup.wait_until(Instant::now() + lag, || false);
+            self.wakeup.wait_until(Instant::now() + lag, None);
             self.is_woken |= self.wakeup.take_woken();
         }
     }
@@ -129,15 +154,16 @@ impl Feed for MemoryFeed {
 
     fn wait(&mut self) {
         let next_poll = Instant::now() + POLL;
-        let has_more = || self.wakeup.visible() > self.read;
-        self.wakeup.wait_until(next_poll, has_more);
+        let read = Position(self.read);
+        self.wakeup.wait_until(next_poll, Some(Position(self.read + 1)));
+        let has_more = || self.wakeup.store.visible() > read;
         // An append of this follower wakes it, without a notification.
         self.is_woken = self.wakeup.take_woken();
         if !self.is_woken
             && has_more()
             && let Some(until) = self.delay(next_poll)
         {
-            self.wakeup.wait_until(until, || false);
+            self.wakeup.wait_until(until, None);
             self.is_woken = self.wakeup.take_woken();
         }
         if has_more() {
@@ -181,12 +207,8 @@ fn skip(batch: &mut Batch, holes: &mut Vec<(u64, u64)>, seen: u64, last: u64) {
 /// The part of a gap within positions.
 fn clip(gap: &Gap, (first, last): (u64, u64)) -> Option<Gap> {
     let (first, last) = (gap.first.0.max(first), gap.last.0.min(last));
-    (first <= last).then(|| Gap {
-        first: Position(first),
-        last: Position(last),
-        count: gap.count.min(last - first + 1),
-        reason: gap.reason.clone(),
-    })
+    let count = gap.count.min(last.saturating_sub(first) + 1);
+    (first <= last).then(|| Gap::new(Position(first), Position(last), count, gap.reason.clone()))
 }
 
 /// Appends to the store that is followed.
@@ -211,17 +233,16 @@ impl Remote for MemoryRemote {
             let message = "the events cannot be appended, and nothing was written: could not serialize access due to concurrent update (40001)";
             return Err(JournalError::new(JournalErrorKind::Retry, message).into());
         }
-        let with_ids = append.events.iter().zip(append.ids);
-        let events: Vec<_> = with_ids.map(|(event, id)| event.clone().id(*id)).collect();
-        let appended = self.wakeup.store.append(append.stream, append.expected, events)?;
+        let store = &self.wakeup.store;
+        let appended = store.append(append.stream(), append.expected(), append.events_with_ids())?;
         Ok(Appended {
             durability: Durability::Synced,
-            repeated: appended.repeated && append.has_own_ids,
+            repeated: appended.repeated && append.has_own_ids(),
             ..appended
         })
     }
 
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         self.personality.timeout
     }
 

@@ -144,6 +144,14 @@ impl Personality {
         }
     }
 
+    /// No anomaly.
+    pub fn none() -> Self {
+        Self {
+            anomalies: 0,
+            ..Self::postgres()
+        }
+    }
+
     /// Sets the seed of the draws.
     #[must_use]
     pub fn seeded(mut self, seed: Seed) -> Self {
@@ -306,13 +314,19 @@ impl Store {
     /// [`Error::Invalid`](crate::Error::Invalid) for settings that a follower cannot have; [`Error::Unavailable`](crate::Error::Unavailable) if the
     /// system cannot start a thread.
     pub fn followed_like(&self, personality: &Personality) -> Result<Self> {
-        let wakeup = Arc::new(Wakeup::new(self));
-        let feed = Box::new(MemoryFeed::new(&wakeup, personality));
-        let remote = Box::new(MemoryRemote::new(&wakeup, personality));
         let ids = Arc::new(SeededIds::new(personality.next_follower().value()));
         self.builder_of_follower()
             .ids(ids)
-            .open_following(Followed { feed, remote })
+            .follow_log(self.log_like(personality))
+    }
+
+    /// The log of this store, to be [followed](crate::Builder::follow_log) as the log of a store in a database is.
+    pub fn log_like(&self, personality: &Personality) -> Followed {
+        let wakeup = Arc::new(Wakeup::new(self));
+        Followed::new(
+            MemoryFeed::new(&wakeup, personality),
+            MemoryRemote::new(&wakeup, personality),
+        )
     }
 
     /// Whether the process crashes before the acknowledgement of a group's event is stored.

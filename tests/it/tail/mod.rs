@@ -8,8 +8,7 @@ use std::time::Duration;
 use annals::journal::file::FileJournal;
 use annals::journal::{Batch, Journal as _, JournalError, Record, Recover};
 use annals::{
-    Delivery, Error, Expected, Gap, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Timestamp,
-    Version,
+    Delivery, Error, Expected, Gap, GapReason, NewEvent, Order, Position, Query, Store, StreamId, Tail, Version,
 };
 
 use crate::support::{TempFolder, drain, fill, keeping, noted, stream};
@@ -295,26 +294,13 @@ impl Recover for Nothing {
 }
 
 fn record(position: u64, version: u64) -> Record<'static> {
-    Record {
-        position: Position(position),
-        version: Version(version),
-        id: uuid::Uuid::from_u128(u128::from(position)),
-        timestamp: Timestamp::from_micros(0),
-        recorded_at: Timestamp::from_micros(0),
-        aggregate_id: "a",
-        aggregate_type: "Note",
-        event_type: "Noted",
-        schema_version: 1,
-        correlation_id: None,
-        causation_id: None,
-        user_id: None,
-        organization_id: None,
-        tags: &[],
-        metadata_type: "application/json",
-        metadata: &[],
-        data_type: "application/json",
-        data: b"{}",
-    }
+    let id = uuid::Uuid::from_u128(u128::from(position));
+    let mut record = Record::new(Position(position), Version(version), id);
+    record.aggregate_id = "a";
+    record.aggregate_type = "Note";
+    record.event_type = "Noted";
+    record.data = b"{}";
+    record
 }
 
 /// A gap.
