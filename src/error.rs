@@ -23,6 +23,10 @@ pub enum Error {
     /// A budget or the backlog is full and the settings say to refuse. Nothing was written; drop events, or retry later.
     #[error("the store is full: {0}")]
     Full(Box<str>),
+    /// The journal's backlog has no room, and [`try_append`](crate::Store::try_append) does not wait. Nothing was written; retry later, or use
+    /// [`append_async`](crate::Store::append_async).
+    #[error("the backlog of the journal is full: {0}")]
+    Backlog(Box<str>),
     /// The store was closed. Nothing was written, unless it was closed while the append waited for durability; open the store again.
     #[error("the store is closed: open a new one")]
     Closed,

@@ -158,6 +158,7 @@ pub use query::{AsOf, Cursor, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::Store;
+pub use store::append_async::{AppendFuture, PendingAppend};
 pub use store::archive::{ArchiveCandidates, Archived};
 pub use store::builder::Builder;
 #[cfg(feature = "cache")]

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use parking_lot::RwLockReadGuard;
-
 use super::Engine;
 use super::budget::Cost;
 use super::core::{OwnLane, ShardWrite};
@@ -25,6 +23,24 @@ pub(crate) enum Admission {
     Repeated(Appended),
     /// Only the index of ids can tell whether it is a duplicate.
     Unclear,
+}
+
+/// What an append did, before it waits for the journal.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Outcome {
+    /// It has no events.
+    Nothing,
+    /// Its events were there.
+    Repeated,
+    /// Its events were written. The version up to which the stream is dropped once readers see them, if there is one.
+    New(Option<u32>),
+}
+
+/// An append that is not acknowledged yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WrittenAppend {
+    pub(super) appended: Appended,
+    pub(super) outcome: Outcome,
 }
 
 impl Engine {
@@ -53,13 +69,29 @@ impl Engine {
         cost: Option<Cost>,
         acknowledge: Durability,
     ) -> Result<Appended> {
-        if let Some(appended) = self.append_prepared_with(prepared, None, cost, acknowledge)? {
-            Ok(appended)
+        let WrittenAppend { mut appended, outcome } = self.write_append(prepared, cost)?;
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Repeated => return self.repeat(appended, acknowledge),
+            Outcome::New(surplus) => {
+                appended.durability = self.acknowledge(appended.last_position.0, acknowledge)?;
+                if surplus.is_some() {
+                    self.limit_later(prepared, surplus);
+                }
+            }
+        }
+        Ok(appended)
+    }
+
+    /// Writes the events of a prepared append whose cost is reserved, and does not wait for the journal.
+    pub(super) fn write_append(&self, prepared: &PreparedAppend<'_>, cost: Option<Cost>) -> Result<WrittenAppend> {
+        if let Some(written) = self.append_prepared_with(prepared, None, cost)? {
+            Ok(written)
         } else {
             let ids = self.ids_held();
-            let appended = self.append_prepared_with(prepared, Some(ids), cost, acknowledge)?;
+            let written = self.append_prepared_with(prepared, Some(&ids), cost)?;
             // With the index held the check is never unclear.
-            appended.ok_or(Error::Closed)
+            written.ok_or(Error::Closed)
         }
     }
 
@@ -67,25 +99,27 @@ impl Engine {
     fn append_prepared_with(
         &self,
         prepared: &PreparedAppend<'_>,
-        ids: Option<RwLockReadGuard<'_, IdIndex>>,
+        ids: Option<&IdIndex>,
         cost: Option<Cost>,
-        acknowledge: Durability,
-    ) -> Result<Option<Appended>> {
+    ) -> Result<Option<WrittenAppend>> {
         let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
         // Under the lock: closing the store takes every lock once, so it sees every earlier append.
         self.check_open()?;
-        let key = match self.check_prepared(&shard, prepared, ids.as_deref())? {
+        let key = match self.check_prepared(&shard, prepared, ids)? {
             Admission::New(key) => key,
             Admission::Repeated(appended) => {
-                drop((shard, ids));
-                return self.repeat(appended, acknowledge).map(Some);
+                return Ok(Some(WrittenAppend {
+                    appended,
+                    outcome: Outcome::Repeated,
+                }));
             }
             Admission::Unclear => return Ok(None),
         };
         if prepared.events.is_empty() {
-            return Ok(Some(
-                self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)),
-            ));
+            return Ok(Some(WrittenAppend {
+                appended: self.nothing_appended(key.map_or(0, |key| shard.stream(key).version)),
+                outcome: Outcome::Nothing,
+            }));
         }
         let state = shard.write();
         let key = key.unwrap_or_else(|| state.create(prepared.stream_hash, prepared.stream));
@@ -93,21 +127,15 @@ impl Engine {
         let first = self.write_prepared(state, key, prepared);
         self.count_written(cost);
         let surplus = self.limit_appended(state, key);
-        drop((shard, ids));
-        let mut appended = acknowledged(prepared, version, first);
-        appended.durability = self.acknowledge(appended.last_position.0, acknowledge)?;
-        if surplus.is_some() {
-            self.limit_later(prepared, surplus);
-        }
-        Ok(Some(appended))
+        Ok(Some(WrittenAppend {
+            appended: acknowledged(prepared, version, first),
+            outcome: Outcome::New(surplus),
+        }))
     }
 
     /// Drops the events of a stream up to a version, once readers see the events that displaced them.
     pub(crate) fn limit_later(&self, prepared: &PreparedAppend<'_>, to: Option<u32>) {
-        let mut shard = self.core.write(self.core.shard_of(prepared.stream_hash));
-        if let Some(key) = shard.find(prepared.stream_hash, &prepared.stream.aggregate_id) {
-            self.limit_to(shard.write(), key, to);
-        }
+        self.limit_stream(prepared.stream_hash, &prepared.stream.aggregate_id, to);
     }
 
     /// Returns the first acknowledgement once its events have the durability requested now.
@@ -333,6 +361,31 @@ impl Engine {
         Ok(Some(cost))
     }
 
+    /// Whether appends reserve room in the budget or the backlog.
+    pub(super) fn counts_costs(&self) -> bool {
+        self.usage.is_some() || self.flushing.is_some()
+    }
+
+    /// Reserves room without waiting. Returns `false` if there is none in the backlog.
+    ///
+    /// # Errors
+    ///
+    /// As [`reserve`](Self::reserve), without that of a full backlog.
+    pub(super) fn try_reserve(&self, cost: Option<Cost>) -> Result<bool> {
+        let Some(cost) = cost else { return Ok(true) };
+        if let Some(flushing) = &self.flushing
+            && !flushing.try_admit(self, cost)?
+        {
+            return Ok(false);
+        }
+        if let Some(usage) = &self.usage {
+            usage
+                .take(cost, &self.settings.budget)
+                .inspect_err(|_| self.release(cost))?;
+        }
+        Ok(true)
+    }
+
     /// Counts a written append at its reserved cost, for forks. The caller holds the lock of a shard that was written to.
     #[inline]
     pub(super) fn count_written(&self, cost: Option<Cost>) {
@@ -364,6 +417,7 @@ impl Engine {
     pub(crate) fn after_flush(&self) {
         self.core.release_journaled();
         self.make_room();
+        self.limit_visible();
     }
 }
 

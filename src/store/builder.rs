@@ -239,6 +239,7 @@ impl Builder {
             expiry: AtomicI64::new(i64::MAX),
             aging: Mutex::default(),
             dropping: Mutex::default(),
+            late_limits: Mutex::default(),
             drops: AtomicU64::new(0),
             dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(0),

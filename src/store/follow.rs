@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::builder::Builder;
+use super::follow_async::CallThreads;
 use super::log::Log;
 use super::own_ids::OwnIds;
 use super::prepare;
@@ -32,6 +33,7 @@ pub(crate) struct Following {
     stop: Signal,
     worker: Mutex<Option<JoinHandle<()>>>,
     thread: OnceLock<ThreadId>,
+    call_threads: CallThreads,
 }
 
 impl Builder {
@@ -144,6 +146,7 @@ impl Following {
             stop: Signal::default(),
             worker: Mutex::new(None),
             thread: OnceLock::new(),
+            call_threads: CallThreads::default(),
         }
     }
 
@@ -196,6 +199,11 @@ impl Following {
         }
     }
 
+    /// The threads that append for futures.
+    pub(super) fn call_threads(&self) -> &CallThreads {
+        &self.call_threads
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -205,6 +213,7 @@ impl Following {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify();
         self.remote.stop();
+        self.call_threads.stop();
         if self.thread.get() == Some(&std::thread::current().id()) {
             return;
         }

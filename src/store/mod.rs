@@ -2,6 +2,7 @@
 
 mod append;
 mod append_all;
+pub(crate) mod append_async;
 pub(crate) mod archive;
 mod arena;
 mod budget;
@@ -17,6 +18,7 @@ pub(crate) mod durable;
 pub(crate) mod explain;
 mod flush;
 mod follow;
+mod follow_async;
 mod fork_shared;
 pub(crate) mod gaps;
 mod index;
@@ -150,6 +152,8 @@ pub(crate) struct Engine {
     aging: Mutex<Aging>,
     /// Held while the oldest events are dropped.
     dropping: Mutex<()>,
+    /// Limits that wait until readers see an event: its position, the aggregate, and the version up to which its events are dropped then.
+    late_limits: Mutex<Vec<(u64, Name, u32)>>,
     /// Number of drops: the epoch of the cache.
     drops: AtomicU64,
     /// Number of dropped events.
@@ -430,6 +434,7 @@ impl Store {
             expiry: AtomicI64::new(engine.expiry.load(Ordering::Acquire)),
             aging: Mutex::new(engine.aging.lock().clone()),
             dropping: Mutex::default(),
+            late_limits: Mutex::default(),
             drops: AtomicU64::new(drops),
             dropped_events: AtomicU64::new(0),
             drops_compacted: AtomicU64::new(drops_compacted),

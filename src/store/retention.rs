@@ -103,6 +103,36 @@ impl Engine {
         self.note_age(shard, key);
     }
 
+    /// The same for the stream of an aggregate, which it locks.
+    pub(super) fn limit_stream(&self, hash: u64, id: &str, to: Option<u32>) {
+        let mut shard = self.core.write(self.core.shard_of(hash));
+        if let Some(key) = shard.find(hash, id) {
+            self.limit_to(shard.write(), key, to);
+        }
+    }
+
+    /// Drops the events of a stream up to version `to`, if there is one, when readers see the event at `position`.
+    pub(super) fn limit_when_visible(&self, position: u64, id: &Name, to: Option<u32>) {
+        if let Some(to) = to {
+            self.late_limits.lock().push((position, id.clone(), to));
+        }
+    }
+
+    /// Applies the limits that waited until readers see the events that displaced others.
+    pub(super) fn limit_visible(&self) {
+        let visible = self.core.log.visible();
+        let due: Vec<_> = {
+            let mut late = self.late_limits.lock();
+            if late.is_empty() {
+                return;
+            }
+            late.extract_if(.., |(position, ..)| *position <= visible).collect()
+        };
+        for (_, id, to) in due {
+            self.limit_stream(self.core.hash(&id), &id, Some(to));
+        }
+    }
+
     /// Drops the events of a stream up to `version`.
     pub(crate) fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32, reason: GapReason) {
         let stream = shard.stream_mut(key);

@@ -107,19 +107,24 @@ impl Signal {
 
     /// Registers `waker` to be woken when the log grows. The caller must check the state again after this.
     pub(crate) fn register(&self, task: u64, waker: &Waker) {
-        let mut tasks = self.tasks.lock();
-        if tasks.insert(task, waker.clone()).is_none() {
+        let waker = waker.clone();
+        let earlier = self.tasks.lock().insert(task, waker);
+        if earlier.is_none() {
             self.waiting.fetch_add(1, Ordering::SeqCst);
         }
-        drop(tasks);
         fence(Ordering::SeqCst);
+        // Without the lock: it may be the last of a task, whose futures then unregister.
+        drop(earlier);
     }
 
     /// Removes the task.
     pub(crate) fn unregister(&self, task: u64) {
-        if self.tasks.lock().remove(&task).is_some() {
+        let waker = self.tasks.lock().remove(&task);
+        if waker.is_some() {
             self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
+        // As above.
+        drop(waker);
     }
 }
 
@@ -156,6 +161,33 @@ mod tests {
         assert_eq!(signal.waiting.load(Ordering::SeqCst), 2);
         signal.notify();
         assert_eq!(woken(), [1, 1, 1]);
+        assert_eq!(signal.waiting.load(Ordering::SeqCst), 0);
+    }
+
+    /// A waker of a task that ends with it, and so ends its own wait.
+    struct Owner(Arc<Signal>, u64);
+
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.unregister(self.1);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_ended_another_wait_when_it_was_dropped_blocked_for_ever() {
+        let signal = Arc::new(Signal::default());
+        let owner = |other| Waker::from(Arc::new(Owner(Arc::clone(&signal), other)));
+        let [first, second] = [(); 2].map(|()| signal.new_task());
+        signal.register(second, Waker::noop());
+        signal.register(first, &owner(second));
+        signal.register(first, &owner(second));
+        assert_eq!(signal.waiting.load(Ordering::SeqCst), 1);
+        signal.register(second, Waker::noop());
+        signal.unregister(first);
         assert_eq!(signal.waiting.load(Ordering::SeqCst), 0);
     }
 

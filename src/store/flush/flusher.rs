@@ -184,6 +184,7 @@ impl Flusher {
             self.served = self.serving;
             self.expected = flushing.arrivals.load(Ordering::Acquire) + freed;
             log.raise(Durability::Synced, written);
+            engine.limit_visible();
         }
     }
 

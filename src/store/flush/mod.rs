@@ -4,6 +4,7 @@ mod age;
 mod collect;
 mod flusher;
 mod group_commit;
+mod room;
 #[cfg(all(test, annals_loom))]
 mod simulation;
 
@@ -14,6 +15,7 @@ use crossbeam_utils::CachePadded;
 
 use self::age::UnwrittenAge;
 use self::flusher::Flusher;
+pub(crate) use self::room::RoomWait;
 use super::Engine;
 use super::budget::Cost;
 use super::reclaim::Requests;
@@ -125,23 +127,53 @@ impl Flushing {
     ///
     /// As [`reserve`](Self::reserve).
     pub(crate) fn admit_or(&self, engine: &Engine, cost: Cost, when_behind: WhenBehind) -> Result<()> {
-        let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
-        // An append larger than the whole backlog is admitted when the backlog is empty.
-        let fits = |held: i64| held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue(engine);
         loop {
             let held = self.hold(engine, cost);
-            if fits(held) {
+            if self.fits(engine, cost, held) {
                 return Ok(());
             }
             self.release(engine, cost);
             if when_behind == WhenBehind::Refuse {
-                // Request a write, so that a retry finds room.
-                self.work_on(engine, Durability::Written, engine.core.log.published());
-                return Err(Error::Full(self.refusal(engine, held, max).into()));
+                return Err(Error::Full(self.refusal(engine, held).into()));
             }
-            self.wait_for_room(engine, fits);
+            self.wait_for_room(engine, |held| self.fits(engine, cost, held));
             self.check(engine)?;
         }
+    }
+
+    /// Reserves room for `cost`. Returns `false` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check).
+    pub(crate) fn try_admit(&self, engine: &Engine, cost: Cost) -> Result<bool> {
+        // Looks before it reserves: releasing a reservation wakes every task that waits for room, and tasks would wake each other for ever.
+        if self.fits(engine, cost, self.backlog.load(Ordering::Acquire)) {
+            if self.fits(engine, cost, self.hold(engine, cost)) {
+                return Ok(true);
+            }
+            self.release(engine, cost);
+        }
+        self.check(engine)?;
+        Ok(false)
+    }
+
+    /// Whether there is room for `cost` beside `held` bytes. An append larger than the whole backlog is admitted when the backlog is empty.
+    #[inline]
+    fn fits(&self, engine: &Engine, cost: Cost, held: i64) -> bool {
+        let max = i64::try_from(self.settings.backlog_bytes).unwrap_or(i64::MAX);
+        held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue(engine)
+    }
+
+    /// The error of a call that does not wait for room: [`Error::Full`] if the settings are to refuse; `None` if they are to wait.
+    pub(crate) fn full_error(&self, engine: &Engine) -> Option<Error> {
+        let refuses = self.settings.when_behind == WhenBehind::Refuse;
+        refuses.then(|| Error::Full(self.refusal(engine, self.backlog.load(Ordering::Acquire)).into()))
+    }
+
+    /// The error of a call that never waits for room.
+    pub(crate) fn backlog_error(&self, engine: &Engine) -> Error {
+        Error::Backlog(self.refusal(engine, self.backlog.load(Ordering::Acquire)).into())
     }
 
     /// Adds to the backlog. Returns its previous size.
@@ -164,7 +196,10 @@ impl Flushing {
         self.unwritten_age.as_ref().is_some_and(is_old) && has_unwritten(engine)
     }
 
-    fn refusal(&self, engine: &Engine, held: i64, max: i64) -> String {
+    /// Why there is no room for an append. Requests a write, so that a retry finds room.
+    fn refusal(&self, engine: &Engine, held: i64) -> String {
+        self.work_on(engine, Durability::Written, engine.core.log.published());
+        let max = self.settings.backlog_bytes;
         if self.is_overdue(engine) {
             let within = self.settings.write_within;
             return format!(
@@ -233,6 +268,16 @@ impl Flushing {
         self.work_on(engine, durability, position);
         let reached = log.await_reached(durability, position);
         if reached { Ok(()) } else { self.check(engine) }
+    }
+
+    /// Begins a wait of a task: requests `durability` up to `position`; with `Volatile`, wakes the journal if enough events are unwritten.
+    pub(crate) fn request(&self, engine: &Engine, durability: Durability, position: u64) {
+        match durability {
+            Durability::Volatile => return self.nudge(engine, position),
+            Durability::Written => {}
+            Durability::Synced => drop(self.arrivals.fetch_add(1, Ordering::AcqRel)),
+        }
+        self.work_on(engine, durability, position);
     }
 
     /// Requests `durability` up to `position`, without waiting.

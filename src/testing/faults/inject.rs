@@ -6,7 +6,7 @@ use super::{Call, Effect, Fault, Faults, Operation};
 #[cfg(feature = "cqrs")]
 use crate::Event;
 use crate::journal::{JournalError, JournalErrorKind};
-use crate::{Append, Condition, Conflict, Error, Expected, Result, Store, StreamId, Version};
+use crate::{Append, Condition, Conflict, Error, Expected, NewEvent, Result, Store, StreamId, Version};
 
 /// Waits as long as a fault says.
 #[expect(clippy::disallowed_methods, reason = "the test asks for a delay")]
@@ -16,6 +16,30 @@ pub(super) fn pause(fault: &Fault) {
 
 fn unavailable(message: &'static str) -> Error {
     Error::Unavailable(JournalError::new(JournalErrorKind::Retry, message))
+}
+
+/// A fault that acts when a future appends.
+#[derive(Debug)]
+pub(crate) struct StagedFault {
+    fault: Fault,
+    error: Option<Error>,
+}
+
+impl StagedFault {
+    /// The error before anything is written, or a delay.
+    pub(crate) fn before(&mut self) -> Option<Error> {
+        if self.fault.effect == Effect::Delay {
+            pause(&self.fault);
+        }
+        self.error.clone()
+    }
+
+    /// The error after the events are stored.
+    pub(crate) fn after(&self) -> Option<Error> {
+        let is_lost = self.fault.effect == Effect::CommitThenTimeout;
+        let message = "a fault of the test on this append: the events are stored, and the acknowledgement is lost";
+        is_lost.then(|| unavailable(message))
+    }
 }
 
 impl Store {
@@ -65,6 +89,23 @@ impl Store {
                 ))
             }),
         }
+    }
+
+    /// The fault of an append that is a future.
+    pub(crate) fn stage_fault(
+        &self,
+        stream: &StreamId,
+        expected: Expected,
+        events: &[NewEvent<'_>],
+    ) -> Option<StagedFault> {
+        let appends = [Append::new(stream, expected, events)];
+        let fault = draw_append(self.faults.as_ref()?, &appends, None)?;
+        let error = match fault.effect {
+            Effect::Fail => Some(unavailable("a fault of the test on this append: nothing was stored")),
+            Effect::Conflict => Some(self.staged_conflict(&appends, None).into()),
+            Effect::Delay | Effect::CommitThenTimeout => None,
+        };
+        Some(StagedFault { fault, error })
     }
 
     /// The conflict with an earlier writer, whose events do not exist.

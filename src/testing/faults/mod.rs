@@ -25,6 +25,7 @@
 
 mod fault;
 mod inject;
+pub(crate) use self::inject::StagedFault;
 mod journal;
 mod pattern;
 

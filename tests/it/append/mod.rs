@@ -1,6 +1,7 @@
 //! Appending: what is expected, what conflicts, and what an append answers.
 
 mod chunks;
+mod futures;
 mod limits;
 mod names;
 mod repetition;
