@@ -8,6 +8,7 @@ use super::append::Outcome;
 use super::budget::Cost;
 use super::flush::RoomWait;
 use super::follow_async::RemoteCall;
+use super::owned_append::OwnedAppend;
 use super::prepare;
 use super::{Engine, Store};
 use crate::{Appended, Durability, Error, Expected, NewEvent, Result, StreamId};
@@ -109,14 +110,6 @@ impl Store {
         }
         append()
     }
-}
-
-/// An append that owns its events.
-#[derive(Clone, Debug)]
-pub(super) struct OwnedAppend {
-    pub(super) stream: StreamId,
-    pub(super) expected: Expected,
-    pub(super) events: Vec<NewEvent<'static>>,
 }
 
 /// The future of an append. [`Store::append_async`] makes it, and describes what dropping it does.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex};
 
 use super::Engine;
-use super::append_async::OwnedAppend;
+use super::owned_append::OwnedAppend;
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Appended, Error, Result};
 

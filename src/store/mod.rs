@@ -29,6 +29,7 @@ mod lists;
 mod log;
 mod matcher;
 mod own_ids;
+mod owned_append;
 mod posting_list;
 mod prepare;
 pub(crate) mod query_run;
