@@ -158,21 +158,21 @@ pub use query::{AsOf, Cursor, Order, Query};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::Store;
-pub use store::append_async::{AppendFuture, PendingAppend};
-pub use store::archive::{ArchiveCandidates, Archived};
+pub use store::append::future::{AppendFuture, PendingAppend};
+pub use store::append::transact::Transaction;
 pub use store::builder::Builder;
+pub use store::durability::ticket::Ticket;
+pub use store::durability::visible::Visible;
 #[cfg(feature = "cache")]
-pub use store::cache::CacheStats;
-pub use store::durable::Ticket;
-pub use store::explain::{ExplainedTerm, Explanation};
-pub use store::query_run::{CacheState, Page, QueryRun};
+pub use store::query::cache::CacheStats;
+pub use store::query::explain::{ExplainedTerm, Explanation};
+pub use store::query::run::{CacheState, Page, QueryRun};
 pub use store::read::{LogRead, StreamRead};
-pub use store::reclaim::JournalCompaction;
-pub use store::retention::Compaction;
+pub use store::retention::archive::{ArchiveCandidates, Archived};
+pub use store::retention::dropping::Compaction;
+pub use store::retention::journal::JournalCompaction;
 pub use store::stats::StoreStats;
 pub use store::tail::{Delivery, Tail, TailCancel, TailStream};
-pub use store::transact::Transaction;
-pub use store::visible::Visible;
 pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };

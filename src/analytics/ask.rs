@@ -1,8 +1,8 @@
 //! Queries that return summaries, and the events of a conversation.
 
 use super::{Bucket, Heatmap, Statistics, TimeZone, Trend};
-use crate::store::query_run::QueryRun;
-use crate::store::summary::Summary;
+use crate::store::query::run::QueryRun;
+use crate::store::query::summary::Summary;
 use crate::{Event, EventRef, Name, Query, Result, Store};
 
 macro_rules! summary {

@@ -4,16 +4,17 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use super::budget::Usage;
-#[cfg(feature = "cache")]
-use super::cache;
-use super::core::Core;
-use super::flush::Flushing;
-use super::index::{Indexer, Indexes};
-use super::log::Log;
-use super::sync::{Mutex, RwLock};
-use super::{Engine, Store, durable};
 use crate::journal::{Archive, Attached, Journal, RecoveryReport};
+use crate::store::core::Core;
+use crate::store::durability::flush::Flushing;
+use crate::store::durability::ticket;
+use crate::store::index::{Indexer, Indexes};
+use crate::store::log::positions::Log;
+#[cfg(feature = "cache")]
+use crate::store::query::cache;
+use crate::store::retention::budget::Usage;
+use crate::store::sync::{Mutex, RwLock};
+use crate::store::{Engine, Store};
 use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};
 
 /// Configures and opens a store.
@@ -167,7 +168,7 @@ impl Builder {
     }
 
     fn open_journal(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
-        durable::check(self.settings.durability, journal.durability())?;
+        ticket::check(self.settings.durability, journal.durability())?;
         let flushing = Flushing::new(self.settings.flush.clone(), &*journal);
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         #[cfg(feature = "testing")]

@@ -4,15 +4,15 @@ use std::hash::BuildHasher;
 
 use crossbeam_utils::CachePadded;
 
-use super::budget::DroppedRun;
-use super::directory::{Directory, Entry, PageCache, Place};
-use super::fork_shared::ForkShared;
-use super::lane::{Lane, Snapshot, Stretch};
-use super::log::Log;
-use super::shard::Shard;
-use super::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_number};
 use crate::event::chunk::Chunk;
 use crate::event::system;
+use crate::store::collections::fork_shared::ForkShared;
+use crate::store::log::directory::{Directory, Entry, PageCache, Place};
+use crate::store::log::lane::{Lane, Snapshot, Stretch};
+use crate::store::log::positions::Log;
+use crate::store::retention::budget::DroppedRun;
+use crate::store::streams::shard::Shard;
+use crate::store::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard, thread_number};
 use crate::{Event, EventRef};
 
 /// All events and all streams.

@@ -1,59 +1,21 @@
 //! The engine: streams in shards, events in lanes, the log that orders them, the index that follows it, and the reads of both.
 
-mod append;
-mod append_all;
-pub(crate) mod append_async;
-pub(crate) mod archive;
-mod arena;
-mod budget;
+pub(crate) mod append;
 pub(crate) mod builder;
-#[cfg(feature = "cache")]
-pub(crate) mod cache;
-mod change;
-#[cfg(feature = "audit")]
-mod command;
+mod collections;
 mod core;
-mod directory;
-pub(crate) mod durable;
-pub(crate) mod explain;
-mod flush;
-mod follow;
-mod follow_async;
-mod fork_shared;
-pub(crate) mod gaps;
+pub(crate) mod durability;
 mod index;
-mod key_table;
-mod lane;
-mod linear_tables;
-mod lists;
 mod log;
-mod matcher;
-mod own_ids;
-mod owned_append;
-mod posting_list;
-mod prepare;
-pub(crate) mod query_run;
+pub(crate) mod query;
 pub(crate) mod read;
-pub(crate) mod reclaim;
-mod recover;
-mod repetition;
 pub(crate) mod retention;
-mod select;
-mod shard;
-mod signal;
 #[cfg(all(test, annals_loom))]
 mod simulation;
-mod snapshot;
 pub(crate) mod stats;
-mod stream;
 mod streams;
-#[cfg(feature = "analytics")]
-pub(crate) mod summary;
 mod sync;
 pub(crate) mod tail;
-pub(crate) mod transact;
-mod type_table;
-pub(crate) mod visible;
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,15 +23,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use uuid::Uuid;
 
-use self::budget::Usage;
 use self::builder::Builder;
 use self::core::Core;
-use self::directory::PageCache;
-use self::flush::Flushing;
-use self::follow::Following;
-use self::gaps::Gaps;
+use self::durability::flush::Flushing;
+use self::durability::follow::Following;
 use self::index::Indexes;
-use self::retention::Aging;
+use self::log::directory::PageCache;
+use self::retention::budget::Usage;
+use self::retention::dropping::Aging;
+use self::retention::gaps::Gaps;
 use self::sync::{Mutex, RwLock};
 use crate::journal::RecoveryReport;
 use crate::{
@@ -126,9 +88,9 @@ pub(crate) struct Engine {
     pub(crate) core: Core,
     pub(crate) indexes: Indexes,
     #[cfg(feature = "cache")]
-    pub(crate) cache: cache::Lazy<cache::QueryCache>,
+    pub(crate) cache: query::cache::Lazy<query::cache::QueryCache>,
     #[cfg(all(feature = "cache", feature = "analytics"))]
-    pub(crate) summaries: cache::Lazy<summary::cached::SummaryCache>,
+    pub(crate) summaries: query::cache::Lazy<query::summary::cached::SummaryCache>,
     /// State shared by the journal's thread and appends, if there is a journal.
     pub(crate) flushing: Option<Flushing>,
     /// State shared by the following thread and appends, if the store follows.
@@ -414,9 +376,9 @@ impl Store {
             core,
             indexes,
             #[cfg(feature = "cache")]
-            cache: cache::Lazy::default(),
+            cache: query::cache::Lazy::default(),
             #[cfg(all(feature = "cache", feature = "analytics"))]
-            summaries: cache::Lazy::default(),
+            summaries: query::cache::Lazy::default(),
             flushing: None,
             following: None,
             recovery: RecoveryReport::default(),

@@ -1,8 +1,8 @@
 //! Reading one aggregate or the whole log: forwards or backwards, owned or in place.
 
-use super::core::EventReader;
-use super::stream::Stream;
-use super::{Engine, Store};
+use crate::store::core::EventReader;
+use crate::store::streams::stream::Stream;
+use crate::store::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
 
 /// Positions of a stream copied per lock acquisition; bounds how long writers wait.

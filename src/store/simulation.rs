@@ -1,8 +1,8 @@
 //! Every interleaving of a store's own threads, under loom: appends and a fork, through the public calls.
 
-use super::Store;
-use super::core::Core;
-use super::log::Log;
+use crate::store::Store;
+use crate::store::core::Core;
+use crate::store::log::positions::Log;
 use crate::{Append, Expected, NewEvent, Query, Settings, StreamId, Version};
 
 /// loom's own stack, 32 KiB, is too small for an append.

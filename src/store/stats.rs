@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::core::EventReader;
-use super::directory::PageCache;
-use super::flush::Flushing;
-use super::posting_list::PostingList;
-use super::stream::Stream;
-use super::{Engine, Store};
+use crate::store::collections::posting_list::PostingList;
+use crate::store::core::EventReader;
+use crate::store::durability::flush::Flushing;
+use crate::store::log::directory::PageCache;
+use crate::store::streams::stream::Stream;
+use crate::store::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
 
 /// Statistics of a store.
@@ -47,7 +47,7 @@ pub struct StoreStats {
     pub backlog_bytes: u64,
     /// Statistics of the query cache.
     #[cfg(feature = "cache")]
-    pub cache: super::cache::CacheStats,
+    pub cache: crate::store::query::cache::CacheStats,
 }
 
 impl Store {

@@ -5,8 +5,8 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use uuid::Uuid;
 
-use super::super::core::Core;
-use super::super::linear_tables::spread;
+use crate::store::collections::linear_tables::spread;
+use crate::store::core::Core;
 
 /// The positions of events by the hash of their ids. Callers compare the id of the event itself.
 #[derive(Debug, Default)]

@@ -4,12 +4,12 @@
 
 use smallvec::SmallVec;
 
-use super::super::core::Core;
-use super::super::lane::Stretch;
-use super::source::{AGGREGATE_TYPE, CORRELATION, EVENT_TYPE, ORGANIZATION, TAG, USER};
-use super::terms::{DAY, FieldNumber, TermIndex};
 use crate::Timestamp;
 use crate::event::names::{Part, Tags};
+use crate::store::core::Core;
+use crate::store::index::source::{AGGREGATE_TYPE, CORRELATION, EVENT_TYPE, ORGANIZATION, TAG, USER};
+use crate::store::index::terms::{DAY, FieldNumber, TermIndex};
+use crate::store::log::lane::Stretch;
 use crate::time::MICROS_PER_DAY;
 
 /// The names that are terms.

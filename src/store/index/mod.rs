@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::core::{Core, EventReader};
-use super::sync::{RwLock, RwLockReadGuard};
+use crate::store::core::{Core, EventReader};
+use crate::store::sync::{RwLock, RwLockReadGuard};
 pub(crate) use ids::IdIndex;
 use keys::KeyCache;
 pub(crate) use source::IndexSource;

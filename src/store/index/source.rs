@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::super::core::{Core, EventReader};
-use super::Indexer;
-use super::terms::{FieldNumber, TermIndex};
 use crate::Name;
 use crate::event::names::Part;
+use crate::store::core::{Core, EventReader};
+use crate::store::index::Indexer;
+use crate::store::index::terms::{FieldNumber, TermIndex};
 
 pub(super) const EVENT_TYPE: FieldNumber = 0;
 pub(super) const AGGREGATE_TYPE: FieldNumber = 1;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::hash::BuildHasher;
 use std::ops::RangeInclusive;
 
-use super::super::arena::Arena;
-use super::super::key_table::KeyTable;
-use super::super::posting_list::PostingList;
+use crate::store::collections::arena::Arena;
+use crate::store::collections::key_table::KeyTable;
+use crate::store::collections::posting_list::PostingList;
 use crate::{Name, Timestamp};
 
 /// The number of a field within an index.

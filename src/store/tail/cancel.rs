@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use super::Tail;
 use crate::store::Engine;
+use crate::store::tail::Tail;
 
 /// Whether a tail was cancelled.
 #[derive(Debug, Default)]
@@ -16,7 +16,7 @@ impl Cancelled {
     }
 }
 
-/// Cancels one [`Tail`], or the [stream](super::TailStream) made from it, from any thread.
+/// Cancels one [`Tail`], or the [stream](crate::store::tail::TailStream) made from it, from any thread.
 ///
 /// A handle does not retain the store's memory: it may outlive the tail and the store.
 #[derive(Clone, Debug)]

@@ -1,9 +1,9 @@
 //! The gaps of a tail: events that were dropped before it reached them.
 
-use super::Tail;
 use crate::store::core::EventReader;
-use crate::store::log::Log;
-use crate::store::select::Bounds;
+use crate::store::log::positions::Log;
+use crate::store::query::select::Bounds;
+use crate::store::tail::Tail;
 use crate::{Event, Gap, GapReason, Position};
 
 impl Tail {

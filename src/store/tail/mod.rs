@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use self::cancel::Cancelled;
 pub use self::cancel::TailCancel;
 pub use self::stream::TailStream;
-use super::core::EventReader;
-use super::matcher::Matcher;
-use super::select::{self, Bounds, Direction, Scan};
-use super::{Engine, Store};
 use crate::query::Query;
+use crate::store::core::EventReader;
+use crate::store::query::matcher::Matcher;
+use crate::store::query::select::{self, Bounds, Direction, Scan};
+use crate::store::{Engine, Store};
 use crate::{Error, Event, Gap, Position, Result};
 
 /// Events taken from the log at once if the caller sets no number.

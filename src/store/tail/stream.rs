@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::{Delivery, Tail, TailCancel};
 use crate::Position;
+use crate::store::tail::{Delivery, Tail, TailCancel};
 
 /// A [`Tail`] as a [`Stream`] of any async runtime, created by [`Tail::into_stream`].
 ///

@@ -1,4 +1,4 @@
-//! The contracts of a [`Feed`] and its [`Remote`](crate::journal::Remote) as tests: one line runs them all for a log.
+//! The contracts of a [`Feed`] and its [`Remote`] as tests: one line runs them all for a log.
 //!
 //! ```
 //! # mod tests {

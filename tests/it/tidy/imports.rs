@@ -19,7 +19,7 @@ const RECURSIVE: [(&str, &str); 2] = [
 ];
 
 /// What a part must not name: the part, and what it must not import.
-const FORBIDDEN: [(&str, &str); 9] = [
+const FORBIDDEN: [(&str, &str); 21] = [
     ("store", "journal::file"),
     ("store", "journal::postgres"),
     ("store", "cqrs"),
@@ -29,6 +29,18 @@ const FORBIDDEN: [(&str, &str); 9] = [
     ("event", "store"),
     ("event", "journal"),
     ("cqrs", "store"),
+    ("store::collections", "store::log"),
+    ("store::collections", "store::streams"),
+    ("store::streams", "store::log"),
+    ("store::streams", "store::index"),
+    ("store::streams", "store::retention"),
+    ("store::log", "store::streams"),
+    ("store::log", "store::index"),
+    ("store::log", "store::query"),
+    ("store::index", "store::streams"),
+    ("store::index", "store::query"),
+    ("store::query", "store::append"),
+    ("store::query", "store::durability"),
 ];
 
 /// The modules of a crate, each with those that it imports.

@@ -1,0 +1,391 @@
+//! Dropping events: by truncation and deletion, past the limits of an aggregate, past the budget of the store.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::store::log::directory::PageCache;
+use crate::store::retention::budget::Cost;
+use crate::store::streams::shard::Shard;
+use crate::store::streams::stream::Stream;
+use crate::store::{Engine, Store};
+use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
+
+/// When streams with an age limit next have expired events.
+pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
+
+/// The smallest part of the events, as a divisor, that a budget drops at once, so that not every append has to drop.
+const DROP_PART: u64 = 64;
+
+/// Maximum events dropped per lock acquisition.
+const DROP_BATCH: u64 = 1024;
+
+/// The result of [`Store::compact`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct Compaction {
+    /// Bytes held before.
+    pub bytes_before: u64,
+    /// Bytes held after.
+    pub bytes_after: u64,
+}
+
+/// The version up to which a stream exceeds its maximum count, if it does.
+pub(in crate::store) fn surplus(stream: &Stream) -> Option<u32> {
+    let max = stream.limits().max_count?;
+    let to = u64::from(stream.version).saturating_sub(max);
+    u32::try_from(to).ok().filter(|to| *to > stream.dropped_to)
+}
+
+impl Store {
+    /// Returns the gaps of all dropped events, in the order in which they were dropped.
+    pub fn gaps(&self) -> Vec<Gap> {
+        self.engine().visible();
+        self.engine().gaps.lock().between(0, u64::MAX)
+    }
+
+    /// Releases memory: the bytes of dropped events, terms without events, unused capacity.
+    ///
+    /// Appends wait for a shard or a lane while it is compacted, and queries wait for the index.
+    pub fn compact(&self) -> Compaction {
+        let engine = self.engine();
+        let bytes_before = self.stats().memory_bytes;
+        let drops = engine.drops.load(Ordering::Acquire);
+        for shard in 0..engine.core.shard_count() {
+            engine.core.write(shard).write().compact();
+        }
+        for lane in 0..engine.core.lane_count() {
+            engine
+                .core
+                .write_lane(lane)
+                .lane
+                .write()
+                .compact(engine.core.log.journaled());
+        }
+        engine.indexes.compact(&engine.core);
+        engine.drops_compacted.fetch_max(drops, Ordering::AcqRel);
+        Compaction {
+            bytes_before,
+            bytes_after: self.stats().memory_bytes,
+        }
+    }
+}
+
+impl Engine {
+    /// Drops the events of a stream beyond its maximum count, and notes when the next one exceeds its maximum age.
+    pub(crate) fn apply_limits(&self, shard: &mut Shard, key: u32) {
+        let to = surplus(shard.stream(key));
+        self.limit_to(shard, key, to);
+    }
+
+    /// The same for a stream that was appended to. If readers do not see the new events yet, it drops nothing and returns the
+    /// version up to which [`limit_to`](Self::limit_to) drops events later.
+    pub(crate) fn limit_appended(&self, shard: &mut Shard, key: u32) -> Option<u32> {
+        shard.stream(key).policy.as_ref()?;
+        if self.core.log.visibility() == Durability::Volatile {
+            self.apply_limits(shard, key);
+            return None;
+        }
+        self.note_age(shard, key);
+        surplus(shard.stream(key))
+    }
+
+    /// Drops the events of a stream up to version `to`, if there is one, because of its limits.
+    pub(crate) fn limit_to(&self, shard: &mut Shard, key: u32, to: Option<u32>) {
+        if let Some(to) = to {
+            let reason = GapReason::Limit(shard.stream(key).id.clone());
+            self.drop_stream_to(shard, key, to, reason);
+        }
+        self.note_age(shard, key);
+    }
+
+    /// The same for the stream of an aggregate, which it locks.
+    pub(in crate::store) fn limit_stream(&self, hash: u64, id: &str, to: Option<u32>) {
+        let mut shard = self.core.write(self.core.shard_of(hash));
+        if let Some(key) = shard.find(hash, id) {
+            self.limit_to(shard.write(), key, to);
+        }
+    }
+
+    /// Drops the events of a stream up to version `to`, if there is one, when readers see the event at `position`.
+    pub(in crate::store) fn limit_when_visible(&self, position: u64, id: &Name, to: Option<u32>) {
+        if let Some(to) = to {
+            self.late_limits.lock().push((position, id.clone(), to));
+        }
+    }
+
+    /// Applies the limits that waited until readers see the events that displaced others.
+    pub(in crate::store) fn limit_visible(&self) {
+        let visible = self.core.log.visible();
+        let due: Vec<_> = {
+            let mut late = self.late_limits.lock();
+            if late.is_empty() {
+                return;
+            }
+            late.extract_if(.., |(position, ..)| *position <= visible).collect()
+        };
+        for (_, id, to) in due {
+            self.limit_stream(self.core.hash(&id), &id, Some(to));
+        }
+    }
+
+    /// Drops the events of a stream up to `version`.
+    pub(crate) fn drop_stream_to(&self, shard: &mut Shard, key: u32, version: u32, reason: GapReason) {
+        let stream = shard.stream_mut(key);
+        let version = version.min(stream.version);
+        let count = usize::try_from(version.saturating_sub(stream.dropped_to)).unwrap_or(usize::MAX);
+        let positions: Vec<_> = stream.positions_from(0).take(count).collect();
+        if let Some(last) = positions.last() {
+            stream.drop_to(version, *last);
+            self.drop_events(&positions, reason);
+        }
+    }
+
+    /// Drops the events at `positions` and records the drop as a gap, in the budget and as a new epoch. The caller has locked their shard. The
+    /// gaps are locked meanwhile, so a reader that misses an event finds the gap, and a fork has both or neither.
+    fn drop_events(&self, positions: &[u64], reason: GapReason) {
+        let mut gaps = self.gaps.lock();
+        let Some(run) = self.core.drop_events(positions) else {
+            return;
+        };
+        gaps.add(Gap {
+            first: Position(run.first),
+            last: Position(run.last),
+            count: run.count,
+            reason,
+        });
+        if let Some(usage) = &self.usage {
+            usage.drop_written(Cost::new(run.counted, run.bytes));
+        }
+        self.drops.fetch_add(1, Ordering::AcqRel);
+        self.dropped_events.fetch_add(run.count, Ordering::AcqRel);
+    }
+
+    /// Notes when the first event of a stream expires. This replaces the note about an earlier event.
+    pub(in crate::store) fn note_age(&self, shard: &mut Shard, key: u32) {
+        let stream = shard.stream(key);
+        if stream.limits().max_age.is_none() {
+            return;
+        }
+        let first = stream.positions_from(0).next().filter(|_| stream.live_events() > 0);
+        let time = first.and_then(|first| {
+            self.core
+                .with_event(first, &mut PageCache::default(), |event| event.timestamp())
+        });
+        let due = time
+            .zip(stream.limits().max_age)
+            .map(|(time, age)| time.after(age).as_micros());
+        let id = stream.id.clone();
+        let Some(policy) = shard.stream_mut(key).policy.as_mut() else {
+            return;
+        };
+        let known = std::mem::replace(&mut policy.due, due);
+        if let Some(due) = due.filter(|_| due != known) {
+            self.aging.lock().push(Reverse((due, id)));
+            self.expiry.fetch_min(due, Ordering::AcqRel);
+        }
+    }
+
+    /// Drops expired events, if there are any. Every read and append starts with this, so expired events are never seen.
+    #[inline]
+    pub(crate) fn expire_due(&self) {
+        let due = self.expiry.load(Ordering::Acquire);
+        if due != i64::MAX && due <= self.clock.now().as_micros() {
+            self.expire(self.clock.now());
+        }
+    }
+
+    /// Whether any event may expire.
+    #[inline]
+    pub(crate) fn may_expire(&self) -> bool {
+        self.settings.budget.age.is_some() || self.expiry.load(Ordering::Acquire) != i64::MAX
+    }
+
+    /// Why `event` has expired, if it has. Drops nothing: until the store has dropped the events that are due, the event's
+    /// own age decides; after that, the event must also be dropped.
+    pub(crate) fn expired(&self, event: &Event) -> Option<GapReason> {
+        let now = self.clock.now();
+        let reason = self.past_age(event, now)?;
+        let is_due = self.expiry.load(Ordering::Acquire) <= now.as_micros();
+        let is_there = || {
+            let position = event.position().0;
+            let seen = self.core.with_event(position, &mut PageCache::default(), |_| ());
+            position > self.core.log.floor() && seen.is_some()
+        };
+        (is_due || !is_there()).then_some(reason)
+    }
+
+    /// The age limit that `event` exceeds at `now`.
+    fn past_age(&self, event: &Event, now: Timestamp) -> Option<GapReason> {
+        let is_past = |age: &Duration| event.recorded_at().is_past(*age, now);
+        if self.settings.budget.age.as_ref().is_some_and(is_past) {
+            return Some(GapReason::Age);
+        }
+        let id = event.aggregate_id();
+        let hash = self.core.hash(id);
+        let shard = self.core.read(self.core.shard_of(hash));
+        let stream = shard.stream(shard.find(hash, id)?);
+        let age = stream.limits().max_age?;
+        let is_past = event.timestamp().is_past(age, now);
+        is_past.then(|| GapReason::Limit(stream.id.clone()))
+    }
+
+    fn expire(&self, now: Timestamp) {
+        let _one = self.dropping.lock();
+        // `expiry` stays due during the work, so that other readers wait for it.
+        let seen = self.expiry.load(Ordering::Acquire);
+        if seen > now.as_micros() {
+            return;
+        }
+        for (due, id) in self.take_due(now) {
+            self.expire_stream(due, &id, now);
+        }
+        let age = self.settings.budget.age;
+        let next_of_log = age.map_or(i64::MAX, |age| self.expire_log(now, age));
+        let aging = self.aging.lock();
+        let next = aging.peek().map_or(i64::MAX, |Reverse((due, _))| *due).min(next_of_log);
+        // An earlier time set by another thread meanwhile remains: the next reader checks again.
+        let _earlier = self
+            .expiry
+            .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    fn take_due(&self, now: Timestamp) -> Vec<(i64, Name)> {
+        let mut aging = self.aging.lock();
+        let mut due = Vec::new();
+        while aging.peek().is_some_and(|Reverse((at, _))| *at <= now.as_micros()) {
+            due.extend(aging.pop().map(|Reverse(entry)| entry));
+        }
+        due
+    }
+
+    fn expire_stream(&self, due: i64, id: &Name, now: Timestamp) {
+        let hash = self.core.hash(id);
+        let mut guard = self.core.write(self.core.shard_of(hash));
+        let shard = guard.write();
+        let Some(key) = shard.find(hash, id) else { return };
+        let Some(policy) = shard
+            .stream_mut(key)
+            .policy
+            .as_mut()
+            .filter(|policy| policy.due == Some(due))
+        else {
+            return;
+        };
+        policy.due = None;
+        self.drop_expired(shard, key, now);
+        self.note_age(shard, key);
+    }
+
+    /// Drops the events of a stream that exceed its maximum age at `now`.
+    pub(crate) fn drop_expired(&self, shard: &mut Shard, key: u32, now: Timestamp) {
+        let stream = shard.stream(key);
+        let Some(age) = stream.limits().max_age else { return };
+        let mut pages = PageCache::default();
+        let is_old = |position: &u64| {
+            let old = |event: EventRef<'_>| event.timestamp().is_past(age, now);
+            self.core.with_event(*position, &mut pages, old) == Some(true)
+        };
+        let old = stream.positions_from(0).take_while(is_old).count();
+        let version = stream.dropped_to + u32::try_from(old).unwrap_or(u32::MAX);
+        let reason = GapReason::Limit(stream.id.clone());
+        self.drop_stream_to(shard, key, version, reason);
+    }
+
+    /// Drops the oldest events that were recorded at least `age` ago. Returns when to check again.
+    fn expire_log(&self, now: Timestamp, age: std::time::Duration) -> i64 {
+        let mut pages = PageCache::default();
+        loop {
+            let floor = self.core.log.floor();
+            let until = self.droppable_to().min(floor + DROP_BATCH);
+            let recorded = |event: EventRef<'_>| event.recorded_at();
+            let mut first_kept = None;
+            for position in self.core.log.positions(floor + 1, until) {
+                first_kept = self
+                    .core
+                    .with_event(position, &mut pages, recorded)
+                    .filter(|recorded| !recorded.is_past(age, now));
+                if first_kept.is_some() {
+                    self.drop_oldest(position - floor - 1, &GapReason::Age);
+                    break;
+                }
+            }
+            if let Some(recorded) = first_kept {
+                return recorded.after(age).min(now.after(age)).as_micros();
+            }
+            if self.drop_oldest(until - floor, &GapReason::Age) == 0 {
+                return now.after(age).as_micros();
+            }
+        }
+    }
+
+    /// Drops the oldest events until the budget holds.
+    pub(crate) fn make_room(&self) {
+        let budget = &self.settings.budget;
+        let Some(usage) = self.usage.as_ref().filter(|_| budget.when_full == WhenFull::DropOldest) else {
+            return;
+        };
+        while usage.is_over(budget) {
+            let _one = self.dropping.lock();
+            let held = usage.held();
+            let surplus = budget
+                .events
+                .map_or(0, |max| u64::try_from(held.events).unwrap_or(0).saturating_sub(max));
+            let part = u64::try_from(held.events).unwrap_or(0) / DROP_PART;
+            let count = surplus.max(part).clamp(1, DROP_BATCH);
+            if !usage.is_over(budget) || self.drop_oldest(count, &GapReason::Budget) == 0 {
+                return;
+            }
+        }
+    }
+
+    /// The position up to which the oldest events can be dropped: events that the journal does not have are retained.
+    fn droppable_to(&self) -> u64 {
+        self.core.log.published().min(self.core.log.journaled())
+    }
+
+    /// Drops the first `count` positions above the floor. Returns by how many positions the floor rose.
+    fn drop_oldest(&self, count: u64, reason: &GapReason) -> u64 {
+        let (floor, last) = (self.core.log.floor(), self.droppable_to());
+        // Positions that never had an event in memory are skipped at once.
+        let first = self.core.log.positions(floor + 1, last).next().unwrap_or(last);
+        let to = first.saturating_sub(1).saturating_add(count).min(last);
+        if to <= floor {
+            return 0;
+        }
+        self.drop_oldest_to(floor, to, reason);
+        self.core.log.raise_floor(to);
+        to - floor
+    }
+
+    /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
+    fn drop_oldest_to(&self, floor: u64, to: u64, reason: &GapReason) {
+        // A journal retains events that memory drops: an aggregate must not reuse a version in it.
+        let forget = !self.core.log.has_journal();
+        let mut pages = PageCache::default();
+        let mut of_shard = vec![Vec::new(); self.core.shard_count()];
+        for position in self.core.log.positions(floor + 1, to) {
+            let name = |event: EventRef<'_>| (Name::from(event.aggregate_id()), event.raw_version());
+            if let Some((id, version)) = self.core.with_event(position, &mut pages, name) {
+                let hash = self.core.hash(&id);
+                of_shard[self.core.shard_of(hash)].push((hash, id, version, position));
+            }
+        }
+        for (shard, events) in of_shard
+            .into_iter()
+            .enumerate()
+            .filter(|(_, events)| !events.is_empty())
+        {
+            let mut guard = self.core.write(shard);
+            let positions: Vec<_> = events.iter().map(|(_, _, _, position)| *position).collect();
+            for (hash, id, version, position) in events {
+                guard.write().drop_first(hash, &id, (version, position), forget);
+            }
+            self.drop_events(&positions, reason.clone());
+        }
+    }
+}
