@@ -51,8 +51,9 @@ impl Progress {
         }
         let template = self.template;
         let bar = self.bar.get_or_insert_with(|| draw(total, template));
-        bar.set_position(done);
+        // Before the position: the first frame has a label.
         bar.set_message(format!("{}: {}", self.name, what()));
+        bar.set_position(done);
     }
 }
 

@@ -215,7 +215,13 @@ impl Grid {
     /// Takes steps until the table fits into `width`, and gives the last column what is left.
     fn fit(&mut self, width: usize) {
         for step in std::mem::take(&mut self.steps) {
-            let excess = self.width_needed().saturating_sub(width);
+            // Fractions of seconds go before anything of the last column does.
+            let needed = if matches!(step, Narrow::ToSeconds(_)) {
+                self.width_of_others() + self.last_width()
+            } else {
+                self.width_needed()
+            };
+            let excess = needed.saturating_sub(width);
             if excess == 0 {
                 break;
             }
@@ -276,9 +282,12 @@ impl Grid {
 
     /// The width of the table with a last column that is as narrow as it is read well.
     fn width_needed(&self) -> usize {
-        let last = self.column_width(self.columns.len().saturating_sub(1));
         let most = if self.is_last_whole { usize::MAX } else { LAST_WIDTH_MIN };
-        self.width_of_others() + last.min(most)
+        self.width_of_others() + self.last_width().min(most)
+    }
+
+    fn last_width(&self) -> usize {
+        self.column_width(self.columns.len().saturating_sub(1))
     }
 
     fn width_of_others(&self) -> usize {
