@@ -23,6 +23,8 @@ mod counts;
 mod date;
 mod heatmap;
 mod local;
+#[cfg(feature = "json")]
+mod measure;
 #[cfg(test)]
 mod sample;
 mod statistics;
@@ -34,6 +36,8 @@ pub use causation::{CausationTree, Node, Walk};
 pub use counts::Counts;
 pub use date::Date;
 pub use heatmap::Heatmap;
+#[cfg(feature = "json")]
+pub use measure::{Measure, MeasuredRow, Values};
 pub use statistics::Statistics;
 pub use trend::{Empty, Trend, TrendRow};
 pub use zone::TimeZone;

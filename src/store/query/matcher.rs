@@ -119,7 +119,7 @@ fn compile(filter: &Filter, indexes: &Indexes, depth: usize, size_left: &mut usi
     })
 }
 
-fn registered(name: &Name, indexes: &Indexes) -> Result<Arc<Indexer>> {
+pub(super) fn registered(name: &Name, indexes: &Indexes) -> Result<Arc<Indexer>> {
     indexes.indexer(name).map(Arc::clone).ok_or_else(|| {
         Error::invalid(format!(
             "no index '{name}' is registered: register it with Builder::indexer"

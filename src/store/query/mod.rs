@@ -7,6 +7,8 @@
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
 pub(crate) mod explain;
+#[cfg(all(feature = "analytics", feature = "json"))]
+pub(crate) mod groups;
 pub(super) mod lists;
 pub(super) mod matcher;
 pub(crate) mod run;

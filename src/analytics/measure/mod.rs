@@ -1,0 +1,192 @@
+//! Statistics of a field of the data: of all events, by the values of an indexed field, and over time.
+
+mod distinct;
+mod sketch;
+mod values;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+pub use self::values::Values;
+use super::bucket::Bucket;
+use super::local::WallClock;
+use super::zone::TimeZone;
+use crate::store::query::groups::Groups;
+use crate::store::query::run::QueryRun;
+use crate::store::query::summary::Summary;
+use crate::{Error, EventRef, Field, Result, Timestamp};
+
+/// The most rows of a result.
+const ROWS_MAX: usize = 10_000;
+
+/// What to measure: a field of the data, and how to group its values. Run it with [`QueryRun::measure`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Measure {
+    pointer: String,
+    by: Option<Field>,
+    every: Option<(Bucket, TimeZone)>,
+}
+
+impl Measure {
+    /// Measures the value at a JSON pointer (RFC 6901) in the data, such as `/amount`.
+    pub fn of(pointer: impl Into<String>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            by: None,
+            every: None,
+        }
+    }
+
+    /// Groups by the values of a field. An event with several values, such as tags, counts in the group of each.
+    #[must_use]
+    pub fn by(mut self, field: Field) -> Self {
+        self.by = Some(field);
+        self
+    }
+
+    /// Groups by hour, day, week, month or year, in the calendar of a time zone.
+    #[must_use]
+    pub fn every(mut self, bucket: Bucket, zone: &TimeZone) -> Self {
+        self.every = Some((bucket, zone.clone()));
+        self
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.pointer.is_empty() || self.pointer.starts_with('/') {
+            return Ok(());
+        }
+        let pointer = &self.pointer;
+        Err(Error::invalid(format!(
+            "'{pointer}' is not a JSON pointer: write '/{pointer}'"
+        )))
+    }
+}
+
+/// One row of a measurement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct MeasuredRow {
+    /// The value of the field that groups; `None` without such a field, and for events that have no value.
+    pub group: Option<String>,
+    /// The first moment of the row, if rows are grouped by time.
+    pub start: Option<Timestamp>,
+    /// The label of that time, such as `2026-01-31`.
+    pub label: Option<String>,
+    /// The values.
+    pub values: Values,
+}
+
+/// The group and the bucket of a row.
+type Key = (Option<Box<str>>, i64);
+
+/// Values by group and time, as they are fed.
+#[derive(Clone, Debug)]
+struct Measured {
+    pointer: String,
+    groups: Groups,
+    every: Option<(Bucket, WallClock)>,
+    rows: BTreeMap<Key, Values>,
+    /// Whether there were more rows than [`ROWS_MAX`].
+    is_cut: bool,
+}
+
+impl Measured {
+    fn new(measure: &Measure, groups: Groups) -> Self {
+        let clock = |(bucket, zone): &(Bucket, TimeZone)| (*bucket, WallClock::new(zone.clone()));
+        Self {
+            pointer: measure.pointer.clone(),
+            groups,
+            every: measure.every.as_ref().map(clock),
+            rows: BTreeMap::new(),
+            is_cut: false,
+        }
+    }
+
+    fn add(&mut self, event: EventRef<'_>) {
+        let Self {
+            pointer,
+            groups,
+            every,
+            rows,
+            is_cut,
+        } = self;
+        let time = every
+            .as_mut()
+            .map_or(0, |(bucket, clock)| bucket.key(clock, event.timestamp()));
+        groups.each(event, |group| {
+            let key = (group.map(Box::from), time);
+            if rows.len() >= ROWS_MAX && !rows.contains_key(&key) {
+                *is_cut = true;
+                return;
+            }
+            rows.entry(key).or_default().add(event, pointer);
+        });
+    }
+
+    fn into_rows(self) -> Result<Vec<MeasuredRow>> {
+        if self.is_cut {
+            return Err(Error::invalid(format!(
+                "the measurement of {} has more than {ROWS_MAX} rows: narrow the query, or group by less",
+                self.pointer
+            )));
+        }
+        let mut every = self.every;
+        let rows = self.rows.into_iter().map(|((group, time), values)| MeasuredRow {
+            group: group.map(String::from),
+            start: every.as_ref().map(|(bucket, clock)| bucket.start(clock, time)),
+            label: every.as_mut().map(|(bucket, clock)| bucket.label(clock, time)),
+            values,
+        });
+        Ok(rows.collect())
+    }
+}
+
+impl Summary for Measured {
+    fn take(&mut self, event: EventRef<'_>) {
+        self.add(event);
+    }
+
+    #[cfg(feature = "cache")]
+    fn weight(&self) -> usize {
+        let texts: usize = self
+            .rows
+            .keys()
+            .map(|(group, _)| group.as_deref().map_or(0, str::len))
+            .sum();
+        size_of::<Self>() + texts + self.rows.values().map(Values::bytes).sum::<usize>()
+    }
+}
+
+impl QueryRun<'_> {
+    /// Measures a field of the data: count, sum, mean, least, largest, percentiles and distinct values.
+    ///
+    /// Rows ascend by group, then by time; groups and times without events have none. Cached and extended like [`statistics`](Self::statistics).
+    ///
+    /// ```
+    /// use annals::analytics::{Bucket, Measure, TimeZone};
+    /// use annals::{Expected, Field, NewEvent, Query, Store, StreamId};
+    ///
+    /// let store = Store::in_memory();
+    /// for (user, ms) in [("anna", 12), ("ben", 40), ("anna", 18)] {
+    ///     let viewed = NewEvent::new("PageViewed").user(user).data(format!(r#"{{"ms": {ms}}}"#));
+    ///     store.append(&StreamId::new("Session", user), Expected::Any, viewed)?;
+    /// }
+    /// let measure = Measure::of("/ms").by(Field::User).every(Bucket::Day, &TimeZone::UTC);
+    /// let rows = store.query(Query::all()).measure(&measure)?;
+    /// assert_eq!((rows[0].group.as_deref(), rows[0].values.mean()), (Some("anna"), Some(15.0)));
+    /// assert_eq!((rows[1].group.as_deref(), rows[1].values.max()), (Some("ben"), Some(40.0)));
+    /// # Ok::<(), annals::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] when the query is invalid, the pointer is none, no indexer has the name of the field, or there are more than 10,000 rows.
+    pub fn measure(&self, measure: &Measure) -> Result<Vec<MeasuredRow>> {
+        measure.check()?;
+        let groups = self.groups(measure.by.as_ref())?;
+        let measured = self.summary(&format!("{measure:?}"), &Measured::new(measure, groups))?;
+        measured.into_rows()
+    }
+}
