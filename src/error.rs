@@ -8,6 +8,8 @@ use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Expected, Name, Position, StreamId, Version};
 
 /// What can go wrong, sorted by what the caller does next.
+///
+/// The message of an error contains the messages of what caused it, so [`source`](std::error::Error::source) does not return them again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,8 +27,11 @@ pub enum Error {
     Full(Box<str>),
     /// The journal's backlog has no room, and [`try_append`](crate::Store::try_append) does not wait. Nothing was written; retry later, or use
     /// [`append_async`](crate::Store::append_async).
-    #[error("the backlog of the journal is full: {0}")]
-    Backlog(Box<str>),
+    #[error("the backlog of the journal is full: {reason}")]
+    Backlog {
+        /// How full the backlog is, and what to do.
+        reason: Box<str>,
+    },
     /// The store was closed. Nothing was written, unless it was closed while the append waited for durability; open the store again.
     #[error("the store is closed: open a new one")]
     Closed,

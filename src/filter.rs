@@ -95,6 +95,7 @@ pub enum Filter {
 /// assert_eq!(Between::new(Version(1)..Version(3)), Between::new(Version(1)..=Version(2)));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Between<T> {
     /// The first value.
     pub from: T,

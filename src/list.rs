@@ -9,6 +9,7 @@ use crate::{Error, Field, Name, Position, Timestamp};
 
 /// In which order values are listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ListOrder {
     /// By name, in the order of its bytes.
     #[default]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use crate::{Error, Field, Filter, Name, Position, Timestamp};
 
 /// In which order a query answers.
+///
+/// Exhaustive: a log is read forwards or backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// By position, the first first.
@@ -33,6 +35,7 @@ impl Order {
 ///
 /// What was dropped since (truncated, deleted, past a limit or a budget) is gone from the past too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum AsOf {
     /// Up to this position.
     Position(Position),

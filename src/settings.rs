@@ -7,6 +7,8 @@ use crate::event::names::PART_BYTES_MAX;
 use crate::{Durability, Error, Result};
 
 /// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).
+///
+/// Write settings with `..Settings::default()`, and their parts likewise: a later version adds fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Locks that appends are spread over, a power of two; 0 chooses by the number of processors.
@@ -68,6 +70,7 @@ impl Default for FlushSettings {
 
 /// What happens to an append when too much waits for the journal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenBehind {
     /// It waits until the journal has come further.
     #[default]
@@ -177,6 +180,7 @@ pub struct Budget {
 
 /// What happens to an append beyond the budget.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenFull {
     /// It is refused with [`Full`](crate::Error::Full).
     #[default]

@@ -20,6 +20,7 @@ use crate::{ContentType, Event, Name, NewEvent, Position, Timestamp, Version};
 /// # Ok::<(), annals::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NewSnapshot {
     /// The version of the last event that is in it.
     pub version: Version,

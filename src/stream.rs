@@ -42,6 +42,8 @@ number! {
 /// Names a stream: the id of an aggregate, and its type.
 ///
 /// The id alone identifies the aggregate; its type is settled by its first event, and an append that names another is refused.
+///
+/// Exhaustive: a stream will not have a third name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamId {
@@ -68,6 +70,8 @@ impl fmt::Display for StreamId {
 }
 
 /// What the writer of an append believes about the stream.
+///
+/// Exhaustive: a [`Remote`](crate::journal::Remote) must check every one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expected {
     /// Anything: append wherever the stream stands.
@@ -101,6 +105,7 @@ impl fmt::Display for Expected {
 
 /// One aggregate's part of an append to several.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Append<'a> {
     /// The stream to append to.
     pub stream: Cow<'a, StreamId>,
@@ -147,6 +152,8 @@ impl<'a> AsRef<[Append<'a>]> for Append<'a> {
 }
 
 /// How safe an acknowledged append is.
+///
+/// Exhaustive: a journal must know what each level promises, and a new level would change the promise of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Durability {
@@ -187,6 +194,7 @@ impl FromStr for Durability {
 /// The acknowledgement of an append: its events are readable by everyone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Appended {
     /// The version of the first event.
     pub first_version: Version,
@@ -202,10 +210,26 @@ pub struct Appended {
     pub repeated: bool,
 }
 
+impl Appended {
+    /// The acknowledgement of events that were stored now, from the version and position of the first to those of the last. For a
+    /// [`Remote`](crate::journal::Remote); other fields can be set afterwards.
+    pub fn new(first: (Version, Position), last: (Version, Position), durability: Durability) -> Self {
+        Self {
+            first_version: first.0,
+            last_version: last.0,
+            first_position: first.1,
+            last_position: last.1,
+            durability,
+            repeated: false,
+        }
+    }
+}
+
 /// A condition on the whole store: no event that matches `query` after position `after`.
 ///
 /// The dynamic consistency boundary: decide on what a query showed, append if nothing was added to its answer since.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Condition {
     /// What must not have happened. Its order, limit and cursor mean nothing here.
     pub query: Query,

@@ -15,6 +15,7 @@ const CLOCK_CHANGE_MAX: i64 = 3 * MICROS_PER_DAY;
 /// The length of one row of a trend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub enum Bucket {
     /// An hour of the wall clock. An hour that the clock shows twice has two rows, a skipped hour has none.
     Hour,

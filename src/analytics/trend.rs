@@ -17,6 +17,7 @@ const BYTES_PER_ROW: usize = 32;
 
 /// Whether rows without events are returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Empty {
     /// They are returned with a count of 0.
     Include,
@@ -27,6 +28,7 @@ pub enum Empty {
 /// One row of a trend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct TrendRow {
     /// The first moment of the row.
     pub start: Timestamp,

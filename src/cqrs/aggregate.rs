@@ -40,6 +40,7 @@ pub trait Aggregate: Sized {
 
 /// A loaded aggregate: its state and version.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Loaded<A> {
     /// The state after the event of `version`.
     pub state: A,

@@ -15,6 +15,7 @@ use crate::{Appended, Durability, StreamId, Ticket, Version};
 
 /// The result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Executed {
     /// The acknowledgement of its events; `None` if it decided on no events.
     pub appended: Option<Appended>,
@@ -27,6 +28,7 @@ pub struct Executed {
 /// A command whose events are readable, and not yet known to be durable.
 #[derive(Debug)]
 #[must_use = "the ticket says when the events are durable"]
+#[non_exhaustive]
 pub struct Pending {
     /// The result of the command.
     pub executed: Executed,

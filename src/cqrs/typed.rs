@@ -20,6 +20,7 @@ use crate::{Event, EventRef, NewEvent, Position, Query, Store};
 
 /// What a reader does with an event whose type is not a variant of its enum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownEvents {
     /// The read fails with [`Undecodable`].
     #[default]
@@ -88,6 +89,7 @@ impl<E, C: fmt::Debug> fmt::Debug for TypedEvents<E, C> {
 
 /// A typed event with the stored event that it was decoded from.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Recorded<E> {
     /// The variant.
     pub event: E,

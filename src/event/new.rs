@@ -15,6 +15,7 @@ use crate::{Name, Timestamp};
 /// assert_eq!(ContentType::from("text/csv").as_str(), "text/csv");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ContentType {
     /// `application/json`.
     #[default]
@@ -147,6 +148,7 @@ into_bytes! {
 /// assert_eq!(event.event_type, "PaymentReceived");
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct NewEvent<'a> {
     /// The caller's unique id of the event, if any. It makes the append [idempotent](crate::Store::append).
     pub id: Option<Uuid>,

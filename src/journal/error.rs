@@ -56,6 +56,13 @@ impl JournalError {
         self
     }
 
+    /// The error that caused this one, which the message ends with.
+    pub fn cause(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source
+            .as_ref()
+            .map(|source| &**source as &(dyn StdError + 'static))
+    }
+
     /// The reaction of the store.
     pub fn kind(&self) -> JournalErrorKind {
         self.kind
@@ -82,9 +89,8 @@ impl fmt::Display for JournalError {
 }
 
 impl StdError for JournalError {
+    /// What caused the [cause](JournalError::cause): the message contains the cause, and a report of all sources would print it twice.
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source
-            .as_ref()
-            .map(|source| &**source as &(dyn StdError + 'static))
+        self.cause()?.source()
     }
 }

@@ -460,7 +460,7 @@ fn to_append(part: &Part) -> Append<'static> {
 fn failed(error: Error) -> Outcome {
     match error {
         Error::Conflict(conflict) => Outcome::Conflict(*conflict),
-        Error::Invalid(_) | Error::Unsupported(_) | Error::Deleted(_) | Error::Full(_) | Error::Backlog(_) => {
+        Error::Invalid(_) | Error::Unsupported(_) | Error::Deleted(_) | Error::Full(_) | Error::Backlog { .. } => {
             Outcome::Refused(error.to_string())
         }
         Error::Closed

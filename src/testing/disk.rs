@@ -25,6 +25,7 @@ pub struct SimulatedDisk {
 
 /// A fault of a [`SimulatedDisk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// The power fails: this call and all later calls fail until the disk is [crashed](SimulatedDisk::crash) and used again.
     PowerLoss,
@@ -36,6 +37,7 @@ pub enum Fault {
 
 /// A promise that a [`SimulatedDisk`] breaks. It stands for a journal with a bug that omits the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Lie {
     /// Files are not synced.
     Sync,

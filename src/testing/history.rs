@@ -49,6 +49,7 @@ pub struct Operation {
 
 /// A call of a store's method.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Call {
     /// `append`, `append_all` or `append_if`.
     Append {
@@ -109,6 +110,7 @@ pub struct Watched {
 
 /// The result of a call.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Outcome {
     /// An append was acknowledged, with an acknowledgement for each part.
     Appended(Vec<Appended>),
@@ -141,6 +143,7 @@ pub struct Seen {
 
 /// The content of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum What {
     /// The label of an event that a thread appended.
     Note(u64),

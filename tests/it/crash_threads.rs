@@ -62,7 +62,7 @@ fn histories_have_every_outcome() {
                 Outcome::Conflict(_) => counts[2] += 1,
                 Outcome::InDoubt(_) => counts[3] += 1,
                 Outcome::Read(seen) if !seen.is_empty() => counts[4] += 1,
-                Outcome::Read(_) | Outcome::Refused(_) | Outcome::Done => {}
+                Outcome::Read(_) | Outcome::Refused(_) | Outcome::Done | _ => {}
             }
         }
     }

@@ -87,7 +87,7 @@ fn name(content_type: &ContentType) -> &str {
     match content_type {
         ContentType::Json => "json",
         ContentType::Bytes => "bytes",
-        ContentType::Other(name) => name,
+        other @ (ContentType::Other(_) | _) => other.as_str(),
     }
 }
 

@@ -32,14 +32,9 @@ fn appending(aggregate: &str, expected: Expected, labels: &[u64]) -> Call {
 }
 
 fn acknowledged(count: u64, version: u64, position: u64) -> Outcome {
-    Outcome::Appended(vec![Appended {
-        first_version: Version(version),
-        last_version: Version(version + count - 1),
-        first_position: Position(position),
-        last_position: Position(position + count - 1),
-        durability: Durability::Synced,
-        repeated: false,
-    }])
+    let first = (Version(version), Position(position));
+    let last = (Version(version + count - 1), Position(position + count - 1));
+    Outcome::Appended(vec![Appended::new(first, last, Durability::Synced)])
 }
 
 fn append(invoked: u64, aggregate: &str, labels: &[u64], version: u64, position: u64) -> Operation {

@@ -22,6 +22,7 @@ mod crash;
 mod crash_threads;
 mod determinism;
 mod durable;
+mod errors;
 mod event_store;
 mod faults;
 mod filters;

@@ -233,9 +233,9 @@ fn a_follower_reads_its_own_appends_and_gets_the_conflicts_of_a_store_in_memory(
                 memory.append(&note(id), expected, events.clone()),
                 follower.append(&note(id), expected, events),
             );
-            let told = |appended: annals::Appended| annals::Appended {
-                durability: Durability::Synced,
-                ..appended
+            let told = |mut appended: annals::Appended| {
+                appended.durability = Durability::Synced;
+                appended
             };
             assert_eq!(there.map(told), here.map(told), "{id} {expected}");
             assert_eq!(follower.stream_info(id), memory.stream_info(id));

@@ -52,10 +52,10 @@ fn change(store: &Store, number: u64, change: &Change) -> Result<()> {
 /// An answer without what the two cannot have in common.
 fn comparable(answer: Result<Appended>) -> std::result::Result<Appended, String> {
     match answer {
-        Ok(appended) => Ok(Appended {
-            durability: Durability::Volatile,
-            ..appended
-        }),
+        Ok(mut appended) => {
+            appended.durability = Durability::Volatile;
+            Ok(appended)
+        }
         Err(Error::Invalid(message)) => Err(message.into()),
         Err(other) => Err(format!("{other:?}")),
     }

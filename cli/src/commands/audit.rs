@@ -92,10 +92,10 @@ fn write_rows(store: &Store, trail: &audit::Trail, format: Format, out: &mut dyn
     };
     written.map_err(|error| match error {
         TrailError::Store(error) => error.into(),
-        TrailError::Io(error) if error.kind() == io::ErrorKind::Interrupted => {
+        TrailError::Io { error } if error.kind() == io::ErrorKind::Interrupted => {
             Failure::Interrupted("the trail was written in part".to_owned())
         }
-        TrailError::Io(error) => error.into(),
+        TrailError::Io { error } => error.into(),
         other => Failure::Runtime(other.to_string()),
     })
 }

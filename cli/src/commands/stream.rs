@@ -30,6 +30,10 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     stream = match args.as_of {
         Some(AsOf::Position(position)) => stream.as_of(position),
         Some(AsOf::Time(time)) => stream.as_of(time),
+        Some(other) => {
+            let message = format!("cannot read an aggregate as of {other:?}: use a position or a time");
+            return Err(annals::Error::Invalid(message.into()).into());
+        }
         None => stream,
     };
     let events = stream.events();

@@ -72,18 +72,16 @@ impl Story {
     /// Adds what happens at `moment`, and answers the moment that follows from it.
     pub(crate) fn tell(&mut self, random: &mut Random, moment: Moment, step: Step<'_>) -> Moment {
         let id = random.uuid(moment.time);
-        let event = NewEvent {
-            id: Some(id),
-            timestamp: Some(moment.time),
-            correlation_id: self.correlation.clone().map(Into::into),
-            causation_id: moment.cause.map(|cause| cause.to_string().into()),
-            user_id: step.user.map(|user| user.to_owned().into()),
-            organization_id: self.organization.clone().map(Into::into),
-            tags: step.tag.map(|tag| tag.to_owned().into()).into_iter().collect(),
-            metadata: self.metadata.clone().into_bytes().into(),
-            data: step.data.into_bytes().into(),
-            ..NewEvent::new(step.event_type)
-        };
+        let mut event = NewEvent::new(step.event_type);
+        event.id = Some(id);
+        event.timestamp = Some(moment.time);
+        event.correlation_id = self.correlation.clone().map(Into::into);
+        event.causation_id = moment.cause.map(|cause| cause.to_string().into());
+        event.user_id = step.user.map(|user| user.to_owned().into());
+        event.organization_id = self.organization.clone().map(Into::into);
+        event.tags = step.tag.map(|tag| tag.to_owned().into()).into_iter().collect();
+        event.metadata = self.metadata.clone().into_bytes().into();
+        event.data = step.data.into_bytes().into();
         self.entries.push(Entry {
             stream: step.stream,
             event,

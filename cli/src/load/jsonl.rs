@@ -36,25 +36,20 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
     let place = wire.position.map(Position).zip(wire.version.map(Version));
     let metadata = wire.metadata(place.is_some())?;
     let data = wire.data()?;
-    let event = NewEvent {
-        id: wire.event_id,
-        schema_version: wire.event_version.unwrap_or(1),
-        timestamp: Some(wire.timestamp),
-        correlation_id: metadata.ids.correlation.map(Into::into),
-        causation_id: metadata.ids.causation.map(Into::into),
-        user_id: metadata.ids.user.map(Into::into),
-        organization_id: metadata.ids.organization.map(Into::into),
-        tags: wire.tags.unwrap_or_default().into_iter().map(Into::into).collect(),
-        metadata_type: content_type(wire.metadata_type),
-        metadata: metadata.rest.into(),
-        data_type: content_type(wire.event_data_type),
-        data: data.into(),
-        ..NewEvent::new(wire.event_type)
-    };
-    let stream = StreamId {
-        aggregate_type: wire.aggregate_type,
-        aggregate_id: wire.aggregate_id,
-    };
+    let mut event = NewEvent::new(wire.event_type);
+    event.id = wire.event_id;
+    event.schema_version = wire.event_version.unwrap_or(1);
+    event.timestamp = Some(wire.timestamp);
+    event.correlation_id = metadata.ids.correlation.map(Into::into);
+    event.causation_id = metadata.ids.causation.map(Into::into);
+    event.user_id = metadata.ids.user.map(Into::into);
+    event.organization_id = metadata.ids.organization.map(Into::into);
+    event.tags = wire.tags.unwrap_or_default().into_iter().map(Into::into).collect();
+    event.metadata_type = content_type(wire.metadata_type);
+    event.metadata = metadata.rest.into();
+    event.data_type = content_type(wire.event_data_type);
+    event.data = data.into();
+    let stream = StreamId::new(wire.aggregate_type, wire.aggregate_id);
     Ok(Entry {
         stream,
         event,

@@ -40,12 +40,10 @@ fn event() -> NewEvent<'static> {
     NewEvent::new("Noted").timestamp("2026-01-31T12:00:00.000001Z".parse().unwrap())
 }
 
-fn with_types(event: NewEvent<'static>, metadata: &str, data: &str) -> NewEvent<'static> {
-    NewEvent {
-        metadata_type: ContentType::from(metadata),
-        data_type: ContentType::from(data),
-        ..event
-    }
+fn with_types(mut event: NewEvent<'static>, metadata: &str, data: &str) -> NewEvent<'static> {
+    event.metadata_type = ContentType::from(metadata);
+    event.data_type = ContentType::from(data);
+    event
 }
 
 /// What an export writes to the standard output, or to the file `name`.
@@ -464,16 +462,17 @@ fn any_event() -> impl Strategy<Value = NewEvent<'static>> {
     let ids = (id(), id(), id(), id());
     let time = 0..253_402_300_799_999_999_i64;
     (ids, any_bytes(), any_type(), any_bytes(), any_type(), time).prop_map(
-        |((correlation, causation, user, organization), metadata, metadata_type, data, data_type, time)| NewEvent {
-            correlation_id: correlation.map(Into::into),
-            causation_id: causation.map(Into::into),
-            user_id: user.map(Into::into),
-            organization_id: organization.map(Into::into),
-            metadata_type,
-            metadata: metadata.into(),
-            data_type,
-            data: data.into(),
-            ..event().timestamp(annals::Timestamp::from_micros(time))
+        |((correlation, causation, user, organization), metadata, metadata_type, data, data_type, time)| {
+            let mut event = event().timestamp(annals::Timestamp::from_micros(time));
+            event.correlation_id = correlation.map(Into::into);
+            event.causation_id = causation.map(Into::into);
+            event.user_id = user.map(Into::into);
+            event.organization_id = organization.map(Into::into);
+            event.metadata_type = metadata_type;
+            event.metadata = metadata.into();
+            event.data_type = data_type;
+            event.data = data.into();
+            event
         },
     )
 }

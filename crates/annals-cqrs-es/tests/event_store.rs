@@ -146,14 +146,9 @@ impl ThroughFramework {
             .limit(count)
             .events();
         let position = |event: Option<&Event>| event.map_or(self.store.visible(), Event::position);
-        Appended {
-            first_position: position(events.first()),
-            last_position: position(events.last()),
-            first_version: Version(before.0 + 1),
-            last_version: Version(before.0 + count as u64),
-            durability: Durability::Volatile,
-            repeated: false,
-        }
+        let first = (Version(before.0 + 1), position(events.first()));
+        let last = (Version(before.0 + count as u64), position(events.last()));
+        Appended::new(first, last, Durability::Volatile)
     }
 
     /// The event in the store below.

@@ -25,6 +25,8 @@ const ABSENT: u32 = u32::MAX;
 /// assert_eq!(ChainEntry::from(&placed).event_type, "OrderPlaced");
 /// # Ok::<(), annals::Error>(())
 /// ```
+///
+/// Exhaustive: the fields are what the hash covers, and a new field would be a new format.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ChainEntry<'a> {
     /// The position in the log.

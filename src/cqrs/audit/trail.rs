@@ -17,8 +17,17 @@ pub enum TrailError {
     #[error(transparent)]
     Store(#[from] Error),
     /// The output cannot be written.
-    #[error("cannot write the audit trail: {0}")]
-    Io(#[from] io::Error),
+    #[error("cannot write the audit trail: {error}")]
+    Io {
+        /// The error of the output, which the message contains. It is no [source](std::error::Error::source).
+        error: io::Error,
+    },
+}
+
+impl From<io::Error> for TrailError {
+    fn from(error: io::Error) -> Self {
+        Self::Io { error }
+    }
 }
 
 /// Selects events and commands, and writes them. All filters must match; without filters, it is the trail of the whole store.

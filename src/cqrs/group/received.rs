@@ -50,6 +50,7 @@ impl<E> fmt::Debug for Received<E> {
     "the consumer lost its lease of the event at position {position}: it did not acknowledge it in time, or the group has stopped; the event may be \
      delivered again"
 )]
+#[non_exhaustive]
 pub struct LeaseLost {
     /// The position of the event.
     pub position: crate::Position,

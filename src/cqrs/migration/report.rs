@@ -84,8 +84,7 @@ pub enum MigrationError {
     /// The store failed.
     #[error("cannot append the rows: {error}; until then, {report}; run the migration again to continue")]
     Store {
-        /// The error of the store.
-        #[source]
+        /// The error of the store, which the message contains. It is no [source](std::error::Error::source).
         error: Error,
         /// The report up to the failure.
         report: Box<MigrationReport>,

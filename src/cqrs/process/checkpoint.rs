@@ -11,6 +11,7 @@ const SAVES_MAX: u32 = 16;
 
 /// The position at which a processor without a checkpoint begins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StartFrom {
     /// At the first event.
     #[default]

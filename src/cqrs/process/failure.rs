@@ -23,6 +23,7 @@ pub struct OnFailure {
 
 /// The reaction to an event whose attempts have all failed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AfterFailure {
     /// The processor stops at the event, with the reason, until it is resumed.
     #[default]

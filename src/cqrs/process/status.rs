@@ -9,6 +9,7 @@ use crate::{Event, Gap, Name, Position};
 
 /// The state of a processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ProcessorState {
     /// It processes events, or retries one.
     Running,

@@ -11,6 +11,7 @@ use crate::{Event, Name, StreamId, Timestamp, Version};
 
 /// The phase of an instance.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SagaPhase {
     /// It has commands to send, or waits for events or timers.
     Running,

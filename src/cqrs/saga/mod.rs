@@ -120,6 +120,7 @@ pub trait Saga: Default + Serialize + DeserializeOwned + Send + 'static {
 
 /// The instance of a saga that an event is routed to. A key has 1 to 200 bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Route {
     /// Starts the instance with this key, or continues it if it is running. An instance that has ended starts again, with a new state.
     Start(String),
@@ -143,6 +144,7 @@ impl Route {
 
 /// An action of a saga. Commands are sent in the returned order, each after the previous one has succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action<C> {
     /// Sends a command.
     Send {
@@ -219,6 +221,7 @@ impl<C> Action<C> {
 
 /// The time at which a timer is due: an instant, independent of the machine's time zone and of daylight saving time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Due {
     /// At this time.
     At(Timestamp),
@@ -274,6 +277,7 @@ pub struct Sending {
 
 /// A failure of a command that a saga sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SendError {
     /// The rules of the domain rejected it; [`Saga::rejected`] decides how the saga continues.
     Rejected(String),

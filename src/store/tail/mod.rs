@@ -36,6 +36,8 @@ const STEP_EVENTS: usize = 1024;
 const STEP_ABSENT: u64 = 1 << 28;
 
 /// A delivery of a tail.
+///
+/// Exhaustive: a reader that does not handle a gap misses events without a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// The next event.

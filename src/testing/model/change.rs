@@ -4,6 +4,7 @@ use crate::StreamLimits;
 
 /// A change of an aggregate.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Change {
     /// Its events before this version are dropped.
     TruncateBefore(u64),

@@ -164,20 +164,18 @@ impl Mapping {
         let time = |role, text| when::parse(text).map_err(|reason| BadLine(format!("{}: {reason}", noun(role))));
         let tags = cell(Role::Tags).map(tags).transpose()?.unwrap_or_default();
         let event_type = cell(Role::EventType).ok_or_else(|| BadLine("the event type is empty".to_owned()))?;
-        let event = NewEvent {
-            id: parse(cell(Role::EventId), "eventId is not a UUID")?,
-            schema_version: parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1),
-            timestamp: Some(time(Role::Time, cell(Role::Time).unwrap_or_default())?),
-            correlation_id: id(Role::Correlation, metadata.ids.correlation)?,
-            causation_id: id(Role::Causation, metadata.ids.causation)?,
-            user_id: id(Role::User, metadata.ids.user)?,
-            organization_id: id(Role::Organization, metadata.ids.organization)?,
-            tags: tags.into_iter().map(Into::into).collect(),
-            metadata: metadata.rest.into(),
-            data: self.data(&record)?.into(),
-            data_type: ContentType::Json,
-            ..NewEvent::new(event_type.to_owned())
-        };
+        let mut event = NewEvent::new(event_type.to_owned());
+        event.id = parse(cell(Role::EventId), "eventId is not a UUID")?;
+        event.schema_version = parse(cell(Role::EventVersion), "eventVersion is not a number")?.unwrap_or(1);
+        event.timestamp = Some(time(Role::Time, cell(Role::Time).unwrap_or_default())?);
+        event.correlation_id = id(Role::Correlation, metadata.ids.correlation)?;
+        event.causation_id = id(Role::Causation, metadata.ids.causation)?;
+        event.user_id = id(Role::User, metadata.ids.user)?;
+        event.organization_id = id(Role::Organization, metadata.ids.organization)?;
+        event.tags = tags.into_iter().map(Into::into).collect();
+        event.metadata = metadata.rest.into();
+        event.data = self.data(&record)?.into();
+        event.data_type = ContentType::Json;
         let aggregate = cell(Role::Aggregate).ok_or_else(|| BadLine("the aggregate is empty".to_owned()))?;
         let kind = cell(Role::AggregateType).map_or_else(|| self.aggregate_type.clone(), Name::from);
         let recorded_at: Option<Timestamp> = cell(Role::RecordedAt)

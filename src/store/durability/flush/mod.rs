@@ -173,7 +173,8 @@ impl Flushing {
 
     /// The error of a call that never waits for room.
     pub(crate) fn backlog_error(&self, engine: &Engine) -> Error {
-        Error::Backlog(self.refusal(engine, self.backlog.load(Ordering::Acquire)).into())
+        let reason = self.refusal(engine, self.backlog.load(Ordering::Acquire)).into();
+        Error::Backlog { reason }
     }
 
     /// Adds to the backlog. Returns its previous size.

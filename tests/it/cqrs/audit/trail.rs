@@ -230,7 +230,7 @@ fn an_output_that_is_full_was_a_whole_trail() {
         let error = Trail::new()
             .write_jsonl(&store, &mut Full(room))
             .expect_err("it is full");
-        assert!(matches!(error, TrailError::Io(_)), "{error}");
+        assert!(matches!(error, TrailError::Io { .. }), "{error}");
         let error = Trail::new().write_csv(&store, &mut Full(room)).expect_err("it is full");
         assert!(error.to_string().contains("cannot write the audit trail"), "{error}");
     }
