@@ -66,6 +66,7 @@ fn name_of(bucket: Bucket) -> &'static str {
         Bucket::IsoWeek => "week",
         Bucket::Month => "month",
         Bucket::Year => "year",
+        _ => "period",
     }
 }
 
