@@ -1,5 +1,5 @@
-//! An event store that lives in memory: a log behind sharded locks, an inverted index that follows it, a query cache that is never stale,
-//! live tails, and a journal in files or in PostgreSQL where it is to be durable.
+//! An event store in memory that is durable when you ask for it: a lock-sharded log with an inverted index, a query cache that is never stale,
+//! live tails, and a journal in files or in PostgreSQL.
 //!
 //! ```
 //! use annals::{Expected, IntoBytes, IntoText, NewEvent, Order, Position, Query, Store, StreamId};
@@ -24,79 +24,80 @@
 //! # Ok::<(), annals::Error>(())
 //! ```
 //!
-//! # The types you will meet
+//! # The main types
 //!
-//! * [`Store`] is the handle; [`Builder`] sets one up with [`Settings`], a [`Clock`], an [`IdSource`] and indexers. A [`StoreUrl`] says
-//!   the same in one line of configuration.
-//! * [`NewEvent`] is handed in, to a [`StreamId`], with what the writer [`Expected`]; [`Appended`] comes back, or an [`Error`] that says
-//!   what to do next. [`Condition`] makes an append depend on a query.
-//! * [`Event`] is kept, [`EventRef`] is looked at in place. [`Store::read_stream`], [`Store::read_all`] and [`Store::query`] lead to them;
-//!   [`Tail`] follows what comes. A [`Snapshot`] spares reading the beginning of a long stream.
-//! * [`Query`] says what to find. [`Store::query`] answers it as events, pages, counts, positions, folds, or an [`Explanation`].
+//! * [`Store`] is the handle. [`Builder`] configures it with [`Settings`], a [`Clock`], an [`IdSource`] and indexers. A [`StoreUrl`] is the
+//!   same configuration in one line.
+//! * [`NewEvent`] is appended to a [`StreamId`] with an [`Expected`] version. The result is [`Appended`], or an [`Error`] that says
+//!   what to do next. A [`Condition`] makes an append depend on a query.
+//! * [`Event`] is an owned copy, [`EventRef`] a view in place. [`Store::read_stream`], [`Store::read_all`] and [`Store::query`] return them;
+//!   [`Tail`] follows the log. A [`Snapshot`] spares reading the beginning of a long stream.
+//! * [`Query`] selects events. [`Store::query`] runs it and returns events, pages, counts, positions, folds, or an [`Explanation`].
 //!   [`Store::list`] lists the values of a field, such as all users.
-//! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] fill it with what a journal holds, and
-//!   [`Durability`] says what an append waits for; [`Ticket`] waits later. Without one a store is as durable as its memory. Where
-//!   files are damaged, `journal::file::verify` says what, and `journal::file::repair` saves the rest.
-//! * [`cqrs`] builds on it: aggregates and commands, projections, subscriptions and sagas, on typed events.
-//! * [`analytics`] has statistics, trends, a heatmap, and the causation tree.
+//! * [`journal`] makes a store durable: [`Store::open`] and [`Store::open_url`] recover it from a journal. [`Durability`] is what an append
+//!   waits for; [`Ticket`] waits later. For damaged files there are `journal::file::verify` and `journal::file::repair`.
+//! * [`cqrs`] is the event-sourcing toolkit: aggregates and commands, projections, subscriptions and sagas, on typed events.
+//! * [`analytics`] has statistics, measurements, trends, a heatmap, and the causation tree.
 //! * [`testing`] has scenarios, faults on demand and recorded expectations for tests of programs, and the contracts of stores and journals as tests.
 //!
 //! # What it does not do
 //!
-//! It serves no network, and one process at a time has a journal; a store in PostgreSQL can be [followed](Store::follow) by others.
+//! It has no network interface. One process at a time writes to a journal; other processes can [follow](Store::follow) a store in PostgreSQL.
 //!
-//! # Words
+//! # Glossary
 //!
-//! | word | meaning |
+//! | term | meaning |
 //! |---|---|
-//! | event | a fact that happened; immutable |
-//! | aggregate | the entity whose history a run of events is: an id and a type; its events are its *stream* |
-//! | version | the place of an event in its stream: 1, 2, 3 … without gaps, unless events between were lost; 0 means "no event yet" |
-//! | position | the place of an event in the whole store: 1, 2, 3 … without gaps, never reused |
-//! | expected version | what the writer believes: any, no stream, stream exists, exactly N |
-//! | append | one atomic batch: all events or none, consecutive versions and positions |
-//! | command, decision, rejection | what an aggregate is asked to do; the events that it decides on; why it refuses |
+//! | event | an immutable fact |
+//! | aggregate, stream | an entity with an id and a type; the sequence of its events |
+//! | version | the number of an event in its stream: 1, 2, 3 … without gaps, unless events were lost; 0 means that there is no event |
+//! | position | the number of an event in the whole store: 1, 2, 3 … without gaps, never reused |
+//! | expected version | the version check of an append: any, no stream, stream exists, exactly N |
+//! | append | one atomic batch: all events or none, with consecutive versions and positions |
+//! | command, decision, rejection | a request to an aggregate; the events that it returns; the reason why it returns none |
 //! | bus | dispatches a command or a query to the handler of its type |
-//! | middleware | a function around all handlers of a bus: it calls them, refuses, or retries |
-//! | typed event, upcaster | an event as a variant of a serde enum; what converts an event of an older schema when it is read |
-//! | codec | what writes typed events as bytes, and reads them |
-//! | correlation, causation | the conversation an event belongs to; the event or command that caused it |
+//! | middleware | a function around all handlers of a bus: it calls them, rejects, or retries |
+//! | typed event, upcaster | an event as a variant of a serde enum; the conversion of an event of an older schema when it is read |
+//! | codec | encodes and decodes typed events |
+//! | correlation, causation | the conversation that an event belongs to; the event or command that caused it |
 //! | schema version | the version of an event type's payload |
-//! | visible | the last position that reads see; everything up to it is there, without a hole |
-//! | journal | what makes appends durable: none, files, PostgreSQL, yours |
-//! | durability | how safe an event is: volatile (in memory), written (survives the process), synced (survives the machine) |
+//! | visible | the last position that reads return; every position up to it is complete |
+//! | journal | what makes appends durable: files, PostgreSQL, or your own |
+//! | durability | what an event survives: volatile (in memory), written (the end of the process), synced (the end of the machine) |
 //! | batch | whole appends on their way to the journal |
-//! | lease, epoch | the right to write to a journal that several processes can reach, for a time; the number of leases, or of starts of a processor, so far |
+//! | backlog | events that the journal has not written yet |
+//! | lease, epoch | the right to write to a shared journal for a limited time; the number of leases, or of starts of a processor, so far |
 //! | segment, frame | a file of the journal; a batch, or part of one, in it |
-//! | follower | a store in memory that reads on as others write one in PostgreSQL |
-//! | recovery | filling a store with what its journal holds |
-//! | damage, torn end | what was safe once and cannot be read; what a crash has left of what never was |
-//! | term | a field and a value that events can be found by |
-//! | snapshot | what an aggregate had become with the event of a version, kept so that not every event need be read again |
-//! | tail | a reader that goes on with what comes |
-//! | gap | events that were dropped, moved to an archive, or lost with a damaged file, with their number and the reason |
-//! | compaction | giving back what dropped events take: memory, or room of the journal, which keeps of them their gap and, of an aggregate's last, a *mark* |
-//! | archive | old events of a store, moved out of it; *attached*, they are in their places again, to be read |
-//! | projection, read model | what folds events of many aggregates into a state for queries; the state |
+//! | follower | a store in memory that reads the events that other processes write |
+//! | recovery | filling a store from its journal |
+//! | damage, torn end | synced data that cannot be read; the incomplete end that a crash leaves |
+//! | term | a field and a value that the index has |
+//! | snapshot | the state of an aggregate at a version |
+//! | tail | a reader that follows the log |
+//! | gap | dropped, archived or lost events, with their number and the reason |
+//! | drop, compact, purge | to remove events from every read; to rewrite memory or the journal without them; to remove their bytes |
+//! | mark | the version of an aggregate whose last event was purged from the journal |
+//! | archive | old events of a store, moved out of it; *attached*, they are readable at their positions again |
+//! | projection, read model | folds events of many aggregates into a state for queries; that state |
 //! | processor | a named thread that follows the log: a projection, a subscription or a saga |
-//! | checkpoint | the position up to which a processor has handled everything |
+//! | checkpoint | the position up to which a processor has handled all events |
 //! | subscription, consumer group | a handler that gets every event; consumers that compete for events |
-//! | dead letter | an event that could not be handled, parked until it is replayed or dropped: in the store, or beside the rows of a read model in PostgreSQL |
-//! | saga, compensation | a process over several aggregates, which sends commands and sets timers; what undoes one of its steps |
+//! | dead letter | an event that a handler failed at, parked until it is replayed or dropped |
+//! | saga, compensation | a process over several aggregates, which sends commands and sets timers; the command that undoes one of its steps |
 //! | audit trail | who did what and when: events, and the records of commands with their outcome |
-//! | hash chain, link, head | a hash of every event, each block with that of the one before; the hash at a position; a signed link, which is kept outside of the store |
+//! | hash chain, link, head | a hash of every event, each block with the hash of the block before; the hash at a position; a signed link, kept outside of the store |
 //! | anchor | a signed statement that events may be missing, with what the chain needs in their place |
-//! | migration | rows of a table that become the first events of aggregates, each once |
-//! | scenario | a test in the form given, when, then, of an aggregate, a decision, a projection or a saga |
-//! | fault | a failure that a test injects into the calls that it describes: an append that fails, conflicts or loses its acknowledgement. |
-//! | personality, anomaly | a store in memory that behaves as a store in PostgreSQL does; something that a program meets there and not in memory, such as a stale read |
-//! | saga matrix, incident | a saga that runs once for each of its steps and each incident; a crash, a lost acknowledgement or a failure at a step |
+//! | migration | makes the rows of a table the first events of aggregates, each once |
+//! | scenario | a test in the form given, when, then |
+//! | fault | a failure that a test injects into the calls that it describes: an append that fails, conflicts or loses its acknowledgement |
+//! | personality, anomaly | a store in memory that behaves like a store in PostgreSQL; a behaviour that a program meets only there, such as a stale read |
+//! | saga matrix, incident | runs a saga once for each of its steps and each incident; a crash, a lost acknowledgement or a failure at a step |
 //! | seed | the number that decides everything random in a test; the same seed repeats the run |
 //! | golden history | the events of a test as a file, which later runs are compared with |
 //! | capability | an operation that not every event store has; a store that lacks one rejects it |
 //! | subject, erasure | the person that personal fields belong to; destroying the key that encrypts them |
 //! | vault, key store | the keys of subjects; where they are kept |
-//! | change capture | the changes that all programs make to a store in PostgreSQL, as a stream, at least once |
+//! | change capture | the changes of a store in PostgreSQL as a stream, at least once |
 //!
 //! # Features
 //!

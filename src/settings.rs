@@ -1,4 +1,4 @@
-//! Settings: plain data with defaults that need no reading.
+//! Settings: plain data with defaults.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,50 +6,50 @@ use std::time::Duration;
 use crate::event::names::PART_BYTES_MAX;
 use crate::{Durability, Error, Result};
 
-/// How a store is set up. Clock, ids and indexers are not data; see [`Builder`](crate::Builder).
+/// The configuration of a store. The clock, the source of ids and indexers are set by the [`Builder`](crate::Builder).
 ///
 /// Write settings with `..Settings::default()`, and their parts likewise: a later version adds fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Locks that appends are spread over, a power of two; 0 chooses by the number of processors.
+    /// Number of locks that appends are spread over, a power of two; 0 chooses by the number of processors.
     pub shards: usize,
-    /// What an append may bring.
+    /// The largest append that is accepted.
     pub limits: Limits,
-    /// How much the store may hold.
+    /// The memory and the number of events that the store may hold.
     pub budget: Budget,
-    /// What the query cache may hold.
+    /// The size of the query cache.
     pub cache: CacheSettings,
-    /// How safe an event must be before readers see it, and so the least that any append waits for. More than
-    /// [`Volatile`](Durability::Volatile) needs a journal.
+    /// The durability that an event must have before readers see it, and so the lowest durability that an append waits for. A level above
+    /// [`Volatile`](Durability::Volatile) requires a journal.
     pub durability: Durability,
-    /// When events go to the journal.
+    /// When events are written to the journal.
     pub flush: FlushSettings,
 }
 
-/// When events go to the journal, and what happens when it is slow. Means nothing without one.
+/// When events are written to the journal, and what happens when the journal is slow. Ignored without a journal.
 ///
-/// Whoever waits for an event to be written or synced is served at once, with whatever else has come until then; these say when
-/// the journal is given what nobody waits for.
+/// An append that waits for `written` or `synced` is flushed at once, together with everything appended before it. These settings apply to
+/// events that no caller waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlushSettings {
-    /// Bytes of events that are written together, at most; as soon as as many have come, they are written. 1 MiB by default.
+    /// Maximum bytes of one write. Events are written as soon as this many bytes have gathered. 1 MiB by default.
     pub bytes: usize,
-    /// Events that are written together, at most, and written as soon as they have come; 16,384 by default.
+    /// Maximum events of one write. Events are written as soon as this many have gathered. 16,384 by default.
     pub events: usize,
-    /// How long after the first event that waits for nothing the journal begins to write; 20 ms by default. It bounds how long events are
-    /// unwritten only while the journal keeps up: when appends outrun it, up to `backlog_bytes` are unwritten.
+    /// Delay from the first unwritten event to the start of a write; 20 ms by default. It bounds the age of unwritten events only while the
+    /// journal keeps up: when appends outrun it, up to `backlog_bytes` are unwritten.
     pub write_within: Duration,
-    /// Holds appends back, as `when_behind` says, while the oldest event that is not written is older than `write_within`. So what the end
-    /// of the process loses was appended within that time, and while the last write was under way. Off by default.
+    /// Whether appends wait, or are rejected (`when_behind`), while the oldest unwritten event is older than `write_within`. Then the end of the
+    /// process loses at most the events appended within that time and during the last write. Off by default.
     pub enforce_write_within: bool,
-    /// How long what is written waits at most before it is synced; 1 s by default.
+    /// Maximum delay from a write to its sync; 1 s by default.
     pub sync_within: Duration,
-    /// Bytes of events that may wait for the journal; 64 MiB by default.
+    /// Maximum bytes of events that are not written yet; 64 MiB by default.
     pub backlog_bytes: u64,
     /// What happens to an append beyond `backlog_bytes`, or one that `enforce_write_within` holds back.
     pub when_behind: WhenBehind,
-    /// How long a write that may succeed later, on a full disk or to a server that is away, is tried again before the journal is
-    /// given up; 30 s by default.
+    /// How long a write that may succeed later is retried, for example on a full disk or while a server is unreachable, before the journal
+    /// fails; 30 s by default.
     pub retry_for: Duration,
 }
 
@@ -68,21 +68,21 @@ impl Default for FlushSettings {
     }
 }
 
-/// What happens to an append when too much waits for the journal.
+/// What happens to an append when the backlog of the journal is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenBehind {
-    /// It waits until the journal has come further.
+    /// The append waits until the journal has written enough.
     #[default]
     Wait,
-    /// It is refused with [`Full`](crate::Error::Full).
+    /// The append fails with [`Full`](crate::Error::Full).
     Refuse,
 }
 
-/// What an append may bring. Beyond it, the append is refused as [`Invalid`](crate::Error::Invalid).
+/// The limits of an append. A larger append fails with [`Invalid`](crate::Error::Invalid).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a name: 1 to 1,024; 255 by default. Whatever this says, a name has no U+0000.
+    /// Bytes of a name: 1 to 1,024; 255 by default. A name never contains U+0000.
     pub name_bytes_max: usize,
     /// Tags of an event: 0 to 32; 32 by default.
     pub tags_max: usize,
@@ -165,16 +165,16 @@ fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {
     )))
 }
 
-/// How much the store may hold. Nothing is bounded by default. The system's own events do not count.
+/// Upper bounds of what the store holds. Nothing is bounded by default. System events do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budget {
-    /// Bytes of events, with their index and the streams they are in.
+    /// Bytes of events, including their index entries and streams.
     pub bytes: Option<u64>,
-    /// Events.
+    /// Number of events.
     pub events: Option<u64>,
-    /// How long after it was recorded an event is kept. Older ones are dropped, whatever `when_full` says.
+    /// Maximum age since an event was recorded. Older events are dropped, also with [`WhenFull::Refuse`].
     pub age: Option<Duration>,
-    /// What happens to an append beyond `bytes` or `events`.
+    /// The reaction to an append beyond `bytes` or `events`.
     pub when_full: WhenFull,
 }
 
@@ -182,14 +182,14 @@ pub struct Budget {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WhenFull {
-    /// It is refused with [`Full`](crate::Error::Full).
+    /// The append fails with [`Full`](crate::Error::Full).
     #[default]
     Refuse,
-    /// The oldest events make room. What was dropped is reported as a [`Gap`](crate::Gap).
+    /// The oldest events are dropped, and reported as a [`Gap`](crate::Gap).
     DropOldest,
 }
 
-/// What the query cache may hold.
+/// The size of the query cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
     /// Bytes of answers; 0 switches the cache off. 32 MiB by default.

@@ -1,9 +1,9 @@
-//! Snapshots: what aggregates had become, kept so that not every event need be read again.
+//! Snapshots: states of aggregates at a version, which spare reading all of their events.
 
 use crate::event::system::{self, SNAPSHOTTED};
 use crate::{ContentType, Event, Name, NewEvent, Position, Timestamp, Version};
 
-/// A snapshot to keep: what an aggregate had become with the event of a version.
+/// A snapshot to save: the state of an aggregate at a version.
 ///
 /// ```
 /// use annals::{Expected, NewEvent, NewSnapshot, Store, StreamId, Version};
@@ -22,15 +22,15 @@ use crate::{ContentType, Event, Name, NewEvent, Position, Timestamp, Version};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NewSnapshot {
-    /// The version of the last event that is in it.
+    /// The version of the last event that the state includes.
     pub version: Version,
-    /// The version of its schema; 1 unless told otherwise. Whoever reads a snapshot of another schema than his own reads the events instead.
+    /// The version of the state's schema; 1 by default. A reader that finds another schema version than its own ignores the snapshot and reads the events.
     pub schema_version: u32,
-    /// How many snapshots of the aggregate are retained, this one included: 1 unless told otherwise, at most 64. Earlier ones serve reads of the past.
+    /// Number of snapshots of the aggregate that are retained, including this one: 1 by default, at most 64. Earlier ones serve reads of the past.
     pub keep: u32,
-    /// What the bytes of `data` are.
+    /// The content type of `data`.
     pub data_type: ContentType,
-    /// Kept to the byte.
+    /// The state. The store returns the same bytes.
     pub data: Vec<u8>,
 }
 
@@ -84,7 +84,7 @@ impl NewSnapshot {
         self
     }
 
-    /// The system's event that it is kept as.
+    /// The system event that stores it.
     pub(crate) fn into_event(self) -> NewEvent<'static> {
         NewEvent::new(SNAPSHOTTED)
             .schema_version(self.schema_version)
@@ -94,26 +94,26 @@ impl NewSnapshot {
     }
 }
 
-/// A snapshot that the store has.
+/// A saved snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// Its aggregate.
+    /// The aggregate.
     pub aggregate_id: Name,
-    /// The version of the last event that is in it.
+    /// The version of the last event that the state includes.
     pub version: Version,
-    /// Events after it that are gone: a limit or a truncation has dropped them, and no snapshot was taken of them. Where it is not 0, neither
-    /// the snapshot nor the events that are left tell what the aggregate has become.
+    /// Number of events after the snapshot that a limit or a truncation has dropped. If it is not 0, the current state cannot be computed from the
+    /// snapshot and the remaining events.
     pub missing: u64,
-    /// The version of its schema.
+    /// The version of the state's schema.
     pub schema_version: u32,
-    /// When it was taken.
+    /// When it was saved.
     pub taken_at: Timestamp,
-    /// Its place in the log.
+    /// The position of its system event in the log.
     pub position: Position,
-    /// What the bytes of `data` are.
+    /// The content type of `data`.
     pub data_type: ContentType,
-    /// The bytes that were handed in.
+    /// The saved bytes.
     pub data: Vec<u8>,
 }
 

@@ -31,25 +31,25 @@ macro_rules! number {
 }
 
 number! {
-    /// The place of an event in its stream: 1, 2, 3 … without gaps. 0 means "no event yet".
+    /// The version of an event in its stream: 1, 2, 3 … without gaps. 0 means that there is no event.
     Version
 }
 number! {
-    /// The place of an event in the whole store: 1, 2, 3 … without gaps, never reused. 0 is before the first.
+    /// The position of an event in the whole store: 1, 2, 3 … without gaps, never reused. 0 is before the first event.
     Position
 }
 
-/// Names a stream: the id of an aggregate, and its type.
+/// Identifies a stream: the id of an aggregate, and its type.
 ///
-/// The id alone identifies the aggregate; its type is settled by its first event, and an append that names another is refused.
+/// The id alone identifies the aggregate. The first event fixes its type, and an append with another type is rejected.
 ///
 /// Exhaustive: a stream will not have a third name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamId {
-    /// What kind of entity it is, such as `Invoice`.
+    /// The type of the aggregate, such as `Invoice`.
     pub aggregate_type: Name,
-    /// Which one it is, such as `invoice-17`.
+    /// The id of the aggregate, such as `invoice-17`.
     pub aggregate_id: Name,
 }
 
@@ -69,15 +69,15 @@ impl fmt::Display for StreamId {
     }
 }
 
-/// What the writer of an append believes about the stream.
+/// The expected version of an append: what the stream must be, or the append fails with a [`Conflict`](crate::Conflict).
 ///
 /// Exhaustive: a [`Remote`](crate::journal::Remote) must check every one of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expected {
-    /// Anything: append wherever the stream stands.
+    /// Any version: no check.
     #[default]
     Any,
-    /// The stream has no event, or was softly deleted.
+    /// The stream has no event, or was deleted (not tombstoned).
     NoStream,
     /// The stream has at least one event.
     StreamExists,
@@ -109,14 +109,14 @@ impl fmt::Display for Expected {
 pub struct Append<'a> {
     /// The stream to append to.
     pub stream: Cow<'a, StreamId>,
-    /// What the writer believes about it.
+    /// The expected version.
     pub expected: Expected,
-    /// What happened, in order.
+    /// The events, in order.
     pub events: Vec<NewEvent<'a>>,
 }
 
 impl<'a> Append<'a> {
-    /// `events` for `stream`, if it is where `expected` says.
+    /// Appends `events` to `stream`, if the stream is as expected.
     pub fn new(stream: impl Into<Cow<'a, StreamId>>, expected: Expected, events: impl Into<Vec<NewEvent<'a>>>) -> Self {
         Self {
             stream: stream.into(),
@@ -151,18 +151,18 @@ impl<'a> AsRef<[Append<'a>]> for Append<'a> {
     }
 }
 
-/// How safe an acknowledged append is.
+/// What an acknowledged append survives.
 ///
 /// Exhaustive: a journal must know what each level promises, and a new level would change the promise of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Durability {
-    /// In memory: it ends with the process, unless the journal has come to it meanwhile.
+    /// In memory: it is lost when the process ends, unless the journal has written it meanwhile.
     #[default]
     Volatile,
-    /// Handed to the operating system, or to the server: it survives the process, not the machine.
+    /// Written to the operating system or the server: it survives the end of the process, but not of the machine.
     Written,
-    /// On the disk, or committed: it survives the machine.
+    /// Synced to the disk, or committed: it survives the end of the machine.
     Synced,
 }
 
@@ -191,7 +191,7 @@ impl FromStr for Durability {
     }
 }
 
-/// The acknowledgement of an append: its events are readable by everyone.
+/// The acknowledgement of an append. Every reader of the store sees its events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -204,9 +204,9 @@ pub struct Appended {
     pub first_position: Position,
     /// The position of the last event.
     pub last_position: Position,
-    /// How safe it is, at least.
+    /// The durability that the append has reached, at least.
     pub durability: Durability,
-    /// The same events had been appended before; this is the first acknowledgement again, and nothing was stored now.
+    /// Whether the append was a duplicate, recognized by the ids of its events. Then nothing was stored, and this is the first acknowledgement.
     pub repeated: bool,
 }
 
@@ -227,13 +227,13 @@ impl Appended {
 
 /// A condition on the whole store: no event that matches `query` after position `after`.
 ///
-/// The dynamic consistency boundary: decide on what a query showed, append if nothing was added to its answer since.
+/// The dynamic consistency boundary: decide on the result of a query, and append if no matching event was added since.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Condition {
-    /// What must not have happened. Its order, limit and cursor mean nothing here.
+    /// Events that must not exist. The order, limit and cursor of the query are ignored.
     pub query: Query,
-    /// The last position that the decision has seen; 0 for "never at all".
+    /// The last position that the decision has seen; 0 checks all events.
     pub after: Position,
 }
 
@@ -252,19 +252,19 @@ impl Condition {
     }
 }
 
-/// What an aggregate's stream keeps. Older events are dropped at once.
+/// The limits of a stream. Events beyond them are dropped at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StreamLimits {
-    /// Keep at most this many events, the latest.
+    /// Maximum number of events; the oldest are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_count: Option<u64>,
-    /// Keep events whose timestamp is younger than this.
+    /// Maximum age of events, by their timestamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
 }
 
-/// What is known of a stream without reading its events.
+/// Information about a stream that needs no reading of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInfo {
@@ -272,14 +272,14 @@ pub struct StreamInfo {
     pub stream: StreamId,
     /// The version of its last event, dropped or not; 0 if it never had one.
     pub version: Version,
-    /// Events that can be read.
+    /// Number of events that can be read.
     pub events: u64,
-    /// Versions up to this one are gone: truncated, deleted, or past a limit. 0 if none is.
+    /// Events up to this version are dropped: truncated, deleted, or beyond a limit. 0 if none is.
     pub dropped_to: Version,
-    /// The version at which the aggregate was deleted last; 0 if it never was. What comes after it is a new beginning.
+    /// The version at which the aggregate was last deleted; 0 if it never was. Later events begin a new history.
     pub deleted_to: Version,
-    /// Deleted for good.
+    /// Whether the aggregate is tombstoned: deleted for ever.
     pub tombstoned: bool,
-    /// What it keeps.
+    /// The limits.
     pub limits: StreamLimits,
 }
