@@ -7,19 +7,19 @@ use uuid::Uuid;
 use crate::journal::{JournalError, JournalErrorKind};
 use crate::{Expected, Name, Position, StreamId, Version};
 
-/// What can go wrong, sorted by what the caller does next.
+/// The error of a call to the store, classified by what the caller should do next.
 ///
 /// The message of an error contains the messages of what caused it, so [`source`](std::error::Error::source) does not return them again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The store differs from what the caller expected. Nothing was written; read again and decide again.
+    /// The version check or the condition failed. Nothing was written; read again and decide again.
     #[error(transparent)]
     Conflict(Box<Conflict>),
     /// The request is invalid and nothing was written; fix the arguments.
     #[error("{0}")]
     Invalid(Box<str>),
-    /// The aggregate was deleted for good and nothing was written; use another id.
+    /// The aggregate is tombstoned. Nothing was written; use another id.
     #[error("aggregate '{0}' was deleted for good: use another id")]
     Deleted(Name),
     /// A budget or the backlog is full and the settings say to refuse. Nothing was written; drop events, or retry later.
@@ -35,7 +35,7 @@ pub enum Error {
     /// The store was closed. Nothing was written, unless it was closed while the append waited for durability; open the store again.
     #[error("the store is closed: open a new one")]
     Closed,
-    /// This store cannot do that, and says so in its capabilities. Nothing was written; use one that can.
+    /// The store does not support the operation. Nothing was written; use a store that does.
     #[error("this store cannot {0}")]
     Unsupported(Box<str>),
     /// The store was opened read-only. Nothing was written; open it for writing.
@@ -70,7 +70,7 @@ impl Error {
         self
     }
 
-    /// The conflict, if that is what it is.
+    /// The conflict, if the error is one.
     pub fn conflict(&self) -> Option<&Conflict> {
         if let Self::Conflict(conflict) = self {
             Some(conflict)
@@ -97,34 +97,34 @@ impl From<Conflict> for Error {
     }
 }
 
-/// Where the store differs from what the writer believed.
+/// The failed check of an append.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Conflict {
-    /// A stream is at another version.
+    /// The stream has another version.
     Version {
-        /// Which stream.
+        /// The aggregate.
         stream: StreamId,
-        /// What the writer believed.
+        /// The expected version.
         expected: Expected,
         /// The version of its last event.
         actual: Version,
         /// The position to wait for before reading it again.
         position: Position,
     },
-    /// A condition on the whole store does not hold.
+    /// The condition does not hold.
     Condition {
         /// The first event that matches.
         position: Position,
     },
-    /// The append brings the id of an event that the aggregate has already, and is not a repetition of the append that brought it:
-    /// some of its events are new, or they are in another order or place. Reading and trying again does not help; append the new ones alone.
+    /// The append contains the id of an event that the aggregate already has, and is not a duplicate of the append that stored it:
+    /// some of its events are new, or their order differs. A retry does not help; append the new events alone.
     EventKnown {
-        /// Which stream.
+        /// The aggregate.
         stream: StreamId,
         /// The id that both events have.
         id: Uuid,
-        /// The version of the event that is there.
+        /// The version of the stored event.
         version: Version,
         /// Its position.
         position: Position,

@@ -5,29 +5,29 @@ use std::ops::{Bound, RangeBounds};
 
 use crate::{Name, Position, Timestamp, Version};
 
-/// What an event can be found by.
+/// A field that the index finds events by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
-    /// What happened.
+    /// The event type.
     EventType,
     /// The type of the aggregate.
     AggregateType,
     /// The id of the aggregate.
     Aggregate,
-    /// The conversation.
+    /// The correlation id: the conversation.
     Correlation,
-    /// The causing event or command.
+    /// The causation id: the event or command that caused it.
     Causation,
-    /// Who did it.
+    /// The user.
     User,
-    /// For which organization.
+    /// The organization.
     Organization,
     /// The UTC day it happened on, as `YYYY-MM-DD`.
     Day,
-    /// A word given with the event.
+    /// A tag.
     Tag,
-    /// What an indexer registered under this name has found in the event.
+    /// A value that the indexer of this name found in the event.
     Index(Name),
 }
 
@@ -54,9 +54,9 @@ impl fmt::Display for Field {
 pub enum Filter {
     /// The field has one of these values.
     Is(Field, Vec<Name>),
-    /// All of these hold; with none of them, it always holds.
+    /// All of these match; an empty list matches every event.
     All(Vec<Filter>),
-    /// At least one of these holds; with none of them, it never holds.
+    /// At least one of these matches; an empty list matches no event.
     Any(Vec<Filter>),
     /// The value at this JSON pointer (RFC 6901) of the metadata equals this one.
     #[cfg(feature = "json")]
@@ -67,7 +67,7 @@ pub enum Filter {
     Data(String, crate::JsonValue),
     /// Metadata or data contain this text, case-insensitive in every script (Unicode case folding).
     Text(String),
-    /// The inner filter does not hold.
+    /// The inner filter does not match.
     ///
     /// Beside other conditions, the index removes the events of the inner filter from the candidates. Alone, every event of the query's range is a
     /// candidate.
@@ -86,7 +86,7 @@ pub enum Filter {
     Times(Between<Timestamp>),
 }
 
-/// The values from one to another, both included. No value is in a range whose end is before its start.
+/// A range of values, both ends included. A range whose end is before its start is empty.
 ///
 /// ```
 /// use annals::{Between, Version};
@@ -210,7 +210,7 @@ impl Filter {
         Self::Prefix(field, prefix.into())
     }
 
-    /// `filter` does not hold.
+    /// `filter` does not match.
     #[expect(
         clippy::should_implement_trait,
         reason = "it makes a filter of another, as `is` does of a field"

@@ -1,4 +1,4 @@
-//! Gaps: events that are gone, and why.
+//! Gaps: dropped events, and the reason.
 
 use std::fmt;
 
@@ -13,9 +13,9 @@ use crate::{Name, Position};
 pub enum GapReason {
     /// The budget by bytes or events was full.
     Budget,
-    /// They were older than the store keeps.
+    /// They were older than the budget allows.
     Age,
-    /// The aggregate keeps fewer, or younger, events.
+    /// They were beyond the limits of their aggregate.
     Limit(Name),
     /// The aggregate was truncated.
     Truncated(Name),
@@ -23,13 +23,13 @@ pub enum GapReason {
     Deleted(Name),
     /// They were moved to the archive of this name.
     Archived(Name),
-    /// A damaged file held them: the store was saved from it by `annals repair`.
+    /// They were lost in a damaged file, from which `annals repair` made this store.
     Lost,
-    /// They are in another place: the store is an archive.
+    /// They are in the store that this archive belongs to.
     Elsewhere,
-    /// They were snapshots: later ones took their place, or they went with their aggregates. No event of a user is among them.
+    /// They were snapshots, superseded by later ones or dropped with their aggregates. They include no event of a user.
     Snapshot,
-    /// Several reasons: too many gaps were reported to keep them apart.
+    /// Several reasons: there were too many gaps to keep them separate.
     Several,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for GapReason {
 }
 
 impl GapReason {
-    /// The aggregate that it is about; `None` where it may be about any.
+    /// The aggregate; `None` when events of several aggregates may be missing.
     pub(crate) fn aggregate(&self) -> Option<&Name> {
         match self {
             Self::Limit(id) | Self::Truncated(id) | Self::Deleted(id) => Some(id),
@@ -65,7 +65,7 @@ impl GapReason {
         }
     }
 
-    /// The name that it says: of an aggregate, or of an archive.
+    /// The name of the aggregate or of the archive.
     #[cfg(feature = "file")]
     pub(crate) fn name(&self) -> Option<&Name> {
         match self {
@@ -76,20 +76,20 @@ impl GapReason {
     }
 }
 
-/// Events that are gone.
+/// Dropped events.
 ///
-/// `count` events between `first` and `last` are gone; others between them may still be there.
+/// `count` events between `first` and `last` are missing; other events between them may be readable.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Gap {
-    /// The first position that is gone.
+    /// The first missing position.
     pub first: Position,
-    /// The last position that is gone.
+    /// The last missing position.
     pub last: Position,
-    /// How many are gone.
+    /// The number of missing events.
     pub count: u64,
-    /// Why.
+    /// The reason.
     pub reason: GapReason,
 }
 
@@ -109,7 +109,7 @@ impl fmt::Display for Gap {
 }
 
 impl Gap {
-    /// `count` events between `first` and `last` are gone.
+    /// A gap of `count` events between `first` and `last`.
     pub fn new(first: Position, last: Position, count: u64, reason: GapReason) -> Self {
         Self {
             first,
@@ -119,7 +119,7 @@ impl Gap {
         }
     }
 
-    /// The event at `position` alone.
+    /// A gap of the event at `position`.
     pub(crate) fn at(position: u64, reason: GapReason) -> Self {
         Self {
             first: Position(position),
@@ -129,7 +129,7 @@ impl Gap {
         }
     }
 
-    /// Takes the events of another gap in.
+    /// Adds the events of another gap.
     pub(crate) fn merge(&mut self, other: &Self) {
         self.first = self.first.min(other.first);
         self.last = self.last.max(other.last);

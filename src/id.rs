@@ -1,4 +1,4 @@
-//! Where event ids come from when the caller brings none.
+//! Sources of event ids, for events without an id of the caller.
 
 use std::cell::Cell;
 use std::fmt;
@@ -10,17 +10,17 @@ use uuid::Uuid;
 
 use crate::Timestamp;
 
-/// Makes event ids.
+/// A source of event ids.
 pub trait IdSource: Send + Sync + fmt::Debug {
-    /// An id never given before by this source, for an event recorded at `now`.
+    /// Returns an id that this source has not returned before, for an event recorded at `now`.
     fn next(&self, now: Timestamp) -> Uuid;
 
-    /// A random number, for the pauses between attempts.
+    /// Returns a random number, for the pauses between attempts.
     fn draw(&self) -> u64 {
         draw()
     }
 
-    /// The source of a [fork](crate::Store::fork) of the store: continues where this one stands, independently.
+    /// Returns the source for a [fork](crate::Store::fork) of the store. It continues independently from the state of this one.
     fn fork(&self) -> Arc<dyn IdSource>;
 }
 

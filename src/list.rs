@@ -1,4 +1,4 @@
-//! Lists of the values of a field, such as all users, as data: what to list, in which order, and from where on.
+//! Lists of the values of a field, such as all users, as data.
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt::{self, Write as _};
@@ -7,16 +7,16 @@ use std::str::FromStr;
 use crate::percent::decode;
 use crate::{Error, Field, Name, Position, Timestamp};
 
-/// In which order values are listed.
+/// The order of a list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListOrder {
-    /// By name, in the order of its bytes.
+    /// Ascending by name, byte by byte.
     #[default]
     Name,
-    /// By number of events, the largest first; by name where it is the same.
+    /// Descending by number of events, then ascending by name.
     Events,
-    /// By the position of the last event, the latest first; by name where it is the same.
+    /// Descending by the position of the last event, then ascending by name.
     LastActivity,
 }
 

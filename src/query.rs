@@ -1,23 +1,23 @@
-//! Queries as data: what to find, in which order, how much of it, and as of when.
+//! Queries as data: filter, order, limit, and the past to read.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::{Error, Field, Filter, Name, Position, Timestamp};
 
-/// In which order a query answers.
+/// The order of a query's result.
 ///
 /// Exhaustive: a log is read forwards or backwards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
-    /// By position, the first first.
+    /// Ascending by position.
     #[default]
     Position,
-    /// By position, the last first.
+    /// Descending by position.
     PositionDescending,
-    /// By the time it happened, the earliest first; by position where it is the same.
+    /// Ascending by the time of the event, then by position.
     Time,
-    /// By the time it happened, the latest first; by position where it is the same.
+    /// Descending by the time of the event, then by position.
     TimeDescending,
 }
 
@@ -31,15 +31,15 @@ impl Order {
     }
 }
 
-/// The past to read in: what came later is left out.
+/// The past that a query reads: later events are left out.
 ///
-/// What was dropped since (truncated, deleted, past a limit or a budget) is gone from the past too.
+/// Events that were dropped since (truncated, deleted, beyond a limit or a budget) are missing in the past too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AsOf {
     /// Up to this position.
     Position(Position),
-    /// What was recorded up to this time.
+    /// Events that were recorded up to this time.
     Time(Timestamp),
 }
 
@@ -55,12 +55,12 @@ impl From<Timestamp> for AsOf {
     }
 }
 
-/// Where a page of an answer ends: continue the same query from here.
+/// The end of a page: the same query continues after it.
 ///
-/// It names an event, not a count, so appends between two pages shift nothing. Its text form is for links and flags.
+/// It names an event, so appends between two pages do not shift the result. Its text form is for links and flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
-    /// `None` in an answer ordered by position.
+    /// `None` in a result ordered by position.
     pub(crate) time: Option<Timestamp>,
     pub(crate) position: Position,
 }
@@ -101,9 +101,9 @@ fn parse_cursor(text: &str) -> Option<Cursor> {
     })
 }
 
-/// What to find.
+/// Selects events.
 ///
-/// Conditions add up: an event must meet all of them. Alternatives are written with [`Filter::Any`], exceptions with
+/// An event must meet all conditions. Alternatives are written with [`Filter::Any`], exceptions with
 /// [`except`](Self::except).
 ///
 /// ```
@@ -157,19 +157,19 @@ macro_rules! term {
 }
 
 impl Query {
-    /// Every event but the system's.
+    /// Every event except system events.
     pub fn all() -> Self {
         Self::default()
     }
 
-    /// Only events that meet `filter` too.
+    /// Only events that match `filter`.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filters.push(filter);
         self
     }
 
-    /// Only events that do not meet `filter`.
+    /// Only events that do not match `filter`.
     #[must_use]
     pub fn except(self, filter: Filter) -> Self {
         self.filter(Filter::not(filter))
@@ -206,15 +206,15 @@ impl Query {
         causations, Causation
     }
     term! {
-        /// Only what this user did.
+        /// Only events of this user.
         user,
-        /// Only what one of these users did.
+        /// Only events of one of these users.
         users, User
     }
     term! {
-        /// Only what was done for this organization.
+        /// Only events of this organization.
         organization,
-        /// Only what was done for one of these organizations.
+        /// Only events of one of these organizations.
         organizations, Organization
     }
     term! {
@@ -252,20 +252,20 @@ impl Query {
 
     /// Only events whose metadata or data contain `text`, case-insensitive in every script: `STRASSE` finds `Straße`, `ΚΩΣ` finds `κως`.
     ///
-    /// The bytes are searched as they are: an escape in JSON, such as `\u00e9`, is not the letter it stands for.
+    /// The stored bytes are searched: an escape in JSON, such as `\u00e9`, does not match the letter that it represents.
     #[must_use]
     pub fn text(self, text: impl Into<String>) -> Self {
         self.filter(Filter::Text(text.into()))
     }
 
-    /// Only what happened at `time` or later.
+    /// Only events at `time` or later.
     #[must_use]
     pub fn since(mut self, time: Timestamp) -> Self {
         self.since = Some(time);
         self
     }
 
-    /// Only what happened before `time`.
+    /// Only events before `time`.
     #[must_use]
     pub fn before(mut self, time: Timestamp) -> Self {
         self.before = Some(time);
@@ -286,35 +286,35 @@ impl Query {
         self
     }
 
-    /// Return events in this order.
+    /// Returns events in this order.
     #[must_use]
     pub fn order(mut self, order: Order) -> Self {
         self.order = order;
         self
     }
 
-    /// Return at most this many events.
+    /// Returns at most this many events.
     #[must_use]
     pub fn limit(mut self, limit: usize) -> Self {
         self.limit = Some(limit);
         self
     }
 
-    /// Continue where a page before ended.
+    /// Continues after the page that returned `cursor`.
     #[must_use]
     pub fn cursor(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
     }
 
-    /// Return what the store was at this position or time.
+    /// Returns the result as of this position or time.
     #[must_use]
     pub fn as_of(mut self, as_of: impl Into<AsOf>) -> Self {
         self.as_of = Some(as_of.into());
         self
     }
 
-    /// The system's events too: those whose type begins with `$`.
+    /// Includes system events: those whose type begins with `$`.
     #[must_use]
     pub fn include_system(mut self) -> Self {
         self.system = true;
