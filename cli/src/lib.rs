@@ -14,6 +14,8 @@ mod when;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
+use annals::{Clock as _, SystemClock};
+
 use crate::args::Cli;
 use crate::exit::{Failure, Outcome};
 use crate::output::pager::{self, Pager};
@@ -59,6 +61,7 @@ fn carry_out(cli: &Cli) -> Outcome {
         stderr: &mut io::stderr(),
         format,
         zone,
+        now: SystemClock.now(),
         screen,
         messages: Screen::of_stderr(cli.global.color),
         has_hints,

@@ -10,8 +10,13 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
     parse_in(text, &TimeZone::UTC)
 }
 
-/// As [`parse`], where what has no offset is meant in `zone`.
-pub(crate) fn parse_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+/// A time without an offset is read in `zone`.
+fn parse_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String> {
+    read(text, zone, "nor a date like 2026-01-31")
+}
+
+/// As [`parse_in`]; `others` names the accepted forms beside a time.
+fn read(text: &str, zone: &TimeZone, others: &str) -> Result<Timestamp, String> {
     let refusal = match text.parse::<Timestamp>() {
         Ok(time) => return Ok(time),
         Err(refusal) => refusal.to_string(),
@@ -22,7 +27,7 @@ pub(crate) fn parse_in(text: &str, zone: &TimeZone) -> Result<Timestamp, String>
     }
     let local: civil::DateTime = text
         .parse()
-        .map_err(|_| format!("'{text}' is neither a time like 2026-01-31T12:00:00Z nor a date like 2026-01-31"))?;
+        .map_err(|_| format!("'{text}' is neither a time like 2026-01-31T12:00:00Z {others}"))?;
     let instant = match zone.to_ambiguous_timestamp(local).compatible() {
         // One rule for fractions of a microsecond, with and without an offset.
         Ok(instant) => instant.to_string().parse(),
@@ -42,14 +47,81 @@ fn at_the_edge(local: civil::DateTime, zone: &TimeZone) -> annals::Result<Timest
     format!("{local}{}", zone.to_offset(nearest)).parse()
 }
 
-/// Reads a position or a time.
-pub(crate) fn parse_as_of(text: &str) -> Result<AsOf, String> {
-    if let Ok(position) = text.parse::<u64>() {
-        return Ok(Position(position).into());
+/// The forms of a time in a filter, beside a time.
+const OTHER_FORMS: &str = "nor a date like 2026-01-31, nor a time ago like 90s, 15m, 3h, 2d or 1w";
+
+/// What the times of a command line are relative to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times<'a> {
+    /// The zone of times without an offset.
+    pub(crate) zone: &'a TimeZone,
+    /// When the command began.
+    pub(crate) now: Timestamp,
+}
+
+impl Times<'_> {
+    /// Reads a time, a date, or how long ago: `90s`, `-15m`, `3h`, `2d`, `1w`.
+    pub(crate) fn parse(self, text: &str) -> Result<Timestamp, String> {
+        let Some(ago) = ago(text) else {
+            return read(text, self.zone, OTHER_FORMS);
+        };
+        let micros = self.now.as_micros().checked_sub(ago);
+        let time = micros.and_then(|micros| Timestamp::try_from_micros(micros).ok());
+        time.ok_or_else(|| format!("'{text}' is before the first time that can be stored, -009999-01-01"))
     }
-    parse(text)
-        .map(AsOf::from)
-        .map_err(|_| format!("'{text}' is neither a position nor a time"))
+}
+
+/// The microseconds of a duration of one number and one unit, saturating. A sign changes nothing: all times are ago.
+fn ago(text: &str) -> Option<i64> {
+    let bare = text.strip_prefix('-').unwrap_or(text);
+    let unit = bare.chars().next_back()?;
+    let number = bare.strip_suffix(unit).filter(|number| !number.is_empty())?;
+    let seconds: i64 = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 60 * 60,
+        'd' => 24 * 60 * 60,
+        'w' => 7 * 24 * 60 * 60,
+        _ => return None,
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let number = number.parse::<i64>().unwrap_or(i64::MAX);
+    Some(number.saturating_mul(seconds * 1_000_000))
+}
+
+/// A position or a time, as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    /// A position.
+    Position(Position),
+    /// What [`Times::parse`] reads.
+    Time(String),
+}
+
+impl Moment {
+    /// Reads a position or a time. What a time is depends on the zone and the clock, which are not known yet.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(position) = text.parse::<u64>() {
+            return Ok(Self::Position(Position(position)));
+        }
+        let times = Times {
+            zone: &TimeZone::UTC,
+            now: Timestamp::from_micros(0),
+        };
+        let time = times.parse(text);
+        time.map(|_| Self::Time(text.to_owned()))
+            .map_err(|reason| reason.replacen("is neither a time", "is neither a position, nor a time", 1))
+    }
+
+    /// The place in the past that this names.
+    pub(crate) fn as_of(&self, times: Times<'_>) -> Result<AsOf, String> {
+        match self {
+            Self::Position(position) => Ok((*position).into()),
+            Self::Time(text) => times.parse(text).map(AsOf::from),
+        }
+    }
 }
 
 /// Reads a date as the store knows days.
@@ -150,11 +222,66 @@ mod tests {
         assert!(parse_in("-009999-01-01", &amsterdam).is_err());
     }
 
+    /// The first moment of February 2026.
+    fn times(zone: &TimeZone) -> Times<'_> {
+        let now = parse("2026-02-01").unwrap();
+        Times { zone, now }
+    }
+
     #[test]
     fn the_past_is_a_position_or_a_time() {
-        assert_eq!(parse_as_of("17"), Ok(AsOf::Position(Position(17))));
-        assert!(matches!(parse_as_of("2026-01-31"), Ok(AsOf::Time(_))));
-        assert!(parse_as_of("-1").is_err());
+        let as_of = |text: &str| Moment::parse(text).and_then(|moment| moment.as_of(times(&TimeZone::UTC)));
+        assert_eq!(as_of("17"), Ok(AsOf::Position(Position(17))));
+        assert_eq!(as_of("2026-01-31"), as_of("1d"));
+        assert!(matches!(as_of("2026-01-31"), Ok(AsOf::Time(_))));
+        for text in ["-1", "", "1y", "soon"] {
+            let refusal = Moment::parse(text).unwrap_err();
+            assert!(
+                refusal.contains("neither a position, nor a time like 2026"),
+                "{refusal}"
+            );
+            assert!(refusal.contains("nor a time ago like 90s"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn a_time_ago_is_relative_to_the_clock() {
+        for (text, expected) in [
+            ("90s", "2026-01-31T23:58:30Z"),
+            ("-15m", "2026-01-31T23:45:00Z"),
+            ("3h", "2026-01-31T21:00:00Z"),
+            ("2d", "2026-01-30T00:00:00Z"),
+            ("-1w", "2026-01-25T00:00:00Z"),
+            ("0s", "2026-02-01T00:00:00Z"),
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ] {
+            let time = times(&TimeZone::UTC).parse(text).unwrap();
+            assert_eq!(time.to_string(), expected, "{text}");
+        }
+        // A day is 24 hours, also where a zone changes its offset.
+        let amsterdam = parse_zone("Europe/Amsterdam").unwrap();
+        let summer = Times {
+            zone: &amsterdam,
+            now: parse("2026-03-29T12:00:00Z").unwrap(),
+        };
+        assert_eq!(summer.parse("1d").unwrap().to_string(), "2026-03-28T12:00:00Z");
+    }
+
+    #[test]
+    fn what_is_no_time_ago_names_the_forms_that_are() {
+        for text in [
+            "d", "-", "--2d", "+2d", "2", "2y", "2 d", "1.5h", "2D", "1h30m", "٣d", "h3", "-2026",
+        ] {
+            let refusal = times(&TimeZone::UTC).parse(text).unwrap_err();
+            assert!(refusal.contains(OTHER_FORMS), "{text}: {refusal}");
+        }
+        for text in ["999999w", "9223372036854775807s", "99999999999999999999d"] {
+            let refusal = times(&TimeZone::UTC).parse(text).unwrap_err();
+            assert!(
+                refusal.contains("before the first time that can be stored"),
+                "{text}: {refusal}"
+            );
+        }
     }
 
     #[test]

@@ -40,11 +40,11 @@ pub(crate) struct Trail {
     /// What belongs to this conversation
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) correlation: Option<String>,
-    /// What happened then or later: a time or a date
-    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
+    /// What happened then or later: a time, a date, or how long ago by the clock of this machine: 90s, 15m, 3h, 2d, 1w (a day is 24 hours)
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
-    /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
+    /// What happened before: as --since
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) before: Option<String>,
     #[command(flatten)]
     pub(crate) to: To,

@@ -5,7 +5,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use super::pattern::{Pattern, Types, parse_types};
-use crate::when;
+use crate::when::{self, Moment};
 
 /// Which events: all conditions must hold. One that is given several times holds if one of its values fits; of `--where` and
 /// `--metadata`, all must. A value with a `*` at its end is a prefix.
@@ -39,18 +39,18 @@ pub(crate) struct Filters {
     /// The UTC day, such as 2026-01-31
     #[arg(long, value_name = "DATE", value_parser = when::parse_day)]
     pub(crate) day: Vec<String>,
-    /// What happened then or later: a time or a date
-    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
+    /// What happened then or later: a time, a date, or how long ago by the clock of this machine: 90s, 15m, 3h, 2d, 1w (a day is 24 hours)
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) since: Option<String>,
-    /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
+    /// What happened before: as --since
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) before: Option<String>,
     /// After this position
     #[arg(long, value_name = "POSITION")]
     pub(crate) after: Option<u64>,
-    /// Up to this position
-    #[arg(long, value_name = "POSITION")]
-    pub(crate) until: Option<u64>,
+    /// Up to this position; or what happened up to this time, inclusive
+    #[arg(long, value_name = "POSITION|TIME", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub(crate) until: Option<Moment>,
     /// What data have at a JSON pointer: /amount=250, /name=Anna, /name="250"
     #[arg(long = "where", value_name = "/POINTER=VALUE", value_parser = parse_pointer)]
     pub(crate) data: Vec<(String, JsonValue)>,
@@ -61,8 +61,8 @@ pub(crate) struct Filters {
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) text: Option<String>,
     /// As the log was: up to a position, or what was recorded up to a time
-    #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
-    pub(crate) as_of: Option<annals::AsOf>,
+    #[arg(long, value_name = "POSITION|TIME", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub(crate) as_of: Option<Moment>,
     #[command(flatten)]
     pub(crate) except: Exceptions,
 }

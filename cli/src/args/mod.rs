@@ -19,7 +19,7 @@ pub(crate) use self::filters::{Filters, Terms};
 use crate::load::Location;
 use crate::output::Format;
 use crate::output::screen::{Colours, Role};
-use crate::when;
+use crate::when::{self, Moment};
 
 const AFTER_HELP: &str = "\
 Without a command, annals shows a tour of the log that --store names, or of a generated one.
@@ -406,8 +406,8 @@ pub(crate) struct Import {
 /// What `archive` moves.
 #[derive(Debug, Args)]
 pub(crate) struct Archive {
-    /// What happened before: a time or a date
-    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new())]
+    /// What happened before: a time, a date, or how long ago by the clock of this machine: 90s, 15m, 3h, 2d, 1w (a day is 24 hours)
+    #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) before: String,
     /// The target: a folder that is empty or does not exist, or a new file *.jsonl, also with .gz or .zst
     #[arg(long, value_name = "DIR|FILE")]
@@ -482,8 +482,8 @@ pub(crate) struct Stream {
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
     /// As the log was: up to a position, or what was recorded up to a time
-    #[arg(long, value_name = "POSITION|TIME", value_parser = when::parse_as_of)]
-    pub(crate) as_of: Option<annals::AsOf>,
+    #[arg(long, value_name = "POSITION|TIME", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub(crate) as_of: Option<Moment>,
 }
 
 /// Which trend.

@@ -25,7 +25,7 @@ pub(crate) fn run(global: &Global, archive: &Archive, out: &mut Out<'_>) -> Outc
         let text = "events are archived from a durable store: name it with --store file:DIR";
         return Err(Failure::Usage(text.to_owned()));
     };
-    let before = filters::time("before", &archive.before, &out.zone)?;
+    let before = filters::time("before", &archive.before, out.times())?;
     check_target(&archive.to)?;
     let store = durable::open(url, out)?;
     let archived = store.archive(before, &name_of(&archive.to), |outdated| save(outdated, &archive.to))?;

@@ -75,10 +75,10 @@ fn trail_of(asked: &Trail, out: &Out<'_>) -> Outcome<audit::Trail> {
         trail = trail.correlation(correlation.as_str());
     }
     if let Some(since) = &asked.since {
-        trail = trail.since(filters::time("since", since, &out.zone)?);
+        trail = trail.since(filters::time("since", since, out.times())?);
     }
     if let Some(before) = &asked.before {
-        trail = trail.before(filters::time("before", before, &out.zone)?);
+        trail = trail.before(filters::time("before", before, out.times())?);
     }
     Ok(trail)
 }

@@ -36,7 +36,7 @@ fn query(events: &Events, out: &Out<'_>) -> Outcome<Query> {
         (By::Time, false) => Order::Time,
         (By::Time, true) => Order::TimeDescending,
     };
-    let query = filters::query(&events.filters, &out.zone)?.order(order);
+    let query = filters::query(&events.filters, out.times())?.order(order);
     match &events.cursor {
         Some(cursor) => Ok(query.cursor(cursor.parse()?)),
         None => Ok(query),

@@ -20,7 +20,7 @@ pub(crate) fn run(
     target: &Target,
     out: &mut Out<'_>,
 ) -> Outcome {
-    let query = filters::query(filters, &out.zone)?;
+    let query = filters::query(filters, out.times())?;
     let query = match limit {
         Some(limit) => query.limit(limit),
         None => query,

@@ -30,7 +30,7 @@ const HOURS: usize = 24;
 const HOURS_NAMED: usize = 3;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
-    let heatmap = of(store, filters::query(filters, &out.zone)?, out)?;
+    let heatmap = of(store, filters::query(filters, out.times())?, out)?;
     nearest::hint(store, filters, out)?;
     if out.is_table() {
         draw(&heatmap, out)

@@ -22,7 +22,7 @@ const SHOWN: usize = 15;
 const HOURS: usize = 24;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
-    let query = filters::query(filters, &out.zone)?;
+    let query = filters::query(filters, out.times())?;
     let sections = of_query(store, query, out)?;
     nearest::hint(store, filters, out)?;
     sections.write(out)
@@ -236,6 +236,7 @@ mod tests {
             stderr: &mut stderr,
             format: Format::Json,
             zone: when::parse_zone("Asia/Kolkata").unwrap(),
+            now: annals::Timestamp::from_micros(0),
             screen: Screen::default(),
             messages: Screen::default(),
             has_hints: false,

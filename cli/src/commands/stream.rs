@@ -27,7 +27,8 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
     if let Some(limit) = args.limit.filter(|limit| *limit > 0) {
         stream = stream.limit(limit);
     }
-    stream = match args.as_of {
+    let as_of = args.as_of.as_ref().map(|as_of| as_of.as_of(out.times()));
+    stream = match as_of.transpose().map_err(Failure::Usage)? {
         Some(AsOf::Position(position)) => stream.as_of(position),
         Some(AsOf::Time(time)) => stream.as_of(time),
         Some(other) => {

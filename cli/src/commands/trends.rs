@@ -32,7 +32,7 @@ const SPANS_OF_COLUMNS: [(u64, Bucket); 3] = [
 ];
 
 pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
-    let query = filters::query(&args.filters, &out.zone)?;
+    let query = filters::query(&args.filters, out.times())?;
     nearest::hint(store, &args.filters, out)?;
     let empty = if args.fill { Empty::Include } else { Empty::Leave };
     let trend = match bucket(args.by) {

@@ -18,10 +18,12 @@ pub(crate) mod wire;
 
 use std::io::{self, Write};
 
+use annals::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::exit::Outcome;
 use crate::output::screen::{Role, Screen};
+use crate::when::Times;
 
 /// How answers are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,8 @@ pub(crate) struct Out<'a> {
     pub(crate) stderr: &'a mut dyn Write,
     pub(crate) format: Format,
     pub(crate) zone: TimeZone,
+    /// When the command began: times ago are relative to it.
+    pub(crate) now: Timestamp,
     pub(crate) screen: Screen,
     /// The screen of the standard error.
     pub(crate) messages: Screen,
@@ -101,6 +105,14 @@ impl Out<'_> {
             || self.zone.to_offset(jiff::Timestamp::UNIX_EPOCH).to_string(),
             str::to_owned,
         )
+    }
+
+    /// What the times of the command line are relative to.
+    pub(crate) fn times(&self) -> Times<'_> {
+        Times {
+            zone: &self.zone,
+            now: self.now,
+        }
     }
 
     pub(crate) fn is_table(&self) -> bool {

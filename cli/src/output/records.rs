@@ -139,6 +139,7 @@ mod tests {
                 stderr: &mut stderr,
                 format,
                 zone: TimeZone::UTC,
+                now: annals::Timestamp::from_micros(0),
                 screen: Screen::default(),
                 messages: Screen::default(),
                 has_hints: false,

@@ -24,3 +24,4 @@ mod real_data;
 mod repair;
 mod support;
 mod tables;
+mod times;
