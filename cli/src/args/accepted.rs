@@ -41,7 +41,7 @@ const SHOWS: &[&str] = &[
 ];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 18] = [
+const TAKEN: [(&str, &[&str]); 20] = [
     ("", SHOWS),
     ("events", SHOWS),
     ("stream", SHOWS),
@@ -60,6 +60,8 @@ const TAKEN: [(&str, &[&str]); 18] = [
     ("verify", &["format", "color"]),
     ("repair", &["format", "color"]),
     ("demo", &["format", "time-zone", "color", "no-pager"]),
+    ("completions", &["color"]),
+    ("man", &["color"]),
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
@@ -118,6 +120,26 @@ pub(super) fn hide_others(mut program: Command) -> Command {
             .filter(|option| others.contains(&option.get_id().as_str()));
         let hidden: Vec<Arg> = hidden.map(|option| option.clone().hide(true)).collect();
         program = program.mut_subcommand(command, |command| command.args(hidden));
+    }
+    program
+}
+
+/// Gives each command copies of the options that it takes: completions list hidden options too.
+pub(super) fn with_own_options(program: Command) -> Command {
+    let options: Vec<Arg> = program
+        .get_arguments()
+        .filter(|option| option.is_global_set())
+        .cloned()
+        .collect();
+    let mut program = program.mut_args(|option| option.global(false));
+    for (command, taken) in TAKEN.iter().filter(|(name, _)| !name.is_empty()) {
+        let taken = OPTIONS.iter().filter(|(option, _)| taken.contains(option));
+        let ids: Vec<&str> = taken.flat_map(|(_, ids)| *ids).copied().collect();
+        program = program.mut_subcommand(command, |command| {
+            let own: Vec<String> = command.get_arguments().map(|own| own.get_id().to_string()).collect();
+            let is_given = |id: &str| ids.contains(&id) && !own.iter().any(|own| own == id);
+            command.args(options.iter().filter(|option| is_given(option.get_id().as_str())))
+        });
     }
     program
 }

@@ -59,7 +59,7 @@ const LONG_ABOUT: &str = "\
 Loads event logs into memory, and queries, traces, counts and draws them.
 
 A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again; \
-only `demo`, `import --into` and `export` write files, and they never replace a file without --force.
+only `demo`, `import --into`, `export` and `man --to` write files, and they never replace a file without --force.
 
 A durable store is a folder, or is in a PostgreSQL database. `annals import --store file:DIR LOG` creates one or appends to it, and so \
 does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same --store, or `--store DIR`. Any number of programs \
@@ -100,6 +100,16 @@ impl Cli {
             cli.global.store = store_of_environment().map_err(refused)?;
         }
         Ok(cli)
+    }
+
+    /// The program as its manual pages describe it.
+    pub(crate) fn described() -> clap::Command {
+        accepted::hide_others(Self::command())
+    }
+
+    /// The program as shells complete it.
+    pub(crate) fn completed() -> clap::Command {
+        accepted::with_own_options(Self::command())
     }
 
     /// The format that `--format` asks for.
@@ -334,6 +344,19 @@ pub(crate) enum Command {
     },
     /// Generate the log of a cloud provider's billing
     Demo(Demo),
+    /// Write the completions of a shell to the standard output
+    ///
+    /// For bash: `annals completions bash > ~/.local/share/bash-completion/completions/annals`. For zsh: to a file `_annals` in a folder of
+    /// `$fpath`. For fish: to `~/.config/fish/completions/annals.fish`. PowerShell and Elvish: to a file that their profile reads.
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page to the standard output, or a page for each command to a folder
+    ///
+    /// `annals man | man -l -` shows the page. `annals man --to ~/.local/share/man/man1` installs all of them, so that `man annals-events` finds one.
+    Man(Man),
 }
 
 /// Which changes, and what of their slot.
@@ -432,6 +455,17 @@ pub(crate) struct Demo {
     /// Write nothing, but load the log into memory and give a tour of it
     #[arg(long, conflicts_with = "output")]
     pub(crate) summary: bool,
+}
+
+/// Where manual pages are written.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// Write a page for each command to this folder, which is created if it does not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: Option<PathBuf>,
+    /// Replace pages that exist
+    #[arg(long, requires = "to")]
+    pub(crate) force: bool,
 }
 
 /// Which events, and how many of them.

@@ -4,6 +4,7 @@ mod archive;
 mod audit;
 #[cfg(feature = "postgres")]
 mod cdc;
+mod completions;
 mod demo;
 mod event;
 mod events;
@@ -13,6 +14,7 @@ mod heatmap;
 mod import;
 mod lanes;
 mod list;
+mod man;
 mod nearest;
 mod repair;
 mod stats;
@@ -76,6 +78,8 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),
         Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),
+        Command::Completions { shell } => completions::write(*shell, out),
+        Command::Man(man) => man::write(man, out),
     }
 }
 

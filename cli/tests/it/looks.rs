@@ -22,7 +22,7 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 25] = [
     "",
     "events",
     "stream",
@@ -46,6 +46,8 @@ const COMMANDS: [&str; 23] = [
     "verify",
     "repair",
     "demo",
+    "completions",
+    "man",
 ];
 
 /// Control sequences of styles, and how they are kept.
@@ -295,7 +297,7 @@ fn events() {
 #[test]
 fn lists() {
     let folder = logs();
-    for what in ["aggregates", "types"] {
+    for what in ["aggregates", "correlations", "organizations", "tags", "types", "users"] {
         look(
             &folder,
             &format!("list-{what}"),

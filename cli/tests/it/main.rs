@@ -8,6 +8,7 @@ mod audit;
 mod bad_input;
 mod colours;
 mod commands;
+mod documents;
 mod durable;
 mod exits;
 mod file_systems;
