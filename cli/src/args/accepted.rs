@@ -41,12 +41,13 @@ const SHOWS: &[&str] = &[
 ];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 20] = [
+const TAKEN: [(&str, &[&str]); 21] = [
     ("", SHOWS),
     ("events", SHOWS),
     ("stream", SHOWS),
     ("event", SHOWS),
     ("search", SHOWS),
+    ("tail", READS),
     ("list", SHOWS),
     ("stats", SHOWS),
     ("trends", SHOWS),

@@ -6,6 +6,7 @@ mod csv;
 mod filters;
 pub(crate) mod list;
 pub(crate) mod pattern;
+pub(crate) mod tail;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -263,6 +264,12 @@ pub(crate) enum Command {
         #[command(flatten)]
         events: Events,
     },
+    /// Show the last events, and with --follow those that are appended from then on
+    ///
+    /// Each event is a line, and is written at once. --follow goes on with a store in PostgreSQL that other programs write, with a file of JSON
+    /// lines that grows (from its beginning again when it is truncated), and with a pipe. A store in a folder cannot be followed: while one
+    /// program writes it, no other reads it.
+    Tail(tail::Tail),
     /// List aggregates, users, types and others, with the number of their events and their last event
     List(list::List),
     /// Show statistics of the whole store, or of the events that match filters

@@ -19,6 +19,7 @@ mod nearest;
 mod repair;
 mod stats;
 mod stream;
+mod tail;
 mod tour;
 mod trace;
 mod trends;
@@ -53,6 +54,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Stream(stream) => stream::show(&open(global, out)?, stream, out),
         Command::Event { event } => event::show(&open(global, out)?, event, out),
         Command::Search { needle, events } => events::search(&open(global, out)?, needle, events, out),
+        Command::Tail(tail) => tail::run(global, tail, out),
         Command::List(list) => list::show(&open(global, out)?, list, out),
         Command::Stats(filters) => stats::show(&open(global, out)?, filters, out),
         Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),

@@ -31,6 +31,12 @@ pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'
     Ok(store)
 }
 
+/// Opens the store at `url`, in a database, to read on as other programs write it.
+pub(crate) fn follow(url: &StoreUrl) -> Outcome<Store> {
+    check_exists(url)?;
+    Ok(url.follow(builder(url))?)
+}
+
 /// # Errors
 ///
 /// [`Failure::NotFound`] when there is no store.

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use annals::{Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store, StreamId};
+use annals::{
+    Budget, Clock, Durability, Error, Event, Expected, NewEvent, Position, SeededIds, Settings, Store, StreamId,
+    WhenFull,
+};
 
 use crate::exit::{Failure, Outcome, of_store};
 use crate::interrupt;
@@ -97,9 +100,23 @@ impl From<Error> for Refusal {
 impl Loader {
     /// Loads into a store in memory.
     pub(crate) fn new() -> Outcome<Self> {
+        Self::in_memory(Budget::default())
+    }
+
+    /// As [`new`](Self::new), with the latest events alone: as many as take at most `bytes`.
+    pub(crate) fn with_budget(bytes: u64) -> Outcome<Self> {
+        Self::in_memory(Budget {
+            bytes: Some(bytes),
+            when_full: WhenFull::DropOldest,
+            ..Budget::default()
+        })
+    }
+
+    fn in_memory(budget: Budget) -> Outcome<Self> {
         let clock = Arc::new(LogClock::default());
         let mut settings = Settings::default();
         settings.limits.payload_bytes_max = LINE_BYTES_MAX;
+        settings.budget = budget;
         let store = Store::builder()
             .settings(settings)
             .clock(Arc::<LogClock>::clone(&clock) as Arc<dyn Clock>)
@@ -269,7 +286,8 @@ impl Loader {
         self.report.repeated += u64::from(!is_known);
     }
 
-    fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
+    /// Counts a line that holds no event, or fails unless such lines are skipped.
+    pub(crate) fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
         let text = format!("{}: line {line}: {reason}", path.display());
         if !options.skip_bad {
             return Err(Failure::Data(format!(

@@ -8,6 +8,7 @@ pub(crate) mod durable;
 mod elements;
 mod encoding;
 pub(crate) mod feed;
+pub(crate) mod growing;
 pub(crate) mod identity;
 pub(crate) mod json_text;
 pub mod jsonl;

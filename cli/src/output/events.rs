@@ -4,12 +4,14 @@ use std::io::{self, Write};
 
 use annals::Event;
 use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::exit::Outcome;
 use crate::load::LINE_BYTES_MAX;
 use crate::output::payload::Fidelity;
 use crate::output::screen::{Role, Screen};
 use crate::output::table::{Column, Grid, Narrow};
+use crate::output::text::shorten;
 use crate::output::wire::{COLUMNS, Wire};
 use crate::output::{Format, Out};
 use crate::when;
@@ -178,6 +180,53 @@ fn row(event: &Wire<'_>, zone: &TimeZone, data_max: usize) -> [String; 7] {
         event.user_id.unwrap_or_default().to_owned(),
         data,
     ]
+}
+
+/// Writes one event as a line, behind the header of CSV if it is the first.
+pub(crate) fn write_line(event: &Event, is_first: bool, out: &mut Out<'_>) -> Outcome {
+    let event = event.into();
+    match out.format {
+        Format::Table => return out.line(&compact(&event, &out.zone, out.screen)),
+        Format::Json | Format::Jsonl => {
+            write_json(&event, Fidelity::Readable, out.stdout)?;
+            out.stdout.write_all(b"\n")?;
+        }
+        Format::Csv => {
+            let mut writer = csv::Writer::from_writer(&mut *out.stdout);
+            if is_first {
+                writer.write_record(COLUMNS)?;
+            }
+            event.write_csv(&mut writer)?;
+            writer.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// An event on one line, without columns: as much of it as fits.
+fn compact(event: &Wire<'_>, zone: &TimeZone, screen: Screen) -> String {
+    let mut room = screen.width.unwrap_or(usize::MAX);
+    let [position, time, aggregate, version, event_type, user, data] = row(event, zone, room);
+    let parts = [
+        (Role::Number, position),
+        (Role::Secondary, time),
+        (Role::Type, event_type),
+        (Role::Id, format!("{aggregate} #{version}")),
+        (Role::Id, user),
+        (Role::Plain, data),
+    ];
+    let mut line = String::new();
+    for (role, text) in parts.iter().filter(|(_, text)| !text.is_empty()) {
+        let gap = if line.is_empty() { "" } else { "  " };
+        if room <= gap.len() {
+            break;
+        }
+        let text = shorten(text, room - gap.len());
+        room -= gap.len() + text.width();
+        line.push_str(gap);
+        line.push_str(&screen.paint(*role, &text));
+    }
+    line
 }
 
 /// Writes many events that are at hand.

@@ -10,13 +10,14 @@ const OF_CHANGES: &str = if cfg!(feature = "postgres") {
 };
 
 /// What a command line needs beside the options that are tried.
-const COMMANDS: [(&str, &[&str]); 17] = [
+const COMMANDS: [(&str, &[&str]); 18] = [
     ("", &[]),
     ("events", &[]),
     ("stream", &["a"]),
     ("event", &["EVENT"]),
     ("search", &["T"]),
     ("list", &["users"]),
+    ("tail", &[]),
     ("stats", &[]),
     ("trends", &[]),
     ("heatmap", &[]),
@@ -44,12 +45,12 @@ const OPTIONS: [(&str, &[&str]); 8] = [
 /// The options that a command takes with a durable store; those of log files are for logs.
 fn taken(command: &str, store: &str) -> &'static [&'static str] {
     match (command, store) {
-        ("import", _) | ("export", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
+        ("import", _) | ("export" | "tail", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
         ("archive", "durable") => &["store", "format", "time-zone", "color"],
         ("archive" | "cdc", _) => &[],
         ("verify" | "repair", _) => &["format", "color"],
         ("demo", _) => &["format", "color", "no-pager"],
-        ("export", "durable") => &["store", "attach", "format", "time-zone", "color"],
+        ("export" | "tail", "durable") => &["store", "attach", "format", "time-zone", "color"],
         (_, "durable") => &["store", "attach", "format", "time-zone", "color", "no-pager"],
         (_, "log") => &["store", "format", "time-zone", "skip-bad", "color", "no-pager", "csv"],
         _ => &[],
@@ -258,6 +259,7 @@ fn an_empty_filter_let_everything_through() {
         &["stats"],
         &["trends"],
         &["heatmap"],
+        &["tail"],
         &["export", "--output", "-"],
     ] {
         for filter in filters {

@@ -22,12 +22,13 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 25] = [
+const COMMANDS: [&str; 26] = [
     "",
     "events",
     "stream",
     "event",
     "search",
+    "tail",
     "list",
     "stats",
     "trends",
@@ -292,6 +293,8 @@ fn events() {
         &["--store", "demo.jsonl", "stream", "invoice-000003"],
     );
     look(&folder, "event", &["--store", "demo.jsonl", "event", "7"]);
+    look(&folder, "tail", &["--store", "demo.jsonl", "tail", "-n", "5"]);
+    look(&folder, "tail-wide", &["--store", "wide.jsonl", "tail"]);
 }
 
 #[test]

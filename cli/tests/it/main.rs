@@ -25,4 +25,5 @@ mod real_data;
 mod repair;
 mod support;
 mod tables;
+mod tail;
 mod times;

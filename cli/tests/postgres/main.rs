@@ -143,6 +143,47 @@ fn a_store_is_read_while_another_process_writes_it() {
     );
 }
 
+#[test]
+fn a_store_is_followed_while_another_process_writes_it() {
+    use std::io::{BufRead as _, BufReader};
+
+    let url = cluster::url();
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let store = format!("{url}{sign}schema=program_tail_{}", std::process::id());
+    let writer = annals::Store::open_url(&store).unwrap();
+    let note = annals::StreamId::new("Note", "note-1");
+    let append = |event_type| {
+        let appended = writer.append(&note, annals::Expected::Any, vec![annals::NewEvent::new(event_type)]);
+        writer.wait_durable(appended.unwrap().last_position).unwrap();
+    };
+    for event_type in ["First", "Second", "Other"] {
+        append(event_type);
+    }
+    let mut child = program(&store)
+        .args(["tail", "--follow", "-n", "1", "--not-type", "Other"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().unwrap().contains("Second"));
+    for event_type in ["Third", "Other", "Fourth"] {
+        append(event_type);
+        if event_type != "Other" {
+            assert!(lines.next().unwrap().unwrap().contains(event_type));
+        }
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", said(&output));
+    assert!(
+        said(&output).contains("interrupted: 3 events written"),
+        "{}",
+        said(&output)
+    );
+}
+
 /// A real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
 #[test]
 fn loans() {
