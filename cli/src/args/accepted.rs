@@ -4,7 +4,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
-const OPTIONS: [(&str, &[&str]); 8] = [
+const OPTIONS: [(&str, &[&str]); 10] = [
     ("store", &["store"]),
     ("attach", &["attach"]),
     ("format", &["format"]),
@@ -12,6 +12,8 @@ const OPTIONS: [(&str, &[&str]); 8] = [
     ("skip-bad", &["skip_bad"]),
     ("color", &["color"]),
     ("no-pager", &["no_pager"]),
+    ("input", &["input"]),
+    ("map", &["map", "keep_unknown"]),
     (
         "csv",
         &[
@@ -28,7 +30,17 @@ const OPTIONS: [(&str, &[&str]); 8] = [
     ),
 ];
 
-const READS: &[&str] = &["store", "attach", "format", "time-zone", "skip-bad", "color", "csv"];
+const READS: &[&str] = &[
+    "store",
+    "attach",
+    "format",
+    "time-zone",
+    "skip-bad",
+    "color",
+    "input",
+    "map",
+    "csv",
+];
 const SHOWS: &[&str] = &[
     "store",
     "attach",
@@ -37,6 +49,8 @@ const SHOWS: &[&str] = &[
     "skip-bad",
     "color",
     "no-pager",
+    "input",
+    "map",
     "csv",
 ];
 
@@ -53,7 +67,19 @@ const TAKEN: [(&str, &[&str]); 21] = [
     ("trends", SHOWS),
     ("heatmap", SHOWS),
     ("trace", SHOWS),
-    ("import", &["store", "format", "time-zone", "skip-bad", "color", "csv"]),
+    (
+        "import",
+        &[
+            "store",
+            "format",
+            "time-zone",
+            "skip-bad",
+            "color",
+            "input",
+            "map",
+            "csv",
+        ],
+    ),
     ("export", READS),
     ("archive", &["store", "format", "time-zone", "color"]),
     ("cdc", &["store", "format", "color"]),

@@ -4,6 +4,7 @@ mod accepted;
 pub(crate) mod audit;
 mod csv;
 mod filters;
+pub(crate) mod foreign;
 pub(crate) mod list;
 pub(crate) mod pattern;
 pub(crate) mod tail;
@@ -17,6 +18,7 @@ use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, 
 
 use self::csv::Csv;
 pub(crate) use self::filters::{Filters, Terms};
+use self::foreign::Foreign;
 use crate::load::Location;
 use crate::output::Format;
 use crate::output::screen::{Colours, Role};
@@ -171,7 +173,7 @@ fn store_of_environment() -> Result<Option<Location>, String> {
 /// The options that every command line may have; [`accepted`] says which command takes which.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The log to load, or the store to open: a log file, `-` for JSON on the standard input, `memory:` for none; a folder or
+    /// The log to load, or the store to open: a log file, `-` for the standard input (JSON, or --input csv), `memory:` for none; a folder or
     /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store [default: `ANNALS_STORE` of the environment]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
@@ -195,6 +197,8 @@ pub(crate) struct Global {
     /// Write long answers to the terminal as they are, without a pager
     #[arg(long, global = true)]
     pub(crate) no_pager: bool,
+    #[command(flatten)]
+    pub(crate) foreign: Foreign,
     #[command(flatten)]
     pub(crate) csv: Csv,
 }

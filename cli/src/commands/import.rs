@@ -47,9 +47,10 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
 
 /// Appends `files` to a durable store.
 fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
+    let options = options(global)?;
     for file in &import.files {
         // A missing log must not create a store.
-        feed::check(file)?;
+        feed::check(file, &options)?;
     }
     let mut loader = Loader::into_durable(durable::open_to_import(url, out)?, import.include_dropped);
     load_files(&mut loader, global, &import.files, into, out)?;
@@ -96,8 +97,9 @@ fn load_files(
     into: Option<&Target>,
     out: &mut Out<'_>,
 ) -> Outcome {
+    let options = options(global)?;
     for file in files {
-        loader.load(file, &options(global))?;
+        loader.load(file, &options)?;
     }
     report_bad_lines(loader, out)?;
     if let Some(target) = into {

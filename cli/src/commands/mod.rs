@@ -27,15 +27,17 @@ mod verify;
 mod written;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use annals::Store;
 use annals::analytics::TimeZone;
 
+use crate::args::foreign::Input;
 use crate::args::{Cli, Command, Global, Import};
 use crate::exit::{Failure, Outcome};
 #[cfg(not(feature = "postgres"))]
 use crate::load::WITHOUT_POSTGRES;
-use crate::load::feed::Kind;
+use crate::load::feed::{Kind, is_unnamed};
 use crate::load::loader::Loader;
 use crate::load::{Location, Options, durable};
 use crate::output::Out;
@@ -105,12 +107,34 @@ fn check_sources(cli: &Cli) -> Outcome {
     if global.skip_bad && logs.is_empty() {
         return usage("--skip-bad skips lines of a log file, and none is read: leave it out");
     }
-    if global.csv.is_given() && !logs.iter().any(|path| matches!(Kind::of(path), Ok(Kind::Csv))) {
-        return usage("the options --csv-* name columns of a CSV file, and none is read: leave them out");
-    }
+    check_readers(global, &logs).map_err(Failure::Usage)?;
     if !global.attach.is_empty() && !matches!(global.store, Some(Location::Durable(_))) {
         return usage(
             "archives are attached to the durable store that they were taken from: name it with --store file:DIR",
+        );
+    }
+    Ok(())
+}
+
+/// Rejects options that say how logs are read, if no log is read in that way.
+fn check_readers(global: &Global, logs: &[&Path]) -> Result<(), String> {
+    let input = global.foreign.input.map(Input::kind);
+    if input.is_some() && !logs.iter().any(|path| is_unnamed(path)) {
+        return Err(
+            "--input says what the standard input holds, or a file whose name does not say it, and none is read: leave it out".to_owned(),
+        );
+    }
+    let is_csv = |path: &&Path| match input {
+        Some(input) if is_unnamed(path) => input == Kind::Csv,
+        Some(_) | None => matches!(Kind::of(path), Ok(Kind::Csv)),
+    };
+    if global.csv.is_given() && !logs.iter().any(is_csv) {
+        return Err("the options --csv-* name columns of a CSV file, and none is read: leave them out".to_owned());
+    }
+    if global.foreign.mapping()?.is_some() && logs.iter().all(is_csv) {
+        return Err(
+            "--map leads to fields of JSON, and none is read: leave it out; the options --csv-* name columns of CSV"
+                .to_owned(),
         );
     }
     Ok(())
@@ -160,7 +184,7 @@ fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
 /// Loads `location` after the events of `loader`, and reports bad lines.
 fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out<'_>) -> Outcome {
     if let Location::File(path) = location {
-        loader.load(path, &options(global))?;
+        loader.load(path, &options(global)?)?;
     }
     report_bad_lines(loader, out)?;
     match loader.report.repeated {
@@ -177,11 +201,14 @@ fn time_zone(out: &Out<'_>) -> Outcome<TimeZone> {
     Ok(out.zone_name().parse()?)
 }
 
-fn options(global: &Global) -> Options {
-    Options {
+fn options(global: &Global) -> Outcome<Options> {
+    let mapping = global.foreign.mapping().map_err(Failure::Usage)?;
+    Ok(Options {
         skip_bad: global.skip_bad,
         columns: global.csv.columns(),
-    }
+        mapping: mapping.map(Arc::new),
+        input: global.foreign.input.map(Input::kind),
+    })
 }
 
 /// Writes the first bad lines and their number to standard error.

@@ -65,8 +65,9 @@ fn follow(location: &Location, global: &Global, which: (Query, usize), out: &mut
     match location {
         Location::File(path) => {
             let loader = Loader::with_budget(MEMORY_BYTES)?;
-            let mut log = Log::new(path, loader, which)?;
-            log.follow(&options(global), out)
+            let options = options(global)?;
+            let mut log = Log::new(path, loader, which, &options)?;
+            log.follow(&options, out)
         }
         Location::Durable(url) if url.folder().is_none() => follow_store(url, which, out),
         Location::Durable(_) => refused(
@@ -129,8 +130,8 @@ struct Log<'a> {
 }
 
 impl<'a> Log<'a> {
-    fn new(path: &'a Path, loader: Loader, (query, lines): (Query, usize)) -> Outcome<Self> {
-        let growing = growing::follow(path)?;
+    fn new(path: &'a Path, loader: Loader, (query, lines): (Query, usize), options: &Options) -> Outcome<Self> {
+        let growing = growing::follow(path, options)?;
         Ok(Self {
             path,
             tail: loader.store.tail(query.clone(), Position(0))?,

@@ -11,7 +11,7 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::feed::{self, Kind};
 use crate::load::progress::Progress;
-use crate::load::{BadLine, Entry, csv};
+use crate::load::{BadLine, Entry, Options};
 
 /// Has `builder` attach what is in `paths`.
 pub(crate) fn attach(mut builder: Builder, paths: &[PathBuf]) -> Outcome<Builder> {
@@ -49,7 +49,7 @@ fn read_folder(path: &Path) -> Outcome<Archive> {
 }
 
 fn read_lines(path: &Path) -> Outcome<Archive> {
-    let feed = feed::start(path, &csv::Columns::default())?;
+    let feed = feed::start(path, &Options::default())?;
     let mut progress = Progress::new(path);
     let (mut batches, mut last) = (Vec::new(), 0);
     let check = || interrupt::check(|| format!("{} was not attached", path.display()));

@@ -14,11 +14,12 @@ use crate::exit::{Failure, Outcome};
 use crate::load::csv;
 use crate::load::elements::{Elements, RECORD_SEPARATOR};
 use crate::load::encoding::without_marks;
+use crate::load::foreign::Mapping;
 use crate::load::packing::Packing;
 use crate::load::parsers::{Parsers, Spent, Step, Unwanted};
 use crate::load::pieces::{Batch, Pieces, of_element};
 use crate::load::reader::{self, Line};
-use crate::load::{BadLine, jsonl};
+use crate::load::{BadLine, Options, jsonl};
 
 /// How long the store waits for lines before it looks whether Ctrl-C was pressed.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -64,8 +65,8 @@ impl Kind {
 }
 
 /// Whether `path` is a log that can be opened.
-pub(crate) fn check(path: &Path) -> Outcome {
-    kind_of_file(path)?;
+pub(crate) fn check(path: &Path, options: &Options) -> Outcome {
+    kind_of_file(path, options.input)?;
     if path == Path::new("-") {
         return Ok(());
     }
@@ -76,8 +77,15 @@ pub(crate) fn check(path: &Path) -> Outcome {
 }
 
 /// What the file `path` holds, by its name. A pipe or a device without such a name holds JSON.
-fn kind_of_file(path: &Path) -> Outcome<Kind> {
+///
+/// `input` is the kind of the standard input, and of a file whose name does not say it.
+fn kind_of_file(path: &Path, input: Option<Kind>) -> Outcome<Kind> {
     let kind = Kind::of(path);
+    if let (true, Some(input)) = (is_unnamed(path), input)
+        && !path.is_dir()
+    {
+        return Ok(input);
+    }
     if kind.is_ok() {
         return kind;
     }
@@ -95,9 +103,14 @@ fn kind_of_file(path: &Path) -> Outcome<Kind> {
     }
 }
 
+/// Whether the name of `path` does not say what it holds: the standard input, and names without a known ending.
+pub(crate) fn is_unnamed(path: &Path) -> bool {
+    path == Path::new("-") || Kind::of(path).is_err()
+}
+
 /// Opens `path` and begins to read it.
-pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
-    let kind = kind_of_file(path)?;
+pub(crate) fn start(path: &Path, options: &Options) -> Outcome<Feed> {
+    let kind = kind_of_file(path, options.input)?;
     let source = reader::open(path).map_err(|error| Failure::of_input(path, &error))?;
     let (parsers, steps, spent) = Parsers::start()?;
     let feed = Feed {
@@ -107,9 +120,11 @@ pub(crate) fn start(path: &Path, columns: &csv::Columns) -> Outcome<Feed> {
         read: Arc::clone(&source.read),
         total: source.total,
     };
-    let columns = columns.clone();
+    let (columns, mapping) = (options.columns.clone(), options.mapping.clone());
     std::thread::Builder::new().name("reader".to_owned()).spawn(move || {
-        let mut out = Batches::new(|pieces| parsers.parse(pieces).map_err(|Unwanted| End::Unwanted));
+        let mut out = Batches::new(mapping, |pieces| {
+            parsers.parse(pieces).map_err(|Unwanted| End::Unwanted)
+        });
         let end = read(kind, source.bytes, &columns, &mut out);
         let end = out.finish(end);
         parsers.finish(match end {
@@ -173,13 +188,15 @@ impl End {
 /// The batch being filled, and what takes full ones.
 struct Batches<F> {
     pieces: Pieces,
+    mapping: Option<Arc<Mapping>>,
     take: F,
 }
 
 impl<F: FnMut(Pieces) -> Result<(), End>> Batches<F> {
-    fn new(take: F) -> Self {
+    fn new(mapping: Option<Arc<Mapping>>, take: F) -> Self {
         Self {
-            pieces: Pieces::default(),
+            pieces: Pieces::of(mapping.clone()),
+            mapping,
             take,
         }
     }
@@ -187,7 +204,8 @@ impl<F: FnMut(Pieces) -> Result<(), End>> Batches<F> {
     fn push(&mut self, push: impl FnOnce(&mut Pieces)) -> Result<(), End> {
         push(&mut self.pieces);
         if self.pieces.is_full() {
-            (self.take)(std::mem::take(&mut self.pieces))?;
+            let next = Pieces::of(self.mapping.clone());
+            (self.take)(std::mem::replace(&mut self.pieces, next))?;
         }
         Ok(())
     }
@@ -209,7 +227,7 @@ pub fn parse_file(name: &Path, bytes: Vec<u8>, columns: &csv::Columns) -> Result
     let kind = Kind::of(name).map_err(|failure| bad(failure.to_string()))?;
     let text = reader::decode(Cursor::new(bytes), Packing::of(name)).map_err(|error| bad(error.to_string()))?;
     let mut lines = Vec::new();
-    let mut out = Batches::new(|pieces: Pieces| {
+    let mut out = Batches::new(None, |pieces: Pieces| {
         let entries = pieces.parse().into_iter();
         lines.extend(entries.map(|(line, entry)| (line, entry.map(|entry| (entry.stream, entry.event)))));
         Ok(())

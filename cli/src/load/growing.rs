@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -10,10 +11,12 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::exit::{Failure, Outcome};
 use crate::load::encoding::without_marks;
-use crate::load::feed::Kind;
+use crate::load::feed::{Kind, is_unnamed};
+use crate::load::foreign::Mapping;
 use crate::load::packing::Packing;
+use crate::load::pieces::parse_json;
 use crate::load::reader::{self, Line};
-use crate::load::{BadLine, Entry, jsonl};
+use crate::load::{BadLine, Entry, Options, jsonl};
 
 /// Lines read ahead of the store.
 const AHEAD: usize = 256;
@@ -48,7 +51,7 @@ pub(crate) struct Growing {
 /// # Errors
 ///
 /// [`Failure::Usage`] for a log that cannot grow line by line.
-pub(crate) fn follow(path: &Path) -> Outcome<Growing> {
+pub(crate) fn follow(path: &Path, options: &Options) -> Outcome<Growing> {
     let refused = |reason: &str| {
         Err(Failure::Usage(format!(
             "{}: {reason}; follow JSON lines (*.jsonl, *.ndjson), a pipe, or a store in PostgreSQL",
@@ -59,6 +62,10 @@ pub(crate) fn follow(path: &Path) -> Outcome<Growing> {
         return refused("a compressed file cannot be followed");
     }
     let open = || File::open(path).map_err(|error| Failure::of_input(path, &error));
+    if matches!(options.input, Some(Kind::Csv)) && is_unnamed(path) {
+        return refused("CSV cannot be followed");
+    }
+    let start = |bytes| start(bytes, options.mapping.clone());
     if path == Path::new("-") {
         return start(Bytes::Pipe(Box::new(io::stdin())));
     }
@@ -77,7 +84,7 @@ enum Bytes {
     Pipe(Box<dyn Read + Send>),
 }
 
-fn start(bytes: Bytes) -> Outcome<Growing> {
+fn start(bytes: Bytes, mapping: Option<Arc<Mapping>>) -> Outcome<Growing> {
     let (steps, received) = bounded(AHEAD);
     let (is_wanted, wanted) = bounded(0);
     let is_pipe = matches!(bytes, Bytes::Pipe(_));
@@ -93,7 +100,7 @@ fn start(bytes: Bytes) -> Outcome<Growing> {
     };
     thread::Builder::new()
         .name("follower".to_owned())
-        .spawn(move || read(reader, &steps))?;
+        .spawn(move || read(reader, mapping.as_deref(), &steps))?;
     Ok(Growing {
         steps: received,
         _is_wanted: is_wanted,
@@ -102,7 +109,7 @@ fn start(bytes: Bytes) -> Outcome<Growing> {
 }
 
 /// Sends every line, until the end or until no receiver is left.
-fn read(bytes: Box<dyn Read + Send>, steps: &Sender<Step>) {
+fn read(bytes: Box<dyn Read + Send>, mapping: Option<&Mapping>, steps: &Sender<Step>) {
     let mut bytes = BufReader::new(bytes);
     let (mut number, mut line) = (0, Vec::new());
     loop {
@@ -115,7 +122,7 @@ fn read(bytes: Box<dyn Read + Send>, steps: &Sender<Step>) {
                 if text.trim_ascii().is_empty() {
                     continue;
                 }
-                Step::Line(number, Box::new(jsonl::parse_entry(text)))
+                Step::Line(number, Box::new(parse_json(text, mapping)))
             }
             Err(error) => Step::Failed(error),
         };

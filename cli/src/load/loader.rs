@@ -165,7 +165,7 @@ impl Loader {
     }
 
     fn load_lines(&mut self, path: &Path, options: &Options) -> Outcome {
-        let feed = feed::start(path, &options.columns)?;
+        let feed = feed::start(path, options)?;
         let mut progress = Progress::new(path);
         while let Some(mut batch) = feed.next(|| interrupt::check(|| self.so_far(path)))? {
             let taken = self.take_all(path, &mut batch, options);

@@ -8,6 +8,7 @@ pub(crate) mod durable;
 mod elements;
 mod encoding;
 pub(crate) mod feed;
+pub(crate) mod foreign;
 pub(crate) mod growing;
 pub(crate) mod identity;
 pub(crate) mod json_text;
@@ -23,11 +24,13 @@ pub(crate) mod reader;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use annals::{NewEvent, Position, StoreUrl, StreamId, Timestamp, Version};
 
 use crate::load::feed::Kind;
 pub use crate::load::feed::{ParsedLine, parse_file};
+use crate::load::foreign::Mapping;
 
 /// Bytes of a line, at most: 16 MiB.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
@@ -71,6 +74,10 @@ pub struct Options {
     pub skip_bad: bool,
     /// Which columns of a CSV file are what.
     pub columns: csv::Columns,
+    /// Where the fields of an event are in JSON of another program.
+    pub(crate) mapping: Option<Arc<Mapping>>,
+    /// What the standard input holds, and a file whose name does not say it.
+    pub(crate) input: Option<Kind>,
 }
 
 /// What `--store` names.

@@ -1,8 +1,10 @@
 //! Pieces of a file: cut by one thread, in order, and read as events by any.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::load::csv::{self, dialect};
+use crate::load::foreign::Mapping;
 use crate::load::{BadLine, Entry, jsonl};
 
 /// Pieces of a batch.
@@ -31,9 +33,18 @@ pub(crate) struct Pieces {
     all: Vec<(u64, Piece)>,
     /// Bytes of the pieces that need no reading.
     read_bytes: usize,
+    /// How JSON of another program is read.
+    mapping: Option<Arc<Mapping>>,
 }
 
 impl Pieces {
+    pub(crate) fn of(mapping: Option<Arc<Mapping>>) -> Self {
+        Self {
+            mapping,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn line(&mut self, line: u64, text: &[u8]) {
         let range = self.keep(text);
         self.all.push((line, Piece::Line(range)));
@@ -61,24 +72,37 @@ impl Pieces {
 
     /// Reads every piece.
     pub(crate) fn parse(self) -> Batch {
-        let Self { bytes, all, .. } = self;
-        let parsed = all.into_iter().map(|(line, piece)| (line, piece.parse(line, &bytes)));
+        let Self {
+            bytes, all, mapping, ..
+        } = self;
+        let mapping = mapping.as_deref();
+        let parsed = all
+            .into_iter()
+            .map(|(line, piece)| (line, piece.parse(line, &bytes, mapping)));
         parsed.collect()
     }
 }
 
 impl Piece {
-    fn parse(self, line: u64, bytes: &[u8]) -> Result<Entry, BadLine> {
+    fn parse(self, line: u64, bytes: &[u8], mapping: Option<&Mapping>) -> Result<Entry, BadLine> {
         match self {
             Self::Line(range) => {
                 let text = &bytes[range];
-                jsonl::parse_entry(text).map_err(|reason| seems(reason, text, line))
+                parse_json(text, mapping).map_err(|reason| seems(reason, text, line))
             }
             Self::Element(number, range) => {
-                jsonl::parse_entry(&bytes[range]).map_err(|reason| of_element(number, &reason))
+                parse_json(&bytes[range], mapping).map_err(|reason| of_element(number, &reason))
             }
             Self::Read(entry) => *entry,
         }
+    }
+}
+
+/// Reads a line or an element: one of this program, or one of another with its mapping.
+pub(crate) fn parse_json(text: &[u8], mapping: Option<&Mapping>) -> Result<Entry, BadLine> {
+    match mapping {
+        Some(mapping) => mapping.entry(text),
+        None => jsonl::parse_entry(text),
     }
 }
 

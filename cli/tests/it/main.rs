@@ -14,6 +14,7 @@ mod exits;
 mod file_systems;
 mod files;
 mod flags;
+mod foreign;
 mod formats;
 mod interrupted;
 mod lists;
