@@ -17,14 +17,23 @@ pub enum Error {
     #[error(transparent)]
     Conflict(Box<Conflict>),
     /// The request is invalid and nothing was written; fix the arguments.
-    #[error("{0}")]
-    Invalid(Box<str>),
+    #[error("{message}")]
+    Invalid {
+        /// What is wrong, and what to do.
+        message: Box<str>,
+    },
     /// The aggregate is tombstoned. Nothing was written; use another id.
-    #[error("aggregate '{0}' was deleted for good: use another id")]
-    Deleted(Name),
+    #[error("aggregate '{aggregate_id}' was deleted for good: use another id")]
+    Deleted {
+        /// The aggregate.
+        aggregate_id: Name,
+    },
     /// A budget or the backlog is full and the settings say to refuse. Nothing was written; drop events, or retry later.
-    #[error("the store is full: {0}")]
-    Full(Box<str>),
+    #[error("the store is full: {message}")]
+    Full {
+        /// What is full, and what to do.
+        message: Box<str>,
+    },
     /// The journal's backlog has no room, and [`try_append`](crate::Store::try_append) does not wait. Nothing was written; retry later, or use
     /// [`append_async`](crate::Store::append_async).
     #[error("the backlog of the journal is full: {reason}")]
@@ -36,36 +45,56 @@ pub enum Error {
     #[error("the store is closed: open a new one")]
     Closed,
     /// The store does not support the operation. Nothing was written; use a store that does.
-    #[error("this store cannot {0}")]
-    Unsupported(Box<str>),
+    #[error("this store cannot {message}")]
+    Unsupported {
+        /// The operation, such as `append on a condition`.
+        message: Box<str>,
+    },
     /// The store was opened read-only. Nothing was written; open it for writing.
-    #[error("the store can only be read: {0}")]
-    ReadOnly(&'static str),
+    #[error("the store can only be read: {reason}")]
+    ReadOnly {
+        /// Why it was.
+        reason: &'static str,
+    },
     /// The journal is temporarily unavailable: another process has it open, the disk is full, the folder is missing. Retry later.
-    #[error("the journal cannot be used now: {0}")]
-    Unavailable(JournalError),
+    #[error("the journal cannot be used now: {cause}")]
+    Unavailable {
+        /// What failed in the journal.
+        cause: JournalError,
+    },
     /// A reader cannot read the journal, and a retry does not help. Nothing was changed; the message names what failed.
-    #[error("{0}")]
-    Unreadable(JournalError),
+    #[error("{cause}")]
+    Unreadable {
+        /// What failed in the journal.
+        cause: JournalError,
+    },
     /// The journal is damaged. Nothing was changed; repair it, or restore it from a copy.
-    #[error("the journal is damaged: {0}")]
-    Corrupt(JournalError),
+    #[error("the journal is damaged: {cause}")]
+    Corrupt {
+        /// What failed in the journal.
+        cause: JournalError,
+    },
     /// The journal failed, now or before. Whether the events of *this* append survive is unknown until the store is opened again;
     /// everything that was acknowledged as durable survives. The store can still be read.
-    #[error("the journal has failed, and the store rejects appends until it is reopened: {0}")]
-    Failed(JournalError),
+    #[error("the journal has failed, and the store rejects appends until it is reopened: {cause}")]
+    Failed {
+        /// What failed in the journal.
+        cause: JournalError,
+    },
 }
 
 impl Error {
     /// An [`Invalid`](Self::Invalid) with this message.
     pub(crate) fn invalid(message: impl Into<Box<str>>) -> Self {
-        Self::Invalid(message.into())
+        Self::Invalid {
+            message: message.into(),
+        }
     }
 
     /// The same for a caller that only reads: it has no appends to take, and none in doubt.
     pub(crate) fn of_reader(self) -> Self {
-        if let Self::Failed(error) = self {
-            return Self::Unreadable(error);
+        if let Self::Failed { cause: error } = self {
+            return Self::Unreadable { cause: error };
         }
         self
     }
@@ -83,9 +112,9 @@ impl Error {
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         match error.kind() {
-            JournalErrorKind::Corrupt => Self::Corrupt(error),
-            JournalErrorKind::Locked | JournalErrorKind::Retry => Self::Unavailable(error),
-            JournalErrorKind::Failed => Self::Failed(error),
+            JournalErrorKind::Corrupt => Self::Corrupt { cause: error },
+            JournalErrorKind::Locked | JournalErrorKind::Retry => Self::Unavailable { cause: error },
+            JournalErrorKind::Failed => Self::Failed { cause: error },
             JournalErrorKind::Unsupported => Self::invalid(error.to_string()),
         }
     }

@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn what_is_no_cursor_is_refused() {
         for text in ["", "p", "t1", "t1.x", "17", "p-1"] {
-            assert!(matches!(text.parse::<Cursor>(), Err(Error::Invalid(_))), "{text}");
+            assert!(matches!(text.parse::<Cursor>(), Err(Error::Invalid { .. })), "{text}");
         }
     }
 }

@@ -358,7 +358,7 @@ mod tests {
             Timestamp::MIN.as_micros() - 1,
         ] {
             assert!(
-                matches!(Timestamp::try_from_micros(micros), Err(Error::Invalid(_))),
+                matches!(Timestamp::try_from_micros(micros), Err(Error::Invalid { .. })),
                 "{micros}"
             );
         }

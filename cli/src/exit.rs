@@ -102,10 +102,10 @@ impl From<csv::Error> for Failure {
 
 impl From<annals::Error> for Failure {
     fn from(error: annals::Error) -> Self {
-        if let annals::Error::Invalid(message) = error {
+        if let annals::Error::Invalid { message } = error {
             return Self::Usage(message.into());
         }
-        if matches!(error, annals::Error::Corrupt(_)) {
+        if matches!(error, annals::Error::Corrupt { .. }) {
             return Self::Data(error.to_string());
         }
         Self::Runtime(of_store(&error))
@@ -132,7 +132,7 @@ pub(crate) fn of_output(path: &Path, error: &io::Error) -> String {
 
 /// What a store's error says to a command, which ends with it: that later appends fail too is of no concern to it.
 pub(crate) fn of_store(error: &annals::Error) -> String {
-    if let annals::Error::Failed(error) = error {
+    if let annals::Error::Failed { cause: error } = error {
         return format!("the journal has failed: {error}");
     }
     error.to_string()

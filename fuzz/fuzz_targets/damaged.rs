@@ -45,7 +45,7 @@ pub fn check(files: &Files) {
             assert_eq!(store.recovery().torn_tail_bytes, found.torn_tail_bytes);
         }
         // More positions are gone than this program can skip: no damage, and not to be opened.
-        Err(Error::Invalid(message)) => assert!(message.contains("do not fit into memory"), "{message}"),
+        Err(Error::Invalid { message }) => assert!(message.contains("do not fit into memory"), "{message}"),
         Err(error) => assert!(!found.damage.is_empty(), "{error}"),
     }
     let to = SimulatedDisk::new();

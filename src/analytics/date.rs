@@ -249,7 +249,7 @@ mod tests {
             "+10000-01-01",
             "+9999999-01-01",
         ] {
-            assert!(matches!(text.parse::<Date>(), Err(Error::Invalid(_))), "{text}");
+            assert!(matches!(text.parse::<Date>(), Err(Error::Invalid { .. })), "{text}");
         }
     }
 }

@@ -255,7 +255,7 @@ mod tests {
         let mut one = statistics("UTC", &samples());
         assert!(matches!(
             one.merge(&statistics("Europe/Amsterdam", &samples())),
-            Err(Error::Invalid(_))
+            Err(Error::Invalid { .. })
         ));
         assert_eq!(one.total(), 4);
     }

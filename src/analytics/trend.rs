@@ -341,7 +341,7 @@ mod tests {
             "Europe/Amsterdam",
             &["0001-01-01T00:00:00Z", "2026-01-01T00:00:00Z"],
         );
-        assert!(matches!(trend.rows(Empty::Include), Err(Error::Invalid(_))));
+        assert!(matches!(trend.rows(Empty::Include), Err(Error::Invalid { .. })));
         assert_eq!(trend.rows(Empty::Leave).unwrap().len(), 2);
     }
 
@@ -370,11 +370,11 @@ mod tests {
         let mut days = trend(Bucket::Day, "UTC", &[]);
         assert!(matches!(
             days.merge(&trend(Bucket::Hour, "UTC", &[])),
-            Err(Error::Invalid(_))
+            Err(Error::Invalid { .. })
         ));
         assert!(matches!(
             days.merge(&trend(Bucket::Day, "+01:00", &[])),
-            Err(Error::Invalid(_))
+            Err(Error::Invalid { .. })
         ));
     }
 

@@ -313,7 +313,7 @@ mod tests {
         for text in texts {
             let error = text.parse::<TimeZone>().unwrap_err();
             assert!(
-                matches!(&error, Error::Invalid(_)) && error.to_string().contains("+02:00"),
+                matches!(&error, Error::Invalid { .. }) && error.to_string().contains("+02:00"),
                 "{text}"
             );
         }

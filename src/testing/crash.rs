@@ -135,7 +135,7 @@ impl Run {
         let end = match self.open() {
             Ok(store) => self.work(&store, &mut promises),
             // The crash happened before the store was created.
-            Err(Error::Failed(_) | Error::Unavailable(_)) => End::Machine,
+            Err(Error::Failed { .. } | Error::Unavailable { .. }) => End::Machine,
             Err(error) => self.fail(&format!("the store does not open: {error}")),
         };
         match end {
@@ -159,7 +159,7 @@ impl Run {
                 promises.written = promises.written.max(store.visible().0);
                 drop(store);
             }
-            Err(Error::Failed(_) | Error::Unavailable(_)) => {}
+            Err(Error::Failed { .. } | Error::Unavailable { .. }) => {}
             Err(error) => self.fail(&format!("the store does not open again: {error}")),
         }
         if fault == Fault::PowerLoss || self.choices.below(2) == 0 {

@@ -108,7 +108,7 @@ impl Run {
                 history.operations = self.work(&store);
                 self.end(store)
             }
-            Err(Error::Failed(_) | Error::Unavailable(_)) => self.crash(),
+            Err(Error::Failed { .. } | Error::Unavailable { .. }) => self.crash(),
             Err(error) => return Err(format!("the store does not open: {error}")),
         };
         history.recovered = Some(self.recover(survives)?);
@@ -460,15 +460,17 @@ fn to_append(part: &Part) -> Append<'static> {
 fn failed(error: Error) -> Outcome {
     match error {
         Error::Conflict(conflict) => Outcome::Conflict(*conflict),
-        Error::Invalid(_) | Error::Unsupported(_) | Error::Deleted(_) | Error::Full(_) | Error::Backlog { .. } => {
-            Outcome::Refused(error.to_string())
-        }
+        Error::Invalid { .. }
+        | Error::Unsupported { .. }
+        | Error::Deleted { .. }
+        | Error::Full { .. }
+        | Error::Backlog { .. } => Outcome::Refused(error.to_string()),
         Error::Closed
-        | Error::ReadOnly(_)
-        | Error::Unavailable(_)
-        | Error::Unreadable(_)
-        | Error::Corrupt(_)
-        | Error::Failed(_) => Outcome::InDoubt(error.to_string()),
+        | Error::ReadOnly { .. }
+        | Error::Unavailable { .. }
+        | Error::Unreadable { .. }
+        | Error::Corrupt { .. }
+        | Error::Failed { .. } => Outcome::InDoubt(error.to_string()),
     }
 }
 

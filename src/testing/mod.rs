@@ -22,7 +22,7 @@
 //! let order = StreamId::new("Order", "order-1");
 //! let place = || store.with_faults(&faults).append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")]);
 //!
-//! assert!(matches!(place(), Err(Error::Unavailable(_))));
+//! assert!(matches!(place(), Err(Error::Unavailable { .. })));
 //! place()?; // The program retries, and the fault acts once.
 //! faults.assert_all_fired();
 //! # Ok::<(), Error>(())

@@ -230,7 +230,7 @@ impl Pair {
             }
             None => self.store.append_all(parts.clone()),
         };
-        self.failed |= matches!(got, Err(Error::Failed(_)));
+        self.failed |= matches!(got, Err(Error::Failed { .. }));
         if self.failed {
             return;
         }
@@ -279,7 +279,7 @@ impl Pair {
             Change::Limit(limits) => (self.store.set_limits(&id, *limits), Expected::Any),
         };
         let want = self.model.change(&id, expected, &change, self.clock.now());
-        self.failed |= matches!(got, Err(Error::Failed(_)));
+        self.failed |= matches!(got, Err(Error::Failed { .. }));
         if self.failed {
             return;
         }
@@ -298,7 +298,7 @@ impl Pair {
         let snapshot = NewSnapshot::new(Version(version)).data(data).keep(keep);
         let want = self.model.save_snapshot(&id, &snapshot, self.clock.now());
         let got = self.store.save_snapshot(&id, snapshot);
-        self.failed |= matches!(got, Err(Error::Failed(_)));
+        self.failed |= matches!(got, Err(Error::Failed { .. }));
         if !self.failed {
             let what = format!("a snapshot of {id} at version {version}");
             assert_same(&got.map(|position| position.0), &want, &what);
@@ -508,7 +508,7 @@ fn panic_differs(message: &str) -> ! {
 fn assert_same<T: std::fmt::Debug + PartialEq>(got: &Result<T>, want: &Result<T>, what: &impl std::fmt::Debug) {
     match (got, want) {
         // The model has no version to report when one of several parts was stored before.
-        (Err(Error::Invalid(_)), Err(Error::Invalid(_))) | (Err(Error::Conflict(_)), Err(Error::Closed)) => {}
+        (Err(Error::Invalid { .. }), Err(Error::Invalid { .. })) | (Err(Error::Conflict(_)), Err(Error::Closed)) => {}
         _ => assert_eq!(got, want, "{what:?}"),
     }
 }

@@ -387,7 +387,7 @@ mod tests {
     /// The error message for an invalid URL.
     pub(super) fn refused(url: &str) -> String {
         match url.parse::<StoreUrl>() {
-            Err(Error::Invalid(message)) => message.into(),
+            Err(Error::Invalid { message }) => message.into(),
             other => panic!("{url}: {other:?}"),
         }
     }

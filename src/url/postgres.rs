@@ -162,7 +162,7 @@ mod tests {
         let url: StoreUrl = "postgres://nowhere/orders".parse().expect("a url");
         let refused = url.open(crate::Store::builder().settings(settings)).map(drop);
         assert!(
-            matches!(&refused, Err(Error::Invalid(message)) if message.contains("536870912")),
+            matches!(&refused, Err(Error::Invalid { message }) if message.contains("536870912")),
             "{refused:?}"
         );
     }

@@ -92,7 +92,7 @@ impl Programs<'_> {
             self.follower.append(&note("note-2"), Expected::NoStream, vec![event])
         };
         let stored = append().expect_err("the replica does not have it");
-        assert!(matches!(stored, Error::Unavailable(_)), "{stored:?}");
+        assert!(matches!(stored, Error::Unavailable { .. }), "{stored:?}");
         for part in [
             "stored at the positions",
             "do not append them again",
@@ -116,7 +116,7 @@ impl Programs<'_> {
                 .append(&note("note-1"), Expected::NoStream, vec![noted(1)])
         };
         let refused = append().expect_err("it is rolled back");
-        assert!(matches!(refused, Error::Unavailable(_)), "{refused:?}");
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
         assert!(refused.to_string().contains("nothing was written"), "{refused}");
         assert!(refused.to_string().contains("40001"), "{refused}");
         assert_eq!((stored(), self.follower.fault()), (0, None));

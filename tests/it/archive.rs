@@ -144,8 +144,8 @@ fn an_attached_archive_is_in_its_place_again_and_nothing_can_be_added() {
         }
         assert_eq!(whole.gaps(), []);
         let refused = whole.append(&stream("a"), Expected::Any, vec![NewEvent::new("Noted")]);
-        assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
-        assert!(matches!(whole.delete("a", Expected::Any), Err(Error::ReadOnly(_))));
+        assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
+        assert!(matches!(whole.delete("a", Expected::Any), Err(Error::ReadOnly { .. })));
     }
     let store = open(folder.path());
     store.tombstone("b", Expected::Any).expect("deleted");
@@ -216,7 +216,7 @@ fn an_archive_that_could_not_be_saved_changes_nothing() {
     let failed = store.archive(day(DAYS), "old", |_| {
         Err(Error::from(JournalError::failed("the tape tore")))
     });
-    assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
     let to = archives.path().join("old");
     std::fs::create_dir(&to).expect("a folder");
     std::fs::write(to.join("notes.txt"), "mine").expect("written");
@@ -224,7 +224,7 @@ fn an_archive_that_could_not_be_saved_changes_nothing() {
     assert!(refused.contains("is not empty"), "{refused}");
     for name in ["", "a\"b", "a\\b", "a\nb", &"x".repeat(256)] {
         let refused = store.archive(day(DAYS), name, |_| Ok::<_, Error>(()));
-        assert!(matches!(refused, Err(Error::Invalid(_))), "{name}: {refused:?}");
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{name}: {refused:?}");
     }
     assert_eq!(store.read_all().include_system().events(), before);
     assert_eq!(std::fs::read_dir(archives.path()).expect("a folder").count(), 1);

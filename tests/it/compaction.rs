@@ -153,7 +153,10 @@ fn what_is_gone_takes_no_room_and_what_is_left_is_as_it_was() {
         append("deleted", Expected::NoStream).expect("appended").last_version,
         Version(151)
     );
-    assert!(matches!(append("tombstoned", Expected::Any), Err(Error::Deleted(_))));
+    assert!(matches!(
+        append("tombstoned", Expected::Any),
+        Err(Error::Deleted { .. })
+    ));
     let refused = append("limited", Expected::Exactly(Version(3))).expect_err("a conflict");
     assert!(refused.to_string().contains("is at version 150"), "{refused}");
 }
@@ -265,7 +268,7 @@ fn repairing_a_compacted_store_changes_nothing() {
 #[test]
 fn a_store_without_a_journal_has_none_to_compact() {
     let refused = Store::in_memory().compact_journal();
-    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
 }
 
 #[test]
@@ -332,7 +335,7 @@ fn fails_at(call: u64, fault: Fault) -> bool {
     }
     assert_eq!(after.log, before.log, "{fault:?} at call {call}");
     assert_eq!(after.gaps, before.gaps, "{fault:?} at call {call}");
-    if let Err(Error::Unavailable(error)) = &compacted {
+    if let Err(Error::Unavailable { cause: error }) = &compacted {
         assert!(
             safe || fault == Fault::PowerLoss,
             "{fault:?} at call {call}: the store goes on after {error}"
@@ -362,7 +365,7 @@ fn damage_ends_a_compaction_and_nothing_else() {
     let kind = |error: &annals::JournalError| error.kind();
     let opened = FileJournal::open(folder.path()).map(Store::open).expect("a journal");
     assert!(
-        matches!(&opened, Err(Error::Corrupt(error)) if kind(error) == JournalErrorKind::Corrupt),
+        matches!(&opened, Err(Error::Corrupt { cause: error }) if kind(error) == JournalErrorKind::Corrupt),
         "{opened:?}"
     );
 }
@@ -401,12 +404,12 @@ fn a_journal_without_a_compactor_reported_an_empty_compaction() {
         store.delete("gone", Expected::Any).expect("deleted");
         for _ in 0..2 {
             let refused = store.compact_journal().expect_err("nothing purges its events");
-            assert!(matches!(refused, Error::Unsupported(_)), "{refused:?}");
+            assert!(matches!(refused, Error::Unsupported { .. }), "{refused:?}");
             assert!(refused.to_string().contains("compact its journal"), "{refused}");
         }
         fill(&store, "left", 3);
         store.close().expect("the journal works on");
     }
     let refused = Store::in_memory().compact_journal();
-    assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
 }

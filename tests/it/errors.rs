@@ -25,10 +25,10 @@ fn store_errors() -> Vec<Error> {
     };
     vec![
         conflict.into(),
-        Error::Unavailable(error()),
-        Error::Unreadable(error()),
-        Error::Corrupt(error()),
-        Error::Failed(error()),
+        Error::Unavailable { cause: error() },
+        Error::Unreadable { cause: error() },
+        Error::Corrupt { cause: error() },
+        Error::Failed { cause: error() },
         journal_error(JournalErrorKind::Unsupported).into(),
     ]
 }

@@ -119,7 +119,7 @@ fn a_lost_acknowledgement_leaves_what_it_stored() {
     let orders = Aggregates::<Order>::new(&store.with_faults(&faults));
     let lost = orders.execute("order-1", &());
     assert!(
-        matches!(lost, Err(CommandError::Store(Error::Unavailable(_)))),
+        matches!(lost, Err(CommandError::Store(Error::Unavailable { .. }))),
         "{lost:?}"
     );
     assert_eq!(count(&store, "order-1"), 1);
@@ -271,7 +271,7 @@ fn a_flush_that_fails_ends_the_appends() {
     let store = store.with_durability(Durability::Synced).expect("it has that");
     append(&store, "order-1", Expected::Any).expect("written and synced: two flushes");
     let failed = append(&store, "order-1", Expected::Any).expect_err("the third fails");
-    assert!(matches!(failed, Error::Failed(_)), "{failed}");
+    assert!(matches!(failed, Error::Failed { .. }), "{failed}");
     assert!(append(&store, "order-1", Expected::Any).is_err());
     faults.assert_all_fired();
     drop(store);
@@ -311,7 +311,7 @@ fn a_fault_that_cannot_be_is_refused() {
     ] {
         let error = Faults::from_json(json).expect_err(json);
         assert!(
-            matches!(error, Error::Invalid(_)) && error.to_string().contains(told),
+            matches!(error, Error::Invalid { .. }) && error.to_string().contains(told),
             "{json}: {error}"
         );
     }

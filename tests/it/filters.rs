@@ -227,7 +227,7 @@ fn a_filter_that_cannot_be_evaluated_is_refused_inside_another_too() {
             store.append_if(&Condition::none(query), part).map(drop),
         ] {
             assert!(
-                matches!(&refused, Err(Error::Invalid(text)) if text.contains(why)),
+                matches!(&refused, Err(Error::Invalid { message: text }) if text.contains(why)),
                 "{why}: {refused:?}"
             );
         }

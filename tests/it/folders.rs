@@ -301,7 +301,7 @@ fn open_verify_and_repair_disagreed_on_damaged_folders() {
                 let name = place.file.file_name().expect("a name").to_string_lossy();
                 for opened in [read, written] {
                     let error = opened.expect_err(what);
-                    assert!(matches!(error, Error::Corrupt(_)), "{what}: {error}");
+                    assert!(matches!(error, Error::Corrupt { .. }), "{what}: {error}");
                     assert!(error.to_string().contains(&*name), "{what}: {error}; verify: {place}");
                 }
                 let repair = repaired.expect(what);
@@ -407,7 +407,7 @@ fn a_link_or_a_pipe_as_a_file_of_the_store_kept_it_from_being_repaired() {
         let read = outcome(read.and_then(|journal| Store::builder().read_only().journal(journal).open()));
         for opened in [read, outcome(open(&folder))] {
             let error = opened.expect_err(what);
-            assert!(matches!(error, Error::Corrupt(_)), "{name}, {what}: {error}");
+            assert!(matches!(error, Error::Corrupt { .. }), "{name}, {what}: {error}");
             assert!(error.to_string().contains(&name), "{name}, {what}: {error}");
         }
         let repair = file::repair(&folder, &to, &mut |_, _| {}).expect(what);

@@ -351,7 +351,7 @@ fn copy_of_fixture(name: &str) -> TempFolder {
 fn compressed_frames_are_not_taken_for_damage() {
     let folder = copy_of_fixture("format-1");
     let opened = FileJournal::open(folder.path()).map(Store::open).expect("a journal");
-    let Err(annals::Error::Invalid(message)) = opened else {
+    let Err(annals::Error::Invalid { message }) = opened else {
         panic!("{opened:?}")
     };
     assert!(message.contains("without the feature `lz4`"), "{message}");

@@ -35,7 +35,7 @@ fn append_until_refused(store: &Store) -> (Position, String) {
     for _ in 0..50 {
         match append(store) {
             Ok(position) => last = position,
-            Err(Error::Failed(error)) => return (last, error.to_string()),
+            Err(Error::Failed { cause: error }) => return (last, error.to_string()),
             Err(other) => panic!("{other}"),
         }
     }

@@ -277,7 +277,7 @@ fn a_list_that_cannot_be_made_is_refused() {
     ] {
         let refused = store.list(&query).expect_err("it is invalid");
         assert!(
-            matches!(&refused, Error::Invalid(text) if text.contains(told)),
+            matches!(&refused, Error::Invalid { message: text } if text.contains(told)),
             "{refused}"
         );
     }

@@ -196,7 +196,7 @@ fn append_once(follower: &Store, id: Uuid, personality: &Personality) -> u64 {
         let expected = Expected::exactly(events.len() as u64);
         match follower.append(&note("shared"), expected, vec![noted(1).id(id)]) {
             Ok(_) => return tries + 1,
-            Err(Error::Unavailable(_)) => personality.resume_replay(),
+            Err(Error::Unavailable { .. }) => personality.resume_replay(),
             Err(Error::Conflict(conflict)) => {
                 personality.resume_replay();
                 follower.wait_visible(conflict.wait_for());
@@ -272,7 +272,7 @@ fn a_follower_has_what_the_store_has_changed_and_dropped() {
             .each_ref()
             .map(|stream| Append::new(stream, Expected::Any, vec![noted(1)]));
         let refused = follower.append_all(two);
-        assert!(matches!(refused, Err(Error::Invalid(_))), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{refused:?}");
     }
     assert_eq!(late.query(Query::all()).count(), Ok(2));
     drop(store);

@@ -36,10 +36,10 @@ fn a_store_that_is_read_only_takes_nothing() {
     let store = read(folder.path()).expect("it can be read");
     assert_eq!(store.read_stream("a").events().len(), 3);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
-    assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
     assert!(matches!(
         store.truncate_before("a", annals::Version(2)),
-        Err(Error::ReadOnly(_))
+        Err(Error::ReadOnly { .. })
     ));
 }
 
@@ -105,9 +105,9 @@ fn a_store_is_not_read_while_another_process_writes_it() {
 #[test]
 fn what_can_only_be_read_must_be_somewhere() {
     let empty = Store::builder().read_only().open();
-    assert!(matches!(empty, Err(Error::Invalid(_))), "{empty:?}");
+    assert!(matches!(empty, Err(Error::Invalid { .. })), "{empty:?}");
     let gone = read(Path::new("/nowhere/at/all"));
-    let Err(Error::Unavailable(error)) = gone else {
+    let Err(Error::Unavailable { cause: error }) = gone else {
         panic!("{gone:?}")
     };
     assert!(error.to_string().contains("/nowhere/at/all"), "{error}");

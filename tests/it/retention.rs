@@ -33,7 +33,7 @@ fn a_full_store_refuses() {
     });
     fill(&store, "a", 9);
     let refused = store.append(&stream("a"), Expected::Any, events(2));
-    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
     assert_eq!((store.visible(), numbers(&store, "a").len()), (Position(9), 9));
     fill(&store, "a", 1);
     // A conflict takes no room, and what is dropped gives it back.
@@ -44,7 +44,7 @@ fn a_full_store_refuses() {
     store.truncate_before("a", Version(6)).expect("it exists");
     fill(&store, "a", 5);
     let refused = store.append(&stream("a"), Expected::Any, events(1));
-    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
     assert_eq!(gaps(&store), [(1, 5, 5, GapReason::Truncated("a".into()))]);
 }
 
@@ -73,7 +73,7 @@ fn a_store_full_of_bytes_refuses() {
         store.append(&stream("a"), Expected::Any, big()).expect("there is room");
     }
     let refused = store.append(&stream("a"), Expected::Any, big());
-    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
     store.truncate_before("a", Version(2)).expect("it exists");
     assert!(store.append(&stream("a"), Expected::Any, big()).is_ok());
 }
@@ -320,7 +320,9 @@ fn a_tombstone_is_for_good() {
     store.tombstone("a", Expected::StreamExists).expect("it exists");
     let info = store.stream_info("a").expect("it is known");
     assert!(info.tombstoned);
-    let deleted = Error::Deleted("a".into());
+    let deleted = Error::Deleted {
+        aggregate_id: "a".into(),
+    };
     for expected in [
         Expected::Any,
         Expected::NoStream,
@@ -360,7 +362,7 @@ fn a_change_that_conflicts_changes_nothing() {
         store.truncate_before("z", Version(1)),
         store.set_limits("z", StreamLimits::default()),
     ] {
-        assert!(matches!(unknown, Err(Error::Invalid(_))), "{unknown:?}");
+        assert!(matches!(unknown, Err(Error::Invalid { .. })), "{unknown:?}");
     }
     assert_eq!(
         (store.visible(), store.read_stream("a").events().len()),

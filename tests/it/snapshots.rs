@@ -96,7 +96,7 @@ fn what_cannot_stand_for_the_events_is_refused() {
     let store = Store::in_memory();
     fill(&store, "a", 5);
     let refused = |id: &str, version: u64| match store.save_snapshot(id, of_version(version, "")) {
-        Err(Error::Invalid(message)) => message.to_string(),
+        Err(Error::Invalid { message }) => message.to_string(),
         other => panic!("{id} at {version}: {other:?}"),
     };
     assert!(refused("b", 1).contains("not known"));
@@ -110,7 +110,9 @@ fn what_cannot_stand_for_the_events_is_refused() {
     store.tombstone("a", Expected::Any).expect("tombstoned");
     assert_eq!(
         store.save_snapshot("a", of_version(5, "")),
-        Err(Error::Deleted("a".into()))
+        Err(Error::Deleted {
+            aggregate_id: "a".into()
+        })
     );
     let small = with_limits(Limits {
         payload_bytes_max: 10,
@@ -119,7 +121,7 @@ fn what_cannot_stand_for_the_events_is_refused() {
     fill(&small, "a", 1);
     let long = small.save_snapshot("a", of_version(1, "eleven byte"));
     assert!(
-        matches!(&long, Err(Error::Invalid(message)) if message.contains("at most 10")),
+        matches!(&long, Err(Error::Invalid { message }) if message.contains("at most 10")),
         "{long:?}"
     );
 }
@@ -263,7 +265,7 @@ fn a_budget_counts_their_bytes() {
     let large = "x".repeat(6_000);
     save(&store, "a", 1, &large);
     let full = store.save_snapshot("a", of_version(1, &large));
-    assert!(matches!(full, Err(Error::Full(_))), "{full:?}");
+    assert!(matches!(full, Err(Error::Full { .. })), "{full:?}");
     for _ in 0..10 {
         save(&store, "a", 1, "small");
     }
@@ -299,7 +301,7 @@ fn one_that_is_not_safe_yet_is_not_seen_and_takes_no_place() {
     // A write, and then the sync.
     disk.fail(2, Fault::Device);
     let failed = store.save_snapshot("a", of_version(2, "two"));
-    assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+    assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
     assert_eq!(kept(&store, "a"), Some((1, "one".to_owned())));
 }
 
@@ -312,7 +314,7 @@ fn a_slow_writer_does_not_bring_back_what_was_deleted() {
     store.delete("a", Expected::Any).expect("deleted");
     fill(&store, "a", 1);
     let slow = |store: &Store| match store.save_snapshot("a", of_version(5, "five")) {
-        Err(Error::Invalid(message)) => assert!(message.contains("up to version 5 were deleted"), "{message}"),
+        Err(Error::Invalid { message }) => assert!(message.contains("up to version 5 were deleted"), "{message}"),
         other => panic!("{other:?}"),
     };
     slow(&store);

@@ -164,7 +164,7 @@ fn appends_that_wait_for_nothing_go_on_while_the_server_is_away() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, Error::Full(_)), "{refused}");
+    assert!(matches!(refused, Error::Full { .. }), "{refused}");
     assert!(taken > 40, "{taken} appends were taken");
     proxy.unblock();
     store.wait_durable(store.visible()).expect("the server is back");
@@ -187,9 +187,9 @@ fn an_append_that_waits_fails_when_the_server_stays_away() {
     proxy.refuse();
     proxy.cut();
     let refused = note(&synced).expect_err("the server is away");
-    assert!(matches!(refused, Error::Failed(_)), "{refused}");
+    assert!(matches!(refused, Error::Failed { .. }), "{refused}");
     assert!(refused.to_string().contains("postgres://"), "{refused}");
-    assert!(matches!(note(&store), Err(Error::Failed(_))));
+    assert!(matches!(note(&store), Err(Error::Failed { .. })));
     assert_eq!(store.visible().0, 2, "what was appended can still be read");
 }
 

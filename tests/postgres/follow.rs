@@ -195,7 +195,7 @@ fn what_cannot_be_followed_is_refused() {
     assert_eq!(follow(&schema).visible(), Position(0));
     let changed = follow(&schema).delete("note-1", Expected::Any);
     assert!(
-        matches!(&changed, Err(Error::Invalid(why)) if why.contains("open the store as its writer")),
+        matches!(&changed, Err(Error::Invalid { message: why }) if why.contains("open the store as its writer")),
         "{changed:?}"
     );
 }
@@ -371,7 +371,7 @@ fn what_needs_the_locks_of_a_store_is_refused() {
         follower.append_if(&condition, vec![part("note-1")]),
     ] {
         assert!(
-            matches!(&refused, Err(Error::Invalid(why)) if why.contains("one aggregate at a time")),
+            matches!(&refused, Err(Error::Invalid { message: why }) if why.contains("one aggregate at a time")),
             "{refused:?}"
         );
     }
@@ -379,13 +379,13 @@ fn what_needs_the_locks_of_a_store_is_refused() {
     tag.tags = vec!["".into()];
     let refused = follower.append(&note("note-1"), Expected::Any, vec![tag]);
     assert!(
-        matches!(&refused, Err(Error::Invalid(why)) if why.contains("the tag is empty")),
+        matches!(&refused, Err(Error::Invalid { message: why }) if why.contains("the tag is empty")),
         "{refused:?}"
     );
     let writer = write(&schema);
     let held = follower.append(&note("note-1"), Expected::Any, vec![noted(1)]);
     assert!(
-        matches!(&held, Err(Error::Unavailable(why)) if why.to_string().contains("held by annals (process ")),
+        matches!(&held, Err(Error::Unavailable { cause: why }) if why.to_string().contains("held by annals (process ")),
         "{held:?}"
     );
     drop(writer);
@@ -484,7 +484,7 @@ fn a_store_that_is_only_read_takes_no_lease() {
     let read = Store::builder().read_only().open_url(&url).expect("it can be read");
     assert_same(&read, &writer);
     let refused = read.append(&note("note-1"), Expected::Any, vec![noted(2)]);
-    assert!(matches!(refused, Err(Error::ReadOnly(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
     writer
         .append(&note("note-1"), Expected::exactly(1), vec![noted(2)])
         .expect("it is its own");
@@ -498,7 +498,7 @@ fn reading_a_store_that_is_not_there_makes_none() {
     let url = url_at(&schema.url, &schema);
     let refused = Store::builder().read_only().open_url(&url);
     assert!(
-        matches!(&refused, Err(Error::Invalid(message)) if message.contains("there is no store")),
+        matches!(&refused, Err(Error::Invalid { message }) if message.contains("there is no store")),
         "{refused:?}"
     );
     let made = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{}'", schema.name);

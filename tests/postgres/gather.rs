@@ -75,8 +75,8 @@ fn threads_share_a_transaction_and_have_their_own_outcomes() {
         matches!(conflict, Some(Conflict::Version { actual, .. }) if actual.0 == 1),
         "{conflict:?}"
     );
-    assert!(matches!(gone, Err(Error::Deleted(_))), "{gone:?}");
-    assert!(matches!(other_type, Err(Error::Invalid(_))), "{other_type:?}");
+    assert!(matches!(gone, Err(Error::Deleted { .. })), "{gone:?}");
+    assert!(matches!(other_type, Err(Error::Invalid { .. })), "{other_type:?}");
     assert_eq!(next.as_ref().expect("it is at that version").last_version.0, 2);
     assert_eq!(quoted.as_ref().expect("it is new").last_version.0, 1);
     // One for the first, and one for those that waited.

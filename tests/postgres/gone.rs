@@ -136,7 +136,10 @@ fn check_goes_on(store: &Store) {
     let append = |id: &str, expected| store.append(&note(id), expected, vec![noted(1)]);
     let appended = append("deleted", Expected::NoStream).expect("it was deleted");
     assert_eq!(appended.last_version, Version(121));
-    assert!(matches!(append("tombstoned", Expected::Any), Err(Error::Deleted(_))));
+    assert!(matches!(
+        append("tombstoned", Expected::Any),
+        Err(Error::Deleted { .. })
+    ));
     let refused = append("limited", Expected::exactly(3)).expect_err("a conflict");
     assert!(refused.to_string().contains("is at version 120"), "{refused}");
 }

@@ -154,7 +154,7 @@ fn check_refused(schema: &Schema, url: &str, what: &str) {
     check(&writer.to_string());
     let follower = Store::follow(&url_at(url, schema)).map(drop);
     assert!(
-        matches!(&follower, Err(Error::Invalid(said)) if said.contains("pooler")),
+        matches!(&follower, Err(Error::Invalid { message: said }) if said.contains("pooler")),
         "{what}: {follower:?}"
     );
     let reader = Store::builder().read_only().open_url(&url_at(url, schema)).map(drop);

@@ -106,7 +106,7 @@ fn a_follower_of_a_renamed_schema_appended_to_another_store() {
         assert!(refused.is_err(), "{successor:?}: {refused:?}");
         assert_eq!(count(&now), "3", "{successor:?}");
         if successor != Successor::None {
-            let is_final = matches!(refused, Err(Error::Failed(_)));
+            let is_final = matches!(refused, Err(Error::Failed { .. }));
             assert!(is_final || successor == Successor::Copy, "{refused:?}");
             assert_eq!(count(&old), "0", "{successor:?}");
         }

@@ -56,7 +56,7 @@ fn comparable(answer: Result<Appended>) -> std::result::Result<Appended, String>
             appended.durability = Durability::Volatile;
             Ok(appended)
         }
-        Err(Error::Invalid(message)) => Err(message.into()),
+        Err(Error::Invalid { message }) => Err(message.into()),
         Err(other) => Err(format!("{other:?}")),
     }
 }

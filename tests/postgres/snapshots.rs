@@ -39,7 +39,7 @@ fn a_snapshot_is_there_again_and_for_those_who_follow() {
     caught_up.expect("a query").next().expect("the deletion");
     assert_eq!((kept(&follower, "note-1"), kept(&follower, "note-2")), (three, None));
     let refused = follower.save_snapshot("note-1", NewSnapshot::new(Version(3)));
-    assert!(matches!(refused, Err(annals::Error::Invalid(_))), "{refused:?}");
+    assert!(matches!(refused, Err(annals::Error::Invalid { .. })), "{refused:?}");
 }
 
 #[test]

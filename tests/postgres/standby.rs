@@ -164,11 +164,11 @@ fn a_standby_without_the_last_commits_is_refused_with_the_first_missing_position
     let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(9)]);
     let refused = refused.expect_err("the server has lost events");
-    assert!(matches!(refused, Error::Failed(_)), "{refused:?}");
+    assert!(matches!(refused, Error::Failed { .. }), "{refused:?}");
     assert!(refused.to_string().contains("from position 6 to 8"), "{refused}");
     assert!(matches!(
         store.append(&note("note-1"), Expected::Any, vec![noted(9)]),
-        Err(Error::Failed(_))
+        Err(Error::Failed { .. })
     ));
     assert_eq!(events(&store)[..8], before);
 
@@ -207,7 +207,7 @@ fn a_lease_that_a_standby_does_not_have_was_said_to_be_over() {
     let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     let refused = synced.append(&note("note-1"), Expected::Any, vec![noted(3)]);
     let refused = refused.expect_err("the lease is lost");
-    assert!(matches!(refused, Error::Failed(_)), "{refused:?}");
+    assert!(matches!(refused, Error::Failed { .. }), "{refused:?}");
     let said = "the server has lost the lease of this writer: open the store again";
     assert!(refused.to_string().contains(said), "{refused}");
     drop((synced, store));

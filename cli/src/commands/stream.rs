@@ -33,7 +33,10 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
         Some(AsOf::Time(time)) => stream.as_of(time),
         Some(other) => {
             let message = format!("cannot read an aggregate as of {other:?}: use a position or a time");
-            return Err(annals::Error::Invalid(message.into()).into());
+            return Err(annals::Error::Invalid {
+                message: message.into(),
+            }
+            .into());
         }
         None => stream,
     };

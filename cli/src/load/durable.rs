@@ -90,7 +90,7 @@ pub(crate) fn name(url: &StoreUrl) -> String {
 
 fn refusal(error: Error, url: &StoreUrl) -> Failure {
     match (&error, url.folder()) {
-        (Error::Corrupt(_), Some(folder)) => Failure::Data(format!(
+        (Error::Corrupt { .. }, Some(folder)) => Failure::Data(format!(
             "{error} (`annals verify {}` looks at all of it)",
             folder.display()
         )),

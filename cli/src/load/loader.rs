@@ -90,7 +90,10 @@ pub(crate) enum Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        if matches!(error, Error::Invalid(_) | Error::Deleted(_) | Error::Conflict(_)) {
+        if matches!(
+            error,
+            Error::Invalid { .. } | Error::Deleted { .. } | Error::Conflict(_)
+        ) {
             return Self::Line(BadLine(error.to_string()));
         }
         Self::Store(error)

@@ -166,7 +166,7 @@ fn failed(error: Error) -> PersistenceError {
     if error.conflict().is_some() {
         return PersistenceError::OptimisticLockError;
     }
-    if matches!(error, Error::Closed | Error::Unavailable(_) | Error::Failed(_)) {
+    if matches!(error, Error::Closed | Error::Unavailable { .. } | Error::Failed { .. }) {
         return PersistenceError::ConnectionError(error.into());
     }
     unknown(error)

@@ -232,11 +232,13 @@ fn error_of(error: PersistenceError) -> Error {
     match error {
         PersistenceError::UnknownError(error) | PersistenceError::ConnectionError(error) => match error.downcast() {
             Ok(error) => *error,
-            Err(error) => Error::Invalid(error.to_string().into()),
+            Err(error) => Error::Invalid {
+                message: error.to_string().into(),
+            },
         },
-        other @ (PersistenceError::OptimisticLockError | PersistenceError::DeserializationError(_)) => {
-            Error::Invalid(other.to_string().into())
-        }
+        other @ (PersistenceError::OptimisticLockError | PersistenceError::DeserializationError(_)) => Error::Invalid {
+            message: other.to_string().into(),
+        },
     }
 }
 
@@ -250,7 +252,9 @@ impl EventStore for ThroughFramework {
             return Err(unsupported(Capability::AppendAll));
         };
         if append.stream.aggregate_type != Order::TYPE || append.stream.aggregate_id.is_empty() {
-            return Err(Error::Invalid("the aggregates are orders, and have an id".into()));
+            return Err(Error::Invalid {
+                message: "the aggregates are orders, and have an id".into(),
+            });
         }
         append.events.iter().try_for_each(check_fields)?;
         Ok(vec![self.commit(append)?])

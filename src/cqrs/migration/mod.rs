@@ -262,7 +262,7 @@ impl<'a> Migration<'a> {
 fn is_of_a_row(error: &Error) -> bool {
     matches!(
         error,
-        Error::Conflict(_) | Error::Invalid(_) | Error::Deleted(_) | Error::Unsupported(_)
+        Error::Conflict(_) | Error::Invalid { .. } | Error::Deleted { .. } | Error::Unsupported { .. }
     )
 }
 

@@ -138,7 +138,9 @@ pub(super) fn refusal_of(
     match state {
         "ZA400" => Some(crate::Error::invalid(message)),
         "ZA409" => Some(conflict(append, detail).into()),
-        "ZA410" => Some(crate::Error::Deleted(append.stream().aggregate_id.clone())),
+        "ZA410" => Some(crate::Error::Deleted {
+            aggregate_id: append.stream().aggregate_id.clone(),
+        }),
         "ZA423" => {
             let message = format!("{message}: {}", server.place());
             Some(JournalError::new(JournalErrorKind::Locked, message).into())

@@ -93,7 +93,9 @@ impl Store {
         let (engine, events) = (self.engine_arc(), events.as_ref());
         if engine.following.is_some() {
             let message = "append without waiting, because it follows another store: use `append` or `append_async`";
-            return Err(Error::Unsupported(message.into()));
+            return Err(Error::Unsupported {
+                message: message.into(),
+            });
         }
         let append = || {
             let cost = engine.cost_of(stream, expected, events)?;

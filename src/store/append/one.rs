@@ -227,7 +227,9 @@ impl Engine {
             flushing.check(self)?;
         }
         if self.core.log.is_closed() || self.closing.load(Ordering::Relaxed) {
-            return Err(self.read_only.map_or(Error::Closed, Error::ReadOnly));
+            return Err(self
+                .read_only
+                .map_or(Error::Closed, |reason| Error::ReadOnly { reason }));
         }
         Ok(())
     }
@@ -296,7 +298,9 @@ impl Engine {
             return check_unknown(prepared).map(|()| Admission::New(None));
         };
         if stream.tombstoned {
-            return Err(Error::Deleted(stream.id.clone()));
+            return Err(Error::Deleted {
+                aggregate_id: stream.id.clone(),
+            });
         }
         shard.check_type(stream, prepared.stream)?;
         let holds = stream.meets(prepared.expected);

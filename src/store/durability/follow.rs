@@ -235,8 +235,8 @@ impl Following {
     pub(crate) fn check(&self) -> Result<()> {
         let is_final = |error: &JournalError| error.kind() != JournalErrorKind::Retry;
         match self.fault().filter(is_final) {
-            Some(error) if error.kind() == JournalErrorKind::Corrupt => Err(Error::Corrupt(error)),
-            Some(error) => Err(Error::Failed(error)),
+            Some(error) if error.kind() == JournalErrorKind::Corrupt => Err(Error::Corrupt { cause: error }),
+            Some(error) => Err(Error::Failed { cause: error }),
             None => Ok(()),
         }
     }
@@ -341,10 +341,12 @@ impl Engine {
             appended.first_position
         );
         let error = JournalError::new(JournalErrorKind::Retry, message);
-        Err(Error::Unavailable(match following.fault() {
-            Some(fault) => error.caused_by(fault),
-            None => error,
-        }))
+        Err(Error::Unavailable {
+            cause: match following.fault() {
+                Some(fault) => error.caused_by(fault),
+                None => error,
+            },
+        })
     }
 }
 

@@ -143,7 +143,9 @@ impl Engine {
             if !flushing.stop(self) {
                 return Ok(());
             }
-            result = flushing.fault().map_or(Ok(()), |fault| Err(Error::Failed(fault)));
+            result = flushing
+                .fault()
+                .map_or(Ok(()), |fault| Err(Error::Failed { cause: fault }));
         }
         self.core.log.close();
         result

@@ -218,7 +218,9 @@ impl Usage {
         match over {
             Some(message) => {
                 self.release(cost);
-                Err(Error::Full(message.into()))
+                Err(Error::Full {
+                    message: message.into(),
+                })
             }
             None => Ok(()),
         }

@@ -154,7 +154,7 @@ impl Engine {
                 .and_then(|()| self.begin_change(id, Expected::Any, change))
             {
                 Ok(one) => begun.push((one, change.reason(id))),
-                Err(Error::Deleted(_)) => {}
+                Err(Error::Deleted { .. }) => {}
                 Err(error) => {
                     failed = Some(error);
                     break;
@@ -253,7 +253,9 @@ impl Engine {
         };
         let stream = shard.stream(key);
         if stream.tombstoned {
-            return Err(Error::Deleted(stream.id.clone()));
+            return Err(Error::Deleted {
+                aggregate_id: stream.id.clone(),
+            });
         }
         if stream.meets(expected) {
             return Ok(key);

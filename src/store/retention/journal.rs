@@ -176,7 +176,13 @@ impl Reclaim {
         } else {
             "compact its journal, which cannot sync the reasons of the drops"
         };
-        self.answer(engine, requests, Err(Error::Unsupported(message.into())));
+        self.answer(
+            engine,
+            requests,
+            Err(Error::Unsupported {
+                message: message.into(),
+            }),
+        );
     }
 
     /// Selects the parts to compact: all parts for a request, otherwise those with enough dropped events.

@@ -138,7 +138,7 @@ impl Connection {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.remote.append(append) {
-                Err(Error::Unavailable(_)) if Instant::now() < deadline => std::thread::yield_now(),
+                Err(Error::Unavailable { .. }) if Instant::now() < deadline => std::thread::yield_now(),
                 result => return result,
             }
         }
@@ -269,7 +269,10 @@ pub fn an_append_that_does_not_fit_stores_nothing(log: &dyn Log) {
     }
     let other = StreamId::new("Invoice", "order-1");
     let refused = connection.try_append(&RemoteAppend::new(&other, Expected::Any, &events, &new_ids, false));
-    assert!(matches!(refused, Err(Error::Invalid(_))), "another type: {refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Invalid { .. })),
+        "another type: {refused:?}"
+    );
     let fits = [
         ("order-1", Expected::StreamExists),
         ("order-1", Expected::Exactly(Version(3))),
@@ -355,7 +358,7 @@ fn append_in_turn(remote: &dyn Remote, thread: u64, appends: u64) {
         let append = RemoteAppend::new(&stream, expected, &events, &ids, false);
         let deadline = Instant::now() + PATIENCE;
         while let Err(error) = remote.append(&append) {
-            let is_transient = matches!(error, Error::Unavailable(_)) && Instant::now() < deadline;
+            let is_transient = matches!(error, Error::Unavailable { .. }) && Instant::now() < deadline;
             is_transient
                 .then_some(())
                 .ok_or(error)
@@ -458,7 +461,7 @@ pub fn stores_that_follow_see_the_same(log: &dyn Log) {
         };
         let deadline = Instant::now() + PATIENCE;
         let mut appended = append();
-        while matches!(appended, Err(Error::Unavailable(_))) && Instant::now() < deadline {
+        while matches!(appended, Err(Error::Unavailable { .. })) && Instant::now() < deadline {
             appended = append();
         }
         last = appended.expect("it is appended").last_position;

@@ -346,7 +346,7 @@ impl Defective {
                 Err(error)
             }
             (Defect::ReportsTheExpectedVersion, Err(error)) => Err(with_expected_as_actual(error)),
-            (Defect::AnswersInvalidAsClosed, Err(Error::Invalid(_))) => Err(Error::Closed),
+            (Defect::AnswersInvalidAsClosed, Err(Error::Invalid { .. })) => Err(Error::Closed),
             (_, appended) => appended,
         }
     }

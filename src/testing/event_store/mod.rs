@@ -142,5 +142,7 @@ impl<T> Range<T> {
 
 /// The error of a call that needs a capability which the store lacks.
 pub fn unsupported(capability: Capability) -> Error {
-    Error::Unsupported(capability.as_str().into())
+    Error::Unsupported {
+        message: capability.as_str().into(),
+    }
 }

@@ -15,7 +15,9 @@ pub(super) fn pause(fault: &Fault) {
 }
 
 fn unavailable(message: &'static str) -> Error {
-    Error::Unavailable(JournalError::new(JournalErrorKind::Retry, message))
+    Error::Unavailable {
+        cause: JournalError::new(JournalErrorKind::Retry, message),
+    }
 }
 
 /// A fault that acts when a future appends.

@@ -131,7 +131,9 @@ impl Model {
         };
         let stream = self.streams.get(&part.stream.aggregate_id).unwrap_or(&unknown);
         if stream.tombstoned {
-            return Err(Error::Deleted(part.stream.aggregate_id.clone()));
+            return Err(Error::Deleted {
+                aggregate_id: part.stream.aggregate_id.clone(),
+            });
         }
         if stream.aggregate_type != part.stream.aggregate_type {
             return Err(Error::invalid("another type"));
@@ -254,7 +256,9 @@ impl Model {
             return Err(Error::invalid("unknown"));
         };
         if stream.tombstoned {
-            return Err(Error::Deleted(id.clone()));
+            return Err(Error::Deleted {
+                aggregate_id: id.clone(),
+            });
         }
         if !holds(stream, expected) {
             let full = StreamId::new(stream.aggregate_type.clone(), id.clone());
@@ -296,7 +300,9 @@ impl Model {
             return Err(Error::invalid("unknown"));
         };
         if stream.tombstoned {
-            return Err(Error::Deleted(id.clone()));
+            return Err(Error::Deleted {
+                aggregate_id: id.clone(),
+            });
         }
         let gone_to = self.gone_to(id).unwrap_or(0);
         if version <= stream.deleted_to || version > stream.version || version < gone_to {

@@ -23,7 +23,7 @@
 //!
 //! let order = StreamId::new("Order", "order-1");
 //! let place = || follower.append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")]);
-//! assert!(matches!(place(), Err(Error::Unavailable(_))));
+//! assert!(matches!(place(), Err(Error::Unavailable { .. })));
 //! assert_eq!(store.read_stream("order-1").events().len(), 0);
 //! # Ok::<(), Error>(())
 //! ```

@@ -171,7 +171,7 @@ fn settings_that_refuse_refuse_a_future_too() {
     let store = open(&storage, flush, Durability::Volatile);
     fill_backlog(&store, &storage);
     let refused = block_on(append(&store, 1));
-    assert!(matches!(refused, Err(Error::Full(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
     storage.release();
 }
 
@@ -235,11 +235,11 @@ fn a_journal_that_fails_fails_every_future() {
         storage.release();
         for mut append in appends {
             let failed = block_on(&mut append);
-            assert!(matches!(failed, Err(Error::Failed(_))), "{is_narrow}: {failed:?}");
+            assert!(matches!(failed, Err(Error::Failed { .. })), "{is_narrow}: {failed:?}");
             assert_eq!(poll(&mut append), Poll::Ready(failed), "it is polled again");
         }
         let failed = block_on(append(&store, 1));
-        assert!(matches!(failed, Err(Error::Failed(_))), "{failed:?}");
+        assert!(matches!(failed, Err(Error::Failed { .. })), "{failed:?}");
     }
 }
 
@@ -360,7 +360,7 @@ fn a_follower_appends_on_its_own_threads() {
     personality.resume_replay();
     assert_eq!(appended(&block_on(join_all(appends))), 100);
     let refused = follower.try_append(&stream("a"), Expected::Any, note());
-    assert!(matches!(refused, Err(Error::Unsupported(_))), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Unsupported { .. })), "{refused:?}");
     let pending = append(&follower, 1);
     follower.close().expect("closed");
     assert_eq!(block_on(pending), Err(Error::Closed));
@@ -373,7 +373,7 @@ fn faults_of_a_test_act_on_futures() {
         let faults = Faults::new([Fault::new(Operation::Append, effect)]).expect("faults");
         let handle = store.with_faults(&faults);
         let failed = block_on(append(&handle, 1));
-        assert!(matches!(failed, Err(Error::Unavailable(_))), "{failed:?}");
+        assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
         assert_eq!(store.visible().0, u64::from(effect == Effect::CommitThenTimeout));
         block_on(append(&handle, 1)).expect("the fault acts once");
         faults.assert_all_fired();

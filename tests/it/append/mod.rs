@@ -27,7 +27,7 @@ fn store() -> Store {
 }
 
 fn is_invalid<T>(result: &Result<T>) -> bool {
-    matches!(result, Err(Error::Invalid(_)))
+    matches!(result, Err(Error::Invalid { .. }))
 }
 
 /// Everything that an append could have changed.

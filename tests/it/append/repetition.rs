@@ -168,14 +168,14 @@ fn an_id_twice_in_one_append_was_taken() {
             .append(&stream("a"), Expected::Any, events.clone())
             .expect_err("it is refused");
         assert!(
-            matches!(&error, Error::Invalid(message) if message.contains("the same id")),
+            matches!(&error, Error::Invalid { message } if message.contains("the same id")),
             "{error}"
         );
         let parts = vec![
             Append::new(stream("b"), Expected::Any, with_ids(1..2)),
             Append::new(stream("a"), Expected::Any, events),
         ];
-        assert!(matches!(store.append_all(parts), Err(Error::Invalid(_))));
+        assert!(matches!(store.append_all(parts), Err(Error::Invalid { .. })));
         assert_eq!(store.visible(), Position(0));
     }
     // Uniqueness across aggregates is the caller's.

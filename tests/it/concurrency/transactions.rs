@@ -103,7 +103,9 @@ fn a_conditional_append_spun_while_the_other_was_synced() {
             store.transact(claims(), |claims| {
                 decisions.fetch_add(1, Ordering::SeqCst);
                 match claims.first() {
-                    Some(claim) => Err(Error::Deleted(claim.user_id().unwrap_or_default().into())),
+                    Some(claim) => Err(Error::Deleted {
+                        aggregate_id: claim.user_id().unwrap_or_default().into(),
+                    }),
                     None => Ok(claim("second")),
                 }
             })
@@ -117,7 +119,12 @@ fn a_conditional_append_spun_while_the_other_was_synced() {
         assert_eq!(decisions.load(Ordering::SeqCst), 1);
         gate.open();
         let refused = second.join().expect("no panic");
-        assert_eq!(refused, Err(Error::Deleted("first".into())));
+        assert_eq!(
+            refused,
+            Err(Error::Deleted {
+                aggregate_id: "first".into()
+            })
+        );
     });
     assert_eq!((decisions.load(Ordering::SeqCst), store.visible()), (2, Position(1)));
 }

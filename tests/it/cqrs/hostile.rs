@@ -119,7 +119,7 @@ fn a_command_beyond_a_limit_appends_nothing() {
     ];
     for (result, part) in refused {
         assert!(
-            matches!(result, Err(CommandError::Store(Error::Invalid(_)))),
+            matches!(result, Err(CommandError::Store(Error::Invalid { .. }))),
             "{result:?}"
         );
         let message = result.expect_err("it is refused").to_string();
@@ -330,7 +330,7 @@ fn a_store_that_cannot_be_written_refuses_commands_and_loads() {
     let reading = url.open(Store::builder().read_only()).expect("a store");
     let refused = accounts(&reading).execute("a", &AccountCommand::Deposit(3));
     assert!(
-        matches!(refused, Err(CommandError::Store(Error::ReadOnly(_)))),
+        matches!(refused, Err(CommandError::Store(Error::ReadOnly { .. }))),
         "{refused:?}"
     );
     // What a rejection and a command without an event need is there.

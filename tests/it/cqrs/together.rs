@@ -74,7 +74,7 @@ fn two_commands_for_one_aggregate_are_refused() {
         work.execute(&accounts(&store), "a", &AccountCommand::Deposit(1))
     });
     assert!(
-        matches!(twice, Err(CommandError::Store(Error::Invalid(_)))),
+        matches!(twice, Err(CommandError::Store(Error::Invalid { .. }))),
         "{twice:?}"
     );
     assert_eq!(store.visible(), Position(0));

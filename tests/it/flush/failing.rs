@@ -33,7 +33,7 @@ fn what_never_succeeds_is_given_up() {
     );
     storage.fail_next(&[JournalErrorKind::Retry]);
     let failed = store.with_durability(Durability::Synced).expect("a handle");
-    assert!(matches!(append(&failed), Err(Error::Failed(_))));
+    assert!(matches!(append(&failed), Err(Error::Failed { .. })));
 }
 
 #[test]
@@ -53,10 +53,13 @@ fn a_failed_journal_leaves_the_store_readable_and_refuses_appends() {
         let failed = append(&safe).expect_err("the journal failed").to_string();
         assert!(failed.contains("the memory failed, as it was told to"), "{failed}");
         assert!(failed.contains("until it is reopened"), "{failed}");
-        assert!(matches!(append(&store), Err(Error::Failed(_))));
-        assert!(matches!(store.delete("order-1", Expected::Any), Err(Error::Failed(_))));
+        assert!(matches!(append(&store), Err(Error::Failed { .. })));
+        assert!(matches!(
+            store.delete("order-1", Expected::Any),
+            Err(Error::Failed { .. })
+        ));
         assert!(store.fault().is_some());
-        assert!(matches!(store.close(), Err(Error::Failed(_))));
+        assert!(matches!(store.close(), Err(Error::Failed { .. })));
         // What was never safe was never seen, where that was asked for.
         let seen = if visible == Durability::Synced { 1 } else { 2 };
         assert_eq!(store.read_stream("order-1").events().len(), seen);

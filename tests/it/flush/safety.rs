@@ -10,7 +10,7 @@ fn nothing_is_deleted_before_its_deletion_is_safe() {
     storage.fail_next(&[JournalErrorKind::Failed]);
     assert!(matches!(
         store.tombstone("order-1", Expected::Any),
-        Err(Error::Failed(_))
+        Err(Error::Failed { .. })
     ));
     assert_eq!(store.read_stream("order-1").events().len(), 1);
     assert!(store.gaps().is_empty());
@@ -47,9 +47,12 @@ fn more_durability_than_there_is_is_refused() {
     let in_memory = Store::in_memory();
     assert!(matches!(
         in_memory.with_durability(Durability::Written),
-        Err(Error::Invalid(_))
+        Err(Error::Invalid { .. })
     ));
-    assert!(matches!(in_memory.wait_durable(Position(0)), Err(Error::Invalid(_))));
+    assert!(matches!(
+        in_memory.wait_durable(Position(0)),
+        Err(Error::Invalid { .. })
+    ));
     let storage = MemoryStorage::new(Durability::Written);
     let journal = storage.journal().expect("a journal");
     let settings = Settings {
@@ -57,17 +60,17 @@ fn more_durability_than_there_is_is_refused() {
         ..Settings::default()
     };
     let opened = Store::builder().settings(settings.clone()).journal(journal).open();
-    assert!(matches!(opened, Err(Error::Invalid(_))));
+    assert!(matches!(opened, Err(Error::Invalid { .. })));
     assert!(matches!(
         Store::builder().settings(settings).open(),
-        Err(Error::Invalid(_))
+        Err(Error::Invalid { .. })
     ));
     let store = open(&storage, Settings::default());
     let written = store.with_durability(Durability::Written).expect("a handle");
     assert_eq!(append(&written).expect("appended").durability, Durability::Written);
     assert!(matches!(
         store.when_durable(Position(2), Durability::Written),
-        Err(Error::Invalid(_))
+        Err(Error::Invalid { .. })
     ));
 }
 

@@ -132,7 +132,7 @@ fn a_tail_has_no_order_limit_cursor_or_past() {
         Query::all().as_of(Position(1)),
         Query::all().index("unknown", "x"),
     ] {
-        assert!(matches!(store.tail(query, Position(0)), Err(Error::Invalid(_))));
+        assert!(matches!(store.tail(query, Position(0)), Err(Error::Invalid { .. })));
     }
 }
 

@@ -143,26 +143,20 @@ impl Mapping {
         if self.keeps_unknown {
             document.keep_rest(&self.pointers(), &mut metadata)?;
         }
-        let event = NewEvent {
-            id: reader.read("eventId", value::uuid)?,
-            schema_version: reader.read("eventVersion", value::number)?.unwrap_or(1),
-            timestamp: Some(reader.time()?),
-            correlation_id: metadata.ids.correlation.map(Into::into),
-            causation_id: metadata.ids.causation.map(Into::into),
-            user_id: metadata.ids.user.map(Into::into),
-            organization_id: metadata.ids.organization.map(Into::into),
-            tags: reader
-                .read("tags", value::names)?
-                .unwrap_or_default()
-                .into_iter()
-                .map(Into::into)
-                .collect(),
-            metadata: metadata.rest.into(),
-            metadata_type: ContentType::Json,
-            data: reader.data()?.into(),
-            data_type: ContentType::Json,
-            ..NewEvent::new(reader.required("eventType")?)
-        };
+        let mut event = NewEvent::new(reader.required("eventType")?);
+        event.id = reader.read("eventId", value::uuid)?;
+        event.schema_version = reader.read("eventVersion", value::number)?.unwrap_or(1);
+        event.timestamp = Some(reader.time()?);
+        event.correlation_id = metadata.ids.correlation.map(Into::into);
+        event.causation_id = metadata.ids.causation.map(Into::into);
+        event.user_id = metadata.ids.user.map(Into::into);
+        event.organization_id = metadata.ids.organization.map(Into::into);
+        let tags = reader.read("tags", value::names)?.unwrap_or_default();
+        event.tags = tags.into_iter().map(Into::into).collect();
+        event.metadata = metadata.rest.into();
+        event.metadata_type = ContentType::Json;
+        event.data = reader.data()?.into();
+        event.data_type = ContentType::Json;
         Ok(Entry {
             stream,
             event,

@@ -134,7 +134,9 @@ impl Flushing {
             }
             self.release(engine, cost);
             if when_behind == WhenBehind::Refuse {
-                return Err(Error::Full(self.refusal(engine, held).into()));
+                return Err(Error::Full {
+                    message: self.refusal(engine, held).into(),
+                });
             }
             self.wait_for_room(engine, |held| self.fits(engine, cost, held));
             self.check(engine)?;
@@ -168,7 +170,9 @@ impl Flushing {
     /// The error of a call that does not wait for room: [`Error::Full`] if the settings are to refuse; `None` if they are to wait.
     pub(crate) fn full_error(&self, engine: &Engine) -> Option<Error> {
         let refuses = self.settings.when_behind == WhenBehind::Refuse;
-        refuses.then(|| Error::Full(self.refusal(engine, self.backlog.load(Ordering::Acquire)).into()))
+        refuses.then(|| Error::Full {
+            message: self.refusal(engine, self.backlog.load(Ordering::Acquire)).into(),
+        })
     }
 
     /// The error of a call that never waits for room.
@@ -245,7 +249,7 @@ impl Flushing {
         if !engine.core.log.is_halted() {
             return Ok(());
         }
-        Err(self.fault().map_or(Error::Closed, Error::Failed))
+        Err(self.fault().map_or(Error::Closed, |cause| Error::Failed { cause }))
     }
 
     /// The error of the failed journal.

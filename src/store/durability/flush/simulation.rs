@@ -139,7 +139,7 @@ fn spawn_append(store: &Store, durability: Durability) -> loom::thread::JoinHand
 }
 
 fn is_failure(result: &Result<(), Error>) -> bool {
-    matches!(result, Err(Error::Failed(error)) if error.kind() == JournalErrorKind::Failed)
+    matches!(result, Err(Error::Failed { cause: error }) if error.kind() == JournalErrorKind::Failed)
 }
 
 #[test]

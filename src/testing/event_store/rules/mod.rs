@@ -136,7 +136,9 @@ fn types(events: &[Event]) -> Vec<&str> {
 /// Asserts that a store refuses what it says it cannot do.
 fn assert_refused<T>(capability: Capability, result: Result<T>) {
     match result {
-        Err(Error::Unsupported(what)) => assert_eq!(&*what, capability.as_str(), "the error names what is missing"),
+        Err(Error::Unsupported { message: what }) => {
+            assert_eq!(&*what, capability.as_str(), "the error names what is missing");
+        }
         Err(other) => panic!("{capability:?} is missing, and the error is not `Unsupported`: {other}"),
         Ok(_) => panic!("{capability:?} is declared missing, and works"),
     }
@@ -304,7 +306,7 @@ pub fn an_invalid_append_changes_nothing(store: &dyn EventStore) {
         ("an aggregate of another type", other_type),
     ] {
         match store.append(&[append]) {
-            Err(Error::Invalid(_)) => {}
+            Err(Error::Invalid { .. }) => {}
             other => panic!("{what} gave {other:?}"),
         }
     }
@@ -412,7 +414,7 @@ pub fn appends_to_several_aggregates_are_all_or_none(store: &dyn EventStore) {
         part("order-3", Expected::Any, &["OrderPaid"]),
     ];
     assert!(
-        matches!(store.append(&twice), Err(Error::Invalid(_))),
+        matches!(store.append(&twice), Err(Error::Invalid { .. })),
         "an aggregate named twice"
     );
 }

@@ -172,7 +172,7 @@ fn records_reached_readers_of_all_events() {
     let forged = annals::NewEvent::new("$command");
     for id in ["a", "$$command:a"] {
         let refused = store.append(&StreamId::new("Account", id), Expected::Any, vec![forged.clone()]);
-        assert!(matches!(refused, Err(Error::Invalid(_))), "{id}");
+        assert!(matches!(refused, Err(Error::Invalid { .. })), "{id}");
     }
 }
 
@@ -208,7 +208,7 @@ fn a_record_that_cannot_be_written_failed_the_command_or_vanished() {
         ..Budget::default()
     };
     let store = with_budget(budget);
-    let log = CommandLog::new(&store).on_error(|_, error| assert!(matches!(error, Error::Full(_)), "{error}"));
+    let log = CommandLog::new(&store).on_error(|_, error| assert!(matches!(error, Error::Full { .. }), "{error}"));
     let accounts = log.aggregates(&Aggregates::<Account>::new(&store));
     let executed = (0..50).filter(|_| accounts.execute("a", &AccountCommand::Deposit(5)).is_ok());
     let executed = executed.count() as u64;

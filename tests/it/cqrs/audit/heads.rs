@@ -30,7 +30,7 @@ fn a_head_that_was_changed_was_believed() {
                 // Digits of a signature or a time may mean the same in two forms.
                 assert!(is_refused, "{at}: {fault}");
             }
-            Err(Error::Invalid(reason)) => {
+            Err(Error::Invalid { message: reason }) => {
                 assert!(reason.contains("audit head"), "{reason}");
                 refused += 1;
             }
@@ -173,7 +173,7 @@ fn a_key_was_shown() {
     let public: PublicKey = key.public().to_string().parse().expect("a public key");
     assert_eq!(public, key.public());
     for bad in ["", "00", &"z".repeat(64), &"ff".repeat(31)] {
-        assert!(matches!(bad.parse::<PublicKey>(), Err(Error::Invalid(_))), "{bad}");
+        assert!(matches!(bad.parse::<PublicKey>(), Err(Error::Invalid { .. })), "{bad}");
     }
     let (one, other) = (
         AuditKey::generate().expect("random"),
