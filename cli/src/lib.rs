@@ -1,6 +1,7 @@
 //! The program `annals` as a library: so that its readers can be tested and fuzzed.
 
 mod args;
+mod backup;
 mod commands;
 pub mod demo;
 mod exit;

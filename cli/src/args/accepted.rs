@@ -55,7 +55,7 @@ const SHOWS: &[&str] = &[
 ];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 21] = [
+const TAKEN: [(&str, &[&str]); 22] = [
     ("", SHOWS),
     ("events", SHOWS),
     ("stream", SHOWS),
@@ -82,6 +82,7 @@ const TAKEN: [(&str, &[&str]); 21] = [
     ),
     ("export", READS),
     ("archive", &["store", "format", "time-zone", "color"]),
+    ("backup", &["store", "format", "time-zone", "color"]),
     ("cdc", &["store", "format", "color"]),
     ("audit", READS),
     ("verify", &["format", "color"]),
@@ -92,7 +93,7 @@ const TAKEN: [(&str, &[&str]); 21] = [
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
-const REASONS: [(&str, &str, &str); 6] = [
+const REASONS: [(&str, &str, &str); 7] = [
     (
         "import",
         "attach",
@@ -102,6 +103,11 @@ const REASONS: [(&str, &str, &str); 6] = [
         "archive",
         "attach",
         "a store with archives attached can only be read: archive without --attach",
+    ),
+    (
+        "backup",
+        "attach",
+        "archives are copied by themselves: they never change",
     ),
     (
         "cdc",

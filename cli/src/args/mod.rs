@@ -325,6 +325,12 @@ pub(crate) enum Command {
     /// Of every aggregate the events move that happened before the time, from the first on. Its version stays what it is, and later events
     /// go on from there. The archive is whole and safe on disk before the store lets go of anything; then the store's files get shorter.
     Archive(Archive),
+    /// Copy a store in files to a new folder, also while another program writes it
+    ///
+    /// The backup is a store with the events up to a position, and whole batches of appends. It appears under its name when it is synced and
+    /// verified; until then it is in a folder with `.part` behind the name. --until cuts it behind the last batch that ends at or before a position, or
+    /// that was recorded up to a time. A batch is one append, or several that were written together: the report says where the backup ends.
+    Backup(Backup),
     /// Write the changes of a store in PostgreSQL as they are committed: one line of JSON each, at least once, in order
     ///
     /// Reads the inserts of the table by logical decoding, which needs a server with `wal_level = logical` and a role with REPLICATION. Written
@@ -446,6 +452,17 @@ pub(crate) struct Archive {
     /// The target: a folder that is empty or does not exist, or a new file *.jsonl, also with .gz or .zst
     #[arg(long, value_name = "DIR|FILE")]
     pub(crate) to: PathBuf,
+}
+
+/// What `backup` copies.
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The new folder, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) to: PathBuf,
+    /// Where the backup ends, at the latest: a position, or a time, a date or how long ago, such as 2d [default: the end of the store]
+    #[arg(long, value_name = "POSITION|TIME", value_parser = Moment::parse, allow_hyphen_values = true)]
+    pub(crate) until: Option<Moment>,
 }
 
 /// What `demo` makes up.

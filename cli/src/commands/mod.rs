@@ -2,6 +2,7 @@
 
 mod archive;
 mod audit;
+mod backup;
 #[cfg(feature = "postgres")]
 mod cdc;
 mod completions;
@@ -77,6 +78,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         #[cfg(not(feature = "postgres"))]
         Command::Cdc(_) => Err(Failure::Usage(WITHOUT_POSTGRES.to_owned())),
+        Command::Backup(backup) => backup::run(global, backup, out),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
         Command::Verify { folder } => verify::run(folder, out),

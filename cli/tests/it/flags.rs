@@ -10,7 +10,7 @@ const OF_CHANGES: &str = if cfg!(feature = "postgres") {
 };
 
 /// What a command line needs beside the options that are tried.
-const COMMANDS: [(&str, &[&str]); 18] = [
+const COMMANDS: [(&str, &[&str]); 21] = [
     ("", &[]),
     ("events", &[]),
     ("stream", &["a"]),
@@ -25,10 +25,13 @@ const COMMANDS: [(&str, &[&str]); 18] = [
     ("import", &["LOG"]),
     ("export", &["--output", "-"]),
     ("archive", &["--before", "2020-01-01", "--to", "ARCHIVE"]),
+    ("backup", &["--to", "NEW"]),
     ("cdc", &["--once"]),
     ("verify", &["FOLDER"]),
     ("repair", &["FOLDER", "--to", "NEW"]),
     ("demo", &["--events", "3"]),
+    ("completions", &["bash"]),
+    ("man", &[]),
 ];
 
 const OPTIONS: [(&str, &[&str]); 8] = [
@@ -46,9 +49,10 @@ const OPTIONS: [(&str, &[&str]); 8] = [
 fn taken(command: &str, store: &str) -> &'static [&'static str] {
     match (command, store) {
         ("import", _) | ("export" | "tail", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
-        ("archive", "durable") => &["store", "format", "time-zone", "color"],
-        ("archive" | "cdc", _) => &[],
+        ("archive" | "backup", "durable") => &["store", "format", "time-zone", "color"],
+        ("archive" | "backup" | "cdc", _) => &[],
         ("verify" | "repair", _) => &["format", "color"],
+        ("completions" | "man", _) => &["color"],
         ("demo", _) => &["format", "color", "no-pager"],
         ("export" | "tail", "durable") => &["store", "attach", "format", "time-zone", "color"],
         (_, "durable") => &["store", "attach", "format", "time-zone", "color", "no-pager"],
@@ -102,7 +106,8 @@ fn an_option_that_a_command_does_not_take_was_ignored() {
                     .into_iter()
                     .collect();
                 given.extend(arguments.iter().chain(flags).map(|name| of(name)));
-                let needs_store = !["verify", "repair", "demo"].contains(command) && option != "store";
+                let needs_store =
+                    !["verify", "repair", "demo", "completions", "man"].contains(command) && option != "store";
                 if needs_store {
                     given.extend(["--store".to_owned(), url.display().to_string()]);
                 }

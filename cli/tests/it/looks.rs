@@ -22,7 +22,7 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 27] = [
     "",
     "events",
     "stream",
@@ -38,6 +38,7 @@ const COMMANDS: [&str; 26] = [
     "export",
     "cdc",
     "archive",
+    "backup",
     "audit",
     "audit trail",
     "audit key",
@@ -357,6 +358,11 @@ fn stores() {
     look_after(&folder, "import", &import, store);
     look_after(&folder, "archive", &archive, |folder| {
         drop(fs::remove_file(folder.path("old.jsonl")));
+        store(folder);
+    });
+    let backup = ["--store", "file:store", "backup", "--to", "copy"];
+    look_after(&folder, "backup", &backup, |folder| {
+        drop(fs::remove_dir_all(folder.path("copy")));
         store(folder);
     });
     look_after(&folder, "verify", &["verify", "store"], store);

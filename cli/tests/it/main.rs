@@ -5,6 +5,7 @@
 mod again;
 mod archive;
 mod audit;
+mod backup;
 mod bad_input;
 mod colours;
 mod commands;
