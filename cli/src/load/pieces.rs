@@ -88,7 +88,7 @@ impl Piece {
         match self {
             Self::Line(range) => {
                 let text = &bytes[range];
-                parse_json(text, mapping).map_err(|reason| seems(reason, text, line))
+                parse_json(text, mapping).map_err(|reason| seems(reason, text, line, mapping))
             }
             Self::Element(number, range) => {
                 parse_json(&bytes[range], mapping).map_err(|reason| of_element(number, &reason))
@@ -112,13 +112,15 @@ pub(crate) fn of_element(number: u64, reason: &BadLine) -> BadLine {
 }
 
 /// Adds to `reason` what the file seems to be, if its first line is no event.
-fn seems(reason: BadLine, text: &[u8], line: u64) -> BadLine {
+fn seems(reason: BadLine, text: &[u8], line: u64, mapping: Option<&Mapping>) -> BadLine {
     let hint = if line > 1 {
         return reason;
     } else if dialect::of_header(text, &csv::Columns::default()).is_some() {
         "the line is the header of a CSV file, so call the file *.csv"
     } else if text.trim_ascii() == b"{" {
         "an event over several lines is read from a file that is called *.json"
+    } else if mapping.is_none() && reason.0.contains("unknown field `") && reason.0.contains("expected one of") {
+        "JSON of another program is read with --map FIELD=/POINTER, such as --map eventType=/activity"
     } else {
         return reason;
     };

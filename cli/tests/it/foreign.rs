@@ -100,6 +100,24 @@ fn a_bad_line_names_the_field_the_pointer_the_line_and_what_is_there() {
 }
 
 #[test]
+fn a_log_of_another_program_is_told_how_to_be_read() {
+    let folder = Folder::new();
+    let log = folder.file("log.jsonl", LINES);
+    let message = ask(&log, &["stats"]).failed(3);
+    assert!(
+        message.contains("unknown field `case`") && message.contains("is read with --map FIELD=/POINTER"),
+        "{message}"
+    );
+    // A field that only a later line has is a mistake in that line.
+    let log = folder.file(
+        "later.jsonl",
+        line("a", "T", "") + "\n" + &line("a", "T", ",\"colour\":1"),
+    );
+    let message = ask(&log, &["stats"]).failed(3);
+    assert!(message.contains("line 2: ") && !message.contains("--map"), "{message}");
+}
+
+#[test]
 fn csv_comes_from_the_standard_input_too() {
     let csv = b"case;task;time\n1;Asked;2026-01-31\n2;Paid;2026-02-01\n";
     let columns = ["--csv-aggregate", "case", "--csv-type", "task", "--csv-time", "time"];

@@ -171,7 +171,9 @@ fn a_bad_line_ends_it_unless_it_is_skipped() {
                 .stdin(Stdio::piped()),
         );
         let mut stdin = tail.child.stdin.take().unwrap();
-        writeln!(stdin, "{}\n17\n{}", line("a", "T1", ""), line("a", "T3", "")).unwrap();
+        // At once: the program ends at the second line.
+        let lines = format!("{}\n17\n{}\n", line("a", "T1", ""), line("a", "T3", ""));
+        stdin.write_all(lines.as_bytes()).unwrap();
         drop(stdin);
         let mut shown = String::new();
         tail.stdout.read_to_string(&mut shown).unwrap();
