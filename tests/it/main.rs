@@ -35,6 +35,7 @@ mod hostile;
 #[cfg(unix)]
 mod identity;
 mod lists;
+mod measure;
 mod model;
 mod personality;
 mod read;

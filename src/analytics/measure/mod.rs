@@ -2,6 +2,7 @@
 
 mod distinct;
 mod sketch;
+mod sum;
 mod values;
 
 use std::collections::BTreeMap;

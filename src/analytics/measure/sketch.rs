@@ -35,7 +35,9 @@ fn bucket(value: f64) -> i32 {
 
 /// The value that stands for a bucket.
 fn value_of(bucket: i32) -> f64 {
-    2.0 * factor().powi(bucket) / (factor() + 1.0)
+    // In two steps: the bound of the bucket may be outside the range where its value is not.
+    let half = bucket / 2;
+    factor().powi(half) * (2.0 / (factor() + 1.0)) * factor().powi(bucket - half)
 }
 
 fn count(buckets: &mut BTreeMap<i32, u64>, bucket: i32, more: u64) {

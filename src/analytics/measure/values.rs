@@ -5,20 +5,23 @@ use serde::ser::SerializeStruct;
 
 use super::distinct::Distinct;
 use super::sketch::Sketch;
+use super::sum::Sum;
 use crate::EventRef;
 use crate::json;
 
 /// Statistics of the values of a field: of its numbers, and of the events around them.
 ///
-/// Serialised as an object with `events`, `missing`, `count`, `sum`, `mean`, `min`, `max`, `p50`, `p90`, `p99` and `distinct`.
+/// A number is a JSON number in the range of `f64`. Other values, such as texts, `null` and `1e999`, are not missing and count as distinct values only.
+/// Distinct numbers are compared as `f64`, other values by their JSON text.
+///
+/// Serialised as an object with `events`, `missing`, `count`, `sum`, `mean`, `min`, `max`, `p50`, `p90`, `p99` and `distinct`; a sum beyond the range of `f64`
+/// is `null` in JSON.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Values {
     events: u64,
     missing: u64,
     count: u64,
-    sum: f64,
-    /// What rounding has left out of the sum.
-    lost: f64,
+    sum: Sum,
     range: Option<(f64, f64)>,
     sketch: Sketch,
     distinct: Distinct,
@@ -40,7 +43,7 @@ impl Values {
 
     fn add_number(&mut self, number: f64) {
         self.count += 1;
-        self.add_to_sum(number);
+        self.sum.add(number);
         let (min, max) = self.range.unwrap_or((number, number));
         self.range = Some((min.min(number), max.max(number)));
         self.sketch.add(number);
@@ -48,24 +51,12 @@ impl Values {
         self.distinct.add(&(number + 0.0).to_bits().to_le_bytes());
     }
 
-    /// Neumaier's sum: what rounding cuts off is kept.
-    fn add_to_sum(&mut self, number: f64) {
-        let sum = self.sum + number;
-        self.lost += if self.sum.abs() >= number.abs() {
-            (self.sum - sum) + number
-        } else {
-            (number - sum) + self.sum
-        };
-        self.sum = sum;
-    }
-
     /// Adds the values of other events.
     pub fn merge(&mut self, other: &Self) {
         self.events += other.events;
         self.missing += other.missing;
         self.count += other.count;
-        self.add_to_sum(other.sum);
-        self.lost += other.lost;
+        self.sum.merge(&other.sum);
         self.range = match (self.range, other.range) {
             (Some((min, max)), Some((their_min, their_max))) => Some((min.min(their_min), max.max(their_max))),
             (ours, theirs) => ours.or(theirs),
@@ -89,18 +80,14 @@ impl Values {
         self.count
     }
 
-    /// The sum of the numbers, as the nearest `f64` but for rounding of the last digit.
+    /// The sum of the numbers, as the nearest `f64` but for rounding of the last digit; infinite beyond the range of `f64`.
     pub fn sum(&self) -> f64 {
-        self.sum + self.lost
+        self.sum.value()
     }
 
     /// The mean of the numbers.
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "beyond 2^53 values the last digits of a mean do not matter"
-    )]
     pub fn mean(&self) -> Option<f64> {
-        (self.count > 0).then(|| self.sum() / self.count as f64)
+        (self.count > 0).then(|| self.sum.mean(self.count))
     }
 
     /// The smallest number.

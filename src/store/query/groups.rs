@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::store::index::Indexer;
 use crate::store::query::matcher::registered;
 use crate::store::query::run::QueryRun;
-use crate::{EventRef, Field, Result};
+use crate::{EventRef, Field, Name, Result};
 
 /// Finds the values of a field in events.
 #[derive(Clone)]
@@ -28,26 +28,31 @@ impl fmt::Debug for Groups {
 }
 
 impl Groups {
-    /// Calls `each` for every value of the event; once with `None` if it has none.
+    /// Calls `each` once for every distinct value of the event; once with `None` if it has none.
     pub(crate) fn each(&self, event: EventRef<'_>, mut each: impl FnMut(Option<&str>)) {
         match self {
             Self::One => each(None),
-            Self::Field(Field::Tag) if event.tags().next().is_some() => event.tags().for_each(|tag| each(Some(tag))),
+            Self::Field(Field::Tag) => each_once(event.tags().collect(), each),
             Self::Field(Field::Day) => each(Some(&event.timestamp().date())),
             Self::Field(field) => each(value(event, field)),
             Self::Index(indexer) => {
                 let mut found = Vec::new();
                 indexer(event, &mut found);
-                found.sort_unstable();
-                found.dedup();
-                if found.is_empty() {
-                    each(None);
-                }
-                for value in &found {
-                    each(Some(value.as_str()));
-                }
+                each_once(found.iter().map(Name::as_str).collect(), each);
             }
         }
+    }
+}
+
+/// Calls `each` for every distinct value; once with `None` if there is none.
+fn each_once(mut values: Vec<&str>, mut each: impl FnMut(Option<&str>)) {
+    values.sort_unstable();
+    values.dedup();
+    if values.is_empty() {
+        each(None);
+    }
+    for value in values {
+        each(Some(value));
     }
 }
 
