@@ -15,7 +15,9 @@ use crate::{Appended, Expected, NewEvent, Position, Result, StreamId};
 /// # Contract
 ///
 /// *Calls.* One thread at a time calls a feed. The first call is `next` with position 0. Later calls of `next` continue after the last position
-/// that an earlier call passed on, and `wait` follows each `next` that succeeded. Both may block, until [`Remote::stop`].
+/// that an earlier call passed on, and `wait` follows each `next` that succeeded. Both may block, until [`Remote::stop`]. When the store closes, it
+/// waits for a call in progress at most for [`Remote::timeout`]. `next` passes on the events that exist when it is called, because the store retains all
+/// batches of a call in memory until it returns.
 ///
 /// *Order.* `next` passes batches in ascending order of positions without a hole: the first begins at the position behind `after`, and each is
 /// [whole](super::Batch::is_whole). A position whose event is gone is skipped, with its [`Gap`](crate::Gap), and with a [`Mark`](super::Mark) when the
@@ -45,6 +47,9 @@ pub trait Feed: Send + fmt::Debug {
 }
 
 /// Appends to the log that a [`Feed`] reads.
+///
+/// The store checks each acknowledgement. When it has fewer positions or versions than events, or when the feed passes on another event at its last
+/// position, the append fails with [`Error::Corrupt`](crate::Error::Corrupt).
 ///
 /// # Contract
 ///

@@ -28,6 +28,7 @@ mod faults;
 mod filters;
 mod flush;
 mod folders;
+mod following;
 mod format;
 mod golden;
 mod histories;

@@ -6,11 +6,13 @@ use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Recover, Remote, RemoteAppend};
 use crate::store::append::own_ids::OwnIds;
 use crate::store::append::prepare;
 use crate::store::builder::Builder;
+use crate::store::core::EventReader;
 use crate::store::durability::follow_future::CallThreads;
 use crate::store::durability::recover::Recovery;
 use crate::store::durability::ticket;
@@ -30,8 +32,9 @@ pub(crate) struct Following {
     /// Why it cannot read new events now.
     fault: Mutex<Option<JournalError>>,
     stopping: AtomicBool,
-    /// Notified when the thread is to stop.
+    /// Notified when the thread is to stop, and when it has ended.
     stop: Signal,
+    has_ended: AtomicBool,
     worker: Mutex<Option<JoinHandle<()>>>,
     thread: OnceLock<ThreadId>,
     call_threads: CallThreads,
@@ -145,6 +148,7 @@ impl Following {
             fault: Mutex::new(None),
             stopping: AtomicBool::new(false),
             stop: Signal::default(),
+            has_ended: AtomicBool::new(false),
             worker: Mutex::new(None),
             thread: OnceLock::new(),
             call_threads: CallThreads::default(),
@@ -179,7 +183,7 @@ impl Following {
         let _end = End(engine);
         let mut pause = RETRY_FIRST;
         while !self.is_stopping() {
-            let read = engine.read_on(feed);
+            let read = engine.read_on(self, feed);
             if self.is_stopping() {
                 return;
             }
@@ -209,7 +213,8 @@ impl Following {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Stops the thread, and waits for it unless the caller is the thread itself.
+    /// Stops the thread, and waits for it unless the caller is the thread itself; at most for the timeout of the remote, because a feed may not
+    /// end its call. The thread then ends after that call, and adds nothing.
     pub(crate) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
         self.stop.notify();
@@ -218,7 +223,13 @@ impl Following {
         if self.thread.get() == Some(&std::thread::current().id()) {
             return;
         }
+        let deadline = Instant::now().checked_add(self.remote.timeout());
+        let has_ended = || self.has_ended.load(Ordering::SeqCst);
         if let Some(thread) = self.worker.lock().take() {
+            self.stop.wait_while(deadline, || !has_ended());
+            if !has_ended() {
+                return;
+            }
             // A thread that panicked has closed the log.
             drop(thread.join());
         }
@@ -253,29 +264,37 @@ impl Drop for End<'_> {
             *following.fault.lock() = Some(JournalError::failed("the thread that follows panicked"));
         }
         self.0.core.log.close();
+        if let Some(following) = &self.0.following {
+            following.has_ended.store(true, Ordering::SeqCst);
+            following.stop.notify();
+        }
     }
 }
 
 impl Engine {
-    /// Adds the new events of the feed.
-    fn read_on(&self, feed: &mut dyn Feed) -> Result<(), JournalError> {
-        let mut round = Round::default();
+    /// Adds the new events of the feed: all events of the round, or none if it is damaged.
+    fn read_on(&self, following: &Following, feed: &mut dyn Feed) -> Result<(), JournalError> {
+        let mut round = Round {
+            batches: Vec::new(),
+            following,
+        };
         feed.next(Position(self.core.log.published()), &mut round)?;
-        if round.0.is_empty() {
+        if round.batches.is_empty() || following.is_stopping() {
             return Ok(());
         }
         // A fork has all events of a round or none.
         let whole = self.changing.read();
         let mut progress = |_, _| {};
         let mut recovery = Recovery::new(self, &mut progress);
-        let taken = round.0.into_iter().try_for_each(|batch| recovery.take(batch));
+        // After an error nothing of the round becomes visible, and following ends.
+        round.batches.into_iter().try_for_each(|batch| recovery.take(batch))?;
         let last = recovery.position();
         self.core.log.followed_to(last);
         drop(whole);
         self.indexes.main.assist(&self.core, last);
         self.note_log_age();
         self.make_room();
-        taken
+        Ok(())
     }
 }
 
@@ -300,10 +319,27 @@ impl Engine {
         // After a conflict the caller reads again, and needs the newest events.
         following.remote.wake();
         let appended = appended?;
-        if !events.is_empty() {
+        if let Some(id) = ids.last() {
+            check_acknowledged(&appended, ids.len())?;
             self.await_followed(following, &appended)?;
+            self.check_followed(&appended, *id)?;
         }
         Ok(appended)
+    }
+
+    /// # Errors
+    ///
+    /// [`Error::Corrupt`] if the last event that the remote acknowledged is another one.
+    fn check_followed(&self, appended: &Appended, id: Uuid) -> Result<()> {
+        let position = appended.last_position;
+        let mut reader = EventReader::new(&self.core);
+        match reader.event(position.0).map(|event| event.id()) {
+            Some(found) if found != id => Err(Error::Corrupt(JournalError::corrupt(format!(
+                "the remote acknowledged the event {id} at position {position}, where the feed has the event {found}: they are not of one log"
+            )))),
+            // The event may have been dropped since.
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// # Errors
@@ -350,13 +386,41 @@ impl Engine {
     }
 }
 
-/// Events that were read but are not visible yet: a batch may end within an append, a whole round does not.
-#[derive(Default)]
-struct Round(Vec<Batch>);
+/// # Errors
+///
+/// [`Error::Corrupt`] if a remote acknowledges fewer positions or versions than events. Events of earlier appends may lie between those of an append that
+/// is repeated.
+fn check_acknowledged(appended: &Appended, count: usize) -> Result<()> {
+    let has_all = |first: u64, last: u64| first > 0 && last >= first && last - first >= count as u64 - 1;
+    let (positions, versions) = (
+        (appended.first_position, appended.last_position),
+        (appended.first_version, appended.last_version),
+    );
+    if has_all(positions.0.0, positions.1.0) && has_all(versions.0.0, versions.1.0) {
+        return Ok(());
+    }
+    Err(Error::Corrupt(JournalError::corrupt(format!(
+        "the remote acknowledged the positions {} to {} and the versions {} to {} for an append of {count} events: whether they were appended is \
+         not known",
+        positions.0, positions.1, versions.0, versions.1
+    ))))
+}
 
-impl Recover for Round {
+/// Events that were read but are not visible yet: a batch may end within an append, a whole round does not.
+struct Round<'a> {
+    batches: Vec<Batch>,
+    following: &'a Following,
+}
+
+impl Recover for Round<'_> {
     fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
-        self.0.push(batch);
+        if self.following.is_stopping() {
+            return Err(JournalError::new(
+                JournalErrorKind::Retry,
+                "the store that follows is closing",
+            ));
+        }
+        self.batches.push(batch);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Appends of futures in a store that follows: threads that wait for the remote.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -61,20 +62,31 @@ pub(in crate::store) struct RemoteCall {
 
 impl RemoteCall {
     pub(in crate::store) fn poll(&self, context: &mut Context<'_>) -> Poll<Result<Appended>> {
-        let (result, waker) = &mut *self.call.state.lock();
-        if let Some(result) = result {
-            return Poll::Ready(result.clone());
-        }
-        match waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            None => *waker = Some(context.waker().clone()),
-        }
+        let new = context.waker().clone();
+        let earlier = {
+            let (result, waker) = &mut *self.call.state.lock();
+            if let Some(result) = result {
+                return Poll::Ready(result.clone());
+            }
+            waker.replace(new)
+        };
+        // Without the lock: it may be the last of a task, whose futures then end their own waits.
+        drop(earlier);
         Poll::Pending
     }
 }
 
 impl Drop for RemoteCall {
     fn drop(&mut self) {
+        let waker = {
+            let (result, waker) = &mut *self.call.state.lock();
+            // The thread that appends no longer has a task to wake.
+            if result.is_some() {
+                return;
+            }
+            waker.take()
+        };
+        drop(waker);
         if let Some(following) = &self.engine.following {
             let mut calls = following.call_threads().calls.lock();
             calls.queue.retain(|queued| !Arc::ptr_eq(queued, &self.call));
@@ -128,7 +140,7 @@ impl CallThreads {
         Ok(())
     }
 
-    /// Takes the next append; `None` when the thread is to end.
+    /// Takes the next append; `None` when the thread is to end, and is no longer counted.
     fn next(&self) -> Option<Arc<Call>> {
         let mut calls = self.calls.lock();
         loop {
@@ -139,6 +151,8 @@ impl CallThreads {
             let waited = !calls.is_stopping && !self.work.wait_for(&mut calls, IDLE).timed_out();
             calls.idle -= 1;
             if !waited && calls.queue.is_empty() {
+                // With the lock: an append that is queued from here on needs another thread.
+                calls.threads -= 1;
                 return None;
             }
         }
@@ -166,34 +180,16 @@ fn start(engine: &Arc<Engine>) -> std::io::Result<()> {
 
 fn run(engine: &Engine) {
     let Some(following) = &engine.following else { return };
-    let threads = following.call_threads();
-    let _ends = Ends(threads);
-    while let Some(call) = threads.next() {
-        let begun = Begun(&call);
+    while let Some(call) = following.call_threads().next() {
         let append = &call.append;
-        let result = engine.append_elsewhere(following, &append.stream, append.expected, &append.events);
-        begun.0.complete(result);
-    }
-}
-
-/// Counts the thread out when it ends, also by a panic of the remote.
-struct Ends<'a>(&'a CallThreads);
-
-impl Drop for Ends<'_> {
-    fn drop(&mut self) {
-        self.0.calls.lock().threads -= 1;
-    }
-}
-
-/// Completes the append also when the remote panics.
-struct Begun<'a>(&'a Call);
-
-impl Drop for Begun<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
+        let appended = catch_unwind(AssertUnwindSafe(|| {
+            engine.append_elsewhere(following, &append.stream, append.expected, &append.events)
+        }));
+        let result = appended.unwrap_or_else(|_| {
             let message = "the remote panicked; whether the events were appended is not known";
-            self.0
-                .complete(Err(JournalError::new(JournalErrorKind::Retry, message).into()));
-        }
+            Err(JournalError::new(JournalErrorKind::Retry, message).into())
+        });
+        // A panic, also of a waker, must not end the thread: appends in the queue may have no other.
+        drop(catch_unwind(AssertUnwindSafe(|| call.complete(result))));
     }
 }

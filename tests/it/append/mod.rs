@@ -5,6 +5,7 @@ mod futures;
 mod limits;
 mod names;
 mod repetition;
+mod wakeups;
 
 use annals::{
     Append, Condition, Conflict, ContentType, Error, Expected, NewEvent, Position, Query, Result, Store, StreamId,
