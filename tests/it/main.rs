@@ -38,6 +38,7 @@ mod identity;
 mod lists;
 mod measure;
 mod model;
+mod mutants;
 mod personality;
 mod read;
 mod read_only;

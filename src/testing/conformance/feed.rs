@@ -59,6 +59,7 @@ macro_rules! feed_conformance {
                 an_append_with_the_same_ids_is_stored_once
                 an_append_with_some_known_ids_stores_nothing
                 appends_of_several_threads_leave_no_hole
+                a_read_ends_with_a_whole_append
                 a_read_continues_after_a_position
                 a_read_that_its_receiver_ends_can_be_repeated
                 a_wait_ends_when_it_is_woken
@@ -365,6 +366,29 @@ fn append_in_turn(remote: &dyn Remote, thread: u64, appends: u64) {
                 .expect("the events are appended");
         }
     }
+}
+
+/// A read that succeeds ends with the last event of an append, also while other threads append.
+pub fn a_read_ends_with_a_whole_append(log: &dyn Log) {
+    const APPENDS: u64 = 20;
+    let (writer, mut reader) = (connect(log), connect(log));
+    let deadline = Instant::now() + PATIENCE;
+    std::thread::scope(|scope| {
+        let remote = &*writer.remote;
+        scope.spawn(move || append_in_turn(remote, 0, APPENDS));
+        let mut taker = Taker::after(0);
+        while taker.last < APPENDS * 3 && Instant::now() < deadline {
+            let read = reader.feed.next(Position(taker.last), &mut taker);
+            assert!(read.is_ok(), "{read:?}");
+            assert!(
+                taker.last.is_multiple_of(3),
+                "a read ends at {}, within an append of three events",
+                taker.last
+            );
+            reader.feed.wait();
+        }
+        assert_eq!(taker.last, APPENDS * 3);
+    });
 }
 
 /// A read begins behind the position where the one before ended, and no event changes.
