@@ -6,6 +6,7 @@
 //! `cargo run --features testing --example directory_journal`
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -39,16 +40,21 @@ impl Directory {
                 .collect::<io::Result<Vec<_>>>()
         };
         let paths = read().map_err(|error| self.error(JournalErrorKind::Retry, "list", error))?;
-        let batches = paths
-            .into_iter()
-            .filter(|path| path.extension().is_some_and(|kind| kind == "batch"));
-        let first = |path: &Path| path.file_stem()?.to_str()?.parse().ok();
-        Ok(batches.filter_map(|path| Some((first(&path)?, path))).collect())
+        // Other files may be in the directory, also with names such as `7.batch`.
+        let first = |path: &Path| {
+            let first: u64 = path.file_stem()?.to_str()?.parse().ok()?;
+            (path.file_name()? == file_name(first)).then_some(first)
+        };
+        let batches = paths.into_iter().filter_map(|path| Some((first(&path)?, path)));
+        Ok(batches.collect())
     }
 
     /// Reads a file: its checksum, a line feed, and the batch as JSON.
-    fn read(&self, path: &Path) -> Result<(Batch, u64), JournalError> {
-        let bytes = fs::read(path).map_err(|error| self.error(JournalErrorKind::Retry, "read a file in", error))?;
+    fn read(path: &Path) -> Result<(Batch, u64), JournalError> {
+        let unreadable = |error| {
+            JournalError::new(JournalErrorKind::Retry, format!("cannot read {}", path.display())).caused_by(error)
+        };
+        let bytes = fs::read(path).map_err(unreadable)?;
         let damaged = || JournalError::corrupt(format!("{} is damaged: restore it from a copy", path.display()));
         let (sum, json) = bytes.split_at_checked(17).ok_or_else(damaged)?;
         if sum != checksum(json).as_bytes() {
@@ -61,7 +67,7 @@ impl Directory {
     /// Writes a batch and syncs it, in place of an earlier file with this first position. Returns the bytes.
     fn write(&self, batch: &Batch) -> Result<u64, JournalError> {
         let json = serde_json::to_vec(batch).map_err(|error| JournalError::failed("cannot encode").caused_by(error))?;
-        let path = self.0.join(format!("{:020}.batch", batch.first_position().0));
+        let path = self.0.join(file_name(batch.first_position().0));
         let temporary = path.with_extension("new");
         let fill = |mut file: File| {
             file.write_all(checksum(&json).as_bytes())?;
@@ -84,6 +90,11 @@ impl Directory {
         let synced = File::open(&self.0).and_then(|directory| directory.sync_all());
         synced.map_err(|error| self.error(JournalErrorKind::Failed, "sync", error))
     }
+}
+
+/// The name of the file of a batch.
+fn file_name(first: u64) -> OsString {
+    format!("{first:020}.batch").into()
 }
 
 /// FNV-1a and a line feed: finds a file that was cut or changed.
@@ -135,7 +146,7 @@ impl Journal for DirectoryJournal {
         let files = self.directory.files()?;
         let (total, mut bytes) = (files.len() as u64, 0);
         for (done, (first, path)) in (1..).zip(files) {
-            let (batch, len) = self.directory.read(&path)?;
+            let (batch, len) = Directory::read(&path)?;
             if first != self.last + 1 || batch.first_position().0 != first || !batch.is_whole() {
                 let message = format!("{} does not follow position {}", path.display(), self.last);
                 return Err(JournalError::corrupt(message));
@@ -197,8 +208,8 @@ impl Compactor for DirectoryJournal {
             let message = format!("no batch begins with position {}", part.first);
             return Err(JournalError::new(JournalErrorKind::Unsupported, message));
         };
-        let path = self.directory.0.join(format!("{:020}.batch", part.first.0));
-        let batch = purge.apply(&self.directory.read(&path)?.0);
+        let path = self.directory.0.join(file_name(part.first.0));
+        let batch = purge.apply(&Directory::read(&path)?.0);
         let bytes = self.directory.write(&batch)?;
         *known = Part::of(&batch, bytes);
         Ok(CompactionStep::Done { bytes })
@@ -237,18 +248,46 @@ impl Feed for DirectoryFeed {
         // The names are listed first: what is passed on is synced.
         let files = self.0.files()?;
         self.0.sync()?;
-        let mut bytes = 0;
+        self.pass(&files, after, into)
+    }
+
+    fn wait(&mut self) {
+        self.1.wait();
+    }
+}
+
+impl DirectoryFeed {
+    /// Passes on the batches after a position, up to a file that the listing lacks.
+    fn pass(
+        &self,
+        files: &BTreeMap<u64, PathBuf>,
+        after: Position,
+        into: &mut dyn Recover,
+    ) -> Result<Recovered, JournalError> {
+        let (mut last, mut bytes) = (after.0, 0);
         // Every batch ends an append, so no file begins before `after` and ends behind it.
-        for path in files.range(after.0 + 1..).map(|(_, path)| path) {
-            let (batch, len) = self.0.read(path)?;
-            bytes += len;
+        for (first, path) in files.range(after.0 + 1..) {
+            if *first != last + 1 {
+                self.check_exists(last + 1, path)?;
+                break;
+            }
+            let (batch, len) = Directory::read(path)?;
+            (last, bytes) = (batch.last_position().0, bytes + len);
             into.batch(batch)?;
         }
         Ok(Recovered::new(bytes, 0))
     }
 
-    fn wait(&mut self) {
-        self.1.wait();
+    /// A listing that is made while a writer adds files may lack one and have a later one. The next listing has both, unless the file was removed.
+    fn check_exists(&self, first: u64, next: &Path) -> Result<(), JournalError> {
+        if self.0.files()?.contains_key(&first) {
+            return Ok(());
+        }
+        let message = format!(
+            "the file with position {first} is missing before {}: restore it from a copy",
+            next.display()
+        );
+        Err(JournalError::corrupt(message))
     }
 }
 
@@ -385,6 +424,90 @@ mod tests {
         fs::write(last.with_extension("new"), "0123").expect("written");
         let store = open(&directory).expect("it opens");
         assert_eq!(store.read_stream("order-1").events().len(), 3);
+    }
+
+    /// What a write or a compaction leaves in the directory when the process ends after any of its steps.
+    #[test]
+    fn a_crash_between_two_steps_lost_a_batch() {
+        // The batch that is written, and whether it has its name: only the last one can lack it.
+        for (batch, is_renamed) in [(1, true), (2, true), (3, true), (3, false)] {
+            let (directory, last) = written();
+            let path = last.with_file_name(file_name(batch));
+            let whole = fs::read(&path).expect("read");
+            if !is_renamed {
+                fs::remove_file(&path).expect("removed");
+            }
+            let count = if is_renamed { 3 } else { 2 };
+            for left in [&whole[..0], &whole[..17], &whole[..whole.len() - 1], &whole[..]] {
+                fs::write(path.with_extension("new"), left).expect("written");
+                let store = open(&directory).expect("it opens");
+                assert_eq!(store.read_stream("order-1").events().len(), count);
+            }
+            check_goes_on(&directory, count);
+        }
+    }
+
+    fn check_goes_on(directory: &Temporary, count: usize) {
+        let store = open(directory).expect("it opens");
+        let order = StreamId::new("Order", "order-1");
+        let event = vec![NewEvent::new("OrderPaid")];
+        store.append(&order, Expected::Any, event).expect("appended");
+        store.close().expect("closed");
+        let store = open(directory).expect("it opens");
+        assert_eq!(store.read_stream("order-1").events().len(), count + 1);
+    }
+
+    #[test]
+    fn a_file_of_another_program_was_taken_for_a_batch() {
+        let (directory, last) = written();
+        for name in [
+            "1.batch",
+            "+0000000000000000002.batch",
+            "7.batch",
+            "x.batch",
+            ".batch",
+            "notes.txt",
+        ] {
+            fs::write(last.with_file_name(name), "not a batch").expect("written");
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStringExt as _;
+            let name = OsString::from_vec(b"\xff.batch".to_vec());
+            fs::write(last.with_file_name(name), "not a batch").expect("written");
+        }
+        fs::create_dir(last.with_file_name("9.batch")).expect("created");
+        let store = open(&directory).expect("it opens");
+        assert_eq!(store.read_stream("order-1").events().len(), 3);
+        let follower = Store::builder().follow_log(follow(&directory.0).expect("a log"));
+        assert_eq!(follower.expect("it follows").visible(), Position(3));
+    }
+
+    /// Takes the last position.
+    struct Last(u64);
+
+    impl Recover for Last {
+        fn batch(&mut self, batch: Batch) -> Result<(), JournalError> {
+            self.0 = batch.last_position().0;
+            Ok(())
+        }
+
+        fn progress(&mut self, _: u64, _: u64) {}
+    }
+
+    #[test]
+    fn a_listing_without_a_file_that_was_being_added_ended_following() {
+        let (directory, _) = written();
+        let feed = DirectoryFeed(Directory(directory.0.clone()), Arc::default());
+        let mut files = feed.0.files().expect("files");
+        let second = files.remove(&2).expect("a file");
+        let mut last = Last(0);
+        feed.pass(&files, Position(0), &mut last).expect("it goes on later");
+        assert_eq!(last.0, 1);
+        fs::remove_file(second).expect("removed");
+        let error = feed.pass(&files, Position(1), &mut last).expect_err("it is missing");
+        assert_eq!((error.kind(), last.0), (JournalErrorKind::Corrupt, 1));
+        assert!(error.to_string().contains("position 2"), "{error}");
     }
 
     #[test]
