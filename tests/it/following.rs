@@ -166,7 +166,7 @@ fn check_unharmed(store: &Store, what: &str) {
     assert_eq!(positions(&store.read_stream("a").events()), [1, 2, 3], "{what}");
     assert_eq!(store.read_stream("b").events().len(), 0, "{what}");
     let refused = store.append(&stream("a"), Expected::Any, [NewEvent::new("Noted")]);
-    assert!(matches!(refused, Err(Error::Corrupt(_))), "{what}: {refused:?}");
+    assert!(matches!(refused, Err(Error::Corrupt { .. })), "{what}: {refused:?}");
 }
 
 #[test]
@@ -226,7 +226,10 @@ fn a_feed_that_fails_or_panics_ends_waits_and_appends() {
             let refused = store.append(&stream("a"), Expected::Any, [NewEvent::new("Noted")]);
             (refused, store.fault(), store.close())
         });
-        assert!(matches!(fault.0, Err(Error::Failed(_) | Error::Closed)), "{fault:?}");
+        assert!(
+            matches!(fault.0, Err(Error::Failed { .. } | Error::Closed)),
+            "{fault:?}"
+        );
         assert!(fault.1.is_some() && fault.2.is_ok(), "{fault:?}");
     }
 }
@@ -253,7 +256,8 @@ fn an_acknowledgement_of_positions_that_never_come_ends_in_time() {
         (blocking, block_on(future))
     });
     for refused in [blocking, awaited] {
-        let is_right = matches!(&refused, Err(Error::Unavailable(error)) if error.to_string().contains("position 4"));
+        let is_right =
+            matches!(&refused, Err(Error::Unavailable { cause: error }) if error.to_string().contains("position 4"));
         assert!(is_right, "{refused:?}");
     }
 }
@@ -274,7 +278,7 @@ fn an_acknowledgement_of_other_events_was_passed_on() {
         let future = store.append_async(&stream("a"), Expected::Any, &events);
         let blocking = store.append(&stream("a"), Expected::Any, &events);
         for refused in [blocking, block_on(future)] {
-            assert!(matches!(&refused, Err(Error::Corrupt(_))), "{what}: {refused:?}");
+            assert!(matches!(&refused, Err(Error::Corrupt { .. })), "{what}: {refused:?}");
         }
         assert_eq!(store.visible(), Position(3), "{what}: the store goes on reading");
     }
@@ -296,7 +300,8 @@ fn futures_in_the_queue_hung_when_a_remote_panicked() {
         block_on(join_all((0..300).map(append)))
     });
     for result in results {
-        let is_right = matches!(&result, Err(Error::Unavailable(error)) if error.to_string().contains("panicked"));
+        let is_right =
+            matches!(&result, Err(Error::Unavailable { cause: error }) if error.to_string().contains("panicked"));
         assert!(is_right, "{result:?}");
     }
 }

@@ -183,7 +183,8 @@ fn more_than_ten_thousand_rows_are_refused() {
     add(&store, event(10_000));
     for _ in 0..2 {
         let refused = store.query(Query::all()).measure(&measure);
-        let is_right = matches!(&refused, Err(Error::Invalid(reason)) if reason.contains("more than 10000 rows"));
+        let is_right =
+            matches!(&refused, Err(Error::Invalid { message: reason }) if reason.contains("more than 10000 rows"));
         assert!(is_right, "{refused:?}");
     }
     assert_eq!(rows(&store, &Measure::of("")).len(), 1);
@@ -203,7 +204,10 @@ fn invalid_pointers_and_unknown_fields_are_refused() {
         Measure::of("/a").by(Field::Index("no".into())),
     ] {
         let refused = store.query(Query::all()).measure(&measure);
-        assert!(matches!(refused, Err(Error::Invalid(_))), "{measure:?}: {refused:?}");
+        assert!(
+            matches!(refused, Err(Error::Invalid { .. })),
+            "{measure:?}: {refused:?}"
+        );
     }
 }
 

@@ -208,11 +208,7 @@ fn what_partitions_would_not_have_is_named() {
             .contains("the table of events cannot be partitioned"),
         "{refused}"
     );
-    let cause = std::error::Error::source(&refused).map(ToString::to_string);
-    assert!(
-        cause.as_deref().is_some_and(|cause| cause.contains("the view mine")),
-        "{cause:?}"
-    );
+    assert!(refused.to_string().contains("the view mine"), "{refused}");
     schema.sql("DROP VIEW mine");
     drop(schema.journal().expect("nothing is in the way"));
     assert_eq!(schema.value("SELECT partitioned_by FROM head"), "month");
@@ -228,13 +224,8 @@ fn a_unique_index_of_ones_own_was_lost_without_a_word() {
          ALTER TABLE events ADD CONSTRAINT \"not twice\" EXCLUDE (event_id WITH =)",
     );
     let refused = schema.journal().map(drop).expect_err("others would not keep it");
-    let cause = std::error::Error::source(&refused).map(ToString::to_string);
-    assert!(
-        cause
-            .as_deref()
-            .is_some_and(|cause| cause.contains("the index \"not twice\", the index mine")),
-        "{cause:?}"
-    );
+    let named = "the index \"not twice\", the index mine";
+    assert!(refused.to_string().contains(named), "{refused}");
     schema.sql("DROP INDEX mine; ALTER TABLE events DROP CONSTRAINT \"not twice\"");
     drop(schema.journal().expect("nothing is in the way"));
 }

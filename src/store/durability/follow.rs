@@ -334,9 +334,11 @@ impl Engine {
         let position = appended.last_position;
         let mut reader = EventReader::new(&self.core);
         match reader.event(position.0).map(|event| event.id()) {
-            Some(found) if found != id => Err(Error::Corrupt(JournalError::corrupt(format!(
-                "the remote acknowledged the event {id} at position {position}, where the feed has the event {found}: they are not of one log"
-            )))),
+            Some(found) if found != id => Err(Error::Corrupt {
+                cause: JournalError::corrupt(format!(
+                    "the remote acknowledged the event {id} at position {position}, where the feed has the event {found}: they are not of one log"
+                )),
+            }),
             // The event may have been dropped since.
             Some(_) | None => Ok(()),
         }
@@ -399,11 +401,13 @@ fn check_acknowledged(appended: &Appended, count: usize) -> Result<()> {
     if has_all(positions.0.0, positions.1.0) && has_all(versions.0.0, versions.1.0) {
         return Ok(());
     }
-    Err(Error::Corrupt(JournalError::corrupt(format!(
-        "the remote acknowledged the positions {} to {} and the versions {} to {} for an append of {count} events: whether they were appended is \
+    Err(Error::Corrupt {
+        cause: JournalError::corrupt(format!(
+            "the remote acknowledged the positions {} to {} and the versions {} to {} for an append of {count} events: whether they were appended is \
          not known",
-        positions.0, positions.1, versions.0, versions.1
-    ))))
+            positions.0, positions.1, versions.0, versions.1
+        )),
+    })
 }
 
 /// Events that were read but are not visible yet: a batch may end within an append, a whole round does not.
