@@ -1,3 +1,5 @@
+//! Lines of JSON as other programs write them.
+
 use super::*;
 
 /// Of several maps of a field, the last counts here.
