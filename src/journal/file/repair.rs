@@ -171,24 +171,13 @@ fn too_many(first: u64, last: u64) -> JournalError {
 
 fn lost_event(stream: &str, position: u64, version: u64, time: Timestamp) -> Record<'_> {
     Record {
-        position: Position(position),
-        version: Version(version),
-        id: RandomIds.next(time),
         timestamp: time,
         recorded_at: time,
         aggregate_id: stream,
         aggregate_type: "$store",
         event_type: LOST,
-        schema_version: 1,
-        correlation_id: None,
-        causation_id: None,
-        user_id: None,
-        organization_id: None,
-        tags: &[],
-        metadata_type: "application/json",
-        metadata: &[],
-        data_type: "application/json",
         data: b"{}",
+        ..Record::new(Position(position), Version(version), RandomIds.next(time))
     }
 }
 

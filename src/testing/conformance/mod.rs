@@ -157,24 +157,11 @@ fn batch(first: u64, count: u64) -> Batch {
 
 fn plain() -> Record<'static> {
     Record {
-        position: Position(1),
-        version: Version(1),
-        id: Uuid::nil(),
-        timestamp: Timestamp::default(),
-        recorded_at: Timestamp::default(),
         aggregate_id: "order-1",
         aggregate_type: "Order",
         event_type: "OrderPlaced",
-        schema_version: 1,
-        correlation_id: None,
-        causation_id: None,
-        user_id: None,
-        organization_id: None,
-        tags: &[],
-        metadata_type: "application/json",
-        metadata: b"",
-        data_type: "application/json",
         data: b"{}",
+        ..Record::new(Position(1), Version(1), Uuid::nil())
     }
 }
 
