@@ -29,7 +29,7 @@ pub(crate) enum Step {
     Line(u64, Box<Result<Entry, BadLine>>),
     /// Everything that a file held when it was opened has been read. A pipe has no such place.
     CaughtUp,
-    /// The file has become shorter: it is read from its beginning, and its lines are numbered anew.
+    /// The file has become shorter: it is read from its beginning, and its lines are numbered from 1 again.
     Truncated,
     /// A pipe has ended.
     End,

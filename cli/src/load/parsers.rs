@@ -29,7 +29,7 @@ pub(crate) struct Parsers {
     steps: Sender<Step>,
 }
 
-/// Nobody waits for more steps.
+/// The receiver of the steps is gone.
 pub(crate) struct Unwanted;
 
 /// Takes batches back. A thread that parses frees them: the memory is its own, and the thread that appends is the slowest.
@@ -55,7 +55,7 @@ impl Parsers {
             thread::Builder::new().name(format!("parser {number}")).spawn(move || {
                 for (pieces, slot) in waiting {
                     drop(to_free.try_recv());
-                    // A receiver that is gone wants no more: that is how an interrupted load ends.
+                    // The receiver is gone after an interrupted load.
                     drop(slot.send(pieces.parse()));
                 }
             })?;
