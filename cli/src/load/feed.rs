@@ -31,7 +31,7 @@ pub(crate) struct Feed {
     path: PathBuf,
     /// Bytes of the file read so far.
     pub(crate) read: Arc<AtomicU64>,
-    /// Bytes of the file; 0 when nobody knows.
+    /// Bytes of the file; 0 if unknown.
     pub(crate) total: u64,
 }
 
@@ -151,7 +151,7 @@ impl Feed {
         self.spent.dispose(batch);
     }
 
-    /// A thread has ended without a word: it has panicked, and what it had read is lost.
+    /// A thread has ended without its last step: it has panicked, and the rest of the file is not read.
     fn stopped(&self) -> Failure {
         Failure::Runtime(format!(
             "{}: reading stopped before the end of the file, by a fault of this program",
@@ -175,7 +175,7 @@ fn receive<T>(from: &Receiver<T>, check: &impl Fn() -> Outcome) -> Outcome<Optio
 enum End {
     /// The file cannot be read on from here, whatever is skipped.
     Broken(String),
-    /// Nobody waits for more.
+    /// The receiver is gone.
     Unwanted,
 }
 
@@ -320,4 +320,51 @@ fn read_csv<F: FnMut(Pieces) -> Result<(), End>>(
         out.push(|pieces| pieces.read(line, entry, record.as_slice().len()))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use crossbeam_channel::bounded;
+
+    use super::*;
+
+    /// What a load gets when a thread ends after these steps, as one does that panics.
+    fn after(steps: Vec<Step>) -> Outcome<Option<Batch>> {
+        let (sender, received) = bounded(steps.len());
+        for step in steps {
+            sender.send(step).expect("there is room");
+        }
+        drop(sender);
+        let (parsers, _, spent) = Parsers::start().expect("threads");
+        drop(parsers);
+        let feed = Feed {
+            steps: received,
+            spent,
+            path: PathBuf::from("log.jsonl"),
+            read: Arc::new(AtomicU64::new(0)),
+            total: 0,
+        };
+        feed.next(|| Ok(()))
+    }
+
+    #[test]
+    fn a_thread_that_panicked_looked_like_the_end_of_the_file() {
+        let is_stopped =
+            |outcome| matches!(outcome, Err(Failure::Runtime(text)) if text.contains("log.jsonl: reading stopped"));
+        assert!(is_stopped(after(Vec::new())), "the reader");
+        let (parsed, slot) = bounded::<Batch>(1);
+        drop(parsed);
+        assert!(is_stopped(after(vec![Step::Batch(slot)])), "a parser");
+
+        assert!(matches!(after(vec![Step::End]), Ok(None)), "the end");
+        assert!(
+            matches!(
+                after(vec![Step::Broken("line 3: cut".to_owned())]),
+                Err(Failure::Data(_))
+            ),
+            "a broken file"
+        );
+    }
 }

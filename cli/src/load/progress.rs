@@ -1,4 +1,4 @@
-//! How far a load has come, on the standard error: only where somebody looks, and only when it takes a while.
+//! The progress of a load on standard error: only on a terminal, and only when it takes a while.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// Shows how far it has come, in bytes of `total`, which is 0 when nobody knows, and what has come of them.
+    /// Shows how far it has come, in bytes of `total` (0 if unknown), and what has been read of them.
     pub(crate) fn show(&mut self, done: u64, total: u64, what: impl FnOnce() -> String) {
         if !self.is_seen || self.started.elapsed() < PATIENCE {
             return;

@@ -19,7 +19,7 @@ pub(crate) struct Source {
     pub(crate) bytes: Box<dyn BufRead + Send>,
     /// Bytes of the file as it is, read so far.
     pub(crate) read: Arc<AtomicU64>,
-    /// Bytes of the file as it is; 0 when nobody knows.
+    /// Bytes of the file as it is; 0 if unknown.
     pub(crate) total: u64,
 }
 
