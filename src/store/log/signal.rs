@@ -108,10 +108,13 @@ impl Signal {
     /// Registers `waker` to be woken when the log grows. The caller must check the state again after this.
     pub(crate) fn register(&self, task: u64, waker: &Waker) {
         let waker = waker.clone();
-        let earlier = self.tasks.lock().insert(task, waker);
-        if earlier.is_none() {
-            self.waiting.fetch_add(1, Ordering::SeqCst);
-        }
+        let earlier = {
+            let mut tasks = self.tasks.lock();
+            let earlier = tasks.insert(task, waker);
+            // Under the lock: `notify` subtracts all registered tasks, and without this one's share the count would lack a waiter.
+            self.waiting.fetch_add(usize::from(earlier.is_none()), Ordering::SeqCst);
+            earlier
+        };
         fence(Ordering::SeqCst);
         // Without the lock: it may be the last of a task, whose futures then unregister.
         drop(earlier);
@@ -223,6 +226,27 @@ mod simulation {
             cancelled.swap(true, Ordering::SeqCst);
             signal.wake(0);
             sleeper.join().expect("the sleeper is woken");
+        });
+    }
+
+    #[test]
+    fn a_sleeper_was_not_woken_after_a_task_that_had_just_registered() {
+        loom::model(|| {
+            let signal = Arc::new(Signal::default());
+            let ends = Arc::new(AtomicBool::new(false));
+            let sleeper = {
+                let (signal, ends) = (Arc::clone(&signal), Arc::clone(&ends));
+                loom::thread::spawn(move || signal.wait_while(None, || !ends.load(Ordering::SeqCst)))
+            };
+            let task = {
+                let signal = Arc::clone(&signal);
+                loom::thread::spawn(move || signal.register(0, Waker::noop()))
+            };
+            signal.notify();
+            ends.swap(true, Ordering::SeqCst);
+            signal.notify();
+            sleeper.join().expect("the sleeper is woken");
+            task.join().expect("the task is registered");
         });
     }
 }

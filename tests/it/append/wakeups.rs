@@ -246,12 +246,16 @@ fn a_waker_may_append() {
     let mut waiting: Vec<_> = (0..10).map(|number| append(&store, number)).collect();
     assert!(waiting.iter_mut().all(|append| poll_with(append, &waker).is_pending()));
     storage.release();
+    let woken = Arc::clone(&appender);
+    // Before another task polls the futures, which would replace the waker.
+    ends(move || {
+        while woken.1.lock().is_empty() {
+            std::thread::yield_now();
+        }
+    });
     let results = ends(move || block_on(join_all(waiting)));
     assert!(results.iter().all(std::result::Result::is_ok));
     let ended = ends(move || {
-        while appender.1.lock().is_empty() {
-            std::thread::yield_now();
-        }
         let appends = std::mem::take(&mut *appender.1.lock());
         block_on(join_all(appends))
     });
