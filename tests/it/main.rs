@@ -13,6 +13,7 @@ mod ages;
 mod append;
 mod appended;
 mod archive;
+mod backup;
 mod cache;
 mod compaction;
 mod concurrency;

@@ -1,7 +1,9 @@
 //! `backup`: copies a store in files, also one that another process writes.
 
+use annals::journal::file::BackupEnd;
+
 use crate::args::{Backup, Global};
-use crate::backup::{Until, back_up};
+use crate::backup::back_up;
 use crate::commands::filters;
 use crate::exit::{Failure, Outcome};
 use crate::load::{Location, durable};
@@ -19,21 +21,21 @@ pub(crate) fn run(global: &Global, asked: &Backup, out: &mut Out<'_>) -> Outcome
         let text = "only a store in files is backed up: name it with --store file:DIR; copy a log file as any file, and a database with pg_dump";
         return Err(Failure::Usage(text.to_owned()));
     };
-    let until = match &asked.until {
-        None => None,
-        Some(Moment::Position(position)) => Some(Until::Position(position.0)),
-        Some(Moment::Time(time)) => Some(Until::Time(filters::time("until", time, out.times())?)),
+    let end = match &asked.until {
+        None => BackupEnd::Store,
+        Some(Moment::Position(position)) => BackupEnd::Position(*position),
+        Some(Moment::Time(time)) => BackupEnd::Time(filters::time("until", time, out.times())?),
     };
     durable::check_exists(url)?;
-    let backup = back_up(folder, &asked.to, until)?;
+    let backup = back_up(folder, &asked.to, end)?;
     let found = &backup.found;
     let events = found.events - found.events_system;
     let safe = format!("{} safe in {}, verified", counted(events, "event"), asked.to.display());
     out.hint(&clean(&safe))?;
-    if let Some(Until::Position(position)) = until
-        && found.position.0 < position
+    if let BackupEnd::Position(position) = end
+        && found.position < position
     {
-        let text = match backup.reached.cmp(&position) {
+        let text = match backup.reached.cmp(&position.0) {
             std::cmp::Ordering::Less => format!("the store ends at position {}", backup.reached),
             std::cmp::Ordering::Equal | std::cmp::Ordering::Greater => format!(
                 "the batch behind position {} ends after position {position}, and is left out whole",

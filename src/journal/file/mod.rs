@@ -5,6 +5,7 @@
 #[cfg(all(test, feature = "testing"))]
 mod agreement;
 mod archive;
+mod backup;
 mod codec;
 mod compress;
 mod damage;
@@ -36,6 +37,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 pub use self::archive::ArchiveWriter;
+pub use self::backup::{Backup, BackupEnd, BackupError, back_up};
 pub use self::damage::{Damage, Verification};
 pub use self::disk::{Disk, DiskFile, DiskLock, Folder};
 use self::errors::{check_path, not_locked};

@@ -1,0 +1,162 @@
+//! Backups of stores in files, also of damaged ones and on disks that fail.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::journal::file::{
+    Backup, BackupEnd, BackupError, Disk as _, FileJournal, FileReader, FileSettings, back_up, verify_on,
+};
+use annals::testing::disk::{Fault, SimulatedDisk};
+use annals::{Clock, Durability, Event, Expected, ManualClock, Position, Store};
+
+use crate::support::{START, events, stream};
+
+/// Appends of three events each; each is a batch.
+const APPENDS: u64 = 40;
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A store of several segments, whose appends are a second apart, the first at `START`.
+fn filled() -> SimulatedDisk {
+    let disk = SimulatedDisk::new();
+    let clock = Arc::new(ManualClock::at(START));
+    let settings = FileSettings {
+        segment_bytes: 4096,
+        preallocate_bytes: 0,
+        compress: false,
+    };
+    let journal = FileJournal::on(Arc::new(disk.clone()), settings).expect("a journal");
+    let builder = Store::builder()
+        .clock(Arc::clone(&clock) as Arc<dyn Clock>)
+        .journal(journal);
+    let store = builder.open().expect("a store");
+    let store = store.with_durability(Durability::Synced).expect("a handle");
+    for number in 0..APPENDS {
+        let id = format!("a-{}", number % 3);
+        store.append(&stream(&id), Expected::Any, events(3)).expect("appended");
+        clock.advance(SECOND);
+    }
+    store.close().expect("closed");
+    disk
+}
+
+fn copy(from: &SimulatedDisk, end: BackupEnd) -> (Result<Backup, BackupError>, SimulatedDisk) {
+    let to = SimulatedDisk::new();
+    let backup = back_up(from, Arc::new(to.clone()), end, &mut |_, _| ControlFlow::Continue(()));
+    (backup, to)
+}
+
+/// The events of a store, which must have no damage.
+fn read(disk: &SimulatedDisk) -> Vec<Event> {
+    let found = verify_on(disk, &mut |_, _| {}).expect("it can be read");
+    assert_eq!(found.damage, []);
+    let journal = FileReader::on(Arc::new(disk.clone())).expect("a reader");
+    let store = Store::builder().journal(journal).read_only().open().expect("it opens");
+    store.read_all().events()
+}
+
+#[test]
+fn a_backup_ends_behind_the_last_append_up_to_a_position() {
+    let store = filled();
+    let all = read(&store);
+    for position in 0..=3 * APPENDS + 1 {
+        let (backup, to) = copy(&store, BackupEnd::Position(Position(position)));
+        let last = (position / 3 * 3).min(3 * APPENDS);
+        if last == 0 {
+            assert!(matches!(backup, Err(BackupError::NothingBefore { .. })), "{backup:?}");
+            continue;
+        }
+        assert_eq!(backup.expect("a backup").last, Position(last), "to {position}");
+        assert_eq!(read(&to), all[..last as usize], "to {position}");
+    }
+}
+
+#[test]
+fn a_backup_ends_before_what_was_recorded_later() {
+    let store = filled();
+    for seconds in 0..APPENDS {
+        let time = START.after(SECOND * u32::try_from(seconds).expect("a small number"));
+        let (backup, to) = copy(&store, BackupEnd::Time(time));
+        assert_eq!(backup.expect("a backup").last, Position(3 * (seconds + 1)));
+        assert!(read(&to).iter().all(|event| event.recorded_at() <= time));
+    }
+    let (backup, _) = copy(&store, BackupEnd::Time(START.before(SECOND)));
+    assert!(matches!(backup, Err(BackupError::NothingBefore { .. })), "{backup:?}");
+}
+
+/// A disk with the same files.
+fn duplicate(disk: &SimulatedDisk) -> SimulatedDisk {
+    let duplicate = SimulatedDisk::new();
+    for name in disk.names().expect("names") {
+        duplicate.put(&name, &disk.bytes(&name).expect("a file"));
+    }
+    duplicate
+}
+
+#[test]
+fn a_flipped_bit_is_in_no_backup() {
+    let whole = filled();
+    let all = read(&whole);
+    for name in whole.names().expect("names").iter().filter(|name| *name != "lock") {
+        let length = whole.bytes(name).expect("a file").len();
+        for offset in (0..length).step_by(37) {
+            let store = duplicate(&whole);
+            assert!(store.flip(name, offset));
+            let (backup, to) = copy(&store, BackupEnd::Store);
+            match backup {
+                // Of a padding, or of the head, which is written anew.
+                Ok(_) => assert_eq!(read(&to), all, "{name} at byte {offset}"),
+                Err(BackupError::Damaged { .. }) => {}
+                Err(other) => panic!("{name} at byte {offset}: {other}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_failure_of_the_target_is_named() {
+    let store = filled();
+    for call in 1.. {
+        let to = SimulatedDisk::new();
+        to.fail(call, Fault::Full);
+        match back_up(&store, Arc::new(to), BackupEnd::Store, &mut |_, _| {
+            ControlFlow::Continue(())
+        }) {
+            Err(BackupError::Write { path, .. }) => assert!(path.starts_with("simulated"), "{}", path.display()),
+            other => {
+                assert_eq!(other.expect("a backup").last, Position(3 * APPENDS));
+                assert!(call > 10, "the disk has failed at no call");
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backup_stops_when_it_is_told_to() {
+    let store = filled();
+    let mut calls = 0;
+    let mut stop_at_third = |done, total| {
+        assert!(done <= total);
+        calls += 1;
+        if calls == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    };
+    let backup = back_up(
+        &store,
+        Arc::new(SimulatedDisk::new()),
+        BackupEnd::Store,
+        &mut stop_at_third,
+    );
+    assert!(matches!(backup, Err(BackupError::Stopped)), "{backup:?}");
+    assert_eq!(calls, 3);
+}
+
+#[test]
+fn a_store_without_a_segment_is_not_backed_up() {
+    let (backup, _) = copy(&SimulatedDisk::new(), BackupEnd::Store);
+    assert!(matches!(backup, Err(BackupError::Empty { .. })), "{backup:?}");
+}
