@@ -3,7 +3,7 @@
 //! A cluster listens on loopback alone. A guardian stops it and removes its folder when the tests end, however they do.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub(crate) fn url() -> String {
 pub(crate) struct Cluster {
     programs: PathBuf,
     folder: PathBuf,
-    port: u16,
+    port: Port,
     owner: Option<(u32, u32)>,
     guardian: Child,
     _alive: ChildStdin,
@@ -60,7 +60,7 @@ impl Cluster {
         self.begin();
         standby.configure(&format!(
             "port = {}\nprimary_conninfo = 'host=127.0.0.1 port={} user=postgres'\n",
-            standby.port, self.port
+            standby.port.number, self.port.number
         ));
         fs::write(standby.data().join("standby.signal"), "").expect("it can be written");
         standby.begin();
@@ -82,7 +82,7 @@ impl Cluster {
         Self {
             programs,
             folder,
-            port: free_port(),
+            port: Port::free(),
             owner,
             guardian,
             _alive: alive,
@@ -115,7 +115,7 @@ impl Cluster {
         let configuration = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = ''\nwal_level = logical\n\
              shared_buffers = 32MB\nmax_connections = 100\nmax_replication_slots = 100\n{}\n",
-            self.port,
+            self.port.number,
             lines.join("\n")
         );
         self.configure(&configuration);
@@ -150,9 +150,9 @@ impl Cluster {
 
     /// The address of it and of these others, in this order.
     pub(crate) fn url_and(&self, others: &[&Self]) -> String {
-        let ports = others.iter().map(|other| format!(",127.0.0.1:{}", other.port));
+        let ports = others.iter().map(|other| format!(",127.0.0.1:{}", other.port.number));
         let ports: String = ports.collect();
-        format!("postgres://postgres@127.0.0.1:{}{ports}/postgres", self.port)
+        format!("postgres://postgres@127.0.0.1:{}{ports}/postgres", self.port.number)
     }
 
     /// Has `pg_ctl` do something with it.
@@ -236,10 +236,35 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
     })
 }
 
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    listener.local_addr().expect("it listens").port()
+/// A port of the loopback address that no other server has, reserved as long as this exists.
+///
+/// The UDP port of the same number is bound meanwhile: other clusters, also of other processes, then take another. A number below 32,768 is never that of an
+/// outgoing connection, which could take the port while the server is stopped.
+struct Port {
+    number: u16,
+    _reserved: UdpSocket,
+}
+
+impl Port {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 10_000;
+
+    fn free() -> Self {
+        let start = std::process::id() % u32::from(Self::COUNT);
+        let start = u16::try_from(start).expect("it is below the count");
+        let mut numbers = (0..Self::COUNT).map(|offset| Self::FIRST + (start + offset) % Self::COUNT);
+        let port = numbers.find_map(Self::reserve);
+        port.expect("there is a free port")
+    }
+
+    fn reserve(number: u16) -> Option<Self> {
+        let reserved = UdpSocket::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        TcpListener::bind((Ipv4Addr::LOCALHOST, number)).ok()?;
+        Some(Self {
+            number,
+            _reserved: reserved,
+        })
+    }
 }
 
 /// Where the server's programs are: those that `ANNALS_PG_BIN` names, those of the machine, or of a package that is installed for it.
