@@ -8,6 +8,7 @@ mod exit;
 mod hex;
 mod interrupt;
 pub mod load;
+mod mcp;
 mod output;
 mod watch;
 mod when;

@@ -55,7 +55,7 @@ const SHOWS: &[&str] = &[
 ];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 22] = [
+const TAKEN: [(&str, &[&str]); 23] = [
     ("", SHOWS),
     ("events", SHOWS),
     ("stream", SHOWS),
@@ -84,6 +84,19 @@ const TAKEN: [(&str, &[&str]); 22] = [
     ("archive", &["store", "format", "time-zone", "color"]),
     ("backup", &["store", "format", "time-zone", "color"]),
     ("cdc", &["store", "format", "color"]),
+    (
+        "mcp",
+        &[
+            "store",
+            "attach",
+            "time-zone",
+            "skip-bad",
+            "color",
+            "input",
+            "map",
+            "csv",
+        ],
+    ),
     ("audit", READS),
     ("verify", &["format", "color"]),
     ("repair", &["format", "color"]),

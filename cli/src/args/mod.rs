@@ -338,6 +338,12 @@ pub(crate) enum Command {
     /// writes changes), with one object a line. While no reader is active, the server retains its log for the slot. As JSON,
     /// data and metadata that are not UTF-8 are hexadecimal digits, in `eventDataHex` and `metadataHex`.
     Cdc(Cdc),
+    /// Answer questions about a store to a program that speaks the Model Context Protocol, over the standard input and output
+    ///
+    /// The tools are `stats`, `list`, `events`, `search`, `stream`, `event`, `trace`, `trends`, `heatmap` and `explain`: the commands of these names, with
+    /// their options and their JSON; at most 256 KiB an answer. None writes. A store in files is read into memory, and read again when its
+    /// files have changed; it is not locked meanwhile, so other programs can write to it. The server ends with its standard input.
+    Mcp,
     /// Show who did what, and make and check evidence that the log was not changed
     ///
     /// `key` makes a key, `head` signs what the log is now, and `verify` checks later, with the public key, that it still is. The program takes keys from

@@ -29,7 +29,8 @@ pub(crate) fn search(store: &Store, needle: &str, events: &Events, out: &mut Out
     answer(store, query, events, out)
 }
 
-fn query(events: &Events, out: &Out<'_>) -> Outcome<Query> {
+/// The query of a command, without a limit.
+pub(crate) fn query(events: &Events, out: &Out<'_>) -> Outcome<Query> {
     let order = match (events.order, events.descending) {
         (By::Position, false) => Order::Position,
         (By::Position, true) => Order::PositionDescending,

@@ -8,7 +8,7 @@ mod cdc;
 mod completions;
 mod demo;
 mod event;
-mod events;
+pub(crate) mod events;
 mod export;
 mod filters;
 mod heatmap;
@@ -41,6 +41,7 @@ use crate::load::WITHOUT_POSTGRES;
 use crate::load::feed::{Kind, is_unnamed};
 use crate::load::loader::Loader;
 use crate::load::{Location, Options, durable};
+use crate::mcp;
 use crate::output::Out;
 use crate::output::target::Target;
 use crate::output::text::{clean, counted};
@@ -53,16 +54,16 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         return tour::give(global, out);
     };
     match command {
-        Command::Events(events) => events::list(&open(global, out)?, events, out),
-        Command::Stream(stream) => stream::show(&open(global, out)?, stream, out),
-        Command::Event { event } => event::show(&open(global, out)?, event, out),
-        Command::Search { needle, events } => events::search(&open(global, out)?, needle, events, out),
+        Command::Events(_)
+        | Command::Stream(_)
+        | Command::Event { .. }
+        | Command::Search { .. }
+        | Command::List(_)
+        | Command::Stats(_)
+        | Command::Trends(_)
+        | Command::Heatmap(_)
+        | Command::Trace { .. } => answer(&open(global, out)?, command, out),
         Command::Tail(tail) => tail::run(global, tail, out),
-        Command::List(list) => list::show(&open(global, out)?, list, out),
-        Command::Stats(filters) => stats::show(&open(global, out)?, filters, out),
-        Command::Trends(trends) => trends::show(&open(global, out)?, trends, out),
-        Command::Heatmap(filters) => heatmap::show(&open(global, out)?, filters, out),
-        Command::Trace { correlation } => trace::show(&open(global, out)?, correlation, out),
         Command::Import(import) => import::run(global, import, out),
         Command::Export {
             filters,
@@ -78,6 +79,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         #[cfg(not(feature = "postgres"))]
         Command::Cdc(_) => Err(Failure::Usage(WITHOUT_POSTGRES.to_owned())),
+        Command::Mcp => mcp::serve(global, out),
         Command::Backup(backup) => backup::run(global, backup, out),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
@@ -86,6 +88,26 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),
         Command::Completions { shell } => completions::write(*shell, out),
         Command::Man(man) => man::write(man, out),
+    }
+}
+
+/// Answers a command that does nothing but read a store.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "every other command writes, follows, or has no store"
+)]
+pub(crate) fn answer(store: &Store, command: &Command, out: &mut Out<'_>) -> Outcome {
+    match command {
+        Command::Events(events) => events::list(store, events, out),
+        Command::Stream(stream) => stream::show(store, stream, out),
+        Command::Event { event } => event::show(store, event, out),
+        Command::Search { needle, events } => events::search(store, needle, events, out),
+        Command::List(list) => list::show(store, list, out),
+        Command::Stats(filters) => stats::show(store, filters, out),
+        Command::Trends(trends) => trends::show(store, trends, out),
+        Command::Heatmap(filters) => heatmap::show(store, filters, out),
+        Command::Trace { correlation } => trace::show(store, correlation, out),
+        _ => Err(Failure::Usage("the command does more than read a store".to_owned())),
     }
 }
 
@@ -164,13 +186,13 @@ fn inputs(global: &Global, files: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// The files of a folder; none where it cannot be read, which opening the store reports.
-fn files_of(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files_of(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
 }
 
 /// Opens the store that `--store` names, or loads the log.
-fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
+pub(crate) fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     let Some(location) = &global.store else {
         let text = "no store is named: name one with --store FILE or in ANNALS_STORE; `annals demo --output demo.jsonl.gz` generates a log";
         return Err(Failure::Usage(text.to_owned()));

@@ -22,7 +22,7 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 27] = [
+const COMMANDS: [&str; 28] = [
     "",
     "events",
     "stream",
@@ -39,6 +39,7 @@ const COMMANDS: [&str; 27] = [
     "cdc",
     "archive",
     "backup",
+    "mcp",
     "audit",
     "audit trail",
     "audit key",

@@ -20,6 +20,7 @@ mod formats;
 mod interrupted;
 mod lists;
 mod looks;
+mod mcp;
 mod paged;
 mod payloads;
 mod pipes;
