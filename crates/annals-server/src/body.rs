@@ -1,0 +1,127 @@
+//! Bodies of requests: their media type, their size, and the time that they may take.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::problem::{Kind, Problem};
+use crate::shared::Shared;
+
+/// What a body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Media {
+    Json,
+    Lines,
+}
+
+/// The whole body of a request.
+#[derive(Debug)]
+pub(crate) struct Content {
+    pub(crate) media: Media,
+    pub(crate) bytes: Bytes,
+}
+
+/// Whether the body of a request was read to its end. What is left of it would be taken for the next request of the connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Consumed(pub(crate) Arc<AtomicBool>);
+
+impl FromRequest<Arc<Shared>> for Content {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        // A web page can send any text to any server without asking, but not with these types.
+        let media = media_of(request.headers())?;
+        let limit = shared.limits.body_bytes;
+        if announced(request.headers()).is_some_and(|bytes| bytes > limit as u64) {
+            return Err(too_large(limit));
+        }
+        let consumed = request.extensions().get::<Consumed>().cloned();
+        let reading = timeout(shared.limits.body_time, collect(request.into_body(), limit));
+        let Ok(read) = reading.await else {
+            return Err(Problem::new(Kind::BodyTimeout, "the body was not sent in time"));
+        };
+        let bytes = read?;
+        if let Some(consumed) = consumed {
+            consumed.0.store(true, Ordering::Relaxed);
+        }
+        Ok(Self { media, bytes })
+    }
+}
+
+impl Content {
+    /// Reads the body as one JSON value.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if it is NDJSON, or no such value.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.expect_json()?;
+        serde_json::from_slice(&self.bytes).map_err(|error| Problem::invalid(format!("the body is invalid: {error}")))
+    }
+
+    /// # Errors
+    ///
+    /// A [`Problem`] if the body is NDJSON.
+    pub(crate) fn expect_json(&self) -> Result<(), Problem> {
+        if self.media == Media::Lines {
+            return Err(Problem::new(
+                Kind::MediaType,
+                "the body of this operation must be application/json",
+            ));
+        }
+        Ok(())
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Problem::invalid("the body ended before its end"))?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        if data.len() > limit - bytes.len() {
+            return Err(too_large(limit));
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+fn too_large(limit: usize) -> Problem {
+    let detail = format!("the body has more than {limit} bytes: send several smaller requests");
+    Problem::new(Kind::TooLarge, detail).with("limitBytes", limit)
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+fn media_of(headers: &HeaderMap) -> Result<Media, Problem> {
+    let refuse = |detail: String| Err(Problem::new(Kind::MediaType, detail));
+    if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        return refuse(format!(
+            "the body is encoded as {encoding:?}: send it without Content-Encoding"
+        ));
+    }
+    let given = headers
+        .get(CONTENT_TYPE)
+        .and_then(|given| given.to_str().ok())
+        .unwrap_or_default();
+    let (name, _) = given.split_once(';').unwrap_or((given, ""));
+    match name.trim().to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Media::Json),
+        "application/x-ndjson" | "application/jsonl" => Ok(Media::Lines),
+        other => refuse(format!(
+            "the media type is '{other}': send application/json or application/x-ndjson"
+        )),
+    }
+}

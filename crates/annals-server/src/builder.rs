@@ -1,0 +1,154 @@
+//! Configures a server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use annals::{Error, Store};
+use tokio::sync::{Semaphore, watch};
+
+use crate::limits::Limits;
+use crate::server::Server;
+use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
+
+/// Bytes of a namespace's name, at most.
+const NAME_BYTES_MAX: usize = 64;
+/// The least that a request's headers may take.
+const HEADER_BYTES_MIN: usize = 8 << 10;
+
+/// Configures a [`Server`].
+#[derive(Debug)]
+#[must_use = "a builder makes a server by `build`"]
+pub struct Builder {
+    namespaces: Vec<(String, Store)>,
+    limits: Limits,
+    hosts: Vec<String>,
+}
+
+impl Builder {
+    pub(crate) fn new(store: Store) -> Self {
+        Self {
+            namespaces: vec![(DEFAULT.to_owned(), store)],
+            limits: Limits::default(),
+            hosts: Vec::new(),
+        }
+    }
+
+    /// Adds another store, at `/v1/ns/NAME`. The store of [`Server::builder`] is the namespace `default`, at `/v1` as well.
+    pub fn namespace(mut self, name: impl Into<String>, store: Store) -> Self {
+        self.namespaces.push((name.into(), store));
+        self
+    }
+
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Accepts requests whose `Host` is `name`, without a port. Addresses and `localhost` are always accepted; other names are refused, so that
+    /// a web page cannot reach a local server by a name of its own.
+    pub fn host(mut self, name: impl Into<String>) -> Self {
+        self.hosts.push(name.into().to_ascii_lowercase());
+        self
+    }
+
+    /// Makes the server.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if the name of a namespace is there twice, is empty, has more than 64 bytes or other characters than letters, digits,
+    /// `-`, `_` and `.`, or if a limit is 0 or too small.
+    pub fn build(self) -> Result<Server, Error> {
+        check(&self.limits)?;
+        let mut namespaces = BTreeMap::new();
+        for (name, store) in self.namespaces {
+            check_name(&name)?;
+            if namespaces.insert(name.clone(), store).is_some() {
+                return Err(invalid(format!(
+                    "the namespace '{name}' is there twice: give one another name"
+                )));
+            }
+        }
+        let is_ephemeral = namespaces.values().all(is_ephemeral);
+        Ok(Server {
+            shared: Arc::new(Shared {
+                workers: Arc::new(Semaphore::new(self.limits.workers)),
+                tails: Arc::new(Semaphore::new(self.limits.tails)),
+                limits: self.limits,
+                namespaces,
+                hosts: self.hosts,
+                stage: watch::Sender::new(Stage::Running),
+                is_ephemeral,
+            }),
+        })
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::Invalid {
+        message: message.into(),
+    }
+}
+
+fn check_name(name: &str) -> Result<(), Error> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    // A name of dots would be a step in a path.
+    let is_step = name.bytes().all(|byte| byte == b'.');
+    if is_step || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
+        return Err(invalid(format!(
+            "'{name}' is no name of a namespace: write 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
+        )));
+    }
+    Ok(())
+}
+
+fn check(limits: &Limits) -> Result<(), Error> {
+    let counts = [
+        ("connections", limits.connections),
+        ("page_events", limits.page_events),
+        ("page_bytes", limits.page_bytes),
+        ("body_bytes", limits.body_bytes),
+        ("workers", limits.workers),
+        ("tails", limits.tails),
+    ];
+    if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {
+        return Err(invalid(format!("the limit {name} is 0: set it to 1 or more")));
+    }
+    // The most that the semaphores of the runtime count to.
+    if let Some((name, _)) = counts.iter().find(|(_, count)| *count > Semaphore::MAX_PERMITS) {
+        return Err(invalid(format!(
+            "the limit {name} is more than {}",
+            Semaphore::MAX_PERMITS
+        )));
+    }
+    if limits.header_bytes < HEADER_BYTES_MIN {
+        return Err(invalid(format!("the limit header_bytes is under {HEADER_BYTES_MIN}")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_a_step_in_a_path_was_a_namespace() {
+        for name in ["", "..", ".", "a/b", "ü", "a b", &"x".repeat(65), "default"] {
+            let server = Builder::new(Store::in_memory())
+                .namespace(name, Store::in_memory())
+                .build();
+            assert!(server.is_err(), "{name:?}");
+        }
+        let server = Builder::new(Store::in_memory()).namespace("test-1_a.b", Store::in_memory());
+        assert!(server.build().is_ok());
+    }
+
+    #[test]
+    fn a_limit_of_zero_hung_every_request() {
+        let limits = Limits {
+            workers: 0,
+            ..Limits::default()
+        };
+        assert!(Builder::new(Store::in_memory()).limits(limits).build().is_err());
+    }
+}

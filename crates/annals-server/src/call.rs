@@ -1,0 +1,150 @@
+//! What every request says before its body: namespace, path, parameters and headers.
+
+use std::sync::Arc;
+
+use annals::Store;
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::header::ACCEPT;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::params::Params;
+use crate::problem::{Kind, Problem};
+use crate::shared::{DEFAULT, Shared};
+
+/// What is encoded within a segment of a path, or a parameter.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// The address of a request as it was sent: routers of axum cut prefixes off.
+#[derive(Clone, Debug)]
+pub(crate) struct Original(pub(crate) Uri);
+
+/// A request without its body.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) store: Store,
+    pub(crate) params: Params,
+    pub(crate) headers: HeaderMap,
+    /// `/v1`, or `/v1/ns/NAME`.
+    pub(crate) base: String,
+    path: Vec<(String, String)>,
+    original: Uri,
+}
+
+impl FromRequestParts<Arc<Shared>> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let path = match RawPathParams::from_request_parts(parts, shared).await {
+            Ok(params) => params
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+            Err(axum::extract::rejection::RawPathParamsRejection::MissingPathParams(_)) => Vec::new(),
+            Err(_) => {
+                return Err(Problem::invalid(
+                    "the path has percent-encoded bytes that are not UTF-8",
+                ));
+            }
+        };
+        let original = parts
+            .extensions
+            .get::<Original>()
+            .map_or_else(|| parts.uri.clone(), |uri| uri.0.clone());
+        let namespace = find(&path, "namespace");
+        let name = namespace.unwrap_or(DEFAULT);
+        let store = shared
+            .namespaces
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Problem::new(Kind::NoNamespace, format!("the server has no namespace '{name}'")))?;
+        Ok(Self {
+            base: namespace.map_or_else(|| "/v1".to_owned(), |name| format!("/v1/ns/{}", encode(name))),
+            params: Params::parse(original.query())?,
+            headers: parts.headers.clone(),
+            shared: Arc::clone(shared),
+            store,
+            path,
+            original,
+        })
+    }
+}
+
+fn find<'a>(path: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let mut found = path.iter().filter(|(own, _)| own == name);
+    found.next().map(|(_, value)| value.as_str())
+}
+
+/// A text as a segment of a path, or as the value of a parameter.
+pub(crate) fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// A representation that a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    Json,
+    Lines,
+}
+
+impl Call {
+    /// The decoded segment of the path that is called `name`; empty if the route has none.
+    pub(crate) fn segment(&self, name: &str) -> &str {
+        find(&self.path, name).unwrap_or_default()
+    }
+
+    /// The header of this name as text.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if it is there twice, or is not visible ASCII.
+    pub(crate) fn header(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let mut values = self.headers.get_all(name).iter();
+        let first = values.next();
+        if values.next().is_some() {
+            return Err(Problem::invalid(format!(
+                "the header {name} is there twice: leave one out"
+            )));
+        }
+        let text = first.map(|value| value.to_str());
+        text.transpose()
+            .map_err(|_| Problem::invalid(format!("the header {name} is not visible ASCII")))
+    }
+
+    /// Whether the client wants a list of events as one document, or as lines.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::NotAcceptable`] if it wants neither.
+    pub(crate) fn accepted(&self) -> Result<Accepted, Problem> {
+        let mut texts = Vec::new();
+        for value in self.headers.get_all(ACCEPT) {
+            texts.push(value.to_str().unwrap_or_default());
+        }
+        if texts.is_empty() {
+            return Ok(Accepted::Json);
+        }
+        let names = texts.iter().flat_map(|text| text.split(','));
+        for name in names.map(|name| name.split(';').next().unwrap_or_default().trim()) {
+            match name.to_ascii_lowercase().as_str() {
+                "application/x-ndjson" | "application/jsonl" => return Ok(Accepted::Lines),
+                "application/json" | "application/*" | "*/*" => return Ok(Accepted::Json),
+                _ => {}
+            }
+        }
+        let detail = "events are application/json or application/x-ndjson";
+        Err(Problem::new(Kind::NotAcceptable, detail))
+    }
+
+    /// The address of the same request with another cursor, as a client can send it.
+    pub(crate) fn link(&self, cursor: &str) -> String {
+        let pairs = self.original.query().unwrap_or_default().split('&');
+        let is_other = |pair: &&str| !pair.is_empty() && pair.split('=').next() != Some("cursor");
+        let mut query: Vec<&str> = pairs.filter(is_other).collect();
+        let cursor = format!("cursor={}", encode(cursor));
+        query.push(&cursor);
+        format!("{}?{}", self.original.path(), query.join("&"))
+    }
+}

@@ -1,0 +1,196 @@
+//! Connections: accepted while there is room, bounded in headers and time, and drained at the end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::Router;
+use futures_util::future::{Either, select};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep, timeout};
+use tower_service::Service as _;
+
+use crate::guard::Unread;
+use crate::limits::Limits;
+use crate::shared::{Shared, Stage};
+
+/// Headers of a request, at most.
+const HEADERS_MAX: usize = 100;
+/// The pause after the operating system could not accept a connection, for example because no file descriptor is free.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long, and for how many bytes, a connection takes in what a client still sends after a refusal.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+const LINGER_BYTES: u64 = 64 << 20;
+
+/// Accepts connections until `stop`, then drains them for at most `grace`. Returns how many were cut off.
+pub(crate) async fn accept(
+    shared: &Arc<Shared>,
+    router: Router,
+    listener: TcpListener,
+    stop: impl Future<Output = ()> + Send,
+    grace: Duration,
+) -> usize {
+    let places = Arc::new(Semaphore::new(shared.limits.connections));
+    {
+        let accepting = std::pin::pin!(accept_all(shared, &router, listener, &places));
+        select(accepting, std::pin::pin!(stop)).await;
+        // The listener is dropped here: clients that connect from now on are refused, and do not wait for an answer.
+    }
+    shared.stage.send_replace(Stage::Draining);
+    let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
+    let drained = timeout(grace, places.acquire_many(all)).await.is_ok();
+    let open = shared.limits.connections - places.available_permits();
+    shared.stage.send_replace(Stage::Ended);
+    if drained { 0 } else { open }
+}
+
+async fn accept_all(shared: &Arc<Shared>, router: &Router, listener: TcpListener, places: &Arc<Semaphore>) {
+    while let Ok(place) = Arc::clone(places).acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve_one(Arc::clone(shared), router.clone(), stream, place));
+            }
+            Err(_) => sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn serve_one(shared: Arc<Shared>, router: Router, stream: TcpStream, place: OwnedSemaphorePermit) {
+    // Small answers must not wait for others; where that is impossible, they are only slower.
+    drop(stream.set_nodelay(true));
+    let unread = Unread::default();
+    let wire = TokioIo::new(Wire::new(stream, unread.clone(), shared.limits.write_time));
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(unread.clone());
+        router.clone().call(request)
+    });
+    let connection = http1_of(&shared.limits).serve_connection(wire, service);
+    let mut connection = std::pin::pin!(connection);
+    let draining = std::pin::pin!(shared.reached(Stage::Draining));
+    // An error of a connection is the client's: it went away, or sent something else than HTTP.
+    if let Either::Right(_) = select(connection.as_mut(), draining).await {
+        connection.as_mut().graceful_shutdown();
+        drop(select(connection, std::pin::pin!(shared.reached(Stage::Ended))).await);
+    }
+    drop(place);
+}
+
+fn http1_of(limits: &Limits) -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_time)
+        .max_buf_size(limits.header_bytes)
+        .max_headers(HEADERS_MAX);
+    builder
+}
+
+/// A connection that fails when its client reads nothing for too long, and that takes in what a refused client still sends.
+struct Wire {
+    stream: TcpStream,
+    unread: Unread,
+    write_time: Duration,
+    /// Set while a write waits for the client.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Set when the answers are all sent, and the client may still send.
+    lingering: Option<(Pin<Box<Sleep>>, u64)>,
+}
+
+impl Wire {
+    fn new(stream: TcpStream, unread: Unread, write_time: Duration) -> Self {
+        Self {
+            stream,
+            unread,
+            write_time,
+            stalled: None,
+            lingering: None,
+        }
+    }
+
+    /// The result of a write: an error once writes have waited for too long.
+    fn watched<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.stalled = None;
+            return polled;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.write_time)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Discards what the client sends, until it ends, its time is over, or it was too much. A connection that is closed with unread bytes is
+    /// reset, and the client may lose the answer.
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((time, bytes)) = &mut self.lingering else {
+            return Poll::Ready(Ok(()));
+        };
+        let mut scratch = [0; 8 << 10];
+        while *bytes > 0 {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.stream).poll_read(context, &mut buffer) {
+                Poll::Pending => return time.as_mut().poll(context).map(Ok),
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                    *bytes = bytes.saturating_sub(buffer.filled().len() as u64);
+                }
+                // The client has ended, or has gone.
+                Poll::Ready(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.watched(context, polled)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.watched(context, polled)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = Pin::new(&mut self.stream).poll_flush(context);
+        self.watched(context, polled)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.lingering.is_none() {
+            ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+            if !self.unread.0.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+            self.lingering = Some((Box::pin(sleep(LINGER_TIME)), LINGER_BYTES));
+        }
+        self.poll_linger(context)
+    }
+}

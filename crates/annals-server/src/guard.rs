@@ -1,0 +1,170 @@
+//! What every request passes on its way in, and every answer on its way out.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::body::HttpBody as _;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::body::Consumed;
+use crate::call::Original;
+use crate::problem::{Kind, Problem};
+use crate::shared::Shared;
+
+/// The id of a request, which the answer repeats.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// That nothing of the stores survives the process.
+const EPHEMERAL: HeaderName = HeaderName::from_static("annals-ephemeral");
+/// Whether the browser says that another site's page sent the request.
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+/// Bytes of the id of a request, at most; a longer one is replaced.
+const REQUEST_ID_BYTES_MAX: usize = 128;
+
+/// Whether a connection has bytes of a body that no handler read: it lingers then, so that the answer arrives before the connection breaks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Unread(pub(crate) Arc<AtomicBool>);
+
+/// Checks a request, runs it within its time, and completes its answer.
+pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let unread = request.extensions().get::<Unread>().cloned();
+    let consumed = Consumed::default();
+    let has_body = !request.body().is_end_stream();
+    let original = Original(request.uri().clone());
+    request.extensions_mut().insert(original);
+    request.extensions_mut().insert(consumed.clone());
+    let mut response = match check(&shared, &request) {
+        Ok(()) => answer(&shared, request, next).await,
+        Err(problem) => problem.into_response(),
+    };
+    if has_body && !consumed.0.load(Ordering::Relaxed) {
+        response
+            .headers_mut()
+            .insert(CONNECTION, HeaderValue::from_static("close"));
+        if let Some(unread) = unread {
+            unread.0.store(true, Ordering::Relaxed);
+        }
+    }
+    complete(response, &shared, id)
+}
+
+/// The answer of the routes, in time, and without a panic.
+async fn answer(shared: &Shared, request: Request, next: Next) -> Response {
+    let time = shared.limits.request_time + shared.limits.body_time;
+    let running = AssertUnwindSafe(next.run(request)).catch_unwind();
+    match timeout(time, running).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => Problem::new(Kind::Internal, "the request failed within the server").into_response(),
+        Err(_) => Problem::new(Kind::Busy, "the request took too long").into_response(),
+    }
+}
+
+fn complete(mut response: Response, shared: &Shared, id: HeaderValue) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    if shared.is_ephemeral {
+        headers.insert(EPHEMERAL, HeaderValue::from_static("true"));
+    }
+    response
+}
+
+/// The id that the client gave, if it is short and visible; otherwise a new one.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let given = headers.get(REQUEST_ID).filter(|id| {
+        let bytes = id.as_bytes();
+        (1..=REQUEST_ID_BYTES_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
+    });
+    given.cloned().unwrap_or_else(|| {
+        let id = Uuid::from_bytes(next_id());
+        // Hexadecimal digits and hyphens.
+        HeaderValue::try_from(id.to_string()).unwrap_or_else(|_| HeaderValue::from_static("none"))
+    })
+}
+
+/// A number that this process gives out once, behind one that other processes do not have.
+fn next_id() -> [u8; 16] {
+    use std::hash::{BuildHasher as _, RandomState};
+    use std::sync::atomic::AtomicU64;
+
+    static PROCESS: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    // Seeded by the operating system.
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(0_u8));
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    (u128::from(*process) << 64 | u128::from(number)).to_be_bytes()
+}
+
+fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
+    let host = host_of(request)?;
+    check_host(shared, &host)?;
+    check_origin(request.headers(), &host)
+}
+
+/// The host and the port that the client names, in lower case.
+fn host_of(request: &Request) -> Result<Authority, Problem> {
+    let missing = || Problem::invalid("the header Host is missing or invalid");
+    let mut given = request.headers().get_all(HOST).iter();
+    let text = match (request.uri().authority(), given.next(), given.next()) {
+        (_, Some(_), Some(_)) => return Err(missing()),
+        (Some(authority), _, _) => authority.as_str(),
+        (None, given, _) => given.and_then(|given| given.to_str().ok()).ok_or_else(missing)?,
+    };
+    let host: Authority = text.to_ascii_lowercase().parse().map_err(|_| missing())?;
+    // An authority may have a user, which no host has.
+    if text.contains('@') { Err(missing()) } else { Ok(host) }
+}
+
+/// A name that an attacker points at this server is none of those that it knows. An address is nothing that can be pointed elsewhere.
+fn check_host(shared: &Shared, host: &Authority) -> Result<(), Problem> {
+    let name = host.host();
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let is_known = name == "localhost"
+        || name.ends_with(".localhost")
+        || address.parse::<IpAddr>().is_ok()
+        || shared.hosts.iter().any(|known| known == name);
+    if is_known {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Kind::Misdirected,
+        format!("the server does not know the host '{name}': start it with --host {name} to permit it"),
+    ))
+}
+
+/// A page of another origin must neither write nor read.
+fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
+    let refuse = |what: &str| {
+        Err(Problem::new(
+            Kind::CrossOrigin,
+            format!("{what}: pages of other origins have no access"),
+        ))
+    };
+    for origin in headers.get_all(ORIGIN) {
+        let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
+        let own = [format!("http://{host}"), format!("https://{host}")];
+        if !own.contains(&origin) {
+            return refuse(&format!("Origin is '{origin}'"));
+        }
+    }
+    let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
+    let is_link = headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate");
+    match site {
+        Some(b"cross-site" | b"same-site") if !is_link => refuse("Sec-Fetch-Site names another site"),
+        _ => Ok(()),
+    }
+}

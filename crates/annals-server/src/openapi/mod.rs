@@ -1,0 +1,137 @@
+//! The `OpenAPI` 3.1 document: made from one table of operations.
+
+mod operations;
+mod parameters;
+mod schemas;
+
+use serde_json::{Map, Value, json};
+
+use self::operations::{Body, Operation, Reply};
+use crate::problem::Kind;
+
+const DESCRIPTION: &str = "\
+An event store over HTTP. Every path below `/v1` addresses the namespace `default`; the same paths below `/v1/ns/{namespace}` address another.
+
+An event on the wire has the names of the files that the program `annals` writes, so that a file can be appended as it is. The ids of correlation, \
+causation, user and organization may stand in `metadata` or beside them, and are answered in `metadata`.
+
+Every refusal is a problem document (RFC 9457). Its `type` is an address of this server that describes it; /problems lists all.";
+
+/// The document.
+pub(crate) fn document() -> Value {
+    let mut paths = Map::new();
+    for operation in operations::all() {
+        add(&mut paths, operation.path.to_owned(), describe(&operation, false));
+        if let Some(rest) = operation.path.strip_prefix("/v1/") {
+            add(
+                &mut paths,
+                format!("/v1/ns/{{namespace}}/{rest}"),
+                describe(&operation, true),
+            );
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Annals",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "servers": [{ "url": "/" }],
+        "paths": paths,
+        "components": { "schemas": schemas::all(), "parameters": parameters::all() },
+    })
+}
+
+/// Adds an operation, by its method, to the item of its path.
+fn add(paths: &mut Map<String, Value>, path: String, (method, operation): (&str, Value)) {
+    let item = paths.entry(path).or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(item) = item {
+        item.insert(method.to_owned(), operation);
+    }
+}
+
+fn describe(operation: &Operation, is_in_namespace: bool) -> (&'static str, Value) {
+    let mut parameters: Vec<Value> = operation
+        .parameters
+        .iter()
+        .map(|name| reference("parameters", name))
+        .collect();
+    let mut id = operation.id.to_owned();
+    if is_in_namespace {
+        parameters.insert(0, reference("parameters", "namespace"));
+        id.push_str("InNamespace");
+    }
+    let mut described = json!({
+        "operationId": id,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "parameters": parameters,
+        "responses": responses(operation),
+    });
+    if let Some(body) = &operation.body {
+        described["requestBody"] = json!({ "required": true, "content": request(body) });
+    }
+    (operation.method, described)
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+fn schema(name: &str) -> Value {
+    reference("schemas", name)
+}
+
+fn request(body: &Body) -> Value {
+    match body {
+        Body::Json(name) => json!({ "application/json": { "schema": schema(name) } }),
+        // Of NDJSON a schema describes each line.
+        Body::Events => json!({
+            "application/json": { "schema": schema("NewEvents") },
+            "application/x-ndjson": { "schema": schema("NewEvent") },
+        }),
+    }
+}
+
+fn responses(operation: &Operation) -> Value {
+    let mut responses = Map::new();
+    for (status, text, reply) in operation.replies {
+        let content = match reply {
+            Reply::Json(name) => json!({ "application/json": { "schema": schema(name) } }),
+            Reply::Page(name) => json!({
+                "application/json": { "schema": schema(name) },
+                "application/x-ndjson": { "schema": schema("Event") },
+            }),
+            Reply::EventStream => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
+        };
+        responses.insert(status.to_string(), json!({ "description": text, "content": content }));
+    }
+    for (status, kinds) in problems(operation) {
+        let names: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.name())).collect();
+        let content = json!({ "application/problem+json": { "schema": schema("Problem") } });
+        let response = json!({ "description": names.join(", "), "content": content });
+        responses.insert(status.to_string(), response);
+    }
+    responses.into()
+}
+
+/// The types of problems that an operation can answer with, by their status.
+fn problems(operation: &Operation) -> std::collections::BTreeMap<u16, Vec<Kind>> {
+    let mut kinds = operations::ALWAYS.to_vec();
+    if operation.path.starts_with("/v1/") {
+        kinds.extend(operations::IN_NAMESPACE);
+    }
+    if operation.body.is_some() {
+        kinds.extend(operations::WITH_BODY);
+    }
+    kinds.extend(operation.problems);
+    kinds.sort_unstable();
+    kinds.dedup();
+    let mut by_status = std::collections::BTreeMap::<u16, Vec<Kind>>::new();
+    for kind in kinds {
+        by_status.entry(kind.status().as_u16()).or_default().push(kind);
+    }
+    by_status
+}

@@ -1,0 +1,483 @@
+//! The operations: method, path, parameters, bodies and answers.
+
+use crate::problem::Kind;
+
+/// What an operation takes.
+pub(super) enum Body {
+    /// JSON of this schema.
+    Json(&'static str),
+    /// An event, a list, or NDJSON.
+    Events,
+}
+
+/// What an operation answers with.
+pub(super) enum Reply {
+    /// JSON of this schema.
+    Json(&'static str),
+    /// JSON of this schema, or NDJSON of events.
+    Page(&'static str),
+    /// Server-sent events.
+    EventStream,
+}
+
+pub(super) struct Operation {
+    pub(super) method: &'static str,
+    pub(super) path: &'static str,
+    pub(super) id: &'static str,
+    pub(super) tag: &'static str,
+    pub(super) summary: &'static str,
+    /// Names of parameters.
+    pub(super) parameters: Vec<&'static str>,
+    pub(super) body: Option<Body>,
+    pub(super) replies: &'static [(u16, &'static str, Reply)],
+    /// The types of problems beside those of all operations.
+    pub(super) problems: &'static [Kind],
+}
+
+/// What every operation can answer with.
+pub(super) const ALWAYS: &[Kind] = &[
+    Kind::Invalid,
+    Kind::CrossOrigin,
+    Kind::Misdirected,
+    Kind::Internal,
+    Kind::Busy,
+];
+/// What every operation in a namespace can answer with.
+pub(super) const IN_NAMESPACE: &[Kind] = &[Kind::NoNamespace];
+/// What every operation with a body can answer with.
+pub(super) const WITH_BODY: &[Kind] = &[Kind::BodyTimeout, Kind::TooLarge, Kind::MediaType];
+/// What every operation that writes can answer with.
+macro_rules! writing {
+    ($($kind:ident),*) => {
+        &[
+            Kind::ReadOnly, Kind::VersionConflict, Kind::Gone, Kind::Full, Kind::JournalFailed, Kind::Unsupported, Kind::Unavailable,
+            $(Kind::$kind),*
+        ]
+    };
+}
+
+/// The parameters of the filters.
+const FILTERS: &[&str] = &[
+    "eventType",
+    "eventTypePrefix",
+    "notEventType",
+    "notEventTypePrefix",
+    "aggregateTypeFilter",
+    "aggregateTypePrefix",
+    "notAggregateType",
+    "notAggregateTypePrefix",
+    "aggregate",
+    "aggregatePrefix",
+    "notAggregate",
+    "notAggregatePrefix",
+    "correlation",
+    "correlationPrefix",
+    "notCorrelation",
+    "notCorrelationPrefix",
+    "causation",
+    "causationPrefix",
+    "notCausation",
+    "notCausationPrefix",
+    "user",
+    "userPrefix",
+    "notUser",
+    "notUserPrefix",
+    "organization",
+    "organizationPrefix",
+    "notOrganization",
+    "notOrganizationPrefix",
+    "day",
+    "dayPrefix",
+    "notDay",
+    "notDayPrefix",
+    "tag",
+    "tagPrefix",
+    "notTag",
+    "notTagPrefix",
+    "text",
+    "since",
+    "before",
+    "until",
+    "system",
+];
+/// What reads wait for.
+const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
+
+fn with(lists: &[&[&'static str]]) -> Vec<&'static str> {
+    lists.concat()
+}
+
+fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+    Operation {
+        method: "get",
+        path,
+        id,
+        tag,
+        summary,
+        parameters: Vec::new(),
+        body: None,
+        replies: &[],
+        problems: &[],
+    }
+}
+
+fn of(
+    method: &'static str,
+    path: &'static str,
+    id: &'static str,
+    tag: &'static str,
+    summary: &'static str,
+) -> Operation {
+    Operation {
+        method,
+        ..get(path, id, tag, summary)
+    }
+}
+
+/// Every operation.
+pub(super) fn all() -> Vec<Operation> {
+    let mut all = appends();
+    all.extend(streams());
+    all.extend(changes());
+    all.extend(queries());
+    all.extend(summaries());
+    all.extend(service());
+    all
+}
+
+fn appends() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[&[
+                "aggregateId",
+                "aggregateType",
+                "expectedVersion",
+                "durability",
+                "ifMatch",
+                "ifNoneMatch",
+                "idempotencyKey",
+            ]]),
+            body: Some(Body::Events),
+            replies: &[
+                (201, "The events are stored.", Reply::Json("Appended")),
+                (
+                    200,
+                    "The events were stored by an earlier request; this is its answer.",
+                    Reply::Json("Appended"),
+                ),
+            ],
+            problems: writing!(Precondition, EventKnown, KeyReused, NotDurable),
+            ..of(
+                "post",
+                "/v1/streams/{aggregateId}/events",
+                "append",
+                "append",
+                "Append events to an aggregate, all or none",
+            )
+        },
+        Operation {
+            parameters: with(&[&["durability", "idempotencyKey"]]),
+            body: Some(Body::Json("NewAppends")),
+            replies: &[
+                (201, "The events are stored.", Reply::Json("AllAppended")),
+                (
+                    200,
+                    "The events were stored by an earlier request; this is its answer.",
+                    Reply::Json("AllAppended"),
+                ),
+            ],
+            problems: writing!(ConditionFailed, EventKnown, KeyReused),
+            ..of(
+                "post",
+                "/v1/appends",
+                "appendAll",
+                "append",
+                "Append to several aggregates, all or none; on a condition if there is one",
+            )
+        },
+        Operation {
+            parameters: with(&[&["durability", "idempotencyKey"]]),
+            body: Some(Body::Events),
+            replies: &[
+                (201, "The events are stored.", Reply::Json("AllAppended")),
+                (
+                    200,
+                    "The events were stored by an earlier request; this is its answer.",
+                    Reply::Json("AllAppended"),
+                ),
+            ],
+            problems: writing!(EventKnown, KeyReused),
+            ..of(
+                "post",
+                "/v1/events",
+                "appendEvents",
+                "append",
+                "Append events of any aggregates, all or none; each names its aggregate, and positions are by aggregate",
+            )
+        },
+    ]
+}
+
+fn streams() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[&["aggregateId"], WAITS]),
+            replies: &[(
+                200,
+                "The state of the aggregate; ETag is its version.",
+                Reply::Json("Stream"),
+            )],
+            problems: &[Kind::NotFound, Kind::NotVisible],
+            ..get(
+                "/v1/streams/{aggregateId}",
+                "stream",
+                "streams",
+                "The state of an aggregate, without its events",
+            )
+        },
+        Operation {
+            parameters: with(&[
+                &["aggregateId", "from", "versionOrder", "limit", "streamCursor", "asOf"],
+                WAITS,
+            ]),
+            replies: &[(
+                200,
+                "A page of its events; ETag is its version.",
+                Reply::Page("StreamPage"),
+            )],
+            problems: &[Kind::NotFound, Kind::NotAcceptable, Kind::NotVisible],
+            ..get(
+                "/v1/streams/{aggregateId}/events",
+                "readStream",
+                "streams",
+                "The events of an aggregate",
+            )
+        },
+    ]
+}
+
+fn changes() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[&["aggregateId", "expectedVersion", "tombstone", "ifMatch", "ifNoneMatch"]]),
+            replies: &[(200, "The position of the change.", Reply::Json("Changed"))],
+            problems: writing!(NotFound, Precondition),
+            ..of(
+                "delete",
+                "/v1/streams/{aggregateId}",
+                "delete",
+                "streams",
+                "Drop the events of an aggregate, and with `tombstone` refuse later ones",
+            )
+        },
+        Operation {
+            parameters: with(&[&["aggregateId", "version"]]),
+            replies: &[(200, "The position of the change.", Reply::Json("Changed"))],
+            problems: writing!(NotFound),
+            ..of(
+                "delete",
+                "/v1/streams/{aggregateId}/events-before/{version}",
+                "truncateBefore",
+                "streams",
+                "Drop the events of an aggregate before a version",
+            )
+        },
+        Operation {
+            parameters: with(&[&["aggregateId"]]),
+            body: Some(Body::Json("StreamLimits")),
+            replies: &[(200, "The position of the change.", Reply::Json("Changed"))],
+            problems: writing!(NotFound),
+            ..of(
+                "put",
+                "/v1/streams/{aggregateId}/limits",
+                "setLimits",
+                "streams",
+                "Set how many events an aggregate keeps, and for how long",
+            )
+        },
+    ]
+}
+
+fn queries() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[FILTERS, &["after", "order", "limit", "cursor", "asOf"], WAITS]),
+            replies: &[(200, "A page of the matching events.", Reply::Page("Page"))],
+            problems: &[Kind::NotAcceptable, Kind::NotVisible],
+            ..get(
+                "/v1/events",
+                "events",
+                "query",
+                "The events that match every filter; without a filter, the log",
+            )
+        },
+        Operation {
+            parameters: with(&[&["event"], WAITS]),
+            replies: &[(200, "The event.", Reply::Json("Event"))],
+            problems: &[Kind::NotFound, Kind::NotVisible],
+            ..get(
+                "/v1/events/{event}",
+                "event",
+                "query",
+                "One event, by its id or its position",
+            )
+        },
+        Operation {
+            body: Some(Body::Json("Query")),
+            replies: &[(200, "A page of the matching events.", Reply::Page("Page"))],
+            problems: &[Kind::NotAcceptable, Kind::NotVisible],
+            ..of(
+                "post",
+                "/v1/query",
+                "query",
+                "query",
+                "The events that match a query, with nested filters",
+            )
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["after", "asOf"], WAITS]),
+            replies: &[(200, "The number of matching events.", Reply::Json("Count"))],
+            problems: &[Kind::NotVisible],
+            ..get("/v1/count", "count", "query", "How many events match")
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["after", "asOf"], WAITS]),
+            replies: &[(200, "How the query was run.", Reply::Json("Explanation"))],
+            problems: &[Kind::NotVisible],
+            ..get(
+                "/v1/explain",
+                "explain",
+                "query",
+                "How the matching events are found, and what that takes",
+            )
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["tailAfter", "lastEventId"]]),
+            replies: &[(
+                200,
+                "Frames `event` with an Event, `gap` with a Gap, and `reset` if the log is shorter than Last-Event-ID; their id is a position.",
+                Reply::EventStream,
+            )],
+            ..get(
+                "/v1/tail",
+                "tail",
+                "query",
+                "The matching events after a position, and those that come, as server-sent events",
+            )
+        },
+    ]
+}
+
+fn summaries() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[&["field", "prefix", "listOrder", "limit", "listCursor"], WAITS]),
+            replies: &[(200, "A page of the values.", Reply::Json("List"))],
+            problems: &[Kind::NotFound, Kind::NotVisible],
+            ..get(
+                "/v1/lists/{field}",
+                "list",
+                "summaries",
+                "The values of a field, such as all users, with their numbers of events",
+            )
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["after", "asOf", "timeZone", "top"], WAITS]),
+            replies: &[(200, "The statistics.", Reply::Json("Statistics"))],
+            problems: &[Kind::NotVisible],
+            ..get(
+                "/v1/statistics",
+                "statistics",
+                "summaries",
+                "Counts of the matching events by hour, day, type, organization and user",
+            )
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["after", "asOf", "timeZone", "by", "fill"], WAITS]),
+            replies: &[(200, "The rows.", Reply::Json("Trend"))],
+            problems: &[Kind::NotVisible],
+            ..get(
+                "/v1/trend",
+                "trend",
+                "summaries",
+                "The number of matching events over time",
+            )
+        },
+        Operation {
+            parameters: with(&[FILTERS, &["after", "asOf", "timeZone"], WAITS]),
+            replies: &[(
+                200,
+                "The counts of 24 hours of each weekday, from Monday.",
+                Reply::Json("Heatmap"),
+            )],
+            problems: &[Kind::NotVisible],
+            ..get(
+                "/v1/heatmap",
+                "heatmap",
+                "summaries",
+                "The number of matching events by weekday and hour",
+            )
+        },
+        Operation {
+            parameters: with(&[&["correlationId", "limit"], WAITS]),
+            replies: &[(
+                200,
+                "The first events of the conversation, and their tree.",
+                Reply::Json("Trace"),
+            )],
+            problems: &[Kind::NotFound, Kind::NotVisible],
+            ..get(
+                "/v1/traces/{correlationId}",
+                "trace",
+                "summaries",
+                "A conversation: what was caused by what",
+            )
+        },
+    ]
+}
+
+fn service() -> Vec<Operation> {
+    vec![
+        Operation {
+            replies: &[(200, "What the store holds.", Reply::Json("Store"))],
+            ..get(
+                "/v1/store",
+                "store",
+                "service",
+                "Positions, durability and memory of the store",
+            )
+        },
+        Operation {
+            replies: &[(200, "What the server is.", Reply::Json("Home"))],
+            ..get("/", "home", "service", "What the server is, and where its parts are")
+        },
+        Operation {
+            replies: &[(200, "The server answers.", Reply::Json("Health"))],
+            ..get("/healthz", "healthz", "service", "Whether the server answers")
+        },
+        Operation {
+            replies: &[(200, "Every store takes appends.", Reply::Json("Health"))],
+            problems: &[Kind::Unavailable],
+            ..get("/readyz", "readyz", "service", "Whether every store takes appends")
+        },
+        Operation {
+            replies: &[(200, "This document.", Reply::Json("Document"))],
+            ..get("/openapi.json", "openapi", "service", "This document")
+        },
+        Operation {
+            replies: &[(200, "Every type.", Reply::Json("ProblemTypes"))],
+            ..get("/problems", "problems", "service", "The types of problem documents")
+        },
+        Operation {
+            parameters: with(&[&["name"]]),
+            replies: &[(200, "The type.", Reply::Json("ProblemType"))],
+            problems: &[Kind::NotFound],
+            ..get(
+                "/problems/{name}",
+                "problem",
+                "service",
+                "One type of problem documents",
+            )
+        },
+    ]
+}

@@ -1,0 +1,258 @@
+//! The schemas of bodies and answers.
+
+use serde_json::{Map, Value, json};
+
+use super::schema;
+
+/// Every schema, by its name.
+pub(super) fn all() -> Value {
+    let mut all = Map::new();
+    for part in [events(), appends(), pages(), queries(), summaries(), service()] {
+        if let Value::Object(part) = part {
+            all.extend(part);
+        }
+    }
+    all.into()
+}
+
+/// An object with these members only. Those in `optional` may be missing.
+fn object(members: &Value, optional: &[&str]) -> Value {
+    let names = members.as_object().into_iter().flat_map(Map::keys);
+    let required: Vec<&String> = names.filter(|name| !optional.contains(&name.as_str())).collect();
+    json!({ "type": "object", "additionalProperties": false, "required": required, "properties": members })
+}
+
+fn list(item: &Value) -> Value {
+    json!({ "type": "array", "items": item })
+}
+
+fn counts() -> Value {
+    json!({ "type": "object", "additionalProperties": number() })
+}
+
+fn text() -> Value {
+    json!({ "type": "string" })
+}
+
+fn number() -> Value {
+    json!({ "type": "integer", "minimum": 0 })
+}
+
+fn optional(of: &str) -> Value {
+    json!({ "type": [of, "null"] })
+}
+
+fn time() -> Value {
+    json!({ "type": "string", "format": "date-time" })
+}
+
+fn uuid() -> Value {
+    json!({ "type": "string", "format": "uuid" })
+}
+
+/// The members that events have when they are appended and when they are read.
+fn event_members() -> Value {
+    json!({
+        "eventId": uuid(),
+        "aggregateId": text(),
+        "aggregateType": text(),
+        "eventType": text(),
+        "eventVersion": { "type": "integer", "minimum": 0, "maximum": u32::MAX, "description": "The version of the schema of the data; 1 by default." },
+        "timestamp": time(),
+        "eventData": { "description": "Any JSON, kept to the byte but for line ends between its tokens." },
+        "eventDataHex": { "type": "string", "description": "Data that are no JSON, as hexadecimal digits." },
+        "eventDataType": { "type": "string", "description": "The media type of the data, if it is not application/json." },
+        "metadata": { "description": "Usually an object; correlationId, causationId, userId and organizationId in it are the ids of the event." },
+        "metadataHex": text(),
+        "metadataType": text(),
+        "correlationId": text(),
+        "causationId": text(),
+        "userId": text(),
+        "organizationId": text(),
+        "tags": list(&text()),
+        "position": number(),
+        "version": number(),
+        "recordedAt": time(),
+    })
+}
+
+fn events() -> Value {
+    let read = [
+        "eventData",
+        "eventDataHex",
+        "eventDataType",
+        "metadata",
+        "metadataHex",
+        "metadataType",
+        "correlationId",
+        "causationId",
+        "userId",
+        "organizationId",
+        "tags",
+    ];
+    let mut new = object(&event_members(), &[]);
+    new["required"] = json!(["eventType"]);
+    new["description"] =
+        "An event to append. `position`, `version` and `recordedAt` of an event that was read are ignored.".into();
+    json!({
+        "Event": object(&event_members(), &read),
+        "NewEvent": new,
+        "NewEvents": { "oneOf": [schema("NewEvent"), { "type": "array", "minItems": 1, "items": schema("NewEvent") }] },
+        "Gap": object(
+            &json!({
+                "first": number(), "last": number(), "count": number(),
+                "reason": { "description": "A name, or an object of a name and what it is about.", "type": ["string", "object"] },
+            }),
+            &[],
+        ),
+    })
+}
+
+fn place() -> Value {
+    json!({
+        "firstVersion": number(), "lastVersion": number(), "firstPosition": number(), "lastPosition": number(),
+        "durability": { "type": "string", "enum": ["volatile", "written", "synced"] },
+        "repeated": { "type": "boolean" },
+    })
+}
+
+fn appends() -> Value {
+    let expected = json!({ "oneOf": [{ "type": "string", "enum": ["any", "none", "exists"] }, number()] });
+    let mut part = place();
+    part["aggregateId"] = text();
+    json!({
+        "Appended": object(&place(), &[]),
+        "AllAppended": object(&json!({ "appended": list(&object(&part, &[])) }), &[]),
+        "NewAppends": object(
+            &json!({
+                "appends": list(&object(
+                    &json!({ "aggregateId": text(), "aggregateType": text(), "expectedVersion": expected, "events": list(&schema("NewEvent")) }),
+                    &["aggregateType", "expectedVersion"],
+                )),
+                "condition": object(&json!({ "query": schema("Query"), "after": number() }), &["after"]),
+            }),
+            &["condition"],
+        ),
+        "Changed": object(&json!({ "position": number() }), &[]),
+        "StreamLimits": object(&json!({ "maxCount": optional("integer"), "maxAgeSeconds": optional("number") }), &["maxCount", "maxAgeSeconds"]),
+        "Stream": object(
+            &json!({
+                "aggregateId": text(), "aggregateType": text(), "version": number(), "events": number(), "droppedTo": number(),
+                "deletedTo": number(), "tombstoned": { "type": "boolean" }, "limits": schema("StreamLimits"),
+            }),
+            &[],
+        ),
+    })
+}
+
+fn pages() -> Value {
+    let page = json!({ "events": list(&schema("Event")), "next": optional("string"), "asOf": number(), "gaps": list(&schema("Gap")) });
+    let mut stream = page.clone();
+    stream["aggregateId"] = text();
+    stream["aggregateType"] = text();
+    stream["version"] = number();
+    json!({ "Page": object(&page, &[]), "StreamPage": object(&stream, &[]) })
+}
+
+fn queries() -> Value {
+    let names = json!({ "oneOf": [text(), list(&text())] });
+    let range = |of: Value| object(&json!({ "from": of, "to": of }), &["from", "to"]);
+    let mut filter = json!({
+        "prefix": object(&json!({ "field": text(), "value": text() }), &[]),
+        "index": object(&json!({ "name": text(), "values": names }), &[]),
+        "all": list(&schema("Filter")),
+        "any": list(&schema("Filter")),
+        "not": schema("Filter"),
+        "data": { "type": "object", "description": "Values at JSON pointers, of which all must be equal." },
+        "metadata": { "type": "object", "description": "Values at JSON pointers, of which all must be equal." },
+        "text": text(),
+        "versions": range(number()),
+        "positions": range(number()),
+        "times": range(time()),
+    });
+    for (field, _) in crate::wire::filter::FIELDS {
+        filter[field] = names.clone();
+    }
+    json!({
+        "Filter": {
+            "type": "object", "description": "Exactly one member, which names the kind of the filter.",
+            "minProperties": 1, "maxProperties": 1, "additionalProperties": false, "properties": filter,
+        },
+        "Query": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "filter": schema("Filter"), "since": time(), "before": time(), "after": number(), "until": number(),
+                "order": { "type": "string", "enum": ["position", "-position", "time", "-time"] },
+                "limit": { "type": "integer", "minimum": 1, "maximum": 1_000 }, "cursor": text(),
+                "asOf": { "oneOf": [number(), time()] }, "system": { "type": "boolean" }, "minPosition": number(), "timeoutSeconds": number(),
+            },
+        },
+        "Count": object(&json!({ "count": number() }), &[]),
+        "Explanation": object(
+            &json!({
+                "terms": list(&object(&json!({ "term": text(), "excluded": { "type": "boolean" }, "events": number() }), &[])),
+                "scanned": { "type": "boolean" }, "triedOnEvents": { "type": "boolean" }, "candidates": number(), "examined": number(),
+                "matches": number(), "windows": number(), "shards": number(),
+                "cache": { "type": "string", "enum": ["unused", "hit", "extended", "miss"] }, "elapsedSeconds": { "type": "number" },
+            }),
+            &[],
+        ),
+    })
+}
+
+fn summaries() -> Value {
+    let distinct = json!({ "days": number(), "types": number(), "aggregateTypes": number(), "organizations": number(), "users": number() });
+    let item = json!({ "name": text(), "aggregateType": text(), "events": number(), "lastPosition": number(), "lastAt": time() });
+    json!({
+        "List": object(
+            &json!({ "items": list(&object(&item, &["aggregateType"])), "next": optional("string"), "asOf": number() }),
+            &[],
+        ),
+        "Statistics": object(
+            &json!({
+                "timeZone": text(), "total": number(), "first": optional("string"), "last": optional("string"), "byHour": list(&number()),
+                "byDay": counts(), "byType": counts(), "byAggregateType": counts(), "byOrganization": counts(), "withoutOrganization": number(),
+                "byUser": counts(), "withoutUser": number(), "distinct": object(&distinct, &[]),
+            }),
+            &[],
+        ),
+        "Trend": object(&json!({ "rows": list(&object(&json!({ "start": time(), "label": text(), "count": number() }), &[])) }), &[]),
+        "Heatmap": object(&json!({ "timeZone": text(), "total": number(), "max": number(), "counts": list(&list(&number())) }), &[]),
+        "Trace": object(
+            &json!({
+                "correlationId": text(), "total": number(), "truncated": { "type": "boolean" },
+                "tree": list(&object(&json!({ "eventId": uuid(), "depth": number() }), &[])), "events": list(&schema("Event")),
+            }),
+            &[],
+        ),
+    })
+}
+
+fn service() -> Value {
+    let kind = json!({ "type": text(), "status": number(), "title": text(), "meaning": text() });
+    json!({
+        "Problem": {
+            "type": "object", "required": ["type", "title", "status", "detail"],
+            "description": "RFC 9457. Some types have more members, which /problems describes.",
+            "properties": { "type": { "type": "string", "format": "uri-reference" }, "title": text(), "status": number(), "detail": text() },
+        },
+        "ProblemType": object(&kind, &[]),
+        "ProblemTypes": object(&json!({ "problems": list(&schema("ProblemType")) }), &[]),
+        "Health": object(&json!({ "status": text() }), &[]),
+        "Home": object(
+            &json!({
+                "name": text(), "version": text(), "ephemeral": { "type": "boolean" }, "api": text(), "openapi": text(), "problems": text(),
+                "namespaces": list(&text()), "defaultNamespace": text(),
+            }),
+            &[],
+        ),
+        "Document": { "type": "object" },
+        "Store": object(
+            &json!({
+                "ephemeral": { "type": "boolean" }, "visible": number(), "written": optional("integer"), "synced": optional("integer"),
+                "fault": optional("string"), "stats": { "type": "object" },
+            }),
+            &[],
+        ),
+    })
+}

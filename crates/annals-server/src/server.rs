@@ -1,0 +1,168 @@
+//! The server: its router, and its life from the first connection to the report of what is durable.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::{Durability, Error, Position, Store};
+use axum::Router;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::builder::Builder;
+use crate::shared::{Shared, Stage, is_ephemeral};
+use crate::{connection, openapi, routes};
+
+/// Serves one store or several.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Tells a server to stop, from any thread. [`stop_signal`] makes it.
+#[derive(Clone, Debug)]
+pub struct Stop(watch::Sender<bool>);
+
+/// What a server waits for. [`stop_signal`] makes it.
+#[derive(Clone, Debug)]
+pub struct Stopped(watch::Receiver<bool>);
+
+/// Makes a [`Stop`], and what a server waits for.
+pub fn stop_signal() -> (Stop, Stopped) {
+    let (sender, receiver) = watch::channel(false);
+    (Stop(sender), Stopped(receiver))
+}
+
+impl Stop {
+    /// Tells the server to stop. Never waits.
+    pub fn stop(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Stopped {
+    /// Waits for [`Stop::stop`]; for ever, if every `Stop` is dropped without it.
+    pub async fn wait(mut self) {
+        if self.0.wait_for(|stopped| *stopped).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// How a server ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// Connections that were cut off because they did not finish in time.
+    pub cut_off: usize,
+    /// The stores, by the names of their namespaces.
+    pub namespaces: Vec<NamespaceReport>,
+}
+
+/// What a namespace has when its server has ended.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct NamespaceReport {
+    /// The name.
+    pub name: String,
+    /// The last visible position.
+    pub visible: Position,
+    /// The position up to which every event is synced; `None` without a journal.
+    pub synced: Option<Position>,
+    /// Why the journal did not sync all events, if it did not.
+    pub error: Option<Error>,
+}
+
+impl Server {
+    /// Configures a server of `store`.
+    pub fn builder(store: Store) -> Builder {
+        Builder::new(store)
+    }
+
+    /// All routes with their checks and limits, to be mounted in another server. Limits of connections are that server's.
+    ///
+    /// The paths begin with `/v1`, and some have links to others: mount it at the root.
+    pub fn router(&self) -> Router {
+        routes::router(&self.shared)
+    }
+
+    /// Serves until `stop`, then drains: stops accepting, lets requests finish, ends live tails, and closes the stores, which writes and syncs
+    /// their events. Connections that take longer than `grace` are cut off. The stores stay closed.
+    pub async fn serve(
+        &self,
+        listener: tokio::net::TcpListener,
+        stop: impl Future<Output = ()> + Send,
+        grace: Duration,
+    ) -> Report {
+        let cut_off = connection::accept(&self.shared, self.router(), listener, stop, grace).await;
+        let stores = self.shared.namespaces.clone();
+        let closing = tokio::task::spawn_blocking(move || stores.into_iter().map(close).collect());
+        // A journal that does not end its work within the time is reported as it is.
+        let namespaces = match timeout(grace, closing).await {
+            Ok(Ok(namespaces)) => namespaces,
+            Ok(Err(_)) | Err(_) => self.shared.namespaces.iter().map(unfinished).collect(),
+        };
+        Report { cut_off, namespaces }
+    }
+
+    /// [`serve`](Self::serve) on a runtime of its own. Blocks the thread until the server has ended.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system if threads cannot be started, or the listener cannot be used.
+    pub fn run(&self, listener: std::net::TcpListener, stop: Stopped, grace: Duration) -> io::Result<Report> {
+        listener.set_nonblocking(true)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("annals-server")
+            .max_blocking_threads(self.shared.limits.workers + 1)
+            .enable_io()
+            .enable_time()
+            .build()?;
+        let report = runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            io::Result::Ok(self.serve(listener, stop.wait(), grace).await)
+        });
+        // Work that did not end in time must not hold the program.
+        runtime.shutdown_background();
+        report
+    }
+
+    /// The `OpenAPI` 3.1 document of the API, as JSON. The server answers with it at `/openapi.json`.
+    pub fn openapi() -> String {
+        openapi::document().to_string()
+    }
+
+    /// Tells live tails and connections to end, as [`serve`](Self::serve) does when it stops: for a program that has mounted the
+    /// [router](Self::router). Never waits.
+    pub fn end(&self) {
+        self.shared.stage.send_replace(Stage::Draining);
+    }
+}
+
+fn close((name, store): (String, Store)) -> NamespaceReport {
+    let error = store.close().err();
+    report(name, &store, error)
+}
+
+/// The report of a store that is not closed yet.
+fn unfinished((name, store): (&String, &Store)) -> NamespaceReport {
+    let error = Error::Unavailable {
+        cause: annals::JournalError::new(
+            annals::journal::JournalErrorKind::Retry,
+            "it did not end its work in time",
+        ),
+    };
+    report(name.clone(), store, Some(error))
+}
+
+fn report(name: String, store: &Store, error: Option<Error>) -> NamespaceReport {
+    let visible = store.visible();
+    let synced = (!is_ephemeral(store)).then(|| store.reached(Durability::Synced));
+    let is_safe = synced.is_none_or(|synced| synced >= visible);
+    NamespaceReport {
+        name,
+        visible,
+        synced,
+        error: error.filter(|_| !is_safe),
+    }
+}

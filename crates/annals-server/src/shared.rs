@@ -1,0 +1,51 @@
+//! What all requests share: namespaces, limits, and the stage of the server's life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use annals::{Durability, Store};
+use tokio::sync::{Semaphore, watch};
+
+use crate::limits::Limits;
+
+/// The namespace of paths that name none.
+pub(crate) const DEFAULT: &str = "default";
+
+/// How far the server is in its life. It only goes forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stage {
+    Running,
+    /// No new connections; requests finish, tails end.
+    Draining,
+    /// Connections are dropped as they are.
+    Ended,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) namespaces: BTreeMap<String, Store>,
+    /// Names in `Host` that are accepted beside addresses and `localhost`, in lower case.
+    pub(crate) hosts: Vec<String>,
+    pub(crate) workers: Arc<Semaphore>,
+    pub(crate) tails: Arc<Semaphore>,
+    pub(crate) stage: watch::Sender<Stage>,
+    /// Whether no store has a journal.
+    pub(crate) is_ephemeral: bool,
+}
+
+impl Shared {
+    /// Completes when the server is as far as `stage`.
+    pub(crate) fn reached(&self, stage: Stage) -> impl Future<Output = ()> + Send + 'static {
+        let mut stages = self.stage.subscribe();
+        async move {
+            // The sender lives as long as the server; without it, the server has ended.
+            drop(stages.wait_for(|now| *now >= stage).await);
+        }
+    }
+}
+
+/// Whether nothing of the store survives the process.
+pub(crate) fn is_ephemeral(store: &Store) -> bool {
+    store.with_durability(Durability::Written).is_err()
+}

@@ -1,0 +1,8 @@
+//! JSON on the wire: events, expected versions and queries.
+
+pub(crate) mod event;
+pub(crate) mod expected;
+pub(crate) mod filter;
+mod hex;
+pub(crate) mod new_event;
+pub(crate) mod query;

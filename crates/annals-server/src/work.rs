@@ -1,0 +1,31 @@
+//! Work that may block: on threads of its own, so many at a time.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use crate::problem::{Kind, Problem};
+use crate::shared::Shared;
+
+/// Runs `work` on a thread that may block. It ends even if the request is given up, and holds its place until then.
+///
+/// # Errors
+///
+/// [`Kind::Busy`] if no thread is free in time, [`Kind::Internal`] if the work panics.
+pub(crate) async fn run<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let place = Arc::clone(&shared.workers).acquire_owned();
+    let Ok(Ok(place)) = timeout(shared.limits.worker_wait, place).await else {
+        return Err(Problem::new(Kind::Busy, "every worker of the server is in use"));
+    };
+    let working = tokio::task::spawn_blocking(move || {
+        let result = work();
+        drop(place);
+        result
+    });
+    working
+        .await
+        .map_err(|_| Problem::new(Kind::Internal, "the request failed within the server"))
+}

@@ -1,0 +1,339 @@
+//! The `OpenAPI` document is true: the client of the tests checks every answer against it, and every operation is called here.
+
+use std::sync::OnceLock;
+
+use annals_server::Server;
+use serde_json::{Value, json};
+
+use crate::client::Answer;
+use crate::support::Running;
+
+fn document() -> &'static Value {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    DOCUMENT.get_or_init(|| serde_json::from_str(&Server::openapi()).unwrap())
+}
+
+/// Checks that an answer is documented: its status, its media type, and its body.
+#[track_caller]
+pub(crate) fn check(method: &str, target: &str, answer: &Answer) {
+    let path = target.split('?').next().unwrap();
+    let Some(item) = item_of(path) else {
+        assert!(
+            [400, 403, 404, 405, 421].contains(&answer.status),
+            "{method} {target}: {}",
+            answer.status
+        );
+        return;
+    };
+    let Some(operation) = item.get(method.to_ascii_lowercase()) else {
+        assert!(
+            method == "HEAD" || [400, 403, 405, 421].contains(&answer.status),
+            "{method} {target}: {}",
+            answer.status
+        );
+        return;
+    };
+    let response = &operation["responses"][answer.status.to_string()];
+    assert!(
+        response.is_object(),
+        "{method} {target}: {} is not documented: {}",
+        answer.status,
+        answer.text()
+    );
+    let media = answer.header("content-type").unwrap();
+    let content = &response["content"][media];
+    assert!(content.is_object(), "{method} {target}: {media} is not documented");
+    let bodies: Vec<Value> = match media {
+        "application/x-ndjson" => answer
+            .text()
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect(),
+        "text/event-stream" => Vec::new(),
+        _ => vec![answer.json()],
+    };
+    for body in bodies {
+        let fault = fault(&content["schema"], &body);
+        assert_eq!(fault, None, "{method} {target}: {body}");
+    }
+    if media == "application/problem+json" {
+        let name = answer.json()["type"]
+            .as_str()
+            .unwrap()
+            .rsplit('/')
+            .next()
+            .unwrap()
+            .to_owned();
+        let text = response["description"].as_str().unwrap();
+        assert!(
+            text.contains(&format!("`{name}`")),
+            "{method} {target}: {name} is not documented"
+        );
+    }
+}
+
+/// The item of the path with the most literal segments.
+fn item_of(path: &str) -> Option<&'static Value> {
+    let segments: Vec<&str> = path.split('/').collect();
+    let paths = document()["paths"].as_object().unwrap().iter();
+    let fits = paths.filter_map(|(template, item)| {
+        let template: Vec<&str> = template.split('/').collect();
+        let is_fit = template.len() == segments.len()
+            && template
+                .iter()
+                .zip(&segments)
+                .all(|(own, given)| own == given || own.starts_with('{') && !given.is_empty());
+        let literal = template.iter().filter(|own| !own.starts_with('{')).count();
+        is_fit.then_some((literal, item))
+    });
+    fits.max_by_key(|(literal, _)| *literal).map(|(_, item)| item)
+}
+
+/// What is wrong with a value, by the keywords that the document uses.
+fn fault(schema: &Value, value: &Value) -> Option<String> {
+    if let Some(reference) = schema["$ref"].as_str() {
+        let schema = document().pointer(reference.strip_prefix('#').unwrap());
+        return fault(schema.unwrap_or_else(|| panic!("{reference} is not defined")), value);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let fits = choices.iter().filter(|choice| fault(choice, value).is_none()).count();
+        return (fits != 1).then(|| format!("{value} fits {fits} of {}", schema["oneOf"]));
+    }
+    if let Some(values) = schema["enum"].as_array().filter(|values| !values.contains(value)) {
+        return Some(format!("{value} is none of {values:?}"));
+    }
+    let types = match &schema["type"] {
+        Value::String(name) => vec![name.as_str()],
+        Value::Array(names) => names.iter().map(|name| name.as_str().unwrap()).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+    };
+    if !types.iter().any(|name| is_of(name, value)) {
+        return Some(format!("{value} is no {types:?}"));
+    }
+    match value {
+        Value::Array(items) => items.iter().find_map(|item| fault(&schema["items"], item)),
+        Value::Object(_) => fault_of_object(schema, value),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
+fn is_of(name: &str, value: &Value) -> bool {
+    match name {
+        "string" => value.is_string(),
+        "integer" => value.is_u64(),
+        "number" => value.is_number(),
+        "boolean" => value.is_boolean(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        "null" => value.is_null(),
+        other => panic!("{other} is no type"),
+    }
+}
+
+fn fault_of_object(schema: &Value, value: &Value) -> Option<String> {
+    let required = schema["required"].as_array().into_iter().flatten();
+    let mut missing = required.filter(|name| value.get(name.as_str().unwrap()).is_none());
+    if let Some(name) = missing.next() {
+        return Some(format!("{name} is missing"));
+    }
+    let mut members = value.as_object().unwrap().iter();
+    members.find_map(
+        |(name, member)| match (&schema["properties"][name], &schema["additionalProperties"]) {
+            (Value::Null, Value::Bool(false)) => Some(format!("{name} is not documented")),
+            (Value::Null, additional) => fault(additional, member),
+            (own, _) => fault(own, member),
+        },
+    )
+}
+
+#[test]
+fn an_undocumented_answer_passed_the_check() {
+    let page = json!({ "events": [], "next": null, "asOf": 0, "gaps": [] });
+    let schema = json!({ "$ref": "#/components/schemas/Page" });
+    assert_eq!(fault(&schema, &page), None);
+    for (name, wrong) in [
+        ("next", json!(1)),
+        ("asOf", json!("0")),
+        ("more", json!(1)),
+        ("events", json!([{}])),
+    ] {
+        let mut page = page.clone();
+        page[name] = wrong;
+        assert!(fault(&schema, &page).is_some(), "{name}");
+    }
+    assert!(fault(&schema, &json!({})).is_some());
+}
+
+/// A request for each operation, that succeeds: operation, target and body.
+fn requests() -> Vec<(&'static str, &'static str, Value)> {
+    let none = Value::Null;
+    let event =
+        json!({ "eventType": "Placed", "aggregateId": "order-1", "aggregateType": "Order", "correlationId": "c" });
+    let append = json!({ "appends": [{ "aggregateId": "order-2", "aggregateType": "Order", "events": [event_of("order-2")] }],
+        "condition": { "query": { "filter": { "tag": "none" } }, "after": 0 } });
+    vec![
+        (
+            "append",
+            "/v1/streams/order-1/events?aggregateType=Order",
+            event.clone(),
+        ),
+        ("appendAll", "/v1/appends", append),
+        ("appendEvents", "/v1/events", json!([event])),
+        ("stream", "/v1/streams/order-1", none.clone()),
+        (
+            "readStream",
+            "/v1/streams/order-1/events?order=-version&limit=1",
+            none.clone(),
+        ),
+        ("events", "/v1/events?order=-time&limit=1&correlation=c", none.clone()),
+        ("event", "/v1/events/1", none.clone()),
+        (
+            "query",
+            "/v1/query",
+            json!({ "filter": { "any": [{ "tag": "x" }, { "eventType": ["Placed"] }] }, "order": "-position" }),
+        ),
+        ("count", "/v1/count", none.clone()),
+        ("explain", "/v1/explain?eventTypePrefix=P", none.clone()),
+        ("list", "/v1/lists/aggregate", none.clone()),
+        ("statistics", "/v1/statistics", none.clone()),
+        ("trend", "/v1/trend?by=hour&fill", none.clone()),
+        ("heatmap", "/v1/heatmap", none.clone()),
+        ("trace", "/v1/traces/c", none.clone()),
+        ("store", "/v1/store", none.clone()),
+        ("home", "/", none.clone()),
+        ("healthz", "/healthz", none.clone()),
+        ("readyz", "/readyz", none.clone()),
+        ("openapi", "/openapi.json", none.clone()),
+        ("problems", "/problems", none.clone()),
+        ("problem", "/problems/busy", none.clone()),
+        (
+            "setLimits",
+            "/v1/streams/order-1/limits",
+            json!({ "maxCount": 1, "maxAgeSeconds": null }),
+        ),
+        ("truncateBefore", "/v1/streams/order-1/events-before/2", none.clone()),
+        ("delete", "/v1/streams/order-1", none),
+    ]
+}
+
+fn event_of(id: &str) -> Value {
+    json!({ "eventType": "Placed", "aggregateId": id })
+}
+
+/// The method of an operation.
+fn method_of(id: &str) -> String {
+    let items = document()["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap());
+    let mut found = operations.filter(|(_, operation)| operation["operationId"] == *id);
+    found
+        .next()
+        .unwrap_or_else(|| panic!("{id} is not documented"))
+        .0
+        .to_uppercase()
+}
+
+#[test]
+fn every_operation_of_the_document_answers() {
+    let server = Running::new();
+    let mut called = vec!["tail".to_owned(), "tailInNamespace".to_owned()];
+    for (id, target, body) in requests() {
+        let mut targets = vec![(id.to_owned(), target.to_owned())];
+        if let Some(rest) = target.strip_prefix("/v1/") {
+            let rest = rest.replace("order-", "namespaced-");
+            targets.push((format!("{id}InNamespace"), format!("/v1/ns/default/{rest}")));
+        }
+        for (id, target) in targets {
+            let text = if body.is_null() {
+                String::new()
+            } else {
+                body.to_string()
+            };
+            let text = if id.ends_with("InNamespace") {
+                text.replace("order-", "namespaced-")
+            } else {
+                text
+            };
+            let answer = server.send(&method_of(&id), &target, &[crate::support::JSON], text.as_bytes());
+            assert!([200, 201].contains(&answer.status), "{id}: {}", answer.text());
+            called.push(id);
+        }
+    }
+    let items = document()["paths"].as_object().unwrap().values();
+    let operations = items.flat_map(|item| item.as_object().unwrap().values());
+    let mut documented: Vec<String> = operations
+        .map(|one| one["operationId"].as_str().unwrap().to_owned())
+        .collect();
+    documented.sort();
+    called.sort();
+    assert_eq!(documented, called);
+    assert_eq!(&server.get("/openapi.json").ok(200), document());
+}
+
+#[test]
+fn a_parameter_was_documented_and_not_taken() {
+    let server = Running::new();
+    for event in ["order-1", "order-2"] {
+        server
+            .post(
+                &format!("/v1/streams/{event}/events?aggregateType=Order"),
+                &json!({ "eventType": "X", "correlationId": "c" }),
+            )
+            .ok(201);
+    }
+    for (id, target, body) in requests() {
+        let path = target.split('?').next().unwrap();
+        let operation = &item_of(path).unwrap()[method_of(id).to_ascii_lowercase()];
+        for parameter in operation["parameters"].as_array().unwrap() {
+            let parameter = document()
+                .pointer(parameter["$ref"].as_str().unwrap().strip_prefix('#').unwrap())
+                .unwrap();
+            if parameter["in"] != "query" || !body.is_null() {
+                continue;
+            }
+            let name = parameter["name"].as_str().unwrap();
+            let answer = server.send(&method_of(id), &format!("{path}?{name}=%00"), &[], b"");
+            let text = answer.text();
+            assert!(!text.contains("no parameter"), "{id}: {name}: {text}");
+        }
+        let answer = server.send(
+            &method_of(id),
+            &format!("{path}?unheardOf=1"),
+            &[crate::support::JSON],
+            body_of(&body).as_bytes(),
+        );
+        let is_strict =
+            !["/", "/healthz", "/readyz", "/openapi.json"].contains(&path) && !path.starts_with("/problems");
+        assert_eq!(answer.status == 400, is_strict, "{id}: {}", answer.text());
+    }
+}
+
+fn body_of(body: &Value) -> String {
+    if body.is_null() {
+        String::new()
+    } else {
+        body.to_string()
+    }
+}
+
+#[test]
+fn every_reference_of_the_document_is_defined() {
+    fn check(value: &Value, count: &mut usize) {
+        match value {
+            Value::Object(members) => {
+                if let Some(reference) = members.get("$ref").and_then(Value::as_str) {
+                    *count += 1;
+                    assert!(
+                        document().pointer(reference.strip_prefix('#').unwrap()).is_some(),
+                        "{reference}"
+                    );
+                }
+                members.values().for_each(|member| check(member, count));
+            }
+            Value::Array(items) => items.iter().for_each(|item| check(item, count)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut count = 0;
+    check(document(), &mut count);
+    assert!(count > 500, "{count}");
+}

@@ -1,0 +1,14 @@
+//! The server over real sockets: each answer is checked against the `OpenAPI` document that the server gives.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod appends;
+mod bodies;
+mod client;
+mod document;
+mod guide;
+mod lifecycle;
+mod reads;
+mod security;
+mod support;
+mod tails;
