@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use crate::exit::{Failure, Outcome};
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
+/// What the first signal calls, for work that does not look for it.
+static CALLED: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 /// Whether a pager has the terminal, which must not be left alone with it.
 static DEFERRED: AtomicBool = AtomicBool::new(false);
 /// Temporary files of this process that are not whole yet.
@@ -25,6 +27,7 @@ pub(crate) fn listen() -> Outcome {
     reason = "a second Ctrl-C ends the program without waiting for a boundary"
 )]
 fn on_signal() {
+    call();
     if PRESSED.swap(true, Ordering::Relaxed) && !DEFERRED.load(Ordering::Relaxed) {
         // Held to the end: no other file is made after these are removed.
         let unfinished = UNFINISHED.lock();
@@ -33,6 +36,22 @@ fn on_signal() {
             drop(std::fs::remove_file(path));
         }
         std::process::exit(130);
+    }
+}
+
+/// Calls `call` at the first signal, on another thread; at once if there was one already.
+#[cfg(feature = "serve")]
+pub(crate) fn when_pressed(call: impl FnOnce() + Send + 'static) {
+    *CALLED.lock() = Some(Box::new(call));
+    if PRESSED.load(Ordering::Relaxed) {
+        self::call();
+    }
+}
+
+fn call() {
+    let called = CALLED.lock().take();
+    if let Some(called) = called {
+        called();
     }
 }
 

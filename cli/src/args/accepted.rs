@@ -81,6 +81,10 @@ const TAKEN: [(&str, &[&str]); 23] = [
         ],
     ),
     ("export", READS),
+    (
+        "serve",
+        &["store", "format", "skip-bad", "color", "input", "map", "csv"],
+    ),
     ("archive", &["store", "format", "time-zone", "color"]),
     ("backup", &["store", "format", "time-zone", "color"]),
     ("cdc", &["store", "format", "color"]),
@@ -106,11 +110,16 @@ const TAKEN: [(&str, &[&str]); 23] = [
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
-const REASONS: [(&str, &str, &str); 7] = [
+const REASONS: [(&str, &str, &str); 8] = [
     (
         "import",
         "attach",
         "a store with archives attached can only be read: import without --attach",
+    ),
+    (
+        "serve",
+        "attach",
+        "a store with archives attached can only be read: serve without --attach",
     ),
     (
         "archive",

@@ -7,6 +7,7 @@ mod filters;
 pub(crate) mod foreign;
 pub(crate) mod list;
 pub(crate) mod pattern;
+pub(crate) mod serve;
 pub(crate) mod tail;
 
 use std::ffi::OsString;
@@ -320,6 +321,17 @@ pub(crate) enum Command {
         #[command(flatten)]
         filters: Filters,
     },
+    /// Serve a store over HTTP: JSON and live tails, for programs in any language
+    ///
+    /// Without --store the store is in memory and empty, and its events are gone when the command ends. A log file is loaded into memory;
+    /// appended events are not written to it. A folder or a database is opened for writing, and created if it does not exist.
+    ///
+    /// The standard output is one line: the URL, or with --format json an object with `url`, `port`, `pid` and `ephemeral`. It is written once
+    /// the server accepts connections. /openapi.json describes the API.
+    ///
+    /// Ctrl-C or SIGTERM stops it: requests finish, events are synced, and the command says what is durable and exits with 0. A second signal
+    /// ends the program at once.
+    Serve(serve::Serve),
     /// Move old events out of a durable store, to an archive that can be read like a store or a log, or attached again with --attach
     ///
     /// Of every aggregate the events move that happened before the time, from the first on. Its version stays what it is, and later events

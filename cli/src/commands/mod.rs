@@ -18,6 +18,8 @@ mod list;
 mod man;
 mod nearest;
 mod repair;
+#[cfg(feature = "serve")]
+mod serve;
 mod stats;
 mod stream;
 mod tail;
@@ -75,6 +77,12 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
             let which = (filters, limit.filter(|limit| *limit > 0));
             export::run(global, cli.format().map_err(Failure::Usage)?, which, &target, out)
         }
+        #[cfg(feature = "serve")]
+        Command::Serve(serve) => serve::run(global, serve, out),
+        #[cfg(not(feature = "serve"))]
+        Command::Serve(_) => Err(Failure::Usage(
+            "this program was built without the server: build it again with `cargo install --path cli --features serve`".to_owned(),
+        )),
         #[cfg(feature = "postgres")]
         Command::Cdc(cdc) => cdc::run(global, cdc, out),
         #[cfg(not(feature = "postgres"))]

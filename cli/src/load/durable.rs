@@ -50,6 +50,12 @@ pub(crate) fn check_exists(url: &StoreUrl) -> Outcome {
     )))
 }
 
+/// Opens or makes the store at `url`, for a server: with the limits of the library.
+#[cfg(feature = "serve")]
+pub(crate) fn open_to_serve(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
+    open_or_make(url, builder(url).settings(Settings::default()), out)
+}
+
 /// Opens the store at `url`, to append a whole log: nobody else reads it, so no event is waited for but the last.
 pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     let url = url.clone().with_durability(Durability::Volatile);

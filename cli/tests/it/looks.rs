@@ -36,6 +36,7 @@ const COMMANDS: [&str; 28] = [
     "trace",
     "import",
     "export",
+    "serve",
     "cdc",
     "archive",
     "backup",

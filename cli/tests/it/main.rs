@@ -26,6 +26,7 @@ mod payloads;
 mod pipes;
 mod real_data;
 mod repair;
+mod serve;
 mod support;
 mod tables;
 mod tail;

@@ -1,0 +1,63 @@
+//! Where `serve` listens, and how it stops.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+/// How long requests may take when the server stops, at most.
+const GRACE_MAX: Duration = Duration::from_secs(3_600);
+
+/// How a store is served.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The address to listen on. Other machines reach the server at any other than a loopback address, and it asks nobody for a password
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) listen: IpAddr,
+    /// The port; 0 for one that is free
+    #[arg(long, default_value_t = 4280, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Keep nothing: a store in memory. The default without --store, spelled out; an error with a durable store
+    #[arg(long)]
+    pub(crate) ephemeral: bool,
+    /// Accept requests for this host name too; addresses and localhost always are; may be repeated
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) host: Vec<String>,
+    /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
+    #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
+    pub(crate) grace: Duration,
+}
+
+/// Reads `500ms`, `10s` or `2m`.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1), ("s", 1_000), ("m", 60_000)];
+    let unit = units
+        .iter()
+        .find_map(|(name, millis)| Some((text.strip_suffix(name)?, *millis)));
+    let millis = unit.and_then(|(number, millis)| number.parse::<u64>().ok()?.checked_mul(millis));
+    let grace = millis.map(Duration::from_millis).filter(|grace| *grace <= GRACE_MAX);
+    grace.ok_or_else(|| "write a time of at most 60m, such as 10s".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_and_an_end() {
+        assert_eq!(parse_grace("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_grace("2m"), Ok(Duration::from_secs(120)));
+        for wrong in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "61m",
+            "99999999999999999999s",
+            "18446744073709551615m",
+        ] {
+            assert!(parse_grace(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `serve`: a store over HTTP, until a signal.
+
+use std::net::{SocketAddr, TcpListener};
+
+use annals::Store;
+use annals_server::{NamespaceReport, Report, Server, stop_signal};
+use serde_json::json;
+
+use crate::args::Global;
+use crate::args::serve::Serve;
+use crate::commands::load;
+use crate::exit::{Failure, Outcome};
+use crate::interrupt;
+use crate::load::loader::Loader;
+use crate::load::{Location, durable};
+use crate::output::text::{clean, counted};
+use crate::output::{Format, Out};
+
+pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome {
+    if out.format == Format::Csv {
+        return Err(Failure::Usage("the URL is one line: leave --format csv out".to_owned()));
+    }
+    // Before the store is opened: that may take long, and the port may be in use.
+    let address = SocketAddr::new(serve.listen, serve.port);
+    let listener = TcpListener::bind(address).map_err(|error| {
+        Failure::Runtime(format!(
+            "cannot listen on {address}: {error}; choose another port with --port, or --port 0"
+        ))
+    })?;
+    let store = open(global, serve, out)?;
+    let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
+    let mut builder = Server::builder(store);
+    for host in &serve.host {
+        builder = builder.host(host);
+    }
+    let server = builder.build()?;
+    let (stop, stopped) = stop_signal();
+    interrupt::when_pressed(move || stop.stop());
+    announce(listener.local_addr()?, is_ephemeral, out)?;
+    let report = server.run(listener, stopped, serve.grace)?;
+    conclude(&report, out)
+}
+
+/// The store that is served.
+fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
+    match &global.store {
+        None | Some(Location::Memory) => Ok(Store::in_memory()),
+        Some(Location::Durable(_)) if serve.ephemeral => Err(Failure::Usage(
+            "--ephemeral keeps nothing, and --store or ANNALS_STORE names a durable store: leave one out".to_owned(),
+        )),
+        Some(Location::Durable(url)) => durable::open_to_serve(url, out),
+        Some(location @ Location::File(_)) => {
+            let mut loader = Loader::new()?;
+            load(&mut loader, location, global, out)?;
+            Ok(loader.store)
+        }
+    }
+}
+
+/// Writes where the server is, in one line. A script reads it from the standard output; what is for people is beside it.
+fn announce(address: SocketAddr, is_ephemeral: bool, out: &mut Out<'_>) -> Outcome {
+    let url = format!("http://{address}");
+    let line = match out.format {
+        Format::Table | Format::Csv => url,
+        Format::Json | Format::Jsonl => json!({
+            "url": url,
+            "port": address.port(),
+            "pid": std::process::id(),
+            "ephemeral": is_ephemeral,
+        })
+        .to_string(),
+    };
+    out.line(&line)?;
+    out.stdout.flush()?;
+    if !address.ip().is_loopback() {
+        tell(out, "other machines can reach the server, and it asks for no password");
+    }
+    if is_ephemeral {
+        tell(
+            out,
+            "nothing is kept: the events are in memory, and are gone when the server stops; --store file:DIR keeps them",
+        );
+    }
+    Ok(())
+}
+
+/// What is for people does not stop a server whose standard error is closed.
+fn tell(out: &mut Out<'_>, text: &str) {
+    drop(out.hint(&clean(text)));
+}
+
+/// Says what is durable.
+///
+/// # Errors
+///
+/// [`Failure::Runtime`] if the journal did not sync every event.
+fn conclude(report: &Report, out: &mut Out<'_>) -> Outcome {
+    if report.cut_off > 0 {
+        let cut_off = counted(report.cut_off as u64, "connection");
+        tell(
+            out,
+            &format!("{cut_off} cut off: the requests took longer than --grace"),
+        );
+    }
+    for namespace in &report.namespaces {
+        tell(out, &durable(namespace)?);
+    }
+    Ok(())
+}
+
+fn durable(namespace: &NamespaceReport) -> Outcome<String> {
+    let visible = namespace.visible;
+    match (namespace.synced, &namespace.error) {
+        (_, Some(error)) => Err(Failure::Runtime(format!(
+            "stopped: the journal did not sync every event up to position {visible}: {error}"
+        ))),
+        (None, None) => Ok(format!(
+            "stopped: the events up to position {visible} were in memory, and are gone"
+        )),
+        (Some(synced), None) => Ok(format!("stopped: every event up to position {synced} is on the disk")),
+    }
+}

@@ -1,0 +1,201 @@
+//! `serve`: from the line with its URL to what it says when it stops.
+
+#![cfg(unix)]
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use annals::Store;
+use serde_json::Value;
+
+use crate::support::{Folder, line, program, run};
+
+/// A server that has said where it is.
+struct Served {
+    child: Child,
+    /// The first line of its standard output.
+    said: String,
+    address: String,
+}
+
+/// What a server that ended has said on standard error, and its exit code.
+struct Ended {
+    code: Option<i32>,
+    stderr: String,
+}
+
+impl Served {
+    fn start(arguments: &[&str]) -> Self {
+        let mut child = program()
+            .args(arguments)
+            .args(["--port", "0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut said = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap())
+            .read_line(&mut said)
+            .unwrap();
+        let url = serde_json::from_str::<Value>(&said)
+            .map_or_else(|_| said.clone(), |json| json["url"].as_str().unwrap().to_owned());
+        let address = url.trim().strip_prefix("http://").unwrap().to_owned();
+        Self { child, said, address }
+    }
+
+    /// The status and the body of an answer.
+    fn send(&self, method: &str, target: &str, body: &str) -> Option<(u16, String)> {
+        let mut stream = TcpStream::connect(&self.address).ok()?;
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
+    }
+
+    fn append(&self) -> Option<u64> {
+        let target = "/v1/streams/order-1/events?aggregateType=Order";
+        let (status, body) = self.send("POST", target, "{\"eventType\":\"OrderPlaced\"}")?;
+        assert_eq!(status, 201, "{body}");
+        serde_json::from_str::<Value>(&body).ok()?["lastPosition"].as_u64()
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    fn end(mut self, signal: &str) -> Ended {
+        self.signal(signal);
+        let mut stderr = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        Ended {
+            code: self.child.wait().unwrap().code(),
+            stderr,
+        }
+    }
+}
+
+#[test]
+fn a_script_reads_the_url_and_nothing_else() {
+    let served = Served::start(&["serve"]);
+    assert!(served.said.starts_with("http://127.0.0.1:"), "{}", served.said);
+    assert_eq!(served.append(), Some(1));
+    let (status, body) = served.send("GET", "/v1/store", "").unwrap();
+    assert_eq!((status, body.contains("\"ephemeral\":true")), (200, true), "{body}");
+    let ended = served.end("-TERM");
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("nothing is kept") && ended.stderr.contains("up to position 1 were in memory"),
+        "{}",
+        ended.stderr
+    );
+
+    let served = Served::start(&["serve", "--format", "json", "--ephemeral", "--listen", "::1"]);
+    let said: Value = serde_json::from_str(&served.said).unwrap();
+    assert_eq!(said["ephemeral"], true);
+    assert_eq!(said["pid"], served.child.id());
+    assert_eq!(said["url"], format!("http://[::1]:{}", said["port"]));
+    assert_eq!(served.end("-INT").code, Some(0));
+}
+
+#[test]
+fn what_was_appended_was_gone_after_a_restart() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let url = url.to_str().unwrap();
+    let served = Served::start(&["serve", "--store", url]);
+    for position in 1..=3 {
+        assert_eq!(served.append(), Some(position));
+    }
+    let ended = served.end("-TERM");
+    assert_eq!(ended.code, Some(0));
+    assert_eq!(ended.stderr, "stopped: every event up to position 3 is on the disk\n");
+    let served = Served::start(&["serve", "--store", url]);
+    assert_eq!(served.append(), Some(4));
+    served.end("-TERM");
+    assert_eq!(Store::open_url(url).unwrap().visible().0, 4);
+}
+
+#[test]
+fn an_acknowledged_append_was_lost_by_kill_9() {
+    let folder = Folder::new();
+    let url = format!("{}?durability=synced", folder.url("store").display());
+    let served = Served::start(&["serve", "--store", &url]);
+    let acknowledged = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(position) = served.append() {
+                    acknowledged.fetch_max(position, Ordering::SeqCst);
+                }
+            });
+        }
+        while acknowledged.load(Ordering::SeqCst) < 100 {
+            std::thread::yield_now();
+        }
+        served.signal("-KILL");
+    });
+    served.end("-KILL");
+    let kept = Store::open_url(&url).unwrap().visible().0;
+    let acknowledged = acknowledged.into_inner();
+    assert!(acknowledged >= 100 && kept >= acknowledged, "{kept} of {acknowledged}");
+}
+
+#[test]
+fn a_log_file_is_served_from_memory_and_not_written() {
+    let folder = Folder::new();
+    let text = line("a", "X", "") + "\n";
+    let log = folder.file("log.jsonl", &text);
+    let served = Served::start(&["serve", "--store", log.to_str().unwrap()]);
+    assert_eq!(served.append(), Some(2));
+    served.end("-TERM");
+    assert_eq!(std::fs::read_to_string(log).unwrap(), text);
+}
+
+#[test]
+fn a_request_without_end_kept_the_server() {
+    let served = Served::start(&["serve", "--grace", "50ms"]);
+    let mut stream = TcpStream::connect(&served.address).unwrap();
+    let head = "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server has begun to read the body.
+    stream.read_exact(&mut [0; 12]).unwrap();
+    let ended = served.end("-TERM");
+    assert_eq!(ended.code, Some(0));
+    assert!(ended.stderr.contains("1 connection cut off"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_server_that_cannot_serve_says_why() {
+    let folder = Folder::new();
+    let served = Served::start(&["serve"]);
+    let port = served.address.rsplit(':').next().unwrap();
+    let refused = run(program().args(["serve", "--port", port])).failed(1);
+    assert!(
+        refused.contains("cannot listen on 127.0.0.1") && refused.contains("--port 0"),
+        "{refused}"
+    );
+    served.end("-TERM");
+    let durable = |arguments: &[&str]| run(program().arg("--store").arg(folder.url("store")).args(arguments));
+    assert!(
+        durable(&["serve", "--ephemeral", "--port", "0"])
+            .failed(2)
+            .contains("--ephemeral keeps nothing")
+    );
+    assert!(!Path::new(&folder.path("store")).exists());
+    assert!(durable(&["serve", "--grace", "1d"]).failed(2).contains("such as 10s"));
+    assert!(
+        run(program().args(["serve", "--format", "csv"]))
+            .failed(2)
+            .contains("--format csv")
+    );
+}
