@@ -1,6 +1,7 @@
 //! Where `serve` listens, and how it stops.
 
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,7 @@ const GRACE_MAX: Duration = Duration::from_secs(3_600);
 /// How a store is served.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// The address to listen on. Other machines reach the server at any other than a loopback address, and it asks nobody for a password
+    /// The address to listen on. Other machines reach the server at any other than a loopback address: give it a --token-file
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) listen: IpAddr,
     /// The port; 0 for one that is free
@@ -24,6 +25,10 @@ pub(crate) struct Serve {
     /// Accept requests for this host name too; addresses and localhost always are; may be repeated
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: Vec<String>,
+    /// Permit only requests with a token of this file, which its owner alone can read. Each line is `read`, `write` or `admin`, a token of at
+    /// least 16 characters, and optionally the namespace that it is for
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
     /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
     pub(crate) grace: Duration,

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use annals::Store;
-use annals_server::{NamespaceReport, Report, Server, stop_signal};
+use annals_server::{NamespaceReport, Report, Server, Token, stop_signal};
 use serde_json::json;
 
 use crate::args::Global;
@@ -27,16 +27,24 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
             "cannot listen on {address}: {error}; choose another port with --port, or --port 0"
         ))
     })?;
+    let tokens = serve.token_file.as_deref().map(Token::read_file).transpose()?;
     let store = open(global, serve, out)?;
     let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
-    let mut builder = Server::builder(store);
+    let mut builder = Server::builder(store).tokens(tokens.unwrap_or_default());
     for host in &serve.host {
         builder = builder.host(host);
     }
     let server = builder.build()?;
     let (stop, stopped) = stop_signal();
     interrupt::when_pressed(move || stop.stop());
+    let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
     announce(listener.local_addr()?, is_ephemeral, out)?;
+    if is_open {
+        tell(
+            out,
+            "other machines can reach the server, and it asks for no token: give it a --token-file",
+        );
+    }
     let report = server.run(listener, stopped, serve.grace)?;
     conclude(&report, out)
 }
@@ -72,9 +80,6 @@ fn announce(address: SocketAddr, is_ephemeral: bool, out: &mut Out<'_>) -> Outco
     };
     out.line(&line)?;
     out.stdout.flush()?;
-    if !address.ip().is_loopback() {
-        tell(out, "other machines can reach the server, and it asks for no password");
-    }
     if is_ephemeral {
         tell(
             out,

@@ -162,6 +162,30 @@ fn a_log_file_is_served_from_memory_and_not_written() {
 }
 
 #[test]
+fn a_server_with_tokens_answered_without_one() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    let file = folder.file("tokens", "write 0123456789abcdef\n");
+    let path = file.to_str().unwrap();
+    let start = |mode| {
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+    };
+    start(0o644);
+    let refused = run(program().args(["serve", "--port", "0", "--token-file", path])).failed(2);
+    assert!(
+        refused.contains("chmod 600") && !refused.contains("0123456789"),
+        "{refused}"
+    );
+    start(0o600);
+    let served = Served::start(&["serve", "--listen", "0.0.0.0", "--token-file", path]);
+    let (status, _) = served.send("GET", "/v1/events", "").unwrap();
+    assert_eq!(status, 401);
+    let ended = served.end("-TERM");
+    assert!(!ended.stderr.contains("other machines"), "{}", ended.stderr);
+}
+
+#[test]
 fn a_request_without_end_kept_the_server() {
     let served = Served::start(&["serve", "--grace", "50ms"]);
     let mut stream = TcpStream::connect(&served.address).unwrap();

@@ -7,8 +7,10 @@ use annals::{Error, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
+use crate::metrics::Metrics;
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
+use crate::tokens::Token;
 
 /// Bytes of a namespace's name, at most.
 const NAME_BYTES_MAX: usize = 64;
@@ -22,6 +24,7 @@ pub struct Builder {
     namespaces: Vec<(String, Store)>,
     limits: Limits,
     hosts: Vec<String>,
+    tokens: Vec<Token>,
 }
 
 impl Builder {
@@ -30,6 +33,7 @@ impl Builder {
             namespaces: vec![(DEFAULT.to_owned(), store)],
             limits: Limits::default(),
             hosts: Vec::new(),
+            tokens: Vec::new(),
         }
     }
 
@@ -52,12 +56,18 @@ impl Builder {
         self
     }
 
+    /// Permits only requests with one of these tokens, each as far as its role and namespace go. Without tokens everything is permitted.
+    pub fn tokens(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
+        self.tokens.extend(tokens);
+        self
+    }
+
     /// Makes the server.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if the name of a namespace is there twice, is empty, has more than 64 bytes or other characters than letters, digits,
-    /// `-`, `_` and `.`, or if a limit is 0 or too small.
+    /// `-`, `_` and `.`, if a limit is 0 or too small, or if a token is there twice or of an unknown namespace.
     pub fn build(self) -> Result<Server, Error> {
         check(&self.limits)?;
         let mut namespaces = BTreeMap::new();
@@ -69,12 +79,15 @@ impl Builder {
                 )));
             }
         }
+        check_tokens(&self.tokens, &namespaces)?;
         let is_ephemeral = namespaces.values().all(is_ephemeral);
         Ok(Server {
             shared: Arc::new(Shared {
                 workers: Arc::new(Semaphore::new(self.limits.workers)),
                 tails: Arc::new(Semaphore::new(self.limits.tails)),
                 limits: self.limits,
+                metrics: Metrics::new(namespaces.clone()),
+                tokens: self.tokens,
                 namespaces,
                 hosts: self.hosts,
                 stage: watch::Sender::new(Stage::Running),
@@ -98,6 +111,22 @@ fn check_name(name: &str) -> Result<(), Error> {
         return Err(invalid(format!(
             "'{name}' is no name of a namespace: write 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
         )));
+    }
+    Ok(())
+}
+
+fn check_tokens(tokens: &[Token], namespaces: &BTreeMap<String, Store>) -> Result<(), Error> {
+    let mut named = tokens.iter().filter_map(Token::namespace);
+    if let Some(name) = named.find(|name| !namespaces.contains_key(*name)) {
+        return Err(invalid(format!(
+            "a token is of the namespace '{name}', which the server does not have"
+        )));
+    }
+    let is_known = |(place, token): (usize, &Token)| tokens[..place].iter().any(|other| other.is_same(token));
+    if tokens.iter().enumerate().any(is_known) {
+        return Err(invalid(
+            "a token is there twice: give it one role and one namespace".to_owned(),
+        ));
     }
     Ok(())
 }

@@ -27,6 +27,8 @@ pub(crate) struct Call {
     pub(crate) store: Store,
     pub(crate) params: Params,
     pub(crate) headers: HeaderMap,
+    /// The name of the namespace.
+    pub(crate) namespace: String,
     /// `/v1`, or `/v1/ns/NAME`.
     pub(crate) base: String,
     path: Vec<(String, String)>,
@@ -62,6 +64,7 @@ impl FromRequestParts<Arc<Shared>> for Call {
             .ok_or_else(|| Problem::new(Kind::NoNamespace, format!("the server has no namespace '{name}'")))?;
         Ok(Self {
             base: namespace.map_or_else(|| "/v1".to_owned(), |name| format!("/v1/ns/{}", encode(name))),
+            namespace: name.to_owned(),
             params: Params::parse(original.query())?,
             headers: parts.headers.clone(),
             shared: Arc::clone(shared),

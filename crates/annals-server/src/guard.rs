@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::body::Consumed;
 use crate::call::Original;
+use crate::gate::Route;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
@@ -56,6 +57,9 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
             unread.0.store(true, Ordering::Relaxed);
         }
     }
+    let route = response.extensions_mut().remove::<Route>();
+    let route = route.as_ref().map(|route| route.0.as_str());
+    shared.metrics.answered(route, response.status());
     complete(response, &shared, id)
 }
 

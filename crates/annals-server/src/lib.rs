@@ -26,6 +26,7 @@
 //! ```text
 //!  socket ─► connection.rs   accepts, bounds, drains; one task a connection
 //!              └► guard.rs   request id, host, origin, time, panics; the headers of every answer
+//!                 gate.rs    the token, by the role that the route needs
 //!                   └► routes/   from a request to a call of the store, and from its result to an answer
 //!                        ├ call.rs, params.rs, body.rs, wire/   what a request says; all of it is read before anything is done
 //!                        ├ work.rs      calls that may block: on a bounded number of threads
@@ -46,17 +47,21 @@ mod body;
 mod builder;
 mod call;
 mod connection;
+mod gate;
 mod guard;
 mod limits;
+mod metrics;
 mod openapi;
 mod params;
 mod problem;
 mod routes;
 mod server;
 mod shared;
+mod tokens;
 mod wire;
 mod work;
 
 pub use builder::Builder;
 pub use limits::Limits;
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};
+pub use tokens::{Role, Token};

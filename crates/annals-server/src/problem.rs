@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use annals::{Conflict, Error};
 use axum::body::Body;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
@@ -47,6 +47,10 @@ macro_rules! kinds {
 kinds! {
     Invalid, "invalid-request", BAD_REQUEST, "The request is invalid",
         "A path, a parameter, a header or the body is invalid. Nothing was written. `detail` says what; `line` is the line of an NDJSON body.";
+    Unauthorized, "unauthorized", UNAUTHORIZED, "A token is required",
+        "The server has tokens, and the request has none or an unknown one. Send `Authorization: Bearer TOKEN`.";
+    Forbidden, "forbidden", FORBIDDEN, "The token does not permit this",
+        "The role or the namespace of the token does not suffice. Nothing was done. Use another token.";
     CrossOrigin, "cross-origin", FORBIDDEN, "A page of another origin sent the request",
         "`Origin` or `Sec-Fetch-Site` shows that a web page of another origin sent the request. Nothing was done.";
     ReadOnly, "read-only", FORBIDDEN, "The store is read-only",
@@ -203,6 +207,9 @@ impl IntoResponse for Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.kind == Kind::Unauthorized {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
         if let Some(after) = self.retry_after {
             headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }

@@ -7,6 +7,8 @@ use annals::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
+use crate::metrics::Metrics;
+use crate::tokens::Token;
 
 /// The namespace of paths that name none.
 pub(crate) const DEFAULT: &str = "default";
@@ -32,6 +34,9 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Sender<Stage>,
     /// Whether no store has a journal.
     pub(crate) is_ephemeral: bool,
+    /// Who may do what; if there are none, everything is permitted.
+    pub(crate) tokens: Vec<Token>,
+    pub(crate) metrics: Metrics,
 }
 
 impl Shared {

@@ -40,7 +40,12 @@ pub(crate) fn document() -> Value {
         },
         "servers": [{ "url": "/" }],
         "paths": paths,
-        "components": { "schemas": schemas::all(), "parameters": parameters::all() },
+        // A server without tokens needs none.
+        "security": [{}, { "token": [] }],
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "schemas": schemas::all(), "parameters": parameters::all(),
+        },
     })
 }
 
@@ -103,6 +108,10 @@ fn responses(operation: &Operation) -> Value {
             Reply::Page(name) => json!({
                 "application/json": { "schema": schema(name) },
                 "application/x-ndjson": { "schema": schema("Event") },
+            }),
+            Reply::Metrics => json!({
+                "application/openmetrics-text; version=1.0.0; charset=utf-8": { "schema": { "type": "string" } },
+                "text/plain; version=0.0.4; charset=utf-8": { "schema": { "type": "string" } },
             }),
             Reply::EventStream => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
         };

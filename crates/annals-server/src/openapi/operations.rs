@@ -18,6 +18,8 @@ pub(super) enum Reply {
     Page(&'static str),
     /// Server-sent events.
     EventStream,
+    /// Metrics in one of two formats.
+    Metrics,
 }
 
 pub(super) struct Operation {
@@ -37,6 +39,8 @@ pub(super) struct Operation {
 /// What every operation can answer with.
 pub(super) const ALWAYS: &[Kind] = &[
     Kind::Invalid,
+    Kind::Unauthorized,
+    Kind::Forbidden,
     Kind::CrossOrigin,
     Kind::Misdirected,
     Kind::Internal,
@@ -445,6 +449,15 @@ fn service() -> Vec<Operation> {
                 "store",
                 "service",
                 "Positions, durability and memory of the store",
+            )
+        },
+        Operation {
+            replies: &[(200, "The metrics.", Reply::Metrics)],
+            ..get(
+                "/metrics",
+                "metrics",
+                "service",
+                "Metrics, as OpenMetrics where Accept asks for it, or as the Prometheus text format",
             )
         },
         Operation {

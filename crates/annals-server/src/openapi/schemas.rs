@@ -242,7 +242,7 @@ fn service() -> Value {
         "Home": object(
             &json!({
                 "name": text(), "version": text(), "ephemeral": { "type": "boolean" }, "api": text(), "openapi": text(), "problems": text(),
-                "namespaces": list(&text()), "defaultNamespace": text(),
+                "metrics": text(), "namespaces": list(&text()), "defaultNamespace": text(),
             }),
             &[],
         ),

@@ -1,5 +1,7 @@
 //! Appends to one aggregate.
 
+use std::time::Instant;
+
 use annals::{AppendFuture, Appended, Error, Expected, NewEvent, PendingAppend, Store, StreamId};
 use axum::http::header::{ETAG, LOCATION};
 use axum::http::{HeaderValue, StatusCode};
@@ -54,12 +56,24 @@ pub(super) async fn append(mut call: Call, content: Content) -> Result<Response,
         key: Key::of(&call)?,
     };
     call.params.finish()?;
+    let began = Instant::now();
     let appended = run(&call.shared, plan, content).await;
     let appended = appended.map_err(|problem| match from_header {
         Some(_) => problem.of_precondition(),
         None => problem,
     })?;
+    count(&call, began, [&appended]);
     acknowledge(&call, &appended)
+}
+
+/// Counts the events of an append that succeeded.
+pub(super) fn count<'a>(call: &Call, began: Instant, appended: impl IntoIterator<Item = &'a Appended>) {
+    let new = appended.into_iter().filter(|appended| !appended.repeated);
+    let events = new
+        .map(|appended| appended.last_version.0 + 1 - appended.first_version.0)
+        .sum();
+    let seconds = began.elapsed().as_secs_f64();
+    call.shared.metrics.appended(&call.namespace, events, seconds);
 }
 
 fn version_parameter(call: &mut Call) -> Result<Option<Expected>, Problem> {

@@ -26,41 +26,47 @@ use serde::Serialize;
 use tokio::time::timeout;
 
 use crate::call::Call;
+use crate::gate::{self, Gate};
 use crate::guard;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
+use crate::tokens::Role;
 
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 pub(crate) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Every route, behind every check.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
-    let namespace = namespace_routes();
+    let namespace = namespace_routes(shared);
     Router::new()
         .nest("/v1/ns/{namespace}", namespace.clone())
         .nest("/v1", namespace)
-        .merge(service::routes())
+        .merge(gated(shared, Some(Role::Read), service::private_routes()))
+        .merge(gated(shared, None, service::public_routes()))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(shared), guard::guard))
         .with_state(Arc::clone(shared))
 }
 
+/// Routes that need a token of `role`, if the server has tokens; of none, they are public.
+fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
+    let shared = Arc::clone(shared);
+    routes.route_layer(axum::middleware::from_fn_with_state(Gate { shared, role }, gate::gate))
+}
+
 /// The routes of one namespace.
-fn namespace_routes() -> Router<Arc<Shared>> {
+fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
+    gated(shared, Some(Role::Read), reads())
+        .merge(gated(shared, Some(Role::Write), appends()))
+        .merge(gated(shared, Some(Role::Admin), aggregate_changes()))
+}
+
+fn reads() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/streams/{aggregateId}", get(streams::info).delete(changes::delete))
-        .route(
-            "/streams/{aggregateId}/events",
-            get(streams::events).post(append::append),
-        )
-        .route("/streams/{aggregateId}/limits", put(changes::set_limits))
-        .route(
-            "/streams/{aggregateId}/events-before/{version}",
-            delete(changes::truncate),
-        )
-        .route("/appends", post(several::append))
-        .route("/events", get(query::events).post(several::append_events))
+        .route("/streams/{aggregateId}", get(streams::info))
+        .route("/streams/{aggregateId}/events", get(streams::events))
+        .route("/events", get(query::events))
         .route("/events/{event}", get(streams::event))
         .route("/query", post(query::query))
         .route("/count", get(query::count))
@@ -72,6 +78,23 @@ fn namespace_routes() -> Router<Arc<Shared>> {
         .route("/traces/{correlationId}", get(summaries::trace))
         .route("/tail", get(tail::tail))
         .route("/store", get(service::store))
+}
+
+fn appends() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/streams/{aggregateId}/events", post(append::append))
+        .route("/appends", post(several::append))
+        .route("/events", post(several::append_events))
+}
+
+fn aggregate_changes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/streams/{aggregateId}", delete(changes::delete))
+        .route("/streams/{aggregateId}/limits", put(changes::set_limits))
+        .route(
+            "/streams/{aggregateId}/events-before/{version}",
+            delete(changes::truncate),
+        )
 }
 
 async fn not_found(request: Request) -> Response {

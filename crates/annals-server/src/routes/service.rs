@@ -5,22 +5,27 @@ use std::sync::Arc;
 use annals::Durability;
 use axum::Router;
 use axum::extract::{RawPathParams, State};
-use axum::http::StatusCode;
+use axum::http::header::ACCEPT;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json as value};
 
-use super::json;
+use super::{json, typed};
 use crate::call::Call;
 use crate::openapi;
 use crate::problem::{self, Kind, Problem};
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
 use crate::work;
 
-/// The routes outside of namespaces.
-pub(super) fn routes() -> Router<Arc<Shared>> {
+/// The routes outside of namespaces that say something of all stores.
+pub(super) fn private_routes() -> Router<Arc<Shared>> {
+    Router::new().route("/", get(home)).route("/metrics", get(metrics))
+}
+
+/// The routes that say nothing of a store, but whether it works.
+pub(super) fn public_routes() -> Router<Arc<Shared>> {
     Router::new()
-        .route("/", get(home))
         .route("/healthz", get(healthy))
         .route("/readyz", get(ready))
         .route("/openapi.json", get(document))
@@ -39,6 +44,7 @@ async fn home(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
             "api": "/v1",
             "openapi": "/openapi.json",
             "problems": "/problems",
+            "metrics": "/metrics",
             "namespaces": namespaces,
             "defaultNamespace": DEFAULT,
         }),
@@ -68,6 +74,23 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
 
 async fn document() -> Result<Response, Problem> {
     json(StatusCode::OK, &openapi::document())
+}
+
+/// The metrics: as `OpenMetrics` where the client accepts that, otherwise as the text format before it, which the same lines are too.
+async fn metrics(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let is_open = accepted
+        .into_iter()
+        .any(|value| value.contains("application/openmetrics-text"));
+    let scraped = Arc::clone(&shared);
+    let text = work::run(&shared, move || scraped.metrics.text()).await?;
+    let text = text.map_err(|_| Problem::new(Kind::Internal, "the metrics cannot be written"))?;
+    let media = if is_open {
+        HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8")
+    } else {
+        HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8")
+    };
+    Ok(typed(StatusCode::OK, media, text))
 }
 
 async fn problems() -> Result<Response, Problem> {

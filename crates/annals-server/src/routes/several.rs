@@ -1,6 +1,7 @@
 //! Appends to several aggregates, and appends on a condition: all or none.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use annals::{Append, Appended, Condition, Expected, NewEvent, Position, Store, StreamId};
 use axum::http::StatusCode;
@@ -8,7 +9,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::read;
+use super::append::{count, read};
 use super::idempotency::Key;
 use super::{handle, json};
 use crate::body::Content;
@@ -72,7 +73,7 @@ struct Plan {
 
 /// `POST /appends`
 pub(super) async fn append(mut call: Call, content: Content) -> Result<Response, Problem> {
-    let (store, key) = (handle(&mut call)?, Key::of(&call)?);
+    let (store, key, began) = (handle(&mut call)?, Key::of(&call)?, Instant::now());
     call.params.finish()?;
     content.expect_json()?;
     let done = work::run(&call.shared, move || {
@@ -85,12 +86,12 @@ pub(super) async fn append(mut call: Call, content: Content) -> Result<Response,
         }
         .run()
     });
-    acknowledge(&done.await??)
+    acknowledge(&call, began, &done.await??)
 }
 
 /// `POST /events`
 pub(super) async fn append_events(mut call: Call, content: Content) -> Result<Response, Problem> {
-    let (store, key) = (handle(&mut call)?, Key::of(&call)?);
+    let (store, key, began) = (handle(&mut call)?, Key::of(&call)?, Instant::now());
     call.params.finish()?;
     let done = work::run(&call.shared, move || {
         let parts = group(&store, read(&content)?)?;
@@ -102,7 +103,7 @@ pub(super) async fn append_events(mut call: Call, content: Content) -> Result<Re
         }
         .run()
     });
-    acknowledge(&done.await??)
+    acknowledge(&call, began, &done.await??)
 }
 
 fn parse(store: &Store, content: &Content) -> Result<(Vec<Append<'static>>, Option<Condition>), Problem> {
@@ -217,7 +218,8 @@ impl Plan {
     }
 }
 
-fn acknowledge(done: &Acknowledgement) -> Result<Response, Problem> {
+fn acknowledge(call: &Call, began: Instant, done: &Acknowledgement) -> Result<Response, Problem> {
+    count(call, began, done.appended.iter().map(|part| &part.appended));
     let is_repeated = done.appended.iter().all(|part| part.appended.repeated);
     let status = if is_repeated {
         StatusCode::OK

@@ -12,3 +12,4 @@ mod reads;
 mod security;
 mod support;
 mod tails;
+mod tokens;

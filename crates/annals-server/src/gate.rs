@@ -1,0 +1,49 @@
+//! What every route passes once it is found: the token must permit it, and the answer is counted under its name.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::shared::{DEFAULT, Shared};
+use crate::tokens::{Role, permit};
+
+/// The path of the route that answered, as it is written in the router: one of a closed set.
+#[derive(Clone, Debug)]
+pub(crate) struct Route(pub(crate) String);
+
+/// What a route needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    pub(crate) shared: Arc<Shared>,
+    /// `None` for routes that say nothing of a store.
+    pub(crate) role: Option<Role>,
+}
+
+/// Checks the token of a request, and names the route in its answer.
+pub(crate) async fn gate(
+    State(gate): State<Gate>,
+    path: MatchedPath,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_in_namespace = path.as_str().starts_with("/v1/");
+    let named = params.as_ref().ok().and_then(|params| {
+        let mut found = params.iter().filter(|(name, _)| *name == "namespace");
+        found.next().map(|(_, value)| value)
+    });
+    let namespace = named.or(is_in_namespace.then_some(DEFAULT));
+    let permitted = gate
+        .role
+        .map_or(Ok(()), |role| permit(&gate.shared, request.headers(), role, namespace));
+    let mut response = match permitted {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    };
+    let route = path.as_str().replacen("/v1/ns/{namespace}/", "/v1/", 1);
+    response.extensions_mut().insert(Route(route));
+    response
+}
