@@ -22,6 +22,10 @@ pub(crate) struct Serve {
     /// Keep nothing: a store in memory. The default without --store, spelled out; an error with a durable store
     #[arg(long)]
     pub(crate) ephemeral: bool,
+    /// For test suites: namespaces at /v1/ns/NAME are made by their first append, emptied, kept, restored and forked, and their clocks moved.
+    /// Every client can wipe every store, so there is none but in memory
+    #[arg(long)]
+    pub(crate) test_api: bool,
     /// Accept requests for this host name too; addresses and localhost always are; may be repeated
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: Vec<String>,

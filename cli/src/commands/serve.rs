@@ -34,11 +34,17 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     for host in &serve.host {
         builder = builder.host(host);
     }
+    if serve.test_api {
+        builder = builder.test_api();
+    }
     let server = builder.build()?;
     let (stop, stopped) = stop_signal();
     interrupt::when_pressed(move || stop.stop());
     let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
     announce(listener.local_addr()?, is_ephemeral, out)?;
+    if serve.test_api {
+        tell(out, "TEST API: EVERY CLIENT CAN WIPE EVERY STORE, AND NOTHING IS KEPT");
+    }
     if is_open {
         tell(
             out,
@@ -55,6 +61,10 @@ fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
         None | Some(Location::Memory) => Ok(Store::in_memory()),
         Some(Location::Durable(_)) if serve.ephemeral => Err(Failure::Usage(
             "--ephemeral keeps nothing, and --store or ANNALS_STORE names a durable store: leave one out".to_owned(),
+        )),
+        Some(Location::Durable(_)) if serve.test_api => Err(Failure::Usage(
+            "--test-api lets clients wipe the store, and --store or ANNALS_STORE names a durable one: leave one out"
+                .to_owned(),
         )),
         Some(Location::Durable(url)) => durable::open_to_serve(url, out),
         Some(location @ Location::File(_)) => {

@@ -186,6 +186,28 @@ fn a_server_with_tokens_answered_without_one() {
 }
 
 #[test]
+fn a_durable_store_could_be_wiped_by_the_test_api() {
+    let folder = Folder::new();
+    let url = folder.url("store");
+    let refused = run(program()
+        .arg("--store")
+        .arg(&url)
+        .args(["serve", "--port", "0", "--test-api"]))
+    .failed(2);
+    assert!(refused.contains("--test-api lets clients wipe"), "{refused}");
+    assert!(!folder.path("store").exists());
+    let served = Served::start(&["serve", "--test-api"]);
+    let (status, _) = served.send("POST", "/v1/ns/t/test/reset?seed=7", "").unwrap();
+    assert_eq!(status, 200);
+    let ended = served.end("-TERM");
+    assert!(
+        ended.stderr.contains("TEST API: EVERY CLIENT CAN WIPE EVERY STORE"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
 fn a_request_without_end_kept_the_server() {
     let served = Served::start(&["serve", "--grace", "50ms"]);
     let mut stream = TcpStream::connect(&served.address).unwrap();

@@ -8,12 +8,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::namespaces::{Namespaces, check_name};
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
 use crate::tokens::Token;
 
-/// Bytes of a namespace's name, at most.
-const NAME_BYTES_MAX: usize = 64;
 /// The least that a request's headers may take.
 const HEADER_BYTES_MIN: usize = 8 << 10;
 
@@ -25,6 +24,7 @@ pub struct Builder {
     limits: Limits,
     hosts: Vec<String>,
     tokens: Vec<Token>,
+    has_test_api: bool,
 }
 
 impl Builder {
@@ -34,6 +34,7 @@ impl Builder {
             limits: Limits::default(),
             hosts: Vec::new(),
             tokens: Vec::new(),
+            has_test_api: false,
         }
     }
 
@@ -62,12 +63,20 @@ impl Builder {
         self
     }
 
+    /// Adds the operations for test suites: namespaces are made by their first append, emptied, kept, restored and forked, and their clocks
+    /// moved. **Every client can wipe every store**, so all of them must be in memory.
+    pub fn test_api(mut self) -> Self {
+        self.has_test_api = true;
+        self
+    }
+
     /// Makes the server.
     ///
     /// # Errors
     ///
     /// [`Error::Invalid`] if the name of a namespace is there twice, is empty, has more than 64 bytes or other characters than letters, digits,
-    /// `-`, `_` and `.`, if a limit is 0 or too small, or if a token is there twice or of an unknown namespace.
+    /// `-`, `_` and `.`, if a limit is 0 or too small, if a token is there twice or of an unknown namespace, or if
+    /// a store with a journal is to have the test API.
     pub fn build(self) -> Result<Server, Error> {
         check(&self.limits)?;
         let mut namespaces = BTreeMap::new();
@@ -81,12 +90,18 @@ impl Builder {
         }
         check_tokens(&self.tokens, &namespaces)?;
         let is_ephemeral = namespaces.values().all(is_ephemeral);
+        if self.has_test_api && !is_ephemeral {
+            let message = "the test API empties stores, and one of these has a journal: use stores in memory";
+            return Err(invalid(message.to_owned()));
+        }
+        let test_max = self.has_test_api.then_some(self.limits.test_namespaces);
+        let namespaces = Arc::new(Namespaces::new(namespaces, test_max));
         Ok(Server {
             shared: Arc::new(Shared {
                 workers: Arc::new(Semaphore::new(self.limits.workers)),
                 tails: Arc::new(Semaphore::new(self.limits.tails)),
                 limits: self.limits,
-                metrics: Metrics::new(namespaces.clone()),
+                metrics: Metrics::new(Arc::clone(&namespaces)),
                 tokens: self.tokens,
                 namespaces,
                 hosts: self.hosts,
@@ -101,18 +116,6 @@ fn invalid(message: String) -> Error {
     Error::Invalid {
         message: message.into(),
     }
-}
-
-fn check_name(name: &str) -> Result<(), Error> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    // A name of dots would be a step in a path.
-    let is_step = name.bytes().all(|byte| byte == b'.');
-    if is_step || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
-        return Err(invalid(format!(
-            "'{name}' is no name of a namespace: write 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
-        )));
-    }
-    Ok(())
 }
 
 fn check_tokens(tokens: &[Token], namespaces: &BTreeMap<String, Store>) -> Result<(), Error> {

@@ -27,7 +27,7 @@ pub(crate) async fn gate(
     State(gate): State<Gate>,
     path: MatchedPath,
     params: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let is_in_namespace = path.as_str().starts_with("/v1/");
@@ -39,6 +39,9 @@ pub(crate) async fn gate(
     let permitted = gate
         .role
         .map_or(Ok(()), |role| permit(&gate.shared, request.headers(), role, namespace));
+    if let Some(role) = gate.role {
+        request.extensions_mut().insert(role);
+    }
     let mut response = match permitted {
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),

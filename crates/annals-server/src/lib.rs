@@ -51,6 +51,7 @@ mod gate;
 mod guard;
 mod limits;
 mod metrics;
+mod namespaces;
 mod openapi;
 mod params;
 mod problem;

@@ -33,6 +33,8 @@ pub struct Limits {
     pub tails: usize,
     /// The pause between two heartbeats of a live tail; 15 s by default.
     pub heartbeat: Duration,
+    /// Namespaces that tests may make; 10,000 by default.
+    pub test_namespaces: usize,
     /// How long an append waits until it is durable, and a read for `minPosition`; 30 s by default.
     pub wait: Duration,
 }
@@ -54,6 +56,7 @@ impl Default for Limits {
             worker_wait: Duration::from_secs(10),
             tails: 1_000,
             heartbeat: Duration::from_secs(15),
+            test_namespaces: 10_000,
             wait: Duration::from_secs(30),
         }
     }

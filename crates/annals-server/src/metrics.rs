@@ -1,7 +1,7 @@
 //! Metrics in the `OpenMetrics` text format. Labels have values of closed sets: namespaces, routes, status codes.
 
-use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use annals::{Store, StoreStats};
 use axum::http::StatusCode;
@@ -12,6 +12,8 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::namespaces::Namespaces;
 
 /// The route of requests that no route answered.
 const NO_ROUTE: &str = "none";
@@ -27,9 +29,13 @@ struct Namespace {
     namespace: String,
 }
 
+/// The label of namespaces that tests have made.
+const OTHER: &str = "other";
+
 /// What is counted, and the registry that writes it.
 #[derive(Debug)]
 pub(crate) struct Metrics {
+    namespaces: Arc<Namespaces>,
     registry: Registry,
     requests: Family<Request, Counter>,
     published: Family<Namespace, Counter>,
@@ -37,7 +43,7 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn new(namespaces: BTreeMap<String, Store>) -> Self {
+    pub(crate) fn new(namespaces: Arc<Namespaces>) -> Self {
         let mut registry = Registry::default();
         let requests = Family::<Request, Counter>::default();
         registry.register("http_requests", "Requests that were answered", requests.clone());
@@ -54,8 +60,9 @@ impl Metrics {
             "Time from a request to append until its events were visible and durable",
             publishing.clone(),
         );
-        registry.register_collector(Box::new(Stores(namespaces)));
+        registry.register_collector(Box::new(Stores(Arc::clone(&namespaces))));
         Self {
+            namespaces,
             registry,
             requests,
             published,
@@ -71,7 +78,8 @@ impl Metrics {
 
     /// Counts the events of an append that took this long.
     pub(crate) fn appended(&self, namespace: &str, events: u64, seconds: f64) {
-        let namespace = namespace.to_owned();
+        let is_configured = self.namespaces.is_configured(namespace);
+        let namespace = if is_configured { namespace } else { OTHER }.to_owned();
         self.published.get_or_create(&Namespace { namespace }).inc_by(events);
         self.publishing.observe(seconds);
     }
@@ -85,7 +93,7 @@ impl Metrics {
 
 /// The stores: their figures are read when they are asked for.
 #[derive(Debug)]
-struct Stores(BTreeMap<String, Store>);
+struct Stores(Arc<Namespaces>);
 
 /// A figure of a store: name, help, and the figure.
 type Gauge = (&'static str, &'static str, fn(&StoreStats) -> u64);
@@ -146,8 +154,8 @@ const COUNTERS: [Gauge; 3] = [
 
 impl Collector for Stores {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let stats: Vec<(&str, StoreStats)> = self
-            .0
+        let stores = self.0.configured();
+        let stats: Vec<(&str, StoreStats)> = stores
             .iter()
             .map(|(name, store)| (name.as_str(), store.stats()))
             .collect();
@@ -166,29 +174,30 @@ impl Collector for Stores {
                 family.encode_counter::<NoLabelSet, u64, u64>(&figure(stats), None)?;
             }
         }
-        self.encode_states(&mut encoder, &stats)
+        encode_states(&mut encoder, &stores, &stats)
     }
 }
 
-impl Stores {
-    fn encode_states(&self, encoder: &mut DescriptorEncoder<'_>, stats: &[(&str, StoreStats)]) -> fmt::Result {
-        let help = "Age of the oldest event that is not synced";
-        let mut metric =
-            encoder.encode_descriptor("event_store_unflushed_age_seconds", help, None, MetricType::Gauge)?;
-        for (namespace, stats) in stats {
-            let label = [("namespace", *namespace)];
-            metric
-                .encode_family(&label)?
-                .encode_gauge(&stats.at_risk_for.as_secs_f64())?;
-        }
-        let help = "1 if the journal has failed or cannot be reached";
-        let mut metric = encoder.encode_descriptor("event_store_fault", help, None, MetricType::Gauge)?;
-        for (namespace, store) in &self.0 {
-            let label = [("namespace", namespace.as_str())];
-            metric
-                .encode_family(&label)?
-                .encode_gauge(&u64::from(store.fault().is_some()))?;
-        }
-        Ok(())
+fn encode_states(
+    encoder: &mut DescriptorEncoder<'_>,
+    stores: &[(String, Store)],
+    stats: &[(&str, StoreStats)],
+) -> fmt::Result {
+    let help = "Age of the oldest event that is not synced";
+    let mut metric = encoder.encode_descriptor("event_store_unflushed_age_seconds", help, None, MetricType::Gauge)?;
+    for (namespace, stats) in stats {
+        let label = [("namespace", *namespace)];
+        metric
+            .encode_family(&label)?
+            .encode_gauge(&stats.at_risk_for.as_secs_f64())?;
     }
+    let help = "1 if the journal has failed or cannot be reached";
+    let mut metric = encoder.encode_descriptor("event_store_fault", help, None, MetricType::Gauge)?;
+    for (namespace, store) in stores {
+        let label = [("namespace", namespace.as_str())];
+        metric
+            .encode_family(&label)?
+            .encode_gauge(&u64::from(store.fault().is_some()))?;
+    }
+    Ok(())
 }

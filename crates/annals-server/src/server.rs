@@ -55,7 +55,7 @@ impl Stopped {
 pub struct Report {
     /// Connections that were cut off because they did not finish in time.
     pub cut_off: usize,
-    /// The stores, by the names of their namespaces.
+    /// The stores that the server was made with, by the names of their namespaces.
     pub namespaces: Vec<NamespaceReport>,
 }
 
@@ -95,12 +95,23 @@ impl Server {
         grace: Duration,
     ) -> Report {
         let cut_off = connection::accept(&self.shared, self.router(), listener, stop, grace).await;
-        let stores = self.shared.namespaces.clone();
-        let closing = tokio::task::spawn_blocking(move || stores.into_iter().map(close).collect());
+        let namespaces = Arc::clone(&self.shared.namespaces);
+        let closing = tokio::task::spawn_blocking(move || {
+            let reports = namespaces.stores().into_iter().map(close);
+            reports
+                .filter(|report| namespaces.is_configured(&report.name))
+                .collect()
+        });
         // A journal that does not end its work within the time is reported as it is.
         let namespaces = match timeout(grace, closing).await {
             Ok(Ok(namespaces)) => namespaces,
-            Ok(Err(_)) | Err(_) => self.shared.namespaces.iter().map(unfinished).collect(),
+            Ok(Err(_)) | Err(_) => self
+                .shared
+                .namespaces
+                .configured()
+                .into_iter()
+                .map(unfinished)
+                .collect(),
         };
         Report { cut_off, namespaces }
     }
@@ -128,8 +139,8 @@ impl Server {
     }
 
     /// The `OpenAPI` 3.1 document of the API, as JSON. The server answers with it at `/openapi.json`.
-    pub fn openapi() -> String {
-        openapi::document().to_string()
+    pub fn openapi(&self) -> String {
+        openapi::document(self.shared.namespaces.has_test_api()).to_string()
     }
 
     /// Tells live tails and connections to end, as [`serve`](Self::serve) does when it stops: for a program that has mounted the
@@ -145,14 +156,14 @@ fn close((name, store): (String, Store)) -> NamespaceReport {
 }
 
 /// The report of a store that is not closed yet.
-fn unfinished((name, store): (&String, &Store)) -> NamespaceReport {
+fn unfinished((name, store): (String, Store)) -> NamespaceReport {
     let error = Error::Unavailable {
         cause: annals::JournalError::new(
             annals::journal::JournalErrorKind::Retry,
             "it did not end its work in time",
         ),
     };
-    report(name.clone(), store, Some(error))
+    report(name, &store, Some(error))
 }
 
 fn report(name: String, store: &Store, error: Option<Error>) -> NamespaceReport {

@@ -1,6 +1,5 @@
 //! What all requests share: namespaces, limits, and the stage of the server's life.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use annals::{Durability, Store};
@@ -8,6 +7,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::namespaces::Namespaces;
 use crate::tokens::Token;
 
 /// The namespace of paths that name none.
@@ -26,7 +26,7 @@ pub(crate) enum Stage {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) limits: Limits,
-    pub(crate) namespaces: BTreeMap<String, Store>,
+    pub(crate) namespaces: Arc<Namespaces>,
     /// Names in `Host` that are accepted beside addresses and `localhost`, in lower case.
     pub(crate) hosts: Vec<String>,
     pub(crate) workers: Arc<Semaphore>,

@@ -18,9 +18,9 @@ causation, user and organization may stand in `metadata` or beside them, and are
 Every refusal is a problem document (RFC 9457). Its `type` is an address of this server that describes it; /problems lists all.";
 
 /// The document.
-pub(crate) fn document() -> Value {
+pub(crate) fn document(has_test_api: bool) -> Value {
     let mut paths = Map::new();
-    for operation in operations::all() {
+    for operation in operations::all(has_test_api) {
         add(&mut paths, operation.path.to_owned(), describe(&operation, false));
         if let Some(rest) = operation.path.strip_prefix("/v1/") {
             add(

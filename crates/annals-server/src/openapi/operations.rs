@@ -139,14 +139,111 @@ fn of(
 }
 
 /// Every operation.
-pub(super) fn all() -> Vec<Operation> {
+pub(super) fn all(has_test_api: bool) -> Vec<Operation> {
     let mut all = appends();
     all.extend(streams());
     all.extend(changes());
     all.extend(queries());
     all.extend(summaries());
     all.extend(service());
+    if has_test_api {
+        all.extend(tests());
+        all.extend(test_clocks());
+    }
     all
+}
+
+/// The operations for test suites.
+fn tests() -> Vec<Operation> {
+    let done = &[(200, "Done.", Reply::Json("Namespace"))];
+    vec![
+        Operation {
+            parameters: with(&[&["seed", "now"]]),
+            replies: done,
+            ..of(
+                "post",
+                "/v1/test/reset",
+                "testReset",
+                "test",
+                "Empty a namespace, or make it",
+            )
+        },
+        Operation {
+            replies: done,
+            ..of(
+                "delete",
+                "/v1/test",
+                "testRemove",
+                "test",
+                "Remove a namespace, with its snapshots",
+            )
+        },
+        Operation {
+            replies: &[(201, "The copy is kept.", Reply::Json("Snapshot"))],
+            ..of(
+                "post",
+                "/v1/test/snapshots",
+                "testSnapshot",
+                "test",
+                "Keep a copy of a namespace as it is now",
+            )
+        },
+        Operation {
+            parameters: with(&[&["snapshot"]]),
+            replies: done,
+            problems: &[Kind::NotFound],
+            ..of(
+                "post",
+                "/v1/test/snapshots/{snapshot}/restore",
+                "testRestore",
+                "test",
+                "Make a namespace what it was when a copy was kept",
+            )
+        },
+        Operation {
+            parameters: with(&[&["forkName"]]),
+            replies: &[(201, "The namespace is there.", Reply::Json("Namespace"))],
+            ..of(
+                "post",
+                "/v1/test/fork/{name}",
+                "testFork",
+                "test",
+                "Make a namespace of a copy of this one",
+            )
+        },
+    ]
+}
+
+/// The operations on the clocks of namespaces.
+fn test_clocks() -> Vec<Operation> {
+    vec![
+        Operation {
+            replies: &[(200, "The clock.", Reply::Json("Clock"))],
+            ..get("/v1/test/clock", "testClock", "test", "The clock of a namespace")
+        },
+        Operation {
+            body: Some(Body::Json("ClockTime")),
+            replies: &[(200, "The clock.", Reply::Json("Clock"))],
+            ..of(
+                "put",
+                "/v1/test/clock",
+                "testSetClock",
+                "test",
+                "Set the clock of a namespace, which stands still from then on",
+            )
+        },
+        Operation {
+            body: Some(Body::Json("ClockStep")),
+            replies: &[(200, "The clock.", Reply::Json("Clock"))],
+            ..of(
+                "post",
+                "/v1/test/clock/advance",
+                "testAdvanceClock",
+                "test",
+                "Move the clock of a namespace forwards",
+            )
+        },
+    ]
 }
 
 fn appends() -> Vec<Operation> {
@@ -262,6 +359,34 @@ fn streams() -> Vec<Operation> {
 
 fn changes() -> Vec<Operation> {
     vec![
+        Operation {
+            parameters: with(&[&["aggregateId", "snapshotVersion"], WAITS]),
+            replies: &[(
+                200,
+                "The snapshot; read the events after its version.",
+                Reply::Json("StreamSnapshot"),
+            )],
+            problems: &[Kind::NotFound, Kind::NotVisible],
+            ..get(
+                "/v1/streams/{aggregateId}/snapshot",
+                "snapshot",
+                "streams",
+                "The latest snapshot of an aggregate, or the latest up to a version",
+            )
+        },
+        Operation {
+            parameters: with(&[&["aggregateId", "durability"]]),
+            body: Some(Body::Json("NewSnapshot")),
+            replies: &[(200, "The position of the snapshot.", Reply::Json("Changed"))],
+            problems: writing!(NotFound),
+            ..of(
+                "put",
+                "/v1/streams/{aggregateId}/snapshot",
+                "saveSnapshot",
+                "streams",
+                "Save the state of an aggregate at a version",
+            )
+        },
         Operation {
             parameters: with(&[&["aggregateId", "expectedVersion", "tombstone", "ifMatch", "ifNoneMatch"]]),
             replies: &[(200, "The position of the change.", Reply::Json("Changed"))],

@@ -93,6 +93,13 @@ fn of_appends() -> Vec<Plain> {
         ),
         ("version", "path", "version", "The first version to keep.", number()),
         (
+            "snapshotVersion",
+            "query",
+            "version",
+            "The version that the snapshot may have at most.",
+            number(),
+        ),
+        (
             "aggregateType",
             "query",
             "aggregateType",
@@ -278,6 +285,22 @@ fn of_summaries() -> Vec<Plain> {
             "correlationId",
             "The id of a conversation.",
             text(),
+        ),
+        ("snapshot", "path", "snapshot", "The number of a snapshot.", number()),
+        ("forkName", "path", "name", "The name of the new namespace.", text()),
+        (
+            "seed",
+            "query",
+            "seed",
+            "The seed of the ids of events: the same appends have the same ids.",
+            number(),
+        ),
+        (
+            "now",
+            "query",
+            "now",
+            "The time that the clock shows, and at which it stands still.",
+            time(),
         ),
         ("name", "path", "name", "The last part of a problem's `type`.", text()),
     ]

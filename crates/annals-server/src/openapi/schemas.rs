@@ -133,6 +133,20 @@ fn appends() -> Value {
             }),
             &["condition"],
         ),
+        "StreamSnapshot": object(
+            &json!({
+                "aggregateId": text(), "version": number(), "missing": number(), "schemaVersion": number(), "takenAt": time(),
+                "position": number(), "data": {}, "dataHex": text(), "dataType": text(),
+            }),
+            &["data", "dataHex", "dataType"],
+        ),
+        "NewSnapshot": object(
+            &json!({
+                "version": number(), "schemaVersion": number(), "keep": number(), "data": { "description": "Any JSON." },
+                "dataHex": text(), "dataType": text(),
+            }),
+            &["schemaVersion", "keep", "data", "dataHex", "dataType"],
+        ),
         "Changed": object(&json!({ "position": number() }), &[]),
         "StreamLimits": object(&json!({ "maxCount": optional("integer"), "maxAgeSeconds": optional("number") }), &["maxCount", "maxAgeSeconds"]),
         "Stream": object(
@@ -247,6 +261,11 @@ fn service() -> Value {
             &[],
         ),
         "Document": { "type": "object" },
+        "Namespace": object(&json!({ "namespace": text() }), &[]),
+        "Snapshot": object(&json!({ "namespace": text(), "snapshot": number() }), &[]),
+        "Clock": object(&json!({ "now": time(), "manual": { "type": "boolean" } }), &[]),
+        "ClockTime": object(&json!({ "now": time() }), &[]),
+        "ClockStep": object(&json!({ "seconds": { "type": "number", "minimum": 0 } }), &[]),
         "Store": object(
             &json!({
                 "ephemeral": { "type": "boolean" }, "visible": number(), "written": optional("integer"), "synced": optional("integer"),

@@ -7,9 +7,11 @@ mod page;
 mod query;
 mod service;
 mod several;
+mod snapshots;
 mod streams;
 mod summaries;
 mod tail;
+mod test_api;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,15 +59,20 @@ fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) 
 
 /// The routes of one namespace.
 fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    gated(shared, Some(Role::Read), reads())
+    let routes = gated(shared, Some(Role::Read), reads())
         .merge(gated(shared, Some(Role::Write), appends()))
-        .merge(gated(shared, Some(Role::Admin), aggregate_changes()))
+        .merge(gated(shared, Some(Role::Admin), aggregate_changes()));
+    if shared.namespaces.has_test_api() {
+        return routes.merge(gated(shared, Some(Role::Admin), test_api::routes()));
+    }
+    routes
 }
 
 fn reads() -> Router<Arc<Shared>> {
     Router::new()
         .route("/streams/{aggregateId}", get(streams::info))
         .route("/streams/{aggregateId}/events", get(streams::events))
+        .route("/streams/{aggregateId}/snapshot", get(snapshots::latest))
         .route("/events", get(query::events))
         .route("/events/{event}", get(streams::event))
         .route("/query", post(query::query))
@@ -83,6 +90,7 @@ fn reads() -> Router<Arc<Shared>> {
 fn appends() -> Router<Arc<Shared>> {
     Router::new()
         .route("/streams/{aggregateId}/events", post(append::append))
+        .route("/streams/{aggregateId}/snapshot", put(snapshots::save))
         .route("/appends", post(several::append))
         .route("/events", post(several::append_events))
 }

@@ -34,7 +34,7 @@ pub(super) fn public_routes() -> Router<Arc<Shared>> {
 }
 
 async fn home(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    let namespaces: Vec<&String> = shared.namespaces.keys().collect();
+    let namespaces = shared.namespaces.names();
     json(
         StatusCode::OK,
         &value!({
@@ -63,7 +63,8 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     }
     let faults = shared
         .namespaces
-        .iter()
+        .configured()
+        .into_iter()
         .filter_map(|(name, store)| Some((name, store.fault()?)));
     let faults: Vec<String> = faults.map(|(name, fault)| format!("{name}: {fault}")).collect();
     if faults.is_empty() {
@@ -72,8 +73,8 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     Err(Problem::new(Kind::Unavailable, faults.join("; ")))
 }
 
-async fn document() -> Result<Response, Problem> {
-    json(StatusCode::OK, &openapi::document())
+async fn document(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+    json(StatusCode::OK, &openapi::document(shared.namespaces.has_test_api()))
 }
 
 /// The metrics: as `OpenMetrics` where the client accepts that, otherwise as the text format before it, which the same lines are too.

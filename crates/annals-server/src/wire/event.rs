@@ -1,6 +1,6 @@
 //! Events as JSON: what the server answers. Data that are JSON are passed through as they were appended, digit by digit.
 
-use annals::{ContentType, Event, Timestamp};
+use annals::{ContentType, Event, Snapshot, Timestamp};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
@@ -106,6 +106,41 @@ impl<'a> From<&'a Event> for WireEvent<'a> {
             user_id: beside(event.user_id()),
             organization_id: beside(event.organization_id()),
             tags: event.tags().collect(),
+        }
+    }
+}
+
+/// A snapshot on the wire.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WireSnapshot<'a> {
+    aggregate_id: &'a str,
+    version: u64,
+    missing: u64,
+    schema_version: u32,
+    taken_at: Timestamp,
+    position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_type: Option<String>,
+}
+
+impl<'a> From<&'a Snapshot> for WireSnapshot<'a> {
+    fn from(snapshot: &'a Snapshot) -> Self {
+        let (data, data_hex) = payload(&snapshot.data);
+        Self {
+            aggregate_id: &snapshot.aggregate_id,
+            version: snapshot.version.0,
+            missing: snapshot.missing,
+            schema_version: snapshot.schema_version,
+            taken_at: snapshot.taken_at,
+            position: snapshot.position.0,
+            data,
+            data_hex,
+            data_type: other_type(&snapshot.data_type),
         }
     }
 }

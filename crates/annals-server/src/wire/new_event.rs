@@ -105,7 +105,7 @@ fn either(name: &str, within: Option<String>, beside: Option<String>) -> Result<
 }
 
 /// The bytes of a field, from JSON or from hexadecimal digits.
-fn payload(name: &str, json: Option<&RawValue>, digits: Option<String>) -> Result<Vec<u8>, String> {
+pub(crate) fn payload(name: &str, json: Option<&RawValue>, digits: Option<String>) -> Result<Vec<u8>, String> {
     match (json, digits) {
         (Some(_), Some(_)) => Err(format!("{name} and {name}Hex are both there: leave one out")),
         (Some(json), None) => {

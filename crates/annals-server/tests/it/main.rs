@@ -12,4 +12,5 @@ mod reads;
 mod security;
 mod support;
 mod tails;
+mod test_api;
 mod tokens;

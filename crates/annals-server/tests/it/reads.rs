@@ -235,6 +235,42 @@ fn changes_of_an_aggregate_take_effect() {
 }
 
 #[test]
+fn a_snapshot_is_kept_to_the_byte() {
+    let server = Running::new();
+    for event in ["E1", "E2", "E3"] {
+        server.add("a", event);
+    }
+    server.get("/v1/streams/a/snapshot").refused(404, "not-found");
+    let save = |body: &str| {
+        server.send(
+            "PUT",
+            "/v1/streams/a/snapshot",
+            &[crate::support::JSON],
+            body.as_bytes(),
+        )
+    };
+    save("{\"version\":2,\"keep\":2,\"data\":{\"n\":73314510714175488}}").ok(200);
+    save("{\"version\":3,\"keep\":2,\"dataHex\":\"00ff\",\"dataType\":\"application/cbor\"}").ok(200);
+    let latest = server.get("/v1/streams/a/snapshot").ok(200);
+    assert_eq!((&latest["version"], &latest["dataHex"]), (&json!(3), &json!("00ff")));
+    let earlier = server.get("/v1/streams/a/snapshot?version=2");
+    assert!(
+        earlier.text().contains("\"data\":{\"n\":73314510714175488}"),
+        "{}",
+        earlier.text()
+    );
+    save("{\"version\":9,\"data\":1}").refused(400, "invalid-request");
+    save("{\"data\":1}").refused(400, "invalid-request");
+    let other = server.send(
+        "PUT",
+        "/v1/streams/b/snapshot",
+        &[crate::support::JSON],
+        b"{\"version\":1}",
+    );
+    other.refused(404, "not-found");
+}
+
+#[test]
 fn great_events_make_short_pages() {
     let server = Running::new();
     let data = "x".repeat(900_000);

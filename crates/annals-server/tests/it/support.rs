@@ -29,6 +29,11 @@ impl Running {
         Self::of(Store::in_memory())
     }
 
+    /// A server with the test API.
+    pub(crate) fn for_tests() -> Self {
+        Self::built(Server::builder(Store::in_memory()).test_api(), GRACE)
+    }
+
     pub(crate) fn of(store: Store) -> Self {
         Self::built(Server::builder(store), GRACE)
     }

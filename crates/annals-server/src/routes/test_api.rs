@@ -1,0 +1,202 @@
+//! For test suites only: namespaces are emptied, kept, restored and forked, and their clocks moved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::{Clock as _, Timestamp};
+use axum::Router;
+use axum::extract::{FromRequestParts, RawPathParams, State};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use serde::Deserialize;
+use serde_json::json as value;
+
+use super::json;
+use crate::body::Content;
+use crate::namespaces::{Fresh, TestClock};
+use crate::params::{Params, invalid, parse_time};
+use crate::problem::{Kind, Problem};
+use crate::shared::{DEFAULT, Shared};
+
+/// The longest step of a clock: a hundred years.
+const STEP_SECONDS_MAX: f64 = 100.0 * 366.0 * 86_400.0;
+
+pub(super) fn routes() -> Router<Arc<Shared>> {
+    Router::new()
+        .route("/test", delete(remove))
+        .route("/test/reset", post(reset))
+        .route("/test/snapshots", post(keep))
+        .route("/test/snapshots/{snapshot}/restore", post(restore))
+        .route("/test/fork/{name}", post(fork))
+        .route("/test/clock", get(show_clock).put(set_clock))
+        .route("/test/clock/advance", post(advance_clock))
+}
+
+/// The namespace and the other segment of a path. The namespace need not exist.
+pub(super) struct Target {
+    namespace: String,
+    segment: String,
+    params: Params,
+}
+
+impl FromRequestParts<Arc<Shared>> for Target {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Arc<Shared>) -> Result<Self, Problem> {
+        let (mut namespace, mut segment) = (DEFAULT.to_owned(), String::new());
+        if let Ok(params) = RawPathParams::from_request_parts(parts, shared).await {
+            for (name, value) in &params {
+                let place = if name == "namespace" {
+                    &mut namespace
+                } else {
+                    &mut segment
+                };
+                value.clone_into(place);
+            }
+        }
+        let params = Params::parse(parts.uri.query())?;
+        Ok(Self {
+            namespace,
+            segment,
+            params,
+        })
+    }
+}
+
+impl Target {
+    fn missing(&self) -> Problem {
+        Problem::new(
+            Kind::NoNamespace,
+            format!("the server has no namespace '{}'", self.namespace),
+        )
+    }
+
+    fn done(&self, status: StatusCode) -> Result<Response, Problem> {
+        json(status, &value!({ "namespace": self.namespace }))
+    }
+
+    fn clock(&self, shared: &Shared) -> Result<Arc<TestClock>, Problem> {
+        let detail = "the namespace has no clock that can be moved: reset it first";
+        let clock = shared.namespaces.clock(&self.namespace);
+        clock.ok_or_else(|| {
+            if shared.namespaces.get(&self.namespace).is_some() {
+                Problem::invalid(detail)
+            } else {
+                self.missing()
+            }
+        })
+    }
+}
+
+/// `POST /test/reset`
+async fn reset(State(shared): State<Arc<Shared>>, mut target: Target) -> Result<Response, Problem> {
+    let seed = target.params.parsed("seed", "a number")?;
+    let now = target.params.one("now")?;
+    let now = now.map(|text| parse_time(&text).ok_or_else(|| invalid("now", &text, "a time as in RFC 3339")));
+    target.params.finish()?;
+    shared.namespaces.reset(
+        &target.namespace,
+        Fresh {
+            seed,
+            now: now.transpose()?,
+        },
+    )?;
+    target.done(StatusCode::OK)
+}
+
+/// `DELETE /test`
+async fn remove(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+    target.params.finish()?;
+    if shared.namespaces.remove(&target.namespace)? {
+        return target.done(StatusCode::OK);
+    }
+    Err(target.missing())
+}
+
+/// `POST /test/snapshots`
+async fn keep(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+    target.params.finish()?;
+    let number = shared
+        .namespaces
+        .keep(&target.namespace)?
+        .ok_or_else(|| target.missing())?;
+    json(
+        StatusCode::CREATED,
+        &value!({ "namespace": target.namespace, "snapshot": number }),
+    )
+}
+
+/// `POST /test/snapshots/{snapshot}/restore`
+async fn restore(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+    target.params.finish()?;
+    let text = &target.segment;
+    let missing = || Problem::new(Kind::NotFound, format!("the namespace has no snapshot '{text}'"));
+    let number = text.parse().map_err(|_| missing())?;
+    if shared.namespaces.restore(&target.namespace, number) {
+        return target.done(StatusCode::OK);
+    }
+    Err(missing())
+}
+
+/// `POST /test/fork/{name}`
+async fn fork(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+    target.params.finish()?;
+    if shared.namespaces.fork(&target.namespace, &target.segment)? {
+        return json(StatusCode::CREATED, &value!({ "namespace": target.segment }));
+    }
+    Err(target.missing())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireNow {
+    now: Timestamp,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireStep {
+    seconds: f64,
+}
+
+/// `GET /test/clock`
+async fn show_clock(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+    target.params.finish()?;
+    describe(&*target.clock(&shared)?)
+}
+
+/// `PUT /test/clock`
+async fn set_clock(State(shared): State<Arc<Shared>>, target: Target, content: Content) -> Result<Response, Problem> {
+    target.params.finish()?;
+    let clock = target.clock(&shared)?;
+    clock.set(content.json::<WireNow>()?.now);
+    describe(&clock)
+}
+
+/// `POST /test/clock/advance`
+async fn advance_clock(
+    State(shared): State<Arc<Shared>>,
+    target: Target,
+    content: Content,
+) -> Result<Response, Problem> {
+    target.params.finish()?;
+    let clock = target.clock(&shared)?;
+    let seconds = content.json::<WireStep>()?.seconds;
+    if !(0.0..=STEP_SECONDS_MAX).contains(&seconds) {
+        return Err(Problem::invalid(format!(
+            "seconds is {seconds}, but must be 0 to {STEP_SECONDS_MAX}"
+        )));
+    }
+    clock.advance(Duration::from_secs_f64(seconds));
+    describe(&clock)
+}
+
+fn describe(clock: &TestClock) -> Result<Response, Problem> {
+    let is_manual = clock.manual().is_some();
+    json(
+        StatusCode::OK,
+        &value!({ "now": clock.now().to_string(), "manual": is_manual }),
+    )
+}
