@@ -72,6 +72,8 @@ kinds! {
         "An event matches the query of the condition; `position` is the first. Nothing was written. Read with `minPosition`, and decide again.";
     EventKnown, "event-known", CONFLICT, "Some events are stored already",
         "The aggregate has an event with one of the ids, and the append is not a repetition of the one that stored it. Append the new events alone.";
+    NotVisible, "position-not-visible", CONFLICT, "The position is not visible yet",
+        "No event at `minPosition` became visible in time; `visible` is the last visible position. Repeat the request.";
     Gone, "aggregate-deleted", GONE, "The aggregate was deleted for ever",
         "The aggregate has a tombstone. Nothing was written. Use another id.";
     Precondition, "precondition-failed", PRECONDITION_FAILED, "The precondition failed",
@@ -100,8 +102,6 @@ kinds! {
     NotDurable, "not-durable-yet", GATEWAY_TIMEOUT, "The events are not durable yet",
         "The events are in the store, at the versions and positions of `appended`, but did not reach the requested durability in time. Do not \
          append them again.";
-    NotVisible, "position-not-visible", GATEWAY_TIMEOUT, "The position is not visible yet",
-        "No event at `minPosition` became visible in time; `visible` is the last visible position. Repeat the request.";
 }
 
 /// The answer to a request that is refused.

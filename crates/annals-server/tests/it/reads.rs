@@ -129,7 +129,7 @@ fn a_reader_did_not_see_its_own_write() {
     server.get("/v1/events?minPosition=1").ok(200);
     let late = server
         .get("/v1/events?minPosition=2&timeoutSeconds=0")
-        .refused(504, "position-not-visible");
+        .refused(409, "position-not-visible");
     assert_eq!(late["visible"], 1);
     // A reader that waits is answered by the append that comes.
     let mut waiting = server.connect();
