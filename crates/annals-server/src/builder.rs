@@ -99,6 +99,7 @@ impl Builder {
         Ok(Server {
             shared: Arc::new(Shared {
                 workers: Arc::new(Semaphore::new(self.limits.workers)),
+                writers: Arc::new(Semaphore::new(self.limits.writers)),
                 tails: Arc::new(Semaphore::new(self.limits.tails)),
                 limits: self.limits,
                 metrics: Metrics::new(Arc::clone(&namespaces)),
@@ -141,6 +142,7 @@ fn check(limits: &Limits) -> Result<(), Error> {
         ("page_bytes", limits.page_bytes),
         ("body_bytes", limits.body_bytes),
         ("workers", limits.workers),
+        ("writers", limits.writers),
         ("tails", limits.tails),
     ];
     if let Some((name, _)) = counts.iter().find(|(_, count)| *count == 0) {

@@ -27,6 +27,9 @@ pub struct Limits {
     pub page_bytes: usize,
     /// Requests whose work runs at once on threads that may block, such as queries; twice the number of processors by default.
     pub workers: usize,
+    /// Appends to several aggregates and changes that run at once, on further threads: they may wait for the journal, and reads do not wait
+    /// for them; twice the number of processors by default.
+    pub writers: usize,
     /// How long a request waits for one of these threads; 10 s by default. The answer to a longer wait is 503.
     pub worker_wait: Duration,
     /// Live tails that are open at once; 1,000 by default. The answer to one more is 503.
@@ -53,6 +56,7 @@ impl Default for Limits {
             page_events: 1_000,
             page_bytes: 8 << 20,
             workers: processors * 2,
+            writers: processors * 2,
             worker_wait: Duration::from_secs(10),
             tails: 1_000,
             heartbeat: Duration::from_secs(15),

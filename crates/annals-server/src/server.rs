@@ -125,7 +125,7 @@ impl Server {
         listener.set_nonblocking(true)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("annals-server")
-            .max_blocking_threads(self.shared.limits.workers + 1)
+            .max_blocking_threads(self.shared.limits.workers + self.shared.limits.writers + 1)
             .enable_io()
             .enable_time()
             .build()?;

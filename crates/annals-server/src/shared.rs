@@ -30,6 +30,7 @@ pub(crate) struct Shared {
     /// Names in `Host` that are accepted beside addresses and `localhost`, in lower case.
     pub(crate) hosts: Vec<String>,
     pub(crate) workers: Arc<Semaphore>,
+    pub(crate) writers: Arc<Semaphore>,
     pub(crate) tails: Arc<Semaphore>,
     pub(crate) stage: watch::Sender<Stage>,
     /// Whether no store has a journal.

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
-/// Runs `work` on a thread that may block. It ends even if the request is given up, and holds its place until then.
+/// Runs `work`, which waits for nothing but locks, on a thread of its own.
 ///
 /// # Errors
 ///
@@ -16,7 +17,24 @@ pub(crate) async fn run<T: Send + 'static>(
     shared: &Shared,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let place = Arc::clone(&shared.workers).acquire_owned();
+    run_in(&shared.workers, shared, work).await
+}
+
+/// The same for work that may wait for the journal, on other threads: so that reads do not wait for a slow disk.
+pub(crate) async fn write<T: Send + 'static>(
+    shared: &Shared,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    run_in(&shared.writers, shared, work).await
+}
+
+/// Runs `work` when there is a place. It ends even if the request is given up, and holds its place until then.
+async fn run_in<T: Send + 'static>(
+    places: &Arc<Semaphore>,
+    shared: &Shared,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let place = Arc::clone(places).acquire_owned();
     let Ok(Ok(place)) = timeout(shared.limits.worker_wait, place).await else {
         return Err(Problem::new(Kind::Busy, "every worker of the server is in use"));
     };

@@ -41,13 +41,7 @@ pub(super) struct Begun {
 
 /// `POST /streams/{aggregateId}/events`
 pub(super) async fn append(mut call: Call, content: Content) -> Result<Response, Problem> {
-    let from_header = expected::of_headers(&call.headers)?;
-    let from_parameter = version_parameter(&mut call)?;
-    if from_header.is_some() && from_parameter.is_some() {
-        return Err(Problem::invalid(
-            "expectedVersion and If-Match are both there: leave one out",
-        ));
-    }
+    let (from_header, from_parameter) = expectations(&mut call)?;
     let plan = Plan {
         store: handle(&mut call)?,
         aggregate_id: call.segment("aggregateId").to_owned(),
@@ -76,12 +70,24 @@ pub(super) fn count<'a>(call: &Call, began: Instant, appended: impl IntoIterator
     call.shared.metrics.appended(&call.namespace, events, seconds);
 }
 
-fn version_parameter(call: &mut Call) -> Result<Option<Expected>, Problem> {
+/// The expected version by `If-Match` or `If-None-Match`, and by the parameter.
+///
+/// # Errors
+///
+/// A [`Problem`] if one is invalid, or both are there.
+pub(super) fn expectations(call: &mut Call) -> Result<(Option<Expected>, Option<Expected>), Problem> {
+    let from_header = expected::of_headers(&call.headers)?;
     let text = call.params.one("expectedVersion")?;
     let parsed = text.map(|text| {
         expected::parse(&text).ok_or_else(|| crate::params::invalid("expectedVersion", &text, expected::FORM))
     });
-    parsed.transpose()
+    let from_parameter = parsed.transpose()?;
+    if from_header.is_some() && from_parameter.is_some() {
+        return Err(Problem::invalid(
+            "expectedVersion and If-Match are both there: leave one out",
+        ));
+    }
+    Ok((from_header, from_parameter))
 }
 
 /// Appends the events of a body, and waits until they are visible and durable.

@@ -8,12 +8,11 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::json as value;
 
+use super::append::expectations;
 use super::{json, streams};
 use crate::body::Content;
 use crate::call::Call;
-use crate::params::invalid;
 use crate::problem::Problem;
-use crate::wire::expected;
 use crate::work;
 
 #[derive(Debug, Deserialize)]
@@ -25,16 +24,13 @@ struct WireLimits {
 
 /// `DELETE /streams/{aggregateId}`
 pub(super) async fn delete(mut call: Call) -> Result<Response, Problem> {
-    let from_header = expected::of_headers(&call.headers)?;
-    let text = call.params.one("expectedVersion")?;
-    let parsed =
-        text.map(|text| expected::parse(&text).ok_or_else(|| invalid("expectedVersion", &text, expected::FORM)));
-    let expected = from_header.or(parsed.transpose()?).unwrap_or_default();
+    let (from_header, from_parameter) = expectations(&mut call)?;
+    let expected = from_header.or(from_parameter).unwrap_or_default();
     let is_for_ever = call.params.flag("tombstone")?;
     call.params.finish()?;
     let (store, id) = (call.store.clone(), call.segment("aggregateId").to_owned());
     streams::known(&store, &id)?;
-    let done = work::run(&call.shared, move || {
+    let done = work::write(&call.shared, move || {
         if is_for_ever {
             store.tombstone(&id, expected)
         } else {
@@ -56,7 +52,7 @@ pub(super) async fn truncate(call: Call) -> Result<Response, Problem> {
     let version = version.map_err(|_| Problem::invalid(format!("'{text}' is no version: write a number")))?;
     let (store, id) = (call.store.clone(), call.segment("aggregateId").to_owned());
     streams::known(&store, &id)?;
-    let position = work::run(&call.shared, move || store.truncate_before(&id, version)).await??;
+    let position = work::write(&call.shared, move || store.truncate_before(&id, version)).await??;
     acknowledge(position)
 }
 
@@ -70,7 +66,7 @@ pub(super) async fn set_limits(call: Call, content: Content) -> Result<Response,
     };
     let (store, id) = (call.store.clone(), call.segment("aggregateId").to_owned());
     streams::known(&store, &id)?;
-    let position = work::run(&call.shared, move || store.set_limits(&id, limits)).await??;
+    let position = work::write(&call.shared, move || store.set_limits(&id, limits)).await??;
     acknowledge(position)
 }
 

@@ -76,7 +76,7 @@ pub(super) async fn append(mut call: Call, content: Content) -> Result<Response,
     let (store, key, began) = (handle(&mut call)?, Key::of(&call)?, Instant::now());
     call.params.finish()?;
     content.expect_json()?;
-    let done = work::run(&call.shared, move || {
+    let done = work::write(&call.shared, move || {
         let (parts, condition) = parse(&store, &content)?;
         Plan {
             store,
@@ -93,7 +93,7 @@ pub(super) async fn append(mut call: Call, content: Content) -> Result<Response,
 pub(super) async fn append_events(mut call: Call, content: Content) -> Result<Response, Problem> {
     let (store, key, began) = (handle(&mut call)?, Key::of(&call)?, Instant::now());
     call.params.finish()?;
-    let done = work::run(&call.shared, move || {
+    let done = work::write(&call.shared, move || {
         let parts = group(&store, read(&content)?)?;
         Plan {
             store,

@@ -54,7 +54,7 @@ pub(super) async fn save(mut call: Call, content: Content) -> Result<Response, P
     content.expect_json()?;
     let id = call.segment("aggregateId").to_owned();
     streams::known(&store, &id)?;
-    let saved = work::run(&call.shared, move || {
+    let saved = work::write(&call.shared, move || {
         let snapshot = parse(&content.bytes)?;
         Ok::<_, Problem>(store.save_snapshot(&id, snapshot)?)
     });
