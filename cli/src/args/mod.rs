@@ -6,6 +6,7 @@ mod csv;
 mod filters;
 pub(crate) mod foreign;
 pub(crate) mod list;
+mod man;
 pub(crate) mod pattern;
 pub(crate) mod serve;
 pub(crate) mod tail;
@@ -20,6 +21,7 @@ use clap::{Args, ColorChoice, CommandFactory as _, FromArgMatches as _, Parser, 
 use self::csv::Csv;
 pub(crate) use self::filters::{Filters, Terms};
 use self::foreign::Foreign;
+pub(crate) use self::man::Man;
 use crate::load::Location;
 use crate::output::Format;
 use crate::output::screen::{Colours, Role};
@@ -501,17 +503,6 @@ pub(crate) struct Demo {
     /// Write nothing, but load the log into memory and give a tour of it
     #[arg(long, conflicts_with = "output")]
     pub(crate) summary: bool,
-}
-
-/// Where manual pages are written.
-#[derive(Debug, Args)]
-pub(crate) struct Man {
-    /// Write a page for each command to this folder, which is created if it does not exist
-    #[arg(long, value_name = "DIR")]
-    pub(crate) to: Option<PathBuf>,
-    /// Replace pages that exist
-    #[arg(long, requires = "to")]
-    pub(crate) force: bool,
 }
 
 /// Which events, and how many of them.

@@ -208,6 +208,18 @@ fn a_durable_store_could_be_wiped_by_the_test_api() {
 }
 
 #[test]
+fn a_closed_output_stopped_the_server() {
+    let mut served = Served::start(&["serve"]);
+    drop(served.child.stdout.take());
+    drop(served.child.stderr.take());
+    for position in 1..=3 {
+        assert_eq!(served.append(), Some(position));
+    }
+    served.signal("-TERM");
+    assert_eq!(served.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_request_without_end_kept_the_server() {
     let served = Served::start(&["serve", "--grace", "50ms"]);
     let mut stream = TcpStream::connect(&served.address).unwrap();

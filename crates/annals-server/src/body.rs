@@ -20,6 +20,10 @@ use crate::shared::Shared;
 pub(crate) enum Media {
     Json,
     Lines,
+    CloudEvent,
+    CloudEvents,
+    /// The data of a `CloudEvent` whose attributes are headers.
+    CloudData,
 }
 
 /// The whole body of a request.
@@ -27,6 +31,9 @@ pub(crate) enum Media {
 pub(crate) struct Content {
     pub(crate) media: Media,
     pub(crate) bytes: Bytes,
+    /// The header `Content-Type`, and the attributes of a `CloudEvent` in headers.
+    pub(crate) media_type: String,
+    pub(crate) attributes: Vec<(String, String)>,
 }
 
 /// Whether the body of a request was read to its end. What is left of it would be taken for the next request of the connection.
@@ -39,6 +46,12 @@ impl FromRequest<Arc<Shared>> for Content {
     async fn from_request(request: Request, shared: &Arc<Shared>) -> Result<Self, Problem> {
         // A web page can send any text to any server without asking, but not with these types.
         let media = media_of(request.headers())?;
+        let media_type = content_type(request.headers()).to_owned();
+        let attributes = if media == Media::CloudData {
+            attributes(request.headers())?
+        } else {
+            Vec::new()
+        };
         let limit = shared.limits.body_bytes;
         if announced(request.headers()).is_some_and(|bytes| bytes > limit as u64) {
             return Err(too_large(limit));
@@ -52,7 +65,12 @@ impl FromRequest<Arc<Shared>> for Content {
         if let Some(consumed) = consumed {
             consumed.0.store(true, Ordering::Relaxed);
         }
-        Ok(Self { media, bytes })
+        Ok(Self {
+            media,
+            bytes,
+            media_type,
+            attributes,
+        })
     }
 }
 
@@ -69,9 +87,9 @@ impl Content {
 
     /// # Errors
     ///
-    /// A [`Problem`] if the body is NDJSON.
+    /// A [`Problem`] if the body is something else than one JSON value.
     pub(crate) fn expect_json(&self) -> Result<(), Problem> {
-        if self.media == Media::Lines {
+        if self.media != Media::Json {
             return Err(Problem::new(
                 Kind::MediaType,
                 "the body of this operation must be application/json",
@@ -105,6 +123,24 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+fn content_type(headers: &HeaderMap) -> &str {
+    let given = headers.get(CONTENT_TYPE).and_then(|given| given.to_str().ok());
+    given.unwrap_or_default()
+}
+
+/// The attributes of a `CloudEvent` in headers: percent-encoded, though some clients send letters of other scripts as they are.
+fn attributes(headers: &HeaderMap) -> Result<Vec<(String, String)>, Problem> {
+    let named = headers
+        .iter()
+        .filter_map(|(name, value)| Some((name.as_str().strip_prefix("ce-")?, value)));
+    let decoded = named.map(|(name, value)| {
+        let text = percent_encoding::percent_decode(value.as_bytes()).decode_utf8();
+        let text = text.map_err(|_| Problem::invalid(format!("the header ce-{name} is not UTF-8")))?;
+        Ok((name.to_owned(), text.into_owned()))
+    });
+    decoded.collect()
+}
+
 fn media_of(headers: &HeaderMap) -> Result<Media, Problem> {
     let refuse = |detail: String| Err(Problem::new(Kind::MediaType, detail));
     if let Some(encoding) = headers.get(CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
@@ -112,14 +148,17 @@ fn media_of(headers: &HeaderMap) -> Result<Media, Problem> {
             "the body is encoded as {encoding:?}: send it without Content-Encoding"
         ));
     }
-    let given = headers
-        .get(CONTENT_TYPE)
-        .and_then(|given| given.to_str().ok())
-        .unwrap_or_default();
+    // A web page cannot send a header of its own choice without asking either.
+    if headers.contains_key("ce-specversion") {
+        return Ok(Media::CloudData);
+    }
+    let given = content_type(headers);
     let (name, _) = given.split_once(';').unwrap_or((given, ""));
     match name.trim().to_ascii_lowercase().as_str() {
         "application/json" => Ok(Media::Json),
         "application/x-ndjson" | "application/jsonl" => Ok(Media::Lines),
+        "application/cloudevents+json" => Ok(Media::CloudEvent),
+        "application/cloudevents-batch+json" => Ok(Media::CloudEvents),
         other => refuse(format!(
             "the media type is '{other}': send application/json or application/x-ndjson"
         )),

@@ -95,6 +95,7 @@ pub(crate) fn encode(text: &str) -> String {
 pub(crate) enum Accepted {
     Json,
     Lines,
+    CloudEvents,
 }
 
 impl Call {
@@ -138,11 +139,12 @@ impl Call {
         for name in names.map(|name| name.split(';').next().unwrap_or_default().trim()) {
             match name.to_ascii_lowercase().as_str() {
                 "application/x-ndjson" | "application/jsonl" => return Ok(Accepted::Lines),
+                "application/cloudevents-batch+json" => return Ok(Accepted::CloudEvents),
                 "application/json" | "application/*" | "*/*" => return Ok(Accepted::Json),
                 _ => {}
             }
         }
-        let detail = "events are application/json or application/x-ndjson";
+        let detail = "events are application/json, application/x-ndjson or application/cloudevents-batch+json";
         Err(Problem::new(Kind::NotAcceptable, detail))
     }
 

@@ -3,6 +3,7 @@
 mod operations;
 mod parameters;
 mod schemas;
+mod test_operations;
 
 use serde_json::{Map, Value, json};
 
@@ -96,6 +97,8 @@ fn request(body: &Body) -> Value {
         Body::Events => json!({
             "application/json": { "schema": schema("NewEvents") },
             "application/x-ndjson": { "schema": schema("NewEvent") },
+            "application/cloudevents+json": { "schema": schema("CloudEvent") },
+            "application/cloudevents-batch+json": { "schema": { "type": "array", "items": schema("CloudEvent") } },
         }),
     }
 }
@@ -108,6 +111,7 @@ fn responses(operation: &Operation) -> Value {
             Reply::Page(name) => json!({
                 "application/json": { "schema": schema(name) },
                 "application/x-ndjson": { "schema": schema("Event") },
+                "application/cloudevents-batch+json": { "schema": { "type": "array", "items": schema("CloudEvent") } },
             }),
             Reply::Metrics => json!({
                 "application/openmetrics-text; version=1.0.0; charset=utf-8": { "schema": { "type": "string" } },

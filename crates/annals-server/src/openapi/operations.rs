@@ -1,5 +1,6 @@
 //! The operations: method, path, parameters, bodies and answers.
 
+use super::test_operations;
 use crate::problem::Kind;
 
 /// What an operation takes.
@@ -107,11 +108,11 @@ const FILTERS: &[&str] = &[
 /// What reads wait for.
 const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
 
-fn with(lists: &[&[&'static str]]) -> Vec<&'static str> {
+pub(super) fn with(lists: &[&[&'static str]]) -> Vec<&'static str> {
     lists.concat()
 }
 
-fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
+pub(super) fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'static str) -> Operation {
     Operation {
         method: "get",
         path,
@@ -125,7 +126,7 @@ fn get(path: &'static str, id: &'static str, tag: &'static str, summary: &'stati
     }
 }
 
-fn of(
+pub(super) fn of(
     method: &'static str,
     path: &'static str,
     id: &'static str,
@@ -147,103 +148,10 @@ pub(super) fn all(has_test_api: bool) -> Vec<Operation> {
     all.extend(summaries());
     all.extend(service());
     if has_test_api {
-        all.extend(tests());
-        all.extend(test_clocks());
+        all.extend(test_operations::namespaces());
+        all.extend(test_operations::clocks());
     }
     all
-}
-
-/// The operations for test suites.
-fn tests() -> Vec<Operation> {
-    let done = &[(200, "Done.", Reply::Json("Namespace"))];
-    vec![
-        Operation {
-            parameters: with(&[&["seed", "now"]]),
-            replies: done,
-            ..of(
-                "post",
-                "/v1/test/reset",
-                "testReset",
-                "test",
-                "Empty a namespace, or make it",
-            )
-        },
-        Operation {
-            replies: done,
-            ..of(
-                "delete",
-                "/v1/test",
-                "testRemove",
-                "test",
-                "Remove a namespace, with its snapshots",
-            )
-        },
-        Operation {
-            replies: &[(201, "The copy is kept.", Reply::Json("Snapshot"))],
-            ..of(
-                "post",
-                "/v1/test/snapshots",
-                "testSnapshot",
-                "test",
-                "Keep a copy of a namespace as it is now",
-            )
-        },
-        Operation {
-            parameters: with(&[&["snapshot"]]),
-            replies: done,
-            problems: &[Kind::NotFound],
-            ..of(
-                "post",
-                "/v1/test/snapshots/{snapshot}/restore",
-                "testRestore",
-                "test",
-                "Make a namespace what it was when a copy was kept",
-            )
-        },
-        Operation {
-            parameters: with(&[&["forkName"]]),
-            replies: &[(201, "The namespace is there.", Reply::Json("Namespace"))],
-            ..of(
-                "post",
-                "/v1/test/fork/{name}",
-                "testFork",
-                "test",
-                "Make a namespace of a copy of this one",
-            )
-        },
-    ]
-}
-
-/// The operations on the clocks of namespaces.
-fn test_clocks() -> Vec<Operation> {
-    vec![
-        Operation {
-            replies: &[(200, "The clock.", Reply::Json("Clock"))],
-            ..get("/v1/test/clock", "testClock", "test", "The clock of a namespace")
-        },
-        Operation {
-            body: Some(Body::Json("ClockTime")),
-            replies: &[(200, "The clock.", Reply::Json("Clock"))],
-            ..of(
-                "put",
-                "/v1/test/clock",
-                "testSetClock",
-                "test",
-                "Set the clock of a namespace, which stands still from then on",
-            )
-        },
-        Operation {
-            body: Some(Body::Json("ClockStep")),
-            replies: &[(200, "The clock.", Reply::Json("Clock"))],
-            ..of(
-                "post",
-                "/v1/test/clock/advance",
-                "testAdvanceClock",
-                "test",
-                "Move the clock of a namespace forwards",
-            )
-        },
-    ]
 }
 
 fn appends() -> Vec<Operation> {

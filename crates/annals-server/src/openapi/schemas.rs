@@ -98,6 +98,15 @@ fn events() -> Value {
         "Event": object(&event_members(), &read),
         "NewEvent": new,
         "NewEvents": { "oneOf": [schema("NewEvent"), { "type": "array", "minItems": 1, "items": schema("NewEvent") }] },
+        "CloudEvent": {
+            "type": "object", "required": ["specversion", "id", "source", "type"],
+            "description": "CloudEvents 1.0. The subject is the id of the aggregate, and the extension aggregatetype its type.",
+            "properties": {
+                "specversion": { "type": "string", "enum": ["1.0"] }, "id": text(), "source": text(), "type": text(), "subject": text(),
+                "time": time(), "datacontenttype": text(), "data_base64": text(), "aggregatetype": text(), "correlationid": text(),
+                "causationid": text(), "userid": text(), "organizationid": text(), "tags": text(),
+            },
+        },
         "Gap": object(
             &json!({
                 "first": number(), "last": number(), "count": number(),

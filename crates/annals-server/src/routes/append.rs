@@ -15,8 +15,8 @@ use crate::body::{Content, Media};
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
-use crate::wire::expected;
 use crate::wire::new_event::{Incoming, parse_json, parse_lines};
+use crate::wire::{cloud, expected};
 use crate::work;
 
 /// Bytes of a body that is read and appended on the thread of its connection. More is read by a worker.
@@ -109,6 +109,9 @@ pub(super) fn read(content: &Content) -> Result<Vec<Incoming>, Problem> {
     let events = match content.media {
         Media::Json => parse_json(&content.bytes)?,
         Media::Lines => parse_lines(&content.bytes)?,
+        Media::CloudEvent => cloud::parse_one(&content.bytes)?,
+        Media::CloudEvents => cloud::parse_batch(&content.bytes)?,
+        Media::CloudData => cloud::parse_binary(&content.attributes, &content.media_type, &content.bytes)?,
     };
     if events.is_empty() {
         return Err(Problem::invalid("the body has no events"));

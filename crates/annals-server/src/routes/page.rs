@@ -10,6 +10,7 @@ use super::{JSON, NDJSON, typed};
 use crate::call::{Accepted, Call};
 use crate::limits::Limits;
 use crate::problem::Problem;
+use crate::wire::cloud;
 use crate::wire::event::to_line;
 
 /// Events of a page, if the request names no number.
@@ -17,14 +18,45 @@ const EVENTS: usize = 100;
 /// Events that are copied from the store at once: what a page of great events takes beyond its bytes.
 pub(super) const STEP: usize = 100;
 
+const CLOUD_EVENTS: HeaderValue = HeaderValue::from_static("application/cloudevents-batch+json");
 /// The position as of which a page is complete.
 const AS_OF: HeaderName = HeaderName::from_static("annals-as-of");
 /// Events that were dropped from the range of a page.
 const MISSING: HeaderName = HeaderName::from_static("annals-missing-events");
 
+/// How the events of a page are written.
+#[derive(Clone, Debug)]
+pub(super) enum Form {
+    Own,
+    /// As `CloudEvents` of this source.
+    Cloud(String),
+}
+
+impl Form {
+    /// The form that the client accepts.
+    ///
+    /// # Errors
+    ///
+    /// A [`Problem`] if it accepts none.
+    pub(super) fn of(call: &Call) -> Result<Self, Problem> {
+        Ok(match call.accepted()? {
+            Accepted::CloudEvents => Self::Cloud(call.base.clone()),
+            Accepted::Json | Accepted::Lines => Self::Own,
+        })
+    }
+
+    fn line(&self, event: &Event) -> Vec<u8> {
+        match self {
+            Self::Own => to_line(event),
+            Self::Cloud(source) => cloud::to_line(event, source),
+        }
+    }
+}
+
 /// A page, as lines of JSON.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Page {
+    form: Form,
     pub(super) lines: Vec<Vec<u8>>,
     payload_bytes: usize,
     pub(super) next: Option<String>,
@@ -50,10 +82,15 @@ pub(super) fn limit(asked: Option<usize>, limits: &Limits) -> Result<usize, Prob
 
 impl Page {
     /// An empty page of the log up to `as_of`.
-    pub(super) fn at(as_of: Position) -> Self {
+    pub(super) fn new(form: Form, as_of: Position) -> Self {
         Self {
+            form,
+            lines: Vec::new(),
+            payload_bytes: 0,
+            next: None,
+            gaps: Vec::new(),
             as_of,
-            ..Self::default()
+            members: Map::new(),
         }
     }
 
@@ -66,7 +103,7 @@ impl Page {
                 break;
             }
             self.payload_bytes += own;
-            self.lines.push(to_line(event));
+            self.lines.push(self.form.line(event));
             added += 1;
         }
         added
@@ -88,6 +125,7 @@ impl Page {
         let mut response = match call.accepted()? {
             Accepted::Json => typed(StatusCode::OK, JSON, self.document()),
             Accepted::Lines => typed(StatusCode::OK, NDJSON, self.text()),
+            Accepted::CloudEvents => typed(StatusCode::OK, CLOUD_EVENTS, self.list()),
         };
         let headers = response.headers_mut();
         headers.insert(AS_OF, HeaderValue::from(as_of.0));
@@ -109,6 +147,10 @@ impl Page {
             .iter()
             .flat_map(|line| line.iter().copied().chain([b'\n']))
             .collect()
+    }
+
+    fn list(&self) -> Vec<u8> {
+        [b"[", &*self.lines.join(&b","[..]), b"]"].concat()
     }
 
     fn document(mut self) -> Vec<u8> {

@@ -1,11 +1,11 @@
 //! Queries: pages, counts and explanations.
 
-use annals::{CacheState, Cursor, Event, Explanation, Order, Query, Store};
+use annals::{CacheState, Cursor, Event, Explanation, Order, Position, Query, Store};
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json as value};
 
-use super::page::{self, Page, STEP};
+use super::page::{self, Form, Page, STEP};
 use super::{await_visible, json};
 use crate::body::Content;
 use crate::call::Call;
@@ -29,17 +29,20 @@ pub(super) async fn query(call: Call, content: Content) -> Result<Response, Prob
 }
 
 async fn answer(call: &Call, asked: Asked, has_link: bool) -> Result<Response, Problem> {
-    call.accepted()?;
+    let form = Form::of(call)?;
     let limit = page::limit(asked.limit, &call.shared.limits)?;
     await_visible(call, asked.min_position, asked.wait).await?;
     let (store, limits) = (call.store.clone(), call.shared.limits.clone());
-    let page = work::run(&call.shared, move || read(&store, &asked, limit, &limits)).await??;
+    let page = work::run(&call.shared, move || {
+        read(&store, &asked, Page::new(form, Position(0)), limit, &limits)
+    })
+    .await??;
     page.into_response(call, has_link)
 }
 
 /// Reads a page, step by step: so that great events are not all in memory before the page is known to be full.
-fn read(store: &Store, asked: &Asked, limit: usize, limits: &Limits) -> Result<Page, Problem> {
-    let (mut page, mut cursor) = (Page::default(), asked.cursor);
+fn read(store: &Store, asked: &Asked, mut page: Page, limit: usize, limits: &Limits) -> Result<Page, Problem> {
+    let mut cursor = asked.cursor;
     let mut query = asked.ordered();
     loop {
         let step = STEP.min(limit - page.lines.len());

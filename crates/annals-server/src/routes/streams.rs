@@ -7,7 +7,7 @@ use axum::response::Response;
 use serde_json::{Value, json as value};
 use uuid::Uuid;
 
-use super::page::{self, Page, STEP};
+use super::page::{self, Form, Page, STEP};
 use super::{JSON, await_visible, json, typed};
 use crate::call::Call;
 use crate::limits::Limits;
@@ -59,7 +59,7 @@ fn describe(info: &StreamInfo) -> Value {
 
 /// `GET /streams/{aggregateId}/events`
 pub(super) async fn events(mut call: Call) -> Result<Response, Problem> {
-    call.accepted()?;
+    let form = Form::of(&call)?;
     let (position, time) = wait(&mut call.params)?;
     let reading = Reading::of(&mut call.params, &call.shared.limits)?;
     call.params.finish()?;
@@ -68,7 +68,7 @@ pub(super) async fn events(mut call: Call) -> Result<Response, Problem> {
     let info = known(&call.store, call.segment("aggregateId"))?;
     let version = info.version.0;
     let (store, bytes) = (call.store.clone(), call.shared.limits.page_bytes);
-    let page = work::run(&call.shared, move || reading.read(&store, &info, bytes)).await?;
+    let page = work::run(&call.shared, move || reading.read(&store, &info, form, bytes)).await?;
     let mut response = page.into_response(&call, true)?;
     if reading.as_of.is_none() {
         response.headers_mut().insert(ETAG, expected::tag(version));
@@ -96,8 +96,8 @@ impl Reading {
         })
     }
 
-    fn read(&self, store: &Store, info: &StreamInfo, bytes: usize) -> Page {
-        let mut page = Page::at(store.visible());
+    fn read(&self, store: &Store, info: &StreamInfo, form: Form, bytes: usize) -> Page {
+        let mut page = Page::new(form, store.visible());
         page.members.extend([
             ("aggregateId".to_owned(), info.stream.aggregate_id.as_str().into()),
             ("aggregateType".to_owned(), info.stream.aggregate_type.as_str().into()),

@@ -182,7 +182,7 @@ fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
 }
 
 /// Bytes as JSON on one line, if they are JSON. Line ends between its tokens become spaces.
-fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
+pub(crate) fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
     let text = str::from_utf8(bytes).ok()?;
     if text.contains(['\n', '\r']) {
         // Where a line end is within a text, the bytes are no JSON.

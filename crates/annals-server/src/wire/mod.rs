@@ -1,5 +1,6 @@
 //! JSON on the wire: events, expected versions and queries.
 
+pub(crate) mod cloud;
 pub(crate) mod event;
 pub(crate) mod expected;
 pub(crate) mod filter;

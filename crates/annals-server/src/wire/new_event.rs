@@ -120,7 +120,7 @@ pub(crate) fn payload(name: &str, json: Option<&RawValue>, digits: Option<String
 }
 
 /// Raw values are not descended into when they are read, so that their depth is not checked there.
-fn check_depth(name: &str, json: &str) -> Result<(), String> {
+pub(crate) fn check_depth(name: &str, json: &str) -> Result<(), String> {
     let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
     for byte in json.bytes() {
         match byte {

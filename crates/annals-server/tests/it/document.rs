@@ -57,7 +57,7 @@ pub(crate) fn check(method: &str, target: &str, answer: &Answer) {
             .lines()
             .map(|line| serde_json::from_str(line).unwrap())
             .collect(),
-        "application/json" | "application/problem+json" => vec![answer.json()],
+        "application/json" | "application/problem+json" | "application/cloudevents-batch+json" => vec![answer.json()],
         _ => Vec::new(),
     };
     for body in bodies {

@@ -1,25 +1,37 @@
-//! The examples of `docs/server.md` are run by curl, and answer as the guide shows.
+//! The examples of `docs/server.md` run, and answer as the guide shows.
 
-use std::process::Command;
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 use crate::support::Running;
 
+const GUIDE: &str = include_str!("../../../../docs/server.md");
+
+/// Whether a program is there. Where it is not, its examples are not run, and the test says so.
+#[expect(clippy::print_stderr, reason = "what is left out is reported")]
+fn is_there(program: &str) -> bool {
+    let is_there = Command::new(program).arg("--version").output().is_ok();
+    if !is_there {
+        eprintln!("NOT RUN: {program} is not installed");
+    }
+    is_there
+}
+
 /// The commands of the guide, each with the answer that is shown below it.
-fn examples() -> Vec<(String, String)> {
-    let guide = include_str!("../../../../docs/server.md");
-    let mut examples: Vec<(String, String)> = Vec::new();
-    let mut in_example = false;
-    for line in guide.lines() {
+fn commands() -> Vec<(String, String)> {
+    let mut commands: Vec<(String, String)> = Vec::new();
+    let mut is_answer = false;
+    for line in GUIDE.lines() {
         if let Some(command) = line.strip_prefix("$ ") {
-            examples.push((command.to_owned(), String::new()));
-            in_example = true;
+            commands.push((command.to_owned(), String::new()));
+            is_answer = true;
         } else if line.starts_with("```") {
-            in_example = false;
-        } else if let Some((_, answer)) = examples.last_mut().filter(|_| in_example) {
+            is_answer = false;
+        } else if let Some((_, answer)) = commands.last_mut().filter(|_| is_answer) {
             answer.push_str(line);
         }
     }
-    examples
+    commands
 }
 
 /// The answer without what differs from run to run.
@@ -37,18 +49,58 @@ fn steady(answer: &str) -> String {
 }
 
 #[test]
-fn an_example_of_the_guide_answered_otherwise() {
+fn a_command_of_the_guide_answered_otherwise() {
+    if !is_there("curl") {
+        return;
+    }
     let server = Running::new();
-    let examples = examples();
-    assert!(examples.len() >= 7, "{}", examples.len());
-    for (command, shown) in examples {
+    let commands = commands();
+    assert!(commands.len() >= 7, "{}", commands.len());
+    for (command, shown) in commands {
         let command = command.replace("localhost:4280", &server.address.to_string());
         let ran = Command::new("sh").args(["-c", &command]).output().unwrap();
+        let errors = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{command} needs curl 7.82 or later: {errors}");
+        assert_eq!(steady(std::str::from_utf8(&ran.stdout).unwrap()), shown, "{command}");
+    }
+}
+
+/// The program of the guide in this language.
+fn program(language: &str) -> &'static str {
+    let (_, rest) = GUIDE.split_once(&format!("```{language}\n")).unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+/// Runs a program that is given on the standard input.
+fn run(mut command: Command, program: &str) -> Output {
+    let server = Running::for_tests();
+    let url = format!("http://{}", server.address);
+    command.env("ANNALS_URL", url).stdin(Stdio::piped());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(program.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn the_program_in_python_failed() {
+    if is_there("python3") {
+        let mut python = Command::new("python3");
+        python.arg("-");
+        let ran = run(python, program("python"));
+        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    }
+}
+
+#[test]
+fn the_program_in_node_failed() {
+    if is_there("node") {
+        let mut node = Command::new("node");
+        node.args(["--input-type=module", "-"]);
+        let ran = run(node, program("js"));
         assert!(
             ran.status.success(),
-            "{command} needs curl 7.82 or later: {}",
+            "needs Node 18 or later: {}",
             String::from_utf8_lossy(&ran.stderr)
         );
-        assert_eq!(steady(std::str::from_utf8(&ran.stdout).unwrap()), shown, "{command}");
     }
 }

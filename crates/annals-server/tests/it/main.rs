@@ -6,6 +6,7 @@ mod appends;
 mod backlog;
 mod bodies;
 mod client;
+mod cloud_events;
 mod document;
 mod guide;
 mod lifecycle;

@@ -272,6 +272,35 @@ fn a_silent_tail_was_taken_for_a_dead_one() {
 }
 
 #[test]
+fn a_client_that_went_away_held_its_tail() {
+    let limits = Limits {
+        tails: 1,
+        ..Limits::default()
+    };
+    let server = Running::built(
+        Server::builder(Store::in_memory()).limits(limits),
+        Duration::from_secs(30),
+    );
+    // No event and no heartbeat comes: only the end of the connection tells.
+    drop(Tail::open(&server, "/v1/tail", &[]));
+    wait_for_place(&server);
+}
+
+/// Waits until the server has a place for another tail.
+fn wait_for_place(server: &Running) {
+    loop {
+        let mut other = server.connect();
+        other
+            .write("GET /v1/tail?after=now HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .unwrap();
+        if other.read_head().status == 200 {
+            break;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
 fn a_reader_that_stopped_reading_held_its_tail() {
     let limits = Limits {
         tails: 1,
@@ -291,16 +320,7 @@ fn a_reader_that_stopped_reading_held_its_tail() {
     }
     assert_eq!(store.visible(), Position(100));
     // Its place is free once the server has given it up.
-    loop {
-        let mut other = server.connect();
-        other
-            .write("GET /v1/tail?after=now HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            .unwrap();
-        if other.read_head().status == 200 {
-            break;
-        }
-        std::thread::yield_now();
-    }
+    wait_for_place(&server);
     // What the reader still gets ends before the last event.
     let mut taken = Vec::new();
     while tail.connection.read_some(&mut taken) {}
