@@ -4,6 +4,7 @@ mod append;
 mod changes;
 mod idempotency;
 mod page;
+mod pages;
 mod query;
 mod service;
 mod several;
@@ -45,6 +46,7 @@ pub(crate) fn router(shared: &Arc<Shared>) -> Router {
         .nest("/v1", namespace)
         .merge(gated(shared, Some(Role::Read), service::private_routes()))
         .merge(gated(shared, None, service::public_routes()))
+        .merge(gated(shared, None, pages::routes()))
         .fallback(not_found)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(Arc::clone(shared), guard::guard))

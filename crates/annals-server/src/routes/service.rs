@@ -11,7 +11,7 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json as value};
 
-use super::{json, typed};
+use super::{json, pages, typed};
 use crate::call::Call;
 use crate::openapi;
 use crate::problem::{self, Kind, Problem};
@@ -33,7 +33,12 @@ pub(super) fn public_routes() -> Router<Arc<Shared>> {
         .route("/problems/{name}", get(problem))
 }
 
-async fn home(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
+/// What the server is; a browser is led to the pages.
+async fn home(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
+    let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
+    if headers.get_all(ACCEPT).iter().any(accepts) {
+        return Ok(pages::lead());
+    }
     let namespaces = shared.namespaces.names();
     json(
         StatusCode::OK,

@@ -102,7 +102,7 @@ impl Connection {
         let length = answer.header("content-length").map(|length| length.parse().unwrap());
         let is_chunked = answer.header("transfer-encoding") == Some("chunked");
         match length {
-            _ if is_head || answer.status == 204 => {}
+            _ if is_head || [204, 304].contains(&answer.status) => {}
             Some(length) => {
                 answer.body = vec![0; length];
                 self.reader.read_exact(&mut answer.body).unwrap();

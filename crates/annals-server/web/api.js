@@ -1,0 +1,103 @@
+// The API of the server, as these pages use it.
+
+const TOKEN = "annals-token";
+
+/** A refusal: what the problem document says. */
+export class Problem extends Error {
+  constructor(document, status) {
+    super(document.detail ?? document.title ?? `the server answered ${status}`);
+    this.status = status;
+    this.title = document.title;
+  }
+}
+
+/** The namespace that the address names; null for the default. */
+export const namespace = () => new URLSearchParams(location.search).get("ns");
+
+function base() {
+  const name = namespace();
+  return name === null ? "/v1" : `/v1/ns/${encodeURIComponent(name)}`;
+}
+
+export function setToken(token) {
+  sessionStorage.setItem(TOKEN, token);
+}
+
+function headers(more = {}) {
+  const token = sessionStorage.getItem(TOKEN);
+  return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
+}
+
+/** `path` with the parameters that have a value; an array is repeated. */
+function address(path, parameters) {
+  const query = new URLSearchParams();
+  for (const [key, value] of Object.entries(parameters)) {
+    for (const one of [value].flat()) if (one !== undefined && one !== null && one !== "") query.append(key, one);
+  }
+  const text = query.toString();
+  return text === "" ? path : `${path}?${text}`;
+}
+
+async function refuse(response) {
+  const document = await response.json().catch(() => ({}));
+  throw new Problem(document, response.status);
+}
+
+async function fetchJson(target, signal) {
+  const response = await fetch(target, { signal, headers: headers({ Accept: "application/json" }) });
+  if (!response.ok) await refuse(response);
+  return response.json();
+}
+
+/** The answer to GET `path` in the namespace. */
+export const get = (path, parameters = {}, signal = undefined) => fetchJson(address(base() + path, parameters), signal);
+
+/** What the server says of itself. */
+export const server = (signal) => fetchJson("/", signal);
+
+/** Where the answer to `path` is, as a link that is followed outside of these pages. */
+export const href = (path, parameters = {}) => address(base() + path, parameters);
+
+/**
+ * Follows the log from now on, and calls `deliver(name, id, data)` for every frame until `signal` ends it. Fetched, not an EventSource: that cannot send a token.
+ */
+export async function tail(parameters, signal, deliver) {
+  let after = "now";
+  for (let pause = 500; !signal.aborted; pause = Math.min(pause * 2, 10_000)) {
+    try {
+      const response = await fetch(address(`${base()}/tail`, { ...parameters, after }), { signal, headers: headers() });
+      if (!response.ok) await refuse(response);
+      for await (const frame of frames(response.body)) {
+        pause = 500;
+        if (frame.id !== "") after = frame.id;
+        if (frame.data !== "") deliver(frame.event, after, JSON.parse(frame.data));
+      }
+    } catch (error) {
+      if (signal.aborted) return;
+      if (error instanceof Problem && error.status < 500) throw error;
+      deliver("lost", after, { pause });
+    }
+    await new Promise((resume) => setTimeout(resume, pause));
+  }
+}
+
+/** The frames of server-sent events: https://html.spec.whatwg.org/multipage/server-sent-events.html */
+async function* frames(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    const parts = rest.split("\n\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const frame = { event: "message", id: "", data: "" };
+      for (const line of part.split("\n")) {
+        const at = line.indexOf(": ");
+        if (at > 0) frame[line.slice(0, at)] = line.slice(at + 2);
+      }
+      yield frame;
+    }
+  }
+}
