@@ -1,0 +1,190 @@
+//! Annals in memory, in files at each durability, and in PostgreSQL.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use annals::{
+    Durability, Error, EventRef, Expected, Order, Position, Query, Store, StoreUrl, StreamId, Timestamp, Version,
+};
+
+use crate::store::{
+    Backend, BatchUnit, By, ConsistencyCheck, Description, DurabilityClass, EventStore, Look, NewEvent, Question,
+    Result, StoreError, StoredEvent, Usage,
+};
+
+/// The type of all aggregates.
+const AGGREGATE_TYPE: &str = "Bench";
+
+/// Annals in memory, or in a folder.
+#[derive(Clone, Debug)]
+pub struct Annals {
+    name: String,
+    folder: Option<PathBuf>,
+    durability: Durability,
+}
+
+impl Annals {
+    /// Annals in memory.
+    pub fn in_memory() -> Self {
+        Self {
+            name: "memory".to_owned(),
+            folder: None,
+            durability: Durability::Volatile,
+        }
+    }
+
+    /// Annals in files below `folder`, whose appends wait for `durability`.
+    pub fn in_files(folder: &Path, durability: Durability) -> Self {
+        let name = format!("file-{durability}");
+        Self {
+            folder: Some(folder.join(&name)),
+            name,
+            durability,
+        }
+    }
+}
+
+impl Backend for Annals {
+    fn description(&self) -> Description {
+        Description {
+            name: self.name.clone(),
+            software: concat!("annals ", env!("CARGO_PKG_VERSION")).to_owned(),
+            settings: match &self.folder {
+                Some(_) => format!("durability={}", self.durability),
+                None => String::new(),
+            },
+            durability: match self.durability {
+                Durability::Volatile => DurabilityClass::Volatile,
+                Durability::Written => DurabilityClass::ProcessCrashSafe,
+                Durability::Synced => DurabilityClass::PowerSafe,
+            },
+            batch_unit: BatchUnit::Append,
+            check: ConsistencyCheck::StreamVersion,
+            keeps_events: true,
+            has_log: true,
+            has_queries: true,
+        }
+    }
+
+    fn open(&self) -> Result<Arc<dyn EventStore>> {
+        let store = match &self.folder {
+            None => Store::in_memory(),
+            Some(folder) => {
+                fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+                let url = StoreUrl::of_folder(folder).with_durability(self.durability);
+                url.open(Store::builder()).map_err(|error| of_store(&error))?
+            }
+        };
+        Ok(Arc::new(AnnalsStore {
+            store,
+            folder: self.folder.clone(),
+        }))
+    }
+
+    fn wipe(&self) -> Result<()> {
+        match &self.folder {
+            Some(folder) if folder.exists() => fs::remove_dir_all(folder).map_err(|error| failed(&error)),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+/// A store of Annals.
+#[derive(Debug)]
+pub(crate) struct AnnalsStore {
+    pub(crate) store: Store,
+    pub(crate) folder: Option<PathBuf>,
+}
+
+pub(crate) fn failed(error: &dyn std::error::Error) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+pub(crate) fn of_store(error: &Error) -> StoreError {
+    if matches!(error, Error::Conflict(_)) {
+        StoreError::Conflict
+    } else {
+        failed(error)
+    }
+}
+
+fn to_append<'a>(event: &NewEvent<'a>) -> annals::NewEvent<'a> {
+    annals::NewEvent::new(event.event_type)
+        .correlation(event.correlation)
+        .timestamp(Timestamp::from_micros(event.micros))
+        .data(event.data)
+}
+
+fn stored(event: EventRef<'_>) -> StoredEvent<'_> {
+    StoredEvent {
+        stream: event.aggregate_id(),
+        version: event.version(),
+        position: Some(event.position()),
+        data: event.data(),
+    }
+}
+
+impl EventStore for AnnalsStore {
+    fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
+        let stream = StreamId::new(AGGREGATE_TYPE, stream);
+        let events = events.iter().map(to_append).collect::<Vec<_>>();
+        let appended = self
+            .store
+            .append(&stream, expected, events)
+            .map_err(|error| of_store(&error))?;
+        Ok(appended.first_version)
+    }
+
+    fn read_stream(&self, stream: &str, after: Version, look: Look<'_>) -> Result<()> {
+        let read = self.store.read_stream(stream).after(after);
+        read.for_each(|event| look(stored(event)));
+        Ok(())
+    }
+
+    fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
+        let read = self.store.read_all().after(after).limit(limit);
+        read.for_each(|event| look(stored(event)));
+        Ok(())
+    }
+
+    fn query(&self, question: &Question, look: Look<'_>) -> Result<()> {
+        let query = match &question.by {
+            By::Type(name) => Query::all().event_type(name.as_str()),
+            By::Correlation(id) => Query::all().correlation(id.as_str()),
+            By::Time(from, to) => Query::all()
+                .since(Timestamp::from_micros(*from))
+                .before(Timestamp::from_micros(*to)),
+        };
+        let query = query.order(Order::PositionDescending).limit(question.limit);
+        let run = self.store.query(query);
+        let run = if question.is_cached { run } else { run.uncached() };
+        run.for_each(|event| look(stored(event)))
+            .map_err(|error| of_store(&error))
+    }
+
+    fn drain(&self) -> Result<()> {
+        let is_durable = self.folder.is_some();
+        if is_durable {
+            self.store.close().map_err(|error| of_store(&error))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            memory_bytes: Some(self.store.stats().memory_bytes),
+            disk_bytes: self.folder.as_deref().map(bytes_in),
+        }
+    }
+}
+
+/// The bytes of the files in a folder.
+fn bytes_in(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|data| data.len())
+        .sum()
+}

@@ -1,0 +1,186 @@
+//! Load: workers that do the operations of a workload, on threads or in a simulation.
+
+mod arrivals;
+pub(crate) mod recording;
+pub(crate) mod samples;
+mod source;
+pub(crate) mod worker;
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
+
+use self::recording::Window;
+pub use self::recording::{Entry, KindTimes, Recording, Slot};
+pub use self::samples::{BEYOND_MIN, Quantile, Samples};
+use self::source::Source;
+use self::worker::{HANG, Worker};
+use crate::clock::{Clock, VirtualClock};
+use crate::generate::Generator;
+use crate::store::EventStore;
+
+/// How often a load reports its progress.
+const TICK: Duration = Duration::from_millis(200);
+
+/// What a load needs.
+#[derive(Clone)]
+pub struct Setup {
+    /// The store.
+    pub store: Arc<dyn EventStore>,
+    /// The operations.
+    pub generator: Arc<Generator>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Setup")
+            .field("workload", &self.generator.workload().name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How long a load lasts.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The numbers of its operations: the first one, and the one after the last that may be done.
+    pub numbers: Range<u64>,
+    /// For how long operations are due.
+    pub time: Duration,
+    /// How much longer operations may start that were due within that time.
+    pub drain: Duration,
+}
+
+/// What a load did.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// Times and counts.
+    pub recording: Recording,
+    /// What is known of each append.
+    pub entries: Vec<Entry>,
+    /// Operations that were due.
+    pub offered: u64,
+    /// Operations that were due and never started.
+    pub censored: u64,
+    /// Whether it ended at the largest number of operations, before its time.
+    pub is_limited: bool,
+    /// The number after the last operation.
+    pub number: u64,
+    /// The time that was measured.
+    pub time: Duration,
+}
+
+/// Why a load has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(String),
+    /// A call did not return.
+    #[error("a call to the backend has not returned for {} s after the load had ended", HANG.as_secs())]
+    Hangs,
+    /// A call panicked.
+    #[error("a call to the backend panicked")]
+    Panicked,
+}
+
+/// Runs a load on threads, as many as the workload says. `watch` is called a few times a second with the number of operations so far.
+///
+/// # Errors
+///
+/// [`LoadError`] if a thread cannot be started, or a call panics or does not return.
+pub fn run(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64)) -> Result<Loaded, LoadError> {
+    let source = source(setup, span);
+    let (send, receive) = unbounded();
+    let mut counters = Vec::new();
+    for _ in 0..setup.generator.workload().load.workers {
+        let done = Arc::new(AtomicU64::new(0));
+        let mut worker = Worker::new(setup, &source, Arc::clone(&done));
+        counters.push(done);
+        let send = send.clone();
+        let work = move || {
+            while worker.step() {}
+            // A load that has given up does not listen any more.
+            drop(send.send((worker.recording, worker.entries)));
+        };
+        let thread = std::thread::Builder::new().name("bench".to_owned()).spawn(work);
+        thread.map_err(|error| LoadError::Thread(error.to_string()))?;
+    }
+    drop(send);
+    let given_up = source.window.end + span.drain + HANG;
+    let mut tick = || {
+        watch(counters.iter().map(|done| done.load(Ordering::Relaxed)).sum());
+        setup.clock.now() < given_up
+    };
+    let parts = gather(&receive, counters.len(), &mut tick)?;
+    Ok(merge(&source, parts))
+}
+
+type Part = (Recording, Vec<Entry>);
+
+/// Waits for all workers, as long as `tick` says so.
+fn gather(receive: &Receiver<Part>, workers: usize, tick: &mut dyn FnMut() -> bool) -> Result<Vec<Part>, LoadError> {
+    let mut parts = Vec::new();
+    while parts.len() < workers {
+        match receive.recv_timeout(TICK) {
+            Ok(part) => parts.push(part),
+            Err(RecvTimeoutError::Timeout) if tick() => {}
+            Err(RecvTimeoutError::Timeout) => return Err(LoadError::Hangs),
+            Err(RecvTimeoutError::Disconnected) => return Err(LoadError::Panicked),
+        }
+    }
+    Ok(parts)
+}
+
+/// Runs a load in virtual time, on this thread: the worker whose time is the earliest goes on first. The store moves the time of the worker
+/// that calls it by [`VirtualClock::advance`].
+pub fn simulate(setup: &Setup, clock: &VirtualClock, span: &Span) -> Loaded {
+    let source = source(setup, span);
+    let new = |_| Worker::new(setup, &source, Arc::default());
+    let mut workers: Vec<Worker> = (0..setup.generator.workload().load.workers).map(new).collect();
+    let mut running = vec![true; workers.len()];
+    while let Some(earliest) = clock.turn_to_earliest(&running) {
+        running[earliest] = workers[earliest].step();
+    }
+    clock.meet();
+    let parts = workers.into_iter().map(|worker| (worker.recording, worker.entries));
+    merge(&source, parts.collect())
+}
+
+fn source(setup: &Setup, span: &Span) -> Arc<Source> {
+    let start = setup.clock.now();
+    let window = Window {
+        start,
+        end: start + span.time,
+    };
+    let cutoff = window.end + span.drain;
+    Arc::new(Source::new(&setup.generator, span.numbers.clone(), window, cutoff))
+}
+
+fn merge(source: &Source, parts: Vec<Part>) -> Loaded {
+    let (mut recording, mut entries) = (Recording::default(), Vec::new());
+    for (part, mut more) in parts {
+        recording.merge(part);
+        entries.append(&mut more);
+    }
+    let (ended, window) = (source.ended(), source.window);
+    let time = if ended.is_limited {
+        recording.last_end.min(window.end).saturating_sub(window.start)
+    } else {
+        window.length()
+    };
+    Loaded {
+        offered: recording.ended + ended.censored,
+        censored: ended.censored,
+        is_limited: ended.is_limited,
+        number: ended.number,
+        recording,
+        entries,
+        time,
+    }
+}

@@ -1,0 +1,234 @@
+//! What a load records: times by operation, counts, and what was acknowledged.
+
+use std::time::Duration;
+
+use annals::{Expected, Version};
+
+use super::samples::Samples;
+use crate::store::StoreError;
+use crate::workload::Kind;
+
+/// Parts of the measured time in the record over time.
+pub(crate) const SLOTS: usize = 20;
+
+/// The times of an operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// When it was to start.
+    pub(crate) due: Duration,
+    /// When its worker was free.
+    pub(crate) ready: Duration,
+    /// When it started.
+    pub(crate) started: Duration,
+    /// When it ended.
+    pub(crate) ended: Duration,
+}
+
+/// How an operation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A read is done.
+    Read,
+    /// An append is acknowledged; its first event has this version.
+    Acknowledged(Version),
+    /// An append was refused: nothing was written.
+    Refused,
+    /// A call failed: an append may be stored or not.
+    Failed,
+}
+
+/// What is known of an append.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The number of its operation.
+    pub(crate) number: u64,
+    /// The condition that it was sent with.
+    pub(crate) expected: Expected,
+    pub(crate) started: Duration,
+    pub(crate) ended: Duration,
+    pub(crate) outcome: Outcome,
+}
+
+/// The times of one kind of operations.
+#[derive(Clone, Debug, Default)]
+pub struct KindTimes {
+    /// From the start to the end.
+    pub service: Samples,
+    /// From the time at which it was due to the end.
+    pub response: Samples,
+    /// Operations that failed.
+    pub failed: u64,
+}
+
+/// A part of the measured time.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    /// Operations that ended.
+    pub operations: u64,
+    /// Events that were acknowledged.
+    pub events: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// Response times of operations that ended.
+    pub response: Samples,
+}
+
+/// What the workers of a load recorded.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    kinds: Vec<KindTimes>,
+    /// From the time at which an operation was due to its start.
+    pub wait: Samples,
+    /// The part of the wait for which a worker was free: the harness was late.
+    pub lag: Samples,
+    /// The measured time in parts.
+    pub slots: Vec<Slot>,
+    /// Operations that ended without a failure within the measured time.
+    pub accepted: u64,
+    /// Operations that ended, at any time.
+    pub ended: u64,
+    /// Events that were acknowledged within the measured time.
+    pub events: u64,
+    /// Bytes of these events.
+    pub bytes: u64,
+    /// Appends that were refused since their stream was not as expected.
+    pub conflicts: u64,
+    /// Operations that failed.
+    pub failed: u64,
+    /// Why the first one failed.
+    pub failure: Option<String>,
+    /// When the last one ended.
+    pub(crate) last_end: Duration,
+}
+
+impl Default for Recording {
+    fn default() -> Self {
+        Self {
+            kinds: vec![KindTimes::default(); Kind::ALL.len()],
+            wait: Samples::default(),
+            lag: Samples::default(),
+            slots: vec![Slot::default(); SLOTS],
+            accepted: 0,
+            ended: 0,
+            events: 0,
+            bytes: 0,
+            conflicts: 0,
+            failed: 0,
+            failure: None,
+            last_end: Duration::ZERO,
+        }
+    }
+}
+
+/// The measured time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Window {
+    pub(crate) start: Duration,
+    pub(crate) end: Duration,
+}
+
+impl Window {
+    pub(crate) fn length(self) -> Duration {
+        self.end.saturating_sub(self.start)
+    }
+
+    fn slot(self, time: Duration) -> Option<usize> {
+        if time < self.start || time >= self.end {
+            return None;
+        }
+        let part = time.saturating_sub(self.start).as_secs_f64() / self.length().as_secs_f64();
+        #[expect(
+            clippy::cast_precision_loss,
+            clippy::cast_sign_loss,
+            reason = "a small number that is not negative"
+        )]
+        let slot = (part * SLOTS as f64) as usize;
+        Some(slot.min(SLOTS - 1))
+    }
+}
+
+impl Recording {
+    /// The times of one kind.
+    pub fn kind(&self, kind: Kind) -> &KindTimes {
+        &self.kinds[kind as usize]
+    }
+
+    /// The times of all kinds together.
+    pub fn all(&self) -> KindTimes {
+        let mut all = KindTimes::default();
+        for times in &self.kinds {
+            all.service.add(&times.service);
+            all.response.add(&times.response);
+            all.failed += times.failed;
+        }
+        all
+    }
+
+    /// Adds an operation that appended `size` events and bytes, if it appended.
+    pub(crate) fn add(&mut self, window: Window, kind: Kind, times: Times, outcome: Outcome, size: (u64, u64)) {
+        // Times of a monotonic clock: a difference that is negative is none.
+        let response = times.ended.saturating_sub(times.due);
+        let free = times.due.max(times.ready);
+        self.wait.record(times.started.saturating_sub(times.due));
+        self.lag.record(times.started.saturating_sub(free));
+        let has_failed = outcome == Outcome::Failed;
+        let of_kind = &mut self.kinds[kind as usize];
+        if has_failed {
+            of_kind.failed += 1;
+        } else {
+            of_kind.service.record(times.ended.saturating_sub(times.started));
+            of_kind.response.record(response);
+        }
+        self.ended += 1;
+        self.failed += u64::from(has_failed);
+        self.conflicts += u64::from(outcome == Outcome::Refused);
+        self.last_end = self.last_end.max(times.ended);
+        let Some(slot) = window.slot(times.ended).and_then(|slot| self.slots.get_mut(slot)) else {
+            return;
+        };
+        let (events, bytes) = if matches!(outcome, Outcome::Acknowledged(_)) {
+            size
+        } else {
+            (0, 0)
+        };
+        slot.operations += 1;
+        slot.events += events;
+        slot.failed += u64::from(has_failed);
+        slot.response.record(response);
+        self.accepted += u64::from(!has_failed);
+        self.events += events;
+        self.bytes += bytes;
+    }
+
+    /// Remembers why an operation failed, if it is the first.
+    pub(crate) fn note(&mut self, error: &StoreError) {
+        if self.failure.is_none() {
+            self.failure = Some(error.to_string());
+        }
+    }
+
+    /// Adds what another worker recorded.
+    pub(crate) fn merge(&mut self, other: Self) {
+        for (own, others) in self.kinds.iter_mut().zip(&other.kinds) {
+            own.service.add(&others.service);
+            own.response.add(&others.response);
+            own.failed += others.failed;
+        }
+        self.wait.add(&other.wait);
+        self.lag.add(&other.lag);
+        for (own, others) in self.slots.iter_mut().zip(&other.slots) {
+            own.operations += others.operations;
+            own.events += others.events;
+            own.failed += others.failed;
+            own.response.add(&others.response);
+        }
+        self.accepted += other.accepted;
+        self.ended += other.ended;
+        self.events += other.events;
+        self.bytes += other.bytes;
+        self.conflicts += other.conflicts;
+        self.failed += other.failed;
+        self.failure = self.failure.take().or(other.failure);
+        self.last_end = self.last_end.max(other.last_end);
+    }
+}

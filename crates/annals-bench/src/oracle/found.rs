@@ -1,0 +1,232 @@
+//! The events that a backend returns, matched with the appends that sent them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use annals::Position;
+
+use super::{Rule, Verdict};
+use crate::generate::{Events, Generator, Identity, Operation, identity_of};
+use crate::load::Entry;
+use crate::load::recording::Outcome;
+use crate::store::StoredEvent;
+
+/// Matches events, one after the other, as the backend returns them.
+#[derive(Debug)]
+pub(super) struct Matching<'a> {
+    generator: &'a Generator,
+    /// By number.
+    entries: &'a [Entry],
+    /// For each entry where its events begin in `seen`; one more at the end.
+    offsets: Vec<usize>,
+    /// How often each event was seen.
+    seen: Vec<u8>,
+    /// The last version of each stream.
+    streams: HashMap<String, u64>,
+    last_position: Option<Position>,
+    /// The entries in the order of the log.
+    order: Vec<u32>,
+    /// The append of the last event, made again.
+    operation: Option<(Operation, Events)>,
+    pub(super) verdict: Verdict,
+}
+
+impl<'a> Matching<'a> {
+    /// Matches with `entries`, which are sorted by number.
+    pub(super) fn new(generator: &'a Generator, entries: &'a [Entry]) -> Self {
+        let mut offsets = vec![0];
+        let mut end = 0;
+        for entry in entries {
+            end += generator.of_number(entry.number).batch as usize;
+            offsets.push(end);
+        }
+        Self {
+            generator,
+            entries,
+            offsets,
+            seen: vec![0; end],
+            streams: HashMap::new(),
+            last_position: None,
+            order: Vec::new(),
+            operation: None,
+            verdict: Verdict {
+                is_checked: true,
+                ..Verdict::default()
+            },
+        }
+    }
+
+    /// Takes the next event.
+    pub(super) fn take(&mut self, event: &StoredEvent<'_>) {
+        self.check_version(event);
+        self.check_position(event);
+        let Some(identity) = identity_of(event.data) else {
+            let (stream, version) = (event.stream, event.version);
+            self.verdict.note(Rule::NothingInvented, || {
+                format!("{stream} has at version {version} an event without an identity")
+            });
+            return;
+        };
+        match self
+            .entries
+            .binary_search_by_key(&identity.number, |entry| entry.number)
+        {
+            Ok(index) => self.check_event(event, identity, index),
+            Err(_) => self.verdict.note(Rule::NothingInvented, || {
+                format!(
+                    "{} has an event of operation {:x}, which was not sent",
+                    event.stream, identity.number
+                )
+            }),
+        }
+    }
+
+    fn check_version(&mut self, event: &StoredEvent<'_>) {
+        if !self.streams.contains_key(event.stream) {
+            self.streams.insert(event.stream.to_owned(), 0);
+        }
+        let Some(last) = self.streams.get_mut(event.stream) else {
+            return;
+        };
+        let expected = *last + 1;
+        *last = event.version.0;
+        if event.version.0 != expected {
+            let (stream, version) = (event.stream, event.version);
+            self.verdict.note(Rule::NoGaps, || {
+                format!("{stream} has version {version} where {expected} is next")
+            });
+        }
+    }
+
+    fn check_position(&mut self, event: &StoredEvent<'_>) {
+        let Some(position) = event.position else {
+            return;
+        };
+        if self.last_position.is_some_and(|last| last >= position) {
+            let last = self.last_position.unwrap_or(Position(0));
+            self.verdict.note(Rule::InOrder, || {
+                format!("position {position} comes after position {last}")
+            });
+        }
+        self.last_position = Some(position);
+    }
+
+    fn check_event(&mut self, event: &StoredEvent<'_>, identity: Identity, index: usize) {
+        let entry = self.entries[index];
+        if entry.outcome == Outcome::Refused {
+            self.verdict.note(Rule::NothingInvented, || {
+                format!(
+                    "{} has an event of operation {:x}, which was refused",
+                    event.stream, identity.number
+                )
+            });
+        }
+        let place = self.offsets[index] + identity.ordinal as usize;
+        if place >= self.offsets[index + 1] {
+            self.verdict.note(Rule::NothingTorn, || {
+                format!("{} has a payload that was not sent", event.stream)
+            });
+            return;
+        }
+        self.seen[place] = self.seen[place].saturating_add(1);
+        if self.seen[place] > 1 {
+            self.verdict.note(Rule::NothingDoubled, || {
+                format!(
+                    "{} has event {} of operation {:x} again",
+                    event.stream, identity.ordinal, identity.number
+                )
+            });
+            return;
+        }
+        if identity.ordinal == 0 && event.position.is_some() {
+            self.order.push(index as u32);
+        }
+        self.check_place(event, identity, &entry);
+        self.check_bytes(event, identity);
+    }
+
+    /// Whether the event is where the acknowledgement said.
+    fn check_place(&mut self, event: &StoredEvent<'_>, identity: Identity, entry: &Entry) {
+        let Outcome::Acknowledged(first) = entry.outcome else {
+            return;
+        };
+        let version = first.0 + u64::from(identity.ordinal);
+        if event.version.0 != version {
+            self.verdict.note(Rule::InOrder, || {
+                format!(
+                    "{} has at version {} the event of version {version}",
+                    event.stream, event.version
+                )
+            });
+        }
+    }
+
+    fn check_bytes(&mut self, event: &StoredEvent<'_>, identity: Identity) {
+        let is_last = |(operation, _): &(Operation, Events)| operation.number == identity.number;
+        if !self.operation.as_ref().is_some_and(is_last) {
+            let operation = self.generator.of_number(identity.number);
+            let mut events = self.operation.take().map(|(_, events)| events).unwrap_or_default();
+            events.fill(self.generator, &operation);
+            self.operation = Some((operation, events));
+        }
+        let Some((operation, events)) = &self.operation else {
+            return;
+        };
+        let sent = events.get(identity.ordinal as usize);
+        let is_whole = sent.is_some_and(|sent| sent.data == event.data) && operation.stream == event.stream;
+        if !is_whole {
+            self.verdict.note(Rule::NothingTorn, || {
+                format!(
+                    "{} has at version {} other bytes than were sent",
+                    event.stream, event.version
+                )
+            });
+        }
+    }
+
+    /// Finds what is missing, once all events were taken.
+    pub(super) fn finish(mut self) -> Verdict {
+        for (index, entry) in self.entries.iter().enumerate() {
+            let seen = &self.seen[self.offsets[index]..self.offsets[index + 1]];
+            let there = seen.iter().filter(|count| **count > 0).count();
+            let is_acknowledged = matches!(entry.outcome, Outcome::Acknowledged(_));
+            if is_acknowledged {
+                self.verdict.acknowledged += seen.len() as u64;
+                self.verdict.found += there as u64;
+            }
+            let number = entry.number;
+            if is_acknowledged && there == 0 && !seen.is_empty() {
+                self.verdict.note(Rule::NothingLost, || {
+                    format!("operation {number:x} was acknowledged and is not there")
+                });
+            } else if there > 0 && there < seen.len() {
+                let of = seen.len();
+                self.verdict.note(Rule::NothingTorn, || {
+                    format!("operation {number:x} has {there} of its {of} events")
+                });
+            }
+        }
+        self.check_order();
+        self.verdict
+    }
+
+    /// An append that was acknowledged before another one began comes before it in the log.
+    fn check_order(&mut self) {
+        let mut earliest_end = Duration::MAX;
+        let mut broken = Vec::new();
+        for index in self.order.iter().rev() {
+            let entry = &self.entries[*index as usize];
+            if earliest_end < entry.started {
+                broken.push(entry.number);
+            }
+            if matches!(entry.outcome, Outcome::Acknowledged(_)) {
+                earliest_end = earliest_end.min(entry.ended);
+            }
+        }
+        for number in broken {
+            self.verdict.note(Rule::InOrder, || {
+                format!("operation {number:x} is in the log before one that had been acknowledged when it began")
+            });
+        }
+    }
+}

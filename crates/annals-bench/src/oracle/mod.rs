@@ -1,0 +1,136 @@
+//! The oracle: compares what a backend has stored with what it acknowledged.
+
+mod check;
+mod found;
+mod probe;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::check::verify;
+pub use self::probe::{Probed, probe, simulate_probe};
+
+/// Examples that are kept of one rule.
+const EXAMPLES_MAX: usize = 5;
+
+/// What a backend must keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rule {
+    /// Every acknowledged event is there.
+    NothingLost,
+    /// An append is there with all its events or with none, and their bytes are those that were sent.
+    NothingTorn,
+    /// Every event is there once.
+    NothingDoubled,
+    /// No event is there that was refused or never sent.
+    NothingInvented,
+    /// Events have the versions that were acknowledged, and positions in the order of their appends.
+    InOrder,
+    /// The versions of a stream are 1, 2, 3 … without gaps.
+    NoGaps,
+    /// Of the appends to one version of a stream, one is acknowledged.
+    OneWinner,
+    /// A worker reads what it has appended.
+    ReadYourWrites,
+}
+
+impl Rule {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NothingLost,
+        Self::NothingTorn,
+        Self::NothingDoubled,
+        Self::NothingInvented,
+        Self::InOrder,
+        Self::NoGaps,
+        Self::OneWinner,
+        Self::ReadYourWrites,
+    ];
+
+    /// What it says.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NothingLost => "nothing acknowledged is lost",
+            Self::NothingTorn => "appends are whole",
+            Self::NothingDoubled => "nothing is stored twice",
+            Self::NothingInvented => "nothing is stored that was refused",
+            Self::InOrder => "order",
+            Self::NoGaps => "versions without gaps",
+            Self::OneWinner => "one winner for each version",
+            Self::ReadYourWrites => "reads see own writes",
+        }
+    }
+}
+
+/// How often a rule was broken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Violation {
+    /// The rule.
+    pub rule: Rule,
+    /// How often.
+    pub count: u64,
+    /// The first few.
+    pub examples: Vec<String>,
+}
+
+/// What the oracle found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Whether there was something to check: the harness alone keeps nothing.
+    pub is_checked: bool,
+    /// Events that were acknowledged.
+    pub acknowledged: u64,
+    /// Of these, events that are there.
+    pub found: u64,
+    /// Broken rules.
+    pub violations: Vec<Violation>,
+}
+
+impl Verdict {
+    /// Whether no rule was broken.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// How often `rule` was broken.
+    pub fn count(&self, rule: Rule) -> u64 {
+        self.of(rule).map_or(0, |violation| violation.count)
+    }
+
+    fn of(&self, rule: Rule) -> Option<&Violation> {
+        self.violations.iter().find(|violation| violation.rule == rule)
+    }
+
+    /// Notes that `rule` was broken.
+    pub(crate) fn note(&mut self, rule: Rule, example: impl FnOnce() -> String) {
+        let index = self.violations.iter().position(|violation| violation.rule == rule);
+        let index = index.unwrap_or_else(|| {
+            self.violations.push(Violation {
+                rule,
+                count: 0,
+                examples: Vec::new(),
+            });
+            self.violations.len() - 1
+        });
+        if let Some(violation) = self.violations.get_mut(index) {
+            violation.count += 1;
+            if violation.examples.len() < EXAMPLES_MAX {
+                violation.examples.push(example());
+            }
+        }
+    }
+
+    /// Adds what another check found.
+    pub fn merge(&mut self, other: Self) {
+        self.is_checked |= other.is_checked;
+        self.acknowledged += other.acknowledged;
+        self.found += other.found;
+        for violation in other.violations {
+            let Violation { rule, count, examples } = violation;
+            let mut examples = examples.into_iter();
+            for _ in 0..count {
+                self.note(rule, || examples.next().unwrap_or_default());
+            }
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! One row, once: all phases from an empty store to the verdict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use annals::Position;
+
+use crate::clock::{Clock, MonotonicClock};
+use crate::generate::{Events, Generator};
+use crate::load::worker::append_one;
+use crate::load::{self, Entry, LoadError, Loaded, Setup, Span};
+use crate::oracle::{self, Verdict};
+use crate::store::{Backend, Description, StoreError, Usage};
+use crate::workload::{Mode, Workload};
+
+/// A part of the warm-up, after which it is decided whether it goes on.
+const WARMUP_PART: Duration = Duration::from_millis(100);
+/// Parts of the warm-up that must be alike.
+const STEADY_PARTS: usize = 3;
+/// How much the slowest of them may differ from the fastest.
+const STEADY_WITHIN: f64 = 0.10;
+/// The part of what was offered that must be accepted.
+pub const ACCEPTED_MIN: f64 = 0.95;
+/// Events of a page of the replay.
+const REPLAY_PAGE: usize = 1_000;
+
+/// A phase of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The store is emptied and opened.
+    Provision,
+    /// The events that the workload wants are appended.
+    Load,
+    /// Nothing happens.
+    Settle,
+    /// The load runs until it is steady.
+    WarmUp,
+    /// The load is measured.
+    Measure,
+    /// The oracle reads everything.
+    Verify,
+    /// The store makes everything durable and is closed.
+    Drain,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Self; 7] = [
+        Self::Provision,
+        Self::Load,
+        Self::Settle,
+        Self::WarmUp,
+        Self::Measure,
+        Self::Verify,
+        Self::Drain,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Provision => "provision",
+            Self::Load => "load",
+            Self::Settle => "settle",
+            Self::WarmUp => "warm-up",
+            Self::Measure => "measure",
+            Self::Verify => "verify",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What was measured.
+    pub loaded: Loaded,
+    /// What the oracle found.
+    pub verdict: Verdict,
+    /// How long each phase took, in order.
+    pub phases: Vec<(Phase, Duration)>,
+    /// Whether the warm-up ended since the load was steady.
+    pub is_steady: bool,
+    /// Bytes of the store after the measured time.
+    pub usage: Usage,
+    /// Events in the store then.
+    pub stored: u64,
+    /// How long it took to read the whole log once.
+    pub replay: Option<Duration>,
+}
+
+impl Run {
+    /// Whether less was accepted than was offered.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+    pub fn is_overloaded(&self, mode: Mode) -> bool {
+        let (accepted, offered) = (self.loaded.recording.accepted as f64, self.loaded.offered as f64);
+        mode == Mode::Open && accepted < offered * ACCEPTED_MIN
+    }
+}
+
+/// Why a run has no result.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RunError {
+    /// The load ended early.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The store failed outside of the measured time.
+    #[error("{}: {error}", phase.name())]
+    Store {
+        /// When.
+        phase: Phase,
+        /// Why.
+        error: StoreError,
+    },
+    /// The caller wants no more.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// What a run reports while it goes on; false stops it.
+pub type Watch<'a> = &'a mut dyn FnMut(Phase, u64) -> bool;
+
+/// Runs `row` once on `backend`.
+///
+/// # Errors
+///
+/// [`RunError`] if the store fails outside of the measured time, or a call does not return.
+pub fn run(backend: &dyn Backend, row: &Workload, seed: u64, watch: Watch<'_>) -> Result<Run, RunError> {
+    let clock = Arc::new(MonotonicClock::start());
+    let mut phases = Phases::new(clock.as_ref());
+    let of = |phase| move |error| RunError::Store { phase, error };
+    report(watch, Phase::Provision, 0)?;
+    backend.wipe().map_err(of(Phase::Provision))?;
+    let setup = Setup {
+        store: backend.open().map_err(of(Phase::Provision))?,
+        generator: Arc::new(Generator::new(row, seed)),
+        clock: Arc::<MonotonicClock>::clone(&clock),
+    };
+    phases.end(Phase::Provision);
+    let run = run_open(&setup, &backend.description(), &mut phases, watch);
+    // The store closes its files before they are removed.
+    drop(setup);
+    let wiped = backend.wipe().map_err(of(Phase::Drain));
+    let run = run?;
+    wiped?;
+    Ok(run)
+}
+
+fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch: Watch<'_>) -> Result<Run, RunError> {
+    let of = |phase| move |error| RunError::Store { phase, error };
+    let limits = setup.generator.workload().phases.clone();
+    let mut entries = preload(setup, watch).map_err(|error| match error {
+        Some(error) => of(Phase::Load)(error),
+        None => RunError::Stopped,
+    })?;
+    phases.end(Phase::Load);
+    report(watch, Phase::Settle, 0)?;
+    setup
+        .clock
+        .wait_until(setup.clock.now() + Duration::from_millis(limits.settle_ms));
+    phases.end(Phase::Settle);
+    let (is_steady, number) = warm_up(setup, &mut entries, watch)?;
+    phases.end(Phase::WarmUp);
+    let span = Span {
+        numbers: number..limits.operations_max.max(number + 1),
+        time: Duration::from_millis(limits.measure_ms),
+        drain: Duration::from_millis(limits.drain_ms),
+    };
+    report(watch, Phase::Measure, 0)?;
+    let mut loaded = load::run(setup, &span, &mut |done| {
+        watch(Phase::Measure, done);
+    })?;
+    phases.end(Phase::Measure);
+    entries.append(&mut loaded.entries);
+    report(watch, Phase::Verify, 0)?;
+    let usage = setup.store.usage();
+    let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
+    let verdict = check(setup, backend, &mut entries)?;
+    phases.end(Phase::Verify);
+    report(watch, Phase::Drain, 0)?;
+    setup.store.drain().map_err(of(Phase::Drain))?;
+    phases.end(Phase::Drain);
+    Ok(Run {
+        loaded,
+        verdict,
+        phases: std::mem::take(&mut phases.ended),
+        is_steady,
+        usage,
+        stored,
+        replay,
+    })
+}
+
+fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), RunError> {
+    if watch(phase, done) {
+        Ok(())
+    } else {
+        Err(RunError::Stopped)
+    }
+}
+
+/// Probes and verifies.
+fn check(setup: &Setup, backend: &Description, entries: &mut Vec<Entry>) -> Result<Verdict, RunError> {
+    if !backend.keeps_events {
+        return Ok(Verdict::default());
+    }
+    let (probed, mut more) = oracle::probe(setup)?;
+    entries.append(&mut more);
+    let verified = oracle::verify(setup.store.as_ref(), backend, &setup.generator, entries);
+    let mut verdict = verified.map_err(|error| RunError::Store {
+        phase: Phase::Verify,
+        error,
+    })?;
+    verdict.merge(probed);
+    Ok(verdict)
+}
+
+/// Appends what the workload wants before the load. `None` if it was stopped.
+fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, Option<StoreError>> {
+    let mut entries = Vec::new();
+    let mut events = Events::default();
+    for index in 0..setup.generator.preloads() {
+        if index.is_multiple_of(1_000) && !watch(Phase::Load, index) {
+            return Err(None);
+        }
+        let (entry, error) = append_one(setup, &setup.generator.preload(index), &mut events);
+        entries.push(entry);
+        if error.is_some() {
+            return Err(error);
+        }
+    }
+    Ok(entries)
+}
+
+/// Runs the load in parts until the last ones are alike, or the time is over. Returns whether they were, and the next number.
+fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<(bool, u64), RunError> {
+    let limits = &setup.generator.workload().phases;
+    let mut left = Duration::from_millis(limits.warmup_ms);
+    // Half of the operations are left to the measured time.
+    let (mut number, end) = (0, limits.operations_max / 2);
+    let mut parts = Vec::new();
+    while !left.is_zero() && number < end {
+        report(watch, Phase::WarmUp, number)?;
+        let time = left.min(WARMUP_PART);
+        let span = Span {
+            numbers: number..end,
+            time,
+            drain: Duration::ZERO,
+        };
+        let mut loaded = load::run(setup, &span, &mut |_| {})?;
+        number = loaded.number;
+        entries.append(&mut loaded.entries);
+        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+        parts.push(loaded.recording.accepted as f64 / loaded.time.as_secs_f64().max(1e-9));
+        if is_steady(&parts) {
+            return Ok((true, number));
+        }
+        left = left.saturating_sub(time);
+    }
+    Ok((false, number))
+}
+
+/// Whether the last few of `rates` are alike.
+fn is_steady(rates: &[f64]) -> bool {
+    let Some(last) = rates.len().checked_sub(STEADY_PARTS).map(|start| &rates[start..]) else {
+        return false;
+    };
+    let (min, max) = last
+        .iter()
+        .fold((f64::MAX, 0.0_f64), |(min, max), rate| (min.min(*rate), max.max(*rate)));
+    max > 0.0 && min >= max * (1.0 - STEADY_WITHIN)
+}
+
+/// Reads the whole log once, and returns how long it took and how many events it has.
+fn replay(setup: &Setup, backend: &Description) -> Result<(Option<Duration>, u64), StoreError> {
+    if !backend.has_log || !backend.keeps_events {
+        return Ok((None, 0));
+    }
+    let (started, mut after, mut events) = (setup.clock.now(), Position(0), 0);
+    loop {
+        let (before, count) = (after, events);
+        setup.store.read_log(before, REPLAY_PAGE, &mut |event| {
+            events += 1;
+            after = event.position.unwrap_or(after).max(after);
+        })?;
+        if events == count || after <= before {
+            return Ok((Some(setup.clock.now().saturating_sub(started)), events));
+        }
+    }
+}
+
+/// The times of phases.
+struct Phases<'a> {
+    clock: &'a dyn Clock,
+    began: Duration,
+    ended: Vec<(Phase, Duration)>,
+}
+
+impl<'a> Phases<'a> {
+    fn new(clock: &'a dyn Clock) -> Self {
+        Self {
+            began: clock.now(),
+            clock,
+            ended: Vec::new(),
+        }
+    }
+
+    fn end(&mut self, phase: Phase) {
+        let now = self.clock.now();
+        self.ended.push((phase, now.saturating_sub(self.began)));
+        self.began = now;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_is_steady_when_three_parts_are_alike() {
+        assert!(!is_steady(&[100.0, 100.0]));
+        assert!(!is_steady(&[50.0, 100.0, 100.0]));
+        assert!(is_steady(&[50.0, 100.0, 95.0, 91.0]));
+        assert!(!is_steady(&[0.0, 0.0, 0.0]));
+    }
+}

@@ -1,0 +1,377 @@
+//! A workload is data: which operations, on which streams, with which payloads, and how they arrive.
+
+mod builtin;
+mod check;
+mod set;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::builtin::{BUILT_IN, built_in};
+pub use self::set::{Setting, with_settings};
+
+/// What is wrong with a workload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct WorkloadError(pub(crate) String);
+
+/// A workload, as its file has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// Its name on the command line and in reports.
+    pub name: String,
+    /// What it stands for, in a sentence.
+    #[serde(default)]
+    pub about: String,
+    /// The streams, and what they hold before.
+    #[serde(default)]
+    pub data: Data,
+    /// Which streams are chosen the most often.
+    #[serde(default)]
+    pub skew: Skew,
+    /// The payloads of events.
+    #[serde(default)]
+    pub payload: Payload,
+    /// How operations arrive.
+    #[serde(default)]
+    pub load: Load,
+    /// The operations, each with its weight.
+    pub mix: BTreeMap<Kind, f64>,
+    /// The reads.
+    #[serde(default)]
+    pub read: Read,
+    /// How long each phase lasts.
+    #[serde(default)]
+    pub phases: Phases,
+    /// Versions of the workload, each a row of its own; without any, the workload is one row.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub variants: Vec<Variant>,
+    /// What a backend must reach to pass.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub goals: Vec<Goal>,
+}
+
+/// An operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Appends to a stream, without a check.
+    Append,
+    /// Appends the first events of a new stream.
+    Create,
+    /// Reads a stream and appends to the version that was read, as a command does.
+    Cycle,
+    /// Reads a stream from its beginning.
+    Load,
+    /// Reads the last events of a stream, as after a snapshot.
+    LoadTail,
+    /// Reads the next page of the whole log.
+    CatchUp,
+    /// Finds the last events of a type.
+    ByType,
+    /// Finds the events of a conversation.
+    ByCorrelation,
+    /// Finds the last events of a day.
+    ByDay,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::Append,
+        Self::Create,
+        Self::Cycle,
+        Self::Load,
+        Self::LoadTail,
+        Self::CatchUp,
+        Self::ByType,
+        Self::ByCorrelation,
+        Self::ByDay,
+    ];
+
+    /// Its name in workload files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Create => "create",
+            Self::Cycle => "cycle",
+            Self::Load => "load",
+            Self::LoadTail => "load_tail",
+            Self::CatchUp => "catch_up",
+            Self::ByType => "by_type",
+            Self::ByCorrelation => "by_correlation",
+            Self::ByDay => "by_day",
+        }
+    }
+
+    /// Whether it appends events.
+    pub const fn appends(self) -> bool {
+        matches!(self, Self::Append | Self::Create | Self::Cycle)
+    }
+
+    /// Whether it finds events by a field.
+    pub const fn queries(self) -> bool {
+        matches!(self, Self::ByType | Self::ByCorrelation | Self::ByDay)
+    }
+}
+
+/// The streams, and what they hold before the load.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// The number of streams that operations choose from.
+    pub streams: u64,
+    /// Events of each stream before the load.
+    pub events_per_stream: u64,
+    /// Events of one append.
+    pub batch: u32,
+    /// Days that the events are spread over.
+    pub days: u32,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            streams: 1_000,
+            events_per_stream: 0,
+            batch: 1,
+            days: 30,
+        }
+    }
+}
+
+/// Which streams are chosen the most often.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub enum Skew {
+    /// All the same.
+    #[default]
+    Uniform,
+    /// The first the most often, by Zipf's distribution.
+    Zipf {
+        /// How much more often: 0 for uniform, 0.99 as in YCSB.
+        theta: f64,
+    },
+    /// A few get a share of all operations.
+    Hot {
+        /// The number of hot streams.
+        streams: u64,
+        /// Their share of the operations, from 0 to 1.
+        share: f64,
+    },
+}
+
+/// The payloads of events: JSON whose length has a log-normal distribution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Payload {
+    /// Half of the payloads have at most this many bytes.
+    pub bytes_p50: u32,
+    /// 99 of 100 payloads have at most this many bytes.
+    pub bytes_p99: u32,
+    /// The share of the filling that is random letters and does not compress; the rest is words.
+    pub random_share: f64,
+}
+
+impl Default for Payload {
+    fn default() -> Self {
+        Self {
+            bytes_p50: 240,
+            bytes_p99: 1_000,
+            random_share: 0.35,
+        }
+    }
+}
+
+/// How operations arrive.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Load {
+    /// Open or closed loop.
+    pub mode: Mode,
+    /// Operations a second, in an open loop.
+    pub rate: f64,
+    /// The distances of operations, in an open loop.
+    pub arrivals: Arrivals,
+    /// In bursts: how many times the rate.
+    pub burst_factor: f64,
+    /// In bursts: the share of the time that has them.
+    pub burst_share: f64,
+    /// In bursts: from the beginning of one to that of the next.
+    pub burst_period_ms: u64,
+    /// Threads: the most operations at a time.
+    pub workers: u32,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Saturate,
+            rate: 1_000.0,
+            arrivals: Arrivals::Poisson,
+            burst_factor: 5.0,
+            burst_share: 0.1,
+            burst_period_ms: 200,
+            workers: 8,
+        }
+    }
+}
+
+/// Open or closed loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Closed: a worker starts an operation when its last one has ended. Shows capacity; its times are service times only.
+    #[default]
+    Saturate,
+    /// Open: operations arrive by a schedule that does not wait for the store. Shows response times.
+    Open,
+}
+
+impl Mode {
+    /// Its name in tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Saturate => "saturate",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The distances of operations in an open loop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// Random and independent, as of many users.
+    #[default]
+    Poisson,
+    /// All the same.
+    Constant,
+    /// Random, with a higher rate from time to time.
+    Bursts,
+}
+
+/// The reads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Read {
+    /// The most events that a query or a page of the log returns.
+    pub limit: usize,
+    /// The events that `load_tail` reads.
+    pub tail: u64,
+    /// Whether a query may be answered from a cache.
+    pub cache: bool,
+}
+
+impl Default for Read {
+    fn default() -> Self {
+        Self {
+            limit: 100,
+            tail: 10,
+            cache: true,
+        }
+    }
+}
+
+/// How long each phase lasts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Phases {
+    /// After the load: nothing happens.
+    pub settle_ms: u64,
+    /// At most, until throughput and p99 are steady.
+    pub warmup_ms: u64,
+    /// Measured.
+    pub measure_ms: u64,
+    /// Afterwards, for operations that were due within the measured time.
+    pub drain_ms: u64,
+    /// The most operations of warm-up and measured time together; bounds the memory of the oracle.
+    pub operations_max: u64,
+    /// How often each row is measured.
+    pub repeats: u32,
+}
+
+impl Default for Phases {
+    fn default() -> Self {
+        Self {
+            settle_ms: 0,
+            warmup_ms: 1_000,
+            measure_ms: 2_000,
+            drain_ms: 2_000,
+            operations_max: 2_000_000,
+            repeats: 5,
+        }
+    }
+}
+
+/// A version of a workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Variant {
+    /// Its name, after that of the workload.
+    pub name: String,
+    /// The keys that differ, with dots: `"load.rate" = 5000`.
+    pub set: BTreeMap<String, toml::Value>,
+}
+
+/// What a backend must reach to pass.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Goal {
+    /// What it is called.
+    pub name: String,
+    /// What is measured.
+    pub metric: Metric,
+    /// Of these operations; without it, of all.
+    #[serde(default)]
+    pub of: Option<Kind>,
+    /// At most, in the metric's unit.
+    #[serde(default)]
+    pub at_most: Option<f64>,
+    /// At least, in the metric's unit.
+    #[serde(default)]
+    pub at_least: Option<f64>,
+}
+
+/// What a goal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// The 95th percentile of the response time, in milliseconds.
+    ResponseP95Ms,
+    /// The 99th percentile of the response time, in milliseconds.
+    ResponseP99Ms,
+    /// Events appended a second.
+    EventsPerSecond,
+    /// Failed operations of 100; conflicts are none.
+    ErrorPercent,
+    /// Events that were acknowledged and found afterwards, of 100.
+    DeliveredPercent,
+    /// Reading the whole store once, in seconds.
+    ReplaySeconds,
+}
+
+impl Workload {
+    /// Reads a workload.
+    ///
+    /// # Errors
+    ///
+    /// An error says which key is unknown, missing or out of its bounds.
+    pub fn parse(text: &str) -> Result<Self, WorkloadError> {
+        with_settings(text, &[])
+    }
+
+    /// The rows: the workload with each variant applied, or the workload alone.
+    ///
+    /// # Errors
+    ///
+    /// An error says which key of a variant is unknown or out of its bounds.
+    pub fn rows(&self) -> Result<Vec<Self>, WorkloadError> {
+        if self.variants.is_empty() {
+            return Ok(vec![self.clone()]);
+        }
+        self.variants.iter().map(|variant| set::apply(self, variant)).collect()
+    }
+}

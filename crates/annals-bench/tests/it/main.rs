@@ -1,0 +1,7 @@
+//! The harness, proved: its times on a virtual clock, and its oracle against backends that cheat.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod cheats;
+mod runs;
+mod simulated;

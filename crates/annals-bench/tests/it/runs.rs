@@ -1,0 +1,82 @@
+//! Whole runs, on threads.
+
+use annals::Durability;
+use annals_bench::Backend;
+use annals_bench::backends::{Annals, Naive, Null};
+use annals_bench::run::{Phase, Run, RunError, run};
+use annals_bench::workload::{Kind, Workload};
+
+fn workload(mix: &str) -> Workload {
+    let text = format!(
+        "name = \"x\"\n[data]\nstreams = 20\nevents_per_stream = 120\n[load]\nworkers = 3\nrate = 2000\n[phases]\n\
+         warmup_ms = 50\nmeasure_ms = 100\noperations_max = 3000\n[read]\nlimit = 50\n[mix]\n{mix}"
+    );
+    Workload::parse(&text).unwrap()
+}
+
+fn done(backend: &dyn Backend, workload: &Workload) -> Run {
+    run(backend, workload, 3, &mut |_, _| true).unwrap()
+}
+
+#[test]
+fn every_operation_runs_on_every_backend_that_can_do_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = |durability| Annals::in_files(folder.path(), durability);
+    let backends: [Box<dyn Backend>; 6] = [
+        Box::new(Annals::in_memory()),
+        Box::new(files(Durability::Volatile)),
+        Box::new(files(Durability::Written)),
+        Box::new(files(Durability::Synced)),
+        Box::new(Naive),
+        Box::new(Null),
+    ];
+    for backend in backends {
+        let description = backend.description();
+        let kinds = Kind::ALL
+            .into_iter()
+            .filter(|kind| description.has_queries || !kind.queries());
+        let mix: Vec<String> = kinds.map(|kind| format!("{} = 1", kind.name())).collect();
+        let run = done(backend.as_ref(), &workload(&mix.join("\n")));
+        assert_eq!(
+            run.loaded.recording.failed, 0,
+            "{description:?}: {:?}",
+            run.loaded.recording.failure
+        );
+        assert!(run.loaded.recording.ended > 0);
+        assert!(run.verdict.is_clean(), "{description:?}: {:?}", run.verdict);
+        assert_eq!(run.verdict.is_checked, description.keeps_events);
+        let phases: Vec<Phase> = run.phases.iter().map(|(phase, _)| *phase).collect();
+        assert_eq!(phases, Phase::ALL);
+        assert!(run.stored >= 2_400 || !description.keeps_events, "{}", run.stored);
+    }
+    assert_eq!(
+        std::fs::read_dir(folder.path()).unwrap().count(),
+        0,
+        "files were left behind"
+    );
+}
+
+#[test]
+fn a_backend_without_queries_fails_them_and_says_so() {
+    let run = done(&Naive, &workload("by_type = 1"));
+    let recording = &run.loaded.recording;
+    assert_eq!((recording.failed, recording.accepted), (recording.ended, 0));
+    assert_eq!(
+        recording.failure.as_deref(),
+        Some("this backend cannot find events by a field")
+    );
+    assert!(recording.ended > 0);
+}
+
+#[test]
+fn a_run_that_is_stopped_leaves_no_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let backend = Annals::in_files(folder.path(), Durability::Written);
+    for last in Phase::ALL {
+        let stopped = run(&backend, &workload("append = 1"), 3, &mut |phase, _| phase != last);
+        if last != Phase::Measure {
+            assert_eq!(stopped.err(), Some(RunError::Stopped), "{last:?}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{last:?}");
+    }
+}
