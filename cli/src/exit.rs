@@ -19,6 +19,10 @@ pub(crate) enum Failure {
     /// A file is not what it should be.
     #[error("{0}")]
     Data(String),
+    /// The answer is no, and this is its exit code.
+    #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "benchmarks alone have verdicts"))]
+    #[error("{1}")]
+    Verdict(u8, String),
     /// What was asked for does not exist.
     #[error("{0}")]
     NotFound(String),
@@ -59,6 +63,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::Data(_) => 3,
             Self::NotFound(_) => 4,
+            Self::Verdict(code, _) => *code,
             Self::Interrupted(_) => 130,
         }
     }

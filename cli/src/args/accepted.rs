@@ -55,7 +55,7 @@ const SHOWS: &[&str] = &[
 ];
 
 /// The options that each command takes; without a name, the tour.
-const TAKEN: [(&str, &[&str]); 23] = [
+const TAKEN: &[(&str, &[&str])] = &[
     ("", SHOWS),
     ("events", SHOWS),
     ("stream", SHOWS),
@@ -102,6 +102,8 @@ const TAKEN: [(&str, &[&str]); 23] = [
         ],
     ),
     ("audit", READS),
+    #[cfg(feature = "bench")]
+    ("bench", &["format", "color"]),
     ("verify", &["format", "color"]),
     ("repair", &["format", "color"]),
     ("demo", &["format", "time-zone", "color", "no-pager"]),

@@ -2,6 +2,8 @@
 
 mod accepted;
 pub(crate) mod audit;
+#[cfg(feature = "bench")]
+pub(crate) mod bench;
 mod csv;
 mod filters;
 pub(crate) mod foreign;
@@ -37,6 +39,9 @@ Exit codes:
   2    invalid command line
   3    invalid data in a log file, with file, line and reason; a damaged store
   4    not found: a log, a store, an event, an aggregate or a correlation
+  5    `annals bench compare`: a figure is worse
+  6    `annals bench`: the oracle found a broken rule, or a goal was missed
+  7    `annals bench compare`: figures are missing, implausible or unlike
   130  interrupted by Ctrl-C or SIGTERM; a second signal ends the program at
        once, unless a pager is open
 
@@ -364,6 +369,10 @@ pub(crate) enum Command {
     /// files that their owner alone can read, never from the command line.
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Measure backends under the same load, and check what each has stored
+    #[cfg(feature = "bench")]
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
         /// The folder of the store, which must not be open anywhere

@@ -3,6 +3,8 @@
 mod archive;
 mod audit;
 mod backup;
+#[cfg(feature = "bench")]
+mod bench;
 #[cfg(feature = "postgres")]
 mod cdc;
 mod completions;
@@ -91,6 +93,8 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Backup(backup) => backup::run(global, backup, out),
         Command::Archive(archive) => archive::run(global, archive, out),
         Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
+        #[cfg(feature = "bench")]
+        Command::Bench(asked) => bench::run(asked, out),
         Command::Verify { folder } => verify::run(folder, out),
         Command::Repair { folder, to } => repair::run(folder, to, out),
         Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),

@@ -198,7 +198,11 @@ impl Loader {
         loaded.map_err(|failure| match failure {
             Failure::Interrupted(_) => Failure::Interrupted(format!("{}; run the same command again to go on", safe())),
             Failure::Data(reason) => Failure::Data(format!("{reason}; {}", safe())),
-            Failure::Runtime(_) | Failure::Usage(_) | Failure::NotFound(_) | Failure::PipeClosed => failure,
+            Failure::Runtime(_)
+            | Failure::Usage(_)
+            | Failure::NotFound(_)
+            | Failure::Verdict(..)
+            | Failure::PipeClosed => failure,
         })
     }
 

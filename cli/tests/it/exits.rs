@@ -13,7 +13,7 @@ fn help_documents_the_exit_codes() {
         .lines()
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     let codes: Vec<&str> = words.filter(|word| word.parse::<u8>().is_ok()).collect();
-    assert_eq!(codes, ["0", "1", "2", "3", "4", "130"]);
+    assert_eq!(codes, ["0", "1", "2", "3", "4", "5", "6", "7", "130"]);
 }
 
 #[test]

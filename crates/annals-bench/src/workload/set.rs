@@ -69,8 +69,13 @@ fn finish(mut table: Table, settings: &[Setting]) -> Result<Workload, WorkloadEr
     for setting in settings {
         insert(&mut table, setting)?;
     }
+    let mut workload: Workload = Value::Table(table).try_into().map_err(|error| of_toml(&error))?;
     // A key that is set on the command line holds for all variants.
-    let workload: Workload = Value::Table(table).try_into().map_err(|error| of_toml(&error))?;
+    for variant in &mut workload.variants {
+        variant
+            .set
+            .retain(|key, _| settings.iter().all(|setting| setting.key != *key));
+    }
     check::check(&workload)?;
     Ok(workload)
 }
@@ -151,5 +156,7 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].name, "small/fast");
         assert!((rows[0].load.rate - 9.0).abs() < f64::EPSILON);
+        let fixed = with_settings(&text, &["load.rate=7".parse().unwrap()]).unwrap();
+        assert!((fixed.rows().unwrap()[0].load.rate - 7.0).abs() < f64::EPSILON);
     }
 }

@@ -1,0 +1,119 @@
+//! The command line of `annals bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use annals_bench::workload::Setting;
+use clap::{Args, Subcommand};
+
+/// What is done about benchmarks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bench {
+    /// List the backends and the workloads
+    List,
+    /// Measure workloads on backends, and write the result to a folder
+    ///
+    /// Without options: one event to a new stream, on memory and files, in under a minute. Every run ends with a check of what the backend has
+    /// stored; a row that fails it is WRONG, and the command exits with 6. Response times are from when an operation was due, in an open
+    /// loop; a closed loop (`saturate`) has service times alone. A percentile needs 100 samples beyond it.
+    Run(Run),
+    /// Compare two results: better, worse or the same within noise
+    ///
+    /// Exits with 5 if a figure is worse, by 3 % at least and beyond the 95 % intervals of both; with 7 if a figure is missing or implausibly
+    /// better, or the results are unlike.
+    Compare(Compare),
+    /// Write the report of a result again
+    Report {
+        /// The folder of the result
+        #[arg(value_name = "DIR")]
+        result: PathBuf,
+    },
+    /// Measure once more what a result measured: the same workloads, seed and backends
+    Rerun {
+        /// The folder of the result
+        #[arg(value_name = "DIR")]
+        result: PathBuf,
+        #[command(flatten)]
+        to: To,
+    },
+}
+
+/// What is measured.
+#[derive(Debug, Args)]
+pub(crate) struct What {
+    /// A workload of `annals bench list`, or a file *.toml; may be repeated [default: quick]
+    #[arg(long, value_name = "NAME|FILE")]
+    pub(crate) workload: Vec<String>,
+    /// The backends, by the names of `annals bench list`
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "memory,file-volatile,file-written,file-synced",
+        value_name = "NAME,…"
+    )]
+    pub(crate) backends: Vec<String>,
+    /// Replace a key of the workload, such as `load.workers=16`; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<Setting>,
+    /// How long is measured each time, such as 500ms or 10s
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) duration: Option<Duration>,
+    /// How long the load runs before, at most
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) warmup: Option<Duration>,
+    /// How often each row is measured
+    #[arg(long, value_name = "N")]
+    pub(crate) repeat: Option<u32>,
+    /// The same seed gives the same operations
+    #[arg(long, default_value_t = 42, value_name = "S")]
+    pub(crate) seed: u64,
+}
+
+/// What `run` measures.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// Operations a second, in an open loop
+    #[arg(long, value_name = "N")]
+    pub(crate) rate: Option<f64>,
+    #[command(flatten)]
+    pub(crate) to: To,
+}
+
+/// Where results and data are.
+#[derive(Debug, Args)]
+pub(crate) struct To {
+    /// The folder of the result, which must be empty or not exist [default: annals-bench-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Where backends keep their files meanwhile: what is measured is this disk [default: in the folder of the result]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+}
+
+/// What is compared.
+#[derive(Debug, Args)]
+pub(crate) struct Compare {
+    /// The folder of the result before
+    #[arg(value_name = "BEFORE")]
+    pub(crate) before: PathBuf,
+    /// The folder of the result after
+    #[arg(value_name = "AFTER")]
+    pub(crate) after: PathBuf,
+    /// Compare results that differ in machine, durability, batch unit or workload all the same
+    #[arg(long)]
+    pub(crate) allow_unlike: bool,
+}
+
+/// Reads `500ms`, `10s` or `2m`.
+pub(crate) fn parse_time(text: &str) -> Result<Duration, String> {
+    let units = [("ms", 1_u64), ("s", 1_000), ("m", 60_000)];
+    let found = units
+        .iter()
+        .find_map(|(unit, millis)| Some((text.strip_suffix(unit)?.parse::<u64>().ok()?, *millis)));
+    let millis = found.and_then(|(number, millis)| number.checked_mul(millis));
+    millis
+        .map(Duration::from_millis)
+        .ok_or_else(|| "write a time such as 500ms, 10s or 2m".to_owned())
+}

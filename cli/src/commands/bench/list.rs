@@ -1,0 +1,73 @@
+//! `bench list`: backends and workloads.
+
+use std::path::Path;
+
+use annals_bench::backends::{NAMES, named};
+use annals_bench::workload::{BUILT_IN, Workload};
+use serde_json::Value;
+
+use crate::exit::Outcome;
+use crate::output::records::Records;
+use crate::output::{Format, Out};
+
+pub(super) fn show(out: &mut Out<'_>) -> Outcome {
+    if out.format != Format::Table {
+        return all().write(out);
+    }
+    backends().write(out)?;
+    out.line("")?;
+    workloads().write(out)
+}
+
+fn backends() -> Records {
+    let mut records = Records::new(&["backend", "durability", "batch unit", "check", "software"]);
+    for backend in NAMES.iter().filter_map(|name| named(name, Path::new(""))) {
+        let backend = backend.description();
+        records.push(vec![
+            Value::from(backend.name),
+            Value::from(backend.durability.name()),
+            Value::from(backend.batch_unit.name()),
+            Value::from(backend.check.name()),
+            Value::from(backend.software),
+        ]);
+    }
+    records
+}
+
+fn workloads() -> Records {
+    let mut records = Records::new(&["workload", "rows", "what it is"]);
+    for (name, workload) in BUILT_IN
+        .iter()
+        .filter_map(|(name, text)| Some((name, Workload::parse(text).ok()?)))
+    {
+        let rows = workload.variants.len().max(1) as u64;
+        records.push(vec![Value::from(*name), Value::from(rows), Value::from(workload.about)]);
+    }
+    records
+}
+
+/// Both in one list, for programs.
+fn all() -> Records {
+    let mut records = Records::new(&["kind", "name", "durability", "about"]);
+    for backend in NAMES.iter().filter_map(|name| named(name, Path::new(""))) {
+        let backend = backend.description();
+        records.push(vec![
+            Value::from("backend"),
+            Value::from(backend.name),
+            Value::from(backend.durability.name()),
+            Value::from(backend.software),
+        ]);
+    }
+    for (name, workload) in BUILT_IN
+        .iter()
+        .filter_map(|(name, text)| Some((name, Workload::parse(text).ok()?)))
+    {
+        records.push(vec![
+            Value::from("workload"),
+            Value::from(*name),
+            Value::Null,
+            Value::from(workload.about),
+        ]);
+    }
+    records
+}

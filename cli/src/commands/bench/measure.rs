@@ -1,0 +1,128 @@
+//! Measuring: a plan, its progress, and the files of its result.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use annals_bench::backends::{self, NAMES};
+use annals_bench::plan::Plan;
+use annals_bench::report;
+use annals_bench::results::{FORMAT, Folder, Manifest, Summary};
+use annals_bench::run::RunError;
+use annals_bench::workload::Workload;
+use annals_bench::{Backend, Machine, SelfTest};
+use jiff::fmt::strtime;
+
+use super::progress::Live;
+use crate::exit::{Failure, Outcome, of_output};
+use crate::interrupt;
+use crate::output::Out;
+
+/// The most backends of a plan.
+const BACKENDS_MAX: usize = 100;
+
+/// What is to be measured.
+pub(super) struct Asked {
+    pub(super) workloads: Vec<Workload>,
+    pub(super) backends: Vec<String>,
+    pub(super) seed: u64,
+    pub(super) out: Option<PathBuf>,
+    pub(super) data: Option<PathBuf>,
+}
+
+/// Measures, and writes the files.
+pub(super) fn measure(asked: &Asked, out: &Out<'_>) -> Outcome<(Folder, Manifest, Summary)> {
+    check_names(&asked.backends)?;
+    let rows = asked
+        .workloads
+        .iter()
+        .map(Workload::rows)
+        .collect::<Result<Vec<_>, _>>();
+    let rows = rows.map_err(|error| Failure::Usage(error.to_string()))?;
+    let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
+    let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
+    let manifest = Manifest {
+        format: FORMAT,
+        tool: env!("CARGO_PKG_VERSION").to_owned(),
+        started_micros: out.now.as_micros(),
+        command: std::env::args().collect(),
+        seed: asked.seed,
+        backends: asked.backends.clone(),
+        workloads: asked.workloads.clone(),
+        machine: Machine::this(&data.0),
+        self_test: SelfTest::run(&data.0),
+    };
+    let backend = |name: &String| backends::named(name, &data.0).ok_or_else(|| unknown(name));
+    let plan = Plan {
+        backends: asked
+            .backends
+            .iter()
+            .map(backend)
+            .collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
+        workloads: rows.into_iter().flatten().collect(),
+        seed: asked.seed,
+    };
+    let mut live = Live::new(plan.time());
+    let rows = plan.execute(&mut |progress| {
+        live.show(&progress);
+        interrupt::check(String::new).is_ok()
+    });
+    drop(live);
+    let rows = rows.map_err(|error| match error {
+        RunError::Stopped => Failure::Interrupted("nothing was written".to_owned()),
+        RunError::Load(_) | RunError::Store { .. } => Failure::Runtime(error.to_string()),
+    })?;
+    let summary = Summary::of(&rows);
+    folder.write(&manifest, &summary, &rows)?;
+    let text = report::html(&manifest, &summary);
+    folder.file("report.html", |file| file.write_all(text.as_bytes()))?;
+    Ok((folder, manifest, summary))
+}
+
+fn unknown(name: &str) -> Failure {
+    Failure::Usage(format!(
+        "there is no backend '{name}': name some of {}",
+        NAMES.join(", ")
+    ))
+}
+
+fn check_names(names: &[String]) -> Outcome {
+    let mut seen = std::collections::BTreeSet::new();
+    for name in names {
+        if !NAMES.contains(&name.as_str()) {
+            return Err(unknown(name));
+        }
+        if !seen.insert(name) {
+            return Err(Failure::Usage(format!("the backend '{name}' is named twice")));
+        }
+    }
+    if names.is_empty() || names.len() > BACKENDS_MAX {
+        return Err(Failure::Usage("name at least one backend".to_owned()));
+    }
+    Ok(())
+}
+
+/// A folder in the current one, named after the time.
+fn default_folder(out: &Out<'_>) -> PathBuf {
+    let now = jiff::Timestamp::from_microsecond(out.now.as_micros()).unwrap_or_default();
+    let now = now.to_zoned(jiff::tz::TimeZone::UTC);
+    let name = strtime::format("annals-bench-%Y%m%d-%H%M%S", &now);
+    PathBuf::from(name.unwrap_or_else(|_| "annals-bench".to_owned()))
+}
+
+/// The folder in which backends keep their files; it is removed when it is dropped.
+struct Data(PathBuf);
+
+impl Data {
+    fn create(parent: &Path) -> Outcome<Self> {
+        let path = parent.join(format!("data-{}", std::process::id()));
+        fs::create_dir_all(&path).map_err(|error| Failure::Runtime(of_output(&path, &error)))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // Files that cannot be removed are only untidy.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}

@@ -1,0 +1,104 @@
+//! `bench`: measures backends under the same load, and compares results.
+
+mod compare;
+mod list;
+mod measure;
+mod progress;
+mod table;
+mod what;
+
+use annals_bench::Status;
+use annals_bench::report;
+use annals_bench::results::{self, Folder, ResultsError, Summary};
+
+use self::measure::Asked;
+use crate::args::bench::{Bench, To};
+use crate::exit::{Failure, Outcome};
+use crate::output::Out;
+use crate::output::text::counted;
+
+/// The exit code of a worse figure.
+const WORSE: u8 = 5;
+/// The exit code of a broken rule or a missed goal.
+const WRONG: u8 = 6;
+/// The exit code of figures that cannot be compared.
+const UNCOMPARABLE: u8 = 7;
+
+pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
+    match asked {
+        Bench::List => list::show(out),
+        Bench::Run(run) => {
+            let workloads = what::workloads(&run.what, run.rate)?;
+            measure_and_show(&asked_of(workloads, &run.what.backends, run.what.seed, &run.to), out)
+        }
+        Bench::Compare(asked) => compare::run(asked, out),
+        Bench::Report { result } => {
+            let (manifest, summary) = results::read(result)?;
+            let folder = Folder::existing(result);
+            let text = report::html(&manifest, &summary);
+            folder.file("report.html", |file| file.write_all(text.as_bytes()))?;
+            out.hint(&format!(
+                "report written to {}",
+                folder.path().join("report.html").display()
+            ))
+            .map_err(Failure::from)
+        }
+        Bench::Rerun { result, to } => {
+            let (manifest, _) = results::read(result)?;
+            let asked = asked_of(manifest.workloads, &manifest.backends, manifest.seed, to);
+            measure_and_show(&asked, out)
+        }
+    }
+}
+
+fn asked_of(workloads: Vec<annals_bench::workload::Workload>, backends: &[String], seed: u64, to: &To) -> Asked {
+    Asked {
+        workloads,
+        backends: backends.to_vec(),
+        seed,
+        out: to.out.clone(),
+        data: to.data.clone(),
+    }
+}
+
+fn measure_and_show(asked: &Asked, out: &mut Out<'_>) -> Outcome {
+    let (folder, manifest, summary) = measure::measure(asked, out)?;
+    table::write(&summary, out)?;
+    for warning in &manifest.self_test.warnings {
+        out.warn(warning)?;
+    }
+    out.hint(&format!("result written to {}", folder.path().display()))?;
+    judge(&summary)
+}
+
+/// Fails if a row is wrong, or missed a goal.
+fn judge(summary: &Summary) -> Outcome {
+    let count = |status| {
+        let rows = summary.rows.iter();
+        rows.filter(|row| annals_bench::status(row) == status).count() as u64
+    };
+    let wrong = count(Status::Wrong);
+    if wrong > 0 {
+        let rows = counted(wrong, "row");
+        let text = format!("{rows} WRONG: the backend did not keep what it acknowledged; see summary.json");
+        return Err(Failure::Verdict(WRONG, text));
+    }
+    let missed = count(Status::Missed);
+    if missed > 0 {
+        let text = format!("{} missed a goal; see the list of goals", counted(missed, "row"));
+        return Err(Failure::Verdict(WRONG, text));
+    }
+    Ok(())
+}
+
+impl From<ResultsError> for Failure {
+    fn from(error: ResultsError) -> Self {
+        match &error {
+            ResultsError::File { error: cause, .. } if cause.kind() == std::io::ErrorKind::NotFound => {
+                Self::NotFound(error.to_string())
+            }
+            ResultsError::File { .. } => Self::Runtime(error.to_string()),
+            ResultsError::Invalid { .. } => Self::Data(error.to_string()),
+        }
+    }
+}

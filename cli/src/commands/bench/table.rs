@@ -1,0 +1,180 @@
+//! The figures of a result as a table.
+
+use annals_bench::results::{Figure, RowSummary, Summary};
+use annals_bench::statistics::Estimate;
+use annals_bench::workload::Mode;
+use annals_bench::{Status, status};
+use serde_json::Value;
+
+use crate::exit::Outcome;
+use crate::output::records::Records;
+use crate::output::screen::Role;
+use crate::output::table::{Column, Grid, Narrow};
+use crate::output::text::grouped;
+use crate::output::{Format, Out};
+
+/// Writes the figures.
+pub(super) fn write(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    if out.format != Format::Table {
+        return records(summary).write(out);
+    }
+    write_grid(summary, out)?;
+    write_goals(summary, out)?;
+    write_remarks(summary, out)
+}
+
+/// In full: what a program reads.
+fn records(summary: &Summary) -> Records {
+    let mut columns = vec!["workload", "backend", "durability", "mode", "status"];
+    columns.extend(Figure::ALL.map(Figure::name));
+    let mut records = Records::new(&columns);
+    for row in &summary.rows {
+        let texts = [
+            row.workload.as_str(),
+            row.backend.name.as_str(),
+            row.backend.durability.name(),
+            row.mode.name(),
+            status(row).name(),
+        ];
+        let figures =
+            Figure::ALL.map(|figure| row.figure(figure).map_or(Value::Null, |found| Value::from(found.value)));
+        records.push(texts.map(Value::from).into_iter().chain(figures).collect());
+    }
+    records
+}
+
+fn write_grid(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    let columns = [
+        Column::left("workload", Role::Id),
+        Column::left("backend", Role::Type),
+        Column::left("durability", Role::Secondary),
+        Column::right("per second", Role::Number),
+        Column::right("±", Role::Secondary),
+        Column::left("time", Role::Secondary),
+        Column::right("p50 ms", Role::Number),
+        Column::right("p99 ms", Role::Number),
+        Column::right("bytes/event", Role::Number),
+        Column::left("result", Role::Plain),
+    ];
+    let steps = [
+        Narrow::Drop("bytes/event"),
+        Narrow::Drop("±"),
+        Narrow::Drop("time"),
+        Narrow::CutMiddle("workload", 12),
+        Narrow::CutMiddle("durability", 8),
+    ];
+    let mut grid = Grid::new(&columns, &steps, out.screen).whole_last();
+    for row in &summary.rows {
+        grid.push(&cells(row));
+    }
+    grid.write(out.stdout)
+}
+
+fn cells(row: &RowSummary) -> [String; 10] {
+    let (time, p50, p99) = match row.mode {
+        Mode::Saturate => ("service", Figure::ServiceP50, Figure::ServiceP99),
+        Mode::Open => ("response", Figure::ResponseP50, Figure::ResponseP99),
+    };
+    let rate = row
+        .figure(Figure::EventsPerSecond)
+        .or_else(|| row.figure(Figure::OperationsPerSecond));
+    let shown = |figure| {
+        row.figure(figure)
+            .map_or_else(|| "n/a".to_owned(), |found| millis(found.value))
+    };
+    let memory = row.memory_per_event().map(|bytes| format!("{bytes:.0}"));
+    [
+        row.workload.clone(),
+        row.backend.name.clone(),
+        row.backend.durability.name().to_owned(),
+        rate.map_or_else(String::new, |found| whole(found.value)),
+        rate.map_or_else(String::new, spread),
+        time.to_owned(),
+        shown(p50),
+        shown(p99),
+        memory.unwrap_or_default(),
+        status(row).name().to_owned(),
+    ]
+}
+
+#[expect(clippy::cast_sign_loss, reason = "a rate is not negative")]
+pub(super) fn whole(number: f64) -> String {
+    grouped(number.round() as u64)
+}
+
+/// Milliseconds with three digits that count.
+pub(super) fn millis(time: f64) -> String {
+    if time < 1.0 {
+        format!("{time:.3}")
+    } else if time < 100.0 {
+        format!("{time:.2}")
+    } else {
+        format!("{time:.0}")
+    }
+}
+
+/// Half of the interval, in percent of the figure.
+fn spread(found: Estimate) -> String {
+    if found.value > 0.0 {
+        format!("{:.0} %", (found.high - found.low) / found.value * 50.0)
+    } else {
+        String::new()
+    }
+}
+
+fn write_goals(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    if summary.rows.iter().all(|row| row.goals.is_empty()) {
+        return Ok(());
+    }
+    out.line("")?;
+    let columns = [
+        Column::left("backend", Role::Type),
+        Column::left("goal", Role::Plain),
+        Column::right("measured", Role::Number),
+        Column::left("result", Role::Plain),
+    ];
+    let mut grid = Grid::new(&columns, &[Narrow::Cut("goal", 12)], out.screen).whole_last();
+    for row in &summary.rows {
+        for goal in &row.goals {
+            let result = match goal.is_reached {
+                Some(true) => "pass",
+                Some(false) => "FAIL",
+                None => "not known",
+            };
+            let value = goal.value.map_or_else(String::new, |value| format!("{value:.3}"));
+            grid.push(&[&row.backend.name, &goal.name, &value, result]);
+        }
+    }
+    grid.write(out.stdout)
+}
+
+/// What a figure does not say.
+fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    for row in &summary.rows {
+        let name = format!("{} on {}", row.workload, row.backend.name);
+        for violation in &row.violations {
+            let example = violation.examples.first().map_or("", String::as_str);
+            let (rule, count) = (violation.rule.name(), grouped(violation.count));
+            out.warn(&format!(
+                "{name} is WRONG: the rule '{rule}' is broken {count} times: {example}"
+            ))?;
+        }
+        if let Some(failure) = &row.failure {
+            out.warn(&format!("{name}: {failure}"))?;
+        }
+        if let Some(failure) = &row.first_failure {
+            out.warn(&format!("{name}: {} operations failed: {failure}", grouped(row.failed)))?;
+        }
+        if status(row) == Status::Overloaded {
+            let text = "less than 95 % of the offered load was accepted, so that its response times depend on how long it was measured";
+            out.warn(&format!("{name} is OVERLOADED: {text}"))?;
+        }
+    }
+    if summary.rows.iter().any(|row| row.mode == Mode::Saturate) {
+        out.note("service: from the start of an operation, in a closed loop; says nothing of waiting")?;
+    }
+    if summary.rows.iter().any(|row| row.mode == Mode::Open) {
+        out.note("response: from the time at which an operation was due")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! Charts as inline SVG, each with its data as a table.
+
+use std::fmt::Write as _;
+
+use super::html::{escape, number};
+
+const WIDTH: f64 = 900.0;
+const LABELS: f64 = 260.0;
+const VALUES: f64 = 110.0;
+const BAR: f64 = 26.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 70.0;
+/// Colours of the style; more series begin again.
+const COLOURS: usize = 8;
+
+/// A bar, with its interval.
+pub(super) struct Bar {
+    pub(super) label: String,
+    pub(super) value: f64,
+    pub(super) low: f64,
+    pub(super) high: f64,
+}
+
+/// A line of points.
+pub(super) struct Line {
+    pub(super) label: String,
+    pub(super) points: Vec<(f64, f64)>,
+}
+
+/// Horizontal bars from zero on; empty if there is none.
+pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
+    let longest = bars.iter().map(|bar| bar.high.max(bar.value)).fold(0.0, f64::max);
+    if longest <= 0.0 {
+        return String::new();
+    }
+    let (room, mut svg) = (WIDTH - LABELS - VALUES, String::new());
+    let mut top = 4.0;
+    for (index, bar) in bars.iter().enumerate() {
+        let (colour, middle) = (index % COLOURS, top + BAR * 0.5);
+        let (length, low, high) = (
+            bar.value / longest * room,
+            bar.low / longest * room,
+            bar.high / longest * room,
+        );
+        let text = middle + 4.0;
+        let label = escape(&bar.label);
+        let value = number(bar.value);
+        let (label_end, from, to) = (LABELS - 8.0, LABELS + low, LABELS + high);
+        let value_at = LABELS + high.max(length) + 6.0;
+        push(
+            &mut svg,
+            format_args!(
+                "<text x=\"{label_end:.1}\" y=\"{text:.1}\" text-anchor=\"end\">{label}</text>\
+                 <rect class=\"f{colour}\" x=\"{LABELS:.1}\" y=\"{:.1}\" width=\"{length:.1}\" height=\"{:.1}\"/>\
+                 <line class=\"whisker\" x1=\"{from:.1}\" x2=\"{to:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
+                 <text x=\"{value_at:.1}\" y=\"{text:.1}\">{value}</text>",
+                top + 3.0,
+                BAR - 6.0,
+            ),
+        );
+        top += BAR;
+    }
+    let row = |bar: &Bar| [bar.label.clone(), number(bar.value), number(bar.low), number(bar.high)].to_vec();
+    let rows: Vec<Vec<String>> = bars.iter().map(row).collect();
+    let table = super::html::table(&["", unit, "95 % from", "to"], &rows);
+    figure(&format!("{title}, {unit}"), top + 4.0, &svg, &table)
+}
+
+/// Lines over a common axis; empty if there is no point.
+pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    let right = points().map(|point| point.0).fold(0.0, f64::max);
+    let highest = points().map(|point| point.1).fold(0.0, f64::max);
+    if right <= 0.0 || highest <= 0.0 {
+        return String::new();
+    }
+    let (bottom, end) = (HEIGHT - 30.0, WIDTH - 10.0);
+    let at = |(x, y): (f64, f64)| (LEFT + x / right * (end - LEFT), bottom - y / highest * (bottom - 12.0));
+    let mut svg = String::new();
+    for part in [0.0, 0.5, 1.0] {
+        let ((x, y), value) = (at((right * part, highest * part)), number(highest * part));
+        let (second, label, below) = (number(right * part), LEFT - 6.0, bottom + 18.0);
+        let anchor = if part > 0.9 { "end" } else { "middle" };
+        push(
+            &mut svg,
+            format_args!(
+                "<line class=\"axis\" x1=\"{LEFT:.1}\" x2=\"{end:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\"/>\
+                 <text class=\"soft\" x=\"{label:.1}\" y=\"{:.1}\" text-anchor=\"end\">{value}</text>\
+                 <text class=\"soft\" x=\"{x:.1}\" y=\"{below:.1}\" text-anchor=\"{anchor}\">{second}</text>",
+                y + 4.0,
+            ),
+        );
+    }
+    let mut legend = String::new();
+    let mut rows = Vec::new();
+    for (index, line) in lines.iter().enumerate() {
+        let colour = index % COLOURS;
+        let place = |point: &(f64, f64)| {
+            let (x, y) = at(*point);
+            format!("{x:.1},{y:.1}")
+        };
+        let places: Vec<String> = line.points.iter().map(place).collect();
+        push(
+            &mut svg,
+            format_args!("<polyline class=\"line s{colour}\" points=\"{}\"/>", places.join(" ")),
+        );
+        push(
+            &mut legend,
+            format_args!(
+                "<svg viewBox=\"0 0 10 10\" style=\"width:.7em;display:inline-block\" aria-hidden=\"true\"><rect class=\"f{colour}\" width=\"10\" height=\"10\"/></svg> {} &#160; ",
+                escape(&line.label)
+            ),
+        );
+        rows.extend(
+            line.points
+                .iter()
+                .map(|(x, y)| vec![line.label.clone(), number(*x), number(*y)]),
+        );
+    }
+    let table = super::html::table(&["", units.0, units.1], &rows);
+    let title = format!("{title}: {} over {}", units.1, units.0);
+    figure(&title, HEIGHT, &svg, &format!("<p>{legend}</p>{table}"))
+}
+
+fn figure(title: &str, height: f64, svg: &str, below: &str) -> String {
+    let title = escape(title);
+    let (legend, table) = below
+        .split_once("<div")
+        .map_or((below, String::new()), |(legend, table)| {
+            (legend, format!("<div{table}"))
+        });
+    format!(
+        "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">{svg}</svg>{legend}\
+         <details><summary>data</summary>{table}</details></figure>\n"
+    )
+}
+
+fn push(text: &mut String, more: std::fmt::Arguments<'_>) {
+    // Writing to a text does not fail.
+    text.write_fmt(more).unwrap_or_default();
+}

@@ -1,0 +1,367 @@
+//! The report: one page that needs nothing else, for light and dark screens and for paper.
+
+mod chart;
+mod html;
+
+use std::collections::BTreeSet;
+
+use self::chart::{Bar, Line, bars, lines};
+use self::html::{escape, number, table};
+use crate::results::{Figure, Manifest, RowSummary, Summary};
+use crate::status::{Status, status};
+use crate::store::DurabilityClass;
+use crate::workload::Mode;
+
+/// What the page may load: nothing.
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
+/// Rows of a chart over time: more lines cannot be told apart.
+const LINES_MAX: usize = 8;
+
+/// The page of a result.
+pub fn html(manifest: &Manifest, summary: &Summary) -> String {
+    let style = include_str!("style.css");
+    let parts = [
+        head(manifest, summary),
+        figures(summary),
+        charts(summary),
+        operations(summary),
+        correctness(summary),
+        goals(summary),
+        resources(summary),
+        machine(manifest),
+    ];
+    format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\"><title>annals bench</title><style>\n{style}</style></head><body>\n\
+         {}</body></html>\n",
+        parts.concat()
+    )
+}
+
+fn head(manifest: &Manifest, summary: &Summary) -> String {
+    let started = jiff::Timestamp::from_microsecond(manifest.started_micros).unwrap_or_default();
+    let wrong = summary.rows.iter().filter(|row| row.is_red()).count();
+    let verdict = if wrong > 0 {
+        format!(
+            "<p class=\"bad\">{wrong} rows are WRONG: the backend did not keep what it acknowledged, and their figures are worth nothing.</p>"
+        )
+    } else {
+        "<p class=\"good\">Every backend that keeps events has kept what it acknowledged.</p>".to_owned()
+    };
+    let warnings: Vec<String> = manifest
+        .self_test
+        .warnings
+        .iter()
+        .map(|warning| format!("<p class=\"warn\">Warning: {}</p>", escape(warning)))
+        .collect();
+    let machine = &manifest.machine;
+    format!(
+        "<h1>annals bench</h1><p class=\"soft\">{} · {} × {} · {}</p>\n{verdict}\n{}\n",
+        escape(&started.strftime("%Y-%m-%d %H:%M UTC").to_string()),
+        machine.processors,
+        escape(&machine.processor),
+        escape(&machine.file_system),
+        warnings.concat()
+    )
+}
+
+fn shown(row: &RowSummary, figure: Figure) -> String {
+    row.figure(figure)
+        .map_or_else(|| "n/a".to_owned(), |found| number(found.value))
+}
+
+fn times(row: &RowSummary) -> [Figure; 3] {
+    match row.mode {
+        Mode::Saturate => [Figure::ServiceP50, Figure::ServiceP99, Figure::ServiceP99],
+        Mode::Open => [Figure::ResponseP50, Figure::ResponseP99, Figure::ResponseP999],
+    }
+}
+
+fn figures(summary: &Summary) -> String {
+    let row = |row: &RowSummary| {
+        let [p50, p99, p999] = times(row);
+        let p999 = if p999 == p99 { String::new() } else { shown(row, p999) };
+        let load = match row.rate {
+            Some(rate) => format!("open, {} a second", number(rate)),
+            None => "saturate".to_owned(),
+        };
+        let time = if row.mode == Mode::Open { "response" } else { "service" };
+        vec![
+            row.workload.clone(),
+            row.backend.name.clone(),
+            row.backend.durability.name().to_owned(),
+            load,
+            row.batch.to_string(),
+            shown(row, Figure::EventsPerSecond),
+            shown(row, Figure::OperationsPerSecond),
+            time.to_owned(),
+            shown(row, p50),
+            shown(row, p99),
+            p999,
+            number(row.max_ms),
+            status(row).name().to_owned(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
+    let header = [
+        "workload",
+        "backend",
+        "durability",
+        "load",
+        "batch",
+        "events/s",
+        "operations/s",
+        "time",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "result",
+    ];
+    let notes = "<p class=\"soft\">Service time is from the start of an operation to its end. Response time is from the moment at which the operation was due: \
+                 waiting counts. A closed loop (saturate) knows no response time. A percentile is given if at least 100 samples lie beyond it, \
+                 and not among operations that were never answered. Percentiles are of all repeats together.</p>";
+    format!("<h2>Figures</h2>{}{notes}\n", table(&header, &rows))
+}
+
+/// Rows of one durability, workload and load are in one chart, and no others.
+fn charts(summary: &Summary) -> String {
+    let groups: BTreeSet<(&str, DurabilityClass)> = summary
+        .rows
+        .iter()
+        .map(|row| (row.workload.as_str(), row.backend.durability))
+        .collect();
+    let mut text = "<h2>Charts</h2><p class=\"soft\">Backends of unlike durability are never in one chart. The line on a bar is the 95 % interval.</p>".to_owned();
+    for (workload, durability) in groups {
+        let is_drawn = |row: &&RowSummary| {
+            let is_worth = !matches!(status(row), Status::Wrong | Status::Failed);
+            row.workload == workload && row.backend.durability == durability && is_worth
+        };
+        let rows: Vec<&RowSummary> = summary.rows.iter().filter(is_drawn).collect();
+        let charts = [throughput(&rows), percentiles(&rows), timeline(&rows)].concat();
+        if !charts.is_empty() {
+            let heading = format!("<h3>{}, {}</h3>\n", escape(workload), durability.name());
+            text.push_str(&heading);
+            text.push_str(&charts);
+        }
+    }
+    text
+}
+
+fn throughput(rows: &[&RowSummary]) -> String {
+    let bar = |row: &&RowSummary| {
+        let rate = row
+            .figure(Figure::EventsPerSecond)
+            .or_else(|| row.figure(Figure::OperationsPerSecond))?;
+        Some(Bar {
+            label: row.backend.name.clone(),
+            value: rate.value,
+            low: rate.low,
+            high: rate.high,
+        })
+    };
+    let all: Vec<Bar> = rows.iter().filter_map(bar).collect();
+    let has_events = rows.iter().any(|row| row.figure(Figure::EventsPerSecond).is_some());
+    bars("Throughput", if has_events { "events/s" } else { "operations/s" }, &all)
+}
+
+fn percentiles(rows: &[&RowSummary]) -> String {
+    let mut all = Vec::new();
+    for row in rows {
+        let figures: &[Figure] = match row.mode {
+            Mode::Saturate => &[Figure::ServiceP50, Figure::ServiceP99],
+            Mode::Open => &[
+                Figure::ResponseP50,
+                Figure::ResponseP90,
+                Figure::ResponseP99,
+                Figure::ResponseP999,
+            ],
+        };
+        let found = figures.iter().filter_map(|figure| Some((figure, row.figure(*figure)?)));
+        all.extend(found.map(|(figure, found)| Bar {
+            label: format!("{}, {}", row.backend.name, figure.name().trim_end_matches(" ms")),
+            value: found.value,
+            low: found.low,
+            high: found.high,
+        }));
+    }
+    bars("Percentiles", "ms", &all)
+}
+
+/// The repeats one after the other.
+fn timeline(rows: &[&RowSummary]) -> String {
+    let line = |row: &&RowSummary| {
+        let mut points = Vec::new();
+        let (mut start, mut repeat, mut last) = (0.0, 1, 0.0);
+        for part in &row.timeline {
+            if part.repeat != repeat {
+                (start, repeat) = (last, part.repeat);
+            }
+            last = start + part.second;
+            points.push((last, part.operations_per_second));
+        }
+        Line {
+            label: row.backend.name.clone(),
+            points,
+        }
+    };
+    let all: Vec<Line> = rows.iter().take(LINES_MAX).map(line).collect();
+    lines("Measured time of all repeats", ("seconds", "operations/s"), &all)
+}
+
+fn operations(summary: &Summary) -> String {
+    let mut rows = Vec::new();
+    for row in &summary.rows {
+        for kind in &row.kinds {
+            let time = |time: Option<f64>| time.map_or_else(|| "n/a".to_owned(), number);
+            rows.push(vec![
+                row.workload.clone(),
+                row.backend.name.clone(),
+                kind.kind.name().to_owned(),
+                kind.count.to_string(),
+                kind.failed.to_string(),
+                time(kind.p50_ms),
+                time(kind.p99_ms),
+                number(kind.max_ms),
+            ]);
+        }
+    }
+    let header = [
+        "workload",
+        "backend",
+        "operation",
+        "ended",
+        "failed",
+        "p50 ms",
+        "p99 ms",
+        "max ms",
+    ];
+    format!("<h2>Operations</h2>{}\n", table(&header, &rows))
+}
+
+fn correctness(summary: &Summary) -> String {
+    let row = |row: &RowSummary| {
+        let (acknowledged, found) = row.delivered;
+        let broken = row.violations.iter().map(|violation| {
+            let example = violation.examples.first().map_or("", String::as_str);
+            format!("{} ({} times): {example}", violation.rule.name(), violation.count)
+        });
+        let verdict = if row.is_red() {
+            broken.collect::<Vec<_>>().join("; ")
+        } else if row.is_checked {
+            "kept all rules".to_owned()
+        } else {
+            "keeps nothing to check".to_owned()
+        };
+        let lag = row.lag_p99_ms.map_or_else(|| "n/a".to_owned(), number);
+        vec![
+            row.workload.clone(),
+            row.backend.name.clone(),
+            acknowledged.to_string(),
+            found.to_string(),
+            row.conflicts.to_string(),
+            row.failed.to_string(),
+            row.censored.to_string(),
+            lag,
+            verdict,
+            row.failure.clone().or(row.first_failure.clone()).unwrap_or_default(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
+    let header = [
+        "workload",
+        "backend",
+        "acknowledged events",
+        "found",
+        "conflicts",
+        "failed",
+        "never answered",
+        "harness late p99 ms",
+        "oracle",
+        "failure",
+    ];
+    format!("<h2>Correctness</h2>{}\n", table(&header, &rows))
+}
+
+fn goals(summary: &Summary) -> String {
+    let mut rows = Vec::new();
+    for row in &summary.rows {
+        for goal in &row.goals {
+            let result = match goal.is_reached {
+                Some(true) => "pass",
+                Some(false) => "FAIL",
+                None => "not known: too few samples",
+            };
+            let value = goal.value.map_or_else(|| "n/a".to_owned(), number);
+            rows.push(vec![
+                row.backend.name.clone(),
+                goal.name.clone(),
+                value,
+                result.to_owned(),
+            ]);
+        }
+    }
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<h2>Goals</h2>{}\n",
+        table(&["backend", "goal", "measured", "result"], &rows)
+    )
+}
+
+fn resources(summary: &Summary) -> String {
+    let row = |row: &RowSummary| {
+        let per_event = |bytes: Option<f64>| bytes.map_or_else(|| "n/a".to_owned(), number);
+        let phases: Vec<String> = row
+            .phases
+            .iter()
+            .map(|(name, time)| format!("{name} {}", number(*time)))
+            .collect();
+        vec![
+            row.workload.clone(),
+            row.backend.name.clone(),
+            row.stored.to_string(),
+            per_event(row.memory_per_event()),
+            per_event(row.disk_per_event()),
+            phases.join(", "),
+        ]
+    };
+    let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
+    let header = [
+        "workload",
+        "backend",
+        "events stored",
+        "memory bytes/event",
+        "disk bytes/event",
+        "phases, ms",
+    ];
+    format!("<h2>Resources and phases</h2>{}\n", table(&header, &rows))
+}
+
+fn machine(manifest: &Manifest) -> String {
+    let machine = &manifest.machine;
+    let sync = manifest
+        .self_test
+        .sync_micros
+        .map_or_else(|| "n/a".to_owned(), |micros| format!("{micros} µs"));
+    let facts = [
+        ("program", format!("annals {}", manifest.tool)),
+        ("command", manifest.command.join(" ")),
+        ("seed", manifest.seed.to_string()),
+        ("system", machine.system.clone()),
+        ("processor", format!("{} × {}", machine.processors, machine.processor)),
+        ("governor", machine.governor.clone()),
+        ("memory", format!("{} MiB", machine.memory_bytes >> 20)),
+        ("limits", machine.limits.clone()),
+        ("file system of the data", machine.file_system.clone()),
+        ("a sync of it", sync),
+    ];
+    let rows: Vec<Vec<String>> = facts
+        .into_iter()
+        .map(|(name, text)| vec![name.to_owned(), text])
+        .collect();
+    let again = "<p>Files beside this page: <code>manifest.json</code>, <code>summary.json</code>, <code>summary.csv</code>, <code>timeseries.csv</code>, \
+                 <code>*.hlog</code>. <code>annals bench rerun DIR</code> measures the same again.</p>";
+    format!("<h2>How it was measured</h2>{}{again}\n", table(&["", ""], &rows))
+}

@@ -1,0 +1,302 @@
+//! The folder of a result: `manifest.json`, `summary.json`, `summary.csv`, `timeseries.csv`, and a histogram log for each row.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use hdrhistogram::serialization::V2Serializer;
+use hdrhistogram::serialization::interval_log::{IntervalLogWriterBuilder, Tag};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{FORMAT, Figure, Manifest, Summary};
+use crate::plan::Row;
+use crate::workload::Kind;
+
+/// The most bytes of a file that is read.
+const BYTES_MAX: u64 = 256 << 20;
+
+/// Why a result cannot be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// A file cannot be written or read.
+    #[error("cannot {verb} {}: {error}", path.display())]
+    File {
+        /// What was tried.
+        verb: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        error: io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{} is no result of `annals bench`: {reason}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+    },
+}
+
+/// The folder of a result.
+#[derive(Clone, Debug)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Creates the folder, which must be empty or not exist.
+    ///
+    /// # Errors
+    ///
+    /// [`ResultsError::File`] if it cannot be created, or holds files.
+    pub fn create(path: &Path) -> Result<Self, ResultsError> {
+        let error = |error| ResultsError::File {
+            verb: "create",
+            path: path.to_owned(),
+            error,
+        };
+        fs::create_dir_all(path).map_err(error)?;
+        if fs::read_dir(path).map_err(error)?.next().is_some() {
+            return Err(error(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "the folder holds files; name another one",
+            )));
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// The folder of a result that was written before.
+    pub fn existing(path: &Path) -> Self {
+        Self { path: path.to_owned() }
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes all files but the report.
+    ///
+    /// # Errors
+    ///
+    /// [`ResultsError::File`] if one cannot be written.
+    pub fn write(&self, manifest: &Manifest, summary: &Summary, rows: &[Row]) -> Result<(), ResultsError> {
+        self.file("manifest.json", |file| json(file, manifest))?;
+        self.file("summary.json", |file| json(file, summary))?;
+        self.file("summary.csv", |file| write_summary(file, summary))?;
+        self.file("timeseries.csv", |file| write_timeseries(file, summary))?;
+        for (number, row) in (1..).zip(rows) {
+            self.file(&histogram_name(number, row), |file| {
+                write_histograms(file, row, manifest)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file of the folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ResultsError::File`] if it cannot be written.
+    pub fn file(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), ResultsError> {
+        let path = self.path.join(name);
+        let written = fs::File::create(&path).and_then(|file| {
+            let mut file = io::BufWriter::new(file);
+            write(&mut file)?;
+            file.flush()
+        });
+        written.map_err(|error| ResultsError::File {
+            verb: "write",
+            path,
+            error,
+        })
+    }
+}
+
+/// Reads the manifest and the figures of the result in `folder`.
+///
+/// # Errors
+///
+/// [`ResultsError`] if a file is missing, or is none of a result.
+pub fn read(folder: &Path) -> Result<(Manifest, Summary), ResultsError> {
+    let manifest: Manifest = read_json(&folder.join("manifest.json"))?;
+    let path = folder.join("summary.json");
+    let summary: Summary = read_json(&path)?;
+    if manifest.format != FORMAT || summary.format != FORMAT {
+        let reason = format!("its format is {}, and this program reads {FORMAT}", summary.format);
+        return Err(ResultsError::Invalid { path, reason });
+    }
+    if summary.rows.is_empty() {
+        let reason = "it has no rows".to_owned();
+        return Err(ResultsError::Invalid { path, reason });
+    }
+    Ok((manifest, summary))
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultsError> {
+    let error = |error| ResultsError::File {
+        verb: "read",
+        path: path.to_owned(),
+        error,
+    };
+    let file = fs::File::open(path).map_err(error)?;
+    if file.metadata().map_err(error)?.len() > BYTES_MAX {
+        return Err(ResultsError::Invalid {
+            path: path.to_owned(),
+            reason: format!("it has more than {BYTES_MAX} bytes"),
+        });
+    }
+    serde_json::from_reader(io::BufReader::new(file)).map_err(|error| ResultsError::Invalid {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn json(file: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *file, value)?;
+    writeln!(file)
+}
+
+/// A cell of CSV: quoted where it must be, and no formula.
+fn cell(text: &str) -> String {
+    let guarded = if text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    if guarded.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", guarded.replace('"', "\"\""))
+    } else {
+        guarded
+    }
+}
+
+fn write_summary(file: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    let mut header = "workload,backend,durability,batch unit,batch,mode,rate,workers,repeats,status".to_owned();
+    for figure in Figure::ALL {
+        let name = figure.name();
+        // Writing to a text does not fail.
+        write!(header, ",{name},{name} low,{name} high").unwrap_or_default();
+    }
+    writeln!(
+        file,
+        "{header},max ms,operations,conflicts,failed,unanswered,memory bytes,disk bytes"
+    )?;
+    for row in &summary.rows {
+        let status = crate::status(row).name();
+        let rate = row.rate.map_or_else(String::new, |rate| rate.to_string());
+        let names = [&row.workload, &row.backend.name].map(|text| cell(text)).join(",");
+        let (durability, unit) = (row.backend.durability.name(), row.backend.batch_unit.name());
+        let (batch, mode, workers) = (row.batch, row.mode.name(), row.workers);
+        write!(
+            file,
+            "{names},{durability},{unit},{batch},{mode},{rate},{workers},{},{status}",
+            row.repeats
+        )?;
+        for figure in Figure::ALL {
+            match row.figure(figure) {
+                Some(found) => write!(file, ",{},{},{}", found.value, found.low, found.high)?,
+                None => write!(file, ",,,")?,
+            }
+        }
+        let bytes = [row.usage.memory_bytes, row.usage.disk_bytes];
+        let [memory, disk] = bytes.map(|bytes| bytes.map_or_else(String::new, |bytes| bytes.to_string()));
+        let (operations, conflicts, failed, censored) = (row.operations, row.conflicts, row.failed, row.censored);
+        writeln!(
+            file,
+            ",{},{operations},{conflicts},{failed},{censored},{memory},{disk}",
+            row.max_ms
+        )?;
+    }
+    Ok(())
+}
+
+fn write_timeseries(file: &mut dyn Write, summary: &Summary) -> io::Result<()> {
+    writeln!(
+        file,
+        "workload,backend,repeat,second,operations/s,events/s,failed,p50 ms,p90 ms"
+    )?;
+    for row in &summary.rows {
+        let names = [&row.workload, &row.backend.name].map(|text| cell(text)).join(",");
+        for part in &row.timeline {
+            let [p50, p90] =
+                [part.p50_ms, part.p90_ms].map(|time| time.map_or_else(String::new, |time| time.to_string()));
+            let (operations, events) = (part.operations_per_second, part.events_per_second);
+            writeln!(
+                file,
+                "{names},{},{},{operations},{events},{},{p50},{p90}",
+                part.repeat, part.second, part.failed
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn histogram_name(number: usize, row: &Row) -> String {
+    let safe = |text: &str| -> String {
+        let letter = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
+        text.chars().map(letter).collect()
+    };
+    format!(
+        "{number:02}-{}-{}.hlog",
+        safe(&row.workload.name),
+        safe(&row.backend.name)
+    )
+}
+
+/// One interval for each repeat and operation, in nanoseconds.
+fn write_histograms(mut file: &mut dyn Write, row: &Row, manifest: &Manifest) -> io::Result<()> {
+    let mut serializer = V2Serializer::new();
+    let started = UNIX_EPOCH + Duration::from_micros(manifest.started_micros.unsigned_abs());
+    let mut log = IntervalLogWriterBuilder::new()
+        .add_comment(&format!(
+            "{} on {}, in nanoseconds",
+            row.workload.name, row.backend.name
+        ))
+        .with_base_time(started)
+        .begin_log_with(&mut file, &mut serializer)?;
+    let mut begin = Duration::ZERO;
+    for run in &row.runs {
+        for kind in Kind::ALL {
+            let times = run.loaded.recording.kind(kind);
+            for (name, samples) in [("service", &times.service), ("response", &times.response)] {
+                let tag = format!("{name}-{}", kind.name());
+                if samples.count() > 0 {
+                    log.write_histogram(samples.histogram(), begin, run.loaded.time, Tag::new(&tag))
+                        .map_err(|error| io::Error::other(format!("{error:?}")))?;
+                }
+            }
+        }
+        begin += run.loaded.time;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_was_a_formula() {
+        assert_eq!(cell("=1+1"), "'=1+1");
+        assert_eq!(cell("a,\"b\""), "\"a,\"\"b\"\"\"");
+        assert_eq!(cell("append-small/open"), "append-small/open");
+        assert_eq!(cell("\t1"), "'\t1");
+    }
+
+    #[test]
+    fn an_empty_or_foreign_file_was_a_result() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = read(folder.path()).unwrap_err().to_string();
+        assert!(missing.contains("manifest.json"), "{missing}");
+        for text in ["", "{}", "[]"] {
+            fs::write(folder.path().join("manifest.json"), text).unwrap();
+            let error = read(folder.path()).unwrap_err();
+            assert!(matches!(error, ResultsError::Invalid { .. }), "{error}");
+        }
+    }
+}

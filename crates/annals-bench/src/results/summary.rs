@@ -1,0 +1,184 @@
+//! The figures of a row, from its repeats.
+
+use std::time::Duration;
+
+use super::{FORMAT, Figure, KindSummary, RowSummary, Summary, TimelinePart, goals};
+use crate::load::{Quantile, Samples};
+use crate::oracle::Verdict;
+use crate::plan::Row;
+use crate::run::{Phase, Run};
+use crate::statistics::{Estimate, estimate, estimate_percentile, median};
+use crate::workload::{Kind, Mode};
+
+impl Summary {
+    /// The figures of `rows`.
+    pub fn of(rows: &[Row]) -> Self {
+        Self {
+            format: FORMAT,
+            rows: rows.iter().map(summarize).collect(),
+        }
+    }
+}
+
+fn summarize(row: &Row) -> RowSummary {
+    let mode = row.workload.load.mode;
+    let sum = |of: &dyn Fn(&Run) -> u64| row.runs.iter().map(of).sum::<u64>();
+    let overloaded = row.runs.iter().filter(|run| run.is_overloaded(mode)).count();
+    let is_overloaded = overloaded * 2 >= row.runs.len() && overloaded > 0;
+    let verdict = verdict(row);
+    let last = row.runs.last();
+    let lag = merged(row.runs.iter().map(|run| &run.loaded.recording.lag));
+    RowSummary {
+        workload: row.workload.name.clone(),
+        backend: row.backend.clone(),
+        mode,
+        rate: (mode == Mode::Open).then_some(row.workload.load.rate),
+        batch: row.workload.data.batch,
+        workers: row.workload.load.workers,
+        repeats: row.runs.len(),
+        failure: row.failure.clone(),
+        is_overloaded,
+        is_unsteady: row.runs.iter().any(|run| !run.is_steady),
+        figures: figures(row, is_overloaded),
+        max_ms: millis(row.runs.iter().map(|run| longest(run, mode)).max().unwrap_or_default()),
+        operations: sum(&|run| run.loaded.recording.ended),
+        conflicts: sum(&|run| run.loaded.recording.conflicts),
+        failed: sum(&|run| run.loaded.recording.failed),
+        first_failure: row.runs.iter().find_map(|run| run.loaded.recording.failure.clone()),
+        censored: sum(&|run| run.loaded.censored),
+        lag_p99_ms: lag.quantile(0.99).known().map(millis),
+        kinds: Kind::ALL.into_iter().filter_map(|kind| of_kind(row, kind)).collect(),
+        phases: phases(row),
+        usage: last.map(|run| run.usage).unwrap_or_default(),
+        stored: last.map_or(0, |run| run.stored),
+        is_checked: verdict.is_checked,
+        delivered: (verdict.acknowledged, verdict.found),
+        violations: verdict.violations,
+        goals: goals::judge(row),
+        timeline: timeline(row),
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1_000.0
+}
+
+fn merged<'a>(all: impl Iterator<Item = &'a Samples>) -> Samples {
+    let mut merged = Samples::default();
+    all.for_each(|samples| merged.add(samples));
+    merged
+}
+
+fn longest(run: &Run, mode: Mode) -> Duration {
+    let all = run.loaded.recording.all();
+    match mode {
+        Mode::Saturate => all.service.max(),
+        Mode::Open => all.response.max(),
+    }
+}
+
+/// The figures that are known. Those of the response are for an open loop alone: a closed one does not know when an operation was due. An
+/// overloaded row has none of them, since they depend on how long it was measured.
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
+    let rate = |of: &dyn Fn(&Run) -> u64| {
+        let rates = row
+            .runs
+            .iter()
+            .map(|run| of(run) as f64 / run.loaded.time.as_secs_f64().max(1e-9));
+        estimate(&rates.collect::<Vec<_>>())
+    };
+    let services: Vec<Samples> = row.runs.iter().map(|run| run.loaded.recording.all().service).collect();
+    let responses: Vec<Samples> = row.runs.iter().map(|run| run.loaded.recording.all().response).collect();
+    let service = |share| estimate_percentile(&services, &|all| all.quantile(share));
+    let is_open = row.workload.load.mode == Mode::Open && !is_overloaded;
+    let response = |share| {
+        let of = |all: &Samples| censored(row, all, share);
+        is_open.then(|| estimate_percentile(&responses, &of)).flatten()
+    };
+    let has_appends = row.runs.iter().any(|run| run.loaded.recording.events > 0);
+    let known = |figure| match figure {
+        Figure::EventsPerSecond => rate(&|run| run.loaded.recording.events).filter(|_| has_appends),
+        Figure::OperationsPerSecond => rate(&|run| run.loaded.recording.accepted),
+        Figure::BytesPerSecond => rate(&|run| run.loaded.recording.bytes).filter(|_| has_appends),
+        Figure::ServiceP50 => service(0.5),
+        Figure::ServiceP99 => service(0.99),
+        Figure::ResponseP50 => response(0.5),
+        Figure::ResponseP90 => response(0.9),
+        Figure::ResponseP99 => response(0.99),
+        Figure::ResponseP999 => response(0.999),
+    };
+    let all = Figure::ALL.into_iter();
+    all.filter_map(|figure| Some((figure, known(figure)?))).collect()
+}
+
+/// A percentile of responses, with the operations that were never answered.
+fn censored(row: &Row, all: &Samples, share: f64) -> Quantile {
+    let censored: u64 = row.runs.iter().map(|run| run.loaded.censored).sum();
+    let waited = Duration::from_millis(row.workload.phases.drain_ms);
+    all.censored_quantile(share, censored, waited)
+}
+
+fn of_kind(row: &Row, kind: Kind) -> Option<KindSummary> {
+    let all = merged(row.runs.iter().map(|run| {
+        let times = run.loaded.recording.kind(kind);
+        match row.workload.load.mode {
+            Mode::Saturate => &times.service,
+            Mode::Open => &times.response,
+        }
+    }));
+    let failed = row.runs.iter().map(|run| run.loaded.recording.kind(kind).failed).sum();
+    let is_whole = row.runs.iter().all(|run| run.loaded.censored == 0);
+    let quantile = |share| all.quantile(share).known().filter(|_| is_whole).map(millis);
+    (all.count() + failed > 0).then(|| KindSummary {
+        kind,
+        count: all.count(),
+        failed,
+        p50_ms: quantile(0.5),
+        p99_ms: quantile(0.99),
+        max_ms: millis(all.max()),
+    })
+}
+
+fn phases(row: &Row) -> Vec<(String, f64)> {
+    let of = |phase: Phase| {
+        let times = row.runs.iter().flat_map(|run| &run.phases);
+        let times: Vec<f64> = times
+            .filter(|(own, _)| *own == phase)
+            .map(|(_, time)| millis(*time))
+            .collect();
+        Some((phase.name().to_owned(), median(&times)?))
+    };
+    Phase::ALL.into_iter().filter_map(of).collect()
+}
+
+fn verdict(row: &Row) -> Verdict {
+    let mut all = Verdict::default();
+    row.runs.iter().for_each(|run| all.merge(run.verdict.clone()));
+    all
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+fn timeline(row: &Row) -> Vec<TimelinePart> {
+    let mut parts = Vec::new();
+    for (repeat, run) in (1..).zip(&row.runs) {
+        let slots = &run.loaded.recording.slots;
+        let seconds = Duration::from_millis(row.workload.phases.measure_ms).as_secs_f64() / slots.len() as f64;
+        for (index, slot) in slots.iter().enumerate() {
+            // A load that ended at its largest number of operations has no more parts.
+            if run.loaded.time.as_secs_f64() < index as f64 * seconds {
+                break;
+            }
+            parts.push(TimelinePart {
+                repeat,
+                second: index as f64 * seconds,
+                operations_per_second: slot.operations as f64 / seconds,
+                events_per_second: slot.events as f64 / seconds,
+                failed: slot.failed,
+                p50_ms: slot.response.quantile(0.5).known().map(millis),
+                p90_ms: slot.response.quantile(0.9).known().map(millis),
+            });
+        }
+    }
+    parts
+}

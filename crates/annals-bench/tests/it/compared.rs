@@ -1,0 +1,208 @@
+//! Comparisons: a gate that cannot fail is none.
+
+use std::time::Duration;
+
+use annals::{Expected, Position, Version};
+use annals_bench::backends::Naive;
+use annals_bench::compare::{Change, Comparison, compare};
+use annals_bench::plan::{Plan, Row};
+use annals_bench::results::{FORMAT, Manifest, RowSummary, Summary, read};
+use annals_bench::workload::Workload;
+use annals_bench::{
+    Backend, Clock as _, Description, DurabilityClass, EventStore, Look, Machine, MonotonicClock, NewEvent, Result,
+    SelfTest,
+};
+use std::sync::Arc;
+
+/// A backend whose appends take longer.
+struct Slowed(Duration);
+
+struct SlowedStore(Arc<dyn EventStore>, Duration);
+
+impl Backend for Slowed {
+    fn description(&self) -> Description {
+        Naive.description()
+    }
+
+    fn open(&self) -> Result<Arc<dyn EventStore>> {
+        Ok(Arc::new(SlowedStore(Naive.open()?, self.0)))
+    }
+
+    fn wipe(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl EventStore for SlowedStore {
+    fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
+        MonotonicClock::start().wait_until(self.1);
+        self.0.append(stream, expected, events)
+    }
+
+    fn read_stream(&self, stream: &str, after: Version, look: Look<'_>) -> Result<()> {
+        self.0.read_stream(stream, after, look)
+    }
+
+    fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
+        self.0.read_log(after, limit, look)
+    }
+}
+
+fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
+    let text =
+        "name = \"x\"\n[load]\nworkers = 1\n[phases]\nwarmup_ms = 0\nmeasure_ms = 60\nrepeats = 3\n[mix]\nappend = 1";
+    let workloads = vec![Workload::parse(text).unwrap()];
+    let plan = Plan {
+        backends: vec![Box::new(Slowed(delay))],
+        workloads: workloads.clone(),
+        seed: 1,
+    };
+    let rows = plan.execute(&mut |_| true).unwrap();
+    let manifest = Manifest {
+        format: FORMAT,
+        tool: "test".to_owned(),
+        started_micros: 0,
+        command: Vec::new(),
+        seed: 1,
+        backends: vec!["naive".to_owned()],
+        workloads,
+        machine: Machine::default(),
+        self_test: SelfTest::default(),
+    };
+    (manifest, Summary::of(&rows), rows)
+}
+
+/// Compares a result with a copy that `change` changed.
+fn changed(change: impl Fn(&mut Manifest, &mut Summary)) -> Comparison {
+    let (manifest, summary, _) = measured(Duration::from_micros(100));
+    let (mut other, mut after) = (manifest.clone(), summary.clone());
+    change(&mut other, &mut after);
+    compare((&manifest, &summary), (&other, &after))
+}
+
+fn scale(row: &mut RowSummary, factor: f64) {
+    for (figure, estimate) in &mut row.figures {
+        let factor = if figure.is_rate() { factor } else { 1.0 / factor };
+        estimate.value *= factor;
+        estimate.low *= factor;
+        estimate.high *= factor;
+    }
+}
+
+#[test]
+fn a_planted_slowdown_passed() {
+    let (fast, slow) = (measured(Duration::from_micros(100)), measured(Duration::from_millis(2)));
+    let comparison = compare((&fast.0, &fast.1), (&slow.0, &slow.1));
+    assert!(comparison.has(Change::Worse), "{comparison:?}");
+    assert!(!comparison.has(Change::Better), "{comparison:?}");
+    assert!(comparison.unlike.is_empty() && comparison.refused.is_empty());
+}
+
+#[test]
+fn the_same_result_was_another() {
+    let comparison = changed(|_, _| {});
+    assert!(comparison.figures.len() >= 2);
+    assert!(
+        comparison.figures.iter().all(|figure| figure.change == Change::Same),
+        "{comparison:?}"
+    );
+}
+
+#[test]
+fn a_row_that_is_gone_or_renamed_passed() {
+    let gone = changed(|_, summary| summary.rows.clear());
+    assert!(gone.has(Change::Missing), "{gone:?}");
+    let renamed = changed(|_, summary| summary.rows[0].workload = "y".to_owned());
+    let missing = renamed.figures.iter().filter(|figure| figure.change == Change::Missing);
+    assert_eq!(missing.count(), 2);
+}
+
+#[test]
+fn a_row_without_samples_or_with_a_failure_passed() {
+    assert!(changed(|_, summary| summary.rows[0].figures.clear()).has(Change::Missing));
+    assert!(changed(|_, summary| summary.rows[0].failure = Some("no".to_owned())).has(Change::Missing));
+    assert!(changed(|_, summary| summary.rows[0].repeats = 1).has(Change::Missing));
+}
+
+#[test]
+fn a_result_that_is_thirty_times_faster_was_praised() {
+    let comparison = changed(|_, summary| scale(&mut summary.rows[0], 30.0));
+    assert!(
+        comparison.has(Change::Implausible) && !comparison.has(Change::Better),
+        "{comparison:?}"
+    );
+    let slower = changed(|_, summary| scale(&mut summary.rows[0], 1.0 / 30.0));
+    assert!(
+        slower.has(Change::Worse) && !slower.has(Change::Implausible),
+        "{slower:?}"
+    );
+}
+
+#[test]
+fn a_change_below_the_threshold_was_one() {
+    let all_same = |factor| {
+        let comparison = changed(|_, summary| scale(&mut summary.rows[0], factor));
+        comparison.figures.iter().all(|figure| figure.change == Change::Same)
+    };
+    assert!(all_same(1.02) && all_same(0.98));
+}
+
+#[test]
+fn unlike_results_were_compared() {
+    let other_machine = changed(|manifest, _| manifest.machine.processors = 64);
+    assert_eq!(other_machine.unlike.len(), 1, "{other_machine:?}");
+    let durable = changed(|_, summary| summary.rows[0].backend.durability = DurabilityClass::PowerSafe);
+    assert!(
+        durable.unlike[0].contains("durability differs, volatile and power-safe"),
+        "{durable:?}"
+    );
+    let batch = changed(|_, summary| summary.rows[0].batch = 100);
+    assert!(batch.unlike[0].contains("events of an append"), "{batch:?}");
+    let workload = changed(|manifest, _| manifest.workloads[0].payload.bytes_p50 = 10);
+    assert!(workload.unlike[0].contains("the workloads differ"), "{workload:?}");
+    let longer = changed(|manifest, _| manifest.workloads[0].phases.measure_ms = 9);
+    assert!(longer.unlike.is_empty(), "{longer:?}");
+}
+
+#[test]
+fn a_wrong_baseline_was_compared() {
+    let red = |summary: &mut Summary| {
+        summary.rows[0].violations.push(annals_bench::oracle::Violation {
+            rule: annals_bench::oracle::Rule::NothingLost,
+            count: 1,
+            examples: Vec::new(),
+        });
+    };
+    assert_eq!(changed(|_, summary| red(summary)).refused.len(), 1);
+}
+
+#[test]
+fn a_result_is_read_as_it_was_written() {
+    let (manifest, summary, rows) = measured(Duration::from_micros(50));
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("result");
+    let folder = annals_bench::results::Folder::create(&path).unwrap();
+    folder.write(&manifest, &summary, &rows).unwrap();
+    let (read_manifest, read_summary) = read(&path).unwrap();
+    assert_eq!(read_manifest, manifest);
+    assert_eq!(read_summary.rows.len(), summary.rows.len());
+    let comparison = compare((&manifest, &summary), (&read_manifest, &read_summary));
+    assert!(comparison.figures.iter().all(|figure| figure.change == Change::Same));
+    let csv = std::fs::read_to_string(path.join("summary.csv")).unwrap();
+    let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
+    assert!(columns.len() == 2 && columns[0] == columns[1], "{csv}");
+    // Other programs read the histograms: every operation that was measured is in them.
+    let log = std::fs::read(path.join("01-x-naive.hlog")).unwrap();
+    let intervals = hdrhistogram::serialization::interval_log::IntervalLogIterator::new(&log);
+    let intervals = intervals.filter(|entry| {
+        matches!(
+            entry,
+            Ok(hdrhistogram::serialization::interval_log::LogEntry::Interval(_))
+        )
+    });
+    assert_eq!(intervals.count(), 6);
+    assert!(
+        annals_bench::results::Folder::create(&path).is_err(),
+        "a folder with files was taken"
+    );
+}
