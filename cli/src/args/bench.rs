@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use annals_bench::search::Limit;
 use annals_bench::workload::Setting;
 use clap::{Args, Subcommand};
 
@@ -36,6 +37,19 @@ pub(crate) enum Bench {
         #[command(flatten)]
         to: To,
     },
+    /// Measure a workload at rising rates, up to the first at which the backends are overloaded
+    Sweep(Sweep),
+    /// Find the highest rate at which the response time stays below a limit
+    FindMax(FindMax),
+    /// Derive a workload from a log: lengths of streams, skew, sizes and bursts, no payloads
+    Record {
+        /// The log, or the folder of a store
+        #[arg(value_name = "LOG")]
+        log: PathBuf,
+        /// The name of the workload
+        #[arg(long, default_value = "recorded", value_name = "NAME")]
+        name: String,
+    },
 }
 
 /// What is measured.
@@ -44,7 +58,7 @@ pub(crate) struct What {
     /// A workload of `annals bench list`, or a file *.toml; may be repeated [default: quick]
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) workload: Vec<String>,
-    /// The backends, by the names of `annals bench list`
+    /// The backends, by the names of `annals bench list`, or `postgres://USER@HOST/DATABASE`: a schema of its own, dropped afterwards
     #[arg(
         long,
         value_delimiter = ',',
@@ -77,6 +91,9 @@ pub(crate) struct Run {
     /// Operations a second, in an open loop
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
+    /// Append the events of this log, a file or the folder of a store, as a workload
+    #[arg(long, value_name = "LOG")]
+    pub(crate) import: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) to: To,
 }
@@ -104,6 +121,39 @@ pub(crate) struct Compare {
     /// Compare results that differ in machine, durability, batch unit or workload all the same
     #[arg(long)]
     pub(crate) allow_unlike: bool,
+}
+
+/// What `sweep` measures.
+#[derive(Debug, Args)]
+pub(crate) struct Sweep {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// The rates, in operations a second
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000,2000,5000,10000,20000,50000,100000",
+        value_name = "N,…"
+    )]
+    pub(crate) rates: Vec<f64>,
+    #[command(flatten)]
+    pub(crate) to: To,
+}
+
+/// What `find-max` looks for.
+#[derive(Debug, Args)]
+pub(crate) struct FindMax {
+    #[command(flatten)]
+    pub(crate) what: What,
+    /// The limit: `p50`, `p90`, `p99` or `p99.9`, `<`, and a time
+    #[arg(long, default_value = "p99<10ms", value_name = "LIMIT")]
+    pub(crate) limit: Limit,
+    /// The first rate that is tried, in operations a second
+    #[arg(long, default_value_t = 2_000.0, value_name = "N")]
+    pub(crate) start: f64,
+    /// Where backends keep their files meanwhile: what is measured is this disk [default: the current folder]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 /// Reads `500ms`, `10s` or `2m`.

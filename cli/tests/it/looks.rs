@@ -22,7 +22,7 @@ const VARYING: [(&str, &str); 8] = [
 ];
 
 /// The commands of the program, and those of `audit`.
-const COMMANDS: [&str; 28] = [
+const COMMANDS: &[&str] = &[
     "",
     "events",
     "stream",
@@ -47,6 +47,15 @@ const COMMANDS: [&str; 28] = [
     "audit head",
     "audit verify",
     "audit anchor",
+    "bench",
+    "bench list",
+    "bench run",
+    "bench compare",
+    "bench report",
+    "bench rerun",
+    "bench sweep",
+    "bench find-max",
+    "bench record",
     "verify",
     "repair",
     "demo",

@@ -7,6 +7,8 @@ mod archive;
 mod audit;
 mod backup;
 mod bad_input;
+#[cfg(feature = "bench")]
+mod bench;
 mod colours;
 mod commands;
 mod documents;

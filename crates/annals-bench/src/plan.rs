@@ -148,6 +148,9 @@ fn unsupported(backend: &Description, workload: &Workload) -> Option<String> {
     if has(&Kind::queries) && !backend.has_queries {
         return Some("this backend has no queries".to_owned());
     }
+    if workload.log.as_ref().is_some_and(|log| log.events.is_empty()) {
+        return Some("the log that it imports was not read".to_owned());
+    }
     if has(&|kind| kind == Kind::CatchUp) && !backend.has_log {
         return Some("this backend has no log".to_owned());
     }

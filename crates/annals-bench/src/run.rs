@@ -92,8 +92,8 @@ impl Run {
     /// Whether less was accepted than was offered.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
     pub fn is_overloaded(&self, mode: Mode) -> bool {
-        let (accepted, offered) = (self.loaded.recording.accepted as f64, self.loaded.offered as f64);
-        mode == Mode::Open && accepted < offered * ACCEPTED_MIN
+        let (taken, offered) = (self.loaded.recording.taken as f64, self.loaded.offered as f64);
+        mode == Mode::Open && taken < offered * ACCEPTED_MIN
     }
 }
 
@@ -161,14 +161,19 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     let (is_steady, number) = warm_up(setup, &mut entries, watch)?;
     phases.end(Phase::WarmUp);
     let span = Span {
-        numbers: number..limits.operations_max.max(number + 1),
+        numbers: number..setup.generator.workload().operations_max().max(number + 1),
         time: Duration::from_millis(limits.measure_ms),
         drain: Duration::from_millis(limits.drain_ms),
     };
     report(watch, Phase::Measure, 0)?;
+    let mut goes_on = true;
     let mut loaded = load::run(setup, &span, &mut |done| {
-        watch(Phase::Measure, done);
+        goes_on = watch(Phase::Measure, done);
+        goes_on
     })?;
+    if !goes_on {
+        return Err(RunError::Stopped);
+    }
     phases.end(Phase::Measure);
     entries.append(&mut loaded.entries);
     report(watch, Phase::Verify, 0)?;
@@ -233,10 +238,10 @@ fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, Option<StoreEr
 
 /// Runs the load in parts until the last ones are alike, or the time is over. Returns whether they were, and the next number.
 fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<(bool, u64), RunError> {
-    let limits = &setup.generator.workload().phases;
-    let mut left = Duration::from_millis(limits.warmup_ms);
+    let workload = setup.generator.workload();
+    let mut left = workload.warmup();
     // Half of the operations are left to the measured time.
-    let (mut number, end) = (0, limits.operations_max / 2);
+    let (mut number, end) = (0, workload.operations_max() / 2);
     let mut parts = Vec::new();
     while !left.is_zero() && number < end {
         report(watch, Phase::WarmUp, number)?;
@@ -246,7 +251,7 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
             time,
             drain: Duration::ZERO,
         };
-        let mut loaded = load::run(setup, &span, &mut |_| {})?;
+        let mut loaded = load::run(setup, &span, &mut |_| true)?;
         number = loaded.number;
         entries.append(&mut loaded.entries);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]

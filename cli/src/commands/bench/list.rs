@@ -21,7 +21,7 @@ pub(super) fn show(out: &mut Out<'_>) -> Outcome {
 
 fn backends() -> Records {
     let mut records = Records::new(&["backend", "durability", "batch unit", "check", "software"]);
-    for backend in NAMES.iter().filter_map(|name| named(name, Path::new(""))) {
+    for backend in NAMES.iter().filter_map(|name| named(name, Path::new("")).ok()) {
         let backend = backend.description();
         records.push(vec![
             Value::from(backend.name),
@@ -49,7 +49,7 @@ fn workloads() -> Records {
 /// Both in one list, for programs.
 fn all() -> Records {
     let mut records = Records::new(&["kind", "name", "durability", "about"]);
-    for backend in NAMES.iter().filter_map(|name| named(name, Path::new(""))) {
+    for backend in NAMES.iter().filter_map(|name| named(name, Path::new("")).ok()) {
         let backend = backend.description();
         records.push(vec![
             Value::from("backend"),

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use annals_bench::backends::{self, NAMES};
-use annals_bench::plan::Plan;
+use annals_bench::backends::{self, NAMES, is_named};
+use annals_bench::plan::{Plan, Row};
 use annals_bench::report;
 use annals_bench::results::{FORMAT, Folder, Manifest, Summary};
 use annals_bench::run::RunError;
@@ -29,53 +29,62 @@ pub(super) struct Asked {
     pub(super) data: Option<PathBuf>,
 }
 
+/// A result in the making: its folder, and where backends keep their files.
+pub(super) struct Session {
+    folder: Folder,
+    data: Data,
+    manifest: Manifest,
+}
+
+impl Session {
+    /// Creates the folders, and probes the machine.
+    pub(super) fn begin(asked: &Asked, out: &Out<'_>) -> Outcome<Self> {
+        check_names(&asked.backends)?;
+        let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
+        let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
+        let manifest = Manifest {
+            format: FORMAT,
+            tool: env!("CARGO_PKG_VERSION").to_owned(),
+            started_micros: out.now.as_micros(),
+            command: std::env::args_os()
+                .map(|text| text.to_string_lossy().into_owned())
+                .collect(),
+            seed: asked.seed,
+            backends: asked.backends.clone(),
+            workloads: asked.workloads.clone(),
+            machine: Machine::this(&data.0),
+            self_test: SelfTest::run(&data.0),
+        };
+        Ok(Self { folder, data, manifest })
+    }
+
+    /// Measures `rows` on the backends `names`.
+    pub(super) fn execute(&self, names: &[String], rows: Vec<Workload>) -> Outcome<Vec<Row>> {
+        self.data.execute(names, rows, self.manifest.seed)
+    }
+
+    /// Writes the files.
+    pub(super) fn finish(self, rows: &[Row]) -> Outcome<(Folder, Manifest, Summary)> {
+        let summary = Summary::of(rows);
+        self.folder.write(&self.manifest, &summary, rows)?;
+        let text = report::html(&self.manifest, &summary);
+        self.folder
+            .file("report.html", |file| file.write_all(text.as_bytes()))?;
+        Ok((self.folder, self.manifest, summary))
+    }
+}
+
 /// Measures, and writes the files.
 pub(super) fn measure(asked: &Asked, out: &Out<'_>) -> Outcome<(Folder, Manifest, Summary)> {
-    check_names(&asked.backends)?;
     let rows = asked
         .workloads
         .iter()
         .map(Workload::rows)
         .collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(|error| Failure::Usage(error.to_string()))?;
-    let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
-    let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
-    let manifest = Manifest {
-        format: FORMAT,
-        tool: env!("CARGO_PKG_VERSION").to_owned(),
-        started_micros: out.now.as_micros(),
-        command: std::env::args().collect(),
-        seed: asked.seed,
-        backends: asked.backends.clone(),
-        workloads: asked.workloads.clone(),
-        machine: Machine::this(&data.0),
-        self_test: SelfTest::run(&data.0),
-    };
-    let backend = |name: &String| backends::named(name, &data.0).ok_or_else(|| unknown(name));
-    let plan = Plan {
-        backends: asked
-            .backends
-            .iter()
-            .map(backend)
-            .collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
-        workloads: rows.into_iter().flatten().collect(),
-        seed: asked.seed,
-    };
-    let mut live = Live::new(plan.time());
-    let rows = plan.execute(&mut |progress| {
-        live.show(&progress);
-        interrupt::check(String::new).is_ok()
-    });
-    drop(live);
-    let rows = rows.map_err(|error| match error {
-        RunError::Stopped => Failure::Interrupted("nothing was written".to_owned()),
-        RunError::Load(_) | RunError::Store { .. } => Failure::Runtime(error.to_string()),
-    })?;
-    let summary = Summary::of(&rows);
-    folder.write(&manifest, &summary, &rows)?;
-    let text = report::html(&manifest, &summary);
-    folder.file("report.html", |file| file.write_all(text.as_bytes()))?;
-    Ok((folder, manifest, summary))
+    let session = Session::begin(asked, out)?;
+    let rows = session.execute(&asked.backends, rows.into_iter().flatten().collect())?;
+    session.finish(&rows)
 }
 
 fn unknown(name: &str) -> Failure {
@@ -85,10 +94,10 @@ fn unknown(name: &str) -> Failure {
     ))
 }
 
-fn check_names(names: &[String]) -> Outcome {
+pub(super) fn check_names(names: &[String]) -> Outcome {
     let mut seen = std::collections::BTreeSet::new();
     for name in names {
-        if !NAMES.contains(&name.as_str()) {
+        if !is_named(name) {
             return Err(unknown(name));
         }
         if !seen.insert(name) {
@@ -110,10 +119,30 @@ fn default_folder(out: &Out<'_>) -> PathBuf {
 }
 
 /// The folder in which backends keep their files; it is removed when it is dropped.
-struct Data(PathBuf);
+pub(super) struct Data(PathBuf);
 
 impl Data {
-    fn create(parent: &Path) -> Outcome<Self> {
+    /// Measures `rows` on the backends `names`.
+    pub(super) fn execute(&self, names: &[String], rows: Vec<Workload>, seed: u64) -> Outcome<Vec<Row>> {
+        let backend =
+            |name: &String| backends::named(name, &self.0).map_err(|error| Failure::Runtime(error.to_string()));
+        let plan = Plan {
+            backends: names.iter().map(backend).collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
+            workloads: rows,
+            seed,
+        };
+        let mut live = Live::new(plan.time());
+        let rows = plan.execute(&mut |progress| {
+            live.show(&progress);
+            interrupt::check(String::new).is_ok()
+        });
+        rows.map_err(|error| match error {
+            RunError::Stopped => Failure::Interrupted("nothing was written".to_owned()),
+            RunError::Load(_) | RunError::Store { .. } => Failure::Runtime(error.to_string()),
+        })
+    }
+
+    pub(super) fn create(parent: &Path) -> Outcome<Self> {
         let path = parent.join(format!("data-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|error| Failure::Runtime(of_output(&path, &error)))?;
         Ok(Self(path))

@@ -4,12 +4,14 @@ mod compare;
 mod list;
 mod measure;
 mod progress;
+mod record;
+mod sweep;
 mod table;
 mod what;
 
 use annals_bench::Status;
 use annals_bench::report;
-use annals_bench::results::{self, Folder, ResultsError, Summary};
+use annals_bench::results::{self, Folder, Manifest, ResultsError, Summary};
 
 use self::measure::Asked;
 use crate::args::bench::{Bench, To};
@@ -28,7 +30,14 @@ pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
     match asked {
         Bench::List => list::show(out),
         Bench::Run(run) => {
-            let workloads = what::workloads(&run.what, run.rate)?;
+            let mut workloads = Vec::new();
+            if let Some(log) = &run.import {
+                workloads.push(what::changed(record::import(log, out)?, &run.what)?);
+            }
+            // A log alone is measured alone.
+            if run.import.is_none() || !run.what.workload.is_empty() {
+                workloads.extend(what::workloads(&run.what, run.rate)?);
+            }
             measure_and_show(&asked_of(workloads, &run.what.backends, run.what.seed, &run.to), out)
         }
         Bench::Compare(asked) => compare::run(asked, out),
@@ -44,10 +53,17 @@ pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
             .map_err(Failure::from)
         }
         Bench::Rerun { result, to } => {
-            let (manifest, _) = results::read(result)?;
+            let (mut manifest, _) = results::read(result)?;
+            record::reopen(&mut manifest.workloads, out)?;
             let asked = asked_of(manifest.workloads, &manifest.backends, manifest.seed, to);
             measure_and_show(&asked, out)
         }
+        Bench::Sweep(sweep) => {
+            let found = sweep::sweep(sweep, out)?;
+            show(&found, out)
+        }
+        Bench::FindMax(asked) => sweep::find_max(asked, out),
+        Bench::Record { log, name } => record::run(log, name, out),
     }
 }
 
@@ -62,13 +78,17 @@ fn asked_of(workloads: Vec<annals_bench::workload::Workload>, backends: &[String
 }
 
 fn measure_and_show(asked: &Asked, out: &mut Out<'_>) -> Outcome {
-    let (folder, manifest, summary) = measure::measure(asked, out)?;
-    table::write(&summary, out)?;
+    let found = measure::measure(asked, out)?;
+    show(&found, out)
+}
+
+fn show((folder, manifest, summary): &(Folder, Manifest, Summary), out: &mut Out<'_>) -> Outcome {
+    table::write(summary, out)?;
     for warning in &manifest.self_test.warnings {
         out.warn(warning)?;
     }
     out.hint(&format!("result written to {}", folder.path().display()))?;
-    judge(&summary)
+    judge(summary)
 }
 
 /// Fails if a row is wrong, or missed a goal.

@@ -27,6 +27,16 @@ pub(super) fn workloads(what: &What, rate: Option<f64>) -> Outcome<Vec<Workload>
     names.iter().map(|name| read(name, &settings)).collect()
 }
 
+/// `workload` with the settings of the command line; the events of its log stay.
+pub(super) fn changed(workload: Workload, what: &What) -> Outcome<Workload> {
+    let text = workload.to_toml().map_err(usage)?;
+    let changed = with_settings(&text, &settings(what, None)?).map_err(usage)?;
+    Ok(Workload {
+        log: workload.log,
+        ..changed
+    })
+}
+
 /// The settings of options, and those of `--set` after them.
 fn settings(what: &What, rate: Option<f64>) -> Outcome<Vec<Setting>> {
     let millis = |time: Duration| time.as_millis().to_string();

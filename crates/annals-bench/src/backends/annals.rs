@@ -79,6 +79,7 @@ impl Backend for Annals {
         Ok(Arc::new(AnnalsStore {
             store,
             folder: self.folder.clone(),
+            has_journal: self.folder.is_some(),
         }))
     }
 
@@ -94,7 +95,9 @@ impl Backend for Annals {
 #[derive(Debug)]
 pub(crate) struct AnnalsStore {
     pub(crate) store: Store,
+    /// Where its files are, if it has any.
     pub(crate) folder: Option<PathBuf>,
+    pub(crate) has_journal: bool,
 }
 
 pub(crate) fn failed(error: &dyn std::error::Error) -> StoreError {
@@ -164,8 +167,7 @@ impl EventStore for AnnalsStore {
     }
 
     fn drain(&self) -> Result<()> {
-        let is_durable = self.folder.is_some();
-        if is_durable {
+        if self.has_journal {
             self.store.close().map_err(|error| of_store(&error))
         } else {
             Ok(())

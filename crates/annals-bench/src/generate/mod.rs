@@ -4,6 +4,8 @@ mod payload;
 pub(crate) mod random;
 mod zipf;
 
+use std::borrow::Cow;
+
 use annals::{Expected, Version};
 
 use self::payload::Filling;
@@ -11,7 +13,7 @@ pub(crate) use self::payload::{Identity, identity_of};
 use self::random::Random;
 use self::zipf::Zipf;
 use crate::store::{By, NewEvent, Question};
-use crate::workload::{Kind, Skew, Workload};
+use crate::workload::{Kind, Logged, Skew, Workload};
 
 /// The bit in the number of an operation of the load before.
 const PRELOAD: u64 = 1 << 62;
@@ -93,6 +95,15 @@ impl Generator {
 
     /// The operation `number` of warm-up and measured time.
     pub fn operation(&self, number: u64) -> Operation {
+        if let Some(logged) = self.logged(number) {
+            return Operation {
+                number,
+                kind: Kind::Append,
+                stream: logged.stream.clone(),
+                expected: Expected::Any,
+                batch: 1,
+            };
+        }
         let mut random = Random::of(self.seed, number);
         let kind = self.kind(&mut random);
         let (stream, expected) = match kind {
@@ -109,6 +120,12 @@ impl Generator {
             expected,
             batch: if kind.appends() { self.workload.data.batch } else { 0 },
         }
+    }
+
+    /// The event `number` of the log that is imported.
+    fn logged(&self, number: u64) -> Option<&Logged> {
+        let events = &self.workload.log.as_ref()?.events;
+        events.get(usize::try_from(number).ok()?)
     }
 
     /// The number of operations of the load before.
@@ -236,9 +253,9 @@ pub struct Events {
     parts: Vec<Part>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Part {
-    event_type: &'static str,
+    event_type: Cow<'static, str>,
     micros: i64,
     end: usize,
 }
@@ -249,6 +266,10 @@ impl Events {
         self.bytes.clear();
         self.parts.clear();
         self.correlation.clear();
+        if let Some(logged) = generator.logged(operation.number) {
+            self.fill_logged(operation.number, logged);
+            return;
+        }
         self.correlation.push_str(&correlation(operation.number));
         let mut random = Random::of(generator.seed ^ 0x27d4_eb2f, operation.number);
         let days = u64::from(generator.workload.data.days);
@@ -262,11 +283,22 @@ impl Events {
             };
             generator.filling.write(&mut self.bytes, identity, &mut random);
             self.parts.push(Part {
-                event_type,
+                event_type: Cow::Borrowed(event_type),
                 micros,
                 end: self.bytes.len(),
             });
         }
+    }
+
+    /// Fills the buffers with an event of a log, whose payload gets an identity.
+    fn fill_logged(&mut self, number: u64, logged: &Logged) {
+        self.correlation.push_str(&logged.correlation);
+        payload::wrap(&mut self.bytes, Identity { number, ordinal: 0 }, &logged.data);
+        self.parts.push(Part {
+            event_type: Cow::Owned(logged.event_type.clone()),
+            micros: logged.micros,
+            end: self.bytes.len(),
+        });
     }
 
     /// The number of events.
@@ -290,7 +322,7 @@ impl Events {
         let before = index.checked_sub(1).and_then(|before| self.parts.get(before));
         let start = before.map_or(0, |before| before.end);
         Some(NewEvent {
-            event_type: part.event_type,
+            event_type: &part.event_type,
             correlation: &self.correlation,
             micros: part.micros,
             data: self.bytes.get(start..part.end)?,
@@ -306,7 +338,7 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::workload::built_in;
+    use crate::workload::{Log, built_in};
 
     fn generator(name: &str, seed: u64) -> Generator {
         Generator::new(&Workload::parse(built_in(name).unwrap()).unwrap(), seed)
@@ -346,6 +378,34 @@ mod tests {
         assert_eq!(all[5].stream, "stream-0000001");
         assert_eq!((all[5].batch, all[5].expected), (50, Expected::exactly(200)));
         assert_eq!(generator.of_number(all[5].number), all[5]);
+    }
+
+    #[test]
+    fn a_log_is_appended_in_its_order_with_identities() {
+        let logged = |number: u8| Logged {
+            stream: format!("order-{}", number % 2),
+            event_type: "Placed".to_owned(),
+            correlation: String::new(),
+            micros: i64::from(number),
+            data: format!("{{\"n\":{number}}}").into_bytes(),
+        };
+        let log = Log {
+            path: "orders.jsonl".to_owned(),
+            events: std::sync::Arc::new((0..4).map(logged).collect()),
+        };
+        let generator = Generator::new(&Workload::import(log).unwrap(), 1);
+        let mut events = Events::default();
+        let operation = generator.operation(3);
+        events.fill(&generator, &operation);
+        let list = events.list();
+        assert_eq!(
+            (operation.stream.as_str(), list[0].event_type, list[0].micros),
+            ("order-1", "Placed", 3)
+        );
+        assert_eq!(identity_of(list[0].data).unwrap().number, 3);
+        let value: serde_json::Value = serde_json::from_slice(list[0].data).unwrap();
+        assert_eq!(value["data"]["n"], 3);
+        assert!(Workload::import(Log::default()).is_err());
     }
 
     #[test]

@@ -40,6 +40,16 @@ pub(crate) fn identity_of(data: &[u8]) -> Option<Identity> {
     })
 }
 
+/// Writes a JSON object with an identity and `data`, which is JSON itself, or nothing.
+pub(super) fn wrap(bytes: &mut Vec<u8>, identity: Identity, data: &[u8]) {
+    bytes.extend_from_slice(HEAD);
+    // Writing to a vector does not fail.
+    drop(write!(bytes, "{:016x}-{:04x}", identity.number, identity.ordinal));
+    bytes.extend_from_slice(br#"","data":"#);
+    bytes.extend_from_slice(if data.is_empty() { b"null" } else { data });
+    bytes.push(b'}');
+}
+
 /// Writes payloads.
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {

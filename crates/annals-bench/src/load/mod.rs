@@ -89,12 +89,13 @@ pub enum LoadError {
     Panicked,
 }
 
-/// Runs a load on threads, as many as the workload says. `watch` is called a few times a second with the number of operations so far.
+/// Runs a load on threads, as many as the workload says. `watch` is called a few times a second with the number of operations so far;
+/// once it returns false, no more operations start.
 ///
 /// # Errors
 ///
 /// [`LoadError`] if a thread cannot be started, or a call panics or does not return.
-pub fn run(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64)) -> Result<Loaded, LoadError> {
+pub fn run(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64) -> bool) -> Result<Loaded, LoadError> {
     let source = source(setup, span);
     let (send, receive) = unbounded();
     let mut counters = Vec::new();
@@ -114,7 +115,9 @@ pub fn run(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64)) -> Result<Loa
     drop(send);
     let given_up = source.window.end + span.drain + HANG;
     let mut tick = || {
-        watch(counters.iter().map(|done| done.load(Ordering::Relaxed)).sum());
+        if !watch(counters.iter().map(|done| done.load(Ordering::Relaxed)).sum()) {
+            source.stop();
+        }
         setup.clock.now() < given_up
     };
     let parts = gather(&receive, counters.len(), &mut tick)?;

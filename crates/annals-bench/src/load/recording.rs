@@ -85,6 +85,8 @@ pub struct Recording {
     pub slots: Vec<Slot>,
     /// Operations that ended without a failure within the measured time.
     pub accepted: u64,
+    /// Operations that started within the measured time, and ended without a failure at any time: the load that was taken.
+    pub taken: u64,
     /// Operations that ended, at any time.
     pub ended: u64,
     /// Events that were acknowledged within the measured time.
@@ -109,6 +111,7 @@ impl Default for Recording {
             lag: Samples::default(),
             slots: vec![Slot::default(); SLOTS],
             accepted: 0,
+            taken: 0,
             ended: 0,
             events: 0,
             bytes: 0,
@@ -181,6 +184,7 @@ impl Recording {
         }
         self.ended += 1;
         self.failed += u64::from(has_failed);
+        self.taken += u64::from(!has_failed && times.started < window.end);
         self.conflicts += u64::from(outcome == Outcome::Refused);
         self.last_end = self.last_end.max(times.ended);
         let Some(slot) = window.slot(times.ended).and_then(|slot| self.slots.get_mut(slot)) else {
@@ -223,6 +227,7 @@ impl Recording {
             own.response.add(&others.response);
         }
         self.accepted += other.accepted;
+        self.taken += other.taken;
         self.ended += other.ended;
         self.events += other.events;
         self.bytes += other.bytes;

@@ -1,6 +1,7 @@
 //! Which operation is next, and when it is due: shared by all workers of a load.
 
 use std::iter::Peekable;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -22,6 +23,7 @@ pub(crate) struct Source {
     cutoff: Duration,
     /// The number after the last one that may be done.
     number_end: u64,
+    is_stopped: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -67,11 +69,20 @@ impl Source {
             window,
             cutoff,
             number_end: numbers.end,
+            is_stopped: AtomicBool::new(false),
         }
+    }
+
+    /// Ends the load: no more operations start.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
     }
 
     /// The next operation for a worker that is free at `now`.
     pub(crate) fn claim(&self, now: Duration) -> Option<Claim> {
+        if self.is_stopped.load(Ordering::Relaxed) {
+            return None;
+        }
         let state = &mut *self.state.lock();
         let due = match &mut state.schedule {
             None if now >= self.window.end => return None,

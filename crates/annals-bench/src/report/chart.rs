@@ -15,6 +15,8 @@ const COLOURS: usize = 8;
 
 /// A bar, with its interval.
 pub(super) struct Bar {
+    /// Bars of one group have one colour.
+    pub(super) group: String,
     pub(super) label: String,
     pub(super) value: f64,
     pub(super) low: f64,
@@ -24,7 +26,8 @@ pub(super) struct Bar {
 /// A line of points.
 pub(super) struct Line {
     pub(super) label: String,
-    pub(super) points: Vec<(f64, f64)>,
+    /// Points that are joined; there is no line from part to part.
+    pub(super) parts: Vec<Vec<(f64, f64)>>,
 }
 
 /// Horizontal bars from zero on; empty if there is none.
@@ -35,8 +38,11 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     }
     let (room, mut svg) = (WIDTH - LABELS - VALUES, String::new());
     let mut top = 4.0;
-    for (index, bar) in bars.iter().enumerate() {
-        let (colour, middle) = (index % COLOURS, top + BAR * 0.5);
+    let mut groups: Vec<&str> = bars.iter().map(|bar| bar.group.as_str()).collect();
+    groups.dedup();
+    for bar in bars {
+        let group = groups.iter().position(|group| *group == bar.group);
+        let (colour, middle) = (group.unwrap_or(0) % COLOURS, top + BAR * 0.5);
         let (length, low, high) = (
             bar.value / longest * room,
             bar.low / longest * room,
@@ -68,7 +74,7 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
 
 /// Lines over a common axis; empty if there is no point.
 pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String {
-    let points = || lines.iter().flat_map(|line| &line.points);
+    let points = || lines.iter().flat_map(|line| line.parts.iter().flatten());
     let right = points().map(|point| point.0).fold(0.0, f64::max);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     if right <= 0.0 || highest <= 0.0 {
@@ -99,11 +105,14 @@ pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String 
             let (x, y) = at(*point);
             format!("{x:.1},{y:.1}")
         };
-        let places: Vec<String> = line.points.iter().map(place).collect();
-        push(
-            &mut svg,
-            format_args!("<polyline class=\"line s{colour}\" points=\"{}\"/>", places.join(" ")),
-        );
+        for part in &line.parts {
+            let places: Vec<String> = part.iter().map(place).collect();
+            let places = places.join(" ");
+            push(
+                &mut svg,
+                format_args!("<polyline class=\"line s{colour}\" points=\"{places}\"/>"),
+            );
+        }
         push(
             &mut legend,
             format_args!(
@@ -112,8 +121,9 @@ pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String 
             ),
         );
         rows.extend(
-            line.points
+            line.parts
                 .iter()
+                .flatten()
                 .map(|(x, y)| vec![line.label.clone(), number(*x), number(*y)]),
         );
     }

@@ -23,6 +23,7 @@ pub fn html(manifest: &Manifest, summary: &Summary) -> String {
     let parts = [
         head(manifest, summary),
         figures(summary),
+        curves(summary),
         charts(summary),
         operations(summary),
         correctness(summary),
@@ -82,7 +83,7 @@ fn figures(summary: &Summary) -> String {
         let [p50, p99, p999] = times(row);
         let p999 = if p999 == p99 { String::new() } else { shown(row, p999) };
         let load = match row.rate {
-            Some(rate) => format!("open, {} a second", number(rate)),
+            Some(rate) => format!("open, {}/s", number(rate)),
             None => "saturate".to_owned(),
         };
         let time = if row.mode == Mode::Open { "response" } else { "service" };
@@ -124,6 +125,48 @@ fn figures(summary: &Summary) -> String {
     format!("<h2>Figures</h2>{}{notes}\n", table(&header, &rows))
 }
 
+/// The knee: response times over the offered rate, of workloads that were measured at three rates or more.
+fn curves(summary: &Summary) -> String {
+    let base = |row: &RowSummary| {
+        row.workload
+            .rsplit_once('/')
+            .map_or(row.workload.clone(), |(base, _)| base.to_owned())
+    };
+    let groups: BTreeSet<(String, DurabilityClass)> = summary
+        .rows
+        .iter()
+        .map(|row| (base(row), row.backend.durability))
+        .collect();
+    let mut text = String::new();
+    for (workload, durability) in groups {
+        let is_meant = |row: &&RowSummary| base(row) == workload && row.backend.durability == durability;
+        let rows: Vec<&RowSummary> = summary.rows.iter().filter(is_meant).collect();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.backend.name.as_str()).collect();
+        for figure in [Figure::ResponseP50, Figure::ResponseP99] {
+            let curve = |name: &&str| {
+                let own = rows.iter().filter(|row| row.backend.name == **name);
+                let points = own.filter_map(|row| Some((row.rate?, row.figure(figure)?.value)));
+                Line {
+                    label: (*name).to_owned(),
+                    parts: vec![points.collect()],
+                }
+            };
+            let all: Vec<Line> = names
+                .iter()
+                .map(curve)
+                .filter(|line| line.parts.iter().any(|points| points.len() > 2))
+                .collect();
+            let title = format!("{workload}, {}", durability.name());
+            text.push_str(&lines(&title, ("operations/s offered", figure.name()), &all));
+        }
+    }
+    if text.is_empty() {
+        return text;
+    }
+    let note = "<p class=\"soft\">A line ends before the rate at which the backend was overloaded.</p>";
+    format!("<h2>Response time by load</h2>{note}{text}\n")
+}
+
 /// Rows of one durability, workload and load are in one chart, and no others.
 fn charts(summary: &Summary) -> String {
     let groups: BTreeSet<(&str, DurabilityClass)> = summary
@@ -154,6 +197,7 @@ fn throughput(rows: &[&RowSummary]) -> String {
             .figure(Figure::EventsPerSecond)
             .or_else(|| row.figure(Figure::OperationsPerSecond))?;
         Some(Bar {
+            group: row.backend.name.clone(),
             label: row.backend.name.clone(),
             value: rate.value,
             low: rate.low,
@@ -179,6 +223,7 @@ fn percentiles(rows: &[&RowSummary]) -> String {
         };
         let found = figures.iter().filter_map(|figure| Some((figure, row.figure(*figure)?)));
         all.extend(found.map(|(figure, found)| Bar {
+            group: row.backend.name.clone(),
             label: format!("{}, {}", row.backend.name, figure.name().trim_end_matches(" ms")),
             value: found.value,
             low: found.low,
@@ -188,25 +233,34 @@ fn percentiles(rows: &[&RowSummary]) -> String {
     bars("Percentiles", "ms", &all)
 }
 
-/// The repeats one after the other.
+/// The repeats one after the other, each a part of its line.
 fn timeline(rows: &[&RowSummary]) -> String {
+    let seconds = rows.iter().flat_map(|row| &row.timeline).map(|part| part.second);
+    // With room between two repeats.
+    let length = seconds.fold(0.0, f64::max) * 1.1;
     let line = |row: &&RowSummary| {
-        let mut points = Vec::new();
-        let (mut start, mut repeat, mut last) = (0.0, 1, 0.0);
+        let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
+        let mut start = 0.0;
         for part in &row.timeline {
-            if part.repeat != repeat {
-                (start, repeat) = (last, part.repeat);
+            if parts.len() < part.repeat {
+                start = length * f64::from(u32::try_from(parts.len()).unwrap_or(0));
+                parts.push(Vec::new());
             }
-            last = start + part.second;
-            points.push((last, part.operations_per_second));
+            if let Some(points) = parts.last_mut() {
+                points.push((start + part.second, part.operations_per_second));
+            }
         }
         Line {
             label: row.backend.name.clone(),
-            points,
+            parts,
         }
     };
     let all: Vec<Line> = rows.iter().take(LINES_MAX).map(line).collect();
-    lines("Measured time of all repeats", ("seconds", "operations/s"), &all)
+    lines(
+        "Measured time, each repeat after the other",
+        ("seconds", "operations/s"),
+        &all,
+    )
 }
 
 fn operations(summary: &Summary) -> String {

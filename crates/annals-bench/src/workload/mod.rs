@@ -5,6 +5,7 @@ mod check;
 mod set;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +52,35 @@ pub struct Workload {
     /// What a backend must reach to pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goals: Vec<Goal>,
+    /// The log whose events are appended, instead of generated ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+}
+
+/// A log whose events are appended.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Where it is: a file is read again for another run.
+    pub path: String,
+    /// Its events, in order; they are in no file of a workload.
+    #[serde(skip)]
+    pub events: std::sync::Arc<Vec<Logged>>,
+}
+
+/// An event of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logged {
+    /// Its stream.
+    pub stream: String,
+    /// What happened.
+    pub event_type: String,
+    /// The conversation that it belongs to; empty for none.
+    pub correlation: String,
+    /// When it happened, in microseconds since 1970.
+    pub micros: i64,
+    /// Its payload, which becomes a part of a JSON object.
+    pub data: Vec<u8>,
 }
 
 /// An operation.
@@ -354,6 +384,89 @@ pub enum Metric {
 }
 
 impl Workload {
+    /// A workload that appends to existing streams, with the defaults.
+    pub(crate) fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            about: String::new(),
+            data: Data::default(),
+            skew: Skew::default(),
+            payload: Payload::default(),
+            load: Load::default(),
+            mix: [(Kind::Append, 1.0)].into(),
+            read: Read::default(),
+            phases: Phases::default(),
+            variants: Vec::new(),
+            goals: Vec::new(),
+            log: None,
+        }
+    }
+
+    /// The workload, if its keys are within their bounds.
+    pub(crate) fn checked(self) -> Result<Self, WorkloadError> {
+        check::check(&self)?;
+        Ok(self)
+    }
+
+    /// A workload that appends the events of a log, in their order, as fast as it can.
+    ///
+    /// # Errors
+    ///
+    /// An error if the log has no events, or more than a run can do.
+    pub fn import(log: Log) -> Result<Self, WorkloadError> {
+        let events = log.events.len() as u64;
+        if events == 0 {
+            return Err(WorkloadError("the log has no events".to_owned()));
+        }
+        let workload = Self {
+            about: format!("the {events} events of a log, in their order"),
+            phases: Phases {
+                warmup_ms: 0,
+                measure_ms: 600_000,
+                operations_max: events,
+                ..Phases::default()
+            },
+            log: Some(log),
+            ..Self::named("import")
+        };
+        workload.checked()
+    }
+
+    /// The most operations of warm-up and measured time: a log ends.
+    pub(crate) fn operations_max(&self) -> u64 {
+        let events = self.log.as_ref().map(|log| log.events.len() as u64);
+        self.phases.operations_max.min(events.unwrap_or(u64::MAX))
+    }
+
+    /// How long the load runs before it is measured: a log is measured from its first event on.
+    pub(crate) fn warmup(&self) -> Duration {
+        let millis = if self.log.is_some() { 0 } else { self.phases.warmup_ms };
+        Duration::from_millis(millis)
+    }
+
+    /// The workload at `rate` operations a second, in an open loop.
+    ///
+    /// # Errors
+    ///
+    /// An error if the rate is out of its bounds.
+    pub fn at_rate(&self, rate: f64) -> Result<Self, WorkloadError> {
+        let mut row = self.clone();
+        row.variants.clear();
+        row.load.mode = Mode::Open;
+        row.load.rate = rate;
+        row.name = format!("{}/{rate:.0}", self.name);
+        row.checked()
+    }
+
+    /// The file of the workload.
+    ///
+    /// # Errors
+    ///
+    /// An error if a value cannot be written.
+    pub fn to_toml(&self) -> Result<String, WorkloadError> {
+        toml::to_string(self).map_err(|error| WorkloadError(error.to_string()))
+    }
+
     /// Reads a workload.
     ///
     /// # Errors

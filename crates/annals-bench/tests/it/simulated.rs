@@ -123,6 +123,7 @@ fn overload_looked_calm_since_unanswered_operations_were_dropped() {
     assert_eq!(overloaded.recording.ended + overloaded.censored, overloaded.offered);
     assert!((2_490..2_510).contains(&overloaded.censored), "{}", overloaded.censored);
     assert!((4_990..5_010).contains(&overloaded.recording.accepted));
+    assert!((4_990..5_010).contains(&overloaded.recording.taken));
     let response = overloaded.recording.all().response;
     let quantile = |share| response.censored_quantile(share, overloaded.censored, Duration::from_secs(5));
     // Operation n is due at n ms and ends at 2 n ms.
@@ -146,6 +147,14 @@ fn the_wait_was_measured_from_the_sending_and_not_from_the_due_time() {
         (response - mean - 1.0).abs() < 0.01,
         "response {response} ms, wait {mean} ms"
     );
+}
+
+#[test]
+fn an_operation_that_was_due_at_the_end_was_an_overload() {
+    // Each call takes longer than the time that is measured, and none waits.
+    let load = "mode = \"open\"\narrivals = \"constant\"\nrate = 10\nworkers = 20";
+    let slow = simulated(load, 1, MS, |_| Duration::from_secs(2));
+    assert_eq!((slow.recording.accepted, slow.recording.taken, slow.offered), (0, 9, 9));
 }
 
 #[test]

@@ -1,0 +1,309 @@
+//! `annals bench`: results, comparisons and their exit codes.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{Folder, Ran, line, program, run};
+
+/// Options that make a run short.
+const SHORT: [&str; 8] = [
+    "--duration",
+    "40ms",
+    "--warmup",
+    "20ms",
+    "--repeat",
+    "3",
+    "--set",
+    "phases.operations_max=2000",
+];
+
+fn bench(arguments: &[&str]) -> Command {
+    let mut command = program();
+    command.arg("bench").args(arguments);
+    command
+}
+
+/// Measures `backends` into the folder `name`.
+fn measured(folder: &Folder, name: &str, backends: &str, more: &[&str]) -> Ran {
+    let arguments = ["run", "--backends", backends];
+    run(bench(&arguments)
+        .args(SHORT)
+        .args(more)
+        .arg("--out")
+        .arg(folder.path(name)))
+}
+
+fn compared(folder: &Folder, before: &str, after: &str, more: &[&str]) -> Ran {
+    run(bench(&["compare"])
+        .arg(folder.path(before))
+        .arg(folder.path(after))
+        .args(more))
+}
+
+/// Changes the figures of a result.
+fn change(folder: &Folder, name: &str, change: impl Fn(&mut serde_json::Value)) {
+    let path = folder.path(name).join("summary.json");
+    let mut summary = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut summary);
+    fs::write(path, summary.to_string()).unwrap();
+}
+
+/// Makes a figure five times as bad.
+fn slow_down(figure: &mut serde_json::Value) {
+    let is_rate = figure[0].as_str().unwrap().ends_with("PerSecond");
+    let factor = if is_rate { 0.2 } else { 5.0 };
+    for key in ["value", "low", "high"] {
+        figure[1][key] = (figure[1][key].as_f64().unwrap() * factor).into();
+    }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_run_shows_each_row_and_writes_its_files() {
+    let folder = Folder::new();
+    let shown = measured(&folder, "result", "memory,file-written,naive,null", &[]).ok();
+    for text in [
+        "quick/saturate",
+        "quick/open",
+        "process-crash-safe",
+        "verified",
+        "unchecked",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let names = files(&folder.path("result"));
+    assert_eq!(
+        names.iter().filter(|name| name.contains(".hlog")).count(),
+        8,
+        "{names:?}"
+    );
+    for name in [
+        "manifest.json",
+        "report.html",
+        "summary.csv",
+        "summary.json",
+        "timeseries.csv",
+    ] {
+        assert!(names.iter().any(|own| own == name), "{names:?}");
+    }
+    assert_eq!(names.len(), 13, "the data of backends was left: {names:?}");
+    let again = measured(&folder, "result", "memory", &[]).failed(1);
+    assert!(again.contains("holds files"), "{again}");
+}
+
+#[test]
+fn formats_for_programs_have_every_figure() {
+    let folder = Folder::new();
+    let csv = measured(&folder, "result", "null", &["--format", "csv"]).ok();
+    let header = csv.lines().next().unwrap();
+    assert!(
+        header.starts_with("workload,backend,durability,mode,status,events/s"),
+        "{header}"
+    );
+    assert_eq!(csv.lines().count(), 3);
+    let list = run(&mut bench(&["list", "--format", "json"])).ok();
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert!(list.as_array().unwrap().len() > 15);
+}
+
+#[test]
+fn the_report_needs_nothing_else_and_trusts_no_text() {
+    let folder = Folder::new();
+    measured(&folder, "result</title><script>alert(1)<", "memory", &["--seed", "7"]).ok();
+    let report = fs::read_to_string(folder.path("result</title><script>alert(1)<").join("report.html")).unwrap();
+    for forbidden in ["<script", "http:", "https:", " src=", "<link", "url(", "@import"] {
+        assert!(!report.contains(forbidden), "{forbidden}");
+    }
+    for text in ["<svg", "prefers-color-scheme: dark", "@media print", "&lt;script&gt;"] {
+        assert!(report.contains(text), "{text}");
+    }
+    assert_eq!(
+        report.matches("<figure>").count(),
+        report.matches("<summary>data</summary>").count()
+    );
+}
+
+#[test]
+fn the_same_result_is_the_same_and_another_is_not_let_through() {
+    let folder = Folder::new();
+    measured(&folder, "before", "memory", &[]).ok();
+    let shown = compared(&folder, "before", "before", &[]).ok();
+    assert!(shown.contains("same within noise"), "{shown}");
+    let copy = |name: &str| {
+        fs::create_dir(folder.path(name)).unwrap();
+        for file in ["manifest.json", "summary.json"] {
+            fs::copy(folder.path("before").join(file), folder.path(name).join(file)).unwrap();
+        }
+    };
+    copy("slower");
+    change(&folder, "slower", |summary| {
+        let rows = summary["rows"].as_array_mut().unwrap().iter_mut();
+        rows.flat_map(|row| row["figures"].as_array_mut().unwrap())
+            .for_each(slow_down);
+    });
+    assert!(compared(&folder, "before", "slower", &[]).failed(5).contains("worse"));
+    copy("fewer");
+    change(&folder, "fewer", |summary| {
+        drop(summary["rows"].as_array_mut().unwrap().pop());
+    });
+    assert!(compared(&folder, "before", "fewer", &[]).failed(7).contains("missing"));
+    copy("empty");
+    fs::write(folder.path("empty").join("summary.json"), "").unwrap();
+    compared(&folder, "before", "empty", &[]).failed(3);
+    copy("red");
+    change(&folder, "red", |summary| {
+        summary["rows"][0]["violations"] = serde_json::json!([{"rule": "nothing-lost", "count": 1, "examples": ["x"]}]);
+    });
+    assert!(compared(&folder, "red", "before", &[]).failed(6).contains("is wrong"));
+    compared(&folder, "before", "absent", &[]).failed(4);
+}
+
+#[test]
+fn unlike_durability_is_compared_only_with_a_banner() {
+    let folder = Folder::new();
+    measured(&folder, "memory", "memory", &[]).ok();
+    measured(&folder, "file", "file-written", &[]).ok();
+    let refused = compared(&folder, "memory", "file", &[]).failed(7);
+    assert!(
+        refused.contains("the durability differs, volatile and process-crash-safe"),
+        "{refused}"
+    );
+    let shown = compared(&folder, "memory", "file", &["--allow-unlike"]);
+    assert!(shown.stderr.contains("THESE RESULTS ARE UNLIKE"), "{}", shown.stderr);
+    assert!(shown.stdout.contains("memory → file-written"), "{}", shown.stdout);
+}
+
+#[test]
+fn a_rerun_measures_what_the_manifest_says() {
+    let folder = Folder::new();
+    measured(&folder, "first", "naive", &["--seed", "99", "--rate", "500"]).ok();
+    run(bench(&["rerun"])
+        .arg(folder.path("first"))
+        .arg("--out")
+        .arg(folder.path("second")))
+    .ok();
+    let manifest = |name: &str| -> serde_json::Value {
+        serde_json::from_slice(&fs::read(folder.path(name).join("manifest.json")).unwrap()).unwrap()
+    };
+    let (first, second) = (manifest("first"), manifest("second"));
+    for key in ["seed", "backends", "workloads", "machine"] {
+        assert_eq!(first[key], second[key], "{key}");
+    }
+    assert_eq!(first["seed"], 99);
+    let report = folder.path("second").join("report.html");
+    let text = fs::read(&report).unwrap();
+    fs::remove_file(&report).unwrap();
+    run(bench(&["report"]).arg(folder.path("second"))).ok();
+    assert_eq!(fs::read(&report).unwrap(), text);
+}
+
+#[test]
+fn a_recorded_log_is_a_workload_and_can_be_appended_itself() {
+    let folder = Folder::new();
+    let lines: String = (0..300)
+        .map(|number| line(&format!("order-{}", number % 7), "Placed", "") + "\n")
+        .collect();
+    let log = folder.file("orders.jsonl", lines);
+    let workload = run(bench(&["record", "--name", "orders"]).arg(&log)).ok();
+    assert!(
+        workload.contains("streams = 7") && !workload.contains("order-"),
+        "{workload}"
+    );
+    let file = folder.file("orders.toml", workload);
+    let file = file.to_str().unwrap();
+    let shown = measured(&folder, "recorded", "memory", &["--workload", file]).ok();
+    assert!(shown.contains("orders") && !shown.contains("WRONG"), "{shown}");
+    let shown = measured(
+        &folder,
+        "imported",
+        "memory,naive",
+        &["--import", log.to_str().unwrap()],
+    )
+    .ok();
+    assert!(shown.contains("import") && shown.contains("verified"), "{shown}");
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("imported").join("summary.json")).unwrap()).unwrap();
+    assert_eq!(summary["rows"][0]["operations"], 900);
+    run(bench(&["rerun"])
+        .arg(folder.path("imported"))
+        .arg("--out")
+        .arg(folder.path("again")))
+    .ok();
+}
+
+#[test]
+fn a_sweep_rises_until_a_backend_is_overloaded_and_find_max_finds_the_rate() {
+    let folder = Folder::new();
+    let sweep = bench(&["sweep", "--backends", "null", "--rates", "2000,500,1000"])
+        .args(SHORT)
+        .arg("--out")
+        .arg(folder.path("sweep"))
+        .output()
+        .unwrap();
+    let shown = String::from_utf8(sweep.stdout).unwrap();
+    let order: Vec<usize> = ["quick/500", "quick/1000", "quick/2000"]
+        .map(|name| shown.find(name).unwrap())
+        .into();
+    assert!(order.is_sorted(), "{shown}");
+    let arguments = [
+        "find-max",
+        "--backends",
+        "null",
+        "--limit",
+        "p50<10s",
+        "--format",
+        "json",
+    ];
+    let more = ["--start", "5000", "--set", "phases.drain_ms=20"];
+    let found = bench(&arguments)
+        .args(SHORT)
+        .args(more)
+        .arg("--data")
+        .arg(folder.path("data"))
+        .output()
+        .unwrap();
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    assert_eq!(found[0]["limit"], "p50 < 10s");
+    assert!(
+        found[0]["holds at"].is_number() || found[0]["not at"].is_number(),
+        "{found}"
+    );
+    assert_eq!(files(&folder.path("data")), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_misspelled_is_refused() {
+    let folder = Folder::new();
+    for (more, told) in [
+        (["--workload", "quik"], "there is no workload 'quik'"),
+        (["--set", "load.wrkers=2"], "wrkers"),
+        (
+            ["--set", "load.workers=0"],
+            "load.workers is 0, but must be from 1 to 1024",
+        ),
+        (["--duration", "soon"], "write a time such as 500ms"),
+    ] {
+        let out = folder.path("refused");
+        let message = run(bench(&["run"]).args(more).arg("--out").arg(out)).failed(2);
+        assert!(message.contains(told), "{message}");
+    }
+    for backends in ["memroy", "memory,memory"] {
+        assert!(
+            measured(&folder, "refused", backends, &[])
+                .failed(2)
+                .contains("backend")
+        );
+    }
+    assert!(!folder.path("refused").exists());
+    let file = folder.file("bad.toml", "name = 7");
+    measured(&folder, "refused", "memory", &["--workload", file.to_str().unwrap()]).failed(3);
+}

@@ -1,0 +1,232 @@
+//! A workload derived from a log: lengths of streams, skew, sizes and bursts, but no payload and no name.
+
+use std::collections::HashMap;
+
+use crate::workload::{Arrivals, Data, Load, Mode, Payload, Skew, Workload, WorkloadError};
+
+/// Streams that are counted one by one; of more, the rest is one group.
+const STREAMS_MAX: usize = 5_000_000;
+/// Lengths that are kept, evenly taken.
+const LENGTHS_MAX: usize = 1 << 20;
+/// Ranks that the skew is fitted to.
+const RANKS_MAX: usize = 1_000;
+/// A second with this many times the mean of events is a burst.
+const BURST: f64 = 3.0;
+
+/// Takes the events of a log, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Recorder {
+    events: u64,
+    streams: HashMap<Box<str>, u64>,
+    lengths: Vec<u32>,
+    /// Events of each second that has any.
+    seconds: HashMap<i64, u64>,
+    first: Option<i64>,
+    last: Option<i64>,
+    /// Bytes of payloads before and after they were compressed.
+    compressed: (u64, u64),
+}
+
+impl Recorder {
+    /// Takes an event of `stream` at `micros` since 1970, whose payload has `bytes`.
+    pub fn add(&mut self, stream: &str, micros: i64, bytes: usize) {
+        self.events += 1;
+        if let Some(count) = self.streams.get_mut(stream) {
+            *count += 1;
+        } else if self.streams.len() < STREAMS_MAX {
+            self.streams.insert(stream.into(), 1);
+        }
+        // Every event of a short log, and a part of a long one.
+        let step = self.events / LENGTHS_MAX as u64 + 1;
+        if self.lengths.len() < LENGTHS_MAX && self.events.is_multiple_of(step) {
+            self.lengths.push(u32::try_from(bytes).unwrap_or(u32::MAX));
+        }
+        if self.seconds.len() < STREAMS_MAX {
+            *self.seconds.entry(micros.div_euclid(1_000_000)).or_default() += 1;
+        }
+        self.first = Some(self.first.map_or(micros, |first| first.min(micros)));
+        self.last = Some(self.last.map_or(micros, |last| last.max(micros)));
+    }
+
+    /// Notes that payloads of `before` bytes had `after` bytes when they were compressed together.
+    pub fn add_compressed(&mut self, before: u64, after: u64) {
+        self.compressed.0 += before;
+        self.compressed.1 += after;
+    }
+
+    /// The workload: the same number and skew of streams, sizes and rate.
+    ///
+    /// # Errors
+    ///
+    /// An error if there was no event, or `name` is no name.
+    pub fn finish(mut self, name: &str) -> Result<Workload, WorkloadError> {
+        if self.events == 0 {
+            return Err(WorkloadError("the log has no events".to_owned()));
+        }
+        let mut counts: Vec<u64> = self.streams.values().copied().collect();
+        counts.sort_unstable_by(|one, other| other.cmp(one));
+        let streams = counts.len() as u64;
+        let workload = Workload {
+            about: format!(
+                "derived from a log of {} events in {streams} streams; conflicts are not in a log",
+                self.events
+            ),
+            data: Data {
+                streams,
+                ..Data::default()
+            },
+            skew: skew(&counts),
+            payload: self.payload(),
+            load: self.load(),
+            ..Workload::named(name)
+        };
+        workload.checked()
+    }
+
+    fn payload(&mut self) -> Payload {
+        self.lengths.sort_unstable();
+        let at = |percent: usize| {
+            let index = (self.lengths.len() * percent).div_ceil(100).saturating_sub(1);
+            self.lengths.get(index).copied().unwrap_or(1).clamp(1, 1 << 20)
+        };
+        let (p50, p99) = (at(50), at(99));
+        let (before, after) = self.compressed;
+        let default = Payload::default();
+        // Random letters compress to three quarters, words to a twentieth.
+        let share = (to_f64(after) / to_f64(before.max(1)) - 0.05) / 0.7;
+        Payload {
+            bytes_p50: p50,
+            bytes_p99: p99.max(p50),
+            random_share: if before == 0 {
+                default.random_share
+            } else {
+                (share.clamp(0.0, 1.0) * 100.0).round() / 100.0
+            },
+        }
+    }
+
+    fn load(&self) -> Load {
+        let (first, last) = (self.first.unwrap_or(0), self.last.unwrap_or(0));
+        let seconds = to_f64(last.abs_diff(first)) / 1e6 + 1.0;
+        let rate = to_f64(self.events) / seconds;
+        let dense: Vec<u64> = self
+            .seconds
+            .values()
+            .copied()
+            .filter(|count| to_f64(*count) > rate * BURST)
+            .collect();
+        let share = to_f64(dense.len() as u64) / seconds;
+        let within = to_f64(dense.iter().sum::<u64>()) / to_f64(self.events);
+        let mut load = Load {
+            mode: Mode::Open,
+            rate: (rate.clamp(0.01, 1e8) * 100.0).round() / 100.0,
+            ..Load::default()
+        };
+        // A factor and a share of the time; together they are less than all events.
+        let factor = within / share.max(1e-9);
+        if (0.001..0.5).contains(&share) && factor > BURST {
+            load.arrivals = Arrivals::Bursts;
+            load.burst_share = share;
+            load.burst_factor = factor.min(0.99 / share);
+            load.burst_period_ms = 10_000;
+        }
+        load
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+fn to_f64(number: u64) -> f64 {
+    number as f64
+}
+
+/// Zipf's distribution, fitted by least squares to the logarithms of ranks and counts; uniform if they hardly fall.
+fn skew(counts: &[u64]) -> Skew {
+    let ranks = counts.iter().take(RANKS_MAX).zip(1_u64..);
+    let points: Vec<(f64, f64)> = ranks
+        .map(|(count, rank)| (to_f64(rank).ln(), to_f64(*count).ln()))
+        .collect();
+    let size = to_f64(points.len() as u64);
+    if points.len() < 3 {
+        return Skew::Uniform;
+    }
+    let mean = |of: &dyn Fn(&(f64, f64)) -> f64| points.iter().map(of).sum::<f64>() / size;
+    let (x, y) = (mean(&|point| point.0), mean(&|point| point.1));
+    let both = mean(&|point| (point.0 - x) * (point.1 - y));
+    let theta = -both / mean(&|point| (point.0 - x).powi(2));
+    if theta < 0.05 {
+        Skew::Uniform
+    } else {
+        Skew::Zipf {
+            theta: (theta.min(5.0) * 100.0).round() / 100.0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::generate::{Events, Generator};
+
+    /// What is recorded of a workload that was generated.
+    fn recorded(text: &str) -> Workload {
+        let workload = Workload::parse(text).unwrap();
+        let generator = Generator::new(&workload, 5);
+        let mut recorder = Recorder::default();
+        let mut events = Events::default();
+        for number in 0..50_000 {
+            let operation = generator.operation(number);
+            events.fill(&generator, &operation);
+            for event in events.list() {
+                recorder.add(
+                    &operation.stream,
+                    i64::try_from(number).unwrap() * 10_000,
+                    event.data.len(),
+                );
+            }
+        }
+        recorder.finish("again").unwrap()
+    }
+
+    #[test]
+    fn a_recorded_workload_is_like_the_one_that_made_the_log() {
+        let again = recorded(
+            "name = \"x\"\n[data]\nstreams = 200\n[skew]\nkind = \"zipf\"\ntheta = 0.9\n[payload]\nbytes_p50 = 300\nbytes_p99 = 900\n[mix]\nappend = 1",
+        );
+        assert_eq!(again.data.streams, 200);
+        assert!(
+            matches!(again.skew, Skew::Zipf { theta } if (0.8..1.0).contains(&theta)),
+            "{:?}",
+            again.skew
+        );
+        assert!((290..310).contains(&again.payload.bytes_p50), "{:?}", again.payload);
+        assert!((850..950).contains(&again.payload.bytes_p99), "{:?}", again.payload);
+        assert!((99.0..101.0).contains(&again.load.rate), "{:?}", again.load);
+        let text = again.to_toml().unwrap();
+        assert_eq!(Workload::parse(&text).unwrap(), again);
+        assert!(!text.contains("stream-0"), "{text}");
+    }
+
+    #[test]
+    fn uniform_streams_have_no_skew() {
+        let again = recorded("name = \"x\"\n[data]\nstreams = 50\n[mix]\nappend = 1");
+        assert_eq!(again.skew, Skew::Uniform);
+    }
+
+    #[test]
+    fn bursts_are_seen() {
+        let mut recorder = Recorder::default();
+        for second in 0..1_000 {
+            let count = if second % 10 == 0 { 60 } else { 5 };
+            (0..count).for_each(|_| recorder.add("a", second * 1_000_000, 100));
+        }
+        let load = recorder.finish("again").unwrap().load;
+        assert_eq!(load.arrivals, Arrivals::Bursts);
+        assert!((0.09..0.11).contains(&load.burst_share), "{load:?}");
+        assert!((5.0..6.5).contains(&load.burst_factor), "{load:?}");
+    }
+
+    #[test]
+    fn an_empty_log_is_no_workload() {
+        assert!(Recorder::default().finish("x").is_err());
+    }
+}
