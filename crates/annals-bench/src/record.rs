@@ -126,8 +126,8 @@ impl Recorder {
         let factor = within / share.max(1e-9);
         if (0.001..0.5).contains(&share) && factor > BURST {
             load.arrivals = Arrivals::Bursts;
-            load.burst_share = share;
-            load.burst_factor = factor.min(0.99 / share);
+            load.burst_share = (share * 10_000.0).floor() / 10_000.0;
+            load.burst_factor = (factor.min(0.99 / share) * 100.0).floor() / 100.0;
             load.burst_period_ms = 10_000;
         }
         load

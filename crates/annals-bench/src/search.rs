@@ -25,6 +25,12 @@ pub struct Limit {
 }
 
 impl Limit {
+    /// The lowest rate at which the percentile is known after `time`.
+    pub fn lowest_rate(&self, time: Duration) -> f64 {
+        let seconds = self.time_needed(1.0).as_secs_f64();
+        seconds / time.as_secs_f64()
+    }
+
     /// How long a rate must be measured for the percentile to be known.
     pub fn time_needed(&self, rate: f64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
@@ -78,12 +84,12 @@ pub struct Found {
     pub fails: Option<f64>,
 }
 
-/// Finds the highest rate at which `holds` is true, from `start` on.
+/// Finds the highest rate at which `holds` is true, from `start` on, and none below `min`.
 ///
 /// # Errors
 ///
 /// The error of `holds`, which ends the search.
-pub fn highest<E>(start: f64, holds: &mut dyn FnMut(f64) -> Result<bool, E>) -> Result<Found, E> {
+pub fn highest<E>(start: f64, min: f64, holds: &mut dyn FnMut(f64) -> Result<bool, E>) -> Result<Found, E> {
     let mut found = Found {
         holds: None,
         fails: None,
@@ -98,7 +104,7 @@ pub fn highest<E>(start: f64, holds: &mut dyn FnMut(f64) -> Result<bool, E>) -> 
         rate = match (found.holds, found.fails) {
             (Some(low), None) if low < RATE_MAX => (low * 2.0).min(RATE_MAX),
             (Some(low), Some(high)) if high / low > NEAR => (low * high).sqrt(),
-            (None, Some(high)) if high > 1.0 => high / 4.0,
+            (None, Some(high)) if high > min => (high / 4.0).max(min),
             (Some(_) | None, _) => break,
         };
     }
@@ -111,7 +117,7 @@ mod tests {
 
     fn search(start: f64, capacity: f64) -> (Found, usize) {
         let mut tries = 0;
-        let found = highest(start, &mut |rate| {
+        let found = highest(start, 1.0, &mut |rate| {
             tries += 1;
             Ok::<bool, ()>(rate <= capacity)
         });
@@ -143,6 +149,7 @@ mod tests {
         let limit: Limit = "p99<10ms".parse().unwrap();
         assert_eq!((limit.share, limit.time), (0.99, Duration::from_millis(10)));
         assert_eq!(limit.time_needed(10_000.0).as_millis(), 1_200);
+        assert!((limit.lowest_rate(Duration::from_secs(60)) - 200.0).abs() < 0.01);
         assert_eq!(
             "p99.9 < 250us".parse::<Limit>().unwrap().time,
             Duration::from_micros(250)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct NewEvent<'a> {
     /// What happened, such as `PaymentReceived`.
     pub event_type: &'a str,
-    /// The conversation that the event belongs to.
+    /// The conversation that the event belongs to; empty for none.
     pub correlation: &'a str,
     /// When it happened, in microseconds since 1970.
     pub micros: i64,

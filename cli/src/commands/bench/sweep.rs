@@ -21,6 +21,8 @@ use crate::output::{Format, Out};
 const RATES_MAX: usize = 100;
 /// No rate is measured for longer.
 const TIME_MAX: Duration = Duration::from_secs(60);
+/// The lowest rate is measured for less than the longest time.
+const SPARE: f64 = 1.01;
 /// The most operations of one rate of a search, unless the workload has more.
 const OPERATIONS_MAX: u64 = 5_000_000;
 
@@ -88,7 +90,7 @@ pub(super) fn find_max(asked: &FindMax, out: &mut Out<'_>) -> Outcome {
                 durability = row.backend.durability.name();
                 check(row, asked.limit)
             };
-            let Found { holds, fails } = highest(asked.start, &mut holds)?;
+            let Found { holds, fails } = highest(asked.start, asked.limit.lowest_rate(TIME_MAX) * SPARE, &mut holds)?;
             let rate = |rate: Option<f64>| rate.map_or(Value::Null, |rate| rate_of(rate, out.format));
             records.push(vec![
                 Value::from(workload.name.as_str()),

@@ -113,10 +113,15 @@ pub(crate) fn of_store(error: &Error) -> StoreError {
 }
 
 fn to_append<'a>(event: &NewEvent<'a>) -> annals::NewEvent<'a> {
-    annals::NewEvent::new(event.event_type)
-        .correlation(event.correlation)
+    let new = annals::NewEvent::new(event.event_type)
         .timestamp(Timestamp::from_micros(event.micros))
-        .data(event.data)
+        .data(event.data);
+    // An event of a log may belong to none.
+    if event.correlation.is_empty() {
+        new
+    } else {
+        new.correlation(event.correlation)
+    }
 }
 
 fn stored(event: EventRef<'_>) -> StoredEvent<'_> {
