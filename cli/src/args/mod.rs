@@ -11,6 +11,7 @@ pub(crate) mod list;
 mod man;
 pub(crate) mod pattern;
 pub(crate) mod serve;
+mod size;
 pub(crate) mod tail;
 
 use std::ffi::OsString;
@@ -24,6 +25,7 @@ use self::csv::Csv;
 pub(crate) use self::filters::{Filters, Terms};
 use self::foreign::Foreign;
 pub(crate) use self::man::Man;
+use self::size::{Size, parse_size};
 use crate::load::Location;
 use crate::output::Format;
 use crate::output::screen::{Colours, Role};
@@ -433,26 +435,6 @@ pub(crate) struct Guard {
     /// Write no changes; drop the slot, so that the server retains no log for it. No event is lost
     #[arg(long)]
     pub(crate) drop_slot: bool,
-}
-
-/// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size(pub(crate) u64);
-
-/// Reads `65536`, `64KiB`, `64MiB` or `1GiB`.
-fn parse_size(text: &str) -> Result<Size, String> {
-    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30)];
-    let unit = units
-        .iter()
-        .find_map(|(name, shift)| Some((text.strip_suffix(name)?, *shift)));
-    let (number, shift) = unit.unwrap_or((text, 0));
-    let bytes = number
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(1 << shift));
-    bytes
-        .map(Size)
-        .ok_or_else(|| "write a number of bytes, such as 64MiB".to_owned())
 }
 
 /// What is imported, and how.

@@ -89,7 +89,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether less was accepted than was offered.
+    /// Whether less was accepted than was offered: fewer operations started within the measured time than were due, or too many failed.
     #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
     pub fn is_overloaded(&self, mode: Mode) -> bool {
         let (taken, offered) = (self.loaded.recording.taken as f64, self.loaded.offered as f64);

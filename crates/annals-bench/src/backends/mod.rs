@@ -1,6 +1,8 @@
 //! The backends that come with the program, one file each.
 
 mod annals;
+#[cfg(feature = "eventually")]
+mod eventually;
 mod naive;
 mod null;
 #[cfg(feature = "postgres")]
@@ -11,6 +13,8 @@ use std::path::Path;
 use ::annals::Durability;
 
 pub use self::annals::Annals;
+#[cfg(feature = "eventually")]
+pub use self::eventually::Eventually;
 pub use self::naive::Naive;
 pub use self::null::Null;
 #[cfg(feature = "postgres")]
@@ -18,12 +22,14 @@ pub use self::postgres::Postgres;
 use crate::store::{Backend, Result, StoreError};
 
 /// The names of the backends.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: &[&str] = &[
     "memory",
     "file-volatile",
     "file-written",
     "file-synced",
     "naive",
+    #[cfg(feature = "eventually")]
+    "eventually",
     "null",
 ];
 
@@ -41,6 +47,8 @@ pub fn named(name: &str, data: &Path) -> Result<Box<dyn Backend>> {
         "file-written" => files(Durability::Written),
         "file-synced" => files(Durability::Synced),
         "naive" => Ok(Box::new(Naive)),
+        #[cfg(feature = "eventually")]
+        "eventually" => Ok(Box::new(Eventually)),
         "null" => Ok(Box::new(Null)),
         url => by_url(url),
     }
@@ -86,7 +94,7 @@ mod tests {
     fn a_backend_had_another_name() {
         for name in NAMES {
             let backend = named(name, Path::new("data")).unwrap();
-            assert_eq!(backend.description().name, name);
+            assert_eq!(backend.description().name, *name);
         }
         assert!(named("memcached", Path::new("data")).is_err());
         assert!(!is_named("memcached") && is_named("null"));

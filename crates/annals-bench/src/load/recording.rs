@@ -237,3 +237,54 @@ impl Recording {
         self.last_end = self.last_end.max(other.last_end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn added(times: Times, outcome: Outcome) -> Recording {
+        let mut recording = Recording::default();
+        let window = Window {
+            start: SECOND,
+            end: 2 * SECOND,
+        };
+        recording.add(window, Kind::Append, times, outcome, (3, 300));
+        recording
+    }
+
+    #[test]
+    fn a_clock_that_went_back_made_a_time_of_584_years() {
+        let times = Times {
+            due: SECOND,
+            ready: SECOND,
+            started: SECOND,
+            ended: SECOND / 2,
+        };
+        let recording = added(times, Outcome::Read);
+        let all = recording.all();
+        assert_eq!(
+            (all.service.max(), all.response.max(), recording.wait.max()),
+            Default::default()
+        );
+    }
+
+    #[test]
+    fn an_event_that_was_acknowledged_after_the_time_was_counted_in_its_rate() {
+        let times = Times {
+            due: SECOND,
+            ready: SECOND,
+            started: SECOND + SECOND / 2,
+            ended: 3 * SECOND,
+        };
+        let late = added(times, Outcome::Acknowledged(Version(1)));
+        assert_eq!((late.events, late.accepted, late.taken, late.ended), (0, 0, 1, 1));
+        assert_eq!(late.all().response.max(), 2 * SECOND);
+        let ended = SECOND + SECOND / 2;
+        let in_time = added(Times { ended, ..times }, Outcome::Acknowledged(Version(1)));
+        assert_eq!((in_time.events, in_time.bytes, in_time.accepted), (3, 300, 1));
+        assert_eq!((in_time.wait.max(), in_time.lag.max()), (SECOND / 2, SECOND / 2));
+        assert_eq!(in_time.slots[SLOTS / 2].events, 3);
+    }
+}

@@ -169,11 +169,16 @@ fn curves(summary: &Summary) -> String {
 
 /// Rows of one durability, workload and load are in one chart, and no others.
 fn charts(summary: &Summary) -> String {
-    let groups: BTreeSet<(&str, DurabilityClass)> = summary
+    let mut groups: Vec<(&str, DurabilityClass)> = Vec::new();
+    for group in summary
         .rows
         .iter()
         .map(|row| (row.workload.as_str(), row.backend.durability))
-        .collect();
+    {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
     let mut text = "<h2>Charts</h2><p class=\"soft\">Backends of unlike durability are never in one chart. The line on a bar is the 95 % interval.</p>".to_owned();
     for (workload, durability) in groups {
         let is_drawn = |row: &&RowSummary| {

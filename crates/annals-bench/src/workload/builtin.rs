@@ -1,7 +1,7 @@
 //! The workloads that come with the program.
 
 /// The built-in workloads: the name, and the file.
-pub const BUILT_IN: [(&str, &str); 11] = [
+pub const BUILT_IN: [(&str, &str); 12] = [
     ("quick", include_str!("../../workloads/quick.toml")),
     ("append-small", include_str!("../../workloads/append-small.toml")),
     ("aggregate-cycle", include_str!("../../workloads/aggregate-cycle.toml")),
@@ -15,6 +15,7 @@ pub const BUILT_IN: [(&str, &str); 11] = [
     ("query-mix", include_str!("../../workloads/query-mix.toml")),
     ("snapshot-load", include_str!("../../workloads/snapshot-load.toml")),
     ("degradation", include_str!("../../workloads/degradation.toml")),
+    ("mixed-office", include_str!("../../workloads/mixed-office.toml")),
     ("reference", include_str!("../../workloads/reference.toml")),
 ];
 

@@ -1,5 +1,6 @@
 //! Changing single keys of a workload: `--set load.rate=5000`, and variants.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use toml::{Table, Value};
@@ -70,14 +71,27 @@ fn finish(mut table: Table, settings: &[Setting]) -> Result<Workload, WorkloadEr
         insert(&mut table, setting)?;
     }
     let mut workload: Workload = Value::Table(table).try_into().map_err(|error| of_toml(&error))?;
-    // A key that is set on the command line holds for all variants.
-    for variant in &mut workload.variants {
-        variant
-            .set
-            .retain(|key, _| settings.iter().all(|setting| setting.key != *key));
-    }
+    hold_for_variants(&mut workload.variants, settings);
     check::check(&workload)?;
     Ok(workload)
+}
+
+/// A key that is set on the command line holds for all variants. Of those that differ no more, the first is left; one alone that differs
+/// from nothing is the workload itself.
+fn hold_for_variants(variants: &mut Vec<Variant>, settings: &[Setting]) {
+    let is_set = |key: &String| settings.iter().any(|setting| setting.key == *key);
+    for variant in &mut *variants {
+        variant.set.retain(|key, _| !is_set(key));
+    }
+    let mut seen: Vec<BTreeMap<String, Value>> = Vec::new();
+    variants.retain(|variant| {
+        let is_new = !seen.contains(&variant.set);
+        seen.push(variant.set.clone());
+        is_new
+    });
+    if seen.iter().all(BTreeMap::is_empty) {
+        variants.clear();
+    }
 }
 
 fn insert(table: &mut Table, setting: &Setting) -> Result<(), WorkloadError> {
@@ -158,5 +172,17 @@ mod tests {
         assert!((rows[0].load.rate - 9.0).abs() < f64::EPSILON);
         let fixed = with_settings(&text, &["load.rate=7".parse().unwrap()]).unwrap();
         assert!((fixed.rows().unwrap()[0].load.rate - 7.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_closed_loop_was_measured_twice_under_another_name() {
+        let quick = super::super::built_in("quick").unwrap();
+        let names = |settings: &[&str]| {
+            let settings: Vec<Setting> = settings.iter().map(|text| text.parse().unwrap()).collect();
+            let rows = with_settings(quick, &settings).unwrap().rows().unwrap();
+            rows.into_iter().map(|row| row.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["quick/saturate", "quick/open"]);
+        assert_eq!(names(&["load.mode=open", "load.rate=9"]), ["quick"]);
     }
 }

@@ -78,3 +78,16 @@ fn a_run_that_is_stopped_leaves_no_files() {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{last:?}");
     }
 }
+
+#[cfg(feature = "eventually")]
+#[test]
+fn a_store_without_a_log_is_verified_by_its_streams() {
+    let backend = annals_bench::backends::Eventually;
+    let mut workload = workload("create = 1\nappend = 1\ncycle = 1\nload = 1\nload_tail = 1");
+    // With more, its check of the version is not atomic with the append.
+    workload.load.workers = 1;
+    let run = done(&backend, &workload);
+    assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
+    assert_eq!(run.loaded.recording.failed, 0, "{:?}", run.loaded.recording.failure);
+    assert!(run.verdict.acknowledged > 2_400);
+}
