@@ -23,6 +23,7 @@ mod interrupted;
 mod lists;
 mod looks;
 mod mcp;
+mod packages;
 mod paged;
 mod payloads;
 mod pipes;

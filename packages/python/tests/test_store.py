@@ -1,0 +1,129 @@
+"""The client and the server, with the standard library alone: `python -m unittest` in this folder runs them."""
+
+import itertools
+import os
+import unittest
+from unittest import mock
+
+from annals_store import Client, Conflict, Problem, Server, ServerError, Unreachable
+
+
+class StoreTest(unittest.TestCase):
+    numbers = itertools.count(1)
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.stop)
+
+    def setUp(self):
+        self.store = self.server.namespace(f"test-{next(self.numbers)}")
+        self.addCleanup(self.store.close)
+
+    def place(self, order="order-1", **given):
+        return self.store.append(order, {"eventType": "OrderPlaced", "eventData": {"total": 1}}, aggregate_type="Order", **given)
+
+    def test_what_is_appended_is_read(self):
+        self.assertEqual(self.place(expected="none")["lastVersion"], 1)
+        self.store.append("order-1", [{"eventType": "OrderPaid"}, {"eventType": "OrderSent", "tags": ["a", "b"]}], expected=1)
+        self.assertEqual([event["eventType"] for event in self.store.stream("order-1")], ["OrderPlaced", "OrderPaid", "OrderSent"])
+        self.assertEqual(self.store.count(eventType=["OrderPaid", "OrderSent"]), 2)
+        self.assertEqual(self.store.event(3)["tags"], ["a", "b"])
+        self.assertEqual(self.store.get("/statistics")["total"], 3)
+
+    def test_a_conflict_has_the_actual_version(self):
+        self.place()
+        with self.assertRaises(Conflict) as refused:
+            self.place(expected="none")
+        self.assertEqual((refused.exception.actual, refused.exception.type), (1, "version-conflict"))
+        self.assertEqual(self.store.count(), 1)
+
+    def test_a_refusal_says_why(self):
+        with self.assertRaises(Problem) as refused:
+            self.store.event(7)
+        self.assertEqual((refused.exception.status, refused.exception.type), (404, "not-found"))
+        with self.assertRaisesRegex(Problem, "nonsense"):
+            list(self.store.events(nonsense=1))
+
+    def test_a_key_makes_a_repetition_harmless(self):
+        first = self.place(idempotency_key="k-1")
+        again = self.place(idempotency_key="k-1")
+        self.assertEqual((again["repeated"], again["lastPosition"]), (True, first["lastPosition"]))
+        self.assertEqual(self.store.count(), 1)
+
+    def test_every_page_is_read(self):
+        self.store.append("many", [{"eventType": "Counted", "eventData": number} for number in range(1000)], aggregate_type="Thing")
+        self.assertEqual([event["eventData"] for event in self.store.events(limit=7)], list(range(1000)))
+        self.assertEqual([event["version"] for event in self.store.stream("many", limit=300)], list(range(1, 1001)))
+
+    def test_names_may_have_any_character(self):
+        name = "a/b ?&#%ü\u202e\"<>"
+        self.place(name)
+        self.assertEqual([event["aggregateId"] for event in self.store.stream(name)], [name])
+        self.assertEqual(self.store.count(aggregate=name), 1)
+
+    def test_stores_of_two_names_share_nothing(self):
+        self.place()
+        with self.server.namespace("another") as another:
+            self.assertEqual(another.count(), 0)
+        self.assertEqual(self.store.count(), 1)
+
+    def test_the_clock_is_set_and_moved(self):
+        self.store.reset(now="2026-01-31T12:00:00Z", seed=7)
+        self.place()
+        self.assertEqual(self.store.advance(seconds=90), "2026-01-31T12:01:30Z")
+        self.place()
+        self.assertEqual([event["timestamp"] for event in self.store.events()], ["2026-01-31T12:00:00Z", "2026-01-31T12:01:30Z"])
+
+    def test_a_snapshot_is_restored(self):
+        self.place()
+        kept = self.store.snapshot()
+        self.place()
+        self.store.restore(kept)
+        self.assertEqual(self.store.count(), 1)
+
+    def test_several_aggregates_are_all_or_none(self):
+        appends = [{"aggregateId": name, "aggregateType": "Account", "events": [{"eventType": "Moved"}]} for name in ("a", "b")]
+        self.store.append_all(appends)
+        with self.assertRaises(Problem):
+            self.store.append_all([appends[0], {**appends[1], "expectedVersion": 7}])
+        self.assertEqual(self.store.count(), 2)
+
+    def test_a_deleted_aggregate_has_no_events(self):
+        self.place()
+        self.store.delete("order-1")
+        self.assertEqual(list(self.store.stream("order-1")), [])
+
+    def test_a_connection_that_the_server_closed_is_opened_again(self):
+        self.assertEqual(self.store.count(), 0)
+        self.store._connection.sock.close()
+        self.assertEqual(self.store.count(), 0)
+
+
+class ServerTest(unittest.TestCase):
+    def test_a_server_stops_with_its_block(self):
+        with Server() as server, server.client() as store:
+            self.assertEqual(store.count(), 0)
+        with self.assertRaises(Unreachable):
+            server.client().count()
+
+    def test_a_program_that_is_not_there_is_named(self):
+        with mock.patch.dict(os.environ, {"ANNALS_PROGRAM": "/absent/annals"}), self.assertRaisesRegex(ServerError, "/absent/annals"):
+            Server()
+
+    def test_a_program_that_fails_is_heard(self):
+        with mock.patch("annals_store._server.program", return_value="false"), self.assertRaisesRegex(ServerError, "it has said nothing"):
+            Server()
+
+    def test_the_store_of_the_environment_is_not_wiped(self):
+        with mock.patch.dict(os.environ, {"ANNALS_STORE": "file:/absent"}), Server() as server, server.client() as store:
+            self.assertEqual(store.count(), 0)
+
+    def test_an_address_that_is_none_is_refused(self):
+        for url in ("", "127.0.0.1:4280", "ftp://127.0.0.1", "http://"):
+            with self.assertRaisesRegex(ValueError, "no URL"):
+                Client(url)
+
+
+if __name__ == "__main__":
+    unittest.main()
