@@ -309,3 +309,16 @@ fn what_is_misspelled_is_refused() {
     let file = folder.file("bad.toml", "name = 7");
     measured(&folder, "refused", "memory", &["--workload", file.to_str().unwrap()]).failed(3);
 }
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_result_of_nothing_was_left() {
+    let folder = Folder::new();
+    let url = "postgres://nobody@127.0.0.1:1/absent?connect_timeout=1";
+    for command in ["run", "sweep"] {
+        let out = folder.path("result");
+        let failed = run(bench(&[command, "--backends", url]).arg("--out").arg(&out));
+        assert_eq!(failed.code, 1, "{}", failed.stderr);
+        assert!(!out.exists());
+    }
+}

@@ -63,6 +63,13 @@ impl Session {
         self.data.execute(names, rows, self.manifest.seed)
     }
 
+    /// Removes the folders of a result that has nothing in it.
+    pub(super) fn discard(self) {
+        drop(self.data);
+        // A folder that is not empty, or cannot be removed, is only untidy.
+        drop(fs::remove_dir(self.folder.path()));
+    }
+
     /// Writes the files.
     pub(super) fn finish(self, rows: &[Row]) -> Outcome<(Folder, Manifest, Summary)> {
         let summary = Summary::of(rows);
@@ -83,8 +90,13 @@ pub(super) fn measure(asked: &Asked, out: &Out<'_>) -> Outcome<(Folder, Manifest
         .collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(|error| Failure::Usage(error.to_string()))?;
     let session = Session::begin(asked, out)?;
-    let rows = session.execute(&asked.backends, rows.into_iter().flatten().collect())?;
-    session.finish(&rows)
+    match session.execute(&asked.backends, rows.into_iter().flatten().collect()) {
+        Ok(rows) => session.finish(&rows),
+        Err(failure) => {
+            session.discard();
+            Err(failure)
+        }
+    }
 }
 
 fn unknown(name: &str) -> Failure {

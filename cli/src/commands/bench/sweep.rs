@@ -41,22 +41,30 @@ pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, 
     }
     let backends = &asked.what.backends;
     let session = Session::begin(&asked_of(rows.clone(), backends, asked.what.seed, &asked.to), out)?;
+    match rise(&session, backends, rows.chunks(rates.len())) {
+        Ok(measured) => session.finish(&measured),
+        Err(failure) => {
+            session.discard();
+            Err(failure)
+        }
+    }
+}
+
+/// Measures groups of rows with rising rates, each row without the backends that did not follow before.
+fn rise<'a>(session: &Session, backends: &[String], groups: impl Iterator<Item = &'a [Workload]>) -> Outcome<Vec<Row>> {
     let mut measured: Vec<Row> = Vec::new();
-    for group in rows.chunks(rates.len()) {
-        let mut names = backends.clone();
+    for group in groups {
+        let mut names = backends.to_vec();
         for row in group {
             let mut more = session.execute(&names, vec![row.clone()])?;
+            // One row for each backend, in their order: the name of a database is not its URL.
             let follows = |row: &Row| row.failure.is_none() && !is_overloaded(row);
-            let gone: Vec<String> = more
-                .iter()
-                .filter(|row| !follows(row))
-                .map(|row| row.backend.name.clone())
-                .collect();
-            names.retain(|name| !gone.contains(name));
+            let rows = names.into_iter().zip(&more);
+            names = rows.filter(|(_, row)| follows(row)).map(|(name, _)| name).collect();
             measured.append(&mut more);
         }
     }
-    session.finish(&measured)
+    Ok(measured)
 }
 
 fn is_overloaded(row: &Row) -> bool {
