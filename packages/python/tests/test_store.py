@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import socket
+import threading
 import unittest
 from unittest import mock
 
@@ -123,6 +125,91 @@ class ServerTest(unittest.TestCase):
         for url in ("", "127.0.0.1:4280", "ftp://127.0.0.1", "http://"):
             with self.assertRaisesRegex(ValueError, "no URL"):
                 Client(url)
+
+
+def answer(text, status="200 OK", length=None):
+    return f"HTTP/1.1 {status}\r\nContent-Length: {len(text) if length is None else length}\r\n\r\n{text}".encode()
+
+
+class Scripted:
+    """A server that gives these answers, a list for each connection, and closes the connection behind the last; `None` is no answer."""
+
+    def __init__(self, *connections):
+        self.methods = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.serve, args=(connections,), daemon=True)
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+
+    def serve(self, connections):
+        for answers in connections:
+            connection, _ = self.listener.accept()
+            with connection, connection.makefile("rb") as requests:
+                for given in answers:
+                    self.methods.append(requests.readline().split()[0].decode())
+                    lines = iter(requests.readline, b"\r\n")
+                    lengths = [int(line.split(b":")[1]) for line in lines if line.lower().startswith(b"content-length:")]
+                    requests.read(sum(lengths))
+                    if given is not None:
+                        connection.sendall(given)
+        self.listener.close()
+
+
+class HostileServerTest(unittest.TestCase):
+    def given(self, *connections):
+        server = Scripted(*connections)
+        store = Client(server.url)
+        self.addCleanup(store.close)
+        return server, store
+
+    def test_an_answer_that_was_cut_off_was_taken_for_a_whole_one(self):
+        server, store = self.given([answer("{}", length=99)])
+        with self.assertRaises(Unreachable):
+            store.append("a", {"eventType": "X"})
+        self.assertEqual(server.methods, ["POST"])
+
+    def test_an_answer_that_was_no_object_broke_the_client(self):
+        for status in ("200 OK", "404 Not Found"):
+            for text in ("[1]", '"actualVersion"', "5", "null", "<html>", "[" * 200_000):
+                _, store = self.given([answer(text, status)])
+                with self.assertRaisesRegex(Problem, "no JSON object") as refused:
+                    store.count()
+                self.assertEqual(refused.exception.status, int(status[:3]))
+
+    def test_an_append_without_an_answer_had_succeeded(self):
+        _, store = self.given([answer("")])
+        with self.assertRaisesRegex(Problem, "no JSON object"):
+            store.append("a", {"eventType": "X"})
+
+    def test_a_refusal_without_a_body_has_its_status(self):
+        for status in (307, 500, 503):
+            _, store = self.given([answer("", f"{status} Other")])
+            with self.assertRaises(Problem) as refused:
+                store.count()
+            self.assertEqual(refused.exception.status, status)
+
+    def test_a_write_failed_on_a_connection_that_had_ended(self):
+        server, store = self.given([answer('{"count":0}')], [answer('{"lastVersion":1}')])
+        self.assertEqual(store.count(), 0)
+        # Waits until the end of the connection has arrived.
+        self.assertEqual(store._connection.sock.recv(1, socket.MSG_PEEK), b"")
+        self.assertEqual(store.append("a", {"eventType": "X"}), {"lastVersion": 1})
+        self.assertEqual(server.methods, ["GET", "POST"])
+
+    def test_a_write_without_an_answer_is_not_sent_again(self):
+        server, store = self.given([answer('{"count":0}'), None], [answer("{}")])
+        store.count()
+        with self.assertRaises(Unreachable):
+            store.append("a", {"eventType": "X"})
+        self.assertEqual(server.methods, ["GET", "POST"])
+
+    def test_a_connection_was_kept_in_the_middle_of_an_answer(self):
+        server, store = self.given([answer('{"count":1}')], [answer('{"count":2}')])
+        with mock.patch("http.client.HTTPResponse.read", side_effect=KeyboardInterrupt), self.assertRaises(KeyboardInterrupt):
+            store.count()
+        self.assertIsNone(store._connection)
+        self.assertEqual(store.count(), 2)
+        self.assertEqual(server.methods, ["GET", "GET"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import selectors
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union
 from urllib.parse import quote, urlencode, urlsplit
@@ -163,15 +164,20 @@ class Client:
             headers["Content-Type"] = "application/json"
         status, text = self._exchange(method, target, sent, headers)
         try:
-            document = json.loads(text) if text else {}
-        except ValueError:
-            raise Problem(status, {"detail": f"the answer to {method} {target} is no JSON"}) from None
-        if status < 300:
+            document = json.loads(text) if text or status < 300 else {}
+        except (ValueError, RecursionError):
+            document = None
+        if not isinstance(document, dict):
+            raise Problem(status, {"detail": f"the answer to {method} {target} is no JSON object"})
+        if 200 <= status < 300:
             return document
         raise (Conflict if "actualVersion" in document else Problem)(status, document)
 
     def _exchange(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        # A connection that the server has closed meanwhile is found by the first bytes: nothing of the answer has come then. Only what reads is sent again.
+        # What writes is sent once, so a connection that the server has closed while it was idle must be found before.
+        if self._connection is not None and _is_over(self._connection):
+            self.close()
+        # A server may close it in this moment too. Only what reads is sent again.
         for is_last in (method != "GET" or self._connection is None, True):
             try:
                 return self._send(method, target, body, headers)
@@ -179,6 +185,10 @@ class Client:
                 self.close()
                 if is_last:
                     raise Unreachable(f"{self.url} does not answer: {error}") from error
+            except BaseException:
+                # The rest of this answer must not be taken for the next one.
+                self.close()
+                raise
         raise AssertionError("the second attempt is the last")
 
     def _send(self, method: str, target: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -190,7 +200,22 @@ class Client:
             text = response.read(ANSWER_BYTES_MAX + 1)
             if len(text) > ANSWER_BYTES_MAX:
                 raise http.client.HTTPException(f"the answer has more than {ANSWER_BYTES_MAX} bytes")
+            # A read of a number of bytes does not fail when the answer ends before them.
+            if response.length:
+                raise http.client.IncompleteRead(text, response.length)
             return response.status, text
+
+
+def _is_over(connection: http.client.HTTPConnection) -> bool:
+    """Whether an idle connection has something to read, which is its end: no answer is due."""
+    if connection.sock is None:
+        return False
+    with selectors.DefaultSelector() as selector:
+        try:
+            selector.register(connection.sock, selectors.EVENT_READ)
+        except (OSError, ValueError):
+            return True
+        return bool(selector.select(0))
 
 
 def _segment(text: str) -> str:
