@@ -97,5 +97,6 @@ fn says_the_same(event: &NewEvent<'_>, stored: &Event) -> bool {
         && event.causation_id.as_deref() == stored.causation_id()
         && event.user_id.as_deref() == stored.user_id()
         && event.organization_id.as_deref() == stored.organization_id()
+        && event.tags.iter().map(AsRef::as_ref).eq(stored.tags())
         && event.timestamp.is_none_or(|time| time == stored.timestamp())
 }

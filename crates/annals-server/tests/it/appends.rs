@@ -117,6 +117,21 @@ fn a_repeated_request_stored_its_events_twice() {
 }
 
 #[test]
+fn a_key_with_other_tags_was_a_repetition() {
+    let server = Running::new();
+    let send = |tags: &serde_json::Value| {
+        let body = json!({ "eventType": "X", "tags": tags }).to_string();
+        let target = "/v1/streams/a/events?aggregateType=A";
+        server.send("POST", target, &[JSON, ("Idempotency-Key", "k-1")], body.as_bytes())
+    };
+    send(&json!(["a", "b"])).ok(201);
+    assert_eq!(send(&json!(["a", "b"])).ok(200)["repeated"], true);
+    for other in [json!(["a"]), json!(["a", "c"]), json!([]), json!(["a", "b", "c"])] {
+        send(&other).refused(422, "idempotency-key-reused");
+    }
+}
+
+#[test]
 fn several_aggregates_are_appended_to_all_or_none() {
     let server = Running::new();
     let transfer = json!({ "appends": [
