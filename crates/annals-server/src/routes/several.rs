@@ -113,11 +113,20 @@ fn parse(store: &Store, content: &Content) -> Result<(Vec<Append<'static>>, Opti
     for part in wire.appends {
         parts.push(part.into_append(store)?);
     }
-    let condition = wire.condition.map(|condition| {
-        let query = condition.query.into_asked()?.query;
-        Ok::<_, Problem>(Condition::none_after(query, Position(condition.after)))
-    });
+    let condition = wire.condition.map(WireCondition::into_condition);
     Ok((parts, condition.transpose()?))
+}
+
+impl WireCondition {
+    fn into_condition(self) -> Result<Condition, Problem> {
+        let asked = self.query.into_asked()?.without_page()?;
+        if asked.as_of.is_some() || asked.min_position.is_some() {
+            return Err(Problem::invalid(
+                "a condition holds for every event after its position: it has no asOf and no minPosition",
+            ));
+        }
+        Ok(Condition::none_after(asked.query, Position(self.after)))
+    }
 }
 
 impl WireAppend<'_> {

@@ -149,6 +149,23 @@ fn several_aggregates_are_appended_to_all_or_none() {
 }
 
 #[test]
+fn a_member_of_a_condition_without_effect_was_ignored() {
+    let server = Running::new();
+    server.add("a", "X");
+    for member in [
+        json!({ "asOf": 1 }),
+        json!({ "minPosition": 9 }),
+        json!({ "limit": 1 }),
+        json!({ "cursor": "p9" }),
+        json!({ "order": "-position" }),
+    ] {
+        let events = json!([{ "eventType": "X" }]);
+        let body = json!({ "condition": { "query": member }, "appends": [{ "aggregateId": "a", "events": events }] });
+        server.post("/v1/appends", &body).refused(400, "invalid-request");
+    }
+}
+
+#[test]
 fn a_condition_that_fails_names_the_event() {
     let server = Running::new();
     server.add("seat-1", "SeatTaken");
