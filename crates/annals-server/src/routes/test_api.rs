@@ -6,8 +6,8 @@ use std::time::Duration;
 use annals::{Clock as _, Timestamp};
 use axum::Router;
 use axum::extract::{FromRequestParts, RawPathParams, State};
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use crate::namespaces::{Fresh, TestClock};
 use crate::params::{Params, invalid, parse_time};
 use crate::problem::{Kind, Problem};
 use crate::shared::{DEFAULT, Shared};
+use crate::tokens::{Role, permit};
 
 /// The longest step of a clock: a hundred years.
 const STEP_SECONDS_MAX: f64 = 100.0 * 366.0 * 86_400.0;
@@ -140,8 +141,9 @@ async fn restore(State(shared): State<Arc<Shared>>, target: Target) -> Result<Re
     Err(missing())
 }
 
-/// `POST /test/fork/{name}`
-async fn fork(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
+/// `POST /test/fork/{name}`. The token must permit both namespaces: that of the path was checked already.
+async fn fork(State(shared): State<Arc<Shared>>, headers: HeaderMap, target: Target) -> Result<Response, Problem> {
+    permit(&shared, &headers, Role::Admin, Some(&target.segment))?;
     target.params.finish()?;
     if shared.namespaces.fork(&target.namespace, &target.segment)? {
         return json(StatusCode::CREATED, &value!({ "namespace": target.segment }));

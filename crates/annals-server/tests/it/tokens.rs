@@ -83,6 +83,23 @@ fn a_token_of_one_namespace_reached_another() {
 }
 
 #[test]
+fn a_token_of_one_namespace_made_another_by_a_fork() {
+    let tokens = [
+        Token::new(Role::Admin, TENANT).unwrap().in_namespace("tenant"),
+        Token::new(Role::Admin, ADMIN).unwrap(),
+    ];
+    let builder = Server::builder(Store::in_memory()).namespace("tenant", Store::in_memory());
+    let server = Running::built(builder.test_api().tokens(tokens), Duration::from_secs(30));
+    let post = |token: &str, target: &str| {
+        let bearer = format!("Bearer {token}");
+        server.send("POST", target, &[("Authorization", &bearer)], b"")
+    };
+    post(TENANT, "/v1/ns/tenant/test/reset").ok(200);
+    post(TENANT, "/v1/ns/tenant/test/fork/another").refused(403, "forbidden");
+    post(ADMIN, "/v1/ns/tenant/test/fork/another").ok(201);
+}
+
+#[test]
 fn an_operation_needed_no_token() {
     let server = server();
     let document = server.get("/openapi.json").ok(200);
