@@ -43,10 +43,12 @@ impl Lines {
     /// The next line; `None` at the end.
     pub(super) fn next(&self) -> Outcome<Option<Line>> {
         loop {
+            // Before a line is taken: a client that always has one must not keep a signal from being seen.
+            interrupt::check(|| "the server has ended".to_owned())?;
             match self.0.recv_timeout(GLANCE) {
                 Ok(line) => return Ok(Some(line?)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                Err(RecvTimeoutError::Timeout) => interrupt::check(|| "the server has ended".to_owned())?,
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }

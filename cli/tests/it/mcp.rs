@@ -375,3 +375,31 @@ fn a_store_that_cannot_be_served_is_refused() {
     support::ask(&folder.path("absent.jsonl"), &["mcp"]).failed(4);
     support::run(program().arg("mcp")).failed(2);
 }
+
+/// Requests of a client that never waits for an answer.
+#[cfg(unix)]
+const REQUESTS: u32 = 5_000_000;
+
+#[cfg(unix)]
+#[test]
+fn a_signal_was_not_seen_while_requests_came() {
+    let folder = Folder::new();
+    let mut client = Client::of(&log(&folder));
+    let mut requests = client.requests.take().unwrap();
+    let flood = std::thread::spawn(move || {
+        let ping = b"{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n".repeat(100);
+        (0..REQUESTS / 100).all(|_| requests.write_all(&ping).is_ok())
+    });
+    client.receive();
+    let id = client.server.id().to_string();
+    assert!(
+        std::process::Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::io::copy(&mut client.responses, &mut std::io::sink()).unwrap();
+    assert_eq!(client.server.wait().unwrap().code(), Some(130));
+    assert!(!flood.join().unwrap(), "every request was answered");
+}
