@@ -1,5 +1,6 @@
 //! Backups of stores in files, also of damaged ones and on disks that fail.
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,4 +160,48 @@ fn a_backup_stops_when_it_is_told_to() {
 fn a_store_without_a_segment_is_not_backed_up() {
     let (backup, _) = copy(&SimulatedDisk::new(), BackupEnd::Store);
     assert!(matches!(backup, Err(BackupError::Empty { .. })), "{backup:?}");
+}
+
+#[test]
+fn a_target_with_a_store_was_mixed_with_the_copy() {
+    let store = filled();
+    for name in store.names().expect("names").iter().filter(|name| *name != "lock") {
+        let to = SimulatedDisk::new();
+        // A segment behind all of the store's, or its head.
+        let other = if name == "head" {
+            "head"
+        } else {
+            "00000000000000009999.segment"
+        };
+        to.put(other, &store.bytes(name).expect("a file"));
+        let backup = back_up(&store, Arc::new(to.clone()), BackupEnd::Store, &mut |_, _| {
+            ControlFlow::Continue(())
+        });
+        let is_refused =
+            matches!(&backup, Err(BackupError::Write { source, .. }) if source.kind() == ErrorKind::AlreadyExists);
+        assert!(is_refused, "{backup:?}");
+        assert_eq!(to.names().expect("names"), [other]);
+    }
+}
+
+#[test]
+fn a_segment_that_was_renamed_was_copied() {
+    let whole = filled();
+    let names = whole.names().expect("names");
+    for renamed in names.iter().filter(|name| name.ends_with(".segment")) {
+        let store = SimulatedDisk::new();
+        for name in &names {
+            let first = renamed.trim_end_matches(".segment").parse::<u64>().expect("a position");
+            let new = format!("{:020}.segment", first + 1);
+            store.put(
+                if name == renamed { &new } else { name },
+                &whole.bytes(name).expect("a file"),
+            );
+        }
+        let (backup, _) = copy(&store, BackupEnd::Store);
+        assert!(
+            matches!(backup, Err(BackupError::Damaged { .. })),
+            "{renamed}: {backup:?}"
+        );
+    }
 }

@@ -119,7 +119,8 @@ type Result<T, E = BackupError> = std::result::Result<T, E>;
 ///
 /// # Errors
 ///
-/// Every [`BackupError`]. A segment that is damaged, missing or of another store, and a store that ends before what its head says was synced, are
+/// Every [`BackupError`]. A target with files of a store is refused by [`Write`](BackupError::Write). A segment that is damaged, missing, renamed or
+/// of another store, and a store that ends before what its head says was synced, are
 /// [`Damaged`](BackupError::Damaged).
 pub fn back_up(
     from: &dyn Disk,
@@ -158,6 +159,7 @@ struct Copied {
 
 impl Copying<'_> {
     fn run(mut self, end: BackupEnd) -> Result<Backup> {
+        self.check_target()?;
         // Before the segments: what it says was in them.
         let head = head::read(self.from).map_err(|error| self.unread(head::NAME, error))?;
         let names = self.from.names().map_err(|error| self.unread("", error))?;
@@ -179,6 +181,16 @@ impl Copying<'_> {
             last: Position(last),
             reached: Position(reached),
         })
+    }
+
+    /// Refuses a target with segments or a head: those that the copy does not replace would belong to it.
+    fn check_target(&self) -> Result<()> {
+        let names = self.to.names().map_err(|error| self.unwritten("", error))?;
+        if head::is_store(&names) {
+            let error = io::Error::new(io::ErrorKind::AlreadyExists, "it has files of a store already");
+            return Err(self.unwritten("", error));
+        }
+        Ok(())
     }
 
     /// Removes the batches behind the end. Returns the last position that is left.
@@ -244,6 +256,9 @@ impl Copying<'_> {
             _ if is_last => return Ok(None),
             _ => return Err(self.damaged(format!("{name} has no valid header"))),
         };
+        if segments::first_of(name) != Some(header.first) {
+            return Err(self.damaged(format!("{name}: {}", segments::renamed(&header))));
+        }
         let mut target = self.to.create(name).map_err(|error| self.unwritten(name, error))?;
         let path = self.from.path(name);
         self.copy_range(&*file, &mut *target, (0, SEGMENT_HEADER_BYTES as u64), name)?;
