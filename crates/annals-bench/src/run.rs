@@ -6,7 +6,7 @@ use std::time::Duration;
 use annals::Position;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::generate::{Events, Generator};
+use crate::generate::{Events, Generator, WARMUP};
 use crate::load::worker::append_one;
 use crate::load::{self, Entry, LoadError, Loaded, Setup, Span};
 use crate::oracle::{self, Verdict};
@@ -158,10 +158,16 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
         .clock
         .wait_until(setup.clock.now() + Duration::from_millis(limits.settle_ms));
     phases.end(Phase::Settle);
-    let (is_steady, number) = warm_up(setup, &mut entries, watch)?;
+    let (is_steady, warmed) = warm_up(setup, &mut entries, watch)?;
     phases.end(Phase::WarmUp);
     let span = Span {
-        numbers: number..setup.generator.workload().operations_max().max(number + 1),
+        // From 0 on, however long the warm-up was: the seed alone decides the operations and the schedule.
+        numbers: 0..setup
+            .generator
+            .workload()
+            .operations_max()
+            .saturating_sub(warmed)
+            .max(1),
         time: Duration::from_millis(limits.measure_ms),
         drain: Duration::from_millis(limits.drain_ms),
     };
@@ -236,7 +242,8 @@ fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, Option<StoreEr
     Ok(entries)
 }
 
-/// Runs the load in parts until the last ones are alike, or the time is over. Returns whether they were, and the next number.
+/// Runs the load in parts until the last ones are alike, or the time is over. Returns whether they were, and the number of
+/// operations.
 fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<(bool, u64), RunError> {
     let workload = setup.generator.workload();
     let mut left = workload.warmup();
@@ -247,12 +254,12 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
         report(watch, Phase::WarmUp, number)?;
         let time = left.min(WARMUP_PART);
         let span = Span {
-            numbers: number..end,
+            numbers: WARMUP | number..WARMUP | end,
             time,
             drain: Duration::ZERO,
         };
         let mut loaded = load::run(setup, &span, &mut |_| true)?;
-        number = loaded.number;
+        number = loaded.number & !WARMUP;
         entries.append(&mut loaded.entries);
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
         parts.push(loaded.recording.accepted as f64 / loaded.time.as_secs_f64().max(1e-9));

@@ -19,6 +19,8 @@ use crate::workload::{Kind, Logged, Skew, Workload};
 const PRELOAD: u64 = 1 << 62;
 /// The bit in the number of an operation of the probe afterwards.
 const PROBE: u64 = 1 << 61;
+/// The bit in the number of an operation of the warm-up. Its length depends on the store, and must not move the numbers of what is measured.
+pub(crate) const WARMUP: u64 = 1 << 60;
 /// Events of one append of the load.
 const PRELOAD_BATCH: u64 = 100;
 /// 1 January 2026.
@@ -93,7 +95,7 @@ impl Generator {
         self.seed
     }
 
-    /// The operation `number` of warm-up and measured time.
+    /// The operation `number` of the measured time, or of the warm-up if it has the bit [`WARMUP`].
     pub fn operation(&self, number: u64) -> Operation {
         if let Some(logged) = self.logged(number) {
             return Operation {
@@ -107,7 +109,7 @@ impl Generator {
         let mut random = Random::of(self.seed, number);
         let kind = self.kind(&mut random);
         let (stream, expected) = match kind {
-            Kind::Create => (format!("new-{number:08}"), Expected::NoStream),
+            Kind::Create => (new_stream_name(number), Expected::NoStream),
             Kind::Append | Kind::Cycle | Kind::Load | Kind::LoadTail => {
                 (stream_name(self.stream(&mut random)), Expected::Any)
             }
@@ -209,7 +211,8 @@ impl Generator {
         let asked = if preloads > 0 {
             PRELOAD | random.below(preloads)
         } else {
-            random.below(number.max(1))
+            let (phase, index) = (number & WARMUP, number & !WARMUP);
+            phase | random.below(index.max(1))
         };
         correlation(asked)
     }
@@ -233,6 +236,14 @@ impl Generator {
 
 fn stream_name(stream: u64) -> String {
     format!("stream-{stream:07}")
+}
+
+/// The stream that operation `number` creates.
+fn new_stream_name(number: u64) -> String {
+    match number & WARMUP {
+        0 => format!("new-{number:08}"),
+        _ => format!("warm-up-{:08}", number & !WARMUP),
+    }
 }
 
 /// Five operations in a row are one conversation.

@@ -4,7 +4,7 @@ use annals::Durability;
 use annals_bench::Backend;
 use annals_bench::backends::{Annals, Naive, Null};
 use annals_bench::run::{Phase, Run, RunError, run};
-use annals_bench::workload::{Kind, Workload};
+use annals_bench::workload::{Kind, Mode, Workload};
 
 fn workload(mix: &str) -> Workload {
     let text = format!(
@@ -54,6 +54,23 @@ fn every_operation_runs_on_every_backend_that_can_do_it() {
         0,
         "files were left behind"
     );
+}
+
+#[test]
+fn the_length_of_the_warm_up_changed_what_was_measured() {
+    let offered = |warmup_ms| {
+        let mut workload = workload("append = 1");
+        workload.load.mode = Mode::Open;
+        workload.phases.warmup_ms = warmup_ms;
+        let run = done(&Naive, &workload);
+        assert!(!run.loaded.is_limited);
+        // Random arrivals: another schedule has another number of them.
+        (run.loaded.offered, run.loaded.number + run.loaded.censored)
+    };
+    let without = offered(0);
+    assert_eq!(without.0, without.1);
+    assert!(without.0 > 100, "{without:?}");
+    assert_eq!([offered(20), offered(130)], [without; 2]);
 }
 
 #[test]
