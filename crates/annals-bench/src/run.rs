@@ -214,7 +214,7 @@ fn check(setup: &Setup, backend: &Description, entries: &mut Vec<Entry>) -> Resu
     if !backend.keeps_events {
         return Ok(Verdict::default());
     }
-    let (probed, mut more) = oracle::probe(setup)?;
+    let (probed, mut more) = oracle::probe(setup, backend)?;
     entries.append(&mut more);
     let verified = oracle::verify(setup.store.as_ref(), backend, &setup.generator, entries);
     let mut verdict = verified.map_err(|error| RunError::Store {

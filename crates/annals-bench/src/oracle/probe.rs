@@ -1,4 +1,4 @@
-//! Reads that must see own writes: appends that are read at once, by many workers at the same time.
+//! Reads that must see own writes: appends that are read and queried at once, by many workers at the same time.
 
 use annals::Version;
 use crossbeam_channel::unbounded;
@@ -7,27 +7,29 @@ use super::{Rule, Verdict};
 use crate::generate::Events;
 use crate::load::worker::{HANG, append_one};
 use crate::load::{Entry, LoadError, Setup};
-use crate::store::StoredEvent;
+use crate::store::{By, Description, Question, StoredEvent};
 
 /// Appends of one worker.
 const APPENDS: u64 = 100;
+/// Events that a query returns at most: more than one conversation has.
+const QUERY_LIMIT: usize = 100;
 /// Workers at most: more threads of a probe find nothing else.
 const WORKERS_MAX: u64 = 16;
 
 /// What the workers of a probe found, and what they appended.
 pub type Probed = (Verdict, Vec<Entry>);
 
-/// Appends and reads with the workers of the workload.
+/// Appends, reads and queries with the workers of the workload.
 ///
 /// # Errors
 ///
 /// [`LoadError`] if a thread cannot be started, or a call panics or does not return.
-pub fn probe(setup: &Setup) -> Result<Probed, LoadError> {
+pub fn probe(setup: &Setup, backend: &Description) -> Result<Probed, LoadError> {
     let workers = u64::from(setup.generator.workload().load.workers).min(WORKERS_MAX);
     let (send, receive) = unbounded();
     for worker in 0..workers {
-        let (setup, send) = (setup.clone(), send.clone());
-        let work = move || drop(send.send(of_worker(&setup, worker)));
+        let (setup, send, has_queries) = (setup.clone(), send.clone(), backend.has_queries);
+        let work = move || drop(send.send(of_worker(&setup, worker, has_queries)));
         let thread = std::thread::Builder::new().name("probe".to_owned()).spawn(work);
         thread.map_err(|error| LoadError::Thread(error.to_string()))?;
     }
@@ -44,10 +46,10 @@ pub fn probe(setup: &Setup) -> Result<Probed, LoadError> {
 }
 
 /// The same, one worker after the other on this thread.
-pub fn simulate_probe(setup: &Setup) -> Probed {
+pub fn simulate_probe(setup: &Setup, backend: &Description) -> Probed {
     let mut all = Probed::default();
     for worker in 0..u64::from(setup.generator.workload().load.workers).min(WORKERS_MAX) {
-        add(&mut all, of_worker(setup, worker));
+        add(&mut all, of_worker(setup, worker, backend.has_queries));
     }
     all
 }
@@ -57,7 +59,7 @@ fn add(all: &mut Probed, (verdict, mut entries): Probed) {
     all.1.append(&mut entries);
 }
 
-fn of_worker(setup: &Setup, worker: u64) -> Probed {
+fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Probed {
     let (mut verdict, mut entries) = Probed::default();
     let mut events = Events::default();
     for index in worker * APPENDS..(worker + 1) * APPENDS {
@@ -67,15 +69,41 @@ fn of_worker(setup: &Setup, worker: u64) -> Probed {
         if error.is_some() {
             continue;
         }
-        let mut sent = events.list().into_iter();
-        let mut is_same = true;
-        let mut look = |event: StoredEvent<'_>| is_same &= sent.next().is_some_and(|sent| sent.data == event.data);
-        let read = setup.store.read_stream(&operation.stream, Version(0), &mut look);
-        if read.is_err() || sent.next().is_some() || !is_same {
+        let stream = &operation.stream;
+        if !is_read(setup, stream, &events) {
             verdict.note(Rule::ReadYourWrites, || {
-                format!("{} did not have what was just acknowledged", operation.stream)
+                format!("{stream} did not have what was just acknowledged")
+            });
+        }
+        if has_queries && !is_found(setup, &events) {
+            verdict.note(Rule::ReadYourWrites, || {
+                format!("a query by conversation did not find what {stream} had just acknowledged")
             });
         }
     }
     (verdict, entries)
+}
+
+/// Whether `stream` has `events` and nothing else.
+fn is_read(setup: &Setup, stream: &str, events: &Events) -> bool {
+    let mut sent = events.list().into_iter();
+    let mut is_same = true;
+    let mut look = |event: StoredEvent<'_>| is_same &= sent.next().is_some_and(|sent| sent.data == event.data);
+    let read = setup.store.read_stream(stream, Version(0), &mut look);
+    read.is_ok() && sent.next().is_none() && is_same
+}
+
+/// Whether a query by their conversation finds all of `events`.
+fn is_found(setup: &Setup, events: &Events) -> bool {
+    let mut missing = events.list();
+    let Some(correlation) = missing.first().map(|event| event.correlation.to_owned()) else {
+        return true;
+    };
+    let question = Question {
+        by: By::Correlation(correlation),
+        limit: QUERY_LIMIT,
+        is_cached: setup.generator.workload().read.cache,
+    };
+    let mut look = |event: StoredEvent<'_>| missing.retain(|sent| sent.data != event.data);
+    setup.store.query(&question, &mut look).is_ok() && missing.is_empty()
 }

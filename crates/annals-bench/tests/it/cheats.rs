@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{Expected, Position, Version};
-use annals_bench::backends::Naive;
+use annals_bench::backends::{Annals, Naive};
 use annals_bench::load::{Setup, Span, simulate};
 use annals_bench::oracle::{Rule, Verdict, simulate_probe, verify};
 use annals_bench::workload::Workload;
 use annals_bench::{
-    Backend, Clock as _, Description, EventStore, Generator, Look, NewEvent, Result, StoreError, StoredEvent,
+    Backend, Clock as _, Description, EventStore, Generator, Look, NewEvent, Question, Result, StoreError, StoredEvent,
     VirtualClock,
 };
 use parking_lot::Mutex;
@@ -217,12 +217,12 @@ fn found(cheat: Cheat, mix: &str, streams: u32) -> Verdict {
     };
     let mut entries = simulate(&setup, &clock, &span).entries;
     assert!(clock.now() > Duration::ZERO);
-    let (probed, mut more) = simulate_probe(&setup);
-    entries.append(&mut more);
     let description = Description {
         name: "cheater".to_owned(),
         ..Naive.description()
     };
+    let (probed, mut more) = simulate_probe(&setup, &description);
+    entries.append(&mut more);
     let mut verdict = verify(setup.store.as_ref(), &description, &setup.generator, &mut entries).unwrap();
     verdict.merge(probed);
     verdict
@@ -297,4 +297,42 @@ fn two_winners_of_one_version_were_not_seen() {
 #[test]
 fn an_append_that_was_refused_and_stored_was_not_seen() {
     sees(Cheat::WritesWhatItRefuses, "append", 5, Rule::NothingInvented);
+}
+
+/// A backend whose queries find nothing.
+struct Blind(Arc<dyn EventStore>);
+
+impl EventStore for Blind {
+    fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
+        self.0.append(stream, expected, events)
+    }
+
+    fn read_stream(&self, stream: &str, after: Version, look: Look<'_>) -> Result<()> {
+        self.0.read_stream(stream, after, look)
+    }
+
+    fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
+        self.0.read_log(after, limit, look)
+    }
+
+    fn query(&self, _question: &Question, _look: Look<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn queries_that_found_nothing_were_the_fastest() {
+    let workload = Workload::parse("name = \"x\"\n[load]\nworkers = 2\n[mix]\nby_correlation = 1").unwrap();
+    let probed = |store| {
+        let setup = Setup {
+            store,
+            generator: Arc::new(Generator::new(&workload, 7)),
+            clock: Arc::new(VirtualClock::new(2)),
+        };
+        simulate_probe(&setup, &Annals::in_memory().description()).0
+    };
+    let honest = Annals::in_memory().open().unwrap();
+    assert!(probed(Arc::clone(&honest)).is_clean());
+    let blind = probed(Arc::new(Blind(Annals::in_memory().open().unwrap())));
+    assert_eq!(blind.count(Rule::ReadYourWrites), 200, "{blind:?}");
 }
