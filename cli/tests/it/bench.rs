@@ -282,6 +282,61 @@ fn a_sweep_rises_until_a_backend_is_overloaded_and_find_max_finds_the_rate() {
     assert_eq!(files(&folder.path("data")), Vec::<String>::new());
 }
 
+/// A workload with a goal that no backend reaches, and `rate`.
+fn with_goal(folder: &Folder, rate: u32, metric: &str) -> String {
+    let text = format!(
+        "name = \"goal\"\n[load]\nmode = \"open\"\nworkers = 1\nrate = {rate}\n[mix]\ncreate = 1\n\
+         [phases]\nwarmup_ms = 0\nmeasure_ms = 20\ndrain_ms = 1\nrepeats = 1\n\
+         [[goals]]\nname = \"goal\"\n{metric}\n"
+    );
+    let file = folder.file(&format!("goal-{rate}.toml"), text);
+    file.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_overloaded_row_that_missed_its_goal_passed() {
+    let folder = Folder::new();
+    let goal = "metric = \"events_per_second\"\nat_least = 1000000000000";
+    let file = with_goal(&folder, 10_000_000, goal);
+    let arguments = ["run", "--backends", "null", "--workload", &file];
+    let ran = run(bench(&arguments).arg("--out").arg(folder.path("result")));
+    assert!(ran.stdout.contains("OVERLOADED"), "{}", ran.stdout);
+    assert!(ran.failed(6).contains("1 row missed a goal"));
+}
+
+#[test]
+fn a_goal_that_could_not_be_judged_passed() {
+    let folder = Folder::new();
+    let file = with_goal(&folder, 500, "metric = \"response_p99_ms\"\nat_most = 50");
+    let arguments = ["run", "--backends", "null", "--workload", &file];
+    let told = run(bench(&arguments).arg("--out").arg(folder.path("result"))).failed(7);
+    assert!(told.contains("measured too little for a goal"), "{told}");
+}
+
+#[test]
+fn a_row_that_was_not_measured_passed() {
+    let folder = Folder::new();
+    let told = measured(&folder, "result", "naive", &["--workload", "query-mix"]).failed(7);
+    assert!(told.contains("this backend has no queries"), "{told}");
+}
+
+#[test]
+fn conflicts_explain_a_rate() {
+    let folder = Folder::new();
+    let file = folder.file(
+        "refused.toml",
+        "name = \"refused\"\n[data]\nstreams = 1\n[load]\nworkers = 8\n[mix]\ncycle = 1",
+    );
+    let shown = measured(
+        &folder,
+        "result",
+        "file-written",
+        &["--workload", file.to_str().unwrap()],
+    )
+    .ok();
+    assert!(shown.contains("were refused by a conflict"), "{shown}");
+}
+
 #[test]
 fn what_is_misspelled_is_refused() {
     let folder = Folder::new();

@@ -9,9 +9,8 @@ mod sweep;
 mod table;
 mod what;
 
-use annals_bench::Status;
-use annals_bench::report;
-use annals_bench::results::{self, Folder, Manifest, ResultsError, Summary};
+use annals_bench::results::{self, Folder, Manifest, ResultsError, RowSummary, Summary};
+use annals_bench::{Status, report, status};
 
 use self::measure::Asked;
 use crate::args::bench::{Bench, To};
@@ -23,7 +22,7 @@ use crate::output::text::counted;
 const WORSE: u8 = 5;
 /// The exit code of a broken rule or a missed goal.
 const WRONG: u8 = 6;
-/// The exit code of figures that cannot be compared.
+/// The exit code of figures that are missing, or cannot be compared.
 const UNCOMPARABLE: u8 = 7;
 
 pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
@@ -91,24 +90,37 @@ fn show((folder, manifest, summary): &(Folder, Manifest, Summary), out: &mut Out
     judge(summary)
 }
 
-/// Fails if a row is wrong, or missed a goal.
+/// Fails if a row is wrong, missed a goal, or was not measured; also if it is overloaded besides.
 fn judge(summary: &Summary) -> Outcome {
-    let count = |status| {
-        let rows = summary.rows.iter();
-        rows.filter(|row| annals_bench::status(row) == status).count() as u64
-    };
-    let wrong = count(Status::Wrong);
-    if wrong > 0 {
-        let rows = counted(wrong, "row");
-        let text = format!("{rows} WRONG: the backend did not keep what it acknowledged; see summary.json");
-        return Err(Failure::Verdict(WRONG, text));
+    let count = |is: &dyn Fn(&RowSummary) -> bool| summary.rows.iter().filter(|row| is(row)).count() as u64;
+    let has_goal =
+        |row: &RowSummary, is_reached: Option<bool>| row.goals.iter().any(|goal| goal.is_reached == is_reached);
+    let verdicts = [
+        (
+            WRONG,
+            count(&RowSummary::is_red),
+            "WRONG: the backend did not keep what it acknowledged; see summary.json",
+        ),
+        (
+            WRONG,
+            count(&|row| has_goal(row, Some(false))),
+            "missed a goal; see the list of goals",
+        ),
+        (
+            UNCOMPARABLE,
+            count(&|row| status(row) == Status::Failed),
+            "failed; see the warnings",
+        ),
+        (
+            UNCOMPARABLE,
+            count(&|row| has_goal(row, None)),
+            "measured too little for a goal; use a longer --duration",
+        ),
+    ];
+    match verdicts.into_iter().find(|(_, rows, _)| *rows > 0) {
+        Some((code, rows, text)) => Err(Failure::Verdict(code, format!("{} {text}", counted(rows, "row")))),
+        None => Ok(()),
     }
-    let missed = count(Status::Missed);
-    if missed > 0 {
-        let text = format!("{} missed a goal; see the list of goals", counted(missed, "row"));
-        return Err(Failure::Verdict(WRONG, text));
-    }
-    Ok(())
 }
 
 impl From<ResultsError> for Failure {

@@ -170,6 +170,13 @@ fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
             out.warn(&format!("{name} is OVERLOADED: {text}"))?;
         }
     }
+    for row in summary.rows.iter().filter(|row| row.conflicts > 0) {
+        let (conflicts, operations) = (grouped(row.conflicts), grouped(row.operations));
+        out.note(&format!(
+            "{} on {}: {conflicts} of {operations} operations were refused by a conflict, and are not in events per second",
+            row.workload, row.backend.name
+        ))?;
+    }
     if summary.rows.iter().any(|row| row.mode == Mode::Saturate) {
         out.note("service: from the start of an operation, in a closed loop; says nothing of waiting")?;
     }
