@@ -7,14 +7,11 @@ use crate::support::Running;
 
 const GUIDE: &str = include_str!("../../../../docs/server.md");
 
-/// Whether a program is there. Where it is not, its examples are not run, and the test says so.
-#[expect(clippy::print_stderr, reason = "what is left out is reported")]
-fn is_there(program: &str) -> bool {
+/// Stops the test where a program is missing that runs the examples.
+#[track_caller]
+fn need(program: &str) {
     let is_there = Command::new(program).arg("--version").output().is_ok();
-    if !is_there {
-        eprintln!("NOT RUN: {program} is not installed");
-    }
-    is_there
+    assert!(is_there, "install {program}: it runs examples of docs/server.md");
 }
 
 /// The commands of the guide, each with the answer that is shown below it.
@@ -50,9 +47,7 @@ fn steady(answer: &str) -> String {
 
 #[test]
 fn a_command_of_the_guide_answered_otherwise() {
-    if !is_there("curl") {
-        return;
-    }
+    need("curl");
     let server = Running::new();
     let commands = commands();
     assert!(commands.len() >= 7, "{}", commands.len());
@@ -83,24 +78,22 @@ fn run(mut command: Command, program: &str) -> Output {
 
 #[test]
 fn the_program_in_python_failed() {
-    if is_there("python3") {
-        let mut python = Command::new("python3");
-        python.arg("-");
-        let ran = run(python, program("python"));
-        assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
-    }
+    need("python3");
+    let mut python = Command::new("python3");
+    python.arg("-");
+    let ran = run(python, program("python"));
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
 #[test]
 fn the_program_in_node_failed() {
-    if is_there("node") {
-        let mut node = Command::new("node");
-        node.args(["--input-type=module", "-"]);
-        let ran = run(node, program("js"));
-        assert!(
-            ran.status.success(),
-            "needs Node 18 or later: {}",
-            String::from_utf8_lossy(&ran.stderr)
-        );
-    }
+    need("node");
+    let mut node = Command::new("node");
+    node.args(["--input-type=module", "-"]);
+    let ran = run(node, program("js"));
+    assert!(
+        ran.status.success(),
+        "needs Node 18 or later: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
 }
