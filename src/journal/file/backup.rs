@@ -107,7 +107,7 @@ type Result<T, E = BackupError> = std::result::Result<T, E>;
 /// let (orders, copy) = (place.join("orders"), place.join("copy"));
 /// let store = Store::open(FileJournal::open(&orders)?)?;
 /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, [NewEvent::new("OrderPlaced")])?;
-/// store.sync()?;
+/// store.wait_durable(store.visible())?;
 ///
 /// let (from, to) = (Folder::existing(&orders)?, Arc::new(Folder::create(&copy)?));
 /// let backup = back_up(&from, to, BackupEnd::Store, &mut |_, _| ControlFlow::Continue(()))?;
