@@ -95,7 +95,7 @@ impl Generator {
         self.seed
     }
 
-    /// The operation `number` of the measured time, or of the warm-up if it has the bit [`WARMUP`].
+    /// The operation `number` of the measured time, or of the warm-up if it has the bit `WARMUP`.
     pub fn operation(&self, number: u64) -> Operation {
         if let Some(logged) = self.logged(number) {
             return Operation {
