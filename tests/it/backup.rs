@@ -105,7 +105,7 @@ fn a_flipped_bit_is_in_no_backup() {
             assert!(store.flip(name, offset));
             let (backup, to) = copy(&store, BackupEnd::Store);
             match backup {
-                // Of a padding, or of the head, which is written anew.
+                // The byte is padding, or is in the head, which a backup writes itself.
                 Ok(_) => assert_eq!(read(&to), all, "{name} at byte {offset}"),
                 Err(BackupError::Damaged { .. }) => {}
                 Err(other) => panic!("{name} at byte {offset}: {other}"),

@@ -369,7 +369,7 @@ fn what_is_misspelled_is_refused() {
 #[test]
 fn a_result_of_nothing_was_left() {
     let folder = Folder::new();
-    let url = "postgres://nobody@127.0.0.1:1/absent?connect_timeout=1";
+    let url = "postgres://user@127.0.0.1:1/absent?connect_timeout=1";
     for command in ["run", "sweep"] {
         let out = folder.path("result");
         let failed = run(bench(&[command, "--backends", url]).arg("--out").arg(&out));

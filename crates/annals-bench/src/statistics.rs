@@ -7,7 +7,7 @@ use crate::load::{Quantile, Samples};
 
 /// Draws of a bootstrap.
 const DRAWS: usize = 1_000;
-/// Draws of a bootstrap over histograms, each of which is merged anew.
+/// Draws of a bootstrap over histograms. Each draw merges histograms, so there are fewer draws than for numbers.
 const MERGES: usize = 100;
 /// The seed of bootstraps: the same repeats give the same interval.
 const SEED: u64 = 0x00b0_0757;

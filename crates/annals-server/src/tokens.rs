@@ -13,7 +13,7 @@ use subtle::ConstantTimeEq as _;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
-/// Characters of a token: at least so many that it cannot be guessed, if they are random.
+/// Characters of a token. A random token of the least length cannot be guessed.
 const CHARACTERS: std::ops::RangeInclusive<usize> = 16..=512;
 /// Bytes of a file of tokens, at most.
 const FILE_BYTES_MAX: u64 = 256 << 10;

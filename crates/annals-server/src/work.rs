@@ -1,4 +1,4 @@
-//! Work that may block: on threads of its own, so many at a time.
+//! Work that may block, on a bounded number of threads of its own.
 
 use std::sync::Arc;
 

@@ -90,7 +90,7 @@ impl EventStore for EventuallyStore {
                 InnerExpected::Any
             }
         };
-        // The handle is a reference: appending needs one of one's own.
+        // `append` takes `&mut self`, and the shared handle is a reference: clone it.
         let mut handle = self.0.clone();
         let last = block_on(handle.append(stream.to_owned(), expected, kept)).map_err(|_| StoreError::Conflict)?;
         Ok(Version((u64::from(last) + 1).saturating_sub(events.len() as u64)))

@@ -39,7 +39,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Start {
     after: Position,
-    /// The position that the client had reached in a longer log: the store was made anew.
+    /// The position that the client had reached, if the log is shorter than that: the store was replaced.
     reset_from: Option<Position>,
 }
 

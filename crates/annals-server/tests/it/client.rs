@@ -144,7 +144,7 @@ impl Connection {
         length > 0
     }
 
-    /// Reads some bytes as they come; `false` at the end, whatever it is.
+    /// Reads the next bytes; `false` when the connection has ended or failed.
     pub(crate) fn read_some(&mut self, bytes: &mut Vec<u8>) -> bool {
         let mut part = [0; 8 << 10];
         let count = self.reader.read(&mut part).unwrap_or(0);

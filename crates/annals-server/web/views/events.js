@@ -102,7 +102,7 @@ function follow(parameters, signal, body, told) {
   const deliver = (name, _id, data) => {
     if (name === "event") { seen += 1; add(() => rowOf(data, { class: "new" })); }
     if (name === "gap") add(() => gapRow(`${number(data.count)} events from position ${data.first} to ${data.last} are not there any more`));
-    if (name === "reset") add(() => gapRow("The store was made anew: its log begins again"));
+    if (name === "reset") add(() => gapRow("The store was replaced: its log begins again"));
     if (name === "lost") told.textContent = "the server does not answer; trying again";
   };
   tail(parameters, signal, deliver).catch((error) => { told.textContent = error.message; });
