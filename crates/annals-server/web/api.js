@@ -1,6 +1,10 @@
 // The API of the server, as these pages use it.
 
+import { make } from "./dom.js";
+
 const TOKEN = "annals-token";
+/** How long the content of a download is held: some browsers read it only after the click. In milliseconds. */
+const HELD_FOR = 30_000;
 
 /** A refusal: what the problem document says. */
 export class Problem extends Error {
@@ -23,9 +27,10 @@ export function setToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
+const hasToken = () => sessionStorage.getItem(TOKEN) !== null;
+
 function headers(more = {}) {
-  const token = sessionStorage.getItem(TOKEN);
-  return token === null ? more : { ...more, Authorization: `Bearer ${token}` };
+  return hasToken() ? { ...more, Authorization: `Bearer ${sessionStorage.getItem(TOKEN)}` } : more;
 }
 
 /** `path` with the parameters that have a value; an array is repeated. */
@@ -55,8 +60,29 @@ export const get = (path, parameters = {}, signal = undefined) => fetchJson(addr
 /** What the server says of itself. */
 export const server = (signal) => fetchJson("/", signal);
 
-/** Where the answer to `path` is, as a link that is followed outside of these pages. */
-export const href = (path, parameters = {}) => address(base() + path, parameters);
+/**
+ * A link that saves the answer to GET `path` as a file. The browser follows a link without the token: where there is one, the answer is fetched
+ * with it, and handed to the browser.
+ */
+export function download(path, parameters, name, text) {
+  const target = address(base() + path, parameters);
+  const told = make("span", { class: "dim", role: "status" });
+  const click = (clicked) => {
+    if (!hasToken()) return;
+    clicked.preventDefault();
+    told.textContent = "";
+    save(target, name).catch((error) => { told.textContent = error.message; });
+  };
+  return [make("a", { href: target, download: name, on: { click } }, text), told];
+}
+
+async function save(target, name) {
+  const response = await fetch(target, { headers: headers({ Accept: "application/json" }) });
+  if (!response.ok) await refuse(response);
+  const held = URL.createObjectURL(await response.blob());
+  make("a", { href: held, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(held), HELD_FOR);
+}
 
 /**
  * Follows the log from now on, and calls `deliver(name, id, data)` for every frame until `signal` ends it. Fetched, not an EventSource: that cannot send a token.

@@ -1,25 +1,28 @@
 // Opens every page in a browser, in both themes, and works with it as a person does. `.ci/browser` runs it.
 //
-//   node pages.mjs URL SCREENSHOTS CHROMIUM
+//   node pages.mjs URL SCREENSHOTS CHROMIUM GUARDED TOKEN
 //
-// The server at URL has the test API, and a log with conversations. The pages are looked at by eye too: SCREENSHOTS has one of each.
+// The server at URL has the test API, and a log with conversations. The one at GUARDED answers to TOKEN alone, which may append. The pages are looked at by eye too: SCREENSHOTS has one of each.
 
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
-const [url, folder, program] = process.argv.slice(2);
+const [url, folder, program, guarded, token] = process.argv.slice(2);
 const options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const HOSTILE = `"><img src=x onerror="window.hit=1"><script>window.hit=1</script>\u202e`;
 
 const browser = await chromium.launch({ executablePath: program, args: options });
 const faults = [];
 
-async function open(colorScheme) {
+/** A page whose requests go to `host`. Messages of the console are faults, unless they are `expected`. */
+async function open(colorScheme, host = url, expected = /^$/) {
   const context = await browser.newContext({ colorScheme, viewport: { width: 1280, height: 900 } });
   const page = await context.newPage();
-  page.on("console", (message) => { if (["error", "warning"].includes(message.type())) faults.push(message.text()); });
+  page.on("console", (message) => { if (["error", "warning"].includes(message.type()) && !expected.test(message.text())) faults.push(message.text()); });
   page.on("pageerror", (error) => faults.push(error.message));
-  page.on("request", (request) => { if (!request.url().startsWith(url)) faults.push(`off the host: ${request.url()}`); });
+  // What a page saves has an address within the browser.
+  page.on("request", (request) => { if (![`${host}/`, `blob:${host}/`].some((own) => request.url().startsWith(own))) faults.push(`off the host: ${request.url()}`); });
   return page;
 }
 
@@ -98,6 +101,32 @@ assert.ok(rows > 1 && rows <= 300, `${rows} rows`);
 await live.click();
 await append("browser", "live", { eventType: "Later" });
 assert.equal(await page.locator("text=Later").count(), 0);
+
+// A server with tokens: the pages ask for one, and downloads send it.
+const bearer = { Authorization: `Bearer ${token}` };
+const secret = { eventType: "Guarded", eventData: { amount: "73314510714175488" } };
+const kept = await fetch(`${guarded}/v1/streams/safe/events?aggregateType=Thing`, { method: "POST", headers: { ...bearer, "Content-Type": "application/json" }, body: JSON.stringify(secret) });
+assert.equal(kept.status, 201);
+const secured = await open("light", guarded, /status of 401/);
+for (const [path, target] of [["/ui/events", "/v1/events?order=-position&limit=1000"], ["/ui/events/1", "/v1/events/1"]]) {
+  await secured.goto(guarded + path);
+  await secured.waitForSelector("input[name=token], #main h1");
+  if (await secured.locator("input[name=token]").count() === 1) {
+    await secured.fill("input[name=token]", token);
+    await secured.keyboard.press("Enter");
+  }
+  const [saved] = await Promise.all([secured.waitForEvent("download"), secured.click("a[download]")]);
+  const answer = await fetch(guarded + target, { headers: bearer });
+  assert.equal(await readFile(await saved.path(), "utf8"), await answer.text(), path);
+}
+// A token that is no longer valid is said, not saved.
+await secured.evaluate(() => sessionStorage.setItem("annals-token", "another-0123456789"));
+await secured.click("a[download]");
+await secured.waitForSelector("text=the token is unknown");
+// Without tokens, the link is followed as it is.
+await visit(page, "/ui/events");
+const [plain] = await Promise.all([page.waitForEvent("download"), page.click("a[download]")]);
+assert.equal(plain.suggestedFilename(), "events.json");
 
 await browser.close();
 assert.deepEqual(faults, []);

@@ -1,6 +1,6 @@
 // One event: its fields, its payload, what caused it and what it caused.
 
-import { get, href } from "../api.js";
+import { download, get } from "../api.js";
 import { json, make, number, time } from "../dom.js";
 import * as links from "../links.js";
 import { idsOf, none, tableOf } from "./rows.js";
@@ -24,7 +24,7 @@ export async function show(into, { parameter, signal }) {
     make("h1", {}, `${event.eventType} at position ${number(event.position)}`),
     make("p", { class: "tools" },
       event.position > 1 ? links.event(event.position - 1, "← before") : null, event.position < store.visible ? links.event(event.position + 1, "after →") : null,
-      make("a", { href: href(`/events/${event.position}`), download: `event-${event.position}.json` }, "JSON")),
+      download(`/events/${event.position}`, {}, `event-${event.position}.json`, "JSON")),
     make("dl", {}, fields.filter(([, value]) => value !== undefined && value !== "").flatMap(([name, ...values]) => [make("dt", {}, name), make("dd", {}, values.flat())])),
     make("h2", {}, "Data"), payload(event.eventData, event.eventDataHex, event.eventDataType),
     make("h2", {}, "Metadata"), payload(event.metadata, event.metadataHex, event.metadataType),

@@ -1,6 +1,6 @@
 // Events by filters, a page at a time, and live.
 
-import { get, href, tail } from "../api.js";
+import { download, get, tail } from "../api.js";
 import { make, number } from "../dom.js";
 import * as links from "../links.js";
 import { gapRow, none, rowOf, tableOf } from "./rows.js";
@@ -34,7 +34,7 @@ export async function show(into, { query, signal, go }) {
       filters.map((filter) => make("a", { class: "chip", href: links.to("/events", { ...asked(filter), order }), title: "Remove this filter" }, `${filter.name}: ${filter.value} ×`)),
       adder(asked(), order, go)),
     make("div", { class: "tools" }, chooser(order, (chosen) => go(links.to("/events", { ...asked(), order: chosen }))), jump(go), live, told, make("span", { class: "grow" }),
-      make("a", { href: href("/events", { ...asked(), order, limit: 1000 }), download: "events.json" }, "JSON")),
+      download("/events", { ...asked(), order, limit: 1000 }, "events.json", "JSON")),
     page.events.length > 0 || filters.length === 0 ? shown : none("No event matches."),
     make("p", { class: "tools" },
       query.get("cursor") === null ? null : links.events({ ...asked(), order }, "first page"),
