@@ -7,7 +7,7 @@ use annals::{Error, Store};
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, ToolkitMetrics};
 use crate::namespaces::{Namespaces, check_name};
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
@@ -24,6 +24,7 @@ pub struct Builder {
     limits: Limits,
     hosts: Vec<String>,
     tokens: Vec<Token>,
+    toolkit: ToolkitMetrics,
     has_test_api: bool,
 }
 
@@ -34,6 +35,7 @@ impl Builder {
             limits: Limits::default(),
             hosts: Vec::new(),
             tokens: Vec::new(),
+            toolkit: ToolkitMetrics::new(),
             has_test_api: false,
         }
     }
@@ -60,6 +62,12 @@ impl Builder {
     /// Permits only requests with one of these tokens, each as far as its role and namespace go. Without tokens everything is permitted.
     pub fn tokens(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
         self.tokens.extend(tokens);
+        self
+    }
+
+    /// Exports the metrics of the program's buses, processors, sagas and groups with those of the server.
+    pub fn toolkit(mut self, metrics: &ToolkitMetrics) -> Self {
+        self.toolkit = metrics.clone();
         self
     }
 
@@ -96,13 +104,21 @@ impl Builder {
         }
         let test_max = self.has_test_api.then_some(self.limits.test_namespaces);
         let namespaces = Arc::new(Namespaces::new(namespaces, test_max));
+        let limits = self.limits;
+        let places = [
+            ("reads", limits.workers),
+            ("writes", limits.writers),
+            ("tails", limits.tails),
+        ];
+        let places = places.map(|(of, count)| (of, Arc::new(Semaphore::new(count)), count));
+        let [workers, writers, tails] = places.each_ref().map(|(_, places, _)| Arc::clone(places));
         Ok(Server {
             shared: Arc::new(Shared {
-                workers: Arc::new(Semaphore::new(self.limits.workers)),
-                writers: Arc::new(Semaphore::new(self.limits.writers)),
-                tails: Arc::new(Semaphore::new(self.limits.tails)),
-                limits: self.limits,
-                metrics: Metrics::new(Arc::clone(&namespaces)),
+                metrics: Metrics::new(Arc::clone(&namespaces), &self.toolkit, places.into()),
+                workers,
+                writers,
+                tails,
+                limits,
                 tokens: self.tokens,
                 namespaces,
                 hosts: self.hosts,

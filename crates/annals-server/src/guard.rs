@@ -4,12 +4,13 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::body::Consumed;
 use crate::call::Original;
 use crate::gate::Route;
+use crate::metrics::Answered;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
@@ -38,7 +40,9 @@ pub(crate) struct Unread(pub(crate) Arc<AtomicBool>);
 
 /// Checks a request, runs it within its time, and completes its answer.
 pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
     let id = request_id(request.headers());
+    let method = method_name(request.method());
     let unread = request.extensions().get::<Unread>().cloned();
     let consumed = Consumed::default();
     let has_body = !request.body().is_end_stream();
@@ -59,8 +63,25 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     }
     let route = response.extensions_mut().remove::<Route>();
     let route = route.as_ref().map(|route| route.0.as_str());
-    shared.metrics.answered(route, response.status());
+    shared.metrics.answered(&Answered {
+        method,
+        route,
+        status: response.status(),
+        problem: response.extensions().get().copied(),
+        took: began.elapsed(),
+    });
     complete(response, &shared, id)
+}
+
+/// The method in lower case; one of a closed set.
+fn method_name(method: &Method) -> &'static str {
+    match method.as_str() {
+        "GET" | "HEAD" => "get",
+        "POST" => "post",
+        "PUT" => "put",
+        "DELETE" => "delete",
+        _ => "other",
+    }
 }
 
 /// The answer of the routes, in time, and without a panic.

@@ -64,5 +64,6 @@ mod work;
 
 pub use builder::Builder;
 pub use limits::Limits;
+pub use metrics::ToolkitMetrics;
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};
 pub use tokens::{Role, Token};

@@ -204,6 +204,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.document().to_string()));
         *response.status_mut() = self.kind.status();
+        // For the metrics.
+        response.extensions_mut().insert(self.kind);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -5,6 +5,8 @@ mod parameters;
 mod schemas;
 mod test_operations;
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 
 use self::operations::{Body, Operation, Reply};
@@ -17,6 +19,39 @@ An event on the wire has the names of the files that the program `annals` writes
 causation, user and organization may stand in `metadata` or beside them, and are answered in `metadata`.
 
 Every refusal is a problem document (RFC 9457). Its `type` is an address of this server that describes it; /problems lists all.";
+
+/// An operation on a store, as metrics name it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named {
+    pub(crate) id: &'static str,
+    /// Whether it looks for events, or sums them up.
+    pub(crate) is_query: bool,
+}
+
+/// The operations on stores, by path and method.
+#[derive(Debug)]
+pub(crate) struct Operations(BTreeMap<(&'static str, &'static str), Named>);
+
+impl Operations {
+    pub(crate) fn new(has_test_api: bool) -> Self {
+        let all = operations::all(has_test_api).into_iter();
+        let of_stores = all.filter(|operation| operation.path.starts_with("/v1/"));
+        Self(
+            of_stores
+                .map(|operation| {
+                    let is_query = ["query", "summaries"].contains(&operation.tag) && operation.id != "tail";
+                    let id = operation.id;
+                    ((operation.path, operation.method), Named { id, is_query })
+                })
+                .collect(),
+        )
+    }
+
+    /// The operation of a method, in lower case, at the path of a route.
+    pub(crate) fn of(&self, method: &str, route: &str) -> Option<Named> {
+        self.0.get(&(route, method)).copied()
+    }
+}
 
 /// The document.
 pub(crate) fn document(has_test_api: bool) -> Value {

@@ -6,6 +6,7 @@ mod idempotency;
 mod page;
 mod pages;
 mod query;
+mod sent;
 mod service;
 mod several;
 mod snapshots;

@@ -17,6 +17,7 @@ use serde_json::json as value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::sent::Sent;
 use crate::call::Call;
 use crate::params::invalid;
 use crate::problem::{Kind, Problem};
@@ -123,6 +124,7 @@ struct Frames {
     pause: Duration,
     first: Option<Bytes>,
     is_ended: bool,
+    sent: Sent,
     _place: OwnedSemaphorePermit,
 }
 
@@ -142,6 +144,7 @@ impl Frames {
             pause,
             first: Some(first.freeze()),
             is_ended: false,
+            sent: Sent::new(call),
             _place: place,
         })
     }
@@ -151,7 +154,10 @@ impl Frames {
         let mut frames = BytesMut::new();
         while frames.len() < CHUNK_BYTES {
             match self.tail.as_mut().poll_next(context) {
-                Poll::Ready(Some(delivery)) => add(&mut frames, &delivery),
+                Poll::Ready(Some(delivery)) => {
+                    self.sent.add(&delivery);
+                    add(&mut frames, &delivery);
+                }
                 Poll::Ready(None) => {
                     self.is_ended = true;
                     break;
@@ -175,6 +181,7 @@ impl Stream for Frames {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
+        this.sent.taken();
         if let Some(first) = this.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
@@ -185,6 +192,7 @@ impl Stream for Frames {
         let frames = this.gather(context);
         if !frames.is_empty() {
             this.heartbeat.as_mut().reset(Instant::now() + this.pause);
+            this.sent.count();
             return Poll::Ready(Some(Ok(frames.freeze())));
         }
         if this.is_ended {

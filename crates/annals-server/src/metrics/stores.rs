@@ -1,109 +1,58 @@
-//! Metrics in the `OpenMetrics` text format. Labels have values of closed sets: namespaces, routes, status codes.
+//! The metrics of the stores, and of the limits of the server.
 
 use std::fmt;
 use std::sync::Arc;
 
-use annals::{Store, StoreStats};
-use axum::http::StatusCode;
+use annals::{Durability, Store, StoreStats};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use tokio::sync::Semaphore;
 
 use crate::namespaces::Namespaces;
+use crate::shared::is_ephemeral;
 
-/// The route of requests that no route answered.
-const NO_ROUTE: &str = "none";
+/// Places of a limit, and the value of the label `of` that they have.
+pub(crate) type Places = (&'static str, Arc<Semaphore>, usize);
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    route: String,
-    code: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Namespace {
-    namespace: String,
-}
-
-/// The label of namespaces that tests have made.
-const OTHER: &str = "other";
-
-/// What is counted, and the registry that writes it.
+/// The stores and the limits: their figures are read when they are asked for.
 #[derive(Debug)]
-pub(crate) struct Metrics {
+pub(super) struct Stores {
     namespaces: Arc<Namespaces>,
-    registry: Registry,
-    requests: Family<Request, Counter>,
-    published: Family<Namespace, Counter>,
-    publishing: Histogram,
+    places: Vec<Places>,
 }
 
-impl Metrics {
-    pub(crate) fn new(namespaces: Arc<Namespaces>) -> Self {
-        let mut registry = Registry::default();
-        let requests = Family::<Request, Counter>::default();
-        registry.register("http_requests", "Requests that were answered", requests.clone());
-        let published = Family::<Namespace, Counter>::default();
-        registry.register(
-            "events_published",
-            "Events that the server has appended",
-            published.clone(),
-        );
-        // From 16 microseconds to 8 seconds.
-        let publishing = Histogram::new(exponential_buckets(16e-6, 2.0, 20));
-        registry.register(
-            "event_publishing_duration_seconds",
-            "Time from a request to append until its events were visible and durable",
-            publishing.clone(),
-        );
-        registry.register_collector(Box::new(Stores(Arc::clone(&namespaces))));
-        Self {
-            namespaces,
-            registry,
-            requests,
-            published,
-            publishing,
-        }
-    }
-
-    pub(crate) fn answered(&self, route: Option<&str>, status: StatusCode) {
-        let route = route.unwrap_or(NO_ROUTE).to_owned();
-        let code = status.as_u16();
-        self.requests.get_or_create(&Request { route, code }).inc();
-    }
-
-    /// Counts the events of an append that took this long.
-    pub(crate) fn appended(&self, namespace: &str, events: u64, seconds: f64) {
-        let is_configured = self.namespaces.is_configured(namespace);
-        let namespace = if is_configured { namespace } else { OTHER }.to_owned();
-        self.published.get_or_create(&Namespace { namespace }).inc_by(events);
-        self.publishing.observe(seconds);
-    }
-
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+impl Stores {
+    pub(super) fn new(namespaces: Arc<Namespaces>, places: Vec<Places>) -> Self {
+        Self { namespaces, places }
     }
 }
-
-/// The stores: their figures are read when they are asked for.
-#[derive(Debug)]
-struct Stores(Arc<Namespaces>);
 
 /// A figure of a store: name, help, and the figure.
 type Gauge = (&'static str, &'static str, fn(&StoreStats) -> u64);
 
-const GAUGES: [Gauge; 9] = [
+const GAUGES: [Gauge; 12] = [
     ("event_store_event_count", "Visible events", |stats| stats.events),
     (
         "event_store_aggregate_count",
         "Aggregates, with deleted ones",
         |stats| stats.aggregates,
+    ),
+    (
+        "event_store_system_event_count",
+        "Events of the store itself, such as snapshots",
+        |stats| stats.system_events,
+    ),
+    (
+        "event_store_dropped_events",
+        "Events that a budget, a limit, a truncation or a deletion has dropped",
+        |stats| {
+            stats
+                .position
+                .0
+                .saturating_sub(stats.events)
+                .saturating_sub(stats.system_events)
+        },
     ),
     ("event_store_position", "The position of the last event", |stats| {
         stats.position.0
@@ -116,6 +65,11 @@ const GAUGES: [Gauge; 9] = [
     ("event_store_payload_bytes", "Memory of data and metadata", |stats| {
         stats.payload_bytes
     }),
+    (
+        "event_store_aggregate_bytes",
+        "Memory of the table of aggregates",
+        |stats| stats.stream_bytes,
+    ),
     ("event_store_index_bytes", "Memory of the index", |stats| {
         stats.index_bytes
     }),
@@ -154,7 +108,7 @@ const COUNTERS: [Gauge; 3] = [
 
 impl Collector for Stores {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let stores = self.0.configured();
+        let stores = self.namespaces.configured();
         let stats: Vec<(&str, StoreStats)> = stores
             .iter()
             .map(|(name, store)| (name.as_str(), store.stats()))
@@ -174,7 +128,9 @@ impl Collector for Stores {
                 family.encode_counter::<NoLabelSet, u64, u64>(&figure(stats), None)?;
             }
         }
-        encode_states(&mut encoder, &stores, &stats)
+        encode_states(&mut encoder, &stores, &stats)?;
+        encode_journals(&mut encoder, &stores)?;
+        encode_places(&mut encoder, &self.places)
     }
 }
 
@@ -198,6 +154,37 @@ fn encode_states(
         metric
             .encode_family(&label)?
             .encode_gauge(&u64::from(store.fault().is_some()))?;
+    }
+    Ok(())
+}
+
+/// Only stores with a journal have these.
+fn encode_journals(encoder: &mut DescriptorEncoder<'_>, stores: &[(String, Store)]) -> fmt::Result {
+    let durable: Vec<_> = stores.iter().filter(|(_, store)| !is_ephemeral(store)).collect();
+    if durable.is_empty() {
+        return Ok(());
+    }
+    let help = "The position up to which every event is synced";
+    let mut metric = encoder.encode_descriptor("event_store_synced_position", help, None, MetricType::Gauge)?;
+    for (namespace, store) in durable {
+        let label = [("namespace", namespace.as_str())];
+        let synced = store.reached(Durability::Synced).0;
+        metric.encode_family(&label)?.encode_gauge(&synced)?;
+    }
+    Ok(())
+}
+
+fn encode_places(encoder: &mut DescriptorEncoder<'_>, places: &[Places]) -> fmt::Result {
+    let help = "Live tails, and threads for reads and writes, that are in use";
+    let mut metric = encoder.encode_descriptor("server_places_in_use", help, None, MetricType::Gauge)?;
+    for (of, free, all) in places {
+        let used = all.saturating_sub(free.available_permits()) as u64;
+        metric.encode_family(&[("of", *of)])?.encode_gauge(&used)?;
+    }
+    let help = "Live tails, and threads for reads and writes, that there may be";
+    let mut metric = encoder.encode_descriptor("server_places", help, None, MetricType::Gauge)?;
+    for (of, _, all) in places {
+        metric.encode_family(&[("of", *of)])?.encode_gauge(&(*all as u64))?;
     }
     Ok(())
 }
