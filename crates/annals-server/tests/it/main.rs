@@ -11,6 +11,7 @@ mod document;
 mod guide;
 mod lifecycle;
 mod metrics;
+mod operations;
 mod pages;
 mod reads;
 mod security;

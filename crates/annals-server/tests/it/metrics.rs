@@ -11,10 +11,10 @@ use crate::support::Running;
 use crate::toolkit::Program;
 
 /// Names of metrics, each with the names of its labels.
-type Names = BTreeMap<String, BTreeSet<String>>;
+pub(crate) type Names = BTreeMap<String, BTreeSet<String>>;
 
 /// What a text of metrics has. A histogram counts by its own name, without the bounds of its buckets.
-fn exported(text: &str) -> Names {
+pub(crate) fn exported(text: &str) -> Names {
     let mut kinds = BTreeMap::new();
     let mut names = Names::new();
     for line in text.lines() {
@@ -57,7 +57,7 @@ fn documented() -> Names {
 }
 
 /// The metrics of a server that has had every kind of work, with a program beside it.
-fn everything() -> String {
+pub(crate) fn everything() -> String {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_url(&format!("file:{}", folder.path().display())).unwrap();
     let program = Program::new(&store);
