@@ -8,6 +8,8 @@ mod exit;
 mod hex;
 mod interrupt;
 pub mod load;
+#[cfg(feature = "serve")]
+mod log;
 mod mcp;
 mod output;
 mod watch;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use crate::log::{Form, Level};
+
 /// How long requests may take when the server stops, at most.
 const GRACE_MAX: Duration = Duration::from_secs(3_600);
 
@@ -33,6 +35,12 @@ pub(crate) struct Serve {
     /// least 16 characters, and optionally the namespace that it is for
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// What is logged on standard error: failures, or with `info` every request. A log has no tokens, no payloads and no parameters
+    #[arg(long, default_value = "warn", value_name = "LEVEL")]
+    pub(crate) log: Level,
+    /// The form of the log
+    #[arg(long, default_value = "text", value_name = "FORM")]
+    pub(crate) log_format: Form,
     /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
     pub(crate) grace: Duration,

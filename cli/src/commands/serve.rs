@@ -13,6 +13,7 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::loader::Loader;
 use crate::load::{Location, durable};
+use crate::log;
 use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
@@ -38,6 +39,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
         builder = builder.test_api();
     }
     let server = builder.build()?;
+    let log = log::start(serve.log, serve.log_format)?;
     let (stop, stopped) = stop_signal();
     interrupt::when_pressed(move || stop.stop());
     let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
@@ -51,7 +53,14 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
             "other machines can reach the server, and it asks for no token: give it a --token-file",
         );
     }
-    let report = server.run(listener, stopped, serve.grace)?;
+    let report = server.run(listener, stopped, serve.grace);
+    if !log.end() {
+        tell(
+            out,
+            "the last lines of the log are lost: standard error was not read in time",
+        );
+    }
+    let report = report?;
     conclude(&report, out)
 }
 

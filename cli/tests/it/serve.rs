@@ -108,6 +108,30 @@ fn a_script_reads_the_url_and_nothing_else() {
 }
 
 #[test]
+fn a_log_has_a_line_of_json_for_each_request() {
+    let served = Served::start(&["serve", "--log", "info", "--log-format", "json"]);
+    served.append();
+    assert_eq!(served.send("GET", "/v1/events?user=anna", "").unwrap().0, 200);
+    let stderr = served.end("-TERM").stderr;
+    assert!(!stderr.contains("anna"), "{stderr}");
+    let lines = stderr.lines().filter(|line| line.starts_with('{'));
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    let answered: Vec<&Value> = lines.iter().filter(|line| line["message"] == "answered").collect();
+    assert_eq!(
+        (answered.len(), &answered[0]["status"]),
+        (2, &Value::from(201)),
+        "{stderr}"
+    );
+    assert_eq!(answered[1]["route"], "/v1/events", "{stderr}");
+    assert_eq!(lines.last().unwrap()["message"], "closed", "{stderr}");
+    // By default, a server that works logs nothing.
+    let served = Served::start(&["serve"]);
+    served.append();
+    let stderr = served.end("-TERM").stderr;
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
+}
+
+#[test]
 fn what_was_appended_was_gone_after_a_restart() {
     let folder = Folder::new();
     let url = folder.url("store");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use annals::{Error, Store};
 use tokio::sync::{Semaphore, watch};
@@ -124,6 +125,7 @@ impl Builder {
                 hosts: self.hosts,
                 stage: watch::Sender::new(Stage::Running),
                 is_ephemeral,
+                is_fault_logged: AtomicBool::new(false),
             }),
         })
     }

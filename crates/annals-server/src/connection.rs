@@ -45,11 +45,21 @@ pub(crate) async fn accept(
         select(accepting, std::pin::pin!(stop)).await;
         // The listener is dropped here: clients that connect from now on are refused, and do not wait for an answer.
     }
+    tracing::info!(
+        open = shared.limits.connections - places.available_permits(),
+        "draining"
+    );
     shared.stage.send_replace(Stage::Draining);
     let all = u32::try_from(shared.limits.connections).unwrap_or(u32::MAX);
     let drained = timeout(grace, places.acquire_many(all)).await.is_ok();
     let open = shared.limits.connections - places.available_permits();
     shared.stage.send_replace(Stage::Ended);
+    if !drained {
+        tracing::warn!(
+            open,
+            "connections are cut off: their requests took longer than the grace"
+        );
+    }
     if drained { 0 } else { open }
 }
 
@@ -59,7 +69,10 @@ async fn accept_all(shared: &Arc<Shared>, router: &Router, listener: TcpListener
             Ok((stream, _)) => {
                 tokio::spawn(serve_one(Arc::clone(shared), router.clone(), stream, place));
             }
-            Err(_) => sleep(ACCEPT_PAUSE).await,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
         }
     }
 }

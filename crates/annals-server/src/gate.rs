@@ -7,12 +7,18 @@ use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
+use crate::logs;
 use crate::shared::{DEFAULT, Shared};
 use crate::tokens::{Role, permit};
 
-/// The path of the route that answered, as it is written in the router: one of a closed set.
+/// The route that answered.
 #[derive(Clone, Debug)]
-pub(crate) struct Route(pub(crate) String);
+pub(crate) struct Route {
+    /// Its path as it is written in the router: one of a closed set.
+    pub(crate) path: String,
+    /// The namespace that the address names, which may be anything.
+    pub(crate) namespace: Option<String>,
+}
 
 /// What a route needs.
 #[derive(Clone, Debug)]
@@ -36,6 +42,11 @@ pub(crate) async fn gate(
         found.next().map(|(_, value)| value)
     });
     let namespace = named.or(is_in_namespace.then_some(DEFAULT));
+    let route = Route {
+        path: path.as_str().replacen("/v1/ns/{namespace}/", "/v1/", 1),
+        namespace: namespace.map(str::to_owned),
+    };
+    logs::found(&route.path, namespace);
     let permitted = gate
         .role
         .map_or(Ok(()), |role| permit(&gate.shared, request.headers(), role, namespace));
@@ -46,7 +57,6 @@ pub(crate) async fn gate(
         Ok(()) => next.run(request).await,
         Err(problem) => problem.into_response(),
     };
-    let route = path.as_str().replacen("/v1/ns/{namespace}/", "/v1/", 1);
-    response.extensions_mut().insert(Route(route));
+    response.extensions_mut().insert(route);
     response
 }

@@ -15,11 +15,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use crate::body::Consumed;
 use crate::call::Original;
 use crate::gate::Route;
+use crate::logs;
 use crate::metrics::Answered;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
@@ -43,6 +45,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     let began = Instant::now();
     let id = request_id(request.headers());
     let method = method_name(request.method());
+    let span = logs::request(&id, method);
     let unread = request.extensions().get::<Unread>().cloned();
     let consumed = Consumed::default();
     let has_body = !request.body().is_end_stream();
@@ -50,7 +53,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     request.extensions_mut().insert(original);
     request.extensions_mut().insert(consumed.clone());
     let mut response = match check(&shared, &request) {
-        Ok(()) => answer(&shared, request, next).await,
+        Ok(()) => answer(&shared, request, next).instrument(span).await,
         Err(problem) => problem.into_response(),
     };
     if has_body && !consumed.0.load(Ordering::Relaxed) {
@@ -62,14 +65,19 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
         }
     }
     let route = response.extensions_mut().remove::<Route>();
-    let route = route.as_ref().map(|route| route.0.as_str());
-    shared.metrics.answered(&Answered {
+    let answered = Answered {
         method,
-        route,
+        route: route.as_ref().map(|route| route.path.as_str()),
         status: response.status(),
         problem: response.extensions().get().copied(),
         took: began.elapsed(),
-    });
+    };
+    shared.metrics.answered(&answered);
+    let namespace = route.as_ref().and_then(|route| route.namespace.as_deref());
+    logs::answered(&id, &answered, namespace);
+    if answered.problem == Some(Kind::JournalFailed) {
+        logs::journals_failed(&shared.namespaces, &shared.is_fault_logged);
+    }
     complete(response, &shared, id)
 }
 

@@ -50,6 +50,7 @@ mod connection;
 mod gate;
 mod guard;
 mod limits;
+mod logs;
 mod metrics;
 mod namespaces;
 mod openapi;

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::builder::Builder;
 use crate::shared::{Shared, Stage, is_ephemeral};
-use crate::{connection, openapi, routes};
+use crate::{connection, logs, openapi, routes};
 
 /// Serves one store or several.
 #[derive(Clone, Debug)]
@@ -113,6 +113,8 @@ impl Server {
                 .map(unfinished)
                 .collect(),
         };
+        let namespaces: Vec<NamespaceReport> = namespaces;
+        namespaces.iter().for_each(logs::closed);
         Report { cut_off, namespaces }
     }
 

@@ -1,6 +1,7 @@
 //! What all requests share: namespaces, limits, and the stage of the server's life.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use annals::{Durability, Store};
 use tokio::sync::{Semaphore, watch};
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Sender<Stage>,
     /// Whether no store has a journal.
     pub(crate) is_ephemeral: bool,
+    /// Whether the log has the faults of the journals.
+    pub(crate) is_fault_logged: AtomicBool,
     /// Who may do what; if there are none, everything is permitted.
     pub(crate) tokens: Vec<Token>,
     pub(crate) metrics: Metrics,

@@ -10,6 +10,7 @@ mod cloud_events;
 mod document;
 mod guide;
 mod lifecycle;
+mod logs;
 mod metrics;
 mod operations;
 mod pages;

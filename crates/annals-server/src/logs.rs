@@ -1,0 +1,94 @@
+//! What the server logs, by `tracing`: a span for each request, and events for its answer, for failures, and for the end of the server.
+//!
+//! What a client sends never enters a log, but for the id that it gives its request: no token, other header, parameter, segment of a path, or body.
+//! The fields of a request are its id, method and route, the namespace, and the status, the type of problem and the duration of its answer. The details of problems are left out: they repeat
+//! values of requests.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::HeaderValue;
+use tracing::{Level, Span, field};
+
+use crate::metrics::Answered;
+use crate::namespaces::{Namespaces, check_name};
+use crate::problem::Kind;
+use crate::server::NamespaceReport;
+
+/// The span of a request. [`found`] adds its route.
+pub(crate) fn request(id: &HeaderValue, method: &'static str) -> Span {
+    tracing::info_span!(
+        "request",
+        id = text(id),
+        method,
+        route = field::Empty,
+        namespace = field::Empty
+    )
+}
+
+/// Ids of requests are visible ASCII.
+fn text(id: &HeaderValue) -> &str {
+    id.to_str().unwrap_or_default()
+}
+
+/// A name that a client gives is logged if it can be that of a namespace.
+fn known(namespace: Option<&str>) -> Option<&str> {
+    namespace.filter(|name| check_name(name).is_ok())
+}
+
+/// Adds the route, and the namespace that the path names, to the span of the request.
+pub(crate) fn found(route: &str, namespace: Option<&str>) {
+    let span = Span::current();
+    span.record("route", route);
+    if let Some(namespace) = known(namespace) {
+        span.record("namespace", namespace);
+    }
+}
+
+/// Logs an answer: at `INFO`, and failures of the server above it. The event has all fields itself, so that it is whole without the span, which
+/// a filter for warnings leaves out.
+pub(crate) fn answered(id: &HeaderValue, answered: &Answered<'_>, namespace: Option<&str>) {
+    macro_rules! log {
+        ($level:expr) => {
+            tracing::event!(
+                parent: None,
+                $level,
+                id = text(id),
+                method = answered.method,
+                route = answered.route,
+                namespace = known(namespace),
+                status = answered.status.as_u16(),
+                problem = answered.problem.map(Kind::name),
+                duration_us = u64::try_from(answered.took.as_micros()).unwrap_or(u64::MAX),
+                "answered"
+            )
+        };
+    }
+    match answered.problem {
+        Some(Kind::Internal | Kind::JournalFailed) => log!(Level::ERROR),
+        Some(Kind::Busy | Kind::Unavailable | Kind::NotDurable) => log!(Level::WARN),
+        _ => log!(Level::INFO),
+    }
+}
+
+/// Logs why journals have failed, once for a server: they stay failed until their stores are opened again.
+pub(crate) fn journals_failed(namespaces: &Namespaces, is_logged: &AtomicBool) {
+    if is_logged.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    for (namespace, store) in namespaces.configured() {
+        if let Some(fault) = store.fault() {
+            tracing::error!(namespace, %fault, "the journal has failed");
+        }
+    }
+}
+
+/// Logs what a namespace had when the server ended.
+pub(crate) fn closed(report: &NamespaceReport) {
+    let (namespace, visible) = (report.name.as_str(), report.visible.0);
+    let synced = report.synced.map(|position| position.0);
+    if let Some(error) = &report.error {
+        tracing::error!(namespace, visible, synced, %error, "the journal did not sync every event");
+    } else {
+        tracing::info!(namespace, visible, synced, "closed");
+    }
+}
