@@ -31,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 64 << 20;
 
+/// The place of a connection. A connection that becomes a WebSocket has it for longer than its last request.
+#[derive(Clone, Debug)]
+pub(crate) struct Connected(#[expect(dead_code, reason = "held, and never looked at")] Arc<OwnedSemaphorePermit>);
+
 /// Accepts connections until `stop`, then drains them for at most `grace`. Returns how many were cut off.
 pub(crate) async fn accept(
     shared: &Arc<Shared>,
@@ -82,11 +86,14 @@ async fn serve_one(shared: Arc<Shared>, router: Router, stream: TcpStream, place
     drop(stream.set_nodelay(true));
     let unread = Unread::default();
     let wire = TokioIo::new(Wire::new(stream, unread.clone(), shared.limits.write_time));
+    let connected = Connected(Arc::new(place));
+    let given = connected.clone();
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(unread.clone());
+        request.extensions_mut().insert(given.clone());
         router.clone().call(request)
     });
-    let connection = http1_of(&shared.limits).serve_connection(wire, service);
+    let connection = http1_of(&shared.limits).serve_connection(wire, service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let draining = std::pin::pin!(shared.reached(Stage::Draining));
     // An error of a connection is the client's: it went away, or sent something else than HTTP.
@@ -94,7 +101,7 @@ async fn serve_one(shared: Arc<Shared>, router: Router, stream: TcpStream, place
         connection.as_mut().graceful_shutdown();
         drop(select(connection, std::pin::pin!(shared.reached(Stage::Ended))).await);
     }
-    drop(place);
+    drop(connected);
 }
 
 fn http1_of(limits: &Limits) -> http1::Builder {

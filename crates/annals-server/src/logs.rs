@@ -1,8 +1,8 @@
 //! What the server logs, by `tracing`: a span for each request, and events for its answer, for failures, and for the end of the server.
 //!
 //! What a client sends never enters a log, but for the id that it gives its request: no token, other header, parameter, segment of a path, or body.
-//! The fields of a request are its id, method and route, the namespace, and the status, the type of problem and the duration of its answer. The details of problems are left out: they repeat
-//! values of requests.
+//! The fields of a request are its id, method and route, the namespace, and the status, the type of problem and the duration of its answer. The
+//! details of problems are left out: they repeat values of requests.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -170,7 +170,7 @@ impl Problem {
         }
     }
 
-    fn document(&self) -> Value {
+    pub(crate) fn document(&self) -> Value {
         let mut document = Map::new();
         document.insert("type".to_owned(), format!("/problems/{}", self.kind.name()).into());
         document.insert("title".to_owned(), self.kind.title().into());

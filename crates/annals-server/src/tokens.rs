@@ -1,5 +1,6 @@
 //! Bearer tokens: who may read, write and change aggregates, in every namespace or in one.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
@@ -7,7 +8,9 @@ use std::path::Path;
 
 use annals::Error;
 use axum::http::HeaderMap;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, SEC_WEBSOCKET_PROTOCOL, UPGRADE};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::{Kind, Problem};
@@ -15,6 +18,8 @@ use crate::shared::Shared;
 
 /// Characters of a token. A random token of the least length cannot be guessed.
 const CHARACTERS: std::ops::RangeInclusive<usize> = 16..=512;
+/// What stands before a token, in Base64 for addresses, among the protocols of a WebSocket.
+const OFFERED: &str = "annals.token.";
 /// Bytes of a file of tokens, at most.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
@@ -176,10 +181,11 @@ pub(crate) fn permit(shared: &Shared, headers: &HeaderMap, role: Role, namespace
         return Ok(());
     }
     let unauthorized = |detail: &str| Problem::new(Kind::Unauthorized, detail);
-    let given = bearer(headers).ok_or_else(|| unauthorized("the request has no bearer token"))?;
+    let given = bearer(headers).map(Cow::Borrowed).or_else(|| offered(headers));
+    let given = given.ok_or_else(|| unauthorized("the request has no bearer token"))?;
     // Every token is compared, so that the time does not tell which one is similar.
     let fitting = shared.tokens.iter().fold(None, |found, token| {
-        let is_given: bool = token.secret.ct_eq(given).into();
+        let is_given: bool = token.secret.ct_eq(&given).into();
         if is_given { Some(token) } else { found }
     });
     let token = fitting.ok_or_else(|| unauthorized("the token is unknown"))?;
@@ -203,6 +209,22 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
     };
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
+}
+
+/// The token of a handshake of a WebSocket: a page can send it as a protocol alone, and an address would be logged by proxies.
+fn offered(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let is_handshake = headers
+        .get(UPGRADE)
+        .is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
+    let mut offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter();
+    let (value, None, true) = (offers.next()?.to_str().ok()?, offers.next(), is_handshake) else {
+        return None;
+    };
+    let mut tokens = value.split(',').filter_map(|offer| offer.trim().strip_prefix(OFFERED));
+    let (token, None) = (tokens.next()?, tokens.next()) else {
+        return None;
+    };
+    URL_SAFE_NO_PAD.decode(token).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]

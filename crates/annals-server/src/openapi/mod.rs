@@ -39,7 +39,8 @@ impl Operations {
         Self(
             of_stores
                 .map(|operation| {
-                    let is_query = ["query", "summaries"].contains(&operation.tag) && operation.id != "tail";
+                    let is_query =
+                        ["query", "summaries"].contains(&operation.tag) && !["tail", "socket"].contains(&operation.id);
                     let id = operation.id;
                     ((operation.path, operation.method), Named { id, is_query })
                 })
@@ -152,6 +153,7 @@ fn responses(operation: &Operation) -> Value {
                 "application/openmetrics-text; version=1.0.0; charset=utf-8": { "schema": { "type": "string" } },
                 "text/plain; version=0.0.4; charset=utf-8": { "schema": { "type": "string" } },
             }),
+            Reply::Socket => json!({}),
             Reply::EventStream => json!({ "text/event-stream": { "schema": { "type": "string" } } }),
         };
         responses.insert(status.to_string(), json!({ "description": text, "content": content }));

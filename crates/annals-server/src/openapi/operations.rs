@@ -19,6 +19,8 @@ pub(super) enum Reply {
     Page(&'static str),
     /// Server-sent events.
     EventStream,
+    /// A WebSocket.
+    Socket,
     /// Metrics in one of two formats.
     Metrics,
 }
@@ -145,6 +147,7 @@ pub(super) fn all(has_test_api: bool) -> Vec<Operation> {
     all.extend(streams());
     all.extend(changes());
     all.extend(queries());
+    all.extend(tails());
     all.extend(summaries());
     all.extend(service());
     if has_test_api {
@@ -388,6 +391,11 @@ fn queries() -> Vec<Operation> {
                 "How the matching events are found, and what that takes",
             )
         },
+    ]
+}
+
+fn tails() -> Vec<Operation> {
+    vec![
         Operation {
             parameters: with(&[FILTERS, &["tailAfter", "lastEventId"]]),
             replies: &[(
@@ -400,6 +408,20 @@ fn queries() -> Vec<Operation> {
                 "tail",
                 "query",
                 "The matching events after a position, and those that come, as server-sent events",
+            )
+        },
+        Operation {
+            replies: &[(
+                101,
+                "A WebSocket, with the protocol `annals.tail.v1` if it is offered. A browser sends its token as the protocol `annals.token.` and the token \
+                 in Base64 for addresses. The first message subscribes; docs/server.md describes the messages.",
+                Reply::Socket,
+            )],
+            ..get(
+                "/v1/socket",
+                "socket",
+                "query",
+                "The matching events after a position, and those that come, over a WebSocket, as far as the client grants credit",
             )
         },
     ]

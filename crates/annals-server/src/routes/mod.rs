@@ -10,6 +10,7 @@ mod sent;
 mod service;
 mod several;
 mod snapshots;
+mod socket;
 mod streams;
 mod summaries;
 mod tail;
@@ -87,6 +88,7 @@ fn reads() -> Router<Arc<Shared>> {
         .route("/heatmap", get(summaries::heatmap))
         .route("/traces/{correlationId}", get(summaries::trace))
         .route("/tail", get(tail::tail))
+        .route("/socket", get(socket::socket))
         .route("/store", get(service::store))
 }
 

@@ -23,7 +23,7 @@ use crate::params::invalid;
 use crate::problem::{Kind, Problem};
 use crate::shared::Stage;
 use crate::wire::event::to_line;
-use crate::wire::query::from_params;
+use crate::wire::query::{Asked, from_params};
 
 const EVENT_STREAM: HeaderValue = HeaderValue::from_static("text/event-stream");
 /// Told to proxies: buffered frames arrive in lumps, and a compressor waits for more.
@@ -34,31 +34,27 @@ const UNBUFFERED: (HeaderName, HeaderValue) = (
 /// The pause after which a client connects again, in milliseconds.
 const RETRY: &str = "retry: 1000\n\n";
 /// Bytes of frames that are made before the client must take some.
-const CHUNK_BYTES: usize = 32 << 10;
+pub(super) const CHUNK_BYTES: usize = 32 << 10;
 
 /// Where a tail begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Start {
-    after: Position,
+pub(super) struct Start {
+    pub(super) after: Position,
     /// The position that the client had reached, if the log is shorter than that: the store was replaced.
-    reset_from: Option<Position>,
+    pub(super) reset_from: Option<Position>,
 }
 
 /// `GET /tail`
 pub(super) async fn tail(mut call: Call) -> Result<Response, Problem> {
     let after = call.params.parsed("after", "a position, or now")?;
     let after = after.unwrap_or(After::Position(Position(0)));
-    let asked = from_params(&mut call.params)?.without_page()?;
+    let asked = from_params(&mut call.params)?;
     call.params.finish()?;
-    if asked.as_of.is_some() || asked.min_position.is_some() {
-        return Err(Problem::invalid(
-            "a tail follows the log: it has no asOf and no minPosition",
-        ));
-    }
-    let start = start(&call, after)?;
+    let query = followed(asked)?;
+    let start = start(call.store.visible(), after, last_id(&call)?);
     let place = Arc::clone(&call.shared.tails).try_acquire_owned();
     let place = place.map_err(|_| Problem::new(Kind::Busy, "all live tails of the server are in use"))?;
-    let frames = Frames::new(&call, asked.query, start, place)?;
+    let frames = Frames::new(&call, query, start, place)?;
     let mut response = Response::new(Body::from_stream(frames));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, EVENT_STREAM);
@@ -67,9 +63,24 @@ pub(super) async fn tail(mut call: Call) -> Result<Response, Problem> {
     Ok(response)
 }
 
+/// The query of a tail.
+///
+/// # Errors
+///
+/// A [`Problem`] if it has what only a page has, or an end.
+pub(super) fn followed(asked: Asked) -> Result<Query, Problem> {
+    let asked = asked.without_page()?;
+    if asked.as_of.is_some() || asked.min_position.is_some() {
+        return Err(Problem::invalid(
+            "a tail follows the log: it has no asOf and no minPosition",
+        ));
+    }
+    Ok(asked.query)
+}
+
 /// The parameter `after`.
 #[derive(Clone, Copy, Debug)]
-enum After {
+pub(super) enum After {
     Position(Position),
     Now,
 }
@@ -85,34 +96,31 @@ impl std::str::FromStr for After {
     }
 }
 
-/// `Last-Event-ID` of a client that connects again counts before the address, which is still that of its first request.
-fn start(call: &Call, after: After) -> Result<Start, Problem> {
-    let visible = call.store.visible();
+/// `Last-Event-ID`.
+fn last_id(call: &Call) -> Result<Option<Position>, Problem> {
     let last = call.header("last-event-id")?.filter(|id| !id.is_empty());
+    let last = last.map(|text| text.parse().map_err(|_| invalid("Last-Event-ID", text, "a position")));
+    Ok(last.transpose()?.map(Position))
+}
+
+/// The position that a client has reached counts before `after`, which is still that of its first request.
+pub(super) fn start(visible: Position, after: After, last: Option<Position>) -> Start {
     let Some(last) = last else {
         let after = match after {
             After::Now => visible,
             After::Position(after) => after,
         };
-        return Ok(Start {
+        return Start {
             after,
             reset_from: None,
-        });
+        };
     };
-    let last = last.parse().map(Position);
-    let last = last.map_err(|_| {
-        invalid(
-            "Last-Event-ID",
-            call.header("last-event-id").ok().flatten().unwrap_or_default(),
-            "a position",
-        )
-    })?;
     // The events of this log that have the positions which the client has passed are others: it gets all of them.
     let is_ahead = last > visible;
-    Ok(Start {
+    Start {
         after: if is_ahead { Position(0) } else { last },
         reset_from: is_ahead.then_some(last),
-    })
+    }
 }
 
 /// The frames of a tail. It holds no events but those of the chunk that the client takes next.

@@ -277,7 +277,9 @@ fn method_of(id: &str) -> String {
 #[test]
 fn every_operation_of_the_document_answers() {
     let server = Running::for_tests();
-    let mut called = vec!["tail".to_owned(), "tailInNamespace".to_owned()];
+    let mut called = ["tail", "tailInNamespace", "socket", "socketInNamespace"]
+        .map(str::to_owned)
+        .to_vec();
     for (id, target, body) in requests().into_iter().chain(test_requests()) {
         let mut targets = vec![(id.to_owned(), target.to_owned())];
         if let Some(rest) = target.strip_prefix("/v1/") {

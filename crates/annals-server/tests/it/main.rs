@@ -16,6 +16,7 @@ mod operations;
 mod pages;
 mod reads;
 mod security;
+mod sockets;
 mod support;
 mod tails;
 mod test_api;
