@@ -1,4 +1,4 @@
-//! The event store Annals over HTTP: JSON, live tails as server-sent events, and an `OpenAPI` document.
+//! The event store Annals over HTTP: JSON, live tails as server-sent events and over WebSocket, and an `OpenAPI` document.
 //!
 //! A [`Server`] answers for one [`Store`](annals::Store) or several, each in a *namespace* of its own. `annals serve` is this library behind
 //! a command line. A program that has a store already can serve it too:
@@ -31,6 +31,7 @@
 //!                        ├ call.rs, params.rs, body.rs, wire/   what a request says; all of it is read before anything is done
 //!                        ├ work.rs      calls that may block: on a bounded number of threads
 //!                        └ problem.rs   every refusal, as a problem document (RFC 9457)
+//!                 metrics/, logs.rs   told of every request by guard.rs, and never of what it carried
 //! ```
 //!
 //! What must hold:
