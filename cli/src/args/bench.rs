@@ -41,6 +41,9 @@ pub(crate) enum Bench {
     Sweep(Sweep),
     /// Find the highest rate at which the response time stays below a limit
     FindMax(FindMax),
+    /// Append until it is killed: the process that `recover` starts
+    #[command(hide = true)]
+    Child,
     /// Derive a workload from a log: lengths of streams, skew, sizes and bursts, no payloads
     Record {
         /// The log, or the folder of a store
@@ -58,7 +61,7 @@ pub(crate) struct What {
     /// A workload of `annals bench list`, or a file *.toml; may be repeated [default: quick]
     #[arg(long, value_name = "NAME|FILE")]
     pub(crate) workload: Vec<String>,
-    /// The backends, by the names of `annals bench list`, or `postgres://USER@HOST/DATABASE`: a schema of its own, dropped afterwards
+    /// The backends, by the names of `annals bench list`, or the URLs of servers
     #[arg(
         long,
         value_delimiter = ',',

@@ -377,3 +377,34 @@ fn a_result_of_nothing_was_left() {
         assert!(!out.exists());
     }
 }
+
+#[test]
+fn the_program_itself_is_killed_and_its_store_opened_again() {
+    let folder = Folder::new();
+    let more = ["--workload", "recover", "--set", "recover.kill_after_ms=100"];
+    let ran = run(bench(&[
+        "run",
+        "--backends",
+        "file-written,naive,null",
+        "--repeat",
+        "1",
+        "--set",
+        "data.streams=50",
+    ])
+    .args(more)
+    .arg("--out")
+    .arg(folder.path("result")));
+    // Nothing is lost by the harness alone, which keeps nothing: that row is not measured.
+    assert_eq!(ran.code, 7, "{}", ran.stderr);
+    let told = ran.stdout + &ran.stderr;
+    assert!(told.contains("recover on file-written: opened "), "{}", told);
+    assert!(told.contains("acknowledged events, 0 were lost"), "{}", told);
+    assert!(
+        told.contains("recover on naive: its durability, volatile, permits that"),
+        "{}",
+        told
+    );
+    assert!(told.contains("keeps nothing that could be lost"), "{}", told);
+    let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
+    assert!(report.contains("Readers and recovery"));
+}

@@ -14,13 +14,16 @@ const REPEATS_MIN: usize = 3;
 /// A figure that is this many times better is more likely a mistake: a load that does nothing is fast.
 const IMPLAUSIBLE: f64 = 10.0;
 /// The figures that decide; the others follow from them.
-const DECIDING: [Figure; 6] = [
+const DECIDING: [Figure; 9] = [
     Figure::EventsPerSecond,
     Figure::OperationsPerSecond,
     Figure::ServiceP50,
     Figure::ResponseP50,
     Figure::ResponseP90,
     Figure::ResponseP99,
+    Figure::SeenP50,
+    Figure::SeenP99,
+    Figure::ReopenTime,
 ];
 
 /// What became of a figure.

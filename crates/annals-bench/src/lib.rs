@@ -38,6 +38,7 @@
 //!     backends: vec![Box::new(Annals::in_memory()), Box::new(Naive)],
 //!     workloads: vec![Workload::parse(workload)?],
 //!     seed: 42,
+//!     program: None,
 //! };
 //! let rows = plan.execute(&mut |_| true)?;
 //! let summary = Summary::of(&rows);
@@ -48,11 +49,13 @@
 pub mod backends;
 mod clock;
 pub mod compare;
+pub mod crash;
 mod generate;
 pub mod load;
 mod machine;
 pub mod oracle;
 pub mod plan;
+pub mod readers;
 pub mod record;
 pub mod report;
 pub mod results;

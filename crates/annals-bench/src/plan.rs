@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::crash::Program;
 use crate::generate::random::{Random, shuffle};
-use crate::run::{Phase, Run, RunError, run};
+use crate::run::{Phase, Run, RunError, run, run_and_kill};
 use crate::store::{Backend, Description};
 use crate::workload::{Kind, Workload};
 
@@ -16,6 +17,8 @@ pub struct Plan {
     pub workloads: Vec<Workload>,
     /// Decides the operations and the order of runs.
     pub seed: u64,
+    /// The program that is started and killed where a workload wants that.
+    pub program: Option<Program>,
 }
 
 /// A workload on a backend, and what became of it.
@@ -55,7 +58,7 @@ impl Plan {
         for workload in &self.workloads {
             for (index, backend) in self.backends.iter().enumerate() {
                 let backend = backend.description();
-                let failure = unsupported(&backend, workload);
+                let failure = unsupported(&backend, workload).or_else(|| self.unkillable(workload));
                 rows.push((
                     index,
                     Row {
@@ -68,6 +71,11 @@ impl Plan {
             }
         }
         rows
+    }
+
+    fn unkillable(&self, workload: &Workload) -> Option<String> {
+        let is_missing = workload.recover.is_some() && self.program.is_none();
+        is_missing.then(|| "there is no program to kill".to_owned())
     }
 
     /// How long the plan takes at most, without load and verification.
@@ -111,7 +119,14 @@ impl Plan {
             };
             // Each repeat has operations of its own; they are the same on every backend.
             let seed = self.seed.wrapping_add(row.runs.len() as u64);
-            match run(backend.as_ref(), workload, seed, &mut watch_run) {
+            let backend = backend.as_ref();
+            let ran = match &self.program {
+                Some(program) if workload.recover.is_some() => {
+                    run_and_kill(backend, workload, seed, program, &mut watch_run)
+                }
+                Some(_) | None => run(backend, workload, seed, &mut watch_run),
+            };
+            match ran {
                 Ok(run) => row.runs.push(run),
                 Err(RunError::Stopped) => return Err(RunError::Stopped),
                 Err(error @ (RunError::Load(_) | RunError::Store { .. })) => row.failure = Some(error.to_string()),
@@ -151,6 +166,12 @@ fn unsupported(backend: &Description, workload: &Workload) -> Option<String> {
     if workload.log.as_ref().is_some_and(|log| log.events.is_empty()) {
         return Some("the log that it imports was not read".to_owned());
     }
+    if workload.recover.is_some() && !backend.keeps_events {
+        return Some("this backend keeps nothing that could be lost".to_owned());
+    }
+    if workload.readers.tails > 0 && !backend.has_log {
+        return Some("this backend has no log that readers can follow".to_owned());
+    }
     if has(&|kind| kind == Kind::CatchUp) && !backend.has_log {
         return Some("this backend has no log".to_owned());
     }
@@ -173,6 +194,7 @@ mod tests {
             backends: vec![Box::new(Null), Box::new(Naive)],
             workloads: vec![workload("append"), workload("by_type")],
             seed: 11,
+            program: None,
         }
     }
 

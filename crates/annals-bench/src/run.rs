@@ -6,11 +6,14 @@ use std::time::Duration;
 use annals::Position;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::generate::{Events, Generator, WARMUP};
+use crate::crash::{Acks, Program, Recovery, Started, UNKILLABLE};
+use crate::generate::{Events, Generator, PRELOAD, WARMUP};
+use crate::load::recording::{Outcome, Times, Window};
 use crate::load::worker::append_one;
-use crate::load::{self, Entry, LoadError, Loaded, Setup, Span};
-use crate::oracle::{self, Verdict};
-use crate::store::{Backend, Description, StoreError, Usage};
+use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
+use crate::oracle::{self, Rule, Verdict};
+use crate::readers::{Readers, Seen};
+use crate::store::{Backend, Description, DurabilityClass, StoreError, Usage};
 use crate::workload::{Mode, Workload};
 
 /// A part of the warm-up, after which it is decided whether it goes on.
@@ -86,6 +89,10 @@ pub struct Run {
     pub stored: u64,
     /// How long it took to read the whole log once.
     pub replay: Option<Duration>,
+    /// What readers beside the load saw, if there were any.
+    pub seen: Option<Seen>,
+    /// What became of the store, if its process was killed.
+    pub recovery: Option<Recovery>,
 }
 
 impl Run {
@@ -158,6 +165,7 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
         .clock
         .wait_until(setup.clock.now() + Duration::from_millis(limits.settle_ms));
     phases.end(Phase::Settle);
+    let readers = start_readers(setup, backend)?;
     let (is_steady, warmed) = warm_up(setup, &mut entries, watch)?;
     phases.end(Phase::WarmUp);
     let span = Span {
@@ -182,10 +190,15 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     }
     phases.end(Phase::Measure);
     entries.append(&mut loaded.entries);
+    let seen = readers.map(|readers| readers.finish(setup, &mut entries)).transpose()?;
     report(watch, Phase::Verify, 0)?;
     let usage = setup.store.usage();
     let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
-    let verdict = check(setup, backend, &mut entries)?;
+    let mut verdict = check(setup, backend, &mut entries)?;
+    let seen = seen.flatten().map(|(seen, broken)| {
+        verdict.merge(broken);
+        seen
+    });
     phases.end(Phase::Verify);
     report(watch, Phase::Drain, 0)?;
     setup.store.drain().map_err(of(Phase::Drain))?;
@@ -198,7 +211,145 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
         usage,
         stored,
         replay,
+        seen,
+        recovery: None,
     })
+}
+
+/// Readers, unless there is nothing that they could see.
+fn start_readers(setup: &Setup, backend: &Description) -> Result<Option<Readers>, LoadError> {
+    let is_wanted = backend.keeps_events && setup.generator.workload().readers.tails > 0;
+    is_wanted.then(|| Readers::start(setup)).transpose()
+}
+
+/// Runs `row` once on `backend` in another process, kills that, and opens the store again.
+///
+/// # Errors
+///
+/// [`RunError`] if the process cannot be started, or the store cannot be opened again.
+pub fn run_and_kill(
+    backend: &dyn Backend,
+    row: &Workload,
+    seed: u64,
+    program: &Program,
+    watch: Watch<'_>,
+) -> Result<Run, RunError> {
+    let of = |phase| move |error| RunError::Store { phase, error };
+    report(watch, Phase::Provision, 0)?;
+    let place = backend.place().ok_or(UNKILLABLE).map_err(of(Phase::Provision))?;
+    backend.wipe().map_err(of(Phase::Provision))?;
+    let run = run_killed(
+        backend,
+        row,
+        seed,
+        &mut |row, watch| {
+            let mut started = Started::start(program, place.clone(), row, seed)?;
+            let time = Duration::from_millis(row.recover.clone().unwrap_or_default().kill_after_ms);
+            let phase = |is_ready| if is_ready { Phase::Measure } else { Phase::Load };
+            let acks = started.watch(time, &mut |is_ready, done| watch(phase(is_ready), done))?;
+            acks.ok_or(RunError::Stopped)
+        },
+        watch,
+    );
+    let wiped = backend.wipe().map_err(of(Phase::Drain));
+    let run = run?;
+    wiped?;
+    Ok(run)
+}
+
+/// Appends with `kill`, and judges what is left.
+fn run_killed(
+    backend: &dyn Backend,
+    row: &Workload,
+    seed: u64,
+    kill: &mut dyn FnMut(&Workload, Watch<'_>) -> Result<Acks, RunError>,
+    watch: Watch<'_>,
+) -> Result<Run, RunError> {
+    let of = |phase| move |error| RunError::Store { phase, error };
+    // Before the other process begins: its times are earlier than those of the probe.
+    let clock = Arc::new(MonotonicClock::start());
+    let mut phases = Phases::new(clock.as_ref());
+    let generator = Arc::new(Generator::new(row, seed));
+    let mut entries = kill(row, watch)?.entries(&generator);
+    phases.end(Phase::Measure);
+    let loaded = loaded_of(&entries, &generator);
+    let began = clock.now();
+    let store = backend.open().map_err(of(Phase::Verify))?;
+    let opened = clock.now().saturating_sub(began);
+    let setup = Setup {
+        store,
+        generator,
+        clock: Arc::<MonotonicClock>::clone(&clock),
+    };
+    report(watch, Phase::Verify, 0)?;
+    let description = backend.description();
+    let usage = setup.store.usage();
+    let (replay, stored) = replay(&setup, &description).map_err(of(Phase::Verify))?;
+    let mut verdict = check(&setup, &description, &mut entries)?;
+    let lost = verdict.acknowledged.saturating_sub(verdict.found);
+    if description.durability == DurabilityClass::Volatile {
+        verdict.forgive(Rule::NothingLost);
+    }
+    phases.end(Phase::Verify);
+    setup.store.drain().map_err(of(Phase::Drain))?;
+    phases.end(Phase::Drain);
+    Ok(Run {
+        loaded,
+        recovery: Some(Recovery {
+            opened,
+            acknowledged: verdict.acknowledged,
+            lost,
+        }),
+        verdict,
+        phases: std::mem::take(&mut phases.ended),
+        is_steady: true,
+        usage,
+        stored,
+        replay,
+        seen: None,
+    })
+}
+
+/// What the acknowledgements of a process that was killed say of its load.
+fn loaded_of(entries: &[Entry], generator: &Generator) -> Loaded {
+    let acknowledged =
+        |entry: &&Entry| entry.number & PRELOAD == 0 && matches!(entry.outcome, Outcome::Acknowledged(_));
+    let of_load: Vec<&Entry> = entries.iter().filter(acknowledged).collect();
+    let start = of_load.iter().map(|entry| entry.started).min().unwrap_or_default();
+    let last = of_load.iter().map(|entry| entry.ended).max().unwrap_or_default();
+    // The last one ended within the time.
+    let window = Window {
+        start,
+        end: last + Duration::from_nanos(1),
+    };
+    let mut recording = Recording::default();
+    for entry in &of_load {
+        let times = Times {
+            due: entry.started,
+            ready: entry.started,
+            started: entry.started,
+            ended: entry.ended,
+        };
+        let operation = generator.operation(entry.number);
+        let mut events = Events::default();
+        events.fill(generator, &operation);
+        recording.add(
+            window,
+            operation.kind,
+            times,
+            entry.outcome,
+            (events.len() as u64, events.bytes()),
+        );
+    }
+    Loaded {
+        offered: recording.ended,
+        censored: 0,
+        is_limited: false,
+        number: of_load.len() as u64,
+        recording,
+        entries: Vec::new(),
+        time: window.length(),
+    }
 }
 
 fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), RunError> {

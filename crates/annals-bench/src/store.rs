@@ -1,7 +1,9 @@
 //! What a store must do to be measured: the traits [`EventStore`] and [`Backend`], and what a backend says of itself.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 use serde::{Deserialize, Serialize};
@@ -106,6 +108,15 @@ pub trait EventStore: Send + Sync {
     /// [`StoreError::Unsupported`] if the store has no log.
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()>;
 
+    /// A reader of the events after position `after` that the store wakes. Without one, readers look at the log once in a millisecond.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] if the log cannot be followed.
+    fn follow(&self, _after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
+        Ok(None)
+    }
+
     /// Calls `look` with the events that `question` asks for.
     ///
     /// # Errors
@@ -128,6 +139,16 @@ pub trait EventStore: Send + Sync {
     fn usage(&self) -> Usage {
         Usage::default()
     }
+}
+
+/// A reader of new events that the store wakes.
+pub trait Follow {
+    /// Waits for events, at most for `wait`, and calls `look` with at most `limit` of them, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] if the store cannot be read.
+    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()>;
 }
 
 impl fmt::Debug for dyn EventStore {
@@ -154,6 +175,30 @@ pub trait Backend: Send + Sync {
     ///
     /// [`StoreError::Failed`] if they cannot be removed.
     fn wipe(&self) -> Result<()>;
+
+    /// How another process finds it; none if it cannot.
+    fn place(&self) -> Option<Place> {
+        None
+    }
+}
+
+/// How another process finds a backend: the arguments of [`backends::named`](crate::backends::named).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Its name, or the URL of its server.
+    pub name: String,
+    /// The folder above that of its files.
+    pub data: PathBuf,
+}
+
+impl Place {
+    /// The place of a backend without files.
+    pub fn of_name(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            data: PathBuf::new(),
+        }
+    }
 }
 
 impl fmt::Debug for dyn Backend {

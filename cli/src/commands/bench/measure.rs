@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use annals_bench::backends::{self, NAMES, is_named};
+use annals_bench::crash::Program;
 use annals_bench::plan::{Plan, Row};
 use annals_bench::report;
 use annals_bench::results::{FORMAT, Folder, Manifest, Summary};
@@ -142,6 +143,7 @@ impl Data {
             backends: names.iter().map(backend).collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
             workloads: rows,
             seed,
+            program: program(),
         };
         let mut live = Live::new(plan.time());
         let rows = plan.execute(&mut |progress| {
@@ -159,6 +161,14 @@ impl Data {
         fs::create_dir_all(&path).map_err(|error| Failure::Runtime(of_output(&path, &error)))?;
         Ok(Self(path))
     }
+}
+
+/// This program, as the process that is killed.
+fn program() -> Option<Program> {
+    Some(Program {
+        path: std::env::current_exe().ok()?,
+        arguments: vec!["bench".into(), "child".into()],
+    })
 }
 
 impl Drop for Data {

@@ -148,6 +148,40 @@ fn write_goals(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     grid.write(out.stdout)
 }
 
+/// What readers saw, and what became of stores whose process was killed.
+fn write_readers(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    for row in &summary.rows {
+        let name = format!("{} on {}", row.workload, row.backend.name);
+        let shown = |figure| {
+            row.figure(figure)
+                .map_or_else(|| "n/a".to_owned(), |found| millis(found.value))
+        };
+        if let Some(behind) = row.figure(Figure::BehindMax) {
+            out.note(&format!(
+                "{name}: readers saw an event after {} ms (p50), {} ms (p99), and were behind by {} events at most",
+                shown(Figure::SeenP50),
+                shown(Figure::SeenP99),
+                whole(behind.value)
+            ))?;
+        }
+        if let Some(lost) = row.figure(Figure::LostEvents) {
+            out.note(&format!(
+                "{name}: opened {} ms after its process was killed; of {} acknowledged events, {} were lost",
+                shown(Figure::ReopenTime),
+                grouped(row.delivered.0),
+                grouped(row.delivered.0.saturating_sub(row.delivered.1)),
+            ))?;
+            if lost.value > 0.0 && row.violations.is_empty() {
+                out.note(&format!(
+                    "{name}: its durability, {}, permits that",
+                    row.backend.durability.name()
+                ))?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What a figure does not say.
 fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     for row in &summary.rows {
@@ -170,6 +204,7 @@ fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
             out.warn(&format!("{name} is OVERLOADED: {text}"))?;
         }
     }
+    write_readers(summary, out)?;
     for row in summary.rows.iter().filter(|row| row.conflicts > 0) {
         let (conflicts, operations) = (grouped(row.conflicts), grouped(row.operations));
         out.note(&format!(

@@ -3,14 +3,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::{
-    Durability, Error, EventRef, Expected, Order, Position, Query, Store, StoreUrl, StreamId, Timestamp, Version,
+    Delivery, Durability, Error, EventRef, Expected, Order, Position, Query, Store, StoreUrl, StreamId, Tail,
+    Timestamp, Version,
 };
 
 use crate::store::{
-    Backend, BatchUnit, By, ConsistencyCheck, Description, DurabilityClass, EventStore, Look, NewEvent, Question,
-    Result, StoreError, StoredEvent, Usage,
+    Backend, BatchUnit, By, ConsistencyCheck, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place,
+    Question, Result, StoreError, StoredEvent, Usage,
 };
 
 /// The type of all aggregates.
@@ -88,6 +90,14 @@ impl Backend for Annals {
             Some(folder) if folder.exists() => fs::remove_dir_all(folder).map_err(|error| failed(&error)),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(Place {
+            name: self.name.clone(),
+            data: self.folder.as_deref()?.parent()?.to_owned(),
+        })
+        .or_else(|| Some(Place::of_name(&self.name)))
     }
 }
 
@@ -171,6 +181,11 @@ impl EventStore for AnnalsStore {
             .map_err(|error| of_store(&error))
     }
 
+    fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
+        let tail = self.store.tail(Query::all(), after).map_err(|error| of_store(&error))?;
+        Ok(Some(Box::new(Live(tail))))
+    }
+
     fn drain(&self) -> Result<()> {
         if self.has_journal {
             self.store.close().map_err(|error| of_store(&error))
@@ -184,6 +199,31 @@ impl EventStore for AnnalsStore {
             memory_bytes: Some(self.store.stats().memory_bytes),
             disk_bytes: self.folder.as_deref().map(bytes_in),
         }
+    }
+}
+
+/// A live tail.
+struct Live(Tail);
+
+impl Follow for Live {
+    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
+        let first = self.0.next_timeout(wait);
+        let more = if first.is_some() {
+            self.0.try_batch(limit.saturating_sub(1))
+        } else {
+            Vec::new()
+        };
+        for delivery in first.into_iter().chain(more) {
+            if let Delivery::Event(event) = delivery {
+                look(StoredEvent {
+                    stream: event.aggregate_id(),
+                    version: event.version(),
+                    position: Some(event.position()),
+                    data: event.data(),
+                });
+            }
+        }
+        Ok(())
     }
 }
 

@@ -7,8 +7,8 @@ use annals::{Expected, Position, Version};
 use parking_lot::Mutex;
 
 use crate::store::{
-    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Look, NewEvent, Result, StoreError,
-    StoredEvent, Usage,
+    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result,
+    StoreError, StoredEvent, Usage,
 };
 
 /// The backend `naive`.
@@ -36,6 +36,10 @@ impl Backend for Naive {
 
     fn wipe(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn place(&self) -> Option<Place> {
+        Some(Place::of_name("naive"))
     }
 }
 

@@ -16,7 +16,7 @@ use crate::store::{By, NewEvent, Question};
 use crate::workload::{Kind, Logged, Skew, Workload};
 
 /// The bit in the number of an operation of the load before.
-const PRELOAD: u64 = 1 << 62;
+pub(crate) const PRELOAD: u64 = 1 << 62;
 /// The bit in the number of an operation of the probe afterwards.
 const PROBE: u64 = 1 << 61;
 /// The bit in the number of an operation of the warm-up. Its length depends on the store, and must not move the numbers of what is measured.

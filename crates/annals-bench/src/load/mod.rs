@@ -84,6 +84,9 @@ pub enum LoadError {
     /// A call did not return.
     #[error("a call to the backend has not returned for {} s after the load had ended", HANG.as_secs())]
     Hangs,
+    /// The process that was to be killed has ended, or cannot be started.
+    #[error("the process that was to be killed: {0}")]
+    Child(String),
     /// A call panicked.
     #[error("a call to the backend panicked")]
     Panicked,

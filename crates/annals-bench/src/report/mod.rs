@@ -26,6 +26,7 @@ pub fn html(manifest: &Manifest, summary: &Summary) -> String {
         curves(summary),
         charts(summary),
         operations(summary),
+        readers(summary),
         correctness(summary),
         goals(summary),
         resources(summary),
@@ -296,6 +297,44 @@ fn operations(summary: &Summary) -> String {
         "max ms",
     ];
     format!("<h2>Operations</h2>{}\n", table(&header, &rows))
+}
+
+/// Readers beside the load, and stores whose process was killed.
+fn readers(summary: &Summary) -> String {
+    let figures = [
+        Figure::SeenP50,
+        Figure::SeenP99,
+        Figure::BehindMax,
+        Figure::ReopenTime,
+        Figure::LostEvents,
+    ];
+    let has_any = |row: &&RowSummary| figures.iter().any(|figure| row.figure(*figure).is_some());
+    let cells = |row: &RowSummary| {
+        let names = [
+            row.workload.clone(),
+            row.backend.name.clone(),
+            row.backend.durability.name().to_owned(),
+        ];
+        let values = figures.map(|figure| row.figure(figure).map_or_else(String::new, |found| number(found.value)));
+        names.into_iter().chain(values).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = summary.rows.iter().filter(has_any).map(cells).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header = [
+        "workload",
+        "backend",
+        "durability",
+        "seen p50 ms",
+        "seen p99 ms",
+        "behind, most events",
+        "reopen ms",
+        "lost events",
+    ];
+    let note = "<p class=\"soft\">Seen: from the start of an append until a reader that follows the log has it. Reopen: from opening a store whose \
+                process was killed until it is open. Lost: acknowledged events that were not there any more, in the median of the repeats.</p>";
+    format!("<h2>Readers and recovery</h2>{}{note}\n", table(&header, &rows))
 }
 
 fn correctness(summary: &Summary) -> String {

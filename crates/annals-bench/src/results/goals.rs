@@ -45,6 +45,12 @@ fn measured(row: &Row, goal: &Goal) -> Option<f64> {
     match goal.metric {
         Metric::ResponseP95Ms => percentile(row, goal.of, 0.95),
         Metric::ResponseP99Ms => percentile(row, goal.of, 0.99),
+        Metric::SeenP95Ms => {
+            let mut all = Samples::default();
+            let seen = row.runs.iter().filter_map(|run| run.seen.as_ref());
+            seen.for_each(|seen| all.add(&seen.after));
+            all.quantile(0.95).known().map(|time| time.as_secs_f64() * 1_000.0)
+        }
         Metric::EventsPerSecond => {
             let rate = |run: &Run| run.loaded.recording.events as f64 / run.loaded.time.as_secs_f64().max(1e-9);
             median(&row.runs.iter().map(rate).collect::<Vec<_>>())

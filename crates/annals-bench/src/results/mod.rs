@@ -171,11 +171,21 @@ pub enum Figure {
     ResponseP99,
     /// 999 of 1,000.
     ResponseP999,
+    /// The median of the time from the start of an append until a reader has seen it, in milliseconds.
+    SeenP50,
+    /// Its 99th percentile.
+    SeenP99,
+    /// The most events that a reader was behind.
+    BehindMax,
+    /// From the start of opening a store whose process was killed until it is open, in milliseconds.
+    ReopenTime,
+    /// Acknowledged events that were lost with that process.
+    LostEvents,
 }
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::EventsPerSecond,
         Self::OperationsPerSecond,
         Self::BytesPerSecond,
@@ -185,6 +195,11 @@ impl Figure {
         Self::ResponseP90,
         Self::ResponseP99,
         Self::ResponseP999,
+        Self::SeenP50,
+        Self::SeenP99,
+        Self::BehindMax,
+        Self::ReopenTime,
+        Self::LostEvents,
     ];
 
     /// Its name in tables and files.
@@ -199,6 +214,11 @@ impl Figure {
             Self::ResponseP90 => "response p90 ms",
             Self::ResponseP99 => "response p99 ms",
             Self::ResponseP999 => "response p99.9 ms",
+            Self::SeenP50 => "seen p50 ms",
+            Self::SeenP99 => "seen p99 ms",
+            Self::BehindMax => "behind max events",
+            Self::ReopenTime => "reopen ms",
+            Self::LostEvents => "lost events",
         }
     }
 

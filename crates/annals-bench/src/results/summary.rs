@@ -96,6 +96,9 @@ fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
         let of = |all: &Samples| censored(row, all, share);
         is_open.then(|| estimate_percentile(&responses, &of)).flatten()
     };
+    let sights = row.runs.iter().filter_map(|run| Some(run.seen.as_ref()?.after.clone()));
+    let sights: Vec<Samples> = sights.collect();
+    let seen = |share| estimate_percentile(&sights, &|all| all.quantile(share));
     let has_appends = row.runs.iter().any(|run| run.loaded.recording.events > 0);
     let known = |figure| match figure {
         Figure::EventsPerSecond => rate(&|run| run.loaded.recording.events).filter(|_| has_appends),
@@ -107,9 +110,19 @@ fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
         Figure::ResponseP90 => response(0.9),
         Figure::ResponseP99 => response(0.99),
         Figure::ResponseP999 => response(0.999),
+        Figure::SeenP50 => seen(0.5),
+        Figure::SeenP99 => seen(0.99),
+        Figure::BehindMax => of_runs(row, &|run| Some(run.seen.as_ref()?.behind_max as f64)),
+        Figure::ReopenTime => of_runs(row, &|run| Some(millis(run.recovery?.opened))),
+        Figure::LostEvents => of_runs(row, &|run| Some(run.recovery?.lost as f64)),
     };
     let all = Figure::ALL.into_iter();
     all.filter_map(|figure| Some((figure, known(figure)?))).collect()
+}
+
+/// The median of a figure of each run, of those that have it.
+fn of_runs(row: &Row, of: &dyn Fn(&Run) -> Option<f64>) -> Option<Estimate> {
+    estimate(&row.runs.iter().filter_map(of).collect::<Vec<_>>())
 }
 
 /// A percentile of responses, with the operations that were never answered.

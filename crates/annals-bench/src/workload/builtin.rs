@@ -1,7 +1,7 @@
 //! The workloads that come with the program.
 
 /// The built-in workloads: the name, and the file.
-pub const BUILT_IN: [(&str, &str); 12] = [
+pub const BUILT_IN: [(&str, &str); 15] = [
     ("quick", include_str!("../../workloads/quick.toml")),
     ("append-small", include_str!("../../workloads/append-small.toml")),
     ("aggregate-cycle", include_str!("../../workloads/aggregate-cycle.toml")),
@@ -12,6 +12,9 @@ pub const BUILT_IN: [(&str, &str); 12] = [
         include_str!("../../workloads/metrics-firehose.toml"),
     ),
     ("catch-up", include_str!("../../workloads/catch-up.toml")),
+    ("fan-out", include_str!("../../workloads/fan-out.toml")),
+    ("projection-lag", include_str!("../../workloads/projection-lag.toml")),
+    ("recover", include_str!("../../workloads/recover.toml")),
     ("query-mix", include_str!("../../workloads/query-mix.toml")),
     ("snapshot-load", include_str!("../../workloads/snapshot-load.toml")),
     ("degradation", include_str!("../../workloads/degradation.toml")),

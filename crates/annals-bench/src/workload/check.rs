@@ -1,15 +1,19 @@
 //! The bounds of a workload's keys.
 
-use super::{Skew, Workload, WorkloadError};
+use super::{Mode, Skew, Workload, WorkloadError};
 
 /// Events of the load, of all streams together.
 const PRELOAD_MAX: u64 = 20_000_000;
+/// Events that all readers together may see: the time of each is kept.
+const SEEN_MAX: u64 = 50_000_000;
 
 pub(super) fn check(workload: &Workload) -> Result<(), WorkloadError> {
     check_names(workload)?;
     check_mix(workload)?;
     check_data(workload)?;
     check_load(workload)?;
+    check_readers(workload)?;
+    check_recover(workload)?;
     check_phases(workload)
 }
 
@@ -81,6 +85,35 @@ fn check_load(workload: &Workload) -> Result<(), WorkloadError> {
     })
 }
 
+fn check_readers(workload: &Workload) -> Result<(), WorkloadError> {
+    let tails = u64::from(workload.readers.tails);
+    bounds("readers.tails", tails, 0, 1_024)?;
+    let events = workload
+        .phases
+        .operations_max
+        .saturating_mul(u64::from(workload.data.batch));
+    let seen = events.saturating_mul(tails);
+    bounds(
+        "readers.tails times phases.operations_max times data.batch",
+        seen,
+        0,
+        SEEN_MAX,
+    )
+}
+
+fn check_recover(workload: &Workload) -> Result<(), WorkloadError> {
+    let Some(recover) = &workload.recover else {
+        return Ok(());
+    };
+    bounds("recover.kill_after_ms", recover.kill_after_ms, 1, 3_600_000)?;
+    ensure(workload.readers.tails == 0, || {
+        "recover: there is no reader in a process that is killed; set readers.tails = 0".to_owned()
+    })?;
+    ensure(workload.load.mode == Mode::Saturate && workload.log.is_none(), || {
+        "recover: the process that is killed appends in a closed loop; set load.mode = \"saturate\"".to_owned()
+    })
+}
+
 fn check_phases(workload: &Workload) -> Result<(), WorkloadError> {
     let (phases, hour) = (&workload.phases, 3_600_000);
     bounds("phases.settle_ms", phases.settle_ms, 0, hour)?;
@@ -131,6 +164,9 @@ mod tests {
             "phases.repeats=1000",
             "name=<script>",
             "read.limit=0",
+            "readers.tails=2000",
+            "readers.tails=26",
+            "recover.kill_after_ms=0",
         ] {
             let text = "name = \"small\"\n[mix]\nappend = 1.0";
             assert!(with_settings(text, &[wrong.parse().unwrap()]).is_err(), "{wrong}");

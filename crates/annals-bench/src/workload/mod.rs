@@ -43,6 +43,12 @@ pub struct Workload {
     /// The reads.
     #[serde(default)]
     pub read: Read,
+    /// Readers that follow the log beside the load.
+    #[serde(default)]
+    pub readers: Readers,
+    /// The process that appends is killed; without it, none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recover: Option<Recover>,
     /// How long each phase lasts.
     #[serde(default)]
     pub phases: Phases,
@@ -305,6 +311,30 @@ impl Default for Read {
     }
 }
 
+/// Readers that follow the log beside the load, each on a thread of its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Readers {
+    /// How many.
+    pub tails: u32,
+    /// Whether each parses the events and folds them, as a projection does.
+    pub fold: bool,
+}
+
+/// The process that appends is killed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Recover {
+    /// How long it appends before.
+    pub kill_after_ms: u64,
+}
+
+impl Default for Recover {
+    fn default() -> Self {
+        Self { kill_after_ms: 500 }
+    }
+}
+
 /// How long each phase lasts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -373,6 +403,8 @@ pub enum Metric {
     ResponseP95Ms,
     /// The 99th percentile of the response time, in milliseconds.
     ResponseP99Ms,
+    /// The 95th percentile of the time from the start of an append until a reader has seen it, in milliseconds.
+    SeenP95Ms,
     /// Events appended a second.
     EventsPerSecond,
     /// Failed operations of 100; conflicts are none.
@@ -395,6 +427,8 @@ impl Workload {
             load: Load::default(),
             mix: [(Kind::Append, 1.0)].into(),
             read: Read::default(),
+            readers: Readers::default(),
+            recover: None,
             phases: Phases::default(),
             variants: Vec::new(),
             goals: Vec::new(),

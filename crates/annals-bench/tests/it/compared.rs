@@ -53,6 +53,7 @@ fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
         "name = \"x\"\n[load]\nworkers = 1\n[phases]\nwarmup_ms = 0\nmeasure_ms = 60\nrepeats = 3\n[mix]\nappend = 1";
     let workloads = vec![Workload::parse(text).unwrap()];
     let plan = Plan {
+        program: None,
         backends: vec![Box::new(Slowed(delay))],
         workloads: workloads.clone(),
         seed: 1,

@@ -4,5 +4,6 @@
 
 mod cheats;
 mod compared;
+mod followed;
 mod runs;
 mod simulated;
