@@ -240,8 +240,8 @@ fn owner(folder: &Path) -> Option<(u32, u32)> {
 ///
 /// The UDP port of the same number is bound meanwhile: other clusters, also of other processes, then take another. A number below 32,768 is never that of an
 /// outgoing connection, which could take the port while the server is stopped.
-struct Port {
-    number: u16,
+pub(crate) struct Port {
+    pub(crate) number: u16,
     _reserved: UdpSocket,
 }
 
@@ -249,7 +249,7 @@ impl Port {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 10_000;
 
-    fn free() -> Self {
+    pub(crate) fn free() -> Self {
         let start = std::process::id() % u32::from(Self::COUNT);
         let start = u16::try_from(start).expect("it is below the count");
         let mut numbers = (0..Self::COUNT).map(|offset| Self::FIRST + (start + offset) % Self::COUNT);
@@ -323,7 +323,7 @@ fn install() -> Option<PathBuf> {
     })
 }
 
-fn apt_get(arguments: &[&str]) -> bool {
+pub(crate) fn apt_get(arguments: &[&str]) -> bool {
     let status = Command::new("apt-get")
         .args(["-o", "DPkg::Lock::Timeout=300"])
         .args(arguments)

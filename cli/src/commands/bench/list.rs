@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use annals_bench::backends::{NAMES, named};
+use annals_bench::backends::{NAMES, SERVERS, Server, named};
 use annals_bench::workload::{BUILT_IN, Workload};
 use serde_json::Value;
 
@@ -15,6 +15,8 @@ pub(super) fn show(out: &mut Out<'_>) -> Outcome {
         return all().write(out);
     }
     backends().write(out)?;
+    out.line("")?;
+    servers().write(out)?;
     out.line("")?;
     workloads().write(out)
 }
@@ -32,6 +34,28 @@ fn backends() -> Records {
         ]);
     }
     records
+}
+
+/// Backends that are named by a URL. Their durability is that of the server, which is not asked here.
+fn servers() -> Records {
+    let mut records = Records::new(&["server", "software", "in this program"]);
+    for server in SERVERS {
+        records.push(vec![
+            Value::from(server.url),
+            Value::from(server.software),
+            Value::from(presence(server)),
+        ]);
+    }
+    records
+}
+
+/// Whether this program has it, and how to get it otherwise.
+fn presence(server: &Server) -> String {
+    if server.is_built_in {
+        "yes".to_owned()
+    } else {
+        format!("no: build it with --features {}", server.feature)
+    }
 }
 
 fn workloads() -> Records {
@@ -56,6 +80,14 @@ fn all() -> Records {
             Value::from(backend.name),
             Value::from(backend.durability.name()),
             Value::from(backend.software),
+        ]);
+    }
+    for server in SERVERS {
+        records.push(vec![
+            Value::from("server"),
+            Value::from(server.url),
+            Value::Null,
+            Value::from(format!("{}; in this program: {}", server.software, presence(server))),
         ]);
     }
     for (name, workload) in BUILT_IN

@@ -3,10 +3,20 @@
 mod annals;
 #[cfg(feature = "eventually")]
 mod eventually;
+#[cfg(feature = "http")]
+mod http;
 mod naive;
+#[cfg(feature = "nats")]
+mod nats;
 mod null;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "postgres")]
+mod postgres_table;
+#[cfg(feature = "redis")]
+mod redis;
 
 use std::path::Path;
 
@@ -15,10 +25,18 @@ use ::annals::Durability;
 pub use self::annals::Annals;
 #[cfg(feature = "eventually")]
 pub use self::eventually::Eventually;
+#[cfg(feature = "http")]
+pub use self::http::Http;
 pub use self::naive::Naive;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 pub use self::null::Null;
 #[cfg(feature = "postgres")]
 pub use self::postgres::Postgres;
+#[cfg(feature = "postgres")]
+pub use self::postgres_table::PostgresTable;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 use crate::store::{Backend, Result, StoreError};
 
 /// The names of the backends.
@@ -33,8 +51,8 @@ pub const NAMES: &[&str] = &[
     "null",
 ];
 
-/// The backend `name`, which keeps its files below `data`, if it has any. With the feature `postgres`, a name can be the URL of a
-/// database.
+/// The backend `name`, which keeps its files below `data`, if it has any. A name can be the URL of one of [`SERVERS`]
+/// that this build has.
 ///
 /// # Errors
 ///
@@ -59,29 +77,89 @@ pub fn is_named(name: &str) -> bool {
     NAMES.contains(&name) || is_url(name)
 }
 
-#[cfg(feature = "postgres")]
 fn is_url(name: &str) -> bool {
-    postgres::SCHEMES.iter().any(|scheme| name.starts_with(scheme))
+    let begins = |server: &&Server| server.schemes.iter().any(|scheme| name.starts_with(scheme));
+    SERVERS.iter().find(begins).is_some_and(|server| server.is_built_in)
 }
 
-#[cfg(not(feature = "postgres"))]
-fn is_url(_: &str) -> bool {
-    false
-}
-
-#[cfg(feature = "postgres")]
 fn by_url(url: &str) -> Result<Box<dyn Backend>> {
-    if is_url(url) {
-        Ok(Box::new(Postgres::connect(url)?))
-    } else {
-        Err(UNKNOWN)
+    #[cfg(feature = "postgres")]
+    if postgres::SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(Box::new(Postgres::connect(url)?));
     }
-}
-
-#[cfg(not(feature = "postgres"))]
-fn by_url(_: &str) -> Result<Box<dyn Backend>> {
+    #[cfg(feature = "postgres")]
+    if url.starts_with(postgres_table::PREFIX) {
+        return Ok(Box::new(PostgresTable::connect(url)?));
+    }
+    #[cfg(feature = "http")]
+    if url.starts_with(http::SCHEME) {
+        return Ok(Box::new(Http::connect(url)?));
+    }
+    #[cfg(feature = "redis")]
+    if url.starts_with(redis::SCHEME) {
+        return Ok(Box::new(Redis::connect(url)?));
+    }
+    #[cfg(feature = "nats")]
+    if url.starts_with(nats::SCHEME) {
+        return Ok(Box::new(Nats::connect(url)?));
+    }
+    let _ = url;
     Err(UNKNOWN)
 }
+
+/// A backend that is named by the URL of its server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// How its URL looks.
+    pub url: &'static str,
+    /// How its URLs begin.
+    schemes: &'static [&'static str],
+    /// What it is.
+    pub software: &'static str,
+    /// The feature of the program that has it.
+    pub feature: &'static str,
+    /// Whether this build has it.
+    pub is_built_in: bool,
+}
+
+/// The backends that are named by the URL of their server.
+pub const SERVERS: &[Server] = &[
+    Server {
+        url: "postgres://USER@HOST/DATABASE",
+        schemes: &["postgres://", "postgresql://"],
+        software: "annals in PostgreSQL",
+        feature: "postgres",
+        is_built_in: cfg!(feature = "postgres"),
+    },
+    Server {
+        url: "table+postgres://USER@HOST/DATABASE",
+        schemes: &["table+"],
+        software: "a table in PostgreSQL, written by hand",
+        feature: "postgres",
+        is_built_in: cfg!(feature = "postgres"),
+    },
+    Server {
+        url: "http://HOST:PORT",
+        schemes: &["http://"],
+        software: "a server with the HTTP API of annals serve",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "http"),
+    },
+    Server {
+        url: "redis://HOST:PORT",
+        schemes: &["redis://"],
+        software: "streams of Redis",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "redis"),
+    },
+    Server {
+        url: "nats://HOST:PORT",
+        schemes: &["nats://"],
+        software: "NATS JetStream",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "nats"),
+    },
+];
 
 /// There is no backend of a name.
 const UNKNOWN: StoreError = StoreError::Unsupported("be found: it has another name");

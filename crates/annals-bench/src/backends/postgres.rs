@@ -7,8 +7,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::annals::{AnnalsStore, failed, of_store};
+use crate::crash::owner;
 use crate::store::{
-    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Result, StoreError,
+    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Place, Result, StoreError,
 };
 
 /// How the URLs of this backend begin.
@@ -18,11 +19,74 @@ pub(super) const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 #[derive(Debug)]
 pub struct Postgres {
     config: Config,
+    /// As it was given.
+    name: String,
     url: StoreUrl,
     schema: String,
-    software: String,
-    settings: String,
-    is_synced: bool,
+    server: Server,
+}
+
+/// What a server says of itself.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) version: String,
+    pub(super) settings: String,
+    pub(super) durability: DurabilityClass,
+}
+
+/// The configuration that `url` is, with the password of the environment, and what its server says of itself.
+///
+/// # Errors
+///
+/// [`StoreError::Failed`] if the URL has a password, or a schema, or the server cannot be reached without TLS.
+pub(super) fn config_of(url: &str) -> Result<(Config, Server)> {
+    let refused = |reason: &str| StoreError::Failed(format!("cannot measure in PostgreSQL: {reason}"));
+    if url.contains("schema=") {
+        return Err(refused("a benchmark has a schema of its own: name the database alone"));
+    }
+    let mut config: Config = url.parse().map_err(|_| refused("the URL is invalid"))?;
+    if config.get_password().is_some() {
+        return Err(refused("a result would hold the password: set PGPASSWORD instead"));
+    }
+    if let Ok(password) = std::env::var("PGPASSWORD") {
+        config.password(password);
+    }
+    let (runtime, client) = client(&config)?;
+    let show = |name: &str| -> Result<String> {
+        let row = runtime.block_on(client.query_one(&format!("SHOW {name}"), &[]));
+        row.and_then(|row| row.try_get(0)).map_err(|error| failed(&error))
+    };
+    let (fsync, commit) = (show("fsync")?, show("synchronous_commit")?);
+    let server = Server {
+        version: show("server_version")?,
+        // `local` waits for the disk of the server too; `remote_write` does as well.
+        durability: if fsync == "on" && commit != "off" {
+            DurabilityClass::PowerSafe
+        } else {
+            DurabilityClass::ProcessCrashSafe
+        },
+        settings: format!("fsync={fsync}, synchronous_commit={commit}"),
+    };
+    Ok((config, server))
+}
+
+/// A connection, and the runtime that it lives on.
+pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
+    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.map_err(|error| failed(&error))?;
+    let connected = runtime.block_on(config.connect(NoTls));
+    let (client, connection) = connected.map_err(|error| failed(&error))?;
+    runtime.spawn(connection);
+    Ok((runtime, client))
+}
+
+/// Removes a schema, whose name is made of letters, digits and underscores.
+pub(super) fn drop_schema(config: &Config, schema: &str) -> Result<()> {
+    let (runtime, client) = client(config)?;
+    let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+    runtime
+        .block_on(client.batch_execute(&drop))
+        .map_err(|error| failed(&error))
 }
 
 impl Postgres {
@@ -32,59 +96,17 @@ impl Postgres {
     ///
     /// [`StoreError::Failed`] if the URL has a password, or a schema, or the server cannot be reached without TLS.
     pub fn connect(url: &str) -> Result<Self> {
-        let refused = |reason: &str| StoreError::Failed(format!("cannot measure in PostgreSQL: {reason}"));
-        let schema = format!("annals_bench_{}", std::process::id());
-        if url.contains("schema=") {
-            return Err(refused("a benchmark has a schema of its own: name the database alone"));
-        }
-        let mut config: Config = url.parse().map_err(|_| refused("the URL is invalid"))?;
-        if config.get_password().is_some() {
-            return Err(refused("a result would hold the password: set PGPASSWORD instead"));
-        }
-        if let Ok(password) = std::env::var("PGPASSWORD") {
-            config.password(password);
-        }
+        let (config, server) = config_of(url)?;
+        let schema = format!("annals_bench_{}", owner());
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}schema={schema}&durability=synced");
-        let mut backend = Self {
+        let store = format!("{url}{separator}schema={schema}&durability=synced");
+        Ok(Self {
             config,
-            url: url.parse().map_err(|error: annals::Error| failed(&error))?,
+            name: url.to_owned(),
+            url: store.parse().map_err(|error: annals::Error| failed(&error))?,
             schema,
-            software: String::new(),
-            settings: String::new(),
-            is_synced: false,
-        };
-        backend.ask()?;
-        Ok(backend)
-    }
-
-    /// Asks for the version and the settings.
-    fn ask(&mut self) -> Result<()> {
-        let (runtime, client) = self.client()?;
-        let show = |name: &str| -> Result<String> {
-            let row = runtime.block_on(client.query_one(&format!("SHOW {name}"), &[]));
-            row.and_then(|row| row.try_get(0)).map_err(|error| failed(&error))
-        };
-        let (fsync, commit) = (show("fsync")?, show("synchronous_commit")?);
-        self.software = format!(
-            "annals {}, PostgreSQL {}",
-            env!("CARGO_PKG_VERSION"),
-            show("server_version")?
-        );
-        // `local` waits for the disk of the server too; `remote_write` does as well.
-        self.is_synced = fsync == "on" && commit != "off";
-        self.settings = format!("durability=synced, fsync={fsync}, synchronous_commit={commit}");
-        Ok(())
-    }
-
-    fn client(&self) -> Result<(Runtime, Client)> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|error| failed(&error))?;
-        let (client, connection) = runtime
-            .block_on(self.config.connect(NoTls))
-            .map_err(|error| failed(&error))?;
-        runtime.spawn(connection);
-        Ok((runtime, client))
+            server,
+        })
     }
 }
 
@@ -92,13 +114,13 @@ impl Backend for Postgres {
     fn description(&self) -> Description {
         Description {
             name: "postgres".to_owned(),
-            software: self.software.clone(),
-            settings: self.settings.clone(),
-            durability: if self.is_synced {
-                DurabilityClass::PowerSafe
-            } else {
-                DurabilityClass::ProcessCrashSafe
-            },
+            software: format!(
+                "annals {}, PostgreSQL {}",
+                env!("CARGO_PKG_VERSION"),
+                self.server.version
+            ),
+            settings: format!("durability=synced, {}", self.server.settings),
+            durability: self.server.durability,
             batch_unit: BatchUnit::Append,
             check: ConsistencyCheck::StreamVersion,
             keeps_events: true,
@@ -116,12 +138,11 @@ impl Backend for Postgres {
         }))
     }
 
+    fn place(&self) -> Option<Place> {
+        Some(Place::of_name(&self.name))
+    }
+
     fn wipe(&self) -> Result<()> {
-        let (runtime, client) = self.client()?;
-        // The name is made of letters, digits and underscores.
-        let drop = format!("DROP SCHEMA IF EXISTS {} CASCADE", self.schema);
-        runtime
-            .block_on(client.batch_execute(&drop))
-            .map_err(|error| failed(&error))
+        drop_schema(&self.config, &self.schema)
     }
 }

@@ -1,0 +1,200 @@
+//! Backends on servers, against real ones: a table in PostgreSQL, HTTP, Redis and NATS.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[expect(dead_code, reason = "there are standbys in the library's tests alone")]
+#[path = "../../../../tests/postgres/cluster.rs"]
+mod cluster;
+mod process;
+
+use annals::Store;
+use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
+use annals_bench::crash::{Program, child};
+use annals_bench::run::{run, run_and_kill};
+use annals_bench::workload::{Workload, built_in, with_settings};
+use annals_bench::{Backend, DurabilityClass};
+use process::Process;
+
+fn small(name: &str, more: &[&str]) -> Workload {
+    let size = [
+        "phases.warmup_ms=0",
+        "phases.measure_ms=250",
+        "phases.operations_max=400",
+        "load.workers=4",
+    ];
+    let settings = size.iter().chain(more).map(|text| text.parse().unwrap());
+    let workload = with_settings(built_in(name).unwrap(), &settings.collect::<Vec<_>>()).unwrap();
+    workload.rows().unwrap().swap_remove(0)
+}
+
+/// Runs `workload`, and expects that nothing is wrong.
+fn verified(backend: &dyn Backend, workload: &Workload) {
+    let run = run(backend, workload, 5, &mut |_, _| true).unwrap();
+    let recording = &run.loaded.recording;
+    assert_eq!(recording.failed, 0, "{}: {:?}", workload.name, recording.failure);
+    assert!(
+        run.verdict.is_checked && run.verdict.is_clean(),
+        "{}: {:?}",
+        workload.name,
+        run.verdict
+    );
+    assert!(recording.accepted > 0 && run.stored > 0, "{}", workload.name);
+}
+
+fn verified_in_all(backend: &dyn Backend) {
+    verified(backend, &small("append-small", &[]));
+    verified(backend, &small("aggregate-cycle", &["data.streams=40"]));
+    verified(backend, &small("hot-stream", &[]));
+    verified(
+        backend,
+        &small("append-small", &["data.batch=7", "mix.append=1", "data.streams=30"]),
+    );
+    verified(
+        backend,
+        &small("fan-out", &["readers.tails=3", "load.workers=1", "load.rate=400"]),
+    );
+    if backend.description().has_queries {
+        verified(backend, &small("query-mix", &["data.streams=40"]));
+    }
+    // A child opens the place of its parent, and nothing that it was told is lost with it.
+    let killed = small("recover", &["data.streams=5", "recover.kill_after_ms=100"]);
+    let run = run_and_kill(backend, &killed, 5, &program(), &mut |_, _| true).unwrap();
+    assert!(run.verdict.is_clean(), "{:?}", run.verdict);
+    let recovery = run.recovery.unwrap();
+    assert!(recovery.acknowledged > 100 && recovery.lost == 0, "{recovery:?}");
+}
+
+fn program() -> Program {
+    let arguments = ["--ignored", "--exact", "--nocapture", "child_that_is_killed"];
+    Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: arguments.map(Into::into).to_vec(),
+    }
+}
+
+#[test]
+#[ignore = "other tests start it and kill it"]
+fn child_that_is_killed() {
+    let input = std::io::BufReader::new(std::io::stdin());
+    // Without a job there is nothing to do.
+    drop(child(input, std::io::stdout()));
+}
+
+#[test]
+fn a_table_by_hand_is_verified() {
+    let backend = PostgresTable::connect(&format!("table+{}", cluster::url())).unwrap();
+    verified_in_all(&backend);
+    backend.wipe().unwrap();
+}
+
+fn redis(settings: &[&str]) -> Process {
+    Process::start("redis-server", |port, folder| {
+        let fixed = ["--port", port, "--bind", "127.0.0.1", "--dir", folder, "--save", ""];
+        fixed.iter().chain(settings).map(ToString::to_string).collect()
+    })
+}
+
+#[test]
+fn redis_streams_are_verified() {
+    let server = redis(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let backend = Redis::connect(&server.url("redis")).unwrap();
+    assert_eq!(backend.description().durability, DurabilityClass::PowerSafe);
+    verified_in_all(&backend);
+}
+
+#[test]
+fn redis_that_does_not_wait_for_its_disk_was_called_safe() {
+    for (settings, durability) in [
+        (["--appendonly", "no"].as_slice(), DurabilityClass::Volatile),
+        (
+            &["--appendonly", "yes", "--appendfsync", "everysec"],
+            DurabilityClass::Volatile,
+        ),
+        (
+            &["--appendonly", "yes", "--appendfsync", "no"],
+            DurabilityClass::ProcessCrashSafe,
+        ),
+    ] {
+        let server = redis(settings);
+        let description = Redis::connect(&server.url("redis")).unwrap().description();
+        assert_eq!(description.durability, durability, "{settings:?}");
+        assert!(
+            description.settings.contains(settings.last().unwrap()),
+            "{}",
+            description.settings
+        );
+    }
+}
+
+#[test]
+fn nats_jetstream_is_verified_and_is_not_called_power_safe() {
+    let server = Process::start("nats-server", |port, folder| {
+        ["-a", "127.0.0.1", "-p", port, "-js", "-sd", folder]
+            .map(str::to_owned)
+            .to_vec()
+    });
+    let backend = Nats::connect(&server.url("nats")).unwrap();
+    assert_eq!(backend.description().durability, DurabilityClass::ProcessCrashSafe);
+    verified_in_all(&backend);
+}
+
+/// A server of the HTTP API, on a thread that ends with the process of the test.
+fn http(store: Store) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = annals_server::Server::builder(store).build().unwrap();
+    std::thread::spawn(move || {
+        let (_stop, stopped) = annals_server::stop_signal();
+        server.run(listener, stopped, std::time::Duration::ZERO)
+    });
+    url
+}
+
+#[test]
+fn a_server_of_the_http_api_is_verified() {
+    let backend = Http::connect(&http(Store::in_memory())).unwrap();
+    assert_eq!(backend.description().durability, DurabilityClass::Volatile);
+    verified_in_all(&backend);
+}
+
+#[test]
+fn a_durable_server_is_asked_to_sync_and_its_other_events_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = annals::StoreUrl::of_folder(folder.path())
+        .open(Store::builder())
+        .unwrap();
+    let event = annals::NewEvent::new("Kept");
+    store
+        .append(
+            &annals::StreamId::new("Other", "other-1"),
+            annals::Expected::NoStream,
+            vec![event],
+        )
+        .unwrap();
+    let backend = Http::connect(&http(store.clone())).unwrap();
+    assert_eq!(backend.description().durability, DurabilityClass::PowerSafe);
+    verified(&backend, &small("append-small", &["phases.operations_max=100"]));
+    let mut count = 0;
+    store.read_stream("other-1").for_each(|_| count += 1);
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn a_password_was_kept_in_a_result() {
+    for url in [
+        "redis://:secret@127.0.0.1:1",
+        "nats://user:secret@127.0.0.1:1",
+        "table+postgres://user:secret@127.0.0.1:1/x",
+    ] {
+        let error = named(url, std::path::Path::new("")).unwrap_err().to_string();
+        assert!(error.contains("password") && !error.contains("secret"), "{error}");
+    }
+    assert!(SERVERS.iter().all(|server| server.is_built_in && is_named(server.url)));
+    assert!(!is_named("memcached://x"));
+}
