@@ -12,6 +12,8 @@ const LENGTHS_MAX: usize = 1 << 20;
 const RANKS_MAX: usize = 1_000;
 /// A second with this many times the mean of events is a burst.
 const BURST: f64 = 3.0;
+/// An open loop with fewer events a second would measure nothing.
+const RATE_MIN: f64 = 1.0;
 
 /// Takes the events of a log, one after the other.
 #[derive(Clone, Debug, Default)]
@@ -66,9 +68,15 @@ impl Recorder {
         let mut counts: Vec<u64> = self.streams.values().copied().collect();
         counts.sort_unstable_by(|one, other| other.cmp(one));
         let streams = counts.len() as u64;
+        let is_slow = self.rate() < RATE_MIN;
+        let load = if is_slow {
+            ", and fewer than one a second, so that it is a closed loop"
+        } else {
+            ""
+        };
         let workload = Workload {
             about: format!(
-                "derived from a log of {} events in {streams} streams; conflicts are not in a log",
+                "derived from a log of {} events in {streams} streams{load}; conflicts are not in a log",
                 self.events
             ),
             data: Data {
@@ -77,7 +85,7 @@ impl Recorder {
             },
             skew: skew(&counts),
             payload: self.payload(),
-            load: self.load(),
+            load: if is_slow { Load::default() } else { self.load() },
             ..Workload::named(name)
         };
         workload.checked()
@@ -105,10 +113,18 @@ impl Recorder {
         }
     }
 
-    fn load(&self) -> Load {
+    fn seconds(&self) -> f64 {
         let (first, last) = (self.first.unwrap_or(0), self.last.unwrap_or(0));
-        let seconds = to_f64(last.abs_diff(first)) / 1e6 + 1.0;
-        let rate = to_f64(self.events) / seconds;
+        to_f64(last.abs_diff(first)) / 1e6 + 1.0
+    }
+
+    /// Events a second.
+    fn rate(&self) -> f64 {
+        to_f64(self.events) / self.seconds()
+    }
+
+    fn load(&self) -> Load {
+        let (seconds, rate) = (self.seconds(), self.rate());
         let dense: Vec<u64> = self
             .seconds
             .values()
@@ -119,7 +135,7 @@ impl Recorder {
         let within = to_f64(dense.iter().sum::<u64>()) / to_f64(self.events);
         let mut load = Load {
             mode: Mode::Open,
-            rate: (rate.clamp(0.01, 1e8) * 100.0).round() / 100.0,
+            rate: (rate.min(1e8) * 100.0).round() / 100.0,
             ..Load::default()
         };
         // A factor and a share of the time; together they are less than all events.
@@ -223,6 +239,15 @@ mod tests {
         assert_eq!(load.arrivals, Arrivals::Bursts);
         assert!((0.09..0.11).contains(&load.burst_share), "{load:?}");
         assert!((5.0..6.5).contains(&load.burst_factor), "{load:?}");
+    }
+
+    #[test]
+    fn a_slow_log_became_an_open_loop_that_measures_nothing() {
+        let mut recorder = Recorder::default();
+        (0..100).for_each(|hour| recorder.add("a", hour * 3_600_000_000, 100));
+        let workload = recorder.finish("again").unwrap();
+        assert_eq!(workload.load, Load::default());
+        assert!(workload.about.contains("closed loop"), "{}", workload.about);
     }
 
     #[test]

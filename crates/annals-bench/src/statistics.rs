@@ -59,7 +59,7 @@ pub fn estimate(values: &[f64]) -> Option<Estimate> {
 }
 
 /// The percentile `share` of the repeats together, in milliseconds, with an interval from drawing whole repeats. `of` returns it for
-/// merged samples.
+/// merged samples. There is none if the upper end of the interval is not known.
 pub fn estimate_percentile(repeats: &[Samples], of: &dyn Fn(&Samples) -> Quantile) -> Option<Estimate> {
     let merged = |picked: &mut dyn FnMut(usize) -> usize| {
         let mut all = Samples::default();
@@ -72,8 +72,9 @@ pub fn estimate_percentile(repeats: &[Samples], of: &dyn Fn(&Samples) -> Quantil
     };
     let value = merged(&mut |index| index)?;
     let mut random = Random::of(SEED, repeats.len() as u64);
-    let draw = |_| merged(&mut |_| random.below(repeats.len() as u64) as usize);
-    Some(interval(value, (0..MERGES).filter_map(draw).collect()))
+    // A draw without a percentile has one beyond all that are known.
+    let draw = |_| merged(&mut |_| random.below(repeats.len() as u64) as usize).unwrap_or(f64::INFINITY);
+    Some(interval(value, (0..MERGES).map(draw).collect())).filter(|found| found.high.is_finite())
 }
 
 /// The middle 95 % of `drawn`.
@@ -113,6 +114,20 @@ mod tests {
         let same = estimate(&[7.0; 5]).unwrap();
         assert!((same.high - same.low).abs() < f64::EPSILON);
         assert_eq!(estimate(&[]), None);
+    }
+
+    #[test]
+    fn an_interval_left_out_the_draws_that_had_no_percentile() {
+        let repeat = |count: u64, millis: u64| {
+            let mut samples = Samples::default();
+            (0..count).for_each(|_| samples.record(Duration::from_millis(millis)));
+            samples
+        };
+        // The median of all is known, but of half of the draws there are too few samples: the large repeat decides.
+        let repeats = [repeat(1_000, 5), repeat(10, 1), repeat(10, 1)];
+        assert_eq!(estimate_percentile(&repeats, &|all| all.quantile(0.5)), None);
+        let enough = [repeat(1_000, 5), repeat(1_000, 1), repeat(1_000, 1)];
+        assert!(estimate_percentile(&enough, &|all| all.quantile(0.5)).is_some());
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub struct Slot {
     pub events: u64,
     /// Operations that failed.
     pub failed: u64,
-    /// Response times of operations that ended.
+    /// Response times of operations that ended without a failure.
     pub response: Samples,
 }
 
@@ -198,7 +198,9 @@ impl Recording {
         slot.operations += 1;
         slot.events += events;
         slot.failed += u64::from(has_failed);
-        slot.response.record(response);
+        if !has_failed {
+            slot.response.record(response);
+        }
         self.accepted += u64::from(!has_failed);
         self.events += events;
         self.bytes += bytes;
@@ -252,6 +254,20 @@ mod tests {
         };
         recording.add(window, Kind::Append, times, outcome, (3, 300));
         recording
+    }
+
+    #[test]
+    fn the_times_of_failed_operations_were_in_the_percentiles_over_time() {
+        let times = Times {
+            due: SECOND,
+            ready: SECOND,
+            started: SECOND,
+            ended: SECOND + SECOND / 4,
+        };
+        let failed = added(times, Outcome::Failed);
+        let slot = &failed.slots[SLOTS / 4];
+        assert_eq!((slot.operations, slot.failed, slot.response.count()), (1, 1, 0));
+        assert_eq!(added(times, Outcome::Read).slots[SLOTS / 4].response.count(), 1);
     }
 
     #[test]

@@ -10,6 +10,9 @@ use crate::run::{Phase, Run};
 use crate::statistics::{Estimate, estimate, estimate_percentile, median};
 use crate::workload::{Kind, Mode};
 
+/// A part that has less than this of its time is left out.
+const SLIVER: f64 = 0.05;
+
 impl Summary {
     /// The figures of `rows`.
     pub fn of(rows: &[Row]) -> Self {
@@ -178,15 +181,16 @@ fn timeline(row: &Row) -> Vec<TimelinePart> {
         let slots = &run.loaded.recording.slots;
         let seconds = Duration::from_millis(row.workload.phases.measure_ms).as_secs_f64() / slots.len() as f64;
         for (index, slot) in slots.iter().enumerate() {
+            let second = index as f64 * seconds;
             // A load that ended at its largest number of operations has no more parts.
-            if run.loaded.time.as_secs_f64() < index as f64 * seconds {
+            let Some(covered) = covered(second, seconds, run.loaded.time) else {
                 break;
-            }
+            };
             parts.push(TimelinePart {
                 repeat,
-                second: index as f64 * seconds,
-                operations_per_second: slot.operations as f64 / seconds,
-                events_per_second: slot.events as f64 / seconds,
+                second,
+                operations_per_second: slot.operations as f64 / covered,
+                events_per_second: slot.events as f64 / covered,
                 failed: slot.failed,
                 p50_ms: slot.response.quantile(0.5).known().map(millis),
                 p90_ms: slot.response.quantile(0.9).known().map(millis),
@@ -194,4 +198,24 @@ fn timeline(row: &Row) -> Vec<TimelinePart> {
         }
     }
     parts
+}
+
+/// The seconds that a part of `seconds`, which begins at `second`, has of a load that took `time`.
+fn covered(second: f64, seconds: f64, time: Duration) -> Option<f64> {
+    let covered = (time.as_secs_f64() - second).min(seconds);
+    // A sliver has no rate.
+    (covered > seconds * SLIVER).then_some(covered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_part_of_a_load_that_ended_early_had_a_low_rate() {
+        let time = Duration::from_millis(2_500);
+        let parts: Vec<Option<f64>> = (0..4).map(|index| covered(f64::from(index), 1.0, time)).collect();
+        assert_eq!(parts, [Some(1.0), Some(1.0), Some(0.5), None]);
+        assert_eq!(covered(2.0, 1.0, Duration::from_millis(2_001)), None);
+    }
 }

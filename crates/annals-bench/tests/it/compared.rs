@@ -6,7 +6,8 @@ use annals::{Expected, Position, Version};
 use annals_bench::backends::Naive;
 use annals_bench::compare::{Change, Comparison, compare};
 use annals_bench::plan::{Plan, Row};
-use annals_bench::results::{FORMAT, Manifest, RowSummary, Summary, read};
+use annals_bench::results::{FORMAT, Figure, Manifest, RowSummary, Summary, read};
+use annals_bench::statistics::Estimate;
 use annals_bench::workload::Workload;
 use annals_bench::{
     Backend, Clock as _, Description, DurabilityClass, EventStore, Look, Machine, MonotonicClock, NewEvent, Result,
@@ -206,4 +207,25 @@ fn a_result_is_read_as_it_was_written() {
         annals_bench::results::Folder::create(&path).is_err(),
         "a folder with files was taken"
     );
+}
+
+#[test]
+fn a_worse_tail_of_a_closed_loop_passed() {
+    let (manifest, summary, _) = measured(Duration::from_micros(100));
+    let with_tail = |value: f64| {
+        let mut summary = summary.clone();
+        let (low, high) = (value * 0.99, value * 1.01);
+        summary.rows[0]
+            .figures
+            .push((Figure::ServiceP99, Estimate { value, low, high }));
+        summary
+    };
+    let comparison = compare((&manifest, &with_tail(1.0)), (&manifest, &with_tail(3.0)));
+    let worse: Vec<_> = comparison
+        .figures
+        .iter()
+        .filter(|figure| figure.change == Change::Worse)
+        .collect();
+    assert_eq!(worse.len(), 1, "{comparison:?}");
+    assert_eq!(worse[0].figure, Some(Figure::ServiceP99));
 }
