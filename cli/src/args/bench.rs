@@ -37,7 +37,7 @@ pub(crate) enum Bench {
         #[command(flatten)]
         to: To,
     },
-    /// Measure a workload at rising rates, up to the first at which the backends are overloaded
+    /// Measure a workload at rising rates, up to the first at which the backends are overloaded, or with rising numbers of threads
     Sweep(Sweep),
     /// Find the highest rate at which the response time stays below a limit
     FindMax(FindMax),
@@ -139,6 +139,9 @@ pub(crate) struct Sweep {
         value_name = "N,…"
     )]
     pub(crate) rates: Vec<f64>,
+    /// In a closed loop with these numbers of threads, such as 1,2,4, instead of rates
+    #[arg(long, value_delimiter = ',', conflicts_with = "rates", value_name = "N,…")]
+    pub(crate) threads: Vec<u32>,
     #[command(flatten)]
     pub(crate) to: To,
 }

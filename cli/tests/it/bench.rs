@@ -408,3 +408,19 @@ fn the_program_itself_is_killed_and_its_store_opened_again() {
     let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
     assert!(report.contains("Readers and recovery"));
 }
+
+#[test]
+fn a_sweep_by_threads_draws_throughput() {
+    let folder = Folder::new();
+    let shown = run(bench(&["sweep", "--threads", "2,1", "--backends", "memory"])
+        .args(SHORT)
+        .arg("--out")
+        .arg(folder.path("result")))
+    .ok();
+    let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{shown}"));
+    assert!(place("quick/1 threads") < place("quick/2 threads"));
+    let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
+    assert!(report.contains("Throughput by threads"));
+    let both = run(&mut bench(&["sweep", "--threads", "1", "--rates", "5"]));
+    assert_eq!(both.code, 2, "{}", both.stderr);
+}

@@ -28,26 +28,42 @@ const OPERATIONS_MAX: u64 = 5_000_000;
 
 /// Measures each workload at each rate, without the backends that were overloaded before.
 pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, Summary)> {
-    if asked.rates.is_empty() || asked.rates.len() > RATES_MAX {
-        return Err(Failure::Usage(format!("name 1 to {RATES_MAX} rates")));
-    }
-    let mut rates = asked.rates.clone();
-    rates.sort_unstable_by(f64::total_cmp);
     let mut rows = Vec::new();
+    let mut steps = 1;
     for workload in what::workloads(&asked.what, None)? {
-        for rate in &rates {
-            rows.push(workload.at_rate(*rate).map_err(usage)?);
-        }
+        let mut more = steps_of(asked, &workload)?;
+        steps = more.len();
+        rows.append(&mut more);
     }
     let backends = &asked.what.backends;
     let session = Session::begin(&asked_of(rows.clone(), backends, asked.what.seed, &asked.to), out)?;
-    match rise(&session, backends, rows.chunks(rates.len())) {
+    match rise(&session, backends, rows.chunks(steps)) {
         Ok(measured) => session.finish(&measured),
         Err(failure) => {
             session.discard();
             Err(failure)
         }
     }
+}
+
+/// The rows of one workload, from the lowest load to the highest.
+fn steps_of(asked: &Sweep, workload: &Workload) -> Outcome<Vec<Workload>> {
+    let count = asked.rates.len().max(asked.threads.len());
+    if count == 0 || count > RATES_MAX {
+        return Err(Failure::Usage(format!(
+            "name 1 to {RATES_MAX} rates or numbers of threads"
+        )));
+    }
+    let rows: Result<Vec<Workload>, _> = if asked.threads.is_empty() {
+        let mut rates = asked.rates.clone();
+        rates.sort_unstable_by(f64::total_cmp);
+        rates.iter().map(|rate| workload.at_rate(*rate)).collect()
+    } else {
+        let mut threads = asked.threads.clone();
+        threads.sort_unstable();
+        threads.iter().map(|threads| workload.with_threads(*threads)).collect()
+    };
+    rows.map_err(usage)
 }
 
 /// Measures groups of rows with rising rates, each row without the backends that did not follow before.

@@ -24,6 +24,7 @@ pub fn html(manifest: &Manifest, summary: &Summary) -> String {
         head(manifest, summary),
         figures(summary),
         curves(summary),
+        scaling(summary),
         charts(summary),
         operations(summary),
         readers(summary),
@@ -128,11 +129,6 @@ fn figures(summary: &Summary) -> String {
 
 /// The knee: response times over the offered rate, of workloads that were measured at three rates or more.
 fn curves(summary: &Summary) -> String {
-    let base = |row: &RowSummary| {
-        row.workload
-            .rsplit_once('/')
-            .map_or(row.workload.clone(), |(base, _)| base.to_owned())
-    };
     let groups: BTreeSet<(String, DurabilityClass)> = summary
         .rows
         .iter()
@@ -166,6 +162,45 @@ fn curves(summary: &Summary) -> String {
     }
     let note = "<p class=\"soft\">A line ends before the rate at which the backend was overloaded.</p>";
     format!("<h2>Response time by load</h2>{note}{text}\n")
+}
+
+/// The name of a workload without its variant.
+fn base(row: &RowSummary) -> String {
+    let name = row.workload.rsplit_once('/').map(|(base, _)| base);
+    name.unwrap_or(&row.workload).to_owned()
+}
+
+/// Throughput over the number of threads, of workloads that were measured with several.
+fn scaling(summary: &Summary) -> String {
+    let rows: Vec<&RowSummary> = summary
+        .rows
+        .iter()
+        .filter(|row| row.workload.ends_with(" threads"))
+        .collect();
+    let groups: BTreeSet<(String, DurabilityClass)> =
+        rows.iter().map(|row| (base(row), row.backend.durability)).collect();
+    let mut text = String::new();
+    for (workload, durability) in groups {
+        let is_meant = |row: &&&RowSummary| base(row) == workload && row.backend.durability == durability;
+        let own: Vec<&&RowSummary> = rows.iter().filter(is_meant).collect();
+        let names: BTreeSet<&str> = own.iter().map(|row| row.backend.name.as_str()).collect();
+        let line = |name: &str| {
+            let rows = own.iter().filter(|row| row.backend.name == name);
+            let points =
+                rows.filter_map(|row| Some((f64::from(row.workers), row.figure(Figure::OperationsPerSecond)?.value)));
+            Line {
+                label: name.to_owned(),
+                parts: vec![points.collect()],
+            }
+        };
+        let all: Vec<Line> = names.into_iter().map(line).collect();
+        let title = format!("{workload}, {}", durability.name());
+        text.push_str(&lines(&title, ("threads", "operations/s"), &all));
+    }
+    if text.is_empty() {
+        return text;
+    }
+    format!("<h2>Throughput by threads</h2>{text}\n")
 }
 
 /// Rows of one durability, workload and load are in one chart, and no others.

@@ -492,6 +492,20 @@ impl Workload {
         row.checked()
     }
 
+    /// The workload with `threads` threads, in a closed loop.
+    ///
+    /// # Errors
+    ///
+    /// An error if the number is out of its bounds.
+    pub fn with_threads(&self, threads: u32) -> Result<Self, WorkloadError> {
+        let mut row = self.clone();
+        row.variants.clear();
+        row.load.mode = Mode::Saturate;
+        row.load.workers = threads;
+        row.name = format!("{}/{threads} threads", self.name);
+        row.checked()
+    }
+
     /// The file of the workload.
     ///
     /// # Errors
