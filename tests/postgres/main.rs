@@ -53,4 +53,5 @@ mod support;
 mod times;
 mod tls;
 mod toolkit;
+mod triggers;
 mod wal2json;

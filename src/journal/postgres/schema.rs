@@ -6,7 +6,7 @@ use super::server::Server;
 use crate::journal::JournalError;
 
 /// The migrations, in order; each runs once. A released migration is never changed.
-const MIGRATIONS: [(&str, &str); 10] = [
+const MIGRATIONS: [(&str, &str); 11] = [
     ("events", include_str!("migrations/0001-events.sql")),
     ("append-events", include_str!("migrations/0002-append-events.sql")),
     ("checkpoints", include_str!("migrations/0003-checkpoints.sql")),
@@ -17,6 +17,7 @@ const MIGRATIONS: [(&str, &str); 10] = [
     ("fast-appends", include_str!("migrations/0008-fast-appends.sql")),
     ("append-many", include_str!("migrations/0009-append-many.sql")),
     ("shared-flushes", include_str!("migrations/0010-shared-flushes.sql")),
+    ("rows-counted", include_str!("migrations/0011-rows-counted.sql")),
 ];
 
 /// The advisory lock for migrations: the letters of `annals`.

@@ -1,7 +1,7 @@
 //! Writes a batch in one transaction: a single statement for few events, `COPY` for many.
 
 use bytes::Bytes;
-use futures_util::future::{join, join3, try_join, try_join5};
+use futures_util::future::{join3, try_join, try_join5};
 use futures_util::{SinkExt as _, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CopyInSink, Error, Statement};
@@ -28,6 +28,9 @@ const COPY_BYTES: usize = 256 << 10;
 /// The update of the head that every batch starts with. It succeeds only for the holder of the lease, at the position before the batch.
 const ADVANCE: &str = "UPDATE head SET position = $3, lease_expires = clock_timestamp() + make_interval(secs => $4) \
                        WHERE lease = $1 AND position = $2";
+/// Fails unless a copy has inserted all of its rows.
+const CHECK_TAKEN: &str =
+    "SELECT check_taken((SELECT count(*) FROM events WHERE position > $1 AND position <= $2), $2 - $1)";
 const NOTE_DELETIONS: &str = "INSERT INTO deletions (position, aggregate_id, kind, to_version) \
                               SELECT position, substr(aggregate_id, 2), substr(event_type, 2), (data ->> 'toVersion')::bigint \
                               FROM events WHERE position BETWEEN $1 AND $2 \
@@ -40,6 +43,7 @@ pub(super) struct Writer {
     advance: Statement,
     append: Statement,
     copy: Statement,
+    check_taken: Statement,
     note_deletions: Statement,
     /// The known partitions; `None` for a table without partitions.
     partitions: Option<Partitions>,
@@ -51,19 +55,20 @@ impl Writer {
     pub(super) async fn new(server: &Server, lease: &Lease, session: Session) -> Result<Self, Error> {
         let client = &session.client;
         let (append, copy) = (append_statement(), copy_statement());
-        let (advance, append, copy, note_deletions, ((), partitions)) = try_join5(
+        let prepared = try_join5(
             client.prepare(ADVANCE),
             client.prepare(&append),
             client.prepare(&copy),
-            client.prepare(NOTE_DELETIONS),
+            try_join(client.prepare(CHECK_TAKEN), client.prepare(NOTE_DELETIONS)),
             try_join(lease::hold(&session, lease), Partitions::of(client)),
-        )
-        .await?;
+        );
+        let (advance, append, copy, (check_taken, note_deletions), ((), partitions)) = Box::pin(prepared).await?;
         Ok(Self {
             session,
             advance,
             append,
             copy,
+            check_taken,
             note_deletions,
             partitions,
             arrays: Arrays::default(),
@@ -103,7 +108,7 @@ impl Writer {
         let head: [&(dyn ToSql + Sync); 4] = [&lease.number, &before, &last, &self.lease_seconds];
         let columns = arrays.iter().map(|array| array as &(dyn ToSql + Sync));
         let parameters: Vec<_> = head.into_iter().chain(columns).collect();
-        let written = self.session.client.execute(&self.append, &parameters).await?;
+        let written: i64 = self.session.client.query_one_scalar(&self.append, &parameters).await?;
         Ok(written > 0)
     }
 
@@ -129,14 +134,18 @@ impl Writer {
         }
         pin_mut!(sink);
         send(batch, &mut sink).await?;
+        let range: [&(dyn ToSql + Sync); 2] = [&before, &last];
         if has_changes {
             sink.finish().await?;
+            client.execute(&self.check_taken, &range).await?;
             client.execute(&self.note_deletions, &[&(before + 1), &last]).await?;
             client.batch_execute("COMMIT").await?;
         } else {
-            // COMMIT rolls back a transaction whose copy failed; the result of the copy tells the two apart.
-            let (copied, committed) = join(sink.finish(), client.batch_execute("COMMIT")).await;
+            // COMMIT rolls back a transaction in which something failed; the first error tells what.
+            let check = client.execute(&self.check_taken, &range);
+            let (copied, checked, committed) = join3(sink.finish(), check, client.batch_execute("COMMIT")).await;
             copied?;
+            checked?;
             committed?;
         }
         Ok(true)
@@ -164,8 +173,9 @@ fn append_statement() -> String {
         format!("{name}{cast}")
     });
     format!(
-        "WITH advanced AS ({ADVANCE} RETURNING 1) INSERT INTO events ({names}) SELECT {columns} FROM advanced, \
-         unnest({arrays}) AS new ({names})",
+        "WITH advanced AS ({ADVANCE} RETURNING 1), \
+         taken AS (INSERT INTO events ({names}) SELECT {columns} FROM advanced, unnest({arrays}) AS new ({names}) RETURNING 1) \
+         SELECT check_taken((SELECT count(*) FROM taken), ($3 - $2) * (SELECT count(*) FROM advanced))",
         names = row::column_names(),
         columns = columns.join(", "),
         arrays = arrays.join(", "),

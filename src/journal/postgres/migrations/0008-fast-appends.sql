@@ -211,6 +211,7 @@ DECLARE
     is_met boolean;
     before record;
     known jsonb;
+    taken bigint;
 BEGIN
     -- NULL where an event brings none.
     IF number = 1 THEN
@@ -308,6 +309,10 @@ BEGIN
         row.occurred_at, recorded, row.correlation_id, row.causation_id, row.user_id, row.organization_id, row.tags, row.metadata, row.data,
         row.metadata_bytes, row.data_bytes, row.metadata_type, row.data_type, row.occurred_micros
     FROM (SELECT jsonb_array_elements(new_events), generate_series(1, number)) AS new (event, place), columns_of(event, recorded) AS row;
+    GET DIAGNOSTICS taken = ROW_COUNT;
+    IF taken <> number THEN
+        PERFORM check_taken(taken, number);
+    END IF;
 END
 $$;
 

@@ -38,6 +38,8 @@ DECLARE
     places bigint[] := '{}';
     bases bigint[] := '{}';
     versions bigint[] := '{}';
+    number_of_events bigint := 0;
+    taken bigint;
 BEGIN
     FOR item IN
         SELECT spot, target, of_type, expected, new_events, jsonb_array_length(new_events) AS events,
@@ -75,6 +77,7 @@ BEGIN
             places := array_append(places, place);
             bases := array_append(bases, base);
             versions := array_append(versions, item.actual);
+            number_of_events := number_of_events + item.events;
             first_position := base + 1;
             last_position := base + item.events;
             first_version := item.actual + 1;
@@ -114,6 +117,10 @@ BEGIN
             SELECT before, version_before, appends -> (spot - 1)::int
             FROM unnest(places, bases, versions) AS accepted (spot, before, version_before) OFFSET 0) AS accepted (before, version_before, append)
         ) AS new (before, version_before, target, of_type, event, number), columns_of(event, recorded) AS row;
+    GET DIAGNOSTICS taken = ROW_COUNT;
+    IF taken <> number_of_events THEN
+        PERFORM check_taken(taken, number_of_events);
+    END IF;
 END
 $$;
 

@@ -164,6 +164,7 @@ DECLARE
     expected CONSTANT bigint := append_here.expected_version;
     new_events CONSTANT jsonb := append_here.events;
     number bigint;
+    taken bigint;
     refusal text;
     top record;
     done record;
@@ -195,8 +196,11 @@ BEGIN
                 columns_of(event, recorded) AS row
             WHERE base IS NOT NULL
             RETURNING position, version)
-        SELECT min(position), min(version) INTO first_position, first_version FROM inserted;
+        SELECT min(position), min(version), count(*) INTO first_position, first_version, taken FROM inserted;
         IF first_position IS NOT NULL THEN
+            IF taken <> number THEN
+                PERFORM check_taken(taken, number);
+            END IF;
             last_position := first_position + number - 1;
             last_version := first_version + number - 1;
             repeated := false;
