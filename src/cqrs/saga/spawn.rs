@@ -236,7 +236,7 @@ fn status_of<S: Saga>(store: &Store, view: &Mutex<View>, key: &str) -> Result<Op
     if let Some(status) = view.lock().active.get(key) {
         return Ok(Some(status.clone()));
     }
-    let instance = restored(store, stream_of(S::TYPE, key), key).map_err(SagaError::Unreadable)?;
+    let instance = restored(store, stream_of(S::TYPE, key), key).map_err(|reason| SagaError::Unreadable { reason })?;
     Ok((instance.version.0 > 0).then(|| instance.status()))
 }
 
@@ -353,7 +353,9 @@ impl<S: Saga> Sagas<S> {
     }
 
     fn not_running(&self) -> SagaError {
-        SagaError::NotRunning(Box::new(self.processor.status()))
+        SagaError::NotRunning {
+            status: Box::new(self.processor.status()),
+        }
     }
 }
 
@@ -362,11 +364,17 @@ impl<S: Saga> Sagas<S> {
 #[non_exhaustive]
 pub enum SagaError {
     /// The processor of the saga does not run, so nothing was changed: resume it first.
-    #[error("the saga does not run, so nothing was changed; resume it first: {0}")]
-    NotRunning(Box<crate::cqrs::ProcessorStatus>),
+    #[error("the saga does not run, so nothing was changed; resume it first: {status}")]
+    NotRunning {
+        /// The state of the processor.
+        status: Box<crate::cqrs::ProcessorStatus>,
+    },
     /// The stream of the instance cannot be read.
-    #[error("cannot read the instance: {0}")]
-    Unreadable(StopReason),
+    #[error("cannot read the instance: {reason}")]
+    Unreadable {
+        /// What stands in the way, as for a processor that stops.
+        reason: StopReason,
+    },
     /// A handler of the saga changes an instance of its own saga, which would deadlock. Do it outside of its handlers.
     #[error(
         "a handler of saga '{saga}' retries or abandons an instance of '{saga}', which would deadlock: do it outside of its handlers"

@@ -49,7 +49,7 @@ fn a_stuck_saga_is_listed_retried_and_abandoned() {
         }
     );
     sagas.pause();
-    assert!(matches!(sagas.retry("t1"), Err(SagaError::NotRunning(_))));
+    assert!(matches!(sagas.retry("t1"), Err(SagaError::NotRunning { .. })));
 }
 
 #[test]
