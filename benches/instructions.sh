@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # Work, as the program calls it, and the count that is run once and twice.
-works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:10000 conversation:40000 type-query:200
+works=(single-append:20000 batch-of-10:2000 hot-append:20000 conditional-append:10000 load-of-100:10000 load-of-50-unsealed:10000 conversation:40000 type-query:200
     load-typed:1000 load-by-hand:1000 command:10000 command-by-hand:10000 command-inline:10000 command-handler-and-record:10000)
 tolerance_percent=5
 committed=benches/instructions.txt

@@ -30,6 +30,7 @@ fn main() {
         ("batch-of-10", Some(count)) => batches(count),
         ("conditional-append", Some(count)) => conditional_append(count),
         ("load-of-100", Some(count)) => loads(count),
+        ("load-of-50-unsealed", Some(count)) => loads_unsealed(count),
         ("conversation", Some(count)) => conversations(count),
         ("type-query", Some(count)) => type_queries(count),
         #[cfg(feature = "cqrs")]
@@ -129,6 +130,15 @@ fn filled(events: usize, aggregates: usize) -> (Store, Names) {
 /// Folds streams of 100 events that are scattered over the log.
 fn loads(count: usize) {
     let (store, names) = filled(READ_EVENTS, AGGREGATES);
+    for number in 0..count {
+        let id = &names.stream(number).aggregate_id;
+        black_box(store.read_stream(id).fold(0, |sum, event| sum + event.data().len()));
+    }
+}
+
+/// Folds streams of 50 events that are scattered over a chunk to which events are still added: too few to seal it.
+fn loads_unsealed(count: usize) {
+    let (store, names) = filled(2_000, 40);
     for number in 0..count {
         let id = &names.stream(number).aggregate_id;
         black_box(store.read_stream(id).fold(0, |sum, event| sum + event.data().len()));

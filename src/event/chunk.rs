@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::dictionary::{Code, Dictionary};
 use super::names::{NameHash, Names, PARTS, Part};
-use crate::event::EventSchema;
+use crate::event::{EventRef, EventSchema};
 
 /// Events in a full chunk.
 pub(crate) const CHUNK_EVENTS: usize = 2048;
@@ -250,15 +250,24 @@ impl Chunk {
         let names = other.names(index);
         let hashes = names.map(|name| name.map_or(0, |name| NameHash::of(name).hash()));
         let names = self.intern(names, &hashes);
-        let (metadata, data) = other.payload(index);
-        let payload = match other.large_payload(index) {
-            Some(both) => Payload::Large {
-                both,
-                metadata_bytes: length(metadata.len()),
-            },
-            None => Payload::Small { metadata, data },
+        self.push_record(&header, names, other.payload_to_copy(index));
+    }
+
+    /// Appends a copy of event `index` of `other`, for a chunk that is cleared soon. Looks no name up: a name is added again unless event
+    /// `before` of `other`, which was copied last, has it.
+    pub(crate) fn push_short_lived(&mut self, other: &Self, index: usize, before: Option<usize>) {
+        let header = Header {
+            kind: self.place_of_kind(other.kind(index)),
+            ..other.header(index)
         };
-        self.push_record(&header, names, payload);
+        let known = before.map_or([Code::NONE; PARTS], |before| other.records[before].names);
+        let mut codes = self.records.last().map_or([Code::NONE; PARTS], |last| last.names);
+        for ((code, from), known) in codes.iter_mut().zip(other.records[index].names).zip(known) {
+            if from != known {
+                *code = self.names.push_name(&other.names, from);
+            }
+        }
+        self.push_record(&header, codes, other.payload_to_copy(index));
     }
 
     /// The place of `kind` in the table, to which it is added if it is new.
@@ -294,6 +303,12 @@ impl Chunk {
         self.blocks.iter_mut().for_each(Vec::clear);
         self.kind_table.clear();
         self.has_system = false;
+    }
+
+    /// The event at a place; `None` after the last one.
+    #[inline]
+    pub(crate) fn event(&self, index: usize) -> Option<EventRef<'_>> {
+        (index < self.len()).then(|| EventRef::new(self, index))
     }
 
     fn header(&self, index: usize) -> Header {
@@ -397,6 +412,17 @@ impl Chunk {
         both.split_at(self.metadata_bytes.get(index).copied().unwrap_or(0) as usize)
     }
 
+    fn payload_to_copy(&self, index: usize) -> Payload<'_> {
+        let (metadata, data) = self.payload(index);
+        match self.large_payload(index) {
+            Some(both) => Payload::Large {
+                both,
+                metadata_bytes: length(metadata.len()),
+            },
+            None => Payload::Small { metadata, data },
+        }
+    }
+
     #[inline]
     fn small_payload(&self, index: usize) -> &[u8] {
         let record = &self.records[index];
@@ -412,6 +438,11 @@ impl Chunk {
     pub(crate) fn payload_bytes(&self) -> usize {
         let large = self.large.0.iter().flatten().map(|both| both.len());
         self.blocks.iter().map(Vec::len).chain(large).sum()
+    }
+
+    /// Bytes of names, metadata and data, without payloads that have their own allocation.
+    pub(crate) fn bytes(&self) -> usize {
+        self.names.text_bytes() + self.blocks.iter().map(Vec::len).sum::<usize>()
     }
 
     /// Allocated bytes, including payloads.

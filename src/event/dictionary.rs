@@ -73,6 +73,11 @@ impl Dictionary {
         }
     }
 
+    /// Adds a name of another dictionary, without looking whether it is known.
+    pub(crate) fn push_name(&mut self, other: &Self, code: Code) -> Code {
+        other.get(code).map_or(Code::NONE, |name| self.push(name))
+    }
+
     fn push(&mut self, name: &str) -> Code {
         assert!(
             self.len() < usize::from(u16::MAX),

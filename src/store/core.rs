@@ -4,11 +4,10 @@ use std::hash::BuildHasher;
 
 use crossbeam_utils::CachePadded;
 
-use crate::event::chunk::Chunk;
 use crate::event::system;
 use crate::store::collections::fork_shared::ForkShared;
-use crate::store::log::directory::{Directory, Entry, PageCache, Place};
-use crate::store::log::lane::{Lane, Snapshot, Stretch};
+use crate::store::log::directory::{Directory, Entry, PageCache};
+use crate::store::log::lane::{Lane, Stretch};
 use crate::store::log::positions::Log;
 use crate::store::retention::budget::DroppedRun;
 use crate::store::streams::shard::Shard;
@@ -58,7 +57,7 @@ impl Core {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
         let share_lane = |own: &mut RwLockWriteGuard<'_, OwnLane>| {
-            own.lane.write().seal_for_fork();
+            own.lane.write().seal_to_share();
             CachePadded::new(RwLock::new(OwnLane {
                 lane: own.lane.share(),
                 pages: PageCache::default(),
@@ -165,14 +164,6 @@ impl Core {
         self.event(position, &mut PageCache::default())
     }
 
-    /// The events at `positions`, owned.
-    pub(crate) fn events(&self, positions: &[u64]) -> Vec<Event> {
-        let mut view = EventReader::new(self);
-        let mut events = Vec::with_capacity(positions.len());
-        events.extend(positions.iter().filter_map(|position| view.keep(*position)));
-        events
-    }
-
     /// Drops the events at `positions`; returns their total cost.
     pub(crate) fn drop_events(&self, positions: &[u64]) -> Option<DroppedRun> {
         let mut pages = PageCache::default();
@@ -204,84 +195,5 @@ impl Core {
                 self.write_lane(lane).lane.write().release(journaled);
             }
         }
-    }
-}
-
-/// Reads events without holding a lock while the caller looks at one: sealed events in place, others as a copy.
-#[derive(Debug)]
-pub(crate) struct EventReader<'a> {
-    core: &'a Core,
-    lanes: smallvec::SmallVec<[LaneView; 4]>,
-    pages: PageCache,
-    /// The copy of an event that is not sealed yet.
-    scratch: Chunk,
-}
-
-#[derive(Clone, Debug, Default)]
-struct LaneView {
-    snapshot: Snapshot,
-    /// The first slot after the snapshot.
-    end: u64,
-}
-
-impl<'a> EventReader<'a> {
-    pub(crate) fn new(core: &'a Core) -> Self {
-        Self {
-            core,
-            lanes: smallvec::smallvec![LaneView::default(); core.lanes.len()],
-            pages: PageCache::default(),
-            scratch: Chunk::default(),
-        }
-    }
-
-    /// The positions from `first` to `last` that may have an event.
-    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
-        self.core.log.positions(first, last)
-    }
-
-    /// The event at `position`, unless it was dropped.
-    #[inline]
-    pub(crate) fn event(&mut self, position: u64) -> Option<EventRef<'_>> {
-        let place = self.core.log.place(position, &mut self.pages)?;
-        if place.slot >= self.lanes.get(place.lane)?.end {
-            return self.event_of_lane(place);
-        }
-        self.lanes[place.lane].snapshot.sealed_event(place.slot)
-    }
-
-    /// The event at `position`, owned, unless it was dropped.
-    pub(crate) fn keep(&mut self, position: u64) -> Option<Event> {
-        let place = self.core.log.place(position, &mut self.pages)?;
-        if place.slot >= self.lanes.get(place.lane)?.end {
-            let own = self.core.read_lane(place.lane);
-            let snapshot = own.lane.snapshot();
-            let end = snapshot.end();
-            if place.slot >= end {
-                return own.lane.event(place.slot).map(EventRef::to_event);
-            }
-            drop(own);
-            self.lanes[place.lane] = LaneView { snapshot, end };
-        }
-        self.lanes[place.lane]
-            .snapshot
-            .sealed_event(place.slot)
-            .map(EventRef::to_event)
-    }
-
-    /// The event from its lane: a copy if its chunk is open, otherwise from a new snapshot.
-    fn event_of_lane(&mut self, place: Place) -> Option<EventRef<'_>> {
-        let own = self.core.read_lane(place.lane);
-        let snapshot = own.lane.snapshot();
-        let end = snapshot.end();
-        if place.slot >= end {
-            self.scratch.clear();
-            return own
-                .lane
-                .copy_open(place.slot, &mut self.scratch)
-                .then(|| EventRef::new(&self.scratch, 0));
-        }
-        drop(own);
-        self.lanes[place.lane] = LaneView { snapshot, end };
-        self.lanes[place.lane].snapshot.sealed_event(place.slot)
     }
 }

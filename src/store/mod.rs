@@ -9,6 +9,7 @@ mod index;
 mod log;
 pub(crate) mod query;
 pub(crate) mod read;
+mod reader;
 pub(crate) mod retention;
 #[cfg(all(test, annals_loom))]
 mod simulation;

@@ -1,6 +1,6 @@
 //! Reading one aggregate or the whole log: forwards or backwards, owned or in place.
 
-use crate::store::core::EventReader;
+use crate::store::reader::EventReader;
 use crate::store::streams::stream::Stream;
 use crate::store::{Engine, Store};
 use crate::{AsOf, Event, EventRef, Position, Timestamp, Version};
@@ -38,10 +38,6 @@ impl Horizon {
     fn admits(&self, event: EventRef<'_>) -> bool {
         event.raw_position() <= self.until
             && (self.recorded_until == Timestamp::MAX || event.recorded_at() <= self.recorded_until)
-    }
-
-    fn admits_kept(&self, event: &Event) -> bool {
-        event.position().0 <= self.until && event.recorded_at() <= self.recorded_until
     }
 }
 
@@ -149,17 +145,10 @@ impl StreamRead<'_> {
 
     /// Returns the events.
     pub fn events(&self) -> Vec<Event> {
-        let mut events = Vec::new();
-        let mut batches = Batches::new(self);
-        let mut view = EventReader::new(&self.store.engine().core);
-        while events.len() < self.options.limit
-            && let Some(positions) = batches.next()
-        {
-            let kept = positions.into_iter().filter_map(|position| view.keep(position));
-            events.extend(kept.filter(|event| batches.horizon.admits_kept(event)));
-        }
-        events.truncate(self.options.limit);
-        events
+        self.fold(Vec::new(), |mut events, event| {
+            events.push(event.to_event());
+            events
+        })
     }
 
     /// Folds the events, in place, into one value. No lock is held meanwhile: `step` may call the store.
@@ -167,15 +156,13 @@ impl StreamRead<'_> {
         let mut value = init;
         let mut left = self.options.limit;
         let mut batches = Batches::new(self);
-        let mut view = EventReader::new(&self.store.engine().core);
+        let mut reader = EventReader::new(&self.store.engine().core);
         while left > 0
             && let Some(positions) = batches.next()
         {
-            for position in positions {
-                if let Some(event) = view
-                    .event(position)
-                    .filter(|event| left > 0 && batches.horizon.admits(*event))
-                {
+            let mut events = reader.each(positions.iter().copied());
+            while let Some(event) = events.next() {
+                if let Some(event) = event.filter(|event| left > 0 && batches.horizon.admits(*event)) {
                     value = step(value, event);
                     left -= 1;
                 }
@@ -314,19 +301,19 @@ impl LogRead<'_> {
 
     fn fold_positions<T>(
         &self,
-        positions: impl Iterator<Item = u64>,
+        positions: impl Iterator<Item = u64> + Clone,
         horizon: Horizon,
         init: T,
         mut step: impl FnMut(T, EventRef<'_>) -> T,
     ) -> T {
-        let mut view = EventReader::new(&self.store.engine().core);
+        let mut reader = EventReader::new(&self.store.engine().core);
+        let mut events = reader.each(positions);
         let mut left = self.options.limit;
         let mut value = init;
-        for position in positions {
-            if left == 0 {
-                break;
-            }
-            if let Some(event) = view.event(position).filter(|event| self.admits(*event, horizon)) {
+        while left > 0
+            && let Some(event) = events.next()
+        {
+            if let Some(event) = event.filter(|event| self.admits(*event, horizon)) {
                 value = step(value, event);
                 left -= 1;
             }

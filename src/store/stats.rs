@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::store::collections::posting_list::PostingList;
-use crate::store::core::EventReader;
 use crate::store::durability::flush::Flushing;
 use crate::store::log::directory::PageCache;
+use crate::store::reader::EventReader;
 use crate::store::streams::stream::Stream;
 use crate::store::{Engine, Store};
 use crate::{Durability, Field, Name, Position};
@@ -166,10 +166,10 @@ impl Engine {
                 .map(|(text, list)| (text.clone(), list.range(floor, visible).collect()))
                 .collect()
         };
-        let mut view = EventReader::new(&self.core);
+        let mut reader = EventReader::new(&self.core);
         let mut count = |positions: Vec<u64>| {
-            let seen = |position: &u64| view.event(*position).is_some_and(|event| !event.is_system());
-            positions.into_iter().filter(seen).count() as u64
+            let seen = reader.matching(positions.iter().copied(), |event| !event.is_system());
+            seen.count() as u64
         };
         let counted = lists.into_iter().map(|(text, positions)| (text, count(positions)));
         counted.filter(|(_, events)| *events > 0).collect()

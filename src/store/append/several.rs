@@ -499,7 +499,7 @@ impl<'a> Watch<'a> {
             Self::positions_of(&shard, hash, id, bounds, &mut positions);
         }
         positions.sort_unstable();
-        first_matching(engine, self.query, self.matcher.as_ref(), positions)
+        first_matching(engine, self.query, self.matcher.as_ref(), &positions)
     }
 
     /// Adds the positions of an aggregate's events within the bounds.
@@ -524,6 +524,6 @@ impl<'a> Watch<'a> {
             Self::positions_of(shard, hash, id, bounds, &mut positions);
         }
         positions.sort_unstable();
-        first_matching(engine, self.query, self.matcher.as_ref(), positions)
+        first_matching(engine, self.query, self.matcher.as_ref(), &positions)
     }
 }

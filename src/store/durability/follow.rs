@@ -12,12 +12,12 @@ use crate::journal::{Batch, Feed, Followed, JournalError, JournalErrorKind, Reco
 use crate::store::append::own_ids::OwnIds;
 use crate::store::append::prepare;
 use crate::store::builder::Builder;
-use crate::store::core::EventReader;
 use crate::store::durability::follow_future::CallThreads;
 use crate::store::durability::recover::Recovery;
 use crate::store::durability::ticket;
 use crate::store::log::positions::Log;
 use crate::store::log::signal::Signal;
+use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
 use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 

@@ -9,7 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::store::core::{Core, EventReader};
+use crate::store::core::Core;
+use crate::store::reader::EventReader;
 use crate::store::sync::{RwLock, RwLockReadGuard};
 pub(crate) use ids::IdIndex;
 use keys::KeyCache;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::Name;
 use crate::event::names::Part;
-use crate::store::core::{Core, EventReader};
+use crate::store::core::Core;
 use crate::store::index::Indexer;
 use crate::store::index::terms::{FieldNumber, TermIndex};
+use crate::store::reader::EventReader;
 
 pub(super) const EVENT_TYPE: FieldNumber = 0;
 pub(super) const AGGREGATE_TYPE: FieldNumber = 1;
@@ -64,8 +65,10 @@ pub(super) fn extend_causation(index: &mut TermIndex, core: &Core, to: u64) {
 
 pub(super) fn extend_custom(index: &mut TermIndex, events: &mut EventReader<'_>, to: u64, indexer: &Indexer) {
     let mut found = Vec::new();
-    for position in events.positions(index.complete_to() + 1, to) {
-        if let Some(event) = events.event(position) {
+    let positions = events.positions(index.complete_to() + 1, to);
+    let mut events = events.each(positions.clone());
+    for position in positions {
+        if let Some(event) = events.next().flatten() {
             indexer(event, &mut found);
         }
         for text in found.drain(..) {

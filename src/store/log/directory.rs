@@ -236,7 +236,7 @@ impl Directory {
     }
 
     /// The positions from `first` to `last` that may have an event: those of existing pages.
-    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + Clone + use<> {
         let pages = Arc::clone(&self.pages.read());
         let numbers = page_number(first).max(pages.first)..page_number(last.max(1)).saturating_add(1).min(pages.end());
         numbers

@@ -293,7 +293,7 @@ impl Log {
     }
 
     /// The positions from `first` to `last` that may have an event.
-    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + use<> {
+    pub(crate) fn positions(&self, first: u64, last: u64) -> impl DoubleEndedIterator<Item = u64> + Clone + use<> {
         self.directory.positions(first, last)
     }
 

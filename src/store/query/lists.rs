@@ -2,8 +2,8 @@
 
 use crate::list::compare;
 use crate::store::collections::posting_list::PostingList;
-use crate::store::core::EventReader;
 use crate::store::log::directory::PageCache;
+use crate::store::reader::EventReader;
 use crate::store::streams::stream::Stream;
 use crate::store::{Engine, Store};
 use crate::{Error, Field, ListCursor, ListItem, ListOrder, ListPage, ListQuery, Name, Position, Result};

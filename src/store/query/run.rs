@@ -3,8 +3,8 @@
 use std::cmp::Reverse;
 
 use crate::query::{AsOf, Cursor, Order, Query};
-use crate::store::core::EventReader;
 use crate::store::query::select::{Bounds, Direction, Scan, Work};
+use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
 use crate::{Error, Event, EventRef, Gap, Position, Result, Timestamp};
 
@@ -187,15 +187,16 @@ impl QueryRun<'_> {
     ///
     /// As [`events`](Self::events).
     pub fn fold<T>(&self, init: T, mut step: impl FnMut(T, EventRef<'_>) -> T) -> Result<T> {
-        let mut view = EventReader::new(&self.engine().core);
+        let mut reader = EventReader::new(&self.engine().core);
         let mut value = init;
         let mut left = self.query.limit.unwrap_or(usize::MAX);
         let mut windows = self.windows()?;
         while left > 0
             && let Some(positions) = windows.next()?
         {
-            for position in positions.iter().take(left) {
-                if let Some(event) = view.event(*position) {
+            let mut events = reader.each(positions.iter().copied().take(left));
+            while let Some(event) = events.next() {
+                if let Some(event) = event {
                     value = step(value, event);
                 }
             }
@@ -312,14 +313,16 @@ impl Engine {
     }
 
     fn sort_by_time(&self, query: &Query, keys: &mut Vec<Key>, want: usize) {
-        let mut view = EventReader::new(&self.core);
-        keys.retain_mut(|key| match view.event(key.position) {
-            Some(event) => {
-                key.time = event.raw_time();
-                query.cursor.is_none_or(|cursor| is_beyond(*key, cursor, query.order))
-            }
-            None => false,
-        });
+        let mut reader = EventReader::new(&self.core);
+        let unsorted = std::mem::take(keys);
+        let mut events = reader.each(unsorted.iter().map(|key| key.position));
+        while let Some(event) = events.next() {
+            keys.extend(event.map(|event| Key {
+                time: event.raw_time(),
+                position: event.raw_position(),
+            }));
+        }
+        keys.retain(|key| query.cursor.is_none_or(|cursor| is_beyond(*key, cursor, query.order)));
         keep_first(keys, query.order, want);
     }
 }

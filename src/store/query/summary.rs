@@ -57,11 +57,12 @@ impl QueryRun<'_> {
             bounds,
             crate::store::query::select::Direction::Ascending,
         )?;
-        let mut view = crate::store::core::EventReader::new(&engine.core);
+        let mut reader = crate::store::reader::EventReader::new(&engine.core);
         let mut any = false;
         while let Some(positions) = scan.next()? {
-            for position in positions {
-                if let Some(event) = view.event(position) {
+            let mut events = reader.each(positions.iter().copied());
+            while let Some(event) = events.next() {
+                if let Some(event) = event {
                     summary.take(event);
                     any = true;
                 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::event::system::Change;
-use crate::store::core::EventReader;
+use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
 use crate::{Durability, Error, EventRef, Name, Position, Result, Timestamp};
 
@@ -49,10 +49,11 @@ impl ArchiveCandidates<'_> {
     ///
     /// The error of `save`.
     pub fn try_for_each<E>(&self, mut save: impl FnMut(EventRef<'_>) -> Result<(), E>) -> Result<(), E> {
-        let mut view = EventReader::new(&self.store.engine().core);
-        for position in &self.positions {
+        let mut reader = EventReader::new(&self.store.engine().core);
+        let mut events = reader.each(self.positions.iter().copied());
+        while let Some(event) = events.next() {
             // Events dropped since the selection are skipped.
-            if let Some(event) = view.event(*position) {
+            if let Some(event) = event {
                 save(event)?;
             }
         }

@@ -1,8 +1,8 @@
 //! The gaps of a tail: events that were dropped before it reached them.
 
-use crate::store::core::EventReader;
 use crate::store::log::positions::Log;
 use crate::store::query::select::Bounds;
+use crate::store::reader::EventReader;
 use crate::store::tail::Tail;
 use crate::{Event, Gap, GapReason, Position};
 

@@ -14,9 +14,9 @@ use self::cancel::Cancelled;
 pub use self::cancel::TailCancel;
 pub use self::stream::TailStream;
 use crate::query::Query;
-use crate::store::core::EventReader;
 use crate::store::query::matcher::Matcher;
 use crate::store::query::select::{self, Bounds, Direction, Scan};
+use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
 use crate::{Error, Event, Gap, Position, Result};
 
@@ -413,17 +413,16 @@ impl Tail {
     /// The same by reading events: at most [`STEP_EVENTS`].
     fn matches_of_log(&self, bounds: Bounds, want: usize) -> (Vec<u64>, u64) {
         let core = &self.engine.core;
-        let mut view = EventReader::new(core);
-        let mut positions = Vec::new();
-        for (read, position) in core.log.positions(bounds.after + 1, bounds.until).enumerate() {
-            if read == STEP_EVENTS || positions.len() == want {
-                return (positions, position - 1);
-            }
-            if view.event(position).is_some_and(|event| self.matcher.matches(event)) {
-                positions.push(position);
-            }
-        }
-        (positions, bounds.until)
+        let mut reader = EventReader::new(core);
+        let mut unread = core.log.positions(bounds.after + 1, bounds.until);
+        let step = unread.clone().take(STEP_EVENTS);
+        let matching = reader.matching(step, |event| self.matcher.matches(event));
+        let positions: Vec<_> = matching.take(want).collect();
+        let last = match positions.last() {
+            Some(last) if positions.len() == want => *last,
+            _ => unread.nth(STEP_EVENTS).map_or(bounds.until, |position| position - 1),
+        };
+        (positions, last)
     }
 
     fn deliver_batch(&mut self, max: usize) -> Vec<Delivery> {

@@ -33,6 +33,9 @@ const CHUNK: u64 = CHUNK_EVENTS as u64;
 /// Kinds that a lane retains when it seals a chunk; a chunk has at most half as many.
 const KINDS_MAX: usize = 2 * CHUNK_EVENTS;
 
+/// Bytes of events that a reader copies under one lock; bounds how long a writer waits.
+const COPIED_BYTES: usize = 64 * 1024;
+
 /// Kinds of events that are found by one comparison, without the table.
 const RECENT_KINDS: usize = 32;
 
@@ -191,8 +194,8 @@ impl Lane {
         self.seal_before(next);
     }
 
-    /// Seals the open chunk, so that a fork shares it; the next chunk starts with no capacity.
-    pub(crate) fn seal_for_fork(&mut self) {
+    /// Seals the open chunk, so that forks and readers share it; the next chunk starts with no capacity.
+    pub(crate) fn seal_to_share(&mut self) {
         if self.open.len() > 0 {
             self.seal_before(Chunk::default());
         }
@@ -256,14 +259,34 @@ impl Lane {
         }
     }
 
-    /// Copies the event of an open `slot` into `scratch`, unless it was dropped.
-    pub(crate) fn copy_open(&self, slot: u64, scratch: &mut Chunk) -> bool {
-        let index = (slot % CHUNK) as usize;
-        let found = self.open_event(index).is_some();
-        if found {
-            scratch.push_copy(&self.open, index, Bytes::Keep);
+    /// Seals the open chunk if `slot` is in it and it has at least `least` events.
+    pub(crate) fn seal_open(&mut self, slot: u64, least: usize) {
+        if self.is_open(slot) && self.open.len() >= least {
+            self.seal_to_share();
         }
-        found
+    }
+
+    /// Whether `slot` is in the open chunk.
+    pub(crate) fn is_open(&self, slot: u64) -> bool {
+        slot / CHUNK == self.open_chunk()
+    }
+
+    /// Copies the events of open `slots` to `copies`, except dropped ones. Returns how many slots it took: it stops at a sealed one,
+    /// and beyond [`COPIED_BYTES`].
+    pub(crate) fn copy_open(&self, slots: impl Iterator<Item = u64>, copies: &mut Chunk) -> usize {
+        let (mut taken, mut before) = (0, None);
+        for slot in slots {
+            if !self.is_open(slot) || copies.bytes() > COPIED_BYTES {
+                break;
+            }
+            let index = (slot % CHUNK) as usize;
+            if self.open_event(index).is_some() {
+                copies.push_short_lived(&self.open, index, before);
+                before = Some(index);
+            }
+            taken += 1;
+        }
+        taken
     }
 
     /// Drops the event in `slot`; returns its cost, unless it was dropped before.

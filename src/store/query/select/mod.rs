@@ -14,9 +14,9 @@ use self::ranges::Ranges;
 pub(crate) use self::scan::{Scan, Work};
 use crate::query::Query;
 use crate::store::Engine;
-use crate::store::core::EventReader;
 use crate::store::index::{FieldNumber, LiveIndex, Terms};
 use crate::store::query::matcher::Matcher;
+use crate::store::reader::EventReader;
 use crate::{Between, Field, Filter, Name, Position, Result, Timestamp};
 
 /// Positions above `after`, up to `until`.
@@ -298,15 +298,15 @@ impl<'a> Selection<'a> {
         let (tree, log) = (self.tree(indexed), &self.engine.core.log);
         let mut spans = Ranges::new(indexed, tree.count_at_most(indexed), Direction::Ascending);
         while let Some(span) = spans.next() {
-            let found = first_matching(self.engine, self.query, matcher, tree.candidates(span, log))?;
+            let found = first_matching(self.engine, self.query, matcher, &tree.candidates(span, log))?;
             if found.is_some() {
                 return Ok(found);
             }
         }
-        let rest = log
+        let rest: Vec<_> = log
             .positions(indexed.until.max(bounds.after) + 1, bounds.until)
             .collect();
-        first_matching(self.engine, self.query, matcher, rest)
+        first_matching(self.engine, self.query, matcher, &rest)
     }
 }
 
@@ -315,7 +315,7 @@ pub(crate) fn first_matching(
     engine: &Engine,
     query: &Query,
     matcher: Option<&Matcher>,
-    candidates: Vec<u64>,
+    candidates: &[u64],
 ) -> Result<Option<u64>> {
     if candidates.is_empty() {
         return Ok(None);
@@ -327,9 +327,9 @@ pub(crate) fn first_matching(
         made = Matcher::new(query, &engine.indexes)?;
         &made
     };
-    let mut view = EventReader::new(&engine.core);
-    let answers = |position: &u64| view.event(*position).is_some_and(|event| matcher.matches(event));
-    Ok(candidates.into_iter().find(answers))
+    let mut reader = EventReader::new(&engine.core);
+    let mut matching = reader.matching(candidates.iter().copied(), |event| matcher.matches(event));
+    Ok(matching.next())
 }
 
 /// Whether the query has terms, and every index that it reads is complete up to `position` and readable without waiting.

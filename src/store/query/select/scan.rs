@@ -6,8 +6,8 @@ use super::{Aggregates, Bounds, Selection, is_simple};
 use crate::Result;
 use crate::query::Query;
 use crate::store::Engine;
-use crate::store::core::EventReader;
 use crate::store::query::matcher::Matcher;
+use crate::store::reader::EventReader;
 
 /// The work done for a query.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,8 +132,9 @@ impl<'a> Scan<'a> {
             None => self.matcher.insert(Matcher::new(self.query, &self.engine.indexes)?),
         };
         self.work.examined += positions.len() as u64;
-        let mut view = EventReader::new(&self.engine.core);
-        positions.retain(|position| view.event(*position).is_some_and(|event| matcher.matches(event)));
+        let mut reader = EventReader::new(&self.engine.core);
+        let matching = reader.matching(positions.iter().copied(), |event| matcher.matches(event));
+        *positions = matching.collect();
         Ok(())
     }
 }
