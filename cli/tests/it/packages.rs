@@ -5,17 +5,28 @@ use std::process::Command;
 
 use crate::support::run;
 
-#[test]
-fn the_python_package_works_with_the_standard_library_alone() {
-    let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packages/python");
-    let has_python = Command::new("python3").arg("--version").output().is_ok();
+/// Runs a program in the folder of a package, with the program of this build.
+#[track_caller]
+fn passes(package: &str, program: &str, needed: &str, arguments: &[&str]) {
+    let is_there = Command::new(program).arg("--version").output().is_ok();
     assert!(
-        has_python,
-        "install Python 3.9 or later: the client in packages/python is tested with it"
+        is_there,
+        "install {needed}: the client in packages/{package} is tested with it"
     );
-    let mut tests = Command::new("python3");
-    tests.args(["-W", "error", "-m", "unittest", "tests/test_store.py"]);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packages").join(package);
+    let mut tests = Command::new(program);
     tests.env("PYTHONDONTWRITEBYTECODE", "1").env("PYTHONPATH", "src");
     tests.env("ANNALS_PROGRAM", env!("CARGO_BIN_EXE_annals"));
-    run(tests.current_dir(package)).ok();
+    run(tests.args(arguments).current_dir(folder)).ok();
+}
+
+#[test]
+fn the_python_package_works_with_the_standard_library_alone() {
+    let tests = ["-W", "error", "-m", "unittest", "tests/test_store.py"];
+    passes("python", "python3", "Python 3.9 or later", &tests);
+}
+
+#[test]
+fn the_node_package_works_without_dependencies() {
+    passes("node", "node", "Node 20 or later", &["--test", "test/store.test.js"]);
 }

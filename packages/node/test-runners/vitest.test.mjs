@@ -1,0 +1,17 @@
+// Run by `.ci/packages`, where vitest is installed.
+import { expect } from "vitest";
+
+import { test } from "annals-store/vitest";
+
+const urls = new Set();
+
+for (const round of [1, 2]) {
+  test(`each test has an empty store: ${round}`, async ({ annals }) => {
+    urls.add(annals.url);
+    expect(urls.size).toBe(1);
+    expect(await annals.count()).toBe(0);
+    await annals.append("order-1", { eventType: "OrderPlaced" }, { aggregateType: "Order", expected: "none" });
+    const again = annals.append("order-1", { eventType: "OrderPlaced" }, { expected: "none" });
+    await expect(again).rejects.toMatchObject({ type: "version-conflict", actual: 1 });
+  });
+}
