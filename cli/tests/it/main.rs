@@ -26,6 +26,8 @@ mod mcp;
 mod packages;
 mod paged;
 mod payloads;
+#[path = "../../../crates/annals-server/tests/it/php.rs"]
+mod php;
 mod pipes;
 mod real_data;
 mod repair;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use crate::php;
 use crate::support::run;
 
 /// Runs a program in the folder of a package, with the program of this build.
@@ -29,4 +30,18 @@ fn the_python_package_works_with_the_standard_library_alone() {
 #[test]
 fn the_node_package_works_without_dependencies() {
     passes("node", "node", "Node 20 or later", &["--test", "test/store.test.js"]);
+}
+
+#[test]
+fn the_php_package_works_without_phpunit() {
+    passes("php", php::program(), "PHP 8.2 or later", &["tests/run.php"]);
+}
+
+#[test]
+fn the_example_of_the_php_package_runs() {
+    let readme = include_str!("../../../packages/php/README.md");
+    let (_, rest) = readme.split_once("```php\n").unwrap();
+    let (example, _) = rest.split_once("```").unwrap();
+    let settings = ["-d", "zend.assertions=1", "-d", "assert.exception=1", "-r", example];
+    passes("php", php::program(), "PHP 8.2 or later", &settings);
 }

@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};
 
+use crate::php;
 use crate::support::Running;
 
 const GUIDE: &str = include_str!("../../../../docs/server.md");
@@ -94,6 +95,19 @@ fn the_program_in_node_failed() {
     assert!(
         ran.status.success(),
         "needs Node 18 or later: {}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
+}
+
+#[test]
+fn the_program_in_php_failed() {
+    let php = php::program();
+    // It reads the program from the standard input.
+    let ran = run(Command::new(php), &format!("<?php\n{}", program("php")));
+    assert!(
+        ran.status.success(),
+        "needs PHP 8.2 or later: {}{}",
+        String::from_utf8_lossy(&ran.stdout),
         String::from_utf8_lossy(&ran.stderr)
     );
 }

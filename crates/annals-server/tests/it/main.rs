@@ -14,6 +14,7 @@ mod logs;
 mod metrics;
 mod operations;
 mod pages;
+mod php;
 mod reads;
 mod security;
 mod sockets;
