@@ -155,7 +155,7 @@ pub use journal::{JournalError, RecoveryReport};
 pub use json::JsonValue;
 pub use list::{ListCursor, ListItem, ListOrder, ListPage, ListQuery};
 pub use name::Name;
-pub use query::{AsOf, Cursor, Order, Query};
+pub use query::{AsOf, Cursor, Order, Query, QueryParts};
 pub use settings::{Budget, CacheSettings, FlushSettings, Limits, Settings, WhenBehind, WhenFull};
 pub use snapshot::{NewSnapshot, Snapshot};
 pub use store::Store;

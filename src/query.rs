@@ -320,6 +320,48 @@ impl Query {
         self.system = true;
         self
     }
+
+    /// Returns the parts of the query, for clients that send it to another process.
+    pub fn parts(&self) -> QueryParts<'_> {
+        QueryParts {
+            filters: &self.filters,
+            since: self.since,
+            before: self.before,
+            after: self.after,
+            until: self.until,
+            order: self.order,
+            limit: self.limit,
+            cursor: self.cursor,
+            as_of: self.as_of,
+            includes_system: self.system,
+        }
+    }
+}
+
+/// The parts of a [`Query`]. An event must meet all of the conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueryParts<'a> {
+    /// The filters.
+    pub filters: &'a [Filter],
+    /// Only events at or after this time.
+    pub since: Option<Timestamp>,
+    /// Only events before this time.
+    pub before: Option<Timestamp>,
+    /// Only events after this position; 0 for all.
+    pub after: Position,
+    /// Only events up to this position.
+    pub until: Option<Position>,
+    /// The order of the result.
+    pub order: Order,
+    /// Maximum number of events.
+    pub limit: Option<usize>,
+    /// The end of the page before.
+    pub cursor: Option<Cursor>,
+    /// The past that is read.
+    pub as_of: Option<AsOf>,
+    /// Whether system events match too.
+    pub includes_system: bool,
 }
 
 #[cfg(test)]

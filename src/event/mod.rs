@@ -4,6 +4,7 @@ pub(crate) mod chunk;
 mod dictionary;
 pub(crate) mod names;
 mod new;
+mod received;
 pub(crate) mod system;
 
 use std::borrow::Cow;
