@@ -20,6 +20,7 @@
 //! * [`Server::run`] blocks its thread, with a runtime of its own. [`Server::serve`] is the same on the runtime of the caller.
 //! * [`Server::router`] is an [`axum::Router`] to mount in another server. It has all checks and limits except those of connections.
 //! * [`Limits`] bounds everything that a client can make the server hold or do.
+//! * `Client`, with the feature `client`, has the calls of a store for the server of another process.
 //!
 //! # Shape
 //!
@@ -47,6 +48,8 @@
 mod body;
 mod builder;
 mod call;
+#[cfg(feature = "client")]
+mod client;
 mod connection;
 mod gate;
 mod guard;
@@ -65,6 +68,8 @@ mod wire;
 mod work;
 
 pub use builder::Builder;
+#[cfg(feature = "client")]
+pub use client::{Client, ClientError, Events, Page, Refusal, SavedSnapshot, StoreCounts, StoreState, Tail};
 pub use limits::Limits;
 pub use metrics::ToolkitMetrics;
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};

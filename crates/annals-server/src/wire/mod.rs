@@ -4,6 +4,6 @@ pub(crate) mod cloud;
 pub(crate) mod event;
 pub(crate) mod expected;
 pub(crate) mod filter;
-mod hex;
+pub(crate) mod hex;
 pub(crate) mod new_event;
 pub(crate) mod query;

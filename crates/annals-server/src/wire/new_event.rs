@@ -191,7 +191,12 @@ impl<'de> Deserialize<'de> for Members {
     }
 }
 
-fn parse_one(json: &str) -> Result<Incoming, String> {
+/// Reads one event.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(crate) fn parse_one(json: &str) -> Result<Incoming, String> {
     // An array of the fields in their order would be taken for the object.
     if !json.trim_ascii_start().starts_with('{') {
         return Err("an event is a JSON object".to_owned());

@@ -16,6 +16,8 @@ mod operations;
 mod pages;
 mod php;
 mod reads;
+#[cfg(feature = "client")]
+mod remote;
 mod security;
 mod sockets;
 mod support;

@@ -1,0 +1,231 @@
+//! Requests and answers. Both are bounded in size and time.
+
+use std::time::Duration;
+
+use annals::{Error, StreamId};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use ureq::http::{HeaderValue, Method, Request, Response, Uri};
+
+use super::error::{self, ClientError};
+
+/// Bytes of an answer, at most: the pages of a server have fewer.
+const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Bytes of the headers of an answer, at most.
+const HEADER_BYTES_MAX: usize = 64 << 10;
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// What is not percent-encoded in a segment of a path, or in a parameter.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// A server, and the namespace on it.
+#[derive(Clone, Debug)]
+pub(super) struct Http {
+    agent: Agent,
+    /// For answers without an end.
+    follower: Agent,
+    url: String,
+    base: String,
+    /// Marked as sensitive, so that `Debug` does not show it.
+    token: Option<HeaderValue>,
+}
+
+/// A segment of a path. Dots alone would name another path.
+pub(super) fn segment(text: &str) -> String {
+    let encoded = utf8_percent_encode(text, ENCODED).to_string();
+    match text {
+        "." | ".." => encoded.replace('.', "%2E"),
+        _ => encoded,
+    }
+}
+
+/// Adds parameters to a target that has none.
+pub(super) fn add_query<N: AsRef<str>>(target: &mut String, parameters: impl IntoIterator<Item = (N, String)>) {
+    for (place, (name, value)) in parameters.into_iter().enumerate() {
+        target.push(if place == 0 { '?' } else { '&' });
+        target.extend(utf8_percent_encode(name.as_ref(), ENCODED));
+        target.push('=');
+        target.extend(utf8_percent_encode(&value, ENCODED));
+    }
+}
+
+fn invalid(message: impl Into<Box<str>>) -> ClientError {
+    Error::Invalid {
+        message: message.into(),
+    }
+    .into()
+}
+
+fn agent(timeout: Duration, has_end: bool) -> Agent {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_response_header_size(HEADER_BYTES_MAX)
+        .proxy(None)
+        .timeout_connect(Some(timeout))
+        .timeout_recv_response(Some(timeout))
+        .timeout_per_read(Some(timeout))
+        .timeout_global(has_end.then_some(timeout));
+    config.build().into()
+}
+
+impl Http {
+    pub(super) fn new(url: &str) -> Result<Self, ClientError> {
+        let parsed: Option<Uri> = url.parse().ok();
+        let is_plain = |uri: &Uri| {
+            let authority = uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+            uri.query().is_none() && !url.contains('#') && !authority.is_empty() && !authority.contains('@')
+        };
+        let uri = parsed.filter(is_plain);
+        match uri.as_ref().and_then(Uri::scheme_str) {
+            Some("http") => {}
+            Some("https") => {
+                return Err(invalid(format!(
+                    "{url}: this client has no TLS; use http:// or a proxy"
+                )));
+            }
+            _ => {
+                return Err(invalid(
+                    "the URL of a server has the form http://HOST:PORT, without a user and parameters",
+                ));
+            }
+        }
+        let url = url.trim_end_matches('/').to_owned();
+        Ok(Self {
+            agent: agent(TIMEOUT, true),
+            follower: agent(TIMEOUT, false),
+            base: format!("{url}/v1"),
+            url,
+            token: None,
+        })
+    }
+
+    pub(super) fn set_namespace(&mut self, name: &str) {
+        self.base = format!("{}/v1/ns/{}", self.url, segment(name));
+    }
+
+    pub(super) fn set_token(&mut self, token: &str) -> Result<(), ClientError> {
+        let is_visible = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let value = HeaderValue::try_from(format!("Bearer {token}"));
+        let mut value = value
+            .ok()
+            .filter(|_| is_visible)
+            .ok_or_else(|| invalid("a token has visible ASCII characters alone"))?;
+        value.set_sensitive(true);
+        self.token = Some(value);
+        Ok(())
+    }
+
+    pub(super) fn set_timeout(&mut self, timeout: Duration) {
+        self.agent = agent(timeout, true);
+        self.follower = agent(timeout, false);
+    }
+
+    pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.parse(&self.get_bytes(target)?)
+    }
+
+    pub(super) fn get_bytes(&self, target: &str) -> Result<Vec<u8>, ClientError> {
+        self.send(&Method::GET, target, None, &[])
+    }
+
+    /// `streams` are those of the request, which a conflict names.
+    pub(super) fn post<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: String,
+        streams: &[&StreamId],
+    ) -> Result<T, ClientError> {
+        self.parse(&self.send(&Method::POST, target, Some(body), streams)?)
+    }
+
+    pub(super) fn post_bytes(&self, target: &str, body: String) -> Result<Vec<u8>, ClientError> {
+        self.send(&Method::POST, target, Some(body), &[])
+    }
+
+    pub(super) fn put<T: DeserializeOwned>(&self, target: &str, body: String) -> Result<T, ClientError> {
+        self.parse(&self.send(&Method::PUT, target, Some(body), &[])?)
+    }
+
+    fn send(
+        &self,
+        method: &Method,
+        target: &str,
+        body: Option<String>,
+        streams: &[&StreamId],
+    ) -> Result<Vec<u8>, ClientError> {
+        let request = self.request(method, target, "application/json");
+        let answered = match body {
+            Some(body) => {
+                let request = request.header(CONTENT_TYPE, "application/json").body(body);
+                self.agent.run(request.map_err(|error| self.unreachable(&error))?)
+            }
+            None => self
+                .agent
+                .run(request.body(()).map_err(|error| self.unreachable(&error))?),
+        };
+        self.read(answered, streams)
+    }
+
+    /// Opens an answer without an end.
+    pub(super) fn follow(&self, target: &str) -> Result<ureq::Body, ClientError> {
+        let request = self.request(&Method::GET, target, "text/event-stream").body(());
+        let request = request.map_err(|error| self.unreachable(&error))?;
+        let answered = self.follower.run(request);
+        match answered {
+            Ok(answer) if answer.status().is_success() => Ok(answer.into_body()),
+            refused => Err(match self.read(refused, &[]) {
+                Ok(_) => self.bad_answer("it is no stream of events"),
+                Err(error) => error,
+            }),
+        }
+    }
+
+    fn request(&self, method: &Method, target: &str, accepted: &'static str) -> ureq::http::request::Builder {
+        let request = Request::builder().method(method).uri(format!("{}{target}", self.base));
+        let request = request.header(ACCEPT, accepted);
+        match &self.token {
+            Some(token) => request.header(AUTHORIZATION, token),
+            None => request,
+        }
+    }
+
+    fn read(
+        &self,
+        answered: Result<Response<ureq::Body>, ureq::Error>,
+        streams: &[&StreamId],
+    ) -> Result<Vec<u8>, ClientError> {
+        let answer = answered.map_err(|error| self.unreachable(&error))?;
+        let status = answer.status();
+        let body = answer.into_body().into_with_config().limit(ANSWER_BYTES_MAX);
+        let body = body.read_to_vec().map_err(|error| self.unreachable(&error))?;
+        if status.is_success() {
+            // A list would be taken for the members of an object in their order.
+            return match body.trim_ascii_start() {
+                [b'{', ..] => Ok(body),
+                _ => Err(self.bad_answer("it is no JSON object")),
+            };
+        }
+        Err(error::of_answer(status.as_u16(), &body, streams))
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| self.bad_answer(error.to_string()))
+    }
+
+    pub(super) fn bad_answer(&self, reason: impl Into<String>) -> ClientError {
+        ClientError::Answer {
+            url: self.url.clone(),
+            reason: reason.into(),
+        }
+    }
+
+    pub(super) fn unreachable(&self, error: &dyn std::error::Error) -> ClientError {
+        ClientError::Unreachable {
+            url: self.url.clone(),
+            reason: error.to_string(),
+        }
+    }
+}
