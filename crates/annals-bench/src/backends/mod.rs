@@ -17,6 +17,8 @@ mod postgres;
 mod postgres_table;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(any(feature = "http", feature = "nats", feature = "postgres", feature = "redis"))]
+mod remote;
 
 use std::path::Path;
 

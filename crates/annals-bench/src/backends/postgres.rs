@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use annals::{Store, StoreUrl};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::annals::{AnnalsStore, failed, of_store};
+use super::annals::{AnnalsStore, of_store};
+use super::remote::{OrFailed as _, described, runtime};
 use crate::crash::owner;
-use crate::store::{
-    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Place, Result, StoreError,
-};
+use crate::store::{Backend, Description, DurabilityClass, EventStore, Place, Result, StoreError};
 
 /// How the URLs of this backend begin.
 pub(super) const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
@@ -54,7 +53,7 @@ pub(super) fn config_of(url: &str) -> Result<(Config, Server)> {
     let (runtime, client) = client(&config)?;
     let show = |name: &str| -> Result<String> {
         let row = runtime.block_on(client.query_one(&format!("SHOW {name}"), &[]));
-        row.and_then(|row| row.try_get(0)).map_err(|error| failed(&error))
+        row.and_then(|row| row.try_get(0)).or_failed()
     };
     let (fsync, commit) = (show("fsync")?, show("synchronous_commit")?);
     let server = Server {
@@ -72,10 +71,9 @@ pub(super) fn config_of(url: &str) -> Result<(Config, Server)> {
 
 /// A connection, and the runtime that it lives on.
 pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let runtime = runtime.map_err(|error| failed(&error))?;
+    let runtime = runtime(1)?;
     let connected = runtime.block_on(config.connect(NoTls));
-    let (client, connection) = connected.map_err(|error| failed(&error))?;
+    let (client, connection) = connected.or_failed()?;
     runtime.spawn(connection);
     Ok((runtime, client))
 }
@@ -84,9 +82,15 @@ pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
 pub(super) fn drop_schema(config: &Config, schema: &str) -> Result<()> {
     let (runtime, client) = client(config)?;
     let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-    runtime
-        .block_on(client.batch_execute(&drop))
-        .map_err(|error| failed(&error))
+    runtime.block_on(client.batch_execute(&drop)).or_failed()
+}
+
+/// Why a call failed, in the words of the server.
+pub(super) fn told(error: &tokio_postgres::Error) -> StoreError {
+    let text = error
+        .as_db_error()
+        .map_or_else(|| error.to_string(), ToString::to_string);
+    StoreError::Failed(text)
 }
 
 impl Postgres {
@@ -103,7 +107,7 @@ impl Postgres {
         Ok(Self {
             config,
             name: url.to_owned(),
-            url: store.parse().map_err(|error: annals::Error| failed(&error))?,
+            url: store.parse().or_failed()?,
             schema,
             server,
         })
@@ -112,21 +116,10 @@ impl Postgres {
 
 impl Backend for Postgres {
     fn description(&self) -> Description {
-        Description {
-            name: "postgres".to_owned(),
-            software: format!(
-                "annals {}, PostgreSQL {}",
-                env!("CARGO_PKG_VERSION"),
-                self.server.version
-            ),
-            settings: format!("durability=synced, {}", self.server.settings),
-            durability: self.server.durability,
-            batch_unit: BatchUnit::Append,
-            check: ConsistencyCheck::StreamVersion,
-            keeps_events: true,
-            has_log: true,
-            has_queries: true,
-        }
+        let (version, server) = (env!("CARGO_PKG_VERSION"), &self.server);
+        let software = format!("annals {version}, PostgreSQL {}", server.version);
+        let settings = format!("durability=synced, {}", server.settings);
+        described("postgres", software, settings, server.durability)
     }
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {

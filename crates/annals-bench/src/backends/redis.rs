@@ -4,15 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Client, Connection, FromRedisValue, RedisError, Script, cmd};
+use ::redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, RedisResult, Script, cmd};
 use annals::{Expected, Position, Version};
 
-use super::annals::failed;
 use super::pool::Pool;
+use super::remote::{OrFailed as _, described, without_password};
 use crate::crash::owner;
 use crate::store::{
-    Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place,
-    Result, StoreError, StoredEvent,
+    Backend, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent,
 };
 
 /// How the URLs of this backend begin.
@@ -21,21 +20,6 @@ pub(super) const SCHEME: &str = "redis://";
 const CONNECT: Duration = Duration::from_secs(5);
 /// Keys that are removed at a time.
 const REMOVED: usize = 1_000;
-/// Entries have their version in an aggregate, and their position in the log, as the first number of their id.
-const APPEND: &str = "
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local version = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
-local expected = tonumber(ARGV[1])
-if (expected >= 0 and version ~= expected) or (expected == -2 and version == 0) then return -1 end
-local first, position = version + 1, redis.call('XLEN', KEYS[2])
-for i = 3, #ARGV, 4 do
-  version, position = version + 1, position + 1
-  for key, id in pairs({[KEYS[1]] = version, [KEYS[2]] = position}) do
-    redis.call('XADD', key, id .. '-0', 'stream', ARGV[2], 'version', version, 'position', position,
-      'type', ARGV[i], 'correlation', ARGV[i + 1], 'micros', ARGV[i + 2], 'data', ARGV[i + 3])
-  end
-end
-return first";
 
 /// Streams on a server.
 #[derive(Clone, Debug)]
@@ -53,49 +37,33 @@ impl Redis {
     ///
     /// [`StoreError::Failed`] if the URL has a password, or the server cannot be reached.
     pub fn connect(url: &str) -> Result<Self> {
-        let client = Client::open(url).map_err(|error| failed(&error))?;
-        if url.contains('@') {
-            let text = "cannot measure Redis: a result would hold the password; use a server without one";
-            return Err(StoreError::Failed(text.to_owned()));
-        }
-        let mut connection = client
-            .get_connection_with_timeout(CONNECT)
-            .map_err(|error| failed(&error))?;
+        without_password(url)?;
+        let client = Client::open(url).or_failed()?;
+        let mut connection = connection(&client)?;
         let info: String = ask(&mut connection, cmd("INFO").arg("server"))?;
-        let version = info
-            .lines()
-            .find_map(|line| line.strip_prefix("redis_version:"))
-            .unwrap_or("?")
-            .to_owned();
-        let mut setting = |name: &str| -> Result<String> {
-            let found: HashMap<String, String> = ask(&mut connection, cmd("CONFIG").arg("GET").arg(name))?;
-            Ok(found.get(name).cloned().unwrap_or_default())
-        };
-        let (is_logged, sync) = (setting("appendonly")? == "yes", setting("appendfsync")?);
+        let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
+        let found: HashMap<String, String> = ask(&mut connection, cmd("CONFIG").arg("GET").arg("append*"))?;
+        let setting = |name: &str| found.get(name).map_or("", String::as_str);
+        let (logged, sync) = (setting("appendonly"), setting("appendfsync"));
+        let software = format!("streams of Redis {}", version.unwrap_or("?"));
+        let settings = format!("appendonly={logged}, appendfsync={sync}");
         Ok(Self {
             client,
             url: url.to_owned(),
             prefix: format!("annals-bench-{}", owner()),
             description: Description {
-                name: "redis".to_owned(),
-                software: format!("streams of Redis {version}"),
-                settings: format!(
-                    "appendonly={}, appendfsync={sync}",
-                    if is_logged { "yes" } else { "no" }
-                ),
-                durability: durability(is_logged, &sync),
-                batch_unit: BatchUnit::Append,
-                check: ConsistencyCheck::StreamVersion,
-                keeps_events: true,
-                has_log: true,
                 has_queries: false,
+                ..described("redis", software, settings, durability(logged == "yes", sync))
             },
         })
     }
 }
 
-/// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes for up to two seconds, so an end of the server's process can
-/// lose them.
+fn connection(client: &Client) -> Result<Connection> {
+    client.get_connection_with_timeout(CONNECT).or_failed()
+}
+
+/// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes in the process for up to two seconds.
 fn durability(is_logged: bool, sync: &str) -> DurabilityClass {
     match sync {
         "always" if is_logged => DurabilityClass::PowerSafe,
@@ -104,8 +72,8 @@ fn durability(is_logged: bool, sync: &str) -> DurabilityClass {
     }
 }
 
-fn ask<T: FromRedisValue>(connection: &mut Connection, command: &::redis::Cmd) -> Result<T> {
-    command.query(connection).map_err(|error: RedisError| failed(&error))
+fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> Result<T> {
+    command.query(connection).or_failed()
 }
 
 impl Backend for Redis {
@@ -115,40 +83,22 @@ impl Backend for Redis {
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {
         let client = self.client.clone();
-        let connect = move || {
-            client
-                .get_connection_with_timeout(CONNECT)
-                .map_err(|error| failed(&error))
-        };
         Ok(Arc::new(Streams {
-            connections: Pool::new(connect)?,
-            append: Script::new(APPEND),
+            connections: Pool::new(move || connection(&client))?,
+            append: Script::new(include_str!("redis.lua")),
+            log: format!("{}:log", self.prefix),
             prefix: self.prefix.clone(),
         }))
     }
 
     fn wipe(&self) -> Result<()> {
-        let mut connection = self
-            .client
-            .get_connection_with_timeout(CONNECT)
-            .map_err(|error| failed(&error))?;
-        let mut cursor = 0_u64;
-        loop {
-            let mut scan = cmd("SCAN");
-            scan.arg(cursor)
-                .arg("MATCH")
-                .arg(format!("{}:*", self.prefix))
-                .arg("COUNT")
-                .arg(REMOVED);
-            let (next, keys): (u64, Vec<String>) = ask(&mut connection, &scan)?;
-            if !keys.is_empty() {
-                ask::<u64>(&mut connection, cmd("UNLINK").arg(keys))?;
-            }
-            if next == 0 {
-                return Ok(());
-            }
-            cursor = next;
+        let mut connection = connection(&self.client)?;
+        let found = connection.scan_match(format!("{}:*", self.prefix)).or_failed()?;
+        let keys: Vec<String> = found.collect::<RedisResult<_>>().or_failed()?;
+        for some in keys.chunks(REMOVED) {
+            ask::<u64>(&mut connection, cmd("UNLINK").arg(some))?;
         }
+        Ok(())
     }
 
     fn place(&self) -> Option<Place> {
@@ -160,44 +110,44 @@ impl Backend for Redis {
 struct Streams {
     connections: Pool<Connection>,
     append: Script,
+    log: String,
     prefix: String,
 }
 
 /// An id, and fields with their values one after the other, in the order of the script.
 type Entry = (String, Vec<Vec<u8>>);
 
-fn show(entry: &Entry, look: Look<'_>) -> Option<()> {
-    let text = |index: usize| std::str::from_utf8(entry.1.get(index)?).ok();
-    look(StoredEvent {
-        stream: text(1)?,
-        version: Version(text(3)?.parse().ok()?),
-        position: Some(Position(text(5)?.parse().ok()?)),
-        data: entry.1.get(13)?,
-    });
-    Some(())
-}
-
-fn show_all(entries: &[Entry], look: Look<'_>) -> Result<()> {
-    let is_whole = entries.iter().all(|entry| show(entry, look).is_some());
-    is_whole
-        .then_some(())
-        .ok_or_else(|| StoreError::Failed("an entry has other fields".to_owned()))
+fn show(entries: &[Entry], look: Look<'_>) -> Result<()> {
+    for (_, values) in entries {
+        let text = |index: usize| std::str::from_utf8(values.get(index).map_or(&[], Vec::as_slice)).or_failed();
+        look(StoredEvent {
+            stream: text(1)?,
+            version: Version(text(3)?.parse().or_failed()?),
+            position: Some(Position(text(5)?.parse().or_failed()?)),
+            data: text(13)?.as_bytes(),
+        });
+    }
+    Ok(())
 }
 
 impl Streams {
-    fn key(&self, stream: &str) -> String {
-        format!("{}:stream:{stream}", self.prefix)
+    fn range(&self, key: &str, after: u64, limit: usize, look: Look<'_>) -> Result<()> {
+        let mut range = cmd("XRANGE");
+        range.arg(key).arg(format!("({after}-0")).arg("+");
+        range.arg("COUNT").arg(limit);
+        let entries: Vec<Entry> = self.connections.with(|connection| ask(connection, &range))?;
+        show(&entries, look)
     }
 
-    fn log(&self) -> String {
-        format!("{}:log", self.prefix)
+    fn key(&self, stream: &str) -> String {
+        format!("{}:stream:{stream}", self.prefix)
     }
 }
 
 impl EventStore for Streams {
     fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
         let mut call = self.append.key(self.key(stream));
-        call.key(self.log());
+        call.key(&self.log);
         call.arg(match expected {
             Expected::Any => -1,
             Expected::StreamExists => -2,
@@ -206,34 +156,20 @@ impl EventStore for Streams {
         });
         call.arg(stream);
         for event in events {
-            call.arg(event.event_type)
-                .arg(event.correlation)
-                .arg(event.micros)
-                .arg(event.data);
+            call.arg(event.event_type).arg(event.correlation);
+            call.arg(event.micros).arg(event.data);
         }
-        let first: i64 = self
-            .connections
-            .with(|connection| call.invoke(connection).map_err(|error: RedisError| failed(&error)))?;
+        let append = |connection: &mut Connection| call.invoke(connection).or_failed();
+        let first: i64 = self.connections.with(append)?;
         u64::try_from(first).map(Version).map_err(|_| StoreError::Conflict)
     }
 
     fn read_stream(&self, stream: &str, after: Version, look: Look<'_>) -> Result<()> {
-        let mut range = cmd("XRANGE");
-        range.arg(self.key(stream)).arg(format!("({}-0", after.0)).arg("+");
-        let entries: Vec<Entry> = self.connections.with(|connection| ask(connection, &range))?;
-        show_all(&entries, look)
+        self.range(&self.key(stream), after.0, isize::MAX.unsigned_abs(), look)
     }
 
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
-        let mut range = cmd("XRANGE");
-        range
-            .arg(self.log())
-            .arg(format!("({}-0", after.0))
-            .arg("+")
-            .arg("COUNT")
-            .arg(limit);
-        let entries: Vec<Entry> = self.connections.with(|connection| ask(connection, &range))?;
-        show_all(&entries, look)
+        self.range(&self.log, after.0, limit, look)
     }
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
@@ -252,19 +188,12 @@ impl Follow for Blocked<'_> {
         let mut read = cmd("XREAD");
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
         read.arg("COUNT").arg(limit).arg("BLOCK").arg(millis);
-        read.arg("STREAMS")
-            .arg(self.streams.log())
-            .arg(format!("{}-0", self.after.0));
-        let found: Option<Vec<(String, Vec<Entry>)>> =
-            self.streams.connections.with(|connection| ask(connection, &read))?;
-        let entries = found
-            .into_iter()
-            .flatten()
-            .flat_map(|(_, entries)| entries)
-            .collect::<Vec<_>>();
-        show_all(&entries, &mut |event| {
+        read.arg(&["STREAMS", &self.streams.log, &format!("{}-0", self.after.0)]);
+        let found: Vec<(String, Vec<Entry>)> = self.streams.connections.with(|connection| ask(connection, &read))?;
+        let mut look = |event: StoredEvent<'_>| {
             self.after = event.position.unwrap_or(self.after);
             look(event);
-        })
+        };
+        found.iter().try_for_each(|(_, entries)| show(entries, &mut look))
     }
 }

@@ -1,0 +1,139 @@
+//! A client of the HTTP API of `annals serve`.
+
+use std::borrow::Cow;
+use std::io::{BufRead as _, BufReader};
+use std::time::Duration;
+
+use annals::{Position, Version};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use ureq::http::Response;
+use ureq::{Agent, Body};
+
+use super::OrFailed as _;
+use crate::store::{Look, Result, StoreError, StoredEvent};
+
+/// The most events of a page.
+const PAGE: usize = 1_000;
+/// No request takes longer.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Connections that are kept: as many as there may be workers.
+const CONNECTIONS: usize = 1_024;
+const LINES: &str = "application/x-ndjson";
+
+/// Where a server is, and the connections to it.
+#[derive(Clone, Debug)]
+pub(in crate::backends) struct Client {
+    agent: Agent,
+    url: String,
+}
+
+/// An event of a page.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Found<'a> {
+    position: u64,
+    #[serde(borrow)]
+    aggregate_id: Cow<'a, str>,
+    version: u64,
+    #[serde(borrow)]
+    event_data: Option<&'a RawValue>,
+}
+
+impl Client {
+    pub(in crate::backends) fn new(url: &str) -> Self {
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_idle_connections(CONNECTIONS)
+            .max_idle_connections_per_host(CONNECTIONS)
+            .timeout_global(Some(TIMEOUT));
+        Self {
+            agent: config.build().into(),
+            url: url.to_owned(),
+        }
+    }
+
+    pub(in crate::backends) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// What the server says of its store.
+    pub(in crate::backends) fn state(&self) -> Result<Value> {
+        let request = self.agent.get(format!("{}/v1/store", self.url));
+        document(request.call().or_failed()?)
+    }
+
+    /// Sends lines of events, and returns the answer.
+    pub(in crate::backends) fn post(&self, path: &str, lines: &[u8]) -> Result<Value> {
+        let request = self.agent.post(format!("{}/v1{path}", self.url));
+        let response = request.header("Content-Type", LINES).send(lines).or_failed()?;
+        if response.status().is_success() {
+            document(response)
+        } else {
+            Err(refused(response))
+        }
+    }
+
+    /// Shows `limit` events of the page at `path`, which has a query already, and of those after it. What does not exist has none.
+    pub(in crate::backends) fn pages(&self, path: &str, limit: usize, look: Look<'_>) -> Result<()> {
+        let mut next = Some(format!("/v1{path}&limit={}", limit.min(PAGE)));
+        let mut left = limit;
+        while let Some(path) = next.filter(|_| left > 0) {
+            let response = self.agent.get(format!("{}{path}", self.url)).header("Accept", LINES);
+            let mut response = response.call().or_failed()?;
+            if response.status() == 404 {
+                return Ok(());
+            }
+            if !response.status().is_success() {
+                return Err(refused(response));
+            }
+            next = following(&response);
+            left -= shown(&mut response, left, look)?;
+        }
+        Ok(())
+    }
+}
+
+/// The path of the next page: the server says `</v1/events?…>; rel="next"`.
+fn following(response: &Response<Body>) -> Option<String> {
+    let link = response.headers().get("link")?.to_str().ok()?;
+    link.split(['<', '>']).nth(1).map(str::to_owned)
+}
+
+/// Shows the events of a page, `limit` at most, and returns their number. A connection is used again if its answer was read to its end.
+fn shown(response: &mut Response<Body>, limit: usize, look: Look<'_>) -> Result<usize> {
+    let mut count = 0;
+    for line in BufReader::new(response.body_mut().as_reader()).lines() {
+        let line = line.or_failed()?;
+        if count == limit {
+            continue;
+        }
+        let event: Found<'_> = serde_json::from_str(&line).or_failed()?;
+        count += 1;
+        look(StoredEvent {
+            stream: &event.aggregate_id,
+            version: Version(event.version),
+            position: Some(Position(event.position)),
+            data: event.event_data.map_or(&[][..], |data| data.get().as_bytes()),
+        });
+    }
+    Ok(count)
+}
+
+fn document(mut response: Response<Body>) -> Result<Value> {
+    let bytes = response.body_mut().read_to_vec().or_failed()?;
+    serde_json::from_slice(&bytes).or_failed()
+}
+
+/// Why a request was refused: a conflict, or another problem.
+fn refused(response: Response<Body>) -> StoreError {
+    let status = response.status();
+    let problem = document(response).unwrap_or_default();
+    let text = |name| problem.get(name).and_then(Value::as_str).unwrap_or_default();
+    if text("type").ends_with("/version-conflict") {
+        StoreError::Conflict
+    } else {
+        StoreError::Failed(format!("{status}: {}", text("detail")))
+    }
+}

@@ -1,0 +1,82 @@
+//! What backends on servers share: how a failure is told, what is said of a store, and below it events as JSON and appends after a version that was read.
+
+#[cfg(any(feature = "nats", feature = "postgres"))]
+mod append;
+#[cfg(feature = "http")]
+mod client;
+#[cfg(any(feature = "http", feature = "nats"))]
+mod json;
+#[cfg(feature = "nats")]
+mod message;
+
+use std::fmt;
+
+#[cfg(any(feature = "nats", feature = "postgres"))]
+pub(super) use self::append::append_after_read;
+#[cfg(feature = "http")]
+pub(super) use self::client::Client;
+#[cfg(feature = "http")]
+pub(super) use self::json::time;
+#[cfg(any(feature = "http", feature = "nats"))]
+pub(super) use self::json::{JsonEvent, escaped};
+#[cfg(feature = "nats")]
+pub(super) use self::message::Message;
+use crate::store::{BatchUnit, ConsistencyCheck, Description, DurabilityClass, Result, StoreError};
+
+/// Tells a failure of a client's library as one of the store.
+pub(super) trait OrFailed<T> {
+    /// The value, or the failure in the words of the library.
+    fn or_failed(self) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> OrFailed<T> for std::result::Result<T, E> {
+    fn or_failed(self) -> Result<T> {
+        self.map_err(|error| StoreError::Failed(error.to_string()))
+    }
+}
+
+/// A store that keeps events, has a log and queries, and writes an append as one if its stream is at the expected version.
+pub(super) fn described(name: &str, software: String, settings: String, durability: DurabilityClass) -> Description {
+    Description {
+        name: name.to_owned(),
+        software,
+        settings,
+        durability,
+        batch_unit: BatchUnit::Append,
+        check: ConsistencyCheck::StreamVersion,
+        keeps_events: true,
+        has_log: true,
+        has_queries: true,
+    }
+}
+
+/// Refuses a URL with a user and a password.
+#[cfg(any(feature = "http", feature = "nats", feature = "redis"))]
+pub(super) fn without_password(url: &str) -> Result<()> {
+    if url.contains('@') {
+        let text = "a result would hold the password of the URL: use a server without one";
+        return Err(StoreError::Failed(text.to_owned()));
+    }
+    Ok(())
+}
+
+/// A runtime for the clients that are asynchronous.
+#[cfg(any(feature = "nats", feature = "postgres"))]
+pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).enable_all().build().or_failed()
+}
+
+/// A payload whose fields another program has put in an order of its own, as `jsonb` does.
+#[cfg(feature = "postgres")]
+pub(super) fn in_own_order(text: &str) -> Result<Vec<u8>> {
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Payload<'a> {
+        id: &'a str,
+        amount: u64,
+        token: &'a str,
+        note: &'a str,
+    }
+    let payload: Payload<'_> = serde_json::from_str(text).or_failed()?;
+    serde_json::to_vec(&payload).or_failed()
+}
