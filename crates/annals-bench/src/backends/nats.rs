@@ -20,6 +20,10 @@ use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewE
 pub(super) const SCHEME: &str = "nats://";
 /// Messages that are asked for at a time.
 const FETCHED: usize = 500;
+/// How long a request for them waits. One that does not wait can be lost beside a consumer that is new, without an answer.
+const FETCH: Duration = Duration::from_secs(1);
+/// Requests in turn that may be answered with nothing.
+const IDLE_MAX: u32 = 5;
 /// The server removes a consumer that is not used for this long.
 const UNUSED: Duration = Duration::from_secs(30);
 /// A client does not see how often the server syncs; by default, once in two minutes, and not for an acknowledgement.
@@ -149,20 +153,21 @@ impl Subjects {
         };
         let consumer = self.stream.create_consumer(config).await.or_failed()?;
         let info = consumer.cached_info();
-        let (mut pending, mut left) = (info.num_pending, limit);
-        while pending > 0 && left > 0 {
+        let (mut pending, mut left, mut idle) = (info.num_pending, limit, 0);
+        while pending > 0 && left > 0 && idle < IDLE_MAX {
             let wanted = usize::try_from(pending).unwrap_or(FETCHED).min(FETCHED);
-            let mut batch = consumer.fetch().max_messages(wanted).messages().await.or_failed()?;
-            let before = pending;
+            let batch = consumer.batch().max_messages(wanted).expires(FETCH);
+            let mut batch = batch.messages().await.or_failed()?;
+            idle += 1;
             while let Some(found) = batch.next().await {
                 let found = found.or_failed()?;
                 let message: Message<'_> = serde_json::from_slice(&found.payload).or_failed()?;
                 left -= message.show(found.info().or_failed()?.stream_sequence, after, left, look);
-                pending = pending.saturating_sub(1);
+                (pending, idle) = (pending.saturating_sub(1), 0);
             }
-            if pending == before {
-                return Err(StoreError::Failed("the server did not deliver what it has".to_owned()));
-            }
+        }
+        if idle == IDLE_MAX {
+            return Err(StoreError::Failed("the server did not deliver what it has".to_owned()));
         }
         self.stream.delete_consumer(&info.name).await.map(drop).or_failed()
     }
