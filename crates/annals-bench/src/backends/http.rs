@@ -24,6 +24,8 @@ pub struct Http {
     client: Client,
     /// The last position of the server before this run.
     base: AtomicU64,
+    /// The memory that the server used before this run, in bytes.
+    used: AtomicU64,
     description: Description,
 }
 
@@ -47,6 +49,7 @@ impl Http {
         Ok(Self {
             client,
             base: AtomicU64::new(base.parse().unwrap_or(0)),
+            used: AtomicU64::new(0),
             description: described("http", software, settings.to_owned(), durability),
         })
     }
@@ -63,15 +66,18 @@ impl Backend for Http {
         Ok(Arc::new(Remote {
             client: self.client.clone(),
             base,
+            used: self.used.load(Ordering::Relaxed),
             prefix: format!("bench-{base}-"),
             durability: if waits { "&durability=synced" } else { "" },
         }))
     }
 
     fn wipe(&self) -> Result<()> {
-        let visible = self.client.state()?.get("visible").and_then(Value::as_u64);
+        let state = self.client.state()?;
+        let visible = state.get("visible").and_then(Value::as_u64);
         let visible = visible.ok_or_else(|| StoreError::Failed("the server does not tell its position".to_owned()))?;
         self.base.store(visible, Ordering::Relaxed);
+        self.used.store(memory(&state).unwrap_or(0), Ordering::Relaxed);
         Ok(())
     }
 
@@ -81,10 +87,15 @@ impl Backend for Http {
     }
 }
 
+fn memory(state: &Value) -> Option<u64> {
+    state.pointer("/stats/memoryBytes").and_then(Value::as_u64)
+}
+
 /// The part of a server that a run has.
 struct Remote {
     client: Client,
     base: u64,
+    used: u64,
     prefix: String,
     durability: &'static str,
 }
@@ -152,7 +163,7 @@ impl EventStore for Remote {
     fn usage(&self) -> Usage {
         let state = self.client.state().unwrap_or_default();
         Usage {
-            memory_bytes: state.pointer("/stats/memoryBytes").and_then(Value::as_u64),
+            memory_bytes: memory(&state).map(|bytes| bytes.saturating_sub(self.used)),
             disk_bytes: None,
         }
     }

@@ -203,7 +203,7 @@ fn scaling(summary: &Summary) -> String {
     format!("<h2>Throughput by threads</h2>{text}\n")
 }
 
-/// Rows of one durability, workload and load are in one chart, and no others.
+/// Rows of one durability, workload and load are in one chart, and no others. What keeps nothing is no store to compare with.
 fn charts(summary: &Summary) -> String {
     let mut groups: Vec<(&str, DurabilityClass)> = Vec::new();
     for group in summary
@@ -215,11 +215,11 @@ fn charts(summary: &Summary) -> String {
             groups.push(group);
         }
     }
-    let mut text = "<h2>Charts</h2><p class=\"soft\">Backends of unlike durability are never in one chart. The line on a bar is the 95 % interval.</p>".to_owned();
+    let mut text = "<h2>Charts</h2><p class=\"soft\">Backends of unlike durability are never in one chart, and one that keeps nothing is in none. The line on a bar is the 95 % interval.</p>".to_owned();
     for (workload, durability) in groups {
         let is_drawn = |row: &&RowSummary| {
             let is_worth = !matches!(status(row), Status::Wrong | Status::Failed);
-            row.workload == workload && row.backend.durability == durability && is_worth
+            row.workload == workload && row.backend.durability == durability && row.backend.keeps_events && is_worth
         };
         let rows: Vec<&RowSummary> = summary.rows.iter().filter(is_drawn).collect();
         let charts = [throughput(&rows), percentiles(&rows), timeline(&rows)].concat();
@@ -492,9 +492,13 @@ fn machine(manifest: &Manifest) -> String {
     ];
     let rows: Vec<Vec<String>> = facts
         .into_iter()
+        .filter(|(_, text)| !text.is_empty())
         .map(|(name, text)| vec![name.to_owned(), text])
         .collect();
     let again = "<p>Files beside this page: <code>manifest.json</code>, <code>summary.json</code>, <code>summary.csv</code>, <code>timeseries.csv</code>, \
                  <code>*.hlog</code>. <code>annals bench rerun DIR</code> measures the same again.</p>";
-    format!("<h2>How it was measured</h2>{}{again}\n", table(&["", ""], &rows))
+    format!(
+        "<h2>How it was measured</h2><div class=\"wrap\">{}</div>{again}\n",
+        table(&["", ""], &rows)
+    )
 }
