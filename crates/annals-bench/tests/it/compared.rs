@@ -6,6 +6,7 @@ use annals::{Expected, Position, Version};
 use annals_bench::backends::Naive;
 use annals_bench::compare::{Change, Comparison, compare};
 use annals_bench::plan::{Plan, Row};
+use annals_bench::report::html;
 use annals_bench::results::{FORMAT, Figure, Manifest, RowSummary, Summary, read};
 use annals_bench::statistics::Estimate;
 use annals_bench::workload::Workload;
@@ -228,4 +229,15 @@ fn a_worse_tail_of_a_closed_loop_passed() {
         .collect();
     assert_eq!(worse.len(), 1, "{comparison:?}");
     assert_eq!(worse[0].figure, Some(Figure::ServiceP99));
+}
+
+#[test]
+fn a_store_was_drawn_beside_one_that_keeps_nothing() {
+    let (manifest, mut summary, _) = measured(Duration::ZERO);
+    let charts = |summary: &Summary| html(&manifest, summary).matches("<figure>").count();
+    assert!(charts(&summary) > 0);
+    for row in &mut summary.rows {
+        row.backend.keeps_events = false;
+    }
+    assert_eq!(charts(&summary), 0);
 }
