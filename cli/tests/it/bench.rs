@@ -282,6 +282,34 @@ fn a_sweep_rises_until_a_backend_is_overloaded_and_find_max_finds_the_rate() {
     assert_eq!(files(&folder.path("data")), Vec::<String>::new());
 }
 
+#[test]
+fn runs_of_a_backend_that_keeps_nothing_were_called_verified() {
+    let folder = Folder::new();
+    let said = |backend: &str| {
+        let arguments = [
+            "find-max",
+            "--backends",
+            backend,
+            "--limit",
+            "p50<10s",
+            "--start",
+            "5000",
+        ];
+        let mut command = bench(&arguments);
+        let command = command.args(SHORT).args(["--set", "phases.drain_ms=20", "--data"]);
+        let found = command.arg(folder.path("data")).output().unwrap();
+        [found.stdout, found.stderr]
+            .map(|text| String::from_utf8(text).unwrap())
+            .concat()
+    };
+    let all = "every run was verified";
+    let some = "every run was verified but those of a backend that keeps nothing";
+    let null = said("null");
+    assert!(null.contains(some), "{null}");
+    let naive = said("naive");
+    assert!(naive.contains(all) && !naive.contains(some), "{naive}");
+}
+
 /// A workload with a goal that no backend reaches, and `rate`.
 fn with_goal(folder: &Folder, rate: u32, metric: &str) -> String {
     let text = format!(
