@@ -15,7 +15,7 @@ use crate::when::Moment;
 pub(crate) fn run(global: &Global, asked: &Backup, out: &mut Out<'_>) -> Outcome {
     let store = match &global.store {
         Some(Location::Durable(url)) => url.folder().map(|folder| (url, folder)),
-        Some(Location::File(_) | Location::Memory) | None => None,
+        Some(Location::File(_) | Location::Memory | Location::Server(_)) | None => None,
     };
     let Some((url, folder)) = store else {
         let text = "only a store in files is backed up: name it with --store file:DIR; copy a log file as any file, and a database with pg_dump";

@@ -30,6 +30,12 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
     if let Some(Location::Durable(url)) = &global.store {
         return into_store(url, global, import, into, out);
     }
+    if let Some(Location::Server(url)) = &global.store {
+        return Err(Failure::Usage(format!(
+            "{url} is a server, which reads no log: send the events to it (POST /v1/events), or import them with the --store of the server \
+             while it is stopped"
+        )));
+    }
     if import.include_dropped {
         let text = "--include-dropped is for durable stores: name one with --store file:DIR";
         return Err(Failure::Usage(text.to_owned()));

@@ -44,6 +44,8 @@ use crate::exit::{Failure, Outcome};
 use crate::load::WITHOUT_POSTGRES;
 use crate::load::feed::{Kind, is_unnamed};
 use crate::load::loader::Loader;
+#[cfg(feature = "serve")]
+use crate::load::remote;
 use crate::load::{Location, Options, durable};
 use crate::mcp;
 use crate::output::Out;
@@ -190,7 +192,7 @@ fn inputs(global: &Global, files: &[PathBuf]) -> Vec<PathBuf> {
     let log = match &global.store {
         Some(Location::File(path)) => vec![path.clone()],
         Some(Location::Durable(url)) => url.folder().map(files_of).unwrap_or_default(),
-        Some(Location::Memory) | None => Vec::new(),
+        Some(Location::Memory | Location::Server(_)) | None => Vec::new(),
     };
     log.into_iter()
         .chain(global.attach.iter().chain(files).cloned())
@@ -211,6 +213,10 @@ pub(crate) fn open(global: &Global, out: &mut Out<'_>) -> Outcome<Store> {
     };
     if let Location::Durable(url) = location {
         return durable::open_to_read(url, &global.attach, out);
+    }
+    #[cfg(feature = "serve")]
+    if let Location::Server(url) = location {
+        return remote::copy(url);
     }
     let mut loader = Loader::new()?;
     load(&mut loader, location, global, out)?;

@@ -76,6 +76,9 @@ fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
                 .to_owned(),
         )),
         Some(Location::Durable(url)) => durable::open_to_serve(url, out),
+        Some(Location::Server(url)) => Err(Failure::Usage(format!(
+            "{url} is served already: name a log file, a folder or a database with --store"
+        ))),
         Some(location @ Location::File(_)) => {
             let mut loader = Loader::new()?;
             load(&mut loader, location, global, out)?;

@@ -13,6 +13,8 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::growing::{self, Growing, Step};
 use crate::load::loader::{Loader, Refusal};
+#[cfg(feature = "serve")]
+use crate::load::remote;
 use crate::load::{Location, Options, durable};
 use crate::output::events::{write_all, write_line};
 use crate::output::text::{clean, counted};
@@ -74,6 +76,10 @@ fn follow(location: &Location, global: &Global, which: (Query, usize), out: &mut
             "a store in a folder cannot be followed: while one program writes it, no other reads it; follow a store in PostgreSQL, a file *.jsonl, \
              or a pipe",
         ),
+        #[cfg(feature = "serve")]
+        Location::Server(url) => follow_server(url, which, out),
+        #[cfg(not(feature = "serve"))]
+        Location::Server(_) => refused("this program was built without servers"),
         Location::Memory => {
             refused("a store in memory has no other writer; follow a store in PostgreSQL, a file *.jsonl, or a pipe")
         }
@@ -112,6 +118,31 @@ fn follow_store(url: &StoreUrl, (query, lines): (Query, usize), out: &mut Out<'_
             Some(Delivery::Event(event)) => shown.show(&event, out)?,
             Some(Delivery::Gap(gap)) => out.warn(&clean(&format!("{gap}")))?,
             None => {}
+        }
+    }
+}
+
+/// Follows a store behind a server, until the server stops.
+#[cfg(feature = "serve")]
+fn follow_server(url: &str, (query, lines): (Query, usize), out: &mut Out<'_>) -> Outcome {
+    let client = remote::open(url)?;
+    let seen = client.state()?.visible;
+    let mut shown = Shown::default();
+    if lines > 0 {
+        let last = query.clone().until(seen).order(Order::PositionDescending);
+        let mut events = client.query(last.limit(lines)).collect::<Result<Vec<_>, _>>()?;
+        events.reverse();
+        events.iter().try_for_each(|event| shown.show(event, out))?;
+    }
+    let deliveries = remote::read_ahead(client.tail(&query, seen)?)?;
+    loop {
+        shown.check()?;
+        match deliveries.recv_timeout(PATIENCE) {
+            Ok(Ok(Delivery::Event(event))) => shown.show(&event, out)?,
+            Ok(Ok(Delivery::Gap(gap))) => out.warn(&clean(&format!("{gap}")))?,
+            Ok(Err(error)) => return Err(error.into()),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Failure::Runtime(format!("{url} has stopped"))),
         }
     }
 }

@@ -9,7 +9,7 @@ use annals::analytics::CausationTree;
 use annals::{Event, Field, Query, Store};
 
 use crate::args::Global;
-use crate::commands::{heatmap, import, load, stats, trace, trends};
+use crate::commands::{heatmap, import, load, open, stats, trace, trends};
 use crate::demo::Demo;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -35,16 +35,26 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
             load(&mut loader, location, global, out)?;
             tour(&loader.store, &loader.report, &Source::named(path), out)
         }
-        Some(Location::Durable(url)) => {
-            let store = durable::open_to_read(url, &global.attach, out)?;
+        Some(location @ (Location::Durable(_) | Location::Server(_))) => {
+            let store = open(global, out)?;
             let recovery = store.recovery();
             let report = Report {
                 events: recovery.events - recovery.dropped,
                 elapsed: recovery.elapsed,
                 ..Report::default()
             };
-            tour(&store, &report, &Source::named(Path::new(&durable::name(url))), out)
+            tour(&store, &report, &Source::named(Path::new(&name(location))), out)
         }
+    }
+}
+
+/// What a store is called.
+fn name(location: &Location) -> String {
+    match location {
+        Location::Durable(url) => durable::name(url),
+        Location::Server(url) => url.clone(),
+        Location::File(path) => path.display().to_string(),
+        Location::Memory => String::new(),
     }
 }
 

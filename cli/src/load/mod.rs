@@ -21,6 +21,8 @@ pub(crate) mod pieces;
 mod positions;
 pub(crate) mod progress;
 pub(crate) mod reader;
+#[cfg(feature = "serve")]
+pub(crate) mod remote;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -89,6 +91,23 @@ pub enum Location {
     File(PathBuf),
     /// A durable store, in a folder or in PostgreSQL.
     Durable(StoreUrl),
+    /// A store behind a server, at `http://HOST:PORT`.
+    Server(String),
+}
+
+/// A store behind a server.
+#[cfg(feature = "serve")]
+fn server(url: &str) -> Result<Location, String> {
+    remote::client(url)?;
+    Ok(Location::Server(url.to_owned()))
+}
+
+#[cfg(not(feature = "serve"))]
+fn server(_: &str) -> Result<Location, String> {
+    Err(
+        "this program was built without servers: build it again with `cargo install --path cli --features serve`"
+            .to_owned(),
+    )
 }
 
 impl std::str::FromStr for Location {
@@ -114,9 +133,10 @@ impl std::str::FromStr for Location {
                 .parse()
                 .map(Self::Durable)
                 .map_err(|error: annals::Error| error.to_string()),
-            _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR' or 'postgres://…'".to_owned()),
+            Some(("http" | "https", _)) => server(text),
+            _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR', 'postgres://…' or 'http://…'".to_owned()),
             _ if text.contains("://") => {
-                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE' nor a log file".to_owned())
+                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE', 'http://HOST:PORT' nor a log file".to_owned())
             }
             _ if Path::new(text).is_dir() => Ok(Self::Durable(StoreUrl::of_folder(text))),
             _ => Ok(Self::File(text.into())),

@@ -9,6 +9,8 @@ use annals::Store;
 use crate::args::Global;
 use crate::commands;
 use crate::exit::{Failure, Outcome};
+#[cfg(feature = "serve")]
+use crate::load::remote;
 use crate::load::{Location, durable};
 use crate::output::Out;
 use crate::output::text::clean;
@@ -21,7 +23,7 @@ pub(super) struct Source<'a> {
     stamps: Vec<Stamp>,
 }
 
-/// A file: its name, its length and when it was changed.
+/// A file: its name, its length and when it was changed. A server: its URL and its last position.
 type Stamp = (String, u64, Option<SystemTime>);
 
 impl<'a> Source<'a> {
@@ -51,6 +53,7 @@ impl<'a> Source<'a> {
         match self.location {
             Location::Durable(url) => clean(&durable::name(url)).into_owned(),
             Location::File(path) => clean(&path.display().to_string()).into_owned(),
+            Location::Server(url) => clean(url).into_owned(),
             Location::Memory => String::new(),
         }
     }
@@ -76,11 +79,13 @@ impl<'a> Source<'a> {
 fn read(global: &Global, location: &Location, out: &mut Out<'_>) -> Outcome<Store> {
     match location {
         Location::Durable(url) if url.folder().is_none() && global.attach.is_empty() => durable::follow(url),
-        Location::Durable(_) | Location::File(_) | Location::Memory => Ok(commands::open(global, out)?.fork()),
+        Location::Durable(_) | Location::Server(_) | Location::File(_) | Location::Memory => {
+            Ok(commands::open(global, out)?.fork())
+        }
     }
 }
 
-/// The files of a store; none of one in a database, which is followed.
+/// The files of a store, or the last position of a server; none of a database, which is followed.
 fn stamps(location: &Location) -> Vec<Stamp> {
     let stamp = |path: &Path| {
         let found = fs::metadata(path).ok();
@@ -99,6 +104,13 @@ fn stamps(location: &Location) -> Vec<Stamp> {
             stamps.sort_unstable();
             stamps
         }
+        #[cfg(feature = "serve")]
+        Location::Server(url) => {
+            let state = remote::open(url).ok().and_then(|client| client.state().ok());
+            vec![(url.clone(), state.map_or(0, |state| state.visible.0), None)]
+        }
+        #[cfg(not(feature = "serve"))]
+        Location::Server(_) => Vec::new(),
         Location::Memory => Vec::new(),
     }
 }

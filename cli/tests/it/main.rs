@@ -30,6 +30,8 @@ mod payloads;
 mod php;
 mod pipes;
 mod real_data;
+#[cfg(feature = "serve")]
+mod remote;
 mod repair;
 mod serve;
 mod support;

@@ -8,8 +8,10 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 8] = [
     "ANNALS_STORE",
+    "ANNALS_TOKEN",
+    "ANNALS_TOKEN_FILE",
     "ANNALS_PAGER",
     "PAGER",
     "COLUMNS",

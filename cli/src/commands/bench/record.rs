@@ -86,6 +86,8 @@ fn open(log: &Path, out: &mut Out<'_>) -> Outcome<Store> {
             loader.load(&path, &Options::default())?;
             Ok(loader.store)
         }
-        Location::Memory => Err(Failure::Usage("name a log, or the folder of a store".to_owned())),
+        Location::Memory | Location::Server(_) => {
+            Err(Failure::Usage("name a log, or the folder of a store".to_owned()))
+        }
     }
 }
