@@ -5,30 +5,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::{self, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::args::serve::{Form, Level};
 use crate::exit::{Failure, Outcome};
 
 /// Lines that wait to be written, at most; later ones are counted, and lost.
 const WAITING_MAX: usize = 4_096;
 /// How long the end of the program waits for the last lines.
 const END_MAX: Duration = Duration::from_secs(1);
-
-/// The least level that is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Level {
-    Off,
-    Error,
-    Warn,
-    Info,
-    Debug,
-    Trace,
-}
 
 impl From<Level> for LevelFilter {
     fn from(level: Level) -> Self {
@@ -41,13 +30,6 @@ impl From<Level> for LevelFilter {
             Level::Trace => Self::TRACE,
         }
     }
-}
-
-/// The form of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Form {
-    Text,
-    Json,
 }
 
 enum Message {

@@ -4,10 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
-
-use crate::log::{Form, Level};
+use clap::{Args, ValueEnum};
 
 /// How long requests may take when the server stops, at most.
 const GRACE_MAX: Duration = Duration::from_secs(3_600);
@@ -77,4 +75,22 @@ mod tests {
             assert!(parse_grace(wrong).is_err(), "{wrong}");
         }
     }
+}
+
+/// The least level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Level {
+    Off,
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    Text,
+    Json,
 }
