@@ -151,7 +151,8 @@ impl Call {
     /// The address of the same request with another cursor, as a client can send it.
     pub(crate) fn link(&self, cursor: &str) -> String {
         let pairs = self.original.query().unwrap_or_default().split('&');
-        let is_other = |pair: &&str| !pair.is_empty() && pair.split('=').next() != Some("cursor");
+        // The cursor takes the place of `from`, where the first page began.
+        let is_other = |pair: &&str| !matches!(pair.split('=').next(), None | Some("" | "cursor" | "from"));
         let mut query: Vec<&str> = pairs.filter(is_other).collect();
         let cursor = format!("cursor={}", encode(cursor));
         query.push(&cursor);

@@ -64,6 +64,22 @@ fn a_name_that_needs_encoding_led_to_another_stream() {
 }
 
 #[test]
+fn the_link_of_a_page_that_began_at_a_version_was_refused() {
+    let server = Running::new();
+    for number in 1..=7 {
+        server.add("a", &format!("E{number}"));
+    }
+    assert_eq!(
+        follow(&server, "/v1/streams/a/events?from=3&limit=2"),
+        ["E3", "E4", "E5", "E6", "E7"]
+    );
+    assert_eq!(
+        follow(&server, "/v1/streams/a/events?limit=2&from=3&order=-version"),
+        ["E3", "E2", "E1"]
+    );
+}
+
+#[test]
 fn pages_have_every_event_once() {
     let server = Running::new();
     for number in 0..25 {
