@@ -6,7 +6,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::event::system;
 use crate::store::collections::fork_shared::ForkShared;
-use crate::store::log::directory::{Directory, Entry, PageCache};
+use crate::store::log::directory::{Directory, Entry, PageCache, Place};
 use crate::store::log::lane::{Lane, Stretch};
 use crate::store::log::positions::Log;
 use crate::store::retention::budget::DroppedRun;
@@ -107,6 +107,13 @@ impl Core {
 
     pub(crate) fn write_lane(&self, lane: usize) -> RwLockWriteGuard<'_, OwnLane> {
         self.lanes[lane].write()
+    }
+
+    /// Seals the open chunk of a lane if `place` is in it and it has at least `least` events.
+    pub(crate) fn seal_open(&self, place: Place, least: usize) {
+        if self.read_lane(place.lane).lane.has_open(place.slot, least) {
+            self.write_lane(place.lane).lane.write().seal_open(place.slot, least);
+        }
     }
 
     /// The lane of this thread: threads are assigned to lanes in turn.

@@ -18,6 +18,8 @@ mod php;
 mod reads;
 #[cfg(feature = "client")]
 mod remote;
+#[cfg(feature = "client")]
+mod remote_bytes;
 mod security;
 mod sockets;
 mod support;

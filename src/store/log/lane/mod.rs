@@ -259,9 +259,14 @@ impl Lane {
         }
     }
 
+    /// Whether `slot` is in the open chunk, and that has at least `least` events.
+    pub(crate) fn has_open(&self, slot: u64, least: usize) -> bool {
+        self.is_open(slot) && self.open.len() >= least
+    }
+
     /// Seals the open chunk if `slot` is in it and it has at least `least` events.
     pub(crate) fn seal_open(&mut self, slot: u64, least: usize) {
-        if self.is_open(slot) && self.open.len() >= least {
+        if self.has_open(slot, least) {
             self.seal_to_share();
         }
     }
