@@ -51,7 +51,8 @@ fn an_append_in_sql_lost_the_rows_that_a_trigger_left_out() {
         for condition in ["true", "NEW.position % 2 = 0", "NEW.version > 2"] {
             leave_out(&schema, condition);
             for call in &calls {
-                if call.matches(one).count() == 1 && condition != "true" {
+                // The first call has no third event.
+                if call.matches(one).count() == 1 && condition == "NEW.version > 2" {
                     continue;
                 }
                 let refused = schema.try_sql(call).expect_err("a row is left out");

@@ -181,22 +181,25 @@ BEGIN
     -- The executor opens the table and its indexes before it calls claim_positions, and so before the head is locked. An append to a partitioned table
     -- may have to add a partition, so it locks the head first: it could wait for sessions that have the table open while they wait for the head.
     IF number > 0 AND pg_get_partkeydef('events'::regclass) IS NULL THEN
-        WITH inserted AS (
+        WITH claimed AS MATERIALIZED (
+            SELECT base, version_before, recorded
+            FROM claim_positions(target, of_type, expected, number,
+                CASE WHEN number = 1 THEN ARRAY[(new_events #>> '{0,eventId}')::uuid]
+                    ELSE ARRAY(SELECT (event ->> 'eventId')::uuid FROM jsonb_array_elements(new_events) AS new (event)) END,
+                own_store)),
+        inserted AS (
             INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
                 correlation_id, causation_id, user_id, organization_id, tags, metadata, data, metadata_bytes, data_bytes, metadata_type,
                 data_type, occurred_micros)
             SELECT base + place, coalesce(row.event_id, gen_random_uuid()), target, of_type, row.event_type, row.schema_version,
                 version_before + place, row.occurred_at, recorded, row.correlation_id, row.causation_id, row.user_id, row.organization_id,
                 row.tags, row.metadata, row.data, row.metadata_bytes, row.data_bytes, row.metadata_type, row.data_type, row.occurred_micros
-            FROM claim_positions(target, of_type, expected, number,
-                    CASE WHEN number = 1 THEN ARRAY[(new_events #>> '{0,eventId}')::uuid]
-                        ELSE ARRAY(SELECT (event ->> 'eventId')::uuid FROM jsonb_array_elements(new_events) AS new (event)) END,
-                    own_store) AS claimed (base, version_before, recorded),
+            FROM claimed,
                 LATERAL (SELECT jsonb_array_elements(new_events), generate_series(1, number)) AS new (event, place),
                 columns_of(event, recorded) AS row
             WHERE base IS NOT NULL
-            RETURNING position, version)
-        SELECT min(position), min(version), count(*) INTO first_position, first_version, taken FROM inserted;
+            RETURNING 1)
+        SELECT base + 1, version_before + 1, (SELECT count(*) FROM inserted) INTO first_position, first_version, taken FROM claimed;
         IF first_position IS NOT NULL THEN
             IF taken <> number THEN
                 PERFORM check_taken(taken, number);
