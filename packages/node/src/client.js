@@ -3,7 +3,7 @@
 /** Bytes of an answer, at most: the server's pages have fewer. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024;
 
-/** The server did not answer. */
+/** The server did not answer, or its answer to a call that succeeded cannot be read: whether an append was stored is unknown. */
 class Unreachable extends Error {
   constructor(message, options) {
     super(message, options);
@@ -140,7 +140,9 @@ class Client {
     const { status, text } = await this.#exchange(target, { method, headers, body: JSON.stringify(body) });
     const document = parsed(text, status);
     if (document === undefined) {
-      throw new Problem(status, { detail: `the answer to ${method} ${target} is no JSON object` });
+      const detail = `the answer to ${method} ${target} is no JSON object`;
+      // Of a call that succeeded it is no refusal: an append was stored.
+      throw status < 300 ? new Unreachable(detail) : new Problem(status, { detail });
     }
     if (status >= 200 && status < 300) return document;
     throw new ("actualVersion" in document ? Conflict : Problem)(status, document);

@@ -119,7 +119,14 @@ let stores = 0;
 
 /** The server of this process, which the first call starts. It ends with the process. */
 function sharedServer() {
-  shared ??= Server.start();
+  if (shared === undefined) {
+    const started = Server.start();
+    shared = started;
+    // The next call tries again.
+    started.catch(() => {
+      if (shared === started) shared = undefined;
+    });
+  }
   return shared;
 }
 

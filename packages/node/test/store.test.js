@@ -157,6 +157,20 @@ test("a server ends with its process", async () => {
   await assert.rejects(new Client(url).count(), Unreachable);
 });
 
+test("a server that could not be started was never tried again", () => {
+  const script = `
+    const { sharedServer } = require("annals-store");
+    const { ANNALS_PROGRAM: program } = process.env;
+    process.env.ANNALS_PROGRAM = "/absent/annals";
+    sharedServer().catch(async () => {
+      process.env.ANNALS_PROGRAM = program;
+      console.log(await (await sharedServer()).client().count());
+    });`;
+  const env = { ...process.env, ANNALS_PROGRAM: process.env.ANNALS_PROGRAM };
+  const said = execFileSync(process.execPath, ["--eval", script], { cwd: PACKAGE, env, encoding: "utf8" });
+  assert.equal(said.trim(), "0");
+});
+
 async function withEnvironment(variables, body) {
   const before = Object.fromEntries(Object.keys(variables).map((name) => [name, process.env[name]]));
   Object.assign(process.env, variables);
@@ -213,14 +227,15 @@ test("an answer that was no object broke the client", async (t) => {
   for (const status of ["200 OK", "404 Not Found"]) {
     for (const text of ["[1]", '"actualVersion"', "5", "null", "<html>", "[".repeat(200_000)]) {
       const store = await given(t, answer(text, status));
-      await assert.rejects(store.count(), { name: "Problem", status: Number(status.slice(0, 3)), message: /no JSON object/ });
+      const name = status.startsWith("2") ? "Unreachable" : "Problem";
+      await assert.rejects(store.count(), { name, message: /no JSON object/ });
     }
   }
 });
 
-test("an append without an answer had succeeded", async (t) => {
+test("an append whose answer cannot be read was called refused", async (t) => {
   const store = await given(t, answer(""));
-  await assert.rejects(store.append("a", { eventType: "X" }), /no JSON object/);
+  await assert.rejects(store.append("a", { eventType: "X" }), Unreachable);
 });
 
 test("a refusal without a body has its status", async (t) => {

@@ -6,7 +6,7 @@ declare(strict_types=1);
 
 namespace AnnalsStore;
 
-/** The server did not answer. */
+/** The server did not answer, or its answer to a call that succeeded cannot be read: whether an append was stored is unknown. */
 final class Unreachable extends \RuntimeException
 {
 }
@@ -60,7 +60,7 @@ final class Client
             throw new \InvalidArgumentException("'$url' is no URL of a server, such as http://127.0.0.1:4280");
         }
         if ($token !== null && preg_match('/^[\x21-\x7e]+$/D', $token) !== 1) {
-            throw new \InvalidArgumentException('a token has printable ASCII characters alone');
+            throw new \InvalidArgumentException('a token must consist of printable ASCII characters');
         }
         $this->url = rtrim($url, '/');
         $this->base = $this->url . '/v1' . ($namespace === null ? '' : '/ns/' . rawurlencode($namespace));
@@ -225,7 +225,9 @@ final class Client
         $document = $text === '' && $status >= 300 ? [] : json_decode($text, true, 512, JSON_BIGINT_AS_STRING);
         // An object in an answer begins with a brace; a list is decoded to an array too.
         if (!is_array($document) || ($text !== '' && ltrim($text)[0] !== '{')) {
-            throw new Problem($status, ['detail' => "the answer to $method $target is no JSON object"]);
+            $detail = "the answer to $method $target is no JSON object";
+            // Of a call that succeeded it is no refusal: an append was stored.
+            throw $status < 300 ? new Unreachable($detail) : new Problem($status, ['detail' => $detail]);
         }
         if ($status >= 200 && $status < 300) {
             return $document;
@@ -315,6 +317,8 @@ final class Server
     public readonly string $url;
     /** @var resource|null */
     private $process;
+    /** The process that started the server: a fork of it must not stop it. */
+    private readonly int $owner;
     /** @var array<int, resource> */
     private array $pipes = [];
     /** @var resource a file, since a pipe that is not read would stop the server when it is full */
@@ -326,6 +330,7 @@ final class Server
         $command = [$program, 'serve', '--test-api', '--port', '0', '--format', 'json'];
         // A server for tests must not wipe the store that the environment names.
         $environment = array_diff_key(getenv(), ['ANNALS_STORE' => '']);
+        $this->owner = (int) getmypid();
         $this->said = tmpfile();
         $ends = [['file', PHP_OS_FAMILY === 'Windows' ? 'NUL' : '/dev/null', 'r'], ['pipe', 'w'], $this->said];
         $process = @proc_open($command, $ends, $this->pipes, null, $environment);
@@ -417,7 +422,7 @@ final class Server
 
     private function end(int $signal): void
     {
-        if ($this->process === null) {
+        if ($this->process === null || $this->owner !== getmypid()) {
             return;
         }
         proc_terminate($this->process, $signal);

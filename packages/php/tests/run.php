@@ -202,6 +202,19 @@ $tests = [
             with_environment('ANNALS_PROGRAM', $program, $start);
         }
     },
+    'a fork ended the server of its parent' => function (): void {
+        if (!function_exists('pcntl_fork')) {
+            throw new \RuntimeException('the extension pcntl is missing');
+        }
+        $server = new Server();
+        $child = pcntl_fork();
+        if ($child === 0) {
+            $server->stop();
+            posix_kill(getmypid(), 9);
+        }
+        pcntl_waitpid($child, $status);
+        same(0, $server->client()->count());
+    },
     'the store of the environment is not wiped' => function (): void {
         with_environment('ANNALS_STORE', 'file:/absent', function (): void {
             $server = new Server();
@@ -221,15 +234,14 @@ $tests = [
         foreach (['200 OK', '404 Not Found'] as $status) {
             foreach (['[1]', '"actualVersion"', '5', 'null', '<html>', str_repeat('[', 50_000)] as $text) {
                 with_answer(answer($text, $status), function ($url) use ($status): void {
-                    $problem = refused(Problem::class, fn () => (new Client($url))->count());
-                    matches('/no JSON object/', $problem->getMessage());
-                    same((int) $status, $problem->status);
+                    $class = $status === '200 OK' ? Unreachable::class : Problem::class;
+                    matches('/no JSON object/', refused($class, fn () => (new Client($url))->count())->getMessage());
                 });
             }
         }
     },
-    'an append without an answer had succeeded' => function (): void {
-        with_answer(answer(''), fn ($url) => refused(Problem::class, fn () => (new Client($url))->append('a', ['eventType' => 'X'])));
+    'an append whose answer cannot be read was called refused' => function (): void {
+        with_answer(answer(''), fn ($url) => refused(Unreachable::class, fn () => (new Client($url))->append('a', ['eventType' => 'X'])));
     },
     'a refusal without a body has its status' => function (): void {
         foreach ([307, 500, 503] as $status) {
