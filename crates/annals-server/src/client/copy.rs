@@ -37,7 +37,7 @@ impl Client {
             copied.add(&page.events, reached);
             progress(reached, end)?;
         }
-        let journal = Pages(copied.batches);
+        let journal = Pages(copied.into_batches());
         let store = builder.journal(journal).read_only().open();
         Ok(store.map_err(ClientError::from)?)
     }
@@ -47,20 +47,30 @@ impl Client {
 #[derive(Debug, Default)]
 struct Copied {
     batches: Vec<Batch>,
-    /// The gaps, each once: every page has those of its range.
+    /// The gaps, each once: every page has those of its range, as they are then.
     gaps: Vec<Gap>,
-    new_gaps: Vec<Gap>,
     position: Position,
 }
 
 impl Copied {
     fn add_gaps(&mut self, gaps: Vec<Gap>) {
         for gap in gaps {
-            if !self.gaps.contains(&gap) {
-                self.gaps.push(gap.clone());
-                self.new_gaps.push(gap);
+            let is_it =
+                |known: &&mut Gap| known.reason == gap.reason && known.first <= gap.last && gap.first <= known.last;
+            match self.gaps.iter_mut().find(is_it) {
+                // It may have grown since the page before.
+                Some(known) => *known = gap,
+                None => self.gaps.push(gap),
             }
         }
+    }
+
+    /// The batches; the last one has the gaps.
+    fn into_batches(mut self) -> Vec<Batch> {
+        if let Some(last) = self.batches.last_mut() {
+            self.gaps.into_iter().for_each(|gap| last.push_gap(gap));
+        }
+        self.batches
     }
 
     /// Adds the events of a page that reaches up to a position. The events of other positions up to there are gone.
@@ -74,9 +84,6 @@ impl Copied {
             }
         }
         self.skip_to(&mut batch, reached);
-        for gap in self.new_gaps.drain(..) {
-            batch.push_gap(gap);
-        }
         self.batches.push(batch);
     }
 
@@ -140,5 +147,33 @@ impl Journal for Pages {
 
     fn close(self: Box<Self>) -> Result<(), JournalError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use annals::GapReason;
+
+    use super::*;
+
+    #[test]
+    fn a_gap_that_grew_during_the_copy_was_counted_twice() {
+        let gap = |first: u64, last: u64, reason: &str| {
+            let text = format!(
+                r#"{{"first":{first},"last":{last},"count":{},"reason":"{reason}"}}"#,
+                last - first + 1
+            );
+            serde_json::from_str::<Gap>(&text).unwrap()
+        };
+        let mut copied = Copied::default();
+        copied.add_gaps(vec![gap(1, 500, "budget"), gap(600, 600, "age")]);
+        copied.add_gaps(vec![gap(1, 700, "budget")]);
+        let found: Vec<_> = copied
+            .gaps
+            .iter()
+            .map(|gap| (gap.first.0, gap.last.0, gap.count))
+            .collect();
+        assert_eq!(found, [(1, 700, 700), (600, 600, 1)]);
+        assert_eq!(copied.gaps[0].reason, GapReason::Budget);
     }
 }

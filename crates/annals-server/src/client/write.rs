@@ -58,7 +58,7 @@ impl<'a> From<&'a NewEvent<'_>> for WireEvent<'a> {
             event_data,
             event_data_hex,
             event_data_type: other_type(&event.data_type),
-            // The server would take ids from an object, and write its members anew.
+            // As JSON, the server would move ids out of the object and change its spaces.
             metadata_hex: (!event.metadata.is_empty()).then(|| hex::encode(&event.metadata)),
             metadata_type: other_type(&event.metadata_type),
             correlation_id: event.correlation_id.as_deref(),

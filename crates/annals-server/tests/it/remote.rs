@@ -79,7 +79,7 @@ fn filters() -> Vec<Filter> {
     let large = JsonValue::parse("123456789012345678901234567890").unwrap();
     vec![
         Filter::is(Field::EventType, "Paid"),
-        Filter::one_of(Field::User, ["anna", "nobody"]),
+        Filter::one_of(Field::User, ["anna", "unknown-user"]),
         Filter::is(Field::AggregateType, "Cart"),
         Filter::is(Field::Aggregate, "3/ü ?#%."),
         Filter::is(Field::Correlation, "c-1"),
