@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use annals::{Error, Store};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
@@ -125,7 +125,7 @@ impl Builder {
                 hosts: self.hosts,
                 stage: watch::Sender::new(Stage::Running),
                 is_ephemeral,
-                is_fault_logged: AtomicBool::new(false),
+                faults_logged: Mutex::default(),
             }),
         })
     }

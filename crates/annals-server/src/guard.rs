@@ -76,7 +76,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     let namespace = route.as_ref().and_then(|route| route.namespace.as_deref());
     logs::answered(&id, &answered, namespace);
     if answered.problem == Some(Kind::JournalFailed) {
-        logs::journals_failed(&shared.namespaces, &shared.is_fault_logged);
+        logs::journals_failed(&shared.namespaces, &shared.faults_logged);
     }
     complete(response, &shared, id)
 }

@@ -4,9 +4,10 @@
 //! The fields of a request are its id, method and route, the namespace, and the status, the type of problem and the duration of its answer. The
 //! details of problems are left out: they repeat values of requests.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
 
 use axum::http::HeaderValue;
+use parking_lot::Mutex;
 use tracing::{Level, Span, field};
 
 use crate::metrics::Answered;
@@ -70,13 +71,12 @@ pub(crate) fn answered(id: &HeaderValue, answered: &Answered<'_>, namespace: Opt
     }
 }
 
-/// Logs why journals have failed, once for a server: they stay failed until their stores are opened again.
-pub(crate) fn journals_failed(namespaces: &Namespaces, is_logged: &AtomicBool) {
-    if is_logged.swap(true, Ordering::Relaxed) {
-        return;
-    }
+/// Logs why journals have failed, each once: they stay failed until their stores are opened again. `logged` are the namespaces that were logged.
+pub(crate) fn journals_failed(namespaces: &Namespaces, logged: &Mutex<HashSet<String>>) {
     for (namespace, store) in namespaces.configured() {
-        if let Some(fault) = store.fault() {
+        if let Some(fault) = store.fault()
+            && logged.lock().insert(namespace.clone())
+        {
             tracing::error!(namespace, %fault, "the journal has failed");
         }
     }

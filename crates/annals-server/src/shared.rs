@@ -1,9 +1,10 @@
 //! What all requests share: namespaces, limits, and the stage of the server's life.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use annals::{Durability, Store};
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
@@ -36,8 +37,8 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Sender<Stage>,
     /// Whether no store has a journal.
     pub(crate) is_ephemeral: bool,
-    /// Whether the log has the faults of the journals.
-    pub(crate) is_fault_logged: AtomicBool,
+    /// The namespaces whose failed journals the log has.
+    pub(crate) faults_logged: Mutex<HashSet<String>>,
     /// Who may do what; if there are none, everything is permitted.
     pub(crate) tokens: Vec<Token>,
     pub(crate) metrics: Metrics,

@@ -11,7 +11,7 @@ use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, select};
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::{Sink, SinkExt as _, Stream as _};
 use serde::Deserialize;
 use serde_json::{Value, json as value};
@@ -311,7 +311,12 @@ impl Session {
     async fn feed_text(&mut self, socket: &mut WebSocket, text: Vec<u8>) -> Done {
         self.is_flushed = false;
         let text = String::from_utf8(text).map_err(|_| None)?;
-        socket.feed(Message::Text(text.into())).await.map_err(|_| None)
+        let fed = socket.feed(Message::Text(text.into()));
+        // A client that reads nothing must not hold up the end of the server.
+        match select(fed, &mut self.stopping).await {
+            Either::Left((fed, _)) => fed.map_err(|_| None),
+            Either::Right(_) => Err(Some((close_code::AWAY, "the server is stopping"))),
+        }
     }
 }
 

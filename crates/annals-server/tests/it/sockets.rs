@@ -291,6 +291,24 @@ fn a_client_that_says_or_reads_nothing_held_its_place() {
 }
 
 #[test]
+fn a_client_that_reads_nothing_held_up_the_end_of_the_server() {
+    let store = Store::in_memory();
+    // Far less than the server waits for a client that takes nothing.
+    let server = Running::built(Server::builder(store.clone()), Duration::from_secs(10));
+    let mut unread = Socket::plain(&server);
+    unread.say(&json!({ "subscribe": {}, "credit": 1_000 }));
+    let data = format!("\"{}\"", "x".repeat(1 << 19));
+    for _ in 0..100 {
+        let event = NewEvent::new("X").data(&*data);
+        store.append(&StreamId::new("A", "a"), Expected::Any, event).unwrap();
+    }
+    // It is being fed.
+    unread.next_type();
+    assert_eq!(server.stop().cut_off, 0);
+    drop(unread);
+}
+
+#[test]
 fn a_client_that_vanished_held_its_place() {
     let limits = Limits {
         tails: 1,
