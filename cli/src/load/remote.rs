@@ -74,8 +74,14 @@ fn token() -> Outcome<Option<String>> {
 fn of_file(path: &Path) -> Outcome<String> {
     let mut text = String::new();
     let file = File::open(path);
-    let read = file.and_then(|file| file.take(TOKEN_BYTES_MAX).read_to_string(&mut text));
-    read.map_err(|error| Failure::of_input(path, &error))?;
+    let read = file.and_then(|file| file.take(TOKEN_BYTES_MAX + 1).read_to_string(&mut text));
+    let bytes = read.map_err(|error| Failure::of_input(path, &error))? as u64;
+    if bytes > TOKEN_BYTES_MAX {
+        let path = path.display();
+        return Err(Failure::Usage(format!(
+            "the token file {path} has more than {TOKEN_BYTES_MAX} bytes: it must have one token"
+        )));
+    }
     Ok(text.trim().to_owned())
 }
 

@@ -128,6 +128,11 @@ fn a_token_comes_from_the_environment() {
         .asked(&count)
         .env("ANNALS_TOKEN_FILE", folder.path().join("absent")))
     .failed(4);
+    // A token that was cut would be refused by the server, without a reason.
+    let long = folder.path().join("long");
+    std::fs::write(&long, "x".repeat(5000)).unwrap();
+    let refused = run(served.asked(&count).env("ANNALS_TOKEN_FILE", &long)).failed(2);
+    assert!(refused.contains("long") && refused.contains("4096 bytes"), "{refused}");
 }
 
 #[test]
