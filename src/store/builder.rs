@@ -2,19 +2,15 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 
-use crate::journal::{Archive, Attached, Journal, RecoveryReport};
+use crate::journal::{Archive, Attached, Journal};
 use crate::store::core::Core;
 use crate::store::durability::flush::Flushing;
 use crate::store::durability::ticket;
 use crate::store::index::{Indexer, Indexes};
 use crate::store::log::positions::Log;
-#[cfg(feature = "cache")]
-use crate::store::query::cache;
-use crate::store::retention::budget::Usage;
-use crate::store::sync::{Mutex, RwLock};
-use crate::store::{Engine, Store};
+use crate::store::retention::Retention;
+use crate::store::{Engine, Parts, Store};
 use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};
 
 /// Configures and opens a store.
@@ -196,13 +192,13 @@ impl Builder {
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
         if archives.is_empty() {
-            engine.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
+            engine.opened.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
             engine
                 .recover(&mut *journal, &mut *progress)
                 .map_err(crate::Error::of_reader)?;
         } else {
-            engine.read_only = Some("archives are attached");
-            engine.has_archives = true;
+            engine.opened.read_only = Some("archives are attached");
+            engine.opened.has_archives = true;
             let recovered = engine.recover(&mut Attached::new(journal, archives), &mut *progress);
             recovered.map_err(crate::Error::of_reader)?;
         }
@@ -216,35 +212,17 @@ impl Builder {
     }
 
     pub(super) fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
-        let budget = &self.settings.budget;
-        let usage = (budget.bytes.is_some() || budget.events.is_some()).then(Usage::default);
-        Engine {
+        let parts = Parts {
             core: Core::new(log, self.settings.shard_count(), crate::settings::lane_count()),
             indexes: Indexes::new(self.indexers),
-            #[cfg(feature = "cache")]
-            cache: cache::Lazy::default(),
-            #[cfg(all(feature = "cache", feature = "analytics"))]
-            summaries: cache::Lazy::default(),
-            flushing,
-            following: None,
-            recovery: RecoveryReport::default(),
-            closing: AtomicBool::new(false),
-            read_only: None,
-            has_archives: false,
-            changing: RwLock::default(),
+            retention: Retention::new(&self.settings.budget),
             settings: self.settings,
             clock: self.clock,
             ids: self.ids,
-            usage,
-            gaps: Mutex::default(),
-            expiry: AtomicI64::new(i64::MAX),
-            aging: Mutex::default(),
-            dropping: Mutex::default(),
-            late_limits: Mutex::default(),
-            drops: AtomicU64::new(0),
-            dropped_events: AtomicU64::new(0),
-            drops_compacted: AtomicU64::new(0),
-            has_skipped: AtomicBool::new(false),
+        };
+        Engine {
+            flushing,
+            ..Engine::new(parts)
         }
     }
 }

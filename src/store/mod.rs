@@ -20,7 +20,7 @@ pub(crate) mod tail;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use uuid::Uuid;
 
@@ -30,10 +30,9 @@ use self::durability::flush::Flushing;
 use self::durability::follow::Following;
 use self::index::Indexes;
 use self::log::directory::PageCache;
-use self::retention::budget::Usage;
-use self::retention::dropping::Aging;
-use self::retention::gaps::Gaps;
-use self::sync::{Mutex, RwLock};
+#[cfg(feature = "cache")]
+use self::query::cache::Caches;
+use self::retention::Retention;
 use crate::journal::RecoveryReport;
 use crate::{
     Append, Appended, Clock, Condition, Durability, Event, Expected, Field, IdSource, Name, NewEvent, Position,
@@ -89,43 +88,38 @@ pub(crate) struct Engine {
     pub(crate) core: Core,
     pub(crate) indexes: Indexes,
     #[cfg(feature = "cache")]
-    pub(crate) cache: query::cache::Lazy<query::cache::QueryCache>,
-    #[cfg(all(feature = "cache", feature = "analytics"))]
-    pub(crate) summaries: query::cache::Lazy<query::summary::cached::SummaryCache>,
+    pub(crate) caches: Caches,
+    retention: Retention,
     /// State shared by the journal's thread and appends, if there is a journal.
     pub(crate) flushing: Option<Flushing>,
     /// State shared by the following thread and appends, if the store follows.
     following: Option<Following>,
-    recovery: RecoveryReport,
+    opened: Opened,
     /// Appends fail: the store is closing.
     closing: AtomicBool,
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn IdSource>,
+}
+
+/// How a store was opened.
+#[derive(Debug, Default)]
+struct Opened {
+    recovery: RecoveryReport,
     /// Why the store is read-only, if it is.
     read_only: Option<&'static str>,
     /// Whether the journal was read with archives.
     has_archives: bool,
-    /// Held for reading while an aggregate is changed, for writing while the store is forked.
-    changing: RwLock<()>,
+}
+
+/// What reads and appends of a store need.
+struct Parts {
+    core: Core,
+    indexes: Indexes,
+    retention: Retention,
     settings: Settings,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn IdSource>,
-    /// Counted only if the budget needs it.
-    usage: Option<Usage>,
-    gaps: Mutex<Gaps>,
-    /// When the next event expires, in microseconds since 1970; `i64::MAX` for never.
-    expiry: AtomicI64,
-    aging: Mutex<Aging>,
-    /// Held while the oldest events are dropped.
-    dropping: Mutex<()>,
-    /// Limits that wait until readers see an event: its position, the aggregate, and the version up to which its events are dropped then.
-    late_limits: Mutex<Vec<(u64, Name, u32)>>,
-    /// Number of drops: the epoch of the cache.
-    drops: AtomicU64,
-    /// Number of dropped events.
-    dropped_events: AtomicU64,
-    /// The value of `drops` when dropped events were last removed from the index.
-    drops_compacted: AtomicU64,
-    /// Whether the recovered journal had positions without an event; they never count as drops here.
-    has_skipped: AtomicBool,
 }
 
 impl fmt::Debug for Engine {
@@ -137,25 +131,28 @@ impl fmt::Debug for Engine {
 }
 
 impl Engine {
+    /// An engine without a journal.
+    fn new(parts: Parts) -> Self {
+        Self {
+            core: parts.core,
+            indexes: parts.indexes,
+            #[cfg(feature = "cache")]
+            caches: Caches::default(),
+            retention: parts.retention,
+            flushing: None,
+            following: None,
+            opened: Opened::default(),
+            closing: AtomicBool::new(false),
+            settings: parts.settings,
+            clock: parts.clock,
+            ids: parts.ids,
+        }
+    }
+
     /// Drops expired events, and returns the position up to which a read that starts now may read.
     pub(crate) fn visible(&self) -> u64 {
         self.expire_due();
         self.core.log.visible()
-    }
-
-    #[cfg(feature = "cache")]
-    pub(crate) fn epoch(&self) -> u64 {
-        self.drops.load(Ordering::Acquire)
-    }
-
-    /// Whether positions without an event may exist.
-    pub(crate) fn has_gaps(&self) -> bool {
-        self.drops.load(Ordering::Acquire) > 0 || self.has_skipped.load(Ordering::Acquire)
-    }
-
-    /// Whether the index may name dropped events.
-    pub(crate) fn has_dropped(&self) -> bool {
-        self.drops.load(Ordering::Acquire) != self.drops_compacted.load(Ordering::Acquire)
     }
 }
 
@@ -359,51 +356,24 @@ impl Store {
 
     fn fork_engine(&self, clock: Arc<dyn Clock>) -> Engine {
         let engine = self.engine();
-        let _unchanged = engine.changing.write();
-        // Blocks expiry, and keeps `drops_compacted` no newer than the copy of the index.
-        let _one = engine.dropping.lock();
-        let drops_compacted = engine.drops_compacted.load(Ordering::Acquire);
+        let _unchanged = engine.retention.changing.write();
+        // Blocks expiry, and keeps `compacted` no newer than the copy of the index.
+        let _one = engine.retention.dropping.lock();
+        let compacted = engine.retention.drops.compacted();
         // The index first: it must not name events that the copy of the log does not have.
         let indexes = engine.indexes.fork();
-        let (core, (gaps, drops, usage)) = engine.core.fork(|| {
-            let drops = engine.drops.load(Ordering::Acquire);
-            (
-                engine.gaps.lock().clone(),
-                drops,
-                engine.usage.as_ref().map(Usage::fork),
-            )
-        });
-        Engine {
+        let (core, retention) = engine.core.fork(|| engine.retention.fork(compacted));
+        Engine::new(Parts {
             core,
             indexes,
-            #[cfg(feature = "cache")]
-            cache: query::cache::Lazy::default(),
-            #[cfg(all(feature = "cache", feature = "analytics"))]
-            summaries: query::cache::Lazy::default(),
-            flushing: None,
-            following: None,
-            recovery: RecoveryReport::default(),
-            closing: AtomicBool::new(false),
-            read_only: None,
-            has_archives: false,
-            changing: RwLock::default(),
+            retention,
             settings: Settings {
                 durability: Durability::Volatile,
                 ..engine.settings.clone()
             },
             clock,
             ids: engine.ids.fork(),
-            usage,
-            gaps: Mutex::new(gaps),
-            expiry: AtomicI64::new(engine.expiry.load(Ordering::Acquire)),
-            aging: Mutex::new(engine.aging.lock().clone()),
-            dropping: Mutex::default(),
-            late_limits: Mutex::default(),
-            drops: AtomicU64::new(drops),
-            dropped_events: AtomicU64::new(0),
-            drops_compacted: AtomicU64::new(drops_compacted),
-            has_skipped: AtomicBool::new(engine.has_skipped.load(Ordering::Acquire)),
-        }
+        })
     }
 
     /// Forks the store with this clock instead of a fork of its clock.

@@ -81,11 +81,7 @@ impl Store {
         stats.memory_bytes = stats.payload_bytes + stats.record_bytes + stats.stream_bytes + stats.index_bytes;
         #[cfg(feature = "cache")]
         {
-            stats.cache = engine.cache.stats();
-        }
-        #[cfg(all(feature = "cache", feature = "analytics"))]
-        {
-            stats.cache = stats.cache + engine.summaries.stats();
+            stats.cache = engine.caches.stats();
         }
         stats
     }
@@ -153,7 +149,7 @@ impl Engine {
         let no_system = self.indexes.main.read_whole(&self.core, visible).system().is_empty();
         let lists: Vec<(Name, Vec<u64>)> = {
             let terms = index.read_whole(&self.core, visible);
-            let exact = no_system && !self.has_dropped() && terms.complete_to() == visible;
+            let exact = no_system && !self.retention.drops.are_indexed() && terms.complete_to() == visible;
             if exact {
                 return terms
                     .values(number)

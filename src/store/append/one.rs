@@ -198,8 +198,7 @@ impl Engine {
     /// Notes when the events added now expire, if the budget has an age.
     pub(crate) fn note_log_age(&self) {
         if let Some(age) = self.settings.budget.age {
-            self.expiry
-                .fetch_min(self.clock.now().after(age).as_micros(), Ordering::AcqRel);
+            self.retention.due.note(self.clock.now().after(age).as_micros());
         }
     }
 
@@ -228,6 +227,7 @@ impl Engine {
         }
         if self.core.log.is_closed() || self.closing.load(Ordering::Relaxed) {
             return Err(self
+                .opened
                 .read_only
                 .map_or(Error::Closed, |reason| Error::ReadOnly { reason }));
         }
@@ -354,14 +354,14 @@ impl Engine {
     ///
     /// As [`reserve`](Self::reserve).
     pub(in crate::store) fn reserve_cost(&self, cost: impl FnOnce() -> Cost) -> Result<Option<Cost>> {
-        if self.usage.is_none() && self.flushing.is_none() {
+        if self.retention.usage.is_none() && self.flushing.is_none() {
             return Ok(None);
         }
         let cost = cost();
         if let Some(flushing) = &self.flushing {
             flushing.reserve(self, cost)?;
         }
-        if let Some(usage) = &self.usage {
+        if let Some(usage) = &self.retention.usage {
             usage
                 .take(cost, &self.settings.budget)
                 .inspect_err(|_| self.release(cost))?;
@@ -371,7 +371,7 @@ impl Engine {
 
     /// Whether appends reserve room in the budget or the backlog.
     pub(in crate::store) fn counts_costs(&self) -> bool {
-        self.usage.is_some() || self.flushing.is_some()
+        self.retention.usage.is_some() || self.flushing.is_some()
     }
 
     /// Reserves room without waiting. Returns `false` if there is none in the backlog.
@@ -386,7 +386,7 @@ impl Engine {
         {
             return Ok(false);
         }
-        if let Some(usage) = &self.usage {
+        if let Some(usage) = &self.retention.usage {
             usage
                 .take(cost, &self.settings.budget)
                 .inspect_err(|_| self.release(cost))?;
@@ -397,7 +397,7 @@ impl Engine {
     /// Counts a written append at its reserved cost, for forks. The caller holds the lock of a shard that was written to.
     #[inline]
     pub(in crate::store) fn count_written(&self, cost: Option<Cost>) {
-        if let Some((usage, cost)) = self.usage.as_ref().zip(cost) {
+        if let Some((usage, cost)) = self.retention.usage.as_ref().zip(cost) {
             usage.add_written(cost);
         }
     }
@@ -407,7 +407,7 @@ impl Engine {
         let Some(cost) = cost else { return };
         if !written {
             self.release(cost);
-            if let Some(usage) = &self.usage {
+            if let Some(usage) = &self.retention.usage {
                 usage.release(cost);
             }
         }

@@ -99,7 +99,7 @@ impl Builder {
         self.check_follows()?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         let mut engine = self.engine(Log::new(), None);
-        engine.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
+        engine.opened.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
         let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
         filled.map_err(Error::of_reader)?;
         let store = Store::of(engine);
@@ -283,7 +283,7 @@ impl Engine {
             return Ok(());
         }
         // A fork has all events of a round or none.
-        let whole = self.changing.read();
+        let whole = self.retention.changing.read();
         let mut progress = |_, _| {};
         let mut recovery = Recovery::new(self, &mut progress);
         // After an error nothing of the round becomes visible, and following ends.

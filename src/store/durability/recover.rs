@@ -1,7 +1,6 @@
 //! Recovering a store from its journal: the same events, in the same order, with the same effects.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, SyncSender};
 use std::time::Instant;
 
@@ -44,12 +43,12 @@ impl Engine {
         self.indexes.main.read_whole(&self.core, self.core.log.published());
         if self.settings.budget.age.is_some() {
             // The first read drops expired events.
-            self.expiry.store(i64::MIN, Ordering::Release);
+            self.retention.due.note(i64::MIN);
         }
         let live: u64 = (0..self.core.lane_count())
             .map(|lane| self.core.read_lane(lane).lane.usage().events)
             .sum();
-        self.recovery = RecoveryReport {
+        self.opened.recovery = RecoveryReport {
             events,
             dropped: events - live,
             position: Position(self.core.log.published()),
@@ -140,18 +139,14 @@ impl Recovery<'_> {
         }
         self.check(&batch)?;
         self.events += batch.len() as u64;
-        if let Some(usage) = &self.engine.usage {
+        if let Some(usage) = &self.engine.retention.usage {
             usage.add(Cost::of_users(&batch));
         }
-        if batch.skipped() > 0 {
-            self.engine.has_skipped.store(true, Ordering::Release);
-        }
+        let has_skipped = batch.skipped() > 0;
         let last = batch.last_position();
         let (chunks, gaps, marks) = batch.into_parts();
         self.marks = marks.into();
-        for gap in gaps {
-            self.engine.gaps.lock().add(gap);
-        }
+        self.engine.retention.drops.recover(gaps, has_skipped);
         for chunk in chunks {
             self.adopt(chunk)?;
         }
@@ -327,7 +322,7 @@ impl Recovery<'_> {
             if let Some(key) = shard.find(hash, target) {
                 // Events that had expired then are dropped, whatever limits the aggregate has now. With archives attached, events
                 // that had been archived by then are included in `gone_to`, but are present here.
-                if gone_to.is_some() && !engine.has_archives {
+                if gone_to.is_some() && !engine.opened.has_archives {
                     engine.limit_to(shard, key, gone_to);
                 }
                 engine.carry_out(&mut guard, key, &change, target);

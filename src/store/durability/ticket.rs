@@ -97,7 +97,7 @@ impl Store {
 
     /// Returns the report of the recovery when the store was opened; all zero without a journal.
     pub fn recovery(&self) -> RecoveryReport {
-        self.engine().recovery
+        self.engine().opened.recovery
     }
 
     /// Returns the error of a failed journal: the store rejects appends, and reads see the events that were visible then.

@@ -188,7 +188,7 @@ impl Engine {
             .is_empty();
         let lists: Vec<(Name, PostingList)> = {
             let terms = index.read_whole(&self.core, first.as_of);
-            if (names_system || !has_system) && !self.has_dropped() {
+            if (names_system || !has_system) && !self.retention.drops.are_indexed() {
                 return add_exact(
                     terms
                         .values(number)

@@ -116,7 +116,7 @@ impl QueryRun<'_> {
         Ok(Page {
             events: self.load(keys),
             next,
-            gaps: self.engine().gaps.lock().between(bounds.after, bounds.until),
+            gaps: self.engine().retention.drops.between(bounds.after, bounds.until),
             as_of: Position(found.as_of),
         })
     }
@@ -241,7 +241,7 @@ impl QueryRun<'_> {
                     work: scan.work,
                 });
             }
-            if let Some(cache) = engine.cache.get(&engine.settings.cache) {
+            if let Some(cache) = engine.caches.queries.get(&engine.settings.cache) {
                 return cache.find(engine, &self.query, want, visible, |visible| self.query_bounds(visible));
             }
         }

@@ -27,6 +27,7 @@ impl QueryRun<'_> {
             && self.query.cursor.is_none()
             && let Some(cache) = self
                 .engine()
+                .caches
                 .summaries
                 .get(&self.engine().settings.cache)
                 .filter(|_| self.may_be_cached())

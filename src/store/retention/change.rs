@@ -135,7 +135,7 @@ impl Engine {
             flushing.reserve(self, Cost::default())?;
         }
         // A fork has the change and its drop, or neither.
-        let _whole = self.changing.read();
+        let _whole = self.retention.changing.read();
         let begun = self.begin_change(id, expected, change)?;
         // A drop cannot be undone, so it waits until the change has the durability of the store.
         self.acknowledge(begun.position, acknowledge)?;
@@ -145,7 +145,7 @@ impl Engine {
 
     /// The same for many aggregates, with one wait for the journal. Aggregates with a tombstone are skipped.
     pub(in crate::store) fn change_all(&self, changes: &[(&str, Change)]) -> Result<()> {
-        let _whole = self.changing.read();
+        let _whole = self.retention.changing.read();
         let mut begun = Vec::with_capacity(changes.len());
         let mut failed = None;
         for (id, change) in changes {

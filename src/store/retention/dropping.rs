@@ -1,8 +1,5 @@
 //! Dropping events: by truncation and deletion, past the limits of an aggregate, past the budget of the store.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -12,10 +9,7 @@ use crate::store::retention::budget::Cost;
 use crate::store::streams::shard::Shard;
 use crate::store::streams::stream::Stream;
 use crate::store::{Engine, Store};
-use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Position, Timestamp, WhenFull};
-
-/// When streams with an age limit next have expired events.
-pub(crate) type Aging = BinaryHeap<Reverse<(i64, Name)>>;
+use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Timestamp, WhenFull};
 
 /// The smallest part of the events, as a divisor, that a budget drops at once, so that not every append has to drop.
 const DROP_PART: u64 = 64;
@@ -45,7 +39,7 @@ impl Store {
     /// Returns the gaps of all dropped events, in the order in which they were dropped.
     pub fn gaps(&self) -> Vec<Gap> {
         self.engine().visible();
-        self.engine().gaps.lock().between(0, u64::MAX)
+        self.engine().retention.drops.between(0, u64::MAX)
     }
 
     /// Releases memory: the bytes of dropped events, terms without events, unused capacity.
@@ -54,7 +48,7 @@ impl Store {
     pub fn compact(&self) -> Compaction {
         let engine = self.engine();
         let bytes_before = self.stats().memory_bytes;
-        let drops = engine.drops.load(Ordering::Acquire);
+        let epoch = engine.retention.drops.epoch();
         for shard in 0..engine.core.shard_count() {
             engine.core.write(shard).write().compact();
         }
@@ -67,7 +61,7 @@ impl Store {
                 .compact(engine.core.log.journaled());
         }
         engine.indexes.compact(&engine.core);
-        engine.drops_compacted.fetch_max(drops, Ordering::AcqRel);
+        engine.retention.drops.note_compacted(epoch);
         Compaction {
             bytes_before,
             bytes_after: self.stats().memory_bytes,
@@ -114,22 +108,15 @@ impl Engine {
     /// Drops the events of a stream up to version `to`, if there is one, when readers see the event at `position`.
     pub(in crate::store) fn limit_when_visible(&self, position: u64, id: &Name, to: Option<u32>) {
         if let Some(to) = to {
-            self.late_limits.lock().push((position, id.clone(), to));
+            self.retention.due.note_limit(position, id.clone(), to);
         }
     }
 
     /// Applies the limits that waited until readers see the events that displaced others.
     pub(in crate::store) fn limit_visible(&self) {
-        let visible = self.core.log.visible();
-        let due: Vec<_> = {
-            let mut late = self.late_limits.lock();
-            if late.is_empty() {
-                return;
-            }
-            late.extract_if(.., |(position, ..)| *position <= visible).collect()
-        };
-        for (_, id, to) in due {
-            self.limit_stream(self.core.hash(&id), &id, Some(to));
+        for limit in self.retention.due.take_limits(self.core.log.visible()) {
+            let id = &limit.aggregate;
+            self.limit_stream(self.core.hash(id), id, Some(limit.to));
         }
     }
 
@@ -145,24 +132,15 @@ impl Engine {
         }
     }
 
-    /// Drops the events at `positions` and records the drop as a gap, in the budget and as a new epoch. The caller has locked their shard. The
-    /// gaps are locked meanwhile, so a reader that misses an event finds the gap, and a fork has both or neither.
+    /// Drops the events at `positions` and records the drop as a gap and in the budget. The caller has locked their shard.
     fn drop_events(&self, positions: &[u64], reason: GapReason) {
-        let mut gaps = self.gaps.lock();
-        let Some(run) = self.core.drop_events(positions) else {
-            return;
-        };
-        gaps.add(Gap {
-            first: Position(run.first),
-            last: Position(run.last),
-            count: run.count,
-            reason,
+        self.retention.drops.record(reason, || {
+            let run = self.core.drop_events(positions)?;
+            if let Some(usage) = &self.retention.usage {
+                usage.drop_written(Cost::new(run.counted, run.bytes));
+            }
+            Some(run)
         });
-        if let Some(usage) = &self.usage {
-            usage.drop_written(Cost::new(run.counted, run.bytes));
-        }
-        self.drops.fetch_add(1, Ordering::AcqRel);
-        self.dropped_events.fetch_add(run.count, Ordering::AcqRel);
     }
 
     /// Notes when the first event of a stream expires. This replaces the note about an earlier event.
@@ -185,15 +163,14 @@ impl Engine {
         };
         let known = std::mem::replace(&mut policy.due, due);
         if let Some(due) = due.filter(|_| due != known) {
-            self.aging.lock().push(Reverse((due, id)));
-            self.expiry.fetch_min(due, Ordering::AcqRel);
+            self.retention.due.note_stream(due, id);
         }
     }
 
     /// Drops expired events, if there are any. Every read and append starts with this, so expired events are never seen.
     #[inline]
     pub(crate) fn expire_due(&self) {
-        let due = self.expiry.load(Ordering::Acquire);
+        let due = self.retention.due.next();
         if due != i64::MAX && due <= self.clock.now().as_micros() {
             self.expire(self.clock.now());
         }
@@ -202,7 +179,7 @@ impl Engine {
     /// Whether any event may expire.
     #[inline]
     pub(crate) fn may_expire(&self) -> bool {
-        self.settings.budget.age.is_some() || self.expiry.load(Ordering::Acquire) != i64::MAX
+        self.settings.budget.age.is_some() || self.retention.due.next() != i64::MAX
     }
 
     /// Why `event` has expired, if it has. Drops nothing: until the store has dropped the events that are due, the event's
@@ -210,7 +187,7 @@ impl Engine {
     pub(crate) fn expired(&self, event: &Event) -> Option<GapReason> {
         let now = self.clock.now();
         let reason = self.past_age(event, now)?;
-        let is_due = self.expiry.load(Ordering::Acquire) <= now.as_micros();
+        let is_due = self.retention.due.next() <= now.as_micros();
         let is_there = || {
             let position = event.position().0;
             let seen = self.core.with_event(position, &mut PageCache::default(), |_| ());
@@ -235,32 +212,18 @@ impl Engine {
     }
 
     fn expire(&self, now: Timestamp) {
-        let _one = self.dropping.lock();
-        // `expiry` stays due during the work, so that other readers wait for it.
-        let seen = self.expiry.load(Ordering::Acquire);
+        let _one = self.retention.dropping.lock();
+        // It stays due during the work, so that other readers wait for it.
+        let seen = self.retention.due.next();
         if seen > now.as_micros() {
             return;
         }
-        for (due, id) in self.take_due(now) {
+        for (due, id) in self.retention.due.take_streams(now) {
             self.expire_stream(due, &id, now);
         }
         let age = self.settings.budget.age;
         let next_of_log = age.map_or(i64::MAX, |age| self.expire_log(now, age));
-        let aging = self.aging.lock();
-        let next = aging.peek().map_or(i64::MAX, |Reverse((due, _))| *due).min(next_of_log);
-        // An earlier time set by another thread meanwhile remains: the next reader checks again.
-        let _earlier = self
-            .expiry
-            .compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
-    }
-
-    fn take_due(&self, now: Timestamp) -> Vec<(i64, Name)> {
-        let mut aging = self.aging.lock();
-        let mut due = Vec::new();
-        while aging.peek().is_some_and(|Reverse((at, _))| *at <= now.as_micros()) {
-            due.extend(aging.pop().map(|Reverse(entry)| entry));
-        }
-        due
+        self.retention.due.replace(seen, next_of_log);
     }
 
     fn expire_stream(&self, due: i64, id: &Name, now: Timestamp) {
@@ -326,11 +289,16 @@ impl Engine {
     /// Drops the oldest events until the budget holds.
     pub(crate) fn make_room(&self) {
         let budget = &self.settings.budget;
-        let Some(usage) = self.usage.as_ref().filter(|_| budget.when_full == WhenFull::DropOldest) else {
+        let Some(usage) = self
+            .retention
+            .usage
+            .as_ref()
+            .filter(|_| budget.when_full == WhenFull::DropOldest)
+        else {
             return;
         };
         while usage.is_over(budget) {
-            let _one = self.dropping.lock();
+            let _one = self.retention.dropping.lock();
             let held = usage.held();
             let surplus = budget
                 .events

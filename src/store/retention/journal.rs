@@ -101,7 +101,7 @@ impl Reclaim {
             || !self.parts.is_empty()
             || self.serving.is_some()
             || requests.asked.load(Ordering::SeqCst) > requests.answered.load(Ordering::SeqCst)
-            || engine.dropped_events.load(Ordering::Acquire) >= self.look_at.max(DROPPED_MIN)
+            || engine.retention.drops.events() >= self.look_at.max(DROPPED_MIN)
     }
 
     /// Does one step.
@@ -209,7 +209,7 @@ impl Reclaim {
         }
         let parts = compactor.parts();
         let events: u64 = parts.iter().map(|part| part.events).sum();
-        let dropped = engine.dropped_events.load(Ordering::Acquire);
+        let dropped = engine.retention.drops.events();
         self.look_at = dropped + DROPPED_MIN.max(events / DROPPED_PART);
         self.done = JournalCompaction {
             bytes_before: bytes_of(&parts),
@@ -239,7 +239,7 @@ impl Current {
     fn of(engine: &Engine, part: Part) -> Self {
         let there = engine.positions_between(&part);
         // After reading the positions: every missing event has its gap by now.
-        let gaps = engine.gaps.lock().between(part.first.0 - 1, part.last.0);
+        let gaps = engine.retention.drops.between(part.first.0 - 1, part.last.0);
         // Later drops belong to the next compaction; the system events of earlier drops have reserved their positions by now.
         let safe_at = engine.core.log.reserved();
         Self {

@@ -1,6 +1,6 @@
 //! Giving space back. *Drop* removes events from every read, *compact* rewrites memory or the journal without them, *purge* removes their bytes.
 //!
-//! It owns the counters of the budget and the gaps. It calls the streams, the log and the trait `Compactor`.
+//! It owns the usage of the budget, the record of what was dropped, and what is due. It calls the streams, the log and the trait `Compactor`.
 //!
 //! It must hold: nothing leaves memory before the journal has it, and a dropped event is gone from every read at once.
 
@@ -8,6 +8,47 @@ pub(crate) mod archive;
 pub(super) mod budget;
 pub(super) mod change;
 pub(crate) mod dropping;
+pub(super) mod drops;
+pub(super) mod due;
 pub(crate) mod gaps;
 pub(crate) mod journal;
 pub(super) mod snapshot;
+
+use crate::settings::Budget;
+use crate::store::retention::budget::Usage;
+use crate::store::retention::drops::Drops;
+use crate::store::retention::due::Due;
+use crate::store::sync::{Mutex, RwLock};
+
+/// What a store has dropped, what it is about to drop, and how much it holds.
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    /// Held for reading while an aggregate is changed, for writing while the store is forked.
+    pub(super) changing: RwLock<()>,
+    /// Held while the oldest events are dropped.
+    pub(super) dropping: Mutex<()>,
+    /// Counted only if the budget needs it.
+    pub(super) usage: Option<Usage>,
+    pub(super) drops: Drops,
+    pub(super) due: Due,
+}
+
+impl Retention {
+    pub(super) fn new(budget: &Budget) -> Self {
+        let is_counted = budget.bytes.is_some() || budget.events.is_some();
+        Self {
+            usage: is_counted.then(Usage::default),
+            ..Self::default()
+        }
+    }
+
+    /// The retention of a copy of the store, whose index is of the epoch `compacted`. All shards are locked.
+    pub(super) fn fork(&self, compacted: u64) -> Self {
+        Self {
+            usage: self.usage.as_ref().map(Usage::fork),
+            drops: self.drops.fork(compacted),
+            due: self.due.fork(),
+            ..Self::default()
+        }
+    }
+}

@@ -81,7 +81,7 @@ impl Engine {
         let prepared = self.prepare_system(&stream, &event);
         let cost = self.reserve_cost(|| cost_of(&prepared))?;
         // A fork has the snapshot and its drop, or neither.
-        let _whole = self.changing.read();
+        let _whole = self.retention.changing.read();
         let saved = self.write_snapshot(id, version, &prepared, cost);
         self.release_reservation(cost, matches!(saved, Ok(Saved::New(_))));
         let position = match &saved {

@@ -9,7 +9,7 @@ use crate::{Event, Gap, GapReason, Position};
 impl Tail {
     /// The events within the bounds that were dropped before delivery, as one gap. Called after the events were taken.
     pub(super) fn missing(&self, bounds: Bounds, delivered: &[Event]) -> Option<Gap> {
-        let mut gaps = self.engine.gaps.lock().between(bounds.after, bounds.until);
+        let mut gaps = self.engine.retention.drops.between(bounds.after, bounds.until);
         // A tail that leaves out system events does not report dropped snapshots.
         gaps.retain(|gap| self.query.system || gap.reason != GapReason::Snapshot);
         let reason = match gaps.as_slice() {

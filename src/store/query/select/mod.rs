@@ -275,7 +275,8 @@ impl<'a> Selection<'a> {
     /// Whether the tree alone decides, apart from system events, which are left out by their list.
     fn is_exact(&self, tree: &Node<'_>) -> bool {
         // After a compaction the lists name no dropped event, but a range of positions still does.
-        let names_dropped = self.engine.has_dropped() || (self.engine.has_gaps() && !tree.is_listed());
+        let names_dropped =
+            self.engine.retention.drops.are_indexed() || (self.engine.retention.drops.has_gaps() && !tree.is_listed());
         tree.is_exact() && !needs_events(self.query) && !names_dropped
     }
 
