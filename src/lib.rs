@@ -144,6 +144,7 @@ mod stream;
 pub mod testing;
 mod time;
 mod url;
+mod worker;
 
 pub use error::{Conflict, Error};
 pub use event::{ContentType, Event, EventRef, IntoBytes, IntoText, MediaType, NewEvent, Tags};

@@ -13,7 +13,6 @@ mod status;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -30,6 +29,7 @@ pub use self::letters::Letter;
 pub(super) use self::letters::{BEHIND, Letters, shortened};
 pub(super) use self::runner::{Runner, Sink};
 pub use self::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, WaitError};
+use crate::worker::Worker;
 use crate::{Error, Event, Name, Position, Store};
 
 /// The longest name of a processor, in bytes: its stream's id has a prefix.
@@ -59,7 +59,7 @@ struct Started {
 
 /// What runs a processor.
 enum Work {
-    Thread(JoinHandle<()>),
+    Thread(Worker),
     #[cfg(feature = "testing")]
     ByHand(Arc<Mutex<dyn by_hand::Step>>),
 }
@@ -85,20 +85,20 @@ impl Running {
 
 impl Work {
     fn spawn<S: Sink + 'static>(name: &Name, runner: Runner<S>) -> Result<Self, StartError> {
-        let thread = thread::Builder::new().name(format!("annals {name}"));
-        let thread = thread.spawn(move || runner.run());
-        thread.map(Self::Thread).map_err(|error| StartError::NoThread {
+        let worker = Worker::default();
+        let started = worker.start(format!("annals {name}"), move || runner.run());
+        started.map_err(|error| StartError::NoThread {
             name: name.clone(),
             reason: error.to_string(),
-        })
+        })?;
+        Ok(Self::Thread(worker))
     }
 
     /// Waits until the processor has ended.
     fn join(self) {
         match self {
-            // A handler may drop the last handle: its own thread is not waited for.
-            Self::Thread(thread) if thread.thread().id() == thread::current().id() => {}
-            Self::Thread(thread) => drop(thread.join()),
+            // A handler may drop the last handle, on its own thread.
+            Self::Thread(worker) => worker.join(),
             #[cfg(feature = "testing")]
             Self::ByHand(_) => {}
         }

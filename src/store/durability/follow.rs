@@ -1,8 +1,7 @@
 //! Following the log of another writer: a thread reads its new events, which readers then see.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, ThreadId};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -19,6 +18,7 @@ use crate::store::log::positions::Log;
 use crate::store::log::signal::Signal;
 use crate::store::reader::EventReader;
 use crate::store::{Engine, Store};
+use crate::worker::Worker;
 use crate::{Append, Appended, Condition, Durability, Error, Expected, NewEvent, Position, Result, StreamId};
 
 /// The first wait before a retry; each wait is twice the previous one, up to a second.
@@ -35,8 +35,7 @@ pub(crate) struct Following {
     /// Notified when the thread is to stop, and when it has ended.
     stop: Signal,
     has_ended: AtomicBool,
-    worker: Mutex<Option<JoinHandle<()>>>,
-    thread: OnceLock<ThreadId>,
+    worker: Worker,
     call_threads: CallThreads,
 }
 
@@ -149,8 +148,7 @@ impl Following {
             stopping: AtomicBool::new(false),
             stop: Signal::default(),
             has_ended: AtomicBool::new(false),
-            worker: Mutex::new(None),
-            thread: OnceLock::new(),
+            worker: Worker::default(),
             call_threads: CallThreads::default(),
         }
     }
@@ -162,19 +160,14 @@ impl Following {
     /// [`Error::Unavailable`] if the system cannot start a thread.
     fn start(&self, engine: &Arc<Engine>, mut feed: Box<dyn Feed>) -> Result<()> {
         let engine = Arc::clone(engine);
-        let thread = std::thread::Builder::new()
-            .name("annals-follow".to_owned())
-            .spawn(move || {
-                if let Some(following) = &engine.following {
-                    following.thread.get_or_init(|| std::thread::current().id());
-                    following.run(&engine, &mut *feed);
-                }
-            })
-            .map_err(|error| {
-                JournalError::new(JournalErrorKind::Retry, "cannot start the thread that follows the log")
-                    .caused_by(error)
-            })?;
-        *self.worker.lock() = Some(thread);
+        let follow = move || {
+            if let Some(following) = &engine.following {
+                following.run(&engine, &mut *feed);
+            }
+        };
+        self.worker.start("annals-follow".to_owned(), follow).map_err(|error| {
+            JournalError::new(JournalErrorKind::Retry, "cannot start the thread that follows the log").caused_by(error)
+        })?;
         Ok(())
     }
 
@@ -220,19 +213,12 @@ impl Following {
         self.stop.notify();
         self.remote.stop();
         self.call_threads.stop();
-        if self.thread.get() == Some(&std::thread::current().id()) {
-            return;
-        }
         let deadline = Instant::now().checked_add(self.remote.timeout());
         let has_ended = || self.has_ended.load(Ordering::SeqCst);
-        if let Some(thread) = self.worker.lock().take() {
+        self.worker.join_or_leave(|| {
             self.stop.wait_while(deadline, || !has_ended());
-            if !has_ended() {
-                return;
-            }
-            // A thread that panicked has closed the log.
-            drop(thread.join());
-        }
+            has_ended()
+        });
     }
 
     /// Why it cannot read new events now.

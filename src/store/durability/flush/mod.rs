@@ -8,8 +8,7 @@ mod room;
 #[cfg(all(test, annals_loom))]
 mod simulation;
 
-use std::sync::{Arc, OnceLock};
-use std::thread::{JoinHandle, ThreadId};
+use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
@@ -23,6 +22,7 @@ use crate::store::log::signal::Signal;
 use crate::store::retention::budget::Cost;
 use crate::store::retention::journal::Requests;
 use crate::store::sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
+use crate::worker::Worker;
 use crate::{Durability, Error, Result};
 
 /// State shared by appends and the journal's thread.
@@ -46,21 +46,13 @@ pub(crate) struct Flushing {
     /// Notified when there is work for the journal.
     work: Signal,
     fault: Mutex<Option<JournalError>>,
-    worker: Mutex<Worker>,
     /// The journal's thread.
-    thread: OnceLock<ThreadId>,
+    worker: Worker,
+    /// What threads that wait do, if there is no journal's thread: for deterministic tests.
+    #[cfg(feature = "testing")]
+    by_hand: Mutex<Option<Box<Flusher>>>,
     /// Requests to compact the journal.
     pub(crate) requests: Requests,
-}
-
-/// The thread that does the journal's work.
-#[derive(Debug)]
-enum Worker {
-    /// A dedicated thread.
-    Thread(Option<JoinHandle<()>>),
-    /// The waiting threads: for deterministic tests.
-    #[cfg(feature = "testing")]
-    Waiters(Box<Flusher>),
 }
 
 impl Flushing {
@@ -77,8 +69,9 @@ impl Flushing {
             stopping: AtomicBool::new(false),
             work: Signal::default(),
             fault: Mutex::new(None),
-            worker: Mutex::new(Worker::Thread(None)),
-            thread: OnceLock::new(),
+            worker: Worker::default(),
+            #[cfg(feature = "testing")]
+            by_hand: Mutex::default(),
             requests: Requests::default(),
         }
     }
@@ -91,25 +84,21 @@ impl Flushing {
     pub(crate) fn start(&self, engine: &Arc<Engine>, journal: Box<dyn Journal>) -> Result<()> {
         let engine = Arc::clone(engine);
         let mut flusher = Flusher::new(journal);
-        let thread = std::thread::Builder::new()
-            .name("annals-journal".to_owned())
-            .spawn(move || {
-                if let Some(flushing) = &engine.flushing {
-                    flushing.thread.get_or_init(|| std::thread::current().id());
-                    flusher.run(&engine, flushing);
-                }
-            })
-            .map_err(|error| {
-                JournalError::new(JournalErrorKind::Retry, "cannot start the journal's thread").caused_by(error)
-            })?;
-        *self.worker.lock() = Worker::Thread(Some(thread));
+        let flush = move || {
+            if let Some(flushing) = &engine.flushing {
+                flusher.run(&engine, flushing);
+            }
+        };
+        self.worker.start("annals-journal".to_owned(), flush).map_err(|error| {
+            JournalError::new(JournalErrorKind::Retry, "cannot start the journal's thread").caused_by(error)
+        })?;
         Ok(())
     }
 
     /// Makes waiting threads do the work.
     #[cfg(feature = "testing")]
     pub(crate) fn start_by_hand(&self, journal: Box<dyn Journal>) {
-        *self.worker.lock() = Worker::Waiters(Box::new(Flusher::new(journal)));
+        *self.by_hand.lock() = Some(Box::new(Flusher::new(journal)));
     }
 
     /// Reserves room for `cost` in the backlog.
@@ -308,7 +297,7 @@ impl Flushing {
 
     #[cfg(feature = "testing")]
     fn turn_by_hand(&self, engine: &Engine) {
-        if let Worker::Waiters(flusher) = &mut *self.worker.lock() {
+        if let Some(flusher) = &mut *self.by_hand.lock() {
             engine.core.log.await_published(engine.core.log.reserved());
             while !engine.core.log.is_halted() && flusher.is_due(engine, self) {
                 flusher.turn(engine, self);
@@ -330,19 +319,14 @@ impl Flushing {
     pub(crate) fn stop(&self, engine: &Engine) -> bool {
         self.stopping.store(true, Ordering::SeqCst);
         self.wake(engine);
-        if self.thread.get() == Some(&std::thread::current().id()) {
+        if self.worker.is_current() {
             return false;
         }
-        let mut worker = self.worker.lock();
-        match &mut *worker {
-            Worker::Thread(thread) => {
-                if let Some(thread) = thread.take() {
-                    // A journal that panicked has halted the log and woken all waiters.
-                    drop(thread.join());
-                }
-            }
-            #[cfg(feature = "testing")]
-            Worker::Waiters(flusher) => flusher.run(engine, self),
+        // A journal that panicked has halted the log and woken all waiters.
+        self.worker.join();
+        #[cfg(feature = "testing")]
+        if let Some(flusher) = &mut *self.by_hand.lock() {
+            flusher.run(engine, self);
         }
         true
     }
