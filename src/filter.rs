@@ -219,6 +219,36 @@ impl Filter {
         Self::Not(Box::new(filter))
     }
 
+    /// The filters directly inside this one.
+    pub(crate) fn inner(&self) -> &[Self] {
+        match self {
+            Self::All(filters) | Self::Any(filters) => filters,
+            Self::Not(filter) => std::slice::from_ref(filter),
+            #[cfg(feature = "json")]
+            Self::Metadata(..) | Self::Data(..) => &[],
+            Self::Is(..)
+            | Self::Prefix(..)
+            | Self::Text(_)
+            | Self::Versions(_)
+            | Self::Positions(_)
+            | Self::Times(_) => &[],
+        }
+    }
+
+    /// Whether `is_meant` is true of this filter, or of one inside it.
+    pub(crate) fn contains(&self, is_meant: &dyn Fn(&Self) -> bool) -> bool {
+        is_meant(self) || self.inner().iter().any(|filter| filter.contains(is_meant))
+    }
+
+    /// The field whose terms the filter names.
+    pub(crate) fn field(&self) -> Option<&Field> {
+        if let Self::Is(field, _) | Self::Prefix(field, _) = self {
+            Some(field)
+        } else {
+            None
+        }
+    }
+
     /// The version of the event is in `range`.
     pub fn versions(range: impl RangeBounds<Version>) -> Self {
         Self::Versions(Between::new(range))

@@ -10,7 +10,7 @@ mod feed;
 pub mod file;
 #[cfg(feature = "postgres")]
 pub mod postgres;
-pub(crate) mod refusal;
+pub(crate) mod replay;
 
 pub use self::attached::Archive;
 pub(crate) use self::attached::Attached;

@@ -14,7 +14,7 @@ use super::recover::{is_damage, may_be_torn};
 use super::scan::{Block, Cause, Next, Scan, Stop, end_of_bytes};
 use super::sources::{self, Source, Sources};
 use crate::event::system;
-use crate::journal::{Batch, JournalError, Mark, refusal};
+use crate::journal::{Batch, JournalError, Mark, replay};
 use crate::{EventRef, Position};
 
 /// The most places of damage that are listed; further ones are counted.
@@ -274,31 +274,26 @@ impl<'a> Walk<'a> {
     }
 
     fn check_mark(&mut self, mark: &Mark, before: &mut Before) -> Option<String> {
-        let version = u32::try_from(mark.version.0).unwrap_or(u32::MAX);
-        let known = self.pass(&mark.aggregate_id, version, before);
-        known.err().map(|known| refusal::mark_passed(mark, known))
+        let id = &mark.aggregate_id;
+        let version = replay::check_mark(mark, self.version(id));
+        version.map(|version| self.pass(id, version, before)).err()
     }
 
     fn check_event(&mut self, event: EventRef<'_>, before: &mut Before) -> Option<String> {
-        if system::is_misplaced(event) {
-            return Some(refusal::misplaced(event));
-        }
-        if event.is_system() && system::parse(event).is_none() {
-            return Some(refusal::unknown(event));
-        }
-        let known = self.pass(event.aggregate_id(), event.raw_version(), before);
-        known.err().map(|known| refusal::passed(event, known))
+        let id = event.aggregate_id();
+        let told = replay::check(event, self.version(id));
+        told.map(|_| self.pass(id, event.raw_version(), before)).err()
     }
 
-    /// Advances an aggregate to a version; fails with its current version if that is not lower.
-    fn pass(&mut self, id: &str, version: u32, before: &mut Before) -> Result<(), u32> {
-        let known = self.versions.get(id).copied().unwrap_or(0);
-        if version <= known {
-            return Err(known);
-        }
-        before.push((id.into(), known));
-        self.versions.insert(id.into(), version);
-        Ok(())
+    /// The version of an aggregate until now.
+    fn version(&self, id: &str) -> u32 {
+        self.versions.get(id).copied().unwrap_or(0)
+    }
+
+    /// Advances an aggregate to a version.
+    fn pass(&mut self, id: &str, version: u32, before: &mut Before) {
+        let known = self.versions.insert(id.into(), version);
+        before.push((id.into(), known.unwrap_or(0)));
     }
 
     /// Whether a crash caused a stop: then it is not damage, and the segment ends there.

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use crate::event::chunk::Chunk;
 use crate::event::system::{self, SystemEvent};
-use crate::journal::refusal;
+use crate::journal::replay;
 use crate::journal::{Batch, Journal, JournalError, JournalErrorKind, Mark, Recover, Recovered, RecoveryReport};
 use crate::store::Engine;
 use crate::store::log::directory::{PageCache, PlaceRun};
@@ -248,13 +248,8 @@ impl Recovery<'_> {
         let mut guard = engine.core.write(engine.core.shard_of(hash));
         let shard = guard.write();
         let key = key_of(shard, hash, &mark.aggregate_type, &mark.aggregate_id);
-        let (version, known) = (
-            u32::try_from(mark.version.0).unwrap_or(u32::MAX),
-            shard.stream(key).version,
-        );
-        if version <= known {
-            return Err(JournalError::corrupt(refusal::mark_passed(mark, known)));
-        }
+        let known = shard.stream(key).version;
+        let version = replay::check_mark(mark, known).map_err(JournalError::corrupt)?;
         // The events that the journal still had were dropped from memory before.
         engine.drop_stream_to(shard, key, known, mark.reason.clone());
         shard.stream_mut(key).pass(version);
@@ -287,9 +282,6 @@ impl Recovery<'_> {
 
     /// Applies the effects of an event to the streams, as appending it did.
     fn replay(&mut self, event: EventRef<'_>) -> Result<(), JournalError> {
-        if system::is_misplaced(event) {
-            return Err(JournalError::corrupt(refusal::misplaced(event)));
-        }
         let engine = self.engine;
         let id = event.aggregate_id();
         let hash = engine.core.hash(id);
@@ -297,13 +289,10 @@ impl Recovery<'_> {
         let shard = guard.write();
         let key = key_of(shard, hash, event.aggregate_type(), id);
         let stream = shard.stream_mut(key);
-        let (version, known) = (event.raw_version(), stream.version);
-        if version <= known {
-            return Err(JournalError::corrupt(refusal::passed(event, known)));
-        }
+        let version = event.raw_version();
+        let told = replay::check(event, stream.version).map_err(JournalError::corrupt)?;
         stream.recover(version, event.raw_position());
-        if event.is_system() {
-            let told = system::parse(event).ok_or_else(|| JournalError::corrupt(refusal::unknown(event)))?;
+        if let Some(told) = told {
             let (change, gone_to) = match told {
                 SystemEvent::Changed { change, gone_to } => (change, gone_to),
                 SystemEvent::Command => return Ok(()),

@@ -286,17 +286,17 @@ pub(crate) fn query_bytes(query: &Query) -> u64 {
 }
 
 fn filter_bytes(filter: &Filter) -> u64 {
-    let inside: u64 = match filter {
+    let own: u64 = match filter {
         Filter::Is(_, values) => values.iter().map(|value| 24 + value.heap_bytes() as u64).sum(),
-        Filter::All(filters) | Filter::Any(filters) => filters.iter().map(filter_bytes).sum(),
         #[cfg(feature = "json")]
         Filter::Metadata(pointer, value) | Filter::Data(pointer, value) => {
             (pointer.len() + value.as_str().len()) as u64
         }
         Filter::Text(text) => text.len() as u64,
-        Filter::Not(filter) => filter_bytes(filter),
         Filter::Prefix(_, prefix) => prefix.heap_bytes() as u64,
+        Filter::All(_) | Filter::Any(_) | Filter::Not(_) => 0,
         Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => 0,
     };
-    size_of::<Filter>() as u64 + inside
+    let inner = filter.inner().iter().map(filter_bytes).sum::<u64>();
+    size_of::<Filter>() as u64 + own + inner
 }

@@ -136,8 +136,8 @@ fn collect_terms(engine: &Engine, filters: &[Filter], is_excluded: bool, terms: 
                 is_excluded,
                 events: engine.count_with_prefix(field, prefix),
             }),
-            Filter::All(filters) | Filter::Any(filters) => collect_terms(engine, filters, is_excluded, terms),
-            Filter::Not(filter) => collect_terms(engine, std::slice::from_ref(filter), !is_excluded, terms),
+            Filter::All(_) | Filter::Any(_) => collect_terms(engine, filter.inner(), is_excluded, terms),
+            Filter::Not(_) => collect_terms(engine, filter.inner(), !is_excluded, terms),
             #[cfg(feature = "json")]
             Filter::Metadata(..) | Filter::Data(..) => {}
             Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => {}

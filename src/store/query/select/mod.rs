@@ -339,9 +339,10 @@ pub(crate) fn is_indexed(engine: &Engine, query: &Query, position: u64) -> bool 
         std::ptr::eq(*index, &raw const engine.indexes.main) || uses_any(&query.filters, engine, index)
     };
     let mut indexes = engine.indexes.all().filter(is_read);
+    let is_prefix = |filter: &Filter| matches!(filter, Filter::Prefix(..));
     // The values of a prefix are looked for among all of their field, which is no bounded work.
     query.filters.iter().any(has_terms)
-        && !query.filters.iter().any(has_prefix)
+        && !query.filters.iter().any(|filter| filter.contains(&is_prefix))
         && indexes.all(|index| index.is_ready(position))
 }
 
@@ -358,40 +359,20 @@ fn has_terms(filter: &Filter) -> bool {
     }
 }
 
-fn has_prefix(filter: &Filter) -> bool {
-    match filter {
-        Filter::Prefix(..) => true,
-        Filter::Not(filter) => has_prefix(filter),
-        Filter::All(filters) | Filter::Any(filters) => filters.iter().any(has_prefix),
-        #[cfg(feature = "json")]
-        Filter::Metadata(..) | Filter::Data(..) => false,
-        Filter::Is(..) | Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => false,
-    }
-}
-
 /// Whether the filters need only the main index.
 fn is_plain(filters: &[Filter]) -> bool {
-    filters.iter().all(|filter| match filter {
-        Filter::Is(field, _) | Filter::Prefix(field, _) => !matches!(field, Field::Causation | Field::Index(_)),
-        Filter::All(filters) | Filter::Any(filters) => is_plain(filters),
-        #[cfg(feature = "json")]
-        Filter::Metadata(..) | Filter::Data(..) => true,
-        Filter::Not(filter) => is_plain(std::slice::from_ref(filter)),
-        Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => true,
-    })
+    let is_of_another = |filter: &Filter| {
+        filter
+            .field()
+            .is_some_and(|field| matches!(field, Field::Causation | Field::Index(_)))
+    };
+    !filters.iter().any(|filter| filter.contains(&is_of_another))
 }
 
 fn uses_any(filters: &[Filter], engine: &Engine, index: &LiveIndex) -> bool {
-    filters.iter().any(|filter| match filter {
-        Filter::Is(field, _) | Filter::Prefix(field, _) => {
-            engine.indexes.of(field).is_some_and(|(of, _)| std::ptr::eq(of, index))
-        }
-        Filter::Not(filter) => uses_any(std::slice::from_ref(filter), engine, index),
-        Filter::All(filters) | Filter::Any(filters) => uses_any(filters, engine, index),
-        #[cfg(feature = "json")]
-        Filter::Metadata(..) | Filter::Data(..) => false,
-        Filter::Text(_) | Filter::Versions(_) | Filter::Positions(_) | Filter::Times(_) => false,
-    })
+    let is_index_of = |field: &Field| engine.indexes.of(field).is_some_and(|(of, _)| std::ptr::eq(of, index));
+    let uses = |filter: &Filter| filter.field().is_some_and(is_index_of);
+    filters.iter().any(|filter| filter.contains(&uses))
 }
 
 fn has_times(query: &Query) -> bool {
