@@ -276,7 +276,7 @@ pub struct StreamInfo {
     pub events: u64,
     /// Events up to this version are dropped: truncated, deleted, or beyond a limit. 0 if none is.
     pub dropped_to: Version,
-    /// The version at which the aggregate was last deleted; 0 if it never was. Later events begin a new history.
+    /// The version at which the aggregate was last deleted; 0 if never. Later events begin a new history.
     pub deleted_to: Version,
     /// Whether the aggregate is tombstoned: deleted for ever.
     pub tombstoned: bool,

@@ -83,7 +83,7 @@ fn carry_out(cli: &Cli) -> Outcome {
 enum Output {
     /// Exact.
     Pipe(io::StdoutLock<'static>),
-    /// What a terminal would obey is shown to it instead, but for the program's own styles.
+    /// Control characters of values are shown as text, so that they cannot control the terminal; the program's own styles remain.
     Terminal(Terminal<Pager>),
 }
 

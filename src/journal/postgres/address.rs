@@ -369,8 +369,11 @@ mod tests {
             ("sslrootcert=%ff.pem&sslmode=verify-full", "not UTF-8"),
         ] {
             let refused = Address::parse(&format!("postgres://db/orders?{options}")).map(drop);
-            let said = refused.expect_err(options).to_string();
-            assert!(said.contains("sslrootcert") && said.contains(part), "{options}: {said}");
+            let message = refused.expect_err(options).to_string();
+            assert!(
+                message.contains("sslrootcert") && message.contains(part),
+                "{options}: {message}"
+            );
         }
         let tls = |options: &str| parse(&format!("postgres://db/orders?{options}")).tls;
         assert_eq!(tls("sslrootcert=system").verify, Verify::AuthorityAndName);
@@ -388,8 +391,8 @@ mod tests {
             "sslmode=disable&sslmode=disable",
         ] {
             let refused = Address::parse(&format!("postgres://db/orders?{options}")).map(drop);
-            let said = refused.expect_err(options).to_string();
-            assert!(said.contains("twice"), "{options}: {said}");
+            let message = refused.expect_err(options).to_string();
+            assert!(message.contains("twice"), "{options}: {message}");
         }
     }
 }

@@ -119,7 +119,7 @@ impl Failure {
 fn is_of_database(error: &Error) -> bool {
     let ends_session = error
         .as_db_error()
-        .is_some_and(|said| said.parsed_severity() != Some(Severity::Error));
+        .is_some_and(|answer| answer.parsed_severity() != Some(Severity::Error));
     let is_own = [
         &SqlState::QUERY_CANCELED,
         &SqlState::LOCK_NOT_AVAILABLE,

@@ -15,7 +15,7 @@ use crate::{Conflict, Position, Version};
 /// An error of the server or the network, in one line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+struct Reason(String);
 
 /// An error while the journal is opened. An error that is not transient is for the caller to fix.
 pub(super) fn refused(server: &Server, what: &str, error: &Error) -> JournalError {
@@ -69,9 +69,9 @@ impl Refusal {
         matches!(self, Self::Error(error) if error.as_db_error().is_some())
     }
 
-    fn said(&self) -> String {
+    fn reason(&self) -> String {
         match self {
-            Self::Error(error) => said(error),
+            Self::Error(error) => reason_of(error),
             Self::Silent(waited) => format!("no response within {} ms", waited.as_millis()),
             Self::ReadOnly => "the server is read-only, as a replica is".to_owned(),
             Self::NotReadOnly => {
@@ -83,18 +83,18 @@ impl Refusal {
 
 /// The error when no host accepts the connection. It is transient if the refusal of one host is, because one host is enough.
 pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> JournalError {
-    let said = match refusals {
+    let reason = match refusals {
         [(_, Refusal::Silent(waited))] => return timeout(server, UNREACHED, *waited),
         [(_, Refusal::ReadOnly)] => {
             "the server is read-only, as a replica is; appends need the primary: name it as well, as in \
              postgres://USER@REPLICA,PRIMARY/DATABASE"
                 .to_owned()
         }
-        [(_, refusal)] => refusal.said(),
+        [(_, refusal)] => refusal.reason(),
         several => {
             let each = several
                 .iter()
-                .map(|(host, refusal)| format!("{host}: {}", refusal.said()));
+                .map(|(host, refusal)| format!("{host}: {}", refusal.reason()));
             each.collect::<Vec<_>>().join("; ")
         }
     };
@@ -108,7 +108,7 @@ pub(super) fn unreachable(server: &Server, refusals: &[(&str, Refusal)]) -> Jour
         all if all.iter().all(|(_, refusal)| refusal.is_answer()) => "PostgreSQL refuses the connection",
         _ => UNREACHED,
     };
-    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said))
+    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Reason(reason))
 }
 
 const UNREACHED: &str = "PostgreSQL cannot be reached";
@@ -119,14 +119,14 @@ fn sorted(server: &Server, what: &str, error: &Error, otherwise: JournalErrorKin
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => JournalErrorKind::Unsupported,
         _ => otherwise,
     };
-    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Said(said(error)))
+    JournalError::new(kind, format!("{what}: {}", server.place())).caused_by(Reason(reason_of(error)))
 }
 
 /// A refusal by `append_events` as an error of the store; `None` for an error of the server or the network.
 pub(super) fn refusal(server: &Server, append: &RemoteAppend<'_>, error: &Error) -> Option<crate::Error> {
-    let said = error.as_db_error()?;
-    let detail = said.detail().unwrap_or_default();
-    refusal_of(server, append, [said.code().code(), said.message(), detail])
+    let answer = error.as_db_error()?;
+    let detail = answer.detail().unwrap_or_default();
+    refusal_of(server, append, [answer.code().code(), answer.message(), detail])
 }
 
 /// The same from its state, message and detail.
@@ -180,7 +180,7 @@ fn known_id(detail: &str) -> Option<Uuid> {
 pub(super) fn is_rolled_back(error: &Error) -> bool {
     error
         .as_db_error()
-        .is_some_and(|said| said.parsed_severity() == Some(Severity::Error))
+        .is_some_and(|answer| answer.parsed_severity() == Some(Severity::Error))
 }
 
 /// Whether the server is read-only.
@@ -198,7 +198,7 @@ fn number(object: &str, key: &str) -> u64 {
     digits[..end].parse().unwrap_or_default()
 }
 
-fn said(error: &Error) -> String {
+fn reason_of(error: &Error) -> String {
     let text = plain(error);
     match error.as_db_error().and_then(advice) {
         Some(advice) => format!("{text}; {advice}"),
@@ -208,11 +208,11 @@ fn said(error: &Error) -> String {
 
 /// The error in one line, without advice about the tables of a store.
 pub(super) fn plain(error: &Error) -> String {
-    let Some(said) = error.as_db_error() else {
+    let Some(answer) = error.as_db_error() else {
         return chain(error);
     };
-    let mut text = format!("{} {}: {}", said.severity(), said.code().code(), said.message());
-    for more in [said.detail(), said.hint()].into_iter().flatten() {
+    let mut text = format!("{} {}: {}", answer.severity(), answer.code().code(), answer.message());
+    for more in [answer.detail(), answer.hint()].into_iter().flatten() {
         text.push_str("; ");
         text.push_str(more);
     }
@@ -220,8 +220,8 @@ pub(super) fn plain(error: &Error) -> String {
 }
 
 /// Advice for missing privileges.
-fn advice(said: &DbError) -> Option<&'static str> {
-    match *said.code() {
+fn advice(answer: &DbError) -> Option<&'static str> {
+    match *answer.code() {
         SqlState::INSUFFICIENT_PRIVILEGE => Some(
             "let the owner of the schema open the store once, and grant the role what docs/postgresql.md of annals lists for what it does",
         ),
@@ -247,23 +247,23 @@ fn chain(error: &dyn StdError) -> String {
 /// Whether the error is transient: the server is unreachable, starting, stopping, full, or read-only.
 pub(super) fn is_transient(error: &Error) -> bool {
     match error.as_db_error() {
-        Some(said) => state_may_pass(said),
+        Some(answer) => state_may_pass(answer),
         None => error.is_closed() || is_of_the_network(error),
     }
 }
 
-fn state_may_pass(said: &DbError) -> bool {
-    let code = said.code().code();
+fn state_may_pass(answer: &DbError) -> bool {
+    let code = answer.code().code();
     // Connections, serialization failures, resources, operator intervention, system errors.
     let classes = ["08", "40", "53", "57", "58"];
     // A lock timeout, a slot in use by another session, and a standby that is not promoted.
     let states = ["55P03", "55006", "25006"];
-    classes.iter().any(|class| code.starts_with(class)) || states.contains(&code) || is_without_partition(said)
+    classes.iter().any(|class| code.starts_with(class)) || states.contains(&code) || is_without_partition(answer)
 }
 
 /// Whether a partition was dropped, which a new connection creates again. A user's CHECK that rejects a row has the same code, and a name.
-fn is_without_partition(said: &DbError) -> bool {
-    said.code().code() == "23514" && said.constraint().is_none() && said.table() == Some("events")
+fn is_without_partition(answer: &DbError) -> bool {
+    answer.code().code() == "23514" && answer.constraint().is_none() && answer.table() == Some("events")
 }
 
 /// Whether the network caused the error, and not an invalid certificate.

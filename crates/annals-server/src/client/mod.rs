@@ -220,7 +220,7 @@ impl Client {
         self.durability.map(|durability| ("durability", durability.to_string()))
     }
 
-    /// The events of an aggregate from a version on, a page at a time. An aggregate that never was has none.
+    /// The events of an aggregate from a version on, a page at a time. An aggregate that has never existed has none.
     pub fn read_stream(&self, aggregate_id: &str, from: Version) -> Events<'_> {
         Events::of_stream(self, aggregate_id, from)
     }
@@ -257,7 +257,7 @@ impl Client {
         Ok(answer.count)
     }
 
-    /// The event at a position; `None` if it was dropped or never was.
+    /// The event at a position; `None` if it was dropped or has never existed.
     ///
     /// # Errors
     ///
@@ -266,7 +266,7 @@ impl Client {
         self.event_of(&position.to_string())
     }
 
-    /// The event with an id; `None` if it was dropped or never was.
+    /// The event with an id; `None` if it was dropped or has never existed.
     ///
     /// # Errors
     ///

@@ -79,7 +79,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// A [`ClientError`]; [`Refused`](ClientError::Refused) if the aggregate never was.
+    /// A [`ClientError`]; [`Refused`](ClientError::Refused) if the aggregate has never existed.
     pub fn save_snapshot(&self, aggregate_id: &str, snapshot: &NewSnapshot) -> Result<Position, ClientError> {
         let target = format!("/streams/{}/snapshot", segment(aggregate_id));
         let saved: Saved = self.http.put(&target, write::snapshot(snapshot)?)?;
