@@ -37,7 +37,7 @@ pub use counts::Counts;
 pub use date::Date;
 pub use heatmap::Heatmap;
 #[cfg(feature = "json")]
-pub use measure::{Measure, MeasuredRow, Values};
+pub use measure::{Measure, MeasuredRow, RollupRows, Values};
 pub use statistics::Statistics;
 pub use trend::{Empty, Trend, TrendRow};
 pub use zone::TimeZone;

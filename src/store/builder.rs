@@ -10,6 +10,8 @@ use crate::store::durability::ticket;
 use crate::store::index::{Indexer, Indexes};
 use crate::store::log::positions::Log;
 use crate::store::retention::Retention;
+#[cfg(all(feature = "analytics", feature = "json"))]
+use crate::store::rollups::{MakeRollup, Rollups};
 use crate::store::{Engine, Parts, Store};
 use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};
 
@@ -41,6 +43,8 @@ pub struct Builder {
     pub(super) archives: Vec<Archive>,
     pub(crate) read_only: bool,
     pub(super) progress: Box<dyn FnMut(u64, u64) + Send>,
+    #[cfg(all(feature = "analytics", feature = "json"))]
+    pub(crate) rollups: Vec<(Name, MakeRollup)>,
     #[cfg(feature = "testing")]
     pub(super) by_hand: bool,
 }
@@ -147,7 +151,7 @@ impl Builder {
             None if self.settings.durability > Durability::Volatile => Err(crate::Error::invalid(
                 "the settings require durability, but the store has no journal: open it with one",
             )),
-            None => Ok(self.make()),
+            None => Ok(Store::of(self.whole_engine(Log::new(), None)?)),
         }
     }
 
@@ -157,6 +161,14 @@ impl Builder {
             if self.indexers[..place].iter().any(|(other, _)| other == name) {
                 return Err(crate::Error::invalid(format!(
                     "two indexers have the name '{name}': rename one of them"
+                )));
+            }
+        }
+        #[cfg(all(feature = "analytics", feature = "json"))]
+        for (place, (name, _)) in self.rollups.iter().enumerate() {
+            if self.rollups[..place].iter().any(|(other, _)| other == name) {
+                return Err(crate::Error::invalid(format!(
+                    "two rollups have the name '{name}': rename one of them"
                 )));
             }
         }
@@ -170,7 +182,7 @@ impl Builder {
         #[cfg(feature = "testing")]
         let by_hand = self.by_hand;
         let log = Log::with_journal(journal.durability(), self.settings.durability);
-        let mut engine = self.engine(log, Some(flushing));
+        let mut engine = self.whole_engine(log, Some(flushing))?;
         engine.recover(&mut *journal, &mut *progress)?;
         let store = Store::of(engine);
         #[cfg(feature = "testing")]
@@ -190,7 +202,7 @@ impl Builder {
     fn open_to_read(mut self, mut journal: Box<dyn Journal>) -> Result<Store> {
         let archives = std::mem::take(&mut self.archives);
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
-        let mut engine = self.engine(Log::new(), None);
+        let mut engine = self.whole_engine(Log::new(), None)?;
         if archives.is_empty() {
             engine.opened.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
             engine
@@ -211,7 +223,23 @@ impl Builder {
         Store::of(self.engine(Log::new(), None))
     }
 
-    pub(super) fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
+    /// The engine with its rollups.
+    #[cfg(all(feature = "analytics", feature = "json"))]
+    pub(super) fn whole_engine(mut self, log: Log, flushing: Option<Flushing>) -> Result<Engine> {
+        let rollups = std::mem::take(&mut self.rollups);
+        let mut engine = self.engine(log, flushing);
+        let made: Result<Vec<_>> = rollups.into_iter().map(|(_, make)| make(&engine.indexes)).collect();
+        engine.retention.rollups = Rollups::new(made?);
+        Ok(engine)
+    }
+
+    #[cfg(not(all(feature = "analytics", feature = "json")))]
+    #[expect(clippy::unnecessary_wraps, reason = "with rollups it can fail")]
+    pub(super) fn whole_engine(self, log: Log, flushing: Option<Flushing>) -> Result<Engine> {
+        Ok(self.engine(log, flushing))
+    }
+
+    fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
         let parts = Parts {
             core: Core::new(log, self.settings.shard_count(), crate::settings::lane_count()),
             indexes: Indexes::new(self.indexers),

@@ -55,6 +55,8 @@ impl Core {
     /// Creates an independent copy: shards and lanes are shared until written to. `beside` runs while all locks are held.
     pub(crate) fn fork<R>(&self, beside: impl FnOnce() -> R) -> (Self, R) {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
+        // Before the lanes: whoever counts events locks them later.
+        let beside = beside();
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
         let share_lane = |own: &mut RwLockWriteGuard<'_, OwnLane>| {
             own.lane.write().seal_to_share();
@@ -63,7 +65,6 @@ impl Core {
                 pages: PageCache::default(),
             }))
         };
-        let beside = beside();
         let fork = Self {
             log: self.log.fork(),
             shards: shards

@@ -11,6 +11,8 @@ pub(crate) mod query;
 pub(crate) mod read;
 mod reader;
 pub(crate) mod retention;
+#[cfg(all(feature = "analytics", feature = "json"))]
+pub(crate) mod rollups;
 #[cfg(all(test, annals_loom))]
 mod simulation;
 pub(crate) mod stats;
@@ -31,7 +33,7 @@ use self::durability::follow::Following;
 use self::index::Indexes;
 use self::log::directory::PageCache;
 #[cfg(feature = "cache")]
-use self::query::cache::Caches;
+use self::query::caches::Caches;
 use self::retention::Retention;
 use crate::journal::RecoveryReport;
 use crate::{
@@ -89,7 +91,7 @@ pub(crate) struct Engine {
     pub(crate) indexes: Indexes,
     #[cfg(feature = "cache")]
     pub(crate) caches: Caches,
-    retention: Retention,
+    pub(crate) retention: Retention,
     /// State shared by the journal's thread and appends, if there is a journal.
     pub(crate) flushing: Option<Flushing>,
     /// State shared by the following thread and appends, if the store follows.
@@ -173,6 +175,8 @@ impl Store {
             archives: Vec::new(),
             read_only: false,
             progress: Box::new(|_, _| {}),
+            #[cfg(all(feature = "analytics", feature = "json"))]
+            rollups: Vec::new(),
             #[cfg(feature = "testing")]
             by_hand: false,
         }

@@ -47,6 +47,7 @@ mod read_only;
 mod readme_example;
 mod repair;
 mod retention;
+mod rollups;
 mod saga_matrix;
 mod seed;
 mod snapshots;

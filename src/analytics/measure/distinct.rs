@@ -89,6 +89,7 @@ impl Distinct {
         }
     }
 
+    #[cfg(feature = "cache")]
     pub(super) fn heap_bytes(&self) -> usize {
         match self {
             Self::Exact(hashes) => hashes.len() * 2 * size_of::<u64>(),

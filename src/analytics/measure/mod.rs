@@ -1,6 +1,7 @@
 //! Statistics of a field of the data: of all events, by the values of an indexed field, and over time.
 
 mod distinct;
+mod rollup;
 mod sketch;
 mod sum;
 mod values;
@@ -9,6 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use self::rollup::RollupRows;
 pub use self::values::Values;
 use super::bucket::Bucket;
 use super::local::WallClock;
@@ -82,6 +84,15 @@ pub struct MeasuredRow {
 /// The group and the bucket of a row.
 type Key = (Option<Box<str>>, i64);
 
+/// What happens to a row beyond [`ROWS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overflow {
+    /// It is left out, and the result is an error.
+    Fail,
+    /// The rows of the earliest time make room.
+    ForgetEarliest,
+}
+
 /// Values by group and time, as they are fed.
 #[derive(Clone, Debug)]
 struct Measured {
@@ -89,41 +100,72 @@ struct Measured {
     groups: Groups,
     every: Option<(Bucket, WallClock)>,
     rows: BTreeMap<Key, Values>,
+    overflow: Overflow,
+    /// The latest time whose rows were forgotten.
+    forgotten_to: Option<i64>,
     /// Whether there were more rows than [`ROWS_MAX`].
     is_cut: bool,
 }
 
 impl Measured {
-    fn new(measure: &Measure, groups: Groups) -> Self {
+    fn new(measure: &Measure, groups: Groups, overflow: Overflow) -> Self {
         let clock = |(bucket, zone): &(Bucket, TimeZone)| (*bucket, WallClock::new(zone.clone()));
         Self {
             pointer: measure.pointer.clone(),
             groups,
             every: measure.every.as_ref().map(clock),
             rows: BTreeMap::new(),
+            overflow,
+            forgotten_to: None,
             is_cut: false,
         }
     }
 
     fn add(&mut self, event: EventRef<'_>) {
-        let Self {
-            pointer,
-            groups,
-            every,
-            rows,
-            is_cut,
-        } = self;
-        let time = every
-            .as_mut()
-            .map_or(0, |(bucket, clock)| bucket.key(clock, event.timestamp()));
+        let bucket = |(bucket, clock): &mut (Bucket, WallClock)| bucket.key(clock, event.timestamp());
+        let time = self.every.as_mut().map_or(0, bucket);
+        let groups = self.groups.clone();
         groups.each(event, |group| {
             let key = (group.map(Box::from), time);
-            if rows.len() >= ROWS_MAX && !rows.contains_key(&key) {
-                *is_cut = true;
-                return;
+            if self.has_room_for(&key) {
+                self.rows.entry(key).or_default().add(event, &self.pointer);
             }
-            rows.entry(key).or_default().add(event, pointer);
         });
+    }
+
+    /// Whether there is room for a row; makes some if earlier rows may be forgotten.
+    fn has_room_for(&mut self, key: &Key) -> bool {
+        if self.forgotten_to.is_some_and(|forgotten| key.1 <= forgotten) {
+            return false;
+        }
+        if self.rows.len() < ROWS_MAX || self.rows.contains_key(key) {
+            return true;
+        }
+        let earliest = self.rows.keys().map(|(_, time)| *time).min();
+        match earliest.filter(|earliest| self.overflow == Overflow::ForgetEarliest && *earliest < key.1) {
+            Some(earliest) => {
+                self.rows.retain(|(_, time), _| *time > earliest);
+                self.forgotten_to = Some(earliest);
+                true
+            }
+            // An event earlier than all rows is forgotten as they would be.
+            None if self.overflow == Overflow::ForgetEarliest && earliest > Some(key.1) => {
+                self.forgotten_to = Some(key.1);
+                false
+            }
+            None => {
+                self.is_cut = true;
+                false
+            }
+        }
+    }
+
+    /// The first moment that has rows, if earlier ones were forgotten.
+    fn kept_from(&mut self) -> Option<Timestamp> {
+        let forgotten = self.forgotten_to?;
+        let (bucket, clock) = self.every.as_mut()?;
+        let next = bucket.next(clock, forgotten);
+        Some(bucket.start(clock, next))
     }
 
     fn into_rows(self) -> Result<Vec<MeasuredRow>> {
@@ -187,7 +229,7 @@ impl QueryRun<'_> {
     pub fn measure(&self, measure: &Measure) -> Result<Vec<MeasuredRow>> {
         measure.check()?;
         let groups = self.groups(measure.by.as_ref())?;
-        let measured = self.summary(&format!("{measure:?}"), &Measured::new(measure, groups))?;
+        let measured = self.summary(&format!("{measure:?}"), &Measured::new(measure, groups, Overflow::Fail))?;
         measured.into_rows()
     }
 }

@@ -11,6 +11,7 @@ const ERROR: f64 = 0.01;
 /// Buckets of each sign. They cover a ratio of 10¹⁷ between the largest and the smallest value; beyond that, the smallest are counted together.
 const BUCKETS_MAX: usize = 2_048;
 
+#[cfg(feature = "cache")]
 /// Approximate bytes of a bucket.
 const BYTES_PER_BUCKET: usize = 24;
 
@@ -98,6 +99,7 @@ impl Sketch {
         })
     }
 
+    #[cfg(feature = "cache")]
     pub(super) fn heap_bytes(&self) -> usize {
         (self.negative.len() + self.positive.len()) * BYTES_PER_BUCKET
     }

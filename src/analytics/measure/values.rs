@@ -111,6 +111,7 @@ impl Values {
         self.distinct.count()
     }
 
+    #[cfg(feature = "cache")]
     pub(super) fn bytes(&self) -> usize {
         size_of::<Self>() + self.sketch.heap_bytes() + self.distinct.heap_bytes()
     }

@@ -337,9 +337,7 @@ impl Engine {
             if let Outcome::New(surplus) = written.outcome {
                 let last = written.appended.last_position.0;
                 self.core.log.announce();
-                self.indexes
-                    .main
-                    .assist(&self.core, last.min(self.core.log.published()));
+                self.assist(last.min(self.core.log.published()));
                 self.note_log_age();
                 self.limit_when_visible(last, &stream.aggregate_id, surplus);
             }

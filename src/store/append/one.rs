@@ -190,9 +190,17 @@ impl Engine {
     pub(crate) fn acknowledge(&self, last: u64, acknowledge: Durability) -> Result<Durability> {
         self.core.log.announce();
         let durability = self.await_durable(last, acknowledge)?;
-        self.indexes.main.assist(&self.core, last);
+        self.assist(last);
         self.note_log_age();
         Ok(durability)
+    }
+
+    /// Extends what follows the log if it is behind `last`.
+    #[inline]
+    pub(in crate::store) fn assist(&self, last: u64) {
+        self.indexes.main.assist(&self.core, last);
+        #[cfg(all(feature = "analytics", feature = "json"))]
+        self.retention.rollups.assist(&self.core);
     }
 
     /// Notes when the events added now expire, if the budget has an age.

@@ -76,7 +76,7 @@ impl Builder {
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
         // The feed returns only synced events, so readers never wait for a sync.
         let log = Log::with_journal(Durability::Synced, Durability::Volatile);
-        let mut engine = self.engine(log, None);
+        let mut engine = self.whole_engine(log, None)?;
         let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
         filled.map_err(Error::of_reader)?;
         engine.following = Some(Following::new(remote));
@@ -97,7 +97,7 @@ impl Builder {
         self.check()?;
         self.check_follows()?;
         let mut progress = std::mem::replace(&mut self.progress, Box::new(|_, _| {}));
-        let mut engine = self.engine(Log::new(), None);
+        let mut engine = self.whole_engine(Log::new(), None)?;
         engine.opened.read_only = Some("it was opened with `read_only`; open it without `read_only` to append");
         let filled = engine.fill(&mut *progress, |into| feed.next(Position(0), into));
         filled.map_err(Error::of_reader)?;
@@ -277,7 +277,7 @@ impl Engine {
         let last = recovery.position();
         self.core.log.followed_to(last);
         drop(whole);
-        self.indexes.main.assist(&self.core, last);
+        self.assist(last);
         self.note_log_age();
         self.make_room();
         Ok(())

@@ -17,8 +17,6 @@ use crate::settings::CacheSettings;
 use crate::store::Engine;
 use crate::store::query::run::{CacheState, Found, Key, keep_first};
 use crate::store::query::select::Bounds;
-#[cfg(feature = "analytics")]
-use crate::store::query::summary::cached::SummaryCache;
 use crate::{Filter, Result};
 
 /// An entry larger than the cache's size divided by this is not stored.
@@ -75,24 +73,6 @@ pub(crate) struct Prefixes<K: Hash + Eq + Send + Sync + 'static, V: Send + Sync 
     hits: AtomicU64,
     extensions: AtomicU64,
     misses: AtomicU64,
-}
-
-/// The caches of a store.
-#[derive(Debug, Default)]
-pub(crate) struct Caches {
-    pub(in crate::store) queries: Lazy<QueryCache>,
-    #[cfg(feature = "analytics")]
-    pub(in crate::store) summaries: Lazy<SummaryCache>,
-}
-
-impl Caches {
-    /// Statistics of all caches together.
-    pub(in crate::store) fn stats(&self) -> CacheStats {
-        let stats = self.queries.stats();
-        #[cfg(feature = "analytics")]
-        let stats = stats + self.summaries.stats();
-        stats
-    }
 }
 
 /// A cache that is created at first use: a store without large queries has none.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::store::index::Indexer;
+use crate::store::index::{Indexer, Indexes};
 use crate::store::query::matcher::registered;
 use crate::store::query::run::QueryRun;
 use crate::{EventRef, Field, Name, Result};
@@ -28,6 +28,17 @@ impl fmt::Debug for Groups {
 }
 
 impl Groups {
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](crate::Error::Invalid) if no indexer has the name.
+    pub(crate) fn new(by: Option<&Field>, indexes: &Indexes) -> Result<Self> {
+        Ok(match by {
+            None => Self::One,
+            Some(Field::Index(name)) => Self::Index(registered(name, indexes)?),
+            Some(field) => Self::Field(field.clone()),
+        })
+    }
+
     /// Calls `each` once for every distinct value of the event; once with `None` if it has none.
     pub(crate) fn each(&self, event: EventRef<'_>, mut each: impl FnMut(Option<&str>)) {
         match self {
@@ -75,10 +86,6 @@ impl QueryRun<'_> {
     ///
     /// [`Error::Invalid`](crate::Error::Invalid) if no indexer has the name.
     pub(crate) fn groups(&self, by: Option<&Field>) -> Result<Groups> {
-        Ok(match by {
-            None => Groups::One,
-            Some(Field::Index(name)) => Groups::Index(registered(name, &self.engine().indexes)?),
-            Some(field) => Groups::Field(field.clone()),
-        })
+        Groups::new(by, &self.engine().indexes)
     }
 }

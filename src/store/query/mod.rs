@@ -6,6 +6,8 @@
 
 #[cfg(feature = "cache")]
 pub(crate) mod cache;
+#[cfg(feature = "cache")]
+pub(super) mod caches;
 pub(crate) mod explain;
 #[cfg(all(feature = "analytics", feature = "json"))]
 pub(crate) mod groups;

@@ -135,6 +135,12 @@ impl Engine {
     /// Drops the events at `positions` and records the drop as a gap and in the budget. The caller has locked their shard.
     fn drop_events(&self, positions: &[u64], reason: GapReason) {
         self.retention.drops.record(reason, || {
+            #[cfg(all(feature = "analytics", feature = "json"))]
+            let run = self
+                .retention
+                .rollups
+                .count_before(&self.core, positions, || self.core.drop_events(positions))?;
+            #[cfg(not(all(feature = "analytics", feature = "json")))]
             let run = self.core.drop_events(positions)?;
             if let Some(usage) = &self.retention.usage {
                 usage.drop_written(Cost::new(run.counted, run.bytes));

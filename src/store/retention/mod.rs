@@ -18,11 +18,13 @@ use crate::settings::Budget;
 use crate::store::retention::budget::Usage;
 use crate::store::retention::drops::Drops;
 use crate::store::retention::due::Due;
+#[cfg(all(feature = "analytics", feature = "json"))]
+use crate::store::rollups::Rollups;
 use crate::store::sync::{Mutex, RwLock};
 
 /// What a store has dropped, what it is about to drop, and how much it holds.
 #[derive(Debug, Default)]
-pub(super) struct Retention {
+pub(crate) struct Retention {
     /// Held for reading while an aggregate is changed, for writing while the store is forked.
     pub(super) changing: RwLock<()>,
     /// Held while the oldest events are dropped.
@@ -31,6 +33,8 @@ pub(super) struct Retention {
     pub(super) usage: Option<Usage>,
     pub(super) drops: Drops,
     pub(super) due: Due,
+    #[cfg(all(feature = "analytics", feature = "json"))]
+    pub(crate) rollups: Rollups,
 }
 
 impl Retention {
@@ -48,6 +52,8 @@ impl Retention {
             usage: self.usage.as_ref().map(Usage::fork),
             drops: self.drops.fork(compacted),
             due: self.due.fork(),
+            #[cfg(all(feature = "analytics", feature = "json"))]
+            rollups: self.rollups.fork(),
             ..Self::default()
         }
     }
