@@ -1,10 +1,11 @@
 //! Settings: plain data with defaults.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::event::names::PART_BYTES_MAX;
-use crate::{Durability, Error, Result};
+use crate::{Durability, Error, Name, Result};
 
 /// The configuration of a store. The clock, the source of ids and indexers are set by the [`Builder`](crate::Builder).
 ///
@@ -128,6 +129,16 @@ impl Settings {
         check_range("flush.bytes", self.flush.bytes, 1, FLUSH_BYTES_MAX)?;
         check_range("flush.events", self.flush.events, 1, FLUSH_EVENTS_MAX)?;
         check_range("limits.batch_events_max", limits.batch_events_max, 1, BATCH_EVENTS_MAX)?;
+        if let Some(name) = self
+            .budget
+            .aggregate_types
+            .keys()
+            .find(|name| name.is_empty() || name.starts_with('$'))
+        {
+            return Err(Error::invalid(format!(
+                "budget.aggregate_types has '{name}', which is no type of aggregates"
+            )));
+        }
         if self.shards != 0 && !self.shards.is_power_of_two() {
             return Err(Error::invalid(format!(
                 "shards is {}, but must be a power of two",
@@ -174,6 +185,8 @@ pub struct Budget {
     pub events: Option<u64>,
     /// Maximum age since an event was recorded. Older events are dropped, also with [`WhenFull::Refuse`].
     pub age: Option<Duration>,
+    /// The number of events of an aggregate type. The oldest events of the type beyond it are dropped, also with [`WhenFull::Refuse`].
+    pub aggregate_types: BTreeMap<Name, u64>,
     /// The reaction to an append beyond `bytes` or `events`.
     pub when_full: WhenFull,
 }

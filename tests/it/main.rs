@@ -56,3 +56,4 @@ mod tail;
 #[cfg(unix)]
 mod targets;
 mod tidy;
+mod type_budgets;

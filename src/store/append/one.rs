@@ -130,6 +130,7 @@ impl Engine {
         let version = state.stream(key).version;
         let first = self.write_prepared(state, key, prepared);
         self.count_written(cost);
+        self.retention.types.add_written(std::slice::from_ref(prepared));
         let surplus = self.limit_appended(state, key);
         Ok(Some(WrittenAppend {
             appended: acknowledged(prepared, version, first),

@@ -190,6 +190,7 @@ impl Engine {
             return Ok(None);
         };
         self.count_written(cost);
+        self.retention.types.add_written(parts);
         let surplus = self.limit_parts(&mut locks, parts, &keys);
         drop(locks);
         let durability = self.acknowledge(last_position(&written), acknowledge)?;

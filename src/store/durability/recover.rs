@@ -317,6 +317,7 @@ impl Recovery<'_> {
                 engine.carry_out(&mut guard, key, &change, target);
             }
         } else {
+            engine.retention.types.add(event.aggregate_type(), 1);
             engine.apply_limits(shard, key);
         }
         Ok(())

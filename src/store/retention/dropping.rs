@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use crate::store::log::directory::PageCache;
 use crate::store::retention::budget::Cost;
+use crate::store::retention::type_budget::TypeBudget;
 use crate::store::streams::shard::Shard;
 use crate::store::streams::stream::Stream;
 use crate::store::{Engine, Store};
-use crate::{Durability, Event, EventRef, Gap, GapReason, Name, Timestamp, WhenFull};
+use crate::{Durability, Event, EventRef, Field, Gap, GapReason, Name, Timestamp, WhenFull};
 
 /// The smallest part of the events, as a divisor, that a budget drops at once, so that not every append has to drop.
 const DROP_PART: u64 = 64;
@@ -135,6 +136,7 @@ impl Engine {
     /// Drops the events at `positions` and records the drop as a gap and in the budget. The caller has locked their shard.
     fn drop_events(&self, positions: &[u64], reason: GapReason) {
         self.retention.drops.record(reason, || {
+            self.count_dropped_types(positions);
             #[cfg(all(feature = "analytics", feature = "json"))]
             let run = self
                 .retention
@@ -147,6 +149,19 @@ impl Engine {
             }
             Some(run)
         });
+    }
+
+    /// Counts the events at `positions` as dropped in the budgets of their types.
+    fn count_dropped_types(&self, positions: &[u64]) {
+        let types = &self.retention.types;
+        if types.are_none() {
+            return;
+        }
+        let mut pages = PageCache::default();
+        for position in positions {
+            let subtract = |event: EventRef<'_>| types.subtract(event.aggregate_type());
+            self.core.with_event(*position, &mut pages, subtract);
+        }
     }
 
     /// Notes when the first event of a stream expires. This replaces the note about an earlier event.
@@ -294,6 +309,9 @@ impl Engine {
 
     /// Drops the oldest events until the budget holds.
     pub(crate) fn make_room(&self) {
+        for budget in self.retention.types.iter() {
+            self.make_room_of(budget);
+        }
         let budget = &self.settings.budget;
         let Some(usage) = self
             .retention
@@ -317,6 +335,38 @@ impl Engine {
         }
     }
 
+    /// Drops the oldest events of an aggregate type until its budget holds.
+    fn make_room_of(&self, budget: &TypeBudget) {
+        while budget.surplus().is_some() {
+            let _one = self.retention.dropping.lock();
+            let Some((held, surplus)) = budget.surplus() else {
+                return;
+            };
+            let count = surplus.max(held / DROP_PART).clamp(1, DROP_BATCH);
+            let positions = self.oldest_of(budget, count);
+            let Some(last) = positions.last().copied() else { return };
+            self.drop_positions(positions.into_iter(), &GapReason::Budget);
+            budget.note_dropped_to(last);
+        }
+    }
+
+    /// The positions of the oldest events of a type that can be dropped.
+    fn oldest_of(&self, budget: &TypeBudget, count: u64) -> Vec<u64> {
+        let until = self.droppable_to();
+        let Some((index, field)) = self.indexes.of(&Field::AggregateType) else {
+            return Vec::new();
+        };
+        let terms = index.read_whole(&self.core, until);
+        let Some(positions) = terms.positions(field, &budget.aggregate_type) else {
+            return Vec::new();
+        };
+        let mut pages = PageCache::default();
+        let is_held = |position: &u64| self.core.with_event(*position, &mut pages, |_| ()).is_some();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let after = budget.dropped_to().max(self.core.log.floor());
+        positions.range(after, until).filter(is_held).take(count).collect()
+    }
+
     /// The position up to which the oldest events can be dropped: events that the journal does not have are retained.
     fn droppable_to(&self) -> u64 {
         self.core.log.published().min(self.core.log.journaled())
@@ -331,18 +381,18 @@ impl Engine {
         if to <= floor {
             return 0;
         }
-        self.drop_oldest_to(floor, to, reason);
+        self.drop_positions(self.core.log.positions(floor + 1, to), reason);
         self.core.log.raise_floor(to);
         to - floor
     }
 
-    /// Drops the events above `floor`, up to `to`, from their streams and from their lanes.
-    fn drop_oldest_to(&self, floor: u64, to: u64, reason: &GapReason) {
+    /// Drops events, each the oldest of its aggregate when its turn comes, from their streams and from their lanes.
+    fn drop_positions(&self, positions: impl Iterator<Item = u64>, reason: &GapReason) {
         // A journal retains events that memory drops: an aggregate must not reuse a version in it.
         let forget = !self.core.log.has_journal();
         let mut pages = PageCache::default();
         let mut of_shard = vec![Vec::new(); self.core.shard_count()];
-        for position in self.core.log.positions(floor + 1, to) {
+        for position in positions {
             let name = |event: EventRef<'_>| (Name::from(event.aggregate_id()), event.raw_version());
             if let Some((id, version)) = self.core.with_event(position, &mut pages, name) {
                 let hash = self.core.hash(&id);

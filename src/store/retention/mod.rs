@@ -13,11 +13,13 @@ pub(super) mod due;
 pub(crate) mod gaps;
 pub(crate) mod journal;
 pub(super) mod snapshot;
+mod type_budget;
 
 use crate::settings::Budget;
 use crate::store::retention::budget::Usage;
 use crate::store::retention::drops::Drops;
 use crate::store::retention::due::Due;
+use crate::store::retention::type_budget::TypeBudgets;
 #[cfg(all(feature = "analytics", feature = "json"))]
 use crate::store::rollups::Rollups;
 use crate::store::sync::{Mutex, RwLock};
@@ -31,6 +33,7 @@ pub(crate) struct Retention {
     pub(super) dropping: Mutex<()>,
     /// Counted only if the budget needs it.
     pub(super) usage: Option<Usage>,
+    pub(super) types: TypeBudgets,
     pub(super) drops: Drops,
     pub(super) due: Due,
     #[cfg(all(feature = "analytics", feature = "json"))]
@@ -39,9 +42,11 @@ pub(crate) struct Retention {
 
 impl Retention {
     pub(super) fn new(budget: &Budget) -> Self {
-        let is_counted = budget.bytes.is_some() || budget.events.is_some();
+        let types = TypeBudgets::new(&budget.aggregate_types);
+        let is_counted = budget.bytes.is_some() || budget.events.is_some() || !types.are_none();
         Self {
             usage: is_counted.then(Usage::default),
+            types,
             ..Self::default()
         }
     }
@@ -50,6 +55,7 @@ impl Retention {
     pub(super) fn fork(&self, compacted: u64) -> Self {
         Self {
             usage: self.usage.as_ref().map(Usage::fork),
+            types: self.types.fork(),
             drops: self.drops.fork(compacted),
             due: self.due.fork(),
             #[cfg(all(feature = "analytics", feature = "json"))]
