@@ -156,6 +156,9 @@ impl Rollups {
 
     /// The rollups of a copy of the store. The caller blocks all drops.
     pub(in crate::store) fn fork(&self) -> Self {
+        if self.are_none() {
+            return Self::default();
+        }
         let fed = self.fed.lock();
         let copy = |rollup: &Rollup| Rollup {
             name: rollup.name.clone(),
