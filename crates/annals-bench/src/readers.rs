@@ -1,8 +1,8 @@
 //! Readers that follow the log while it is written: how soon each sees an event, how far it is behind, and whether it sees all.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use annals::Position;
@@ -21,8 +21,10 @@ const PAGE: usize = 1_000;
 const POLL: Duration = Duration::from_millis(1);
 /// How long a reader waits to be woken.
 const WAIT: Duration = Duration::from_millis(50);
-/// How long it waits for the last events: everything was acknowledged before.
-const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How long a reader waits after the load for an acknowledged event that it has not seen. One that comes later counts as lost.
+const LATE_MAX: Duration = Duration::from_secs(5);
+/// How long a reader may need after the load to catch up. Shorter than the time after which a thread counts as hanging.
+pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(50);
 
 /// What the readers of a run saw.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +33,8 @@ pub struct Seen {
     pub after: Samples,
     /// The most events that were acknowledged and not seen yet by a reader.
     pub behind_max: u64,
+    /// The most events of other programs that a reader skipped.
+    pub foreign: u64,
 }
 
 /// An event that a reader saw.
@@ -45,15 +49,29 @@ struct Sight {
 #[derive(Debug, Default)]
 struct Sights {
     all: Vec<Sight>,
+    /// Events of this run, with those from before the load.
+    own: u64,
+    /// Events of other programs.
+    foreign: u64,
     is_disordered: bool,
+    /// Whether it was still catching up when its time was over.
+    is_cut_short: bool,
     /// What a fold keeps of each stream: a sum that the compiler cannot leave out.
     sums: HashMap<String, u64>,
+}
+
+/// What readers know of the end of a run.
+#[derive(Debug, Default)]
+struct End {
+    /// The appends that were acknowledged, with their number of events, once the load has ended.
+    acknowledged: OnceLock<Vec<(u64, u32)>>,
+    is_given_up: AtomicBool,
 }
 
 /// Readers on threads of their own.
 #[derive(Debug)]
 pub(crate) struct Readers {
-    is_stopped: Arc<AtomicBool>,
+    end: Arc<End>,
     receive: Receiver<Result<Sights>>,
     count: u32,
 }
@@ -62,26 +80,25 @@ impl Readers {
     /// Starts the readers that the workload wants.
     pub(crate) fn start(setup: &Setup) -> Result<Self, LoadError> {
         let count = setup.generator.workload().readers.tails;
-        let is_stopped = Arc::new(AtomicBool::new(false));
+        let end = Arc::new(End::default());
         let (send, receive) = unbounded();
         for _ in 0..count {
-            let (setup, send, is_stopped) = (setup.clone(), send.clone(), Arc::clone(&is_stopped));
+            let (setup, send, end) = (setup.clone(), send.clone(), Arc::clone(&end));
             // A run that has given up does not listen any more.
-            let work = move || drop(send.send(follow(&setup, &is_stopped)));
+            let work = move || drop(send.send(follow(&setup, &end)));
             let thread = std::thread::Builder::new().name("reader".to_owned()).spawn(work);
             thread.map_err(|error| LoadError::Thread(error.to_string()))?;
         }
-        Ok(Self {
-            is_stopped,
-            receive,
-            count,
-        })
+        Ok(Self { end, receive, count })
     }
 
-    /// Waits until each reader has seen the last event, and compares what it saw with `entries`, which it sorts.
+    /// Waits until each reader has seen everything in `entries` that was acknowledged, or its time is over, and compares what it saw with
+    /// `entries`, which it sorts.
     pub(crate) fn finish(self, setup: &Setup, entries: &mut [Entry]) -> Result<Option<(Seen, Verdict)>, LoadError> {
-        self.is_stopped.store(true, Ordering::Release);
         entries.sort_unstable_by_key(|entry| entry.number);
+        let acknowledged = entries.iter().filter(|entry| is_acknowledged(entry));
+        let batch = |entry: &Entry| (entry.number, setup.generator.of_number(entry.number).batch);
+        self.end.acknowledged.set(acknowledged.map(batch).collect()).ok();
         let (mut seen, mut verdict) = (Seen::default(), Verdict::default());
         for _ in 0..self.count {
             let sights = self.receive.recv_timeout(HANG).map_err(|error| match error {
@@ -89,6 +106,7 @@ impl Readers {
                 RecvTimeoutError::Disconnected => LoadError::Panicked,
             })?;
             match sights {
+                Ok(sights) if sights.is_cut_short => return Err(LoadError::Behind),
                 Ok(sights) => sights.judge(setup, entries, &mut seen, &mut verdict),
                 Err(error) => verdict.note(Rule::EveryReader, || format!("a reader failed: {error}")),
             }
@@ -99,19 +117,23 @@ impl Readers {
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.is_stopped.store(true, Ordering::Release);
+        self.end.is_given_up.store(true, Ordering::Release);
     }
 }
 
-/// Follows the log until it is stopped and has no more events.
-fn follow(setup: &Setup, is_stopped: &AtomicBool) -> Result<Sights> {
+/// Follows the log until it has seen what was acknowledged, or its time is over.
+fn follow(setup: &Setup, end: &End) -> Result<Sights> {
     let mut sights = Sights::default();
     let mut cursor = Position(0);
     let mut tail = setup.store.follow(cursor)?;
+    let mut last: Option<LastEvents> = None;
     let is_folding = setup.generator.workload().readers.fold;
-    loop {
-        let is_last = is_stopped.load(Ordering::Acquire);
-        let (mut count, after) = (0_usize, cursor);
+    while !end.is_given_up.load(Ordering::Acquire) {
+        if last.is_none() {
+            let acknowledged = end.acknowledged.get();
+            last = acknowledged.map(|acknowledged| LastEvents::new(acknowledged, &sights, setup.clock.now()));
+        }
+        let (mut count, after, before) = (0_usize, cursor, sights.all.len());
         let mut look = |event: StoredEvent<'_>| {
             count += 1;
             let position = event.position.unwrap_or(cursor);
@@ -119,17 +141,62 @@ fn follow(setup: &Setup, is_stopped: &AtomicBool) -> Result<Sights> {
             cursor = position.max(cursor);
             sights.take(&event, setup, is_folding);
         };
-        let wait = if is_last { LAST_WAIT } else { WAIT };
         match &mut tail {
-            Some(tail) => tail.next(PAGE, wait, &mut look)?,
+            Some(tail) => tail.next(PAGE, WAIT, &mut look)?,
             None => setup.store.read_log(after, PAGE, &mut look)?,
         }
-        if count == 0 && is_last {
-            return Ok(sights);
+        if let Some(last) = &mut last
+            && last.is_over(&mut sights, before, setup.clock.now())
+        {
+            break;
         }
         if count == 0 && tail.is_none() {
             setup.clock.wait_until(setup.clock.now() + POLL);
         }
+    }
+    sights.foreign += tail.map_or(0, |tail| tail.skipped());
+    Ok(sights)
+}
+
+/// The events that a reader waits for after the load.
+#[derive(Debug)]
+struct LastEvents {
+    missing: HashSet<(u64, u32)>,
+    began: Duration,
+    /// When an event of this run was last seen, and how many had been seen then.
+    progress: (Duration, u64),
+}
+
+impl LastEvents {
+    fn new(acknowledged: &[(u64, u32)], sights: &Sights, now: Duration) -> Self {
+        let events = acknowledged
+            .iter()
+            .flat_map(|(number, batch)| (0..*batch).map(|ordinal| (*number, ordinal)));
+        let mut missing: HashSet<(u64, u32)> = events.collect();
+        for sight in &sights.all {
+            missing.remove(&(sight.number, sight.ordinal));
+        }
+        Self {
+            missing,
+            began: now,
+            progress: (now, sights.own),
+        }
+    }
+
+    /// Whether the reader ends, after a look that added the sights from `before` on. The last look shows nothing of this run: an event that is shown twice
+    /// is not missed.
+    fn is_over(&mut self, sights: &mut Sights, before: usize, now: Duration) -> bool {
+        for sight in sights.all.iter().skip(before) {
+            self.missing.remove(&(sight.number, sight.ordinal));
+        }
+        let is_idle = sights.own == self.progress.1;
+        if !is_idle {
+            self.progress = (now, sights.own);
+        }
+        let is_late = now.saturating_sub(self.progress.0) >= LATE_MAX;
+        let is_cut_short = now.saturating_sub(self.began) >= CATCH_UP_MAX;
+        sights.is_cut_short = is_cut_short && !is_idle;
+        is_idle && self.missing.is_empty() || is_late || is_cut_short
     }
 }
 
@@ -138,8 +205,12 @@ impl Sights {
         if is_folding {
             self.fold(event);
         }
-        let identity = identity_of(event.data).filter(|identity| identity.number & PRELOAD == 0);
-        if let Some(identity) = identity {
+        let Some(identity) = identity_of(event.data) else {
+            self.foreign += 1;
+            return;
+        };
+        self.own += 1;
+        if identity.number & PRELOAD == 0 {
             self.all.push(Sight {
                 number: identity.number,
                 ordinal: identity.ordinal,
@@ -162,6 +233,7 @@ impl Sights {
     /// Whether everything in `entries` that was acknowledged was seen, once and in order, and when.
     fn judge(mut self, setup: &Setup, entries: &[Entry], seen: &mut Seen, verdict: &mut Verdict) {
         seen.behind_max = seen.behind_max.max(self.behind(setup, entries));
+        seen.foreign = seen.foreign.max(self.foreign);
         if self.is_disordered {
             verdict.note(Rule::EveryReader, || "a reader saw positions that went back".to_owned());
         }

@@ -236,8 +236,9 @@ pub fn run_and_kill(
 ) -> Result<Run, RunError> {
     let of = |phase| move |error| RunError::Store { phase, error };
     report(watch, Phase::Provision, 0)?;
-    let place = backend.place().ok_or(UNKILLABLE).map_err(of(Phase::Provision))?;
     backend.wipe().map_err(of(Phase::Provision))?;
+    // What a server had before belongs to its place.
+    let place = backend.place().ok_or(UNKILLABLE).map_err(of(Phase::Provision))?;
     let run = run_killed(
         backend,
         row,

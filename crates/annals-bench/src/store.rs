@@ -149,6 +149,11 @@ pub trait Follow {
     ///
     /// [`StoreError::Failed`] if the store cannot be read.
     fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()>;
+
+    /// The events of other programs that it has skipped, where the log has some.
+    fn skipped(&self) -> u64 {
+        0
+    }
 }
 
 impl fmt::Debug for dyn EventStore {

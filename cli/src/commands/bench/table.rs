@@ -164,6 +164,12 @@ fn write_readers(summary: &Summary, out: &mut Out<'_>) -> Outcome {
                 whole(behind.value)
             ))?;
         }
+        if row.foreign > 0 {
+            out.note(&format!(
+                "{name}: readers skipped {} events of other programs",
+                grouped(row.foreign)
+            ))?;
+        }
         if let Some(lost) = row.figure(Figure::LostEvents) {
             out.note(&format!(
                 "{name}: opened {} ms after its process was killed; of {} acknowledged events, {} were lost",

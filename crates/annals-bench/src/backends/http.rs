@@ -5,18 +5,21 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 use serde_json::Value;
 
 use super::remote::{Client, JsonEvent, OrFailed as _, described, escaped, time, without_password};
 use crate::store::{
-    Backend, By, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Question, Result, StoreError,
+    Backend, By, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Question, Result, StoreError,
     StoredEvent, Usage,
 };
 
 /// How the URLs of this backend begin.
 pub(super) const SCHEME: &str = "http://";
+/// The distance of two looks of a reader.
+const POLL: Duration = Duration::from_millis(1);
 
 /// A server.
 #[derive(Debug)]
@@ -106,13 +109,45 @@ impl Remote {
         format!("/streams/{}/events", escaped(&format!("{}{stream}", self.prefix)))
     }
 
-    /// Shows the events of the page at `path` and of those after it that are of this run, `limit` at most.
+    /// Shows the events of the page at `path` and of those after it that are of this run, `limit` at most. Others do not count.
     fn show(&self, path: &str, limit: usize, look: Look<'_>) -> Result<()> {
-        self.client.pages(path, limit, &mut |event| {
-            if let Some(stream) = event.stream.strip_prefix(&self.prefix) {
-                look(StoredEvent { stream, ..event });
-            }
-        })
+        self.client
+            .pages(path, limit, &mut |event| self.show_own(event, &mut *look))
+    }
+
+    /// Shows an event if it is of this run, and returns whether it is.
+    fn show_own(&self, event: StoredEvent<'_>, look: Look<'_>) -> bool {
+        let own = event.stream.strip_prefix(&self.prefix);
+        if let Some(stream) = own {
+            look(StoredEvent { stream, ..event });
+        }
+        own.is_some()
+    }
+}
+
+/// A reader that goes on behind the events of other programs too, so that it asks for each of them once.
+struct Skipping<'a> {
+    remote: &'a Remote,
+    after: Position,
+    skipped: u64,
+}
+
+impl Follow for Skipping<'_> {
+    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
+        let (before, path) = (self.after, format!("/events?after={}", self.after.0));
+        self.remote.client.pages(&path, limit, &mut |event| {
+            self.after = event.position.unwrap_or(self.after);
+            self.skipped += u64::from(!self.remote.show_own(event, &mut *look));
+            true
+        })?;
+        if self.after == before {
+            std::thread::park_timeout(wait.min(POLL));
+        }
+        Ok(())
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skipped
     }
 }
 
@@ -148,6 +183,14 @@ impl EventStore for Remote {
 
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
         self.show(&format!("/events?after={}", after.0.max(self.base)), limit, look)
+    }
+
+    fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
+        Ok(Some(Box::new(Skipping {
+            remote: self,
+            after: after.max(Position(self.base)),
+            skipped: 0,
+        })))
     }
 
     fn query(&self, question: &Question, look: Look<'_>) -> Result<()> {

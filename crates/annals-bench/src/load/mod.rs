@@ -21,6 +21,7 @@ use self::source::Source;
 use self::worker::{HANG, Worker};
 use crate::clock::{Clock, VirtualClock};
 use crate::generate::Generator;
+use crate::readers::CATCH_UP_MAX;
 use crate::store::EventStore;
 
 /// How often a load reports its progress.
@@ -84,6 +85,12 @@ pub enum LoadError {
     /// A call did not return.
     #[error("a call to the backend has not returned for {} s after the load had ended", HANG.as_secs())]
     Hangs,
+    /// A reader got events that were acknowledged long before, and more were to come.
+    #[error(
+        "a reader was still catching up {} s after the load had ended; lower load.rate, or phases.measure_ms",
+        CATCH_UP_MAX.as_secs()
+    )]
+    Behind,
     /// The process that was to be killed has ended, or cannot be started.
     #[error("the process that was to be killed: {0}")]
     Child(String),

@@ -103,6 +103,9 @@ pub struct RowSummary {
     pub is_checked: bool,
     /// Events that were acknowledged, and of these those that were found.
     pub delivered: (u64, u64),
+    /// The most events of other programs that a reader skipped in a repeat.
+    #[serde(default)]
+    pub foreign: u64,
     /// Broken rules.
     pub violations: Vec<Violation>,
     /// What the workload wants, and whether it was reached.

@@ -6,6 +6,7 @@ use super::{FORMAT, Figure, KindSummary, RowSummary, Summary, TimelinePart, goal
 use crate::load::{Quantile, Samples};
 use crate::oracle::Verdict;
 use crate::plan::Row;
+use crate::readers::Seen;
 use crate::run::{Phase, Run};
 use crate::statistics::{Estimate, estimate, estimate_percentile, median};
 use crate::workload::{Kind, Mode};
@@ -56,10 +57,15 @@ fn summarize(row: &Row) -> RowSummary {
         stored: last.map_or(0, |run| run.stored),
         is_checked: verdict.is_checked,
         delivered: (verdict.acknowledged, verdict.found),
+        foreign: seen(row).map(|seen| seen.foreign).max().unwrap_or(0),
         violations: verdict.violations,
         goals: goals::judge(row),
         timeline: timeline(row),
     }
+}
+
+fn seen(row: &Row) -> impl Iterator<Item = &Seen> {
+    row.runs.iter().filter_map(|run| run.seen.as_ref())
 }
 
 fn millis(time: Duration) -> f64 {
@@ -99,8 +105,7 @@ fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
         let of = |all: &Samples| censored(row, all, share);
         is_open.then(|| estimate_percentile(&responses, &of)).flatten()
     };
-    let sights = row.runs.iter().filter_map(|run| Some(run.seen.as_ref()?.after.clone()));
-    let sights: Vec<Samples> = sights.collect();
+    let sights: Vec<Samples> = seen(row).map(|seen| seen.after.clone()).collect();
     let seen = |share| estimate_percentile(&sights, &|all| all.quantile(share));
     let has_appends = row.runs.iter().any(|run| run.loaded.recording.events > 0);
     let known = |figure| match figure {

@@ -11,7 +11,10 @@ use annals_bench::plan::Plan;
 use annals_bench::results::{Figure, Summary};
 use annals_bench::run::{Run, run, run_and_kill};
 use annals_bench::workload::{Workload, built_in};
-use annals_bench::{Backend, Description, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent};
+use annals_bench::{
+    Backend, Clock as _, Description, EventStore, Follow, Look, MonotonicClock, NewEvent, Place, Result, StoreError,
+    StoredEvent,
+};
 
 fn short(name: &str, settings: &[&str]) -> Workload {
     let mut settings: Vec<_> = settings.iter().map(|text| text.parse().unwrap()).collect();
@@ -67,6 +70,8 @@ enum Cheat {
     Repeats,
     /// Gives some positions below those before them, as transactions that commit late do.
     GoesBack,
+    /// Shows one at a time, and nothing in between: that is slow, but no event is lost.
+    Hesitates,
 }
 
 struct Cheater(Cheat);
@@ -106,7 +111,12 @@ impl EventStore for CheaterStore {
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
         let (store, cheat) = (self.honest.as_ref(), self.cheat);
-        Ok(Some(Box::new(CheaterTail { store, cheat, after })))
+        Ok(Some(Box::new(CheaterTail {
+            store,
+            cheat,
+            after,
+            calls: 0,
+        })))
     }
 }
 
@@ -114,11 +124,21 @@ struct CheaterTail<'a> {
     store: &'a dyn EventStore,
     cheat: Cheat,
     after: Position,
+    calls: u32,
 }
 
 impl Follow for CheaterTail<'_> {
     fn next(&mut self, limit: usize, _: Duration, look: Look<'_>) -> Result<()> {
         let (before, cheat) = (self.after, self.cheat);
+        self.calls += 1;
+        let limit = match cheat {
+            Cheat::Hesitates if !self.calls.is_multiple_of(4) => {
+                MonotonicClock::start().wait_until(Duration::from_millis(1));
+                return Ok(());
+            }
+            Cheat::Hesitates => 1,
+            Cheat::Skips | Cheat::Repeats | Cheat::GoesBack => limit,
+        };
         self.store.read_log(before, limit, &mut |event| {
             let position = event.position.unwrap();
             self.after = position;
@@ -136,7 +156,7 @@ impl Follow for CheaterTail<'_> {
                         ..event
                     });
                 }
-                Cheat::Skips | Cheat::Repeats | Cheat::GoesBack => look(event),
+                Cheat::Skips | Cheat::Repeats | Cheat::GoesBack | Cheat::Hesitates => look(event),
             }
         })
     }
@@ -153,6 +173,15 @@ fn a_reader_that_missed_an_event_was_not_noticed() {
         // Nothing else is wrong: the events are stored.
         assert_eq!(run.verdict.violations.len(), 1, "{cheat:?}: {:?}", run.verdict);
     }
+}
+
+#[test]
+fn an_event_that_came_late_was_called_lost() {
+    let workload = short("fan-out", &["readers.tails=2", "load.rate=1000"]);
+    let run = done(&Cheater(Cheat::Hesitates), &workload);
+    assert!(run.verdict.is_clean(), "{:?}", run.verdict);
+    let appends = run.loaded.recording.ended;
+    assert_eq!(run.seen.unwrap().after.count(), 2 * appends);
 }
 
 /// This file of tests, as the program whose process is killed.

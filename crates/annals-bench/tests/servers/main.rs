@@ -16,7 +16,7 @@ mod process;
 use annals::Store;
 use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
 use annals_bench::crash::{Program, child};
-use annals_bench::run::{run, run_and_kill};
+use annals_bench::run::{Phase, run, run_and_kill};
 use annals_bench::workload::{Workload, built_in, with_settings};
 use annals_bench::{Backend, DurabilityClass};
 use process::Process;
@@ -183,6 +183,46 @@ fn a_durable_server_is_asked_to_sync_and_its_other_events_stay() {
     let mut count = 0;
     store.read_stream("other-1").for_each(|_| count += 1);
     assert_eq!(count, 1);
+}
+
+/// Appends `count` events that are of no run.
+fn append_foreign(store: &Store, count: u32) {
+    let events: Vec<_> = (0..count).map(|_| annals::NewEvent::new("Foreign")).collect();
+    let stream = annals::StreamId::new("Other", "other-1");
+    store.append(&stream, annals::Expected::Any, events).unwrap();
+}
+
+#[test]
+fn a_thousand_foreign_events_stopped_a_reader() {
+    let store = Store::in_memory();
+    let backend = Http::connect(&http(store.clone())).unwrap();
+    append_foreign(&store, 1_500);
+    let workload = small("fan-out", &["readers.tails=2", "load.workers=1", "load.rate=400"]);
+    let mut phases = 0;
+    let run = run(&backend, &workload, 5, &mut |phase, _| {
+        if phase == Phase::Measure && phases < 2 {
+            append_foreign(&store, 1_100);
+            phases += 1;
+        }
+        true
+    })
+    .unwrap();
+    assert!(run.verdict.is_clean(), "{:?}", run.verdict);
+    let seen = run.seen.unwrap();
+    assert_eq!(seen.after.count(), 2 * run.loaded.recording.ended);
+    // Those from before the run are in no page of it.
+    assert_eq!(seen.foreign, 1_100 * phases);
+}
+
+#[test]
+fn what_a_server_had_before_was_lost_when_a_client_was_killed() {
+    let store = Store::in_memory();
+    append_foreign(&store, 10);
+    let backend = Http::connect(&http(store)).unwrap();
+    let killed = small("recover", &["data.streams=5", "recover.kill_after_ms=100"]);
+    let run = run_and_kill(&backend, &killed, 5, &program(), &mut |_, _| true).unwrap();
+    assert!(run.verdict.is_clean(), "{:?}", run.verdict);
+    assert_eq!(run.recovery.unwrap().lost, 0);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::OrFailed as _;
-use crate::store::{Look, Result, StoreError, StoredEvent};
+use crate::store::{Result, StoreError, StoredEvent};
 
 /// The most events of a page.
 const PAGE: usize = 1_000;
@@ -21,6 +21,9 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that are kept: as many as there may be workers.
 const CONNECTIONS: usize = 1_024;
 const LINES: &str = "application/x-ndjson";
+
+/// Called with each event; true if it counts.
+pub(in crate::backends) type Count<'a> = &'a mut dyn FnMut(StoredEvent<'_>) -> bool;
 
 /// Where a server is, and the connections to it.
 #[derive(Clone, Debug)]
@@ -75,8 +78,9 @@ impl Client {
         }
     }
 
-    /// Shows `limit` events of the page at `path`, which has a query already, and of those after it. What does not exist has none.
-    pub(in crate::backends) fn pages(&self, path: &str, limit: usize, look: Look<'_>) -> Result<()> {
+    /// Shows events of the page at `path`, which has a query already, and of those after it, until `look` has counted `limit` of them by returning true.
+    /// What does not exist has none.
+    pub(in crate::backends) fn pages(&self, path: &str, limit: usize, look: Count<'_>) -> Result<()> {
         let mut next = Some(format!("/v1{path}&limit={}", limit.min(PAGE)));
         let mut left = limit;
         while let Some(path) = next.filter(|_| left > 0) {
@@ -101,8 +105,8 @@ fn following(response: &Response<Body>) -> Option<String> {
     link.split(['<', '>']).nth(1).map(str::to_owned)
 }
 
-/// Shows the events of a page, `limit` at most, and returns their number. A connection is used again if its answer was read to its end.
-fn shown(response: &mut Response<Body>, limit: usize, look: Look<'_>) -> Result<usize> {
+/// Shows the events of a page until `limit` of them are counted, and returns how many are. A connection is used again if its answer was read to its end.
+fn shown(response: &mut Response<Body>, limit: usize, look: Count<'_>) -> Result<usize> {
     let mut count = 0;
     for line in BufReader::new(response.body_mut().as_reader()).lines() {
         let line = line.or_failed()?;
@@ -110,13 +114,12 @@ fn shown(response: &mut Response<Body>, limit: usize, look: Look<'_>) -> Result<
             continue;
         }
         let event: Found<'_> = serde_json::from_str(&line).or_failed()?;
-        count += 1;
-        look(StoredEvent {
+        count += usize::from(look(StoredEvent {
             stream: &event.aggregate_id,
             version: Version(event.version),
             position: Some(Position(event.position)),
             data: event.event_data.map_or(&[][..], |data| data.get().as_bytes()),
-        });
+        }));
     }
     Ok(count)
 }
