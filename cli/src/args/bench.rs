@@ -37,11 +37,11 @@ pub(crate) enum Bench {
         #[command(flatten)]
         to: To,
     },
-    /// Measure a workload at rising rates, up to the first at which the backends are overloaded, or with rising numbers of threads
+    /// Measure a workload at rising rates, up to the first at which the backends are overloaded, or with rising numbers of threads or processes
     Sweep(Sweep),
     /// Find the highest rate at which the response time stays below a limit
     FindMax(FindMax),
-    /// Append until it is killed: the process that `recover` starts
+    /// Append as another process says: one that `recover` kills, or one of several that share a load
     #[command(hide = true)]
     Child,
     /// Derive a workload from a log: lengths of streams, skew, sizes and bursts, no payloads
@@ -142,6 +142,9 @@ pub(crate) struct Sweep {
     /// In a closed loop with these numbers of threads, such as 1,2,4, instead of rates
     #[arg(long, value_delimiter = ',', conflicts_with = "rates", value_name = "N,…")]
     pub(crate) threads: Vec<u32>,
+    /// In a closed loop with these numbers of processes that share a server, such as 1,2,4, each with the threads of the workload
+    #[arg(long, value_delimiter = ',', conflicts_with_all = ["rates", "threads"], value_name = "N,…")]
+    pub(crate) processes: Vec<u32>,
     #[command(flatten)]
     pub(crate) to: To,
 }

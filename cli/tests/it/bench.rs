@@ -452,3 +452,48 @@ fn a_sweep_by_threads_draws_throughput() {
     let both = run(&mut bench(&["sweep", "--threads", "1", "--rates", "5"]));
     assert_eq!(both.code, 2, "{}", both.stderr);
 }
+
+#[cfg(all(unix, feature = "bench-servers", feature = "serve"))]
+#[test]
+fn a_sweep_by_processes_shares_a_server_and_can_be_repeated() {
+    let folder = Folder::new();
+    let served = crate::serve::Served::start(&["serve"]);
+    let url = format!("http://{}", served.address);
+    let sweep = ["sweep", "--processes", "2,1", "--backends", &url];
+    let shown = run(bench(&sweep).args(SHORT).arg("--out").arg(folder.path("result"))).ok();
+    let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{shown}"));
+    assert!(place("quick/1 processes") < place("quick/2 processes"));
+    assert_eq!(shown.matches("verified").count(), 2, "{shown}");
+    let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
+    assert!(report.contains("Throughput by processes") && !report.contains("Throughput by threads"));
+    let again = run(bench(&["rerun"])
+        .arg(folder.path("result"))
+        .arg("--out")
+        .arg(folder.path("again")))
+    .ok();
+    assert!(again.contains("quick/2 processes"), "{again}");
+    let summary: serde_json::Value =
+        serde_json::from_slice(&fs::read(folder.path("again").join("summary.json")).unwrap()).unwrap();
+    let rows = summary["rows"].as_array().unwrap();
+    let processes: Vec<u64> = rows.iter().map(|row| row["processes"].as_u64().unwrap()).collect();
+    assert_eq!(processes, [1, 2]);
+    drop(served.end("-TERM"));
+}
+
+#[test]
+fn processes_shared_what_is_in_the_memory_of_one() {
+    let folder = Folder::new();
+    for (backends, why) in [
+        ("memory", "memory of one process"),
+        ("file-written", "one process alone can write to its files"),
+    ] {
+        let sweep = ["sweep", "--processes", "1,2", "--backends", backends];
+        let told = run(bench(&sweep).arg("--out").arg(folder.path("result"))).failed(2);
+        assert!(told.contains(why) && told.contains("a server by its URL"), "{told}");
+        assert!(!folder.path("result").exists());
+    }
+    for processes in ["0", "65"] {
+        run(&mut bench(&["sweep", "--processes", processes, "--backends", "null"])).failed(2);
+    }
+    run(&mut bench(&["sweep", "--processes", "1", "--threads", "1"])).failed(2);
+}

@@ -14,21 +14,21 @@ use serde_json::Value;
 use crate::support::{Folder, line, program, run};
 
 /// A server that has said where it is.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     /// The first line of its standard output.
     said: String,
-    address: String,
+    pub(crate) address: String,
 }
 
 /// What a server that ended has said on standard error, and its exit code.
-struct Ended {
+pub(crate) struct Ended {
     code: Option<i32>,
     stderr: String,
 }
 
 impl Served {
-    fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = program()
             .args(arguments)
             .args(["--port", "0"])
@@ -73,7 +73,7 @@ impl Served {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    fn end(mut self, signal: &str) -> Ended {
+    pub(crate) fn end(mut self, signal: &str) -> Ended {
         self.signal(signal);
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();

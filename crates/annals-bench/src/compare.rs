@@ -197,6 +197,11 @@ fn unlike_rows(before: &RowSummary, after: &RowSummary) -> Vec<String> {
         ),
         ("events of an append", before.batch.to_string(), after.batch.to_string()),
         ("workers", before.workers.to_string(), after.workers.to_string()),
+        (
+            "number of processes",
+            before.processes.to_string(),
+            after.processes.to_string(),
+        ),
         ("load", before.mode.name().to_owned(), after.mode.name().to_owned()),
     ];
     let different = differences.into_iter().filter(|(_, one, other)| one != other);

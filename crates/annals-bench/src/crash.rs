@@ -23,6 +23,7 @@ use crate::generate::{Events, Generator, PRELOAD, identity_of};
 use crate::load::recording::Outcome;
 use crate::load::worker::{HANG, append_one};
 use crate::load::{self, Entry, LoadError, Setup, Span};
+use crate::processes::{self, Share};
 use crate::store::{EventStore, Follow, Look, NewEvent, Place, Question, Result, StoreError, Usage};
 use crate::workload::Workload;
 
@@ -35,7 +36,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Numbers of each worker after the last acknowledgement that it may have begun.
 const SPARE: u64 = 100;
 /// How the first word of a line says what it is.
-const READY: &str = "ready";
+pub(crate) const READY: &str = "ready";
 const ACKNOWLEDGED: &str = "acknowledged";
 const FAILED: &str = "failed";
 
@@ -61,10 +62,12 @@ pub struct Recovery {
 
 /// What a child is to do.
 #[derive(Debug, Serialize, Deserialize)]
-struct Job {
-    place: Place,
-    workload: Workload,
-    seed: u64,
+pub(crate) struct Job {
+    pub(crate) place: Place,
+    pub(crate) workload: Workload,
+    pub(crate) seed: u64,
+    /// Its part of a load that several processes share; without it, it appends until it is killed.
+    pub(crate) share: Option<Share>,
 }
 
 /// The number in the names of schemas and streams on servers: that of this process, or of the one that started it to kill it.
@@ -80,7 +83,7 @@ pub(crate) fn owner() -> u32 {
 #[error("{0}")]
 pub struct ChildError(String);
 
-fn wrong(error: &dyn fmt::Display) -> ChildError {
+pub(crate) fn wrong(error: &dyn fmt::Display) -> ChildError {
     ChildError(error.to_string())
 }
 
@@ -93,15 +96,15 @@ pub fn child(input: impl BufRead + Send + 'static, output: impl Write + Send + '
     let output: Output = Arc::new(Mutex::new(Box::new(output)));
     let done = work(input, &output);
     if let Err(error) = &done {
-        report(&output, &format!("{FAILED} {error}"));
+        report_line(&output, &format!("{FAILED} {error}"));
     }
     done
 }
 
-type Output = Arc<Mutex<Box<dyn Write + Send>>>;
+pub(crate) type Output = Arc<Mutex<Box<dyn Write + Send>>>;
 
 /// Writes a line at once. A process that does not read any more is about to kill this one.
-fn report(output: &Output, line: &str) {
+pub(crate) fn report_line(output: &Output, line: &str) {
     let mut output = output.lock();
     drop(
         output
@@ -113,7 +116,13 @@ fn report(output: &Output, line: &str) {
 fn work(mut input: impl BufRead + Send + 'static, output: &Output) -> Result<(), ChildError> {
     let mut line = String::new();
     input.read_line(&mut line).map_err(|error| wrong(&error))?;
-    let Job { place, workload, seed } = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
+    let job: Job = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
+    if let Some(share) = job.share {
+        return processes::append(job, share, input, output);
+    }
+    let Job {
+        place, workload, seed, ..
+    } = job;
     let backend = backends::named(&place.name, &place.data).map_err(|error| wrong(&error))?;
     let clock = Arc::new(MonotonicClock::start());
     let reporter = Reporter {
@@ -133,7 +142,7 @@ fn work(mut input: impl BufRead + Send + 'static, output: &Output) -> Result<(),
         }
     }
     let ended = ended(input)?;
-    report(output, READY);
+    report_line(output, READY);
     let span = Span {
         numbers: 0..workload.operations_max(),
         time: CHILD_TIME,
@@ -179,7 +188,7 @@ impl EventStore for Reporter {
         };
         let (started, ended) = (started.as_nanos(), ended.as_nanos());
         let line = format!("{ACKNOWLEDGED} {number} {expected} {version} {started} {ended}");
-        report(&self.output, &line);
+        report_line(&self.output, &line);
         Ok(version)
     }
 
@@ -216,13 +225,8 @@ pub(crate) struct Started {
 
 impl Started {
     /// Starts `program`, and gives it the job.
-    pub(crate) fn start(program: &Program, place: Place, workload: &Workload, seed: u64) -> Result<Self, LoadError> {
+    pub(crate) fn start(program: &Program, job: &Job) -> Result<Self, LoadError> {
         let failed = |error: &dyn fmt::Display| LoadError::Child(error.to_string());
-        let job = Job {
-            place,
-            workload: workload.clone(),
-            seed,
-        };
         let mut child = Command::new(&program.path)
             .args(&program.arguments)
             .env(OWNER_VARIABLE, owner().to_string())
@@ -240,13 +244,30 @@ impl Started {
         };
         let thread = std::thread::Builder::new().name("child".to_owned()).spawn(read);
         thread.map_err(|error| LoadError::Thread(error.to_string()))?;
-        let mut text = serde_json::to_string(&job).map_err(|error| failed(&error))?;
-        text.push('\n');
-        // The pipe stays open: its end would end the child.
-        if let Some(input) = &mut started.child.stdin {
-            input.write_all(text.as_bytes()).map_err(|error| failed(&error))?;
-        }
+        let text = serde_json::to_string(job).map_err(|error| failed(&error))?;
+        started.tell(&text)?;
         Ok(started)
+    }
+
+    /// Sends it a line. The pipe stays open: its end would end the child.
+    pub(crate) fn tell(&mut self, line: &str) -> Result<(), LoadError> {
+        let Some(input) = &mut self.child.stdin else {
+            return Ok(());
+        };
+        let told = input.write_all(format!("{line}\n").as_bytes());
+        told.map_err(|error| LoadError::Child(error.to_string()))
+    }
+
+    /// Its next line, if it comes within `time`.
+    pub(crate) fn line(&mut self, time: Duration) -> Result<Option<String>, LoadError> {
+        match self.lines.recv_timeout(time) {
+            Ok(line) => match line.split_once(' ') {
+                Some((FAILED, reason)) => Err(LoadError::Child(reason.to_owned())),
+                Some(_) | None => Ok(Some(line)),
+            },
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => Err(LoadError::Child("it ended before it was done".to_owned())),
+        }
     }
 
     /// Takes its lines until it is ready, and then for `time`. `goes_on` is asked meanwhile; `None` if it was false.

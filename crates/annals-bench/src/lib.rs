@@ -55,6 +55,7 @@ pub mod load;
 mod machine;
 pub mod oracle;
 pub mod plan;
+pub mod processes;
 pub mod readers;
 pub mod record;
 pub mod report;

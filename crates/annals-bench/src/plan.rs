@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::crash::Program;
 use crate::generate::random::{Random, shuffle};
+use crate::processes::run_shared;
 use crate::run::{Phase, Run, RunError, run, run_and_kill};
 use crate::store::{Backend, Description};
 use crate::workload::{Kind, Workload};
@@ -58,7 +59,8 @@ impl Plan {
         for workload in &self.workloads {
             for (index, backend) in self.backends.iter().enumerate() {
                 let backend = backend.description();
-                let failure = unsupported(&backend, workload).or_else(|| self.unkillable(workload));
+                let failure = unsupported(&backend, workload);
+                let failure = failure.or_else(|| self.unstartable(index, workload));
                 rows.push((
                     index,
                     Row {
@@ -73,7 +75,19 @@ impl Plan {
         rows
     }
 
-    fn unkillable(&self, workload: &Workload) -> Option<String> {
+    /// Why processes for `workload` cannot be started, if it needs some.
+    fn unstartable(&self, backend: usize, workload: &Workload) -> Option<String> {
+        if workload.load.processes > 0 {
+            let why = self
+                .backends
+                .get(backend)
+                .and_then(|backend| unshared(backend.as_ref()));
+            return why.or_else(|| {
+                self.program
+                    .is_none()
+                    .then(|| "there is no program to start".to_owned())
+            });
+        }
         let is_missing = workload.recover.is_some() && self.program.is_none();
         is_missing.then(|| "there is no program to kill".to_owned())
     }
@@ -124,6 +138,9 @@ impl Plan {
                 Some(program) if workload.recover.is_some() => {
                     run_and_kill(backend, workload, seed, program, &mut watch_run)
                 }
+                Some(program) if workload.load.processes > 0 => {
+                    run_shared(backend, workload, seed, program, &mut watch_run)
+                }
                 Some(_) | None => run(backend, workload, seed, &mut watch_run),
             };
             match ran {
@@ -155,6 +172,14 @@ fn order(rows: &[(usize, Row)], seed: u64) -> Vec<usize> {
         order.append(&mut round);
     }
     order
+}
+
+/// Why several processes cannot append to `backend`, and what can be done; none if they can.
+pub fn unshared(backend: &dyn Backend) -> Option<String> {
+    let why = backend.unshared()?;
+    Some(format!(
+        "several processes cannot append to it, since {why}; measure it by threads, or a server by its URL"
+    ))
 }
 
 /// Why a backend cannot do a workload, if it cannot.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use annals::Position;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::crash::{Acks, Program, Recovery, Started, UNKILLABLE};
+use crate::crash::{Acks, Job, Program, Recovery, Started, UNKILLABLE};
 use crate::generate::{Events, Generator, PRELOAD, WARMUP};
 use crate::load::recording::{Outcome, Times, Window};
 use crate::load::worker::append_one;
@@ -17,7 +17,7 @@ use crate::store::{Backend, Description, DurabilityClass, StoreError, Usage};
 use crate::workload::{Mode, Workload};
 
 /// A part of the warm-up, after which it is decided whether it goes on.
-const WARMUP_PART: Duration = Duration::from_millis(100);
+pub(crate) const WARMUP_PART: Duration = Duration::from_millis(100);
 /// Parts of the warm-up that must be alike.
 const STEADY_PARTS: usize = 3;
 /// How much the slowest of them may differ from the fastest.
@@ -153,18 +153,10 @@ pub fn run(backend: &dyn Backend, row: &Workload, seed: u64, watch: Watch<'_>) -
 }
 
 fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch: Watch<'_>) -> Result<Run, RunError> {
-    let of = |phase| move |error| RunError::Store { phase, error };
     let limits = setup.generator.workload().phases.clone();
-    let mut entries = preload(setup, watch).map_err(|error| match error {
-        Some(error) => of(Phase::Load)(error),
-        None => RunError::Stopped,
-    })?;
+    let mut entries = preload(setup, watch)?;
     phases.end(Phase::Load);
-    report(watch, Phase::Settle, 0)?;
-    setup
-        .clock
-        .wait_until(setup.clock.now() + Duration::from_millis(limits.settle_ms));
-    phases.end(Phase::Settle);
+    settle(setup.clock.as_ref(), setup.generator.workload(), phases, watch)?;
     let readers = start_readers(setup, backend)?;
     let (is_steady, warmed) = warm_up(setup, &mut entries, watch)?;
     phases.end(Phase::WarmUp);
@@ -191,11 +183,38 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     phases.end(Phase::Measure);
     entries.append(&mut loaded.entries);
     let seen = readers.map(|readers| readers.finish(setup, &mut entries)).transpose()?;
+    let measured = Measured {
+        loaded,
+        entries,
+        seen: seen.flatten(),
+        is_steady,
+    };
+    conclude(setup, backend, measured, phases, watch)
+}
+
+/// What was measured, and is not verified yet.
+pub(crate) struct Measured {
+    pub(crate) loaded: Loaded,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) seen: Option<(Seen, Verdict)>,
+    pub(crate) is_steady: bool,
+}
+
+/// Verifies what the store has, and makes it durable.
+pub(crate) fn conclude(
+    setup: &Setup,
+    backend: &Description,
+    measured: Measured,
+    phases: &mut Phases<'_>,
+    watch: Watch<'_>,
+) -> Result<Run, RunError> {
+    let of = |phase| move |error| RunError::Store { phase, error };
+    let mut entries = measured.entries;
     report(watch, Phase::Verify, 0)?;
     let usage = setup.store.usage();
     let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
     let mut verdict = check(setup, backend, &mut entries)?;
-    let seen = seen.flatten().map(|(seen, broken)| {
+    let seen = measured.seen.map(|(seen, broken)| {
         verdict.merge(broken);
         seen
     });
@@ -204,10 +223,10 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     setup.store.drain().map_err(of(Phase::Drain))?;
     phases.end(Phase::Drain);
     Ok(Run {
-        loaded,
+        loaded: measured.loaded,
         verdict,
         phases: std::mem::take(&mut phases.ended),
-        is_steady,
+        is_steady: measured.is_steady,
         usage,
         stored,
         replay,
@@ -216,8 +235,21 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     })
 }
 
+/// Waits between the events before the load and the load itself.
+pub(crate) fn settle(
+    clock: &dyn Clock,
+    workload: &Workload,
+    phases: &mut Phases<'_>,
+    watch: Watch<'_>,
+) -> Result<(), RunError> {
+    report(watch, Phase::Settle, 0)?;
+    clock.wait_until(clock.now() + Duration::from_millis(workload.phases.settle_ms));
+    phases.end(Phase::Settle);
+    Ok(())
+}
+
 /// Readers, unless there is nothing that they could see.
-fn start_readers(setup: &Setup, backend: &Description) -> Result<Option<Readers>, LoadError> {
+pub(crate) fn start_readers(setup: &Setup, backend: &Description) -> Result<Option<Readers>, LoadError> {
     let is_wanted = backend.keeps_events && setup.generator.workload().readers.tails > 0;
     is_wanted.then(|| Readers::start(setup)).transpose()
 }
@@ -244,7 +276,13 @@ pub fn run_and_kill(
         row,
         seed,
         &mut |row, watch| {
-            let mut started = Started::start(program, place.clone(), row, seed)?;
+            let job = Job {
+                place: place.clone(),
+                workload: row.clone(),
+                seed,
+                share: None,
+            };
+            let mut started = Started::start(program, &job)?;
             let time = Duration::from_millis(row.recover.clone().unwrap_or_default().kill_after_ms);
             let phase = |is_ready| if is_ready { Phase::Measure } else { Phase::Load };
             let acks = started.watch(time, &mut |is_ready, done| watch(phase(is_ready), done))?;
@@ -353,7 +391,7 @@ fn loaded_of(entries: &[Entry], generator: &Generator) -> Loaded {
     }
 }
 
-fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), RunError> {
+pub(crate) fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), RunError> {
     if watch(phase, done) {
         Ok(())
     } else {
@@ -377,18 +415,19 @@ fn check(setup: &Setup, backend: &Description, entries: &mut Vec<Entry>) -> Resu
     Ok(verdict)
 }
 
-/// Appends what the workload wants before the load. `None` if it was stopped.
-fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, Option<StoreError>> {
+/// Appends what the workload wants before the load.
+pub(crate) fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, RunError> {
     let mut entries = Vec::new();
     let mut events = Events::default();
     for index in 0..setup.generator.preloads() {
-        if index.is_multiple_of(1_000) && !watch(Phase::Load, index) {
-            return Err(None);
+        if index.is_multiple_of(1_000) {
+            report(watch, Phase::Load, index)?;
         }
         let (entry, error) = append_one(setup, &setup.generator.preload(index), &mut events);
         entries.push(entry);
-        if error.is_some() {
-            return Err(error);
+        if let Some(error) = error {
+            let phase = Phase::Load;
+            return Err(RunError::Store { phase, error });
         }
     }
     Ok(entries)
@@ -413,8 +452,7 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
         let mut loaded = load::run(setup, &span, &mut |_| true)?;
         number = loaded.number & !WARMUP;
         entries.append(&mut loaded.entries);
-        #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
-        parts.push(loaded.recording.accepted as f64 / loaded.time.as_secs_f64().max(1e-9));
+        parts.push(loaded.rate());
         if is_steady(&parts) {
             return Ok((true, number));
         }
@@ -424,7 +462,7 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
 }
 
 /// Whether the last few of `rates` are alike.
-fn is_steady(rates: &[f64]) -> bool {
+pub(crate) fn is_steady(rates: &[f64]) -> bool {
     let Some(last) = rates.len().checked_sub(STEADY_PARTS).map(|start| &rates[start..]) else {
         return false;
     };
@@ -453,14 +491,14 @@ fn replay(setup: &Setup, backend: &Description) -> Result<(Option<Duration>, u64
 }
 
 /// The times of phases.
-struct Phases<'a> {
+pub(crate) struct Phases<'a> {
     clock: &'a dyn Clock,
     began: Duration,
     ended: Vec<(Phase, Duration)>,
 }
 
 impl<'a> Phases<'a> {
-    fn new(clock: &'a dyn Clock) -> Self {
+    pub(crate) fn new(clock: &'a dyn Clock) -> Self {
         Self {
             began: clock.now(),
             clock,
@@ -468,7 +506,7 @@ impl<'a> Phases<'a> {
         }
     }
 
-    fn end(&mut self, phase: Phase) {
+    pub(crate) fn end(&mut self, phase: Phase) {
         let now = self.clock.now();
         self.ended.push((phase, now.saturating_sub(self.began)));
         self.began = now;

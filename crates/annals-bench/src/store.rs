@@ -185,6 +185,20 @@ pub trait Backend: Send + Sync {
     fn place(&self) -> Option<Place> {
         None
     }
+
+    /// Why several processes cannot append to it at the same time; none if they can.
+    fn unshared(&self) -> Option<&'static str> {
+        Some("one process alone can open it")
+    }
+
+    /// Opens the store while other processes append to it too.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] if it cannot be opened.
+    fn open_shared(&self) -> Result<Arc<dyn EventStore>> {
+        self.open()
+    }
 }
 
 /// How another process finds a backend: the arguments of [`backends::named`](crate::backends::named).

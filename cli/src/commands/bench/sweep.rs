@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use annals_bench::plan::Row;
+use annals_bench::backends;
+use annals_bench::plan::{Row, unshared};
 use annals_bench::results::{Folder, Manifest, Summary};
 use annals_bench::search::{Found, Limit, highest};
 use annals_bench::workload::Workload;
@@ -36,6 +37,9 @@ pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, 
         rows.append(&mut more);
     }
     let backends = &asked.what.backends;
+    if !asked.processes.is_empty() {
+        check_shared(backends)?;
+    }
     let session = Session::begin(&asked_of(rows.clone(), backends, asked.what.seed, &asked.to), out)?;
     match rise(&session, backends, rows.chunks(steps)) {
         Ok(measured) => session.finish(&measured),
@@ -46,22 +50,43 @@ pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, 
     }
 }
 
+/// Refuses backends that one process alone can write to.
+fn check_shared(names: &[String]) -> Outcome {
+    check_names(names)?;
+    for name in names {
+        let backend = backends::named(name, Path::new("")).map_err(|error| Failure::Runtime(error.to_string()))?;
+        if let Some(why) = unshared(backend.as_ref()) {
+            return Err(Failure::Usage(format!("{name}: {why}")));
+        }
+    }
+    Ok(())
+}
+
 /// The rows of one workload, from the lowest load to the highest.
 fn steps_of(asked: &Sweep, workload: &Workload) -> Outcome<Vec<Workload>> {
-    let count = asked.rates.len().max(asked.threads.len());
+    let count = [asked.threads.len(), asked.processes.len()]
+        .into_iter()
+        .fold(asked.rates.len(), usize::max);
     if count == 0 || count > RATES_MAX {
         return Err(Failure::Usage(format!(
-            "name 1 to {RATES_MAX} rates or numbers of threads"
+            "name 1 to {RATES_MAX} rates, or numbers of threads or processes"
         )));
     }
-    let rows: Result<Vec<Workload>, _> = if asked.threads.is_empty() {
+    let sorted = |numbers: &[u32]| {
+        let mut numbers = numbers.to_vec();
+        numbers.sort_unstable();
+        numbers
+    };
+    let rows: Result<Vec<Workload>, _> = if !asked.processes.is_empty() {
+        let processes = sorted(&asked.processes).into_iter();
+        processes.map(|processes| workload.with_processes(processes)).collect()
+    } else if asked.threads.is_empty() {
         let mut rates = asked.rates.clone();
         rates.sort_unstable_by(f64::total_cmp);
         rates.iter().map(|rate| workload.at_rate(*rate)).collect()
     } else {
-        let mut threads = asked.threads.clone();
-        threads.sort_unstable();
-        threads.iter().map(|threads| workload.with_threads(*threads)).collect()
+        let threads = sorted(&asked.threads).into_iter();
+        threads.map(|threads| workload.with_threads(threads)).collect()
     };
     rows.map_err(usage)
 }

@@ -15,6 +15,8 @@ use crate::store::{
     Question, Result, StoreError, StoredEvent, Usage,
 };
 
+/// Why processes cannot share a store in memory.
+pub(crate) const IN_MEMORY: &str = "its events are in the memory of one process";
 /// The type of all aggregates.
 const AGGREGATE_TYPE: &str = "Bench";
 
@@ -98,6 +100,13 @@ impl Backend for Annals {
             data: self.folder.as_deref()?.parent()?.to_owned(),
         })
         .or_else(|| Some(Place::of_name(&self.name)))
+    }
+
+    fn unshared(&self) -> Option<&'static str> {
+        Some(match &self.folder {
+            Some(_) => "one process alone can write to its files",
+            None => IN_MEMORY,
+        })
     }
 }
 

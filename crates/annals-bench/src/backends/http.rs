@@ -88,6 +88,10 @@ impl Backend for Http {
         let name = format!("{}#{}", self.client.url(), self.base.load(Ordering::Relaxed));
         Some(Place::of_name(&name))
     }
+
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 fn memory(state: &Value) -> Option<u64> {

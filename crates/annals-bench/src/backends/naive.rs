@@ -6,6 +6,7 @@ use std::sync::Arc;
 use annals::{Expected, Position, Version};
 use parking_lot::Mutex;
 
+use super::annals::IN_MEMORY;
 use crate::store::{
     Backend, BatchUnit, ConsistencyCheck, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result,
     StoreError, StoredEvent, Usage,
@@ -40,6 +41,10 @@ impl Backend for Naive {
 
     fn place(&self) -> Option<Place> {
         Some(Place::of_name("naive"))
+    }
+
+    fn unshared(&self) -> Option<&'static str> {
+        Some(IN_MEMORY)
     }
 }
 

@@ -88,6 +88,10 @@ impl Backend for Nats {
     fn place(&self) -> Option<Place> {
         Some(Place::of_name(&self.url))
     }
+
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The subjects of a stream.

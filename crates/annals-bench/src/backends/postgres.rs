@@ -135,6 +135,20 @@ impl Backend for Postgres {
         Some(Place::of_name(&self.name))
     }
 
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
+
+    fn open_shared(&self) -> Result<Arc<dyn EventStore>> {
+        // A store that follows appends in the database, without the lease of a writer.
+        let store = self.url.follow(Store::builder()).map_err(|error| of_store(&error))?;
+        Ok(Arc::new(AnnalsStore {
+            store,
+            folder: None,
+            has_journal: true,
+        }))
+    }
+
     fn wipe(&self) -> Result<()> {
         drop_schema(&self.config, &self.schema)
     }

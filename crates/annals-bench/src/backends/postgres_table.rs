@@ -78,6 +78,10 @@ impl Backend for PostgresTable {
     fn place(&self) -> Option<Place> {
         Some(Place::of_name(&self.url))
     }
+
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A connection with its statements.

@@ -104,6 +104,10 @@ impl Backend for Redis {
     fn place(&self) -> Option<Place> {
         Some(Place::of_name(&self.url))
     }
+
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// The streams.

@@ -58,7 +58,7 @@ pub struct Span {
 }
 
 /// What a load did.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Times and counts.
     pub recording: Recording,
@@ -74,6 +74,14 @@ pub struct Loaded {
     pub number: u64,
     /// The time that was measured.
     pub time: Duration,
+}
+
+impl Loaded {
+    /// Operations a second that ended without a failure.
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
+    pub(crate) fn rate(&self) -> f64 {
+        self.recording.accepted as f64 / self.time.as_secs_f64().max(1e-9)
+    }
 }
 
 /// Why a load has no result.
@@ -94,6 +102,9 @@ pub enum LoadError {
     /// The process that was to be killed has ended, or cannot be started.
     #[error("the process that was to be killed: {0}")]
     Child(String),
+    /// A process that shares the load has failed, or cannot be started.
+    #[error("a process that shares the load: {0}")]
+    Process(String),
     /// A call panicked.
     #[error("a call to the backend panicked")]
     Panicked,
@@ -106,7 +117,17 @@ pub enum LoadError {
 ///
 /// [`LoadError`] if a thread cannot be started, or a call panics or does not return.
 pub fn run(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64) -> bool) -> Result<Loaded, LoadError> {
-    let source = source(setup, span);
+    run_at(setup, span, setup.clock.now(), watch)
+}
+
+/// The same, for a time that begins at `start`.
+pub(crate) fn run_at(
+    setup: &Setup,
+    span: &Span,
+    start: Duration,
+    watch: &mut dyn FnMut(u64) -> bool,
+) -> Result<Loaded, LoadError> {
+    let source = source(setup, span, start);
     let (send, receive) = unbounded();
     let mut counters = Vec::new();
     for _ in 0..setup.generator.workload().load.workers {
@@ -153,7 +174,7 @@ fn gather(receive: &Receiver<Part>, workers: usize, tick: &mut dyn FnMut() -> bo
 /// Runs a load in virtual time, on this thread: the worker whose time is the earliest goes on first. The store moves the time of the worker
 /// that calls it by [`VirtualClock::advance`].
 pub fn simulate(setup: &Setup, clock: &VirtualClock, span: &Span) -> Loaded {
-    let source = source(setup, span);
+    let source = source(setup, span, setup.clock.now());
     let new = |_| Worker::new(setup, &source, Arc::default());
     let mut workers: Vec<Worker> = (0..setup.generator.workload().load.workers).map(new).collect();
     let mut running = vec![true; workers.len()];
@@ -165,8 +186,7 @@ pub fn simulate(setup: &Setup, clock: &VirtualClock, span: &Span) -> Loaded {
     merge(&source, parts.collect())
 }
 
-fn source(setup: &Setup, span: &Span) -> Arc<Source> {
-    let start = setup.clock.now();
+fn source(setup: &Setup, span: &Span, start: Duration) -> Arc<Source> {
     let window = Window {
         start,
         end: start + span.time,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use annals::{Expected, Version};
+use serde::{Deserialize, Serialize};
 
 use super::samples::Samples;
 use crate::store::StoreError;
@@ -50,7 +51,7 @@ pub struct Entry {
 }
 
 /// The times of one kind of operations.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct KindTimes {
     /// From the start to the end.
     pub service: Samples,
@@ -61,7 +62,7 @@ pub struct KindTimes {
 }
 
 /// A part of the measured time.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Slot {
     /// Operations that ended.
     pub operations: u64,
@@ -74,7 +75,7 @@ pub struct Slot {
 }
 
 /// What the workers of a load recorded.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recording {
     kinds: Vec<KindTimes>,
     /// From the time at which an operation was due to its start.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 /// Samples that must lie beyond a percentile.
 pub const BEYOND_MIN: u64 = 100;
@@ -31,11 +32,43 @@ impl Quantile {
 }
 
 /// Times, in nanoseconds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(from = "Counts", into = "Counts")]
 pub struct Samples {
     histogram: Histogram<u64>,
     /// Exact: a histogram rounds it up.
     max: Duration,
+}
+
+/// Times as another process gets them: each with its number, and the longest one exactly.
+#[derive(Serialize, Deserialize)]
+struct Counts {
+    counts: Vec<(u64, u64)>,
+    max: Duration,
+}
+
+impl From<Samples> for Counts {
+    fn from(samples: Samples) -> Self {
+        let recorded = samples.histogram.iter_recorded();
+        Self {
+            counts: recorded
+                .map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+                .collect(),
+            max: samples.max,
+        }
+    }
+}
+
+impl From<Counts> for Samples {
+    fn from(counts: Counts) -> Self {
+        let mut samples = Self::default();
+        for (nanos, count) in counts.counts {
+            // As in `record`: the histogram grows.
+            samples.histogram.record_n(nanos.max(1), count).ok();
+        }
+        samples.max = counts.max;
+        samples
+    }
 }
 
 impl Default for Samples {
@@ -129,6 +162,14 @@ mod tests {
         let millis = f64::from(millis);
         let time = quantile.known().map_or(0.0, |time| time.as_secs_f64() * 1_000.0);
         (time - millis).abs() <= millis / 500.0
+    }
+
+    #[test]
+    fn times_of_another_process_were_rounded_once_more() {
+        let own = samples((1..=5_000).map(|number| number * number % 7_919));
+        let told: Samples = serde_json::from_str(&serde_json::to_string(&own).unwrap()).unwrap();
+        assert_eq!(told.histogram(), own.histogram());
+        assert_eq!((told.max(), told.count()), (own.max(), own.count()));
     }
 
     #[test]

@@ -170,13 +170,16 @@ fn base(row: &RowSummary) -> String {
     name.unwrap_or(&row.workload).to_owned()
 }
 
-/// Throughput over the number of threads, of workloads that were measured with several.
+/// Throughput over the number of threads or processes, of workloads that were measured with several.
 fn scaling(summary: &Summary) -> String {
-    let rows: Vec<&RowSummary> = summary
-        .rows
-        .iter()
-        .filter(|row| row.workload.ends_with(" threads"))
-        .collect();
+    let threads = scaling_by(summary, "threads", &|row| row.workers);
+    let processes = scaling_by(summary, "processes", &|row| row.processes);
+    threads + &processes
+}
+
+fn scaling_by(summary: &Summary, unit: &str, count: &dyn Fn(&RowSummary) -> u32) -> String {
+    let is_of_unit = |name: &str| name.strip_suffix(unit).is_some_and(|name| name.ends_with(' '));
+    let rows: Vec<&RowSummary> = summary.rows.iter().filter(|row| is_of_unit(&row.workload)).collect();
     let groups: BTreeSet<(String, DurabilityClass)> =
         rows.iter().map(|row| (base(row), row.backend.durability)).collect();
     let mut text = String::new();
@@ -187,7 +190,7 @@ fn scaling(summary: &Summary) -> String {
         let line = |name: &str| {
             let rows = own.iter().filter(|row| row.backend.name == name);
             let points =
-                rows.filter_map(|row| Some((f64::from(row.workers), row.figure(Figure::OperationsPerSecond)?.value)));
+                rows.filter_map(|row| Some((f64::from(count(row)), row.figure(Figure::OperationsPerSecond)?.value)));
             Line {
                 label: name.to_owned(),
                 parts: vec![points.collect()],
@@ -195,12 +198,12 @@ fn scaling(summary: &Summary) -> String {
         };
         let all: Vec<Line> = names.into_iter().map(line).collect();
         let title = format!("{workload}, {}", durability.name());
-        text.push_str(&lines(&title, ("threads", "operations/s"), &all));
+        text.push_str(&lines(&title, (unit, "operations/s"), &all));
     }
     if text.is_empty() {
         return text;
     }
-    format!("<h2>Throughput by threads</h2>{text}\n")
+    format!("<h2>Throughput by {unit}</h2>{text}\n")
 }
 
 /// Rows of one durability, workload and load are in one chart, and no others. What keeps nothing is no store to compare with.

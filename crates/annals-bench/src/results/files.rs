@@ -176,7 +176,8 @@ fn cell(text: &str) -> String {
 }
 
 fn write_summary(file: &mut dyn Write, summary: &Summary) -> io::Result<()> {
-    let mut header = "workload,backend,durability,batch unit,batch,mode,rate,workers,repeats,status".to_owned();
+    let mut header =
+        "workload,backend,durability,batch unit,batch,mode,rate,workers,processes,repeats,status".to_owned();
     for figure in Figure::ALL {
         let name = figure.name();
         // Writing to a text does not fail.
@@ -194,8 +195,8 @@ fn write_summary(file: &mut dyn Write, summary: &Summary) -> io::Result<()> {
         let (batch, mode, workers) = (row.batch, row.mode.name(), row.workers);
         write!(
             file,
-            "{names},{durability},{unit},{batch},{mode},{rate},{workers},{},{status}",
-            row.repeats
+            "{names},{durability},{unit},{batch},{mode},{rate},{workers},{},{},{status}",
+            row.processes, row.repeats
         )?;
         for figure in Figure::ALL {
             match row.figure(figure) {

@@ -65,8 +65,11 @@ pub struct RowSummary {
     pub rate: Option<f64>,
     /// Events of one append.
     pub batch: u32,
-    /// Threads.
+    /// Threads, of each process.
     pub workers: u32,
+    /// Processes that shared the load; 0 if it was that of one alone.
+    #[serde(default)]
+    pub processes: u32,
     /// How often it was measured.
     pub repeats: usize,
     /// Why it has no figures.

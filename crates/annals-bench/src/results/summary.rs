@@ -39,6 +39,7 @@ fn summarize(row: &Row) -> RowSummary {
         rate: (mode == Mode::Open).then_some(row.workload.load.rate),
         batch: row.workload.data.batch,
         workers: row.workload.load.workers,
+        processes: row.workload.load.processes,
         repeats: row.runs.len(),
         failure: row.failure.clone(),
         is_overloaded,

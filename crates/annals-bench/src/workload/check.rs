@@ -4,6 +4,8 @@ use super::{Mode, Skew, Workload, WorkloadError};
 
 /// Events of the load, of all streams together.
 const PRELOAD_MAX: u64 = 20_000_000;
+/// Processes of a load.
+const PROCESSES_MAX: u64 = 64;
 /// Events that all readers together may see: the time of each is kept.
 const SEEN_MAX: u64 = 50_000_000;
 
@@ -14,7 +16,20 @@ pub(super) fn check(workload: &Workload) -> Result<(), WorkloadError> {
     check_load(workload)?;
     check_readers(workload)?;
     check_recover(workload)?;
+    check_processes(workload, 0)?;
     check_phases(workload)
+}
+
+/// At least `min` processes, and none where the load is of one alone.
+pub(super) fn check_processes(workload: &Workload, min: u64) -> Result<(), WorkloadError> {
+    let processes = u64::from(workload.load.processes);
+    bounds("load.processes", processes, min, PROCESSES_MAX)?;
+    ensure(
+        processes == 0 || workload.recover.is_none() && workload.log.is_none(),
+        || {
+            "load.processes: a process that is killed, and one that imports a log, appends alone; set load.processes = 0".to_owned()
+        },
+    )
 }
 
 fn check_names(workload: &Workload) -> Result<(), WorkloadError> {
@@ -159,6 +174,7 @@ mod tests {
             "load.rate=0",
             "load.rate=inf",
             "load.workers=5000",
+            "load.processes=65",
             "load.burst_factor=20",
             "phases.measure_ms=0",
             "phases.repeats=1000",

@@ -239,6 +239,8 @@ pub struct Load {
     pub burst_period_ms: u64,
     /// Threads: the most operations at a time.
     pub workers: u32,
+    /// Processes that share the load, each with so many threads; 0 for the threads of this process.
+    pub processes: u32,
 }
 
 impl Default for Load {
@@ -251,6 +253,7 @@ impl Default for Load {
             burst_share: 0.1,
             burst_period_ms: 200,
             workers: 8,
+            processes: 0,
         }
     }
 }
@@ -503,6 +506,21 @@ impl Workload {
         row.load.mode = Mode::Saturate;
         row.load.workers = threads;
         row.name = format!("{}/{threads} threads", self.name);
+        row.checked()
+    }
+
+    /// The workload with `processes` processes, in a closed loop.
+    ///
+    /// # Errors
+    ///
+    /// An error if the number is out of its bounds, or the workload is one of a single process.
+    pub fn with_processes(&self, processes: u32) -> Result<Self, WorkloadError> {
+        let mut row = self.clone();
+        row.variants.clear();
+        row.load.mode = Mode::Saturate;
+        row.load.processes = processes;
+        row.name = format!("{}/{processes} processes", self.name);
+        check::check_processes(&row, 1)?;
         row.checked()
     }
 

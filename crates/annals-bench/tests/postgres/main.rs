@@ -8,6 +8,8 @@
 mod cluster;
 
 use annals_bench::backends::Postgres;
+use annals_bench::crash::{Program, child};
+use annals_bench::processes::run_shared;
 use annals_bench::run::run;
 use annals_bench::workload::Workload;
 use annals_bench::{Backend as _, DurabilityClass};
@@ -54,4 +56,34 @@ fn a_password_or_a_schema_in_the_url_was_taken() {
         let error = Postgres::connect(url).unwrap_err().to_string();
         assert!(error.contains("cannot measure") && !error.contains("secret"), "{error}");
     }
+}
+
+#[test]
+fn processes_share_a_store_in_postgresql() {
+    let backend = Postgres::connect(&cluster::url()).unwrap();
+    let text = "name = \"x\"\n[data]\nstreams = 20\nevents_per_stream = 5\n[load]\nworkers = 2\nprocesses = 2\n[readers]\ntails = 1\n[phases]\n\
+                warmup_ms = 100\nmeasure_ms = 300\noperations_max = 2000\n[mix]\ncreate = 1\ncycle = 1\nappend = 1";
+    let workload = Workload::parse(text).unwrap();
+    let run = run_shared(&backend, &workload, 3, &program(), &mut |_, _| true).unwrap();
+    let recording = &run.loaded.recording;
+    assert_eq!(recording.failed, 0, "{:?}", recording.failure);
+    assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
+    assert!(recording.accepted > 0 && run.seen.unwrap().after.count() > 0);
+}
+
+/// This file of tests, as a process that shares a load.
+fn program() -> Program {
+    let arguments = ["--ignored", "--exact", "--nocapture", "child_that_appends"];
+    Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: arguments.map(Into::into).to_vec(),
+    }
+}
+
+#[test]
+#[ignore = "another test starts it"]
+fn child_that_appends() {
+    let input = std::io::BufReader::new(std::io::stdin());
+    // Without a job there is nothing to do.
+    drop(child(input, std::io::stdout()));
 }

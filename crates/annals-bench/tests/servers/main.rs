@@ -16,7 +16,8 @@ mod process;
 use annals::Store;
 use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
 use annals_bench::crash::{Program, child};
-use annals_bench::run::{Phase, run, run_and_kill};
+use annals_bench::processes::run_shared;
+use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Workload, built_in, with_settings};
 use annals_bench::{Backend, DurabilityClass};
 use process::Process;
@@ -59,6 +60,7 @@ fn verified_in_all(backend: &dyn Backend) {
         backend,
         &small("fan-out", &["readers.tails=3", "load.workers=1", "load.rate=400"]),
     );
+    verified_in_processes(backend);
     if backend.description().has_queries {
         verified(backend, &small("query-mix", &["data.streams=40"]));
     }
@@ -68,6 +70,35 @@ fn verified_in_all(backend: &dyn Backend) {
     assert!(run.verdict.is_clean(), "{:?}", run.verdict);
     let recovery = run.recovery.unwrap();
     assert!(recovery.acknowledged > 100 && recovery.lost == 0, "{recovery:?}");
+}
+
+/// Two processes append at the same time, and a reader beside them sees the events of both.
+fn verified_in_processes(backend: &dyn Backend) {
+    for mode in ["saturate", "open"] {
+        let mode = format!("load.mode={mode}");
+        let more = [
+            "data.streams=40",
+            "load.processes=2",
+            "load.rate=300",
+            "readers.tails=1",
+            "phases.warmup_ms=100",
+            &mode,
+        ];
+        let run = run_shared(backend, &small("aggregate-cycle", &more), 5, &program(), &mut |_, _| {
+            true
+        })
+        .unwrap();
+        let recording = &run.loaded.recording;
+        assert_eq!(recording.failed, 0, "{:?}", recording.failure);
+        assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
+        assert!(recording.accepted > 0 && run.loaded.offered >= recording.ended);
+        assert_eq!(recording.all().service.count(), recording.ended);
+        let phases: Vec<Phase> = run.phases.iter().map(|(phase, _)| *phase).collect();
+        assert_eq!(phases, Phase::ALL);
+        // The measured times of both processes are in it.
+        let appends = run.seen.unwrap().after.count();
+        assert!(appends > 0 && appends <= recording.ended, "{appends}");
+    }
 }
 
 fn program() -> Program {
@@ -237,4 +268,28 @@ fn a_password_was_kept_in_a_result() {
     }
     assert!(SERVERS.iter().all(|server| server.is_built_in && is_named(server.url)));
     assert!(!is_named("memcached://x"));
+}
+
+#[test]
+fn a_process_that_cannot_open_the_store_was_waited_for() {
+    let backend = Http::connect(&http(Store::in_memory())).unwrap();
+    let workload = small("append-small", &["load.processes=2"]);
+    let missing = Program {
+        path: "/nowhere/annals".into(),
+        arguments: Vec::new(),
+    };
+    // A program that says nothing and ends.
+    let silent = Program {
+        path: "/bin/true".into(),
+        arguments: Vec::new(),
+    };
+    for program in [missing, silent] {
+        let failed = run_shared(&backend, &workload, 5, &program, &mut |_, _| true);
+        let error = failed.unwrap_err().to_string();
+        assert!(error.contains("a process that shares the load"), "{error}");
+    }
+    let stopped = run_shared(&backend, &workload, 5, &program(), &mut |phase, _| {
+        phase != Phase::Measure
+    });
+    assert_eq!(stopped.err(), Some(RunError::Stopped));
 }
