@@ -497,3 +497,27 @@ fn processes_shared_what_is_in_the_memory_of_one() {
     }
     run(&mut bench(&["sweep", "--processes", "1", "--threads", "1"])).failed(2);
 }
+
+#[test]
+fn a_backend_that_cannot_let_events_expire_did_not_say_so() {
+    let folder = Folder::new();
+    let more = [
+        "--workload",
+        "session-burst",
+        "--set",
+        "data.time_to_live_ms=100",
+        "--set",
+        "load.rate=900",
+    ];
+    let ran = measured(&folder, "result", "naive,memory", &more);
+    let told = ran.stdout.clone() + &ran.stderr;
+    assert!(
+        told.contains("session-burst on naive: this backend cannot let events expire after 100 ms"),
+        "{told}"
+    );
+    assert!(
+        told.contains("acknowledged events were older than 100 ms, and gone"),
+        "{told}"
+    );
+    ran.ok();
+}

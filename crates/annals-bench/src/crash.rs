@@ -208,6 +208,10 @@ impl EventStore for Reporter {
         self.store.query(question, look)
     }
 
+    fn expire(&self, age: Duration) -> Result<()> {
+        self.store.expire(age)
+    }
+
     fn drain(&self) -> Result<()> {
         self.store.drain()
     }

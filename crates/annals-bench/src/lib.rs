@@ -50,6 +50,7 @@ pub mod backends;
 mod clock;
 pub mod compare;
 pub mod crash;
+mod expiring;
 mod generate;
 pub mod load;
 mod machine;

@@ -14,13 +14,14 @@ use serde::{Deserialize, Serialize};
 use crate::backends;
 use crate::clock::{Clock, MonotonicClock};
 use crate::crash::{ChildError, Job, Output, Program, READY, Started, UNKILLABLE, report_line, wrong};
+use crate::expiring::Expiring;
 use crate::generate::{Generator, WARMUP};
 use crate::load::recording::Outcome;
 use crate::load::worker::HANG;
 use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
 use crate::readers::Readers;
 use crate::run::{Measured, Phase, Phases, Run, RunError, WARMUP_PART, Watch, conclude, is_steady, preload, report};
-use crate::run::{settle, start_readers};
+use crate::run::{open, settle, start_readers};
 use crate::store::Backend;
 use crate::workload::Workload;
 
@@ -255,7 +256,7 @@ fn run_wiped(
         generator: Arc::clone(&generator),
         clock: Arc::<MonotonicClock>::clone(&clock),
     };
-    let alone = setup(backend.open().map_err(of(Phase::Provision))?);
+    let alone = setup(open(backend, row).map_err(of(Phase::Provision))?);
     phases.end(Phase::Provision);
     let mut entries = preload(&alone, watch)?;
     alone.store.drain().map_err(of(Phase::Load))?;
@@ -266,18 +267,21 @@ fn run_wiped(
     let shared = setup(backend.open_shared().map_err(of(Phase::WarmUp))?);
     let mut processes = Processes::start(backend, row, seed, program, watch)?;
     let readers = start_readers(&shared, &backend.description())?;
+    let expiring = Expiring::start(&shared, backend)?;
     let (loaded, is_steady) = processes.load(&shared, &mut entries, &mut phases, watch)?;
     drop(processes);
     let sights = readers
         .map(|readers: Readers| readers.finish(&shared, &mut entries))
         .transpose()?;
+    let expires = expiring.map(Expiring::finish).transpose()?.is_some();
     drop(shared);
-    let judged = setup(backend.open().map_err(of(Phase::Verify))?);
+    let judged = setup(open(backend, row).map_err(of(Phase::Verify))?);
     let measured = Measured {
         loaded,
         entries,
         seen: sights.flatten(),
         is_steady,
+        expires,
     };
     conclude(&judged, &backend.description(), measured, &mut phases, watch)
 }

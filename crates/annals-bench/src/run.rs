@@ -7,13 +7,14 @@ use annals::Position;
 
 use crate::clock::{Clock, MonotonicClock};
 use crate::crash::{Acks, Job, Program, Recovery, Started, UNKILLABLE};
+use crate::expiring::Expiring;
 use crate::generate::{Events, Generator, PRELOAD, WARMUP};
 use crate::load::recording::{Outcome, Times, Window};
 use crate::load::worker::append_one;
 use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
-use crate::oracle::{self, Rule, Verdict};
+use crate::oracle::{self, Expiry, Rule, Verdict};
 use crate::readers::{Readers, Seen};
-use crate::store::{Backend, Description, DurabilityClass, StoreError, Usage};
+use crate::store::{Backend, Description, DurabilityClass, EventStore, StoreError, Usage};
 use crate::workload::{Mode, Workload};
 
 /// A part of the warm-up, after which it is decided whether it goes on.
@@ -91,6 +92,8 @@ pub struct Run {
     pub replay: Option<Duration>,
     /// What readers beside the load saw, if there were any.
     pub seen: Option<Seen>,
+    /// Acknowledged events that had expired and were gone; none if events do not expire.
+    pub expired: Option<u64>,
     /// What became of the store, if its process was killed.
     pub recovery: Option<Recovery>,
 }
@@ -138,12 +141,12 @@ pub fn run(backend: &dyn Backend, row: &Workload, seed: u64, watch: Watch<'_>) -
     report(watch, Phase::Provision, 0)?;
     backend.wipe().map_err(of(Phase::Provision))?;
     let setup = Setup {
-        store: backend.open().map_err(of(Phase::Provision))?,
+        store: open(backend, row).map_err(of(Phase::Provision))?,
         generator: Arc::new(Generator::new(row, seed)),
         clock: Arc::<MonotonicClock>::clone(&clock),
     };
     phases.end(Phase::Provision);
-    let run = run_open(&setup, &backend.description(), &mut phases, watch);
+    let run = run_open(&setup, backend, &mut phases, watch);
     // The store closes its files before they are removed.
     drop(setup);
     let wiped = backend.wipe().map_err(of(Phase::Drain));
@@ -152,12 +155,22 @@ pub fn run(backend: &dyn Backend, row: &Workload, seed: u64, watch: Watch<'_>) -
     Ok(run)
 }
 
-fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch: Watch<'_>) -> Result<Run, RunError> {
+/// Opens the store for `row`, so that its events expire if they are to and can.
+pub(crate) fn open(backend: &dyn Backend, row: &Workload) -> Result<Arc<dyn EventStore>, StoreError> {
+    match row.time_to_live() {
+        Some(age) => backend.open_expiring(age),
+        None => backend.open(),
+    }
+}
+
+fn run_open(setup: &Setup, backend: &dyn Backend, phases: &mut Phases<'_>, watch: Watch<'_>) -> Result<Run, RunError> {
+    let description = &backend.description();
     let limits = setup.generator.workload().phases.clone();
     let mut entries = preload(setup, watch)?;
     phases.end(Phase::Load);
     settle(setup.clock.as_ref(), setup.generator.workload(), phases, watch)?;
-    let readers = start_readers(setup, backend)?;
+    let readers = start_readers(setup, description)?;
+    let expiring = Expiring::start(setup, backend)?;
     let (is_steady, warmed) = warm_up(setup, &mut entries, watch)?;
     phases.end(Phase::WarmUp);
     let span = Span {
@@ -183,13 +196,15 @@ fn run_open(setup: &Setup, backend: &Description, phases: &mut Phases<'_>, watch
     phases.end(Phase::Measure);
     entries.append(&mut loaded.entries);
     let seen = readers.map(|readers| readers.finish(setup, &mut entries)).transpose()?;
+    let expires = expiring.map(Expiring::finish).transpose()?.is_some();
     let measured = Measured {
         loaded,
         entries,
         seen: seen.flatten(),
         is_steady,
+        expires,
     };
-    conclude(setup, backend, measured, phases, watch)
+    conclude(setup, description, measured, phases, watch)
 }
 
 /// What was measured, and is not verified yet.
@@ -198,6 +213,7 @@ pub(crate) struct Measured {
     pub(crate) entries: Vec<Entry>,
     pub(crate) seen: Option<(Seen, Verdict)>,
     pub(crate) is_steady: bool,
+    pub(crate) expires: bool,
 }
 
 /// Verifies what the store has, and makes it durable.
@@ -213,7 +229,7 @@ pub(crate) fn conclude(
     report(watch, Phase::Verify, 0)?;
     let usage = setup.store.usage();
     let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
-    let mut verdict = check(setup, backend, &mut entries)?;
+    let mut verdict = check(setup, backend, measured.expires, &mut entries)?;
     let seen = measured.seen.map(|(seen, broken)| {
         verdict.merge(broken);
         seen
@@ -224,6 +240,7 @@ pub(crate) fn conclude(
     phases.end(Phase::Drain);
     Ok(Run {
         loaded: measured.loaded,
+        expired: measured.expires.then_some(verdict.expired),
         verdict,
         phases: std::mem::take(&mut phases.ended),
         is_steady: measured.is_steady,
@@ -324,7 +341,7 @@ fn run_killed(
     let description = backend.description();
     let usage = setup.store.usage();
     let (replay, stored) = replay(&setup, &description).map_err(of(Phase::Verify))?;
-    let mut verdict = check(&setup, &description, &mut entries)?;
+    let mut verdict = check(&setup, &description, false, &mut entries)?;
     let lost = verdict.acknowledged.saturating_sub(verdict.found);
     if description.durability == DurabilityClass::Volatile {
         verdict.forgive(Rule::NothingLost);
@@ -339,6 +356,7 @@ fn run_killed(
             acknowledged: verdict.acknowledged,
             lost,
         }),
+        expired: None,
         verdict,
         phases: std::mem::take(&mut phases.ended),
         is_steady: true,
@@ -400,13 +418,18 @@ pub(crate) fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), Ru
 }
 
 /// Probes and verifies.
-fn check(setup: &Setup, backend: &Description, entries: &mut Vec<Entry>) -> Result<Verdict, RunError> {
+fn check(setup: &Setup, backend: &Description, expires: bool, entries: &mut Vec<Entry>) -> Result<Verdict, RunError> {
     if !backend.keeps_events {
         return Ok(Verdict::default());
     }
     let (probed, mut more) = oracle::probe(setup, backend)?;
     entries.append(&mut more);
-    let verified = oracle::verify(setup.store.as_ref(), backend, &setup.generator, entries);
+    let age = setup.generator.workload().time_to_live().filter(|_| expires);
+    let expiry = age.map(|age| Expiry {
+        age,
+        clock: setup.clock.as_ref(),
+    });
+    let verified = oracle::verify_expiring(setup.store.as_ref(), backend, &setup.generator, entries, expiry);
     let mut verdict = verified.map_err(|error| RunError::Store {
         phase: Phase::Verify,
         error,

@@ -126,6 +126,15 @@ pub trait EventStore: Send + Sync {
         Err(StoreError::Unsupported("find events by a field"))
     }
 
+    /// Removes the events that were appended longer than `age` ago. It is called many times in that time, where [`Backend::expires`] is true.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] if they cannot be removed.
+    fn expire(&self, _age: Duration) -> Result<()> {
+        Ok(())
+    }
+
     /// Waits until everything that was acknowledged is as durable as the store ever makes it.
     ///
     /// # Errors
@@ -184,6 +193,20 @@ pub trait Backend: Send + Sync {
     /// How another process finds it; none if it cannot.
     fn place(&self) -> Option<Place> {
         None
+    }
+
+    /// Whether its events can expire.
+    fn expires(&self) -> bool {
+        false
+    }
+
+    /// Opens the store, which may drop events by itself once they were appended longer than `age` ago.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Failed`] if it cannot be opened.
+    fn open_expiring(&self, _age: Duration) -> Result<Arc<dyn EventStore>> {
+        self.open()
     }
 
     /// Why several processes cannot append to it at the same time; none if they can.

@@ -188,6 +188,23 @@ fn write_readers(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
+/// What became of events that were to expire.
+fn write_expired(summary: &Summary, out: &mut Out<'_>) -> Outcome {
+    let has_limit = |row: &&RowSummary| row.time_to_live_ms > 0 && row.repeats > 0;
+    for row in summary.rows.iter().filter(has_limit) {
+        let name = format!("{} on {}", row.workload, row.backend.name);
+        let age = row.time_to_live_ms;
+        out.note(&match row.expired {
+            Some(expired) => format!(
+                "{name}: {} acknowledged events were older than {age} ms, and gone",
+                grouped(expired)
+            ),
+            None => format!("{name}: this backend cannot let events expire after {age} ms, and keeps them all"),
+        })?;
+    }
+    Ok(())
+}
+
 /// What a figure does not say.
 fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     for row in &summary.rows {
@@ -211,6 +228,7 @@ fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
         }
     }
     write_readers(summary, out)?;
+    write_expired(summary, out)?;
     for row in summary.rows.iter().filter(|row| row.conflicts > 0) {
         let (conflicts, operations) = (grouped(row.conflicts), grouped(row.operations));
         out.note(&format!(

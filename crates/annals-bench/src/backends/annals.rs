@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::{
-    Delivery, Durability, Error, EventRef, Expected, Order, Position, Query, Store, StoreUrl, StreamId, Tail,
-    Timestamp, Version,
+    Budget, Delivery, Durability, Error, EventRef, Expected, Order, Position, Query, Settings, Store, StoreUrl,
+    StreamId, Tail, Timestamp, Version,
 };
 
 use crate::store::{
@@ -49,6 +49,25 @@ impl Annals {
     }
 }
 
+impl Annals {
+    fn open_with(&self, settings: Settings) -> Result<Arc<dyn EventStore>> {
+        let builder = Store::builder().settings(settings);
+        let store = match &self.folder {
+            None => builder.open(),
+            Some(folder) => {
+                fs::create_dir_all(folder).map_err(|error| failed(&error))?;
+                let url = StoreUrl::of_folder(folder).with_durability(self.durability);
+                url.open(builder)
+            }
+        };
+        Ok(Arc::new(AnnalsStore {
+            store: store.map_err(|error| of_store(&error))?,
+            folder: self.folder.clone(),
+            has_journal: self.folder.is_some(),
+        }))
+    }
+}
+
 impl Backend for Annals {
     fn description(&self) -> Description {
         Description {
@@ -72,19 +91,21 @@ impl Backend for Annals {
     }
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {
-        let store = match &self.folder {
-            None => Store::in_memory(),
-            Some(folder) => {
-                fs::create_dir_all(folder).map_err(|error| failed(&error))?;
-                let url = StoreUrl::of_folder(folder).with_durability(self.durability);
-                url.open(Store::builder()).map_err(|error| of_store(&error))?
-            }
-        };
-        Ok(Arc::new(AnnalsStore {
-            store,
-            folder: self.folder.clone(),
-            has_journal: self.folder.is_some(),
-        }))
+        self.open_with(Settings::default())
+    }
+
+    fn expires(&self) -> bool {
+        true
+    }
+
+    fn open_expiring(&self, age: Duration) -> Result<Arc<dyn EventStore>> {
+        self.open_with(Settings {
+            budget: Budget {
+                age: Some(age),
+                ..Budget::default()
+            },
+            ..Settings::default()
+        })
     }
 
     fn wipe(&self) -> Result<()> {

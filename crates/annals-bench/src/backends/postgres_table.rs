@@ -3,6 +3,7 @@
 //! A unique constraint decides between two writers. `bigserial` numbers events before they are committed: a reader beside several writers can miss one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 use tokio::runtime::Runtime;
@@ -30,6 +31,8 @@ const STREAM: &str = "WHERE aggregate_id = $1 AND version > $2 ORDER BY version"
 const LOG: &str = "WHERE position > $1 ORDER BY position LIMIT $2";
 const TIME: &str = "occurred_at >= timestamptz 'epoch' + interval '1 microsecond' * $2::bigint \
     AND occurred_at < timestamptz 'epoch' + interval '1 microsecond' * $3::bigint";
+
+const EXPIRE: &str = "DELETE FROM events WHERE recorded_at < clock_timestamp() - interval '1 microsecond' * $1::bigint";
 
 /// A table in a database.
 #[derive(Clone, Debug)]
@@ -79,6 +82,10 @@ impl Backend for PostgresTable {
         Some(Place::of_name(&self.url))
     }
 
+    fn expires(&self) -> bool {
+        true
+    }
+
     fn unshared(&self) -> Option<&'static str> {
         None
     }
@@ -91,6 +98,7 @@ struct Session {
     version: Statement,
     stream: Statement,
     log: Statement,
+    expire: Statement,
 }
 
 impl Session {
@@ -105,6 +113,7 @@ impl Session {
                 version: client.prepare(VERSION).await?,
                 stream: client.prepare(&format!("{FIELDS} {STREAM}")).await?,
                 log: client.prepare(&format!("{FIELDS} {LOG}")).await?,
+                expire: client.prepare(EXPIRE).await?,
                 client,
             })
         };
@@ -185,6 +194,16 @@ impl EventStore for Table {
         let (after, limit) = (signed(after.0), signed(limit as u64));
         let read = |own: &mut Session| self.show(own, &own.log, &[&after, &limit], look);
         self.sessions.with(read)
+    }
+
+    fn expire(&self, age: Duration) -> Result<()> {
+        let micros = i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
+        self.sessions.with(|session| {
+            let deleted = self
+                .runtime
+                .block_on(session.client.execute(&session.expire, &[&micros]));
+            deleted.map(drop).map_err(|error| told(&error))
+        })
     }
 
     fn query(&self, question: &Question, look: Look<'_>) -> Result<()> {

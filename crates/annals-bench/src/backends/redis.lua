@@ -1,9 +1,18 @@
 -- Entries have their version in an aggregate, and their position in the log, as the first number of their id.
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
-local version = last[1] and tonumber(string.match(last[1][1], '^%d+')) or 0
+local function last(key)
+  local entry = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+  if entry then return tonumber(string.match(entry[1], '^%d+')) end
+  if redis.call('EXISTS', key) == 0 then return 0 end
+  -- All entries have expired; the stream knows the last id that it had.
+  local facts = redis.call('XINFO', 'STREAM', key)
+  for i = 1, #facts, 2 do
+    if facts[i] == 'last-generated-id' then return tonumber(string.match(facts[i + 1], '^%d+')) end
+  end
+end
+local version, position = last(KEYS[1]), last(KEYS[2])
 local expected = tonumber(ARGV[1])
 if (expected >= 0 and version ~= expected) or (expected == -2 and version == 0) then return -1 end
-local first, position = version + 1, redis.call('XLEN', KEYS[2])
+local first = version + 1
 for i = 3, #ARGV, 4 do
   version, position = version + 1, position + 1
   for key, id in pairs({[KEYS[1]] = version, [KEYS[2]] = position}) do

@@ -1,14 +1,16 @@
 //! `redis://…`: streams of Redis, one for each aggregate and one for the log. A script checks the version and adds to both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, RedisResult, Script, cmd};
 use annals::{Expected, Position, Version};
+use parking_lot::Mutex;
 
 use super::pool::Pool;
 use super::remote::{OrFailed as _, described, without_password};
+use crate::clock::{Clock as _, MonotonicClock};
 use crate::crash::owner;
 use crate::store::{
     Backend, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent,
@@ -86,6 +88,9 @@ impl Backend for Redis {
         Ok(Arc::new(Streams {
             connections: Pool::new(move || connection(&client))?,
             append: Script::new(include_str!("redis.lua")),
+            expire: Script::new(include_str!("redis-expire.lua")),
+            clock: MonotonicClock::start(),
+            ends: Mutex::default(),
             log: format!("{}:log", self.prefix),
             prefix: self.prefix.clone(),
         }))
@@ -105,6 +110,10 @@ impl Backend for Redis {
         Some(Place::of_name(&self.url))
     }
 
+    fn expires(&self) -> bool {
+        true
+    }
+
     fn unshared(&self) -> Option<&'static str> {
         None
     }
@@ -114,6 +123,10 @@ impl Backend for Redis {
 struct Streams {
     connections: Pool<Connection>,
     append: Script,
+    expire: Script,
+    clock: MonotonicClock,
+    /// At these times, the log ended at these positions: ids are positions, and tell no time.
+    ends: Mutex<VecDeque<(Duration, u64)>>,
     log: String,
     prefix: String,
 }
@@ -135,6 +148,18 @@ fn show(entries: &[Entry], look: Look<'_>) -> Result<()> {
 }
 
 impl Streams {
+    /// The last position that was appended longer than `age` ago, of those that were noted; and notes the last of all.
+    fn expired(&self, age: Duration, end: u64) -> Option<u64> {
+        let mut ends = self.ends.lock();
+        let now = self.clock.now();
+        ends.push_back((now, end));
+        let mut last = None;
+        while ends.front().is_some_and(|(noted, _)| *noted + age <= now) {
+            last = ends.pop_front().map(|(_, end)| end);
+        }
+        last
+    }
+
     fn range(&self, key: &str, after: u64, limit: usize, look: Look<'_>) -> Result<()> {
         let mut range = cmd("XRANGE");
         range.arg(key).arg(format!("({after}-0")).arg("+");
@@ -174,6 +199,25 @@ impl EventStore for Streams {
 
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
         self.range(&self.log, after.0, limit, look)
+    }
+
+    fn expire(&self, age: Duration) -> Result<()> {
+        let mut last = cmd("XREVRANGE");
+        last.arg(&self.log).arg("+").arg("-").arg("COUNT").arg(1);
+        let last: Vec<Entry> = self.connections.with(|connection| ask(connection, &last))?;
+        let mut end = 0;
+        show(&last, &mut |event| {
+            end = event.position.map_or(0, |position| position.0);
+        })?;
+        let Some(expired) = self.expired(age, end) else {
+            return Ok(());
+        };
+        let mut call = self.expire.key(&self.log);
+        call.arg(format!("{}:stream:", self.prefix)).arg(expired).arg(REMOVED);
+        let some = |connection: &mut Connection| call.invoke::<usize>(connection).or_failed();
+        // Some at a time: the server answers nobody else meanwhile.
+        while self.connections.with(some)? == REMOVED {}
+        Ok(())
     }
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {

@@ -1,11 +1,14 @@
 //! Reading everything back, and what follows from the acknowledgements alone.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 
 use super::found::Matching;
 use super::{Rule, Verdict};
+use crate::clock::Clock;
 use crate::generate::Generator;
 use crate::load::Entry;
 use crate::load::recording::Outcome;
@@ -25,6 +28,43 @@ pub fn verify(
     generator: &Generator,
     entries: &mut [Entry],
 ) -> Result<Verdict> {
+    verify_expiring(store, backend, generator, entries, None)
+}
+
+/// Until when events are there.
+#[derive(Clone, Copy)]
+pub struct Expiry<'a> {
+    /// How long after its append.
+    pub age: Duration,
+    /// By this clock, which is that of the entries.
+    pub clock: &'a dyn Clock,
+}
+
+impl Expiry<'_> {
+    /// What was appended before this time has expired, and may be there or not.
+    pub(crate) fn cutoff(self) -> Option<Duration> {
+        self.clock.now().checked_sub(self.age)
+    }
+}
+
+impl fmt::Debug for Expiry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expiry").field("age", &self.age).finish_non_exhaustive()
+    }
+}
+
+/// The same, of a store whose events expire: those that have may be missing, and no others.
+///
+/// # Errors
+///
+/// The error of a read that failed.
+pub fn verify_expiring(
+    store: &dyn EventStore,
+    backend: &Description,
+    generator: &Generator,
+    entries: &mut [Entry],
+    expiry: Option<Expiry<'_>>,
+) -> Result<Verdict> {
     entries.sort_unstable_by_key(|entry| entry.number);
     if !backend.keeps_events {
         return Ok(Verdict::default());
@@ -35,9 +75,10 @@ pub fn verify(
     } else {
         read_streams(store, generator, entries, &mut matching)?;
     }
-    let mut verdict = matching.finish();
+    // Everything was read before now.
+    let mut verdict = matching.finish(expiry.and_then(Expiry::cutoff));
     if backend.check == ConsistencyCheck::StreamVersion {
-        check_winners(generator, entries, &mut verdict);
+        check_winners(generator, entries, expiry.map(|expiry| expiry.age), &mut verdict);
     }
     Ok(verdict)
 }
@@ -76,9 +117,10 @@ fn read_streams(
     Ok(())
 }
 
-/// Of the appends to one version, one is acknowledged, and its events follow that version.
-fn check_winners(generator: &Generator, entries: &[Entry], verdict: &mut Verdict) {
-    let mut won = HashSet::new();
+/// Of the appends to one version, one is acknowledged, and its events follow that version. A stream whose events have expired may begin again, if two winners
+/// are so far apart.
+fn check_winners(generator: &Generator, entries: &[Entry], age: Option<Duration>, verdict: &mut Verdict) {
+    let mut won: HashMap<(String, u64), Vec<Entry>> = HashMap::new();
     for entry in entries {
         let Outcome::Acknowledged(first) = entry.outcome else {
             continue;
@@ -89,8 +131,11 @@ fn check_winners(generator: &Generator, entries: &[Entry], verdict: &mut Verdict
             Expected::Any | Expected::StreamExists => continue,
         };
         let operation = generator.of_number(entry.number);
-        let is_first = won.insert((operation.stream.clone(), version));
-        if !is_first || first.0 != version + 1 {
+        let winners = won.entry((operation.stream.clone(), version)).or_default();
+        let is_apart = |other: &Entry| age.is_some_and(|age| time_between(entry, other) >= age);
+        let is_alone = winners.iter().all(is_apart);
+        winners.push(*entry);
+        if !is_alone || first.0 != version + 1 {
             verdict.note(Rule::OneWinner, || {
                 format!(
                     "{} got operation {:x} at version {first}, expected at {version}",
@@ -99,4 +144,11 @@ fn check_winners(generator: &Generator, entries: &[Entry], verdict: &mut Verdict
             });
         }
     }
+}
+
+/// From the beginning of the one that began first to the end of the one that ended last.
+fn time_between(one: &Entry, other: &Entry) -> Duration {
+    one.ended
+        .max(other.ended)
+        .saturating_sub(one.started.min(other.started))
 }

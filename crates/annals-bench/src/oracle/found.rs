@@ -1,6 +1,6 @@
 //! The events that a backend returns, matched with the appends that sent them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use annals::Position;
@@ -23,6 +23,8 @@ pub(super) struct Matching<'a> {
     seen: Vec<u8>,
     /// The last version of each stream.
     streams: HashMap<String, u64>,
+    /// Versions of a stream that are not there: from the first, and up to but without the second.
+    gaps: Vec<(String, u64, u64)>,
     last_position: Option<Position>,
     /// The entries in the order of the log.
     order: Vec<u32>,
@@ -46,6 +48,7 @@ impl<'a> Matching<'a> {
             offsets,
             seen: vec![0; end],
             streams: HashMap::new(),
+            gaps: Vec::new(),
             last_position: None,
             order: Vec::new(),
             operation: None,
@@ -90,12 +93,17 @@ impl<'a> Matching<'a> {
         };
         let expected = *last + 1;
         *last = event.version.0;
-        if event.version.0 != expected {
-            let (stream, version) = (event.stream, event.version);
-            self.verdict.note(Rule::NoGaps, || {
-                format!("{stream} has version {version} where {expected} is next")
-            });
+        if event.version.0 > expected {
+            self.gaps.push((event.stream.to_owned(), expected, event.version.0));
+        } else if event.version.0 < expected {
+            self.note_version(event.stream, event.version.0, expected);
         }
+    }
+
+    fn note_version(&mut self, stream: &str, version: u64, expected: u64) {
+        self.verdict.note(Rule::NoGaps, || {
+            format!("{stream} has version {version} where {expected} is next")
+        });
     }
 
     fn check_position(&mut self, event: &StoredEvent<'_>) {
@@ -184,8 +192,9 @@ impl<'a> Matching<'a> {
         }
     }
 
-    /// Finds what is missing, once all events were taken.
-    pub(super) fn finish(mut self) -> Verdict {
+    /// Finds what is missing, once all events were taken. What was appended before `cutoff` may be.
+    pub(super) fn finish(mut self, cutoff: Option<Duration>) -> Verdict {
+        self.check_gaps(cutoff);
         for (index, entry) in self.entries.iter().enumerate() {
             let seen = &self.seen[self.offsets[index]..self.offsets[index + 1]];
             let there = seen.iter().filter(|count| **count > 0).count();
@@ -195,7 +204,11 @@ impl<'a> Matching<'a> {
                 self.verdict.found += there as u64;
             }
             let number = entry.number;
-            if is_acknowledged && there == 0 && !seen.is_empty() {
+            if has_expired(entry, cutoff) {
+                let missing = (seen.len() - there) as u64;
+                self.verdict.expired += if is_acknowledged { missing } else { 0 };
+                self.verdict.acknowledged -= if is_acknowledged { missing } else { 0 };
+            } else if is_acknowledged && there == 0 && !seen.is_empty() {
                 self.verdict.note(Rule::NothingLost, || {
                     format!("operation {number:x} was acknowledged and is not there")
                 });
@@ -208,6 +221,36 @@ impl<'a> Matching<'a> {
         }
         self.check_order();
         self.verdict
+    }
+
+    /// Versions are missing where events have expired, and nowhere else.
+    fn check_gaps(&mut self, cutoff: Option<Duration>) {
+        let gaps = std::mem::take(&mut self.gaps);
+        let expired = if gaps.is_empty() {
+            HashMap::new()
+        } else {
+            self.expired(cutoff)
+        };
+        for (stream, first, end) in gaps {
+            let versions = expired.get(&stream);
+            let is_expired = |version: u64| versions.is_some_and(|versions| versions.contains(&version));
+            if !(first..end).all(is_expired) {
+                self.note_version(&stream, end, first);
+            }
+        }
+    }
+
+    /// The versions of each stream that were acknowledged and have expired.
+    fn expired(&self, cutoff: Option<Duration>) -> HashMap<String, HashSet<u64>> {
+        let mut all: HashMap<String, HashSet<u64>> = HashMap::new();
+        for entry in self.entries.iter().filter(|entry| has_expired(entry, cutoff)) {
+            if let Outcome::Acknowledged(first) = entry.outcome {
+                let operation = self.generator.of_number(entry.number);
+                let versions = first.0..first.0 + u64::from(operation.batch);
+                all.entry(operation.stream).or_default().extend(versions);
+            }
+        }
+        all
     }
 
     /// An append that was acknowledged before another one began comes before it in the log.
@@ -229,4 +272,9 @@ impl<'a> Matching<'a> {
             });
         }
     }
+}
+
+/// Whether the events of an append may have expired: it was stored after it began.
+fn has_expired(entry: &Entry, cutoff: Option<Duration>) -> bool {
+    cutoff.is_some_and(|cutoff| entry.started <= cutoff)
 }

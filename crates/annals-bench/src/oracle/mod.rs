@@ -6,7 +6,7 @@ mod probe;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::check::verify;
+pub use self::check::{Expiry, verify, verify_expiring};
 pub use self::probe::{Probed, probe, simulate_probe};
 
 /// Examples that are kept of one rule.
@@ -86,6 +86,9 @@ pub struct Verdict {
     pub acknowledged: u64,
     /// Of these, events that are there.
     pub found: u64,
+    /// Events that were acknowledged, are not there, and had expired; they are not in the number above.
+    #[serde(default)]
+    pub expired: u64,
     /// Broken rules.
     pub violations: Vec<Violation>,
 }
@@ -134,6 +137,7 @@ impl Verdict {
         self.is_checked |= other.is_checked;
         self.acknowledged += other.acknowledged;
         self.found += other.found;
+        self.expired += other.expired;
         for violation in other.violations {
             let Violation { rule, count, examples } = violation;
             let mut examples = examples.into_iter();

@@ -375,6 +375,15 @@ fn readers(summary: &Summary) -> String {
     format!("<h2>Readers and recovery</h2>{}{note}\n", table(&header, &rows))
 }
 
+/// Events that had expired and were gone.
+fn expired(row: &RowSummary) -> String {
+    match row.expired {
+        Some(expired) => expired.to_string(),
+        None if row.time_to_live_ms > 0 && row.repeats > 0 => "cannot".to_owned(),
+        None => String::new(),
+    }
+}
+
 fn correctness(summary: &Summary) -> String {
     let row = |row: &RowSummary| {
         let (acknowledged, found) = row.delivered;
@@ -395,6 +404,7 @@ fn correctness(summary: &Summary) -> String {
             row.backend.name.clone(),
             acknowledged.to_string(),
             found.to_string(),
+            expired(row),
             row.conflicts.to_string(),
             row.failed.to_string(),
             row.censored.to_string(),
@@ -409,6 +419,7 @@ fn correctness(summary: &Summary) -> String {
         "backend",
         "acknowledged events",
         "found",
+        "expired",
         "conflicts",
         "failed",
         "never answered",

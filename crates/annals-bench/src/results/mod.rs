@@ -106,6 +106,12 @@ pub struct RowSummary {
     pub is_checked: bool,
     /// Events that were acknowledged, and of these those that were found.
     pub delivered: (u64, u64),
+    /// How long after its append an event was to expire, in milliseconds; 0 for never.
+    #[serde(default)]
+    pub time_to_live_ms: u64,
+    /// Acknowledged events that had expired and were gone; none if events of the backend do not expire, or were not to.
+    #[serde(default)]
+    pub expired: Option<u64>,
     /// The most events of other programs that a reader skipped in a repeat.
     #[serde(default)]
     pub foreign: u64,

@@ -58,6 +58,12 @@ fn summarize(row: &Row) -> RowSummary {
         stored: last.map_or(0, |run| run.stored),
         is_checked: verdict.is_checked,
         delivered: (verdict.acknowledged, verdict.found),
+        time_to_live_ms: row.workload.data.time_to_live_ms,
+        expired: row
+            .runs
+            .iter()
+            .filter_map(|run| run.expired)
+            .reduce(|sum, more| sum + more),
         foreign: seen(row).map(|seen| seen.foreign).max().unwrap_or(0),
         violations: verdict.violations,
         goals: goals::judge(row),

@@ -64,6 +64,13 @@ fn check_data(workload: &Workload) -> Result<(), WorkloadError> {
     bounds("data.streams", data.streams, 1, 100_000_000)?;
     bounds("data.batch", u64::from(data.batch), 1, 10_000)?;
     bounds("data.days", u64::from(data.days), 1, 10_000)?;
+    if data.time_to_live_ms > 0 {
+        // What was just appended is read before it expires.
+        bounds("data.time_to_live_ms", data.time_to_live_ms, 100, 3_600_000)?;
+        ensure(workload.recover.is_none(), || {
+            "data.time_to_live_ms: nothing expires in a process that is killed; set it to 0".to_owned()
+        })?;
+    }
     let preloaded = data.streams.saturating_mul(data.events_per_stream);
     bounds("data.streams times data.events_per_stream", preloaded, 0, PRELOAD_MAX)?;
     bounds("payload.bytes_p50", u64::from(payload.bytes_p50), 1, 1 << 20)?;
@@ -175,6 +182,7 @@ mod tests {
             "load.rate=inf",
             "load.workers=5000",
             "load.processes=65",
+            "data.time_to_live_ms=99",
             "load.burst_factor=20",
             "phases.measure_ms=0",
             "phases.repeats=1000",

@@ -165,6 +165,8 @@ pub struct Data {
     pub batch: u32,
     /// Days that the events are spread over.
     pub days: u32,
+    /// How long after its append an event expires, in milliseconds; 0 for never.
+    pub time_to_live_ms: u64,
 }
 
 impl Default for Data {
@@ -174,6 +176,7 @@ impl Default for Data {
             events_per_stream: 0,
             batch: 1,
             days: 30,
+            time_to_live_ms: 0,
         }
     }
 }
@@ -473,6 +476,12 @@ impl Workload {
     pub(crate) fn operations_max(&self) -> u64 {
         let events = self.log.as_ref().map(|log| log.events.len() as u64);
         self.phases.operations_max.min(events.unwrap_or(u64::MAX))
+    }
+
+    /// How long after its append an event expires; none for never.
+    pub(crate) fn time_to_live(&self) -> Option<Duration> {
+        let millis = self.data.time_to_live_ms;
+        (millis > 0).then(|| Duration::from_millis(millis))
     }
 
     /// How long the load runs before it is measured: a log is measured from its first event on.

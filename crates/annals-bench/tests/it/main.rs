@@ -4,6 +4,7 @@
 
 mod cheats;
 mod compared;
+mod expired;
 mod followed;
 mod runs;
 mod simulated;

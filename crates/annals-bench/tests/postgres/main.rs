@@ -75,7 +75,7 @@ fn processes_share_a_store_in_postgresql() {
 fn program() -> Program {
     let arguments = ["--ignored", "--exact", "--nocapture", "child_that_appends"];
     Program {
-        path: std::env::current_exe().unwrap(),
+        path: std::env::current_exe().expect("this program has a path"),
         arguments: arguments.map(Into::into).to_vec(),
     }
 }

@@ -1,0 +1,62 @@
+//! Events that expire while the load goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::load::worker::HANG;
+use crate::load::{LoadError, Setup};
+use crate::run::{Phase, RunError};
+use crate::store::{Backend, EventStore, Result};
+
+/// How often a store is asked in the time that its events live.
+const ASKED: u32 = 20;
+/// It is asked again after so long at least.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+
+/// A thread that asks a store again and again to remove what has expired. It ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Expiring {
+    stop: Sender<()>,
+    done: Receiver<Result<()>>,
+}
+
+impl Expiring {
+    /// Starts it, if the events of the workload expire and those of the backend can.
+    pub(crate) fn start(setup: &Setup, backend: &dyn Backend) -> Result<Option<Self>, LoadError> {
+        let age = setup.generator.workload().time_to_live();
+        let Some(age) = age.filter(|_| backend.expires()) else {
+            return Ok(None);
+        };
+        let (stop, stopped) = bounded(0);
+        let (send, done) = bounded(1);
+        let store = Arc::clone(&setup.store);
+        // A run that has given up does not listen any more.
+        let work = move || drop(send.send(expire(store.as_ref(), age, &stopped)));
+        let thread = std::thread::Builder::new().name("expiring".to_owned()).spawn(work);
+        thread.map_err(|error| LoadError::Thread(error.to_string()))?;
+        Ok(Some(Self { stop, done }))
+    }
+
+    /// Ends it, after the store was asked once more.
+    pub(crate) fn finish(self) -> Result<(), RunError> {
+        drop(self.stop);
+        let done = self.done.recv_timeout(HANG).map_err(|error| match error {
+            RecvTimeoutError::Timeout => LoadError::Hangs,
+            RecvTimeoutError::Disconnected => LoadError::Panicked,
+        })?;
+        done.map_err(|error| RunError::Store {
+            phase: Phase::Measure,
+            error,
+        })
+    }
+}
+
+fn expire(store: &dyn EventStore, age: Duration, stopped: &Receiver<()>) -> Result<()> {
+    let pause = (age / ASKED).max(PAUSE_MIN);
+    while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+        store.expire(age)?;
+    }
+    store.expire(age)
+}
