@@ -521,3 +521,21 @@ fn a_backend_that_cannot_let_events_expire_did_not_say_so() {
     );
     ran.ok();
 }
+
+#[test]
+fn a_goal_that_a_backend_cannot_measure_passed() {
+    let folder = Folder::new();
+    let file = with_goal(&folder, 500, "metric = \"traced_percent\"\nat_least = 100");
+    let ran = |backend: &str, name: &str| {
+        let arguments = ["run", "--backends", backend, "--workload", &file];
+        run(bench(&arguments).arg("--out").arg(folder.path(name)))
+    };
+    let unmeasured = ran("naive", "naive");
+    assert!(unmeasured.stdout.contains("not measured"), "{}", unmeasured.stdout);
+    let told = unmeasured.failed(7);
+    assert!(
+        told.contains("has a goal that cannot be measured on its backend"),
+        "{told}"
+    );
+    assert!(ran("memory", "memory").ok().contains("pass"));
+}

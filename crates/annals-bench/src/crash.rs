@@ -24,7 +24,7 @@ use crate::load::recording::Outcome;
 use crate::load::worker::{HANG, append_one};
 use crate::load::{self, Entry, LoadError, Setup, Span};
 use crate::processes::{self, Share};
-use crate::store::{EventStore, Follow, Look, NewEvent, Place, Question, Result, StoreError, Usage};
+use crate::store::{EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError, Usage};
 use crate::workload::Workload;
 
 /// Names the process whose places for data a child uses: see [`owner`].
@@ -206,6 +206,10 @@ impl EventStore for Reporter {
 
     fn query(&self, question: &Question, look: Look<'_>) -> Result<()> {
         self.store.query(question, look)
+    }
+
+    fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {
+        self.store.read_traces(after, limit, look)
     }
 
     fn expire(&self, age: Duration) -> Result<()> {

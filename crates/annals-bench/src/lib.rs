@@ -66,6 +66,7 @@ pub mod search;
 pub mod statistics;
 mod status;
 mod store;
+pub mod trace;
 pub mod workload;
 
 pub use clock::{Clock, MonotonicClock, VirtualClock};

@@ -31,6 +31,12 @@ pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(50);
 pub struct Seen {
     /// From the start of an append until a reader had its first event, of all readers.
     pub after: Samples,
+    /// From the acknowledgement of an append until a reader had its first event, of all readers; nothing if the reader was faster.
+    pub published: Samples,
+    /// Events that were acknowledged, once for each reader.
+    pub acknowledged: u64,
+    /// Of these, events that the reader got.
+    pub delivered: u64,
     /// The most events that were acknowledged and not seen yet by a reader.
     pub behind_max: u64,
     /// The most events of other programs that a reader skipped.
@@ -256,8 +262,12 @@ impl Sights {
             let own = self.all[first..]
                 .iter()
                 .take_while(|sight| sight.number == entry.number);
-            let batch = setup.generator.of_number(entry.number).batch as usize;
-            if own.count() < batch && cutoff.is_none_or(|cutoff| entry.started > cutoff) {
+            let batch = setup.generator.of_number(entry.number).batch;
+            let got = own.map(|sight| sight.ordinal).collect::<HashSet<_>>().len() as u64;
+            let is_due = cutoff.is_none_or(|cutoff| entry.started > cutoff);
+            seen.acknowledged += if is_due { u64::from(batch) } else { got };
+            seen.delivered += got;
+            if got < u64::from(batch) && is_due {
                 verdict.note(Rule::EveryReader, || {
                     format!(
                         "a reader did not see operation {:x}, which was acknowledged",
@@ -267,6 +277,7 @@ impl Sights {
             }
             if let Some(sight) = self.all.get(first).filter(|sight| is_timed(sight, entry)) {
                 seen.after.record(sight.at.saturating_sub(entry.started));
+                seen.published.record(sight.at.saturating_sub(entry.ended));
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
 use crate::oracle::{self, Expiry, Rule, Verdict};
 use crate::readers::{Readers, Seen};
 use crate::store::{Backend, Description, DurabilityClass, EventStore, StoreError, Usage};
+use crate::trace::{self, Traced};
 use crate::workload::{Mode, Workload};
 
 /// A part of the warm-up, after which it is decided whether it goes on.
@@ -94,6 +95,8 @@ pub struct Run {
     pub seen: Option<Seen>,
     /// Acknowledged events that had expired and were gone; none if events do not expire.
     pub expired: Option<u64>,
+    /// How many events can be traced, if a goal asks for it and the backend returns it.
+    pub traced: Option<Traced>,
     /// What became of the store, if its process was killed.
     pub recovery: Option<Recovery>,
 }
@@ -230,6 +233,8 @@ pub(crate) fn conclude(
     let usage = setup.store.usage();
     let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
     let mut verdict = check(setup, backend, measured.expires, &mut entries)?;
+    // The oracle has sorted them.
+    let traced = trace::trace(setup, backend, &entries).map_err(of(Phase::Verify))?;
     let seen = measured.seen.map(|(seen, broken)| {
         verdict.merge(broken);
         seen
@@ -241,6 +246,7 @@ pub(crate) fn conclude(
     Ok(Run {
         loaded: measured.loaded,
         expired: measured.expires.then_some(verdict.expired),
+        traced,
         verdict,
         phases: std::mem::take(&mut phases.ended),
         is_steady: measured.is_steady,
@@ -357,6 +363,7 @@ fn run_killed(
             lost,
         }),
         expired: None,
+        traced: None,
         verdict,
         phases: std::mem::take(&mut phases.ended),
         is_steady: true,

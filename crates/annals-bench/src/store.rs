@@ -15,6 +15,8 @@ pub struct NewEvent<'a> {
     pub event_type: &'a str,
     /// The conversation that the event belongs to; empty for none.
     pub correlation: &'a str,
+    /// The id in the payload of the event that caused it; empty for none.
+    pub causation: &'a str,
     /// When it happened, in microseconds since 1970.
     pub micros: i64,
     /// The payload, which is JSON.
@@ -33,6 +35,22 @@ pub struct StoredEvent<'a> {
     /// The payload.
     pub data: &'a [u8],
 }
+
+/// What ties an event to others, as a store returns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace<'a> {
+    /// The number of the event in the store.
+    pub position: Position,
+    /// The payload.
+    pub data: &'a [u8],
+    /// The conversation; empty for none.
+    pub correlation: &'a str,
+    /// The cause; empty for none.
+    pub causation: &'a str,
+}
+
+/// Called with what a read of traces returns.
+pub type LookAtTrace<'a> = &'a mut dyn FnMut(Trace<'_>);
 
 /// Called with each event that a read returns. It does not call the store: a read may hold a lock.
 pub type Look<'a> = &'a mut dyn FnMut(StoredEvent<'_>);
@@ -124,6 +142,15 @@ pub trait EventStore: Send + Sync {
     /// [`StoreError::Unsupported`] if the store has no such query.
     fn query(&self, _question: &Question, _look: Look<'_>) -> Result<()> {
         Err(StoreError::Unsupported("find events by a field"))
+    }
+
+    /// Calls `look` with what ties at most `limit` events of the whole store after position `after` to others, in order.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Unsupported`] if the store does not return it.
+    fn read_traces(&self, _after: Position, _limit: usize, _look: LookAtTrace<'_>) -> Result<()> {
+        Err(StoreError::Unsupported("return what caused an event"))
     }
 
     /// Removes the events that were appended longer than `age` ago. It is called many times in that time, where [`Backend::expires`] is true.

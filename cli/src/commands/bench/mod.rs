@@ -9,7 +9,7 @@ mod sweep;
 mod table;
 mod what;
 
-use annals_bench::results::{self, Folder, Manifest, ResultsError, RowSummary, Summary};
+use annals_bench::results::{self, Folder, GoalResult, Manifest, ResultsError, RowSummary, Summary};
 use annals_bench::{Status, crash, report, status};
 
 use self::measure::Asked;
@@ -97,8 +97,9 @@ fn show((folder, manifest, summary): &(Folder, Manifest, Summary), out: &mut Out
 /// Fails if a row is wrong, missed a goal, or was not measured; also if it is overloaded besides.
 fn judge(summary: &Summary) -> Outcome {
     let count = |is: &dyn Fn(&RowSummary) -> bool| summary.rows.iter().filter(|row| is(row)).count() as u64;
-    let has_goal =
-        |row: &RowSummary, is_reached: Option<bool>| row.goals.iter().any(|goal| goal.is_reached == is_reached);
+    let has_goal = |row: &RowSummary, is_meant: &dyn Fn(&GoalResult) -> bool| row.goals.iter().any(is_meant);
+    let is_unknown =
+        |goal: &GoalResult, is_measured: bool| goal.is_reached.is_none() && goal.is_measured == is_measured;
     let verdicts = [
         (
             WRONG,
@@ -107,7 +108,7 @@ fn judge(summary: &Summary) -> Outcome {
         ),
         (
             WRONG,
-            count(&|row| has_goal(row, Some(false))),
+            count(&|row| has_goal(row, &|goal| goal.is_reached == Some(false))),
             "missed a goal; see the list of goals",
         ),
         (
@@ -117,8 +118,13 @@ fn judge(summary: &Summary) -> Outcome {
         ),
         (
             UNCOMPARABLE,
-            count(&|row| has_goal(row, None)),
+            count(&|row| has_goal(row, &|goal| is_unknown(goal, true))),
             "measured too little for a goal; use a longer --duration",
+        ),
+        (
+            UNCOMPARABLE,
+            count(&|row| has_goal(row, &|goal| is_unknown(goal, false))),
+            "has a goal that cannot be measured on its backend; see the list of goals",
         ),
     ];
     match verdicts.into_iter().find(|(_, rows, _)| *rows > 0) {

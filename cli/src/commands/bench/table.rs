@@ -136,11 +136,7 @@ fn write_goals(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     let mut grid = Grid::new(&columns, &[Narrow::Cut("goal", 12)], out.screen).whole_last();
     for row in &summary.rows {
         for goal in &row.goals {
-            let result = match goal.is_reached {
-                Some(true) => "pass",
-                Some(false) => "FAIL",
-                None => "not known",
-            };
+            let result = goal.name_of_result();
             let value = goal.value.map_or_else(String::new, |value| format!("{value:.3}"));
             grid.push(&[&row.backend.name, &goal.name, &value, result]);
         }

@@ -11,8 +11,8 @@ use annals::{
 };
 
 use crate::store::{
-    Backend, BatchUnit, By, ConsistencyCheck, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place,
-    Question, Result, StoreError, StoredEvent, Usage,
+    Backend, BatchUnit, By, ConsistencyCheck, Description, DurabilityClass, EventStore, Follow, Look, LookAtTrace,
+    NewEvent, Place, Question, Result, StoreError, StoredEvent, Trace, Usage,
 };
 
 /// Why processes cannot share a store in memory.
@@ -157,10 +157,15 @@ fn to_append<'a>(event: &NewEvent<'a>) -> annals::NewEvent<'a> {
         .timestamp(Timestamp::from_micros(event.micros))
         .data(event.data);
     // An event of a log may belong to none.
-    if event.correlation.is_empty() {
+    let new = if event.correlation.is_empty() {
         new
     } else {
         new.correlation(event.correlation)
+    };
+    if event.causation.is_empty() {
+        new
+    } else {
+        new.causation(event.causation)
     }
 }
 
@@ -193,6 +198,19 @@ impl EventStore for AnnalsStore {
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
         let read = self.store.read_all().after(after).limit(limit);
         read.for_each(|event| look(stored(event)));
+        Ok(())
+    }
+
+    fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {
+        let read = self.store.read_all().after(after).limit(limit);
+        read.for_each(|event| {
+            look(Trace {
+                position: event.position(),
+                data: event.data(),
+                correlation: event.correlation_id().unwrap_or_default(),
+                causation: event.causation_id().unwrap_or_default(),
+            });
+        });
         Ok(())
     }
 

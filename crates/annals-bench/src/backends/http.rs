@@ -12,8 +12,8 @@ use serde_json::Value;
 
 use super::remote::{Client, JsonEvent, OrFailed as _, described, escaped, time, without_password};
 use crate::store::{
-    Backend, By, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Question, Result, StoreError,
-    StoredEvent, Usage,
+    Backend, By, Description, DurabilityClass, EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question,
+    Result, StoreError, StoredEvent, Usage,
 };
 
 /// How the URLs of this backend begin.
@@ -116,7 +116,7 @@ impl Remote {
     /// Shows the events of the page at `path` and of those after it that are of this run, `limit` at most. Others do not count.
     fn show(&self, path: &str, limit: usize, look: Look<'_>) -> Result<()> {
         self.client
-            .pages(path, limit, &mut |event| self.show_own(event, &mut *look))
+            .pages(path, limit, &mut |found| self.show_own(found.event(), &mut *look))
     }
 
     /// Shows an event if it is of this run, and returns whether it is.
@@ -139,7 +139,8 @@ struct Skipping<'a> {
 impl Follow for Skipping<'_> {
     fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
         let (before, path) = (self.after, format!("/events?after={}", self.after.0));
-        self.remote.client.pages(&path, limit, &mut |event| {
+        self.remote.client.pages(&path, limit, &mut |found| {
+            let event = found.event();
             self.after = event.position.unwrap_or(self.after);
             self.skipped += u64::from(!self.remote.show_own(event, &mut *look));
             true
@@ -187,6 +188,17 @@ impl EventStore for Remote {
 
     fn read_log(&self, after: Position, limit: usize, look: Look<'_>) -> Result<()> {
         self.show(&format!("/events?after={}", after.0.max(self.base)), limit, look)
+    }
+
+    fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {
+        let path = format!("/events?after={}", after.0.max(self.base));
+        self.client.pages(&path, limit, &mut |found| {
+            let is_own = found.event().stream.starts_with(&self.prefix);
+            if is_own {
+                found.show_trace(&mut *look);
+            }
+            is_own
+        })
     }
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {

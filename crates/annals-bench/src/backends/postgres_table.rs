@@ -16,14 +16,15 @@ use super::postgres::{config_of, drop_schema, told};
 use super::remote::{OrFailed as _, append_after_read, described, in_own_order, runtime};
 use crate::crash::owner;
 use crate::store::{
-    Backend, By, Description, EventStore, Look, NewEvent, Place, Question, Result, StoreError, StoredEvent,
+    Backend, By, Description, EventStore, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError,
+    StoredEvent, Trace,
 };
 
 /// How the URLs of this backend begin, before that of the database.
 pub(super) const PREFIX: &str = "table+";
-const APPEND: &str = "INSERT INTO events (aggregate_id, version, event_type, correlation_id, occurred_at, data) \
-    SELECT $1, $2 + n, t, c, timestamptz 'epoch' + m * interval '1 microsecond', d::jsonb \
-    FROM unnest($3::text[], $4::text[], $5::bigint[], $6::text[]) WITH ORDINALITY AS e (t, c, m, d, n) \
+const APPEND: &str = "INSERT INTO events (aggregate_id, version, event_type, correlation_id, causation_id, occurred_at, data) \
+    SELECT $1, $2 + n, t, c, k, timestamptz 'epoch' + m * interval '1 microsecond', d::jsonb \
+    FROM unnest($3::text[], $4::text[], $5::text[], $6::bigint[], $7::text[]) WITH ORDINALITY AS e (t, c, k, m, d, n) \
     WHERE (SELECT coalesce(max(version), 0) FROM events WHERE aggregate_id = $1) = $2 ORDER BY n";
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM events WHERE aggregate_id = $1";
 const FIELDS: &str = "SELECT aggregate_id, version, position, data::text FROM events";
@@ -32,6 +33,7 @@ const LOG: &str = "WHERE position > $1 ORDER BY position LIMIT $2";
 const TIME: &str = "occurred_at >= timestamptz 'epoch' + interval '1 microsecond' * $2::bigint \
     AND occurred_at < timestamptz 'epoch' + interval '1 microsecond' * $3::bigint";
 
+const TRACES: &str = "SELECT position, data::text, correlation_id, causation_id FROM events";
 const EXPIRE: &str = "DELETE FROM events WHERE recorded_at < clock_timestamp() - interval '1 microsecond' * $1::bigint";
 
 /// A table in a database.
@@ -99,6 +101,7 @@ struct Session {
     stream: Statement,
     log: Statement,
     expire: Statement,
+    traces: Statement,
 }
 
 impl Session {
@@ -114,6 +117,7 @@ impl Session {
                 stream: client.prepare(&format!("{FIELDS} {STREAM}")).await?,
                 log: client.prepare(&format!("{FIELDS} {LOG}")).await?,
                 expire: client.prepare(EXPIRE).await?,
+                traces: client.prepare(&format!("{TRACES} {LOG}")).await?,
                 client,
             })
         };
@@ -140,9 +144,12 @@ impl Table {
     fn insert(&self, session: &Session, stream: &str, version: u64, events: &[NewEvent<'_>]) -> Result<Version> {
         let types: Vec<&str> = events.iter().map(|event| event.event_type).collect();
         let correlations: Vec<&str> = events.iter().map(|event| event.correlation).collect();
+        let causes: Vec<&str> = events.iter().map(|event| event.causation).collect();
         let micros: Vec<i64> = events.iter().map(|event| event.micros).collect();
         let data: Vec<_> = events.iter().map(|event| String::from_utf8_lossy(event.data)).collect();
-        let values: [&(dyn ToSql + Sync); 6] = [&stream, &signed(version), &types, &correlations, &micros, &data];
+        let version_before = signed(version);
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&stream, &version_before, &types, &correlations, &causes, &micros, &data];
         match self.runtime.block_on(session.client.execute(&session.append, &values)) {
             Ok(1..) => Ok(Version(version + 1)),
             Err(error) if error.code() != Some(&SqlState::UNIQUE_VIOLATION) => Err(told(&error)),
@@ -194,6 +201,21 @@ impl EventStore for Table {
         let (after, limit) = (signed(after.0), signed(limit as u64));
         let read = |own: &mut Session| self.show(own, &own.log, &[&after, &limit], look);
         self.sessions.with(read)
+    }
+
+    fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {
+        let (after, limit) = (signed(after.0), signed(limit as u64));
+        self.sessions.with(|session| {
+            for row in self.rows(session, &session.traces, &[&after, &limit])? {
+                look(Trace {
+                    position: Position(number(&row, 0)?),
+                    data: &in_own_order(row.try_get(1).or_failed()?)?,
+                    correlation: row.try_get(2).or_failed()?,
+                    causation: row.try_get(3).or_failed()?,
+                });
+            }
+            Ok(())
+        })
     }
 
     fn expire(&self, age: Duration) -> Result<()> {

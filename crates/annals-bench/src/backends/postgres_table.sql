@@ -7,6 +7,7 @@ CREATE TABLE IF NOT EXISTS events (
     version bigint NOT NULL,
     event_type text NOT NULL,
     correlation_id text NOT NULL,
+    causation_id text NOT NULL,
     occurred_at timestamptz NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     data jsonb NOT NULL,

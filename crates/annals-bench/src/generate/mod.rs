@@ -18,9 +18,13 @@ use crate::workload::{Kind, Logged, Skew, Workload};
 /// The bit in the number of an operation of the load before.
 pub(crate) const PRELOAD: u64 = 1 << 62;
 /// The bit in the number of an operation of the probe afterwards.
-const PROBE: u64 = 1 << 61;
+pub(crate) const PROBE: u64 = 1 << 61;
 /// The bit in the number of an operation of the warm-up. Its length depends on the store, and must not move the numbers of what is measured.
 pub(crate) const WARMUP: u64 = 1 << 60;
+/// The bits that say of which phase an operation is.
+const PHASES: u64 = PRELOAD | PROBE | WARMUP;
+/// Operations of a conversation.
+const CONVERSATION: u64 = 5;
 /// Events of one append of the load.
 const PRELOAD_BATCH: u64 = 100;
 /// 1 January 2026.
@@ -173,6 +177,29 @@ impl Generator {
         }
     }
 
+    /// The event that caused the event `ordinal` of an append: the first one of the append, or for that the first one of the append before it in the
+    /// conversation. The first of all has none, nor has an event of a log that is imported.
+    pub(crate) fn cause(&self, number: u64, ordinal: u32) -> Option<Identity> {
+        if self.logged(number).is_some() {
+            return None;
+        }
+        if ordinal > 0 {
+            return Some(Identity { number, ordinal: 0 });
+        }
+        let first = number - number % CONVERSATION;
+        let is_append = |before: &u64| before & PHASES == number & PHASES && self.is_append(*before);
+        let before = (first..number).rev().find(is_append)?;
+        Some(Identity {
+            number: before,
+            ordinal: 0,
+        })
+    }
+
+    /// Whether the operation `number` appends.
+    fn is_append(&self, number: u64) -> bool {
+        number & (PRELOAD | PROBE) != 0 || self.kind(&mut Random::of(self.seed, number)).appends()
+    }
+
     /// The version after which `load_tail` reads.
     pub(crate) fn tail_after(&self) -> Version {
         Version(
@@ -246,9 +273,9 @@ fn new_stream_name(number: u64) -> String {
     }
 }
 
-/// Five operations in a row are one conversation.
-fn correlation(number: u64) -> String {
-    format!("conversation-{:x}", number / 5)
+/// A conversation is some operations in a row.
+pub(crate) fn correlation(number: u64) -> String {
+    format!("conversation-{:x}", number / CONVERSATION)
 }
 
 fn event_type(random: &mut Random) -> &'static str {
@@ -261,6 +288,8 @@ fn event_type(random: &mut Random) -> &'static str {
 pub struct Events {
     bytes: Vec<u8>,
     correlation: String,
+    /// What caused the first event, and what the others.
+    causes: [String; 2],
     parts: Vec<Part>,
 }
 
@@ -277,11 +306,17 @@ impl Events {
         self.bytes.clear();
         self.parts.clear();
         self.correlation.clear();
+        self.causes.iter_mut().for_each(String::clear);
         if let Some(logged) = generator.logged(operation.number) {
             self.fill_logged(operation.number, logged);
             return;
         }
         self.correlation.push_str(&correlation(operation.number));
+        for (cause, ordinal) in self.causes.iter_mut().zip([0, 1]) {
+            if let Some(identity) = generator.cause(operation.number, ordinal) {
+                cause.push_str(&identity.text());
+            }
+        }
         let mut random = Random::of(generator.seed ^ 0x27d4_eb2f, operation.number);
         let days = u64::from(generator.workload.data.days);
         for ordinal in 0..operation.batch {
@@ -335,6 +370,7 @@ impl Events {
         Some(NewEvent {
             event_type: &part.event_type,
             correlation: &self.correlation,
+            causation: &self.causes[index.min(1)],
             micros: part.micros,
             data: self.bytes.get(start..part.end)?,
         })
@@ -377,6 +413,42 @@ mod tests {
             }
             assert!(differ > 50 || name == "hot-stream" && differ > 0, "{name}: {differ}");
         }
+    }
+
+    #[test]
+    fn every_event_is_caused_by_the_first_append_of_its_conversation_in_the_end() {
+        let text = "name = \"x\"\n[data]\nstreams = 3\nevents_per_stream = 250\nbatch = 2\n[mix]\nappend = 1\nload = 1";
+        let generator = Generator::new(&Workload::parse(text).unwrap(), 1);
+        let mut events = Events::default();
+        let (mut roots, mut caused) = (0, 0);
+        for number in (0..200)
+            .chain(WARMUP..WARMUP + 50)
+            .chain(PRELOAD..PRELOAD + 9)
+            .chain(PROBE..PROBE + 9)
+        {
+            let operation = generator.of_number(number);
+            if !operation.kind.appends() {
+                continue;
+            }
+            events.fill(&generator, &operation);
+            let named = events
+                .list()
+                .iter()
+                .map(|event| event.causation.to_owned())
+                .collect::<Vec<_>>();
+            let own = Identity { number, ordinal: 0 }.text();
+            assert!(named[1..].iter().all(|cause| *cause == own), "{named:?}");
+            let cause = generator.cause(number, 0);
+            assert_eq!(named[0], cause.map(Identity::text).unwrap_or_default());
+            if let Some(cause) = cause {
+                assert!(cause.number < number && correlation(cause.number) == correlation(number));
+                assert!(generator.of_number(cause.number).kind.appends());
+                caused += 1;
+            } else {
+                roots += 1;
+            }
+        }
+        assert!(roots > 40 && caused > roots, "{roots} {caused}");
     }
 
     #[test]

@@ -22,12 +22,19 @@ const NORMAL_P99: f64 = 2.326_347_874;
 const LONGEST: f64 = 4.0;
 
 /// Which event a payload is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     /// The number of the operation.
     pub(crate) number: u64,
     /// The place in the append, from 0 on.
     pub(crate) ordinal: u32,
+}
+
+impl Identity {
+    /// The text that a payload has of it.
+    pub(crate) fn text(self) -> String {
+        format!("{:016x}-{:04x}", self.number, self.ordinal)
+    }
 }
 
 /// The identity in a payload, if it has one.

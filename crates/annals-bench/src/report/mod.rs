@@ -434,11 +434,7 @@ fn goals(summary: &Summary) -> String {
     let mut rows = Vec::new();
     for row in &summary.rows {
         for goal in &row.goals {
-            let result = match goal.is_reached {
-                Some(true) => "pass",
-                Some(false) => "FAIL",
-                None => "not known: too few samples",
-            };
+            let result = goal.name_of_result();
             let value = goal.value.map_or_else(|| "n/a".to_owned(), number);
             rows.push(vec![
                 row.backend.name.clone(),

@@ -411,12 +411,16 @@ pub enum Metric {
     ResponseP99Ms,
     /// The 95th percentile of the time from the start of an append until a reader has seen it, in milliseconds.
     SeenP95Ms,
+    /// The 95th percentile of the time from the acknowledgement of an append until a reader has it, in milliseconds.
+    PublishP95Ms,
     /// Events appended a second.
     EventsPerSecond,
     /// Failed operations of 100; conflicts are none.
     ErrorPercent,
-    /// Events that were acknowledged and found afterwards, of 100.
+    /// Events that were acknowledged and that a reader got, of 100.
     DeliveredPercent,
+    /// Events whose correlation and cause come back as they were written and lead to the beginning of their conversation, of 100.
+    TracedPercent,
     /// Reading the whole store once, in seconds.
     ReplaySeconds,
 }

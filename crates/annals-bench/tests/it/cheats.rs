@@ -69,6 +69,7 @@ impl Cheater {
             .map(|(event_type, correlation, micros, data)| NewEvent {
                 event_type,
                 correlation,
+                causation: "",
                 micros: *micros,
                 data,
             })

@@ -8,3 +8,4 @@ mod expired;
 mod followed;
 mod runs;
 mod simulated;
+mod traced;

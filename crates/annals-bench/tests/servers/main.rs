@@ -66,6 +66,7 @@ fn verified_in_all(backend: &dyn Backend) {
     }
     if backend.description().has_queries {
         verified(backend, &small("query-mix", &["data.streams=40"]));
+        verified_traces(backend);
     }
     // A child opens the place of its parent, and nothing that it was told is lost with it.
     let killed = small("recover", &["data.streams=5", "recover.kill_after_ms=100"]);
@@ -73,6 +74,14 @@ fn verified_in_all(backend: &dyn Backend) {
     assert!(run.verdict.is_clean(), "{:?}", run.verdict);
     let recovery = run.recovery.unwrap();
     assert!(recovery.acknowledged > 100 && recovery.lost == 0, "{recovery:?}");
+}
+
+/// Correlations and causes come back, and lead to the beginning of a conversation.
+fn verified_traces(backend: &dyn Backend) {
+    let workload = small("reference", &["data.streams=40", "load.rate=500", "readers.tails=0"]);
+    let run = run(backend, &workload, 5, &mut |_, _| true).unwrap();
+    let traced = run.traced.unwrap();
+    assert!(traced.events > 50 && traced.traced == traced.events, "{traced:?}");
 }
 
 /// Events that expire are gone, and the versions of streams that still have some go on.

@@ -12,7 +12,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 
 use super::OrFailed as _;
-use crate::store::{Result, StoreError, StoredEvent};
+use crate::store::{LookAtTrace, Result, StoreError, StoredEvent, Trace};
 
 /// The most events of a page.
 const PAGE: usize = 1_000;
@@ -23,7 +23,7 @@ const CONNECTIONS: usize = 1_024;
 const LINES: &str = "application/x-ndjson";
 
 /// Called with each event; true if it counts.
-pub(in crate::backends) type Count<'a> = &'a mut dyn FnMut(StoredEvent<'_>) -> bool;
+pub(in crate::backends) type Count<'a> = &'a mut dyn FnMut(&Found<'_>) -> bool;
 
 /// Where a server is, and the connections to it.
 #[derive(Clone, Debug)]
@@ -35,13 +35,53 @@ pub(in crate::backends) struct Client {
 /// An event of a page.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Found<'a> {
+pub(in crate::backends) struct Found<'a> {
     position: u64,
     #[serde(borrow)]
     aggregate_id: Cow<'a, str>,
     version: u64,
     #[serde(borrow)]
     event_data: Option<&'a RawValue>,
+    /// Those of other programs may be no object.
+    #[serde(borrow)]
+    metadata: Option<&'a RawValue>,
+}
+
+/// The ids of an event, which are members of its metadata.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Ids<'a> {
+    #[serde(borrow)]
+    correlation_id: Cow<'a, str>,
+    #[serde(borrow)]
+    causation_id: Cow<'a, str>,
+}
+
+impl Found<'_> {
+    pub(in crate::backends) fn event(&self) -> StoredEvent<'_> {
+        StoredEvent {
+            stream: &self.aggregate_id,
+            version: Version(self.version),
+            position: Some(Position(self.position)),
+            data: self.data(),
+        }
+    }
+
+    /// Calls `look` with what ties the event to others.
+    pub(in crate::backends) fn show_trace(&self, look: LookAtTrace<'_>) {
+        let ids = self.metadata.and_then(|text| serde_json::from_str(text.get()).ok());
+        let ids: Ids<'_> = ids.unwrap_or_default();
+        look(Trace {
+            position: Position(self.position),
+            data: self.data(),
+            correlation: &ids.correlation_id,
+            causation: &ids.causation_id,
+        });
+    }
+
+    fn data(&self) -> &[u8] {
+        self.event_data.map_or(&[][..], |data| data.get().as_bytes())
+    }
 }
 
 impl Client {
@@ -114,12 +154,7 @@ fn shown(response: &mut Response<Body>, limit: usize, look: Count<'_>) -> Result
             continue;
         }
         let event: Found<'_> = serde_json::from_str(&line).or_failed()?;
-        count += usize::from(look(StoredEvent {
-            stream: &event.aggregate_id,
-            version: Version(event.version),
-            position: Some(Position(event.position)),
-            data: event.event_data.map_or(&[][..], |data| data.get().as_bytes()),
-        }));
+        count += usize::from(look(&event));
     }
     Ok(count)
 }

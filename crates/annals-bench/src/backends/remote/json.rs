@@ -17,6 +17,8 @@ pub(in crate::backends) struct JsonEvent<'a> {
     event_type: Cow<'a, str>,
     #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
     correlation_id: Cow<'a, str>,
+    #[serde(borrow, default, skip_serializing_if = "str::is_empty")]
+    causation_id: Cow<'a, str>,
     timestamp: String,
     #[serde(borrow)]
     event_data: &'a RawValue,
@@ -27,6 +29,7 @@ impl<'a> JsonEvent<'a> {
         Ok(Self {
             event_type: event.event_type.into(),
             correlation_id: event.correlation.into(),
+            causation_id: event.causation.into(),
             timestamp: time(event.micros)?,
             event_data: serde_json::from_slice(event.data).or_failed()?,
         })
