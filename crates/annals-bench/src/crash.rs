@@ -208,6 +208,10 @@ impl EventStore for Reporter {
         self.store.query(question, look)
     }
 
+    fn keeps_bytes(&self) -> bool {
+        self.store.keeps_bytes()
+    }
+
     fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {
         self.store.read_traces(after, limit, look)
     }

@@ -144,6 +144,11 @@ pub trait EventStore: Send + Sync {
         Err(StoreError::Unsupported("find events by a field"))
     }
 
+    /// Whether payloads come back byte for byte. Otherwise they are the same JSON.
+    fn keeps_bytes(&self) -> bool {
+        true
+    }
+
     /// Calls `look` with what ties at most `limit` events of the whole store after position `after` to others, in order.
     ///
     /// # Errors

@@ -14,6 +14,8 @@ mod pool;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "postgres")]
+mod postgres_listen;
+#[cfg(feature = "postgres")]
 mod postgres_table;
 #[cfg(feature = "redis")]
 mod redis;

@@ -13,10 +13,11 @@ use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
 use super::pool::Pool;
 use super::postgres::{config_of, drop_schema, told};
+use super::postgres_listen::Listener;
 use super::remote::{OrFailed as _, append_after_read, described, in_own_order, runtime};
 use crate::crash::owner;
 use crate::store::{
-    Backend, By, Description, EventStore, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError,
+    Backend, By, Description, EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError,
     StoredEvent, Trace,
 };
 
@@ -33,6 +34,8 @@ const LOG: &str = "WHERE position > $1 ORDER BY position LIMIT $2";
 const TIME: &str = "occurred_at >= timestamptz 'epoch' + interval '1 microsecond' * $2::bigint \
     AND occurred_at < timestamptz 'epoch' + interval '1 microsecond' * $3::bigint";
 
+/// What the trigger notifies.
+const CHANNEL: &str = "events";
 const TRACES: &str = "SELECT position, data::text, correlation_id, causation_id FROM events";
 const EXPIRE: &str = "DELETE FROM events WHERE recorded_at < clock_timestamp() - interval '1 microsecond' * $1::bigint";
 
@@ -73,7 +76,11 @@ impl Backend for PostgresTable {
         let runtime = Arc::new(runtime(1)?);
         let (config, schema, own) = (self.config.clone(), self.schema.clone(), Arc::clone(&runtime));
         let sessions = Pool::new(move || Session::connect(&own, &config, &schema))?;
-        Ok(Arc::new(Table { runtime, sessions }))
+        Ok(Arc::new(Table {
+            config: self.config.clone(),
+            runtime,
+            sessions,
+        }))
     }
 
     fn wipe(&self) -> Result<()> {
@@ -127,6 +134,7 @@ impl Session {
 
 /// The table.
 struct Table {
+    config: Config,
     runtime: Arc<Runtime>,
     sessions: Pool<Session>,
 }
@@ -170,6 +178,32 @@ impl Table {
     }
 }
 
+/// A reader that the trigger of the table wakes. It looks at the table all the same when nothing has come for a while: a notification is lost with its connection.
+struct Listening<'a> {
+    table: &'a Table,
+    after: Position,
+    listener: Listener,
+}
+
+impl Follow for Listening<'_> {
+    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
+        for is_first in [true, false] {
+            let before = self.after;
+            self.table.read_log(before, limit, &mut |event| {
+                self.after = event.position.unwrap_or(before);
+                look(event);
+            })?;
+            if self.after != before {
+                break;
+            }
+            if is_first {
+                self.listener.wait(wait);
+            }
+        }
+        Ok(())
+    }
+}
+
 fn number(row: &Row, column: usize) -> Result<u64> {
     row.try_get(column).map(i64::unsigned_abs).or_failed()
 }
@@ -201,6 +235,19 @@ impl EventStore for Table {
         let (after, limit) = (signed(after.0), signed(limit as u64));
         let read = |own: &mut Session| self.show(own, &own.log, &[&after, &limit], look);
         self.sessions.with(read)
+    }
+
+    fn keeps_bytes(&self) -> bool {
+        // `jsonb` has an order of keys and a way to write numbers of its own.
+        false
+    }
+
+    fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
+        Ok(Some(Box::new(Listening {
+            table: self,
+            after,
+            listener: Listener::of(&self.runtime, &self.config, CHANNEL)?,
+        })))
     }
 
     fn read_traces(&self, after: Position, limit: usize, look: LookAtTrace<'_>) -> Result<()> {

@@ -69,7 +69,7 @@ pub fn verify_expiring(
     if !backend.keeps_events {
         return Ok(Verdict::default());
     }
-    let mut matching = Matching::new(generator, entries);
+    let mut matching = Matching::new(generator, entries, store.keeps_bytes());
     if backend.has_log {
         read_log(store, &mut matching)?;
     } else {

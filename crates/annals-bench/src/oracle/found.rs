@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use annals::Position;
+use serde_json::Value;
 
 use super::{Rule, Verdict};
 use crate::generate::{Events, Generator, Identity, Operation, identity_of};
@@ -17,6 +18,8 @@ pub(super) struct Matching<'a> {
     generator: &'a Generator,
     /// By number.
     entries: &'a [Entry],
+    /// Whether a payload comes back byte for byte, and not only as the same JSON.
+    keeps_bytes: bool,
     /// For each entry where its events begin in `seen`; one more at the end.
     offsets: Vec<usize>,
     /// How often each event was seen.
@@ -35,7 +38,7 @@ pub(super) struct Matching<'a> {
 
 impl<'a> Matching<'a> {
     /// Matches with `entries`, which are sorted by number.
-    pub(super) fn new(generator: &'a Generator, entries: &'a [Entry]) -> Self {
+    pub(super) fn new(generator: &'a Generator, entries: &'a [Entry], keeps_bytes: bool) -> Self {
         let mut offsets = vec![0];
         let mut end = 0;
         for entry in entries {
@@ -45,6 +48,7 @@ impl<'a> Matching<'a> {
         Self {
             generator,
             entries,
+            keeps_bytes,
             offsets,
             seen: vec![0; end],
             streams: HashMap::new(),
@@ -181,7 +185,8 @@ impl<'a> Matching<'a> {
             return;
         };
         let sent = events.get(identity.ordinal as usize);
-        let is_whole = sent.is_some_and(|sent| sent.data == event.data) && operation.stream == event.stream;
+        let is_sent = |sent: &[u8]| sent == event.data || !self.keeps_bytes && is_same_json(sent, event.data);
+        let is_whole = sent.is_some_and(|sent| is_sent(sent.data)) && operation.stream == event.stream;
         if !is_whole {
             self.verdict.note(Rule::NothingTorn, || {
                 format!(
@@ -277,4 +282,54 @@ impl<'a> Matching<'a> {
 /// Whether the events of an append may have expired: it was stored after it began.
 fn has_expired(entry: &Entry, cutoff: Option<Duration>) -> bool {
     cutoff.is_some_and(|cutoff| entry.started <= cutoff)
+}
+
+/// Whether both texts are the same JSON, whatever the order of its keys, its spaces and the way in which a number is written.
+fn is_same_json(one: &[u8], other: &[u8]) -> bool {
+    match (serde_json::from_slice(one), serde_json::from_slice(other)) {
+        (Ok(one), Ok(other)) => is_same(&one, &other),
+        (Ok(_) | Err(_), _) => false,
+    }
+}
+
+fn is_same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(one), Value::Number(other)) => {
+            let is_whole = (one.is_u64() || one.is_i64()) && (other.is_u64() || other.is_i64());
+            one == other || !is_whole && one.as_f64() == other.as_f64()
+        }
+        (Value::Array(one), Value::Array(other)) => {
+            one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+        }
+        (Value::Object(one), Value::Object(other)) => {
+            let has = |(key, one): (&String, &Value)| other.get(key).is_some_and(|other| is_same(one, other));
+            one.len() == other.len() && one.iter().all(has)
+        }
+        _ => one == other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_in_another_order_was_torn_and_other_json_was_not() {
+        let same = |one: &str, other: &str| is_same_json(one.as_bytes(), other.as_bytes());
+        let sent = r#"{"b":[1.0,1e3,-0.0,null,"\u00e9"],"a":{"y":true,"x":18446744073709551615}}"#;
+        assert!(same(
+            sent,
+            r#"{"a": {"x": 18446744073709551615, "y": true}, "b": [1.0, 1000, 0, null, "é"]}"#
+        ));
+        for other in [
+            sent.replace("true", "false"),
+            sent.replace("615", "614"),
+            sent.replace("1e3", "1e4"),
+            sent.replace(",null", ""),
+            sent.replace("\"y\":true,", ""),
+            sent.replace('}', ""),
+        ] {
+            assert!(!same(sent, &other), "{other}");
+        }
+    }
 }

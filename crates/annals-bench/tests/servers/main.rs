@@ -13,13 +13,15 @@
 mod cluster;
 mod process;
 
+use std::time::Duration;
+
 use annals::Store;
 use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
 use annals_bench::crash::{Program, child};
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
-use annals_bench::workload::{Workload, built_in, with_settings};
-use annals_bench::{Backend, DurabilityClass};
+use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};
+use annals_bench::{Backend, DurabilityClass, EventStore, Follow, NewEvent};
 use process::Process;
 
 fn small(name: &str, more: &[&str]) -> Workload {
@@ -163,6 +165,109 @@ fn child_that_is_killed() {
 fn a_table_by_hand_is_verified() {
     let backend = PostgresTable::connect(&format!("table+{}", cluster::url())).unwrap();
     verified_in_all(&backend);
+    backend.wipe().unwrap();
+}
+
+/// The table, in a database without any.
+fn table() -> PostgresTable {
+    PostgresTable::connect(&format!("table+{}", cluster::url())).expect("a server is there")
+}
+
+#[test]
+fn a_log_could_not_be_imported_into_the_table() {
+    let payloads = [
+        r#"{"z":1,"amount":2.50,"a":{"y":[1e3,-0.0,null],"x":"é \u00e9"}}"#,
+        r#"{"id":"own","amount":7,"token":"t","note":"n"}"#,
+        r#"[ 1,  "two" ]"#,
+        r#""a text""#,
+        "",
+    ];
+    let logged = |(number, data): (i64, &&str)| Logged {
+        stream: format!("order-{}", number % 2),
+        event_type: "Placed".to_owned(),
+        correlation: if number % 2 == 0 { String::new() } else { "c".to_owned() },
+        micros: 1_700_000_000_000_000 + number,
+        data: data.as_bytes().to_vec(),
+    };
+    let events: Vec<Logged> = (0..).zip(payloads.iter().cycle().take(200)).map(logged).collect();
+    let log = Log {
+        path: "orders.jsonl".to_owned(),
+        events: std::sync::Arc::new(events),
+    };
+    let backend = table();
+    let run = run(&backend, &Workload::import(log).unwrap(), 5, &mut |_, _| true).unwrap();
+    assert_eq!(run.loaded.recording.failed, 0, "{:?}", run.loaded.recording.failure);
+    assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
+    assert_eq!(run.loaded.recording.ended, 200);
+}
+
+/// Appends an event to a stream of its own.
+fn append_one(store: &dyn EventStore, stream: &str) {
+    let event = NewEvent {
+        event_type: "Placed",
+        correlation: "",
+        causation: "",
+        micros: 0,
+        data: br#"{"id":"x","amount":1,"token":"","note":""}"#,
+    };
+    store
+        .append(stream, annals::Expected::NoStream, &[event])
+        .expect("an event is appended");
+}
+
+/// The positions of the next events.
+fn next(tail: &mut dyn Follow, wait: Duration) -> Vec<u64> {
+    let mut positions = Vec::new();
+    tail.next(10, wait, &mut |event| {
+        positions.extend(event.position.map(|position| position.0));
+    })
+    .expect("the table can be read");
+    positions
+}
+
+#[test]
+fn a_reader_of_the_table_was_not_woken_by_its_trigger() {
+    let backend = table();
+    backend.wipe().unwrap();
+    let store = backend.open().unwrap();
+    let mut tail = store.follow(annals::Position(0)).unwrap().unwrap();
+    assert_eq!(next(tail.as_mut(), Duration::ZERO), [0; 0]);
+    std::thread::scope(|scope| {
+        scope.spawn(|| append_one(store.as_ref(), "one"));
+        // Far longer than a test may take.
+        assert_eq!(next(tail.as_mut(), Duration::from_secs(3_600)), [1]);
+    });
+    drop(tail);
+    backend.wipe().unwrap();
+}
+
+/// Ends the connections that listen.
+fn end_listeners() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let work = async {
+        let (client, connection) = tokio_postgres::connect(&cluster::url(), tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN %'";
+        client.query(end, &[]).await
+    };
+    let ended = runtime.expect("a runtime starts").block_on(work);
+    assert!(!ended.expect("the server answers").is_empty());
+}
+
+#[test]
+fn events_were_missed_when_the_connection_that_listens_broke() {
+    let backend = table();
+    backend.wipe().unwrap();
+    let store = backend.open().unwrap();
+    let mut tail = store.follow(annals::Position(0)).unwrap().unwrap();
+    end_listeners();
+    append_one(store.as_ref(), "one");
+    append_one(store.as_ref(), "two");
+    assert_eq!(next(tail.as_mut(), Duration::from_millis(5)), [1, 2]);
+    assert_eq!(next(tail.as_mut(), Duration::from_millis(5)), [0; 0]);
+    append_one(store.as_ref(), "three");
+    assert_eq!(next(tail.as_mut(), Duration::from_millis(5)), [3]);
+    drop(tail);
     backend.wipe().unwrap();
 }
 

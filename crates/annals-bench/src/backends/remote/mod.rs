@@ -67,16 +67,26 @@ pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     builder.worker_threads(threads).enable_all().build().or_failed()
 }
 
-/// A payload whose fields another program has put in an order of its own, as `jsonb` does.
+/// A payload whose fields another program has put in an order of its own, as `jsonb` does: one of a workload, or one of a log that is imported.
 #[cfg(feature = "postgres")]
 pub(super) fn in_own_order(text: &str) -> Result<Vec<u8>> {
     #[derive(serde::Serialize, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Payload<'a> {
         id: &'a str,
         amount: u64,
         token: &'a str,
         note: &'a str,
     }
-    let payload: Payload<'_> = serde_json::from_str(text).or_failed()?;
+    #[derive(serde::Serialize, serde::Deserialize)]
+    struct Imported<'a> {
+        id: &'a str,
+        #[serde(borrow)]
+        data: &'a serde_json::value::RawValue,
+    }
+    if let Ok(payload) = serde_json::from_str::<Payload<'_>>(text) {
+        return serde_json::to_vec(&payload).or_failed();
+    }
+    let payload: Imported<'_> = serde_json::from_str(text).or_failed()?;
     serde_json::to_vec(&payload).or_failed()
 }
