@@ -22,6 +22,7 @@ use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};
 use annals_bench::{Backend, DurabilityClass, EventStore, Follow, NewEvent};
+use parking_lot::{Mutex, MutexGuard};
 use process::Process;
 
 fn small(name: &str, more: &[&str]) -> Workload {
@@ -163,14 +164,17 @@ fn child_that_is_killed() {
 
 #[test]
 fn a_table_by_hand_is_verified() {
-    let backend = PostgresTable::connect(&format!("table+{}", cluster::url())).unwrap();
+    let (_turn, backend) = table();
     verified_in_all(&backend);
     backend.wipe().unwrap();
 }
 
-/// The table, in a database without any.
-fn table() -> PostgresTable {
-    PostgresTable::connect(&format!("table+{}", cluster::url())).expect("a server is there")
+/// The table of this process, for one test at a time.
+fn table() -> (MutexGuard<'static, ()>, PostgresTable) {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock();
+    let url = format!("table+{}", cluster::url());
+    (turn, PostgresTable::connect(&url).expect("a server is there"))
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn a_log_could_not_be_imported_into_the_table() {
         path: "orders.jsonl".to_owned(),
         events: std::sync::Arc::new(events),
     };
-    let backend = table();
+    let (_turn, backend) = table();
     let run = run(&backend, &Workload::import(log).unwrap(), 5, &mut |_, _| true).unwrap();
     assert_eq!(run.loaded.recording.failed, 0, "{:?}", run.loaded.recording.failure);
     assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
@@ -227,7 +231,7 @@ fn next(tail: &mut dyn Follow, wait: Duration) -> Vec<u64> {
 
 #[test]
 fn a_reader_of_the_table_was_not_woken_by_its_trigger() {
-    let backend = table();
+    let (_turn, backend) = table();
     backend.wipe().unwrap();
     let store = backend.open().unwrap();
     let mut tail = store.follow(annals::Position(0)).unwrap().unwrap();
@@ -256,7 +260,7 @@ fn end_listeners() {
 
 #[test]
 fn events_were_missed_when_the_connection_that_listens_broke() {
-    let backend = table();
+    let (_turn, backend) = table();
     backend.wipe().unwrap();
     let store = backend.open().unwrap();
     let mut tail = store.follow(annals::Position(0)).unwrap().unwrap();
