@@ -100,6 +100,21 @@ fn a_run_shows_each_row_and_writes_its_files() {
     assert!(again.contains("holds files"), "{again}");
 }
 
+#[cfg(all(unix, feature = "bench-peers"))]
+#[test]
+fn what_a_store_prints_is_not_in_the_result() {
+    let folder = Folder::new();
+    let csv = measured(
+        &folder,
+        "result",
+        "cqrs-es",
+        &["--set", "load.workers=1", "--format", "csv"],
+    )
+    .ok();
+    assert!(csv.starts_with("workload,backend,"), "{csv}");
+    assert!(csv.contains("cqrs-es") && !csv.contains("storing"), "{csv}");
+}
+
 #[test]
 fn formats_for_programs_have_every_figure() {
     let folder = Folder::new();

@@ -1,6 +1,8 @@
 //! The backends that come with the program, one file each.
 
 mod annals;
+#[cfg(feature = "cqrs-es")]
+mod cqrs_es;
 #[cfg(feature = "eventually")]
 mod eventually;
 #[cfg(feature = "http")]
@@ -21,12 +23,16 @@ mod postgres_table;
 mod redis;
 #[cfg(any(feature = "http", feature = "nats", feature = "postgres", feature = "redis"))]
 mod remote;
+#[cfg(feature = "cqrs-es")]
+mod silence;
 
 use std::path::Path;
 
 use ::annals::Durability;
 
 pub use self::annals::Annals;
+#[cfg(feature = "cqrs-es")]
+pub use self::cqrs_es::CqrsEs;
 #[cfg(feature = "eventually")]
 pub use self::eventually::Eventually;
 #[cfg(feature = "http")]
@@ -52,6 +58,8 @@ pub const NAMES: &[&str] = &[
     "naive",
     #[cfg(feature = "eventually")]
     "eventually",
+    #[cfg(feature = "cqrs-es")]
+    "cqrs-es",
     "null",
 ];
 
@@ -71,6 +79,8 @@ pub fn named(name: &str, data: &Path) -> Result<Box<dyn Backend>> {
         "naive" => Ok(Box::new(Naive)),
         #[cfg(feature = "eventually")]
         "eventually" => Ok(Box::new(Eventually)),
+        #[cfg(feature = "cqrs-es")]
+        "cqrs-es" => Ok(Box::new(CqrsEs)),
         "null" => Ok(Box::new(Null)),
         url => by_url(url),
     }

@@ -2,7 +2,11 @@
 
 use annals::Durability;
 use annals_bench::Backend;
+#[cfg(feature = "cqrs-es")]
+use annals_bench::ConsistencyCheck;
 use annals_bench::backends::{Annals, Naive, Null};
+#[cfg(feature = "cqrs-es")]
+use annals_bench::oracle::Rule;
 use annals_bench::run::{Phase, Run, RunError, run};
 use annals_bench::workload::{Kind, Mode, Workload};
 
@@ -107,4 +111,27 @@ fn a_store_without_a_log_is_verified_by_its_streams() {
     assert!(run.verdict.is_checked && run.verdict.is_clean(), "{:?}", run.verdict);
     assert_eq!(run.loaded.recording.failed, 0, "{:?}", run.loaded.recording.failure);
     assert!(run.verdict.acknowledged > 2_400);
+}
+
+#[cfg(feature = "cqrs-es")]
+#[test]
+fn a_store_that_checks_no_version_says_so_and_its_row_is_wrong() {
+    let backend = annals_bench::backends::CqrsEs;
+    assert_eq!(backend.description().check, ConsistencyCheck::None);
+    let mut workload = workload("create = 1\nappend = 1\ncycle = 1\nload = 1\nload_tail = 1");
+    workload.load.workers = 1;
+    let alone = done(&backend, &workload);
+    assert!(
+        alone.verdict.is_checked && alone.verdict.is_clean(),
+        "{:?}",
+        alone.verdict
+    );
+    assert_eq!(alone.loaded.recording.failed, 0, "{:?}", alone.loaded.recording.failure);
+    assert!(alone.verdict.acknowledged > 2_400);
+    // Several workers append to one stream: each writes what it has read and its own event, without those that came between.
+    workload.load.workers = 8;
+    workload.data.streams = 1;
+    workload.phases.operations_max = 20_000;
+    let together = done(&backend, &workload);
+    assert!(together.verdict.count(Rule::NothingLost) > 0, "{:?}", together.verdict);
 }
