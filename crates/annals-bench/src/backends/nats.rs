@@ -1,49 +1,65 @@
-//! `nats://…`: a stream of NATS `JetStream` with a subject for each aggregate. An append is one message, so that it is whole.
+//! `nats://…`: a stream of NATS `JetStream` with a subject for each aggregate.
+//!
+//! So that an append is whole, its events are an atomic batch of messages. Before NATS 2.12, which has none, and where the URL says so, they are one message.
 
 use std::sync::Arc;
 
 use annals::{Expected, Position, Version};
-use async_nats::jetstream::context::{GetStreamErrorKind, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
+use async_nats::Client;
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
 use tokio::runtime::Runtime;
 
-use super::remote::{Message, OrFailed as _, append_after_read, described, escaped, runtime, without_password};
+use super::remote::{
+    Message, OrFailed as _, Publisher, append_after_read, described, escaped, runtime, without_password,
+};
 use crate::crash::owner;
-use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result, StoreError};
+use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result};
 
 /// How the URLs of this backend begin.
 pub(super) const SCHEME: &str = "nats://";
 /// A client does not see how often the server syncs; by default, once in two minutes, and not for an acknowledgement.
 const SETTINGS: &str = "storage=file, replicas=1, the server's own sync_interval";
+/// The end of a URL with which an append is one message.
+const AS_MESSAGE: &str = "?append=message";
+/// The first version whose streams take batches.
+const BATCHES_SINCE: (i64, i64, i64) = (2, 12, 0);
 
 /// A stream on a server.
 #[derive(Debug)]
 pub struct Nats {
     runtime: Arc<Runtime>,
+    client: Client,
     context: Context,
+    has_batches: bool,
     url: String,
     software: String,
     stream: String,
 }
 
 impl Nats {
-    /// Connects to the server at `url`.
+    /// Connects to the server at `url`. With `?append=message` at its end, an append is one message, whatever the server can do.
     ///
     /// # Errors
     ///
     /// [`StoreError::Failed`] if the URL has a password, or the server cannot be reached.
     pub fn connect(url: &str) -> Result<Self> {
         without_password(url)?;
+        let address = url.strip_suffix(AS_MESSAGE);
         let runtime = runtime(2)?;
-        let client = runtime.block_on(async_nats::connect(url)).or_failed()?;
+        let client = runtime
+            .block_on(async_nats::connect(address.unwrap_or(url)))
+            .or_failed()?;
+        let (major, minor, patch) = BATCHES_SINCE;
         // Its context starts a task.
         let inside = runtime.enter();
         let context = jetstream::new(client.clone());
         drop(inside);
         Ok(Self {
             software: format!("JetStream of NATS {}", client.server_info().version),
+            has_batches: address.is_none() && client.is_server_compatible(major, minor, patch),
+            client,
             context,
             runtime: Arc::new(runtime),
             url: url.to_owned(),
@@ -55,9 +71,15 @@ impl Nats {
 impl Backend for Nats {
     fn description(&self) -> Description {
         let (software, durability) = (self.software.clone(), DurabilityClass::ProcessCrashSafe);
+        let unit = if self.has_batches { "batch" } else { "message" };
         Description {
             has_queries: false,
-            ..described("nats", software, SETTINGS.to_owned(), durability)
+            ..described(
+                "nats",
+                software,
+                format!("{SETTINGS}, an append is a {unit}"),
+                durability,
+            )
         }
     }
 
@@ -66,12 +88,13 @@ impl Backend for Nats {
             name: self.stream.clone(),
             subjects: vec![format!("{}.>", self.stream)],
             allow_direct: true,
+            allow_atomic_publish: self.has_batches,
             ..Config::default()
         };
         let stream = self.runtime.block_on(self.context.get_or_create_stream(config));
         Ok(Arc::new(Subjects {
             runtime: Arc::clone(&self.runtime),
-            context: self.context.clone(),
+            publisher: Publisher::new(&self.runtime, &self.client, &self.context, self.has_batches),
             prefix: self.stream.clone(),
             stream: stream.or_failed()?,
         }))
@@ -97,7 +120,7 @@ impl Backend for Nats {
 /// The subjects of a stream.
 struct Subjects {
     runtime: Arc<Runtime>,
-    context: Context,
+    publisher: Publisher,
     prefix: String,
     stream: Stream,
 }
@@ -117,18 +140,6 @@ impl Subjects {
                 let message: Message<'_> = serde_json::from_slice(&last.payload).or_failed()?;
                 Ok((last.sequence, message.last()))
             }
-        }
-    }
-
-    /// Publishes after the message of a sequence, unless its subject has a later one.
-    async fn publish(&self, subject: &str, after: u64, message: &Message<'_>) -> Result<Version> {
-        let payload = serde_json::to_vec(message).or_failed()?.into();
-        let publish = PublishMessage::build().payload(payload);
-        let publish = publish.expected_last_subject_sequence(after);
-        let sent = self.context.send_publish(subject.to_owned(), publish).await;
-        match sent.or_failed()?.await {
-            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Err(StoreError::Conflict),
-            done => done.map(|_| Version(message.first)).or_failed(),
         }
     }
 
@@ -152,14 +163,15 @@ impl Subjects {
 impl EventStore for Subjects {
     fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
         let subject = self.subject(stream);
-        let mut message = Message::new(stream, events)?;
+        let mut messages = self.publisher.messages(stream, events)?;
         let last = || match expected {
             Expected::NoStream => Ok((0, 0)),
             Expected::Any | Expected::StreamExists | Expected::Exactly(_) => self.runtime.block_on(self.last(&subject)),
         };
         append_after_read(expected, last, |sequence, version| {
-            message.first = version + 1;
-            self.runtime.block_on(self.publish(&subject, sequence, &message))
+            Message::number(&mut messages, version);
+            self.publisher.publish(&subject, sequence, &messages)?;
+            Ok(Version(version + 1))
         })
     }
 

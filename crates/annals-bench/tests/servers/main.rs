@@ -12,16 +12,17 @@
 #[path = "../../../../tests/postgres/cluster.rs"]
 mod cluster;
 mod process;
+mod python;
 
 use std::time::Duration;
 
-use annals::Store;
+use annals::{Expected, Position, Store, Version};
 use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
 use annals_bench::crash::{Program, child};
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};
-use annals_bench::{Backend, DurabilityClass, EventStore, Follow, NewEvent};
+use annals_bench::{Backend, DurabilityClass, EventStore, Follow, NewEvent, StoreError};
 use parking_lot::{Mutex, MutexGuard};
 use process::Process;
 
@@ -314,16 +315,80 @@ fn redis_that_does_not_wait_for_its_disk_was_called_safe() {
     }
 }
 
+fn nats_arguments(port: &str, folder: &str) -> Vec<String> {
+    let arguments = ["-a", "127.0.0.1", "-p", port, "-js", "-sd", folder];
+    arguments.map(str::to_owned).to_vec()
+}
+
 #[test]
 fn nats_jetstream_is_verified_and_is_not_called_power_safe() {
-    let server = Process::start("nats-server", |port, folder| {
-        ["-a", "127.0.0.1", "-p", port, "-js", "-sd", folder]
-            .map(str::to_owned)
-            .to_vec()
-    });
+    let server = Process::start("nats-server", nats_arguments);
     let backend = Nats::connect(&server.url("nats")).unwrap();
     assert_eq!(backend.description().durability, DurabilityClass::ProcessCrashSafe);
     verified_in_all(&backend);
+    wholes_alone_are_stored(&backend);
+}
+
+#[test]
+fn a_newer_nats_is_verified_with_batches_and_without() {
+    let server = Process::start_at(&python::program("nats-server"), nats_arguments);
+    let whole = Nats::connect(&format!("{}?append=message", server.url("nats"))).unwrap();
+    assert!(whole.description().settings.ends_with("an append is a message"));
+    verified_in_all(&whole);
+    let backend = Nats::connect(&server.url("nats")).unwrap();
+    assert!(backend.description().settings.ends_with("an append is a batch"));
+    whole.wipe().unwrap();
+    // Each batch costs the server about 20 ms, so these are few.
+    verified(&backend, &small("append-small", &["data.batch=7", "data.streams=30"]));
+    verified(&backend, &small("hot-stream", &["data.batch=2"]));
+    wholes_alone_are_stored(&backend);
+}
+
+/// Appends `count` events to the stream `s`.
+fn append(store: &dyn EventStore, expected: Expected, count: usize) -> Result<Version, StoreError> {
+    let event = NewEvent {
+        event_type: "Counted",
+        correlation: "",
+        micros: 0,
+        data: br#"{"number":1}"#,
+    };
+    store.append("s", expected, &vec![event; count])
+}
+
+/// An append of several events that is refused, or is too large for a batch, is stored as none or all.
+fn wholes_alone_are_stored(backend: &dyn Backend) {
+    backend.wipe().unwrap();
+    let store = backend.open().unwrap();
+    let store = store.as_ref();
+    assert_eq!(append(store, Expected::NoStream, 3), Ok(Version(1)));
+    for stale in [
+        Expected::NoStream,
+        Expected::Exactly(Version(1)),
+        Expected::Exactly(Version(4)),
+    ] {
+        assert_eq!(append(store, stale, 2), Err(StoreError::Conflict), "{stale:?}");
+    }
+    assert_eq!(append(store, Expected::Exactly(Version(3)), 2), Ok(Version(4)));
+    assert_eq!(append(store, Expected::StreamExists, 1_001), Ok(Version(6)));
+    let mut versions = Vec::new();
+    store
+        .read_stream("s", Version(0), &mut |event| versions.push(event.version.0))
+        .unwrap();
+    assert_eq!(versions, (1..=1_006).collect::<Vec<_>>());
+    let mut later = Vec::new();
+    store
+        .read_stream("s", Version(1_004), &mut |event| later.push(event.version.0))
+        .unwrap();
+    assert_eq!(later, [1_005, 1_006]);
+    let (mut count, mut last) = (0, Position(0));
+    let mut look = |event: annals_bench::StoredEvent<'_>| {
+        count += 1;
+        assert!(event.position > Some(last));
+        last = event.position.unwrap();
+    };
+    store.read_log(Position(0), 2_000, &mut look).unwrap();
+    assert_eq!(count, 1_006);
+    drop(backend.wipe());
 }
 
 /// A server of the HTTP API, on a thread that ends with the process of the test.

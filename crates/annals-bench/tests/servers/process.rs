@@ -26,9 +26,15 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `program`, which is in Debian's package of that name, with the arguments that `arguments` makes of its port and folder.
     pub(crate) fn start(program: &str, arguments: impl Fn(&str, &str) -> Vec<String>) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         let path = find(program).or_else(|| install(program));
         let path = path.unwrap_or_else(|| panic!("no {program} to test against: install Debian's package `{program}`"));
+        Self::start_at(&path, arguments)
+    }
+
+    /// Starts the program at `path`.
+    pub(crate) fn start_at(path: &Path, arguments: impl Fn(&str, &str) -> Vec<String>) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let program = path.file_name().unwrap_or_default().to_string_lossy();
         let (id, number) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{id}-{number}"));
         fs::create_dir_all(&folder).expect("a folder can be made");

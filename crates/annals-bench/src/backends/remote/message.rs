@@ -17,7 +17,7 @@ pub(in crate::backends) struct Message<'a> {
     #[serde(borrow)]
     stream: Cow<'a, str>,
     /// The version of its first event.
-    pub(in crate::backends) first: u64,
+    first: u64,
     #[serde(borrow)]
     events: Vec<JsonEvent<'a>>,
 }
@@ -30,6 +30,14 @@ impl<'a> Message<'a> {
             first: 0,
             events: events.iter().map(JsonEvent::new).collect::<Result<_>>()?,
         })
+    }
+
+    /// Numbers the events of messages that are written as one after a version.
+    pub(in crate::backends) fn number(messages: &mut [Self], mut last: u64) {
+        for message in messages {
+            message.first = last + 1;
+            last = message.last();
+        }
     }
 
     /// The version of its last event.

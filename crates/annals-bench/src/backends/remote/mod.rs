@@ -2,6 +2,8 @@
 
 #[cfg(any(feature = "nats", feature = "postgres"))]
 mod append;
+#[cfg(feature = "nats")]
+mod batch;
 #[cfg(feature = "http")]
 mod client;
 #[cfg(any(feature = "http", feature = "nats"))]
@@ -13,6 +15,8 @@ use std::fmt;
 
 #[cfg(any(feature = "nats", feature = "postgres"))]
 pub(super) use self::append::append_after_read;
+#[cfg(feature = "nats")]
+pub(super) use self::batch::Publisher;
 #[cfg(feature = "http")]
 pub(super) use self::client::Client;
 #[cfg(feature = "http")]
