@@ -21,10 +21,18 @@ mod postgres_listen;
 mod postgres_table;
 #[cfg(feature = "redis")]
 mod redis;
-#[cfg(any(feature = "http", feature = "nats", feature = "postgres", feature = "redis"))]
+#[cfg(any(
+    feature = "http",
+    feature = "nats",
+    feature = "postgres",
+    feature = "redis",
+    feature = "umadb"
+))]
 mod remote;
 #[cfg(feature = "cqrs-es")]
 mod silence;
+#[cfg(feature = "umadb")]
+mod umadb;
 
 use std::path::Path;
 
@@ -47,6 +55,8 @@ pub use self::postgres::Postgres;
 pub use self::postgres_table::PostgresTable;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "umadb")]
+pub use self::umadb::UmaDb;
 use crate::store::{Backend, Result, StoreError};
 
 /// The names of the backends.
@@ -117,6 +127,10 @@ fn by_url(url: &str) -> Result<Box<dyn Backend>> {
     if url.starts_with(nats::SCHEME) {
         return Ok(Box::new(Nats::connect(url)?));
     }
+    #[cfg(feature = "umadb")]
+    if url.starts_with(umadb::SCHEME) {
+        return Ok(Box::new(UmaDb::connect(url)?));
+    }
     let _ = url;
     Err(UNKNOWN)
 }
@@ -172,6 +186,13 @@ pub const SERVERS: &[Server] = &[
         software: "NATS JetStream",
         feature: "bench-servers",
         is_built_in: cfg!(feature = "nats"),
+    },
+    Server {
+        url: "umadb://HOST:PORT",
+        schemes: &["umadb://"],
+        software: "UmaDB, over gRPC",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "umadb"),
     },
 ];
 

@@ -1,4 +1,4 @@
-//! Backends on servers, against real ones: a table in PostgreSQL, HTTP, Redis and NATS.
+//! Backends on servers, against real ones: a table in PostgreSQL, HTTP, Redis, NATS and `UmaDB`.
 
 #![cfg(unix)]
 #![expect(
@@ -17,12 +17,14 @@ mod python;
 use std::time::Duration;
 
 use annals::{Expected, Position, Store, Version};
-use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, is_named, named};
+use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
 use annals_bench::crash::{Program, child};
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};
-use annals_bench::{Backend, DurabilityClass, EventStore, Follow, NewEvent, StoreError};
+use annals_bench::{
+    Backend, BatchUnit, ConsistencyCheck, DurabilityClass, EventStore, Follow, NewEvent, StoreError,
+};
 use parking_lot::{Mutex, MutexGuard};
 use process::Process;
 
@@ -391,6 +393,27 @@ fn wholes_alone_are_stored(backend: &dyn Backend) {
     drop(backend.wipe());
 }
 
+#[test]
+fn umadb_is_verified() {
+    let server = Process::start_at(&python::program("umadb"), |port, folder| {
+        let (listen, file) = (format!("127.0.0.1:{port}"), format!("{folder}/uma.db"));
+        let arguments = ["--listen", &listen, "--db-path", &file];
+        arguments.map(str::to_owned).to_vec()
+    });
+    let backend = UmaDb::connect(&server.url("umadb")).unwrap();
+    let description = backend.description();
+    assert_eq!(
+        (description.durability, description.batch_unit, description.check),
+        (
+            DurabilityClass::PowerSafe,
+            BatchUnit::Append,
+            ConsistencyCheck::StreamVersion
+        )
+    );
+    verified_in_all(&backend);
+    wholes_alone_are_stored(&backend);
+}
+
 /// A server of the HTTP API, on a thread that ends with the process of the test.
 fn http(store: Store) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -477,6 +500,7 @@ fn a_password_was_kept_in_a_result() {
     for url in [
         "redis://:secret@127.0.0.1:1",
         "nats://user:secret@127.0.0.1:1",
+        "umadb://user:secret@127.0.0.1:1",
         "table+postgres://user:secret@127.0.0.1:1/x",
     ] {
         let error = named(url, std::path::Path::new("")).unwrap_err().to_string();

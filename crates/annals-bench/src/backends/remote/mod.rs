@@ -1,11 +1,13 @@
 //! What backends on servers share: how a failure is told, what is said of a store, and below it events as JSON and appends after a version that was read.
 
-#[cfg(any(feature = "nats", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
 mod append;
 #[cfg(feature = "nats")]
 mod batch;
 #[cfg(feature = "http")]
 mod client;
+#[cfg(feature = "umadb")]
+pub(super) mod dcb;
 #[cfg(any(feature = "http", feature = "nats"))]
 mod json;
 #[cfg(feature = "nats")]
@@ -13,7 +15,7 @@ mod message;
 
 use std::fmt;
 
-#[cfg(any(feature = "nats", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
 pub(super) use self::append::append_after_read;
 #[cfg(feature = "nats")]
 pub(super) use self::batch::Publisher;
@@ -55,7 +57,7 @@ pub(super) fn described(name: &str, software: String, settings: String, durabili
 }
 
 /// Refuses a URL with a user and a password.
-#[cfg(any(feature = "http", feature = "nats", feature = "redis"))]
+#[cfg(any(feature = "http", feature = "nats", feature = "redis", feature = "umadb"))]
 pub(super) fn without_password(url: &str) -> Result<()> {
     if url.contains('@') {
         let text = "a result would hold the password of the URL: use a server without one";
@@ -65,7 +67,7 @@ pub(super) fn without_password(url: &str) -> Result<()> {
 }
 
 /// A runtime for the clients that are asynchronous.
-#[cfg(any(feature = "nats", feature = "postgres"))]
+#[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
 pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads).enable_all().build().or_failed()
