@@ -7,6 +7,8 @@ mod cqrs_es;
 mod eventually;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "kurrentdb")]
+mod kurrentdb;
 mod naive;
 #[cfg(feature = "nats")]
 mod nats;
@@ -23,6 +25,7 @@ mod postgres_table;
 mod redis;
 #[cfg(any(
     feature = "http",
+    feature = "kurrentdb",
     feature = "nats",
     feature = "postgres",
     feature = "redis",
@@ -45,6 +48,8 @@ pub use self::cqrs_es::CqrsEs;
 pub use self::eventually::Eventually;
 #[cfg(feature = "http")]
 pub use self::http::Http;
+#[cfg(feature = "kurrentdb")]
+pub use self::kurrentdb::KurrentDb;
 pub use self::naive::Naive;
 #[cfg(feature = "nats")]
 pub use self::nats::Nats;
@@ -131,6 +136,10 @@ fn by_url(url: &str) -> Result<Box<dyn Backend>> {
     if url.starts_with(umadb::SCHEME) {
         return Ok(Box::new(UmaDb::connect(url)?));
     }
+    #[cfg(feature = "kurrentdb")]
+    if kurrentdb::SCHEMES.iter().any(|scheme| url.starts_with(scheme)) {
+        return Ok(Box::new(KurrentDb::connect(url)?));
+    }
     let _ = url;
     Err(UNKNOWN)
 }
@@ -193,6 +202,13 @@ pub const SERVERS: &[Server] = &[
         software: "UmaDB, over gRPC",
         feature: "bench-servers",
         is_built_in: cfg!(feature = "umadb"),
+    },
+    Server {
+        url: "kurrentdb://HOST:PORT?tls=false",
+        schemes: &["kurrentdb://", "esdb://"],
+        software: "KurrentDB, over gRPC",
+        feature: "bench-servers",
+        is_built_in: cfg!(feature = "kurrentdb"),
     },
 ];
 

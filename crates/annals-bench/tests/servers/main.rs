@@ -1,4 +1,4 @@
-//! Backends on servers, against real ones: a table in PostgreSQL, HTTP, Redis, NATS and `UmaDB`.
+//! Backends on servers, against real ones: a table in PostgreSQL, HTTP, Redis, NATS, `UmaDB`, and a `KurrentDB` where one is given.
 
 #![cfg(unix)]
 #![expect(
@@ -17,7 +17,7 @@ mod python;
 use std::time::Duration;
 
 use annals::{Expected, Position, Store, Version};
-use annals_bench::backends::{Http, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
+use annals_bench::backends::{Http, KurrentDb, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
 use annals_bench::crash::{Program, child};
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
@@ -414,6 +414,16 @@ fn umadb_is_verified() {
     wholes_alone_are_stored(&backend);
 }
 
+/// No `KurrentDB` can be installed from the package indexes that these tests use.
+#[test]
+fn a_given_kurrentdb_is_verified() {
+    if let Ok(url) = std::env::var("ANNALS_TEST_KURRENTDB_URL") {
+        let backend = KurrentDb::connect(&url).unwrap();
+        verified_in_all(&backend);
+        wholes_alone_are_stored(&backend);
+    }
+}
+
 /// A server of the HTTP API, on a thread that ends with the process of the test.
 fn http(store: Store) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -501,6 +511,7 @@ fn a_password_was_kept_in_a_result() {
         "redis://:secret@127.0.0.1:1",
         "nats://user:secret@127.0.0.1:1",
         "umadb://user:secret@127.0.0.1:1",
+        "kurrentdb://user:secret@127.0.0.1:1",
         "table+postgres://user:secret@127.0.0.1:1/x",
     ] {
         let error = named(url, std::path::Path::new("")).unwrap_err().to_string();

@@ -10,6 +10,8 @@ mod client;
 pub(super) mod dcb;
 #[cfg(any(feature = "http", feature = "nats"))]
 mod json;
+#[cfg(feature = "kurrentdb")]
+pub(super) mod kurrent;
 #[cfg(feature = "nats")]
 mod message;
 
@@ -57,7 +59,13 @@ pub(super) fn described(name: &str, software: String, settings: String, durabili
 }
 
 /// Refuses a URL with a user and a password.
-#[cfg(any(feature = "http", feature = "nats", feature = "redis", feature = "umadb"))]
+#[cfg(any(
+    feature = "http",
+    feature = "kurrentdb",
+    feature = "nats",
+    feature = "redis",
+    feature = "umadb"
+))]
 pub(super) fn without_password(url: &str) -> Result<()> {
     if url.contains('@') {
         let text = "a result would hold the password of the URL: use a server without one";
@@ -67,7 +75,7 @@ pub(super) fn without_password(url: &str) -> Result<()> {
 }
 
 /// A runtime for the clients that are asynchronous.
-#[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
+#[cfg(any(feature = "kurrentdb", feature = "nats", feature = "postgres", feature = "umadb"))]
 pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads).enable_all().build().or_failed()
