@@ -239,7 +239,7 @@ impl Builder {
         Ok(self.engine(log, flushing))
     }
 
-    fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
+    pub(super) fn engine(self, log: Log, flushing: Option<Flushing>) -> Engine {
         let parts = Parts {
             core: Core::new(log, self.settings.shard_count(), crate::settings::lane_count()),
             indexes: Indexes::new(self.indexers),

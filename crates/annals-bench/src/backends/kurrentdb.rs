@@ -92,6 +92,10 @@ impl Backend for KurrentDb {
         Ok(())
     }
 
+    fn unshared(&self) -> Option<&'static str> {
+        None
+    }
+
     fn place(&self) -> Option<Place> {
         let name = format!("{}#{}", self.url, self.base.load(Ordering::Relaxed));
         Some(Place::of_name(&name))

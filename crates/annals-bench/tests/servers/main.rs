@@ -22,9 +22,7 @@ use annals_bench::crash::{Program, child};
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};
-use annals_bench::{
-    Backend, BatchUnit, ConsistencyCheck, DurabilityClass, EventStore, Follow, NewEvent, StoreError,
-};
+use annals_bench::{Backend, BatchUnit, ConsistencyCheck, DurabilityClass, EventStore, Follow, NewEvent, StoreError};
 use parking_lot::{Mutex, MutexGuard};
 use process::Process;
 
@@ -351,6 +349,7 @@ fn append(store: &dyn EventStore, expected: Expected, count: usize) -> Result<Ve
     let event = NewEvent {
         event_type: "Counted",
         correlation: "",
+        causation: "",
         micros: 0,
         data: br#"{"number":1}"#,
     };

@@ -141,6 +141,7 @@ mod tests {
         let mut event = NewEvent {
             event_type: "Paid",
             correlation: "c",
+            causation: "",
             micros: 1,
             data: br#"{ "amount": 1 }"#,
         };
