@@ -81,15 +81,15 @@ fn carry_out(cli: &Cli) -> Outcome {
 
 /// The standard output.
 enum Output {
-    /// Exact.
-    Pipe(io::StdoutLock<'static>),
+    /// Exact. Not locked meanwhile: a store that `annals bench` measures may print.
+    Pipe(io::Stdout),
     /// Control characters of values are shown as text, so that they cannot control the terminal; the program's own styles remain.
     Terminal(Terminal<Pager>),
 }
 
 impl Output {
     fn new(is_paged: bool, has_styles: bool) -> Self {
-        let stdout = io::stdout().lock();
+        let stdout = io::stdout();
         if stdout.is_terminal() {
             Self::Terminal(Terminal::new(Pager::new(is_paged), has_styles))
         } else {
