@@ -26,6 +26,10 @@ pub(crate) struct Serve {
     /// Every client can wipe every store, so there is none but in memory
     #[arg(long)]
     pub(crate) test_api: bool,
+    /// Stop as after SIGTERM when the standard input ends. A program that starts the server with a pipe takes it along however it ends, also by
+    /// SIGKILL. What the input has is discarded
+    #[arg(long)]
+    pub(crate) until_stdin_ends: bool,
     /// Accept requests for this host name too; addresses and localhost always are; may be repeated
     #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) host: Vec<String>,

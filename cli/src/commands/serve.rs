@@ -1,9 +1,10 @@
 //! `serve`: a store over HTTP, until a signal.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use annals::Store;
-use annals_server::{NamespaceReport, Report, Server, Token, stop_signal};
+use annals_server::{NamespaceReport, Report, Server, Stop, Stopped, Token, stop_signal};
 use serde_json::json;
 
 use crate::args::Global;
@@ -40,8 +41,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     }
     let server = builder.build()?;
     let log = log::start(serve.log, serve.log_format)?;
-    let (stop, stopped) = stop_signal();
-    interrupt::when_pressed(move || stop.stop());
+    let stopped = stopped(serve)?;
     let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
     announce(listener.local_addr()?, is_ephemeral, out)?;
     if serve.test_api {
@@ -64,10 +64,32 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     conclude(&report, out)
 }
 
+/// What ends the server: a signal, or the end of the standard input.
+fn stopped(serve: &Serve) -> Outcome<Stopped> {
+    let (stop, stopped) = stop_signal();
+    if serve.until_stdin_ends {
+        let stop = stop.clone();
+        let thread = std::thread::Builder::new().name("annals-stdin".to_owned());
+        thread.spawn(move || stop_at_end(io::stdin().lock(), &stop))?;
+    }
+    interrupt::when_pressed(move || stop.stop());
+    Ok(stopped)
+}
+
+/// Discards the input up to its end. An input that cannot be read has no end to wait for: it counts as ended.
+fn stop_at_end(mut input: impl io::Read, stop: &Stop) {
+    drop(io::copy(&mut input, &mut io::sink()));
+    stop.stop();
+}
+
 /// The store that is served.
 fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
     match &global.store {
         None | Some(Location::Memory) => Ok(Store::in_memory()),
+        Some(Location::File(path)) if serve.until_stdin_ends && path.as_os_str() == "-" => Err(Failure::Usage(
+            "--until-stdin-ends waits for the end of the standard input, and --store - reads a log from it: leave one out"
+                .to_owned(),
+        )),
         Some(Location::Durable(_)) if serve.ephemeral => Err(Failure::Usage(
             "--ephemeral keeps nothing, and --store or ANNALS_STORE names a durable store: leave one out".to_owned(),
         )),

@@ -29,13 +29,12 @@ pub(crate) struct Ended {
 
 impl Served {
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = program()
-            .args(arguments)
-            .args(["--port", "0"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::spawn(program().args(arguments).args(["--port", "0"]))
+    }
+
+    /// What the command has started.
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(child.stdout.as_mut().unwrap())
             .read_line(&mut said)
@@ -73,8 +72,13 @@ impl Served {
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
-    pub(crate) fn end(mut self, signal: &str) -> Ended {
+    pub(crate) fn end(self, signal: &str) -> Ended {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits until it ends.
+    fn wait(mut self) -> Ended {
         let mut stderr = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
         Ended {
@@ -124,6 +128,8 @@ fn a_log_has_a_line_of_json_for_each_request() {
     );
     assert_eq!(answered[1]["route"], "/v1/events", "{stderr}");
     assert_eq!(lines.last().unwrap()["message"], "closed", "{stderr}");
+    let waits = ["--store", "-", "serve", "--until-stdin-ends"];
+    assert!(run(program().args(waits)).failed(2).contains("leave one out"));
     // By default, a server that works logs nothing.
     let served = Served::start(&["serve"]);
     served.append();
@@ -229,6 +235,80 @@ fn a_durable_store_could_be_wiped_by_the_test_api() {
         "{}",
         ended.stderr
     );
+}
+
+#[test]
+fn the_end_of_the_input_stops_the_server() {
+    let mut command = program();
+    command
+        .args(["serve", "--until-stdin-ends", "--port", "0"])
+        .stdin(Stdio::piped());
+    let mut served = Served::spawn(&mut command);
+    let mut input = served.child.stdin.take().unwrap();
+    input.write_all(b"what is sent is discarded\n").unwrap();
+    assert_eq!(served.append(), Some(1));
+    drop(input);
+    let ended = served.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("up to position 1 were in memory"),
+        "{}",
+        ended.stderr
+    );
+    // An input that is at its end when the server starts, which has said its URL before it stops.
+    let ended = Served::start(&["serve", "--until-stdin-ends"]).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let waits = ["--store", "-", "serve", "--until-stdin-ends"];
+    assert!(run(program().args(waits)).failed(2).contains("leave one out"));
+    // By default, the input does not matter.
+    let served = Served::start(&["serve"]);
+    assert_eq!(served.append(), Some(1));
+    assert_eq!(served.end("-TERM").code, Some(0));
+}
+
+#[test]
+fn a_request_was_cut_off_by_the_end_of_the_input() {
+    let mut command = program();
+    command
+        .args(["serve", "--until-stdin-ends", "--port", "0"])
+        .stdin(Stdio::piped());
+    let mut served = Served::spawn(&mut command);
+    let mut stream = TcpStream::connect(&served.address).unwrap();
+    let head = "POST /v1/streams/order-1/events?aggregateType=Order HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nExpect: 100-continue\r\nContent-Length: 27\r\n\r\n";
+    stream.write_all(head.as_bytes()).unwrap();
+    // The server has begun to read the body.
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    drop(served.child.stdin.take());
+    // It has stopped accepting.
+    while TcpStream::connect(&served.address).is_ok() {
+        std::thread::yield_now();
+    }
+    stream.write_all(b"{\"eventType\":\"OrderPlaced\"}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let ended = served.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_killed_parent_left_its_server_behind() {
+    let folder = Folder::new();
+    // The shell alone has the end of the pipe to write to; the server inherits its output.
+    let script = "mkfifo pipe && { \"$0\" serve --until-stdin-ends --port 0 <pipe & } && exec 3>pipe && wait";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_annals")]);
+    command.current_dir(folder.path("")).env_remove("ANNALS_STORE");
+    let mut parent = Served::spawn(&mut command);
+    assert_eq!(parent.append(), Some(1));
+    parent.child.kill().unwrap();
+    parent.child.wait().unwrap();
+    // The output ends when the server has.
+    let mut stderr = String::new();
+    parent.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(stderr.contains("up to position 1 were in memory"), "{stderr}");
+    assert!(TcpStream::connect(&parent.address).is_err());
 }
 
 #[test]

@@ -41,10 +41,10 @@ class Server {
     this.url = url;
     this.#child = child;
     this.#ended = child.exitCode === null && child.signalCode === null ? new Promise((resolve) => child.once("close", resolve)) : Promise.resolve();
-    // The process need not wait for its server, and takes it along when it ends.
+    // The process need not wait for its server, and takes it along when it ends. Where it is killed, the end of the pipe does.
     this.#kill = () => child.kill();
     process.once("exit", this.#kill);
-    for (const part of [child, child.stdout, child.stderr]) part.unref();
+    for (const part of parts(child)) part.unref();
   }
 
   /** Starts a server, and waits until it listens. */
@@ -52,8 +52,9 @@ class Server {
     const command = program();
     // A server for tests must not wipe the store that the environment names.
     const { ANNALS_STORE: _, ...env } = process.env;
-    const stdio = ["ignore", "pipe", "pipe"];
-    const child = spawn(command, ["serve", "--test-api", "--port", "0", "--format", "json"], { env, stdio });
+    const child = spawn(command, ["serve", "--test-api", "--until-stdin-ends", "--port", "0", "--format", "json"], { env, stdio: "pipe" });
+    // Nothing is written to it; a server that has ended is noticed elsewhere.
+    child.stdin.on("error", () => {});
     return new Server(child, await listening(child, command));
   }
 
@@ -72,7 +73,7 @@ class Server {
   /** Stops the server. */
   async stop() {
     process.removeListener("exit", this.#kill);
-    for (const part of [this.#child, this.#child.stdout, this.#child.stderr]) part.ref();
+    for (const part of parts(this.#child)) part.ref();
     this.#child.kill();
     const timer = setTimeout(() => this.#child.kill("SIGKILL"), PATIENCE);
     await this.#ended;
@@ -82,6 +83,11 @@ class Server {
   async [Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]() {
     await this.stop();
   }
+}
+
+/** What keeps the process from ending. */
+function parts(child) {
+  return [child, child.stdin, child.stdout, child.stderr];
 }
 
 /** Reads the one line that says where the server listens. What it says later is read and dropped, so that it never waits for a reader. */

@@ -1,7 +1,7 @@
 "use strict";
 
 const assert = require("node:assert/strict");
-const { execFileSync } = require("node:child_process");
+const { execFileSync, spawnSync } = require("node:child_process");
 const { readFileSync } = require("node:fs");
 const net = require("node:net");
 const path = require("node:path");
@@ -155,6 +155,21 @@ test("a server ends with its process", async () => {
   // The process has sent the signal; until it arrives, the server answers.
   while (await new Client(url).count().then(() => true, () => false));
   await assert.rejects(new Client(url).count(), Unreachable);
+});
+
+test("a killed process left its server behind", async () => {
+  const script = `require("annals-store").Server.start().then(({ url }) => {
+    require("node:fs").writeSync(1, url);
+    process.kill(process.pid, "SIGKILL");
+  })`;
+  const { signal, stdout: url } = spawnSync(process.execPath, ["--eval", script], { cwd: PACKAGE, encoding: "utf8" });
+  assert.deepEqual([signal, new URL(url).hostname], ["SIGKILL", "127.0.0.1"]);
+  const deadline = Date.now() + 30_000;
+  while (await new Client(url).count().then(() => true, () => false)) assert(Date.now() < deadline, `${url} still answers`);
+  // The port is free: another can listen on it.
+  const other = net.createServer();
+  await new Promise((resolve, reject) => other.once("error", reject).listen(Number(new URL(url).port), "127.0.0.1", resolve));
+  other.close();
 });
 
 test("a server that could not be started was never tried again", () => {

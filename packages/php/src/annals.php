@@ -327,12 +327,13 @@ final class Server
     public function __construct()
     {
         $program = self::program();
-        $command = [$program, 'serve', '--test-api', '--port', '0', '--format', 'json'];
+        $command = [$program, 'serve', '--test-api', '--until-stdin-ends', '--port', '0', '--format', 'json'];
         // A server for tests must not wipe the store that the environment names.
         $environment = array_diff_key(getenv(), ['ANNALS_STORE' => '']);
         $this->owner = (int) getmypid();
         $this->said = tmpfile();
-        $ends = [['file', PHP_OS_FAMILY === 'Windows' ? 'NUL' : '/dev/null', 'r'], ['pipe', 'w'], $this->said];
+        // The server stops when its input ends, which the operating system does for a process that is killed.
+        $ends = [['pipe', 'r'], ['pipe', 'w'], $this->said];
         $process = @proc_open($command, $ends, $this->pipes, null, $environment);
         if ($process === false) {
             throw new ServerError("$program cannot be started");
@@ -432,7 +433,7 @@ final class Server
         }
         // Does nothing to a process that has ended.
         proc_terminate($this->process, self::KILL);
-        fclose($this->pipes[1]);
+        array_map(fclose(...), $this->pipes);
         proc_close($this->process);
         $this->process = null;
     }

@@ -192,6 +192,20 @@ $tests = [
         same(0, proc_close($process));
         refused(Unreachable::class, fn () => (new Client($url))->count());
     },
+    'a killed process left its server behind' => function (): void {
+        $script = 'require $argv[1]; fwrite(STDOUT, AnnalsStore\Server::shared()->url); posix_kill(getmypid(), 9);';
+        $process = proc_open([PHP_BINARY, '-r', $script, '--', dirname(__DIR__) . '/src/annals.php'], [1 => ['pipe', 'w']], $pipes);
+        $url = (string) stream_get_contents($pipes[1]);
+        proc_close($process);
+        $address = str_replace('http://', 'tcp://', $url);
+        matches('#^tcp://127\.0\.0\.1:\d+$#', $address);
+        $deadline = microtime(true) + 30;
+        while (@stream_socket_client($address) !== false) {
+            same(true, microtime(true) < $deadline);
+        }
+        // The port is free: another can listen on it.
+        fclose(stream_socket_server($address));
+    },
     'a program that is not there is named' => function (): void {
         $start = fn () => matches('#/absent/annals#', refused(ServerError::class, fn () => new Server())->getMessage());
         with_environment('ANNALS_PROGRAM', '/absent/annals', $start);

@@ -2,12 +2,24 @@
 
 import itertools
 import os
+import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 import unittest
 from unittest import mock
 
 from annals_store import Client, Conflict, Problem, Server, ServerError, Unreachable
+
+
+def is_answered(address):
+    try:
+        socket.create_connection(address, timeout=10).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 class StoreTest(unittest.TestCase):
@@ -103,6 +115,18 @@ class StoreTest(unittest.TestCase):
 
 
 class ServerTest(unittest.TestCase):
+    @unittest.skipUnless(hasattr(signal, "SIGKILL"), "Windows has no signals")
+    def test_a_killed_process_left_its_server_behind(self):
+        script = "import annals_store, os, signal; print(annals_store.Server().url, flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+        killed = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        self.assertEqual(killed.returncode, -signal.SIGKILL)
+        address = ("127.0.0.1", int(killed.stdout.rsplit(":", 1)[1]))
+        deadline = time.monotonic() + 30
+        while is_answered(address):
+            self.assertLess(time.monotonic(), deadline, f"{killed.stdout} still answers")
+        # The port is free: another can listen on it.
+        socket.create_server(address).close()
+
     def test_a_server_stops_with_its_block(self):
         with Server() as server, server.client() as store:
             self.assertEqual(store.count(), 0)

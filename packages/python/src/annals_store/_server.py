@@ -39,13 +39,14 @@ class Server:
     """A server on a free port of the loopback address, with the calls for tests. Every client of it can wipe every store of it."""
 
     def __init__(self) -> None:
-        command = [program(), "serve", "--test-api", "--port", "0", "--format", "json"]
+        command = [program(), "serve", "--test-api", "--until-stdin-ends", "--port", "0", "--format", "json"]
         environment = {key: value for key, value in os.environ.items() if key != "ANNALS_STORE"}
         # A file, not a pipe: one that nobody reads would stop the server when it is full.
         self._said = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
         try:
+            # The server stops when its input ends, which the operating system does for a process that is killed.
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._said, env=environment, text=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, env=environment, text=True
             )
         except OSError as error:
             self._said.close()
