@@ -37,6 +37,12 @@ pub(crate) struct Serve {
     /// least 16 characters, and optionally the namespace that it is for
     #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
+    /// Serve https:// alone, with the certificate of this file in PEM, and with those between it and its authority behind it
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of --tls-cert in PEM, not encrypted; its owner alone should be able to read it
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
     /// What is logged on standard error: failures, or with `info` every request. A log has no tokens, no payloads and no parameters
     #[arg(long, default_value = "warn", value_name = "LEVEL")]
     pub(crate) log: Level,

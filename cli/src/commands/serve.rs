@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use annals::Store;
-use annals_server::{NamespaceReport, Report, Server, Stop, Stopped, Token, stop_signal};
+use annals_server::{NamespaceReport, Report, Server, Stop, Stopped, Tls, Token, stop_signal};
 use serde_json::json;
 
 use crate::args::Global;
@@ -30,6 +30,9 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
         ))
     })?;
     let tokens = serve.token_file.as_deref().map(Token::read_file).transpose()?;
+    let tls = tls(serve)?;
+    let is_key_open = tls.as_ref().is_some_and(Tls::is_key_open);
+    let scheme = if tls.is_some() { "https" } else { "http" };
     let store = open(global, serve, out)?;
     let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
     let mut builder = Server::builder(store).tokens(tokens.unwrap_or_default());
@@ -39,11 +42,20 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     if serve.test_api {
         builder = builder.test_api();
     }
+    if let Some(tls) = tls {
+        builder = builder.tls(tls);
+    }
     let server = builder.build()?;
     let log = log::start(serve.log, serve.log_format)?;
     let stopped = stopped(serve)?;
     let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
-    announce(listener.local_addr()?, is_ephemeral, out)?;
+    announce(scheme, listener.local_addr()?, is_ephemeral, out)?;
+    if is_key_open {
+        tell(
+            out,
+            "other users of this machine can read the file of --tls-key: take that away with chmod 600",
+        );
+    }
     if serve.test_api {
         tell(out, "TEST API: EVERY CLIENT CAN WIPE EVERY STORE, AND NOTHING IS KEPT");
     }
@@ -62,6 +74,14 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     }
     let report = report?;
     conclude(&report, out)
+}
+
+/// The certificate and its key: the flags come together.
+fn tls(serve: &Serve) -> Outcome<Option<Tls>> {
+    match (&serve.tls_cert, &serve.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(Tls::read_files(certificate, key)?)),
+        _ => Ok(None),
+    }
 }
 
 /// What ends the server: a signal, or the end of the standard input.
@@ -110,8 +130,8 @@ fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
 }
 
 /// Writes where the server is, in one line. A script reads it from the standard output; what is for people is beside it.
-fn announce(address: SocketAddr, is_ephemeral: bool, out: &mut Out<'_>) -> Outcome {
-    let url = format!("http://{address}");
+fn announce(scheme: &str, address: SocketAddr, is_ephemeral: bool, out: &mut Out<'_>) -> Outcome {
+    let url = format!("{scheme}://{address}");
     let line = match out.format {
         Format::Table | Format::Csv => url,
         Format::Json | Format::Jsonl => json!({

@@ -41,7 +41,8 @@ impl Served {
             .unwrap();
         let url = serde_json::from_str::<Value>(&said)
             .map_or_else(|_| said.clone(), |json| json["url"].as_str().unwrap().to_owned());
-        let address = url.trim().strip_prefix("http://").unwrap().to_owned();
+        let (_, address) = url.trim().split_once("://").unwrap();
+        let address = address.to_owned();
         Self { child, said, address }
     }
 
@@ -360,4 +361,52 @@ fn a_server_that_cannot_serve_says_why() {
             .failed(2)
             .contains("--format csv")
     );
+}
+
+/// A certificate that has signed itself, and its key, in files.
+fn certificate(folder: &Folder) -> [String; 4] {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let path = |name, text: &str| folder.file(name, text).to_str().unwrap().to_owned();
+    let certificate = path("cert.pem", &made.cert.pem());
+    let key = path("key.pem", &made.signing_key.serialize_pem());
+    ["--tls-cert".to_owned(), certificate, "--tls-key".to_owned(), key]
+}
+
+#[test]
+fn a_server_with_a_certificate_has_tls_alone() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let folder = Folder::new();
+    let flags = certificate(&folder);
+    let [_, _, _, key] = &flags;
+    for (mode, is_warned) in [(0o600, false), (0o644, true)] {
+        std::fs::set_permissions(key, PermissionsExt::from_mode(mode)).unwrap();
+        let arguments = ["serve", &flags[0], &flags[1], &flags[2], &flags[3]];
+        let served = Served::start(&arguments);
+        assert!(served.said.starts_with("https://127.0.0.1:"), "{}", served.said);
+        let (status, body) = served.send("GET", "/v1/store", "").unwrap();
+        assert_eq!((status, body.contains("use https://")), (400, true), "{body}");
+        let ended = served.end("-TERM");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert_eq!(ended.stderr.contains("chmod 600"), is_warned, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_refused_before_the_store_is_opened() {
+    let folder = Folder::new();
+    let flags = certificate(&folder);
+    let serve = |flags: &[String]| {
+        let mut command = program();
+        command.arg("--store").arg(folder.url("store"));
+        run(command.args(["serve", "--port", "0"]).args(flags)).failed(2)
+    };
+    let said = serve(&flags[..2]);
+    assert!(said.contains("--tls-key"), "{said}");
+    let [cert, first, key, second] = &flags;
+    let said = serve(&[cert.clone(), second.clone(), key.clone(), first.clone()]);
+    assert!(said.contains("key.pem has no valid certificate"), "{said}");
+    let said = serve(&[cert.clone(), first.clone(), key.clone(), first.clone()]);
+    assert!(said.contains("cert.pem has no valid key"), "{said}");
+    assert!(!folder.path("store").exists());
 }

@@ -12,6 +12,7 @@ use crate::metrics::{Metrics, ToolkitMetrics};
 use crate::namespaces::{Namespaces, check_name};
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
+use crate::tls::Tls;
 use crate::tokens::Token;
 
 /// The least that a request's headers may take.
@@ -27,6 +28,7 @@ pub struct Builder {
     tokens: Vec<Token>,
     toolkit: ToolkitMetrics,
     has_test_api: bool,
+    tls: Option<Tls>,
 }
 
 impl Builder {
@@ -38,6 +40,7 @@ impl Builder {
             tokens: Vec::new(),
             toolkit: ToolkitMetrics::new(),
             has_test_api: false,
+            tls: None,
         }
     }
 
@@ -63,6 +66,13 @@ impl Builder {
     /// Permits only requests with one of these tokens, each as far as its role and namespace go. Without tokens everything is permitted.
     pub fn tokens(mut self, tokens: impl IntoIterator<Item = Token>) -> Self {
         self.tokens.extend(tokens);
+        self
+    }
+
+    /// Accepts connections with TLS alone, by [`Server::serve`] and [`Server::run`]. Answers to names given by [`host`](Self::host) tell browsers
+    /// to use no other (HSTS).
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.tls = Some(tls);
         self
     }
 
@@ -121,6 +131,7 @@ impl Builder {
                 tails,
                 limits,
                 tokens: self.tokens,
+                tls: self.tls,
                 namespaces,
                 hosts: self.hosts,
                 stage: watch::Sender::new(Stage::Running),

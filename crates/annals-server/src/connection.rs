@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep, timeout};
@@ -22,6 +22,7 @@ use tower_service::Service as _;
 use crate::guard::Unread;
 use crate::limits::Limits;
 use crate::shared::{Shared, Stage};
+use crate::tls::Tls;
 
 /// Headers of a request, at most.
 const HEADERS_MAX: usize = 100;
@@ -30,6 +31,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long, and for how many bytes, a connection takes in what a client still sends after a refusal.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 64 << 20;
+/// The answer to a client that speaks plain HTTP where TLS is needed.
+const NO_TLS: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 50\r\n\r\n\
+    this port has TLS alone: use https://, not http://";
 
 /// The place of a connection. A connection that becomes a WebSocket has it for longer than its last request.
 #[derive(Clone, Debug)]
@@ -71,7 +76,7 @@ async fn accept_all(shared: &Arc<Shared>, router: &Router, listener: TcpListener
     while let Ok(place) = Arc::clone(places).acquire_owned().await {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve_one(Arc::clone(shared), router.clone(), stream, place));
+                tokio::spawn(begin(Arc::clone(shared), router.clone(), stream, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -81,9 +86,42 @@ async fn accept_all(shared: &Arc<Shared>, router: &Router, listener: TcpListener
     }
 }
 
-async fn serve_one(shared: Arc<Shared>, router: Router, stream: TcpStream, place: OwnedSemaphorePermit) {
+async fn begin(shared: Arc<Shared>, router: Router, stream: TcpStream, place: OwnedSemaphorePermit) {
     // Small answers must not wait for others; where that is impossible, they are only slower.
     drop(stream.set_nodelay(true));
+    match &shared.tls {
+        None => serve_one(&shared, router, stream, place).await,
+        Some(tls) => begin_tls(&shared, tls, router, stream, place).await,
+    }
+}
+
+/// Has the place of the connection during the handshake too. A stop does not wait for handshakes.
+async fn begin_tls(shared: &Arc<Shared>, tls: &Tls, router: Router, stream: TcpStream, place: OwnedSemaphorePermit) {
+    let handshake = std::pin::pin!(timeout(shared.limits.handshake_time, tls.accept(stream)));
+    match select(handshake, std::pin::pin!(shared.reached(Stage::Draining))).await {
+        Either::Left((Ok(Ok(Ok(stream))), _)) => serve_one(shared, router, stream, place).await,
+        Either::Left((Ok(Ok(Err(stream))), _)) => refuse(shared, stream).await,
+        Either::Left((Ok(Err(error)), _)) => tracing::debug!(%error, "a handshake has failed"),
+        Either::Left((Err(_), _)) => tracing::debug!("a handshake took too long"),
+        Either::Right(_) => {}
+    }
+}
+
+/// Tells a client without TLS that it needs it.
+async fn refuse(shared: &Shared, stream: TcpStream) {
+    let unread = Unread::default();
+    unread.0.store(true, Ordering::Relaxed);
+    let mut wire = Wire::new(stream, unread, shared.limits.write_time);
+    // An error is the client's: it went away.
+    if wire.write_all(NO_TLS).await.is_ok() {
+        drop(wire.shutdown().await);
+    }
+}
+
+async fn serve_one<S>(shared: &Arc<Shared>, router: Router, stream: S, place: OwnedSemaphorePermit)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let unread = Unread::default();
     let wire = TokioIo::new(Wire::new(stream, unread.clone(), shared.limits.write_time));
     let connected = Connected(Arc::new(place));
@@ -115,8 +153,8 @@ fn http1_of(limits: &Limits) -> http1::Builder {
 }
 
 /// A connection that fails when its client reads nothing for too long, and that takes in what a refused client still sends.
-struct Wire {
-    stream: TcpStream,
+struct Wire<S> {
+    stream: S,
     unread: Unread,
     write_time: Duration,
     /// Set while a write waits for the client.
@@ -125,8 +163,8 @@ struct Wire {
     lingering: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
-impl Wire {
-    fn new(stream: TcpStream, unread: Unread, write_time: Duration) -> Self {
+impl<S: AsyncRead + Unpin> Wire<S> {
+    fn new(stream: S, unread: Unread, write_time: Duration) -> Self {
         Self {
             stream,
             unread,
@@ -169,7 +207,7 @@ impl Wire {
     }
 }
 
-impl AsyncRead for Wire {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -179,7 +217,7 @@ impl AsyncRead for Wire {
     }
 }
 
-impl AsyncWrite for Wire {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.watched(context, polled)

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::Next;
@@ -35,6 +35,8 @@ const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Bytes of the id of a request, at most; a longer one is replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
+/// How long a browser uses nothing but TLS for a name: a year.
+const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Whether a connection has bytes of a body that no handler read: it lingers then, so that the answer arrives before the connection breaks.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +51,7 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     let unread = request.extensions().get::<Unread>().cloned();
     let consumed = Consumed::default();
     let has_body = !request.body().is_end_stream();
+    let is_tls_only = is_tls_only(&shared, &request);
     let original = Original(request.uri().clone());
     request.extensions_mut().insert(original);
     request.extensions_mut().insert(consumed.clone());
@@ -78,7 +81,16 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     if answered.problem == Some(Kind::JournalFailed) {
         logs::journals_failed(&shared.namespaces, &shared.faults_logged);
     }
+    if is_tls_only {
+        response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
+    }
     complete(response, &shared, id)
+}
+
+/// Whether the client may reach the name that it has used by TLS alone. `localhost` is of other programs too.
+fn is_tls_only(shared: &Shared, request: &Request) -> bool {
+    let named = |host: Authority| shared.hosts.iter().any(|known| known == host.host());
+    shared.tls.is_some() && host_of(request).is_ok_and(named)
 }
 
 /// The method in lower case; one of a closed set.
@@ -145,7 +157,7 @@ fn next_id() -> [u8; 16] {
 fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let host = host_of(request)?;
     check_host(shared, &host)?;
-    check_origin(request.headers(), &host)
+    check_origin(request.headers(), &host, shared.tls.is_some())
 }
 
 /// The host and the port that the client names, in lower case.
@@ -179,8 +191,8 @@ fn check_host(shared: &Shared, host: &Authority) -> Result<(), Problem> {
     ))
 }
 
-/// A page of another origin must neither write nor read.
-fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
+/// A page of another origin must neither write nor read. Without TLS here, a proxy before the server may have it.
+fn check_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> Result<(), Problem> {
     let refuse = |what: &str| {
         Err(Problem::new(
             Kind::CrossOrigin,
@@ -189,8 +201,8 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Problem> {
     };
     for origin in headers.get_all(ORIGIN) {
         let origin = origin.to_str().unwrap_or_default().to_ascii_lowercase();
-        let own = [format!("http://{host}"), format!("https://{host}")];
-        if !own.contains(&origin) {
+        let is_own = origin == format!("https://{host}") || !has_tls && origin == format!("http://{host}");
+        if !is_own {
             return refuse(&format!("Origin is '{origin}'"));
         }
     }

@@ -25,7 +25,7 @@
 //! # Shape
 //!
 //! ```text
-//!  socket ─► connection.rs   accepts, bounds, drains; one task a connection
+//!  socket ─► connection.rs   accepts, bounds, drains; one task a connection, with TLS by tls.rs
 //!              └► guard.rs   request id, host, origin, time, panics; the headers of every answer
 //!                 gate.rs    the token, by the role that the route needs
 //!                   └► routes/   from a request to a call of the store, and from its result to an answer
@@ -63,6 +63,7 @@ mod problem;
 mod routes;
 mod server;
 mod shared;
+mod tls;
 mod tokens;
 mod wire;
 mod work;
@@ -73,4 +74,5 @@ pub use client::{Client, ClientError, Events, Page, Refusal, SavedSnapshot, Stor
 pub use limits::Limits;
 pub use metrics::ToolkitMetrics;
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};
+pub use tls::Tls;
 pub use tokens::{Role, Token};

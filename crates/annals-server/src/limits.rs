@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Connections that are open at once; 1,200 by default. More wait in the queue of the operating system.
     pub connections: usize,
+    /// How long the handshake of a connection with TLS may take; 10 s by default. A slower one is closed.
+    pub handshake_time: Duration,
     /// Bytes of the request line and the headers of a request, at least 8 KiB; 64 KiB by default. The answer to more is 431.
     pub header_bytes: usize,
     /// How long a client may take to send the headers of a request, and how long a connection may be idle; 30 s by default.
@@ -47,6 +49,7 @@ impl Default for Limits {
         let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         Self {
             connections: 1_200,
+            handshake_time: Duration::from_secs(10),
             header_bytes: 64 << 10,
             header_time: Duration::from_secs(30),
             body_bytes: 16 << 20,

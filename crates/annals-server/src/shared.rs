@@ -10,6 +10,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
+use crate::tls::Tls;
 use crate::tokens::Token;
 
 /// The namespace of paths that name none.
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     /// Who may do what; if there are none, everything is permitted.
     pub(crate) tokens: Vec<Token>,
     pub(crate) metrics: Metrics,
+    /// The certificate, if connections have TLS.
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Shared {

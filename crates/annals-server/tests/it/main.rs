@@ -25,5 +25,6 @@ mod sockets;
 mod support;
 mod tails;
 mod test_api;
+mod tls;
 mod tokens;
 mod toolkit;
