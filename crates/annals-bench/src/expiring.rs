@@ -1,5 +1,7 @@
 //! Events that expire while the load goes on.
 
+#[cfg(feature = "redis")]
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,4 +61,33 @@ fn expire(store: &dyn EventStore, age: Duration, stopped: &Receiver<()>) -> Resu
         store.expire(age)?;
     }
     store.expire(age)
+}
+
+/// Where the log of a store ended, and when: for positions that tell no time.
+#[cfg(feature = "redis")]
+pub(crate) struct Ends {
+    clock: crate::clock::MonotonicClock,
+    noted: parking_lot::Mutex<VecDeque<(Duration, u64)>>,
+}
+
+#[cfg(feature = "redis")]
+impl Ends {
+    pub(crate) fn new() -> Self {
+        Self {
+            clock: crate::clock::MonotonicClock::start(),
+            noted: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// The last position that was appended longer than `age` ago, of those that were noted. Notes that the log ends at `end` now.
+    pub(crate) fn expired(&self, age: Duration, end: u64) -> Option<u64> {
+        let mut noted = self.noted.lock();
+        let now = crate::clock::Clock::now(&self.clock);
+        noted.push_back((now, end));
+        let mut last = None;
+        while noted.front().is_some_and(|(at, _)| *at + age <= now) {
+            last = noted.pop_front().map(|(_, end)| end);
+        }
+        last
+    }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use annals::{Expected, Position, Version};
 use serde_json::Value;
 
-use super::remote::{Client, JsonEvent, OrFailed as _, described, escaped, time, without_password};
+use super::remote::{Client, Pass, Reader, Since, condition, described, escaped, lines, time};
 use crate::store::{
     Backend, By, Description, DurabilityClass, EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question,
     Result, StoreError, StoredEvent, Usage,
@@ -25,8 +25,7 @@ const POLL: Duration = Duration::from_millis(1);
 #[derive(Debug)]
 pub struct Http {
     client: Client,
-    /// The last position of the server before this run.
-    base: AtomicU64,
+    place: Since,
     /// The memory that the server used before this run, in bytes.
     used: AtomicU64,
     description: Description,
@@ -39,19 +38,18 @@ impl Http {
     ///
     /// [`StoreError::Failed`] if the URL has a password, or the server cannot be reached, or has another API.
     pub fn connect(url: &str) -> Result<Self> {
-        without_password(url)?;
-        let (url, base) = url.split_once('#').unwrap_or((url, ""));
-        let client = Client::new(url.trim_end_matches('/'));
+        let place = Since::of(url)?;
+        let client = Client::new(place.url.trim_end_matches('/'));
         let is_ephemeral = client.state()?.get("ephemeral").and_then(Value::as_bool);
         let (settings, durability) = match is_ephemeral {
             Some(true) => ("in memory", DurabilityClass::Volatile),
             Some(false) => ("durability=synced", DurabilityClass::PowerSafe),
-            None => return Err(StoreError::Failed(format!("{url} is no server of Annals"))),
+            None => return Err(StoreError::Failed(format!("{} is no server of Annals", place.url))),
         };
         let software = "annals serve, over HTTP".to_owned();
         Ok(Self {
             client,
-            base: AtomicU64::new(base.parse().unwrap_or(0)),
+            place,
             used: AtomicU64::new(0),
             description: described("http", software, settings.to_owned(), durability),
         })
@@ -64,7 +62,7 @@ impl Backend for Http {
     }
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.place.position();
         let waits = self.description.durability != DurabilityClass::Volatile;
         Ok(Arc::new(Remote {
             client: self.client.clone(),
@@ -79,14 +77,13 @@ impl Backend for Http {
         let state = self.client.state()?;
         let visible = state.get("visible").and_then(Value::as_u64);
         let visible = visible.ok_or_else(|| StoreError::Failed("the server does not tell its position".to_owned()))?;
-        self.base.store(visible, Ordering::Relaxed);
+        self.place.set(visible);
         self.used.store(memory(&state).unwrap_or(0), Ordering::Relaxed);
         Ok(())
     }
 
     fn place(&self) -> Option<Place> {
-        let name = format!("{}#{}", self.client.url(), self.base.load(Ordering::Relaxed));
-        Some(Place::of_name(&name))
+        Some(self.place.place())
     }
 
     fn unshared(&self) -> Option<&'static str> {
@@ -115,67 +112,42 @@ impl Remote {
 
     /// Shows the events of the page at `path` and of those after it that are of this run, `limit` at most. Others do not count.
     fn show(&self, path: &str, limit: usize, look: Look<'_>) -> Result<()> {
+        self.client.pages(path, limit, &mut |found| {
+            let own = self.own(found.event());
+            own.map(&mut *look).is_some()
+        })
+    }
+
+    /// The event if it is of this run.
+    fn own<'a>(&self, event: StoredEvent<'a>) -> Option<StoredEvent<'a>> {
+        let stream = event.stream.strip_prefix(&self.prefix)?;
+        Some(StoredEvent { stream, ..event })
+    }
+
+    /// Passes the events of other programs too, so that a reader asks for each of them once.
+    fn read_behind(&self, after: Position, limit: usize, wait: Duration, pass: Pass<'_>) -> Result<()> {
+        let mut is_end = true;
         self.client
-            .pages(path, limit, &mut |found| self.show_own(found.event(), &mut *look))
-    }
-
-    /// Shows an event if it is of this run, and returns whether it is.
-    fn show_own(&self, event: StoredEvent<'_>, look: Look<'_>) -> bool {
-        let own = event.stream.strip_prefix(&self.prefix);
-        if let Some(stream) = own {
-            look(StoredEvent { stream, ..event });
-        }
-        own.is_some()
-    }
-}
-
-/// A reader that goes on behind the events of other programs too, so that it asks for each of them once.
-struct Skipping<'a> {
-    remote: &'a Remote,
-    after: Position,
-    skipped: u64,
-}
-
-impl Follow for Skipping<'_> {
-    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
-        let (before, path) = (self.after, format!("/events?after={}", self.after.0));
-        self.remote.client.pages(&path, limit, &mut |found| {
-            let event = found.event();
-            self.after = event.position.unwrap_or(self.after);
-            self.skipped += u64::from(!self.remote.show_own(event, &mut *look));
-            true
-        })?;
-        if self.after == before {
+            .pages(&format!("/events?after={}", after.0), limit, &mut |found| {
+                let event = found.event();
+                is_end = false;
+                pass(event.position.unwrap_or(after), self.own(event));
+                true
+            })?;
+        if is_end {
             std::thread::park_timeout(wait.min(POLL));
         }
         Ok(())
-    }
-
-    fn skipped(&self) -> u64 {
-        self.skipped
     }
 }
 
 impl EventStore for Remote {
     fn append(&self, stream: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
-        let mut body = Vec::new();
-        for event in events {
-            serde_json::to_writer(&mut body, &JsonEvent::new(event)?).or_failed()?;
-            body.push(b'\n');
-        }
-        let expected = match expected {
-            Expected::Any => "any".to_owned(),
-            Expected::NoStream | Expected::Exactly(Version(0)) => "none".to_owned(),
-            Expected::StreamExists => "exists".to_owned(),
-            Expected::Exactly(version) => version.0.to_string(),
-        };
         let (path, durability) = (self.stream(stream), self.durability);
+        let expected = condition(expected);
         let path = format!("{path}?aggregateType=Bench&expectedVersion={expected}{durability}");
-        let first = self
-            .client
-            .post(&path, &body)?
-            .get("firstVersion")
-            .and_then(Value::as_u64);
+        let done = self.client.post(&path, &lines(events)?)?;
+        let first = done.get("firstVersion").and_then(Value::as_u64);
         let missing = || StoreError::Failed("the answer has no version".to_owned());
         first.map(Version).ok_or_else(missing)
     }
@@ -202,11 +174,8 @@ impl EventStore for Remote {
     }
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
-        Ok(Some(Box::new(Skipping {
-            remote: self,
-            after: after.max(Position(self.base)),
-            skipped: 0,
-        })))
+        let read = |after, limit, wait, pass: Pass<'_>| self.read_behind(after, limit, wait, pass);
+        Ok(Some(Box::new(Reader::new(after.max(Position(self.base)), read))))
     }
 
     fn query(&self, question: &Question, look: Look<'_>) -> Result<()> {

@@ -3,7 +3,6 @@
 //! The streams of a run have names of their own, and its log begins where that of the server ended: deleted events would stay in the log of all streams.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::kurrentdb::{
     AppendToStreamOptions, Client, EventData, ReadAllOptions, ReadStreamOptions, RecordedEvent, StreamPosition,
@@ -13,7 +12,7 @@ use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use super::remote::kurrent::{ANSWER, beginning, connected, first, refused, sent, shown, state};
-use super::remote::{OrFailed as _, described, without_password};
+use super::remote::{OrFailed as _, Since, described};
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result, StoredEvent};
 
@@ -26,15 +25,13 @@ const SETTINGS: &str = "the server's own; by default it syncs each append, which
 pub struct KurrentDb {
     runtime: Arc<Runtime>,
     client: Client,
-    url: String,
-    /// The last position of the server before this run.
-    base: AtomicU64,
+    place: Since,
 }
 
 impl std::fmt::Debug for KurrentDb {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut shown = f.debug_struct("KurrentDb");
-        shown.field("url", &self.url).finish_non_exhaustive()
+        shown.field("url", &self.place.url).finish_non_exhaustive()
     }
 }
 
@@ -45,14 +42,12 @@ impl KurrentDb {
     ///
     /// [`StoreError::Failed`](crate::StoreError::Failed) if the URL has a password or is none, or the server cannot be reached.
     pub fn connect(url: &str) -> Result<Self> {
-        without_password(url)?;
-        let (url, base) = url.split_once('#').unwrap_or((url, ""));
-        let (runtime, client) = connected(url)?;
+        let place = Since::of(url)?;
+        let (runtime, client) = connected(&place.url)?;
         Ok(Self {
             runtime: Arc::new(runtime),
             client,
-            url: url.to_owned(),
-            base: AtomicU64::new(base.parse().unwrap_or(0)),
+            place,
         })
     }
 }
@@ -68,7 +63,7 @@ impl Backend for KurrentDb {
     }
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.place.position();
         Ok(Arc::new(Streams {
             runtime: Arc::clone(&self.runtime),
             client: self.client.clone(),
@@ -88,7 +83,7 @@ impl Backend for KurrentDb {
             };
             shown(found, look).await
         })?;
-        self.base.store(base, Ordering::Relaxed);
+        self.place.set(base);
         Ok(())
     }
 
@@ -97,8 +92,7 @@ impl Backend for KurrentDb {
     }
 
     fn place(&self) -> Option<Place> {
-        let name = format!("{}#{}", self.url, self.base.load(Ordering::Relaxed));
-        Some(Place::of_name(&name))
+        Some(self.place.place())
     }
 }
 

@@ -1,25 +1,21 @@
 //! `redis://…`: streams of Redis, one for each aggregate and one for the log. A script checks the version and adds to both.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Client, Cmd, Commands as _, Connection, FromRedisValue, RedisResult, Script, cmd};
+use ::redis::{Client, Commands as _, Connection, RedisResult, Script, cmd};
 use annals::{Expected, Position, Version};
-use parking_lot::Mutex;
 
 use super::pool::Pool;
-use super::remote::{OrFailed as _, described, without_password};
-use crate::clock::{Clock as _, MonotonicClock};
+use super::remote::redis::{Entry, ask, connection, durability, show};
+use super::remote::{OrFailed as _, Pass, Reader, described, without_password};
 use crate::crash::owner;
-use crate::store::{
-    Backend, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent,
-};
+use crate::expiring::Ends;
+use crate::store::{Backend, Description, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent};
 
 /// How the URLs of this backend begin.
 pub(super) const SCHEME: &str = "redis://";
-/// How long it may take to connect.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Keys that are removed at a time.
 const REMOVED: usize = 1_000;
 
@@ -61,23 +57,6 @@ impl Redis {
     }
 }
 
-fn connection(client: &Client) -> Result<Connection> {
-    client.get_connection_with_timeout(CONNECT).or_failed()
-}
-
-/// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes in the process for up to two seconds.
-fn durability(is_logged: bool, sync: &str) -> DurabilityClass {
-    match sync {
-        "always" if is_logged => DurabilityClass::PowerSafe,
-        "no" if is_logged => DurabilityClass::ProcessCrashSafe,
-        _ => DurabilityClass::Volatile,
-    }
-}
-
-fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> Result<T> {
-    command.query(connection).or_failed()
-}
-
 impl Backend for Redis {
     fn description(&self) -> Description {
         self.description.clone()
@@ -89,8 +68,7 @@ impl Backend for Redis {
             connections: Pool::new(move || connection(&client))?,
             append: Script::new(include_str!("redis.lua")),
             expire: Script::new(include_str!("redis-expire.lua")),
-            clock: MonotonicClock::start(),
-            ends: Mutex::default(),
+            ends: Ends::new(),
             log: format!("{}:log", self.prefix),
             prefix: self.prefix.clone(),
         }))
@@ -124,48 +102,30 @@ struct Streams {
     connections: Pool<Connection>,
     append: Script,
     expire: Script,
-    clock: MonotonicClock,
-    /// At these times, the log ended at these positions: ids are positions, and tell no time.
-    ends: Mutex<VecDeque<(Duration, u64)>>,
+    /// Ids are positions, and tell no time.
+    ends: Ends,
     log: String,
     prefix: String,
 }
 
-/// An id, and fields with their values one after the other, in the order of the script.
-type Entry = (String, Vec<Vec<u8>>);
-
-fn show(entries: &[Entry], look: Look<'_>) -> Result<()> {
-    for (_, values) in entries {
-        let text = |index: usize| std::str::from_utf8(values.get(index).map_or(&[], Vec::as_slice)).or_failed();
-        look(StoredEvent {
-            stream: text(1)?,
-            version: Version(text(3)?.parse().or_failed()?),
-            position: Some(Position(text(5)?.parse().or_failed()?)),
-            data: text(13)?.as_bytes(),
-        });
-    }
-    Ok(())
-}
-
 impl Streams {
-    /// The last position that was appended longer than `age` ago, of those that were noted; and notes the last of all.
-    fn expired(&self, age: Duration, end: u64) -> Option<u64> {
-        let mut ends = self.ends.lock();
-        let now = self.clock.now();
-        ends.push_back((now, end));
-        let mut last = None;
-        while ends.front().is_some_and(|(noted, _)| *noted + age <= now) {
-            last = ends.pop_front().map(|(_, end)| end);
-        }
-        last
-    }
-
     fn range(&self, key: &str, after: u64, limit: usize, look: Look<'_>) -> Result<()> {
         let mut range = cmd("XRANGE");
         range.arg(key).arg(format!("({after}-0")).arg("+");
         range.arg("COUNT").arg(limit);
         let entries: Vec<Entry> = self.connections.with(|connection| ask(connection, &range))?;
         show(&entries, look)
+    }
+
+    /// Reads what comes after a position: the server wakes the reader.
+    fn read_behind(&self, after: Position, limit: usize, wait: Duration, pass: Pass<'_>) -> Result<()> {
+        let mut read = cmd("XREAD");
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
+        read.arg("COUNT").arg(limit).arg("BLOCK").arg(millis);
+        read.arg(&["STREAMS", &self.log, &format!("{}-0", after.0)]);
+        let found: Vec<(String, Vec<Entry>)> = self.connections.with(|connection| ask(connection, &read))?;
+        let mut look = |event: StoredEvent<'_>| pass(event.position.unwrap_or(after), Some(event));
+        found.iter().try_for_each(|(_, entries)| show(entries, &mut look))
     }
 
     fn key(&self, stream: &str) -> String {
@@ -209,7 +169,7 @@ impl EventStore for Streams {
         show(&last, &mut |event| {
             end = event.position.map_or(0, |position| position.0);
         })?;
-        let Some(expired) = self.expired(age, end) else {
+        let Some(expired) = self.ends.expired(age, end) else {
             return Ok(());
         };
         let mut call = self.expire.key(&self.log);
@@ -221,27 +181,7 @@ impl EventStore for Streams {
     }
 
     fn follow(&self, after: Position) -> Result<Option<Box<dyn Follow + '_>>> {
-        Ok(Some(Box::new(Blocked { streams: self, after })))
-    }
-}
-
-/// A reader that the server wakes.
-struct Blocked<'a> {
-    streams: &'a Streams,
-    after: Position,
-}
-
-impl Follow for Blocked<'_> {
-    fn next(&mut self, limit: usize, wait: Duration, look: Look<'_>) -> Result<()> {
-        let mut read = cmd("XREAD");
-        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
-        read.arg("COUNT").arg(limit).arg("BLOCK").arg(millis);
-        read.arg(&["STREAMS", &self.streams.log, &format!("{}-0", self.after.0)]);
-        let found: Vec<(String, Vec<Entry>)> = self.streams.connections.with(|connection| ask(connection, &read))?;
-        let mut look = |event: StoredEvent<'_>| {
-            self.after = event.position.unwrap_or(self.after);
-            look(event);
-        };
-        found.iter().try_for_each(|(_, entries)| show(entries, &mut look))
+        let read = |after, limit, wait, pass: Pass<'_>| self.read_behind(after, limit, wait, pass);
+        Ok(Some(Box::new(Reader::new(after, read))))
     }
 }

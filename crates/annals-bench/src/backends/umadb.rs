@@ -4,13 +4,12 @@
 //! The tags of a run have a prefix of their own, and its log begins where that of the server ended: no event of `UmaDB` can be removed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 
 use super::remote::dcb::{Append, Condition, Dcb, Event, Query, Read, Sequenced, Subscription};
-use super::remote::{append_after_read, described, runtime, without_password};
+use super::remote::{Since, append_after_read, described, runtime};
 use crate::crash::owner;
 use crate::store::{
     Backend, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Result, StoredEvent,
@@ -25,9 +24,7 @@ const PAGE: u32 = 1_000;
 #[derive(Debug)]
 pub struct UmaDb {
     dcb: Dcb,
-    url: String,
-    /// The last position of the server before this run.
-    base: AtomicU64,
+    place: Since,
 }
 
 impl UmaDb {
@@ -37,17 +34,16 @@ impl UmaDb {
     ///
     /// [`StoreError::Failed`](crate::StoreError::Failed) if the URL has a password, or the server cannot be reached.
     pub fn connect(url: &str) -> Result<Self> {
-        without_password(url)?;
-        let (url, base) = url.split_once('#').unwrap_or((url, ""));
-        let address = url.strip_prefix(SCHEME).unwrap_or(url).trim_end_matches('/');
+        let place = Since::of(url)?;
+        let address = place
+            .url
+            .strip_prefix(SCHEME)
+            .unwrap_or(&place.url)
+            .trim_end_matches('/');
         let dcb = Dcb::connect(runtime(2)?, address)?;
         // A server that is not UmaDB fails here.
         dcb.head()?;
-        Ok(Self {
-            dcb,
-            url: url.to_owned(),
-            base: AtomicU64::new(base.parse().unwrap_or(0)),
-        })
+        Ok(Self { dcb, place })
     }
 }
 
@@ -62,7 +58,7 @@ impl Backend for UmaDb {
     }
 
     fn open(&self) -> Result<Arc<dyn EventStore>> {
-        let base = self.base.load(Ordering::Relaxed);
+        let base = self.place.position();
         Ok(Arc::new(Boundaries {
             dcb: self.dcb.clone(),
             base,
@@ -71,7 +67,7 @@ impl Backend for UmaDb {
     }
 
     fn wipe(&self) -> Result<()> {
-        self.base.store(self.dcb.head()?, Ordering::Relaxed);
+        self.place.set(self.dcb.head()?);
         Ok(())
     }
 
@@ -80,8 +76,7 @@ impl Backend for UmaDb {
     }
 
     fn place(&self) -> Option<Place> {
-        let name = format!("{}#{}", self.url, self.base.load(Ordering::Relaxed));
-        Some(Place::of_name(&name))
+        Some(self.place.place())
     }
 }
 

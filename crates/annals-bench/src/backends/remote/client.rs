@@ -97,10 +97,6 @@ impl Client {
         }
     }
 
-    pub(in crate::backends) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// What the server says of its store.
     pub(in crate::backends) fn state(&self) -> Result<Value> {
         let request = self.agent.get(format!("{}/v1/store", self.url));

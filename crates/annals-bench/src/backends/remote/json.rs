@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+#[cfg(feature = "http")]
+use annals::{Expected, Version};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -39,6 +41,28 @@ impl<'a> JsonEvent<'a> {
     pub(in crate::backends) fn data(&self) -> &[u8] {
         self.event_data.get().as_bytes()
     }
+}
+
+/// What an append depends on, as the API has it.
+#[cfg(feature = "http")]
+pub(in crate::backends) fn condition(expected: Expected) -> String {
+    match expected {
+        Expected::Any => "any".to_owned(),
+        Expected::NoStream | Expected::Exactly(Version(0)) => "none".to_owned(),
+        Expected::StreamExists => "exists".to_owned(),
+        Expected::Exactly(version) => version.0.to_string(),
+    }
+}
+
+/// The events of an append, one a line.
+#[cfg(feature = "http")]
+pub(in crate::backends) fn lines(events: &[NewEvent<'_>]) -> Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for event in events {
+        serde_json::to_writer(&mut lines, &JsonEvent::new(event)?).or_failed()?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 /// A time as the API has it.

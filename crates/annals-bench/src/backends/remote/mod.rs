@@ -14,6 +14,14 @@ mod json;
 pub(super) mod kurrent;
 #[cfg(feature = "nats")]
 mod message;
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+mod reader;
+#[cfg(feature = "redis")]
+pub(super) mod redis;
+#[cfg(any(feature = "http", feature = "kurrentdb", feature = "umadb"))]
+mod since;
+#[cfg(feature = "postgres")]
+pub(super) mod table;
 
 use std::fmt;
 
@@ -23,12 +31,18 @@ pub(super) use self::append::append_after_read;
 pub(super) use self::batch::Publisher;
 #[cfg(feature = "http")]
 pub(super) use self::client::Client;
-#[cfg(feature = "http")]
-pub(super) use self::json::time;
+#[cfg(feature = "nats")]
+pub(super) use self::json::JsonEvent;
 #[cfg(any(feature = "http", feature = "nats"))]
-pub(super) use self::json::{JsonEvent, escaped};
+pub(super) use self::json::escaped;
+#[cfg(feature = "http")]
+pub(super) use self::json::{condition, lines, time};
 #[cfg(feature = "nats")]
 pub(super) use self::message::Message;
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub(super) use self::reader::{Pass, Reader};
+#[cfg(any(feature = "http", feature = "kurrentdb", feature = "umadb"))]
+pub(super) use self::since::Since;
 use crate::store::{BatchUnit, ConsistencyCheck, Description, DurabilityClass, Result, StoreError};
 
 /// Tells a failure of a client's library as one of the store.

@@ -1,0 +1,45 @@
+//! How Redis is asked, and how the entries of its streams are read.
+
+use std::time::Duration;
+
+use annals::{Position, Version};
+use redis::{Client, Cmd, Connection, FromRedisValue};
+
+use super::OrFailed as _;
+use crate::store::{DurabilityClass, Look, Result, StoredEvent};
+
+/// How long it may take to connect.
+const CONNECT: Duration = Duration::from_secs(5);
+
+pub(in crate::backends) fn connection(client: &Client) -> Result<Connection> {
+    client.get_connection_with_timeout(CONNECT).or_failed()
+}
+
+/// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes in the process for up to two seconds.
+pub(in crate::backends) fn durability(is_logged: bool, sync: &str) -> DurabilityClass {
+    match sync {
+        "always" if is_logged => DurabilityClass::PowerSafe,
+        "no" if is_logged => DurabilityClass::ProcessCrashSafe,
+        _ => DurabilityClass::Volatile,
+    }
+}
+
+pub(in crate::backends) fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> Result<T> {
+    command.query(connection).or_failed()
+}
+
+/// An id, and fields with their values one after the other, in the order of the script.
+pub(in crate::backends) type Entry = (String, Vec<Vec<u8>>);
+
+pub(in crate::backends) fn show(entries: &[Entry], look: Look<'_>) -> Result<()> {
+    for (_, values) in entries {
+        let text = |index: usize| std::str::from_utf8(values.get(index).map_or(&[], Vec::as_slice)).or_failed();
+        look(StoredEvent {
+            stream: text(1)?,
+            version: Version(text(3)?.parse().or_failed()?),
+            position: Some(Position(text(5)?.parse().or_failed()?)),
+            data: text(13)?.as_bytes(),
+        });
+    }
+    Ok(())
+}
