@@ -51,6 +51,8 @@ Environment:
   ANNALS_STORE    the store, if --store is not given
   ANNALS_TOKEN    the token for a server that --store names; or the file that
                   ANNALS_TOKEN_FILE names has it
+  ANNALS_CA_FILE  the authorities, in PEM, that sign the certificate of a server
+                  at https:// [default: those of the system]
   ANNALS_PAGER    the pager for answers that are longer than the terminal, with
                   its options; empty for none [default: PAGER, or less -FRX]
   COLUMNS         the width of tables and drawings, if the output is no
@@ -186,7 +188,7 @@ fn store_of_environment() -> Result<Option<Location>, String> {
 #[derive(Debug, Args)]
 pub(crate) struct Global {
     /// The log to load, or the store to open: a log file, `-` for the standard input (JSON, or --input csv), `memory:` for none; a folder or
-    /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store; `http://HOST:PORT` for one behind `annals serve`, which is read into memory [default: `ANNALS_STORE` of the environment]
+    /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store; `http://HOST:PORT` or `https://HOST:PORT` for one behind `annals serve`, which is read into memory [default: `ANNALS_STORE` of the environment]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
     /// An archive of the store (see `annals archive`), a folder or a file: merges its events into the store, which is read-only then; may be

@@ -16,6 +16,8 @@ use crate::load::progress::Progress;
 /// The environment variables with the token, and with the file that has it.
 const TOKEN: &str = "ANNALS_TOKEN";
 const TOKEN_FILE: &str = "ANNALS_TOKEN_FILE";
+/// The environment variable with the file of the authorities that sign certificates of servers.
+const CA_FILE: &str = "ANNALS_CA_FILE";
 /// Bytes of the file with the token, at most.
 const TOKEN_BYTES_MAX: u64 = 4 << 10;
 /// What comes before the name of a namespace in a URL.
@@ -46,9 +48,12 @@ pub(crate) fn client(url: &str) -> Result<Client, String> {
     }
 }
 
-/// The same with the token of the environment.
+/// The same with the token and the authorities of the environment.
 pub(crate) fn open(url: &str) -> Outcome<Client> {
-    let client = client(url).map_err(Failure::Usage)?;
+    let mut client = client(url).map_err(Failure::Usage)?;
+    if let Some(path) = std::env::var_os(CA_FILE).filter(|path| !path.is_empty()) {
+        client = client.ca_file(path)?;
+    }
     match token()? {
         Some(token) => Ok(client.token(&token)?),
         None => Ok(client),

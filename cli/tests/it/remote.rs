@@ -161,7 +161,6 @@ fn a_server_is_followed_until_it_stops() {
 #[test]
 fn an_address_that_is_none_is_refused() {
     for (url, reason) in [
-        ("https://127.0.0.1:1", "no TLS"),
         ("http://user:secret@127.0.0.1:1", "without a user"),
         ("http://127.0.0.1:1/v1/ns/", "a namespace has no"),
         ("http://", "http://HOST:PORT"),

@@ -410,3 +410,25 @@ fn a_certificate_that_cannot_be_used_is_refused_before_the_store_is_opened() {
     assert!(said.contains("cert.pem has no valid key"), "{said}");
     assert!(!folder.path("store").exists());
 }
+
+#[test]
+fn a_store_behind_tls_is_read_by_those_who_trust_it() {
+    let folder = Folder::new();
+    let flags = certificate(&folder);
+    let served = Served::start(&["serve", &flags[0], &flags[1], &flags[2], &flags[3]]);
+    let url = format!("https://localhost:{}", served.address.rsplit(':').next().unwrap());
+    let ask = |authorities: &str| {
+        let mut command = program();
+        command.args(["--store", &url, "events", "--limit", "0", "--format", "json"]);
+        run(command.env("ANNALS_CA_FILE", authorities))
+    };
+    ask(&flags[1]).ok();
+    let untrusted = ask("").failed(1);
+    assert!(untrusted.contains("certificate"), "{untrusted}");
+    let wrong = ask(&flags[3]).failed(2);
+    assert!(
+        wrong.contains("key.pem") && wrong.contains("no valid certificate"),
+        "{wrong}"
+    );
+    served.end("-TERM");
+}

@@ -8,10 +8,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::TempDir;
 
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 9] = [
     "ANNALS_STORE",
     "ANNALS_TOKEN",
     "ANNALS_TOKEN_FILE",
+    "ANNALS_CA_FILE",
     "ANNALS_PAGER",
     "PAGER",
     "COLUMNS",

@@ -1,5 +1,6 @@
 //! Requests and answers. Both are bounded in size and time.
 
+use std::path::Path;
 use std::time::Duration;
 
 use annals::{Error, StreamId};
@@ -8,8 +9,10 @@ use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderValue, Method, Request, Response, Uri};
+use ureq::tls::TlsConfig;
 
 use super::error::{self, ClientError};
+use super::tls;
 
 /// Bytes of an answer, at most: the pages of a server have fewer.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
@@ -27,6 +30,9 @@ pub(super) struct Http {
     follower: Agent,
     url: String,
     base: String,
+    timeout: Duration,
+    /// Of a server with `https`.
+    tls: Option<TlsConfig>,
     /// Marked as sensitive, so that `Debug` does not show it.
     token: Option<HeaderValue>,
 }
@@ -57,7 +63,7 @@ fn invalid(message: impl Into<Box<str>>) -> ClientError {
     .into()
 }
 
-fn agent(timeout: Duration, has_end: bool) -> Agent {
+fn agent(timeout: Duration, tls: Option<&TlsConfig>, has_end: bool) -> Agent {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -68,7 +74,10 @@ fn agent(timeout: Duration, has_end: bool) -> Agent {
         .timeout_recv_response(Some(timeout))
         .timeout_per_read(Some(timeout))
         .timeout_global(has_end.then_some(timeout));
-    config.build().into()
+    match tls {
+        Some(tls) => config.tls_config(tls.clone()).build().into(),
+        None => config.build().into(),
+    }
 }
 
 impl Http {
@@ -79,23 +88,21 @@ impl Http {
             uri.query().is_none() && !url.contains('#') && !authority.is_empty() && !authority.contains('@')
         };
         let uri = parsed.filter(is_plain);
-        match uri.as_ref().and_then(Uri::scheme_str) {
-            Some("http") => {}
-            Some("https") => {
-                return Err(invalid(format!(
-                    "{url}: this client has no TLS; use http:// or a proxy"
-                )));
-            }
+        let tls = match uri.as_ref().and_then(Uri::scheme_str) {
+            Some("http") => None,
+            Some("https") => Some(tls::of_system()),
             _ => {
                 return Err(invalid(
-                    "the URL of a server has the form http://HOST:PORT, without a user and parameters",
+                    "the URL of a server has the form http://HOST:PORT or https://HOST:PORT, without a user and parameters",
                 ));
             }
-        }
+        };
         let url = url.trim_end_matches('/').to_owned();
         Ok(Self {
-            agent: agent(TIMEOUT, true),
-            follower: agent(TIMEOUT, false),
+            agent: agent(TIMEOUT, tls.as_ref(), true),
+            follower: agent(TIMEOUT, tls.as_ref(), false),
+            timeout: TIMEOUT,
+            tls,
             base: format!("{url}/v1"),
             url,
             token: None,
@@ -119,8 +126,23 @@ impl Http {
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
-        self.agent = agent(timeout, true);
-        self.follower = agent(timeout, false);
+        self.timeout = timeout;
+        self.set_agents();
+    }
+
+    /// Without effect on a server without TLS.
+    pub(super) fn set_authorities(&mut self, path: &Path) -> Result<(), ClientError> {
+        let tls = tls::of_file(path)?;
+        if self.tls.is_some() {
+            self.tls = Some(tls);
+            self.set_agents();
+        }
+        Ok(())
+    }
+
+    fn set_agents(&mut self) {
+        self.agent = agent(self.timeout, self.tls.as_ref(), true);
+        self.follower = agent(self.timeout, self.tls.as_ref(), false);
     }
 
     pub(super) fn get<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {

@@ -7,8 +7,10 @@ mod http;
 mod read;
 mod snapshots;
 mod tail;
+mod tls;
 mod write;
 
+use std::path::Path;
 use std::time::Duration;
 
 use annals::{Append, Appended, Condition, Durability, Event, Expected, NewEvent, Position, Query, StreamId, Version};
@@ -37,7 +39,7 @@ pub use self::tail::Tail;
 /// ```
 ///
 /// * It repeats no request. An append can be repeated after [`Unreachable`](ClientError::Unreachable) if its events have ids.
-/// * It has no TLS, follows no redirection, and uses no proxy.
+/// * It has TLS for `https://`, with the authorities of the operating system or of a file. It follows no redirection, and uses no proxy.
 /// * Every answer is bounded in size and time.
 /// * Data are stored and returned byte by byte, except that JSON is returned without spaces around it, and line ends in it as spaces. Metadata are stored byte by
 ///   byte. Those that are a JSON object are returned without spaces between their members, and the texts `correlationId`, `causationId`,
@@ -123,7 +125,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Store`](ClientError::Store), with [`Invalid`](annals::Error::Invalid), if the URL is none of a server, or needs TLS.
+    /// [`Store`](ClientError::Store), with [`Invalid`](annals::Error::Invalid), if the URL is none of a server.
     pub fn new(url: &str) -> Result<Self, ClientError> {
         Ok(Self {
             http: Http::new(url)?,
@@ -145,6 +147,17 @@ impl Client {
     /// [`Store`](ClientError::Store), with [`Invalid`](annals::Error::Invalid), if it has other characters than visible ASCII.
     pub fn token(mut self, token: &str) -> Result<Self, ClientError> {
         self.http.set_token(token)?;
+        Ok(self)
+    }
+
+    /// The same that trusts the authorities of a file in PEM instead of those of the operating system, if the URL is `https`.
+    ///
+    /// # Errors
+    ///
+    /// [`Store`](ClientError::Store), with [`Invalid`](annals::Error::Invalid), if the file cannot be read, has more than 16 MiB, or has no
+    /// certificate or an invalid one.
+    pub fn ca_file(mut self, path: impl AsRef<Path>) -> Result<Self, ClientError> {
+        self.http.set_authorities(path.as_ref())?;
         Ok(self)
     }
 

@@ -451,7 +451,7 @@ fn an_address_that_is_none_is_refused() {
         "127.0.0.1:4280",
         "ftp://a",
         "http://",
-        "https://a",
+        "https://",
         "http://u:p@a",
         "http://a?b",
         "http://a#b",

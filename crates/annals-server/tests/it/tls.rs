@@ -300,3 +300,35 @@ fn a_key_that_others_can_read_is_noticed() {
         assert_eq!(format!("{tls:?}"), "Tls { .. }");
     }
 }
+
+#[cfg(feature = "client")]
+#[test]
+fn the_client_has_tls() {
+    use annals::{Expected, NewEvent, Position, StreamId};
+    use annals_server::{Client, ClientError};
+
+    let (files, others) = (Files::new(), Files::new());
+    let server = files.serve();
+    let url = format!("https://localhost:{}", server.address.port());
+    let client = Client::new(&url).unwrap();
+    let trusting = client.clone().ca_file(&files.certificate).unwrap().timeout(PATIENCE);
+    let order = StreamId::new("Order", "order-1");
+    let placed = [NewEvent::new("OrderPlaced")];
+    trusting.append(&order, Expected::NoStream, &placed).unwrap();
+    let mut tail = trusting.tail(&annals::Query::all(), Position(0)).unwrap();
+    assert!(tail.next().unwrap().is_ok());
+    drop(tail);
+    let wrong = client.clone().ca_file(&others.certificate).unwrap();
+    for client in [client.clone(), wrong] {
+        let refused = client.append(&order, Expected::Any, &placed).unwrap_err();
+        assert!(
+            matches!(&refused, ClientError::Unreachable { reason, .. } if reason.contains("certificate")),
+            "{refused}"
+        );
+    }
+    let said = client.ca_file(&files.key).unwrap_err().to_string();
+    assert!(
+        said.contains("key.pem") && said.contains("no valid certificate"),
+        "{said}"
+    );
+}
