@@ -9,6 +9,8 @@ mod backup;
 mod bad_input;
 #[cfg(feature = "bench")]
 mod bench;
+#[cfg(feature = "bench")]
+mod bench_hostile;
 mod colours;
 mod commands;
 mod documents;

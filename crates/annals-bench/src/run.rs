@@ -20,6 +20,8 @@ use crate::workload::{Mode, Workload};
 
 /// A part of the warm-up, after which it is decided whether it goes on.
 pub(crate) const WARMUP_PART: Duration = Duration::from_millis(100);
+/// A part of the settling, after which it is seen whether the run goes on.
+const SETTLE_PART: Duration = Duration::from_millis(50);
 /// Parts of the warm-up that must be alike.
 const STEADY_PARTS: usize = 3;
 /// How much the slowest of them may differ from the fastest.
@@ -265,8 +267,15 @@ pub(crate) fn settle(
     phases: &mut Phases<'_>,
     watch: Watch<'_>,
 ) -> Result<(), RunError> {
-    report(watch, Phase::Settle, 0)?;
-    clock.wait_until(clock.now() + Duration::from_millis(workload.phases.settle_ms));
+    let end = clock.now() + Duration::from_millis(workload.phases.settle_ms);
+    loop {
+        report(watch, Phase::Settle, 0)?;
+        let now = clock.now();
+        if now >= end {
+            break;
+        }
+        clock.wait_until(end.min(now + SETTLE_PART));
+    }
     phases.end(Phase::Settle);
     Ok(())
 }

@@ -39,8 +39,9 @@ pub(super) struct Session {
 
 impl Session {
     /// Creates the folders, and probes the machine.
-    pub(super) fn begin(asked: &Asked, out: &Out<'_>) -> Outcome<Self> {
+    pub(super) fn begin(asked: &Asked, rows: &[Workload], out: &Out<'_>) -> Outcome<Self> {
         check_names(&asked.backends)?;
+        check_rows(rows)?;
         let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
         let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
         let manifest = Manifest {
@@ -90,8 +91,9 @@ pub(super) fn measure(asked: &Asked, out: &Out<'_>) -> Outcome<(Folder, Manifest
         .map(Workload::rows)
         .collect::<Result<Vec<_>, _>>();
     let rows = rows.map_err(|error| Failure::Usage(error.to_string()))?;
-    let session = Session::begin(asked, out)?;
-    match session.execute(&asked.backends, rows.into_iter().flatten().collect()) {
+    let rows: Vec<Workload> = rows.into_iter().flatten().collect();
+    let session = Session::begin(asked, &rows, out)?;
+    match session.execute(&asked.backends, rows) {
         Ok(rows) => session.finish(&rows),
         Err(failure) => {
             session.discard();
@@ -121,6 +123,18 @@ pub(super) fn check_names(names: &[String]) -> Outcome {
         return Err(Failure::Usage("name at least one backend".to_owned()));
     }
     Ok(())
+}
+
+/// Refuses two rows of one name: a report and a comparison would take one for the other.
+fn check_rows(rows: &[Workload]) -> Outcome {
+    let mut seen = std::collections::BTreeSet::new();
+    match rows.iter().find(|row| !seen.insert(&row.name)) {
+        Some(row) => Err(Failure::Usage(format!(
+            "two workloads are called '{}': name each workload, rate and number once",
+            row.name
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// A folder in the current one, named after the time.

@@ -40,7 +40,11 @@ pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, 
     if !asked.processes.is_empty() {
         check_shared(backends)?;
     }
-    let session = Session::begin(&asked_of(rows.clone(), backends, asked.what.seed, &asked.to), out)?;
+    let session = Session::begin(
+        &asked_of(rows.clone(), backends, asked.what.seed, &asked.to),
+        &rows,
+        out,
+    )?;
     match rise(&session, backends, rows.chunks(steps)) {
         Ok(measured) => session.finish(&measured),
         Err(failure) => {

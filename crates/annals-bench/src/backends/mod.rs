@@ -97,7 +97,7 @@ pub fn named(name: &str, data: &Path) -> Result<Box<dyn Backend>> {
         #[cfg(feature = "cqrs-es")]
         "cqrs-es" => Ok(Box::new(CqrsEs)),
         "null" => Ok(Box::new(Null)),
-        url => by_url(url),
+        url => by_url(url).map_err(|error| of_server(url, error)),
     }
 }
 
@@ -109,6 +109,18 @@ pub fn is_named(name: &str) -> bool {
 fn is_url(name: &str) -> bool {
     let begins = |server: &&Server| server.schemes.iter().any(|scheme| name.starts_with(scheme));
     SERVERS.iter().find(begins).is_some_and(|server| server.is_built_in)
+}
+
+/// Says which server failed. The user and the password of its URL are left out.
+fn of_server(url: &str, error: StoreError) -> StoreError {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let server = rest.rsplit_once('@').map_or(rest, |(_, server)| server);
+    match error {
+        StoreError::Failed(reason) => StoreError::Failed(format!(
+            "cannot measure on {scheme}://{server}: {reason}; is the server running, and is it one of this kind?"
+        )),
+        StoreError::Conflict | StoreError::Unsupported(_) => error,
+    }
 }
 
 fn by_url(url: &str) -> Result<Box<dyn Backend>> {
@@ -227,5 +239,31 @@ mod tests {
         }
         assert!(named("memcached", Path::new("data")).is_err());
         assert!(!is_named("memcached") && is_named("null"));
+    }
+
+    #[test]
+    fn a_failure_did_not_say_of_which_server() {
+        let failed = StoreError::Failed("refused".to_owned());
+        let told = of_server("postgres://me:secret@localhost:1/x", failed).to_string();
+        assert!(
+            told.starts_with("cannot measure on postgres://localhost:1/x: refused; "),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_was_waited_for_for_ever() {
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let urls = SERVERS.iter().filter(|server| server.is_built_in).map(|server| {
+            let url = server.url.replace("HOST:PORT", &address.to_string());
+            url.replace("HOST", &address.to_string())
+                .replace("USER", "postgres")
+                .replace("DATABASE", "postgres")
+        });
+        let connect = |url: String| std::thread::spawn(move || named(&url, Path::new("data")).map(drop));
+        for connecting in urls.map(connect).collect::<Vec<_>>() {
+            assert!(connecting.join().unwrap().is_err());
+        }
     }
 }

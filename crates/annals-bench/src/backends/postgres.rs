@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::annals::{AnnalsStore, of_store};
-use super::remote::{OrFailed as _, described, runtime};
+use super::remote::{ANSWER, CONNECT, OrFailed as _, answered, described, runtime};
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Place, Result, StoreError};
 
@@ -52,7 +52,8 @@ pub(super) fn config_of(url: &str) -> Result<(Config, Server)> {
     }
     let (runtime, client) = client(&config)?;
     let show = |name: &str| -> Result<String> {
-        let row = runtime.block_on(client.query_one(&format!("SHOW {name}"), &[]));
+        let show = format!("SHOW {name}");
+        let row = answered(&runtime, CONNECT, client.query_one(&show, &[]))?;
         row.and_then(|row| row.try_get(0)).or_failed()
     };
     let (fsync, commit) = (show("fsync")?, show("synchronous_commit")?);
@@ -72,8 +73,7 @@ pub(super) fn config_of(url: &str) -> Result<(Config, Server)> {
 /// A connection, and the runtime that it lives on.
 pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
     let runtime = runtime(1)?;
-    let connected = runtime.block_on(config.connect(NoTls));
-    let (client, connection) = connected.or_failed()?;
+    let (client, connection) = answered(&runtime, CONNECT, config.connect(NoTls))?.or_failed()?;
     runtime.spawn(connection);
     Ok((runtime, client))
 }
@@ -82,7 +82,7 @@ pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
 pub(super) fn drop_schema(config: &Config, schema: &str) -> Result<()> {
     let (runtime, client) = client(config)?;
     let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-    runtime.block_on(client.batch_execute(&drop)).or_failed()
+    answered(&runtime, ANSWER, client.batch_execute(&drop))?.or_failed()
 }
 
 /// Why a call failed, in the words of the server.

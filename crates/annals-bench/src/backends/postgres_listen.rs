@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use super::postgres::told;
+use super::remote::{ANSWER, answered};
 use crate::store::Result;
 
 /// A connection that listens to a channel.
@@ -32,9 +33,7 @@ impl Listener {
             client.batch_execute(&format!("LISTEN {channel}")).await?;
             Ok(client)
         };
-        let client = runtime
-            .block_on(work)
-            .map_err(|error: tokio_postgres::Error| told(&error))?;
+        let client = answered(runtime, ANSWER, work)?.map_err(|error: tokio_postgres::Error| told(&error))?;
         Ok(Self {
             notified,
             _client: client,

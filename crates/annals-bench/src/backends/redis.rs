@@ -9,7 +9,7 @@ use annals::{Expected, Position, Version};
 
 use super::pool::Pool;
 use super::remote::redis::{Entry, ask, connection, durability, show};
-use super::remote::{OrFailed as _, Pass, Reader, described, without_password};
+use super::remote::{CONNECT, OrFailed as _, Pass, Reader, described, without_password};
 use crate::crash::owner;
 use crate::expiring::Ends;
 use crate::store::{Backend, Description, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent};
@@ -38,6 +38,7 @@ impl Redis {
         without_password(url)?;
         let client = Client::open(url).or_failed()?;
         let mut connection = connection(&client)?;
+        connection.set_read_timeout(Some(CONNECT)).or_failed()?;
         let info: String = ask(&mut connection, cmd("INFO").arg("server"))?;
         let version = info.lines().find_map(|line| line.strip_prefix("redis_version:"));
         let found: HashMap<String, String> = ask(&mut connection, cmd("CONFIG").arg("GET").arg("append*"))?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -17,6 +17,9 @@ use crate::workload::Kind;
 
 /// The most bytes of a file that is read.
 const BYTES_MAX: u64 = 256 << 20;
+
+/// The most rows of a result that is read.
+const ROWS_MAX: usize = 10_000;
 
 /// Why a result cannot be written or read.
 #[derive(Debug, thiserror::Error)]
@@ -104,10 +107,13 @@ impl Folder {
     /// [`ResultsError::File`] if it cannot be written.
     pub fn file(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), ResultsError> {
         let path = self.path.join(name);
-        let written = fs::File::create(&path).and_then(|file| {
+        // A new file takes the place of the old one: where that is a link, the file that it leads to is not written.
+        let new = self.path.join(format!("{name}.{}.tmp", std::process::id()));
+        let written = fs::File::create_new(&new).and_then(|file| {
             let mut file = io::BufWriter::new(file);
             write(&mut file)?;
-            file.flush()
+            file.flush()?;
+            fs::rename(&new, &path)
         });
         written.map_err(|error| ResultsError::File {
             verb: "write",
@@ -130,11 +136,29 @@ pub fn read(folder: &Path) -> Result<(Manifest, Summary), ResultsError> {
         let reason = format!("its format is {}, and this program reads {FORMAT}", summary.format);
         return Err(ResultsError::Invalid { path, reason });
     }
-    if summary.rows.is_empty() {
-        let reason = "it has no rows".to_owned();
+    if summary.rows.is_empty() || summary.rows.len() > ROWS_MAX {
+        let reason = format!("it has {} rows, and must have 1 to {ROWS_MAX}", summary.rows.len());
         return Err(ResultsError::Invalid { path, reason });
     }
+    check_manifest(&manifest).map_err(|reason| ResultsError::Invalid {
+        path: folder.join("manifest.json"),
+        reason,
+    })?;
     Ok((manifest, summary))
+}
+
+/// Why a manifest cannot be measured again, if it cannot: it may have been changed.
+fn check_manifest(manifest: &Manifest) -> Result<(), String> {
+    if manifest.workloads.is_empty() || manifest.backends.is_empty() {
+        return Err("it names no workload, or no backend".to_owned());
+    }
+    for workload in &manifest.workloads {
+        let rows = workload.rows().map_err(|error| format!("{}: {error}", workload.name))?;
+        for row in rows {
+            row.checked().map_err(|error| format!("{}: {error}", workload.name))?;
+        }
+    }
+    Ok(())
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultsError> {
@@ -143,17 +167,20 @@ fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ResultsError> {
         path: path.to_owned(),
         error,
     };
-    let file = fs::File::open(path).map_err(error)?;
-    if file.metadata().map_err(error)?.len() > BYTES_MAX {
-        return Err(ResultsError::Invalid {
-            path: path.to_owned(),
-            reason: format!("it has more than {BYTES_MAX} bytes"),
-        });
-    }
-    serde_json::from_reader(io::BufReader::new(file)).map_err(|error| ResultsError::Invalid {
+    let invalid = |reason| ResultsError::Invalid {
         path: path.to_owned(),
-        reason: error.to_string(),
-    })
+        reason,
+    };
+    // A pipe would be waited for when it is opened, and a device has no end.
+    let found = fs::metadata(path).map_err(error)?;
+    if !found.is_file() {
+        return Err(invalid("it is no file".to_owned()));
+    }
+    if found.len() > BYTES_MAX {
+        return Err(invalid(format!("it has more than {BYTES_MAX} bytes")));
+    }
+    let file = fs::File::open(path).map_err(error)?.take(BYTES_MAX);
+    serde_json::from_reader(io::BufReader::new(file)).map_err(|error| invalid(error.to_string()))
 }
 
 fn json(file: &mut dyn Write, value: &impl Serialize) -> io::Result<()> {

@@ -135,3 +135,15 @@ fn a_store_that_checks_no_version_says_so_and_its_row_is_wrong() {
     let together = done(&backend, &workload);
     assert!(together.verdict.count(Rule::NothingLost) > 0, "{:?}", together.verdict);
 }
+
+#[test]
+fn a_run_could_not_be_stopped_while_it_settled() {
+    let mut settling = workload("append = 1");
+    settling.phases.settle_ms = 3_600_000;
+    let mut looks = 0;
+    let stopped = run(&Naive, &settling, 3, &mut |phase, _| {
+        looks += u32::from(phase == Phase::Settle);
+        looks < 2
+    });
+    assert_eq!(stopped.err(), Some(RunError::Stopped));
+}

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::io::{BufRead as _, BufReader};
-use std::time::Duration;
 
 use annals::{Position, Version};
 use serde::Deserialize;
@@ -11,13 +10,11 @@ use serde_json::value::RawValue;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::OrFailed as _;
+use super::{ANSWER, CONNECT, OrFailed as _};
 use crate::store::{LookAtTrace, Result, StoreError, StoredEvent, Trace};
 
 /// The most events of a page.
 const PAGE: usize = 1_000;
-/// No request takes longer.
-const TIMEOUT: Duration = Duration::from_secs(60);
 /// Connections that are kept: as many as there may be workers.
 const CONNECTIONS: usize = 1_024;
 const LINES: &str = "application/x-ndjson";
@@ -90,7 +87,7 @@ impl Client {
             .http_status_as_error(false)
             .max_idle_connections(CONNECTIONS)
             .max_idle_connections_per_host(CONNECTIONS)
-            .timeout_global(Some(TIMEOUT));
+            .timeout_global(Some(ANSWER));
         Self {
             agent: config.build().into(),
             url: url.to_owned(),
@@ -100,6 +97,7 @@ impl Client {
     /// What the server says of its store.
     pub(in crate::backends) fn state(&self) -> Result<Value> {
         let request = self.agent.get(format!("{}/v1/store", self.url));
+        let request = request.config().timeout_global(Some(CONNECT)).build();
         document(request.call().or_failed()?)
     }
 

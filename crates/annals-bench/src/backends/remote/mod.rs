@@ -24,6 +24,8 @@ mod since;
 pub(super) mod table;
 
 use std::fmt;
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+use std::time::Duration;
 
 #[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
 pub(super) use self::append::append_after_read;
@@ -44,6 +46,13 @@ pub(super) use self::reader::{Pass, Reader};
 #[cfg(any(feature = "http", feature = "kurrentdb", feature = "umadb"))]
 pub(super) use self::since::Since;
 use crate::store::{BatchUnit, ConsistencyCheck, Description, DurabilityClass, Result, StoreError};
+
+/// How long it may take to connect, and to learn what a server is.
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
+/// No answer is waited for longer.
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub(super) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Tells a failure of a client's library as one of the store.
 pub(super) trait OrFailed<T> {
@@ -93,6 +102,17 @@ pub(super) fn without_password(url: &str) -> Result<()> {
 pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     builder.worker_threads(threads).enable_all().build().or_failed()
+}
+
+/// What `work` gives, if the server answers within `time`.
+#[cfg(feature = "postgres")]
+pub(super) fn answered<T>(
+    runtime: &tokio::runtime::Runtime,
+    time: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T> {
+    let done = runtime.block_on(async { tokio::time::timeout(time, work).await });
+    done.map_err(|_| StoreError::Failed(format!("the server has not answered for {} s", time.as_secs())))
 }
 
 /// A payload whose fields another program has put in an order of its own, as `jsonb` does: one of a workload, or one of a log that is imported.

@@ -1,18 +1,16 @@
 //! How Redis is asked, and how the entries of its streams are read.
 
-use std::time::Duration;
-
 use annals::{Position, Version};
 use redis::{Client, Cmd, Connection, FromRedisValue};
 
-use super::OrFailed as _;
+use super::{ANSWER, CONNECT, OrFailed as _};
 use crate::store::{DurabilityClass, Look, Result, StoredEvent};
 
-/// How long it may take to connect.
-const CONNECT: Duration = Duration::from_secs(5);
-
 pub(in crate::backends) fn connection(client: &Client) -> Result<Connection> {
-    client.get_connection_with_timeout(CONNECT).or_failed()
+    let connection = client.get_connection_with_timeout(CONNECT).or_failed()?;
+    connection.set_read_timeout(Some(ANSWER)).or_failed()?;
+    connection.set_write_timeout(Some(ANSWER)).or_failed()?;
+    Ok(connection)
 }
 
 /// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes in the process for up to two seconds.

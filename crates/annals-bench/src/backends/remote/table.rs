@@ -8,7 +8,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row, Statement};
 
-use super::{OrFailed as _, in_own_order};
+use super::{ANSWER, OrFailed as _, answered, in_own_order};
 use crate::backends::postgres::told;
 use crate::store::{Look, NewEvent, Result, StoreError, StoredEvent};
 
@@ -56,22 +56,22 @@ impl Session {
                 client,
             })
         };
-        runtime.block_on(work).map_err(|error| told(&error))
+        answered(runtime, ANSWER, work)?.map_err(|error| told(&error))
     }
 
     pub(in crate::backends) fn rows(&self, statement: &Statement, values: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
-        let rows = self.runtime.block_on(self.client.query(statement, values));
+        let rows = answered(&self.runtime, ANSWER, self.client.query(statement, values))?;
         rows.map_err(|error| told(&error))
     }
 
     /// The statement `text`.
     pub(in crate::backends) fn prepare(&self, text: &str) -> Result<Statement> {
-        self.runtime.block_on(self.client.prepare(text)).or_failed()
+        answered(&self.runtime, ANSWER, self.client.prepare(text))?.or_failed()
     }
 
     /// Removes what was appended so many microseconds ago.
     pub(in crate::backends) fn expire(&self, micros: i64) -> Result<()> {
-        let deleted = self.runtime.block_on(self.client.execute(&self.expire, &[&micros]));
+        let deleted = answered(&self.runtime, ANSWER, self.client.execute(&self.expire, &[&micros]))?;
         deleted.map(drop).map_err(|error| told(&error))
     }
 
@@ -84,7 +84,7 @@ impl Session {
         let version_before = signed(version);
         let values: [&(dyn ToSql + Sync); 7] =
             [&stream, &version_before, &types, &correlations, &causes, &micros, &data];
-        match self.runtime.block_on(self.client.execute(&self.append, &values)) {
+        match answered(&self.runtime, ANSWER, self.client.execute(&self.append, &values))? {
             Ok(1..) => Ok(Version(version + 1)),
             Err(error) if error.code() != Some(&SqlState::UNIQUE_VIOLATION) => Err(told(&error)),
             Ok(0) | Err(_) => Err(StoreError::Conflict),
