@@ -58,7 +58,7 @@ fn a_rerun_of_nothing_was_a_success() {
         let folder = Folder::new();
         measured(&folder);
         change(&folder, "manifest.json", |manifest| {
-            manifest[key] = serde_json::json!([])
+            manifest[key] = serde_json::json!([]);
         });
         let out = folder.path("again");
         let refused = bench(&["rerun", "--out", &out.display().to_string()], &folder).failed(3);
