@@ -4,8 +4,9 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
 
 /// The options of [`Global`](super::Global) by their ids; `csv` stands for those that name columns.
-const OPTIONS: [(&str, &[&str]); 10] = [
+const OPTIONS: [(&str, &[&str]); 11] = [
     ("store", &["store"]),
+    ("namespace", &["namespace"]),
     ("attach", &["attach"]),
     ("format", &["format"]),
     ("time-zone", &["time_zone"]),
@@ -32,6 +33,7 @@ const OPTIONS: [(&str, &[&str]); 10] = [
 
 const READS: &[&str] = &[
     "store",
+    "namespace",
     "attach",
     "format",
     "time-zone",
@@ -43,6 +45,7 @@ const READS: &[&str] = &[
 ];
 const SHOWS: &[&str] = &[
     "store",
+    "namespace",
     "attach",
     "format",
     "time-zone",
@@ -92,6 +95,7 @@ const TAKEN: &[(&str, &[&str])] = &[
         "mcp",
         &[
             "store",
+            "namespace",
             "attach",
             "time-zone",
             "skip-bad",

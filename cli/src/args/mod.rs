@@ -116,6 +116,10 @@ impl Cli {
             let refused = |text| program.error(ErrorKind::InvalidValue, text);
             cli.global.store = store_of_environment().map_err(refused)?;
         }
+        if let Some(name) = &cli.global.namespace {
+            let refused = |text| program.error(ErrorKind::InvalidValue, text);
+            cli.global.store = Some(in_namespace(cli.global.store.as_ref(), name).map_err(refused)?);
+        }
         Ok(cli)
     }
 
@@ -184,6 +188,19 @@ fn store_of_environment() -> Result<Option<Location>, String> {
         .map_err(|reason| format!("invalid value '{name}' of {STORE_VARIABLE}: {reason}"))
 }
 
+/// The namespace `name` of the server that `store` names.
+fn in_namespace(store: Option<&Location>, name: &str) -> Result<Location, String> {
+    match store {
+        Some(Location::Server(url)) if url.contains("/v1/ns/") => Err(format!(
+            "{url} has a namespace already: leave --namespace out, or the namespace of the URL"
+        )),
+        Some(Location::Server(url)) => format!("{}/v1/ns/{name}", url.trim_end_matches('/')).parse(),
+        _ => Err(
+            "only a server has namespaces: name one with --store http://HOST:PORT, or leave --namespace out".to_owned(),
+        ),
+    }
+}
+
 /// The options that every command line may have; [`accepted`] says which command takes which.
 #[derive(Debug, Args)]
 pub(crate) struct Global {
@@ -191,6 +208,9 @@ pub(crate) struct Global {
     /// `file:DIR?durability=synced`, or `postgres://USER@HOST/DATABASE`, for a durable store; `http://HOST:PORT` or `https://HOST:PORT` for one behind `annals serve`, which is read into memory [default: `ANNALS_STORE` of the environment]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) store: Option<Location>,
+    /// The namespace of the server that --store names [default: default]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
     /// An archive of the store (see `annals archive`), a folder or a file: merges its events into the store, which is read-only then; may be
     /// repeated
     #[arg(long, global = true, value_name = "ARCHIVE")]

@@ -171,3 +171,36 @@ fn an_address_that_is_none_is_refused() {
     let said = run(program().args(["--store", "http://127.0.0.1:1", "stats"])).failed(1);
     assert!(said.contains("http://127.0.0.1:1 does not answer"), "{said}");
 }
+
+#[test]
+fn a_namespace_of_a_server_is_read() {
+    let served = Served::start(&["--test-api"]);
+    let client = annals_server::Client::new(&served.url).unwrap().namespace("tenant-a");
+    let (order, placed) = (annals::StreamId::new("Order", "new"), [annals::NewEvent::new("Placed")]);
+    client.append(&order, annals::Expected::Any, &placed).unwrap();
+    let events = ["events", "--format", "jsonl"];
+    assert_eq!(run(&mut served.asked(&events)).ok(), "");
+    let named = run(served.asked(&events).args(["--namespace", "tenant-a"])).ok();
+    assert_eq!((named.lines().count(), named.contains("Placed")), (1, true), "{named}");
+    let mut of_environment = program();
+    of_environment
+        .env("ANNALS_STORE", format!("{}/", served.url))
+        .args(events);
+    assert_eq!(run(of_environment.args(["--namespace", "tenant-a"])).ok(), named);
+    let unknown = run(served.asked(&events).args(["--namespace", "tenant-b"])).failed(1);
+    assert!(unknown.contains("no namespace"), "{unknown}");
+    for wrong in ["", "a/b", "a?b"] {
+        let refused = run(served.asked(&events).args(["--namespace", wrong])).failed(2);
+        assert!(refused.contains("a namespace has no"), "{wrong}: {refused}");
+    }
+    let twice = format!("{}/v1/ns/tenant-a", served.url);
+    for (store, reason) in [
+        (twice.as_str(), "has a namespace already"),
+        ("memory:", "only a server has namespaces"),
+    ] {
+        let refused = run(program().args(["--store", store, "--namespace", "tenant-b", "stats"])).failed(2);
+        assert!(refused.contains(reason), "{refused}");
+    }
+    let command = run(&mut served.asked(&["serve", "--namespace", "tenant-a"])).failed(2);
+    assert!(command.contains("--namespace"), "{command}");
+}
