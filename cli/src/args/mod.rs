@@ -10,6 +10,7 @@ pub(crate) mod foreign;
 pub(crate) mod list;
 mod man;
 pub(crate) mod pattern;
+mod place;
 pub(crate) mod serve;
 mod size;
 pub(crate) mod tail;
@@ -25,6 +26,7 @@ use self::csv::Csv;
 pub(crate) use self::filters::{Filters, Terms};
 use self::foreign::Foreign;
 pub(crate) use self::man::Man;
+use self::place::{in_namespace, store_of_environment};
 use self::size::{Size, parse_size};
 use crate::load::Location;
 use crate::output::Format;
@@ -68,9 +70,6 @@ Examples:
   annals --store demo.jsonl.gz trends --by week --type InvoicePaid
   annals --store demo.jsonl.gz trace billing-000017
   annals --store file:demo import demo.jsonl.gz";
-
-/// The environment variable that names the store where `--store` does not.
-const STORE_VARIABLE: &str = "ANNALS_STORE";
 
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and queries, traces, counts and draws them.
@@ -166,38 +165,6 @@ fn colours_of(arguments: &[OsString]) -> ColorChoice {
         Some("always") => ColorChoice::Always,
         Some("never") => ColorChoice::Never,
         _ => ColorChoice::Auto,
-    }
-}
-
-/// The store that the environment names; an empty name is none.
-fn store_of_environment() -> Result<Option<Location>, String> {
-    let named = std::env::var_os(STORE_VARIABLE).filter(|name| !name.is_empty());
-    let Some(name) = named else {
-        return Ok(None);
-    };
-    // A replacement character would name another folder.
-    let name = name.to_str().ok_or_else(|| {
-        format!(
-            "{STORE_VARIABLE} is not valid UTF-8: {}; set it to a URL in UTF-8",
-            name.display()
-        )
-    })?;
-    let store = name.parse::<Location>();
-    store
-        .map(Some)
-        .map_err(|reason| format!("invalid value '{name}' of {STORE_VARIABLE}: {reason}"))
-}
-
-/// The namespace `name` of the server that `store` names.
-fn in_namespace(store: Option<&Location>, name: &str) -> Result<Location, String> {
-    match store {
-        Some(Location::Server(url)) if url.contains("/v1/ns/") => Err(format!(
-            "{url} has a namespace already: leave --namespace out, or the namespace of the URL"
-        )),
-        Some(Location::Server(url)) => format!("{}/v1/ns/{name}", url.trim_end_matches('/')).parse(),
-        _ => Err(
-            "only a server has namespaces: name one with --store http://HOST:PORT, or leave --namespace out".to_owned(),
-        ),
     }
 }
 

@@ -165,7 +165,12 @@ fn ensure(holds: bool, reason: impl FnOnce() -> String) -> Result<(), WorkloadEr
 
 #[cfg(test)]
 mod tests {
-    use crate::workload::with_settings;
+    use crate::workload::{Workload, with_settings};
+
+    #[test]
+    fn a_workload_without_a_mix_was_refused() {
+        assert_eq!(Workload::parse(r#"name = "mine""#).unwrap(), Workload::named("mine"));
+    }
 
     #[test]
     fn a_value_out_of_bounds_was_accepted() {

@@ -39,6 +39,7 @@ pub struct Workload {
     #[serde(default)]
     pub load: Load,
     /// The operations, each with its weight.
+    #[serde(default = "appends")]
     pub mix: BTreeMap<Kind, f64>,
     /// The reads.
     #[serde(default)]
@@ -61,6 +62,11 @@ pub struct Workload {
     /// The log whose events are appended, instead of generated ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<Log>,
+}
+
+/// The mix of a workload that names none.
+fn appends() -> BTreeMap<Kind, f64> {
+    [(Kind::Append, 1.0)].into()
 }
 
 /// A log whose events are appended.
@@ -435,7 +441,7 @@ impl Workload {
             skew: Skew::default(),
             payload: Payload::default(),
             load: Load::default(),
-            mix: [(Kind::Append, 1.0)].into(),
+            mix: appends(),
             read: Read::default(),
             readers: Readers::default(),
             recover: None,
