@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annals::cqrs::{Processors, SqlProjected};
+use annals::cqrs::{ProcessorState, Processors, SqlProjected};
 use parking_lot::Mutex;
 
 use super::{Bench, Ledger, SOON, is_superseded, stopped, wait_until};
@@ -99,6 +99,32 @@ fn a_new_owner_overtook_a_transaction_of_the_old_one() {
     other.when_caught_up(SOON).expect("it goes on");
     assert!(is_superseded(&one), "{}", one.status());
     assert_eq!((bench.amounts(), bench.checkpoint()), (vec![1, 2, 3, 4], 4));
+}
+
+/// The second of two `CREATE TABLE IF NOT EXISTS` fails where the first is not committed yet.
+#[test]
+fn owners_that_created_their_tables_at_once_stopped() {
+    let bench = Bench::new();
+    bench.deposit("a", 1);
+    let slow = Ledger {
+        more_tables: &["SELECT pg_sleep(0.3)"],
+        ..Ledger::new()
+    };
+    let sets: Vec<_> = (0..3).map(|_| Processors::new(&bench.store)).collect();
+    let start = |processors: &Processors| {
+        let ledger = processors.project_to_postgres("ledger", bench.url.as_str(), slow.clone());
+        ledger.start().expect("it starts")
+    };
+    let owners: Vec<_> = sets.iter().map(start).collect();
+    let has_begun = |state| matches!(state, ProcessorState::CaughtUp | ProcessorState::Stopped(_));
+    wait_until("all have begun", || {
+        owners.iter().all(|owner| has_begun(owner.status().state))
+    });
+    for owner in &owners {
+        let status = owner.status().to_string();
+        assert!(!status.contains("cannot be created"), "{status}");
+    }
+    assert_eq!((bench.amounts(), bench.checkpoint()), (vec![1], 1));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::SqlProjection;
 use super::batch::{Owner, number, signed, unreadable};
 use super::model::Model;
 use super::rows::Rows;
-use super::tables::{Tables, create_schema};
+use super::tables::{Tables, create_schema, lock_creation};
 use super::trouble::Trouble;
 use crate::Position;
 use crate::cqrs::{StartFrom, StopReason};
@@ -57,9 +57,10 @@ impl Opened {
         Ok(link.batch("COMMIT")?)
     }
 
-    /// Has the projection create its tables, all or none.
+    /// Has the projection create its tables, all or none, one process at a time.
     pub(super) fn create<P: SqlProjection>(&mut self, projection: &P, is_rebuild: bool) -> Result<(), Trouble> {
         self.link.batch("BEGIN")?;
+        lock_creation(&mut self.link)?;
         let (mut pending, mut is_set) = (None, false);
         let mut rows = Rows::new(&mut self.link, &mut pending, &mut is_set).of_rebuild(is_rebuild);
         let created = projection.create(&mut rows);

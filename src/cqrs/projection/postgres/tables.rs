@@ -74,7 +74,7 @@ impl Tables {
     /// Creates the missing tables in the open transaction, one process at a time.
     pub(super) fn create(&self, link: &mut Link) -> Result<(), Failure> {
         let schema = &self.schema;
-        link.batch(&format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"))?;
+        lock_creation(link)?;
         if !exists(link, &format!("{schema}.annals_checkpoints"))? {
             link.batch(&format!(
                 "CREATE TABLE {schema}.annals_checkpoints (name text PRIMARY KEY, position bigint NOT NULL, epoch bigint NOT NULL, \
@@ -93,11 +93,19 @@ impl Tables {
     }
 }
 
-/// Creates the schema that the URL names, if it is missing.
+/// Holds up others that create tables until the open transaction ends: `CREATE TABLE IF NOT EXISTS` fails where another has created the table and
+/// has not committed yet.
+pub(super) fn lock_creation(link: &mut Link) -> Result<(), Failure> {
+    link.batch(&format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"))
+}
+
+/// Creates the schema that the URL names, if it is missing, one process at a time.
 pub(super) fn create_schema(link: &mut Link, schema: &str) -> Result<(), Failure> {
     let known = "SELECT FROM pg_catalog.pg_namespace WHERE nspname = $1";
     if link.query(None, known, &[&schema])?.is_empty() {
-        link.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(schema)))?;
+        link.batch("BEGIN")?;
+        lock_creation(link)?;
+        link.batch(&format!("CREATE SCHEMA IF NOT EXISTS {}; COMMIT", quoted(schema)))?;
     }
     Ok(())
 }
