@@ -43,7 +43,7 @@ impl Nats {
     ///
     /// # Errors
     ///
-    /// [`StoreError::Failed`] if the URL has a password, or the server cannot be reached.
+    /// [`StoreError::Failed`](crate::StoreError::Failed) if the URL has a password, or the server cannot be reached.
     pub fn connect(url: &str) -> Result<Self> {
         without_password(url)?;
         let address = url.strip_suffix(AS_MESSAGE);
