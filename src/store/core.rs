@@ -55,7 +55,7 @@ impl Core {
     /// Creates an independent copy: shards and lanes are shared until written to. `beside` runs while all locks are held.
     pub(crate) fn fork<R>(&self, beside: impl FnOnce() -> R) -> (Self, R) {
         let mut shards: Vec<_> = self.shards.iter().map(|shard| shard.write()).collect();
-        // Before the lanes: whoever counts events locks them later.
+        // Before the lanes: the rollups come before them in the lock order.
         let beside = beside();
         let mut lanes: Vec<_> = self.lanes.iter().map(|lane| lane.write()).collect();
         let share_lane = |own: &mut RwLockWriteGuard<'_, OwnLane>| {

@@ -1,4 +1,4 @@
-//! Values that count every event once, and outlast the events.
+//! Rollups: values that count every event once and are retained after the events are dropped.
 //!
 //! They follow the log in the order of positions. An event that is dropped before they have come to it is counted just before it goes.
 

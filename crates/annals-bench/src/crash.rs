@@ -31,11 +31,11 @@ use crate::workload::Workload;
 const OWNER_VARIABLE: &str = "ANNALS_BENCH_OWNER";
 /// A child appends for this long if it is not killed.
 const CHILD_TIME: Duration = Duration::from_secs(7_200);
-/// How often it is seen whether the run goes on.
+/// How often a process checks whether the run was stopped.
 const TICK: Duration = Duration::from_millis(50);
 /// Numbers of each worker after the last acknowledgement that it may have begun.
 const SPARE: u64 = 100;
-/// How the first word of a line says what it is.
+/// The first word of a line, which is its kind.
 pub(crate) const READY: &str = "ready";
 const ACKNOWLEDGED: &str = "acknowledged";
 const FAILED: &str = "failed";

@@ -12,9 +12,9 @@ use crate::load::{LoadError, Setup};
 use crate::run::{Phase, RunError};
 use crate::store::{Backend, EventStore, Result};
 
-/// How often a store is asked in the time that its events live.
+/// Number of expiries in the time to live of an event.
 const ASKED: u32 = 20;
-/// It is asked again after so long at least.
+/// The shortest pause between two expiries.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// A thread that asks a store again and again to remove what has expired. It ends when this is dropped.

@@ -25,13 +25,13 @@ use crate::run::{open, settle, start_readers};
 use crate::store::Backend;
 use crate::workload::Workload;
 
-/// How often a process is asked for its time.
+/// Number of times that the clock of a process is read.
 const ASKED: u32 = 20;
 /// From the last answer to the start of the load: longer than it takes to tell all processes.
 const AHEAD: Duration = Duration::from_millis(50);
-/// How often it is seen whether the run goes on.
+/// How often a process checks whether the run was stopped.
 const TICK: Duration = Duration::from_millis(50);
-/// How the first word of a line says what it is.
+/// The first word of a line, which is its kind.
 const TIME: &str = "time";
 const START: &str = "start";
 const ENTRY: &str = "entry";
@@ -57,7 +57,7 @@ struct Done {
     rates: Vec<f64>,
 }
 
-/// Appends as `job` says, when `input` says so, and writes to `output` what it did.
+/// Appends the part of the load that `job` describes, started by a line of `input`, and reports to `output`.
 ///
 /// # Errors
 ///
@@ -218,7 +218,7 @@ impl Offset {
     }
 }
 
-/// Runs `row` once on `backend`, with as many processes as it says.
+/// Runs `row` once on `backend`, in the number of processes that the row sets.
 ///
 /// # Errors
 ///

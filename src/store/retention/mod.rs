@@ -24,7 +24,7 @@ use crate::store::retention::type_budget::TypeBudgets;
 use crate::store::rollups::Rollups;
 use crate::store::sync::{Mutex, RwLock};
 
-/// What a store has dropped, what it is about to drop, and how much it holds.
+/// The record of dropped events, the events that are due to be dropped, and the usage of the budget.
 #[derive(Debug, Default)]
 pub(crate) struct Retention {
     /// Held for reading while an aggregate is changed, for writing while the store is forked.

@@ -13,7 +13,7 @@ use crate::store::Result;
 
 /// A connection that listens to a channel.
 pub(super) struct Listener {
-    /// Something, if there was a notification since it was last asked.
+    /// Holds a message if there was a notification since the last one was received.
     notified: Receiver<()>,
     /// The connection ends with it.
     _client: Client,

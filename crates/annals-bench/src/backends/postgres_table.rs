@@ -93,7 +93,7 @@ struct Table {
 }
 
 impl Table {
-    /// Reads what comes after a position. A reader that nothing has woken for a while looks all the same: a notification is lost with its connection.
+    /// Reads the rows after a position. It also polls, because a notification is lost with its connection.
     fn read_behind(&self, listener: &Listener, read: (Position, usize, Duration), pass: Pass<'_>) -> Result<()> {
         let (after, limit, wait) = read;
         let mut is_end = true;

@@ -176,7 +176,7 @@ impl EventStore for Streams {
         let mut call = self.expire.key(&self.log);
         call.arg(format!("{}:stream:", self.prefix)).arg(expired).arg(REMOVED);
         let some = |connection: &mut Connection| call.invoke::<usize>(connection).or_failed();
-        // Some at a time: the server answers nobody else meanwhile.
+        // In parts: the server runs nothing else during a script.
         while self.connections.with(some)? == REMOVED {}
         Ok(())
     }

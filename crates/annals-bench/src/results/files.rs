@@ -18,7 +18,7 @@ use crate::workload::Kind;
 /// The most bytes of a file that is read.
 const BYTES_MAX: u64 = 256 << 20;
 
-/// The most rows of a result that is read.
+/// Maximum number of rows of a result that is read.
 const ROWS_MAX: usize = 10_000;
 
 /// Why a result cannot be written or read.

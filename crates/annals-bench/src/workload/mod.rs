@@ -248,7 +248,7 @@ pub struct Load {
     pub burst_period_ms: u64,
     /// Threads: the most operations at a time.
     pub workers: u32,
-    /// Processes that share the load, each with so many threads; 0 for the threads of this process.
+    /// Number of processes that share the load, each with `workers` threads; 0 runs the load in this process.
     pub processes: u32,
 }
 

@@ -93,8 +93,8 @@ impl Tables {
     }
 }
 
-/// Holds up others that create tables until the open transaction ends: `CREATE TABLE IF NOT EXISTS` fails where another has created the table and
-/// has not committed yet.
+/// Locks the creation of tables until the open transaction ends: `CREATE TABLE IF NOT EXISTS` fails while another transaction that creates the
+/// table is not committed.
 pub(super) fn lock_creation(link: &mut Link) -> Result<(), Failure> {
     link.batch(&format!("SELECT pg_catalog.pg_advisory_xact_lock({LOCK})"))
 }

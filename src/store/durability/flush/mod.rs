@@ -48,7 +48,7 @@ pub(crate) struct Flushing {
     fault: Mutex<Option<JournalError>>,
     /// The journal's thread.
     worker: Worker,
-    /// What threads that wait do, if there is no journal's thread: for deterministic tests.
+    /// The work of the journal, done by waiting threads instead of a thread of its own: for deterministic tests.
     #[cfg(feature = "testing")]
     by_hand: Mutex<Option<Box<Flusher>>>,
     /// Requests to compact the journal.

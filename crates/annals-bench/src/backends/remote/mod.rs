@@ -104,7 +104,7 @@ pub(super) fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
     builder.worker_threads(threads).enable_all().build().or_failed()
 }
 
-/// What `work` gives, if the server answers within `time`.
+/// Returns the result of `work`, or fails if the server does not answer within `time`.
 #[cfg(feature = "postgres")]
 pub(super) fn answered<T>(
     runtime: &tokio::runtime::Runtime,

@@ -69,7 +69,7 @@ impl Session {
         answered(&self.runtime, ANSWER, self.client.prepare(text))?.or_failed()
     }
 
-    /// Removes what was appended so many microseconds ago.
+    /// Deletes the rows that were appended at least `micros` microseconds ago.
     pub(in crate::backends) fn expire(&self, micros: i64) -> Result<()> {
         let deleted = answered(&self.runtime, ANSWER, self.client.execute(&self.expire, &[&micros]))?;
         deleted.map(drop).map_err(|error| told(&error))
