@@ -84,7 +84,7 @@ pub struct MeasuredRow {
 /// The group and the bucket of a row.
 type Key = (Option<Box<str>>, i64);
 
-/// What happens to a row beyond [`ROWS_MAX`].
+/// How a row beyond [`ROWS_MAX`] is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Overflow {
     /// It is left out, and the result is an error.
@@ -99,6 +99,12 @@ struct Measured {
     pointer: String,
     groups: Groups,
     every: Option<(Bucket, WallClock)>,
+    rows: RowTable,
+}
+
+/// At most [`ROWS_MAX`] rows.
+#[derive(Clone, Debug)]
+struct RowTable {
     rows: BTreeMap<Key, Values>,
     overflow: Overflow,
     /// The latest time whose rows were forgotten.
@@ -114,23 +120,55 @@ impl Measured {
             pointer: measure.pointer.clone(),
             groups,
             every: measure.every.as_ref().map(clock),
-            rows: BTreeMap::new(),
-            overflow,
-            forgotten_to: None,
-            is_cut: false,
+            rows: RowTable {
+                rows: BTreeMap::new(),
+                overflow,
+                forgotten_to: None,
+                is_cut: false,
+            },
         }
     }
 
     fn add(&mut self, event: EventRef<'_>) {
         let bucket = |(bucket, clock): &mut (Bucket, WallClock)| bucket.key(clock, event.timestamp());
         let time = self.every.as_mut().map_or(0, bucket);
-        let groups = self.groups.clone();
-        groups.each(event, |group| {
-            let key = (group.map(Box::from), time);
-            if self.has_room_for(&key) {
-                self.rows.entry(key).or_default().add(event, &self.pointer);
+        self.groups.each(event, |group| {
+            if let Some(values) = self.rows.values_of((group.map(Box::from), time)) {
+                values.add(event, &self.pointer);
             }
         });
+    }
+
+    /// The first moment that has rows, if earlier ones were forgotten.
+    fn kept_from(&mut self) -> Option<Timestamp> {
+        let forgotten = self.rows.forgotten_to?;
+        let (bucket, clock) = self.every.as_mut()?;
+        let next = bucket.next(clock, forgotten);
+        Some(bucket.start(clock, next))
+    }
+
+    fn into_rows(self) -> Result<Vec<MeasuredRow>> {
+        if self.rows.is_cut {
+            return Err(Error::invalid(format!(
+                "the measurement of {} has more than {ROWS_MAX} rows: narrow the query, or group by less",
+                self.pointer
+            )));
+        }
+        let mut every = self.every;
+        let rows = self.rows.rows.into_iter().map(|((group, time), values)| MeasuredRow {
+            group: group.map(String::from),
+            start: every.as_ref().map(|(bucket, clock)| bucket.start(clock, time)),
+            label: every.as_mut().map(|(bucket, clock)| bucket.label(clock, time)),
+            values,
+        });
+        Ok(rows.collect())
+    }
+}
+
+impl RowTable {
+    /// The values of a row, which is added if there is room for it.
+    fn values_of(&mut self, key: Key) -> Option<&mut Values> {
+        self.has_room_for(&key).then(|| self.rows.entry(key).or_default())
     }
 
     /// Whether there is room for a row; makes some if earlier rows may be forgotten.
@@ -159,31 +197,6 @@ impl Measured {
             }
         }
     }
-
-    /// The first moment that has rows, if earlier ones were forgotten.
-    fn kept_from(&mut self) -> Option<Timestamp> {
-        let forgotten = self.forgotten_to?;
-        let (bucket, clock) = self.every.as_mut()?;
-        let next = bucket.next(clock, forgotten);
-        Some(bucket.start(clock, next))
-    }
-
-    fn into_rows(self) -> Result<Vec<MeasuredRow>> {
-        if self.is_cut {
-            return Err(Error::invalid(format!(
-                "the measurement of {} has more than {ROWS_MAX} rows: narrow the query, or group by less",
-                self.pointer
-            )));
-        }
-        let mut every = self.every;
-        let rows = self.rows.into_iter().map(|((group, time), values)| MeasuredRow {
-            group: group.map(String::from),
-            start: every.as_ref().map(|(bucket, clock)| bucket.start(clock, time)),
-            label: every.as_mut().map(|(bucket, clock)| bucket.label(clock, time)),
-            values,
-        });
-        Ok(rows.collect())
-    }
 }
 
 impl Summary for Measured {
@@ -195,10 +208,11 @@ impl Summary for Measured {
     fn weight(&self) -> usize {
         let texts: usize = self
             .rows
+            .rows
             .keys()
             .map(|(group, _)| group.as_deref().map_or(0, str::len))
             .sum();
-        size_of::<Self>() + texts + self.rows.values().map(Values::bytes).sum::<usize>()
+        size_of::<Self>() + texts + self.rows.rows.values().map(Values::bytes).sum::<usize>()
     }
 }
 
