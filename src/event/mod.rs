@@ -5,6 +5,7 @@ mod dictionary;
 pub(crate) mod names;
 mod new;
 mod received;
+mod schema;
 pub(crate) mod system;
 
 use std::borrow::Cow;
@@ -16,8 +17,8 @@ use uuid::Uuid;
 use self::chunk::Chunk;
 pub use self::names::Tags;
 use self::names::{PARTS, Part};
-pub(crate) use self::new::EventSchema;
 pub use self::new::{ContentType, IntoBytes, IntoText, MediaType, NewEvent};
+pub(crate) use self::schema::{EventSchema, SchemaRef, Schemas};
 use crate::{Position, StreamId, Timestamp, Version};
 
 /// An event read in place, without copying it.

@@ -59,16 +59,6 @@ impl From<&str> for ContentType {
     }
 }
 
-/// The fields that many events share, stored once.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub(crate) struct EventSchema {
-    pub(crate) aggregate_type: Name,
-    pub(crate) event_type: Name,
-    pub(crate) schema_version: u32,
-    pub(crate) data_type: ContentType,
-    pub(crate) metadata_type: ContentType,
-}
-
 /// A text that an event borrows or owns. [`NewEvent`] accepts it as a name.
 pub trait IntoText<'a> {
     /// Returns the text, borrowed if possible.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::names::{Names, PART_BYTES_MAX, write_tags};
-use super::{ABSENT, Event, EventSchema, NewEvent, PARTS};
+use super::{ABSENT, Event, NewEvent, PARTS, SchemaRef};
 use crate::{Error, Position, StreamId, Timestamp, Version};
 
 impl Event {
@@ -40,13 +40,7 @@ impl Event {
             version: fits(version.0, "the version of an event")?,
             name_bytes,
             metadata_bytes: fits(event.metadata.len(), "the length of metadata")?,
-            kind: Arc::new(EventSchema {
-                aggregate_type: stream.aggregate_type.clone(),
-                event_type: (&*event.event_type).into(),
-                schema_version: event.schema_version,
-                data_type: event.data_type.clone(),
-                metadata_type: event.metadata_type.clone(),
-            }),
+            kind: Arc::new(SchemaRef::of(stream, event).to_schema()),
             bytes,
         })
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::EventSchema;
 use crate::event::chunk::{Bytes, Chunk, Header, LARGE_PAYLOAD_BYTES, Payload};
 use crate::event::names::{self, Names};
-use crate::{ContentType, EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
+use crate::event::{EventSchema, SchemaRef, Schemas};
+use crate::{EventRef, Gap, GapReason, Name, Position, Timestamp, Version};
 
 /// The media type of [`ContentType::Json`].
 const JSON: &str = "application/json";
@@ -28,8 +28,7 @@ pub struct Batch {
     first: u64,
     last: u64,
     bytes: usize,
-    /// The distinct kinds of the events added by [`push`](Self::push).
-    kinds: Vec<Arc<EventSchema>>,
+    kinds: Schemas,
     /// Empty chunks, kept to reuse their allocations.
     spare: Vec<Chunk>,
 }
@@ -231,7 +230,13 @@ impl Batch {
     ///
     /// When the position is not higher, or the version is 2^32 or more.
     pub fn push(&mut self, record: &Record<'_>) {
-        let kind = self.kind_of(record);
+        let kind = self.kinds.shared(&SchemaRef {
+            aggregate_type: record.aggregate_type,
+            event_type: record.event_type,
+            schema_version: record.schema_version,
+            data_type: &record.data_type.into(),
+            metadata_type: &record.metadata_type.into(),
+        });
         let tags = names::write_tags(record.tags.iter().copied());
         let version = u32::try_from(record.version.0).unwrap_or(u32::MAX);
         assert!(u64::from(version) == record.version.0, "a version of 2^32 or more");
@@ -293,20 +298,10 @@ impl Batch {
         self.marks.push(mark);
     }
 
-    fn kind_of(&mut self, record: &Record<'_>) -> Arc<EventSchema> {
-        let kind = EventSchema {
-            aggregate_type: record.aggregate_type.into(),
-            event_type: record.event_type.into(),
-            schema_version: record.schema_version,
-            data_type: ContentType::from(record.data_type),
-            metadata_type: ContentType::from(record.metadata_type),
-        };
-        if let Some(known) = self.kinds.iter().find(|known| ***known == kind) {
-            return Arc::clone(known);
-        }
-        let kind = Arc::new(kind);
-        self.kinds.push(Arc::clone(&kind));
-        kind
+    /// The kind with these fields, which the events of a batch share.
+    #[cfg(feature = "file")]
+    pub(crate) fn kind(&mut self, fields: &SchemaRef<'_>) -> Arc<EventSchema> {
+        self.kinds.shared(fields)
     }
 
     /// Adds an event of a kind that is shared between events.
@@ -365,6 +360,7 @@ impl Batch {
         *self = Self {
             spare,
             chunks: std::mem::take(&mut self.chunks),
+            kinds: std::mem::take(&mut self.kinds),
             ..Self::default()
         };
     }

@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use super::codec;
 use super::format::FRAME_BYTES_MAX;
-use crate::event::EventSchema;
 use crate::event::names::{self, Names};
 use crate::event::system::STREAM_BYTES_MAX;
+use crate::event::{EventSchema, SchemaRef};
 use crate::journal::Batch;
 use crate::journal::batch::Unique;
 use crate::settings::{NAME_BYTES_MAX, TAGS_MAX};
@@ -220,7 +220,7 @@ pub(super) fn decode_events<'a>(
     mut next: impl FnMut(&mut &'a [u8], &mut Batch) -> Result<u64, BadContent>,
     batch: &mut Batch,
 ) -> Result<(), BadContent> {
-    let kinds = decode_kinds(bytes)?;
+    let kinds = decode_kinds(bytes, batch)?;
     let mut time = 0;
     let mut tags = String::new();
     for _ in 0..events {
@@ -269,23 +269,24 @@ fn time_of(before: i64, step: i64) -> Result<i64, BadContent> {
     Ok(time.ok_or(BadContent::Value("a time is out of range"))?.as_micros())
 }
 
-fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<EventSchema>>, BadContent> {
+fn decode_kinds(bytes: &mut &[u8], batch: &mut Batch) -> Result<Vec<Arc<EventSchema>>, BadContent> {
     let count: u32 = codec::decode(bytes)?;
     let mut kinds = Vec::new();
     for _ in 0..count {
         let wire: WireKind<'_> = codec::decode(bytes)?;
-        let kind = EventSchema {
-            aggregate_type: wire.aggregate_type.into(),
-            event_type: wire.event_type.into(),
+        let [data_type, metadata_type] = [wire.data_type.into(), wire.metadata_type.into()];
+        let kind = SchemaRef {
+            aggregate_type: wire.aggregate_type,
+            event_type: wire.event_type,
             schema_version: wire.schema_version,
-            data_type: wire.data_type.into(),
-            metadata_type: wire.metadata_type.into(),
+            data_type: &data_type,
+            metadata_type: &metadata_type,
         };
-        let names = [&kind.aggregate_type, &kind.event_type];
+        let names = [kind.aggregate_type, kind.event_type];
         if names.iter().any(|name| name.is_empty() || name.len() > NAME_BYTES_MAX) {
             return Err(BadContent::Value("a type is empty or too long"));
         }
-        let types = [&kind.data_type, &kind.metadata_type];
+        let types = [kind.data_type, kind.metadata_type];
         if types
             .iter()
             .any(|content_type| content_type.as_str().len() > NAME_BYTES_MAX)
@@ -295,7 +296,7 @@ fn decode_kinds(bytes: &mut &[u8]) -> Result<Vec<Arc<EventSchema>>, BadContent> 
         if names.iter().any(|name| has_zero(name)) || types.iter().any(|content| has_zero(content.as_str())) {
             return Err(BadContent::Value("a type contains U+0000"));
         }
-        kinds.push(Arc::new(kind));
+        kinds.push(batch.kind(&kind));
     }
     Ok(kinds)
 }
@@ -408,6 +409,15 @@ mod tests {
     /// The content of the example in `docs/file-format.md`.
     const CONTENT: [u8; 60] = *b"\x01\x07Account\x06Opened\x01\0\0\
         \0\x01\x01\x92\xf0\xe0\0\0\x70\0\x80\0\0\0\0\0\0\xaa\xfc\x80\x84\x1e\0\x0a\x03a-1\0\0\0\0\x01\x03new\0\x02{}";
+
+    #[test]
+    fn each_frame_that_was_read_kept_kinds_of_its_own() {
+        let mut batch = Batch::new();
+        decode(&CONTENT, 1, 1, &mut batch).unwrap();
+        decode(&CONTENT, 1, 2, &mut batch).unwrap();
+        let kinds: Vec<_> = batch.events().map(EventRef::kind_arc).collect();
+        assert!(Arc::ptr_eq(kinds[0], kinds[1]));
+    }
 
     #[test]
     fn an_event_is_these_bytes() {

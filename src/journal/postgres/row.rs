@@ -1,16 +1,12 @@
 //! Conversion between events and rows of the table `events`, in PostgreSQL's binary form.
 
-use std::hash::BuildHasher as _;
-use std::sync::Arc;
-
-use hashbrown::HashTable;
 use uuid::Uuid;
 
 use super::json::{self, Verdict};
 use super::wire::{BadRow, Beyond, Type, put_length, read_tags, text};
-use crate::event::EventSchema;
 use crate::event::names::{self, Names};
 use crate::event::system::STREAM_BYTES_MAX;
+use crate::event::{SchemaRef, Schemas};
 use crate::journal::Batch;
 use crate::journal::batch::Unique;
 use crate::settings::NAME_BYTES_MAX;
@@ -186,8 +182,7 @@ impl<'a> Content<'a> {
 /// Reads rows, and keeps what many of them have in common.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
-    kinds: HashTable<Arc<EventSchema>>,
-    hasher: foldhash::fast::RandomState,
+    kinds: Schemas,
     tags: String,
     metadata: Vec<u8>,
     data: Vec<u8>,
@@ -266,17 +261,13 @@ impl Reader {
         let [metadata_type, data_type] = [row.content_type()?, row.content_type()?];
         let time = micros(["occurred_at", "occurred_micros"], row.option_number(), times[0])?;
         let recorded = micros(["recorded_at", "recorded_micros"], row.option_number(), times[1])?;
-        let kind = kind_of(
-            &mut self.kinds,
-            &self.hasher,
-            EventSchema {
-                aggregate_type: aggregate_type.into(),
-                event_type: event_type.into(),
-                schema_version,
-                data_type,
-                metadata_type,
-            },
-        );
+        let kind = self.kinds.shared(&SchemaRef {
+            aggregate_type,
+            event_type,
+            schema_version,
+            data_type: &data_type,
+            metadata_type: &metadata_type,
+        });
         let names = Names {
             aggregate_id,
             correlation_id,
@@ -300,20 +291,6 @@ impl Reader {
         );
         Ok(())
     }
-}
-
-fn kind_of(
-    kinds: &mut HashTable<Arc<EventSchema>>,
-    hasher: &foldhash::fast::RandomState,
-    kind: EventSchema,
-) -> Arc<EventSchema> {
-    let hash = hasher.hash_one(&kind);
-    if let Some(known) = kinds.find(hash, |known| **known == kind) {
-        return Arc::clone(known);
-    }
-    let kind = Arc::new(kind);
-    kinds.insert_unique(hash, Arc::clone(&kind), |known| hasher.hash_one(&**known));
-    kind
 }
 
 /// Microseconds since 1970: from the exact column if it is set, or else from the timestamp.

@@ -9,19 +9,16 @@ mod sealed;
 mod snapshot;
 mod stretch;
 
-use std::hash::BuildHasher;
 use std::sync::Arc;
-
-use hashbrown::HashTable;
 
 use self::dropped::Dropped;
 use self::list::SealedList;
 use self::sealed::Sealed;
 pub(crate) use self::snapshot::Snapshot;
 pub(crate) use self::stretch::Stretch;
-use crate::event::EventSchema;
 use crate::event::chunk::{Bytes, CHUNK_EVENTS, Chunk, Header, Payload};
 use crate::event::names::Names;
+use crate::event::{SchemaRef, Schemas};
 use crate::journal::Batch;
 use crate::store::append::prepare::PreparedAppend;
 use crate::store::log::directory::PlaceRun;
@@ -39,30 +36,18 @@ const COPIED_BYTES: usize = 64 * 1024;
 /// Kinds of events that are found by one comparison, without the table.
 const RECENT_KINDS: usize = 32;
 
-#[derive(Clone, Debug)]
-struct KnownKind {
-    kind: Arc<EventSchema>,
-    hash: u64,
-    /// The chunk in whose table the kind has `place`.
+/// The last chunk to whose table a kind was added, and its place in that.
+#[derive(Clone, Copy, Debug)]
+struct InChunk {
     chunk: u64,
     place: u16,
-}
-
-#[inline]
-fn is_of_kind(kind: &EventSchema, stream: &StreamId, event: &NewEvent<'_>) -> bool {
-    kind.event_type == *event.event_type
-        && kind.aggregate_type == stream.aggregate_type
-        && kind.schema_version == event.schema_version
-        && kind.data_type == event.data_type
-        && kind.metadata_type == event.metadata_type
 }
 
 /// The events of one lane. A slot is the number of a chunk and the place of an event in it; a chunk that is sealed before it is
 /// full leaves slots unused.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lane {
-    hasher: foldhash::fast::RandomState,
-    kinds: HashTable<KnownKind>,
+    kinds: Schemas<Option<InChunk>>,
     /// Places of recent kinds, by their event types' hashes. The kind is compared before its place is used.
     recent_kinds: [u16; RECENT_KINDS],
     sealed: SealedList,
@@ -148,44 +133,22 @@ impl Lane {
         let recent = type_hash as usize % RECENT_KINDS;
         let place = self.recent_kinds[recent];
         let known = self.open.kind_at(place);
-        if known.is_some_and(|kind| is_of_kind(kind, stream, event)) {
+        let schema = SchemaRef::of(stream, event);
+        if known.is_some_and(|kind| schema.is(kind)) {
             return place;
         }
-        self.recent_kinds[recent] = self.find_kind(stream, event);
+        self.recent_kinds[recent] = self.find_kind(&schema);
         self.recent_kinds[recent]
     }
 
-    fn find_kind(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> u16 {
+    fn find_kind(&mut self, schema: &SchemaRef<'_>) -> u16 {
         let chunk = self.open_chunk();
-        // The other fields nearly always match; they are compared, not hashed.
-        let hash = self.hasher.hash_one(event.event_type.as_bytes());
-        let is_it = |known: &KnownKind| is_of_kind(&known.kind, stream, event);
-        let found = self.kinds.find_mut(hash, is_it);
-        if let Some(known) = found {
-            if known.chunk != chunk {
-                known.chunk = chunk;
-                known.place = self.open.add_kind(Arc::clone(&known.kind));
-            }
-            return known.place;
+        let known = self.kinds.intern(schema);
+        if let Some(found) = known.note.filter(|found| found.chunk == chunk) {
+            return found.place;
         }
-        let kind = Arc::new(EventSchema {
-            aggregate_type: stream.aggregate_type.clone(),
-            event_type: (&event.event_type).into(),
-            schema_version: event.schema_version,
-            data_type: event.data_type.clone(),
-            metadata_type: event.metadata_type.clone(),
-        });
-        let place = self.open.add_kind(Arc::clone(&kind));
-        self.kinds.insert_unique(
-            hash,
-            KnownKind {
-                kind,
-                hash,
-                chunk,
-                place,
-            },
-            |known| known.hash,
-        );
+        let place = self.open.add_kind(Arc::clone(&known.schema));
+        known.note = Some(InChunk { chunk, place });
         place
     }
 
@@ -220,7 +183,8 @@ impl Lane {
     fn forget_kinds(&mut self) {
         if self.kinds.len() > KINDS_MAX {
             let chunk = self.open_chunk();
-            self.kinds.retain(|known| known.chunk == chunk);
+            self.kinds
+                .retain(|known| known.note.is_some_and(|found| found.chunk == chunk));
         }
     }
 
@@ -356,8 +320,8 @@ impl Lane {
                 sealed.compact();
             }
         }
-        self.kinds.retain(|known| Arc::strong_count(&known.kind) > 1);
-        self.kinds.shrink_to_fit(|known| known.hash);
+        self.kinds.retain(|known| Arc::strong_count(&known.schema) > 1);
+        self.kinds.shrink();
     }
 
     /// Copies the events from `slot` on that have the positions from `first` to `last`, including dropped ones, until one is in
