@@ -163,8 +163,7 @@ impl Copying<'_> {
         // Before the segments: what it says was in them.
         let head = head::read(self.from).map_err(|error| self.unread(head::NAME, error))?;
         let names = self.from.names().map_err(|error| self.unread("", error))?;
-        let mut firsts: Vec<_> = names.iter().filter_map(|name| segments::first_of(name)).collect();
-        firsts.sort_unstable();
+        let firsts = segments::firsts_among(&names);
         let names: Vec<_> = firsts.iter().copied().map(segments::name_of).collect();
         for name in &names {
             self.total += self.from.open(name).and_then(|file| file.length()).unwrap_or(0);

@@ -54,9 +54,14 @@ fn number_before(name: &str, suffix: &str) -> Option<u64> {
 /// The positions in the names of all segments, ascending.
 pub(super) fn firsts(disk: &dyn Disk) -> Result<Vec<u64>, JournalError> {
     let names = disk.names().map_err(|error| unreadable(disk, "", error))?;
+    Ok(firsts_among(&names))
+}
+
+/// The positions in those `names` that are of segments, ascending.
+pub(super) fn firsts_among(names: &[String]) -> Vec<u64> {
     let mut firsts: Vec<_> = names.iter().filter_map(|name| first_of(name)).collect();
     firsts.sort_unstable();
-    Ok(firsts)
+    firsts
 }
 
 /// A file named like a segment.
