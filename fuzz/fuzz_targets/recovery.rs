@@ -11,6 +11,9 @@ use annals::{Expected, ManualClock, NewEvent, SeededIds, Store, StreamId, Timest
 use damaged::{Files, check, segment_name};
 use libfuzzer_sys::fuzz_target;
 
+/// Zeros that are left behind the last segment.
+const ROOM_BYTES: usize = 1024;
+
 /// Four segments: appends of two events, some of them dropped again, and their room given back in the first two. Only the id of the store differs from run to run.
 static WHOLE: LazyLock<Files> = LazyLock::new(|| {
     let disk = SimulatedDisk::new();
@@ -44,9 +47,16 @@ static WHOLE: LazyLock<Files> = LazyLock::new(|| {
     store.close().expect("closed");
     let names = disk.names().expect("names").into_iter();
     names
-        .filter_map(|name| Some((name.clone(), disk.bytes(&name)?)))
+        .filter_map(|name| Some((name.clone(), without_most_zeros(disk.bytes(&name)?))))
         .collect()
 });
+
+/// The last segment has a megabyte of room, all zeros, most of which says nothing and takes most of the time.
+fn without_most_zeros(mut bytes: Vec<u8>) -> Vec<u8> {
+    let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(end + ROOM_BYTES);
+    bytes
+}
 
 fn harm(files: &mut Files, step: [u8; 5]) {
     if files.is_empty() {

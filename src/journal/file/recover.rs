@@ -11,14 +11,14 @@ use super::errors::{damaged, unreadable};
 use super::format::{HeadRecord, SegmentHeader};
 use super::head::{self, End};
 use super::rewrite;
-use super::scan::{Block, Cause, Decoded, Next, Scan, Stop, end_of_bytes};
+use super::scan::{BLOCK_BYTES, Block, Cause, Decoded, Next, Scan, Stop, end_of_bytes};
 use super::segments::{self, Begin, Front};
 use super::writer::Segment;
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind, Part, Recover, Recovered};
 
-/// The capacity of the queues between the threads, in blocks.
-const BLOCKS_AHEAD: usize = 8;
+/// The capacity of the queues between the threads.
+const ITEMS_AHEAD: usize = 8;
 
 /// The result of recovery.
 #[derive(Debug)]
@@ -239,8 +239,16 @@ fn read_all(
     into: &mut Counting<'_>,
     head: Option<&HeadRecord>,
 ) -> Result<Tail, JournalError> {
-    let (items_in, items) = bounded::<Result<Item, JournalError>>(BLOCKS_AHEAD);
-    let (jobs_in, jobs) = bounded::<Job>(BLOCKS_AHEAD);
+    let most = items_at_most(sources);
+    let (items_in, items) = bounded::<Result<Item, JournalError>>(most.min(ITEMS_AHEAD));
+    let (jobs_in, jobs) = bounded::<Job>(most.min(ITEMS_AHEAD));
+    if most <= ITEMS_AHEAD {
+        // Everything fits into the queues, and would be done before threads had started.
+        read(disk, sources, &items_in, &jobs_in);
+        drop((items_in, jobs_in));
+        decode(&jobs);
+        return take(disk, sources, into, head, items);
+    }
     std::thread::scope(|scope| {
         scope.spawn(move || read(disk, sources, &items_in, &jobs_in));
         for _ in 0..decoders() {
@@ -250,6 +258,12 @@ fn read_all(
         drop(jobs);
         take(disk, sources, into, head, items)
     })
+}
+
+/// No more items than this come from the segments: one for each block, for the end of each segment, and for the end or the stop of all.
+fn items_at_most(sources: &[Source]) -> usize {
+    let blocks = sources.iter().map(|source| source.length / BLOCK_BYTES as u64 + 2);
+    usize::try_from(blocks.sum::<u64>() + 1).unwrap_or(usize::MAX)
 }
 
 /// The number of decoding threads, leaving one processor to the caller.

@@ -13,7 +13,7 @@ use super::{compress, record, sparse};
 use crate::journal::Batch;
 
 /// The size of a block, unless one batch is larger.
-const BLOCK_BYTES: usize = 256 << 10;
+pub(super) const BLOCK_BYTES: usize = 256 << 10;
 /// The number of bytes read at once while searching.
 const SEARCH_BYTES: usize = 1 << 20;
 const CUT_OFF: &str = "a frame is truncated";
@@ -102,9 +102,15 @@ struct Unsynced {
     last: u64,
 }
 
+/// A buffer for what the file has from `offset`, of at most `most` bytes. A read that does not fill it has reached the end.
+fn buffer(file: &dyn DiskFile, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+    let left = file.length()?.saturating_sub(offset);
+    Ok(vec![0; usize::try_from(left + 1).unwrap_or(most).min(most)])
+}
+
 /// Whether the file contains only zeros from `offset`.
 pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<bool> {
-    let mut bytes = vec![0; SEARCH_BYTES];
+    let mut bytes = buffer(file, offset, SEARCH_BYTES)?;
     loop {
         let read = file.read_at(offset, &mut bytes)?;
         if bytes[..read].iter().any(|byte| *byte != 0) {
@@ -119,7 +125,7 @@ pub(super) fn is_zero_from(file: &dyn DiskFile, mut offset: u64) -> io::Result<b
 
 /// The offset after the last nonzero byte from `offset`; `offset` when there is none.
 pub(super) fn end_of_bytes(file: &dyn DiskFile, mut offset: u64) -> io::Result<u64> {
-    let mut bytes = vec![0; SEARCH_BYTES];
+    let mut bytes = buffer(file, offset, SEARCH_BYTES)?;
     let mut end = offset;
     loop {
         let read = file.read_at(offset, &mut bytes)?;
@@ -334,7 +340,7 @@ impl Scan {
         wanted: impl Fn(u64, &FrameHeader) -> bool,
     ) -> io::Result<Option<(u64, FrameHeader)>> {
         // A header may span two reads.
-        let mut bytes = vec![0; SEARCH_BYTES + FRAME_HEADER_BYTES];
+        let mut bytes = buffer(&*self.file, offset, SEARCH_BYTES + FRAME_HEADER_BYTES)?;
         loop {
             let read = self.file.read_at(offset, &mut bytes)?;
             let found = headers(&bytes[..read], offset, self.store).find(|(at, header)| wanted(*at, header));
