@@ -1,4 +1,7 @@
 //! Calendar dates as numbers of days.
+//!
+//! jiff's calendar ends with the year 9999. Buckets reach one day, week, month or year further, and a time zone some hours: so days are converted here,
+//! and tests compare them with jiff's.
 
 use std::fmt;
 use std::str::FromStr;
