@@ -147,6 +147,8 @@ impl Rollups {
         let mut events = reader.each(positions);
         while let Some(event) = events.next() {
             if let Some(event) = event {
+                // Before: an indexer in the query of a rollup may panic, and what was counted is not counted again.
+                fed.complete_to = event.raw_position();
                 take(&mut fed.rollups, event);
             }
         }

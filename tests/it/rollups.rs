@@ -1,7 +1,9 @@
 //! What a store has counted outlasts the events, against a store that drops none.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use annals::analytics::{Bucket, Measure, MeasuredRow, TimeZone};
@@ -276,4 +278,26 @@ fn a_rollup_that_cannot_be_counted_is_refused_when_the_store_is_opened() {
     );
     let none = Store::in_memory().rollup("one").unwrap_err();
     assert!(none.to_string().contains("no rollup 'one' is registered"), "{none}");
+}
+
+#[test]
+fn an_indexer_that_panicked_made_events_count_twice() {
+    let fails = AtomicBool::new(true);
+    let store = Store::builder()
+        .indexer("kind", move |event, values| {
+            let is_due = event.version() == Version(3) && fails.swap(false, Ordering::SeqCst);
+            assert!(!is_due, "the indexer fails once");
+            values.push("any".into());
+        })
+        .rollup("users", Query::all().index("kind", "any"), daily())
+        .open()
+        .expect("the query is valid");
+    let events: Vec<_> = (0..5).map(|ms| viewed(0, ms)).collect();
+    store
+        .append(&stream("session-1"), Expected::NoStream, &events)
+        .expect("anything goes");
+    let total = || counts(&store, "users").values().sum::<u64>();
+    catch_unwind(AssertUnwindSafe(total)).expect_err("the indexer fails");
+    // Of the event at which it failed nothing is known.
+    assert_eq!(total(), 4);
 }
