@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use annals::journal::file::{
-    Backup, BackupEnd, BackupError, Disk as _, FileJournal, FileReader, FileSettings, back_up, verify_on,
+    Backup, BackupEnd, BackupError, Disk as _, FileJournal, FileReader, FileSettings, Folder, back_up, verify_on,
+    verify_open,
 };
 use annals::testing::disk::{Fault, SimulatedDisk};
 use annals::{Clock, Durability, Event, Expected, ManualClock, Position, Store};
 
-use crate::support::{START, events, stream};
+use crate::support::{START, TempFolder, events, stream};
 
 /// Appends of three events each; each is a batch.
 const APPENDS: u64 = 40;
@@ -203,5 +204,55 @@ fn a_segment_that_was_renamed_was_copied() {
             matches!(backup, Err(BackupError::Damaged { .. })),
             "{renamed}: {backup:?}"
         );
+    }
+}
+
+fn check_open(disk: &dyn annals::journal::file::Disk) -> Result<Position, BackupError> {
+    Ok(verify_open(disk, &mut |_, _| ControlFlow::Continue(()))?.last)
+}
+
+#[test]
+fn a_store_is_verified_while_it_is_written() {
+    let folder = TempFolder::new();
+    let store = Store::open(FileJournal::open(folder.path()).expect("a journal")).expect("a store");
+    let disk = Folder::existing(folder.path()).expect("it exists");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            for number in 0..2_000 {
+                let stream = stream(&format!("a-{}", number % 7));
+                store.append(&stream, Expected::Any, events(2)).expect("appended");
+            }
+        });
+        while !writer.is_finished() {
+            let before = store.reached(Durability::Written);
+            match check_open(&disk) {
+                Ok(checked) => assert!(before <= checked, "{before} {checked}"),
+                Err(error) => assert!(matches!(error, BackupError::Empty { .. }), "{error}"),
+            }
+        }
+    });
+    store.wait_durable(store.visible()).expect("durable");
+    assert_eq!(check_open(&disk).expect("no damage"), store.visible());
+}
+
+#[test]
+fn a_changed_byte_of_a_sealed_segment_is_found_while_the_store_is_open() {
+    let names = filled().names().expect("names");
+    let sealed: Vec<_> = names.iter().filter(|name| name.ends_with(".segment")).collect();
+    let (_, sealed) = sealed.split_last().expect("there are segments");
+    assert!(!sealed.is_empty(), "{names:?}");
+    for name in sealed {
+        let length = filled().bytes(name).expect("a file").len();
+        // In the header of the segment, within a frame, and in the content of the last one, which at most 7 bytes of padding follow.
+        for offset in [8, length / 2, length - 9] {
+            let disk = filled();
+            assert!(check_open(&disk).is_ok());
+            assert!(disk.flip(name, offset));
+            let error = check_open(&disk).expect_err("it is damaged");
+            assert!(
+                matches!(&error, BackupError::Damaged { what, .. } if what.contains(*name)),
+                "{error}"
+            );
+        }
     }
 }
