@@ -91,6 +91,13 @@ fn ago(text: &str) -> Option<i64> {
     Some(number.saturating_mul(seconds * 1_000_000))
 }
 
+/// Parses an age: `90s`, `15m`, `48h`, `365d`, `12w`.
+pub(crate) fn parse_age(text: &str) -> Result<std::time::Duration, String> {
+    let micros = ago(text).filter(|micros| *micros > 0 && !text.starts_with('-'));
+    let micros = micros.ok_or_else(|| format!("'{text}' is not an age: write it as 48h, 365d or 12w"))?;
+    Ok(std::time::Duration::from_micros(micros.unsigned_abs()))
+}
+
 /// A position or a time, as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Moment {

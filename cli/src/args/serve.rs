@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
+use crate::when;
+
 /// How long requests may take when the server stops, at most.
 const GRACE_MAX: Duration = Duration::from_secs(3_600);
 
@@ -43,6 +45,8 @@ pub(crate) struct Serve {
     /// The key of --tls-cert in PEM, not encrypted; its owner alone should be able to read it
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) daily: DailyWork,
     /// What is logged on standard error: failures, or with `info` every request. A log has no tokens, no payloads and no parameters
     #[arg(long, default_value = "warn", value_name = "LEVEL")]
     pub(crate) log: Level,
@@ -52,6 +56,22 @@ pub(crate) struct Serve {
     /// How long requests may take to finish when the server stops: 500ms, 10s, 2m
     #[arg(long, default_value = "10s", value_name = "TIME", value_parser = parse_grace)]
     pub(crate) grace: Duration,
+}
+
+/// Work on the store at the start and once a day, while it is served.
+#[derive(Debug, Args)]
+pub(crate) struct DailyWork {
+    /// Once a day, and at the start, archive events older than this: 365d, 12w, 48h. They move out of the durable store, each time to a new
+    /// directory in --archive-to, and queries show a gap instead. `--attach` reads an archive with the store
+    #[arg(long, requires = "archive_to", value_name = "AGE", value_parser = when::parse_age)]
+    pub(crate) archive_after: Option<Duration>,
+    /// The directory of the archives of --archive-after
+    #[arg(long, requires = "archive_after", value_name = "DIR")]
+    pub(crate) archive_to: Option<PathBuf>,
+    /// Once a day, and at the start, check the files of the store for damage while it is open. The metric
+    /// `event_store_last_verification_timestamp_seconds` shows the last success
+    #[arg(long)]
+    pub(crate) verify_daily: bool,
 }
 
 /// Reads `500ms`, `10s` or `2m`.

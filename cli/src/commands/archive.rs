@@ -106,6 +106,11 @@ fn save(outdated: &ArchiveCandidates<'_>, to: &Path) -> Outcome {
         })?;
         return sink.keep();
     }
+    save_folder(outdated, to, &mut step)
+}
+
+/// Writes the events to an archive in the directory `to`, and calls `step` after each event.
+pub(crate) fn save_folder(outdated: &ArchiveCandidates<'_>, to: &Path, step: &mut dyn FnMut() -> Outcome) -> Outcome {
     let mut archive = ArchiveWriter::create(to).map_err(annals::Error::from)?;
     outdated.try_for_each(|event| {
         archive.push(event).map_err(annals::Error::from)?;

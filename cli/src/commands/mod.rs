@@ -8,6 +8,8 @@ mod bench;
 #[cfg(feature = "postgres")]
 mod cdc;
 mod completions;
+#[cfg(feature = "serve")]
+mod daily;
 mod demo;
 mod event;
 pub(crate) mod events;
@@ -105,7 +107,7 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
     }
 }
 
-/// Answers a command that does nothing but read a store.
+/// Runs a command that only reads a store.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "every other command writes, follows, or has no store"
@@ -154,7 +156,7 @@ fn check_sources(cli: &Cli) -> Outcome {
     Ok(())
 }
 
-/// Rejects options that say how logs are read, if no log is read in that way.
+/// Rejects options for reading logs if no log of that format is read.
 fn check_readers(global: &Global, logs: &[&Path]) -> Result<(), String> {
     let input = global.foreign.input.map(Input::kind);
     if input.is_some() && !logs.iter().any(|path| is_unnamed(path)) {

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::args::Global;
 use crate::args::serve::Serve;
+use crate::commands::daily::Daily;
 use crate::commands::load;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -22,7 +23,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     if out.format == Format::Csv {
         return Err(Failure::Usage("the URL is one line: leave --format csv out".to_owned()));
     }
-    // Before the store is opened: that may take long, and the port may be in use.
+    // Before the store is opened, which may take long: the port may be in use.
     let address = SocketAddr::new(serve.listen, serve.port);
     let listener = TcpListener::bind(address).map_err(|error| {
         Failure::Runtime(format!(
@@ -35,6 +36,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     let scheme = if tls.is_some() { "https" } else { "http" };
     let store = open(global, serve, out)?;
     let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
+    let daily = Daily::of(global, &serve.daily, &store)?;
     let mut builder = Server::builder(store).tokens(tokens.unwrap_or_default());
     for host in &serve.host {
         builder = builder.host(host);
@@ -44,6 +46,9 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     }
     if let Some(tls) = tls {
         builder = builder.tls(tls);
+    }
+    if let Some(daily) = &daily {
+        builder = builder.daily(daily.results());
     }
     let server = builder.build()?;
     let log = log::start(serve.log, serve.log_format)?;
@@ -65,7 +70,11 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
             "other machines can reach the server, and it asks for no token: give it a --token-file",
         );
     }
+    let daily = daily.map(Daily::start).transpose()?;
     let report = server.run(listener, stopped, serve.grace);
+    if let Some(daily) = daily {
+        daily.end();
+    }
     if !log.end() {
         tell(
             out,
@@ -76,7 +85,7 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     conclude(&report, out)
 }
 
-/// The certificate and its key: the flags come together.
+/// The certificate and its key: the flags are given together.
 fn tls(serve: &Serve) -> Outcome<Option<Tls>> {
     match (&serve.tls_cert, &serve.tls_key) {
         (Some(certificate), Some(key)) => Ok(Some(Tls::read_files(certificate, key)?)),
@@ -84,7 +93,7 @@ fn tls(serve: &Serve) -> Outcome<Option<Tls>> {
     }
 }
 
-/// What ends the server: a signal, or the end of the standard input.
+/// The end of the server: a signal, or the end of standard input.
 fn stopped(serve: &Serve) -> Outcome<Stopped> {
     let (stop, stopped) = stop_signal();
     if serve.until_stdin_ends {
@@ -96,7 +105,7 @@ fn stopped(serve: &Serve) -> Outcome<Stopped> {
     Ok(stopped)
 }
 
-/// Discards the input up to its end. An input that cannot be read has no end to wait for: it counts as ended.
+/// Discards the input up to its end. An input that cannot be read counts as ended.
 fn stop_at_end(mut input: impl io::Read, stop: &Stop) {
     drop(io::copy(&mut input, &mut io::sink()));
     stop.stop();
@@ -129,7 +138,7 @@ fn open(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome<Store> {
     }
 }
 
-/// Writes where the server is, in one line. A script reads it from the standard output; what is for people is beside it.
+/// Writes the URL of the server to standard output, in one line that a script can read. Text for people goes to standard error.
 fn announce(scheme: &str, address: SocketAddr, is_ephemeral: bool, out: &mut Out<'_>) -> Outcome {
     let url = format!("{scheme}://{address}");
     let line = match out.format {
@@ -153,12 +162,12 @@ fn announce(scheme: &str, address: SocketAddr, is_ephemeral: bool, out: &mut Out
     Ok(())
 }
 
-/// What is for people does not stop a server whose standard error is closed.
+/// A closed standard error does not stop the server.
 fn tell(out: &mut Out<'_>, text: &str) {
     drop(out.hint(&clean(text)));
 }
 
-/// Says what is durable.
+/// Reports which events are durable.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The program as a whole: what it answers, what it says, and what it ends with.
+//! The program as a whole: its output, its messages and its exit codes.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
@@ -13,6 +13,8 @@ mod bench;
 mod bench_hostile;
 mod colours;
 mod commands;
+#[cfg(feature = "serve")]
+mod daily;
 mod documents;
 mod durable;
 mod exits;

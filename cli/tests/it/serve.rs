@@ -1,4 +1,4 @@
-//! `serve`: from the line with its URL to what it says when it stops.
+//! `serve`: from the line with its URL to its last message.
 
 #![cfg(unix)]
 
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, line, program, run};
 
-/// A server that has said where it is.
+/// A server that has written its URL.
 pub(crate) struct Served {
     child: Child,
     /// The first line of its standard output.
@@ -21,10 +21,10 @@ pub(crate) struct Served {
     pub(crate) address: String,
 }
 
-/// What a server that ended has said on standard error, and its exit code.
+/// The standard error and the exit code of a server.
 pub(crate) struct Ended {
-    code: Option<i32>,
-    stderr: String,
+    pub(crate) code: Option<i32>,
+    pub(crate) stderr: String,
 }
 
 impl Served {
@@ -32,7 +32,7 @@ impl Served {
         Self::spawn(program().args(arguments).args(["--port", "0"]))
     }
 
-    /// What the command has started.
+    /// The server that the command has started.
     fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
@@ -46,8 +46,8 @@ impl Served {
         Self { child, said, address }
     }
 
-    /// The status and the body of an answer.
-    fn send(&self, method: &str, target: &str, body: &str) -> Option<(u16, String)> {
+    /// The status and the body of a response.
+    pub(crate) fn send(&self, method: &str, target: &str, body: &str) -> Option<(u16, String)> {
         let mut stream = TcpStream::connect(&self.address).ok()?;
         let head = format!(
             "{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -61,7 +61,7 @@ impl Served {
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
 
-    fn append(&self) -> Option<u64> {
+    pub(crate) fn append(&self) -> Option<u64> {
         let target = "/v1/streams/order-1/events?aggregateType=Order";
         let (status, body) = self.send("POST", target, "{\"eventType\":\"OrderPlaced\"}")?;
         assert_eq!(status, 201, "{body}");
@@ -256,7 +256,7 @@ fn the_end_of_the_input_stops_the_server() {
         "{}",
         ended.stderr
     );
-    // An input that is at its end when the server starts, which has said its URL before it stops.
+    // If the input is at its end at the start, the server writes its URL and stops.
     let ended = Served::start(&["serve", "--until-stdin-ends"]).wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let waits = ["--store", "-", "serve", "--until-stdin-ends"];
@@ -296,7 +296,7 @@ fn a_request_was_cut_off_by_the_end_of_the_input() {
 #[test]
 fn a_killed_parent_left_its_server_behind() {
     let folder = Folder::new();
-    // The shell alone has the end of the pipe to write to; the server inherits its output.
+    // Only the shell has the write end of the pipe. The server inherits its output.
     let script = "mkfifo pipe && { \"$0\" serve --until-stdin-ends --port 0 <pipe & } && exec 3>pipe && wait";
     let mut command = Command::new("sh");
     command.args(["-c", script, env!("CARGO_BIN_EXE_annals")]);
@@ -305,7 +305,7 @@ fn a_killed_parent_left_its_server_behind() {
     assert_eq!(parent.append(), Some(1));
     parent.child.kill().unwrap();
     parent.child.wait().unwrap();
-    // The output ends when the server has.
+    // The output ends with the server.
     let mut stderr = String::new();
     parent.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert!(stderr.contains("up to position 1 were in memory"), "{stderr}");
@@ -363,7 +363,7 @@ fn a_server_that_cannot_serve_says_why() {
     );
 }
 
-/// A certificate that has signed itself, and its key, in files.
+/// Files with a self-signed certificate and its key.
 fn certificate(folder: &Folder) -> [String; 4] {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let path = |name, text: &str| folder.file(name, text).to_str().unwrap().to_owned();

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
-use crate::metrics::{Metrics, ToolkitMetrics};
+use crate::metrics::{DailyWork, Metrics, ToolkitMetrics};
 use crate::namespaces::{Namespaces, check_name};
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
@@ -27,6 +27,7 @@ pub struct Builder {
     hosts: Vec<String>,
     tokens: Vec<Token>,
     toolkit: ToolkitMetrics,
+    daily: Option<DailyWork>,
     has_test_api: bool,
     tls: Option<Tls>,
 }
@@ -39,6 +40,7 @@ impl Builder {
             hosts: Vec::new(),
             tokens: Vec::new(),
             toolkit: ToolkitMetrics::new(),
+            daily: None,
             has_test_api: false,
             tls: None,
         }
@@ -79,6 +81,12 @@ impl Builder {
     /// Exports the metrics of the program's buses, processors, sagas and groups with those of the server.
     pub fn toolkit(mut self, metrics: &ToolkitMetrics) -> Self {
         self.toolkit = metrics.clone();
+        self
+    }
+
+    /// Exports the results of the daily work on the store with the metrics of the server.
+    pub fn daily(mut self, work: &DailyWork) -> Self {
+        self.daily = Some(work.clone());
         self
     }
 
@@ -125,7 +133,7 @@ impl Builder {
         let [workers, writers, tails] = places.each_ref().map(|(_, places, _)| Arc::clone(places));
         Ok(Server {
             shared: Arc::new(Shared {
-                metrics: Metrics::new(Arc::clone(&namespaces), &self.toolkit, places.into()),
+                metrics: Metrics::new(Arc::clone(&namespaces), &self.toolkit, self.daily, places.into()),
                 workers,
                 writers,
                 tails,

@@ -72,7 +72,7 @@ pub use builder::Builder;
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Events, Page, Refusal, SavedSnapshot, StoreCounts, StoreState, Tail};
 pub use limits::Limits;
-pub use metrics::ToolkitMetrics;
+pub use metrics::{DailyWork, ToolkitMetrics};
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};
 pub use tls::Tls;
 pub use tokens::{Role, Token};

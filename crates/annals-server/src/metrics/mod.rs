@@ -1,6 +1,7 @@
 //! Metrics in the `OpenMetrics` text format. Labels have values of closed sets: namespaces, routes, operations, status codes, and the names that
 //! a program gives to its messages and processors.
 
+mod daily;
 mod stores;
 mod toolkit;
 
@@ -15,6 +16,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
+use self::daily::Daily;
+pub use self::daily::DailyWork;
 use self::stores::Stores;
 pub use self::toolkit::ToolkitMetrics;
 use self::toolkit::{Query, Toolkit};
@@ -115,12 +118,20 @@ fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metri
 }
 
 impl Metrics {
-    pub(crate) fn new(namespaces: Arc<Namespaces>, toolkit: &ToolkitMetrics, places: Vec<stores::Places>) -> Self {
+    pub(crate) fn new(
+        namespaces: Arc<Namespaces>,
+        toolkit: &ToolkitMetrics,
+        daily: Option<DailyWork>,
+        places: Vec<stores::Places>,
+    ) -> Self {
         let mut all = Registry::default();
         let of = &mut all;
         let operations = Operations::new(namespaces.has_test_api());
         toolkit.register(of);
         of.register_collector(Box::new(Toolkit(toolkit.clone())));
+        if let Some(daily) = daily {
+            of.register_collector(Box::new(Daily(daily)));
+        }
         of.register_collector(Box::new(Stores::new(Arc::clone(&namespaces), places)));
         let durations = Histograms::<Route>::new_with_constructor(coarse);
         Self {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use annals::{Budget, Expected, NewEvent, Settings, Store, StreamId, WhenFull};
-use annals_server::Server;
+use annals_server::{DailyWork, Server};
 use serde_json::json;
 
 use crate::support::Running;
@@ -72,7 +72,10 @@ pub(crate) fn everything() -> String {
     };
     let small = Store::builder().settings(settings).open().unwrap();
     let builder = Server::builder(store).namespace("small", small.clone());
-    let server = Running::built(builder.toolkit(&program.metrics), Duration::from_secs(30));
+    let server = Running::built(
+        builder.toolkit(&program.metrics).daily(&DailyWork::new()),
+        Duration::from_secs(30),
+    );
     server.add("a", "X");
     server.get("/v1/events").ok(200);
     server.get("/nothing").refused(404, "not-found");
