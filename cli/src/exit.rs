@@ -1,4 +1,4 @@
-//! How the program ends: every failure, its message and its exit code.
+//! Failures of the program, their messages and their exit codes.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -7,38 +7,38 @@ use std::process::ExitCode;
 use crate::output::screen::{Role, Screen};
 use crate::output::text::clean;
 
-/// What ended the program early.
+/// The reason why the program ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// Something outside the program's and the user's hands.
+    /// A failure of the environment.
     #[error("{0}")]
     Runtime(String),
-    /// The command cannot be carried out as it is written.
+    /// The command line is invalid.
     #[error("{0}")]
     Usage(String),
-    /// A file is not what it should be.
+    /// A file is invalid.
     #[error("{0}")]
     Data(String),
-    /// The answer is no, and this is its exit code.
+    /// The result is negative, with this exit code.
     #[cfg_attr(not(feature = "bench"), expect(dead_code, reason = "benchmarks alone have verdicts"))]
     #[error("{1}")]
     Verdict(u8, String),
-    /// What was asked for does not exist.
+    /// The requested item does not exist.
     #[error("{0}")]
     NotFound(String),
     /// The user pressed Ctrl-C.
     #[error("interrupted: {0}")]
     Interrupted(String),
-    /// Whoever read the output has read enough.
+    /// The reader of the output closed it.
     #[error("the output was closed")]
     PipeClosed,
 }
 
-/// What a step of the program answers.
+/// The result of a step of the program.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
 impl Failure {
-    /// Why a file cannot be opened or read, and what to do.
+    /// The message for a file that cannot be opened or read, with what to do.
     pub(crate) fn of_input(path: &Path, error: &io::Error) -> Self {
         let name = path.display();
         if error.kind() == ErrorKind::NotFound {
@@ -55,7 +55,7 @@ impl Failure {
         Self::Runtime(text)
     }
 
-    /// What the program ends with: documented in `--help`.
+    /// The exit code, as documented in `--help`.
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::PipeClosed => 0,
@@ -68,10 +68,10 @@ impl Failure {
         }
     }
 
-    /// Says on `stderr` what happened, unless there is nothing to say.
+    /// Writes the message to `stderr`, if there is one.
     pub(crate) fn report(&self, stderr: &mut impl io::Write, screen: Screen) -> ExitCode {
         if !matches!(self, Self::PipeClosed) {
-            // Nobody is left to hear of a standard error that cannot be written.
+            // An error of standard error cannot be reported.
             let label = screen.paint(Role::Error, "error:");
             drop(writeln!(stderr, "{label} {}", clean(&self.to_string())));
         }
@@ -117,7 +117,7 @@ impl From<annals::Error> for Failure {
     }
 }
 
-/// Why a file cannot be written, and what to do.
+/// The message for a file that cannot be written, with what to do.
 pub(crate) fn of_output(path: &Path, error: &io::Error) -> String {
     let name = path.display();
     let is = |kind| error.kind() == kind;
@@ -135,7 +135,7 @@ pub(crate) fn of_output(path: &Path, error: &io::Error) -> String {
     format!("cannot write {name}: {reason}")
 }
 
-/// What a store's error says to a command, which ends with it: that later appends fail too is of no concern to it.
+/// The message of a store's error for a command. It omits that later appends fail too, because the command ends.
 pub(crate) fn of_store(error: &annals::Error) -> String {
     if let annals::Error::Failed { cause: error } = error {
         return format!("the journal has failed: {error}");

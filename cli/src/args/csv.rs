@@ -1,11 +1,11 @@
-//! Which columns of a CSV file are what.
+//! The columns of a CSV file.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::load::csv::Columns;
 
-/// Which columns of a CSV file are what.
+/// The columns of a CSV file.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reading CSV (columns with usual names are found without these)")]
 pub(crate) struct Csv {

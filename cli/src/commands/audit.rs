@@ -108,7 +108,7 @@ impl Write for Watched<'_> {
         self.0.write(bytes)
     }
 
-    /// `write_all` tries again after an interrupt, so it is told here.
+    /// `write_all` retries after an interrupt, so Ctrl-C is reported here.
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         if interrupt::check(String::new).is_err() {
             return Err(io::ErrorKind::Interrupted.into());
@@ -135,7 +135,7 @@ fn make_key(output: &Path, out: &mut Out<'_>) -> Outcome {
     out.line(&key.public().to_string())
 }
 
-/// Reads a key. One that is given in place of its file is not repeated: it is in the list of processes already.
+/// Reads a key. A key given in place of a file name is not repeated in the error: it must not spread beyond the list of processes.
 fn key_of(path: &Path) -> Outcome<AuditKey> {
     if path.to_string_lossy().parse::<annals::cqrs::audit::Link>().is_ok() && !path.exists() {
         let text =
@@ -284,7 +284,7 @@ fn failure(found: &VerifyError) -> Failure {
     Failure::Data(found.to_string())
 }
 
-/// The same with what the store itself says about missing events.
+/// The same, with the store's own gaps.
 fn failure_in(store: &Store, found: &VerifyError) -> Failure {
     let range = if let VerifyError::Missing { first, last, .. }
     | VerifyError::CutAtStart {

@@ -52,7 +52,7 @@ fn ranges(mut query: Query, filters: &Filters, times: Times<'_>) -> Outcome<Quer
     Ok(query)
 }
 
-/// The first time that is too late: of `--before`, or behind that of `--until`.
+/// The exclusive upper bound of time: that of `--before`, or the microsecond after `--until`.
 fn end(filters: &Filters, times: Times<'_>) -> Outcome<Option<Timestamp>> {
     let before = filters.before.as_ref();
     let before = before.map(|text| time("before", text, times)).transpose()?;
@@ -63,7 +63,7 @@ fn end(filters: &Filters, times: Times<'_>) -> Outcome<Option<Timestamp>> {
     Ok(Some(before.map_or(behind, |before| before.min(behind))))
 }
 
-/// The time that `--flag` names.
+/// The time of a flag.
 pub(crate) fn time(flag: &str, text: &str, times: Times<'_>) -> Outcome<Timestamp> {
     times.parse(text).map_err(|reason| invalid(flag, &reason))
 }
@@ -107,7 +107,7 @@ mod tests {
             .before(at("2026-01-31T23:45:00.000001Z"))
             .as_of(at("2026-01-31T23:00:00Z"));
         assert_eq!(query(&filters, times(&TimeZone::UTC)).unwrap(), expected);
-        // The earlier end counts.
+        // The earlier bound applies.
         for (before, end) in [("1d", "2026-01-31T00:00:00Z"), ("1s", "2026-01-31T23:45:00.000001Z")] {
             let filters = Filters {
                 before: Some(before.to_owned()),

@@ -21,12 +21,12 @@ const WEEKDAYS: [&str; 7] = [
     "Saturday",
     "Sunday",
 ];
-/// What a line has beside its cells: the name of the day, the sum and spaces.
+/// The width of a line beside its cells: the name of the day, the sum and spaces.
 const MARGIN: usize = 24;
-/// Characters of a cell, at most.
+/// Maximum characters of a cell.
 const CELL_MAX: usize = 3;
 const HOURS: usize = 24;
-/// Hours between two that are named over their columns.
+/// The distance in hours between two labels over the columns.
 const HOURS_NAMED: usize = 3;
 
 pub(crate) fn show(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
@@ -86,7 +86,7 @@ fn shaded(rank: usize, width: usize, screen: Screen) -> String {
         .map_or_else(|| text.clone(), |colour| screen.block(*colour, &text))
 }
 
-/// What the shades count.
+/// The meaning of the shades.
 fn legend(max: u64, screen: Screen) -> String {
     let ranges = (1..=RANKS).step_by(2).filter_map(|rank| {
         let (first, last) = (least(rank, max), least(rank + 2, max).saturating_sub(1).min(max));

@@ -8,11 +8,11 @@ use crate::output::screen::Role;
 use crate::output::text::{clean, cut_middle, grouped, pad};
 use crate::when;
 
-/// What the name of an aggregate gets at most.
+/// The maximum width of an aggregate's name.
 const NAME_MAX: usize = 28;
-/// What a lane gets at least.
+/// The minimum width of a lane.
 const LANE_MIN: usize = 12;
-/// What the two times of the axis need.
+/// The width of the two times of the axis.
 const AXIS_MIN: usize = 44;
 
 /// Draws a lane for each of `groups`, the events of an aggregate; nothing if all events have one time.

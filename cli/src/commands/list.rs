@@ -25,7 +25,7 @@ const GRID: [Column; 5] = [
     Column::left("name", Role::Id),
 ];
 
-/// How the table becomes narrower: names and numbers go last.
+/// The steps by which the table becomes narrower: names and numbers go last.
 const NARROW: [Narrow; 6] = [
     Narrow::Drop("last position"),
     Narrow::ToSeconds("last event"),

@@ -1,4 +1,4 @@
-//! "Did you mean": values of the store that are written almost like one that it does not have.
+//! "Did you mean": values of the store whose spelling is similar to one that it does not contain.
 
 use annals::{Field, Filter, ListQuery, Name, Query, Store};
 
@@ -8,7 +8,7 @@ use crate::exit::Outcome;
 use crate::output::Out;
 use crate::output::text::clean;
 
-/// Values that are compared, at most: a hint takes no longer than an answer.
+/// Maximum number of values that are compared: a hint takes no longer than the command itself.
 const COMPARED_MAX: usize = 100_000;
 /// Names with more bytes are not compared.
 const BYTES_MAX: usize = 200;
@@ -19,7 +19,7 @@ pub(crate) fn did_you_mean(store: &Store, field: &Field, name: &str) -> Outcome<
     Ok(nearest.map(|nearest| format!("; did you mean '{nearest}'?")))
 }
 
-/// Tells of types and aggregates of the filters that the store does not have, if it has similar ones.
+/// Reports types and aggregates of the filters that the store does not contain, if it contains similar ones.
 pub(crate) fn hint(store: &Store, filters: &Filters, out: &mut Out<'_>) -> Outcome {
     let named = [
         (Field::EventType, "type"),
@@ -53,7 +53,7 @@ fn name(pattern: &Pattern) -> Option<&str> {
     }
 }
 
-/// Whether a pattern stands for itself: one with a comma, or a space at an end, is the whole of a text of which the parts are patterns too.
+/// Whether a pattern is a literal. A text with a comma or surrounding space is one pattern, and its parts are patterns too.
 fn is_plain(pattern: &Pattern) -> bool {
     let (Pattern::Is(text) | Pattern::Prefix(text)) = pattern;
     !text.contains(',') && text.trim() == text
@@ -82,7 +82,7 @@ fn nearest(store: &Store, field: &Field, name: &str) -> Outcome<Option<Name>> {
     Ok(best.map(|(_, name)| name))
 }
 
-/// How many letters differ, if the names are similar: case does not matter, and digits must be the same, because they tell ids apart.
+/// The number of different letters, if the names are similar. Case is ignored, and digits must be equal, because they distinguish ids.
 fn distance(name: &str, other: &str) -> Option<usize> {
     let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
     let most = 1 + name.chars().count() / 5;

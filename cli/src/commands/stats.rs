@@ -99,7 +99,7 @@ fn time(sections: &mut Sections, key: &'static str, label: &'static str, time: O
     sections.figure(key, label, value, shown);
 }
 
-/// What is counted of events, each read once.
+/// Counts of events, which are read once.
 struct Seen {
     statistics: Statistics,
     aggregates: HashSet<String>,

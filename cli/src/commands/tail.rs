@@ -86,12 +86,12 @@ fn follow(location: &Location, global: &Global, which: (Query, usize), out: &mut
     }
 }
 
-/// What has been written.
+/// The number of events that were shown.
 #[derive(Default)]
 struct Shown(u64);
 
 impl Shown {
-    /// Writes an event, which leaves the program at once.
+    /// Writes an event and flushes it at once.
     fn show(&mut self, event: &Event, out: &mut Out<'_>) -> Outcome {
         write_line(event, self.0 == 0, out)?;
         self.0 += 1;
@@ -155,7 +155,7 @@ struct Log<'a> {
     tail: annals::Tail,
     query: Query,
     lines: usize,
-    /// Whether events are shown as they come: what a file held before is not.
+    /// Whether events are shown as they arrive. The earlier contents of a file are not.
     is_live: bool,
     shown: Shown,
 }
@@ -221,7 +221,7 @@ impl<'a> Log<'a> {
         }
     }
 
-    /// Shows the last events of what was there, and every event from now on.
+    /// Shows the last existing events, and every event from now on.
     fn begin(&mut self, out: &mut Out<'_>) -> Outcome {
         for event in last(&self.loader.store, self.query.clone(), self.lines)? {
             self.shown.show(&event, out)?;

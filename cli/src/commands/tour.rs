@@ -48,7 +48,7 @@ pub(crate) fn give(global: &Global, out: &mut Out<'_>) -> Outcome {
     }
 }
 
-/// What a store is called.
+/// The name of a store in messages.
 fn name(location: &Location) -> String {
     match location {
         Location::Durable(url) => durable::name(url),
@@ -95,7 +95,7 @@ impl Source {
     }
 }
 
-/// Two screens of 80 columns and 24 rows, with what a log has to tell first.
+/// Two screens of 80 columns and 24 rows, with the most informative parts first.
 fn tour(store: &Store, report: &Report, source: &Source, out: &mut Out<'_>) -> Outcome {
     if !out.is_table() {
         return stats::of_store(store, out)?.write(out);

@@ -19,7 +19,7 @@ use crate::when;
 
 /// Levels of a tree that are drawn, at most.
 const LEVELS_MAX: usize = 24;
-/// What the other columns need beside the branches.
+/// The width of the columns beside the branches.
 const OTHERS_WIDTH: usize = 62;
 
 pub(crate) fn show(store: &Store, correlation: &str, out: &mut Out<'_>) -> Outcome {

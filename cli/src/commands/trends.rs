@@ -70,7 +70,7 @@ fn name_of(bucket: Bucket) -> &'static str {
     }
 }
 
-/// None where the time between the first event and the last decides.
+/// `None` if the time between the first event and the last decides.
 fn bucket(length: Length) -> Option<Bucket> {
     match length {
         Length::Auto => None,

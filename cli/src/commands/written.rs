@@ -1,4 +1,4 @@
-//! What is said after events were written.
+//! Messages after events were written.
 
 use crate::exit::Outcome;
 use crate::load::LINE_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! Archives that are attached: folders, and files of JSON lines with positions and versions.
+//! Attached archives: directories, and files of JSON lines with positions and versions.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::load::feed::{self, Kind};
 use crate::load::progress::Progress;
 use crate::load::{BadLine, Entry, Options};
 
-/// Has `builder` attach what is in `paths`.
+/// Attaches the archives at `paths` to `builder`.
 pub(crate) fn attach(mut builder: Builder, paths: &[PathBuf]) -> Outcome<Builder> {
     for path in paths {
         builder = builder.attach(read(path)?);

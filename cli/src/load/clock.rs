@@ -1,11 +1,11 @@
-//! The clock of a loaded log: it shows the log's own time, so that loading the same file twice gives the same store.
+//! The clock of a loaded log. It shows the time of the log, so that loading the same file twice gives the same store.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use annals::{Clock, Timestamp};
 
-/// Shows the latest time that the log has come to; it never goes back.
+/// Shows the latest time of the events loaded so far; it never goes back.
 #[derive(Debug)]
 pub(crate) struct LogClock(AtomicI64);
 

@@ -1,4 +1,4 @@
-//! What a durable store had dropped before an import: importing a log again does not bring it back.
+//! The events that a durable store had dropped before an import. Importing a log again does not restore them.
 //!
 //! The store forgets the ids of events with the events, so an event that it does not have may be new, or dropped. An aggregate that has lost
 //! events therefore takes only what is new for certain: an event that is no older than the oldest retained one, and that either stands behind
@@ -11,32 +11,32 @@ use annals::{Event, GapReason, Name, Store, StreamId, Timestamp, Version};
 use serde::Deserialize;
 use uuid::Uuid;
 
-/// The cuts of the aggregates that were asked for, as they were before the first event was imported.
+/// The cuts of the requested aggregates, as of the start of the import.
 #[derive(Debug)]
 pub(crate) struct Dropped {
-    /// `None` where all events are retained.
+    /// `None` if all events are retained.
     cuts: HashMap<Name, Option<Cut>>,
-    /// Events before this time are dropped of aggregates that the store has forgotten.
+    /// Events before this time count as dropped if the store does not know their aggregate.
     log: Option<Timestamp>,
-    /// Nothing was dropped of any aggregate.
+    /// No event of any aggregate was dropped.
     is_whole: bool,
 }
 
-/// Where the history of an aggregate was cut.
+/// The place at which the history of an aggregate was cut.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
     /// Events before this time are dropped.
     before: Timestamp,
-    /// `None` where the time alone decides.
+    /// `None` if only the time decides.
     newest: Option<Newest>,
 }
 
-/// The newest event that an aggregate retains, or the change that dropped all.
+/// The newest retained event of an aggregate, or the change that dropped all of them.
 #[derive(Clone, Copy, Debug)]
 struct Newest {
     id: Uuid,
     recorded: Timestamp,
-    /// The log has come to it.
+    /// Whether the log has reached it.
     is_passed: bool,
 }
 
@@ -45,7 +45,7 @@ impl Cut {
         Self { before, newest: None }
     }
 
-    /// Whether an event that the store does not have is taken for dropped. What is dated later than `now` says nothing of its order.
+    /// Whether an event that the store does not contain counts as dropped. A time later than `now` is not used to order events.
     fn has(self, happened: Timestamp, now: Timestamp) -> bool {
         let is_newer = |newest: Newest| newest.is_passed || (happened > newest.recorded && happened <= now);
         happened < self.before || !self.newest.is_none_or(is_newer)
@@ -61,7 +61,7 @@ struct Archived {
 }
 
 impl Dropped {
-    /// Looks at what the log as a whole has lost: to a budget or to age.
+    /// Reads the gaps of the log as a whole: those of a budget or an age.
     pub(crate) fn of(store: &Store) -> Self {
         let is_budget = |reason: &GapReason| matches!(reason, GapReason::Budget | GapReason::Age | GapReason::Several);
         let gaps = store.gaps();
@@ -74,7 +74,7 @@ impl Dropped {
         }
     }
 
-    /// Whether an event that the store does not have is taken for one that it has dropped.
+    /// Whether an event that the store does not contain counts as dropped.
     pub(crate) fn has(&mut self, store: &Store, stream: &StreamId, happened: Option<Timestamp>) -> bool {
         if self.is_whole {
             return false;
@@ -85,7 +85,7 @@ impl Dropped {
             .is_some_and(|(happened, cut)| cut.has(happened, now()))
     }
 
-    /// The log has come to an event that the store retains.
+    /// Notes that the log has reached an event that the store retains.
     pub(crate) fn pass(&mut self, store: &Store, event: &Event) {
         if self.is_whole {
             return;
@@ -125,7 +125,7 @@ fn cut(store: &Store, id: &str, log: Option<Cut>) -> Option<Cut> {
     let oldest = retained.limit(1).events().pop();
     let oldest = oldest.map_or_else(|| newest.recorded_at(), |oldest| oldest.timestamp());
     Some(Cut {
-        // An event may have been dropped that happened at the same time.
+        // A dropped event may have happened at the same time.
         before: oldest.after(Duration::from_micros(1)),
         newest: Some(Newest {
             id: newest.id(),
@@ -135,7 +135,7 @@ fn cut(store: &Store, id: &str, log: Option<Cut>) -> Option<Cut> {
     })
 }
 
-/// The time before which all was archived, if an archive has the last event that is gone.
+/// The time before which all events were archived, if an archive contains the last missing event.
 fn archived_before(store: &Store, id: &str, dropped_to: Version) -> Option<Timestamp> {
     let changes = store.read_stream(&changes_of(id)).events();
     let archived = changes.iter().rfind(|change| change.event_type() == "$archived")?;

@@ -1,4 +1,4 @@
-//! Durable stores: opened with progress, and with errors that say what to do.
+//! Opens durable stores, with progress and with errors that say what to do.
 
 use std::path::PathBuf;
 
@@ -11,14 +11,14 @@ use crate::load::{LINE_BYTES_MAX, archive};
 use crate::output::Out;
 use crate::output::text::{clean, counted};
 
-/// Opens the store at `url`, to be changed. One that is not there is not made.
+/// Opens the existing store at `url` for changes.
 pub(crate) fn open(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     check_exists(url)?;
     open_or_make(url, builder(url), out)
 }
 
-/// Opens the store at `url`, to be read as it is now, with archives attached. One in a database may be written meanwhile, but for
-/// archives: then it is taken as by a writer.
+/// Opens the store at `url` to read its current state, with archives attached. A store in a database may be written meanwhile, unless it has
+/// archives: then this program takes the lease of a writer.
 pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'_>) -> Outcome<Store> {
     check_exists(url)?;
     if url.folder().is_some() || !archives.is_empty() {
@@ -31,7 +31,7 @@ pub(crate) fn open_to_read(url: &StoreUrl, archives: &[PathBuf], out: &mut Out<'
     Ok(store)
 }
 
-/// Opens the store at `url`, in a database, to read on as other programs write it.
+/// Opens the store at `url`, in a database, and follows other programs that write it.
 pub(crate) fn follow(url: &StoreUrl) -> Outcome<Store> {
     check_exists(url)?;
     Ok(url.follow(builder(url))?)
@@ -50,13 +50,13 @@ pub(crate) fn check_exists(url: &StoreUrl) -> Outcome {
     )))
 }
 
-/// Opens or makes the store at `url`, for a server: with the limits of the library.
+/// Opens or creates the store at `url` for a server, with the limits of the library.
 #[cfg(feature = "serve")]
 pub(crate) fn open_to_serve(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     open_or_make(url, builder(url).settings(Settings::default()), out)
 }
 
-/// Opens the store at `url`, to append a whole log: nobody else reads it, so no event is waited for but the last.
+/// Opens the store at `url` to append a whole log. There are no other readers, so only the last event is waited for.
 pub(crate) fn open_to_import(url: &StoreUrl, out: &mut Out<'_>) -> Outcome<Store> {
     let url = url.clone().with_durability(Durability::Volatile);
     let url = url.with_when_behind(WhenBehind::Wait);
@@ -88,7 +88,7 @@ fn builder(url: &StoreUrl) -> Builder {
         .on_progress(move |done, total| progress.show(done, total, || "opening".to_owned()))
 }
 
-/// What a store is called in messages: its folder, or its URL without a password.
+/// The name of a store in messages: its directory, or its URL without a password.
 pub(crate) fn name(url: &StoreUrl) -> String {
     url.folder()
         .map_or_else(|| url.to_string(), |folder| folder.display().to_string())

@@ -1,4 +1,4 @@
-//! JSON values one after the other, however they are laid out: the elements of arrays, values over several lines, and records that each
+//! Reads JSON values in any layout: the elements of arrays, values over several lines, and records that each
 //! begin with a separator (RFC 7464).
 
 use std::io::{self, BufRead, ErrorKind};
@@ -6,7 +6,7 @@ use std::io::{self, BufRead, ErrorKind};
 use crate::load::LINE_BYTES_MAX;
 use crate::load::reader::Line;
 
-/// What begins a record of a JSON text sequence.
+/// The separator of a JSON text sequence.
 pub(crate) const RECORD_SEPARATOR: u8 = 0x1e;
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
 
@@ -16,7 +16,7 @@ pub(crate) struct Elements<R> {
     /// The line of the next byte.
     line: u64,
     is_after_return: bool,
-    /// The line in which the array begins that is being read.
+    /// The first line of the array that is being read.
     array: Option<u64>,
     next: Next,
 }
@@ -29,7 +29,7 @@ enum Next {
     CommaOrEnd,
 }
 
-/// Why values cannot be read on: the line, and the reason.
+/// The reason why reading cannot continue, with its line.
 pub(crate) type Broken = (u64, String);
 
 impl<R: BufRead> Elements<R> {
@@ -47,7 +47,7 @@ impl<R: BufRead> Elements<R> {
     ///
     /// # Errors
     ///
-    /// Fails when an array is not laid out as JSON has it, or is not closed.
+    /// Fails when an array has invalid syntax or is not closed.
     pub(crate) fn next(&mut self, element: &mut Vec<u8>) -> Result<Option<(u64, Line)>, Broken> {
         loop {
             element.clear();
@@ -89,7 +89,7 @@ impl<R: BufRead> Elements<R> {
         }
     }
 
-    /// Takes what stands around the values of an array. Returns whether `byte` was that.
+    /// Takes a bracket or a comma of an array. Returns whether `byte` was one.
     fn punctuation(&mut self, byte: u8) -> Result<bool, Broken> {
         let Some(begun) = self.array else {
             if byte == b'[' {
@@ -116,7 +116,7 @@ impl<R: BufRead> Elements<R> {
         Ok(true)
     }
 
-    /// Reads one value, as far as it shows where it ends: whether it is JSON is for its parser to say.
+    /// Reads one value up to its end. Its parser checks later whether it is valid JSON.
     fn value(&mut self, element: &mut Vec<u8>) -> io::Result<Line> {
         let mut shape = Shape::default();
         let mut bytes = element.len();
@@ -175,7 +175,7 @@ fn fill(bytes: &mut impl BufRead) -> io::Result<&[u8]> {
     bytes.fill_buf()
 }
 
-/// How far a value has come.
+/// The state within a value.
 #[derive(Default)]
 struct Shape {
     depth: u64,
@@ -186,10 +186,10 @@ struct Shape {
 enum Place {
     #[default]
     Start,
-    /// Outside of texts.
+    /// Outside a string.
     Value,
     Text,
-    /// Behind a backslash in a text.
+    /// After a backslash in a string.
     Escape,
     Whole,
 }
@@ -219,7 +219,7 @@ impl Shape {
         false
     }
 
-    /// Where a text, an array or an object that is closed here leads to.
+    /// The state after the end of a string, an array or an object.
     fn closed(&self) -> Place {
         if self.depth == 0 { Place::Whole } else { Place::Value }
     }
@@ -233,7 +233,7 @@ fn is_delimiter(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// What is read of `text`, in buffers of `capacity`: values with their lines, and the end.
+    /// The values of `text` with their lines, read in buffers of `capacity`, and the end.
     fn read(text: &[u8], capacity: usize) -> (Vec<(u64, String)>, Option<Broken>) {
         let mut elements = Elements::new(io::BufReader::with_capacity(capacity, text));
         let (mut all, mut element) = (Vec::new(), Vec::new());
@@ -283,7 +283,7 @@ mod tests {
             None,
         );
         is_read("\u{1e}{\"a\":\n1}\n\u{1e}{}\n", &[(1, "{\"a\":\n1}"), (3, "{}")], None);
-        // A record that was cut off ends where the next one begins.
+        // A truncated record ends where the next one begins.
         is_read("\u{1e}{\"a\":\"\u{1e}{}\n", &[(1, "{\"a\":\""), (1, "{}")], None);
         is_read("\u{feff}{}\u{feff}\u{feff}\n{}", &[(1, "{}"), (2, "{}")], None);
         is_read("hello world", &[(1, "hello"), (1, "world")], None);

@@ -1,15 +1,15 @@
-//! What the first bytes of a file say that it is: text in UTF-8 or UTF-16, or something else.
+//! Detects by the first bytes of a file whether it is text in UTF-8 or UTF-16, or another kind of file.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Cursor, ErrorKind, Read};
 
-/// Bytes by which it shows what a file is.
+/// Number of bytes that are examined.
 pub(crate) const START_BYTES: u64 = 16;
 const BYTE_ORDER_MARK: &[u8] = &[0xef, 0xbb, 0xbf];
-/// Bytes of UTF-16 that are decoded at a time.
+/// Bytes of UTF-16 that are decoded at once.
 const CHUNK_BYTES: u64 = 64 << 10;
 
-/// What files begin with that are not text, and what they are.
+/// The first bytes of files that are not text, and the names of their formats.
 const BINARY: [(&[u8], &str); 11] = [
     (b"SQLite format 3", "an SQLite database"),
     (b"PK\x03\x04", "a zip archive, as *.xlsx and *.ods are"),
@@ -23,7 +23,7 @@ const BINARY: [(&[u8], &str); 11] = [
     (b"\x7fELF", "a program"),
     (b"%PDF-", "a PDF document"),
 ];
-/// What begins with letters, and is no text if other bytes follow.
+/// The first bytes of formats that start with letters: not text if other bytes follow.
 const BINARY_AFTER_LETTERS: [(&[u8], &str); 3] = [
     (b"PAR1", "a Parquet file"),
     (b"ORC", "an ORC file"),
@@ -40,7 +40,7 @@ const MARKUP: [(&[u8], &str); 4] = [
 ///
 /// # Errors
 ///
-/// Fails when the first bytes are those of another kind of file; the error says which.
+/// Fails when the first bytes are those of another format, which the error names.
 pub(crate) fn text(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     let start = start(&mut bytes)?;
     match seems(&start) {
@@ -56,7 +56,7 @@ pub(crate) fn text(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<d
     }
 }
 
-/// `bytes` without the byte order marks that they begin with.
+/// `bytes` without leading byte order marks.
 fn behind_marks(mut bytes: impl BufRead + Send + 'static) -> io::Result<Box<dyn BufRead + Send>> {
     loop {
         let mut start = Vec::new();
@@ -77,7 +77,7 @@ pub(crate) fn start(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     Ok(start)
 }
 
-/// `start` without the byte order marks that it begins with.
+/// `start` without leading byte order marks.
 pub(crate) fn without_marks(mut start: &[u8]) -> &[u8] {
     while let Some(rest) = start.strip_prefix(BYTE_ORDER_MARK) {
         start = rest;
@@ -117,11 +117,11 @@ fn seems(start: &[u8]) -> Seems {
     }
 }
 
-/// UTF-16 as UTF-8, without its byte order marks at the beginning.
+/// Converts UTF-16 to UTF-8, without leading byte order marks.
 struct Utf16<R> {
     inner: R,
     is_big_endian: bool,
-    /// The first half of a character; the second half is in the bytes that follow.
+    /// The first half of a surrogate pair, whose second half is in the next bytes.
     half: Option<u16>,
     is_begun: bool,
     decoded: VecDeque<u8>,

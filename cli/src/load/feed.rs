@@ -1,4 +1,4 @@
-//! A file read ahead of the store: one thread reads it and cuts it into pieces, others parse them. Batches come in the order of the file.
+//! Reads a file ahead of the store: one thread reads and cuts it, others parse the pieces. Batches arrive in the order of the file.
 
 use std::fs::File;
 use std::io::{self, BufRead, Cursor, ErrorKind, Read as _};
@@ -21,7 +21,7 @@ use crate::load::pieces::{Batch, Pieces, of_element};
 use crate::load::reader::{self, Line};
 use crate::load::{BadLine, Options, jsonl};
 
-/// How long the store waits for lines before it looks whether Ctrl-C was pressed.
+/// How long the store waits for lines before it checks for Ctrl-C.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// A file being read.
@@ -38,7 +38,7 @@ pub(crate) struct Feed {
 /// What a file holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// An event a line; or an array, if it begins like one.
+    /// One event per line; or an array, if it begins like one.
     JsonLines,
     /// An array of events.
     Json,
@@ -46,7 +46,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// By the name of the file, with or without `.gz` or `.zst`; the standard input holds JSON.
+    /// The format by the name of the file, with or without `.gz` or `.zst`; JSON for standard input.
     pub(crate) fn of(path: &Path) -> Outcome<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         let packed = name.strip_suffix(".gz").or_else(|| name.strip_suffix(".zst"));
@@ -76,9 +76,9 @@ pub(crate) fn check(path: &Path, options: &Options) -> Outcome {
     opened.map_err(|error| Failure::of_input(path, &error))
 }
 
-/// What the file `path` holds, by its name. A pipe or a device without such a name holds JSON.
+/// The format of the file at `path`, by its name. JSON for a pipe or a device without a known ending.
 ///
-/// `input` is the kind of the standard input, and of a file whose name does not say it.
+/// `input` is the format of standard input, and of a file without a known ending.
 fn kind_of_file(path: &Path, input: Option<Kind>) -> Outcome<Kind> {
     let kind = Kind::of(path);
     if let (true, Some(input)) = (is_unnamed(path), input)
@@ -103,7 +103,7 @@ fn kind_of_file(path: &Path, input: Option<Kind>) -> Outcome<Kind> {
     }
 }
 
-/// Whether the name of `path` does not say what it holds: the standard input, and names without a known ending.
+/// Whether the name of `path` does not show its format: standard input, and names without a known ending.
 pub(crate) fn is_unnamed(path: &Path) -> bool {
     path == Path::new("-") || Kind::of(path).is_err()
 }
@@ -146,12 +146,12 @@ impl Feed {
         }
     }
 
-    /// Gives back a batch that is not needed any more.
+    /// Returns a used batch for reuse.
     pub(crate) fn dispose(&self, batch: Batch) {
         self.spent.dispose(batch);
     }
 
-    /// A thread has ended without its last step: it has panicked, and the rest of the file is not read.
+    /// A thread panicked, so the rest of the file is not read.
     fn stopped(&self) -> Failure {
         Failure::Runtime(format!(
             "{}: reading stopped before the end of the file, by a fault of this program",
@@ -160,7 +160,7 @@ impl Feed {
     }
 }
 
-/// Waits for the next message; `None` when no other will come.
+/// Waits for the next message; `None` after the last one.
 fn receive<T>(from: &Receiver<T>, check: &impl Fn() -> Outcome) -> Outcome<Option<T>> {
     loop {
         match from.recv_timeout(PATIENCE) {
@@ -171,9 +171,9 @@ fn receive<T>(from: &Receiver<T>, check: &impl Fn() -> Outcome) -> Outcome<Optio
     }
 }
 
-/// Why reading ended early.
+/// The reason why reading ended early.
 enum End {
-    /// The file cannot be read on from here, whatever is skipped.
+    /// The file cannot be read from here on, even if lines are skipped.
     Broken(String),
     /// The receiver is gone.
     Unwanted,
@@ -185,7 +185,7 @@ impl End {
     }
 }
 
-/// The batch being filled, and what takes full ones.
+/// The batch being filled, and the receiver of full ones.
 struct Batches<F> {
     pieces: Pieces,
     mapping: Option<Arc<Mapping>>,
@@ -210,14 +210,14 @@ impl<F: FnMut(Pieces) -> Result<(), End>> Batches<F> {
         Ok(())
     }
 
-    /// Hands the last batch over, and then says how reading ended.
+    /// Sends the last batch, and then how reading ended.
     fn finish(mut self, end: Result<(), End>) -> Result<(), End> {
         (self.take)(self.pieces)?;
         end
     }
 }
 
-/// Reads the whole file `name` whose content is `bytes`, packed or not, as its name and its first bytes say. Bad lines are among the events.
+/// Parses a whole file with this `name` and these `bytes`, compressed or not, as its name and its first bytes show. The result contains bad lines too.
 ///
 /// # Errors
 ///
@@ -239,7 +239,7 @@ pub fn parse_file(name: &Path, bytes: Vec<u8>, columns: &csv::Columns) -> Result
     }
 }
 
-/// A line by its number, and the event that it holds.
+/// The number of a line, and its event.
 pub type ParsedLine = (u64, Result<(StreamId, NewEvent<'static>), BadLine>);
 
 fn read<F: FnMut(Pieces) -> Result<(), End>>(
@@ -288,7 +288,7 @@ fn read_lines<F: FnMut(Pieces) -> Result<(), End>>(mut bytes: impl BufRead, out:
     }
 }
 
-/// Reads JSON values however they are laid out: arrays of events, events over several lines, records with separators.
+/// Reads JSON values in any layout: arrays of events, events over several lines, records with separators.
 fn read_elements<F: FnMut(Pieces) -> Result<(), End>>(bytes: impl BufRead, out: &mut Batches<F>) -> Result<(), End> {
     let mut elements = Elements::new(bytes);
     let (mut number, mut element) = (0, Vec::new());
@@ -330,7 +330,7 @@ mod tests {
 
     use super::*;
 
-    /// What a load gets when a thread ends after these steps, as one does that panics.
+    /// The result of a load in which a thread ends after these steps, as after a panic.
     fn after(steps: Vec<Step>) -> Outcome<Option<Batch>> {
         let (sender, received) = bounded(steps.len());
         for step in steps {

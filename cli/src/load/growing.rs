@@ -1,4 +1,4 @@
-//! A log that another program writes, read as it grows: a file of JSON lines, or a pipe.
+//! Follows a log that another program writes: a file of JSON lines, or a pipe.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _};
@@ -20,18 +20,18 @@ use crate::load::{BadLine, Entry, Options, jsonl};
 
 /// Lines read ahead of the store.
 const AHEAD: usize = 256;
-/// How long a file is left alone when it has no more bytes.
+/// The pause before a file is read again after its end.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What the log had next.
+/// The next item of the log.
 pub(crate) enum Step {
-    /// A line by its number, and the event that it holds.
+    /// The number of a line, and its event.
     Line(u64, Box<Result<Entry, BadLine>>),
-    /// Everything that a file held when it was opened has been read. A pipe has no such place.
+    /// All initial contents of a file have been read. A pipe has no such item.
     CaughtUp,
     /// The file has become shorter: it is read from its beginning, and its lines are numbered from 1 again.
     Truncated,
-    /// A pipe has ended.
+    /// The pipe has ended.
     End,
     /// The log cannot be read.
     Failed(io::Error),
@@ -40,13 +40,13 @@ pub(crate) enum Step {
 /// A log being followed. Its thread ends when this is dropped, unless it waits for a pipe.
 pub(crate) struct Growing {
     pub(crate) steps: Receiver<Step>,
-    /// Dropped to end the pauses of the thread.
+    /// Dropping it ends the pauses of the thread.
     _is_wanted: Sender<()>,
-    /// Whether the log is a pipe: what is in it is new.
+    /// Whether the log is a pipe, whose contents are all new.
     pub(crate) is_pipe: bool,
 }
 
-/// Begins to follow the log at `path`, or the standard input for `-`.
+/// Starts to follow the log at `path`, or standard input for `-`.
 ///
 /// # Errors
 ///
@@ -133,7 +133,7 @@ fn read(bytes: Box<dyn Read + Send>, mapping: Option<&Mapping>, steps: &Sender<S
     }
 }
 
-/// A file that has no end: it is read on as it grows.
+/// A file that is read as it grows.
 struct Endless {
     file: File,
     position: u64,
@@ -164,7 +164,7 @@ impl Read for Endless {
 }
 
 impl Endless {
-    /// Goes back to the beginning. What was read of a line that has lost its end is ended.
+    /// Returns to the beginning of the file. An incomplete line is ended.
     fn begin_again(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.rewind()?;
         self.position = 0;

@@ -1,19 +1,19 @@
-//! Ids for events that bring none: the same each time the same file is read, so that no event is stored twice.
+//! Ids for events without an id: the same each time the same file is read, so that no event is stored twice.
 
 use std::collections::HashMap;
 
 use annals::{NewEvent, StreamId};
 use uuid::Uuid;
 
-/// What tells these ids from others of their kind. It must never change: ids in stores depend on it.
+/// The namespace of these ids. It must never change: ids in existing stores depend on it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f6c_1e0a_53c2_4b7d_9a0e_2d6b_84f1_37c5);
 
-/// Names the events of one file: by what they say, and by how many that say the same came before.
+/// Derives the ids of the events of one file from their contents, and from the number of equal events before them.
 ///
-/// Ids are of version 5 (RFC 9562): SHA-1 over the fields, each behind its length.
+/// UUIDs of version 5 (RFC 9562): SHA-1 over the fields, each preceded by its length.
 #[derive(Debug, Default)]
 pub(crate) struct Identity {
-    /// How often each content came.
+    /// The number of occurrences of each content.
     seen: HashMap<Uuid, u64>,
     bytes: Vec<u8>,
 }
@@ -34,7 +34,7 @@ impl Identity {
         Uuid::new_v5(&content, &before.to_be_bytes())
     }
 
-    /// Writes everything that the event says, so that no two events are written alike.
+    /// Writes all fields of the event, so that two different events never give the same bytes.
     fn write(&mut self, stream: &StreamId, event: &NewEvent<'_>) {
         self.bytes.clear();
         self.bytes.extend(event.schema_version.to_be_bytes());
@@ -82,7 +82,7 @@ mod tests {
         NewEvent::new("T").timestamp(Timestamp::from_micros(1)).data("{}")
     }
 
-    /// An id that changes when the program does would store every log of every user again.
+    /// If these ids changed between versions of the program, an import would store every log again.
     #[test]
     fn ids_are_frozen() {
         let stream = StreamId::new("A", "a");

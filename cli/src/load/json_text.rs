@@ -1,4 +1,4 @@
-//! JSON as text: its depth, its lines, and what `serde_json` says of it.
+//! JSON as text: its depth, its line ends, and the messages of `serde_json`.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::load::{BadLine, JSON_DEPTH_MAX};
 
-/// JSON without ends of lines, as a line of a log has it. They can only be between its words, where a space is as good.
+/// JSON without line ends, as a line of a log contains it. They can only occur between tokens, where a space is equivalent.
 pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
     if json.contains(['\n', '\r']) {
         Cow::Owned(json.replace(['\n', '\r'], " "))
@@ -15,7 +15,7 @@ pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
     }
 }
 
-/// What is passed through unread must still be readable later.
+/// Rejects JSON that is passed through and could not be parsed later.
 pub(crate) fn check_depth(raw: Option<&RawValue>) -> Result<(), BadLine> {
     let Some(text) = raw.map(RawValue::get) else {
         return Ok(());
@@ -50,7 +50,7 @@ fn depth(text: &str) -> usize {
     most
 }
 
-/// The message without the place that `serde_json` writes behind it: its line is always 1.
+/// The message without the place that `serde_json` appends: its line is always 1.
 pub(crate) fn without_place(error: &serde_json::Error) -> String {
     let mut text = error.to_string();
     if let Some(end) = text.rfind(" at line ") {

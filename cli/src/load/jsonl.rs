@@ -1,4 +1,4 @@
-//! One line of JSON as one event: the wire format, read strictly and kept to the byte.
+//! Parses one line of JSON as one event: the wire format, read strictly. Payloads keep their bytes.
 
 use annals::{ContentType, Name, NewEvent, Position, StreamId, Timestamp, Version};
 use serde::Deserialize;
@@ -13,22 +13,22 @@ use crate::load::metadata::{Ids, Metadata, read_metadata};
 use crate::load::reader::Line;
 use crate::load::{BadLine, Entry, LINE_BYTES_MAX};
 
-/// Reads one line, without its end, as the event it holds and the stream it is part of.
+/// Parses one line, without its line end, as an event and its stream.
 ///
-/// The store assigns `position` and `version`: they are read, and ignored, but that the metadata of a line with both are kept to the byte.
+/// The store assigns `position` and `version`: they are parsed and ignored. The metadata of a line that has both keep their bytes.
 ///
 /// # Errors
 ///
-/// A [`BadLine`] that says what is wrong, and where in the line.
+/// A [`BadLine`] with the reason and the place in the line.
 pub fn parse_line(line: &[u8]) -> Result<(StreamId, NewEvent<'static>), BadLine> {
     parse_entry(line).map(|entry| (entry.stream, entry.event))
 }
 
-/// As [`parse_line`], with what a log says of an event beyond the event itself.
+/// As [`parse_line`], with the fields of a log that are not part of the event.
 ///
 /// # Errors
 ///
-/// The same as of [`parse_line`].
+/// The errors of [`parse_line`].
 pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
     check_object(line)?;
     let mut wire: Wire<'_> =
@@ -58,12 +58,12 @@ pub fn parse_entry(line: &[u8]) -> Result<Entry, BadLine> {
     })
 }
 
-/// JSON, unless the line says otherwise.
+/// JSON if the line has no content type.
 fn content_type(name: Option<Name>) -> ContentType {
     name.map_or(ContentType::Json, |name| ContentType::from(&*name))
 }
 
-/// Refuses an array: read as the fields of an event in their order, it could be one.
+/// Rejects an array: serde would read its elements as the fields of an event, in their order.
 fn check_object(line: &[u8]) -> Result<(), BadLine> {
     let space = line.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
     if line.get(space) == Some(&b'[') {
@@ -75,7 +75,7 @@ fn check_object(line: &[u8]) -> Result<(), BadLine> {
     Ok(())
 }
 
-/// What is wrong with a line that is not UTF-8.
+/// The error message for a line that is not UTF-8.
 fn not_text(line: &[u8]) -> Option<BadLine> {
     let valid = std::str::from_utf8(line).err()?.valid_up_to();
     Some(BadLine(format!("column {}: {}", valid + 1, not_utf8(line[valid]))))
@@ -85,11 +85,11 @@ pub(crate) fn not_utf8(byte: u8) -> String {
     format!("the byte {byte:#04x} is not UTF-8: convert the file first, with iconv for example")
 }
 
-/// Reads a whole text of JSON values, however they are laid out: arrays of events, events one after the other, records with separators.
+/// Parses a text of JSON values in any layout: arrays of events, consecutive events, or records with separators.
 ///
 /// # Errors
 ///
-/// A [`BadLine`] of the first value that is no event, with the line in which it begins.
+/// A [`BadLine`] for the first value that is not an event, with the line in which it begins.
 pub fn parse_text(text: &[u8]) -> Result<Vec<(StreamId, NewEvent<'static>)>, BadLine> {
     let mut elements = Elements::new(text);
     let (mut element, mut events) = (Vec::new(), Vec::new());
@@ -138,7 +138,7 @@ struct Wire<'a> {
 }
 
 impl Wire<'_> {
-    /// Takes the data, from whichever field has them.
+    /// Takes the data from the field that has them.
     fn data(&mut self) -> Result<Vec<u8>, BadLine> {
         match (self.event_data, self.event_data_hex.take()) {
             (Some(_), Some(_)) => Err(both("eventData", "eventDataHex")),
@@ -150,8 +150,8 @@ impl Wire<'_> {
         }
     }
 
-    /// Takes the metadata, from whichever field has them, and the ids beside them. Only an export has ids there: where the metadata are no
-    /// object to hold them.
+    /// Takes the metadata from the field that has them, and the ids beside them. Only an export has ids there, when the metadata are not an
+    /// object that can contain them.
     fn metadata(&mut self, is_exported: bool) -> Result<Metadata, BadLine> {
         let ids = Ids {
             correlation: self.correlation_id.take(),
@@ -182,7 +182,7 @@ fn metadata_hex<'de, D: Deserializer<'de>>(field: D) -> Result<Option<Vec<u8>>, 
     hex::field("metadataHex", field)
 }
 
-/// A value as it is written; `null` is a value too.
+/// A value in its original spelling; `null` is a value too.
 fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -212,13 +212,13 @@ fn bad_json(error: &serde_json::Error) -> BadLine {
     BadLine(format!("column {}: {text}", error.column()))
 }
 
-/// The field that a message of `serde` says is unknown.
+/// The name of the unknown field in an error message of `serde`.
 fn unknown_field(message: &str) -> Option<&str> {
     let (field, _) = message.strip_prefix("unknown field `")?.split_once('`')?;
     Some(field)
 }
 
-/// Whether `field` is one of the ids that metadata hold, however it is written.
+/// Whether `field` is one of the ids in metadata, in any spelling.
 fn is_id_of_metadata(field: &str) -> bool {
     let bare = field.replace(['_', '-'], "").to_lowercase();
     matches!(

@@ -1,4 +1,4 @@
-//! What takes the events of log files, in the files' order: a store in memory, or a durable one.
+//! Loads the events of log files, in the order of the files, into a store in memory or a durable store.
 
 use std::path::Path;
 use std::slice;
@@ -23,39 +23,39 @@ use crate::load::{BadLine, Entry, LINE_BYTES_MAX, Options, feed};
 use crate::output::payload;
 use crate::output::text::{counted, grouped};
 
-/// Bad lines that are shown one by one.
+/// Number of bad lines that are reported one by one.
 const BAD_LINES_SHOWN: usize = 10;
 
-/// What loading has come to.
+/// The counts of a load.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Report {
     /// Events that were appended.
     pub(crate) events: u64,
-    /// Lines whose event another line has brought before, with the same id: stored once.
+    /// Lines that repeat an event of an earlier line, with the same id. The event is stored once.
     pub(crate) repeated: u64,
-    /// Events that a durable store had before.
+    /// Events that the durable store already contained.
     pub(crate) known: u64,
-    /// Events taken for dropped: a durable store has lost events of their aggregates, and these may be among them.
+    /// Skipped events that the durable store may have dropped: it has dropped events of their aggregates.
     pub(crate) dropped: u64,
     pub(crate) bad: u64,
-    /// The first bad lines, as they are shown.
+    /// The messages of the first bad lines.
     pub(crate) bad_shown: Vec<String>,
     pub(crate) elapsed: Duration,
 }
 
 impl Report {
-    /// Lines that were read and whose events are in the store now.
+    /// Lines whose events are in the store.
     pub(crate) fn taken(&self) -> u64 {
         self.stored() + self.repeated
     }
 
-    /// Events that were read and are in the store now: one that is repeated counts once.
+    /// Events of the files that are in the store. A repeated event counts once.
     pub(crate) fn stored(&self) -> u64 {
         self.events + self.known
     }
 }
 
-/// A store that log files are loaded into.
+/// A store into which log files are loaded.
 pub(crate) struct Loader {
     pub(crate) store: Store,
     pub(crate) report: Report,
@@ -63,27 +63,27 @@ pub(crate) struct Loader {
 }
 
 enum Kind {
-    /// Clock and ids depend on nothing but what is loaded: the same file gives the same store.
+    /// Clock and ids depend only on the input: the same file gives the same store.
     Memory(Arc<LogClock>),
-    /// Events are recorded now, and none is stored twice.
+    /// Events are recorded at the current time, and none is stored twice.
     Durable {
         identity: Identity,
         /// The last position before anything was loaded.
         before: Position,
-        /// Positions up to that one whose events came again.
+        /// Positions up to `before` whose events were repeated.
         came_again: Positions,
-        /// What is not brought back; `None` when it is.
+        /// The dropped events, which are not restored; `None` if they are.
         dropped: Option<Dropped>,
     },
 }
 
-/// Why an event was not taken.
+/// The reason why an event was not stored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// There is something wrong with it.
+    /// The event is invalid.
     #[error("{0}")]
     Line(BadLine),
-    /// The store takes none any more.
+    /// The store accepts no more events.
     #[error("{0}")]
     Store(Error),
 }
@@ -106,7 +106,7 @@ impl Loader {
         Self::in_memory(Budget::default())
     }
 
-    /// As [`new`](Self::new), with the latest events alone: as many as take at most `bytes`.
+    /// As [`new`](Self::new), but retains only the latest events, of at most `bytes`.
     pub(crate) fn with_budget(bytes: u64) -> Outcome<Self> {
         Self::in_memory(Budget {
             bytes: Some(bytes),
@@ -132,10 +132,10 @@ impl Loader {
         })
     }
 
-    /// Appends to a store with a journal. Every file that was loaded is safe on disk, and so is what was taken of one that was not
+    /// Appends to a store with a journal. The events of every loaded file are synced, and so are those of a file that was not
     /// loaded to its end.
     ///
-    /// What the store had dropped before stays out, unless it is to be brought back.
+    /// Events that the store had dropped stay dropped, unless `brings_back` is set.
     pub(crate) fn into_durable(store: Store, brings_back: bool) -> Self {
         let before = store.visible();
         let dropped = (!brings_back).then(|| Dropped::of(&store));
@@ -151,7 +151,7 @@ impl Loader {
         }
     }
 
-    /// Loads the whole file; with `skip_bad`, all of it that holds events.
+    /// Loads the whole file; with `skip_bad`, all valid events in it.
     pub(crate) fn load(&mut self, path: &Path, options: &Options) -> Outcome {
         let started = Instant::now();
         let stored_before = self.report.stored();
@@ -182,7 +182,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Waits until everything is synced, and says so where the file was not loaded to its end.
+    /// Waits until everything is synced. Reports it if the file was not loaded to its end.
     fn make_safe(&self, path: &Path, stored: u64, loaded: Outcome) -> Outcome {
         if let Err(error) = self.store.wait_durable(self.store.visible()) {
             return Err(Failure::Runtime(format!(
@@ -257,14 +257,14 @@ impl Loader {
         Ok(())
     }
 
-    /// The event of a durable store with the same id. In what a store has exported, events of several aggregates may have one id.
+    /// The event of the durable store with the same id. In an export, events of several aggregates may share an id.
     fn kept(&self, stream: &StreamId, event: &NewEvent<'_>, is_exported: bool) -> Option<Event> {
         let Kind::Durable { .. } = self.kind else { return None };
         let kept = self.store.event(event.id?)?;
         (!is_exported || *kept.aggregate_id() == *stream.aggregate_id).then_some(kept)
     }
 
-    /// Whether a durable store had dropped the event.
+    /// Whether the durable store had dropped the event.
     fn had(&mut self, stream: &StreamId, event: &NewEvent<'_>) -> bool {
         let Kind::Durable { dropped, .. } = &mut self.kind else {
             return false;
@@ -273,7 +273,7 @@ impl Loader {
         dropped.as_mut().is_some_and(has)
     }
 
-    /// The log has come to an event that a durable store has.
+    /// Notes that the log has reached an event that the durable store contains.
     fn pass(&mut self, kept: &Event) {
         if let Kind::Durable {
             dropped: Some(dropped), ..
@@ -283,7 +283,7 @@ impl Loader {
         }
     }
 
-    /// Counts a line whose event is at `position` already.
+    /// Counts a line whose event is already stored at `position`.
     fn count_again(&mut self, position: Position) {
         let is_known = match &mut self.kind {
             Kind::Memory(_) => false,
@@ -293,7 +293,7 @@ impl Loader {
         self.report.repeated += u64::from(!is_known);
     }
 
-    /// Counts a line that holds no event, or fails unless such lines are skipped.
+    /// Counts a line without a valid event; fails unless such lines are skipped.
     pub(crate) fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
         let text = format!("{}: line {line}: {reason}", path.display());
         if !options.skip_bad {
@@ -317,7 +317,7 @@ impl Loader {
     }
 }
 
-/// `event` as a line of a log has it: ends of lines between the words of its JSON are spaces.
+/// `event` as a line of a log contains it: line ends between the tokens of its JSON are spaces.
 fn on_one_line(mut event: NewEvent<'_>) -> NewEvent<'_> {
     for bytes in [&mut event.metadata, &mut event.data] {
         if let Some(json) = str::from_utf8(bytes).ok().and_then(payload::on_one_line) {
@@ -327,7 +327,7 @@ fn on_one_line(mut event: NewEvent<'_>) -> NewEvent<'_> {
     event
 }
 
-/// Whether the event that was there already says what `again` says.
+/// Whether the stored event has the same contents as `again`.
 fn check_same(kept: &Event, stream: &StreamId, again: &NewEvent<'_>) -> Result<(), Refusal> {
     let is_same = || kept.to_new() == *again || on_one_line(kept.to_new()) == on_one_line(again.clone());
     if kept.stream_id() == *stream && is_same() {

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use crate::load::BadLine;
 use crate::load::json_text::{check_depth, on_one_line, without_place};
 
-/// The ids of an event that its line has in the metadata.
+/// The ids of an event that a line contains in its metadata.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Ids<T> {
     #[serde(rename = "correlationId", skip_serializing_if = "Option::is_none")]
@@ -25,7 +25,7 @@ pub(crate) struct Ids<T> {
 }
 
 impl<T> Ids<T> {
-    /// The ids that there are, by their names.
+    /// The ids that are present, with their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &T)> {
         let ids = [
             ("correlationId", &self.correlation),
@@ -36,7 +36,7 @@ impl<T> Ids<T> {
         ids.into_iter().filter_map(|(name, id)| Some((name, id.as_ref()?)))
     }
 
-    /// The id called `name`, and its place among the four.
+    /// The id with this `name`, and its place among the four.
     fn get_mut(&mut self, name: &str) -> Option<(usize, &mut Option<T>)> {
         match name {
             "correlationId" => Some((0, &mut self.correlation)),
@@ -60,7 +60,7 @@ impl Ids<&str> {
 }
 
 impl<T: Serialize> Ids<T> {
-    /// `members`, the text between the braces of an object, behind the ids in one object.
+    /// One object with the ids, followed by `members`, the text between the braces of another object.
     pub(crate) fn before(&self, members: &str) -> serde_json::Result<String> {
         let mut object = serde_json::to_string(self)?;
         object.pop();
@@ -73,20 +73,20 @@ impl<T: Serialize> Ids<T> {
     }
 }
 
-/// What the metadata of a line hold.
+/// The contents of the metadata of a line.
 #[derive(Debug, Default)]
 pub(crate) struct Metadata {
     pub(crate) ids: Ids<Name>,
-    /// A JSON object, or nothing; of what a store has exported, any bytes.
+    /// A JSON object, or nothing; in an export, any bytes.
     pub(crate) rest: Vec<u8>,
 }
 
 impl Metadata {
-    /// Adds the ids that a line has beside its metadata.
+    /// Adds the ids beside the metadata of a line.
     ///
     /// # Errors
     ///
-    /// A [`BadLine`] that names an id which is in the metadata too.
+    /// A [`BadLine`] that names an id that the metadata contain too.
     pub(crate) fn with_ids(mut self, ids: &Ids<Name>) -> Result<Self, BadLine> {
         for (name, id) in ids.iter() {
             if let Some((_, within)) = self.ids.get_mut(name)
@@ -100,7 +100,7 @@ impl Metadata {
         Ok(self)
     }
 
-    /// The rest to the byte, where an export wrote `json`: its ids come first.
+    /// The exact bytes of the rest of `json`, which an export wrote with the ids first.
     fn verbatim(&self, json: &str) -> Option<Vec<u8>> {
         let ids = serde_json::to_string(&self.ids).ok()?;
         let members = json.strip_prefix(ids.strip_suffix('}')?)?;
@@ -116,12 +116,12 @@ impl Metadata {
     }
 }
 
-/// Reads metadata as they are written in a line. `is_exported` says whether a store wrote the line: then they are kept to the byte, and need
+/// Parses the metadata of a line. In an exported line (`is_exported`) they keep their bytes, and need
 /// not be an object.
 ///
 /// # Errors
 ///
-/// A [`BadLine`] that says what is wrong with them.
+/// A [`BadLine`] with the reason.
 pub(crate) fn read_metadata(raw: Option<&RawValue>, is_exported: bool) -> Result<Metadata, BadLine> {
     let Some(raw) = raw.filter(|raw| raw.get() != "null") else {
         return Ok(Metadata::default());
@@ -204,7 +204,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-/// Writes one more member of an object that is not closed yet.
+/// Writes another member of an object that is not closed yet.
 pub(crate) fn push_member(object: &mut Vec<u8>, key: &str, value: &RawValue) {
     object.push(if object.is_empty() { b'{' } else { b',' });
     object.extend(serde_json::Value::from(key).to_string().as_bytes());

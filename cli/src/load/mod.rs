@@ -1,4 +1,4 @@
-//! Loading: what a log file holds, and how it becomes a store.
+//! Loading: parses log files and builds a store from them.
 
 pub(crate) mod archive;
 pub(crate) mod clock;
@@ -34,30 +34,30 @@ use crate::load::feed::Kind;
 pub use crate::load::feed::{ParsedLine, parse_file};
 use crate::load::foreign::Mapping;
 
-/// Bytes of a line, at most: 16 MiB.
+/// Maximum bytes of a line: 16 MiB.
 pub const LINE_BYTES_MAX: usize = 16 << 20;
-/// Levels of arrays and objects within JSON, at most.
+/// Maximum nesting depth of JSON.
 pub const JSON_DEPTH_MAX: usize = 128;
 
-/// An event read from a log file, with what the file says of it beyond a [`NewEvent`].
+/// An event read from a log file, with the fields that a [`NewEvent`] does not have.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     /// The aggregate it happened to.
     pub stream: StreamId,
     /// The event.
     pub event: NewEvent<'static>,
-    /// When the store that wrote the file had taken it.
+    /// When the store that wrote the file recorded it.
     pub recorded_at: Option<Timestamp>,
     /// Its position and version in that store.
     pub place: Option<(Position, Version)>,
 }
 
-/// What a program that has no PostgreSQL says where one is asked for.
+/// The error message of a program without PostgreSQL for a URL of PostgreSQL.
 #[cfg(not(feature = "postgres"))]
 pub(crate) const WITHOUT_POSTGRES: &str =
     "this program was built without PostgreSQL: build it again with `cargo install --path cli --features postgres`";
 
-/// Why a line holds no event.
+/// The reason why a line is not a valid event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadLine(pub(crate) String);
 
@@ -69,23 +69,23 @@ impl fmt::Display for BadLine {
 
 impl std::error::Error for BadLine {}
 
-/// How logs are to be read.
+/// Options for reading logs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// Count bad lines instead of stopping at the first.
     pub skip_bad: bool,
-    /// Which columns of a CSV file are what.
+    /// The columns of a CSV file.
     pub columns: csv::Columns,
-    /// Where the fields of an event are in JSON of another program.
+    /// The mapping of foreign JSON.
     pub(crate) mapping: Option<Arc<Mapping>>,
-    /// What the standard input holds, and a file whose name does not say it.
+    /// The format of standard input, and of a file without a known ending.
     pub(crate) input: Option<Kind>,
 }
 
-/// What `--store` names.
+/// The store that `--store` names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
-    /// A store with nothing in it.
+    /// An empty store.
     Memory,
     /// A log file, or `-` for the standard input.
     File(PathBuf),

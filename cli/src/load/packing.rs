@@ -1,4 +1,4 @@
-//! Packed files: gzip and zstd, as their own tools read them.
+//! Compressed files: gzip and zstd, with the semantics of their own tools.
 
 use std::io::{self, BufRead, ErrorKind, Read};
 use std::path::Path;
@@ -14,7 +14,7 @@ const ZSTANDARD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The first byte of the magic number of a skippable frame is any of sixteen (RFC 8878, 3.1.2); these follow it.
 const SKIPPABLE_MAGIC_REST: [u8; 3] = [0x2a, 0x4d, 0x18];
 
-/// How bytes are packed.
+/// A compression format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Packing {
     Gzip,
@@ -22,7 +22,7 @@ pub(crate) enum Packing {
 }
 
 impl Packing {
-    /// What the name of a file says.
+    /// The format by the name of a file.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let extension = path.extension()?;
         [Self::Gzip, Self::Zstandard]
@@ -30,7 +30,7 @@ impl Packing {
             .find(|packing| extension.eq_ignore_ascii_case(packing.extension()))
     }
 
-    /// What bytes begin like.
+    /// The format by the first bytes.
     pub(crate) fn begins(start: &[u8]) -> Option<Self> {
         if start.starts_with(&GZIP_MAGIC) {
             return Some(Self::Gzip);
@@ -72,7 +72,7 @@ impl Packing {
         Ok(Unpacked(inner, self))
     }
 
-    /// The refusal of a file that is `called` packed, and begins with `start`.
+    /// The error for a file whose name is that of the format `called`, but which begins with `start`.
     pub(crate) fn refusal(self, start: &[u8]) -> io::Error {
         let (extension, name) = (self.extension(), self.name());
         let text = if start.len() < self.magic_bytes() {
@@ -92,7 +92,7 @@ impl Packing {
     }
 }
 
-/// What a decoder unpacks; its errors say what is wrong with the file, and what to do.
+/// A decoder whose errors say what is wrong with the file and what to do.
 pub(crate) struct Unpacked(Box<dyn Read + Send>, Packing);
 
 impl Read for Unpacked {
@@ -103,7 +103,7 @@ impl Read for Unpacked {
     }
 }
 
-/// What a decoder's error says of the file; nothing of errors that are not the decoder's own.
+/// A decoder's error with what to do about it; `None` for an error that says it already, or is not the decoder's own.
 fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
     let (kind, name) = (error.kind(), packing.name());
     if error.get_ref().is_some_and(|inner| inner.is::<TrailingBytes>()) {
@@ -127,14 +127,14 @@ fn told(error: &io::Error, packing: Packing) -> Option<io::Error> {
     })
 }
 
-/// Bytes behind the last member of a gzip file that are neither zero nor another member.
+/// Bytes after the last member of a gzip file that are neither zeros nor another member.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "its gzip data are whole, but other bytes follow them (the first is {0:#04x}): remove them, or make or copy the file again"
 )]
 struct TrailingBytes(u8);
 
-/// The members of a gzip file one after the other; zeros behind a member are padding.
+/// The members of a gzip file in order; zeros after a member are padding.
 struct Members<R> {
     member: Option<GzDecoder<R>>,
     is_at_end: bool,

@@ -1,4 +1,4 @@
-//! Threads that parse what another thread has cut into pieces. The batches come out in the order of the file.
+//! Threads that parse the pieces that another thread has cut. The batches come out in the order of the file.
 
 use std::num::NonZeroUsize;
 use std::thread;
@@ -7,23 +7,23 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::load::pieces::{Batch, Pieces};
 
-/// Batches of each parser that are cut or parsed ahead of the store.
+/// Number of batches per parser that are cut or parsed ahead of the store.
 const AHEAD: usize = 4;
-/// The most threads that parse. The store takes events one after another, and no faster than a few of them.
+/// Maximum number of parsing threads. The store appends one event after another, which is no faster than a few of them.
 const THREADS_MAX: usize = 8;
 
-/// The place of a batch in the order: the batch is sent to it when it is parsed.
+/// The place of a batch in the order of the file. The parsed batch is sent to it.
 pub(crate) type Slot = Receiver<Batch>;
 
 /// One step of a file.
 pub(crate) enum Step {
     Batch(Slot),
-    /// The file cannot be read on from here, whatever is skipped.
+    /// The file cannot be read from here on, even if lines are skipped.
     Broken(String),
     End,
 }
 
-/// Hands pieces over to the parsers, and their slots to the receiver of the steps.
+/// Sends pieces to the parsers, and their slots to the receiver of the steps.
 pub(crate) struct Parsers {
     work: Sender<(Pieces, Sender<Batch>)>,
     steps: Sender<Step>,
@@ -32,12 +32,12 @@ pub(crate) struct Parsers {
 /// The receiver of the steps is gone.
 pub(crate) struct Unwanted;
 
-/// Takes batches back. A thread that parses frees them: the memory is its own, and the thread that appends is the slowest.
+/// Takes used batches. A parsing thread frees them: it allocated their memory, and the appending thread is the slowest.
 pub(crate) struct Spent(Sender<Batch>);
 
 impl Spent {
     pub(crate) fn dispose(&self, batch: Batch) {
-        // Without room, or without a parser, it is freed here.
+        // If the queue is full or no parser is left, it is freed here.
         drop(self.0.try_send(batch));
     }
 }

@@ -1,4 +1,4 @@
-//! Pieces of a file: cut by one thread, in order, and read as events by any.
+//! Pieces of a file: one thread cuts them in order, and any thread parses them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::load::{BadLine, Entry, jsonl};
 
 /// Pieces of a batch.
 const PIECES: usize = 512;
-/// Bytes of pieces after which a batch is handed over, however few they are.
+/// Size in bytes at which a batch is sent, whatever the number of its pieces.
 const BYTES: usize = 1 << 20;
 
-/// Lines by number, each an event or the reason why it is none.
+/// Numbered lines, each with an event or the reason why it is invalid.
 pub(crate) type Batch = Vec<(u64, Result<Entry, BadLine>)>;
 
 /// A piece of a file.
@@ -22,18 +22,18 @@ enum Piece {
     Line(Range<usize>),
     /// An element of JSON, with its number.
     Element(u64, Range<usize>),
-    /// What needs no reading any more.
+    /// A piece that needs no parsing.
     Read(Box<Result<Entry, BadLine>>),
 }
 
-/// Pieces that follow one another, each with its line.
+/// Consecutive pieces, each with its line number.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces {
     bytes: Vec<u8>,
     all: Vec<(u64, Piece)>,
-    /// Bytes of the pieces that need no reading.
+    /// Bytes of the pieces that need no parsing.
     read_bytes: usize,
-    /// How JSON of another program is read.
+    /// The mapping of foreign JSON.
     mapping: Option<Arc<Mapping>>,
 }
 
@@ -70,7 +70,7 @@ impl Pieces {
         self.all.len() >= PIECES || self.bytes.len() + self.read_bytes >= BYTES
     }
 
-    /// Reads every piece.
+    /// Parses every piece.
     pub(crate) fn parse(self) -> Batch {
         let Self {
             bytes, all, mapping, ..
@@ -98,7 +98,7 @@ impl Piece {
     }
 }
 
-/// Reads a line or an element: one of this program, or one of another with its mapping.
+/// Parses a line or an element, of this program or, with a mapping, of another.
 pub(crate) fn parse_json(text: &[u8], mapping: Option<&Mapping>) -> Result<Entry, BadLine> {
     match mapping {
         Some(mapping) => mapping.entry(text),
@@ -106,12 +106,12 @@ pub(crate) fn parse_json(text: &[u8], mapping: Option<&Mapping>) -> Result<Entry
     }
 }
 
-/// What is wrong with an element.
+/// The error message for an invalid element.
 pub(crate) fn of_element(number: u64, reason: &BadLine) -> BadLine {
     BadLine(format!("element {number}: {reason}"))
 }
 
-/// Adds to `reason` what the file seems to be, if its first line is no event.
+/// Adds to `reason` the probable kind of the file, if its first line is not an event.
 fn seems(reason: BadLine, text: &[u8], line: u64, mapping: Option<&Mapping>) -> BadLine {
     let hint = if line > 1 {
         return reason;

@@ -1,8 +1,8 @@
-//! A set of positions, a bit each.
+//! A set of positions, with one bit for each.
 
 use annals::Position;
 
-/// Positions of a log. It takes a byte for eight positions up to the last one in it.
+/// Positions of a log. It takes one byte for eight positions, up to the last in the set.
 #[derive(Debug, Default)]
 pub(crate) struct Positions(Vec<u64>);
 

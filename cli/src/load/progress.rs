@@ -1,4 +1,4 @@
-//! The progress of a load on standard error: only on a terminal, and only when it takes a while.
+//! The progress bar of a load, on standard error if that is a terminal. It appears after a second.
 
 use std::io::IsTerminal as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ const TEMPLATE: &str = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {eta} left"
 const TEMPLATE_EVENTS: &str = "{msg} [{wide_bar}] event {human_pos} of {human_len}, {eta} left";
 const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
 
-/// A bar that appears after a second and is gone when it is dropped.
+/// A progress bar. It appears after a second and disappears when dropped.
 pub(crate) struct Progress {
     started: Instant,
     name: String,
@@ -24,12 +24,12 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Of the bytes of a file, or of a folder.
+    /// A bar for the bytes of a file or directory.
     pub(crate) fn new(path: &Path) -> Self {
         Self::named(&path.file_name().unwrap_or_default().to_string_lossy(), TEMPLATE)
     }
 
-    /// Of the events of a database.
+    /// A bar for the events of a database.
     pub(crate) fn of_events(database: &str) -> Self {
         Self::named(database, TEMPLATE_EVENTS)
     }
@@ -44,7 +44,7 @@ impl Progress {
         }
     }
 
-    /// Shows how far it has come, in bytes of `total` (0 if unknown), and what has been read of them.
+    /// Updates the bar: bytes done of `total` (0 if unknown), and the number of events.
     pub(crate) fn show(&mut self, done: u64, total: u64, what: impl FnOnce() -> String) {
         if !self.is_seen || self.started.elapsed() < PATIENCE {
             return;

@@ -1,4 +1,4 @@
-//! Files as lines: opened, decompressed while reading, counted, and never read whole.
+//! Reads files line by line, decompresses them, and counts the bytes. No file is read into memory as a whole.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Cursor, Read};
@@ -10,16 +10,16 @@ use crate::load::packing::Packing;
 use crate::load::{LINE_BYTES_MAX, encoding};
 
 const BUFFER_BYTES: usize = 256 << 10;
-/// Bytes of space in which it is looked for the first character of a file.
+/// The maximum number of leading space characters that are skipped to find the first character of a file.
 const SPACE_BYTES_MAX: usize = 64 << 10;
 
 /// A file opened for reading.
 pub(crate) struct Source {
-    /// Its bytes, decompressed and without a byte order mark.
+    /// The decompressed bytes, without a byte order mark.
     pub(crate) bytes: Box<dyn BufRead + Send>,
-    /// Bytes of the file as it is, read so far.
+    /// Bytes of the compressed file read so far.
     pub(crate) read: Arc<AtomicU64>,
-    /// Bytes of the file as it is; 0 if unknown.
+    /// The size of the compressed file; 0 if unknown.
     pub(crate) total: u64,
 }
 
@@ -44,8 +44,8 @@ pub(crate) fn open(path: &Path) -> io::Result<Source> {
     })
 }
 
-/// Decompresses what begins like it, whatever the file is called; what is called packed must be. The text is UTF-8 without a byte order
-/// mark.
+/// Decompresses a file that begins like a compressed one, whatever its name; a file with the name of a compressed one must be one. Returns
+/// UTF-8 without a byte order mark.
 pub(crate) fn decode(raw: impl Read + Send + 'static, called: Option<Packing>) -> io::Result<Box<dyn BufRead + Send>> {
     let mut raw = BufReader::with_capacity(BUFFER_BYTES, raw);
     let start = encoding::start(&mut raw)?;
@@ -60,7 +60,7 @@ pub(crate) fn decode(raw: impl Read + Send + 'static, called: Option<Packing>) -
     }
 }
 
-/// Takes the space at the beginning, at most [`SPACE_BYTES_MAX`] of it. Returns it, and the character behind it.
+/// Takes leading space, at most [`SPACE_BYTES_MAX`] bytes. Returns it, and the character after it.
 pub(crate) fn leading_space(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, Option<u8>)> {
     let mut space = Vec::new();
     while space.len() < SPACE_BYTES_MAX {
@@ -94,7 +94,7 @@ impl<R: Read> Read for Counted<R> {
 pub(crate) enum Line {
     /// Its bytes are in the buffer, without the end of the line.
     Whole,
-    /// It is longer than [`LINE_BYTES_MAX`], and was passed over.
+    /// It is longer than [`LINE_BYTES_MAX`] and was skipped.
     TooLong,
 }
 

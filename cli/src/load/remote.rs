@@ -1,4 +1,4 @@
-//! Stores behind a server: copied into memory to be read, or followed.
+//! Stores behind a server, which are copied into memory or followed.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -20,19 +20,19 @@ const TOKEN_FILE: &str = "ANNALS_TOKEN_FILE";
 const CA_FILE: &str = "ANNALS_CA_FILE";
 /// Bytes of the file with the token, at most.
 const TOKEN_BYTES_MAX: u64 = 4 << 10;
-/// What comes before the name of a namespace in a URL.
+/// The path before the name of a namespace in a URL.
 const NAMESPACES: &str = "/v1/ns/";
-/// Deliveries that are read before the command takes them.
+/// The number of deliveries that are read ahead of the command.
 const AHEAD: usize = 64;
 
-/// A delivery of a tail, or what ended it.
+/// A delivery of a tail, or the error that ended it.
 pub(crate) type Delivered = Result<annals::Delivery, ClientError>;
 
 /// A client of the store at `url`, without a token.
 ///
 /// # Errors
 ///
-/// What is wrong with the URL.
+/// The URL is invalid.
 pub(crate) fn client(url: &str) -> Result<Client, String> {
     let (server, namespace) = match url.split_once(NAMESPACES) {
         Some((server, name)) => (server, Some(name.trim_end_matches('/'))),
@@ -48,7 +48,7 @@ pub(crate) fn client(url: &str) -> Result<Client, String> {
     }
 }
 
-/// The same with the token and the authorities of the environment.
+/// The same, with the token and the certificate authorities from the environment.
 pub(crate) fn open(url: &str) -> Outcome<Client> {
     let mut client = client(url).map_err(Failure::Usage)?;
     if let Some(path) = std::env::var_os(CA_FILE).filter(|path| !path.is_empty()) {
@@ -60,7 +60,7 @@ pub(crate) fn open(url: &str) -> Outcome<Client> {
     }
 }
 
-/// The token: never of the command line, which other users of the machine can read.
+/// The token. It is never on the command line, which other users of the machine can read.
 fn token() -> Outcome<Option<String>> {
     let named = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
     match (named(TOKEN), named(TOKEN_FILE)) {
@@ -101,7 +101,7 @@ pub(crate) fn copy(url: &str) -> Outcome<Store> {
     })
 }
 
-/// Reads a tail on a thread of its own, which ends with it: the command looks for Ctrl-C meanwhile.
+/// Reads a tail on its own thread, so that the command can check for Ctrl-C. The thread ends with the tail.
 pub(crate) fn read_ahead(tail: Tail) -> Outcome<Receiver<Delivered>> {
     let (sender, receiver) = bounded(AHEAD);
     let read = move || {

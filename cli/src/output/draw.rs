@@ -5,10 +5,10 @@ const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█
 const SHADES: [char; 5] = [' ', '░', '▒', '▓', '█'];
 /// Ranks of a heatmap.
 pub(crate) const RANKS: usize = 8;
-/// Their colours of the 256: from dark to light, and from blue to yellow.
+/// The colours of the ranks, of the 256: from dark to light, and from blue to yellow.
 pub(crate) const RAMP: [u8; RANKS] = [17, 19, 26, 32, 37, 71, 149, 227];
 
-/// A bar of at most `width` characters for `value` of `max`; something is always seen unless it is 0.
+/// A bar of at most `width` characters for `value` of `max`; empty only if `value` is 0.
 pub(crate) fn bar(value: u64, max: u64, width: usize) -> String {
     let eighths = scaled(value, max, width as u64 * 8);
     let eighths = if value > 0 { eighths.max(1) } else { 0 };
@@ -18,9 +18,9 @@ pub(crate) fn bar(value: u64, max: u64, width: usize) -> String {
     text
 }
 
-/// One character for every value, as high as it is of the highest; 0 is a blank.
+/// One character for every value, with a height relative to the highest; 0 is a blank.
 ///
-/// When there are more than `width`, neighbours are added together.
+/// If there are more than `width` values, neighbours are added.
 pub(crate) fn sparkline(values: &[u64], width: usize) -> String {
     let together = values.len().div_ceil(width.max(1)).max(1);
     let sums: Vec<u64> = values.chunks(together).map(|chunk| chunk.iter().sum()).collect();
@@ -35,7 +35,7 @@ fn level(value: u64, max: u64) -> char {
     LEVELS.get(index(scaled(value, max, 7))).copied().unwrap_or('█')
 }
 
-/// Columns `height` characters high, the top line first; `together` neighbours are added to one column.
+/// Columns of `height` characters, top line first; each column is the sum of `together` neighbours.
 pub(crate) fn columns(values: &[u64], together: usize, height: u64) -> Vec<String> {
     let sums: Vec<u64> = values.chunks(together.max(1)).map(|chunk| chunk.iter().sum()).collect();
     let max = sums.iter().copied().max().unwrap_or(0);
@@ -56,7 +56,7 @@ pub(crate) fn columns(values: &[u64], together: usize, height: u64) -> Vec<Strin
         .collect()
 }
 
-/// How near `value` is to `max`, from 1 to [`RANKS`]; only 0 has no rank.
+/// The rank of `value` relative to `max`, from 1 to [`RANKS`]; only 0 has no rank.
 pub(crate) fn rank(value: u64, max: u64) -> usize {
     if value == 0 {
         return 0;
@@ -65,13 +65,13 @@ pub(crate) fn rank(value: u64, max: u64) -> usize {
     index(1 + scaled(value - 1, max, top).min(top - 1))
 }
 
-/// The least value of which the rank is `rank` or more; more than `max` if there is none.
+/// The lowest value whose rank is at least `rank`; higher than `max` if there is none.
 pub(crate) fn least(rank: usize, max: u64) -> u64 {
     let share = u128::from(max) * (rank.saturating_sub(1) as u128);
     u64::try_from(share.div_ceil(RANKS as u128) + 1).unwrap_or(u64::MAX)
 }
 
-/// The character of a rank: two ranks have one.
+/// The character of a rank; two ranks share one.
 pub(crate) fn shade(rank: usize) -> char {
     SHADES.get(rank.div_ceil(2)).copied().unwrap_or('█')
 }

@@ -1,4 +1,4 @@
-//! Envelopes of changes: an event as one line of JSON, as other programs of the field expect it.
+//! Envelopes of changes: an event as one line of JSON in the formats of other programs.
 
 use std::io::Write;
 
@@ -11,18 +11,18 @@ use crate::exit::Outcome;
 use crate::output::payload::{Fidelity, on_one_line};
 use crate::output::wire::Wire;
 
-/// Which envelope.
+/// The format of an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Envelope {
     /// As `events` writes them.
     Json,
     /// `CloudEvents` 1.0 in JSON, of <https://github.com/cloudevents/spec>.
     CloudEvents,
-    /// What Debezium's connector for PostgreSQL writes without schemas: `before`, `after`, `source` and `op`.
+    /// The format of Debezium's connector for PostgreSQL without schemas: `before`, `after`, `source` and `op`.
     Debezium,
 }
 
-/// Where an event was read.
+/// The source of an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origin<'a> {
     /// The store: `postgres://host:port/database` without a password.
@@ -34,7 +34,7 @@ pub(crate) struct Origin<'a> {
 }
 
 impl Envelope {
-    /// Writes an event and the end of the line.
+    /// Writes an event and a line end.
     pub(crate) fn write(self, event: EventRef<'_>, origin: &Origin<'_>, out: &mut dyn Write) -> Outcome {
         match self {
             Self::Json => {
@@ -49,7 +49,7 @@ impl Envelope {
     }
 }
 
-/// Names of extensions have lower-case letters and digits alone.
+/// Names of extensions consist of lower-case letters and digits.
 #[derive(Serialize)]
 struct CloudEvent<'a> {
     specversion: &'static str,
@@ -60,7 +60,7 @@ struct CloudEvent<'a> {
     subject: &'a str,
     time: Timestamp,
     datacontenttype: String,
-    /// The position, as text: by that the lines of a source are ordered.
+    /// The position as text: it orders the lines of a source.
     sequence: String,
     aggregatetype: &'a str,
     version: u64,
@@ -110,7 +110,7 @@ struct Debezium<'a> {
     before: Option<()>,
     after: Row<'a>,
     source: Source<'a>,
-    /// `c` for what was inserted, `r` for what was there before.
+    /// `c` for an inserted row, `r` for a row that existed before.
     op: char,
     ts_ms: i64,
 }
@@ -132,7 +132,7 @@ struct Row<'a> {
     user_id: Option<&'a str>,
     organization_id: Option<&'a str>,
     tags: Vec<&'a str>,
-    /// JSON as text; what is none in base64.
+    /// JSON as text, other data in base64.
     metadata: Option<String>,
     data: Option<String>,
     metadata_type: String,

@@ -1,4 +1,4 @@
-//! Events in every format, one after the other.
+//! Writes events in every format, one by one.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ const GRID: [Column; 7] = [
     Column::left("data", Role::Plain),
 ];
 
-/// How the table becomes narrower: what an event is and what it happened to go last.
+/// The steps by which the table becomes narrower: event types and aggregates go last.
 const NARROW: [Narrow; 13] = [
     Narrow::ToSeconds("time"),
     Narrow::Drop("version"),
@@ -50,13 +50,13 @@ pub(crate) struct EventWriter<'a> {
     written: Written,
 }
 
-/// How many events were written.
+/// The number of events that were written.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     pub(crate) events: u64,
-    /// Those of them whose data or metadata a record of CSV cannot hold.
+    /// The number of events whose data or metadata a CSV record cannot represent.
     pub(crate) altered: u64,
-    /// Those of them whose line of JSON is too long to be read.
+    /// The number of events whose JSON line is too long to be parsed.
     pub(crate) too_long: u64,
 }
 
@@ -64,7 +64,7 @@ enum Form<'a> {
     Table {
         grid: Grid,
         zone: TimeZone,
-        /// Characters of data that can be seen, at most.
+        /// Maximum characters of data that a table shows.
         data_max: usize,
         out: &'a mut dyn Write,
     },
@@ -125,7 +125,7 @@ impl<'a> EventWriter<'a> {
         Ok(())
     }
 
-    /// Writes what is left; returns how many events there were.
+    /// Writes the rest; returns the number of events.
     pub(crate) fn finish(self) -> Outcome<Written> {
         match self.form {
             Form::Table { grid, out, .. } if self.written.events > 0 => grid.write(out)?,
@@ -139,7 +139,7 @@ impl<'a> EventWriter<'a> {
     }
 }
 
-/// Writes an event as JSON; returns whether it is too long to be read.
+/// Writes an event as JSON; returns whether the line is too long to be parsed.
 fn write_json(event: &Wire<'_>, fidelity: Fidelity, out: &mut dyn Write) -> Outcome<bool> {
     let mut counted = Counted { out, bytes: 0 };
     event.write_json(&mut counted, fidelity)?;
@@ -165,7 +165,7 @@ impl Write for Counted<'_> {
 }
 
 fn row(event: &Wire<'_>, zone: &TimeZone, data_max: usize) -> [String; 7] {
-    // One more than can be seen, so that the rest is known to be missing.
+    // One more than is shown, so that the cell gets an ellipsis.
     let bytes = event.data.get(..data_max.saturating_mul(4)).unwrap_or(event.data);
     let data = String::from_utf8_lossy(bytes)
         .chars()
@@ -182,7 +182,7 @@ fn row(event: &Wire<'_>, zone: &TimeZone, data_max: usize) -> [String; 7] {
     ]
 }
 
-/// Writes one event as a line, behind the header of CSV if it is the first.
+/// Writes one event as a line; the first one in CSV follows the header.
 pub(crate) fn write_line(event: &Event, is_first: bool, out: &mut Out<'_>) -> Outcome {
     let event = event.into();
     match out.format {
@@ -203,7 +203,7 @@ pub(crate) fn write_line(event: &Event, is_first: bool, out: &mut Out<'_>) -> Ou
     Ok(())
 }
 
-/// An event on one line, without columns: as much of it as fits.
+/// An event on one line without columns, cut to the width.
 fn compact(event: &Wire<'_>, zone: &TimeZone, screen: Screen) -> String {
     let mut room = screen.width.unwrap_or(usize::MAX);
     let [position, time, aggregate, version, event_type, user, data] = row(event, zone, room);
@@ -229,7 +229,7 @@ fn compact(event: &Wire<'_>, zone: &TimeZone, screen: Screen) -> String {
     line
 }
 
-/// Writes many events that are at hand.
+/// Writes all of `events`.
 pub(crate) fn write_all(out: &mut Out<'_>, events: &[Event]) -> Outcome<Written> {
     let mut writer = EventWriter::new(out.format, Fidelity::Readable, out.stdout, &out.zone, out.screen)?;
     for event in events {

@@ -1,4 +1,4 @@
-//! Output: where it goes, in which format, and events and records written in each.
+//! Output: its target, its format, and writers of events and records.
 
 pub(crate) mod draw;
 #[cfg(feature = "postgres")]
@@ -25,7 +25,7 @@ use crate::exit::Outcome;
 use crate::output::screen::{Role, Screen};
 use crate::when::Times;
 
-/// How answers are written.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For people: tables and drawings, as wide as the screen.
@@ -33,14 +33,14 @@ pub(crate) enum Format {
     Table,
     /// One JSON document.
     Json,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Jsonl,
     /// Comma-separated values with a header.
     Csv,
 }
 
 impl Format {
-    /// What `--format` calls it.
+    /// Its name in `--format`.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Table => "table",
@@ -51,18 +51,18 @@ impl Format {
     }
 }
 
-/// Where answers go.
+/// The target of the output.
 pub(crate) struct Out<'a> {
     pub(crate) stdout: &'a mut dyn Write,
     pub(crate) stderr: &'a mut dyn Write,
     pub(crate) format: Format,
     pub(crate) zone: TimeZone,
-    /// When the command began: times ago are relative to it.
+    /// The start of the command, to which relative times refer.
     pub(crate) now: Timestamp,
     pub(crate) screen: Screen,
-    /// The screen of the standard error.
+    /// The screen of standard error.
     pub(crate) messages: Screen,
-    /// Whether hints are written where the answer is: a pager hides the standard error.
+    /// Whether hints are written to standard output, because a pager hides standard error.
     pub(crate) has_hints: bool,
 }
 
@@ -72,34 +72,34 @@ impl Out<'_> {
         Ok(writeln!(self.stdout, "{text}")?)
     }
 
-    /// Writes one line beside the answer.
+    /// Writes one line to standard error.
     pub(crate) fn hint(&mut self, text: &str) -> io::Result<()> {
         if self.has_hints {
             return writeln!(self.stdout, "{text}");
         }
-        // What has been answered comes first, where both go to one terminal.
+        // Earlier output comes first if both streams are the same terminal.
         self.stdout.flush()?;
         writeln!(self.stderr, "{text}")
     }
 
-    /// Writes a warning beside the answer.
+    /// Writes a warning to standard error.
     pub(crate) fn warn(&mut self, text: &str) -> io::Result<()> {
         let label = self.messages.paint(Role::Warning, "warning:");
         self.hint(&format!("{label} {text}"))
     }
 
-    /// Writes a heading of a part of the answer, after an empty line.
+    /// Writes the heading of a section, after an empty line.
     pub(crate) fn heading(&mut self, text: &str) -> Outcome {
         self.line("")?;
         self.line(&self.screen.paint(Role::Heading, text))
     }
 
-    /// Writes a line that is read last.
+    /// Writes a line of secondary text.
     pub(crate) fn note(&mut self, text: &str) -> Outcome {
         self.line(&self.screen.paint(Role::Secondary, text))
     }
 
-    /// What the time zone is called.
+    /// The name of the time zone.
     pub(crate) fn zone_name(&self) -> String {
         self.zone.iana_name().map_or_else(
             || self.zone.to_offset(jiff::Timestamp::UNIX_EPOCH).to_string(),
@@ -107,7 +107,7 @@ impl Out<'_> {
         )
     }
 
-    /// What the times of the command line are relative to.
+    /// The time to which relative times of the command line refer.
     pub(crate) fn times(&self) -> Times<'_> {
         Times {
             zone: &self.zone,

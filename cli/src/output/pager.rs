@@ -1,4 +1,4 @@
-//! A pager for answers that are longer than the screen: `ANNALS_PAGER`, `PAGER` or less.
+//! A pager for output that is longer than the screen: `ANNALS_PAGER`, `PAGER` or less.
 
 use std::env;
 use std::io::{self, IsTerminal as _, Write};
@@ -6,31 +6,31 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 
 use crate::interrupt;
 
-/// Quits where the text fits, shows styles, and leaves the text on the screen.
+/// Options of less: quit if the text fits, show styles, and leave the text on the screen.
 const DEFAULT: &str = "less -FRX";
-/// The same for a less that is named without options.
+/// The same options for a `less` that is configured without options.
 const LESS: &str = "FRX";
-/// Bytes of a screen, at most, for each of its cells: a character and a part of a style.
+/// Maximum bytes buffered for each cell of a screen: a character and a part of a style.
 const BYTES_OF_CELL: usize = 8;
 
-/// Writes to the standard output; through a pager from the line on that does not fit on the screen.
+/// Writes to standard output. Starts the pager at the first line that does not fit on the screen.
 pub(crate) struct Pager {
     state: State,
 }
 
 enum State {
-    /// What there is fits so far.
+    /// The output fits so far.
     Waiting {
         text: Vec<u8>,
         room: Room,
     },
     Paging(Child, Option<ChildStdin>),
     Direct,
-    /// The reader has left: the rest of the answer does not go to the terminal.
+    /// The reader has quit the pager: the rest of the output is discarded.
     Left,
 }
 
-/// The lines and bytes that a screen has room for.
+/// The lines and bytes that fit on a screen.
 #[derive(Clone, Copy, Debug)]
 struct Room {
     lines: usize,
@@ -38,13 +38,13 @@ struct Room {
 }
 
 impl Pager {
-    /// A pager where there is a terminal, if it `is_wanted`.
+    /// A pager if standard output is a terminal and `is_wanted` is set.
     pub(crate) fn new(is_wanted: bool) -> Self {
         let size = terminal_size::terminal_size_of(io::stdout()).filter(|_| is_wanted && command().is_some());
         let state = size.map_or(State::Direct, |(columns, rows)| State::Waiting {
             text: Vec::new(),
             room: Room {
-                // The prompt has a line.
+                // The prompt takes a line.
                 lines: usize::from(rows.0).saturating_sub(1),
                 bytes: usize::from(rows.0) * usize::from(columns.0) * BYTES_OF_CELL,
             },
@@ -52,12 +52,12 @@ impl Pager {
         Self { state }
     }
 
-    /// Whether a pager gets what does not fit.
+    /// Whether output that does not fit goes to a pager.
     pub(crate) fn is_on(&self) -> bool {
         matches!(self.state, State::Waiting { .. } | State::Paging(..))
     }
 
-    /// Writes what is left, and waits until the reader leaves the pager.
+    /// Writes the rest, and waits until the reader quits the pager.
     pub(crate) fn finish(&mut self) -> io::Result<()> {
         match std::mem::replace(&mut self.state, State::Left) {
             State::Direct | State::Left => Ok(()),
@@ -67,7 +67,7 @@ impl Pager {
             }
             State::Paging(mut child, stdin) => {
                 drop(stdin);
-                // How a pager ends is no concern of the answer.
+                // The exit code of a pager does not matter.
                 drop(child.wait());
                 interrupt::end_deferring();
                 Ok(())
@@ -80,7 +80,7 @@ impl Write for Pager {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if let State::Waiting { text, room } = &mut self.state {
             text.extend(bytes);
-            // The last line ends, so there is an empty part behind it.
+            // The last line has a line end, so an empty part follows it.
             let parts = text.split(|byte| *byte == b'\n').count();
             if parts <= room.lines + 1 && text.len() <= room.bytes {
                 return Ok(bytes.len());
@@ -106,7 +106,7 @@ impl Write for Pager {
     }
 }
 
-/// Starts the pager. One that cannot be started is not missed.
+/// Starts the pager. If it cannot start, output goes to the terminal.
 fn start() -> State {
     let Some(mut command) = command() else {
         return State::Direct;
@@ -133,7 +133,7 @@ fn command() -> Option<Command> {
     Some(command)
 }
 
-/// Whether hints go where answers go: both are seen on one terminal, and a pager hides the standard error.
+/// Whether hints are written to standard output: both streams are the same terminal, and a pager hides standard error.
 pub(crate) fn takes_hints(pager: &Pager) -> bool {
     pager.is_on() && io::stderr().is_terminal()
 }

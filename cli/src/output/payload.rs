@@ -7,16 +7,16 @@ use crate::hex;
 use crate::load::json_text::check_depth;
 use crate::load::metadata::{Ids, read_metadata};
 
-/// How data and metadata are written.
+/// The fidelity with which data and metadata are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fidelity {
-    /// To be read: JSON on one line, other text as a string of JSON, and only what is not UTF-8 as hexadecimal digits.
+    /// For readers: JSON on one line, other text as a JSON string, and only bytes that are not UTF-8 as hexadecimal digits.
     Readable,
-    /// To be imported: every byte that would be another then is written as hexadecimal digits.
+    /// For an import: payloads whose bytes JSON would not preserve are written as hexadecimal digits.
     Exact,
 }
 
-/// A field of a line; none for no bytes.
+/// A field of a line; absent for an empty payload.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     pub(crate) json: Option<Box<RawValue>>,
@@ -51,7 +51,7 @@ impl Payload {
     }
 }
 
-/// The metadata of an event, and its ids where no object of metadata holds them.
+/// The metadata of an event, and the ids that the metadata object does not contain.
 #[derive(Debug)]
 pub(crate) struct Metadata<'a> {
     pub(crate) payload: Payload,
@@ -60,7 +60,7 @@ pub(crate) struct Metadata<'a> {
 }
 
 impl<'a> Metadata<'a> {
-    /// `is_stored` says whether the line has a position and a version: only then metadata are read that are not an object.
+    /// `is_stored`: whether the line has a position and a version. Only then are metadata parsed that are not an object.
     pub(crate) fn of(metadata: &[u8], ids: Ids<&'a str>, is_stored: bool, fidelity: Fidelity) -> Outcome<Self> {
         let written = match readable(metadata)? {
             Some(json) if json.get().starts_with('{') => Some((within(&json, &ids)?, Ids::default())),
@@ -85,7 +85,7 @@ impl<'a> Metadata<'a> {
     }
 }
 
-/// An object of metadata with the ids before its members.
+/// The metadata object with the ids before its members.
 fn within(json: &RawValue, ids: &Ids<&str>) -> Outcome<Box<RawValue>> {
     let members = json.get().strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     Ok(RawValue::from_string(ids.before(members.unwrap_or_default())?)?)
@@ -120,7 +120,7 @@ mod tests {
         let json = |text: &str| on_one_line(text).map(|json| json.get().to_owned());
         assert_eq!(json("{\n  \"a\": 1\r\n}").as_deref(), Some("{   \"a\": 1  }"));
         assert_eq!(json("\"a\\nb\"").as_deref(), Some("\"a\\nb\""));
-        // No JSON, and none after its lines were joined.
+        // Not JSON, neither before nor after its lines are joined.
         assert_eq!(json("\"a\nb\""), None);
     }
 }

@@ -1,4 +1,4 @@
-//! Rows of named values in every format: what all answers that are not events are made of.
+//! Rows of named values in every format, for all output that is not events.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::output::table::{Column, Grid, Narrow};
 use crate::output::text::grouped;
 use crate::output::{Format, Out};
 
-/// What a column of texts gets in a table, however narrow the terminal is.
+/// The minimum width of a text column, whatever the width of the terminal.
 const TEXT_WIDTH_MIN: usize = 12;
 
 /// Rows with the same columns.

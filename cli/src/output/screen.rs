@@ -1,4 +1,4 @@
-//! Where tables and drawings are seen: how wide it is, and whether it has colours.
+//! The screen of tables and drawings: its width, and whether it has colours.
 
 use std::io::IsTerminal as _;
 
@@ -9,13 +9,13 @@ const DRAWING_WIDTH: usize = 100;
 /// A narrower screen is treated as one of this width.
 const WIDTH_MIN: usize = 20;
 
-/// What a text is; each role has a style of its own.
+/// The role of a text; each role has its own style.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     /// No style.
     Plain,
     Heading,
-    /// What is read last: rules, times, notes.
+    /// Secondary text: rules, times, notes.
     Secondary,
     Id,
     /// A type of events or aggregates.
@@ -26,7 +26,7 @@ pub(crate) enum Role {
     Bar,
     Error,
     Warning,
-    /// Something to type.
+    /// A command to type.
     Command,
 }
 
@@ -50,7 +50,7 @@ const fn coloured(colour: AnsiColor) -> Style {
     Style::new().fg_color(Some(Color::Ansi(colour)))
 }
 
-/// When the output has colours: [`Auto`](Self::Auto) is on a terminal, unless `NO_COLOR` is set or `TERM` is dumb, and everywhere if
+/// When the output has colours. [`Auto`](Self::Auto): on a terminal, unless `NO_COLOR` is set or `TERM` is dumb, and everywhere if
 /// `CLICOLOR_FORCE` is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Colours {
@@ -78,13 +78,13 @@ impl Colours {
 /// The terminal, or the file or pipe in its place.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Screen {
-    /// Columns; `None` if nothing is cut.
+    /// The width in columns; `None` if texts are not cut.
     pub(crate) width: Option<usize>,
     pub(crate) colour: bool,
 }
 
 impl Screen {
-    /// The width of the terminal that the standard output is, else of `COLUMNS`.
+    /// The width of the terminal at standard output, or else of `COLUMNS`.
     pub(crate) fn of_stdout(colours: Colours) -> Self {
         let terminal = terminal_size::terminal_size_of(std::io::stdout());
         let terminal = terminal
@@ -97,7 +97,7 @@ impl Screen {
         }
     }
 
-    /// Where errors and hints are written, which are not cut.
+    /// The screen of errors and hints, which are not cut.
     pub(crate) fn of_stderr(colours: Colours) -> Self {
         Self {
             width: None,
@@ -124,7 +124,7 @@ impl Screen {
         }
     }
 
-    /// The width of drawings, which have one everywhere.
+    /// The width of drawings. They have one on every screen.
     pub(crate) fn drawing_width(self) -> usize {
         self.width.unwrap_or(DRAWING_WIDTH)
     }

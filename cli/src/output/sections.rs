@@ -29,17 +29,17 @@ struct Figure {
     shown: String,
 }
 
-/// What a list is.
+/// The contents of a list.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Group {
     pub(crate) key: &'static str,
     pub(crate) title: &'static str,
-    /// What the names are.
+    /// The meaning of the names.
     pub(crate) role: Role,
     pub(crate) shape: Shape,
 }
 
-/// What a list is in JSON.
+/// The form of a list in JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shape {
     /// A list of objects with a name and a count.
@@ -54,7 +54,7 @@ pub(crate) enum Shape {
 struct List {
     group: Group,
     entries: Vec<(String, u64)>,
-    /// How many of them are shown in a table.
+    /// The number of entries that a table shows.
     shown: usize,
 }
 
@@ -64,7 +64,7 @@ impl Sections {
         self.figure(key, label, count.into(), grouped(count));
     }
 
-    /// Adds a figure that is shown in another way than it is written.
+    /// Adds a figure whose form in tables differs from its form in JSON.
     pub(crate) fn figure(&mut self, key: &'static str, label: &'static str, value: Value, shown: String) {
         self.figures.push(Figure {
             key,
@@ -74,17 +74,17 @@ impl Sections {
         });
     }
 
-    /// Adds a figure that tables do not show, because another has it too.
+    /// Adds a figure that tables do not show, because another one contains it.
     pub(crate) fn hidden(&mut self, key: &'static str, value: Value) {
         self.figure(key, "", value, String::new());
     }
 
-    /// Adds a list, of which a table shows the first `shown`.
+    /// Adds a list. A table shows its first `shown` entries.
     pub(crate) fn list(&mut self, group: Group, entries: Vec<(String, u64)>, shown: usize) {
         self.lists.push(List { group, entries, shown });
     }
 
-    /// Has tables show no other lists than that of `key`.
+    /// Restricts tables to the list `key`.
     pub(crate) fn show_only(&mut self, key: &str) {
         for list in self.lists.iter_mut().filter(|list| list.group.key != key) {
             list.shown = 0;

@@ -1,4 +1,4 @@
-//! Files that are written: packed if their name says so, and there only when they are whole.
+//! Output files: compressed if their name says so, and visible only when complete.
 
 use std::fs::File;
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -10,7 +10,7 @@ use flate2::write::GzEncoder;
 use crate::exit::{Outcome, of_output};
 use crate::output::target::{Found, Part, Target, named, open_through};
 
-/// A file being written under another name, until [`keep`](Self::keep); or a pipe, a device or a socket, written as it comes.
+/// A file that has a temporary name until [`keep`](Self::keep); or a pipe, a device or a socket, which is written directly.
 pub(crate) struct Sink {
     writer: Writer,
     part: Option<Part>,
@@ -44,7 +44,7 @@ impl Writer {
         })
     }
 
-    /// Ends the packed data and hands everything to the operating system.
+    /// Ends the compressed data and passes everything to the operating system.
     fn end(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(writer) => writer.flush(),
@@ -69,7 +69,7 @@ impl Writer {
 }
 
 impl Sink {
-    /// Begins to write what will be `target`.
+    /// Starts to write `target`.
     pub(crate) fn create(target: &Target) -> Outcome<Self> {
         let found = target.check()?;
         let path = &target.path;
@@ -89,11 +89,11 @@ impl Sink {
         })
     }
 
-    /// Ends the file and gives it its name. Then it survives the end of the machine.
+    /// Completes, syncs and renames the file. Then it survives a crash of the machine.
     pub(crate) fn keep(mut self) -> Outcome {
         let ended = self.writer.end();
         let Some(part) = self.part.take() else {
-            // What is written through cannot be synced.
+            // A pipe or a device cannot be synced.
             return Ok(ended.map_err(|error| self.named(error))?);
         };
         ended
@@ -104,7 +104,7 @@ impl Sink {
 }
 
 impl Sink {
-    /// An error with the name of the file. A pipe whose reader has gone needs none.
+    /// An error with the name of the file. A pipe without a reader is not an error.
     fn named(&self, error: io::Error) -> io::Error {
         if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::Interrupted) {
             return error;
@@ -123,7 +123,7 @@ impl Write for Sink {
         written.map_err(|error| self.named(error))
     }
 
-    /// Does nothing: a file that is not whole is not to be read, and a flush would end a block of gzip.
+    /// Does nothing: an incomplete file is not read, and a flush would end a block of gzip.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -1,5 +1,5 @@
-//! Tables for people: bold headings over a light rule, columns as wide as they need, and fewer, narrower columns where a screen is too
-//! narrow for all. A note says what is left out.
+//! Tables for people: bold headings over a light rule, and columns as wide as necessary. On a narrow screen there are fewer, narrower
+//! columns, and a note lists the omitted ones.
 
 use std::io::Write;
 
@@ -9,16 +9,16 @@ use crate::exit::Outcome;
 use crate::output::screen::{Role, Screen};
 use crate::output::text::{clean, cut, cut_middle};
 
-/// What the last column gets, unless even the other columns have no room.
+/// The minimum width of the last column, if the other columns leave it.
 const LAST_WIDTH_MIN: usize = 24;
-/// What the last column gets however narrow the screen is.
+/// The minimum width of the last column on any screen.
 const LAST_WIDTH_LEAST: usize = 8;
-/// What any other column gets at most, on a screen with a width.
+/// The maximum width of any other column, on a screen with a width.
 const WIDTH_MAX: usize = 44;
 /// Spaces between columns.
 const GAP: usize = 2;
 
-/// How a column is written.
+/// The alignment of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Align {
     Left,
@@ -62,9 +62,9 @@ pub(crate) enum Narrow {
     Cut(&'static str, usize),
     /// Cuts the middle out of the texts of a column, down to this width: ids differ at their ends.
     CutMiddle(&'static str, usize),
-    /// Leaves a column out.
+    /// Omits a column.
     Drop(&'static str),
-    /// Leaves a column out, and takes the one back that was left out before: it is narrower.
+    /// Omits a column, and restores the one omitted before, which is narrower.
     Swap(&'static str, &'static str),
 }
 
@@ -80,17 +80,17 @@ impl Narrow {
     }
 }
 
-/// Rows of texts under a header; the texts are cleaned on the way in.
+/// Rows of texts under a header. Texts are cleaned when they are added.
 #[derive(Debug)]
 pub(crate) struct Grid {
     columns: Vec<Column>,
     rows: Vec<Vec<String>>,
-    /// Columns that are left out, with their cells.
+    /// Omitted columns, with their cells.
     dropped: Vec<(Column, Vec<String>)>,
-    /// What is done, one after the other, until the table fits.
+    /// The steps that are applied in order until the table fits.
     steps: Vec<Narrow>,
     screen: Screen,
-    /// Whether the last column gets the width that it needs before other columns do.
+    /// Whether the last column gets the width that it needs before the other columns.
     is_last_whole: bool,
     /// Whether the last column has names, which are cut in their middle.
     has_names_last: bool,
@@ -137,7 +137,7 @@ impl Grid {
         self.rows.push(shown.collect());
     }
 
-    /// Writes the table, for the screen that there is.
+    /// Writes the table for the screen.
     pub(crate) fn write(mut self, out: &mut dyn Write) -> Outcome {
         if let Some(width) = self.screen.width {
             self.fit(width);
@@ -177,7 +177,7 @@ impl Grid {
                 line.push_str(&self.cell(cell, role.unwrap_or(column.role)));
                 space = 0;
             }
-            // Spaces are written before what follows them: none end a line.
+            // Spaces are written before the next text, so that no line ends with them.
             space += after + GAP + if cell.is_empty() { before } else { 0 };
         }
         line
@@ -193,7 +193,7 @@ impl Grid {
         self.screen.paint(Role::Secondary, branches) + &self.screen.paint(role, name)
     }
 
-    /// What is left out for want of room, and what is shortened.
+    /// A note about omitted columns and shortened texts.
     fn write_notes(&self, out: &mut dyn Write) -> Outcome {
         let Some(width) = self.screen.width else {
             return Ok(());
@@ -212,7 +212,7 @@ impl Grid {
         Ok(())
     }
 
-    /// Takes steps until the table fits into `width`, and gives the last column what is left.
+    /// Applies steps until the table fits into `width`, and gives the last column the rest.
     fn fit(&mut self, width: usize) {
         for step in std::mem::take(&mut self.steps) {
             // Fractions of seconds go before anything of the last column does.
@@ -280,7 +280,7 @@ impl Grid {
             .for_each(|(row, cell)| row.insert(index, cell));
     }
 
-    /// The width of the table with a last column that is as narrow as it is read well.
+    /// The width of the table with a last column of the minimum width.
     fn width_needed(&self) -> usize {
         let most = if self.is_last_whole { usize::MAX } else { LAST_WIDTH_MIN };
         self.width_of_others() + self.last_width().min(most)
@@ -302,7 +302,7 @@ impl Grid {
     }
 }
 
-/// `text` up to the `count`th `mark`; all of it if there are fewer.
+/// `text` up to the `count`th `mark`; the whole text if there are fewer.
 fn before(text: &str, mark: char, count: usize) -> String {
     let end = text.match_indices(mark).nth(count - 1);
     end.map_or(text, |(at, _)| &text[..at]).to_owned()

@@ -1,4 +1,4 @@
-//! Where a file is written: what may stand there, and the temporary file beside it until the new one is whole.
+//! The target of an output file: what may exist there, and the temporary file until the new one is complete.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,9 +10,9 @@ use crate::interrupt;
 use crate::load::feed::Kind;
 use crate::output::Format;
 
-/// Symbolic links that are followed one after the other: as many as the operating system follows.
+/// Maximum length of a chain of symbolic links, as in the operating system.
 const LINKS_MAX: usize = 40;
-/// Names that are tried for a temporary file.
+/// Number of names that are tried for a temporary file.
 const NAMES_MAX: usize = 100;
 /// Bytes of a target's name that the name of its temporary file repeats: file systems take 255 in all.
 const NAME_BYTES_MAX: usize = 200;
@@ -21,13 +21,13 @@ const NAME_BYTES_MAX: usize = 200;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Target {
     pub(crate) path: PathBuf,
-    /// Replace a file that is there.
+    /// Replace an existing file.
     pub(crate) force: bool,
-    /// Files that the command reads: none of them is ever written.
+    /// Files that the command reads, which it must not write.
     pub(crate) inputs: Vec<PathBuf>,
 }
 
-/// What stands at a target.
+/// What exists at a target.
 pub(crate) enum Found {
     Nothing,
     Regular(Metadata),
@@ -36,7 +36,7 @@ pub(crate) enum Found {
 }
 
 impl Target {
-    /// Whether it is the standard output, which is no file to replace.
+    /// Whether it is standard output, which is not a file to replace.
     pub(crate) fn is_stdout(&self) -> Outcome<bool> {
         let is_stdout = self.path == Path::new("-");
         if is_stdout && self.force {
@@ -46,7 +46,7 @@ impl Target {
         Ok(is_stdout)
     }
 
-    /// Checks that the target may be written, and returns what stands there.
+    /// Checks that the target may be written, and returns what exists there.
     pub(crate) fn check(&self) -> Outcome<Found> {
         let path = &self.path;
         let usage = |text: &str| Err(Failure::Usage(format!("{}: {text}", path.display())));
@@ -71,7 +71,7 @@ impl Target {
         })
     }
 
-    /// The format to write: what the target's name says, and `asked` where that is not a contradiction.
+    /// The format by the target's name, or `asked` if they do not contradict each other.
     pub(crate) fn format(&self, asked: Option<Format>) -> Outcome<Format> {
         let name = self.path.display();
         if asked == Some(Format::Table) {
@@ -100,7 +100,7 @@ fn format_of(kind: Kind) -> Format {
     }
 }
 
-/// A file beside a target that is given the target's name when it is whole, and removed when it is dropped before.
+/// A temporary file beside a target. It gets the target's name when it is complete, and is removed if it is dropped before.
 pub(crate) struct Part {
     path: PathBuf,
     target: PathBuf,
@@ -108,7 +108,7 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// Makes the file, with the owner and the permissions of `before`, which it is going to replace.
+    /// Creates the file, with the owner and the permissions of `before`, which it will replace.
     pub(crate) fn create(target: &Path, replace: bool, before: Option<&Metadata>) -> io::Result<(Self, File)> {
         let target = behind_links(target)?;
         let (path, file) = interrupt::unfinished(|| create_beside(&target, before))?;
@@ -119,7 +119,7 @@ impl Part {
         Ok((part, file))
     }
 
-    /// Gives the file its target's name, so that it survives the end of the machine.
+    /// Renames the file to its target. The new name survives a crash of the machine.
     pub(crate) fn keep(self) -> Outcome {
         let placed = if self.replace {
             fs::rename(&self.path, &self.target)
@@ -148,7 +148,7 @@ pub(crate) fn named(path: &Path, error: &io::Error) -> Failure {
     Failure::Runtime(of_output(path, error))
 }
 
-/// Opens what is no regular file, to be written through.
+/// Opens a target that is not a regular file.
 pub(crate) fn open_through(path: &Path, data: &Metadata) -> io::Result<File> {
     if is_socket(data) {
         return connect(path);
@@ -186,7 +186,7 @@ fn options(before: Option<&Metadata>) -> OpenOptions {
     options
 }
 
-/// Renames a file where nothing stands; whatever stands there stays.
+/// Renames a file, unless the target exists.
 fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     match fs::hard_link(from, to) {
         Ok(()) => fs::remove_file(from),
@@ -195,13 +195,13 @@ fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Renames a file where nothing stands, on a file system without hard links: the name is taken first, then replaced.
+/// Renames a file, unless the target exists, on a file system without hard links: the name is claimed first, then replaced.
 fn rename_to_claimed(from: &Path, to: &Path) -> io::Result<()> {
     drop(File::create_new(to)?);
     fs::rename(from, to).inspect_err(|_| drop(fs::remove_file(to)))
 }
 
-/// The file that `path` stands for: a symbolic link stays, and what it leads to is written, there already or not.
+/// The file to which `path` resolves. A symbolic link is kept, and its target is written, whether it exists or not.
 fn behind_links(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -261,7 +261,7 @@ fn connect(_: &Path) -> io::Result<File> {
     Err(ErrorKind::Unsupported.into())
 }
 
-/// Gives `file` the owner, the group and the permissions of the file that it is going to replace.
+/// Gives `file` the owner, the group and the permissions of the file that it will replace.
 #[cfg(unix)]
 fn keep_access(file: &File, before: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::{MetadataExt as _, fchown};
@@ -281,14 +281,14 @@ fn keep_access(file: &File, before: &Metadata) -> io::Result<()> {
     file.set_permissions(before.permissions())
 }
 
-/// Makes the name of a file survive the end of the machine.
+/// Syncs the name of a file, so that it survives a crash of the machine.
 #[cfg(unix)]
 fn sync_names_beside(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// Other systems keep names without being asked, and cannot open a folder as a file.
+/// Other systems sync names themselves, and cannot open a directory as a file.
 #[cfg(not(unix))]
 fn sync_names_beside(_: &Path) -> io::Result<()> {
     Ok(())
@@ -313,7 +313,7 @@ mod tests {
                 (fs::read_to_string(&to).unwrap().as_str(), from.exists()),
                 ("new", false)
             );
-            // What cannot be renamed leaves no claim behind.
+            // The claim is removed if the rename fails.
             fs::remove_file(&to).unwrap();
             rename(&from, &to).unwrap_err();
             assert!(!to.exists());

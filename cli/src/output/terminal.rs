@@ -1,4 +1,4 @@
-//! A terminal as the place where output goes: whatever is written, nothing of it but styles speaks to the terminal.
+//! Output to a terminal: of the written bytes, only styles control the terminal.
 
 use std::io::{self, Write};
 
@@ -7,12 +7,12 @@ use crate::output::text::clean;
 /// Bytes of a style of the program, at most.
 const STYLE_BYTES_MAX: usize = 32;
 
-/// Writes to a terminal what is written to it, with control characters shown as escapes; ends of lines stay.
+/// A writer for a terminal that shows control characters as escapes and keeps line ends.
 pub(crate) struct Terminal<W> {
     inner: W,
-    /// Whether styles pass. What is written must have no others than those of the program.
+    /// Whether styles are passed through. The written text must contain no styles except those of the program.
     has_styles: bool,
-    /// The beginning of a character whose end is still to come.
+    /// The first bytes of an incomplete character.
     begun: Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ impl<W: Write> Terminal<W> {
         &mut self.inner
     }
 
-    /// Writes a piece of a line, with styles if they pass.
+    /// Writes a part of a line, with styles if they are passed through.
     fn write_shown(&mut self, mut text: &str) -> io::Result<()> {
         while let Some((before, style, after)) = split_at_style(text).filter(|_| self.has_styles) {
             self.inner.write_all(clean(before).as_bytes())?;
@@ -57,7 +57,7 @@ fn split_at_style(text: &str) -> Option<(&str, &str, &str)> {
     })
 }
 
-/// Where a style begins that does not end in `bytes`; their length if there is none.
+/// The offset of an incomplete style at the end of `bytes`; their length if there is none.
 fn before_begun_style(bytes: &[u8]) -> usize {
     let Some(at) = bytes.iter().rposition(|byte| *byte == 0x1b) else {
         return bytes.len();

@@ -1,10 +1,10 @@
-//! Text for a terminal: escaped, shortened, and numbers that can be read.
+//! Text for a terminal: escaping, shortening, and readable numbers.
 
 use std::borrow::Cow;
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
-/// `text` without anything that could move the cursor, change colours or turn the direction of writing.
+/// `text` without characters that could move the cursor, change colours or reverse the writing direction.
 ///
 /// Payloads are hostile: control characters are shown as escapes.
 pub(crate) fn clean(text: &str) -> Cow<'_, str> {
@@ -28,12 +28,12 @@ fn is_hostile(character: char) -> bool {
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
-/// `text` cleaned and cut to `width` columns, with an ellipsis where something is missing.
+/// `text` cleaned and cut to `width` columns, with an ellipsis if it was cut.
 pub(crate) fn shorten(text: &str, width: usize) -> String {
     cut(&clean(text), width)
 }
 
-/// `text` cut to `width` columns, with an ellipsis where something is missing.
+/// `text` cut to `width` columns, with an ellipsis if it was cut.
 pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -41,7 +41,7 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     fitting(text.chars(), width.saturating_sub(1)) + "…"
 }
 
-/// `text` cut to `width` columns, with an ellipsis for its middle.
+/// `text` cut to `width` columns, with an ellipsis in the middle.
 pub(crate) fn cut_middle(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
@@ -49,7 +49,7 @@ pub(crate) fn cut_middle(text: &str, width: usize) -> String {
     let room = width.saturating_sub(1);
     let start = fitting(text.chars(), room.div_ceil(2));
     let end: String = fitting(text.chars().rev(), room / 2).chars().rev().collect();
-    // A mark without the letter that it belongs to would be drawn on the ellipsis.
+    // A combining mark without its letter would be drawn on the ellipsis.
     let end = end.trim_start_matches(|character: char| character.width() == Some(0));
     format!("{start}…{end}")
 }
@@ -59,7 +59,7 @@ fn fitting(characters: impl Iterator<Item = char>, width: usize) -> String {
     let mut fitting = String::new();
     for character in characters {
         fitting.push(character);
-        // Of the whole: some characters change the width of the one before.
+        // The width of the whole text: some characters change the width of the one before.
         if fitting.width() > width {
             fitting.pop();
             break;
@@ -68,7 +68,7 @@ fn fitting(characters: impl Iterator<Item = char>, width: usize) -> String {
     fitting
 }
 
-/// `text` with spaces behind it, as wide as `width` columns.
+/// `text` padded with spaces to `width` columns.
 pub(crate) fn pad(text: &str, width: usize) -> String {
     let mut padded = text.to_owned();
     padded.extend(std::iter::repeat_n(' ', width.saturating_sub(text.width())));
@@ -108,7 +108,7 @@ fn tenths(count: u64) -> u64 {
     u64::try_from(u128::from(count) * 10 / 1024).unwrap_or(u64::MAX)
 }
 
-/// JSON over several lines, with nothing changed but the space between its parts: numbers, escapes and order stay as they are.
+/// JSON over several lines. Only the space between tokens changes; numbers, escapes and order are kept.
 pub(crate) fn indented(json: &str) -> String {
     let (mut text, mut depth) = (String::with_capacity(json.len() * 2), 0_usize);
     let (mut in_text, mut escaped) = (false, false);
@@ -156,7 +156,7 @@ fn break_line(text: &mut String, depth: usize) {
     text.extend(std::iter::repeat_n("  ", depth));
 }
 
-/// `count` and the noun that fits it: `1 event`, `2 events`.
+/// `count` with the singular or plural noun: `1 event`, `2 events`.
 pub(crate) fn counted(count: u64, noun: &str) -> String {
     format!("{} {noun}{}", grouped(count), if count == 1 { "" } else { "s" })
 }
@@ -197,7 +197,7 @@ mod tests {
             cut_middle("e\u{301}e\u{301}e\u{301}e\u{301}e\u{301}", 4),
             "e\u{301}e\u{301}…e\u{301}"
         );
-        // A heart that a selector makes wide.
+        // A heart with a variation selector that makes it wide.
         assert_eq!(cut("❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", 5), "❤\u{fe0f}❤\u{fe0f}…");
         assert_eq!(cut("❤\u{fe0f}❤\u{fe0f}❤\u{fe0f}", 3), "❤\u{fe0f}…");
     }

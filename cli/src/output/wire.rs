@@ -1,4 +1,4 @@
-//! Events as they are written: the wire format of JSON lines, and the columns of CSV.
+//! The written form of events: the wire format of JSON lines, and the columns of CSV.
 
 use std::io::Write;
 
@@ -31,7 +31,7 @@ pub(crate) const COLUMNS: [&str; 16] = [
     "eventData",
 ];
 
-/// An event about to be written. What a store gives is missing in an event that was not in one.
+/// An event to write. An event that is not from a store has no `place`.
 #[derive(Clone, Debug)]
 pub(crate) struct Wire<'a> {
     pub(crate) place: Option<Place>,
@@ -52,7 +52,7 @@ pub(crate) struct Wire<'a> {
     pub(crate) data: &'a [u8],
 }
 
-/// Where and when a store has put an event.
+/// The position, version and time that a store assigned to an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) position: u64,
@@ -164,7 +164,7 @@ struct Json<'a> {
 }
 
 impl Wire<'_> {
-    /// Writes the event as one JSON object, without an end of line.
+    /// Writes the event as one JSON object, without a line end.
     pub(crate) fn write_json(&self, out: &mut impl Write, fidelity: Fidelity) -> Outcome {
         let data = Payload::of_data(self.data, fidelity)?;
         let metadata = Metadata::of(self.metadata, self.ids(), self.place.is_some(), fidelity)?;
@@ -234,7 +234,7 @@ impl Wire<'_> {
         Ok(out.write_record(None::<&[u8]>)?)
     }
 
-    /// Whether a record of CSV can hold data and metadata, so that they can be read from it: both are UTF-8, and the metadata are an object.
+    /// Whether a CSV record can represent data and metadata without loss: both are UTF-8, and the metadata are an object.
     pub(crate) fn fits_csv(&self) -> bool {
         let is_text = [self.metadata, self.data]
             .iter()
@@ -243,7 +243,7 @@ impl Wire<'_> {
     }
 }
 
-/// A content type that a line must say: any but JSON.
+/// A content type that a line must contain: any except JSON.
 fn other_type(content_type: &ContentType) -> Option<&str> {
     Some(content_type.as_str()).filter(|name| *name != ContentType::Json.as_str())
 }
@@ -300,7 +300,7 @@ mod tests {
         );
     }
 
-    /// Lines with a few bytes changed, left out or repeated: mostly refused, never a panic, and what is taken is kept.
+    /// Lines with a few bytes changed, removed or repeated are rejected or parsed, without a panic, and a parsed event is written without loss.
     #[test]
     fn damaged_lines_are_refused_or_kept() {
         for (line, least) in [(LINE, 1_000), (DIGITS, 500)] {
@@ -312,7 +312,7 @@ mod tests {
         }
     }
 
-    /// Whether `line` is taken. What is taken is kept, and so it is when a store has given it a place.
+    /// Whether `line` is valid. If so, it is written and parsed without loss, before and after an append to a store.
     fn is_kept(line: &[u8]) -> bool {
         let Ok((stream, mut event)) = parse_line(line) else {
             return false;

@@ -1,4 +1,4 @@
-//! Logs that are read again: nothing is doubled, and nothing that was dropped comes back.
+//! Logs that are imported again: no event is duplicated, and no dropped event is restored.
 
 use std::path::Path;
 
@@ -39,7 +39,7 @@ fn repeated_event_ids_were_counted_arbitrarily() {
     let folder = Folder::new();
     let once = folder.demo();
     let packed = std::fs::read(&once).unwrap();
-    // Members of gzip one after another are one file.
+    // Consecutive gzip members are one file.
     let twice = folder.path("twice.jsonl.gz");
     std::fs::write(&twice, [packed.clone(), packed].concat()).unwrap();
     let figures = |log: &Path| {
@@ -54,11 +54,11 @@ fn repeated_event_ids_were_counted_arbitrarily() {
     let hint = ask(&twice, &["stats"]).stderr;
     assert!(hint.contains("3,000 repeated lines left out"), "{hint}");
     assert_eq!(ask(&once, &["stats"]).stderr, "");
-    // A durable store counts the same, whatever came first.
+    // A durable store reports the same counts in any order.
     let url = folder.url("store");
     assert_eq!(import(&url, &twice)["total"], 3000);
     assert_eq!(import(&url, &once)["total"], 3000);
-    // An aggregate longer than what was remembered of it.
+    // An aggregate that is longer than its retained part.
     let line = |number: usize| {
         let id = format!("018f0000-0000-7000-8000-{number:012}");
         line("long", "Noted", &format!(r#","eventId":"{id}","eventData":{number}"#))
@@ -85,7 +85,7 @@ fn importing_again_brought_archived_events_back() {
     let attached = ask(&url, &["--attach", to, "--format", "json", "stats"]).ok();
     assert_eq!(json(&attached)["total"], 20);
 
-    // A log that has grown, also by an aggregate that is older than the archive's time.
+    // A log that has grown, also by an aggregate that is older than the time of the archive.
     let more = [
         std::fs::read_to_string(&log).unwrap(),
         line("a", "Noted", r#","eventData":21"#),
@@ -98,7 +98,7 @@ fn importing_again_brought_archived_events_back() {
         (&json("2"), &json("10"))
     );
 
-    // Everything can be brought back by the word.
+    // `--include-dropped` restores all events.
     let all = run(program()
         .arg("--store")
         .arg(&url)
@@ -107,7 +107,7 @@ fn importing_again_brought_archived_events_back() {
     assert!(json(&all.ok())["newEvents"] == 10);
 }
 
-/// Drops events of a store in one way.
+/// A way to drop events of a store.
 type Drop = (&'static str, u64, fn(&Store));
 
 #[test]
@@ -175,7 +175,7 @@ fn an_export_could_not_be_imported() {
         store
             .append(&stream("a"), Expected::Any, vec![noted(1), noted(2)])
             .unwrap();
-        // What was a second event of the same id is refused now.
+        // A second event with the same id is rejected now.
         assert!(
             store
                 .append(&stream("a"), Expected::Any, vec![noted(2), noted(3)])
@@ -304,7 +304,7 @@ fn what_follows_the_newest_event_of_a_log_is_new_whatever_was_dropped_before() {
         (&again["newEvents"], &again["droppedEvents"], &again["knownEvents"]),
         (&json("2"), &json("3"), &json("1"))
     );
-    // Another file, without what is known: none of it is new for certain. It can be imported all the same.
+    // Another file, without the known events: none of its events is certainly new. It can be imported nevertheless.
     let other = folder.file("three.jsonl", days(&[7, 11]).join("\n"));
     let refused = import(&url, &other);
     assert_eq!(
@@ -316,7 +316,7 @@ fn what_follows_the_newest_event_of_a_log_is_new_whatever_was_dropped_before() {
         .arg(&url)
         .arg(&other));
     assert_eq!(json(&all.ok())["newEvents"], 2);
-    // An aggregate that has lost nothing takes whatever comes.
+    // An aggregate without dropped events accepts all events.
     let others: Vec<_> = days(&[1, 2])
         .iter()
         .map(|line| line.replace("\"a\"", "\"c\""))
@@ -335,7 +335,7 @@ fn an_event_later_than_all_that_was_recorded_is_new() {
     truncate(&url, 4);
     let now = annals::Clock::now(&annals::SystemClock).to_string();
     let live = line("a", "Noted", "").replace("2026-01-31T12:00:00Z", &now);
-    // One that is dated later than today may have been dropped long ago.
+    // An event that is dated later than today may have been dropped long ago.
     let future = line("a", "Noted", "").replace("2026-01-31", "2999-01-31");
     let imported = import(&url, &folder.file("two.jsonl", [live, future].join("\n")));
     assert_eq!(

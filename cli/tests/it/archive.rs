@@ -1,4 +1,4 @@
-//! Old events out of a store, into an archive, and back in their places to be read.
+//! Moves old events of a store to an archive, and reads them from the archive.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, Ran, ask, import, line, program, run};
 
-/// Within the made-up log.
+/// A time within the generated log.
 const BEFORE: &str = "2026-01-12";
 
 fn on(url: &Path) -> Command {
@@ -31,7 +31,7 @@ fn is_old(event: &Value) -> bool {
     event["timestamp"].as_str().unwrap() < BEFORE
 }
 
-/// What differs between a store and an archive of lines that is read as a log: the positions and versions it is given.
+/// The fields that differ between a store and an archive that is loaded as a log: positions and versions.
 fn ids(events: &[Value]) -> Vec<String> {
     events.iter().map(|event| event["eventId"].to_string()).collect()
 }
@@ -59,7 +59,7 @@ fn what_was_archived_is_read_alone_and_together() {
         all.sort_unstable();
         assert_eq!(both, all);
         assert_eq!(events(on(&url).arg("--attach").arg(&to)), before);
-        // Nothing was moved a second time, and nothing is overwritten.
+        // No event was moved a second time, and no file is overwritten.
         let again = archive(&url, &folder.path("again.jsonl")).ok();
         assert!(again.contains("\"eventsArchived\": 0"), "{again}");
         assert!(!folder.path("again.jsonl").exists());
@@ -136,7 +136,7 @@ fn store_of(folder: &Folder, data: &[u8]) -> PathBuf {
     url
 }
 
-/// A line has at most 16 MiB, and a byte that is not text takes two digits of it; a folder holds every event as it is.
+/// A line has at most 16 MiB, and a binary byte takes two digits of it. A directory can contain every event.
 #[test]
 fn what_a_line_cannot_hold_is_not_archived_to_lines() {
     let folder = Folder::new();

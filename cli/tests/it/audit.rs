@@ -1,4 +1,4 @@
-//! The audit of a store: the trail, and the evidence that the log was not changed.
+//! The audit of a store: the trail, and the proof that the log was not changed.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::support::{Folder, Ran, ask, import, line, program, run};
 
-/// A folder with a store of the made-up log, and a key.
+/// A directory with a store of the generated log, and a key.
 struct Audited {
     folder: Folder,
     url: PathBuf,
@@ -79,7 +79,7 @@ fn a_store_that_was_replaced_or_cut_was_the_same() {
         .ok();
     assert!(table.contains("events of the chain"), "{table}");
 
-    // More events do not matter; the head of them begins at the earlier one.
+    // Further events do not invalidate the head. A new head continues it.
     let more = audited.folder.file("more.jsonl", line("t-1", "Made", "") + "\n");
     import(&audited.url, &more);
     assert_eq!(figure(&audited.verify(&head, &[]).ok(), "position"), 3_001);
@@ -93,7 +93,7 @@ fn a_store_that_was_replaced_or_cut_was_the_same() {
         3_001
     );
 
-    // The same log in another store has other recording times; a shorter one ends early.
+    // The same log in another store has other recording times. A shorter log ends early.
     let copy = audited.folder.url("copy");
     import(&copy, &audited.folder.path("demo.jsonl.gz"));
     let arguments = ["audit", "verify", "--head", &head, "--public-key", &audited.public];
@@ -184,10 +184,10 @@ fn an_archive_was_tampering_without_an_anchor_and_with_one() {
     ask(Path::new(&archive), &arguments).ok();
     let report = audited.verify(&head, &["--anchor", &anchor]).ok();
     assert!(figure(&report, "anchored").as_u64().unwrap() > 300, "{report}");
-    // Attached, the events are there.
+    // With the archive attached, the events are present.
     let report = audited.verify(&head, &["--attach", &archive]).ok();
     assert_eq!(figure(&report, "anchored"), 0);
-    // A store that was never audited before: its first head is of what is left.
+    // The first head of a store that was not audited before covers the retained events.
     let first = audited.path("first.json");
     let error = audited.audit(&["head", "--key", &key, "--output", &first]).failed(3);
     assert!(error.contains("--accept-gaps"), "{error}");
@@ -200,7 +200,7 @@ fn an_archive_was_tampering_without_an_anchor_and_with_one() {
         error.contains("were not there") || error.contains("another store"),
         "{error}"
     );
-    // A head that goes on after it.
+    // A head that continues it.
     let later = audited.path("later.json");
     audited
         .audit(&["head", "--key", &key, "--anchor", &anchor, "--output", &later])

@@ -1,4 +1,4 @@
-//! `backup`: of stores at rest, of stores that are being written, and of those that cannot be copied.
+//! `backup` of idle stores, of stores that are being written, and of stores that cannot be copied.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn open(folder: &Folder) -> Store {
     store.with_durability(Durability::Written).unwrap()
 }
 
-/// Appends, each a batch of its own.
+/// Appends, each as a separate batch.
 fn append(store: &Store, appends: u64) {
     for number in 0..appends {
         let stream = StreamId::new("Order", format!("order-{}", number % 7));
@@ -52,7 +52,7 @@ fn append(store: &Store, appends: u64) {
     }
 }
 
-/// The backup opens, is whole, and begins as the store does.
+/// The backup opens, is intact, and is a prefix of the store.
 fn check_prefix(backup: &Path, store: &[Event]) -> usize {
     run(program().arg("verify").arg(backup)).ok();
     let kept = events(backup);
@@ -73,12 +73,12 @@ fn a_store_at_rest_is_copied_whole() {
     let found = report(back_up(&folder.url("store"), &to, &[]));
     assert_eq!((&found["events"], &found["position"]), (&3000.into(), &3000.into()));
     assert_eq!(events(&to), events(&folder.path("store")));
-    // It is a store that goes on.
+    // The backup accepts appends.
     let log = folder.file("more.jsonl", crate::support::line("a", "T", ""));
     let report = import(&folder.url("copy"), &log);
     assert_eq!(report["total"], 3001);
     assert!(!part(&to).exists());
-    // The folder may be named without file:, and a slash at its end says nothing.
+    // The directory may be given without `file:`, and with a trailing slash.
     let to = folder.path("other/");
     report_ok(&ask(&folder.path("store"), &["backup", "--to", to.to_str().unwrap()]));
     assert_eq!(events(&to).len(), 3000);
@@ -104,7 +104,7 @@ fn a_store_that_is_open_in_another_process_is_copied() {
         assert_eq!(check_prefix(&to, &all), all.len());
     }
     ask(&url, &["stats"]).failed(1);
-    // Segments that were rewritten, with gaps, are copied as they are.
+    // Compacted segments with gaps are copied unchanged.
     store
         .truncate_before(&StreamId::new("Order", "order-1").aggregate_id, annals::Version(40))
         .unwrap();
@@ -291,7 +291,7 @@ mod killed {
             child.kill().unwrap();
             child.wait().unwrap();
             if to.exists() {
-                // It was faster.
+                // The backup was faster than the kill.
                 assert_eq!(check_prefix(&to, &events(&folder.path("store"))), 3000);
                 fs::remove_dir_all(&to).unwrap();
             } else if part(&to).exists() {
@@ -322,7 +322,7 @@ mod killed {
             stdin.write_all(chunk.concat().as_bytes()).unwrap();
             let to = folder.path(&format!("copy-{number}"));
             let ran = back_up(&folder.url("store"), &to, &[]);
-            // Before anything was written there is nothing to copy.
+            // An empty store has no segment to copy.
             if ran.code == 0 {
                 copies.push(to);
             } else {

@@ -1,4 +1,4 @@
-//! Files that are not what they should be.
+//! Invalid files.
 
 #[cfg(target_os = "linux")]
 use crate::support::on_terminal;
@@ -74,7 +74,7 @@ fn another_event_with_an_id_that_was_there_counted_as_a_repetition() {
         assert!(ran.stderr.contains("1 bad line left out"), "{}", ran.stderr);
         assert!(ran.ok().contains("figures,total,1\n"));
     }
-    // The very same once more, and one of another aggregate, are taken.
+    // A repetition of the event and an event of another aggregate are accepted.
     let again = first.clone() + "\n" + &told("b", "U", "");
     let store = folder.file("log.jsonl", [first.as_str(), &again].join("\n"));
     let report = run(program().args(["import", "--format", "json"]).arg(&store)).ok();
@@ -233,7 +233,7 @@ fn csv_spoke_to_the_terminal() {
         assert!(shown.contains('\\'), "{arguments:?}: {shown:?}");
         assert!(!shown.contains(hostile), "{arguments:?}: {shown:?}");
     }
-    // To a pipe it is exact.
+    // To a pipe, the output is exact.
     let exact = ask(&store, &["events", "--format", "csv"]).ok();
     for text in ["a\u{1b}[31m", "\"T\r\nU\"", "\u{1b}]0;evil\u{7}", "\u{9b}2J\u{7f}"] {
         assert!(exact.contains(text), "{text:?} in {exact:?}");

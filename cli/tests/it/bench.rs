@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::support::{Folder, Ran, line, program, run};
 
-/// Options that make a run short.
+/// Options for a short run.
 const SHORT: [&str; 8] = [
     "--duration",
     "40ms",
@@ -49,7 +49,7 @@ fn change(folder: &Folder, name: &str, change: impl Fn(&mut serde_json::Value)) 
     fs::write(path, summary.to_string()).unwrap();
 }
 
-/// Makes a figure five times as bad.
+/// Makes a figure five times worse.
 fn slow_down(figure: &mut serde_json::Value) {
     let is_rate = figure[0].as_str().unwrap().ends_with("PerSecond");
     let factor = if is_rate { 0.2 } else { 5.0 };
@@ -437,7 +437,7 @@ fn the_program_itself_is_killed_and_its_store_opened_again() {
     .args(more)
     .arg("--out")
     .arg(folder.path("result")));
-    // Nothing is lost by the harness alone, which keeps nothing: that row is not measured.
+    // The row of `null`, which stores no events, is not measured.
     assert_eq!(ran.code, 7, "{}", ran.stderr);
     let told = ran.stdout + &ran.stderr;
     assert!(told.contains("recover on file-written: opened "), "{}", told);

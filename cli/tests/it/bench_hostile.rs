@@ -1,4 +1,4 @@
-//! `annals bench` and folders of results that were changed by hand.
+//! `annals bench` and results that were changed by hand.
 
 use std::fs;
 

@@ -397,7 +397,7 @@ fn a_symbolic_link_was_replaced_by_what_was_written() {
     fs::create_dir(folder.path("there")).unwrap();
     symlink("there/log.jsonl.gz", folder.path("relative.jsonl.gz")).unwrap();
     symlink(folder.path("relative.jsonl.gz"), folder.path("twice.jsonl.gz")).unwrap();
-    // The first is written where nothing is yet, the second over it.
+    // The first run creates the file, the second replaces it.
     for (link, force) in [("relative.jsonl.gz", &[][..]), ("twice.jsonl.gz", &["--force"])] {
         let link = folder.path(link);
         ask(

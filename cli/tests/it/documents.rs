@@ -28,7 +28,7 @@ fn every_shell_has_completions_for_every_command() {
 #[test]
 fn bash_accepts_and_uses_the_completions() {
     if Command::new("bash").arg("--version").output().is_err() {
-        // A machine without bash has nothing to check them with.
+        // Without bash, the completions cannot be checked.
         return;
     }
     let folder = Folder::new();
@@ -46,7 +46,7 @@ fn bash_accepts_and_uses_the_completions() {
     assert_eq!(complete("annals list t", 2), "tags types");
     assert_eq!(complete("annals events --correl", 2), "--correlation");
     assert_eq!(complete("annals audit tr", 2), "trail");
-    // Only what the command takes.
+    // Only the options of the command.
     assert_eq!(complete("annals verify --st", 2), "");
     assert_eq!(complete("annals events --st", 2), "--store");
 }
@@ -84,7 +84,7 @@ fn a_folder_gets_a_page_for_each_command() {
         assert!(page(name).contains(".SH SYNOPSIS"), "{name}");
     }
     assert!(!to.join("annals-help.1").exists());
-    // A page has the options that the command takes, and no other.
+    // A page contains exactly the options of the command.
     assert!(page("annals-events.1").contains("\\-\\-since"));
     assert!(!page("annals-verify.1").contains("\\-\\-store"));
     // Pages that exist are replaced only when asked.

@@ -1,4 +1,4 @@
-//! Stores in a folder: every command on them, what goes into them, and what is wrong with them.
+//! Stores in a directory: every command, imports, and invalid stores.
 
 use std::fs::OpenOptions;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -18,13 +18,13 @@ fn ids(store: &Path) -> Vec<String> {
     events(store).iter().map(|event| event["eventId"].to_string()).collect()
 }
 
-/// The file that the events of a small store are in.
+/// The file that contains the events of a small store.
 fn segment(store: &Path) -> PathBuf {
     store.join("00000000000000000001.segment")
 }
 
-/// What a log says of the time at which an event was recorded is the log's own time; a durable store says when it took the event.
-/// How much memory is taken depends on how the events came.
+/// The recording times of a log are its own. A durable store has the times of the import.
+/// The memory depends on the order of appends.
 fn without_what_differs(text: &str) -> Value {
     fn forget(value: &mut Value) {
         match value {
@@ -36,7 +36,7 @@ fn without_what_differs(text: &str) -> Value {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
-    // An export to the standard output has a document a line.
+    // An export to standard output has one document per line.
     let documents = serde_json::Deserializer::from_str(text).into_iter();
     let mut value = Value::Array(documents.map(Result::unwrap).collect());
     forget(&mut value);
@@ -240,9 +240,9 @@ fn a_torn_end_is_left_out_and_told() {
     import(&url, &log);
     let whole = events(&url);
     let path = segment(&folder.path("store"));
-    // As if the process had died before the store was closed.
+    // As if the process had crashed before it closed the store.
     std::fs::remove_file(folder.path("store").join("head")).unwrap();
-    // Behind the last event there may be zeros.
+    // There may be zeros after the last event.
     let end = std::fs::read(&path)
         .unwrap()
         .iter()

@@ -1,4 +1,4 @@
-//! Each exit code that `--help` documents, and the message that comes with it: what failed, on what, why, and what to do.
+//! Each exit code that `--help` documents, with its message: what failed, on what, why, and what to do.
 
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
@@ -21,7 +21,7 @@ fn success_is_0() {
     let folder = Folder::new();
     let store = folder.file("log.jsonl", line("a", "T", ""));
     assert_eq!(ask(&store, &["events"]).code, 0);
-    // Finding nothing is an answer too.
+    // An empty result is a success too.
     assert_eq!(ask(&store, &["events", "--type", "U"]).code, 0);
 }
 
@@ -143,7 +143,7 @@ fn an_interrupt_is_130() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // More than a pipe holds: the program has begun to read, and waits for more.
+    // More than the capacity of a pipe, so the program has started to read and waits for more.
     let mut stdin = child.stdin.take().unwrap();
     let text = (line("a", "T", "") + "\n").repeat(10_000);
     stdin.write_all(text.as_bytes()).unwrap();

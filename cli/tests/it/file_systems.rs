@@ -1,11 +1,11 @@
-//! File systems that cannot be written to, or are full: real ones, mounted where nobody else sees them.
+//! Read-only and full file systems: real ones, mounted in a private namespace.
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
 
 use crate::support::{Folder, Ran, import, program, run};
 
-/// Runs `script` where it may mount what it likes, with the program as `$0` and `folder` as `$1`. `None` where this process may not.
+/// Runs `script` in a private mount namespace, with the program as `$0` and `folder` as `$1`. `None` if this process may not create one.
 #[expect(
     clippy::print_stderr,
     reason = "whoever runs the tests should know what was not tested"

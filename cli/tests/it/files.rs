@@ -1,4 +1,4 @@
-//! Files that are written: never over one that was there, and whole.
+//! Output files: complete, and never over an existing file.
 
 use std::fs;
 use std::path::Path;
@@ -209,14 +209,14 @@ fn links_stay_and_what_they_lead_to_is_written() {
     fs::create_dir(folder.path("there")).unwrap();
     let (target, link) = (folder.path("there/log.jsonl"), folder.path("link.jsonl"));
     symlink(&target, &link).unwrap();
-    // A link that leads nowhere: the file is made where it leads.
+    // For a dangling link, the file is created at its target.
     export(&store, &link, &[]).ok();
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(
         (lines(&target), names_beside(&target)),
         (3_000, vec!["log.jsonl".to_owned()])
     );
-    // Then it is there, and refused by both names.
+    // Now the target exists, and both names are rejected.
     for path in [&link, &target] {
         assert!(export(&store, path, &[]).failed(2).contains("it is there already"));
     }
@@ -266,7 +266,7 @@ fn two_exports_to_one_file_broke_it() {
         let mut all = start(&store, &target, force);
         let mut some = start(&store, &target, &[&["--type", few], force].concat());
         let codes = [all.wait().unwrap().code(), some.wait().unwrap().code()];
-        // With --force the last wins; without, the first does, and the other fails.
+        // With --force the last one wins; without it, the first one wins and the other fails.
         let is_well = if force.is_empty() {
             codes.contains(&Some(0)) && codes.iter().any(|code| matches!(code, Some(1 | 2)))
         } else {
@@ -355,7 +355,7 @@ fn a_name_and_a_format_that_contradict_each_other_were_not_refused() {
     }
 }
 
-/// A store of events whose data and metadata JSON and CSV hold, or not.
+/// A store of events whose data and metadata JSON or CSV can represent, or not.
 fn odd_store(folder: &Folder) {
     let url = format!("file:{}", folder.path("odd").display());
     let store = Store::open_url(&url).unwrap();
@@ -381,7 +381,7 @@ fn bytes_that_are_no_text_were_replaced_in_an_export_without_a_word() {
     for name in ["a.jsonl", "a.json", "a.jsonl.gz", "a.csv"] {
         let ran = export(&store, &folder.path(name), &[]);
         assert!(ran.stderr.contains("6 events written to"), "{name}: {}", ran.stderr);
-        // JSON holds every byte.
+        // JSON represents every byte.
         let warning = ran.stderr.contains("warning: 4 events not whole");
         assert_eq!(warning, name == "a.csv", "{name}: {}", ran.stderr);
         assert_eq!(ran.stderr.contains("warning"), warning, "{name}: {}", ran.stderr);

@@ -1,15 +1,15 @@
-//! No option is ignored: a command takes it, or refuses it.
+//! No option is ignored: a command uses it or rejects it.
 
 use crate::support::{Folder, ask, import, line, program, run};
 
-/// What is said of a format that changes are not written in.
+/// The error message for a format that `cdc` does not write.
 const OF_CHANGES: &str = if cfg!(feature = "postgres") {
     "changes are written as"
 } else {
     "without PostgreSQL"
 };
 
-/// What a command line needs beside the options that are tried.
+/// The required arguments of a command line.
 const COMMANDS: [(&str, &[&str]); 21] = [
     ("", &[]),
     ("events", &[]),
@@ -45,7 +45,7 @@ const OPTIONS: [(&str, &[&str]); 8] = [
     ("csv", &["--csv-aggregate", "aggregateId"]),
 ];
 
-/// The options that a command takes with a durable store; those of log files are for logs.
+/// The options that a command accepts with a durable store. Options of log files are for logs.
 fn taken(command: &str, store: &str) -> &'static [&'static str] {
     match (command, store) {
         ("import", _) | ("export" | "tail", "log") => &["store", "format", "time-zone", "skip-bad", "color", "csv"],
@@ -81,7 +81,7 @@ fn an_option_that_a_command_does_not_take_was_ignored() {
         folder.path("old").to_str().unwrap(),
     ]
     .map(str::to_owned);
-    // One event goes and comes back with --attach.
+    // One event is archived, and is back with --attach.
     run(program().arg("--store").arg(folder.url("store")).args(&archive)).ok();
     import(
         &folder.url("store"),
@@ -92,7 +92,7 @@ fn an_option_that_a_command_does_not_take_was_ignored() {
             for (option, flags) in OPTIONS {
                 let of = |name: &str| match name {
                     "STORE" => url.display().to_string(),
-                    // The first two are archived, which is an event itself.
+                    // The first two events are archived, which appends an event.
                     "EVENT" => if store == "durable" { "4" } else { "1" }.to_owned(),
                     "LOG" => log.display().to_string(),
                     "OLD" => folder.path("old").display().to_string(),
@@ -176,7 +176,7 @@ fn an_option_in_vain_is_refused_with_its_reason() {
         let message = run(program().args(arguments)).failed(2);
         assert!(message.contains(told), "{arguments:?}: {message}");
     }
-    // What is in the environment is for the commands that read it.
+    // The environment is for the commands that read it.
     run(program().env("ANNALS_STORE", log).args(["demo", "--events", "2"])).ok();
     run(program()
         .env("ANNALS_STORE", log)
@@ -454,7 +454,7 @@ fn help_showed_options_that_the_command_does_not_take() {
         .ok();
         let stores = if command.is_empty() { "log" } else { "durable" };
         for (option, flags) in OPTIONS {
-            // What the other tests do not have: a store in PostgreSQL, and a summary.
+            // A store in PostgreSQL and a summary, which the other tests do not use.
             let is_other = matches!(
                 (command, option),
                 ("cdc", "store" | "format" | "color") | ("demo", "time-zone")

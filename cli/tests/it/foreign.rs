@@ -27,7 +27,7 @@ fn events(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// The output of a command that reads `input`, if all goes well.
+/// The output of a successful command that reads `input`.
 fn with_input(command: &mut Command, input: &[u8]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input).unwrap();
@@ -51,7 +51,7 @@ fn json_of_another_program_is_read_in_every_layout() {
         assert_eq!(read[0]["metadata"], json!({"userId": "3", "case": {"kind": "loan"}}));
         assert_eq!(read[1]["timestamp"], "2026-01-31T12:00:01.5Z");
         assert_eq!(read[1]["metadata"]["cost"].to_string(), "2.5");
-        // The options may stand behind the command.
+        // The options may follow the command.
         let command = [&["stats", "--format", "json"], &MAPS[..]].concat();
         let statistics: Value = serde_json::from_str(&ask(&log, &command).ok()).unwrap();
         assert_eq!(
@@ -108,7 +108,7 @@ fn a_log_of_another_program_is_told_how_to_be_read() {
         message.contains("unknown field `case`") && message.contains("is read with --map FIELD=/POINTER"),
         "{message}"
     );
-    // A field that only a later line has is a mistake in that line.
+    // A field that occurs only in a later line is an error of that line.
     let log = folder.file(
         "later.jsonl",
         line("a", "T", "") + "\n" + &line("a", "T", ",\"colour\":1"),
@@ -138,7 +138,7 @@ fn csv_comes_from_the_standard_input_too() {
     );
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["newEvents"], 2);
-    // A name that says nothing is as good as none.
+    // An empty name counts as absent.
     let log = folder.file("log.txt", csv);
     let read = ask(
         &log,

@@ -1,4 +1,4 @@
-//! Files as the standard tools of their formats write them; and what is refused, with what it seems to be.
+//! Files as the standard tools of their formats write them, and rejected files with their probable format.
 
 use crate::support::{Folder, Ran, ask, gzip, line, program, run};
 
@@ -36,7 +36,7 @@ fn zstd(text: &[u8]) -> Vec<u8> {
     zstd::encode_all(text, 0).unwrap()
 }
 
-/// A frame of zstd that holds no data.
+/// A zstd frame without data.
 fn skippable(kind: u8, content: &[u8]) -> Vec<u8> {
     let length = u32::try_from(content.len()).unwrap().to_le_bytes();
     [&[0x50 + kind, 0x2a, 0x4d, 0x18], &length[..], content].concat()
@@ -199,7 +199,7 @@ fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
             3,
         ),
         ("a,T,2026-01-31,\"a\"b\"\n", 2),
-        // Both in one record: it is one bad line.
+        // Both faults in one record count as one bad line.
         ("a,T,2026-01-31,\"a\nb\"c,\"open\nd,T,2026-01-31,x\n", 2),
         ("a,T,2026-01-31,\"a\" \"b\"\n", 2),
         (&format!("{before}a,T,2026-01-31,\"a\"b\n{before}"), 5_002),
@@ -225,7 +225,7 @@ fn a_quote_that_a_later_one_closed_swallowed_the_lines_between() {
     let path = folder.file("h.csv", csv("a,T,2026-01-31,\"a\nb\"c,\"open\nd,T,2026-01-31,x\n"));
     let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
     assert!(ran.stderr.contains("1 bad line left out"), "{}", ran.stderr);
-    // Space behind a quote, and quotes within a cell that does not begin with one, are not.
+    // Space after a quote is allowed, and so are quotes within an unquoted cell.
     has(
         &folder,
         "h.csv",
@@ -268,7 +268,7 @@ fn csv_of_spreadsheets_was_refused() {
         "aggregateId,eventType,timestamp\na,T,2026-01-31,,\nb,T,2026-01-31,x\n",
         &message,
     );
-    // Lines are counted as an editor does, whatever they end with and whatever comes before the header.
+    // Line numbers are those of an editor, for all line ends and with lines before the header.
     refused(
         &folder,
         "s.csv",
@@ -444,7 +444,7 @@ fn arrays_are_refused_by_line_and_element() {
     let ran = ask(&path, &["stats", "--skip-bad", "--format", "csv"]);
     assert!(ran.stderr.contains("2 bad lines left out"), "{}", ran.stderr);
     assert!(ran.ok().contains("figures,total,2\n"));
-    // What was read before the end of a broken array is in a store.
+    // The events before the fault of an array are in the store.
     let path = folder.file("a.json", format!("[{a},{b},"));
     let message = run(program()
         .arg("--store")
@@ -568,7 +568,7 @@ fn an_export_of_json_over_several_lines_was_another_event() {
             run(program().arg("--store").arg(&other).arg("import").arg(&copy)).ok();
         }
     }
-    // What was read from JSON is archived to lines.
+    // Events from JSON are archived as lines.
     let archive = folder.path("old.jsonl");
     ask(
         &folder.url("store-1"),

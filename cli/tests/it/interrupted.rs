@@ -1,4 +1,4 @@
-//! Imports into a store in a folder that end before their time, and go on later.
+//! Interrupted imports into a store in a directory, which are continued later.
 
 #![cfg(unix)]
 
@@ -11,7 +11,7 @@ use annals::{Event, Store};
 
 use crate::support::{Folder, import, program, run};
 
-/// How long an import may take to write what it was given.
+/// The time limit for an import to write its input.
 const PATIENCE: Duration = Duration::from_secs(60);
 const EVENTS: usize = 20_000;
 
@@ -31,7 +31,7 @@ fn log() -> Vec<String> {
         .collect()
 }
 
-/// An import that was given a part of the log, has written some of it to the disk, and waits for the rest.
+/// An import that has received a part of the log, has written some of it to the disk, and waits for the rest.
 fn import_part(folder: &Folder, lines: &[String]) -> Child {
     let mut child = program()
         .arg("--store")
@@ -55,7 +55,7 @@ fn import_part(folder: &Folder, lines: &[String]) -> Child {
     child
 }
 
-/// What a program that has ended said.
+/// The output of a program that has ended.
 fn said(child: &mut Child) -> String {
     let mut message = String::new();
     child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
@@ -66,7 +66,7 @@ fn stored_bytes(folder: &Folder) -> u64 {
     let Ok(entries) = std::fs::read_dir(folder.path("store")) else {
         return 0;
     };
-    // What a header takes is no event yet.
+    // The header of a segment is not an event.
     let bytes: u64 = entries
         .map(|entry| entry.unwrap().metadata().map_or(0, |data| data.len()))
         .sum();
@@ -82,7 +82,7 @@ fn stored(store: &Path) -> Vec<Event> {
     Store::open_url(store.to_str().unwrap()).unwrap().read_all().events()
 }
 
-/// What must be the same however often an import was interrupted.
+/// The report that must not depend on interruptions.
 fn contents(events: &[Event]) -> Vec<(annals::NewEvent<'_>, annals::Version, annals::Position)> {
     events
         .iter()
@@ -107,7 +107,7 @@ fn check(signal: &str, ended: impl Fn(Child, &Folder)) {
     assert!(contents(&stored(&folder.url("store"))) == contents(&stored(&folder.url("at once"))));
 }
 
-/// What is said to be safe is there.
+/// The events that are reported as safe exist.
 fn says_what_is_safe(mut child: Child, folder: &Folder) {
     let message = said(&mut child);
     assert_eq!(child.wait().unwrap().code(), Some(130), "{message}");

@@ -1,6 +1,6 @@
-//! What a person sees, kept as text files in `tests/looks`.
+//! Snapshots of the output on a terminal, as text files in `tests/looks`.
 //!
-//! `ANNALS_LOOKS=write cargo nextest run -p annals-cli looks` writes the files; `git diff` then shows what looks different.
+//! `ANNALS_LOOKS=write cargo nextest run -p annals-cli looks` writes the files; `git diff` then shows the differences.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -9,7 +9,7 @@ use std::path::Path;
 use crate::support::{Folder, line, program, run, without_styles};
 
 const WIDTHS: [&str; 2] = ["80", "120"];
-/// Lines whose value differs from run to run, by how they begin, and the value that is kept instead.
+/// The beginnings of lines whose values differ from run to run, and the values that replace them.
 const VARYING: [(&str, &str); 8] = [
     ("memory ", "{memory}"),
     ("time taken ", "{seconds}"),
@@ -63,7 +63,7 @@ const COMMANDS: &[&str] = &[
     "man",
 ];
 
-/// Control sequences of styles, and how they are kept.
+/// Control sequences of styles, and their names in the snapshots.
 const STYLES: [(&str, &str); 10] = [
     ("\u{1b}[0m", "{/}"),
     ("\u{1b}[1m", "{bold}"),
@@ -80,12 +80,12 @@ const STYLES: [(&str, &str); 10] = [
 /// A byte within the first frame of a segment.
 const DAMAGED_BYTE: usize = 150;
 
-/// Compares what `arguments` show at every width with the file `name`.
+/// Compares the output for `arguments` at every width with the file `name`.
 fn look(folder: &Folder, name: &str, arguments: &[&str]) {
     look_after(folder, name, arguments, |_| ());
 }
 
-/// As [`look`], of a command that changes what it works on: `before` makes it ready each time.
+/// As [`look`], for a command that changes its input: `before` prepares it each time.
 fn look_after(folder: &Folder, name: &str, arguments: &[&str], before: impl Fn(&Folder)) {
     let mut text = format!("$ annals {}\n", arguments.join(" "));
     let mut plain = Vec::new();
@@ -140,7 +140,7 @@ fn shown(folder: &Folder, width: &str, colours: &str, arguments: &[&str]) -> Str
     text.lines().map(|line| steady(line) + "\n").collect()
 }
 
-/// The line with a token for what differs from run to run.
+/// The line with a token for the value that differs from run to run.
 fn steady(line: &str) -> String {
     let bare = without_styles(line);
     if bare.contains(" loaded in ") {
@@ -153,7 +153,7 @@ fn steady(line: &str) -> String {
     let Some((label, token)) = VARYING.iter().find(|(label, _)| bare.starts_with(label)) else {
         return line.to_owned();
     };
-    // The value is behind the label and its spaces, in a style or in none.
+    // The value follows the label and its spaces, with or without a style.
     let at = line.find(label.trim_end()).unwrap() + label.trim_end().len();
     let value = bare[label.trim_end().len()..].trim_start();
     let rest = line[at..].replace(value, token);
@@ -174,7 +174,7 @@ fn compare(name: &str, text: &str) {
     assert!(kept == text, "{} differs ({hint}):\n{text}", path.display());
 }
 
-/// A folder with the logs that are looked at.
+/// A directory with the logs of the snapshots.
 fn logs() -> Folder {
     let folder = Folder::new();
     demo(&folder);
@@ -242,8 +242,8 @@ fn store(folder: &Folder) {
     run(program().current_dir(folder.path("")).args(arguments)).ok();
 }
 
-/// A durable store with a byte that is not what was written: in the first of its two imports, so that how their events are written together
-/// makes no difference.
+/// A durable store with a changed byte in the first of its two imports, so that the grouping of events into batches
+/// does not matter.
 fn damaged_store(folder: &Folder) {
     drop(fs::remove_dir_all(folder.path("store")));
     for log in ["one.jsonl", "visits.jsonl"] {

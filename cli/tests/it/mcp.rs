@@ -1,4 +1,4 @@
-//! `annals mcp`: a client's conversation with it over its standard input and output.
+//! `annals mcp`: a client talks to it over standard input and output.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -52,7 +52,7 @@ impl Client {
         response["result"].take()
     }
 
-    /// The texts of a tool's answer, and whether it is an error.
+    /// The texts of a tool's result, and whether it is an error.
     fn call(&mut self, tool: &str, arguments: &Value) -> (Vec<String>, bool) {
         let result = self.request("tools/call", &json!({ "name": tool, "arguments": arguments }));
         let content = result["content"].as_array().unwrap();
@@ -226,7 +226,7 @@ fn pages_go_on_where_the_page_before_ended() {
         arguments["cursor"] = more.split('"').nth(1).unwrap().into();
     }
     assert_eq!(positions, (1..=120).collect::<Vec<_>>());
-    // Without a limit there is one.
+    // The default limit applies.
     assert_eq!(client.answer("events", &json!({})).as_array().unwrap().len(), 50);
     client.end();
 }
@@ -306,7 +306,7 @@ fn what_is_no_request_is_answered_as_the_protocol_says() {
             "{shown}"
         );
     }
-    // Neither an empty line, nor bytes that are no text, nor a response ends it.
+    // An empty line, binary bytes and a response do not end the server.
     client.send(b"");
     client.send(br#"{"jsonrpc":"2.0","id":9,"result":{}}"#);
     client.send(b"\xff\xfe");
@@ -376,7 +376,7 @@ fn a_store_that_cannot_be_served_is_refused() {
     support::run(program().arg("mcp")).failed(2);
 }
 
-/// Requests of a client that never waits for an answer.
+/// Requests of a client that never waits for a response.
 #[cfg(unix)]
 const REQUESTS: u32 = 5_000_000;
 

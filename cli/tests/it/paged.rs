@@ -1,4 +1,4 @@
-//! Long answers on a terminal go through a pager.
+//! Long output on a terminal goes through a pager.
 
 #![cfg(target_os = "linux")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use crate::support::{Folder, alone, on_terminal_of, program, run};
 
-/// A pager that shows `keeps` lines and says that it was there.
+/// A pager that first writes its arguments, and then runs the script `keeps`.
 fn pager(folder: &Folder, keeps: &str) -> PathBuf {
     let script = format!("#!/bin/sh\necho \"paged $*\"\n{keeps}\n");
     let path = folder.file("pager", script);
@@ -50,7 +50,7 @@ fn an_answer_that_fits_has_no_pager() {
         assert_eq!(text.starts_with("paged"), is_paged, "{arguments:?}\n{text}");
         assert_eq!(text.matches("paged").count(), usize::from(is_paged), "{arguments:?}");
     }
-    // Nor has a pipe.
+    // A pipe has none either.
     let piped = run(with(program(), &store, &pager).args(["events", "--limit", "100"])).ok();
     assert!(!piped.contains("paged"));
 }
@@ -73,7 +73,7 @@ fn a_pager_has_all_of_the_answer_and_its_hints() {
 fn a_pager_that_is_left_early_is_no_failure() {
     let folder = Folder::new();
     let (store, pager) = (folder.demo(), pager(&folder, "head -n 3"));
-    // `on_terminal_of` demands success.
+    // `on_terminal_of` expects success.
     let text = shown(&store, &pager, &["events", "--limit", "0", "--format", "jsonl"]);
     assert_eq!(text.lines().count(), 4, "{text}");
 }

@@ -1,4 +1,4 @@
-//! Data and metadata of every kind as lines of JSON, and read back to the byte.
+//! Data and metadata of every kind as lines of JSON. They are parsed back without loss.
 
 use std::path::{Path, PathBuf};
 
@@ -46,14 +46,14 @@ fn with_types(mut event: NewEvent<'static>, metadata: &str, data: &str) -> NewEv
     event
 }
 
-/// What an export writes to the standard output, or to the file `name`.
+/// The export to standard output, or to the file `name`.
 fn export(store: &Path, name: &str) -> String {
     let ran = ask(store, &["export", "--output", name]);
     assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
     ran.ok()
 }
 
-/// The lines without the time at which a store took the events.
+/// The lines without the times at which the store recorded the events.
 fn said(lines: &str) -> Vec<String> {
     let without = |line: &str| {
         let (before, rest) = line.split_once("\"recordedAt\":\"").unwrap();
@@ -80,7 +80,7 @@ fn check_copy(folder: &Folder, store: &Path, log: &Path, copy: &str) {
     assert_eq!(said(&export(store, "-")), said(&export(&copy, "-")));
 }
 
-/// Data that a line can hold as JSON, and data that it cannot.
+/// Data that a line can contain as JSON, and other data.
 const ODD_DATA: [&[u8]; 18] = [
     b"",
     b"\xff",
@@ -169,7 +169,7 @@ fn bytes_that_are_no_text_were_exported_as_replacement_characters() {
     let lines = export(&store, "-");
     assert_eq!(lines.matches('\u{fffd}').count(), 1);
     check_copy(&folder, &store, &folder.file("o.jsonl", &lines), "copy-o");
-    // An import of what is there already says the same.
+    // An import of the existing events has the same report.
     let again = run(program()
         .arg("--store")
         .arg(&store)

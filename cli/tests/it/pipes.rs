@@ -1,4 +1,4 @@
-//! Readers that leave, and users that interrupt.
+//! Closed readers, and Ctrl-C.
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,4 @@
-//! Real logs, where the folder with them is: the figures are those of their publishers, or counted by another program.
+//! Real logs, if their folder exists. The expected figures are from their publishers, or counted by another program.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use crate::support::{Folder, ask, import};
 
-/// The statistics of a real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
+/// The statistics of a real log, if it exists in `ANNALS_REAL_DATA` or beside the workspace.
 fn statistics(name: &str) -> Option<Value> {
     let text = ask(&log(name)?, &["stats", "--format", "json"]).ok();
     Some(serde_json::from_str(&text).unwrap())
 }
 
-/// A real log, if it is here.
+/// A real log, if it exists.
 fn log(name: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let folder = std::env::var_os("ANNALS_REAL_DATA").map_or(beside, PathBuf::from);
@@ -20,7 +20,7 @@ fn log(name: &str) -> Option<PathBuf> {
     path.exists().then_some(path)
 }
 
-/// Compares what JSON pointers lead to.
+/// Compares the values at JSON pointers.
 fn check(name: &str, expected: &[(&str, Value)]) {
     let Some(statistics) = statistics(name) else { return };
     for (pointer, value) in expected {
@@ -90,7 +90,7 @@ fn loans_in_a_durable_store() {
     );
     let kept: Value = serde_json::from_str(&ask(&url, &["stats", "--format", "json"]).ok()).unwrap();
     let mut loaded = statistics("bpic2012.jsonl.gz").unwrap();
-    // How much room is taken is another matter in another store.
+    // Sizes differ between stores.
     loaded["memoryBytes"] = kept["memoryBytes"].clone();
     assert_eq!(kept, loaded);
     assert_eq!(

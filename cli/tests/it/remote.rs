@@ -1,11 +1,11 @@
-//! `--store http://…`: the commands read a store behind a server as they read it itself.
+//! `--store http://…`: the commands give the same output for a store behind a server as for the store itself.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use crate::support::{program, run};
 
-/// A server of a log, which ends with the test.
+/// A server with a log. It stops at the end of the test.
 struct Served {
     child: Child,
     url: String,
@@ -49,7 +49,7 @@ fn log(folder: &tempfile::TempDir) -> String {
     path
 }
 
-/// The answer without the memory of the store: a copy is made page by page, with other capacities.
+/// The output without the memory of the store: a copy is made page by page, with other capacities.
 fn without_memory(answer: &str) -> Vec<&str> {
     answer.lines().filter(|line| !line.starts_with("memory ")).collect()
 }
@@ -128,7 +128,7 @@ fn a_token_comes_from_the_environment() {
         .asked(&count)
         .env("ANNALS_TOKEN_FILE", folder.path().join("absent")))
     .failed(4);
-    // A token that was cut would be refused by the server, without a reason.
+    // The server would reject a truncated token without a reason.
     let long = folder.path().join("long");
     std::fs::write(&long, "x".repeat(5000)).unwrap();
     let refused = run(served.asked(&count).env("ANNALS_TOKEN_FILE", &long)).failed(2);

@@ -1,4 +1,4 @@
-//! `verify` and `repair`: what they say of a store, whole and damaged.
+//! `verify` and `repair` on intact and damaged stores.
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ fn store(folder: &Folder) -> PathBuf {
     path
 }
 
-/// Changes a byte of the third batch. Answers the file, and where the batch begins.
+/// Changes a byte of the third batch. Returns the file and the offset of the batch.
 fn damage(store: &Path) -> (PathBuf, usize) {
     let path = store.join("00000000000000000001.segment");
     let mut bytes = std::fs::read(&path).unwrap();
@@ -148,7 +148,7 @@ fn a_store_that_is_open_or_not_there_is_refused() {
     assert!(!folder.path("new").exists() && !folder.path("new.part").exists());
 }
 
-/// A folder on a medium that cannot be written to.
+/// A directory on a read-only medium.
 #[test]
 #[cfg(unix)]
 fn a_folder_that_cannot_be_written_to_is_verified() {
@@ -165,7 +165,7 @@ fn a_folder_that_cannot_be_written_to_is_verified() {
     assert!(!store.join("lock").exists());
 }
 
-/// What a folder holds, how the commands that read it end, and how it is made.
+/// The contents of a directory, the results of the commands that read it, and how to create it.
 type State = (&'static str, i32, fn(&Path));
 
 const SEGMENT: &str = "00000000000000000001.segment";
@@ -198,7 +198,7 @@ fn three_commands_said_three_things_of_an_unusable_folder() {
             let said = ran.stderr + &ran.stdout;
             assert!(code != 3 || said.contains(SEGMENT), "{what}: {said}");
         }
-        // A repair saves what there is of a damaged store, and makes none of nothing.
+        // A repair needs at least one segment.
         let repaired = repair(&store, &to);
         assert_eq!(
             repaired.code,

@@ -1,4 +1,4 @@
-//! Running the program, and logs to run it on.
+//! Runs the program, and generates logs.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ const VARIABLES: [&str; 9] = [
     "CLICOLOR_FORCE",
 ];
 
-/// What the program has answered.
+/// The result of a run of the program.
 pub(crate) struct Ran {
     pub(crate) code: i32,
     pub(crate) stdout: String,
@@ -28,7 +28,7 @@ pub(crate) struct Ran {
 }
 
 impl Ran {
-    /// Its standard output, if all went well.
+    /// Its standard output, if it succeeded.
     pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{}", self.stderr);
         self.stdout
@@ -45,17 +45,17 @@ pub(crate) fn program() -> Command {
     plain(Command::new(env!("CARGO_BIN_EXE_annals")))
 }
 
-/// Without what the environment of the tests could change about the output.
+/// Removes environment variables that could change the output.
 fn plain(mut command: Command) -> Command {
     for name in VARIABLES {
         command.env_remove(name);
     }
-    // A pager would wait for keys.
+    // A pager would wait for a key.
     command.env("ANNALS_PAGER", "").stdin(Stdio::null());
     command
 }
 
-/// The program without the terminal that the tests may run in.
+/// The program, detached from the terminal of the tests.
 #[cfg(target_os = "linux")]
 pub(crate) fn alone() -> Command {
     let mut command = Command::new("setsid");
@@ -63,7 +63,7 @@ pub(crate) fn alone() -> Command {
     plain(command)
 }
 
-/// Appends the log to the durable store at `url`, and answers the figures of the report.
+/// Appends the log to the durable store at `url`, and returns the figures of the report.
 pub(crate) fn import(url: &Path, log: &Path) -> serde_json::Value {
     let report = run(program()
         .arg("--store")
@@ -88,7 +88,7 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     }
 }
 
-/// What a terminal is shown of the standard output of a program that ends well.
+/// The standard output of a successful run on a terminal.
 #[cfg(target_os = "linux")]
 pub(crate) fn on_terminal(command: &mut Command) -> String {
     on_terminal_of(0, command)
@@ -115,10 +115,10 @@ pub(crate) fn on_terminal_of(columns: u16, command: &mut Command) -> String {
     };
     rustix::termios::tcsetwinsize(&far, size).unwrap();
     let mut child = command.stdout(far).spawn().unwrap();
-    // The command has the other far end: without it, the near end is read to its end.
+    // The command has the other copy of the far end. Without this one, the near end can be read to its end.
     command.stdout(Stdio::null());
     let mut shown = Vec::new();
-    // That nobody has the far end any more is an error, and the end.
+    // When no process has the far end open, reading fails, which is the end.
     drop(File::from(near).read_to_end(&mut shown));
     assert!(child.wait().unwrap().success());
     String::from_utf8(shown).unwrap()
@@ -131,7 +131,7 @@ pub(crate) fn without_styles(text: &str) -> String {
     first + &parts.map(|part| part.split_once('m').unwrap().1).collect::<String>()
 }
 
-/// A folder that is gone when the test is.
+/// A directory that is removed at the end of the test.
 pub(crate) struct Folder(TempDir);
 
 impl Folder {
@@ -143,7 +143,7 @@ impl Folder {
         self.0.path().join(name)
     }
 
-    /// A file with `content`, packed if its name says so.
+    /// A file with `content`, compressed if its name says so.
     pub(crate) fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         let content = content.as_ref();
@@ -158,7 +158,7 @@ impl Folder {
         format!("file:{}", self.path(name).display()).into()
     }
 
-    /// A made-up log of 3,000 events.
+    /// A generated log of 3,000 events.
     pub(crate) fn demo(&self) -> PathBuf {
         let path = self.path("demo.jsonl.gz");
         run(program()
@@ -175,7 +175,7 @@ pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// One line of a log, with `rest` behind the fields that must be there.
+/// One line of a log, with `rest` after the required fields.
 pub(crate) fn line(aggregate: &str, event_type: &str, rest: &str) -> String {
     format!(
         r#"{{"aggregateId":"{aggregate}","aggregateType":"Thing","eventType":"{event_type}","timestamp":"2026-01-31T12:00:00Z"{rest}}}"#

@@ -110,12 +110,12 @@ fn wide_characters_and_long_names_fit_too() {
             widths.iter().all(|width| *width <= columns.into()),
             "{widths:?}\n{table}"
         );
-        // Columns begin in one place, behind wide characters too.
+        // Columns are aligned, also after wide characters.
         let lines: Vec<&str> = table.lines().collect();
         let header = width(&lines[0][..lines[0].find("event").unwrap()]);
         let event = width(&lines[2][..lines[2].rfind("  日").unwrap()]) + 2;
         assert_eq!(header, event, "{table}");
     }
-    // What is no terminal is shown everything.
+    // Output that is not a terminal is complete.
     assert_eq!(header(&ask(&store, &["events"]).ok()).len(), 7);
 }

@@ -22,7 +22,7 @@ fn log(folder: &Folder, count: usize) -> std::path::PathBuf {
     folder.file("log.jsonl", lines.join("\n") + "\n")
 }
 
-/// A program that follows, and its output.
+/// A following program and its output.
 struct Following {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -45,7 +45,7 @@ impl Following {
         Self { child, stdout }
     }
 
-    /// The next line, which the program writes sooner or later.
+    /// Waits for the next line.
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
@@ -107,7 +107,7 @@ fn a_file_is_followed_as_it_grows() {
     assert_eq!(event_type(&tail.line()), "T3");
     append(&log, &(line("a", "Hidden", "") + "\n" + &line("b", "T4", "") + "\n\n"));
     assert_eq!(event_type(&tail.line()), "T4");
-    // A line is an event when it has its end.
+    // A line is an event once it has its line end.
     let half = line("a", "T5", "");
     append(&log, &half[..40]);
     append(&log, &half[40..]);
@@ -171,7 +171,7 @@ fn a_bad_line_ends_it_unless_it_is_skipped() {
                 .stdin(Stdio::piped()),
         );
         let mut stdin = tail.child.stdin.take().unwrap();
-        // At once: the program ends at the second line.
+        // The program ends at the second line, without a delay.
         let lines = format!("{}\n17\n{}\n", line("a", "T1", ""), line("a", "T3", ""));
         stdin.write_all(lines.as_bytes()).unwrap();
         drop(stdin);

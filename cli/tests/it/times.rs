@@ -1,4 +1,4 @@
-//! Times ago, wherever a time is accepted.
+//! Relative times in every option that accepts a time.
 
 use std::path::PathBuf;
 

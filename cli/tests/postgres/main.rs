@@ -34,7 +34,7 @@ fn answer(command: &mut Command) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// Makes up a log of this number of events.
+/// Generates a log with this number of events.
 fn make_demo(log: &Path, events: &str) {
     let made = Command::new(env!("CARGO_BIN_EXE_annals"))
         .args(["demo", "--events", events, "--output"])
@@ -56,7 +56,7 @@ fn import(store: &str, log: &Path) -> Value {
     answer(program(store).args(["import", "--format", "json"]).arg(log))
 }
 
-/// Imports the log twice, reads it back, and compares with what is loaded without a database.
+/// Imports the log twice, reads it back, and compares it with the log loaded without a database.
 fn check(name: &str, log: &Path, events: u64) {
     let url = cluster::url();
     let sign = if url.contains('?') { '&' } else { '?' };
@@ -76,7 +76,7 @@ fn check(name: &str, log: &Path, events: u64) {
     );
     let kept = statistics(&store);
     let mut loaded = statistics(log.to_str().unwrap());
-    // How much room is taken is another matter in another store.
+    // Sizes differ between stores.
     loaded["memoryBytes"] = kept["memoryBytes"].clone();
     assert_eq!(kept, loaded);
 }
@@ -184,7 +184,7 @@ fn a_store_is_followed_while_another_process_writes_it() {
     );
 }
 
-/// A real log, if it is here: in `ANNALS_REAL_DATA`, or beside the workspace.
+/// A real log, if it exists in `ANNALS_REAL_DATA` or beside the workspace.
 #[test]
 fn loans() {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
@@ -225,7 +225,7 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
         assert!(said.contains(part) && !said.contains("s3"), "{said}");
         assert_eq!(output.status.code(), Some(2), "{said}");
     };
-    // There is no store there: the command that reports so was let in.
+    // The server accepted the command, which reports that there is no store.
     let let_in = |command: &mut Command| {
         let output = command.arg("stats").output().unwrap();
         assert_eq!(output.status.code(), Some(4), "{}", said(&output));
@@ -254,7 +254,7 @@ fn passwords_come_from_the_url_the_environment_or_a_private_file() {
     let_in(program(&store).env("PGPASSFILE", &file));
 }
 
-/// A process that is killed holds nothing up: the server sees that it is gone, and its lease is free.
+/// A killed process blocks no other: the server notices its end and frees its lease.
 #[test]
 fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -290,7 +290,7 @@ fn an_import_that_was_killed_goes_on_when_it_is_run_again() {
     assert_eq!(stored(), 20_000);
 }
 
-/// A slot is the server's: what is left of it is dropped.
+/// A slot belongs to the server, so the test drops it.
 struct Slot<'a> {
     store: &'a str,
     name: String,
@@ -390,7 +390,7 @@ fn changes_come_in_every_envelope_and_each_goes_on_where_it_was() {
     let status: Value = serde_json::from_slice(&status.stdout).unwrap();
     assert_eq!(status["position"].as_u64(), Some(40));
     assert!(plain.cdc(&["--drop-slot"]).status.success());
-    // Asking makes no slot.
+    // The query creates no slot.
     for _ in 0..2 {
         let status = plain.cdc(&["--status", "--format", "json"]);
         let status: Value = serde_json::from_slice(&status.stdout).unwrap();
@@ -405,7 +405,7 @@ fn changes_come_in_every_envelope_and_each_goes_on_where_it_was() {
     assert_eq!(refused.status.code(), Some(2));
 }
 
-/// A schema of its own with three events in it.
+/// A separate schema with three events.
 fn imported(name: &str) -> (String, String) {
     let url = cluster::url();
     let sign = if url.contains('?') { '&' } else { '?' };

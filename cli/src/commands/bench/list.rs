@@ -36,7 +36,7 @@ fn backends() -> Records {
     records
 }
 
-/// Backends that are named by a URL. Their durability is that of the server, which is not asked here.
+/// Backends that are given by a URL. Their durability is that of the server, which is not queried here.
 fn servers() -> Records {
     let mut records = Records::new(&["server", "software", "in this program"]);
     for server in SERVERS {
@@ -49,7 +49,7 @@ fn servers() -> Records {
     records
 }
 
-/// Whether this program has it, and how to get it otherwise.
+/// Whether this program contains it, and otherwise how to get it.
 fn presence(server: &Server) -> String {
     if server.is_built_in {
         "yes".to_owned()

@@ -21,7 +21,7 @@ use crate::output::Out;
 /// The most backends of a plan.
 const BACKENDS_MAX: usize = 100;
 
-/// What is to be measured.
+/// The rows and settings of a measurement.
 pub(super) struct Asked {
     pub(super) workloads: Vec<Workload>,
     pub(super) backends: Vec<String>,
@@ -30,7 +30,7 @@ pub(super) struct Asked {
     pub(super) data: Option<PathBuf>,
 }
 
-/// A result in the making: its folder, and where backends keep their files.
+/// An unfinished result: its folder, and the folder of the backends' files.
 pub(super) struct Session {
     folder: Folder,
     data: Data,
@@ -65,10 +65,10 @@ impl Session {
         self.data.execute(names, rows, self.manifest.seed)
     }
 
-    /// Removes the folders of a result that has nothing in it.
+    /// Removes the folders of an empty result.
     pub(super) fn discard(self) {
         drop(self.data);
-        // A folder that is not empty, or cannot be removed, is only untidy.
+        // A folder that is not empty or cannot be removed does no harm.
         drop(fs::remove_dir(self.folder.path()));
     }
 
@@ -125,7 +125,7 @@ pub(super) fn check_names(names: &[String]) -> Outcome {
     Ok(())
 }
 
-/// Refuses two rows of one name: a report and a comparison would take one for the other.
+/// Rejects two rows with one name: a report or a comparison could not distinguish them.
 fn check_rows(rows: &[Workload]) -> Outcome {
     let mut seen = std::collections::BTreeSet::new();
     match rows.iter().find(|row| !seen.insert(&row.name)) {
@@ -137,7 +137,7 @@ fn check_rows(rows: &[Workload]) -> Outcome {
     }
 }
 
-/// A folder in the current one, named after the time.
+/// A folder in the current directory, named after the time.
 fn default_folder(out: &Out<'_>) -> PathBuf {
     let now = jiff::Timestamp::from_microsecond(out.now.as_micros()).unwrap_or_default();
     let now = now.to_zoned(jiff::tz::TimeZone::UTC);
@@ -177,7 +177,7 @@ impl Data {
     }
 }
 
-/// This program, as the process that is killed.
+/// This program, as the process to kill.
 fn program() -> Option<Program> {
     Some(Program {
         path: std::env::current_exe().ok()?,
@@ -187,7 +187,7 @@ fn program() -> Option<Program> {
 
 impl Drop for Data {
     fn drop(&mut self) {
-        // Files that cannot be removed are only untidy.
+        // Files that cannot be removed do no harm.
         drop(fs::remove_dir_all(&self.0));
     }
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
             if let Some(log) = &run.import {
                 workloads.push(what::changed(record::import(log, out)?, &run.what)?);
             }
-            // A log alone is measured alone.
+            // A log without a workload is measured alone.
             if run.import.is_none() || !run.what.workload.is_empty() {
                 workloads.extend(what::workloads(&run.what, run.rate)?);
             }

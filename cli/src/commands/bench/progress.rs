@@ -11,14 +11,14 @@ use crate::output::text::{grouped, shorten};
 const TEMPLATE: &str = "[{bar:20}] {msg}";
 const NAME_WIDTH_MAX: usize = 40;
 
-/// A bar that is gone when it is dropped.
+/// A bar that disappears when it is dropped.
 pub(super) struct Live {
     bar: Option<ProgressBar>,
     time: Duration,
 }
 
 impl Live {
-    /// Of a plan that takes at least `time`.
+    /// A bar for a plan that takes at least `time`.
     pub(super) fn new(time: Duration) -> Self {
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_| ProgressStyle::default_bar());
         let is_seen = std::io::stderr().is_terminal();

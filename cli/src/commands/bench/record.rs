@@ -12,9 +12,9 @@ use crate::load::loader::Loader;
 use crate::load::{Location, Options, durable};
 use crate::output::Out;
 
-/// Payloads that are compressed together, to see how well they compress.
+/// Number of payloads that are compressed together to estimate the compression ratio.
 const SAMPLE_BYTES: usize = 1 << 20;
-/// Bytes of payloads of a log that is imported, which are in memory.
+/// Maximum bytes of an imported log's payloads, which are in memory.
 const IMPORT_BYTES_MAX: usize = 8 << 30;
 
 /// Writes the workload of a log.

@@ -54,7 +54,7 @@ pub(super) fn sweep(asked: &Sweep, out: &Out<'_>) -> Outcome<(Folder, Manifest, 
     }
 }
 
-/// Refuses backends that one process alone can write to.
+/// Rejects backends that only one process can write.
 fn check_shared(names: &[String]) -> Outcome {
     check_names(names)?;
     for name in names {
@@ -95,7 +95,7 @@ fn steps_of(asked: &Sweep, workload: &Workload) -> Outcome<Vec<Workload>> {
     rows.map_err(usage)
 }
 
-/// Measures groups of rows with rising rates, each row without the backends that did not follow before.
+/// Measures groups of rows with rising rates, each without the backends that were overloaded before.
 fn rise<'a>(session: &Session, backends: &[String], groups: impl Iterator<Item = &'a [Workload]>) -> Outcome<Vec<Row>> {
     let mut measured: Vec<Row> = Vec::new();
     for group in groups {

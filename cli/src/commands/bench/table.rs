@@ -23,7 +23,7 @@ pub(super) fn write(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     write_remarks(summary, out)
 }
 
-/// In full: what a program reads.
+/// All figures, for programs.
 fn records(summary: &Summary) -> Records {
     let mut columns = vec!["workload", "backend", "durability", "mode", "status"];
     columns.extend(Figure::ALL.map(Figure::name));
@@ -102,7 +102,7 @@ pub(super) fn whole(number: f64) -> String {
     grouped(number.round() as u64)
 }
 
-/// Milliseconds with three digits that count.
+/// Milliseconds with three significant digits.
 pub(super) fn millis(time: f64) -> String {
     if time < 1.0 {
         format!("{time:.3}")
@@ -144,7 +144,7 @@ fn write_goals(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     grid.write(out.stdout)
 }
 
-/// What readers saw, and what became of stores whose process was killed.
+/// The events that readers saw, and the state of stores whose process was killed.
 fn write_readers(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     for row in &summary.rows {
         let name = format!("{} on {}", row.workload, row.backend.name);
@@ -184,7 +184,7 @@ fn write_readers(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
-/// What became of events that were to expire.
+/// The number of events that expired.
 fn write_expired(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     let has_limit = |row: &&RowSummary| row.time_to_live_ms > 0 && row.repeats > 0;
     for row in summary.rows.iter().filter(has_limit) {
@@ -201,7 +201,7 @@ fn write_expired(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     Ok(())
 }
 
-/// What a figure does not say.
+/// The limits of a figure.
 fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     for row in &summary.rows {
         let name = format!("{} on {}", row.workload, row.backend.name);

@@ -1,4 +1,4 @@
-//! Which workloads, with which changes.
+//! The workloads of the command line, with their settings.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -10,7 +10,7 @@ use annals_bench::workload::{BUILT_IN, Setting, Workload, built_in, with_setting
 use crate::args::bench::What;
 use crate::exit::{Failure, Outcome};
 
-/// What is measured where no workload is named.
+/// The workload if none is given.
 const DEFAULT: &str = "quick";
 /// The most bytes of a workload file.
 const BYTES_MAX: u64 = 1 << 20;

@@ -1,13 +1,13 @@
 //! The columns of a CSV file, as a caller names them.
 
-/// Which columns of a CSV file are what; what is `None` is guessed by the names that are usual.
+/// The columns of a CSV file. Those that are `None` are found by the usual names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Columns {
     /// The column with the id of the aggregate.
     pub aggregate: Option<String>,
     /// The column with the type of the aggregate.
     pub aggregate_type: Option<String>,
-    /// The type of every aggregate where no column says it.
+    /// The type of every aggregate if there is no such column.
     pub aggregate_type_default: Option<String>,
     /// The column with the type of the event.
     pub event_type: Option<String>,

@@ -1,4 +1,4 @@
-//! Which character separates the cells of a CSV file: what its `sep=` line says, or with what its header makes sense.
+//! Detects the separator of a CSV file: from its `sep=` line, or by the header that contains known columns.
 
 use std::io::{self, BufRead, Cursor, ErrorKind, Read};
 
@@ -8,15 +8,15 @@ use crate::load::csv::columns::Columns;
 use crate::load::csv::mapping::Mapping;
 use crate::load::csv::quotes::Quotes;
 
-/// Bytes of the first line that are looked at.
+/// Bytes of the first line that are examined.
 const HEADER_BYTES_MAX: u64 = 64 << 10;
-/// The characters that are tried, the usual one first.
+/// The separators that are tried, the usual one first.
 const DELIMITERS: [u8; 4] = [b',', b';', b'\t', b'|'];
 
 /// The reader of a CSV file.
 pub(crate) type Reader<R> = csv::Reader<Quotes<io::Chain<Cursor<Vec<u8>>, R>>>;
 
-/// A CSV file that is begun.
+/// The start of a CSV file.
 pub(crate) struct Dialect<R> {
     pub(crate) reader: Reader<R>,
     /// Lines before the header.
@@ -44,17 +44,17 @@ impl<R: BufRead> Dialect<R> {
     }
 }
 
-/// A reader with the settings that the program reads CSV with.
+/// A CSV reader with the settings of the program.
 fn reader<R: Read>(bytes: R, delimiter: u8, line: u64) -> csv::Reader<Quotes<R>> {
     csv::ReaderBuilder::new()
         .buffer_capacity(64 << 10)
         .delimiter(delimiter)
-        // Cells beyond the header are checked with the other cells of their line.
+        // Extra cells are checked with the other cells of their line.
         .flexible(true)
         .from_reader(Quotes::new(bytes, delimiter, line))
 }
 
-/// The first line with its end, or as much of it as is looked at.
+/// The first line with its line end, or its examined part.
 fn first_line(bytes: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     let mut bytes = bytes.take(HEADER_BYTES_MAX);
@@ -79,7 +79,7 @@ fn fill(bytes: &mut impl BufRead) -> io::Result<&[u8]> {
     bytes.fill_buf()
 }
 
-/// What a line `sep=;`, as spreadsheets write it, says.
+/// The separator in a line `sep=;`, as spreadsheets write it.
 fn separator(line: &[u8]) -> Option<u8> {
     let line = line.strip_suffix(b"\r").or_else(|| line.strip_suffix(b"\n"))?;
     let bare = line.strip_prefix(b"\"").and_then(|line| line.strip_suffix(b"\""));
@@ -93,7 +93,7 @@ fn is_separator(byte: u8) -> bool {
     byte == b'\t' || (byte.is_ascii_punctuation() && byte != b'"') || byte == b' '
 }
 
-/// The character with which `line` is the header of a log.
+/// The separator for which `line` is the header of a log.
 pub(crate) fn of_header(line: &[u8], columns: &Columns) -> Option<u8> {
     DELIMITERS.into_iter().find(|delimiter| {
         let mut header = StringRecord::new();
@@ -109,6 +109,6 @@ pub(crate) fn of_header(line: &[u8], columns: &Columns) -> Option<u8> {
 
 fn most_frequent(line: &[u8]) -> u8 {
     let parts = |delimiter: &u8| line.split(|byte| byte == delimiter).count();
-    // Of those that are there equally often, the usual one.
+    // Of separators that occur equally often, the usual one.
     DELIMITERS.into_iter().rev().max_by_key(parts).unwrap_or(b',')
 }

@@ -13,12 +13,12 @@ use crate::load::metadata::{Metadata, parse_metadata, push_member};
 use crate::load::{BadLine, Entry};
 use crate::when;
 
-/// Columns that a message lists.
+/// Number of columns that a message lists.
 const COLUMNS_LISTED: usize = 30;
-/// The type of aggregates of which a CSV file says nothing.
+/// The type of aggregates if the CSV file has no column for it.
 const AGGREGATE_TYPE_DEFAULT: &str = "Case";
 
-/// What a column of a CSV file is.
+/// The role of a column of a CSV file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Role {
     Aggregate,
@@ -39,8 +39,8 @@ enum Role {
     EventData,
 }
 
-/// The usual names of columns, the program's own first; then those of process mining. A name more of a column that a log can lack changes
-/// what logs say that have it, and so the ids of their events.
+/// The usual names of columns: the program's own, then those of process mining. Another name for an optional column changes
+/// the events of logs that contain it, and so their ids.
 const NAMES: [(Role, &[&str]); 16] = [
     (
         Role::Aggregate,
@@ -74,21 +74,21 @@ const NAMES: [(Role, &[&str]); 16] = [
     (Role::EventData, &["eventData"]),
 ];
 
-/// How the records of one file are read: made from its header.
+/// The mapping of the records of one file, made from its header.
 #[derive(Clone, Debug)]
 pub struct Mapping {
     roles: BTreeMap<Role, usize>,
-    /// The columns that are data: their place, and their name.
+    /// The columns that are data, with their places and names.
     data: Vec<(usize, String)>,
-    /// The places of columns without a name, of which there are several: they hold nothing.
+    /// The places of several columns without a name, which must be empty.
     unnamed: Vec<usize>,
-    /// How many columns there are.
+    /// The number of columns.
     width: usize,
     aggregate_type: Name,
 }
 
 impl Mapping {
-    /// Finds the columns in `header`: by their names, without the space around them.
+    /// Finds the columns in `header` by their names, without surrounding space.
     ///
     /// Several columns without a name, as spreadsheets write them, must be empty. One alone, as an index is written, is data.
     ///
@@ -147,7 +147,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// A [`BadLine`] that says which column is wrong, and why.
+    /// A [`BadLine`] with the invalid column and the reason.
     pub fn entry(&self, record: &ByteRecord) -> Result<Entry, BadLine> {
         let record = text_of(record.clone())?;
         self.check_shape(&record)?;
@@ -181,7 +181,7 @@ impl Mapping {
         let recorded_at: Option<Timestamp> = cell(Role::RecordedAt)
             .map(|text| time(Role::RecordedAt, text))
             .transpose()?;
-        // Columns of these names may be anything in a file that is no export.
+        // In a file that is not an export, columns with these names may contain anything.
         let number = |role| cell(role).and_then(|text| text.parse::<u64>().ok());
         let place = number(Role::Position)
             .map(Position)
@@ -194,7 +194,7 @@ impl Mapping {
         })
     }
 
-    /// Refuses cells that no column of the header stands for.
+    /// Rejects cells without a column in the header.
     fn check_shape(&self, record: &StringRecord) -> Result<(), BadLine> {
         let is_filled = |index: &usize| record.get(*index).is_some_and(|cell| !cell.is_empty());
         if record.len() < self.width || (self.width..record.len()).any(|index| is_filled(&index)) {
@@ -211,7 +211,7 @@ impl Mapping {
         }
     }
 
-    /// What is written in the column of `role`, if there is one and it is not empty.
+    /// The cell in the column of `role`, if there is such a column and the cell is not empty.
     fn cell<'a>(&self, record: &'a StringRecord, role: Role) -> Option<&'a str> {
         let text = record.get(*self.roles.get(&role)?)?;
         (!text.is_empty()).then_some(text)
@@ -239,11 +239,11 @@ impl Mapping {
     }
 }
 
-/// Reads one record of a file whose header is `mapping`, as the event it holds and the stream it is part of.
+/// Parses one record of a file with the header `mapping` as an event and its stream.
 ///
 /// # Errors
 ///
-/// A [`BadLine`] that says which column is wrong, and why.
+/// A [`BadLine`] with the invalid column and the reason.
 pub fn parse_record(mapping: &Mapping, record: &ByteRecord) -> Result<(StreamId, NewEvent<'static>), BadLine> {
     mapping.entry(record).map(|entry| (entry.stream, entry.event))
 }
@@ -340,7 +340,7 @@ fn parse<T: std::str::FromStr>(cell: Option<&str>, refusal: &str) -> Result<Opti
         .transpose()
 }
 
-/// Tags are written as a JSON array, for a tag may contain any separator.
+/// Tags are a JSON array, because a tag may contain any separator.
 fn tags(cell: &str) -> Result<Vec<Name>, BadLine> {
     serde_json::from_str(cell).map_err(|_| BadLine(format!("tags are not a JSON array of texts: '{cell}'")))
 }

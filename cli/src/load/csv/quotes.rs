@@ -1,34 +1,34 @@
-//! The bytes of a CSV file on their way to its reader: lines with one kind of end, records of a bounded length, and quotes that are closed.
+//! Filters the bytes of a CSV file before its parser: it unifies line ends, bounds records, and checks that quotes are closed.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use crate::load::LINE_BYTES_MAX;
 
-/// Where in a record the bytes are, as the reader of CSV sees it.
+/// The state of the CSV parser at a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     FieldStart,
     Field,
     Quoted,
-    /// Behind a quote within a quoted field: its end, or half of a quote.
+    /// After a quote within a quoted field: the end of the field, or the first half of a doubled quote.
     QuoteEnd,
-    /// Behind space that follows a quoted field.
+    /// After space that follows a quoted field.
     QuoteSpace,
 }
 
-/// A record whose bytes were handed on, at least the first.
+/// A record of which at least the first byte was passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Begun {
-    /// Bytes that were handed on before it.
+    /// Bytes that were passed on before it.
     offset: u64,
-    /// The line in which it begins. The reader's own count is that of the empty lines before it.
+    /// The line in which it begins. The parser's own number is that of the first empty line before it.
     pub(crate) line: u64,
-    /// The line in which a quoted field begins that text follows: its quote is not closed, or one in it is not written twice.
+    /// The line of a quoted field that is followed by text: its quote is not closed, or a quote within it is not doubled.
     pub(crate) stray: Option<u64>,
 }
 
-/// Hands on the bytes of a CSV file.
+/// Passes on the bytes of a CSV file.
 pub(crate) struct Quotes<R> {
     inner: R,
     delimiter: u8,
@@ -41,7 +41,7 @@ pub(crate) struct Quotes<R> {
     is_at_end: bool,
     /// Bytes since the last record.
     bytes: u64,
-    /// Bytes that were handed on.
+    /// Bytes that were passed on.
     offset: u64,
     /// Records that are still to be read.
     records: VecDeque<Begun>,
@@ -49,7 +49,7 @@ pub(crate) struct Quotes<R> {
 }
 
 impl<R> Quotes<R> {
-    /// Of a file whose next line is `line`.
+    /// A filter for a file whose next line is `line`.
     pub(crate) fn new(inner: R, delimiter: u8, line: u64) -> Self {
         Self {
             inner,
@@ -71,13 +71,13 @@ impl<R> Quotes<R> {
         self.bytes = 0;
     }
 
-    /// The line in which a quote opens, if the file has ended before it is closed: then the record that was just read is the last one,
-    /// and holds everything behind the quote.
+    /// The line of an open quote, if the file has ended: then the record that was just parsed is the last one,
+    /// and contains everything after the quote.
     pub(crate) fn unclosed(&self) -> Option<u64> {
         (self.is_at_end && self.place == Place::Quoted).then_some(self.opened)
     }
 
-    /// The record that was just read, which ends before the byte at `end`.
+    /// The record that was just parsed, which ends before the byte at `end`.
     pub(crate) fn record(&mut self, end: u64) -> Option<Begun> {
         let mut last = None;
         while let Some(record) = self.records.front().filter(|record| record.offset < end) {
@@ -87,7 +87,7 @@ impl<R> Quotes<R> {
         last
     }
 
-    /// Whether `byte` is handed on, and as what: outside of quotes, lines end with LF alone.
+    /// The byte to pass on for `byte`, if any: outside quotes, all line ends become LF.
     fn step(&mut self, byte: u8) -> Option<u8> {
         let was_after_return = std::mem::take(&mut self.is_after_return);
         let is_quoted = self.place == Place::Quoted;

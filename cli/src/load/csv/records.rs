@@ -1,4 +1,4 @@
-//! The records of a CSV file, one after another.
+//! Reads the records of a CSV file one by one.
 
 use std::io::BufRead;
 
@@ -11,11 +11,11 @@ use crate::load::csv::mapping::{Mapping, text_of};
 use crate::load::encoding;
 use crate::load::{BadLine, Entry};
 
-/// Reads a whole CSV text: for texts that are in memory already.
+/// Parses a CSV text that is in memory.
 ///
 /// # Errors
 ///
-/// A [`BadLine`] of the first line that is wrong.
+/// A [`BadLine`] for the first invalid line.
 pub fn parse_text(text: &[u8], columns: &Columns) -> Result<Vec<(StreamId, NewEvent<'static>)>, BadLine> {
     let mut file = open(encoding::without_marks(text), columns).map_err(|(_, reason)| BadLine(reason))?;
     let (mut record, mut events) = (ByteRecord::new(), Vec::new());
@@ -39,9 +39,9 @@ pub(crate) struct Records<R> {
     mapping: Mapping,
 }
 
-/// Why a file cannot be read on: the line, and the reason.
+/// The reason why reading cannot continue, with its line.
 type Broken = (u64, String);
-/// A line, and the event that it holds.
+/// The number of a line, and its event.
 type Numbered = (u64, Result<Entry, BadLine>);
 
 /// Reads the header.
@@ -68,7 +68,7 @@ pub(crate) fn open<R: BufRead>(bytes: R, columns: &Columns) -> Result<Records<R>
 }
 
 impl<R: BufRead> Records<R> {
-    /// Reads the next record into `record`; returns its line, and the event that it holds. `None` at the end.
+    /// Reads the next record into `record`; returns its line and its event. `None` at the end.
     pub(crate) fn next(&mut self, record: &mut ByteRecord) -> Result<Option<Numbered>, Broken> {
         let before = self.file.lines_before;
         let reader = &mut self.file.reader;
@@ -77,7 +77,7 @@ impl<R: BufRead> Records<R> {
         let read = reader.read_byte_record(record);
         let end = reader.position().byte();
         let begun = reader.get_mut().record(end);
-        // The first of both: a quote that is not closed may be the consequence of one that is not written twice.
+        // The earlier of both: an open quote may be the consequence of a quote that is not doubled.
         let strays = begun
             .and_then(|record| record.stray)
             .map(|opened| (opened, stray(opened)));

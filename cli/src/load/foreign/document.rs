@@ -1,4 +1,4 @@
-//! One JSON object, and what is found in it by pointers.
+//! One JSON object, and the lookup of its values by pointers.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -8,7 +8,7 @@ use crate::load::BadLine;
 use crate::load::json_text::{check_depth, on_one_line, without_place};
 use crate::load::metadata::{Metadata, parse_metadata, push_member};
 
-/// Names of fields that an error lists, at most.
+/// Maximum number of field names in an error.
 const NAMES_SHOWN: usize = 20;
 
 /// An object of JSON.
@@ -17,10 +17,10 @@ pub(super) struct Document<'a> {
     members: Members<'a>,
 }
 
-/// What a pointer leads to.
+/// The result of a lookup.
 pub(super) enum Found<'a> {
     Value(&'a RawValue),
-    /// Nothing; and what there is, in words.
+    /// No value; with the names that exist, in words.
     Nothing {
         there: String,
     },
@@ -43,7 +43,7 @@ impl<'a> Document<'a> {
 
     /// # Errors
     ///
-    /// A name of the pointer that an object has twice.
+    /// A name of the pointer that occurs twice in an object.
     pub(super) fn find(&self, names: &[String]) -> Result<Found<'a>, String> {
         let Some((first, rest)) = names.split_first() else {
             return Ok(Found::Value(self.whole));
@@ -66,7 +66,7 @@ impl<'a> Document<'a> {
         Ok(Found::Value(value))
     }
 
-    /// Adds to `metadata` what none of `pointers` leads to.
+    /// Adds the values that none of `pointers` selects to `metadata`.
     pub(super) fn keep_rest(&self, pointers: &[&[String]], metadata: &mut Metadata) -> Result<(), BadLine> {
         if pointers.iter().any(|names| names.is_empty()) {
             return Ok(());
@@ -104,7 +104,7 @@ impl<'a> Document<'a> {
     }
 }
 
-/// Refuses unknown fields with the name of an id: in metadata they would be that id.
+/// Rejects unknown fields with the name of an id: in metadata they would become that id.
 fn check_ids(metadata: &[u8]) -> Result<(), BadLine> {
     let text = String::from_utf8_lossy(metadata);
     match parse_metadata(&text)?.ids.iter().next() {
@@ -119,7 +119,7 @@ fn members_of(json: &str) -> Result<Members<'_>, BadLine> {
     serde_json::from_str(json).map_err(|error| BadLine(without_place(&error)))
 }
 
-/// The value that `name` leads to from `value`: a member of an object, or an element of an array.
+/// The member `name` of an object, or the element `name` of an array.
 fn step<'a>(value: &'a RawValue, name: &str) -> Result<Option<&'a RawValue>, String> {
     if let Ok(members) = serde_json::from_str::<Members<'a>>(value.get()) {
         return members.get(name);
@@ -152,7 +152,7 @@ impl<'a> Members<'a> {
         Ok(first)
     }
 
-    /// What there is, in words.
+    /// The existing names, in words.
     fn there(&self, of: &str) -> String {
         if self.0.is_empty() {
             return format!("{of} has no fields");
@@ -164,7 +164,7 @@ impl<'a> Members<'a> {
         format!("{of} has the fields {}", names.join(", "))
     }
 
-    /// An object without what `pointers` lead to; empty if nothing is left.
+    /// An object without the values that `pointers` select; empty if none is left.
     fn without(&self, pointers: &[&[String]]) -> Result<String, BadLine> {
         let mut object = Vec::new();
         for (name, value) in &self.0 {
@@ -185,7 +185,7 @@ impl<'a> Members<'a> {
                         push_member(&mut object, name, &rest);
                     }
                 }
-                // What is not looked into is copied to the byte.
+                // Other values keep their bytes.
                 Ok(_) | Err(_) => push_member(&mut object, name, value),
             }
         }

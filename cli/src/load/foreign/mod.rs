@@ -1,4 +1,4 @@
-//! JSON of other programs: which pointer leads to which field of an event.
+//! JSON of other programs: the pointers to the fields of an event.
 
 mod document;
 mod times;
@@ -12,7 +12,7 @@ use crate::load::json_text::{check_depth, on_one_line};
 use crate::load::metadata::{Ids, Metadata, read_metadata};
 use crate::load::{BadLine, Entry};
 
-/// The fields of an event that a pointer can lead to.
+/// The fields of an event that a pointer can select.
 pub(crate) const FIELDS: [&str; 14] = [
     "aggregateId",
     "aggregateType",
@@ -30,16 +30,16 @@ pub(crate) const FIELDS: [&str; 14] = [
     "recordedAt",
 ];
 
-/// Where a field is.
+/// The place of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// At a JSON pointer, whose names are separated.
+    /// At a JSON pointer, split into names.
     Pointer(String, Vec<String>),
-    /// In no line: this text is the field of every event.
+    /// In no line: every event gets this text.
     Text(String),
 }
 
-/// One `--map`: a field, and where it is.
+/// One `--map`: a field and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mapped {
     pub(crate) field: &'static str,
@@ -98,11 +98,11 @@ impl Source {
     }
 }
 
-/// Where each field of an event is. A field without a `--map` has its own name.
+/// The place of each field of an event. A field without a `--map` has its own name.
 #[derive(Clone, Debug)]
 pub(crate) struct Mapping {
     sources: [Source; FIELDS.len()],
-    /// Whether what no pointer leads to is kept in the metadata.
+    /// Whether values that no pointer selects are kept in the metadata.
     keeps_unknown: bool,
 }
 
@@ -128,7 +128,7 @@ impl Mapping {
     ///
     /// # Errors
     ///
-    /// A [`BadLine`] that names the field and its pointer, and, where nothing is there, the fields that are.
+    /// A [`BadLine`] with the field, its pointer and, if there is no value, the existing fields.
     pub(crate) fn entry(&self, line: &[u8]) -> Result<Entry, BadLine> {
         let document = Document::parse(line)?;
         let reader = Reader {
@@ -186,7 +186,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// The value of a field, read by `read`; `None` where there is none, or `null`.
+    /// The value of a field, parsed by `read`; `None` if it is absent or `null`.
     fn read<T>(&self, field: &str, read: impl FnOnce(&'a RawValue) -> Result<T, String>) -> Result<Option<T>, BadLine> {
         let Some(Source::Pointer(pointer, names)) = self.mapping.source(field) else {
             return Ok(None);
@@ -198,7 +198,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A name, or the text that every event gets.
+    /// A name from the line, or the text that every event gets.
     fn name(&self, field: &str) -> Result<Option<Name>, BadLine> {
         if let Some(Source::Text(text)) = self.mapping.source(field) {
             return Ok(Some(text.as_str().into()));
@@ -235,7 +235,7 @@ impl<'a> Reader<'a> {
         read_metadata(metadata, false)?.with_ids(&ids)
     }
 
-    /// What is said of a field that must be there.
+    /// The error message for a missing field.
     fn missing(&self, field: &str) -> BadLine {
         let Some(Source::Pointer(pointer, names)) = self.mapping.source(field) else {
             return BadLine(format!("{field} is empty"));

@@ -8,7 +8,7 @@ use crate::when;
 
 const FORMS: &str = "a time like 2026-01-31T12:00:00Z, or seconds, milliseconds or microseconds since 1970";
 
-/// What a number of this many or more is not any more, in which unit, and how many of its digits behind the point are within a microsecond.
+/// For each unit: the exclusive upper bound of its magnitudes, its microseconds, and how many of its decimals are within a microsecond.
 ///
 /// 10^11 seconds are in the year 5138, 10^11 milliseconds in March 1973, and 10^14 microseconds too.
 const UNITS: [(i128, i128, usize); 3] = [
@@ -17,21 +17,21 @@ const UNITS: [(i128, i128, usize); 3] = [
     (100_000_000_000_000_000, 1, 0),
 ];
 
-/// Reads a time as it is written, or a number since 1970: its magnitude tells the unit.
+/// Parses a time, or a number since 1970 whose magnitude determines the unit.
 pub(super) fn read(value: &RawValue) -> Result<Timestamp, String> {
     let json = value.get();
     if !json.starts_with('"') {
         return since_1970(json).ok_or_else(|| expected(json, FORMS))?;
     }
     let text: String = serde_json::from_str(json).map_err(|error| format!("is no text: {error}"))?;
-    // A date without hyphens is a text of digits too.
+    // A date without hyphens consists of digits too.
     if let Ok(time) = when::parse(&text) {
         return Ok(time);
     }
     since_1970(&text).ok_or_else(|| expected(json, FORMS))?
 }
 
-/// `None` if `text` is no decimal number.
+/// `None` if `text` is not a decimal number.
 fn since_1970(text: &str) -> Option<Result<Timestamp, String>> {
     let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
@@ -49,7 +49,7 @@ fn since_1970(text: &str) -> Option<Result<Timestamp, String>> {
     )
 }
 
-/// The microseconds of a number in the unit that its magnitude tells. Digits beyond a microsecond are cut.
+/// The microseconds of a number in the unit that its magnitude determines. Digits beyond a microsecond are cut.
 fn micros(whole: &str, fraction: &str) -> Option<i128> {
     let number: i128 = whole.parse().ok()?;
     let (_, unit, places) = UNITS.into_iter().find(|(end, _, _)| number < *end)?;

@@ -1,10 +1,10 @@
-//! Values of foreign JSON as fields of an event: lenient where nothing is lost.
+//! Converts values of foreign JSON to fields of an event. It is lenient if nothing is lost.
 
 use annals::Name;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-/// A text, or an integer as it is written.
+/// A text, or an integer in its original spelling.
 pub(super) fn name(value: &RawValue) -> Result<Name, String> {
     let json = value.get();
     if json.starts_with('"') {
@@ -41,7 +41,7 @@ pub(super) fn number(value: &RawValue) -> Result<u32, String> {
         .map_err(|_| expected(value.get(), "an integer from 0 to 4294967295"))
 }
 
-/// What is said of a value of another kind.
+/// The error message for a value of another type.
 pub(super) fn expected(json: &str, what: &str) -> String {
     let is = match json.as_bytes().first() {
         Some(b'{') => "an object".to_owned(),
