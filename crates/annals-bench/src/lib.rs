@@ -65,6 +65,7 @@ pub mod run;
 pub mod search;
 pub mod statistics;
 mod status;
+mod stoppable;
 mod store;
 pub mod trace;
 pub mod workload;

@@ -110,7 +110,7 @@ impl Plan {
     /// # Errors
     ///
     /// [`RunError::Stopped`] if `watch` stopped it.
-    pub fn execute(&self, watch: &mut dyn FnMut(Progress<'_>) -> bool) -> Result<Vec<Row>, RunError> {
+    pub fn execute(&self, watch: &mut (dyn FnMut(Progress<'_>) -> bool + Send)) -> Result<Vec<Row>, RunError> {
         let mut rows = self.rows();
         let order = order(&rows, self.seed);
         for (done, place) in order.iter().enumerate() {

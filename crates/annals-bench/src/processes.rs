@@ -271,7 +271,7 @@ fn run_wiped(
     let (loaded, is_steady) = processes.load(&shared, &mut entries, &mut phases, watch)?;
     drop(processes);
     let sights = readers
-        .map(|readers: Readers| readers.finish(&shared, &mut entries))
+        .map(|readers: Readers| readers.finish(&shared, &mut entries, watch))
         .transpose()?;
     let expires = expiring.map(Expiring::finish).transpose()?.is_some();
     drop(shared);
@@ -362,9 +362,13 @@ impl Processes {
 fn of_process(error: LoadError) -> LoadError {
     match error {
         LoadError::Child(text) => LoadError::Process(text),
-        LoadError::Thread(_) | LoadError::Hangs | LoadError::Behind | LoadError::Process(_) | LoadError::Panicked => {
-            error
-        }
+        LoadError::Thread(_)
+        | LoadError::Hangs
+        | LoadError::Behind
+        | LoadError::Reader(_)
+        | LoadError::Unread(_)
+        | LoadError::Process(_)
+        | LoadError::Panicked => error,
     }
 }
 

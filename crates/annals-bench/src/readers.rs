@@ -8,11 +8,13 @@ use std::time::Duration;
 use annals::Position;
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
 
+use crate::clock::{Clock as _, MonotonicClock};
 use crate::generate::{PRELOAD, WARMUP, identity_of};
 use crate::load::recording::Outcome;
 use crate::load::worker::HANG;
 use crate::load::{Entry, LoadError, Samples, Setup};
 use crate::oracle::{Rule, Verdict};
+use crate::run::{Phase, RunError, Watch, report};
 use crate::store::{Follow, Result, StoredEvent};
 
 /// Events that a reader takes at a time.
@@ -100,24 +102,39 @@ impl Readers {
 
     /// Waits until each reader has seen everything in `entries` that was acknowledged, or its time is over, and compares what it saw with
     /// `entries`, which it sorts.
-    pub(crate) fn finish(self, setup: &Setup, entries: &mut [Entry]) -> Result<Option<(Seen, Verdict)>, LoadError> {
+    pub(crate) fn finish(
+        self,
+        setup: &Setup,
+        entries: &mut [Entry],
+        watch: Watch<'_>,
+    ) -> Result<Option<(Seen, Verdict)>, RunError> {
         entries.sort_unstable_by_key(|entry| entry.number);
         let acknowledged = entries.iter().filter(|entry| is_acknowledged(entry));
         let batch = |entry: &Entry| (entry.number, setup.generator.of_number(entry.number).batch);
         self.end.acknowledged.set(acknowledged.map(batch).collect()).ok();
         let (mut seen, mut verdict) = (Seen::default(), Verdict::default());
         for _ in 0..self.count {
-            let sights = self.receive.recv_timeout(HANG).map_err(|error| match error {
-                RecvTimeoutError::Timeout => LoadError::Hangs,
-                RecvTimeoutError::Disconnected => LoadError::Panicked,
-            })?;
-            match sights {
-                Ok(sights) if sights.is_cut_short => return Err(LoadError::Behind),
+            match self.next(watch)? {
+                Ok(sights) if sights.is_cut_short => return Err(LoadError::Behind.into()),
                 Ok(sights) => sights.judge(setup, entries, &mut seen, &mut verdict),
-                Err(error) => verdict.note(Rule::EveryReader, || format!("a reader failed: {error}")),
+                // It has not seen a wrong log: what it would have seen is not known.
+                Err(error) => return Err(LoadError::Reader(error.to_string()).into()),
             }
         }
         Ok((self.count > 0).then_some((seen, verdict)))
+    }
+
+    /// What the next reader that has ended saw.
+    fn next(&self, watch: Watch<'_>) -> Result<Result<Sights>, RunError> {
+        let clock = MonotonicClock::start();
+        loop {
+            match self.receive.recv_timeout(WAIT) {
+                Ok(sights) => return Ok(sights),
+                Err(RecvTimeoutError::Timeout) if clock.now() > HANG => return Err(LoadError::Hangs.into()),
+                Err(RecvTimeoutError::Timeout) => report(watch, Phase::Measure, 0)?,
+                Err(RecvTimeoutError::Disconnected) => return Err(LoadError::Panicked.into()),
+            }
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::load::worker::append_one;
 use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
 use crate::oracle::{self, Expiry, Rule, Verdict};
 use crate::readers::{Readers, Seen};
+use crate::stoppable::Stoppable;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, StoreError, Usage};
 use crate::trace::{self, Traced};
 use crate::workload::{Mode, Workload};
@@ -132,7 +133,7 @@ pub enum RunError {
 }
 
 /// What a run reports while it goes on; false stops it.
-pub type Watch<'a> = &'a mut dyn FnMut(Phase, u64) -> bool;
+pub type Watch<'a> = &'a mut (dyn FnMut(Phase, u64) -> bool + Send);
 
 /// Runs `row` once on `backend`.
 ///
@@ -190,17 +191,12 @@ fn run_open(setup: &Setup, backend: &dyn Backend, phases: &mut Phases<'_>, watch
         drain: Duration::from_millis(limits.drain_ms),
     };
     report(watch, Phase::Measure, 0)?;
-    let mut goes_on = true;
-    let mut loaded = load::run(setup, &span, &mut |done| {
-        goes_on = watch(Phase::Measure, done);
-        goes_on
-    })?;
-    if !goes_on {
-        return Err(RunError::Stopped);
-    }
+    let mut loaded = load_watched(setup, &span, &mut |done| watch(Phase::Measure, done))?;
     phases.end(Phase::Measure);
     entries.append(&mut loaded.entries);
-    let seen = readers.map(|readers| readers.finish(setup, &mut entries)).transpose()?;
+    let seen = readers
+        .map(|readers| readers.finish(setup, &mut entries, watch))
+        .transpose()?;
     let expires = expiring.map(Expiring::finish).transpose()?.is_some();
     let measured = Measured {
         loaded,
@@ -233,10 +229,11 @@ pub(crate) fn conclude(
     let mut entries = measured.entries;
     report(watch, Phase::Verify, 0)?;
     let usage = setup.store.usage();
-    let (replay, stored) = replay(setup, backend).map_err(of(Phase::Verify))?;
-    let mut verdict = check(setup, backend, measured.expires, &mut entries)?;
+    let store = Stoppable::new(setup.store.as_ref(), Phase::Verify, watch);
+    let (replay, stored) = replay(setup.clock.as_ref(), &store, backend).map_err(|error| store.failure(error))?;
+    let mut verdict = check(setup, &store, backend, measured.expires, &mut entries)?;
     // The oracle has sorted them.
-    let traced = trace::trace(setup, backend, &entries).map_err(of(Phase::Verify))?;
+    let traced = trace::trace(&setup.generator, &store, backend, &entries).map_err(|error| store.failure(error))?;
     let seen = measured.seen.map(|(seen, broken)| {
         verdict.merge(broken);
         seen
@@ -355,8 +352,10 @@ fn run_killed(
     report(watch, Phase::Verify, 0)?;
     let description = backend.description();
     let usage = setup.store.usage();
-    let (replay, stored) = replay(&setup, &description).map_err(of(Phase::Verify))?;
-    let mut verdict = check(&setup, &description, false, &mut entries)?;
+    let stoppable = Stoppable::new(setup.store.as_ref(), Phase::Verify, watch);
+    let replayed = replay(setup.clock.as_ref(), &stoppable, &description);
+    let (replay, stored) = replayed.map_err(|error| stoppable.failure(error))?;
+    let mut verdict = check(&setup, &stoppable, &description, false, &mut entries)?;
     let lost = verdict.acknowledged.saturating_sub(verdict.found);
     if description.durability == DurabilityClass::Volatile {
         verdict.forgive(Rule::NothingLost);
@@ -434,7 +433,13 @@ pub(crate) fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), Ru
 }
 
 /// Probes and verifies.
-fn check(setup: &Setup, backend: &Description, expires: bool, entries: &mut Vec<Entry>) -> Result<Verdict, RunError> {
+fn check(
+    setup: &Setup,
+    store: &Stoppable<'_>,
+    backend: &Description,
+    expires: bool,
+    entries: &mut Vec<Entry>,
+) -> Result<Verdict, RunError> {
     if !backend.keeps_events {
         return Ok(Verdict::default());
     }
@@ -445,11 +450,8 @@ fn check(setup: &Setup, backend: &Description, expires: bool, entries: &mut Vec<
         age,
         clock: setup.clock.as_ref(),
     });
-    let verified = oracle::verify_expiring(setup.store.as_ref(), backend, &setup.generator, entries, expiry);
-    let mut verdict = verified.map_err(|error| RunError::Store {
-        phase: Phase::Verify,
-        error,
-    })?;
+    let verified = oracle::verify_expiring(store, backend, &setup.generator, entries, expiry);
+    let mut verdict = verified.map_err(|error| store.failure(error))?;
     verdict.merge(probed);
     Ok(verdict)
 }
@@ -488,7 +490,7 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
             time,
             drain: Duration::ZERO,
         };
-        let mut loaded = load::run(setup, &span, &mut |_| true)?;
+        let mut loaded = load_watched(setup, &span, &mut |done| watch(Phase::WarmUp, number + done))?;
         number = loaded.number & !WARMUP;
         entries.append(&mut loaded.entries);
         parts.push(loaded.rate());
@@ -498,6 +500,16 @@ fn warm_up(setup: &Setup, entries: &mut Vec<Entry>, watch: Watch<'_>) -> Result<
         left = left.saturating_sub(time);
     }
     Ok((false, number))
+}
+
+/// Runs a load. A run that was stopped is that first of all, even if a call hangs.
+fn load_watched(setup: &Setup, span: &Span, watch: &mut dyn FnMut(u64) -> bool) -> Result<Loaded, RunError> {
+    let mut goes_on = true;
+    let loaded = load::run(setup, span, &mut |done| {
+        goes_on &= watch(done);
+        goes_on
+    });
+    if goes_on { Ok(loaded?) } else { Err(RunError::Stopped) }
 }
 
 /// Whether the last few of `rates` are alike.
@@ -512,19 +524,23 @@ pub(crate) fn is_steady(rates: &[f64]) -> bool {
 }
 
 /// Reads the whole log once, and returns how long it took and how many events it has.
-fn replay(setup: &Setup, backend: &Description) -> Result<(Option<Duration>, u64), StoreError> {
+fn replay(
+    clock: &dyn Clock,
+    store: &dyn EventStore,
+    backend: &Description,
+) -> Result<(Option<Duration>, u64), StoreError> {
     if !backend.has_log || !backend.keeps_events {
         return Ok((None, 0));
     }
-    let (started, mut after, mut events) = (setup.clock.now(), Position(0), 0);
+    let (started, mut after, mut events) = (clock.now(), Position(0), 0);
     loop {
         let (before, count) = (after, events);
-        setup.store.read_log(before, REPLAY_PAGE, &mut |event| {
+        store.read_log(before, REPLAY_PAGE, &mut |event| {
             events += 1;
             after = event.position.unwrap_or(after).max(after);
         })?;
         if events == count || after <= before {
-            return Ok((Some(setup.clock.now().saturating_sub(started)), events));
+            return Ok((Some(clock.now().saturating_sub(started)), events));
         }
     }
 }

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use annals::Position;
 
 use crate::generate::{Generator, Identity, PRELOAD, PROBE, correlation, identity_of};
+use crate::load::Entry;
 use crate::load::recording::Outcome;
-use crate::load::{Entry, Setup};
-use crate::store::{Description, Result, StoreError, Trace};
+use crate::store::{Description, EventStore, Result, StoreError, Trace};
 use crate::workload::Metric;
 
 /// Events that are read at a time.
@@ -23,27 +23,32 @@ pub struct Traced {
 }
 
 /// Traces what `entries`, which are sorted by number, have appended, if a goal asks for it. `None` too if the backend does not return it.
-pub(crate) fn trace(setup: &Setup, backend: &Description, entries: &[Entry]) -> Result<Option<Traced>> {
-    let mut goals = setup.generator.workload().goals.iter();
+pub(crate) fn trace(
+    generator: &Generator,
+    store: &dyn EventStore,
+    backend: &Description,
+    entries: &[Entry],
+) -> Result<Option<Traced>> {
+    let mut goals = generator.workload().goals.iter();
     let is_wanted = goals.any(|goal| goal.metric == Metric::TracedPercent);
     if !is_wanted || !backend.has_log || !backend.keeps_events {
         return Ok(None);
     }
-    match right(setup) {
-        Ok(right) => Ok(Some(count(&setup.generator, entries, &right))),
+    match right(generator, store) {
+        Ok(right) => Ok(Some(count(generator, entries, &right))),
         Err(StoreError::Unsupported(_)) => Ok(None),
         Err(error @ (StoreError::Conflict | StoreError::Failed(_))) => Err(error),
     }
 }
 
 /// The events that the store returns with what was written.
-fn right(setup: &Setup) -> Result<HashSet<Identity>> {
+fn right(generator: &Generator, store: &dyn EventStore) -> Result<HashSet<Identity>> {
     let (mut right, mut after) = (HashSet::new(), Position(0));
     loop {
         let before = after;
-        setup.store.read_traces(before, PAGE, &mut |trace| {
+        store.read_traces(before, PAGE, &mut |trace| {
             after = trace.position.max(after);
-            right.extend(identity_of(trace.data).filter(|identity| is_right(&setup.generator, *identity, &trace)));
+            right.extend(identity_of(trace.data).filter(|identity| is_right(generator, *identity, &trace)));
         })?;
         if after <= before {
             return Ok(right);

@@ -27,6 +27,9 @@ use crate::store::EventStore;
 /// How often a load reports its progress.
 const TICK: Duration = Duration::from_millis(200);
 
+/// How long a load that was stopped waits for calls that are under way.
+const STOPPING: Duration = Duration::from_secs(2);
+
 /// What a load needs.
 #[derive(Clone)]
 pub struct Setup {
@@ -99,6 +102,12 @@ pub enum LoadError {
         CATCH_UP_MAX.as_secs()
     )]
     Behind,
+    /// A reader beside the load could not read on.
+    #[error("a reader that followed the log: {0}")]
+    Reader(String),
+    /// An append cannot be read back.
+    #[error("verify: reading what was just appended: {0}")]
+    Unread(String),
     /// The process that was to be killed has ended, or cannot be started.
     #[error("the process that was to be killed: {0}")]
     Child(String),
@@ -111,7 +120,7 @@ pub enum LoadError {
 }
 
 /// Runs a load on threads, as many as the workload says. `watch` is called a few times a second with the number of operations so far;
-/// once it returns false, no more operations start.
+/// once it returns false, no more operations start, and those under way are waited for a short time only.
 ///
 /// # Errors
 ///
@@ -144,12 +153,14 @@ pub(crate) fn run_at(
         thread.map_err(|error| LoadError::Thread(error.to_string()))?;
     }
     drop(send);
-    let given_up = source.window.end + span.drain + HANG;
+    let mut given_up = source.window.end + span.drain + HANG;
     let mut tick = || {
+        let now = setup.clock.now();
         if !watch(counters.iter().map(|done| done.load(Ordering::Relaxed)).sum()) {
             source.stop();
+            given_up = given_up.min(now + STOPPING);
         }
-        setup.clock.now() < given_up
+        now < given_up
     };
     let parts = gather(&receive, counters.len(), &mut tick)?;
     Ok(merge(&source, parts))

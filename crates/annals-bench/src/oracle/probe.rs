@@ -7,7 +7,7 @@ use super::{Rule, Verdict};
 use crate::generate::Events;
 use crate::load::worker::{HANG, append_one};
 use crate::load::{Entry, LoadError, Setup};
-use crate::store::{By, Description, Question, StoredEvent};
+use crate::store::{By, Description, Question, Result, StoredEvent};
 
 /// Appends of one worker.
 const APPENDS: u64 = 100;
@@ -23,7 +23,7 @@ pub type Probed = (Verdict, Vec<Entry>);
 ///
 /// # Errors
 ///
-/// [`LoadError`] if a thread cannot be started, or a call panics or does not return.
+/// [`LoadError`] if a thread cannot be started, an append cannot be read back, or a call panics or does not return.
 pub fn probe(setup: &Setup, backend: &Description) -> Result<Probed, LoadError> {
     let workers = u64::from(setup.generator.workload().load.workers).min(WORKERS_MAX);
     let (send, receive) = unbounded();
@@ -40,18 +40,22 @@ pub fn probe(setup: &Setup, backend: &Description) -> Result<Probed, LoadError> 
             crossbeam_channel::RecvTimeoutError::Timeout => LoadError::Hangs,
             crossbeam_channel::RecvTimeoutError::Disconnected => LoadError::Panicked,
         })?;
-        add(&mut all, found);
+        add(&mut all, found.map_err(|error| LoadError::Unread(error.to_string()))?);
     }
     Ok(all)
 }
 
 /// The same, one worker after the other on this thread.
-pub fn simulate_probe(setup: &Setup, backend: &Description) -> Probed {
+///
+/// # Errors
+///
+/// The error of a read that failed.
+pub fn simulate_probe(setup: &Setup, backend: &Description) -> Result<Probed> {
     let mut all = Probed::default();
     for worker in 0..u64::from(setup.generator.workload().load.workers).min(WORKERS_MAX) {
-        add(&mut all, of_worker(setup, worker, backend.has_queries));
+        add(&mut all, of_worker(setup, worker, backend.has_queries)?);
     }
-    all
+    Ok(all)
 }
 
 fn add(all: &mut Probed, (verdict, mut entries): Probed) {
@@ -59,7 +63,8 @@ fn add(all: &mut Probed, (verdict, mut entries): Probed) {
     all.1.append(&mut entries);
 }
 
-fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Probed {
+/// Fails with a read that failed: it says nothing of what the store keeps.
+fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Result<Probed> {
     let (mut verdict, mut entries) = Probed::default();
     let mut events = Events::default();
     for index in worker * APPENDS..(worker + 1) * APPENDS {
@@ -72,34 +77,34 @@ fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Probed {
             continue;
         }
         let stream = &operation.stream;
-        if !is_read(setup, stream, &events) && !has_expired() {
+        if !is_read(setup, stream, &events)? && !has_expired() {
             verdict.note(Rule::ReadYourWrites, || {
                 format!("{stream} did not have what was just acknowledged")
             });
         }
-        if has_queries && !is_found(setup, &events) && !has_expired() {
+        if has_queries && !is_found(setup, &events)? && !has_expired() {
             verdict.note(Rule::ReadYourWrites, || {
                 format!("a query by conversation did not find what {stream} had just acknowledged")
             });
         }
     }
-    (verdict, entries)
+    Ok((verdict, entries))
 }
 
 /// Whether `stream` has `events` and nothing else.
-fn is_read(setup: &Setup, stream: &str, events: &Events) -> bool {
+fn is_read(setup: &Setup, stream: &str, events: &Events) -> Result<bool> {
     let mut sent = events.list().into_iter();
     let mut is_same = true;
     let mut look = |event: StoredEvent<'_>| is_same &= sent.next().is_some_and(|sent| sent.data == event.data);
-    let read = setup.store.read_stream(stream, Version(0), &mut look);
-    read.is_ok() && sent.next().is_none() && is_same
+    setup.store.read_stream(stream, Version(0), &mut look)?;
+    Ok(sent.next().is_none() && is_same)
 }
 
 /// Whether a query by their conversation finds all of `events`.
-fn is_found(setup: &Setup, events: &Events) -> bool {
+fn is_found(setup: &Setup, events: &Events) -> Result<bool> {
     let mut missing = events.list();
     let Some(correlation) = missing.first().map(|event| event.correlation.to_owned()) else {
-        return true;
+        return Ok(true);
     };
     let question = Question {
         by: By::Correlation(correlation),
@@ -107,5 +112,6 @@ fn is_found(setup: &Setup, events: &Events) -> bool {
         is_cached: setup.generator.workload().read.cache,
     };
     let mut look = |event: StoredEvent<'_>| missing.retain(|sent| sent.data != event.data);
-    setup.store.query(&question, &mut look).is_ok() && missing.is_empty()
+    setup.store.query(&question, &mut look)?;
+    Ok(missing.is_empty())
 }

@@ -222,7 +222,7 @@ fn found(cheat: Cheat, mix: &str, streams: u32) -> Verdict {
         name: "cheater".to_owned(),
         ..Naive.description()
     };
-    let (probed, mut more) = simulate_probe(&setup, &description);
+    let (probed, mut more) = simulate_probe(&setup, &description).unwrap();
     entries.append(&mut more);
     let mut verdict = verify(setup.store.as_ref(), &description, &setup.generator, &mut entries).unwrap();
     verdict.merge(probed);
@@ -330,7 +330,7 @@ fn queries_that_found_nothing_were_the_fastest() {
             generator: Arc::new(Generator::new(&workload, 7)),
             clock: Arc::new(VirtualClock::new(2)),
         };
-        simulate_probe(&setup, &Annals::in_memory().description()).0
+        simulate_probe(&setup, &Annals::in_memory().description()).unwrap().0
     };
     let honest = Annals::in_memory().open().unwrap();
     assert!(probed(Arc::clone(&honest)).is_clean());

@@ -8,4 +8,5 @@ mod expired;
 mod followed;
 mod runs;
 mod simulated;
+mod stopped;
 mod traced;

@@ -291,6 +291,26 @@ fn redis_streams_are_verified() {
     verified_in_all(&backend);
 }
 
+/// What becomes of a run whose server is killed while it measures.
+fn killed(server: Process, backend: &dyn Backend) -> String {
+    let mut server = Some(server);
+    let run = run(backend, &small("fan-out", &["readers.tails=1"]), 5, &mut |phase, _| {
+        if phase == Phase::Measure {
+            drop(server.take());
+        }
+        true
+    });
+    run.unwrap_err().to_string()
+}
+
+#[test]
+fn redis_that_was_killed_was_a_store_that_loses_events() {
+    let server = redis(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let backend = Redis::connect(&server.url("redis")).unwrap();
+    let error = killed(server, &backend);
+    assert!(error.contains("a reader that followed the log: "), "{error}");
+}
+
 #[test]
 fn redis_that_does_not_wait_for_its_disk_was_called_safe() {
     for (settings, durability) in [
