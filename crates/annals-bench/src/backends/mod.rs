@@ -263,7 +263,12 @@ mod tests {
         });
         let connect = |url: String| std::thread::spawn(move || named(&url, Path::new("data")).map(drop));
         for connecting in urls.map(connect).collect::<Vec<_>>() {
-            assert!(connecting.join().unwrap().is_err());
+            let error = connecting.join().unwrap().unwrap_err().to_string();
+            // The words of the clients for a server that is late.
+            assert!(
+                !error.contains("os error 11") && !error.contains("timeout: global"),
+                "{error}"
+            );
         }
     }
 }

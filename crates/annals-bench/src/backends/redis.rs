@@ -8,7 +8,7 @@ use ::redis::{Client, Commands as _, Connection, RedisResult, Script, cmd};
 use annals::{Expected, Position, Version};
 
 use super::pool::Pool;
-use super::remote::redis::{Entry, ask, connection, durability, show};
+use super::remote::redis::{Entry, ask, connection, durability, show, told};
 use super::remote::{CONNECT, OrFailed as _, Pass, Reader, described, without_password};
 use crate::crash::owner;
 use crate::expiring::Ends;
@@ -77,8 +77,8 @@ impl Backend for Redis {
 
     fn wipe(&self) -> Result<()> {
         let mut connection = connection(&self.client)?;
-        let found = connection.scan_match(format!("{}:*", self.prefix)).or_failed()?;
-        let keys: Vec<String> = found.collect::<RedisResult<_>>().or_failed()?;
+        let found = told(connection.scan_match(format!("{}:*", self.prefix)))?;
+        let keys: Vec<String> = told(found.collect::<RedisResult<_>>())?;
         for some in keys.chunks(REMOVED) {
             ask::<u64>(&mut connection, cmd("UNLINK").arg(some))?;
         }
@@ -149,7 +149,7 @@ impl EventStore for Streams {
             call.arg(event.event_type).arg(event.correlation);
             call.arg(event.micros).arg(event.data);
         }
-        let append = |connection: &mut Connection| call.invoke(connection).or_failed();
+        let append = |connection: &mut Connection| told(call.invoke(connection));
         let first: i64 = self.connections.with(append)?;
         u64::try_from(first).map(Version).map_err(|_| StoreError::Conflict)
     }
@@ -175,7 +175,7 @@ impl EventStore for Streams {
         };
         let mut call = self.expire.key(&self.log);
         call.arg(format!("{}:stream:", self.prefix)).arg(expired).arg(REMOVED);
-        let some = |connection: &mut Connection| call.invoke::<usize>(connection).or_failed();
+        let some = |connection: &mut Connection| told(call.invoke::<usize>(connection));
         // In parts: the server runs nothing else during a script.
         while self.connections.with(some)? == REMOVED {}
         Ok(())

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::{ANSWER, CONNECT, OrFailed as _};
+use super::{ANSWER, CONNECT, LATE, OrFailed as _};
 use crate::store::{LookAtTrace, Result, StoreError, StoredEvent, Trace};
 
 /// The most events of a page.
@@ -98,13 +98,13 @@ impl Client {
     pub(in crate::backends) fn state(&self) -> Result<Value> {
         let request = self.agent.get(format!("{}/v1/store", self.url));
         let request = request.config().timeout_global(Some(CONNECT)).build();
-        document(request.call().or_failed()?)
+        document(told(request.call())?)
     }
 
     /// Sends lines of events, and returns the answer.
     pub(in crate::backends) fn post(&self, path: &str, lines: &[u8]) -> Result<Value> {
         let request = self.agent.post(format!("{}/v1{path}", self.url));
-        let response = request.header("Content-Type", LINES).send(lines).or_failed()?;
+        let response = told(request.header("Content-Type", LINES).send(lines))?;
         if response.status().is_success() {
             document(response)
         } else {
@@ -119,7 +119,7 @@ impl Client {
         let mut left = limit;
         while let Some(path) = next.filter(|_| left > 0) {
             let response = self.agent.get(format!("{}{path}", self.url)).header("Accept", LINES);
-            let mut response = response.call().or_failed()?;
+            let mut response = told(response.call())?;
             if response.status() == 404 {
                 return Ok(());
             }
@@ -131,6 +131,14 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// The value, or the failure.
+fn told<T>(result: std::result::Result<T, ureq::Error>) -> Result<T> {
+    result.map_err(|error| {
+        let is_late = matches!(error, ureq::Error::Timeout(_));
+        StoreError::Failed(if is_late { LATE.to_owned() } else { error.to_string() })
+    })
 }
 
 /// The path of the next page: the server says `</v1/events?…>; rel="next"`.

@@ -54,6 +54,10 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
 
+/// What is said of a server that does not answer.
+#[cfg(any(feature = "http", feature = "redis"))]
+const LATE: &str = "the server has not answered in time";
+
 /// Tells a failure of a client's library as one of the store.
 pub(super) trait OrFailed<T> {
     /// The value, or the failure in the words of the library.

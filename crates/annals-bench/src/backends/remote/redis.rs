@@ -1,13 +1,13 @@
 //! How Redis is asked, and how the entries of its streams are read.
 
 use annals::{Position, Version};
-use redis::{Client, Cmd, Connection, FromRedisValue};
+use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult};
 
-use super::{ANSWER, CONNECT, OrFailed as _};
-use crate::store::{DurabilityClass, Look, Result, StoredEvent};
+use super::{ANSWER, CONNECT, LATE, OrFailed as _};
+use crate::store::{DurabilityClass, Look, Result, StoreError, StoredEvent};
 
 pub(in crate::backends) fn connection(client: &Client) -> Result<Connection> {
-    let connection = client.get_connection_with_timeout(CONNECT).or_failed()?;
+    let connection = told(client.get_connection_with_timeout(CONNECT))?;
     connection.set_read_timeout(Some(ANSWER)).or_failed()?;
     connection.set_write_timeout(Some(ANSWER)).or_failed()?;
     Ok(connection)
@@ -23,7 +23,15 @@ pub(in crate::backends) fn durability(is_logged: bool, sync: &str) -> Durability
 }
 
 pub(in crate::backends) fn ask<T: FromRedisValue>(connection: &mut Connection, command: &Cmd) -> Result<T> {
-    command.query(connection).or_failed()
+    told(command.query(connection))
+}
+
+/// The value, or the failure. The client calls a server that does not answer a resource that is temporarily unavailable.
+pub(in crate::backends) fn told<T>(result: RedisResult<T>) -> Result<T> {
+    result.map_err(|error| {
+        let is_late = error.is_timeout();
+        StoreError::Failed(if is_late { LATE.to_owned() } else { error.to_string() })
+    })
 }
 
 /// An id, and fields with their values one after the other, in the order of the script.
