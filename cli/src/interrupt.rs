@@ -14,7 +14,7 @@ static PRESSED: AtomicBool = AtomicBool::new(false);
 static CALLED: Mutex<Option<Box<dyn FnOnce() + Send>>> = Mutex::new(None);
 /// Whether a pager has the terminal, which must not be left alone with it.
 static DEFERRED: AtomicBool = AtomicBool::new(false);
-/// Temporary files of this process that are not whole yet.
+/// Temporary files and folders of this process that are not whole yet.
 static UNFINISHED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
 /// Takes Ctrl-C and SIGTERM over. To be called once, at the start.
@@ -31,11 +31,17 @@ fn on_signal() {
     if PRESSED.swap(true, Ordering::Relaxed) && !DEFERRED.load(Ordering::Relaxed) {
         // Held to the end: no other file is made after these are removed.
         let unfinished = UNFINISHED.lock();
-        for path in unfinished.iter() {
-            // The process ends now; a file that cannot be removed is only untidy.
-            drop(std::fs::remove_file(path));
-        }
+        unfinished.iter().for_each(|path| remove(path));
         std::process::exit(130);
+    }
+}
+
+/// Removes a file, or a folder with all that is in it. The process ends now: what cannot be removed is only untidy.
+fn remove(path: &Path) {
+    if path.is_dir() {
+        drop(std::fs::remove_dir_all(path));
+    } else {
+        drop(std::fs::remove_file(path));
     }
 }
 
@@ -80,6 +86,12 @@ pub(crate) fn unfinished(create: impl FnOnce() -> io::Result<(PathBuf, File)>) -
     let (path, file) = create()?;
     unfinished.push(path.clone());
     Ok((path, file))
+}
+
+/// Lets a second Ctrl-C remove the folder `path` with all that is in it, until [`finished`].
+#[cfg(feature = "bench")]
+pub(crate) fn unfinished_folder(path: &Path) {
+    UNFINISHED.lock().push(path.to_owned());
 }
 
 /// Undoes [`unfinished`]: the file `path` is whole, or removed.

@@ -11,6 +11,8 @@ mod bad_input;
 mod bench;
 #[cfg(feature = "bench")]
 mod bench_hostile;
+#[cfg(all(unix, feature = "bench-servers"))]
+mod bench_stopped;
 mod colours;
 mod commands;
 #[cfg(feature = "serve")]

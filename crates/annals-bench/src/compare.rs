@@ -118,6 +118,8 @@ pub fn compare(before: Result<'_>, after: Result<'_>) -> Comparison {
         }
         figures.extend(compare_rows(*one, *other));
     }
+    figures.extend(doubled("first", before.1));
+    figures.extend(doubled("second", after.1));
     let results = [("the first result", before.1), ("the second result", after.1)];
     let red = |(name, summary): &(&str, &Summary)| {
         let red = summary.rows.iter().filter(|row| row.is_red());
@@ -160,6 +162,15 @@ fn pairs<'a>(before: &'a Summary, after: &'a Summary) -> Vec<Pair<'a>> {
     let find = |summary: &'a Summary, wanted| summary.rows.iter().find(|row| key(row) == wanted);
     keys.into_iter()
         .map(|wanted| (find(before, wanted), find(after, wanted)))
+        .collect()
+}
+
+/// The rows of a result that have the names of an earlier row: one of them alone was compared.
+fn doubled(which: &str, summary: &Summary) -> Vec<Compared> {
+    let mut seen = BTreeSet::new();
+    let rows = summary.rows.iter();
+    rows.filter(|row| !seen.insert((&row.workload, &row.backend.name)))
+        .map(|row| missing(row, format!("the {which} result has several such rows")))
         .collect()
 }
 
@@ -233,17 +244,7 @@ fn compare_rows(before: Option<&RowSummary>, after: Option<&RowSummary>) -> Vec<
     let Some(any) = after.or(before) else {
         return Vec::new();
     };
-    let missing = |note: String| {
-        vec![Compared {
-            workload: any.workload.clone(),
-            backend: any.backend.name.clone(),
-            figure: None,
-            before: None,
-            after: None,
-            change: Change::Missing,
-            note,
-        }]
-    };
+    let missing = |note: String| vec![missing(any, note)];
     let (Some(before), Some(after)) = (before, after) else {
         let which = if before.is_none() { "first" } else { "second" };
         return missing(format!("the {which} result has no such row"));
@@ -270,6 +271,19 @@ fn compare_rows(before: Option<&RowSummary>, after: Option<&RowSummary>) -> Vec<
         return missing("neither result has a figure".to_owned());
     }
     figures
+}
+
+/// A row that cannot be compared.
+fn missing(row: &RowSummary, note: String) -> Compared {
+    Compared {
+        workload: row.workload.clone(),
+        backend: row.backend.name.clone(),
+        figure: None,
+        before: None,
+        after: None,
+        change: Change::Missing,
+        note,
+    }
 }
 
 fn compare_figure(before: &RowSummary, after: &RowSummary, figure: Figure) -> Option<Compared> {

@@ -24,6 +24,12 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// Whether a measurement can give it: no number is negative, and the interval does not end before it begins.
+    pub fn is_possible(&self) -> bool {
+        let numbers = [self.value, self.low, self.high];
+        numbers.iter().all(|number| number.is_finite() && *number >= 0.0) && self.low <= self.high
+    }
+
     /// Whether the intervals have a point in common.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.low <= other.high && other.low <= self.high

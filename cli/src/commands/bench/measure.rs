@@ -2,13 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
 
 use annals_bench::backends::{self, NAMES, is_named};
 use annals_bench::crash::Program;
-use annals_bench::plan::{Plan, Row};
+use annals_bench::plan::{Plan, Progress, Row};
 use annals_bench::report;
 use annals_bench::results::{FORMAT, Folder, Manifest, Summary};
-use annals_bench::run::RunError;
+use annals_bench::run::{Phase, RunError};
 use annals_bench::workload::Workload;
 use annals_bench::{Backend, Machine, SelfTest};
 use jiff::fmt::strtime;
@@ -21,7 +23,12 @@ use crate::output::Out;
 /// The most backends of a plan.
 const BACKENDS_MAX: usize = 100;
 
-/// The rows and settings of a measurement.
+/// How often Ctrl-C is looked for.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a run has to end after Ctrl-C. A call to a backend that hangs has no end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What is to be measured.
 pub(super) struct Asked {
     pub(super) workloads: Vec<Workload>,
     pub(super) backends: Vec<String>,
@@ -43,6 +50,7 @@ impl Session {
         check_names(&asked.backends)?;
         check_rows(rows)?;
         let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
+        interrupt::unfinished_folder(&folder.claim_file());
         let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
         let manifest = Manifest {
             format: FORMAT,
@@ -68,7 +76,8 @@ impl Session {
     /// Removes the folders of an empty result.
     pub(super) fn discard(self) {
         drop(self.data);
-        // A folder that is not empty or cannot be removed does no harm.
+        release(&self.folder);
+        // A folder that is not empty, or cannot be removed, is only untidy.
         drop(fs::remove_dir(self.folder.path()));
     }
 
@@ -79,8 +88,15 @@ impl Session {
         let text = report::html(&self.manifest, &summary);
         self.folder
             .file("report.html", |file| file.write_all(text.as_bytes()))?;
+        release(&self.folder);
         Ok((self.folder, self.manifest, summary))
     }
+}
+
+/// The folder is no longer written to.
+fn release(folder: &Folder) {
+    folder.release();
+    interrupt::finished(&folder.claim_file());
 }
 
 /// Measures, and writes the files.
@@ -151,33 +167,85 @@ pub(super) struct Data(PathBuf);
 impl Data {
     /// Measures `rows` on the backends `names`.
     pub(super) fn execute(&self, names: &[String], rows: Vec<Workload>, seed: u64) -> Outcome<Vec<Row>> {
-        let backend =
-            |name: &String| backends::named(name, &self.0).map_err(|error| Failure::Runtime(error.to_string()));
-        let plan = Plan {
-            backends: names.iter().map(backend).collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
-            workloads: rows,
-            seed,
-            program: program(),
+        let (names, data) = (names.to_vec(), self.0.clone());
+        let (tell, told) = mpsc::channel();
+        let work = move || {
+            let done = carry_out(&names, &data, rows, seed, &tell);
+            // A command that was interrupted does not listen any more.
+            drop(tell.send(Told::Done(done)));
         };
-        let mut live = Live::new(plan.time());
-        let rows = plan.execute(&mut |progress| {
-            live.show(&progress);
-            interrupt::check(String::new).is_ok()
-        });
-        rows.map_err(|error| match error {
-            RunError::Stopped => Failure::Interrupted("nothing was written".to_owned()),
-            RunError::Load(_) | RunError::Store { .. } => Failure::Runtime(error.to_string()),
-        })
+        let thread = std::thread::Builder::new().name("plan".to_owned()).spawn(work);
+        thread.map_err(|error| Failure::Runtime(format!("cannot start a thread: {error}")))?;
+        wait(&told)
     }
 
     pub(super) fn create(parent: &Path) -> Outcome<Self> {
         let path = parent.join(format!("data-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|error| Failure::Runtime(of_output(&path, &error)))?;
+        interrupt::unfinished_folder(&path);
         Ok(Self(path))
     }
 }
 
-/// This program, as the process to kill.
+/// What a plan tells the thread that waits for it.
+enum Told {
+    /// Where it is: a backend and a phase.
+    At(String, Phase),
+    /// It has ended.
+    Done(Outcome<Vec<Row>>),
+}
+
+/// Measures on a thread of its own: a call to a backend that hangs does not keep the command from ending.
+fn carry_out(names: &[String], data: &Path, rows: Vec<Workload>, seed: u64, tell: &Sender<Told>) -> Outcome<Vec<Row>> {
+    let backend = |name: &String| backends::named(name, data).map_err(|error| Failure::Runtime(error.to_string()));
+    let plan = Plan {
+        backends: names.iter().map(backend).collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
+        workloads: rows,
+        seed,
+        program: program(),
+    };
+    let mut live = Live::new(plan.time());
+    let mut last = None;
+    let rows = plan.execute(&mut |progress: Progress<'_>| {
+        live.show(&progress);
+        if last != Some((progress.done, progress.phase)) {
+            last = Some((progress.done, progress.phase));
+            drop(tell.send(Told::At(progress.backend.to_owned(), progress.phase)));
+        }
+        interrupt::check(String::new).is_ok()
+    });
+    rows.map_err(|error| match error {
+        RunError::Stopped => Failure::Interrupted("nothing was written".to_owned()),
+        RunError::Load(_) | RunError::Store { .. } => Failure::Runtime(error.to_string()),
+    })
+}
+
+/// Waits for a plan, and for a short time only once the user wants no more.
+fn wait(told: &Receiver<Told>) -> Outcome<Vec<Row>> {
+    let (mut at, mut until) = ("no backend has been opened".to_owned(), None);
+    loop {
+        match told.recv_timeout(TICK) {
+            Ok(Told::At(backend, phase)) => at = format!("{backend}, phase {}", phase.name()),
+            Ok(Told::Done(done)) => return done,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Failure::Runtime("a call to the backend panicked".to_owned()));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if until.is_none() && interrupt::check(String::new).is_err() {
+            until = Some(Instant::now() + PATIENCE);
+        }
+        if until.is_some_and(|until| Instant::now() >= until) {
+            let text = format!(
+                "nothing was written; a call to the backend did not return within {} s ({at}), and what this run put on a server may still be there",
+                PATIENCE.as_secs()
+            );
+            return Err(Failure::Interrupted(text));
+        }
+    }
+}
+
+/// This program, as the process that is killed.
 fn program() -> Option<Program> {
     Some(Program {
         path: std::env::current_exe().ok()?,
@@ -189,5 +257,6 @@ impl Drop for Data {
     fn drop(&mut self) {
         // Files that cannot be removed do no harm.
         drop(fs::remove_dir_all(&self.0));
+        interrupt::finished(&self.0);
     }
 }

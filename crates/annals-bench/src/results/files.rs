@@ -1,5 +1,6 @@
 //! The folder of a result: `manifest.json`, `summary.json`, `summary.csv`, `timeseries.csv`, and a histogram log for each row.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write};
@@ -13,7 +14,11 @@ use serde::de::DeserializeOwned;
 
 use super::{FORMAT, Figure, Manifest, Summary};
 use crate::plan::Row;
+use crate::statistics::Estimate;
 use crate::workload::Kind;
+
+/// The file that a folder has while its result is measured.
+const CLAIM: &str = "running";
 
 /// The most bytes of a file that is read.
 const BYTES_MAX: u64 = 256 << 20;
@@ -51,25 +56,50 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Creates the folder, which must be empty or not exist.
+    /// Creates the folder, which must be empty or not exist, and claims it with a file `running` until [`release`](Self::release).
     ///
     /// # Errors
     ///
-    /// [`ResultsError::File`] if it cannot be created, or holds files.
+    /// [`ResultsError::File`] if it cannot be created, holds files, or another process has claimed it.
     pub fn create(path: &Path) -> Result<Self, ResultsError> {
-        let error = |error| ResultsError::File {
+        let folder = Self { path: path.to_owned() };
+        folder.claim().map_err(|error| ResultsError::File {
             verb: "create",
             path: path.to_owned(),
             error,
-        };
-        fs::create_dir_all(path).map_err(error)?;
-        if fs::read_dir(path).map_err(error)?.next().is_some() {
-            return Err(error(io::Error::new(
-                io::ErrorKind::AlreadyExists,
-                "the folder holds files; name another one",
-            )));
+        })?;
+        Ok(folder)
+    }
+
+    fn claim(&self) -> io::Result<()> {
+        let taken = |text: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+        let (claim, filled) = (self.claim_file(), "the folder holds files; name another one");
+        fs::create_dir_all(&self.path)?;
+        if claim.exists() {
+            return taken("another run writes to it, or was killed; name another folder, or remove this one");
         }
-        Ok(Self { path: path.to_owned() })
+        if fs::read_dir(&self.path)?.next().is_some() {
+            return taken(filled);
+        }
+        // Of two processes that find the folder empty, one creates the file.
+        fs::File::create_new(&claim)?;
+        // A run that began before may have ended in the meantime.
+        if fs::read_dir(&self.path)?.count() > 1 {
+            self.release();
+            return taken(filled);
+        }
+        Ok(())
+    }
+
+    /// The file that claims the folder.
+    pub fn claim_file(&self) -> PathBuf {
+        self.path.join(CLAIM)
+    }
+
+    /// Removes the claim: the result is written, or given up.
+    pub fn release(&self) {
+        // A file that cannot be removed is only untidy.
+        drop(fs::remove_file(self.claim_file()));
     }
 
     /// The folder of a result that was written before.
@@ -115,10 +145,14 @@ impl Folder {
             file.flush()?;
             fs::rename(&new, &path)
         });
-        written.map_err(|error| ResultsError::File {
-            verb: "write",
-            path,
-            error,
+        written.map_err(|error| {
+            // What was written of it is of no use.
+            drop(fs::remove_file(&new));
+            ResultsError::File {
+                verb: "write",
+                path,
+                error,
+            }
         })
     }
 }
@@ -129,22 +163,51 @@ impl Folder {
 ///
 /// [`ResultsError`] if a file is missing, or is none of a result.
 pub fn read(folder: &Path) -> Result<(Manifest, Summary), ResultsError> {
-    let manifest: Manifest = read_json(&folder.join("manifest.json"))?;
-    let path = folder.join("summary.json");
-    let summary: Summary = read_json(&path)?;
-    if manifest.format != FORMAT || summary.format != FORMAT {
-        let reason = format!("its format is {}, and this program reads {FORMAT}", summary.format);
-        return Err(ResultsError::Invalid { path, reason });
-    }
-    if summary.rows.is_empty() || summary.rows.len() > ROWS_MAX {
-        let reason = format!("it has {} rows, and must have 1 to {ROWS_MAX}", summary.rows.len());
-        return Err(ResultsError::Invalid { path, reason });
-    }
-    check_manifest(&manifest).map_err(|reason| ResultsError::Invalid {
-        path: folder.join("manifest.json"),
-        reason,
-    })?;
+    let manifest = read_checked(folder.join("manifest.json"), check_manifest)?;
+    let summary = read_checked(folder.join("summary.json"), check_summary)?;
     Ok((manifest, summary))
+}
+
+/// Reads the file at `path`, whose format must be that of this program, and which `check` finds no fault with.
+fn read_checked<T: DeserializeOwned>(
+    path: PathBuf,
+    check: impl FnOnce(&T) -> Result<(), String>,
+) -> Result<T, ResultsError> {
+    // Alone first: a file of another format may have other fields.
+    #[derive(serde::Deserialize)]
+    struct Formatted {
+        format: u32,
+    }
+    let Formatted { format } = read_json(&path)?;
+    let checked = if format == FORMAT {
+        let read: T = read_json(&path)?;
+        check(&read).map(|()| read)
+    } else {
+        Err(format!("its format is {format}, and this program reads {FORMAT}"))
+    };
+    checked.map_err(|reason| ResultsError::Invalid { path, reason })
+}
+
+/// Why the figures of a result cannot be used, if they cannot: they may have been changed.
+fn check_summary(summary: &Summary) -> Result<(), String> {
+    let count = summary.rows.len();
+    if count == 0 || count > ROWS_MAX {
+        return Err(format!("it has {count} rows, and must have 1 to {ROWS_MAX}"));
+    }
+    for row in &summary.rows {
+        let mut seen = BTreeSet::new();
+        for (figure, found) in &row.figures {
+            let name = || format!("'{}' of {} on {}", figure.name(), row.workload, row.backend.name);
+            if !seen.insert(figure.name()) {
+                return Err(format!("{} is there twice", name()));
+            }
+            if !found.is_possible() {
+                let Estimate { value, low, high } = found;
+                return Err(format!("{} is {value}, from {low} to {high}", name()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Why a manifest cannot be measured again, if it cannot: it may have been changed.
@@ -326,5 +389,49 @@ mod tests {
             let error = read(folder.path()).unwrap_err();
             assert!(matches!(error, ResultsError::Invalid { .. }), "{error}");
         }
+    }
+
+    #[test]
+    fn two_runs_claimed_one_empty_folder() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("out");
+        fs::create_dir(&path).unwrap();
+        let start = std::sync::Barrier::new(8);
+        let claim = || {
+            start.wait();
+            Folder::create(&path).is_ok()
+        };
+        let claimed = std::thread::scope(|scope| {
+            let threads = [(); 8].map(|()| scope.spawn(claim));
+            threads
+                .map(|thread| usize::from(thread.join().unwrap()))
+                .iter()
+                .sum::<usize>()
+        });
+        assert_eq!(claimed, 1);
+        let refused = Folder::create(&path).unwrap_err().to_string();
+        assert!(refused.contains("another run"), "{refused}");
+        Folder::existing(&path).release();
+        assert!(Folder::create(&path).is_ok());
+    }
+
+    #[test]
+    fn a_file_that_was_not_written_left_a_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = Folder::existing(folder.path());
+        fs::create_dir(folder.path().join("report.html")).unwrap();
+        result.file("report.html", |file| file.write_all(b"x")).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_manifest_of_another_format_was_called_a_summary_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("manifest.json"), "{\"format\": 2, \"new\": []}").unwrap();
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("manifest.json") && error.contains("its format is 2"),
+            "{error}"
+        );
     }
 }

@@ -121,6 +121,33 @@ fn a_row_that_is_gone_or_renamed_passed() {
 }
 
 #[test]
+fn one_of_two_rows_of_one_name_was_not_compared() {
+    let comparison = changed(|_, summary| {
+        let mut slower = summary.rows[0].clone();
+        scale(&mut slower, 0.1);
+        summary.rows.push(slower);
+    });
+    assert!(comparison.has(Change::Missing), "{comparison:?}");
+}
+
+#[test]
+fn figures_that_no_run_gives_were_compared() {
+    let (manifest, summary, rows) = measured(Duration::from_micros(50));
+    let refused = |change: &dyn Fn(&mut RowSummary)| {
+        let (mut summary, parent) = (summary.clone(), tempfile::tempdir().unwrap());
+        change(&mut summary.rows[0]);
+        let folder = annals_bench::results::Folder::existing(parent.path());
+        folder.write(&manifest, &summary, &rows).unwrap();
+        let read = read(folder.path()).err().map(|error| error.to_string());
+        read.is_some_and(|error| error.contains("summary.json") && error.contains("of x on naive"))
+    };
+    assert!(!refused(&|_| {}));
+    assert!(refused(&|row| row.figures[0].1.low = row.figures[0].1.high + 1.0));
+    assert!(refused(&|row| row.figures[0].1.value = -1.0));
+    assert!(refused(&|row| row.figures.push(row.figures[0])));
+}
+
+#[test]
 fn a_row_without_samples_or_with_a_failure_passed() {
     assert!(changed(|_, summary| summary.rows[0].figures.clear()).has(Change::Missing));
     assert!(changed(|_, summary| summary.rows[0].failure = Some("no".to_owned())).has(Change::Missing));
