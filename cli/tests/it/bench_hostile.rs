@@ -109,3 +109,27 @@ fn two_rows_of_one_name_were_measured() {
         assert!(!folder.path("result").exists());
     }
 }
+
+#[cfg(all(feature = "serve", feature = "bench-servers"))]
+#[test]
+fn two_servers_of_one_kind_had_one_name() {
+    let folder = Folder::new();
+    let servers = [(); 2].map(|()| crate::serve::Served::start(&["serve"]));
+    let urls = servers.each_ref().map(|served| format!("http://{}", served.address));
+    let options = ["bench", "run", "--duration", "20ms", "--warmup", "0ms", "--repeat", "3"];
+    let more = [
+        "--set",
+        "phases.operations_max=50",
+        "--backends",
+        &urls.join(","),
+        "--out",
+    ];
+    run(program().args(options).args(more).arg(folder.path("result"))).ok();
+    let summary = fs::read_to_string(folder.path("result").join("summary.csv")).unwrap();
+    for served in &servers {
+        assert!(summary.contains(&format!(",http {},", served.address)), "{summary}");
+    }
+    let result = folder.path("result").display().to_string();
+    bench(&["compare", &result], &folder).ok();
+    drop(servers.map(|served| served.end("-TERM")));
+}

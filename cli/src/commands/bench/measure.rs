@@ -70,7 +70,13 @@ impl Session {
 
     /// Measures `rows` on the backends `names`.
     pub(super) fn execute(&self, names: &[String], rows: Vec<Workload>) -> Outcome<Vec<Row>> {
-        self.data.execute(names, rows, self.manifest.seed)
+        let mut measured = self.data.execute(names, rows, self.manifest.seed)?;
+        // One row for each backend, in their order, for each workload.
+        for (row, name) in measured.iter_mut().zip(names.iter().cycle()) {
+            let kind = &mut row.backend.name;
+            *kind = label(kind, name, &self.manifest.backends);
+        }
+        Ok(measured)
     }
 
     /// Removes the folders of an empty result.
@@ -91,6 +97,22 @@ impl Session {
         release(&self.folder);
         Ok((self.folder, self.manifest, summary))
     }
+}
+
+/// What the backend `name`, which is a `kind`, is called in a result: with the place of its server, if another one of `all` is of its kind.
+fn label(kind: &str, name: &str, all: &[String]) -> String {
+    let scheme = |name: &str| {
+        let (scheme, _) = name.split_once("://")?;
+        Some(scheme.replace("postgresql", "postgres").replace("esdb", "kurrentdb"))
+    };
+    let own = scheme(name);
+    if own.is_none() || all.iter().filter(|other| scheme(other) == own).count() < 2 {
+        return kind.to_owned();
+    }
+    let place = name.split_once("://").map_or(name, |(_, place)| place);
+    // A user, and a password, are no part of a place.
+    let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
+    format!("{kind} {place}")
 }
 
 /// The folder is no longer written to.
