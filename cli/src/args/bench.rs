@@ -46,7 +46,7 @@ pub(crate) enum Bench {
     Child,
     /// Derive a workload from a log: lengths of streams, skew, sizes and bursts, no payloads
     Record {
-        /// The log, or the folder of a store
+        /// The log, the folder of a store, or the URL of one
         #[arg(value_name = "LOG")]
         log: PathBuf,
         /// The name of the workload
@@ -94,7 +94,7 @@ pub(crate) struct Run {
     /// Operations a second, in an open loop
     #[arg(long, value_name = "N")]
     pub(crate) rate: Option<f64>,
-    /// Append the events of this log, a file or the folder of a store, as a workload
+    /// Append the events of this log, a file, or the folder or URL of a store, as a workload
     #[arg(long, value_name = "LOG")]
     pub(crate) import: Option<PathBuf>,
     #[command(flatten)]

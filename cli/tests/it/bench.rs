@@ -257,6 +257,21 @@ fn a_recorded_log_is_a_workload_and_can_be_appended_itself() {
     .ok();
 }
 
+#[cfg(feature = "serve")]
+#[test]
+fn a_live_store_could_not_be_recorded() {
+    let folder = Folder::new();
+    let lines: String = (0..30)
+        .map(|number| line(&format!("order-{}", number % 3), "Placed", "") + "\n")
+        .collect();
+    let log = folder.file("orders.jsonl", lines).display().to_string();
+    let served = crate::serve::Served::start(&["serve", "--store", &log]);
+    let url = format!("http://{}", served.address);
+    let workload = run(&mut bench(&["record", &url])).ok();
+    assert!(workload.contains("30 events in 3 streams"), "{workload}");
+    drop(served.end("-TERM"));
+}
+
 #[test]
 fn a_sweep_rises_until_a_backend_is_overloaded_and_find_max_finds_the_rate() {
     let folder = Folder::new();

@@ -9,10 +9,13 @@ use annals_bench::workload::{Log, Logged, Workload};
 
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::Loader;
+#[cfg(feature = "serve")]
+use crate::load::remote;
 use crate::load::{Location, Options, durable};
 use crate::output::Out;
 
-/// Number of payloads that are compressed together to estimate the compression ratio.
+const NAMED: &str = "name a log, the folder of a store, or the URL of one";
+/// Payloads that are compressed together, to see how well they compress.
 const SAMPLE_BYTES: usize = 1 << 20;
 /// Maximum bytes of an imported log's payloads, which are in memory.
 const IMPORT_BYTES_MAX: usize = 8 << 30;
@@ -86,8 +89,10 @@ fn open(log: &Path, out: &mut Out<'_>) -> Outcome<Store> {
             loader.load(&path, &Options::default())?;
             Ok(loader.store)
         }
-        Location::Memory | Location::Server(_) => {
-            Err(Failure::Usage("name a log, or the folder of a store".to_owned()))
-        }
+        #[cfg(feature = "serve")]
+        Location::Server(url) => remote::copy(&url),
+        #[cfg(not(feature = "serve"))]
+        Location::Server(_) => Err(Failure::Usage(NAMED.to_owned())),
+        Location::Memory => Err(Failure::Usage(NAMED.to_owned())),
     }
 }
