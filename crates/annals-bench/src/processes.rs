@@ -349,6 +349,7 @@ impl Processes {
             clock.wait_until(measured_from.min(clock.now() + TICK));
         }
         phases.end(Phase::WarmUp);
+        report(watch, Phase::Measure, 0)?;
         let longest = Duration::from_millis(limits.measure_ms + limits.drain_ms) + HANG;
         let mut all = Vec::new();
         for (process, offset) in self.0.iter_mut().zip(offsets) {
