@@ -1,4 +1,4 @@
-//! Time as the harness sees it: a trait, so that tests can prove what is measured.
+//! The time of the harness: a trait, so that tests can verify the measurements.
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ pub trait Clock: Send + Sync {
 pub struct MonotonicClock(Instant);
 
 impl MonotonicClock {
-    /// A clock whose origin is now.
+    /// A clock that starts now.
     pub fn start() -> Self {
         Self(Instant::now())
     }

@@ -9,7 +9,7 @@ use crate::statistics::Estimate;
 
 /// A change below this part is none.
 pub const THRESHOLD: f64 = 0.03;
-/// With fewer repeats, an interval says nothing.
+/// The minimum number of repeats for an interval.
 const REPEATS_MIN: usize = 3;
 /// A figure that is this many times better is more likely a mistake: a load that does nothing is fast.
 const IMPLAUSIBLE: f64 = 10.0;
@@ -27,7 +27,7 @@ const DECIDING: [Figure; 10] = [
     Figure::ReopenTime,
 ];
 
-/// What became of a figure.
+/// The result of the comparison of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Change {
@@ -70,9 +70,9 @@ pub struct Compared {
     pub before: Option<Estimate>,
     /// After.
     pub after: Option<Estimate>,
-    /// What became of it.
+    /// The result of the comparison.
     pub change: Change,
-    /// Why it is missing.
+    /// The reason why it is missing.
     pub note: String,
 }
 

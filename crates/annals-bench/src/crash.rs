@@ -1,4 +1,4 @@
-//! Recovery: a process of its own appends, is killed, and the store is opened again.
+//! Recovery: a child process appends and is killed, and the store is opened again.
 //!
 //! The process reports each acknowledgement through a pipe before its worker goes on, so the process that judges knows what was
 //! acknowledged, and that at most one append of each worker was under way.
@@ -27,11 +27,11 @@ use crate::processes::{self, Share};
 use crate::store::{EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError, Usage};
 use crate::workload::Workload;
 
-/// Names the process whose places for data a child uses: see [`owner`].
+/// The id of the process whose data directories a child uses: see [`owner`].
 const OWNER_VARIABLE: &str = "ANNALS_BENCH_OWNER";
 /// A child appends for this long if it is not killed.
 const CHILD_TIME: Duration = Duration::from_secs(7_200);
-/// How often a process checks whether the run was stopped.
+/// The interval at which a process checks whether the run was stopped.
 const TICK: Duration = Duration::from_millis(50);
 /// Numbers of each worker after the last acknowledgement that it may have begun.
 const SPARE: u64 = 100;
@@ -43,24 +43,24 @@ const FAILED: &str = "failed";
 /// The program that is started and killed. It calls [`child`] with its standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// Where it is.
+    /// Its location.
     pub path: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
 }
 
-/// What became of a store whose process was killed.
+/// The state of a store whose process was killed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
-    /// How long it took to open it again.
+    /// The time to open it again.
     pub opened: Duration,
     /// Events that the process had acknowledged.
     pub acknowledged: u64,
-    /// Of these, events that were not there any more.
+    /// Of these, events that were lost.
     pub lost: u64,
 }
 
-/// What a child is to do.
+/// The job of a child process.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) place: Place,
@@ -78,7 +78,7 @@ pub(crate) fn owner() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-/// Why a child ended by itself.
+/// The reason why a child process ended by itself.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ChildError(String);
@@ -167,7 +167,7 @@ fn ended(mut input: impl BufRead + Send + 'static) -> Result<Receiver<()>, Child
     Ok(receive)
 }
 
-/// A store whose acknowledgements are reported.
+/// A store that reports its acknowledgements.
 struct Reporter {
     store: Arc<dyn EventStore>,
     clock: Arc<MonotonicClock>,
@@ -313,7 +313,7 @@ impl Started {
                 return Ok(None);
             }
         }
-        // What it had reported is still in the pipe.
+        // Its last reports are still in the pipe.
         self.kill();
         self.lines.iter().try_for_each(|line| acks.take(&line))?;
         Ok(Some(acks))
@@ -332,7 +332,7 @@ impl Drop for Started {
     }
 }
 
-/// What a child acknowledged.
+/// The acknowledgements of a child process.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
     all: Vec<Entry>,
@@ -391,5 +391,5 @@ fn entry(numbers: &[i128]) -> Option<Entry> {
     })
 }
 
-/// Why a backend cannot be killed and opened again, if it cannot.
+/// The reason why a backend cannot be killed and opened again, if any.
 pub(crate) const UNKILLABLE: StoreError = StoreError::Unsupported("be opened by a process that is killed");

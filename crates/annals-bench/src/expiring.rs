@@ -17,7 +17,7 @@ const ASKED: u32 = 20;
 /// The shortest pause between two expiries.
 const PAUSE_MIN: Duration = Duration::from_millis(10);
 
-/// A thread that asks a store again and again to remove what has expired. It ends when this is dropped.
+/// A thread that periodically removes expired events from a store. It ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Expiring {
     stop: Sender<()>,
@@ -63,7 +63,7 @@ fn expire(store: &dyn EventStore, age: Duration, stopped: &Receiver<()>) -> Resu
     store.expire(age)
 }
 
-/// Where the log of a store ended, and when: for positions that tell no time.
+/// The end of a store's log at points in time, for positions that contain no time.
 #[cfg(feature = "redis")]
 pub(crate) struct Ends {
     clock: crate::clock::MonotonicClock,

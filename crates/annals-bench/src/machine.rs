@@ -1,4 +1,4 @@
-//! The machine: without it, a figure says nothing.
+//! The machine on which figures were measured.
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
@@ -19,10 +19,10 @@ const SYNC_PLAUSIBLE: Duration = Duration::from_micros(30);
 const CLOCK_READINGS: usize = 100_000;
 /// The clock must tell times apart that differ by this much.
 const CLOCK_STEP_MAX: Duration = Duration::from_micros(10);
-/// What a file of the system is read up to.
+/// The maximum bytes that are read of a system file.
 const TEXT_BYTES_MAX: u64 = 1 << 20;
 
-/// What figures depend on.
+/// The properties of the machine on which figures depend.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
@@ -36,9 +36,9 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// The type of the file system of the data, and its device.
     pub file_system: String,
-    /// How the frequency of the processors is set, if that is known.
+    /// The frequency governor of the processors, if known.
     pub governor: String,
-    /// The limits of a container, if there are any.
+    /// The limits of the container, if any.
     pub limits: String,
 }
 
@@ -87,7 +87,7 @@ fn text(path: &str) -> String {
     read.map_or_else(|_| String::new(), |_| text)
 }
 
-/// What follows `key` and a colon in the first line that begins with it.
+/// The text after `key` and a colon in the first line that starts with it.
 fn value<'a>(text: &'a str, key: &str) -> &'a str {
     let lines = text.lines().filter_map(|line| line.strip_prefix(key));
     let mut values = lines.filter_map(|rest| rest.trim_start().strip_prefix(':'));
@@ -123,18 +123,18 @@ fn limits() -> String {
     limited.collect::<Vec<_>>().join(", ")
 }
 
-/// What the self-tests found.
+/// The results of the self-tests.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SelfTest {
-    /// How long a sync of the data's file system takes, in microseconds: the median.
+    /// The median time of a sync on the file system of the data, in microseconds.
     pub sync_micros: Option<u64>,
-    /// What makes figures doubtful.
+    /// The reasons to doubt the figures.
     pub warnings: Vec<String>,
 }
 
 impl SelfTest {
-    /// Probes the clock, and what a sync costs in `folder`.
+    /// Probes the clock, and the time of a sync in `folder`.
     pub fn run(folder: &Path) -> Self {
         let mut warnings = Vec::new();
         warnings.extend(check_clock(&mut clock_readings().into_iter()));
@@ -165,7 +165,7 @@ fn clock_readings() -> Vec<Duration> {
     (0..CLOCK_READINGS).map(|_| clock.now()).collect()
 }
 
-/// What is wrong with a clock that had these readings.
+/// The fault of a clock with these readings, if any.
 fn check_clock(readings: &mut dyn Iterator<Item = Duration>) -> Option<String> {
     let mut last = readings.next()?;
     let mut smallest = Duration::MAX;

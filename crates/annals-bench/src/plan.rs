@@ -182,7 +182,7 @@ pub fn unshared(backend: &dyn Backend) -> Option<String> {
     ))
 }
 
-/// Why a backend cannot do a workload, if it cannot.
+/// The reason why a backend cannot run a workload, if any.
 fn unsupported(backend: &Description, workload: &Workload) -> Option<String> {
     let has = |is: &dyn Fn(Kind) -> bool| workload.mix.iter().any(|(kind, weight)| *weight > 0.0 && is(*kind));
     if has(&Kind::queries) && !backend.has_queries {

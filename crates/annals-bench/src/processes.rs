@@ -29,7 +29,7 @@ use crate::workload::Workload;
 const ASKED: u32 = 20;
 /// From the last answer to the start of the load: longer than it takes to tell all processes.
 const AHEAD: Duration = Duration::from_millis(50);
-/// How often a process checks whether the run was stopped.
+/// The interval at which a process checks whether the run was stopped.
 const TICK: Duration = Duration::from_millis(50);
 /// The first word of a line, which is its kind.
 const TIME: &str = "time";
@@ -44,7 +44,7 @@ pub(crate) struct Share {
     of: u32,
 }
 
-/// What a process did, but for its appends.
+/// The result of a process, without its appends.
 #[derive(Debug, Serialize, Deserialize)]
 struct Done {
     recording: Recording,
@@ -105,7 +105,7 @@ fn orders(input: impl BufRead + Send + 'static) -> Result<Receiver<String>, Chil
     Ok(receive)
 }
 
-/// Does the part `share` of the load, whose warm-up begins at `start`.
+/// Runs the part `share` of the load, whose warm-up starts at `start`.
 fn load_share(
     setup: &Setup,
     share: Share,
@@ -178,7 +178,7 @@ fn line_of(entry: &Entry) -> String {
     format!("{ENTRY} {} {expected} {outcome} {started} {ended}", entry.number)
 }
 
-/// How far the clock of another process is behind this one's: something from `low` to `high`.
+/// Bounds of the difference between the clock of this process and that of another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Offset {
     low: Duration,
@@ -404,7 +404,7 @@ fn offset(process: &mut Started, clock: &dyn Clock, watch: Watch<'_>) -> Result<
     best.ok_or_else(|| LoadError::Process("it does not tell its time".to_owned()).into())
 }
 
-/// What a process did, which ends with its last line.
+/// The result of a process. Its last line is the end.
 fn done(
     process: &mut Started,
     offset: Offset,

@@ -1,4 +1,4 @@
-//! Readers that follow the log while it is written: how soon each sees an event, how far it is behind, and whether it sees all.
+//! Readers that follow the log while it is written: the delay of each event, the lag, and completeness.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,27 +17,27 @@ use crate::oracle::{Rule, Verdict};
 use crate::run::{Phase, RunError, Watch, report};
 use crate::store::{Follow, Result, StoredEvent};
 
-/// Events that a reader takes at a time.
+/// Maximum number of events that a reader takes at once.
 const PAGE: usize = 1_000;
 /// The distance of two looks at a log that cannot wake its readers.
 const POLL: Duration = Duration::from_millis(1);
-/// How long a reader waits to be woken.
+/// The maximum time that a reader waits to be woken.
 const WAIT: Duration = Duration::from_millis(50);
-/// How long a reader waits after the load for an acknowledged event that it has not seen. One that comes later counts as lost.
+/// The time that a reader waits after the load for an acknowledged event. A later event counts as lost.
 const LATE_MAX: Duration = Duration::from_secs(5);
-/// How long a reader may need after the load to catch up. Shorter than the time after which a thread counts as hanging.
+/// The time limit for a reader to catch up after the load. It is shorter than the time after which a thread counts as hanging.
 pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(50);
 
-/// What the readers of a run saw.
+/// The results of the readers of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// From the start of an append until a reader had its first event, of all readers.
     pub after: Samples,
-    /// From the acknowledgement of an append until a reader had its first event, of all readers; nothing if the reader was faster.
+    /// The time from the acknowledgement of an append until a reader had its first event, for all readers; zero if the reader was faster.
     pub published: Samples,
     /// Events that were acknowledged, once for each reader.
     pub acknowledged: u64,
-    /// Of these, events that the reader got.
+    /// Of these, events that the reader received.
     pub delivered: u64,
     /// The most events that were acknowledged and not seen yet by a reader.
     pub behind_max: u64,
@@ -53,7 +53,7 @@ struct Sight {
     at: Duration,
 }
 
-/// What a reader saw, in its order, and whether positions went up.
+/// The events that a reader saw, in order, and whether positions ascended.
 #[derive(Debug, Default)]
 struct Sights {
     all: Vec<Sight>,
@@ -68,7 +68,7 @@ struct Sights {
     sums: HashMap<String, u64>,
 }
 
-/// What readers know of the end of a run.
+/// The information of readers about the end of a run.
 #[derive(Debug, Default)]
 struct End {
     /// The appends that were acknowledged, with their number of events, once the load has ended.
@@ -100,7 +100,7 @@ impl Readers {
         Ok(Self { end, receive, count })
     }
 
-    /// Waits until each reader has seen everything in `entries` that was acknowledged, or its time is over, and compares what it saw with
+    /// Waits until each reader has seen all acknowledged events of `entries`, or its time is over, and compares the events that it saw with
     /// `entries`, which it sorts.
     pub(crate) fn finish(
         self,
@@ -144,7 +144,7 @@ impl Drop for Readers {
     }
 }
 
-/// Follows the log until it has seen what was acknowledged, or its time is over.
+/// Follows the log until it has seen all acknowledged events, or its time is over.
 fn follow(setup: &Setup, end: &End) -> Result<Sights> {
     let mut sights = Sights::default();
     let mut cursor = Position(0);
@@ -186,7 +186,7 @@ fn follow(setup: &Setup, end: &End) -> Result<Sights> {
 struct LastEvents {
     missing: HashSet<(u64, u32)>,
     began: Duration,
-    /// When an event of this run was last seen, and how many had been seen then.
+    /// The time at which an event of this run was last seen, and the number of events seen then.
     progress: (Duration, u64),
 }
 
@@ -242,7 +242,7 @@ impl Sights {
         }
     }
 
-    /// Does what a projection does: parses the payload, and adds its amount to the sum of its stream.
+    /// Does the work of a projection: parses the payload, and adds its amount to the sum of its stream.
     fn fold(&mut self, event: &StoredEvent<'_>) {
         let value = serde_json::from_slice::<serde_json::Value>(event.data).unwrap_or_default();
         let amount = value.get("amount").and_then(serde_json::Value::as_u64).unwrap_or(1);
@@ -262,7 +262,7 @@ impl Sights {
         }
         self.all.sort_unstable();
         let age = setup.generator.workload().time_to_live();
-        // What has expired may be gone before a reader came to it.
+        // An event may expire before a reader reaches it.
         let cutoff = age.and_then(|age| setup.clock.now().checked_sub(age));
         for pair in self.all.windows(2) {
             if let [one, other] = pair

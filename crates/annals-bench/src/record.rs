@@ -12,10 +12,10 @@ const LENGTHS_MAX: usize = 1 << 20;
 const RANKS_MAX: usize = 1_000;
 /// A second with this many times the mean of events is a burst.
 const BURST: f64 = 3.0;
-/// An open loop with fewer events a second would measure nothing.
+/// The lowest rate of an open loop that gives enough samples.
 const RATE_MIN: f64 = 1.0;
 
-/// Takes the events of a log, one after the other.
+/// Collects the events of a log one by one.
 #[derive(Clone, Debug, Default)]
 pub struct Recorder {
     events: u64,
@@ -30,7 +30,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Takes an event of `stream` at `micros` since 1970, whose payload has `bytes`.
+    /// Adds an event of `stream` at `micros` since 1970, with a payload of `bytes`.
     pub fn add(&mut self, stream: &str, micros: i64, bytes: usize) {
         self.events += 1;
         if let Some(count) = self.streams.get_mut(stream) {
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
     use crate::generate::{Events, Generator};
 
-    /// What is recorded of a workload that was generated.
+    /// Records a generated workload.
     fn recorded(text: &str) -> Workload {
         let workload = Workload::parse(text).unwrap();
         let generator = Generator::new(&workload, 5);

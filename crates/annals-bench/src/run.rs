@@ -25,9 +25,9 @@ pub(crate) const WARMUP_PART: Duration = Duration::from_millis(100);
 const SETTLE_PART: Duration = Duration::from_millis(50);
 /// Parts of the warm-up that must be alike.
 const STEADY_PARTS: usize = 3;
-/// How much the slowest of them may differ from the fastest.
+/// The allowed difference between the slowest and the fastest of them.
 const STEADY_WITHIN: f64 = 0.10;
-/// The part of what was offered that must be accepted.
+/// The part of the offered load that must be accepted.
 pub const ACCEPTED_MIN: f64 = 0.95;
 /// Events of a page of the replay.
 const REPLAY_PAGE: usize = 1_000;
@@ -77,14 +77,14 @@ impl Phase {
     }
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Run {
-    /// What was measured.
+    /// The measurements.
     pub loaded: Loaded,
-    /// What the oracle found.
+    /// The result of the oracle.
     pub verdict: Verdict,
-    /// How long each phase took, in order.
+    /// The duration of each phase, in order.
     pub phases: Vec<(Phase, Duration)>,
     /// Whether the warm-up ended since the load was steady.
     pub is_steady: bool,
@@ -92,15 +92,15 @@ pub struct Run {
     pub usage: Usage,
     /// Events in the store then.
     pub stored: u64,
-    /// How long it took to read the whole log once.
+    /// The time to read the whole log once.
     pub replay: Option<Duration>,
-    /// What readers beside the load saw, if there were any.
+    /// The results of the readers beside the load, if any.
     pub seen: Option<Seen>,
-    /// Acknowledged events that had expired and were gone; none if events do not expire.
+    /// Acknowledged events that had expired and were removed; `None` if events do not expire.
     pub expired: Option<u64>,
-    /// How many events can be traced, if a goal asks for it and the backend returns it.
+    /// The numbers of traced events, if a goal requires it and the backend returns traces.
     pub traced: Option<Traced>,
-    /// What became of the store, if its process was killed.
+    /// The state of the store, if its process was killed.
     pub recovery: Option<Recovery>,
 }
 
@@ -113,7 +113,7 @@ impl Run {
     }
 }
 
-/// Why a run has no result.
+/// The reason why a run has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunError {
     /// The load ended early.
@@ -127,12 +127,12 @@ pub enum RunError {
         /// Why.
         error: StoreError,
     },
-    /// The caller wants no more.
+    /// The caller stopped the run.
     #[error("stopped")]
     Stopped,
 }
 
-/// What a run reports while it goes on; false stops it.
+/// Called with the progress of a run; returning false stops it.
 pub type Watch<'a> = &'a mut (dyn FnMut(Phase, u64) -> bool + Send);
 
 /// Runs `row` once on `backend`.
@@ -208,7 +208,7 @@ fn run_open(setup: &Setup, backend: &dyn Backend, phases: &mut Phases<'_>, watch
     conclude(setup, description, measured, phases, watch)
 }
 
-/// What was measured, and is not verified yet.
+/// Measurements that are not verified yet.
 pub(crate) struct Measured {
     pub(crate) loaded: Loaded,
     pub(crate) entries: Vec<Entry>,
@@ -217,7 +217,7 @@ pub(crate) struct Measured {
     pub(crate) expires: bool,
 }
 
-/// Verifies what the store has, and makes it durable.
+/// Verifies the events of the store, and makes them durable.
 pub(crate) fn conclude(
     setup: &Setup,
     backend: &Description,
@@ -277,7 +277,7 @@ pub(crate) fn settle(
     Ok(())
 }
 
-/// Readers, unless there is nothing that they could see.
+/// Readers, unless there is no event that they could see.
 pub(crate) fn start_readers(setup: &Setup, backend: &Description) -> Result<Option<Readers>, LoadError> {
     let is_wanted = backend.keeps_events && setup.generator.workload().readers.tails > 0;
     is_wanted.then(|| Readers::start(setup)).transpose()
@@ -298,7 +298,7 @@ pub fn run_and_kill(
     let of = |phase| move |error| RunError::Store { phase, error };
     report(watch, Phase::Provision, 0)?;
     backend.wipe().map_err(of(Phase::Provision))?;
-    // What a server had before belongs to its place.
+    // The earlier events of a server belong to its place.
     let place = backend.place().ok_or(UNKILLABLE).map_err(of(Phase::Provision))?;
     let run = run_killed(
         backend,
@@ -325,7 +325,7 @@ pub fn run_and_kill(
     Ok(run)
 }
 
-/// Appends with `kill`, and judges what is left.
+/// Appends with `kill`, and checks the remaining events.
 fn run_killed(
     backend: &dyn Backend,
     row: &Workload,
@@ -382,7 +382,7 @@ fn run_killed(
     })
 }
 
-/// What the acknowledgements of a process that was killed say of its load.
+/// The load of a killed process, from its acknowledgements.
 fn loaded_of(entries: &[Entry], generator: &Generator) -> Loaded {
     let acknowledged =
         |entry: &&Entry| entry.number & PRELOAD == 0 && matches!(entry.outcome, Outcome::Acknowledged(_));
@@ -456,7 +456,7 @@ fn check(
     Ok(verdict)
 }
 
-/// Appends what the workload wants before the load.
+/// Appends the events of the workload before the load.
 pub(crate) fn preload(setup: &Setup, watch: Watch<'_>) -> Result<Vec<Entry>, RunError> {
     let mut entries = Vec::new();
     let mut events = Events::default();
@@ -523,7 +523,7 @@ pub(crate) fn is_steady(rates: &[f64]) -> bool {
     max > 0.0 && min >= max * (1.0 - STEADY_WITHIN)
 }
 
-/// Reads the whole log once, and returns how long it took and how many events it has.
+/// Reads the whole log once, and returns the duration and the number of events.
 fn replay(
     clock: &dyn Clock,
     store: &dyn EventStore,

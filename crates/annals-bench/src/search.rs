@@ -15,7 +15,7 @@ pub const RATE_MAX: f64 = 10_000_000.0;
 /// More samples than a percentile needs, since arrivals are random.
 const SPARE: f64 = 1.2;
 
-/// What a response time must stay below.
+/// The limit of a response time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
     /// The part of the operations, such as 0.99.
@@ -31,7 +31,7 @@ impl Limit {
         seconds / time.as_secs_f64()
     }
 
-    /// How long a rate must be measured for the percentile to be known.
+    /// The time of measurement that a percentile needs at a rate.
     pub fn time_needed(&self, rate: f64) -> Duration {
         #[expect(clippy::cast_precision_loss, reason = "a small number")]
         let samples = BEYOND_MIN as f64 / (1.0 - self.share) * SPARE;
@@ -75,7 +75,7 @@ impl fmt::Display for Limit {
     }
 }
 
-/// What a search found.
+/// The result of a search.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Found {
     /// The highest rate that was seen to hold; none if not even the first one held.

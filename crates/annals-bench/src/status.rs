@@ -1,11 +1,11 @@
-//! What became of a row, in a word.
+//! The status of a row, in a word.
 
 use crate::results::RowSummary;
 
-/// What became of a row; the first that applies.
+/// The status of a row; the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// The oracle found a broken rule: its figures are worth nothing.
+    /// The oracle found a broken rule: the figures are invalid.
     Wrong,
     /// It has no figures, or fewer repeats than it should.
     Failed,
@@ -17,7 +17,7 @@ pub enum Status {
     Errors,
     /// Everything is as it should be.
     Good,
-    /// The same, of a backend that keeps nothing to check.
+    /// The same for a backend that stores no events.
     Unchecked,
 }
 
@@ -36,7 +36,7 @@ impl Status {
     }
 }
 
-/// What became of `row`.
+/// The status of `row`.
 pub fn status(row: &RowSummary) -> Status {
     if row.is_red() {
         Status::Wrong

@@ -1,4 +1,4 @@
-//! What a store must do to be measured: the traits [`EventStore`] and [`Backend`], and what a backend says of itself.
+//! The interface of a measured store: the traits [`EventStore`] and [`Backend`], and the description of a backend.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// An event to append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NewEvent<'a> {
-    /// What happened, such as `PaymentReceived`.
+    /// The event type, such as `PaymentReceived`.
     pub event_type: &'a str,
     /// The conversation that the event belongs to; empty for none.
     pub correlation: &'a str,
@@ -36,7 +36,7 @@ pub struct StoredEvent<'a> {
     pub data: &'a [u8],
 }
 
-/// What ties an event to others, as a store returns it.
+/// The correlation and cause of an event, as a store returns them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trace<'a> {
     /// The number of the event in the store.
@@ -49,13 +49,13 @@ pub struct Trace<'a> {
     pub causation: &'a str,
 }
 
-/// Called with what a read of traces returns.
+/// Called with the correlation and cause of each event.
 pub type LookAtTrace<'a> = &'a mut dyn FnMut(Trace<'_>);
 
 /// Called with each event that a read returns. It does not call the store: a read may hold a lock.
 pub type Look<'a> = &'a mut dyn FnMut(StoredEvent<'_>);
 
-/// What a query asks for.
+/// The condition of a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     /// The field and its value.
@@ -77,10 +77,10 @@ pub enum By {
     Time(i64, i64),
 }
 
-/// Why a call to a store failed.
+/// The reason why a call to a store failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// The expected version does not hold, and nothing was written.
+    /// The expected version is wrong, and nothing was written.
     #[error("the stream is not at the expected version")]
     Conflict,
     /// The store cannot do this, and nothing was written.
@@ -205,7 +205,7 @@ impl fmt::Debug for dyn EventStore {
 
 /// A kind of store, and where it keeps its data.
 pub trait Backend: Send + Sync {
-    /// What it is.
+    /// Its description.
     fn description(&self) -> Description;
 
     /// Opens the store, with the events that it holds.
@@ -222,7 +222,7 @@ pub trait Backend: Send + Sync {
     /// [`StoreError::Failed`] if they cannot be removed.
     fn wipe(&self) -> Result<()>;
 
-    /// How another process finds it; none if it cannot.
+    /// The name by which another process opens it; `None` if it cannot.
     fn place(&self) -> Option<Place> {
         None
     }
@@ -241,7 +241,7 @@ pub trait Backend: Send + Sync {
         self.open()
     }
 
-    /// Why several processes cannot append to it at the same time; none if they can.
+    /// The reason why several processes cannot append to it at the same time; `None` if they can.
     fn unshared(&self) -> Option<&'static str> {
         Some("one process alone can open it")
     }
@@ -256,7 +256,7 @@ pub trait Backend: Send + Sync {
     }
 }
 
-/// How another process finds a backend: the arguments of [`backends::named`](crate::backends::named).
+/// The arguments of [`backends::named`](crate::backends::named) with which another process opens a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Its name, or the URL of its server.
@@ -281,7 +281,7 @@ impl fmt::Debug for dyn Backend {
     }
 }
 
-/// What an acknowledged append survives.
+/// The failures that an acknowledged append survives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DurabilityClass {
@@ -307,7 +307,7 @@ impl DurabilityClass {
     }
 }
 
-/// What a store writes as one, all or nothing.
+/// The unit that a store writes atomically.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BatchUnit {
@@ -327,7 +327,7 @@ impl BatchUnit {
     }
 }
 
-/// What an append can be made to depend on.
+/// The condition that an append can depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ConsistencyCheck {
@@ -347,7 +347,7 @@ impl ConsistencyCheck {
     }
 }
 
-/// What a backend says of itself.
+/// The description of a backend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// Its name on the command line.
@@ -356,13 +356,13 @@ pub struct Description {
     pub software: String,
     /// The settings that matter, as they are in effect.
     pub settings: String,
-    /// What an acknowledged append survives.
+    /// The failures that an acknowledged append survives.
     pub durability: DurabilityClass,
-    /// What it writes as one.
+    /// The unit that it writes atomically.
     pub batch_unit: BatchUnit,
-    /// What an append can depend on.
+    /// The condition that an append can depend on.
     pub check: ConsistencyCheck,
-    /// Whether it keeps events at all: the oracle has nothing to check in one that does not.
+    /// Whether it stores events. Otherwise the oracle checks nothing.
     pub keeps_events: bool,
     /// Whether it has a log over all streams.
     pub has_log: bool,

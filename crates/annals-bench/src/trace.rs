@@ -13,16 +13,16 @@ use crate::workload::Metric;
 /// Events that are read at a time.
 const PAGE: usize = 10_000;
 
-/// How many events can be traced.
+/// The numbers of events that can be traced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traced {
     /// Events of the load whose causes were all acknowledged.
     pub events: u64,
-    /// Of these, events whose correlation and cause are those that were written, and so those of all their causes.
+    /// Of these, events whose correlation and cause, and those of all their causes, are as written.
     pub traced: u64,
 }
 
-/// Traces what `entries`, which are sorted by number, have appended, if a goal asks for it. `None` too if the backend does not return it.
+/// Traces the events of `entries`, sorted by number, if a goal requires it. `None` also if the backend returns no traces.
 pub(crate) fn trace(
     generator: &Generator,
     store: &dyn EventStore,
@@ -41,7 +41,7 @@ pub(crate) fn trace(
     }
 }
 
-/// The events that the store returns with what was written.
+/// The events of the store, with those that were written.
 fn right(generator: &Generator, store: &dyn EventStore) -> Result<HashSet<Identity>> {
     let (mut right, mut after) = (HashSet::new(), Position(0));
     loop {

@@ -28,7 +28,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// How long a run has to end after Ctrl-C. A call to a backend that hangs has no end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is to be measured.
+/// The rows and settings of a measurement.
 pub(super) struct Asked {
     pub(super) workloads: Vec<Workload>,
     pub(super) backends: Vec<String>,
@@ -83,7 +83,7 @@ impl Session {
     pub(super) fn discard(self) {
         drop(self.data);
         release(&self.folder);
-        // A folder that is not empty, or cannot be removed, is only untidy.
+        // A folder that is not empty or cannot be removed does no harm.
         drop(fs::remove_dir(self.folder.path()));
     }
 
@@ -267,7 +267,7 @@ fn wait(told: &Receiver<Told>) -> Outcome<Vec<Row>> {
     }
 }
 
-/// This program, as the process that is killed.
+/// This program, as the process to kill.
 fn program() -> Option<Program> {
     Some(Program {
         path: std::env::current_exe().ok()?,

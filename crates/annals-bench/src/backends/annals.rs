@@ -15,7 +15,7 @@ use crate::store::{
     NewEvent, Place, Question, Result, StoreError, StoredEvent, Trace, Usage,
 };
 
-/// Why processes cannot share a store in memory.
+/// The reason why processes cannot share a store in memory.
 pub(crate) const IN_MEMORY: &str = "its events are in the memory of one process";
 /// The type of all aggregates.
 const AGGREGATE_TYPE: &str = "Bench";
@@ -135,7 +135,7 @@ impl Backend for Annals {
 #[derive(Debug)]
 pub(crate) struct AnnalsStore {
     pub(crate) store: Store,
-    /// Where its files are, if it has any.
+    /// The directory of its files, if any.
     pub(crate) folder: Option<PathBuf>,
     pub(crate) has_journal: bool,
 }

@@ -24,7 +24,7 @@ use crate::store::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CqrsEs;
 
-/// An event, as it is kept.
+/// A stored event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Kept {
     name: String,
@@ -107,7 +107,7 @@ impl CqrsEsStore {
         block_on(self.inner.load_events(stream)).map_err(failed)
     }
 
-    /// The version that the new events come after: the one that the caller names, or the last one. The store compares it with nothing.
+    /// The version that the new events follow: that of the caller, or the last one. The store does not check it.
     fn last(&self, stream: &str, expected: Expected) -> Result<usize> {
         match expected {
             Expected::NoStream => Ok(0),

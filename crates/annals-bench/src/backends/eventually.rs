@@ -20,7 +20,7 @@ use crate::store::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Eventually;
 
-/// An event, as it is kept.
+/// A stored event.
 #[derive(Clone, Debug)]
 struct Kept {
     data: Vec<u8>,

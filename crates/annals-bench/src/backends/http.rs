@@ -16,7 +16,7 @@ use crate::store::{
     Result, StoreError, StoredEvent, Usage,
 };
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEME: &str = "http://";
 /// The distance of two looks of a reader.
 const POLL: Duration = Duration::from_millis(1);
@@ -32,7 +32,7 @@ pub struct Http {
 }
 
 impl Http {
-    /// Asks the server at `url` what it is. A number after `#` is the position before the run.
+    /// Reads the description of the server at `url`. A number after `#` is the position before the run.
     ///
     /// # Errors
     ///

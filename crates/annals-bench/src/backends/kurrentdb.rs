@@ -16,7 +16,7 @@ use super::remote::{OrFailed as _, Since, described};
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result, StoredEvent};
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEMES: &[&str] = &["kurrentdb://", "esdb://"];
 /// By default a server syncs each append, but a client does not see whether it does, or whether it keeps anything on a disk.
 const SETTINGS: &str = "the server's own; by default it syncs each append, which is not asked";

@@ -163,7 +163,7 @@ pub struct Server {
     pub url: &'static str,
     /// How its URLs begin.
     schemes: &'static [&'static str],
-    /// What it is.
+    /// Its description.
     pub software: &'static str,
     /// The feature of the program that has it.
     pub feature: &'static str,

@@ -48,7 +48,7 @@ impl Backend for Naive {
     }
 }
 
-/// An event, as it is kept.
+/// A stored event.
 #[derive(Clone, Debug)]
 struct Kept {
     stream: Arc<str>,

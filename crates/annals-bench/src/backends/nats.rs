@@ -17,9 +17,9 @@ use super::remote::{
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Look, NewEvent, Place, Result};
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEME: &str = "nats://";
-/// A client does not see how often the server syncs; by default, once in two minutes, and not for an acknowledgement.
+/// A client cannot query how often the server syncs. By default it syncs every two minutes, independently of acknowledgements.
 const SETTINGS: &str = "storage=file, replicas=1, the server's own sync_interval";
 /// The end of a URL with which an append is one message.
 const AS_MESSAGE: &str = "?append=message";

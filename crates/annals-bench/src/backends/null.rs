@@ -1,4 +1,4 @@
-//! `null`: accepts everything and keeps nothing. What it measures is the harness.
+//! `null`: accepts every event and stores none. It measures the harness.
 
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Backend for Null {
 
 impl EventStore for Null {
     fn append(&self, _: &str, expected: Expected, events: &[NewEvent<'_>]) -> Result<Version> {
-        // What a store must look at, at least.
+        // The bytes that every store must read.
         std::hint::black_box((expected, events));
         Ok(Version(1))
     }

@@ -11,7 +11,7 @@ pub(super) struct Pool<C> {
 }
 
 impl<C> Pool<C> {
-    /// A pool whose first connection is there.
+    /// A pool with its first connection.
     pub(super) fn new(connect: impl Fn() -> Result<C> + Send + Sync + 'static) -> Result<Self> {
         let first = connect()?;
         Ok(Self {
@@ -20,7 +20,7 @@ impl<C> Pool<C> {
         })
     }
 
-    /// Calls `work` with a connection. One whose call failed is not used again: it may be in the middle of an answer.
+    /// Calls `work` with a connection. A connection is closed after a failed call: it may be in the middle of a response.
     pub(super) fn with<T>(&self, work: impl FnOnce(&mut C) -> Result<T>) -> Result<T> {
         let free = self.free.lock().pop();
         let mut connection = match free {

@@ -1,4 +1,4 @@
-//! `postgres://…`: Annals in PostgreSQL, in a schema of its own, which is dropped afterwards.
+//! `postgres://…`: Annals in PostgreSQL, in a separate schema that is dropped afterwards.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::remote::{ANSWER, CONNECT, OrFailed as _, answered, described, runtime
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Place, Result, StoreError};
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
 
 /// Annals in a database.
@@ -25,7 +25,7 @@ pub struct Postgres {
     server: Server,
 }
 
-/// What a server says of itself.
+/// The settings of a server.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: String,
@@ -78,14 +78,14 @@ pub(super) fn client(config: &Config) -> Result<(Runtime, Client)> {
     Ok((runtime, client))
 }
 
-/// Removes a schema, whose name is made of letters, digits and underscores.
+/// Drops a schema, whose name consists of letters, digits and underscores.
 pub(super) fn drop_schema(config: &Config, schema: &str) -> Result<()> {
     let (runtime, client) = client(config)?;
     let drop = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
     answered(&runtime, ANSWER, client.batch_execute(&drop))?.or_failed()
 }
 
-/// Why a call failed, in the words of the server.
+/// The message of the server for a failed call.
 pub(super) fn told(error: &tokio_postgres::Error) -> StoreError {
     let text = error
         .as_db_error()

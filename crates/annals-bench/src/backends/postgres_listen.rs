@@ -20,7 +20,7 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Listens to `channel`, whose name is made of letters.
+    /// Listens to `channel`, whose name consists of letters.
     pub(super) fn of(runtime: &Runtime, config: &Config, channel: &str) -> Result<Self> {
         let (send, notified) = bounded(1);
         let work = async {

@@ -20,9 +20,9 @@ use crate::store::{
     Backend, By, Description, EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question, Result, Trace,
 };
 
-/// How the URLs of this backend begin, before that of the database.
+/// The beginning of the URLs of this backend, before the URL of the database.
 pub(super) const PREFIX: &str = "table+";
-/// What the trigger notifies.
+/// The channel that the trigger notifies.
 const CHANNEL: &str = "events";
 /// A table in a database.
 #[derive(Clone, Debug)]
@@ -141,7 +141,7 @@ impl EventStore for Table {
     }
 
     fn keeps_bytes(&self) -> bool {
-        // `jsonb` has an order of keys and a way to write numbers of its own.
+        // `jsonb` changes the order of keys and the spelling of numbers.
         false
     }
 

@@ -14,7 +14,7 @@ use crate::crash::owner;
 use crate::expiring::Ends;
 use crate::store::{Backend, Description, EventStore, Follow, Look, NewEvent, Place, Result, StoreError, StoredEvent};
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEME: &str = "redis://";
 /// Keys that are removed at a time.
 const REMOVED: usize = 1_000;
@@ -118,7 +118,7 @@ impl Streams {
         show(&entries, look)
     }
 
-    /// Reads what comes after a position: the server wakes the reader.
+    /// Reads the events after a position. The server wakes the reader.
     fn read_behind(&self, after: Position, limit: usize, wait: Duration, pass: Pass<'_>) -> Result<()> {
         let mut read = cmd("XREAD");
         let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1);
@@ -176,7 +176,7 @@ impl EventStore for Streams {
         let mut call = self.expire.key(&self.log);
         call.arg(format!("{}:stream:", self.prefix)).arg(expired).arg(REMOVED);
         let some = |connection: &mut Connection| told(call.invoke::<usize>(connection));
-        // In parts: the server runs nothing else during a script.
+        // In parts, because the server runs no other command during a script.
         while self.connections.with(some)? == REMOVED {}
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! Keeps a library that prints from the standard output of the program, whose result goes there.
+//! Discards the output of a library that prints to standard output, which belongs to the result of the program.
 
 use crate::store::Result;
 
-/// While one exists, what this process writes to its standard output is discarded. Elsewhere than on Unix it is not.
+/// While one exists, the standard output of this process is discarded. Only on Unix.
 #[derive(Debug)]
 pub(super) struct Silence(());
 
@@ -33,7 +33,7 @@ mod unix {
 
     use crate::store::{Result, StoreError};
 
-    /// How many want silence, and where the standard output leads without it.
+    /// The number of silences, and the original standard output.
     static WANTED: Mutex<(usize, Option<OwnedFd>)> = Mutex::new((0, None));
 
     fn failed(error: impl Display) -> StoreError {
@@ -58,7 +58,7 @@ mod unix {
         if wanted.0 == 0
             && let Some(before) = wanted.1.take()
         {
-            // What is still in the buffer was printed during the silence.
+            // The contents of the buffer were printed during the silence.
             drop(stdout().flush());
             dup2_stdout(before).unwrap_or_default();
         }

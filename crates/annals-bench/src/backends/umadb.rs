@@ -15,7 +15,7 @@ use crate::store::{
     Backend, Description, DurabilityClass, EventStore, Follow, Look, NewEvent, Place, Result, StoredEvent,
 };
 
-/// How the URLs of this backend begin.
+/// The beginning of the URLs of this backend.
 pub(super) const SCHEME: &str = "umadb://";
 /// The most events of a part of an answer.
 const PAGE: u32 = 1_000;
@@ -132,7 +132,7 @@ impl EventStore for Boundaries {
         })
     }
 
-    /// Where a part of a stream is wanted, it is read from its end: `UmaDB` finds no event by its version.
+    /// A part of a stream is read from its end: `UmaDB` does not find events by version.
     fn read_stream(&self, stream: &str, after: Version, look: Look<'_>) -> Result<()> {
         let mut later = Vec::new();
         let is_part = after.0 > 0;

@@ -42,12 +42,12 @@ const TYPES: [&str; 8] = [
     "RefundIssued",
 ];
 
-/// What is to be done.
+/// An operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     /// Its number: with the seed, it decides everything else.
     pub number: u64,
-    /// What it does.
+    /// Its kind.
     pub kind: Kind,
     /// The stream that it reads or appends to; empty if it does neither.
     pub stream: String,
@@ -140,7 +140,7 @@ impl Generator {
         data.streams * data.events_per_stream.div_ceil(PRELOAD_BATCH)
     }
 
-    /// The operation `index` of the load before: streams grow one after the other.
+    /// The operation `index` of the preload, in which streams grow one by one.
     pub fn preload(&self, index: u64) -> Operation {
         let data = &self.workload.data;
         let appends = data.events_per_stream.div_ceil(PRELOAD_BATCH).max(1);
@@ -155,7 +155,7 @@ impl Generator {
         }
     }
 
-    /// The operation `index` of the probe afterwards: an append to a stream of its own, that is read at once.
+    /// The operation `index` of the final probe: an append to a new stream, which is read at once.
     pub fn probe(&self, index: u64) -> Operation {
         Operation {
             number: PROBE | index,
@@ -210,7 +210,7 @@ impl Generator {
         )
     }
 
-    /// What the query of operation `number` asks for.
+    /// The query of operation `number`.
     pub(crate) fn question(&self, kind: Kind, number: u64) -> Question {
         // Another sequence than the one that chose the kind.
         let mut random = Random::of(self.seed ^ 0x5bd1_e995, number);
@@ -288,7 +288,7 @@ fn event_type(random: &mut Random) -> &'static str {
 pub struct Events {
     bytes: Vec<u8>,
     correlation: String,
-    /// What caused the first event, and what the others.
+    /// The causes of the first event and of the others.
     causes: [String; 2],
     parts: Vec<Part>,
 }
@@ -336,7 +336,7 @@ impl Events {
         }
     }
 
-    /// Fills the buffers with an event of a log, whose payload gets an identity.
+    /// Fills the buffers with an event of a log, and adds an identity to its payload.
     fn fill_logged(&mut self, number: u64, logged: &Logged) {
         self.correlation.push_str(&logged.correlation);
         payload::wrap(&mut self.bytes, Identity { number, ordinal: 0 }, &logged.data);

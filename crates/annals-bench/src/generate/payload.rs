@@ -47,7 +47,7 @@ pub(crate) fn identity_of(data: &[u8]) -> Option<Identity> {
     })
 }
 
-/// Writes a JSON object with an identity and `data`, which is JSON itself, or nothing.
+/// Writes a JSON object with an identity and `data`, which is JSON or empty.
 pub(super) fn wrap(bytes: &mut Vec<u8>, identity: Identity, data: &[u8]) {
     bytes.extend_from_slice(HEAD);
     // Writing to a vector does not fail.
@@ -62,7 +62,7 @@ pub(super) fn wrap(bytes: &mut Vec<u8>, identity: Identity, data: &[u8]) {
 pub(crate) struct Filling {
     letters: Vec<u8>,
     words: Vec<u8>,
-    /// Of the logarithm of the length.
+    /// The mean of the logarithm of the length.
     mean: f64,
     deviation: f64,
     longest: f64,
@@ -92,7 +92,7 @@ impl Filling {
         // Writing to a vector does not fail.
         drop(write!(bytes, "{:016x}-{:04x}", identity.number, identity.ordinal));
         drop(write!(bytes, r#"","amount":{},"token":""#, random.below(1_000_000)));
-        // What follows the two texts has 12 bytes.
+        // The rest after the two texts has 12 bytes.
         let left = length.saturating_sub(bytes.len() - start + 12);
         #[expect(
             clippy::cast_precision_loss,

@@ -24,13 +24,13 @@ use crate::generate::Generator;
 use crate::readers::CATCH_UP_MAX;
 use crate::store::EventStore;
 
-/// How often a load reports its progress.
+/// The interval between reports of progress.
 const TICK: Duration = Duration::from_millis(200);
 
 /// How long a load that was stopped waits for calls that are under way.
 const STOPPING: Duration = Duration::from_secs(2);
 
-/// What a load needs.
+/// The inputs of a load.
 #[derive(Clone)]
 pub struct Setup {
     /// The store.
@@ -49,23 +49,23 @@ impl fmt::Debug for Setup {
     }
 }
 
-/// How long a load lasts.
+/// The length of a load.
 #[derive(Clone, Debug)]
 pub struct Span {
     /// The numbers of its operations: the first one, and the one after the last that may be done.
     pub numbers: Range<u64>,
-    /// For how long operations are due.
+    /// The time during which operations are due.
     pub time: Duration,
-    /// How much longer operations may start that were due within that time.
+    /// The additional time in which overdue operations may start.
     pub drain: Duration,
 }
 
-/// What a load did.
+/// The result of a load.
 #[derive(Clone, Debug, Default)]
 pub struct Loaded {
     /// Times and counts.
     pub recording: Recording,
-    /// What is known of each append.
+    /// The known state of each append.
     pub entries: Vec<Entry>,
     /// Operations that were due.
     pub offered: u64,
@@ -87,7 +87,7 @@ impl Loaded {
     }
 }
 
-/// Why a load has no result.
+/// The reason why a load has no result.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
     /// A thread cannot be started.
@@ -119,7 +119,7 @@ pub enum LoadError {
     Panicked,
 }
 
-/// Runs a load on threads, as many as the workload says. `watch` is called a few times a second with the number of operations so far;
+/// Runs a load on the threads of the workload. `watch` is called a few times a second with the number of completed operations;
 /// once it returns false, no more operations start, and those under way are waited for a short time only.
 ///
 /// # Errors
@@ -168,7 +168,7 @@ pub(crate) fn run_at(
 
 type Part = (Recording, Vec<Entry>);
 
-/// Waits for all workers, as long as `tick` says so.
+/// Waits for all workers while `tick` returns true.
 fn gather(receive: &Receiver<Part>, workers: usize, tick: &mut dyn FnMut() -> bool) -> Result<Vec<Part>, LoadError> {
     let mut parts = Vec::new();
     while parts.len() < workers {
@@ -182,7 +182,7 @@ fn gather(receive: &Receiver<Part>, workers: usize, tick: &mut dyn FnMut() -> bo
     Ok(parts)
 }
 
-/// Runs a load in virtual time, on this thread: the worker whose time is the earliest goes on first. The store moves the time of the worker
+/// Runs a load in virtual time, on this thread: the worker with the earliest time continues first. The store moves the time of the worker
 /// that calls it by [`VirtualClock::advance`].
 pub fn simulate(setup: &Setup, clock: &VirtualClock, span: &Span) -> Loaded {
     let source = source(setup, span, setup.clock.now());

@@ -1,4 +1,4 @@
-//! What a load records: times by operation, counts, and what was acknowledged.
+//! The record of a load: times by operation, counts, and acknowledgements.
 
 use std::time::Duration;
 
@@ -25,20 +25,20 @@ pub(crate) struct Times {
     pub(crate) ended: Duration,
 }
 
-/// How an operation ended.
+/// The result of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// A read is done.
     Read,
     /// An append is acknowledged; its first event has this version.
     Acknowledged(Version),
-    /// An append was refused: nothing was written.
+    /// An append was rejected, and nothing was written.
     Refused,
     /// A call failed: an append may be stored or not.
     Failed,
 }
 
-/// What is known of an append.
+/// The known state of an append.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// The number of its operation.
@@ -74,7 +74,7 @@ pub struct Slot {
     pub response: Samples,
 }
 
-/// What the workers of a load recorded.
+/// The records of the workers of a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Recording {
     kinds: Vec<KindTimes>,
@@ -98,7 +98,7 @@ pub struct Recording {
     pub conflicts: u64,
     /// Operations that failed.
     pub failed: u64,
-    /// Why the first one failed.
+    /// The reason of the first failure.
     pub failure: Option<String>,
     /// When the last one ended.
     pub(crate) last_end: Duration,
@@ -214,7 +214,7 @@ impl Recording {
         }
     }
 
-    /// Adds what another worker recorded.
+    /// Adds the record of another worker.
     pub(crate) fn merge(&mut self, other: Self) {
         for (own, others) in self.kinds.iter_mut().zip(&other.kinds) {
             own.service.add(&others.service);

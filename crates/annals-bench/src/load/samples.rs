@@ -10,7 +10,7 @@ pub const BEYOND_MIN: u64 = 100;
 /// Decimal digits that are kept of a time.
 const DIGITS: u8 = 3;
 
-/// A percentile, or why there is none.
+/// A percentile, or the reason why it is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Quantile {
     /// This time.
@@ -75,7 +75,7 @@ impl Default for Samples {
     #[expect(clippy::expect_used, reason = "three digits are a valid precision")]
     fn default() -> Self {
         let mut histogram = Histogram::new(DIGITS).expect("a histogram");
-        // Grows with the largest time: nothing is clipped at a top.
+        // The histogram grows with the largest time: no time is clipped.
         histogram.auto(true);
         Self {
             histogram,
@@ -100,7 +100,7 @@ impl Samples {
         self.max = self.max.max(other.max);
     }
 
-    /// The number of times.
+    /// The number of recorded times.
     pub fn count(&self) -> u64 {
         self.histogram.len()
     }

@@ -43,7 +43,7 @@ pub(crate) struct Claim {
     pub(crate) due: Option<Duration>,
 }
 
-/// How a source ended.
+/// The end of a source.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
     /// The number after the last operation.
@@ -122,7 +122,7 @@ impl Source {
 }
 
 impl State {
-    /// Counts what is still due within `window`, once.
+    /// Counts the operations that are still due within `window`, once.
     fn censor(&mut self, window: Window) {
         let Some(schedule) = &mut self.schedule else {
             return;

@@ -19,7 +19,7 @@ pub(crate) struct Worker {
     setup: Setup,
     source: Arc<Source>,
     events: Events,
-    /// Where the next page of the log begins.
+    /// The start of the next page of the log.
     cursor: Position,
     /// Operations so far, for the progress.
     done: Arc<AtomicU64>,
@@ -40,7 +40,7 @@ impl Worker {
         }
     }
 
-    /// Does one operation; false when there is none.
+    /// Runs one operation; false after the last one.
     pub(crate) fn step(&mut self) -> bool {
         let clock = Arc::clone(&self.setup.clock);
         let ready = clock.now();
@@ -173,7 +173,7 @@ fn read(event: &StoredEvent<'_>) -> Version {
     event.version
 }
 
-/// Appends the events of `operation`, and returns what the ledger keeps of it.
+/// Appends the events of `operation`, and returns its entry of the ledger.
 pub(crate) fn append_one(setup: &Setup, operation: &Operation, events: &mut Events) -> (Entry, Option<StoreError>) {
     events.fill(&setup.generator, operation);
     let started = setup.clock.now();

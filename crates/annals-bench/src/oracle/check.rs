@@ -1,4 +1,4 @@
-//! Reading everything back, and what follows from the acknowledgements alone.
+//! Reads everything back, and checks the acknowledgements.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -34,14 +34,14 @@ pub fn verify(
 /// Until when events are there.
 #[derive(Clone, Copy)]
 pub struct Expiry<'a> {
-    /// How long after its append.
+    /// The time after its append.
     pub age: Duration,
     /// By this clock, which is that of the entries.
     pub clock: &'a dyn Clock,
 }
 
 impl Expiry<'_> {
-    /// What was appended before this time has expired, and may be there or not.
+    /// Events that were appended before this time have expired, and may be stored or not.
     pub(crate) fn cutoff(self) -> Option<Duration> {
         self.clock.now().checked_sub(self.age)
     }
@@ -53,7 +53,7 @@ impl fmt::Debug for Expiry<'_> {
     }
 }
 
-/// The same, of a store whose events expire: those that have may be missing, and no others.
+/// The same for a store whose events expire: only expired events may be missing.
 ///
 /// # Errors
 ///

@@ -12,7 +12,7 @@ use crate::load::Entry;
 use crate::load::recording::Outcome;
 use crate::store::StoredEvent;
 
-/// Matches events, one after the other, as the backend returns them.
+/// Matches events one by one, in the order in which the backend returns them.
 #[derive(Debug)]
 pub(super) struct Matching<'a> {
     generator: &'a Generator,
@@ -22,7 +22,7 @@ pub(super) struct Matching<'a> {
     keeps_bytes: bool,
     /// For each entry where its events begin in `seen`; one more at the end.
     offsets: Vec<usize>,
-    /// How often each event was seen.
+    /// The number of times that each event was seen.
     seen: Vec<u8>,
     /// The last version of each stream.
     streams: HashMap<String, u64>,
@@ -197,7 +197,7 @@ impl<'a> Matching<'a> {
         }
     }
 
-    /// Finds what is missing, once all events were taken. What was appended before `cutoff` may be.
+    /// Finds missing events after all events were read. Events that were appended before `cutoff` may be missing.
     pub(super) fn finish(mut self, cutoff: Option<Duration>) -> Verdict {
         self.check_gaps(cutoff);
         for (index, entry) in self.entries.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The oracle: compares what a backend has stored with what it acknowledged.
+//! The oracle: compares the stored events of a backend with its acknowledgements.
 
 mod check;
 mod found;
@@ -12,25 +12,25 @@ pub use self::probe::{Probed, probe, simulate_probe};
 /// Examples that are kept of one rule.
 const EXAMPLES_MAX: usize = 5;
 
-/// What a backend must keep.
+/// The rules that a backend must keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Rule {
-    /// Every acknowledged event is there.
+    /// Every acknowledged event is stored.
     NothingLost,
-    /// An append is there with all its events or with none, and their bytes are those that were sent.
+    /// Either all events of an append are stored or none, and with the bytes that were sent.
     NothingTorn,
-    /// Every event is there once.
+    /// Every event is stored once.
     NothingDoubled,
-    /// No event is there that was refused or never sent.
+    /// No event is stored that was rejected or never sent.
     NothingInvented,
     /// Events have the versions that were acknowledged, and positions in the order of their appends.
     InOrder,
     /// The versions of a stream are 1, 2, 3 … without gaps.
     NoGaps,
-    /// Of the appends to one version of a stream, one is acknowledged.
+    /// Only one append to a version of a stream is acknowledged.
     OneWinner,
-    /// A worker reads what it has appended.
+    /// A worker reads its own appends.
     ReadYourWrites,
     /// Every reader that follows the log sees every event once, in order.
     EveryReader,
@@ -50,7 +50,7 @@ impl Rule {
         Self::EveryReader,
     ];
 
-    /// What it says.
+    /// Its text.
     pub const fn name(self) -> &'static str {
         match self {
             Self::NothingLost => "nothing acknowledged is lost",
@@ -66,25 +66,25 @@ impl Rule {
     }
 }
 
-/// How often a rule was broken.
+/// The number of times that a rule was broken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
     /// The rule.
     pub rule: Rule,
-    /// How often.
+    /// The number of times.
     pub count: u64,
     /// The first few.
     pub examples: Vec<String>,
 }
 
-/// What the oracle found.
+/// The result of the oracle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// Whether there was something to check: the harness alone keeps nothing.
+    /// Whether there was anything to check: `null` stores no events.
     pub is_checked: bool,
     /// Events that were acknowledged.
     pub acknowledged: u64,
-    /// Of these, events that are there.
+    /// Of these, events that were found.
     pub found: u64,
     /// Events that were acknowledged, are not there, and had expired; they are not in the number above.
     #[serde(default)]
@@ -99,7 +99,7 @@ impl Verdict {
         self.violations.is_empty()
     }
 
-    /// How often `rule` was broken.
+    /// The number of times that `rule` was broken.
     pub fn count(&self, rule: Rule) -> u64 {
         self.of(rule).map_or(0, |violation| violation.count)
     }
@@ -132,7 +132,7 @@ impl Verdict {
         self.violations.retain(|violation| violation.rule != rule);
     }
 
-    /// Adds what another check found.
+    /// Adds the result of another check.
     pub fn merge(&mut self, other: Self) {
         self.is_checked |= other.is_checked;
         self.acknowledged += other.acknowledged;

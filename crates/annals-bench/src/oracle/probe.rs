@@ -13,10 +13,10 @@ use crate::store::{By, Description, Question, Result, StoredEvent};
 const APPENDS: u64 = 100;
 /// Events that a query returns at most: more than one conversation has.
 const QUERY_LIMIT: usize = 100;
-/// Workers at most: more threads of a probe find nothing else.
+/// Maximum number of workers of a probe.
 const WORKERS_MAX: u64 = 16;
 
-/// What the workers of a probe found, and what they appended.
+/// The results and the appends of the workers of a probe.
 pub type Probed = (Verdict, Vec<Entry>);
 
 /// Appends, reads and queries with the workers of the workload.
@@ -91,7 +91,7 @@ fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Result<Probed> {
     Ok((verdict, entries))
 }
 
-/// Whether `stream` has `events` and nothing else.
+/// Whether `stream` contains exactly `events`.
 fn is_read(setup: &Setup, stream: &str, events: &Events) -> Result<bool> {
     let mut sent = events.list().into_iter();
     let mut is_same = true;

@@ -26,11 +26,11 @@ pub(super) struct Bar {
 /// A line of points.
 pub(super) struct Line {
     pub(super) label: String,
-    /// Points that are joined; there is no line from part to part.
+    /// Joined points; parts are not joined with each other.
     pub(super) parts: Vec<Vec<(f64, f64)>>,
 }
 
-/// Horizontal bars from zero on; empty if there is none.
+/// Horizontal bars that start at zero; empty without bars.
 pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let longest = bars.iter().map(|bar| bar.high.max(bar.value)).fold(0.0, f64::max);
     if longest <= 0.0 {
@@ -72,7 +72,7 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     figure(&format!("{title}, {unit}"), top + 4.0, &svg, &table)
 }
 
-/// Lines over a common axis; empty if there is no point.
+/// Lines over a common axis; empty without points.
 pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String {
     let points = || lines.iter().flat_map(|line| line.parts.iter().flatten());
     let right = points().map(|point| point.0).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! The report: one page that needs nothing else, for light and dark screens and for paper.
+//! The report: one self-contained page for light and dark screens and for paper.
 
 mod chart;
 mod html;
@@ -12,7 +12,7 @@ use crate::status::{Status, status};
 use crate::store::DurabilityClass;
 use crate::workload::Mode;
 
-/// What the page may load: nothing.
+/// The content security policy: the page loads nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
 /// Rows of a chart over time: more lines cannot be told apart.
 const LINES_MAX: usize = 8;
@@ -206,7 +206,7 @@ fn scaling_by(summary: &Summary, unit: &str, count: &dyn Fn(&RowSummary) -> u32)
     format!("<h2>Throughput by {unit}</h2>{text}\n")
 }
 
-/// Rows of one durability, workload and load are in one chart, and no others. What keeps nothing is no store to compare with.
+/// A chart contains only rows with one durability, workload and load. `null` is omitted, because it stores no events.
 fn charts(summary: &Summary) -> String {
     let mut groups: Vec<(&str, DurabilityClass)> = Vec::new();
     for group in summary
@@ -277,7 +277,7 @@ fn percentiles(rows: &[&RowSummary]) -> String {
     bars("Percentiles", "ms", &all)
 }
 
-/// The repeats one after the other, each a part of its line.
+/// The repeats in order, each as a part of the line.
 fn timeline(rows: &[&RowSummary]) -> String {
     let seconds = rows.iter().flat_map(|row| &row.timeline).map(|part| part.second);
     // With room between two repeats.
@@ -375,7 +375,7 @@ fn readers(summary: &Summary) -> String {
     format!("<h2>Readers and recovery</h2>{}{note}\n", table(&header, &rows))
 }
 
-/// Events that had expired and were gone.
+/// Events that had expired and were removed.
 fn expired(row: &RowSummary) -> String {
     match row.expired {
         Some(expired) => expired.to_string(),

@@ -26,25 +26,25 @@ const BYTES_MAX: u64 = 256 << 20;
 /// Maximum number of rows of a result that is read.
 const ROWS_MAX: usize = 10_000;
 
-/// Why a result cannot be written or read.
+/// The reason why a result cannot be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// A file cannot be written or read.
     #[error("cannot {verb} {}: {error}", path.display())]
     File {
-        /// What was tried.
+        /// The attempted operation.
         verb: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         error: io::Error,
     },
-    /// A file is not what it should be.
+    /// A file is invalid.
     #[error("{} is no result of `annals bench`: {reason}", path.display())]
     Invalid {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
 }
@@ -137,7 +137,7 @@ impl Folder {
     /// [`ResultsError::File`] if it cannot be written.
     pub fn file(&self, name: &str, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), ResultsError> {
         let path = self.path.join(name);
-        // A new file takes the place of the old one: where that is a link, the file that it leads to is not written.
+        // A new file replaces the old one. If that is a link, its target is not written.
         let new = self.path.join(format!("{name}.{}.tmp", std::process::id()));
         let written = fs::File::create_new(&new).and_then(|file| {
             let mut file = io::BufWriter::new(file);
@@ -210,7 +210,7 @@ fn check_summary(summary: &Summary) -> Result<(), String> {
     Ok(())
 }
 
-/// Why a manifest cannot be measured again, if it cannot: it may have been changed.
+/// The reason why a manifest cannot be measured again, if any: it may have been changed.
 fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     if manifest.workloads.is_empty() || manifest.backends.is_empty() {
         return Err("it names no workload, or no backend".to_owned());

@@ -1,4 +1,4 @@
-//! Goals: what a workload wants, and whether a row reached it.
+//! Goals of workloads, and whether a row reached them.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,9 +14,9 @@ use crate::workload::{Goal, Kind, Metric};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GoalResult {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What was measured, in the metric's unit; none if too little was.
+    /// The measured value in the metric's unit; `None` if there was too little data.
     pub value: Option<f64>,
     /// Whether that is enough; none if it is not known.
     pub is_reached: Option<bool>,
@@ -31,7 +31,7 @@ fn measured_before() -> bool {
 }
 
 impl GoalResult {
-    /// What became of it, in a word or two.
+    /// The verdict in a word or two.
     pub fn name_of_result(&self) -> &'static str {
         match self.is_reached {
             Some(true) => "pass",
@@ -61,7 +61,7 @@ pub(super) fn judge(row: &Row) -> Vec<GoalResult> {
         .collect()
 }
 
-/// Whether a run has what `metric` is about, even if it is too little of it.
+/// Whether a run has any data for `metric`.
 fn is_measured(row: &Row, metric: Metric) -> bool {
     let any = |is: &dyn Fn(&Run) -> bool| row.runs.iter().any(is);
     match metric {
@@ -101,7 +101,7 @@ fn measured(row: &Row, goal: &Goal) -> Option<f64> {
                 let failed = sum(&|run| run.loaded.recording.kind(kind).failed);
                 percent(failed, failed + sum(&ended))
             }
-            // What had no answer has failed, for a user.
+            // An operation without a response counts as failed.
             None => percent(
                 sum(&|run| run.loaded.recording.failed + run.loaded.censored),
                 sum(&|run| run.loaded.offered),
@@ -130,7 +130,7 @@ fn percentile(row: &Row, of: Option<Kind>, share: f64) -> Option<f64> {
             None => all.add(&run.loaded.recording.all().response),
         }
     }
-    // What was never answered may be of any kind: then nothing is known of the tail.
+    // Operations without a response may be of any kind, so the tail of the distribution is unknown.
     let is_whole = row.runs.iter().all(|run| run.loaded.censored == 0);
     let known = all.quantile(share).known().filter(|_| is_whole);
     known.map(|time| time.as_secs_f64() * 1_000.0)

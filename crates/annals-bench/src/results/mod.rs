@@ -37,7 +37,7 @@ pub struct Manifest {
     pub workloads: Vec<Workload>,
     /// The machine.
     pub machine: Machine,
-    /// What the self-tests found.
+    /// The results of the self-tests.
     pub self_test: SelfTest,
 }
 
@@ -70,9 +70,9 @@ pub struct RowSummary {
     /// Processes that shared the load; 0 if it was that of one alone.
     #[serde(default)]
     pub processes: u32,
-    /// How often it was measured.
+    /// The number of repeats.
     pub repeats: usize,
-    /// Why it has no figures.
+    /// The reason why it has no figures.
     pub failure: Option<String>,
     /// Whether less was accepted than was offered, in half of the repeats or more.
     pub is_overloaded: bool,
@@ -88,7 +88,7 @@ pub struct RowSummary {
     pub conflicts: u64,
     /// Operations that failed.
     pub failed: u64,
-    /// Why the first one failed.
+    /// The reason of the first failure.
     pub first_failure: Option<String>,
     /// Operations that were due and never started.
     pub censored: u64,
@@ -106,10 +106,10 @@ pub struct RowSummary {
     pub is_checked: bool,
     /// Events that were acknowledged, and of these those that were found.
     pub delivered: (u64, u64),
-    /// How long after its append an event was to expire, in milliseconds; 0 for never.
+    /// The time to live of an event in milliseconds; 0 for no limit.
     #[serde(default)]
     pub time_to_live_ms: u64,
-    /// Acknowledged events that had expired and were gone; none if events of the backend do not expire, or were not to.
+    /// Acknowledged events that had expired and were removed; `None` if events do not expire.
     #[serde(default)]
     pub expired: Option<u64>,
     /// The most events of other programs that a reader skipped in a repeat.
@@ -117,7 +117,7 @@ pub struct RowSummary {
     pub foreign: u64,
     /// Broken rules.
     pub violations: Vec<Violation>,
-    /// What the workload wants, and whether it was reached.
+    /// The goals of the workload, and whether they were reached.
     pub goals: Vec<GoalResult>,
     /// The measured time in parts.
     pub timeline: Vec<TimelinePart>,
@@ -129,9 +129,9 @@ pub struct RowSummary {
 pub struct KindSummary {
     /// The operation.
     pub kind: Kind,
-    /// How often it ended without a failure.
+    /// The number of times that it succeeded.
     pub count: u64,
-    /// How often it failed.
+    /// The number of times that it failed.
     pub failed: u64,
     /// Half of them took at most this long, in milliseconds; in an open loop from when they were due.
     pub p50_ms: Option<f64>,
@@ -189,7 +189,7 @@ pub enum Figure {
     SeenP99,
     /// The most events that a reader was behind.
     BehindMax,
-    /// From the start of opening a store whose process was killed until it is open, in milliseconds.
+    /// The time to open a store after its process was killed, in milliseconds.
     ReopenTime,
     /// Acknowledged events that were lost with that process.
     LostEvents,

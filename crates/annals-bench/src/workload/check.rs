@@ -65,7 +65,7 @@ fn check_data(workload: &Workload) -> Result<(), WorkloadError> {
     bounds("data.batch", u64::from(data.batch), 1, 10_000)?;
     bounds("data.days", u64::from(data.days), 1, 10_000)?;
     if data.time_to_live_ms > 0 {
-        // What was just appended is read before it expires.
+        // A new event is read before it expires.
         bounds("data.time_to_live_ms", data.time_to_live_ms, 100, 3_600_000)?;
         ensure(workload.recover.is_none(), || {
             "data.time_to_live_ms: nothing expires in a process that is killed; set it to 0".to_owned()

@@ -1,4 +1,4 @@
-//! A workload is data: which operations, on which streams, with which payloads, and how they arrive.
+//! A workload is data: operations, streams, payloads, and arrivals.
 
 mod builtin;
 mod check;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 pub use self::builtin::{BUILT_IN, built_in};
 pub use self::set::{Setting, with_settings};
 
-/// What is wrong with a workload.
+/// The fault of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct WorkloadError(pub(crate) String);
@@ -23,10 +23,10 @@ pub struct WorkloadError(pub(crate) String);
 pub struct Workload {
     /// Its name on the command line and in reports.
     pub name: String,
-    /// What it stands for, in a sentence.
+    /// Its purpose, in a sentence.
     #[serde(default)]
     pub about: String,
-    /// The streams, and what they hold before.
+    /// The streams, and their events before the load.
     #[serde(default)]
     pub data: Data,
     /// Which streams are chosen the most often.
@@ -50,13 +50,13 @@ pub struct Workload {
     /// The process that appends is killed; without it, none is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recover: Option<Recover>,
-    /// How long each phase lasts.
+    /// The length of each phase.
     #[serde(default)]
     pub phases: Phases,
-    /// Versions of the workload, each a row of its own; without any, the workload is one row.
+    /// Variants of the workload, each with its own row; without any, the workload is one row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
-    /// What a backend must reach to pass.
+    /// The goal of a backend.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goals: Vec<Goal>,
     /// The log whose events are appended, instead of generated ones.
@@ -73,7 +73,7 @@ fn appends() -> BTreeMap<Kind, f64> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
-    /// Where it is: a file is read again for another run.
+    /// Its path. The file is read again for another run.
     pub path: String,
     /// Its events, in order; they are in no file of a workload.
     #[serde(skip)]
@@ -85,7 +85,7 @@ pub struct Log {
 pub struct Logged {
     /// Its stream.
     pub stream: String,
-    /// What happened.
+    /// The event type.
     pub event_type: String,
     /// The conversation that it belongs to; empty for none.
     pub correlation: String,
@@ -159,7 +159,7 @@ impl Kind {
     }
 }
 
-/// The streams, and what they hold before the load.
+/// The streams, and their events before the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
@@ -171,7 +171,7 @@ pub struct Data {
     pub batch: u32,
     /// Days that the events are spread over.
     pub days: u32,
-    /// How long after its append an event expires, in milliseconds; 0 for never.
+    /// The time to live of an event in milliseconds; 0 for no limit.
     pub time_to_live_ms: u64,
 }
 
@@ -196,7 +196,7 @@ pub enum Skew {
     Uniform,
     /// The first the most often, by Zipf's distribution.
     Zipf {
-        /// How much more often: 0 for uniform, 0.99 as in YCSB.
+        /// The exponent of the distribution: 0 for uniform, 0.99 as in YCSB.
         theta: f64,
     },
     /// A few get a share of all operations.
@@ -240,7 +240,7 @@ pub struct Load {
     pub rate: f64,
     /// The distances of operations, in an open loop.
     pub arrivals: Arrivals,
-    /// In bursts: how many times the rate.
+    /// The factor of the rate in bursts.
     pub burst_factor: f64,
     /// In bursts: the share of the time that has them.
     pub burst_share: f64,
@@ -327,7 +327,7 @@ impl Default for Read {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Readers {
-    /// How many.
+    /// Their number.
     pub tails: u32,
     /// Whether each parses the events and folds them, as a projection does.
     pub fold: bool,
@@ -337,7 +337,7 @@ pub struct Readers {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Recover {
-    /// How long it appends before.
+    /// The time for which it appends first.
     pub kill_after_ms: u64,
 }
 
@@ -347,11 +347,11 @@ impl Default for Recover {
     }
 }
 
-/// How long each phase lasts.
+/// The length of each phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Phases {
-    /// After the load: nothing happens.
+    /// The pause after the load.
     pub settle_ms: u64,
     /// At most, until throughput and p99 are steady.
     pub warmup_ms: u64,
@@ -361,7 +361,7 @@ pub struct Phases {
     pub drain_ms: u64,
     /// The most operations of warm-up and measured time together; bounds the memory of the oracle.
     pub operations_max: u64,
-    /// How often each row is measured.
+    /// The number of repeats of each row.
     pub repeats: u32,
 }
 
@@ -388,15 +388,15 @@ pub struct Variant {
     pub set: BTreeMap<String, toml::Value>,
 }
 
-/// What a backend must reach to pass.
+/// The goal of a backend.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// What is measured.
+    /// The metric.
     pub metric: Metric,
-    /// Of these operations; without it, of all.
+    /// The operations; all if absent.
     #[serde(default)]
     pub of: Option<Kind>,
     /// At most, in the metric's unit.
@@ -407,7 +407,7 @@ pub struct Goal {
     pub at_least: Option<f64>,
 }
 
-/// What a goal is about.
+/// The metric of a goal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
@@ -488,13 +488,13 @@ impl Workload {
         self.phases.operations_max.min(events.unwrap_or(u64::MAX))
     }
 
-    /// How long after its append an event expires; none for never.
+    /// The time to live of an event; `None` for no limit.
     pub(crate) fn time_to_live(&self) -> Option<Duration> {
         let millis = self.data.time_to_live_ms;
         (millis > 0).then(|| Duration::from_millis(millis))
     }
 
-    /// How long the load runs before it is measured: a log is measured from its first event on.
+    /// The length of the warm-up. A log is measured from its first event.
     pub(crate) fn warmup(&self) -> Duration {
         let millis = if self.log.is_some() { 0 } else { self.phases.warmup_ms };
         Duration::from_millis(millis)
@@ -556,7 +556,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// An error says which key is unknown, missing or out of its bounds.
+    /// The error names the key that is unknown, missing or out of bounds.
     pub fn parse(text: &str) -> Result<Self, WorkloadError> {
         with_settings(text, &[])
     }
@@ -565,7 +565,7 @@ impl Workload {
     ///
     /// # Errors
     ///
-    /// An error says which key of a variant is unknown or out of its bounds.
+    /// The error names the key of a variant that is unknown or out of bounds.
     pub fn rows(&self) -> Result<Vec<Self>, WorkloadError> {
         if self.variants.is_empty() {
             return Ok(vec![self.clone()]);

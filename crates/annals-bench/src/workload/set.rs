@@ -36,11 +36,11 @@ impl FromStr for Setting {
     }
 }
 
-/// Reads the workload of a file, with `settings` in the place of its own.
+/// Parses the workload of a file, and replaces its settings by `settings`.
 ///
 /// # Errors
 ///
-/// An error says which key is unknown, missing or out of its bounds.
+/// The error names the key that is unknown, missing or out of bounds.
 pub fn with_settings(text: &str, settings: &[Setting]) -> Result<Workload, WorkloadError> {
     if text.len() > BYTES_MAX {
         return Err(WorkloadError(format!("a workload has at most {BYTES_MAX} bytes")));

@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use super::{Message, OrFailed as _};
 use crate::store::{NewEvent, Result, StoreError};
 
-/// The most messages that a server takes as a batch.
+/// Maximum number of messages in a batch.
 const BATCH_MAX: usize = 1_000;
 
 /// Publishes messages.

@@ -22,7 +22,7 @@ const LINES: &str = "application/x-ndjson";
 /// Called with each event; true if it counts.
 pub(in crate::backends) type Count<'a> = &'a mut dyn FnMut(&Found<'_>) -> bool;
 
-/// Where a server is, and the connections to it.
+/// The address of a server, and the connections to it.
 #[derive(Clone, Debug)]
 pub(in crate::backends) struct Client {
     agent: Agent,
@@ -64,7 +64,7 @@ impl Found<'_> {
         }
     }
 
-    /// Calls `look` with what ties the event to others.
+    /// Calls `look` with the correlation and cause of the event.
     pub(in crate::backends) fn show_trace(&self, look: LookAtTrace<'_>) {
         let ids = self.metadata.and_then(|text| serde_json::from_str(text.get()).ok());
         let ids: Ids<'_> = ids.unwrap_or_default();
@@ -94,7 +94,7 @@ impl Client {
         }
     }
 
-    /// What the server says of its store.
+    /// The state of the server's store.
     pub(in crate::backends) fn state(&self) -> Result<Value> {
         let request = self.agent.get(format!("{}/v1/store", self.url));
         let request = request.config().timeout_global(Some(CONNECT)).build();
@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// Shows events of the page at `path`, which has a query already, and of those after it, until `look` has counted `limit` of them by returning true.
-    /// What does not exist has none.
+    /// A stream that does not exist has no version.
     pub(in crate::backends) fn pages(&self, path: &str, limit: usize, look: Count<'_>) -> Result<()> {
         let mut next = Some(format!("/v1{path}&limit={}", limit.min(PAGE)));
         let mut left = limit;
@@ -166,7 +166,7 @@ fn document(mut response: Response<Body>) -> Result<Value> {
     serde_json::from_slice(&bytes).or_failed()
 }
 
-/// Why a request was refused: a conflict, or another problem.
+/// The reason why a request was rejected: a conflict, or another problem.
 fn refused(response: Response<Body>) -> StoreError {
     let status = response.status();
     let problem = document(response).unwrap_or_default();

@@ -43,7 +43,7 @@ impl<'a> JsonEvent<'a> {
     }
 }
 
-/// What an append depends on, as the API has it.
+/// The condition of an append in the form of the API.
 #[cfg(feature = "http")]
 pub(in crate::backends) fn condition(expected: Expected) -> String {
     match expected {

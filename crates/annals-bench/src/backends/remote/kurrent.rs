@@ -15,9 +15,9 @@ use tokio::time::timeout;
 use super::{OrFailed as _, runtime};
 use crate::store::{NewEvent, Result, StoreError};
 
-/// How long it may take until the server has answered for the first time.
+/// The time limit of the first response.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the server may take for an answer, or for an event of one.
+/// The time limit of a response, and of each of its events.
 pub(in crate::backends) const ANSWER: Duration = Duration::from_secs(60);
 
 /// Connects to the server at `url`, and waits for its first answer.
@@ -77,7 +77,7 @@ pub(in crate::backends) fn beginning(after: u64) -> StreamPosition<Position> {
     }
 }
 
-/// Gives `look` each event, until it returns that it wants no more. A stream that is not there has none.
+/// Passes each event to `look` until that returns false. A stream that does not exist has no events.
 pub(in crate::backends) async fn shown(
     found: Result<ReadStream, Error>,
     mut look: impl FnMut(&RecordedEvent) -> bool,

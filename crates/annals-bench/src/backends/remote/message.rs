@@ -23,7 +23,7 @@ pub(in crate::backends) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// One whose first version is not known yet.
+    /// An append whose first version is not known yet.
     pub(in crate::backends) fn new(stream: &'a str, events: &[NewEvent<'a>]) -> Result<Self> {
         Ok(Self {
             stream: stream.into(),

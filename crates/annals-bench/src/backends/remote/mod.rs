@@ -1,4 +1,4 @@
-//! What backends on servers share: how a failure is told, what is said of a store, and below it events as JSON and appends after a version that was read.
+//! Shared parts of backends on servers: errors, descriptions, events as JSON, and appends after a version that was read.
 
 #[cfg(any(feature = "nats", feature = "postgres", feature = "umadb"))]
 mod append;
@@ -47,7 +47,7 @@ pub(super) use self::reader::{Pass, Reader};
 pub(super) use self::since::Since;
 use crate::store::{BatchUnit, ConsistencyCheck, Description, DurabilityClass, Result, StoreError};
 
-/// How long it may take to connect, and to learn what a server is.
+/// The time limit of a connection with the description of the server.
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// No answer is waited for longer.
@@ -85,7 +85,7 @@ pub(super) fn described(name: &str, software: String, settings: String, durabili
     }
 }
 
-/// Refuses a URL with a user and a password.
+/// Rejects a URL with a user and a password.
 #[cfg(any(
     feature = "http",
     feature = "kurrentdb",

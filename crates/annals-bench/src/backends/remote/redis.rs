@@ -1,4 +1,4 @@
-//! How Redis is asked, and how the entries of its streams are read.
+//! Commands of Redis, and the entries of its streams.
 
 use annals::{Position, Version};
 use redis::{Client, Cmd, Connection, FromRedisValue, RedisResult};
@@ -13,7 +13,7 @@ pub(in crate::backends) fn connection(client: &Client) -> Result<Connection> {
     Ok(connection)
 }
 
-/// What an acknowledgement survives. While a sync is under way, `everysec` holds back writes in the process for up to two seconds.
+/// The failures that an acknowledgement survives. During a sync, `everysec` holds writes in the process for up to two seconds.
 pub(in crate::backends) fn durability(is_logged: bool, sync: &str) -> DurabilityClass {
     match sync {
         "always" if is_logged => DurabilityClass::PowerSafe,

@@ -1,4 +1,4 @@
-//! Where a run begins in the log of a server whose events cannot be removed.
+//! The start of a run in the log of a server whose events cannot be removed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -31,7 +31,7 @@ impl Since {
         self.position.store(position, Ordering::Relaxed);
     }
 
-    /// How another process finds it.
+    /// The URL with which another process finds it.
     pub(in crate::backends) fn place(&self) -> Place {
         Place::of_name(&format!("{}#{}", self.url, self.position()))
     }

@@ -4,7 +4,7 @@ use prost::Message;
 
 use crate::store::{NewEvent, Result, StoreError};
 
-/// Where an event has its version: `UmaDB` gives it a position alone.
+/// The place of an event's version: `UmaDB` assigns only a position.
 const VERSION: &str = "version";
 
 #[derive(Clone, PartialEq, Message)]
@@ -92,7 +92,7 @@ impl Query {
     }
 }
 
-/// What an append depends on: that no event after a position matches.
+/// The condition of an append: no event after a position matches.
 #[derive(Clone, PartialEq, Message)]
 pub(in crate::backends) struct Condition {
     #[prost(message, tag = "1")]

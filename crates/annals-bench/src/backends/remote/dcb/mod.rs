@@ -24,9 +24,9 @@ use self::messages::{Head, Nothing, Page, Subscribe};
 use super::OrFailed as _;
 use crate::store::{Result, StoreError};
 
-/// How long it may take to connect.
+/// The time limit of a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long the server may take for an answer, or for a part of one.
+/// The time limit of a response, and of each of its parts.
 const ANSWER: Duration = Duration::from_secs(60);
 /// The most bytes of a message.
 const MESSAGE_MAX: usize = 64 << 20;
@@ -38,7 +38,7 @@ pub(in crate::backends) struct Dcb {
     grpc: Grpc<Channel>,
 }
 
-/// A failed condition has a code of its own.
+/// A failed condition has a separate code.
 fn refused(status: &Status) -> StoreError {
     if status.code() == Code::FailedPrecondition {
         return StoreError::Conflict;
@@ -46,7 +46,7 @@ fn refused(status: &Status) -> StoreError {
     StoreError::Failed(format!("{}: {}", status.code(), status.message()))
 }
 
-/// The texts of an error and of what caused it, in one line.
+/// The texts of an error and its causes, in one line.
 fn told(error: &(dyn Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
@@ -103,7 +103,7 @@ impl Dcb {
         appended.map(drop)
     }
 
-    /// Gives `take` each event, until it returns that it wants no more.
+    /// Passes each event to `take` until that returns false.
     pub(in crate::backends) fn read(&self, read: Read, take: &mut dyn FnMut(Sequenced) -> Result<bool>) -> Result<()> {
         self.runtime.block_on(self.read_pages(read, take))
     }
@@ -148,7 +148,7 @@ impl Dcb {
     }
 }
 
-/// The next page, if it comes in time; none after the last one.
+/// The next page, if it arrives in time; `None` after the last one.
 async fn page(found: &mut Streaming<Page>, wait: Duration) -> Result<Result<Option<Page>>, Elapsed> {
     let page = timeout(wait, found.message()).await?;
     Ok(page.map_err(|status| refused(&status)))
@@ -162,7 +162,7 @@ pub(in crate::backends) struct Subscription {
 }
 
 impl Subscription {
-    /// At most `limit` events; none if there is none within `wait`.
+    /// At most `limit` events; none if no event arrives within `wait`.
     pub(in crate::backends) fn next(&mut self, limit: usize, wait: Duration) -> Result<Vec<Sequenced>> {
         if self.left.is_empty()
             && let Ok(page) = self.runtime.block_on(page(&mut self.found, wait))
