@@ -63,7 +63,7 @@ fn end(filters: &Filters, times: Times<'_>) -> Outcome<Option<Timestamp>> {
     Ok(Some(before.map_or(behind, |before| before.min(behind))))
 }
 
-/// The time of a flag.
+/// Parses `text`, the value of `--flag`, as a time.
 pub(crate) fn time(flag: &str, text: &str, times: Times<'_>) -> Outcome<Timestamp> {
     times.parse(text).map_err(|reason| invalid(flag, &reason))
 }

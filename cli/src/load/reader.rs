@@ -17,9 +17,9 @@ const SPACE_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Source {
     /// The decompressed bytes, without a byte order mark.
     pub(crate) bytes: Box<dyn BufRead + Send>,
-    /// Bytes of the compressed file read so far.
+    /// Bytes of the file read so far, before decompression.
     pub(crate) read: Arc<AtomicU64>,
-    /// The size of the compressed file; 0 if unknown.
+    /// The size of the file before decompression; 0 if unknown.
     pub(crate) total: u64,
 }
 

@@ -72,7 +72,7 @@ impl Out<'_> {
         Ok(writeln!(self.stdout, "{text}")?)
     }
 
-    /// Writes one line to standard error.
+    /// Writes one line to standard error, or to standard output while a pager hides standard error.
     pub(crate) fn hint(&mut self, text: &str) -> io::Result<()> {
         if self.has_hints {
             return writeln!(self.stdout, "{text}");
@@ -82,7 +82,7 @@ impl Out<'_> {
         writeln!(self.stderr, "{text}")
     }
 
-    /// Writes a warning to standard error.
+    /// Writes a warning as a [hint](Self::hint).
     pub(crate) fn warn(&mut self, text: &str) -> io::Result<()> {
         let label = self.messages.paint(Role::Warning, "warning:");
         self.hint(&format!("{label} {text}"))

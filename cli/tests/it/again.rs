@@ -58,7 +58,7 @@ fn repeated_event_ids_were_counted_arbitrarily() {
     let url = folder.url("store");
     assert_eq!(import(&url, &twice)["total"], 3000);
     assert_eq!(import(&url, &once)["total"], 3000);
-    // An aggregate that is longer than its retained part.
+    // Each event comes three times, the last time in reverse order.
     let line = |number: usize| {
         let id = format!("018f0000-0000-7000-8000-{number:012}");
         line("long", "Noted", &format!(r#","eventId":"{id}","eventData":{number}"#))

@@ -178,7 +178,7 @@ fn line_of(entry: &Entry) -> String {
     format!("{ENTRY} {} {expected} {outcome} {started} {ended}", entry.number)
 }
 
-/// Bounds of the difference between the clock of this process and that of another one.
+/// Bounds of the time by which the clock of another process is behind that of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Offset {
     low: Duration,

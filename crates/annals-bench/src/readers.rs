@@ -68,7 +68,7 @@ struct Sights {
     sums: HashMap<String, u64>,
 }
 
-/// The information of readers about the end of a run.
+/// The end of a run, as the readers see it.
 #[derive(Debug, Default)]
 struct End {
     /// The appends that were acknowledged, with their number of events, once the load has ended.

@@ -15,7 +15,7 @@ use crate::load::{Location, Options, durable};
 use crate::output::Out;
 
 const NAMED: &str = "name a log, the folder of a store, or the URL of one";
-/// Number of payloads that are compressed together to estimate the compression ratio.
+/// Maximum bytes of payloads that are compressed together to estimate the compression ratio.
 const SAMPLE_BYTES: usize = 1 << 20;
 /// Maximum bytes of an imported log's payloads, which are in memory.
 const IMPORT_BYTES_MAX: usize = 8 << 30;

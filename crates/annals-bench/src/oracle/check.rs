@@ -1,4 +1,4 @@
-//! Reads everything back, and checks the acknowledgements.
+//! Reads everything back, compares it with the acknowledgements, and checks these by themselves.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;

@@ -56,7 +56,7 @@ pub struct Workload {
     /// Variants of the workload, each with its own row; without any, the workload is one row.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub variants: Vec<Variant>,
-    /// The goal of a backend.
+    /// The values that a backend must reach to pass.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub goals: Vec<Goal>,
     /// The log whose events are appended, instead of generated ones.
@@ -388,7 +388,7 @@ pub struct Variant {
     pub set: BTreeMap<String, toml::Value>,
 }
 
-/// The goal of a backend.
+/// A value that a backend must reach to pass.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Goal {

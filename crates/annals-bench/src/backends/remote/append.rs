@@ -5,7 +5,7 @@ use annals::{Expected, Version};
 use crate::backends::naive::holds;
 use crate::store::{Result, StoreError};
 
-/// The number of retries of an append without a version after lost races.
+/// Maximum number of attempts of an append without a version, if each one loses a race.
 const TRIES_MAX: usize = 1_000;
 
 /// Appends after the last version of a stream, which `last` reads with what else names the place. `write` writes after it, unless another append was first.

@@ -113,7 +113,7 @@ impl Client {
     }
 
     /// Shows events of the page at `path`, which has a query already, and of those after it, until `look` has counted `limit` of them by returning true.
-    /// A stream that does not exist has no version.
+    /// A path that does not exist has no events.
     pub(in crate::backends) fn pages(&self, path: &str, limit: usize, look: Count<'_>) -> Result<()> {
         let mut next = Some(format!("/v1{path}&limit={}", limit.min(PAGE)));
         let mut left = limit;

@@ -23,7 +23,7 @@ pub(in crate::backends) struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// An append whose first version is not known yet.
+    /// The message of an append whose first version is not known yet.
     pub(in crate::backends) fn new(stream: &'a str, events: &[NewEvent<'a>]) -> Result<Self> {
         Ok(Self {
             stream: stream.into(),

@@ -47,14 +47,14 @@ pub(super) use self::reader::{Pass, Reader};
 pub(super) use self::since::Since;
 use crate::store::{BatchUnit, ConsistencyCheck, Description, DurabilityClass, Result, StoreError};
 
-/// The time limit of a connection with the description of the server.
+/// The time limit for connecting, and for reading the description of the server.
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(super) const CONNECT: Duration = Duration::from_secs(5);
 /// No answer is waited for longer.
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(super) const ANSWER: Duration = Duration::from_secs(60);
 
-/// What is said of a server that does not answer.
+/// The error message for a server that does not answer.
 #[cfg(any(feature = "http", feature = "redis"))]
 const LATE: &str = "the server has not answered in time";
 

@@ -26,7 +26,7 @@ pub(in crate::backends) fn ask<T: FromRedisValue>(connection: &mut Connection, c
     told(command.query(connection))
 }
 
-/// The value, or the failure. The client calls a server that does not answer a resource that is temporarily unavailable.
+/// The value, or the failure. The client library reports a server that does not answer as a resource that is temporarily unavailable.
 pub(in crate::backends) fn told<T>(result: RedisResult<T>) -> Result<T> {
     result.map_err(|error| {
         let is_late = error.is_timeout();

@@ -24,7 +24,7 @@ use self::messages::{Head, Nothing, Page, Subscribe};
 use super::OrFailed as _;
 use crate::store::{Result, StoreError};
 
-/// The time limit of a connection.
+/// The time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 /// The time limit of a response, and of each of its parts.
 const ANSWER: Duration = Duration::from_secs(60);
