@@ -14,7 +14,8 @@ use super::{Aggregate, Aggregates, Codec, CommandError, LoadError, NewEventId, T
 use crate::{Appended, Durability, StreamId, Ticket, Version};
 
 /// The result of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 #[non_exhaustive]
 pub struct Executed {
     /// The acknowledgement of its events; `None` if it decided on no events.

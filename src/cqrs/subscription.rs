@@ -342,13 +342,26 @@ impl<E> Subscription<E> {
     ///
     /// [`StopReason::Storage`] when letters cannot be read or written.
     pub fn replay_letters(&self) -> Result<u64, StopReason> {
+        self.replay_where(|_| true)
+    }
+
+    /// Calls the handler with the dead letters of one aggregate. Otherwise as [`replay_letters`](Self::replay_letters).
+    ///
+    /// # Errors
+    ///
+    /// As [`replay_letters`](Self::replay_letters).
+    pub fn replay_letters_of(&self, aggregate_id: &str) -> Result<u64, StopReason> {
+        self.replay_where(|letter| letter.aggregate_id == *aggregate_id)
+    }
+
+    fn replay_where(&self, is_wanted: impl Fn(&Letter) -> bool) -> Result<u64, StopReason> {
         let mut handled = 0;
         let mut failed: Vec<Name> = Vec::new();
         let mut after = Position(0);
         // Letters that are parked meanwhile follow in their turn.
         while let Some(letter) = self.next_letter(after)? {
             after = letter.position;
-            if failed.contains(&letter.aggregate_id) {
+            if !is_wanted(&letter) || failed.contains(&letter.aggregate_id) {
                 continue;
             }
             match self.shared.begin_replay(&letter.aggregate_id) {

@@ -321,6 +321,11 @@ impl Processor {
         });
     }
 
+    /// Asks it to pause after its current batch, and returns at once. [`status`](Self::status) shows when it has paused.
+    pub fn request_pause(&self) {
+        self.control.give(Order::Pause);
+    }
+
     /// Resumes it after its checkpoint, when it is paused or stopped. Does nothing after [`end`](Self::end).
     pub fn resume(&self) {
         self.control.give(Order::Run);

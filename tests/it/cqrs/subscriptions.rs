@@ -203,6 +203,56 @@ fn letters_keep_the_order_of_their_aggregate() {
 }
 
 #[test]
+fn letters_of_one_aggregate_are_replayed_alone() {
+    let store = Store::in_memory();
+    for (id, amount) in [("a", 1), ("b", 2), ("a", 3)] {
+        deposit(&store, id, amount);
+    }
+    let (log, processors) = (Log::default(), Processors::new(&store));
+    let healed = Arc::new(AtomicBool::new(false));
+    let heals = Arc::clone(&healed);
+    let mailer = subscribe(&processors, &log, OnFailure::park(), move |_| {
+        !heals.load(Ordering::Relaxed)
+    });
+    processors.when_idle(SOON).expect("it goes on");
+    healed.store(true, Ordering::Relaxed);
+    assert_eq!(mailer.replay_letters_of("none"), Ok(0));
+    assert_eq!(mailer.replay_letters_of("a"), Ok(2));
+    assert_eq!(log.amounts(), [1, 2, 1, 3]);
+    let left: Vec<_> = mailer
+        .letters()
+        .expect("readable")
+        .iter()
+        .map(|letter| letter.position.0)
+        .collect();
+    assert_eq!(left, [2]);
+}
+
+#[test]
+fn a_pause_was_waited_for_by_the_thread_that_asked() {
+    let store = Store::in_memory();
+    let (log, processors) = (Log::default(), Processors::new(&store));
+    let gate = Arc::new(Mutex::new(()));
+    let held = gate.lock();
+    let handler_gate = Arc::clone(&gate);
+    let mailer = subscribe(&processors, &log, OnFailure::stop(), move |_| {
+        drop(handler_gate.lock());
+        false
+    });
+    deposit(&store, "a", 1);
+    // The handler holds its batch until the gate opens, and this returns meanwhile.
+    mailer.request_pause();
+    assert_ne!(mailer.status().state, ProcessorState::Ended);
+    drop(held);
+    mailer.pause();
+    assert_eq!(mailer.status().state, ProcessorState::Paused);
+    deposit(&store, "a", 2);
+    mailer.resume();
+    processors.when_idle(SOON).expect("it runs again");
+    assert_eq!(log.amounts(), [1, 2]);
+}
+
+#[test]
 fn letters_that_a_limit_cut_were_lost_without_a_word() {
     let store = Store::in_memory();
     for amount in 1..=3 {
