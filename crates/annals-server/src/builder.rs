@@ -10,6 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::limits::Limits;
 use crate::metrics::{DailyWork, Metrics, ToolkitMetrics};
 use crate::namespaces::{Namespaces, check_name};
+use crate::openapi::Parts;
+use crate::program::Program;
 use crate::server::Server;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
 use crate::tls::Tls;
@@ -28,6 +30,7 @@ pub struct Builder {
     tokens: Vec<Token>,
     toolkit: ToolkitMetrics,
     daily: Option<DailyWork>,
+    programs: Vec<(String, Program)>,
     has_test_api: bool,
     tls: Option<Tls>,
 }
@@ -41,6 +44,7 @@ impl Builder {
             tokens: Vec::new(),
             toolkit: ToolkitMetrics::new(),
             daily: None,
+            programs: Vec::new(),
             has_test_api: false,
             tls: None,
         }
@@ -90,6 +94,17 @@ impl Builder {
         self
     }
 
+    /// Lets clients control the parts of the program, in the namespace `default`.
+    pub fn program(self, program: Program) -> Self {
+        self.program_in(DEFAULT, program)
+    }
+
+    /// Lets clients control the parts of the program that belong to the store of another namespace.
+    pub fn program_in(mut self, namespace: impl Into<String>, program: Program) -> Self {
+        self.programs.push((namespace.into(), program));
+        self
+    }
+
     /// Adds the operations for test suites: namespaces are made by their first append, emptied, kept, restored and forked, and their clocks
     /// moved. **Every client can wipe every store**, so all of them must be in memory.
     pub fn test_api(mut self) -> Self {
@@ -102,8 +117,9 @@ impl Builder {
     /// # Errors
     ///
     /// [`Error::Invalid`] if the name of a namespace is there twice, is empty, has more than 64 bytes or other characters than letters, digits,
-    /// `-`, `_` and `.`, if a limit is 0 or too small, if a token is there twice or of an unknown namespace, or if
-    /// a store with a journal is to have the test API.
+    /// `-`, `_` and `.`, if a limit is 0 or too small, if a token is there twice or of an unknown namespace, if a
+    /// namespace is to have two programs, or the namespace of a program is unknown, or if the test API is to be there with a program or a store
+    /// that has a journal.
     pub fn build(self) -> Result<Server, Error> {
         check(&self.limits)?;
         let mut namespaces = BTreeMap::new();
@@ -116,6 +132,7 @@ impl Builder {
             }
         }
         check_tokens(&self.tokens, &namespaces)?;
+        let programs = mounted(self.programs, &namespaces, self.has_test_api)?;
         let is_ephemeral = namespaces.values().all(is_ephemeral);
         if self.has_test_api && !is_ephemeral {
             let message = "the test API empties stores, and one of these has a journal: use stores in memory";
@@ -131,9 +148,14 @@ impl Builder {
         ];
         let places = places.map(|(of, count)| (of, Arc::new(Semaphore::new(count)), count));
         let [workers, writers, tails] = places.each_ref().map(|(_, places, _)| Arc::clone(places));
+        let parts = Parts {
+            has_test_api: self.has_test_api,
+            has_program: !programs.is_empty(),
+        };
         Ok(Server {
             shared: Arc::new(Shared {
-                metrics: Metrics::new(Arc::clone(&namespaces), &self.toolkit, self.daily, places.into()),
+                metrics: Metrics::new(Arc::clone(&namespaces), &self.toolkit, self.daily, places.into(), parts),
+                programs,
                 workers,
                 writers,
                 tails,
@@ -154,6 +176,32 @@ fn invalid(message: String) -> Error {
     Error::Invalid {
         message: message.into(),
     }
+}
+
+/// The programs by their namespaces.
+fn mounted(
+    given: Vec<(String, Program)>,
+    namespaces: &BTreeMap<String, Store>,
+    has_test_api: bool,
+) -> Result<BTreeMap<String, Program>, Error> {
+    let mut programs = BTreeMap::new();
+    for (name, program) in given {
+        if has_test_api {
+            let message = "the test API replaces stores, and the processors of a program would stay with the old ones: leave one of them out";
+            return Err(invalid(message.to_owned()));
+        }
+        if !namespaces.contains_key(&name) {
+            return Err(invalid(format!(
+                "a program is of the namespace '{name}', which the server does not have"
+            )));
+        }
+        if programs.insert(name.clone(), program).is_some() {
+            return Err(invalid(format!(
+                "the namespace '{name}' has two programs: make them one"
+            )));
+        }
+    }
+    Ok(programs)
 }
 
 fn check_tokens(tokens: &[Token], namespaces: &BTreeMap<String, Store>) -> Result<(), Error> {

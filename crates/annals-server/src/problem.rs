@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use annals::cqrs::StopReason;
 use annals::{Conflict, Error};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -58,7 +59,7 @@ kinds! {
     NoNamespace, "unknown-namespace", FORBIDDEN, "The namespace is unknown",
         "The server has no namespace of this name. Reading never creates one.";
     NotFound, "not-found", NOT_FOUND, "There is no such resource",
-        "The path is unknown, or there is no such event, aggregate or conversation.";
+        "The path is unknown, or there is no such event, aggregate, conversation, processor or dead letter.";
     Method, "method-not-allowed", METHOD_NOT_ALLOWED, "The resource has no such method",
         "The path exists, but not with this method. `Allow` lists the methods.";
     NotAcceptable, "not-acceptable", NOT_ACCEPTABLE, "The resource has no such representation",
@@ -74,6 +75,8 @@ kinds! {
         "The aggregate has an event with one of the ids, and the append is not a repetition of the one that stored it. Append the new events alone.";
     NotVisible, "position-not-visible", CONFLICT, "The position is not visible yet",
         "No event at `minPosition` became visible in time; `visible` is the last visible position. Repeat the request.";
+    ProcessorEnded, "processor-ended", CONFLICT, "The processor has ended",
+        "The program has ended the processor, or its store was closed. Only the program can start it again.";
     Gone, "aggregate-deleted", GONE, "The aggregate was deleted for ever",
         "The aggregate has a tombstone. Nothing was written. Use another id.";
     Precondition, "precondition-failed", PRECONDITION_FAILED, "The precondition failed",
@@ -197,6 +200,13 @@ impl From<Error> for Problem {
             Error::Conflict(_) | Error::Unreadable { .. } | Error::Corrupt { .. } | _ => Kind::Internal,
         };
         Self::new(kind, error.to_string())
+    }
+}
+
+/// The dead letters of a processor, or its place, cannot be read or written.
+impl From<StopReason> for Problem {
+    fn from(reason: StopReason) -> Self {
+        Self::new(Kind::Unavailable, reason.to_string())
     }
 }
 

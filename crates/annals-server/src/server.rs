@@ -142,7 +142,7 @@ impl Server {
 
     /// The `OpenAPI` 3.1 document of the API, as JSON. The server answers with it at `/openapi.json`.
     pub fn openapi(&self) -> String {
-        openapi::document(self.shared.namespaces.has_test_api()).to_string()
+        openapi::document(self.shared.parts()).to_string()
     }
 
     /// Tells live tails and connections to end, as [`serve`](Self::serve) does when it stops: for a program that has mounted the

@@ -1,6 +1,6 @@
 //! What all requests share: namespaces, limits, and the stage of the server's life.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use annals::{Durability, Store};
@@ -10,6 +10,8 @@ use tokio::sync::{Semaphore, watch};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 use crate::namespaces::Namespaces;
+use crate::openapi::Parts;
+use crate::program::Program;
 use crate::tls::Tls;
 use crate::tokens::Token;
 
@@ -43,11 +45,21 @@ pub(crate) struct Shared {
     /// Who may do what; if there are none, everything is permitted.
     pub(crate) tokens: Vec<Token>,
     pub(crate) metrics: Metrics,
+    /// The programs that are mounted, by their namespaces.
+    pub(crate) programs: BTreeMap<String, Program>,
     /// The certificate, if connections have TLS.
     pub(crate) tls: Option<Tls>,
 }
 
 impl Shared {
+    /// The optional parts of the API that the server has.
+    pub(crate) fn parts(&self) -> Parts {
+        Parts {
+            has_test_api: self.namespaces.has_test_api(),
+            has_program: !self.programs.is_empty(),
+        }
+    }
+
     /// Completes when the server is as far as `stage`.
     pub(crate) fn reached(&self, stage: Stage) -> impl Future<Output = ()> + Send + 'static {
         let mut stages = self.stage.subscribe();

@@ -22,7 +22,7 @@ use self::stores::Stores;
 pub use self::toolkit::ToolkitMetrics;
 use self::toolkit::{Query, Toolkit};
 use crate::namespaces::Namespaces;
-use crate::openapi::Operations;
+use crate::openapi::{Operations, Parts};
 use crate::problem::Kind;
 
 /// The route of requests that no route answered.
@@ -123,10 +123,11 @@ impl Metrics {
         toolkit: &ToolkitMetrics,
         daily: Option<DailyWork>,
         places: Vec<stores::Places>,
+        parts: Parts,
     ) -> Self {
         let mut all = Registry::default();
         let of = &mut all;
-        let operations = Operations::new(namespaces.has_test_api());
+        let operations = Operations::new(parts);
         toolkit.register(of);
         of.register_collector(Box::new(Toolkit(toolkit.clone())));
         if let Some(daily) = daily {

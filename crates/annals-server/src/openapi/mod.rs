@@ -2,6 +2,7 @@
 
 mod operations;
 mod parameters;
+mod program_operations;
 mod schemas;
 mod test_operations;
 
@@ -20,6 +21,14 @@ causation, user and organization may stand in `metadata` or beside them, and are
 
 Every refusal is a problem document (RFC 9457). Its `type` is an address of this server that describes it; /problems lists all.";
 
+/// The optional parts of the API that a server has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Parts {
+    pub(crate) has_test_api: bool,
+    /// Whether a program is mounted.
+    pub(crate) has_program: bool,
+}
+
 /// An operation on a store, as metrics name it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Named {
@@ -33,8 +42,8 @@ pub(crate) struct Named {
 pub(crate) struct Operations(BTreeMap<(&'static str, &'static str), Named>);
 
 impl Operations {
-    pub(crate) fn new(has_test_api: bool) -> Self {
-        let all = operations::all(has_test_api).into_iter();
+    pub(crate) fn new(parts: Parts) -> Self {
+        let all = operations::all(parts).into_iter();
         let of_stores = all.filter(|operation| operation.path.starts_with("/v1/"));
         Self(
             of_stores
@@ -55,9 +64,9 @@ impl Operations {
 }
 
 /// The document.
-pub(crate) fn document(has_test_api: bool) -> Value {
+pub(crate) fn document(parts: Parts) -> Value {
     let mut paths = Map::new();
-    for operation in operations::all(has_test_api) {
+    for operation in operations::all(parts) {
         add(&mut paths, operation.path.to_owned(), describe(&operation, false));
         if let Some(rest) = operation.path.strip_prefix("/v1/") {
             add(

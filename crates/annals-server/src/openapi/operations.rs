@@ -1,6 +1,6 @@
 //! The operations: method, path, parameters, bodies and answers.
 
-use super::test_operations;
+use super::{Parts, program_operations, test_operations};
 use crate::problem::Kind;
 
 /// What an operation takes.
@@ -142,7 +142,7 @@ pub(super) fn of(
 }
 
 /// Every operation.
-pub(super) fn all(has_test_api: bool) -> Vec<Operation> {
+pub(super) fn all(parts: Parts) -> Vec<Operation> {
     let mut all = appends();
     all.extend(streams());
     all.extend(changes());
@@ -150,7 +150,11 @@ pub(super) fn all(has_test_api: bool) -> Vec<Operation> {
     all.extend(tails());
     all.extend(summaries());
     all.extend(service());
-    if has_test_api {
+    if parts.has_program {
+        all.extend(program_operations::processors());
+        all.extend(program_operations::dead_letters());
+    }
+    if parts.has_test_api {
         all.extend(test_operations::namespaces());
         all.extend(test_operations::clocks());
     }

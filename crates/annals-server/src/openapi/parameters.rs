@@ -57,6 +57,7 @@ fn plain() -> Vec<Plain> {
     all.extend(of_pages());
     all.extend(of_queries());
     all.extend(of_summaries());
+    all.extend(of_programs());
     all
 }
 
@@ -303,5 +304,20 @@ fn of_summaries() -> Vec<Plain> {
             time(),
         ),
         ("name", "path", "name", "The last part of a problem's `type`.", text()),
+    ]
+}
+
+fn of_programs() -> Vec<Plain> {
+    vec![
+        ("processor", "path", "processor", "The name of a processor.", text()),
+        ("position", "path", "position", "The position of the event.", number()),
+        (
+            "pauseTimeout",
+            "query",
+            "timeoutSeconds",
+            "How long to wait until the processor has paused; 5 by default, 30 at most.",
+            number(),
+        ),
+        ("letterCursor", "query", "cursor", "`next` of the page before.", text()),
     ]
 }

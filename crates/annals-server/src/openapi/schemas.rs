@@ -7,7 +7,15 @@ use super::schema;
 /// Every schema, by its name.
 pub(super) fn all() -> Value {
     let mut all = Map::new();
-    for part in [events(), appends(), pages(), queries(), summaries(), service()] {
+    for part in [
+        events(),
+        appends(),
+        pages(),
+        queries(),
+        summaries(),
+        program(),
+        service(),
+    ] {
         if let Value::Object(part) = part {
             all.extend(part);
         }
@@ -251,6 +259,36 @@ fn summaries() -> Value {
     })
 }
 
+fn program() -> Value {
+    let failure = json!({ "position": number(), "eventId": uuid(), "eventType": text(), "aggregateId": text(), "reason": text() });
+    let mut letter = failure.clone();
+    letter["attempts"] = number();
+    letter["parkedAt"] = time();
+    let mut last_error = object(&failure, &[]);
+    last_error["type"] = json!(["object", "null"]);
+    let mut next = object(&letter, &[]);
+    next["type"] = json!(["object", "null"]);
+    json!({
+        "Processor": object(
+            &json!({
+                "name": text(), "state": { "type": "string", "enum": ["running", "caughtUp", "paused", "stopped", "ended", "other"] },
+                "stopReason": optional("string"), "position": number(), "lagEvents": number(), "lagSeconds": { "type": "number" },
+                "handled": number(), "parked": number(), "lastError": last_error, "waitsFor": optional("string"),
+                "deadLetters": optional("integer"),
+            }),
+            &[],
+        ),
+        "Processors": object(&json!({ "processors": list(&schema("Processor")) }), &[]),
+        "DeadLetter": object(&letter, &[]),
+        "DeadLetters": object(
+            &json!({ "deadLetters": list(&schema("DeadLetter")), "next": optional("string"), "total": number(), "lostRecords": number() }),
+            &[],
+        ),
+        "Retried": object(&json!({ "handled": number(), "left": number(), "next": next }), &[]),
+        "Discarded": object(&json!({ "position": number() }), &[]),
+    })
+}
+
 fn service() -> Value {
     let kind = json!({ "type": text(), "status": number(), "title": text(), "meaning": text() });
     json!({
@@ -265,7 +303,7 @@ fn service() -> Value {
         "Home": object(
             &json!({
                 "name": text(), "version": text(), "ephemeral": { "type": "boolean" }, "api": text(), "openapi": text(), "problems": text(),
-                "metrics": text(), "namespaces": list(&text()), "defaultNamespace": text(),
+                "metrics": text(), "namespaces": list(&text()), "defaultNamespace": text(), "capabilities": list(&text()),
             }),
             &[],
         ),

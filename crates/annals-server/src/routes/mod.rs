@@ -5,6 +5,7 @@ mod changes;
 mod idempotency;
 mod page;
 mod pages;
+mod processors;
 mod query;
 mod sent;
 mod service;
@@ -63,9 +64,14 @@ fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) 
 
 /// The routes of one namespace.
 fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    let routes = gated(shared, Some(Role::Read), reads())
+    let mut routes = gated(shared, Some(Role::Read), reads())
         .merge(gated(shared, Some(Role::Write), appends()))
         .merge(gated(shared, Some(Role::Admin), aggregate_changes()));
+    if shared.parts().has_program {
+        routes = routes
+            .merge(gated(shared, Some(Role::Read), processors::reads()))
+            .merge(gated(shared, Some(Role::Admin), processors::controls()));
+    }
     if shared.namespaces.has_test_api() {
         return routes.merge(gated(shared, Some(Role::Admin), test_api::routes()));
     }

@@ -52,8 +52,17 @@ async fn home(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<R
             "metrics": "/metrics",
             "namespaces": namespaces,
             "defaultNamespace": DEFAULT,
+            "capabilities": capabilities(&shared),
         }),
     )
+}
+
+/// The optional parts of the API that this server has, beside those that every server has.
+fn capabilities(shared: &Shared) -> Vec<&'static str> {
+    let parts = shared.parts();
+    let all = [("processors", parts.has_program), ("testApi", parts.has_test_api)];
+    let there = all.into_iter().filter(|(_, is_there)| *is_there);
+    there.map(|(name, _)| name).collect()
 }
 
 /// The process answers.
@@ -79,7 +88,7 @@ async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
 }
 
 async fn document(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
-    json(StatusCode::OK, &openapi::document(shared.namespaces.has_test_api()))
+    json(StatusCode::OK, &openapi::document(shared.parts()))
 }
 
 /// The metrics: as `OpenMetrics` where the client accepts that, otherwise as the text format before it, which the same lines are too.

@@ -15,6 +15,7 @@ mod metrics;
 mod operations;
 mod pages;
 mod php;
+mod processors;
 mod reads;
 #[cfg(feature = "client")]
 mod remote;

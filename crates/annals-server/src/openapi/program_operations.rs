@@ -1,0 +1,121 @@
+//! The operations on the parts of a mounted program.
+
+use super::operations::{Operation, Reply, get, of, with};
+use crate::problem::Kind;
+
+/// The operations on processors.
+pub(super) fn processors() -> Vec<Operation> {
+    let missing = &[Kind::NotFound];
+    vec![
+        Operation {
+            replies: &[(200, "Every processor.", Reply::Json("Processors"))],
+            problems: missing,
+            ..get(
+                "/v1/processors",
+                "processors",
+                "processors",
+                "The processors of the program",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor"]]),
+            replies: &[(200, "The processor.", Reply::Json("Processor"))],
+            problems: missing,
+            ..get(
+                "/v1/processors/{processor}",
+                "processor",
+                "processors",
+                "State, position, lag and last failure of a processor",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor", "pauseTimeout"]]),
+            replies: &[
+                (200, "The processor does not run.", Reply::Json("Processor")),
+                (
+                    202,
+                    "The processor pauses when its handler has finished the current batch.",
+                    Reply::Json("Processor"),
+                ),
+            ],
+            problems: missing,
+            ..of(
+                "post",
+                "/v1/processors/{processor}/pause",
+                "pauseProcessor",
+                "processors",
+                "Pause a processor after its current batch",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor"]]),
+            replies: &[(200, "The processor runs.", Reply::Json("Processor"))],
+            problems: &[Kind::NotFound, Kind::ProcessorEnded],
+            ..of(
+                "post",
+                "/v1/processors/{processor}/resume",
+                "resumeProcessor",
+                "processors",
+                "Resume a processor that is paused or stopped, after its checkpoint",
+            )
+        },
+    ]
+}
+
+/// The operations on dead letters.
+pub(super) fn dead_letters() -> Vec<Operation> {
+    let problems = &[Kind::NotFound, Kind::Unavailable];
+    vec![
+        Operation {
+            parameters: with(&[&["processor", "limit", "letterCursor"]]),
+            replies: &[(200, "A page, ascending by position.", Reply::Json("DeadLetters"))],
+            problems,
+            ..get(
+                "/v1/processors/{processor}/dead-letters",
+                "deadLetters",
+                "processors",
+                "The events that a processor could not handle",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor"]]),
+            replies: &[(200, "The letters were retried.", Reply::Json("Retried"))],
+            problems,
+            ..of(
+                "post",
+                "/v1/processors/{processor}/dead-letters/retry",
+                "retryDeadLetters",
+                "processors",
+                "Call the handler with all dead letters, for at most 20 seconds and the aggregate that is retried then",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor", "position"]]),
+            replies: &[(
+                200,
+                "The letters of the aggregate were retried.",
+                Reply::Json("Retried"),
+            )],
+            problems,
+            ..of(
+                "post",
+                "/v1/processors/{processor}/dead-letters/{position}/retry",
+                "retryDeadLetter",
+                "processors",
+                "Call the handler with the dead letters of this letter's aggregate, in order",
+            )
+        },
+        Operation {
+            parameters: with(&[&["processor", "position"]]),
+            replies: &[(200, "The letter is dropped.", Reply::Json("Discarded"))],
+            problems,
+            ..of(
+                "post",
+                "/v1/processors/{processor}/dead-letters/{position}/discard",
+                "discardDeadLetter",
+                "processors",
+                "Drop a dead letter: its event is not handled",
+            )
+        },
+    ]
+}
