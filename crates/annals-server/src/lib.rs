@@ -20,7 +20,7 @@
 //! * [`Server::run`] blocks its thread, with a runtime of its own. [`Server::serve`] is the same on the runtime of the caller.
 //! * [`Server::router`] is an [`axum::Router`] to mount in another server. It has all checks and limits except those of connections.
 //! * [`Limits`] bounds everything that a client can make the server hold or do.
-//! * [`Program`] lets clients control the processors of the program that has the server.
+//! * [`Program`] lets clients control the processors of the program that has the server, and send it commands and queries.
 //! * `Client`, with the feature `client`, has the calls of a store for the server of another process.
 //!
 //! # Shape
@@ -75,7 +75,7 @@ pub use builder::Builder;
 pub use client::{Client, ClientError, Events, Page, Refusal, SavedSnapshot, StoreCounts, StoreState, Tail};
 pub use limits::Limits;
 pub use metrics::{DailyWork, ToolkitMetrics};
-pub use program::Program;
+pub use program::{Failure, Program};
 pub use server::{NamespaceReport, Report, Server, Stop, Stopped, stop_signal};
 pub use tls::Tls;
 pub use tokens::{Role, Token};

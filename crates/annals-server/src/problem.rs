@@ -59,7 +59,7 @@ kinds! {
     NoNamespace, "unknown-namespace", FORBIDDEN, "The namespace is unknown",
         "The server has no namespace of this name. Reading never creates one.";
     NotFound, "not-found", NOT_FOUND, "There is no such resource",
-        "The path is unknown, or there is no such event, aggregate, conversation, processor or dead letter.";
+        "The path is unknown, or there is no such event, aggregate, conversation, processor, dead letter, command or query.";
     Method, "method-not-allowed", METHOD_NOT_ALLOWED, "The resource has no such method",
         "The path exists, but not with this method. `Allow` lists the methods.";
     NotAcceptable, "not-acceptable", NOT_ACCEPTABLE, "The resource has no such representation",
@@ -75,6 +75,8 @@ kinds! {
         "The aggregate has an event with one of the ids, and the append is not a repetition of the one that stored it. Append the new events alone.";
     NotVisible, "position-not-visible", CONFLICT, "The position is not visible yet",
         "No event at `minPosition` became visible in time; `visible` is the last visible position. Repeat the request.";
+    MessageConflict, "message-conflict", CONFLICT, "The command conflicts with what has happened",
+        "The program refused the command or query because of the present state. Read again, and decide again.";
     ProcessorEnded, "processor-ended", CONFLICT, "The processor has ended",
         "The program has ended the processor, or its store was closed. Only the program can start it again.";
     Gone, "aggregate-deleted", GONE, "The aggregate was deleted for ever",
@@ -88,8 +90,10 @@ kinds! {
     Misdirected, "unknown-host", MISDIRECTED_REQUEST, "The server does not answer to this host name",
         "`Host` is not an address, `localhost` or a name that the server was given. This keeps web pages from reaching a local server by a name of \
          their own. Start the server with `--host NAME`.";
-    KeyReused, "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key belongs to other events",
-        "An earlier append with this `Idempotency-Key` stored other events. Nothing was written. Use a new key.";
+    KeyReused, "idempotency-key-reused", UNPROCESSABLE_ENTITY, "The idempotency key belongs to something else",
+        "An earlier append or command with this `Idempotency-Key` stored other events. Nothing was written. Use a new key.";
+    MessageRefused, "message-refused", UNPROCESSABLE_ENTITY, "The program refused the command or query",
+        "The body was read, and a rule of the program forbids what it asks for. Nothing was done. `detail` is the program's reason.";
     Full, "store-full", TOO_MANY_REQUESTS, "The store has no room",
         "The backlog of the journal or the budget of the store is full. Nothing was written. Repeat the request after `Retry-After`.";
     Internal, "internal-error", INTERNAL_SERVER_ERROR, "The server failed",

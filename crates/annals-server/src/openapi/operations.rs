@@ -153,6 +153,7 @@ pub(super) fn all(parts: Parts) -> Vec<Operation> {
     if parts.has_program {
         all.extend(program_operations::processors());
         all.extend(program_operations::dead_letters());
+        all.extend(program_operations::messages());
     }
     if parts.has_test_api {
         all.extend(test_operations::namespaces());

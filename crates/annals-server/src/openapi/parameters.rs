@@ -318,6 +318,29 @@ fn of_programs() -> Vec<Plain> {
             "How long to wait until the processor has paused; 5 by default, 30 at most.",
             number(),
         ),
+        ("command", "path", "command", "The name of a command.", text()),
+        ("messageQuery", "path", "query", "The name of a query.", text()),
+        (
+            "messageKey",
+            "header",
+            "Idempotency-Key",
+            "A name for this request, so that its repetition has no effect. Refused by commands that have no id.",
+            json!({ "type": "string", "minLength": 1, "maxLength": 255 }),
+        ),
+        (
+            "correlationHeader",
+            "header",
+            "X-Correlation-Id",
+            "The conversation that the events of the handler belong to.",
+            text(),
+        ),
+        (
+            "causationHeader",
+            "header",
+            "X-Causation-Id",
+            "The event or command that caused this one.",
+            text(),
+        ),
         ("letterCursor", "query", "cursor", "`next` of the page before.", text()),
     ]
 }

@@ -1,6 +1,6 @@
 //! The operations on the parts of a mounted program.
 
-use super::operations::{Operation, Reply, get, of, with};
+use super::operations::{Body, Operation, Reply, get, of, with};
 use crate::problem::Kind;
 
 /// The operations on processors.
@@ -115,6 +115,65 @@ pub(super) fn dead_letters() -> Vec<Operation> {
                 "discardDeadLetter",
                 "processors",
                 "Drop a dead letter: its event is not handled",
+            )
+        },
+    ]
+}
+
+/// What a handler can answer with, beside what every operation can.
+const OF_HANDLERS: &[Kind] = &[
+    Kind::NotFound,
+    Kind::ReadOnly,
+    Kind::VersionConflict,
+    Kind::ConditionFailed,
+    Kind::EventKnown,
+    Kind::MessageConflict,
+    Kind::Gone,
+    Kind::KeyReused,
+    Kind::MessageRefused,
+    Kind::Full,
+    Kind::JournalFailed,
+    Kind::Unsupported,
+    Kind::Unavailable,
+];
+
+/// The operations on buses.
+pub(super) fn messages() -> Vec<Operation> {
+    vec![
+        Operation {
+            replies: &[(200, "Every command.", Reply::Json("Commands"))],
+            problems: &[Kind::NotFound],
+            ..get("/v1/commands", "commands", "messages", "The commands of the program")
+        },
+        Operation {
+            parameters: with(&[&["command", "messageKey", "correlationHeader", "causationHeader"]]),
+            body: Some(Body::Json("Message")),
+            replies: &[(200, "The reply of the handler.", Reply::Json("MessageReply"))],
+            problems: OF_HANDLERS,
+            ..of(
+                "post",
+                "/v1/commands/{command}",
+                "command",
+                "messages",
+                "Send a command to its handler",
+            )
+        },
+        Operation {
+            replies: &[(200, "Every query.", Reply::Json("Queries"))],
+            problems: &[Kind::NotFound],
+            ..get("/v1/queries", "queries", "messages", "The queries of the program")
+        },
+        Operation {
+            parameters: with(&[&["messageQuery", "correlationHeader", "causationHeader"]]),
+            body: Some(Body::Json("Message")),
+            replies: &[(200, "The reply of the handler.", Reply::Json("MessageReply"))],
+            problems: OF_HANDLERS,
+            ..of(
+                "post",
+                "/v1/queries/{query}",
+                "messageQuery",
+                "messages",
+                "Send a query to its handler",
             )
         },
     ]

@@ -285,6 +285,13 @@ fn program() -> Value {
             &[],
         ),
         "Retried": object(&json!({ "handled": number(), "left": number(), "next": next }), &[]),
+        "Message": { "description": "The command or query as its program defines it." },
+        "MessageReply": { "description": "The reply as the program defines it." },
+        "Commands": object(
+            &json!({ "commands": list(&object(&json!({ "name": text(), "takesIdempotencyKey": { "type": "boolean" } }), &[])) }),
+            &[],
+        ),
+        "Queries": object(&json!({ "queries": list(&object(&json!({ "name": text() }), &[])) }), &[]),
         "Discarded": object(&json!({ "position": number() }), &[]),
     })
 }

@@ -1,17 +1,29 @@
 //! The parts of a program that the clients of its server control and call.
 
+mod failure;
+mod messages;
 mod processors;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use annals::cqrs::{Processor, ProcessorStatus, Processors, Subscription};
+use annals::cqrs::{
+    BusError, CommandBus, Context, Message, Processor, ProcessorStatus, Processors, QueryBus, Subscription,
+};
+use axum::http::HeaderMap;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
+use crate::problem::Problem;
+
+pub use self::failure::Failure;
+pub(crate) use self::messages::Route;
 pub(crate) use self::processors::DeadLetters;
 
-/// The parts of a program that clients of its server control: processors and their dead letters. [`Builder::program`](crate::Builder::program)
-/// adds them to a server.
+/// The parts of a program that clients of its server control and call: processors and their dead letters, commands and queries.
+/// [`Builder::program`](crate::Builder::program) adds them to a server.
 ///
 /// ```
 /// use annals::Store;
@@ -37,7 +49,13 @@ pub(crate) use self::processors::DeadLetters;
 pub struct Program {
     sets: Vec<Processors>,
     subscriptions: BTreeMap<String, Subscribed>,
+    commands: BTreeMap<&'static str, Route>,
+    queries: BTreeMap<&'static str, Route>,
+    context: Option<Arc<Complete>>,
 }
+
+/// Completes the context of a message by the headers of its request.
+type Complete = dyn Fn(&HeaderMap, Context) -> Result<Context, Failure> + Send + Sync;
 
 /// A subscription, without the type of its events.
 #[derive(Clone)]
@@ -51,6 +69,8 @@ impl fmt::Debug for Program {
         f.debug_struct("Program")
             .field("sets", &self.sets)
             .field("subscriptions", &self.subscriptions.keys())
+            .field("commands", &self.commands.keys())
+            .field("queries", &self.queries.keys())
             .finish_non_exhaustive()
     }
 }
@@ -76,6 +96,88 @@ impl Program {
         };
         self.subscriptions.insert(name, subscribed);
         self
+    }
+
+    /// Adds a command: `POST /v1/commands/NAME` takes it as JSON, and answers with the reply of its handler. Clients need the role `write`.
+    ///
+    /// The handler runs on a thread that may block, through all middleware of the bus. Requests with an `Idempotency-Key` are refused.
+    ///
+    /// # Errors
+    ///
+    /// [`BusError`] when the bus has no handler of the command.
+    pub fn command<M>(self, bus: &CommandBus) -> Result<Self, BusError>
+    where
+        M: Message<Bus = CommandBus, Reply: Serialize, Error: Into<Failure>> + DeserializeOwned,
+    {
+        Ok(self.add_command::<M>(Route::new::<_, M>(bus, false, |_, _| ())?))
+    }
+
+    /// Adds a command that gets an id from the `Idempotency-Key` of its request, by `with_id`: the same id for the same key. Its handler executes
+    /// it by [`execute_once`](annals::cqrs::Aggregates::execute_once), so that a repetition is recognized, also after a restart. Otherwise as
+    /// [`command`](Self::command).
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command).
+    pub fn command_once<M>(
+        self,
+        bus: &CommandBus,
+        with_id: impl Fn(&mut M, Uuid) + Send + Sync + 'static,
+    ) -> Result<Self, BusError>
+    where
+        M: Message<Bus = CommandBus, Reply: Serialize, Error: Into<Failure>> + DeserializeOwned,
+    {
+        Ok(self.add_command::<M>(Route::new(bus, true, with_id)?))
+    }
+
+    fn add_command<M: Message>(mut self, route: Route) -> Self {
+        self.commands.insert(M::NAME, route);
+        self
+    }
+
+    /// Adds a query: `POST /v1/queries/NAME`. Clients need the role `read`. Otherwise as [`command`](Self::command).
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command).
+    pub fn query<M>(mut self, bus: &QueryBus) -> Result<Self, BusError>
+    where
+        M: Message<Bus = QueryBus, Reply: Serialize, Error: Into<Failure>> + DeserializeOwned,
+    {
+        self.queries.insert(M::NAME, Route::new::<_, M>(bus, false, |_, _| ())?);
+        Ok(self)
+    }
+
+    /// Completes the context of each command and query by the headers of its request: its user, for example. Without it, a context has the
+    /// correlation and the causation that the client names, and no user.
+    pub fn context(
+        mut self,
+        complete: impl Fn(&HeaderMap, Context) -> Result<Context, Failure> + Send + Sync + 'static,
+    ) -> Self {
+        self.context = Some(Arc::new(complete));
+        self
+    }
+
+    pub(crate) fn has_processors(&self) -> bool {
+        !self.sets.is_empty() || !self.subscriptions.is_empty()
+    }
+
+    pub(crate) fn commands(&self) -> &BTreeMap<&'static str, Route> {
+        &self.commands
+    }
+
+    pub(crate) fn queries(&self) -> &BTreeMap<&'static str, Route> {
+        &self.queries
+    }
+
+    /// # Errors
+    ///
+    /// The [`Problem`] that the program gives the client.
+    pub(crate) fn complete(&self, headers: &HeaderMap, context: Context) -> Result<Context, Problem> {
+        match &self.context {
+            Some(complete) => complete(headers, context).map_err(|failure| failure.0),
+            None => Ok(context),
+        }
     }
 
     /// The processor of this name. Of a subscription that the program has started again, it is the one that runs.

@@ -9,6 +9,8 @@ use crate::problem::{Kind, Problem};
 
 /// The namespace of the ids, which separates them from version 5 UUIDs of others.
 const NAMESPACE: Uuid = Uuid::from_u128(0x3c5d_7a4e_92b1_4f0c_8a66_1d2f_e07b_5349);
+/// The namespace of the ids of messages.
+const MESSAGES: Uuid = Uuid::from_u128(0x6f0b_1c93_5d27_4e8a_b1f4_27c0_93ad_e865);
 /// Bytes of a key, at most.
 const KEY_BYTES_MAX: usize = 255;
 
@@ -35,6 +37,11 @@ impl Key {
     fn id(&self, aggregate_id: &str, index: usize) -> Uuid {
         let name = format!("{}\0{aggregate_id}\0{index}", self.0);
         Uuid::new_v5(&NAMESPACE, name.as_bytes())
+    }
+
+    /// The id of the message that the request sends.
+    pub(crate) fn message_id(&self, name: &str) -> Uuid {
+        Uuid::new_v5(&MESSAGES, format!("{name}\0{}", self.0).as_bytes())
     }
 
     /// Gives ids to the events of an aggregate that have none.

@@ -3,6 +3,7 @@
 mod append;
 mod changes;
 mod idempotency;
+mod messages;
 mod page;
 mod pages;
 mod processors;
@@ -70,6 +71,8 @@ fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     if shared.parts().has_program {
         routes = routes
             .merge(gated(shared, Some(Role::Read), processors::reads()))
+            .merge(gated(shared, Some(Role::Read), messages::reads()))
+            .merge(gated(shared, Some(Role::Write), messages::writes()))
             .merge(gated(shared, Some(Role::Admin), processors::controls()));
     }
     if shared.namespaces.has_test_api() {

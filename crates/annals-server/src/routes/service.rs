@@ -15,6 +15,7 @@ use super::{json, pages, typed};
 use crate::call::Call;
 use crate::openapi;
 use crate::problem::{self, Kind, Problem};
+use crate::program::Program;
 use crate::shared::{DEFAULT, Shared, Stage, is_ephemeral};
 use crate::work;
 
@@ -59,8 +60,13 @@ async fn home(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<R
 
 /// The optional parts of the API that this server has, beside those that every server has.
 fn capabilities(shared: &Shared) -> Vec<&'static str> {
-    let parts = shared.parts();
-    let all = [("processors", parts.has_program), ("testApi", parts.has_test_api)];
+    let any = |has: fn(&Program) -> bool| shared.programs.values().any(has);
+    let all = [
+        ("commands", any(|program| !program.commands().is_empty())),
+        ("processors", any(Program::has_processors)),
+        ("queries", any(|program| !program.queries().is_empty())),
+        ("testApi", shared.namespaces.has_test_api()),
+    ];
     let there = all.into_iter().filter(|(_, is_there)| *is_there);
     there.map(|(name, _)| name).collect()
 }

@@ -11,6 +11,7 @@ mod document;
 mod guide;
 mod lifecycle;
 mod logs;
+mod messages;
 mod metrics;
 mod operations;
 mod pages;

@@ -81,13 +81,23 @@ impl Mailer {
     }
 
     fn program(&self) -> Program {
-        Program::new()
-            .processors(&self.processors)
-            .subscription(&self.subscription)
+        self.added_to(Program::new())
     }
 
-    pub(crate) fn server(&self) -> Running {
-        Running::built(Server::builder(self.store.clone()).program(self.program()), SOON)
+    fn added_to(&self, program: Program) -> Program {
+        program.processors(&self.processors).subscription(&self.subscription)
+    }
+
+    fn server(&self) -> Running {
+        self.server_with(Program::new())
+    }
+
+    /// The server of a program that has this too.
+    pub(crate) fn server_with(&self, program: Program) -> Running {
+        Running::built(
+            Server::builder(self.store.clone()).program(self.added_to(program)),
+            SOON,
+        )
     }
 }
 
