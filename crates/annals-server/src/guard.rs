@@ -142,7 +142,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
 }
 
 /// A number that this process gives out once, behind one that other processes do not have.
-fn next_id() -> [u8; 16] {
+pub(crate) fn next_id() -> [u8; 16] {
     use std::hash::{BuildHasher as _, RandomState};
     use std::sync::atomic::AtomicU64;
 

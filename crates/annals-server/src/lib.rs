@@ -53,6 +53,7 @@ mod call;
 mod client;
 mod connection;
 mod gate;
+mod groups;
 mod guard;
 mod limits;
 mod logs;

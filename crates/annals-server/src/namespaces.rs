@@ -9,6 +9,8 @@ use std::time::Duration;
 use annals::{Clock, Error, SeededIds, Store, SystemClock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
+use crate::groups::Groups;
+
 /// Snapshots of a namespace, at most.
 const SNAPSHOTS_MAX: usize = 100;
 /// Bytes of a namespace's name, at most.
@@ -28,6 +30,7 @@ pub(crate) struct Namespaces {
 #[derive(Debug)]
 struct Namespace {
     store: Store,
+    groups: Arc<Groups>,
     /// The clock of the store, if tests may move it.
     clock: Option<Arc<TestClock>>,
     snapshots: BTreeMap<u64, (Store, Arc<TestClock>)>,
@@ -37,6 +40,7 @@ struct Namespace {
 impl Namespace {
     fn of(store: Store, clock: Option<Arc<TestClock>>) -> Self {
         Self {
+            groups: Groups::new(store.clone()),
             store,
             clock,
             snapshots: BTreeMap::new(),
@@ -154,6 +158,24 @@ impl Namespaces {
         self.all.read().get(name).map(|namespace| namespace.store.clone())
     }
 
+    /// The groups of consumers of a namespace.
+    pub(crate) fn groups(&self, name: &str) -> Option<Arc<Groups>> {
+        self.all.read().get(name).map(|namespace| Arc::clone(&namespace.groups))
+    }
+
+    /// Stores the places of all groups.
+    pub(crate) fn save_groups(&self) {
+        let all: Vec<_> = self
+            .all
+            .read()
+            .values()
+            .map(|namespace| Arc::clone(&namespace.groups))
+            .collect();
+        for groups in all {
+            groups.save();
+        }
+    }
+
     /// The store of this name, which an append may make in a test.
     ///
     /// # Errors
@@ -231,6 +253,7 @@ impl Namespaces {
             return false;
         };
         let (store, clock) = fork(store, Some(clock));
+        namespace.groups = Groups::new(store.clone());
         (namespace.store, namespace.clock) = (store, Some(clock));
         true
     }

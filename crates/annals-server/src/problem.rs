@@ -59,7 +59,7 @@ kinds! {
     NoNamespace, "unknown-namespace", FORBIDDEN, "The namespace is unknown",
         "The server has no namespace of this name. Reading never creates one.";
     NotFound, "not-found", NOT_FOUND, "There is no such resource",
-        "The path is unknown, or there is no such event, aggregate, conversation, processor, dead letter, command or query.";
+        "The path is unknown, or there is no such event, aggregate, conversation, processor, dead letter, command, query or group.";
     Method, "method-not-allowed", METHOD_NOT_ALLOWED, "The resource has no such method",
         "The path exists, but not with this method. `Allow` lists the methods.";
     NotAcceptable, "not-acceptable", NOT_ACCEPTABLE, "The resource has no such representation",
@@ -75,6 +75,9 @@ kinds! {
         "The aggregate has an event with one of the ids, and the append is not a repetition of the one that stored it. Append the new events alone.";
     NotVisible, "position-not-visible", CONFLICT, "The position is not visible yet",
         "No event at `minPosition` became visible in time; `visible` is the last visible position. Repeat the request.";
+    GroupStopped, "group-stopped", CONFLICT, "The group has stopped",
+        "Events were dropped before a consumer had them, another process has taken the group over, or its place cannot be stored. `detail` says \
+         which. Resume the group; of dropped events, define it with `skipGaps` before.";
     MessageConflict, "message-conflict", CONFLICT, "The command conflicts with what has happened",
         "The program refused the command or query because of the present state. Read again, and decide again.";
     ProcessorEnded, "processor-ended", CONFLICT, "The processor has ended",

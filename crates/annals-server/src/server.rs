@@ -97,6 +97,7 @@ impl Server {
         let cut_off = connection::accept(&self.shared, self.router(), listener, stop, grace).await;
         let namespaces = Arc::clone(&self.shared.namespaces);
         let closing = tokio::task::spawn_blocking(move || {
+            namespaces.save_groups();
             let reports = namespaces.stores().into_iter().map(close);
             reports
                 .filter(|report| namespaces.is_configured(&report.name))

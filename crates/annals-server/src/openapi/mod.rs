@@ -1,5 +1,6 @@
 //! The `OpenAPI` 3.1 document: made from one table of operations.
 
+mod group_operations;
 mod operations;
 mod parameters;
 mod program_operations;

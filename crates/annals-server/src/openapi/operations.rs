@@ -1,6 +1,6 @@
 //! The operations: method, path, parameters, bodies and answers.
 
-use super::{Parts, program_operations, test_operations};
+use super::{Parts, group_operations, program_operations, test_operations};
 use crate::problem::Kind;
 
 /// What an operation takes.
@@ -149,6 +149,9 @@ pub(super) fn all(parts: Parts) -> Vec<Operation> {
     all.extend(queries());
     all.extend(tails());
     all.extend(summaries());
+    all.extend(group_operations::groups());
+    all.extend(group_operations::consumption());
+    all.extend(group_operations::letters());
     all.extend(service());
     if parts.has_program {
         all.extend(program_operations::processors());

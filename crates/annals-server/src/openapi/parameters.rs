@@ -341,6 +341,28 @@ fn of_programs() -> Vec<Plain> {
             "The event or command that caused this one.",
             text(),
         ),
+        ("group", "path", "group", "The name of a group.", text()),
+        (
+            "takeLimit",
+            "query",
+            "limit",
+            "At most this many events; 10 by default.",
+            json!({ "type": "integer", "minimum": 1, "maximum": 1_000 }),
+        ),
+        (
+            "wait",
+            "query",
+            "wait",
+            "Seconds to wait for the first event; 0 by default, 30 at most.",
+            number(),
+        ),
+        (
+            "replayAggregate",
+            "query",
+            "aggregate",
+            "Only the dead letters of this aggregate.",
+            text(),
+        ),
         ("letterCursor", "query", "cursor", "`next` of the page before.", text()),
     ]
 }

@@ -14,6 +14,7 @@ pub(super) fn all() -> Value {
         queries(),
         summaries(),
         program(),
+        groups(),
         service(),
     ] {
         if let Value::Object(part) = part {
@@ -256,6 +257,48 @@ fn summaries() -> Value {
             }),
             &[],
         ),
+    })
+}
+
+fn groups() -> Value {
+    let definition = json!({
+        "filter": { "oneOf": [schema("Filter"), { "type": "null" }] },
+        "leaseSeconds": number(), "attempts": number(), "firstPauseSeconds": number(), "longestPauseSeconds": number(), "maxInFlight": number(),
+        "start": {
+            "oneOf": [{ "type": "string", "enum": ["beginning", "end"] }, object(&json!({ "after": number() }), &[])],
+            "description": "Where a group begins that has no place yet.",
+        },
+        "skipGaps": { "type": "boolean" },
+    });
+    let all: Vec<&str> = definition
+        .as_object()
+        .into_iter()
+        .flat_map(Map::keys)
+        .map(String::as_str)
+        .collect();
+    let status = json!({
+        "position": number(), "lagEvents": number(), "inFlight": number(), "ready": number(), "waiting": number(), "deadLetters": number(),
+        "lostRecords": number(), "stopReason": optional("string"),
+    });
+    let mut status = object(&status, &[]);
+    status["type"] = json!(["object", "null"]);
+    status["description"] = "Null while no client has used the group since the server started.".into();
+    let leases = json!({ "type": "array", "minItems": 1, "maxItems": 1_000, "items": uuid() });
+    let taken =
+        json!({ "lease": uuid(), "leaseEndsAt": time(), "attempt": number(), "key": uuid(), "event": schema("Event") });
+    json!({
+        "NewGroup": object(&definition, &all),
+        "Group": object(&json!({ "name": text(), "definition": object(&definition, &[]), "status": status }), &[]),
+        "Groups": object(&json!({ "groups": list(&schema("Group")) }), &[]),
+        "GroupName": object(&json!({ "name": text() }), &[]),
+        "TakenEvents": object(&json!({ "events": list(&object(&taken, &[])) }), &[]),
+        "Ack": object(&json!({ "leases": leases }), &[]),
+        "Nack": object(
+            &json!({ "leases": leases, "action": { "type": "string", "enum": ["retry", "park", "skip"] }, "reason": text() }),
+            &["action", "reason"],
+        ),
+        "Settled": object(&json!({ "settled": number(), "lost": list(&uuid()) }), &[]),
+        "Replayed": object(&json!({ "replayed": number() }), &[]),
     })
 }
 

@@ -2,7 +2,9 @@
 
 mod append;
 mod changes;
+mod groups;
 mod idempotency;
+mod letters;
 mod messages;
 mod page;
 mod pages;
@@ -67,7 +69,10 @@ fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) 
 fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
     let mut routes = gated(shared, Some(Role::Read), reads())
         .merge(gated(shared, Some(Role::Write), appends()))
-        .merge(gated(shared, Some(Role::Admin), aggregate_changes()));
+        .merge(gated(shared, Some(Role::Admin), aggregate_changes()))
+        .merge(gated(shared, Some(Role::Read), groups::reads()))
+        .merge(gated(shared, Some(Role::Write), groups::consumption()))
+        .merge(gated(shared, Some(Role::Admin), groups::controls()));
     if shared.parts().has_program {
         routes = routes
             .merge(gated(shared, Some(Role::Read), processors::reads()))

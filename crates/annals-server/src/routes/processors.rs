@@ -13,9 +13,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json as value};
 use tokio::time::sleep;
 
+use super::letters::{describe_letter, describe_letters, no_letter, position};
 use super::{json, page};
 use crate::call::Call;
-use crate::params::invalid;
 use crate::problem::{Kind, Problem};
 use crate::program::{DeadLetters, Program};
 use crate::shared::Shared;
@@ -73,12 +73,6 @@ fn letters_of(call: &Call) -> Result<Arc<dyn DeadLetters>, Problem> {
         Problem::new(Kind::NotFound, detail)
     };
     program(call)?.letters(name).ok_or_else(missing)
-}
-
-fn position(call: &Call) -> Result<Position, Problem> {
-    let text = call.segment("position");
-    let number = text.parse().map_err(|_| invalid("position", text, "a position"))?;
-    Ok(Position(number))
 }
 
 /// `GET /processors`
@@ -187,26 +181,7 @@ async fn letters(mut call: Call) -> Result<Response, Problem> {
         Ok::<_, StopReason>((letters.all()?, letters.lost()?))
     });
     let (all, lost) = read.await??;
-    let mut later = all.iter().filter(|letter| letter.position > Position(after)).peekable();
-    let page: Vec<&Letter> = later.by_ref().take(limit).collect();
-    let next = later.peek().and(page.last()).map(|letter| letter.position.to_string());
-    let described: Vec<Value> = page.into_iter().map(describe_letter).collect();
-    json(
-        StatusCode::OK,
-        &value!({ "deadLetters": described, "next": next, "total": all.len(), "lostRecords": lost }),
-    )
-}
-
-fn describe_letter(letter: &Letter) -> Value {
-    value!({
-        "position": letter.position.0,
-        "eventId": letter.event_id.to_string(),
-        "eventType": letter.event_type.as_str(),
-        "aggregateId": letter.aggregate_id.as_str(),
-        "reason": letter.reason,
-        "attempts": letter.attempts,
-        "parkedAt": letter.parked_at.to_string(),
-    })
+    json(StatusCode::OK, &describe_letters(&all, lost, Position(after), limit))
 }
 
 /// `POST /processors/{processor}/dead-letters/{position}/retry`. The letters of an aggregate are retried together, in order.
@@ -266,11 +241,4 @@ async fn discard(call: Call) -> Result<Response, Problem> {
         return json(StatusCode::OK, &value!({ "position": position.0 }));
     }
     Err(no_letter(position))
-}
-
-fn no_letter(position: Position) -> Problem {
-    Problem::new(
-        Kind::NotFound,
-        format!("there is no dead letter at position {position}"),
-    )
 }

@@ -62,6 +62,7 @@ async fn home(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<R
 fn capabilities(shared: &Shared) -> Vec<&'static str> {
     let any = |has: fn(&Program) -> bool| shared.programs.values().any(has);
     let all = [
+        ("groups", true),
         ("commands", any(|program| !program.commands().is_empty())),
         ("processors", any(Program::has_processors)),
         ("queries", any(|program| !program.queries().is_empty())),

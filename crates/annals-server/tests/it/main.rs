@@ -8,6 +8,8 @@ mod bodies;
 mod client;
 mod cloud_events;
 mod document;
+mod group_limits;
+mod groups;
 mod guide;
 mod lifecycle;
 mod logs;

@@ -266,8 +266,8 @@ fn what_the_program_does_not_have_is_a_problem() {
     // A server without a program has none of this, and says so.
     let bare = Running::new();
     bare.get("/v1/processors").refused(404, "not-found");
-    assert_eq!(bare.get("/").ok(200)["capabilities"], json!([]));
-    assert_eq!(server.get("/").ok(200)["capabilities"], json!(["processors"]));
+    assert_eq!(bare.get("/").ok(200)["capabilities"], json!(["groups"]));
+    assert_eq!(server.get("/").ok(200)["capabilities"], json!(["groups", "processors"]));
 }
 
 /// A projection of nothing.
