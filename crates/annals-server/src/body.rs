@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
-/// What a body is.
+/// The form of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Media {
     Json,
@@ -36,7 +36,7 @@ pub(crate) struct Content {
     pub(crate) attributes: Vec<(String, String)>,
 }
 
-/// Whether the body of a request was read to its end. What is left of it would be taken for the next request of the connection.
+/// Whether the body of a request was read to its end. The rest would be parsed as the next request of the connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Consumed(pub(crate) Arc<AtomicBool>);
 
@@ -148,7 +148,7 @@ fn media_of(headers: &HeaderMap) -> Result<Media, Problem> {
             "the body is encoded as {encoding:?}: send it without Content-Encoding"
         ));
     }
-    // A web page cannot send a header of its own choice without asking either.
+    // A web page cannot send a custom header without a preflight request either.
     if headers.contains_key("ce-specversion") {
         return Ok(Media::CloudData);
     }

@@ -1,4 +1,4 @@
-//! What every request says before its body: namespace, path, parameters and headers.
+//! The parts of every request before its body: namespace, path, parameters and headers.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::problem::{Kind, Problem};
 use crate::shared::{DEFAULT, Shared};
 use crate::tokens::Role;
 
-/// What is encoded within a segment of a path, or a parameter.
+/// The characters that are percent-encoded in a segment of a path or a parameter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// The address of a request as it was sent: routers of axum cut prefixes off.
@@ -151,7 +151,7 @@ impl Call {
     /// The address of the same request with another cursor, as a client can send it.
     pub(crate) fn link(&self, cursor: &str) -> String {
         let pairs = self.original.query().unwrap_or_default().split('&');
-        // The cursor takes the place of `from`, where the first page began.
+        // The cursor replaces `from`, the start of the first page.
         let is_other = |pair: &&str| !matches!(pair.split('=').next(), None | Some("" | "cursor" | "from"));
         let mut query: Vec<&str> = pairs.filter(is_other).collect();
         let cursor = format!("cursor={}", encode(cursor));

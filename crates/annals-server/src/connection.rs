@@ -1,4 +1,4 @@
-//! Connections: accepted while there is room, bounded in headers and time, and drained at the end.
+//! Connections: accepted up to a limit, bounded in headers and time, and drained at the end.
 
 use std::io;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ use crate::tls::Tls;
 const HEADERS_MAX: usize = 100;
 /// The pause after the operating system could not accept a connection, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-/// How long, and for how many bytes, a connection takes in what a client still sends after a refusal.
+/// The limits of time and bytes for input that a connection discards after a refusal.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: u64 = 64 << 20;
 /// The answer to a client that speaks plain HTTP where TLS is needed.
@@ -152,7 +152,7 @@ fn http1_of(limits: &Limits) -> http1::Builder {
     builder
 }
 
-/// A connection that fails when its client reads nothing for too long, and that takes in what a refused client still sends.
+/// A connection that fails when its client does not read for too long, and that discards the input of a refused client.
 struct Wire<S> {
     stream: S,
     unread: Unread,
@@ -199,7 +199,7 @@ impl<S: AsyncRead + Unpin> Wire<S> {
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
                     *bytes = bytes.saturating_sub(buffer.filled().len() as u64);
                 }
-                // The client has ended, or has gone.
+                // The client has closed the connection.
                 Poll::Ready(_) => break,
             }
         }

@@ -1,4 +1,4 @@
-//! What every route passes once it is found: the token must permit it, and the answer is counted under its name.
+//! The gate of every route: checks the token, and counts the response under the name of the route.
 
 use std::sync::Arc;
 
@@ -14,17 +14,17 @@ use crate::tokens::{Role, permit};
 /// The route that answered.
 #[derive(Clone, Debug)]
 pub(crate) struct Route {
-    /// Its path as it is written in the router: one of a closed set.
+    /// Its path in the router, one of a closed set.
     pub(crate) path: String,
     /// The namespace that the address names, which may be anything.
     pub(crate) namespace: Option<String>,
 }
 
-/// What a route needs.
+/// The rights that a route needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Gate {
     pub(crate) shared: Arc<Shared>,
-    /// `None` for routes that say nothing of a store.
+    /// `None` for routes that return no data of a store.
     pub(crate) role: Option<Role>,
 }
 

@@ -1,4 +1,4 @@
-//! What every request passes on its way in, and every answer on its way out.
+//! The layer around every request and response.
 
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
@@ -28,14 +28,14 @@ use crate::shared::Shared;
 
 /// The id of a request, which the answer repeats.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// That nothing of the stores survives the process.
+/// The header of servers whose stores do not survive the process.
 const EPHEMERAL: HeaderName = HeaderName::from_static("annals-ephemeral");
-/// Whether the browser says that another site's page sent the request.
+/// Whether the request is from a page of another site, according to the browser.
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// Bytes of the id of a request, at most; a longer one is replaced.
 const REQUEST_ID_BYTES_MAX: usize = 128;
-/// How long a browser uses nothing but TLS for a name: a year.
+/// The time for which a browser uses only TLS for a name: a year.
 const TLS_ONLY: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// Whether a connection has bytes of a body that no handler read: it lingers then, so that the answer arrives before the connection breaks.
@@ -174,7 +174,7 @@ fn host_of(request: &Request) -> Result<Authority, Problem> {
     if text.contains('@') { Err(missing()) } else { Ok(host) }
 }
 
-/// A name that an attacker points at this server is none of those that it knows. An address is nothing that can be pointed elsewhere.
+/// A name that an attacker resolves to this server is not among the known names. An address cannot be resolved to another server.
 fn check_host(shared: &Shared, host: &Authority) -> Result<(), Problem> {
     let name = host.host();
     let address = name.trim_start_matches('[').trim_end_matches(']');

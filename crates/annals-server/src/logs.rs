@@ -1,4 +1,4 @@
-//! What the server logs, by `tracing`: a span for each request, and events for its answer, for failures, and for the end of the server.
+//! The log of the server, by `tracing`: a span for each request, and events for its response, for failures, and for the end of the server.
 //!
 //! What a client sends never enters a log, but for the id that it gives its request: no token, other header, parameter, segment of a path, or body.
 //! The fields of a request are its id, method and route, the namespace, and the status, the type of problem and the duration of its answer. The
@@ -82,7 +82,7 @@ pub(crate) fn journals_failed(namespaces: &Namespaces, logged: &Mutex<HashSet<St
     }
 }
 
-/// Logs what a namespace had when the server ended.
+/// Logs the final state of a namespace.
 pub(crate) fn closed(report: &NamespaceReport) {
     let (namespace, visible) = (report.name.as_str(), report.visible.0);
     let synced = report.synced.map(|position| position.0);

@@ -1,4 +1,4 @@
-//! Namespaces: a store for each name. For tests they are made by the first append, emptied, kept and restored, each with a clock of its own.
+//! Namespaces: one store per name. Those of tests are created by the first append, can be reset, saved and restored, and each has its own clock.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,7 +26,7 @@ pub(crate) struct Namespaces {
     test_max: Option<usize>,
 }
 
-/// A store, and what tests need beside it.
+/// A store, with the state that tests need.
 #[derive(Debug)]
 struct Namespace {
     store: Store,
@@ -112,7 +112,7 @@ impl Clock for TestClock {
     }
 }
 
-/// How a namespace is emptied.
+/// The way in which a namespace is reset.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Fresh {
     /// The seed of the ids of its events.
@@ -278,7 +278,7 @@ impl Namespaces {
         Ok(true)
     }
 
-    /// The clock of a namespace that tests may move. One that the server was made with has one after it was emptied.
+    /// The clock of a namespace, which tests may move. A namespace of the server's start has one only after a reset.
     pub(crate) fn clock(&self, name: &str) -> Option<Arc<TestClock>> {
         self.all.read().get(name)?.clock.clone()
     }

@@ -62,7 +62,7 @@ impl Params {
         Ok(values.pop())
     }
 
-    /// Takes and parses the value of `name`; `form` says what it must be.
+    /// Takes and parses the value of `name`; `form` describes the accepted values.
     ///
     /// # Errors
     ///

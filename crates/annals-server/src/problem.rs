@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 /// The media type of a problem document.
 pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
-/// How long a client should wait before it repeats a request that the server had no room for.
+/// The `Retry-After` of a request for which the server had no room.
 const RETRY: Duration = Duration::from_secs(1);
 
 macro_rules! kinds {
@@ -37,7 +37,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $title,)* }
             }
 
-            /// What happened, and what the client can do.
+            /// The fault, and what the client can do.
             pub(crate) fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => $meaning,)* }
             }

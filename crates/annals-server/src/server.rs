@@ -1,4 +1,4 @@
-//! The server: its router, and its life from the first connection to the report of what is durable.
+//! The server: its router, and its life from the first connection to the final report.
 
 use std::io;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub struct Stop(watch::Sender<bool>);
 
-/// What a server waits for. [`stop_signal`] makes it.
+/// The signal that stops a server. [`stop_signal`] makes it.
 #[derive(Clone, Debug)]
 pub struct Stopped(watch::Receiver<bool>);
 
-/// Makes a [`Stop`], and what a server waits for.
+/// Makes a [`Stop`], and the signal that a server waits for.
 pub fn stop_signal() -> (Stop, Stopped) {
     let (sender, receiver) = watch::channel(false);
     (Stop(sender), Stopped(receiver))
@@ -49,7 +49,7 @@ impl Stopped {
     }
 }
 
-/// How a server ended.
+/// The final report of a server.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -59,7 +59,7 @@ pub struct Report {
     pub namespaces: Vec<NamespaceReport>,
 }
 
-/// What a namespace has when its server has ended.
+/// The final state of a namespace.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct NamespaceReport {
@@ -69,7 +69,7 @@ pub struct NamespaceReport {
     pub visible: Position,
     /// The position up to which every event is synced; `None` without a journal.
     pub synced: Option<Position>,
-    /// Why the journal did not sync all events, if it did not.
+    /// The reason why the journal did not sync all events, if any.
     pub error: Option<Error>,
 }
 
@@ -103,7 +103,7 @@ impl Server {
                 .filter(|report| namespaces.is_configured(&report.name))
                 .collect()
         });
-        // A journal that does not end its work within the time is reported as it is.
+        // A journal that does not finish within the time is reported in its present state.
         let namespaces = match timeout(grace, closing).await {
             Ok(Ok(namespaces)) => namespaces,
             Ok(Err(_)) | Err(_) => self
@@ -119,7 +119,7 @@ impl Server {
         Report { cut_off, namespaces }
     }
 
-    /// [`serve`](Self::serve) on a runtime of its own. Blocks the thread until the server has ended.
+    /// [`serve`](Self::serve) on a separate runtime. Blocks the thread until the server has ended.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What all requests share: namespaces, limits, and the stage of the server's life.
+//! The state that all requests share: namespaces, limits, and the stage of the server.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::tokens::Token;
 /// The namespace of paths that name none.
 pub(crate) const DEFAULT: &str = "default";
 
-/// How far the server is in its life. It only goes forward.
+/// The stage of the server. It only moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stage {
     Running,
@@ -40,9 +40,9 @@ pub(crate) struct Shared {
     pub(crate) stage: watch::Sender<Stage>,
     /// Whether no store has a journal.
     pub(crate) is_ephemeral: bool,
-    /// The namespaces whose failed journals the log has.
+    /// The namespaces whose failed journals were logged.
     pub(crate) faults_logged: Mutex<HashSet<String>>,
-    /// Who may do what; if there are none, everything is permitted.
+    /// The tokens; if there are none, everything is permitted.
     pub(crate) tokens: Vec<Token>,
     pub(crate) metrics: Metrics,
     /// The programs that are mounted, by their namespaces.
@@ -70,7 +70,7 @@ impl Shared {
     }
 }
 
-/// Whether nothing of the store survives the process.
+/// Whether the store does not survive the process.
 pub(crate) fn is_ephemeral(store: &Store) -> bool {
     store.with_durability(Durability::Written).is_err()
 }

@@ -105,7 +105,7 @@ fn open(path: &Path) -> Result<File, Error> {
     File::open(path).map_err(|error| unreadable(path, &error))
 }
 
-/// The certificates of a file. What is wrong with it is not shown: it may have a key too.
+/// The certificates of a file. Errors do not show its contents, which may include a key.
 fn read_chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let pem = read(path, open(path)?)?;
     let chain: Option<Vec<_>> = CertificateDer::pem_slice_iter(&pem).map(Result::ok).collect();
@@ -158,7 +158,7 @@ fn is_open_to_others(_: &File) -> bool {
     false
 }
 
-/// Fails if the certificate is not valid now. Who has signed it is the client's question, so it is its own authority here.
+/// Fails if the certificate is not valid now. Its signature is for clients to verify, so it is its own authority here.
 fn check_times(chain: &[CertificateDer<'_>], provider: &Arc<CryptoProvider>, path: &Path) -> Result<(), Error> {
     let malformed = |error: &dyn fmt::Display| {
         invalid(format!(
@@ -182,7 +182,7 @@ fn check_times(chain: &[CertificateDer<'_>], provider: &Arc<CryptoProvider>, pat
         Err(rustls::Error::InvalidCertificate(CertificateError::NotValidYetContext { not_before, .. })) => {
             format!("is not valid before {}: check the clock", date(not_before))
         }
-        // Its name, its authority and its use are what clients check.
+        // Clients check its name, its authority and its use.
         _ => return Ok(()),
     };
     Err(invalid(format!(

@@ -1,4 +1,4 @@
-//! Bearer tokens: who may read, write and change aggregates, in every namespace or in one.
+//! Bearer tokens: rights to read, write and change aggregates, in all namespaces or in one.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,12 +18,12 @@ use crate::shared::Shared;
 
 /// Characters of a token. A random token of the least length cannot be guessed.
 const CHARACTERS: std::ops::RangeInclusive<usize> = 16..=512;
-/// What stands before a token, in Base64 for addresses, among the protocols of a WebSocket.
+/// The prefix of a token among the protocols of a WebSocket. The token is in URL-safe Base64.
 const OFFERED: &str = "annals.token.";
 /// Bytes of a file of tokens, at most.
 const FILE_BYTES_MAX: u64 = 256 << 10;
 
-/// What a token permits. Each role has the rights of those before it.
+/// The rights of a token. Each role has the rights of the roles before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Role {
@@ -171,7 +171,7 @@ fn check_owner_only(_: &File) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a request may do what needs `role` in `namespace`; `None` for what concerns all of them.
+/// Whether a request has the rights of `role` in `namespace`; `None` stands for all namespaces.
 ///
 /// # Errors
 ///

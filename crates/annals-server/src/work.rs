@@ -1,4 +1,4 @@
-//! Work that may block, on a bounded number of threads of its own.
+//! Runs work that may block, on a bounded number of separate threads.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
 
-/// Runs `work`, which waits for nothing but locks, on a thread of its own.
+/// Runs `work`, which waits only for locks, on a separate thread.
 ///
 /// # Errors
 ///
@@ -28,7 +28,7 @@ pub(crate) async fn write<T: Send + 'static>(
     run_in(&shared.writers, shared, work).await
 }
 
-/// Runs `work` when there is a place. It ends even if the request is given up, and holds its place until then.
+/// Runs `work` when a place is free. It runs to its end even if the request is dropped, and holds its place until then.
 async fn run_in<T: Send + 'static>(
     places: &Arc<Semaphore>,
     shared: &Shared,

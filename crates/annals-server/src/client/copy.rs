@@ -8,7 +8,7 @@ use super::error::ClientError;
 
 impl Client {
     /// Copies the store into memory: with its positions and versions, its gaps, and the changes that it keeps, such as snapshots. The copy is read-only,
-    /// and does not follow what is appended later.
+    /// and does not follow later appends.
     ///
     /// `progress` gets the position that was reached and the last one after each page, and can stop the copy by an error.
     ///
@@ -43,7 +43,7 @@ impl Client {
     }
 }
 
-/// What was read of the log.
+/// The part of the log read so far.
 #[derive(Debug, Default)]
 struct Copied {
     batches: Vec<Batch>,
@@ -73,7 +73,7 @@ impl Copied {
         self.batches
     }
 
-    /// Adds the events of a page that reaches up to a position. The events of other positions up to there are gone.
+    /// Adds the events of a page that reaches up to a position. The other positions up to it have no event.
     fn add(&mut self, events: &[Event], reached: Position) {
         let mut batch = Batch::new();
         for event in events {

@@ -21,14 +21,14 @@ pub enum ClientError {
     Unreachable {
         /// The URL of the server.
         url: String,
-        /// What failed.
+        /// The failed operation.
         reason: String,
     },
-    /// The answer is not what a server of this version answers. Whether an append was stored is unknown.
+    /// The response is not one of a server of this version. Whether an append was stored is unknown.
     Answer {
         /// The URL of the server.
         url: String,
-        /// What is wrong with it.
+        /// The fault.
         reason: String,
     },
 }
@@ -41,7 +41,7 @@ pub struct Refusal {
     pub status: u16,
     /// The type of the problem, such as `unauthorized`; empty if the answer has none.
     pub name: String,
-    /// What the server says.
+    /// The message of the server.
     pub detail: String,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn of_answer(status: u16, body: &[u8], streams: &[&StreamId]) -> Clie
     }))
 }
 
-/// `None` where the server says that there is no such thing.
+/// `None` if the server reports that the item does not exist.
 pub(super) fn found<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError> {
     match result {
         Err(ClientError::Refused(refusal)) if refusal.name == "not-found" => Ok(None),

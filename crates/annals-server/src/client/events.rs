@@ -19,7 +19,7 @@ pub struct Page {
     pub as_of: Position,
     /// Events that were dropped from the range of the page.
     pub gaps: Vec<Gap>,
-    /// Where the next page begins; `None` at the end. For a query, this is the text of a [`Cursor`](annals::Cursor).
+    /// The start of the next page; `None` at the end. For a query, this is the text of a [`Cursor`](annals::Cursor).
     pub next: Option<String>,
 }
 
@@ -30,7 +30,7 @@ pub struct Events<'a> {
     source: Source,
     page: std::vec::IntoIter<Event>,
     next: Next,
-    /// How many more the query permits.
+    /// The number of events that the query still permits.
     left: Option<usize>,
 }
 

@@ -19,7 +19,7 @@ const ANSWER_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the headers of an answer, at most.
 const HEADER_BYTES_MAX: usize = 64 << 10;
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// What is not percent-encoded in a segment of a path, or in a parameter.
+/// The characters that are not percent-encoded in a segment of a path or a parameter.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// A server, and the namespace on it.
@@ -31,7 +31,7 @@ pub(super) struct Http {
     url: String,
     base: String,
     timeout: Duration,
-    /// Of a server with `https`.
+    /// For a server with `https`.
     tls: Option<TlsConfig>,
     /// Marked as sensitive, so that `Debug` does not show it.
     token: Option<HeaderValue>,

@@ -63,13 +63,13 @@ pub struct StoreState {
     pub written: Option<Position>,
     /// The position up to which events are synced; `None` without a journal.
     pub synced: Option<Position>,
-    /// Why the store takes no appends, if it does not.
+    /// The reason why the store rejects appends, if it does.
     pub fault: Option<String>,
-    /// How much the store has.
+    /// The size of the store.
     pub stats: StoreCounts,
 }
 
-/// How much a store has.
+/// The size of a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -169,7 +169,7 @@ impl Client {
         self
     }
 
-    /// The same, whose appends wait for this durability. A store acknowledges at least what its own setting says.
+    /// The same, with appends that wait for this durability. A store acknowledges at least the durability of its own setting.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = Some(durability);
@@ -257,7 +257,7 @@ impl Client {
         events::page(self, query, query.parts().limit, None)
     }
 
-    /// How many events match a query.
+    /// The number of events that match a query.
     ///
     /// # Errors
     ///

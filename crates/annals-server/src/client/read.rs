@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use super::events::Page;
 use crate::wire::new_event::parse_one;
 
-/// Where an event is. Its other members are those of a new one.
+/// The place of an event. Its other members are those of a new event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Place {
@@ -28,7 +28,7 @@ struct WirePage<'a> {
 
 /// # Errors
 ///
-/// What is wrong with the event.
+/// The fault of the event.
 pub(super) fn event(json: &str) -> Result<Event, String> {
     let place: Place = serde_json::from_str(json).map_err(|error| error.to_string())?;
     let incoming = parse_one(json)?;
@@ -47,7 +47,7 @@ pub(super) fn event_of_bytes(bytes: &[u8]) -> Result<Event, String> {
 
 /// # Errors
 ///
-/// What is wrong with the page.
+/// The fault of the page.
 pub(super) fn page(bytes: &[u8]) -> Result<Page, String> {
     let text = str::from_utf8(bytes).map_err(|error| error.to_string())?;
     let wire: WirePage<'_> = serde_json::from_str(text).map_err(|error| error.to_string())?;

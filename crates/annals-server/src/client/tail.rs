@@ -12,7 +12,7 @@ use super::{Client, read, write};
 /// Bytes of a line, at most: an event whose data are hexadecimal digits has twice the bytes of a request.
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
-/// Follows the log of a server: what matched, then what comes.
+/// Follows the log of a server: the matching events so far, then new ones.
 ///
 /// It blocks until there is a delivery, and ends when the server stops. An error ends it too; [`position`](Self::position) says where to continue.
 pub struct Tail {

@@ -1,4 +1,4 @@
-//! TLS of the client: whom it trusts to sign the certificate of a server.
+//! TLS of the client, and the certificate authorities that it trusts.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -29,7 +29,7 @@ fn trusting<'a>(authorities: impl IntoIterator<Item = &'a CertificateDer<'a>>) -
         .build()
 }
 
-/// Trusts whom the operating system trusts. Without any, no server is trusted.
+/// Trusts the authorities of the operating system. If there are none, no server is trusted.
 pub(super) fn of_system() -> TlsConfig {
     trusting(&rustls_native_certs::load_native_certs().certs)
 }

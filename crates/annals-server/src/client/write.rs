@@ -169,7 +169,7 @@ struct WireQuery<'a> {
 }
 
 impl WireQuery<'_> {
-    /// What an event must meet, without order and page.
+    /// The conditions on events, without order and page.
     fn conditions(query: &Query) -> Result<Self, Error> {
         let parts = query.parts();
         let filters: Vec<Raw> = parts.filters.iter().map(filter).collect::<Result<_, _>>()?;
@@ -322,7 +322,7 @@ fn parameter(filter: &Filter) -> Result<Vec<(String, String)>, Error> {
     let nested = || unsupported("combine filters in this way without a page of events");
     let named = |name: String, values: &[Name]| {
         let pairs = values.iter().map(|value| (name.clone(), value.to_string()));
-        // No value matches nothing, but no parameter matches everything.
+        // An empty list of values matches no event, but an absent parameter matches every event.
         Some(pairs.collect::<Vec<_>>())
             .filter(|pairs| !pairs.is_empty())
             .ok_or_else(nested)

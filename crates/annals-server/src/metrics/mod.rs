@@ -66,7 +66,7 @@ fn fine() -> Histogram {
     Histogram::new(exponential_buckets(16e-6, 2.0, 20))
 }
 
-/// From 100 microseconds to 100 seconds: for what has a histogram for each value of a label.
+/// From 100 microseconds to 100 seconds, for families with a histogram for each value of a label.
 fn coarse() -> Histogram {
     Histogram::new(exponential_buckets(1e-4, 4.0, 11))
 }
@@ -92,7 +92,7 @@ impl Answered<'_> {
     }
 }
 
-/// What is counted, and the registry that writes it.
+/// The metrics, and the registry that writes them.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     namespaces: Arc<Namespaces>,
@@ -237,7 +237,7 @@ impl Metrics {
         self.publishing.observe(seconds);
     }
 
-    /// Counts what a live tail was sent. `latency` is the time since the append of its first event, if that came while the tail was open.
+    /// Counts the events sent to a live tail. `latency` is the time since the append of the first one, if the tail was open then.
     pub(crate) fn sent(&self, namespace: &str, events: u64, missed: u64, latency: Option<Duration>) {
         let label = self.label(namespace);
         self.consumed.get_or_create(&label).inc_by(events);

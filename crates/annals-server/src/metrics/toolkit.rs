@@ -66,7 +66,7 @@ struct Inner {
     watched: Mutex<Watched>,
 }
 
-/// What is asked for its status when the metrics are read, by its name.
+/// The processors, sagas and groups whose status is read with the metrics, by their names.
 #[derive(Default)]
 struct Watched {
     processors: BTreeMap<String, (Processor, bool)>,
@@ -111,7 +111,7 @@ fn named(outcome: &Outcome) -> &'static str {
 }
 
 impl ToolkitMetrics {
-    /// Metrics that nothing is counted in yet.
+    /// New metrics, all zero.
     pub fn new() -> Self {
         Self::default()
     }
@@ -201,7 +201,7 @@ impl ToolkitMetrics {
     }
 }
 
-/// What is read from the watched processors, sagas and groups.
+/// The status of the watched processors, sagas and groups.
 #[derive(Debug)]
 pub(super) struct Toolkit(pub(super) ToolkitMetrics);
 
@@ -321,7 +321,7 @@ impl Collector for Toolkit {
     }
 }
 
-/// Writes the figures of what is there; nothing, not even a name, of what is not.
+/// Writes the figures of existing items. A metric without any is omitted.
 fn encode<T>(
     encoder: &mut DescriptorEncoder<'_>,
     label: &'static str,

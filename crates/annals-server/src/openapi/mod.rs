@@ -139,7 +139,7 @@ fn schema(name: &str) -> Value {
 fn request(body: &Body) -> Value {
     match body {
         Body::Json(name) => json!({ "application/json": { "schema": schema(name) } }),
-        // Of NDJSON a schema describes each line.
+        // For NDJSON, a schema describes each line.
         Body::Events => json!({
             "application/json": { "schema": schema("NewEvents") },
             "application/x-ndjson": { "schema": schema("NewEvent") },

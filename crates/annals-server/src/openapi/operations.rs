@@ -3,7 +3,7 @@
 use super::{Parts, group_operations, program_operations, test_operations};
 use crate::problem::Kind;
 
-/// What an operation takes.
+/// The body of an operation's request.
 pub(super) enum Body {
     /// JSON of this schema.
     Json(&'static str),
@@ -11,7 +11,7 @@ pub(super) enum Body {
     Events,
 }
 
-/// What an operation answers with.
+/// The body of an operation's response.
 pub(super) enum Reply {
     /// JSON of this schema.
     Json(&'static str),
@@ -39,7 +39,7 @@ pub(super) struct Operation {
     pub(super) problems: &'static [Kind],
 }
 
-/// What every operation can answer with.
+/// Problems of every operation.
 pub(super) const ALWAYS: &[Kind] = &[
     Kind::Invalid,
     Kind::Unauthorized,
@@ -49,11 +49,11 @@ pub(super) const ALWAYS: &[Kind] = &[
     Kind::Internal,
     Kind::Busy,
 ];
-/// What every operation in a namespace can answer with.
+/// Problems of every operation in a namespace.
 pub(super) const IN_NAMESPACE: &[Kind] = &[Kind::NoNamespace];
-/// What every operation with a body can answer with.
+/// Problems of every operation with a body.
 pub(super) const WITH_BODY: &[Kind] = &[Kind::BodyTimeout, Kind::TooLarge, Kind::MediaType];
-/// What every operation that writes can answer with.
+/// Problems of every operation that writes.
 macro_rules! writing {
     ($($kind:ident),*) => {
         &[
@@ -107,7 +107,7 @@ const FILTERS: &[&str] = &[
     "until",
     "system",
 ];
-/// What reads wait for.
+/// The parameters by which reads wait for a position.
 const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
 
 pub(super) fn with(lists: &[&[&'static str]]) -> Vec<&'static str> {

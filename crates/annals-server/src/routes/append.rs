@@ -129,7 +129,7 @@ impl Plan {
         let begun = self.store.try_append(&stream, self.expected, &events);
         let append = match begun {
             Ok(pending) => Either::Left(pending),
-            // A store that follows another calls it on threads of its own.
+            // A store that follows another calls it on separate threads.
             Err(Error::Unsupported { .. }) => Either::Right(self.store.append_async(&stream, self.expected, &events)),
             Err(error) => return Err(self.refusal(error)),
         };

@@ -24,7 +24,7 @@ const AS_OF: HeaderName = HeaderName::from_static("annals-as-of");
 /// Events that were dropped from the range of a page.
 const MISSING: HeaderName = HeaderName::from_static("annals-missing-events");
 
-/// How the events of a page are written.
+/// The format of the events of a page.
 #[derive(Clone, Debug)]
 pub(super) enum Form {
     Own,

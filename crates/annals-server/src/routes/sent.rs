@@ -1,4 +1,4 @@
-//! What a live tail was sent, for the metrics.
+//! The events sent to a live tail, for the metrics.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

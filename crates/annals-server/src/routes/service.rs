@@ -1,4 +1,4 @@
-//! The server itself: what it is, whether it is ready, what its store holds, and the types of its problems.
+//! The server itself: its description, its readiness, the contents of its store, and the types of its problems.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(super) fn private_routes() -> Router<Arc<Shared>> {
     Router::new().route("/", get(home)).route("/metrics", get(metrics))
 }
 
-/// The routes that say nothing of a store, but whether it works.
+/// The routes that return no data of a store, except whether it works.
 pub(super) fn public_routes() -> Router<Arc<Shared>> {
     Router::new()
         .route("/healthz", get(healthy))
@@ -34,7 +34,7 @@ pub(super) fn public_routes() -> Router<Arc<Shared>> {
         .route("/problems/{name}", get(problem))
 }
 
-/// What the server is; a browser is led to the pages.
+/// The description of the server; a browser is redirected to the pages.
 async fn home(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Result<Response, Problem> {
     let accepts = |value: &HeaderValue| value.to_str().is_ok_and(|value| value.contains("text/html"));
     if headers.get_all(ACCEPT).iter().any(accepts) {
@@ -77,7 +77,7 @@ async fn healthy() -> Result<Response, Problem> {
     json(StatusCode::OK, &value!({ "status": "ok" }))
 }
 
-/// Every store takes appends, and the server takes connections.
+/// Whether every store accepts appends, and the server accepts connections.
 async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, Problem> {
     if *shared.stage.borrow() > Stage::Running {
         return Err(Problem::new(Kind::Unavailable, "the server is stopping"));

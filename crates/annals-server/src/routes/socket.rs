@@ -33,15 +33,15 @@ const PROTOCOL: &str = "annals.tail.v1";
 const MESSAGE_BYTES_MAX: usize = 64 << 10;
 /// Events that a client can be sent without granting credit again, at most.
 const CREDIT_MAX: u64 = 1_000_000;
-/// How long the end of a socket waits for the client.
+/// The time limit for the client at the end of a socket.
 const CLOSE_TIME: Duration = Duration::from_secs(1);
 
-/// What a client sends.
+/// A message of a client.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Said {
     subscribe: Option<Subscription>,
-    /// Events that the client takes beyond those that it takes already.
+    /// The number of further events that the client accepts.
     credit: Option<u64>,
 }
 
@@ -110,12 +110,12 @@ struct Session {
     _connected: Option<Connected>,
 }
 
-/// What a socket does next.
+/// The next step of a socket.
 enum Step {
     Read(Message),
     Send(Vec<Delivery>),
     Beat,
-    /// The other side has gone.
+    /// The client has closed the connection.
     Gone,
     Close(u16, &'static str),
 }
@@ -200,7 +200,7 @@ impl Session {
         polled
     }
 
-    /// What the log has for the client, up to its credit and to the size of a batch.
+    /// The next events for the client, up to its credit and the size of a batch.
     fn poll_tail(&mut self, context: &mut Context<'_>) -> Poll<Step> {
         let Some(tail) = &mut self.tail else {
             return Poll::Pending;
@@ -294,7 +294,7 @@ impl Session {
         Ok(())
     }
 
-    /// Tells the position that was reached, and asks whether the client is there.
+    /// Sends the reached position and a ping.
     async fn beat(&mut self, socket: &mut WebSocket) -> Done {
         self.heartbeat.as_mut().reset(Instant::now() + self.pause);
         let position = self.tail.as_ref().map(|tail| tail.position().0);
@@ -312,7 +312,7 @@ impl Session {
         self.is_flushed = false;
         let text = String::from_utf8(text).map_err(|_| None)?;
         let fed = socket.feed(Message::Text(text.into()));
-        // A client that reads nothing must not hold up the end of the server.
+        // A client that does not read must not delay the end of the server.
         match select(fed, &mut self.stopping).await {
             Either::Left((fed, _)) => fed.map_err(|_| None),
             Either::Right(_) => Err(Some((close_code::AWAY, "the server is stopping"))),
@@ -320,7 +320,7 @@ impl Session {
     }
 }
 
-/// An error ends the socket, with a code and a reason unless the client has gone.
+/// An error ends the socket, with a code and a reason unless the client has closed it.
 type Done = Result<(), Option<(u16, &'static str)>>;
 
 /// Sends what was fed and the reason of the end, and waits a moment for the client to take it.
@@ -334,6 +334,6 @@ async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
             while let Some(Ok(_)) = socket.recv().await {}
         }
     };
-    // A client that takes nothing loses the reason.
+    // A client that does not read misses the reason.
     drop(timeout(CLOSE_TIME, closing).await);
 }

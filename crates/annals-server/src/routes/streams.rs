@@ -106,7 +106,7 @@ impl Reading {
         let mut from = self.from;
         loop {
             let step = STEP.min(self.limit - page.lines.len());
-            // One more says whether there is another page, and where it begins.
+            // One more event shows whether there is another page, and its start.
             let events = self.step(store, &info.stream.aggregate_id, from, step + 1);
             let added = page.fill(&events[..events.len().min(step)], bytes);
             let next = events.get(added).map(Event::version);

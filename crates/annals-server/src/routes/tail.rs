@@ -36,7 +36,7 @@ const RETRY: &str = "retry: 1000\n\n";
 /// Bytes of frames that are made before the client must take some.
 pub(super) const CHUNK_BYTES: usize = 32 << 10;
 
-/// Where a tail begins.
+/// The start of a tail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Start {
     pub(super) after: Position,
@@ -123,7 +123,7 @@ pub(super) fn start(visible: Position, after: After, last: Option<Position>) -> 
     }
 }
 
-/// The frames of a tail. It holds no events but those of the chunk that the client takes next.
+/// The frames of a tail. It holds only the events of the next chunk.
 struct Frames {
     tail: Pin<Box<TailStream>>,
     /// Completes when the server stops.
@@ -157,7 +157,7 @@ impl Frames {
         })
     }
 
-    /// Frames of what there is now, up to the size of a chunk.
+    /// Frames of the available deliveries, up to the size of a chunk.
     fn gather(&mut self, context: &mut Context<'_>) -> BytesMut {
         let mut frames = BytesMut::new();
         while frames.len() < CHUNK_BYTES {

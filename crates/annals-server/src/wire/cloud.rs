@@ -13,7 +13,7 @@ use super::event::on_one_line;
 use super::new_event::{Incoming, check_depth};
 use crate::problem::Problem;
 
-/// The namespace of the ids of events whose own id is no UUID: an event is identified by its source and its id.
+/// The namespace of event ids that are derived from a `CloudEvent` whose id is not a UUID: its source and id identify it.
 const NAMESPACE: Uuid = Uuid::from_u128(0x91f2_6b0c_4d37_4e58_b1a9_7c30_5ee2_d846);
 /// Attributes of an event, at most.
 const ATTRIBUTES_MAX: usize = 128;
@@ -178,7 +178,7 @@ fn check_names(attributes: &Attributes) -> Result<(), String> {
     }
 }
 
-/// What no field of an event holds, such as the source, is kept as metadata.
+/// Attributes without a field in an event, such as the source, are kept as metadata.
 fn metadata(attributes: Attributes) -> Vec<u8> {
     let members: Map<String, Value> = attributes
         .into_iter()

@@ -1,4 +1,4 @@
-//! Events as JSON: what the server answers. Data that are JSON are passed through as they were appended, digit by digit.
+//! Events as JSON, in responses. Data that are JSON are passed through unchanged, digit by digit.
 
 use annals::{ContentType, Event, Snapshot, Timestamp};
 use serde::Serialize;
@@ -185,7 +185,7 @@ fn payload(bytes: &[u8]) -> (Option<Box<RawValue>>, Option<String>) {
 pub(crate) fn on_one_line(bytes: &[u8]) -> Option<Box<RawValue>> {
     let text = str::from_utf8(bytes).ok()?;
     if text.contains(['\n', '\r']) {
-        // Where a line end is within a text, the bytes are no JSON.
+        // With a line end within a string, the bytes are not JSON.
         let _: &RawValue = serde_json::from_str(text).ok()?;
         return RawValue::from_string(text.replace(['\n', '\r'], " ")).ok();
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::problem::Problem;
 
-/// What the texts of an expected version must be.
+/// The accepted forms of an expected version.
 pub(crate) const FORM: &str = "any, none, exists or a version";
 
 pub(crate) fn parse(text: &str) -> Option<Expected> {
@@ -86,7 +86,7 @@ fn one<'a>(headers: &'a HeaderMap, name: &axum::http::HeaderName) -> Result<Opti
         .map_err(|_| Problem::invalid(format!("{name} is not visible ASCII")))
 }
 
-/// The version is the tag. Proxies that compress make a strong tag a weak one, which says the same here.
+/// The version is the tag. Proxies that compress turn a strong tag into a weak one, which is equivalent here.
 fn parse_tag(text: &str) -> Result<Expected, Problem> {
     let strong = text.strip_prefix("W/").unwrap_or(text);
     let version = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));

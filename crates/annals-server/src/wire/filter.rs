@@ -103,7 +103,7 @@ impl<T> Range<T> {
 impl WireFilter {
     /// # Errors
     ///
-    /// What is wrong with a field or a value.
+    /// The fault of a field or a value.
     pub(crate) fn into_filter(self) -> Result<Filter, String> {
         let is = |field, values: Values| Ok(Filter::Is(field, values.into_names()));
         match self {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::hex;
 use crate::problem::Problem;
 
-/// Levels of arrays and objects in data and metadata, at most: what the readers of the project read again.
+/// Maximum nesting depth of data and metadata, which all readers of the project accept.
 const DEPTH_MAX: usize = 128;
 
 /// An event of a body, with the aggregate that it names.
@@ -51,7 +51,7 @@ struct Wire<'a> {
     _recorded_at: Option<Timestamp>,
 }
 
-/// A value as it is written; `null` is a value too.
+/// A value in its original spelling; `null` is a value too.
 fn raw<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -195,7 +195,7 @@ impl<'de> Deserialize<'de> for Members {
 ///
 /// # Errors
 ///
-/// What is wrong with it.
+/// The fault.
 pub(crate) fn parse_one(json: &str) -> Result<Incoming, String> {
     // An array of the fields in their order would be taken for the object.
     if !json.trim_ascii_start().starts_with('{') {

@@ -9,10 +9,10 @@ use super::filter::{FIELDS, WireFilter, field};
 use crate::params::{Params, invalid, parse_as_of};
 use crate::problem::Problem;
 
-/// What an order must be.
+/// The accepted orders.
 const ORDERS: &str = "position, -position, time or -time";
 
-/// A query, and how a page of its result is read.
+/// A query, and the page of its result to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
     /// Without order, limit and cursor.
@@ -23,7 +23,7 @@ pub(crate) struct Asked {
     pub(crate) as_of: Option<AsOf>,
     /// The position that must be visible before the query runs.
     pub(crate) min_position: Option<Position>,
-    /// How long the query waits for it.
+    /// The time limit for that position.
     pub(crate) wait: Option<Duration>,
 }
 
@@ -165,7 +165,7 @@ pub(crate) fn from_params(params: &mut Params) -> Result<Asked, Problem> {
     })
 }
 
-/// Takes `minPosition`, and how long to wait for it.
+/// Takes `minPosition`, and the time limit for it.
 pub(crate) fn wait(params: &mut Params) -> Result<(Option<Position>, Option<Duration>), Problem> {
     let position = number(params, "minPosition")?.map(Position);
     Ok((position, number(params, "timeoutSeconds")?.map(Duration::from_secs)))
