@@ -19,7 +19,7 @@ pub(crate) struct EventSchema {
 }
 
 /// The fields of a schema, borrowed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct SchemaRef<'a> {
     pub(crate) aggregate_type: &'a str,
     pub(crate) event_type: &'a str,
@@ -81,9 +81,7 @@ pub(crate) struct KnownSchema<N> {
 impl<N: Default> Schemas<N> {
     /// The schema with these fields, which is added if it is new.
     pub(crate) fn intern(&mut self, fields: &SchemaRef<'_>) -> &mut KnownSchema<N> {
-        // The content types are compared, not hashed: they nearly always match.
-        let names = (fields.event_type, fields.aggregate_type, fields.schema_version);
-        let hash = self.hasher.hash_one(names);
+        let hash = self.hasher.hash_one(fields);
         let is_it = |known: &KnownSchema<N>| known.hash == hash && fields.is(&known.schema);
         let entry = self.known.entry(hash, is_it, |known| known.hash);
         let new = || KnownSchema {

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use uuid::Uuid;
 
 use super::disk::{Disk, DiskFile};
@@ -239,16 +239,16 @@ fn read_all(
     into: &mut Counting<'_>,
     head: Option<&HeadRecord>,
 ) -> Result<Tail, JournalError> {
-    let most = items_at_most(sources);
-    let (items_in, items) = bounded::<Result<Item, JournalError>>(most.min(ITEMS_AHEAD));
-    let (jobs_in, jobs) = bounded::<Job>(most.min(ITEMS_AHEAD));
-    if most <= ITEMS_AHEAD {
-        // Everything fits into the queues, and would be done before threads had started.
+    if items_at_most(sources) <= ITEMS_AHEAD {
+        // The work would be done before threads had started.
+        let ((items_in, items), (jobs_in, jobs)) = (unbounded(), unbounded());
         read(disk, sources, &items_in, &jobs_in);
         drop((items_in, jobs_in));
         decode(&jobs);
         return take(disk, sources, into, head, items);
     }
+    let (items_in, items) = bounded::<Result<Item, JournalError>>(ITEMS_AHEAD);
+    let (jobs_in, jobs) = bounded::<Job>(ITEMS_AHEAD);
     std::thread::scope(|scope| {
         scope.spawn(move || read(disk, sources, &items_in, &jobs_in));
         for _ in 0..decoders() {

@@ -341,13 +341,15 @@ impl Scan {
     ) -> io::Result<Option<(u64, FrameHeader)>> {
         // A header may span two reads.
         let mut bytes = buffer(&*self.file, offset, SEARCH_BYTES + FRAME_HEADER_BYTES)?;
+        bytes.resize(bytes.len().max(2 * FRAME_HEADER_BYTES), 0);
         loop {
             let read = self.file.read_at(offset, &mut bytes)?;
             let found = headers(&bytes[..read], offset, self.store).find(|(at, header)| wanted(*at, header));
             if found.is_some() || read < bytes.len() {
                 return Ok(found);
             }
-            offset += SEARCH_BYTES as u64;
+            // The buffer is full although it has room for all that there was: the file has grown.
+            offset += (bytes.len() - FRAME_HEADER_BYTES) as u64 / ALIGNMENT * ALIGNMENT;
         }
     }
 }
