@@ -4,6 +4,7 @@
 
 use std::any::Any;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::query::Query;
@@ -147,8 +148,6 @@ impl Rollups {
         let mut events = reader.each(positions);
         while let Some(event) = events.next() {
             if let Some(event) = event {
-                // Before: an indexer in the query of a rollup may panic, and what was counted is not counted again.
-                fed.complete_to = event.raw_position();
                 take(&mut fed.rollups, event);
             }
         }
@@ -178,7 +177,12 @@ impl Rollups {
 }
 
 fn take(rollups: &mut [Rollup], event: EventRef<'_>) {
-    for rollup in rollups.iter_mut().filter(|rollup| rollup.matcher.matches(event)) {
+    for rollup in rollups.iter_mut().filter(|rollup| matches(&rollup.matcher, event)) {
         rollup.value.take(event);
     }
+}
+
+/// Whether an event matches. If an indexer panics it does not, and the other rollups count it: the caller may be dropping events, which must not stop halfway.
+fn matches(matcher: &Matcher, event: EventRef<'_>) -> bool {
+    catch_unwind(AssertUnwindSafe(|| matcher.matches(event))).unwrap_or(false)
 }
