@@ -2,12 +2,13 @@
 
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
 use annals::journal::file::{BackupError, Folder, verify_open};
-use annals::{ArchiveCandidates, Position, Store};
+use annals::{ArchiveCandidates, Durability, Position, Store};
 use annals_server::DailyWork;
 
 use crate::args::Global;
@@ -56,6 +57,12 @@ impl Daily {
             archives,
             results: DailyWork::new(),
         };
+        if daily.archives.is_some() {
+            daily.results.expect_archives();
+        }
+        if daily.verifies.is_some() {
+            daily.results.expect_verifications();
+        }
         Ok((daily.verifies.is_some() || daily.archives.is_some()).then_some(daily))
     }
 
@@ -65,16 +72,24 @@ impl Daily {
 
     /// Starts a thread that does the work now, and then once a day.
     pub(crate) fn start(self) -> Outcome<Running> {
-        let (stop, stopped) = channel();
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let ((wake, woken), (alive, ended)) = (channel(), channel::<()>());
+        let stop = StopDaily {
+            is_stopped: Arc::clone(&is_stopped),
+            wake,
+        };
         let thread = std::thread::Builder::new().name("annals-daily".to_owned());
-        let thread = thread.spawn(move || self.run(&stopped))?;
-        Ok(Running { stop, thread })
+        thread.spawn(move || {
+            self.run(&woken, &|| is_stopped.load(Ordering::SeqCst));
+            drop(alive);
+        })?;
+        Ok(Running { stop, ended })
     }
 
-    fn run(&self, stopped: &Receiver<()>) {
-        loop {
-            self.once(&|| stopped.try_recv() == Err(TryRecvError::Disconnected));
-            if stopped.recv_timeout(DAY) == Err(RecvTimeoutError::Disconnected) {
+    fn run(&self, woken: &Receiver<()>, is_stopped: &dyn Fn() -> bool) {
+        while !is_stopped() {
+            self.once(is_stopped);
+            if woken.recv_timeout(DAY) != Err(RecvTimeoutError::Timeout) {
                 return;
             }
         }
@@ -92,15 +107,21 @@ impl Daily {
         let Some(folder) = &self.verifies else {
             return true;
         };
+        // Before: what is synced meanwhile may not be read.
+        let synced = self.store.reached(Durability::Synced);
         match verified(folder, is_stopped) {
-            Ok(last) => self.results.verified(self.store.now(), last),
-            Err(BackupError::Stopped) => return false,
-            Err(error) => {
-                self.results.verification_failed(&chain(&error));
-                return false;
+            Ok(last) if last >= synced => {
+                self.results.verified(self.store.now(), last);
+                return true;
             }
+            Ok(last) => self.results.verification_failed(&format!(
+                "{} is intact up to position {last}, and position {synced} was synced: restore it from a backup, or repair it",
+                folder.display()
+            )),
+            Err(BackupError::Stopped) => {}
+            Err(error) => self.results.verification_failed(&chain(&error)),
         }
-        true
+        false
     }
 
     fn archive(&self, is_stopped: &dyn Fn() -> bool) {
@@ -112,9 +133,8 @@ impl Daily {
         };
         let archived = self.store.archive(now.before(*age), &name, save);
         let compacted = archived.and_then(|archived| {
-            if archived.events > 0 {
-                self.store.compact_journal()?;
-            }
+            // Also without new events: an earlier compaction may have failed.
+            self.store.compact_journal()?;
             Ok(archived.events)
         });
         match compacted {
@@ -162,18 +182,38 @@ fn chain(error: &dyn std::error::Error) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
+/// Stops the daily work.
+#[derive(Clone, Debug)]
+pub(crate) struct StopDaily {
+    is_stopped: Arc<AtomicBool>,
+    wake: Sender<()>,
+}
+
+impl StopDaily {
+    /// Interrupts the work, and ends the thread.
+    pub(crate) fn stop(&self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        self.wake.send(()).ok();
+    }
+}
+
 /// The thread of the daily work.
 #[derive(Debug)]
 pub(crate) struct Running {
-    stop: Sender<()>,
-    thread: JoinHandle<()>,
+    stop: StopDaily,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
 }
 
 impl Running {
-    /// Interrupts the work, and waits for the end of the thread.
-    pub(crate) fn end(self) {
-        drop(self.stop);
-        drop(self.thread.join());
+    pub(crate) fn stop(&self) -> StopDaily {
+        self.stop.clone()
+    }
+
+    /// Stops the work, and waits for the end of the thread for at most `grace`: a hanging disk must not hold the program.
+    pub(crate) fn end(self, grace: Duration) {
+        self.stop.stop();
+        self.ended.recv_timeout(grace).ok();
     }
 }
 

@@ -4,12 +4,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use annals::Store;
-use annals_server::{NamespaceReport, Report, Server, Stop, Stopped, Tls, Token, stop_signal};
+use annals_server::{NamespaceReport, Report, Server, Stopped, Tls, Token, stop_signal};
 use serde_json::json;
 
 use crate::args::Global;
 use crate::args::serve::Serve;
-use crate::commands::daily::Daily;
+use crate::commands::daily::{Daily, Running, StopDaily};
 use crate::commands::load;
 use crate::exit::{Failure, Outcome};
 use crate::interrupt;
@@ -52,7 +52,8 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     }
     let server = builder.build()?;
     let log = log::start(serve.log, serve.log_format)?;
-    let stopped = stopped(serve)?;
+    let daily = daily.map(Daily::start).transpose()?;
+    let stopped = stopped(serve, daily.as_ref())?;
     let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
     announce(scheme, listener.local_addr()?, is_ephemeral, out)?;
     if is_key_open {
@@ -70,10 +71,9 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
             "other machines can reach the server, and it asks for no token: give it a --token-file",
         );
     }
-    let daily = daily.map(Daily::start).transpose()?;
     let report = server.run(listener, stopped, serve.grace);
     if let Some(daily) = daily {
-        daily.end();
+        daily.end(serve.grace);
     }
     if !log.end() {
         tell(
@@ -94,21 +94,26 @@ fn tls(serve: &Serve) -> Outcome<Option<Tls>> {
 }
 
 /// The end of the server: a signal, or the end of standard input.
-fn stopped(serve: &Serve) -> Outcome<Stopped> {
+fn stopped(serve: &Serve, daily: Option<&Running>) -> Outcome<Stopped> {
     let (stop, stopped) = stop_signal();
+    let daily = daily.map(Running::stop);
+    let stop = move || {
+        daily.iter().for_each(StopDaily::stop);
+        stop.stop();
+    };
     if serve.until_stdin_ends {
         let stop = stop.clone();
         let thread = std::thread::Builder::new().name("annals-stdin".to_owned());
-        thread.spawn(move || stop_at_end(io::stdin().lock(), &stop))?;
+        thread.spawn(move || stop_at_end(io::stdin().lock(), stop))?;
     }
-    interrupt::when_pressed(move || stop.stop());
+    interrupt::when_pressed(stop);
     Ok(stopped)
 }
 
 /// Discards the input up to its end. An input that cannot be read counts as ended.
-fn stop_at_end(mut input: impl io::Read, stop: &Stop) {
+fn stop_at_end(mut input: impl io::Read, stop: impl FnOnce()) {
     drop(io::copy(&mut input, &mut io::sink()));
-    stop.stop();
+    stop();
 }
 
 /// The store that is served.

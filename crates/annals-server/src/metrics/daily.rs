@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use annals::{Position, Timestamp};
 use prometheus_client::collector::Collector;
@@ -24,6 +24,7 @@ struct Results {
 
 #[derive(Debug, Default)]
 struct Outcomes {
+    is_expected: AtomicBool,
     /// Microseconds since 1970; 0 before the first success.
     succeeded_at: AtomicI64,
     failures: AtomicU64,
@@ -41,9 +42,19 @@ impl Outcomes {
 }
 
 impl DailyWork {
-    /// Results of no work yet.
+    /// Results of no work yet, and none to export.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Exports the results of archiving, also before the first.
+    pub fn expect_archives(&self) {
+        self.0.archive.is_expected.store(true, Ordering::Relaxed);
+    }
+
+    /// Exports the results of verifying, also before the first.
+    pub fn expect_verifications(&self) {
+        self.0.verification.is_expected.store(true, Ordering::Relaxed);
     }
 
     /// Records at `now` that `events` events were archived; there may be none that are old enough.
@@ -77,7 +88,9 @@ impl Collector for Daily {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let results = &self.0.0;
         let works = [("archive", &results.archive), ("verification", &results.verification)];
-        for (work, outcomes) in works {
+        let expected =
+            works.map(|work| Some(work).filter(|(_, outcomes)| outcomes.is_expected.load(Ordering::Relaxed)));
+        for (work, outcomes) in expected.into_iter().flatten() {
             let name = format!("event_store_last_{work}_timestamp_seconds");
             let help = format!("Time of the last successful {work} since the server started; 0 before the first");
             let mut metric = encoder.encode_descriptor(&name, &help, None, MetricType::Gauge)?;
@@ -85,7 +98,7 @@ impl Collector for Daily {
         }
         let help = "Daily archives and verifications that failed";
         let mut metric = encoder.encode_descriptor("event_store_daily_failures", help, None, MetricType::Counter)?;
-        for (work, outcomes) in works {
+        for (work, outcomes) in expected.into_iter().flatten() {
             let label = [("work", work)];
             let failures = outcomes.failures.load(Ordering::Relaxed);
             let mut family = metric.encode_family(&label)?;

@@ -72,10 +72,10 @@ pub(crate) fn everything() -> String {
     };
     let small = Store::builder().settings(settings).open().unwrap();
     let builder = Server::builder(store).namespace("small", small.clone());
-    let server = Running::built(
-        builder.toolkit(&program.metrics).daily(&DailyWork::new()),
-        Duration::from_secs(30),
-    );
+    let daily = DailyWork::new();
+    daily.expect_archives();
+    daily.expect_verifications();
+    let server = Running::built(builder.toolkit(&program.metrics).daily(&daily), Duration::from_secs(30));
     server.add("a", "X");
     server.get("/v1/events").ok(200);
     server.get("/nothing").refused(404, "not-found");
