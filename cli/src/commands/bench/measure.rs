@@ -51,7 +51,7 @@ impl Session {
         check_rows(rows)?;
         let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
         interrupt::unfinished_folder(&folder.claim_file());
-        let data = Data::create(asked.data.as_deref().unwrap_or(folder.path()))?;
+        let data = Data::create(asked.data.as_deref().unwrap_or(folder.path())).inspect_err(|_| release(&folder))?;
         let manifest = Manifest {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
@@ -90,11 +90,11 @@ impl Session {
     /// Writes the files.
     pub(super) fn finish(self, rows: &[Row]) -> Outcome<(Folder, Manifest, Summary)> {
         let summary = Summary::of(rows);
-        self.folder.write(&self.manifest, &summary, rows)?;
         let text = report::html(&self.manifest, &summary);
-        self.folder
-            .file("report.html", |file| file.write_all(text.as_bytes()))?;
+        let written = self.folder.write(&self.manifest, &summary, rows);
+        let written = written.and_then(|()| self.folder.file("report.html", |file| file.write_all(text.as_bytes())));
         release(&self.folder);
+        written?;
         Ok((self.folder, self.manifest, summary))
     }
 }

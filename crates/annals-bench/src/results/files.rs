@@ -75,14 +75,18 @@ impl Folder {
         let taken = |text: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         let (claim, filled) = (self.claim_file(), "the folder holds files; name another one");
         fs::create_dir_all(&self.path)?;
+        let claimed = "another run writes to it, or was killed; name another folder, or remove this one";
         if claim.exists() {
-            return taken("another run writes to it, or was killed; name another folder, or remove this one");
+            return taken(claimed);
         }
         if fs::read_dir(&self.path)?.next().is_some() {
             return taken(filled);
         }
         // Of two processes that find the folder empty, one creates the file.
-        fs::File::create_new(&claim)?;
+        match fs::File::create_new(&claim) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return taken(claimed),
+            created => created?,
+        };
         // A run that began before may have ended in the meantime.
         if fs::read_dir(&self.path)?.count() > 1 {
             self.release();
