@@ -27,8 +27,10 @@ pub(crate) fn listen() -> Outcome {
     reason = "a second Ctrl-C ends the program without waiting for a boundary"
 )]
 fn on_signal() {
+    // Before the call: what is registered afterwards finds it.
+    let was_pressed = PRESSED.swap(true, Ordering::SeqCst);
     call();
-    if PRESSED.swap(true, Ordering::Relaxed) && !DEFERRED.load(Ordering::Relaxed) {
+    if was_pressed && !DEFERRED.load(Ordering::Relaxed) {
         // Held to the end: no other file is made after these are removed.
         let unfinished = UNFINISHED.lock();
         unfinished.iter().for_each(|path| remove(path));
@@ -49,7 +51,7 @@ fn remove(path: &Path) {
 #[cfg(feature = "serve")]
 pub(crate) fn when_pressed(call: impl FnOnce() + Send + 'static) {
     *CALLED.lock() = Some(Box::new(call));
-    if PRESSED.load(Ordering::Relaxed) {
+    if PRESSED.load(Ordering::SeqCst) {
         self::call();
     }
 }
