@@ -219,7 +219,50 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use annals::{Expected, NewEvent, StreamId};
+
     use super::*;
+
+    /// The work on an open store in `folder` that has synced ten appends.
+    fn daily(folder: &std::path::Path) -> Daily {
+        let url = format!("file:{}?durability=synced", folder.display());
+        let store = Store::open_url(&url).unwrap();
+        for number in 0..10 {
+            let stream = StreamId::new("Order", format!("order-{number}"));
+            store
+                .append(&stream, Expected::Any, NewEvent::new("OrderPlaced"))
+                .unwrap();
+        }
+        Daily {
+            store,
+            verifies: Some(folder.to_owned()),
+            archives: None,
+            results: DailyWork::new(),
+        }
+    }
+
+    #[test]
+    fn a_damaged_open_segment_was_called_intact() {
+        let folder = tempfile::tempdir().unwrap();
+        let daily = daily(folder.path());
+        assert!(daily.verify(&|| false));
+        let segment = folder.path().join("00000000000000000001.segment");
+        let mut bytes = std::fs::read(&segment).unwrap();
+        let end = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+        bytes[end / 2] ^= 1;
+        std::fs::write(&segment, bytes).unwrap();
+        assert!(!daily.verify(&|| false));
+    }
+
+    #[test]
+    fn a_store_whose_files_were_removed_was_called_intact() {
+        let folder = tempfile::tempdir().unwrap();
+        let daily = daily(folder.path());
+        for file in std::fs::read_dir(folder.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        assert!(!daily.verify(&|| false));
+    }
 
     #[test]
     fn an_archive_is_named_by_its_second() {

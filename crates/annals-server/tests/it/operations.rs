@@ -10,7 +10,7 @@ const DASHBOARD: &str = include_str!("../../../../ops/grafana/event-driven-archi
 const RULES: &str = include_str!("../../../../ops/prometheus/rules.yaml");
 
 /// Words of expressions that are no metrics.
-const WORDS: [&str; 16] = [
+const WORDS: [&str; 17] = [
     "and",
     "by",
     "count",
@@ -25,6 +25,7 @@ const WORDS: [&str; 16] = [
     "or",
     "rate",
     "sum",
+    "time",
     "topk",
     "without",
 ];
