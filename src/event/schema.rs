@@ -18,6 +18,18 @@ pub(crate) struct EventSchema {
     pub(crate) metadata_type: ContentType,
 }
 
+impl EventSchema {
+    /// As [`SchemaRef::is`], and faster: names are compared with names.
+    #[inline]
+    pub(crate) fn is_of(&self, stream: &StreamId, event: &NewEvent<'_>) -> bool {
+        self.event_type == *event.event_type
+            && self.aggregate_type == stream.aggregate_type
+            && self.schema_version == event.schema_version
+            && self.data_type == event.data_type
+            && self.metadata_type == event.metadata_type
+    }
+}
+
 /// The fields of a schema, borrowed.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) struct SchemaRef<'a> {
@@ -30,7 +42,6 @@ pub(crate) struct SchemaRef<'a> {
 
 impl<'a> SchemaRef<'a> {
     /// The schema of an event that is appended to `stream`.
-    #[inline]
     pub(crate) fn of(stream: &'a StreamId, event: &'a NewEvent<'_>) -> Self {
         Self {
             aggregate_type: &stream.aggregate_type,
@@ -41,7 +52,6 @@ impl<'a> SchemaRef<'a> {
         }
     }
 
-    #[inline]
     pub(crate) fn is(&self, schema: &EventSchema) -> bool {
         schema.event_type == *self.event_type
             && schema.aggregate_type == *self.aggregate_type

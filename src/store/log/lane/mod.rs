@@ -133,11 +133,10 @@ impl Lane {
         let recent = type_hash as usize % RECENT_KINDS;
         let place = self.recent_kinds[recent];
         let known = self.open.kind_at(place);
-        let schema = SchemaRef::of(stream, event);
-        if known.is_some_and(|kind| schema.is(kind)) {
+        if known.is_some_and(|kind| kind.is_of(stream, event)) {
             return place;
         }
-        self.recent_kinds[recent] = self.find_kind(&schema);
+        self.recent_kinds[recent] = self.find_kind(&SchemaRef::of(stream, event));
         self.recent_kinds[recent]
     }
 
