@@ -1,4 +1,4 @@
-//! The definition of a group, as clients write it and the store keeps it.
+//! The definition of a group, in the form of requests and of its events in the store.
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ const IN_FLIGHT_MAX: usize = 4_096;
 /// Bytes of a definition, at most.
 const BYTES_MAX: usize = 64 << 10;
 
-/// What a group delivers, and how.
+/// The settings of a group.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(crate) struct Definition {
-    /// The filter of its events; all of them without one. Kept as it was written, digit by digit.
+    /// The filter of its events; without one, all events. Its text is kept, digit by digit.
     filter: Option<Box<RawValue>>,
     pub(super) lease_seconds: u64,
     attempts: u32,
@@ -38,7 +38,7 @@ pub(crate) struct Definition {
     skip_gaps: bool,
 }
 
-/// Where a group begins that has no place yet.
+/// The position at which a new group starts.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 enum Start {
@@ -66,7 +66,7 @@ impl Default for Definition {
 impl Definition {
     /// # Errors
     ///
-    /// [`Kind::Invalid`] that says what is wrong.
+    /// [`Kind::Invalid`] with the reason.
     pub(crate) fn parse(json: &[u8]) -> Result<Self, Problem> {
         if json.len() > BYTES_MAX {
             return Err(Problem::invalid(format!(
@@ -121,7 +121,7 @@ impl Definition {
         Ok(())
     }
 
-    /// The query of the events. The definitions of groups are none of them.
+    /// The query of the events, without the definitions of groups.
     pub(super) fn query(&self) -> Result<Query, Problem> {
         let own = Filter::is(Field::AggregateType, DEFINITIONS);
         let query = Query::all().except(own);

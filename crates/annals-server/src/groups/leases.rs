@@ -1,4 +1,4 @@
-//! The events that consumers hold, by the ids of their leases.
+//! Leased events, by the ids of their leases.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -6,10 +6,10 @@ use annals::Timestamp;
 use annals::cqrs::Received;
 use uuid::Uuid;
 
-/// What a consumer says about an event that it holds.
+/// The result of a leased event.
 #[derive(Clone, Debug)]
 pub(crate) enum Settlement {
-    /// It is handled, or not to be handled.
+    /// It is handled or skipped.
     Ack,
     /// It is delivered again after a pause, or parked after the last attempt.
     Retry(String),
@@ -17,7 +17,7 @@ pub(crate) enum Settlement {
     Park(String),
 }
 
-/// Leases that have not ended, and for a while those that have.
+/// Leases. Those that have ended stay until they are taken.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: HashMap<Uuid, (Timestamp, Received<()>)>,

@@ -1,4 +1,4 @@
-//! Groups of consumers that clients define: their definitions are events of the store, and what they hand out is held here by leases.
+//! Groups of consumers that clients define. Their definitions are events of the store; their leases are in memory.
 
 mod definition;
 mod leases;
@@ -52,8 +52,8 @@ fn stream_of(name: &str) -> StreamId {
     StreamId::new(DEFINITIONS, format!("annals.served-group/{name}"))
 }
 
-/// The name that the toolkit knows a group by. A client cannot take that of a processor of a program, and a group that was deleted leaves its
-/// place and its letters behind: dropping them would be a gap for every reader of the log.
+/// The name of a group in the toolkit. It differs from the names of a program's processors. A deleted group leaves its position and letters in the
+/// store, because dropping them would be a gap for every reader of the log, so each definition after a deletion has another name.
 fn toolkit_name(name: &str, since: Version) -> String {
     format!("server/{name}/{since}")
 }
@@ -84,7 +84,7 @@ impl Groups {
         })
     }
 
-    /// Runs `work` on the groups, whose definitions are read before.
+    /// Runs `work` on the groups. Reads their definitions first, once.
     fn with<T>(&self, work: impl FnOnce(&mut BTreeMap<String, Entry>) -> Result<T, Problem>) -> Result<T, Problem> {
         let mut all = self.all.lock();
         let groups = match all.take() {
@@ -94,7 +94,7 @@ impl Groups {
         work(all.insert(groups))
     }
 
-    /// Stores the places of all groups, before the store is closed. What consumers hold can still be settled.
+    /// Saves the positions of all groups, before the store is closed. Leases can still be settled.
     pub(crate) fn save(&self) {
         let all = self.all.lock();
         let entries = all.iter().flat_map(BTreeMap::values);
@@ -124,7 +124,7 @@ impl Groups {
         self.with(|groups| groups.get(name).cloned().ok_or_else(|| missing(name)))
     }
 
-    /// Defines a group, or defines it anew: what consumers hold of it is lost then, and delivered again. Returns whether it is new.
+    /// Defines or redefines a group. A redefinition ends its leases, whose events are delivered again. Returns whether the group is new.
     ///
     /// # Errors
     ///
@@ -156,7 +156,7 @@ impl Groups {
         })
     }
 
-    /// Deletes a group: another one of this name begins anew.
+    /// Deletes a group. A new group with the same name does not continue it.
     ///
     /// # Errors
     ///
@@ -201,13 +201,13 @@ fn end(entry: Option<&Entry>) {
     }
 }
 
-/// The groups that the store has definitions of.
+/// The groups that the store has definitions for.
 fn read(store: &Store) -> Result<BTreeMap<String, Entry>, Problem> {
     let mut groups = BTreeMap::new();
     let query = Query::all().aggregate_type(DEFINITIONS);
     for event in store.query(query).events()? {
         let name = event.aggregate_id().strip_prefix("annals.served-group/");
-        // A definition that another version of the server wrote, or a client by hand, is no group.
+        // A definition by another version of the server, or by a client's append, may be invalid.
         let Some(name) = name.filter(|name| check(name).is_ok()) else {
             continue;
         };

@@ -15,9 +15,9 @@ use super::raw::Raw;
 use crate::guard::next_id;
 use crate::problem::{Kind, Problem};
 
-/// How long a take looks through events that the group does not deliver, before it lets others use its thread.
+/// The time for which a take skips events that the group does not deliver. Then its thread is free for other requests.
 const SEARCH_TIME: Duration = Duration::from_millis(100);
-/// Dead letters after which a replay begins no further aggregate.
+/// The number of dead letters after which a replay starts no further aggregate.
 const REPLAYED_MAX: u64 = 1_000;
 
 /// A group that consumers use.
@@ -31,7 +31,7 @@ pub(crate) struct Served {
     pub(crate) changed: Notify,
 }
 
-/// An event that a consumer gets.
+/// An event with its lease.
 #[derive(Debug)]
 pub(crate) struct Taken {
     pub(crate) lease: Uuid,
@@ -78,7 +78,7 @@ impl Served {
     ///
     /// # Errors
     ///
-    /// [`Kind::GroupStopped`]; [`Kind::Unavailable`] if the group was deleted or defined anew, or the store is closed.
+    /// [`Kind::GroupStopped`]; [`Kind::Unavailable`] if the group was deleted or redefined, or the store is closed.
     pub(crate) fn take(&self, limit: usize, bytes: usize) -> Result<Vec<Taken>, Problem> {
         self.end_leases();
         let (mut taken, mut size) = (Vec::new(), 0);
@@ -96,7 +96,7 @@ impl Served {
         Ok(taken)
     }
 
-    /// The next event that is ready. `searches` whether to go on through a long stretch of events that the group does not deliver.
+    /// The next ready event. With `searches`, it skips a long run of events that the group does not deliver.
     fn next(&self, searches: bool) -> Result<Option<Received<()>>, Problem> {
         let begun = Instant::now();
         loop {
@@ -124,13 +124,13 @@ impl Served {
         taken
     }
 
-    /// Gives the events back whose leases have ended.
+    /// Returns the events of ended leases to the group.
     fn end_leases(&self) {
         let ended = self.leases.lock().take_ended(self.group.store().now());
         drop(ended);
     }
 
-    /// Settles events. Returns the leases that the consumer does not have any more.
+    /// Settles events. Returns the leases that had ended.
     pub(crate) fn settle(&self, leases: &[Uuid], settlement: &Settlement) -> Vec<Uuid> {
         let mut lost = Vec::new();
         for id in leases {
@@ -144,23 +144,23 @@ impl Served {
         lost
     }
 
-    /// Stores the place, and hands out no more.
+    /// Saves the position, and delivers no more events.
     pub(super) fn save(&self) {
         self.group.end();
         self.changed.notify_waiters();
     }
 
-    /// Ends the group for all consumers. What they hold is lost, which counts as no attempt.
+    /// Ends the group for all consumers. Their leases end, which does not count as an attempt.
     pub(super) fn end(&self) {
         self.group.end();
-        // In a new epoch the leases are none, so dropping them changes nothing. If there is none, the group has stopped, which has the same effect.
+        // Leases of an earlier epoch have no effect when they are dropped. If the group cannot begin a new epoch, it has stopped, with the same result.
         drop(self.group.resume());
         let held = self.leases.lock().take_all();
         drop(held);
         self.changed.notify_waiters();
     }
 
-    /// Resumes the group after its place. What consumers hold is lost, and delivered again.
+    /// Resumes the group after its position. Leases end, and their events are delivered again.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Failures of handlers, as clients are told them.
+//! Failures of handlers, in the form that clients receive.
 
 use std::convert::Infallible;
 use std::fmt::Display;
@@ -8,7 +8,7 @@ use annals::cqrs::{CommandError, DispatchError, LoadError, ReadError};
 
 use crate::problem::{Kind, Problem};
 
-/// A failure of a command or a query, as the server tells its clients.
+/// A failure of a command or a query, in the form that clients receive.
 ///
 /// The errors of the toolkit convert to it. Implement `From<YourError> for Failure` for the error of your own message:
 ///
@@ -43,7 +43,7 @@ impl Failure {
         Self(Problem::new(Kind::MessageConflict, reason))
     }
 
-    /// What the message is about does not exist: 404, `not-found`.
+    /// The object of the message does not exist: 404, `not-found`.
     pub fn not_found(reason: impl Into<String>) -> Self {
         Self(Problem::new(Kind::NotFound, reason))
     }
@@ -53,7 +53,7 @@ impl Failure {
         Self(Problem::new(Kind::Forbidden, reason))
     }
 
-    /// What the handler needs is unavailable now: 503, `store-unavailable`, with `Retry-After`.
+    /// A resource of the handler is unavailable: 503, `store-unavailable`, with `Retry-After`.
     pub fn unavailable(reason: impl Into<String>) -> Self {
         Self(Problem::new(Kind::Unavailable, reason))
     }
@@ -142,7 +142,7 @@ impl<E: Into<Failure>> From<DispatchError<E>> for Failure {
             } => Self::forbidden(reason),
             DispatchError::Refused { by: "bus", reason, .. } => Self::internal(reason),
             DispatchError::Refused { reason, .. } => Self::refused(reason),
-            // What a panic says may show what a client has no right to see.
+            // The text of a panic may contain data that the client must not see.
             DispatchError::Panicked { message, place, .. } => {
                 Self::internal(format!("the {place} of '{message}' panicked"))
             }

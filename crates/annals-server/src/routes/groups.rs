@@ -29,14 +29,14 @@ use crate::shared::{Shared, Stage};
 use crate::wire::event::WireEvent;
 use crate::work;
 
-/// Events of a take, at most, and unless a request says otherwise.
+/// Events of a take: the maximum, and the default.
 const TAKE_MAX: usize = 1_000;
 const TAKE: usize = 10;
 /// Leases of a settlement, at most.
 const LEASES_MAX: usize = 1_000;
 /// Bytes of the reason of a failure.
 const REASON_BYTES_MAX: usize = 4_096;
-/// The time between two looks at a group that waits for leases or pauses to end.
+/// The interval between two checks of a group that waits for leases or pauses to end.
 const TICK: Duration = Duration::from_millis(200);
 
 pub(super) fn reads() -> Router<Arc<Shared>> {
@@ -166,7 +166,7 @@ async fn resume(call: Call) -> Result<Response, Problem> {
     json(StatusCode::OK, &described.await?)
 }
 
-/// An event that a consumer takes.
+/// A taken event.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WireTaken<'a> {
@@ -207,7 +207,7 @@ async fn take(mut call: Call) -> Result<Response, Problem> {
     json(StatusCode::OK, &WireEvents { events })
 }
 
-/// The place of a request that waits: among those of live tails.
+/// The place of a waiting request, which counts as a live tail.
 fn place(call: &Call, wait: Duration) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     if wait.is_zero() {
         return Ok(None);
@@ -241,7 +241,7 @@ async fn wait_and_take(
     }
 }
 
-/// What is ready, and whether time makes more ready.
+/// The ready events, and whether more become ready with time.
 async fn take_now(call: &Call, served: &Arc<Served>, limit: usize) -> Result<(Vec<Box<RawValue>>, bool), Problem> {
     let (served, bytes) = (Arc::clone(served), call.shared.limits.page_bytes);
     work::write(&call.shared, move || {
@@ -257,14 +257,14 @@ async fn take_now(call: &Call, served: &Arc<Served>, limit: usize) -> Result<(Ve
     .await?
 }
 
-/// What a consumer has handled.
+/// Leases of handled events.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireAck {
     leases: Vec<Uuid>,
 }
 
-/// What a consumer has not handled.
+/// Leases of events that were not handled.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct WireNack {

@@ -99,7 +99,7 @@ fn id_of(call: &Call, name: &str, route: &Route) -> Result<Option<Uuid>, Problem
     }
 }
 
-/// What the headers say about the message, completed by the program.
+/// The context of the message from its headers, completed by the program.
 fn context(call: &Call) -> Result<Context, Problem> {
     let mut context = Context::new();
     if let Some(id) = call.header(CORRELATION)? {

@@ -21,11 +21,11 @@ use crate::program::{DeadLetters, Program};
 use crate::shared::Shared;
 use crate::work;
 
-/// How long a request to pause waits, unless it says otherwise.
+/// The default time for which a request to pause waits.
 const PAUSE_WAIT: Duration = Duration::from_secs(5);
-/// The pause between two looks at a processor that is to pause.
+/// The interval between two checks of a processor that is to pause.
 const PAUSE_TICK: Duration = Duration::from_millis(10);
-/// How long a request retries the letters of further aggregates.
+/// The time after which a retry of all letters starts no further aggregate.
 const RETRY_TIME: Duration = Duration::from_secs(20);
 
 pub(super) fn reads() -> Router<Arc<Shared>> {
@@ -93,7 +93,7 @@ async fn one(call: Call) -> Result<Response, Problem> {
     answer(&call, StatusCode::OK, processor).await
 }
 
-/// The processor as it is now.
+/// The response with the state of the processor.
 async fn answer(call: &Call, status: StatusCode, processor: Processor) -> Result<Response, Problem> {
     let program = program(call)?.clone();
     let described = work::run(&call.shared, move || describe(&program, &processor.status()));

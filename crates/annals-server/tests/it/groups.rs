@@ -338,7 +338,7 @@ fn a_group_is_defined_listed_and_deleted() {
     assert_eq!(server.get("/v1/store").ok(200)["visible"], visible);
     let list = server.get("/v1/groups").ok(200);
     assert_eq!(list["groups"], json!([told]));
-    // A group that is defined anew goes on at its place, and its leases are lost.
+    // A redefined group continues at its position, and its leases end.
     billing.define(&json!({ "attempts": 1 })).ok(200);
     let taken = billing.take("");
     assert_eq!(places(&taken), [place("a", 1)]);
@@ -354,7 +354,7 @@ fn a_group_is_defined_listed_and_deleted() {
     body["action"] = json!("park");
     billing.post("nack", &body).ok(200);
     assert_eq!(billing.status()["deadLetters"], 1);
-    // One that was deleted begins anew.
+    // A new group does not continue a deleted one.
     server.send("DELETE", "/v1/groups/billing", &[], b"").ok(200);
     server
         .send("DELETE", "/v1/groups/billing", &[], b"")
