@@ -569,3 +569,15 @@ fn a_goal_that_a_backend_cannot_measure_passed() {
     );
     assert!(ran("memory", "memory").ok().contains("pass"));
 }
+
+#[test]
+fn a_shared_result_named_the_folder_of_the_program() {
+    let folder = Folder::new();
+    measured(&folder, "result", "null", &[]).ok();
+    let manifest = fs::read(folder.path("result").join("manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    assert_eq!(
+        (&manifest["command"][0], &manifest["command"][1]),
+        (&"annals".into(), &"bench".into())
+    );
+}

@@ -56,9 +56,7 @@ impl Session {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
             started_micros: out.now.as_micros(),
-            command: std::env::args_os()
-                .map(|text| text.to_string_lossy().into_owned())
-                .collect(),
+            command: command(),
             seed: asked.seed,
             backends: asked.backends.clone(),
             workloads: asked.workloads.clone(),
@@ -99,7 +97,14 @@ impl Session {
     }
 }
 
-/// What the backend `name`, which is a `kind`, is called in a result: with the place of its server, if another one of `all` is of its kind.
+/// The command line, without the path of the program: results are shared.
+fn command() -> Vec<String> {
+    let arguments = std::env::args_os().skip(1);
+    let arguments = arguments.map(|text| text.to_string_lossy().into_owned());
+    std::iter::once("annals".to_owned()).chain(arguments).collect()
+}
+
+/// The name of the backend `name`, which is a `kind`, in a result: with the address of its server, if another one of `all` is of its kind.
 fn label(kind: &str, name: &str, all: &[String]) -> String {
     let scheme = |name: &str| {
         let (scheme, _) = name.split_once("://")?;

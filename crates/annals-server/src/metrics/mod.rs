@@ -117,6 +117,15 @@ fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metri
     metric
 }
 
+/// Registers the figures that are read with the metrics.
+fn collect(registry: &mut Registry, toolkit: &ToolkitMetrics, daily: Option<DailyWork>, stores: Stores) {
+    registry.register_collector(Box::new(Toolkit(toolkit.clone())));
+    if let Some(daily) = daily {
+        registry.register_collector(Box::new(Daily(daily)));
+    }
+    registry.register_collector(Box::new(stores));
+}
+
 impl Metrics {
     pub(crate) fn new(
         namespaces: Arc<Namespaces>,
@@ -129,11 +138,7 @@ impl Metrics {
         let of = &mut all;
         let operations = Operations::new(parts);
         toolkit.register(of);
-        of.register_collector(Box::new(Toolkit(toolkit.clone())));
-        if let Some(daily) = daily {
-            of.register_collector(Box::new(Daily(daily)));
-        }
-        of.register_collector(Box::new(Stores::new(Arc::clone(&namespaces), places)));
+        collect(of, toolkit, daily, Stores::new(Arc::clone(&namespaces), places));
         let durations = Histograms::<Route>::new_with_constructor(coarse);
         Self {
             namespaces,
