@@ -21,6 +21,12 @@ const SECOND: Duration = Duration::from_secs(1);
 /// A store of several segments, whose appends are a second apart, the first at `START`.
 fn filled() -> SimulatedDisk {
     let disk = SimulatedDisk::new();
+    fill(&disk).close().expect("closed");
+    disk
+}
+
+/// The same, still open.
+fn fill(disk: &SimulatedDisk) -> Store {
     let clock = Arc::new(ManualClock::at(START));
     let settings = FileSettings {
         segment_bytes: 4096,
@@ -38,8 +44,7 @@ fn filled() -> SimulatedDisk {
         store.append(&stream(&id), Expected::Any, events(3)).expect("appended");
         clock.advance(SECOND);
     }
-    store.close().expect("closed");
-    disk
+    store
 }
 
 fn copy(from: &SimulatedDisk, end: BackupEnd) -> (Result<Backup, BackupError>, SimulatedDisk) {
@@ -86,6 +91,14 @@ fn a_backup_ends_before_what_was_recorded_later() {
     assert!(matches!(backup, Err(BackupError::NothingBefore { .. })), "{backup:?}");
 }
 
+fn last_segment(disk: &SimulatedDisk) -> String {
+    let names = disk.names().expect("names").into_iter();
+    names
+        .filter(|name| name.ends_with(".segment"))
+        .max()
+        .expect("a segment")
+}
+
 /// A disk with the same files.
 fn duplicate(disk: &SimulatedDisk) -> SimulatedDisk {
     let duplicate = SimulatedDisk::new();
@@ -113,6 +126,47 @@ fn a_flipped_bit_is_in_no_backup() {
             }
         }
     }
+}
+
+#[test]
+fn a_backup_of_an_open_store_ended_before_damage_that_verify_finds() {
+    let open = SimulatedDisk::new();
+    let store = fill(&open);
+    let last = last_segment(&open);
+    let mut damaged = 0;
+    for offset in 0..open.bytes(&last).expect("a file").len() {
+        let disk = duplicate(&open);
+        assert!(disk.flip(&last, offset));
+        let found = verify_on(&disk, &mut |_, _| {}).expect("it can be read");
+        let (backup, _) = copy(&disk, BackupEnd::Store);
+        if !found.damage.is_empty() {
+            damaged += 1;
+            let is_found = matches!(backup, Err(BackupError::Damaged { .. }));
+            assert!(is_found, "byte {offset}: {backup:?}");
+            assert!(matches!(check_open(&disk), Err(BackupError::Damaged { .. })));
+        }
+    }
+    assert!(damaged > 100, "{damaged} bytes");
+    store.close().expect("closed");
+}
+
+#[test]
+fn damage_behind_its_end_stops_no_backup() {
+    let open = SimulatedDisk::new();
+    let store = fill(&open);
+    let last = last_segment(&open);
+    let first: u64 = last.split('.').next().expect("a name").parse().expect("a position");
+    let length = open.bytes(&last).expect("a file").len();
+    assert!(open.flip(&last, length * 3 / 4));
+    assert!(matches!(
+        copy(&open, BackupEnd::Store).0,
+        Err(BackupError::Damaged { .. })
+    ));
+    let end = Position(first + 2);
+    let (backup, to) = copy(&open, BackupEnd::Position(end));
+    assert_eq!(backup.expect("a backup").last, end);
+    assert_eq!(read(&to).len() as u64, end.0);
+    store.close().expect("closed");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use super::disk::{Disk, DiskFile};
 use super::format::{
     FRAME_BYTES_MAX, FRAME_HEADER_BYTES, FrameHeader, HeadRecord, SEGMENT_HEADER_BYTES, SegmentHeader, aligned,
 };
+use super::scan::Scan;
 use super::{FileReader, head, segments};
 use crate::journal::{Batch, Journal as _, JournalError, Recover};
 use crate::{Position, Timestamp};
@@ -120,8 +121,7 @@ type Result<T, E = BackupError> = std::result::Result<T, E>;
 /// # Errors
 ///
 /// Every [`BackupError`]. A target with files of a store is refused by [`Write`](BackupError::Write). A segment that is damaged, missing, renamed or
-/// of another store, and a store that ends before what its head says was synced, are
-/// [`Damaged`](BackupError::Damaged).
+/// of another store, and a store that ends before what its head or its last segment says was synced, are [`Damaged`](BackupError::Damaged).
 pub fn back_up(
     from: &dyn Disk,
     to: Arc<dyn Disk>,
@@ -227,6 +227,8 @@ impl Copying<'_> {
         let mut copied: Vec<Copied> = Vec::new();
         for (number, name) in names.iter().enumerate() {
             let is_last = number + 1 == names.len();
+            // Before the copy: what was synced by then can be read whole.
+            let synced = if is_last { self.synced(name)? } else { 0 };
             let Some(segment) = self.copy(name, is_last)? else {
                 break;
             };
@@ -236,12 +238,27 @@ impl Copying<'_> {
                 return Err(self.damaged(format!("{name} does not continue the segment before it")));
             }
             let has_reached = reaches(end, segment.last);
+            if segment.last < synced && !has_reached {
+                return Err(self.damaged(format!("{name} is damaged behind position {}", segment.last)));
+            }
             copied.push(segment);
             if has_reached {
                 break;
             }
         }
         Ok(copied)
+    }
+
+    /// The last position that a segment records as synced; 0 for one that has no header yet.
+    fn synced(&self, name: &str) -> Result<u64> {
+        let unread = |error| self.unread(name, error);
+        let file = self.from.open(name).map_err(unread)?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        file.read_at(0, &mut bytes).map_err(unread)?;
+        let Ok(header) = SegmentHeader::decode(&bytes) else {
+            return Ok(0);
+        };
+        Scan::new(file, &header).and_then(|scan| scan.synced()).map_err(unread)
     }
 
     /// Copies the whole batches of a segment; `None` for a last one that is being created.

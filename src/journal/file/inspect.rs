@@ -9,7 +9,7 @@ use super::backup::{Backup, BackupEnd, BackupError, back_up};
 use super::disk::{Disk, DiskFile, DiskLock};
 
 /// Reads the segments of a store that another handle or process may write. Writes nothing, and does not hold the writer up. Checks the checksums,
-/// the order of the segments, and that the store has what its head says was synced. Returns the last position that was checked.
+/// the order of the segments, and that the store has what its head and its last segment say was synced. Returns the last position that was checked.
 ///
 /// The last segment ends at its first batch that is not whole: it may be under way, or damaged. The store is intact if the returned position is at
 /// least the one that was [synced](crate::Store::reached) before the call. Events are not decoded. [`verify`](super::verify()) does both, for a store that no process has open.

@@ -385,7 +385,7 @@ fn judge(
     let may_be_torn = segment + 1 == sources.len() && may_be_torn(source.header.first, stop, head);
     let was_synced = || -> io::Result<bool> {
         let scan = Scan::new(disk.open(&source.name)?, &source.header)?;
-        scan.was_synced(stop)
+        Ok(scan.synced()? >= stop.position)
     };
     if is_damage(disk, &source.name, stop, may_be_torn, was_synced)? {
         return Err(damaged(disk, &source.name, stop.offset, &stop.what));

@@ -304,11 +304,15 @@ impl Scan {
         }
     }
 
-    /// Whether any frame of the segment records that the position at `stop` was synced: then no crash caused the stop. The result depends on
-    /// the file only, not on how far it was read.
-    pub(super) fn was_synced(&self, stop: &Stop) -> io::Result<bool> {
-        let is_mark = |_, header: &FrameHeader| header.synced >= stop.position;
-        Ok(self.search(SEGMENT_HEADER_BYTES as u64, is_mark)?.is_some())
+    /// The highest position that any frame of the segment records as synced: no crash causes a stop before it. Depends on the file only, not on how
+    /// far it was read.
+    pub(super) fn synced(&self) -> io::Result<u64> {
+        let mut synced = 0;
+        self.search(SEGMENT_HEADER_BYTES as u64, |_, header| {
+            synced = synced.max(header.synced);
+            false
+        })?;
+        Ok(synced)
     }
 
     /// Resumes after damage at the next batch with positions from `position` to below `until`. Returns whether
@@ -337,7 +341,7 @@ impl Scan {
     fn search(
         &self,
         mut offset: u64,
-        wanted: impl Fn(u64, &FrameHeader) -> bool,
+        mut wanted: impl FnMut(u64, &FrameHeader) -> bool,
     ) -> io::Result<Option<(u64, FrameHeader)>> {
         // A header may span two reads.
         let mut bytes = buffer(&*self.file, offset, SEARCH_BYTES + FRAME_HEADER_BYTES)?;

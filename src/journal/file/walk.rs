@@ -299,7 +299,9 @@ impl<'a> Walk<'a> {
     /// Whether a crash caused a stop: then it is not damage, and the segment ends there.
     fn is_torn(&mut self, source: &Source, scan: &Scan, stop: &Stop) -> Result<bool, JournalError> {
         let may_be_torn = source.is_last && may_be_torn(source.header.first, stop, self.head.as_ref());
-        if is_damage(self.disk, &source.name, stop, may_be_torn, || scan.was_synced(stop))? {
+        if is_damage(self.disk, &source.name, stop, may_be_torn, || {
+            Ok(scan.synced()? >= stop.position)
+        })? {
             return Ok(false);
         }
         let unreadable = |error| unreadable(self.disk, &source.name, error);
