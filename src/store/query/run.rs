@@ -112,7 +112,8 @@ impl QueryRun<'_> {
             .last()
             .filter(|_| found.keys.len() > limit)
             .map(|last| self.cursor_at(*last));
-        let bounds = self.query_bounds(found.as_of)?;
+        // Also below the floor, where a budget has dropped all events.
+        let bounds = bounds(&self.query, 0, found.as_of)?;
         Ok(Page {
             events: self.load(keys),
             next,
