@@ -86,7 +86,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let sagas = processors.saga::<Complaint>(|command, sending| {
         println!("  {}: {command:?}", sending.key);
         if matches!(command, Command::Reserve(article) if article == "lamp") {
-            return Err(SendError::Rejected("lamps are sold out".to_owned()));
+            return Err(SendError::Rejected {
+                rejection: "lamps are sold out".to_owned(),
+            });
         }
         Ok(())
     });

@@ -65,7 +65,7 @@ fn store_names<C: Codec>(codec: &C, filter: &mut Filter) -> Result<(), CodecErro
         }
         Filter::Not(filter) => store_names(codec, filter),
         // A pseudonym does not begin as its name does.
-        Filter::Prefix(field, _) => kind_of(field).map_or(Ok(()), |kind| Err(CodecError::HiddenNames(kind))),
+        Filter::Prefix(field, _) => kind_of(field).map_or(Ok(()), |kind| Err(CodecError::HiddenNames { kind })),
         Filter::Metadata(..)
         | Filter::Data(..)
         | Filter::Text(_)

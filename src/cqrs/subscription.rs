@@ -258,7 +258,9 @@ impl<E> Shared<E> {
         }
         match &mut *letters {
             Some(letters) => work(letters),
-            None => Err(StopReason::Storage("the dead letters are not read".to_owned())),
+            None => Err(StopReason::Storage {
+                reason: "the dead letters are not read".to_owned(),
+            }),
         }
     }
 }

@@ -109,7 +109,7 @@ where
             shared.sent.push(command.clone());
             match shared.outcomes.pop_front() {
                 None => Ok(()),
-                Some(Outcome::Rejected(reason)) => Err(SendError::Rejected(reason)),
+                Some(Outcome::Rejected(reason)) => Err(SendError::Rejected { rejection: reason }),
                 Some(Outcome::Failed(reason)) => Err(SendError::Failed(HandlerError::permanent(reason))),
             }
         };

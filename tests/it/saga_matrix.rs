@@ -17,7 +17,9 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Carries a command out, once for each id if `by_id`: an event of the complaint's desk stands for its effect.
 fn carry_out(store: &Store, command: &Command, sending: &Sending, by_id: bool) -> Result<(), SendError> {
     if matches!(command, Command::Reserve(article) if article == "lamp") {
-        return Err(SendError::Rejected("lamps are sold out".to_owned()));
+        return Err(SendError::Rejected {
+            rejection: "lamps are sold out".to_owned(),
+        });
     }
     let effect = format!("{command:?}");
     let effect = NewEvent::new(effect.split('(').next().unwrap_or_default());

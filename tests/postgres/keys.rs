@@ -97,7 +97,7 @@ fn the_file_of_the_table_keeps_a_destroyed_key() {
 fn a_key_store_that_is_missing_is_replaced_by_an_empty_one() {
     let schema = Schema::new();
     let refused = |url: &str| match PostgresKeys::open(url) {
-        Err(KeyError::Storage(text)) => text,
+        Err(KeyError::Storage { reason: text }) => text,
         other => panic!("{other:?}"),
     };
     let text = refused(&url(&schema));

@@ -53,7 +53,7 @@ fn a_query_that_writes_or_fails_is_refused() {
     let schema = prepared();
     schema.sql(&format!("CREATE TABLE {}.t (id int)", quoted(&schema)));
     let refused = |query: &str| match postgres(&source(&schema), query) {
-        Err(RowError::Source(reason)) => reason,
+        Err(RowError::Source { message: reason }) => reason,
         Err(other) => panic!("{other}"),
         Ok(rows) => rows.filter_map(Result::err).map(|error| error.to_string()).collect(),
     };
@@ -70,10 +70,10 @@ fn a_query_that_writes_or_fails_is_refused() {
         "0",
         "the table is there"
     );
-    assert!(matches!(postgres("memory:", "SELECT 1"), Err(RowError::Source(_))));
+    assert!(matches!(postgres("memory:", "SELECT 1"), Err(RowError::Source { .. })));
     assert!(matches!(
         postgres("postgres://localhost:1/none", "SELECT 1"),
-        Err(RowError::Source(_))
+        Err(RowError::Source { .. })
     ));
 }
 

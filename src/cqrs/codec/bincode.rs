@@ -79,7 +79,9 @@ impl Codec for Bincode {
     }
 
     fn from_value(&self, _: &Value) -> Result<Vec<u8>, CodecError> {
-        Err(CodecError::Unwritable(NO_VALUE.to_owned()))
+        Err(CodecError::Unwritable {
+            message: NO_VALUE.to_owned(),
+        })
     }
 }
 

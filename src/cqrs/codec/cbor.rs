@@ -83,7 +83,9 @@ impl Codec for Cbor {
         }
         let mut data = Vec::new();
         let value = cbor_value::of_json(value)?;
-        Self::write(&mut data, &value).map_err(|error| CodecError::Unwritable(error.to_string()))?;
+        Self::write(&mut data, &value).map_err(|error| CodecError::Unwritable {
+            message: error.to_string(),
+        })?;
         Ok(data)
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn of_json(value: &Value) -> Result<CborValue, CodecError> {
 fn value_of_json(value: &Value, depth: usize) -> Result<CborValue, CodecError> {
     let Some(depth) = depth.checked_sub(1) else {
         let message = format!("the value is nested deeper than {DEPTH} levels");
-        return Err(CodecError::Unwritable(message));
+        return Err(CodecError::Unwritable { message });
     };
     Ok(match value {
         Value::Null => CborValue::Null,
@@ -125,7 +125,9 @@ fn bytes_of_json(hex: &Value) -> Result<CborValue, CodecError> {
     hex.as_str()
         .and_then(bytes_of_hex)
         .map(CborValue::Bytes)
-        .ok_or_else(|| CodecError::Unwritable(format!("the value of '{BYTES}' is {hex}: expected pairs of hex digits")))
+        .ok_or_else(|| CodecError::Unwritable {
+            message: format!("the value of '{BYTES}' is {hex}: expected pairs of hex digits"),
+        })
 }
 
 fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
@@ -136,7 +138,9 @@ fn bytes_of_hex(hex: &str) -> Option<Vec<u8>> {
 }
 
 fn map_of_json(pairs: &Value, depth: usize) -> Result<CborValue, CodecError> {
-    let refused = || CodecError::Unwritable(format!("the value of '{MAP}' is {pairs}: expected an array of pairs"));
+    let refused = || CodecError::Unwritable {
+        message: format!("the value of '{MAP}' is {pairs}: expected an array of pairs"),
+    };
     let pair = |pair: &Value| match pair.as_array().map(Vec::as_slice) {
         Some([key, value]) => Ok((value_of_json(key, depth)?, value_of_json(value, depth)?)),
         _ => Err(refused()),

@@ -20,7 +20,7 @@ type Result<T> = std::result::Result<T, EncodeError>;
 pub(super) fn encode<F: Format, E: Serialize>(event: &E) -> std::result::Result<Encoded, CodecError> {
     event
         .serialize(EventSerializer::<F>::new(None))
-        .map_err(|error| CodecError::Unwritable(error.0))
+        .map_err(|error| CodecError::Unwritable { message: error.0 })
 }
 
 fn not_a_variant<T>(what: &str) -> Result<T> {

@@ -267,9 +267,15 @@ pub enum CodecError {
         why: String,
     },
     /// The query has a prefix of names of which the codec stores pseudonyms.
-    #[error("{} names cannot be found by a prefix: the codec stores pseudonyms of them; query by whole names", .0.as_str())]
-    HiddenNames(NameKind),
+    #[error("{} names cannot be found by a prefix: the codec stores pseudonyms of them; query by whole names", kind.as_str())]
+    HiddenNames {
+        /// The kind of the names.
+        kind: NameKind,
+    },
     /// The value cannot be written as an event.
-    #[error("the value cannot be written as an event: {0}")]
-    Unwritable(String),
+    #[error("the value cannot be written as an event: {message}")]
+    Unwritable {
+        /// What the format or the codec says.
+        message: String,
+    },
 }

@@ -24,7 +24,9 @@ pub(super) fn to_json(value: &Value) -> Result<Vec<u8>, CodecError> {
     if value.is_null() {
         return Ok(Vec::new());
     }
-    serde_json::to_vec(value).map_err(|error| CodecError::Unwritable(error.to_string()))
+    serde_json::to_vec(value).map_err(|error| CodecError::Unwritable {
+        message: error.to_string(),
+    })
 }
 
 pub(super) fn unreadable(error: &dyn std::fmt::Display) -> CodecError {

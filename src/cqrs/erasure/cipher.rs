@@ -57,9 +57,9 @@ impl Key {
             aad: associated,
         };
         let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload);
-        sealed
-            .map(|data| (nonce, data))
-            .map_err(|_| KeyError::Storage("the cipher rejects the value: it is too long".to_owned()))
+        sealed.map(|data| (nonce, data)).map_err(|_| KeyError::Storage {
+            reason: "the cipher rejects the value: it is too long".to_owned(),
+        })
     }
 
     /// `None` when the key, the nonce, the data or the associated data is another one.
@@ -86,8 +86,9 @@ impl Key {
 }
 
 fn fill(bytes: &mut [u8]) -> Result<(), KeyError> {
-    getrandom::fill(bytes)
-        .map_err(|error| KeyError::Storage(format!("the operating system provides no random bytes: {error}")))
+    getrandom::fill(bytes).map_err(|error| KeyError::Storage {
+        reason: format!("the operating system provides no random bytes: {error}"),
+    })
 }
 
 /// An id that is derived from nothing, so that it links to no name and no time.

@@ -53,8 +53,8 @@ impl Entry {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, KeyError> {
-        let damaged = || {
-            KeyError::Storage("an entry of the key store is damaged: restore the key store from a backup".to_owned())
+        let damaged = || KeyError::Storage {
+            reason: "an entry of the key store is damaged: restore the key store from a backup".to_owned(),
         };
         match bytes {
             [DESTROYED] => Ok(Self::Destroyed),
@@ -93,8 +93,8 @@ impl Subject {
             let generation = generation.parse().ok()?;
             Some(Self { generation, key })
         };
-        parse().ok_or_else(|| {
-            KeyError::Storage("the entry of a subject is damaged: restore the key store from a backup".to_owned())
+        parse().ok_or_else(|| KeyError::Storage {
+            reason: "the entry of a subject is damaged: restore the key store from a backup".to_owned(),
         })
     }
 }

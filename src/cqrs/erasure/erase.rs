@@ -251,7 +251,7 @@ impl Vault {
                 key: None,
             }),
             (KeyError::Erased { .. } | KeyError::NoKey { .. }, Some(linked)) => Ok(linked),
-            (KeyError::Storage(_), Some(linked @ Subject { key: Some(key), .. })) if inner.is_damaged(key)? => {
+            (KeyError::Storage { .. }, Some(linked @ Subject { key: Some(key), .. })) if inner.is_damaged(key)? => {
                 Ok(linked)
             }
             _ => Err(error),

@@ -157,7 +157,7 @@ impl Loaded {
                 path.display(),
                 metadata.len()
             );
-            return Err(KeyError::Storage(what));
+            return Err(KeyError::Storage { reason: what });
         }
         // With room for all: a buffer that grows leaves copies of the keys behind.
         let mut bytes = Zeroizing::new(Vec::with_capacity(metadata.len() as usize + 1));
@@ -165,11 +165,8 @@ impl Loaded {
             .take(BYTES_MAX)
             .read_to_end(&mut bytes)
             .map_err(failed("read", path))?;
-        let (entries, len) = parse(&bytes).ok_or_else(|| {
-            KeyError::Storage(format!(
-                "the key file {} is damaged: restore it from a backup",
-                path.display()
-            ))
+        let (entries, len) = parse(&bytes).ok_or_else(|| KeyError::Storage {
+            reason: format!("the key file {} is damaged: restore it from a backup", path.display()),
         })?;
         Ok(Self {
             file,
@@ -315,10 +312,12 @@ fn check_access(path: &Path, metadata: &fs::Metadata) -> Result<(), KeyError> {
     if mode.trailing_zeros() >= 6 {
         return Ok(());
     }
-    Err(KeyError::Storage(format!(
-        "cannot use the key file {}: its permissions are {mode:o}, and only its owner may have access; run `chmod 600` on it",
-        path.display()
-    )))
+    Err(KeyError::Storage {
+        reason: format!(
+            "cannot use the key file {}: its permissions are {mode:o}, and only its owner may have access; run `chmod 600` on it",
+            path.display()
+        ),
+    })
 }
 
 #[cfg(not(unix))]
@@ -340,5 +339,7 @@ fn sync_folder(path: &Path) -> io::Result<()> {
 
 fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyError {
     let path = path.display().to_string();
-    move |error| KeyError::Storage(format!("cannot {what} the key file {path}: {error}"))
+    move |error| KeyError::Storage {
+        reason: format!("cannot {what} the key file {path}: {error}"),
+    }
 }

@@ -47,8 +47,11 @@ pub enum KeyError {
         path: String,
     },
     /// The key store cannot be read or written.
-    #[error("{0}")]
-    Storage(String),
+    #[error("{reason}")]
+    Storage {
+        /// What failed, and what to do.
+        reason: String,
+    },
 }
 
 /// Keeps the keys of a [`Vault`](super::Vault).

@@ -34,7 +34,9 @@ pub(super) fn version(store: &Store) -> Version {
 pub(super) fn read(store: &Store) -> Result<Vec<Mark>, KeyError> {
     let events = TypedEvents::<MarkEvent, Json>::new().unknown_events(UnknownEvents::Skip);
     let read = events.read_stream(store, STREAM);
-    let read = read.map_err(|error| KeyError::Storage(format!("cannot read the marks of erasures: {error}")))?;
+    let read = read.map_err(|error| KeyError::Storage {
+        reason: format!("cannot read the marks of erasures: {error}"),
+    })?;
     Ok(read
         .into_iter()
         .map(|recorded| {
@@ -46,10 +48,8 @@ pub(super) fn read(store: &Store) -> Result<Vec<Mark>, KeyError> {
 
 /// Appends a mark with the durability of the store's handle; the same mark once.
 pub(super) fn append(store: &Store, mark: Mark) -> Result<Position, KeyError> {
-    let failed = |error: String| {
-        KeyError::Storage(format!(
-            "cannot append the mark of the erasure, and no key is destroyed: {error}; try again"
-        ))
+    let failed = |error: String| KeyError::Storage {
+        reason: format!("cannot append the mark of the erasure, and no key is destroyed: {error}; try again"),
     };
     let events = TypedEvents::<MarkEvent, Json>::new();
     let id = Uuid::new_v5(&mark.key, mark.derived.as_bytes());

@@ -105,7 +105,9 @@ impl PostgresKeys {
     }
 
     fn at(url: &str) -> Result<Self, KeyError> {
-        let database = crate::url::database_of(url, SCHEMA).map_err(|error| KeyError::Storage(error.to_string()))?;
+        let database = crate::url::database_of(url, SCHEMA).map_err(|error| KeyError::Storage {
+            reason: error.to_string(),
+        })?;
         Ok(Self {
             database,
             fresh_for: Duration::ZERO,
@@ -128,10 +130,9 @@ impl PostgresKeys {
     }
 
     fn failed(&self, what: &str, error: &str) -> KeyError {
-        KeyError::Storage(format!(
-            "cannot {what} the key store at {}: {error}",
-            self.database.place()
-        ))
+        KeyError::Storage {
+            reason: format!("cannot {what} the key store at {}: {error}", self.database.place()),
+        }
     }
 
     fn link<'a>(&self, session: &'a mut Session) -> Result<&'a mut Link, String> {

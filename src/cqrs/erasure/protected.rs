@@ -97,15 +97,18 @@ impl<C: Codec> Protected<C> {
         event: NewEventId<'_>,
     ) -> Result<bool, CodecError> {
         if has_envelope(data) {
-            return Err(CodecError::Unwritable(format!(
-                "its data has a field '{MEMBER}', which marks encrypted values: rename the field"
-            )));
+            return Err(CodecError::Unwritable {
+                message: format!("its data has a field '{MEMBER}', which marks encrypted values: rename the field"),
+            });
         }
         // Every subject first: its name may be in a field that is encrypted.
         let aggregate = self.subject_of_aggregate(event.aggregate_id);
         let subjects: Result<Vec<_>, _> = fields.iter().map(|fields| fields.subject(data, aggregate)).collect();
         let mut any = false;
-        for (fields, subject) in fields.iter().zip(subjects.map_err(CodecError::Unwritable)?) {
+        for (fields, subject) in fields
+            .iter()
+            .zip(subjects.map_err(|message| CodecError::Unwritable { message })?)
+        {
             fields.each(data, &mut |path, value| {
                 let place = Place {
                     event_type,
@@ -267,17 +270,21 @@ fn withhold(error: CodecError) -> CodecError {
         },
         CodecError::UnknownType { .. }
         | CodecError::NotUpcast { .. }
-        | CodecError::HiddenNames(_)
-        | CodecError::Unwritable(_) => error,
+        | CodecError::HiddenNames { .. }
+        | CodecError::Unwritable { .. } => error,
     }
 }
 
 fn no_pseudonym(kind: NameKind, error: &KeyError) -> CodecError {
-    CodecError::Unwritable(format!("a name of kind {} has no pseudonym: {error}", kind.as_str()))
+    CodecError::Unwritable {
+        message: format!("a name of kind {} has no pseudonym: {error}", kind.as_str()),
+    }
 }
 
 fn unwritable(error: &KeyError) -> CodecError {
-    CodecError::Unwritable(error.to_string())
+    CodecError::Unwritable {
+        message: error.to_string(),
+    }
 }
 
 fn has_envelope(value: &Value) -> bool {
@@ -319,7 +326,7 @@ impl<C: Codec> Codec for Protected<C> {
                 "the event '{}' has personal fields, which are bound to the id of their event: encode it with `encode_new`",
                 encoded.event_type
             );
-            return Err(CodecError::Unwritable(what));
+            return Err(CodecError::Unwritable { message: what });
         }
         Ok(encoded)
     }
@@ -360,9 +367,9 @@ impl<C: Codec> Codec for Protected<C> {
         };
         let redacted = self.decode_at::<E>(&encoded.data, place);
         redacted.map(drop).map_err(|error| {
-            CodecError::Unwritable(format!(
+            CodecError::Unwritable { message: format!(
                 "it would not decode after an erasure of its subject: declare a redacted value with `Personal::redacted`: {error}"
-            ))
+            ) }
         })
     }
 

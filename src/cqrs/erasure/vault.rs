@@ -154,9 +154,9 @@ impl Vault {
             Entry::Destroyed => Err(KeyError::Erased {
                 generation: live.generation,
             }),
-            Entry::Alive(keys) if keys.values.len() >= ROTATIONS_MAX => Err(KeyError::Storage(format!(
-                "the subject has {ROTATIONS_MAX} keys already, which is the most of one generation"
-            ))),
+            Entry::Alive(keys) if keys.values.len() >= ROTATIONS_MAX => Err(KeyError::Storage {
+                reason: format!("the subject has {ROTATIONS_MAX} keys already, which is the most of one generation"),
+            }),
             Entry::Alive(mut keys) => {
                 keys.values.push(fresh.clone());
                 Ok(keys.to_bytes())
@@ -355,8 +355,9 @@ impl Inner {
             self.create_subject(&name)?;
             let state = self.refresh()?;
             let created = self.subject(state, &name)?;
-            let created = created
-                .ok_or_else(|| KeyError::Storage("the key store lost an entry that it has stored".to_owned()))?;
+            let created = created.ok_or_else(|| KeyError::Storage {
+                reason: "the key store lost an entry that it has stored".to_owned(),
+            })?;
             return self.live_of(state, created);
         };
         self.live_of(state, subject)
@@ -385,9 +386,9 @@ impl Inner {
         let key = random_id()?;
         let create = &mut |old: Option<&[u8]>| match old {
             None => Keys::random().map(|keys| keys.to_bytes()),
-            Some(_) => Err(KeyError::Storage(format!(
-                "the key store has a key {key} already: try again"
-            ))),
+            Some(_) => Err(KeyError::Storage {
+                reason: format!("the key store has a key {key} already: try again"),
+            }),
         };
         self.keys.update(&key_entry(key), create)?;
         Ok(key)
@@ -492,8 +493,9 @@ impl Inner {
 ///
 /// Another salt would give every subject another entry: its keys would be lost, and an erasure would destroy others.
 fn salt_of(keys: &impl KeyStore) -> Result<Key, KeyError> {
-    let unusable =
-        |what: &str| KeyError::Storage(format!("the salt of the key store is {what}: restore it from a backup"));
+    let unusable = |what: &str| KeyError::Storage {
+        reason: format!("the salt of the key store is {what}: restore it from a backup"),
+    };
     let is_salted = keys.read(SALTED)?.is_some();
     let salt = keys.update(SALT, &mut |old| match old {
         Some(old) => Ok(Zeroizing::new(old.to_vec())),
@@ -506,9 +508,9 @@ fn salt_of(keys: &impl KeyStore) -> Result<Key, KeyError> {
 }
 
 fn damaged(key: Uuid) -> KeyError {
-    KeyError::Storage(format!(
-        "the entry of key {key} in the key store is damaged: restore the key store from a backup"
-    ))
+    KeyError::Storage {
+        reason: format!("the entry of key {key} in the key store is damaged: restore the key store from a backup"),
+    }
 }
 
 fn id_bytes(id: Uuid) -> Secret {
@@ -516,7 +518,7 @@ fn id_bytes(id: Uuid) -> Secret {
 }
 
 fn parse_id(bytes: &[u8]) -> Result<Uuid, KeyError> {
-    Uuid::try_parse_ascii(bytes).map_err(|_| {
-        KeyError::Storage("the entry of derived data is damaged: restore the key store from a backup".to_owned())
+    Uuid::try_parse_ascii(bytes).map_err(|_| KeyError::Storage {
+        reason: "the entry of derived data is damaged: restore the key store from a backup".to_owned(),
     })
 }

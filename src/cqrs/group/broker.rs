@@ -125,8 +125,10 @@ impl<E> Broker<E> {
         }
         let tail = self.store.tail(self.query.clone(), checkpoint);
         self.tail = Some(
-            tail.map_err(|error: Error| StopReason::Storage(error.to_string()))?
-                .into_stream(),
+            tail.map_err(|error: Error| StopReason::Storage {
+                reason: error.to_string(),
+            })?
+            .into_stream(),
         );
         Ok(())
     }

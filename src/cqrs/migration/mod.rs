@@ -166,8 +166,8 @@ impl<'a> Migration<'a> {
                     }
                     Err(reason) => report.refuse(report.read, reason),
                 },
-                Err(RowError::Row(reason)) => report.refuse(report.read, reason),
-                Err(RowError::Source(reason)) => {
+                Err(RowError::Row { message: reason }) => report.refuse(report.read, reason),
+                Err(RowError::Source { message: reason }) => {
                     // The failure of the source is not a row.
                     report.read -= 1;
                     self.append_batch(&mut batch, &mut report)?;

@@ -75,8 +75,9 @@ impl Checkpoint {
             return Ok(None);
         };
         let position = str::from_utf8(&snapshot.data).ok().and_then(|text| text.parse().ok());
-        let position =
-            position.ok_or_else(|| StopReason::Storage(format!("the snapshot of '{id}' is not a position")))?;
+        let position = position.ok_or_else(|| StopReason::Storage {
+            reason: format!("the snapshot of '{id}' is not a position"),
+        })?;
         Ok(Some(Position(position)))
     }
 
@@ -125,5 +126,7 @@ impl Checkpoint {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is the argument of `map_err`")]
 pub(in crate::cqrs) fn storage(error: crate::Error) -> StopReason {
-    StopReason::Storage(error.to_string())
+    StopReason::Storage {
+        reason: error.to_string(),
+    }
 }

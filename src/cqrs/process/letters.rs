@@ -100,7 +100,9 @@ impl Letters {
         };
         let events = TypedEvents::<LetterEvent, Json>::new().unknown_events(UnknownEvents::Skip);
         let read = events.read_stream(&letters.store, &letters.stream.aggregate_id);
-        for recorded in read.map_err(|error| StopReason::Storage(error.to_string()))? {
+        for recorded in read.map_err(|error| StopReason::Storage {
+            reason: error.to_string(),
+        })? {
             letters.apply(recorded.event, recorded.record.recorded_at());
         }
         Ok(letters)
@@ -165,7 +167,9 @@ impl Letters {
                     aggregate_id: &self.stream.aggregate_id,
                 },
             )
-            .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
+            .map_err(|(_, error)| StopReason::Storage {
+                reason: error.to_string(),
+            })?;
         let new = events.new_event(encoded);
         let appended = self.store.append(&self.stream, Expected::Any, new).map_err(storage)?;
         if appended.last_version.0 == self.version.0 + 1 {

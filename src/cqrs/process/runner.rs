@@ -152,7 +152,9 @@ impl<S: Sink> Runner<S> {
         }
         let tail = self.store.tail(self.sink.query(), after);
         self.control.set_position(after, ProcessorState::Running);
-        tail.map_err(|error: Error| StopReason::Storage(error.to_string()))
+        tail.map_err(|error: Error| StopReason::Storage {
+            reason: error.to_string(),
+        })
     }
 
     fn feed(&mut self, batch: &[Delivery], position: Position) -> Result<(), StopReason> {
@@ -203,5 +205,9 @@ impl<S: Sink> Runner<S> {
 
 /// A panic of a sink outside of a single event's attempts stops the processor too.
 fn caught<T>(call: impl FnOnce() -> Result<T, StopReason>) -> Result<T, StopReason> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(StopReason::Panicked(panic_text(&*panic))))
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        Err(StopReason::Panicked {
+            reason: panic_text(&*panic),
+        })
+    })
 }

@@ -103,12 +103,21 @@ pub enum StopReason {
     },
     /// The processor cannot read or write its own state: checkpoint, dead letters or saga instances. Nothing is skipped: fix the cause, and
     /// resume.
-    Storage(String),
+    Storage {
+        /// The reason.
+        reason: String,
+    },
     /// The processor panicked outside of an attempt at an event, for example in a saga's reaction to a timer. Fix the cause, and resume.
-    Panicked(String),
+    Panicked {
+        /// The reason.
+        reason: String,
+    },
     /// The database of a read model rejects what the processor needs: its tables cannot be created, or its checkpoint is missing or belongs to another
     /// store. Nothing is skipped: fix the cause, and resume. While a database is unavailable, the processor retries and does not stop.
-    Database(String),
+    Database {
+        /// The reason.
+        reason: String,
+    },
     /// The processor was ended or paused while it waited for a retry.
     Ended,
 }
@@ -128,9 +137,9 @@ impl StopReason {
             Self::Gap { .. }
             | Self::Superseded { .. }
             | Self::CheckpointBeyondLog { .. }
-            | Self::Storage(_)
-            | Self::Panicked(_)
-            | Self::Database(_)
+            | Self::Storage { .. }
+            | Self::Panicked { .. }
+            | Self::Database { .. }
             | Self::Ended => None,
         }
     }
@@ -156,12 +165,12 @@ impl fmt::Display for StopReason {
                 "its checkpoint {checkpoint} is beyond the end of the log, position {last}: the store was replaced or restored; rebuild, or use \
                  another name"
             ),
-            Self::Storage(reason) => write!(
+            Self::Storage { reason } => write!(
                 f,
                 "it cannot read or write its own state: {reason}; fix the cause, and resume"
             ),
-            Self::Panicked(reason) => write!(f, "it panicked: {reason}; fix the cause, and resume"),
-            Self::Database(reason) => write!(f, "its read model cannot be updated: {reason}"),
+            Self::Panicked { reason } => write!(f, "it panicked: {reason}; fix the cause, and resume"),
+            Self::Database { reason } => write!(f, "its read model cannot be updated: {reason}"),
             Self::Ended => f.write_str("it was ended or paused"),
         }
     }

@@ -280,7 +280,10 @@ pub struct Sending {
 #[non_exhaustive]
 pub enum SendError {
     /// The rules of the domain rejected it; [`Saga::rejected`] decides how the saga continues.
-    Rejected(String),
+    Rejected {
+        /// What the domain says.
+        rejection: String,
+    },
     /// It failed for another reason. A transient error is retried; after the last attempt, or a permanent error, the instance is stuck.
     Failed(HandlerError),
 }
@@ -288,7 +291,9 @@ pub enum SendError {
 impl<R: fmt::Display> From<CommandError<R>> for SendError {
     fn from(error: CommandError<R>) -> Self {
         if let CommandError::Rejected(rejection) = error {
-            return Self::Rejected(rejection.to_string());
+            return Self::Rejected {
+                rejection: rejection.to_string(),
+            };
         }
         Self::Failed(HandlerError::transient(error.to_string()))
     }

@@ -48,11 +48,13 @@ fn folded(store: &Store, stream: StreamId, key: &str, events: Vec<(SagaEvent, Ev
         instance.apply(event, &record);
     }
     match gone {
-        Some((first, last)) if !instance.is_ended() => Err(StopReason::Storage(format!(
-            "the events of '{}' in versions {first} to {last} are gone, and it has not ended: limits must not drop the streams of sagas; \
+        Some((first, last)) if !instance.is_ended() => Err(StopReason::Storage {
+            reason: format!(
+                "the events of '{}' in versions {first} to {last} are gone, and it has not ended: limits must not drop the streams of sagas; \
              delete the stream to give the instance up",
-            instance.stream.aggregate_id
-        ))),
+                instance.stream.aggregate_id
+            ),
+        }),
         _ => Ok(instance),
     }
 }
@@ -66,12 +68,16 @@ fn deleted_to(store: &Store, record: &Event) -> u64 {
 /// The events of an instance.
 fn read_stream(store: &Store, id: &str) -> Result<Vec<(SagaEvent, Event)>, StopReason> {
     let read = TypedEvents::<SagaEvent>::new().read_stream(store, id);
-    Ok(pairs(read.map_err(|error| StopReason::Storage(error.to_string()))?))
+    Ok(pairs(read.map_err(|error| StopReason::Storage {
+        reason: error.to_string(),
+    })?))
 }
 
 fn read(store: &Store, query: Query) -> Result<Vec<(SagaEvent, Event)>, StopReason> {
     let read = TypedEvents::<SagaEvent>::new().query(store, query);
-    Ok(pairs(read.map_err(|error| StopReason::Storage(error.to_string()))?))
+    Ok(pairs(read.map_err(|error| StopReason::Storage {
+        reason: error.to_string(),
+    })?))
 }
 
 fn pairs(read: Vec<crate::cqrs::Recorded<SagaEvent>>) -> Vec<(SagaEvent, Event)> {

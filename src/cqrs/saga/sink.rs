@@ -194,11 +194,11 @@ impl<S: Saga> SagaSink<S> {
         match self.dispatch(command.unwrap_or(Value::Null), &sending) {
             Ok(()) if is_compensation => self.append_plain(instance, SagaEvent::Compensated { step: number })?,
             Ok(()) => self.append_plain(instance, SagaEvent::Sent { step: number })?,
-            Err(SendError::Rejected(reason)) if is_compensation => {
+            Err(SendError::Rejected { rejection: reason }) if is_compensation => {
                 let reason = format!("its compensation was rejected: {reason}");
                 self.stick(instance, number, reason, sending.attempt)?;
             }
-            Err(SendError::Rejected(reason)) => self.reject(instance, number, &step.command, &reason)?,
+            Err(SendError::Rejected { rejection: reason }) => self.reject(instance, number, &step.command, &reason)?,
             Err(SendError::Failed(error)) => return self.fail(instance, number, &error, sending.attempt),
         }
         Ok(true)
@@ -217,8 +217,9 @@ impl<S: Saga> SagaSink<S> {
     }
 
     fn reject(&mut self, instance: &mut Instance, step: u64, command: &Value, reason: &str) -> Result<(), StopReason> {
-        let command: S::Command = serde_json::from_value(command.clone())
-            .map_err(|error| StopReason::Storage(format!("a stored command does not decode: {error}")))?;
+        let command: S::Command = serde_json::from_value(command.clone()).map_err(|error| StopReason::Storage {
+            reason: format!("a stored command does not decode: {error}"),
+        })?;
         let (run, state) = (instance.run, state_of(instance)?);
         let react = || {
             Reaction::of(run, Input::Rejection { step }, state, |state: &mut S| {
@@ -352,7 +353,9 @@ impl<S: Saga> SagaSink<S> {
         let now = self.store.now();
         let unwritable = |error: serde_json::Error| {
             let id = &instance.stream.aggregate_id;
-            StopReason::Storage(format!("a state or command of '{id}' cannot be written: {error}"))
+            StopReason::Storage {
+                reason: format!("a state or command of '{id}' cannot be written: {error}"),
+            }
         };
         let numbered = (instance.next_number..).zip(reaction.actions);
         let actions: Result<_, _> = numbered.map(|(number, action)| record(action, number, now)).collect();
@@ -384,7 +387,9 @@ impl<S: Saga> SagaSink<S> {
                         aggregate_id: &instance.stream.aggregate_id,
                     },
                 )
-                .map_err(|(_, error)| StopReason::Storage(error.to_string()))?;
+                .map_err(|(_, error)| StopReason::Storage {
+                    reason: error.to_string(),
+                })?;
             let mut event = typed.new_event(encoded);
             context.apply(&mut event);
             event.id = id;
@@ -400,10 +405,8 @@ impl<S: Saga> SagaSink<S> {
             .map_err(|error| self.explain(error))?;
         for (place, event) in (0..).zip(events) {
             let position = Position(appended.first_position.0 + place);
-            let record = self.store.event_at(position).ok_or_else(|| {
-                StopReason::Storage(format!(
-                    "the event at position {position} is gone: limits must not drop the streams of sagas"
-                ))
+            let record = self.store.event_at(position).ok_or_else(|| StopReason::Storage {
+                reason: format!("the event at position {position} is gone: limits must not drop the streams of sagas"),
             })?;
             instance.apply(event, &record);
         }
@@ -414,7 +417,9 @@ impl<S: Saga> SagaSink<S> {
         let own = self.checkpoint.as_ref().map_or(Ok(()), Checkpoint::check);
         match (error, own) {
             (Error::Conflict(_), Err(superseded)) => superseded,
-            (error, _) => StopReason::Storage(error.to_string()),
+            (error, _) => StopReason::Storage {
+                reason: error.to_string(),
+            },
         }
     }
 
@@ -477,9 +482,9 @@ fn begin_run<S: Saga>(instance: &Instance, starts: bool) -> Result<(S, u64), Sto
 fn state_of<S: Saga>(instance: &Instance) -> Result<S, StopReason> {
     serde_json::from_value(instance.state.clone()).map_err(|error| {
         let id = &instance.stream.aggregate_id;
-        StopReason::Storage(format!(
-            "the state in '{id}' does not decode: {error}; give new fields a default"
-        ))
+        StopReason::Storage {
+            reason: format!("the state in '{id}' does not decode: {error}; give new fields a default"),
+        }
     })
 }
 
@@ -487,7 +492,9 @@ fn state_of<S: Saga>(instance: &Instance) -> Result<S, StopReason> {
 fn caught_in<T>(instance: &Instance, call: impl FnOnce() -> T) -> Result<T, StopReason> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| {
         let (id, reason) = (&instance.stream.aggregate_id, panic_text(&*panic));
-        StopReason::Panicked(format!("{reason} (in the instance '{id}')"))
+        StopReason::Panicked {
+            reason: format!("{reason} (in the instance '{id}')"),
+        }
     })
 }
 

@@ -37,8 +37,10 @@ impl Streak {
             return Ok(());
         }
         let id = &instance.stream.aggregate_id;
-        Err(StopReason::Storage(format!(
-            "timer '{name}' of '{id}' was due {STEPS_AT_ONCE} times at once: when it fires, set it to a later time"
-        )))
+        Err(StopReason::Storage {
+            reason: format!(
+                "timer '{name}' of '{id}' was due {STEPS_AT_ONCE} times at once: when it fires, set it to a later time"
+            ),
+        })
     }
 }

@@ -178,7 +178,7 @@ fn what_is_no_variant_is_refused() {
         Json.encode(&()),
     ];
     for result in refused {
-        assert!(matches!(result, Err(CodecError::Unwritable(_))), "{result:?}");
+        assert!(matches!(result, Err(CodecError::Unwritable { .. })), "{result:?}");
     }
 }
 

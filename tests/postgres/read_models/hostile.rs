@@ -178,7 +178,7 @@ fn a_handler_waited_for_its_own_transaction() {
             ledger.letters().map(|_| ()),
             ledger.drop_letter(Position(1)).map(|_| ()),
         ] {
-            let Err(StopReason::Database(reason)) = refused else {
+            let Err(StopReason::Database { reason }) = refused else {
                 return Err(HandlerError::permanent("it is not refused"));
             };
             assert!(reason.contains("outside of its handlers"), "{reason}");

@@ -12,7 +12,9 @@ use serde_json::Value;
 pub(super) struct Raw;
 
 fn unwritable() -> CodecError {
-    CodecError::Unwritable("the server writes no typed events".to_owned())
+    CodecError::Unwritable {
+        message: "the server writes no typed events".to_owned(),
+    }
 }
 
 impl Codec for Raw {

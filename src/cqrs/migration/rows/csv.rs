@@ -23,7 +23,9 @@ struct Records<R> {
 }
 
 fn failed(error: &csv::Error) -> RowError {
-    RowError::Source(error.to_string())
+    RowError::Source {
+        message: error.to_string(),
+    }
 }
 
 pub(super) fn rows(source: impl Read) -> impl Iterator<Item = Result<Value, RowError>> {
@@ -58,7 +60,9 @@ impl<R: Read> Records<R> {
         match read {
             Ok(true) if seen.is_misplaced_before(self.reader.position().byte()) => {
                 let reason = "text follows a closing quote: a quote within quotes is written twice";
-                Some(Err(RowError::Row(reason.to_owned())))
+                Some(Err(RowError::Row {
+                    message: reason.to_owned(),
+                }))
             }
             Ok(true) => Some(Ok(record)),
             Ok(false) => {
@@ -79,12 +83,12 @@ impl<R: Read> Records<R> {
             None => self.record()?,
         };
         self.held = self.record();
-        let is_read = !matches!(this, Err(RowError::Source(_)));
+        let is_read = !matches!(this, Err(RowError::Source { .. }));
         if is_read && self.held.is_none() && self.seen.borrow().is_unclosed() {
             let line = this.ok().and_then(|record| Some(record.position()?.line()));
             let line = line.map_or_else(String::new, |line| format!(" that begins in line {line}"));
             let reason = format!("a quote of the last record{line} is not closed: it may have swallowed rows");
-            return Some(Err(RowError::Source(reason)));
+            return Some(Err(RowError::Source { message: reason }));
         }
         Some(this)
     }
@@ -92,8 +96,9 @@ impl<R: Read> Records<R> {
     fn read_header(&mut self) -> Option<Result<StringRecord, RowError>> {
         let header = self.closed_record()?;
         Some(header.map_err(into_source).and_then(|header| {
-            let header = StringRecord::from_byte_record(header)
-                .map_err(|error| RowError::Source(format!("the header is not UTF-8: {error}")))?;
+            let header = StringRecord::from_byte_record(header).map_err(|error| RowError::Source {
+                message: format!("the header is not UTF-8: {error}"),
+            })?;
             check_names(&header)?;
             Ok(header)
         }))
@@ -102,8 +107,10 @@ impl<R: Read> Records<R> {
 
 fn into_source(error: RowError) -> RowError {
     match error {
-        RowError::Row(reason) => RowError::Source(format!("the header cannot be read: {reason}")),
-        RowError::Source(reason) => RowError::Source(reason),
+        RowError::Row { message: reason } => RowError::Source {
+            message: format!("the header cannot be read: {reason}"),
+        },
+        RowError::Source { message: reason } => RowError::Source { message: reason },
     }
 }
 
@@ -112,10 +119,12 @@ fn check_names(header: &StringRecord) -> Result<(), RowError> {
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
         None => Ok(()),
-        Some(pair) => Err(RowError::Source(format!(
-            "the header has the column '{}' twice: name its columns differently",
-            pair[0]
-        ))),
+        Some(pair) => Err(RowError::Source {
+            message: format!(
+                "the header has the column '{}' twice: name its columns differently",
+                pair[0]
+            ),
+        }),
     }
 }
 
@@ -140,16 +149,19 @@ impl<R: Read> Iterator for Records<R> {
 
 fn row(header: &StringRecord, record: ByteRecord) -> Result<Value, RowError> {
     if record.as_slice().len() > ROW_BYTES_MAX {
-        return Err(RowError::Row(format!("it is longer than {ROW_BYTES_MAX} bytes")));
+        return Err(RowError::Row {
+            message: format!("it is longer than {ROW_BYTES_MAX} bytes"),
+        });
     }
     if record.len() != header.len() {
         let (fields, columns) = (record.len(), header.len());
-        return Err(RowError::Row(format!(
-            "it has {fields} fields, and the header {columns}"
-        )));
+        return Err(RowError::Row {
+            message: format!("it has {fields} fields, and the header {columns}"),
+        });
     }
-    let record =
-        StringRecord::from_byte_record(record).map_err(|error| RowError::Row(format!("it is not UTF-8: {error}")))?;
+    let record = StringRecord::from_byte_record(record).map_err(|error| RowError::Row {
+        message: format!("it is not UTF-8: {error}"),
+    })?;
     let fields = header.iter().zip(&record);
     let fields: Map<_, _> = fields.map(|(name, value)| (name.to_owned(), value.into())).collect();
     Ok(Value::Object(fields))

@@ -12,16 +12,20 @@ const DIGITS_OF_A_FLOAT: usize = 15;
 
 /// Reads an object, unless it has a field twice, or a number with more digits than 64 bits hold.
 pub(in crate::cqrs::migration) fn object(json: &[u8]) -> Result<Value, RowError> {
-    let refused = |error: serde_json::Error| RowError::Row(format!("it is not JSON: {error}"));
+    let refused = |error: serde_json::Error| RowError::Row {
+        message: format!("it is not JSON: {error}"),
+    };
     let Whole(value) = serde_json::from_slice(json).map_err(refused)?;
     if !value.is_object() {
-        return Err(RowError::Row("it is not a JSON object".to_owned()));
+        return Err(RowError::Row {
+            message: "it is not a JSON object".to_owned(),
+        });
     }
     match inexact_number(json) {
         None => Ok(value),
-        Some(number) => Err(RowError::Row(format!(
-            "the number {number} has more digits than are kept: make it a string"
-        ))),
+        Some(number) => Err(RowError::Row {
+            message: format!("the number {number} has more digits than are kept: make it a string"),
+        }),
     }
 }
 

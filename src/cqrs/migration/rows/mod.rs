@@ -20,15 +20,23 @@ const SKIPPED_MAX: usize = 240 << 20;
 #[non_exhaustive]
 pub enum RowError {
     /// This row is invalid. It is reported as refused, and the migration continues with the next one.
-    #[error("{0}")]
-    Row(String),
+    #[error("{message}")]
+    Row {
+        /// What is wrong, and where.
+        message: String,
+    },
     /// The source failed. The migration ends.
-    #[error("{0}")]
-    Source(String),
+    #[error("{message}")]
+    Source {
+        /// What is wrong, and where.
+        message: String,
+    },
 }
 
 fn unreadable(error: &std::io::Error) -> RowError {
-    RowError::Source(error.to_string())
+    RowError::Source {
+        message: error.to_string(),
+    }
 }
 
 /// Reads a JSON object from each line. Empty lines are skipped, and so is a byte order mark at the begin. A line has at most 16 MiB: a longer one is
@@ -52,7 +60,7 @@ pub fn json_lines(source: impl Read) -> impl Iterator<Item = Result<Value, RowEr
                     }
                 }
                 Err(error) => {
-                    is_over = matches!(error, RowError::Source(_));
+                    is_over = matches!(error, RowError::Source { .. });
                     return Some(Err(error));
                 }
             }
@@ -87,11 +95,11 @@ fn skip_line(source: &mut impl BufRead) -> RowError {
         let taken = end.map_or(bytes.len(), |end| end + 1);
         source.consume(taken);
         if end.is_some() || taken == 0 {
-            return RowError::Row(reason);
+            return RowError::Row { message: reason };
         }
         left = left.saturating_sub(taken);
         if left == 0 {
-            return RowError::Source(reason);
+            return RowError::Source { message: reason };
         }
     }
 }

@@ -16,7 +16,9 @@ struct Cursor {
 }
 
 fn failed(error: &dyn std::fmt::Display) -> RowError {
-    RowError::Source(error.to_string())
+    RowError::Source {
+        message: error.to_string(),
+    }
 }
 
 pub(super) fn rows(url: &str, query: &str) -> Result<impl Iterator<Item = Result<Value, RowError>> + use<>, RowError> {
@@ -57,7 +59,9 @@ impl Iterator for Cursor {
         }
         self.fetched.next().map(|row| {
             let text: Option<&str> = row.try_get(0).map_err(|error| failed(&error))?;
-            let too_long = || RowError::Row(format!("it is longer than {ROW_BYTES_MAX} bytes"));
+            let too_long = || RowError::Row {
+                message: format!("it is longer than {ROW_BYTES_MAX} bytes"),
+            };
             json::object(text.ok_or_else(too_long)?.as_bytes())
         })
     }

@@ -133,8 +133,10 @@ fn check_log<P: SqlProjection>(model: &Model<P>, saved: Position, id: Option<Uui
     if expected == found {
         return Ok(());
     }
-    Err(Trouble::Stop(StopReason::Database(format!(
-        "the event at its checkpoint, position {saved}, was {expected} and is {found} in this store: the store was replaced, or lost events in a \
+    Err(Trouble::Stop(StopReason::Database {
+        reason: format!(
+            "the event at its checkpoint, position {saved}, was {expected} and is {found} in this store: the store was replaced, or lost events in a \
          crash; rebuild the read model, or use another name"
-    ))))
+        ),
+    }))
 }

@@ -57,10 +57,9 @@ impl<P: SqlProjection> SqlProjected<P> {
     }
 
     fn is_rebuilt_elsewhere(&self) -> StopReason {
-        StopReason::Database(format!(
-            "another rebuild of '{}' is running: wait for its end",
-            self.model.name
-        ))
+        StopReason::Database {
+            reason: format!("another rebuild of '{}' is running: wait for its end", self.model.name),
+        }
     }
 
     /// The schema to build in. The same for every rebuild of the read model, so that the rest of one that a crash ended is found.

@@ -172,7 +172,7 @@ impl<P: SqlProjection> Sink for SqlSink<P> {
                 "creating the tables of the read model panicked: {}",
                 panic_text(&*panic)
             );
-            Err(StopReason::Database(text))
+            Err(StopReason::Database { reason: text })
         })
     }
 

@@ -26,13 +26,13 @@ impl Trouble {
     }
 
     pub(super) fn refused(text: impl Into<String>) -> Self {
-        Self::Stop(StopReason::Database(text.into()))
+        Self::Stop(StopReason::Database { reason: text.into() })
     }
 
     /// The reason for a caller that does not retry.
     pub(super) fn into_reason(self) -> StopReason {
         match self {
-            Self::Away(text) | Self::Deferred(text) => StopReason::Database(text),
+            Self::Away(text) | Self::Deferred(text) => StopReason::Database { reason: text },
             Self::Stop(reason) => reason,
         }
     }

@@ -232,7 +232,10 @@ fn data_that_looks_encrypted_is_taken_for_it() {
         customer: "anna".to_owned(),
         name: json!([forged]),
     };
-    assert!(matches!(codec.encode_new(&event, new), Err(CodecError::Unwritable(_))));
+    assert!(matches!(
+        codec.encode_new(&event, new),
+        Err(CodecError::Unwritable { .. })
+    ));
     // Appended past the toolkit, it is an error of the read.
     let noted = NewEvent::json("Noted", &json!({ "note": forged })).expect("JSON");
     store

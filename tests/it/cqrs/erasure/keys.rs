@@ -181,7 +181,9 @@ impl KeyStore for Failing {
 
     fn update(&self, name: &str, change: &mut KeyChange<'_>) -> Result<Secret, KeyError> {
         if self.1.load(Ordering::Relaxed) {
-            return Err(KeyError::Storage("the disk is full".to_owned()));
+            return Err(KeyError::Storage {
+                reason: "the disk is full".to_owned(),
+            });
         }
         self.0.update(name, change)
     }
@@ -198,7 +200,9 @@ fn a_crash_between_the_mark_and_the_key_leaves_the_values_readable() {
     fails.store(true, Ordering::Relaxed);
     assert_eq!(
         vault.erase("anna").expect_err("it fails"),
-        KeyError::Storage("the disk is full".to_owned())
+        KeyError::Storage {
+            reason: "the disk is full".to_owned()
+        }
     );
     let marked = store.visible();
     // No vault reads on; the failure is an error, not plaintext.

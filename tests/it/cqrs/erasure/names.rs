@@ -523,7 +523,7 @@ fn a_prefix_of_names_that_are_pseudonyms_found_others_or_nothing() {
             let refused = codec(&vault)
                 .query(Query::all().filter(filter))
                 .expect_err("it cannot be found");
-            assert_eq!(refused, annals::cqrs::CodecError::HiddenNames(kind));
+            assert_eq!(refused, annals::cqrs::CodecError::HiddenNames { kind });
             assert!(!refused.to_string().contains("anna"), "{refused}");
         }
     }

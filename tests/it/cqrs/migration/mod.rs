@@ -52,7 +52,11 @@ fn each_row_is_the_first_event_of_an_aggregate() {
 fn a_migration_that_was_interrupted_doubled_its_rows() {
     let folder = TempFolder::new();
     let url = format!("file:{}", folder.path().display());
-    let broken = || rows(1, 700).chain([Err(RowError::Source("the disk is gone".to_owned()))]);
+    let broken = || {
+        rows(1, 700).chain([Err(RowError::Source {
+            message: "the disk is gone".to_owned(),
+        })])
+    };
     let store = Store::open_url(&url).expect("it opens");
     let error = migration(&store).run(broken()).expect_err("the source ends");
     let MigrationError::Source { report, .. } = &error else {
@@ -244,19 +248,21 @@ fn csv_is_read_with_its_header() {
     assert_eq!(rows[0], Ok(json!({"id": "1", "name": "a, \"b\"\nc"})));
     assert_eq!(
         rows[1],
-        Err(RowError::Row("it has 1 fields, and the header 2".to_owned()))
+        Err(RowError::Row {
+            message: "it has 1 fields, and the header 2".to_owned()
+        })
     );
     assert_eq!(rows[2], Ok(json!({"id": "3", "name": "ü"})));
     assert_eq!(read(""), []);
     assert_eq!(read("id,name\n"), []);
     let bytes = csv(&b"id\n\xff\n1\n"[..]).collect::<Vec<_>>();
     assert!(
-        matches!(&bytes[0], Err(RowError::Row(reason)) if reason.contains("UTF-8")),
+        matches!(&bytes[0], Err(RowError::Row { message: reason }) if reason.contains("UTF-8")),
         "{bytes:?}"
     );
     assert_eq!(bytes[1], Ok(json!({"id": "1"})));
     let header = csv(&b"\xff\n1\n"[..]).collect::<Vec<_>>();
-    assert!(matches!(&header[..], [Err(RowError::Source(_))]), "{header:?}");
+    assert!(matches!(&header[..], [Err(RowError::Source { .. })]), "{header:?}");
 }
 
 #[test]
@@ -265,9 +271,9 @@ fn a_line_without_an_end_took_all_the_memory() {
     let rows: Vec<_> = json_lines(endless).collect();
     assert_eq!(
         rows,
-        [Err(RowError::Source(
-            "a line is longer than 16777216 bytes, which is the maximum of a row".to_owned()
-        ))]
+        [Err(RowError::Source {
+            message: "a line is longer than 16777216 bytes, which is the maximum of a row".to_owned()
+        })]
     );
 }
 

@@ -20,7 +20,7 @@ fn records(text: impl AsRef<[u8]>) -> Rows {
 
 fn reason(row: &Result<Value, RowError>) -> &str {
     match row {
-        Err(RowError::Row(reason) | RowError::Source(reason)) => reason,
+        Err(RowError::Row { message: reason } | RowError::Source { message: reason }) => reason,
         other => panic!("an error was expected: {other:?}"),
     }
 }
@@ -36,7 +36,7 @@ fn a_byte_order_mark_cost_the_first_row() {
     }
     let later = lines("{\"id\": 1}\n\u{feff}{\"id\": 2}");
     assert!(
-        matches!(later[1], Err(RowError::Row(_))),
+        matches!(later[1], Err(RowError::Row { .. })),
         "a mark within the source is no JSON"
     );
     for header in ["\u{feff}id", "\u{feff}\"id\"", "id"] {
@@ -65,7 +65,11 @@ fn one_row_that_is_too_long_ended_the_migration() {
         );
     }
     let rows = records(format!("id,note\n1,{}\n2,b\n", "x".repeat(17 << 20)));
-    assert!(matches!(&rows[..], [Err(RowError::Row(_)), Ok(_)]), "{}", rows.len());
+    assert!(
+        matches!(&rows[..], [Err(RowError::Row { .. }), Ok(_)]),
+        "{}",
+        rows.len()
+    );
 }
 
 #[test]
@@ -73,7 +77,7 @@ fn a_record_without_an_end_took_all_the_memory() {
     let endless = |text: &'static [u8]| text.chain(std::io::repeat(b'x').take(u64::MAX));
     for text in [&b"id,note\n1,\"a"[..], b"id,note\n1,a", b"", b"\"id"] {
         let rows: Rows = csv(endless(text)).collect();
-        let [Err(RowError::Source(reason))] = &rows[..] else {
+        let [Err(RowError::Source { message: reason })] = &rows[..] else {
             panic!("{} rows", rows.len());
         };
         assert!(reason.contains("longer than 33554432 bytes"), "{reason}");
@@ -91,7 +95,7 @@ fn a_quote_that_was_not_closed_swallowed_rows() {
     ] {
         let rows = records(text);
         assert_eq!(rows.len(), good + 1, "{text:?}: {rows:?}");
-        assert!(matches!(rows[good], Err(RowError::Source(_))), "{text:?}: {rows:?}");
+        assert!(matches!(rows[good], Err(RowError::Source { .. })), "{text:?}: {rows:?}");
         assert!(reason(&rows[good]).contains("is not closed"), "{rows:?}");
     }
     assert!(reason(&records("id,name\n1,Anna\n2,\"Bert\n")[1]).contains("begins in line 3"));
@@ -115,7 +119,7 @@ fn a_quote_in_the_wrong_place_joined_two_rows() {
         [Ok(json!({"id": "1", "size": "5\" disk"}))]
     );
     let header = records("\"id\"x,name\n1,Anna\n");
-    assert!(matches!(&header[..], [Err(RowError::Source(_))]), "{header:?}");
+    assert!(matches!(&header[..], [Err(RowError::Source { .. })]), "{header:?}");
 }
 
 #[test]
@@ -123,7 +127,7 @@ fn two_columns_of_one_name_lost_the_first() {
     for text in ["id,name,id\n1,Anna,2\n", "id,id\n", ",\n1,2\n"] {
         let rows = records(text);
         assert!(
-            matches!(&rows[..], [Err(RowError::Source(reason))] if reason.contains("twice")),
+            matches!(&rows[..], [Err(RowError::Source { message: reason })] if reason.contains("twice")),
             "{rows:?}"
         );
     }
@@ -172,7 +176,7 @@ fn a_source_that_fails_within_quotes_tells_its_own_error() {
         let rows: Rows = csv(text.as_bytes().chain(Failing)).collect();
         let last = rows.last().expect("an error");
         assert!(reason(last).contains("the disk is gone"), "{text:?}: {rows:?}");
-        assert!(matches!(last, Err(RowError::Source(_))), "{rows:?}");
+        assert!(matches!(last, Err(RowError::Source { .. })), "{rows:?}");
     }
 }
 

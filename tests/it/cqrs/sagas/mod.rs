@@ -236,7 +236,9 @@ fn a_rejected_step_compensated_steps_that_were_never_sent() {
     let sagas = processors.saga::<Three>(move |command: &String, _| {
         log.lock().push(command.clone());
         if command == "second" {
-            return Err(SendError::Rejected("no".to_owned()));
+            return Err(SendError::Rejected {
+                rejection: "no".to_owned(),
+            });
         }
         Ok(())
     });
