@@ -46,6 +46,8 @@
 //! 5. **Every path, parameter and status is in the `OpenAPI` document.** The client of the tests refuses an answer that is not.
 //! 6. **Text of a client enters an answer as JSON, or percent-encoded.** Frames of a tail are one line of JSON, with a constant event name.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod body;
 mod builder;
 mod call;
