@@ -29,7 +29,7 @@ pub(crate) fn run(folder: &Path, to: &Path, out: &mut Out<'_>) -> Outcome {
     let lost = match repair.positions_lost {
         0 if repair.found.damage.is_empty() => "nothing was lost".to_owned(),
         0 => "no position is known to be lost".to_owned(),
-        lost => format!("{} are gaps of the new store", counted(lost, "lost position")),
+        lost => format!("{} lost: gaps of the new store", counted(lost, "position")),
     };
     let text = format!(
         "{} saved to {}; {lost}",

@@ -100,7 +100,7 @@ fn a_damaged_store_is_saved_and_left_as_it_is() {
     let to = folder.path("saved");
     let ran = repair(&store, &to);
     assert!(
-        ran.stderr.contains("38 events saved to") && ran.stderr.contains("2 lost positions are gaps"),
+        ran.stderr.contains("38 events saved to") && ran.stderr.contains("2 positions lost: gaps"),
         "{}",
         ran.stderr
     );
