@@ -1,6 +1,6 @@
--- The tables of a store. Whoever writes goes through the row of head: it orders commits by their positions, and fences writers.
+-- The tables of a store. Every write locks the row of head, which orders commits by their positions and fences writers.
 
--- One row. A lease is a time to write in: it belongs to whoever knows its number. The epoch counts the leases.
+-- One row. A lease is a time in which one program may write: the one that knows its number. The epoch counts the leases.
 CREATE TABLE head (
     one           boolean PRIMARY KEY DEFAULT true CHECK (one),
     store         uuid NOT NULL,
@@ -14,7 +14,7 @@ CREATE TABLE head (
 
 INSERT INTO head (store, position, epoch) VALUES (gen_random_uuid(), 0, 0);
 
--- A column ending in _bytes has what jsonb cannot give back to the byte, and one ending in _micros a time before 4713 BC, as
+-- A column ending in _bytes holds what jsonb would not return byte for byte, and one ending in _micros a time before 4713 BC, as
 -- microseconds since 1970. Where a type is NULL, it is application/json. Names compare by their bytes, as they do in memory: no
 -- index depends on the locale of the machine.
 CREATE TABLE events (
@@ -50,7 +50,7 @@ CREATE INDEX events_occurred_at ON events (occurred_at);
 CREATE INDEX events_correlation_id ON events (correlation_id, position) WHERE correlation_id IS NOT NULL;
 CREATE INDEX events_user_id ON events (user_id, position) WHERE user_id IS NOT NULL;
 
--- What the events of the system say is gone; the events themselves stay. Without a version, it is all before the position.
+-- What the system events truncated or deleted; the events themselves stay. Without a version, it is everything before the position.
 CREATE TABLE deletions (
     position     bigint PRIMARY KEY,
     aggregate_id text COLLATE "C" NOT NULL,
@@ -60,7 +60,7 @@ CREATE TABLE deletions (
 
 CREATE INDEX deletions_aggregate_id ON deletions (aggregate_id);
 
--- What readers of a store see, but for the limits of aggregates: those depend on the time of reading.
+-- What readers of a store see, except for the limits of aggregates, which depend on the time of reading.
 CREATE VIEW live_events AS
 SELECT position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
        correlation_id, causation_id, user_id, organization_id, tags, metadata, data, metadata_bytes, data_bytes, metadata_type,

@@ -1,16 +1,17 @@
--- Appending in SQL: for programs in other languages, and for stores that follow. Every append goes through the row of head, as a
--- writer's do: so positions have no gap, and come in the order of commits.
+-- Appends in SQL: for programs in other languages, and for stores that follow. Every append locks the row of head, as a writer's appends
+-- do. So positions have no gap, and ascend in the order of commits.
 --
 -- Errors are of the class ZA; those that begin with A to H belong to the standard.
---   ZA400  the call cannot be carried out as it is
+--   ZA400  the call is invalid
 --   ZA409  the aggregate is at another version: DETAIL has actualVersion, and the position of its last event, as JSON
 --   ZA410  the aggregate was deleted for good
 --   ZA423  a store has the lease
 
--- The functions below look for tables here, whatever path their callers have, and last where any user may make some.
+-- The functions below find tables in this schema, whatever the search path of the caller, and search pg_temp last: any user may create
+-- tables there.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
--- What is wrong with a name; NULL for nothing, and for no name.
+-- What is wrong with a name; NULL for a valid name, and for no name.
 CREATE FUNCTION refusal_of_name(what text, name text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -19,7 +20,7 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- The same for a name that must be there, and must not be the system's.
+-- The same for a name that is required and must not be reserved for the system.
 CREATE FUNCTION refusal_of_own_name(what text, name text) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -40,7 +41,7 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- Bytes come as hexadecimal digits. Given as JSON too, they are what counts.
+-- Bytes are hexadecimal digits. They take precedence over the same value as JSON.
 CREATE FUNCTION refusal_of_payload(event jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -77,7 +78,7 @@ LANGUAGE sql IMMUTABLE AS $$
     FROM jsonb_each(event) AS each (field, value)
 $$;
 
--- What is wrong with an event; NULL for nothing. A field that is null is as one that is not there.
+-- What is wrong with an event; NULL for a valid one. A null field counts as missing.
 CREATE FUNCTION refusal_of_event(event jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN jsonb_typeof(event) <> 'object' THEN 'an event must be an object' ELSE coalesce(
@@ -94,7 +95,7 @@ LANGUAGE sql IMMUTABLE AS $$
         refusal_of_payload(event)) END
 $$;
 
--- What is wrong with an append; NULL for nothing.
+-- What is wrong with an append; NULL for a valid one.
 CREATE FUNCTION refusal_of_append(aggregate_id text, aggregate_type text, expected_version bigint, events jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -113,12 +114,12 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
--- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or a
+-- deleted one, -1 for one that exists, -2 for one that never existed. An append without events changes nothing.
 --
--- An append whose events all bring ids is recognised when it is made again, as in a store, and answered as the first time.
+-- An append whose events all have ids is idempotent, as in a store: repeated, it returns its first answer.
 --
--- It runs with the rights of its owner: whoever may execute it can append, and needs no right to the tables.
+-- It runs with the rights of its owner: a role that may execute it can append, and needs no right to the tables.
 CREATE FUNCTION append_events(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
@@ -142,7 +143,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
     END IF;
 
-    -- Whoever is writing is waited for. What comes below sees what they committed.
+    -- Waits for the current writer. The statements below see what it committed.
     SELECT * INTO STRICT top FROM head FOR UPDATE;
     IF top.lease IS NOT NULL AND top.lease_expires > clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA423',
@@ -207,7 +208,7 @@ BEGIN
     IF number = 0 THEN
         RETURN;
     END IF;
-    -- A lease that is over ends for good, so that its writer cannot go on where it was.
+    -- An expired lease ends for good, so that its writer cannot continue.
     UPDATE head SET position = last_position, epoch = epoch + (lease IS NOT NULL)::int,
         lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL;
     recorded := clock_timestamp();
@@ -227,8 +228,8 @@ BEGIN
 END
 $$;
 
--- Wakes the stores that follow, for an append that they should have at once: they look by themselves several times a second. To be
--- called when the append is committed, not with it: commits that notify wait for each other, all over the server.
+-- Wakes the stores that follow, for an append that they should read at once; without it they poll several times a second. Call it after
+-- the commit of the append, not within it: commits that notify wait for each other across the whole server.
 CREATE FUNCTION notify_followers() RETURNS void
 LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS $$
     SELECT pg_notify('annals-' || store, '') FROM head

@@ -1,5 +1,5 @@
--- How far readers of the table's changes have come: each has a name, that of its replication slot. What lies up to `copied_to` was there
--- before the slot was, and is read from the table; NULL while the slot is being made.
+-- The checkpoints of change capture, by the name of its replication slot. Events up to `copied_to` are older than the slot, and are read
+-- from the table; NULL while the slot is being created.
 CREATE TABLE checkpoints (
     name       text COLLATE "C" PRIMARY KEY,
     position   bigint NOT NULL CHECK (position >= 0),

@@ -1,5 +1,4 @@
--- The snapshot that each aggregate has. It is an event of the system, in a stream of its own, of which the last counts: so it is written,
--- fenced and read as any event.
+-- The latest snapshot of each aggregate. It is the last system event of a stream of its own, so it is written, fenced and read like any event.
 CREATE VIEW snapshots AS
 SELECT substr(aggregate_id, length('$$snapshot:') + 1) AS aggregate_id, (metadata ->> 'version')::bigint AS version, schema_version,
        occurred_at AS taken_at, data, data_bytes, data_type, position

@@ -1,14 +1,15 @@
--- Partitions, for who asks for them: the events that the store took in a month are a table of their own.
+-- Optional partitions: the events that the store recorded in a month are a table of their own.
 --
--- The key of a partitioned table must have the column that it is partitioned by, so each partition has its own: `position`, and aggregate
--- and version. Across them the row of head keeps both, as all writing goes through it.
+-- The key of a partitioned table must contain the column that it is partitioned by. So each partition has its own unique keys: `position`, and
+-- aggregate and version. The row of head keeps both unique across partitions, since every write locks it.
 
--- The functions below look for tables here, whatever path their callers have, and last where any user may make some.
+-- The functions below find tables in this schema, whatever the search path of the caller, and search pg_temp last: any user may create
+-- tables there.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
 ALTER TABLE head ADD COLUMN partitioned_by text CHECK (partitioned_by = 'month');
 
--- The partitions, the oldest first: from when to when the store took the events that are in each.
+-- The partitions, the oldest first, each with the range of times at which its events were recorded.
 CREATE FUNCTION partitions() RETURNS TABLE (name text, recorded_from timestamptz, recorded_until timestamptz)
 LANGUAGE sql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
     SELECT relname, coalesce(substring(bounds FROM 'FROM \(''([^'']*)''\)')::timestamptz, '-infinity'),
@@ -20,14 +21,14 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datest
     ORDER BY 2
 $$;
 
--- Makes the partition for what is recorded at a time, unless it is there, and answers which times it has: microseconds since 1970, and
--- NULL for no first one. Neither readers nor writers are kept waiting, and one that is there is found without a lock.
+-- Creates the partition for events recorded at a time, if it is missing, and returns its range: microseconds since 1970, with NULL for no
+-- lower bound. Readers and writers do not wait, and an existing partition is found without a lock.
 --
 -- It runs with the rights of its owner: a writer need not own the tables.
 CREATE FUNCTION make_partition(recorded timestamptz, OUT from_micros bigint, OUT until_micros bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
-    -- All that is older than the year 1 has one partition.
+    -- Everything older than the year 1 is in one partition.
     year_1 CONSTANT timestamptz := '0001-01-01 00:00:00+00';
     month CONSTANT timestamptz := CASE WHEN recorded >= year_1 THEN date_trunc('month', recorded) END;
     starts timestamptz;
@@ -37,7 +38,7 @@ BEGIN
     SELECT recorded_from, recorded_until INTO starts, ends
     FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
     IF NOT FOUND THEN
-        -- One makes it at a time. Without ONLY, whoever vacuums some month would be waited for.
+        -- One call creates it at a time. Without ONLY, the lock would wait for a VACUUM of any partition.
         LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE;
         SELECT recorded_from, recorded_until INTO starts, ends
         FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
@@ -56,7 +57,7 @@ BEGIN
 END
 $$;
 
--- What keeps the table events from being partitioned, as it would go on with what is its first partition then; NULL for nothing.
+-- What prevents the table events from being partitioned, since it becomes the first partition; NULL for nothing.
 CREATE FUNCTION refusal_of_partitions() RETURNS text
 LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     SELECT string_agg(DISTINCT what, ', ' ORDER BY what) FROM (
@@ -76,8 +77,7 @@ LANGUAGE sql STABLE SET search_path FROM CURRENT AS $$
     ) AS found (what)
 $$;
 
--- Keeps the head for whoever has the lease of this number and is to partition the table: a call that comes late, when others have written,
--- changes nothing.
+-- Locks the head if the caller still holds the lease `number`. A late call, after another program has written, changes nothing.
 CREATE FUNCTION fence_partitioning(number uuid) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
@@ -89,9 +89,9 @@ BEGIN
 END
 $$;
 
--- Partitions a table in three steps, by the store that has the lease of this number. This is the first: from here on the table says that
--- nothing in it is of a later month than what is in it now. The second is to validate that, which keeps nobody waiting. Answers the first
--- time that may not be in it; NULL when the table is empty.
+-- Partitions a table in three steps, by the store that holds the lease of this number. The first adds a constraint to the table: no event is of
+-- a later month than the last one now. The second validates it, without making others wait. Returns the first time that the constraint
+-- excludes; NULL for an empty table.
 CREATE FUNCTION bound_events(number uuid, OUT bound timestamptz)
 LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 BEGIN
@@ -101,7 +101,7 @@ BEGIN
     END IF;
     SELECT date_trunc('month', greatest(max(recorded_at), '0001-01-01 00:00:00+00')) + interval '1 month' INTO bound
     FROM events HAVING count(*) > 0;
-    -- Not before the table is read, which may take long: the lease is renewed meanwhile. Who has it still has read all there is.
+    -- After the table was read, which may take long; the lease is renewed meanwhile. A caller that still holds it has read everything.
     PERFORM fence_partitioning(number);
     ALTER TABLE events DROP CONSTRAINT IF EXISTS events_recorded_before;
     IF bound IS NOT NULL THEN
@@ -110,14 +110,14 @@ BEGIN
 END
 $$;
 
--- The first time that may not be in the table, if a store has said so and has not come to the end.
+-- The first time that the constraint excludes, if a store began to partition the table and did not finish.
 CREATE FUNCTION bound_of_events() RETURNS timestamptz
 LANGUAGE sql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
     SELECT substring(pg_catalog.pg_get_constraintdef(oid) FROM '''([^'']*)''')::timestamptz
     FROM pg_catalog.pg_constraint WHERE conrelid = 'events'::regclass AND conname = 'events_recorded_before'
 $$;
 
--- Takes that away. It runs with the rights of its owner: whoever writes next need not own the table that another has left so.
+-- Removes that constraint. It runs with the rights of its owner: the next writer need not own a table that another left unfinished.
 CREATE FUNCTION free_events(number uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
@@ -128,7 +128,7 @@ BEGIN
 END
 $$;
 
--- The third step: the table becomes the first partition of another of its name, which has its indexes, grants and publications.
+-- The third step: the table becomes the first partition of a new table with its name, indexes, grants and publications.
 CREATE FUNCTION partition_by_month(number uuid, bound timestamptz) RETURNS void
 LANGUAGE plpgsql SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
@@ -196,12 +196,12 @@ LANGUAGE sql STABLE AS $$
     SELECT version, aggregate_type, position FROM events WHERE aggregate_id = target ORDER BY version DESC LIMIT 1
 $$;
 
--- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
--- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or a
+-- deleted one, -1 for one that exists, -2 for one that never existed. An append without events changes nothing.
 --
--- An append whose events all bring ids is recognised when it is made again, as in a store, and answered as the first time.
+-- An append whose events all have ids is idempotent, as in a store: repeated, it returns its first answer.
 --
--- It runs with the rights of its owner: whoever may execute it can append, and needs no right to the tables.
+-- It runs with the rights of its owner: a role that may execute it can append, and needs no right to the tables.
 CREATE OR REPLACE FUNCTION append_events(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
@@ -225,7 +225,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
     END IF;
 
-    -- Whoever is writing is waited for. What comes below sees what they committed.
+    -- Waits for the current writer. The statements below see what it committed.
     SELECT * INTO STRICT top FROM head FOR UPDATE;
     IF top.lease IS NOT NULL AND top.lease_expires > clock_timestamp() THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA423',
@@ -289,14 +289,14 @@ BEGIN
     IF number = 0 THEN
         RETURN;
     END IF;
-    -- A lease that is over ends for good, so that its writer cannot go on where it was.
+    -- An expired lease ends for good, so that its writer cannot continue.
     UPDATE head SET position = last_position, epoch = epoch + (lease IS NOT NULL)::int,
         lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL;
     recorded := clock_timestamp();
     IF top.partitioned_by IS NOT NULL THEN
         PERFORM make_partition(recorded);
     ELSIF recorded >= bound_of_events() THEN
-        -- Whoever was partitioning the table has not come to the end, and has no lease any more.
+        -- A store began to partition the table, did not finish, and has lost its lease.
         ALTER TABLE events DROP CONSTRAINT events_recorded_before;
     END IF;
     INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,

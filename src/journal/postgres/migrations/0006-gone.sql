@@ -1,10 +1,11 @@
--- Rows of events that are gone leave the table of events. What is left of them is here, because nobody is to take them for lost.
+-- Records of events whose rows were dropped, so that they are not reported as lost.
 
--- The functions below look for tables here, whatever path their callers have, and last where any user may make some.
+-- The functions below find tables in this schema, whatever the search path of the caller, and search pg_temp last: any user may create
+-- tables there.
 SELECT set_config('search_path', quote_ident(current_schema()) || ', pg_temp', true);
 
--- Positions are counted by parts of 4096, each named by its first: so many of its events are gone for this reason, between these
--- positions. The name is that of an aggregate or of an archive, and empty where there is none.
+-- A row counts the dropped events of one part of 4,096 positions, which is named by its first position, for one reason, with the first and
+-- last of them. The name is that of an aggregate or of an archive; empty where there is none.
 CREATE TABLE gaps (
     part           bigint NOT NULL CHECK (part % 4096 = 1),
     kind           text COLLATE "C" NOT NULL,
@@ -15,8 +16,8 @@ CREATE TABLE gaps (
     PRIMARY KEY (part, kind, name)
 );
 
--- The version that an aggregate was at with its last event that is gone: without it an aggregate of which nothing is left would begin with
--- version 1 again. There is one more before each event of the system about it, which is to find it as it was.
+-- The version of an aggregate at its last dropped event: without it, an aggregate that lost all its events would begin at version 1 again.
+-- There is a row before each system event of the aggregate too, since that event applies to the version of its time.
 CREATE TABLE marks (
     position       bigint PRIMARY KEY CHECK (position > 0),
     aggregate_id   text COLLATE "C" NOT NULL,
@@ -28,7 +29,7 @@ CREATE TABLE marks (
 
 CREATE INDEX marks_aggregate_id ON marks (aggregate_id, version);
 
--- The last version of an aggregate, if it has one, whether or not its event is gone.
+-- The last version of an aggregate, if it has one, whether or not its event was dropped.
 CREATE OR REPLACE FUNCTION latest_of(target text) RETURNS TABLE (version bigint, aggregate_type text, "position" bigint)
 LANGUAGE sql STABLE AS $$
     SELECT * FROM (
@@ -38,9 +39,9 @@ LANGUAGE sql STABLE AS $$
     ) AS found (version, aggregate_type, position) ORDER BY version DESC LIMIT 1
 $$;
 
--- Drops the partitions that have no event any more, but for the last, and answers their names. They are found before anybody has to wait:
--- where many rows were deleted and no VACUUM came since, that takes long. Whoever reads the table is waited for then, not for long, because
--- others wait as well. Rows are looked for by the key, as a table full of deleted ones would be read to its end.
+-- Drops the partitions without events, except the last, and returns their names. They are found before the table is locked, because that takes
+-- long after many deletions without a VACUUM. The lock waits for readers of the table, but not for long, since others wait behind it. Rows
+-- are looked up by the key: a scan would read all deleted ones.
 CREATE FUNCTION drop_empty_partitions() RETURNS SETOF text
 LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -53,9 +54,9 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
             MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
     END IF;
-    -- One at a time: two that have looked would wait for each other.
+    -- One call at a time: two that have found partitions would wait for each other.
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'events'::regclass::oid::int);
-    -- Read first: what is committed after the looks has higher positions.
+    -- Read first: events committed after the search have higher positions.
     SELECT position INTO STRICT last FROM head;
     FOR partition IN SELECT name FROM partitions() ORDER BY recorded_until DESC OFFSET 1 LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > 0)', partition) INTO has_rows;

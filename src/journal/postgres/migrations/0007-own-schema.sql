@@ -1,5 +1,5 @@
--- Functions act on the schema that they are in, also when it is renamed, and depend on no setting of the session that calls them. Times have
--- the range that a store has.
+-- Functions act on the schema that contains them, also after it was renamed, and depend on no setting of the calling session. Times have the
+-- range of a store.
 --
 -- The path of a function ends with the number of its schema and the id of its store, as the name of a schema that is not there:
 -- "home 16385 018f6d2a-7c1e-7000-8000-3f1f6a0c9d11". A path names a schema, and names change. Opening a store sets the paths again when they
@@ -7,8 +7,8 @@
 SELECT set_config('search_path', format('%I, pg_temp, %I', current_schema(), format('home %s %s', quote_ident(current_schema())::regnamespace::oid, store)), true)
 FROM head;
 
--- Microseconds since 1970 of a time as RFC 3339 has it, with a year from 0001 to 9999; NULL for a text that is none, or a time after 9999 in
--- UTC. What is less than a microsecond is cut off.
+-- Microseconds since 1970 of a time in RFC 3339, with a year from 0001 to 9999; NULL for another text, or a time after 9999 in UTC. Fractions of
+-- a microsecond are cut off.
 CREATE FUNCTION micros_of_time(moment text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -41,7 +41,7 @@ BEGIN
 END
 $$;
 
--- The time of microseconds since 1970; -infinity for one that PostgreSQL does not have, before 4713 BC.
+-- The time of microseconds since 1970; -infinity for one before 4713 BC, which PostgreSQL cannot represent.
 CREATE FUNCTION time_of_micros(micros bigint) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE WHEN micros < -210866803200000000 THEN '-infinity'::timestamptz ELSE
@@ -49,7 +49,7 @@ LANGUAGE sql IMMUTABLE AS $$
             + (micros % 86400000000)::float8 * interval '1 microsecond') AT TIME ZONE 'UTC' END
 $$;
 
--- What is wrong with the time of an event; NULL for nothing. The range is that of a store.
+-- What is wrong with the time of an event; NULL for a valid one. The range is that of a store.
 CREATE FUNCTION refusal_of_time(event jsonb) RETURNS text
 LANGUAGE sql IMMUTABLE AS $$
     SELECT CASE
@@ -71,11 +71,11 @@ LANGUAGE sql IMMUTABLE AS $$
     END
 $$;
 
--- The partitions, the oldest first: from when to when the store took the events that are in each.
+-- The partitions, the oldest first, each with the range of times at which its events were recorded.
 CREATE OR REPLACE FUNCTION partitions() RETURNS TABLE (name text, recorded_from timestamptz, recorded_until timestamptz)
 LANGUAGE plpgsql STABLE SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -92,21 +92,21 @@ BEGIN
 END
 $$;
 
--- Makes the partition for what is recorded at a time, unless it is there, and answers which times it has: microseconds since 1970, and
--- NULL for no first one. Neither readers nor writers are kept waiting, and one that is there is found without a lock.
+-- Creates the partition for events recorded at a time, if it is missing, and returns its range: microseconds since 1970, with NULL for no
+-- lower bound. Readers and writers do not wait, and an existing partition is found without a lock.
 --
 -- It runs with the rights of its owner: a writer need not own the tables.
 CREATE OR REPLACE FUNCTION make_partition(recorded timestamptz, OUT from_micros bigint, OUT until_micros bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
 DECLARE
-    -- All that is older than the year 1 has one partition.
+    -- Everything older than the year 1 is in one partition.
     year_1 CONSTANT timestamptz := '0001-01-01 00:00:00+00';
     month CONSTANT timestamptz := CASE WHEN recorded >= year_1 THEN date_trunc('month', recorded) END;
     starts timestamptz;
     ends timestamptz;
     partition text;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -115,7 +115,7 @@ BEGIN
     SELECT recorded_from, recorded_until INTO starts, ends
     FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
     IF NOT FOUND THEN
-        -- One makes it at a time. Without ONLY, whoever vacuums some month would be waited for.
+        -- One call creates it at a time. Without ONLY, the lock would wait for a VACUUM of any partition.
         LOCK TABLE ONLY events IN SHARE UPDATE EXCLUSIVE MODE;
         SELECT recorded_from, recorded_until INTO starts, ends
         FROM partitions() WHERE recorded >= recorded_from AND recorded < recorded_until;
@@ -134,12 +134,12 @@ BEGIN
 END
 $$;
 
--- Takes away what says that the table has no later months. It runs with the rights of its owner: a writer need not own the table that another
--- has left so.
+-- Removes the constraint that excludes later months. It runs with the rights of its owner: a writer need not own a table that another left
+-- unfinished.
 CREATE OR REPLACE FUNCTION free_events(number uuid) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -152,9 +152,9 @@ BEGIN
 END
 $$;
 
--- Drops the partitions that have no event any more, but for the last, and answers their names. They are found before anybody has to wait:
--- where many rows were deleted and no VACUUM came since, that takes long. Whoever reads the table is waited for then, not for long, because
--- others wait as well. Rows are looked for by the key, as a table full of deleted ones would be read to its end.
+-- Drops the partitions without events, except the last, and returns their names. They are found before the table is locked, because that takes
+-- long after many deletions without a VACUUM. The lock waits for readers of the table, but not for long, since others wait behind it. Rows
+-- are looked up by the key: a scan would read all deleted ones.
 CREATE OR REPLACE FUNCTION drop_empty_partitions() RETURNS SETOF text
 LANGUAGE plpgsql SET search_path FROM CURRENT SET lock_timeout = '10s' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -163,7 +163,7 @@ DECLARE
     has_rows boolean;
     found_empty text[] := '{}';
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -173,9 +173,9 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_transaction_state',
             MESSAGE = 'this transaction does not see what others commit: drop partitions in one that is READ COMMITTED';
     END IF;
-    -- One at a time: two that have looked would wait for each other.
+    -- One call at a time: two that have found partitions would wait for each other.
     PERFORM pg_advisory_xact_lock('pg_class'::regclass::oid::int, 'events'::regclass::oid::int);
-    -- Read first: what is committed after the looks has higher positions.
+    -- Read first: events committed after the search have higher positions.
     SELECT position INTO STRICT last FROM head;
     FOR partition IN SELECT name FROM partitions() ORDER BY recorded_until DESC OFFSET 1 LOOP
         EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE position > 0)', partition) INTO has_rows;
@@ -198,12 +198,12 @@ BEGIN
 END
 $$;
 
--- Wakes the stores that follow, for an append that they should have at once: they look by themselves several times a second. To be
--- called when the append is committed, not with it: commits that notify wait for each other, all over the server.
+-- Wakes the stores that follow, for an append that they should read at once; without it they poll several times a second. Call it after
+-- the commit of the append, not within it: commits that notify wait for each other across the whole server.
 CREATE OR REPLACE FUNCTION notify_followers() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -213,8 +213,8 @@ BEGIN
 END
 $$;
 
--- The last version of an aggregate that its limits had dropped at a moment, by all that it has had; 0 for none. What was too old is gone
--- from the first event on, to the first that is young enough.
+-- The last version that the limits of an aggregate had dropped at a time, according to all limits that it has had; 0 for none. Age drops from the
+-- first event up to the first that is young enough.
 CREATE FUNCTION dropped_by_limits(target text, moment timestamptz) RETURNS bigint
 LANGUAGE sql STABLE AS $$
     WITH limits AS (
@@ -229,7 +229,7 @@ LANGUAGE sql STABLE AS $$
             ORDER BY version DESC LIMIT 1) AS latest
          WHERE max_count IS NOT NULL),
         (SELECT coalesce(
-            -- Ages beyond some thousand years are no limit.
+            -- An age of several thousand years is no limit.
             (SELECT min(version) - 1 FROM live_events
              WHERE aggregate_id = target
                 AND (max_age >= 1e11 OR occurred_at > moment - make_interval(secs => least(max_age, 1e11)))),
@@ -238,14 +238,14 @@ LANGUAGE sql STABLE AS $$
         0)
 $$;
 
--- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
--- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or a
+-- deleted one, -1 for one that exists, -2 for one that never existed. An append without events changes nothing.
 --
--- An append is idempotent by the ids that its events bring, as in a store: when all are those of events that the aggregate retains, one after
--- another and where the expectation would have put them, it returns the first answer again; when some are, it is refused (ZA409, DETAIL has eventId, version and
--- position); an id twice is refused (ZA400).
+-- An append is idempotent by the ids of its events, as in a store. If all are ids of events that the aggregate retains, in succession and where
+-- the expected version would have put them, it returns its first answer again. If only some are, it is refused (ZA409, DETAIL has eventId,
+-- version and position); an id that occurs twice is refused (ZA400).
 --
--- It runs with the rights of its owner: whoever may execute it can append, and needs no right to the tables.
+-- It runs with the rights of its owner: a role that may execute it can append, and needs no right to the tables.
 CREATE OR REPLACE FUNCTION append_events(
     aggregate_id text, aggregate_type text, expected_version bigint, events jsonb,
     OUT first_position bigint, OUT last_position bigint, OUT first_version bigint, OUT last_version bigint, OUT repeated boolean)
@@ -266,7 +266,7 @@ DECLARE
     known jsonb;
     recorded timestamptz;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
@@ -276,7 +276,7 @@ BEGIN
     IF refusal IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
     END IF;
-    -- NULL where an event brings none.
+    -- NULL for an event without one.
     SELECT array_agg((event ->> 'eventId')::uuid ORDER BY place) INTO ids
     FROM jsonb_array_elements(append_events.events) WITH ORDINALITY AS new (event, place);
     SELECT format('events %s and %s of the append have the same id, %s: give each event an id of its own', min(place), max(place), id) INTO refusal
@@ -285,7 +285,7 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'ZA400', MESSAGE = refusal;
     END IF;
 
-    -- Whoever is writing is waited for. What comes below sees what they committed.
+    -- Waits for the current writer. The statements below see what it committed.
     SELECT * INTO STRICT top FROM head FOR UPDATE;
     IF top.store <> own_store THEN
         RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -375,14 +375,14 @@ BEGIN
     IF number = 0 THEN
         RETURN;
     END IF;
-    -- A lease that is over ends for good, so that its writer cannot go on where it was.
+    -- An expired lease ends for good, so that its writer cannot continue.
     UPDATE head SET position = last_position, epoch = epoch + (lease IS NOT NULL)::int,
         lease = NULL, holder = NULL, held_since = NULL, lease_expires = NULL;
     recorded := clock_timestamp();
     IF top.partitioned_by IS NOT NULL THEN
         PERFORM make_partition(recorded);
     ELSIF recorded >= bound_of_events() THEN
-        -- Whoever was partitioning the table has not come to the end, and has no lease any more.
+        -- A store began to partition the table, did not finish, and has lost its lease.
         ALTER TABLE events DROP CONSTRAINT events_recorded_before;
     END IF;
     INSERT INTO events (position, event_id, aggregate_id, aggregate_type, event_type, schema_version, version, occurred_at, recorded_at,
@@ -401,6 +401,6 @@ BEGIN
 END
 $$;
 
--- These two are called by the functions above, and act where their caller does.
+-- The functions above call these two, which act on the schema of their caller.
 ALTER FUNCTION bound_of_events() RESET search_path;
 ALTER FUNCTION fence_partitioning(uuid) RESET search_path;

@@ -6,7 +6,7 @@ SELECT set_config('search_path', format('%I, pg_temp, %I', current_schema(),
                                         format('home %s %s', quote_ident(current_schema())::regnamespace::oid, store)), true)
 FROM head;
 
--- The time of microseconds since 1970; -infinity for one that PostgreSQL does not have, before 4713 BC.
+-- The time of microseconds since 1970; -infinity for one before 4713 BC, which PostgreSQL cannot represent.
 CREATE OR REPLACE FUNCTION time_of_micros(micros bigint) RETURNS timestamptz
 LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
@@ -213,7 +213,7 @@ DECLARE
     known jsonb;
     taken bigint;
 BEGIN
-    -- NULL where an event brings none.
+    -- NULL for an event without one.
     IF number = 1 THEN
         ids := ARRAY[(new_events #>> '{0,eventId}')::uuid];
     ELSE
@@ -347,8 +347,8 @@ BEGIN
 END
 $$;
 
--- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
--- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or a
+-- deleted one, -1 for one that exists, -2 for one that never existed. An append without events changes nothing.
 --
 -- An append is idempotent by the ids that its events bring, as in a store: when all are those of events that the aggregate retains, one after
 -- another and where the expectation would have put them, it returns the first answer again; when some are, it is refused (ZA409, DETAIL has
@@ -369,7 +369,7 @@ DECLARE
     done record;
     moved_by bigint;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace

@@ -149,7 +149,7 @@ DECLARE
     first_place bigint := 1;
     last_place bigint;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF substring(pg_catalog.current_setting('search_path') FROM '"home ([0-9]+) ')::oid::regnamespace::text
         <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace

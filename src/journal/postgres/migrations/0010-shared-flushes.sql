@@ -233,8 +233,8 @@ BEGIN
 END
 $$;
 
--- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or one that was
--- deleted, -1 for one that exists, -2 for one that never was. No events change nothing.
+-- Appends events to an aggregate, all or none, if it is at the expected version: NULL for any, 0 for no stream or a
+-- deleted one, -1 for one that exists, -2 for one that never existed. An append without events changes nothing.
 --
 -- An append is idempotent by the ids that its events bring, as in a store: when all are those of events that the aggregate retains, one after
 -- another and where the expectation would have put them, it returns the first answer again; when some are, it is refused (ZA409, DETAIL has
@@ -253,7 +253,7 @@ DECLARE
     home CONSTANT text := pg_catalog.split_part(pg_catalog."right"(pg_catalog.current_setting('search_path'), 54), '"home ', 2);
     done record;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF pg_catalog.split_part(home, ' ', 1)::oid::regnamespace::text <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
         WHERE oid = pg_catalog.split_part(home, ' ', 1)::oid;
@@ -282,7 +282,7 @@ DECLARE
     before text;
     done record;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF pg_catalog.split_part(home, ' ', 1)::oid::regnamespace::text <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
         WHERE oid = pg_catalog.split_part(home, ' ', 1)::oid;
@@ -315,7 +315,7 @@ DECLARE
     top record;
     found_id uuid;
 BEGIN
-    -- Where the schema was renamed, its name in the path is another's, or none. All is qualified that the other could have as well.
+    -- After the schema was renamed, the search path names another schema or none. So every name that the other schema could have too is qualified.
     IF pg_catalog.split_part(home, ' ', 1)::oid::regnamespace::text <> coalesce(pg_catalog.quote_ident(pg_catalog.current_schema()), '') THEN
         PERFORM pg_catalog.set_config('search_path', pg_catalog.format('%I, pg_temp', nspname), true) FROM pg_catalog.pg_namespace
         WHERE oid = pg_catalog.split_part(home, ' ', 1)::oid;
