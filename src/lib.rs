@@ -114,6 +114,7 @@
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
+//! | `tracing` | no | spans and events for the crate tracing, without what events carry; tracing |
 //! | `postgres` | no | `journal::postgres`, and `postgres:` URLs; tokio-postgres, tokio, rustls |
 //! | `testing` | no | [`testing`]: scenarios, faults on demand, one seed, golden histories; the contracts of stores and journals as tests, the reference model |
 
@@ -140,6 +141,7 @@ mod settings;
 mod snapshot;
 mod store;
 mod stream;
+mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -163,6 +165,7 @@ pub use store::Store;
 pub use store::append::future::{AppendFuture, PendingAppend};
 pub use store::append::transact::Transaction;
 pub use store::builder::Builder;
+pub use store::durability::flush::retrying::Retrying;
 pub use store::durability::ticket::Ticket;
 pub use store::durability::visible::Visible;
 #[cfg(feature = "cache")]
@@ -172,7 +175,7 @@ pub use store::query::run::{CacheState, Page, QueryRun};
 pub use store::read::{LogRead, StreamRead};
 pub use store::retention::archive::{ArchiveCandidates, Archived};
 pub use store::retention::dropping::Compaction;
-pub use store::retention::journal::JournalCompaction;
+pub use store::retention::requests::JournalCompaction;
 pub use store::stats::StoreStats;
 pub use store::tail::{Delivery, Tail, TailCancel, TailStream};
 pub use stream::{

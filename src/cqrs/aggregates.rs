@@ -8,9 +8,9 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::loading::Until;
 use super::projection::{Inline, Typed, add_inline};
 use super::snapshot::{SnapshotCounts, SnapshotPolicy, Snapshots};
+use super::until::Until;
 use super::{
     Aggregate, Codec, Context, Json, Live, LoadError, Loaded, Projection, ReadError, Retry, TypedEvents, UnknownEvents,
     Upcasters,

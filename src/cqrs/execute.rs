@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::loading::Until;
 use super::part::{CommandId, Part, Settle};
 use super::projection::{Batch, with_inline};
 use super::retry::with_retry;
+use super::until::Until;
 use super::{Aggregate, Aggregates, Codec, CommandError, LoadError, NewEventId, TypedEvents};
 use crate::{Appended, Durability, StreamId, Ticket, Version};
 

@@ -4,71 +4,9 @@ use uuid::Uuid;
 
 use super::codec::DerivedData;
 use super::snapshot::Since;
+use super::until::Until;
 use super::{Aggregate, Aggregates, Codec, LoadError, Loaded};
-use crate::event::system::change_stream;
-use crate::{AsOf, EventRef, Position, Store, StreamInfo, StreamRead, Version};
-
-/// How far the events of an aggregate are folded.
-#[derive(Clone, Copy)]
-pub(super) enum Until {
-    Now,
-    Version(Version),
-    AsOf(AsOf),
-}
-
-impl Until {
-    fn read<'a>(self, store: &'a Store, id: &str, after: Version) -> StreamRead<'a> {
-        let read = store.read_stream(id).after(after);
-        match self {
-            Self::Now => read,
-            // Events may be gone before the first: those that are later than this version are left out by the fold.
-            Self::Version(version) => {
-                let events = version.0.saturating_sub(after.0);
-                read.limit(usize::try_from(events).unwrap_or(usize::MAX))
-            }
-            Self::AsOf(as_of) => read.as_of(as_of),
-        }
-    }
-
-    fn includes(self, version: Version) -> bool {
-        match self {
-            Self::Version(last) => version <= last,
-            Self::Now | Self::AsOf(_) => true,
-        }
-    }
-
-    /// The last version that may be in a snapshot to begin at.
-    fn last_of_snapshot(self, store: &Store, id: &str) -> Version {
-        match self {
-            Self::Now => Version(u64::MAX),
-            Self::Version(version) => version,
-            Self::AsOf(as_of) => {
-                let last = store.read_stream(id).as_of(as_of).backwards().limit(1);
-                last.fold(Version(0), |_, event| event.version())
-            }
-        }
-    }
-
-    /// Whether the last deletion of the aggregate, of the events up to version `deleted_to`, came later.
-    fn is_before_deletion(self, store: &Store, id: &str, deleted_to: Version) -> bool {
-        match self {
-            Self::Now => false,
-            Self::Version(version) => version <= deleted_to,
-            Self::AsOf(as_of) => {
-                let changes = change_stream(id);
-                let changes = store.read_stream(&changes);
-                last_deletion(&changes) != last_deletion(&changes.clone().as_of(as_of))
-            }
-        }
-    }
-}
-
-fn last_deletion(changes: &StreamRead<'_>) -> Option<Position> {
-    changes.fold(None, |last, change| match change.event_type() {
-        "$deleted" => Some(change.position()),
-        _ => last,
-    })
-}
+use crate::{EventRef, StreamInfo, Version};
 
 impl<A: Aggregate, C: Codec> Aggregates<A, C> {
     /// Loads an aggregate, with what came since its last snapshot.
@@ -80,7 +18,7 @@ impl<A: Aggregate, C: Codec> Aggregates<A, C> {
         loop {
             // Before anything is decrypted.
             let epoch = derived.and_then(|derived| derived.epoch().ok());
-            // Nothing is read of an aggregate that the store does not know: the first command of each would set up a read in vain.
+            // An aggregate that the store does not know is not read: the first command of each would set up a read for nothing.
             let Some(info) = self.store.stream_info(id) else {
                 return Ok((Loaded::initial(), Since::of_epoch(epoch)));
             };

@@ -331,6 +331,7 @@ mod snapshot;
 mod subscription;
 mod together;
 mod typed;
+mod until;
 mod upcast;
 
 pub use aggregate::{Aggregate, Loaded};

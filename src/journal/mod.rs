@@ -55,6 +55,9 @@ use crate::{Durability, Position};
 /// a failed `sync` must not be repeated, because the operating system may have discarded the bytes that it could not write.
 ///
 /// `annals::conformance!`, of the feature `testing`, checks the part of this contract that is observable without faults.
+///
+/// The journals of this crate implement the same traits. To read faster, they also fill a [`Batch`] by a private call that shares the kind of
+/// an event between events, where [`Batch::push`] looks it up.
 pub trait Journal: Send + fmt::Debug {
     /// The highest durability that this journal provides.
     fn durability(&self) -> Durability;

@@ -36,6 +36,7 @@ use self::log::directory::PageCache;
 use self::query::caches::Caches;
 use self::retention::Retention;
 use crate::journal::RecoveryReport;
+use crate::telemetry;
 use crate::{
     Append, Appended, Clock, Condition, Durability, Event, Expected, Field, IdSource, Name, NewEvent, Position,
     RandomIds, Result, Settings, StreamId, StreamInfo, StreamLimits, SystemClock, Timestamp, Version,
@@ -246,14 +247,19 @@ impl Store {
         events: impl AsRef<[NewEvent<'e>]>,
     ) -> Result<Appended> {
         let (engine, events) = (self.engine(), events.as_ref());
+        let span = telemetry::append(1, &stream.aggregate_type, events.len());
+        let append = || engine.append(stream, expected, events, self.acknowledge);
         #[cfg(feature = "testing")]
-        if self.faults.is_some() {
-            let append = [Append::new(stream, expected, events)];
-            return self.append_with_faults(&append, None, || {
-                engine.append(stream, expected, events, self.acknowledge)
-            });
-        }
-        engine.append(stream, expected, events, self.acknowledge)
+        let append = || {
+            if self.faults.is_none() {
+                return append();
+            }
+            let parts = [Append::new(stream, expected, events)];
+            self.append_with_faults(&parts, None, append)
+        };
+        let result = append();
+        span.end(result.as_ref().map(|appended| Some(appended.last_position)));
+        result
     }
 
     /// Appends to several aggregates, all or none, at consecutive positions in the given order.
@@ -279,12 +285,21 @@ impl Store {
     }
 
     fn append_several(&self, appends: &[Append<'_>], condition: Option<&Condition>) -> Result<Vec<Appended>> {
+        let first = appends.first().map_or("", |first| &*first.stream.aggregate_type);
+        let events = appends.iter().map(|append| append.events.len()).sum();
+        let span = telemetry::append(appends.len(), first, events);
         let append = || self.engine().append_all(appends, condition, self.acknowledge);
         #[cfg(feature = "testing")]
-        if self.faults.is_some() {
-            return self.append_with_faults(appends, condition, append);
-        }
-        append()
+        let append = || {
+            if self.faults.is_none() {
+                return append();
+            }
+            self.append_with_faults(appends, condition, append)
+        };
+        let result = append();
+        let last = |appended: &Vec<Appended>| appended.last().map(|last| last.last_position);
+        span.end(result.as_ref().map(last));
+        result
     }
 
     /// Returns the event with this id, the first if several have it.

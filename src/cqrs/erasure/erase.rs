@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::entries::Subject;
+use super::listener::{Erased, Listener};
 use super::mark::{self, Mark};
 use super::scan::find;
 use super::{KeyError, Vault};
@@ -16,25 +17,6 @@ use crate::{EventRef, Name};
 
 /// The most aggregates and positions that a receipt lists.
 const LISTED_MAX: usize = 1_000;
-
-type Tell = dyn Fn(&Erased<'_>) -> Result<(), HandlerError> + Send + Sync;
-
-/// Is told of each erasure.
-#[derive(Clone)]
-pub(super) struct Listener {
-    name: String,
-    tell: Arc<Tell>,
-}
-
-/// An erasure, as a listener gets it. The keys are destroyed already.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Erased<'a> {
-    /// The name of the subject, which is stored nowhere.
-    pub subject: &'a str,
-    /// The aggregates whose events have personal fields of the subject, at most 1,000.
-    pub aggregates: &'a [String],
-}
 
 /// What a listener did at an erasure.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,6 +19,7 @@ mod erase;
 mod file;
 mod keys;
 mod kind;
+mod listener;
 mod mark;
 mod personal;
 #[cfg(feature = "postgres")]
@@ -29,9 +30,10 @@ mod scan;
 mod scan_tables;
 mod vault;
 
-pub use erase::{Erased, Receipt, Told};
+pub use erase::{Receipt, Told};
 pub use file::KeyFile;
 pub use keys::{KeyChange, KeyError, KeyStore, MemoryKeys, Secret};
+pub use listener::Erased;
 pub use personal::{Personal, Redacted, Subject};
 #[cfg(feature = "postgres")]
 pub use postgres::PostgresKeys;

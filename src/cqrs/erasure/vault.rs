@@ -10,8 +10,8 @@ use zeroize::Zeroizing;
 
 use super::cipher::{Key, random_id};
 use super::entries::{Entry, Keys, ROTATIONS_MAX, Subject, key_entry};
-use super::erase::Listener;
 use super::keys::{KeyError, KeyStore, Secret};
+use super::listener::Listener;
 use super::mark::{self, Mark};
 use crate::cqrs::NameKind;
 use crate::{Store, Version};

@@ -15,7 +15,7 @@ use super::status::{FailedEvent, ProcessorState, ProcessorStatus, StopReason, Wa
 use crate::Event;
 #[cfg(feature = "testing")]
 use crate::testing::faults::Operation;
-use crate::{Name, Position, Store};
+use crate::{Name, Position, Store, telemetry};
 
 /// What the processor's thread is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,11 +150,13 @@ impl Control {
         self.inner.lock().order
     }
 
-    pub(in crate::cqrs) fn set_state(&self, state: ProcessorState) {
+    pub(in crate::cqrs) fn set_state(&self, state: &ProcessorState) {
         let mut inner = self.inner.lock();
-        if inner.state != state {
-            inner.state = state;
+        if inner.state != *state {
+            inner.state = state.clone();
             self.changed.notify_all();
+            drop(inner);
+            telemetry::processor_changed(&self.name, state);
         }
     }
 
@@ -181,6 +183,7 @@ impl Control {
     }
 
     pub(in crate::cqrs) fn note_error(&self, event: FailedEvent, reason: &str) {
+        telemetry::handler_failed(&self.name, &event.event_type, event.position);
         self.inner.lock().last_error = Some((event, reason.to_owned()));
     }
 
@@ -196,8 +199,11 @@ impl Control {
         if inner.order == Order::Run {
             inner.order = Order::Pause;
         }
-        inner.state = ProcessorState::Stopped(reason);
+        let state = ProcessorState::Stopped(reason);
+        inner.state = state.clone();
         self.changed.notify_all();
+        drop(inner);
+        telemetry::processor_changed(&self.name, &state);
     }
 
     /// Waits between two attempts.

@@ -7,32 +7,13 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::checkpoint::storage;
+use super::letter::Letter;
 use super::status::StopReason;
 use crate::cqrs::{Json, NewEventId, TypedEvents, UnknownEvents};
 use crate::{Durability, Event, Expected, Name, Position, Store, StreamId, Timestamp, Version};
 
 /// The aggregate type of the streams of dead letters.
 pub(super) const LETTERS: &str = "annals.DeadLetters";
-
-/// A dead letter: an event that could not be handled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Letter {
-    /// The position of the event.
-    pub position: Position,
-    /// Its id.
-    pub event_id: Uuid,
-    /// Its type.
-    pub event_type: Name,
-    /// Its aggregate, whose later events are parked behind it to keep their order.
-    pub aggregate_id: Name,
-    /// The reason, truncated to 4,096 bytes.
-    pub reason: String,
-    /// The number of attempts; 0 for an event that was parked behind another.
-    pub attempts: u32,
-    /// When it was parked.
-    pub parked_at: Timestamp,
-}
 
 #[derive(Serialize, Deserialize)]
 enum LetterEvent {

@@ -77,7 +77,7 @@ impl<S: Sink> Runner<S> {
             }
         }
         drop(self.sink);
-        self.control.set_state(ProcessorState::Ended);
+        self.control.set_state(&ProcessorState::Ended);
     }
 
     /// Feeds the sink; returns when there is another order, or the store is closed.

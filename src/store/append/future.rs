@@ -105,12 +105,18 @@ impl Store {
             }
             engine.append_reserved((stream, expected, events), cost, self.acknowledge)
         };
+        let span = crate::telemetry::append(1, &stream.aggregate_type, events.len());
         #[cfg(feature = "testing")]
-        if self.faults.is_some() {
+        let append = || {
+            if self.faults.is_none() {
+                return append();
+            }
             let parts = [crate::Append::new(stream, expected, events)];
-            return self.append_with_faults(&parts, None, append);
-        }
-        append()
+            self.append_with_faults(&parts, None, append)
+        };
+        let result = append();
+        span.end(result.as_ref().map(|pending| Some(pending.appended().last_position)));
+        result
     }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! It must hold: batches are whole appends in order, and nothing is acknowledged before the journal has confirmed it.
 
-pub(super) mod flush;
+pub(crate) mod flush;
 pub(super) mod follow;
 pub(super) mod follow_future;
 pub(super) mod recover;

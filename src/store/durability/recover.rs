@@ -12,7 +12,7 @@ use crate::store::Engine;
 use crate::store::log::directory::{PageCache, PlaceRun};
 use crate::store::retention::budget::Cost;
 use crate::store::streams::shard::Shard;
-use crate::{EventRef, GapReason, Position, Result, StreamId};
+use crate::{EventRef, GapReason, Position, Result, StreamId, telemetry};
 
 impl Engine {
     /// Recovers the events of `journal`. The store is not shared yet.
@@ -56,6 +56,7 @@ impl Engine {
             torn_tail_bytes: recovered.torn_tail_bytes,
             elapsed: began.elapsed(),
         };
+        telemetry::recovered(&self.opened.recovery);
         Ok(())
     }
 

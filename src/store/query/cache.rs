@@ -17,7 +17,7 @@ use crate::settings::CacheSettings;
 use crate::store::Engine;
 use crate::store::query::run::{CacheState, Found, Key, keep_first};
 use crate::store::query::select::Bounds;
-use crate::{Filter, Result};
+use crate::{Filter, Result, telemetry};
 
 /// An entry larger than the cache's size divided by this is not stored.
 const LARGEST_PART: u64 = 8;
@@ -127,6 +127,18 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Send + Sync + 'static> Pre
 
     /// Returns the value of `key`, the position that it is complete up to, and the cache outcome.
     pub(crate) fn get(
+        &self,
+        engine: &Engine,
+        key: &K,
+        visible: u64,
+        source: &mut impl Source<V>,
+    ) -> Result<(Arc<V>, u64, CacheState)> {
+        let found = self.ask(engine, key, visible, source)?;
+        telemetry::cache_asked(found.2);
+        Ok(found)
+    }
+
+    fn ask(
         &self,
         engine: &Engine,
         key: &K,

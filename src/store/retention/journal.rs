@@ -4,42 +4,17 @@
 
 use std::collections::VecDeque;
 
-use serde::Serialize;
-
 use crate::journal::{CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet};
 use crate::store::durability::flush::Flushing;
 use crate::store::log::directory::PageCache;
-use crate::store::sync::{AtomicU64, Mutex, Ordering};
+use crate::store::retention::requests::{JournalCompaction, Requests};
+use crate::store::sync::Ordering;
 use crate::store::{Engine, Store};
 use crate::{Durability, Error, Position, Result};
 
 /// Minimum number of dropped events before compaction is considered, and minimum part of all events as a divisor.
 const DROPPED_MIN: u64 = 1024;
 const DROPPED_PART: u64 = 16;
-
-/// The result of [`Store::compact_journal`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-#[non_exhaustive]
-pub struct JournalCompaction {
-    /// Parts of the journal that were rewritten: segments of a journal in files, 4,096 positions each of one in PostgreSQL.
-    pub parts: u64,
-    /// Bytes of all parts before the compaction.
-    pub bytes_before: u64,
-    /// Bytes of all parts after the compaction.
-    pub bytes_after: u64,
-}
-
-/// Compaction requests, shared by callers and the journal's thread.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    /// Number of requests, and number of answered ones.
-    asked: AtomicU64,
-    answered: AtomicU64,
-    /// The position of the last event at the latest request.
-    asked_at: AtomicU64,
-    answer: Mutex<Option<Result<JournalCompaction>>>,
-}
 
 impl Store {
     /// Purges dropped events from the journal: truncated, deleted, archived, or dropped by a limit or the budget.

@@ -12,6 +12,7 @@ pub(super) mod drops;
 pub(super) mod due;
 pub(crate) mod gaps;
 pub(crate) mod journal;
+pub(crate) mod requests;
 pub(super) mod snapshot;
 mod type_budget;
 

@@ -22,6 +22,28 @@ fn what_may_succeed_later_is_tried_again() {
 }
 
 #[test]
+fn a_retry_was_told_to_nobody() {
+    let storage = MemoryStorage::new(Durability::Synced);
+    let store = open(&storage, flush(lazy()));
+    assert_eq!(store.retrying(), None);
+    storage.fail_next(&[JournalErrorKind::Retry; 6]);
+    let appended = append(&store).expect("appended");
+    let written = store
+        .when_durable(appended.last_position, Durability::Written)
+        .expect("a ticket");
+    let is_unwritten = || store.reached(Durability::Written) < appended.last_position;
+    let retrying = std::iter::from_fn(|| is_unwritten().then(|| store.retrying()))
+        .flatten()
+        .next();
+    drop(written);
+    let retrying = retrying.expect("it is tried again for more than half a second");
+    assert!(retrying.error.to_string().contains("as it was told to"), "{retrying:?}");
+    assert!(retrying.left > Duration::from_secs(20), "{retrying:?}");
+    store.wait_durable(appended.last_position).expect("durable");
+    assert_eq!(store.retrying(), None);
+}
+
+#[test]
 fn what_never_succeeds_is_given_up() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(

@@ -94,3 +94,36 @@ fn the_architecture_grew_into_a_book() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("an ARCHITECTURE");
     assert!(text.lines().count() <= 250, "{} lines", text.lines().count());
 }
+
+/// The words in backticks that are paths of files or folders.
+fn named_paths(cell: &str) -> impl Iterator<Item = &str> {
+    let words = cell.split('`').skip(1).step_by(2);
+    words.filter(|word| word.ends_with('/') || [".rs", ".sql"].iter().any(|ending| word.ends_with(ending)))
+}
+
+/// The paths of a row of the code map that do not exist. They are relative to the root, to `src`, or to the folder of the row's first path.
+fn missing(row: &str) -> Vec<String> {
+    let cells: Vec<_> = row.split('|').collect();
+    let Some(first) = cells.get(1).and_then(|cell| named_paths(cell).next()) else {
+        return Vec::new();
+    };
+    let folder = first.rfind('/').map_or("", |end| &first[..=end]);
+    let bases = ["", "src/", folder, &format!("src/{folder}"), &format!("{folder}src/")].map(|base| root().join(base));
+    let paths = cells.iter().skip(1).take(2).flat_map(|cell| named_paths(cell));
+    let gone = paths.filter(|path| !bases.iter().any(|base| base.join(path).exists()));
+    gone.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_code_map_named_files_that_are_gone() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("a readable page");
+    let map = text
+        .split("\n## ")
+        .find(|part| part.starts_with("Code map"))
+        .expect("a code map");
+    let rows: Vec<_> = map.lines().filter(|line| line.starts_with("| `")).collect();
+    assert!(rows.len() > 40, "only {} rows were found", rows.len());
+    let gone: Vec<_> = rows.into_iter().flat_map(missing).collect();
+    assert_eq!(gone, Vec::<String>::new());
+    assert_eq!(missing("| `store/mod.rs`, `nowhere.rs` | |"), ["nowhere.rs"]);
+}

@@ -14,7 +14,7 @@ use crate::store::Engine;
 use crate::store::retention::budget::Cost;
 use crate::store::retention::journal::Reclaim;
 use crate::store::sync::Ordering;
-use crate::{Durability, Result};
+use crate::{Durability, Result, telemetry};
 
 /// The first wait before a write is retried; each wait is twice the previous one, up to a second.
 const RETRY_FIRST: Duration = Duration::from_millis(10);
@@ -202,7 +202,12 @@ impl Flusher {
         let mut pause = RETRY_FIRST;
         loop {
             let error = match call(journal) {
-                Ok(()) => return true,
+                Ok(()) => {
+                    if pause > RETRY_FIRST {
+                        flushing.retry.end();
+                    }
+                    return true;
+                }
                 Err(error) => error,
             };
             let stopping = flushing.stopping.load(Ordering::SeqCst);
@@ -211,6 +216,7 @@ impl Flusher {
                 fail(engine, flushing, error);
                 return false;
             }
+            flushing.retry.note(error, began, flushing.settings.retry_for);
             let deadline = Instant::now() + pause;
             flushing
                 .work
@@ -287,6 +293,8 @@ impl Drop for Halt<'_> {
 }
 
 fn fail(engine: &Engine, flushing: &Flushing, error: JournalError) {
+    telemetry::journal_failed(&error);
     flushing.fault.lock().get_or_insert(error);
+    flushing.retry.end();
     engine.core.log.halt();
 }

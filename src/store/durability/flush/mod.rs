@@ -4,6 +4,7 @@ mod age;
 mod collect;
 mod flusher;
 mod group_commit;
+pub(crate) mod retrying;
 mod room;
 #[cfg(all(test, annals_loom))]
 mod simulation;
@@ -14,13 +15,14 @@ use crossbeam_utils::CachePadded;
 
 use self::age::UnwrittenAge;
 use self::flusher::Flusher;
+use self::retrying::{Retry, Retrying};
 pub(crate) use self::room::RoomWait;
 use crate::journal::{Journal, JournalError, JournalErrorKind};
 use crate::settings::{FlushSettings, WhenBehind};
 use crate::store::Engine;
 use crate::store::log::signal::Signal;
 use crate::store::retention::budget::Cost;
-use crate::store::retention::journal::Requests;
+use crate::store::retention::requests::Requests;
 use crate::store::sync::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Mutex, Ordering, fence};
 use crate::worker::Worker;
 use crate::{Durability, Error, Result};
@@ -46,6 +48,7 @@ pub(crate) struct Flushing {
     /// Notified when there is work for the journal.
     work: Signal,
     fault: Mutex<Option<JournalError>>,
+    retry: Retry,
     /// The journal's thread.
     worker: Worker,
     /// The work of the journal, done by waiting threads instead of a thread of its own: for deterministic tests.
@@ -69,6 +72,7 @@ impl Flushing {
             stopping: AtomicBool::new(false),
             work: Signal::default(),
             fault: Mutex::new(None),
+            retry: Retry::default(),
             worker: Worker::default(),
             #[cfg(feature = "testing")]
             by_hand: Mutex::default(),
@@ -184,6 +188,10 @@ impl Flushing {
         held
     }
 
+    pub(crate) fn retrying(&self) -> Option<Retrying> {
+        self.retry.get()
+    }
+
     /// Whether the oldest unwritten event is older than `write_within`.
     fn is_overdue(&self, engine: &Engine) -> bool {
         let is_old = |age: &UnwrittenAge| age.get() > self.settings.write_within;
@@ -193,6 +201,10 @@ impl Flushing {
     /// Why there is no room for an append. Requests a write, so that a retry finds room.
     fn refusal(&self, engine: &Engine, held: i64) -> String {
         self.work_on(engine, Durability::Written, engine.core.log.published());
+        if let Some(retrying) = self.retrying() {
+            let (error, left) = (retrying.error, retrying.left.as_secs());
+            return format!("the journal cannot write, and is tried for {left} s more: {error}");
+        }
         let max = self.settings.backlog_bytes;
         if self.is_overdue(engine) {
             let within = self.settings.write_within;
