@@ -57,7 +57,7 @@ pub enum Error {
         reason: &'static str,
     },
     /// The journal is temporarily unavailable: another process has it open, the disk is full, the folder is missing. Retry later.
-    #[error("the journal cannot be used now: {cause}")]
+    #[error("the journal is temporarily unavailable: {cause}")]
     Unavailable {
         /// What failed in the journal.
         cause: JournalError,

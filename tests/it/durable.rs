@@ -255,7 +255,10 @@ fn a_place_that_cannot_be_written_to_is_named() {
         let opened = FileJournal::open(&path).map_err(Error::from);
         let message = opened.expect_err("no journal can be there").to_string();
         assert!(message.contains(&path.display().to_string()), "{message}");
-        assert!(message.starts_with("the journal cannot be used now"), "{message}");
+        assert!(
+            message.starts_with("the journal is temporarily unavailable"),
+            "{message}"
+        );
     }
     std::fs::remove_dir_all(file.parent().expect("a folder")).expect("removed");
 }

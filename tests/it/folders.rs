@@ -262,6 +262,49 @@ fn outcome(opened: Result<Store>) -> std::result::Result<u64, Error> {
 }
 
 #[test]
+fn a_folder_of_this_process_was_said_to_be_open_in_another() {
+    let folder = TempFolder::new();
+    let store = open(folder.path()).expect("a store");
+    let lock = folder.path().join("lock");
+    let own = std::process::id().to_string();
+    assert_eq!(fs::read_to_string(&lock).expect("readable"), own);
+    let refused = open(folder.path()).expect_err("it is open").to_string();
+    assert!(refused.contains("is open in this process already"), "{refused}");
+    let refused = file::verify(folder.path(), &mut |_, _| {})
+        .expect_err("it is open")
+        .to_string();
+    assert!(refused.contains("is open in this process already"), "{refused}");
+    store.close().expect("closed");
+    drop(store);
+    assert_eq!(fs::read_to_string(&lock).expect("readable"), "");
+}
+
+#[test]
+fn a_killed_process_was_said_to_have_the_store_open() {
+    let folder = TempFolder::new();
+    fill(folder.path());
+    // Above the largest id of a process on Linux.
+    fs::write(folder.path().join("lock"), "999999999").expect("written");
+    let reader = FileReader::open(folder.path()).expect("a reader");
+    let refused = open(folder.path()).expect_err("it is read").to_string();
+    assert!(refused.contains("is open in another process"), "{refused}");
+    drop(reader);
+    open(folder.path()).expect("it opens");
+}
+
+#[test]
+fn a_folder_was_created_with_its_parents() {
+    let folder = TempFolder::new();
+    let refused = open(&folder.path().join("no/such")).expect_err("no parent").to_string();
+    assert!(
+        refused.contains("does not exist: create it, or check the path"),
+        "{refused}"
+    );
+    assert!(!folder.path().join("no").exists());
+    fill(&folder.path().join("one"));
+}
+
+#[test]
 fn open_verify_and_repair_disagreed_on_damaged_folders() {
     for (what, expected, make) in STATES {
         let temp = TempFolder::new();

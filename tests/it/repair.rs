@@ -479,7 +479,10 @@ fn an_open_store_is_neither_verified_nor_repaired() {
     let store = open_with(folder.path(), false).expect("a store");
     let refused = file::verify(folder.path(), &mut |_, _| {}).expect_err("it is open");
     assert_eq!(refused.kind(), JournalErrorKind::Locked);
-    assert!(refused.to_string().contains("open in another process"), "{refused}");
+    assert!(
+        refused.to_string().contains("open in this process already"),
+        "{refused}"
+    );
     let refused = file::repair(folder.path(), new.path(), &mut |_, _| {}).expect_err("it is open");
     assert_eq!(refused.kind(), JournalErrorKind::Locked);
     drop(store);

@@ -105,6 +105,7 @@ type Result<T, E = BackupError> = std::result::Result<T, E>;
 /// use annals::{Expected, NewEvent, Store, StreamId};
 ///
 /// # let place = std::env::temp_dir().join(format!("annals-doc-backup-{}", std::process::id()));
+/// # std::fs::create_dir_all(&place)?;
 /// let (orders, copy) = (place.join("orders"), place.join("copy"));
 /// let store = Store::open(FileJournal::open(&orders)?)?;
 /// store.append(&StreamId::new("Order", "order-1"), Expected::Any, [NewEvent::new("OrderPlaced")])?;

@@ -94,19 +94,24 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Opens the directory at `path`, which is created if it does not exist.
+    /// Opens the directory at `path`, which is created if it does not exist. Its parent must exist: a mistyped path becomes no store.
     ///
     /// # Errors
     ///
-    /// Errors of the operating system; [`io::ErrorKind::InvalidInput`] when the path is empty.
+    /// Errors of the operating system; [`io::ErrorKind::NotFound`] when the parent does not exist, and [`io::ErrorKind::InvalidInput`] when the path
+    /// is empty.
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         check_path(&path)?;
-        let new_names_in = folders_to_change(&path);
-        if !path.is_dir() {
-            fs::create_dir_all(&path)?;
-            // The names of the new directories must survive a crash too.
-            new_names_in.iter().try_for_each(|folder| sync_folder(folder))?;
+        let parent = holder(&path);
+        match fs::create_dir(&path) {
+            // The name must survive a crash too.
+            Ok(()) => sync_folder(&parent)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
+                return Err(no_parent(&parent));
+            }
+            Err(error) if !path.is_dir() => return Err(error),
+            Err(_) => {}
         }
         Self::existing(path)
     }
@@ -150,12 +155,12 @@ fn holder(path: &Path) -> PathBuf {
     }
 }
 
-/// The directories that receive a new name when `path` is created, from the innermost out.
-fn folders_to_change(path: &Path) -> Vec<PathBuf> {
-    let missing = path
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
-    missing.map(holder).collect()
+fn no_parent(parent: &Path) -> io::Error {
+    let message = format!(
+        "the folder {} does not exist: create it, or check the path",
+        parent.display()
+    );
+    io::Error::new(io::ErrorKind::NotFound, message)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
@@ -290,16 +295,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_folder_with_a_new_name_is_known() {
-        let known = std::env::temp_dir();
-        let changed = |path: &Path| folders_to_change(path);
-        assert_eq!(changed(&known), [] as [PathBuf; 0]);
-        let first = known.join("annals-no-such-folder");
-        assert_eq!(changed(&first.join("b/c")), [first.join("b"), first.clone(), known]);
-        assert_eq!(changed(Path::new("no-such-folder")), [Path::new(".")]);
-        assert_eq!(
-            changed(Path::new("no-such-folder/b")),
-            [Path::new("no-such-folder"), Path::new(".")]
-        );
+    fn the_folder_with_a_new_name_is_known() {
+        assert_eq!(holder(Path::new("a/b")), Path::new("a"));
+        assert_eq!(holder(Path::new("/b")), Path::new("/"));
+        assert_eq!(holder(Path::new("b")), Path::new("."));
     }
 }

@@ -3,7 +3,9 @@
 use std::io;
 use std::path::Path;
 
+use super::LOCK_NAME;
 use super::disk::{self, Disk};
+use super::handle::is_alive;
 use crate::journal::{JournalError, JournalErrorKind};
 
 /// The error for damage at a byte of a file.
@@ -31,11 +33,30 @@ pub(super) fn check_path(path: &Path) -> Result<(), JournalError> {
     disk::check_path(path).map_err(|error| JournalError::new(JournalErrorKind::Unsupported, error.to_string()))
 }
 
+/// Digits of the id of a process.
+const ID_DIGITS_MAX: usize = 10;
+
+/// The process that has the directory locked for writing, by what it has written to the lock file. `None` if it has not, or is not alive: a killed
+/// process leaves its id behind.
+fn writer_of(disk: &dyn Disk) -> Option<u32> {
+    let mut bytes = [0; ID_DIGITS_MAX];
+    let read = disk.open(LOCK_NAME).and_then(|file| file.read_at(0, &mut bytes)).ok()?;
+    let id = str::from_utf8(&bytes[..read]).ok()?.parse().ok()?;
+    is_alive(id).then_some(id)
+}
+
 /// The error for a directory that cannot be locked.
 pub(super) fn not_locked(disk: &dyn Disk, error: io::Error) -> JournalError {
     let folder = disk.path("");
     if error.kind() == io::ErrorKind::WouldBlock {
-        let message = format!("{} is open in another process: close it there first", folder.display());
+        let place = match writer_of(disk) {
+            Some(id) if id == std::process::id() => {
+                "this process already: close it first, or clone its `Store`".to_owned()
+            }
+            Some(id) => format!("process {id}: close it there first"),
+            None => "another process: close it there first".to_owned(),
+        };
+        let message = format!("{} is open in {place}", folder.display());
         return JournalError::new(JournalErrorKind::Locked, message);
     }
     let message = format!("{} cannot be locked", folder.display());

@@ -4,7 +4,7 @@
 //! therefore a writer locks the directory too, which cannot be replaced without becoming another store.
 
 use std::fs::{File, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{self, Path, PathBuf};
 
 use super::handle::{Access, FolderHandle, Identity};
@@ -14,7 +14,7 @@ use super::handle::{Access, FolderHandle, Identity};
 pub(super) struct Lock {
     /// `None` where the system cannot lock directories.
     _folder: Option<Locked>,
-    _file: Locked,
+    file: Locked,
     folder_path: PathBuf,
     file_path: PathBuf,
     folder_identity: Identity,
@@ -29,9 +29,10 @@ impl Lock {
         // The directory first: a process that is refused must not create a new lock file in place of a removed one.
         let locked = lock_folder(folder, File::try_lock)?;
         let file = Locked::new(folder.open(name, Access::Create)?, File::try_lock)?;
-        let lock = Self::of(folder, path, locked, file, name)?;
+        let mut lock = Self::of(folder, path, locked, file, name)?;
         // Another process may have removed the file between opening and locking it.
         lock.check()?;
+        lock.file.name_process();
         Ok(lock)
     }
 
@@ -64,9 +65,9 @@ impl Lock {
             file_path: folder_path.join(name),
             folder_path,
             folder_identity: folder.identity()?,
-            file_identity: Identity::of(&file.0)?,
+            file_identity: Identity::of(&file.file)?,
             _folder: locked,
-            _file: file,
+            file,
         })
     }
 }
@@ -106,22 +107,39 @@ fn lock_folder(folder: &FolderHandle, lock: fn(&File) -> Result<(), TryLockError
 
 /// A file that is locked until this is dropped.
 #[derive(Debug)]
-struct Locked(File);
+struct Locked {
+    file: File,
+    /// Whether the file has the id of this process.
+    names_process: bool,
+}
 
 impl Locked {
     fn new(file: File, lock: fn(&File) -> Result<(), TryLockError>) -> io::Result<Self> {
         match lock(&file) {
-            Ok(()) => Ok(Self(file)),
+            Ok(()) => Ok(Self {
+                file,
+                names_process: false,
+            }),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// Writes the id of this process, for the message of a process that is refused. A full disk is no reason to refuse a writer.
+    fn name_process(&mut self) {
+        let id = std::process::id().to_string();
+        let written = self.file.set_len(0).and_then(|()| self.file.write_all(id.as_bytes()));
+        self.names_process = written.is_ok();
     }
 }
 
 impl Drop for Locked {
     fn drop(&mut self) {
+        if self.names_process {
+            drop(self.file.set_len(0));
+        }
         // Closing the file is not enough: a process that was forked a moment ago, and has not become its program yet, has it too.
         // An unlock that fails leaves the lock to that.
-        drop(self.0.unlock());
+        drop(self.file.unlock());
     }
 }

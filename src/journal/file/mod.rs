@@ -128,7 +128,7 @@ pub struct FileJournal {
 }
 
 impl FileJournal {
-    /// Opens the journal in the directory at `path`, which is created if it does not exist.
+    /// Opens the journal in the directory at `path`, which is created if it does not exist; its parent must exist.
     ///
     /// # Errors
     ///

@@ -4,7 +4,7 @@
 #[cfg_attr(unix, path = "unix.rs")]
 mod system;
 
-pub(super) use self::system::{FolderHandle, Identity};
+pub(super) use self::system::{FolderHandle, Identity, is_alive};
 
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -81,3 +81,8 @@ impl Identity {
         path.try_exists().is_ok_and(|exists| !exists)
     }
 }
+
+/// Whether a process with this id may exist.
+pub(in crate::journal::file) fn is_alive(_process: u32) -> bool {
+    true
+}
