@@ -35,7 +35,7 @@ pub fn run() -> ExitCode {
             Err(failure) => failure.report(&mut io::stderr(), Screen::of_stderr(cli.global.color)),
         },
         Err(refusal) => {
-            // A help text that nobody reads to its end is no failure.
+            // A reader that closes the pipe before the end of a help text is no failure.
             drop(refusal.print());
             ExitCode::from(u8::try_from(refusal.exit_code()).unwrap_or(2))
         }

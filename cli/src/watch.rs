@@ -23,8 +23,7 @@ struct State {
     total: AtomicU64,
 }
 
-/// Does `work` on `folder`, of which `done` says in a word what becomes of the bytes. When it is interrupted nobody waits for the rest;
-/// `left` says what there is then.
+/// Does `work` on `folder`, with a bar that `done` labels. After an interrupt it returns at once, and `left` says what there is then.
 pub(crate) fn watch<T: Send + 'static>(
     folder: &Path,
     done: &str,
@@ -40,7 +39,7 @@ pub(crate) fn watch<T: Send + 'static>(
             told.done.store(done, Ordering::Relaxed);
             told.total.store(total, Ordering::Relaxed);
         };
-        // Nobody waits for the answer when the program has been interrupted.
+        // After an interrupt the receiver is gone.
         drop(answer_in.send(work(&mut progress)));
     });
     let mut progress = Progress::new(folder);

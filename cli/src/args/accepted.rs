@@ -108,15 +108,15 @@ const TAKEN: &[(&str, &[&str])] = &[
     ("audit", READS),
     #[cfg(feature = "bench")]
     ("bench", &["format", "color"]),
-    ("verify", &["format", "color"]),
-    ("repair", &["format", "color"]),
+    ("verify", &["store", "format", "color"]),
+    ("repair", &["store", "format", "color"]),
     ("demo", &["format", "time-zone", "color", "no-pager"]),
     ("completions", &["color"]),
     ("man", &["color"]),
 ];
 
 /// Why an option is refused, where the name of the command does not say it.
-const REASONS: [(&str, &str, &str); 8] = [
+const REASONS: [(&str, &str, &str); 6] = [
     (
         "import",
         "attach",
@@ -142,8 +142,6 @@ const REASONS: [(&str, &str, &str); 8] = [
         "attach",
         "changes are of what is written, and archives are not written",
     ),
-    ("verify", "store", "name the folder as its argument"),
-    ("repair", "store", "name the folder as its argument"),
     ("demo", "store", "name the file to write with --output"),
 ];
 

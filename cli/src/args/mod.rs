@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod bench;
 mod csv;
 mod filters;
+mod folder;
 pub(crate) mod foreign;
 pub(crate) mod list;
 mod man;
@@ -368,17 +369,17 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Check every byte of a store in files, and list what is damaged; nothing is written to it
     Verify {
-        /// The folder of the store, which must not be open anywhere
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// The folder of the store, which must not be open anywhere [default: that of --store]
+        #[arg(value_name = "DIR", value_parser = folder::parser())]
+        folder: Option<PathBuf>,
     },
     /// Save the readable events of a damaged store to a new store; the damaged one is not changed
     Repair {
-        /// The folder of the store, which must not be open anywhere
-        #[arg(value_name = "DIR")]
-        folder: PathBuf,
+        /// The folder of the store, which must not be open anywhere [default: that of --store]
+        #[arg(value_name = "DIR", value_parser = folder::parser())]
+        folder: Option<PathBuf>,
         /// The folder of the new store, which must be empty or not exist
-        #[arg(long, value_name = "NEW")]
+        #[arg(long, value_name = "NEW", value_parser = folder::parser())]
         to: PathBuf,
     },
     /// Generate the log of a cloud provider's billing
@@ -452,7 +453,7 @@ pub(crate) struct Archive {
     #[arg(long, value_name = "TIME", value_parser = NonEmptyStringValueParser::new(), allow_hyphen_values = true)]
     pub(crate) before: String,
     /// The target: a folder that is empty or does not exist, or a new file *.jsonl, also with .gz or .zst
-    #[arg(long, value_name = "DIR|FILE")]
+    #[arg(long, value_name = "DIR|FILE", value_parser = folder::parser())]
     pub(crate) to: PathBuf,
 }
 
@@ -460,7 +461,7 @@ pub(crate) struct Archive {
 #[derive(Debug, Args)]
 pub(crate) struct Backup {
     /// The new folder, which must not exist
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_parser = folder::parser())]
     pub(crate) to: PathBuf,
     /// Where the backup ends, at the latest: a position, or a time, a date or how long ago, such as 2d [default: the end of the store]
     #[arg(long, value_name = "POSITION|TIME", value_parser = Moment::parse, allow_hyphen_values = true)]

@@ -3,6 +3,7 @@
 use annals::{Event, Position, Store};
 use uuid::Uuid;
 
+use crate::commands::gone;
 use crate::exit::{Failure, Outcome};
 use crate::output::events::write_all;
 use crate::output::payload::Fidelity;
@@ -36,8 +37,11 @@ fn find(store: &Store, which: &str) -> Outcome<Event> {
             "'{which}' is neither a position nor the id of an event; `annals events` shows positions, and ids with --format jsonl"
         )));
     };
-    let last = store.visible();
-    found.ok_or_else(|| Failure::NotFound(format!("there is no event {which}; the last position is {last}")))
+    found.ok_or_else(|| {
+        let gone = which.parse().ok().and_then(|position| gone::event(store, position));
+        let why = gone.unwrap_or_else(|| format!("the last position is {}", store.visible()));
+        Failure::NotFound(clean(&format!("there is no event {which}; {why}")).into_owned())
+    })
 }
 
 fn describe(event: &Event, out: &mut Out<'_>) -> Outcome {

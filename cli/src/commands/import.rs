@@ -8,6 +8,7 @@ use crate::args::{Global, Import};
 use crate::commands::{export, inputs, load, options, report_bad_lines, stats, target, written};
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::{Loader, Report};
+use crate::load::retrying::Watch;
 use crate::load::{Location, durable, feed};
 use crate::output::Out;
 use crate::output::sections::Sections;
@@ -58,8 +59,11 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
         // A missing log must not create a store.
         feed::check(file, &options)?;
     }
-    let mut loader = Loader::into_durable(durable::open_to_import(url, out)?, import.include_dropped);
+    let store = durable::open_to_import(url, out)?;
+    let watch = Watch::start(store.clone());
+    let mut loader = Loader::into_durable(store, import.include_dropped);
     load_files(&mut loader, global, &import.files, into, out)?;
+    drop(watch);
     let report = &loader.report;
     out.hint(&safe(report, url.folder().is_some()))?;
     if report.dropped > 0 {

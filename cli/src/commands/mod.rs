@@ -15,6 +15,7 @@ mod event;
 pub(crate) mod events;
 mod export;
 mod filters;
+mod gone;
 mod heatmap;
 mod import;
 mod lanes;
@@ -99,8 +100,8 @@ pub(crate) fn run(cli: &Cli, out: &mut Out<'_>) -> Outcome {
         Command::Audit(asked) => audit::run(global, asked, cli.format().map_err(Failure::Usage)?, out),
         #[cfg(feature = "bench")]
         Command::Bench(asked) => bench::run(asked, out),
-        Command::Verify { folder } => verify::run(folder, out),
-        Command::Repair { folder, to } => repair::run(folder, to, out),
+        Command::Verify { folder } => verify::run(&verify::folder(folder.as_deref(), &cli.global)?, out),
+        Command::Repair { folder, to } => repair::run(&verify::folder(folder.as_deref(), &cli.global)?, to, out),
         Command::Demo(demo) => demo::run(demo, cli.format().map_err(Failure::Usage)?, out),
         Command::Completions { shell } => completions::write(*shell, out),
         Command::Man(man) => man::write(man, out),

@@ -3,6 +3,7 @@
 use annals::{AsOf, Field, Store, Version};
 
 use crate::args::Stream;
+use crate::commands::gone;
 use crate::commands::nearest::did_you_mean;
 use crate::commands::written::tell_altered;
 use crate::exit::{Failure, Outcome};
@@ -48,5 +49,8 @@ pub(crate) fn show(store: &Store, args: &Stream, out: &mut Out<'_>) -> Outcome {
         out.line(&format!("{title} version {}, {events}", info.version))?;
     }
     let written = write_all(out, &events)?;
+    if let Some(missing) = gone::of_stream(store, &info) {
+        out.hint(&missing)?;
+    }
     tell_altered(written, out)
 }

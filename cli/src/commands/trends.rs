@@ -47,7 +47,7 @@ pub(crate) fn show(store: &Store, args: &Trends, out: &mut Out<'_>) -> Outcome {
         return out.line("no events");
     };
     let name = name_of(trend.bucket());
-    let span = format!("{} to {} by {name}, {}", first.label, last.label, out.zone_name());
+    let span = format!("{} by {name}, {}", span_of(&first.label, &last.label), out.zone_name());
     let total = out.screen.paint(Role::Number, &counted(trend.total(), "event"));
     out.line(&format!("{total}, {span}"))?;
     // Without its gaps a sparkline would be misleading.
@@ -80,6 +80,13 @@ fn bucket(length: Length) -> Option<Bucket> {
         Length::Month => Some(Bucket::Month),
         Length::Year => Some(Bucket::Year),
     }
+}
+
+fn span_of(first: &str, last: &str) -> String {
+    if first == last {
+        return first.to_owned();
+    }
+    format!("{first} to {last}")
 }
 
 /// A trend whose rows fit the time from the first event to the last: the first of `spans` that is long enough decides their length;
@@ -163,6 +170,6 @@ pub(crate) fn draw_columns(store: &Store, out: &mut Out<'_>) -> Outcome {
         many => format!("one column {many} {name}s"),
     };
     let max = grouped(counts.iter().max().copied().unwrap_or(0));
-    let span = format!("{} to {}", first.label, last.label);
+    let span = span_of(&first.label, &last.label);
     out.note(&format!("  {span}; {unit}, at most {max} events a {name}"))
 }

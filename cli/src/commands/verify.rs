@@ -1,12 +1,14 @@
 //! `verify`: reads every byte of a store in files, and lists the damage.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use annals::Position;
 use annals::journal::file::{self, Damage, FileJournal, Verification};
 use serde_json::Value;
 
+use crate::args::Global;
 use crate::exit::{Failure, Outcome};
+use crate::load::Location;
 use crate::output::records::Records;
 use crate::output::sections::Sections;
 use crate::output::text::{bytes, clean, counted};
@@ -40,6 +42,21 @@ pub(crate) fn run(folder: &Path, out: &mut Out<'_>) -> Outcome {
         folder.display(),
         folder.display()
     )))
+}
+
+/// The folder that the argument names, or else the store.
+pub(crate) fn folder(argument: Option<&Path>, global: &Global) -> Outcome<PathBuf> {
+    let of_store = match &global.store {
+        Some(Location::Durable(url)) => url.folder().map(Path::to_owned),
+        Some(Location::File(path)) => Some(path.clone()),
+        Some(Location::Memory | Location::Server(_)) | None => None,
+    };
+    let named = argument.map(Path::to_owned).or(of_store);
+    named.ok_or_else(|| {
+        Failure::Usage(
+            "only stores in files are verified and repaired: name the folder of one, or --store file:DIR".to_owned(),
+        )
+    })
 }
 
 /// Rejects a path that is not a directory, or a directory that contains no store.

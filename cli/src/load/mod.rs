@@ -23,6 +23,7 @@ pub(crate) mod progress;
 pub(crate) mod reader;
 #[cfg(feature = "serve")]
 pub(crate) mod remote;
+pub(crate) mod retrying;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

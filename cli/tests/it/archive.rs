@@ -69,6 +69,46 @@ fn what_was_archived_is_read_alone_and_together() {
 }
 
 #[test]
+fn an_archived_event_was_said_not_to_exist() {
+    let folder = Folder::new();
+    let (url, to) = (folder.url("orders"), folder.path("old"));
+    import(&url, &folder.demo());
+    let before = events(&mut on(&url));
+    archive(&url, &to).ok();
+    let old = before.iter().find(|event| is_old(event)).unwrap();
+    let position = old["position"].to_string();
+    let refused = run(on(&url).args(["event", &position])).failed(4);
+    assert!(refused.contains("archive") && refused.contains("--attach"), "{refused}");
+    let id = old["aggregateId"].as_str().unwrap();
+    let shown = run(on(&url).args(["stream", id]));
+    assert!(
+        shown.stderr.contains("not here: moved to the archive"),
+        "{}",
+        shown.stderr
+    );
+    shown.ok();
+    let beyond = run(on(&url).args(["event", "999999"])).failed(4);
+    assert!(beyond.contains("the last position is"), "{beyond}");
+}
+
+#[test]
+fn the_url_of_a_folder_named_another_folder() {
+    let folder = Folder::new();
+    let (url, copy) = (folder.url("orders"), folder.url("copy"));
+    import(&url, &folder.demo());
+    run(on(&url).args(["backup", "--to"]).arg(&copy)).ok();
+    archive(&url, &folder.url("old")).ok();
+    for name in ["copy", "old"] {
+        assert!(folder.path(name).is_dir(), "{name}");
+    }
+    run(program().arg("verify").arg(&copy)).ok();
+    run(on(&copy).arg("verify")).ok();
+    run(on(&copy).args(["repair", "--to"]).arg(folder.url("saved"))).ok();
+    assert!(folder.path("saved").is_dir());
+    assert!(run(program().arg("verify")).failed(2).contains("name the folder"));
+}
+
+#[test]
 fn archives_of_several_times_are_attached_together() {
     let folder = Folder::new();
     let url = folder.url("orders");

@@ -47,7 +47,7 @@ fn bash_accepts_and_uses_the_completions() {
     assert_eq!(complete("annals events --correl", 2), "--correlation");
     assert_eq!(complete("annals audit tr", 2), "trail");
     // Only the options of the command.
-    assert_eq!(complete("annals verify --st", 2), "");
+    assert_eq!(complete("annals demo --st", 2), "");
     assert_eq!(complete("annals events --st", 2), "--store");
 }
 
@@ -86,7 +86,7 @@ fn a_folder_gets_a_page_for_each_command() {
     assert!(!to.join("annals-help.1").exists());
     // A page contains exactly the options of the command.
     assert!(page("annals-events.1").contains("\\-\\-since"));
-    assert!(!page("annals-verify.1").contains("\\-\\-store"));
+    assert!(!page("annals-demo.1").contains("\\-\\-store"));
     // Pages that exist are replaced only when asked.
     let message = write(&[]).failed(2);
     assert!(message.contains("--force replaces it"), "{message}");

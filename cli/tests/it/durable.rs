@@ -196,6 +196,17 @@ fn who_reads_makes_no_store() {
     std::fs::create_dir(folder.path("empty")).unwrap();
     ask(&folder.path("empty"), &[]).failed(4);
     assert_eq!(std::fs::read_dir(folder.path("empty")).unwrap().count(), 0);
+    let mistyped = run(program()
+        .arg("--store")
+        .arg(folder.url("no/such/store"))
+        .arg("import")
+        .arg(folder.demo()));
+    let message = mistyped.failed(1);
+    assert!(
+        message.contains("does not exist: create it, or check the path"),
+        "{message}"
+    );
+    assert!(!folder.path("no").exists());
     for log in ["no-such-file.jsonl", "no-such-kind.txt"] {
         let ran = run(program().arg("--store").arg(folder.url("store")).args(["import", log]));
         assert_ne!(ran.code, 0);
@@ -209,7 +220,8 @@ fn a_store_that_another_has_is_named() {
     let url = folder.url("store");
     let other = Store::open_url(url.to_str().unwrap()).unwrap();
     let message = ask(&url, &["stats"]).failed(1);
-    assert!(message.contains("is open in another process"), "{message}");
+    let named = format!("is open in process {}: close it there first", std::process::id());
+    assert!(message.contains(&named), "{message}");
     drop(other);
     ask(&url, &["stats"]).ok();
 }

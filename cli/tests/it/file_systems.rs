@@ -54,6 +54,31 @@ fn a_store_is_read_on_a_file_system_that_cannot_be_written_to() {
 }
 
 #[test]
+fn nothing_was_said_while_an_import_waited_for_a_full_disk() {
+    let folder = Folder::new();
+    let fill = r#"
+        "$0" demo --events 30000 --seed 7 --output "$1/demo.jsonl.gz"
+        mount -t tmpfs -o size=3m none /mnt
+        "$0" --store 'file:/mnt/store?segment_bytes=64KiB&preallocate_bytes=0' import "$1/demo.jsonl.gz" 2> "$1/said" &
+        for look in $(seq 200); do
+            grep -q 'waiting for at most' "$1/said" && break
+            sleep 0.1
+        done
+        mount -o remount,size=32m /mnt
+        wait $!
+        cat "$1/said" >&2
+    "#;
+    let Some(ran) = in_a_namespace(fill, &folder) else {
+        return;
+    };
+    let said = ran.stderr.clone();
+    ran.ok();
+    assert!(said.contains("waiting for at most 3"), "{said}");
+    assert!(said.contains("o space left"), "{said}");
+    assert!(said.contains("30,000 events are safe on disk"), "{said}");
+}
+
+#[test]
 fn what_was_imported_before_a_file_system_was_full_is_there() {
     let folder = Folder::new();
     let fill = r#"

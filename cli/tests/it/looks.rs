@@ -417,3 +417,40 @@ fn help() {
         look(&folder, format!("help-{name}").trim_end_matches('-'), &words);
     }
 }
+
+#[test]
+fn written_files() {
+    let folder = logs();
+    look(
+        &folder,
+        "export",
+        &["--store", "demo.jsonl", "export", "--output", "out.csv", "--force"],
+    );
+    look(
+        &folder,
+        "demo",
+        &["demo", "--events", "400", "--seed", "7", "--summary"],
+    );
+}
+
+#[test]
+fn events_that_were_archived() {
+    let folder = logs();
+    store(&folder);
+    let before = [
+        "--store",
+        "file:store",
+        "archive",
+        "--before",
+        "2026-01-12",
+        "--to",
+        "old",
+    ];
+    run(program().current_dir(folder.path("")).args(before)).ok();
+    look(&folder, "error-archived", &["--store", "file:store", "event", "7"]);
+    look(
+        &folder,
+        "stream-archived",
+        &["--store", "file:store", "stream", "user-001-0"],
+    );
+}

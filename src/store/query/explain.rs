@@ -82,7 +82,8 @@ impl fmt::Display for Explanation {
         if self.scanned {
             writeln!(f, "scan       every event of the range is a candidate")?;
         }
-        writeln!(f, "candidates {} in {} windows", self.candidates, self.windows)?;
+        let windows = if self.windows == 1 { "window" } else { "windows" };
+        writeln!(f, "candidates {} in {} {windows}", self.candidates, self.windows)?;
         writeln!(f, "examined   {} events", self.examined)?;
         writeln!(f, "matches    {}", self.matches)?;
         writeln!(f, "cache      {}", format!("{:?}", self.cache).to_lowercase())?;
