@@ -83,7 +83,7 @@ fn write(folder: &Path, compacts: bool) {
 }
 
 fn append_for_ever(store: &Store, synced: &Store, writer: u64) {
-    // An end, should nobody be there to kill it.
+    // It ends by itself if its parent has died.
     for number in 0..100_000 {
         // Every other append is only written behind, so that there is something to lose.
         let handle = if number % 2 == 0 { synced } else { store };

@@ -142,7 +142,7 @@ pub(crate) fn play(calls: &[Call], path: &Path) -> Duration {
     began.elapsed()
 }
 
-/// `count` appends of `bytes`, each written and synced by whoever makes it, one at a time, from `writers` threads.
+/// `count` appends of `bytes` from `writers` threads, each written and synced by its own thread, one at a time.
 pub(crate) fn one_sync_each(path: &Path, writers: usize, count: usize, bytes: usize) -> Duration {
     let file = Mutex::new((new_file(path), 0));
     let bytes = vec![7; bytes];
@@ -162,8 +162,8 @@ pub(crate) fn one_sync_each(path: &Path, writers: usize, count: usize, bytes: us
     began.elapsed()
 }
 
-/// Group commit as one writes it by hand: who finds nobody writing writes and syncs what all have brought, and wakes them. It waits for
-/// nobody to share a sync.
+/// Group commit as one writes it by hand: a thread that finds no other writing writes and syncs everything queued, and wakes the others. It
+/// does not wait for more appends to share a sync.
 pub(crate) fn shared_syncs(path: &Path, writers: usize, count: usize, bytes: usize) -> Duration {
     let shared = Shared {
         file: new_file(path),

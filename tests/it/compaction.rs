@@ -380,7 +380,7 @@ fn events_are_not_given_up_for_a_truncation_that_a_crash_can_lose() {
         store.wait_durable(store.visible()).expect("durable");
     }
     store.truncate_before("a", Version(1991)).expect("truncated");
-    // Half of every segment is gone by now: whoever waits for a write does the work.
+    // Half of every segment is dropped by now: a thread that waits for a write does the work.
     let written = store.with_durability(Durability::Written).expect("a handle");
     written
         .append(&stream("b"), Expected::Any, events(1))

@@ -1,4 +1,4 @@
-//! A store keeps its word whatever the disk does: seeded crashes, a thousand in the test, any number by a command.
+//! No acknowledged event is lost in seeded crashes: a thousand in the test, any number by a command.
 //!
 //! ```console
 //! ANNALS_SEEDS=1000000 cargo test --release --all-features --test it crash     # many

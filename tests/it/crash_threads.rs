@@ -1,4 +1,4 @@
-//! A store keeps its word under several threads whatever the disk does, and its recorded histories are those of a correct store.
+//! No acknowledged event is lost in seeded crashes under several threads, and recorded histories are linearizable.
 //!
 //! ```console
 //! ANNALS_SEEDS=10000 cargo test --release --all-features --test it crash_threads     # many

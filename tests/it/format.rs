@@ -345,7 +345,7 @@ fn copy_of_fixture(name: &str) -> TempFolder {
     folder
 }
 
-/// Whoever is told of damage repairs it, and would lose what another build of the same program reads.
+/// A user who is told of damage repairs it, and would lose what another build of the same program reads.
 #[test]
 #[cfg(not(feature = "lz4"))]
 fn compressed_frames_are_not_taken_for_damage() {

@@ -151,7 +151,7 @@ fn a_switched_link_split_its_store_in_two() {
         symlink(&second, &current).expect("linked");
     });
     assert!(is_empty(&second), "a part of the store is where it is not");
-    // What the link leads to now is another store, which nobody has.
+    // The link leads to another store now, which is not open.
     assert_eq!(open(&current).expect("a store").visible(), Position(0));
 }
 

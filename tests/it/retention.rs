@@ -182,7 +182,7 @@ fn what_is_too_old_is_never_seen() {
     }
     assert_eq!(positions(&store.read_all().events()), (41..=60).collect::<Vec<_>>());
     assert_eq!(gaps(&store), [(1, 40, 40, GapReason::Age)]);
-    // Nobody has to append.
+    // Without another append.
     clock.advance(seconds(1_000));
     assert_eq!(store.read_stream("a").events().len(), 0);
     assert_eq!(store.event_at(Position(60)), None);

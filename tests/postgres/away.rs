@@ -1,4 +1,4 @@
-//! Stores that follow, when nobody notifies them, when their connections end, when the server is away, and when the table is another.
+//! Stores that follow, without notifications, after lost connections, while the server is away, and when the table was replaced.
 
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -165,7 +165,7 @@ fn an_append_whose_answer_is_lost_is_made_once() {
                 .expect("it was made once");
             assert_eq!(next.last_position, Position(3), "{cut:?} {expected}");
             drop(follower);
-            // What comes late has come when nobody is connected any more.
+            // When no client is connected any more, no late append is under way.
             while schema.value("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'doubtful'") != "0" {}
             assert_eq!(schema.value("SELECT count(*) FROM events"), "3", "{cut:?} {expected}");
         }

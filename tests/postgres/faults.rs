@@ -33,7 +33,7 @@ pub(crate) fn open(schema: &Schema, url: &str, flush: FlushSettings) -> Store {
 /// What was acknowledged as synced: the writer and version at each position.
 type Acknowledged = Mutex<BTreeMap<u64, (u64, u64)>>;
 
-/// What writers and whoever disturbs them share.
+/// What the writers and the thread that disturbs them share.
 #[derive(Default)]
 pub(crate) struct Work {
     acknowledged: Acknowledged,

@@ -1,4 +1,4 @@
-//! Stores that follow: they have what others have committed, whoever that is.
+//! Stores that follow read what any other store or SQL client has committed.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -191,7 +191,7 @@ fn what_cannot_be_followed_is_refused() {
         let error = Store::follow(&url).expect_err("it cannot be followed");
         assert!(error.to_string().contains(part), "{error}");
     }
-    // Whoever comes first makes the tables.
+    // The first to open it creates the tables.
     assert_eq!(follow(&schema).visible(), Position(0));
     let changed = follow(&schema).delete("note-1", Expected::Any);
     assert!(

@@ -190,7 +190,7 @@ fn aggregates_of_which_no_row_is_left_keep_their_versions() {
     );
 }
 
-/// Nobody asks for it: enough has been dropped.
+/// Without a request, since enough was dropped.
 #[test]
 fn rows_leave_by_themselves() {
     let schema = Schema::new();

@@ -64,7 +64,7 @@ fn whoever_waits_for_the_lease_has_it_when_it_is_given_back() {
 fn of_many_that_race_for_the_lease_one_has_it() {
     let schema = Schema::new();
     drop(schema.journal().expect("the tables are made"));
-    // From then on whoever is not connected is gone.
+    // From then on a client that is not connected has lost its lease.
     while schema.value("SELECT clock_timestamp() < pg_postmaster_start_time() + interval '3 seconds'") == "t" {}
     for round in 0..10 {
         if round % 2 == 1 {

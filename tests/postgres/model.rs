@@ -33,7 +33,7 @@ fn follow(schema: &Schema, clock: &Arc<ManualClock>) -> Store {
     followed.expect("it can be followed")
 }
 
-/// Whoever follows sees what the store does, from the beginning or from now on, whatever rows have left.
+/// A follower agrees with the store, from the first event or from now on, also after rows were purged.
 fn check_followers(followers: &[Store], store: &Store) {
     for follower in followers {
         follower.wait_visible(store.visible());

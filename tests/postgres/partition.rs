@@ -83,7 +83,7 @@ fn each_month_is_a_partition() {
     assert_eq!(partitions(&schema), named(&of_each));
     let before = events(&store);
     drop(store);
-    // It stays partitioned, whoever opens it, and a month that has one gets no other.
+    // It stays partitioned for every program that opens it, and a month gets one partition.
     let store = open(&schema, Partition::AsItIs, &clock_at(FEBRUARY));
     assert_eq!(events(&store), before);
     store
@@ -143,7 +143,7 @@ fn who_does_not_ask_for_partitions_has_none() {
     assert_eq!(kind, "r");
 }
 
-/// The table becomes the first partition, and nobody who uses it has to know.
+/// The table becomes the first partition, without a change for its users.
 #[test]
 fn a_table_that_is_there_becomes_the_first_partition() {
     let schema = prepared();
@@ -242,7 +242,7 @@ fn what_a_check_of_ones_own_forbids_was_tried_again_and_again() {
     }
 }
 
-/// It gives the lease back at once: nobody waits until it is over.
+/// It releases the lease at once, so no writer waits for its end.
 #[test]
 fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     let mut schema = prepared();
@@ -252,7 +252,7 @@ fn a_store_that_could_not_be_partitioned_kept_the_lease() {
     assert_eq!(append_in_sql(&schema, "note-1"), 1);
 }
 
-/// Who partitions a table, and ends in the middle, leaves a table that takes no later month; the next store mends that.
+/// A crash while a table is partitioned blocks later months until the next store opens it.
 #[test]
 fn a_table_that_was_left_half_partitioned_took_no_events_of_the_next_month() {
     for partition in [Partition::AsItIs, Partition::ByMonth] {
@@ -347,7 +347,7 @@ fn changes_of_partitions_are_captured() {
     assert_eq!(positions, (1..=511).collect::<Vec<_>>());
 }
 
-/// A month of which nothing is left is dropped by whoever asks for it; a writer that comes back to it makes it anew.
+/// A partition without events is dropped on request; a writer that needs the month again creates it.
 #[test]
 fn a_month_that_is_empty_can_be_dropped() {
     let schema = Schema::partitioned();
@@ -432,7 +432,7 @@ fn an_append_waited_for_a_partition_to_be_vacuumed() {
     vacuuming.commit();
 }
 
-/// Whoever makes a month has the table, and months that are there are known without it.
+/// Creating a partition locks the table; existing partitions are found without the lock.
 #[test]
 fn an_append_to_a_month_that_is_there_waited_for_one_that_was_made() {
     let schema = Schema::partitioned();
@@ -492,7 +492,7 @@ fn months_are_dropped_by_no_transaction_that_sees_the_past() {
     schema.try_sql(past).expect_err("it cannot see what is there");
 }
 
-/// No key of the whole table keeps it out, so whoever reads the table looks.
+/// No key of the whole table prevents it, so readers check.
 #[test]
 fn a_position_that_is_in_two_months_is_damage() {
     let schema = Schema::partitioned();

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::cluster;
 
-/// A schema that nobody else uses, in some server; it is dropped at the end.
+/// A schema of its own in a server; it is dropped at the end.
 pub(crate) struct Schema {
     pub(crate) url: String,
     pub(crate) name: String,

@@ -85,7 +85,7 @@ fn claim(by: &str) -> Vec<Append<'_>> {
     vec![Append::new(StreamId::new("Name", "ada"), Expected::Any, vec![claimed])]
 }
 
-/// Appends in a thread of its own, and waits until that is written, which nobody sees before the gate is open.
+/// Appends in a thread of its own, and waits until that is written; readers see it when the gate is open.
 fn append_unseen<'scope>(scope: &'scope std::thread::Scope<'scope, '_>, store: &'scope Store) {
     scope.spawn(|| store.append_all(claim("first")).expect("appended"));
     while store.stats().events_at_risk == 0 {
@@ -233,7 +233,7 @@ fn what_deciding_again_cannot_resolve_is_not_repeated() {
     assert_eq!(closed, Err(Error::Closed));
 }
 
-/// Claims a name for a writer, if nobody has it. Answers whether it was free.
+/// Claims a name for a writer if it is free. Returns whether it was.
 fn claim_name(store: &Store, writer: u64, name: u32) -> bool {
     let name = format!("name-{name}");
     let transaction = store.transaction(claims().correlation(&*name)).attempts(u32::MAX);
