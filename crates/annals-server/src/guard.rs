@@ -94,7 +94,7 @@ fn is_tls_only(shared: &Shared, request: &Request) -> bool {
 }
 
 /// The method in lower case; one of a closed set.
-fn method_name(method: &Method) -> &'static str {
+pub(crate) fn method_name(method: &Method) -> &'static str {
     match method.as_str() {
         "GET" | "HEAD" => "get",
         "POST" => "post",

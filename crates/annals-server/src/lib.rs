@@ -33,6 +33,7 @@
 //!                        ├ call.rs, params.rs, body.rs, wire/   what a request says; all of it is read before anything is done
 //!                        ├ work.rs      calls that may block: on a bounded number of threads
 //!                        └ problem.rs   every refusal, as a problem document (RFC 9457)
+//!                 test_state/   with the test API: faults that requests meet, and the timeline of a namespace
 //!                 metrics/, logs.rs   told of every request by guard.rs, and never of what it carried
 //! ```
 //!
@@ -68,6 +69,7 @@ mod program;
 mod routes;
 mod server;
 mod shared;
+mod test_state;
 mod tls;
 mod tokens;
 mod wire;

@@ -10,6 +10,7 @@ use annals::{Clock, Error, SeededIds, Store, SystemClock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use crate::groups::Groups;
+use crate::test_state::{Faults, Happening, TestState};
 
 /// Snapshots of a namespace, at most.
 const SNAPSHOTS_MAX: usize = 100;
@@ -35,6 +36,7 @@ struct Namespace {
     clock: Option<Arc<TestClock>>,
     snapshots: BTreeMap<u64, (Store, Arc<TestClock>)>,
     next_snapshot: u64,
+    test_state: Arc<TestState>,
 }
 
 impl Namespace {
@@ -45,6 +47,7 @@ impl Namespace {
             clock,
             snapshots: BTreeMap::new(),
             next_snapshot: 1,
+            test_state: Arc::default(),
         }
     }
 
@@ -207,13 +210,16 @@ impl Namespaces {
         }
     }
 
-    /// Empties a namespace, or makes it.
+    /// Empties a namespace, or makes it. Its timeline continues, and its faults are cleared.
     pub(crate) fn reset(&self, name: &str, fresh: Fresh) -> Result<(), Error> {
         let mut all = self.all.write();
-        if !all.contains_key(name) {
-            self.check_room(name, all.len())?;
+        let mut made = fresh.make()?;
+        match all.get(name) {
+            Some(known) => made.test_state = Arc::clone(&known.test_state),
+            None => self.check_room(name, all.len())?,
         }
-        all.insert(name.to_owned(), fresh.make()?);
+        made.test_state.with_faults(Faults::clear);
+        all.insert(name.to_owned(), made);
         Ok(())
     }
 
@@ -281,6 +287,19 @@ impl Namespaces {
     /// The clock of a namespace, which tests may move. A namespace of the server's start has one only after a reset.
     pub(crate) fn clock(&self, name: &str) -> Option<Arc<TestClock>> {
         self.all.read().get(name)?.clock.clone()
+    }
+
+    /// The timeline and the faults of a namespace, if tests may use them.
+    pub(crate) fn test_state(&self, name: &str) -> Option<Arc<TestState>> {
+        self.test_max?;
+        self.all.read().get(name).map(|found| Arc::clone(&found.test_state))
+    }
+
+    /// Adds an entry to the timeline of a namespace, if it has one.
+    pub(crate) fn record(&self, name: &str, happening: &Happening<'_>) {
+        if let (Some(state), Some(store)) = (self.test_state(name), self.get(name)) {
+            state.record(store.now(), happening);
+        }
     }
 
     pub(crate) fn names(&self) -> Vec<String> {

@@ -109,10 +109,17 @@ kinds! {
         "All workers or live tails are in use, or the request took too long. A read can be repeated; an append as after `internal-error`.";
     Unavailable, "store-unavailable", SERVICE_UNAVAILABLE, "The store is unavailable",
         "The store is closed, or its journal cannot be reached now. `detail` says whether events may be stored.";
+    NotReached, "not-reached", GATEWAY_TIMEOUT, "What was waited for did not come in time",
+        "The position is not visible, or a group or processor has not handled its events. `detail` says which, and `visible`, `groups` or \
+         `processor` how far it is. Nothing was changed.";
     NotDurable, "not-durable-yet", GATEWAY_TIMEOUT, "The events are not durable yet",
         "The events are in the store, at the versions and positions of `appended`, but did not reach the requested durability in time. Do not \
          append them again.";
 }
+
+/// The detail of a problem, for the timeline of the test API.
+#[derive(Clone, Debug)]
+pub(crate) struct Detail(pub(crate) String);
 
 /// The answer to a request that is refused.
 #[derive(Debug)]
@@ -223,6 +230,7 @@ impl IntoResponse for Problem {
         *response.status_mut() = self.kind.status();
         // For the metrics.
         response.extensions_mut().insert(self.kind);
+        response.extensions_mut().insert(Detail(self.detail));
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -118,6 +118,26 @@ class Client {
     await this.#call("POST", `/test/snapshots/${encodeURIComponent(snapshot)}/restore`);
   }
 
+  /** Waits until a position is visible, and until groups have handled their events up to it, or all. A `Problem` says what is late. */
+  wait({ position, group, timeoutSeconds } = {}) {
+    return this.#call("GET", "/test/wait", { position, group, timeoutSeconds });
+  }
+
+  /** What happened in the store after an entry, in order; at most 1,000 entries. */
+  async timeline({ after } = {}) {
+    return (await this.#call("GET", "/test/timeline", { after, limit: 1000 })).entries;
+  }
+
+  /** Makes the next append that matches the rule fail, such as `fail("conflict", { aggregateId: "order-1" })`. Returns the number of the rule. */
+  async fail(fault, rule = {}) {
+    return (await this.#call("POST", "/test/faults", {}, { ...rule, fault })).number;
+  }
+
+  /** Deletes the rules of faults. */
+  async heal() {
+    await this.#call("DELETE", "/test/faults");
+  }
+
   /** Removes the store from the server. */
   async drop() {
     await this.#call("DELETE", "/test");

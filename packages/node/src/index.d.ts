@@ -91,6 +91,32 @@ export class Conflict extends Problem {
   get actual(): number;
 }
 
+/** How a request fails. */
+export type Fault = "conflict" | "unavailable" | "overload" | "timeout" | "lostAnswer" | "delay";
+
+/** Which requests fail, and how often: the next append by default. */
+export interface FaultRule {
+  /** Operation ids of the API, or `appends`, `reads` and `all`. */
+  operations?: string[];
+  aggregateId?: string;
+  aggregateType?: string;
+  eventType?: string;
+  delayMillis?: number;
+  skip?: number;
+  times?: number;
+  every?: number;
+  probability?: number;
+  seed?: number;
+}
+
+/** Something that happened in a store: an append, a refusal, a fault, a reset and so on. */
+export interface TimelineEntry {
+  number: number;
+  at: string;
+  kind: string;
+  [member: string]: any;
+}
+
 /** A store behind a server. Calls may run at the same time. */
 export class Client {
   constructor(url: string, options?: ClientOptions);
@@ -121,6 +147,14 @@ export class Client {
   snapshot(): Promise<number>;
   /** Makes the store what it was. */
   restore(snapshot: number): Promise<void>;
+  /** Waits until a position is visible, and until groups have handled their events up to it, or all. A `Problem` says what is late. */
+  wait(until: { position?: number; group?: string | string[]; timeoutSeconds?: number }): Promise<{ visible: number; groups: Record<string, any>[] }>;
+  /** What happened in the store after an entry, in order; at most 1,000 entries. */
+  timeline(options?: { after?: number }): Promise<TimelineEntry[]>;
+  /** Makes the next append that matches the rule fail. Returns the number of the rule. */
+  fail(fault: Fault, rule?: FaultRule): Promise<number>;
+  /** Deletes the rules of faults. */
+  heal(): Promise<void>;
   /** Removes the store from the server. */
   drop(): Promise<void>;
 }

@@ -43,6 +43,23 @@ test("a conflict has the actual version", async (t) => {
   assert.equal(await store.count(), 1);
 });
 
+test("faults strike, and the timeline tells", async (t) => {
+  const store = await annals(t);
+  const { number } = (await store.timeline()).at(-1) ?? { number: 0 };
+  assert.equal(await store.fail("conflict", { aggregateId: "order-1", times: 2 }), 1);
+  await assert.rejects(place(store), { name: "Conflict", actual: 0 });
+  await store.heal();
+  await place(store);
+  assert.deepEqual((await store.timeline({ after: number })).map((entry) => entry.kind), ["fault", "appended"]);
+});
+
+test("a wait says what is late", async (t) => {
+  const store = await annals(t);
+  await place(store);
+  assert.equal((await store.wait({ position: 1 })).visible, 1);
+  await assert.rejects(store.wait({ position: 2, timeoutSeconds: 0 }), { status: 504, type: "not-reached" });
+});
+
 test("a refusal says why", async (t) => {
   const store = await annals(t);
   await assert.rejects(store.event(7), { name: "Problem", status: 404, type: "not-found" });

@@ -191,6 +191,43 @@ final class Client
         $this->call('POST', "/test/snapshots/$snapshot/restore");
     }
 
+    /**
+     * Waits until a position is visible, and until groups have handled their events up to it, or all. A `Problem` says what is late.
+     *
+     * @param string|list<string>|null $group
+     * @return array<string, mixed>
+     */
+    public function wait(?int $position = null, string|array|null $group = null, ?int $timeoutSeconds = null): array
+    {
+        return $this->call('GET', '/test/wait', ['position' => $position, 'group' => $group, 'timeoutSeconds' => $timeoutSeconds]);
+    }
+
+    /**
+     * What happened in the store after an entry, in order; at most 1,000 entries.
+     *
+     * @return list<array<string, mixed>>
+     */
+    public function timeline(int $after = 0): array
+    {
+        return $this->call('GET', '/test/timeline', ['after' => $after, 'limit' => 1000])['entries'];
+    }
+
+    /**
+     * Makes the next append that matches the rule fail, such as `fail('conflict', ['aggregateId' => 'order-1'])`. Returns the number of the rule.
+     *
+     * @param array<string, mixed> $rule
+     */
+    public function fail(string $fault, array $rule = []): int
+    {
+        return (int) $this->call('POST', '/test/faults', [], ['fault' => $fault] + $rule)['number'];
+    }
+
+    /** Deletes the rules of faults. */
+    public function heal(): void
+    {
+        $this->call('DELETE', '/test/faults');
+    }
+
     /** Removes the store from the server. */
     public function drop(): void
     {

@@ -147,6 +147,19 @@ $tests = [
         place($store);
         same(['2026-01-31T12:00:00Z', '2026-01-31T12:01:30Z'], all($store->events(), 'timestamp'));
     },
+    'faults strike, and the timeline tells' => function (Client $store): void {
+        $store->reset(seed: 7);
+        same(1, $store->fail('conflict', ['aggregateId' => 'order-1', 'times' => 2]));
+        same(0, refused(Conflict::class, fn () => place($store))->document['actualVersion']);
+        $store->heal();
+        place($store);
+        same(['fault', 'appended'], array_slice(array_column($store->timeline(), 'kind'), -2));
+    },
+    'a wait says what is late' => function (Client $store): void {
+        place($store);
+        same(1, $store->wait(position: 1)['visible']);
+        same('not-reached', refused(Problem::class, fn () => $store->wait(position: 2, timeoutSeconds: 0))->type());
+    },
     'a snapshot is restored' => function (Client $store): void {
         place($store);
         $kept = $store->snapshot();

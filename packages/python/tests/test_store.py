@@ -52,6 +52,25 @@ class StoreTest(unittest.TestCase):
         self.assertEqual((refused.exception.actual, refused.exception.type), (1, "version-conflict"))
         self.assertEqual(self.store.count(), 1)
 
+    def test_faults_strike_and_the_timeline_tells(self):
+        self.store.reset(seed=7)
+        self.assertEqual(self.store.fail("conflict", aggregateId="order-1", times=2), 1)
+        with self.assertRaises(Conflict) as refused:
+            self.place()
+        self.assertEqual(refused.exception.actual, 0)
+        self.store.heal()
+        self.place()
+        entries = self.store.timeline()
+        self.assertEqual([entry["kind"] for entry in entries[-3:]], ["reset", "fault", "appended"])
+        self.assertEqual(self.store.timeline(after=entries[-1]["number"]), [])
+
+    def test_a_wait_says_what_is_late(self):
+        self.place()
+        self.assertEqual(self.store.wait(position=1)["visible"], 1)
+        with self.assertRaises(Problem) as late:
+            self.store.wait(position=2, timeout_seconds=0)
+        self.assertEqual((late.exception.status, late.exception.type), (504, "not-reached"))
+
     def test_a_refusal_says_why(self):
         with self.assertRaises(Problem) as refused:
             self.store.event(7)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use annals::{Expected, NewEvent, Query, Store, StreamId, Version};
+use annals::{Expected, NewEvent, Position, Query, Store, StreamId, Version};
 use parking_lot::Mutex;
 
 use self::definition::DEFINITIONS;
@@ -171,6 +171,21 @@ impl Groups {
             end(groups.remove(name).as_ref());
             Ok(())
         })
+    }
+
+    /// Whether a group has handled its events up to a position; without one, all that are visible. With the group, opened.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); the error of the store.
+    pub(crate) fn has_handled(&self, name: &str, up_to: Option<Position>) -> Result<(bool, Arc<Served>), Problem> {
+        let (served, definition) = (self.open(name)?, self.get(name)?.definition);
+        let status = served.status();
+        let until = up_to.unwrap_or_else(|| self.store.visible());
+        // The position of a group passes events of other filters only when it looks for its next event.
+        let due = definition.query()?.after(status.position).until(until).limit(1);
+        let is_handled = status.position >= until || self.store.query(due).events()?.is_empty();
+        Ok((is_handled && (up_to.is_some() || status.in_flight == 0), served))
     }
 
     /// The group, opened.

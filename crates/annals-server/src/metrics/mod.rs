@@ -96,7 +96,7 @@ impl Answered<'_> {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     namespaces: Arc<Namespaces>,
-    operations: Operations,
+    pub(crate) operations: Operations,
     registry: Registry,
     requests: Family<Request, Counter>,
     durations: Histograms<Route>,

@@ -6,6 +6,7 @@ mod parameters;
 mod program_operations;
 mod schemas;
 mod test_operations;
+mod test_schemas;
 
 use std::collections::BTreeMap;
 
@@ -58,6 +59,12 @@ impl Operations {
         )
     }
 
+    /// Whether there is an operation of this id on the events of a store.
+    pub(crate) fn has(&self, id: &str) -> bool {
+        let mut all = self.0.iter();
+        all.any(|((path, _), named)| named.id == id && !path.starts_with("/v1/test"))
+    }
+
     /// The operation of a method, in lower case, at the path of a route.
     pub(crate) fn of(&self, method: &str, route: &str) -> Option<Named> {
         self.0.get(&(route, method)).copied()
@@ -68,12 +75,16 @@ impl Operations {
 pub(crate) fn document(parts: Parts) -> Value {
     let mut paths = Map::new();
     for operation in operations::all(parts) {
-        add(&mut paths, operation.path.to_owned(), describe(&operation, false));
+        add(
+            &mut paths,
+            operation.path.to_owned(),
+            describe(&operation, parts, false),
+        );
         if let Some(rest) = operation.path.strip_prefix("/v1/") {
             add(
                 &mut paths,
                 format!("/v1/ns/{{namespace}}/{rest}"),
-                describe(&operation, true),
+                describe(&operation, parts, true),
             );
         }
     }
@@ -104,7 +115,7 @@ fn add(paths: &mut Map<String, Value>, path: String, (method, operation): (&str,
     }
 }
 
-fn describe(operation: &Operation, is_in_namespace: bool) -> (&'static str, Value) {
+fn describe(operation: &Operation, parts: Parts, is_in_namespace: bool) -> (&'static str, Value) {
     let mut parameters: Vec<Value> = operation
         .parameters
         .iter()
@@ -120,7 +131,7 @@ fn describe(operation: &Operation, is_in_namespace: bool) -> (&'static str, Valu
         "summary": operation.summary,
         "tags": [operation.tag],
         "parameters": parameters,
-        "responses": responses(operation),
+        "responses": responses(operation, parts),
     });
     if let Some(body) = &operation.body {
         described["requestBody"] = json!({ "required": true, "content": request(body) });
@@ -149,7 +160,7 @@ fn request(body: &Body) -> Value {
     }
 }
 
-fn responses(operation: &Operation) -> Value {
+fn responses(operation: &Operation, parts: Parts) -> Value {
     let mut responses = Map::new();
     for (status, text, reply) in operation.replies {
         let content = match reply {
@@ -158,6 +169,10 @@ fn responses(operation: &Operation) -> Value {
                 "application/json": { "schema": schema(name) },
                 "application/x-ndjson": { "schema": schema("Event") },
                 "application/cloudevents-batch+json": { "schema": { "type": "array", "items": schema("CloudEvent") } },
+            }),
+            Reply::Lines(name, line) => json!({
+                "application/json": { "schema": schema(name) },
+                "application/x-ndjson": { "schema": schema(line) },
             }),
             Reply::Metrics => json!({
                 "application/openmetrics-text; version=1.0.0; charset=utf-8": { "schema": { "type": "string" } },
@@ -168,7 +183,7 @@ fn responses(operation: &Operation) -> Value {
         };
         responses.insert(status.to_string(), json!({ "description": text, "content": content }));
     }
-    for (status, kinds) in problems(operation) {
+    for (status, kinds) in problems(operation, parts) {
         let names: Vec<String> = kinds.iter().map(|kind| format!("`{}`", kind.name())).collect();
         let content = json!({ "application/problem+json": { "schema": schema("Problem") } });
         let response = json!({ "description": names.join(", "), "content": content });
@@ -178,13 +193,17 @@ fn responses(operation: &Operation) -> Value {
 }
 
 /// The types of problems that an operation can answer with, by their status.
-fn problems(operation: &Operation) -> std::collections::BTreeMap<u16, Vec<Kind>> {
+fn problems(operation: &Operation, parts: Parts) -> std::collections::BTreeMap<u16, Vec<Kind>> {
     let mut kinds = operations::ALWAYS.to_vec();
     if operation.path.starts_with("/v1/") {
         kinds.extend(operations::IN_NAMESPACE);
     }
     if operation.body.is_some() {
         kinds.extend(operations::WITH_BODY);
+    }
+    // A rule of the test API makes any operation on a store fail.
+    if parts.has_test_api && operation.path.starts_with("/v1/") && operation.tag != "test" {
+        kinds.push(Kind::Unavailable);
     }
     kinds.extend(operation.problems);
     kinds.sort_unstable();

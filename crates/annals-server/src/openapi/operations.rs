@@ -17,6 +17,8 @@ pub(super) enum Reply {
     Json(&'static str),
     /// JSON of this schema, or NDJSON of events.
     Page(&'static str),
+    /// JSON of this schema, or NDJSON of the other.
+    Lines(&'static str, &'static str),
     /// Server-sent events.
     EventStream,
     /// A WebSocket.
@@ -155,12 +157,15 @@ pub(super) fn all(parts: Parts) -> Vec<Operation> {
     all.extend(service());
     if parts.has_program {
         all.extend(program_operations::processors());
+        all.push(program_operations::wait());
         all.extend(program_operations::dead_letters());
         all.extend(program_operations::messages());
     }
     if parts.has_test_api {
         all.extend(test_operations::namespaces());
         all.extend(test_operations::clocks());
+        all.extend(test_operations::faults());
+        all.extend(test_operations::observations());
     }
     all
 }

@@ -58,6 +58,7 @@ fn plain() -> Vec<Plain> {
     all.extend(of_queries());
     all.extend(of_summaries());
     all.extend(of_programs());
+    all.extend(of_tests());
     all
 }
 
@@ -364,5 +365,39 @@ fn of_programs() -> Vec<Plain> {
             text(),
         ),
         ("letterCursor", "query", "cursor", "`next` of the page before.", text()),
+    ]
+}
+
+fn of_tests() -> Vec<Plain> {
+    vec![
+        ("rule", "path", "rule", "The number of a rule.", number()),
+        (
+            "waitPosition",
+            "query",
+            "position",
+            "The position to wait for; without it, all events that are visible.",
+            number(),
+        ),
+        (
+            "waitGroup",
+            "query",
+            "group",
+            "A group that is to have handled its events up to the position. May be repeated.",
+            json!({ "type": "array", "items": { "type": "string" } }),
+        ),
+        (
+            "waitTimeout",
+            "query",
+            "timeoutSeconds",
+            "How long to wait; 30 at most, and by default.",
+            number(),
+        ),
+        (
+            "timelineAfter",
+            "query",
+            "after",
+            "The number of the entry before the first; 0 by default.",
+            number(),
+        ),
     ]
 }

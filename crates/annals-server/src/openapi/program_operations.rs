@@ -62,6 +62,21 @@ pub(super) fn processors() -> Vec<Operation> {
     ]
 }
 
+/// The operation that waits for a processor.
+pub(super) fn wait() -> Operation {
+    Operation {
+        parameters: with(&[&["processor", "waitPosition", "waitTimeout"]]),
+        replies: &[(200, "It has handled its events.", Reply::Json("Processor"))],
+        problems: &[Kind::NotFound, Kind::NotReached],
+        ..get(
+            "/v1/processors/{processor}/wait",
+            "waitForProcessor",
+            "processors",
+            "Wait until a processor has handled the events up to a position, or all that are visible",
+        )
+    }
+}
+
 /// The operations on dead letters.
 pub(super) fn dead_letters() -> Vec<Operation> {
     let problems = &[Kind::NotFound, Kind::Unavailable];

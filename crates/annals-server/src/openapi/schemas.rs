@@ -16,6 +16,7 @@ pub(super) fn all() -> Value {
         program(),
         groups(),
         service(),
+        super::test_schemas::all(),
     ] {
         if let Value::Object(part) = part {
             all.extend(part);
@@ -25,13 +26,13 @@ pub(super) fn all() -> Value {
 }
 
 /// An object with these members only. Those in `optional` may be missing.
-fn object(members: &Value, optional: &[&str]) -> Value {
+pub(super) fn object(members: &Value, optional: &[&str]) -> Value {
     let names = members.as_object().into_iter().flat_map(Map::keys);
     let required: Vec<&String> = names.filter(|name| !optional.contains(&name.as_str())).collect();
     json!({ "type": "object", "additionalProperties": false, "required": required, "properties": members })
 }
 
-fn list(item: &Value) -> Value {
+pub(super) fn list(item: &Value) -> Value {
     json!({ "type": "array", "items": item })
 }
 
@@ -39,19 +40,19 @@ fn counts() -> Value {
     json!({ "type": "object", "additionalProperties": number() })
 }
 
-fn text() -> Value {
+pub(super) fn text() -> Value {
     json!({ "type": "string" })
 }
 
-fn number() -> Value {
+pub(super) fn number() -> Value {
     json!({ "type": "integer", "minimum": 0 })
 }
 
-fn optional(of: &str) -> Value {
+pub(super) fn optional(of: &str) -> Value {
     json!({ "type": [of, "null"] })
 }
 
-fn time() -> Value {
+pub(super) fn time() -> Value {
     json!({ "type": "string", "format": "date-time" })
 }
 

@@ -95,3 +95,95 @@ pub(super) fn clocks() -> Vec<Operation> {
         },
     ]
 }
+
+/// The operations on the rules of faults.
+pub(super) fn faults() -> Vec<Operation> {
+    let done = &[(200, "Done.", Reply::Json("Namespace"))];
+    vec![
+        Operation {
+            replies: &[(
+                200,
+                "The rules, in the order in which they are tried.",
+                Reply::Json("FaultRules"),
+            )],
+            ..get(
+                "/v1/test/faults",
+                "testFaults",
+                "test",
+                "The rules by which requests fail",
+            )
+        },
+        Operation {
+            body: Some(Body::Json("NewFaultRule")),
+            replies: &[(201, "The rule, with its number.", Reply::Json("FaultRule"))],
+            ..of(
+                "post",
+                "/v1/test/faults",
+                "testAddFault",
+                "test",
+                "Make the next requests to the namespace fail",
+            )
+        },
+        Operation {
+            replies: done,
+            ..of(
+                "delete",
+                "/v1/test/faults",
+                "testClearFaults",
+                "test",
+                "Delete every rule: no request fails any more",
+            )
+        },
+        Operation {
+            parameters: with(&[&["rule"]]),
+            replies: done,
+            problems: &[Kind::NotFound],
+            ..of(
+                "delete",
+                "/v1/test/faults/{rule}",
+                "testRemoveFault",
+                "test",
+                "Delete a rule",
+            )
+        },
+    ]
+}
+
+/// The operations that wait, and that tell what happened.
+pub(super) fn observations() -> Vec<Operation> {
+    vec![
+        Operation {
+            parameters: with(&[&["waitPosition", "waitGroup", "waitTimeout"]]),
+            replies: &[(200, "What was waited for is there.", Reply::Json("Reached"))],
+            problems: &[
+                Kind::NotFound,
+                Kind::NotReached,
+                Kind::ReadOnly,
+                Kind::VersionConflict,
+                Kind::Gone,
+                Kind::Full,
+                Kind::JournalFailed,
+                Kind::Unsupported,
+                Kind::Unavailable,
+                Kind::GroupStopped,
+            ],
+            ..get(
+                "/v1/test/wait",
+                "testWait",
+                "test",
+                "Wait until a position is visible, and until groups have handled their events",
+            )
+        },
+        Operation {
+            parameters: with(&[&["timelineAfter", "limit"]]),
+            replies: &[(200, "The entries, in order.", Reply::Lines("Timeline", "TimelineEntry"))],
+            problems: &[Kind::NotAcceptable],
+            ..get(
+                "/v1/test/timeline",
+                "testTimeline",
+                "test",
+                "What happened in a namespace: the newest 1,000 entries",
+            )
+        },
+    ]
+}

@@ -10,7 +10,7 @@ use futures_util::future::Either;
 use tokio::time::timeout;
 
 use super::idempotency::Key;
-use super::{handle, json};
+use super::{handle, json, test_layer};
 use crate::body::{Content, Media};
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
@@ -57,6 +57,7 @@ pub(super) async fn append(mut call: Call, content: Content) -> Result<Response,
         None => problem,
     })?;
     count(&call, began, [&appended]);
+    test_layer::appended(&call, call.segment("aggregateId"), &appended);
     acknowledge(&call, &appended)
 }
 

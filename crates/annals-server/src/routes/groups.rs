@@ -122,7 +122,7 @@ fn describe(name: &str, entry: &Entry) -> Described {
     }
 }
 
-fn describe_status(status: &GroupStatus) -> Value {
+pub(super) fn describe_status(status: &GroupStatus) -> Value {
     value!({
         "position": status.position.0,
         "lagEvents": status.lag_events,
@@ -208,7 +208,7 @@ async fn take(mut call: Call) -> Result<Response, Problem> {
 }
 
 /// The place of a waiting request, which counts as a live tail.
-fn place(call: &Call, wait: Duration) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+pub(super) fn place(call: &Call, wait: Duration) -> Result<Option<OwnedSemaphorePermit>, Problem> {
     if wait.is_zero() {
         return Ok(None);
     }

@@ -19,6 +19,10 @@ mod streams;
 mod summaries;
 mod tail;
 mod test_api;
+mod test_faults;
+mod test_layer;
+mod test_timeline;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,21 +71,36 @@ fn gated(shared: &Arc<Shared>, role: Option<Role>, routes: Router<Arc<Shared>>) 
 
 /// The routes of one namespace.
 fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
-    let mut routes = gated(shared, Some(Role::Read), reads())
-        .merge(gated(shared, Some(Role::Write), appends()))
-        .merge(gated(shared, Some(Role::Admin), aggregate_changes()))
-        .merge(gated(shared, Some(Role::Read), groups::reads()))
-        .merge(gated(shared, Some(Role::Write), groups::consumption()))
-        .merge(gated(shared, Some(Role::Admin), groups::controls()));
+    let has_test_api = shared.namespaces.has_test_api();
+    let of_stores = |role, routes: Router<Arc<Shared>>| {
+        let routes = if has_test_api {
+            let layer = axum::middleware::from_fn_with_state(Arc::clone(shared), test_layer::layer);
+            routes.route_layer(layer)
+        } else {
+            routes
+        };
+        gated(shared, Some(role), routes)
+    };
+    let mut routes = of_stores(Role::Read, reads().merge(groups::reads()))
+        .merge(of_stores(Role::Write, appends().merge(groups::consumption())))
+        .merge(of_stores(Role::Admin, aggregate_changes().merge(groups::controls())));
     if shared.parts().has_program {
         routes = routes
-            .merge(gated(shared, Some(Role::Read), processors::reads()))
+            .merge(gated(
+                shared,
+                Some(Role::Read),
+                processors::reads().merge(waits::routes()),
+            ))
             .merge(gated(shared, Some(Role::Read), messages::reads()))
             .merge(gated(shared, Some(Role::Write), messages::writes()))
             .merge(gated(shared, Some(Role::Admin), processors::controls()));
     }
-    if shared.namespaces.has_test_api() {
-        return routes.merge(gated(shared, Some(Role::Admin), test_api::routes()));
+    if has_test_api {
+        let of_tests = test_api::routes()
+            .merge(test_faults::routes())
+            .merge(test_timeline::routes())
+            .merge(waits::test_routes());
+        return routes.merge(gated(shared, Some(Role::Admin), of_tests));
     }
     routes
 }

@@ -57,7 +57,7 @@ pub(super) fn program(call: &Call) -> Result<&Program, Problem> {
     call.shared.programs.get(&call.namespace).ok_or_else(missing)
 }
 
-fn processor(call: &Call) -> Result<Processor, Problem> {
+pub(super) fn processor(call: &Call) -> Result<Processor, Problem> {
     let name = call.segment("processor");
     let missing = || Problem::new(Kind::NotFound, format!("the program has no processor '{name}'"));
     program(call)?.processor(name).ok_or_else(missing)
@@ -100,7 +100,7 @@ async fn answer(call: &Call, status: StatusCode, processor: Processor) -> Result
     json(status, &described.await?)
 }
 
-fn describe(program: &Program, status: &ProcessorStatus) -> Value {
+pub(super) fn describe(program: &Program, status: &ProcessorStatus) -> Value {
     let (state, stop_reason) = match &status.state {
         ProcessorState::Running => ("running", None),
         ProcessorState::CaughtUp => ("caughtUp", None),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::append::{count, read};
 use super::idempotency::Key;
-use super::{handle, json};
+use super::{handle, json, test_layer};
 use crate::body::Content;
 use crate::call::Call;
 use crate::problem::Problem;
@@ -229,6 +229,9 @@ impl Plan {
 
 fn acknowledge(call: &Call, began: Instant, done: &Acknowledgement) -> Result<Response, Problem> {
     count(call, began, done.appended.iter().map(|part| &part.appended));
+    for part in &done.appended {
+        test_layer::appended(call, &part.aggregate_id, &part.appended);
+    }
     let is_repeated = done.appended.iter().all(|part| part.appended.repeated);
     let status = if is_repeated {
         StatusCode::OK

@@ -1,4 +1,4 @@
-//! For test suites only: namespaces are emptied, kept, restored and forked, and their clocks moved.
+//! For test suites only: namespaces are emptied, kept, restored and forked, and their clocks moved. Each is an entry of their timelines.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::namespaces::{Fresh, TestClock};
 use crate::params::{Params, invalid, parse_time};
 use crate::problem::{Kind, Problem};
 use crate::shared::{DEFAULT, Shared};
+use crate::test_state::{Happening, TestState};
 use crate::tokens::{Role, permit};
 
 /// The longest step of a clock: a hundred years.
@@ -38,8 +39,8 @@ pub(super) fn routes() -> Router<Arc<Shared>> {
 /// The namespace and the other segment of a path. The namespace need not exist.
 pub(super) struct Target {
     namespace: String,
-    segment: String,
-    params: Params,
+    pub(super) segment: String,
+    pub(super) params: Params,
 }
 
 impl FromRequestParts<Arc<Shared>> for Target {
@@ -74,8 +75,14 @@ impl Target {
         )
     }
 
-    fn done(&self, status: StatusCode) -> Result<Response, Problem> {
+    pub(super) fn done(&self, status: StatusCode) -> Result<Response, Problem> {
         json(status, &value!({ "namespace": self.namespace }))
+    }
+
+    /// The timeline and the faults of the namespace.
+    pub(super) fn state(&self, shared: &Shared) -> Result<Arc<TestState>, Problem> {
+        let state = shared.namespaces.test_state(&self.namespace);
+        state.ok_or_else(|| self.missing())
     }
 
     fn clock(&self, shared: &Shared) -> Result<Arc<TestClock>, Problem> {
@@ -104,6 +111,7 @@ async fn reset(State(shared): State<Arc<Shared>>, mut target: Target) -> Result<
             now: now.transpose()?,
         },
     )?;
+    shared.namespaces.record(&target.namespace, &Happening::Reset { seed });
     target.done(StatusCode::OK)
 }
 
@@ -111,6 +119,10 @@ async fn reset(State(shared): State<Arc<Shared>>, mut target: Target) -> Result<
 async fn remove(State(shared): State<Arc<Shared>>, target: Target) -> Result<Response, Problem> {
     target.params.finish()?;
     if shared.namespaces.remove(&target.namespace)? {
+        // One that the server was started with is emptied instead.
+        shared
+            .namespaces
+            .record(&target.namespace, &Happening::Reset { seed: None });
         return target.done(StatusCode::OK);
     }
     Err(target.missing())
@@ -123,6 +135,8 @@ async fn keep(State(shared): State<Arc<Shared>>, target: Target) -> Result<Respo
         .namespaces
         .keep(&target.namespace)?
         .ok_or_else(|| target.missing())?;
+    let kept = Happening::Snapshot { snapshot: number };
+    shared.namespaces.record(&target.namespace, &kept);
     json(
         StatusCode::CREATED,
         &value!({ "namespace": target.namespace, "snapshot": number }),
@@ -136,6 +150,8 @@ async fn restore(State(shared): State<Arc<Shared>>, target: Target) -> Result<Re
     let missing = || Problem::new(Kind::NotFound, format!("the namespace has no snapshot '{text}'"));
     let number = text.parse().map_err(|_| missing())?;
     if shared.namespaces.restore(&target.namespace, number) {
+        let restored = Happening::Restored { snapshot: number };
+        shared.namespaces.record(&target.namespace, &restored);
         return target.done(StatusCode::OK);
     }
     Err(missing())
@@ -146,6 +162,9 @@ async fn fork(State(shared): State<Arc<Shared>>, headers: HeaderMap, target: Tar
     permit(&shared, &headers, Role::Admin, Some(&target.segment))?;
     target.params.finish()?;
     if shared.namespaces.fork(&target.namespace, &target.segment)? {
+        let (from, to) = (target.namespace.as_str(), target.segment.as_str());
+        shared.namespaces.record(from, &Happening::ForkedTo { namespace: to });
+        shared.namespaces.record(to, &Happening::ForkedFrom { namespace: from });
         return json(StatusCode::CREATED, &value!({ "namespace": target.segment }));
     }
     Err(target.missing())
@@ -174,6 +193,7 @@ async fn set_clock(State(shared): State<Arc<Shared>>, target: Target, content: C
     target.params.finish()?;
     let clock = target.clock(&shared)?;
     clock.set(content.json::<WireNow>()?.now);
+    shared.namespaces.record(&target.namespace, &Happening::Clock);
     describe(&clock)
 }
 
@@ -192,6 +212,7 @@ async fn advance_clock(
         )));
     }
     clock.advance(Duration::from_secs_f64(seconds));
+    shared.namespaces.record(&target.namespace, &Happening::Clock);
     describe(&clock)
 }
 

@@ -88,7 +88,12 @@ impl Mailer {
         program.processors(&self.processors).subscription(&self.subscription)
     }
 
-    fn server(&self) -> Running {
+    /// Appends an event that the handler gets.
+    pub(crate) fn place(&self, id: &str) {
+        place(&self.store, id);
+    }
+
+    pub(crate) fn server(&self) -> Running {
         self.server_with(Program::new())
     }
 

@@ -126,6 +126,22 @@ class Client:
         """Makes the store what it was."""
         self._call("POST", f"/test/snapshots/{snapshot}/restore")
 
+    def wait(self, *, position: int | None = None, group: str | Sequence[str] | None = None, timeout_seconds: int | None = None) -> dict[str, Any]:
+        """Waits until a position is visible, and until groups have handled their events up to it, or all. A `Problem` says what is late."""
+        return self._call("GET", "/test/wait", {"position": position, "group": group, "timeoutSeconds": timeout_seconds})
+
+    def timeline(self, *, after: int = 0) -> list[dict[str, Any]]:
+        """What happened in the store after an entry, in order; at most 1,000 entries."""
+        return list(self._call("GET", "/test/timeline", {"after": after, "limit": 1000})["entries"])
+
+    def fail(self, fault: str, **rule: Any) -> int:
+        """Makes the next append that matches the rule fail, such as `fail("conflict", aggregateId="order-1")`. Returns the number of the rule."""
+        return int(self._call("POST", "/test/faults", {}, {"fault": fault, **rule})["number"])
+
+    def heal(self) -> None:
+        """Deletes the rules of faults."""
+        self._call("DELETE", "/test/faults")
+
     def drop(self) -> None:
         """Removes the store from the server."""
         self._call("DELETE", "/test")
