@@ -26,6 +26,9 @@ use crate::tls::Tls;
 
 /// Headers of a request, at most.
 const HEADERS_MAX: usize = 100;
+/// Bytes that the buffer of a connection has beside those of the headers. A head that exceeds its limit by less is read as a whole, and its client gets an
+/// answer; a longer one breaks the connection.
+const BUFFER_SLACK: usize = 16 << 10;
 /// The pause after the operating system could not accept a connection, for example because no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// The limits of time and bytes for input that a connection discards after a refusal.
@@ -147,7 +150,7 @@ fn http1_of(limits: &Limits) -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_time)
-        .max_buf_size(limits.header_bytes)
+        .max_buf_size(limits.header_bytes.saturating_add(BUFFER_SLACK))
         .max_headers(HEADERS_MAX);
     builder
 }

@@ -10,7 +10,7 @@ use axum::body::HttpBody as _;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONNECTION, HOST, ORIGIN, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -56,6 +56,10 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
     request.extensions_mut().insert(original);
     request.extensions_mut().insert(consumed.clone());
     let mut response = match check(&shared, &request) {
+        // As the answer to a request whose head does not fit into the buffer of its connection.
+        _ if head_bytes(&request) > shared.limits.header_bytes => {
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE.into_response()
+        }
         Ok(()) => answer(&shared, request, next).instrument(span).await,
         Err(problem) => problem.into_response(),
     };
@@ -85,6 +89,20 @@ pub(crate) async fn guard(State(shared): State<Arc<Shared>>, mut request: Reques
         response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, TLS_ONLY);
     }
     complete(response, &shared, id)
+}
+
+/// Bytes of the request line and the headers. The buffer of a connection bounds them only roughly: it is read in large pieces.
+fn head_bytes(request: &Request) -> usize {
+    let (uri, target) = (request.uri(), request.uri().path_and_query());
+    let authority = uri
+        .scheme()
+        .and(uri.authority())
+        .map_or(0, |authority| authority.as_str().len());
+    let line = request.method().as_str().len() + authority + target.map_or(0, |target| target.as_str().len());
+    // Each line has a separator and an end; the request line has its version too.
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len() + 4);
+    line + "  HTTP/1.1\r\n\r\n".len() + headers.sum::<usize>()
 }
 
 /// Whether the client may reach the name that it has used by TLS alone. `localhost` is of other programs too.
@@ -157,7 +175,7 @@ pub(crate) fn next_id() -> [u8; 16] {
 fn check(shared: &Shared, request: &Request) -> Result<(), Problem> {
     let host = host_of(request)?;
     check_host(shared, &host)?;
-    check_origin(request.headers(), &host, shared.tls.is_some())
+    check_origin(request.method(), request.headers(), &host, shared.tls.is_some())
 }
 
 /// The host and the port that the client names, in lower case.
@@ -192,7 +210,7 @@ fn check_host(shared: &Shared, host: &Authority) -> Result<(), Problem> {
 }
 
 /// A page of another origin must neither write nor read. Without TLS here, a proxy before the server may have it.
-fn check_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> Result<(), Problem> {
+fn check_origin(method: &Method, headers: &HeaderMap, host: &Authority, has_tls: bool) -> Result<(), Problem> {
     let refuse = |what: &str| {
         Err(Problem::new(
             Kind::CrossOrigin,
@@ -207,7 +225,8 @@ fn check_origin(headers: &HeaderMap, host: &Authority, has_tls: bool) -> Result<
         }
     }
     let site = headers.get(FETCH_SITE).map(HeaderValue::as_bytes);
-    let is_link = headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate");
+    // A form of another site navigates too, and may change something.
+    let is_link = method.is_safe() && headers.get(FETCH_MODE).is_some_and(|mode| mode == "navigate");
     match site {
         Some(b"cross-site" | b"same-site") if !is_link => refuse("Sec-Fetch-Site names another site"),
         _ => Ok(()),

@@ -90,7 +90,8 @@ fn one<'a>(headers: &'a HeaderMap, name: &axum::http::HeaderName) -> Result<Opti
 fn parse_tag(text: &str) -> Result<Expected, Problem> {
     let strong = text.strip_prefix("W/").unwrap_or(text);
     let version = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let version = version.and_then(|version| version.parse().ok());
+    // Tags are compared character by character: `"01"` is the tag of no version.
+    let version = version.and_then(|text| text.parse::<u64>().ok().filter(|version| version.to_string() == text));
     version.map(Expected::exactly).ok_or_else(|| {
         Problem::invalid(format!(
             "If-Match is '{text}', but must be * or one tag, as ETag has it, such as \"7\""

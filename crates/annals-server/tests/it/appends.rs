@@ -234,6 +234,29 @@ fn an_event_that_was_read_could_not_be_appended() {
 }
 
 #[test]
+fn the_tag_of_another_writing_of_a_version_was_taken() {
+    let server = Running::new();
+    server.add("a", "X");
+    let body = b"{\"eventType\":\"X\"}";
+    for malformed in [
+        "\"01\"",
+        "\"+1\"",
+        "W/\"01\"",
+        "\" 1\"",
+        "\"\"",
+        "\"18446744073709551616\"",
+    ] {
+        let headers = [JSON, ("If-Match", malformed)];
+        let refused = server.send("POST", "/v1/streams/a/events", &headers, body);
+        refused.refused(400, "invalid-request");
+    }
+    let headers = [JSON, ("If-Match", "\"0\"")];
+    let refused = server.send("POST", "/v1/streams/a/events", &headers, body);
+    refused.refused(412, "precondition-failed");
+    assert_eq!(server.get("/v1/count").ok(200)["count"], 1);
+}
+
+#[test]
 fn a_full_store_blocked_a_writer() {
     let budget = Budget {
         events: Some(1),

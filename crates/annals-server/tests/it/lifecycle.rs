@@ -119,6 +119,45 @@ fn headers_without_end_were_collected() {
     server.get("/healthz").ok(200);
 }
 
+/// A request whose head has this many bytes.
+fn head_of(bytes: usize) -> String {
+    let (begin, end) = ("GET /healthz HTTP/1.1\r\nHost: localhost\r\n", "\r\n");
+    let mut head = begin.to_owned();
+    let mut left = bytes - begin.len() - end.len();
+    let empty = "X-Filler: \r\n".len();
+    while left > 0 {
+        // The last line has at least the bytes of an empty one.
+        let length = if left >= 8_000 { 4_000 } else { left };
+        head += "X-Filler: ";
+        head += &"x".repeat(length - empty);
+        head += "\r\n";
+        left -= length;
+    }
+    head + end
+}
+
+#[test]
+fn a_head_of_more_bytes_than_the_limit_passed() {
+    let server = Running::new();
+    for (bytes, status) in [(60_000, 200), (64 << 10, 200), ((64 << 10) + 1, 431), (70_000, 431)] {
+        let head = head_of(bytes);
+        assert_eq!(head.len(), bytes);
+        let mut connection = server.connect();
+        // In small parts, so that the server reads each as it comes, and at once.
+        let parts = if bytes % 2 == 0 { 1_000 } else { bytes };
+        for part in head.as_bytes().chunks(parts) {
+            drop(connection.write(part));
+        }
+        assert_eq!(connection.read(false).status, status, "{bytes}");
+    }
+    // The connection of the limit goes on.
+    let mut connection = server.connect();
+    for _ in 0..2 {
+        connection.write(head_of(64 << 10)).unwrap();
+        assert_eq!(connection.read(false).status, 200);
+    }
+}
+
 #[test]
 fn one_connection_too_many_was_refused_for_ever() {
     let limits = Limits {
