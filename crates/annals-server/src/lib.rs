@@ -77,7 +77,11 @@ mod work;
 
 pub use builder::Builder;
 #[cfg(feature = "client")]
-pub use client::{Client, ClientError, Events, Page, Refusal, SavedSnapshot, StoreCounts, StoreState, Tail};
+pub use client::{
+    Client, ClientError, Events, GroupSettings, GroupStart, Letters, MessageOptions, Page, Refusal, RemoteFailure,
+    RemoteGroup, RemoteGroupStatus, RemoteLetter, RemoteProcessor, RemoteState, Retried, SavedSnapshot, StoreCounts,
+    StoreState, Tail, TakenEvent,
+};
 pub use limits::Limits;
 pub use metrics::{DailyWork, ToolkitMetrics};
 pub use program::{Failure, Program};

@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 use ureq::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use ureq::http::{HeaderValue, Method, Request, Response, Uri};
+use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::tls::TlsConfig;
 
 use super::error::{self, ClientError};
@@ -150,7 +150,34 @@ impl Http {
     }
 
     pub(super) fn get_bytes(&self, target: &str) -> Result<Vec<u8>, ClientError> {
-        self.send(&Method::GET, target, None, &[])
+        let answered = self.ask(&Method::GET, target, None, &[]);
+        self.read(answered?, &[])
+    }
+
+    /// Sends a request without a body.
+    pub(super) fn post_empty<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.parse(&self.post_nothing(target)?)
+    }
+
+    pub(super) fn post_nothing(&self, target: &str) -> Result<Vec<u8>, ClientError> {
+        let answered = self.ask(&Method::POST, target, None, &[]);
+        self.read(answered?, &[])
+    }
+
+    pub(super) fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        let answered = self.ask(&Method::DELETE, target, None, &[]);
+        self.parse(&self.read(answered?, &[])?)
+    }
+
+    /// Sends a message, whose reply may be any JSON.
+    pub(super) fn post_message<T: DeserializeOwned>(
+        &self,
+        target: &str,
+        body: String,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<T, ClientError> {
+        let answered = self.ask(&Method::POST, target, Some(body), headers);
+        self.parse(&self.body_of(answered?, &[])?)
     }
 
     /// `streams` are those of the request, which a conflict names.
@@ -160,35 +187,41 @@ impl Http {
         body: String,
         streams: &[&StreamId],
     ) -> Result<T, ClientError> {
-        self.parse(&self.send(&Method::POST, target, Some(body), streams)?)
+        let answered = self.ask(&Method::POST, target, Some(body), &[]);
+        self.parse(&self.read(answered?, streams)?)
     }
 
     pub(super) fn post_bytes(&self, target: &str, body: String) -> Result<Vec<u8>, ClientError> {
-        self.send(&Method::POST, target, Some(body), &[])
+        let answered = self.ask(&Method::POST, target, Some(body), &[]);
+        self.read(answered?, &[])
     }
 
     pub(super) fn put<T: DeserializeOwned>(&self, target: &str, body: String) -> Result<T, ClientError> {
-        self.parse(&self.send(&Method::PUT, target, Some(body), &[])?)
+        let answered = self.ask(&Method::PUT, target, Some(body), &[]);
+        self.parse(&self.read(answered?, &[])?)
     }
 
-    fn send(
+    fn ask(
         &self,
         method: &Method,
         target: &str,
         body: Option<String>,
-        streams: &[&StreamId],
-    ) -> Result<Vec<u8>, ClientError> {
-        let request = self.request(method, target, "application/json");
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response<ureq::Body>, ClientError> {
+        let mut request = self.request(method, target, "application/json");
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
         let answered = match body {
             Some(body) => {
                 let request = request.header(CONTENT_TYPE, "application/json").body(body);
-                self.agent.run(request.map_err(|error| self.unreachable(&error))?)
+                self.agent.run(request.map_err(|error| invalid(error.to_string()))?)
             }
             None => self
                 .agent
                 .run(request.body(()).map_err(|error| self.unreachable(&error))?),
         };
-        self.read(answered, streams)
+        answered.map_err(|error| self.unreachable(&error))
     }
 
     /// Opens an answer without an end.
@@ -196,13 +229,14 @@ impl Http {
         let request = self.request(&Method::GET, target, "text/event-stream").body(());
         let request = request.map_err(|error| self.unreachable(&error))?;
         let answered = self.follower.run(request);
-        match answered {
-            Ok(answer) if answer.status().is_success() => Ok(answer.into_body()),
-            refused => Err(match self.read(refused, &[]) {
-                Ok(_) => self.bad_answer("it is no stream of events"),
-                Err(error) => error,
-            }),
+        let answer = answered.map_err(|error| self.unreachable(&error))?;
+        if answer.status().is_success() {
+            return Ok(answer.into_body());
         }
+        Err(match self.read(answer, &[]) {
+            Ok(_) => self.bad_answer("it is no stream of events"),
+            Err(error) => error,
+        })
     }
 
     fn request(&self, method: &Method, target: &str, accepted: &'static str) -> ureq::http::request::Builder {
@@ -214,21 +248,22 @@ impl Http {
         }
     }
 
-    fn read(
-        &self,
-        answered: Result<Response<ureq::Body>, ureq::Error>,
-        streams: &[&StreamId],
-    ) -> Result<Vec<u8>, ClientError> {
-        let answer = answered.map_err(|error| self.unreachable(&error))?;
+    /// The body of an answer that succeeded, which is a JSON object.
+    fn read(&self, answer: Response<ureq::Body>, streams: &[&StreamId]) -> Result<Vec<u8>, ClientError> {
+        let body = self.body_of(answer, streams)?;
+        // A list would be taken for the members of an object in their order.
+        match body.trim_ascii_start() {
+            [b'{', ..] => Ok(body),
+            _ => Err(self.bad_answer("it is no JSON object")),
+        }
+    }
+
+    fn body_of(&self, answer: Response<ureq::Body>, streams: &[&StreamId]) -> Result<Vec<u8>, ClientError> {
         let status = answer.status();
         let body = answer.into_body().into_with_config().limit(ANSWER_BYTES_MAX);
         let body = body.read_to_vec().map_err(|error| self.unreachable(&error))?;
         if status.is_success() {
-            // A list would be taken for the members of an object in their order.
-            return match body.trim_ascii_start() {
-                [b'{', ..] => Ok(body),
-                _ => Err(self.bad_answer("it is no JSON object")),
-            };
+            return Ok(body);
         }
         Err(error::of_answer(status.as_u16(), &body, streams))
     }

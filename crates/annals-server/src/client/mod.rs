@@ -3,7 +3,10 @@
 mod copy;
 mod error;
 mod events;
+mod groups;
 mod http;
+mod messages;
+mod processors;
 mod read;
 mod snapshots;
 mod tail;
@@ -19,7 +22,10 @@ use uuid::Uuid;
 
 pub use self::error::{ClientError, Refusal};
 pub use self::events::{Events, Page};
+pub use self::groups::{GroupSettings, GroupStart, RemoteGroup, RemoteGroupStatus, TakenEvent};
 use self::http::{Http, segment};
+pub use self::messages::MessageOptions;
+pub use self::processors::{Letters, RemoteFailure, RemoteLetter, RemoteProcessor, RemoteState, Retried};
 pub use self::snapshots::SavedSnapshot;
 pub use self::tail::Tail;
 

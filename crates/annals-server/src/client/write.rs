@@ -83,7 +83,7 @@ fn other_type(content_type: &ContentType) -> Option<&str> {
     (*content_type != ContentType::Json).then(|| content_type.as_str())
 }
 
-fn json(value: &impl Serialize) -> Result<String, Error> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, Error> {
     serde_json::to_string(value).map_err(|error| Error::Invalid {
         message: error.to_string().into(),
     })
@@ -240,7 +240,7 @@ fn range<T: Copy, U: Serialize>(name: &str, between: &Between<T>, value: impl Fn
     object(name, &Range { from, to })
 }
 
-fn filter(one: &Filter) -> Result<Raw, Error> {
+pub(super) fn filter(one: &Filter) -> Result<Raw, Error> {
     let several = |name, filters: &[Filter]| {
         let filters: Vec<Raw> = filters.iter().map(filter).collect::<Result<_, _>>()?;
         object(name, &filters)

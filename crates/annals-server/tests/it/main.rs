@@ -25,6 +25,10 @@ mod reads;
 mod remote;
 #[cfg(feature = "client")]
 mod remote_bytes;
+#[cfg(feature = "client")]
+mod remote_groups;
+#[cfg(feature = "client")]
+mod remote_programs;
 mod security;
 mod sockets;
 mod support;

@@ -88,6 +88,11 @@ impl Mailer {
         program.processors(&self.processors).subscription(&self.subscription)
     }
 
+    /// Lets the handler succeed.
+    pub(crate) fn heal(&self) {
+        self.is_healed.store(true, Ordering::SeqCst);
+    }
+
     /// Appends an event that the handler gets.
     pub(crate) fn place(&self, id: &str) {
         place(&self.store, id);
@@ -137,7 +142,7 @@ fn a_processor_tells_its_place_and_its_last_failure() {
     );
     assert_eq!((&told["handled"], &told["deadLetters"]), (&json!(0), &json!(0)));
     // What stopped it is fixed: it goes on after its checkpoint.
-    mailer.is_healed.store(true, Ordering::SeqCst);
+    mailer.heal();
     server.send("POST", "/v1/processors/mailer/resume", &[], b"").ok(200);
     mailer.processors.when_idle(SOON).unwrap();
     let told = server.get("/v1/processors/mailer").ok(200);
@@ -152,7 +157,7 @@ fn a_processor_tells_its_place_and_its_last_failure() {
 #[test]
 fn a_pause_held_a_thread_of_the_server_while_a_handler_worked() {
     let mailer = Mailer::new(OnFailure::stop());
-    mailer.is_healed.store(true, Ordering::SeqCst);
+    mailer.heal();
     let server = mailer.server();
     let held = mailer.gate.lock();
     place(&mailer.store, "order-1");
@@ -205,7 +210,7 @@ fn dead_letters_come_in_pages_and_keep_their_order() {
         (&failed["next"]["position"], &failed["next"]["attempts"]),
         (&json!(wanted[0]), &json!(2))
     );
-    mailer.is_healed.store(true, Ordering::SeqCst);
+    mailer.heal();
     // The second letter of an aggregate is not handled before the first.
     let retried = server.send("POST", &target(wanted[2], "retry"), &[], b"").ok(200);
     assert_eq!(retried, json!({ "handled": 2, "left": 0, "next": null }));

@@ -1,0 +1,151 @@
+//! The client in Rust against a program behind a server: processors, dead letters, commands and queries.
+
+use std::time::Duration;
+
+use annals::cqrs::OnFailure;
+use annals::{Position, Store};
+use annals_server::{Client, ClientError, MessageOptions, RemoteState};
+use serde_json::{Value, json};
+
+use crate::messages::Bank;
+use crate::processors::Mailer;
+use crate::remote::client_of;
+use crate::support::Running;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// The name of the problem that a call was refused with.
+#[track_caller]
+pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
+    let error = result.unwrap_err();
+    let ClientError::Refused(refusal) = error else {
+        panic!("{error}");
+    };
+    refusal.name
+}
+
+#[test]
+fn a_processor_is_looked_at_paused_and_resumed() {
+    let mailer = Mailer::with_letters(&["order-1", "order-2"]);
+    let server = mailer.server();
+    let client = client_of(&server);
+    let reached = client.wait_for_processor("mailer", None, SOON).unwrap();
+    assert_eq!(
+        (reached.lag_events, reached.parked, reached.dead_letters),
+        (0, 2, Some(2))
+    );
+    assert_eq!(client.processors().unwrap().len(), 1);
+    let failure = client.processor("mailer").unwrap().unwrap().last_error.unwrap();
+    assert_eq!(failure.reason, "no \"server\" for mail\n");
+    assert_eq!(client.pause_processor("mailer").unwrap().state, RemoteState::Paused);
+    mailer.place("order-3");
+    let late = client.wait_for_processor("mailer", Some(Position(1_000)), Duration::ZERO);
+    assert_eq!(refusal(late), "not-reached");
+    let resumed = client.resume_processor("mailer").unwrap();
+    assert!(
+        matches!(resumed.state, RemoteState::Running | RemoteState::CaughtUp),
+        "{resumed:?}"
+    );
+    assert_eq!(client.processor("none").unwrap(), None);
+    assert_eq!(refusal(client.pause_processor("none")), "not-found");
+    assert_eq!(refusal(client_of(&Running::new()).processors()), "not-found");
+}
+
+#[test]
+fn a_processor_that_has_stopped_says_why() {
+    let mailer = Mailer::new(OnFailure::stop());
+    let server = mailer.server();
+    let client = client_of(&server);
+    mailer.place("order-1");
+    assert_eq!(refusal(client.wait_for_processor("mailer", None, SOON)), "not-reached");
+    let stopped = client.processor("mailer").unwrap().unwrap();
+    assert_eq!(stopped.state, RemoteState::Stopped);
+    assert!(stopped.stop_reason.unwrap().contains("no \"server\" for mail"));
+    assert_eq!(client.dead_letters("mailer", Position(0), 10).unwrap().total, 0);
+}
+
+#[test]
+fn dead_letters_are_read_in_pages_retried_and_discarded() {
+    let mailer = Mailer::with_letters(&["order-1", "order-2", "order-3"]);
+    let server = mailer.server();
+    let client = client_of(&server);
+    let first = client.dead_letters("mailer", Position(0), 2).unwrap();
+    assert_eq!((first.letters.len(), first.total, first.lost_records), (2, 3, 0));
+    let last = client.dead_letters("mailer", first.next.unwrap(), 2).unwrap();
+    assert_eq!((last.letters.len(), last.next), (1, None));
+    assert_eq!(last.letters[0].aggregate_id, "order-3");
+    let position = first.letters[0].position;
+    let again = client.retry_dead_letter("mailer", position).unwrap();
+    assert_eq!((again.handled, again.left, again.next.unwrap().attempts), (0, 1, 2));
+    assert!(client.discard_dead_letter("mailer", position).unwrap());
+    assert!(!client.discard_dead_letter("mailer", position).unwrap());
+    mailer.heal();
+    let retried = client.retry_dead_letters("mailer").unwrap();
+    assert_eq!((retried.handled, retried.left, retried.next), (2, 0, None));
+    assert_eq!(refusal(client.retry_dead_letter("mailer", position)), "not-found");
+}
+
+fn deposit(client: &Client, amount: u64, options: &MessageOptions) -> Result<Value, ClientError> {
+    client.send_command("Deposit", &json!({ "account": "account-1", "amount": amount }), options)
+}
+
+#[test]
+fn commands_and_queries_have_replies() {
+    let store = Store::in_memory();
+    let server = Running::built(
+        annals_server::Server::builder(store.clone()).program(Bank::new(&store).program),
+        SOON,
+    );
+    let client = client_of(&server);
+    let options = MessageOptions {
+        correlation_id: Some("checkout-9".to_owned()),
+        idempotency_key: Some("deposit-1".to_owned()),
+        ..MessageOptions::default()
+    };
+    let first = deposit(&client, 250, &options).unwrap();
+    let again = deposit(&client, 250, &options).unwrap();
+    assert_eq!(
+        (&first["appended"]["repeated"], &again["appended"]["repeated"]),
+        (&json!(false), &json!(true)),
+        "{first} {again}"
+    );
+    let account = json!({ "account": "account-1" });
+    // A reply need not be an object.
+    let balance: u64 = client
+        .send_query("Balance", &account, &MessageOptions::default())
+        .unwrap();
+    assert_eq!(balance, 250);
+    let event = store.read_stream("account-1").events().remove(0);
+    assert_eq!(event.correlation_id(), Some("checkout-9"));
+}
+
+#[test]
+fn a_refused_message_has_the_reason_of_the_program() {
+    let store = Store::in_memory();
+    let server = Running::built(
+        annals_server::Server::builder(store.clone()).program(Bank::new(&store).program),
+        SOON,
+    );
+    let client = client_of(&server);
+    let none = MessageOptions::default();
+    let withdraw = json!({ "account": "account-1", "amount": 1 });
+    let refused = client.send_command::<Value>("Withdraw", &withdraw, &none).unwrap_err();
+    let ClientError::Refused(refused) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!((refused.status, refused.name.as_str()), (422, "message-refused"));
+    assert_eq!(refused.detail, "the balance is 0");
+    assert_eq!(
+        refusal(client.send_command::<Value>("Unknown", &withdraw, &none)),
+        "not-found"
+    );
+    let key = MessageOptions {
+        idempotency_key: Some("line\nbreak".to_owned()),
+        ..MessageOptions::default()
+    };
+    let invalid = deposit(&client, 1, &key).unwrap_err();
+    assert!(
+        matches!(invalid, ClientError::Store(annals::Error::Invalid { .. })),
+        "{invalid}"
+    );
+}
