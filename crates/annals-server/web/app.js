@@ -11,27 +11,39 @@ import * as event from "./views/event.js";
 import * as trace from "./views/trace.js";
 import * as statistics from "./views/statistics.js";
 import * as storage from "./views/storage.js";
+import * as processors from "./views/processors.js";
+import * as groups from "./views/groups.js";
+import * as deadLetters from "./views/dead_letters.js";
+import * as test from "./views/test.js";
 
+/** Path, name, key, and the part of the API that the page needs if not every server has it. */
 const PAGES = [
   ["/", "Home", "h"], ["/events", "Events", "e"], ["/streams", "Streams", "s"], ["/statistics", "Statistics", "t"], ["/storage", "Storage", "o"],
+  ["/processors", "Processors", "p", "processors"], ["/groups", "Groups", "r"], ["/dead-letters", "Dead letters", "d"], ["/test", "Test console", "c", "testApi"],
 ];
 
 const VIEWS = [
   [/^\/$/, home], [/^\/events$/, events], [/^\/events\/([^/]+)$/, event], [/^\/streams$/, streams], [/^\/streams\/([^/]+)$/, stream],
   [/^\/traces\/([^/]+)$/, trace], [/^\/statistics$/, statistics], [/^\/storage$/, storage],
+  [/^\/processors$/, processors], [/^\/processors\/([^/]+)$/, processors], [/^\/groups$/, groups], [/^\/groups\/([^/]+)$/, groups],
+  [/^\/dead-letters$/, deadLetters], [/^\/test$/, test],
 ];
 
 const main = document.getElementById("main");
 const search = document.getElementById("search");
+/** The optional parts of the API that the server has. */
+let capabilities = [];
 /** Ends what the shown view has begun. */
 let leaving = new AbortController();
+
+const shownPath = () => location.pathname.replace(/^\/ui/, "").replace(/\/+$/, "") || "/";
 
 /** Draws the view of the address. */
 async function draw() {
   leaving.abort();
   leaving = new AbortController();
   const { signal } = leaving;
-  const path = location.pathname.replace(/^\/ui/, "").replace(/\/+$/, "") || "/";
+  const path = shownPath();
   const query = new URLSearchParams(location.search);
   drawNavigation(path);
   const [view, parameter] = found(path);
@@ -57,7 +69,7 @@ function found(path) {
 }
 
 function drawNavigation(path) {
-  const links = PAGES.map(([target, name, key]) => {
+  const links = PAGES.filter(([, , , part]) => part === undefined || capabilities.includes(part)).map(([target, name, key]) => {
     const isHere = target === "/" ? path === "/" : path.startsWith(target);
     return make("a", { href: to(target), "aria-current": isHere ? "page" : null, title: `g ${key}` }, name);
   });
@@ -122,5 +134,7 @@ function moveRow(step) {
 addEventListener("popstate", draw);
 draw();
 server().then((found) => {
+  capabilities = found.capabilities;
+  drawNavigation(shownPath());
   if (found.ephemeral) document.getElementById("banner").textContent = "Nothing here is kept: the server has no journal, and its events end with it.";
 }).catch(() => {});

@@ -49,6 +49,12 @@ export function bytes(value) {
   return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
 }
 
+/** A duration with the unit that suits it. */
+export function seconds(value) {
+  if (value < 120) return `${value < 10 ? Number(value.toFixed(1)) : Math.round(value)} s`;
+  return value < 7_200 ? `${Math.round(value / 60)} min` : `${Math.round(value / 3_600)} h`;
+}
+
 /** A time as `2026-01-31 12:00:00.123`, in UTC, as the store has it. */
 export const time = (text) => make("time", { datetime: text }, String(text).replace("T", " ").replace("Z", ""));
 

@@ -37,21 +37,27 @@ struct File {
     text: &'static str,
 }
 
-static FILES: [File; 15] = files![
+static FILES: [File; 21] = files![
+    "actions.js" => SCRIPT,
     "api.js" => SCRIPT,
     "app.js" => SCRIPT,
     "dom.js" => SCRIPT,
     "icon.svg" => ICON,
     "links.js" => SCRIPT,
     "style.css" => STYLE,
+    "views/dead_letters.js" => SCRIPT,
     "views/event.js" => SCRIPT,
     "views/events.js" => SCRIPT,
+    "views/groups.js" => SCRIPT,
     "views/home.js" => SCRIPT,
+    "views/letters.js" => SCRIPT,
+    "views/processors.js" => SCRIPT,
     "views/rows.js" => SCRIPT,
     "views/statistics.js" => SCRIPT,
     "views/storage.js" => SCRIPT,
     "views/stream.js" => SCRIPT,
     "views/streams.js" => SCRIPT,
+    "views/test.js" => SCRIPT,
     "views/trace.js" => SCRIPT,
 ];
 

@@ -3,13 +3,11 @@
 
 use std::sync::Arc;
 
-use annals::{Appended, Store};
+use annals::{Appended, Expected, Store};
 use axum::body::Body;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{FromRequest as _, MatchedPath, RawPathParams, Request, State};
-use axum::http::header::{IF_MATCH, IF_NONE_MATCH};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
@@ -24,6 +22,7 @@ use crate::problem::{Detail, Kind, Problem};
 use crate::shared::{DEFAULT, Shared};
 use crate::test_state::{Effect, Happening, Strike, Subject, Target, TestState};
 use crate::tokens::Role;
+use crate::wire::expected;
 use crate::work;
 
 /// The fault of an answer, and the rule that caused it.
@@ -41,6 +40,9 @@ const TEXT_BYTES_MAX: usize = 1_024;
 struct Seen {
     namespace: String,
     subject: Subject,
+    /// The version that the aggregate of an append is to have, and whether a header says so.
+    expected: Expected,
+    is_precondition: bool,
 }
 
 /// Runs a request as the rules of its namespace say, and keeps what came of it.
@@ -54,10 +56,9 @@ pub(super) async fn layer(
     let Some(seen) = Seen::of(&shared, &path, params.ok().as_ref(), &request) else {
         return next.run(request).await;
     };
-    let headers = request.headers().clone();
     let (strike, response) = match strike(&shared, &seen, request).await {
         Ok((None, request)) => (None, next.run(request).await),
-        Ok((Some(strike), request)) => (Some(strike), seen.fail(&shared, strike, &headers, request, next).await),
+        Ok((Some(strike), request)) => (Some(strike), seen.fail(&shared, strike, request, next).await),
         Err(problem) => (None, problem.into_response()),
     };
     seen.record(&shared, strike, &response);
@@ -73,6 +74,9 @@ impl Seen {
             found.next().map(|(_, value)| value.to_owned())
         };
         let target = segment("aggregateId").map(|id| Target { id, kind: None });
+        // An invalid one is refused later.
+        let by_header = expected::of_headers(request.headers()).unwrap_or_default();
+        let by_parameter = || expected::parse(&parameter(request.uri(), "expectedVersion")?);
         Some(Self {
             namespace: segment("namespace").unwrap_or_else(|| DEFAULT.to_owned()),
             subject: Subject {
@@ -82,6 +86,8 @@ impl Seen {
                 aggregates: target.into_iter().collect(),
                 event_types: Vec::new(),
             },
+            expected: by_header.or_else(by_parameter).unwrap_or_default(),
+            is_precondition: by_header.is_some(),
         })
     }
 
@@ -91,14 +97,7 @@ impl Seen {
     }
 
     /// The answer to a request that a rule strikes.
-    async fn fail(
-        &self,
-        shared: &Shared,
-        strike: Strike,
-        headers: &HeaderMap,
-        request: Request,
-        next: Next,
-    ) -> Response {
+    async fn fail(&self, shared: &Shared, strike: Strike, request: Request, next: Next) -> Response {
         shared.namespaces.record(&self.namespace, &self.fault(strike));
         sleep(strike.delay).await;
         let mut response = match strike.effect {
@@ -112,7 +111,7 @@ impl Seen {
                 .into_response()
             }
             effect @ (Effect::Conflict | Effect::Unavailable | Effect::Overload | Effect::Timeout) => {
-                self.problem(shared, strike, effect, headers).into_response()
+                self.problem(shared, strike, effect).into_response()
             }
         };
         if let Ok(value) = HeaderValue::try_from(format!("{}; rule={}", name(strike.effect), strike.rule)) {
@@ -131,9 +130,9 @@ impl Seen {
     }
 
     /// The refusal of a request that is not carried out.
-    fn problem(&self, shared: &Shared, strike: Strike, effect: Effect, headers: &HeaderMap) -> Problem {
+    fn problem(&self, shared: &Shared, strike: Strike, effect: Effect) -> Problem {
         let (kind, detail) = match effect {
-            Effect::Conflict => return self.conflict(shared, strike, headers),
+            Effect::Conflict => return self.conflict(shared, strike),
             Effect::Unavailable => (Kind::Unavailable, "the store cannot be reached"),
             Effect::Overload if self.subject.is_read => (Kind::Busy, "every worker of the server is in use"),
             Effect::Overload => (Kind::Full, "the store has no room"),
@@ -143,7 +142,7 @@ impl Seen {
     }
 
     /// What an append is told to which another writer has come first.
-    fn conflict(&self, shared: &Shared, strike: Strike, headers: &HeaderMap) -> Problem {
+    fn conflict(&self, shared: &Shared, strike: Strike) -> Problem {
         let id = self.subject.aggregates.first().map_or("", |target| target.id.as_str());
         let store = shared.namespaces.get(&self.namespace);
         let version = store
@@ -152,12 +151,14 @@ impl Seen {
             .map_or(0, |info| info.version.0);
         let problem = Problem::new(Kind::VersionConflict, told(strike, "another writer came first"))
             .with("aggregateId", id)
+            .with("expectedVersion", expected::to_json(self.expected))
             .with("actualVersion", version)
             .with("position", store.map_or(0, |store| store.visible().0));
-        if headers.contains_key(IF_MATCH) || headers.contains_key(IF_NONE_MATCH) {
-            return problem.of_precondition();
+        if self.is_precondition {
+            problem.of_precondition()
+        } else {
+            problem
         }
-        problem
     }
 
     /// Adds what came of the request to the timeline, unless a rule caused it.
@@ -245,7 +246,7 @@ async fn completed(
         let (parts, body) = request.into_parts();
         let content = Content::from_request(Request::from_parts(parts.clone(), body), shared).await?;
         let bytes = content.bytes.clone();
-        let given = aggregate_type(&parts);
+        let given = parameter(&parts.uri, "aggregateType");
         let looking = work::run(shared, move || {
             look_into(&mut subject, &content, given);
             subject
@@ -264,9 +265,9 @@ async fn completed(
     Ok((subject, request))
 }
 
-fn aggregate_type(parts: &Parts) -> Option<String> {
-    let mut params = Params::parse(parts.uri.query()).ok()?;
-    params.one("aggregateType").ok()?
+fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let mut params = Params::parse(uri.query()).ok()?;
+    params.one(name).ok()?
 }
 
 /// The parts of `POST /appends` that rules ask for. The operation itself checks the others.

@@ -1,14 +1,14 @@
 // Opens every page in a browser, in both themes, and works with it as a person does. `.ci/browser` runs it.
 //
-//   node pages.mjs URL SCREENSHOTS CHROMIUM GUARDED TOKEN
+//   node pages.mjs URL SCREENSHOTS CHROMIUM GUARDED TOKEN MOUNTED
 //
-// The server at URL has the test API, and a log with conversations. The one at GUARDED answers to TOKEN alone, which may append. The pages are looked at by eye too: SCREENSHOTS has one of each.
+// The server at URL has the test API, and a log with conversations. The one at GUARDED answers to TOKEN alone, which may append. The one at MOUNTED is the example `program`. The pages are looked at by eye too: SCREENSHOTS has one of each.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { chromium } from "playwright-core";
 
-const [url, folder, program, guarded, token] = process.argv.slice(2);
+const [url, folder, program, guarded, token, mounted] = process.argv.slice(2);
 const options = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 const HOSTILE = `"><img src=x onerror="window.hit=1"><script>window.hit=1</script>\u202e`;
 
@@ -26,10 +26,18 @@ async function open(colorScheme, host = url, expected = /^$/) {
   return page;
 }
 
-async function visit(page, path) {
-  await page.goto(url + path);
+async function visit(page, path, host = url) {
+  await page.goto(host + path);
   await page.waitForSelector("#main h1");
   assert.equal(await page.locator(".problem").count(), 0, path);
+}
+
+/** Sends a request as a program does. */
+async function call(method, target, body) {
+  const sent = { method, headers: { "Content-Type": "application/json" }, body: body === undefined ? undefined : JSON.stringify(body) };
+  const answer = await fetch(target, sent);
+  assert.ok(answer.ok, `${method} ${target}: ${answer.status}`);
+  return answer.json();
 }
 
 const append = async (namespace, id, event) => {
@@ -127,6 +135,93 @@ await secured.waitForSelector("text=the token is unknown");
 await visit(page, "/ui/events");
 const [plain] = await Promise.all([page.waitForEvent("download"), page.click("a[download]")]);
 assert.equal(plain.suggestedFilename(), "events.json");
+
+// Groups: an event that a consumer could not handle, for a hostile reason, is delivered again, and discarded.
+const groups = `${url}/v1/ns/browser-groups/groups/mail`;
+await append("browser-groups", HOSTILE, { eventType: HOSTILE });
+await call("PUT", groups, { leaseSeconds: 60 });
+const park = async () => {
+  const { events } = await call("POST", `${groups}/take`);
+  await call("POST", `${groups}/nack`, { leases: events.map(({ lease }) => lease), action: "park", reason: HOSTILE });
+};
+await park();
+for (const theme of ["light", "dark"]) {
+  const shown = await open(theme);
+  for (const [name, path] of [["groups", "groups"], ["group", "groups/mail"], ["dead-letters", "dead-letters"]]) {
+    await visit(shown, `/ui/${path}?ns=browser-groups`);
+    await shown.screenshot({ path: `${folder}/${name}-${theme}.png` });
+  }
+  assert.equal(await shown.locator("td.reason").textContent(), HOSTILE);
+  await shown.context().close();
+}
+await visit(page, "/ui/groups/mail?ns=browser-groups");
+await page.click("tbody >> text=Deliver again");
+await page.waitForSelector("text=1 to be delivered again");
+await park();
+await page.click("text=Look again");
+await page.click("text=Discard");
+await page.click("text=Discard for ever?");
+await page.waitForSelector("text=There is no dead letter.");
+await visit(page, "/ui/dead-letters?ns=browser-groups");
+await page.waitForSelector("text=every event was handled");
+
+// Processors of a program: pause, resume, retry and discard.
+for (const theme of ["light", "dark"]) {
+  const shown = await open(theme, mounted);
+  for (const [name, path] of [["processors", "processors"], ["processor", "processors/mailer"], ["letters", "dead-letters"]]) {
+    await visit(shown, `/ui/${path}`, mounted);
+    await shown.screenshot({ path: `${folder}/${name}-${theme}.png` });
+  }
+  await shown.context().close();
+}
+const control = await open("light", mounted);
+await visit(control, "/ui/", mounted);
+await control.waitForSelector("nav >> text=Processors");
+assert.equal(await control.locator("nav >> text=Test console").count(), 0);
+await control.click("nav >> text=Processors");
+await control.click("text=Pause");
+await control.waitForSelector(".state >> text=paused");
+await control.click("text=Resume");
+await control.waitForSelector("button >> text=Pause");
+await control.click("td.name a");
+await control.waitForSelector("text=3 in all");
+await control.click("tbody >> text=Retry >> nth=0");
+// What the program says is a text.
+await control.waitForSelector("text=1 left: the <b>mail server</b> refuses");
+await control.click("text=Discard >> nth=0");
+await control.click("text=Discard for ever?");
+await control.waitForSelector("text=2 in all");
+
+// The test console: a namespace is reset, its clock moved, a fault added; the timeline has all of it.
+await append("browser-test", HOSTILE, { eventType: HOSTILE });
+const lab = await open("light", url, /status of 404/);
+await visit(lab, "/ui/test?ns=browser-test");
+await lab.fill("input[name=now] >> nth=0", "2026-01-31T12:00:00Z");
+await lab.click("text=Reset: empty it");
+await lab.waitForSelector("text=and stands still");
+await lab.fill("input[name=seconds]", "90");
+await lab.click("text=Advance");
+await lab.waitForSelector("time >> text=2026-01-31 12:01:30 >> nth=0");
+await lab.selectOption("select[name=fault]", "unavailable");
+await lab.fill("input[name=aggregateId]", HOSTILE);
+await lab.click("text=Add");
+await lab.waitForSelector("td >> text=unavailable");
+const refused = await fetch(`${url}/v1/ns/browser-test/streams/${encodeURIComponent(HOSTILE)}/events?aggregateType=Thing`, { method: "POST", headers: { "Content-Type": "application/json" }, body: '{"eventType":"X"}' });
+assert.deepEqual([refused.status, refused.headers.get("annals-fault")], [503, "unavailable; rule=1"]);
+await append("browser-test", HOSTILE, { eventType: HOSTILE });
+await lab.click("text=Look again");
+await lab.waitForFunction(() => document.querySelectorAll("tbody tr td:nth-child(3)").length >= 5);
+const happened = await lab.locator("h2:has-text('Timeline') ~ .scroll tbody tr td:nth-child(3)").allTextContents();
+assert.deepEqual(happened, ["appended", "reset", "clock", "fault", "appended"]);
+await lab.screenshot({ path: `${folder}/test-light.png`, fullPage: true });
+// What the server refuses is said beside the button.
+await lab.fill("input[name=snapshot]", "99");
+await lab.click("text=Restore");
+await lab.waitForSelector("text=the namespace has no snapshot '99'");
+const night = await open("dark");
+await visit(night, "/ui/test?ns=browser-test");
+await night.screenshot({ path: `${folder}/test-dark.png`, fullPage: true });
+for (const shown of [page, lab, night]) assert.equal(await shown.evaluate(() => window.hit), undefined);
 
 await browser.close();
 assert.deepEqual(faults, []);

@@ -39,13 +39,14 @@ fn an_injected_conflict_was_unlike_a_real_one() {
         &server,
         &json!({ "fault": "conflict", "aggregateId": "order-1", "times": 2 }),
     );
-    let refused = append(&server, STREAM);
+    let refused = append(&server, &format!("{STREAM}&expectedVersion=1"));
     assert_eq!(refused.header("annals-fault"), Some("conflict; rule=1"));
     let problem = refused.refused(409, "version-conflict");
     assert_eq!(
         (&problem["aggregateId"], &problem["actualVersion"], &problem["position"]),
         (&json!("order-1"), &json!(1), &json!(1))
     );
+    assert_eq!(problem["expectedVersion"], 1);
     // A failed precondition stays one.
     let headers = [JSON, ("If-Match", "\"1\"")];
     let refused = server.send("POST", STREAM, &headers, b"{\"eventType\":\"Placed\"}");

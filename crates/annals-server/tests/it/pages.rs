@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use annals::Store;
 use annals_server::Server;
+use serde_json::json;
 
 use crate::client::Answer;
+use crate::processors::Mailer;
 use crate::support::Running;
 
 /// Bytes of everything that the first page loads, at most.
@@ -55,7 +57,7 @@ fn a_page_is_whole_and_small() {
     let files = files(&server);
     assert_eq!(
         files.len(),
-        15,
+        21,
         "{:?}",
         files.iter().map(|(name, _)| name).collect::<Vec<_>>()
     );
@@ -92,7 +94,16 @@ fn a_page_loads_nothing_from_elsewhere_and_runs_nothing_within_it() {
 #[test]
 fn every_page_has_a_policy_that_permits_no_other_source() {
     let server = Running::new();
-    for target in ["/ui/", "/ui/events?text=x", "/ui/streams/a%2Fb", "/ui/assets/app.js"] {
+    for target in [
+        "/ui/",
+        "/ui/events?text=x",
+        "/ui/streams/a%2Fb",
+        "/ui/processors/a%2Fb",
+        "/ui/groups",
+        "/ui/dead-letters",
+        "/ui/test?ns=t",
+        "/ui/assets/app.js",
+    ] {
         let answer = server.get(target);
         assert_eq!(answer.status, 200, "{target}");
         let policy = answer.header("content-security-policy").unwrap();
@@ -165,4 +176,67 @@ fn a_browser_is_led_to_the_pages_and_other_clients_are_answered() {
         );
     }
     assert_eq!(server.get("/").ok(200)["name"], "annals");
+}
+
+/// What a form of another page sends, by the headers that browsers add.
+const FORMS: [&[(&str, &str)]; 3] = [
+    &[
+        ("Origin", "http://evil.example"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Sec-Fetch-Mode", "navigate"),
+    ],
+    &[("Origin", "null")],
+    &[("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")],
+];
+
+#[test]
+fn a_form_of_another_site_pressed_a_button_of_a_page() {
+    let mailer = Mailer::with_letters(&["order-1"]);
+    let server = mailer.server();
+    let letters = server.get("/v1/processors/mailer/dead-letters").ok(200);
+    let position = &letters["deadLetters"][0]["position"];
+    for form in FORMS {
+        for target in [
+            "/v1/processors/mailer/pause".to_owned(),
+            "/v1/processors/mailer/dead-letters/retry".to_owned(),
+            format!("/v1/processors/mailer/dead-letters/{position}/discard"),
+            "/v1/groups/g/resume".to_owned(),
+        ] {
+            server.send("POST", &target, form, b"").refused(403, "cross-origin");
+        }
+    }
+    let told = server.get("/v1/processors/mailer").ok(200);
+    assert_eq!((&told["state"], &told["deadLetters"]), (&json!("caughtUp"), &json!(1)));
+    // A page of the server itself may.
+    let own = format!("http://{}", server.address);
+    let headers = [("Origin", own.as_str()), ("Sec-Fetch-Site", "same-origin")];
+    let target = format!("/v1/processors/mailer/dead-letters/{position}/discard");
+    server.send("POST", &target, &headers, b"").ok(200);
+}
+
+#[test]
+fn a_form_of_another_site_emptied_the_store_of_a_test() {
+    let server = Running::for_tests();
+    server.add("a", "X");
+    for form in FORMS {
+        for target in [
+            "/v1/test/reset",
+            "/v1/test/fork/b",
+            "/v1/test/snapshots",
+            "/v1/test/faults",
+        ] {
+            server.send("POST", target, form, b"").refused(403, "cross-origin");
+        }
+    }
+    assert_eq!(server.get("/v1/count").ok(200)["count"], 1);
+    assert_eq!(
+        server.get("/v1/test/timeline").ok(200)["entries"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1
+    );
+    // A link of another site leads to a page, and to what is only read.
+    let link = [("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")];
+    assert_eq!(server.send("GET", "/ui/", &link, b"").status, 200);
 }

@@ -141,6 +141,16 @@ fn stored_times_did_not_follow_the_clock() {
 }
 
 #[test]
+fn the_clock_of_a_store_that_was_not_reset_could_not_be_read() {
+    let server = Running::for_tests();
+    assert_eq!(server.get("/v1/test/clock").ok(200)["manual"], false);
+    server
+        .post("/v1/test/clock/advance", &json!({ "seconds": 1 }))
+        .refused(400, "invalid-request");
+    server.get("/v1/ns/none/test/clock").refused(403, "unknown-namespace");
+}
+
+#[test]
 fn a_server_without_the_test_api_was_emptied() {
     let server = Running::new();
     server.add("a", "X");
