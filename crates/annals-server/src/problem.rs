@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annals::cqrs::StopReason;
+use annals::cqrs::{SagaError, StopReason};
 use annals::{Conflict, Error};
 use axum::body::Body;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -59,7 +59,7 @@ kinds! {
     NoNamespace, "unknown-namespace", FORBIDDEN, "The namespace is unknown",
         "The server has no namespace of this name. Reading never creates one.";
     NotFound, "not-found", NOT_FOUND, "There is no such resource",
-        "The path is unknown, or there is no such event, aggregate, conversation, processor, dead letter, command, query or group.";
+        "The path is unknown, or there is no such event, aggregate, conversation, processor, dead letter, saga, command, query or group.";
     Method, "method-not-allowed", METHOD_NOT_ALLOWED, "The resource has no such method",
         "The path exists, but not with this method. `Allow` lists the methods.";
     NotAcceptable, "not-acceptable", NOT_ACCEPTABLE, "The resource has no such representation",
@@ -82,6 +82,8 @@ kinds! {
         "The program refused the command or query because of the present state. Read again, and decide again.";
     ProcessorEnded, "processor-ended", CONFLICT, "The processor has ended",
         "The program has ended the processor, or its store was closed. Only the program can start it again.";
+    SagaNotRunning, "saga-not-running", CONFLICT, "The saga does not run",
+        "The processor of the saga is paused, has stopped or has ended. Nothing was changed. `detail` says which. Resume it, and repeat the request.";
     Gone, "aggregate-deleted", GONE, "The aggregate was deleted for ever",
         "The aggregate has a tombstone. Nothing was written. Use another id.";
     Precondition, "precondition-failed", PRECONDITION_FAILED, "The precondition failed",
@@ -221,6 +223,18 @@ impl From<Error> for Problem {
 impl From<StopReason> for Problem {
     fn from(reason: StopReason) -> Self {
         Self::new(Kind::Unavailable, reason.to_string())
+    }
+}
+
+/// An instance of a saga cannot be read or changed.
+impl From<SagaError> for Problem {
+    fn from(error: SagaError) -> Self {
+        let kind = match &error {
+            SagaError::NotRunning { .. } => Kind::SagaNotRunning,
+            SagaError::Unreadable { .. } => Kind::Unavailable,
+            SagaError::OwnHandler { .. } | _ => Kind::Internal,
+        };
+        Self::new(kind, error.to_string())
     }
 }
 

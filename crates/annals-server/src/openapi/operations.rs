@@ -160,6 +160,7 @@ pub(super) fn all(parts: Parts) -> Vec<Operation> {
         all.push(program_operations::wait());
         all.extend(program_operations::dead_letters());
         all.extend(program_operations::messages());
+        all.extend(program_operations::sagas());
     }
     if parts.has_test_api {
         all.extend(test_operations::namespaces());

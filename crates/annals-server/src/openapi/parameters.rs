@@ -58,6 +58,7 @@ fn plain() -> Vec<Plain> {
     all.extend(of_queries());
     all.extend(of_summaries());
     all.extend(of_programs());
+    all.extend(of_sagas());
     all.extend(of_tests());
     all
 }
@@ -399,5 +400,26 @@ fn of_tests() -> Vec<Plain> {
             "The number of the entry before the first; 0 by default.",
             number(),
         ),
+    ]
+}
+
+fn of_sagas() -> Vec<Plain> {
+    vec![
+        ("saga", "path", "saga", "The type of a saga.", text()),
+        (
+            "sagaKey",
+            "path",
+            "key",
+            "The key of an instance, percent-encoded.",
+            text(),
+        ),
+        (
+            "stuck",
+            "query",
+            "stuck",
+            "Only instances that wait for a person.",
+            flag(),
+        ),
+        ("sagaCursor", "query", "cursor", "`next` of the page before.", text()),
     ]
 }

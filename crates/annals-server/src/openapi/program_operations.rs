@@ -193,3 +193,68 @@ pub(super) fn messages() -> Vec<Operation> {
         },
     ]
 }
+
+/// The operations on sagas.
+pub(super) fn sagas() -> Vec<Operation> {
+    let problems = &[Kind::NotFound, Kind::Unavailable];
+    let changing = &[Kind::NotFound, Kind::Unavailable, Kind::SagaNotRunning];
+    let changed = &[(
+        200,
+        "The instance, and whether it was changed.",
+        Reply::Json("ChangedSaga"),
+    )];
+    vec![
+        Operation {
+            replies: &[(200, "Every saga.", Reply::Json("Sagas"))],
+            problems: &[Kind::NotFound],
+            ..get("/v1/sagas", "sagas", "sagas", "The sagas of the program")
+        },
+        Operation {
+            parameters: with(&[&["saga", "stuck", "limit", "sagaCursor"]]),
+            replies: &[(200, "A page, ascending by key.", Reply::Json("SagaInstances"))],
+            problems,
+            ..get(
+                "/v1/sagas/{saga}/instances",
+                "sagaInstances",
+                "sagas",
+                "The instances of a saga that have not ended",
+            )
+        },
+        Operation {
+            parameters: with(&[&["saga", "sagaKey"]]),
+            replies: &[(200, "The instance.", Reply::Json("SagaInstance"))],
+            problems,
+            ..get(
+                "/v1/sagas/{saga}/instances/{key}",
+                "sagaInstance",
+                "sagas",
+                "The last run of an instance, also one that has ended",
+            )
+        },
+        Operation {
+            parameters: with(&[&["saga", "sagaKey"]]),
+            replies: changed,
+            problems: changing,
+            ..of(
+                "post",
+                "/v1/sagas/{saga}/instances/{key}/retry",
+                "retrySaga",
+                "sagas",
+                "Make a stuck instance send its command again",
+            )
+        },
+        Operation {
+            parameters: with(&[&["saga", "sagaKey"]]),
+            body: Some(Body::Json("Reason")),
+            replies: changed,
+            problems: changing,
+            ..of(
+                "post",
+                "/v1/sagas/{saga}/instances/{key}/abandon",
+                "abandonSaga",
+                "sagas",
+                "End an instance without sending or compensating anything more",
+            )
+        },
+    ]
+}

@@ -14,6 +14,7 @@ pub(super) fn all() -> Value {
         queries(),
         summaries(),
         program(),
+        sagas(),
         groups(),
         service(),
         super::test_schemas::all(),
@@ -337,6 +338,27 @@ fn program() -> Value {
         ),
         "Queries": object(&json!({ "queries": list(&object(&json!({ "name": text() }), &[])) }), &[]),
         "Discarded": object(&json!({ "position": number() }), &[]),
+    })
+}
+
+fn sagas() -> Value {
+    let instance = json!({
+        "key": text(), "run": number(),
+        "phase": { "type": "string", "enum": ["running", "compensating", "completed", "failed", "abandoned", "other"] },
+        "reason": optional("string"), "stuck": optional("string"), "stepsLeft": number(),
+        "timers": { "type": "object", "additionalProperties": time() }, "state": { "description": "The state as JSON." },
+        "startedAt": time(), "changedAt": time(),
+    });
+    let saga = json!({ "name": text(), "active": number(), "stuck": number() });
+    json!({
+        "Sagas": object(&json!({ "sagas": list(&object(&saga, &[])) }), &[]),
+        "SagaInstance": object(&instance, &[]),
+        "SagaInstances": object(
+            &json!({ "instances": list(&schema("SagaInstance")), "next": optional("string"), "total": number() }),
+            &[],
+        ),
+        "ChangedSaga": object(&json!({ "changed": { "type": "boolean" }, "instance": schema("SagaInstance") }), &[]),
+        "Reason": object(&json!({ "reason": { "type": "string", "maxLength": 4_096 } }), &[]),
     })
 }
 

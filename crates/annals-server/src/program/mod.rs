@@ -3,13 +3,14 @@
 mod failure;
 mod messages;
 mod processors;
+mod sagas;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use annals::cqrs::{
-    BusError, CommandBus, Context, Message, Processor, ProcessorStatus, Processors, QueryBus, Subscription,
+    BusError, CommandBus, Context, Message, Processor, ProcessorStatus, Processors, QueryBus, Saga, Sagas, Subscription,
 };
 use axum::http::HeaderMap;
 use serde::Serialize;
@@ -21,8 +22,9 @@ use crate::problem::Problem;
 pub use self::failure::Failure;
 pub(crate) use self::messages::Route;
 pub(crate) use self::processors::DeadLetters;
+pub(crate) use self::sagas::Instances;
 
-/// The parts of a program that clients of its server control and call: processors and their dead letters, commands and queries.
+/// The parts of a program that clients of its server control and call: processors and their dead letters, sagas, commands and queries.
 /// [`Builder::program`](crate::Builder::program) adds them to a server.
 ///
 /// ```
@@ -49,6 +51,7 @@ pub(crate) use self::processors::DeadLetters;
 pub struct Program {
     sets: Vec<Processors>,
     subscriptions: BTreeMap<String, Subscribed>,
+    sagas: BTreeMap<&'static str, Arc<dyn Instances>>,
     commands: BTreeMap<&'static str, Route>,
     queries: BTreeMap<&'static str, Route>,
     context: Option<Arc<Complete>>,
@@ -69,6 +72,7 @@ impl fmt::Debug for Program {
         f.debug_struct("Program")
             .field("sets", &self.sets)
             .field("subscriptions", &self.subscriptions.keys())
+            .field("sagas", &self.sagas.keys())
             .field("commands", &self.commands.keys())
             .field("queries", &self.queries.keys())
             .finish_non_exhaustive()
@@ -95,6 +99,12 @@ impl Program {
             letters: Arc::new(subscription.clone()),
         };
         self.subscriptions.insert(name, subscribed);
+        self
+    }
+
+    /// Adds the instances of a saga: clients see those that are active or stuck, and retry or abandon them.
+    pub fn saga<S: Saga>(mut self, sagas: &Sagas<S>) -> Self {
+        self.sagas.insert(S::TYPE, Arc::new(sagas.clone()));
         self
     }
 
@@ -160,6 +170,14 @@ impl Program {
 
     pub(crate) fn has_processors(&self) -> bool {
         !self.sets.is_empty() || !self.subscriptions.is_empty()
+    }
+
+    pub(crate) fn sagas(&self) -> &BTreeMap<&'static str, Arc<dyn Instances>> {
+        &self.sagas
+    }
+
+    pub(crate) fn saga_of(&self, name: &str) -> Option<Arc<dyn Instances>> {
+        self.sagas.get(name).map(Arc::clone)
     }
 
     pub(crate) fn commands(&self) -> &BTreeMap<&'static str, Route> {

@@ -10,6 +10,7 @@ mod page;
 mod pages;
 mod processors;
 mod query;
+mod sagas;
 mod sent;
 mod service;
 mod several;
@@ -93,7 +94,12 @@ fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             ))
             .merge(gated(shared, Some(Role::Read), messages::reads()))
             .merge(gated(shared, Some(Role::Write), messages::writes()))
-            .merge(gated(shared, Some(Role::Admin), processors::controls()));
+            .merge(gated(shared, Some(Role::Read), sagas::reads()))
+            .merge(gated(
+                shared,
+                Some(Role::Admin),
+                sagas::controls().merge(processors::controls()),
+            ));
     }
     if has_test_api {
         let of_tests = test_api::routes()

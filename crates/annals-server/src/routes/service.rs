@@ -66,6 +66,7 @@ fn capabilities(shared: &Shared) -> Vec<&'static str> {
         ("commands", any(|program| !program.commands().is_empty())),
         ("processors", any(Program::has_processors)),
         ("queries", any(|program| !program.queries().is_empty())),
+        ("sagas", any(|program| !program.sagas().is_empty())),
         ("testApi", shared.namespaces.has_test_api()),
     ];
     let there = all.into_iter().filter(|(_, is_there)| *is_there);

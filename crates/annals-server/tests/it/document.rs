@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::client::Answer;
 use crate::messages::Bank;
 use crate::processors::Mailer;
+use crate::sagas::Shop;
 use crate::support::{JSON, Running};
 
 fn document() -> &'static Value {
@@ -51,7 +52,8 @@ pub(crate) fn check(method: &str, target: &str, answer: &Answer) {
         return;
     };
     // A server without the test API has none of its paths, and one without a program none of a program's.
-    let is_optional = [json!(["test"]), json!(["processors"]), json!(["messages"])].contains(&operation["tags"]);
+    let optional = ["test", "processors", "messages", "sagas"];
+    let is_optional = optional.iter().any(|tag| operation["tags"] == json!([tag]));
     if is_optional && answer.status == 404 && answer.text().contains("there is nothing at") {
         return;
     }
@@ -383,7 +385,7 @@ fn ids(document: &Value) -> Vec<String> {
 }
 
 /// A request for each operation on a program, that succeeds: operation, target and body.
-const PROGRAM_REQUESTS: [(&str, &str, &str); 13] = [
+const PROGRAM_REQUESTS: [(&str, &str, &str); 18] = [
     ("processors", "/v1/processors", ""),
     ("processor", "/v1/processors/mailer", ""),
     ("pauseProcessor", "/v1/processors/mailer/pause?timeoutSeconds=30", ""),
@@ -413,12 +415,27 @@ const PROGRAM_REQUESTS: [(&str, &str, &str); 13] = [
     ),
     ("queries", "/v1/queries", ""),
     ("messageQuery", "/v1/queries/Balance", r#"{"account":"account-1"}"#),
+    ("sagas", "/v1/sagas", ""),
+    (
+        "sagaInstances",
+        "/v1/sagas/Mail/instances?stuck=true&limit=1&cursor=a",
+        "",
+    ),
+    ("sagaInstance", "/v1/sagas/Mail/instances/order-1", ""),
+    ("retrySaga", "/v1/sagas/Mail/instances/order-1/retry", ""),
+    (
+        "abandonSaga",
+        "/v1/sagas/Mail/instances/order-1/abandon",
+        r#"{"reason":"paid in cash"}"#,
+    ),
 ];
 
 #[test]
 fn every_operation_on_a_program_answers() {
     let mailer = Mailer::with_letters(&["order-1", "order-2"]);
-    let server = mailer.server_with(Bank::new(&Store::in_memory()).program);
+    // The saga has a store of its own, which its processor reads.
+    let shop = Shop::with_orders(&["order-1"]);
+    let server = mailer.server_with(Bank::new(&Store::in_memory()).program.saga(&shop.sagas));
     let document = document_of_program();
     let letters = server.get("/v1/processors/mailer/dead-letters").ok(200);
     let position = letters["deadLetters"][0]["position"].to_string();

@@ -29,6 +29,7 @@ mod remote_bytes;
 mod remote_groups;
 #[cfg(feature = "client")]
 mod remote_programs;
+mod sagas;
 mod security;
 mod sockets;
 mod support;
