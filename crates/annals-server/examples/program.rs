@@ -1,4 +1,4 @@
-//! A program that serves its own store: clients look at its processor and its dead letters, and control them.
+//! A program that serves its own store: clients look at its processor, its dead letters and its saga, and control them.
 //!
 //! ```console
 //! cargo run -p annals-server --example program
@@ -11,14 +11,38 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use annals::cqrs::{Delivered, HandlerError, OnFailure, Processors};
-use annals::{Expected, NewEvent, Store, StreamId};
+use annals::cqrs::{Action, Delivered, HandlerError, OnFailure, Processors, Route, Saga, SendError};
+use annals::{Event, Expected, NewEvent, Store, StreamId};
 use annals_server::{Program, Server, stop_signal};
 
 #[derive(serde::Deserialize)]
 enum OrderEvent {
     Placed,
     Paid,
+}
+
+/// Ships each order that is paid.
+#[derive(Default, serde::Deserialize, serde::Serialize)]
+struct Shipping {
+    parcels: u64,
+}
+
+impl Saga for Shipping {
+    const TYPE: &'static str = "Shipping";
+    type Event = OrderEvent;
+    type Command = String;
+
+    fn route(event: &OrderEvent, record: &Event) -> Route {
+        match event {
+            OrderEvent::Placed => Route::Ignore,
+            OrderEvent::Paid => Route::start(record.aggregate_id()),
+        }
+    }
+
+    fn react(&mut self, _: OrderEvent) -> Vec<Action<String>> {
+        self.parcels += 1;
+        vec![Action::send("ship".to_owned()), Action::Complete]
+    }
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -33,12 +57,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         .subscribe("mailer", send_mail)
         .on_failure(OnFailure::park())
         .start()?;
+    // No parcel is taken, so that instances are stuck.
+    let ship = |_: &String, _: &_| Err(SendError::Failed(HandlerError::permanent("the <b>carrier</b> is away")));
+    let shipping = processors.saga::<Shipping>(ship).start()?;
     for number in 1..=3 {
         let stream = StreamId::new("Order", format!("order-{number}"));
         let events = ["Placed", "Paid"].map(|name| NewEvent::new(name).data("null"));
         store.append(&stream, Expected::NoStream, &events)?;
     }
-    let program = Program::new().processors(&processors).subscription(&mailer);
+    let program = Program::new()
+        .processors(&processors)
+        .subscription(&mailer)
+        .saga(&shipping);
     let server = Server::builder(store).program(program).build()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("http://{}", listener.local_addr()?);

@@ -78,9 +78,9 @@ mod work;
 pub use builder::Builder;
 #[cfg(feature = "client")]
 pub use client::{
-    Client, ClientError, Events, GroupSettings, GroupStart, Letters, MessageOptions, Page, Refusal, RemoteFailure,
-    RemoteGroup, RemoteGroupStatus, RemoteLetter, RemoteProcessor, RemoteState, Retried, SavedSnapshot, StoreCounts,
-    StoreState, Tail, TakenEvent,
+    Client, ClientError, Events, GroupSettings, GroupStart, Instances, Letters, MessageOptions, Page, Refusal,
+    RemoteFailure, RemoteGroup, RemoteGroupStatus, RemoteInstance, RemoteLetter, RemoteProcessor, RemoteSaga,
+    RemoteState, Retried, SavedSnapshot, StoreCounts, StoreState, Tail, TakenEvent,
 };
 pub use limits::Limits;
 pub use metrics::{DailyWork, ToolkitMetrics};

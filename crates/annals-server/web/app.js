@@ -14,19 +14,20 @@ import * as storage from "./views/storage.js";
 import * as processors from "./views/processors.js";
 import * as groups from "./views/groups.js";
 import * as deadLetters from "./views/dead_letters.js";
+import * as sagas from "./views/sagas.js";
 import * as test from "./views/test.js";
 
 /** Path, name, key, and the part of the API that the page needs if not every server has it. */
 const PAGES = [
   ["/", "Home", "h"], ["/events", "Events", "e"], ["/streams", "Streams", "s"], ["/statistics", "Statistics", "t"], ["/storage", "Storage", "o"],
-  ["/processors", "Processors", "p", "processors"], ["/groups", "Groups", "r"], ["/dead-letters", "Dead letters", "d"], ["/test", "Test console", "c", "testApi"],
+  ["/processors", "Processors", "p", "processors"], ["/sagas", "Sagas", "a", "sagas"], ["/groups", "Groups", "r"], ["/dead-letters", "Dead letters", "d"], ["/test", "Test console", "c", "testApi"],
 ];
 
 const VIEWS = [
   [/^\/$/, home], [/^\/events$/, events], [/^\/events\/([^/]+)$/, event], [/^\/streams$/, streams], [/^\/streams\/([^/]+)$/, stream],
   [/^\/traces\/([^/]+)$/, trace], [/^\/statistics$/, statistics], [/^\/storage$/, storage],
   [/^\/processors$/, processors], [/^\/processors\/([^/]+)$/, processors], [/^\/groups$/, groups], [/^\/groups\/([^/]+)$/, groups],
-  [/^\/dead-letters$/, deadLetters], [/^\/test$/, test],
+  [/^\/dead-letters$/, deadLetters], [/^\/sagas$/, sagas], [/^\/sagas\/([^/]+)$/, sagas], [/^\/test$/, test],
 ];
 
 const main = document.getElementById("main");

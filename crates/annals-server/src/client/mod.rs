@@ -8,6 +8,7 @@ mod http;
 mod messages;
 mod processors;
 mod read;
+mod sagas;
 mod snapshots;
 mod tail;
 mod tls;
@@ -26,6 +27,7 @@ pub use self::groups::{GroupSettings, GroupStart, RemoteGroup, RemoteGroupStatus
 use self::http::{Http, segment};
 pub use self::messages::MessageOptions;
 pub use self::processors::{Letters, RemoteFailure, RemoteLetter, RemoteProcessor, RemoteState, Retried};
+pub use self::sagas::{Instances, RemoteInstance, RemoteSaga};
 pub use self::snapshots::SavedSnapshot;
 pub use self::tail::Tail;
 

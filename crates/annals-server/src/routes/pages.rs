@@ -37,7 +37,7 @@ struct File {
     text: &'static str,
 }
 
-static FILES: [File; 21] = files![
+static FILES: [File; 22] = files![
     "actions.js" => SCRIPT,
     "api.js" => SCRIPT,
     "app.js" => SCRIPT,
@@ -53,6 +53,7 @@ static FILES: [File; 21] = files![
     "views/letters.js" => SCRIPT,
     "views/processors.js" => SCRIPT,
     "views/rows.js" => SCRIPT,
+    "views/sagas.js" => SCRIPT,
     "views/statistics.js" => SCRIPT,
     "views/storage.js" => SCRIPT,
     "views/stream.js" => SCRIPT,

@@ -168,7 +168,7 @@ await page.waitForSelector("text=every event was handled");
 // Processors of a program: pause, resume, retry and discard.
 for (const theme of ["light", "dark"]) {
   const shown = await open(theme, mounted);
-  for (const [name, path] of [["processors", "processors"], ["processor", "processors/mailer"], ["letters", "dead-letters"]]) {
+  for (const [name, path] of [["processors", "processors"], ["processor", "processors/mailer"], ["letters", "dead-letters"], ["sagas", "sagas"], ["saga", "sagas/Shipping?stuck=true"]]) {
     await visit(shown, `/ui/${path}`, mounted);
     await shown.screenshot({ path: `${folder}/${name}-${theme}.png` });
   }
@@ -179,11 +179,11 @@ await visit(control, "/ui/", mounted);
 await control.waitForSelector("nav >> text=Processors");
 assert.equal(await control.locator("nav >> text=Test console").count(), 0);
 await control.click("nav >> text=Processors");
-await control.click("text=Pause");
+await control.click("tr:has-text('mailer') >> text=Pause");
 await control.waitForSelector(".state >> text=paused");
 await control.click("text=Resume");
-await control.waitForSelector("button >> text=Pause");
-await control.click("td.name a");
+await control.waitForSelector("tr:has-text('mailer') >> button >> text=Pause");
+await control.click("td.name >> text=mailer");
 await control.waitForSelector("text=3 in all");
 await control.click("tbody >> text=Retry >> nth=0");
 // What the program says is a text.
@@ -191,6 +191,18 @@ await control.waitForSelector("text=1 left: the <b>mail server</b> refuses");
 await control.click("text=Discard >> nth=0");
 await control.click("text=Discard for ever?");
 await control.waitForSelector("text=2 in all");
+
+// A stuck saga is abandoned, and one is retried.
+await control.click("nav >> text=Sagas");
+await control.click("td.number a");
+await control.waitForSelector("text=3 in all");
+assert.ok((await control.locator(".state.bad").first().textContent()).includes("the <b>carrier</b> is away"));
+await control.fill("section:has-text('order-2') >> input[name=reason]", HOSTILE);
+await control.click("section:has-text('order-2') >> text=Abandon");
+await control.waitForFunction(() => ![...document.querySelectorAll("h2")].some((heading) => heading.textContent === "order-2"));
+const [again] = await Promise.all([control.waitForResponse(/\/order-1\/retry$/), control.click("section:has-text('order-1') >> text=Retry")]);
+assert.equal((await again.json()).changed, true);
+assert.equal(await control.evaluate(() => window.hit), undefined);
 
 // The test console: a namespace is reset, its clock moved, a fault added; the timeline has all of it.
 await append("browser-test", HOSTILE, { eventType: HOSTILE });

@@ -57,7 +57,7 @@ fn a_page_is_whole_and_small() {
     let files = files(&server);
     assert_eq!(
         files.len(),
-        21,
+        22,
         "{:?}",
         files.iter().map(|(name, _)| name).collect::<Vec<_>>()
     );
@@ -101,6 +101,7 @@ fn every_page_has_a_policy_that_permits_no_other_source() {
         "/ui/processors/a%2Fb",
         "/ui/groups",
         "/ui/dead-letters",
+        "/ui/sagas/a%2Fb",
         "/ui/test?ns=t",
         "/ui/assets/app.js",
     ] {

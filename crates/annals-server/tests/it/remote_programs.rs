@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::messages::Bank;
 use crate::processors::Mailer;
 use crate::remote::client_of;
+use crate::sagas::Shop;
 use crate::support::Running;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -148,4 +149,27 @@ fn a_refused_message_has_the_reason_of_the_program() {
         matches!(invalid, ClientError::Store(annals::Error::Invalid { .. })),
         "{invalid}"
     );
+}
+
+#[test]
+fn a_stuck_saga_is_found_retried_and_abandoned() {
+    let shop = Shop::with_orders(&["order-1", "order-2", "order-3"]);
+    let server = shop.server();
+    let client = client_of(&server);
+    assert_eq!(client.sagas().unwrap()[0].stuck, 3);
+    let first = client.saga_instances("Mail", true, None, 2).unwrap();
+    assert_eq!((first.instances.len(), first.total), (2, 3));
+    let last = client.saga_instances("Mail", true, first.next.as_deref(), 2).unwrap();
+    assert_eq!((last.instances[0].key.as_str(), last.next), ("order-3", None));
+    assert_eq!(last.instances[0].stuck.as_deref(), Some("no <b>server</b>"));
+    let (changed, abandoned) = client.abandon_saga("Mail", "order-2", "paid in cash").unwrap();
+    assert_eq!((changed, abandoned.phase.as_str()), (true, "abandoned"));
+    assert_eq!(abandoned.reason.as_deref(), Some("paid in cash"));
+    assert!(!client.abandon_saga("Mail", "order-2", "again").unwrap().0);
+    shop.heal();
+    assert!(client.retry_saga("Mail", "order-1").unwrap().0);
+    assert_eq!(client.saga_instance("Mail", "order-9").unwrap(), None);
+    assert_eq!(refusal(client.retry_saga("Mail", "order-9")), "not-found");
+    client.pause_processor("Mail").unwrap();
+    assert_eq!(refusal(client.retry_saga("Mail", "order-3")), "saga-not-running");
 }

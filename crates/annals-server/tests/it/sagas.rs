@@ -74,7 +74,12 @@ impl Shop {
         }
     }
 
-    fn server(&self) -> Running {
+    pub(crate) fn heal(&self) {
+        self.is_healed.store(true, Ordering::SeqCst);
+        self.processors.when_idle(SOON).unwrap();
+    }
+
+    pub(crate) fn server(&self) -> Running {
         let program = Program::new().processors(&self.processors).saga(&self.sagas);
         Running::built(Server::builder(self.store.clone()).program(program), SOON)
     }
@@ -124,8 +129,7 @@ fn a_stuck_saga_could_not_be_retried_or_abandoned() {
     // It fails again: it was stuck, and is.
     let again = post("/v1/sagas/Mail/instances/order-1/retry").ok(200);
     assert_eq!(again["changed"], true, "{again}");
-    shop.is_healed.store(true, Ordering::SeqCst);
-    shop.processors.when_idle(SOON).unwrap();
+    shop.heal();
     post("/v1/sagas/Mail/instances/order-1/retry").ok(200);
     shop.processors.when_idle(SOON).unwrap();
     let done = server.get("/v1/sagas/Mail/instances/order-1").ok(200);

@@ -26,7 +26,7 @@ export async function show(into, { signal }) {
       make("a", { href: name === about.defaultNamespace ? "/ui/" : `/ui/?ns=${encodeURIComponent(name)}` }, name), " ",
     ])),
     make("p", { class: "dim" }, "Annals ", about.version, " · ", make("a", { href: "/openapi.json" }, "API"), " · ", make("a", { href: "/metrics" }, "metrics"),
-      " · keys: / searches, g then h e s t o p r d c goes to a page, j and k go through rows"));
+      " · keys: / searches, g then h e s t o p a r d c goes to a page, j and k go through rows"));
 }
 
 function firstSteps() {
