@@ -1,21 +1,17 @@
 //! The report: one self-contained page for light and dark screens and for paper.
 
-mod chart;
+mod charts;
 mod html;
+mod svg;
 
-use std::collections::BTreeSet;
-
-use self::chart::{Bar, Line, bars, lines};
+use self::charts::{charts, curves, scaling};
 use self::html::{escape, number, table};
 use crate::results::{Figure, Manifest, RowSummary, Summary};
-use crate::status::{Status, status};
-use crate::store::DurabilityClass;
+use crate::status::status;
 use crate::workload::Mode;
 
 /// The content security policy: the page loads nothing.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'";
-/// Rows of a chart over time: more lines cannot be told apart.
-const LINES_MAX: usize = 8;
 
 /// The page of a result.
 pub fn html(manifest: &Manifest, summary: &Summary) -> String {
@@ -125,186 +121,6 @@ fn figures(summary: &Summary) -> String {
                  waiting counts. A closed loop (saturate) knows no response time. A percentile is given if at least 100 samples lie beyond it, \
                  and not among operations that were never answered. Percentiles are of all repeats together.</p>";
     format!("<h2>Figures</h2>{}{notes}\n", table(&header, &rows))
-}
-
-/// The knee: response times over the offered rate, of workloads that were measured at three rates or more.
-fn curves(summary: &Summary) -> String {
-    let groups: BTreeSet<(String, DurabilityClass)> = summary
-        .rows
-        .iter()
-        .map(|row| (base(row), row.backend.durability))
-        .collect();
-    let mut text = String::new();
-    for (workload, durability) in groups {
-        let is_meant = |row: &&RowSummary| base(row) == workload && row.backend.durability == durability;
-        let rows: Vec<&RowSummary> = summary.rows.iter().filter(is_meant).collect();
-        let names: BTreeSet<&str> = rows.iter().map(|row| row.backend.name.as_str()).collect();
-        for figure in [Figure::ResponseP50, Figure::ResponseP99] {
-            let curve = |name: &&str| {
-                let own = rows.iter().filter(|row| row.backend.name == **name);
-                let points = own.filter_map(|row| Some((row.rate?, row.figure(figure)?.value)));
-                Line {
-                    label: (*name).to_owned(),
-                    parts: vec![points.collect()],
-                }
-            };
-            let all: Vec<Line> = names
-                .iter()
-                .map(curve)
-                .filter(|line| line.parts.iter().any(|points| points.len() > 2))
-                .collect();
-            let title = format!("{workload}, {}", durability.name());
-            text.push_str(&lines(&title, ("operations/s offered", figure.name()), &all));
-        }
-    }
-    if text.is_empty() {
-        return text;
-    }
-    let note = "<p class=\"soft\">A line ends before the rate at which the backend was overloaded.</p>";
-    format!("<h2>Response time by load</h2>{note}{text}\n")
-}
-
-/// The name of a workload without its variant.
-fn base(row: &RowSummary) -> String {
-    let name = row.workload.rsplit_once('/').map(|(base, _)| base);
-    name.unwrap_or(&row.workload).to_owned()
-}
-
-/// Throughput over the number of threads or processes, of workloads that were measured with several.
-fn scaling(summary: &Summary) -> String {
-    let threads = scaling_by(summary, "threads", &|row| row.workers);
-    let processes = scaling_by(summary, "processes", &|row| row.processes);
-    threads + &processes
-}
-
-fn scaling_by(summary: &Summary, unit: &str, count: &dyn Fn(&RowSummary) -> u32) -> String {
-    let is_of_unit = |name: &str| name.strip_suffix(unit).is_some_and(|name| name.ends_with(' '));
-    let rows: Vec<&RowSummary> = summary.rows.iter().filter(|row| is_of_unit(&row.workload)).collect();
-    let groups: BTreeSet<(String, DurabilityClass)> =
-        rows.iter().map(|row| (base(row), row.backend.durability)).collect();
-    let mut text = String::new();
-    for (workload, durability) in groups {
-        let is_meant = |row: &&&RowSummary| base(row) == workload && row.backend.durability == durability;
-        let own: Vec<&&RowSummary> = rows.iter().filter(is_meant).collect();
-        let names: BTreeSet<&str> = own.iter().map(|row| row.backend.name.as_str()).collect();
-        let line = |name: &str| {
-            let rows = own.iter().filter(|row| row.backend.name == name);
-            let points =
-                rows.filter_map(|row| Some((f64::from(count(row)), row.figure(Figure::OperationsPerSecond)?.value)));
-            Line {
-                label: name.to_owned(),
-                parts: vec![points.collect()],
-            }
-        };
-        let all: Vec<Line> = names.into_iter().map(line).collect();
-        let title = format!("{workload}, {}", durability.name());
-        text.push_str(&lines(&title, (unit, "operations/s"), &all));
-    }
-    if text.is_empty() {
-        return text;
-    }
-    format!("<h2>Throughput by {unit}</h2>{text}\n")
-}
-
-/// A chart contains only rows with one durability, workload and load. `null` is omitted, because it stores no events.
-fn charts(summary: &Summary) -> String {
-    let mut groups: Vec<(&str, DurabilityClass)> = Vec::new();
-    for group in summary
-        .rows
-        .iter()
-        .map(|row| (row.workload.as_str(), row.backend.durability))
-    {
-        if !groups.contains(&group) {
-            groups.push(group);
-        }
-    }
-    let mut text = "<h2>Charts</h2><p class=\"soft\">Backends of unlike durability are never in one chart, and one that keeps nothing is in none. The line on a bar is the 95 % interval.</p>".to_owned();
-    for (workload, durability) in groups {
-        let is_drawn = |row: &&RowSummary| {
-            let is_worth = !matches!(status(row), Status::Wrong | Status::Failed);
-            row.workload == workload && row.backend.durability == durability && row.backend.keeps_events && is_worth
-        };
-        let rows: Vec<&RowSummary> = summary.rows.iter().filter(is_drawn).collect();
-        let charts = [throughput(&rows), percentiles(&rows), timeline(&rows)].concat();
-        if !charts.is_empty() {
-            let heading = format!("<h3>{}, {}</h3>\n", escape(workload), durability.name());
-            text.push_str(&heading);
-            text.push_str(&charts);
-        }
-    }
-    text
-}
-
-fn throughput(rows: &[&RowSummary]) -> String {
-    let bar = |row: &&RowSummary| {
-        let rate = row
-            .figure(Figure::EventsPerSecond)
-            .or_else(|| row.figure(Figure::OperationsPerSecond))?;
-        Some(Bar {
-            group: row.backend.name.clone(),
-            label: row.backend.name.clone(),
-            value: rate.value,
-            low: rate.low,
-            high: rate.high,
-        })
-    };
-    let all: Vec<Bar> = rows.iter().filter_map(bar).collect();
-    let has_events = rows.iter().any(|row| row.figure(Figure::EventsPerSecond).is_some());
-    bars("Throughput", if has_events { "events/s" } else { "operations/s" }, &all)
-}
-
-fn percentiles(rows: &[&RowSummary]) -> String {
-    let mut all = Vec::new();
-    for row in rows {
-        let figures: &[Figure] = match row.mode {
-            Mode::Saturate => &[Figure::ServiceP50, Figure::ServiceP99],
-            Mode::Open => &[
-                Figure::ResponseP50,
-                Figure::ResponseP90,
-                Figure::ResponseP99,
-                Figure::ResponseP999,
-            ],
-        };
-        let found = figures.iter().filter_map(|figure| Some((figure, row.figure(*figure)?)));
-        all.extend(found.map(|(figure, found)| Bar {
-            group: row.backend.name.clone(),
-            label: format!("{}, {}", row.backend.name, figure.name().trim_end_matches(" ms")),
-            value: found.value,
-            low: found.low,
-            high: found.high,
-        }));
-    }
-    bars("Percentiles", "ms", &all)
-}
-
-/// The repeats in order, each as a part of the line.
-fn timeline(rows: &[&RowSummary]) -> String {
-    let seconds = rows.iter().flat_map(|row| &row.timeline).map(|part| part.second);
-    // With room between two repeats.
-    let length = seconds.fold(0.0, f64::max) * 1.1;
-    let line = |row: &&RowSummary| {
-        let mut parts: Vec<Vec<(f64, f64)>> = Vec::new();
-        let mut start = 0.0;
-        for part in &row.timeline {
-            if parts.len() < part.repeat {
-                start = length * f64::from(u32::try_from(parts.len()).unwrap_or(0));
-                parts.push(Vec::new());
-            }
-            if let Some(points) = parts.last_mut() {
-                points.push((start + part.second, part.operations_per_second));
-            }
-        }
-        Line {
-            label: row.backend.name.clone(),
-            parts,
-        }
-    };
-    let all: Vec<Line> = rows.iter().take(LINES_MAX).map(line).collect();
-    lines(
-        "Measured time, each repeat after the other",
-        ("seconds", "operations/s"),
-        &all,
-    )
 }
 
 fn operations(summary: &Summary) -> String {

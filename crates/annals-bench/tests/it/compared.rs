@@ -6,7 +6,6 @@ use annals::{Expected, Position, Version};
 use annals_bench::backends::Naive;
 use annals_bench::compare::{Change, Comparison, compare};
 use annals_bench::plan::{Plan, Row};
-use annals_bench::report::html;
 use annals_bench::results::{FORMAT, Figure, Manifest, RowSummary, Summary, read};
 use annals_bench::statistics::Estimate;
 use annals_bench::workload::Workload;
@@ -50,7 +49,7 @@ impl EventStore for SlowedStore {
     }
 }
 
-fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
+pub(crate) fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
     let text =
         "name = \"x\"\n[load]\nworkers = 1\n[phases]\nwarmup_ms = 0\nmeasure_ms = 60\nrepeats = 3\n[mix]\nappend = 1";
     let workloads = vec![Workload::parse(text).unwrap()];
@@ -256,15 +255,4 @@ fn a_worse_tail_of_a_closed_loop_passed() {
         .collect();
     assert_eq!(worse.len(), 1, "{comparison:?}");
     assert_eq!(worse[0].figure, Some(Figure::ServiceP99));
-}
-
-#[test]
-fn a_store_was_drawn_beside_one_that_keeps_nothing() {
-    let (manifest, mut summary, _) = measured(Duration::ZERO);
-    let charts = |summary: &Summary| html(&manifest, summary).matches("<figure>").count();
-    assert!(charts(&summary) > 0);
-    for row in &mut summary.rows {
-        row.backend.keeps_events = false;
-    }
-    assert_eq!(charts(&summary), 0);
 }

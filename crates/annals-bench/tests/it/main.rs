@@ -6,6 +6,7 @@ mod cheats;
 mod compared;
 mod expired;
 mod followed;
+mod reported;
 mod runs;
 mod simulated;
 mod stopped;

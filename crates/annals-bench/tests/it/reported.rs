@@ -1,0 +1,103 @@
+//! Reports: which rows are drawn beside each other, and what stands beside a figure.
+
+use std::time::Duration;
+
+use annals_bench::BatchUnit;
+use annals_bench::oracle::{Rule, Violation};
+use annals_bench::report::html;
+use annals_bench::results::{Figure, Manifest, RowSummary, Summary};
+use annals_bench::statistics::Estimate;
+
+use crate::compared::measured;
+
+/// A result of one row, which tests copy and change.
+fn result() -> (Manifest, Summary) {
+    let (manifest, summary, _) = measured(Duration::ZERO);
+    (manifest, summary)
+}
+
+/// The figures of a page, each from its title to the end of its data table.
+fn drawn(page: &str) -> Vec<&str> {
+    let figures = page.split("<figure>").skip(1);
+    figures.filter_map(|rest| rest.split("</figure>").next()).collect()
+}
+
+/// The row with another name of its backend, and `change`.
+fn renamed(row: &RowSummary, name: &str, change: impl Fn(&mut RowSummary)) -> RowSummary {
+    let mut row = row.clone();
+    name.clone_into(&mut row.backend.name);
+    change(&mut row);
+    row
+}
+
+fn set(row: &mut RowSummary, figure: Figure, value: f64) {
+    row.figures.retain(|(own, _)| *own != figure);
+    let (low, high) = (value, value);
+    row.figures.push((figure, Estimate { value, low, high }));
+}
+
+/// Rows of a sweep: four rates in an open loop, and one and two threads.
+fn swept(row: &RowSummary) -> Vec<RowSummary> {
+    let at = |rate: f64| {
+        let mut row = row.clone();
+        row.workload = format!("x/{rate}");
+        row.rate = Some(rate);
+        set(&mut row, Figure::ResponseP50, rate);
+        row
+    };
+    let with = |threads: u32| {
+        let mut row = row.clone();
+        row.workload = format!("x/{threads} threads");
+        row.workers = threads;
+        row
+    };
+    let rates = [100.0, 200.0, 300.0, 400.0].map(at);
+    rates.into_iter().chain([1, 2].map(with)).collect()
+}
+
+#[test]
+fn a_store_was_drawn_beside_one_that_keeps_nothing() {
+    let (manifest, mut summary) = result();
+    assert!(!drawn(&html(&manifest, &summary)).is_empty());
+    for row in &mut summary.rows {
+        row.backend.keeps_events = false;
+    }
+    let page = html(&manifest, &summary);
+    assert_eq!(drawn(&page), [""; 0]);
+}
+
+#[test]
+fn wrong_rows_and_rows_of_null_were_drawn_in_a_sweep() {
+    let (manifest, summary) = result();
+    let red = |row: &mut RowSummary| {
+        row.violations.push(Violation {
+            rule: Rule::NothingLost,
+            count: 1,
+            examples: Vec::new(),
+        });
+    };
+    let rows = [
+        renamed(&summary.rows[0], "kept", |_| ()),
+        renamed(&summary.rows[0], "lossy", red),
+        renamed(&summary.rows[0], "broken", |row| row.failure = Some("gone".to_owned())),
+        renamed(&summary.rows[0], "nothing", |row| row.backend.keeps_events = false),
+    ];
+    let summary = Summary {
+        rows: rows.iter().flat_map(swept).collect(),
+        ..summary
+    };
+    let page = html(&manifest, &summary);
+    let (drawn, swept) = (
+        drawn(&page),
+        ["operations/s over threads", "response p50 ms over operations/s offered"],
+    );
+    for title in swept {
+        assert!(drawn.iter().any(|figure| figure.contains(title)), "{title}");
+    }
+    for figure in drawn {
+        assert!(figure.contains("kept"), "{figure}");
+        for name in ["lossy", "broken", "nothing"] {
+            assert!(page.contains(name) && !figure.contains(name), "{name}: {figure}");
+        }
+    }
+}
