@@ -10,8 +10,6 @@ use crate::workload::Mode;
 
 /// Points of a line that show a knee.
 const POINTS_MIN: usize = 3;
-/// Rows of a chart over time: more lines cannot be told apart.
-const LINES_MAX: usize = 8;
 
 /// Rows of one chart.
 struct Group<'a> {
@@ -40,7 +38,7 @@ fn is_drawn(row: &RowSummary) -> bool {
     row.backend.keeps_events && !matches!(status(row), Status::Wrong | Status::Failed)
 }
 
-/// The rows that are drawn, in groups of one durability and workload by `name`; rows without a name are left out. Every chart takes
+/// The rows that are drawn, in groups of one durability, batch unit, and workload by `name`; rows without a name are left out. Every chart takes
 /// its rows from here.
 fn groups<'a>(summary: &'a Summary, name: &dyn Fn(&RowSummary) -> Option<&str>) -> Vec<Group<'a>> {
     let mut groups: Vec<Group<'a>> = Vec::new();
@@ -48,8 +46,8 @@ fn groups<'a>(summary: &'a Summary, name: &dyn Fn(&RowSummary) -> Option<&str>) 
         let Some(name) = name(row) else {
             continue;
         };
-        let durability = row.backend.durability.name();
-        let title = format!("{name}, {durability}");
+        let (durability, unit) = (row.backend.durability.name(), row.backend.batch_unit.name());
+        let title = format!("{name}, {durability}, batch unit {unit}");
         match groups.iter_mut().find(|group| group.title == title) {
             Some(group) => group.rows.push(row),
             None => groups.push(Group { title, rows: vec![row] }),
@@ -103,7 +101,7 @@ fn scaling_by(summary: &Summary, unit: &str, count: &dyn Fn(&RowSummary) -> u32)
 
 /// The charts of each workload.
 pub(super) fn charts(summary: &Summary) -> String {
-    let mut text = "<h2>Charts</h2><p class=\"soft\">A chart has backends of one durability. Rows that are WRONG or failed, and backends that \
+    let mut text = "<h2>Charts</h2><p class=\"soft\">A chart has backends of one durability and one batch unit. Rows that are WRONG or failed, and backends that \
                     keep nothing, are in none. The line on a bar is the 95 % interval.</p>"
         .to_owned();
     for group in groups(summary, &|row| Some(&row.workload)) {
@@ -182,7 +180,7 @@ fn timeline(rows: &[&RowSummary]) -> String {
             parts,
         }
     };
-    let all: Vec<Line> = rows.iter().take(LINES_MAX).map(line).collect();
+    let all: Vec<Line> = rows.iter().map(line).collect();
     lines(
         "Measured time, each repeat after the other",
         ("seconds", "operations/s"),

@@ -10,7 +10,7 @@ const VALUES: f64 = 110.0;
 const BAR: f64 = 26.0;
 const HEIGHT: f64 = 240.0;
 const LEFT: f64 = 70.0;
-/// Colours of the style; more series begin again.
+/// Colours of the style, and the most lines of a chart: more cannot be told apart.
 const COLOURS: usize = 8;
 
 /// A bar, with its interval.
@@ -69,12 +69,15 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let row = |bar: &Bar| [bar.label.clone(), number(bar.value), number(bar.low), number(bar.high)].to_vec();
     let rows: Vec<Vec<String>> = bars.iter().map(row).collect();
     let table = super::html::table(&["", unit, "95 % from", "to"], &rows);
-    figure(&format!("{title}, {unit}"), top + 4.0, &svg, &table)
+    figure(&format!("{title}, {unit}"), (top + 4.0, &svg), "", &table)
 }
 
-/// Lines over a common axis; empty without points.
+/// Lines over a common axis; empty without points. The first [`COLOURS`] are drawn, and the data table has all.
 pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String {
-    let points = || lines.iter().flat_map(|line| line.parts.iter().flatten());
+    let has_points = |line: &&Line| line.parts.iter().any(|part| !part.is_empty());
+    let lines: Vec<&Line> = lines.iter().filter(has_points).collect();
+    let drawn = lines.get(..COLOURS).unwrap_or(&lines);
+    let points = || drawn.iter().flat_map(|line| line.parts.iter().flatten());
     let right = points().map(|point| point.0).fold(0.0, f64::max);
     let highest = points().map(|point| point.1).fold(0.0, f64::max);
     if right <= 0.0 || highest <= 0.0 {
@@ -97,48 +100,69 @@ pub(super) fn lines(title: &str, units: (&str, &str), lines: &[Line]) -> String 
             ),
         );
     }
-    let mut legend = String::new();
-    let mut rows = Vec::new();
-    for (index, line) in lines.iter().enumerate() {
-        let colour = index % COLOURS;
-        let place = |point: &(f64, f64)| {
-            let (x, y) = at(*point);
-            format!("{x:.1},{y:.1}")
-        };
-        for part in &line.parts {
-            let places: Vec<String> = part.iter().map(place).collect();
-            let places = places.join(" ");
-            push(
-                &mut svg,
-                format_args!("<polyline class=\"line s{colour}\" points=\"{places}\"/>"),
-            );
-        }
+    let parts = drawn
+        .iter()
+        .enumerate()
+        .flat_map(|(colour, line)| line.parts.iter().map(move |part| (colour, part)));
+    for (colour, part) in parts {
+        let places = part
+            .iter()
+            .map(|point| at(*point))
+            .map(|(x, y)| format!("{x:.1},{y:.1}"));
+        let places = places.collect::<Vec<_>>().join(" ");
         push(
-            &mut legend,
-            format_args!(
-                "<svg viewBox=\"0 0 10 10\" style=\"width:.7em;display:inline-block\" aria-hidden=\"true\"><rect class=\"f{colour}\" width=\"10\" height=\"10\"/></svg> {} &#160; ",
-                escape(&line.label)
-            ),
-        );
-        rows.extend(
-            line.parts
-                .iter()
-                .flatten()
-                .map(|(x, y)| vec![line.label.clone(), number(*x), number(*y)]),
+            &mut svg,
+            format_args!("<polyline class=\"line s{colour}\" points=\"{places}\"/>"),
         );
     }
-    let table = super::html::table(&["", units.0, units.1], &rows);
     let title = format!("{title}: {} over {}", units.1, units.0);
-    figure(&title, HEIGHT, &svg, &format!("<p>{legend}</p>{table}"))
+    figure(
+        &title,
+        (HEIGHT, &svg),
+        &legend(drawn, lines.len()),
+        &points_of(&lines, units),
+    )
 }
 
-fn figure(title: &str, height: f64, svg: &str, below: &str) -> String {
+/// The colours of the `drawn` lines of `all`.
+fn legend(drawn: &[&Line], all: usize) -> String {
+    let keys = drawn.iter().enumerate();
+    let mut legend: String = keys.map(|(colour, line)| key(colour, &line.label)).collect();
+    if drawn.len() < all {
+        let drawn = drawn.len();
+        push(
+            &mut legend,
+            format_args!("<br>The first {drawn} of {all} lines are drawn; the data table has all."),
+        );
+    }
+    legend
+}
+
+/// The table of the points of lines.
+fn points_of(lines: &[&Line], units: (&str, &str)) -> String {
+    let points = |line: &&Line| {
+        let row = |(x, y): &(f64, f64)| vec![line.label.clone(), number(*x), number(*y)];
+        line.parts.iter().flatten().map(row).collect::<Vec<_>>()
+    };
+    let rows: Vec<Vec<String>> = lines.iter().flat_map(points).collect();
+    super::html::table(&["", units.0, units.1], &rows)
+}
+
+/// A square of a colour, and what has it.
+fn key(colour: usize, label: &str) -> String {
+    format!(
+        "<svg viewBox=\"0 0 10 10\" style=\"width:.7em;display:inline-block\" aria-hidden=\"true\"><rect class=\"f{colour}\" width=\"10\" height=\"10\"/></svg> {} &#160; ",
+        escape(label)
+    )
+}
+
+fn figure(title: &str, (height, svg): (f64, &str), legend: &str, table: &str) -> String {
     let title = escape(title);
-    let (legend, table) = below
-        .split_once("<div")
-        .map_or((below, String::new()), |(legend, table)| {
-            (legend, format!("<div{table}"))
-        });
+    let legend = if legend.is_empty() {
+        String::new()
+    } else {
+        format!("<p>{legend}</p>")
+    };
     format!(
         "<figure><figcaption>{title}</figcaption><svg viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\" aria-label=\"{title}\">{svg}</svg>{legend}\
          <details><summary>data</summary>{table}</details></figure>\n"

@@ -101,3 +101,49 @@ fn wrong_rows_and_rows_of_null_were_drawn_in_a_sweep() {
         }
     }
 }
+
+#[test]
+fn unlike_batch_units_were_in_one_chart() {
+    let (manifest, summary) = result();
+    let torn = |row: &mut RowSummary| row.backend.batch_unit = BatchUnit::Event;
+    let rows = [
+        renamed(&summary.rows[0], "whole", |_| ()),
+        renamed(&summary.rows[0], "torn", torn),
+    ];
+    let summary = Summary {
+        rows: rows.iter().flat_map(swept).collect(),
+        ..summary
+    };
+    let page = html(&manifest, &summary);
+    let drawn = drawn(&page);
+    let has = |name: &str| drawn.iter().filter(|figure| figure.contains(name)).count();
+    assert!(has("whole") > 0 && has("whole") == has("torn"));
+    for figure in drawn {
+        assert!(!(figure.contains("whole") && figure.contains("torn")), "{figure}");
+    }
+    assert!(page.contains("x, volatile, batch unit event"));
+}
+
+#[test]
+fn rows_after_the_eighth_were_left_out_of_the_timeline_in_silence() {
+    let (manifest, summary) = result();
+    let row = |number| renamed(&summary.rows[0], &format!("backend-{number}-"), |_| ());
+    let timeline = |rows: usize| {
+        let summary = Summary {
+            rows: (0..rows).map(row).collect(),
+            ..summary.clone()
+        };
+        let page = html(&manifest, &summary);
+        let drawn = drawn(&page);
+        let found = drawn.iter().find(|figure| figure.contains("Measured time"));
+        (*found.unwrap()).to_owned()
+    };
+    let (eight, ten) = (timeline(8), timeline(10));
+    assert!(!eight.contains("are drawn"), "{eight}");
+    assert!(
+        ten.contains("The first 8 of 10 lines are drawn; the data table has all."),
+        "{ten}"
+    );
+    let (picture, table) = ten.split_once("<details>").unwrap();
+    assert!(!picture.contains("backend-9-") && table.contains("backend-9-"), "{ten}");
+}
