@@ -44,7 +44,7 @@ fn records(summary: &Summary) -> Records {
 }
 
 fn write_grid(summary: &Summary, out: &mut Out<'_>) -> Outcome {
-    let columns = [
+    let mut columns = vec![
         Column::left("workload", Role::Id),
         Column::left("backend", Role::Type),
         Column::left("durability", Role::Secondary),
@@ -53,10 +53,14 @@ fn write_grid(summary: &Summary, out: &mut Out<'_>) -> Outcome {
         Column::left("time", Role::Secondary),
         Column::right("p50 ms", Role::Number),
         Column::right("p99 ms", Role::Number),
+        Column::right("wait p99 ms", Role::Number),
         Column::right("bytes/event", Role::Number),
         Column::left("result", Role::Plain),
     ];
+    let has_wait = summary.rows.iter().any(|row| row.mode == Mode::Open);
+    columns.retain(|column| has_wait || column.name != "wait p99 ms");
     let steps = [
+        Narrow::Drop("wait p99 ms"),
         Narrow::Drop("bytes/event"),
         Narrow::Drop("±"),
         Narrow::Drop("time"),
@@ -65,12 +69,12 @@ fn write_grid(summary: &Summary, out: &mut Out<'_>) -> Outcome {
     ];
     let mut grid = Grid::new(&columns, &steps, out.screen).whole_last();
     for row in &summary.rows {
-        grid.push(&cells(row));
+        grid.push(&cells(row, has_wait));
     }
     grid.write(out.stdout)
 }
 
-fn cells(row: &RowSummary) -> [String; 10] {
+fn cells(row: &RowSummary, has_wait: bool) -> Vec<String> {
     let (time, p50, p99) = match row.mode {
         Mode::Saturate => ("service", Figure::ServiceP50, Figure::ServiceP99),
         Mode::Open => ("response", Figure::ResponseP50, Figure::ResponseP99),
@@ -82,8 +86,12 @@ fn cells(row: &RowSummary) -> [String; 10] {
         row.figure(figure)
             .map_or_else(|| "n/a".to_owned(), |found| millis(found.value))
     };
+    let wait = match row.mode {
+        Mode::Saturate => String::new(),
+        Mode::Open => shown(Figure::WaitP99),
+    };
     let memory = row.memory_per_event().map(|bytes| format!("{bytes:.0}"));
-    [
+    let mut cells = vec![
         row.workload.clone(),
         row.backend.name.clone(),
         row.backend.durability.name().to_owned(),
@@ -92,9 +100,10 @@ fn cells(row: &RowSummary) -> [String; 10] {
         time.to_owned(),
         shown(p50),
         shown(p99),
-        memory.unwrap_or_default(),
-        status(row).name().to_owned(),
-    ]
+    ];
+    cells.extend(has_wait.then_some(wait));
+    cells.extend([memory.unwrap_or_default(), status(row).name().to_owned()]);
+    cells
 }
 
 #[expect(clippy::cast_sign_loss, reason = "a rate is not negative")]
@@ -236,7 +245,7 @@ fn write_remarks(summary: &Summary, out: &mut Out<'_>) -> Outcome {
         out.note("service: from the start of an operation, in a closed loop; says nothing of waiting")?;
     }
     if summary.rows.iter().any(|row| row.mode == Mode::Open) {
-        out.note("response: from the time at which an operation was due")?;
+        out.note("response: from the time at which an operation was due; wait: from then to its start")?;
     }
     Ok(())
 }

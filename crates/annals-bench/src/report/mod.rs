@@ -19,6 +19,7 @@ pub fn html(manifest: &Manifest, summary: &Summary) -> String {
     let parts = [
         head(manifest, summary),
         figures(summary),
+        times_apart(summary),
         curves(summary),
         scaling(summary),
         charts(summary),
@@ -67,6 +68,18 @@ fn head(manifest: &Manifest, summary: &Summary) -> String {
 fn shown(row: &RowSummary, figure: Figure) -> String {
     row.figure(figure)
         .map_or_else(|| "n/a".to_owned(), |found| number(found.value))
+}
+
+/// The header of [`names`].
+const NAMES: [&str; 3] = ["workload", "backend", "durability"];
+
+/// What a row of a table is about: its durability stands beside each figure.
+fn names(row: &RowSummary) -> [String; 3] {
+    [
+        row.workload.clone(),
+        row.backend.name.clone(),
+        row.backend.durability.name().to_owned(),
+    ]
 }
 
 fn times(row: &RowSummary) -> [Figure; 3] {
@@ -118,9 +131,38 @@ fn figures(summary: &Summary) -> String {
         "result",
     ];
     let notes = "<p class=\"soft\">Service time is from the start of an operation to its end. Response time is from the moment at which the operation was due: \
-                 waiting counts. A closed loop (saturate) knows no response time. A percentile is given if at least 100 samples lie beyond it, \
+                 waiting counts. A closed loop (saturate) has no response time. A percentile is given if at least 100 samples lie beyond it, \
                  and not among operations that were never answered. Percentiles are of all repeats together.</p>";
     format!("<h2>Figures</h2>{}{notes}\n", table(&header, &rows))
+}
+
+/// What an operation takes, apart from what it waits before, in open loops.
+fn times_apart(summary: &Summary) -> String {
+    let times = [
+        Figure::ServiceP50,
+        Figure::ServiceP99,
+        Figure::WaitP50,
+        Figure::WaitP99,
+        Figure::ResponseP50,
+        Figure::ResponseP99,
+    ];
+    let cells = |row: &RowSummary| {
+        let mut cells = names(row).to_vec();
+        cells.extend(times.map(|figure| shown(row, figure)));
+        cells
+    };
+    let open = summary.rows.iter().filter(|row| row.mode == Mode::Open);
+    let rows: Vec<Vec<String>> = open.map(cells).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let header: Vec<&str> = NAMES.into_iter().chain(times.map(Figure::name)).collect();
+    let note = "<p class=\"soft\">Wait is from the moment at which an operation was due to its start, service from there to its end, and response is both. A \
+                percentile of the response is not the sum of the other two. A row that was overloaded has only the service time.</p>";
+    format!(
+        "<h2>Service, wait and response time</h2>{}{note}\n",
+        table(&header, &rows)
+    )
 }
 
 fn operations(summary: &Summary) -> String {

@@ -175,6 +175,10 @@ pub enum Figure {
     ServiceP50,
     /// Its 99th percentile.
     ServiceP99,
+    /// The median of the wait, from the time at which an operation was due to its start, in milliseconds.
+    WaitP50,
+    /// Its 99th percentile.
+    WaitP99,
     /// The median of the response time, from the time at which an operation was due, in milliseconds.
     ResponseP50,
     /// Its 90th percentile.
@@ -197,12 +201,14 @@ pub enum Figure {
 
 impl Figure {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::EventsPerSecond,
         Self::OperationsPerSecond,
         Self::BytesPerSecond,
         Self::ServiceP50,
         Self::ServiceP99,
+        Self::WaitP50,
+        Self::WaitP99,
         Self::ResponseP50,
         Self::ResponseP90,
         Self::ResponseP99,
@@ -222,6 +228,8 @@ impl Figure {
             Self::BytesPerSecond => "bytes/s",
             Self::ServiceP50 => "service p50 ms",
             Self::ServiceP99 => "service p99 ms",
+            Self::WaitP50 => "wait p50 ms",
+            Self::WaitP99 => "wait p99 ms",
             Self::ResponseP50 => "response p50 ms",
             Self::ResponseP90 => "response p90 ms",
             Self::ResponseP99 => "response p99 ms",

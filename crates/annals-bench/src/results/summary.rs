@@ -93,7 +93,7 @@ fn longest(run: &Run, mode: Mode) -> Duration {
     }
 }
 
-/// The figures that are known. Those of the response are for an open loop alone: a closed one does not know when an operation was due. An
+/// The figures that are known. Those of the wait and the response are for an open loop alone: in a closed one, no operation is due. An
 /// overloaded row has none of them, since they depend on how long it was measured.
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2 to the power of 53")]
 fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
@@ -106,12 +106,15 @@ fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
     };
     let services: Vec<Samples> = row.runs.iter().map(|run| run.loaded.recording.all().service).collect();
     let responses: Vec<Samples> = row.runs.iter().map(|run| run.loaded.recording.all().response).collect();
+    let waits: Vec<Samples> = row.runs.iter().map(|run| run.loaded.recording.wait.clone()).collect();
     let service = |share| estimate_percentile(&services, &|all| all.quantile(share));
     let is_open = row.workload.load.mode == Mode::Open && !is_overloaded;
-    let response = |share| {
+    let since_due = |repeats: &[Samples], share| {
         let of = |all: &Samples| censored(row, all, share);
-        is_open.then(|| estimate_percentile(&responses, &of)).flatten()
+        is_open.then(|| estimate_percentile(repeats, &of)).flatten()
     };
+    let response = |share| since_due(&responses, share);
+    let wait = |share| since_due(&waits, share);
     let sights: Vec<Samples> = seen(row).map(|seen| seen.after.clone()).collect();
     let seen = |share| estimate_percentile(&sights, &|all| all.quantile(share));
     let has_appends = row.runs.iter().any(|run| run.loaded.recording.events > 0);
@@ -121,6 +124,8 @@ fn figures(row: &Row, is_overloaded: bool) -> Vec<(Figure, Estimate)> {
         Figure::BytesPerSecond => rate(&|run| run.loaded.recording.bytes).filter(|_| has_appends),
         Figure::ServiceP50 => service(0.5),
         Figure::ServiceP99 => service(0.99),
+        Figure::WaitP50 => wait(0.5),
+        Figure::WaitP99 => wait(0.99),
         Figure::ResponseP50 => response(0.5),
         Figure::ResponseP90 => response(0.9),
         Figure::ResponseP99 => response(0.99),
@@ -140,7 +145,7 @@ fn of_runs(row: &Row, of: &dyn Fn(&Run) -> Option<f64>) -> Option<Estimate> {
     estimate(&row.runs.iter().filter_map(of).collect::<Vec<_>>())
 }
 
-/// A percentile of responses, with the operations that were never answered.
+/// A percentile of waits or responses, with the operations that never started: they waited for the whole drain at least.
 fn censored(row: &Row, all: &Samples, share: f64) -> Quantile {
     let censored: u64 = row.runs.iter().map(|run| run.loaded.censored).sum();
     let waited = Duration::from_millis(row.workload.phases.drain_ms);
@@ -222,6 +227,90 @@ fn covered(second: f64, seconds: f64, time: Duration) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::Naive;
+    use crate::load::recording::{Outcome, Times, Window};
+    use crate::load::{Loaded, Recording};
+    use crate::store::{Backend as _, Usage};
+    use crate::workload::Workload;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    /// A run whose operations waited for 1, 2, 3 … ms, and took 1 ms each.
+    fn run_of(operations: u32) -> Run {
+        let mut recording = Recording::default();
+        let window = Window {
+            start: Duration::ZERO,
+            end: 2 * operations * MS,
+        };
+        for wait in 1..=operations {
+            let times = Times {
+                due: MS,
+                ready: MS,
+                started: MS + wait * MS,
+                ended: 2 * MS + wait * MS,
+            };
+            recording.add(window, Kind::Load, times, Outcome::Read, (0, 0));
+        }
+        let loaded = Loaded {
+            offered: recording.ended,
+            recording,
+            time: window.end,
+            ..Loaded::default()
+        };
+        Run {
+            loaded,
+            verdict: Verdict::default(),
+            phases: Vec::new(),
+            is_steady: true,
+            usage: Usage::default(),
+            stored: 0,
+            replay: None,
+            seen: None,
+            expired: None,
+            traced: None,
+            recovery: None,
+        }
+    }
+
+    /// The summary of one repeat in an open or a closed loop.
+    fn summary_of(mode: Mode, run: Run) -> RowSummary {
+        let mut workload = Workload::named("x");
+        workload.load.mode = mode;
+        summarize(&Row {
+            backend: Naive.description(),
+            workload,
+            runs: vec![run],
+            failure: None,
+        })
+    }
+
+    #[test]
+    fn the_wait_was_measured_and_shown_nowhere() {
+        let near =
+            |found: Option<Estimate>, millis: f64| found.is_some_and(|own| (own.value - millis).abs() < millis / 500.0);
+        let row = summary_of(Mode::Open, run_of(10_000));
+        assert!(near(row.figure(Figure::WaitP50), 5_000.0), "{:?}", row.figures);
+        assert!(near(row.figure(Figure::WaitP99), 9_900.0), "{:?}", row.figures);
+        assert!(near(row.figure(Figure::ResponseP50), 5_001.0), "{:?}", row.figures);
+        assert!(near(row.figure(Figure::ServiceP50), 1.0), "{:?}", row.figures);
+    }
+
+    #[test]
+    fn a_wait_was_shown_with_too_few_samples_or_without_a_schedule() {
+        let few = summary_of(Mode::Open, run_of(9_999));
+        assert!(few.figure(Figure::WaitP50).is_some() && few.figure(Figure::WaitP99).is_none());
+        let closed = summary_of(Mode::Saturate, run_of(10_000));
+        assert!(closed.figure(Figure::WaitP50).is_none() && closed.figure(Figure::ServiceP50).is_some());
+        // Of 10,000 operations, 400 never started: less than 5 %, but more than one in a hundred.
+        let mut run = run_of(9_600);
+        (run.loaded.censored, run.loaded.offered) = (400, 10_000);
+        let cut = summary_of(Mode::Open, run);
+        assert!(
+            !cut.is_overloaded && cut.figure(Figure::WaitP99).is_none(),
+            "{:?}",
+            cut.figures
+        );
+    }
 
     #[test]
     fn the_last_part_of_a_load_that_ended_early_had_a_low_rate() {

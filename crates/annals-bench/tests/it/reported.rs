@@ -7,6 +7,7 @@ use annals_bench::oracle::{Rule, Violation};
 use annals_bench::report::html;
 use annals_bench::results::{Figure, Manifest, RowSummary, Summary};
 use annals_bench::statistics::Estimate;
+use annals_bench::workload::Mode;
 
 use crate::compared::measured;
 
@@ -146,4 +147,18 @@ fn rows_after_the_eighth_were_left_out_of_the_timeline_in_silence() {
     );
     let (picture, table) = ten.split_once("<details>").unwrap();
     assert!(!picture.contains("backend-9-") && table.contains("backend-9-"), "{ten}");
+}
+
+#[test]
+fn a_report_of_an_open_loop_had_no_wait() {
+    let (manifest, mut summary) = result();
+    assert!(!html(&manifest, &summary).contains("wait p99 ms"));
+    let row = &mut summary.rows[0];
+    row.mode = Mode::Open;
+    set(row, Figure::WaitP99, 1234.0);
+    let page = html(&manifest, &summary);
+    let (_, table) = page.split_once("Service, wait and response time").unwrap();
+    let (table, _) = table.split_once("</table>").unwrap();
+    assert!(table.contains("wait p99 ms") && table.contains("1,234"), "{table}");
+    assert!(table.contains("volatile"), "{table}");
 }
