@@ -13,9 +13,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{FORMAT, Figure, Manifest, Summary};
+use crate::load::{Loaded, Samples};
 use crate::plan::Row;
 use crate::statistics::Estimate;
-use crate::workload::Kind;
+use crate::workload::{Kind, Mode};
 
 /// The file that a folder has while its result is measured.
 const CLAIM: &str = "running";
@@ -343,7 +344,25 @@ fn histogram_name(number: usize, row: &Row) -> String {
     )
 }
 
-/// One interval for each repeat and operation, in nanoseconds.
+/// The times of a repeat, by name: those since an operation was due are of an open loop alone.
+fn times(loaded: &Loaded, mode: Mode) -> Vec<(String, &Samples)> {
+    let recording = &loaded.recording;
+    let mut times = Vec::new();
+    for kind in Kind::ALL {
+        let of_kind = recording.kind(kind);
+        times.push((format!("service-{}", kind.name()), &of_kind.service));
+        if mode == Mode::Open {
+            times.push((format!("response-{}", kind.name()), &of_kind.response));
+        }
+    }
+    if mode == Mode::Open {
+        times.push(("wait".to_owned(), &recording.wait));
+        times.push(("lag".to_owned(), &recording.lag));
+    }
+    times
+}
+
+/// One interval for each repeat and kind of times, in nanoseconds.
 fn write_histograms(mut file: &mut dyn Write, row: &Row, manifest: &Manifest) -> io::Result<()> {
     let mut serializer = V2Serializer::new();
     let started = UNIX_EPOCH + Duration::from_micros(manifest.started_micros.unsigned_abs());
@@ -356,15 +375,10 @@ fn write_histograms(mut file: &mut dyn Write, row: &Row, manifest: &Manifest) ->
         .begin_log_with(&mut file, &mut serializer)?;
     let mut begin = Duration::ZERO;
     for run in &row.runs {
-        for kind in Kind::ALL {
-            let times = run.loaded.recording.kind(kind);
-            for (name, samples) in [("service", &times.service), ("response", &times.response)] {
-                let tag = format!("{name}-{}", kind.name());
-                if samples.count() > 0 {
-                    log.write_histogram(samples.histogram(), begin, run.loaded.time, Tag::new(&tag))
-                        .map_err(|error| io::Error::other(format!("{error:?}")))?;
-                }
-            }
+        let times = times(&run.loaded, row.workload.load.mode).into_iter();
+        for (tag, samples) in times.filter(|(_, samples)| samples.count() > 0) {
+            log.write_histogram(samples.histogram(), begin, run.loaded.time, Tag::new(&tag))
+                .map_err(|error| io::Error::other(format!("{error:?}")))?;
         }
         begin += run.loaded.time;
     }

@@ -8,11 +8,12 @@ use annals_bench::compare::{Change, Comparison, compare};
 use annals_bench::plan::{Plan, Row};
 use annals_bench::results::{FORMAT, Figure, Manifest, RowSummary, Summary, read};
 use annals_bench::statistics::Estimate;
-use annals_bench::workload::Workload;
+use annals_bench::workload::{Mode, Workload};
 use annals_bench::{
     Backend, Clock as _, Description, DurabilityClass, EventStore, Look, Machine, MonotonicClock, NewEvent, Result,
     SelfTest,
 };
+use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use std::sync::Arc;
 
 /// A backend whose appends take longer.
@@ -221,19 +222,34 @@ fn a_result_is_read_as_it_was_written() {
     let columns: Vec<usize> = csv.lines().map(|line| line.split(',').count()).collect();
     assert!(columns.len() == 2 && columns[0] == columns[1], "{csv}");
     // Other programs read the histograms: every operation that was measured is in them.
-    let log = std::fs::read(path.join("01-x-naive.hlog")).unwrap();
-    let intervals = hdrhistogram::serialization::interval_log::IntervalLogIterator::new(&log);
-    let intervals = intervals.filter(|entry| {
-        matches!(
-            entry,
-            Ok(hdrhistogram::serialization::interval_log::LogEntry::Interval(_))
-        )
-    });
-    assert_eq!(intervals.count(), 6);
+    assert_eq!(tags(&path.join("01-x-naive.hlog")), ["service-append"; 3]);
     assert!(
         annals_bench::results::Folder::create(&path).is_err(),
         "a folder with files was taken"
     );
+}
+
+/// The tags of the intervals of a histogram log.
+fn tags(log: &std::path::Path) -> Vec<String> {
+    let log = std::fs::read(log).unwrap();
+    let tag = |entry| match entry {
+        LogEntry::Interval(interval) => Some(interval.tag()?.as_str().to_owned()),
+        LogEntry::StartTime(_) | LogEntry::BaseTime(_) => None,
+    };
+    let entries = IntervalLogIterator::new(&log).map(|entry| entry.unwrap());
+    entries.filter_map(tag).collect()
+}
+
+#[test]
+fn wait_and_lateness_were_in_no_histogram_log() {
+    let (manifest, _, mut rows) = measured(Duration::ZERO);
+    // Times are recorded alike in both loops.
+    rows[0].workload.load.mode = Mode::Open;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = annals_bench::results::Folder::existing(parent.path());
+    folder.write(&manifest, &Summary::of(&rows), &rows).unwrap();
+    let of_repeat = ["service-append", "response-append", "wait", "lag"];
+    assert_eq!(tags(&parent.path().join("01-x-naive.hlog")), [of_repeat; 3].concat());
 }
 
 #[test]
