@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::html::escape;
-use super::svg::{Bar, Line, bars, lines};
+use super::svg::{Bar, Line, Stack, bars, lines, stacks};
 use crate::results::{Figure, RowSummary, Summary};
+use crate::run::Phase;
 use crate::status::{Status, status};
 use crate::workload::Mode;
 
@@ -106,7 +107,7 @@ pub(super) fn charts(summary: &Summary) -> String {
         .to_owned();
     for group in groups(summary, &|row| Some(&row.workload)) {
         let rows = &group.rows;
-        let charts = [throughput(rows), percentiles(rows), timeline(rows)].concat();
+        let charts = [throughput(rows), percentiles(rows), timeline(rows), phases(rows)].concat();
         if !charts.is_empty() {
             let heading = format!("<h3>{}</h3>\n", escape(&group.title));
             text.push_str(&heading);
@@ -186,4 +187,19 @@ fn timeline(rows: &[&RowSummary]) -> String {
         ("seconds", "operations/s"),
         &all,
     )
+}
+
+/// How long each phase takes, in the median of the repeats.
+fn phases(rows: &[&RowSummary]) -> String {
+    let stack = |row: &&RowSummary| {
+        let of = |phase: Phase| row.phases.iter().find(|(name, _)| name == phase.name());
+        Stack {
+            label: row.backend.name.clone(),
+            parts: Phase::ALL
+                .map(|phase| of(phase).map_or(0.0, |(_, time)| *time))
+                .to_vec(),
+        }
+    };
+    let all: Vec<Stack> = rows.iter().map(stack).collect();
+    stacks("Phases of a repeat", "ms", &Phase::ALL.map(Phase::name), &all)
 }

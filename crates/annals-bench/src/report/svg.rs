@@ -30,6 +30,12 @@ pub(super) struct Line {
     pub(super) parts: Vec<Vec<(f64, f64)>>,
 }
 
+/// A bar whose parts follow each other.
+pub(super) struct Stack {
+    pub(super) label: String,
+    pub(super) parts: Vec<f64>,
+}
+
 /// Horizontal bars that start at zero; empty without bars.
 pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let longest = bars.iter().map(|bar| bar.high.max(bar.value)).fold(0.0, f64::max);
@@ -70,6 +76,59 @@ pub(super) fn bars(title: &str, unit: &str, bars: &[Bar]) -> String {
     let rows: Vec<Vec<String>> = bars.iter().map(row).collect();
     let table = super::html::table(&["", unit, "95 % from", "to"], &rows);
     figure(&format!("{title}, {unit}"), (top + 4.0, &svg), "", &table)
+}
+
+/// Horizontal bars of parts, which have these names; empty if no bar has a length.
+pub(super) fn stacks(title: &str, unit: &str, names: &[&str], stacks: &[Stack]) -> String {
+    let length = |stack: &Stack| stack.parts.iter().sum::<f64>();
+    let longest = stacks.iter().map(length).fold(0.0, f64::max);
+    if longest <= 0.0 {
+        return String::new();
+    }
+    let (room, mut svg, mut top) = (WIDTH - LABELS - VALUES, String::new(), 4.0);
+    for stack in stacks {
+        let (mut left, middle) = (LABELS, top + BAR * 0.5 + 4.0);
+        for (colour, part) in stack.parts.iter().enumerate() {
+            let (colour, width) = (colour % COLOURS, part / longest * room);
+            let (below, height) = (top + 3.0, BAR - 6.0);
+            push(
+                &mut svg,
+                format_args!(
+                    "<rect class=\"f{colour}\" x=\"{left:.1}\" y=\"{below:.1}\" width=\"{width:.1}\" height=\"{height:.1}\"/>"
+                ),
+            );
+            left += width;
+        }
+        let (label, all, label_end, end) = (escape(&stack.label), number(length(stack)), LABELS - 8.0, left + 6.0);
+        push(
+            &mut svg,
+            format_args!(
+                "<text x=\"{label_end:.1}\" y=\"{middle:.1}\" text-anchor=\"end\">{label}</text><text x=\"{end:.1}\" y=\"{middle:.1}\">{all}</text>"
+            ),
+        );
+        top += BAR;
+    }
+    let legend: String = names
+        .iter()
+        .enumerate()
+        .map(|(colour, name)| key(colour % COLOURS, name))
+        .collect();
+    let row = |stack: &Stack| {
+        let parts = stack
+            .parts
+            .iter()
+            .chain([&length(stack)])
+            .map(|part| number(*part))
+            .collect::<Vec<_>>();
+        std::iter::once(stack.label.clone()).chain(parts).collect()
+    };
+    let rows: Vec<Vec<String>> = stacks.iter().map(row).collect();
+    let header: Vec<&str> = std::iter::once("")
+        .chain(names.iter().copied())
+        .chain(["all"])
+        .collect();
+    let table = super::html::table(&header, &rows);
+    figure(&format!("{title}, {unit}"), (top + 4.0, &svg), &legend, &table)
 }
 
 /// Lines over a common axis; empty without points. The first [`COLOURS`] are drawn, and the data table has all.

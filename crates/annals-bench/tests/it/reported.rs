@@ -6,6 +6,7 @@ use annals_bench::BatchUnit;
 use annals_bench::oracle::{Rule, Violation};
 use annals_bench::report::html;
 use annals_bench::results::{Figure, Manifest, RowSummary, Summary};
+use annals_bench::run::Phase;
 use annals_bench::statistics::Estimate;
 use annals_bench::workload::Mode;
 
@@ -161,4 +162,37 @@ fn a_report_of_an_open_loop_had_no_wait() {
     let (table, _) = table.split_once("</table>").unwrap();
     assert!(table.contains("wait p99 ms") && table.contains("1,234"), "{table}");
     assert!(table.contains("volatile"), "{table}");
+}
+
+#[test]
+fn phases_were_a_list_in_a_table_and_not_drawn() {
+    let (manifest, mut summary) = result();
+    summary.rows[0].phases = [("load", 30.0), ("measure", 60.0)]
+        .map(|(name, time)| (name.to_owned(), time))
+        .to_vec();
+    let page = html(&manifest, &summary);
+    let drawn = drawn(&page);
+    let chart = drawn
+        .iter()
+        .find(|figure| figure.contains("Phases of a repeat"))
+        .unwrap();
+    let (picture, table) = chart.split_once("<details>").unwrap();
+    for phase in Phase::ALL.map(Phase::name) {
+        assert!(
+            picture.contains(phase) && table.contains(&format!(">{phase}</th>")),
+            "{phase}: {chart}"
+        );
+    }
+    // Of the 530 points that the longest bar has, a third and two thirds.
+    let bar = |colour: usize, width: &str| {
+        let begins = format!("<rect class=\"f{colour}\" x=");
+        picture
+            .split("/>")
+            .any(|part| part.contains(&begins) && part.contains(&format!("width=\"{width}\"")))
+    };
+    assert!(bar(1, "176.7") && bar(4, "353.3"), "{picture}");
+    let cells: String = [0, 30, 0, 0, 60, 0, 0, 90]
+        .map(|cell| format!("<td class=\"number\">{cell}</td>"))
+        .concat();
+    assert!(table.contains(&cells), "{table}");
 }
