@@ -70,16 +70,17 @@ fn shown(row: &RowSummary, figure: Figure) -> String {
         .map_or_else(|| "n/a".to_owned(), |found| number(found.value))
 }
 
-/// The header of [`names`].
-const NAMES: [&str; 3] = ["workload", "backend", "durability"];
+/// The cells of a row: the durability stands beside its figures in every table.
+fn cells(row: &RowSummary, values: impl IntoIterator<Item = String>) -> Vec<String> {
+    let durability = row.backend.durability.name().to_owned();
+    let names = [row.workload.clone(), row.backend.name.clone(), durability];
+    names.into_iter().chain(values).collect()
+}
 
-/// What a row of a table is about: its durability stands beside each figure.
-fn names(row: &RowSummary) -> [String; 3] {
-    [
-        row.workload.clone(),
-        row.backend.name.clone(),
-        row.backend.durability.name().to_owned(),
-    ]
+/// The header of a table of [`cells`].
+fn header(values: impl IntoIterator<Item = &'static str>) -> Vec<&'static str> {
+    let names = ["workload", "backend", "durability"];
+    names.into_iter().chain(values).collect()
 }
 
 fn times(row: &RowSummary) -> [Figure; 3] {
@@ -98,10 +99,7 @@ fn figures(summary: &Summary) -> String {
             None => "saturate".to_owned(),
         };
         let time = if row.mode == Mode::Open { "response" } else { "service" };
-        vec![
-            row.workload.clone(),
-            row.backend.name.clone(),
-            row.backend.durability.name().to_owned(),
+        let values = [
             load,
             row.batch.to_string(),
             shown(row, Figure::EventsPerSecond),
@@ -112,13 +110,11 @@ fn figures(summary: &Summary) -> String {
             p999,
             number(row.max_ms),
             status(row).name().to_owned(),
-        ]
+        ];
+        cells(row, values)
     };
     let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
-    let header = [
-        "workload",
-        "backend",
-        "durability",
+    let header = header([
         "load",
         "batch",
         "events/s",
@@ -129,7 +125,7 @@ fn figures(summary: &Summary) -> String {
         "p99.9 ms",
         "max ms",
         "result",
-    ];
+    ]);
     let notes = "<p class=\"soft\">Service time is from the start of an operation to its end. Response time is from the moment at which the operation was due: \
                  waiting counts. A closed loop (saturate) has no response time. A percentile is given if at least 100 samples lie beyond it, \
                  and not among operations that were never answered. Percentiles are of all repeats together.</p>";
@@ -146,17 +142,13 @@ fn times_apart(summary: &Summary) -> String {
         Figure::ResponseP50,
         Figure::ResponseP99,
     ];
-    let cells = |row: &RowSummary| {
-        let mut cells = names(row).to_vec();
-        cells.extend(times.map(|figure| shown(row, figure)));
-        cells
-    };
+    let line = |row: &RowSummary| cells(row, times.map(|figure| shown(row, figure)));
     let open = summary.rows.iter().filter(|row| row.mode == Mode::Open);
-    let rows: Vec<Vec<String>> = open.map(cells).collect();
+    let rows: Vec<Vec<String>> = open.map(line).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let header: Vec<&str> = NAMES.into_iter().chain(times.map(Figure::name)).collect();
+    let header = header(times.map(Figure::name));
     let note = "<p class=\"soft\">Wait is from the moment at which an operation was due to its start, service from there to its end, and response is both. A \
                 percentile of the response is not the sum of the other two. A row that was overloaded has only the service time.</p>";
     format!(
@@ -170,28 +162,20 @@ fn operations(summary: &Summary) -> String {
     for row in &summary.rows {
         for kind in &row.kinds {
             let time = |time: Option<f64>| time.map_or_else(|| "n/a".to_owned(), number);
-            rows.push(vec![
-                row.workload.clone(),
-                row.backend.name.clone(),
-                kind.kind.name().to_owned(),
-                kind.count.to_string(),
-                kind.failed.to_string(),
-                time(kind.p50_ms),
-                time(kind.p99_ms),
-                number(kind.max_ms),
-            ]);
+            rows.push(cells(
+                row,
+                [
+                    kind.kind.name().to_owned(),
+                    kind.count.to_string(),
+                    kind.failed.to_string(),
+                    time(kind.p50_ms),
+                    time(kind.p99_ms),
+                    number(kind.max_ms),
+                ],
+            ));
         }
     }
-    let header = [
-        "workload",
-        "backend",
-        "operation",
-        "ended",
-        "failed",
-        "p50 ms",
-        "p99 ms",
-        "max ms",
-    ];
+    let header = header(["operation", "ended", "failed", "p50 ms", "p99 ms", "max ms"]);
     format!("<h2>Operations</h2>{}\n", table(&header, &rows))
 }
 
@@ -205,29 +189,19 @@ fn readers(summary: &Summary) -> String {
         Figure::LostEvents,
     ];
     let has_any = |row: &&RowSummary| figures.iter().any(|figure| row.figure(*figure).is_some());
-    let cells = |row: &RowSummary| {
-        let names = [
-            row.workload.clone(),
-            row.backend.name.clone(),
-            row.backend.durability.name().to_owned(),
-        ];
-        let values = figures.map(|figure| row.figure(figure).map_or_else(String::new, |found| number(found.value)));
-        names.into_iter().chain(values).collect::<Vec<_>>()
-    };
-    let rows: Vec<Vec<String>> = summary.rows.iter().filter(has_any).map(cells).collect();
+    let value = |row: &RowSummary, figure| row.figure(figure).map_or_else(String::new, |found| number(found.value));
+    let line = |row: &RowSummary| cells(row, figures.map(|figure| value(row, figure)));
+    let rows: Vec<Vec<String>> = summary.rows.iter().filter(has_any).map(line).collect();
     if rows.is_empty() {
         return String::new();
     }
-    let header = [
-        "workload",
-        "backend",
-        "durability",
+    let header = header([
         "seen p50 ms",
         "seen p99 ms",
         "behind, most events",
         "reopen ms",
         "lost events",
-    ];
+    ]);
     let note = "<p class=\"soft\">Seen: from the start of an append until a reader that follows the log has it. Reopen: from opening a store whose \
                 process was killed until it is open. Lost: acknowledged events that were not there any more, in the median of the repeats.</p>";
     format!("<h2>Readers and recovery</h2>{}{note}\n", table(&header, &rows))
@@ -257,9 +231,7 @@ fn correctness(summary: &Summary) -> String {
             "keeps nothing to check".to_owned()
         };
         let lag = row.lag_p99_ms.map_or_else(|| "n/a".to_owned(), number);
-        vec![
-            row.workload.clone(),
-            row.backend.name.clone(),
+        let values = [
             acknowledged.to_string(),
             found.to_string(),
             expired(row),
@@ -269,12 +241,11 @@ fn correctness(summary: &Summary) -> String {
             lag,
             verdict,
             row.failure.clone().or(row.first_failure.clone()).unwrap_or_default(),
-        ]
+        ];
+        cells(row, values)
     };
     let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
-    let header = [
-        "workload",
-        "backend",
+    let header = header([
         "acknowledged events",
         "found",
         "expired",
@@ -284,7 +255,7 @@ fn correctness(summary: &Summary) -> String {
         "harness late p99 ms",
         "oracle",
         "failure",
-    ];
+    ]);
     format!("<h2>Correctness</h2>{}\n", table(&header, &rows))
 }
 
@@ -294,21 +265,14 @@ fn goals(summary: &Summary) -> String {
         for goal in &row.goals {
             let result = goal.name_of_result();
             let value = goal.value.map_or_else(|| "n/a".to_owned(), number);
-            rows.push(vec![
-                row.backend.name.clone(),
-                goal.name.clone(),
-                value,
-                result.to_owned(),
-            ]);
+            rows.push(cells(row, [goal.name.clone(), value, result.to_owned()]));
         }
     }
     if rows.is_empty() {
         return String::new();
     }
-    format!(
-        "<h2>Goals</h2>{}\n",
-        table(&["backend", "goal", "measured", "result"], &rows)
-    )
+    let header = header(["goal", "measured", "result"]);
+    format!("<h2>Goals</h2>{}\n", table(&header, &rows))
 }
 
 fn resources(summary: &Summary) -> String {
@@ -319,24 +283,16 @@ fn resources(summary: &Summary) -> String {
             .iter()
             .map(|(name, time)| format!("{name} {}", number(*time)))
             .collect();
-        vec![
-            row.workload.clone(),
-            row.backend.name.clone(),
+        let values = [
             row.stored.to_string(),
             per_event(row.memory_per_event()),
             per_event(row.disk_per_event()),
             phases.join(", "),
-        ]
+        ];
+        cells(row, values)
     };
     let rows: Vec<Vec<String>> = summary.rows.iter().map(row).collect();
-    let header = [
-        "workload",
-        "backend",
-        "events stored",
-        "memory bytes/event",
-        "disk bytes/event",
-        "phases, ms",
-    ];
+    let header = header(["events stored", "memory bytes/event", "disk bytes/event", "phases, ms"]);
     format!("<h2>Resources and phases</h2>{}\n", table(&header, &rows))
 }
 

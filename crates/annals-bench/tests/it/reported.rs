@@ -5,7 +5,7 @@ use std::time::Duration;
 use annals_bench::BatchUnit;
 use annals_bench::oracle::{Rule, Violation};
 use annals_bench::report::html;
-use annals_bench::results::{Figure, Manifest, RowSummary, Summary};
+use annals_bench::results::{Figure, GoalResult, Manifest, RowSummary, Summary};
 use annals_bench::run::Phase;
 use annals_bench::statistics::Estimate;
 use annals_bench::workload::Mode;
@@ -195,4 +195,47 @@ fn phases_were_a_list_in_a_table_and_not_drawn() {
         .map(|cell| format!("<td class=\"number\">{cell}</td>"))
         .concat();
     assert!(table.contains(&cells), "{table}");
+}
+
+#[test]
+fn a_table_of_figures_had_no_durability() {
+    let (manifest, mut summary) = result();
+    summary.rows[0].goals.push(GoalResult {
+        name: "fast".to_owned(),
+        value: Some(1.0),
+        is_reached: Some(true),
+        is_measured: true,
+    });
+    set(&mut summary.rows[0], Figure::ReopenTime, 1.0);
+    let page = html(&manifest, &summary);
+    let (tables, _) = page.split_once("<h2>How it was measured</h2>").unwrap();
+    let sections = tables
+        .split("<h2>")
+        .skip(1)
+        .filter(|section| !section.starts_with("Charts"));
+    let mut titles = Vec::new();
+    for section in sections {
+        titles.push(section.split_once("</h2>").unwrap().0);
+        let names = "<th>workload</th><th>backend</th><th>durability</th>";
+        assert_eq!(
+            section.matches("<table>").count(),
+            section.matches(names).count(),
+            "{section}"
+        );
+        assert!(
+            section.contains("<td>x</td><td>naive</td><td>volatile</td>"),
+            "{section}"
+        );
+    }
+    assert_eq!(
+        titles,
+        [
+            "Figures",
+            "Operations",
+            "Readers and recovery",
+            "Correctness",
+            "Goals",
+            "Resources and phases"
+        ]
+    );
 }
