@@ -476,7 +476,7 @@ fn a_sweep_by_threads_draws_throughput() {
         .arg(folder.path("result")))
     .ok();
     let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{shown}"));
-    assert!(place("quick/1 threads") < place("quick/2 threads"));
+    assert!(place("quick/1 thread") < place("quick/2 threads"));
     let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
     assert!(report.contains("Throughput by threads"));
     let both = run(&mut bench(&["sweep", "--threads", "1", "--rates", "5"]));
@@ -492,7 +492,7 @@ fn a_sweep_by_processes_shares_a_server_and_can_be_repeated() {
     let sweep = ["sweep", "--processes", "2,1", "--backends", &url];
     let shown = run(bench(&sweep).args(SHORT).arg("--out").arg(folder.path("result"))).ok();
     let place = |text: &str| shown.find(text).unwrap_or_else(|| panic!("{shown}"));
-    assert!(place("quick/1 processes") < place("quick/2 processes"));
+    assert!(place("quick/1 process") < place("quick/2 processes"));
     assert_eq!(shown.matches("verified").count(), 2, "{shown}");
     let report = fs::read_to_string(folder.path("result").join("report.html")).unwrap();
     assert!(report.contains("Throughput by processes") && !report.contains("Throughput by threads"));

@@ -90,7 +90,7 @@ impl Compared {
 pub struct Comparison {
     /// What makes them unlike; empty if nothing does.
     pub unlike: Vec<String>,
-    /// Why one of them is worth nothing; empty if both are.
+    /// The results whose figures are invalid, and why; empty if both are valid.
     pub refused: Vec<String>,
     /// The figures, by workload and backend.
     pub figures: Vec<Compared>,

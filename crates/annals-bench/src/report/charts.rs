@@ -7,7 +7,7 @@ use super::svg::{Bar, Line, Stack, bars, lines, stacks};
 use crate::results::{Figure, RowSummary, Summary};
 use crate::run::Phase;
 use crate::status::{Status, status};
-use crate::workload::Mode;
+use crate::workload::{Mode, PROCESSES, THREADS};
 
 /// Points of a line that show a knee.
 const POINTS_MIN: usize = 3;
@@ -82,13 +82,14 @@ pub(super) fn curves(summary: &Summary) -> String {
 
 /// Throughput over the number of threads or processes, of workloads that were measured with several.
 pub(super) fn scaling(summary: &Summary) -> String {
-    let threads = scaling_by(summary, "threads", &|row| row.workers);
-    let processes = scaling_by(summary, "processes", &|row| row.processes);
+    let threads = scaling_by(summary, THREADS, &|row| row.workers);
+    let processes = scaling_by(summary, PROCESSES, &|row| row.processes);
     threads + &processes
 }
 
-fn scaling_by(summary: &Summary, unit: &str, count: &dyn Fn(&RowSummary) -> u32) -> String {
-    let is_of_unit = |name: &str| name.strip_suffix(unit).is_some_and(|name| name.ends_with(' '));
+fn scaling_by(summary: &Summary, words: [&str; 2], count: &dyn Fn(&RowSummary) -> u32) -> String {
+    let is_of_unit = |name: &str| words.iter().any(|word| name.rsplit(' ').next() == Some(word));
+    let [_, unit] = words;
     let mut text = String::new();
     for group in groups(summary, &|row| is_of_unit(&row.workload).then(|| base(row))) {
         let all = group.lines(&|row| Some((f64::from(count(row)), row.figure(Figure::OperationsPerSecond)?.value)));

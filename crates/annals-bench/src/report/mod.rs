@@ -40,14 +40,19 @@ pub fn html(manifest: &Manifest, summary: &Summary) -> String {
 
 fn head(manifest: &Manifest, summary: &Summary) -> String {
     let started = jiff::Timestamp::from_microsecond(manifest.started_micros).unwrap_or_default();
-    let wrong = summary.rows.iter().filter(|row| row.is_red()).count();
-    let verdict = if wrong > 0 {
-        format!(
-            "<p class=\"bad\">{wrong} rows are WRONG: the backend did not keep what it acknowledged, and their figures are worth nothing.</p>"
-        )
-    } else {
-        "<p class=\"good\">Every backend that keeps events has kept what it acknowledged.</p>".to_owned()
+    let rows = match summary.rows.iter().filter(|row| row.is_red()).count() {
+        0 => None,
+        1 => Some(
+            "1 row is WRONG: the backend did not keep what it acknowledged, and its figures are invalid.".to_owned(),
+        ),
+        wrong => Some(format!(
+            "{wrong} rows are WRONG: the backends did not keep what they acknowledged, and their figures are invalid."
+        )),
     };
+    let verdict = rows.map_or_else(
+        || "<p class=\"good\">Every backend that keeps events has kept what it acknowledged.</p>".to_owned(),
+        |text| format!("<p class=\"bad\">{text}</p>"),
+    );
     let warnings: Vec<String> = manifest
         .self_test
         .warnings

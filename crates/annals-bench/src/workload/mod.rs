@@ -12,6 +12,16 @@ use serde::{Deserialize, Serialize};
 pub use self::builtin::{BUILT_IN, built_in};
 pub use self::set::{Setting, with_settings};
 
+/// The words for the threads of a row, for one and for several.
+pub(crate) const THREADS: [&str; 2] = ["thread", "threads"];
+/// The words for the processes of a row.
+pub(crate) const PROCESSES: [&str; 2] = ["process", "processes"];
+
+/// A number with its word.
+pub(crate) fn counted(count: u32, [one, several]: [&str; 2]) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
+}
+
 /// The fault of a workload.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -524,7 +534,7 @@ impl Workload {
         row.variants.clear();
         row.load.mode = Mode::Saturate;
         row.load.workers = threads;
-        row.name = format!("{}/{threads} threads", self.name);
+        row.name = format!("{}/{}", self.name, counted(threads, THREADS));
         row.checked()
     }
 
@@ -538,7 +548,7 @@ impl Workload {
         row.variants.clear();
         row.load.mode = Mode::Saturate;
         row.load.processes = processes;
-        row.name = format!("{}/{processes} processes", self.name);
+        row.name = format!("{}/{}", self.name, counted(processes, PROCESSES));
         check::check_processes(&row, 1)?;
         row.checked()
     }

@@ -8,7 +8,7 @@ use annals_bench::report::html;
 use annals_bench::results::{Figure, GoalResult, Manifest, RowSummary, Summary};
 use annals_bench::run::Phase;
 use annals_bench::statistics::Estimate;
-use annals_bench::workload::Mode;
+use annals_bench::workload::{Mode, Workload};
 
 use crate::compared::measured;
 
@@ -47,14 +47,15 @@ fn swept(row: &RowSummary) -> Vec<RowSummary> {
         set(&mut row, Figure::ResponseP50, rate);
         row
     };
-    let with = |threads: u32| {
+    let with = |(threads, name): (u32, &str)| {
         let mut row = row.clone();
-        row.workload = format!("x/{threads} threads");
+        row.workload = format!("x/{name}");
         row.workers = threads;
         row
     };
     let rates = [100.0, 200.0, 300.0, 400.0].map(at);
-    rates.into_iter().chain([1, 2].map(with)).collect()
+    let threads = [(1, "1 thread"), (2, "2 threads")].map(with);
+    rates.into_iter().chain(threads).collect()
 }
 
 #[test]
@@ -238,4 +239,32 @@ fn a_table_of_figures_had_no_durability() {
             "Resources and phases"
         ]
     );
+}
+
+#[test]
+fn one_thread_was_1_threads() {
+    let workload = Workload::parse("name = \"x\"").unwrap();
+    let names = |count| {
+        let rows = [workload.with_threads(count), workload.with_processes(count)];
+        rows.map(|row| row.unwrap().name)
+    };
+    assert_eq!(names(1), ["x/1 thread", "x/1 process"]);
+    assert_eq!(names(2), ["x/2 threads", "x/2 processes"]);
+    // Results that were written before are drawn too.
+    let (manifest, mut summary) = result();
+    for (name, points) in [("x/1 thread", 2), ("x/1 threads", 2), ("x/1 other", 1)] {
+        summary.rows.truncate(1);
+        let mut two = summary.rows[0].clone();
+        summary.rows[0].workload = name.to_owned();
+        (summary.rows[0].workers, two.workers) = (1, 2);
+        two.workload = "x/2 threads".to_owned();
+        summary.rows.push(two);
+        let page = html(&manifest, &summary);
+        let drawn = drawn(&page);
+        let chart = drawn
+            .iter()
+            .find(|figure| figure.contains("operations/s over threads"))
+            .unwrap();
+        assert_eq!(chart.matches("<td>naive</td>").count(), points, "{name}: {chart}");
+    }
 }
