@@ -17,7 +17,7 @@ pub(crate) const SLOTS: usize = 20;
 pub(crate) struct Times {
     /// When it was to start.
     pub(crate) due: Duration,
-    /// When its worker was free.
+    /// When its worker was free, or would have been if the harness had not been late.
     pub(crate) ready: Duration,
     /// When it started.
     pub(crate) started: Duration,
@@ -80,7 +80,7 @@ pub struct Recording {
     kinds: Vec<KindTimes>,
     /// From the time at which an operation was due to its start.
     pub wait: Samples,
-    /// The part of the wait for which a worker was free: the harness was late.
+    /// The part of the wait for which a worker was free, or would have been in time: the harness was late.
     pub lag: Samples,
     /// The measured time in parts.
     pub slots: Vec<Slot>,

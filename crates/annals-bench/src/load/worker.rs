@@ -23,6 +23,8 @@ pub(crate) struct Worker {
     cursor: Position,
     /// Operations so far, for the progress.
     done: Arc<AtomicU64>,
+    /// How much earlier the worker would be free if its last wait had ended in time.
+    late: Duration,
     pub(crate) recording: Recording,
     pub(crate) entries: Vec<Entry>,
 }
@@ -35,6 +37,7 @@ impl Worker {
             events: Events::default(),
             cursor: Position(0),
             done,
+            late: Duration::ZERO,
             recording: Recording::default(),
             entries: Vec::new(),
         }
@@ -56,10 +59,12 @@ impl Worker {
             clock.wait_until(due);
         }
         let started = clock.now();
+        let due = claim.due.unwrap_or(started);
+        self.late = lateness(self.late, due, ready, started);
         let (outcome, expected) = self.perform(&operation);
         let times = Times {
-            due: claim.due.unwrap_or(started),
-            ready,
+            due,
+            ready: ready.saturating_sub(self.late),
             started,
             ended: clock.now(),
         };
@@ -164,6 +169,16 @@ impl Worker {
                 store.read_stream(&operation.stream, Version(0), &mut look)
             }
         }
+    }
+}
+
+/// How late a worker is, whose last wait ended `late` too late. A coarse timer, or a machine that was suspended, delays the operation that waits,
+/// and all that are due meanwhile: they find a worker that is busy, but only since the harness was late.
+fn lateness(late: Duration, due: Duration, ready: Duration, started: Duration) -> Duration {
+    if due > ready {
+        started.saturating_sub(due)
+    } else {
+        late.min(ready.saturating_sub(due))
     }
 }
 

@@ -9,7 +9,7 @@ use annals_bench::load::{Loaded, Quantile, Setup, Span, simulate};
 use annals_bench::workload::Workload;
 use annals_bench::{Clock, EventStore, Generator, Look, NewEvent, Result, StoreError, VirtualClock};
 
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// A store whose calls take a time of their own each.
 struct Slow {
@@ -48,6 +48,16 @@ fn simulated(load: &str, seconds: u64, drain: Duration, takes: fn(u64) -> Durati
 }
 
 fn simulated_with(load: &str, seconds: u64, drain: Duration, takes: fn(u64) -> Duration, fails: bool) -> Loaded {
+    simulated_on(load, (seconds, drain), (takes, fails), |clock| clock)
+}
+
+/// Simulates a load whose workers look at the clock that `seen` makes of the virtual one.
+pub(crate) fn simulated_on<C: Clock + 'static>(
+    load: &str,
+    (seconds, drain): (u64, Duration),
+    (takes, fails): (fn(u64) -> Duration, bool),
+    seen: impl FnOnce(Arc<VirtualClock>) -> Arc<C>,
+) -> Loaded {
     let workload = workload(load);
     let clock = Arc::new(VirtualClock::new(usize::try_from(workload.load.workers).unwrap()));
     let store = Slow {
@@ -59,7 +69,7 @@ fn simulated_with(load: &str, seconds: u64, drain: Duration, takes: fn(u64) -> D
     let setup = Setup {
         store: Arc::new(store),
         generator: Arc::new(Generator::new(&workload, 42)),
-        clock: Arc::<VirtualClock>::clone(&clock),
+        clock: seen(Arc::clone(&clock)),
     };
     let span = Span {
         numbers: 0..1_000_000,
@@ -70,7 +80,7 @@ fn simulated_with(load: &str, seconds: u64, drain: Duration, takes: fn(u64) -> D
 }
 
 /// Milliseconds of a histogram and how often each was recorded.
-fn counts(samples: &annals_bench::load::Samples) -> Vec<(u64, u64)> {
+pub(crate) fn counts(samples: &annals_bench::load::Samples) -> Vec<(u64, u64)> {
     let recorded = samples.histogram().iter_recorded();
     let rounded = |nanos: u64| (nanos + 500_000) / 1_000_000;
     recorded
