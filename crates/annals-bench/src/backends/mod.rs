@@ -1,6 +1,7 @@
 //! The backends that come with the program, one file each.
 
 mod annals;
+mod annals_store;
 #[cfg(feature = "cqrs-es")]
 mod cqrs_es;
 #[cfg(feature = "eventually")]
@@ -32,6 +33,7 @@ mod redis;
     feature = "umadb"
 ))]
 mod remote;
+mod servers;
 #[cfg(feature = "cqrs-es")]
 mod silence;
 #[cfg(feature = "umadb")]
@@ -60,6 +62,7 @@ pub use self::postgres::Postgres;
 pub use self::postgres_table::PostgresTable;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+pub use self::servers::{SERVERS, Server};
 #[cfg(feature = "umadb")]
 pub use self::umadb::UmaDb;
 use crate::store::{Backend, Result, StoreError};
@@ -156,74 +159,6 @@ fn by_url(url: &str) -> Result<Box<dyn Backend>> {
     Err(UNKNOWN)
 }
 
-/// A backend that is named by the URL of its server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Server {
-    /// How its URL looks.
-    pub url: &'static str,
-    /// How its URLs begin.
-    schemes: &'static [&'static str],
-    /// Its description.
-    pub software: &'static str,
-    /// The feature of the program that has it.
-    pub feature: &'static str,
-    /// Whether this build has it.
-    pub is_built_in: bool,
-}
-
-/// The backends that are named by the URL of their server.
-pub const SERVERS: &[Server] = &[
-    Server {
-        url: "postgres://USER@HOST/DATABASE",
-        schemes: &["postgres://", "postgresql://"],
-        software: "annals in PostgreSQL",
-        feature: "postgres",
-        is_built_in: cfg!(feature = "postgres"),
-    },
-    Server {
-        url: "table+postgres://USER@HOST/DATABASE",
-        schemes: &["table+"],
-        software: "a table in PostgreSQL, written by hand",
-        feature: "postgres",
-        is_built_in: cfg!(feature = "postgres"),
-    },
-    Server {
-        url: "http://HOST:PORT",
-        schemes: &["http://"],
-        software: "a server with the HTTP API of annals serve",
-        feature: "bench-servers",
-        is_built_in: cfg!(feature = "http"),
-    },
-    Server {
-        url: "redis://HOST:PORT",
-        schemes: &["redis://"],
-        software: "streams of Redis",
-        feature: "bench-servers",
-        is_built_in: cfg!(feature = "redis"),
-    },
-    Server {
-        url: "nats://HOST:PORT",
-        schemes: &["nats://"],
-        software: "NATS JetStream",
-        feature: "bench-servers",
-        is_built_in: cfg!(feature = "nats"),
-    },
-    Server {
-        url: "umadb://HOST:PORT",
-        schemes: &["umadb://"],
-        software: "UmaDB, over gRPC",
-        feature: "bench-servers",
-        is_built_in: cfg!(feature = "umadb"),
-    },
-    Server {
-        url: "kurrentdb://HOST:PORT?tls=false",
-        schemes: &["kurrentdb://", "esdb://"],
-        software: "KurrentDB, over gRPC",
-        feature: "bench-servers",
-        is_built_in: cfg!(feature = "kurrentdb"),
-    },
-];
-
 /// There is no backend of a name.
 const UNKNOWN: StoreError = StoreError::Unsupported("be found: it has another name");
 
@@ -239,6 +174,29 @@ mod tests {
         }
         assert!(named("memcached", Path::new("data")).is_err());
         assert!(!is_named("memcached") && is_named("null"));
+    }
+
+    /// The files below `folder`, with the lines before their tests.
+    fn lines_of(folder: &Path) -> Vec<(std::path::PathBuf, usize)> {
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let of = |path: std::path::PathBuf| {
+            if path.is_dir() {
+                return lines_of(&path);
+            }
+            let text = std::fs::read_to_string(&path).unwrap();
+            let lines = text.lines().take_while(|line| *line != "#[cfg(test)]").count();
+            vec![(path, lines)]
+        };
+        paths.flat_map(of).collect()
+    }
+
+    #[test]
+    fn a_backend_had_200_lines() {
+        let files = lines_of(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/backends"));
+        assert!(files.len() > 20, "{files:?}");
+        for (path, lines) in files {
+            assert!(lines < 200, "{} has {lines} lines without its tests", path.display());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use annals::{Store, StoreUrl};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, Config, NoTls};
 
-use super::annals::{AnnalsStore, of_store};
+use super::annals_store::{AnnalsStore, of_store};
 use super::remote::{ANSWER, CONNECT, OrFailed as _, answered, described, runtime};
 use crate::crash::owner;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, Place, Result, StoreError};
