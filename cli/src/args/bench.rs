@@ -44,7 +44,7 @@ pub(crate) enum Bench {
     /// Append as another process says: one that `recover` kills, or one of several that share a load
     #[command(hide = true)]
     Child,
-    /// Derive a workload from a log: lengths of streams, skew, sizes and bursts, no payloads
+    /// Derive a workload from a log: lengths of streams, skew, sizes, bursts and contention, no payloads
     Record {
         /// The log, the folder of a store, or the URL of one
         #[arg(value_name = "LOG")]

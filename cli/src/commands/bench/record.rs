@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use annals::{EventRef, Store};
-use annals_bench::record::Recorder;
+use annals_bench::record::{Recorded, Recorder};
 use annals_bench::workload::{Log, Logged, Workload};
 
 use crate::exit::{Failure, Outcome};
@@ -27,7 +27,13 @@ pub(super) fn run(log: &Path, name: &str, out: &mut Out<'_>) -> Outcome {
     let mut sample = Vec::new();
     store.read_all().for_each(|event| {
         let data = event.data();
-        recorder.add(event.aggregate_id(), event.timestamp().as_micros(), data.len());
+        recorder.add(Recorded {
+            stream: event.aggregate_id(),
+            micros: event.timestamp().as_micros(),
+            bytes: data.len(),
+            correlation: event.correlation_id(),
+            user: event.user_id(),
+        });
         if sample.len() + data.len() <= SAMPLE_BYTES {
             sample.extend_from_slice(data);
         }
