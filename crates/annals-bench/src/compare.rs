@@ -1,16 +1,18 @@
 //! Two results compared: better, worse, or the same within noise; and whether they can be compared at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::results::{Figure, Manifest, RowSummary, Summary};
+use crate::results::{Figure, Manifest, RowSummary, Summary, short};
 use crate::statistics::Estimate;
 
 /// A change below this part is none.
 pub const THRESHOLD: f64 = 0.03;
 /// The minimum number of repeats for an interval.
 const REPEATS_MIN: usize = 3;
+/// Keys of workloads that are named where they differ.
+const KEYS_MAX: usize = 3;
 /// A figure that is this many times better is more likely a mistake: a load that does nothing is fast.
 const IMPLAUSIBLE: f64 = 10.0;
 /// The figures that decide; the others follow from them.
@@ -92,6 +94,8 @@ pub struct Comparison {
     pub unlike: Vec<String>,
     /// The results whose figures are invalid, and why; empty if both are valid.
     pub refused: Vec<String>,
+    /// How the programs differ that measured them, if they do; results of different programs are alike.
+    pub builds: Option<String>,
     /// The figures, by workload and backend.
     pub figures: Vec<Compared>,
 }
@@ -134,6 +138,7 @@ pub fn compare(before: Result<'_>, after: Result<'_>) -> Comparison {
     Comparison {
         unlike,
         refused: results.iter().flat_map(red).collect(),
+        builds: builds(before.0, after.0),
         figures,
     }
 }
@@ -221,23 +226,58 @@ fn unlike_rows(before: &RowSummary, after: &RowSummary) -> Vec<String> {
         .collect()
 }
 
-/// Whether both rows did the same work.
+/// How the work of two rows differs, if it does.
 fn unlike_workloads(before: &Manifest, after: &Manifest, one: &RowSummary, other: &RowSummary) -> Option<String> {
-    let find = |manifest: &Manifest, row: &RowSummary| {
-        let rows = manifest
-            .workloads
-            .iter()
-            .filter_map(|workload| workload.rows().ok())
-            .flatten();
-        let mut rows = rows.filter(|workload| workload.name == row.workload);
-        let mut workload = rows.next()?;
-        // How long it was measured and what it is called is no part of the work.
-        workload.phases = crate::workload::Phases::default();
-        workload.about.clear();
-        workload.goals.clear();
-        Some(workload)
+    let work = |manifest: &Manifest, row: &RowSummary| {
+        let rows = manifest.workloads.iter().filter_map(|workload| workload.rows().ok());
+        let mut rows = rows.flatten().filter(|workload| workload.name == row.workload);
+        rows.next().map(|workload| workload.work())
     };
-    (find(before, one) != find(after, other)).then(|| format!("{}: the workloads differ", one.workload))
+    let hashes = (before.work.get(&one.workload), after.work.get(&other.workload));
+    let hashes = Option::zip(hashes.0, hashes.1).filter(|(one, other)| one != other);
+    let (own, others) = (work(before, one), work(after, other));
+    if own == others && hashes.is_none() {
+        return None;
+    }
+    let mut text = format!("{}: the workloads differ", one.workload);
+    if let (Some(own), Some(others)) = (own, others) {
+        let keys = different_keys(&own, &others);
+        text = format!(
+            "{text} in {}",
+            keys.unwrap_or_else(|| "the events of their logs".to_owned())
+        );
+    }
+    if let Some((one, other)) = hashes {
+        text = format!("{text}; their hashes are {} and {}", short(one), short(other));
+    }
+    Some(text)
+}
+
+/// The first keys with different values, and these.
+fn different_keys(own: &BTreeMap<String, String>, others: &BTreeMap<String, String>) -> Option<String> {
+    let keys: BTreeSet<&String> = own.keys().chain(others.keys()).collect();
+    let differs = |key: &&String| own.get(*key) != others.get(*key);
+    let different: Vec<&String> = keys.into_iter().filter(differs).collect();
+    let value =
+        |work: &BTreeMap<String, String>, key: &String| work.get(key).map_or("absent", String::as_str).to_owned();
+    let name = |key: &&String| format!("{key} ({} and {})", value(own, key), value(others, key));
+    let named: Vec<String> = different.iter().take(KEYS_MAX).map(name).collect();
+    let more = different
+        .len()
+        .checked_sub(KEYS_MAX + 1)
+        .map(|more| format!(", and {} more", more + 1));
+    (!named.is_empty()).then(|| named.join(", ") + &more.unwrap_or_default())
+}
+
+/// What differs besides the figures, and is often the question: the program.
+fn builds(before: &Manifest, after: &Manifest) -> Option<String> {
+    let is_same = before.tool == after.tool && before.build.may_be(&after.build);
+    let name = |manifest: &Manifest| {
+        let build = manifest.build.to_string();
+        let comma = if build.is_empty() { "" } else { ", " };
+        format!("annals {}{comma}{build}", manifest.tool)
+    };
+    (!is_same).then(|| format!("the builds differ: {}; and {}", name(before), name(after)))
 }
 
 fn compare_rows(before: Option<&RowSummary>, after: Option<&RowSummary>) -> Vec<Compared> {

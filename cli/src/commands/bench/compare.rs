@@ -31,6 +31,7 @@ pub(super) fn run(asked: &Compare, out: &mut Out<'_>) -> Outcome {
     }
     if out.format == Format::Table {
         write_grid(&comparison, out)?;
+        comparison.builds.iter().try_for_each(|text| out.note(text))?;
     } else {
         records(&comparison).write(out)?;
     }

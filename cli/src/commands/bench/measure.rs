@@ -9,7 +9,7 @@ use annals_bench::backends::{self, NAMES, is_named};
 use annals_bench::crash::Program;
 use annals_bench::plan::{Plan, Progress, Row};
 use annals_bench::report;
-use annals_bench::results::{FORMAT, Folder, Manifest, Summary};
+use annals_bench::results::{Build, FORMAT, Folder, Manifest, Summary, work_of};
 use annals_bench::run::{Phase, RunError};
 use annals_bench::workload::Workload;
 use annals_bench::{Backend, Machine, SelfTest};
@@ -55,11 +55,13 @@ impl Session {
         let manifest = Manifest {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
+            build: Build::this(),
             started_micros: out.now.as_micros(),
             command: command(),
             seed: asked.seed,
             backends: asked.backends.clone(),
             workloads: asked.workloads.clone(),
+            work: work_of(rows),
             machine: Machine::this(&data.0),
             self_test: SelfTest::run(&data.0),
         };

@@ -6,7 +6,7 @@ mod svg;
 
 use self::charts::{charts, curves, scaling};
 use self::html::{escape, number, table};
-use crate::results::{Figure, Manifest, RowSummary, Summary};
+use crate::results::{Figure, Manifest, RowSummary, Summary, short};
 use crate::status::status;
 use crate::workload::Mode;
 
@@ -307,10 +307,17 @@ fn machine(manifest: &Manifest) -> String {
         .self_test
         .sync_micros
         .map_or_else(|| "n/a".to_owned(), |micros| format!("{micros} µs"));
+    let work: Vec<String> = manifest
+        .work
+        .iter()
+        .map(|(row, hash)| format!("{row} {}", short(hash)))
+        .collect();
     let facts = [
         ("program", format!("annals {}", manifest.tool)),
+        ("build", manifest.build.to_string()),
         ("command", manifest.command.join(" ")),
         ("seed", manifest.seed.to_string()),
+        ("hashes of the work", work.join(", ")),
         ("system", machine.system.clone()),
         ("processor", format!("{} × {}", machine.processors, machine.processor)),
         ("governor", machine.governor.clone()),

@@ -1,11 +1,16 @@
 //! Results: the figures of each row, and the files that hold them.
 
+mod build;
 mod files;
 mod goals;
 mod summary;
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::build::Build;
+pub(crate) use self::build::short;
 pub use self::files::{Folder, ResultsError, read};
 pub use self::goals::GoalResult;
 use crate::machine::{Machine, SelfTest};
@@ -25,6 +30,9 @@ pub struct Manifest {
     pub format: u32,
     /// The version of the program.
     pub tool: String,
+    /// The build of the program.
+    #[serde(default)]
+    pub build: Build,
     /// When it began, in microseconds since 1970.
     pub started_micros: i64,
     /// The command line.
@@ -35,10 +43,18 @@ pub struct Manifest {
     pub backends: Vec<String>,
     /// The workloads, in full.
     pub workloads: Vec<Workload>,
+    /// The hash of the work of each row, by the name of its workload.
+    #[serde(default)]
+    pub work: BTreeMap<String, String>,
     /// The machine.
     pub machine: Machine,
     /// The results of the self-tests.
     pub self_test: SelfTest,
+}
+
+/// The hashes of the work of `rows`, by their names.
+pub fn work_of(rows: &[Workload]) -> BTreeMap<String, String> {
+    rows.iter().map(|row| (row.name.clone(), row.work_hash())).collect()
 }
 
 /// The figures of all rows.

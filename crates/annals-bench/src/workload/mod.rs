@@ -3,6 +3,7 @@
 mod builtin;
 mod check;
 mod set;
+mod work;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

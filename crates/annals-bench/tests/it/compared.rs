@@ -6,7 +6,7 @@ use annals::{Expected, Position, Version};
 use annals_bench::backends::Naive;
 use annals_bench::compare::{Change, Comparison, compare};
 use annals_bench::plan::{Plan, Row};
-use annals_bench::results::{FORMAT, Figure, Manifest, RowSummary, Summary, read};
+use annals_bench::results::{Build, FORMAT, Figure, Manifest, RowSummary, Summary, read, work_of};
 use annals_bench::statistics::Estimate;
 use annals_bench::workload::{Mode, Workload};
 use annals_bench::{
@@ -64,10 +64,12 @@ pub(crate) fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
     let manifest = Manifest {
         format: FORMAT,
         tool: "test".to_owned(),
+        build: Build::default(),
         started_micros: 0,
         command: Vec::new(),
         seed: 1,
         backends: vec!["naive".to_owned()],
+        work: work_of(&workloads),
         workloads,
         machine: Machine::default(),
         self_test: SelfTest::default(),
@@ -189,9 +191,54 @@ fn unlike_results_were_compared() {
     let batch = changed(|_, summary| summary.rows[0].batch = 100);
     assert!(batch.unlike[0].contains("events of an append"), "{batch:?}");
     let workload = changed(|manifest, _| manifest.workloads[0].payload.bytes_p50 = 10);
-    assert!(workload.unlike[0].contains("the workloads differ"), "{workload:?}");
+    assert_eq!(
+        workload.unlike,
+        ["x: the workloads differ in payload.bytes_p50 (240 and 10)"]
+    );
     let longer = changed(|manifest, _| manifest.workloads[0].phases.measure_ms = 9);
     assert!(longer.unlike.is_empty(), "{longer:?}");
+}
+
+#[test]
+fn workloads_differed_in_an_unknown_way() {
+    let many = changed(|manifest, _| {
+        let row = &mut manifest.workloads[0];
+        (row.data.batch, row.data.days, row.data.streams, row.read.cache) = (2, 3, 4, false);
+        manifest.work = work_of(&manifest.workloads);
+    });
+    let text = "x: the workloads differ in data.batch (1 and 2), data.days (30 and 3), data.streams (1000 and 4), and 1 more; their hashes are ";
+    assert!(many.unlike[0].starts_with(text), "{many:?}");
+    // The events of a log are in no manifest, and their hash is.
+    let log = changed(|manifest, _| {
+        manifest.work.insert("x".to_owned(), "0123456789abcdef".to_owned());
+    });
+    let text = "x: the workloads differ in the events of their logs; their hashes are ";
+    assert!(
+        log.unlike[0].starts_with(text) && log.unlike[0].ends_with(" and 0123456789ab"),
+        "{log:?}"
+    );
+    // A result without hashes is compared by its keys.
+    let old = changed(|manifest, _| manifest.work.clear());
+    assert!(old.unlike.is_empty(), "{old:?}");
+}
+
+#[test]
+fn results_of_two_builds_looked_like_those_of_one() {
+    let same = changed(|_, _| {});
+    assert_eq!(same.builds, None);
+    let build = |commit: &str| Build {
+        commit: commit.to_owned(),
+        program: String::new(),
+    };
+    let (mut before, summary, _) = measured(Duration::from_micros(100));
+    let mut after = before.clone();
+    (before.build, after.build) = (build("aaa"), build("bbb"));
+    let other = compare((&before, &summary), (&after, &summary));
+    assert_eq!(
+        other.builds.as_deref(),
+        Some("the builds differ: annals test, commit aaa; and annals test, commit bbb")
+    );
+    assert!(other.unlike.is_empty(), "two builds are what is compared: {other:?}");
 }
 
 #[test]
