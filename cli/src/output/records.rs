@@ -19,6 +19,8 @@ const TEXT_WIDTH_MIN: usize = 12;
 pub(crate) struct Records {
     columns: Vec<&'static str>,
     rows: Vec<Vec<Value>>,
+    /// Whether the columns before the last have names that are typed, and the last one has prose.
+    has_prose_last: bool,
 }
 
 impl Records {
@@ -26,7 +28,14 @@ impl Records {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
+            has_prose_last: false,
         }
+    }
+
+    /// Keeps the names in all columns whole on a narrow screen, and cuts the prose in the last one.
+    pub(crate) fn prose_last(mut self) -> Self {
+        self.has_prose_last = true;
+        self
     }
 
     pub(crate) fn push(&mut self, row: Vec<Value>) {
@@ -87,7 +96,11 @@ impl Records {
             (!is_numeric(index)).then_some(Narrow::CutMiddle(name, TEXT_WIDTH_MIN))
         };
         let steps: Vec<Narrow> = self.columns.iter().enumerate().filter_map(cut).collect();
-        let mut grid = Grid::new(&columns, &steps, screen).whole_last();
+        let mut grid = if self.has_prose_last {
+            Grid::new(&columns, &[], screen).whole_names()
+        } else {
+            Grid::new(&columns, &steps, screen).whole_last()
+        };
         for row in &self.rows {
             grid.push(&row.iter().map(readable).collect::<Vec<_>>());
         }

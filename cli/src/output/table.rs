@@ -80,6 +80,19 @@ impl Narrow {
     }
 }
 
+/// What the last column has, which decides its width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Last {
+    /// Prose, which is cut.
+    Prose,
+    /// Prose, which is cut; the columns before it have names that are typed, and are whole at any width.
+    ProseAfterNames,
+    /// Texts that get the width that they need before the other columns.
+    Whole,
+    /// Names, which get the width that they need, and are cut in their middle.
+    Names,
+}
+
 /// Rows of texts under a header. Texts are cleaned when they are added.
 #[derive(Debug)]
 pub(crate) struct Grid {
@@ -90,10 +103,7 @@ pub(crate) struct Grid {
     /// The steps that are applied in order until the table fits.
     steps: Vec<Narrow>,
     screen: Screen,
-    /// Whether the last column gets the width that it needs before the other columns.
-    is_last_whole: bool,
-    /// Whether the last column has names, which are cut in their middle.
-    has_names_last: bool,
+    last: Last,
     /// Whether the middle of a text was cut out.
     is_shortened: bool,
 }
@@ -106,29 +116,34 @@ impl Grid {
             dropped: Vec::new(),
             steps: steps.to_vec(),
             screen,
-            is_last_whole: false,
-            has_names_last: false,
+            last: Last::Prose,
             is_shortened: false,
         }
     }
 
     /// Gives the last column the width that it needs.
     pub(crate) fn whole_last(mut self) -> Self {
-        self.is_last_whole = true;
+        self.last = Last::Whole;
+        self
+    }
+
+    /// Keeps the texts of all columns but the last, whatever their width.
+    pub(crate) fn whole_names(mut self) -> Self {
+        self.last = Last::ProseAfterNames;
         self
     }
 
     /// Gives the last column, which has names, the width that they need.
     pub(crate) fn names_last(mut self) -> Self {
-        self.has_names_last = true;
-        self.whole_last()
+        self.last = Last::Names;
+        self
     }
 
     pub(crate) fn push<T: AsRef<str>>(&mut self, cells: &[T]) {
         let last = cells.len().saturating_sub(1);
         let shown = cells.iter().enumerate().map(|(index, cell)| {
             let text = clean(cell.as_ref());
-            if index == last || self.screen.width.is_none() {
+            if index == last || self.last == Last::ProseAfterNames || self.screen.width.is_none() {
                 text.into_owned()
             } else {
                 cut_middle(&text, WIDTH_MAX)
@@ -229,8 +244,9 @@ impl Grid {
         }
         let left = width.saturating_sub(self.width_of_others()).max(LAST_WIDTH_LEAST);
         let last = self.columns.len().saturating_sub(1);
-        let shorten = if self.has_names_last { cut_middle } else { cut };
-        self.is_shortened |= self.has_names_last && self.column_width(last) > left;
+        let has_names = self.last == Last::Names;
+        let shorten = if has_names { cut_middle } else { cut };
+        self.is_shortened |= has_names && self.column_width(last) > left;
         self.change(last, |text| shorten(text, left));
     }
 
@@ -282,7 +298,10 @@ impl Grid {
 
     /// The width of the table with a last column of the minimum width.
     fn width_needed(&self) -> usize {
-        let most = if self.is_last_whole { usize::MAX } else { LAST_WIDTH_MIN };
+        let most = match self.last {
+            Last::Whole | Last::Names => usize::MAX,
+            Last::Prose | Last::ProseAfterNames => LAST_WIDTH_MIN,
+        };
         self.width_of_others() + self.last_width().min(most)
     }
 
@@ -372,6 +391,18 @@ mod tests {
             grid.fit(width);
             assert!(grid.width_needed() <= width);
             assert_eq!(grid.rows[0], expected, "{width}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_typed_was_shortened_to_make_room_for_prose() {
+        let columns = [Column::left("name", Role::Id), Column::left("what it is", Role::Plain)];
+        let name = format!("{}-volatile", "x".repeat(50));
+        for (width, prose) in [(40, "a sente…"), (80, "a sentence that is…")] {
+            let mut grid = Grid::new(&columns, &[], screen(width)).whole_names();
+            grid.push(&[&name, "a sentence that is longer than the rest of the line"]);
+            let text = written(grid);
+            assert!(text.lines().any(|line| line == format!("{name}  {prose}")), "{text}");
         }
     }
 

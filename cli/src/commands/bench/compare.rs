@@ -56,8 +56,9 @@ fn write_grid(comparison: &Comparison, out: &mut Out<'_>) -> Outcome {
         Column::right("change", Role::Plain),
         Column::left("result", Role::Plain),
     ];
-    let steps = [Narrow::CutMiddle("workload", 12), Narrow::CutMiddle("backend", 8)];
-    let mut grid = Grid::new(&columns, &steps, out.screen).whole_last();
+    // Names and the result stay: the change says how the figures differ.
+    let steps = [Narrow::Drop("before"), Narrow::Drop("after")];
+    let mut grid = Grid::new(&columns, &steps, out.screen).whole_names();
     for figure in &comparison.figures {
         grid.push(&cells(figure));
     }

@@ -6,7 +6,7 @@ use annals_bench::backends::{NAMES, SERVERS, Server, named};
 use annals_bench::workload::{BUILT_IN, Workload};
 use serde_json::Value;
 
-use crate::exit::Outcome;
+use crate::exit::{Failure, Outcome};
 use crate::output::records::Records;
 use crate::output::{Format, Out};
 
@@ -18,11 +18,13 @@ pub(super) fn show(out: &mut Out<'_>) -> Outcome {
     out.line("")?;
     servers().write(out)?;
     out.line("")?;
-    workloads().write(out)
+    workloads().write(out)?;
+    out.hint("a server that is not built in needs a build with --features FEATURE")
+        .map_err(Failure::from)
 }
 
 fn backends() -> Records {
-    let mut records = Records::new(&["backend", "durability", "batch unit", "check", "software"]);
+    let mut records = Records::new(&["backend", "durability", "batch unit", "check", "software"]).prose_last();
     for backend in NAMES.iter().filter_map(|name| named(name, Path::new("")).ok()) {
         let backend = backend.description();
         records.push(vec![
@@ -38,12 +40,13 @@ fn backends() -> Records {
 
 /// Backends that are given by a URL. Their durability is that of the server, which is not queried here.
 fn servers() -> Records {
-    let mut records = Records::new(&["server", "software", "in this program"]);
+    let mut records = Records::new(&["server", "built in", "feature", "software"]).prose_last();
     for server in SERVERS {
         records.push(vec![
             Value::from(server.url),
+            Value::from(if server.is_built_in { "yes" } else { "no" }),
+            Value::from(server.feature),
             Value::from(server.software),
-            Value::from(presence(server)),
         ]);
     }
     records
@@ -59,7 +62,7 @@ fn presence(server: &Server) -> String {
 }
 
 fn workloads() -> Records {
-    let mut records = Records::new(&["workload", "rows", "what it is"]);
+    let mut records = Records::new(&["workload", "rows", "what it is"]).prose_last();
     for (name, workload) in BUILT_IN
         .iter()
         .filter_map(|(name, text)| Some((name, Workload::parse(text).ok()?)))
