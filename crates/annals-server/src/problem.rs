@@ -66,6 +66,9 @@ kinds! {
         "`Accept` excludes every media type that the resource has.";
     BodyTimeout, "body-timeout", REQUEST_TIMEOUT, "The body took too long",
         "The client did not send the whole body in time. Nothing was written.";
+    NotReached, "not-reached", REQUEST_TIMEOUT, "What was waited for did not come in time",
+        "The position is not visible, or a group or processor has not handled its events. `detail` says which, and `visible`, `groups` or \
+         `processor` how far it is. Nothing was changed.";
     VersionConflict, "version-conflict", CONFLICT, "The aggregate has another version",
         "`expectedVersion` does not match. Nothing was written. `actualVersion` is the version of the last event: read the stream again with \
          `minPosition` at `position`, and decide again.";
@@ -111,9 +114,6 @@ kinds! {
         "All workers or live tails are in use, or the request took too long. A read can be repeated; an append as after `internal-error`.";
     Unavailable, "store-unavailable", SERVICE_UNAVAILABLE, "The store is unavailable",
         "The store is closed, or its journal cannot be reached now. `detail` says whether events may be stored.";
-    NotReached, "not-reached", GATEWAY_TIMEOUT, "What was waited for did not come in time",
-        "The position is not visible, or a group or processor has not handled its events. `detail` says which, and `visible`, `groups` or \
-         `processor` how far it is. Nothing was changed.";
     NotDurable, "not-durable-yet", GATEWAY_TIMEOUT, "The events are not durable yet",
         "The events are in the store, at the versions and positions of `appended`, but did not reach the requested durability in time. Do not \
          append them again.";

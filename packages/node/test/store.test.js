@@ -57,7 +57,7 @@ test("a wait says what is late", async (t) => {
   const store = await annals(t);
   await place(store);
   assert.equal((await store.wait({ position: 1 })).visible, 1);
-  await assert.rejects(store.wait({ position: 2, timeoutSeconds: 0 }), { status: 504, type: "not-reached" });
+  await assert.rejects(store.wait({ position: 2, timeoutSeconds: 0 }), { status: 408, type: "not-reached" });
 });
 
 test("a refusal says why", async (t) => {

@@ -69,7 +69,7 @@ class StoreTest(unittest.TestCase):
         self.assertEqual(self.store.wait(position=1)["visible"], 1)
         with self.assertRaises(Problem) as late:
             self.store.wait(position=2, timeout_seconds=0)
-        self.assertEqual((late.exception.status, late.exception.type), (504, "not-reached"))
+        self.assertEqual((late.exception.status, late.exception.type), (408, "not-reached"))
 
     def test_a_refusal_says_why(self):
         with self.assertRaises(Problem) as refused:

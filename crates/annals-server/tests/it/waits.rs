@@ -37,7 +37,7 @@ fn define(server: &Running) {
 fn a_test_had_to_sleep_until_a_position_was_visible() {
     let server = Running::for_tests();
     let late = server.get("/v1/test/wait?position=1&timeoutSeconds=0");
-    let problem = late.refused(504, "not-reached");
+    let problem = late.refused(408, "not-reached");
     assert_eq!((&problem["visible"], &problem["groups"]), (&json!(0), &json!([])));
     let waited = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| server.get("/v1/test/wait?position=1").ok(200));
@@ -61,7 +61,7 @@ fn a_group_was_idle_while_a_consumer_held_an_event() {
     let target = "/v1/test/wait?group=g&timeoutSeconds=0";
     server.get(target).ok(200);
     let paid = server.add("a", "Paid")["lastPosition"].as_u64().unwrap();
-    let problem = server.get(target).refused(504, "not-reached");
+    let problem = server.get(target).refused(408, "not-reached");
     assert_eq!(problem["groups"][0]["reached"], false, "{problem}");
     assert!(
         problem["detail"]
@@ -71,12 +71,12 @@ fn a_group_was_idle_while_a_consumer_held_an_event() {
         "{problem}"
     );
     let taken = take(&server);
-    server.get(target).refused(504, "not-reached");
+    server.get(target).refused(408, "not-reached");
     // What is before the event is handled.
     server.get(&format!("{target}&position={}", paid - 1)).ok(200);
     server
         .get(&format!("{target}&position={paid}"))
-        .refused(504, "not-reached");
+        .refused(408, "not-reached");
     ack(&server, &taken);
     assert_eq!(server.get(target).ok(200)["groups"][0]["reached"], true);
     server.get(&format!("{target}&position={paid}")).ok(200);
@@ -121,7 +121,7 @@ fn a_wait_held_up_the_end_of_the_server() {
         .contains("server_places_in_use{of=\"tails\"} 1\n")
     {}
     server.begin_stop();
-    assert_eq!(waiting.read(false).status, 504);
+    assert_eq!(waiting.read(false).status, 408);
     assert!(begun.elapsed() < LONG);
 }
 
@@ -132,7 +132,7 @@ fn a_test_had_to_poll_a_processor() {
     let told = server.get("/v1/processors/mailer/wait").ok(200);
     assert_eq!((&told["lagEvents"], &told["parked"]), (&json!(0), &json!(1)), "{told}");
     let target = "/v1/processors/mailer/wait?position=1000&timeoutSeconds=0";
-    let problem = server.get(target).refused(504, "not-reached");
+    let problem = server.get(target).refused(408, "not-reached");
     assert_eq!(problem["processor"]["name"], "mailer", "{problem}");
     server.get("/v1/processors/none/wait").refused(404, "not-found");
     server
@@ -146,7 +146,7 @@ fn a_wait_for_a_processor_that_has_stopped_lasted_its_whole_time() {
     let server = mailer.server();
     mailer.place("order-1");
     let begun = Instant::now();
-    let problem = server.get("/v1/processors/mailer/wait").refused(504, "not-reached");
+    let problem = server.get("/v1/processors/mailer/wait").refused(408, "not-reached");
     assert!(begun.elapsed() < LONG);
     assert_eq!(problem["processor"]["state"], "stopped", "{problem}");
     assert!(
