@@ -132,6 +132,7 @@ fn a_renamed_folder_split_its_store_in_two() {
 
     let folder = TempFolder::new();
     let [at, moved]: [PathBuf; 2] = ["above/at", "beside/at"].map(|name| folder.path().join(name));
+    fs::create_dir(folder.path().join("above")).expect("made");
     check_moved("the folder above renamed", &at, &moved, || {
         fs::rename(folder.path().join("above"), folder.path().join("beside")).expect("renamed");
         fs::create_dir_all(&at).expect("made");

@@ -8,7 +8,7 @@ use annals::{
 };
 use uuid::Uuid;
 
-use crate::support::{START, clocked, events, fill, found, noted, positions, stream};
+use crate::support::{START, clocked, events, fill, found, keeping, noted, positions, stream};
 
 /// Three aggregates whose events take turns; each event is recorded a second after the one before.
 fn store() -> Store {
@@ -450,4 +450,20 @@ fn terms_count_the_events_that_can_be_read() {
     store.delete("a", Expected::Any).expect("it exists");
     assert!(store.terms(&Field::User).iter().all(|(_, events)| *events == 200));
     assert_eq!(store.terms(&Field::Aggregate), [("b".into(), 500), ("c".into(), 500)]);
+}
+
+#[test]
+fn a_page_omitted_what_a_budget_dropped_before_its_first_event() {
+    let store = keeping(10);
+    fill(&store, "a", 100);
+    let pages = [
+        store.query(Query::all()).page(),
+        store.query(Query::all().limit(3)).page(),
+        store.query(Query::all().order(Order::TimeDescending)).page(),
+    ];
+    for page in pages {
+        assert_eq!(page.expect("a page").gaps, store.gaps());
+    }
+    let behind = store.query(Query::all().after(store.visible())).page();
+    assert_eq!(behind.expect("a page").gaps, []);
 }

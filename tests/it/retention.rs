@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use annals::{
-    Budget, Conflict, Error, Expected, Field, Gap, GapReason, NewEvent, Order, Position, Query, Store, StreamId,
-    StreamLimits, Version, WhenFull,
+    Budget, Conflict, Error, Expected, Field, Gap, GapReason, NewEvent, Position, Query, Store, StreamId, StreamLimits,
+    Version, WhenFull,
 };
 
 use crate::support::{START, clocked, events, fill, found, keeping, noted, numbers, positions, stream, with_budget};
@@ -122,22 +122,6 @@ fn a_batch_larger_than_the_budget_is_dropped_at_once() {
     let held = store.stats().events;
     assert!(held <= 10, "{held} events");
     assert_eq!(store.gaps().iter().map(|gap| gap.count).sum::<u64>(), 100 - held);
-}
-
-#[test]
-fn a_page_omitted_what_a_budget_dropped_before_its_first_event() {
-    let store = keeping(10);
-    fill(&store, "a", 100);
-    let pages = [
-        store.query(Query::all()).page(),
-        store.query(Query::all().limit(3)).page(),
-        store.query(Query::all().order(Order::TimeDescending)).page(),
-    ];
-    for page in pages {
-        assert_eq!(page.expect("a page").gaps, store.gaps());
-    }
-    let behind = store.query(Query::all().after(store.visible())).page();
-    assert_eq!(behind.expect("a page").gaps, []);
 }
 
 #[test]

@@ -72,7 +72,8 @@ fn appends_were_told_with_what_they_carry() {
         store
             .append(&stream, Expected::NoStream, [event.clone()])
             .expect_err("a conflict");
-        store.try_append(&stream, Expected::Any, [event]).expect("appended");
+        let pending = store.try_append(&stream, Expected::Any, [event]);
+        pending.expect("appended").wait().expect("published");
         store.query(Query::all().user("secret-user")).events().expect("events");
     });
     assert!(

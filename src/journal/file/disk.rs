@@ -155,6 +155,20 @@ fn holder(path: &Path) -> PathBuf {
     }
 }
 
+/// Creates the directory at `path` and all that are missing above it.
+pub(super) fn create_all(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let missing = path
+        .ancestors()
+        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
+    let new_names_in: Vec<_> = missing.map(holder).collect();
+    fs::create_dir_all(path)?;
+    // The names of the new directories must survive a crash too.
+    new_names_in.iter().try_for_each(|folder| sync_folder(folder))
+}
+
 fn no_parent(parent: &Path) -> io::Error {
     let message = format!(
         "the folder {} does not exist: create it, or check the path",

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::Folder;
+use super::disk::create_all;
 use super::errors::{check_path, unusable};
 use crate::journal::{JournalError, JournalErrorKind};
 
@@ -35,7 +35,7 @@ impl Target {
         let part = &self.part;
         let made = || -> io::Result<()> {
             if let Some(above) = part.parent().filter(|above| !above.as_os_str().is_empty()) {
-                Folder::create(above)?;
+                create_all(above)?;
             }
             // Fails when it exists: another process may be writing to it.
             fs::create_dir(part)

@@ -148,14 +148,17 @@ fn leaves(prefix: &str, tree: &str, into: &mut Vec<String>) {
 fn used(statement: &str) -> Option<(bool, Vec<String>)> {
     // Texts have the word too.
     let (before, tree) = statement.rsplit_once("use ")?;
-    let is_path = tree.trim_start().starts_with(|c: char| c.is_ascii_lowercase());
+    let tree = tree.trim();
+    let may_be_in_one = |c: char| c.is_alphanumeric() || c.is_whitespace() || "_:{},*".contains(c);
+    let is_tree = tree.chars().all(may_be_in_one) && tree.contains('{') == tree.ends_with('}');
+    let is_path = is_tree && tree.starts_with(|c: char| c.is_ascii_lowercase());
     let is_word = before.is_empty() || before.ends_with(char::is_whitespace);
     let is_exported = before.trim_end().ends_with("pub") || before.trim_end().ends_with(')') && before.contains("pub(");
-    if !is_path || !is_word || tree.contains('"') {
+    if !is_path || !is_word {
         return None;
     }
     let mut found = Vec::new();
-    leaves("", tree.trim(), &mut found);
+    leaves("", tree, &mut found);
     Some((is_exported, found))
 }
 
