@@ -14,6 +14,7 @@ pub(crate) fn append(_appends: usize, _aggregate_type: &str, _events: usize) -> 
 }
 
 impl AppendSpan {
+    #[expect(clippy::unused_self, reason = "with the feature, it has the span")]
     #[inline]
     pub(crate) fn end(self, _result: Result<Option<Position>, &Error>) {}
 }

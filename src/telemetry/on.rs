@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tracing::span::EnteredSpan;
-use tracing::{debug, debug_span, error, info, trace, warn};
+use tracing::{debug, debug_span, error, info, warn};
 
 use crate::journal::{JournalError, RecoveryReport};
 use crate::{Error, Position};
@@ -57,7 +57,7 @@ pub(crate) fn journal_failed(error: &JournalError) {
 #[cfg(feature = "cache")]
 #[inline]
 pub(crate) fn cache_asked(outcome: crate::CacheState) {
-    trace!(target: "annals", ?outcome, "the cache was asked");
+    tracing::trace!(target: "annals", ?outcome, "the cache was asked");
 }
 
 #[cfg(feature = "cqrs")]

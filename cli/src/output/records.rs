@@ -33,6 +33,7 @@ impl Records {
     }
 
     /// Keeps the names in all columns whole on a narrow screen, and cuts the prose in the last one.
+    #[cfg(feature = "bench")]
     pub(crate) fn prose_last(mut self) -> Self {
         self.has_prose_last = true;
         self
