@@ -55,5 +55,5 @@ fn tell(error: &str, left: Duration) {
     let seconds = left.as_secs() + 1;
     let text = format!("waiting for at most {seconds} s: {error}; make room, and it goes on");
     // A closed standard error is no reason to stop.
-    drop(writeln!(std::io::stderr(), "annals: {}", clean(&text)));
+    drop(writeln!(std::io::stderr(), "warning: {}", clean(&text)));
 }

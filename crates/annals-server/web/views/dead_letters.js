@@ -14,7 +14,7 @@ export async function show(into, { signal, redraw }) {
   const shown = await Promise.all(owners.slice(0, SHOWN).map(({ kind, name }) => lettersOf(kind, name, { signal, redraw })));
   into.append(
     make("h1", {}, "Dead letters"),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again")),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh")),
     owners.length === 0 ? none("There is no dead letter: every event was handled, or is yet to be.") : "",
     ...owners.flatMap(({ kind, name, count }, index) => [
       make("h2", {}, kind === "groups" ? "Group " : "Processor ", make("a", { href: links.to(`/${kind}/${encodeURIComponent(name)}`) }, name), ` (${number(count)})`),

@@ -25,7 +25,7 @@ export async function show(into, { parameter, query, signal, redraw }) {
   const { groups } = await get("/groups", {}, signal);
   into.append(
     make("h1", {}, "Groups of consumers"),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again")),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh")),
     groups.length === 0 ? none("There is no group. A consumer defines one by PUT /v1/groups/NAME.") : table(HEADINGS, groups.map((group) => rowOf(group, redraw))));
 }
 
@@ -54,7 +54,7 @@ async function showOne(into, name, { signal, redraw, cursor }) {
   ];
   into.append(
     make("h1", {}, `Group ${group.name}`),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again"), controls(group, redraw)),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh"), controls(group, redraw)),
     make("dl", {}, fields.filter(([, value]) => value !== null && value !== undefined).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
     make("h2", {}, "Dead letters"), letters,
     make("h2", {}, "Definition"), json(group.definition));

@@ -15,11 +15,13 @@ const KINDS = {
     one: (base, letter) => retried(send("POST", `${base}/${letter.position}/retry`)),
     all: (base) => retried(send("POST", `${base}/retry`)),
     text: "Retry",
+    textOfAll: "Retry all",
   },
   groups: {
     one: (base, letter) => replayed(send("POST", `${base}/replay`, { aggregate: letter.aggregateId })),
     all: (base) => replayed(send("POST", `${base}/replay`)),
     text: "Deliver again",
+    textOfAll: "Deliver all again",
   },
 };
 
@@ -39,7 +41,7 @@ async function replayed(answer) {
 export async function lettersOf(kind, name, { signal, redraw, cursor }) {
   const base = `/${kind}/${encodeURIComponent(name)}/dead-letters`;
   const page = await get(base, { limit: LIMIT, cursor }, signal);
-  const { one, all, text } = KINDS[kind];
+  const { one, all, text, textOfAll } = KINDS[kind];
   const lost = page.lostRecords > 0 ? make("p", { class: "notice" }, `${number(page.lostRecords)} records of letters were dropped by a limit or a truncation.`) : null;
   if (page.total === 0) return make("div", {}, lost, none("There is no dead letter."));
   const rows = page.deadLetters.map((letter) => [
@@ -52,7 +54,7 @@ export async function lettersOf(kind, name, { signal, redraw, cursor }) {
       button("Discard", () => send("POST", `${base}/${letter.position}/discard`), redraw, { sure: "Discard for ever?" })),
   ]);
   return make("div", {}, lost,
-    make("div", { class: "tools" }, make("span", { class: "dim" }, `${number(page.total)} in all`), button(`${text}: all`, () => all(base), redraw)),
+    make("div", { class: "tools" }, make("span", { class: "dim" }, `${number(page.total)} in all`), button(textOfAll, () => all(base), redraw)),
     table(HEADINGS, rows),
     page.next === null ? null : make("p", {}, make("a", { href: links.to(`/${kind}/${encodeURIComponent(name)}`, { cursor: page.next }) }, "next page")));
 }

@@ -22,7 +22,7 @@ export async function show(into, { parameter, query, signal, redraw }) {
   const { processors } = await get("/processors", {}, signal);
   into.append(
     make("h1", {}, "Processors"),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again")),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh")),
     processors.length === 0 ? none("The program has no processor.") : table(HEADINGS, processors.map((one) => rowOf(one, redraw))));
 }
 
@@ -57,7 +57,7 @@ async function showOne(into, name, { signal, redraw, cursor }) {
   ];
   into.append(
     make("h1", {}, `Processor ${one.name}`),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again"), controls(one, redraw)),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh"), controls(one, redraw)),
     make("dl", {}, fields.filter(([, value]) => value !== null && value !== undefined).flatMap(([key, value]) => [make("dt", {}, key), make("dd", {}, value)])),
     make("h2", {}, "Dead letters"),
     one.deadLetters === null ? none("It keeps none.") : await lettersOf("processors", name, { signal, redraw, cursor }));

@@ -19,7 +19,7 @@ export async function show(into, { parameter, query, signal, redraw }) {
   ]);
   into.append(
     make("h1", {}, "Sagas"),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again")),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh")),
     rows.length === 0 ? none("The program has no saga.") : table(["saga", { text: "active", class: "number" }, { text: "stuck", class: "number" }], rows));
 }
 
@@ -28,7 +28,7 @@ async function showOne(into, name, { query, signal, redraw }) {
   const page = await get(`${path(name)}/instances`, { stuck, limit: LIMIT, cursor: query.get("cursor") }, signal);
   into.append(
     make("h1", {}, `Saga ${name}`),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again"),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh"),
       make("a", { href: links.to(path(name)) }, "active instances"), make("a", { href: links.to(path(name), { stuck: true }) }, "stuck ones"),
       make("span", { class: "dim" }, `${number(page.total)} in all`)),
     page.instances.length === 0 ? none("There is no such instance.") : make("div", {}, page.instances.map((one) => shown(name, one, redraw))),

@@ -9,7 +9,7 @@ export async function show(into, { signal, redraw }) {
   into.append(
     make("h1", {}, "Storage"),
     store.fault === null ? "" : make("p", { class: "problem", role: "alert" }, store.fault),
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again")),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh")),
     make("h2", {}, "Positions"),
     narrow(["", { text: "position", class: "number" }], [place("visible to readers", store.visible), place("written", store.written), place("synced", store.synced)]),
     make("h2", {}, "Figures"), figures(store.stats));

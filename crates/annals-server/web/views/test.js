@@ -90,7 +90,7 @@ const isolated = (value) => make("bdi", {}, value instanceof Node ? value : Stri
 function timelineOf({ entries, dropped, next }, redraw) {
   const rows = entries.map((entry) => [{ class: "number", content: number(entry.number) }, time(entry.at), entry.kind, { class: "reason", content: told(entry) }]);
   return [
-    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Look again"),
+    make("div", { class: "tools" }, make("button", { on: { click: redraw } }, "Refresh"),
       make("a", { href: links.to("/test", { after: next }) }, "later entries"), make("a", { href: links.to("/test") }, "from the beginning")),
     dropped > 0 ? make("p", { class: "notice" }, `${number(dropped)} older entries were dropped.`) : null,
     rows.length === 0 ? none("Nothing has happened.") : table([{ text: "entry", class: "number" }, "time", "kind", "what"], rows),
