@@ -13,8 +13,8 @@ use crate::exit::{Failure, Outcome};
 use crate::interrupt;
 use crate::load::progress::Progress;
 
-/// How often somebody who waits is shown how far it has come.
-const GLANCE: Duration = Duration::from_millis(100);
+/// How often the bar is updated, and an interrupt is noticed.
+const POLL: Duration = Duration::from_millis(100);
 
 /// How much of the work is done, in bytes.
 #[derive(Default)]
@@ -44,7 +44,7 @@ pub(crate) fn watch<T: Send + 'static>(
     });
     let mut progress = Progress::new(folder);
     loop {
-        match answer.recv_timeout(GLANCE) {
+        match answer.recv_timeout(POLL) {
             Ok(answer) => return answer.map_err(|error| failure(&error)),
             Err(RecvTimeoutError::Disconnected) => return Err(Failure::Runtime("the work ended early".to_owned())),
             Err(RecvTimeoutError::Timeout) => {}

@@ -104,7 +104,7 @@ fn patient() -> FlushSettings {
     }
 }
 
-/// Four writers and a follower, to whom it happens that the standby takes over.
+/// Four writers and a follower, while the standby takes over.
 fn fail_over_under_writers(pair: &Pair, schema: &Schema, url: &str, moved: impl FnOnce()) {
     let store = open(schema, url, patient());
     let follower = Store::follow(&url_at(url, schema)).expect("it can be followed");

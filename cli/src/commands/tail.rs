@@ -21,7 +21,7 @@ use crate::output::text::{clean, counted};
 use crate::output::{Format, Out};
 
 /// How long the command waits for events before it checks for Ctrl-C.
-const PATIENCE: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 /// Bytes of events in memory, at most, while a file or a pipe is followed.
 const MEMORY_BYTES: u64 = 256 << 20;
 
@@ -114,7 +114,7 @@ fn follow_store(url: &StoreUrl, (query, lines): (Query, usize), out: &mut Out<'_
     let mut tail = store.tail(query, seen)?;
     loop {
         shown.check()?;
-        match tail.next_timeout(PATIENCE) {
+        match tail.next_timeout(POLL) {
             Some(Delivery::Event(event)) => shown.show(&event, out)?,
             Some(Delivery::Gap(gap)) => out.warn(&clean(&format!("{gap}")))?,
             None => {}
@@ -137,7 +137,7 @@ fn follow_server(url: &str, (query, lines): (Query, usize), out: &mut Out<'_>) -
     let deliveries = remote::read_ahead(client.tail(&query, seen)?)?;
     loop {
         shown.check()?;
-        match deliveries.recv_timeout(PATIENCE) {
+        match deliveries.recv_timeout(POLL) {
             Ok(Ok(Delivery::Event(event))) => shown.show(&event, out)?,
             Ok(Ok(Delivery::Gap(gap))) => out.warn(&clean(&format!("{gap}")))?,
             Ok(Err(error)) => return Err(error.into()),
@@ -178,7 +178,7 @@ impl<'a> Log<'a> {
     fn follow(&mut self, options: &Options, out: &mut Out<'_>) -> Outcome {
         loop {
             self.shown.check()?;
-            match self.growing.steps.recv_timeout(PATIENCE) {
+            match self.growing.steps.recv_timeout(POLL) {
                 Ok(Step::End) => return Ok(()),
                 Ok(step) => self.take(step, options, out)?,
                 Err(RecvTimeoutError::Timeout) => {}

@@ -22,7 +22,7 @@ use crate::load::reader::{self, Line};
 use crate::load::{BadLine, Options, jsonl};
 
 /// How long the store waits for lines before it checks for Ctrl-C.
-const PATIENCE: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 /// A file being read.
 pub(crate) struct Feed {
@@ -163,7 +163,7 @@ impl Feed {
 /// Waits for the next message; `None` after the last one.
 fn receive<T>(from: &Receiver<T>, check: &impl Fn() -> Outcome) -> Outcome<Option<T>> {
     loop {
-        match from.recv_timeout(PATIENCE) {
+        match from.recv_timeout(POLL) {
             Ok(message) => return Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => check()?,
             Err(RecvTimeoutError::Disconnected) => return Ok(None),

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::output::text::shorten;
 
 const NAME_WIDTH_MAX: usize = 24;
-const PATIENCE: Duration = Duration::from_secs(1);
+const SHOWN_AFTER: Duration = Duration::from_secs(1);
 const TEMPLATE: &str = "{msg} [{wide_bar}] {bytes} of {total_bytes}, {eta} left";
 const TEMPLATE_EVENTS: &str = "{msg} [{wide_bar}] event {human_pos} of {human_len}, {eta} left";
 const TEMPLATE_OPEN_END: &str = "{spinner} {msg} {bytes}";
@@ -46,7 +46,7 @@ impl Progress {
 
     /// Updates the bar: bytes done of `total` (0 if unknown), and the number of events.
     pub(crate) fn show(&mut self, done: u64, total: u64, what: impl FnOnce() -> String) {
-        if !self.is_seen || self.started.elapsed() < PATIENCE {
+        if !self.is_seen || self.started.elapsed() < SHOWN_AFTER {
             return;
         }
         let template = self.template;
@@ -72,5 +72,5 @@ fn draw(total: u64, template: &str) -> ProgressBar {
         (ProgressBar::new(total), template)
     };
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    bar.with_style(style).with_elapsed(PATIENCE)
+    bar.with_style(style).with_elapsed(SHOWN_AFTER)
 }

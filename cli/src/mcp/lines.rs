@@ -12,7 +12,7 @@ use crate::interrupt;
 /// Bytes of a line, at most.
 pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
 /// How long a signal may remain unseen.
-const GLANCE: Duration = Duration::from_millis(100);
+const POLL: Duration = Duration::from_millis(100);
 
 /// A line.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Lines {
         loop {
             // Before a line is taken: a client that always has one must not keep a signal from being seen.
             interrupt::check(|| "the server has ended".to_owned())?;
-            match self.0.recv_timeout(GLANCE) {
+            match self.0.recv_timeout(POLL) {
                 Ok(line) => return Ok(Some(line?)),
                 Err(RecvTimeoutError::Disconnected) => return Ok(None),
                 Err(RecvTimeoutError::Timeout) => {}

@@ -30,7 +30,7 @@ use crate::{
 };
 
 /// How long a rule waits for a feed that lags behind its remote, and repeats an append that is unavailable.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A log that can be followed.
 pub trait Log {
@@ -136,7 +136,7 @@ impl Recover for Taker {
 impl Connection {
     /// Appends, again while the log is unavailable.
     fn try_append(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.remote.append(append) {
                 Err(Error::Unavailable { .. }) if Instant::now() < deadline => std::thread::yield_now(),
@@ -155,7 +155,7 @@ impl Connection {
     /// Reads the events after `after` until the one at `last` is there: a feed may lag behind its remote.
     #[expect(clippy::expect_used, reason = "as above")]
     fn read(&mut self, after: u64, last: u64) -> Vec<Event> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut taker = Taker::after(after);
         loop {
             self.feed
@@ -357,7 +357,7 @@ fn append_in_turn(remote: &dyn Remote, thread: u64, appends: u64) {
         let ids = ids(u128::from(1 + thread * 1000 + number * 3), 3);
         let expected = Expected::Exactly(Version(number * 3));
         let append = RemoteAppend::new(&stream, expected, &events, &ids, false);
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while let Err(error) = remote.append(&append) {
             let is_transient = matches!(error, Error::Unavailable { .. }) && Instant::now() < deadline;
             is_transient
@@ -372,7 +372,7 @@ fn append_in_turn(remote: &dyn Remote, thread: u64, appends: u64) {
 pub fn a_read_ends_with_a_whole_append(log: &dyn Log) {
     const APPENDS: u64 = 20;
     let (writer, mut reader) = (connect(log), connect(log));
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     std::thread::scope(|scope| {
         let remote = &*writer.remote;
         scope.spawn(move || append_in_turn(remote, 0, APPENDS));
@@ -420,7 +420,7 @@ pub fn a_read_that_its_receiver_ends_can_be_repeated(log: &dyn Log) {
         refuses_after: 0,
         ..Taker::after(0)
     };
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let error = loop {
         match later.feed.next(Position(0), &mut refusing) {
             Ok(_) if Instant::now() < deadline => later.feed.wait(),
@@ -483,7 +483,7 @@ pub fn stores_that_follow_see_the_same(log: &dyn Log) {
                 vec![event().id(Uuid::from_u128(number as u128 + 1))],
             )
         };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut appended = append();
         while matches!(appended, Err(Error::Unavailable { .. })) && Instant::now() < deadline {
             appended = append();

@@ -26,7 +26,7 @@ const BACKENDS_MAX: usize = 100;
 /// How often Ctrl-C is looked for.
 const TICK: Duration = Duration::from_millis(50);
 /// How long a run has to end after Ctrl-C. A call to a backend that hangs has no end.
-const PATIENCE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(5);
 
 /// The rows and settings of a measurement.
 pub(super) struct Asked {
@@ -262,12 +262,12 @@ fn wait(told: &Receiver<Told>) -> Outcome<Vec<Row>> {
             Err(RecvTimeoutError::Timeout) => {}
         }
         if until.is_none() && interrupt::check(String::new).is_err() {
-            until = Some(Instant::now() + PATIENCE);
+            until = Some(Instant::now() + GRACE);
         }
         if until.is_some_and(|until| Instant::now() >= until) {
             let text = format!(
                 "nothing was written; a call to the backend did not return within {} s ({at}), and what this run put on a server may still be there",
-                PATIENCE.as_secs()
+                GRACE.as_secs()
             );
             return Err(Failure::Interrupted(text));
         }
