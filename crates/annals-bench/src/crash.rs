@@ -14,18 +14,15 @@ use std::time::Duration;
 
 use annals::{Expected, Position, Version};
 use crossbeam_channel::{Receiver, RecvTimeoutError, unbounded};
-use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 
 use crate::backends;
 use crate::clock::{Clock, MonotonicClock};
 use crate::generate::{Events, Generator, PRELOAD, identity_of};
+use crate::job::{ChildError, FAILED, Job, Output, READY, report_line, wrong};
 use crate::load::recording::Outcome;
 use crate::load::worker::{HANG, append_one};
 use crate::load::{self, Entry, LoadError, Setup, Span};
-use crate::processes::{self, Share};
-use crate::store::{EventStore, Follow, Look, LookAtTrace, NewEvent, Place, Question, Result, StoreError, Usage};
-use crate::workload::Workload;
+use crate::store::{EventStore, Follow, Look, LookAtTrace, NewEvent, Question, Result, StoreError, Usage};
 
 /// The id of the process whose data directories a child uses: see [`owner`].
 const OWNER_VARIABLE: &str = "ANNALS_BENCH_OWNER";
@@ -36,9 +33,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Numbers of each worker after the last acknowledgement that it may have begun.
 const SPARE: u64 = 100;
 /// The first word of a line, which is its kind.
-pub(crate) const READY: &str = "ready";
 const ACKNOWLEDGED: &str = "acknowledged";
-const FAILED: &str = "failed";
 
 /// The program that is started and killed. It calls [`child`] with its standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,16 +55,6 @@ pub struct Recovery {
     pub lost: u64,
 }
 
-/// The job of a child process.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Job {
-    pub(crate) place: Place,
-    pub(crate) workload: Workload,
-    pub(crate) seed: u64,
-    /// Its part of a load that several processes share; without it, it appends until it is killed.
-    pub(crate) share: Option<Share>,
-}
-
 /// The number in the names of schemas and streams on servers: that of this process, or of the one that started it to kill it.
 pub(crate) fn owner() -> u32 {
     let given = std::env::var(OWNER_VARIABLE).ok();
@@ -78,48 +63,8 @@ pub(crate) fn owner() -> u32 {
         .unwrap_or_else(std::process::id)
 }
 
-/// The reason why a child process ended by itself.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct ChildError(String);
-
-pub(crate) fn wrong(error: &dyn fmt::Display) -> ChildError {
-    ChildError(error.to_string())
-}
-
-/// Appends as the job on `input` says, and reports on `output`, until `input` ends: the process that started this one has then ended.
-///
-/// # Errors
-///
-/// [`ChildError`] if the job is invalid, or the store cannot be opened or loaded.
-pub fn child(input: impl BufRead + Send + 'static, output: impl Write + Send + 'static) -> Result<(), ChildError> {
-    let output: Output = Arc::new(Mutex::new(Box::new(output)));
-    let done = work(input, &output);
-    if let Err(error) = &done {
-        report_line(&output, &format!("{FAILED} {error}"));
-    }
-    done
-}
-
-pub(crate) type Output = Arc<Mutex<Box<dyn Write + Send>>>;
-
-/// Writes a line at once. A process that does not read any more is about to kill this one.
-pub(crate) fn report_line(output: &Output, line: &str) {
-    let mut output = output.lock();
-    drop(
-        output
-            .write_all(format!("{line}\n").as_bytes())
-            .and_then(|()| output.flush()),
-    );
-}
-
-fn work(mut input: impl BufRead + Send + 'static, output: &Output) -> Result<(), ChildError> {
-    let mut line = String::new();
-    input.read_line(&mut line).map_err(|error| wrong(&error))?;
-    let job: Job = serde_json::from_str(&line).map_err(|error| wrong(&error))?;
-    if let Some(share) = job.share {
-        return processes::append(job, share, input, output);
-    }
+/// Appends as `job` says and reports each acknowledgement, until the process is killed.
+pub(crate) fn append(job: Job, input: impl BufRead + Send + 'static, output: &Output) -> Result<(), ChildError> {
     let Job {
         place, workload, seed, ..
     } = job;

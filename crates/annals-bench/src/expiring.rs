@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::load::worker::HANG;
 use crate::load::{LoadError, Setup};
-use crate::run::{Phase, RunError};
+use crate::phase::{Phase, RunError};
 use crate::store::{Backend, EventStore, Result};
 
 /// Number of expiries in the time to live of an event.

@@ -49,14 +49,17 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backends;
+pub mod child;
 mod clock;
 pub mod compare;
 pub mod crash;
 mod expiring;
 mod generate;
+mod job;
 pub mod load;
 mod machine;
 pub mod oracle;
+mod phase;
 pub mod plan;
 pub mod processes;
 pub mod readers;

@@ -13,14 +13,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::backends;
 use crate::clock::{Clock, MonotonicClock};
-use crate::crash::{ChildError, Job, Output, Program, READY, Started, UNKILLABLE, report_line, wrong};
+use crate::crash::{Program, Started, UNKILLABLE};
 use crate::expiring::Expiring;
 use crate::generate::{Generator, WARMUP};
+use crate::job::{ChildError, Job, Output, READY, Share, report_line, wrong};
 use crate::load::recording::Outcome;
 use crate::load::worker::HANG;
 use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
+use crate::phase::{Phase, RunError, Watch, report};
 use crate::readers::Readers;
-use crate::run::{Measured, Phase, Phases, Run, RunError, WARMUP_PART, Watch, conclude, is_steady, preload, report};
+use crate::run::{Measured, Phases, Run, WARMUP_PART, conclude, is_steady, preload};
 use crate::run::{open, settle, start_readers};
 use crate::store::Backend;
 use crate::workload::Workload;
@@ -36,13 +38,6 @@ const TIME: &str = "time";
 const START: &str = "start";
 const ENTRY: &str = "entry";
 const DONE: &str = "done";
-
-/// The part of a load that a process has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Share {
-    index: u32,
-    of: u32,
-}
 
 /// The result of a process, without its appends.
 #[derive(Debug, Serialize, Deserialize)]

@@ -12,9 +12,9 @@ use crate::clock::{Clock as _, MonotonicClock};
 use crate::generate::{PRELOAD, WARMUP, identity_of};
 use crate::load::recording::Outcome;
 use crate::load::worker::HANG;
-use crate::load::{Entry, LoadError, Samples, Setup};
+use crate::load::{CATCH_UP_MAX, Entry, LoadError, Samples, Setup};
 use crate::oracle::{Rule, Verdict};
-use crate::run::{Phase, RunError, Watch, report};
+use crate::phase::{Phase, RunError, Watch, report};
 use crate::store::{Follow, Result, StoredEvent};
 
 /// Maximum number of events that a reader takes at once.
@@ -25,8 +25,6 @@ const POLL: Duration = Duration::from_millis(1);
 const WAIT: Duration = Duration::from_millis(50);
 /// The time that a reader waits after the load for an acknowledged event. A later event counts as lost.
 const LATE_MAX: Duration = Duration::from_secs(5);
-/// The time limit for a reader to catch up after the load. It is shorter than the time after which a thread counts as hanging.
-pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(50);
 
 /// The results of the readers of a run.
 #[derive(Clone, Debug, Default)]

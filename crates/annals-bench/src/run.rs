@@ -6,13 +6,16 @@ use std::time::Duration;
 use annals::Position;
 
 use crate::clock::{Clock, MonotonicClock};
-use crate::crash::{Acks, Job, Program, Recovery, Started, UNKILLABLE};
+use crate::crash::{Acks, Program, Recovery, Started, UNKILLABLE};
 use crate::expiring::Expiring;
 use crate::generate::{Events, Generator, PRELOAD, WARMUP};
+use crate::job::Job;
 use crate::load::recording::{Outcome, Times, Window};
 use crate::load::worker::append_one;
 use crate::load::{self, Entry, LoadError, Loaded, Recording, Setup, Span};
 use crate::oracle::{self, Expiry, Rule, Verdict};
+use crate::phase::report;
+pub use crate::phase::{Phase, RunError, Watch};
 use crate::readers::{Readers, Seen};
 use crate::stoppable::Stoppable;
 use crate::store::{Backend, Description, DurabilityClass, EventStore, StoreError, Usage};
@@ -31,51 +34,6 @@ const STEADY_WITHIN: f64 = 0.10;
 pub const ACCEPTED_MIN: f64 = 0.95;
 /// Events of a page of the replay.
 const REPLAY_PAGE: usize = 1_000;
-
-/// A phase of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// The store is emptied and opened.
-    Provision,
-    /// The events that the workload wants are appended.
-    Load,
-    /// Nothing happens.
-    Settle,
-    /// The load runs until it is steady.
-    WarmUp,
-    /// The load is measured.
-    Measure,
-    /// The oracle reads everything.
-    Verify,
-    /// The store makes everything durable and is closed.
-    Drain,
-}
-
-impl Phase {
-    /// All of them, in order.
-    pub const ALL: [Self; 7] = [
-        Self::Provision,
-        Self::Load,
-        Self::Settle,
-        Self::WarmUp,
-        Self::Measure,
-        Self::Verify,
-        Self::Drain,
-    ];
-
-    /// Its name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Provision => "provision",
-            Self::Load => "load",
-            Self::Settle => "settle",
-            Self::WarmUp => "warm-up",
-            Self::Measure => "measure",
-            Self::Verify => "verify",
-            Self::Drain => "drain",
-        }
-    }
-}
 
 /// The result of a run.
 #[derive(Clone, Debug)]
@@ -112,28 +70,6 @@ impl Run {
         mode == Mode::Open && taken < offered * ACCEPTED_MIN
     }
 }
-
-/// The reason why a run has no result.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RunError {
-    /// The load ended early.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The store failed outside of the measured time.
-    #[error("{}: {error}", phase.name())]
-    Store {
-        /// When.
-        phase: Phase,
-        /// Why.
-        error: StoreError,
-    },
-    /// The caller stopped the run.
-    #[error("stopped")]
-    Stopped,
-}
-
-/// Called with the progress of a run; returning false stops it.
-pub type Watch<'a> = &'a mut (dyn FnMut(Phase, u64) -> bool + Send);
 
 /// Runs `row` once on `backend`.
 ///
@@ -421,14 +357,6 @@ fn loaded_of(entries: &[Entry], generator: &Generator) -> Loaded {
         recording,
         entries: Vec::new(),
         time: window.length(),
-    }
-}
-
-pub(crate) fn report(watch: Watch<'_>, phase: Phase, done: u64) -> Result<(), RunError> {
-    if watch(phase, done) {
-        Ok(())
-    } else {
-        Err(RunError::Stopped)
     }
 }
 

@@ -6,7 +6,7 @@ use annals::{Expected, Position, Version};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock as _, MonotonicClock};
-use crate::run::{Phase, RunError, Watch};
+use crate::phase::{Phase, RunError, Watch};
 use crate::store::{EventStore, Look, LookAtTrace, NewEvent, Question, Result, StoreError};
 
 /// The shortest time between two questions: they are no part of what is measured.

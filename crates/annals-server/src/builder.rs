@@ -9,7 +9,8 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
 use crate::metrics::{DailyWork, Metrics, ToolkitMetrics};
-use crate::namespaces::{Namespaces, check_name};
+use crate::names::check_name;
+use crate::namespaces::Namespaces;
 use crate::openapi::Parts;
 use crate::program::Program;
 use crate::server::Server;
@@ -33,6 +34,13 @@ pub struct Builder {
     programs: Vec<(String, Program)>,
     has_test_api: bool,
     tls: Option<Tls>,
+}
+
+impl Server {
+    /// Configures a server of `store`.
+    pub fn builder(store: Store) -> Builder {
+        Builder::new(store)
+    }
 }
 
 impl Builder {

@@ -47,9 +47,9 @@ pub(crate) async fn gate(
         namespace: namespace.map(str::to_owned),
     };
     logs::found(&route.path, namespace);
-    let permitted = gate
-        .role
-        .map_or(Ok(()), |role| permit(&gate.shared, request.headers(), role, namespace));
+    let permitted = gate.role.map_or(Ok(()), |role| {
+        permit(&gate.shared.tokens, request.headers(), role, namespace)
+    });
     if let Some(role) = gate.role {
         request.extensions_mut().insert(role);
     }

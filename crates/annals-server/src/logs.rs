@@ -11,9 +11,10 @@ use parking_lot::Mutex;
 use tracing::{Level, Span, field};
 
 use crate::metrics::Answered;
-use crate::namespaces::{Namespaces, check_name};
+use crate::names::check_name;
+use crate::namespaces::Namespaces;
 use crate::problem::Kind;
-use crate::server::NamespaceReport;
+use crate::report::NamespaceReport;
 
 /// The span of a request. [`found`] adds its route.
 pub(crate) fn request(id: &HeaderValue, method: &'static str) -> Span {

@@ -10,12 +10,11 @@ use annals::{Clock, Error, SeededIds, Store, SystemClock, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use crate::groups::Groups;
+use crate::names::check_name;
 use crate::test_state::{Faults, Happening, TestState};
 
 /// Snapshots of a namespace, at most.
 const SNAPSHOTS_MAX: usize = 100;
-/// Bytes of a namespace's name, at most.
-const NAME_BYTES_MAX: usize = 64;
 
 /// The stores of a server.
 #[derive(Debug)]
@@ -329,18 +328,4 @@ fn invalid(message: String) -> Error {
     Error::Invalid {
         message: message.into(),
     }
-}
-
-/// # Errors
-///
-/// [`Error::Invalid`] if a name is empty or too long, has other characters than letters, digits, `-`, `_` and `.`, or is a step in a path.
-pub(crate) fn check_name(name: &str) -> Result<(), Error> {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    let is_step = name.bytes().all(|byte| byte == b'.');
-    if is_step || name.len() > NAME_BYTES_MAX || !name.bytes().all(is_plain) {
-        return Err(invalid(format!(
-            "'{name}' is no name of a namespace: write 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' and '.'"
-        )));
-    }
-    Ok(())
 }

@@ -4,12 +4,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use annals::{Durability, Error, Position, Store};
+use annals::{Durability, Error, Store};
 use axum::Router;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::builder::Builder;
+use crate::report::{NamespaceReport, Report};
 use crate::shared::{Shared, Stage, is_ephemeral};
 use crate::{connection, logs, openapi, routes};
 
@@ -49,36 +49,7 @@ impl Stopped {
     }
 }
 
-/// The final report of a server.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Report {
-    /// Connections that were cut off because they did not finish in time.
-    pub cut_off: usize,
-    /// The stores that the server was made with, by the names of their namespaces.
-    pub namespaces: Vec<NamespaceReport>,
-}
-
-/// The final state of a namespace.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct NamespaceReport {
-    /// The name.
-    pub name: String,
-    /// The last visible position.
-    pub visible: Position,
-    /// The position up to which every event is synced; `None` without a journal.
-    pub synced: Option<Position>,
-    /// The reason why the journal did not sync all events, if any.
-    pub error: Option<Error>,
-}
-
 impl Server {
-    /// Configures a server of `store`.
-    pub fn builder(store: Store) -> Builder {
-        Builder::new(store)
-    }
-
     /// All routes with their checks and limits, to be mounted in another server. Limits of connections are that server's.
     ///
     /// The paths begin with `/v1`, and some have links to others: mount it at the root.

@@ -14,7 +14,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq as _;
 
 use crate::problem::{Kind, Problem};
-use crate::shared::Shared;
 
 /// Characters of a token. A random token of the least length cannot be guessed.
 const CHARACTERS: std::ops::RangeInclusive<usize> = 16..=512;
@@ -176,15 +175,20 @@ fn check_owner_only(_: &File) -> Result<(), String> {
 /// # Errors
 ///
 /// [`Kind::Unauthorized`] without a known token, [`Kind::Forbidden`] if its role or namespace does not suffice.
-pub(crate) fn permit(shared: &Shared, headers: &HeaderMap, role: Role, namespace: Option<&str>) -> Result<(), Problem> {
-    if shared.tokens.is_empty() {
+pub(crate) fn permit(
+    tokens: &[Token],
+    headers: &HeaderMap,
+    role: Role,
+    namespace: Option<&str>,
+) -> Result<(), Problem> {
+    if tokens.is_empty() {
         return Ok(());
     }
     let unauthorized = |detail: &str| Problem::new(Kind::Unauthorized, detail);
     let given = bearer(headers).map(Cow::Borrowed).or_else(|| offered(headers));
     let given = given.ok_or_else(|| unauthorized("the request has no bearer token"))?;
     // Every token is compared, so that the time does not tell which one is similar.
-    let fitting = shared.tokens.iter().fold(None, |found, token| {
+    let fitting = tokens.iter().fold(None, |found, token| {
         let is_given: bool = token.secret.ct_eq(&given).into();
         if is_given { Some(token) } else { found }
     });

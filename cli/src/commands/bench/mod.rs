@@ -10,7 +10,7 @@ mod table;
 mod what;
 
 use annals_bench::results::{self, Folder, GoalResult, Manifest, ResultsError, RowSummary, Summary};
-use annals_bench::{Status, crash, report, status};
+use annals_bench::{Status, child, report, status};
 
 use self::measure::Asked;
 use crate::args::bench::{Bench, To};
@@ -64,7 +64,7 @@ pub(crate) fn run(asked: &Bench, out: &mut Out<'_>) -> Outcome {
         Bench::FindMax(asked) => sweep::find_max(asked, out),
         Bench::Child => {
             let input = std::io::BufReader::new(std::io::stdin());
-            crash::child(input, std::io::stdout()).map_err(|error| Failure::Runtime(error.to_string()))
+            child::child(input, std::io::stdout()).map_err(|error| Failure::Runtime(error.to_string()))
         }
         Bench::Record { log, name } => record::run(log, name, out),
     }

@@ -21,8 +21,10 @@ use self::source::Source;
 use self::worker::{HANG, Worker};
 use crate::clock::{Clock, VirtualClock};
 use crate::generate::Generator;
-use crate::readers::CATCH_UP_MAX;
 use crate::store::EventStore;
+
+/// The time limit for a reader to catch up after the load. It is shorter than the time after which a thread counts as hanging.
+pub(crate) const CATCH_UP_MAX: Duration = Duration::from_secs(50);
 
 /// The interval between reports of progress.
 const TICK: Duration = Duration::from_millis(200);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use annals::{Durability, Expected, Position, Version};
 use annals_bench::backends::{Annals, Naive, Null};
-use annals_bench::crash::{Program, child};
+use annals_bench::child::child;
+use annals_bench::crash::Program;
 use annals_bench::oracle::Rule;
 use annals_bench::plan::Plan;
 use annals_bench::results::{Figure, Summary};

@@ -8,7 +8,8 @@
 mod cluster;
 
 use annals_bench::backends::Postgres;
-use annals_bench::crash::{Program, child};
+use annals_bench::child::child;
+use annals_bench::crash::Program;
 use annals_bench::processes::run_shared;
 use annals_bench::run::run;
 use annals_bench::workload::Workload;

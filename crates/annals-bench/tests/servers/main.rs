@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use annals::{Expected, Position, Store, Version};
 use annals_bench::backends::{Http, KurrentDb, Nats, PostgresTable, Redis, SERVERS, UmaDb, is_named, named};
-use annals_bench::crash::{Program, child};
+use annals_bench::child::child;
+use annals_bench::crash::Program;
 use annals_bench::processes::run_shared;
 use annals_bench::run::{Phase, RunError, run, run_and_kill};
 use annals_bench::workload::{Log, Logged, Workload, built_in, with_settings};

@@ -1,27 +1,14 @@
 //! Pages of events, and events page by page.
 
-use annals::{Event, Gap, Position, Query, Version};
+use annals::{Event, Query, Version};
 
 use super::error::{self, ClientError};
 use super::http::{add_query, segment};
+use super::page::Page;
 use super::{Client, read, write};
 
 /// Events of a page: as many as a server permits.
 const PAGE_EVENTS: usize = 1_000;
-
-/// A page of events.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Page {
-    /// The events.
-    pub events: Vec<Event>,
-    /// The position as of which the page is complete.
-    pub as_of: Position,
-    /// Events that were dropped from the range of the page.
-    pub gaps: Vec<Gap>,
-    /// The start of the next page; `None` at the end. For a query, this is the text of a [`Cursor`](annals::Cursor).
-    pub next: Option<String>,
-}
 
 /// Events, read a page at a time. An error ends them.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use annals::{Event, Gap, Position, StreamId, Timestamp, Version};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::events::Page;
+use super::page::Page;
 use crate::wire::new_event::parse_one;
 
 /// The place of an event. Its other members are those of a new event.

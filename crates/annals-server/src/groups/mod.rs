@@ -16,7 +16,7 @@ use self::definition::DEFINITIONS;
 pub(crate) use self::definition::Definition;
 pub(crate) use self::leases::Settlement;
 pub(crate) use self::served::{Served, Taken};
-use crate::namespaces::check_name;
+use crate::names::check_name;
 use crate::problem::{Kind, Problem};
 
 /// Groups of a store, at most.

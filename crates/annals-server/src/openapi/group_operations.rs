@@ -1,6 +1,6 @@
 //! The operations on groups of consumers.
 
-use super::operations::{Body, Operation, Reply, get, of, with};
+use super::operation::{Body, Operation, Reply, get, of, with};
 use crate::problem::Kind;
 
 /// What an operation on a group can answer with, which may have to open the group or to store something.

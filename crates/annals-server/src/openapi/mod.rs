@@ -1,10 +1,12 @@
 //! The `OpenAPI` 3.1 document: made from one table of operations.
 
 mod group_operations;
+mod operation;
 mod operations;
 mod parameters;
 mod program_operations;
 mod schemas;
+mod shapes;
 mod test_operations;
 mod test_schemas;
 
@@ -12,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use self::operations::{Body, Operation, Reply};
+use self::operation::{Body, Operation, Reply};
 use crate::problem::Kind;
 
 const DESCRIPTION: &str = "\
@@ -194,12 +196,12 @@ fn responses(operation: &Operation, parts: Parts) -> Value {
 
 /// The types of problems that an operation can answer with, by their status.
 fn problems(operation: &Operation, parts: Parts) -> std::collections::BTreeMap<u16, Vec<Kind>> {
-    let mut kinds = operations::ALWAYS.to_vec();
+    let mut kinds = operation::ALWAYS.to_vec();
     if operation.path.starts_with("/v1/") {
-        kinds.extend(operations::IN_NAMESPACE);
+        kinds.extend(operation::IN_NAMESPACE);
     }
     if operation.body.is_some() {
-        kinds.extend(operations::WITH_BODY);
+        kinds.extend(operation::WITH_BODY);
     }
     // A rule of the test API makes any operation on a store fail.
     if parts.has_test_api && operation.path.starts_with("/v1/") && operation.tag != "test" {

@@ -1,6 +1,6 @@
 //! The operations on the parts of a mounted program.
 
-use super::operations::{Body, Operation, Reply, get, of, with};
+use super::operation::{Body, Operation, Reply, get, of, with};
 use crate::problem::Kind;
 
 /// The operations on processors.

@@ -1,6 +1,6 @@
 //! The operations of the test API.
 
-use super::operations::{Body, Operation, Reply, get, of, with};
+use super::operation::{Body, Operation, Reply, get, of, with};
 use crate::problem::Kind;
 
 /// The operations for test suites.

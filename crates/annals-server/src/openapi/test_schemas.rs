@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::schema;
-use super::schemas::{list, number, object, optional, text, time};
+use super::shapes::{list, number, object, optional, text, time};
 
 pub(super) fn all() -> Value {
     let mut all = faults();

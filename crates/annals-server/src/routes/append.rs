@@ -10,13 +10,14 @@ use futures_util::future::Either;
 use tokio::time::timeout;
 
 use super::idempotency::Key;
+use super::incoming::read;
 use super::{handle, json, test_layer};
-use crate::body::{Content, Media};
+use crate::body::Content;
 use crate::call::Call;
 use crate::problem::{Kind, Problem};
 use crate::shared::Shared;
-use crate::wire::new_event::{Incoming, parse_json, parse_lines};
-use crate::wire::{cloud, expected};
+use crate::wire::expected;
+use crate::wire::new_event::Incoming;
 use crate::work;
 
 /// Bytes of a body that is read and appended on the thread of its connection. More is read by a worker.
@@ -77,7 +78,7 @@ pub(super) fn count<'a>(call: &Call, began: Instant, appended: impl IntoIterator
 ///
 /// A [`Problem`] if one is invalid, or both are there.
 pub(super) fn expectations(call: &mut Call) -> Result<(Option<Expected>, Option<Expected>), Problem> {
-    let from_header = expected::of_headers(&call.headers)?;
+    let from_header = expected::of_headers(&call.headers).map_err(Problem::invalid)?;
     let text = call.params.one("expectedVersion")?;
     let parsed = text.map(|text| {
         expected::parse(&text).ok_or_else(|| crate::params::invalid("expectedVersion", &text, expected::FORM))
@@ -103,21 +104,6 @@ pub(super) async fn run(shared: &Shared, plan: Plan, content: Content) -> Result
     })
     .await?;
     plan.finish(shared, begun?).await
-}
-
-/// The events of a body.
-pub(super) fn read(content: &Content) -> Result<Vec<Incoming>, Problem> {
-    let events = match content.media {
-        Media::Json => parse_json(&content.bytes)?,
-        Media::Lines => parse_lines(&content.bytes)?,
-        Media::CloudEvent => cloud::parse_one(&content.bytes)?,
-        Media::CloudEvents => cloud::parse_batch(&content.bytes)?,
-        Media::CloudData => cloud::parse_binary(&content.attributes, &content.media_type, &content.bytes)?,
-    };
-    if events.is_empty() {
-        return Err(Problem::invalid("the body has no events"));
-    }
-    Ok(events)
 }
 
 impl Plan {

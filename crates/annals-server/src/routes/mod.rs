@@ -4,6 +4,7 @@ mod append;
 mod changes;
 mod groups;
 mod idempotency;
+mod incoming;
 mod letters;
 mod messages;
 mod page;

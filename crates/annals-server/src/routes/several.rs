@@ -9,8 +9,9 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::append::{count, read};
+use super::append::count;
 use super::idempotency::Key;
+use super::incoming::read;
 use super::{handle, json, test_layer};
 use crate::body::Content;
 use crate::call::Call;

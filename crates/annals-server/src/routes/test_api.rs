@@ -159,7 +159,7 @@ async fn restore(State(shared): State<Arc<Shared>>, target: Target) -> Result<Re
 
 /// `POST /test/fork/{name}`. The token must permit both namespaces: that of the path was checked already.
 async fn fork(State(shared): State<Arc<Shared>>, headers: HeaderMap, target: Target) -> Result<Response, Problem> {
-    permit(&shared, &headers, Role::Admin, Some(&target.segment))?;
+    permit(&shared.tokens, &headers, Role::Admin, Some(&target.segment))?;
     target.params.finish()?;
     if shared.namespaces.fork(&target.namespace, &target.segment)? {
         let (from, to) = (target.namespace.as_str(), target.segment.as_str());

@@ -13,7 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use tokio::time::sleep;
 
-use super::append;
+use super::incoming;
 use crate::body::Content;
 use crate::call::Call;
 use crate::guard::method_name;
@@ -305,7 +305,7 @@ fn look_into(subject: &mut Subject, content: &Content, given: Option<String>) {
         }
         return;
     }
-    let Ok(events) = append::read(content) else {
+    let Ok(events) = incoming::read(content) else {
         return;
     };
     let has_path = !subject.aggregates.is_empty();

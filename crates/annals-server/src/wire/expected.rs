@@ -6,8 +6,6 @@ use axum::http::{HeaderMap, HeaderValue};
 use serde::de::{Deserializer, Error, Visitor};
 use serde_json::Value;
 
-use crate::problem::Problem;
-
 /// The accepted forms of an expected version.
 pub(crate) const FORM: &str = "any, none, exists or a version";
 
@@ -60,50 +58,45 @@ pub(crate) fn tag(version: u64) -> HeaderValue {
 ///
 /// # Errors
 ///
-/// A [`Problem`] if a header has another form than one tag or `*`, or both are there.
-pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Option<Expected>, Problem> {
+/// What is wrong, if a header has another form than one tag or `*`, or both are there.
+pub(crate) fn of_headers(headers: &HeaderMap) -> Result<Option<Expected>, String> {
     let (matches, excludes) = (one(headers, &IF_MATCH)?, one(headers, &IF_NONE_MATCH)?);
     match (matches, excludes) {
         (None, None) => Ok(None),
         (Some("*"), None) => Ok(Some(Expected::StreamExists)),
         (Some(tag), None) => parse_tag(tag).map(Some),
         (None, Some("*")) => Ok(Some(Expected::NoStream)),
-        (None, Some(_)) => Err(Problem::invalid("If-None-Match of an append can only be *")),
-        (Some(_), Some(_)) => Err(Problem::invalid(
-            "If-Match and If-None-Match are both there: leave one out",
-        )),
+        (None, Some(_)) => Err("If-None-Match of an append can only be *".to_owned()),
+        (Some(_), Some(_)) => Err("If-Match and If-None-Match are both there: leave one out".to_owned()),
     }
 }
 
-fn one<'a>(headers: &'a HeaderMap, name: &axum::http::HeaderName) -> Result<Option<&'a str>, Problem> {
+fn one<'a>(headers: &'a HeaderMap, name: &axum::http::HeaderName) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(Problem::invalid(format!("{name} is there twice: leave one out")));
+        return Err(format!("{name} is there twice: leave one out"));
     }
     let text = first.map(|value| value.to_str().map(str::trim));
-    text.transpose()
-        .map_err(|_| Problem::invalid(format!("{name} is not visible ASCII")))
+    text.transpose().map_err(|_| format!("{name} is not visible ASCII"))
 }
 
 /// The version is the tag. Proxies that compress turn a strong tag into a weak one, which is equivalent here.
-fn parse_tag(text: &str) -> Result<Expected, Problem> {
+fn parse_tag(text: &str) -> Result<Expected, String> {
     let strong = text.strip_prefix("W/").unwrap_or(text);
     let version = strong.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
     // Tags are compared character by character: `"01"` is the tag of no version.
     let version = version.and_then(|text| text.parse::<u64>().ok().filter(|version| version.to_string() == text));
-    version.map(Expected::exactly).ok_or_else(|| {
-        Problem::invalid(format!(
-            "If-Match is '{text}', but must be * or one tag, as ETag has it, such as \"7\""
-        ))
-    })
+    version
+        .map(Expected::exactly)
+        .ok_or_else(|| format!("If-Match is '{text}', but must be * or one tag, as ETag has it, such as \"7\""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn header(value: &'static str) -> Result<Option<Expected>, Problem> {
+    fn header(value: &'static str) -> Result<Option<Expected>, String> {
         of_headers(&HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_static(value))]))
     }
 
