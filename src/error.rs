@@ -28,14 +28,14 @@ pub enum Error {
         /// The aggregate.
         aggregate_id: Name,
     },
-    /// A budget or the backlog is full and the settings say to refuse. Nothing was written; drop events, or retry later.
+    /// A budget is full and the settings say to refuse. Nothing was written; drop events, or raise the budget: a retry alone does not help.
     #[error("the store is full: {message}")]
     Full {
         /// What is full, and what to do.
         message: Box<str>,
     },
-    /// The journal's backlog has no room, and [`try_append`](crate::Store::try_append) does not wait. Nothing was written; retry later, or use
-    /// [`append_async`](crate::Store::append_async).
+    /// The journal's backlog has no room, and the settings say to refuse, or [`try_append`](crate::Store::try_append) does not wait. Nothing was
+    /// written; retry later, or wait by [`append_async`](crate::Store::append_async).
     #[error("the backlog of the journal is full: {reason}")]
     Backlog {
         /// How full the backlog is, and what to do.

@@ -76,7 +76,7 @@ pub enum WhenBehind {
     /// The append waits until the journal has written enough.
     #[default]
     Wait,
-    /// The append fails with [`Full`](crate::Error::Full).
+    /// The append fails with [`Backlog`](crate::Error::Backlog).
     Refuse,
 }
 

@@ -236,7 +236,7 @@ impl Store {
     /// [`Conflict`](crate::Error::Conflict) if the stream's version does not match `expected`: read it and decide again.
     /// [`Invalid`](crate::Error::Invalid) if a name or a payload exceeds the [`Limits`](crate::Limits), a name begins with
     /// `$`, or the aggregate has another type. [`Deleted`](crate::Error::Deleted) if the aggregate has a tombstone.
-    /// [`Full`](crate::Error::Full) if the budget or the journal's backlog is full. [`Closed`](crate::Error::Closed) if the store
+    /// [`Full`](crate::Error::Full) if the budget, and [`Backlog`](crate::Error::Backlog) if the journal's backlog is full. [`Closed`](crate::Error::Closed) if the store
     /// is closed. In each of these cases nothing was written. [`Unavailable`](crate::Error::Unavailable) if the store [follows](Self::follow) one that is not
     /// writable now; the error says if the events are or may be stored. [`Failed`](crate::Error::Failed) if the journal failed: whether these events survive
     /// is unknown until the store is reopened.

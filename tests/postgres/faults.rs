@@ -164,7 +164,7 @@ fn appends_that_wait_for_nothing_go_on_while_the_server_is_away() {
             Err(error) => break error,
         }
     };
-    assert!(matches!(refused, Error::Full { .. }), "{refused}");
+    assert!(matches!(refused, Error::Backlog { .. }), "{refused}");
     assert!(taken > 40, "{taken} appends were taken");
     proxy.unblock();
     store.wait_durable(store.visible()).expect("the server is back");

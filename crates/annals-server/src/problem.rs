@@ -102,8 +102,8 @@ kinds! {
         "An earlier append or command with this `Idempotency-Key` stored other events. Nothing was written. Use a new key.";
     MessageRefused, "message-refused", UNPROCESSABLE_ENTITY, "The program refused the command or query",
         "The body was read, and a rule of the program forbids what it asks for. Nothing was done. `detail` is the program's reason.";
-    Full, "store-full", TOO_MANY_REQUESTS, "The store has no room",
-        "The backlog of the journal or the budget of the store is full. Nothing was written. Repeat the request after `Retry-After`.";
+    Backlog, "backlog-full", TOO_MANY_REQUESTS, "The journal has no room",
+        "The journal does not keep up with the appends. Nothing was written. Repeat the request after `Retry-After`.";
     Internal, "internal-error", INTERNAL_SERVER_ERROR, "The server failed",
         "A fault of the server. Whether an append was stored is unknown; with event ids or an `Idempotency-Key` it can be repeated safely.";
     JournalFailed, "journal-failed", INTERNAL_SERVER_ERROR, "The journal has failed",
@@ -117,6 +117,9 @@ kinds! {
     NotDurable, "not-durable-yet", GATEWAY_TIMEOUT, "The events are not durable yet",
         "The events are in the store, at the versions and positions of `appended`, but did not reach the requested durability in time. Do not \
          append them again.";
+    Full, "store-full", INSUFFICIENT_STORAGE, "The store has no room",
+        "The budget of the store is full, and it drops no events by itself. Nothing was written. Truncate, delete or archive aggregates, or raise the \
+         budget: repeating the request alone does not help.";
 }
 
 /// The detail of a problem, for the timeline of the test API.
@@ -134,7 +137,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub(crate) fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        let is_retried = matches!(kind, Kind::Full | Kind::Busy | Kind::Unavailable);
+        let is_retried = matches!(kind, Kind::Backlog | Kind::Busy | Kind::Unavailable);
         Self {
             kind,
             detail: detail.into(),
@@ -208,7 +211,8 @@ impl From<Error> for Problem {
         let kind = match &error {
             Error::Invalid { .. } => Kind::Invalid,
             Error::Deleted { .. } => Kind::Gone,
-            Error::Full { .. } | Error::Backlog { .. } => Kind::Full,
+            Error::Full { .. } => Kind::Full,
+            Error::Backlog { .. } => Kind::Backlog,
             Error::Unsupported { .. } => Kind::Unsupported,
             Error::ReadOnly { .. } => Kind::ReadOnly,
             Error::Closed | Error::Unavailable { .. } => Kind::Unavailable,

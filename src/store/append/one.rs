@@ -352,7 +352,7 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`], and the error of the journal if it has failed.
+    /// [`Error::Full`], [`Error::Backlog`], and the error of the journal if it has failed.
     pub(crate) fn reserve(&self, parts: &[PreparedAppend<'_>]) -> Result<Option<Cost>> {
         self.reserve_cost(|| Cost::of(parts))
     }

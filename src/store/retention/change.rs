@@ -80,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] if the aggregate is unknown; [`Error::Deleted`] if it has a tombstone; [`Error::Full`] if the journal's
+    /// [`Error::Invalid`] if the aggregate is unknown; [`Error::Deleted`] if it has a tombstone; [`Error::Backlog`] if the journal's
     /// backlog is full and the settings are to refuse; [`Error::Closed`]; the journal's error if it has failed.
     pub fn truncate_before(&self, aggregate_id: &str, version: Version) -> Result<Position> {
         let change = Change::Truncate(version.0.saturating_sub(1));

@@ -171,7 +171,7 @@ fn settings_that_refuse_refuse_a_future_too() {
     let store = open(&storage, flush, Durability::Volatile);
     fill_backlog(&store, &storage);
     let refused = block_on(append(&store, 1));
-    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Backlog { .. })), "{refused:?}");
     storage.release();
 }
 

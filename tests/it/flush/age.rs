@@ -26,7 +26,7 @@ fn appends_outran_the_time_in_which_events_are_written() {
     let_the_journal_sleep(&store);
     let refused = append(&store);
     assert!(
-        matches!(&refused, Err(Error::Full { message: why }) if why.contains("within 5ms") && why.contains("write_within")),
+        matches!(&refused, Err(Error::Backlog { reason: why }) if why.contains("within 5ms") && why.contains("write_within")),
         "{refused:?}"
     );
     let stats = store.stats();
@@ -118,7 +118,7 @@ fn an_append_was_refused_for_its_age_when_all_was_written() {
         let refused = append(&store);
         storage.release();
         next.expect("nothing is old");
-        assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Backlog { .. })), "{refused:?}");
         assert!(again.join().expect("no panic").expect("stored").repeated);
     });
     assert_eq!(store.visible(), Position(2));

@@ -80,7 +80,7 @@ fn a_refused_append_has_the_journal_make_room() {
         }),
     );
     let refused = (0..100).find_map(|_| append(&store).err());
-    assert!(matches!(refused, Some(Error::Full { .. })), "{refused:?}");
+    assert!(matches!(refused, Some(Error::Backlog { .. })), "{refused:?}");
     while append(&store).is_err() {
         std::thread::yield_now();
     }
@@ -105,7 +105,7 @@ fn changes_wait_for_room_as_appends_do() {
         .count();
     assert!(changed < 100, "{changed} changes");
     let refused = store.delete("order-1", Expected::Any);
-    assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Backlog { .. })), "{refused:?}");
     storage.release();
     store.wait_durable(store.visible()).expect("durable");
     store.delete("order-1", Expected::Any).expect("there is room again");

@@ -130,6 +130,9 @@ impl Document {
             "store-full" => Some(Error::Full {
                 message: without("the store is full: ").unwrap_or_else(|| detail.into()),
             }),
+            "backlog-full" => Some(Error::Backlog {
+                reason: without("the backlog of the journal is full: ").unwrap_or_else(|| detail.into()),
+            }),
             "not-supported" => Some(Error::Unsupported {
                 message: without("this store cannot ")?,
             }),

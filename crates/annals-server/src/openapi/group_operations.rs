@@ -10,6 +10,7 @@ const PROBLEMS: &[Kind] = &[
     Kind::VersionConflict,
     Kind::Gone,
     Kind::Full,
+    Kind::Backlog,
     Kind::JournalFailed,
     Kind::Unsupported,
     Kind::Unavailable,

@@ -8,7 +8,7 @@ use crate::problem::Kind;
 macro_rules! writing {
     ($($kind:ident),*) => {
         &[
-            Kind::ReadOnly, Kind::VersionConflict, Kind::Gone, Kind::Full, Kind::JournalFailed, Kind::Unsupported, Kind::Unavailable,
+            Kind::ReadOnly, Kind::VersionConflict, Kind::Gone, Kind::Full, Kind::Backlog, Kind::JournalFailed, Kind::Unsupported, Kind::Unavailable,
             $(Kind::$kind),*
         ]
     };

@@ -147,6 +147,7 @@ const OF_HANDLERS: &[Kind] = &[
     Kind::KeyReused,
     Kind::MessageRefused,
     Kind::Full,
+    Kind::Backlog,
     Kind::JournalFailed,
     Kind::Unsupported,
     Kind::Unavailable,

@@ -162,6 +162,7 @@ pub(super) fn observations() -> Vec<Operation> {
                 Kind::VersionConflict,
                 Kind::Gone,
                 Kind::Full,
+                Kind::Backlog,
                 Kind::JournalFailed,
                 Kind::Unsupported,
                 Kind::Unavailable,

@@ -135,7 +135,7 @@ impl Seen {
             Effect::Conflict => return self.conflict(shared, strike),
             Effect::Unavailable => (Kind::Unavailable, "the store cannot be reached"),
             Effect::Overload if self.subject.is_read => (Kind::Busy, "every worker of the server is in use"),
-            Effect::Overload => (Kind::Full, "the store has no room"),
+            Effect::Overload => (Kind::Backlog, "the backlog of the journal is full"),
             Effect::Timeout | Effect::LostAnswer | Effect::Delay => (Kind::Busy, "the request took too long"),
         };
         Problem::new(kind, told(strike, detail))

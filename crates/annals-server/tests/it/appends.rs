@@ -269,8 +269,8 @@ fn a_full_store_blocked_a_writer() {
     let server = Running::of(Store::builder().settings(settings).open().unwrap());
     server.add("a", "X");
     let full = server.post("/v1/streams/a/events", &json!({ "eventType": "X" }));
-    full.refused(429, "store-full");
-    assert_eq!(full.header("retry-after"), Some("1"));
+    full.refused(507, "store-full");
+    assert_eq!(full.header("retry-after"), None);
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn fill(server: &Running) {
         (answer.status != 201).then_some(answer)
     });
     let full = full.unwrap();
-    full.refused(429, "store-full");
+    full.refused(429, "backlog-full");
     assert_eq!(full.header("retry-after"), Some("1"));
 }
 

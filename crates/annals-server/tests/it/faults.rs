@@ -61,7 +61,7 @@ fn a_fault_that_changes_nothing_stored_the_events() {
     let server = server();
     let faults = [
         ("unavailable", 503, "store-unavailable"),
-        ("overload", 429, "store-full"),
+        ("overload", 429, "backlog-full"),
         ("timeout", 503, "busy"),
     ];
     for (fault, status, name) in faults {

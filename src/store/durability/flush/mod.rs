@@ -109,7 +109,7 @@ impl Flushing {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] if there is no room and the settings are to refuse; the error of the journal if it has failed.
+    /// [`Error::Backlog`] if there is no room and the settings are to refuse; the error of the journal if it has failed.
     pub(crate) fn reserve(&self, engine: &Engine, cost: Cost) -> Result<()> {
         self.admit_or(engine, cost, self.settings.when_behind)
     }
@@ -127,8 +127,8 @@ impl Flushing {
             }
             self.release(engine, cost);
             if when_behind == WhenBehind::Refuse {
-                return Err(Error::Full {
-                    message: self.refusal(engine, held).into(),
+                return Err(Error::Backlog {
+                    reason: self.refusal(engine, held).into(),
                 });
             }
             self.wait_for_room(engine, |held| self.fits(engine, cost, held));
@@ -160,12 +160,10 @@ impl Flushing {
         held <= 0 || held.saturating_add(cost.bytes) <= max && !self.is_overdue(engine)
     }
 
-    /// The error of a call that does not wait for room: [`Error::Full`] if the settings are to refuse; `None` if they are to wait.
+    /// The error of a call that does not wait for room: [`Error::Backlog`] if the settings are to refuse; `None` if they are to wait.
     pub(crate) fn full_error(&self, engine: &Engine) -> Option<Error> {
         let refuses = self.settings.when_behind == WhenBehind::Refuse;
-        refuses.then(|| Error::Full {
-            message: self.refusal(engine, self.backlog.load(Ordering::Acquire)).into(),
-        })
+        refuses.then(|| self.backlog_error(engine))
     }
 
     /// The error of a call that never waits for room.
