@@ -16,7 +16,7 @@ fn a_backlog_that_is_full_refuses_or_waits() {
         .find(Result::is_err)
         .expect("it fills up");
     let message = refused.expect_err("refused").to_string();
-    assert!(message.starts_with("the store is full: "), "{message}");
+    assert!(message.starts_with("the backlog of the journal is full: "), "{message}");
     assert!(
         message.ends_with("try later, or raise `flush.backlog_bytes`"),
         "{message}"
