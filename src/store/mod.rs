@@ -247,7 +247,7 @@ impl Store {
         events: impl AsRef<[NewEvent<'e>]>,
     ) -> Result<Appended> {
         let (engine, events) = (self.engine(), events.as_ref());
-        let span = telemetry::append(1, &stream.aggregate_type, events.len());
+        let span = telemetry::append(1, events.len());
         let append = || engine.append(stream, expected, events, self.acknowledge);
         #[cfg(feature = "testing")]
         let append = || {
@@ -285,9 +285,8 @@ impl Store {
     }
 
     fn append_several(&self, appends: &[Append<'_>], condition: Option<&Condition>) -> Result<Vec<Appended>> {
-        let first = appends.first().map_or("", |first| &*first.stream.aggregate_type);
         let events = appends.iter().map(|append| append.events.len()).sum();
-        let span = telemetry::append(appends.len(), first, events);
+        let span = telemetry::append(appends.len(), events);
         let append = || self.engine().append_all(appends, condition, self.acknowledge);
         #[cfg(feature = "testing")]
         let append = || {

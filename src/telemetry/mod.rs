@@ -1,6 +1,6 @@
 //! What the store tells the crate `tracing`, with the feature of that name; nothing without it.
 //!
-//! Nothing that an event carries is told: no id, no name of a user, no payload, and no reason of a handler, which may repeat any of them.
+//! Nothing that an event carries is told: no id, no type, no name of a user, no payload, and no reason of a handler, which may repeat any of them.
 
 #[cfg(not(feature = "tracing"))]
 mod off;

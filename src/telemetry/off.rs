@@ -9,7 +9,7 @@ use crate::{Error, Position};
 pub(crate) struct AppendSpan;
 
 #[inline]
-pub(crate) fn append(_appends: usize, _aggregate_type: &str, _events: usize) -> AppendSpan {
+pub(crate) fn append(_appends: usize, _events: usize) -> AppendSpan {
     AppendSpan
 }
 
@@ -38,4 +38,4 @@ pub(crate) fn processor_changed(_processor: &str, _state: &crate::cqrs::Processo
 
 #[cfg(feature = "cqrs")]
 #[inline]
-pub(crate) fn handler_failed(_processor: &str, _event_type: &str, _position: Position) {}
+pub(crate) fn handler_failed(_processor: &str, _position: Position) {}

@@ -11,10 +11,10 @@ use crate::{Error, Position};
 /// An append that is under way.
 pub(crate) struct AppendSpan(EnteredSpan);
 
-/// Enters the span of an append to so many aggregates, the first of this type.
+/// Enters the span of an append of so many events to so many aggregates.
 #[inline]
-pub(crate) fn append(appends: usize, aggregate_type: &str, events: usize) -> AppendSpan {
-    AppendSpan(debug_span!(target: "annals", "append", appends, aggregate_type, events).entered())
+pub(crate) fn append(appends: usize, events: usize) -> AppendSpan {
+    AppendSpan(debug_span!(target: "annals", "append", appends, events).entered())
 }
 
 impl AppendSpan {
@@ -73,7 +73,7 @@ pub(crate) fn processor_changed(processor: &str, state: &crate::cqrs::ProcessorS
 }
 
 #[cfg(feature = "cqrs")]
-pub(crate) fn handler_failed(processor: &str, event_type: &str, position: Position) {
+pub(crate) fn handler_failed(processor: &str, position: Position) {
     let position = position.0;
-    warn!(target: "annals", processor, event_type, position, "a handler failed");
+    warn!(target: "annals", processor, position, "a handler failed");
 }

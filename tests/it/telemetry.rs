@@ -60,7 +60,7 @@ fn secret() -> (StreamId, NewEvent<'static>) {
         .user("secret-user")
         .correlation("secret-correlation")
         .tag("secret-tag");
-    (StreamId::new("Order", "secret-order"), event)
+    (StreamId::new("SecretOrder", "secret-order"), event)
 }
 
 #[test]
@@ -76,14 +76,11 @@ fn appends_were_told_with_what_they_carry() {
         pending.expect("appended").wait().expect("published");
         store.query(Query::all().user("secret-user")).events().expect("events");
     });
-    assert!(
-        text.contains("append{appends=1 aggregate_type=\"Order\" events=1}"),
-        "{text}"
-    );
+    assert!(text.contains("append{appends=1 events=1}"), "{text}");
     assert!(text.contains("annals: appended position=1"), "{text}");
     assert!(text.contains("the append conflicts"), "{text}");
     assert!(text.contains("annals: appended position=2"), "{text}");
-    assert!(!text.contains("secret"), "{text}");
+    assert!(!text.to_lowercase().contains("secret"), "{text}");
 }
 
 #[test]
@@ -110,7 +107,7 @@ fn a_journal_in_trouble_was_not_told_of() {
     assert!(text.contains("WARN annals: the journal is tried again"), "{text}");
     assert!(text.contains("ERROR annals: the journal failed"), "{text}");
     assert!(text.contains("INFO annals: recovered events=1 position=1"), "{text}");
-    assert!(!text.contains("secret"), "{text}");
+    assert!(!text.to_lowercase().contains("secret"), "{text}");
 }
 
 #[test]
@@ -133,5 +130,5 @@ fn a_stopped_processor_was_not_told_of() {
     });
     assert!(text.contains("a handler failed processor=\"mailer\""), "{text}");
     assert!(text.contains("the processor stopped processor=\"mailer\""), "{text}");
-    assert!(!text.contains("secret"), "{text}");
+    assert!(!text.to_lowercase().contains("secret"), "{text}");
 }

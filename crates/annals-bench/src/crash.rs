@@ -35,7 +35,7 @@ const SPARE: u64 = 100;
 /// The first word of a line, which is its kind.
 const ACKNOWLEDGED: &str = "acknowledged";
 
-/// The program that is started and killed. It calls [`child`] with its standard input and output.
+/// The program that is started and killed. It calls [`child`](crate::child::child()) with its standard input and output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// Its location.

@@ -183,7 +183,7 @@ impl Control {
     }
 
     pub(in crate::cqrs) fn note_error(&self, event: FailedEvent, reason: &str) {
-        telemetry::handler_failed(&self.name, &event.event_type, event.position);
+        telemetry::handler_failed(&self.name, event.position);
         self.inner.lock().last_error = Some((event, reason.to_owned()));
     }
 

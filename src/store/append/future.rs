@@ -105,7 +105,7 @@ impl Store {
             }
             engine.append_reserved((stream, expected, events), cost, self.acknowledge)
         };
-        let span = crate::telemetry::append(1, &stream.aggregate_type, events.len());
+        let span = crate::telemetry::append(1, events.len());
         #[cfg(feature = "testing")]
         let append = || {
             if self.faults.is_none() {
