@@ -55,7 +55,5 @@ mod support;
 mod tail;
 #[cfg(unix)]
 mod targets;
-#[cfg(feature = "tracing")]
-mod telemetry;
 mod tidy;
 mod type_budgets;

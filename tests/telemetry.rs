@@ -42,6 +42,8 @@ impl MakeWriter<'_> for Told {
 
 /// Runs `work`, and returns what this thread told meanwhile.
 fn told(work: impl FnOnce()) -> String {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock();
     let told = Told::default();
     let subscriber = tracing_subscriber::fmt()
         .with_writer(told.clone())
