@@ -1,5 +1,7 @@
 //! What the store tells `tracing`.
 
+#![expect(clippy::expect_used, reason = "a test fails where what it expects does not hold")]
+
 use std::io::Write;
 use std::sync::Arc;
 
