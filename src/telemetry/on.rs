@@ -11,7 +11,7 @@ use crate::{Error, Position};
 /// An append that is under way.
 pub(crate) struct AppendSpan(EnteredSpan);
 
-/// Enters the span of an append of so many events to so many aggregates.
+/// Enters the span of an append. `appends` is its number of aggregates.
 #[inline]
 pub(crate) fn append(appends: usize, events: usize) -> AppendSpan {
     AppendSpan(debug_span!(target: "annals", "append", appends, events).entered())

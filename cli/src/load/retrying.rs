@@ -1,4 +1,4 @@
-//! Tells on standard error that the journal cannot write for now, while appends wait for it: the disk is full, for example.
+//! Warns on standard error while the journal cannot write: the disk is full, or the server is away.
 
 use std::io::Write as _;
 use std::thread::JoinHandle;
@@ -9,10 +9,10 @@ use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::output::text::clean;
 
-/// The time between two looks at the journal.
-const BETWEEN: Duration = Duration::from_millis(200);
+/// The interval at which the state of the journal is read.
+const POLL: Duration = Duration::from_millis(200);
 
-/// A thread that looks at the journal until this is dropped.
+/// A thread that watches the journal until this is dropped.
 pub(crate) struct Watch {
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -24,7 +24,7 @@ impl Watch {
         let (end, ended) = bounded(0);
         let look = move || {
             let mut is_told = false;
-            while ended.recv_timeout(BETWEEN) == Err(RecvTimeoutError::Timeout) {
+            while ended.recv_timeout(POLL) == Err(RecvTimeoutError::Timeout) {
                 let retrying = store.retrying();
                 if let Some(retrying) = retrying.as_ref().filter(|_| !is_told) {
                     tell(&retrying.error.to_string(), retrying.left);
@@ -53,7 +53,7 @@ impl Drop for Watch {
 
 fn tell(error: &str, left: Duration) {
     let seconds = left.as_secs() + 1;
-    let text = format!("waiting for at most {seconds} s: {error}; make room, and it goes on");
+    let text = format!("waiting for at most {seconds} s until the journal can write: {error}");
     // A closed standard error is no reason to stop.
     drop(writeln!(std::io::stderr(), "warning: {}", clean(&text)));
 }

@@ -367,9 +367,10 @@ impl<C: Codec> Codec for Protected<C> {
         };
         let redacted = self.decode_at::<E>(&encoded.data, place);
         redacted.map(drop).map_err(|error| {
-            CodecError::Unwritable { message: format!(
-                "it would not decode after an erasure of its subject: declare a redacted value with `Personal::redacted`: {error}"
-            ) }
+            let why = "it would not decode after an erasure of its subject: declare a redacted value with `Personal::redacted`";
+            CodecError::Unwritable {
+                message: format!("{why}: {error}"),
+            }
         })
     }
 

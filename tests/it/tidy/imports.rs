@@ -189,7 +189,7 @@ fn exports(code: &str) -> BTreeMap<String, String> {
 }
 
 impl Imports {
-    /// Those of a crate, through at most so many modules that only export a path.
+    /// The imports of a crate. A re-export is followed to its module, through at most `exports_max` others.
     fn of(sources: &Path, exports_max: usize) -> Self {
         let mut found = Vec::new();
         files(sources, "rs", &mut found);

@@ -158,7 +158,7 @@ struct Replayed {
 }
 
 #[derive(Deserialize)]
-struct Name {}
+struct Deleted {}
 
 #[derive(Serialize)]
 struct WireSettle<'a> {
@@ -226,7 +226,7 @@ impl Client {
         self.http.put(&path(name), body)
     }
 
-    /// Takes up to `limit` events, at most 1,000, and waits for the first for up to 30 seconds. There may be none.
+    /// Takes up to `limit` events, at most 1,000, and waits for the first, for whole seconds up to 30. There may be none.
     ///
     /// # Errors
     ///
@@ -296,7 +296,7 @@ impl Client {
     ///
     /// A [`ClientError`].
     pub fn delete_group(&self, name: &str) -> Result<bool, ClientError> {
-        let deleted: Option<Name> = error::found(self.http.delete(&path(name)))?;
+        let deleted: Option<Deleted> = error::found(self.http.delete(&path(name)))?;
         Ok(deleted.is_some())
     }
 

@@ -218,7 +218,7 @@ impl Client {
         self.control(&format!("{}/resume", path(name)))
     }
 
-    /// Waits until a processor has handled the events up to a position, or without one all that are visible. The server waits for 30 seconds at most.
+    /// Waits until a processor has handled the events up to a position, or without one all that are visible. `wait` is cut to whole seconds, and to 30.
     ///
     /// # Errors
     ///

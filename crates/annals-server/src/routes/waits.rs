@@ -20,7 +20,7 @@ use crate::problem::{Kind, Problem};
 use crate::shared::{Shared, Stage};
 use crate::work;
 
-/// The interval between two looks.
+/// The interval between two checks.
 const TICK: Duration = Duration::from_millis(10);
 
 /// For programs that have processors.
@@ -73,27 +73,27 @@ async fn wait(mut call: Call) -> Result<Response, Problem> {
     let _place = place(&call, deadline.wait)?;
     let groups: Arc<[String]> = groups.into();
     loop {
-        let look = look(&call, position, &groups).await?;
-        if look.late.is_none() {
-            return json(StatusCode::OK, &look.report());
+        let progress = observe(&call, position, &groups).await?;
+        if progress.late.is_none() {
+            return json(StatusCode::OK, &progress.report());
         }
-        if look.has_stopped || !deadline.goes_on(&call.shared).await {
-            return Err(look.refusal());
+        if progress.has_stopped || !deadline.goes_on(&call.shared).await {
+            return Err(progress.refusal());
         }
     }
 }
 
 /// What is visible and handled.
-struct Look {
+struct Progress {
     visible: Position,
     /// What has not come, if anything.
     late: Option<String>,
-    /// Whether it cannot come before somebody acts.
+    /// Whether a group has stopped, so that waiting is useless.
     has_stopped: bool,
     groups: Vec<Value>,
 }
 
-impl Look {
+impl Progress {
     fn report(&self) -> Value {
         value!({ "visible": self.visible.0, "groups": self.groups })
     }
@@ -119,10 +119,10 @@ impl Look {
     }
 }
 
-async fn look(call: &Call, position: Option<Position>, names: &Arc<[String]>) -> Result<Look, Problem> {
+async fn observe(call: &Call, position: Option<Position>, names: &Arc<[String]>) -> Result<Progress, Problem> {
     let visible = call.store.visible();
     let waits = position.filter(|position| visible < *position);
-    let mut look = Look {
+    let mut progress = Progress {
         visible,
         late: waits
             .map(|position| format!("position {position} is not visible: the last visible position is {visible}")),
@@ -130,20 +130,20 @@ async fn look(call: &Call, position: Option<Position>, names: &Arc<[String]>) ->
         groups: Vec::new(),
     };
     if names.is_empty() {
-        return Ok(look);
+        return Ok(progress);
     }
     let missing = || Problem::new(Kind::NoNamespace, "the namespace was removed meanwhile");
     let groups = call.shared.namespaces.groups(&call.namespace).ok_or_else(missing)?;
     let names = Arc::clone(names);
-    let looking = work::write(&call.shared, move || {
+    let observing = work::write(&call.shared, move || {
         for name in names.iter() {
             let (is_handled, served) = groups.has_handled(name, position)?;
             let is_reached = is_handled && waits.is_none();
-            look.add(name, is_reached, describe_status(&served.status()));
+            progress.add(name, is_reached, describe_status(&served.status()));
         }
-        Ok(look)
+        Ok(progress)
     });
-    looking.await?
+    observing.await?
 }
 
 /// `GET /processors/{processor}/wait`
