@@ -1,7 +1,7 @@
 //! Duplicate appends, detected event by event by the ids that the caller sets.
 //!
-//! An id is known while its event is retained, and only to its own aggregate. A short stream is scanned; a long one needs the
-//! index of ids, which follows the log. The index comes before the shards in the lock order, so a check that needs it
+//! An id is known while its event is retained, and only to its own aggregate. The index of ids, which follows the log, tells; where it does not
+//! hold the last event of a short stream, the stream is scanned. The index comes before the shards in the lock order, so a check that needs it
 //! is repeated with the index held.
 
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
@@ -63,13 +63,10 @@ impl Engine {
         if prepared.own_ids.0.is_empty() || stream.live_events() == 0 {
             return Known::None;
         }
-        let matches = match ids {
-            _ if stream.live_events() <= SCAN_EVENTS_MAX => self.scan(stream, prepared, 0),
-            Some(ids) => {
-                let mut matches = self.look_up(stream, prepared, ids);
-                matches.extend(self.scan(stream, prepared, ids.complete_to()));
-                matches
-            }
+        let at_hand = ids.is_none().then(|| self.ids_at_hand(stream)).flatten();
+        let matches = match ids.or(at_hand.as_deref()) {
+            Some(ids) => self.look_up_and_scan(stream, prepared, ids),
+            None if stream.live_events() <= SCAN_EVENTS_MAX => self.scan(stream, prepared, 0),
             None => return Known::Unclear,
         };
         let first = matches.iter().min_by_key(|found| (found.place, found.version));
@@ -79,6 +76,20 @@ impl Engine {
             (Some(_), Some(appended)) => Known::All(appended),
             (Some(first), None) => Known::Some(event_known(prepared, *first)),
         }
+    }
+
+    /// The index of ids, if it holds the last event of the stream and nobody writes it: it comes before the shards in the lock order, so it is
+    /// not waited for.
+    fn ids_at_hand(&self, stream: &Stream) -> Option<RwLockReadGuard<'_, IdIndex>> {
+        let last = stream.last_position()?;
+        let ids = self.indexes.ids.try_read()?;
+        (ids.complete_to() >= last).then_some(ids)
+    }
+
+    fn look_up_and_scan(&self, stream: &Stream, prepared: &PreparedAppend<'_>, ids: &IdIndex) -> Matches {
+        let mut matches = self.look_up(stream, prepared, ids);
+        matches.extend(self.scan(stream, prepared, ids.complete_to()));
+        matches
     }
 
     /// Compares the ids of the stream's events above a position.
