@@ -8,7 +8,7 @@ use crate::load::{BadLine, JSON_DEPTH_MAX};
 
 /// JSON without line ends, as a line of a log contains it. They can only occur between tokens, where a space is equivalent.
 pub(crate) fn on_one_line(json: &str) -> Cow<'_, str> {
-    if json.contains(['\n', '\r']) {
+    if memchr::memchr2(b'\n', b'\r', json.as_bytes()).is_some() {
         Cow::Owned(json.replace(['\n', '\r'], " "))
     } else {
         Cow::Borrowed(json)
@@ -20,7 +20,7 @@ pub(crate) fn check_depth(raw: Option<&RawValue>) -> Result<(), BadLine> {
     let Some(text) = raw.map(RawValue::get) else {
         return Ok(());
     };
-    let openings = text.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count();
+    let openings = memchr::memchr2_iter(b'[', b'{', text.as_bytes()).count();
     if openings <= JSON_DEPTH_MAX || depth(text) <= JSON_DEPTH_MAX {
         return Ok(());
     }

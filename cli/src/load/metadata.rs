@@ -207,7 +207,18 @@ impl<'de> Deserialize<'de> for Key<'de> {
 /// Writes another member of an object that is not closed yet.
 pub(crate) fn push_member(object: &mut Vec<u8>, key: &str, value: &RawValue) {
     object.push(if object.is_empty() { b'{' } else { b',' });
-    object.extend(serde_json::Value::from(key).to_string().as_bytes());
+    push_text(object, key);
     object.push(b':');
     object.extend(value.get().as_bytes());
+}
+
+fn push_text(json: &mut Vec<u8>, text: &str) {
+    let is_escaped = |byte: u8| matches!(byte, 0..=0x1f | b'"' | b'\\');
+    if text.bytes().any(is_escaped) {
+        json.extend(serde_json::Value::from(text).to_string().as_bytes());
+        return;
+    }
+    json.push(b'"');
+    json.extend(text.as_bytes());
+    json.push(b'"');
 }
