@@ -19,15 +19,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     // A journal that stalls stands for a slow disk. Opening a store reads its journal: in a server, do it before the runtime starts.
     let storage = MemoryStorage::new(Durability::Synced);
-    let flush = FlushSettings {
-        backlog_bytes: 16 << 10,
-        ..FlushSettings::default()
-    };
-    let settings = Settings {
-        flush,
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let flush = FlushSettings::default().backlog_bytes(16 << 10);
+    let settings = Settings::default().flush(flush).durability(Durability::Synced);
     let store = Store::builder().settings(settings).journal(storage.journal()?).open()?;
     storage.hold();
 

@@ -306,10 +306,7 @@ impl Remote for DirectoryRemote {
                 Ok(journal) => break journal,
             }
         };
-        let settings = Settings {
-            durability: Durability::Synced,
-            ..Settings::default()
-        };
+        let settings = Settings::default().durability(Durability::Synced);
         let store = Store::builder().settings(settings).journal(journal).open()?;
         // The ids make a repeated append one append.
         let mut appended = store.append(append.stream(), append.expected(), append.events_with_ids())?;

@@ -28,15 +28,8 @@ fn track(store: &Store, session: u64) -> annals::Result<()> {
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let budget = Budget {
-        events: Some(10_000),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default().events(10_000).when_full(WhenFull::DropOldest);
+    let settings = Settings::default().budget(budget);
     let store = Store::builder().settings(settings).open()?;
 
     // Counts sign-ups as they happen. The tail ends when the store is closed.

@@ -137,6 +137,7 @@ mod list;
 mod name;
 mod percent;
 mod query;
+mod setters;
 mod settings;
 mod snapshot;
 mod store;

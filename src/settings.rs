@@ -5,12 +5,20 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::event::names::PART_BYTES_MAX;
+use crate::setters::setters;
 use crate::{Durability, Error, Name, Result};
 
 /// The configuration of a store. The clock, the source of ids and indexers are set by the [`Builder`](crate::Builder).
 ///
-/// Write settings with `..Settings::default()`, and their parts likewise: a later version adds fields.
+/// ```
+/// use annals::{Budget, Settings, WhenFull};
+///
+/// let budget = Budget::default().events(1_000_000).when_full(WhenFull::DropOldest);
+/// let settings = Settings::default().shards(8).budget(budget);
+/// assert_eq!(settings.budget.events, Some(1_000_000));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Settings {
     /// Number of locks that appends are spread over, a power of two; 0 chooses by the number of processors.
     pub shards: usize,
@@ -27,11 +35,23 @@ pub struct Settings {
     pub flush: FlushSettings,
 }
 
+setters! {
+    Settings {
+        shards: usize,
+        limits: Limits,
+        budget: Budget,
+        cache: CacheSettings,
+        durability: Durability,
+        flush: FlushSettings,
+    }
+}
+
 /// When events are written to the journal, and what happens when the journal is slow. Ignored without a journal.
 ///
 /// An append that waits for `written` or `synced` is flushed at once, together with everything appended before it. These settings apply to
 /// events that no caller waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FlushSettings {
     /// Maximum bytes of one write. Events are written as soon as this many bytes have gathered. 1 MiB by default.
     pub bytes: usize,
@@ -52,6 +72,19 @@ pub struct FlushSettings {
     /// How long a write that may succeed later is retried, for example on a full disk or while a server is unreachable, before the journal
     /// fails; 30 s by default.
     pub retry_for: Duration,
+}
+
+setters! {
+    FlushSettings {
+        bytes: usize,
+        events: usize,
+        write_within: Duration,
+        enforce_write_within: bool,
+        sync_within: Duration,
+        backlog_bytes: u64,
+        when_behind: WhenBehind,
+        retry_for: Duration,
+    }
 }
 
 impl Default for FlushSettings {
@@ -82,6 +115,7 @@ pub enum WhenBehind {
 
 /// The limits of an append. A larger append fails with [`Invalid`](crate::Error::Invalid).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Bytes of a name: 1 to 1,024; 255 by default. A name never contains U+0000.
     pub name_bytes_max: usize,
@@ -93,6 +127,16 @@ pub struct Limits {
     pub batch_events_max: usize,
     /// Bytes of metadata and data of one append: 64 MiB by default.
     pub batch_bytes_max: usize,
+}
+
+setters! {
+    Limits {
+        name_bytes_max: usize,
+        tags_max: usize,
+        payload_bytes_max: usize,
+        batch_events_max: usize,
+        batch_bytes_max: usize,
+    }
 }
 
 impl Default for Limits {
@@ -178,6 +222,7 @@ fn check_range(name: &str, value: usize, min: usize, max: usize) -> Result<()> {
 
 /// Upper bounds of what the store holds. Nothing is bounded by default. System events do not count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Budget {
     /// Bytes of events, including their index entries and streams.
     pub bytes: Option<u64>,
@@ -189,6 +234,16 @@ pub struct Budget {
     pub aggregate_types: BTreeMap<Name, u64>,
     /// The reaction to an append beyond `bytes` or `events`.
     pub when_full: WhenFull,
+}
+
+setters! {
+    Budget {
+        bytes: u64,
+        events: u64,
+        age: Duration,
+        aggregate_types: BTreeMap<Name, u64>,
+        when_full: WhenFull,
+    }
 }
 
 /// What happens to an append beyond the budget.
@@ -204,11 +259,19 @@ pub enum WhenFull {
 
 /// The size of the query cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CacheSettings {
     /// Bytes of answers; 0 switches the cache off. 32 MiB by default.
     pub bytes: u64,
     /// How long an answer is kept; 300 seconds by default.
     pub time_to_live: Duration,
+}
+
+setters! {
+    CacheSettings {
+        bytes: u64,
+        time_to_live: Duration,
+    }
 }
 
 impl Default for CacheSettings {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::setters::setters;
 use crate::{Error, Name, NewEvent, Query};
 
 macro_rules! number {
@@ -255,6 +256,7 @@ impl Condition {
 /// The limits of a stream. Events beyond them are dropped at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[non_exhaustive]
 pub struct StreamLimits {
     /// Maximum number of events; the oldest are dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,6 +264,13 @@ pub struct StreamLimits {
     /// Maximum age of events, by their timestamps.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Duration>,
+}
+
+setters! {
+    StreamLimits {
+        max_count: u64,
+        max_age: Duration,
+    }
 }
 
 /// Information about a stream that needs no reading of events.

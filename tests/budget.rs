@@ -65,15 +65,8 @@ fn main() {
 }
 
 fn open(events: u64) -> Store {
-    let budget = Budget {
-        events: Some(events),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default().events(events).when_full(WhenFull::DropOldest);
+    let settings = Settings::default().budget(budget);
     Store::builder()
         .settings(settings)
         .open()

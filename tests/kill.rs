@@ -53,10 +53,7 @@ fn main() {
 }
 
 fn open(folder: &Path) -> Store {
-    let settings = FileSettings {
-        segment_bytes: 64 << 10,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(64 << 10);
     let journal = FileJournal::open_with(folder, settings).expect("the journal opens");
     Store::open(journal).expect("the store opens")
 }

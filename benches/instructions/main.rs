@@ -83,10 +83,7 @@ fn sure<T>(result: annals::Result<T>) -> T {
 
 /// The number of shards is fixed: by default it depends on the machine.
 fn store() -> Store {
-    let settings = Settings {
-        shards: 16,
-        ..Settings::default()
-    };
+    let settings = Settings::default().shards(16);
     sure(Store::builder().settings(settings).open())
 }
 

@@ -151,10 +151,7 @@ impl Recover for Nothing {
 /// A store of its own, in a schema that is dropped first.
 fn open(cluster: &Cluster, schema: &str) -> PostgresJournal {
     Hand::connect(&cluster.url()).run(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE"));
-    let settings = PostgresSettings {
-        schema: schema.to_owned(),
-        ..PostgresSettings::default()
-    };
+    let settings = PostgresSettings::default().schema(schema.to_owned());
     let mut journal = sure(PostgresJournal::open_with(&cluster.url(), settings));
     sure(journal.recover(&mut Nothing(0)));
     journal
@@ -227,10 +224,7 @@ fn recovery(criterion: &mut Criterion, cluster: &Cluster) {
     let mut journal = open(cluster, "whole");
     rows.chunks(4_096).for_each(|rows| sure(journal.write(&batch_of(rows))));
     sure(Box::new(journal).close());
-    let settings = PostgresSettings {
-        schema: "whole".to_owned(),
-        ..PostgresSettings::default()
-    };
+    let settings = PostgresSettings::default().schema("whole");
     let mut group = group(criterion, "recovery", RECOVERED);
     group.bench_function("annals", |bencher| {
         bencher.iter_custom(|samples| {

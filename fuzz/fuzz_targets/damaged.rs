@@ -24,10 +24,7 @@ fn disk_of(files: &Files) -> SimulatedDisk {
 
 fn open(disk: &SimulatedDisk) -> Result<Store> {
     let journal = FileJournal::on(Arc::new(disk.clone()), FileSettings::default())?;
-    let settings = Settings {
-        shards: 1,
-        ..Settings::default()
-    };
+    let settings = Settings::default().shards(1);
     Store::builder()
         .settings(settings)
         .journal(journal)

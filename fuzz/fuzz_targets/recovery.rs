@@ -17,10 +17,7 @@ const ROOM_BYTES: usize = 1024;
 /// Four segments: appends of two events, some of them dropped again, and their room given back in the first two. Only the id of the store differs from run to run.
 static WHOLE: LazyLock<Files> = LazyLock::new(|| {
     let disk = SimulatedDisk::new();
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096);
     let store = Store::builder()
         .clock(Arc::new(ManualClock::at(Timestamp::from_micros(0))))
         .ids(Arc::new(SeededIds::new(1)))

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::CommandError;
+use crate::setters::setters;
 use crate::{Conflict, Error, Store};
 
 /// The number of attempts, and the pauses between them: exponential back-off with full jitter.
@@ -10,6 +11,7 @@ use crate::{Conflict, Error, Store};
 /// A pause is random between 0 and a bound, so that writers that conflicted once do not conflict again. The bound doubles with each attempt, up to
 /// `longest_pause`. A pause blocks the calling thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Retry {
     /// The number of attempts, the first one included; 0 means 1. 10 by default.
     pub attempts: u32,
@@ -17,6 +19,14 @@ pub struct Retry {
     pub first_pause: Duration,
     /// The bound that no pause exceeds. 100 ms by default.
     pub longest_pause: Duration,
+}
+
+setters! {
+    Retry {
+        attempts: u32,
+        first_pause: Duration,
+        longest_pause: Duration,
+    }
 }
 
 impl Default for Retry {

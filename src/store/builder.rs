@@ -20,9 +20,9 @@ use crate::{Clock, Durability, EventRef, IdSource, Name, Result, Settings};
 /// ```
 /// use annals::{Budget, Query, SeededIds, Settings, Store, WhenFull};
 ///
-/// let budget = Budget { events: Some(1_000_000), when_full: WhenFull::DropOldest, ..Budget::default() };
+/// let budget = Budget::default().events(1_000_000).when_full(WhenFull::DropOldest);
 /// let store = Store::builder()
-///     .settings(Settings { budget, ..Settings::default() })
+///     .settings(Settings::default().budget(budget))
 ///     .ids(std::sync::Arc::new(SeededIds::new(7)))
 ///     .indexer("currency", |event, values| {
 ///         if event.data().windows(3).any(|bytes| bytes == b"EUR") {

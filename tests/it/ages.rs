@@ -11,25 +11,16 @@ use crate::support::{START, fill, numbers};
 #[test]
 fn an_event_at_an_end_of_time_was_too_old_at_once() {
     let at = |time, budget| {
-        let settings = Settings {
-            budget,
-            ..Settings::default()
-        };
+        let settings = Settings::default().budget(budget);
         let clock = Arc::new(ManualClock::at(time));
         let builder = Store::builder().settings(settings).clock(clock);
         builder.open().expect("the settings are in range")
     };
-    let aged = |age| Budget {
-        age: Some(age),
-        ..Budget::default()
-    };
+    let aged = |age| Budget::default().age(age);
     for time in [Timestamp::MIN, Timestamp::MAX, START] {
         for age in [Duration::from_secs(1), Duration::from_secs(86_400), Duration::MAX] {
             let store = at(time, Budget::default());
-            let limits = StreamLimits {
-                max_count: None,
-                max_age: Some(age),
-            };
+            let limits = StreamLimits::default().max_age(age);
             fill(&store, "a", 3);
             store.set_limits("a", limits).expect("limited");
             fill(&store, "a", 2);

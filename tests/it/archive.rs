@@ -23,11 +23,7 @@ fn open(folder: &Path) -> Store {
 }
 
 fn journal(folder: &Path) -> FileJournal {
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096).preallocate_bytes(0);
     FileJournal::open_with(folder, settings).expect("a journal")
 }
 
@@ -320,10 +316,7 @@ impl Journal for Counting {
 fn archiving_does_not_wait_for_the_disk_once_for_each_aggregate() {
     let folder = TempFolder::new();
     let syncs = Arc::new(AtomicU64::new(0));
-    let settings = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(Durability::Synced);
     let journal = Counting(journal(folder.path()), Arc::clone(&syncs));
     let builder = Store::builder().settings(settings).journal(journal);
     let store = builder.open().expect("a store");
@@ -346,10 +339,7 @@ fn attached_events_were_gone_when_an_age_limit_was_changed_after_they_were_archi
     let to = elsewhere.path().join("old");
     let store = open(folder.path());
     fill(&store);
-    let years = |years: u64| StreamLimits {
-        max_age: Some(Duration::from_secs(years * 366 * 86_400)),
-        ..StreamLimits::default()
-    };
+    let years = |years: u64| StreamLimits::default().max_age(Duration::from_secs(years * 366 * 86_400));
     store.set_limits("a", years(1_000)).expect("limited");
     let before = store.read_all().events();
     save(&store, &to).expect("archived");

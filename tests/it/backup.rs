@@ -28,11 +28,10 @@ fn filled() -> SimulatedDisk {
 /// The same, still open.
 fn fill(disk: &SimulatedDisk) -> Store {
     let clock = Arc::new(ManualClock::at(START));
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        compress: false,
-    };
+    let settings = FileSettings::default()
+        .segment_bytes(4096)
+        .preallocate_bytes(0)
+        .compress(false);
     let journal = FileJournal::on(Arc::new(disk.clone()), settings).expect("a journal");
     let builder = Store::builder()
         .clock(Arc::clone(&clock) as Arc<dyn Clock>)

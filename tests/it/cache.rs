@@ -165,13 +165,7 @@ fn a_kept_answer_is_never_stale() {
     store.tombstone("b2", Expected::Any).expect("it exists");
     check_fresh(&store, "after a tombstone");
     store
-        .set_limits(
-            "a",
-            annals::StreamLimits {
-                max_count: Some(150),
-                max_age: None,
-            },
-        )
+        .set_limits("a", annals::StreamLimits::default().max_count(150))
         .expect("it exists");
     check_fresh(&store, "after a limit");
     add(&store, "a", 20);
@@ -214,13 +208,7 @@ fn queries_that_differ_are_kept_apart() {
 
 #[test]
 fn a_cache_that_is_off_does_nothing() {
-    let store = open(Settings {
-        cache: CacheSettings {
-            bytes: 0,
-            ..CacheSettings::default()
-        },
-        ..Settings::default()
-    });
+    let store = open(Settings::default().cache(CacheSettings::default().bytes(0)));
     add(&store, "a", MANY);
     for _ in 0..3 {
         assert_eq!(state(&store, &Query::all().user("anna")), CacheState::Bypassed);
@@ -229,13 +217,7 @@ fn a_cache_that_is_off_does_nothing() {
 }
 
 fn with_time_to_live(time_to_live: Duration) -> Store {
-    let store = open(Settings {
-        cache: CacheSettings {
-            time_to_live,
-            ..CacheSettings::default()
-        },
-        ..Settings::default()
-    });
+    let store = open(Settings::default().cache(CacheSettings::default().time_to_live(time_to_live)));
     add(&store, "a", MANY);
     store
 }
@@ -265,13 +247,7 @@ fn an_answer_was_not_to_be_had_with_an_endless_time_to_live() {
 #[test]
 fn a_cache_holds_about_what_it_may() {
     let bytes = 256 << 10;
-    let store = open(Settings {
-        cache: CacheSettings {
-            bytes,
-            ..CacheSettings::default()
-        },
-        ..Settings::default()
-    });
+    let store = open(Settings::default().cache(CacheSettings::default().bytes(bytes)));
     add(&store, "a", MANY);
     for number in 0..5_000 {
         let query = Query::all().users(["anna".to_owned(), format!("nobody-{number}")]);
@@ -285,13 +261,7 @@ fn a_cache_holds_about_what_it_may() {
 
 #[test]
 fn an_answer_too_large_for_the_cache_is_not_kept() {
-    let store = open(Settings {
-        cache: CacheSettings {
-            bytes: 16 << 10,
-            ..CacheSettings::default()
-        },
-        ..Settings::default()
-    });
+    let store = open(Settings::default().cache(CacheSettings::default().bytes(16 << 10)));
     add(&store, "a", MANY);
     for _ in 0..3 {
         assert_eq!(state(&store, &Query::all()), CacheState::Miss);

@@ -18,18 +18,11 @@ use annals::{
 use crate::support::{TempFolder, events, fill, noted, stream};
 
 fn settings() -> FileSettings {
-    FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        ..FileSettings::default()
-    }
+    FileSettings::default().segment_bytes(4096).preallocate_bytes(0)
 }
 
 fn open_with(folder: &Path, budget: Budget) -> Store {
-    let settings_of_store = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let settings_of_store = Settings::default().budget(budget);
     let journal = FileJournal::open_with(folder, settings()).expect("a journal");
     Store::builder()
         .settings(settings_of_store)
@@ -43,11 +36,7 @@ fn open(folder: &Path) -> Store {
 }
 
 fn keeping(events: u64) -> Budget {
-    Budget {
-        events: Some(events),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    }
+    Budget::default().events(events).when_full(WhenFull::DropOldest)
 }
 
 fn bytes_of(folder: &Path) -> u64 {
@@ -99,10 +88,7 @@ fn drop_in_every_way(store: &Store) {
     store.delete("again", Expected::Any).expect("deleted");
     fill(store, "again", 2);
     store.tombstone("tombstoned", Expected::Any).expect("tombstoned");
-    let limits = StreamLimits {
-        max_count: Some(3),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(3);
     store.set_limits("limited", limits).expect("limited");
 }
 
@@ -217,19 +203,9 @@ fn a_store_with_a_budget_does_not_fill_the_disk() {
 #[test]
 fn appends_that_wait_for_nothing_do_not_outrun_the_compaction() {
     let folder = TempFolder::new();
-    let flush = FlushSettings {
-        backlog_bytes: 4 << 20,
-        ..FlushSettings::default()
-    };
-    let settings_of_store = Settings {
-        budget: keeping(1000),
-        flush,
-        ..Settings::default()
-    };
-    let files = FileSettings {
-        segment_bytes: 4 << 20,
-        ..settings()
-    };
+    let flush = FlushSettings::default().backlog_bytes(4 << 20);
+    let settings_of_store = Settings::default().budget(keeping(1000)).flush(flush);
+    let files = settings().segment_bytes(4 << 20);
     let journal = FileJournal::open_with(folder.path(), files).expect("a journal");
     let builder = Store::builder().settings(settings_of_store).journal(journal);
     let store = builder.open().expect("a store");
@@ -284,14 +260,8 @@ fn what_an_interrupted_compaction_left_is_removed() {
 /// A store on a disk, driven by its caller alone, so that calls of the disk can be counted.
 fn on_disk(disk: &SimulatedDisk) -> annals::Result<Store> {
     let journal = FileJournal::on(Arc::new(disk.clone()), settings())?;
-    let flush = FlushSettings {
-        retry_for: std::time::Duration::ZERO,
-        ..FlushSettings::default()
-    };
-    let settings = Settings {
-        flush,
-        ..Settings::default()
-    };
+    let flush = FlushSettings::default().retry_for(std::time::Duration::ZERO);
+    let settings = Settings::default().flush(flush);
     Store::builder()
         .settings(settings)
         .journal(journal)

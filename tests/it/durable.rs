@@ -41,10 +41,7 @@ fn a_closed_store_comes_back_as_it_was() {
     store.truncate_before("order-1", Version(4)).expect("truncated");
     store.delete("order-2", Expected::Any).expect("deleted");
     store.tombstone("order-3", Expected::Any).expect("tombstoned");
-    let limits = StreamLimits {
-        max_count: Some(2),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(2);
     store.set_limits("order-4", limits).expect("limited");
     store.append(&order(4), Expected::Any, events(1)).expect("appended");
     let before = store.read_all().include_system().events();
@@ -105,10 +102,7 @@ fn an_acknowledgement_says_what_was_reached() {
 #[test]
 fn long_appends_and_many_segments_come_back() {
     let folder = TempFolder::new();
-    let settings = FileSettings {
-        segment_bytes: 8192,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(8192);
     let open = || {
         let journal = FileJournal::open_with(folder.path(), settings.clone()).expect("a journal");
         Store::builder().journal(journal).open().expect("a store")
@@ -140,10 +134,7 @@ fn long_appends_and_many_segments_come_back() {
 #[test]
 fn readers_of_a_synced_store_see_only_what_is_synced() {
     let folder = TempFolder::new();
-    let settings = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(Durability::Synced);
     let journal = FileJournal::open(folder.path()).expect("a journal");
     let store = Store::builder()
         .settings(settings)
@@ -264,10 +255,7 @@ fn a_place_that_cannot_be_written_to_is_named() {
 }
 
 fn on(disk: &SimulatedDisk) -> Store {
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096);
     let journal = FileJournal::on(Arc::new(disk.clone()), settings).expect("a journal");
     let store = Store::open(journal).expect("a store");
     store.with_durability(Durability::Synced).expect("a handle")
@@ -307,10 +295,7 @@ fn a_segment_of_another_process_is_not_removed() {
 #[test]
 fn a_folder_that_was_refused_had_lost_a_file() {
     let disk = SimulatedDisk::new();
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096);
     let open = || Store::open(FileJournal::on(Arc::new(disk.clone()), settings.clone())?);
     let store = open().expect("a store");
     for number in 0..100 {

@@ -139,10 +139,7 @@ fn a_store_that_conflicts_on_demand_is_retried() {
     let store = Store::in_memory();
     let faults = Faults::new([Fault::new(Operation::Append, Effect::Conflict).times(3)]).expect("it is fine");
     let tried = store.with_faults(&faults);
-    let retry = Retry {
-        first_pause: Duration::ZERO,
-        ..Retry::default()
-    };
+    let retry = Retry::default().first_pause(Duration::ZERO);
     let orders = Aggregates::<Order>::new(&tried).retry(retry);
     assert_eq!(
         orders
@@ -152,7 +149,7 @@ fn a_store_that_conflicts_on_demand_is_retried() {
         4
     );
     assert_eq!(faults.fired().len(), 3);
-    let few = Retry { attempts: 2, ..retry };
+    let few = retry.attempts(2);
     faults
         .add(Fault::new(Operation::Append, Effect::Conflict).times(2))
         .expect("it is fine");
@@ -236,10 +233,7 @@ fn projections_and_handlers_fail_at_an_event() {
     );
     let faults = faults.expect("it is JSON");
     let processors = Processors::new(&store.with_faults(&faults));
-    let retry = Retry {
-        first_pause: Duration::ZERO,
-        ..Retry::default()
-    };
+    let retry = Retry::default().first_pause(Duration::ZERO);
     let count = processors
         .project("count", Count::default())
         .on_failure(OnFailure::stop().retry(retry));

@@ -10,11 +10,7 @@ use annals::{Durability, Error, Expected, GapReason, NewEvent, Position, Result,
 use crate::support::{TempFolder, stream};
 
 fn settings() -> FileSettings {
-    FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 4096,
-        ..FileSettings::default()
-    }
+    FileSettings::default().segment_bytes(4096).preallocate_bytes(4096)
 }
 
 fn open(folder: &Path) -> Result<Store> {

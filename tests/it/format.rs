@@ -161,22 +161,22 @@ fn write_everything(folder: &Path) {
         store.append(&stream, Expected::Any, events).expect("appended");
         store.wait_durable(store.visible()).expect("durable");
     }
-    let limits = |max_count, max_age| StreamLimits { max_count, max_age };
-    let limited = limits(Some(2), Some(Duration::from_millis(90_500)));
+    let limited = StreamLimits::default()
+        .max_count(2)
+        .max_age(Duration::from_millis(90_500));
     store.truncate_before("order-1", Version(2)).expect("truncated");
     store.set_limits("order-1", limited).expect("limited");
-    store.set_limits("order-1", limits(None, None)).expect("limited");
+    store.set_limits("order-1", StreamLimits::default()).expect("limited");
     store.delete("order-2", Expected::Any).expect("deleted");
     store.tombstone("large", Expected::Any).expect("tombstoned");
     store.close().expect("closed");
 }
 
 fn open(folder: &Path) -> Store {
-    let files = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        compress: cfg!(feature = "lz4"),
-    };
+    let files = FileSettings::default()
+        .segment_bytes(4096)
+        .preallocate_bytes(0)
+        .compress(cfg!(feature = "lz4"));
     Store::builder()
         .clock(Arc::new(ManualClock::at(START)))
         .ids(Arc::new(SeededIds::new(1)))

@@ -12,15 +12,9 @@ use crate::support::{TempFolder, stream};
 
 /// Small segments: a new one is begun after a few events.
 fn open(folder: &Path) -> Result<Store> {
-    let settings = FileSettings {
-        segment_bytes: 64 << 10,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(64 << 10);
     let journal = FileJournal::open_with(folder, settings)?;
-    let durable = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let durable = Settings::default().durability(Durability::Synced);
     Store::builder().settings(durable).journal(journal).open()
 }
 

@@ -154,10 +154,7 @@ fn what_was_dropped_and_what_is_the_systems_is_in_no_list() {
     store
         .save_snapshot(&first, NewSnapshot::new(Version(1)))
         .expect("saved");
-    let limits = StreamLimits {
-        max_count: Some(9),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(9);
     store.set_limits(&first, limits).expect("limited");
     check(&store, "events of the system", &users, &types);
 

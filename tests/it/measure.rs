@@ -384,10 +384,7 @@ impl Step {
             Self::Truncate(of, version) => drop(store.truncate_before(&id(of), Version(version))),
             Self::Delete(of) => drop(store.delete(&id(of), Expected::Any)),
             Self::Limit(of, count) => {
-                let limits = StreamLimits {
-                    max_count: Some(count),
-                    ..StreamLimits::default()
-                };
+                let limits = StreamLimits::default().max_count(count);
                 drop(store.set_limits(&id(of), limits));
             }
         }

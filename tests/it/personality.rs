@@ -252,10 +252,7 @@ fn a_follower_has_what_the_store_has_changed_and_dropped() {
         commit(&store, "limited");
     }
     store.delete("deleted", Expected::Any).expect("it is there");
-    let limits = StreamLimits {
-        max_count: Some(2),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(2);
     store.set_limits("limited", limits).expect("it is there");
     let last = commit(&store, "limited");
     let late = store.followed_like(&personality).expect("it can be followed");

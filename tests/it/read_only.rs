@@ -46,10 +46,7 @@ fn a_store_that_is_read_only_takes_nothing() {
 #[test]
 fn reading_leaves_every_file_as_it_is() {
     let folder = TempFolder::new();
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096);
     let journal = FileJournal::open_with(folder.path(), settings).expect("a journal");
     let store = Store::open(journal).expect("a store");
     for _ in 0..30 {

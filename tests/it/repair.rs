@@ -17,11 +17,10 @@ use crate::support::{TempFolder, stream};
 const EVENTS: u64 = 602;
 
 fn open_with(folder: &Path, compress: bool) -> annals::Result<Store> {
-    let files = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        compress,
-    };
+    let files = FileSettings::default()
+        .segment_bytes(4096)
+        .preallocate_bytes(0)
+        .compress(compress);
     // Every store filled alike has the same segments.
     let builder = Store::builder()
         .clock(Arc::new(ManualClock::at(Timestamp::from_micros(0))))

@@ -15,10 +15,10 @@ fn gaps(store: &Store) -> Vec<(u64, u64, u64, GapReason)> {
 }
 
 fn limits(max_count: Option<u64>, max_age_seconds: Option<u64>) -> StreamLimits {
-    StreamLimits {
-        max_count,
-        max_age: max_age_seconds.map(Duration::from_secs),
-    }
+    let mut limits = StreamLimits::default();
+    limits.max_count = max_count;
+    limits.max_age = max_age_seconds.map(Duration::from_secs);
+    limits
 }
 
 fn seconds(seconds: u64) -> Duration {
@@ -27,10 +27,7 @@ fn seconds(seconds: u64) -> Duration {
 
 #[test]
 fn a_full_store_refuses() {
-    let store = with_budget(Budget {
-        events: Some(10),
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().events(10));
     fill(&store, "a", 9);
     let refused = store.append(&stream("a"), Expected::Any, events(2));
     assert!(matches!(refused, Err(Error::Full { .. })), "{refused:?}");
@@ -50,10 +47,7 @@ fn a_full_store_refuses() {
 
 #[test]
 fn a_repetition_takes_no_room() {
-    let store = with_budget(Budget {
-        events: Some(10),
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().events(10));
     let event = || vec![noted(1).id(uuid::Uuid::from_u128(1))];
     for _ in 0..100 {
         let appended = store.append(&stream("a"), Expected::NoStream, event());
@@ -64,10 +58,7 @@ fn a_repetition_takes_no_room() {
 
 #[test]
 fn a_store_full_of_bytes_refuses() {
-    let store = with_budget(Budget {
-        bytes: Some(100_000),
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().bytes(100_000));
     let big = || vec![NewEvent::new("Big").data(vec![b' '; 40_000])];
     for _ in 0..2 {
         store.append(&stream("a"), Expected::Any, big()).expect("there is room");
@@ -127,11 +118,7 @@ fn a_batch_larger_than_the_budget_is_dropped_at_once() {
 #[test]
 fn bytes_make_room_too() {
     let budget = 1 << 20;
-    let store = with_budget(Budget {
-        bytes: Some(budget),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().bytes(budget).when_full(WhenFull::DropOldest));
     for number in 0..5_000_u64 {
         let event = noted(number).data(vec![b' '; 2_000]);
         store
@@ -148,10 +135,7 @@ fn bytes_make_room_too() {
 
 #[test]
 fn what_is_too_old_is_never_seen() {
-    let (store, clock) = clocked(Budget {
-        age: Some(seconds(100)),
-        ..Budget::default()
-    });
+    let (store, clock) = clocked(Budget::default().age(seconds(100)));
     for _ in 0..30 {
         clock.advance(seconds(10));
         fill(&store, "a", 2);
@@ -275,11 +259,7 @@ fn after_a_truncation_the_age_of_the_next_event_was_forgotten() {
 
 #[test]
 fn after_the_budget_dropped_the_age_of_the_next_event_still_counts() {
-    let (store, clock) = clocked(Budget {
-        events: Some(10),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    });
+    let (store, clock) = clocked(Budget::default().events(10).when_full(WhenFull::DropOldest));
     fill(&store, "a", 1);
     store.set_limits("a", limits(None, Some(100))).expect("it exists");
     clock.advance(seconds(50));
@@ -558,10 +538,7 @@ fn terms_that_had_lost_their_events_piled_up_under_a_budget() {
 
 #[test]
 fn deletions_used_up_a_budget_that_refuses() {
-    let store = with_budget(Budget {
-        events: Some(10),
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().events(10));
     for number in 0..50 {
         store
             .append(&stream("a"), Expected::Any, vec![noted(number)])

@@ -25,10 +25,7 @@ fn hourly() -> Measure {
 
 /// A builder with two rollups: of all events by user and day, and of one type by hour.
 fn rolled(budget: Budget, clock: &Arc<ManualClock>) -> Builder {
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let settings = Settings::default().budget(budget);
     Store::builder()
         .settings(settings)
         .clock(Arc::clone(clock) as _)
@@ -37,11 +34,7 @@ fn rolled(budget: Budget, clock: &Arc<ManualClock>) -> Builder {
 }
 
 fn dropping(events: u64) -> Budget {
-    Budget {
-        events: Some(events),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    }
+    Budget::default().events(events).when_full(WhenFull::DropOldest)
 }
 
 fn viewed(user: u8, ms: u16) -> NewEvent<'static> {
@@ -94,7 +87,6 @@ fn id(aggregate: u8) -> String {
 
 /// Does the step in the store, and its appends in the other one, which drops nothing.
 fn take(store: &mut Store, whole: &Store, clock: &Arc<ManualClock>, step: &Step, number: u16) {
-    let limits = |max_count, max_age| StreamLimits { max_count, max_age };
     match step {
         Step::Append(aggregate, count) => {
             let events: Vec<_> = (0..*count).map(|place| viewed(place % 3, number)).collect();
@@ -106,11 +98,11 @@ fn take(store: &mut Store, whole: &Store, clock: &Arc<ManualClock>, step: &Step,
         }
         Step::Wait(seconds) => clock.advance(Duration::from_secs(u64::from(*seconds))),
         Step::Limit(aggregate, count) => {
-            drop(store.set_limits(&id(*aggregate), limits(Some(*count), None)));
+            drop(store.set_limits(&id(*aggregate), StreamLimits::default().max_count(*count)));
         }
         Step::LimitAge(aggregate, seconds) => {
             let age = Duration::from_secs(u64::from(*seconds));
-            drop(store.set_limits(&id(*aggregate), limits(None, Some(age))));
+            drop(store.set_limits(&id(*aggregate), StreamLimits::default().max_age(age)));
         }
         Step::Truncate(aggregate, version) => {
             drop(store.truncate_before(&id(*aggregate), Version(*version)));
@@ -136,12 +128,9 @@ proptest! {
         age in prop::option::of(0..300_000_u64),
     ) {
         let clock = Arc::new(ManualClock::at(START));
-        let budget = Budget {
-            events,
-            age: age.map(Duration::from_secs),
-            when_full: WhenFull::DropOldest,
-            ..Budget::default()
-        };
+        let mut budget = Budget::default().when_full(WhenFull::DropOldest);
+        budget.events = events;
+        budget.age = age.map(Duration::from_secs);
         let mut store = rolled(budget, &clock).open().expect("the settings are in range");
         let whole = rolled(Budget::default(), &clock).open().expect("the settings are in range");
         for (step, number) in steps.iter().zip(0..) {

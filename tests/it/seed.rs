@@ -127,10 +127,7 @@ fn run(seed: Seed) -> Trace {
     let handled = Arc::default();
     let processors = Processors::by_hand(&tried, seed.part("processors"));
     start(&processors, &tried, &handled);
-    let retry = Retry {
-        first_pause: Duration::from_micros(10),
-        ..Retry::default()
-    };
+    let retry = Retry::default().first_pause(Duration::from_micros(10));
     let orders = Aggregates::<Order>::new(&tried).retry(retry);
     for number in 0..ORDERS {
         let id = format!("order-{number}");

@@ -28,11 +28,7 @@ fn save(store: &Store, id: &str, version: u64, data: &str) -> Position {
 }
 
 fn open(folder: &std::path::Path) -> Store {
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 0,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096).preallocate_bytes(0);
     let journal = FileJournal::open_with(folder, settings).expect("a journal");
     Store::open(journal).expect("a store")
 }
@@ -114,10 +110,7 @@ fn what_cannot_stand_for_the_events_is_refused() {
             aggregate_id: "a".into()
         })
     );
-    let small = with_limits(Limits {
-        payload_bytes_max: 10,
-        ..Limits::default()
-    });
+    let small = with_limits(Limits::default().payload_bytes_max(10));
     fill(&small, "a", 1);
     let long = small.save_snapshot("a", of_version(1, "eleven byte"));
     assert!(
@@ -133,13 +126,7 @@ fn truncating_leaves_it_and_deleting_drops_it() {
     save(&store, "a", 3, "three");
     store.truncate_before("a", Version(4)).expect("truncated");
     store
-        .set_limits(
-            "a",
-            StreamLimits {
-                max_count: Some(1),
-                max_age: None,
-            },
-        )
+        .set_limits("a", StreamLimits::default().max_count(1))
         .expect("limited");
     assert_eq!(kept(&store, "a"), Some((3, "three".to_owned())));
     store.delete("a", Expected::Any).expect("deleted");
@@ -154,16 +141,10 @@ fn truncating_leaves_it_and_deleting_drops_it() {
 #[test]
 fn an_aggregate_of_any_name_can_have_one() {
     let folder = TempFolder::new();
-    let limits = Limits {
-        name_bytes_max: 1024,
-        ..Limits::default()
-    };
+    let limits = Limits::default().name_bytes_max(1024);
     let ids = ["snapshot:a", ":", "1", &"x".repeat(1024)];
     for reopened in [false, true] {
-        let settings = Settings {
-            limits: limits.clone(),
-            ..Settings::default()
-        };
+        let settings = Settings::default().limits(limits.clone());
         let journal = FileJournal::open(folder.path()).expect("a journal");
         let store = Store::builder()
             .settings(settings)
@@ -255,12 +236,7 @@ fn readers_of_events_hear_nothing_of_snapshots() {
 
 #[test]
 fn a_budget_counts_their_bytes() {
-    let store = with_budget(Budget {
-        bytes: Some(10_000),
-        events: Some(1),
-        when_full: WhenFull::Refuse,
-        ..Budget::default()
-    });
+    let store = with_budget(Budget::default().bytes(10_000).events(1).when_full(WhenFull::Refuse));
     fill(&store, "a", 1);
     let large = "x".repeat(6_000);
     save(&store, "a", 1, &large);
@@ -287,10 +263,7 @@ fn a_fork_has_its_own() {
 fn one_that_is_not_safe_yet_is_not_seen_and_takes_no_place() {
     let disk = SimulatedDisk::new();
     let journal = FileJournal::on(Arc::new(disk.clone()), FileSettings::default()).expect("a journal");
-    let settings = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(Durability::Synced);
     let store = Store::builder()
         .settings(settings)
         .journal(journal)
@@ -369,17 +342,11 @@ impl Clock for Appending {
 #[test]
 fn an_aggregate_that_comes_while_the_budget_drops_a_snapshot_keeps_its_events() {
     let clock = Arc::new(Appending::default());
-    let budget = Budget {
-        bytes: Some(10_000),
-        age: Some(Duration::from_secs(1)),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
-    let settings = Settings {
-        shards: 1,
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default()
+        .bytes(10_000)
+        .age(Duration::from_secs(1))
+        .when_full(WhenFull::DropOldest);
+    let settings = Settings::default().shards(1).budget(budget);
     let builder = Store::builder().settings(settings);
     let store = builder.clock(Arc::<Appending>::clone(&clock)).open().expect("a store");
     fill(&store, "a", 1);
@@ -431,10 +398,7 @@ type Change = fn(&Store, StreamLimits);
 
 #[test]
 fn a_snapshot_did_not_say_that_events_after_it_are_gone() {
-    let limit = |max_count| StreamLimits {
-        max_count: Some(max_count),
-        ..StreamLimits::default()
-    };
+    let limit = |max_count| StreamLimits::default().max_count(max_count);
     let changes: [(&str, u64, Change); 4] = [
         ("nothing", 0, |_, _| {}),
         ("limited", 2, |store, limits| {

@@ -38,36 +38,23 @@ pub(crate) fn open(settings: Settings) -> Store {
 }
 
 pub(crate) fn with_limits(limits: Limits) -> Store {
-    open(Settings {
-        limits,
-        ..Settings::default()
-    })
+    open(Settings::default().limits(limits))
 }
 
 pub(crate) fn with_budget(budget: Budget) -> Store {
-    open(Settings {
-        budget,
-        ..Settings::default()
-    })
+    open(Settings::default().budget(budget))
 }
 
 /// A store that keeps this many events, and drops the oldest beyond.
 pub(crate) fn keeping(events: u64) -> Store {
-    with_budget(Budget {
-        events: Some(events),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    })
+    with_budget(Budget::default().events(events).when_full(WhenFull::DropOldest))
 }
 
 /// A store whose ids and time are its test's.
 pub(crate) fn clocked(budget: Budget) -> (Store, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(START));
     let store = Store::builder()
-        .settings(Settings {
-            budget,
-            ..Settings::default()
-        })
+        .settings(Settings::default().budget(budget))
         .clock(Arc::<ManualClock>::clone(&clock))
         .ids(Arc::new(SeededIds::new(7)))
         .open()

@@ -15,13 +15,7 @@ const TYPES: [&str; 3] = ["Metric", "Order", "Session"];
 
 fn builder(budgets: &[(&str, u64)], budget: &Budget) -> Builder {
     let aggregate_types = budgets.iter().map(|(name, max)| (Name::from(*name), *max)).collect();
-    Store::builder().settings(Settings {
-        budget: Budget {
-            aggregate_types,
-            ..budget.clone()
-        },
-        ..Settings::default()
-    })
+    Store::builder().settings(Settings::default().budget(budget.clone().aggregate_types(aggregate_types)))
 }
 
 fn open(budgets: &[(&str, u64)]) -> Store {
@@ -66,10 +60,7 @@ fn a_type_whose_events_were_dropped_otherwise_is_counted_right() {
     }
     store.truncate_before("session-0", Version(3)).expect("it exists");
     store.delete("session-1", Expected::Any).expect("it exists");
-    let limits = StreamLimits {
-        max_count: Some(1),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(1);
     store.set_limits("session-2", limits).expect("it exists");
     assert_eq!(of_type(&store, "Session").len(), 2);
     store
@@ -157,11 +148,8 @@ proptest! {
         whole in prop::option::of(10..100_u64),
     ) {
         let chosen: Vec<_> = TYPES.into_iter().zip(budgets).filter_map(|(name, max)| Some((name, max?))).collect();
-        let budget = Budget {
-            events: whole,
-            when_full: WhenFull::DropOldest,
-            ..Budget::default()
-        };
+        let mut budget = Budget::default().when_full(WhenFull::DropOldest);
+        budget.events = whole;
         let store = builder(&chosen, &budget).open().expect("the settings are in range");
         let mut all: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for pair in steps.chunks(2) {

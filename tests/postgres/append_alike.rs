@@ -276,10 +276,7 @@ fn aged() -> Schema {
     store.delete("deleted", Expected::Any).expect("it is there");
     store.tombstone("tombstoned", Expected::Any).expect("it is there");
     store.truncate_before("truncated", Version(5)).expect("it is there");
-    let limits = StreamLimits {
-        max_count: Some(2),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(2);
     store.set_limits("limited", limits).expect("it is there");
     store.compact_journal().expect("compacted");
     store.close().expect("the server is there");

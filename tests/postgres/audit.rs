@@ -177,15 +177,10 @@ fn records_of_commands_are_rows_that_recovery_knows() {
 fn records_that_a_budget_dropped_leave_the_table_and_the_others_stay() {
     let schema = Schema::new();
     let open = || {
-        let budget = annals::Budget {
-            bytes: Some(40_000),
-            when_full: annals::WhenFull::DropOldest,
-            ..annals::Budget::default()
-        };
-        let settings = annals::Settings {
-            budget,
-            ..annals::Settings::default()
-        };
+        let budget = annals::Budget::default()
+            .bytes(40_000)
+            .when_full(annals::WhenFull::DropOldest);
+        let settings = annals::Settings::default().budget(budget);
         let builder = Store::builder().settings(settings);
         let journal = schema.journal().expect("a journal");
         builder.journal(journal).open().expect("a store")

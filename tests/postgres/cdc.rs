@@ -20,10 +20,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn settings(&self) -> CaptureSettings {
-        CaptureSettings {
-            slot: self.slot.clone(),
-            ..CaptureSettings::default()
-        }
+        CaptureSettings::default().slot(self.slot.clone())
     }
 
     pub(crate) fn open(&self) -> ChangeCapture {
@@ -99,10 +96,7 @@ fn what_was_there_before_the_slot_comes_and_what_is_written_then() {
     assert_eq!(drain(&mut reader.open()).len(), 1);
 
     let newcomer = Reader::new(&schema, "newcomer");
-    let mut only_new = newcomer.open_as(CaptureSettings {
-        from_the_first: false,
-        ..newcomer.settings()
-    });
+    let mut only_new = newcomer.open_as(newcomer.settings().from_the_first(false));
     assert_eq!(drain(&mut only_new), []);
     write(&store, 2);
     assert_eq!(drain(&mut only_new).len(), 2);
@@ -268,10 +262,7 @@ fn a_server_that_does_not_tell_of_changes_is_named() {
     drop(store(&schema));
     let refused = open().expect_err("the server does not").to_string();
     assert!(refused.contains("wal_level = logical"), "{refused}");
-    let settings = CaptureSettings {
-        slot: "My Slot".to_owned(),
-        ..CaptureSettings::default()
-    };
+    let settings = CaptureSettings::default().slot("My Slot");
     let refused = ChangeCapture::open_with(&schema.url, schema.settings(), settings).expect_err("a bad name");
     assert_eq!(refused.kind(), JournalErrorKind::Unsupported);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use annals::journal::postgres::{PostgresJournal, PostgresSettings};
+use annals::journal::postgres::PostgresJournal;
 use annals::journal::{Batch, Journal as _, JournalError, JournalErrorKind, Recover};
 
 use crate::proxy::{Cut, Proxy};
@@ -23,10 +23,7 @@ impl Doubtful {
     fn with_timeout(timeout: Duration) -> Self {
         let schema = Schema::new();
         let (proxy, url) = Proxy::to(&schema.url);
-        let settings = PostgresSettings {
-            timeout,
-            ..schema.settings()
-        };
+        let settings = schema.settings().timeout(timeout);
         let mut journal = PostgresJournal::open_with(&url, settings).expect("it opens");
         assert_eq!(recovered(&mut journal), 0);
         Self { schema, proxy, journal }

@@ -22,10 +22,7 @@ fn stream(writer: u64) -> StreamId {
 
 pub(crate) fn open(schema: &Schema, url: &str, flush: FlushSettings) -> Store {
     let journal = PostgresJournal::open_with(url, schema.settings()).expect("the journal opens");
-    let settings = Settings {
-        flush,
-        ..Settings::default()
-    };
+    let settings = Settings::default().flush(flush);
     let opened = Store::builder().settings(settings).journal(journal).open();
     opened.expect("the store opens")
 }
@@ -109,10 +106,7 @@ fn what_was_acknowledged_survives_crashes_of_the_server_and_ends_of_connections(
     // What a process has written outlives it without a sync.
     let cluster = Cluster::start(&["fsync = off"], &[]);
     let schema = Schema::on(cluster.url());
-    let flush = FlushSettings {
-        retry_for: Duration::from_secs(120),
-        ..FlushSettings::default()
-    };
+    let flush = FlushSettings::default().retry_for(Duration::from_secs(120));
     let store = open(&schema, &schema.url, flush.clone());
     let work = Work::default();
     std::thread::scope(|scope| {
@@ -148,11 +142,9 @@ fn note(store: &Store) -> Result<(), Error> {
 fn appends_that_wait_for_nothing_go_on_while_the_server_is_away() {
     let schema = Schema::new();
     let (proxy, url) = Proxy::to(&schema.url);
-    let flush = FlushSettings {
-        backlog_bytes: 64 << 10,
-        when_behind: WhenBehind::Refuse,
-        ..FlushSettings::default()
-    };
+    let flush = FlushSettings::default()
+        .backlog_bytes(64 << 10)
+        .when_behind(WhenBehind::Refuse);
     let store = open(&schema, &url, flush);
     note(&store).expect("the server is there");
     store.wait_durable(store.visible()).expect("the server is there");
@@ -176,10 +168,7 @@ fn appends_that_wait_for_nothing_go_on_while_the_server_is_away() {
 fn an_append_that_waits_fails_when_the_server_stays_away() {
     let schema = Schema::new();
     let (proxy, url) = Proxy::to(&schema.url);
-    let flush = FlushSettings {
-        retry_for: Duration::from_millis(200),
-        ..FlushSettings::default()
-    };
+    let flush = FlushSettings::default().retry_for(Duration::from_millis(200));
     let store = open(&schema, &url, flush);
     let synced = store.with_durability(Durability::Synced).expect("PostgreSQL can");
     note(&synced).expect("the server is there");

@@ -91,10 +91,7 @@ fn a_follower_sees_what_a_writer_does_while_it_has_the_lease() {
         let events = (1..=5).map(noted).collect::<Vec<_>>();
         writer.append(&note(id), Expected::NoStream, events).expect("it is new");
     }
-    let limits = StreamLimits {
-        max_count: Some(2),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(2);
     writer.set_limits("limited", limits).expect("it is there");
     writer.truncate_before("truncated", Version(4)).expect("it is there");
     writer.delete("deleted", Expected::Any).expect("it is there");

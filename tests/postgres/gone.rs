@@ -17,10 +17,7 @@ use crate::proxy::{Cut, Proxy};
 use crate::support::{Schema, Taker, batch, last_error, recovered};
 
 fn open_with(schema: &Schema, budget: Budget) -> Store {
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let settings = Settings::default().budget(budget);
     let journal = schema.journal().expect("it opens");
     let opened = Store::builder().settings(settings).journal(journal).open();
     opened.expect("it can be read")
@@ -92,10 +89,7 @@ fn drop_in_every_way(store: &Store) {
     store.delete("again", Expected::Any).expect("deleted");
     fill(store, "again", 2);
     store.tombstone("tombstoned", Expected::Any).expect("tombstoned");
-    let limits = |max_count| StreamLimits {
-        max_count: Some(max_count),
-        ..StreamLimits::default()
-    };
+    let limits = |max_count| StreamLimits::default().max_count(max_count);
     store.set_limits("limited", limits(3)).expect("limited");
     store.set_limits("twice", limits(50)).expect("limited");
     fill(store, "twice", 20);
@@ -145,11 +139,7 @@ fn check_goes_on(store: &Store) {
 }
 
 fn keeping(events: u64) -> Budget {
-    Budget {
-        events: Some(events),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    }
+    Budget::default().events(events).when_full(WhenFull::DropOldest)
 }
 
 /// Sessions come and go, over several parts of the table.

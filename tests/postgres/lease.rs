@@ -15,10 +15,7 @@ fn kind<T>(result: &Result<T, JournalError>) -> Option<JournalErrorKind> {
 }
 
 fn at_once(schema: &Schema) -> PostgresSettings {
-    PostgresSettings {
-        lease_wait: Duration::ZERO,
-        ..schema.settings()
-    }
+    schema.settings().lease_wait(Duration::ZERO)
 }
 
 #[test]
@@ -46,10 +43,7 @@ fn a_second_writer_is_told_who_has_the_store_and_since_when() {
 fn whoever_waits_for_the_lease_has_it_when_it_is_given_back() {
     let schema = Schema::new();
     let first = schema.journal().expect("it opens");
-    let patient = PostgresSettings {
-        lease_wait: Duration::from_secs(60),
-        ..schema.settings()
-    };
+    let patient = schema.settings().lease_wait(Duration::from_secs(60));
     std::thread::scope(|scope| {
         let second = scope.spawn(|| PostgresJournal::open_with(&schema.url, patient));
         // Somebody without patience is refused meanwhile.
@@ -113,10 +107,7 @@ fn processes_that_make_the_tables_at_once_make_them_once() {
 fn a_lease_that_was_not_renewed_can_be_taken_over() {
     let schema = Schema::new();
     let (proxy, url) = Proxy::to(&schema.url);
-    let settings = PostgresSettings {
-        lease: Duration::from_secs(1),
-        ..schema.settings()
-    };
+    let settings = schema.settings().lease(Duration::from_secs(1));
     let mut old = PostgresJournal::open_with(&url, settings).expect("it opens");
     assert_eq!(recovered(&mut old), 0);
     old.write(&batch(1, 3)).expect("it is its own");

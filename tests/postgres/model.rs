@@ -12,15 +12,10 @@ use crate::follow::url_at;
 use crate::support::Schema;
 
 fn open(schema: &Schema, clock: &Arc<ManualClock>, durability: Durability) -> Store {
-    let settings = Settings {
-        shards: 4,
-        durability,
-        flush: FlushSettings {
-            events: 300,
-            ..FlushSettings::default()
-        },
-        ..Settings::default()
-    };
+    let settings = Settings::default()
+        .shards(4)
+        .durability(durability)
+        .flush(FlushSettings::default().events(300));
     let journal = schema.journal().expect("the journal opens");
     let opened = Pair::builder(clock, settings).journal(journal).open();
     opened.expect("the store opens")

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
+use annals::journal::postgres::{Partition, PostgresJournal};
 use annals::journal::{Batch, Journal as _, JournalError, JournalErrorKind, Record};
 use annals::{Durability, Error, Event, Expected, ManualClock, Position, Store, Timestamp, Version};
 use uuid::Uuid;
@@ -19,10 +19,7 @@ const MARCH: i64 = FEBRUARY + MONTH;
 const MONTH: i64 = 30 * 86_400_000_000;
 
 fn open(schema: &Schema, partition: Partition, clock: &Arc<ManualClock>) -> Store {
-    let settings = PostgresSettings {
-        partition,
-        ..schema.settings()
-    };
+    let settings = schema.settings().partition(partition);
     let journal = PostgresJournal::open_with(&schema.url, settings).expect("it opens");
     let clock = Arc::clone(clock);
     let opened = Store::builder().clock(clock).journal(journal).open();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use annals::cqrs::{Group, Processors};
-use annals::journal::postgres::{PostgresJournal, PostgresSettings};
+use annals::journal::postgres::PostgresJournal;
 use annals::{Durability, Expected, FlushSettings, Position, Settings, Store};
 
 use crate::anomalies::{self, Noted, Programs, mailer, note, noted, take};
@@ -102,19 +102,10 @@ fn an_append_in_a_transaction_of_repeatable_reads_is_rolled_back_behind_another(
 }
 
 fn open(schema: &Schema) -> Option<Store> {
-    let settings = PostgresSettings {
-        lease_wait: Duration::ZERO,
-        ..schema.settings()
-    };
+    let settings = schema.settings().lease_wait(Duration::ZERO);
     let journal = PostgresJournal::open_with(&schema.url, settings).ok()?;
-    let flush = FlushSettings {
-        retry_for: Duration::from_millis(100),
-        ..FlushSettings::default()
-    };
-    let settings = Settings {
-        flush,
-        ..Settings::default()
-    };
+    let flush = FlushSettings::default().retry_for(Duration::from_millis(100));
+    let settings = Settings::default().flush(flush);
     let store = Store::builder()
         .settings(settings)
         .journal(journal)

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use annals::journal::Journal as _;
-use annals::journal::postgres::{Partition, PostgresJournal, PostgresSettings};
+use annals::journal::postgres::{Partition, PostgresJournal};
 
 use crate::cluster::Cluster;
 use crate::support::{Schema, Taker, batch, prepared, sql};
@@ -57,10 +57,7 @@ fn assert_whole(schema: &Schema) {
 }
 
 fn open(schema: &Schema, partition: Partition) {
-    let settings = PostgresSettings {
-        partition,
-        ..schema.settings()
-    };
+    let settings = schema.settings().partition(partition);
     drop(PostgresJournal::open_with(&schema.url, settings).expect("it opens"));
 }
 

@@ -40,10 +40,7 @@ fn change(store: &Store, number: u64, change: &Change) -> Result<()> {
         Change::Truncate(version) => store.truncate_before(&id, Version(*version)).map(drop),
         Change::Delete => store.delete(&id, Expected::Any).map(drop),
         Change::Limit(max_count) => {
-            let limits = StreamLimits {
-                max_count: Some(*max_count),
-                ..StreamLimits::default()
-            };
+            let limits = StreamLimits::default().max_count(*max_count);
             store.set_limits(&id, limits).map(drop)
         }
     }
@@ -126,18 +123,9 @@ fn ids_that_a_limit_had_dropped_were_known_to_sql_alone() {
     let hour = Duration::from_secs(3600);
     let old = Timestamp::from_micros(0);
     let limits = [
-        StreamLimits {
-            max_count: Some(1),
-            ..StreamLimits::default()
-        },
-        StreamLimits {
-            max_age: Some(hour),
-            ..StreamLimits::default()
-        },
-        StreamLimits {
-            max_count: Some(1),
-            max_age: Some(Duration::MAX),
-        },
+        StreamLimits::default().max_count(1),
+        StreamLimits::default().max_age(hour),
+        StreamLimits::default().max_count(1).max_age(Duration::MAX),
     ];
     for limits in limits {
         let schema = prepared();

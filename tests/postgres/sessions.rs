@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use annals::journal::Journal as _;
+use annals::journal::postgres::PostgresJournal;
 use annals::journal::postgres::cdc::{CaptureSettings, ChangeCapture};
-use annals::journal::postgres::{PostgresJournal, PostgresSettings};
 use annals::{Durability, Error, Expected, Store};
 
 use crate::cluster::Cluster;
@@ -96,14 +96,11 @@ fn use_store(schema: &Schema, url: &str, what: &str) {
         .open_url(&at(schema))
         .unwrap_or_else(|error| panic!("{what}: {error}"));
     assert_eq!(events(&read), events(&follower), "{what}");
-    let settings = CaptureSettings {
-        slot: format!(
-            "session_{}_{}",
-            std::process::id(),
-            schema.name.rsplit(' ').next().unwrap_or_default()
-        ),
-        ..CaptureSettings::default()
-    };
+    let settings = CaptureSettings::default().slot(format!(
+        "session_{}_{}",
+        std::process::id(),
+        schema.name.rsplit(' ').next().unwrap_or_default()
+    ));
     let mut capture =
         ChangeCapture::open_with(url, schema.settings(), settings).unwrap_or_else(|error| panic!("{what}: {error}"));
     let came = crate::cdc::drain(&mut capture);
@@ -197,10 +194,7 @@ fn a_lease_was_lost_when_the_role_of_its_writer_may_not_be_idle() {
     // Less than the writer is idle below, and more than a connection is idle before the store sets it up.
     let url = schema.url_with(&option("idle_session_timeout", "200"));
     let open = |lease_wait| {
-        let settings = PostgresSettings {
-            lease_wait,
-            ..schema.settings()
-        };
+        let settings = schema.settings().lease_wait(lease_wait);
         PostgresJournal::open_with(&url, settings)
     };
     let mut writer = open(Duration::ZERO).expect("it opens");

@@ -248,19 +248,13 @@ fn a_slot_whose_log_the_server_has_discarded_stopped_change_capture() {
 /// What `--status` and `--drop-slot` ask.
 fn without_making(schema: &Schema, slot: &str) -> ChangeCapture {
     let url: StoreUrl = url_at(&schema.url, schema).parse().expect("a URL");
-    let settings = CaptureSettings {
-        slot: slot.to_owned(),
-        ..CaptureSettings::default()
-    };
+    let settings = CaptureSettings::default().slot(slot.to_owned());
     url.slot(settings).expect("the name may be one")
 }
 
 /// The message with which a reader is refused.
 fn refused(url: &str, postgres: PostgresSettings, slot: &str) -> String {
-    let settings = CaptureSettings {
-        slot: slot.to_owned(),
-        ..CaptureSettings::default()
-    };
+    let settings = CaptureSettings::default().slot(slot.to_owned());
     let refused = ChangeCapture::open_with(url, postgres, settings).expect_err("the slot is another's");
     assert_eq!(refused.kind(), JournalErrorKind::Unsupported, "{refused}");
     refused.to_string()

@@ -98,10 +98,7 @@ pub(crate) fn append_several(schema: &Schema, count: u64) -> Position {
 }
 
 fn patient() -> FlushSettings {
-    FlushSettings {
-        retry_for: Duration::from_secs(120),
-        ..FlushSettings::default()
-    }
+    FlushSettings::default().retry_for(Duration::from_secs(120))
 }
 
 /// Four writers and a follower, while the standby takes over.

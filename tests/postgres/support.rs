@@ -50,12 +50,10 @@ impl Schema {
     }
 
     pub(crate) fn settings(&self) -> PostgresSettings {
-        PostgresSettings {
-            schema: self.name.clone(),
-            timeout: Duration::from_secs(20),
-            partition: self.partition,
-            ..PostgresSettings::default()
-        }
+        PostgresSettings::default()
+            .schema(self.name.clone())
+            .timeout(Duration::from_secs(20))
+            .partition(self.partition)
     }
 
     pub(crate) fn journal(&self) -> Result<PostgresJournal, JournalError> {

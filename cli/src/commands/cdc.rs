@@ -27,10 +27,9 @@ pub(crate) fn run(global: &Global, cdc: &Cdc, out: &mut Out<'_>) -> Outcome {
         let text = "changes are captured of a store in PostgreSQL: name it with --store postgres://USER@HOST/DATABASE";
         return Err(Failure::Usage(text.to_owned()));
     };
-    let settings = CaptureSettings {
-        slot: cdc.slot.clone(),
-        from_the_first: !cdc.new_only,
-    };
+    let settings = CaptureSettings::default()
+        .slot(cdc.slot.clone())
+        .from_the_first(!cdc.new_only);
     let is_guard = cdc.guard.status || cdc.guard.drop_slot;
     let envelope = (!is_guard).then(|| envelope(global.format)).transpose()?;
     durable::check_exists(url)?;

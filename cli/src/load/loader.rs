@@ -108,11 +108,7 @@ impl Loader {
 
     /// As [`new`](Self::new), but retains only the latest events, of at most `bytes`.
     pub(crate) fn with_budget(bytes: u64) -> Outcome<Self> {
-        Self::in_memory(Budget {
-            bytes: Some(bytes),
-            when_full: WhenFull::DropOldest,
-            ..Budget::default()
-        })
+        Self::in_memory(Budget::default().bytes(bytes).when_full(WhenFull::DropOldest))
     }
 
     fn in_memory(budget: Budget) -> Outcome<Self> {

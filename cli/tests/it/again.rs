@@ -126,17 +126,11 @@ fn importing_again_brought_dropped_events_back() {
             store.tombstone("a", Expected::Any).unwrap();
         }),
         ("limited by count", 9, |store| {
-            let limits = StreamLimits {
-                max_count: Some(1),
-                ..StreamLimits::default()
-            };
+            let limits = StreamLimits::default().max_count(1);
             store.set_limits("a", limits).unwrap();
         }),
         ("limited by age", 10, |store| {
-            let limits = StreamLimits {
-                max_age: Some(std::time::Duration::from_secs(1)),
-                ..StreamLimits::default()
-            };
+            let limits = StreamLimits::default().max_age(std::time::Duration::from_secs(1));
             store.set_limits("a", limits).unwrap();
         }),
     ];

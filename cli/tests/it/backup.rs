@@ -33,11 +33,7 @@ fn events(folder: &Path) -> Vec<Event> {
 
 /// A store that is open, with small segments, in the folder `store`.
 fn open(folder: &Folder) -> Store {
-    let settings = FileSettings {
-        segment_bytes: 4096,
-        preallocate_bytes: 64 << 10,
-        ..FileSettings::default()
-    };
+    let settings = FileSettings::default().segment_bytes(4096).preallocate_bytes(64 << 10);
     let journal = FileJournal::open_with(folder.path("store"), settings).unwrap();
     let store = Store::open(journal).unwrap();
     store.with_durability(Durability::Written).unwrap()

@@ -34,12 +34,7 @@
 //! use annals_bench::workload::Workload;
 //!
 //! let workload = "name = 'small'\n[phases]\nwarmup_ms = 0\nmeasure_ms = 20\nrepeats = 1\n[mix]\ncycle = 1";
-//! let plan = Plan {
-//!     backends: vec![Box::new(Annals::in_memory()), Box::new(Naive)],
-//!     workloads: vec![Workload::parse(workload)?],
-//!     seed: 42,
-//!     program: None,
-//! };
+//! let plan = Plan::new(vec![Box::new(Annals::in_memory()), Box::new(Naive)], vec![Workload::parse(workload)?], 42);
 //! let rows = plan.execute(&mut |_| true)?;
 //! let summary = Summary::of(&rows);
 //! assert!(summary.rows.iter().all(|row| row.is_checked && !row.is_red()));

@@ -11,6 +11,7 @@ use crate::workload::{Kind, Workload};
 
 /// What is to be measured.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Plan {
     /// The backends.
     pub backends: Vec<Box<dyn Backend>>,
@@ -53,6 +54,16 @@ pub struct Progress<'a> {
 }
 
 impl Plan {
+    /// Every workload on every backend, without a program to start.
+    pub fn new(backends: Vec<Box<dyn Backend>>, workloads: Vec<Workload>, seed: u64) -> Self {
+        Self {
+            backends,
+            workloads,
+            seed,
+            program: None,
+        }
+    }
+
     /// The rows of the plan, in the order in which they are reported.
     fn rows(&self) -> Vec<(usize, Row)> {
         let mut rows = Vec::new();
@@ -215,12 +226,8 @@ mod tests {
             );
             Workload::parse(&text).unwrap()
         };
-        Plan {
-            backends: vec![Box::new(Null), Box::new(Naive)],
-            workloads: vec![workload("append"), workload("by_type")],
-            seed: 11,
-            program: None,
-        }
+        let backends: Vec<Box<dyn Backend>> = vec![Box::new(Null), Box::new(Naive)];
+        Plan::new(backends, vec![workload("append"), workload("by_type")], 11)
     }
 
     #[test]

@@ -261,10 +261,7 @@ async fn an_aggregate_without_its_first_events_was_loaded_as_if_whole() {
         .execute("a-1", Command::Deposit(vec![1, 2, 3]))
         .await
         .expect("appended");
-    let limits = StreamLimits {
-        max_count: Some(2),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(2);
     annals.set_limits("Account/a-1", limits).expect("limited");
     let error = accounts
         .execute("a-1", Command::Deposit(vec![1]))

@@ -173,10 +173,7 @@ async fn replayed<A: Aggregate<Event = Added>>(store: &Store) -> Result<u64, Per
 
 #[tokio::test]
 async fn a_replay_left_out_events_that_are_gone() {
-    let limits = || StreamLimits {
-        max_count: Some(1),
-        ..StreamLimits::default()
-    };
+    let limits = || StreamLimits::default().max_count(1);
     let drops: [fn(&Store, StreamLimits) -> annals::Result<()>; 3] = [
         |store, limits| store.set_limits("Counter/a", limits).map(drop),
         |store, _| store.truncate_before("Counter/a", Version(2)).map(drop),

@@ -70,6 +70,7 @@ mod program;
 mod report;
 mod routes;
 mod server;
+mod setters;
 mod shared;
 mod test_state;
 mod tls;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::setters::setters;
+
 /// The bounds of a [`Server`](crate::Server). Every default suits a machine with two cores.
-///
-/// Write limits with `..Limits::default()`: a later version adds fields.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
     /// Connections that are open at once; 1,200 by default. More wait in the queue of the operating system.
     pub connections: usize,
@@ -42,6 +43,28 @@ pub struct Limits {
     pub test_namespaces: usize,
     /// How long an append waits until it is durable, and a read for `minPosition`; 30 s by default.
     pub wait: Duration,
+}
+
+setters! {
+    Limits {
+        connections: usize,
+        handshake_time: Duration,
+        header_bytes: usize,
+        header_time: Duration,
+        body_bytes: usize,
+        body_time: Duration,
+        request_time: Duration,
+        write_time: Duration,
+        page_events: usize,
+        page_bytes: usize,
+        workers: usize,
+        writers: usize,
+        worker_wait: Duration,
+        tails: usize,
+        heartbeat: Duration,
+        test_namespaces: usize,
+        wait: Duration,
+    }
 }
 
 impl Default for Limits {

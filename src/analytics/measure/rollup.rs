@@ -48,10 +48,10 @@ impl Builder {
     /// use annals::analytics::{Bucket, Measure, TimeZone};
     /// use annals::{Budget, Expected, Field, NewEvent, Query, Settings, Store, StreamId, WhenFull};
     ///
-    /// let budget = Budget { events: Some(2), when_full: WhenFull::DropOldest, ..Budget::default() };
+    /// let budget = Budget::default().events(2).when_full(WhenFull::DropOldest);
     /// let daily = Measure::of("/ms").by(Field::User).every(Bucket::Day, &TimeZone::UTC);
     /// let store = Store::builder()
-    ///     .settings(Settings { budget, ..Settings::default() })
+    ///     .settings(Settings::default().budget(budget))
     ///     .rollup("views", Query::all().event_type("PageViewed"), daily)
     ///     .open()?;
     /// for ms in [12, 18, 30, 40] {

@@ -8,17 +8,26 @@ use super::handler_error::HandlerError;
 use super::status::{FailedEvent, StopReason};
 use crate::Event;
 use crate::cqrs::Retry;
+use crate::setters::setters;
 
 /// The policy for an event that a handler fails at: the retries, and what follows the last attempt.
 ///
 /// By default, an event is attempted 5 times, with random pauses of up to 100 ms, 200 ms and so on, at most 10 s; then the processor stops. A
 /// permanent error is not retried. A panic is neither retried nor parked: the processor stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct OnFailure {
     /// The number of attempts, and the pauses between them.
     pub retry: Retry,
     /// The reaction to the last failed attempt.
     pub then: AfterFailure,
+}
+
+setters! {
+    OnFailure {
+        retry: Retry,
+        then: AfterFailure,
+    }
 }
 
 /// The reaction to an event whose attempts have all failed.
@@ -61,12 +70,6 @@ impl OnFailure {
             retry: Retry::never(),
             then: AfterFailure::Park,
         }
-    }
-
-    /// Sets the number of attempts, and the pauses between them.
-    #[must_use]
-    pub fn retry(self, retry: Retry) -> Self {
-        Self { retry, ..self }
     }
 }
 

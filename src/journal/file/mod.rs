@@ -52,12 +52,14 @@ use self::writer::{Segment, Writer};
 use super::{
     Batch, CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet, Recover, Recovered,
 };
+use crate::setters::setters;
 use crate::{Clock, Durability, IdSource, RandomIds, SystemClock};
 
 const LOCK_NAME: &str = "lock";
 
 /// Settings of a journal in files.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FileSettings {
     /// The size at which the journal starts a new segment: at least 4 KiB; 64 MiB by default. A batch is never split between segments.
     pub segment_bytes: u64,
@@ -65,6 +67,14 @@ pub struct FileSettings {
     pub preallocate_bytes: u64,
     /// Whether frames are compressed when that makes them smaller. Requires the feature `lz4`; off by default.
     pub compress: bool,
+}
+
+setters! {
+    FileSettings {
+        segment_bytes: u64,
+        preallocate_bytes: u64,
+        compress: bool,
+    }
 }
 
 impl Default for FileSettings {

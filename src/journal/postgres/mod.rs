@@ -48,9 +48,11 @@ use super::{
     Batch, CompactionStep, Compactor, Journal, JournalError, JournalErrorKind, Part, PurgeSet, Recover, Recovered,
 };
 use crate::Durability;
+use crate::setters::setters;
 
 /// Settings of a journal in PostgreSQL.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PostgresSettings {
     /// The schema of the tables, which is created if it does not exist. `annals` by default.
     pub schema: String,
@@ -64,6 +66,16 @@ pub struct PostgresSettings {
     pub timeout: Duration,
     /// Whether opening partitions the table of events. By default the table is left unchanged.
     pub partition: Partition,
+}
+
+setters! {
+    PostgresSettings {
+        schema: impl Into<String>,
+        lease: Duration,
+        lease_wait: Duration,
+        timeout: Duration,
+        partition: Partition,
+    }
 }
 
 /// Whether opening a store partitions its table of events.

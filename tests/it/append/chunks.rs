@@ -6,10 +6,7 @@ use annals::{Expected, Limits, NewEvent, Query, Settings, Store};
 use crate::support::{TempFolder, found, stream, with_limits};
 
 fn limits() -> Limits {
-    Limits {
-        name_bytes_max: 1024,
-        ..Limits::default()
-    }
+    Limits::default().name_bytes_max(1024)
 }
 
 /// The same text as every name of an event.
@@ -120,10 +117,7 @@ fn long_names_and_payloads_at_borders_are_recovered() {
     let (folder, written) = (TempFolder::new(), written());
     for round in 0..2 {
         let store = Store::builder()
-            .settings(Settings {
-                limits: limits(),
-                ..Settings::default()
-            })
+            .settings(Settings::default().limits(limits()))
             .journal(FileJournal::open(folder.path()).expect("a journal"))
             .open()
             .expect("a store");

@@ -36,11 +36,7 @@ fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 fn open(storage: &MemoryStorage, flush: FlushSettings, durability: Durability) -> Store {
-    let settings = Settings {
-        flush,
-        durability,
-        ..Settings::default()
-    };
+    let settings = Settings::default().flush(flush).durability(durability);
     let journal = storage.journal().expect("a journal");
     let builder = Store::builder().settings(settings).journal(journal);
     builder.open().expect("a store")
@@ -56,10 +52,7 @@ fn synced() -> (Store, MemoryStorage) {
 /// A store whose backlog has room for some 20 events.
 fn narrow() -> (Store, MemoryStorage) {
     let storage = MemoryStorage::new(Durability::Synced);
-    let flush = FlushSettings {
-        backlog_bytes: 4096,
-        ..FlushSettings::default()
-    };
+    let flush = FlushSettings::default().backlog_bytes(4096);
     (open(&storage, flush, Durability::Volatile), storage)
 }
 
@@ -163,11 +156,9 @@ fn an_append_without_waiting_is_refused_when_the_backlog_is_full() {
 #[test]
 fn settings_that_refuse_refuse_a_future_too() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let flush = FlushSettings {
-        backlog_bytes: 4096,
-        when_behind: WhenBehind::Refuse,
-        ..FlushSettings::default()
-    };
+    let flush = FlushSettings::default()
+        .backlog_bytes(4096)
+        .when_behind(WhenBehind::Refuse);
     let store = open(&storage, flush, Durability::Volatile);
     fill_backlog(&store, &storage);
     let refused = block_on(append(&store, 1));
@@ -294,10 +285,7 @@ fn a_limit_is_applied_when_the_future_was_dropped() {
         let store = open(&storage, FlushSettings::default(), Durability::Synced);
         let order = stream("a");
         store.append(&order, Expected::Any, note()).expect("appended");
-        let limits = StreamLimits {
-            max_count: Some(1),
-            ..StreamLimits::default()
-        };
+        let limits = StreamLimits::default().max_count(1);
         store.set_limits("a", limits).expect("limited");
         storage.hold();
         let mut future = store.append_async(&order, Expected::Any, note());

@@ -7,12 +7,12 @@ use crate::support::{events, noted, stream, with_limits};
 
 #[test]
 fn low_limits_were_in_the_way_of_a_deletion() {
-    let store = with_limits(Limits {
-        name_bytes_max: 1,
-        payload_bytes_max: 0,
-        batch_bytes_max: 0,
-        ..Limits::default()
-    });
+    let store = with_limits(
+        Limits::default()
+            .name_bytes_max(1)
+            .payload_bytes_max(0)
+            .batch_bytes_max(0),
+    );
     let appended = store.append(&StreamId::new("A", "a"), Expected::Any, vec![NewEvent::new("N")]);
     assert!(appended.is_ok(), "{appended:?}");
     assert_eq!(store.truncate_before("a", Version(1)), Ok(Position(2)));
@@ -22,10 +22,7 @@ fn low_limits_were_in_the_way_of_a_deletion() {
 #[test]
 fn an_event_may_have_its_tags_and_no_more() {
     for max in [0, 1, 32] {
-        let store = with_limits(Limits {
-            tags_max: max,
-            ..Limits::default()
-        });
+        let store = with_limits(Limits::default().tags_max(max));
         let tagged = |count: usize| (0..count).fold(noted(1), |event, tag| event.tag(format!("t{tag}")));
         let append = |count| store.append(&stream("a"), Expected::Any, vec![tagged(count)]);
         assert!(append(max).is_ok(), "{max} tags");
@@ -36,10 +33,7 @@ fn an_event_may_have_its_tags_and_no_more() {
 #[test]
 fn a_payload_may_have_its_limit_and_no_more() {
     for max in [0, 10, 1 << 20] {
-        let store = with_limits(Limits {
-            payload_bytes_max: max,
-            ..Limits::default()
-        });
+        let store = with_limits(Limits::default().payload_bytes_max(max));
         for metadata in [0, max / 2, max] {
             let append = |data: usize| {
                 let event = NewEvent::new("Noted")
@@ -55,10 +49,7 @@ fn a_payload_may_have_its_limit_and_no_more() {
 
 #[test]
 fn a_batch_may_have_its_events_and_no_more() {
-    let store = with_limits(Limits {
-        batch_events_max: 7,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().batch_events_max(7));
     assert!(store.append(&stream("a"), Expected::Any, events(7)).is_ok());
     assert!(is_invalid(&store.append(&stream("a"), Expected::Any, events(8))));
     let parts = |counts: [u64; 2]| {
@@ -72,10 +63,7 @@ fn a_batch_may_have_its_events_and_no_more() {
 
 #[test]
 fn the_largest_batch_is_one() {
-    let store = with_limits(Limits {
-        batch_events_max: 100_000,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().batch_events_max(100_000));
     let appended = store
         .append(&stream("a"), Expected::NoStream, vec![NewEvent::new("Noted"); 100_000])
         .expect("it is at the limit");
@@ -92,10 +80,7 @@ fn the_largest_batch_is_one() {
 
 #[test]
 fn a_batch_may_have_its_bytes_and_no_more() {
-    let store = with_limits(Limits {
-        batch_bytes_max: 100,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().batch_bytes_max(100));
     let of = |bytes: usize| NewEvent::new("Noted").data(vec![b' '; bytes]);
     assert!(store.append(&stream("a"), Expected::Any, vec![of(60), of(40)]).is_ok());
     assert!(is_invalid(&store.append(

@@ -117,12 +117,7 @@ fn with_name(place: usize, name: &str) -> (StreamId, NewEvent<'static>) {
 #[test]
 fn a_name_may_have_its_limit_and_no_more() {
     for max in [7, 23, 24, 255, 1024] {
-        let store = || {
-            with_limits(Limits {
-                name_bytes_max: max,
-                ..Limits::default()
-            })
-        };
+        let store = || with_limits(Limits::default().name_bytes_max(max));
         for place in 0..10 {
             let append = |bytes| {
                 let (stream, event) = named(place, bytes);
@@ -136,20 +131,14 @@ fn a_name_may_have_its_limit_and_no_more() {
 
 #[test]
 fn a_low_limit_of_names_refused_json_for_its_content_type() {
-    let store = with_limits(Limits {
-        name_bytes_max: 1,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().name_bytes_max(1));
     let appended = store.append(&StreamId::new("A", "a"), Expected::Any, vec![NewEvent::new("N")]);
     assert!(appended.is_ok(), "{appended:?}");
 }
 
 #[test]
 fn a_name_that_begins_with_the_sign_of_the_system_had_a_byte_more() {
-    let store = with_limits(Limits {
-        name_bytes_max: 10,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().name_bytes_max(10));
     let name = format!("${}", "n".repeat(10));
     for event in [
         noted(1).user(name.as_str()),
@@ -163,10 +152,7 @@ fn a_name_that_begins_with_the_sign_of_the_system_had_a_byte_more() {
 #[test]
 fn an_aggregate_with_the_longest_name_can_be_deleted() {
     for max in [255, 1024] {
-        let store = with_limits(Limits {
-            name_bytes_max: max,
-            ..Limits::default()
-        });
+        let store = with_limits(Limits::default().name_bytes_max(max));
         let id = "n".repeat(max);
         fill(&store, &id, 2);
         assert_eq!(store.delete(&id, Expected::exactly(2)), Ok(Position(3)));
@@ -176,10 +162,7 @@ fn an_aggregate_with_the_longest_name_can_be_deleted() {
 
 #[test]
 fn the_longest_names_all_at_once_survive() {
-    let store = with_limits(Limits {
-        name_bytes_max: 1024,
-        ..Limits::default()
-    });
+    let store = with_limits(Limits::default().name_bytes_max(1024));
     let long = |first: char| format!("{first}{}", "ü".repeat(511)) + "x";
     let id = long('i');
     let mut event = NewEvent::new(long('e'))

@@ -199,10 +199,7 @@ fn an_id_is_known_as_long_as_its_event_is_retained() {
             store.delete("a", Expected::Any).expect("it exists");
         }),
         ("limited", |store| {
-            let limits = annals::StreamLimits {
-                max_count: Some(1),
-                ..annals::StreamLimits::default()
-            };
+            let limits = annals::StreamLimits::default().max_count(1);
             store.set_limits("a", limits).expect("it exists");
             fill(store, "a", 1);
         }),

@@ -63,16 +63,8 @@ fn append(store: &Store, number: usize) -> AppendFuture {
 /// A store with a small backlog, at this durability.
 fn narrow(durability: Durability, budget: Budget) -> (Store, MemoryStorage) {
     let storage = MemoryStorage::new(Durability::Synced);
-    let flush = FlushSettings {
-        backlog_bytes: 4096,
-        ..FlushSettings::default()
-    };
-    let settings = Settings {
-        flush,
-        durability,
-        budget,
-        ..Settings::default()
-    };
+    let flush = FlushSettings::default().backlog_bytes(4096);
+    let settings = Settings::default().flush(flush).durability(durability).budget(budget);
     let builder = Store::builder()
         .settings(settings)
         .journal(storage.journal().expect("a journal"));
@@ -206,11 +198,7 @@ fn the_last_handle_can_be_dropped_and_the_store_forked_while_futures_wait() {
 
 #[test]
 fn abandoned_waits_take_no_room_and_no_budget() {
-    let budget = Budget {
-        events: Some(30),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
+    let budget = Budget::default().events(30).when_full(WhenFull::DropOldest);
     let (store, storage) = narrow(Durability::Volatile, budget);
     let filled = fill_backlog(&store, &storage);
     for _ in 0..20 {

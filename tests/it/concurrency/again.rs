@@ -37,10 +37,7 @@ fn append(store: &Store, thread: u64, round: u64) -> Result<Appended> {
 }
 
 fn open(visible_when: Durability) -> Store {
-    let settings = Settings {
-        durability: visible_when,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(visible_when);
     let storage = MemoryStorage::new(Durability::Synced);
     let builder = Store::builder().settings(settings);
     builder

@@ -25,10 +25,7 @@ fn drop_some(store: &Store, id: &str, round: u64, appended: &Appended) -> u64 {
             last + 1
         }
         2 => {
-            let three = StreamLimits {
-                max_count: Some(3),
-                max_age: None,
-            };
+            let three = StreamLimits::default().max_count(3);
             store.set_limits(id, three).expect("it exists");
             store.set_limits(id, StreamLimits::default()).expect("it exists");
             last - 2
@@ -155,15 +152,9 @@ fn a_budget_holds_beside_writers() {
 fn a_fork_counted_an_append_under_way_against_its_budget() {
     let barrier = Arc::new([(); 2].map(|()| Barrier::new(2)));
     let waits = Arc::clone(&barrier);
-    let budget = Budget {
-        events: Some(10),
-        ..Budget::default()
-    };
+    let budget = Budget::default().events(10);
     let store = Store::builder()
-        .settings(Settings {
-            budget,
-            ..Settings::default()
-        })
+        .settings(Settings::default().budget(budget))
         // The condition is looked at when its append has taken room, and before it is written.
         .indexer("slow", move |_, _| waits.iter().for_each(|barrier| _ = barrier.wait()))
         .open()

@@ -19,10 +19,7 @@ fn drop_by_truncating(store: &Store, id: &str, version: Version) {
 }
 
 fn drop_by_limiting(store: &Store, id: &str, _: Version) {
-    let none = StreamLimits {
-        max_count: Some(0),
-        max_age: None,
-    };
+    let none = StreamLimits::default().max_count(0);
     store.set_limits(id, none).expect("it exists");
     store.set_limits(id, StreamLimits::default()).expect("it exists");
 }

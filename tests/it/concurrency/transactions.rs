@@ -64,10 +64,7 @@ impl<J: Journal> Journal for Gated<J> {
 fn gated(durability: Durability) -> (Store, Arc<Gate>) {
     let gate = Arc::new(Gate::default());
     let journal = MemoryStorage::new(Durability::Synced).journal().expect("a journal");
-    let settings = Settings {
-        durability,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(durability);
     let builder = Store::builder().settings(settings);
     let store = builder
         .journal(Gated(journal, Arc::clone(&gate)))
@@ -258,10 +255,7 @@ fn claim_name(store: &Store, writer: u64, name: u32) -> bool {
 fn of_many_transactions_one_wins_each_name() {
     for durability in [Durability::Volatile, Durability::Written, Durability::Synced] {
         let journal = MemoryStorage::new(Durability::Synced).journal().expect("a journal");
-        let settings = Settings {
-            durability,
-            ..Settings::default()
-        };
+        let settings = Settings::default().durability(durability);
         let builder = Store::builder().settings(settings);
         let store = builder.journal(journal).open().expect("a store");
         let won = AtomicU64::new(0);

@@ -34,10 +34,7 @@ fn a_rejected_command_appends_nothing() {
 #[test]
 fn commands_of_many_threads_on_one_aggregate_lose_no_update() {
     let store = Store::in_memory();
-    let retry = Retry {
-        attempts: 1_000,
-        ..Retry::default()
-    };
+    let retry = Retry::default().attempts(1_000);
     let attempts = AtomicU32::new(0);
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -91,10 +88,7 @@ impl Aggregate for Overtaken {
 fn a_command_gives_up_after_its_attempts() {
     let store = Store::in_memory();
     for (attempts, expected) in [(3, 3), (1, 1), (0, 1)] {
-        let retry = Retry {
-            attempts,
-            ..Retry::default()
-        };
+        let retry = Retry::default().attempts(attempts);
         let before = store.visible();
         let decisions = Arc::new(AtomicU32::new(0));
         let command = (store.clone(), Arc::clone(&decisions));

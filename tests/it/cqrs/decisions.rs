@@ -72,10 +72,7 @@ fn open(store: &Store, course: &str, seats: u32) {
 fn a_course_was_overbooked_by_many_threads() {
     let store = Store::in_memory();
     open(&store, "a", 20);
-    let retry = Retry {
-        attempts: 1_000,
-        ..Retry::default()
-    };
+    let retry = Retry::default().attempts(1_000);
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let decisions = Decisions::new(&store).retry(retry);

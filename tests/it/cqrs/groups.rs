@@ -31,11 +31,10 @@ fn amount(message: &Received<AccountEvent>) -> u64 {
 }
 
 fn retry(attempts: u32) -> Retry {
-    Retry {
-        attempts,
-        first_pause: Duration::from_secs(1),
-        longest_pause: Duration::from_secs(60),
-    }
+    Retry::default()
+        .attempts(attempts)
+        .first_pause(Duration::from_secs(1))
+        .longest_pause(Duration::from_secs(60))
 }
 
 fn group(store: &Store) -> Group<AccountEvent> {
@@ -169,11 +168,12 @@ fn a_consumer_that_dies_gives_its_events_back_after_a_time() {
     deposit(&store, "a", 1);
     let billing = Group::<AccountEvent>::builder(&store, "billing")
         .lease(Duration::from_secs(10))
-        .retry(Retry {
-            attempts: 2,
-            first_pause: Duration::ZERO,
-            longest_pause: Duration::ZERO,
-        });
+        .retry(
+            Retry::default()
+                .attempts(2)
+                .first_pause(Duration::ZERO)
+                .longest_pause(Duration::ZERO),
+        );
     let billing = billing.open().expect("it opens");
     let hung = receive(&billing);
     nothing(&billing);

@@ -86,21 +86,18 @@ fn notes(store: &Store) -> Aggregates<Notes> {
 }
 
 fn limited(limits: Limits) -> Store {
-    let settings = Settings {
-        limits,
-        ..Settings::default()
-    };
+    let settings = Settings::default().limits(limits);
     Store::builder().settings(settings).open().expect("a store")
 }
 
 #[test]
 fn a_command_beyond_a_limit_appends_nothing() {
-    let store = limited(Limits {
-        payload_bytes_max: 100,
-        batch_events_max: 3,
-        name_bytes_max: 20,
-        ..Limits::default()
-    });
+    let store = limited(
+        Limits::default()
+            .payload_bytes_max(100)
+            .batch_events_max(3)
+            .name_bytes_max(20),
+    );
     let long = "x".repeat(200);
     let name = "n".repeat(21);
     let as_user = |user: &str| notes(&store).with_context(Context::new().user(user));
@@ -241,10 +238,7 @@ fn a_decision_that_panics_leaves_the_store_alone() {
 fn keep_one(store: &Store) -> impl FnOnce() + 'static {
     let store = store.clone();
     move || {
-        let limits = StreamLimits {
-            max_count: Some(1),
-            ..StreamLimits::default()
-        };
+        let limits = StreamLimits::default().max_count(1);
         store.set_limits("a", limits).expect("it exists");
     }
 }
@@ -351,17 +345,13 @@ fn a_store_that_cannot_be_written_refuses_commands_and_loads() {
 #[test]
 fn commands_on_a_store_whose_readers_wait_for_the_disk_lose_no_update() {
     let folder = TempFolder::new();
-    let settings = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(Durability::Synced);
     let builder = Store::builder().settings(settings);
     let store = StoreUrl::of_folder(folder.path()).open(builder).expect("a store");
-    let retry = Retry {
-        attempts: u32::MAX,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::MAX,
-    };
+    let retry = Retry::default()
+        .attempts(u32::MAX)
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::MAX);
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {

@@ -191,10 +191,7 @@ fn a_command_succeeds_where_its_snapshot_is_refused() {
             self.text.push_str(&"x".repeat(1_000));
         }
     }
-    let store = crate::support::with_limits(annals::Limits {
-        payload_bytes_max: 4_000,
-        ..annals::Limits::default()
-    });
+    let store = crate::support::with_limits(annals::Limits::default().payload_bytes_max(4_000));
     let wide = Aggregates::<Wide>::new(&store).snapshots(SnapshotPolicy::every(2));
     for _ in 0..10 {
         wide.execute("a", &()).expect("the command itself has room");

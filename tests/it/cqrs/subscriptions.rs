@@ -112,11 +112,10 @@ fn a_handler_is_retried_and_the_context_is_carried_on() {
         }
         Ok(())
     };
-    let quick = Retry {
-        attempts: 3,
-        first_pause: Duration::from_micros(1),
-        longest_pause: Duration::from_micros(1),
-    };
+    let quick = Retry::default()
+        .attempts(3)
+        .first_pause(Duration::from_micros(1))
+        .longest_pause(Duration::from_micros(1));
     let bonus = processors
         .subscribe("bonus", handler)
         .on_failure(OnFailure::default().retry(quick));
@@ -263,10 +262,7 @@ fn letters_that_a_limit_cut_were_lost_without_a_word() {
     processors.when_idle(SOON).expect("it goes on");
     assert_eq!(mailer.letters().expect("readable").len(), 3);
     assert_eq!(mailer.lost_letter_records(), Ok(0));
-    let limits = StreamLimits {
-        max_count: Some(1),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(1);
     let stream = format!("annals.letters/{}", mailer.status().name);
     store.set_limits(&stream, limits).expect("stored");
     assert_eq!(mailer.lost_letter_records(), Ok(2));

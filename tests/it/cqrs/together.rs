@@ -18,10 +18,7 @@ fn balance(store: &Store, id: &str) -> u64 {
 
 fn transfer(store: &Store, from: &str, to: &str, amount: u64) -> Result<usize, CommandError<String>> {
     let accounts = accounts(store);
-    let retry = Retry {
-        attempts: 1_000,
-        ..Retry::default()
-    };
+    let retry = Retry::default().attempts(1_000);
     let done = Together::new(store).retry(retry).execute(|work| {
         work.execute(&accounts, from, &AccountCommand::Withdraw(amount))?;
         work.execute(&accounts, to, &AccountCommand::Deposit(amount))

@@ -11,12 +11,10 @@ fn held(settings: FlushSettings) -> (Store, MemoryStorage) {
 }
 
 fn enforced(when_behind: WhenBehind) -> FlushSettings {
-    FlushSettings {
-        write_within: Duration::from_millis(5),
-        enforce_write_within: true,
-        when_behind,
-        ..FlushSettings::default()
-    }
+    FlushSettings::default()
+        .write_within(Duration::from_millis(5))
+        .enforce_write_within(true)
+        .when_behind(when_behind)
 }
 
 #[test]
@@ -65,10 +63,7 @@ fn appends_wait_until_the_oldest_event_is_written() {
 
 #[test]
 fn without_the_setting_the_backlog_alone_holds_appends_back() {
-    let settings = FlushSettings {
-        enforce_write_within: false,
-        ..enforced(WhenBehind::Refuse)
-    };
+    let settings = enforced(WhenBehind::Refuse).enforce_write_within(false);
     let (store, storage) = held(settings);
     for _ in 0..3 {
         append(&store).expect("there is room");
@@ -95,10 +90,7 @@ fn a_fast_journal_holds_nothing_back() {
 /// An append that comes again holds room before the journal while it waits for a sync, and adds nothing that could be old.
 #[test]
 fn an_append_was_refused_for_its_age_when_all_was_written() {
-    let settings = FlushSettings {
-        sync_within: LONG,
-        ..enforced(WhenBehind::Refuse)
-    };
+    let settings = enforced(WhenBehind::Refuse).sync_within(LONG);
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(settings));
     let placed = || vec![NewEvent::new("Placed").id(uuid::Uuid::from_u128(7))];

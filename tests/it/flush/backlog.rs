@@ -4,11 +4,7 @@ use super::*;
 
 #[test]
 fn a_backlog_that_is_full_refuses_or_waits() {
-    let small = FlushSettings {
-        backlog_bytes: 1000,
-        when_behind: WhenBehind::Refuse,
-        ..lazy()
-    };
+    let small = lazy().backlog_bytes(1000).when_behind(WhenBehind::Refuse);
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(small.clone()));
     storage.hold();
@@ -28,13 +24,7 @@ fn a_backlog_that_is_full_refuses_or_waits() {
     append(&store).expect("there is room again");
 
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(
-        &storage,
-        flush(FlushSettings {
-            when_behind: WhenBehind::Wait,
-            ..small
-        }),
-    );
+    let store = open(&storage, flush(small.when_behind(WhenBehind::Wait)));
     std::thread::scope(|scope| {
         storage.hold();
         let writer = scope.spawn(|| (0..50).try_for_each(|_| append(&store).map(drop)));
@@ -50,10 +40,7 @@ fn a_backlog_that_is_full_refuses_or_waits() {
 #[test]
 fn who_waits_for_room_is_woken_by_appends_that_are_refused_too() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let tight = FlushSettings {
-        backlog_bytes: 300,
-        ..lazy()
-    };
+    let tight = lazy().backlog_bytes(300);
     let store = open(&storage, flush(tight));
     std::thread::scope(|scope| {
         for _ in 0..4 {
@@ -74,11 +61,7 @@ fn a_refused_append_has_the_journal_make_room() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(
         &storage,
-        flush(FlushSettings {
-            backlog_bytes: 1000,
-            when_behind: WhenBehind::Refuse,
-            ..lazy()
-        }),
+        flush(lazy().backlog_bytes(1000).when_behind(WhenBehind::Refuse)),
     );
     let refused = (0..100).find_map(|_| append(&store).err());
     assert!(matches!(refused, Some(Error::Backlog { .. })), "{refused:?}");
@@ -91,11 +74,7 @@ fn a_refused_append_has_the_journal_make_room() {
 #[test]
 fn changes_wait_for_room_as_appends_do() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let small = FlushSettings {
-        backlog_bytes: 1000,
-        when_behind: WhenBehind::Refuse,
-        ..lazy()
-    };
+    let small = lazy().backlog_bytes(1000).when_behind(WhenBehind::Refuse);
     let store = open(&storage, flush(small));
     append(&store).expect("appended");
     storage.hold();
@@ -116,10 +95,7 @@ fn changes_wait_for_room_as_appends_do() {
 #[test]
 fn archiving_many_aggregates_needs_no_large_backlog() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let small = FlushSettings {
-        backlog_bytes: 1000,
-        ..lazy()
-    };
+    let small = lazy().backlog_bytes(1000);
     let store = open(&storage, flush(small.clone()));
     for number in 0..3000 {
         let order = StreamId::new("Order", format!("order-{number}"));
@@ -127,10 +103,7 @@ fn archiving_many_aggregates_needs_no_large_backlog() {
         store.append(&order, Expected::Any, vec![placed]).expect("appended");
     }
     store.close().expect("closed");
-    let refusing = FlushSettings {
-        when_behind: WhenBehind::Refuse,
-        ..small
-    };
+    let refusing = small.when_behind(WhenBehind::Refuse);
     let store = open(&storage, flush(refusing));
     let archived = store.archive(Timestamp::from_micros(1), "old", |_| Ok::<_, Error>(()));
     assert_eq!(archived.map(|archived| archived.aggregates), Ok(3000));

@@ -46,13 +46,7 @@ fn a_retry_was_told_to_nobody() {
 #[test]
 fn what_never_succeeds_is_given_up() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(
-        &storage,
-        flush(FlushSettings {
-            retry_for: Duration::ZERO,
-            ..lazy()
-        }),
-    );
+    let store = open(&storage, flush(lazy().retry_for(Duration::ZERO)));
     storage.fail_next(&[JournalErrorKind::Retry]);
     let failed = store.with_durability(Durability::Synced).expect("a handle");
     assert!(matches!(append(&failed), Err(Error::Failed { .. })));
@@ -62,13 +56,7 @@ fn what_never_succeeds_is_given_up() {
 fn a_failed_journal_leaves_the_store_readable_and_refuses_appends() {
     for visible in [Durability::Volatile, Durability::Synced] {
         let storage = MemoryStorage::new(Durability::Synced);
-        let store = open(
-            &storage,
-            Settings {
-                durability: visible,
-                ..flush(lazy())
-            },
-        );
+        let store = open(&storage, flush(lazy()).durability(visible));
         let safe = store.with_durability(Durability::Synced).expect("a handle");
         append(&safe).expect("appended");
         storage.fail_next(&[JournalErrorKind::Failed]);

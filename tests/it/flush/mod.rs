@@ -28,19 +28,12 @@ fn open(storage: &MemoryStorage, settings: Settings) -> Store {
 }
 
 fn flush(flush: FlushSettings) -> Settings {
-    Settings {
-        flush,
-        ..Settings::default()
-    }
+    Settings::default().flush(flush)
 }
 
 /// Nothing is written but what somebody waits for.
 fn lazy() -> FlushSettings {
-    FlushSettings {
-        write_within: LONG,
-        sync_within: LONG,
-        ..FlushSettings::default()
-    }
+    FlushSettings::default().write_within(LONG).sync_within(LONG)
 }
 
 fn order() -> StreamId {

@@ -21,10 +21,7 @@ fn events_dropped_before_they_were_written_are_written_all_the_same() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(&storage, flush(lazy()));
     append(&store).expect("appended");
-    let limits = StreamLimits {
-        max_count: Some(1),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(1);
     store.set_limits("order-1", limits).expect("limited");
     // Several chunks of events, all dropped but the last.
     for _ in 0..5000 {
@@ -55,10 +52,7 @@ fn more_durability_than_there_is_is_refused() {
     ));
     let storage = MemoryStorage::new(Durability::Written);
     let journal = storage.journal().expect("a journal");
-    let settings = Settings {
-        durability: Durability::Synced,
-        ..Settings::default()
-    };
+    let settings = Settings::default().durability(Durability::Synced);
     let opened = Store::builder().settings(settings.clone()).journal(journal).open();
     assert!(matches!(opened, Err(Error::Invalid { .. })));
     assert!(matches!(
@@ -109,13 +103,7 @@ fn tails_of_a_synced_store_deliver_what_is_synced() {
 
 /// A store whose readers see what is synced, and a journal that is held.
 fn synced(storage: &MemoryStorage) -> Store {
-    open(
-        storage,
-        Settings {
-            durability: Durability::Synced,
-            ..flush(lazy())
-        },
-    )
+    open(storage, flush(lazy()).durability(Durability::Synced))
 }
 
 /// Does `look` while `change` waits for the journal.
@@ -146,10 +134,7 @@ fn what_is_past_a_limit_is_seen_until_what_comes_instead_is_safe() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = synced(&storage);
     append(&store).expect("appended");
-    let limits = StreamLimits {
-        max_count: Some(1),
-        ..StreamLimits::default()
-    };
+    let limits = StreamLimits::default().max_count(1);
     store.set_limits("order-1", limits).expect("limited");
     let versions = |store: &Store| -> Vec<_> {
         let events = store.read_stream("order-1").events();
@@ -206,7 +191,7 @@ fn terms_and_statistics_do_not_count_what_is_not_safe() {
 #[test]
 fn a_journal_that_promises_nothing_acknowledges_nothing() {
     let storage = MemoryStorage::new(Durability::Volatile);
-    let store = open(&storage, flush(FlushSettings { events: 1, ..lazy() }));
+    let store = open(&storage, flush(lazy().events(1)));
     append(&store).expect("appended");
     while storage.written() < Position(1) {
         std::thread::yield_now();

@@ -8,11 +8,7 @@ fn what_nobody_waits_for_is_written_and_synced_in_time() {
     let soon = Duration::from_millis(1);
     let store = open(
         &storage,
-        flush(FlushSettings {
-            write_within: soon,
-            sync_within: soon,
-            ..FlushSettings::default()
-        }),
+        flush(FlushSettings::default().write_within(soon).sync_within(soon)),
     );
     let appended = append(&store).expect("appended");
     assert_eq!(appended.durability, Durability::Volatile);
@@ -28,11 +24,11 @@ fn what_is_not_synced_yet_does_not_hold_up_what_is_not_written() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(
         &storage,
-        flush(FlushSettings {
-            write_within: Duration::from_millis(1),
-            sync_within: LONG,
-            ..FlushSettings::default()
-        }),
+        flush(
+            FlushSettings::default()
+                .write_within(Duration::from_millis(1))
+                .sync_within(LONG),
+        ),
     );
     for _ in 0..2 {
         let appended = append(&store).expect("appended");
@@ -51,7 +47,7 @@ fn what_is_not_synced_yet_does_not_hold_up_what_is_not_written() {
 #[test]
 fn enough_events_are_written_at_once() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(&storage, flush(FlushSettings { events: 10, ..lazy() }));
+    let store = open(&storage, flush(lazy().events(10)));
     for _ in 0..10 {
         append(&store).expect("appended");
     }
@@ -67,12 +63,12 @@ fn the_longest_time_there_is_does_not_end_the_journal() {
     let storage = MemoryStorage::new(Durability::Synced);
     let store = open(
         &storage,
-        flush(FlushSettings {
-            write_within: Duration::MAX,
-            sync_within: Duration::MAX,
-            retry_for: Duration::MAX,
-            ..FlushSettings::default()
-        }),
+        flush(
+            FlushSettings::default()
+                .write_within(Duration::MAX)
+                .sync_within(Duration::MAX)
+                .retry_for(Duration::MAX),
+        ),
     );
     let written = store.with_durability(Durability::Written).expect("a handle");
     append(&store).expect("appended");
@@ -87,13 +83,7 @@ fn the_longest_time_there_is_does_not_end_the_journal() {
 #[test]
 fn a_journal_that_cannot_sync_does_not_write_each_event_alone() {
     let storage = MemoryStorage::new(Durability::Written);
-    let store = open(
-        &storage,
-        flush(FlushSettings {
-            sync_within: Duration::ZERO,
-            ..lazy()
-        }),
-    );
+    let store = open(&storage, flush(lazy().sync_within(Duration::ZERO)));
     let written = store.with_durability(Durability::Written).expect("a handle");
     append(&written).expect("appended");
     for _ in 0..1000 {
@@ -127,7 +117,7 @@ fn many_who_wait_share_a_sync() {
 #[test]
 fn no_more_events_are_written_together_than_the_settings_say() {
     let storage = MemoryStorage::new(Durability::Synced);
-    let store = open(&storage, flush(FlushSettings { events: 3, ..lazy() }));
+    let store = open(&storage, flush(lazy().events(3)));
     storage.hold();
     for _ in 0..100 {
         append(&store).expect("appended");

@@ -269,13 +269,7 @@ fn a_stream_that_became_a_tail_leaves_no_waker_behind() {
 /// A store that keeps events for 60 seconds, and its clock.
 fn aging() -> (Store, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::at(START));
-    let settings = Settings {
-        budget: Budget {
-            age: Some(Duration::from_secs(60)),
-            ..Budget::default()
-        },
-        ..Settings::default()
-    };
+    let settings = Settings::default().budget(Budget::default().age(Duration::from_secs(60)));
     let builder = Store::builder()
         .settings(settings)
         .clock(Arc::<ManualClock>::clone(&clock));
@@ -339,10 +333,7 @@ fn a_limit_by_age_holds_for_a_poll() {
             .expect("a store");
         fill(&store, "a", 2);
         fill(&store, "b", 2);
-        let limits = StreamLimits {
-            max_count: None,
-            max_age: Some(Duration::from_secs(60)),
-        };
+        let limits = StreamLimits::default().max_age(Duration::from_secs(60));
         store.set_limits("a", limits).expect("limited");
         let mut tail = follow(&store, 0).into_stream();
         clock.advance(Duration::from_secs(61));

@@ -93,10 +93,9 @@ fn data_that_does_not_decode_was_retried_or_skipped() {
         .append(&StreamId::new("Account", "a"), Expected::Any, broken)
         .expect("the store takes it");
     bench.deposit("b", 2);
-    let ledger = bench.project(&Ledger::new()).on_failure(OnFailure {
-        then: annals::cqrs::AfterFailure::Park,
-        ..OnFailure::default()
-    });
+    let ledger = bench
+        .project(&Ledger::new())
+        .on_failure(OnFailure::default().then(annals::cqrs::AfterFailure::Park));
     let ledger = ledger.start().expect("it starts");
     ledger.when_caught_up(SOON).expect("it goes on");
     let letters = ledger.letters().expect("they can be read");

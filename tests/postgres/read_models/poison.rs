@@ -201,11 +201,10 @@ fn a_pause_between_attempts_held_a_transaction_open() {
         }
         Ok(())
     });
-    let long = Retry {
-        attempts: 2,
-        first_pause: Duration::from_secs(3600),
-        longest_pause: Duration::from_secs(3600),
-    };
+    let long = Retry::default()
+        .attempts(2)
+        .first_pause(Duration::from_secs(3600))
+        .longest_pause(Duration::from_secs(3600));
     let project = || {
         let ledger = bench.project(&ledger).on_failure(OnFailure::stop().retry(long));
         ledger.start().expect("it starts")
@@ -242,11 +241,10 @@ fn attempts_were_not_those_of_the_policy() {
         }
         Ok(())
     });
-    let quick = Retry {
-        attempts: 5,
-        first_pause: Duration::from_micros(1),
-        longest_pause: Duration::from_micros(1),
-    };
+    let quick = Retry::default()
+        .attempts(5)
+        .first_pause(Duration::from_micros(1))
+        .longest_pause(Duration::from_micros(1));
     for amount in 1..=4 {
         bench.deposit(&format!("account-{amount}"), amount);
     }

@@ -12,7 +12,7 @@ use annals_bench::report;
 use annals_bench::results::{Build, FORMAT, Folder, Manifest, Summary, work_of};
 use annals_bench::run::{Phase, RunError};
 use annals_bench::workload::Workload;
-use annals_bench::{Backend, Machine, SelfTest};
+use annals_bench::{Machine, SelfTest};
 use jiff::fmt::strtime;
 
 use super::progress::Live;
@@ -227,12 +227,9 @@ enum Told {
 /// Measures on a thread of its own: a call to a backend that hangs does not keep the command from ending.
 fn carry_out(names: &[String], data: &Path, rows: Vec<Workload>, seed: u64, tell: &Sender<Told>) -> Outcome<Vec<Row>> {
     let backend = |name: &String| backends::named(name, data).map_err(|error| Failure::Runtime(error.to_string()));
-    let plan = Plan {
-        backends: names.iter().map(backend).collect::<Outcome<Vec<Box<dyn Backend>>>>()?,
-        workloads: rows,
-        seed,
-        program: program(),
-    };
+    let backends = names.iter().map(backend).collect::<Outcome<_>>()?;
+    let mut plan = Plan::new(backends, rows, seed);
+    plan.program = program();
     let mut live = Live::new(plan.time());
     let mut last = None;
     let rows = plan.execute(&mut |progress: Progress<'_>| {

@@ -30,11 +30,9 @@ pub(super) fn workloads(what: &What, rate: Option<f64>) -> Outcome<Vec<Workload>
 /// `workload` with the settings of the command line; the events of its log stay.
 pub(super) fn changed(workload: Workload, what: &What) -> Outcome<Workload> {
     let text = workload.to_toml().map_err(usage)?;
-    let changed = with_settings(&text, &settings(what, None)?).map_err(usage)?;
-    Ok(Workload {
-        log: workload.log,
-        ..changed
-    })
+    let mut changed = with_settings(&text, &settings(what, None)?).map_err(usage)?;
+    changed.log = workload.log;
+    Ok(changed)
 }
 
 /// The settings of options, and those of `--set` after them.

@@ -92,13 +92,7 @@ impl Backend for Annals {
     }
 
     fn open_expiring(&self, age: Duration) -> Result<Arc<dyn EventStore>> {
-        self.open_with(Settings {
-            budget: Budget {
-                age: Some(age),
-                ..Budget::default()
-            },
-            ..Settings::default()
-        })
+        self.open_with(Settings::default().budget(Budget::default().age(age)))
     }
 
     fn wipe(&self) -> Result<()> {

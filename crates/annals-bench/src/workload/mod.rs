@@ -31,6 +31,7 @@ pub struct WorkloadError(pub(crate) String);
 /// A workload, as its file has it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Workload {
     /// Its name on the command line and in reports.
     pub name: String,
@@ -173,6 +174,7 @@ impl Kind {
 /// The streams, and their events before the load.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Data {
     /// The number of streams that operations choose from.
     pub streams: u64,
@@ -222,6 +224,7 @@ pub enum Skew {
 /// The payloads of events: JSON whose length has a log-normal distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Payload {
     /// Half of the payloads have at most this many bytes.
     pub bytes_p50: u32,
@@ -244,6 +247,7 @@ impl Default for Payload {
 /// How operations arrive.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Load {
     /// Open or closed loop.
     pub mode: Mode,
@@ -315,6 +319,7 @@ pub enum Arrivals {
 /// The reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Read {
     /// The most events that a query or a page of the log returns.
     pub limit: usize,
@@ -337,6 +342,7 @@ impl Default for Read {
 /// Readers that follow the log beside the load, each on a thread of its own.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Readers {
     /// Their number.
     pub tails: u32,
@@ -347,6 +353,7 @@ pub struct Readers {
 /// The process that appends is killed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Recover {
     /// The time for which it appends first.
     pub kill_after_ms: u64,
@@ -361,6 +368,7 @@ impl Default for Recover {
 /// The length of each phase.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
+#[non_exhaustive]
 pub struct Phases {
     /// The pause after the load.
     pub settle_ms: u64,

@@ -54,12 +54,7 @@ pub(crate) fn measured(delay: Duration) -> (Manifest, Summary, Vec<Row>) {
     let text =
         "name = \"x\"\n[load]\nworkers = 1\n[phases]\nwarmup_ms = 0\nmeasure_ms = 60\nrepeats = 3\n[mix]\nappend = 1";
     let workloads = vec![Workload::parse(text).unwrap()];
-    let plan = Plan {
-        program: None,
-        backends: vec![Box::new(Slowed(delay))],
-        workloads: workloads.clone(),
-        seed: 1,
-    };
+    let plan = Plan::new(vec![Box::new(Slowed(delay))], workloads.clone(), 1);
     let rows = plan.execute(&mut |_| true).unwrap();
     let manifest = Manifest {
         format: FORMAT,

@@ -43,12 +43,8 @@ fn what_has_expired_was_called_lost() {
 
 #[test]
 fn a_backend_that_keeps_what_should_expire_did_not_say_so() {
-    let plan = Plan {
-        backends: vec![Box::new(Naive), Box::new(Annals::in_memory())],
-        workloads: vec![burst(&[]), burst(&["data.time_to_live_ms=0"])],
-        seed: 3,
-        program: None,
-    };
+    let workloads = vec![burst(&[]), burst(&["data.time_to_live_ms=0"])];
+    let plan = Plan::new(vec![Box::new(Naive), Box::new(Annals::in_memory())], workloads, 3);
     let summary = Summary::of(&plan.execute(&mut |_| true).unwrap());
     let of = |row: usize| (summary.rows[row].time_to_live_ms, summary.rows[row].expired.is_some());
     assert_eq!(

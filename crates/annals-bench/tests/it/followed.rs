@@ -308,18 +308,13 @@ impl Backend for Elsewhere {
 #[test]
 fn the_figures_of_readers_and_of_recovery_are_in_the_result() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = Plan {
-        backends: vec![
-            Box::new(Annals::in_files(folder.path(), Durability::Written)),
-            Box::new(Null),
-        ],
-        workloads: vec![
-            short("fan-out", &["readers.tails=4", "load.rate=2000", "phases.repeats=1"]),
-            short("recover", &["recover.kill_after_ms=100", "phases.repeats=1"]),
-        ],
-        seed: 3,
-        program: Some(program()),
-    };
+    let files = Annals::in_files(folder.path(), Durability::Written);
+    let workloads = vec![
+        short("fan-out", &["readers.tails=4", "load.rate=2000", "phases.repeats=1"]),
+        short("recover", &["recover.kill_after_ms=100", "phases.repeats=1"]),
+    ];
+    let mut plan = Plan::new(vec![Box::new(files), Box::new(Null)], workloads, 3);
+    plan.program = Some(program());
     let summary = Summary::of(&plan.execute(&mut |_| true).unwrap());
     let figure = |row: usize, figure| summary.rows[row].figure(figure);
     assert!(figure(0, Figure::SeenP50).unwrap().value > 0.0);
@@ -328,7 +323,7 @@ fn the_figures_of_readers_and_of_recovery_are_in_the_result() {
     assert!(figure(2, Figure::ReopenTime).unwrap().value > 0.0);
     assert!(figure(2, Figure::LostEvents).unwrap().value.abs() < f64::EPSILON);
     assert!(summary.rows[3].failure.as_deref().unwrap().contains("keeps nothing"));
-    let without = Plan { program: None, ..plan };
-    let rows = without.execute(&mut |_| true).unwrap();
+    plan.program = None;
+    let rows = plan.execute(&mut |_| true).unwrap();
     assert_eq!(rows[2].failure.as_deref(), Some("there is no program to kill"));
 }

@@ -26,12 +26,7 @@ fn workload(tails: u32, mix: &str) -> Workload {
 
 /// The goals of each row, and what became of the row.
 fn goals(backends: Vec<Box<dyn Backend>>, workload: &Workload) -> Vec<(Vec<GoalResult>, Status)> {
-    let plan = Plan {
-        backends,
-        workloads: vec![workload.clone()],
-        seed: 3,
-        program: None,
-    };
+    let plan = Plan::new(backends, vec![workload.clone()], 3);
     let summary = Summary::of(&plan.execute(&mut |_| true).unwrap());
     let rows = summary.rows.into_iter();
     rows.map(|row| (row.goals.clone(), status(&row))).collect()

@@ -11,9 +11,11 @@ use super::error::{self, ClientError};
 use super::http::{add_query, segment};
 use super::processors::Letters;
 use super::{Client, read, write};
+use crate::setters::setters;
 
-/// The settings of a group. Write them with `..GroupSettings::default()`: a later version adds fields.
+/// The settings of a group.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct GroupSettings {
     /// The events that the group delivers; all by default.
     pub filter: Option<Filter>,
@@ -31,6 +33,19 @@ pub struct GroupSettings {
     pub start: GroupStart,
     /// Whether the group goes on where events were dropped before a consumer had them. By default it stops there.
     pub skip_gaps: bool,
+}
+
+setters! {
+    GroupSettings {
+        filter: Filter,
+        lease: Duration,
+        attempts: u32,
+        first_pause: Duration,
+        longest_pause: Duration,
+        max_in_flight: usize,
+        start: GroupStart,
+        skip_gaps: bool,
+    }
 }
 
 /// Where a new group begins.

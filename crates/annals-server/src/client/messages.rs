@@ -10,6 +10,7 @@ use super::{Client, write};
 
 /// What a message says beside its body.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MessageOptions {
     /// The conversation of the events that the handler appends.
     pub correlation_id: Option<String>,
@@ -20,6 +21,27 @@ pub struct MessageOptions {
 }
 
 impl MessageOptions {
+    /// Sets the conversation of the events that the handler appends.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<String>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// Sets the cause of the events that the handler appends.
+    #[must_use]
+    pub fn causation_id(mut self, id: impl Into<String>) -> Self {
+        self.causation_id = Some(id.into());
+        self
+    }
+
+    /// Names the command, so that its repetition has no effect.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
     fn headers(&self) -> Vec<(HeaderName, &str)> {
         let all = [
             ("x-correlation-id", &self.correlation_id),

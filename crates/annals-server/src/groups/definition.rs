@@ -135,11 +135,10 @@ impl Definition {
 
     /// A builder of a group with these settings.
     pub(super) fn apply<E: serde::de::DeserializeOwned + 'static>(&self, builder: GroupBuilder<E>) -> GroupBuilder<E> {
-        let retry = Retry {
-            attempts: self.attempts,
-            first_pause: Duration::from_secs(self.first_pause_seconds),
-            longest_pause: Duration::from_secs(self.longest_pause_seconds),
-        };
+        let retry = Retry::default()
+            .attempts(self.attempts)
+            .first_pause(Duration::from_secs(self.first_pause_seconds))
+            .longest_pause(Duration::from_secs(self.longest_pause_seconds));
         let builder = builder
             .lease(Duration::from_secs(self.lease_seconds))
             .retry(retry)

@@ -60,10 +60,9 @@ pub(super) async fn truncate(call: Call) -> Result<Response, Problem> {
 pub(super) async fn set_limits(call: Call, content: Content) -> Result<Response, Problem> {
     call.params.finish()?;
     let wire: WireLimits = content.json()?;
-    let limits = StreamLimits {
-        max_count: wire.max_count,
-        max_age: wire.max_age_seconds.map(Duration::from_secs),
-    };
+    let mut limits = StreamLimits::default();
+    limits.max_count = wire.max_count;
+    limits.max_age = wire.max_age_seconds.map(Duration::from_secs);
     let (store, id) = (call.store.clone(), call.segment("aggregateId").to_owned());
     streams::known(&store, &id)?;
     let position = work::write(&call.shared, move || store.set_limits(&id, limits)).await??;

@@ -258,14 +258,8 @@ fn the_tag_of_another_writing_of_a_version_was_taken() {
 
 #[test]
 fn a_full_store_blocked_a_writer() {
-    let budget = Budget {
-        events: Some(1),
-        ..Budget::default()
-    };
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default().events(1);
+    let settings = Settings::default().budget(budget);
     let server = Running::of(Store::builder().settings(settings).open().unwrap());
     server.add("a", "X");
     let full = server.post("/v1/streams/a/events", &json!({ "eventType": "X" }));

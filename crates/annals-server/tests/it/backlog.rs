@@ -46,14 +46,8 @@ impl Journal for Standstill {
 
 fn stands_still(limits: Limits) -> (Running, Arc<AtomicBool>) {
     let released = Arc::new(AtomicBool::new(false));
-    let flush = FlushSettings {
-        backlog_bytes: 1_000,
-        ..FlushSettings::default()
-    };
-    let settings = Settings {
-        flush,
-        ..Settings::default()
-    };
+    let flush = FlushSettings::default().backlog_bytes(1_000);
+    let settings = Settings::default().flush(flush);
     let journal = Standstill(Arc::clone(&released));
     let store = Store::builder().settings(settings).journal(journal).open().unwrap();
     let builder = Server::builder(store).limits(limits);
@@ -74,12 +68,10 @@ fn fill(server: &Running) {
 
 #[test]
 fn writers_that_wait_for_the_journal_held_up_readers() {
-    let limits = Limits {
-        workers: 1,
-        writers: 2,
-        worker_wait: Duration::from_secs(20),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .workers(1)
+        .writers(2)
+        .worker_wait(Duration::from_secs(20));
     let (server, released) = stands_still(limits);
     fill(&server);
     let body = json!({ "appends": [{ "aggregateId": "b", "aggregateType": "B", "events": [{ "eventType": "Y" }] }] })
@@ -109,10 +101,7 @@ fn writers_that_wait_for_the_journal_held_up_readers() {
 
 #[test]
 fn an_append_that_is_stored_was_reported_as_lost() {
-    let limits = Limits {
-        wait: Duration::from_millis(20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().wait(Duration::from_millis(20));
     let (server, released) = stands_still(limits);
     let target = "/v1/streams/a/events?aggregateType=A&durability=written";
     let late = server

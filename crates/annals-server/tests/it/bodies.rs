@@ -10,10 +10,7 @@ const TARGET: &str = "/v1/streams/a/events?aggregateType=A";
 const EVENT: &[u8] = b"{\"eventType\":\"X\"}";
 
 fn small() -> Running {
-    let limits = Limits {
-        body_bytes: 1_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().body_bytes(1_000);
     Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),
@@ -101,10 +98,7 @@ fn a_connection_was_lost_after_a_refusal_that_had_read_all() {
 
 #[test]
 fn a_body_that_never_ended_held_its_connection() {
-    let limits = Limits {
-        body_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default().body_time(Duration::from_millis(50));
     let server = Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),

@@ -82,10 +82,7 @@ fn what_is_no_group_or_no_lease_is_refused() {
 
 #[test]
 fn one_take_was_as_large_as_the_log() {
-    let limits = Limits {
-        page_bytes: 10_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().page_bytes(10_000);
     let server = Running::built(Server::builder(Store::in_memory()).limits(limits), SOON);
     for number in 0..20 {
         let target = format!("/v1/streams/a{number}/events?aggregateType=Thing");
@@ -105,10 +102,7 @@ fn one_take_was_as_large_as_the_log() {
 
 #[test]
 fn waiting_consumers_took_every_place() {
-    let limits = Limits {
-        tails: 1,
-        ..Limits::default()
-    };
+    let limits = Limits::default().tails(1);
     let server = Running::built(Server::builder(Store::in_memory()).limits(limits), SOON);
     let billing = Billing::of(&server, &json!({}));
     let mut waiting = server.connect();

@@ -90,10 +90,7 @@ fn a_store_in_memory_claimed_to_be_durable() {
 
 #[test]
 fn a_slow_head_held_a_connection() {
-    let limits = Limits {
-        header_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default().header_time(Duration::from_millis(50));
     let server = Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),
@@ -160,10 +157,7 @@ fn a_head_of_more_bytes_than_the_limit_passed() {
 
 #[test]
 fn one_connection_too_many_was_refused_for_ever() {
-    let limits = Limits {
-        connections: 2,
-        ..Limits::default()
-    };
+    let limits = Limits::default().connections(2);
     let server = Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),

@@ -410,10 +410,7 @@ fn failures_of_handlers_are_problems() {
 #[test]
 fn a_message_that_is_none_is_refused() {
     let bank = Bank::new(&Store::in_memory());
-    let limits = Limits {
-        body_bytes: 2_000,
-        ..Limits::default()
-    };
+    let limits = Limits::default().body_bytes(2_000);
     let builder = bank.builder().namespace("tenant", Store::in_memory()).limits(limits);
     let server = Running::built(builder, SOON);
     let body = json!({ "account": "account-1", "amount": 1 });
@@ -468,11 +465,7 @@ fn a_message_that_is_none_is_refused() {
 #[test]
 fn slow_handlers_filled_the_server() {
     let bank = Bank::new(&Store::in_memory());
-    let limits = Limits {
-        workers: 2,
-        worker_wait: Duration::from_millis(1),
-        ..Limits::default()
-    };
+    let limits = Limits::default().workers(2).worker_wait(Duration::from_millis(1));
     let server = Running::built(bank.builder().limits(limits), SOON);
     let held = bank.gate.closed.lock();
     let mut waiting: Vec<_> = (0..2).map(|_| server.connect()).collect();

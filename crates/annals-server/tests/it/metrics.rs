@@ -61,15 +61,8 @@ pub(crate) fn everything() -> String {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_url(&format!("file:{}", folder.path().display())).unwrap();
     let program = Program::new(&store);
-    let budget = Budget {
-        events: Some(10),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default().events(10).when_full(WhenFull::DropOldest);
+    let settings = Settings::default().budget(budget);
     let small = Store::builder().settings(settings).open().unwrap();
     let builder = Server::builder(store).namespace("small", small.clone());
     let daily = DailyWork::new();

@@ -11,13 +11,11 @@ use crate::remote_programs::refusal;
 use crate::support::Running;
 
 fn settings() -> GroupSettings {
-    GroupSettings {
-        filter: Some(Filter::is(Field::EventType, "Paid")),
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-        attempts: 2,
-        ..GroupSettings::default()
-    }
+    GroupSettings::default()
+        .filter(Filter::is(Field::EventType, "Paid"))
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::ZERO)
+        .attempts(2)
 }
 
 fn pay(store: &Store, id: &str) -> Position {
@@ -84,10 +82,7 @@ fn a_group_that_is_deleted_begins_again() {
     let server = Running::of(store.clone());
     let client = client_of(&server);
     let position = pay(&store, "order-1");
-    let later = GroupSettings {
-        start: GroupStart::After(position),
-        ..settings()
-    };
+    let later = settings().start(GroupStart::After(position));
     client.define_group("billing", &later).unwrap();
     assert!(client.take("billing", 1, Duration::ZERO).unwrap().is_empty());
     assert!(client.delete_group("billing").unwrap());
@@ -96,10 +91,7 @@ fn a_group_that_is_deleted_begins_again() {
     client.define_group("billing", &settings()).unwrap();
     assert_eq!(client.take("billing", 1, Duration::ZERO).unwrap().len(), 1);
     assert!(client.resume_group("billing").unwrap().status.is_some());
-    let none = GroupSettings {
-        lease: Duration::ZERO,
-        ..settings()
-    };
+    let none = settings().lease(Duration::ZERO);
     let invalid = client.define_group("billing", &none).unwrap_err();
     assert!(
         matches!(invalid, ClientError::Store(annals::Error::Invalid { .. })),

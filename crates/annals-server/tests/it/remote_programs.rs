@@ -98,11 +98,9 @@ fn commands_and_queries_have_replies() {
         SOON,
     );
     let client = client_of(&server);
-    let options = MessageOptions {
-        correlation_id: Some("checkout-9".to_owned()),
-        idempotency_key: Some("deposit-1".to_owned()),
-        ..MessageOptions::default()
-    };
+    let options = MessageOptions::default()
+        .correlation_id("checkout-9")
+        .idempotency_key("deposit-1");
     let first = deposit(&client, 250, &options).unwrap();
     let again = deposit(&client, 250, &options).unwrap();
     assert_eq!(
@@ -140,10 +138,7 @@ fn a_refused_message_has_the_reason_of_the_program() {
         refusal(client.send_command::<Value>("Unknown", &withdraw, &none)),
         "not-found"
     );
-    let key = MessageOptions {
-        idempotency_key: Some("line\nbreak".to_owned()),
-        ..MessageOptions::default()
-    };
+    let key = MessageOptions::default().idempotency_key("line\nbreak");
     let invalid = deposit(&client, 1, &key).unwrap_err();
     assert!(
         matches!(invalid, ClientError::Store(annals::Error::Invalid { .. })),

@@ -49,11 +49,10 @@ impl Shop {
     pub(crate) fn with_orders(ids: &[&str]) -> Self {
         let (store, is_healed) = (Store::in_memory(), Arc::<AtomicBool>::default());
         let (processors, healed) = (Processors::new(&store), Arc::clone(&is_healed));
-        let retry = Retry {
-            attempts: 1,
-            first_pause: Duration::ZERO,
-            longest_pause: Duration::ZERO,
-        };
+        let retry = Retry::default()
+            .attempts(1)
+            .first_pause(Duration::ZERO)
+            .longest_pause(Duration::ZERO);
         let sagas = processors.saga::<Mail>(move |_, _| {
             let failure = SendError::Failed(HandlerError::permanent("no <b>server</b>"));
             healed.load(Ordering::SeqCst).then_some(()).ok_or(failure)

@@ -99,10 +99,7 @@ fn limited(limits: Limits) -> Running {
 
 #[test]
 fn a_client_gets_as_many_events_as_it_grants_credit_for() {
-    let limits = Limits {
-        heartbeat: Duration::from_millis(20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().heartbeat(Duration::from_millis(20));
     let server = limited(limits);
     for number in 1..=5 {
         server.add("a", &format!("E{number}"));
@@ -129,10 +126,7 @@ fn a_client_gets_as_many_events_as_it_grants_credit_for() {
 
 #[test]
 fn a_client_that_connects_again_continues_where_it_was() {
-    let server = limited(Limits {
-        heartbeat: Duration::from_millis(20),
-        ..Limits::default()
-    });
+    let server = limited(Limits::default().heartbeat(Duration::from_millis(20)));
     for number in 1..=3 {
         server.add("a", &format!("E{number}"));
     }
@@ -261,22 +255,14 @@ fn wait_for_place(server: &Running) {
 
 #[test]
 fn a_client_that_says_or_reads_nothing_held_its_place() {
-    let limits = Limits {
-        tails: 1,
-        body_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default().tails(1).body_time(Duration::from_millis(50));
     let server = limited(limits);
     let mut silent = Socket::plain(&server);
     assert_eq!(Socket::open(&server, "/v1/socket", &[]).err(), Some(503));
     assert_eq!(silent.rest().1, 1008);
     wait_for_place(&server);
 
-    let limits = Limits {
-        tails: 1,
-        write_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default().tails(1).write_time(Duration::from_millis(50));
     let store = Store::in_memory();
     let server = Running::built(Server::builder(store.clone()).limits(limits), PATIENCE);
     let mut unread = Socket::plain(&server);
@@ -310,12 +296,10 @@ fn a_client_that_reads_nothing_held_up_the_end_of_the_server() {
 
 #[test]
 fn a_client_that_vanished_held_its_place() {
-    let limits = Limits {
-        tails: 1,
-        heartbeat: Duration::from_millis(10),
-        write_time: Duration::from_secs(2),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .tails(1)
+        .heartbeat(Duration::from_millis(10))
+        .write_time(Duration::from_secs(2));
     let server = limited(limits);
     // It stays connected, and answers no ping.
     let mut vanished = raw(&server);

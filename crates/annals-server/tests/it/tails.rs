@@ -174,15 +174,8 @@ fn a_client_of_an_earlier_log_waited_for_ever() {
 
 #[test]
 fn dropped_events_were_missing_without_a_word() {
-    let budget = Budget {
-        events: Some(10),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
-    let settings = Settings {
-        budget,
-        ..Settings::default()
-    };
+    let budget = Budget::default().events(10).when_full(WhenFull::DropOldest);
+    let settings = Settings::default().budget(budget);
     let store = Store::builder().settings(settings).open().unwrap();
     let stream = StreamId::new("A", "a");
     for _ in 0..5_000 {
@@ -252,10 +245,7 @@ fn a_stored_text_ended_a_frame_or_forged_one() {
 
 #[test]
 fn a_silent_tail_was_taken_for_a_dead_one() {
-    let limits = Limits {
-        heartbeat: Duration::from_millis(20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().heartbeat(Duration::from_millis(20));
     let server = Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),
@@ -273,10 +263,7 @@ fn a_silent_tail_was_taken_for_a_dead_one() {
 
 #[test]
 fn a_client_that_went_away_held_its_tail() {
-    let limits = Limits {
-        tails: 1,
-        ..Limits::default()
-    };
+    let limits = Limits::default().tails(1);
     let server = Running::built(
         Server::builder(Store::in_memory()).limits(limits),
         Duration::from_secs(30),
@@ -302,11 +289,7 @@ fn wait_for_place(server: &Running) {
 
 #[test]
 fn a_reader_that_stopped_reading_held_its_tail() {
-    let limits = Limits {
-        tails: 1,
-        write_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default().tails(1).write_time(Duration::from_millis(50));
     let store = Store::in_memory();
     let server = Running::built(Server::builder(store.clone()).limits(limits), Duration::from_secs(30));
     let mut tail = Tail::open(&server, "/v1/tail", &[]);

@@ -175,10 +175,7 @@ fn a_server_without_the_test_api_was_emptied() {
 
 #[test]
 fn namespaces_without_end_were_made() {
-    let limits = Limits {
-        test_namespaces: 3,
-        ..Limits::default()
-    };
+    let limits = Limits::default().test_namespaces(3);
     let builder = Server::builder(Store::in_memory()).test_api().limits(limits);
     let server = Running::built(builder, Duration::from_secs(30));
     append(&server, "t-1", 201);

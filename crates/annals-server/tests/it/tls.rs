@@ -148,11 +148,9 @@ fn a_slow_handshake_held_others_up() {
 #[test]
 fn a_handshake_had_its_place_for_ever() {
     let files = Files::new();
-    let limits = Limits {
-        connections: 1,
-        handshake_time: Duration::from_millis(50),
-        ..Limits::default()
-    };
+    let limits = Limits::default()
+        .connections(1)
+        .handshake_time(Duration::from_millis(50));
     let server = Running::built(files.builder().limits(limits), GRACE);
     let mut silent = TcpStream::connect(server.address).unwrap();
     silent.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -29,6 +29,7 @@ use super::server::Server;
 use super::{Address, PostgresSettings, schema};
 use crate::Position;
 use crate::journal::{Batch, JournalError, JournalErrorKind, Recover};
+use crate::setters::setters;
 
 /// The most events requested at once from the table or the log. The log returns whole transactions.
 const CHANGES: u64 = 4096;
@@ -40,12 +41,20 @@ const REPAIRS_MAX: usize = 3;
 
 /// Settings of change capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CaptureSettings {
     /// The name of the replication slot, and of its checkpoint: lower-case letters, digits and `_`; `annals` by default. Each reader
     /// needs its own name. Slots are named for the whole server: readers of stores in other schemas and databases need other names too.
     pub slot: String,
     /// Whether a new slot starts with the first event of the table (the default), or with the next new event.
     pub from_the_first: bool,
+}
+
+setters! {
+    CaptureSettings {
+        slot: impl Into<String>,
+        from_the_first: bool,
+    }
 }
 
 impl Default for CaptureSettings {

@@ -274,11 +274,10 @@ fn a_handler_may_drop_the_registry_and_close_the_store() {
 #[test]
 fn a_lease_of_no_time_and_a_retry_of_no_attempts_park_each_event_once() {
     let store = Store::in_memory();
-    let none = Retry {
-        attempts: 0,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    let none = Retry::default()
+        .attempts(0)
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::ZERO);
     let group = Group::<AccountEvent>::builder(&store, "billing")
         .lease(Duration::ZERO)
         .retry(none)

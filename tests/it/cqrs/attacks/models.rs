@@ -105,11 +105,10 @@ fn a_retry_applied_the_parts_of_a_split_event_again() {
     };
     let upcasters = Upcasters::new().split("Both", 1, &[("Left", 1), ("Right", 1)], both);
     let events = TypedEvents::<Half>::new().upcasters(&upcasters);
-    let retry = Retry {
-        attempts: 3,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    let retry = Retry::default()
+        .attempts(3)
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::ZERO);
     let store = Store::in_memory();
     let processors = Processors::new(&store);
     let halves = Halves {

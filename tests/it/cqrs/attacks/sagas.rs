@@ -95,11 +95,10 @@ fn a_timer_or_an_event_gave_a_failing_command_more_attempts() {
     let processors = Processors::new(&store);
     let calls = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&calls);
-    let retry = Retry {
-        attempts: 3,
-        first_pause: Duration::from_secs(10),
-        longest_pause: Duration::from_secs(10),
-    };
+    let retry = Retry::default()
+        .attempts(3)
+        .first_pause(Duration::from_secs(10))
+        .longest_pause(Duration::from_secs(10));
     let hearts = processors
         .saga::<Heart>(move |_, sending| {
             assert_eq!(sending.attempt, counted.fetch_add(1, Ordering::Relaxed) + 1);

@@ -178,10 +178,7 @@ fn records_reached_readers_of_all_events() {
 
 #[test]
 fn a_record_that_cannot_be_written_failed_the_command_or_vanished() {
-    let limits = Limits {
-        payload_bytes_max: 120,
-        ..Limits::default()
-    };
+    let limits = Limits::default().payload_bytes_max(120);
     let store = with_limits(limits);
     let told = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&told);
@@ -202,11 +199,7 @@ fn a_record_that_cannot_be_written_failed_the_command_or_vanished() {
     assert!(told[0].1.contains("at most 120"), "{}", told[0].1);
 
     // A store that is full: neither fits, and both say so.
-    let budget = Budget {
-        bytes: Some(2_000),
-        when_full: WhenFull::Refuse,
-        ..Budget::default()
-    };
+    let budget = Budget::default().bytes(2_000).when_full(WhenFull::Refuse);
     let store = with_budget(budget);
     let log = CommandLog::new(&store).on_error(|_, error| assert!(matches!(error, Error::Full { .. }), "{error}"));
     let accounts = log.aggregates(&Aggregates::<Account>::new(&store));
@@ -256,11 +249,7 @@ fn records_are_there_after_a_restart_and_go_with_the_budget() {
     accounts.execute("a", &AccountCommand::Deposit(1)).expect("accepted");
     assert_eq!(records(&store).last().expect("a record").0.version().0, 22);
 
-    let budget = Budget {
-        bytes: Some(100_000),
-        when_full: WhenFull::DropOldest,
-        ..Budget::default()
-    };
+    let budget = Budget::default().bytes(100_000).when_full(WhenFull::DropOldest);
     let store = with_budget(budget);
     let accounts = CommandLog::new(&store).aggregates(&Aggregates::<Account>::new(&store));
     for number in 0..2_000 {
@@ -277,20 +266,11 @@ fn records_of_dropped_commands_were_damage() {
     // Commands that a budget dropped leave marks in the compacted journal; recovery reads them.
     let folder = TempFolder::new();
     let open = || {
-        let settings = annals::journal::file::FileSettings {
-            segment_bytes: 4_096,
-            preallocate_bytes: 0,
-            ..Default::default()
-        };
-        let budget = Budget {
-            bytes: Some(60_000),
-            when_full: WhenFull::DropOldest,
-            ..Budget::default()
-        };
-        let builder = Store::builder().settings(annals::Settings {
-            budget,
-            ..annals::Settings::default()
-        });
+        let settings = annals::journal::file::FileSettings::default()
+            .segment_bytes(4_096)
+            .preallocate_bytes(0);
+        let budget = Budget::default().bytes(60_000).when_full(WhenFull::DropOldest);
+        let builder = Store::builder().settings(annals::Settings::default().budget(budget));
         let journal = FileJournal::open_with(folder.path(), settings).expect("a journal");
         builder.journal(journal).open().expect("a store")
     };

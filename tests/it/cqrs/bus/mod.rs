@@ -85,11 +85,10 @@ fn handle_try(calls: &Calls) -> impl Fn(&Try, &Context) -> Result<u32, TryError>
 }
 
 fn attempts(attempts: u32) -> Retry {
-    Retry {
-        attempts,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    }
+    Retry::default()
+        .attempts(attempts)
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::ZERO)
 }
 
 fn transient(outcome: &Outcome) -> bool {

@@ -279,16 +279,9 @@ fn a_line_without_an_end_took_all_the_memory() {
 
 #[test]
 fn a_full_store_ends_the_migration_with_what_was_done() {
-    let budget = Budget {
-        events: Some(300),
-        when_full: WhenFull::Refuse,
-        ..Budget::default()
-    };
+    let budget = Budget::default().events(300).when_full(WhenFull::Refuse);
     let store = Store::builder()
-        .settings(Settings {
-            budget,
-            ..Settings::default()
-        })
+        .settings(Settings::default().budget(budget))
         .open()
         .expect("it opens");
     let told = Cell::new(0);

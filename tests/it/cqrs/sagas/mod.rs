@@ -151,11 +151,10 @@ fn start(store: &Store, processors: &Processors) -> Sagas<Transfer> {
 }
 
 fn quick(attempts: u32) -> Retry {
-    Retry {
-        attempts,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    }
+    Retry::default()
+        .attempts(attempts)
+        .first_pause(Duration::ZERO)
+        .longest_pause(Duration::ZERO)
 }
 
 #[test]
