@@ -18,8 +18,8 @@ const POLICY: &str = "/usr/sbin/policy-rc.d";
 
 /// A running server on loopback.
 pub(crate) struct Process {
-    guard: Child,
-    folder: PathBuf,
+    pub(crate) guard: Child,
+    pub(crate) folder: PathBuf,
     pub(crate) port: Port,
 }
 
@@ -39,21 +39,17 @@ impl Process {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{program}-{id}-{number}"));
         fs::create_dir_all(&folder).expect("a folder can be made");
         let port = Port::free();
-        let guard = Command::new("/bin/sh")
-            .args(["-c", GUARD, "guard"])
-            .arg(path)
-            .args(arguments(&port.number.to_string(), &folder.to_string_lossy()))
-            .current_dir(&folder)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("sh starts");
+        let guard = spawn(
+            path,
+            &arguments(&port.number.to_string(), &folder.to_string_lossy()),
+            &folder,
+        );
         let process = Self { guard, folder, port };
         process.wait();
         process
     }
 
-    fn wait(&self) {
+    pub(crate) fn wait(&self) {
         let began = Instant::now();
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port.number)).is_err() {
             assert!(began.elapsed() < START, "the server does not listen");
@@ -75,7 +71,20 @@ impl Drop for Process {
     }
 }
 
-fn find(program: &str) -> Option<PathBuf> {
+/// Starts a program that ends with this process.
+pub(crate) fn spawn(path: &Path, arguments: &[String], folder: &Path) -> Child {
+    Command::new("/bin/sh")
+        .args(["-c", GUARD, "guard"])
+        .arg(path)
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("sh starts")
+}
+
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let places = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/bin"].map(PathBuf::from));
     places.map(|place| place.join(program)).find(|path| path.is_file())

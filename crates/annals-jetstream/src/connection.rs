@@ -1,0 +1,228 @@
+//! Connections: the client, the stream and its settings.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use annals::journal::{Followed, JournalError, JournalErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{self, Context};
+use async_nats::{Client, ConnectOptions};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
+
+use crate::address::Address;
+use crate::feed::StreamFeed;
+use crate::reader;
+use crate::remote::StreamRemote;
+use crate::shared::Shared;
+use crate::subject;
+
+/// How long connecting and opening may take. A server that has just started answers later.
+const OPEN: Duration = Duration::from_secs(10);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection to a stream. When it is dropped, its tasks end.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    runtime: Option<Runtime>,
+    pub(crate) client: Client,
+    pub(crate) context: Context,
+    pub(crate) stream: Stream,
+    pub(crate) address: Address,
+}
+
+/// Connects to a stream, and makes it if there is none.
+///
+/// # Errors
+///
+/// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](JournalErrorKind::Unsupported) when the stream is not
+/// one for a store.
+pub(crate) fn connect(address: &Address) -> Result<Followed, JournalError> {
+    let connection = Arc::new(Connection::open(address)?);
+    let shared = Arc::new(Shared::default());
+    let feed = StreamFeed::new(Arc::clone(&connection), Arc::clone(&shared));
+    Ok(Followed::new(feed, StreamRemote::new(connection, shared)))
+}
+
+impl Connection {
+    fn open(address: &Address) -> Result<Self, JournalError> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("annals-jetstream")
+            .enable_all()
+            .build()
+            .map_err(|error| JournalError::new(JournalErrorKind::Retry, "cannot start threads").caused_by(error))?;
+        let opened = open(address.clone());
+        let opened = wait(&runtime, opened, OPEN).unwrap_or_else(|| Err(unreachable(address)));
+        let (client, context, stream) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            runtime: Some(runtime),
+            client,
+            context,
+            stream,
+            address: address.clone(),
+        })
+    }
+
+    /// Waits for a request, from a thread of the store. `None` after the time of a request.
+    pub(crate) fn wait<T: Send + 'static>(&self, request: impl Future<Output = T> + Send + 'static) -> Option<T> {
+        wait(self.runtime.as_ref()?, request, REQUEST)
+    }
+
+    /// Starts to read the stream behind the message `sequence`, whose last event is at `position`.
+    pub(crate) fn start_reader(&self, shared: &Arc<Shared>, sequence: u64, position: u64) -> Option<AbortHandle> {
+        let number = shared.begin(sequence, position);
+        let task = reader::read(self.stream.clone(), Arc::clone(shared), number);
+        Some(self.runtime.as_ref()?.spawn(task).abort_handle())
+    }
+
+    /// The sequence of the last message, as the server tells it.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`](JournalErrorKind::Retry) when it does not.
+    pub(crate) fn end(&self) -> Result<u64, JournalError> {
+        let stream = self.stream.clone();
+        let info = self.wait(async move { stream.get_info().await });
+        let error = JournalError::new(JournalErrorKind::Retry, format!("{} does not answer", self.address));
+        match info {
+            Some(Ok(info)) => Ok(info.state.last_sequence),
+            Some(Err(cause)) => Err(error.caused_by(cause)),
+            None => Err(error),
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // It may be dropped by a thread of another runtime, where waiting is forbidden.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Runs `request` on the runtime, and waits for it on this thread, which may be one of another runtime.
+fn wait<T: Send + 'static>(
+    runtime: &Runtime,
+    request: impl Future<Output = T> + Send + 'static,
+    time: Duration,
+) -> Option<T> {
+    let (done, result) = mpsc::sync_channel(1);
+    let task = runtime.spawn(async move { done.send(request.await).is_ok() });
+    match result.recv_timeout(time) {
+        Ok(result) => Some(result),
+        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
+            task.abort();
+            None
+        }
+    }
+}
+
+fn unreachable(address: &Address) -> JournalError {
+    let message = format!(
+        "cannot reach {address} within {} s: is a server with JetStream running there?",
+        OPEN.as_secs()
+    );
+    JournalError::new(JournalErrorKind::Retry, message)
+}
+
+async fn open(address: Address) -> Result<(Client, Context, Stream), JournalError> {
+    let mut options = ConnectOptions::new()
+        .name("annals")
+        .connection_timeout(REQUEST)
+        .request_timeout(Some(REQUEST));
+    if let Some((user, password)) = address.login.clone() {
+        options = options.user_and_password(user, password);
+    }
+    let client = options
+        .connect(address.server())
+        .await
+        .map_err(|error| unreachable(&address).caused_by(error))?;
+    let context = jetstream::new(client.clone());
+    let stream = get_or_create(&context, &address).await?;
+    check(&address, stream.cached_info())?;
+    Ok((client, context, stream))
+}
+
+/// A server that has just started does not find its streams at once.
+async fn get_or_create(context: &Context, address: &Address) -> Result<Stream, JournalError> {
+    let deadline = Instant::now() + REQUEST;
+    loop {
+        match context.get_or_create_stream(config(address)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) if Instant::now() >= deadline => {
+                let message = format!("cannot open {address}");
+                return Err(JournalError::new(JournalErrorKind::Retry, message).caused_by(error));
+            }
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// The settings of a new stream.
+fn config(address: &Address) -> Config {
+    Config {
+        name: address.stream.clone(),
+        subjects: vec![subject::all(&address.stream)],
+        description: Some("a store of Annals".to_owned()),
+        storage: StorageType::File,
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        num_replicas: address.replicas,
+        deny_delete: true,
+        deny_purge: true,
+        allow_direct: true,
+        ..Config::default()
+    }
+}
+
+/// Refuses a stream that another program made, or whose settings lose events: what is in force counts, not what was asked for.
+fn check(address: &Address, info: &Info) -> Result<(), JournalError> {
+    let config = &info.config;
+    let faults = [
+        (config.subjects != [subject::all(&address.stream)], "has other subjects"),
+        (
+            config.retention != RetentionPolicy::Limits,
+            "drops messages that were read",
+        ),
+        (config.max_messages > 0, "has a limit of messages (max_msgs)"),
+        (
+            config.max_messages_per_subject > 0,
+            "has a limit of messages per subject (max_msgs_per_subject)",
+        ),
+        (!config.max_age.is_zero(), "drops old messages (max_age)"),
+        (
+            config.max_bytes > 0 && config.discard != DiscardPolicy::New,
+            "drops old messages when it is full (discard)",
+        ),
+        (config.allow_rollup, "lets a message replace others (allow_rollup_hdrs)"),
+        (
+            !config.deny_delete || !config.deny_purge,
+            "lets messages be deleted (deny_delete, deny_purge)",
+        ),
+        (
+            config.mirror.is_some() || config.sources.is_some(),
+            "copies another stream",
+        ),
+        (config.no_ack, "does not acknowledge messages (no_ack)"),
+        (info.state.messages != info.state.last_sequence, "has lost messages"),
+    ];
+    let Some((_, fault)) = faults.into_iter().find(|(is_so, _)| *is_so) else {
+        return Ok(());
+    };
+    Err(JournalError::new(
+        JournalErrorKind::Unsupported,
+        format!("{address} cannot be a store, because the stream {fault}: name another stream, which is made then"),
+    ))
+}

@@ -1,0 +1,93 @@
+//! The feed of a store: what the reading task has read, in batches.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use annals::Position;
+use annals::journal::{Batch, Feed, JournalError, Recover, Recovered};
+use tokio::task::AbortHandle;
+
+use crate::connection::Connection;
+use crate::message;
+use crate::shared::Shared;
+
+/// Events of a batch, unless one message has more.
+const BATCH_EVENTS: usize = 1000;
+/// How long one message may take to arrive.
+const NEXT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct StreamFeed {
+    connection: Arc<Connection>,
+    shared: Arc<Shared>,
+    reader: Option<AbortHandle>,
+    /// The message and the position that the store has.
+    done: (u64, u64),
+}
+
+impl StreamFeed {
+    pub(crate) fn new(connection: Arc<Connection>, shared: Arc<Shared>) -> Self {
+        let mut feed = Self {
+            connection,
+            shared,
+            reader: None,
+            done: (0, 0),
+        };
+        feed.restart();
+        feed
+    }
+
+    /// Reads again from the last message that the store has.
+    fn restart(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+        let (sequence, position) = self.done;
+        self.reader = self.connection.start_reader(&self.shared, sequence, position);
+    }
+
+    fn pass(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let end = self.connection.end()?;
+        let (mut batch, mut bytes, mut done) = (Batch::new(), 0, self.done);
+        while let Some(read) = self.shared.take(end, Instant::now() + NEXT)? {
+            message::place(&mut batch, &read.events, read.first);
+            bytes += read.bytes as u64;
+            done = (read.sequence, read.first + read.events.len() as u64 - 1);
+            if batch.len() >= BATCH_EVENTS {
+                into.batch(std::mem::take(&mut batch))?;
+                into.progress(read.sequence, end.max(read.sequence));
+            }
+            if done.0 >= end {
+                break;
+            }
+        }
+        if !batch.is_empty() {
+            into.batch(batch)?;
+        }
+        self.done = done;
+        Ok(Recovered::new(bytes, 0))
+    }
+}
+
+impl Feed for StreamFeed {
+    fn next(&mut self, _: Position, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
+        let passed = self.pass(into);
+        if passed.is_err() {
+            self.restart();
+        }
+        passed
+    }
+
+    fn wait(&mut self) {
+        self.shared.wait(POLL);
+    }
+}
+
+impl Drop for StreamFeed {
+    fn drop(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.abort();
+        }
+    }
+}

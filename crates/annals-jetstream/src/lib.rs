@@ -1,0 +1,84 @@
+//! Stores of Annals over one stream of NATS `JetStream`: a log that any number of processes append to at once.
+//!
+//! Each process reads the whole stream into its memory, and answers every query from there. An append is one message. It goes to the subject
+//! of its aggregate, and names the last message that the writer knows there: when another process was faster, the server refuses it, and
+//! the append conflicts, or is tried again if any version is expected. So there is no lease and no first among the writers.
+//!
+//! ```no_run
+//! use annals::{Expected, NewEvent, StreamId};
+//!
+//! let store = annals_jetstream::open("nats://127.0.0.1:4222/orders")?;
+//! let order = StreamId::new("Order", "order-1");
+//! store.append(&order, Expected::NoStream, vec![NewEvent::new("OrderPlaced")])?;
+//! assert_eq!(store.read_stream("order-1").events().len(), 1);
+//! # Ok::<(), annals::Error>(())
+//! ```
+//!
+//! # Order
+//!
+//! The order of the stream is the order of the store. A position is the number of the event in the stream, so all processes agree on
+//! it. The stream forbids to delete and to purge messages, because later events would change their positions then.
+//!
+//! # What an acknowledgement means
+//!
+//! The store reports an append as [synced](annals::Durability::Synced) when the server has acknowledged it. That is worth what the stream is:
+//! with one replica (`?replicas=1`, as without this), the message is in the files of one server, which by default syncs them every two minutes,
+//! so it survives the end of the server's process, and may be lost with the power of its machine. With three replicas a majority has it.
+//! `sync_interval: always` in the server's configuration syncs each message before it is acknowledged.
+//!
+//! A publish whose answer did not come is settled by reading: the server takes a message only behind the one that its writer has seen, so a
+//! second try is refused if the first has arrived, and the ids of the events tell whose message it was.
+//!
+//! # Limits
+//!
+//! Like all stores that follow a log, these append to one aggregate at a time, and neither truncate nor delete. A process needs about 60 bytes
+//! for each event and 150 for each aggregate beside its store, to check versions and ids. It reads the stream from its beginning when it opens. Reads
+//! grow with the processes, which share nothing; appends are bounded by the stream.
+//!
+//! A message holds an append, so the events of one are bounded by `max_payload` of the server, 1 MB by default.
+
+mod address;
+mod connection;
+mod feed;
+mod heads;
+mod judge;
+mod message;
+mod reader;
+mod remote;
+mod shared;
+mod subject;
+
+use annals::journal::{Followed, JournalError, JournalErrorKind};
+use annals::{Error, Result, Store};
+
+use address::Address;
+
+/// Opens the store at `nats://[USER:PASSWORD@]HOST[:PORT]/STREAM[?replicas=N]`, and creates the stream if there is none.
+///
+/// # Errors
+///
+/// [`Error::Invalid`](annals::Error::Invalid) for another URL; [`Error::Unavailable`](annals::Error::Unavailable) when the server cannot be
+/// reached; [`Error::Unreadable`](annals::Error::Unreadable) when the stream has settings that lose events, or messages of another program.
+pub fn open(url: &str) -> Result<Store> {
+    let address = Address::parse(url)?;
+    let log = connection::connect(&address).map_err(of_reader)?;
+    Store::builder().follow_log(log)
+}
+
+/// Connects to the log at a URL like that of [`open`], for a store of a [builder](annals::Builder::follow_log) with settings of its own.
+///
+/// # Errors
+///
+/// As of [`open`].
+pub fn connect(url: &str) -> Result<Followed> {
+    let address = Address::parse(url)?;
+    connection::connect(&address).map_err(of_reader)
+}
+
+/// A failed connection has changed nothing.
+fn of_reader(error: JournalError) -> Error {
+    if error.kind() == JournalErrorKind::Retry {
+        return Error::Unavailable { cause: error };
+    }
+    Error::Unreadable { cause: error }
+}

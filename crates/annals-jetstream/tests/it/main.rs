@@ -1,0 +1,133 @@
+//! Stores over a stream of a real server.
+
+#![cfg(unix)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on has failed"
+)]
+
+#[expect(dead_code, reason = "there are standbys in the library's tests alone")]
+#[path = "../../../../tests/postgres/cluster.rs"]
+mod cluster;
+mod foreign;
+#[path = "../../../annals-bench/tests/servers/process.rs"]
+mod process;
+mod processes;
+mod restarts;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use annals::journal::{Followed, JournalError};
+use annals::testing::conformance::Log;
+use annals::{Error, Expected, NewEvent, Store, StreamId};
+use process::Process;
+
+const PROGRAM: &str = "nats-server";
+
+fn arguments(port: &str, folder: &str) -> Vec<String> {
+    let arguments = ["-a", "127.0.0.1", "-p", port, "-js", "-sd", folder];
+    arguments.map(str::to_owned).to_vec()
+}
+
+/// The server of this process. It ends with it.
+fn server() -> &'static str {
+    static SERVER: OnceLock<(Process, String)> = OnceLock::new();
+    let start = || {
+        let server = Process::start(PROGRAM, arguments);
+        let url = server.url("nats");
+        (server, url)
+    };
+    &SERVER.get_or_init(start).1
+}
+
+/// The URL of a stream that no other test has.
+fn new_url() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}/stream-{}", server(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A stream for the contracts.
+struct Stream(String);
+
+impl Log for Stream {
+    fn connect(&self) -> Result<Followed, JournalError> {
+        annals_jetstream::connect(&self.0).map_err(|error| JournalError::failed(error.to_string()))
+    }
+}
+
+annals::feed_conformance!(contract, Stream(new_url()));
+
+fn order(id: &str) -> StreamId {
+    StreamId::new("Order", id)
+}
+
+fn open(url: &str) -> Store {
+    annals_jetstream::open(url).expect("the stream opens")
+}
+
+#[test]
+fn two_processes_that_expect_the_same_version_both_appended() {
+    let url = new_url();
+    let stores = [open(&url), open(&url)];
+    for round in 0..20 {
+        let append = |store: &Store| store.append(&order("a"), Expected::exactly(round), vec![NewEvent::new("Placed")]);
+        let results = std::thread::scope(|scope| {
+            let appends = stores.each_ref().map(|store| scope.spawn(move || append(store)));
+            appends.map(|append| append.join().unwrap())
+        });
+        let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!((won.len(), lost.len()), (1, 1), "round {round}: {won:?} {lost:?}");
+        assert!(matches!(lost[0], Err(Error::Conflict(_))), "{lost:?}");
+    }
+}
+
+fn append_to_hot(store: &Store) {
+    for _ in 0..25 {
+        let event = vec![NewEvent::new("Counted")];
+        store
+            .append(&order("hot"), Expected::Any, event)
+            .expect("any version goes");
+    }
+}
+
+#[test]
+fn any_version_was_a_conflict_when_another_process_was_faster() {
+    let url = new_url();
+    let stores = [open(&url), open(&url)];
+    std::thread::scope(|scope| {
+        for store in stores.iter().chain(&stores) {
+            scope.spawn(|| append_to_hot(store));
+        }
+    });
+    let events = open(&url).read_stream("hot").events();
+    assert!(events.iter().map(|event| event.version().0).eq(1..=100));
+}
+
+#[test]
+fn an_append_that_is_too_large_ended_the_connection() {
+    let url = new_url();
+    let store = open(&url);
+    let large = vec![NewEvent::new("Large").data(vec![b'x'; 1 << 19]); 3];
+    let error = store
+        .append(&order("a"), Expected::Any, large)
+        .expect_err("it is too large");
+    assert!(matches!(error, Error::Invalid { .. }), "{error:?}");
+    assert!(error.to_string().contains("max_payload"), "{error}");
+    assert!(
+        store
+            .append(&order("a"), Expected::NoStream, vec![NewEvent::new("Small")])
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_password_was_in_the_error_of_a_server_that_is_gone() {
+    let port = cluster::Port::free();
+    let url = format!("nats://anna:secret@127.0.0.1:{}/orders", port.number);
+    let error = annals_jetstream::open(&url).expect_err("nobody listens");
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+}
