@@ -183,7 +183,7 @@ pub use stream::{
     Append, Appended, Condition, Durability, Expected, Position, StreamId, StreamInfo, StreamLimits, Version,
 };
 pub use time::{Clock, ManualClock, SystemClock, Timestamp};
-pub use url::StoreUrl;
+pub use url::{StoreUrl, UrlScheme, register_scheme};
 
 /// The result of a call to the store.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -6,6 +6,7 @@ mod folder;
 mod options;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod scheme;
 
 use std::fmt;
 use std::path::Path;
@@ -23,6 +24,8 @@ use self::postgres::PostgresUrl;
 pub(crate) use self::postgres::database_at;
 #[cfg(all(feature = "erasure", feature = "postgres"))]
 pub(crate) use self::postgres::database_of;
+use self::scheme::OtherUrl;
+pub use self::scheme::{UrlScheme, register_scheme};
 #[cfg(feature = "file")]
 use crate::journal::file::{FileJournal, FileReader};
 #[cfg(feature = "postgres")]
@@ -43,6 +46,7 @@ use crate::{Durability, WhenBehind};
 /// | `file:DIR`, `file:///DIR` | durable by a journal in the folder `DIR`; needs the feature `file` |
 /// | `postgres://USER:PASSWORD@HOST:PORT/DATABASE` | durable by a journal in the database; needs the feature `postgres` |
 /// | `postgres://USER:PASSWORD@HOST:PORT,HOST:PORT/DATABASE` | the same on a server with standbys: the store uses the server that accepts writes |
+/// | others | of another crate that has registered its scheme: see [`register_scheme`] |
 ///
 /// `DIR` is relative to the current directory unless it begins with `/`. `%` and two hexadecimal digits encode a byte: `%20` a space, `%3F`
 /// a `?`, `%25` a `%`. Options follow a `?`, separated by `&`; each sets the setting of its name:
@@ -95,6 +99,7 @@ enum Place {
     Folder(Box<FolderUrl>),
     #[cfg(feature = "postgres")]
     Database(Box<PostgresUrl>),
+    Other(Box<OtherUrl>),
 }
 
 impl StoreUrl {
@@ -107,7 +112,7 @@ impl StoreUrl {
     /// The directory of the store; `None` for a store that is not in files.
     pub fn folder(&self) -> Option<&Path> {
         match &self.0 {
-            Place::Memory => None,
+            Place::Memory | Place::Other(_) => None,
             #[cfg(feature = "file")]
             Place::Folder(url) => Some(&url.folder),
             #[cfg(feature = "postgres")]
@@ -115,7 +120,7 @@ impl StoreUrl {
         }
     }
 
-    /// Replaces the durability of the URL. No effect on a store in memory.
+    /// Replaces the durability of the URL. No effect on a store in memory or of another crate.
     #[must_use = "the URL with the durability is the result"]
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_durability(mut self, durability: Durability) -> Self {
@@ -125,7 +130,7 @@ impl StoreUrl {
         self
     }
 
-    /// Replaces the reaction to a slow journal of the URL. No effect on a store in memory.
+    /// Replaces the reaction to a slow journal of the URL. No effect on a store in memory or of another crate.
     #[must_use = "the URL with the reaction is the result"]
     #[cfg(any(feature = "file", feature = "postgres"))]
     pub fn with_when_behind(mut self, when_behind: WhenBehind) -> Self {
@@ -138,7 +143,7 @@ impl StoreUrl {
     #[cfg(any(feature = "file", feature = "postgres"))]
     fn options(&mut self) -> Option<&mut StoreOptions> {
         match &mut self.0 {
-            Place::Memory => None,
+            Place::Memory | Place::Other(_) => None,
             #[cfg(feature = "file")]
             Place::Folder(url) => Some(&mut url.options),
             #[cfg(feature = "postgres")]
@@ -168,6 +173,7 @@ impl StoreUrl {
             #[cfg(feature = "postgres")]
             Place::Database(url) => PostgresJournal::exists_at(&url.address, url.journal.clone())
                 .map_err(|error| Error::from(error).of_reader()),
+            Place::Other(url) => url.scheme.exists(&url.url.0),
         }
     }
 
@@ -215,10 +221,11 @@ impl StoreUrl {
                 builder.settings.check()?;
                 builder.follow_log(followed(url)?)
             }
+            Place::Other(url) => url.scheme.follow(&url.url.0, builder),
             _ => {
                 drop(builder);
                 invalid(format!(
-                    "{self} cannot be followed: a store in PostgreSQL alone has several writers"
+                    "{self} cannot be followed: it has one writer; a store in PostgreSQL has several"
                 ))
             }
         }
@@ -259,6 +266,7 @@ impl StoreUrl {
                 let journal = PostgresJournal::open_at(&url.address, url.journal.clone())?;
                 builder.journal(journal).open()
             }
+            Place::Other(url) => url.scheme.open(&url.url.0, builder),
         }
     }
 }
@@ -353,11 +361,21 @@ impl FromStr for StoreUrl {
             Some(("postgres" | "postgresql", _)) => {
                 invalid("stores in PostgreSQL need the feature `postgres` of annals")
             }
-            // The URL may contain a password.
-            _ if url.contains('@') => invalid(NO_STORE),
-            _ => invalid(format!("'{url}' names no store: {NO_STORE}")),
+            Some((scheme, _)) => match OtherUrl::parse(scheme, url)? {
+                Some(other) => Ok(Self(Place::Other(Box::new(other)))),
+                None => no_store(url),
+            },
+            None => no_store(url),
         }
     }
+}
+
+fn no_store(url: &str) -> Result<StoreUrl> {
+    // The URL may contain a password.
+    if url.contains('@') {
+        return invalid(NO_STORE);
+    }
+    invalid(format!("'{url}' names no store: {NO_STORE}"))
 }
 
 const NO_STORE: &str =
@@ -372,6 +390,7 @@ impl fmt::Display for StoreUrl {
             Place::Folder(url) => write!(f, "file:{}", url.folder.display()),
             #[cfg(feature = "postgres")]
             Place::Database(url) => url.address.fmt(f),
+            Place::Other(url) => f.write_str(&url.shown),
         }
     }
 }

@@ -52,6 +52,18 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
     sections.write(out)
 }
 
+/// Where the events of a durable store are.
+fn place(url: &StoreUrl) -> &'static str {
+    if url.folder().is_some() {
+        return "on disk";
+    }
+    if url.to_string().starts_with("nats:") {
+        "in the stream"
+    } else {
+        "in the database"
+    }
+}
+
 /// Appends `files` to a durable store.
 fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
     let options = options(global)?;
@@ -65,7 +77,7 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     load_files(&mut loader, global, &import.files, into, out)?;
     drop(watch);
     let report = &loader.report;
-    out.hint(&safe(report, url.folder().is_some()))?;
+    out.hint(&safe(report, url))?;
     if report.dropped > 0 {
         out.hint(&format!(
             "{} left out: the store has dropped events of their aggregates (archived, truncated, deleted, or past a limit), and these may be \
@@ -83,7 +95,7 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
 }
 
 /// The number of the files' events in the store; a repeated event counts once.
-fn safe(report: &Report, is_folder: bool) -> String {
+fn safe(report: &Report, url: &StoreUrl) -> String {
     let stored = report.stored();
     let repeated = match report.repeated {
         0 => String::new(),
@@ -93,7 +105,7 @@ fn safe(report: &Report, is_folder: bool) -> String {
         "{} {} safe {}: {} new, {} there already{repeated}",
         counted(stored, "event"),
         if stored == 1 { "is" } else { "are" },
-        if is_folder { "on disk" } else { "in the database" },
+        place(url),
         grouped(report.events),
         grouped(report.known)
     )

@@ -90,10 +90,25 @@ pub enum Location {
     Memory,
     /// A log file, or `-` for the standard input.
     File(PathBuf),
-    /// A durable store, in a folder or in PostgreSQL.
+    /// A durable store: in a folder, in PostgreSQL, or over a stream of NATS.
     Durable(StoreUrl),
     /// A store behind a server, at `http://HOST:PORT`.
     Server(String),
+}
+
+/// A store over a stream of NATS.
+#[cfg(feature = "jetstream")]
+fn stream(url: &str) -> Result<Location, String> {
+    let parsed = annals_jetstream::register().and_then(|()| url.parse());
+    parsed.map(Location::Durable).map_err(|error| error.to_string())
+}
+
+#[cfg(not(feature = "jetstream"))]
+fn stream(_: &str) -> Result<Location, String> {
+    Err(
+        "this program was built without NATS JetStream: build it again with `cargo install --path cli --features jetstream`"
+            .to_owned(),
+    )
 }
 
 /// A store behind a server.
@@ -134,6 +149,7 @@ impl std::str::FromStr for Location {
                 .parse()
                 .map(Self::Durable)
                 .map_err(|error: annals::Error| error.to_string()),
+            Some(("nats", _)) => stream(text),
             Some(("http" | "https", _)) => server(text),
             _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR', 'postgres://…' or 'http://…'".to_owned()),
             _ if text.contains("://") => {

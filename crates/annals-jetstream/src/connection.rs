@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use annals::journal::{Followed, JournalError, JournalErrorKind};
+use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
-use async_nats::jetstream::{self, Context};
+use async_nats::jetstream::{self, Context, ErrorCode};
 use async_nats::{Client, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
@@ -25,10 +26,14 @@ const OPEN: Duration = Duration::from_secs(10);
 const REQUEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A connection to a stream. When it is dropped, its tasks end.
+/// A runtime. When it is dropped, its tasks end.
+#[derive(Debug)]
+struct Tasks(Option<Runtime>);
+
+/// A connection to a stream.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    runtime: Option<Runtime>,
+    tasks: Tasks,
     pub(crate) client: Client,
     pub(crate) context: Context,
     pub(crate) stream: Stream,
@@ -48,25 +53,36 @@ pub(crate) fn connect(address: &Address) -> Result<Followed, JournalError> {
     Ok(Followed::new(feed, StreamRemote::new(connection, shared)))
 }
 
+/// Whether there is such a stream. Makes none.
+///
+/// # Errors
+///
+/// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached, or does not tell.
+pub(crate) fn exists(address: &Address) -> Result<bool, JournalError> {
+    run(address, has_stream(address.clone())).map(|(_, exists)| exists)
+}
+
+/// Runs a request on a runtime of its own, and returns both.
+fn run<T: Send + 'static>(
+    address: &Address,
+    request: impl Future<Output = Result<T, JournalError>> + Send + 'static,
+) -> Result<(Tasks, T), JournalError> {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("annals-jetstream")
+        .enable_all()
+        .build()
+        .map_err(|error| JournalError::new(JournalErrorKind::Retry, "cannot start threads").caused_by(error))?;
+    let tasks = Tasks(Some(runtime));
+    let result = tasks.wait(request, OPEN).unwrap_or_else(|| Err(unreachable(address)))?;
+    Ok((tasks, result))
+}
+
 impl Connection {
     fn open(address: &Address) -> Result<Self, JournalError> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("annals-jetstream")
-            .enable_all()
-            .build()
-            .map_err(|error| JournalError::new(JournalErrorKind::Retry, "cannot start threads").caused_by(error))?;
-        let opened = open(address.clone());
-        let opened = wait(&runtime, opened, OPEN).unwrap_or_else(|| Err(unreachable(address)));
-        let (client, context, stream) = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                runtime.shutdown_background();
-                return Err(error);
-            }
-        };
+        let (tasks, (client, context, stream)) = run(address, open(address.clone()))?;
         Ok(Self {
-            runtime: Some(runtime),
+            tasks,
             client,
             context,
             stream,
@@ -76,14 +92,14 @@ impl Connection {
 
     /// Waits for a request, from a thread of the store. `None` after the time of a request.
     pub(crate) fn wait<T: Send + 'static>(&self, request: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        wait(self.runtime.as_ref()?, request, REQUEST)
+        self.tasks.wait(request, REQUEST)
     }
 
     /// Starts to read the stream behind the message `sequence`, whose last event is at `position`.
     pub(crate) fn start_reader(&self, shared: &Arc<Shared>, sequence: u64, position: u64) -> Option<AbortHandle> {
         let number = shared.begin(sequence, position);
         let task = reader::read(self.stream.clone(), Arc::clone(shared), number);
-        Some(self.runtime.as_ref()?.spawn(task).abort_handle())
+        Some(self.tasks.0.as_ref()?.spawn(task).abort_handle())
     }
 
     /// The sequence of the last message, as the server tells it.
@@ -103,28 +119,25 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
-    fn drop(&mut self) {
-        // It may be dropped by a thread of another runtime, where waiting is forbidden.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+impl Tasks {
+    /// Runs `request`, and waits for it on this thread, which may be one of another runtime. `None` if it takes longer than `time`.
+    fn wait<T: Send + 'static>(&self, request: impl Future<Output = T> + Send + 'static, time: Duration) -> Option<T> {
+        let (done, result) = mpsc::sync_channel(1);
+        let runtime = self.0.as_ref()?;
+        let task = runtime.spawn(async move { done.send(request.await).is_ok() });
+        let result = result.recv_timeout(time);
+        if result.is_err() {
+            task.abort();
         }
+        result.ok()
     }
 }
 
-/// Runs `request` on the runtime, and waits for it on this thread, which may be one of another runtime.
-fn wait<T: Send + 'static>(
-    runtime: &Runtime,
-    request: impl Future<Output = T> + Send + 'static,
-    time: Duration,
-) -> Option<T> {
-    let (done, result) = mpsc::sync_channel(1);
-    let task = runtime.spawn(async move { done.send(request.await).is_ok() });
-    match result.recv_timeout(time) {
-        Ok(result) => Some(result),
-        Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-            task.abort();
-            None
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        // A thread of another runtime may drop it, where waiting is forbidden.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
         }
     }
 }
@@ -138,6 +151,27 @@ fn unreachable(address: &Address) -> JournalError {
 }
 
 async fn open(address: Address) -> Result<(Client, Context, Stream), JournalError> {
+    let client = client(&address).await?;
+    let context = jetstream::new(client.clone());
+    let stream = get_or_create(&context, &address).await?;
+    check(&address, stream.cached_info())?;
+    Ok((client, context, stream))
+}
+
+async fn has_stream(address: Address) -> Result<bool, JournalError> {
+    let context = jetstream::new(client(&address).await?);
+    let Err(error) = context.get_stream(&address.stream).await else {
+        return Ok(true);
+    };
+    if let GetStreamErrorKind::JetStream(refusal) = error.kind()
+        && refusal.error_code() == ErrorCode::STREAM_NOT_FOUND
+    {
+        return Ok(false);
+    }
+    Err(unreachable(&address).caused_by(error))
+}
+
+async fn client(address: &Address) -> Result<Client, JournalError> {
     let mut options = ConnectOptions::new()
         .name("annals")
         .connection_timeout(REQUEST)
@@ -145,14 +179,8 @@ async fn open(address: Address) -> Result<(Client, Context, Stream), JournalErro
     if let Some((user, password)) = address.login.clone() {
         options = options.user_and_password(user, password);
     }
-    let client = options
-        .connect(address.server())
-        .await
-        .map_err(|error| unreachable(&address).caused_by(error))?;
-    let context = jetstream::new(client.clone());
-    let stream = get_or_create(&context, &address).await?;
-    check(&address, stream.cached_info())?;
-    Ok((client, context, stream))
+    let connected = options.connect(address.server()).await;
+    connected.map_err(|error| unreachable(address).caused_by(error))
 }
 
 /// A server that has just started does not find its streams at once.

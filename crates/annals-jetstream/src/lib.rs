@@ -49,7 +49,8 @@ mod shared;
 mod subject;
 
 use annals::journal::{Followed, JournalError, JournalErrorKind};
-use annals::{Error, Result, Store};
+use annals::{Builder, Error, Result, Store, UrlScheme};
+use parking_lot::Mutex;
 
 use address::Address;
 
@@ -60,9 +61,7 @@ use address::Address;
 /// [`Error::Invalid`](annals::Error::Invalid) for another URL; [`Error::Unavailable`](annals::Error::Unavailable) when the server cannot be
 /// reached; [`Error::Unreadable`](annals::Error::Unreadable) when the stream has settings that lose events, or messages of another program.
 pub fn open(url: &str) -> Result<Store> {
-    let address = Address::parse(url)?;
-    let log = connection::connect(&address).map_err(of_reader)?;
-    Store::builder().follow_log(log)
+    Store::builder().follow_log(connect(url)?)
 }
 
 /// Connects to the log at a URL like that of [`open`], for a store of a [builder](annals::Builder::follow_log) with settings of its own.
@@ -73,6 +72,44 @@ pub fn open(url: &str) -> Result<Store> {
 pub fn connect(url: &str) -> Result<Followed> {
     let address = Address::parse(url)?;
     connection::connect(&address).map_err(of_reader)
+}
+
+/// Makes URLs of NATS name stores for [`Store::open_url`](annals::Store::open_url) and [`Store::follow`](annals::Store::follow). Both open the same: all
+/// processes append. Later calls do nothing.
+///
+/// # Errors
+///
+/// [`Error::Invalid`](annals::Error::Invalid) when another crate has registered `nats:`.
+pub fn register() -> Result<()> {
+    static IS_REGISTERED: Mutex<bool> = Mutex::new(false);
+    let mut is_registered = IS_REGISTERED.lock();
+    if !*is_registered {
+        annals::register_scheme("nats", Nats)?;
+        *is_registered = true;
+    }
+    Ok(())
+}
+
+/// The scheme of the URLs.
+#[derive(Debug)]
+struct Nats;
+
+impl UrlScheme for Nats {
+    fn parse(&self, url: &str) -> Result<String> {
+        Address::parse(url).map(|address| address.to_string())
+    }
+
+    fn exists(&self, url: &str) -> Result<bool> {
+        connection::exists(&Address::parse(url)?).map_err(of_reader)
+    }
+
+    fn open(&self, url: &str, builder: Builder) -> Result<Store> {
+        builder.follow_log(connect(url)?)
+    }
+
+    fn follow(&self, url: &str, builder: Builder) -> Result<Store> {
+        self.open(url, builder)
+    }
 }
 
 /// A failed connection has changed nothing.

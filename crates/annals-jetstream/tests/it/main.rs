@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use annals::journal::{Followed, JournalError};
 use annals::testing::conformance::Log;
-use annals::{Error, Expected, NewEvent, Store, StreamId};
+use annals::{Error, Expected, NewEvent, Store, StoreUrl, StreamId};
 use process::Process;
 
 const PROGRAM: &str = "nats-server";
@@ -130,4 +130,24 @@ fn a_password_was_in_the_error_of_a_server_that_is_gone() {
     let error = annals_jetstream::open(&url).expect_err("nobody listens");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
+}
+
+#[test]
+fn a_url_of_nats_named_no_store() {
+    annals_jetstream::register().expect("the name is free");
+    annals_jetstream::register().expect("the second call does nothing");
+    let url = new_url();
+    let parsed: StoreUrl = url.parse().expect("the scheme is known");
+    assert_eq!((parsed.exists(), parsed.to_string()), (Ok(false), url.clone()));
+    let stores = [
+        Store::open_url(&url).expect("a store"),
+        Store::follow(&url).expect("the same"),
+    ];
+    for store in &stores {
+        store
+            .append(&order("a"), Expected::Any, vec![NewEvent::new("Placed")])
+            .expect("all append");
+    }
+    assert_eq!(parsed.exists(), Ok(true));
+    assert_eq!(open(&url).read_stream("a").events().len(), 2);
 }
