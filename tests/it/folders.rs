@@ -301,6 +301,29 @@ fn a_folder_was_created_with_its_parents() {
 }
 
 #[test]
+fn an_archive_and_a_repair_were_created_with_their_parents() {
+    let folder = TempFolder::new();
+    let store = folder.path().join("store");
+    fill(&store);
+    let write = |to: &Path| {
+        let archived = ArchiveWriter::create(to).and_then(ArchiveWriter::finish).map(drop);
+        fs::remove_dir_all(to).ok();
+        let repaired = file::repair(&store, to, &mut |_, _| {}).map(drop);
+        [archived, repaired]
+    };
+    for refused in write(&folder.path().join("no/such")) {
+        let refused = refused.expect_err("no parent").to_string();
+        assert!(refused.contains("no/such cannot be used"), "{refused}");
+        assert!(
+            refused.contains("does not exist: create it, or check the path"),
+            "{refused}"
+        );
+    }
+    assert!(!folder.path().join("no").exists());
+    assert_eq!(write(&folder.path().join("one")), [Ok(()), Ok(())]);
+}
+
+#[test]
 fn open_verify_and_repair_disagreed_on_damaged_folders() {
     for (what, expected, make) in STATES {
         let temp = TempFolder::new();

@@ -163,10 +163,6 @@ fn a_repair_that_was_refused_removed_what_another_was_writing() {
     let refused = file::ArchiveWriter::create(&to).expect_err("another writes it");
     assert!(refused.to_string().contains("to.part exists already"), "{refused}");
     assert!(part.join("work").exists() && !to.exists());
-    // Folders above are made.
-    let deep = folder.path().join("a/b/c");
-    file::repair(&at, &deep, &mut |_, _| {}).expect("repaired");
-    assert!(deep.is_dir());
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub(crate) struct DailyWork {
     /// directory in --archive-to, and queries show a gap instead. `--attach` reads an archive with the store
     #[arg(long, requires = "archive_to", value_name = "AGE", value_parser = when::parse_age)]
     pub(crate) archive_after: Option<Duration>,
-    /// The directory of the archives of --archive-after
+    /// The directory of the archives of --archive-after; created if it does not exist, but not its parents
     #[arg(long, requires = "archive_after", value_name = "DIR")]
     pub(crate) archive_to: Option<PathBuf>,
     /// Once a day, and at the start, check the files of the store for damage while it is open. The metric

@@ -14,7 +14,7 @@ use annals_server::DailyWork;
 use crate::args::Global;
 use crate::args::serve::DailyWork as Requested;
 use crate::commands::archive;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, of_output};
 use crate::load::Location;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -129,6 +129,8 @@ impl Daily {
         let now = self.store.now();
         let name = name_of(&now.to_string());
         let save = |outdated: &ArchiveCandidates<'_>| {
+            // An archive creates its own folder, and not this one above it.
+            Folder::create(to).map_err(|error| Failure::Runtime(of_output(to, &error)))?;
             archive::save_folder(outdated, &to.join(&name), &mut || stop_if(is_stopped()))
         };
         let archived = self.store.archive(now.before(*age), &name, save);

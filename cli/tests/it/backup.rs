@@ -204,12 +204,31 @@ fn a_target_that_exists_is_refused() {
     fs::create_dir(folder.path("copy.part")).unwrap();
     let message = back_up(&url, &folder.path("copy"), &[]).failed(2);
     assert!(message.contains("copy.part exists already"), "{message}");
-    back_up(&url, &folder.path("absent/copy"), &[]).failed(1);
     back_up(&folder.url("absent"), &folder.path("copy"), &[]).failed(4);
     for store in [log, "memory:".into()] {
         let message = back_up(&store, &folder.path("copy"), &[]).failed(2);
         assert!(message.contains("only a store in files is backed up"), "{message}");
     }
+}
+
+/// One rule for every command that writes to a new folder or file.
+#[test]
+fn a_mistyped_target_was_created_with_its_parents() {
+    let folder = Folder::new();
+    import(&folder.url("store"), &folder.demo());
+    let (store, url) = (folder.path("store"), folder.url("store"));
+    let targets = ["absent/copy", "absent/copy.jsonl"].map(|name| folder.path(name));
+    let mut refused = vec![back_up(&url, &targets[0], &[]).failed(1)];
+    for to in &targets {
+        let archive = ["archive", "--before", "2100-01-01", "--to"];
+        refused.push(run(program().arg("--store").arg(&url).args(archive).arg(to)).failed(1));
+    }
+    refused.push(run(program().arg("repair").arg(&store).arg("--to").arg(&targets[0])).failed(1));
+    for message in refused {
+        assert!(message.contains("absent does not exist"), "{message}");
+    }
+    assert!(!folder.path("absent").exists());
+    back_up(&url, &folder.path("copy"), &[]).ok();
 }
 
 #[test]

@@ -103,14 +103,10 @@ impl Folder {
     pub fn create(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         check_path(&path)?;
-        let parent = holder(&path);
         match fs::create_dir(&path) {
             // The name must survive a crash too.
-            Ok(()) => sync_folder(&parent)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !parent.exists() => {
-                return Err(no_parent(&parent));
-            }
-            Err(error) if !path.is_dir() => return Err(error),
+            Ok(()) => sync_above(&path)?,
+            Err(error) if !path.is_dir() => return Err(not_created(&path, error)),
             Err(_) => {}
         }
         Self::existing(path)
@@ -155,21 +151,12 @@ fn holder(path: &Path) -> PathBuf {
     }
 }
 
-/// Creates the directory at `path` and all that are missing above it.
-pub(super) fn create_all(path: &Path) -> io::Result<()> {
-    if path.is_dir() {
-        return Ok(());
+/// Why the directory at `path` was not created: `error`, or that the directory above it does not exist.
+pub(super) fn not_created(path: &Path, error: io::Error) -> io::Error {
+    let parent = holder(path);
+    if error.kind() != io::ErrorKind::NotFound || parent.exists() {
+        return error;
     }
-    let missing = path
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.is_dir());
-    let new_names_in: Vec<_> = missing.map(holder).collect();
-    fs::create_dir_all(path)?;
-    // The names of the new directories must survive a crash too.
-    new_names_in.iter().try_for_each(|folder| sync_folder(folder))
-}
-
-fn no_parent(parent: &Path) -> io::Error {
     let message = format!(
         "the folder {} does not exist: create it, or check the path",
         parent.display()

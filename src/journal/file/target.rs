@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::disk::create_all;
+use super::disk::not_created;
 use super::errors::{check_path, unusable};
 use crate::journal::{JournalError, JournalErrorKind};
 
@@ -33,18 +33,12 @@ impl Target {
     /// Creates the temporary directory, with the owner and permissions of the directory that it replaces.
     pub(super) fn begin(&self) -> Result<(), JournalError> {
         let part = &self.part;
-        let made = || -> io::Result<()> {
-            if let Some(above) = part.parent().filter(|above| !above.as_os_str().is_empty()) {
-                create_all(above)?;
-            }
-            // Fails when it exists: another process may be writing to it.
-            fs::create_dir(part)
-        };
-        made().map_err(|error| {
+        // Fails when it exists: another process may be writing to it.
+        fs::create_dir(part).map_err(|error| {
             if error.kind() == io::ErrorKind::AlreadyExists {
                 left_over(part)
             } else {
-                unusable(part, error)
+                unusable(&self.to, not_created(part, error))
             }
         })?;
         keep_owner(&self.to, part).map_err(|error| {
