@@ -196,9 +196,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[doc = include_str!("../docs/tracking.md")]
 struct Readme;
 
-/// The examples of the guide.
+/// The examples of the guides to the toolkit.
 #[cfg(all(doctest, feature = "cqrs"))]
 #[doc = include_str!("../docs/guide.md")]
+#[doc = include_str!("../docs/processing.md")]
 struct Guide;
 
 /// The examples of the guides to testing, which need the features that they describe.

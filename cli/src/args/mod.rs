@@ -75,8 +75,9 @@ Examples:
 const LONG_ABOUT: &str = "\
 Loads event logs into memory, and queries, traces, counts and draws them.
 
-A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again; \
-only `demo`, `import --into`, `export` and `man --to` write files, and they never replace a file without --force.
+A log is a file of JSON lines (*.jsonl, *.ndjson), a JSON array (*.json) or CSV (*.csv), plain, gzip or zstd. Each command reads it again, \
+and none changes it. Files are written by `demo`, `export`, `import --into`, `audit`, `man --to` and `bench`, and by `archive`, `backup`, \
+`repair` and `serve --archive-to`, whose targets must be new. A file that exists is replaced only with --force.
 
 A durable store is a folder, or is in a PostgreSQL database. `annals import --store file:DIR LOG` creates one or appends to it, and so \
 does `--store postgres://USER@HOST/DATABASE`; every command reads it with the same --store, or `--store DIR`. Any number of programs \
