@@ -4,7 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use annals::Store;
-use annals_server::{NamespaceReport, Report, Server, Stopped, Tls, Token, stop_signal};
+use annals_server::{Builder, NamespaceReport, Report, Server, Stopped, Tls, Token, stop_signal};
 use serde_json::json;
 
 use crate::args::Global;
@@ -32,12 +32,44 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     })?;
     let tokens = serve.token_file.as_deref().map(Token::read_file).transpose()?;
     let tls = tls(serve)?;
+    // Before the store is opened: its recovery is in the log.
+    let log = log::start(serve.log, serve.log_format)?;
+    let ended = until_stopped(global, serve, (listener, tokens.unwrap_or_default(), tls), out);
+    if !log.end() {
+        tell(
+            out,
+            "the last lines of the log are lost: standard error was not read in time",
+        );
+    }
+    conclude(&ended?, out)
+}
+
+/// Opens the store and serves it.
+fn until_stopped(
+    global: &Global,
+    serve: &Serve,
+    (listener, tokens, tls): (TcpListener, Vec<Token>, Option<Tls>),
+    out: &mut Out<'_>,
+) -> Outcome<Report> {
     let is_key_open = tls.as_ref().is_some_and(Tls::is_key_open);
     let scheme = if tls.is_some() { "https" } else { "http" };
     let store = open(global, serve, out)?;
     let is_ephemeral = store.with_durability(annals::Durability::Written).is_err();
     let daily = Daily::of(global, &serve.daily, &store)?;
-    let mut builder = Server::builder(store).tokens(tokens.unwrap_or_default());
+    let builder = Server::builder(store).tokens(tokens);
+    let server = configured(builder, serve, tls, daily.as_ref()).build()?;
+    let daily = daily.map(Daily::start).transpose()?;
+    let stopped = stopped(serve, daily.as_ref())?;
+    announce(scheme, listener.local_addr()?, is_ephemeral, out)?;
+    warn(serve, is_key_open, out);
+    let report = server.run(listener, stopped, serve.grace);
+    if let Some(daily) = daily {
+        daily.end(serve.grace);
+    }
+    Ok(report?)
+}
+
+fn configured(mut builder: Builder, serve: &Serve, tls: Option<Tls>, daily: Option<&Daily>) -> Builder {
     for host in &serve.host {
         builder = builder.host(host);
     }
@@ -47,15 +79,14 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     if let Some(tls) = tls {
         builder = builder.tls(tls);
     }
-    if let Some(daily) = &daily {
+    if let Some(daily) = daily {
         builder = builder.daily(daily.results());
     }
-    let server = builder.build()?;
-    let log = log::start(serve.log, serve.log_format)?;
-    let daily = daily.map(Daily::start).transpose()?;
-    let stopped = stopped(serve, daily.as_ref())?;
-    let is_open = serve.token_file.is_none() && !serve.listen.is_loopback();
-    announce(scheme, listener.local_addr()?, is_ephemeral, out)?;
+    builder
+}
+
+/// Says what others can do to the server.
+fn warn(serve: &Serve, is_key_open: bool, out: &mut Out<'_>) {
     if is_key_open {
         tell(
             out,
@@ -65,24 +96,12 @@ pub(crate) fn run(global: &Global, serve: &Serve, out: &mut Out<'_>) -> Outcome 
     if serve.test_api {
         tell(out, "TEST API: EVERY CLIENT CAN WIPE EVERY STORE, AND NOTHING IS KEPT");
     }
-    if is_open {
+    if serve.token_file.is_none() && !serve.listen.is_loopback() {
         tell(
             out,
             "other machines can reach the server, and it asks for no token: give it a --token-file",
         );
     }
-    let report = server.run(listener, stopped, serve.grace);
-    if let Some(daily) = daily {
-        daily.end(serve.grace);
-    }
-    if !log.end() {
-        tell(
-            out,
-            "the last lines of the log are lost: standard error was not read in time",
-        );
-    }
-    let report = report?;
-    conclude(&report, out)
 }
 
 /// The certificate and its key: the flags are given together.

@@ -139,6 +139,35 @@ fn a_log_has_a_line_of_json_for_each_request() {
 }
 
 #[test]
+fn the_log_did_not_tell_that_the_journal_failed() {
+    let folder = Folder::new();
+    let url = format!("{}?durability=synced", folder.url("store").display());
+    let served = Served::start(&["serve", "--store", &url]);
+    served.append();
+    assert_eq!(served.end("-TERM").code, Some(0));
+    let served = Served::start(&["serve", "--store", &url, "--log", "info", "--log-format", "json"]);
+    std::fs::remove_dir_all(folder.path("store")).unwrap();
+    let (status, body) = served
+        .send("POST", "/v1/streams/order-1/events", "{\"eventType\":\"secret\"}")
+        .unwrap();
+    assert_eq!(status, 500, "{body}");
+    let ended = served.end("-TERM");
+    let lines = ended.stderr.lines().filter(|line| line.starts_with('{'));
+    let lines: Vec<Value> = lines.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(
+        (&lines[0]["message"], &lines[0]["events"]),
+        (&"recovered".into(), &1.into())
+    );
+    let failed: Vec<&Value> = lines.iter().filter(|line| line["level"] == "ERROR").collect();
+    let of_journal = failed
+        .iter()
+        .find(|line| line["message"].as_str().unwrap().starts_with("the journal failed"));
+    let reason = of_journal.unwrap()["error"].as_str().unwrap();
+    assert!(reason.contains(folder.path("store").to_str().unwrap()), "{reason}");
+    assert!(!ended.stderr.contains("secret"), "{}", ended.stderr);
+}
+
+#[test]
 fn what_was_appended_was_gone_after_a_restart() {
     let folder = Folder::new();
     let url = folder.url("store");
