@@ -439,6 +439,20 @@ fn service() -> Vec<Operation> {
             )
         },
         Operation {
+            replies: &[(
+                200,
+                "The archives, by their first positions. `unnamedEvents` were dropped for reasons that the store does not keep apart any more: some may be in \
+                 archives.",
+                Reply::Json("Archives"),
+            )],
+            ..get(
+                "/v1/archives",
+                "archives",
+                "service",
+                "The archives that events of the store were moved to",
+            )
+        },
+        Operation {
             replies: &[(200, "The metrics.", Reply::Metrics)],
             ..get(
                 "/metrics",

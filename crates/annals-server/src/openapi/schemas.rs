@@ -356,6 +356,13 @@ fn service() -> Value {
         "Clock": object(&json!({ "now": time(), "manual": { "type": "boolean" } }), &[]),
         "ClockTime": object(&json!({ "now": time() }), &[]),
         "ClockStep": object(&json!({ "seconds": { "type": "number", "minimum": 0 } }), &[]),
+        "Archives": object(
+            &json!({
+                "archives": list(&object(&json!({ "name": text(), "events": number(), "firstPosition": number(), "lastPosition": number() }), &[])),
+                "unnamedEvents": number(),
+            }),
+            &[],
+        ),
         "Store": object(
             &json!({
                 "ephemeral": { "type": "boolean" }, "visible": number(), "written": optional("integer"), "synced": optional("integer"),

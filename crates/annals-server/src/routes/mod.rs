@@ -1,6 +1,7 @@
 //! The routes, and their shared parts.
 
 mod append;
+mod archives;
 mod changes;
 mod groups;
 mod idempotency;
@@ -130,6 +131,7 @@ fn reads() -> Router<Arc<Shared>> {
         .route("/tail", get(tail::tail))
         .route("/socket", get(socket::socket))
         .route("/store", get(service::store))
+        .route("/archives", get(archives::archives))
 }
 
 fn appends() -> Router<Arc<Shared>> {

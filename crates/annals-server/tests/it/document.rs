@@ -226,6 +226,7 @@ fn requests() -> Vec<(&'static str, &'static str, Value)> {
         ("heatmap", "/v1/heatmap", none.clone()),
         ("trace", "/v1/traces/c", none.clone()),
         ("store", "/v1/store", none.clone()),
+        ("archives", "/v1/archives", none.clone()),
         ("home", "/", none.clone()),
         ("metrics", "/metrics", none.clone()),
         ("healthz", "/healthz", none.clone()),

@@ -1,5 +1,6 @@
 //! Reads: streams, the log, queries, pages and summaries.
 
+use annals::{Expected, NewEvent, Store, StreamId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::Running;
@@ -299,4 +300,35 @@ fn great_events_make_short_pages() {
     for target in ["/v1/events", "/v1/events?order=-time", "/v1/streams/a/events"] {
         assert_eq!(follow(&server, target).len(), 12, "{target}");
     }
+}
+
+/// Appends an event of 2025 and one of 2026 to `order-1`, and archives what is older than 2026.
+fn archive(store: &Store, name: &str) {
+    let order = StreamId::new("Order", "order-1");
+    for year in [2025, 2026] {
+        let at: Timestamp = format!("{year}-06-01T00:00:00Z").parse().unwrap();
+        let event = NewEvent::new("OrderPlaced").timestamp(at);
+        store.append(&order, Expected::Any, &[event]).unwrap();
+    }
+    let before = "2026-01-01T00:00:00Z".parse().unwrap();
+    let archived = store.archive::<annals::Error>(before, name, |_| Ok(())).unwrap();
+    assert_eq!(archived.events, 1);
+}
+
+#[test]
+fn an_archive_was_not_listed_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file:{}", folder.path().join("store").display());
+    let store = Store::open_url(&url).unwrap();
+    archive(&store, "until \u{fc}ber-2026");
+    let expected = json!({ "archives": [{ "name": "until \u{fc}ber-2026", "events": 1, "firstPosition": 1, "lastPosition": 1 }], "unnamedEvents": 0 });
+    let server = Running::of(store);
+    assert_eq!(server.get("/v1/archives").ok(200), expected);
+    server.stop();
+    let server = Running::of(Store::open_url(&url).unwrap());
+    assert_eq!(server.get("/v1/archives").ok(200), expected);
+    let refused = server.get("/v1/archives?limit=1");
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    let empty = json!({ "archives": [], "unnamedEvents": 0 });
+    assert_eq!(Running::new().get("/v1/archives").ok(200), empty);
 }
