@@ -74,6 +74,7 @@ const TAKEN: &[(&str, &[&str])] = &[
         "import",
         &[
             "store",
+            "namespace",
             "format",
             "time-zone",
             "skip-bad",

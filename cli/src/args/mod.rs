@@ -303,6 +303,8 @@ pub(crate) enum Command {
     /// there already is left out: known by its eventId, or, where it has none, by all that it says and by how many events that say the
     /// same are before it in its file. So an import that was interrupted goes on when the same command is run again. An event that happened
     /// before the store's history of its aggregate begins was dropped from it, and is left out as well.
+    ///
+    /// To a server (`--store http://…`), events are sent in batches, which are stored as a whole or not at all.
     Import(Import),
     /// Write events to a file
     ///

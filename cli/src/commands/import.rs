@@ -9,6 +9,8 @@ use crate::commands::{export, inputs, load, options, report_bad_lines, stats, ta
 use crate::exit::{Failure, Outcome};
 use crate::load::loader::{Loader, Report};
 use crate::load::retrying::Watch;
+#[cfg(feature = "serve")]
+use crate::load::sending::Sending;
 use crate::load::{Location, durable, feed};
 use crate::output::Out;
 use crate::output::sections::Sections;
@@ -32,10 +34,7 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
         return into_store(url, global, import, into, out);
     }
     if let Some(Location::Server(url)) = &global.store {
-        return Err(Failure::Usage(format!(
-            "{url} is a server, which reads no log: send the events to it (POST /v1/events), or import them with the --store of the server \
-             while it is stopped"
-        )));
+        return into_server(url, global, import, out);
     }
     if import.include_dropped {
         let text = "--include-dropped is for durable stores: name one with --store file:DIR";
@@ -55,12 +54,12 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
 /// Where the events of a durable store are.
 fn place(url: &StoreUrl) -> &'static str {
     if url.folder().is_some() {
-        return "on disk";
+        return "safe on disk";
     }
     if url.to_string().starts_with("nats:") {
-        "in the stream"
+        "safe in the stream"
     } else {
-        "in the database"
+        "safe in the database"
     }
 }
 
@@ -77,7 +76,7 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     load_files(&mut loader, global, &import.files, into, out)?;
     drop(watch);
     let report = &loader.report;
-    out.hint(&safe(report, url))?;
+    out.hint(&told(report, place(url)))?;
     if report.dropped > 0 {
         out.hint(&format!(
             "{} left out: the store has dropped events of their aggregates (archived, truncated, deleted, or past a limit), and these may be \
@@ -94,18 +93,58 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     sections.write(out)
 }
 
+/// Without the feature `serve`, no URL names a server.
+#[cfg(not(feature = "serve"))]
+fn into_server(url: &str, _: &Global, _: &Import, _: &mut Out<'_>) -> Outcome {
+    Err(Failure::Usage(format!(
+        "this program was built without servers, and {url} is one"
+    )))
+}
+
+/// Sends `files` to a server.
+#[cfg(feature = "serve")]
+fn into_server(url: &str, global: &Global, import: &Import, out: &mut Out<'_>) -> Outcome {
+    if import.into.is_some() {
+        return Err(Failure::Usage(format!(
+            "--into writes the store that was loaded: use `annals --store {url} export` after the import"
+        )));
+    }
+    let options = options(global)?;
+    for file in &import.files {
+        feed::check(file, &options)?;
+    }
+    let mut sending = Sending::to(url, import.include_dropped)?;
+    for file in &import.files {
+        sending.load(file, &options)?;
+    }
+    report_bad_lines(&sending.report, out)?;
+    let after = sending.client.state()?;
+    let kept = if after.ephemeral {
+        "in the memory of the server, and gone when it stops"
+    } else {
+        "safe on the server"
+    };
+    out.hint(&told(&sending.report, kept))?;
+    let mut sections = Sections::default();
+    sections.count("events", "events", after.stats.events);
+    sections.count("aggregates", "aggregates", after.stats.aggregates);
+    sections.count("newEvents", "new events", sending.report.events);
+    sections.count("knownEvents", "events there already", sending.report.known);
+    add_report(&mut sections, &sending.report);
+    sections.write(out)
+}
+
 /// The number of the files' events in the store; a repeated event counts once.
-fn safe(report: &Report, url: &StoreUrl) -> String {
+fn told(report: &Report, kept: &str) -> String {
     let stored = report.stored();
     let repeated = match report.repeated {
         0 => String::new(),
         repeated => format!("; {} left out", counted(repeated, "repeated line")),
     };
     format!(
-        "{} {} safe {}: {} new, {} there already{repeated}",
+        "{} {} {kept}: {} new, {} there already{repeated}",
         counted(stored, "event"),
         if stored == 1 { "is" } else { "are" },
-        place(url),
         grouped(report.events),
         grouped(report.known)
     )
@@ -123,7 +162,7 @@ fn load_files(
     for file in files {
         loader.load(file, &options)?;
     }
-    report_bad_lines(loader, out)?;
+    report_bad_lines(&loader.report, out)?;
     if let Some(target) = into {
         let written = export::to_file(&loader.store, Query::all(), target, target.format(None)?, out)?;
         written::tell(written, target, out)?;

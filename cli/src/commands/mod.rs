@@ -46,7 +46,7 @@ use crate::exit::{Failure, Outcome};
 #[cfg(not(feature = "postgres"))]
 use crate::load::WITHOUT_POSTGRES;
 use crate::load::feed::{Kind, is_unnamed};
-use crate::load::loader::Loader;
+use crate::load::loader::{Loader, Report};
 #[cfg(feature = "serve")]
 use crate::load::remote;
 use crate::load::{Location, Options, durable};
@@ -231,7 +231,7 @@ fn load(loader: &mut Loader, location: &Location, global: &Global, out: &mut Out
     if let Location::File(path) = location {
         loader.load(path, &options(global)?)?;
     }
-    report_bad_lines(loader, out)?;
+    report_bad_lines(&loader.report, out)?;
     match loader.report.repeated {
         0 => Ok(()),
         repeated => Ok(out.hint(&format!(
@@ -257,8 +257,7 @@ fn options(global: &Global) -> Outcome<Options> {
 }
 
 /// Writes the first bad lines and their number to standard error.
-fn report_bad_lines(loader: &Loader, out: &mut Out<'_>) -> Outcome {
-    let report = &loader.report;
+fn report_bad_lines(report: &Report, out: &mut Out<'_>) -> Outcome {
     for line in &report.bad_shown {
         out.warn(&clean(line))?;
     }

@@ -53,6 +53,21 @@ impl Report {
     pub(crate) fn stored(&self) -> u64 {
         self.events + self.known
     }
+
+    /// Counts a line without a valid event; fails unless such lines are skipped.
+    pub(crate) fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
+        let text = format!("{}: line {line}: {reason}", path.display());
+        if !options.skip_bad {
+            return Err(Failure::Data(format!(
+                "{text}; fix the line, or skip invalid lines with --skip-bad"
+            )));
+        }
+        self.bad += 1;
+        if self.bad_shown.len() < BAD_LINES_SHOWN {
+            self.bad_shown.push(text);
+        }
+        Ok(())
+    }
 }
 
 /// A store into which log files are loaded.
@@ -291,17 +306,7 @@ impl Loader {
 
     /// Counts a line without a valid event; fails unless such lines are skipped.
     pub(crate) fn bad(&mut self, path: &Path, line: u64, reason: &BadLine, options: &Options) -> Outcome {
-        let text = format!("{}: line {line}: {reason}", path.display());
-        if !options.skip_bad {
-            return Err(Failure::Data(format!(
-                "{text}; fix the line, or skip invalid lines with --skip-bad"
-            )));
-        }
-        self.report.bad += 1;
-        if self.report.bad_shown.len() < BAD_LINES_SHOWN {
-            self.report.bad_shown.push(text);
-        }
-        Ok(())
+        self.report.bad(path, line, reason, options)
     }
 
     fn so_far(&self, path: &Path) -> String {

@@ -23,7 +23,11 @@ pub(crate) mod progress;
 pub(crate) mod reader;
 #[cfg(feature = "serve")]
 pub(crate) mod remote;
+#[cfg(feature = "serve")]
+mod repeated;
 pub(crate) mod retrying;
+#[cfg(feature = "serve")]
+pub(crate) mod sending;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

@@ -39,6 +39,8 @@ mod real_data;
 #[cfg(feature = "serve")]
 mod remote;
 mod repair;
+#[cfg(feature = "serve")]
+mod sending;
 mod serve;
 mod support;
 mod tables;

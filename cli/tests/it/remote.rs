@@ -81,12 +81,10 @@ fn every_command_that_reads_answers_alike() {
 #[test]
 fn commands_that_need_files_say_so() {
     let folder = tempfile::tempdir().unwrap();
-    let log = log(&folder);
     let served = Served::start(&[]);
     let to = folder.path().join("to").display().to_string();
     for (arguments, reason) in [
-        (&["import", &*log][..], "is a server, which reads no log"),
-        (&["serve", "--port", "0"], "is served already"),
+        (&["serve", "--port", "0"][..], "is served already"),
         (&["backup", "--to", &to], "only a store in files is backed up"),
         (
             &["archive", "--before", "2026-01-01", "--to", &to],

@@ -1,7 +1,7 @@
 //! Requests and answers. Both are bounded in size and time.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use annals::{Error, StreamId};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -12,6 +12,7 @@ use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use ureq::tls::TlsConfig;
 
 use super::error::{self, ClientError};
+use super::room::{Room, retry_after};
 use super::tls;
 
 /// Bytes of an answer, at most: the pages of a server have fewer.
@@ -35,6 +36,7 @@ pub(super) struct Http {
     tls: Option<TlsConfig>,
     /// Marked as sensitive, so that `Debug` does not show it.
     token: Option<HeaderValue>,
+    room: Option<Room>,
 }
 
 /// A segment of a path. Dots alone would name another path.
@@ -106,6 +108,7 @@ impl Http {
             base: format!("{url}/v1"),
             url,
             token: None,
+            room: None,
         })
     }
 
@@ -123,6 +126,10 @@ impl Http {
         value.set_sensitive(true);
         self.token = Some(value);
         Ok(())
+    }
+
+    pub(super) fn set_room(&mut self, room: Room) {
+        self.room = Some(room);
     }
 
     pub(super) fn set_timeout(&mut self, timeout: Duration) {
@@ -180,15 +187,25 @@ impl Http {
         self.parse(&self.body_of(answered?, &[])?)
     }
 
-    /// `streams` are those of the request, which a conflict names.
+    /// `streams` are those of the request, which a conflict names. A refusal for want of room is repeated while the caller waits for room.
     pub(super) fn post<T: DeserializeOwned>(
         &self,
         target: &str,
         body: String,
         streams: &[&StreamId],
     ) -> Result<T, ClientError> {
-        let answered = self.ask(&Method::POST, target, Some(body), &[]);
-        self.parse(&self.read(answered?, streams)?)
+        let Some(room) = &self.room else {
+            let answered = self.ask(&Method::POST, target, Some(body), &[]);
+            return self.parse(&self.read(answered?, streams)?);
+        };
+        let began = Instant::now();
+        loop {
+            let answered = self.ask(&Method::POST, target, Some(body.clone()), &[])?;
+            match retry_after(&answered) {
+                Some(after) if room.is_awaited(after, began.elapsed()) => {}
+                _ => return self.parse(&self.read(answered, streams)?),
+            }
+        }
     }
 
     pub(super) fn post_bytes(&self, target: &str, body: String) -> Result<Vec<u8>, ClientError> {

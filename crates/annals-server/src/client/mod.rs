@@ -9,6 +9,7 @@ mod messages;
 mod page;
 mod processors;
 mod read;
+mod room;
 mod sagas;
 mod snapshots;
 mod tail;
@@ -29,6 +30,7 @@ use self::http::{Http, segment};
 pub use self::messages::MessageOptions;
 pub use self::page::Page;
 pub use self::processors::{Letters, RemoteFailure, RemoteLetter, RemoteProcessor, RemoteState, Retried};
+use self::room::Room;
 pub use self::sagas::{Instances, RemoteInstance, RemoteSaga};
 pub use self::snapshots::SavedSnapshot;
 pub use self::tail::Tail;
@@ -48,7 +50,7 @@ pub use self::tail::Tail;
 /// # Ok::<(), annals_server::ClientError>(())
 /// ```
 ///
-/// * It repeats no request. An append can be repeated after [`Unreachable`](ClientError::Unreachable) if its events have ids.
+/// * It repeats no request, unless it [waits for room](Self::wait_for_room). An append can be repeated after [`Unreachable`](ClientError::Unreachable) if its events have ids.
 /// * It has TLS for `https://`, with the authorities of the operating system or of a file. It follows no redirection, and uses no proxy.
 /// * Every answer is bounded in size and time.
 /// * Data are stored and returned byte by byte, except that JSON is returned without spaces around it, and line ends in it as spaces. Metadata are stored byte by
@@ -176,6 +178,16 @@ impl Client {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.http.set_timeout(timeout);
+        self
+    }
+
+    /// The same, with appends that are sent again when the server has no room for them: after 429 or 503 with `Retry-After`.
+    ///
+    /// `wait` waits, and returns whether to send the append again. It gets the time that the server asks for, at most a minute, and the time since the
+    /// append was sent first. Give the events ids: they are stored once then, even if a store that was unavailable had stored them.
+    #[must_use]
+    pub fn wait_for_room(mut self, wait: impl Fn(Duration, Duration) -> bool + Send + Sync + 'static) -> Self {
+        self.http.set_room(Room::new(wait));
         self
     }
 

@@ -111,3 +111,33 @@ fn an_append_that_is_stored_was_reported_as_lost() {
     assert_eq!(server.get("/v1/streams/a").ok(200)["version"], 1);
     released.store(true, Ordering::SeqCst);
 }
+
+#[cfg(feature = "client")]
+#[test]
+fn a_client_that_waits_for_room_lost_its_append() {
+    use annals::{Expected, NewEvent, StreamId};
+
+    let (server, released) = stands_still(Limits::default());
+    fill(&server);
+    let stream = StreamId::new("A", "a");
+    let event = [NewEvent::new("X").data(format!("\"{}\"", "x".repeat(400)))];
+    let full = crate::remote::client_of(&server).append(&stream, Expected::Any, &event);
+    let is_full = |result: &Result<_, _>| {
+        matches!(
+            result,
+            Err(annals_server::ClientError::Store(annals::Error::Backlog { .. }))
+        )
+    };
+    assert!(is_full(&full), "{full:?}");
+    let impatient = crate::remote::client_of(&server).wait_for_room(|_, _| false);
+    assert!(is_full(&impatient.append(&stream, Expected::Any, &event)));
+    let waits = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&waits);
+    let client = crate::remote::client_of(&server).wait_for_room(move |after, _| {
+        seen.store(after == Duration::from_secs(1), Ordering::SeqCst);
+        released.store(true, Ordering::SeqCst);
+        true
+    });
+    let appended = client.append(&stream, Expected::Any, &event).unwrap();
+    assert!(!appended.repeated && waits.load(Ordering::SeqCst));
+}
