@@ -37,7 +37,7 @@ struct File {
     text: &'static str,
 }
 
-static FILES: [File; 22] = files![
+static FILES: [File; 24] = files![
     "actions.js" => SCRIPT,
     "api.js" => SCRIPT,
     "app.js" => SCRIPT,
@@ -50,6 +50,8 @@ static FILES: [File; 22] = files![
     "views/events.js" => SCRIPT,
     "views/groups.js" => SCRIPT,
     "views/home.js" => SCRIPT,
+    "views/hours.js" => SCRIPT,
+    "views/lanes.js" => SCRIPT,
     "views/letters.js" => SCRIPT,
     "views/processors.js" => SCRIPT,
     "views/rows.js" => SCRIPT,

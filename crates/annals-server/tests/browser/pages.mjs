@@ -60,6 +60,9 @@ for (const theme of ["light", "dark"]) {
   await page.screenshot({ path: `${folder}/event-${theme}.png` });
   await page.locator("dd a[href*='/ui/traces/']").first().click();
   await page.waitForSelector(".lane");
+  // Each event of a lane leads to its page.
+  const marks = await page.locator(".lanes a[href*='/ui/events/']").count();
+  assert.equal(marks, await page.locator("tbody tr").count());
   await page.screenshot({ path: `${folder}/trace-${theme}.png` });
   await page.locator("td.name a").first().click();
   await page.waitForSelector("input[type=range]");
@@ -78,6 +81,25 @@ for (const theme of ["light", "dark"]) {
   await page.fill("input[aria-label='Value of the filter']", "zzz-nothing-has-this");
   await page.keyboard.press("Enter");
   await page.waitForSelector("text=No event matches.");
+
+  // A cell of the heatmap leads to the events that it counts, also beside another filter.
+  await visit(page, "/ui/statistics");
+  const cells = page.locator("svg a[href*='hour=']");
+  const counts = await cells.evaluateAll((all) => all.map((cell) => Number(cell.textContent.split(": ")[1].replaceAll(",", ""))));
+  const few = counts.indexOf(Math.min(...counts));
+  const [, day, hour] = /hour=(\d)-(\d+)/.exec(await cells.nth(few).getAttribute("href"));
+  await cells.nth(few).click();
+  await page.waitForSelector(".chip");
+  const found = await page.locator("tbody time").evaluateAll((all) => all.map((time) => time.dateTime));
+  assert.equal(found.length, Math.min(100, counts[few]));
+  for (const at of found.map((text) => new Date(text))) assert.deepEqual([(at.getUTCDay() + 6) % 7, at.getUTCHours()], [Number(day), Number(hour)]);
+  await page.screenshot({ path: `${folder}/hour-${theme}.png` });
+  await page.locator("td.type a").first().evaluate((link) => { location.href = `${location.href}&eventType=${encodeURIComponent(link.textContent)}`; });
+  await page.waitForFunction(() => document.querySelectorAll(".chip").length === 2);
+  const types = await page.locator("tbody td.type").allTextContents();
+  assert.ok(types.length > 0 && types.length <= found.length && new Set(types).size === 1);
+  await page.locator(".chip").first().click();
+  await page.waitForURL((at) => !at.searchParams.has("hour") && at.searchParams.has("eventType"));
   await page.context().close();
 }
 

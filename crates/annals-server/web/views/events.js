@@ -3,6 +3,7 @@
 import { download, get, tail } from "../api.js";
 import { make, number } from "../dom.js";
 import * as links from "../links.js";
+import * as hours from "./hours.js";
 import { gapRow, none, rowOf, tableOf } from "./rows.js";
 
 const FILTERS = [
@@ -23,22 +24,28 @@ export async function show(into, { query, signal, go }) {
   const filters = FILTERS.flatMap(([key, name]) => query.getAll(key).map((value) => ({ key, name, value })));
   const order = query.get("order") ?? "-position";
   const asked = (without) => Object.fromEntries(FILTERS.map(([key]) => [key, filters.filter((filter) => filter.key === key && filter !== without).map(({ value }) => value)]));
-  const page = await get("/events", { ...asked(), order, limit: PAGE, cursor: query.get("cursor") }, signal);
-  const count = filters.length === 0 ? null : await get("/count", asked(), signal).catch(() => null);
+  const hour = hours.hourOf(query);
+  const cursor = query.get("cursor");
+  // Every address of this view keeps the hour.
+  const kept = hour === null ? {} : { hour: query.get("hour") };
+  const page = hour === null ? await get("/events", { ...asked(), order, limit: PAGE, cursor }, signal) : await hours.page(asked(), hour, { order, cursor, limit: PAGE }, signal);
+  const count = filters.length === 0 || hour !== null ? null : await get("/count", asked(), signal).catch(() => null);
   const shown = tableOf(page.events);
   const told = make("span", { class: "dim", role: "status" }, count === null ? "" : `${number(count.count)} events`);
-  const live = liveButton({ parameters: asked(), isPossible: order === "-position" && query.get("cursor") === null && !filters.some(({ key }) => OF_THE_PAST.has(key)), body: shown.querySelector("tbody"), signal, told });
+  const live = liveButton({ parameters: asked(), isPossible: hour === null && order === "-position" && cursor === null && !filters.some(({ key }) => OF_THE_PAST.has(key)), body: shown.querySelector("tbody"), signal, told });
   into.append(
     make("h1", {}, "Events"),
     make("div", { class: "tools" },
-      filters.map((filter) => make("a", { class: "chip", href: links.to("/events", { ...asked(filter), order }), title: "Remove this filter" }, `${filter.name}: ${filter.value} ×`)),
-      adder(asked(), order, go)),
-    make("div", { class: "tools" }, chooser(order, (chosen) => go(links.to("/events", { ...asked(), order: chosen }))), jump(go), live, told, make("span", { class: "grow" }),
-      download("/events", { ...asked(), order, limit: 1000 }, "events.json", "JSON")),
-    page.events.length > 0 || filters.length === 0 ? shown : none("No event matches."),
+      hour === null ? null : make("a", { class: "chip", href: links.to("/events", { ...asked(), order }), title: "Remove this filter" }, `hour of the week: ${hours.nameOf(hour)} UTC ×`),
+      filters.map((filter) => make("a", { class: "chip", href: links.to("/events", { ...kept, ...asked(filter), order }), title: "Remove this filter" }, `${filter.name}: ${filter.value} ×`)),
+      adder({ ...kept, ...asked() }, order, go)),
+    make("div", { class: "tools" }, chooser(order, (chosen) => go(links.to("/events", { ...kept, ...asked(), order: chosen }))), jump(go), live, told, make("span", { class: "grow" }),
+      hour === null ? download("/events", { ...asked(), order, limit: 1000 }, "events.json", "JSON") : null),
+    make("div", { role: "status" }, page.isCut ? make("p", { class: "notice" }, "The log is longer than ten years: only the last ten are looked through.") : null),
+    page.events.length > 0 || (filters.length === 0 && hour === null) ? shown : none("No event matches."),
     make("p", { class: "tools" },
-      query.get("cursor") === null ? null : links.events({ ...asked(), order }, "first page"),
-      page.next === null ? null : links.events({ ...asked(), order, cursor: page.next }, "next page")));
+      cursor === null ? null : links.events({ ...kept, ...asked(), order }, "first page"),
+      page.next === null ? null : links.events({ ...kept, ...asked(), order, cursor: page.next }, "next page")));
 }
 
 /** Adds a filter. */
@@ -72,7 +79,7 @@ function jump(go) {
 /** Shows later events as they come. What comes faster than it can be read is counted, not drawn. */
 function liveButton({ parameters, isPossible, body, signal, told }) {
   let stop = null;
-  const button = make("button", { "aria-pressed": "false", disabled: !isPossible, title: isPossible ? "Show new events as they are appended" : "A live view is of the newest events: put the newest first, and remove the filters before, after and as of" }, "Live");
+  const button = make("button", { "aria-pressed": "false", disabled: !isPossible, title: isPossible ? "Show new events as they are appended" : "A live view is of the newest events: put the newest first, and remove the filters before, after, as of and hour" }, "Live");
   button.addEventListener("click", () => {
     stop?.abort();
     const isOn = stop === null;

@@ -3,11 +3,11 @@
 import { get } from "../api.js";
 import { make, number, svgLink, table } from "../dom.js";
 import * as links from "../links.js";
+import { WEEKDAYS, nameOf } from "./hours.js";
 import { none } from "./rows.js";
 
 const SPANS = { hour: 3_600_000, day: 86_400_000, week: 7 * 86_400_000 };
 const BUCKETS = ["hour", "day", "week", "month", "year"];
-const WEEKDAYS = ["Mo", "Tu", "We", "Th", "Fr", "Sa", "Su"];
 
 export async function show(into, { query, signal, go }) {
   const [statistics, heatmap] = await Promise.all([get("/statistics", { top: 15 }, signal), get("/heatmap", {}, signal)]);
@@ -61,14 +61,15 @@ function trendChart(rows, by) {
 function heatmapChart(heatmap) {
   const most = Math.max(1, heatmap.max);
   const [cell, left, top] = [48, 36, 18];
-  const drawn = make("svg", { viewBox: `0 0 ${left + 24 * cell} ${top + 7 * 26}`, role: "img", "aria-label": "Events by weekday and hour" });
+  const drawn = make("svg", { viewBox: `0 0 ${left + 24 * cell} ${top + 7 * 26}`, role: "group", "aria-label": "Events by weekday and hour" });
   for (let hour = 0; hour < 24; hour += 3) drawn.append(make("text", { x: left + hour * cell, y: 13 }, `${String(hour).padStart(2, "0")}:00`));
   WEEKDAYS.forEach((name, weekday) => {
     drawn.append(make("text", { x: 8, y: top + weekday * 26 + 16 }, name));
     for (let hour = 0; hour < 24; hour += 1) {
       const count = heatmap.counts[weekday][hour];
-      const title = make("title", {}, `${name} ${String(hour).padStart(2, "0")}:00: ${number(count)}`);
-      drawn.append(make("rect", { class: "cell", x: left + hour * cell, y: top + weekday * 26, width: cell - 2, height: 24, rx: 2, "fill-opacity": count === 0 ? 0.04 : (0.15 + 0.85 * (count / most)).toFixed(3) }, title));
+      const title = make("title", {}, `${nameOf({ weekday, hour })}: ${number(count)}`);
+      const square = make("rect", { class: "cell", x: left + hour * cell, y: top + weekday * 26, width: cell - 2, height: 24, rx: 2, "fill-opacity": count === 0 ? 0.04 : (0.15 + 0.85 * (count / most)).toFixed(3) }, title);
+      drawn.append(count > 0 ? svgLink(links.to("/events", { hour: `${weekday}-${hour}`, order: "-time" }), square) : square);
     }
   });
   return make("div", { class: "scroll" }, drawn);

@@ -1,8 +1,9 @@
-// A conversation: its events as a tree of causes, each at its place in time.
+// A conversation: its events in a lane for each aggregate, and as a tree of causes, each at its place in time.
 
 import { get } from "../api.js";
 import { make, number, row, time } from "../dom.js";
 import * as links from "../links.js";
+import { lanes } from "./lanes.js";
 
 export async function show(into, { parameter, signal }) {
   const trace = await get(`/traces/${encodeURIComponent(parameter)}`, { limit: 1000 }, signal);
@@ -27,6 +28,9 @@ export async function show(into, { parameter, signal }) {
   into.append(
     make("h1", {}, parameter),
     make("p", { class: "dim" }, `${number(trace.total)} events of ${number(aggregates.size)} aggregates in ${duration(end - begin)}`, trace.truncated ? `; the first ${number(trace.events.length)} are shown` : ""),
+    make("h2", {}, "By aggregate"),
+    lanes(nodes, { begin, end, label: (event) => `${event.eventType}, ${event.aggregateId}, +${duration(Date.parse(event.timestamp) - begin)}` }),
+    make("h2", {}, "By cause"),
     make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, heads)), make("tbody", {}, rows))));
 }
 
