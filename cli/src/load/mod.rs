@@ -157,7 +157,7 @@ impl std::str::FromStr for Location {
             Some(("http" | "https", _)) => server(text),
             _ if text.is_empty() => Err("name a log file, 'memory:', 'file:DIR', 'postgres://…' or 'http://…'".to_owned()),
             _ if text.contains("://") => {
-                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE', 'http://HOST:PORT' nor a log file".to_owned())
+                Err("that is neither 'memory:', 'file:DIR', 'postgres://USER@HOST/DATABASE', 'nats://HOST/STREAM', 'http://HOST:PORT' nor a log file".to_owned())
             }
             _ if Path::new(text).is_dir() => Ok(Self::Durable(StoreUrl::of_folder(text))),
             _ => Ok(Self::File(text.into())),
