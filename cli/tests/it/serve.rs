@@ -89,6 +89,14 @@ impl Served {
     }
 }
 
+impl Drop for Served {
+    fn drop(&mut self) {
+        // One that has ended cannot be killed.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
 #[test]
 fn a_script_reads_the_url_and_nothing_else() {
     let served = Served::start(&["serve"]);
