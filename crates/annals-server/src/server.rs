@@ -6,12 +6,16 @@ use std::time::Duration;
 
 use annals::{Durability, Error, Store};
 use axum::Router;
+use socket2::SockRef;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::report::{NamespaceReport, Report};
 use crate::shared::{Shared, Stage, is_ephemeral};
 use crate::{connection, logs, openapi, routes};
+
+/// Connections that may wait to be accepted, at least.
+const WAITING_MIN: i32 = 128;
 
 /// Serves one store or several.
 #[derive(Clone, Debug)]
@@ -97,6 +101,7 @@ impl Server {
     /// The error of the operating system if threads cannot be started, or the listener cannot be used.
     pub fn run(&self, listener: std::net::TcpListener, stop: Stopped, grace: Duration) -> io::Result<Report> {
         listener.set_nonblocking(true)?;
+        widen(&listener, self.shared.limits.connections)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("annals-server")
             .max_blocking_threads(self.shared.limits.workers + self.shared.limits.writers + 1)
@@ -124,6 +129,12 @@ impl Server {
     }
 }
 
+/// Lets as many connections wait to be accepted as the server takes, where the standard library lets 128: a burst of more was reset.
+fn widen(listener: &std::net::TcpListener, connections: usize) -> io::Result<()> {
+    let waiting = i32::try_from(connections).unwrap_or(i32::MAX).max(WAITING_MIN);
+    SockRef::from(listener).listen(waiting)
+}
+
 fn close((name, store): (String, Store)) -> NamespaceReport {
     let error = store.close().err();
     report(name, &store, error)
@@ -149,5 +160,23 @@ fn report(name: String, store: &Store, error: Option<Error>) -> NamespaceReport 
         visible,
         synced,
         error: error.filter(|_| !is_safe),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn a_burst_of_connections_was_reset() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        widen(&listener, 1000).unwrap();
+        let address = listener.local_addr().unwrap();
+        let burst: Vec<_> = (0..300).map(|_| TcpStream::connect(address).unwrap()).collect();
+        listener.set_nonblocking(true).unwrap();
+        let accepted: Vec<_> = std::iter::from_fn(|| listener.accept().ok()).collect();
+        assert_eq!(accepted.len(), burst.len());
     }
 }
