@@ -244,7 +244,12 @@ impl Remote for DirectoryRemote {
         let settings = Settings::default().durability(Durability::Synced);
         let store = Store::builder().settings(settings).journal(self.open()?).open()?;
         // The ids make a repeated append one append.
-        let mut appended = store.append(append.stream(), append.expected(), append.events_with_ids())?;
+        let appended = store.append(append.stream(), append.expected(), append.events_with_ids());
+        // After a failure the events may be stored: the same append finds out.
+        let mut appended = match appended {
+            Err(annals::Error::Failed { cause }) => return Err(annals::Error::Unavailable { cause }),
+            appended => appended?,
+        };
         store.close()?;
         appended.repeated &= append.has_own_ids();
         Ok(appended)

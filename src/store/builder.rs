@@ -115,6 +115,11 @@ impl Builder {
         self
     }
 
+    /// Whether the store is to be opened [read-only](Self::read_only): for a [`UrlScheme`](crate::UrlScheme) of another crate.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
     /// Calls `progress` with the bytes read and the total bytes, while the journal is read.
     pub fn on_progress(mut self, progress: impl FnMut(u64, u64) + Send + 'static) -> Self {
         self.progress = Box::new(progress);

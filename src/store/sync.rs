@@ -112,10 +112,6 @@ mod simulated {
             self.0.write().expect("loom stops at the first panic")
         }
 
-        pub(crate) fn try_read(&self) -> Option<RwLockReadGuard<'_, T>> {
-            self.0.try_read().ok()
-        }
-
         pub(crate) fn try_write(&self) -> Option<RwLockWriteGuard<'_, T>> {
             self.0.try_write().ok()
         }

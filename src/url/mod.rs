@@ -211,12 +211,11 @@ impl StoreUrl {
     /// # Errors
     ///
     /// As [`Builder::follow`].
-    pub fn follow(&self, builder: Builder) -> Result<Store> {
+    pub fn follow(&self, mut builder: Builder) -> Result<Store> {
+        builder.journal = None;
         match &self.0 {
             #[cfg(feature = "postgres")]
             Place::Database(url) => {
-                let mut builder = builder;
-                builder.journal = None;
                 url.options.adjust(&mut builder.settings);
                 builder.settings.check()?;
                 builder.follow_log(followed(url)?)

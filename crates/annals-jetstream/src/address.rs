@@ -93,8 +93,9 @@ fn stream(path: &str) -> Result<String> {
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.bytes().all(is_allowed) {
         return Ok(name.to_owned());
     }
+    // The path may be the end of a password.
     Err(invalid(format!(
-        "the stream '{name}' has no name of 1 to {NAME_BYTES_MAX} letters, digits, '-' and '_': write {FORM}"
+        "the name of the stream must have 1 to {NAME_BYTES_MAX} letters, digits, '-' and '_': write {FORM}"
     )))
 }
 
@@ -102,10 +103,12 @@ fn replicas(url: &Url) -> Result<usize> {
     let mut replicas = 1;
     for (name, value) in url.query_pairs() {
         if name != "replicas" {
-            return Err(invalid(format!("'{name}' is no parameter of a stream: write {FORM}")));
+            return Err(invalid(format!(
+                "a stream has the parameter replicas alone: write {FORM}"
+            )));
         }
         let number = value.parse().ok().filter(|number| (1..=REPLICAS_MAX).contains(number));
-        let reason = || invalid(format!("replicas is '{value}', but must be from 1 to {REPLICAS_MAX}"));
+        let reason = || invalid(format!("replicas must be from 1 to {REPLICAS_MAX}: write {FORM}"));
         replicas = number.ok_or_else(reason)?;
     }
     Ok(replicas)
@@ -135,6 +138,8 @@ mod tests {
         assert!(!format!("{address:?} {address}").contains("secret"));
         for url in [
             "nats://anna:secret@localhost/a.b",
+            "nats://anna:12/secret@localhost/a",
+            "nats://anna:12?secret@localhost/a",
             "http://anna:secret@localhost/a",
             "nats://:secret@/",
         ] {

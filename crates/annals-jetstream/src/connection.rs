@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use annals::journal::{Followed, JournalError, JournalErrorKind};
-use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
-use async_nats::{Client, ConnectOptions};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
@@ -38,14 +38,16 @@ pub(crate) struct Connection {
     pub(crate) context: Context,
     pub(crate) stream: Stream,
     pub(crate) address: Address,
+    /// The most bytes of a message that the stream takes, if it has a limit of its own.
+    pub(crate) message_bytes_max: Option<usize>,
 }
 
 /// Connects to a stream, and makes it if there is none.
 ///
 /// # Errors
 ///
-/// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](JournalErrorKind::Unsupported) when the stream is not
-/// one for a store.
+/// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](JournalErrorKind::Unsupported) when it refuses, or the stream
+/// is not one for a store.
 pub(crate) fn connect(address: &Address) -> Result<Followed, JournalError> {
     let connection = Arc::new(Connection::open(address)?);
     let shared = Arc::new(Shared::default());
@@ -85,6 +87,9 @@ impl Connection {
             tasks,
             client,
             context,
+            message_bytes_max: usize::try_from(stream.cached_info().config.max_message_size)
+                .ok()
+                .filter(|max| *max > 0),
             stream,
             address: address.clone(),
         })
@@ -106,16 +111,34 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`Retry`](JournalErrorKind::Retry) when it does not.
+    /// [`Retry`](JournalErrorKind::Retry) when it does not; [`Unsupported`](JournalErrorKind::Unsupported) when the stream has got settings that lose
+    /// events; [`Corrupt`](JournalErrorKind::Corrupt) when it is another one of the same name.
     pub(crate) fn end(&self) -> Result<u64, JournalError> {
         let stream = self.stream.clone();
         let info = self.wait(async move { stream.get_info().await });
         let error = JournalError::new(JournalErrorKind::Retry, format!("{} does not answer", self.address));
         match info {
-            Some(Ok(info)) => Ok(info.state.last_sequence),
+            Some(Ok(info)) => {
+                check(&self.address, &info)?;
+                self.check_same(&info)?;
+                Ok(info.state.last_sequence)
+            }
             Some(Err(cause)) => Err(error.caused_by(cause)),
             None => Err(error),
         }
+    }
+}
+
+impl Connection {
+    fn check_same(&self, info: &Info) -> Result<(), JournalError> {
+        if info.created == self.stream.cached_info().created {
+            return Ok(());
+        }
+        let message = format!(
+            "{} was deleted, and created again: open the store again, to read the new one",
+            self.address
+        );
+        Err(JournalError::corrupt(message))
     }
 }
 
@@ -180,7 +203,18 @@ async fn client(address: &Address) -> Result<Client, JournalError> {
         options = options.user_and_password(user, password);
     }
     let connected = options.connect(address.server()).await;
-    connected.map_err(|error| unreachable(address).caused_by(error))
+    connected.map_err(|error| match error.kind() {
+        ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+            let message = format!("{} refuses the user and the password of the URL", address.server());
+            JournalError::new(JournalErrorKind::Unsupported, message).caused_by(error)
+        }
+        ConnectErrorKind::ServerParse
+        | ConnectErrorKind::Dns
+        | ConnectErrorKind::TimedOut
+        | ConnectErrorKind::Tls
+        | ConnectErrorKind::Io
+        | ConnectErrorKind::MaxReconnects => unreachable(address).caused_by(error),
+    })
 }
 
 /// A server that has just started does not find its streams at once.
@@ -189,13 +223,25 @@ async fn get_or_create(context: &Context, address: &Address) -> Result<Stream, J
     loop {
         match context.get_or_create_stream(config(address)).await {
             Ok(stream) => return Ok(stream),
-            Err(error) if Instant::now() >= deadline => {
-                let message = format!("cannot open {address}");
-                return Err(JournalError::new(JournalErrorKind::Retry, message).caused_by(error));
+            Err(error) => {
+                let refused = is_refused(&error);
+                if refused || Instant::now() >= deadline {
+                    let kind = if refused {
+                        JournalErrorKind::Unsupported
+                    } else {
+                        JournalErrorKind::Retry
+                    };
+                    return Err(JournalError::new(kind, format!("cannot open {address}")).caused_by(error));
+                }
+                tokio::time::sleep(PAUSE).await;
             }
-            Err(_) => tokio::time::sleep(PAUSE).await,
         }
     }
+}
+
+/// Whether the server has answered that it does not make this stream, which it answers again. It may be unavailable for a while (503).
+fn is_refused(error: &CreateStreamError) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(refusal) if refusal.code() != 503)
 }
 
 /// The settings of a new stream.
@@ -238,6 +284,12 @@ fn check(address: &Address, info: &Info) -> Result<(), JournalError> {
         (
             !config.deny_delete || !config.deny_purge,
             "lets messages be deleted (deny_delete, deny_purge)",
+        ),
+        (config.storage != StorageType::File, "is kept in memory (storage)"),
+        (config.sealed, "takes no more messages (sealed)"),
+        (
+            config.subject_transform.is_some(),
+            "changes subjects (subject_transform)",
         ),
         (
             config.mirror.is_some() || config.sources.is_some(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use annals::Position;
-use annals::journal::{Batch, Feed, JournalError, Recover, Recovered};
+use annals::journal::{Batch, Feed, JournalError, JournalErrorKind, Recover, Recovered};
 use tokio::task::AbortHandle;
 
 use crate::connection::Connection;
@@ -14,8 +14,10 @@ use crate::shared::Shared;
 /// Events of a batch, unless one message has more.
 const BATCH_EVENTS: usize = 1000;
 /// How long one message may take to arrive.
-const NEXT: Duration = Duration::from_secs(10);
+const NEXT: Duration = Duration::from_secs(3);
 const POLL: Duration = Duration::from_secs(1);
+/// How long the server may tell an earlier end than the one that was read: a server that is no leader any more does so for a while.
+const BEHIND: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(crate) struct StreamFeed {
@@ -24,6 +26,8 @@ pub(crate) struct StreamFeed {
     reader: Option<AbortHandle>,
     /// The message and the position that the store has.
     done: (u64, u64),
+    /// Since when the server has told an end that was passed before.
+    behind: Option<Instant>,
 }
 
 impl StreamFeed {
@@ -33,6 +37,7 @@ impl StreamFeed {
             shared,
             reader: None,
             done: (0, 0),
+            behind: None,
         };
         feed.restart();
         feed
@@ -47,8 +52,28 @@ impl StreamFeed {
         self.reader = self.connection.start_reader(&self.shared, sequence, position);
     }
 
+    /// # Errors
+    ///
+    /// [`Retry`](JournalErrorKind::Retry) when the stream ends before what was read, and [`Corrupt`](JournalErrorKind::Corrupt) when it still does after a
+    /// while: messages were lost.
+    fn check_end(&mut self, end: u64) -> Result<(), JournalError> {
+        let read = self.done.0;
+        if end >= read {
+            self.behind = None;
+            return Ok(());
+        }
+        let message =
+            format!("the stream ends with message {end}, and message {read} was read: the server has lost messages");
+        let since = *self.behind.get_or_insert_with(Instant::now);
+        if since.elapsed() < BEHIND {
+            return Err(JournalError::new(JournalErrorKind::Retry, message));
+        }
+        Err(JournalError::corrupt(message))
+    }
+
     fn pass(&mut self, into: &mut dyn Recover) -> Result<Recovered, JournalError> {
         let end = self.connection.end()?;
+        self.check_end(end)?;
         let (mut batch, mut bytes, mut done) = (Batch::new(), 0, self.done);
         while let Some(read) = self.shared.take(end, Instant::now() + NEXT)? {
             message::place(&mut batch, &read.events, read.first);

@@ -13,6 +13,8 @@ use futures_util::StreamExt as _;
 use crate::message;
 use crate::shared::Shared;
 
+/// Messages that the server sends ahead: they wait in memory, beside the queue.
+const BATCH_MAX: i64 = 64;
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Reads until another reader is begun, or the store is closed.
@@ -34,6 +36,7 @@ pub(crate) async fn read(stream: Stream, shared: Arc<Shared>, number: u64) {
 async fn messages(stream: &Stream, from: u64) -> Option<Ordered> {
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
+        max_batch: BATCH_MAX,
         ..OrderedConfig::default()
     };
     stream.create_consumer(config).await.ok()?.messages().await.ok()
@@ -46,7 +49,8 @@ fn take(shared: &Shared, number: u64, message: &Message) -> bool {
     };
     let sequence = info.stream_sequence;
     if sequence < wanted {
-        return true;
+        // The client has begun again at the first message: a new consumer begins at the wanted one.
+        return false;
     }
     let damaged = |reason: String| JournalError::corrupt(reason);
     if sequence > wanted {

@@ -8,6 +8,7 @@ use annals::{Appended, Clock as _, Durability, Error, Position, Result, SystemCl
 use async_nats::header::{HeaderMap, NATS_EXPECTED_LAST_SUBJECT_SEQUENCE};
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::{self, ErrorCode};
 
 use crate::connection::Connection;
 use crate::judge::{Verdict, judge};
@@ -33,6 +34,8 @@ enum Published {
     As(u64),
     /// Another message of the aggregate was faster.
     Late,
+    /// The server does not take it now.
+    Refused(JournalError),
     /// The server has it or not.
     Unknown(JournalError),
 }
@@ -78,7 +81,9 @@ impl StreamRemote {
         match published {
             Published::As(sequence) => {
                 tries.was_sent = true;
-                self.shared.await_head(sequence, deadline)?;
+                // It is stored, whatever keeps it from being read.
+                let read = self.shared.await_head(sequence, deadline);
+                read.map_err(|cause| Error::Unavailable { cause })?;
                 return Ok(judge(&self.shared.lock().heads, append));
             }
             Published::Late => self.check_time(deadline, || {
@@ -87,6 +92,7 @@ impl StreamRemote {
                     "other appends to the aggregate were faster, each time",
                 )
             })?,
+            Published::Refused(cause) => return Err(Error::Unavailable { cause }),
             Published::Unknown(cause) => {
                 tries.was_sent = true;
                 self.check_time(deadline, || cause)?;
@@ -116,13 +122,14 @@ impl StreamRemote {
     /// [`Error::Invalid`] before anything is sent: the server would end the connection, and with it the appends of other threads.
     fn check_size(&self, append: &RemoteAppend<'_>, bytes: usize) -> Result<()> {
         let most = self.connection.client.max_payload();
+        let most = self.connection.message_bytes_max.map_or(most, |max| most.min(max));
         if bytes <= most {
             return Ok(());
         }
         let count = append.events().len();
         let message = format!(
             "the append of {count} events to '{}' is a message of {bytes} bytes, and the server takes {most} at most: append fewer events at a \
-             time, or raise max_payload of the server",
+             time, or raise max_payload of the server, or max_msg_size of the stream",
             append.stream().aggregate_id
         );
         Err(Error::Invalid {
@@ -134,10 +141,9 @@ impl StreamRemote {
     fn nothing(&self, append: &RemoteAppend<'_>) -> Appended {
         let state = self.shared.lock();
         let head = state.heads.get(&append.stream().aggregate_id);
-        let end = head.map_or((Version(0), Position(0)), |head| {
-            (Version(head.version), Position(head.position))
-        });
-        Appended::new(end, end, Durability::Synced)
+        let (version, position) = (head.map_or(0, |head| head.version), state.heads.position);
+        let next = (Version(version + 1), Position(position + 1));
+        Appended::new(next, (Version(version), Position(position)), Durability::Synced)
     }
 
     /// # Errors
@@ -156,16 +162,26 @@ fn outcome(published: Option<std::result::Result<PublishAck, PublishError>>) -> 
     match published {
         Some(Ok(acknowledged)) => Published::As(acknowledged.sequence),
         Some(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Published::Late,
-        Some(Err(error)) => Published::Unknown(unknown().caused_by(error)),
+        Some(Err(error)) => match refusal(&error) {
+            // Of a stream with replicas, while the message of another is under way.
+            Some(refusal) if refusal.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Published::Late,
+            Some(refusal) if refusal.code() != 503 => {
+                let message = "the server does not take the append";
+                Published::Refused(JournalError::new(JournalErrorKind::Retry, message).caused_by(error))
+            }
+            Some(_) | None => Published::Unknown(unknown().caused_by(error)),
+        },
         None => Published::Unknown(unknown()),
     }
 }
 
+/// The answer of the server.
+fn refusal(error: &PublishError) -> Option<&jetstream::Error> {
+    std::error::Error::source(error)?.downcast_ref()
+}
+
 impl Remote for StreamRemote {
     fn append(&self, append: &RemoteAppend<'_>) -> Result<Appended> {
-        if append.events().is_empty() {
-            return Ok(self.nothing(append));
-        }
         let deadline = Instant::now() + TIMEOUT;
         let mut tries = Tries::default();
         let mut verdict = judge(&self.shared.lock().heads, append);
@@ -174,6 +190,7 @@ impl Remote for StreamRemote {
                 Verdict::Stored(appended) => return Ok(tries.acknowledge(appended)),
                 Verdict::Refused(error) if tries.is_new => return Err(error),
                 Verdict::Refused(_) => self.judge_again(append, deadline, &mut tries)?,
+                Verdict::Fits { .. } if append.events().is_empty() => return Ok(self.nothing(append)),
                 Verdict::Fits { after, first } => {
                     let published = self.publish(append, after, first)?;
                     self.settle(published, append, deadline, &mut tries)?

@@ -4,6 +4,8 @@
 //! hold the last event of a short stream, the stream is scanned. The index comes before the shards in the lock order, so a check that needs it
 //! is repeated with the index held.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use smallvec::SmallVec;
 
@@ -55,6 +57,7 @@ impl Engine {
         drop(ids);
         let mut ids = self.indexes.ids.write();
         ids.extend(&self.core, position);
+        self.indexes.ids_reached.fetch_max(ids.complete_to(), Ordering::Relaxed);
         // Downgraded without a release: a compaction in between would start with an empty index.
         RwLockWriteGuard::downgrade(ids)
     }
@@ -82,6 +85,10 @@ impl Engine {
     /// not waited for.
     fn ids_at_hand(&self, stream: &Stream) -> Option<RwLockReadGuard<'_, IdIndex>> {
         let last = stream.last_position()?;
+        // Writers whose events nobody has looked up share no lock.
+        if self.indexes.ids_reached.load(Ordering::Relaxed) < last {
+            return None;
+        }
         let ids = self.indexes.ids.try_read()?;
         (ids.complete_to() >= last).then_some(ids)
     }

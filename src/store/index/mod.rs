@@ -156,6 +156,8 @@ pub(crate) struct Indexes {
     causation: LiveIndex,
     custom: Vec<LiveIndex>,
     pub(crate) ids: parking_lot::RwLock<IdIndex>,
+    /// The position that `ids` have been complete to, to be seen without their lock.
+    pub(crate) ids_reached: AtomicU64,
 }
 
 impl Indexes {
@@ -166,6 +168,7 @@ impl Indexes {
             causation: LiveIndex::new(IndexSource::Causation),
             custom: indexers.into_iter().map(custom).collect(),
             ids: parking_lot::RwLock::default(),
+            ids_reached: AtomicU64::default(),
         }
     }
 
@@ -177,6 +180,7 @@ impl Indexes {
             causation: empty(&self.causation),
             custom: self.custom.iter().map(empty).collect(),
             ids: parking_lot::RwLock::default(),
+            ids_reached: AtomicU64::default(),
         }
     }
 

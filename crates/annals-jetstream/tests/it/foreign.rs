@@ -42,10 +42,11 @@ fn a_message_of_another_program_was_an_event() {
 #[test]
 fn a_stream_that_loses_events_was_a_store() {
     type Change = fn(&mut stream::Config);
-    let changes: [(&str, Change); 7] = [
+    let changes: [(&str, Change); 8] = [
         ("max_age", |config| {
             config.max_age = std::time::Duration::from_secs(3600);
         }),
+        ("storage", |config| config.storage = stream::StorageType::Memory),
         ("max_msgs", |config| config.max_messages = 10),
         ("max_msgs_per_subject", |config| config.max_messages_per_subject = 1),
         ("discard", |config| {

@@ -151,3 +151,50 @@ fn a_url_of_nats_named_no_store() {
     assert_eq!(parsed.exists(), Ok(true));
     assert_eq!(open(&url).read_stream("a").events().len(), 2);
 }
+
+#[test]
+fn an_append_without_events_was_not_checked() {
+    let (url, memory) = (new_url(), Store::in_memory());
+    let store = open(&url);
+    for store in [&store, &memory] {
+        store
+            .append(&order("a"), Expected::Any, vec![NewEvent::new("Placed"); 2])
+            .unwrap();
+    }
+    let none: [NewEvent<'_>; 0] = [];
+    for (id, expected) in [
+        ("a", Expected::exactly(2)),
+        ("a", Expected::NoStream),
+        ("b", Expected::exactly(7)),
+        ("b", Expected::Any),
+    ] {
+        let append = |store: &Store| {
+            store
+                .append(&order(id), expected, &none)
+                .map(|done| (done.first_version, done.last_version))
+        };
+        assert_eq!(append(&store), append(&memory), "{id}, {expected}");
+    }
+}
+
+#[test]
+fn a_store_that_was_only_to_be_read_was_created() {
+    annals_jetstream::register().unwrap();
+    let url = new_url();
+    let read = || Store::builder().read_only().open_url(&url);
+    assert!(matches!(read(), Err(Error::Invalid { .. })));
+    assert_eq!(url.parse::<StoreUrl>().unwrap().exists(), Ok(false));
+    open(&url)
+        .append(&order("a"), Expected::Any, vec![NewEvent::new("Placed")])
+        .unwrap();
+    let store = read().unwrap();
+    assert_eq!(store.read_stream("a").events().len(), 1);
+    let refused = store.append(&order("a"), Expected::Any, vec![NewEvent::new("Placed")]);
+    assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
+}
+
+#[test]
+fn more_replicas_than_servers_were_waited_for() {
+    let error = annals_jetstream::open(&format!("{}?replicas=3", new_url())).expect_err("there is one server");
+    assert!(matches!(error, Error::Unreadable { .. }), "{error:?}");
+}

@@ -1,8 +1,10 @@
 //! A server that is killed and started again while stores append.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use annals::journal::JournalErrorKind;
 use annals::{Error, Expected, NewEvent, Store};
 use uuid::Uuid;
 
@@ -12,14 +14,56 @@ use crate::{PROGRAM, arguments, open, order};
 const APPENDS: u128 = 100;
 const WRITERS: usize = 4;
 
-/// Ends the server without a warning, and starts it with the same files.
-fn kill_and_start(server: &mut Process) {
+/// Ends the server without a warning.
+fn stop(server: &mut Process) {
     // The guard kills it by SIGKILL once its own input ends.
     drop(server.guard.stdin.take());
     server.guard.wait().unwrap();
+}
+
+/// Starts it with the same files.
+fn start(server: &mut Process) {
     let arguments = arguments(&server.port.number.to_string(), &server.folder.to_string_lossy());
     server.guard = spawn(&find(PROGRAM).unwrap(), &arguments, &server.folder);
     server.wait();
+}
+
+/// What the server has of a stream is put back to an earlier state while it is down.
+#[test]
+fn a_server_that_had_lost_messages_was_followed() {
+    let mut server = Process::start(PROGRAM, arguments);
+    let store = open(&format!("{}/orders", server.url("nats")));
+    let append = || store.append(&order("a"), Expected::Any, vec![NewEvent::new("Placed")]);
+    append().unwrap();
+    stop(&mut server);
+    let (now, kept) = (server.folder.join("jetstream"), server.folder.join("kept"));
+    copy(&now, &kept);
+    start(&mut server);
+    while append().is_err() {}
+    stop(&mut server);
+    std::fs::remove_dir_all(&now).unwrap();
+    std::fs::rename(&kept, &now).unwrap();
+    start(&mut server);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let is_corrupt =
+        |error: Option<annals::JournalError>| error.is_some_and(|error| error.kind() == JournalErrorKind::Corrupt);
+    while !is_corrupt(store.fault()) {
+        assert!(std::time::Instant::now() < deadline, "{:?}", store.fault());
+        std::thread::park_timeout(std::time::Duration::from_millis(50));
+    }
+    assert!(matches!(append(), Err(Error::Corrupt { .. } | Error::Closed)));
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
 }
 
 /// Appends with ids of its own, again while the server is away, and counts what is acknowledged.
@@ -49,7 +93,8 @@ fn an_acknowledged_event_was_lost_or_doubled_when_the_server_was_killed() {
             while acknowledged.load(Ordering::SeqCst) < kill * 100 {
                 std::thread::yield_now();
             }
-            kill_and_start(&mut server);
+            stop(&mut server);
+            start(&mut server);
         }
     });
     let events = open(&url).read_all().events();
