@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use annals::journal::{Followed, JournalError, JournalErrorKind};
+use annals::journal::{JournalError, JournalErrorKind};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context, ErrorCode};
@@ -14,9 +14,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::AbortHandle;
 
 use crate::address::Address;
-use crate::feed::StreamFeed;
 use crate::reader;
-use crate::remote::StreamRemote;
 use crate::shared::Shared;
 use crate::subject;
 
@@ -40,19 +38,6 @@ pub(crate) struct Connection {
     pub(crate) address: Address,
     /// The most bytes of a message that the stream takes, if it has a limit of its own.
     pub(crate) message_bytes_max: Option<usize>,
-}
-
-/// Connects to a stream, and makes it if there is none.
-///
-/// # Errors
-///
-/// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](JournalErrorKind::Unsupported) when it refuses, or the stream
-/// is not one for a store.
-pub(crate) fn connect(address: &Address) -> Result<Followed, JournalError> {
-    let connection = Arc::new(Connection::open(address)?);
-    let shared = Arc::new(Shared::default());
-    let feed = StreamFeed::new(Arc::clone(&connection), Arc::clone(&shared));
-    Ok(Followed::new(feed, StreamRemote::new(connection, shared)))
 }
 
 /// Whether there is such a stream. Makes none.
@@ -81,7 +66,13 @@ fn run<T: Send + 'static>(
 }
 
 impl Connection {
-    fn open(address: &Address) -> Result<Self, JournalError> {
+    /// Connects to a stream, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Retry`](JournalErrorKind::Retry) when the server cannot be reached; [`Unsupported`](JournalErrorKind::Unsupported) when it refuses, or the stream
+    /// is not one for a store.
+    pub(crate) fn open(address: &Address) -> Result<Self, JournalError> {
         let (tasks, (client, context, stream)) = run(address, open(address.clone()))?;
         Ok(Self {
             tasks,

@@ -55,11 +55,17 @@ mod remote;
 mod shared;
 mod subject;
 
+use std::sync::Arc;
+
 use annals::journal::{Followed, JournalError, JournalErrorKind};
 use annals::{Builder, Error, Result, Store, UrlScheme};
 use parking_lot::Mutex;
 
 use address::Address;
+use connection::Connection;
+use feed::StreamFeed;
+use remote::StreamRemote;
+use shared::Shared;
 
 /// Opens the store at `nats://[USER:PASSWORD@]HOST[:PORT]/STREAM[?replicas=N]`, and creates the stream if there is none.
 ///
@@ -77,8 +83,10 @@ pub fn open(url: &str) -> Result<Store> {
 ///
 /// As of [`open`].
 pub fn connect(url: &str) -> Result<Followed> {
-    let address = Address::parse(url)?;
-    connection::connect(&address).map_err(of_reader)
+    let connection = Connection::open(&Address::parse(url)?).map_err(of_reader)?;
+    let (connection, shared) = (Arc::new(connection), Arc::new(Shared::default()));
+    let feed = StreamFeed::new(Arc::clone(&connection), Arc::clone(&shared));
+    Ok(Followed::new(feed, StreamRemote::new(connection, shared)))
 }
 
 /// Makes URLs of NATS name stores for [`Store::open_url`](annals::Store::open_url) and [`Store::follow`](annals::Store::follow). Both open the same: all
