@@ -375,7 +375,7 @@ fn check(
     entries.append(&mut more);
     let age = setup.generator.workload().time_to_live().filter(|_| expires);
     let expiry = age.map(|age| Expiry {
-        age,
+        age: oracle::least_age(age),
         clock: setup.clock.as_ref(),
     });
     let verified = oracle::verify_expiring(store, backend, &setup.generator, entries, expiry);

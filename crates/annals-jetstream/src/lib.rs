@@ -19,7 +19,7 @@
 //! The order of the stream is the order of the store. A position is the number of the event in the stream, so all processes agree on
 //! it. The stream forbids to delete and to purge messages, because later events would change their positions then. It can still be deleted as a whole.
 //!
-//! A store that has read a message ends following, with [`Error::Corrupt`](annals::Error::Corrupt), when the server no longer has it, for example after a loss of
+//! A store that has read a message ends following, with [`Error::Corrupt`], when the server no longer has it, for example after a loss of
 //! power with one replica. It looks once a second: a server that has lost messages and got as many others in less time is noticed only if the
 //! versions of an aggregate do not follow each other. Open the store again then.
 //!
@@ -71,8 +71,8 @@ use shared::Shared;
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`](annals::Error::Invalid) for another URL; [`Error::Unavailable`](annals::Error::Unavailable) when the server cannot be
-/// reached; [`Error::Unreadable`](annals::Error::Unreadable) when the stream has settings that lose events, or messages of another program.
+/// [`Error::Invalid`] for another URL; [`Error::Unavailable`] when the server cannot be
+/// reached; [`Error::Unreadable`] when the stream has settings that lose events, or messages of another program.
 pub fn open(url: &str) -> Result<Store> {
     Store::builder().follow_log(connect(url)?)
 }
@@ -89,12 +89,12 @@ pub fn connect(url: &str) -> Result<Followed> {
     Ok(Followed::new(feed, StreamRemote::new(connection, shared)))
 }
 
-/// Makes URLs of NATS name stores for [`Store::open_url`](annals::Store::open_url) and [`Store::follow`](annals::Store::follow). Both open the same: all
+/// Makes URLs of NATS name stores for [`Store::open_url`] and [`Store::follow`]. Both open the same: all
 /// processes append. Later calls do nothing.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`](annals::Error::Invalid) when another crate has registered `nats:`.
+/// [`Error::Invalid`] when another crate has registered `nats:`.
 pub fn register() -> Result<()> {
     static IS_REGISTERED: Mutex<bool> = Mutex::new(false);
     let mut is_registered = IS_REGISTERED.lock();

@@ -40,6 +40,12 @@ pub struct Expiry<'a> {
     pub clock: &'a dyn Clock,
 }
 
+/// The age from which an event may be missing, of a time to live. Stores expire by the wall clock, which the system sets while they run; a run is
+/// measured by a clock that nobody sets.
+pub(crate) fn least_age(time_to_live: Duration) -> Duration {
+    time_to_live / 10 * 9
+}
+
 impl Expiry<'_> {
     /// Events that were appended before this time have expired, and may be stored or not.
     pub(crate) fn cutoff(self) -> Option<Duration> {

@@ -6,6 +6,7 @@ mod probe;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::check::least_age;
 pub use self::check::{Expiry, verify, verify_expiring};
 pub use self::probe::{Probed, probe, simulate_probe};
 

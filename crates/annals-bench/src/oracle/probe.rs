@@ -71,7 +71,7 @@ fn of_worker(setup: &Setup, worker: u64, has_queries: bool) -> Result<Probed> {
         let operation = setup.generator.probe(index);
         let (entry, error) = append_one(setup, &operation, &mut events);
         entries.push(entry);
-        let age = setup.generator.workload().time_to_live();
+        let age = setup.generator.workload().time_to_live().map(super::least_age);
         let has_expired = || age.is_some_and(|age| setup.clock.now() >= entry.started + age);
         if error.is_some() {
             continue;
