@@ -23,6 +23,8 @@ const OPEN: Duration = Duration::from_secs(10);
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(100);
+/// The first version whose streams with replicas are stores: the one with which races were tried, each of which had one winner.
+const REPLICAS_SINCE: (i64, i64, i64) = (2, 15, 0);
 
 /// A runtime. When it is dropped, its tasks end.
 #[derive(Debug)]
@@ -166,10 +168,26 @@ fn unreachable(address: &Address) -> JournalError {
 
 async fn open(address: Address) -> Result<(Client, Context, Stream), JournalError> {
     let client = client(&address).await?;
+    check_version(&address, &client, address.replicas)?;
     let context = jetstream::new(client.clone());
     let stream = get_or_create(&context, &address).await?;
     check(&address, stream.cached_info())?;
+    check_version(&address, &client, stream.cached_info().config.num_replicas)?;
     Ok((client, context, stream))
+}
+
+/// Refuses a stream with replicas on a server whose expected sequences do not hold there: 2.9.10 took two messages at once behind the same one.
+fn check_version(address: &Address, client: &Client, replicas: usize) -> Result<(), JournalError> {
+    let (major, minor, patch) = REPLICAS_SINCE;
+    if replicas <= 1 || client.is_server_compatible(major, minor, patch) {
+        return Ok(());
+    }
+    let message = format!(
+        "{address} has {replicas} replicas, and NATS {} may take two appends at once to one aggregate there: use {major}.{minor} or later, or one \
+         replica",
+        client.server_info().version
+    );
+    Err(JournalError::new(JournalErrorKind::Unsupported, message))
 }
 
 async fn has_stream(address: Address) -> Result<bool, JournalError> {

@@ -27,7 +27,8 @@
 //!
 //! The store reports an append as [synced](annals::Durability::Synced) when the server has acknowledged it. What this means depends on the stream:
 //! with one replica (`?replicas=1`, as without this), the message is in the files of one server, which by default syncs them every two minutes,
-//! so it survives the end of the server's process, and may be lost with the power of its machine. With three replicas a majority has it.
+//! so it survives the end of the server's process, and may be lost with the power of its machine. With three replicas a majority has it. Replicas need NATS 2.15
+//! or later: a cluster of 2.9.10 took two appends at once to one aggregate. Clusters are not among the tests of this crate yet.
 //! `sync_interval: always` in the server's configuration syncs each message before it is acknowledged.
 //!
 //! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived: the server takes a message only behind the one that its writer has seen, so a

@@ -193,8 +193,12 @@ fn a_store_that_was_only_to_be_read_was_created() {
     assert!(matches!(refused, Err(Error::ReadOnly { .. })), "{refused:?}");
 }
 
+/// In a cluster of such servers, two appends at once to one aggregate were both taken.
 #[test]
-fn more_replicas_than_servers_were_waited_for() {
-    let error = annals_jetstream::open(&format!("{}?replicas=3", new_url())).expect_err("there is one server");
+fn replicas_of_a_server_that_takes_two_appends_at_once_were_a_store() {
+    let url = new_url();
+    let error = annals_jetstream::open(&format!("{url}?replicas=3")).expect_err("the server is too old, or alone");
     assert!(matches!(error, Error::Unreadable { .. }), "{error:?}");
+    annals_jetstream::register().unwrap();
+    assert_eq!(url.parse::<StoreUrl>().unwrap().exists(), Ok(false));
 }
