@@ -37,7 +37,7 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
         return into_server(url, global, import, out);
     }
     if import.include_dropped {
-        let text = "--include-dropped is for durable stores: name one with --store file:DIR";
+        let text = "--include-dropped is for durable stores and servers: name one with --store file:DIR";
         return Err(Failure::Usage(text.to_owned()));
     }
     let mut loader = Loader::new()?;

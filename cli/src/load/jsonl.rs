@@ -75,7 +75,7 @@ fn check_object(line: &str) -> Result<(), BadLine> {
     Ok(())
 }
 
-/// The line as text. One look at all of it costs less than one at each of its strings.
+/// The line as text. Checking the whole line costs less than checking each of its strings.
 fn text_of(line: &[u8]) -> Result<&str, BadLine> {
     str::from_utf8(line).map_err(|error| {
         let valid = error.valid_up_to();

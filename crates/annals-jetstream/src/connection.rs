@@ -42,7 +42,7 @@ pub(crate) struct Connection {
     pub(crate) message_bytes_max: Option<usize>,
 }
 
-/// Whether there is such a stream. Makes none.
+/// Whether there is such a stream. Creates none.
 ///
 /// # Errors
 ///
@@ -68,7 +68,7 @@ fn run<T: Send + 'static>(
 }
 
 impl Connection {
-    /// Connects to a stream, and makes it if there is none.
+    /// Connects to a stream, and creates it if there is none.
     ///
     /// # Errors
     ///
@@ -120,9 +120,7 @@ impl Connection {
             None => Err(error),
         }
     }
-}
 
-impl Connection {
     fn check_same(&self, info: &Info) -> Result<(), JournalError> {
         if info.created == self.stream.cached_info().created {
             return Ok(());
@@ -248,7 +246,7 @@ async fn get_or_create(context: &Context, address: &Address) -> Result<Stream, J
     }
 }
 
-/// Whether the server has answered that it does not make this stream, which it answers again. It may be unavailable for a while (503).
+/// Whether the server refuses to create this stream, so that a retry does not help. While it is unavailable it answers with 503.
 fn is_refused(error: &CreateStreamError) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(refusal) if refusal.code() != 503)
 }
@@ -312,6 +310,8 @@ fn check(address: &Address, info: &Info) -> Result<(), JournalError> {
     };
     Err(JournalError::new(
         JournalErrorKind::Unsupported,
-        format!("{address} cannot be a store, because the stream {fault}: name another stream, which is made then"),
+        format!(
+            "{address} cannot be a store, because the stream {fault}: name a stream that does not exist yet, so that it is created"
+        ),
     ))
 }

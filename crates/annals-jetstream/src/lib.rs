@@ -2,7 +2,7 @@
 //!
 //! Each process reads the whole stream into its memory, and answers every query from there. An append is one message. It goes to the subject
 //! of its aggregate, and names the last message that the writer knows there: when another process was faster, the server refuses it, and
-//! the append conflicts, or is tried again if any version is expected. So no process needs a lease, and none leads.
+//! the append conflicts, or is tried again if any version is expected. No process needs a lease, and all are equal.
 //!
 //! ```no_run
 //! use annals::{Expected, NewEvent, StreamId};
@@ -20,25 +20,25 @@
 //! it. The stream forbids to delete and to purge messages, because later events would change their positions then. It can still be deleted as a whole.
 //!
 //! A store that has read a message ends following, with [`Error::Corrupt`], when the server no longer has it, for example after a loss of
-//! power with one replica. It looks once a second: a server that has lost messages and got as many others in less time is noticed only if the
-//! versions of an aggregate do not follow each other. Open the store again then.
+//! power with one replica. It checks once a second: if the server loses messages and receives as many others in less time, the store notices only when the versions of an aggregate do
+//! not follow each other. Open the store again then.
 //!
 //! # What an acknowledgement means
 //!
 //! The store reports an append as [synced](annals::Durability::Synced) when the server has acknowledged it. What this means depends on the stream:
-//! with one replica (`?replicas=1`, as without this), the message is in the files of one server, which by default syncs them every two minutes,
+//! with one replica (`?replicas=1`, the default), the message is in the files of one server, which by default syncs them every two minutes,
 //! so it survives the end of the server's process, and may be lost with the power of its machine. With three replicas a majority has it. Replicas need NATS 2.15
 //! or later: a cluster of 2.9.10 took two appends at once to one aggregate. Clusters are not among the tests of this crate yet.
 //! `sync_interval: always` in the server's configuration syncs each message before it is acknowledged.
 //!
-//! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived: the server takes a message only behind the one that its writer has seen, so a
-//! second try is refused if the first has arrived, and the ids of the events tell whose message it was.
+//! When the answer to a publish is lost, the store reads the stream to learn whether the message arrived. The server stores a message only if the last
+//! one of its aggregate is the one that the writer knows. So it refuses a second attempt if the first has arrived, and the ids of the events show whose message it is.
 //!
 //! # Limits
 //!
 //! Like all stores that follow a log, these append to one aggregate at a time, and neither truncate nor delete. A process needs 50 to 140 bytes
-//! for each event and about 150 for each aggregate beside its store, to check versions and ids. It reads the stream from its beginning when it opens. Reads
-//! grow with the processes, which share nothing; appends are bounded by the stream.
+//! for each event and about 150 for each aggregate beside its store, to check versions and ids. It reads the stream from its beginning when it opens. The
+//! rate of reads grows with the number of processes, which share nothing; the rate of appends is bounded by the stream.
 //!
 //! The time of recording is that of the clock of the process that appends: the clocks of the processes should agree. There is no TLS yet, so a password
 //! is sent in clear text.

@@ -62,7 +62,7 @@ fn take(shared: &Shared, number: u64, message: &Message) -> bool {
     match message::decode(&message.payload) {
         Ok(events) => shared.add(number, sequence, events, message.payload.len()),
         Err(reason) => shared.fail(damaged(format!(
-            "message {sequence} with the subject '{}' is no append: {reason}",
+            "message {sequence} with the subject '{}' is not an append of Annals: {reason}",
             message.subject
         ))),
     }

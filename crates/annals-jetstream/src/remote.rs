@@ -30,13 +30,13 @@ pub(crate) struct StreamRemote {
 
 /// How a publish ended.
 enum Published {
-    /// The server has the message with this sequence.
+    /// The server stored the message with this sequence.
     As(u64),
-    /// Another message of the aggregate was faster.
+    /// Another message of the aggregate was stored first.
     Late,
-    /// The server does not take it now.
+    /// The server refused the message.
     Refused(JournalError),
-    /// The server has it or not.
+    /// Whether the server stored the message is not known.
     Unknown(JournalError),
 }
 
@@ -70,7 +70,7 @@ impl StreamRemote {
         Ok(judge(&self.shared.lock().heads, append))
     }
 
-    /// Judges an append again after it was published. A publish without an answer is settled by what the stream has.
+    /// Judges an append again after it was published. If the answer was lost, the stream shows whether the message arrived.
     fn settle(
         &self,
         published: Published,
@@ -89,7 +89,7 @@ impl StreamRemote {
             Published::Late => self.check_time(deadline, || {
                 JournalError::new(
                     JournalErrorKind::Retry,
-                    "other appends to the aggregate were faster, each time",
+                    "another append to the aggregate was stored first, at each attempt",
                 )
             })?,
             Published::Refused(cause) => return Err(Error::Unavailable { cause }),
@@ -166,7 +166,7 @@ fn outcome(published: Option<std::result::Result<PublishAck, PublishError>>) -> 
             // Of a stream with replicas, while the message of another is under way.
             Some(refusal) if refusal.error_code() == ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT => Published::Late,
             Some(refusal) if refusal.code() != 503 => {
-                let message = "the server does not take the append";
+                let message = "the server refuses the append";
                 Published::Refused(JournalError::new(JournalErrorKind::Retry, message).caused_by(error))
             }
             Some(_) | None => Published::Unknown(unknown().caused_by(error)),

@@ -129,7 +129,7 @@ impl Server {
     }
 }
 
-/// Lets as many connections wait to be accepted as the server takes, where the standard library lets 128: a burst of more was reset.
+/// Lets as many connections wait to be accepted as the server serves at once. The standard library lets 128 wait; the system may reset what comes beyond.
 fn widen(listener: &std::net::TcpListener, connections: usize) -> io::Result<()> {
     let waiting = i32::try_from(connections).unwrap_or(i32::MAX).max(WAITING_MIN);
     SockRef::from(listener).listen(waiting)

@@ -1,7 +1,7 @@
 //! Duplicate appends, detected event by event by the ids that the caller sets.
 //!
-//! An id is known while its event is retained, and only to its own aggregate. The index of ids, which follows the log, tells; where it does not
-//! hold the last event of a short stream, the stream is scanned. The index comes before the shards in the lock order, so a check that needs it
+//! An id is known while its event is retained, and only to its own aggregate. The index of ids, which follows the log, is asked if it covers
+//! the stream; otherwise a short stream is scanned. The index comes before the shards in the lock order, so a check that needs it
 //! is repeated with the index held.
 
 use std::sync::atomic::Ordering;
@@ -81,11 +81,11 @@ impl Engine {
         }
     }
 
-    /// The index of ids, if it holds the last event of the stream and nobody writes it: it comes before the shards in the lock order, so it is
-    /// not waited for.
+    /// The index of ids, if it covers the last event of the stream and is not being extended. It comes before the shards in the lock order, so this
+    /// call must not wait for it.
     fn ids_at_hand(&self, stream: &Stream) -> Option<RwLockReadGuard<'_, IdIndex>> {
         let last = stream.last_position()?;
-        // Writers whose events nobody has looked up share no lock.
+        // Unless events are looked up by id, writers do not touch the lock of the index.
         if self.indexes.ids_reached.load(Ordering::Relaxed) < last {
             return None;
         }

@@ -156,7 +156,7 @@ pub(crate) struct Indexes {
     causation: LiveIndex,
     custom: Vec<LiveIndex>,
     pub(crate) ids: parking_lot::RwLock<IdIndex>,
-    /// The position that `ids` have been complete to, to be seen without their lock.
+    /// The highest position that `ids` has been complete to, readable without its lock.
     pub(crate) ids_reached: AtomicU64,
 }
 

@@ -40,8 +40,8 @@ pub struct Expiry<'a> {
     pub clock: &'a dyn Clock,
 }
 
-/// The age from which an event may be missing, of a time to live. Stores expire by the wall clock, which the system sets while they run; a run is
-/// measured by a clock that nobody sets.
+/// The age from which an event may be missing: nine tenths of its time to live. Stores expire events by the wall clock, which the system may set during a
+/// run; the run itself is measured by a monotonic clock.
 pub(crate) fn least_age(time_to_live: Duration) -> Duration {
     time_to_live / 10 * 9
 }

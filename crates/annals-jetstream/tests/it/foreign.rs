@@ -36,7 +36,10 @@ fn a_message_of_another_program_was_an_event() {
     });
     let error = annals_jetstream::open(&url).expect_err("it is no event");
     let text = error.to_string();
-    assert!(text.contains("message 2") && text.contains("is no append"), "{error:?}");
+    assert!(
+        text.contains("message 2") && text.contains("is not an append of Annals"),
+        "{error:?}"
+    );
 }
 
 #[test]

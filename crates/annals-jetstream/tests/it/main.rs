@@ -127,7 +127,7 @@ fn an_append_that_is_too_large_ended_the_connection() {
 fn a_password_was_in_the_error_of_a_server_that_is_gone() {
     let port = cluster::Port::free();
     let url = format!("nats://anna:secret@127.0.0.1:{}/orders", port.number);
-    let error = annals_jetstream::open(&url).expect_err("nobody listens");
+    let error = annals_jetstream::open(&url).expect_err("no server listens");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("secret"), "{error}");
 }
