@@ -1,10 +1,16 @@
 //! The conformance suites, and what a crash, another program or damage leaves in the directory.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use annals::journal::{Followed, Journal, JournalError};
 use annals::testing::conformance::{Log, Storage};
+use annals::{Durability, Expected, NewEvent, Position, Store, StreamId};
 
-use super::*;
+use super::directory::Directory;
+use super::follower::follow;
+use super::journal::DirectoryJournal;
 
 /// A directory that is removed at the end.
 struct Temporary(PathBuf);
