@@ -104,7 +104,7 @@ pub(crate) struct Run {
 /// Where results and data are.
 #[derive(Debug, Args)]
 pub(crate) struct To {
-    /// The folder of the result, which must be empty or not exist [default: annals-bench-TIME]
+    /// The folder of the result: an empty one, or a new one in a folder that exists [default: annals-bench-TIME]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Where backends keep their files meanwhile: what is measured is this disk [default: in the folder of the result]

@@ -1,9 +1,9 @@
 //! `man`: the manual pages, from the same definition as `--help`.
 
-use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 
+use annals::journal::file::Folder;
 use clap::Command;
 use clap_mangen::Man as Page;
 
@@ -20,7 +20,7 @@ pub(crate) fn write(man: &Man, out: &mut Out<'_>) -> Outcome {
     let Some(to) = &man.to else {
         return Ok(Page::new(program).render(out.stdout)?);
     };
-    fs::create_dir_all(to).map_err(|error| Failure::Runtime(of_output(to, &error)))?;
+    Folder::create(to).map_err(|error| Failure::Runtime(of_output(to, &error)))?;
     let written = write_all(&program, to, man.force)?;
     let text = format!("{} written to {}", counted(written, "manual page"), to.display());
     Ok(out.hint(&clean(&text))?)

@@ -224,6 +224,7 @@ fn a_mistyped_target_was_created_with_its_parents() {
         refused.push(run(program().arg("--store").arg(&url).args(archive).arg(to)).failed(1));
     }
     refused.push(run(program().arg("repair").arg(&store).arg("--to").arg(&targets[0])).failed(1));
+    refused.push(run(program().args(["man", "--to"]).arg(folder.path("absent/man1"))).failed(1));
     for message in refused {
         assert!(message.contains("absent does not exist"), "{message}");
     }

@@ -133,6 +133,8 @@ fn formats_for_programs_have_every_figure() {
 #[test]
 fn the_report_needs_nothing_else_and_trusts_no_text() {
     let folder = Folder::new();
+    // The name has a slash.
+    fs::create_dir_all(folder.path("result</title><script>alert(1)<").parent().unwrap()).unwrap();
     measured(&folder, "result</title><script>alert(1)<", "memory", &["--seed", "7"]).ok();
     let report = fs::read_to_string(folder.path("result</title><script>alert(1)<").join("report.html")).unwrap();
     for forbidden in ["<script", "http:", "https:", " src=", "<link", "url(", "@import"] {
@@ -393,6 +395,26 @@ fn conflicts_explain_a_rate() {
     )
     .ok();
     assert!(shown.contains("were refused by a conflict"), "{shown}");
+}
+
+#[test]
+fn a_mistyped_folder_of_a_result_was_created_with_its_parents() {
+    let folder = Folder::new();
+    let measured = |more: [&str; 2]| run(bench(&["run", "--backends", "null"]).args(more)).failed(1);
+    let (out, data) = (folder.path("absent/result"), folder.path("absent/data"));
+    let refused = [
+        measured(["--out", out.to_str().unwrap()]),
+        run(bench(&["run", "--backends", "null", "--data"])
+            .arg(&data)
+            .arg("--out")
+            .arg(folder.path("result")))
+        .failed(1),
+    ];
+    for message in refused {
+        assert!(message.contains("absent"), "{message}");
+        assert!(message.contains("does not exist"), "{message}");
+    }
+    assert!(!folder.path("absent").exists() && !folder.path("result").exists());
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn the_manual_page_has_every_command() {
 #[test]
 fn a_folder_gets_a_page_for_each_command() {
     let folder = Folder::new();
-    let to = folder.path("share/man1");
+    let to = folder.path("man1");
     let write = |more: &[&str]| run(program().args(["man", "--to"]).arg(&to).args(more));
     let message = write(&[]);
     assert!(message.stderr.contains("manual pages written to"), "{}", message.stderr);

@@ -1,15 +1,17 @@
 //! Measuring: a plan, its progress, and the files of its result.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
+use annals::journal::file::Folder as StoreFolder;
 use annals_bench::backends::{self, NAMES, is_named};
 use annals_bench::crash::Program;
 use annals_bench::plan::{Plan, Progress, Row};
 use annals_bench::report;
-use annals_bench::results::{Build, FORMAT, Folder, Manifest, Summary, work_of};
+use annals_bench::results::{Build, FORMAT, Folder, Manifest, ResultsError, Summary, work_of};
 use annals_bench::run::{Phase, RunError};
 use annals_bench::workload::Workload;
 use annals_bench::{Machine, SelfTest};
@@ -49,9 +51,9 @@ impl Session {
     pub(super) fn begin(asked: &Asked, rows: &[Workload], out: &Out<'_>) -> Outcome<Self> {
         check_names(&asked.backends)?;
         check_rows(rows)?;
-        let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out)))?;
+        let folder = Folder::create(&asked.out.clone().unwrap_or_else(|| default_folder(out))).map_err(not_created)?;
         interrupt::unfinished_folder(&folder.claim_file());
-        let data = Data::create(asked.data.as_deref().unwrap_or(folder.path())).inspect_err(|_| release(&folder))?;
+        let data = Data::create(asked.data.as_deref().unwrap_or(folder.path())).inspect_err(|_| discard(&folder))?;
         let manifest = Manifest {
             format: FORMAT,
             tool: env!("CARGO_PKG_VERSION").to_owned(),
@@ -82,9 +84,7 @@ impl Session {
     /// Removes the folders of an empty result.
     pub(super) fn discard(self) {
         drop(self.data);
-        release(&self.folder);
-        // A folder that is not empty or cannot be removed does no harm.
-        drop(fs::remove_dir(self.folder.path()));
+        discard(&self.folder);
     }
 
     /// Writes the files.
@@ -120,6 +120,23 @@ fn label(kind: &str, name: &str, all: &[String]) -> String {
     // A user, and a password, are no part of a place.
     let place = place.rsplit_once('@').map_or(place, |(_, place)| place);
     format!("{kind} {place}")
+}
+
+/// What is missing is above the folder of the result, and not a result.
+fn not_created(error: ResultsError) -> Failure {
+    match error {
+        ResultsError::File { path, error, .. } if error.kind() == ErrorKind::NotFound => {
+            Failure::Runtime(of_output(&path, &error))
+        }
+        other @ (ResultsError::File { .. } | ResultsError::Invalid { .. }) => other.into(),
+    }
+}
+
+/// Removes the folder of an empty result.
+fn discard(folder: &Folder) {
+    release(folder);
+    // A folder that is not empty or cannot be removed does no harm.
+    drop(fs::remove_dir(folder.path()));
 }
 
 /// The folder is no longer written to.
@@ -210,7 +227,9 @@ impl Data {
 
     pub(super) fn create(parent: &Path) -> Outcome<Self> {
         let path = parent.join(format!("data-{}", std::process::id()));
-        fs::create_dir_all(&path).map_err(|error| Failure::Runtime(of_output(&path, &error)))?;
+        for folder in [parent, &path] {
+            StoreFolder::create(folder).map_err(|error| Failure::Runtime(of_output(folder, &error)))?;
+        }
         interrupt::unfinished_folder(&path);
         Ok(Self(path))
     }

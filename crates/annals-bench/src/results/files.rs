@@ -57,7 +57,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Creates the folder, which must be empty or not exist, and claims it with a file `running` until [`release`](Self::release).
+    /// Creates the folder, which must be empty or not exist, but not its parents, and claims it with a file `running` until [`release`](Self::release).
     ///
     /// # Errors
     ///
@@ -75,7 +75,7 @@ impl Folder {
     fn claim(&self) -> io::Result<()> {
         let taken = |text: &str| Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
         let (claim, filled) = (self.claim_file(), "the folder holds files; name another one");
-        fs::create_dir_all(&self.path)?;
+        annals::journal::file::Folder::create(&self.path)?;
         let claimed = "another run writes to it, or was killed; name another folder, or remove this one";
         if claim.exists() {
             return taken(claimed);
