@@ -61,6 +61,7 @@ impl Change {
 /// A figure before and after.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Compared {
     /// The workload.
     pub workload: String,
@@ -89,6 +90,7 @@ impl Compared {
 /// Two results side by side.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Comparison {
     /// What makes them unlike; empty if nothing does.
     pub unlike: Vec<String>,

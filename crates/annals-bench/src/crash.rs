@@ -46,6 +46,7 @@ pub struct Program {
 
 /// The state of a store whose process was killed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Recovery {
     /// The time to open it again.
     pub opened: Duration,

@@ -38,6 +38,7 @@ pub struct Row {
 
 /// Where a plan is.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Progress<'a> {
     /// The name of the backend.
     pub backend: &'a str,

@@ -28,6 +28,7 @@ const LATE_MAX: Duration = Duration::from_secs(5);
 
 /// The results of the readers of a run.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Seen {
     /// From the start of an append until a reader had its first event, of all readers.
     pub after: Samples,

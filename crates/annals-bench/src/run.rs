@@ -37,6 +37,7 @@ const REPLAY_PAGE: usize = 1_000;
 
 /// The result of a run.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Run {
     /// The measurements.
     pub loaded: Loaded,

@@ -17,6 +17,7 @@ const SPARE: f64 = 1.2;
 
 /// The limit of a response time.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Limit {
     /// The part of the operations, such as 0.99.
     pub share: f64,

@@ -64,6 +64,7 @@ pub struct Span {
 
 /// The result of a load.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Loaded {
     /// Times and counts.
     pub recording: Recording,

@@ -52,6 +52,7 @@ pub struct Entry {
 
 /// The times of one kind of operations.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct KindTimes {
     /// From the start to the end.
     pub service: Samples,
@@ -76,6 +77,7 @@ pub struct Slot {
 
 /// The records of the workers of a load.
 #[derive(Clone, Debug, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Recording {
     kinds: Vec<KindTimes>,
     /// From the time at which an operation was due to its start.

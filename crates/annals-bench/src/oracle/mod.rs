@@ -80,6 +80,7 @@ pub struct Violation {
 
 /// The result of the oracle.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Verdict {
     /// Whether there was anything to check: `null` stores no events.
     pub is_checked: bool,
