@@ -51,18 +51,6 @@ pub(crate) fn run(global: &Global, import: &Import, out: &mut Out<'_>) -> Outcom
     sections.write(out)
 }
 
-/// Where the events of a durable store are.
-fn place(url: &StoreUrl) -> &'static str {
-    if url.folder().is_some() {
-        return "safe on disk";
-    }
-    if url.to_string().starts_with("nats:") {
-        "safe in the stream"
-    } else {
-        "safe in the database"
-    }
-}
-
 /// Appends `files` to a durable store.
 fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Target>, out: &mut Out<'_>) -> Outcome {
     let options = options(global)?;
@@ -72,11 +60,11 @@ fn into_store(url: &StoreUrl, global: &Global, import: &Import, into: Option<&Ta
     }
     let store = durable::open_to_import(url, out)?;
     let watch = Watch::start(store.clone());
-    let mut loader = Loader::into_durable(store, import.include_dropped);
+    let mut loader = Loader::into_durable(store, durable::place_of(url), import.include_dropped);
     load_files(&mut loader, global, &import.files, into, out)?;
     drop(watch);
     let report = &loader.report;
-    out.hint(&told(report, place(url)))?;
+    out.hint(&told(report, durable::place_of(url)))?;
     if report.dropped > 0 {
         out.hint(&format!(
             "{} left out: the store has dropped events of their aggregates (archived, truncated, deleted, or past a limit), and these may be \

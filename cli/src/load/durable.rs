@@ -103,3 +103,12 @@ fn refusal(error: Error, url: &StoreUrl) -> Failure {
         _ => error.into(),
     }
 }
+
+/// How a report calls events that the store at `url` has synced.
+pub(crate) fn place_of(url: &StoreUrl) -> &'static str {
+    if url.folder().is_some() {
+        "safe on disk"
+    } else {
+        "safe in the store"
+    }
+}

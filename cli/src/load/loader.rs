@@ -82,6 +82,8 @@ enum Kind {
     Memory(Arc<LogClock>),
     /// Events are recorded at the current time, and none is stored twice.
     Durable {
+        /// How a report calls events that are synced.
+        place: &'static str,
         identity: Identity,
         /// The last position before anything was loaded.
         before: Position,
@@ -144,16 +146,17 @@ impl Loader {
     }
 
     /// Appends to a store with a journal. The events of every loaded file are synced, and so are those of a file that was not
-    /// loaded to its end.
+    /// loaded to its end; reports say that they are `place`, such as "safe on disk".
     ///
     /// Events that the store had dropped stay dropped, unless `brings_back` is set.
-    pub(crate) fn into_durable(store: Store, brings_back: bool) -> Self {
+    pub(crate) fn into_durable(store: Store, place: &'static str, brings_back: bool) -> Self {
         let before = store.visible();
         let dropped = (!brings_back).then(|| Dropped::of(&store));
         Self {
             store,
             report: Report::default(),
             kind: Kind::Durable {
+                place,
                 identity: Identity::default(),
                 before,
                 came_again: Positions::default(),
@@ -172,7 +175,7 @@ impl Loader {
         let loaded = self.load_lines(path, options);
         let loaded = match self.kind {
             Kind::Memory(_) => loaded,
-            Kind::Durable { .. } => self.make_safe(path, self.report.stored() - stored_before, loaded),
+            Kind::Durable { place, .. } => self.make_safe(path, self.report.stored() - stored_before, place, loaded),
         };
         self.report.elapsed += started.elapsed();
         loaded
@@ -194,17 +197,17 @@ impl Loader {
     }
 
     /// Waits until everything is synced. Reports it if the file was not loaded to its end.
-    fn make_safe(&self, path: &Path, stored: u64, loaded: Outcome) -> Outcome {
+    fn make_safe(&self, path: &Path, stored: u64, place: &str, loaded: Outcome) -> Outcome {
         if let Err(error) = self.store.wait_durable(self.store.visible()) {
             return Err(Failure::Runtime(format!(
-                "{}; everything up to position {} is safe on disk",
+                "{}; everything up to position {} is {place}",
                 of_store(&error),
                 self.store.reached(Durability::Synced)
             )));
         }
         let safe = || {
             let (events, are) = (counted(stored, "event"), if stored == 1 { "is" } else { "are" });
-            format!("{events} of {} {are} safe on disk", path.display())
+            format!("{events} of {} {are} {place}", path.display())
         };
         loaded.map_err(|failure| match failure {
             Failure::Interrupted(_) => Failure::Interrupted(format!("{}; run the same command again to go on", safe())),
