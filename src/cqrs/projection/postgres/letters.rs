@@ -41,6 +41,19 @@ impl<P: SqlProjection> SqlProjected<P> {
     ///
     /// [`StopReason::Database`] when the database is unavailable; [`StopReason::Superseded`] when another processor of the name has started.
     pub fn replay_letters(&self) -> Result<u64, StopReason> {
+        self.replay_each(|_| true)
+    }
+
+    /// As [`replay_letters`](Self::replay_letters), but only the events of an aggregate.
+    ///
+    /// # Errors
+    ///
+    /// As [`replay_letters`](Self::replay_letters).
+    pub fn replay_letters_of(&self, aggregate_id: &str) -> Result<u64, StopReason> {
+        self.replay_each(|letter| letter.aggregate_id == *aggregate_id)
+    }
+
+    fn replay_each(&self, is_wanted: impl Fn(&Letter) -> bool) -> Result<u64, StopReason> {
         let mut opened = self.open().map_err(Trouble::into_reason)?;
         let _handling = Handling::of(&self.model.name);
         let (mut applied, mut after, mut failed) = (0, Position(0), Vec::<Name>::new());
@@ -51,7 +64,7 @@ impl<P: SqlProjection> SqlProjected<P> {
                 return Ok(applied);
             };
             after = letter.position;
-            if failed.contains(&letter.aggregate_id) {
+            if !is_wanted(&letter) || failed.contains(&letter.aggregate_id) {
                 continue;
             }
             if self.fenced(&mut opened, |batch| self.replay(batch, &letter))? {
