@@ -1,4 +1,4 @@
-//! A program that serves its own store: clients look at its processor, its dead letters and its saga, and control them.
+//! A program that serves its own store: clients look at its orders, its processor, its dead letters and its saga, and control them.
 //!
 //! ```console
 //! cargo run -p annals-server --example program
@@ -11,14 +11,49 @@ use std::error::Error;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use annals::cqrs::{Action, Delivered, HandlerError, OnFailure, Processors, Route, Saga, SendError};
+use annals::cqrs::{
+    Action, Aggregate, Aggregates, Delivered, HandlerError, OnFailure, Processors, Route, Saga, SendError,
+};
 use annals::{Event, Expected, NewEvent, Store, StreamId};
 use annals_server::{Program, Server, stop_signal};
 
-#[derive(serde::Deserialize)]
+#[derive(serde::Deserialize, serde::Serialize)]
 enum OrderEvent {
     Placed,
     Paid,
+}
+
+/// An order, with its history in words.
+#[derive(serde::Serialize)]
+struct Order {
+    status: &'static str,
+    history: Vec<String>,
+}
+
+impl Aggregate for Order {
+    const TYPE: &'static str = "Order";
+    type Event = OrderEvent;
+    type Command = ();
+    type Rejection = ();
+
+    fn initial() -> Self {
+        Self {
+            status: "new",
+            history: Vec::new(),
+        }
+    }
+
+    fn decide(&self, (): &()) -> Result<Vec<OrderEvent>, ()> {
+        Ok(Vec::new())
+    }
+
+    fn evolve(&mut self, event: OrderEvent) {
+        self.status = match event {
+            OrderEvent::Placed => "placed",
+            OrderEvent::Paid => "paid",
+        };
+        self.history.push(format!("it is <b>{}</b>", self.status));
+    }
 }
 
 /// Ships each order that is paid.
@@ -68,6 +103,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let program = Program::new()
         .processors(&processors)
         .subscription(&mailer)
+        .states(&Aggregates::<Order>::new(&store))
         .saga(&shipping);
     let server = Server::builder(store).program(program).build()?;
     let listener = TcpListener::bind("127.0.0.1:0")?;

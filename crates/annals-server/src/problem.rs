@@ -87,6 +87,8 @@ kinds! {
         "The program has ended the processor, or its store was closed. Only the program can start it again.";
     SagaNotRunning, "saga-not-running", CONFLICT, "The saga does not run",
         "The processor of the saga is paused, has stopped or has ended. Nothing was changed. `detail` says which. Resume it, and repeat the request.";
+    NoState, "no-state", CONFLICT, "The state cannot be shown",
+        "An event does not decode, events that the state depends on are gone, or the state is too large or no JSON. `detail` says which.";
     Gone, "aggregate-deleted", GONE, "The aggregate was deleted for ever",
         "The aggregate has a tombstone. Nothing was written. Use another id.";
     Precondition, "precondition-failed", PRECONDITION_FAILED, "The precondition failed",

@@ -59,7 +59,7 @@ const FILTERS: &[&str] = &[
     "system",
 ];
 /// The parameters by which reads wait for a position.
-const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
+pub(super) const WAITS: &[&str] = &["minPosition", "timeoutSeconds"];
 
 /// Every operation.
 pub(super) fn all(parts: Parts) -> Vec<Operation> {
@@ -79,6 +79,7 @@ pub(super) fn all(parts: Parts) -> Vec<Operation> {
         all.extend(program_operations::dead_letters());
         all.extend(program_operations::messages());
         all.extend(program_operations::sagas());
+        all.extend(program_operations::states());
     }
     if parts.has_test_api {
         all.extend(test_operations::namespaces());

@@ -58,7 +58,7 @@ fn plain() -> Vec<Plain> {
     all.extend(of_queries());
     all.extend(of_summaries());
     all.extend(of_programs());
-    all.extend(of_sagas());
+    all.extend(of_sagas_and_states());
     all.extend(of_tests());
     all
 }
@@ -403,8 +403,15 @@ fn of_tests() -> Vec<Plain> {
     ]
 }
 
-fn of_sagas() -> Vec<Plain> {
+fn of_sagas_and_states() -> Vec<Plain> {
     vec![
+        (
+            "stateVersion",
+            "query",
+            "version",
+            "The version of the last event that the state contains; the last one by default. 0 is the state before the first event.",
+            number(),
+        ),
         ("saga", "path", "saga", "The type of a saga.", text()),
         (
             "sagaKey",

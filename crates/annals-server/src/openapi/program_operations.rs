@@ -1,6 +1,7 @@
 //! The operations on the parts of a mounted program.
 
 use super::operation::{Body, Operation, Reply, get, of, with};
+use super::operations::WAITS;
 use crate::problem::Kind;
 
 /// The operations on processors.
@@ -193,6 +194,27 @@ pub(super) fn messages() -> Vec<Operation> {
             )
         },
     ]
+}
+
+/// The operations on the states of aggregates.
+pub(super) fn states() -> Vec<Operation> {
+    vec![Operation {
+        parameters: with(&[&["aggregateId", "stateVersion"], WAITS]),
+        replies: &[(200, "The state.", Reply::Json("AggregateState"))],
+        problems: &[
+            Kind::NotFound,
+            Kind::NotVisible,
+            Kind::NoState,
+            Kind::Gone,
+            Kind::Unavailable,
+        ],
+        ..get(
+            "/v1/streams/{aggregateId}/state",
+            "state",
+            "streams",
+            "The state that the program folds from the events of an aggregate",
+        )
+    }]
 }
 
 /// The operations on sagas.

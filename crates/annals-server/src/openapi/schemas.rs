@@ -321,6 +321,13 @@ fn sagas() -> Value {
     });
     let saga = json!({ "name": text(), "active": number(), "stuck": number() });
     json!({
+        "AggregateState": object(
+            &json!({
+                "aggregateId": text(), "aggregateType": text(), "version": number(),
+                "state": { "description": "The state as the program writes it as JSON." },
+            }),
+            &[],
+        ),
         "Sagas": object(&json!({ "sagas": list(&object(&saga, &[])) }), &[]),
         "SagaInstance": object(&instance, &[]),
         "SagaInstances": object(

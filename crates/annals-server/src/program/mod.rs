@@ -4,14 +4,18 @@ mod failure;
 mod messages;
 mod processors;
 mod sagas;
+mod states;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use annals::cqrs::{
-    BusError, CommandBus, Context, Message, Processor, ProcessorStatus, Processors, QueryBus, Saga, Sagas, Subscription,
+    Aggregate, Aggregates, BusError, Codec, CommandBus, Context, Message, Processor, ProcessorStatus, Processors,
+    QueryBus, Saga, Sagas, Subscription,
 };
+#[cfg(feature = "postgres")]
+use annals::cqrs::{SqlProjected, SqlProjection};
 use axum::http::HeaderMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -23,8 +27,10 @@ pub use self::failure::Failure;
 pub(crate) use self::messages::Route;
 pub(crate) use self::processors::DeadLetters;
 pub(crate) use self::sagas::Instances;
+pub(crate) use self::states::States;
 
-/// The parts of a program that clients of its server control and call: processors and their dead letters, sagas, commands and queries.
+/// The parts of a program that clients of its server control and call: processors and their dead letters, sagas, commands and
+/// queries, and the states of aggregates.
 /// [`Builder::program`](crate::Builder::program) adds them to a server.
 ///
 /// ```
@@ -52,6 +58,7 @@ pub struct Program {
     sets: Vec<Processors>,
     subscriptions: BTreeMap<String, Subscribed>,
     sagas: BTreeMap<&'static str, Arc<dyn Instances>>,
+    states: BTreeMap<&'static str, Arc<dyn States>>,
     commands: BTreeMap<&'static str, Route>,
     queries: BTreeMap<&'static str, Route>,
     context: Option<Arc<Complete>>,
@@ -60,7 +67,7 @@ pub struct Program {
 /// Completes the context of a message by the headers of its request.
 type Complete = dyn Fn(&HeaderMap, Context) -> Result<Context, Failure> + Send + Sync;
 
-/// A subscription, without the type of its events.
+/// A subscription or a read model, without the type of its events.
 #[derive(Clone)]
 struct Subscribed {
     processor: Processor,
@@ -73,6 +80,7 @@ impl fmt::Debug for Program {
             .field("sets", &self.sets)
             .field("subscriptions", &self.subscriptions.keys())
             .field("sagas", &self.sagas.keys())
+            .field("states", &self.states.keys())
             .field("commands", &self.commands.keys())
             .field("queries", &self.queries.keys())
             .finish_non_exhaustive()
@@ -93,18 +101,37 @@ impl Program {
 
     /// Adds a subscription with its dead letters. A later one of the same name replaces it.
     pub fn subscription<E: 'static>(mut self, subscription: &Subscription<E>) -> Self {
-        let name = subscription.status().name.to_string();
-        let subscribed = Subscribed {
-            processor: Processor::clone(subscription),
-            letters: Arc::new(subscription.clone()),
-        };
-        self.subscriptions.insert(name, subscribed);
+        self.add_letters(Processor::clone(subscription), Arc::new(subscription.clone()));
         self
+    }
+
+    /// Adds a read model in PostgreSQL with its dead letters. A later one of the same name replaces it.
+    #[cfg(feature = "postgres")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "postgres")))]
+    pub fn read_model<P: SqlProjection>(mut self, projected: &SqlProjected<P>) -> Self {
+        self.add_letters(Processor::clone(projected), Arc::new(projected.clone()));
+        self
+    }
+
+    fn add_letters(&mut self, processor: Processor, letters: Arc<dyn DeadLetters>) {
+        let name = processor.status().name.to_string();
+        self.subscriptions.insert(name, Subscribed { processor, letters });
     }
 
     /// Adds the instances of a saga: clients see those that are active or stuck, and retry or abandon them.
     pub fn saga<S: Saga>(mut self, sagas: &Sagas<S>) -> Self {
         self.sagas.insert(S::TYPE, Arc::new(sagas.clone()));
+        self
+    }
+
+    /// Adds the states of aggregates of one type: clients with the role `read` see what the program folds from their events, at every version,
+    /// also personal data that the store holds encrypted.
+    pub fn states<A, C>(mut self, aggregates: &Aggregates<A, C>) -> Self
+    where
+        A: Aggregate<Event: 'static> + Serialize + 'static,
+        C: Codec,
+    {
+        self.states.insert(A::TYPE, Arc::new(aggregates.clone()));
         self
     }
 
@@ -178,6 +205,14 @@ impl Program {
 
     pub(crate) fn saga_of(&self, name: &str) -> Option<Arc<dyn Instances>> {
         self.sagas.get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn has_states(&self) -> bool {
+        !self.states.is_empty()
+    }
+
+    pub(crate) fn states_of(&self, aggregate_type: &str) -> Option<Arc<dyn States>> {
+        self.states.get(aggregate_type).map(Arc::clone)
     }
 
     pub(crate) fn commands(&self) -> &BTreeMap<&'static str, Route> {

@@ -2,6 +2,8 @@
 
 use annals::Position;
 use annals::cqrs::{Letter, StopReason, Subscription};
+#[cfg(feature = "postgres")]
+use annals::cqrs::{SqlProjected, SqlProjection};
 
 /// The dead letters of a processor.
 pub(crate) trait DeadLetters: Send + Sync {
@@ -41,6 +43,26 @@ impl<E: 'static> DeadLetters for Subscription<E> {
 
     fn lost(&self) -> Result<u64, StopReason> {
         self.lost_letter_records()
+    }
+
+    fn retry(&self, aggregate_id: &str) -> Result<u64, StopReason> {
+        self.replay_letters_of(aggregate_id)
+    }
+
+    fn discard(&self, position: Position) -> Result<bool, StopReason> {
+        self.drop_letter(position)
+    }
+}
+
+/// They are rows of the database, beside the checkpoint: the store never drops them.
+#[cfg(feature = "postgres")]
+impl<P: SqlProjection> DeadLetters for SqlProjected<P> {
+    fn all(&self) -> Result<Vec<Letter>, StopReason> {
+        self.letters()
+    }
+
+    fn lost(&self) -> Result<u64, StopReason> {
+        Ok(0)
     }
 
     fn retry(&self, aggregate_id: &str) -> Result<u64, StopReason> {

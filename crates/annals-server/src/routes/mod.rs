@@ -18,6 +18,7 @@ mod service;
 mod several;
 mod snapshots;
 mod socket;
+mod states;
 mod streams;
 mod summaries;
 mod tail;
@@ -96,7 +97,7 @@ fn namespace_routes(shared: &Arc<Shared>) -> Router<Arc<Shared>> {
             ))
             .merge(gated(shared, Some(Role::Read), messages::reads()))
             .merge(gated(shared, Some(Role::Write), messages::writes()))
-            .merge(gated(shared, Some(Role::Read), sagas::reads()))
+            .merge(gated(shared, Some(Role::Read), sagas::reads().merge(states::reads())))
             .merge(gated(
                 shared,
                 Some(Role::Admin),

@@ -37,7 +37,7 @@ struct File {
     text: &'static str,
 }
 
-static FILES: [File; 24] = files![
+static FILES: [File; 25] = files![
     "actions.js" => SCRIPT,
     "api.js" => SCRIPT,
     "app.js" => SCRIPT,
@@ -56,6 +56,7 @@ static FILES: [File; 24] = files![
     "views/processors.js" => SCRIPT,
     "views/rows.js" => SCRIPT,
     "views/sagas.js" => SCRIPT,
+    "views/state.js" => SCRIPT,
     "views/statistics.js" => SCRIPT,
     "views/storage.js" => SCRIPT,
     "views/stream.js" => SCRIPT,

@@ -68,8 +68,9 @@ fn letters_of(call: &Call) -> Result<Arc<dyn DeadLetters>, Problem> {
     processor(call)?;
     let name = call.segment("processor");
     let missing = || {
-        let detail =
-            format!("the processor '{name}' has no dead letters: only subscriptions that the program added have");
+        let detail = format!(
+            "the processor '{name}' has no dead letters: only subscriptions and read models in PostgreSQL that the program added have"
+        );
         Problem::new(Kind::NotFound, detail)
     };
     program(call)?.letters(name).ok_or_else(missing)

@@ -67,6 +67,7 @@ fn capabilities(shared: &Shared) -> Vec<&'static str> {
         ("processors", any(Program::has_processors)),
         ("queries", any(|program| !program.queries().is_empty())),
         ("sagas", any(|program| !program.sagas().is_empty())),
+        ("states", any(Program::has_states)),
         ("testApi", shared.namespaces.has_test_api()),
     ];
     let there = all.into_iter().filter(|(_, is_there)| *is_there);

@@ -190,7 +190,7 @@ await page.waitForSelector("text=every event was handled");
 // Processors of a program: pause, resume, retry and discard.
 for (const theme of ["light", "dark"]) {
   const shown = await open(theme, mounted);
-  for (const [name, path] of [["processors", "processors"], ["processor", "processors/mailer"], ["letters", "dead-letters"], ["sagas", "sagas"], ["saga", "sagas/Shipping?stuck=true"]]) {
+  for (const [name, path] of [["processors", "processors"], ["processor", "processors/mailer"], ["letters", "dead-letters"], ["sagas", "sagas"], ["saga", "sagas/Shipping?stuck=true"], ["state", "streams/order-1"]]) {
     await visit(shown, `/ui/${path}`, mounted);
     await shown.screenshot({ path: `${folder}/${name}-${theme}.png` });
   }
@@ -213,6 +213,16 @@ await control.waitForSelector("text=1 left: the <b>mail server</b> refuses");
 await control.click("text=Discard >> nth=0");
 await control.click("text=Discard for ever?");
 await control.waitForSelector("text=2 in all");
+
+// The state that the program folds, and what each event changed.
+await visit(control, "/ui/streams/order-1", mounted);
+const state = control.locator("section:has(h2:text-is('State'))");
+await state.locator("h3 >> text=Changed by version 2").waitFor();
+assert.deepEqual(await state.locator("tbody tr").allTextContents(), ['/status"placed""paid"', '/history/1"it is <b>paid</b>"']);
+await control.locator("input[type=range]").focus();
+await control.keyboard.press("Home");
+await state.locator("h3 >> text=Changed by version 1").waitFor();
+assert.deepEqual(await state.locator("tbody tr").allTextContents(), ['/status"new""placed"', '/history/0"it is <b>placed</b>"']);
 
 // A stuck saga is abandoned, and one is retried.
 await control.click("nav >> text=Sagas");

@@ -386,7 +386,7 @@ fn ids(document: &Value) -> Vec<String> {
 }
 
 /// A request for each operation on a program, that succeeds: operation, target and body.
-const PROGRAM_REQUESTS: [(&str, &str, &str); 18] = [
+const PROGRAM_REQUESTS: [(&str, &str, &str); 19] = [
     ("processors", "/v1/processors", ""),
     ("processor", "/v1/processors/mailer", ""),
     ("pauseProcessor", "/v1/processors/mailer/pause?timeoutSeconds=30", ""),
@@ -416,6 +416,11 @@ const PROGRAM_REQUESTS: [(&str, &str, &str); 18] = [
     ),
     ("queries", "/v1/queries", ""),
     ("messageQuery", "/v1/queries/Balance", r#"{"account":"account-1"}"#),
+    (
+        "state",
+        "/v1/streams/order-1/state?version=1&minPosition=1&timeoutSeconds=30",
+        "",
+    ),
     ("sagas", "/v1/sagas", ""),
     (
         "sagaInstances",

@@ -32,6 +32,7 @@ mod remote_programs;
 mod sagas;
 mod security;
 mod sockets;
+mod states;
 mod support;
 mod tails;
 mod test_api;

@@ -57,7 +57,7 @@ fn a_page_is_whole_and_small() {
     let files = files(&server);
     assert_eq!(
         files.len(),
-        24,
+        25,
         "{:?}",
         files.iter().map(|(name, _)| name).collect::<Vec<_>>()
     );

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use annals::cqrs::{Delivered, HandlerError, OnFailure, Processors, Subscription};
+use annals::cqrs::{Aggregates, Delivered, HandlerError, OnFailure, Processors, Subscription};
 use annals::{Event, Expected, NewEvent, Store, StreamId};
 use annals_server::{Program, Role, Server, Token};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::states::Order;
 use crate::support::Running;
 
 const SOON: Duration = Duration::from_secs(60);
@@ -85,6 +86,7 @@ impl Mailer {
     }
 
     fn added_to(&self, program: Program) -> Program {
+        let program = program.states(&Aggregates::<Order>::new(&self.store));
         program.processors(&self.processors).subscription(&self.subscription)
     }
 
@@ -277,7 +279,10 @@ fn what_the_program_does_not_have_is_a_problem() {
     let bare = Running::new();
     bare.get("/v1/processors").refused(404, "not-found");
     assert_eq!(bare.get("/").ok(200)["capabilities"], json!(["groups"]));
-    assert_eq!(server.get("/").ok(200)["capabilities"], json!(["groups", "processors"]));
+    assert_eq!(
+        server.get("/").ok(200)["capabilities"],
+        json!(["groups", "processors", "states"])
+    );
 }
 
 /// A projection of nothing.

@@ -3,6 +3,7 @@
 import { get } from "../api.js";
 import { json, make, number } from "../dom.js";
 import * as links from "../links.js";
+import { stateOf } from "./state.js";
 import { none, tableOf } from "./rows.js";
 
 const PAGE = 200;
@@ -17,10 +18,12 @@ export async function show(into, { parameter, query, signal }) {
   const rows = [...shown.querySelectorAll("tbody tr")];
   const end = from + page.events.length - 1;
   const told = make("output", {}, `version ${number(end)}`);
+  const state = await stateOf(path, end, signal);
   const move = (moved) => {
     const version = Number(moved.target.value);
     told.textContent = `version ${number(version)}`;
     page.events.forEach((event, index) => { rows[index].hidden = event.version > version; });
+    state?.show(version);
   };
   const slider = make("input", { type: "range", min: from, max: Math.max(from, end), value: end, "aria-label": "Show the aggregate up to this version", on: { input: move } });
   into.append(
@@ -30,6 +33,7 @@ export async function show(into, { parameter, query, signal }) {
     make("p", { class: "tools" },
       from > 1 ? make("a", { href: links.to(path, { from: Math.max(1, from - PAGE) }) }, "earlier versions") : null,
       end < last ? make("a", { href: links.to(path, { from: end + 1 }) }, "later versions") : null),
+    state?.shown,
     make("p", {}, snapshotButton(path, signal)));
 }
 
