@@ -360,7 +360,10 @@ pub use projection::{Rows, SqlError, SqlProjected, SqlProjection, SqlProjectionB
 pub use retry::Retry;
 #[cfg(feature = "testing")]
 pub(crate) use saga::SagaByHand;
-pub use saga::{Action, Due, Route, Saga, SagaBuilder, SagaError, SagaPhase, SagaStatus, Sagas, SendError, Sending};
+pub use saga::{
+    Action, Due, Route, Saga, SagaBuilder, SagaCounts, SagaError, SagaPhase, SagaStatus, Sagas, SendCounts, SendError,
+    Sending,
+};
 pub use snapshot::{SnapshotCounts, SnapshotPolicy};
 pub use subscription::{Delivered, Subscription, SubscriptionBuilder};
 pub use together::{Together, Work};

@@ -1,5 +1,6 @@
 //! Sagas: processes over several aggregates that react to events with commands and timers, and compensate their steps when they fail.
 
+mod counts;
 mod instance;
 mod orders;
 mod record;
@@ -15,6 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
+pub use self::counts::{SagaCounts, SendCounts};
 pub use self::instance::{SagaPhase, SagaStatus};
 #[cfg(feature = "testing")]
 pub(crate) use self::spawn::SagaByHand;

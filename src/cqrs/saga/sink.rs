@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::counts::SagaCounts;
 use super::instance::{Attempts, Instance, SagaPhase, SagaStatus, stream_of};
 use super::orders::{Orders, Verb};
 use super::record::{Input, Recorded, SagaEvent};
@@ -33,6 +34,8 @@ pub(super) struct View {
     /// The instances that have not ended.
     pub(super) active: BTreeMap<String, SagaStatus>,
     pub(super) ignored: u64,
+    /// Without `active` and `stuck`, which are counted when they are asked for.
+    pub(super) counts: SagaCounts,
 }
 
 pub(super) struct SagaSink<S: Saga> {
@@ -191,7 +194,9 @@ impl<S: Saga> SagaSink<S> {
             attempt: instance.attempts.map_or(1, |attempts| attempts.count + 1),
         };
         let number = step.number;
-        match self.dispatch(command.unwrap_or(Value::Null), &sending) {
+        let outcome = self.dispatch(command.unwrap_or(Value::Null), &sending);
+        self.count(is_compensation, &outcome);
+        match outcome {
             Ok(()) if is_compensation => self.append_plain(instance, SagaEvent::Compensated { step: number })?,
             Ok(()) => self.append_plain(instance, SagaEvent::Sent { step: number })?,
             Err(SendError::Rejected { rejection: reason }) if is_compensation => {
@@ -202,6 +207,17 @@ impl<S: Saga> SagaSink<S> {
             Err(SendError::Failed(error)) => return self.fail(instance, number, &error, sending.attempt),
         }
         Ok(true)
+    }
+
+    fn count(&self, is_compensation: bool, outcome: &Result<(), SendError>) {
+        let mut view = self.view.lock();
+        let counts = &mut view.counts;
+        let sent = if is_compensation {
+            &mut counts.compensations
+        } else {
+            &mut counts.steps
+        };
+        sent.add(outcome);
     }
 
     /// Calls the dispatcher. A panic is a failure that no further attempt can help.
@@ -408,6 +424,7 @@ impl<S: Saga> SagaSink<S> {
             let record = self.store.event_at(position).ok_or_else(|| StopReason::Storage {
                 reason: format!("the event at position {position} is gone: limits must not drop the streams of sagas"),
             })?;
+            self.view.lock().counts.recorded(&event);
             instance.apply(event, &record);
         }
         Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::counts::SagaCounts;
 use super::instance::{SagaStatus, stream_of};
 use super::orders::{Order, Orders, Verb};
 use super::restore::restored;
@@ -304,6 +305,18 @@ impl<S: Saga> Sagas<S> {
     /// The number of events routed by [`Route::Resume`](super::Route::Resume) to instances that were not running, since the saga started.
     pub fn ignored(&self) -> u64 {
         self.view.lock().ignored
+    }
+
+    /// The number of active and stuck instances now, and of runs that ended and commands that were sent since the saga started.
+    ///
+    /// What other processes, and earlier ones, have done is not counted.
+    pub fn counts(&self) -> SagaCounts {
+        let view = self.view.lock();
+        SagaCounts {
+            active: view.active.len() as u64,
+            stuck: view.active.values().filter(|saga| saga.stuck.is_some()).count() as u64,
+            ..view.counts
+        }
     }
 
     /// Makes a stuck instance send its command again. Returns whether the instance was stuck. Blocks until the saga's thread has done so.

@@ -1,5 +1,6 @@
 //! Sagas: steps, timers, compensations, and crashes between any two of them.
 
+mod counts;
 mod trouble;
 
 use std::sync::Arc;
