@@ -38,6 +38,7 @@
 //!   waits for; [`Ticket`] waits later. For damaged files there are `journal::file::verify` and `journal::file::repair`.
 //! * [`cqrs`] is the event-sourcing toolkit: aggregates and commands, projections, subscriptions and sagas, on typed events.
 //! * [`analytics`] has statistics, measurements, trends, a heatmap, and the causation tree.
+//! * `metrics`, with the feature of that name, exports the figures of stores and of the toolkit as `OpenMetrics` text.
 //! * [`testing`] has scenarios, faults on demand and recorded expectations for tests of programs, and the contracts of stores and journals as tests.
 //!
 //! # What it does not do
@@ -114,6 +115,7 @@
 //! | `analytics` | yes | statistics, trends, heatmap, causation tree, in any time zone |
 //! | `file` | yes | [`journal::file`], and `file:` URLs; bincode, crc32fast, crossbeam-channel |
 //! | `lz4` | no | frames of the journal compressed; lz4_flex |
+//! | `metrics` | no | `metrics`: stores, buses, processors, sagas and groups as OpenMetrics text; prometheus-client |
 //! | `tracing` | no | spans and events for the crate tracing, without what events carry; tracing |
 //! | `postgres` | no | `journal::postgres`, and `postgres:` URLs; tokio-postgres, tokio, rustls |
 //! | `testing` | no | [`testing`]: scenarios, faults on demand, one seed, golden histories; the contracts of stores and journals as tests, the reference model |
@@ -134,6 +136,8 @@ pub mod journal;
 #[cfg(feature = "json")]
 mod json;
 mod list;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 mod name;
 mod percent;
 mod query;
