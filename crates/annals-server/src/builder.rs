@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use annals::metrics::ToolkitMetrics;
 use annals::{Error, Store};
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 
 use crate::limits::Limits;
-use crate::metrics::{DailyWork, Metrics, ToolkitMetrics};
+use crate::metrics::{DailyWork, Metrics};
 use crate::names::check_name;
 use crate::namespaces::Namespaces;
 use crate::openapi::Parts;

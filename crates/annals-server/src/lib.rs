@@ -78,6 +78,7 @@ mod tokens;
 mod wire;
 mod work;
 
+pub use annals::metrics::ToolkitMetrics;
 pub use builder::Builder;
 #[cfg(feature = "client")]
 pub use client::{
@@ -86,7 +87,7 @@ pub use client::{
     RemoteState, Retried, SavedSnapshot, StoreCounts, StoreState, Tail, TakenEvent,
 };
 pub use limits::Limits;
-pub use metrics::{DailyWork, ToolkitMetrics};
+pub use metrics::DailyWork;
 pub use program::{Failure, Program};
 pub use report::{NamespaceReport, Report};
 pub use server::{Server, Stop, Stopped, stop_signal};

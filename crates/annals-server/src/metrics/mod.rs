@@ -1,14 +1,14 @@
-//! Metrics in the `OpenMetrics` text format. Labels have values of closed sets: namespaces, routes, operations, status codes, and the names that
+//! Metrics in the `OpenMetrics` text format: those of the library, and those of requests. Labels have values of closed sets: namespaces, routes, operations, status codes, and the names that
 //! a program gives to its messages and processors.
 
 mod daily;
-mod stores;
-mod toolkit;
+mod places;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use annals::metrics::{EventMetrics, StoreMetrics, ToolkitMetrics};
 use axum::http::StatusCode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -18,9 +18,8 @@ use prometheus_client::registry::{Metric, Registry};
 
 use self::daily::Daily;
 pub use self::daily::DailyWork;
-use self::stores::Stores;
-pub use self::toolkit::ToolkitMetrics;
-use self::toolkit::{Query, Toolkit};
+use self::places::Places;
+pub(crate) use self::places::PlacesOf;
 use crate::namespaces::Namespaces;
 use crate::openapi::{Operations, Parts};
 use crate::problem::Kind;
@@ -44,29 +43,13 @@ struct Refusal {
     r#type: &'static str,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Executed {
-    operation: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Namespace {
-    namespace: String,
-}
-
 /// The label of namespaces that tests have made.
 const OTHER: &str = "other";
 
 /// Histograms of each value of a label.
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
-/// From 16 microseconds to 8 seconds.
-fn fine() -> Histogram {
-    Histogram::new(exponential_buckets(16e-6, 2.0, 20))
-}
-
-/// From 100 microseconds to 100 seconds, for families with a histogram for each value of a label.
+/// From 100 microseconds to 100 seconds.
 fn coarse() -> Histogram {
     Histogram::new(exponential_buckets(1e-4, 4.0, 11))
 }
@@ -101,14 +84,8 @@ pub(crate) struct Metrics {
     requests: Family<Request, Counter>,
     durations: Histograms<Route>,
     problems: Family<Refusal, Counter>,
-    executed: Family<Executed, Counter>,
-    queries: Family<Query, Counter>,
-    published: Family<Namespace, Counter>,
-    publishing: Histogram,
-    consumed: Family<Namespace, Counter>,
-    missed: Family<Namespace, Counter>,
-    consumption: Histogram,
-    latency: Histogram,
+    events: EventMetrics,
+    toolkit: ToolkitMetrics,
 }
 
 /// Registers a metric, and returns it.
@@ -118,12 +95,13 @@ fn add<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metri
 }
 
 /// Registers the figures that are read with the metrics.
-fn collect(registry: &mut Registry, toolkit: &ToolkitMetrics, daily: Option<DailyWork>, stores: Stores) {
-    registry.register_collector(Box::new(Toolkit(toolkit.clone())));
+fn collect(registry: &mut Registry, daily: Option<DailyWork>, stores: &Arc<Namespaces>, places: Vec<PlacesOf>) {
     if let Some(daily) = daily {
         registry.register_collector(Box::new(Daily(daily)));
     }
-    registry.register_collector(Box::new(stores));
+    let stores = Arc::clone(stores);
+    registry.register_collector(Box::new(StoreMetrics::of_each(move || stores.configured())));
+    registry.register_collector(Box::new(Places(places)));
 }
 
 impl Metrics {
@@ -131,69 +109,25 @@ impl Metrics {
         namespaces: Arc<Namespaces>,
         toolkit: &ToolkitMetrics,
         daily: Option<DailyWork>,
-        places: Vec<stores::Places>,
+        places: Vec<PlacesOf>,
         parts: Parts,
     ) -> Self {
         let mut all = Registry::default();
         let of = &mut all;
-        let operations = Operations::new(parts);
-        toolkit.register(of);
-        collect(of, toolkit, daily, Stores::new(Arc::clone(&namespaces), places));
+        let events = EventMetrics::new();
+        of.register_collector(Box::new(events.clone()));
+        of.register_collector(Box::new(toolkit.clone()));
+        collect(of, daily, &namespaces, places);
         let durations = Histograms::<Route>::new_with_constructor(coarse);
+        let help = "Time from the headers of a request to those of its answer";
         Self {
             namespaces,
-            operations,
+            operations: Operations::new(parts),
             requests: add(of, "http_requests", "Requests that were answered", Family::default()),
-            durations: add(
-                of,
-                "http_request_duration_seconds",
-                "Time from the headers of a request to those of its answer",
-                durations,
-            ),
+            durations: add(of, "http_request_duration_seconds", help, durations),
             problems: add(of, "http_problems", "Requests that were refused", Family::default()),
-            executed: add(
-                of,
-                "event_store_operations",
-                "Operations on stores that were requested",
-                Family::default(),
-            ),
-            queries: toolkit.counted_queries(),
-            published: add(
-                of,
-                "events_published",
-                "Events that the server has appended",
-                Family::default(),
-            ),
-            publishing: add(
-                of,
-                "event_publishing_duration_seconds",
-                "Time from a request to append until its events were visible and durable",
-                fine(),
-            ),
-            consumed: add(
-                of,
-                "events_consumed",
-                "Events that were sent to live tails",
-                Family::default(),
-            ),
-            missed: add(
-                of,
-                "events_missed",
-                "Events that were dropped before a live tail came to them",
-                Family::default(),
-            ),
-            consumption: add(
-                of,
-                "event_consumption_duration_seconds",
-                "Time from the reading of a batch for a live tail until its connection took the batch",
-                fine(),
-            ),
-            latency: add(
-                of,
-                "event_end_to_end_latency_seconds",
-                "Time from the append of the first event of a batch until the batch was sent to a live tail",
-                fine(),
-            ),
+            events,
+            toolkit: toolkit.clone(),
             registry: all,
         }
     }
@@ -219,44 +153,31 @@ impl Metrics {
         {
             let outcome = answered.outcome();
             let name = operation.id;
-            let executed = Executed {
-                operation: name,
-                outcome,
-            };
-            self.executed.get_or_create(&executed).inc();
+            self.events.operation(name, outcome);
             if operation.is_query {
-                self.queries.get_or_create(&Query { query: name, outcome }).inc();
+                self.toolkit.count_query(name, outcome);
             }
         }
     }
 
-    fn label(&self, namespace: &str) -> Namespace {
+    fn label<'a>(&self, namespace: &'a str) -> &'a str {
         let is_configured = self.namespaces.is_configured(namespace);
-        let namespace = if is_configured { namespace } else { OTHER }.to_owned();
-        Namespace { namespace }
+        if is_configured { namespace } else { OTHER }
     }
 
     /// Counts the events of an append that took this long.
-    pub(crate) fn appended(&self, namespace: &str, events: u64, seconds: f64) {
-        self.published.get_or_create(&self.label(namespace)).inc_by(events);
-        self.publishing.observe(seconds);
+    pub(crate) fn appended(&self, namespace: &str, events: u64, took: Duration) {
+        self.events.published(self.label(namespace), events, took);
     }
 
     /// Counts the events sent to a live tail. `latency` is the time since the append of the first one, if the tail was open then.
     pub(crate) fn sent(&self, namespace: &str, events: u64, missed: u64, latency: Option<Duration>) {
-        let label = self.label(namespace);
-        self.consumed.get_or_create(&label).inc_by(events);
-        if missed > 0 {
-            self.missed.get_or_create(&label).inc_by(missed);
-        }
-        if let Some(latency) = latency {
-            self.latency.observe(latency.as_secs_f64());
-        }
+        self.events.consumed(self.label(namespace), events, missed, latency);
     }
 
     /// Counts a batch whose connection took it after this time.
     pub(crate) fn taken(&self, after: Duration) {
-        self.consumption.observe(after.as_secs_f64());
+        self.events.handled(after);
     }
 
     pub(crate) fn text(&self) -> Result<String, fmt::Error> {

@@ -68,8 +68,7 @@ pub(super) fn count<'a>(call: &Call, began: Instant, appended: impl IntoIterator
     let events = new
         .map(|appended| appended.last_version.0 + 1 - appended.first_version.0)
         .sum();
-    let seconds = began.elapsed().as_secs_f64();
-    call.shared.metrics.appended(&call.namespace, events, seconds);
+    call.shared.metrics.appended(&call.namespace, events, began.elapsed());
 }
 
 /// The expected version by `If-Match` or `If-None-Match`, and by the parameter.

@@ -132,6 +132,8 @@ fn a_program_exports_its_metrics_with_those_of_the_server() {
         "processor_lag_events{processor=\"orders\"} 0",
         "processor_up{processor=\"orders\"} 1",
         "processor_parked_events_total{processor=\"orders\"} 0",
+        "saga_executions_total{saga=\"Waiting\",outcome=\"completed\"} 0",
+        "saga_step_executions_total{saga=\"Waiting\",outcome=\"success\"} 0",
         "active_sagas{saga=\"Waiting\"} 2",
         "stuck_sagas{saga=\"Waiting\"} 0",
         "group_in_flight_events{group=\"billing\"} 0",
